@@ -1,0 +1,142 @@
+//! How user code says that something went wrong.
+
+use std::error::Error;
+use std::fmt;
+
+use smol_str::SmolStr;
+
+use crate::ids::TaskId;
+
+/// Why a call into user code did not succeed. Any error converts into it with `?`.
+///
+/// From `Bolt::execute` it fails the input tuple; from `prepare` or `open` the task is rebuilt
+/// with back-off. It is counted, and reported with component and task, at most 5 times in 10 s
+/// (`[errors]` in the topology). [`TaskError::quiet`] counts without reporting, as Storm's
+/// `FailedException` does.
+pub struct TaskError {
+    source: Box<dyn Error + Send + Sync>,
+    reported: bool,
+}
+
+impl TaskError {
+    /// An error with a message of its own.
+    pub fn new(message: impl Into<String>) -> TaskError {
+        TaskError { source: message.into().into(), reported: true }
+    }
+
+    /// An error that fails the tuple and is counted, but not written to the log.
+    pub fn quiet(message: impl Into<String>) -> TaskError {
+        TaskError { source: message.into().into(), reported: false }
+    }
+
+    /// Whether it belongs in the log.
+    pub fn is_reported(&self) -> bool {
+        self.reported
+    }
+
+    /// The error that user code returned.
+    pub fn inner(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.source
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
+    fn from(source: E) -> TaskError {
+        TaskError { source: Box::new(source), reported: true }
+    }
+}
+
+impl fmt::Display for TaskError {
+    /// The message and the messages of all its causes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.source)?;
+        let mut cause = self.source.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({self})")
+    }
+}
+
+/// Why a tuple could not be emitted. Nothing of it was sent.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The component declares no such stream.
+    #[error("component `{component}` declares no stream `{stream}` (it declares: {declared})")]
+    UnknownStream {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// What there is.
+        declared: String,
+    },
+    /// The tuple has more or fewer values than the stream has fields.
+    #[error(
+        "component `{component}` emitted {found} values to stream `{stream}`, which has {expected} fields ({fields})"
+    )]
+    Arity {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// Fields declared.
+        expected: usize,
+        /// Values given.
+        found: usize,
+        /// The declared names.
+        fields: String,
+    },
+    /// The tuple is larger than a tuple may be.
+    #[error(
+        "component `{component}` emitted a tuple of {size} bytes to stream `{stream}`; the limit is {limit}"
+    )]
+    Oversize {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// Bytes of the tuple.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// `emit` on a direct stream, or `emit_direct` on one that is not.
+    #[error("component `{component}`: stream `{stream}` is {}, so use {}", if *.direct { "direct" } else { "not direct" }, if *.direct { "`emit_direct`" } else { "`emit`" })]
+    Direct {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// Whether the stream is a direct one.
+        direct: bool,
+    },
+    /// `emit_direct` to a task that does not subscribe to the stream with direct grouping.
+    #[error("component `{component}`: task {task} does not take stream `{stream}` by direct grouping")]
+    NotATarget {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// The task named.
+        task: TaskId,
+    },
+    /// A struct given to `emit_struct` does not fit the stream's fields.
+    #[error("component `{component}`, stream `{stream}`: {reason}")]
+    Struct {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// What does not fit.
+        reason: String,
+    },
+}

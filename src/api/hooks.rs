@@ -1,0 +1,28 @@
+//! Watching a task from outside its component.
+
+use crate::api::TaskContext;
+use crate::ids::{MessageId, TaskId};
+use crate::tuple::Value;
+
+/// Sees what a task does. Registered for a topology; one instance per task, called on the task's
+/// thread. A hook costs a call per tuple, so a topology without hooks pays nothing.
+///
+/// Unlike Storm's, the emit hook sees tuples only, not the acks that the system sends.
+pub trait TaskHook: Send {
+    /// Before the component's own `prepare` or `open`.
+    fn prepare(&mut self, _context: &TaskContext) {}
+    /// A tuple was emitted to `stream`; `targets` is filled when the emitter asked for it.
+    fn emit(&mut self, _stream: &str, _tuple: &[Value], _targets: &[TaskId]) {}
+    /// A spout's message was acked.
+    fn spout_ack(&mut self, _id: MessageId) {}
+    /// A spout's message failed.
+    fn spout_fail(&mut self, _id: MessageId) {}
+    /// A bolt is done executing a tuple.
+    fn bolt_execute(&mut self, _tuple: &[Value]) {}
+    /// A bolt acked a tuple.
+    fn bolt_ack(&mut self) {}
+    /// A bolt failed a tuple.
+    fn bolt_fail(&mut self) {}
+    /// After the component's own `cleanup` or `close`.
+    fn cleanup(&mut self) {}
+}

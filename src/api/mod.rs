@@ -1,0 +1,31 @@
+//! What user code sees: the traits to implement and the objects it is handed.
+//!
+//! * [`Spout`] and [`Bolt`]: one required method each.
+//! * [`Input`]: a tuple on its way through `execute`; [`HeldTuple`]: one that a bolt keeps.
+//! * [`Outputs`] and [`SpoutOutputs`]: where tuples are emitted.
+//! * [`TaskContext`]: who a task is, and what it can look up and register.
+//! * [`Streams`]: the output streams that a component declares.
+//! * [`CustomGrouping`] and [`TaskHook`]: the two extension points beside components.
+//! * [`TaskError`]: how user code reports that something went wrong.
+//!
+//! Nothing here runs anything: the runtime implements [`Route`] and hands itself in.
+
+mod bolt;
+mod context;
+mod error;
+mod grouping;
+mod hooks;
+mod input;
+mod outputs;
+mod spout;
+mod streams;
+
+pub use bolt::Bolt;
+pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext, WorkerResources};
+pub use error::{EmitError, TaskError};
+pub use grouping::{CustomGrouping, GroupingContext};
+pub use hooks::TaskHook;
+pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
+pub use outputs::{OutputState, Outputs, Route, SpoutOutputs, Stage, Values};
+pub use spout::{Failure, FailureCause, Spout, SpoutStatus};
+pub use streams::{StreamDeclaration, Streams};

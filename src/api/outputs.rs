@@ -1,0 +1,639 @@
+//! Where components emit: [`Outputs`] for bolts, [`SpoutOutputs`] for spouts.
+//!
+//! An emit writes its values straight into the *stage* of its stream, the batch under
+//! construction; nothing is allocated and nothing is routed per tuple. The runtime routes a stage
+//! when it is full or the executor has run out of input.
+
+use std::sync::Arc;
+
+use ::serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::api::{
+    EmitError, FailureCause, HeldTuple, HoldRegistry, Input, StreamDeclaration, TaskError, TaskHook,
+};
+use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
+use crate::tuple::{self, Anchor, Attempt, Fields, MessageIndex, TupleBatch, Value};
+
+/// Something that can be emitted: arrays and Rust tuples of whatever converts into [`Value`],
+/// slices and vectors of values.
+///
+/// # Examples
+/// ```
+/// # use squall::prelude::*;
+/// fn all_the_same(out: &mut Outputs<'_>) -> Result<(), EmitError> {
+///     out.emit(("storm", 1))?;
+///     out.emit([Value::from("storm"), Value::from(1)])?;
+///     out.emit(vec![Value::from("storm"), Value::from(1)])
+/// }
+/// ```
+pub trait Values {
+    /// Appends the values to a row under construction.
+    fn push_into(self, row: &mut Vec<Value>);
+}
+
+impl<T: Into<Value>, const N: usize> Values for [T; N] {
+    #[inline]
+    fn push_into(self, row: &mut Vec<Value>) {
+        for value in self {
+            row.push(value.into());
+        }
+    }
+}
+
+impl Values for Vec<Value> {
+    #[inline]
+    fn push_into(mut self, row: &mut Vec<Value>) {
+        row.append(&mut self);
+    }
+}
+
+impl Values for &[Value] {
+    #[inline]
+    fn push_into(self, row: &mut Vec<Value>) {
+        row.extend_from_slice(self);
+    }
+}
+
+impl Values for Input<'_> {
+    /// All values of the input, moved if this task is its only reader.
+    #[inline]
+    fn push_into(mut self, row: &mut Vec<Value>) {
+        for index in 0..self.len() {
+            row.push(self.take(index));
+        }
+    }
+}
+
+macro_rules! values_for_tuples {
+    ($(($($t:ident)*))*) => {
+        $(impl<$($t: Into<Value>),*> Values for ($($t,)*) {
+            #[inline]
+            #[allow(non_snake_case, reason = "the type parameters double as variable names")]
+            fn push_into(self, row: &mut Vec<Value>) {
+                let ($($t,)*) = self;
+                $(row.push($t.into());)*
+            }
+        })*
+    };
+}
+
+values_for_tuples! {
+    (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) (A B C D E F G) (A B C D E F G H)
+}
+
+/// The batch under construction of one output stream.
+pub struct Stage {
+    /// Name, fields and kind of the stream.
+    pub stream: StreamDeclaration,
+    /// What was emitted and not yet routed.
+    pub batch: TupleBatch,
+    /// On a direct stream, the target of each tuple of the batch.
+    pub direct: Vec<TaskId>,
+    /// Tuples emitted since the task started.
+    pub emitted: u64,
+}
+
+/// The emitting half of a task: its stages and the anchor of the tuple in hand. Owned by the
+/// executor, lent to user code inside [`Outputs`].
+pub struct OutputState {
+    /// The component, for error messages.
+    pub component: SmolStr,
+    /// One per declared stream, in the order of declaration.
+    pub stages: Vec<Stage>,
+    /// Where `default` stands among them.
+    default_stage: Option<usize>,
+    /// Whether the topology tracks tuple trees at all.
+    pub tracked: bool,
+    /// A stage of so many tuples is routed at once.
+    pub stage_len_max: u32,
+    /// Bytes that one tuple may have.
+    pub tuple_size_max: usize,
+    /// The anchor of the tuple in hand: written by the executor before each `execute`.
+    pub anchor: Anchor,
+    /// Its second and further anchors.
+    pub extra_anchors: Vec<Anchor>,
+    /// Whether the tuple in hand was held; the executor then leaves its ack to the bolt.
+    pub held: bool,
+    /// Where dropped held tuples are noted.
+    pub holds: Arc<HoldRegistry>,
+    /// The task's hooks; usually none.
+    pub hooks: Vec<Box<dyn TaskHook>>,
+}
+
+impl OutputState {
+    /// The state of a task that emits to `streams`.
+    pub fn new(
+        component: SmolStr,
+        streams: impl IntoIterator<Item = StreamDeclaration>,
+        tracked: bool,
+        stage_len_max: u32,
+        tuple_size_max: usize,
+    ) -> OutputState {
+        let stages: Vec<Stage> = streams
+            .into_iter()
+            .map(|stream| {
+                let batch = TupleBatch::new(stream.fields.len());
+                Stage { stream, batch, direct: Vec::new(), emitted: 0 }
+            })
+            .collect();
+        let default_stage = stages.iter().position(|stage| stage.stream.name == DEFAULT_STREAM);
+        OutputState {
+            component,
+            stages,
+            default_stage,
+            tracked,
+            stage_len_max,
+            tuple_size_max,
+            anchor: Anchor::NONE,
+            extra_anchors: Vec::new(),
+            held: false,
+            holds: Arc::default(),
+            hooks: Vec::new(),
+        }
+    }
+
+    fn stage_of(&self, stream: &str) -> Result<usize, EmitError> {
+        self.stages
+            .iter()
+            .position(|stage| stage.stream.name == stream)
+            .ok_or_else(|| self.unknown_stream(stream))
+    }
+
+    fn default_stage(&self) -> Result<usize, EmitError> {
+        self.default_stage.ok_or_else(|| self.unknown_stream(DEFAULT_STREAM))
+    }
+
+    #[cold]
+    fn unknown_stream(&self, stream: &str) -> EmitError {
+        let declared: Vec<_> = self.stages.iter().map(|stage| stage.stream.name.as_str()).collect();
+        EmitError::UnknownStream {
+            component: self.component.clone(),
+            stream: SmolStr::new(stream),
+            declared: if declared.is_empty() { "none".to_owned() } else { declared.join(", ") },
+        }
+    }
+
+    /// Writes one row with this anchor; on an error the stage is as before.
+    #[inline]
+    fn push_row(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
+        let stage = &mut self.stages[index];
+        let batch = &mut stage.batch;
+        let rows = batch.rows.owned();
+        let start = rows.len();
+        values.push_into(rows);
+        let heap: usize = rows[start..].iter().map(Value::heap_size).sum();
+        let found = rows.len() - start;
+        if found != batch.arity as usize || heap > self.tuple_size_max {
+            rows.truncate(start);
+            return Err(self.refused(index, found, heap));
+        }
+        batch.heap += heap;
+        batch.len += 1;
+        stage.emitted += 1;
+        if self.tracked {
+            batch.note_anchor(anchor.root, anchor.message, anchor.attempt);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self, index: usize, found: usize, heap: usize) -> EmitError {
+        let stage = &self.stages[index];
+        let (component, stream) = (self.component.clone(), stage.stream.name.clone());
+        let expected = stage.stream.fields.len();
+        if found != expected {
+            let fields = stage.stream.fields.to_string();
+            return EmitError::Arity { component, stream, expected, found, fields };
+        }
+        EmitError::Oversize { component, stream, size: heap, limit: self.tuple_size_max }
+    }
+
+    /// Calls the emit hooks for the row just written.
+    #[cold]
+    fn run_emit_hooks(&mut self, index: usize, targets: &[TaskId]) {
+        let stage = &self.stages[index];
+        if let Some(last) = stage.batch.len().checked_sub(1) {
+            let row = stage.batch.row(last);
+            self.hooks.iter_mut().for_each(|hook| hook.emit(&stage.stream.name, row, targets));
+        }
+    }
+}
+
+/// The runtime, as the outputs see it. Implemented by `runtime::emitter`, never by users.
+pub trait Route {
+    /// Sends what the stage of stream `index` holds to its targets and leaves it empty.
+    fn route(&mut self, index: usize, stage: &mut Stage);
+    /// The same for a stage with one tuple; adds the tasks it went to.
+    fn route_one(&mut self, index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>);
+    /// Whether a task takes the stream by direct grouping.
+    fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
+    /// Draws an edge that belongs to the tree, for a tuple that is kept.
+    fn keep_edge(&mut self, root: RootId) -> u64;
+    /// The tuple with these anchors is done.
+    fn ack(&mut self, anchors: &[Anchor]);
+    /// The tuple with these anchors has failed.
+    fn fail(&mut self, anchors: &[Anchor], cause: FailureCause);
+    /// The time-out of the trees of these anchors starts anew.
+    fn reset_timeout(&mut self, anchors: &[Anchor]);
+    /// A message of a spout begins: its place in the block that is open.
+    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
+    /// Counts and, within the limit, logs an error of user code.
+    fn report(&mut self, error: &TaskError);
+    /// Ends the topology in order, as SIGTERM would.
+    fn request_drain(&mut self);
+}
+
+/// Where a bolt emits, acks and reports.
+pub struct Outputs<'a> {
+    state: &'a mut OutputState,
+    route: &'a mut dyn Route,
+}
+
+impl<'a> Outputs<'a> {
+    /// For the runtime, which owns both halves.
+    pub fn new(state: &'a mut OutputState, route: &'a mut dyn Route) -> Outputs<'a> {
+        Outputs { state, route }
+    }
+
+    /// Emits to the default stream, anchored to the input in hand (in `tick` and `finish`: not
+    /// anchored).
+    ///
+    /// # Errors
+    /// When the component has no default stream, the number of values is not that of its fields,
+    /// or the tuple is too large.
+    #[inline]
+    pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        self.emit_at(index, values)
+    }
+
+    /// Emits to a named stream, anchored to the input in hand.
+    ///
+    /// # Errors
+    /// As [`emit`](Outputs::emit).
+    pub fn emit_to(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
+        let index = self.state.stage_of(stream)?;
+        self.emit_at(index, values)
+    }
+
+    /// Emits a struct to the default stream, its fields matched by name.
+    ///
+    /// # Errors
+    /// As [`emit`](Outputs::emit), and when a field of the stream is missing in the struct.
+    pub fn emit_struct(&mut self, value: &impl Serialize) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        let row = struct_row(self.state, index, value)?;
+        self.emit_at(index, row)
+    }
+
+    /// Emits to a named stream and says which tasks the tuple goes to.
+    ///
+    /// # Errors
+    /// As [`emit`](Outputs::emit).
+    pub fn emit_for_targets(&mut self, stream: &str, values: impl Values) -> Result<Vec<TaskId>, EmitError> {
+        let index = self.state.stage_of(stream)?;
+        emit_for_targets(self.state, self.route, index, values, None)
+    }
+
+    /// Emits to a direct stream, to the task named.
+    ///
+    /// # Errors
+    /// As [`emit`](Outputs::emit), and when the stream is not direct or the task does not take it.
+    pub fn emit_direct(&mut self, task: TaskId, stream: &str, values: impl Values) -> Result<(), EmitError> {
+        let anchor = self.state.anchor;
+        emit_direct(self.state, self.route, task, stream, values, anchor)
+    }
+
+    /// Emits to a named stream, anchored to these held tuples instead of the input in hand. The
+    /// new tuple keeps the trees of all of them open.
+    ///
+    /// # Errors
+    /// As [`emit`](Outputs::emit).
+    pub fn emit_anchored(
+        &mut self,
+        stream: &str,
+        anchors: &[&HeldTuple],
+        values: impl Values,
+    ) -> Result<(), EmitError> {
+        let index = self.state.stage_of(stream)?;
+        let mut all: Vec<Anchor> = anchors.iter().flat_map(|held| held.anchors().iter().copied()).collect();
+        let first = if all.is_empty() { Anchor::NONE } else { all.remove(0) };
+        let outer_anchor = std::mem::replace(&mut self.state.anchor, first);
+        let outer_extras = std::mem::replace(&mut self.state.extra_anchors, all);
+        let result = self.emit_at(index, values);
+        self.state.anchor = outer_anchor;
+        self.state.extra_anchors = outer_extras;
+        result
+    }
+
+    /// Emits to a named stream without anchor: should the tuple be lost, nobody replays it.
+    ///
+    /// # Errors
+    /// As [`emit`](Outputs::emit).
+    pub fn emit_unanchored(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
+        self.emit_anchored(stream, &[], values)
+    }
+
+    /// Keeps the input in hand beyond `execute`. What else is emitted in this call is still
+    /// anchored to it.
+    pub fn hold(&mut self, input: Input<'_>) -> HeldTuple {
+        self.state.held = true;
+        let (values, meta) = input.into_parts();
+        let mut anchors = Vec::new();
+        if self.state.anchor.root.is_tracked() {
+            for anchor in std::iter::once(&self.state.anchor).chain(&self.state.extra_anchors) {
+                anchors.push(Anchor { edge: self.route.keep_edge(anchor.root), ..*anchor });
+            }
+        }
+        HeldTuple::new(values, meta, anchors, Arc::clone(&self.state.holds))
+    }
+
+    /// The held tuple is processed. Consumes it.
+    pub fn ack(&mut self, held: HeldTuple) {
+        self.route.ack(&held.settle());
+        self.state.hooks.iter_mut().for_each(|hook| hook.bolt_ack());
+    }
+
+    /// The held tuple could not be processed: its message fails. Consumes it.
+    pub fn fail(&mut self, held: HeldTuple) {
+        self.route.fail(&held.settle(), FailureCause::Failed);
+        self.state.hooks.iter_mut().for_each(|hook| hook.bolt_fail());
+    }
+
+    /// Gives the tree of a held tuple the whole `message_timeout` again.
+    pub fn reset_timeout(&mut self, held: &HeldTuple) {
+        self.route.reset_timeout(held.anchors());
+    }
+
+    /// Reports an error without failing anything. Counted always, logged within the limit.
+    pub fn report_error(&mut self, error: impl Into<TaskError>) {
+        self.route.report(&error.into());
+    }
+
+    /// Ends the topology in order: spouts stop, everything in flight is processed.
+    pub fn request_drain(&mut self) {
+        self.route.request_drain();
+    }
+
+    /// How often the message in hand was replayed; 0 when it came for the first time.
+    pub fn attempt(&self) -> u32 {
+        self.state.anchor.attempt.into()
+    }
+
+    /// The fields of an output stream, if it is declared.
+    pub fn fields_of(&self, stream: &str) -> Option<&Fields> {
+        self.state.stage_of(stream).ok().map(|index| &self.state.stages[index].stream.fields)
+    }
+
+    #[inline]
+    fn emit_at(&mut self, index: usize, values: impl Values) -> Result<(), EmitError> {
+        let anchor = self.state.anchor;
+        self.state.push_row(index, values, anchor)?;
+        let state = &mut *self.state;
+        if state.stages[index].stream.direct || !state.hooks.is_empty() || !state.extra_anchors.is_empty() {
+            emit_rare(state, index)?;
+        }
+        let stage = &mut state.stages[index];
+        if stage.batch.len >= state.stage_len_max {
+            self.route.route(index, stage);
+        }
+        Ok(())
+    }
+}
+
+/// What few emits need, after the row was written: refusal on a direct stream, hooks, anchors
+/// beyond the first.
+#[cold]
+fn emit_rare(state: &mut OutputState, index: usize) -> Result<(), EmitError> {
+    let stage = &mut state.stages[index];
+    if stage.stream.direct {
+        drop_last_row(stage);
+        let (component, stream) = (state.component.clone(), stage.stream.name.clone());
+        return Err(EmitError::Direct { component, stream, direct: true });
+    }
+    note_extras(state, index);
+    state.run_emit_hooks(index, &[]);
+    Ok(())
+}
+
+/// Notes the second and further anchors for the row just written.
+fn note_extras(state: &mut OutputState, index: usize) {
+    let batch = &mut state.stages[index].batch;
+    let tuple = batch.len - 1;
+    batch.extras.extend(state.extra_anchors.iter().map(|anchor| (tuple, Anchor { edge: 0, ..*anchor })));
+}
+
+fn drop_last_row(stage: &mut Stage) {
+    let batch = &mut stage.batch;
+    batch.len -= 1;
+    let keep = batch.len() * batch.arity as usize;
+    batch.rows.owned().truncate(keep);
+    stage.emitted -= 1;
+    if batch.msgs.pop().is_some()
+        && let Some(run) = batch.runs.last_mut()
+    {
+        run.len -= 1;
+        if run.len == 0 {
+            batch.runs.pop();
+        }
+    }
+}
+
+fn struct_row(state: &OutputState, index: usize, value: &impl Serialize) -> Result<Vec<Value>, EmitError> {
+    let stream = &state.stages[index].stream;
+    tuple::serde::to_row(&stream.fields, value).map_err(|error| EmitError::Struct {
+        component: state.component.clone(),
+        stream: stream.name.clone(),
+        reason: error.to_string(),
+    })
+}
+
+fn emit_direct(
+    state: &mut OutputState,
+    route: &mut dyn Route,
+    task: TaskId,
+    stream: &str,
+    values: impl Values,
+    anchor: Anchor,
+) -> Result<(), EmitError> {
+    let index = state.stage_of(stream)?;
+    if !state.stages[index].stream.direct {
+        let (component, stream) = (state.component.clone(), SmolStr::new(stream));
+        return Err(EmitError::Direct { component, stream, direct: false });
+    }
+    if !route.is_direct_target(index, task) {
+        return Err(EmitError::NotATarget {
+            component: state.component.clone(),
+            stream: SmolStr::new(stream),
+            task,
+        });
+    }
+    state.push_row(index, values, anchor)?;
+    state.stages[index].direct.push(task);
+    note_extras(state, index);
+    state.run_emit_hooks(index, &[task]);
+    let stage = &mut state.stages[index];
+    if stage.batch.len >= state.stage_len_max {
+        route.route(index, stage);
+    }
+    Ok(())
+}
+
+fn emit_for_targets(
+    state: &mut OutputState,
+    route: &mut dyn Route,
+    index: usize,
+    values: impl Values,
+    message: Option<Anchor>,
+) -> Result<Vec<TaskId>, EmitError> {
+    // What was emitted before goes first, so that the order of the stream holds.
+    if !state.stages[index].batch.is_empty() {
+        route.route(index, &mut state.stages[index]);
+    }
+    let anchor = message.unwrap_or(state.anchor);
+    state.push_row(index, values, anchor)?;
+    if state.stages[index].stream.direct {
+        return emit_rare(state, index).map(|()| Vec::new());
+    }
+    note_extras(state, index);
+    let hook_row = (!state.hooks.is_empty()).then(|| state.stages[index].batch.row(0).to_vec());
+    let mut targets = Vec::new();
+    route.route_one(index, &mut state.stages[index], &mut targets);
+    if let Some(row) = hook_row {
+        let stream = state.stages[index].stream.name.clone();
+        state.hooks.iter_mut().for_each(|hook| hook.emit(&stream, &row, &targets));
+    }
+    Ok(targets)
+}
+
+/// Where a spout emits.
+pub struct SpoutOutputs<'a> {
+    state: &'a mut OutputState,
+    route: &'a mut dyn Route,
+}
+
+impl<'a> SpoutOutputs<'a> {
+    /// For the runtime, which owns both halves.
+    pub fn new(state: &'a mut OutputState, route: &'a mut dyn Route) -> SpoutOutputs<'a> {
+        SpoutOutputs { state, route }
+    }
+
+    /// Emits to the default stream, untracked: neither `ack` nor `fail` follows.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    #[inline]
+    pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        self.emit_at(index, values, Anchor::NONE)
+    }
+
+    /// Emits to a named stream, untracked.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    pub fn emit_to(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
+        let index = self.state.stage_of(stream)?;
+        self.emit_at(index, values, Anchor::NONE)
+    }
+
+    /// Emits to the default stream as the message `id`: `ack` or `fail` follows when the tree of
+    /// everything that came of it is done or has failed. In an at-most-once topology nothing is
+    /// tracked, and `ack` follows at once.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    #[inline]
+    pub fn emit_tracked(&mut self, values: impl Values, id: MessageId) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        let anchor = self.begin(id);
+        self.emit_at(index, values, anchor)
+    }
+
+    /// Emits to a named stream as the message `id`.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    pub fn emit_tracked_to(
+        &mut self,
+        stream: &str,
+        values: impl Values,
+        id: MessageId,
+    ) -> Result<(), EmitError> {
+        let index = self.state.stage_of(stream)?;
+        let anchor = self.begin(id);
+        self.emit_at(index, values, anchor)
+    }
+
+    /// Emits a struct to the default stream as the message `id`, its fields matched by name.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit_struct`].
+    pub fn emit_struct_tracked(&mut self, value: &impl Serialize, id: MessageId) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        let row = struct_row(self.state, index, value)?;
+        let anchor = self.begin(id);
+        self.emit_at(index, row, anchor)
+    }
+
+    /// Emits to a named stream, tracked if `id` is given, and says which tasks the tuple goes to.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    pub fn emit_for_targets(
+        &mut self,
+        stream: &str,
+        values: impl Values,
+        id: Option<MessageId>,
+    ) -> Result<Vec<TaskId>, EmitError> {
+        let index = self.state.stage_of(stream)?;
+        let anchor = id.map_or(Anchor::NONE, |id| self.begin(id));
+        emit_for_targets(self.state, self.route, index, values, Some(anchor))
+    }
+
+    /// Emits to a direct stream, to the task named, tracked if `id` is given.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit_direct`].
+    pub fn emit_direct(
+        &mut self,
+        task: TaskId,
+        stream: &str,
+        values: impl Values,
+        id: Option<MessageId>,
+    ) -> Result<(), EmitError> {
+        let anchor = id.map_or(Anchor::NONE, |id| self.begin(id));
+        emit_direct(self.state, self.route, task, stream, values, anchor)
+    }
+
+    /// Reports an error. Counted always, logged within the limit.
+    pub fn report_error(&mut self, error: impl Into<TaskError>) {
+        self.route.report(&error.into());
+    }
+
+    /// Ends the topology in order: spouts stop, everything in flight is processed.
+    pub fn request_drain(&mut self) {
+        self.route.request_drain();
+    }
+
+    #[inline]
+    fn begin(&mut self, id: MessageId) -> Anchor {
+        let (root, message, attempt) = self.route.open_message(id);
+        Anchor { root, edge: 0, message, attempt }
+    }
+
+    #[inline]
+    fn emit_at(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
+        self.state.push_row(index, values, anchor)?;
+        let state = &mut *self.state;
+        if state.stages[index].stream.direct || !state.hooks.is_empty() {
+            emit_rare(state, index)?;
+        }
+        let stage = &mut state.stages[index];
+        if stage.batch.len >= state.stage_len_max {
+            self.route.route(index, stage);
+        }
+        Ok(())
+    }
+}

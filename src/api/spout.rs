@@ -1,0 +1,167 @@
+//! Where streams begin.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::api::{SpoutOutputs, Streams, TaskContext, TaskError};
+use crate::ids::MessageId;
+
+/// What a call of [`Spout::next_tuple`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum SpoutStatus {
+    /// Something was emitted; there may be more at once.
+    Emitted,
+    /// Nothing to emit now. The runtime asks again after a pause that grows while the spout stays
+    /// idle, from 0.1 ms to 10 ms.
+    Idle,
+    /// Nothing to emit before this much time has passed.
+    IdleFor(Duration),
+    /// The source has ended. The spout is not asked again, but `ack` and `fail` still come; a
+    /// failed message may be emitted again from there.
+    Exhausted,
+}
+
+/// Why a message failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureCause {
+    /// A bolt failed one of its tuples.
+    Failed,
+    /// A bolt panicked on one of its tuples.
+    Panicked,
+    /// A bolt dropped a held tuple without a word.
+    Abandoned,
+    /// It was not done within `message_timeout`.
+    TimedOut,
+    /// A task or link that it may have touched was lost.
+    Lost,
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FailureCause::Failed => "failed",
+            FailureCause::Panicked => "panicked",
+            FailureCause::Abandoned => "abandoned",
+            FailureCause::TimedOut => "timed out",
+            FailureCause::Lost => "lost",
+        })
+    }
+}
+
+/// What a spout is told of a failed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub cause: FailureCause,
+    /// How many times the message has failed now, 1 for the first.
+    pub failures: u32,
+    /// Whether the message has used up `max_replays`. A spout that replays such a message all the
+    /// same is taken at its word.
+    pub is_final: bool,
+}
+
+/// A source of tuples. One instance per task; every method is called by one thread at a time.
+///
+/// # Examples
+/// A spout that counts to three, each number until it is acked:
+/// ```
+/// use squall::prelude::*;
+///
+/// struct CountToThree {
+///     next: i64,
+///     again: Vec<i64>,
+/// }
+///
+/// impl Spout for CountToThree {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["n"])
+///     }
+///
+///     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+///         let n = match self.again.pop() {
+///             Some(n) => n,
+///             None if self.next < 3 => {
+///                 self.next += 1;
+///                 self.next
+///             }
+///             None => return Ok(SpoutStatus::Exhausted),
+///         };
+///         out.emit_tracked([n], MessageId(n as u64))?;
+///         Ok(SpoutStatus::Emitted)
+///     }
+///
+///     fn fail(&mut self, id: MessageId, failure: &Failure, _out: &mut SpoutOutputs<'_>) -> Result<(), TaskError> {
+///         if !failure.is_final {
+///             self.again.push(id.0 as i64);
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+/// An exhausted spout is asked again after a failure, so that it can send what it has kept.
+pub trait Spout: Send {
+    /// Emits the next tuple, if there is one. Must not wait; a spout that has to is declared
+    /// `blocking` and gets a thread of its own. Called only while there is room: below
+    /// `max_spout_pending`, with credit downstream, and while the topology is active.
+    ///
+    /// # Errors
+    /// Are counted, reported, and followed by a pause; what was emitted before stays emitted.
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError>;
+
+    /// The streams it emits to. Called before the topology starts, on an instance that is not
+    /// opened; by default none.
+    fn declare(&self) -> Streams {
+        Streams::none()
+    }
+
+    /// Called once before anything else, on the task's thread.
+    ///
+    /// # Errors
+    /// Fail the task, which is built again and opened with back-off.
+    fn open(&mut self, _context: &TaskContext) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The whole tree of this message was processed. It will not come again.
+    ///
+    /// # Errors
+    /// Are counted and reported.
+    fn ack(&mut self, _id: MessageId) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The tree of this message failed. To replay it, keep it and emit it again with the same id,
+    /// here or in `next_tuple`, which is called again even after `Exhausted`.
+    ///
+    /// # Errors
+    /// Are counted and reported.
+    fn fail(
+        &mut self,
+        _id: MessageId,
+        _failure: &Failure,
+        _out: &mut SpoutOutputs<'_>,
+    ) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The topology became active (also right after `open`).
+    ///
+    /// # Errors
+    /// Are counted and reported.
+    fn activate(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The topology became inactive: `next_tuple` rests, `ack` and `fail` go on.
+    ///
+    /// # Errors
+    /// Are counted and reported.
+    fn deactivate(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The last call, when the topology ends in order. Not called when the process is killed.
+    fn close(&mut self) {}
+}

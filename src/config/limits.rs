@@ -1,0 +1,49 @@
+//! The bounds that no option may pass, together, so that their relations can be checked.
+
+use crate::ids;
+
+/// Bytes of a topology document, its includes counted with it.
+pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// How deep tables and arrays may nest in a topology document.
+pub const DOCUMENT_DEPTH_MAX: usize = 64;
+/// Files that a topology document may include.
+pub const INCLUDES_MAX: usize = 64;
+
+/// Components of a topology, the system's not counted.
+pub const COMPONENTS_MAX: usize = 4096;
+/// Executors or tasks of one component.
+pub const PARALLELISM_MAX: u32 = 4096;
+/// Tasks of a topology.
+pub const TASKS_MAX: u32 = 32_767;
+/// Driver threads of a worker.
+pub const THREADS_MAX: u32 = 1024;
+/// Messages that one spout task may have open.
+pub const SPOUT_PENDING_MAX: u32 = 1 << 24;
+/// Where an automatic `max_spout_pending` starts, and the least it shrinks to.
+pub const SPOUT_PENDING_AUTO_MIN: u32 = 1 << 10;
+/// The most an automatic `max_spout_pending` grows to.
+pub const SPOUT_PENDING_AUTO_MAX: u32 = 1 << 18;
+
+/// Messages that share one tree entry.
+pub const BLOCK_MESSAGES_MAX: u32 = 64;
+/// Messages whose failures are remembered per spout task, for `max_replays`.
+pub const FAILURES_REMEMBERED_MAX: usize = 1 << 20;
+
+/// Tuples in a batch.
+pub const BATCH_MAX: u32 = 1 << 16;
+/// Tuples on their way over one link.
+pub const LINK_CAPACITY_MAX: u32 = 1 << 24;
+/// Bytes of one tuple.
+pub const TUPLE_SIZE_MAX: u64 = 1 << 30;
+
+/// Key groups by default.
+pub const KEY_GROUPS_DEFAULT: u32 = 1024;
+/// Key groups at most, as in Flink.
+pub const KEY_GROUPS_MAX: u32 = 32_768;
+
+const _: () = assert!(TASKS_MAX <= ids::SPOUT_TASK_MAX, "a root id names its spout task");
+const _: () = assert!(SPOUT_PENDING_MAX <= ids::SLOTS_MAX, "each open message may need a slot");
+const _: () = assert!(PARALLELISM_MAX <= TASKS_MAX);
+const _: () = assert!(KEY_GROUPS_MAX >= PARALLELISM_MAX, "each task can own a key group");
+const _: () = assert!(BLOCK_MESSAGES_MAX <= 64, "failed messages of a block are a 64-bit mask");
+const _: () = assert!(BATCH_MAX <= LINK_CAPACITY_MAX, "a full batch fits a link");

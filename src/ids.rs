@@ -1,0 +1,152 @@
+//! The identities that travel with tuples, acks and commands.
+//!
+//! Every id is a newtype, so that a task cannot be passed where a root is wanted. All of them
+//! are `Copy` and at most 64 bits wide, because they stand in every batch and every ack record.
+//!
+//! 1. A [`TaskId`] is positive and dense: the first task of a topology is 1, as in Storm. Task 0
+//!    does not exist.
+//! 2. A [`RootId`] is never 0; 0 marks "untracked" inside a batch.
+//! 3. An edge id is drawn from a cryptographically strong generator and is never 0: an edge of 0
+//!    would be invisible to XOR (see `runtime::acker`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One task of a component: a positive number, unique in its topology, dense from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId(pub u32);
+
+impl TaskId {
+    /// The position of this task in tables indexed from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize - 1
+    }
+
+    /// The task at a position of a table indexed from 0.
+    pub fn from_index(index: usize) -> TaskId {
+        TaskId(u32::try_from(index + 1).expect("a topology has fewer than 2^32 tasks"))
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a spout calls a message it wants tracked: an offset, a sequence number, a key of its own.
+///
+/// The runtime hands it back in `Spout::ack` or `Spout::fail` and never looks inside. A spout
+/// whose messages have richer identities keeps a map from this number to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageId(pub u64);
+
+impl From<u64> for MessageId {
+    fn from(id: u64) -> MessageId {
+        MessageId(id)
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A tracked tuple tree, or rather a *block* of up to 64 of them that share one XOR cell.
+///
+/// The id says where its entry lives, so that nothing is hashed to find it:
+///
+/// ```text
+///   63            48 47                  24 23                   0
+///  +----------------+----------------------+----------------------+
+///  | spout task (16)| slot (24)            | generation (24)      |
+///  +----------------+----------------------+----------------------+
+/// ```
+///
+/// A slot is used again once its block is done; the generation, counted up from 1 at each use and
+/// wrapping past 0, tells late records of the old block from those of the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RootId(pub u64);
+
+/// The largest spout task that a root id can name.
+pub const SPOUT_TASK_MAX: u32 = u16::MAX as u32;
+/// How many blocks one spout task can have open at once.
+pub const SLOTS_MAX: u32 = 1 << 24;
+/// Generations wrap at this number.
+pub const GENERATION_MOD: u32 = 1 << 24;
+
+impl RootId {
+    /// "Not tracked", inside batches only.
+    pub const NONE: RootId = RootId(0);
+
+    /// Puts a root id together. `task` fits 16 bits, `slot` and `generation` 24 each.
+    pub fn new(task: TaskId, slot: u32, generation: u32) -> RootId {
+        debug_assert!(task.0 <= SPOUT_TASK_MAX && slot < SLOTS_MAX && generation < GENERATION_MOD);
+        RootId((u64::from(task.0) << 48) | (u64::from(slot) << 24) | u64::from(generation))
+    }
+
+    /// The spout task whose messages these are.
+    pub fn task(self) -> TaskId {
+        TaskId((self.0 >> 48) as u32)
+    }
+
+    /// The slot of the acker's table.
+    pub fn slot(self) -> u32 {
+        (self.0 >> 24) as u32 & (SLOTS_MAX - 1)
+    }
+
+    /// Which use of the slot this is.
+    pub fn generation(self) -> u32 {
+        self.0 as u32 & (GENERATION_MOD - 1)
+    }
+
+    /// Whether there is a tree at all.
+    pub fn is_tracked(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// The stream that a component emits to when it names none.
+pub const DEFAULT_STREAM: &str = "default";
+/// The stream of tuples that a bolt gave up on; see `on_error` in `topology`.
+pub const DEAD_LETTER_STREAM: &str = "dead-letter";
+
+/// Whether a name may be given to a topology, component, stream or field group:
+/// `[A-Za-z0-9_.-]{1,64}`.
+pub fn is_legal_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// Whether a component id is reserved for the system's own parts (`__acker` and its like).
+pub fn is_reserved_name(name: &str) -> bool {
+    name.starts_with("__")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_id_gives_back_its_parts() {
+        let check = |task, slot, generation| {
+            let root = RootId::new(TaskId(task), slot, generation);
+            assert_eq!((root.task(), root.slot(), root.generation()), (TaskId(task), slot, generation));
+            assert!(root.is_tracked());
+        };
+        check(1, 0, 0);
+        check(1, SLOTS_MAX - 1, 1);
+        check(SPOUT_TASK_MAX, 77, GENERATION_MOD - 1);
+    }
+
+    #[test]
+    fn names_hold_letters_digits_and_three_signs() {
+        for good in ["a", "word-count", "a.b_c-9", &"x".repeat(64)] {
+            assert!(is_legal_name(good), "{good}");
+        }
+        for bad in ["", "a b", "ü", "a/b", &"x".repeat(65)] {
+            assert!(!is_legal_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! squall: a distributed stream processor with Storm's model.
+//!
+//! **Spouts** begin streams of tuples, **bolts** process them, **groupings** spread them over the
+//! tasks of a bolt, and **acker** tasks follow each message of a spout through the tree of tuples
+//! that came of it, so that what fails is replayed.
+
+pub mod api;
+pub mod clock;
+pub mod components;
+pub mod config;
+pub mod ids;
+pub mod logging;
+pub mod metrics;
+pub mod runtime;
+pub mod topology;
+pub mod tuple;
+
+pub use ids::{MessageId, TaskId};
+pub use tuple::{Fields, Timestamp, Value};
+
+/// What a program that embeds squall usually needs.
+pub mod prelude {
+    pub use crate::api::{
+        Bolt, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, Outputs, Spout,
+        SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Values,
+    };
+    pub use crate::config::Delivery;
+    pub use crate::ids::{MessageId, TaskId};
+    pub use crate::topology::registry::{NoSettings, Registry, SettingError};
+    pub use crate::tuple::{Fields, Timestamp, Value};
+}

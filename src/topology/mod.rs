@@ -1,0 +1,4 @@
+//! Topologies: written in TOML or built in Rust, one validated graph. Pure: no thread, no clock.
+
+pub mod graph;
+pub mod registry;

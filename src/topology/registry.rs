@@ -1,0 +1,298 @@
+//! Component types by name: what `type = "split"` in a topology document means.
+//!
+//! A type is registered with a *settings* struct, which `serde` reads from the component's
+//! `config` table and `schemars` describes to editors and to `squall components`, and with a
+//! function from those settings to an instance. The function runs once when the topology is read
+//! (so that wrong settings are errors with a place in the file, and the output streams are
+//! known), then once per task and after each panic.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError};
+use crate::topology::graph::{Constructor, GroupingFactory};
+
+/// Why a component cannot be built from its settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SettingError {
+    /// The key of the settings that is wrong, so that the error can point at it.
+    pub key: Option<String>,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+impl SettingError {
+    /// An error at one key.
+    pub fn at(key: &str, message: impl fmt::Display) -> SettingError {
+        SettingError { key: Some(key.to_owned()), message: message.to_string() }
+    }
+
+    /// An error of the settings as a whole.
+    pub fn new(message: impl fmt::Display) -> SettingError {
+        SettingError { key: None, message: message.to_string() }
+    }
+}
+
+/// The settings of a component without any.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+/// What settings turn into.
+pub struct Built {
+    /// What builds the instances.
+    pub constructor: Constructor,
+    /// The streams they declare.
+    pub streams: Streams,
+}
+
+/// Why [`ComponentType::build`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The table does not fit the settings struct; the error knows the place.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// The settings were read, but the component refuses them.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+type BuildFn = Arc<dyn Fn(toml::de::ValueDeserializer<'_>) -> Result<Built, BuildError> + Send + Sync>;
+type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
+
+/// Spout or bolt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Begins streams.
+    Spout,
+    /// Processes them.
+    Bolt,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Spout => "spout",
+            Kind::Bolt => "bolt",
+        })
+    }
+}
+
+/// A registered component type.
+#[derive(Clone)]
+pub struct ComponentType {
+    /// What `type` says in TOML.
+    pub name: String,
+    /// Spout or bolt.
+    pub kind: Kind,
+    /// One line on what it does.
+    pub summary: String,
+    /// What it emits, for people; the fields may depend on settings.
+    pub output: String,
+    /// A TOML example of a whole component table.
+    pub example: String,
+    /// Whether its calls wait, so that it needs a thread of its own unless the topology says
+    /// otherwise.
+    pub blocking: bool,
+    schema: SchemaFn,
+    build: BuildFn,
+}
+
+impl ComponentType {
+    /// Builds the component from its `config` table.
+    ///
+    /// # Errors
+    /// When the table does not fit the settings, or the component refuses them.
+    pub fn build(&self, config: toml::de::ValueDeserializer<'_>) -> Result<Built, BuildError> {
+        (self.build)(config)
+    }
+
+    /// The JSON schema of its settings.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        (self.schema)(generator)
+    }
+
+    /// Sets what it emits, for people.
+    pub fn output(&mut self, output: &str) -> &mut ComponentType {
+        output.clone_into(&mut self.output);
+        self
+    }
+
+    /// Sets the TOML example.
+    pub fn example(&mut self, example: &str) -> &mut ComponentType {
+        example.trim().clone_into(&mut self.example);
+        self
+    }
+
+    /// Says that its calls wait.
+    pub fn blocking(&mut self) -> &mut ComponentType {
+        self.blocking = true;
+        self
+    }
+}
+
+impl fmt::Debug for ComponentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Component types and custom groupings by name.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+///
+/// #[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct ShoutSettings {
+///     /// What is put behind each word.
+///     mark: String,
+/// }
+///
+/// struct Shout(ShoutSettings);
+/// impl Bolt for Shout {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["word"])
+///     }
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         let loud = format!("{}{}", input.str("word")?.to_uppercase(), self.0.mark);
+///         out.emit([loud])?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut registry = Registry::with_standard();
+/// registry
+///     .bolt("shout", "Makes words loud.", |settings: &ShoutSettings| Ok(Shout(settings.clone())))
+///     .output("word");
+/// assert!(registry.component("shout").is_some());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    components: BTreeMap<String, ComponentType>,
+    groupings: BTreeMap<String, NamedGrouping>,
+}
+
+#[derive(Clone)]
+struct NamedGrouping(GroupingFactory);
+
+impl fmt::Debug for NamedGrouping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("grouping")
+    }
+}
+
+impl Registry {
+    /// A registry without any type.
+    pub fn new() -> Registry {
+        Registry::default()
+    }
+
+    /// A registry with squall's ready-made components.
+    pub fn with_standard() -> Registry {
+        let mut registry = Registry::new();
+        crate::components::register(&mut registry);
+        registry
+    }
+
+    /// Registers a spout type. A later registration under the same name replaces the earlier.
+    pub fn spout<C, S, F>(&mut self, name: &str, summary: &str, build: F) -> &mut ComponentType
+    where
+        C: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        S: Spout + 'static,
+        F: Fn(&C) -> Result<S, SettingError> + Send + Sync + 'static,
+    {
+        let build = Arc::new(build);
+        let build_fn: BuildFn = Arc::new(move |config| {
+            let settings = Arc::new(C::deserialize(config)?);
+            let streams = build(&settings)?.declare();
+            let build = Arc::clone(&build);
+            let constructor = Constructor::Spout(Arc::new(move || {
+                let spout = build(&settings).map_err(TaskError::from)?;
+                Ok(Box::new(spout) as Box<dyn Spout>)
+            }));
+            Ok(Built { constructor, streams })
+        });
+        self.insert(name, Kind::Spout, summary, C::json_schema, build_fn)
+    }
+
+    /// Registers a bolt type. A later registration under the same name replaces the earlier.
+    pub fn bolt<C, B, F>(&mut self, name: &str, summary: &str, build: F) -> &mut ComponentType
+    where
+        C: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        B: Bolt + 'static,
+        F: Fn(&C) -> Result<B, SettingError> + Send + Sync + 'static,
+    {
+        let build = Arc::new(build);
+        let build_fn: BuildFn = Arc::new(move |config| {
+            let settings = Arc::new(C::deserialize(config)?);
+            let streams = build(&settings)?.declare();
+            let build = Arc::clone(&build);
+            let constructor = Constructor::Bolt(Arc::new(move || {
+                let bolt = build(&settings).map_err(TaskError::from)?;
+                Ok(Box::new(bolt) as Box<dyn Bolt>)
+            }));
+            Ok(Built { constructor, streams })
+        });
+        self.insert(name, Kind::Bolt, summary, C::json_schema, build_fn)
+    }
+
+    /// Registers a custom grouping, named in TOML by `grouping = "custom"` and `custom = "NAME"`.
+    pub fn grouping<G, F>(&mut self, name: &str, build: F)
+    where
+        G: CustomGrouping + 'static,
+        F: Fn() -> G + Send + Sync + 'static,
+    {
+        let factory: GroupingFactory = Arc::new(move || Box::new(build()));
+        self.groupings.insert(name.to_owned(), NamedGrouping(factory));
+    }
+
+    /// The component type of that name.
+    pub fn component(&self, name: &str) -> Option<&ComponentType> {
+        self.components.get(name)
+    }
+
+    /// All component types, by name.
+    pub fn components(&self) -> impl Iterator<Item = &ComponentType> {
+        self.components.values()
+    }
+
+    /// The custom grouping of that name.
+    pub fn custom_grouping(&self, name: &str) -> Option<GroupingFactory> {
+        self.groupings.get(name).map(|named| Arc::clone(&named.0))
+    }
+
+    /// The names of all custom groupings.
+    pub fn custom_groupings(&self) -> impl Iterator<Item = &str> {
+        self.groupings.keys().map(String::as_str)
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        summary: &str,
+        schema: SchemaFn,
+        build: BuildFn,
+    ) -> &mut ComponentType {
+        let component = ComponentType {
+            name: name.to_owned(),
+            kind,
+            summary: summary.to_owned(),
+            output: String::new(),
+            example: String::new(),
+            blocking: false,
+            schema,
+            build,
+        };
+        self.components.insert(name.to_owned(), component);
+        self.components.get_mut(name).expect("it was inserted a line above")
+    }
+}

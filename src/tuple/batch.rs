@@ -1,0 +1,205 @@
+//! Many tuples of one stream, laid flat, with the anchors that track them.
+//!
+//! A batch is what moves between executors: one queue operation, one wake-up and one allocation
+//! for hundreds of tuples. Its rows stand one after another in a single vector, so that writing a
+//! tuple is a push and reading one is a slice.
+//!
+//! ```text
+//!  rows   | w0 | w1 | w2 | w3 | w4 | w5 |      arity 1, six tuples
+//!  runs   | root A, edge e1, 4 long | root B, edge e2, 2 long |
+//!  msgs   | 0  | 0  | 1  | 1  | 0  | 7  |      message of the block
+//!  extras                | 3: root C, edge e3, message 5 |
+//! ```
+//!
+//! **Runs.** In Storm every tuple copy has an edge id of its own. Here consecutive tuples of one
+//! tree that go to one target share an edge: a *run*. The reader acknowledges a run as a whole;
+//! when it wants to keep one tuple of it, it draws a new edge for that tuple, which is the same
+//! algebra as emitting a child. So tracking costs a compare per tuple, not a random number and an
+//! XOR, and the acker sees one record per tree and step.
+//!
+//! 1. `rows.len() == len * arity`.
+//! 2. In a tracked batch the runs' lengths add up to `len`, and `msgs.len() == len`; an untracked
+//!    batch has neither. An untracked tuple in a tracked batch stands in a run of root 0.
+//! 3. An edge id of a tracked run is never 0 once the batch has left its sender.
+//! 4. `extras` is sorted by tuple. It holds the second and further anchors of tuples with several.
+
+use std::sync::Arc;
+
+use super::Value;
+use crate::ids::RootId;
+
+/// Which message of a block, 0 to 63.
+pub type MessageIndex = u8;
+/// How often a message was replayed: 0 for the first time it is sent. Stops at 255.
+pub type Attempt = u8;
+
+/// Consecutive tuples of one tree on their way to one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The tree (block), or [`RootId::NONE`] for untracked tuples.
+    pub root: RootId,
+    /// The edge that all of the run's tuples share; drawn when the run is routed to its target.
+    pub edge: u64,
+    /// How many tuples.
+    pub len: u32,
+    /// How often the messages of this block were replayed.
+    pub attempt: Attempt,
+}
+
+/// What ties a tuple to the tree it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The tree (block), or [`RootId::NONE`] for an untracked tuple.
+    pub root: RootId,
+    /// The edge of the tuple itself.
+    pub edge: u64,
+    /// Which message of the block it descends from.
+    pub message: MessageIndex,
+    /// How often that message was replayed.
+    pub attempt: Attempt,
+}
+
+impl Anchor {
+    /// The anchor of an untracked tuple.
+    pub const NONE: Anchor = Anchor { root: RootId::NONE, edge: 0, message: 0, attempt: 0 };
+}
+
+/// The values of a batch: owned by its only reader, or shared by several.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// One reader, which may take values out.
+    Owned(Vec<Value>),
+    /// Several readers, each of which clones what it keeps.
+    Shared(Arc<Vec<Value>>),
+}
+
+impl Rows {
+    /// All values, row after row.
+    pub fn values(&self) -> &[Value] {
+        match self {
+            Rows::Owned(values) => values,
+            Rows::Shared(values) => values,
+        }
+    }
+
+    /// Makes the rows cheap to clone and returns a second handle to them.
+    pub fn share(&mut self) -> Rows {
+        if let Rows::Owned(values) = self {
+            *self = Rows::Shared(Arc::new(std::mem::take(values)));
+        }
+        self.clone()
+    }
+
+    /// The vector to write to. Rows that were shared are copied first.
+    #[inline]
+    pub fn owned(&mut self) -> &mut Vec<Value> {
+        if let Rows::Shared(values) = self {
+            *self = Rows::Owned(values.to_vec());
+        }
+        let Rows::Owned(values) = self else { unreachable!("made owned above") };
+        values
+    }
+}
+
+/// Many tuples of one stream. See the [module](self) for its picture and rules.
+#[derive(Clone, Debug)]
+pub struct TupleBatch {
+    /// Values per tuple.
+    pub arity: u32,
+    /// Tuples.
+    pub len: u32,
+    /// The values, row after row.
+    pub rows: Rows,
+    /// Which trees the tuples belong to; empty when none is tracked.
+    pub runs: Vec<Run>,
+    /// Per tuple, the message of its block; empty when none is tracked.
+    pub msgs: Vec<MessageIndex>,
+    /// Further anchors of tuples with several, as (tuple, anchor), sorted by tuple.
+    pub extras: Vec<(u32, Anchor)>,
+    /// Bytes outside the rows themselves ([`Value::heap_size`]), for the queue's budget.
+    pub heap: usize,
+}
+
+impl TupleBatch {
+    /// An empty batch for tuples of `arity` values.
+    pub fn new(arity: usize) -> TupleBatch {
+        TupleBatch {
+            arity: arity as u32,
+            len: 0,
+            rows: Rows::Owned(Vec::new()),
+            runs: Vec::new(),
+            msgs: Vec::new(),
+            extras: Vec::new(),
+            heap: 0,
+        }
+    }
+
+    /// Tuples in it.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it holds no tuple.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether any of its tuples may be tracked.
+    pub fn is_tracked(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// The values of tuple `index`.
+    pub fn row(&self, index: usize) -> &[Value] {
+        let arity = self.arity as usize;
+        &self.rows.values()[index * arity..(index + 1) * arity]
+    }
+
+    /// Bytes that a queue is charged for the batch.
+    pub fn charge(&self) -> usize {
+        self.rows.values().len() * size_of::<Value>() + self.heap
+    }
+
+    /// Notes the anchor of the row that was just written. Call it once per row in a tracked batch,
+    /// never in an untracked one.
+    #[inline]
+    pub fn note_anchor(&mut self, root: RootId, message: MessageIndex, attempt: Attempt) {
+        self.msgs.push(message);
+        if let Some(last) = self.runs.last_mut()
+            && last.root == root
+        {
+            last.len += 1;
+            return;
+        }
+        self.runs.push(Run { root, edge: 0, len: 1, attempt });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+
+    #[test]
+    fn neighbours_of_one_tree_share_a_run() {
+        let (a, b) = (RootId::new(TaskId(1), 0, 1), RootId::new(TaskId(1), 1, 1));
+        let mut batch = TupleBatch::new(1);
+        for (root, message) in [(a, 0), (a, 0), (a, 1), (b, 0), (a, 2)] {
+            batch.rows.owned().push(Value::from("w"));
+            batch.len += 1;
+            batch.note_anchor(root, message, 0);
+        }
+        let runs: Vec<_> = batch.runs.iter().map(|run| (run.root, run.len)).collect();
+        assert_eq!(runs, [(a, 3), (b, 1), (a, 1)]);
+        assert_eq!(batch.msgs, [0, 0, 1, 0, 2]);
+    }
+
+    #[test]
+    fn shared_rows_are_copied_only_when_written() {
+        let mut first = Rows::Owned(vec![Value::from(1)]);
+        let mut second = first.share();
+        assert_eq!(first.values().as_ptr(), second.values().as_ptr());
+        second.owned().push(Value::from(2));
+        assert_eq!((first.values().len(), second.values().len()), (1, 2));
+    }
+}

@@ -1,0 +1,1 @@
+//! The versioned binary form of tuples.

@@ -1,0 +1,22 @@
+//! Tuples: ordered, named, dynamically typed values, and the batches they travel in.
+//!
+//! * [`Value`]: one value, 24 bytes wide; short strings inside, long data shared.
+//! * [`Fields`]: the names of a stream's values.
+//! * [`TupleBatch`]: many tuples of one stream, flat, with the anchors that track them.
+//! * [`codec`]: the versioned binary form of a batch.
+//! * [`hash`]: the stable hash that fields grouping rests on.
+//! * [`serde`](mod@serde): structs to tuples and back.
+//!
+//! There is no owned "tuple" object on the hot path: a tuple is a row of a batch. A batch moves to
+//! its only reader without a copy and is shared when there are several.
+
+mod batch;
+pub mod codec;
+mod fields;
+pub mod hash;
+pub mod serde;
+mod value;
+
+pub use batch::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch};
+pub use fields::Fields;
+pub use value::{Map, Timestamp, Value, ValueType};
