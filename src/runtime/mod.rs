@@ -1,5 +1,6 @@
 //! Runs topologies.
 
+pub mod acker;
 mod local;
 mod stats;
 
