@@ -59,7 +59,9 @@ impl Audit {
         let live = books.live.remove(&root).unwrap_or(0);
         let lost = books.lost.remove(&root).unwrap_or(0);
         if live != 0 || lost != 0 {
-            books.violations.push(format!("{root:?} was acked with {live} copies alive, {lost} of them lost"));
+            books
+                .violations
+                .push(format!("{root:?} was acked with {live} copies alive, {lost} of them lost"));
         }
     }
 

@@ -97,7 +97,9 @@ impl Coordinator {
     /// Looks at how far the end has come.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         self.take_control(cx.now);
-        if cx.now >= self.drain_deadline && matches!(self.phase, Phase::Running | Phase::Asking(_) | Phase::Finishing(_)) {
+        if cx.now >= self.drain_deadline
+            && matches!(self.phase, Phase::Running | Phase::Asking(_) | Phase::Finishing(_))
+        {
             self.lifecycle.cut_short.store(true, Ordering::SeqCst);
             self.close(cx.now);
         }
@@ -105,7 +107,9 @@ impl Coordinator {
         let (outcome, wake_at) = match self.phase {
             Phase::Ended => (StepOutcome::Closed, Time::NEVER),
             Phase::Closing(deadline) => (StepOutcome::Idle, deadline),
-            Phase::Running | Phase::Asking(_) | Phase::Finishing(_) => (StepOutcome::Idle, self.drain_deadline),
+            Phase::Running | Phase::Asking(_) | Phase::Finishing(_) => {
+                (StepOutcome::Idle, self.drain_deadline)
+            }
         };
         Step { outcome, wake_at }
     }
@@ -115,7 +119,10 @@ impl Coordinator {
             match control {
                 Control::Drain if self.drain_deadline == Time::NEVER => {
                     self.drain_deadline = now.after(self.drain_timeout);
-                    self.subordinates.spouts.iter().for_each(|spout| spout.send_control(Control::Drain, Urgency::Now));
+                    self.subordinates
+                        .spouts
+                        .iter()
+                        .for_each(|spout| spout.send_control(Control::Drain, Urgency::Now));
                 }
                 Control::Close if !matches!(self.phase, Phase::Closing(_) | Phase::Ended) => {
                     self.lifecycle.cut_short.store(true, Ordering::SeqCst);

@@ -96,9 +96,10 @@ impl Emitter {
             return false;
         }
         let wires = &self.wires;
-        let blocked = self.streams.iter().any(|stream| {
-            stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(wires))
-        });
+        let blocked = self
+            .streams
+            .iter()
+            .any(|stream| stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(wires)));
         self.wires.stalled = blocked;
         blocked
     }
@@ -110,7 +111,13 @@ impl Emitter {
         if let Some((last, earlier)) = subscriptions.split_last_mut() {
             for subscription in earlier {
                 batch.rows.share();
-                subscription.take_stage(batch.clone(), &stage.direct, meta, &mut self.wires, chosen.as_deref_mut());
+                subscription.take_stage(
+                    batch.clone(),
+                    &stage.direct,
+                    meta,
+                    &mut self.wires,
+                    chosen.as_deref_mut(),
+                );
             }
             last.take_stage(batch, &stage.direct, meta, &mut self.wires, chosen);
         }

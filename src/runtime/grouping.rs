@@ -254,7 +254,7 @@ mod tests {
             assert!((share - expected).abs() < 0.01, "after {k} refreshes {share}, expected {expected}");
         }
         assert_eq!(shuffle.weights(), [0, 100]);
-        for k in 1..=100 {
+        for k in 1..=100_u8 {
             shuffle.refresh([0.0, 1.0].into_iter());
             assert_eq!(shuffle.weights(), [k, 100_u8.saturating_sub(k.saturating_mul(10))]);
         }

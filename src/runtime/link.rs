@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::runtime::run_queue::ExecutorId;
+use crate::topology::plan::ExecutorId;
 
 /// The credit between two executors.
 #[derive(Debug)]

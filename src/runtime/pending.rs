@@ -242,7 +242,12 @@ impl Pending {
     }
 
     /// One message of a block failed. `None` if it had failed before or the block is over.
-    pub fn fail(&mut self, root: RootId, message: MessageIndex, cause: FailureCause) -> Option<FailedMessage> {
+    pub fn fail(
+        &mut self,
+        root: RootId,
+        message: MessageIndex,
+        cause: FailureCause,
+    ) -> Option<FailedMessage> {
         let block = self.block_of(root)?;
         let id = *block.ids.get(usize::from(message))?;
         let bit = 1 << message;
@@ -272,7 +277,12 @@ impl Pending {
     }
 
     /// Ends a block without the acker: every message that is open fails. The acker is to forget it.
-    pub fn give_up(&mut self, root: RootId, cause: FailureCause, mut fail: impl FnMut(FailedMessage)) -> bool {
+    pub fn give_up(
+        &mut self,
+        root: RootId,
+        cause: FailureCause,
+        mut fail: impl FnMut(FailedMessage),
+    ) -> bool {
         let Some(block) = self.block_of(root) else { return false };
         let (ids, failed) = (std::mem::take(&mut block.ids), block.failed);
         for (message, id) in ids.iter().enumerate() {
@@ -287,7 +297,12 @@ impl Pending {
     }
 
     /// Fails every block whose deadline has passed, and names it.
-    pub fn expire(&mut self, tree_now: Time, mut fail: impl FnMut(FailedMessage), mut forget: impl FnMut(RootId)) {
+    pub fn expire(
+        &mut self,
+        tree_now: Time,
+        mut fail: impl FnMut(FailedMessage),
+        mut forget: impl FnMut(RootId),
+    ) {
         while let Some((deadline, root)) = self.ring.front().copied() {
             if deadline > tree_now {
                 return;
@@ -403,7 +418,10 @@ mod tests {
     fn a_message_that_fails_alone_is_not_acked_with_its_block() {
         let mut pending = Pending::new(TaskId(1), Some(T));
         let root = emit(&mut pending, 0..3, 0)[0];
-        assert_eq!(pending.fail(root, 1, FailureCause::Failed).map(|f| (f.id, f.failures)), Some((MessageId(1), 1)));
+        assert_eq!(
+            pending.fail(root, 1, FailureCause::Failed).map(|f| (f.id, f.failures)),
+            Some((MessageId(1), 1))
+        );
         assert_eq!(pending.fail(root, 1, FailureCause::Failed), None, "once per emit");
         let mut acked = Vec::new();
         pending.complete(root, |id| acked.push(id.0));
@@ -430,9 +448,9 @@ mod tests {
         let mut pending = Pending::new(TaskId(1), Some(T));
         emit(&mut pending, [1], 0);
         emit(&mut pending, [2], 5);
-        assert_eq!(expired(&mut pending, 9), []);
+        assert!(expired(&mut pending, 9).is_empty());
         assert_eq!(expired(&mut pending, 10), [1]);
-        assert_eq!(expired(&mut pending, 14), []);
+        assert!(expired(&mut pending, 14).is_empty());
         assert_eq!(expired(&mut pending, 15), [2]);
         assert_eq!(pending.next_deadline(), None);
     }
@@ -442,7 +460,7 @@ mod tests {
         let mut pending = Pending::new(TaskId(1), Some(T));
         let root = emit(&mut pending, [1], 0)[0];
         pending.reset_timeout(root, seconds(9));
-        assert_eq!(expired(&mut pending, 18), []);
+        assert!(expired(&mut pending, 18).is_empty());
         assert_eq!(expired(&mut pending, 19), [1]);
     }
 
@@ -454,7 +472,7 @@ mod tests {
         let second = emit(&mut pending, [2], 1)[0];
         assert_eq!(first.slot(), second.slot());
         assert_ne!(first, second);
-        assert_eq!(expired(&mut pending, 10), [], "the first block's deadline is stale");
+        assert!(expired(&mut pending, 10).is_empty(), "the first block's deadline is stale");
         assert_eq!(pending.fail(first, 0, FailureCause::Failed), None);
     }
 

@@ -14,7 +14,8 @@ use smol_str::SmolStr;
 
 use crate::clock::Time;
 use crate::runtime::message::{Control, Incoming};
-use crate::runtime::run_queue::{ExecutorId, RunQueue, Urgency};
+use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::topology::plan::ExecutorId;
 
 /// What an executor shows to others. Written by the executor itself unless said otherwise; all of
 /// it is statistics but `waiting_since` and `pending`.

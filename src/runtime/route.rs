@@ -89,7 +89,14 @@ impl Wires {
     }
 
     /// Sends a batch to a target.
-    fn send(&mut self, peer: usize, local_task: u32, meta: &Arc<SourceMeta>, batch: TupleBatch, urgency: Urgency) {
+    fn send(
+        &mut self,
+        peer: usize,
+        local_task: u32,
+        meta: &Arc<SourceMeta>,
+        batch: TupleBatch,
+        urgency: Urgency,
+    ) {
         let Peer { inbox, link } = &self.peers[peer];
         let tuples = batch.len();
         self.transferred += tuples as u64;
@@ -135,7 +142,13 @@ impl Target {
 
     /// Notes the tuple whose values were just appended, and sends the batch if it is full.
     #[inline]
-    fn finish_tuple(&mut self, heap: usize, anchors: &TupleAnchors<'_>, meta: &Arc<SourceMeta>, wires: &mut Wires) {
+    fn finish_tuple(
+        &mut self,
+        heap: usize,
+        anchors: &TupleAnchors<'_>,
+        meta: &Arc<SourceMeta>,
+        wires: &mut Wires,
+    ) {
         let batch = &mut self.batch;
         batch.len += 1;
         batch.heap += heap;

@@ -26,10 +26,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, Time};
-
-/// An executor, by its place in the worker's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExecutorId(pub u32);
+use crate::topology::plan::ExecutorId;
 
 const IDLE: u8 = 0;
 const QUEUED: u8 = 1;
@@ -191,6 +188,16 @@ impl RunQueue {
     pub fn take_dedicated(&self, id: ExecutorId) -> bool {
         let queued = |now| if now == QUEUED { Some(RUNNING) } else { None };
         self.state(id).fetch_update(Ordering::AcqRel, Ordering::Acquire, queued).is_ok()
+    }
+
+    /// For a dedicated thread: whether something came since its last step.
+    pub fn is_queued(&self, id: ExecutorId) -> bool {
+        self.state(id).load(Ordering::Acquire) == QUEUED
+    }
+
+    /// For a dedicated thread whose timer fired.
+    pub fn queue_dedicated(&self, id: ExecutorId) {
+        let _ = self.state(id).compare_exchange(IDLE, QUEUED, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// After a step that left work to do: back to the end of the queue.

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn it_covers_the_pipeline_and_little_more() {
         let product = |per_second: f64, bare_ms: u64| per_second * bare_ms as f64 / 1000.0;
-        for (per_second, bare_ms) in [(1e6, 5), (1e5, 20), (3e6, 10)] {
+        for (per_second, bare_ms) in [(1e6_f64, 5_u64), (1e5, 20), (3e6, 10)] {
             let size = settle(per_second, Duration::from_millis(bare_ms)) as f64;
             let needed = product(per_second, bare_ms);
             assert!(size >= needed, "{size} is too small for {needed}");
