@@ -6,6 +6,7 @@
 //!   component emitted.
 //! * [`Feeder`], [`FixedSpout`], [`Capture`]: a spout that the test feeds, one with a fixed list, a
 //!   bolt that keeps what it gets.
+//! * [`harness`]: one bolt or spout by itself, fed by hand, without a runtime.
 //! * [`FaultPlan`]: crashes, losses and failures, at a chosen point or at random from a seed.
 //!
 //! # Examples
@@ -94,9 +95,11 @@
 mod complete;
 mod doubles;
 mod faults;
+pub mod harness;
 mod simulation;
 
 pub use complete::{CompleteOptions, Completed, complete_topology};
 pub use doubles::{Capture, CapturedTuple, Feeder, FixedSpout};
 pub use faults::{FaultPlan, fail_nth, panic_nth};
+pub use harness::{BoltHarness, Emitted, HarnessOptions, SpoutHarness, TestTuple};
 pub use simulation::{SimulatedTopology, SimulationError, SimulationOptions};
