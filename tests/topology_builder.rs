@@ -263,7 +263,7 @@ fn numbers_stay_within_their_bounds() {
         &[
             "`ackers` must be at least 1, not 0 (to track nothing, set `delivery = \"at-most-once\"`)",
             "`threads` must be at most 1024, not 1025",
-            "`message_timeout` must be at most 30days, not 30days 1s",
+            "`message_timeout` must be at most 30d, not 30days 1s",
             "a full batch does not fit a link: `queue.batch` is 512, `queue.capacity` 100 (set `queue.batch` to 100 or less)",
             "a tuple of `queue.tuple_size_max` (8388608 bytes) would not fit `queue.memory` (1000 bytes)",
             "`errors.restart_max` must be at least 100ms, not 50ms",

@@ -220,7 +220,13 @@ impl TopologyBuilder {
             }
         });
         let components = components.collect();
-        let draft = Draft { name: Some(self.name), options: self.options, components, hooks: self.hooks };
+        let draft = Draft {
+            name: Some(self.name),
+            options: self.options,
+            components,
+            hooks: self.hooks,
+            complete: true,
+        };
         diagnostics.extend(validate::problems(&draft).into_iter().map(diagnostic));
         if diagnostics.is_empty() { Ok(draft.into_topology()) } else { Err(TopologyErrors::new(diagnostics)) }
     }

@@ -231,6 +231,12 @@ impl TopologyErrors {
         TopologyErrors { diagnostics, omitted }
     }
 
+    /// The same, with so many more left out.
+    pub(crate) fn with_omitted(mut self, omitted: usize) -> TopologyErrors {
+        self.omitted += omitted;
+        self
+    }
+
     /// What is wrong, by file and place.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics

@@ -19,6 +19,9 @@ pub(crate) struct Draft {
     pub options: TopologyOptions,
     pub components: Vec<DraftComponent>,
     pub hooks: Vec<HookFactory>,
+    /// Whether these are all components: false when some could not even be listed, and that has
+    /// been reported.
+    pub complete: bool,
 }
 
 /// A component that may be wrong.
@@ -62,6 +65,7 @@ impl From<Topology> for Draft {
             options: topology.options,
             components: topology.components.into_iter().map(DraftComponent::from).collect(),
             hooks: topology.hooks,
+            complete: true,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! 2. There is one validator, whatever the topology was made by.
 
 pub mod builder;
+pub mod declare;
 pub mod diagnostic;
 mod draft;
 pub mod graph;

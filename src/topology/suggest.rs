@@ -55,12 +55,21 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// A name as it is shown in a message: cut when it is longer than any legal name.
+/// A name as it is shown in a message: cut when it is longer than any legal name, and without
+/// characters that a terminal would act upon.
 pub(crate) fn shown(name: &str) -> String {
-    match name.char_indices().nth(NAME_SHOWN_MAX) {
-        Some((end, _)) => format!("{}…", name[..end].escape_debug()),
-        None => name.escape_debug().to_string(),
+    let mut shown = String::new();
+    for (count, c) in name.chars().enumerate() {
+        if count == NAME_SHOWN_MAX {
+            shown.push('…');
+            break;
+        }
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
     }
+    shown
 }
 
 fn normal(name: &str) -> String {

@@ -11,7 +11,8 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         .iter()
         .map(|cycle| cycle_problem(draft, cycle))
         .collect();
-    if !draft.components.iter().any(|component| component.kind == Kind::Spout) {
+    let has_spout = draft.components.iter().any(|component| component.kind == Kind::Spout);
+    if !has_spout && draft.complete {
         problems.push(
             Problem::new(
                 Site::Document,
@@ -22,7 +23,7 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
                     .to_owned(),
             ),
         );
-    } else if problems.is_empty() {
+    } else if has_spout && problems.is_empty() {
         problems.extend(unreached(draft, by_id, &edges));
     }
     problems

@@ -9,6 +9,8 @@ use crate::topology::draft::Draft;
 use crate::topology::graph::Grouping;
 use crate::topology::validate::{InputPart, Problem, Site, named};
 
+const DAY: u64 = 24 * 60 * 60;
+
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     let mut problems = topology_problems(&draft.options);
     for at in 0..draft.components.len() {
@@ -134,7 +136,9 @@ fn too_many_tasks(draft: &Draft) -> Option<Problem> {
         (Delivery::AtLeastOnce, AutoOr::Auto) => 1,
         (Delivery::AtLeastOnce, AutoOr::Fixed(ackers)) => u64::from(ackers),
     };
-    let total = ackers + (0..draft.components.len()).map(|at| u64::from(capped(draft, at))).sum::<u64>();
+    // Counts that are out of bounds by themselves have been reported.
+    let tasks = |at| u64::from(capped(draft, at).min(limits::PARALLELISM_MAX));
+    let total = ackers + (0..draft.components.len()).map(tasks).sum::<u64>();
     let limit = u64::from(limits::TASKS_MAX);
     (total > limit).then(|| {
         let message = format!("the topology has {total} tasks; the limit is {limit}");
@@ -153,7 +157,11 @@ fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Prob
 }
 
 fn lasting(site: Site, what: &str, value: Duration, min: Duration) -> Option<Problem> {
-    let shown = |duration: Duration| humantime::format_duration(duration).to_string();
+    // Whole days as days: `humantime` would speak of months.
+    let shown = |duration: Duration| match (duration.as_secs() / DAY, duration.as_secs() % DAY) {
+        (days @ 1.., 0) if duration.subsec_nanos() == 0 => format!("{days}d"),
+        _ => humantime::format_duration(duration).to_string(),
+    };
     let (below, above) = (value < min, value > DURATION_MAX);
     out_of_bounds(site, what, &shown(value), below.then(|| shown(min)), above.then(|| shown(DURATION_MAX)))
 }
