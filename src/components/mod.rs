@@ -16,11 +16,15 @@
 //! names them in a setting (`keep`, `fields`): it cannot see the fields of its inputs then.
 
 pub mod count;
+mod expression;
+pub mod filter;
 mod json;
 mod kept;
 pub mod lines;
+pub mod map;
 mod positions;
 pub mod print;
+pub mod project;
 pub mod settings;
 pub mod split;
 #[cfg(test)]
@@ -33,5 +37,8 @@ pub fn register(registry: &mut Registry) {
     lines::register(registry);
     split::register(registry);
     count::register(registry);
+    filter::register(registry);
+    map::register(registry);
+    project::register(registry);
     print::register(registry);
 }

@@ -7,7 +7,7 @@
 use smol_str::SmolStr;
 
 use crate::api::{Input, TaskError};
-use crate::tuple::Fields;
+use crate::tuple::{Fields, Value};
 
 /// The positions of some fields.
 #[derive(Clone, Debug)]
@@ -34,6 +34,15 @@ impl Positions {
             self.find(input)?;
         }
         Ok(&self.found)
+    }
+
+    /// The values at these positions: 24 bytes each, and a count up where data is shared.
+    ///
+    /// # Errors
+    /// When the stream does not have all of them.
+    pub(super) fn values(&mut self, input: &Input<'_>) -> Result<Vec<Value>, TaskError> {
+        self.resolve(input)?;
+        Ok(self.found.iter().map(|position| input.values()[*position].clone()).collect())
     }
 
     #[cold]
