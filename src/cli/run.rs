@@ -122,15 +122,15 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
             return Ok(Outcome::Failed);
         }
     };
-    let name = topology.name().to_owned();
+    let (name, delivery) = (topology.name().to_owned(), topology.options().delivery);
     let stats = run_to_the_end(topology, args, context)?;
     if !args.quiet {
-        terminal::say(&summary::for_people(&name, &stats));
+        terminal::say(&summary::for_people(&name, &stats, delivery));
     }
     if args.json {
-        print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats)))?;
+        print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats, delivery)))?;
     }
-    Ok(summary::outcome(&stats))
+    Ok(summary::outcome(&stats, delivery))
 }
 
 /// Prints the summary. If its reader has gone, the run still ended as it did.

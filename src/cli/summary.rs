@@ -6,12 +6,23 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::error::Outcome;
+use crate::config::Delivery;
 use crate::runtime::{ComponentStats, TopologyStats};
+
+/// What failed and will not come again: messages, or where nothing is tracked, the tuples that a
+/// bolt failed.
+pub(super) fn failed_for_good(stats: &TopologyStats, delivery: Delivery) -> u64 {
+    match delivery {
+        Delivery::AtLeastOnce => stats.failed,
+        Delivery::AtMostOnce => stats.failed + stats.components.iter().map(|c| c.failed).sum::<u64>(),
+    }
+}
 
 /// Whether a run did all it was given: nothing failed for good, nothing is left open, and nobody
 /// cut it short.
-pub(super) fn outcome(stats: &TopologyStats) -> Outcome {
-    Outcome::done_if(stats.failed == 0 && stats.pending == 0 && !stats.cut_short)
+pub(super) fn outcome(stats: &TopologyStats, delivery: Delivery) -> Outcome {
+    let failed = failed_for_good(stats, delivery);
+    Outcome::done_if(failed == 0 && stats.pending == 0 && !stats.cut_short)
 }
 
 /// Messages a second, over the whole run.
@@ -21,7 +32,7 @@ fn tuples_per_second(stats: &TopologyStats) -> f64 {
 }
 
 /// The line `{"summary": …}`, without its end.
-pub(super) fn in_json(topology: &str, stats: &TopologyStats) -> String {
+pub(super) fn in_json(topology: &str, stats: &TopologyStats, delivery: Delivery) -> String {
     let latency = &stats.complete_latency;
     let in_ms = |time: Duration| match latency.count {
         0 => Value::Null,
@@ -31,7 +42,7 @@ pub(super) fn in_json(topology: &str, stats: &TopologyStats) -> String {
         "topology": topology,
         "emitted": stats.emitted,
         "acked": stats.acked,
-        "failed": stats.failed,
+        "failed": failed_for_good(stats, delivery),
         "replayed": stats.replayed,
         "pending": stats.pending,
         "dead_letters": stats.dead_letters,
@@ -69,9 +80,10 @@ fn is_users(component: &ComponentStats) -> bool {
 }
 
 /// The table for people.
-pub(super) fn for_people(topology: &str, stats: &TopologyStats) -> String {
-    let mut text =
-        format!("\n{topology} ran for {:.1} s: {}\n\n", stats.elapsed.as_secs_f64(), verdict(stats));
+pub(super) fn for_people(topology: &str, stats: &TopologyStats, delivery: Delivery) -> String {
+    let failed = failed_for_good(stats, delivery);
+    let seconds = stats.elapsed.as_secs_f64();
+    let mut text = format!("\n{topology} ran for {seconds:.1} s: {}\n\n", verdict(stats, failed));
     let rows = stats.components.iter().filter(|component| is_users(component)).map(row);
     let header = ["component", "tasks", "executed", "emitted", "acked", "failed", "errors", "busy"];
     let rows: Vec<[String; 8]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
@@ -89,7 +101,7 @@ pub(super) fn for_people(topology: &str, stats: &TopologyStats) -> String {
         "  messages  {} emitted, {} acked, {} failed, {} replayed, {} pending",
         grouped(stats.emitted),
         grouped(stats.acked),
-        grouped(stats.failed),
+        grouped(failed),
         grouped(stats.replayed),
         grouped(stats.pending),
     );
@@ -109,10 +121,10 @@ pub(super) fn for_people(topology: &str, stats: &TopologyStats) -> String {
     text
 }
 
-fn verdict(stats: &TopologyStats) -> &'static str {
+fn verdict(stats: &TopologyStats, failed: u64) -> &'static str {
     match () {
         () if stats.cut_short => "cut short, with work undone",
-        () if stats.failed > 0 => "some messages failed for good",
+        () if failed > 0 => "something failed for good",
         () if stats.pending > 0 => "some messages are still open",
         () => "all done",
     }
@@ -215,18 +227,18 @@ word-count ran for 2.0 s: all done
   latency   0.21 ms median, 12.3 ms for 99 of 100, 140 ms at most
   last error of count: task 3: no such field
 ";
-        assert_eq!(for_people("word-count", &stats()), expected);
+        assert_eq!(for_people("word-count", &stats(), Delivery::AtLeastOnce), expected);
     }
 
     #[test]
     fn programs_get_one_line() {
-        let line = in_json("word-count", &stats());
+        let line = in_json("word-count", &stats(), Delivery::AtLeastOnce);
         assert!(!line.contains('\n'));
         let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
         assert_eq!(summary["tuples_per_second"], 2000.0);
         assert_eq!(summary["complete_latency_ms"], json!({"p50": 0.21, "p99": 12.34, "max": 140.0}));
         assert_eq!(summary["components"].as_array().unwrap().len(), 2);
-        let untracked = in_json("t", &TopologyStats::default());
+        let untracked = in_json("t", &TopologyStats::default(), Delivery::AtMostOnce);
         assert!(untracked.contains(r#""complete_latency_ms":{"p50":null,"p99":null,"max":null}"#));
     }
 
@@ -235,7 +247,7 @@ word-count ran for 2.0 s: all done
         let check = |change: fn(&mut TopologyStats), expected| {
             let mut stats = stats();
             change(&mut stats);
-            assert_eq!(outcome(&stats), expected);
+            assert_eq!(outcome(&stats, Delivery::AtLeastOnce), expected);
         };
         check(|_| {}, Outcome::Done);
         check(|stats| stats.replayed = 7, Outcome::Done);
@@ -243,6 +255,15 @@ word-count ran for 2.0 s: all done
         check(|stats| stats.failed = 1, Outcome::Failed);
         check(|stats| stats.pending = 1, Outcome::Failed);
         check(|stats| stats.cut_short = true, Outcome::Failed);
+    }
+
+    #[test]
+    fn a_bolts_failure_is_for_good_only_where_nothing_is_tracked() {
+        let mut stats = stats();
+        stats.components[1].failed = 2;
+        assert_eq!(failed_for_good(&stats, Delivery::AtLeastOnce), 0);
+        assert_eq!(failed_for_good(&stats, Delivery::AtMostOnce), 2);
+        assert_eq!(outcome(&stats, Delivery::AtMostOnce), Outcome::Failed);
     }
 
     #[test]
