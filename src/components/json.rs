@@ -77,6 +77,14 @@ pub(super) fn to_value(json: &serde_json::Value) -> Value {
     }
 }
 
+/// The value of a key of an object; `a.b` is the `b` of the `a`, unless there is a key `a.b`.
+pub(super) fn lookup<'a>(object: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
+    object.get(key).or_else(|| {
+        let (first, rest) = key.split_once('.')?;
+        lookup(object.get(first)?, rest)
+    })
+}
+
 fn write_object<'a>(text: &mut String, entries: impl Iterator<Item = (&'a SmolStr, &'a Value)>) {
     text.push('{');
     for (index, (key, value)) in entries.enumerate() {

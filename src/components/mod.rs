@@ -16,15 +16,20 @@
 //! names them in a setting (`keep`, `fields`): it cannot see the fields of its inputs then.
 
 pub mod count;
+pub mod delay;
 mod expression;
 pub mod filter;
+pub mod generate;
 mod json;
 mod kept;
 pub mod lines;
 pub mod map;
+pub mod null;
+pub mod parse;
 mod positions;
 pub mod print;
 pub mod project;
+pub mod sample;
 pub mod settings;
 pub mod split;
 #[cfg(test)]
@@ -35,10 +40,15 @@ use crate::topology::registry::Registry;
 /// Registers all of them.
 pub fn register(registry: &mut Registry) {
     lines::register(registry);
+    generate::register(registry);
     split::register(registry);
     count::register(registry);
     filter::register(registry);
     map::register(registry);
     project::register(registry);
+    parse::register(registry);
+    sample::register(registry);
+    delay::register(registry);
     print::register(registry);
+    null::register(registry);
 }

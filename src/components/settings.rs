@@ -13,6 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::tuple::Value;
+
 /// A number of bytes, written as text with a unit: `"64KiB"`, `"1MiB"`, `"2GB"`, `"512B"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -93,7 +95,7 @@ impl JsonSchema for Period {
 
 /// One value, or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected one value or a list of them")]
 pub enum OneOrMany<T> {
     /// One.
     One(T),
@@ -107,6 +109,32 @@ impl<T> OneOrMany<T> {
         match self {
             OneOrMany::One(one) => std::slice::from_ref(one),
             OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+/// A value that TOML writes without brackets.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected text, a number or a bool")]
+pub enum Scalar {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    I64(i64),
+    /// A number.
+    F64(f64),
+    /// Text.
+    Str(String),
+}
+
+impl Scalar {
+    /// As a value of a tuple.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Scalar::Bool(b) => Value::Bool(*b),
+            Scalar::I64(n) => Value::I64(*n),
+            Scalar::F64(x) => Value::F64(*x),
+            Scalar::Str(s) => Value::str(s),
         }
     }
 }
