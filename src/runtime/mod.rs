@@ -30,10 +30,12 @@ mod queue;
 mod route;
 mod run_queue;
 mod scheduler;
+pub(crate) mod simulated;
 mod stats;
 mod window;
 mod worker;
 
 pub use executor::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
+pub use message::AckRecords;
 pub use stats::{ComponentStats, LatencyStats, TopologyStats};

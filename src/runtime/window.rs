@@ -14,7 +14,9 @@ use crate::config::limits::{SPOUT_PENDING_AUTO_MAX, SPOUT_PENDING_AUTO_MIN};
 
 /// How often the window is looked at.
 const PERIOD: Duration = Duration::from_millis(50);
-/// The least latency is forgotten after so many periods, so that a changed topology is noticed.
+/// The least latency is measured anew after so many periods, so that a changed topology is noticed.
+/// For that one period the window is at its least, or a standing queue would pass for the pipeline
+/// itself (as BBR probes the round trip).
 const LEAST_LATENCY_PERIODS: u32 = 200;
 /// Latency this far above the least seen is a standing queue.
 const QUEUE_FACTOR: u32 = 8;
@@ -28,6 +30,8 @@ pub struct Window {
     auto: bool,
     least: Duration,
     least_age: u32,
+    /// While the least latency is being measured: the size to go back to.
+    probing: Option<usize>,
     sum: Duration,
     count: u32,
     limited: bool,
@@ -46,6 +50,7 @@ impl Window {
             auto,
             least: Duration::MAX,
             least_age: 0,
+            probing: None,
             sum: Duration::ZERO,
             count: 0,
             limited: false,
@@ -79,9 +84,14 @@ impl Window {
     fn adjust(&mut self) {
         let mean = self.sum / self.count;
         self.least_age += 1;
-        if mean < self.least || self.least_age > LEAST_LATENCY_PERIODS {
-            self.least = mean;
-            self.least_age = 0;
+        if let Some(size) = self.probing.take() {
+            (self.least, self.least_age, self.size) = (mean, 0, size);
+        }
+        self.least = self.least.min(mean);
+        if self.least_age > LEAST_LATENCY_PERIODS {
+            self.probing = Some(self.size);
+            self.size = SPOUT_PENDING_AUTO_MIN as usize;
+            return self.start_period();
         }
         let queueing = mean > (self.least * QUEUE_FACTOR).max(LATENCY_FLOOR);
         if queueing {
@@ -89,6 +99,10 @@ impl Window {
         } else if self.limited {
             self.size += self.size / 4;
         }
+        self.start_period();
+    }
+
+    fn start_period(&mut self) {
         let (min, max) = (SPOUT_PENDING_AUTO_MIN as usize, SPOUT_PENDING_AUTO_MAX as usize);
         self.size = self.size.clamp(min, max);
         (self.sum, self.count, self.limited) = (Duration::ZERO, 0, false);

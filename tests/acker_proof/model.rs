@@ -338,13 +338,15 @@ fn a_broken_acker_is_found_on_the_way() {
     let seed = seed();
     let found = |flaw| Walk::new(Suspect::new(flaw), seed, 64).run(200_000).err();
     assert_eq!(found(Flaw::None), None, "or the suspects' own ground is rotten");
-    assert_eq!(found(Flaw::EarlyAcksAreDropped), Some(Violation::Missing));
-    assert_eq!(found(Flaw::LateAcksOpenEntries), Some(Violation::Ghost));
-    assert_eq!(found(Flaw::ForgetIsIgnored), Some(Violation::Ghost));
-    assert_eq!(found(Flaw::FailuresEndBlocks), Some(Violation::Missing));
-    // The second init leaves "known and 0", or a block that is not complete when it should be.
-    let twice = found(Flaw::EveryInitCounts);
-    assert!(matches!(twice, Some(Violation::FalseCompletion | Violation::Hang)), "{twice:?}");
-    // What is found first depends on the walk.
+    let one_of = |flaw, expected: &[Violation]| {
+        let violation = found(flaw);
+        assert!(violation.is_some_and(|v| expected.contains(&v)), "{flaw:?}: {violation:?}");
+    };
+    // Which of them is found first depends on the walk.
+    one_of(Flaw::LateAcksOpenEntries, &[Violation::Ghost]);
+    one_of(Flaw::ForgetIsIgnored, &[Violation::Ghost]);
+    one_of(Flaw::EarlyAcksAreDropped, &[Violation::Missing, Violation::Hang]);
+    one_of(Flaw::FailuresEndBlocks, &[Violation::Missing, Violation::Hang]);
+    one_of(Flaw::EveryInitCounts, &[Violation::FalseCompletion, Violation::Hang]);
     assert!(found(Flaw::GenerationsAreIgnored).is_some());
 }

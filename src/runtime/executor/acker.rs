@@ -57,7 +57,10 @@ impl AckerExecutor {
         Step { outcome: if closed { StepOutcome::Closed } else { StepOutcome::Idle }, wake_at: Time::NEVER }
     }
 
-    fn apply(&mut self, records: AckRecords) {
+    fn apply(&mut self, mut records: AckRecords) {
+        if let Some(faults) = &self.common.faults {
+            faults.tamper(&mut records);
+        }
         for (root, message, cause) in records.fails {
             let outcome = self.acker.fail(root, message, cause);
             self.note(outcome);

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
 use crate::runtime::coordinator::Coordinator;
 use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::message::AckRecords;
 use crate::runtime::queue::{Inbox, InboxSender};
 use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::tuple::TupleBatch;
@@ -109,6 +110,9 @@ pub enum Fate {
 pub trait Faults: Send + Sync {
     /// What becomes of a batch for a task of a component.
     fn fate(&self, component: &str, task_index: usize, batch: &TupleBatch) -> Fate;
+
+    /// May change what an acker is told.
+    fn tamper(&self, _records: &mut AckRecords) {}
 }
 
 /// What every executor of user code has.
