@@ -28,10 +28,12 @@ mod completions;
 mod components;
 mod ending;
 mod error;
+mod graph;
 mod load;
 mod new;
 mod progress;
 mod run;
+mod schema;
 mod settings;
 mod summary;
 mod terminal;
@@ -54,6 +56,7 @@ Examples:
   squall run topologies/word_count.toml              run to the end of its input
   squall run topology.toml --for 30s --json          run for 30 seconds, rows and summary as JSON
   squall validate topologies/*.toml                  say everything that is wrong with them
+  squall graph topology.toml --format mermaid        draw it
   squall components count                            what the component `count` can be told
   squall new my-topology                             start a project with a bolt of your own
 
@@ -86,7 +89,9 @@ struct CommandLine {
 enum Command {
     Run(run::Args),
     Validate(validate::Args),
+    Graph(graph::Args),
     Components(components::Args),
+    Schema(schema::Args),
     New(new::Args),
     Completions(completions::Args),
 }
@@ -142,7 +147,9 @@ fn execute(command: &Command, context: &Context) -> Result<Outcome, CommandError
     match command {
         Command::Run(args) => run::execute(args, context),
         Command::Validate(args) => validate::execute(args, context),
+        Command::Graph(args) => graph::execute(args, context),
         Command::Components(args) => components::execute(args, context),
+        Command::Schema(args) => schema::execute(args, context),
         Command::New(args) => new::execute(args),
         Command::Completions(args) => completions::execute(args, context),
     }
