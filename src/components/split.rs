@@ -133,7 +133,7 @@ pub(super) fn register(registry: &mut Registry) {
 type = "split"
 parallelism = 2
 inputs = ["lines"]
-config = { field = "line", pattern = '[^\w'']+', lowercase = true }
+config = { field = "line", pattern = "[^\\w']+", lowercase = true }
 "#,
         );
 }
