@@ -8,7 +8,7 @@
 //!   [`delay`];
 //! * sinks: [`print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
-//!   per source), `kept` (messages of a spout until they are acked), [`expression`], `json`.
+//!   per source), `kept` (messages of a spout until they are acked), `expression`, `json`.
 //!
 //! `docs/components.md` describes every setting; a test holds it against the schemas.
 //!

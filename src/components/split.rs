@@ -184,6 +184,16 @@ mod tests {
     }
 
     #[test]
+    fn each_source_has_its_own_places() {
+        let mut split = bolt("split", "keep = ['n']");
+        for _ in 0..2 {
+            split.execute(TestTuple::new(("a", 1)).fields(["line", "n"]).from("x", "default"));
+            split.execute(TestTuple::new((2, "-", "b")).fields(["n", "z", "line"]).from("y", "default"));
+        }
+        assert_eq!(texts(&split.take_rows("default")), ["a 1", "b 2", "a 1", "b 2"]);
+    }
+
+    #[test]
     fn what_is_no_text_fails() {
         let mut split = bolt("split", "");
         split.execute(TestTuple::new([7]).fields(["line"]));

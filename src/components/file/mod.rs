@@ -11,7 +11,7 @@
 //! 2. A file is written as `NAME.inprogress` and renamed when it is rotated and when the topology
 //!    ends, so readers see whole files only. A file that exists is never replaced.
 //! 3. What a killed task left unpublished its successor publishes, without the torn last row.
-//! 4. Memory is bounded: [`BUFFER_MAX`] bytes or [`HELD_MAX`] rows are written without waiting for
+//! 4. Memory is bounded: 256 KiB or 16,384 rows are written without waiting for
 //!    `flush`.
 
 mod part;
