@@ -6,7 +6,7 @@
 //! * spouts: [`lines`], [`mod@generate`];
 //! * rows to rows: [`split`], [`count`], [`filter`], [`map`], [`project`], [`parse`], [`sample`],
 //!   [`delay`];
-//! * sinks: [`print`], [`mod@file`], [`null`];
+//! * sinks: [`mod@print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
 //!   per source), `kept` (messages of a spout until they are acked), `expression`, `json`.
 //!
