@@ -247,7 +247,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let timed = options.workload == "latency";
             let rate = options.rate as f64 / f64::from(spouts);
             let start = epoch + Duration::from_millis(100);
-            let pace = move || timed.then(|| Pace { start, words: 0, rate, epoch });
+            let pace = move || timed.then_some(Pace { start, words: 0, rate, epoch });
             builder
                 .spout("lines", move || Lines { lines: Arc::clone(&lines), next: 0, id: 0, pace: pace() })
                 .parallelism(spouts);

@@ -89,8 +89,8 @@ pub fn assemble(topology: Topology, around: Surroundings) -> Worker {
     let mut slots: Vec<Slot> = executors.iter().map(|executor| assembly.slot(executor)).collect();
     slots.push(assembly.coordinator_slot(&executors));
     let Assembly { topology, around, run_queue, lifecycle, components, latencies, metrics, .. } = assembly;
-    let Surroundings { clock, logger, audit, .. } = around;
-    Worker { topology, components, slots, run_queue, clock, lifecycle, latencies, metrics, logger, audit }
+    let Surroundings { clock, logger, .. } = around;
+    Worker { topology, components, slots, run_queue, clock, lifecycle, latencies, metrics, logger }
 }
 
 impl Assembly {
@@ -181,7 +181,6 @@ impl Assembly {
     fn slot(&mut self, executor: &ExecutorPlan) -> Slot {
         let address = self.addresses[executor.id.index()].clone();
         let name = address.component.clone();
-        let tasks = executor.tasks.len();
         let (body, blocking) = match executor.part {
             Part::Acker => (self.acker(executor), false),
             Part::Component(index) => {
@@ -190,7 +189,7 @@ impl Assembly {
                 (self.user_executor(executor, index), blocking)
             }
         };
-        Slot::new(name, Some(executor.part), tasks, blocking, address, body)
+        Slot::new(name, Some(executor.part), blocking, address, body)
     }
 
     fn acker(&mut self, executor: &ExecutorPlan) -> Executor {
@@ -459,7 +458,6 @@ impl Assembly {
         Slot::new(
             address.component.clone(),
             None,
-            0,
             false,
             address,
             Executor::Coordinator(Box::new(coordinator)),

@@ -126,7 +126,7 @@ pub struct Shuffle {
     weights: Vec<u8>,
     ring: Vec<u32>,
     position: usize,
-    rng: StdRng,
+    rng: Box<StdRng>,
 }
 
 /// Slots per target in the ring, and in all at least.
@@ -146,7 +146,7 @@ impl Shuffle {
             weights: vec![WEIGHT_MAX; targets],
             ring: Vec::new(),
             position: 0,
-            rng: StdRng::seed_from_u64(seed),
+            rng: Box::new(StdRng::seed_from_u64(seed)),
         };
         shuffle.rebuild();
         shuffle
@@ -191,6 +191,7 @@ impl Shuffle {
         }
     }
 
+    #[cfg(test)]
     /// The shares of the targets, 0 to 100 each.
     pub fn weights(&self) -> &[u8] {
         &self.weights

@@ -315,6 +315,7 @@ impl Pending {
         }
     }
 
+    #[cfg(test)]
     /// When the next block may expire, in tree time.
     pub fn next_deadline(&self) -> Option<Time> {
         self.ring.front().map(|(deadline, _)| *deadline)

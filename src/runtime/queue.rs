@@ -35,8 +35,6 @@ pub struct Gauges {
     pub acked: AtomicU64,
     /// Tuples or messages failed.
     pub failed: AtomicU64,
-    /// Messages emitted for the first time.
-    pub messages: AtomicU64,
     /// Messages emitted again.
     pub replayed: AtomicU64,
     /// Messages open. The coordinator reads it to know whether the end has come.

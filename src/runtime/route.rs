@@ -416,12 +416,6 @@ impl Subscription {
         self.targets.iter().filter(|target| !fits(target)).for_each(|target| link(target).wait());
         !enough()
     }
-
-    /// Whether an edge that closes a cycle, out of this subscription, is full.
-    pub fn feedback_is_full(&self, wires: &Wires) -> bool {
-        let link = |target: &Target| &wires.peers[target.peer].link;
-        self.targets.iter().any(|target| link(target).feedback && !link(target).has_credit())
-    }
 }
 
 enum Choice {

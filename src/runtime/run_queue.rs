@@ -214,6 +214,7 @@ impl RunQueue {
         }
     }
 
+    #[cfg(test)]
     /// Executors waiting to be stepped.
     pub fn backlog(&self) -> usize {
         self.lock().queue.len()

@@ -8,7 +8,6 @@ use smol_str::SmolStr;
 use crate::api::ComponentInfo;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
-use crate::runtime::audit::Audit;
 use crate::runtime::executor::spout::Latencies;
 use crate::runtime::executor::{Executor, StepContext, StepOutcome};
 use crate::runtime::lifecycle::Lifecycle;
@@ -24,8 +23,6 @@ pub struct Slot {
     pub component: SmolStr,
     /// What it is part of; `None` for the coordinator.
     pub part: Option<Part>,
-    /// How many tasks it steps.
-    pub tasks: usize,
     /// Whether it has a thread of its own.
     pub blocking: bool,
     /// Its inbox.
@@ -42,13 +39,12 @@ impl Slot {
     pub fn new(
         component: SmolStr,
         part: Option<Part>,
-        tasks: usize,
         blocking: bool,
         address: InboxSender,
         body: Executor,
     ) -> Slot {
         let armed = AtomicU64::new(Time::NEVER.0);
-        Slot { component, part, tasks, blocking, address, body: Mutex::new(body), armed }
+        Slot { component, part, blocking, address, body: Mutex::new(body), armed }
     }
 }
 
@@ -72,8 +68,6 @@ pub struct Worker {
     pub metrics: MetricsRegistry,
     /// Where the runtime logs.
     pub logger: slog::Logger,
-    /// In a simulation, the witness of the ackers.
-    pub audit: Option<Arc<Audit>>,
 }
 
 impl Worker {

@@ -10,8 +10,8 @@ use smol_str::SmolStr;
 
 use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::runtime::{AckRecords, Fate, Faults};
+use crate::topology::TopologyErrors;
 use crate::topology::graph::{BoltFactory, Constructor, Topology};
-use crate::topology::{TopologyBuilder, TopologyErrors};
 use crate::tuple::TupleBatch;
 
 /// What is to go wrong. An empty plan does nothing.

@@ -332,8 +332,10 @@ impl BoltExecutor {
         if !self.opened {
             return Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER };
         }
-        let all_built =
-            self.tasks.iter_mut().fold(true, |all, task| task.ensure_built(&self.common, cx.now) && all);
+        let mut all_built = true;
+        for task in &mut self.tasks {
+            all_built &= task.ensure_built(&self.common, cx.now);
+        }
         let outcome = if all_built {
             self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.common, cx.now));
             self.take_data(cx)
