@@ -67,7 +67,7 @@ impl fmt::Display for MessageId {
 ///
 /// A slot is used again once its block is done; the generation, counted up from 1 at each use and
 /// wrapping past 0, tells late records of the old block from those of the new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RootId(pub u64);
 
 /// The largest spout task that a root id can name.

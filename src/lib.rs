@@ -12,6 +12,7 @@ pub mod ids;
 pub mod logging;
 pub mod metrics;
 pub mod runtime;
+pub mod testing;
 pub mod topology;
 pub mod tuple;
 

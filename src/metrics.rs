@@ -69,6 +69,16 @@ impl Histogram {
         let _ = hdr.record_n(value, n);
     }
 
+    /// The value that this share of all recorded ones does not exceed; 1.0 is the largest.
+    pub fn quantile(&self, share: f64) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).value_at_quantile(share)
+    }
+
+    /// Forgets what was recorded.
+    pub fn reset(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reset();
+    }
+
     /// The distribution so far.
     pub fn summary(&self) -> Distribution {
         let hdr = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! Tuples as a bolt meets them: in passing ([`Input`]) or kept ([`HeldTuple`]).
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::serde::de::DeserializeOwned;
@@ -246,12 +247,19 @@ pub struct Settled {
 #[derive(Debug, Default)]
 pub struct HoldRegistry {
     abandoned: Mutex<Vec<Settled>>,
+    /// Tuples held at present.
+    held: AtomicI64,
 }
 
 impl HoldRegistry {
     /// Takes what was dropped since the last call.
     pub fn take_abandoned(&self) -> Vec<Settled> {
         std::mem::take(&mut *self.lock())
+    }
+
+    /// Tuples that are held at present.
+    pub fn held(&self) -> i64 {
+        self.held.load(Ordering::SeqCst)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Settled>> {
@@ -287,6 +295,7 @@ impl HeldTuple {
         anchors: Vec<Anchor>,
         registry: Arc<HoldRegistry>,
     ) -> HeldTuple {
+        registry.held.fetch_add(1, Ordering::SeqCst);
         HeldTuple { values, meta, anchors, registry }
     }
 
@@ -313,6 +322,7 @@ impl HeldTuple {
 
 impl Drop for HeldTuple {
     fn drop(&mut self) {
+        self.registry.held.fetch_sub(1, Ordering::SeqCst);
         if !self.anchors.is_empty() {
             let anchors = std::mem::take(&mut self.anchors);
             self.registry.lock().push(Settled { anchors });

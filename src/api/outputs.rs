@@ -90,8 +90,21 @@ pub struct Stage {
     pub batch: TupleBatch,
     /// On a direct stream, the target of each tuple of the batch.
     pub direct: Vec<TaskId>,
-    /// Tuples emitted since the task started.
+    /// Tuples emitted since this was last taken.
     pub emitted: u64,
+}
+
+impl Stage {
+    /// An empty batch for the next tuples, with room for as many as this one holds.
+    pub fn empty_like(&self) -> TupleBatch {
+        let mut batch = TupleBatch::new(self.batch.arity as usize);
+        batch.rows.owned().reserve(self.batch.rows.values().len());
+        if self.batch.is_tracked() {
+            batch.msgs.reserve(self.batch.len());
+            batch.runs.reserve(self.batch.runs.len());
+        }
+        batch
+    }
 }
 
 /// The emitting half of a task: its stages and the anchor of the tuple in hand. Owned by the
@@ -115,6 +128,8 @@ pub struct OutputState {
     pub extra_anchors: Vec<Anchor>,
     /// Whether the tuple in hand was held; the executor then leaves its ack to the bolt.
     pub held: bool,
+    /// How many were held since this was last taken.
+    pub held_count: u64,
     /// Where dropped held tuples are noted.
     pub holds: Arc<HoldRegistry>,
     /// The task's hooks; usually none.
@@ -148,6 +163,7 @@ impl OutputState {
             anchor: Anchor::NONE,
             extra_anchors: Vec::new(),
             held: false,
+            held_count: 0,
             holds: Arc::default(),
             hooks: Vec::new(),
         }
@@ -207,6 +223,31 @@ impl OutputState {
             return EmitError::Arity { component, stream, expected, found, fields };
         }
         EmitError::Oversize { component, stream, size: heap, limit: self.tuple_size_max }
+    }
+
+    /// Emits a row of the system's own, with the anchor of the tuple in hand.
+    ///
+    /// # Errors
+    /// When it is too large.
+    pub(crate) fn push_anchored(&mut self, index: usize, row: Vec<Value>) -> Result<(), EmitError> {
+        let anchor = self.anchor;
+        self.push_row(index, row, anchor)?;
+        note_extras(self, index);
+        Ok(())
+    }
+
+    /// Cuts off a row that a panic left half-written.
+    pub(crate) fn repair(&mut self) {
+        for stage in &mut self.stages {
+            let whole = stage.batch.len() * stage.batch.arity as usize;
+            stage.batch.rows.owned().truncate(whole);
+        }
+        self.held = false;
+    }
+
+    /// Tuples emitted, over all streams, since this was last asked.
+    pub(crate) fn take_emitted(&mut self) -> u64 {
+        self.stages.iter_mut().map(|stage| std::mem::take(&mut stage.emitted)).sum()
     }
 
     /// Calls the emit hooks for the row just written.
@@ -339,6 +380,7 @@ impl<'a> Outputs<'a> {
     /// anchored to it.
     pub fn hold(&mut self, input: Input<'_>) -> HeldTuple {
         self.state.held = true;
+        self.state.held_count += 1;
         let (values, meta) = input.into_parts();
         let mut anchors = Vec::new();
         if self.state.anchor.root.is_tracked() {

@@ -1,6 +1,54 @@
-//! Ready-made spouts and bolts.
+//! Ready-made spouts and bolts, by the names that topology documents use.
+//!
+//! Each component is a file: its settings, the component, its registration, its tests. Settings
+//! are plain structs, so that a Rust program can build the same components by hand.
+//!
+//! * spouts: [`lines`], [`mod@generate`];
+//! * rows to rows: [`split`], [`count`], [`filter`], [`map`], [`project`], [`parse`], [`sample`],
+//!   [`delay`];
+//! * sinks: [`print`], [`mod@file`], [`null`];
+//! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
+//!   per source), `kept` (messages of a spout until they are acked), [`expression`], `json`.
+//!
+//! `docs/components.md` describes every setting; a test holds it against the schemas.
+//!
+//! **Output fields are known before the topology starts**, so a component that passes fields on
+//! names them in a setting (`keep`, `fields`): it cannot see the fields of its inputs then.
+
+pub mod count;
+pub mod delay;
+mod expression;
+pub mod filter;
+pub mod generate;
+mod json;
+mod kept;
+pub mod lines;
+pub mod map;
+pub mod null;
+pub mod parse;
+mod positions;
+pub mod print;
+pub mod project;
+pub mod sample;
+pub mod settings;
+pub mod split;
+#[cfg(test)]
+mod test_support;
 
 use crate::topology::registry::Registry;
 
 /// Registers all of them.
-pub fn register(_registry: &mut Registry) {}
+pub fn register(registry: &mut Registry) {
+    lines::register(registry);
+    generate::register(registry);
+    split::register(registry);
+    count::register(registry);
+    filter::register(registry);
+    map::register(registry);
+    project::register(registry);
+    parse::register(registry);
+    sample::register(registry);
+    delay::register(registry);
+    print::register(registry);
+    null::register(registry);
+}

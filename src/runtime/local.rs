@@ -1,9 +1,17 @@
 //! A topology in this process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::WorkerResources;
+use crate::clock::Clock;
+use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
+use crate::runtime::assemble::{Surroundings, assemble};
+use crate::runtime::message::Control;
+use crate::runtime::run_queue::Urgency;
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
 
 /// What a local run is started with.
@@ -15,57 +23,144 @@ pub struct LocalOptions {
     pub resources: WorkerResources,
 }
 
+impl Default for LocalOptions {
+    /// No logs, no resources.
+    fn default() -> LocalOptions {
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        LocalOptions { logger, resources: WorkerResources::default() }
+    }
+}
+
 /// Why a topology could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A driver thread could not be started.
-    #[error("cannot start a driver thread")]
+    /// A thread could not be started.
+    #[error("cannot start a thread to run the topology on")]
     Thread(#[source] std::io::Error),
 }
 
-/// A topology that runs in this process.
-pub struct RunningTopology {}
+/// A topology that runs in this process. Dropped, it is killed.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+/// use squall::runtime::{LocalOptions, RunningTopology};
+/// use squall::topology::TopologyBuilder;
+///
+/// struct Three(u64);
+/// impl Spout for Three {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["n"])
+///     }
+///     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+///         if self.0 == 3 {
+///             return Ok(SpoutStatus::Exhausted);
+///         }
+///         self.0 += 1;
+///         out.emit_tracked([self.0 as i64], MessageId(self.0))?;
+///         Ok(SpoutStatus::Emitted)
+///     }
+/// }
+///
+/// struct Drop;
+/// impl Bolt for Drop {
+///     fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         Ok(())
+///     }
+/// }
+///
+/// let mut builder = TopologyBuilder::new("three");
+/// builder.spout("three", || Three(0));
+/// builder.bolt("drop", || Drop).shuffle("three");
+/// let topology = builder.build()?;
+/// let running = RunningTopology::start(topology, LocalOptions::default())?;
+/// let stats = running.join();
+/// assert_eq!((stats.emitted, stats.acked, stats.failed), (3, 3, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RunningTopology {
+    worker: Arc<Worker>,
+    scheduler: Arc<Scheduler>,
+}
 
 impl RunningTopology {
     /// Starts a topology on driver threads of this process.
-    pub fn start(_topology: Topology, _options: LocalOptions) -> Result<RunningTopology, StartError> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(topology: Topology, options: LocalOptions) -> Result<RunningTopology, StartError> {
+        let inactive = topology.options().start_inactive;
+        let worker = assemble(
+            topology,
+            Surroundings {
+                clock: Clock::real(),
+                seed: None,
+                logger: options.logger,
+                resources: options.resources,
+                faults: None,
+                audit: None,
+                dedicated_threads: true,
+            },
+        );
+        let worker = Arc::new(worker);
+        let scheduler = Scheduler::start(Arc::clone(&worker)).map_err(StartError::Thread)?;
+        let running = RunningTopology { worker, scheduler };
+        if !inactive {
+            running.activate();
+        }
+        Ok(running)
     }
 
     /// A snapshot of its counters.
     pub fn stats(&self) -> TopologyStats {
-        todo!()
+        self.worker.stats()
+    }
+
+    /// The metrics that its components registered.
+    pub fn metrics(&self) -> &MetricsRegistry {
+        &self.worker.metrics
     }
 
     /// Waits until it has ended, at most so long; says whether it has.
-    pub fn wait(&self, _at_most: Duration) -> bool {
-        todo!()
+    pub fn wait(&self, at_most: Duration) -> bool {
+        self.worker.lifecycle.wait(at_most)
     }
 
     /// Asks for an orderly end: spouts stop, what is in flight is processed, at most for
     /// `drain_timeout`. Returns at once.
     pub fn drain(&self) {
-        todo!()
+        self.worker.coordinator().send_control(Control::Drain, Urgency::Now);
     }
 
-    /// Ends it at once; what is in flight is lost. Returns at once.
+    /// Ends it at once: what is in flight is lost, and the run counts as cut short. Components
+    /// that answer are still closed. Returns at once.
     pub fn kill(&self) {
-        todo!()
+        self.worker.coordinator().send_control(Control::Close, Urgency::Now);
     }
 
-    /// Lets spouts emit (again).
+    /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
     pub fn activate(&self) {
-        todo!()
+        self.worker.activate();
     }
 
     /// Lets spouts rest; what is in flight goes on.
     pub fn deactivate(&self) {
-        todo!()
+        self.worker.tell_all(|| Control::Deactivate);
     }
 
     /// Waits for the end and returns the final counters.
     pub fn join(self) -> TopologyStats {
-        todo!()
+        while !self.wait(Duration::from_secs(3600)) {}
+        self.scheduler.join();
+        self.worker.stats()
+    }
+}
+
+impl Drop for RunningTopology {
+    fn drop(&mut self) {
+        if !self.worker.lifecycle.has_ended() {
+            self.kill();
+        }
     }
 }

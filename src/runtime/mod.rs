@@ -1,7 +1,41 @@
-//! Runs topologies.
+//! Runs topologies: executors, queues, groupings, acking, scheduling.
+//!
+//! ```text
+//!   local ──▶ assemble ──▶ Worker ◀── scheduler (driver threads, watchdog)
+//!                            │
+//!             executor: spout · bolt · acker · coordinator        stepped, never waiting
+//!                 │   emitter ─▶ route ─▶ grouping                tuples out
+//!                 │      └─▶ ack_buffer · pending                 trees
+//!              queue (inbox of two lanes) · link (credit) · run_queue (who is runnable)
+//! ```
+//!
+//! A tuple's walk through these files stands in ARCHITECTURE.md. To begin reading:
+//! [`executor`], then `emitter`.
 
+mod ack_buffer;
+pub mod acker;
+mod assemble;
+mod audit;
+mod coordinator;
+mod emitter;
+mod errors;
+mod executor;
+mod grouping;
+mod lifecycle;
+mod link;
 mod local;
+mod message;
+mod pending;
+mod queue;
+mod route;
+mod run_queue;
+mod scheduler;
+pub(crate) mod simulated;
 mod stats;
+mod window;
+mod worker;
 
+pub use executor::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
+pub use message::AckRecords;
 pub use stats::{ComponentStats, LatencyStats, TopologyStats};

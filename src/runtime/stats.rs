@@ -1,8 +1,16 @@
 //! What a running topology says about itself.
 
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use smol_str::SmolStr;
+
+use crate::api::ComponentInfo;
+use crate::clock::Time;
+use crate::runtime::queue::Gauges;
+use crate::runtime::worker::Worker;
+use crate::topology::graph::Component;
 
 /// Counters of one component, summed over its tasks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,4 +83,78 @@ pub struct TopologyStats {
     pub ended: bool,
     /// Whether the end was cut short by a deadline or a kill, so that work may be undone.
     pub cut_short: bool,
+}
+
+impl Worker {
+    /// Sums what the executors show of themselves.
+    pub fn stats(&self) -> TopologyStats {
+        let elapsed = self.clock.now().since(Time::ZERO);
+        let mut stats = TopologyStats {
+            elapsed,
+            complete_latency: self.complete_latency(),
+            ended: self.lifecycle.has_ended(),
+            cut_short: self.lifecycle.cut_short.load(Ordering::SeqCst),
+            ..TopologyStats::default()
+        };
+        for info in self.components.iter() {
+            let component = self.component_stats(info, elapsed);
+            stats.dead_letters += self.sum(&info.id, |gauges| gauges.dead_letters.load(Ordering::Relaxed));
+            if component.is_spout {
+                let replayed = self.sum(&info.id, |gauges| gauges.replayed.load(Ordering::Relaxed));
+                stats.replayed += replayed;
+                stats.emitted += component.emitted.saturating_sub(replayed);
+                stats.acked += component.acked;
+                stats.failed += self.sum_signed(&info.id, |gauges| gauges.lost.load(Ordering::Relaxed));
+                stats.pending += self.sum_signed(&info.id, |gauges| gauges.pending.load(Ordering::Relaxed));
+            }
+            stats.components.push(component);
+        }
+        stats
+    }
+
+    fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {
+        self.slots.iter().filter(move |slot| slot.component == component).map(|slot| &*slot.address.gauges)
+    }
+
+    fn sum(&self, component: &str, of: impl Fn(&Gauges) -> u64) -> u64 {
+        self.gauges_of(component).map(of).sum()
+    }
+
+    fn sum_signed(&self, component: &str, of: impl Fn(&Gauges) -> i64) -> u64 {
+        self.gauges_of(component).map(of).sum::<i64>().max(0) as u64
+    }
+
+    fn component_stats(&self, info: &ComponentInfo, elapsed: Duration) -> ComponentStats {
+        let sum =
+            |of: fn(&Gauges) -> &AtomicU64| self.sum(&info.id, |gauges| of(gauges).load(Ordering::Relaxed));
+        let executors = self.gauges_of(&info.id).count().max(1) as f64;
+        let share = |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * executors);
+        let lock = |gauges: &Gauges| gauges.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ComponentStats {
+            id: info.id.clone(),
+            is_spout: self.topology.component(&info.id).is_some_and(Component::is_spout),
+            tasks: info.tasks.len(),
+            emitted: sum(|gauges| &gauges.emitted),
+            transferred: sum(|gauges| &gauges.transferred),
+            executed: sum(|gauges| &gauges.executed),
+            acked: sum(|gauges| &gauges.acked),
+            failed: sum(|gauges| &gauges.failed),
+            errors: sum(|gauges| &gauges.errors),
+            restarts: sum(|gauges| &gauges.restarts),
+            queued: self.sum_signed(&info.id, |gauges| gauges.queued.load(Ordering::Relaxed)),
+            busy: share(sum(|gauges| &gauges.busy)),
+            blocked: share(sum(|gauges| &gauges.blocked)),
+            last_error: self.gauges_of(&info.id).find_map(lock),
+        }
+    }
+
+    fn complete_latency(&self) -> LatencyStats {
+        let histogram = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        LatencyStats {
+            count: histogram.len(),
+            p50: Duration::from_nanos(histogram.value_at_quantile(0.50)),
+            p99: Duration::from_nanos(histogram.value_at_quantile(0.99)),
+            max: Duration::from_nanos(histogram.max()),
+        }
+    }
 }

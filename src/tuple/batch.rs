@@ -157,7 +157,7 @@ impl TupleBatch {
 
     /// Bytes that a queue is charged for the batch.
     pub fn charge(&self) -> usize {
-        self.rows.values().len() * size_of::<Value>() + self.heap
+        size_of_val(self.rows.values()) + self.heap
     }
 
     /// Notes the anchor of the row that was just written. Call it once per row in a tracked batch,

@@ -1,1 +1,198 @@
-//! The versioned binary form of tuples.
+//! The versioned binary form of tuples: what peers send each other and what state is kept in.
+//!
+//! A batch holds its trees first and its values last, so that a reader knows what it is to allocate
+//! before it allocates. Integers are LEB128 varints unless their width is given; widths are little
+//! endian.
+//!
+//! ```text
+//!  batch   version=1 · arity · len · runs n · run*n · message(1)*len · extras m · extra*m · value*(len*arity)
+//!          (messages and extras only if n > 0)
+//!  run     root(8) · edge(8, if root is not 0) · len · attempt(1)
+//!  extra   tuples since the last extra's · root(8) · edge(8) · message(1) · attempt(1)
+//!  value   00 null · 01 false · 02 true · 03 integer (zigzag) · 04 double(8) · 05 text: len, UTF-8
+//!          06 bytes: len, bytes · 07 list: n, value*n · 08 map: n, (len, UTF-8, value)*n
+//!          09 timestamp(8) · 40..7f text of 0..63 bytes · 80..ff the integers 0..127
+//! ```
+//!
+//! The bytes may come from anyone, so:
+//!
+//! 1. Every value has one form, the shortest, and map keys ascend: what decodes, encodes to the
+//!    same bytes. Doubles keep their bits, NaN and -0.0 too.
+//! 2. Nothing is allocated for what the input cannot hold. Each promised value takes a byte at
+//!    least, and promises not yet kept are subtracted from what is left, so nested promises do not
+//!    multiply. In all, decoding holds less than `ALLOCATION_FACTOR` bytes per byte of input.
+//! 3. Lists and maps nest at most `DEPTH_MAX` deep; the writer refuses what is deeper, so that an
+//!    emit fails and not a link.
+//! 4. What decodes keeps the rules of [`TupleBatch`]; trailing bytes are an error.
+//!
+//! The length of the whole is not its concern: frames have a cap and a checksum of their own.
+
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use super::{TupleBatch, Value};
+
+/// The first byte of everything written here.
+pub const VERSION: u8 = 1;
+/// How deep lists and maps may nest: a list of numbers has depth 1.
+pub const DEPTH_MAX: usize = 64;
+/// More than the bytes that decoding allocates for one byte of input; the worst is a map with one
+/// entry, which costs a whole B-tree node.
+pub const ALLOCATION_FACTOR: usize = 256;
+
+mod tag {
+    pub const NULL: u8 = 0x00;
+    pub const FALSE: u8 = 0x01;
+    pub const TRUE: u8 = 0x02;
+    pub const I64: u8 = 0x03;
+    pub const F64: u8 = 0x04;
+    pub const STR: u8 = 0x05;
+    pub const BYTES: u8 = 0x06;
+    pub const LIST: u8 = 0x07;
+    pub const MAP: u8 = 0x08;
+    pub const TIMESTAMP: u8 = 0x09;
+    /// Text whose length is in the tag.
+    pub const SHORT_STR: u8 = 0x40;
+    pub const SHORT_STR_LAST: u8 = 0x7f;
+    /// An integer that is in the tag.
+    pub const SHORT_I64: u8 = 0x80;
+}
+
+/// Text shorter than this has its length in the tag.
+const SHORT_STR_LEN: usize = 64;
+
+/// Why bytes are not a batch or value, or a value cannot be written. Positions count from the
+/// first byte.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// Written by a release that this one does not know.
+    #[error("version {found} of the tuple format is not known (this is version {VERSION})")]
+    Version {
+        /// The first byte.
+        found: u8,
+    },
+    /// The input ends too early, or promises more than it can hold.
+    #[error("the input ends too early")]
+    Truncated,
+    /// The input goes on after its end.
+    #[error("{left} bytes follow the end")]
+    Trailing {
+        /// How many.
+        left: usize,
+    },
+    /// No value begins with this byte.
+    #[error("no value begins with byte {tag:#04x}, at {at}")]
+    Tag {
+        /// The byte.
+        tag: u8,
+        /// Where it stands.
+        at: usize,
+    },
+    /// Text is not UTF-8.
+    #[error("text is not UTF-8, before {at}")]
+    Text {
+        /// Where the text ends.
+        at: usize,
+    },
+    /// Something has another form than the one it must have.
+    #[error("{what}, before {at}")]
+    NotCanonical {
+        /// What.
+        what: &'static str,
+        /// Where it ends.
+        at: usize,
+    },
+    /// Lists and maps nest too deep.
+    #[error("lists and maps nest deeper than {DEPTH_MAX}")]
+    Depth,
+    /// A rule of [`TupleBatch`] is broken.
+    #[error("{rule}")]
+    Batch {
+        /// The rule.
+        rule: &'static str,
+    },
+}
+
+/// Appends the batch to `out`. Its length is the caller's to bound.
+///
+/// # Errors
+/// [`CodecError::Depth`], and [`CodecError::Batch`] when the batch breaks its own rules, which is a
+/// defect of the caller's. `out` is then as it was.
+pub fn encode(batch: &TupleBatch, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    or_restored(out, |out| writer::write_batch(batch, out))
+}
+
+/// Reads a batch. Texts of up to 23 bytes are read without an allocation of their own.
+///
+/// # Errors
+/// When `input` is anything but what [`encode`] wrote, whole.
+pub fn decode(input: &[u8]) -> Result<TupleBatch, CodecError> {
+    reader::read_whole(input, reader::Reader::batch)
+}
+
+/// Appends one value to `out`.
+///
+/// # Errors
+/// [`CodecError::Depth`]. `out` is then as it was.
+pub fn encode_value(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    or_restored(out, |out| {
+        out.push(VERSION);
+        writer::write_value(value, out, DEPTH_MAX)
+    })
+}
+
+/// Reads one value.
+///
+/// # Errors
+/// When `input` is anything but what [`encode_value`] wrote, whole.
+pub fn decode_value(input: &[u8]) -> Result<Value, CodecError> {
+    reader::read_whole(input, reader::Reader::value)
+}
+
+fn or_restored(
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+) -> Result<(), CodecError> {
+    let len = out.len();
+    write(out).inspect_err(|_| out.truncate(len))
+}
+
+/// The rules of [`TupleBatch`] that its types do not hold, checked on both sides of a wire.
+fn check_rules(batch: &TupleBatch) -> Result<(), CodecError> {
+    let broken = |rule| Err(CodecError::Batch { rule });
+    let len = u64::from(batch.len);
+    if batch.rows.values().len() as u64 != len * u64::from(batch.arity) {
+        return broken("a batch has as many values as its tuples need");
+    }
+    if !batch.is_tracked() {
+        let is_bare = batch.msgs.is_empty() && batch.extras.is_empty();
+        return if is_bare { Ok(()) } else { broken("an untracked batch has neither messages nor anchors") };
+    }
+    if batch.runs.iter().map(|run| u64::from(run.len)).sum::<u64>() != len {
+        return broken("the runs of a batch are as long as the batch");
+    }
+    if batch.runs.iter().any(|run| run.len == 0) {
+        return broken("a run has a tuple at least");
+    }
+    if batch.msgs.len() as u64 != len {
+        return broken("a tracked batch has a message for each tuple");
+    }
+    let is_sorted = batch.extras.is_sorted_by_key(|(tuple, _)| *tuple);
+    if !is_sorted || batch.extras.last().is_some_and(|(tuple, _)| *tuple >= batch.len) {
+        return broken("further anchors are of tuples of the batch, in order");
+    }
+    let roots = batch.runs.iter().map(|run| (run.root, run.edge)).filter(|(root, _)| root.is_tracked());
+    let mut roots = roots.chain(batch.extras.iter().map(|(_, anchor)| (anchor.root, anchor.edge)));
+    if roots.any(|(root, edge)| root.task().0 == 0 || edge == 0) {
+        return broken("an anchor has a spout task and an edge that is not 0");
+    }
+    let mut messages =
+        batch.msgs.iter().copied().chain(batch.extras.iter().map(|(_, anchor)| anchor.message));
+    if messages.any(|message| u32::from(message) >= crate::config::limits::BLOCK_MESSAGES_MAX) {
+        return broken("a block has 64 messages at most");
+    }
+    Ok(())
+}

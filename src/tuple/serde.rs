@@ -1,21 +1,184 @@
-//! Structs to tuples and back, through `serde`.
+//! Rust types to values and rows, and back, through `serde`.
+//!
+//! User code would rather emit a struct than count positions. A struct becomes a row by its field
+//! names, so the order of a stream's fields and of a struct's members may differ; inside a value a
+//! struct is a map. The forms are those of JSON, so that what a JSON file holds, what TOML
+//! declares and what Rust emits look alike:
+//!
+//! | Rust | value |
+//! |---|---|
+//! | `()`, unit struct, `None` | null; `Some(x)` is `x` |
+//! | integers | i64; beyond its range an error |
+//! | `f32`, `f64` | f64 |
+//! | `char`, `str` | string |
+//! | `serde`'s bytes | bytes; a plain `Vec<u8>` is a sequence, but reads bytes too |
+//! | sequence, tuple, tuple struct | list |
+//! | struct, map | map; keys that are integers, bools or times are written as text |
+//! | newtype struct | what it holds |
+//! | enum | the variant's name, or a map from it to what it holds |
+//! | [`Timestamp`], [`Value`] | themselves, whatever they stand in |
+//!
+//! **Time.** A [`Timestamp`] stays a timestamp. Any type that `serde` reads from an RFC 3339 string
+//! (`jiff::Timestamp`, `chrono::DateTime`) can be read from a timestamp value, and a [`Timestamp`]
+//! can be read from such a string or from an integer of nanoseconds.
+//!
+//! **JSON.** [`Value`] itself is `Serialize` and `Deserialize`. In human-readable formats a
+//! timestamp is an RFC 3339 string and bytes are lower-case hex, as [`Display`](std::fmt::Display)
+//! shows them; both read back as strings, for nothing is guessed. JSON has no NaN nor infinities:
+//! they become null. The lossless form is [`codec`](super::codec).
+//!
+//! Readers may borrow: a `&str` member of the struct points into the row.
 
-use ::serde::Serialize;
-use ::serde::de::DeserializeOwned;
+mod de;
+mod ser;
+mod value;
+
+use std::fmt::Display;
+
+use ::serde::{Deserialize, Serialize};
 
 use super::{Fields, Value};
 
-/// Why a struct and a tuple do not fit.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SerdeError(String);
-
-/// Reads a struct from a row by field names.
-pub fn from_row<T: DeserializeOwned>(_fields: &Fields, _row: &[Value]) -> Result<T, SerdeError> {
-    Err(SerdeError("not written yet".into()))
+/// Why a Rust value and a tuple do not fit each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SerdeError {
+    /// The struct has a member that the stream has no field for.
+    #[error("there is no field `{field}` (fields: {fields})")]
+    UnknownField {
+        /// The member.
+        field: String,
+        /// What the stream has.
+        fields: Fields,
+    },
+    /// The struct has no member for a field of the stream.
+    #[error("no value was given for field `{field}`")]
+    MissingField {
+        /// The field.
+        field: String,
+    },
+    /// A sequence or tuple has more or fewer elements than the stream has fields.
+    #[error("{found} values do not make a tuple of {expected} (fields: {fields})")]
+    Arity {
+        /// Fields of the stream.
+        expected: usize,
+        /// Elements given.
+        found: usize,
+        /// What the stream has.
+        fields: Fields,
+    },
+    /// What has no field names cannot be a row.
+    #[error("a tuple is written from a struct, a map or a sequence, not from {found}")]
+    NotARow {
+        /// What was given.
+        found: &'static str,
+    },
+    /// Something inside has the wrong type or range.
+    #[error("{}{reason}", if .path.is_empty() { String::new() } else { format!("`{}`: ", .path) })]
+    Mismatch {
+        /// Where, as `field.member.3`; empty at the top.
+        path: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
 }
 
-/// Writes a struct as a row in the order of the fields.
-pub fn to_row<T: Serialize>(_fields: &Fields, _value: &T) -> Result<Vec<Value>, SerdeError> {
-    Err(SerdeError("not written yet".into()))
+impl SerdeError {
+    fn mismatch(reason: impl Display) -> SerdeError {
+        SerdeError::Mismatch { path: String::new(), reason: reason.to_string() }
+    }
+
+    /// Says that it happened inside `step`.
+    fn inside(self, step: impl Display) -> SerdeError {
+        match self {
+            SerdeError::Mismatch { path, reason } if path.is_empty() => {
+                SerdeError::Mismatch { path: step.to_string(), reason }
+            }
+            SerdeError::Mismatch { path, reason } => {
+                SerdeError::Mismatch { path: format!("{step}.{path}"), reason }
+            }
+            other => other,
+        }
+    }
 }
+
+impl ::serde::ser::Error for SerdeError {
+    fn custom<T: Display>(message: T) -> SerdeError {
+        SerdeError::mismatch(message)
+    }
+}
+
+impl ::serde::de::Error for SerdeError {
+    fn custom<T: Display>(message: T) -> SerdeError {
+        SerdeError::mismatch(message)
+    }
+}
+
+/// Writes anything serializable as a value.
+///
+/// # Errors
+/// When an integer is beyond the range of an `i64`, a map key is neither text, integer, bool nor time, or
+/// the type's own `Serialize` fails.
+///
+/// # Examples
+/// ```
+/// use squall::tuple::serde::{from_value, to_value};
+///
+/// let value = to_value(&vec![("a", 1), ("b", 2)])?;
+/// assert_eq!(value.to_string(), r#"[["a", 1], ["b", 2]]"#);
+/// assert_eq!(from_value::<Vec<(String, u8)>>(&value)?, [("a".into(), 1), ("b".into(), 2)]);
+/// # Ok::<(), squall::tuple::serde::SerdeError>(())
+/// ```
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, SerdeError> {
+    value.serialize(ser::ValueSerializer::new())
+}
+
+/// Reads anything deserializable from a value.
+///
+/// # Errors
+/// When the value has not the shape, type or range that `T` wants; the error says where.
+pub fn from_value<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, SerdeError> {
+    T::deserialize(de::ValueDeserializer(value))
+}
+
+/// Writes a struct as a row in the order of the fields. A map is written by its keys, a sequence or
+/// tuple by position. A member left out by `skip_serializing_if` is null.
+///
+/// # Errors
+/// When the struct has a member that is no field, or none for a field, or when a member does not
+/// fit a [`Value`] (see [`to_value`]).
+///
+/// # Examples
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use squall::Fields;
+/// use squall::tuple::serde::{from_row, to_row};
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Count {
+///     word: String,
+///     count: u32,
+/// }
+///
+/// let fields = Fields::from(["count", "word"]);
+/// let seen = Count { word: "storm".into(), count: 3 };
+/// let row = to_row(&fields, &seen)?;
+/// assert_eq!(row, [3.into(), "storm".into()]);
+/// assert_eq!(from_row::<Count>(&fields, &row)?, seen);
+/// # Ok::<(), squall::tuple::serde::SerdeError>(())
+/// ```
+pub fn to_row<T: Serialize + ?Sized>(fields: &Fields, value: &T) -> Result<Vec<Value>, SerdeError> {
+    value.serialize(ser::RowSerializer(fields))
+}
+
+/// Reads a struct from a row by field names, or a sequence or tuple by position. Fields that the
+/// struct has no member for are passed over; an `Option` without a field is `None`.
+///
+/// # Errors
+/// When a member has no field, or a field not the type or range that its member wants.
+pub fn from_row<'a, T: Deserialize<'a>>(fields: &'a Fields, row: &'a [Value]) -> Result<T, SerdeError> {
+    T::deserialize(de::RowDeserializer { fields, row })
+}
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ fn word_count<P: Pace>(worker: &mut Worker, flow: Flow, text: &Text, pace: P, me
     let index = worker.index();
     let sink = meter.sink(index);
     worker.dataflow::<u64, _, _>(|scope| {
-        let mut done = ProbeHandle::new();
+        let done = ProbeHandle::new();
         let mut lines = (index < flow.sources).then(|| Lines::new(text.clone(), pace));
         let next = move || lines.as_mut().map(Lines::next);
         let lines = chunks(scope, flow, done.clone(), next);
@@ -83,19 +83,15 @@ fn word_count<P: Pace>(worker: &mut Worker, flow: Flow, text: &Text, pace: P, me
         let mut counts = Counts::default();
         let by_word = |word: &Tuple<P::Stamp>| hash(&word.text);
         words
-            .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
-                Exchange::new(by_word),
-                "Count",
-                |_, _| {
-                    move |input, _output| {
-                        input.for_each_time(|_time, batches| {
-                            let words = batches.flat_map(|batch| batch.drain(..));
-                            sink.take(words, |word| word.stamp, |word| counts.count(word.text));
-                        });
-                    }
-                },
-            )
-            .probe_with(&mut done);
+            .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Exchange::new(by_word), "Count", |_, _| {
+                move |input, _output| {
+                    input.for_each_time(|_time, batches| {
+                        let words = batches.flat_map(|batch| batch.drain(..));
+                        sink.take(words, |word| word.stamp, |word| counts.count(word.text));
+                    });
+                }
+            })
+            .probe_with(&done);
     });
 }
 
@@ -104,7 +100,7 @@ fn drops(worker: &mut Worker, flow: Flow, meter: &Meter, hops: u64) {
     let index = worker.index();
     let sink = meter.sink(0);
     worker.dataflow::<u64, _, _>(|scope| {
-        let mut done = ProbeHandle::new();
+        let done = ProbeHandle::new();
         let next = move || (index == 0).then_some(Ok(Tuple { text: SOME_DATA, stamp: () }));
         let mut stream = chunks(scope, flow, done.clone(), next);
         for hop in 1..hops {
@@ -132,7 +128,7 @@ fn drops(worker: &mut Worker, flow: Flow, meter: &Meter, hops: u64) {
                     }
                 },
             )
-            .probe_with(&mut done);
+            .probe_with(&done);
     });
 }
 

@@ -40,7 +40,7 @@ enum Peer {
         #[arg(long, default_value = "1/1/1")]
         tasks: Tasks,
         /// Batches a channel holds before its sender waits.
-        #[arg(long, default_value_t = 32)]
+        #[arg(long, default_value_t = 512)]
         queue: usize,
     },
     /// Timely dataflow: every worker runs every operator.
@@ -53,7 +53,7 @@ enum Peer {
         #[arg(long, default_value_t = 1)]
         sources: usize,
         /// Tuples a source emits per timestamp.
-        #[arg(long, default_value_t = 1024)]
+        #[arg(long, default_value_t = 4096)]
         chunk: usize,
         /// Timestamps a source may be ahead of the sinks.
         #[arg(long, default_value_t = 8)]
@@ -101,7 +101,12 @@ fn start(peer: Peer) -> Result<(), String> {
                 peer: "handwritten",
                 workload: run.workload.name(),
                 tasks: run.workload.tasks(tasks),
-                config: json!({"batch": handwritten::BATCH, "queue_batches": queue, "rate": run.rate}),
+                config: json!({
+                    "batch": handwritten::BATCH,
+                    "queue_batches": queue,
+                    "yields": handwritten::YIELDS,
+                    "rate": run.rate,
+                }),
             };
             (run, meter, label)
         }

@@ -114,8 +114,7 @@ impl Sink {
             each(tuple);
             tuples += 1;
             if let Some(due) = due {
-                let latency =
-                    latency.get_or_insert_with(|| self.latency.lock().expect("no reader panics"));
+                let latency = latency.get_or_insert_with(|| self.latency.lock().expect("no reader panics"));
                 let late = self.epoch.elapsed().saturating_sub(due);
                 latency.saturating_record(late.as_nanos() as u64);
             }

@@ -134,10 +134,8 @@ pub struct Text {
 
 impl Text {
     pub fn load(path: &Path) -> io::Result<Text> {
-        let line = |text: &str| Line {
-            text: text.into(),
-            words: text.split_ascii_whitespace().count() as u64,
-        };
+        let line =
+            |text: &str| Line { text: text.into(), words: text.split_ascii_whitespace().count() as u64 };
         let lines: Arc<[Line]> = fs::read_to_string(path)?.lines().map(line).collect();
         if lines.iter().all(|line| line.words == 0) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "has no words"));

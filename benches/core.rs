@@ -1,0 +1,311 @@
+//! squall's own throughput and latency, as JSON lines; `scripts/bench.sh` makes tables of them.
+//!
+//! ```text
+//! cargo bench --bench core -- WORKLOAD [--tasks 1/1/1] [--delivery at-least-once] [--text FILE]
+//!                             [--rate WORDS_PER_S] [--warmup S] [--seconds S] [--repeat N]
+//! ```
+//!
+//! Workloads are those of `benches/peers`: `null`, `identity`, `wordcount`, `latency`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rustc_hash::FxBuildHasher;
+use squall::metrics::Histogram;
+use squall::prelude::*;
+use squall::runtime::{LocalOptions, RunningTopology};
+use squall::topology::TopologyBuilder;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser, Clone)]
+struct Options {
+    /// null, identity, wordcount or latency.
+    workload: String,
+    /// Spout/split/count tasks of the word count.
+    #[arg(long, default_value = "1/1/1")]
+    tasks: String,
+    /// at-least-once or at-most-once.
+    #[arg(long, default_value = "at-least-once")]
+    delivery: String,
+    /// The text whose lines are counted, over and over.
+    #[arg(long, default_value = "topologies/data/founding_documents.txt")]
+    text: PathBuf,
+    /// Words per second of the latency workload.
+    #[arg(long, default_value_t = 100_000)]
+    rate: u64,
+    /// Seconds before the first measured interval.
+    #[arg(long, default_value_t = 2.0)]
+    warmup: f64,
+    /// Seconds per measured interval.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Measured intervals.
+    #[arg(long, default_value_t = 1)]
+    repeat: u32,
+    /// Driver threads; 0: one per core.
+    #[arg(long, default_value_t = 0)]
+    threads: u32,
+    /// Tuples in a full batch; 0: the default.
+    #[arg(long, default_value_t = 0)]
+    batch: u32,
+    /// Tuples on their way over one link; 0: the default.
+    #[arg(long, default_value_t = 0)]
+    capacity: u32,
+    /// What `cargo bench` adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Emits the same short string for ever.
+struct Constant(u64);
+
+impl Spout for Constant {
+    fn declare(&self) -> Streams {
+        Streams::new(["data"])
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.0 += 1;
+        out.emit_tracked(["some data"], MessageId(self.0))?;
+        Ok(SpoutStatus::Emitted)
+    }
+}
+
+/// Cycles through the lines of a text, at full speed or on a schedule.
+struct Lines {
+    lines: Arc<Vec<(Value, u64)>>,
+    next: usize,
+    id: u64,
+    pace: Option<Pace>,
+}
+
+/// An open-loop schedule: a line is due when the words before it have had their time.
+struct Pace {
+    start: Instant,
+    words: u64,
+    rate: f64,
+    epoch: Instant,
+}
+
+impl Spout for Lines {
+    fn declare(&self) -> Streams {
+        Streams::new(["line", "at"])
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        let (line, words) = &self.lines[self.next];
+        let mut at = 0;
+        if let Some(pace) = &mut self.pace {
+            let due = pace.start + Duration::from_secs_f64(pace.words as f64 / pace.rate);
+            let now = Instant::now();
+            if due > now {
+                return Ok(SpoutStatus::IdleFor(due - now));
+            }
+            pace.words += words;
+            at = due.duration_since(pace.epoch).as_nanos() as i64;
+        }
+        self.next = (self.next + 1) % self.lines.len();
+        self.id += 1;
+        out.emit_tracked((line, at), MessageId(self.id))?;
+        Ok(SpoutStatus::Emitted)
+    }
+}
+
+struct Split;
+
+impl Bolt for Split {
+    fn declare(&self) -> Streams {
+        Streams::new(["word"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let line = input.values()[0].as_str().unwrap_or_default();
+        for word in line.split_ascii_whitespace() {
+            out.emit([word])?;
+        }
+        Ok(())
+    }
+}
+
+/// As `Split`, and each word carries the scheduled time of its line.
+struct SplitTimed;
+
+impl Bolt for SplitTimed {
+    fn declare(&self) -> Streams {
+        Streams::new(["word", "at"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let line = input.values()[0].as_str().unwrap_or_default();
+        for word in line.split_ascii_whitespace() {
+            out.emit((word, &input.values()[1]))?;
+        }
+        Ok(())
+    }
+}
+
+struct Count {
+    counts: HashMap<Value, u64, FxBuildHasher>,
+    /// Words counted since the last flush, and by all tasks.
+    fresh: u64,
+    total: Arc<AtomicU64>,
+    latency: Option<(Instant, Histogram)>,
+}
+
+impl Bolt for Count {
+    fn execute(&mut self, mut input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if let Some((epoch, histogram)) = &self.latency {
+            let at = input.values()[1].as_i64().unwrap_or_default();
+            histogram.record((epoch.elapsed().as_nanos() as u64).saturating_sub(at as u64));
+        }
+        match self.counts.get_mut(&input.values()[0]) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(input.take(0), 1)),
+        }
+        self.fresh += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.total.fetch_add(std::mem::take(&mut self.fresh), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+struct Identity;
+
+impl Bolt for Identity {
+    fn declare(&self) -> Streams {
+        Streams::new(["data"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        out.emit(input)?;
+        Ok(())
+    }
+}
+
+struct Null {
+    fresh: u64,
+    total: Arc<AtomicU64>,
+}
+
+impl Bolt for Null {
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.fresh += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.total.fetch_add(std::mem::take(&mut self.fresh), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    let total = Arc::new(AtomicU64::new(0));
+    let epoch = Instant::now();
+    let histogram = Histogram::default();
+    let mut builder = TopologyBuilder::new("bench");
+    let at_most_once = options.delivery == "at-most-once";
+    builder.options(|topology| {
+        topology.delivery = if at_most_once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce };
+        if options.threads > 0 {
+            topology.threads = squall::config::AutoOr::Fixed(options.threads);
+        }
+        if options.batch > 0 {
+            topology.queue.batch = options.batch;
+        }
+        if options.capacity > 0 {
+            topology.queue.capacity = options.capacity;
+        }
+    });
+    let counted = Arc::clone(&total);
+    match options.workload.as_str() {
+        "null" => {
+            builder.spout("spout", || Constant(0));
+            builder.bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) }).shuffle("spout");
+        }
+        "identity" => {
+            builder.spout("spout", || Constant(0));
+            builder.bolt("identity", || Identity).shuffle("spout");
+            builder.bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) }).shuffle("identity");
+        }
+        "wordcount" | "latency" => {
+            let lines = Arc::new(read_lines(&options.text)?);
+            let tasks: Vec<u32> = options.tasks.split('/').map(str::parse).collect::<Result<_, _>>()?;
+            let [spouts, splits, counts] = tasks[..] else {
+                return Err("--tasks takes three numbers".into());
+            };
+            let timed = options.workload == "latency";
+            let rate = options.rate as f64 / f64::from(spouts);
+            let start = epoch + Duration::from_millis(100);
+            let pace = move || timed.then_some(Pace { start, words: 0, rate, epoch });
+            builder
+                .spout("lines", move || Lines { lines: Arc::clone(&lines), next: 0, id: 0, pace: pace() })
+                .parallelism(spouts);
+            if timed {
+                builder.bolt("split", || SplitTimed).parallelism(splits).shuffle("lines");
+            } else {
+                builder.bolt("split", || Split).parallelism(splits).shuffle("lines");
+            }
+            let latency = timed.then(|| (epoch, histogram.clone()));
+            let count = move || Count {
+                counts: HashMap::default(),
+                fresh: 0,
+                total: Arc::clone(&counted),
+                latency: latency.clone(),
+            };
+            builder.bolt("count", count).parallelism(counts).fields("split", ["word"]);
+        }
+        other => return Err(format!("there is no workload `{other}`").into()),
+    }
+    let running = RunningTopology::start(builder.build()?, LocalOptions::default())?;
+    std::thread::sleep(Duration::from_secs_f64(options.warmup));
+    for _ in 0..options.repeat {
+        histogram.reset();
+        let (before, start) = (total.load(Ordering::Relaxed), Instant::now());
+        std::thread::sleep(Duration::from_secs_f64(options.seconds));
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = (total.load(Ordering::Relaxed) - before) as f64 / seconds;
+        println!("{}", report(&options, rate, seconds, &histogram));
+    }
+    if std::env::var_os("SQUALL_BENCH_STATS").is_some() {
+        eprintln!("{:#?}", running.stats());
+    }
+    running.kill();
+    Ok(())
+}
+
+fn report(options: &Options, rate: f64, seconds: f64, histogram: &Histogram) -> serde_json::Value {
+    let us = |nanos: u64| nanos as f64 / 1000.0;
+    let latency = (options.workload == "latency").then(|| {
+        let q = |quantile| us(histogram.quantile(quantile));
+        serde_json::json!({ "p50": q(0.5), "p90": q(0.9), "p99": q(0.99), "p999": q(0.999), "max": q(1.0) })
+    });
+    serde_json::json!({
+        "peer": "squall",
+        "workload": options.workload,
+        "tasks": options.tasks,
+        "delivery": options.delivery,
+        "config": {"threads": options.threads, "rate": (options.workload == "latency").then_some(options.rate)},
+        "rate": rate,
+        "seconds": seconds,
+        "latency_us": latency,
+    })
+}
+
+/// The lines that have words, with how many.
+fn read_lines(path: &PathBuf) -> std::io::Result<Vec<(Value, u64)>> {
+    let text = std::fs::read_to_string(path)?;
+    let words = |line: &str| line.split_ascii_whitespace().count() as u64;
+    let lines = text.lines().map(|line| (Value::from(line), words(line)));
+    Ok(lines.filter(|(_, words)| *words > 0).collect())
+}

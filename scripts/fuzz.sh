@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Fuzzes each target for some seconds, from the corpus that is checked in.
+#
+#   scripts/fuzz.sh [SECONDS [TARGET...]]     60 seconds and all targets by default
+#
+# Needs a nightly compiler; cargo-fuzz is installed when it is missing. New inputs are collected
+# under fuzz/target, not in the corpus: what is worth keeping is copied there by hand, under a name
+# that says what it shows. A crash is left in fuzz/artifacts, and the script ends with 1.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${1:-60}
+shift || true
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+  mapfile -t targets < <(basename -s .rs -a fuzz/fuzz_targets/*.rs)
+fi
+
+cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+
+for target in "${targets[@]}"; do
+  echo "== $target, $seconds s"
+  found=fuzz/target/corpus/$target
+  mkdir -p "$found"
+  log=$found.log
+  # A single input over 5 seconds or 1 GiB counts as a crash.
+  if ! cargo +nightly fuzz run "$target" "$found" "fuzz/corpus/$target" -- \
+    -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 >"$log" 2>&1; then
+    tail -n 40 "$log"
+    exit 1
+  fi
+  grep -E '^(stat::number_of_executed_units|stat::average_exec_per_sec|stat::peak_rss_mb)' "$log"
+done

@@ -1,0 +1,417 @@
+//! `count`: how often each combination of some fields occurred.
+//!
+//! Counts live in memory, one entry per key and task, so the input is grouped by the same fields
+//! (`fields` grouping). A tuple is acked when it is counted; after a replay or a restart of the
+//! task a tuple may be counted twice or a count begin anew. Counts that survive both are for
+//! exactly-once topologies.
+//!
+//! With one field the key is the value itself, so counting a word is one hash (xxh3 over its
+//! bytes) and no allocation unless the word is new. With several, they are gathered first.
+//!
+//! What is emitted in `tick` and `finish` is not anchored: it stands for many inputs, which are
+//! long acked.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use rustc_hash::FxBuildHasher;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::{Bolt, EmitError, Input, Outputs, Streams, TaskError, Values};
+use crate::components::positions::Positions;
+use crate::topology::registry::{Registry, SettingError};
+use crate::tuple::{Fields, Value};
+
+/// When [`Count`] emits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Emit {
+    /// The new count of a key, each time it changes, anchored to the tuple that changed it.
+    #[default]
+    Updates,
+    /// At each tick (the component's `tick`), the keys whose count changed since the last.
+    Tick,
+    /// All keys, once, when bounded input has ended.
+    Final,
+}
+
+/// Settings of [`Count`].
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountSettings {
+    /// The fields whose combinations are counted. Required, at least one.
+    pub by: Vec<String>,
+    /// When counts are emitted: `"updates"`, `"tick"` or `"final"`. Default: `"updates"`.
+    #[serde(default)]
+    pub emit: Emit,
+    /// With `emit = "tick"` or `"final"`: only so many keys, the highest counts first. Default:
+    /// all keys, in no particular order.
+    #[serde(default)]
+    pub top: Option<usize>,
+    /// An integer field that is added up instead of counting 1 for each tuple: bytes, or the
+    /// counts of a `count` before this one. Default: none.
+    #[serde(default)]
+    pub sum: Option<String>,
+    /// With `emit = "tick"`: whether every count begins at 0 again after each tick. Default: false.
+    #[serde(default)]
+    pub reset: bool,
+    /// The field that the count is emitted in. Default: `"count"`.
+    #[serde(default = "count_field")]
+    pub field: String,
+}
+
+fn count_field() -> String {
+    "count".to_owned()
+}
+
+/// The bolt `count`.
+#[derive(Clone, Debug)]
+pub struct Count {
+    settings: CountSettings,
+    /// Of the fields to count by, then of the field to sum.
+    positions: Positions,
+    counts: Counts,
+}
+
+#[derive(Clone, Debug)]
+enum Counts {
+    One(Table<Value>),
+    Several {
+        table: Table<Box<[Value]>>,
+        /// The key of the tuple in hand, gathered here.
+        key: Vec<Value>,
+    },
+}
+
+impl Count {
+    /// A bolt with these settings.
+    ///
+    /// # Errors
+    /// When `by` is empty, or a setting does not go with `emit`.
+    pub fn new(settings: CountSettings) -> Result<Count, SettingError> {
+        if settings.by.is_empty() {
+            return Err(SettingError::at("by", "name at least one field, for example by = [\"word\"]"));
+        }
+        if settings.top == Some(0) {
+            return Err(SettingError::at("top", "must be at least 1"));
+        }
+        if settings.top.is_some() && settings.emit == Emit::Updates {
+            return Err(SettingError::at("top", "goes with emit = \"tick\" or \"final\" only"));
+        }
+        if settings.reset && settings.emit != Emit::Tick {
+            return Err(SettingError::at("reset", "goes with emit = \"tick\" only"));
+        }
+        let positions = Positions::of(settings.by.iter().chain(&settings.sum));
+        let counts = match settings.by.len() {
+            1 => Counts::One(Table::default()),
+            _ => Counts::Several { table: Table::default(), key: Vec::new() },
+        };
+        Ok(Count { settings, positions, counts })
+    }
+
+    fn emit_all(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let (changed_only, top) = (self.settings.emit == Emit::Tick, self.settings.top);
+        match &mut self.counts {
+            Counts::One(table) => table.emit(out, changed_only, top)?,
+            Counts::Several { table, .. } => table.emit(out, changed_only, top)?,
+        }
+        Ok(())
+    }
+}
+
+impl Bolt for Count {
+    fn declare(&self) -> Streams {
+        Streams::new(self.settings.by.iter().chain([&self.settings.field]).collect::<Fields>())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let positions = self.positions.resolve(&input)?;
+        let values = input.values();
+        let by = self.settings.by.len();
+        let add = match &self.settings.sum {
+            None => 1,
+            // The input's own accessor words the error.
+            Some(field) => match values[positions[by]].as_i64() {
+                Some(n) => n,
+                None => input.i64(field)?,
+            },
+        };
+        let updates = self.settings.emit == Emit::Updates;
+        match &mut self.counts {
+            Counts::One(table) => {
+                let key = &values[positions[0]];
+                let count = table.add(key, add, !updates, Value::clone);
+                if updates {
+                    out.emit(Counted { key: std::slice::from_ref(key), count })?;
+                }
+            }
+            Counts::Several { table, key } => {
+                key.clear();
+                key.extend(positions[..by].iter().map(|at| values[*at].clone()));
+                let count = table.add(key.as_slice(), add, !updates, |key| key.into());
+                if updates {
+                    out.emit(Counted { key, count })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if self.settings.emit != Emit::Tick {
+            return Ok(());
+        }
+        self.emit_all(out)?;
+        if self.settings.reset {
+            match &mut self.counts {
+                Counts::One(table) => table.counts.clear(),
+                Counts::Several { table, .. } => table.counts.clear(),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        match self.settings.emit {
+            Emit::Updates => Ok(()),
+            Emit::Tick => self.tick(out),
+            Emit::Final => self.emit_all(out),
+        }
+    }
+}
+
+/// A row: the key's values, then the count.
+struct Counted<'a> {
+    key: &'a [Value],
+    count: i64,
+}
+
+impl Values for Counted<'_> {
+    #[inline]
+    fn push_into(self, row: &mut Vec<Value>) {
+        row.extend_from_slice(self.key);
+        row.push(Value::I64(self.count));
+    }
+}
+
+/// Something that counts stand under: one value, or several.
+trait Key: Eq + Hash + Ord + Clone {
+    fn values(&self) -> &[Value];
+}
+
+impl Key for Value {
+    fn values(&self) -> &[Value] {
+        std::slice::from_ref(self)
+    }
+}
+
+impl Key for Box<[Value]> {
+    fn values(&self) -> &[Value] {
+        self
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    count: i64,
+    /// Whether the key stands in `changed`.
+    changed: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Table<K> {
+    counts: HashMap<K, Entry, FxBuildHasher>,
+    /// The keys whose count changed since they were emitted last; kept only if somebody asks.
+    changed: Vec<K>,
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Table<K> {
+        Table { counts: HashMap::default(), changed: Vec::new() }
+    }
+}
+
+impl<K: Key> Table<K> {
+    /// Adds to the count of a key and returns it.
+    #[inline]
+    fn add<Q>(&mut self, key: &Q, add: i64, note: bool, own: impl Fn(&Q) -> K) -> i64
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if let Some(entry) = self.counts.get_mut(key) {
+            entry.count = entry.count.saturating_add(add);
+            if note && !entry.changed {
+                entry.changed = true;
+                self.changed.push(own(key));
+            }
+            return entry.count;
+        }
+        self.counts.insert(own(key), Entry { count: add, changed: note });
+        if note {
+            self.changed.push(own(key));
+        }
+        add
+    }
+
+    /// Emits what changed, or everything; with `top` the highest counts of all keys, if any changed.
+    fn emit(
+        &mut self,
+        out: &mut Outputs<'_>,
+        changed_only: bool,
+        top: Option<usize>,
+    ) -> Result<(), EmitError> {
+        let changed = std::mem::take(&mut self.changed);
+        for key in &changed {
+            if let Some(entry) = self.counts.get_mut(key) {
+                entry.changed = false;
+            }
+        }
+        match top {
+            None if changed_only => {
+                changed.iter().try_for_each(|key| out.emit(counted(key, self.counts[key].count)))
+            }
+            None => self.counts.iter().try_for_each(|(key, entry)| out.emit(counted(key, entry.count))),
+            Some(_) if changed.is_empty() => Ok(()),
+            Some(n) => self.highest(n).into_iter().try_for_each(|(key, count)| out.emit(counted(key, count))),
+        }
+    }
+
+    /// The `n` highest counts, highest first; equal counts in the order of their keys.
+    fn highest(&self, n: usize) -> Vec<(&K, i64)> {
+        let rank = |a: &(&K, i64), b: &(&K, i64)| -> Ordering { b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)) };
+        let mut all: Vec<(&K, i64)> = self.counts.iter().map(|(key, entry)| (key, entry.count)).collect();
+        if n < all.len() {
+            all.select_nth_unstable_by(n, rank);
+            all.truncate(n);
+        }
+        all.sort_unstable_by(rank);
+        all
+    }
+}
+
+fn counted<K: Key>(key: &K, count: i64) -> Counted<'_> {
+    Counted { key: key.values(), count }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .bolt("count", "Counts how often each value of some fields occurs.", |settings: &CountSettings| {
+            Count::new(settings.clone())
+        })
+        .output("default: the fields of `by`, then the count (`count`)")
+        .example(
+            r#"
+[bolt.count]
+type = "count"
+parallelism = 2
+inputs = [{ from = "split", fields = ["word"] }]
+config = { by = ["word"], emit = "final", top = 20 }
+"#,
+        );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::components::test_support::{bolt, refusal, texts};
+    use crate::testing::{BoltHarness, TestTuple};
+
+    fn feed(count: &mut BoltHarness, words: &str) {
+        count.execute_all(words.split(' ').map(|word| TestTuple::new([word]).fields(["word"])));
+    }
+
+    #[test]
+    fn each_update_is_emitted_and_anchored() {
+        let mut count = bolt("count", "by = ['word']");
+        feed(&mut count, "a b a");
+        let emitted = count.take_emitted();
+        assert_eq!(emitted.iter().map(|e| e.anchors[0]).collect::<Vec<_>>(), [0, 1, 2]);
+        let rows: Vec<_> = emitted.into_iter().map(|e| e.values).collect();
+        assert_eq!(texts(&rows), ["a 1", "b 1", "a 2"]);
+        count.finish();
+        assert!(count.take_emitted().is_empty());
+    }
+
+    #[test]
+    fn the_highest_come_at_the_end_by_rank() {
+        let mut count = bolt("count", "by = ['word']\nemit = 'final'\ntop = 3");
+        feed(&mut count, "d b c a b c a b x y z");
+        assert!(count.take_emitted().is_empty());
+        assert_eq!(count.acked().len(), 11);
+        count.finish();
+        assert_eq!(texts(&count.take_rows("default")), ["b 3", "a 2", "c 2"]);
+    }
+
+    #[test]
+    fn without_top_all_come_at_the_end() {
+        let mut count = bolt("count", "by = ['word']\nemit = 'final'\nfield = 'n'");
+        feed(&mut count, "d b d");
+        count.finish();
+        let mut rows = texts(&count.take_rows("default"));
+        rows.sort();
+        assert_eq!(rows, ["b 1", "d 2"]);
+        assert_eq!(count.streams().get("default").map(|s| s.fields.to_string()).as_deref(), Some("word, n"));
+    }
+
+    #[test]
+    fn a_tick_brings_what_changed_since_the_last() {
+        let mut count = bolt("count", "by = ['word']\nemit = 'tick'");
+        feed(&mut count, "a b a");
+        count.tick();
+        assert_eq!(texts(&count.take_rows("default")), ["a 2", "b 1"]);
+        feed(&mut count, "b");
+        count.tick();
+        assert_eq!(texts(&count.take_rows("default")), ["b 2"]);
+        count.tick();
+        assert!(count.take_emitted().is_empty());
+        feed(&mut count, "c");
+        count.finish();
+        assert_eq!(texts(&count.take_rows("default")), ["c 1"], "finish brings what no tick did");
+    }
+
+    #[test]
+    fn a_tick_may_begin_anew_or_rank() {
+        let mut count = bolt("count", "by = ['word']\nemit = 'tick'\nreset = true");
+        feed(&mut count, "a a");
+        count.tick();
+        feed(&mut count, "a");
+        count.tick();
+        assert_eq!(texts(&count.take_rows("default")), ["a 2", "a 1"]);
+        let mut top = bolt("count", "by = ['word']\nemit = 'tick'\ntop = 1");
+        feed(&mut top, "a a b");
+        top.tick();
+        feed(&mut top, "b");
+        top.tick();
+        top.tick();
+        assert_eq!(texts(&top.take_rows("default")), ["a 2", "a 2"], "nothing new, nothing said");
+    }
+
+    #[test]
+    fn several_fields_make_one_key_and_a_field_can_be_summed() {
+        let mut count = bolt("count", "by = ['host', 'status']\nsum = 'bytes'");
+        for (host, status, bytes) in [("a", 200, 10), ("a", 404, 1), ("a", 200, 5)] {
+            count.execute(TestTuple::new((host, status, bytes)).fields(["host", "status", "bytes"]));
+        }
+        count.execute(TestTuple::new(("a", 200, "x")).fields(["host", "status", "bytes"]));
+        assert_eq!(texts(&count.take_rows("default")), ["a 200 10", "a 404 1", "a 200 15"]);
+        assert_eq!(count.failed().len(), 1);
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_refused() {
+        for (config, why) in [
+            ("by = []", "at least one field"),
+            ("by = ['w']\ntop = 3", "top"),
+            ("by = ['w']\nemit = 'final'\ntop = 0", "at least 1"),
+            ("by = ['w']\nreset = true", "tick"),
+            ("", "by"),
+            ("by = ['w']\nspeed = 1", "unknown field `speed`"),
+        ] {
+            let refusal = refusal("count", config);
+            assert!(refusal.contains(why) || refusal.contains("goes with"), "{config}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! `generate`: makes tuples from templates or from a list of rows, at a rate or as fast as they
+//! are taken.
+//!
+//! * The schedule is open-loop: the n-th tuple is due at start + n / rate, whether or not the ones
+//!   before were late, so that a stall shows as latency and not as fewer tuples.
+//! * `rate` and `count` are the component's: its tasks share them. `{seq}` counts through all
+//!   tasks without a gap or a repetition.
+//! * What is random comes from the task's seed and repeats in a simulation.
+//! * A row is kept until it is acked, and sent again as it was when it fails.
+
+mod template;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::{Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
+use crate::clock::{Clock, Time};
+use crate::components::generate::template::Template;
+use crate::components::kept::Kept;
+use crate::components::settings::{Ordered, Scalar};
+use crate::config::Delivery;
+use crate::ids::MessageId;
+use crate::topology::registry::{Registry, SettingError};
+use crate::tuple::{Fields, Value};
+
+/// Settings of [`Generate`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateSettings {
+    /// The fields and their templates, in order: `{ id = "{seq}", user = "user-{random:0..100}" }`.
+    /// Placeholders: `{seq}` (from 0), `{random:0..100}` (whole, the end excluded),
+    /// `{random:0.0..1.0}`, `{choice:a|b|c}`, `{uuid}`, `{now}`. A template that is one placeholder
+    /// has its type (i64, f64, timestamp); any other is text. Either `fields` or `rows` is required.
+    #[serde(default)]
+    pub fields: Option<Ordered<String>>,
+    /// Instead of templates: fixed rows, cycled through. All have the same fields, in the order of
+    /// the first; values are text, whole numbers, numbers or bools.
+    #[serde(default)]
+    pub rows: Vec<Ordered<Scalar>>,
+    /// Tuples per second, over all tasks. Default: as fast as they are taken.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// Tuples in total, over all tasks; then the spout is exhausted. Default: endless.
+    #[serde(default)]
+    pub count: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Templates(Vec<Template>),
+    Rows(Vec<Arc<[Value]>>),
+}
+
+/// The spout `generate`.
+pub struct Generate {
+    fields: Fields,
+    content: Content,
+    rate: Option<f64>,
+    count: Option<u64>,
+    clock: Clock,
+    rng: StdRng,
+    task: u64,
+    tasks: u64,
+    /// Tuples that this task made.
+    made: u64,
+    /// When the schedule began, and how many were made then.
+    schedule: Option<(Time, u64)>,
+    kept: Kept<Arc<[Value]>>,
+    tracked: bool,
+}
+
+impl Generate {
+    /// A spout with these settings.
+    ///
+    /// # Errors
+    /// When a template is none, rows differ in their fields, or a number makes no sense.
+    pub fn new(settings: &GenerateSettings) -> Result<Generate, SettingError> {
+        let (fields, content) = match (&settings.fields, settings.rows.as_slice()) {
+            (Some(fields), []) => templates(fields)?,
+            (None, [first, ..]) => rows(first, &settings.rows)?,
+            (Some(_), _) => return Err(SettingError::at("rows", "goes without `fields` only")),
+            (None, []) => return Err(SettingError::at("fields", "write `fields` or `rows`")),
+        };
+        if settings.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+            return Err(SettingError::at("rate", "must be more than 0 tuples a second"));
+        }
+        Ok(Generate {
+            fields,
+            content,
+            rate: settings.rate,
+            count: settings.count,
+            clock: Clock::simulated(),
+            rng: StdRng::seed_from_u64(0),
+            task: 0,
+            tasks: 1,
+            made: 0,
+            schedule: None,
+            kept: Kept::default(),
+            tracked: true,
+        })
+    }
+
+    /// The number of the next tuple, through all tasks.
+    fn next_seq(&self) -> u64 {
+        self.task + self.made * self.tasks
+    }
+
+    /// How long until the next tuple is due; `None`: it is.
+    fn wait(&mut self) -> Option<Duration> {
+        let rate = self.rate? / self.tasks as f64;
+        let now = self.clock.now();
+        let (begin, made_before) = *self.schedule.get_or_insert((now, self.made));
+        let offset = Duration::try_from_secs_f64((self.made - made_before) as f64 / rate);
+        let due = begin.after(offset.unwrap_or(Duration::MAX));
+        (due > now).then(|| due.since(now))
+    }
+
+    fn make(&mut self, seq: u64) -> Arc<[Value]> {
+        match &self.content {
+            Content::Rows(rows) => Arc::clone(&rows[(seq % rows.len() as u64) as usize]),
+            Content::Templates(templates) => {
+                let (now, rng) = (self.clock.wall_nanos(), &mut self.rng);
+                templates.iter().map(|template| template.make(seq, now, rng)).collect()
+            }
+        }
+    }
+}
+
+fn templates(fields: &Ordered<String>) -> Result<(Fields, Content), SettingError> {
+    if fields.0.is_empty() {
+        return Err(SettingError::at("fields", "name at least one field"));
+    }
+    let parse = |(field, source): &(String, String)| {
+        Template::parse(source).map_err(|why| SettingError::at("fields", format!("field `{field}`: {why}")))
+    };
+    let templates = fields.0.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok((fields.keys().collect(), Content::Templates(templates)))
+}
+
+fn rows(first: &Ordered<Scalar>, all: &[Ordered<Scalar>]) -> Result<(Fields, Content), SettingError> {
+    let fields: Fields = first.keys().collect();
+    let row = |(nth, row): (usize, &Ordered<Scalar>)| -> Result<Arc<[Value]>, SettingError> {
+        let wrong = || SettingError::at("rows", format!("row {} does not have the fields {fields}", nth + 1));
+        if row.0.len() != fields.len() {
+            return Err(wrong());
+        }
+        let value =
+            |field: &str| row.0.iter().find(|(key, _)| key == field).map(|(_, value)| value.to_value());
+        fields.iter().map(|field| value(field).ok_or_else(wrong)).collect()
+    };
+    let rows = all.iter().enumerate().map(row).collect::<Result<_, _>>()?;
+    Ok((fields.clone(), Content::Rows(rows)))
+}
+
+impl Spout for Generate {
+    fn declare(&self) -> Streams {
+        Streams::new(self.fields.clone())
+    }
+
+    fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.clock = context.clock().clone();
+        self.rng = StdRng::seed_from_u64(context.seed());
+        self.task = context.task_index() as u64;
+        self.tasks = context.parallelism().max(1) as u64;
+        self.tracked = context.delivery() != Delivery::AtMostOnce;
+        Ok(())
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        if let Some((id, row)) = self.kept.next_again() {
+            out.emit_tracked(&*row, id)?;
+            return Ok(SpoutStatus::Emitted);
+        }
+        let seq = self.next_seq();
+        if self.count.is_some_and(|count| seq >= count) {
+            return Ok(SpoutStatus::Exhausted);
+        }
+        if let Some(wait) = self.wait() {
+            return Ok(SpoutStatus::IdleFor(wait));
+        }
+        let row = self.make(seq);
+        self.made += 1;
+        if self.tracked {
+            let id = self.kept.keep(Arc::clone(&row));
+            out.emit_tracked(&*row, id)?;
+        } else {
+            out.emit(&*row)?;
+        }
+        Ok(SpoutStatus::Emitted)
+    }
+
+    fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
+        self.kept.ack(id);
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        id: MessageId,
+        failure: &Failure,
+        _out: &mut SpoutOutputs<'_>,
+    ) -> Result<(), TaskError> {
+        self.kept.fail(id, failure);
+        Ok(())
+    }
+
+    /// The schedule begins anew: what was not made while the topology rested is not made up for.
+    fn activate(&mut self) -> Result<(), TaskError> {
+        self.schedule = None;
+        Ok(())
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .spout("generate", "Makes tuples from templates or rows, at a rate.", |settings: &GenerateSettings| {
+            Generate::new(settings)
+        })
+        .output("default: the keys of `fields`, or of the first row, in their order")
+        .example(
+            r#"
+[spout.orders]
+type = "generate"
+config = { rate = 1000, count = 60_000, fields = { id = "{seq}", user = "user-{random:0..100}", kind = "{choice:new|old}" } }
+"#,
+        );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::test_support::{spout, spout_with, texts};
+    use crate::testing::{HarnessOptions, SpoutHarness};
+
+    fn refusal(config: &str) -> String {
+        let registry = Registry::with_standard();
+        let started = SpoutHarness::registered(&registry, "generate", config, &HarnessOptions::default());
+        started.err().unwrap_or_else(|| panic!("{config} is taken")).to_string()
+    }
+
+    #[test]
+    fn it_makes_so_many_and_is_exhausted() {
+        let mut generate = spout("generate", "count = 3\nfields = { z = '{seq}', a = 'n{seq}' }");
+        assert_eq!(generate.run(10), Some(SpoutStatus::Exhausted));
+        assert_eq!(texts(&generate.take_rows("default")), ["0 n0", "1 n1", "2 n2"]);
+        let fields = generate.streams().get("default").map(|stream| stream.fields.to_string());
+        assert_eq!(fields.as_deref(), Some("z, a"));
+    }
+
+    #[test]
+    fn tasks_share_the_count_without_gap_or_repetition() {
+        let of_task = |task_index| {
+            let options = HarnessOptions { task_index, parallelism: 3, ..HarnessOptions::default() };
+            let mut generate = spout_with("generate", "count = 7\nfields = { n = '{seq}' }", &options);
+            let _ = generate.run(100);
+            texts(&generate.take_rows("default"))
+        };
+        assert_eq!(
+            (of_task(0), of_task(1), of_task(2)),
+            (
+                vec!["0".into(), "3".into(), "6".into()],
+                vec!["1".into(), "4".into()],
+                vec!["2".into(), "5".into()]
+            )
+        );
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_rows() {
+        let rows = |seed| {
+            let options = HarnessOptions { seed, ..HarnessOptions::default() };
+            let config =
+                "count = 20\nfields = { a = '{random:0..1000000}', b = '{uuid}', c = '{choice:x|y}' }";
+            let mut generate = spout_with("generate", config, &options);
+            let _ = generate.run(100);
+            generate.take_rows("default")
+        };
+        assert_eq!(rows(1), rows(1));
+        assert_ne!(rows(1), rows(2));
+    }
+
+    #[test]
+    fn the_schedule_is_open_loop() {
+        let mut generate = spout("generate", "rate = 10\nfields = { n = '{seq}' }");
+        assert_eq!(generate.run(100), Some(SpoutStatus::IdleFor(Duration::from_millis(100))));
+        assert_eq!(generate.take_rows("default").len(), 1);
+        generate.clock().advance(Duration::from_millis(30));
+        assert_eq!(generate.next(), Some(SpoutStatus::IdleFor(Duration::from_millis(70))));
+        generate.clock().advance(Duration::from_secs(1));
+        let _ = generate.run(100);
+        assert_eq!(generate.take_rows("default").len(), 10, "it makes up for what came late");
+    }
+
+    #[test]
+    fn rows_are_cycled_through_with_their_types() {
+        let config = "count = 3\nrows = [{ w = 'a', n = 1 }, { n = 2.5, w = true }]";
+        let mut generate = spout("generate", config);
+        let _ = generate.run(100);
+        let rows = generate.take_rows("default");
+        assert_eq!(rows[0], ["a".into(), Value::I64(1)]);
+        assert_eq!(rows[1], [Value::Bool(true), Value::F64(2.5)]);
+        assert_eq!(rows[2], rows[0]);
+    }
+
+    #[test]
+    fn a_failed_row_comes_again_as_it_was() {
+        let mut generate = spout("generate", "count = 2\nfields = { a = '{random:0..1000000}' }");
+        let _ = generate.run(100);
+        let first = generate.take_emitted();
+        generate.fail(MessageId(0));
+        assert_eq!(generate.next(), Some(SpoutStatus::Emitted));
+        assert_eq!(generate.take_emitted()[..], first[..1]);
+        generate.ack(MessageId(0));
+        assert_eq!(generate.next(), Some(SpoutStatus::Exhausted));
+    }
+
+    #[test]
+    fn wrong_settings_are_refused() {
+        for (config, why) in [
+            ("", "write `fields` or `rows`"),
+            ("fields = {}", "at least one field"),
+            ("fields = { a = '{x}' }", "field `a`: `{x}` is no placeholder"),
+            ("fields = { a = 'x' }\nrows = [{ a = 1 }]", "goes without `fields`"),
+            ("rows = [{ a = 1 }, { b = 1 }]", "row 2 does not have the fields a"),
+            ("fields = { a = 'x' }\nrate = 0", "more than 0"),
+        ] {
+            let refusal = refusal(config);
+            assert!(refusal.contains(why), "{config}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Cuts a stream of bytes into lines, in bounded memory.
+//!
+//! ```text
+//!   | emitted | line | rest: no newline yet | space |
+//!             start  next                   end
+//! ```
+//!
+//! 1. The buffer never grows beyond the longest line allowed and one read.
+//! 2. A longer line is cut: its first `max` bytes are the line, the rest up to the newline is
+//!    counted and dropped as it comes.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+/// Bytes asked for in one read.
+pub(super) const READ_SIZE: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(super) struct LineBuffer {
+    bytes: Vec<u8>,
+    /// The line that [`LineBuffer::advance`] found, without its newline.
+    line: Range<usize>,
+    /// How much of that line was dropped.
+    line_cut: u64,
+    /// Where the next line begins.
+    next: usize,
+    /// Up to where there is no newline after `next`.
+    scanned: usize,
+    end: usize,
+    /// What was dropped of the next line so far.
+    cut: u64,
+    line_len_max: usize,
+}
+
+impl LineBuffer {
+    pub(super) fn new(line_len_max: usize) -> LineBuffer {
+        LineBuffer {
+            bytes: Vec::new(),
+            line: 0..0,
+            line_cut: 0,
+            next: 0,
+            scanned: 0,
+            end: 0,
+            cut: 0,
+            line_len_max,
+        }
+    }
+
+    /// Goes to the next complete line, if there is one; [`LineBuffer::line`] is that line then.
+    #[inline]
+    pub(super) fn advance(&mut self) -> bool {
+        let Some(offset) = memchr(b'\n', &self.bytes[self.scanned..self.end]) else {
+            self.scanned = self.end;
+            self.drop_overlong();
+            return false;
+        };
+        let newline = self.scanned + offset;
+        let len = (newline - self.next).min(self.line_len_max);
+        self.line = self.next..self.next + len;
+        self.line_cut = self.cut + (newline - self.line.end) as u64;
+        self.cut = 0;
+        self.next = newline + 1;
+        self.scanned = self.next;
+        true
+    }
+
+    /// The line and how many of its bytes were cut off. The `\r` of `\r\n` is no part of it.
+    #[inline]
+    pub(super) fn line(&self) -> (&[u8], u64) {
+        let line = &self.bytes[self.line.clone()];
+        match line {
+            [line @ .., b'\r'] if self.line_cut == 0 => (line, 0),
+            _ => (line, self.line_cut),
+        }
+    }
+
+    /// Where to read to: always [`READ_SIZE`] bytes.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        if self.next > 0 && self.bytes.len() - self.end < READ_SIZE {
+            self.bytes.copy_within(self.next..self.end, 0);
+            (self.scanned, self.end) = (self.scanned - self.next, self.end - self.next);
+            (self.line, self.next) = (0..0, 0);
+        }
+        if self.bytes.len() - self.end < READ_SIZE {
+            self.bytes.resize(self.end + READ_SIZE, 0);
+        }
+        &mut self.bytes[self.end..self.end + READ_SIZE]
+    }
+
+    /// So many bytes were read to [`LineBuffer::space`].
+    pub(super) fn filled(&mut self, len: usize) {
+        self.end += len;
+    }
+
+    /// Nothing more comes: ends a last line that has no newline. Says whether any line is left.
+    pub(super) fn finish(&mut self) -> bool {
+        let left = self.end > self.next;
+        if left && self.bytes[self.end - 1] != b'\n' {
+            self.space()[0] = b'\n';
+            self.filled(1);
+        }
+        left
+    }
+
+    fn drop_overlong(&mut self) {
+        let end_max = self.next.saturating_add(self.line_len_max);
+        if self.end > end_max {
+            self.cut += (self.end - end_max) as u64;
+            self.end = end_max;
+            self.scanned = end_max;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of a text that is read in pieces of `step` bytes, with what was cut of each.
+    fn lines(text: &[u8], step: usize, max: usize) -> Vec<(String, u64)> {
+        let mut buffer = LineBuffer::new(max);
+        let mut lines = Vec::new();
+        let mut drain = |buffer: &mut LineBuffer| {
+            while buffer.advance() {
+                let (line, cut) = buffer.line();
+                lines.push((String::from_utf8_lossy(line).into_owned(), cut));
+            }
+            assert!(buffer.bytes.len() <= max + 2 * READ_SIZE, "the buffer is bounded");
+        };
+        for piece in text.chunks(step) {
+            buffer.space()[..piece.len()].copy_from_slice(piece);
+            buffer.filled(piece.len());
+            drain(&mut buffer);
+        }
+        buffer.finish();
+        drain(&mut buffer);
+        lines
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_are_read() {
+        let check = |text: &str, expected: &[&str]| {
+            for step in [1, 2, 3, 7, 1000] {
+                let expected: Vec<_> = expected.iter().map(|line| ((*line).to_owned(), 0)).collect();
+                assert_eq!(lines(text.as_bytes(), step, 100), expected, "{text:?} by {step}");
+            }
+        };
+        check("", &[]);
+        check("a", &["a"]);
+        check("a\n", &["a"]);
+        check("a\n\nb\r\nc", &["a", "", "b", "c"]);
+        check("\r\n", &[""]);
+        check("a\rb\n", &["a\rb"]);
+    }
+
+    #[test]
+    fn long_lines_are_cut_and_their_rest_is_counted() {
+        let long = "x".repeat(300_000) + "\nshort\n" + &"y".repeat(11) + "\nend";
+        for step in [1000, READ_SIZE] {
+            let lines = lines(long.as_bytes(), step, 10);
+            assert_eq!(lines[0], ("x".repeat(10), 299_990), "by {step}");
+            assert_eq!(lines[1], ("short".to_owned(), 0));
+            assert_eq!(lines[2], ("y".repeat(10), 1));
+            assert_eq!(lines[3], ("end".to_owned(), 0));
+        }
+    }
+}

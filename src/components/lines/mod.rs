@@ -1,0 +1,296 @@
+//! `lines`: the lines of files, of files that grow, or of standard input.
+//!
+//! * `buffer` cuts bytes into lines, `source` reads bytes without waiting, `paths` finds files,
+//!   `bounded` reads them to their ends, `follow` watches them grow.
+//!
+//! Each line is one tracked message, kept until it is acked and sent again when it fails, unless
+//! that was its last failure. At most once, nothing is kept. Where reading stands is not stored: a
+//! spout that is built anew reads from the start.
+//!
+//! A text is UTF-8; what is not is replaced by U+FFFD and counted (`invalid_utf8`). A line longer
+//! than `max_line` is cut, reported and counted (`lines_cut`), never held in full.
+
+mod bounded;
+mod buffer;
+mod follow;
+mod paths;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use smol_str::SmolStr;
+
+use crate::api::{Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
+use crate::components::kept::Kept;
+use crate::components::lines::bounded::Bounded;
+use crate::components::lines::follow::Follow;
+use crate::components::settings::{ByteSize, OneOrMany, Period};
+use crate::config::Delivery;
+use crate::ids::MessageId;
+use crate::metrics::Counter;
+use crate::topology::registry::{Registry, SettingError};
+
+pub use source::{STDIN_RESOURCE, StandardInput};
+
+/// Where following begins in files that are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// With their first line.
+    #[default]
+    Beginning,
+    /// With what is written from now on.
+    End,
+}
+
+/// Settings of [`Lines`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinesSettings {
+    /// What to read: a path, a pattern (`"logs/*.log"`, `"logs/**/*.log"`), `"-"` for standard
+    /// input, or a list of these. Paths are relative to the working directory. Several tasks
+    /// share the files. Required.
+    pub path: OneOrMany<String>,
+    /// Whether to go on reading files that grow, are rotated, and appear later. Default: false:
+    /// each file is read to its end, and then the spout is exhausted.
+    #[serde(default)]
+    pub follow: bool,
+    /// With `follow`: where to begin in files that are there at the start, `"beginning"` or
+    /// `"end"`. Default: `"beginning"`.
+    #[serde(default)]
+    pub start: Start,
+    /// With `follow`: how often to look for new bytes and new files, as a duration. Default:
+    /// `"250ms"`.
+    #[serde(default)]
+    pub poll: Option<Period>,
+    /// A longer line is cut to this many bytes, reported and counted. Default: `"1MiB"`.
+    #[serde(default = "max_line")]
+    pub max_line: ByteSize,
+    /// The field that a line is emitted in. Default: `"line"`.
+    #[serde(default = "field")]
+    pub field: String,
+    /// Whether to emit the fields `file` (its path, `-` for standard input) and `number` (of the
+    /// line, from 1) as well. With `start = "end"` numbers count from there. Default: false.
+    #[serde(default)]
+    pub meta: bool,
+}
+
+const POLL_DEFAULT: Period = Period(Duration::from_millis(250));
+
+fn max_line() -> ByteSize {
+    ByteSize(1 << 20)
+}
+
+fn field() -> String {
+    "line".to_owned()
+}
+
+/// What asking for a line came to.
+enum Pull {
+    /// There is one.
+    Line,
+    /// Not now.
+    Nothing,
+    /// Not before this has passed.
+    NothingFor(Duration),
+    /// Never again.
+    End,
+}
+
+enum Reader {
+    /// Before `open`.
+    Closed,
+    Bounded(Bounded),
+    Follow(Follow),
+}
+
+/// A line as it is kept.
+#[derive(Clone, Debug)]
+struct Line {
+    text: SmolStr,
+    /// Empty without `meta`.
+    file: SmolStr,
+    number: u64,
+}
+
+/// The spout `lines`.
+pub struct Lines {
+    settings: LinesSettings,
+    reader: Reader,
+    kept: Kept<Line>,
+    /// Whether lines are kept for replay.
+    tracked: bool,
+    invalid_utf8: Counter,
+    lines_cut: Counter,
+}
+
+impl Lines {
+    /// A spout with these settings.
+    ///
+    /// # Errors
+    /// When a pattern is none, or a setting does not go with `follow`.
+    pub fn new(settings: LinesSettings) -> Result<Lines, SettingError> {
+        let patterns = settings.path.as_slice();
+        if patterns.is_empty() {
+            return Err(SettingError::at("path", "name at least one file"));
+        }
+        for pattern in patterns {
+            paths::check(pattern).map_err(|why| SettingError::at("path", why))?;
+        }
+        if settings.follow && patterns.iter().any(|pattern| pattern == paths::STDIN) {
+            let why = "standard input cannot be followed; it is read as it comes without `follow`";
+            return Err(SettingError::at("follow", why));
+        }
+        if !settings.follow && settings.start == Start::End {
+            return Err(SettingError::at("start", "goes with follow = true only"));
+        }
+        if !settings.follow && settings.poll.is_some() {
+            return Err(SettingError::at("poll", "goes with follow = true only"));
+        }
+        if settings.max_line.0 == 0 || usize::try_from(settings.max_line.0).is_err() {
+            return Err(SettingError::at("max_line", "must be at least 1B and fit the address space"));
+        }
+        Ok(Lines {
+            settings,
+            reader: Reader::Closed,
+            kept: Kept::default(),
+            tracked: true,
+            invalid_utf8: Counter::default(),
+            lines_cut: Counter::default(),
+        })
+    }
+
+    /// The line in hand, as text.
+    #[inline]
+    fn take_line(&self, out: &mut SpoutOutputs<'_>) -> Line {
+        let source = match &self.reader {
+            Reader::Bounded(bounded) => bounded.source(),
+            Reader::Follow(follow) => follow.source(),
+            Reader::Closed => unreachable!("a line was pulled from an open reader"),
+        };
+        let (mut bytes, cut) = source.lines.line();
+        if cut > 0 {
+            self.lines_cut.add(1);
+            let (name, number) = (&source.name, source.number);
+            let why = format!("line {number} of `{name}` is {cut} bytes too long and was cut");
+            out.report_error(TaskError::new(why));
+            bytes = without_torn_char(bytes);
+        }
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => SmolStr::new(text),
+            Err(_) => {
+                self.invalid_utf8.add(1);
+                SmolStr::new(String::from_utf8_lossy(bytes))
+            }
+        };
+        let file = if self.settings.meta { source.name.clone() } else { SmolStr::default() };
+        Line { text, file, number: source.number }
+    }
+
+    #[inline]
+    fn emit(&self, line: Line, id: Option<MessageId>, out: &mut SpoutOutputs<'_>) -> Result<(), TaskError> {
+        match (self.settings.meta, id) {
+            (false, Some(id)) => out.emit_tracked([line.text], id)?,
+            (false, None) => out.emit([line.text])?,
+            (true, Some(id)) => out.emit_tracked((line.text, line.file, line.number as i64), id)?,
+            (true, None) => out.emit((line.text, line.file, line.number as i64))?,
+        }
+        Ok(())
+    }
+}
+
+/// Without the bytes of a character that a cut went through.
+fn without_torn_char(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
+        _ => bytes,
+    }
+}
+
+impl Spout for Lines {
+    fn declare(&self) -> Streams {
+        let field = self.settings.field.as_str();
+        if self.settings.meta { Streams::new([field, "file", "number"]) } else { Streams::new([field]) }
+    }
+
+    fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.tracked = context.delivery() != Delivery::AtMostOnce;
+        self.invalid_utf8 = context.counter("invalid_utf8");
+        self.lines_cut = context.counter("lines_cut");
+        let patterns = self.settings.path.as_slice();
+        let line_len_max = self.settings.max_line.0 as usize;
+        self.reader = if self.settings.follow {
+            let poll = self.settings.poll.unwrap_or(POLL_DEFAULT).0;
+            Reader::Follow(Follow::new(patterns.to_vec(), self.settings.start, poll, context, line_len_max))
+        } else {
+            Reader::Bounded(Bounded::open(patterns, context, line_len_max)?)
+        };
+        Ok(())
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        if let Some((id, line)) = self.kept.next_again() {
+            self.emit(line, Some(id), out)?;
+            return Ok(SpoutStatus::Emitted);
+        }
+        let pull = match &mut self.reader {
+            Reader::Bounded(bounded) => bounded.pull()?,
+            Reader::Follow(follow) => follow.pull()?,
+            Reader::Closed => Pull::End,
+        };
+        match pull {
+            Pull::Line => {}
+            Pull::Nothing => return Ok(SpoutStatus::Idle),
+            Pull::NothingFor(pause) => return Ok(SpoutStatus::IdleFor(pause)),
+            Pull::End => return Ok(SpoutStatus::Exhausted),
+        }
+        let line = self.take_line(out);
+        let id = self.tracked.then(|| self.kept.keep(line.clone()));
+        if let Err(error) = self.emit(line, id, out) {
+            // What cannot be emitted now never can: it is too large.
+            id.into_iter().for_each(|id| self.kept.ack(id));
+            return Err(error);
+        }
+        Ok(SpoutStatus::Emitted)
+    }
+
+    fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
+        self.kept.ack(id);
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        id: MessageId,
+        failure: &Failure,
+        _out: &mut SpoutOutputs<'_>,
+    ) -> Result<(), TaskError> {
+        self.kept.fail(id, failure);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.reader = Reader::Closed;
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .spout(
+            "lines",
+            "Reads lines from files, growing files or standard input.",
+            |settings: &LinesSettings| Lines::new(settings.clone()),
+        )
+        .output("default: the line (`line`); with `meta` also `file` and `number`")
+        .example(
+            r#"
+[spout.lines]
+type = "lines"
+config = { path = "logs/*.log", follow = true, start = "end" }
+"#,
+        );
+}

@@ -1,0 +1,417 @@
+//! `parse`: a line of a log to fields.
+//!
+//! * `format = "regex"`: the named groups of `pattern` are the fields.
+//! * `"common"` and `"combined"`: a web server's access log (Apache's `LogFormat`s of these names,
+//!   nginx's `combined`).
+//! * `"json"`: an object per line; `fields` says which keys, `a.b` is the `b` of the `a`.
+//!
+//! A line that does not match, or a value that is none of its type, fails the tuple, goes to the
+//! stream `unmatched` with the reason, or is dropped and counted (`unmatched`), by the setting
+//! `unmatched`.
+
+mod typed;
+
+use regex::{CaptureLocations, Regex};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::components::json;
+use crate::components::positions::Positions;
+use crate::components::settings::Ordered;
+use crate::metrics::Counter;
+use crate::topology::registry::{Registry, SettingError};
+use crate::tuple::{Fields, Value};
+
+pub use typed::FieldType;
+
+/// The stream of lines that do not match.
+pub const UNMATCHED_STREAM: &str = "unmatched";
+
+/// How a line is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// By the regular expression `pattern`.
+    #[default]
+    Regex,
+    /// As a web server's common log format.
+    Common,
+    /// As a web server's combined log format.
+    Combined,
+    /// As a JSON object.
+    Json,
+}
+
+/// What becomes of a line that does not match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unmatched {
+    /// The tuple fails, is replayed, and becomes a dead letter in the end.
+    #[default]
+    Fail,
+    /// It goes to the stream `unmatched`.
+    Stream,
+    /// It is dropped and counted.
+    Drop,
+}
+
+/// Settings of [`Parse`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParseSettings {
+    /// The field with the text. Default: `"line"`.
+    pub field: String,
+    /// How a line is read: `"regex"`, `"common"`, `"combined"` or `"json"`. Default: `"regex"`.
+    pub format: Format,
+    /// With `format = "regex"`: the regular expression; its named groups, `(?<name>…)`, are the
+    /// fields. It may match anywhere in the line: `^` and `$` anchor it. Required then.
+    pub pattern: Option<String>,
+    /// With `format = "json"`: the keys to read, which are the fields. A missing key is null.
+    /// Required then.
+    pub fields: Vec<String>,
+    /// The types of fields: `"string"`, `"i64"`, `"f64"`, `"bool"` or `"timestamp"`. Default:
+    /// string; of the web server formats `status` and `size` are i64 and `time` is a timestamp;
+    /// of JSON what the value is.
+    pub types: Ordered<FieldType>,
+    /// How timestamps are written, as strftime does: `"%d/%b/%Y:%H:%M:%S %z"`. Default: RFC 3339,
+    /// and the web server's way with its formats.
+    pub time_format: Option<String>,
+    /// A text that stands for null, whatever the type. Default: none, and `"-"` with the web
+    /// server's formats.
+    pub null: Option<String>,
+    /// Other fields of the input to pass on behind the parsed ones. Default: none.
+    pub keep: Vec<String>,
+    /// What becomes of a line that does not match: `"fail"`, `"stream"` or `"drop"`. Default:
+    /// `"fail"`.
+    pub unmatched: Unmatched,
+}
+
+impl Default for ParseSettings {
+    fn default() -> ParseSettings {
+        ParseSettings {
+            field: "line".to_owned(),
+            format: Format::default(),
+            pattern: None,
+            fields: Vec::new(),
+            types: Ordered::default(),
+            time_format: None,
+            null: None,
+            keep: Vec::new(),
+            unmatched: Unmatched::default(),
+        }
+    }
+}
+
+/// `%h %l %u %t "%r" %>s %b` with the request line taken apart. A quoted text may hold `\"`.
+const COMMON: &str = r#"^(?<host>\S+) (?<ident>\S+) (?<user>\S+) \[(?<time>[^\]]+)\] "(?<method>[A-Z]+) (?<path>(?:[^"\\ ]|\\.)+)(?: (?<protocol>[^" ]+))?" (?<status>\d{3}) (?<size>\d+|-)"#;
+/// What the combined format has behind that.
+const COMBINED_TAIL: &str = r#" "(?<referer>(?:[^"\\]|\\.)*)" "(?<agent>(?:[^"\\]|\\.)*)""#;
+const SERVER_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
+
+enum Reader {
+    Regex {
+        regex: Regex,
+        /// The group of each field.
+        groups: Vec<usize>,
+        places: CaptureLocations,
+    },
+    Json {
+        keys: Vec<String>,
+    },
+}
+
+/// The bolt `parse`.
+pub struct Parse {
+    settings: ParseSettings,
+    reader: Reader,
+    /// The parsed fields; those of `keep` follow them in the row.
+    fields: Fields,
+    types: Vec<Option<FieldType>>,
+    positions: Positions,
+    unmatched: Counter,
+}
+
+impl Parse {
+    /// A bolt with these settings.
+    ///
+    /// # Errors
+    /// When a setting is missing, does not go with the format, or is malformed.
+    pub fn new(mut settings: ParseSettings) -> Result<Parse, SettingError> {
+        let is_server = matches!(settings.format, Format::Common | Format::Combined);
+        if settings.format != Format::Regex && settings.pattern.is_some() {
+            return Err(SettingError::at("pattern", "goes with format = \"regex\" only"));
+        }
+        if settings.format != Format::Json && !settings.fields.is_empty() {
+            return Err(SettingError::at("fields", "goes with format = \"json\" only"));
+        }
+        if is_server {
+            settings.null.get_or_insert_with(|| "-".to_owned());
+            settings.time_format.get_or_insert_with(|| SERVER_TIME.to_owned());
+        }
+        let reader = reader(&settings)?;
+        let fields = reader.fields();
+        let types = field_types(&settings, &fields, is_server)?;
+        let positions = Positions::of(std::iter::once(&settings.field).chain(&settings.keep));
+        Ok(Parse { settings, reader, fields, types, positions, unmatched: Counter::default() })
+    }
+
+    /// The values of the parsed fields.
+    fn read(&mut self, text: &str) -> Result<Vec<Value>, String> {
+        let (time_format, null) = (self.settings.time_format.as_deref(), self.settings.null.as_deref());
+        let named = |field: usize, why: String| {
+            format!("field `{}`: {why}", self.fields.iter().nth(field).map_or("", |f| f))
+        };
+        match &mut self.reader {
+            Reader::Regex { regex, groups, places } => {
+                regex.captures_read(places, text).ok_or("the line does not match")?;
+                let value = |(field, group): (usize, &usize)| {
+                    let found = places.get(*group).map(|(from, to)| &text[from..to]);
+                    let found = found.filter(|found| Some(*found) != null);
+                    let wanted = self.types[field].unwrap_or_default();
+                    found
+                        .map_or(Ok(Value::Null), |found| wanted.read(found, time_format))
+                        .map_err(|why| named(field, why))
+                };
+                groups.iter().enumerate().map(value).collect()
+            }
+            Reader::Json { keys } => {
+                let object = json::read(text).map_err(|error| format!("the line is no JSON: {error}"))?;
+                if !object.is_object() {
+                    return Err("the line is no JSON object".to_owned());
+                }
+                let value = |(field, key): (usize, &String)| {
+                    let value = json::lookup(&object, key).map_or(Value::Null, json::to_value);
+                    let value =
+                        if value.as_str().is_some_and(|s| Some(s) == null) { Value::Null } else { value };
+                    match self.types[field] {
+                        Some(wanted) => wanted.convert(value, time_format).map_err(|why| named(field, why)),
+                        None => Ok(value),
+                    }
+                };
+                keys.iter().enumerate().map(value).collect()
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn fields(&self) -> Fields {
+        match self {
+            Reader::Json { keys } => keys.iter().collect(),
+            Reader::Regex { regex, .. } => regex.capture_names().flatten().collect(),
+        }
+    }
+}
+
+fn reader(settings: &ParseSettings) -> Result<Reader, SettingError> {
+    let source = match (settings.format, &settings.pattern) {
+        (Format::Json, _) if settings.fields.is_empty() => {
+            return Err(SettingError::at("fields", "name the keys to read, for example fields = [\"user\"]"));
+        }
+        (Format::Json, _) => return Ok(Reader::Json { keys: settings.fields.clone() }),
+        (Format::Regex, None) => {
+            return Err(SettingError::at(
+                "pattern",
+                "write a regular expression with named groups, or a `format`",
+            ));
+        }
+        (Format::Regex, Some(pattern)) => pattern.clone(),
+        (Format::Common, _) => format!("{COMMON}$"),
+        (Format::Combined, _) => format!("{COMMON}{COMBINED_TAIL}"),
+    };
+    let regex = Regex::new(&source).map_err(|error| SettingError::at("pattern", error))?;
+    let names = regex.capture_names().enumerate();
+    let groups: Vec<usize> = names.filter(|(_, name)| name.is_some()).map(|(group, _)| group).collect();
+    if groups.is_empty() {
+        return Err(SettingError::at("pattern", "has no named group; write (?<name>…) around each field"));
+    }
+    let places = regex.capture_locations();
+    Ok(Reader::Regex { regex, groups, places })
+}
+
+fn field_types(
+    settings: &ParseSettings,
+    fields: &Fields,
+    is_server: bool,
+) -> Result<Vec<Option<FieldType>>, SettingError> {
+    if let Some(unknown) = settings.types.keys().find(|field| fields.position(field).is_none()) {
+        return Err(SettingError::at("types", format!("there is no field `{unknown}` (fields: {fields})")));
+    }
+    let given =
+        |field: &str| settings.types.0.iter().find(|(name, _)| name == field).map(|(_, given)| *given);
+    let server = |field: &str| match field {
+        "status" | "size" if is_server => Some(FieldType::I64),
+        "time" if is_server => Some(FieldType::Timestamp),
+        _ => None,
+    };
+    Ok(fields.iter().map(|field| given(field).or_else(|| server(field))).collect())
+}
+
+impl Bolt for Parse {
+    fn declare(&self) -> Streams {
+        let kept = self.settings.keep.iter().map(String::as_str);
+        let streams =
+            Streams::new(self.fields.iter().map(|field| field.as_str()).chain(kept).collect::<Fields>());
+        match self.settings.unmatched {
+            Unmatched::Stream => streams.stream(UNMATCHED_STREAM, [self.settings.field.as_str(), "error"]),
+            Unmatched::Fail | Unmatched::Drop => streams,
+        }
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.unmatched = context.counter("unmatched");
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let mut kept = self.positions.values(&input)?;
+        let line = kept.remove(0);
+        let Some(text) = line.as_str() else {
+            // The input's own accessor words the error.
+            return input.str(&self.settings.field).map(|_| ());
+        };
+        let error = match self.read(text) {
+            Ok(mut row) => {
+                row.append(&mut kept);
+                out.emit(row)?;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        self.unmatched.add(1);
+        match self.settings.unmatched {
+            Unmatched::Fail => return Err(TaskError::new(error)),
+            Unmatched::Stream => out.emit_to(UNMATCHED_STREAM, (line, error))?,
+            Unmatched::Drop => {}
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .bolt(
+            "parse",
+            "Takes a line of a log apart: by a pattern, as a web server's log, as JSON.",
+            |settings: &ParseSettings| Parse::new(settings.clone()),
+        )
+        .output(
+            "default: the named groups of `pattern`, or host, ident, user, time, method, path, \
+             protocol, status, size (and referer, agent), or `fields`; then the fields of `keep`. \
+             unmatched: `field`, error",
+        )
+        .example(
+            r#"
+[bolt.parse]
+type = "parse"
+inputs = ["lines"]
+config = { format = "combined", unmatched = "stream" }
+"#,
+        );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::components::test_support::{bolt, refusal, texts};
+    use crate::testing::TestTuple;
+
+    fn line(text: &str) -> TestTuple {
+        TestTuple::new([text]).fields(["line"])
+    }
+
+    /// The only row a line becomes, or the error.
+    fn check(config: &str, text: &str, expected: &str) {
+        let mut parse = bolt("parse", config);
+        parse.execute(line(text));
+        let rows = texts(&parse.take_rows("default"));
+        let found = rows.first().or(parse.errors().first()).cloned().unwrap_or_default();
+        assert_eq!(found, expected, "{config} on {text}");
+    }
+
+    #[test]
+    fn named_groups_become_typed_fields() {
+        let level = r"pattern = '^(?<level>[A-Z]+) (?:took (?<ms>\d+) ms )?(?<what>.*)$'";
+        check(level, "INFO took 12 ms done", "INFO 12 done");
+        check(level, "INFO started", "INFO null started");
+        check(&format!("{level}\ntypes = {{ ms = 'i64' }}"), "W took 07 ms x", "W 7 x");
+        check(level, "info: no", "the line does not match");
+        check("pattern = '(?<n>[a-z]+)'\ntypes = { n = 'i64' }", "seven", r#"field `n`: "seven" is no i64"#);
+        check("pattern = '(?<n>.+)'\nnull = '?'", "?", "null");
+        check(
+            "pattern = '(?<t>.+)'\ntypes = { t = 'timestamp' }\ntime_format = '%Y-%m-%d %H:%M %z'",
+            "2026-01-02 03:04 +0000",
+            "2026-01-02T03:04:00Z",
+        );
+    }
+
+    #[test]
+    fn web_server_logs_are_known() {
+        let combined = r#"203.0.113.7 - ada [10/Oct/2000:13:55:36 -0700] "GET /a?b=\"c\" HTTP/1.1" 200 2326 "http://x/y" "Mozilla/5.0 (X; \"Y\")""#;
+        let parsed = r#"203.0.113.7 null ada 2000-10-10T20:55:36Z GET /a?b=\"c\" HTTP/1.1 200 2326 http://x/y Mozilla/5.0 (X; \"Y\")"#;
+        check("format = 'combined'", combined, parsed);
+        let common = r#"::1 - - [10/Oct/2000:13:55:36 +0000] "HEAD / HTTP/1.0" 304 -"#;
+        check("format = 'common'", common, "::1 null null 2000-10-10T13:55:36Z HEAD / HTTP/1.0 304 null");
+        check("format = 'combined'", common, "the line does not match");
+        check("format = 'common'", combined, "the line does not match");
+        check(
+            "format = 'common'",
+            &common.replace("10/Oct", "40/Oct"),
+            r#"field `time`: "40/Oct/2000:13:55:36 +0000" is no timestamp"#,
+        );
+    }
+
+    #[test]
+    fn json_keys_become_fields() {
+        let json = "format = 'json'\nfields = ['user.name', 'n', 'gone']";
+        check(json, r#"{"n": 7, "user": {"name": "Ada"}}"#, "Ada 7 null");
+        check(json, r#"{"user.name": "flat", "n": [1]}"#, "flat [1] null");
+        check(json, "[1]", "the line is no JSON object");
+        check("format = 'json'\nfields = ['n']\ntypes = { n = 'f64' }", r#"{"n": 7}"#, "7");
+        check(
+            "format = 'json'\nfields = ['n']\ntypes = { n = 'i64' }",
+            r#"{"n": true}"#,
+            "field `n`: true is of type bool",
+        );
+        let mut parse = bolt("parse", json);
+        parse.execute(line("{"));
+        assert!(parse.errors()[0].contains("line 1 column 1"), "{:?}", parse.errors());
+    }
+
+    #[test]
+    fn what_does_not_match_fails_goes_aside_or_is_dropped() {
+        let run = |unmatched: &str| {
+            let mut parse = bolt("parse", &format!("pattern = '^(?<n>\\d+)$'\nunmatched = '{unmatched}'"));
+            parse.execute_all([line("7"), line("x")]);
+            assert_eq!(parse.counter("unmatched"), 1);
+            (texts(&parse.take_rows("unmatched")), parse.acked().len(), parse.failed().len())
+        };
+        assert_eq!(run("fail"), (vec![], 1, 1));
+        assert_eq!(run("stream"), (vec!["x the line does not match".to_owned()], 2, 0));
+        assert_eq!(run("drop"), (vec![], 2, 0));
+    }
+
+    #[test]
+    fn other_fields_are_passed_on() {
+        let mut parse = bolt("parse", "pattern = '(?<n>\\d+)'\nkeep = ['file']");
+        parse.execute(TestTuple::new(("a.log", "n 7")).fields(["file", "line"]));
+        assert_eq!(texts(&parse.take_rows("default")), ["7 a.log"]);
+    }
+
+    #[test]
+    fn wrong_settings_are_refused() {
+        for (config, why) in [
+            ("", "named groups"),
+            ("pattern = '('", "regex parse error"),
+            ("pattern = '(x)'", "no named group"),
+            ("pattern = '(?<a>x)'\ntypes = { b = 'i64' }", "no field `b` (fields: a)"),
+            ("pattern = '(?<a>x)'\ntypes = { a = 'int' }", "unknown variant `int`"),
+            ("format = 'json'", "name the keys"),
+            ("format = 'common'\npattern = 'x'", "goes with format = \"regex\""),
+            ("format = 'common'\nfields = ['x']", "goes with format = \"json\""),
+        ] {
+            let refusal = refusal("parse", config);
+            assert!(refusal.contains(why), "{config}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `sample`: passes some of the tuples, every n-th or a random fraction.
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::components::positions::Positions;
+use crate::topology::registry::{Registry, SettingError};
+use crate::tuple::Fields;
+
+/// Settings of [`Sample`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SampleSettings {
+    /// The fields that are passed on. Required.
+    pub fields: Vec<String>,
+    /// Pass every so many-th tuple of a task, beginning with the first. Either `every` or
+    /// `fraction` is required.
+    #[serde(default)]
+    pub every: Option<u64>,
+    /// Pass each tuple with this probability, from 0 to 1. What is chosen comes from the task's
+    /// seed and repeats in a simulation.
+    #[serde(default)]
+    pub fraction: Option<f64>,
+}
+
+#[derive(Debug)]
+enum Choice {
+    Every { n: u64, seen: u64 },
+    Fraction { probability: f64, rng: StdRng },
+}
+
+/// The bolt `sample`.
+pub struct Sample {
+    fields: Fields,
+    positions: Positions,
+    choice: Choice,
+}
+
+impl Sample {
+    /// A bolt with these settings.
+    ///
+    /// # Errors
+    /// When not exactly one of `every` and `fraction` is given, or it is out of range.
+    pub fn new(settings: &SampleSettings) -> Result<Sample, SettingError> {
+        let choice = match (settings.every, settings.fraction) {
+            (Some(n), None) if n > 0 => Choice::Every { n, seen: 0 },
+            (Some(_), None) => return Err(SettingError::at("every", "must be at least 1")),
+            (None, Some(probability)) if (0.0..=1.0).contains(&probability) => {
+                Choice::Fraction { probability, rng: StdRng::seed_from_u64(0) }
+            }
+            (None, Some(_)) => return Err(SettingError::at("fraction", "must be from 0 to 1")),
+            _ => return Err(SettingError::new("write either `every` or `fraction`")),
+        };
+        let positions = Positions::of(&settings.fields);
+        Ok(Sample { fields: settings.fields.iter().collect(), positions, choice })
+    }
+}
+
+impl Choice {
+    fn next(&mut self) -> bool {
+        match self {
+            Choice::Every { n, seen } => {
+                *seen += 1;
+                (*seen - 1).is_multiple_of(*n)
+            }
+            Choice::Fraction { probability, rng } => rng.random_bool(*probability),
+        }
+    }
+}
+
+impl Bolt for Sample {
+    fn declare(&self) -> Streams {
+        Streams::new(self.fields.clone())
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        if let Choice::Fraction { rng, .. } = &mut self.choice {
+            *rng = StdRng::seed_from_u64(context.seed());
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if self.choice.next() {
+            let row = self.positions.values(&input)?;
+            out.emit(row)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .bolt("sample", "Passes every n-th tuple, or a random fraction.", |settings: &SampleSettings| {
+            Sample::new(settings)
+        })
+        .output("default: the fields of `fields`")
+        .example(
+            r#"
+[bolt.some]
+type = "sample"
+inputs = ["parse"]
+config = { fraction = 0.01, fields = ["path", "status"] }
+"#,
+        );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::components::test_support::{bolt, bolt_with, refusal, texts};
+    use crate::testing::{HarnessOptions, TestTuple};
+
+    fn numbers(n: i64) -> impl Iterator<Item = TestTuple> {
+        (0..n).map(|n| TestTuple::new([n]).fields(["n"]))
+    }
+
+    #[test]
+    fn every_nth_passes() {
+        let mut sample = bolt("sample", "every = 3\nfields = ['n']");
+        sample.execute_all(numbers(8));
+        assert_eq!(texts(&sample.take_rows("default")), ["0", "3", "6"]);
+        assert_eq!(sample.acked().len(), 8);
+    }
+
+    #[test]
+    fn a_fraction_repeats_with_its_seed() {
+        let some = |seed| {
+            let options = HarnessOptions { seed, ..HarnessOptions::default() };
+            let mut sample = bolt_with("sample", "fraction = 0.25\nfields = ['n']", &options);
+            sample.execute_all(numbers(1000));
+            texts(&sample.take_rows("default"))
+        };
+        assert_eq!(some(1), some(1));
+        assert_ne!(some(1), some(2));
+        assert!((150..350).contains(&some(1).len()), "{}", some(1).len());
+    }
+
+    #[test]
+    fn wrong_settings_are_refused() {
+        for (config, why) in [
+            ("fields = []", "either `every` or `fraction`"),
+            ("fields = []\nevery = 2\nfraction = 0.5", "either `every` or `fraction`"),
+            ("fields = []\nevery = 0", "at least 1"),
+            ("fields = []\nfraction = 1.5", "from 0 to 1"),
+        ] {
+            assert!(refusal("sample", config).contains(why), "{config}");
+        }
+    }
+}

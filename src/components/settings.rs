@@ -1,0 +1,231 @@
+//! Kinds of settings that several components have: sizes, periods, one-or-many, ordered tables.
+//!
+//! Each reads itself from TOML with an error that says what to write instead, and describes
+//! itself to editors.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::tuple::Value;
+
+/// A number of bytes, written as text with a unit: `"64KiB"`, `"1MiB"`, `"2GB"`, `"512B"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+const UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
+impl ByteSize {
+    /// Reads a size.
+    ///
+    /// # Errors
+    /// Says what a size looks like.
+    pub fn parse(text: &str) -> Result<ByteSize, String> {
+        let wrong = || format!("not a size: \"{text}\" (expected for example \"512B\", \"64KiB\", \"1MiB\")");
+        let (unit, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
+        let number: u64 = text[..text.len() - unit.len()].trim().parse().map_err(|_| wrong())?;
+        number.checked_mul(*factor).map(ByteSize).ok_or_else(wrong)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        ByteSize::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for ByteSize {
+    fn schema_name() -> Cow<'static, str> {
+        "ByteSize".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ *(B|kB|MB|GB|KiB|MiB|GiB)$" })
+    }
+}
+
+/// A time span, written as text with a unit: `"250ms"`, `"5s"`, `"1h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub Duration);
+
+impl Period {
+    /// Reads a time span.
+    ///
+    /// # Errors
+    /// Says what a time span looks like.
+    pub fn parse(text: &str) -> Result<Period, String> {
+        let wrong =
+            || format!("not a duration: \"{text}\" (expected for example \"500ms\", \"30s\", \"1h\")");
+        let span: SignedDuration = text.parse().map_err(|_| wrong())?;
+        Duration::try_from(span).map(Period).map_err(|_| wrong())
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Period::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> Cow<'static, str> {
+        "Period".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ *[a-zµ]+" })
+    }
+}
+
+/// One value, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected one value or a list of them")]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// A list.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// As a slice.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            OneOrMany::One(one) => std::slice::from_ref(one),
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+/// A value that TOML writes without brackets.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected text, a number or a bool")]
+pub enum Scalar {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    I64(i64),
+    /// A number.
+    F64(f64),
+    /// Text.
+    Str(String),
+}
+
+impl Scalar {
+    /// As a value of a tuple.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Scalar::Bool(b) => Value::Bool(*b),
+            Scalar::I64(n) => Value::I64(*n),
+            Scalar::F64(x) => Value::F64(*x),
+            Scalar::Str(s) => Value::str(s),
+        }
+    }
+}
+
+/// A table whose order counts: `{ name = "…", age = "…" }` makes the fields `name, age`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered<T>(pub Vec<(String, T)>);
+
+impl<T> Default for Ordered<T> {
+    fn default() -> Ordered<T> {
+        Ordered(Vec::new())
+    }
+}
+
+impl<T> Ordered<T> {
+    /// The keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ordered<T>, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Ordered<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Ordered<T>, M::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ordered(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Ordered<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Ordered_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": generator.subschema_for::<T>() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let check =
+            |text: &str, bytes: Option<u64>| assert_eq!(ByteSize::parse(text).ok().map(|s| s.0), bytes);
+        check("512B", Some(512));
+        check("64KiB", Some(65_536));
+        check("1 MiB", Some(1 << 20));
+        check("2GB", Some(2_000_000_000));
+        check("7", None);
+        check("MiB", None);
+        check("-1B", None);
+        check("99999999999GiB", None);
+    }
+
+    #[test]
+    fn periods_have_units_and_do_not_run_backwards() {
+        let check = |text: &str, ms: Option<u128>| {
+            assert_eq!(Period::parse(text).ok().map(|p| p.0.as_millis()), ms, "{text}");
+        };
+        check("250ms", Some(250));
+        check("5s", Some(5_000));
+        check("1h", Some(3_600_000));
+        check("-5s", None);
+        check("30 parsecs", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_table_keeps_its_order() {
+        let read: Ordered<i64> = toml::from_str("z = 1\na = 2\nm = 3").expect("it is TOML");
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["z", "a", "m"]);
+    }
+}

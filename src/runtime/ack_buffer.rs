@@ -1,0 +1,136 @@
+//! What one task has to tell the ackers, combined per tree until the end of its step.
+//!
+//! Combining is more than economy: the edges a task consumed and the ones it created in their
+//! place must reach the acker as *one* XOR. Told one after the other, the first could complete the
+//! tree while the second is still to come.
+
+use rustc_hash::FxHashMap;
+
+use crate::api::FailureCause;
+use crate::ids::RootId;
+use crate::runtime::message::AckRecords;
+use crate::tuple::{Anchor, MessageIndex};
+
+/// Ack records under construction.
+#[derive(Debug, Default)]
+pub struct AckBuffer {
+    /// The tree that was touched last; not in `xors`. Tuples of a tree come in runs.
+    last: (RootId, u64),
+    xors: FxHashMap<RootId, u64>,
+    rest: AckRecords,
+}
+
+impl AckBuffer {
+    /// Notes an edge that was created or consumed.
+    #[inline]
+    pub fn xor(&mut self, root: RootId, edge: u64) {
+        if self.last.0 != root {
+            self.spill();
+            self.last.0 = root;
+        }
+        self.last.1 ^= edge;
+    }
+
+    #[inline]
+    fn spill(&mut self) {
+        let (root, xor) = std::mem::take(&mut self.last);
+        if xor != 0 {
+            *self.xors.entry(root).or_default() ^= xor;
+        }
+    }
+
+    /// Notes a block that begins: what was created for it so far becomes its init.
+    pub fn init(&mut self, root: RootId) {
+        self.spill();
+        let xor = self.xors.remove(&root).unwrap_or(0);
+        self.rest.inits.push((root, xor));
+    }
+
+    /// Notes that the message of this anchor failed.
+    pub fn fail(&mut self, root: RootId, message: MessageIndex, cause: FailureCause) {
+        self.rest.fails.push((root, message, cause));
+    }
+
+    /// Notes that the tree of this anchor gets its whole time-out again.
+    pub fn reset(&mut self, anchor: &Anchor) {
+        self.rest.resets.push(anchor.root);
+    }
+
+    /// Notes that a block ended without its acker.
+    pub fn forget(&mut self, root: RootId) {
+        self.rest.forgets.push(root);
+    }
+
+    /// Whether there is anything to tell.
+    pub fn is_empty(&self) -> bool {
+        self.last.1 == 0 && self.xors.is_empty() && self.rest.is_empty()
+    }
+
+    /// Takes everything, one set of records per acker: slot `s` is the business of acker
+    /// `s % ackers`.
+    pub fn take(&mut self, ackers: usize) -> Vec<(usize, AckRecords)> {
+        self.spill();
+        self.rest.acks.extend(self.xors.drain().filter(|(_, xor)| *xor != 0));
+        let all = std::mem::take(&mut self.rest);
+        if ackers == 1 {
+            return if all.is_empty() { Vec::new() } else { vec![(0, all)] };
+        }
+        let mut split: Vec<AckRecords> = (0..ackers).map(|_| AckRecords::default()).collect();
+        let acker = |root: RootId| acker_of(root, ackers);
+        all.fails.into_iter().for_each(|record| split[acker(record.0)].fails.push(record));
+        all.forgets.into_iter().for_each(|record| split[acker(record)].forgets.push(record));
+        all.inits.into_iter().for_each(|record| split[acker(record.0)].inits.push(record));
+        all.acks.into_iter().for_each(|record| split[acker(record.0)].acks.push(record));
+        all.resets.into_iter().for_each(|record| split[acker(record)].resets.push(record));
+        split.into_iter().enumerate().filter(|(_, records)| !records.is_empty()).collect()
+    }
+}
+
+/// Which of the topology's ackers keeps a tree.
+pub fn acker_of(root: RootId, ackers: usize) -> usize {
+    root.slot() as usize % ackers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+
+    fn root(slot: u32) -> RootId {
+        RootId::new(TaskId(1), slot, 1)
+    }
+
+    #[test]
+    fn edges_of_a_tree_reach_the_acker_as_one() {
+        let mut buffer = AckBuffer::default();
+        for (slot, edge) in [(0, 0b001), (1, 0b111), (0, 0b010), (0, 0b100), (2, 5), (2, 5)] {
+            buffer.xor(root(slot), edge);
+        }
+        let mut taken = buffer.take(1);
+        let mut acks = taken.remove(0).1.acks;
+        acks.sort();
+        assert_eq!(acks, [(root(0), 0b111), (root(1), 0b111)], "tree 2 opened and closed here");
+        assert!(buffer.is_empty() && buffer.take(1).is_empty());
+    }
+
+    #[test]
+    fn an_init_takes_its_edges_with_it_even_when_there_are_none() {
+        let mut buffer = AckBuffer::default();
+        buffer.xor(root(0), 9);
+        buffer.init(root(0));
+        buffer.init(root(1));
+        let records = buffer.take(1).remove(0).1;
+        assert_eq!(records.inits, [(root(0), 9), (root(1), 0)]);
+        assert!(records.acks.is_empty());
+    }
+
+    #[test]
+    fn each_acker_gets_the_slots_that_are_its_own() {
+        let mut buffer = AckBuffer::default();
+        (0..6).for_each(|slot| buffer.xor(root(slot), 1));
+        for (acker, records) in buffer.take(3) {
+            assert_eq!(records.acks.len(), 2);
+            assert!(records.acks.iter().all(|(root, _)| root.slot() as usize % 3 == acker));
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! The acker: knows when a tree of tuples is wholly processed, at 16 bytes a block.
+//!
+//! Storm's algorithm (its `daemon/Acker`), with the repairs that an exhaustive search showed to be
+//! necessary (`tests/acker_proof`). A *block* of up to 64 messages of one spout task is one entry.
+//!
+//! **The algebra.** Every edge of the tree has a random id that is never 0. The spout's *init*
+//! carries the XOR of the edges it sent; a bolt's *ack* carries the edges it took, XOR the edges it
+//! sent anchored to them. Each edge stands in exactly two records, so all records together are 0.
+//! Nothing less is, but for a collision of 2^-64: order the acks root first, and each holds an edge
+//! that no later one holds, so they are independent; init is their sum, and no other selection of
+//! them gives init. Two consequences:
+//!
+//! ```text
+//!  spout --e1--> a --e3--> c      init  e1^e2
+//!       \--e2--> b                acks  a: e1^e3   b: e2   c: e3       init^a^b^c == 0
+//! ```
+//!
+//! * XOR commutes, so records may come in any order, acks before their init included.
+//! * Records cancel when they come twice. Links de-duplicate by (incarnation, sequence); a second
+//!   init is ignored here besides, because init twice would leave "known and 0": acked, though
+//!   nothing was processed. An ack twice only hangs the block until its time-out.
+//!
+//! **Runs.** The algebra does not ask that an edge be one tuple. Consecutive tuples of a block on
+//! their way to one target are a *run* and share an edge (see `tuple::TupleBatch`); their reader
+//! takes it once for all. A tuple that the reader keeps gets a new edge, as if the run had emitted
+//! a child to the reader itself, and that edge is taken when the tuple is released.
+//!
+//! 1. A block is open from its first init or ack until it completes or is forgotten; it completes
+//!    once, when it has its init and its XOR is 0.
+//! 2. A record of a block that is over, or of an older generation of its slot, leaves nothing
+//!    behind but a count. A newer generation takes the slot over: a spout uses a slot again only
+//!    when the slot's old block is over. Generations wrap, and compare as serial numbers (RFC 1982).
+//! 3. `fail` and `reset` are passed on and change nothing. A failing task also acks the edge, and
+//!    sends the failure first, so that it arrives before the block can complete.
+//! 4. A table has as many cells as the highest slot its spout task used, never more than `slots_max`.
+//!
+//! It has no clock: time-outs are the spout's, which then sends `forget`. It does not know which
+//! of a block's messages failed: the spout's pending table does.
+
+use std::fmt;
+
+use crate::api::FailureCause;
+use crate::ids::{GENERATION_MOD, RootId, SLOTS_MAX};
+use crate::tuple::MessageIndex;
+
+/// What spouts and bolts tell the acker of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckRecord {
+    /// From the spout, once per block: the XOR of all edges it sent.
+    Init {
+        /// The block.
+        root: RootId,
+        /// Its first edges.
+        xor: u64,
+    },
+    /// From a bolt: edges taken XOR edges sent; several acks of a block may be combined into one.
+    Ack {
+        /// The block.
+        root: RootId,
+        /// The edges.
+        xor: u64,
+    },
+    /// From a bolt: one message of the block failed.
+    Fail {
+        /// The block.
+        root: RootId,
+        /// Which of its messages.
+        message: MessageIndex,
+        /// Why.
+        cause: FailureCause,
+    },
+    /// From a bolt: the block's time-out shall begin anew.
+    Reset {
+        /// The block.
+        root: RootId,
+    },
+    /// From the spout: the block timed out or was given up.
+    Forget {
+        /// The block.
+        root: RootId,
+    },
+}
+
+/// What the acker tells the spout task that owns the block, `root.task()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an outcome that does not reach its spout is a message that times out"]
+pub enum Outcome {
+    /// Every edge of the block was processed. Said once; the block is over.
+    Complete(RootId),
+    /// One message of the block failed; the block goes on.
+    Failed {
+        /// The block.
+        root: RootId,
+        /// Which of its messages.
+        message: MessageIndex,
+        /// Why.
+        cause: FailureCause,
+    },
+    /// The block's time-out shall begin anew.
+    Reset(RootId),
+}
+
+/// What an acker has refused or thrown away, since it began. Records, not tuples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AckerCounts {
+    /// Second inits of an open block. Above 0 a link has delivered something twice.
+    pub duplicate_inits: u64,
+    /// Records of blocks that are over. Usual after time-outs.
+    pub late: u64,
+    /// Open blocks whose slot a newer generation took. Usual when a `forget` was lost.
+    pub replaced: u64,
+    /// Records that name no spout task, or a slot beyond `slots_max`.
+    pub refused: u64,
+}
+
+/// What a cell holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// Nothing yet; any generation may begin.
+    Unused,
+    /// An open block whose acks came before its init.
+    Early,
+    /// An open block that has its init.
+    Known,
+    /// The block of this generation is over.
+    Over,
+}
+
+/// The entry of one slot: its open block, or the memory that its last one is over.
+#[derive(Clone, Copy)]
+struct Cell {
+    xor: u64,
+    generation: u32,
+    state: State,
+}
+
+const _: () = assert!(size_of::<Cell>() <= 16, "with a vector's spare room: 32 bytes a block at most");
+
+impl Cell {
+    const UNUSED: Cell = Cell { xor: 0, generation: 0, state: State::Unused };
+
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Early | State::Known)
+    }
+
+    fn standing(&self, generation: u32) -> Standing {
+        if self.state == State::Unused || is_newer(generation, self.generation) {
+            Standing::Begins
+        } else if self.generation == generation && self.is_open() {
+            Standing::Open
+        } else {
+            Standing::Late
+        }
+    }
+}
+
+/// How a record stands to the cell of its slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Its block is not known yet.
+    Begins,
+    /// Its block is the open one.
+    Open,
+    /// Its block is over.
+    Late,
+}
+
+/// Whether `generation` comes after `than`: less than half the circle ahead of it.
+fn is_newer(generation: u32, than: u32) -> bool {
+    let ahead = generation.wrapping_sub(than) % GENERATION_MOD;
+    (1..GENERATION_MOD / 2).contains(&ahead)
+}
+
+/// The state of one acker task. See the [module](self).
+///
+/// # Examples
+/// ```
+/// use squall::ids::{RootId, TaskId};
+/// use squall::runtime::acker::{Acker, Outcome};
+///
+/// let mut acker = Acker::new(1024);
+/// let root = RootId::new(TaskId(1), 0, 1);
+/// let (to_bolt, to_next) = (0x5eed, 0xface);
+/// assert_eq!(acker.init(root, to_bolt), None);
+/// assert_eq!(acker.ack(root, to_next), None, "the second bolt's ack may come first");
+/// assert_eq!(acker.ack(root, to_bolt ^ to_next), Some(Outcome::Complete(root)));
+/// assert_eq!(acker.open(), 0);
+/// ```
+pub struct Acker {
+    /// By spout task, as its id says (task 0 does not exist), then by slot.
+    tables: Vec<Vec<Cell>>,
+    slots_max: u32,
+    open: usize,
+    counts: AckerCounts,
+}
+
+impl Acker {
+    /// An acker for spout tasks that use fewer than `slots_max` slots each (at most [`SLOTS_MAX`]).
+    /// Nothing is allocated before a slot is used.
+    pub fn new(slots_max: u32) -> Acker {
+        let slots_max = slots_max.min(SLOTS_MAX);
+        Acker { tables: Vec::new(), slots_max, open: 0, counts: AckerCounts::default() }
+    }
+
+    /// Takes one record, whichever it is.
+    #[must_use = "the outcome is for the spout"]
+    pub fn apply(&mut self, record: AckRecord) -> Option<Outcome> {
+        match record {
+            AckRecord::Init { root, xor } => self.init(root, xor),
+            AckRecord::Ack { root, xor } => self.ack(root, xor),
+            AckRecord::Fail { root, message, cause } => self.fail(root, message, cause),
+            AckRecord::Reset { root } => self.reset(root),
+            AckRecord::Forget { root } => {
+                self.forget(root);
+                None
+            }
+        }
+    }
+
+    /// The spout sent the block's first edges. Only the first init of a block counts.
+    #[must_use = "the outcome is for the spout"]
+    #[inline]
+    pub fn init(&mut self, root: RootId, xor: u64) -> Option<Outcome> {
+        let cell = self.enter(root)?;
+        if cell.state == State::Known {
+            self.counts.duplicate_inits += 1;
+            return None;
+        }
+        cell.state = State::Known;
+        cell.xor ^= xor;
+        self.settle(root)
+    }
+
+    /// A bolt took edges and sent others.
+    #[must_use = "the outcome is for the spout"]
+    #[inline]
+    pub fn ack(&mut self, root: RootId, xor: u64) -> Option<Outcome> {
+        let cell = self.enter(root)?;
+        cell.xor ^= xor;
+        self.settle(root)
+    }
+
+    /// A bolt failed a message; passed on unless the block is over. It may precede the init.
+    #[must_use = "the outcome is for the spout"]
+    pub fn fail(&mut self, root: RootId, message: MessageIndex, cause: FailureCause) -> Option<Outcome> {
+        self.is_current(root).then_some(Outcome::Failed { root, message, cause })
+    }
+
+    /// A bolt asks for more time; passed on unless the block is over.
+    #[must_use = "the outcome is for the spout"]
+    pub fn reset(&mut self, root: RootId) -> Option<Outcome> {
+        self.is_current(root).then_some(Outcome::Reset(root))
+    }
+
+    /// The spout gave the block up. What still comes for it is late.
+    pub fn forget(&mut self, root: RootId) {
+        if self.enter(root).is_some() {
+            self.end(root);
+        }
+    }
+
+    /// Blocks that are open now.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// What was refused or thrown away so far.
+    pub fn counts(&self) -> AckerCounts {
+        self.counts
+    }
+
+    /// Bytes that the tables hold.
+    pub fn table_bytes(&self) -> usize {
+        let cells: usize = self.tables.iter().map(Vec::capacity).sum();
+        cells * size_of::<Cell>() + self.tables.capacity() * size_of::<Vec<Cell>>()
+    }
+
+    /// The cell of the record's block, opened if the block begins with this record; none, and a
+    /// count, if the record has no business here.
+    #[inline]
+    fn enter(&mut self, root: RootId) -> Option<&mut Cell> {
+        let (task, slot) = (root.task().0 as usize, root.slot() as usize);
+        if self.tables.get(task).is_none_or(|table| slot >= table.len()) {
+            self.grow(root)?;
+        }
+        let cell = &mut self.tables[task][slot];
+        match cell.standing(root.generation()) {
+            Standing::Open => {}
+            Standing::Late => {
+                self.counts.late += 1;
+                return None;
+            }
+            Standing::Begins => {
+                if cell.is_open() {
+                    self.counts.replaced += 1;
+                } else {
+                    self.open += 1;
+                }
+                *cell = Cell { xor: 0, generation: root.generation(), state: State::Early };
+            }
+        }
+        Some(cell)
+    }
+
+    /// Makes room for a slot that was not used before; none, and a count, beyond the bounds.
+    #[cold]
+    fn grow(&mut self, root: RootId) -> Option<()> {
+        if !self.is_in_bounds(root) {
+            self.counts.refused += 1;
+            return None;
+        }
+        let task = root.task().0 as usize;
+        if task >= self.tables.len() {
+            self.tables.resize_with(task + 1, Vec::new);
+        }
+        self.tables[task].resize(root.slot() as usize + 1, Cell::UNUSED);
+        Some(())
+    }
+
+    /// Completes a block that has its init and an XOR of 0.
+    #[inline]
+    fn settle(&mut self, root: RootId) -> Option<Outcome> {
+        let cell = &self.tables[root.task().0 as usize][root.slot() as usize];
+        if cell.state != State::Known || cell.xor != 0 {
+            return None;
+        }
+        self.end(root);
+        Some(Outcome::Complete(root))
+    }
+
+    /// Ends an open block; the cell remembers that.
+    #[inline]
+    fn end(&mut self, root: RootId) {
+        self.tables[root.task().0 as usize][root.slot() as usize].state = State::Over;
+        self.open -= 1;
+    }
+
+    /// Whether a record that changes nothing may pass: its block is open or not known yet.
+    fn is_current(&mut self, root: RootId) -> bool {
+        if !self.is_in_bounds(root) {
+            self.counts.refused += 1;
+            return false;
+        }
+        let cell = self.tables.get(root.task().0 as usize).and_then(|table| table.get(root.slot() as usize));
+        let is_late = cell.is_some_and(|cell| cell.standing(root.generation()) == Standing::Late);
+        self.counts.late += u64::from(is_late);
+        !is_late
+    }
+
+    fn is_in_bounds(&self, root: RootId) -> bool {
+        root.task().0 != 0 && root.slot() < self.slots_max
+    }
+}
+
+impl fmt::Debug for Acker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, counts) = (self.open, &self.counts);
+        f.debug_struct("Acker").field("open", &open).field("counts", counts).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+
+    const DONE: fn(RootId) -> Option<Outcome> = |root| Some(Outcome::Complete(root));
+
+    fn root(generation: u32) -> RootId {
+        RootId::new(TaskId(3), 7, generation)
+    }
+
+    #[test]
+    fn a_block_completes_when_its_init_is_there_and_all_edges_are_taken() {
+        let mut acker = Acker::new(64);
+        assert_eq!(acker.init(root(1), 0b11), None);
+        assert_eq!(acker.ack(root(1), 0b101), None);
+        assert_eq!(acker.ack(root(1), 0b010), None);
+        assert_eq!(acker.open(), 1);
+        assert_eq!(acker.ack(root(1), 0b100), DONE(root(1)));
+        assert_eq!((acker.open(), acker.counts()), (0, AckerCounts::default()));
+    }
+
+    #[test]
+    fn acks_may_come_before_their_init() {
+        let mut acker = Acker::new(64);
+        assert_eq!(acker.ack(root(1), 0b01), None);
+        assert_eq!(acker.ack(root(1), 0b10), None);
+        assert_eq!(acker.init(root(1), 0b11), DONE(root(1)));
+        assert_eq!(acker.ack(root(2), 5), None);
+        assert_eq!(acker.ack(root(2), 5), None, "0 without an init is not complete");
+    }
+
+    #[test]
+    fn a_block_without_edges_completes_at_once() {
+        assert_eq!(Acker::new(64).init(root(1), 0), DONE(root(1)));
+    }
+
+    /// Storm XORs every init in: the second cancels the first, and a tree of which nothing was
+    /// processed is acked.
+    #[test]
+    fn a_second_init_is_ignored() {
+        let mut acker = Acker::new(64);
+        assert_eq!(acker.init(root(1), 9), None);
+        assert_eq!(acker.init(root(1), 9), None);
+        assert_eq!(acker.counts().duplicate_inits, 1);
+        assert_eq!(acker.ack(root(1), 9), DONE(root(1)));
+    }
+
+    /// Storm makes a new entry for them, which nobody completes (STORM-2786).
+    #[test]
+    fn late_records_leave_nothing_behind() {
+        let mut acker = Acker::new(64);
+        assert_eq!(acker.init(root(5), 0), DONE(root(5)));
+        for generation in [5, 4, 1] {
+            assert_eq!(acker.init(root(generation), 3), None);
+            assert_eq!(acker.ack(root(generation), 3), None);
+            assert_eq!(acker.fail(root(generation), 0, FailureCause::Failed), None);
+            assert_eq!(acker.reset(root(generation)), None);
+            acker.forget(root(generation));
+        }
+        assert_eq!((acker.open(), acker.counts().late), (0, 15));
+    }
+
+    #[test]
+    fn a_newer_generation_takes_the_slot_over() {
+        let mut acker = Acker::new(64);
+        assert_eq!(acker.init(root(1), 3), None);
+        assert_eq!(acker.init(root(2), 4), None);
+        assert_eq!((acker.open(), acker.counts().replaced), (1, 1));
+        assert_eq!(acker.ack(root(1), 3), None, "late");
+        assert_eq!(acker.ack(root(2), 4), DONE(root(2)));
+    }
+
+    #[test]
+    fn generations_compare_as_serial_numbers() {
+        let check = |generation, than, newer| assert_eq!(is_newer(generation, than), newer);
+        check(1, 0, true);
+        check(0, 1, false);
+        check(4, 4, false);
+        check(0, GENERATION_MOD - 1, true);
+        check(GENERATION_MOD - 1, 0, false);
+        check(GENERATION_MOD / 2 - 1, 0, true);
+        check(GENERATION_MOD / 2, 0, false);
+        let mut acker = Acker::new(64);
+        assert_eq!(acker.init(root(GENERATION_MOD - 1), 0), DONE(root(GENERATION_MOD - 1)));
+        assert_eq!(acker.init(root(0), 0), DONE(root(0)));
+        assert_eq!(acker.init(root(GENERATION_MOD - 1), 0), None, "older now");
+    }
+
+    #[test]
+    fn failures_and_resets_pass_and_change_nothing() {
+        let mut acker = Acker::new(64);
+        let failed = Some(Outcome::Failed { root: root(1), message: 5, cause: FailureCause::Panicked });
+        assert_eq!(acker.fail(root(1), 5, FailureCause::Panicked), failed, "even before the init");
+        assert_eq!((acker.open(), acker.table_bytes()), (0, 0));
+        assert_eq!(acker.init(root(1), 3), None);
+        assert_eq!(acker.fail(root(1), 5, FailureCause::Panicked), failed);
+        assert_eq!(acker.reset(root(1)), Some(Outcome::Reset(root(1))));
+        assert_eq!(acker.ack(root(1), 3), DONE(root(1)));
+    }
+
+    #[test]
+    fn a_forgotten_block_is_over_whatever_was_known_of_it() {
+        let mut acker = Acker::new(64);
+        acker.forget(root(1));
+        assert_eq!(acker.init(root(1), 0), None);
+        assert_eq!(acker.init(root(2), 6), None);
+        acker.forget(root(2));
+        assert_eq!(acker.ack(root(2), 6), None);
+        assert_eq!((acker.open(), acker.counts().late), (0, 2));
+    }
+
+    #[test]
+    fn records_beyond_the_bounds_are_refused_without_an_allocation() {
+        let mut acker = Acker::new(8);
+        assert_eq!(acker.init(RootId::new(TaskId(1), 8, 1), 0), None);
+        assert_eq!(acker.ack(RootId::new(TaskId(1), SLOTS_MAX - 1, 1), 0), None);
+        assert_eq!(acker.fail(RootId::new(TaskId(1), 8, 1), 0, FailureCause::Lost), None);
+        assert_eq!(acker.init(RootId::NONE, 0), None);
+        assert_eq!((acker.counts().refused, acker.table_bytes(), acker.open()), (4, 0, 0));
+    }
+
+    #[test]
+    fn a_block_costs_at_most_32_bytes() {
+        let mut acker = Acker::new(SLOTS_MAX);
+        let blocks = 100_000;
+        for slot in 0..blocks {
+            assert_eq!(acker.init(RootId::new(TaskId(1), slot, 1), 1), None);
+        }
+        assert_eq!(acker.open(), blocks as usize);
+        assert!(acker.table_bytes() <= 32 * blocks as usize + 1024, "{} bytes", acker.table_bytes());
+    }
+}

@@ -1,0 +1,201 @@
+//! The sending half of a task: what `api::Outputs` calls into, and what a step ends with.
+//!
+//! A step ends in an order that matters:
+//!
+//! 1. stages are routed, which draws the edges of everything emitted;
+//! 2. if input has run out, batches under construction are sent;
+//! 3. blocks are closed and ack records leave for the ackers, one piece per acker.
+
+use std::sync::Arc;
+
+use crate::api::{FailureCause, OutputState, Route, SourceMeta, Stage, TaskError};
+use crate::clock::Time;
+use crate::ids::{MessageId, RootId, TaskId};
+use crate::runtime::errors::ErrorReporter;
+use crate::runtime::message::Control;
+use crate::runtime::pending::Pending;
+use crate::runtime::queue::InboxSender;
+use crate::runtime::route::{Subscription, Wires};
+use crate::runtime::run_queue::Urgency;
+use crate::tuple::{Anchor, Attempt, MessageIndex};
+
+/// An output stream with its subscribers.
+pub struct StreamOut {
+    /// What receivers are told of the origin.
+    pub meta: Arc<SourceMeta>,
+    /// Who takes it.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// The sending half of a task.
+pub struct Emitter {
+    /// One per stage, in the same order.
+    pub streams: Vec<StreamOut>,
+    /// What goes out, and what is told to the ackers.
+    pub wires: Wires,
+    /// The ackers of the topology; empty when nothing is tracked.
+    pub ackers: Vec<InboxSender>,
+    /// Of a spout in a tracked topology: its open messages.
+    pub pending: Option<Pending>,
+    /// Of a spout in an untracked topology: messages emitted in this call, to be acked at once.
+    pub untracked: Vec<MessageId>,
+    /// Where errors of user code go.
+    pub errors: ErrorReporter,
+    /// Who ends the topology.
+    pub coordinator: InboxSender,
+    /// The tree time of the step.
+    pub tree_now: Time,
+    /// Tuples that failed in this step as they were executed.
+    pub failed_now: u64,
+    /// Tuples that had been held and were acked in this step.
+    pub acked_later: u64,
+    /// Tuples that had been held and failed in this step.
+    pub failed_later: u64,
+}
+
+impl Emitter {
+    /// Routes what all stages hold.
+    pub fn route_stages(&mut self, state: &mut OutputState) {
+        for (index, stage) in state.stages.iter_mut().enumerate() {
+            if !stage.batch.is_empty() {
+                self.route(index, stage);
+            }
+        }
+    }
+
+    /// Sends all batches under construction.
+    pub fn flush(&mut self) {
+        for stream in &mut self.streams {
+            for subscription in &mut stream.subscriptions {
+                subscription.flush(&stream.meta, &mut self.wires);
+            }
+        }
+    }
+
+    /// Closes blocks and tells the ackers. Stages must have been routed.
+    pub fn send_acks(&mut self) {
+        if self.ackers.is_empty() {
+            return;
+        }
+        if let Some(pending) = &mut self.pending {
+            let acks = &mut self.wires.acks;
+            pending.close_blocks(self.tree_now, |root| acks.init(root));
+        }
+        if self.wires.acks.is_empty() {
+            return;
+        }
+        for (acker, records) in self.wires.acks.take(self.ackers.len()) {
+            self.wires.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            self.ackers[acker].send_control(Control::Acks(records), Urgency::WhenDone);
+        }
+    }
+
+    /// Whether some stream might find no credit. Cheap while no link was found full.
+    pub fn is_blocked(&mut self) -> bool {
+        if !self.wires.stalled {
+            return false;
+        }
+        let wires = &self.wires;
+        let blocked = self
+            .streams
+            .iter()
+            .any(|stream| stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(wires)));
+        self.wires.stalled = blocked;
+        blocked
+    }
+
+    fn route_inner(&mut self, index: usize, stage: &mut Stage, mut chosen: Option<&mut Vec<TaskId>>) {
+        let StreamOut { meta, subscriptions } = &mut self.streams[index];
+        let empty = stage.empty_like();
+        let mut batch = std::mem::replace(&mut stage.batch, empty);
+        if let Some((last, earlier)) = subscriptions.split_last_mut() {
+            for subscription in earlier {
+                batch.rows.share();
+                subscription.take_stage(
+                    batch.clone(),
+                    &stage.direct,
+                    meta,
+                    &mut self.wires,
+                    chosen.as_deref_mut(),
+                );
+            }
+            last.take_stage(batch, &stage.direct, meta, &mut self.wires, chosen);
+        }
+        stage.direct.clear();
+    }
+
+    /// Notes that a tuple with these anchors is done, without a hook or a count.
+    pub fn consume(&mut self, anchor: &Anchor) {
+        if anchor.root.is_tracked() {
+            self.wires.acks.xor(anchor.root, anchor.edge);
+            if let Some(audit) = &self.wires.audit {
+                audit.change(anchor.root, -1);
+            }
+        }
+    }
+
+    /// Whether a stream has anybody to take it.
+    pub fn has_subscribers(&self, index: usize) -> bool {
+        !self.streams[index].subscriptions.is_empty()
+    }
+}
+
+impl Route for Emitter {
+    fn route(&mut self, index: usize, stage: &mut Stage) {
+        self.route_inner(index, stage, None);
+    }
+
+    fn route_one(&mut self, index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>) {
+        self.route_inner(index, stage, Some(targets));
+    }
+
+    fn is_direct_target(&self, index: usize, task: TaskId) -> bool {
+        self.streams[index].subscriptions.iter().any(|subscription| subscription.is_direct_target(task))
+    }
+
+    fn keep_edge(&mut self, root: RootId) -> u64 {
+        if let Some(audit) = &self.wires.audit {
+            audit.change(root, 1);
+        }
+        self.wires.create_edge(root)
+    }
+
+    fn ack(&mut self, anchors: &[Anchor]) {
+        self.acked_later += 1;
+        anchors.iter().for_each(|anchor| self.consume(anchor));
+    }
+
+    fn fail(&mut self, anchors: &[Anchor], cause: FailureCause) {
+        self.failed_later += 1;
+        for anchor in anchors.iter().filter(|anchor| anchor.root.is_tracked()) {
+            self.wires.acks.fail(anchor.root, anchor.message, cause);
+            self.consume(anchor);
+        }
+    }
+
+    fn reset_timeout(&mut self, anchors: &[Anchor]) {
+        anchors
+            .iter()
+            .filter(|anchor| anchor.root.is_tracked())
+            .for_each(|anchor| self.wires.acks.reset(anchor));
+    }
+
+    #[inline]
+    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
+        match &mut self.pending {
+            Some(pending) => pending.open_message(id, self.wires.now),
+            None => {
+                self.untracked.push(id);
+                (RootId::NONE, 0, 0)
+            }
+        }
+    }
+
+    fn report(&mut self, error: &TaskError) {
+        self.errors.report(error, self.wires.now);
+    }
+
+    fn request_drain(&mut self) {
+        self.coordinator.send_control(Control::Drain, Urgency::WhenDone);
+    }
+}

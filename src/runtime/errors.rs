@@ -1,0 +1,111 @@
+//! Errors of user code: counted always, logged with component and task, but not without end.
+//!
+//! As in Storm, a component may report 5 errors in 10 s (both can be set); what comes beyond is
+//! counted, and the first report of the next interval says how many were swallowed.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use slog::Logger;
+
+use crate::api::TaskError;
+use crate::clock::Time;
+use crate::ids::TaskId;
+use crate::runtime::queue::Gauges;
+
+/// Lets so many through per interval. Shared by the tasks of a component.
+#[derive(Debug)]
+pub struct Throttle {
+    limit: u32,
+    interval: Duration,
+    state: Mutex<ThrottleState>,
+}
+
+#[derive(Debug, Default)]
+struct ThrottleState {
+    interval_start: Option<Time>,
+    passed: u32,
+    swallowed: u64,
+}
+
+impl Throttle {
+    /// At most `limit` per `interval`.
+    pub fn new(limit: u32, interval: Duration) -> Throttle {
+        Throttle { limit, interval, state: Mutex::default() }
+    }
+
+    /// Whether one may pass now, and then how many were swallowed since the last that did.
+    pub fn pass(&self, now: Time) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = state.interval_start.is_none_or(|start| now.since(start) >= self.interval);
+        if fresh {
+            state.interval_start = Some(now);
+            state.passed = 0;
+        }
+        if state.passed >= self.limit {
+            state.swallowed += 1;
+            return None;
+        }
+        state.passed += 1;
+        Some(std::mem::take(&mut state.swallowed))
+    }
+}
+
+/// Where one task reports.
+pub struct ErrorReporter {
+    /// The task.
+    pub task: TaskId,
+    /// Logs with component and task attached.
+    pub logger: Logger,
+    /// Shared by the component's tasks.
+    pub throttle: Arc<Throttle>,
+    /// The counters of the task's executor.
+    pub gauges: Arc<Gauges>,
+}
+
+impl ErrorReporter {
+    /// Reports what user code returned.
+    pub fn report(&self, error: &TaskError, now: Time) {
+        self.note(error);
+        if error.is_reported() {
+            self.log(error, now);
+        }
+    }
+
+    /// Reports something that went wrong in or around user code.
+    pub fn report_text(&self, error: &str, now: Time) {
+        self.note(&error);
+        self.log(&error, now);
+    }
+
+    fn note(&self, error: &dyn fmt::Display) {
+        self.gauges.errors.fetch_add(1, Ordering::Relaxed);
+        self.gauges.set_last_error(format!("task {}: {error}", self.task));
+    }
+
+    fn log(&self, error: &dyn fmt::Display, now: Time) {
+        match self.throttle.pass(now) {
+            Some(0) => slog::error!(self.logger, "{}", error),
+            Some(swallowed) => slog::error!(self.logger, "{}", error; "not_shown_before" => swallowed),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storm_five_errors_in_ten_seconds_pass() {
+        let throttle = Throttle::new(5, Duration::from_secs(10));
+        let at = |seconds: u64| Time(seconds * 1_000_000_000);
+        let passed = (0..20).filter(|_| throttle.pass(at(0)).is_some()).count();
+        assert_eq!(passed, 5);
+        assert_eq!(throttle.pass(at(9)), None);
+        assert_eq!(throttle.pass(at(10)), Some(16), "a new interval, and what was swallowed");
+        assert_eq!(throttle.pass(at(10)), Some(0));
+    }
+}

@@ -1,0 +1,111 @@
+//! The shell around an acker: records in, outcomes out, one message per spout and step.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Time;
+use crate::ids::{SLOTS_MAX, TaskId};
+use crate::runtime::acker::{Acker, Outcome};
+use crate::runtime::executor::{Common, Step, StepContext, StepOutcome};
+use crate::runtime::message::{AckRecords, Control};
+use crate::runtime::queue::InboxSender;
+use crate::runtime::run_queue::Urgency;
+
+/// An acker task.
+pub struct AckerExecutor {
+    common: Common,
+    /// Which of the topology's ackers it is.
+    index: usize,
+    acker: Acker,
+    /// The executor of each spout task.
+    spouts: BTreeMap<TaskId, InboxSender>,
+    /// Outcomes of this step.
+    outcomes: BTreeMap<TaskId, Vec<Outcome>>,
+}
+
+impl AckerExecutor {
+    /// An acker without entries.
+    pub fn new(common: Common, index: usize, spouts: BTreeMap<TaskId, InboxSender>) -> AckerExecutor {
+        AckerExecutor { common, index, acker: Acker::new(SLOTS_MAX), spouts, outcomes: BTreeMap::new() }
+    }
+
+    /// Applies all records that came.
+    pub fn step(&mut self, _cx: &StepContext<'_>) -> Step {
+        let mut processed = 0;
+        let mut closed = false;
+        while let Ok(control) = self.common.inbox.control.try_recv() {
+            match control {
+                Control::Acks(records) => {
+                    processed += 1;
+                    self.apply(records);
+                }
+                Control::Crash => self.lose_everything(),
+                Control::Close => closed = true,
+                Control::Outcomes(_)
+                | Control::AckerLost { .. }
+                | Control::Activate
+                | Control::Deactivate
+                | Control::Drain
+                | Control::Finish => {}
+            }
+        }
+        self.send_outcomes();
+        self.common.processed(processed);
+        if closed {
+            self.common.lifecycle.closed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            self.common.coordinator.wake(Urgency::Now);
+        }
+        Step { outcome: if closed { StepOutcome::Closed } else { StepOutcome::Idle }, wake_at: Time::NEVER }
+    }
+
+    fn apply(&mut self, mut records: AckRecords) {
+        if let Some(faults) = &self.common.faults {
+            faults.tamper(&mut records);
+        }
+        for (root, message, cause) in records.fails {
+            let outcome = self.acker.fail(root, message, cause);
+            self.note(outcome);
+        }
+        records.forgets.into_iter().for_each(|root| self.acker.forget(root));
+        for (root, xor) in records.inits {
+            let outcome = self.acker.init(root, xor);
+            self.note(outcome);
+        }
+        for (root, xor) in records.acks {
+            let outcome = self.acker.ack(root, xor);
+            self.note(outcome);
+        }
+        for root in records.resets {
+            let outcome = self.acker.reset(root);
+            self.note(outcome);
+        }
+    }
+
+    fn note(&mut self, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else { return };
+        let root = match outcome {
+            Outcome::Complete(root) | Outcome::Reset(root) | Outcome::Failed { root, .. } => root,
+        };
+        self.outcomes.entry(root.task()).or_default().push(outcome);
+    }
+
+    fn send_outcomes(&mut self) {
+        for (task, outcomes) in std::mem::take(&mut self.outcomes) {
+            if let Some(spout) = self.spouts.get(&task) {
+                self.common.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                spout.send_control(Control::Outcomes(outcomes), Urgency::WhenDone);
+            }
+        }
+    }
+
+    /// The acker is rebuilt empty. What it knew is gone, so the spouts fail what it kept at once.
+    fn lose_everything(&mut self) {
+        self.acker = Acker::new(SLOTS_MAX);
+        self.outcomes.clear();
+        let mut told: Vec<_> = self.spouts.values().map(|spout| (spout.executor, spout)).collect();
+        told.sort_by_key(|(executor, _)| *executor);
+        told.dedup_by_key(|(executor, _)| *executor);
+        for (_, spout) in told {
+            spout.send_control(Control::AckerLost { acker: self.index }, Urgency::WhenDone);
+        }
+    }
+}

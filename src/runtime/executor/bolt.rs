@@ -1,0 +1,623 @@
+//! Tasks of a bolt, stepped together.
+//!
+//! A step takes control messages first, then data while there is credit downstream, and ends by
+//! sending what was emitted and acked (see `emitter`). A batch that cannot be finished for want of
+//! credit or time stays in hand and is gone on with.
+//!
+//! User code may fail in three ways, none of which ends the process: an `Err` fails the tuple; a
+//! panic fails the tuple and costs the instance, which is built again after a pause; a call that
+//! does not return is named by the watchdog. While one task of an executor waits to be built, the
+//! executor takes no data.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::api::{
+    Bolt, FailureCause, Input, OutputState, Outputs, Route, SourceMeta, TaskContext, TaskError,
+};
+use crate::clock::Time;
+use crate::ids::DEAD_LETTER_STREAM;
+use crate::runtime::emitter::Emitter;
+use crate::runtime::executor::{
+    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, panic_text,
+};
+use crate::runtime::message::{Control, Incoming};
+use crate::runtime::queue::{Gauges, count};
+use crate::runtime::run_queue::Urgency;
+use crate::topology::graph::BoltFactory;
+use crate::tuple::{Anchor, Rows, Value};
+
+/// One task of a bolt.
+pub struct BoltTask {
+    /// The instance; `None` before it is built and after it broke.
+    bolt: Option<Box<dyn Bolt>>,
+    factory: BoltFactory,
+    context: TaskContext,
+    state: OutputState,
+    emitter: Emitter,
+    restart: Restart,
+    tick: Option<Duration>,
+    next_tick: Time,
+    /// Whether `flush` is due: something was executed since.
+    executed: bool,
+    /// Tuples executed in this step.
+    executed_now: u64,
+    /// A tuple that fails after so many replays is a dead letter.
+    max_replays: u32,
+    dead_letter_stage: Option<usize>,
+}
+
+impl BoltTask {
+    /// A task that is not built yet. `max_replays` of `None`: nothing is a dead letter.
+    pub fn new(
+        factory: BoltFactory,
+        context: TaskContext,
+        state: OutputState,
+        emitter: Emitter,
+        tick: Option<Duration>,
+        max_replays: Option<u32>,
+    ) -> BoltTask {
+        let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
+        BoltTask {
+            bolt: None,
+            factory,
+            context,
+            state,
+            emitter,
+            restart: Restart::new(),
+            tick,
+            next_tick: Time::NEVER,
+            executed: false,
+            executed_now: 0,
+            max_replays: max_replays.unwrap_or(u32::MAX),
+            dead_letter_stage,
+        }
+    }
+
+    /// Calls into the instance, if there is one; a panic costs it.
+    fn call<T: Default>(
+        &mut self,
+        common: &Common,
+        now: Time,
+        then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<T, TaskError>,
+    ) -> T {
+        let Some(bolt) = &mut self.bolt else { return T::default() };
+        self.state.anchor = Anchor::NONE;
+        self.state.extra_anchors.clear();
+        let mut out = Outputs::new(&mut self.state, &mut self.emitter);
+        match catch_unwind(AssertUnwindSafe(|| then(&mut **bolt, &mut out))) {
+            Ok(Ok(value)) => value,
+            Ok(Err(error)) => {
+                self.emitter.errors.report(&error, now);
+                T::default()
+            }
+            Err(panic) => {
+                self.break_down(&panic_text(&*panic), common, now);
+                T::default()
+            }
+        }
+    }
+
+    /// Drops a broken instance and plans the next one.
+    fn break_down(&mut self, why: &str, common: &Common, now: Time) {
+        self.emitter.errors.report_text(why, now);
+        self.state.repair();
+        let broken = self.bolt.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
+            self.emitter.errors.report_text("panicked again while it was dropped", now);
+        }
+        self.restart.broke(now, &common.errors);
+    }
+
+    /// Builds and prepares the instance if it is due; says whether there is one.
+    fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
+        if self.bolt.is_some() {
+            return true;
+        }
+        if self.restart.due > now {
+            return false;
+        }
+        let (factory, context) = (&self.factory, &self.context);
+        let hooks = &mut self.state.hooks;
+        let build = || -> Result<Box<dyn Bolt>, TaskError> {
+            hooks.iter_mut().for_each(|hook| hook.prepare(context));
+            let mut bolt = factory()?;
+            bolt.prepare(context)?;
+            Ok(bolt)
+        };
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Ok(bolt)) => {
+                self.bolt = Some(bolt);
+                if self.restart.built(now) {
+                    count(&common.address.gauges.restarts, 1);
+                }
+                if self.next_tick == Time::NEVER {
+                    self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
+                }
+                true
+            }
+            Ok(Err(error)) => {
+                self.emitter.errors.report(&error, now);
+                self.restart.broke(now, &common.errors);
+                false
+            }
+            Err(panic) => {
+                self.break_down(&panic_text(&*panic), common, now);
+                false
+            }
+        }
+    }
+
+    fn tick_if_due(&mut self, common: &Common, now: Time) {
+        let Some(tick) = self.tick else { return };
+        if self.next_tick > now || self.bolt.is_none() {
+            return;
+        }
+        // Missed periods are not made up for, as with Storm's ticks behind a full queue.
+        self.next_tick = self.next_tick.after(tick).max(now);
+        self.call(common, now, |bolt, out| bolt.tick(out));
+    }
+
+    /// What was dropped while held fails.
+    fn fail_abandoned(&mut self) {
+        for settled in self.state.holds.take_abandoned() {
+            self.emitter.fail(&settled.anchors, FailureCause::Abandoned);
+        }
+    }
+
+    /// Ends a step: see `emitter` for the order.
+    fn end_step(&mut self, common: &Common, now: Time, out_of_input: bool) {
+        if self.executed {
+            self.executed = false;
+            self.call(common, now, |bolt, out| bolt.flush(out));
+        }
+        self.fail_abandoned();
+        self.emitter.route_stages(&mut self.state);
+        if out_of_input {
+            self.emitter.flush();
+        }
+        self.emitter.send_acks();
+        self.publish_counts(&common.address.gauges);
+    }
+}
+
+impl BoltTask {
+    /// Hands the counts of the step to the executor's gauges.
+    fn publish_counts(&mut self, gauges: &Gauges) {
+        let emitter = &mut self.emitter;
+        let failed = std::mem::take(&mut emitter.failed_now);
+        let settled_later = std::mem::take(&mut emitter.acked_later) as i64;
+        let held = std::mem::take(&mut self.state.held_count) as i64;
+        let executed = std::mem::take(&mut self.executed_now) as i64;
+        count(&gauges.transferred, std::mem::take(&mut emitter.wires.transferred));
+        count(&gauges.emitted, self.state.take_emitted());
+        count(&gauges.executed, executed as u64);
+        count(&gauges.failed, failed + std::mem::take(&mut emitter.failed_later));
+        // What is held is acked when it is let go, perhaps many steps later.
+        let acked = executed - failed as i64 - held + settled_later;
+        gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
+        gauges.held.store(self.state.holds.held(), Ordering::SeqCst);
+    }
+}
+
+/// A batch that is being executed.
+struct InHand {
+    incoming: Incoming,
+    /// The tuple to execute next.
+    tuple: u32,
+    /// The run it stands in, and how many of that run are left.
+    run: usize,
+    run_left: u32,
+    /// The first of its extra anchors.
+    extra: usize,
+    /// A copy of the tuple's values, made only when somebody may need them after `execute`.
+    kept: Vec<Value>,
+}
+
+impl InHand {
+    fn new(incoming: Incoming) -> InHand {
+        let run_left = incoming.batch.runs.first().map_or(0, |run| run.len);
+        InHand { incoming, tuple: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
+    }
+
+    fn is_done(&self) -> bool {
+        self.tuple >= self.incoming.batch.len
+    }
+
+    /// The anchor of the tuple that is next.
+    #[inline]
+    fn anchor(&self) -> Anchor {
+        let batch = &self.incoming.batch;
+        match batch.runs.get(self.run) {
+            Some(run) => Anchor {
+                root: run.root,
+                edge: run.edge,
+                message: batch.msgs[self.tuple as usize],
+                attempt: run.attempt,
+            },
+            None => Anchor::NONE,
+        }
+    }
+
+    /// The further anchors of the tuple that is next.
+    fn extras(&self) -> &[(u32, Anchor)] {
+        let all = &self.incoming.batch.extras[self.extra..];
+        let own = all.iter().take_while(|(tuple, _)| *tuple == self.tuple).count();
+        &all[..own]
+    }
+
+    /// Copies the values of the tuple that is next.
+    fn keep_row(&mut self) {
+        self.kept.clear();
+        self.kept.extend_from_slice(self.incoming.batch.row(self.tuple as usize));
+    }
+
+    /// Passes on to the next tuple; consumes the edges that are done with this one.
+    #[inline]
+    fn settle(&mut self, emitter: &mut Emitter) {
+        if !self.incoming.batch.runs.is_empty() {
+            self.settle_tracked(emitter);
+        }
+        self.tuple += 1;
+    }
+
+    #[inline]
+    fn settle_tracked(&mut self, emitter: &mut Emitter) {
+        if self.extra < self.incoming.batch.extras.len() {
+            let own = self.extras().len();
+            for index in self.extra..self.extra + own {
+                let anchor = self.incoming.batch.extras[index].1;
+                emitter.consume(&anchor);
+            }
+            self.extra += own;
+        }
+        let run = self.incoming.batch.runs[self.run];
+        if let Some(audit) = &emitter.wires.audit {
+            audit.change(run.root, -1);
+        }
+        self.run_left -= 1;
+        if self.run_left == 0 {
+            if run.root.is_tracked() {
+                emitter.wires.acks.xor(run.root, run.edge);
+            }
+            self.run += 1;
+            self.run_left = self.incoming.batch.runs.get(self.run).map_or(0, |run| run.len);
+        }
+    }
+}
+
+/// Why the inner loop came back.
+enum RunEnd {
+    /// The batch is done, credit may be missing, or it is time to look at the clock.
+    Paused,
+    /// User code refused the tuple.
+    Failed(TaskError),
+}
+
+/// An executor of a bolt.
+pub struct BoltExecutor {
+    common: Common,
+    tasks: Vec<BoltTask>,
+    in_hand: Option<InHand>,
+    /// Whether tasks may be built: set by the first activate.
+    opened: bool,
+    /// Messages processed in this step whose results were not sent yet.
+    processed: i64,
+    finish_asked: bool,
+    blocked_since: Option<Time>,
+}
+
+impl BoltExecutor {
+    /// An executor of these tasks, none of which is built yet.
+    pub fn new(common: Common, tasks: Vec<BoltTask>) -> BoltExecutor {
+        BoltExecutor {
+            common,
+            tasks,
+            in_hand: None,
+            opened: false,
+            processed: 0,
+            finish_asked: false,
+            blocked_since: None,
+        }
+    }
+
+    /// Does a bounded amount of work.
+    pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
+        self.begin_step(cx.now);
+        if self.take_control(cx.now) {
+            return self.close();
+        }
+        if !self.opened {
+            return Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER };
+        }
+        let mut all_built = true;
+        for task in &mut self.tasks {
+            all_built &= task.ensure_built(&self.common, cx.now);
+        }
+        let outcome = if all_built {
+            self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.common, cx.now));
+            self.take_data(cx)
+        } else {
+            StepOutcome::Idle
+        };
+        self.end_step(cx, outcome);
+        Step { outcome, wake_at: self.wake_at() }
+    }
+
+    fn begin_step(&mut self, now: Time) {
+        for task in &mut self.tasks {
+            task.emitter.wires.now = now;
+        }
+    }
+
+    /// Handles what came over the control lane; says whether to close.
+    fn take_control(&mut self, now: Time) -> bool {
+        let mut close = false;
+        while let Ok(control) = self.common.inbox.control.try_recv() {
+            match control {
+                Control::Activate => self.opened = true,
+                Control::Finish => self.finish_asked = true,
+                Control::Close => close = true,
+                Control::Crash => {
+                    for task in &mut self.tasks {
+                        task.break_down("crashed by a test", &self.common, now);
+                    }
+                }
+                Control::Acks(_)
+                | Control::Outcomes(_)
+                | Control::AckerLost { .. }
+                | Control::Deactivate
+                | Control::Drain => {}
+            }
+        }
+        close
+    }
+
+    fn take_data(&mut self, cx: &StepContext<'_>) -> StepOutcome {
+        let mut budget = cx.budget;
+        loop {
+            if self.in_hand.is_none() && !self.take_batch(cx.now) {
+                return StepOutcome::Idle;
+            }
+            let Some(hand) = &mut self.in_hand else { return StepOutcome::Worked };
+            let task = &mut self.tasks[hand.incoming.local_task as usize];
+            if task.emitter.is_blocked() {
+                self.blocked_since.get_or_insert(cx.now);
+                return StepOutcome::Blocked;
+            }
+            if let Some(since) = self.blocked_since.take() {
+                count(&self.common.address.gauges.blocked, cx.now.since(since).as_nanos() as u64);
+            }
+            let before = hand.tuple;
+            let chunk = budget.min(TUPLES_PER_LOOK);
+            let alive = execute_chunk(task, hand, chunk, &self.common, cx.now);
+            let executed = hand.tuple - before;
+            task.executed_now += u64::from(executed);
+            budget = budget.saturating_sub(executed.max(1));
+            if hand.is_done() {
+                self.release_batch();
+            }
+            if !alive || budget == 0 || cx.is_over() {
+                return StepOutcome::Worked;
+            }
+        }
+    }
+
+    /// Takes the next batch in hand, if there is one.
+    fn take_batch(&mut self, now: Time) -> bool {
+        let Some(incoming) = self.common.inbox.take_data() else { return false };
+        let task_index = incoming.local_task as usize;
+        let fate = match &self.common.faults {
+            None => Fate::Deliver,
+            Some(faults) => {
+                let context = &self.tasks[task_index].context;
+                faults.fate(context.component(), context.task_index(), &incoming.batch)
+            }
+        };
+        match fate {
+            Fate::Deliver => {}
+            Fate::Crash => self.tasks[task_index].break_down("crashed by a test", &self.common, now),
+            Fate::Drop => {
+                if let Some(audit) = &self.tasks[task_index].emitter.wires.audit {
+                    audit.lost(&incoming.batch);
+                }
+            }
+        }
+        self.in_hand = Some(InHand::new(incoming));
+        if fate == Fate::Drop {
+            self.release_batch();
+        }
+        true
+    }
+
+    /// Gives back the credit of the batch in hand.
+    fn release_batch(&mut self) {
+        let Some(hand) = self.in_hand.take() else { return };
+        let Incoming { batch, link, .. } = hand.incoming;
+        self.processed += 1;
+        let (tuples, bytes) = (batch.len(), batch.charge());
+        drop(batch);
+        if link.release(tuples, bytes) {
+            self.common.run_queue.wake(link.producer, Urgency::Now);
+        }
+    }
+
+    fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
+        let out_of_input = outcome != StepOutcome::Worked;
+        let finish = std::mem::take(&mut self.finish_asked);
+        for task in &mut self.tasks {
+            if finish {
+                task.call(&self.common, cx.now, |bolt, out| bolt.finish(out));
+            }
+            task.end_step(&self.common, cx.now, out_of_input);
+        }
+        if self.in_hand.is_none() && self.common.inbox.data.is_empty() {
+            self.common.inbox.note_empty(cx.now);
+        }
+        let processed = std::mem::take(&mut self.processed);
+        if processed > 0 {
+            self.common.lifecycle.activity.fetch_add(1, Ordering::Relaxed);
+        }
+        self.common.processed(processed);
+        if finish {
+            self.common.lifecycle.finished.fetch_add(1, Ordering::SeqCst);
+            self.common.coordinator.wake(Urgency::Now);
+        }
+        let spent = cx.clock.now().since(cx.now).as_nanos() as u64;
+        count(&self.common.address.gauges.busy, spent);
+    }
+
+    fn wake_at(&self) -> Time {
+        let due = |task: &BoltTask| if task.bolt.is_some() { task.next_tick } else { task.restart.due };
+        self.tasks.iter().map(due).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The last step.
+    fn close(&mut self) -> Step {
+        for task in &mut self.tasks {
+            if let Some(mut bolt) = task.bolt.take() {
+                let cleanup = catch_unwind(AssertUnwindSafe(|| bolt.cleanup()));
+                if let Err(panic) = cleanup {
+                    task.emitter.errors.report_text(&panic_text(&*panic), task.emitter.wires.now);
+                }
+                task.state.hooks.iter_mut().for_each(|hook| hook.cleanup());
+            }
+        }
+        self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
+        self.common.coordinator.wake(Urgency::Now);
+        Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER }
+    }
+}
+
+/// Executes at most `chunk` tuples of the batch in hand; says whether the task is still alive.
+fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Common, now: Time) -> bool {
+    let Some(mut bolt) = task.bolt.take() else { return false };
+    let stop_at = (hand.tuple + chunk).min(hand.incoming.batch.len);
+    let max_replays = task.max_replays;
+    task.executed = true;
+    while hand.tuple < stop_at {
+        let (state, emitter) = (&mut task.state, &mut task.emitter);
+        let run = || run_tuples(&mut *bolt, state, emitter, hand, stop_at, max_replays);
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(RunEnd::Paused) => break,
+            Ok(RunEnd::Failed(error)) => {
+                task.emitter.errors.report(&error, now);
+                fail_tuple(task, hand, &error.to_string(), FailureCause::Failed, common);
+            }
+            Err(panic) => {
+                let why = panic_text(&*panic);
+                task.state.repair();
+                fail_tuple(task, hand, &why, FailureCause::Panicked, common);
+                task.bolt = Some(bolt);
+                task.break_down(&why, common, now);
+                return false;
+            }
+        }
+    }
+    task.bolt = Some(bolt);
+    true
+}
+
+/// The inner loop: nothing here that is not needed for every tuple.
+fn run_tuples(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+    stop_at: u32,
+    max_replays: u32,
+) -> RunEnd {
+    let arity = hand.incoming.batch.arity as usize;
+    let tracked = hand.incoming.batch.is_tracked();
+    let hooked = !state.hooks.is_empty();
+    while hand.tuple < stop_at {
+        if tracked {
+            state.anchor = hand.anchor();
+            state.extra_anchors.clear();
+            if hand.extra < hand.incoming.batch.extras.len() {
+                state.extra_anchors.extend(hand.extras().iter().map(|(_, anchor)| *anchor));
+            }
+        } else {
+            state.anchor = Anchor::NONE;
+        }
+        state.held = false;
+        if hooked || u32::from(state.anchor.attempt) >= max_replays {
+            hand.keep_row();
+        }
+        let start = hand.tuple as usize * arity;
+        let meta: &Arc<SourceMeta> = &hand.incoming.meta;
+        let input = match &mut hand.incoming.batch.rows {
+            Rows::Owned(values) => Input::owned(&mut values[start..start + arity], meta),
+            Rows::Shared(values) => Input::shared(&values[start..start + arity], meta),
+        };
+        if let Err(error) = bolt.execute(input, &mut Outputs::new(state, emitter)) {
+            return RunEnd::Failed(error);
+        }
+        if hooked {
+            run_hooks(state, &hand.kept, true);
+        }
+        hand.settle(emitter);
+        if emitter.wires.stalled {
+            return RunEnd::Paused;
+        }
+    }
+    RunEnd::Paused
+}
+
+/// Calls the hooks for the tuple just executed, unless it was held.
+#[cold]
+fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
+    let held = state.held;
+    for hook in &mut state.hooks {
+        hook.bolt_execute(row);
+        match (held, ok) {
+            (true, _) => {}
+            (false, true) => hook.bolt_ack(),
+            (false, false) => hook.bolt_fail(),
+        }
+    }
+}
+
+/// Deals with a tuple that user code refused: it becomes a dead letter if it was replayed often
+/// enough and somebody takes dead letters, else its message fails. A held tuple is left to whoever
+/// holds it.
+#[cold]
+fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
+    if !task.state.hooks.is_empty() {
+        run_hooks(&mut task.state, &hand.kept, false);
+    }
+    if !task.state.held && !send_dead_letter(task, hand, error, common) {
+        let first = hand.anchor();
+        let extras = hand.extras().iter().map(|(_, anchor)| *anchor);
+        for anchor in std::iter::once(first).chain(extras).filter(|anchor| anchor.root.is_tracked()) {
+            task.emitter.wires.acks.fail(anchor.root, anchor.message, cause);
+        }
+        task.emitter.failed_now += 1;
+    }
+    hand.settle(&mut task.emitter);
+}
+
+/// Says whether the tuple went to the dead-letter stream.
+fn send_dead_letter(task: &mut BoltTask, hand: &InHand, error: &str, common: &Common) -> bool {
+    let Some(stage) = task.dead_letter_stage else { return false };
+    let used_up = u32::from(task.state.anchor.attempt) >= task.max_replays;
+    if !used_up || !task.emitter.has_subscribers(stage) {
+        return false;
+    }
+    let meta = &hand.incoming.meta;
+    let values = Value::map(meta.fields.iter().zip(hand.kept.iter().cloned()));
+    let letter = vec![
+        Value::from(&meta.component),
+        Value::from(&meta.stream),
+        values,
+        Value::from(error),
+        Value::from(u32::from(task.state.anchor.attempt)),
+    ];
+    let sent = task.state.push_anchored(stage, letter).is_ok();
+    if sent {
+        count(&common.address.gauges.dead_letters, 1);
+    }
+    sent
+}

@@ -1,0 +1,207 @@
+//! Executors: state machines that are stepped.
+//!
+//! `step` does a bounded amount of work and returns; it never waits. The same code is stepped by
+//! the driver threads of a worker, by the dedicated thread of a blocking component, and by the
+//! seeded simulation; time, randomness and peers are handed in.
+//!
+//! * [`spout`], [`bolt`]: user code and what surrounds it.
+//! * [`acker`]: the shell around `runtime::acker`.
+//! * `runtime::coordinator` is the fourth kind: it ends the topology.
+
+pub mod acker;
+pub mod bolt;
+pub mod spout;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Time};
+use crate::config::ErrorOptions;
+use crate::runtime::coordinator::Coordinator;
+use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::message::AckRecords;
+use crate::runtime::queue::{Inbox, InboxSender};
+use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::tuple::TupleBatch;
+
+/// What a step is given.
+pub struct StepContext<'a> {
+    /// The worker's clock, for steps that must not become too long.
+    pub clock: &'a Clock,
+    /// When the step began.
+    pub now: Time,
+    /// Tuples to process at most.
+    pub budget: u32,
+}
+
+impl StepContext<'_> {
+    /// Whether the step has gone on for so long that others should have a turn.
+    pub fn is_over(&self) -> bool {
+        self.clock.now().since(self.now) >= STEP_TIME_MAX
+    }
+}
+
+/// A step ends after this long, if user code returns.
+const STEP_TIME_MAX: Duration = Duration::from_millis(5);
+/// The clock is looked at after so many tuples.
+const TUPLES_PER_LOOK: u32 = 64;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum StepOutcome {
+    /// There is more to do at once.
+    Worked,
+    /// Nothing to do until a message or the time `wake_at` comes.
+    Idle,
+    /// There is work, but no credit for it; credit wakes the executor.
+    Blocked,
+    /// It was closed and is never to be stepped again.
+    Closed,
+}
+
+/// What a step came to, and when to step again at the latest ([`Time::NEVER`]: when woken).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    /// What happened.
+    pub outcome: StepOutcome,
+    /// When to look again without being woken.
+    pub wake_at: Time,
+}
+
+/// Any executor of a worker.
+pub enum Executor {
+    /// Tasks of a spout.
+    Spout(Box<spout::SpoutExecutor>),
+    /// Tasks of a bolt.
+    Bolt(Box<bolt::BoltExecutor>),
+    /// An acker.
+    Acker(Box<acker::AckerExecutor>),
+    /// The one that ends the topology.
+    Coordinator(Box<Coordinator>),
+}
+
+impl Executor {
+    /// Does a bounded amount of work.
+    pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
+        match self {
+            Executor::Spout(spout) => spout.step(cx),
+            Executor::Bolt(bolt) => bolt.step(cx),
+            Executor::Acker(acker) => acker.step(cx),
+            Executor::Coordinator(coordinator) => coordinator.step(cx),
+        }
+    }
+}
+
+/// What becomes of a batch that a test interferes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is processed.
+    Deliver,
+    /// It is lost.
+    Drop,
+    /// The task dies before it takes the batch.
+    Crash,
+}
+
+/// Interference for tests: asked for every batch before a task takes it.
+pub trait Faults: Send + Sync {
+    /// What becomes of a batch for a task of a component.
+    fn fate(&self, component: &str, task_index: usize, batch: &TupleBatch) -> Fate;
+
+    /// May change what an acker is told.
+    fn tamper(&self, _records: &mut AckRecords) {}
+}
+
+/// What every executor of user code has.
+pub struct Common {
+    /// Its own address, by which it wakes itself.
+    pub address: InboxSender,
+    /// Its messages.
+    pub inbox: Inbox,
+    /// How the topology ends.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Who ends it.
+    pub coordinator: InboxSender,
+    /// Where producers are woken when credit returns.
+    pub run_queue: Arc<RunQueue>,
+    /// How broken tasks come back.
+    pub errors: ErrorOptions,
+    /// Interference, in tests only.
+    pub faults: Option<Arc<dyn Faults>>,
+}
+
+impl Common {
+    /// Notes that so many messages were processed and everything that came of them was sent.
+    pub fn processed(&self, messages: i64) {
+        if messages > 0 && self.lifecycle.processed(messages) {
+            self.coordinator.wake(Urgency::Now);
+        }
+    }
+}
+
+/// When a broken task is built again: at once after a long good time, else with growing pauses.
+#[derive(Clone, Copy, Debug)]
+pub struct Restart {
+    /// Not before this.
+    pub due: Time,
+    pause: Duration,
+    built_at: Time,
+    /// Whether the task was ever built.
+    built: bool,
+}
+
+impl Restart {
+    /// Of a task that was not built yet.
+    pub fn new() -> Restart {
+        Restart { due: Time::ZERO, pause: Duration::ZERO, built_at: Time::ZERO, built: false }
+    }
+
+    /// The task broke (or could not be built).
+    pub fn broke(&mut self, now: Time, options: &ErrorOptions) {
+        if now.since(self.built_at) > options.restart_max {
+            self.pause = Duration::ZERO;
+        }
+        self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
+        self.due = now.after(self.pause);
+    }
+
+    /// The task was built; says whether it had been before.
+    pub fn built(&mut self, now: Time) -> bool {
+        self.built_at = now;
+        std::mem::replace(&mut self.built, true)
+    }
+}
+
+/// What a panic said.
+pub fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.as_deref().unwrap_or("(no message)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_slow_down_and_recover() {
+        let options = ErrorOptions::default();
+        let at = |ms: u64| Time(ms * 1_000_000);
+        let mut restart = Restart::new();
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            restart.broke(at(0), &options);
+            pauses.push(restart.due.since(at(0)).as_millis());
+        }
+        assert_eq!(pauses[..4], [100, 200, 400, 800]);
+        assert_eq!(pauses[11], 30_000);
+        assert!(!restart.built(at(0)));
+        restart.broke(at(40_000), &options);
+        assert_eq!(restart.due, at(40_100), "it was well for longer than the longest pause");
+    }
+}

@@ -1,0 +1,577 @@
+//! Tasks of a spout, stepped together.
+//!
+//! A step takes outcomes first (so acks are never behind tuples), lets time-outs pass, and then
+//! calls `next_tuple` while there is room: the topology is active, the task's window is open, there
+//! is credit downstream and no edge that closes a cycle is full. It ends by sending what was
+//! emitted (see `emitter`); batches under construction leave as soon as the spout pauses.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::api::{
+    Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
+};
+use crate::clock::Time;
+use crate::ids::{MessageId, RootId, TaskId};
+use crate::runtime::ack_buffer::acker_of;
+use crate::runtime::acker::Outcome;
+use crate::runtime::emitter::Emitter;
+use crate::runtime::executor::{
+    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, panic_text,
+};
+use crate::runtime::link::Link;
+use crate::runtime::message::Control;
+use crate::runtime::pending::{FailedMessage, TreeClock};
+use crate::runtime::queue::{Gauges, count};
+use crate::runtime::run_queue::Urgency;
+use crate::runtime::window::Window;
+use crate::topology::graph::SpoutFactory;
+
+/// A spout that says `Idle` is asked again after this, then after twice as long, and so on.
+const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
+/// The longest such pause.
+const IDLE_PAUSE_MAX: Duration = Duration::from_millis(10);
+/// A consumer that keeps tuples waiting for longer makes the tree clock stand still.
+pub const STARVED_AFTER: Duration = Duration::from_millis(100);
+/// How often the tree clock is looked at while messages are open.
+const TREE_CLOCK_PERIOD: Duration = Duration::from_millis(50);
+
+/// Completion latencies in nanoseconds, of all spouts of a worker.
+pub type Latencies = Arc<Mutex<Histogram<u64>>>;
+
+/// One task of a spout.
+pub struct SpoutTask {
+    /// The instance; `None` before it is built and after it broke.
+    spout: Option<Box<dyn Spout>>,
+    factory: SpoutFactory,
+    context: TaskContext,
+    state: OutputState,
+    emitter: Emitter,
+    restart: Restart,
+    window: Window,
+    max_replays: Option<u32>,
+    exhausted: bool,
+    /// Not to be asked before this.
+    idle_until: Time,
+    idle_pause: Duration,
+    /// Whether the instance knows that the topology is active.
+    activated: bool,
+    /// Messages acked and failed in this step.
+    acked_now: u64,
+    failed_now: u64,
+}
+
+/// Why a task stopped emitting in this step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    /// It could go on.
+    Turn,
+    /// Nothing to emit, or nobody allowed to.
+    Rest,
+    /// No credit.
+    Credit,
+}
+
+impl SpoutTask {
+    /// A task that is not built yet.
+    pub fn new(
+        factory: SpoutFactory,
+        context: TaskContext,
+        state: OutputState,
+        emitter: Emitter,
+        window: Window,
+        max_replays: Option<u32>,
+    ) -> SpoutTask {
+        SpoutTask {
+            spout: None,
+            factory,
+            context,
+            state,
+            emitter,
+            restart: Restart::new(),
+            window,
+            max_replays,
+            exhausted: false,
+            idle_until: Time::ZERO,
+            idle_pause: IDLE_PAUSE_MIN,
+            activated: false,
+            acked_now: 0,
+            failed_now: 0,
+        }
+    }
+
+    fn id(&self) -> TaskId {
+        self.context.task()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.emitter.pending.as_ref().map_or(0, |pending| pending.in_flight())
+    }
+
+    /// Calls into the instance, if there is one; a panic costs it.
+    fn call(
+        &mut self,
+        common: &Common,
+        now: Time,
+        then: impl FnOnce(&mut dyn Spout, &mut SpoutOutputs<'_>) -> Result<(), TaskError>,
+    ) {
+        let Some(spout) = &mut self.spout else { return };
+        let mut out = SpoutOutputs::new(&mut self.state, &mut self.emitter);
+        match catch_unwind(AssertUnwindSafe(|| then(&mut **spout, &mut out))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.emitter.errors.report(&error, now),
+            Err(panic) => self.break_down(&panic_text(&*panic), common, now),
+        }
+    }
+
+    /// Drops a broken instance, forgets the messages that only it knew, and plans the next one.
+    fn break_down(&mut self, why: &str, common: &Common, now: Time) {
+        self.emitter.errors.report_text(why, now);
+        self.state.repair();
+        let broken = self.spout.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
+            self.emitter.errors.report_text("panicked again while it was dropped", now);
+        }
+        // What was emitted is routed first, so that its trees are closed properly when forgotten.
+        self.emitter.route_stages(&mut self.state);
+        let Emitter { pending, wires, .. } = &mut self.emitter;
+        if let Some(pending) = pending {
+            pending.clear(|root| wires.acks.forget(root));
+        }
+        self.emitter.untracked.clear();
+        self.activated = false;
+        self.exhausted = false;
+        self.restart.broke(now, &common.errors);
+    }
+
+    /// Builds and opens the instance if it is due; says whether there is one.
+    fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
+        if self.spout.is_some() {
+            return true;
+        }
+        if self.restart.due > now {
+            return false;
+        }
+        let (factory, context) = (&self.factory, &self.context);
+        let hooks = &mut self.state.hooks;
+        let build = || -> Result<Box<dyn Spout>, TaskError> {
+            hooks.iter_mut().for_each(|hook| hook.prepare(context));
+            let mut spout = factory()?;
+            spout.open(context)?;
+            Ok(spout)
+        };
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Ok(spout)) => {
+                self.spout = Some(spout);
+                self.idle_until = Time::ZERO;
+                if self.restart.built(now) {
+                    count(&common.address.gauges.restarts, 1);
+                }
+                true
+            }
+            Ok(Err(error)) => {
+                self.emitter.errors.report(&error, now);
+                self.restart.broke(now, &common.errors);
+                false
+            }
+            Err(panic) => {
+                self.break_down(&panic_text(&*panic), common, now);
+                false
+            }
+        }
+    }
+
+    /// Tells the instance whether the topology is active, if it does not know.
+    fn tell_active(&mut self, active: bool, common: &Common, now: Time) {
+        if self.activated != active && self.spout.is_some() {
+            self.activated = active;
+            self.call(common, now, |spout, _| if active { spout.activate() } else { spout.deactivate() });
+        }
+    }
+
+    /// Hands the spout what became of its blocks.
+    fn take_outcomes(&mut self, outcomes: Vec<Outcome>, latencies: &Latencies, common: &Common, now: Time) {
+        let mut failed = Vec::new();
+        let mut acked = Vec::new();
+        let Emitter { pending, wires, tree_now, .. } = &mut self.emitter;
+        let Some(pending) = pending else { return };
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Complete(root) => {
+                    if let Some(audit) = &wires.audit {
+                        audit.completed(root);
+                    }
+                    if let Some((messages, opened_at)) = pending.complete(root, |id| acked.push(id)) {
+                        let latency = now.since(opened_at);
+                        self.window.note_latency(latency, now);
+                        record(latencies, latency, messages);
+                    }
+                }
+                Outcome::Failed { root, message, cause } => failed.extend(pending.fail(root, message, cause)),
+                Outcome::Reset(root) => pending.reset_timeout(root, *tree_now),
+            }
+        }
+        self.tell_acked(&acked, common, now);
+        self.tell_failed(&failed, common, now);
+    }
+
+    fn tell_acked(&mut self, acked: &[MessageId], common: &Common, now: Time) {
+        self.acked_now += acked.len() as u64;
+        self.call(common, now, |spout, _| acked.iter().try_for_each(|id| spout.ack(*id)));
+        for hook in &mut self.state.hooks {
+            acked.iter().for_each(|id| hook.spout_ack(*id));
+        }
+    }
+
+    fn tell_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
+        for FailedMessage { id, cause, failures } in failed.iter().copied() {
+            self.failed_now += 1;
+            let is_final = self.max_replays.is_some_and(|max| failures > max);
+            let failure = Failure { cause, failures, is_final };
+            self.call(common, now, |spout, out| spout.fail(id, &failure, out));
+            self.state.hooks.iter_mut().for_each(|hook| hook.spout_fail(id));
+            // It may have kept the message, and is asked again even if it had nothing more.
+            self.exhausted = false;
+            self.idle_until = Time::ZERO;
+        }
+    }
+
+    /// Fails what the time says, at once.
+    fn expire(&mut self, common: &Common, now: Time) {
+        let Emitter { pending, wires, tree_now, .. } = &mut self.emitter;
+        let Some(pending) = pending else { return };
+        let mut failed = Vec::new();
+        pending.expire(*tree_now, |message| failed.push(message), |root| wires.acks.forget(root));
+        self.tell_failed(&failed, common, now);
+    }
+
+    /// Fails every block that a lost acker kept.
+    fn lose_acker(&mut self, acker: usize, common: &Common, now: Time) {
+        // A block under construction is closed first, so that its edges are accounted for.
+        self.emitter.route_stages(&mut self.state);
+        self.emitter.send_acks();
+        let ackers = self.emitter.ackers.len();
+        let Emitter { pending, wires, .. } = &mut self.emitter;
+        let Some(pending) = pending else { return };
+        let mut failed = Vec::new();
+        let kept_there = |root: &RootId| acker_of(*root, ackers) == acker;
+        for root in pending.open_roots().into_iter().filter(kept_there) {
+            pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
+            wires.acks.forget(root);
+        }
+        self.tell_failed(&failed, common, now);
+    }
+
+    /// Calls `next_tuple` while there is room.
+    fn emit(&mut self, budget: u32, cx: &StepContext<'_>, common: &Common) -> Pause {
+        let mut budget = budget;
+        loop {
+            if self.exhausted || self.idle_until > cx.now || self.spout.is_none() {
+                return Pause::Rest;
+            }
+            if self.emitter.is_blocked() {
+                return Pause::Credit;
+            }
+            let room = self.window.size().saturating_sub(self.in_flight());
+            if room == 0 {
+                self.window.note_limited();
+                return Pause::Rest;
+            }
+            if budget == 0 || cx.is_over() {
+                return Pause::Turn;
+            }
+            let calls = budget.min(TUPLES_PER_LOOK).min(u32::try_from(room).unwrap_or(u32::MAX));
+            budget -= calls;
+            self.emit_chunk(calls, common, cx.now);
+        }
+    }
+
+    /// At most so many calls of `next_tuple`; fewer when the spout pauses or credit runs out.
+    fn emit_chunk(&mut self, calls: u32, common: &Common, now: Time) {
+        let Some(mut spout) = self.spout.take() else { return };
+        let (state, emitter) = (&mut self.state, &mut self.emitter);
+        let run = || -> Result<SpoutStatus, TaskError> {
+            for _ in 0..calls {
+                let status = spout.next_tuple(&mut SpoutOutputs::new(state, emitter))?;
+                if status != SpoutStatus::Emitted || emitter.wires.stalled {
+                    return Ok(status);
+                }
+            }
+            Ok(SpoutStatus::Emitted)
+        };
+        let result = catch_unwind(AssertUnwindSafe(run));
+        self.spout = Some(spout);
+        match result {
+            Ok(Ok(status)) => self.note_status(status, now),
+            Ok(Err(error)) => {
+                self.emitter.errors.report(&error, now);
+                self.note_status(SpoutStatus::IdleFor(common.errors.restart_min), now);
+            }
+            Err(panic) => self.break_down(&panic_text(&*panic), common, now),
+        }
+        if !self.emitter.untracked.is_empty() {
+            let emitted = std::mem::take(&mut self.emitter.untracked);
+            self.tell_acked(&emitted, common, now);
+            self.emitter.untracked = emitted;
+            self.emitter.untracked.clear();
+        }
+    }
+
+    fn note_status(&mut self, status: SpoutStatus, now: Time) {
+        match status {
+            SpoutStatus::Emitted => self.idle_pause = IDLE_PAUSE_MIN,
+            SpoutStatus::Idle => {
+                self.idle_until = now.after(self.idle_pause);
+                self.idle_pause = (self.idle_pause * 2).min(IDLE_PAUSE_MAX);
+            }
+            SpoutStatus::IdleFor(pause) => {
+                self.idle_pause = IDLE_PAUSE_MIN;
+                self.idle_until = now.after(pause);
+            }
+            SpoutStatus::Exhausted => self.exhausted = true,
+        }
+    }
+
+    fn end_step(&mut self, flush: bool) {
+        self.emitter.route_stages(&mut self.state);
+        if flush {
+            self.emitter.flush();
+        }
+        self.emitter.send_acks();
+    }
+
+    fn publish_counts(&mut self, gauges: &Gauges) {
+        count(&gauges.emitted, self.state.take_emitted());
+        count(&gauges.transferred, std::mem::take(&mut self.emitter.wires.transferred));
+        count(&gauges.acked, std::mem::take(&mut self.acked_now));
+        count(&gauges.failed, std::mem::take(&mut self.failed_now));
+    }
+}
+
+fn record(latencies: &Latencies, latency: Duration, messages: usize) {
+    let mut histogram = latencies.lock().unwrap_or_else(PoisonError::into_inner);
+    // An auto-resizing histogram takes whatever fits 64 bits.
+    let _ = histogram.record_n(latency.as_nanos() as u64, messages as u64);
+}
+
+/// An executor of a spout.
+pub struct SpoutExecutor {
+    common: Common,
+    tasks: Vec<SpoutTask>,
+    latencies: Latencies,
+    /// What everything downstream shows of itself.
+    downstream: Vec<Arc<Gauges>>,
+    /// All edges of the topology that close a cycle.
+    feedback: Vec<Arc<Link>>,
+    tree_clock: TreeClock,
+    next_tree_look: Time,
+    opened: bool,
+    active: bool,
+    draining: bool,
+    /// Whether this executor is counted among the live spouts.
+    live: bool,
+    /// The task whose turn is first.
+    turn: usize,
+    blocked_since: Option<Time>,
+}
+
+impl SpoutExecutor {
+    /// An executor of these tasks, none of which is built yet. It counts as live.
+    pub fn new(
+        common: Common,
+        tasks: Vec<SpoutTask>,
+        latencies: Latencies,
+        downstream: Vec<Arc<Gauges>>,
+        feedback: Vec<Arc<Link>>,
+    ) -> SpoutExecutor {
+        common.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
+        SpoutExecutor {
+            common,
+            tasks,
+            latencies,
+            downstream,
+            feedback,
+            tree_clock: TreeClock::new(Time::ZERO),
+            next_tree_look: Time::ZERO,
+            opened: false,
+            active: false,
+            draining: false,
+            live: true,
+            turn: 0,
+            blocked_since: None,
+        }
+    }
+
+    /// Does a bounded amount of work.
+    pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
+        self.begin_step(cx.now);
+        let (processed, close) = self.take_control(cx.now);
+        if close {
+            return self.close(processed);
+        }
+        let mut outcome = StepOutcome::Idle;
+        if self.opened {
+            for task in &mut self.tasks {
+                task.expire(&self.common, cx.now);
+                if task.ensure_built(&self.common, cx.now) {
+                    task.tell_active(self.active, &self.common, cx.now);
+                }
+            }
+            outcome = self.emit(cx);
+        }
+        self.end_step(cx, outcome, processed);
+        Step { outcome, wake_at: self.wake_at(cx.now) }
+    }
+
+    fn begin_step(&mut self, now: Time) {
+        if now >= self.next_tree_look {
+            self.next_tree_look = now.after(TREE_CLOCK_PERIOD / 2);
+            let starved = self.downstream.iter().any(|gauges| gauges.waiting(now) > STARVED_AFTER);
+            let tree_now = self.tree_clock.advance(now, starved);
+            self.tasks.iter_mut().for_each(|task| task.emitter.tree_now = tree_now);
+        }
+        self.tasks.iter_mut().for_each(|task| task.emitter.wires.now = now);
+    }
+
+    /// Handles what came over the control lane; returns how many counted messages, and whether to
+    /// close.
+    fn take_control(&mut self, now: Time) -> (i64, bool) {
+        let (mut processed, mut close) = (0, false);
+        while let Ok(control) = self.common.inbox.control.try_recv() {
+            match control {
+                Control::Outcomes(outcomes) => {
+                    processed += 1;
+                    self.take_outcomes(outcomes, now);
+                }
+                Control::AckerLost { acker } => {
+                    self.tasks.iter_mut().for_each(|task| task.lose_acker(acker, &self.common, now));
+                }
+                Control::Activate => (self.opened, self.active) = (true, true),
+                Control::Deactivate => self.active = false,
+                Control::Drain => self.draining = true,
+                Control::Crash => {
+                    for task in &mut self.tasks {
+                        task.break_down("crashed by a test", &self.common, now);
+                    }
+                }
+                Control::Close => close = true,
+                Control::Acks(_) | Control::Finish => {}
+            }
+        }
+        (processed, close)
+    }
+
+    fn take_outcomes(&mut self, outcomes: Vec<Outcome>, now: Time) {
+        // One message holds outcomes of one spout task.
+        let Some(first) = outcomes.first() else { return };
+        let (Outcome::Complete(root) | Outcome::Reset(root) | Outcome::Failed { root, .. }) = *first;
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.id() == root.task()) {
+            task.take_outcomes(outcomes, &self.latencies, &self.common, now);
+        }
+    }
+
+    fn emit(&mut self, cx: &StepContext<'_>) -> StepOutcome {
+        if !self.active || self.draining || self.feedback.iter().any(|link| !link.has_credit()) {
+            return StepOutcome::Idle;
+        }
+        let (mut more, mut blocked) = (false, false);
+        let tasks = self.tasks.len();
+        let share = (cx.budget / tasks as u32).max(TUPLES_PER_LOOK);
+        for offset in 0..tasks {
+            let task = &mut self.tasks[(self.turn + offset) % tasks];
+            match task.emit(share, cx, &self.common) {
+                Pause::Turn => more = true,
+                Pause::Credit => blocked = true,
+                Pause::Rest => {}
+            }
+        }
+        self.turn = (self.turn + 1) % tasks;
+        match (more, blocked) {
+            (true, _) => StepOutcome::Worked,
+            (false, true) => StepOutcome::Blocked,
+            (false, false) => StepOutcome::Idle,
+        }
+    }
+
+    fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
+        let gauges = &self.common.address.gauges;
+        let (mut pending, mut lost, mut replayed) = (0, 0, 0);
+        for task in &mut self.tasks {
+            task.end_step(outcome != StepOutcome::Worked);
+            task.publish_counts(gauges);
+            if let Some(open) = &task.emitter.pending {
+                pending += open.in_flight() as i64;
+                lost += open.lost() as i64;
+                replayed += open.replayed();
+            }
+        }
+        gauges.pending.store(pending, Ordering::SeqCst);
+        gauges.lost.store(lost, Ordering::SeqCst);
+        gauges.replayed.store(replayed, Ordering::Relaxed);
+        self.note_blocked(outcome == StepOutcome::Blocked, cx.now);
+        self.note_live();
+        self.common.processed(processed);
+        let gauges = &self.common.address.gauges;
+        count(&gauges.busy, cx.clock.now().since(cx.now).as_nanos() as u64);
+    }
+
+    fn note_blocked(&mut self, blocked: bool, now: Time) {
+        if blocked {
+            self.blocked_since.get_or_insert(now);
+        } else if let Some(since) = self.blocked_since.take() {
+            count(&self.common.address.gauges.blocked, now.since(since).as_nanos() as u64);
+        }
+    }
+
+    /// Keeps the count of spouts that may still emit.
+    fn note_live(&mut self) {
+        let live = !self.draining && self.tasks.iter().any(|task| !task.exhausted);
+        if live == self.live {
+            return;
+        }
+        self.live = live;
+        if live {
+            self.common.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.common.lifecycle.live_spouts.fetch_sub(1, Ordering::SeqCst);
+            self.common.coordinator.wake(Urgency::Now);
+        }
+    }
+
+    fn wake_at(&self, now: Time) -> Time {
+        let mut wake_at = Time::NEVER;
+        for task in &self.tasks {
+            if task.spout.is_none() && self.opened {
+                wake_at = wake_at.min(task.restart.due);
+            } else if self.active && !self.draining && !task.exhausted && task.idle_until > now {
+                wake_at = wake_at.min(task.idle_until);
+            }
+            if task.in_flight() > 0 {
+                wake_at = wake_at.min(now.after(TREE_CLOCK_PERIOD));
+            }
+        }
+        let held_back = self.feedback.iter().any(|link| !link.has_credit());
+        if held_back { wake_at.min(now.after(IDLE_PAUSE_MAX)) } else { wake_at }
+    }
+
+    /// The last step.
+    fn close(&mut self, processed: i64) -> Step {
+        for task in &mut self.tasks {
+            if let Some(mut spout) = task.spout.take() {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| spout.close())) {
+                    task.emitter.errors.report_text(&panic_text(&*panic), task.emitter.wires.now);
+                }
+                task.state.hooks.iter_mut().for_each(|hook| hook.cleanup());
+            }
+            task.publish_counts(&self.common.address.gauges);
+        }
+        self.common.processed(processed);
+        self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
+        self.common.coordinator.wake(Urgency::Now);
+        Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER }
+    }
+}

@@ -1,0 +1,315 @@
+//! Which target a tuple goes to.
+//!
+//! A [`Chooser`] is what a grouping becomes for one emitting task and one subscriber. It works on
+//! positions in the subscriber's list of tasks and knows nothing of queues beyond the loads it is
+//! told; `emitter` does the sending.
+//!
+//! Fields grouping goes through *key groups*: the hash of the key picks one of a fixed number of
+//! groups, and a table says which task owns the group. Rescaling then moves groups, not keys; how
+//! groups are spread over tasks is Flink's formula (`KeyGroupRangeAssignment`).
+
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+use crate::api::CustomGrouping;
+use crate::ids::TaskId;
+use crate::tuple::Value;
+use crate::tuple::hash::{stable_hash, stable_hash_all};
+
+/// Picks targets, by their position in the list of the subscriber's tasks.
+pub enum Chooser {
+    /// There is one task, so everything goes to it.
+    Only,
+    /// Evenly, or by load.
+    Shuffle(Shuffle),
+    /// By key group.
+    Fields(KeyGroups),
+    /// One of two by key, the one that got fewer.
+    PartialKey(PartialKey),
+    /// Everyone.
+    All,
+    /// The lowest task, which stands first.
+    Global,
+    /// A random one.
+    Random(Box<StdRng>),
+    /// The emitter says.
+    Direct,
+    /// The user's own.
+    Custom(CustomChooser),
+}
+
+/// A custom grouping with what it is called with.
+pub struct CustomChooser {
+    /// The user's object.
+    pub grouping: Box<dyn CustomGrouping>,
+    /// The subscriber's tasks.
+    pub targets: Vec<TaskId>,
+    /// What it chose last; kept to save the allocation.
+    pub chosen: Vec<TaskId>,
+}
+
+/// Where the groups of a key space live: `group → position of the task`.
+#[derive(Clone, Debug)]
+pub struct KeyGroups {
+    /// Where the key's fields stand in the tuple.
+    pub positions: Vec<usize>,
+    /// The owner of each group.
+    pub table: Arc<[u32]>,
+}
+
+impl KeyGroups {
+    /// Spreads `groups` evenly over `tasks`, in contiguous ranges.
+    pub fn new(positions: Vec<usize>, groups: u32, tasks: usize) -> KeyGroups {
+        let owner = |group: u32| (u64::from(group) * tasks as u64 / u64::from(groups)) as u32;
+        KeyGroups { positions, table: (0..groups).map(owner).collect() }
+    }
+
+    /// The group of a hash: its high bits, so that any number of groups is filled evenly.
+    #[inline]
+    fn group(hash: u64, groups: usize) -> usize {
+        ((u128::from(hash) * groups as u128) >> 64) as usize
+    }
+
+    /// The position of the task that owns a tuple's key.
+    #[inline]
+    pub fn choose(&self, tuple: &[Value]) -> usize {
+        let hash = hash_key(&self.positions, tuple);
+        self.table[KeyGroups::group(hash, self.table.len())] as usize
+    }
+}
+
+#[inline]
+fn hash_key(positions: &[usize], tuple: &[Value]) -> u64 {
+    match positions {
+        [only] => stable_hash(&tuple[*only]),
+        several => stable_hash_all(several.iter().map(|position| &tuple[*position])),
+    }
+}
+
+/// Partial key grouping (Nasir et al., "The power of both choices", ICDE 2015): two candidate
+/// tasks per key, and the tuple goes to the one this emitter has sent less to.
+#[derive(Clone, Debug)]
+pub struct PartialKey {
+    positions: Vec<usize>,
+    sent: Vec<u64>,
+}
+
+impl PartialKey {
+    /// Over so many tasks.
+    pub fn new(positions: Vec<usize>, tasks: usize) -> PartialKey {
+        PartialKey { positions, sent: vec![0; tasks] }
+    }
+
+    /// The position of the task for a tuple.
+    pub fn choose(&mut self, tuple: &[Value]) -> usize {
+        let tasks = self.sent.len();
+        let hash = hash_key(&self.positions, tuple);
+        let first = KeyGroups::group(hash, tasks);
+        // The second candidate comes from other bits of the hash and is never the first.
+        let step = 1 + KeyGroups::group(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15), tasks - 1);
+        let second = (first + step) % tasks;
+        let chosen = if self.sent[first] <= self.sent[second] { first } else { second };
+        self.sent[chosen] += 1;
+        chosen
+    }
+}
+
+/// Shuffle, as Storm's `LoadAwareShuffleGrouping`: a ring of slots is walked in a shuffled order;
+/// a target's share of the ring falls by ten points at each refresh in which it is loaded, and
+/// grows back by one when it is not. With equal loads the walk is exactly even. On top of that a
+/// target without credit is passed over while another has some.
+#[derive(Debug)]
+pub struct Shuffle {
+    /// 0 to 100 per target.
+    weights: Vec<u8>,
+    ring: Vec<u32>,
+    position: usize,
+    rng: Box<StdRng>,
+}
+
+/// Slots per target in the ring, and in all at least.
+const RING_PER_TARGET: usize = 5;
+const RING_MIN: usize = 1000;
+/// Weights fall and grow by these at a refresh.
+const WEIGHT_LOSS: u8 = 10;
+const WEIGHT_GAIN: u8 = 1;
+const WEIGHT_MAX: u8 = 100;
+/// A target is loaded when it is so much above the least loaded one.
+const LOAD_MARGIN: f32 = 0.05;
+
+impl Shuffle {
+    /// Over so many targets, walked in an order that the seed decides.
+    pub fn new(targets: usize, seed: u64) -> Shuffle {
+        let mut shuffle = Shuffle {
+            weights: vec![WEIGHT_MAX; targets],
+            ring: Vec::new(),
+            position: 0,
+            rng: Box::new(StdRng::seed_from_u64(seed)),
+        };
+        shuffle.rebuild();
+        shuffle
+    }
+
+    /// The next position.
+    #[inline]
+    pub fn next(&mut self) -> usize {
+        let chosen = self.ring[self.position];
+        self.position += 1;
+        if self.position == self.ring.len() {
+            self.position = 0;
+        }
+        chosen as usize
+    }
+
+    /// The next position that passes `fits`; the next of all if none in a round does.
+    #[inline]
+    pub fn next_where(&mut self, fits: impl Fn(usize) -> bool) -> usize {
+        let first = self.next();
+        if fits(first) {
+            return first;
+        }
+        (0..self.ring.len()).map(|_| self.next()).find(|position| fits(*position)).unwrap_or(first)
+    }
+
+    /// Takes the loads (0 to 1) of all targets in and moves their shares.
+    pub fn refresh(&mut self, loads: impl Iterator<Item = f32> + Clone) {
+        let least = loads.clone().fold(f32::INFINITY, f32::min);
+        let mut changed = false;
+        for (weight, load) in self.weights.iter_mut().zip(loads) {
+            let before = *weight;
+            *weight = if load <= least + LOAD_MARGIN {
+                (before + WEIGHT_GAIN).min(WEIGHT_MAX)
+            } else {
+                before.saturating_sub(WEIGHT_LOSS)
+            };
+            changed |= *weight != before;
+        }
+        if changed {
+            self.rebuild();
+        }
+    }
+
+    #[cfg(test)]
+    /// The shares of the targets, 0 to 100 each.
+    pub fn weights(&self) -> &[u8] {
+        &self.weights
+    }
+
+    fn rebuild(&mut self) {
+        let total: usize = self.weights.iter().map(|weight| usize::from(*weight)).sum();
+        let targets = self.weights.len();
+        self.ring.clear();
+        if total == targets * usize::from(WEIGHT_MAX) || total == 0 {
+            // All alike: rounds of a permutation, so that every round is exactly even.
+            let mut order: Vec<u32> = (0..targets as u32).collect();
+            shuffle_in_place(&mut order, &mut self.rng);
+            self.ring = order;
+        } else {
+            let slots = RING_MIN.max(RING_PER_TARGET * targets);
+            for (target, weight) in self.weights.iter().enumerate() {
+                let share = usize::from(*weight) * slots / total;
+                self.ring.extend(std::iter::repeat_n(target as u32, share));
+            }
+            shuffle_in_place(&mut self.ring, &mut self.rng);
+        }
+        self.position = 0;
+    }
+}
+
+fn shuffle_in_place(items: &mut [u32], rng: &mut impl Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, rng.random_range(0..=last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(shuffle: &mut Shuffle, picks: usize) -> Vec<usize> {
+        let mut counts = vec![0; shuffle.weights.len()];
+        (0..picks).for_each(|_| counts[shuffle.next()] += 1);
+        counts
+    }
+
+    #[test]
+    fn storm_shuffle_two_tasks_get_half_each() {
+        let counts = shares(&mut Shuffle::new(2, 1), 100_000);
+        assert!(counts.iter().all(|n| (49_000..=51_000).contains(n)), "{counts:?}");
+    }
+
+    #[test]
+    fn storm_shuffle_six_tasks_are_exactly_even() {
+        assert_eq!(shares(&mut Shuffle::new(6, 2), 30_000), [5_000; 6]);
+    }
+
+    #[test]
+    fn storm_load_aware_share_follows_the_loads() {
+        let mut shuffle = Shuffle::new(2, 3);
+        for k in 1..=10 {
+            shuffle.refresh([1.0, 0.0].into_iter());
+            let share = shares(&mut shuffle, 100_000)[0] as f64 / 100_000.0;
+            let expected = f64::from(100 - 10 * k) / f64::from(200 - 10 * k);
+            assert!((share - expected).abs() < 0.01, "after {k} refreshes {share}, expected {expected}");
+        }
+        assert_eq!(shuffle.weights(), [0, 100]);
+        for k in 1..=100_u8 {
+            shuffle.refresh([0.0, 1.0].into_iter());
+            assert_eq!(shuffle.weights(), [k, 100_u8.saturating_sub(k.saturating_mul(10))]);
+        }
+    }
+
+    #[test]
+    fn storm_load_aware_equal_loads_are_near_even() {
+        for targets in [7, 1000] {
+            let mut shuffle = Shuffle::new(targets, 4);
+            shuffle.refresh(std::iter::repeat_n(0.3, targets));
+            let counts = shares(&mut shuffle, 5_000 * targets);
+            assert!(counts.iter().all(|n| (4_950..=5_050).contains(n)), "{targets}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_without_credit_is_passed_over_while_another_has_some() {
+        let mut shuffle = Shuffle::new(3, 5);
+        for _ in 0..100 {
+            assert_ne!(shuffle.next_where(|position| position != 1), 1);
+        }
+        shuffle.next_where(|_| false);
+    }
+
+    #[test]
+    fn storm_partial_key_alternates_between_two_tasks() {
+        let key = [Value::from("key")];
+        let mut grouping = PartialKey::new(vec![0], 6);
+        let picks: Vec<_> = (0..4).map(|_| grouping.choose(&key)).collect();
+        assert_ne!(picks[0], picks[1]);
+        assert_eq!((picks[0], picks[1]), (picks[2], picks[3]));
+    }
+
+    #[test]
+    fn equal_keys_share_a_task_and_bytes_count_by_content() {
+        let groups = KeyGroups::new(vec![1], 1024, 7);
+        let first = groups.choose(&[Value::Null, Value::from(vec![1, 2, 3])]);
+        let second = groups.choose(&[Value::from(5), Value::from(&[1_u8, 2, 3][..])]);
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn key_groups_are_even_and_rescaling_moves_whole_groups() {
+        for tasks in [1, 2, 3, 7, 128] {
+            let groups = KeyGroups::new(vec![0], 1024, tasks);
+            let mut owned = vec![0_usize; tasks];
+            groups.table.iter().for_each(|task| owned[*task as usize] += 1);
+            let (low, high) = (1024 / tasks, 1024_usize.div_ceil(tasks));
+            assert!(owned.iter().all(|n| (low..=high).contains(n)), "{tasks}: {owned:?}");
+        }
+        let keys = (0..10_000).map(|n| [Value::from(n)]);
+        let groups = KeyGroups::new(vec![0], 1024, 7);
+        let mut counts = [0; 7];
+        keys.for_each(|key| counts[groups.choose(&key)] += 1);
+        assert!(counts.iter().all(|n| (1_250..=1_600).contains(n)), "{counts:?}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Credit: how much may be on its way from one executor to another.
+//!
+//! Each ordered pair of executors that exchange tuples shares a [`Link`]. The producer charges it
+//! when a batch leaves and stops taking input once it is full; the consumer releases it when the
+//! batch is processed, and wakes the producer when half of the credit is back. A batch that is
+//! under way may overdraw the link by its own size; the *next* one waits. So a link holds at most
+//! its limit plus one step's output, and a slow consumer stops its producers and nobody else.
+//!
+//! 1. `tuples` and `bytes` never go below zero: only what was charged is released, once.
+//! 2. A producer sets `waited` before it looks a last time, and a consumer looks at `waited` after
+//!    it released; so one of them sees the other (both sides are sequentially consistent).
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::topology::plan::ExecutorId;
+
+/// The credit between two executors.
+#[derive(Debug)]
+pub struct Link {
+    /// Who sends; woken when credit returns.
+    pub producer: ExecutorId,
+    /// Tuples that may be on their way.
+    tuples_max: usize,
+    /// Bytes that may be on their way.
+    bytes_max: usize,
+    /// Whether the edge closes a cycle. Such an edge never makes its producer wait, for that could
+    /// stop the cycle for good; the spouts that feed it are held back instead.
+    pub feedback: bool,
+    tuples: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Set by a producer that waits for credit.
+    waited: AtomicBool,
+}
+
+impl Link {
+    /// A link with all its credit.
+    pub fn new(producer: ExecutorId, tuples_max: usize, bytes_max: usize, feedback: bool) -> Link {
+        Link {
+            producer,
+            tuples_max,
+            bytes_max,
+            feedback,
+            tuples: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            waited: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes credit for a batch; says whether there is still some left.
+    pub fn charge(&self, tuples: usize, bytes: usize) -> bool {
+        let tuples_now = self.tuples.fetch_add(tuples, Ordering::SeqCst) + tuples;
+        let bytes_now = self.bytes.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        tuples_now < self.tuples_max && bytes_now < self.bytes_max
+    }
+
+    /// Gives credit back; says whether the producer waits for it and should be woken.
+    #[must_use]
+    pub fn release(&self, tuples: usize, bytes: usize) -> bool {
+        let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
+        let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
+        let half_back =
+            tuples_before - tuples <= self.tuples_max / 2 && bytes_before - bytes <= self.bytes_max / 2;
+        half_back && self.waited.load(Ordering::SeqCst) && self.waited.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether another batch may be sent.
+    pub fn has_credit(&self) -> bool {
+        self.tuples.load(Ordering::SeqCst) < self.tuples_max
+            && self.bytes.load(Ordering::SeqCst) < self.bytes_max
+    }
+
+    /// Says that the producer waits. It must look at [`Link::has_credit`] once more after this.
+    pub fn wait(&self) {
+        self.waited.store(true, Ordering::SeqCst);
+    }
+
+    /// Tuples on their way.
+    pub fn in_flight(&self) -> usize {
+        self.tuples.load(Ordering::Relaxed)
+    }
+
+    /// How much of the credit is taken, 0 to 1 and above.
+    pub fn load(&self) -> f32 {
+        self.in_flight() as f32 / self.tuples_max as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_producer_is_woken_once_half_the_credit_is_back() {
+        let link = Link::new(ExecutorId(0), 100, 1 << 20, false);
+        assert!(link.charge(99, 10));
+        assert!(!link.charge(1, 10), "the last tuple takes the last credit");
+        link.wait();
+        assert!(!link.release(49, 0), "51 of 100 are still out");
+        assert!(link.release(1, 0));
+        assert!(!link.release(50, 20), "it is woken once");
+        assert!(link.has_credit());
+    }
+
+    #[test]
+    fn bytes_are_credit_too() {
+        let link = Link::new(ExecutorId(0), 100, 1000, false);
+        assert!(!link.charge(1, 1000));
+        assert!(!link.has_credit());
+    }
+}

@@ -1,0 +1,79 @@
+//! Everything that one executor can send another: two closed kinds, one per lane of the inbox.
+//!
+//! *Data* is bounded by credit and may make its producer wait. *Control* never waits behind data
+//! and needs no credit, so a full pipeline can still ack, fail, tick and end.
+
+use std::sync::Arc;
+
+use crate::api::{FailureCause, SourceMeta};
+use crate::clock::Time;
+use crate::ids::RootId;
+use crate::runtime::acker::Outcome;
+use crate::runtime::link::Link;
+use crate::tuple::{MessageIndex, TupleBatch};
+
+/// A batch on its way to one task.
+pub struct Incoming {
+    /// The tuples.
+    pub batch: TupleBatch,
+    /// Where they come from.
+    pub meta: Arc<SourceMeta>,
+    /// The target, counted from the first task of its executor.
+    pub local_task: u32,
+    /// The link whose credit the batch holds; released when it is processed.
+    pub link: Arc<Link>,
+    /// When it was sent: how long it has been waiting decides whether tree clocks stand still.
+    pub sent_at: Time,
+}
+
+/// What an executor tells an acker at the end of a step, combined per tree.
+#[derive(Debug, Default)]
+pub struct AckRecords {
+    /// Failed messages. They stand first, so that a spout hears of a failure before the end of the
+    /// block it happened in.
+    pub fails: Vec<(RootId, MessageIndex, FailureCause)>,
+    /// Blocks that ended without the acker (timed out): their entries are dropped.
+    pub forgets: Vec<RootId>,
+    /// New blocks with the XOR of their first edges.
+    pub inits: Vec<(RootId, u64)>,
+    /// XOR of edges consumed and created, one record per tree.
+    pub acks: Vec<(RootId, u64)>,
+    /// Trees whose time-out starts anew.
+    pub resets: Vec<RootId>,
+}
+
+impl AckRecords {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.fails.is_empty()
+            && self.forgets.is_empty()
+            && self.inits.is_empty()
+            && self.acks.is_empty()
+            && self.resets.is_empty()
+    }
+}
+
+/// What may come over the control lane.
+pub enum Control {
+    /// To an acker: records of one executor's step.
+    Acks(AckRecords),
+    /// To a spout's executor: what became of its blocks.
+    Outcomes(Vec<Outcome>),
+    /// To a spout's executor: an acker lost its entries; every block it kept fails.
+    AckerLost {
+        /// Which of the topology's ackers.
+        acker: usize,
+    },
+    /// To all: spouts may emit; what was not opened is opened.
+    Activate,
+    /// To spouts: rest.
+    Deactivate,
+    /// To spouts: emit no more, the topology is ending.
+    Drain,
+    /// To bolts: input has ended, call `finish`.
+    Finish,
+    /// To all: call `cleanup` or `close`; nothing follows.
+    Close,
+    /// To any, from a test: lose the state of the task as a panic would.
+    Crash,
+}

@@ -1,0 +1,498 @@
+//! The messages of a spout task that are not done, and when they give up.
+//!
+//! Messages are kept in *blocks* of up to 64 that share a tree entry at the acker. A block is open
+//! while the spout's step goes on, and closed when it is full or the step ends; so with much
+//! traffic a block is 64 messages, with little it is one, and latency is that of Storm.
+//!
+//! Time-outs are a ring of deadlines in the order in which blocks were closed. Deadlines are in
+//! *tree time*, which stands still while the spout's path waits (see [`TreeClock`]), so nothing
+//! fails because it stood in a queue. An entry of the ring that is stale (its block is over, or its
+//! time-out was reset) is recognised by generation and deadline, and skipped.
+//!
+//! 1. `in_flight` is the number of messages in blocks that are neither acked nor failed.
+//! 2. A slot is used again only once its block is over; its generation then grows by one.
+//! 3. A message fails at most once per emit, whatever the acker and the ring say in turn.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use crate::api::FailureCause;
+use crate::clock::Time;
+use crate::config::limits::{BLOCK_MESSAGES_MAX, FAILURES_REMEMBERED_MAX};
+use crate::ids::{GENERATION_MOD, MessageId, RootId, TaskId};
+use crate::tuple::{Attempt, MessageIndex};
+
+/// A message that failed, as [`Pending`] found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedMessage {
+    /// Which.
+    pub id: MessageId,
+    /// Why.
+    pub cause: FailureCause,
+    /// How often it has failed now.
+    pub failures: u32,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    generation: u32,
+    in_use: bool,
+    ids: Vec<MessageId>,
+    /// One bit per message that failed.
+    failed: u64,
+    opened_at: Time,
+    deadline: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    /// It failed and was not emitted again.
+    waiting: bool,
+}
+
+/// The open messages of one spout task.
+#[derive(Debug)]
+pub struct Pending {
+    task: TaskId,
+    timeout: Option<Duration>,
+    blocks: Vec<Block>,
+    free: Vec<u32>,
+    /// The block that messages are added to, with the attempt that all of them share.
+    open: Option<(u32, Attempt)>,
+    /// Blocks that are closed but whose init was not sent.
+    closed: Vec<u32>,
+    ring: VecDeque<(Time, RootId)>,
+    in_flight: usize,
+    failures: FxHashMap<MessageId, Failures>,
+    /// Messages that failed and were not emitted again.
+    waiting: usize,
+    replayed: u64,
+}
+
+impl Pending {
+    /// For a spout task; `timeout` in tree time.
+    pub fn new(task: TaskId, timeout: Option<Duration>) -> Pending {
+        Pending {
+            task,
+            timeout,
+            blocks: Vec::new(),
+            free: Vec::new(),
+            open: None,
+            closed: Vec::new(),
+            ring: VecDeque::new(),
+            in_flight: 0,
+            failures: FxHashMap::default(),
+            waiting: 0,
+            replayed: 0,
+        }
+    }
+
+    /// Messages that are neither acked nor failed.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Messages that failed and were not emitted again.
+    pub fn lost(&self) -> usize {
+        self.waiting
+    }
+
+    /// Messages that were emitted again after a failure.
+    pub fn replayed(&self) -> u64 {
+        self.replayed
+    }
+
+    /// Begins a message: its place in the open block.
+    #[inline]
+    pub fn open_message(&mut self, id: MessageId, now: Time) -> (RootId, MessageIndex, Attempt) {
+        let attempt = if self.failures.is_empty() { 0 } else { self.begin_replay(id) };
+        let slot = match self.open {
+            Some((slot, of)) if of == attempt && self.has_room(slot) => slot,
+            _ => self.open_block(attempt, now),
+        };
+        let block = &mut self.blocks[slot as usize];
+        let message = block.ids.len() as MessageIndex;
+        block.ids.push(id);
+        self.in_flight += 1;
+        (RootId::new(self.task, slot, block.generation), message, attempt)
+    }
+
+    fn has_room(&self, slot: u32) -> bool {
+        self.blocks[slot as usize].ids.len() < BLOCK_MESSAGES_MAX as usize
+    }
+
+    /// The attempt number of a message that may have failed before.
+    fn begin_replay(&mut self, id: MessageId) -> Attempt {
+        let Some(failures) = self.failures.get_mut(&id) else { return 0 };
+        if failures.waiting {
+            failures.waiting = false;
+            self.waiting -= 1;
+            self.replayed += 1;
+        }
+        Attempt::try_from(failures.count).unwrap_or(Attempt::MAX)
+    }
+
+    fn open_block(&mut self, attempt: Attempt, now: Time) -> u32 {
+        self.close_open();
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.blocks.push(Block::default());
+            (self.blocks.len() - 1) as u32
+        });
+        let block = &mut self.blocks[slot as usize];
+        block.generation = (block.generation + 1) % GENERATION_MOD;
+        block.in_use = true;
+        block.failed = 0;
+        block.opened_at = now;
+        block.ids.clear();
+        self.open = Some((slot, attempt));
+        slot
+    }
+
+    fn close_open(&mut self) {
+        if let Some((slot, _)) = self.open.take() {
+            self.closed.push(slot);
+        }
+    }
+
+    /// Closes the open block and names every block whose init is now due; their time-outs start.
+    pub fn close_blocks(&mut self, tree_now: Time, mut init: impl FnMut(RootId)) {
+        self.close_open();
+        for index in 0..self.closed.len() {
+            let slot = self.closed[index];
+            let deadline = self.timeout.map_or(Time::NEVER, |timeout| tree_now.after(timeout));
+            let root = self.root(slot);
+            self.blocks[slot as usize].deadline = deadline;
+            if self.timeout.is_some() {
+                self.ring.push_back((deadline, root));
+            }
+            init(root);
+        }
+        self.closed.clear();
+        self.compact_ring();
+    }
+
+    /// Keeps the ring in proportion to the blocks while one old block stays open for long.
+    fn compact_ring(&mut self) {
+        if self.ring.len() > 2 * self.blocks.len() + BLOCK_MESSAGES_MAX as usize {
+            let blocks = &self.blocks;
+            self.ring.retain(|(deadline, root)| {
+                let block = &blocks[root.slot() as usize];
+                block.in_use && block.generation == root.generation() && block.deadline == *deadline
+            });
+        }
+    }
+
+    fn root(&self, slot: u32) -> RootId {
+        RootId::new(self.task, slot, self.blocks[slot as usize].generation)
+    }
+
+    fn block_of(&mut self, root: RootId) -> Option<&mut Block> {
+        let block = self.blocks.get_mut(root.slot() as usize)?;
+        (block.in_use && block.generation == root.generation()).then_some(block)
+    }
+
+    /// The whole block is done: its messages that did not fail are acked, in the order they were
+    /// emitted. Returns how many, and when the block was opened.
+    pub fn complete(&mut self, root: RootId, mut ack: impl FnMut(MessageId)) -> Option<(usize, Time)> {
+        let block = self.block_of(root)?;
+        let (ids, failed, opened_at) = (std::mem::take(&mut block.ids), block.failed, block.opened_at);
+        let mut acked = 0;
+        for (message, id) in ids.iter().enumerate() {
+            if failed & (1 << message) == 0 {
+                acked += 1;
+                if !self.failures.is_empty() {
+                    self.forget_failures(*id);
+                }
+                ack(*id);
+            }
+        }
+        self.in_flight -= acked;
+        self.blocks[root.slot() as usize].ids = ids;
+        self.release(root.slot());
+        Some((acked, opened_at))
+    }
+
+    fn forget_failures(&mut self, id: MessageId) {
+        if let Some(failures) = self.failures.remove(&id)
+            && failures.waiting
+        {
+            self.waiting -= 1;
+        }
+    }
+
+    fn release(&mut self, slot: u32) {
+        self.blocks[slot as usize].in_use = false;
+        self.free.push(slot);
+        self.trim_ring();
+    }
+
+    /// Drops stale entries from the front, so that a ring of done blocks does not grow.
+    fn trim_ring(&mut self) {
+        while let Some((deadline, root)) = self.ring.front().copied() {
+            let block = &self.blocks[root.slot() as usize];
+            let live = block.in_use && block.generation == root.generation() && block.deadline == deadline;
+            if live {
+                return;
+            }
+            self.ring.pop_front();
+        }
+    }
+
+    /// One message of a block failed. `None` if it had failed before or the block is over.
+    pub fn fail(
+        &mut self,
+        root: RootId,
+        message: MessageIndex,
+        cause: FailureCause,
+    ) -> Option<FailedMessage> {
+        let block = self.block_of(root)?;
+        let id = *block.ids.get(usize::from(message))?;
+        let bit = 1 << message;
+        if block.failed & bit != 0 {
+            return None;
+        }
+        block.failed |= bit;
+        self.in_flight -= 1;
+        Some(self.note_failure(id, cause))
+    }
+
+    fn note_failure(&mut self, id: MessageId, cause: FailureCause) -> FailedMessage {
+        let room = self.failures.len() < FAILURES_REMEMBERED_MAX;
+        let known = self.failures.contains_key(&id);
+        if !known && !room {
+            // Too many to remember: it counts as lost, and a replay of it as a first attempt.
+            self.waiting += 1;
+            return FailedMessage { id, cause, failures: 1 };
+        }
+        let failures = self.failures.entry(id).or_insert(Failures { count: 0, waiting: false });
+        failures.count += 1;
+        if !failures.waiting {
+            failures.waiting = true;
+            self.waiting += 1;
+        }
+        FailedMessage { id, cause, failures: failures.count }
+    }
+
+    /// Ends a block without the acker: every message that is open fails. The acker is to forget it.
+    pub fn give_up(
+        &mut self,
+        root: RootId,
+        cause: FailureCause,
+        mut fail: impl FnMut(FailedMessage),
+    ) -> bool {
+        let Some(block) = self.block_of(root) else { return false };
+        let (ids, failed) = (std::mem::take(&mut block.ids), block.failed);
+        for (message, id) in ids.iter().enumerate() {
+            if failed & (1 << message) == 0 {
+                self.in_flight -= 1;
+                fail(self.note_failure(*id, cause));
+            }
+        }
+        self.blocks[root.slot() as usize].ids = ids;
+        self.release(root.slot());
+        true
+    }
+
+    /// Fails every block whose deadline has passed, and names it.
+    pub fn expire(
+        &mut self,
+        tree_now: Time,
+        mut fail: impl FnMut(FailedMessage),
+        mut forget: impl FnMut(RootId),
+    ) {
+        while let Some((deadline, root)) = self.ring.front().copied() {
+            if deadline > tree_now {
+                return;
+            }
+            self.ring.pop_front();
+            let current = self.block_of(root).is_some_and(|block| block.deadline == deadline);
+            if current && self.give_up(root, FailureCause::TimedOut, &mut fail) {
+                forget(root);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    /// When the next block may expire, in tree time.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.ring.front().map(|(deadline, _)| *deadline)
+    }
+
+    /// Starts the time-out of a block anew.
+    pub fn reset_timeout(&mut self, root: RootId, tree_now: Time) {
+        let Some(timeout) = self.timeout else { return };
+        let deadline = tree_now.after(timeout);
+        if let Some(block) = self.block_of(root) {
+            block.deadline = deadline;
+            self.ring.push_back((deadline, root));
+        }
+    }
+
+    /// All blocks that are not over, the one under construction included.
+    pub fn open_roots(&self) -> Vec<RootId> {
+        let slots = 0..self.blocks.len() as u32;
+        slots.filter(|slot| self.blocks[*slot as usize].in_use).map(|slot| self.root(slot)).collect()
+    }
+
+    /// Forgets every message, as after the loss of the spout instance that knew them. Names the
+    /// blocks, which the acker is to forget too.
+    pub fn clear(&mut self, mut forget: impl FnMut(RootId)) {
+        self.close_open();
+        self.closed.clear();
+        for root in self.open_roots() {
+            self.release(root.slot());
+            forget(root);
+        }
+        self.ring.clear();
+        self.in_flight = 0;
+        self.failures.clear();
+        self.waiting = 0;
+    }
+}
+
+/// The time that time-outs go by: it stands still while the path of the spout's trees waits for a
+/// stalled or full consumer, and for as long as the whole process stood still.
+#[derive(Debug)]
+pub struct TreeClock {
+    elapsed: Time,
+    last: Time,
+}
+
+impl TreeClock {
+    /// The most that one look adds: whoever was stopped for a minute lets no tree age by it.
+    pub const STEP_MAX: Duration = Duration::from_millis(250);
+
+    /// Starts at zero.
+    pub fn new(now: Time) -> TreeClock {
+        TreeClock { elapsed: Time::ZERO, last: now }
+    }
+
+    /// Moves on, unless the path is starved. Look at least every [`TreeClock::STEP_MAX`] while
+    /// anything is pending.
+    pub fn advance(&mut self, now: Time, starved: bool) -> Time {
+        let passed = now.since(self.last).min(TreeClock::STEP_MAX);
+        self.last = now;
+        if !starved {
+            self.elapsed = self.elapsed.after(passed);
+        }
+        self.elapsed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_secs(10);
+
+    fn seconds(s: u64) -> Time {
+        Time(s * 1_000_000_000)
+    }
+
+    fn emit(pending: &mut Pending, ids: impl IntoIterator<Item = u64>, at: u64) -> Vec<RootId> {
+        for id in ids {
+            pending.open_message(MessageId(id), seconds(at));
+        }
+        let mut roots = Vec::new();
+        pending.close_blocks(seconds(at), |root| roots.push(root));
+        roots
+    }
+
+    fn expired(pending: &mut Pending, at: u64) -> Vec<u64> {
+        let mut ids = Vec::new();
+        pending.expire(seconds(at), |failed| ids.push(failed.id.0), |_| ());
+        ids
+    }
+
+    #[test]
+    fn sixty_four_messages_share_a_block_and_few_do_not_wait_for_more() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        assert_eq!(emit(&mut pending, 0..130, 0).len(), 3);
+        assert_eq!(emit(&mut pending, 200..201, 0).len(), 1);
+        assert_eq!(pending.in_flight(), 131);
+    }
+
+    #[test]
+    fn a_message_that_fails_alone_is_not_acked_with_its_block() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        let root = emit(&mut pending, 0..3, 0)[0];
+        assert_eq!(
+            pending.fail(root, 1, FailureCause::Failed).map(|f| (f.id, f.failures)),
+            Some((MessageId(1), 1))
+        );
+        assert_eq!(pending.fail(root, 1, FailureCause::Failed), None, "once per emit");
+        let mut acked = Vec::new();
+        pending.complete(root, |id| acked.push(id.0));
+        assert_eq!(acked, [0, 2]);
+        assert_eq!((pending.in_flight(), pending.lost()), (0, 1));
+        assert_eq!(pending.complete(root, |_| panic!("a block ends once")), None);
+    }
+
+    #[test]
+    fn a_replay_carries_its_attempt_and_has_a_block_of_its_own() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        let root = emit(&mut pending, 0..2, 0)[0];
+        pending.fail(root, 0, FailureCause::Failed);
+        let (fresh, _, attempt) = pending.open_message(MessageId(7), seconds(1));
+        assert_eq!(attempt, 0);
+        let (again, _, attempt) = pending.open_message(MessageId(0), seconds(1));
+        assert_eq!(attempt, 1);
+        assert_ne!(fresh, again);
+        assert_eq!((pending.lost(), pending.replayed()), (0, 1));
+    }
+
+    #[test]
+    fn blocks_expire_at_their_deadline_and_not_before() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        emit(&mut pending, [1], 0);
+        emit(&mut pending, [2], 5);
+        assert!(expired(&mut pending, 9).is_empty());
+        assert_eq!(expired(&mut pending, 10), [1]);
+        assert!(expired(&mut pending, 14).is_empty());
+        assert_eq!(expired(&mut pending, 15), [2]);
+        assert_eq!(pending.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_reset_gives_the_whole_timeout_again() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        let root = emit(&mut pending, [1], 0)[0];
+        pending.reset_timeout(root, seconds(9));
+        assert!(expired(&mut pending, 18).is_empty());
+        assert_eq!(expired(&mut pending, 19), [1]);
+    }
+
+    #[test]
+    fn a_slot_comes_back_with_another_generation() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        let first = emit(&mut pending, [1], 0)[0];
+        pending.complete(first, |_| ());
+        let second = emit(&mut pending, [2], 1)[0];
+        assert_eq!(first.slot(), second.slot());
+        assert_ne!(first, second);
+        assert!(expired(&mut pending, 10).is_empty(), "the first block's deadline is stale");
+        assert_eq!(pending.fail(first, 0, FailureCause::Failed), None);
+    }
+
+    #[test]
+    fn a_ring_of_done_blocks_does_not_grow() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        for n in 0..1000 {
+            let root = emit(&mut pending, [n], 0)[0];
+            pending.complete(root, |_| ());
+        }
+        assert!(pending.ring.len() <= 1, "{}", pending.ring.len());
+    }
+
+    #[test]
+    fn tree_time_stands_still_while_starved_and_while_the_process_stood_still() {
+        let mut clock = TreeClock::new(Time::ZERO);
+        let ms = |n: u64| Time(n * 1_000_000);
+        assert_eq!(clock.advance(ms(100), false), ms(100));
+        assert_eq!(clock.advance(ms(200), true), ms(100));
+        assert_eq!(clock.advance(ms(60_000), false), ms(350));
+    }
+}

@@ -1,0 +1,166 @@
+//! Inboxes: how messages reach an executor, and what the executor shows of itself to others.
+//!
+//! An inbox has two lanes, both `flume` channels of batches, never of single tuples (a queue
+//! operation costs as much as ten tuples). The data lane needs no bound of its own: credit bounds
+//! it (see `link`). The control lane is bounded by what it answers: acks by the trees that credit
+//! and `max_spout_pending` let exist, commands by their sender.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use flume::{Receiver, Sender};
+use smol_str::SmolStr;
+
+use crate::clock::Time;
+use crate::runtime::message::{Control, Incoming};
+use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::topology::plan::ExecutorId;
+
+/// What an executor shows to others. Written by the executor itself unless said otherwise; all of
+/// it is statistics but `waiting_since` and `pending`.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// When the batch in hand, or the oldest that waits, was sent; `u64::MAX` when there is none.
+    /// Also set by a producer that finds it empty. Read by spouts, whose tree clocks stand still
+    /// while it lies far back.
+    pub waiting_since: AtomicU64,
+    /// Tuples emitted.
+    pub emitted: AtomicU64,
+    /// Copies sent to targets.
+    pub transferred: AtomicU64,
+    /// Tuples executed.
+    pub executed: AtomicU64,
+    /// Tuples or messages acked.
+    pub acked: AtomicU64,
+    /// Tuples or messages failed.
+    pub failed: AtomicU64,
+    /// Messages emitted again.
+    pub replayed: AtomicU64,
+    /// Messages open. The coordinator reads it to know whether the end has come.
+    pub pending: AtomicI64,
+    /// Messages failed and not emitted again.
+    pub lost: AtomicI64,
+    /// Tuples held by bolts. The coordinator reads it to know whom to ask for them at the end.
+    pub held: AtomicI64,
+    /// Tuples sent to the dead-letter stream.
+    pub dead_letters: AtomicU64,
+    /// Errors of user code.
+    pub errors: AtomicU64,
+    /// Tasks built again.
+    pub restarts: AtomicU64,
+    /// Tuples in the inbox. Added to by producers.
+    pub queued: AtomicI64,
+    /// Nanoseconds in user code.
+    pub busy: AtomicU64,
+    /// Nanoseconds without credit downstream.
+    pub blocked: AtomicU64,
+    /// The last error, with its task.
+    pub last_error: Mutex<Option<String>>,
+}
+
+impl Gauges {
+    /// Of an executor that has done nothing yet.
+    pub fn new() -> Gauges {
+        Gauges { waiting_since: AtomicU64::new(Time::NEVER.0), ..Gauges::default() }
+    }
+
+    /// How long the oldest tuple that this executor holds or that waits for it has been waiting.
+    pub fn waiting(&self, now: Time) -> Duration {
+        let since = self.waiting_since.load(Ordering::SeqCst);
+        if since == Time::NEVER.0 { Duration::ZERO } else { now.since(Time(since)) }
+    }
+
+    /// Notes an error for display.
+    pub fn set_last_error(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// Adds to a statistic of which this thread is the only writer at the time.
+pub fn count(counter: &AtomicU64, n: u64) {
+    // Relaxed: statistics order nothing.
+    if n > 0 {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// The reading end of an executor's lanes.
+pub struct Inbox {
+    /// Batches.
+    pub data: Receiver<Incoming>,
+    /// Everything else.
+    pub control: Receiver<Control>,
+    gauges: Arc<Gauges>,
+}
+
+impl Inbox {
+    /// The next batch. From now on it counts as "in hand".
+    pub fn take_data(&self) -> Option<Incoming> {
+        let incoming = self.data.try_recv().ok()?;
+        self.gauges.waiting_since.store(incoming.sent_at.0, Ordering::SeqCst);
+        self.gauges.queued.fetch_sub(incoming.batch.len() as i64, Ordering::Relaxed);
+        Some(incoming)
+    }
+
+    /// Says that nothing is in hand and nothing was waiting a moment ago.
+    pub fn note_empty(&self, now: Time) {
+        self.gauges.waiting_since.store(Time::NEVER.0, Ordering::SeqCst);
+        // A batch that came between the look and the store would go unseen; so look again.
+        if !self.data.is_empty() {
+            self.gauges.waiting_since.store(now.0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The writing end of an executor's lanes. Cheap to clone.
+#[derive(Clone)]
+pub struct InboxSender {
+    /// Whose inbox it is.
+    pub executor: ExecutorId,
+    /// Its component, for messages to people.
+    pub component: SmolStr,
+    /// What it shows of itself.
+    pub gauges: Arc<Gauges>,
+    data: Sender<Incoming>,
+    control: Sender<Control>,
+    run_queue: Arc<RunQueue>,
+}
+
+impl InboxSender {
+    /// Sends a batch. One to an executor that has ended is dropped; its worker is ending too.
+    pub fn send_data(&self, incoming: Incoming, urgency: Urgency) {
+        let sent_at = incoming.sent_at.0;
+        self.gauges.queued.fetch_add(incoming.batch.len() as i64, Ordering::Relaxed);
+        let _ = self.data.send(incoming);
+        // After the send: see `Inbox::note_empty`, its counterpart.
+        let _ = self.gauges.waiting_since.compare_exchange(
+            Time::NEVER.0,
+            sent_at,
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+        );
+        self.run_queue.wake(self.executor, urgency);
+    }
+
+    /// Sends a control message.
+    pub fn send_control(&self, control: Control, urgency: Urgency) {
+        let _ = self.control.send(control);
+        self.run_queue.wake(self.executor, urgency);
+    }
+
+    /// Makes the executor look at what it can do.
+    pub fn wake(&self, urgency: Urgency) {
+        self.run_queue.wake(self.executor, urgency);
+    }
+}
+
+/// The two ends of a new inbox.
+pub fn inbox(executor: ExecutorId, component: SmolStr, run_queue: &Arc<RunQueue>) -> (InboxSender, Inbox) {
+    let (data_in, data_out) = flume::unbounded();
+    let (control_in, control_out) = flume::unbounded();
+    let gauges = Arc::new(Gauges::new());
+    let run_queue = Arc::clone(run_queue);
+    let inbox = Inbox { data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
+    (InboxSender { executor, component, gauges, data: data_in, control: control_in, run_queue }, inbox)
+}

@@ -1,0 +1,466 @@
+//! From a stage to batches per target: where groupings meet queues.
+//!
+//! A task has one [`Subscription`] per subscriber of each of its streams, and in it one batch under
+//! construction per target task. [`Subscription::take_stage`] spreads a stage over them. With a
+//! single target the stage *becomes* the batch; with several, each tuple's values are moved; only
+//! a further subscriber costs a copy of the (24-byte) values, or none if it takes the whole batch.
+//!
+//! 1. Every tracked copy of a tuple stands in a run with an edge that was drawn here and noted in
+//!    the ack buffer, before the buffer is next taken. So no ack can overtake the edges of what was
+//!    emitted while it was earned.
+//! 2. Batches to one target keep the order in which the tuples were emitted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use rand::Rng;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::api::SourceMeta;
+use crate::clock::Time;
+use crate::ids::{RootId, TaskId};
+use crate::runtime::ack_buffer::AckBuffer;
+use crate::runtime::audit::Audit;
+use crate::runtime::grouping::Chooser;
+use crate::runtime::link::Link;
+use crate::runtime::message::Incoming;
+use crate::runtime::queue::InboxSender;
+use crate::runtime::run_queue::Urgency;
+use crate::tuple::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch, Value};
+
+/// How often shuffle takes in the loads of its targets.
+const LOAD_REFRESH: Duration = Duration::from_millis(100);
+/// A batch is sent when the values outside its rows reach this, however few its tuples are.
+pub const BATCH_HEAP_MAX: usize = 256 << 10;
+
+/// An executor that this one sends to.
+pub struct Peer {
+    /// Where its messages go.
+    pub inbox: InboxSender,
+    /// The credit towards it.
+    pub link: Arc<Link>,
+}
+
+/// What all subscriptions of a task share while tuples are on their way out.
+pub struct Wires {
+    /// The executors the task sends to.
+    pub peers: Vec<Peer>,
+    /// Edges created and consumed in this step.
+    pub acks: AckBuffer,
+    /// The generator of edge ids.
+    pub rng: StdRng,
+    /// The time of the step.
+    pub now: Time,
+    /// A batch of so many tuples is sent.
+    pub batch_max: u32,
+    /// Whether a link was found without credit since this was last cleared.
+    pub stalled: bool,
+    /// Copies sent in this step.
+    pub transferred: u64,
+    /// Messages of the whole worker that were sent and not yet processed.
+    pub outstanding: Arc<AtomicI64>,
+    /// In a simulation, the independent count of what is open.
+    pub audit: Option<Arc<Audit>>,
+}
+
+impl Wires {
+    /// An edge id: from a generator that cannot be guessed, never 0.
+    #[inline]
+    pub fn draw_edge(&mut self) -> u64 {
+        loop {
+            let edge = self.rng.next_u64();
+            if edge != 0 {
+                return edge;
+            }
+        }
+    }
+
+    /// An edge of the tree, noted as created.
+    #[inline]
+    pub fn create_edge(&mut self, root: RootId) -> u64 {
+        if !root.is_tracked() {
+            return 0;
+        }
+        let edge = self.draw_edge();
+        self.acks.xor(root, edge);
+        edge
+    }
+
+    /// Sends a batch to a target.
+    fn send(
+        &mut self,
+        peer: usize,
+        local_task: u32,
+        meta: &Arc<SourceMeta>,
+        batch: TupleBatch,
+        urgency: Urgency,
+    ) {
+        let Peer { inbox, link } = &self.peers[peer];
+        let tuples = batch.len();
+        self.transferred += tuples as u64;
+        if !link.charge(tuples, batch.charge()) && !link.feedback {
+            self.stalled = true;
+        }
+        // SeqCst: counted before it can be taken, so that the count never dips to 0 too early.
+        self.outstanding.fetch_add(1, Ordering::SeqCst);
+        let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
+        inbox.send_data(Incoming { batch, meta, local_task, link, sent_at }, urgency);
+    }
+}
+
+/// One task of a subscriber.
+pub struct Target {
+    /// The task.
+    pub task: TaskId,
+    /// Its place in its executor.
+    pub local_task: u32,
+    /// Its executor, among the peers.
+    pub peer: usize,
+    /// What is to be sent to it.
+    batch: TupleBatch,
+    /// Values that the last batch had: how much the next one reserves.
+    values_hint: usize,
+}
+
+impl Target {
+    /// A target with an empty batch for tuples of `arity` values.
+    pub fn new(task: TaskId, local_task: u32, peer: usize, arity: usize) -> Target {
+        Target { task, local_task, peer, batch: TupleBatch::new(arity), values_hint: 0 }
+    }
+
+    fn send(&mut self, meta: &Arc<SourceMeta>, wires: &mut Wires, urgency: Urgency) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let arity = self.batch.arity as usize;
+        self.values_hint = self.batch.rows.values().len();
+        let batch = std::mem::replace(&mut self.batch, TupleBatch::new(arity));
+        wires.send(self.peer, self.local_task, meta, batch, urgency);
+    }
+
+    /// Notes the tuple whose values were just appended, and sends the batch if it is full.
+    #[inline]
+    fn finish_tuple(
+        &mut self,
+        heap: usize,
+        anchors: &TupleAnchors<'_>,
+        meta: &Arc<SourceMeta>,
+        wires: &mut Wires,
+    ) {
+        let batch = &mut self.batch;
+        batch.len += 1;
+        batch.heap += heap;
+        if let Some((root, message, attempt)) = anchors.first {
+            batch.msgs.push(message);
+            match batch.runs.last_mut() {
+                Some(run) if run.root == root => run.len += 1,
+                _ => batch.runs.push(Run { root, edge: wires.create_edge(root), len: 1, attempt }),
+            }
+            for (_, anchor) in anchors.extras {
+                let edge = wires.create_edge(anchor.root);
+                batch.extras.push((batch.len - 1, Anchor { edge, ..*anchor }));
+            }
+            if let Some(audit) = &wires.audit {
+                audit.change(root, 1);
+                anchors.extras.iter().for_each(|(_, anchor)| audit.change(anchor.root, 1));
+            }
+        }
+        if batch.len >= wires.batch_max || batch.heap >= BATCH_HEAP_MAX {
+            self.send(meta, wires, Urgency::Now);
+        }
+    }
+
+    /// Room for as many values as the last batch had, before the first one is written.
+    #[inline]
+    fn rows(&mut self) -> &mut Vec<Value> {
+        let hint = self.values_hint;
+        let rows = self.batch.rows.owned();
+        if rows.capacity() == 0 {
+            rows.reserve(hint.max(8));
+        }
+        rows
+    }
+
+    /// Takes a whole batch, keeping the order with what is there.
+    fn take_whole(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, wires: &mut Wires) {
+        self.send(meta, wires, Urgency::WhenDone);
+        for run in &mut batch.runs {
+            run.edge = wires.create_edge(run.root);
+        }
+        for (_, anchor) in &mut batch.extras {
+            anchor.edge = wires.create_edge(anchor.root);
+        }
+        if let Some(audit) = &wires.audit {
+            audit.created(&batch);
+        }
+        let full = batch.len >= wires.batch_max || batch.heap >= BATCH_HEAP_MAX;
+        self.batch = batch;
+        if full {
+            self.send(meta, wires, Urgency::Now);
+        }
+    }
+}
+
+/// The anchors of one tuple of a stage.
+struct TupleAnchors<'a> {
+    /// `None` in an untracked topology.
+    first: Option<(RootId, MessageIndex, Attempt)>,
+    extras: &'a [(u32, Anchor)],
+}
+
+/// Walks the anchors of a batch, tuple by tuple.
+struct AnchorWalk<'a> {
+    runs: std::slice::Iter<'a, Run>,
+    run: Option<&'a Run>,
+    left: u32,
+    msgs: std::slice::Iter<'a, MessageIndex>,
+    extras: &'a [(u32, Anchor)],
+    tuple: u32,
+}
+
+impl<'a> AnchorWalk<'a> {
+    fn new(runs: &'a [Run], msgs: &'a [MessageIndex], extras: &'a [(u32, Anchor)]) -> AnchorWalk<'a> {
+        AnchorWalk { runs: runs.iter(), run: None, left: 0, msgs: msgs.iter(), extras, tuple: 0 }
+    }
+
+    #[inline]
+    fn next(&mut self) -> TupleAnchors<'a> {
+        let Some(message) = self.msgs.next() else {
+            return TupleAnchors { first: None, extras: &[] };
+        };
+        if self.left == 0 {
+            self.run = self.runs.next();
+            self.left = self.run.map_or(0, |run| run.len);
+        }
+        self.left = self.left.saturating_sub(1);
+        let first = self.run.map(|run| (run.root, *message, run.attempt));
+        let tuple = self.tuple;
+        self.tuple += 1;
+        if self.extras.is_empty() {
+            return TupleAnchors { first, extras: &[] };
+        }
+        let own = self.extras.iter().take_while(|(of, _)| *of == tuple).count();
+        let (extras, rest) = self.extras.split_at(own);
+        self.extras = rest;
+        TupleAnchors { first, extras }
+    }
+}
+
+/// One subscriber of one stream.
+pub struct Subscription {
+    /// How targets are chosen.
+    chooser: Chooser,
+    targets: Vec<Target>,
+    /// Whether shuffle looks at credit and queues.
+    load_aware: bool,
+    next_refresh: Time,
+}
+
+impl Subscription {
+    /// A subscription; `targets` are the subscriber's tasks in order.
+    pub fn new(chooser: Chooser, targets: Vec<Target>, load_aware: bool) -> Subscription {
+        Subscription { chooser, targets, load_aware, next_refresh: Time::ZERO }
+    }
+
+    /// Whether a task takes the stream by direct grouping.
+    pub fn is_direct_target(&self, task: TaskId) -> bool {
+        matches!(self.chooser, Chooser::Direct) && self.targets.iter().any(|target| target.task == task)
+    }
+
+    /// Spreads a batch over the targets. `direct` names the target of each tuple on a direct
+    /// stream; `chosen`, if given, gets the tasks.
+    pub fn take_stage(
+        &mut self,
+        batch: TupleBatch,
+        direct: &[TaskId],
+        meta: &Arc<SourceMeta>,
+        wires: &mut Wires,
+        chosen: Option<&mut Vec<TaskId>>,
+    ) {
+        let first_target = match self.chooser {
+            Chooser::Only | Chooser::Global => Some(0),
+            _ => None,
+        };
+        if let Some(position) = first_target {
+            let target = &mut self.targets[position];
+            if let Some(chosen) = chosen {
+                chosen.push(target.task);
+            }
+            return target.take_whole(batch, meta, wires);
+        }
+        if matches!(self.chooser, Chooser::All) {
+            return self.take_by_all(batch, meta, wires, chosen);
+        }
+        self.refresh_loads(wires);
+        self.take_tuple_by_tuple(batch, direct, meta, wires, chosen);
+    }
+
+    fn take_by_all(
+        &mut self,
+        mut batch: TupleBatch,
+        meta: &Arc<SourceMeta>,
+        wires: &mut Wires,
+        chosen: Option<&mut Vec<TaskId>>,
+    ) {
+        batch.rows.share();
+        for target in &mut self.targets {
+            target.take_whole(batch.clone(), meta, wires);
+        }
+        if let Some(chosen) = chosen {
+            chosen.extend(self.targets.iter().map(|target| target.task));
+        }
+    }
+
+    fn refresh_loads(&mut self, wires: &Wires) {
+        if let Chooser::Shuffle(shuffle) = &mut self.chooser
+            && self.load_aware
+            && wires.now >= self.next_refresh
+        {
+            self.next_refresh = wires.now.after(LOAD_REFRESH);
+            shuffle.refresh(self.targets.iter().map(|target| wires.peers[target.peer].link.load().min(1.0)));
+        }
+    }
+
+    fn take_tuple_by_tuple(
+        &mut self,
+        batch: TupleBatch,
+        direct: &[TaskId],
+        meta: &Arc<SourceMeta>,
+        wires: &mut Wires,
+        mut chosen: Option<&mut Vec<TaskId>>,
+    ) {
+        let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
+        let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
+        let arity = arity as usize;
+        let mut values = RowSource::new(rows);
+        for tuple in 0..len as usize {
+            let row = values.peek(arity);
+            let heap = if heap == 0 { 0 } else { row.iter().map(Value::heap_size).sum() };
+            let anchors = anchors.next();
+            let position = match self.choose(row, direct.get(tuple).copied(), wires) {
+                Choice::One(position) => position,
+                Choice::Nobody => {
+                    values.skip(arity);
+                    continue;
+                }
+                Choice::Several(positions) => {
+                    for position in &positions {
+                        self.targets[*position].rows().extend_from_slice(values.peek(arity));
+                        self.targets[*position].finish_tuple(heap, &anchors, meta, wires);
+                    }
+                    self.tell(&mut chosen, &positions);
+                    values.skip(arity);
+                    continue;
+                }
+            };
+            values.move_row(arity, self.targets[position].rows());
+            self.targets[position].finish_tuple(heap, &anchors, meta, wires);
+            self.tell(&mut chosen, &[position]);
+        }
+    }
+
+    #[inline]
+    fn tell(&self, chosen: &mut Option<&mut Vec<TaskId>>, positions: &[usize]) {
+        if let Some(chosen) = chosen {
+            chosen.extend(positions.iter().map(|position| self.targets[*position].task));
+        }
+    }
+
+    #[inline]
+    fn choose(&mut self, row: &[Value], direct: Option<TaskId>, wires: &Wires) -> Choice {
+        let targets = &self.targets;
+        match &mut self.chooser {
+            Chooser::Fields(groups) => Choice::One(groups.choose(row)),
+            Chooser::Shuffle(shuffle) if self.load_aware => {
+                let fits = |position: usize| wires.peers[targets[position].peer].link.has_credit();
+                Choice::One(shuffle.next_where(fits))
+            }
+            Chooser::Shuffle(shuffle) => Choice::One(shuffle.next()),
+            Chooser::PartialKey(partial) => Choice::One(partial.choose(row)),
+            Chooser::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
+            Chooser::Direct => direct
+                .and_then(|task| targets.iter().position(|target| target.task == task))
+                .map_or(Choice::Nobody, Choice::One),
+            Chooser::Custom(custom) => {
+                custom.chosen.clear();
+                custom.grouping.choose(row, &custom.targets, &mut custom.chosen);
+                let position = |task: &TaskId| targets.iter().position(|target| target.task == *task);
+                Choice::Several(custom.chosen.iter().filter_map(position).collect())
+            }
+            Chooser::Only | Chooser::Global => Choice::One(0),
+            Chooser::All => Choice::Several((0..targets.len()).collect()),
+        }
+    }
+
+    /// Sends what is under construction.
+    pub fn flush(&mut self, meta: &Arc<SourceMeta>, wires: &mut Wires) {
+        for target in &mut self.targets {
+            target.send(meta, wires, Urgency::WhenDone);
+        }
+    }
+
+    /// Whether the next tuple might find no credit. Where it may go to any of several targets, one
+    /// with credit is enough. Links that lack it are told that somebody waits.
+    pub fn lacks_credit(&self, wires: &Wires) -> bool {
+        let any_will_do = self.load_aware && matches!(self.chooser, Chooser::Shuffle(_));
+        let link = |target: &Target| &wires.peers[target.peer].link;
+        let fits = |target: &Target| link(target).feedback || link(target).has_credit();
+        let enough = || {
+            if any_will_do { self.targets.iter().any(fits) } else { self.targets.iter().all(fits) }
+        };
+        if self.targets.is_empty() || enough() {
+            return false;
+        }
+        self.targets.iter().filter(|target| !fits(target)).for_each(|target| link(target).wait());
+        !enough()
+    }
+}
+
+enum Choice {
+    One(usize),
+    Several(Vec<usize>),
+    Nobody,
+}
+
+/// Rows that are moved out one after another, or copied out if they are shared.
+enum RowSource {
+    Owned(std::vec::IntoIter<Value>),
+    Shared(Arc<Vec<Value>>, usize),
+}
+
+impl RowSource {
+    fn new(rows: Rows) -> RowSource {
+        match rows {
+            Rows::Owned(values) => RowSource::Owned(values.into_iter()),
+            Rows::Shared(values) => RowSource::Shared(values, 0),
+        }
+    }
+
+    #[inline]
+    fn peek(&self, arity: usize) -> &[Value] {
+        match self {
+            RowSource::Owned(values) => &values.as_slice()[..arity],
+            RowSource::Shared(values, at) => &values[*at..*at + arity],
+        }
+    }
+
+    #[inline]
+    fn move_row(&mut self, arity: usize, to: &mut Vec<Value>) {
+        match self {
+            RowSource::Owned(values) => to.extend(values.by_ref().take(arity)),
+            RowSource::Shared(values, at) => {
+                to.extend_from_slice(&values[*at..*at + arity]);
+                *at += arity;
+            }
+        }
+    }
+
+    fn skip(&mut self, arity: usize) {
+        match self {
+            RowSource::Owned(values) => values.by_ref().take(arity).for_each(drop),
+            RowSource::Shared(_, at) => *at += arity,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The threads that step executors.
+//!
+//! *Drivers*, as many as cores, take runnable executors from the run queue. A blocking executor has
+//! a *dedicated* thread, as every executor has in Storm. The *watchdog* looks at the drivers ten
+//! times a second: one whose step stays too long in user code is named in the log, and another
+//! driver takes its place, so that one misbehaving component does not stop the rest. When the step
+//! returns after all, the driver that came too many leaves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::config::AutoOr;
+use crate::config::limits::THREADS_MAX;
+use crate::runtime::worker::Worker;
+use crate::topology::plan::ExecutorId;
+
+/// Tuples that an executor may process before the next has its turn.
+pub const STEP_BUDGET: u32 = 2048;
+/// How often the watchdog looks.
+const WATCHDOG_PERIOD: Duration = Duration::from_millis(100);
+
+/// What the watchdog sees of a driver.
+#[derive(Debug, Default)]
+struct DriverState {
+    /// The executor being stepped, plus one; 0 between steps.
+    stepping: AtomicU32,
+    /// Since when.
+    since: AtomicU64,
+    /// Set by the watchdog when another driver took this one's place.
+    replaced: AtomicBool,
+}
+
+/// The threads of a worker.
+pub struct Scheduler {
+    worker: Arc<Worker>,
+    drivers: Mutex<Vec<Arc<DriverState>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Scheduler {
+    /// Starts all threads.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(worker: Arc<Worker>) -> std::io::Result<Arc<Scheduler>> {
+        let scheduler = Scheduler { worker, drivers: Mutex::default(), threads: Mutex::default() };
+        let scheduler = Arc::new(scheduler);
+        let blocking: Vec<ExecutorId> = (0..scheduler.worker.slots.len() as u32)
+            .map(ExecutorId)
+            .filter(|id| scheduler.worker.slot(*id).blocking)
+            .collect();
+        for id in blocking {
+            scheduler.start_dedicated(id)?;
+        }
+        let count = match scheduler.worker.topology.options().threads {
+            AutoOr::Fixed(count) => count as usize,
+            AutoOr::Auto => thread::available_parallelism().map_or(1, usize::from),
+        };
+        for _ in 0..count {
+            scheduler.start_driver()?;
+        }
+        scheduler.start_watchdog()?;
+        Ok(scheduler)
+    }
+
+    fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<thread::Thread> {
+        let handle = thread::Builder::new().name(name).spawn(body)?;
+        let thread = handle.thread().clone();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        Ok(thread)
+    }
+
+    fn start_driver(self: &Arc<Scheduler>) -> std::io::Result<()> {
+        let state = Arc::new(DriverState::default());
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (worker, shown) = (Arc::clone(&self.worker), Arc::clone(&state));
+        self.spawn(format!("squall-driver-{}", drivers.len()), move || drive(&worker, &shown))?;
+        drivers.push(state);
+        Ok(())
+    }
+
+    fn start_dedicated(self: &Arc<Scheduler>, id: ExecutorId) -> std::io::Result<()> {
+        let worker = Arc::clone(&self.worker);
+        let name = format!("squall-{}", worker.slot(id).component);
+        let thread = self.spawn(name, move || drive_one(&worker, id))?;
+        self.worker.run_queue.dedicate(id, thread.clone());
+        thread.unpark();
+        Ok(())
+    }
+
+    fn start_watchdog(self: &Arc<Scheduler>) -> std::io::Result<()> {
+        let weak = Arc::downgrade(self);
+        let worker = Arc::clone(&self.worker);
+        self.spawn("squall-watchdog".to_owned(), move || {
+            while !worker.lifecycle.wait(WATCHDOG_PERIOD) {
+                let Some(scheduler) = weak.upgrade() else { return };
+                scheduler.look_at_drivers();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Replaces drivers that are stuck in user code.
+    fn look_at_drivers(self: &Arc<Scheduler>) {
+        let worker = &self.worker;
+        let limit = worker.topology.options().watchdog.step;
+        let now = worker.clock.now();
+        let drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for driver in &drivers {
+            let stepping = driver.stepping.load(Ordering::Acquire);
+            let since = Time(driver.since.load(Ordering::Acquire));
+            let stuck = stepping != 0 && now.since(since) > limit;
+            if !stuck || driver.replaced.swap(true, Ordering::AcqRel) {
+                continue;
+            }
+            let component = &worker.slot(ExecutorId(stepping - 1)).component;
+            slog::warn!(worker.logger, "a call into a component does not return; declare it `blocking` if it has to wait";
+                "component" => %component, "for" => ?now.since(since));
+            if drivers.len() < THREADS_MAX as usize
+                && let Err(error) = self.start_driver()
+            {
+                slog::error!(worker.logger, "cannot start another driver thread"; "error" => %error);
+            }
+        }
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner).retain(|driver| {
+            !(driver.replaced.load(Ordering::Acquire) && driver.stepping.load(Ordering::Acquire) == 0)
+        });
+    }
+
+    /// Waits for all threads that are not stuck in user code. The topology must have ended.
+    pub fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let stuck = self.worker.lifecycle.cut_short.load(Ordering::SeqCst);
+        for thread in threads {
+            // After an end that was cut short a thread may never come back; it is left behind.
+            if thread.thread().id() != thread::current().id() && (!stuck || thread.is_finished()) {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// The loop of a driver.
+fn drive(worker: &Worker, state: &DriverState) {
+    while let Some(id) = worker.run_queue.take(&worker.clock) {
+        state.since.store(worker.clock.now().0, Ordering::Release);
+        state.stepping.store(id.0 + 1, Ordering::Release);
+        let step = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET)));
+        state.stepping.store(0, Ordering::Release);
+        if step.is_err() {
+            give_up(worker, id);
+            return;
+        }
+        if state.replaced.load(Ordering::Acquire) {
+            return;
+        }
+    }
+}
+
+/// The loop of a dedicated thread.
+fn drive_one(worker: &Worker, id: ExecutorId) {
+    while !worker.run_queue.is_stopping() {
+        if !worker.run_queue.take_dedicated(id) {
+            thread::park();
+            continue;
+        }
+        let Ok(wake_at) = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET))) else {
+            return give_up(worker, id);
+        };
+        let now = worker.clock.now();
+        if wake_at > now && !worker.run_queue.is_queued(id) {
+            if wake_at == Time::NEVER {
+                thread::park();
+            } else {
+                thread::park_timeout(wake_at.since(now));
+            }
+        }
+        if worker.clock.now() >= wake_at {
+            worker.run_queue.queue_dedicated(id);
+        }
+    }
+}
+
+/// The runtime itself panicked: a bug of squall's. Nothing after it can be trusted, so the run ends,
+/// and says so.
+fn give_up(worker: &Worker, id: ExecutorId) {
+    let component = &worker.slot(id).component;
+    slog::crit!(worker.logger, "squall itself panicked; the run ends here. Please report this"; "component" => %component);
+    worker.lifecycle.cut_short.store(true, Ordering::SeqCst);
+    worker.lifecycle.end();
+    worker.run_queue.stop();
+}

@@ -1,0 +1,140 @@
+//! All executors of a process with what they share, and how one of them is stepped.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smol_str::SmolStr;
+
+use crate::api::ComponentInfo;
+use crate::clock::{Clock, Time};
+use crate::metrics::MetricsRegistry;
+use crate::runtime::executor::spout::Latencies;
+use crate::runtime::executor::{Executor, StepContext, StepOutcome};
+use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::message::Control;
+use crate::runtime::queue::InboxSender;
+use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::topology::graph::Topology;
+use crate::topology::plan::{ExecutorId, Part};
+
+/// An executor in its place.
+pub struct Slot {
+    /// Its component, for people.
+    pub component: SmolStr,
+    /// What it is part of; `None` for the coordinator.
+    pub part: Option<Part>,
+    /// Whether it has a thread of its own.
+    pub blocking: bool,
+    /// Its inbox.
+    pub address: InboxSender,
+    /// The state machine. Locked by whoever steps it; the run queue sees to it that this is one at
+    /// a time, so the lock is never waited for.
+    body: Mutex<Executor>,
+    /// The earliest timer set for it that has not fired.
+    armed: AtomicU64,
+}
+
+impl Slot {
+    /// An executor that has not been stepped.
+    pub fn new(
+        component: SmolStr,
+        part: Option<Part>,
+        blocking: bool,
+        address: InboxSender,
+        body: Executor,
+    ) -> Slot {
+        let armed = AtomicU64::new(Time::NEVER.0);
+        Slot { component, part, blocking, address, body: Mutex::new(body), armed }
+    }
+}
+
+/// A process's share of a topology; at present all of it.
+pub struct Worker {
+    /// What runs.
+    pub topology: Topology,
+    /// How components see each other.
+    pub components: Arc<Vec<ComponentInfo>>,
+    /// The executors; the coordinator is the last.
+    pub slots: Vec<Slot>,
+    /// Who is runnable.
+    pub run_queue: Arc<RunQueue>,
+    /// The time.
+    pub clock: Clock,
+    /// The way to the end.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Completion latencies.
+    pub latencies: Latencies,
+    /// Metrics that components registered.
+    pub metrics: MetricsRegistry,
+    /// Where the runtime logs.
+    pub logger: slog::Logger,
+}
+
+impl Worker {
+    /// The slot of an executor.
+    pub fn slot(&self, id: ExecutorId) -> &Slot {
+        &self.slots[id.index()]
+    }
+
+    /// The inbox of the coordinator.
+    pub fn coordinator(&self) -> &InboxSender {
+        &self.slots.last().expect("the coordinator is always there").address
+    }
+
+    /// Steps an executor that was taken from the run queue, and puts it back where it belongs.
+    /// Returns when it wants to be stepped again without being woken.
+    pub fn step(&self, id: ExecutorId, budget: u32) -> Time {
+        let slot = self.slot(id);
+        let step = {
+            let mut body = slot.body.lock().unwrap_or_else(PoisonError::into_inner);
+            body.step(&StepContext { clock: &self.clock, now: self.clock.now(), budget })
+        };
+        match step.outcome {
+            StepOutcome::Worked => {
+                self.run_queue.done_with_more(id);
+                Time::ZERO
+            }
+            // A closed executor stays "running" for ever, so no wake finds it.
+            StepOutcome::Closed => Time::NEVER,
+            StepOutcome::Idle | StepOutcome::Blocked => {
+                if !slot.blocking {
+                    self.arm(id, step.wake_at);
+                }
+                self.run_queue.done(id);
+                step.wake_at
+            }
+        }
+    }
+
+    /// Sends a control message to every executor but the coordinator.
+    pub fn tell_all(&self, control: impl Fn() -> Control) {
+        let subordinates = self.slots.iter().filter(|slot| slot.part.is_some());
+        subordinates.for_each(|slot| slot.address.send_control(control(), Urgency::Now));
+    }
+
+    /// Lets spouts emit, and tasks be built if they were not.
+    pub fn activate(&self) {
+        // Bolts first, so that they are prepared by the time the first tuple comes.
+        let is_spout = |slot: &&Slot| self.is_spout(slot);
+        let (spouts, others): (Vec<_>, Vec<_>) =
+            self.slots.iter().filter(|slot| slot.part.is_some()).partition(is_spout);
+        let activate = |slot: &&Slot| slot.address.send_control(Control::Activate, Urgency::Now);
+        others.iter().chain(&spouts).for_each(activate);
+    }
+
+    fn is_spout(&self, slot: &Slot) -> bool {
+        let component = |part| if let Part::Component(index) = part { Some(index) } else { None };
+        slot.part.and_then(component).is_some_and(|index| self.topology.components()[index].is_spout())
+    }
+
+    /// Sets a timer unless an earlier one is set already.
+    fn arm(&self, id: ExecutorId, at: Time) {
+        let armed = &self.slot(id).armed;
+        let set = armed.load(Ordering::Relaxed);
+        let still_set = set != Time::NEVER.0 && set > self.clock.now().0;
+        if at != Time::NEVER && (!still_set || at.0 < set) {
+            armed.store(at.0, Ordering::Relaxed);
+            self.run_queue.wake_at(id, at);
+        }
+    }
+}

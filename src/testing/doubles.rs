@@ -1,0 +1,264 @@
+//! Stand-ins for spouts and bolts: fed, fixed, capturing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smol_str::SmolStr;
+
+use crate::api::{
+    Bolt, Failure, Input, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskError, Values,
+};
+use crate::ids::MessageId;
+use crate::tuple::{Fields, Value};
+
+/// What became of a fed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Acked,
+    Failed,
+}
+
+#[derive(Debug, Default)]
+struct Feed {
+    waiting: VecDeque<(Option<MessageId>, Vec<Value>)>,
+    fates: BTreeMap<MessageId, Fate>,
+    next_id: u64,
+    acks_since: usize,
+    closed: bool,
+}
+
+/// A spout that emits what the test feeds it, and tells what became of it (Storm's `FeederSpout`
+/// with its `AckTracker`). A failed message is not replayed. All tasks of the spout share the feed.
+#[derive(Clone, Debug)]
+pub struct Feeder {
+    fields: Fields,
+    feed: Arc<Mutex<Feed>>,
+}
+
+impl Feeder {
+    /// A feeder of a stream with these fields.
+    pub fn new(fields: impl Into<Fields>) -> Feeder {
+        Feeder { fields: fields.into(), feed: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Feed> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The constructor to give to `TopologyBuilder::spout`.
+    pub fn spout(&self) -> impl Fn() -> FeederSpout + Send + Sync + 'static {
+        let feeder = self.clone();
+        move || FeederSpout(feeder.clone())
+    }
+
+    /// Feeds a tuple as a tracked message. The spout emits it when the simulation next goes on.
+    pub fn feed(&self, values: impl Values) -> MessageId {
+        let mut feed = self.lock();
+        feed.next_id += 1;
+        let id = MessageId(feed.next_id);
+        drop(feed);
+        self.feed_as(id, values);
+        id
+    }
+
+    /// Feeds a tuple as the message of that id.
+    pub fn feed_as(&self, id: MessageId, values: impl Values) {
+        let mut row = Vec::new();
+        values.push_into(&mut row);
+        let mut feed = self.lock();
+        feed.fates.insert(id, Fate::Open);
+        feed.waiting.push_back((Some(id), row));
+    }
+
+    /// Feeds a tuple that nobody tracks.
+    pub fn feed_untracked(&self, values: impl Values) {
+        let mut row = Vec::new();
+        values.push_into(&mut row);
+        self.lock().waiting.push_back((None, row));
+    }
+
+    /// Says that nothing more will be fed, so that the topology can end.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    fn has(&self, id: MessageId, fate: Fate) -> bool {
+        self.lock().fates.get(&id) == Some(&fate)
+    }
+
+    /// Whether the message is neither acked nor failed.
+    pub fn is_open(&self, id: MessageId) -> bool {
+        self.has(id, Fate::Open)
+    }
+
+    /// Whether the message was acked.
+    pub fn is_acked(&self, id: MessageId) -> bool {
+        self.has(id, Fate::Acked)
+    }
+
+    /// Whether the message failed.
+    pub fn has_failed(&self, id: MessageId) -> bool {
+        self.has(id, Fate::Failed)
+    }
+
+    /// How many messages were acked since this was last asked.
+    pub fn take_acks(&self) -> usize {
+        std::mem::take(&mut self.lock().acks_since)
+    }
+}
+
+/// The spout of a [`Feeder`].
+pub struct FeederSpout(Feeder);
+
+impl Spout for FeederSpout {
+    fn declare(&self) -> Streams {
+        Streams::new(self.0.fields.clone())
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        let mut feed = self.0.lock();
+        let Some((id, row)) = feed.waiting.pop_front() else {
+            return Ok(if feed.closed { SpoutStatus::Exhausted } else { SpoutStatus::Idle });
+        };
+        drop(feed);
+        match id {
+            Some(id) => out.emit_tracked(row, id)?,
+            None => out.emit(row)?,
+        }
+        Ok(SpoutStatus::Emitted)
+    }
+
+    fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
+        let mut feed = self.0.lock();
+        feed.fates.insert(id, Fate::Acked);
+        feed.acks_since += 1;
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        id: MessageId,
+        _failure: &Failure,
+        _out: &mut SpoutOutputs<'_>,
+    ) -> Result<(), TaskError> {
+        self.0.lock().fates.insert(id, Fate::Failed);
+        Ok(())
+    }
+}
+
+/// A spout that emits a fixed list of rows, each until it is acked, and then ends. Each task emits
+/// the whole list.
+#[derive(Clone, Debug)]
+pub struct FixedSpout {
+    streams: Streams,
+    rows: Arc<Vec<(SmolStr, Vec<Value>)>>,
+    next: usize,
+    again: VecDeque<usize>,
+}
+
+impl FixedSpout {
+    /// Rows for a default stream with these fields.
+    pub fn new(fields: impl Into<Fields>, rows: impl IntoIterator<Item = Vec<Value>>) -> FixedSpout {
+        let rows = rows.into_iter().map(|row| (SmolStr::new_static(crate::ids::DEFAULT_STREAM), row));
+        FixedSpout::with_streams(Streams::new(fields), rows)
+    }
+
+    /// Rows for streams named row by row.
+    pub fn with_streams(
+        streams: Streams,
+        rows: impl IntoIterator<Item = (SmolStr, Vec<Value>)>,
+    ) -> FixedSpout {
+        FixedSpout { streams, rows: Arc::new(rows.into_iter().collect()), next: 0, again: VecDeque::new() }
+    }
+}
+
+impl Spout for FixedSpout {
+    fn declare(&self) -> Streams {
+        self.streams.clone()
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        let index = match self.again.pop_front() {
+            Some(index) => index,
+            None if self.next < self.rows.len() => {
+                self.next += 1;
+                self.next - 1
+            }
+            None => return Ok(SpoutStatus::Exhausted),
+        };
+        let (stream, row) = &self.rows[index];
+        out.emit_tracked_to(stream, row.as_slice(), MessageId(index as u64))?;
+        Ok(SpoutStatus::Emitted)
+    }
+
+    fn fail(
+        &mut self,
+        id: MessageId,
+        failure: &Failure,
+        _out: &mut SpoutOutputs<'_>,
+    ) -> Result<(), TaskError> {
+        if !failure.is_final {
+            self.again.push_back(id.0 as usize);
+        }
+        Ok(())
+    }
+}
+
+/// A tuple that a [`Capture`] bolt got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedTuple {
+    /// The component it came from.
+    pub component: SmolStr,
+    /// The stream.
+    pub stream: SmolStr,
+    /// Its values.
+    pub values: Vec<Value>,
+}
+
+/// A bolt that keeps every tuple it gets, over all its tasks, in the order of execution.
+#[derive(Clone, Debug, Default)]
+pub struct Capture(Arc<Mutex<Vec<CapturedTuple>>>);
+
+impl Capture {
+    /// Nothing captured yet.
+    pub fn new() -> Capture {
+        Capture::default()
+    }
+
+    /// The constructor to give to `TopologyBuilder::bolt`.
+    pub fn bolt(&self) -> impl Fn() -> CaptureBolt + Send + Sync + 'static {
+        let capture = self.clone();
+        move || CaptureBolt(capture.clone())
+    }
+
+    /// Everything captured so far.
+    pub fn tuples(&self) -> Vec<CapturedTuple> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The values of everything captured so far.
+    pub fn rows(&self) -> Vec<Vec<Value>> {
+        self.tuples().into_iter().map(|tuple| tuple.values).collect()
+    }
+
+    /// The values, sorted: for comparisons in which order does not count.
+    pub fn sorted(&self) -> Vec<Vec<Value>> {
+        let mut rows = self.rows();
+        rows.sort();
+        rows
+    }
+}
+
+/// The bolt of a [`Capture`].
+pub struct CaptureBolt(Capture);
+
+impl Bolt for CaptureBolt {
+    fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let (component, stream) =
+            (SmolStr::new(input.source_component()), SmolStr::new(input.source_stream()));
+        let tuple = CapturedTuple { component, stream, values: input.into_values() };
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(tuple);
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Crashes, losses and failures for simulated topologies.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use smol_str::SmolStr;
+
+use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::runtime::{AckRecords, Fate, Faults};
+use crate::topology::TopologyErrors;
+use crate::topology::graph::{BoltFactory, Constructor, Topology};
+use crate::tuple::TupleBatch;
+
+/// What is to go wrong. An empty plan does nothing.
+#[derive(Clone, Debug, Default)]
+pub struct FaultPlan {
+    drop_share: f64,
+    crash_share: f64,
+    duplicate_inits: bool,
+    complete_early: bool,
+    /// What happens to the n-th batch (from 1) that a component's tasks take together.
+    at: BTreeMap<(SmolStr, u64), Fate>,
+    /// No fault after so many batches: the second phase of a simulation, in which all must heal.
+    heal_after: Option<u64>,
+}
+
+impl FaultPlan {
+    /// Nothing goes wrong.
+    pub fn new() -> FaultPlan {
+        FaultPlan::default()
+    }
+
+    /// Each batch is lost with this probability.
+    #[must_use]
+    pub fn drop_batches(mut self, probability: f64) -> FaultPlan {
+        self.drop_share = probability;
+        self
+    }
+
+    /// With this probability a task dies as it takes a batch; it is built again after a pause.
+    #[must_use]
+    pub fn crash_tasks(mut self, probability: f64) -> FaultPlan {
+        self.crash_share = probability;
+        self
+    }
+
+    /// The n-th batch (from 1) that the component takes is lost.
+    #[must_use]
+    pub fn drop_batch(mut self, component: &str, n: u64) -> FaultPlan {
+        self.at.insert((SmolStr::new(component), n), Fate::Drop);
+        self
+    }
+
+    /// A task of the component dies as the component takes its n-th batch (from 1).
+    #[must_use]
+    pub fn crash_at(mut self, component: &str, n: u64) -> FaultPlan {
+        self.at.insert((SmolStr::new(component), n), Fate::Crash);
+        self
+    }
+
+    /// Every init reaches its acker twice, as over a link that repeats itself.
+    #[must_use]
+    pub fn duplicate_inits(mut self) -> FaultPlan {
+        self.duplicate_inits = true;
+        self
+    }
+
+    /// Ackers are told that everything is done as soon as it begins: a broken tracker, which the
+    /// simulation must catch.
+    #[must_use]
+    pub fn complete_early(mut self) -> FaultPlan {
+        self.complete_early = true;
+        self
+    }
+
+    /// Random faults stop after so many batches over all components.
+    #[must_use]
+    pub fn heal_after(mut self, batches: u64) -> FaultPlan {
+        self.heal_after = Some(batches);
+        self
+    }
+
+    /// The plan in action, its chances decided by a seed.
+    pub(crate) fn start(self, seed: u64) -> Arc<ActiveFaults> {
+        let random = StdRng::seed_from_u64(seed ^ 0x5eed_fa17);
+        Arc::new(ActiveFaults {
+            plan: self,
+            state: Mutex::new(State { random, taken: BTreeMap::new(), batches: 0 }),
+            counts: Counts::default(),
+        })
+    }
+}
+
+struct State {
+    random: StdRng,
+    taken: BTreeMap<SmolStr, u64>,
+    batches: u64,
+}
+
+/// How often each kind of fault struck.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub dropped: AtomicU64,
+    pub crashed: AtomicU64,
+    pub duplicated: AtomicU64,
+}
+
+/// A plan in action.
+pub(crate) struct ActiveFaults {
+    plan: FaultPlan,
+    state: Mutex<State>,
+    pub counts: Counts,
+}
+
+impl Faults for ActiveFaults {
+    fn fate(&self, component: &str, _task_index: usize, _batch: &TupleBatch) -> Fate {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.batches += 1;
+        let taken = state.taken.entry(SmolStr::new(component)).or_default();
+        *taken += 1;
+        let nth = *taken;
+        let healed = self.plan.heal_after.is_some_and(|after| state.batches > after);
+        let chance: f64 = state.random.random();
+        let fate = match self.plan.at.get(&(SmolStr::new(component), nth)) {
+            Some(fate) => *fate,
+            None if healed => Fate::Deliver,
+            None if chance < self.plan.drop_share => Fate::Drop,
+            None if chance < self.plan.drop_share + self.plan.crash_share => Fate::Crash,
+            None => Fate::Deliver,
+        };
+        match fate {
+            Fate::Drop => self.counts.dropped.fetch_add(1, Ordering::Relaxed),
+            Fate::Crash => self.counts.crashed.fetch_add(1, Ordering::Relaxed),
+            Fate::Deliver => 0,
+        };
+        fate
+    }
+
+    fn tamper(&self, records: &mut AckRecords) {
+        if self.plan.duplicate_inits {
+            self.counts.duplicated.fetch_add(records.inits.len() as u64, Ordering::Relaxed);
+            let again = records.inits.clone();
+            records.inits.extend(again);
+        }
+        if self.plan.complete_early {
+            records.acks.extend(records.inits.iter().copied());
+        }
+    }
+}
+
+/// What a [`Faulty`] bolt does at its moment.
+#[derive(Clone, Copy, Debug)]
+enum Misdeed {
+    Fail,
+    Panic,
+}
+
+/// A bolt that misbehaves at one tuple and otherwise is the one it wraps.
+struct Faulty {
+    inner: Box<dyn Bolt>,
+    nth: u64,
+    executed: Arc<AtomicU64>,
+    misdeed: Misdeed,
+}
+
+impl Bolt for Faulty {
+    fn declare(&self) -> Streams {
+        self.inner.declare()
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.inner.prepare(context)
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if self.executed.fetch_add(1, Ordering::SeqCst) + 1 == self.nth {
+            match self.misdeed {
+                Misdeed::Fail => return Err(TaskError::new("failed by the test")),
+                Misdeed::Panic => panic!("by the test"),
+            }
+        }
+        self.inner.execute(input, out)
+    }
+
+    fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.inner.tick(out)
+    }
+
+    fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.inner.flush(out)
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.inner.finish(out)
+    }
+
+    fn cleanup(&mut self) {
+        self.inner.cleanup();
+    }
+}
+
+/// Makes the n-th tuple (from 1, over all tasks) that a bolt executes fail.
+///
+/// # Errors
+/// When the topology has no such bolt.
+pub fn fail_nth(topology: Topology, bolt: &str, nth: u64) -> Result<Topology, TopologyErrors> {
+    misbehave(topology, bolt, nth, Misdeed::Fail)
+}
+
+/// Makes a bolt panic at its n-th tuple (from 1, over all tasks).
+///
+/// # Errors
+/// When the topology has no such bolt.
+pub fn panic_nth(topology: Topology, bolt: &str, nth: u64) -> Result<Topology, TopologyErrors> {
+    misbehave(topology, bolt, nth, Misdeed::Panic)
+}
+
+fn misbehave(topology: Topology, bolt: &str, nth: u64, misdeed: Misdeed) -> Result<Topology, TopologyErrors> {
+    let Some(Constructor::Bolt(inner)) =
+        topology.component(bolt).map(|component| component.constructor.clone())
+    else {
+        // The topology's own error says which components there are.
+        return topology.with_bolt(bolt, || -> Faulty { unreachable!("there is no such bolt") });
+    };
+    let executed = Arc::new(AtomicU64::new(0));
+    let factory: BoltFactory = Arc::new(move || {
+        let executed = Arc::clone(&executed);
+        Ok(Box::new(Faulty { inner: inner()?, nth, executed, misdeed }) as Box<dyn Bolt>)
+    });
+    topology.with_component(bolt, Constructor::Bolt(factory), None)
+}

@@ -1,0 +1,317 @@
+//! A topology in one thread, in simulated time, in an order that a seed decides.
+//!
+//! The executors are those of production; only who steps them, and when, differs. At each turn the
+//! seed picks one of the runnable executors and how much it may do, so that over many seeds every
+//! legal interleaving comes up. Time moves when nothing is runnable, or when the test says so, and
+//! only as far as the next timer; so an hour of waiting takes no time.
+//!
+//! 1. The same topology, seed and calls give the same run, step by step ([`fingerprint`]).
+//! 2. A witness that knows nothing of XOR counts the tuples of every tree (`runtime::audit`); a
+//!    tree that is acked while one of them is alive or lost is an error of every run method.
+//!
+//! [`fingerprint`]: SimulatedTopology::fingerprint
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::api::WorkerResources;
+use crate::clock::{Clock, Time};
+use crate::metrics::MetricsRegistry;
+use crate::runtime::TopologyStats;
+use crate::runtime::simulated::{Control, SimulatedWorker};
+use crate::testing::faults::{ActiveFaults, FaultPlan};
+use crate::topology::graph::Topology;
+use crate::topology::plan::ExecutorId;
+
+/// Steps without a pause in which time could pass; more is a topology that never rests.
+const STEPS_WITHOUT_REST_MAX: u64 = 5_000_000;
+/// How much an executor may do at a turn, one of these.
+const BUDGETS: [u32; 5] = [1, 3, 17, 256, 2048];
+
+/// How a simulation is set up.
+#[derive(Clone)]
+pub struct SimulationOptions {
+    /// What every choice comes from.
+    pub seed: u64,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+    /// Where components and runtime log; nowhere by default.
+    pub logger: slog::Logger,
+    /// Objects that tasks find by `TaskContext::resources`.
+    pub resources: WorkerResources,
+}
+
+impl Default for SimulationOptions {
+    fn default() -> SimulationOptions {
+        SimulationOptions::seeded(1)
+    }
+}
+
+impl SimulationOptions {
+    /// Nothing goes wrong, in the order that this seed decides.
+    pub fn seeded(seed: u64) -> SimulationOptions {
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        SimulationOptions { seed, faults: FaultPlan::new(), logger, resources: WorkerResources::default() }
+    }
+
+    /// Sets what goes wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: FaultPlan) -> SimulationOptions {
+        self.faults = faults;
+        self
+    }
+}
+
+/// Why a simulated run is not as it should be. Each names the seed, which repeats it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulationError {
+    /// A tree was acked before all of it was processed.
+    #[error("seed {seed}: {}", found.join("; "))]
+    FalseAck {
+        /// The seed of the run.
+        seed: u64,
+        /// The trees.
+        found: Vec<String>,
+    },
+    /// The topology did not end in time.
+    #[error("seed {seed}: the topology has not ended after {after:?}: {stats:?}")]
+    Unfinished {
+        /// The seed of the run.
+        seed: u64,
+        /// Simulated time.
+        after: Duration,
+        /// How far it came.
+        stats: Box<TopologyStats>,
+    },
+    /// Messages are unaccounted for at the end.
+    #[error("seed {seed}: {emitted} messages emitted, but {acked} acked and {failed} failed")]
+    Unaccounted {
+        /// The seed of the run.
+        seed: u64,
+        /// Messages emitted.
+        emitted: u64,
+        /// Messages acked.
+        acked: u64,
+        /// Messages failed for good.
+        failed: u64,
+    },
+}
+
+/// A topology under simulation. See the [module](crate::testing) for examples.
+pub struct SimulatedTopology {
+    worker: SimulatedWorker,
+    clock: Clock,
+    seed: u64,
+    random: StdRng,
+    faults: Arc<ActiveFaults>,
+    /// Executors that are not stepped before a time.
+    stalled: BTreeMap<ExecutorId, Time>,
+    trace: Xxh3,
+    steps: u64,
+}
+
+impl SimulatedTopology {
+    /// Starts a topology; nothing has been stepped yet.
+    pub fn start(topology: Topology, options: SimulationOptions) -> SimulatedTopology {
+        let SimulationOptions { seed, faults, logger, resources } = options;
+        let clock = Clock::simulated();
+        let faults = faults.start(seed);
+        let inactive = topology.options().start_inactive;
+        let interference = Arc::clone(&faults) as Arc<dyn crate::runtime::Faults>;
+        let worker = SimulatedWorker::new(topology, clock.clone(), seed, logger, resources, interference);
+        let simulated = SimulatedTopology {
+            worker,
+            clock,
+            seed,
+            random: StdRng::seed_from_u64(seed),
+            faults,
+            stalled: BTreeMap::new(),
+            trace: Xxh3::new(),
+            steps: 0,
+        };
+        if !inactive {
+            simulated.activate();
+        }
+        simulated
+    }
+
+    /// The simulated time since the start.
+    pub fn now(&self) -> Duration {
+        self.clock.now().since(Time::ZERO)
+    }
+
+    /// The clock that the topology lives by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// A snapshot of the counters.
+    pub fn stats(&self) -> TopologyStats {
+        self.worker.stats()
+    }
+
+    /// The metrics that components registered.
+    pub fn metrics(&self) -> &MetricsRegistry {
+        self.worker.metrics()
+    }
+
+    /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
+    pub fn activate(&self) {
+        self.worker.activate();
+    }
+
+    /// Lets spouts rest.
+    pub fn deactivate(&self) {
+        self.worker.deactivate();
+    }
+
+    /// Asks for an orderly end.
+    pub fn drain(&self) {
+        self.worker.drain();
+    }
+
+    /// Kills the tasks of a component (`__acker` for the ackers): their state is lost, they are
+    /// built again after a pause.
+    ///
+    /// # Panics
+    /// When there is no such component.
+    pub fn crash(&self, component: &str) {
+        let executors = self.worker.executors_of(component);
+        assert!(!executors.is_empty(), "the topology has no component `{component}`");
+        executors.into_iter().for_each(|id| self.worker.command(id, Control::Crash));
+    }
+
+    /// Stops the executors of a component for a time: what comes for them waits.
+    ///
+    /// # Panics
+    /// When there is no such component.
+    pub fn stall(&mut self, component: &str, pause: Duration) {
+        let executors = self.worker.executors_of(component);
+        assert!(!executors.is_empty(), "the topology has no component `{component}`");
+        let until = self.clock.now().after(pause);
+        self.stalled.extend(executors.into_iter().map(|id| (id, until)));
+    }
+
+    /// How many batches were lost, tasks crashed and inits repeated by the fault plan so far.
+    pub fn faults_struck(&self) -> (u64, u64, u64) {
+        let counts = &self.faults.counts;
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        (get(&counts.dropped), get(&counts.crashed), get(&counts.duplicated))
+    }
+
+    /// A hash over every step taken: equal for equal runs.
+    pub fn fingerprint(&self) -> u64 {
+        self.trace.digest()
+    }
+
+    /// Steps until nothing is runnable. Time stands still.
+    ///
+    /// # Panics
+    /// When the topology never rests: a spout that always has more, without a rate or a window.
+    pub fn run_until_idle(&mut self) {
+        let mut steps = 0;
+        while self.step_one() {
+            steps += 1;
+            assert!(steps < STEPS_WITHOUT_REST_MAX, "seed {}: the topology never rests", self.seed);
+        }
+    }
+
+    /// Lets time pass, in steps from timer to timer, until everything that is due has happened.
+    pub fn advance(&mut self, by: Duration) {
+        let target = self.clock.now().after(by);
+        self.run_until_idle();
+        while !self.worker.has_ended() {
+            let now = self.clock.now();
+            let next = self.next_event(now);
+            if next > target {
+                break;
+            }
+            self.clock.advance(next.since(now));
+            self.run_until_idle();
+        }
+        let rest = target.since(self.clock.now());
+        self.clock.advance(rest);
+        self.run_until_idle();
+    }
+
+    /// Lets idle spouts look for what was fed, and everything follow from it: moves time by 20 ms.
+    pub fn settle(&mut self) {
+        self.advance(Duration::from_millis(20));
+    }
+
+    /// Runs until the topology has ended.
+    ///
+    /// # Errors
+    /// When it has not ended after `at_most` of simulated time, a tree was acked too early, or a
+    /// tracked message is neither acked nor failed at the end.
+    pub fn run_to_end(&mut self, at_most: Duration) -> Result<TopologyStats, SimulationError> {
+        let target = self.clock.now().after(at_most);
+        loop {
+            self.run_until_idle();
+            self.check()?;
+            if self.worker.has_ended() {
+                return self.account();
+            }
+            let now = self.clock.now();
+            let next = self.next_event(now);
+            if next > target {
+                let (seed, stats) = (self.seed, Box::new(self.stats()));
+                return Err(SimulationError::Unfinished { seed, after: at_most, stats });
+            }
+            self.clock.advance(next.since(now));
+        }
+    }
+
+    /// Whether any tree was acked before all of it was processed.
+    ///
+    /// # Errors
+    /// Names the trees.
+    pub fn check(&self) -> Result<(), SimulationError> {
+        let found = self.worker.violations();
+        if found.is_empty() { Ok(()) } else { Err(SimulationError::FalseAck { seed: self.seed, found }) }
+    }
+
+    fn account(&self) -> Result<TopologyStats, SimulationError> {
+        let stats = self.stats();
+        let TopologyStats { emitted, acked, failed, .. } = stats;
+        // A spout that crashed forgets what it had emitted, and emits it again under the same ids.
+        let crashes = stats.components.iter().any(|component| component.is_spout && component.restarts > 0);
+        if emitted != acked + failed && !crashes && !stats.cut_short {
+            return Err(SimulationError::Unaccounted { seed: self.seed, emitted, acked, failed });
+        }
+        Ok(stats)
+    }
+
+    /// The next time at which something is due.
+    fn next_event(&self, now: Time) -> Time {
+        let timer = self.worker.next_timer().unwrap_or(Time::NEVER);
+        let wake = self.stalled.values().copied().filter(|until| *until > now).min().unwrap_or(Time::NEVER);
+        timer.min(wake).max(now)
+    }
+
+    /// Steps one executor; says whether there was one.
+    fn step_one(&mut self) -> bool {
+        let now = self.clock.now();
+        self.stalled.retain(|_, until| *until > now);
+        let mut runnable = self.worker.runnable(now);
+        runnable.retain(|id| !self.stalled.contains_key(id));
+        if runnable.is_empty() {
+            return false;
+        }
+        let id = runnable[self.random.random_range(0..runnable.len())];
+        let budget = BUDGETS[self.random.random_range(0..BUDGETS.len())];
+        self.steps += 1;
+        self.trace.update(&id.0.to_le_bytes());
+        self.trace.update(&budget.to_le_bytes());
+        self.trace.update(&now.0.to_le_bytes());
+        self.worker.step(id, budget);
+        true
+    }
+}
