@@ -1,5 +1,7 @@
 //! The bounds that no option may pass, together, so that their relations can be checked.
 
+use std::time::Duration;
+
 use crate::ids;
 
 /// Bytes of a topology document, its includes counted with it.
@@ -11,6 +13,11 @@ pub const INCLUDES_MAX: usize = 64;
 
 /// Components of a topology, the system's not counted.
 pub const COMPONENTS_MAX: usize = 4096;
+/// Inputs of a topology, over all its bolts.
+pub const INPUTS_MAX: usize = 32_768;
+/// The longest period or time-out: 30 days. Longer ones are mistakes, and sums of a clock's
+/// reading and a period stay far from overflow.
+pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Executors or tasks of one component.
 pub const PARALLELISM_MAX: u32 = 4096;
 /// Tasks of a topology.

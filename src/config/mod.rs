@@ -2,10 +2,12 @@
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
 //! * [`limits`]: the bounds that no option may pass, related to each other by const asserts.
+//! * [`units`]: durations and sizes as people write them.
 //!
 //! How options are written in TOML, and what is wrong with them, is `topology::declare`'s.
 
 pub mod limits;
+pub mod units;
 
 use std::fmt;
 use std::time::Duration;

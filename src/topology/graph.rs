@@ -160,3 +160,53 @@ impl fmt::Debug for Topology {
             .finish_non_exhaustive()
     }
 }
+
+/// Graphs for the tests of this layer, which look at shapes only.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::api::{Input, Outputs, SpoutOutputs, SpoutStatus};
+    use crate::ids::DEFAULT_STREAM;
+
+    struct Inert;
+
+    impl Spout for Inert {
+        fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+            Ok(SpoutStatus::Exhausted)
+        }
+    }
+
+    impl Bolt for Inert {
+        fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    /// Components with the ids they take tuples from by shuffle; those without any are spouts.
+    pub(crate) fn topology(components: &[(&str, &[&str])]) -> Topology {
+        let components = components.iter().map(|(id, inputs)| component(id, inputs)).collect();
+        Topology { name: "test".into(), options: TopologyOptions::default(), components, hooks: Vec::new() }
+    }
+
+    fn component(id: &str, inputs: &[&str]) -> Component {
+        let constructor = if inputs.is_empty() {
+            Constructor::Spout(Arc::new(|| Ok(Box::new(Inert))))
+        } else {
+            Constructor::Bolt(Arc::new(|| Ok(Box::new(Inert))))
+        };
+        let input = |from: &&str| InputSpec {
+            component: SmolStr::new(from),
+            stream: SmolStr::new(DEFAULT_STREAM),
+            grouping: Grouping::Shuffle,
+            feedback: false,
+        };
+        Component {
+            id: SmolStr::new(id),
+            type_name: "rust".into(),
+            constructor,
+            streams: Streams::new(["value"]),
+            inputs: inputs.iter().map(input).collect(),
+            options: ComponentOptions::default(),
+        }
+    }
+}

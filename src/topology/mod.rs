@@ -1,4 +1,35 @@
-//! Topologies: written in TOML or built in Rust, one validated graph. Pure: no thread, no clock.
+//! Topologies: written in TOML or built in Rust, one validated graph. Pure: no I/O, no thread, no
+//! clock.
+//!
+//! ```text
+//!   builder (Rust) ──┐
+//!                    ├─► draft ─► validate ─► graph ─► plan, order, render
+//!   declare (TOML) ──┘     registry: types by name ▲
+//! ```
+//!
+//! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
+//! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
+//!   [`order`]: what comes before what.
+//! * [`diagnostic`]: what is wrong, all of it at once, with places and suggestions.
+//!
+//! 1. A [`Topology`](graph::Topology) exists only if validation found nothing.
+//! 2. There is one validator, whatever the topology was made by.
 
+pub mod builder;
+pub mod declare;
+pub mod diagnostic;
+mod draft;
 pub mod graph;
+mod implicit;
+pub mod order;
+pub mod plan;
 pub mod registry;
+mod replace;
+mod suggest;
+mod validate;
+
+pub use builder::TopologyBuilder;
+pub use diagnostic::{Diagnostic, TopologyErrors};
+pub use graph::Topology;
+pub use implicit::{DEAD_LETTER_FIELDS, SYSTEM_STREAM};
+pub use plan::Plan;

@@ -58,9 +58,20 @@ pub enum BuildError {
     /// The table does not fit the settings struct; the error knows the place.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
+    /// The table has keys that the settings struct does not: their paths, as `a.b`. A struct that
+    /// denies unknown fields reports the first of them as [`BuildError::Toml`] instead.
+    #[error("unknown settings: {}", .0.join(", "))]
+    Unread(Vec<String>),
     /// The settings were read, but the component refuses them.
     #[error(transparent)]
     Setting(#[from] SettingError),
+}
+
+/// Reads settings, and refuses keys that nothing reads.
+fn read_settings<C: DeserializeOwned>(config: toml::de::ValueDeserializer<'_>) -> Result<C, BuildError> {
+    let mut unread = Vec::new();
+    let settings = serde_ignored::deserialize(config, |path| unread.push(path.to_string()))?;
+    if unread.is_empty() { Ok(settings) } else { Err(BuildError::Unread(unread)) }
 }
 
 type BuildFn = Arc<dyn Fn(toml::de::ValueDeserializer<'_>) -> Result<Built, BuildError> + Send + Sync>;
@@ -211,7 +222,7 @@ impl Registry {
     {
         let build = Arc::new(build);
         let build_fn: BuildFn = Arc::new(move |config| {
-            let settings = Arc::new(C::deserialize(config)?);
+            let settings = Arc::new(read_settings::<C>(config)?);
             let streams = build(&settings)?.declare();
             let build = Arc::clone(&build);
             let constructor = Constructor::Spout(Arc::new(move || {
@@ -232,7 +243,7 @@ impl Registry {
     {
         let build = Arc::new(build);
         let build_fn: BuildFn = Arc::new(move |config| {
-            let settings = Arc::new(C::deserialize(config)?);
+            let settings = Arc::new(read_settings::<C>(config)?);
             let streams = build(&settings)?.declare();
             let build = Arc::clone(&build);
             let constructor = Constructor::Bolt(Arc::new(move || {

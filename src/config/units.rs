@@ -1,0 +1,100 @@
+//! Durations and sizes as people write them: `"500ms"`, `"2m 30s"`, `"64MiB"`.
+//!
+//! A number without a unit is refused: nobody can tell seconds from milliseconds, or bytes from
+//! tuples, a year later.
+
+use std::time::Duration;
+
+/// Reads a duration: numbers with units from `ns` to `d`, added up.
+///
+/// # Errors
+/// A sentence that says what is expected.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use squall::config::units::parse_duration;
+/// assert_eq!(parse_duration("1m 30s"), Ok(Duration::from_secs(90)));
+/// assert!(parse_duration("30").unwrap_err().contains("no unit"));
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = "expected for example \"500ms\", \"30s\" or \"2m\"";
+    if is_number(text) {
+        return Err(format!("duration \"{}\" has no unit: {expected}", text.trim()));
+    }
+    humantime::parse_duration(text).map_err(|_| format!("not a duration: \"{}\" ({expected})", text))
+}
+
+/// Reads a size in bytes: one number with a unit, `B`, `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`,
+/// `GB` (1000).
+///
+/// # Errors
+/// A sentence that says what is expected.
+///
+/// # Examples
+/// ```
+/// use squall::config::units::parse_size;
+/// assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+/// assert!(parse_size("64").unwrap_err().contains("no unit"));
+/// ```
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let expected = "expected for example \"512KiB\" or \"64MiB\"";
+    if is_number(text) {
+        return Err(format!("size \"{}\" has no unit: {expected}", text.trim()));
+    }
+    let size: Result<bytesize::ByteSize, _> = text.trim().parse();
+    // A size that does not fit comes back saturated.
+    match size.map(|size| size.as_u64()) {
+        Ok(bytes) if bytes < u64::MAX => Ok(bytes),
+        _ => Err(format!("not a size: \"{}\" ({expected})", text)),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b"._+-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let good = |text: &str, expected| assert_eq!(parse_duration(text), Ok(expected), "{text}");
+        good("500ms", Duration::from_millis(500));
+        good("0s", Duration::ZERO);
+        good("2m", Duration::from_secs(120));
+        good("1h 30m", Duration::from_secs(5400));
+        let bad = |text: &str, expected: &str| {
+            let message = parse_duration(text).unwrap_err();
+            assert!(message.contains(expected), "{text}: {message}");
+        };
+        bad("30", "duration \"30\" has no unit");
+        bad("1.5", "has no unit");
+        bad("30 parsecs", "not a duration: \"30 parsecs\" (expected for example");
+        bad("", "not a duration");
+        bad("-1s", "not a duration");
+        bad("99999999999999999999999s", "not a duration");
+        bad("9223372036854775807years", "not a duration");
+    }
+
+    #[test]
+    fn sizes() {
+        let good = |text: &str, expected| assert_eq!(parse_size(text), Ok(expected), "{text}");
+        good("1B", 1);
+        good("64MiB", 64 << 20);
+        good("2 GB", 2_000_000_000);
+        good("1.5KiB", 1536);
+        let bad = |text: &str, expected: &str| {
+            let message = parse_size(text).unwrap_err();
+            assert!(message.contains(expected), "{text}: {message}");
+        };
+        bad("64", "size \"64\" has no unit");
+        bad("64 furlongs", "not a size");
+        bad("", "not a size");
+        bad("MiB", "not a size");
+        bad("-1MiB", "not a size");
+        bad("99999999999999999999EiB", "not a size");
+    }
+}

@@ -1,0 +1,427 @@
+//! Topologies in Rust.
+//!
+//! The builder collects; nothing is checked before [`TopologyBuilder::build`], which reports all
+//! mistakes at once, with the validator that documents go through too. Each constructor is called
+//! once by `build`, to ask the instance what it declares, and then once per task.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook};
+use crate::config::{AutoOr, ComponentOptions, TopologyOptions};
+use crate::ids::DEFAULT_STREAM;
+use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
+use crate::topology::draft::{Draft, DraftComponent, DraftInput};
+use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory, Topology};
+use crate::topology::registry::{Built, Kind};
+use crate::topology::validate::{self, Problem};
+use crate::tuple::Fields;
+
+/// The type name of components that were handed over in Rust.
+pub const RUST_TYPE: &str = "rust";
+
+/// Puts a topology together.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use squall::prelude::*;
+/// use squall::topology::TopologyBuilder;
+///
+/// struct Numbers;
+/// impl Spout for Numbers {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["n"])
+///     }
+///     fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+///         Ok(SpoutStatus::Exhausted)
+///     }
+/// }
+///
+/// struct Sum;
+/// impl Bolt for Sum {
+///     fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         Ok(())
+///     }
+/// }
+///
+/// let mut builder = TopologyBuilder::new("sums");
+/// builder.options(|options| options.max_replays = Some(3));
+/// builder.spout("numbers", || Numbers);
+/// builder.bolt("sum", || Sum).parallelism(2).fields("numbers", ["n"]).tick(Duration::from_secs(1));
+/// let topology = builder.build()?;
+/// assert_eq!(topology.component("sum").unwrap().options.parallelism, 2);
+/// # Ok::<(), squall::topology::TopologyErrors>(())
+/// ```
+/// Mistakes are told together:
+/// ```
+/// # use squall::prelude::*;
+/// # use squall::topology::TopologyBuilder;
+/// # struct Sum;
+/// # impl Bolt for Sum {
+/// #     fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+/// # }
+/// let mut builder = TopologyBuilder::new("my sums");
+/// builder.bolt("sum", || Sum).parallelism(0).shuffle("numbers");
+/// let errors = builder.build().unwrap_err();
+/// assert_eq!(errors.diagnostics().len(), 4); // name, parallelism, input, no spout
+/// ```
+pub struct TopologyBuilder {
+    name: SmolStr,
+    options: TopologyOptions,
+    components: Vec<Declared>,
+    hooks: Vec<HookFactory>,
+}
+
+/// A component as it was handed over.
+struct Declared {
+    id: SmolStr,
+    constructor: Constructor,
+    inputs: Vec<DraftInput>,
+    options: ComponentOptions,
+}
+
+/// Which stream of which component: `"lines"` is the default stream of `lines`, and
+/// `("lines", "rejected")` its stream `rejected`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRef {
+    /// The component.
+    pub component: SmolStr,
+    /// Its stream.
+    pub stream: SmolStr,
+}
+
+impl From<&str> for StreamRef {
+    fn from(component: &str) -> StreamRef {
+        StreamRef::from((component, DEFAULT_STREAM))
+    }
+}
+
+impl From<&String> for StreamRef {
+    fn from(component: &String) -> StreamRef {
+        StreamRef::from(component.as_str())
+    }
+}
+
+impl From<(&str, &str)> for StreamRef {
+    fn from((component, stream): (&str, &str)) -> StreamRef {
+        StreamRef { component: SmolStr::new(component), stream: SmolStr::new(stream) }
+    }
+}
+
+impl TopologyBuilder {
+    /// A topology without components and with default options.
+    pub fn new(name: impl AsRef<str>) -> TopologyBuilder {
+        TopologyBuilder {
+            name: SmolStr::new(name),
+            options: TopologyOptions::default(),
+            components: Vec::new(),
+            hooks: Vec::new(),
+        }
+    }
+
+    /// Changes options of the topology.
+    pub fn options(&mut self, change: impl FnOnce(&mut TopologyOptions)) -> &mut TopologyBuilder {
+        change(&mut self.options);
+        self
+    }
+
+    /// Sets a free value that tasks read by `TaskContext::setting`.
+    pub fn setting(&mut self, key: impl Into<String>, value: impl Into<toml::Value>) -> &mut TopologyBuilder {
+        self.options.settings.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds a hook; each task gets an instance of its own.
+    pub fn hook<H, F>(&mut self, factory: F) -> &mut TopologyBuilder
+    where
+        H: TaskHook + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        self.hooks.push(Arc::new(move || Box::new(factory())));
+        self
+    }
+
+    /// Adds a spout.
+    pub fn spout<S, F>(&mut self, id: impl AsRef<str>, factory: F) -> SpoutDeclarer<'_>
+    where
+        S: Spout + 'static,
+        F: Fn() -> S + Send + Sync + 'static,
+    {
+        self.spout_with(id, move || Ok::<S, TaskError>(factory()))
+    }
+
+    /// Adds a spout whose construction may fail.
+    pub fn spout_with<S, E, F>(&mut self, id: impl AsRef<str>, factory: F) -> SpoutDeclarer<'_>
+    where
+        S: Spout + 'static,
+        E: Into<TaskError>,
+        F: Fn() -> Result<S, E> + Send + Sync + 'static,
+    {
+        SpoutDeclarer(self.declare(id.as_ref(), spout_constructor(factory)))
+    }
+
+    /// Adds a bolt.
+    pub fn bolt<B, F>(&mut self, id: impl AsRef<str>, factory: F) -> BoltDeclarer<'_>
+    where
+        B: Bolt + 'static,
+        F: Fn() -> B + Send + Sync + 'static,
+    {
+        self.bolt_with(id, move || Ok::<B, TaskError>(factory()))
+    }
+
+    /// Adds a bolt whose construction may fail.
+    pub fn bolt_with<B, E, F>(&mut self, id: impl AsRef<str>, factory: F) -> BoltDeclarer<'_>
+    where
+        B: Bolt + 'static,
+        E: Into<TaskError>,
+        F: Fn() -> Result<B, E> + Send + Sync + 'static,
+    {
+        BoltDeclarer(self.declare(id.as_ref(), bolt_constructor(factory)))
+    }
+
+    fn declare(&mut self, id: &str, constructor: Constructor) -> &mut Declared {
+        let declared = Declared {
+            id: SmolStr::new(id),
+            constructor,
+            inputs: Vec::new(),
+            options: ComponentOptions::default(),
+        };
+        self.components.push(declared);
+        self.components.last_mut().expect("one was pushed a line above")
+    }
+
+    /// Calls each constructor once for what it declares, and checks everything.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn build(self) -> Result<Topology, TopologyErrors> {
+        let mut diagnostics = Vec::new();
+        let components = self.components.into_iter().map(|declared| {
+            let streams = declared_streams(&declared.constructor);
+            let built = match streams {
+                Ok(streams) => Some(Built { constructor: declared.constructor.clone(), streams }),
+                Err(error) => {
+                    diagnostics.push(cannot_build(&declared, &error));
+                    None
+                }
+            };
+            DraftComponent {
+                id: declared.id,
+                kind: kind(&declared.constructor),
+                type_name: SmolStr::new_static(RUST_TYPE),
+                built,
+                inputs: Some(declared.inputs),
+                options: declared.options,
+            }
+        });
+        let components = components.collect();
+        let draft = Draft {
+            name: Some(self.name),
+            options: self.options,
+            components,
+            hooks: self.hooks,
+            complete: true,
+        };
+        diagnostics.extend(validate::problems(&draft).into_iter().map(diagnostic));
+        if diagnostics.is_empty() { Ok(draft.into_topology()) } else { Err(TopologyErrors::new(diagnostics)) }
+    }
+}
+
+impl fmt::Debug for TopologyBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&str> = self.components.iter().map(|declared| declared.id.as_str()).collect();
+        f.debug_struct("TopologyBuilder").field("name", &self.name).field("components", &ids).finish()
+    }
+}
+
+/// What builds spouts by this function.
+pub fn spout_constructor<S, E, F>(factory: F) -> Constructor
+where
+    S: Spout + 'static,
+    E: Into<TaskError>,
+    F: Fn() -> Result<S, E> + Send + Sync + 'static,
+{
+    Constructor::Spout(Arc::new(move || match factory() {
+        Ok(spout) => Ok(Box::new(spout)),
+        Err(error) => Err(error.into()),
+    }))
+}
+
+/// What builds bolts by this function.
+pub fn bolt_constructor<B, E, F>(factory: F) -> Constructor
+where
+    B: Bolt + 'static,
+    E: Into<TaskError>,
+    F: Fn() -> Result<B, E> + Send + Sync + 'static,
+{
+    Constructor::Bolt(Arc::new(move || match factory() {
+        Ok(bolt) => Ok(Box::new(bolt)),
+        Err(error) => Err(error.into()),
+    }))
+}
+
+pub(super) fn kind(constructor: &Constructor) -> Kind {
+    match constructor {
+        Constructor::Spout(_) => Kind::Spout,
+        Constructor::Bolt(_) => Kind::Bolt,
+    }
+}
+
+fn declared_streams(constructor: &Constructor) -> Result<Streams, TaskError> {
+    Ok(match constructor {
+        Constructor::Spout(factory) => factory()?.declare(),
+        Constructor::Bolt(factory) => factory()?.declare(),
+    })
+}
+
+fn cannot_build(declared: &Declared, error: &TaskError) -> Diagnostic {
+    Diagnostic::new(format!("{} `{}` cannot be built: {error}", kind(&declared.constructor), declared.id))
+}
+
+/// A problem of a topology that has no text.
+pub(super) fn diagnostic(problem: Problem) -> Diagnostic {
+    Diagnostic { help: problem.help, ..Diagnostic::new(problem.message) }
+}
+
+/// Declares more about a spout.
+pub struct SpoutDeclarer<'a>(&'a mut Declared);
+
+/// Declares more about a bolt. At least one input is needed.
+///
+/// An input is named by a component id, for its default stream, or by a pair of component id and
+/// stream: `.shuffle("split")`, `.fields(("split", "long"), ["word"])`.
+pub struct BoltDeclarer<'a>(&'a mut Declared);
+
+macro_rules! common_declarations {
+    ($declarer:ident) => {
+        impl $declarer<'_> {
+            /// How many executors step its tasks; 1 by default.
+            pub fn parallelism(self, executors: u32) -> Self {
+                self.0.options.parallelism = executors;
+                self
+            }
+
+            /// How many tasks there are; by default one per executor.
+            pub fn tasks(self, tasks: u32) -> Self {
+                self.0.options.tasks = Some(tasks);
+                self
+            }
+
+            /// Says that its calls wait, so that each executor gets a thread of its own.
+            pub fn blocking(self) -> Self {
+                self.0.options.blocking = true;
+                self
+            }
+
+            /// Sets a free value of this component, laid over the topology's.
+            pub fn setting(self, key: impl Into<String>, value: impl Into<toml::Value>) -> Self {
+                self.0.options.settings.insert(key.into(), value.into());
+                self
+            }
+        }
+
+        impl fmt::Debug for $declarer<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($declarer)).field(&self.0.id).finish()
+            }
+        }
+    };
+}
+
+common_declarations!(SpoutDeclarer);
+common_declarations!(BoltDeclarer);
+
+impl SpoutDeclarer<'_> {
+    /// How many messages each task may have open, instead of the topology's `max_spout_pending`.
+    pub fn max_spout_pending(self, messages: u32) -> Self {
+        self.0.options.max_spout_pending = Some(AutoOr::Fixed(messages));
+        self
+    }
+}
+
+impl BoltDeclarer<'_> {
+    /// How often `Bolt::tick` is called, instead of the topology's `tick`.
+    pub fn tick(self, period: Duration) -> Self {
+        self.0.options.tick = Some(period);
+        self
+    }
+
+    /// After how many replays a tuple that this bolt fails goes to its dead-letter stream, instead
+    /// of the topology's `max_replays`.
+    pub fn max_replays(self, replays: u32) -> Self {
+        self.0.options.max_replays = Some(replays);
+        self
+    }
+
+    /// Takes a stream, spread evenly over the tasks.
+    pub fn shuffle(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::Shuffle)
+    }
+
+    /// Takes a stream; equal values of these fields go to the same task.
+    pub fn fields(self, from: impl Into<StreamRef>, fields: impl Into<Fields>) -> Self {
+        self.input(from, Grouping::Fields(fields.into()))
+    }
+
+    /// Takes a stream; equal values of these fields go to one of two tasks, whichever had fewer.
+    pub fn partial_key(self, from: impl Into<StreamRef>, fields: impl Into<Fields>) -> Self {
+        self.input(from, Grouping::PartialKey(fields.into()))
+    }
+
+    /// Takes a stream; each task gets every tuple.
+    pub fn all(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::All)
+    }
+
+    /// Takes a stream; one task, that with the lowest id, gets all of it.
+    pub fn global(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::Global)
+    }
+
+    /// Takes a stream, no matter how it is spread.
+    pub fn none(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::None)
+    }
+
+    /// Takes a stream, spread over the tasks in the same worker if there are any.
+    pub fn local_or_shuffle(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::LocalOrShuffle)
+    }
+
+    /// Takes a direct stream, whose emitter names the task.
+    pub fn direct(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::Direct)
+    }
+
+    /// Takes a stream, spread by a grouping of the user's own. The name is for people.
+    pub fn custom<G, F>(self, from: impl Into<StreamRef>, name: &str, factory: F) -> Self
+    where
+        G: CustomGrouping + 'static,
+        F: Fn() -> G + Send + Sync + 'static,
+    {
+        let factory: GroupingFactory = Arc::new(move || Box::new(factory()));
+        self.input(from, Grouping::Custom(SmolStr::new(name), factory))
+    }
+
+    /// Takes a stream by a grouping that is at hand.
+    pub fn input(self, from: impl Into<StreamRef>, grouping: Grouping) -> Self {
+        let StreamRef { component, stream } = from.into();
+        self.0.inputs.push(DraftInput { component, stream, grouping: Some(grouping), feedback: false });
+        self
+    }
+
+    /// Marks the input declared last as one that is meant to close a cycle.
+    ///
+    /// # Panics
+    /// When no input was declared before.
+    pub fn feedback(self) -> Self {
+        let last = self.0.inputs.last_mut();
+        last.expect("`feedback()` marks the input declared before it").feedback = true;
+        self
+    }
+}

@@ -1,0 +1,204 @@
+//! `[spout.ID]` and `[bolt.ID]`.
+
+use std::collections::HashSet;
+
+use smol_str::SmolStr;
+use toml::de::{DeValue, ValueDeserializer};
+
+use crate::config::ComponentOptions;
+use crate::topology::declare::inputs::Inputs;
+use crate::topology::declare::keys;
+use crate::topology::declare::section::{Section, place};
+use crate::topology::declare::settings::SettingsMistakes;
+use crate::topology::declare::sites::Sites;
+use crate::topology::declare::texts::{Finding, Report, Span};
+use crate::topology::declare::tree::{Key, Node, empty_table};
+use crate::topology::draft::{DraftComponent, DraftInput};
+use crate::topology::registry::{Built, ComponentType, Kind, Registry};
+use crate::topology::suggest::{self, shown};
+use crate::topology::validate::Site;
+
+/// What all components are read with.
+pub(super) struct Surroundings<'a> {
+    pub registry: &'a Registry,
+    /// The ids of all components, right or wrong.
+    pub ids: HashSet<String>,
+}
+
+/// Reads the component that will stand at position `at`.
+pub(super) fn read(
+    surroundings: &Surroundings<'_>,
+    (kind, key, node): (Kind, &Key<'_>, &Node<'_>),
+    at: usize,
+    sites: &mut Sites,
+    report: &mut Report,
+) -> DraftComponent {
+    sites.set(Site::Component(at), key.span());
+    let id = SmolStr::new(key.get_ref());
+    let of = format!(" of {kind} `{}`", shown(&id));
+    let mut reader = Reader {
+        surroundings,
+        section: Section { report, of },
+        sites,
+        kind,
+        at,
+        id: key.span(),
+        options: ComponentOptions::default(),
+        component_type: None,
+        config: None,
+        inputs: Some(Vec::new()),
+        complete: true,
+    };
+    reader.table(node);
+    let built = if reader.complete { reader.build() } else { None };
+    DraftComponent {
+        id,
+        kind,
+        type_name: reader.component_type.map(|known| SmolStr::new(&known.name)).unwrap_or_default(),
+        built,
+        inputs: reader.inputs,
+        options: reader.options,
+    }
+}
+
+struct Reader<'a> {
+    surroundings: &'a Surroundings<'a>,
+    section: Section<'a>,
+    sites: &'a mut Sites,
+    kind: Kind,
+    at: usize,
+    /// The place of the id.
+    id: Span,
+    options: ComponentOptions,
+    component_type: Option<&'a ComponentType>,
+    /// The `config` table and the place of its key.
+    config: Option<(Span, Node<'a>)>,
+    inputs: Option<Vec<DraftInput>>,
+    /// Whether type and config could be read.
+    complete: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn table(&mut self, node: &Node<'a>) {
+        let Some(table) = node.get_ref().as_table() else {
+            let message = format!("{} must be a table", self.section.of.trim_start_matches(" of "));
+            self.section.report.push(Finding::at(place(node), message));
+            (self.complete, self.inputs) = (false, None);
+            return;
+        };
+        // The type first: it decides on defaults that other keys override.
+        match table.get_key_value("type") {
+            Some((_, node)) => self.component_type(node),
+            None => self.no_type(),
+        }
+        let keys = keys::component(self.kind);
+        let mut names: Vec<&'static str> = keys.iter().map(|key| key.name()).collect();
+        // That a spout has none is said by the validator; that a key is not for this kind is said
+        // here.
+        let foreign = foreign_names(self.kind);
+        names.extend(foreign);
+        for (name, key, value) in self.section.known("", table, &names) {
+            self.sites.set(Site::Key(self.at, name), place(value));
+            match name {
+                "type" => {}
+                "config" => self.config = self.section.table(name, value).map(|_| (key, value.clone())),
+                "inputs" => self.inputs = self.inputs(value),
+                name if foreign.contains(&name) => self.foreign(name, key),
+                name => {
+                    let known = keys.iter().find(|key| key.name() == name).expect("it is a known name");
+                    self.section.read(known, value, &mut self.options);
+                }
+            }
+            self.complete &= name != "config" || self.config.is_some();
+        }
+    }
+
+    fn component_type(&mut self, node: &Node<'_>) {
+        self.complete = false;
+        let Some(name) = self.section.text("type", node) else { return };
+        let found = self.surroundings.registry.component(name);
+        match found.filter(|known| known.kind == self.kind) {
+            Some(known) => {
+                self.options.blocking = known.blocking;
+                self.component_type = Some(known);
+                self.complete = true;
+            }
+            None => self.unknown_type(name, place(node), found),
+        }
+    }
+
+    fn unknown_type(&mut self, name: &str, span: Span, other: Option<&ComponentType>) {
+        let kind = self.kind;
+        let finding = match other {
+            Some(other) => Finding::at(span, format!("`{name}` is a {} type, not a {kind} type", other.kind))
+                .help(Some(format!("declare the component by `[{}.ID]`", other.kind))),
+            None => {
+                let names: Vec<&str> = self.names_of_types().collect();
+                Finding::at(span, format!("no {kind} type `{}` is known", shown(name)))
+                    .label(Some("unknown type".to_owned()))
+                    .help(suggest::help(name, names, "types"))
+            }
+        };
+        self.section.report.push(finding);
+    }
+
+    fn no_type(&mut self) {
+        self.complete = false;
+        let names = suggest::list(self.names_of_types());
+        let message = format!("{} has no `type`", self.section.of.trim_start_matches(" of "));
+        let help = (!names.is_empty()).then(|| format!("types: {names}"));
+        self.section.report.push(Finding::at(self.id.clone(), message).help(help).absence());
+    }
+
+    fn names_of_types(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let kind = self.kind;
+        let types = self.surroundings.registry.components();
+        types.filter(move |known| known.kind == kind).map(|known| known.name.as_str())
+    }
+
+    fn foreign(&mut self, name: &str, span: Span) {
+        let other = match self.kind {
+            Kind::Spout => Kind::Bolt,
+            Kind::Bolt => Kind::Spout,
+        };
+        let message = format!("unknown key `{name}`{}: only a {other} has it", self.section.of);
+        self.section.report.push(Finding::at(span, message));
+    }
+
+    fn inputs(&mut self, node: &Node<'_>) -> Option<Vec<DraftInput>> {
+        let mut inputs = Inputs {
+            section: &mut self.section,
+            sites: self.sites,
+            registry: self.surroundings.registry,
+            ids: &self.surroundings.ids,
+            at: self.at,
+        };
+        inputs.read(node)
+    }
+
+    /// Hands the settings to the component type.
+    fn build(&mut self) -> Option<Built> {
+        let known = self.component_type?;
+        let (key, node) = match self.config.take() {
+            Some((key, node)) => (key, node),
+            None => (self.id.clone(), empty_table(self.id.clone())),
+        };
+        debug_assert!(matches!(node.get_ref(), DeValue::Table(_)));
+        match known.build(ValueDeserializer::from(node.clone())) {
+            Ok(built) => Some(built),
+            Err(error) => {
+                let mistakes = SettingsMistakes { known, of: &self.section.of, key, node: &node };
+                mistakes.report(error, self.section.report);
+                None
+            }
+        }
+    }
+}
+
+/// Keys that only the other kind of component has, `inputs` aside.
+fn foreign_names(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Spout => &["inputs", "tick", "max_replays"],
+        Kind::Bolt => &["max_spout_pending"],
+    }
+}

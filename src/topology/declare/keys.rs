@@ -1,0 +1,343 @@
+//! Every key that squall itself understands, once: what reads it, what describes it to editors
+//! and what suggests it for a misspelt one all come from these tables. A component's own `config`
+//! is described by its settings struct instead.
+
+use std::time::Duration;
+
+use crate::config::{AutoOr, ComponentOptions, TopologyOptions, limits};
+use crate::topology::registry::Kind;
+
+/// One key of a table whose values end up in an `O`.
+pub(crate) struct Key<O: 'static> {
+    /// Where it is written, from the table that the list is of: `queue.batch`.
+    pub path: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+    /// What holds when it is not written, for people.
+    pub default: &'static str,
+    /// What may be written.
+    pub shape: Shape<O>,
+}
+
+/// What may be written for a key, and where it goes.
+pub(crate) enum Shape<O: 'static> {
+    /// `true` or `false`.
+    Switch(fn(&mut O, bool)),
+    /// A whole number. The bounds are checked by `validate`.
+    Count(u32, u32, fn(&mut O, u32)),
+    /// A whole number or `"auto"`.
+    AutoOrCount(u32, u32, fn(&mut O, AutoOr<u32>)),
+    /// A duration.
+    Period(fn(&mut O, Duration)),
+    /// A duration or `"off"`.
+    PeriodOrOff(fn(&mut O, Option<Duration>)),
+    /// A number of bytes.
+    Size(fn(&mut O, u64)),
+    /// A table of free values.
+    Free(fn(&mut O, toml::Table)),
+    /// A table of keys.
+    Nested(&'static [Key<O>]),
+    /// Read by code of its own.
+    Special,
+}
+
+impl<O> Key<O> {
+    /// The key itself, without the tables it is in.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+}
+
+type TopologyKey = Key<TopologyOptions>;
+
+/// `[topology]`.
+pub(crate) static TOPOLOGY: &[TopologyKey] = &[
+    Key { path: "name", doc: "The name of the topology.", default: "required", shape: Shape::Special },
+    Key {
+        path: "delivery",
+        doc: "What becomes of a tuple when something fails: `at-most-once` or `at-least-once`.",
+        default: "\"at-least-once\"",
+        shape: Shape::Special,
+    },
+    Key {
+        path: "workers",
+        doc: "Worker processes. Only 1 in this version.",
+        default: "1",
+        shape: Shape::Special,
+    },
+    Key {
+        path: "include",
+        doc: "Other files that belong to the topology, relative to this one.",
+        default: "[]",
+        shape: Shape::Special,
+    },
+    Key {
+        path: "ackers",
+        doc: "Tasks that follow tuple trees; auto is one per worker that has spouts.",
+        default: "\"auto\"",
+        shape: Shape::AutoOrCount(1, limits::PARALLELISM_MAX, |o, v| o.ackers = v),
+    },
+    Key {
+        path: "message_timeout",
+        doc: "A message whose tree is not done after so long fails.",
+        default: "\"30s\"",
+        shape: Shape::PeriodOrOff(|o, v| o.message_timeout = v),
+    },
+    Key {
+        path: "max_spout_pending",
+        doc: "Messages that one spout task may have open; auto follows the completion latency.",
+        default: "\"auto\"",
+        shape: Shape::AutoOrCount(1, limits::SPOUT_PENDING_MAX, |o, v| o.max_spout_pending = v),
+    },
+    Key {
+        path: "max_replays",
+        doc: "After so many replays a tuple that fails goes to the dead-letter stream of the bolt that fails it.",
+        default: "no limit",
+        shape: Shape::Count(0, u32::MAX, |o, v| o.max_replays = Some(v)),
+    },
+    Key {
+        path: "threads",
+        doc: "Driver threads; auto is one per core.",
+        default: "\"auto\"",
+        shape: Shape::AutoOrCount(1, limits::THREADS_MAX, |o, v| o.threads = v),
+    },
+    Key {
+        path: "drain_timeout",
+        doc: "How long an orderly end may take before it is cut short.",
+        default: "\"30s\"",
+        shape: Shape::Period(|o, v| o.drain_timeout = v),
+    },
+    Key {
+        path: "max_task_parallelism",
+        doc: "A cap on the tasks of every component, for tests.",
+        default: "no cap",
+        shape: Shape::Count(1, limits::PARALLELISM_MAX, |o, v| o.max_task_parallelism = Some(v)),
+    },
+    Key {
+        path: "key_groups",
+        doc: "Into how many groups fields grouping hashes keys.",
+        default: "1024",
+        shape: Shape::Count(1, limits::KEY_GROUPS_MAX, |o, v| o.key_groups = v),
+    },
+    Key {
+        path: "load_aware",
+        doc: "Whether shuffle prefers targets with credit and short queues.",
+        default: "true",
+        shape: Shape::Switch(|o, v| o.load_aware = v),
+    },
+    Key {
+        path: "tick",
+        doc: "How often bolts are ticked that set no `tick` of their own.",
+        default: "\"off\"",
+        shape: Shape::PeriodOrOff(|o, v| o.tick = v),
+    },
+    Key {
+        path: "start_inactive",
+        doc: "Whether nothing is opened before the topology is activated.",
+        default: "false",
+        shape: Shape::Switch(|o, v| o.start_inactive = v),
+    },
+    Key {
+        path: "queue",
+        doc: "How much may be on its way between tasks.",
+        default: "see below",
+        shape: Shape::Nested(QUEUE),
+    },
+    Key {
+        path: "errors",
+        doc: "How errors of components are reported, and how a broken task comes back.",
+        default: "see below",
+        shape: Shape::Nested(ERRORS),
+    },
+    Key {
+        path: "watchdog",
+        doc: "What is noticed about calls that overstay.",
+        default: "see below",
+        shape: Shape::Nested(WATCHDOG),
+    },
+    Key {
+        path: "settings",
+        doc: "Free values that components read.",
+        default: "{}",
+        shape: Shape::Free(|o, v| o.settings = v),
+    },
+];
+
+static QUEUE: &[TopologyKey] = &[
+    Key {
+        path: "queue.batch",
+        doc: "Tuples in a full batch.",
+        default: "512",
+        shape: Shape::Count(1, limits::BATCH_MAX, |o, v| o.queue.batch = v),
+    },
+    Key {
+        path: "queue.capacity",
+        doc: "Tuples that may be on their way over one link, from one executor to another.",
+        default: "4096",
+        shape: Shape::Count(1, limits::LINK_CAPACITY_MAX, |o, v| o.queue.capacity = v),
+    },
+    Key {
+        path: "queue.memory",
+        doc: "Bytes that may be on their way in one worker, over all links.",
+        default: "\"64MiB\"",
+        shape: Shape::Size(|o, v| o.queue.memory = v),
+    },
+    Key {
+        path: "queue.tuple_size_max",
+        doc: "Bytes that one tuple may have.",
+        default: "\"8MiB\"",
+        shape: Shape::Size(|o, v| o.queue.tuple_size_max = v),
+    },
+];
+
+static ERRORS: &[TopologyKey] = &[
+    Key {
+        path: "errors.limit",
+        doc: "Reports per interval and component; the rest is counted.",
+        default: "5",
+        shape: Shape::Count(0, u32::MAX, |o, v| o.errors.limit = v),
+    },
+    Key {
+        path: "errors.interval",
+        doc: "The interval of `limit`.",
+        default: "\"10s\"",
+        shape: Shape::Period(|o, v| o.errors.interval = v),
+    },
+    Key {
+        path: "errors.restart_min",
+        doc: "The first pause before a task that panicked is built again; each is twice the one before.",
+        default: "\"100ms\"",
+        shape: Shape::Period(|o, v| o.errors.restart_min = v),
+    },
+    Key {
+        path: "errors.restart_max",
+        doc: "The longest such pause.",
+        default: "\"30s\"",
+        shape: Shape::Period(|o, v| o.errors.restart_max = v),
+    },
+];
+
+static WATCHDOG: &[TopologyKey] = &[Key {
+    path: "watchdog.step",
+    doc: "A call into a component that takes longer is named in the log, and its thread is replaced.",
+    default: "\"1s\"",
+    shape: Shape::Period(|o, v| o.watchdog.step = v),
+}];
+
+type ComponentKey = Key<ComponentOptions>;
+
+static TYPE: ComponentKey =
+    Key { path: "type", doc: "The registered component type.", default: "required", shape: Shape::Special };
+static PARALLELISM: ComponentKey = Key {
+    path: "parallelism",
+    doc: "Executors.",
+    default: "1",
+    shape: Shape::Count(1, limits::PARALLELISM_MAX, |o, v| o.parallelism = v),
+};
+static TASKS: ComponentKey = Key {
+    path: "tasks",
+    doc: "Instances, spread evenly over the executors; at least as many as these.",
+    default: "one per executor",
+    shape: Shape::Count(1, limits::PARALLELISM_MAX, |o, v| o.tasks = Some(v)),
+};
+static BLOCKING: ComponentKey = Key {
+    path: "blocking",
+    doc: "Whether the component waits in its calls, so that each executor gets a thread of its own.",
+    default: "by type",
+    shape: Shape::Switch(|o, v| o.blocking = v),
+};
+static SETTINGS: ComponentKey = Key {
+    path: "settings",
+    doc: "Free values, laid over those of the topology.",
+    default: "{}",
+    shape: Shape::Free(|o, v| o.settings = v),
+};
+static CONFIG: ComponentKey = Key {
+    path: "config",
+    doc: "The settings of the component's type.",
+    default: "by type",
+    shape: Shape::Special,
+};
+static SPOUT_PENDING: ComponentKey = Key {
+    path: "max_spout_pending",
+    doc: "Messages that one task may have open, instead of the topology's.",
+    default: "the topology's",
+    shape: Shape::AutoOrCount(1, limits::SPOUT_PENDING_MAX, |o, v| o.max_spout_pending = Some(v)),
+};
+static INPUTS: ComponentKey = Key {
+    path: "inputs",
+    doc: "The streams that the bolt takes.",
+    default: "required",
+    shape: Shape::Special,
+};
+static TICK: ComponentKey = Key {
+    path: "tick",
+    doc: "How often the bolt is ticked, instead of the topology's.",
+    default: "the topology's",
+    shape: Shape::Period(|o, v| o.tick = Some(v)),
+};
+static MAX_REPLAYS: ComponentKey = Key {
+    path: "max_replays",
+    doc: "After so many replays a tuple that this bolt fails goes to its dead-letter stream.",
+    default: "the topology's",
+    shape: Shape::Count(0, u32::MAX, |o, v| o.max_replays = Some(v)),
+};
+
+static SPOUT: &[&ComponentKey] =
+    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &SPOUT_PENDING, &SETTINGS, &CONFIG];
+static BOLT: &[&ComponentKey] =
+    &[&TYPE, &INPUTS, &PARALLELISM, &TASKS, &BLOCKING, &TICK, &MAX_REPLAYS, &SETTINGS, &CONFIG];
+
+/// `[spout.ID]` or `[bolt.ID]`.
+pub(crate) fn component(kind: Kind) -> &'static [&'static ComponentKey] {
+    match kind {
+        Kind::Spout => SPOUT,
+        Kind::Bolt => BOLT,
+    }
+}
+
+/// An item of `inputs` that is a table.
+pub(crate) static INPUT: &[(&str, &str)] = &[
+    ("from", "The component it takes tuples from, as `id` or `id.stream`."),
+    ("stream", "The stream of that component."),
+    ("grouping", "How tuples are spread over the tasks of the bolt."),
+    ("fields", "The fields to group by."),
+    ("custom", "The registered grouping of the user's own."),
+    ("feedback", "Whether the input is meant to close a cycle."),
+];
+
+/// The groupings by the names they have in documents.
+pub(crate) const GROUPINGS: &[&str] =
+    &["shuffle", "fields", "partial-key", "all", "global", "none", "local-or-shuffle", "direct", "custom"];
+
+/// Keys and tables that come with later versions.
+pub(super) const LATER: &[&str] =
+    &["state", "stream", "test", "drpc", "checkpoint", "batch", "on_error", "streams", "replay"];
+
+/// What other systems and earlier drafts call a key.
+pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
+    ("guarantee", "delivery"),
+    ("guarantees", "delivery"),
+    ("semantics", "delivery"),
+    ("parallelism_hint", "parallelism"),
+    ("executors", "parallelism"),
+    ("num_executors", "parallelism"),
+    ("threads", "parallelism"),
+    ("num_tasks", "tasks"),
+    ("acker_executors", "ackers"),
+    ("num_workers", "workers"),
+    ("message_timeout_secs", "message_timeout"),
+    ("timeout", "message_timeout"),
+    ("max_pending", "max_spout_pending"),
+    ("tick_tuple_freq_secs", "tick"),
+    ("input", "inputs"),
+    ("groupings", "grouping"),
+    ("component", "from"),
+    ("source", "from"),
+    ("stream_id", "stream"),
+    ("includes", "include"),
+    ("kind", "type"),
+    ("class", "type"),
+    ("options", "config"),
+    ("args", "config"),
+];

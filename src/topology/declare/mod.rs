@@ -1,0 +1,86 @@
+//! Topologies in TOML: documents to the same graph that the Rust builder makes.
+//!
+//! ```text
+//!   file ─► bounds ─► parse ─► variables ─┐
+//!   includes, the same ───────────────────┼─► one tree ─► draft ─► validate ─► Topology
+//!   --set arguments ──────────────────────┘     (every value knows its place)
+//! ```
+//!
+//! * `source`: where texts and variables come from. `document`: files, includes, overrides, one
+//!   tree. `texts`: places over several texts.
+//! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `settings`: the tree
+//!   to a draft.
+//!
+//! 1. Every mistake is reported, with its place, in one run; nothing is guessed.
+//! 2. Whatever the text, reading ends soon: its size and depth are bounded before it is parsed,
+//!    and the number of findings while it is read.
+//! 3. An unknown key is an error everywhere. Keys of later versions say so.
+
+mod bounds;
+mod component;
+mod document;
+mod inputs;
+pub(crate) mod keys;
+mod overrides;
+mod reading;
+mod section;
+mod settings;
+mod sites;
+mod source;
+mod texts;
+mod tree;
+mod variables;
+
+use crate::topology::declare::document::Document;
+use crate::topology::declare::reading::Reading;
+use crate::topology::declare::tree::Shelf;
+use crate::topology::diagnostic::TopologyErrors;
+use crate::topology::graph::Topology;
+use crate::topology::registry::Registry;
+use crate::topology::validate;
+
+pub use source::{MemorySource, Source};
+
+/// Reads the topology of a file, with what it includes and with `KEY=VALUE` overrides.
+///
+/// # Errors
+/// Everything that is wrong, at once, with places.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+/// use squall::topology::declare::{MemorySource, load};
+///
+/// let source = MemorySource::new().file("a.toml", "[topology]\nnmae = 'a'\n[bolt.b]\ntype = 'split'");
+/// let errors = load(&source, "a.toml", &Registry::new(), &["bolt.b.tasks=0".to_owned()]).unwrap_err();
+/// let first = &errors.diagnostics()[0];
+/// assert_eq!(first.place.as_ref().unwrap().to_string(), "a.toml:1:2");
+/// assert!(errors.render(false).contains("did you mean `name`?"));
+/// ```
+pub fn load(
+    source: &dyn Source,
+    path: &str,
+    registry: &Registry,
+    overrides: &[String],
+) -> Result<Topology, TopologyErrors> {
+    let shelf = Shelf::new(document::room(overrides));
+    let Document { root, texts, mut report, complete } = document::read(source, path, overrides, &shelf);
+    let reading = Reading::of(&root, registry);
+    if !complete {
+        report.extend_elsewhere(reading.report, &texts);
+        return Err(report.into_errors(&texts));
+    }
+    report.append(reading.report);
+    for problem in validate::problems(&reading.draft) {
+        report.push(reading.sites.finding(problem));
+    }
+    if report.is_empty() { Ok(reading.draft.into_topology()) } else { Err(report.into_errors(&texts)) }
+}
+
+/// Reads the topology of a text that includes no other and may use no variables.
+///
+/// # Errors
+/// Everything that is wrong, at once, with places in `name`.
+pub fn parse_str(name: &str, text: &str, registry: &Registry) -> Result<Topology, TopologyErrors> {
+    load(&MemorySource::new().file(name, text), name, registry, &[])
+}

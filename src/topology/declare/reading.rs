@@ -1,0 +1,155 @@
+//! The tree to a draft: `[topology]`, and the components in the order of the text.
+
+use smol_str::SmolStr;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::{Delivery, TopologyOptions};
+use crate::topology::declare::component::{self, Surroundings};
+use crate::topology::declare::keys::{self, Shape};
+use crate::topology::declare::section::{Section, place};
+use crate::topology::declare::sites::Sites;
+use crate::topology::declare::texts::{Finding, Report, Span};
+use crate::topology::declare::tree::{Key, Node, in_order};
+use crate::topology::draft::Draft;
+use crate::topology::registry::{Kind, Registry};
+use crate::topology::suggest::{self, shown};
+use crate::topology::validate::Site;
+
+/// The tables that a document is made of.
+const TABLES: &[&str] = &["topology", "spout", "bolt"];
+/// The values of `delivery` in this version.
+pub(crate) const DELIVERIES: &[&str] = &["at-most-once", "at-least-once"];
+
+/// A tree on its way to a draft.
+pub(super) struct Reading {
+    pub draft: Draft,
+    pub sites: Sites,
+    pub report: Report,
+}
+
+impl Reading {
+    /// Reads a whole tree.
+    pub fn of(root: &DeTable<'_>, registry: &Registry) -> Reading {
+        let draft = Draft {
+            name: None,
+            options: TopologyOptions::default(),
+            components: Vec::new(),
+            hooks: Vec::new(),
+            complete: true,
+        };
+        let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
+        let tables = reading.section().known("", root, TABLES);
+        if !root.contains_key("topology") {
+            let finding = Finding::at(0..0, "there is no `[topology]` table").absence();
+            let help = "begin the file with `[topology]` and `name = \"…\"`".to_owned();
+            reading.report.push(finding.help(Some(help)));
+        }
+        let mut components = Vec::new();
+        for (name, key, node) in tables {
+            match name {
+                "topology" => reading.topology(key, node),
+                "spout" => components.extend(reading.components(Kind::Spout, node)),
+                _ => components.extend(reading.components(Kind::Bolt, node)),
+            }
+        }
+        components.sort_by_key(|(_, key, _)| key.span().start);
+        let ids = components.iter().map(|(_, key, _)| key.get_ref().to_string()).collect();
+        reading.all_components(&Surroundings { registry, ids }, &components);
+        reading
+    }
+
+    fn section(&mut self) -> Section<'_> {
+        Section { report: &mut self.report, of: String::new() }
+    }
+
+    fn topology(&mut self, key: Span, node: &Node<'_>) {
+        self.sites.set(Site::Document, key.clone());
+        let Some(table) = self.section().table("topology", node) else { return };
+        self.options("", table, keys::TOPOLOGY);
+        if !table.contains_key("name") {
+            let finding = Finding::at(key, "the topology has no `name`").absence();
+            self.report.push(finding.help(Some("for example `name = \"word-count\"`".to_owned())));
+        }
+    }
+
+    /// The options of `[topology]` or of a table in it.
+    fn options(&mut self, prefix: &str, table: &DeTable<'_>, keys: &'static [keys::Key<TopologyOptions>]) {
+        let names: Vec<&'static str> = keys.iter().map(keys::Key::name).collect();
+        for (name, _, node) in self.section().known(prefix, table, &names) {
+            let key = keys.iter().find(|key| key.name() == name).expect("it is a known name");
+            self.sites.set(Site::Option(key.path), place(node));
+            match (&key.shape, name) {
+                (Shape::Nested(inner), _) => {
+                    if let Some(table) = self.section().table(key.path, node) {
+                        self.options(key.path, table, inner);
+                    }
+                }
+                (Shape::Special, "name") => self.name(node),
+                (Shape::Special, "delivery") => self.delivery(node),
+                (Shape::Special, "workers") => self.workers(node),
+                _ => {
+                    let mut section = Section { report: &mut self.report, of: String::new() };
+                    section.read(key, node, &mut self.draft.options);
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, node: &Node<'_>) {
+        self.sites.set(Site::Name, place(node));
+        self.draft.name = self.section().text("name", node).map(SmolStr::new);
+    }
+
+    fn delivery(&mut self, node: &Node<'_>) {
+        let Some(written) = self.section().text("delivery", node) else { return };
+        let finding = match written {
+            "at-least-once" => return self.draft.options.delivery = Delivery::AtLeastOnce,
+            "at-most-once" => return self.draft.options.delivery = Delivery::AtMostOnce,
+            "exactly-once" => {
+                Finding::at(place(node), "delivery `exactly-once` is not available in this version of squall")
+                    .help(Some("`at-least-once` loses nothing, but may process a tuple twice".to_owned()))
+            }
+            other => Finding::at(place(node), format!("there is no delivery `{}`", shown(other)))
+                .help(suggest::help(other, DELIVERIES.iter().copied(), "deliveries")),
+        };
+        self.report.push(finding);
+    }
+
+    fn workers(&mut self, node: &Node<'_>) {
+        let DeValue::Integer(workers) = node.get_ref() else {
+            return self.section().wrong_type("workers", node, "a whole number");
+        };
+        if workers.as_str() != "1" {
+            let message = format!(
+                "`workers` is {}, but this version of squall runs a topology in one worker process",
+                shown(&workers.to_string())
+            );
+            let help = "set it to 1 or leave it out; several workers come with a later version";
+            self.report.push(Finding::at(place(node), message).help(Some(help.to_owned())));
+        }
+    }
+
+    fn components<'n, 't>(
+        &mut self,
+        kind: Kind,
+        node: &'n Node<'t>,
+    ) -> Vec<(Kind, &'n Key<'t>, &'n Node<'t>)> {
+        let path = kind.to_string();
+        let Some(table) = self.section().table(&path, node) else {
+            self.draft.complete = false;
+            return Vec::new();
+        };
+        in_order(table).into_iter().map(|(key, node)| (kind, key, node)).collect()
+    }
+
+    fn all_components(
+        &mut self,
+        surroundings: &Surroundings<'_>,
+        components: &[(Kind, &Key<'_>, &Node<'_>)],
+    ) {
+        for (at, component) in components.iter().enumerate() {
+            let read = component::read(surroundings, *component, at, &mut self.sites, &mut self.report);
+            self.draft.components.push(read);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What is wrong with a component's `config` table.
+//!
+//! `serde` stops at the first mistake. The schema of the settings tells of the others that can be
+//! told without running the component's code: keys that do not exist, and keys that are missing.
+
+use std::collections::BTreeSet;
+
+use schemars::SchemaGenerator;
+
+use crate::topology::declare::texts::{Finding, Report, Span};
+use crate::topology::declare::tree::{Node, follow};
+use crate::topology::registry::{BuildError, ComponentType};
+use crate::topology::suggest::{self, shown};
+
+/// The surroundings of wrong settings.
+pub(super) struct SettingsMistakes<'a, 't> {
+    pub known: &'a ComponentType,
+    /// ` of bolt `count``.
+    pub of: &'a str,
+    /// The place of the key `config`, or of the component's id when there is none.
+    pub key: Span,
+    pub node: &'a Node<'t>,
+}
+
+impl SettingsMistakes<'_, '_> {
+    /// Reports why the settings were refused.
+    pub fn report(&self, error: BuildError, report: &mut Report) {
+        match error {
+            BuildError::Toml(error) => self.misfit(&error, report),
+            BuildError::Unread(paths) => {
+                let keys = self.schema().keys;
+                paths.iter().for_each(|path| report.push(self.unknown(path, keys.iter())));
+            }
+            BuildError::Setting(error) => {
+                let span = error.key.as_deref().map_or(self.key.clone(), |key| self.value_span(key));
+                report.push(Finding::at(span, format!("config{}: {}", self.of, error.message)));
+            }
+        }
+    }
+
+    /// The table does not fit the settings struct.
+    fn misfit(&self, error: &toml::de::Error, report: &mut Report) {
+        let message = error.message();
+        let unknown = message.strip_prefix("unknown field `");
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let span = error.span().unwrap_or(self.key.clone());
+        let top = span == self.node.span() || span == self.key;
+        match (unknown, missing) {
+            (Some(rest), _) => {
+                let mut names = rest.split('`').step_by(2);
+                let name = names.next().unwrap_or_default();
+                let expected: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+                report.push(self.unknown_key(name, span, &expected));
+            }
+            (None, Some(name)) if top => report.push(self.missing(name)),
+            (None, Some(name)) => {
+                report.push(Finding::at(span, format!("config{}: `{name}` is missing here", self.of)));
+            }
+            (None, None) => {
+                let span = if top { self.key.clone() } else { span };
+                report.push(Finding::at(span, format!("config{}: {message}", self.of)));
+            }
+        }
+        self.more_of_the_same(report);
+    }
+
+    /// What else the schema tells. What is said twice is dropped when errors are sorted.
+    fn more_of_the_same(&self, report: &mut Report) {
+        let schema = self.schema();
+        let Some(table) = self.node.get_ref().as_table() else { return };
+        if schema.is_closed {
+            for (key, _) in table.iter().filter(|(key, _)| !schema.keys.contains(key.get_ref().as_ref())) {
+                let expected: Vec<&str> = schema.keys.iter().map(String::as_str).collect();
+                report.push(self.unknown_key(key.get_ref(), key.span(), &expected));
+            }
+        }
+        for name in schema.required.iter().filter(|name| !table.contains_key(name.as_str())) {
+            report.push(self.missing(name));
+        }
+    }
+
+    fn missing(&self, name: &str) -> Finding {
+        let message = format!("config{} (type `{}`) needs `{}`", self.of, self.known.name, shown(name));
+        Finding::at(self.key.clone(), message).label(Some(format!("`{}` is missing", shown(name)))).absence()
+    }
+
+    fn unknown<'n>(&self, path: &str, keys: impl Iterator<Item = &'n String>) -> Finding {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let span = follow(self.node, path).key.map_or(self.key.clone(), |key| key.span());
+        let keys: Vec<&str> = if name == path { keys.map(String::as_str).collect() } else { Vec::new() };
+        self.unknown_key(name, span, &keys)
+    }
+
+    fn unknown_key(&self, name: &str, span: Span, expected: &[&str]) -> Finding {
+        let message =
+            format!("unknown key `{}` in config{} (type `{}`)", shown(name), self.of, self.known.name);
+        let help = match expected {
+            [] => None,
+            expected => suggest::help(name, expected.iter().copied(), "keys"),
+        };
+        Finding::at(span, message).label(Some("unknown key".to_owned())).help(help)
+    }
+
+    /// The place of the value that a setting error names.
+    fn value_span(&self, path: &str) -> Span {
+        let followed = follow(self.node, path);
+        if followed.key.is_some() { followed.node.span() } else { self.key.clone() }
+    }
+
+    fn schema(&self) -> SettingsSchema {
+        let schema = self.known.schema(&mut SchemaGenerator::default());
+        let names = |value: Option<&serde_json::Value>| -> BTreeSet<String> {
+            match value {
+                Some(serde_json::Value::Object(map)) => map.keys().cloned().collect(),
+                Some(serde_json::Value::Array(list)) => {
+                    list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+                }
+                _ => BTreeSet::new(),
+            }
+        };
+        SettingsSchema {
+            keys: names(schema.get("properties")),
+            required: names(schema.get("required")),
+            is_closed: schema
+                .get("additionalProperties")
+                .is_some_and(|open| *open == serde_json::json!(false))
+                && schema.get("oneOf").is_none()
+                && schema.get("anyOf").is_none(),
+        }
+    }
+}
+
+/// What a schema says about the keys of the table itself.
+struct SettingsSchema {
+    keys: BTreeSet<String>,
+    required: BTreeSet<String>,
+    /// Whether there can be no other keys.
+    is_closed: bool,
+}

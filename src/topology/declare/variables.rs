@@ -1,0 +1,139 @@
+//! `${NAME}` and `${NAME:-default}` in string values.
+//!
+//! Substitution happens after parsing, in values only, so that a variable can never add keys or
+//! tables to a document. `$$` is a dollar sign; a dollar sign before anything else than `{` stands
+//! for itself, so regular expressions need no care.
+//!
+//! Bounds: what variables add to all documents together is limited as the documents are.
+
+use std::borrow::Cow;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::config::limits::DOCUMENT_BYTES_MAX;
+use crate::topology::declare::source::Source;
+use crate::topology::declare::texts::{Finding, Report, Span};
+use crate::topology::declare::tree::Node;
+use crate::topology::suggest::shown;
+
+/// Puts variables into strings.
+pub(super) struct Substitution<'a> {
+    source: &'a dyn Source,
+    /// Bytes that variables may still add.
+    budget: usize,
+}
+
+impl<'a> Substitution<'a> {
+    pub fn new(source: &'a dyn Source) -> Substitution<'a> {
+        Substitution { source, budget: DOCUMENT_BYTES_MAX }
+    }
+
+    /// Substitutes in all strings of a table. `path` names the table.
+    pub fn table(&mut self, table: &mut DeTable<'_>, path: &str, report: &mut Report) {
+        for (key, node) in table.iter_mut() {
+            // Only what names a key of the path is ever shown, and only in an error.
+            let inner = match path {
+                "" => key.get_ref().to_string(),
+                path if path.len() < 256 => format!("{path}.{}", key.get_ref()),
+                path => path.to_owned(),
+            };
+            self.node(node, &inner, report);
+        }
+    }
+
+    /// Substitutes in all strings of a value. `path` names it.
+    pub fn node(&mut self, node: &mut Node<'_>, path: &str, report: &mut Report) {
+        let span = node.span();
+        match node.get_mut() {
+            DeValue::String(text) if text.contains('$') => match self.text(text) {
+                Ok(substituted) => *text = Cow::Owned(substituted),
+                Err(mistake) => report.push(mistake.finding(span, path)),
+            },
+            DeValue::Array(array) => {
+                array.iter_mut().for_each(|item| self.node(item, path, report));
+            }
+            DeValue::Table(table) => self.table(table, path, report),
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<String, Mistake> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                out.push('$');
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('{') {
+                let (inside, after) = after.split_once('}').ok_or(Mistake::Unclosed)?;
+                self.variable(inside, &mut out)?;
+                rest = after;
+            } else {
+                out.push('$');
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn variable(&mut self, inside: &str, out: &mut String) -> Result<(), Mistake> {
+        let (name, default) = match inside.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        if !is_variable_name(name) {
+            return Err(Mistake::NotAName(shown(inside)));
+        }
+        let value = self.source.variable(name).filter(|value| default.is_none() || !value.is_empty());
+        match (value, default) {
+            (Some(value), _) => {
+                self.budget = self.budget.checked_sub(value.len()).ok_or(Mistake::TooLong)?;
+                out.push_str(&value);
+            }
+            (None, Some(default)) => out.push_str(default),
+            (None, None) => return Err(Mistake::Unset(shown(name))),
+        }
+        Ok(())
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// What is wrong with a `${`.
+enum Mistake {
+    Unset(String),
+    NotAName(String),
+    Unclosed,
+    TooLong,
+}
+
+impl Mistake {
+    fn finding(self, span: Span, path: &str) -> Finding {
+        let path = shown(path);
+        let literal = || Some("write `$${` for the text `${`".to_owned());
+        match self {
+            Mistake::Unset(name) => {
+                Finding::at(span, format!("variable `{name}` is not set, and `{path}` needs it"))
+                    .label(Some(format!("`${{{name}}}` has no value")))
+                    .help(Some(format!(
+                        "set it, or give a default: `${{{name}:-…}}`; write `$${{` for the text `${{`"
+                    )))
+            }
+            Mistake::NotAName(name) => {
+                Finding::at(span, format!("`${{{name}}}` in `{path}` does not name a variable"))
+                    .help(literal())
+            }
+            Mistake::Unclosed => Finding::at(span, format!("`${{` without `}}` in `{path}`")).help(literal()),
+            Mistake::TooLong => Finding::at(
+                span,
+                format!("variables add more than {DOCUMENT_BYTES_MAX} bytes to the topology"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A topology before it is known to be right: what the builder and the documents hand over to
+//! [`validate`](crate::topology::validate).
+//!
+//! A draft may hold anything: names twice, inputs that lead nowhere, numbers out of bounds. Where
+//! a part could not even be read, and that has been reported already, the draft says so by `None`,
+//! and validation stays silent about everything that rests on it.
+
+use smol_str::SmolStr;
+
+use crate::api::Streams;
+use crate::config::{ComponentOptions, TopologyOptions};
+use crate::topology::graph::{Component, Constructor, Grouping, HookFactory, InputSpec, Topology};
+use crate::topology::registry::{Built, Kind};
+
+/// A topology that may be wrong.
+pub(crate) struct Draft {
+    /// `None`: missing or unreadable, and reported.
+    pub name: Option<SmolStr>,
+    pub options: TopologyOptions,
+    pub components: Vec<DraftComponent>,
+    pub hooks: Vec<HookFactory>,
+    /// Whether these are all components: false when some could not even be listed, and that has
+    /// been reported.
+    pub complete: bool,
+}
+
+/// A component that may be wrong.
+pub(crate) struct DraftComponent {
+    pub id: SmolStr,
+    pub kind: Kind,
+    pub type_name: SmolStr,
+    /// `None`: its type or settings are wrong, and reported, so its streams are not known.
+    pub built: Option<Built>,
+    /// `None`: unreadable as a whole, and reported.
+    pub inputs: Option<Vec<DraftInput>>,
+    pub options: ComponentOptions,
+}
+
+/// A subscription that may be wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct DraftInput {
+    pub component: SmolStr,
+    pub stream: SmolStr,
+    /// `None`: unreadable, and reported.
+    pub grouping: Option<Grouping>,
+    pub feedback: bool,
+}
+
+impl DraftComponent {
+    /// Its inputs, as far as they are known.
+    pub fn inputs(&self) -> &[DraftInput] {
+        self.inputs.as_deref().unwrap_or_default()
+    }
+
+    /// Its declared streams, if they are known.
+    pub fn streams(&self) -> Option<&Streams> {
+        self.built.as_ref().map(|built| &built.streams)
+    }
+}
+
+impl From<Topology> for Draft {
+    fn from(topology: Topology) -> Draft {
+        Draft {
+            name: Some(topology.name),
+            options: topology.options,
+            components: topology.components.into_iter().map(DraftComponent::from).collect(),
+            hooks: topology.hooks,
+            complete: true,
+        }
+    }
+}
+
+impl From<Component> for DraftComponent {
+    fn from(component: Component) -> DraftComponent {
+        let input = |input: InputSpec| DraftInput {
+            component: input.component,
+            stream: input.stream,
+            grouping: Some(input.grouping),
+            feedback: input.feedback,
+        };
+        DraftComponent {
+            kind: component.kind(),
+            id: component.id,
+            type_name: component.type_name,
+            built: Some(Built { constructor: component.constructor, streams: component.streams }),
+            inputs: Some(component.inputs.into_iter().map(input).collect()),
+            options: component.options,
+        }
+    }
+}
+
+impl Draft {
+    /// The topology of a draft in which validation found nothing.
+    ///
+    /// # Panics
+    /// When a part is missing, which would have been reported.
+    pub fn into_topology(self) -> Topology {
+        Topology {
+            name: self.name.expect("a missing name was reported"),
+            options: self.options,
+            components: self.components.into_iter().map(DraftComponent::into_component).collect(),
+            hooks: self.hooks,
+        }
+    }
+}
+
+impl DraftComponent {
+    fn into_component(self) -> Component {
+        let built = self.built.expect("a component that could not be built was reported");
+        let kind = match built.constructor {
+            Constructor::Spout(_) => Kind::Spout,
+            Constructor::Bolt(_) => Kind::Bolt,
+        };
+        assert_eq!(kind, self.kind, "a component is what its constructor builds");
+        let input = |input: DraftInput| InputSpec {
+            component: input.component,
+            stream: input.stream,
+            grouping: input.grouping.expect("an unreadable grouping was reported"),
+            feedback: input.feedback,
+        };
+        Component {
+            id: self.id,
+            type_name: self.type_name,
+            constructor: built.constructor,
+            streams: built.streams,
+            inputs: self.inputs.expect("unreadable inputs were reported").into_iter().map(input).collect(),
+            options: self.options,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Numbers within their bounds, and bounds that depend on each other.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::config::limits::{self, DURATION_MAX};
+use crate::config::{AutoOr, Delivery, TopologyOptions};
+use crate::topology::draft::Draft;
+use crate::topology::graph::Grouping;
+use crate::topology::validate::{InputPart, Problem, Site, named};
+
+const DAY: u64 = 24 * 60 * 60;
+
+pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
+    let mut problems = topology_problems(&draft.options);
+    for at in 0..draft.components.len() {
+        problems.extend(component_problems(draft, at));
+    }
+    problems.extend(too_many_tasks(draft));
+    problems
+}
+
+fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
+    let count = |key, value: u64, min: u64, max: u64| within(Site::Option(key), key, value, min, max);
+    let of = |value: AutoOr<u32>| match value {
+        AutoOr::Auto => 1,
+        AutoOr::Fixed(value) => u64::from(value),
+    };
+    let period = |key, value: Duration, min: Duration| lasting(Site::Option(key), key, value, min);
+    let least = Duration::from_millis(1);
+    let queue = &options.queue;
+    let checks = [
+        acker_problem(options),
+        count("max_spout_pending", of(options.max_spout_pending), 1, limits::SPOUT_PENDING_MAX.into()),
+        count("threads", of(options.threads), 1, limits::THREADS_MAX.into()),
+        count("key_groups", options.key_groups.into(), 1, limits::KEY_GROUPS_MAX.into()),
+        options
+            .max_task_parallelism
+            .and_then(|cap| count("max_task_parallelism", cap.into(), 1, limits::PARALLELISM_MAX.into())),
+        options.message_timeout.and_then(|value| period("message_timeout", value, least)),
+        options.tick.and_then(|value| period("tick", value, least)),
+        period("drain_timeout", options.drain_timeout, Duration::ZERO),
+        count("queue.batch", queue.batch.into(), 1, limits::BATCH_MAX.into()),
+        count("queue.capacity", queue.capacity.into(), 1, limits::LINK_CAPACITY_MAX.into()),
+        count("queue.tuple_size_max", queue.tuple_size_max, 1, limits::TUPLE_SIZE_MAX),
+        batch_over_capacity(options),
+        tuple_over_memory(options),
+        period("errors.interval", options.errors.interval, least),
+        period("errors.restart_min", options.errors.restart_min, least),
+        period("errors.restart_max", options.errors.restart_max, options.errors.restart_min.max(least)),
+        period("watchdog.step", options.watchdog.step, least),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn acker_problem(options: &TopologyOptions) -> Option<Problem> {
+    let AutoOr::Fixed(ackers) = options.ackers else { return None };
+    let problem = within(Site::Option("ackers"), "ackers", ackers.into(), 1, limits::PARALLELISM_MAX.into())?;
+    let off = "to track nothing, set `delivery = \"at-most-once\"`".to_owned();
+    Some(if ackers == 0 { problem.help(off) } else { problem })
+}
+
+fn batch_over_capacity(options: &TopologyOptions) -> Option<Problem> {
+    let (batch, capacity) = (options.queue.batch, options.queue.capacity);
+    (batch > capacity).then(|| {
+        let message = format!(
+            "a full batch does not fit a link: `queue.batch` is {batch}, `queue.capacity` {capacity}"
+        );
+        Problem::new(Site::Option("queue.capacity"), message)
+            .help(format!("set `queue.batch` to {capacity} or less"))
+    })
+}
+
+fn tuple_over_memory(options: &TopologyOptions) -> Option<Problem> {
+    let (size, memory) = (options.queue.tuple_size_max, options.queue.memory);
+    (size > memory).then(|| {
+        let message = format!(
+            "a tuple of `queue.tuple_size_max` ({size} bytes) would not fit `queue.memory` ({memory} bytes)"
+        );
+        Problem::new(Site::Option("queue.memory"), message)
+    })
+}
+
+fn component_problems(draft: &Draft, at: usize) -> Vec<Problem> {
+    let options = &draft.components[at].options;
+    let key = |key, value: u32, max| {
+        let what = format!("{key} of {}", named(draft, at));
+        within(Site::Key(at, key), &what, value.into(), 1, u64::from(max))
+    };
+    let tick = options.tick.and_then(|tick| {
+        let what = format!("tick of {}", named(draft, at));
+        lasting(Site::Key(at, "tick"), &what, tick, Duration::from_millis(1))
+    });
+    let pending = match options.max_spout_pending {
+        Some(AutoOr::Fixed(pending)) => key("max_spout_pending", pending, limits::SPOUT_PENDING_MAX),
+        Some(AutoOr::Auto) | None => None,
+    };
+    let parallelism = key("parallelism", options.parallelism, limits::PARALLELISM_MAX);
+    let tasks = options.tasks.and_then(|tasks| key("tasks", tasks, limits::PARALLELISM_MAX));
+    let sound = parallelism.is_none() && tasks.is_none();
+    let relations = if sound { task_relations(draft, at) } else { Vec::new() };
+    [parallelism, tasks, tick, pending].into_iter().flatten().chain(relations).collect()
+}
+
+/// What must hold between a component's tasks, its executors and the key groups.
+fn task_relations(draft: &Draft, at: usize) -> Vec<Problem> {
+    let component = &draft.components[at];
+    let (tasks, parallelism) = (component.options.task_count(), component.options.parallelism);
+    let mut problems = Vec::new();
+    if tasks < parallelism {
+        let message = format!(
+            "{} has fewer tasks than executors: tasks {tasks}, parallelism {parallelism}",
+            named(draft, at)
+        );
+        let help = format!("each executor needs a task; set `parallelism` to {tasks} or less");
+        problems.push(Problem::new(Site::Key(at, "tasks"), message).help(help));
+    }
+    let groups = draft.options.key_groups;
+    let keyed = |grouping: &Option<Grouping>| matches!(grouping, Some(Grouping::Fields(_)));
+    let first_keyed = component.inputs().iter().position(|input| keyed(&input.grouping));
+    if let Some(input) = first_keyed.filter(|_| groups > 0 && capped(draft, at) > groups) {
+        let message = format!(
+            "{} has {tasks} tasks for {groups} key groups: {} of them would never get a tuple",
+            named(draft, at),
+            tasks - groups
+        );
+        let help = format!("set `key_groups` of the topology to {tasks} or more");
+        problems.push(Problem::new(Site::Input(at, input, InputPart::Whole), message).help(help));
+    }
+    problems
+}
+
+fn too_many_tasks(draft: &Draft) -> Option<Problem> {
+    let ackers = match (draft.options.delivery, draft.options.ackers) {
+        (Delivery::AtMostOnce, _) => 0,
+        (Delivery::AtLeastOnce, AutoOr::Auto) => 1,
+        (Delivery::AtLeastOnce, AutoOr::Fixed(ackers)) => u64::from(ackers),
+    };
+    // Counts that are out of bounds by themselves have been reported.
+    let tasks = |at| u64::from(capped(draft, at).min(limits::PARALLELISM_MAX));
+    let total = ackers + (0..draft.components.len()).map(tasks).sum::<u64>();
+    let limit = u64::from(limits::TASKS_MAX);
+    (total > limit).then(|| {
+        let message = format!("the topology has {total} tasks; the limit is {limit}");
+        Problem::new(Site::Document, message)
+    })
+}
+
+/// The tasks that a component will have.
+fn capped(draft: &Draft, at: usize) -> u32 {
+    let tasks = draft.components[at].options.task_count();
+    tasks.min(draft.options.max_task_parallelism.unwrap_or(u32::MAX))
+}
+
+fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Problem> {
+    out_of_bounds(site, what, &value, (value < min).then_some(min), (value > max).then_some(max))
+}
+
+fn lasting(site: Site, what: &str, value: Duration, min: Duration) -> Option<Problem> {
+    // Whole days as days: `humantime` would speak of months.
+    let shown = |duration: Duration| match (duration.as_secs() / DAY, duration.as_secs() % DAY) {
+        (days @ 1.., 0) if duration.subsec_nanos() == 0 => format!("{days}d"),
+        _ => humantime::format_duration(duration).to_string(),
+    };
+    let (below, above) = (value < min, value > DURATION_MAX);
+    out_of_bounds(site, what, &shown(value), below.then(|| shown(min)), above.then(|| shown(DURATION_MAX)))
+}
+
+fn out_of_bounds<B: Display>(
+    site: Site,
+    what: &str,
+    value: &dyn Display,
+    below: Option<B>,
+    above: Option<B>,
+) -> Option<Problem> {
+    let bound = match (below, above) {
+        (Some(min), _) => format!("at least {min}"),
+        (None, Some(max)) => format!("at most {max}"),
+        (None, None) => return None,
+    };
+    let what = what.split_once(' ').map_or(format!("`{what}`"), |(key, rest)| format!("`{key}` {rest}"));
+    Some(Problem::new(site, format!("{what} must be {bound}, not {value}")))
+}

@@ -1,0 +1,335 @@
+//! What the Rust builder accepts, and what it says about the rest.
+//!
+//! `a_subscription_to_...` port the cases of Storm's `ValidateStructure` (TopologyIntegrationTest).
+
+use std::time::Duration;
+
+use squall::config::{AutoOr, limits};
+use squall::prelude::*;
+use squall::topology::builder::bolt_constructor;
+use squall::topology::graph::{Constructor, Grouping};
+use squall::topology::{DEAD_LETTER_FIELDS, SYSTEM_STREAM, Topology};
+
+/// A component that declares what the test wants and does nothing.
+#[derive(Clone)]
+struct Inert(Streams);
+
+impl Spout for Inert {
+    fn declare(&self) -> Streams {
+        self.0.clone()
+    }
+    fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        Ok(SpoutStatus::Exhausted)
+    }
+}
+
+impl Bolt for Inert {
+    fn declare(&self) -> Streams {
+        self.0.clone()
+    }
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+struct First;
+
+impl CustomGrouping for First {
+    fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+        chosen.extend(targets.first());
+    }
+}
+
+fn emitting(fields: &[&str]) -> impl Fn() -> Inert + Send + Sync + 'static {
+    let streams = Streams::new(fields.iter().collect::<Fields>());
+    move || Inert(streams.clone())
+}
+
+/// `lines` (line; direct stream `picked`) → `split` (word) → `count` (word, count).
+fn word_count() -> TopologyBuilder {
+    let mut builder = TopologyBuilder::new("word-count");
+    builder.spout("lines", || Inert(Streams::new(["line"]).direct_stream("picked", ["line"])));
+    builder.bolt("split", emitting(&["word"])).shuffle("lines");
+    builder.bolt("count", emitting(&["word", "count"])).fields("split", ["word"]);
+    builder
+}
+
+/// The messages for word count with something added, each with its help.
+fn check(change: impl FnOnce(&mut TopologyBuilder), expected: &[&str]) {
+    let mut builder = word_count();
+    change(&mut builder);
+    let found: Vec<String> = match builder.build() {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.diagnostics().iter().map(|diagnostic| diagnostic.to_string()).collect(),
+    };
+    assert_eq!(found, expected);
+}
+
+fn sink() -> Inert {
+    Inert(Streams::none())
+}
+
+#[test]
+fn a_valid_word_count_passes() {
+    let topology = word_count().build().unwrap();
+    assert_eq!(topology.name(), "word-count");
+    let ids: Vec<&str> = topology.components().iter().map(|component| component.id.as_str()).collect();
+    assert_eq!(ids, ["lines", "split", "count"]);
+    let count = topology.component("count").unwrap();
+    assert!(!count.is_spout());
+    assert_eq!(count.inputs[0].grouping.to_string(), "fields(word)");
+}
+
+#[test]
+fn a_subscription_to_a_missing_component_is_refused() {
+    check(
+        |b| drop(b.bolt("sink", sink).shuffle("lnies")),
+        &["input of bolt `sink`: there is no component `lnies` (did you mean `lines`?)"],
+    );
+    check(
+        |b| drop(b.bolt("sink", sink).shuffle("walrus")),
+        &["input of bolt `sink`: there is no component `walrus` (components: lines, split, count)"],
+    );
+}
+
+#[test]
+fn a_subscription_to_a_missing_stream_is_refused() {
+    check(
+        |b| drop(b.bolt("sink", sink).shuffle(("lines", "piked"))),
+        &["input of bolt `sink`: spout `lines` has no stream `piked` (did you mean `picked`?)"],
+    );
+    check(
+        |b| {
+            b.bolt("end", sink).shuffle("count");
+            b.bolt("sink", sink).shuffle("end");
+        },
+        &["input of bolt `sink`: bolt `end` has no stream `default` (streams: dead-letter)"],
+    );
+}
+
+#[test]
+fn a_subscription_by_a_missing_field_is_refused() {
+    check(
+        |b| drop(b.bolt("sink", sink).fields("split", ["wrod"]).partial_key("count", ["word", "size"])),
+        &[
+            "input of bolt `sink`: `split.default` has no field `wrod` (did you mean `word`?)",
+            "input of bolt `sink`: `count.default` has no field `size` (fields: word, count)",
+        ],
+    );
+}
+
+#[test]
+fn every_component_has_a_system_stream_and_every_bolt_a_dead_letter_stream() {
+    check(
+        |b| {
+            b.bolt("watch", sink).global(("lines", SYSTEM_STREAM)).all(("split", SYSTEM_STREAM));
+            b.bolt("dead", sink).fields(("split", "dead-letter"), DEAD_LETTER_FIELDS);
+        },
+        &[],
+    );
+    check(
+        |b| drop(b.bolt("dead", sink).shuffle(("lines", "dead-letter"))),
+        &["input of bolt `dead`: spout `lines` has no stream `dead-letter` (streams: default, picked)"],
+    );
+    check(
+        |b| {
+            b.bolt("own", || Inert(Streams::none().stream("dead-letter", ["why"]))).shuffle("lines");
+            b.bolt("dead", sink).fields(("own", "dead-letter"), ["error"]);
+        },
+        &["input of bolt `dead`: `own.dead-letter` has no field `error` (fields: why)"],
+    );
+}
+
+#[test]
+fn groupings_fit_their_streams() {
+    check(|b| drop(b.bolt("sink", sink).direct(("lines", "picked"))), &[]);
+    check(
+        |b| drop(b.bolt("sink", sink).direct("lines").shuffle(("lines", "picked"))),
+        &[
+            "input of bolt `sink`: `lines.default` is not a direct stream, so it has no direct grouping (the component would have to declare it by `Streams::direct_stream`)",
+            "input of bolt `sink`: `lines.picked` is a direct stream; grouping shuffle does not fit (use grouping direct)",
+        ],
+    );
+    check(
+        |b| drop(b.bolt("sink", sink).fields("lines", Fields::none()).partial_key("split", ["word", "word"])),
+        &[
+            "input of bolt `sink`: grouping `fields` needs the fields to group by (for example `fields = [\"word\"]`)",
+            "input of bolt `sink`: field `word` is named twice",
+        ],
+    );
+    check(|b| drop(b.bolt("sink", sink).custom("lines", "first", || First)), &[]);
+    check(
+        |b| drop(b.bolt("sink", sink).shuffle("lines").global("lines")),
+        &["bolt `sink` takes `lines.default` twice"],
+    );
+}
+
+#[test]
+fn names_are_legal_and_given_once() {
+    check(
+        |b| {
+            b.spout("lines", || Inert(Streams::new(["a", "a", ""]).stream("default", ["b"])));
+            b.spout("__mine", sink);
+            b.spout("my lines", || Inert(Streams::none().stream("__system", ["b"]).stream("ü", ["b"])));
+            b.spout("x".repeat(65), sink);
+        },
+        &[
+            "component `lines` is defined twice (ids are shared by spouts and bolts; each may be used once)",
+            "spout `lines` declares stream `default` with two fields called `a`",
+            "spout `lines` declares stream `default` with a field that has no name",
+            "spout `lines` declares stream `default` twice",
+            "a component id must not begin with `__`: `__mine` is the system's",
+            "a component id may hold only letters, digits, `.`, `_` and `-`, unlike `my lines` (for example `my-lines`)",
+            "spout `my lines` declares a stream whose name must not begin with `__`: `__system` is the system's",
+            "spout `my lines` declares a stream whose name may hold only letters, digits, `.`, `_` and `-`, unlike `ü`",
+            "a component id has 65 bytes; the limit is 64",
+        ],
+    );
+    let errors = TopologyBuilder::new("").build().unwrap_err();
+    assert_eq!(errors.diagnostics()[0].message, "a topology name is empty");
+}
+
+#[test]
+fn cycles_need_a_mark() {
+    check(
+        |b| {
+            b.bolt("a", emitting(&["x"])).shuffle("lines").shuffle("c");
+            b.bolt("b", emitting(&["x"])).shuffle("a");
+            b.bolt("c", emitting(&["x"])).shuffle("b");
+        },
+        &[
+            "tuples would go round in a cycle: `a` → `b` → `c` → `a` (if it is meant, mark the input that leads back with `feedback = true` (`.feedback()` in Rust))",
+        ],
+    );
+    check(
+        |b| {
+            b.bolt("a", emitting(&["x"])).shuffle("lines").shuffle("c").feedback();
+            b.bolt("b", emitting(&["x"])).shuffle("a");
+            b.bolt("c", emitting(&["x"])).shuffle("b");
+            b.bolt("self", emitting(&["x"])).shuffle("a").shuffle("self").feedback();
+        },
+        &[],
+    );
+    check(
+        |b| drop(b.bolt("a", emitting(&["x"])).shuffle("a").feedback()),
+        &["no spout leads to bolt `a`, so it would never run"],
+    );
+}
+
+#[test]
+fn a_topology_needs_a_spout_and_a_bolt_an_input() {
+    let mut builder = TopologyBuilder::new("empty");
+    builder.bolt("sink", sink);
+    let errors = builder.build().unwrap_err();
+    let messages: Vec<&str> = errors.diagnostics().iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "bolt `sink` has no inputs and would never run",
+            "the topology has no spout, so nothing would ever happen"
+        ]
+    );
+}
+
+#[test]
+fn numbers_stay_within_their_bounds() {
+    check(
+        |b| {
+            b.bolt("a", sink).shuffle("lines").parallelism(0).tasks(5000).tick(Duration::ZERO);
+            b.bolt("b", sink).shuffle("lines").parallelism(3).tasks(2);
+            b.spout("c", sink).max_spout_pending(0);
+        },
+        &[
+            "`parallelism` of bolt `a` must be at least 1, not 0",
+            "`tasks` of bolt `a` must be at most 4096, not 5000",
+            "`tick` of bolt `a` must be at least 1ms, not 0s",
+            "bolt `b` has fewer tasks than executors: tasks 2, parallelism 3 (each executor needs a task; set `parallelism` to 2 or less)",
+            "`max_spout_pending` of spout `c` must be at least 1, not 0",
+        ],
+    );
+    check(
+        |b| {
+            b.options(|o| {
+                o.ackers = AutoOr::Fixed(0);
+                o.threads = AutoOr::Fixed(limits::THREADS_MAX + 1);
+                o.key_groups = 2;
+                o.message_timeout = Some(limits::DURATION_MAX + Duration::from_secs(1));
+                o.queue.capacity = 100;
+                o.queue.memory = 1000;
+                o.errors.restart_max = Duration::from_millis(50);
+            });
+            b.bolt("a", sink).fields("lines", ["line"]).parallelism(3);
+        },
+        &[
+            "`ackers` must be at least 1, not 0 (to track nothing, set `delivery = \"at-most-once\"`)",
+            "`threads` must be at most 1024, not 1025",
+            "`message_timeout` must be at most 30d, not 30days 1s",
+            "a full batch does not fit a link: `queue.batch` is 512, `queue.capacity` 100 (set `queue.batch` to 100 or less)",
+            "a tuple of `queue.tuple_size_max` (8388608 bytes) would not fit `queue.memory` (1000 bytes)",
+            "`errors.restart_max` must be at least 100ms, not 50ms",
+            "bolt `a` has 3 tasks for 2 key groups: 1 of them would never get a tuple (set `key_groups` of the topology to 3 or more)",
+        ],
+    );
+    check(
+        |b| {
+            for i in 0..8 {
+                b.bolt(format!("b{i}"), sink).shuffle("lines").parallelism(4096);
+            }
+        },
+        &["the topology has 32772 tasks; the limit is 32767"],
+    );
+}
+
+#[test]
+fn a_constructor_that_fails_is_reported_once() {
+    check(
+        |b| {
+            b.bolt_with("broken", || Err::<Inert, _>(TaskError::new("no such model"))).shuffle("lines");
+            b.bolt("sink", sink).fields("broken", ["x"]);
+        },
+        &["bolt `broken` cannot be built: no such model"],
+    );
+}
+
+#[test]
+fn settings_hooks_and_options_reach_the_topology() {
+    let mut builder = word_count();
+    builder.setting("greeting", "hello").options(|o| o.max_replays = Some(3));
+    builder.bolt("sink", sink).shuffle("count").setting("limit", 7).max_replays(1).blocking();
+    let topology = builder.build().unwrap();
+    assert_eq!(topology.options().settings["greeting"].as_str(), Some("hello"));
+    assert_eq!(topology.options().max_replays, Some(3));
+    let sink = &topology.component("sink").unwrap().options;
+    assert_eq!(
+        (sink.settings["limit"].as_integer(), sink.max_replays, sink.blocking),
+        (Some(7), Some(1), true)
+    );
+}
+
+#[test]
+fn components_of_a_topology_can_be_exchanged_for_mocks() {
+    let topology = || word_count().build().unwrap();
+    let mocked = topology().with_spout("lines", sink).unwrap();
+    assert_eq!(mocked.component("lines").unwrap().streams, topology().component("lines").unwrap().streams);
+
+    let message = |result: Result<Topology, squall::topology::TopologyErrors>| {
+        result.unwrap_err().diagnostics().iter().map(|d| d.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        message(topology().with_spout("split", sink)),
+        ["topology `word-count` has no spout `split` to replace"]
+    );
+    let renamed = topology().with_component(
+        "split",
+        bolt_constructor(|| Ok::<_, TaskError>(sink())),
+        Some(Streams::new(["token"])),
+    );
+    assert_eq!(message(renamed), ["input of bolt `count`: `split.default` has no field `word`"]);
+    assert_eq!(
+        message(topology().with_options(|o| o.key_groups = 0)),
+        ["`key_groups` must be at least 1, not 0"]
+    );
+    let bolt = topology().with_bolt("count", sink).unwrap();
+    assert!(matches!(bolt.component("count").unwrap().constructor, Constructor::Bolt(_)));
+    assert!(matches!(bolt.component("count").unwrap().inputs[0].grouping, Grouping::Fields(_)));
+}

@@ -1,0 +1,740 @@
+//! What documents mean, and what is said about wrong ones.
+
+mod topology_kit;
+
+use squall::config::{AutoOr, Delivery};
+use squall::topology::declare::{MemorySource, load, parse_str};
+use squall::topology::{Topology, TopologyErrors};
+use std::time::Duration;
+use topology_kit::registry;
+
+const WORD_COUNT: &str = r#"
+[topology]
+name = "word-count"
+[spout.lines]
+type = "file"
+config = { path = "data/*.txt" }
+[bolt.split]
+type = "split"
+parallelism = 2
+inputs = ["lines"]
+[bolt.count]
+type = "count"
+inputs = [{ from = "split", fields = ["word"] }]
+"#;
+
+fn lines(result: Result<Topology, TopologyErrors>) -> Vec<String> {
+    match result {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.diagnostics().iter().map(|diagnostic| diagnostic.to_string()).collect(),
+    }
+}
+
+/// Checks what is said about a document, each as `t:line:column: message (help)`.
+#[track_caller]
+fn check(document: &str, expected: &[&str]) {
+    assert_eq!(lines(parse_str("t", document, &registry())), expected);
+}
+
+/// As [`check`], for a line added to `[topology]`, which is line 2 then. Places are left out.
+#[track_caller]
+fn check_option(line: &str, expected: &[&str]) {
+    let document = WORD_COUNT.replace("[topology]\n", &format!("[topology]\n{line}\n"));
+    check_messages(&document, expected);
+}
+
+/// As [`check`], for text added to word count. Places are left out.
+#[track_caller]
+fn check_added(text: &str, expected: &[&str]) {
+    check_messages(&format!("{WORD_COUNT}{text}"), expected);
+}
+
+#[track_caller]
+fn check_messages(document: &str, expected: &[&str]) {
+    let messages: Vec<String> = match parse_str("t", document, &registry()) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.diagnostics().iter().map(|diagnostic| diagnostic.one_line()).collect(),
+    };
+    assert_eq!(messages, expected);
+}
+
+fn topology(document: &str) -> Topology {
+    parse_str("t", document, &registry()).unwrap()
+}
+
+#[test]
+fn a_document_becomes_the_graph_it_describes() {
+    let topology = topology(WORD_COUNT);
+    assert_eq!(topology.name(), "word-count");
+    let ids: Vec<&str> = topology.components().iter().map(|component| component.id.as_str()).collect();
+    assert_eq!(ids, ["lines", "split", "count"]);
+    let lines = topology.component("lines").unwrap();
+    assert!(lines.is_spout() && lines.options.blocking);
+    assert_eq!(lines.type_name, "file");
+    let split = topology.component("split").unwrap();
+    assert_eq!((split.options.parallelism, split.options.tasks), (2, None));
+    let input = &topology.component("count").unwrap().inputs[0];
+    assert_eq!((input.component.as_str(), input.stream.as_str()), ("split", "default"));
+    assert_eq!(input.grouping.to_string(), "fields(word)");
+}
+
+#[test]
+fn every_option_has_its_effect() {
+    let document = WORD_COUNT.replace(
+        "name = \"word-count\"",
+        r#"name = "word-count"
+        workers = 1
+        delivery = "at-most-once"
+        ackers = 2
+        message_timeout = "off"
+        max_spout_pending = 1000
+        max_replays = 3
+        threads = 4
+        drain_timeout = "1m"
+        max_task_parallelism = 8
+        key_groups = 128
+        load_aware = false
+        tick = "500ms"
+        start_inactive = true
+        queue = { batch = 100, capacity = 1000, memory = "1GiB", tuple_size_max = "1MiB" }
+        errors = { limit = 1, interval = "1s", restart_min = "2s", restart_max = "3s" }
+        watchdog.step = "4s"
+        settings = { greeting = "hello", at = [1, 2.5, { b = true }] }"#,
+    );
+    let options = topology(&document).options().clone();
+    assert_eq!(options.delivery, Delivery::AtMostOnce);
+    assert_eq!((options.ackers, options.threads), (AutoOr::Fixed(2), AutoOr::Fixed(4)));
+    assert_eq!(options.message_timeout, None);
+    assert_eq!(options.max_spout_pending, AutoOr::Fixed(1000));
+    assert_eq!((options.max_replays, options.max_task_parallelism), (Some(3), Some(8)));
+    assert_eq!(options.drain_timeout, Duration::from_secs(60));
+    assert_eq!((options.key_groups, options.load_aware, options.start_inactive), (128, false, true));
+    assert_eq!(options.tick, Some(Duration::from_millis(500)));
+    assert_eq!((options.queue.batch, options.queue.capacity), (100, 1000));
+    assert_eq!((options.queue.memory, options.queue.tuple_size_max), (1 << 30, 1 << 20));
+    assert_eq!((options.errors.limit, options.errors.interval), (1, Duration::from_secs(1)));
+    assert_eq!(options.errors.restart_min, Duration::from_secs(2));
+    assert_eq!(options.errors.restart_max, Duration::from_secs(3));
+    assert_eq!(options.watchdog.step, Duration::from_secs(4));
+    assert_eq!(options.settings["at"][2]["b"].as_bool(), Some(true));
+
+    let more = topology(&format!(
+        "{WORD_COUNT}
+        [spout.more]
+        type = 'file'
+        max_spout_pending = 'auto'
+        blocking = false
+        config.path = 'x'
+        [bolt.end]
+        type = 'print'
+        inputs = ['more']
+        tasks = 4
+        parallelism = 2
+        tick = '1s'
+        max_replays = 0
+        settings.a = 1"
+    ));
+    let spout = &more.component("more").unwrap().options;
+    assert_eq!((spout.max_spout_pending, spout.blocking), (Some(AutoOr::Auto), false));
+    let bolt = &more.component("end").unwrap().options;
+    assert_eq!((bolt.tasks, bolt.parallelism, bolt.max_replays), (Some(4), 2, Some(0)));
+    assert_eq!((bolt.tick, bolt.settings["a"].as_integer()), (Some(Duration::from_secs(1)), Some(1)));
+}
+
+#[test]
+fn inputs_name_streams_and_groupings() {
+    let document = format!(
+        "{WORD_COUNT}
+        [spout.pick]
+        type = 'picker'
+        [bolt.'a.b']
+        type = 'split'
+        inputs = ['lines']
+        [bolt.all]
+        type = 'print'
+        inputs = [
+            'split.long', 'a.b', 'a.b.long', 'split.dead-letter', 'lines.__system',
+            {{ from = 'split', grouping = 'partial-key', fields = ['word'] }},
+            {{ from = 'count', grouping = 'local-or-shuffle' }},
+            {{ from = 'count', stream = 'dead-letter', grouping = 'global' }},
+            {{ from = 'count.__system', grouping = 'all' }},
+            {{ from = 'lines', custom = 'first' }},
+            {{ from = 'a.b.dead-letter', grouping = 'none' }},
+            {{ from = 'pick.picked', grouping = 'direct' }},
+        ]"
+    );
+    let topology = topology(&document);
+    let inputs: Vec<String> = topology
+        .component("all")
+        .unwrap()
+        .inputs
+        .iter()
+        .map(|input| format!("{} {} {}", input.component, input.stream, input.grouping))
+        .collect();
+    assert_eq!(
+        inputs,
+        [
+            "split long shuffle",
+            "a.b default shuffle",
+            "a.b long shuffle",
+            "split dead-letter shuffle",
+            "lines __system shuffle",
+            "split default partial-key(word)",
+            "count default local-or-shuffle",
+            "count dead-letter global",
+            "count __system all",
+            "lines default custom(first)",
+            "a.b dead-letter none",
+            "pick picked direct",
+        ]
+    );
+}
+
+#[test]
+fn wrong_options_of_the_topology() {
+    check_option("delivry = 'x'", &["unknown key `delivry` (did you mean `delivery`?)"]);
+    check_option("guarantee = 'x'", &["unknown key `guarantee` (did you mean `delivery`?)"]);
+    check_option(
+        "delivery = 'exactly-once'",
+        &[
+            "delivery `exactly-once` is not available in this version of squall (`at-least-once` loses nothing, but may process a tuple twice)",
+        ],
+    );
+    check_option(
+        "delivery = 'at-least'",
+        &["there is no delivery `at-least` (did you mean `at-least-once`?)"],
+    );
+    check_option("delivery = 1", &["`delivery` must be a string, not an integer"]);
+    check_option(
+        "workers = 2",
+        &[
+            "`workers` is 2, but this version of squall runs a topology in one worker process (set it to 1 or leave it out; several workers come with a later version)",
+        ],
+    );
+    check_option("workers = '1'", &["`workers` must be a whole number, not a string"]);
+    check_option(
+        "ackers = 0",
+        &["`ackers` must be at least 1, not 0 (to track nothing, set `delivery = \"at-most-once\"`)"],
+    );
+    check_option("ackers = 'many'", &["`ackers` must be a whole number or \"auto\", not a string"]);
+    check_option("ackers = -1", &["`ackers` must be between 1 and 4096"]);
+    check_option("threads = 99999999999999999999999999", &["`threads` must be between 1 and 1024"]);
+    check_option("threads = 1025", &["`threads` must be at most 1024, not 1025"]);
+    check_option("threads = 1.5", &["`threads` must be a whole number or \"auto\", not a float"]);
+    check_option(
+        "message_timeout = 30",
+        &["`message_timeout` has no unit: it must be a duration, as \"30s\", or \"off\""],
+    );
+    check_option(
+        "message_timeout = '30'",
+        &[
+            "`message_timeout`: duration \"30\" has no unit: expected for example \"500ms\", \"30s\" or \"2m\"",
+        ],
+    );
+    check_option(
+        "message_timeout = '30 parsecs'",
+        &[
+            "`message_timeout`: not a duration: \"30 parsecs\" (expected for example \"500ms\", \"30s\" or \"2m\")",
+        ],
+    );
+    check_option("message_timeout = '0s'", &["`message_timeout` must be at least 1ms, not 0s"]);
+    check_option("tick = '31d'", &["`tick` must be at most 30d, not 31d"]);
+    check_option("drain_timeout = true", &["`drain_timeout` must be a duration, as \"30s\", not a boolean"]);
+    check_option("load_aware = 'yes'", &["`load_aware` must be `true` or `false`, not a string"]);
+    check_option("queue = 3", &["`queue` must be a table, not an integer"]);
+    check_option("queue.bach = 3", &["unknown key `queue.bach` (did you mean `batch`?)"]);
+    check_option(
+        "queue.memory = '1 lump'",
+        &["`queue.memory`: not a size: \"1 lump\" (expected for example \"512KiB\" or \"64MiB\")"],
+    );
+    check_option("queue.memory = 1000000", &["`queue.memory` has no unit: it must be a size, as \"64MiB\""]);
+    check_option("queue.batch = 0", &["`queue.batch` must be at least 1, not 0"]);
+    check_option(
+        "errors = { intervall = '1s' }",
+        &["unknown key `errors.intervall` (did you mean `interval`?)"],
+    );
+    check_option("settings = 1", &["`settings` must be a table, not an integer"]);
+    check_option(
+        "settings.n = 99999999999999999999999999999999999999999999",
+        &["`settings`: integer number overflowed"],
+    );
+    check_option("checkpoint = {}", &["`checkpoint` is not available in this version of squall"]);
+    check_messages(
+        &WORD_COUNT.replace("word-count", "word count"),
+        &[
+            "a topology name may hold only letters, digits, `.`, `_` and `-`, unlike `word count` (for example `word-count`)",
+        ],
+    );
+    check_messages(&WORD_COUNT.replace("\"word-count\"", "7"), &["`name` must be a string, not an integer"]);
+}
+
+#[test]
+fn wrong_tables() {
+    check(
+        "",
+        &[
+            "t:1:1: there is no `[topology]` table (begin the file with `[topology]` and `name = \"…\"`)",
+            "t:1:1: the topology has no spout, so nothing would ever happen (a spout begins the streams: declare one by `[spout.ID]` or `TopologyBuilder::spout`)",
+        ],
+    );
+    check_messages(
+        &WORD_COUNT.replace("name = \"word-count\"", ""),
+        &["the topology has no `name` (for example `name = \"word-count\"`)"],
+    );
+    check_added("[bolts.x]\n", &["unknown key `bolts` (did you mean `bolt`?)"]);
+    check_added(
+        "[state.x]\n[[stream]]\n[[test]]\n",
+        &[
+            "`state` is not available in this version of squall",
+            "`stream` is not available in this version of squall",
+            "`test` is not available in this version of squall",
+        ],
+    );
+    check_messages(
+        "topology = 1\nspout = 2\n",
+        &["`topology` must be a table, not an integer", "`spout` must be a table, not an integer"],
+    );
+    check_added("[bolt]\nx = 3\n", &["bolt `x` must be a table"]);
+}
+
+#[test]
+fn wrong_components() {
+    check_added(
+        "[bolt.x]\ninputs = ['lines']\n",
+        &["bolt `x` has no `type` (types: count, lax, print, split)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'prnit'\ninputs = ['lines']\n",
+        &["no bolt type `prnit` is known (did you mean `print`?)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'file'\ninputs = ['lines']\n",
+        &["`file` is a spout type, not a bolt type (declare the component by `[spout.ID]`)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 3\ninputs = ['lines']\n",
+        &["`type` of bolt `x` must be a string, not an integer"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nparallelizm = 2\n",
+        &["unknown key `parallelizm` of bolt `x` (did you mean `parallelism`?)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nnum_tasks = 2\n",
+        &["unknown key `num_tasks` of bolt `x` (did you mean `tasks`?)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\non_error = {}\n",
+        &["`on_error` of bolt `x` is not available in this version of squall"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nmax_spout_pending = 2\n",
+        &["unknown key `max_spout_pending` of bolt `x`: only a spout has it"],
+    );
+    check_added(
+        "[spout.x]\ntype = 'picker'\ntick = '1s'\n",
+        &["unknown key `tick` of spout `x`: only a bolt has it"],
+    );
+    check_added(
+        "[spout.x]\ntype = 'picker'\ninputs = ['lines']\n",
+        &[
+            "spout `x` cannot have inputs (a component with inputs is a bolt, declared by `[bolt.ID]` or `TopologyBuilder::bolt`)",
+        ],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\n",
+        &["bolt `x` has no inputs and would never run (for example `inputs = [\"lines\"]`)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = []\n",
+        &["bolt `x` has no inputs and would never run (for example `inputs = [\"lines\"]`)"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nparallelism = 0\n",
+        &["`parallelism` of bolt `x` must be at least 1, not 0"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nparallelism = 1000000\n",
+        &["`parallelism` of bolt `x` must be at most 4096, not 1000000"],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nparallelism = 3\ntasks = 2\n",
+        &[
+            "bolt `x` has fewer tasks than executors: tasks 2, parallelism 3 (each executor needs a task; set `parallelism` to 2 or less)",
+        ],
+    );
+    check_added(
+        "[bolt.'x y']\ntype = 'print'\ninputs = ['lines']\n",
+        &["a component id may hold only letters, digits, `.`, `_` and `-`, unlike `x y` (for example `x-y`)"],
+    );
+    check_added(
+        "[bolt.__acker]\ntype = 'print'\ninputs = ['lines']\n",
+        &["a component id must not begin with `__`: `__acker` is the system's"],
+    );
+    check_added(
+        "[bolt.lines]\ntype = 'print'\ninputs = ['split']\n",
+        &["component `lines` is defined twice (ids are shared by spouts and bolts; each may be used once)"],
+    );
+    check_added("[bolt.split]\ntype = 'print'\ninputs = ['split']\n", &["`split` is given twice"]);
+}
+
+#[test]
+fn wrong_settings_of_components() {
+    let spout = |config: &str| format!("[spout.x]\ntype = 'file'\n{config}\n");
+    check_added(&spout(""), &["config of spout `x` (type `file`) needs `path`"]);
+    check_added(&spout("config = {}"), &["config of spout `x` (type `file`) needs `path`"]);
+    check_added(&spout("config = 1"), &["`config` of spout `x` must be a table, not an integer"]);
+    check_added(
+        &spout("config = { path = 1 }"),
+        &["config of spout `x`: invalid type: integer `1`, expected a string"],
+    );
+    check_added(
+        &spout("config = { path = 'a', folow = true }"),
+        &["unknown key `folow` in config of spout `x` (type `file`) (did you mean `follow`?)"],
+    );
+    check_added(
+        &spout("config = { pth = 'a', folow = true }"),
+        &[
+            "config of spout `x` (type `file`) needs `path`",
+            "unknown key `pth` in config of spout `x` (type `file`) (did you mean `path`?)",
+            "unknown key `folow` in config of spout `x` (type `file`) (did you mean `follow`?)",
+        ],
+    );
+    check_added(
+        &spout("config = { path = 'a', rotation = { sizes = 1, size = 2 } }"),
+        &["unknown key `sizes` in config of spout `x` (type `file`) (did you mean `size`?)"],
+    );
+    check_added(
+        &spout("config = { path = 'a', rotation = {} }"),
+        &["config of spout `x`: `size` is missing here"],
+    );
+    check_added(
+        &spout("config = { path = 'a', rotation = { size = 1, keep = 0 } }"),
+        &["config of spout `x`: invalid value: integer `0`, expected a nonzero u32"],
+    );
+    let bolt = |name: &str, config: &str| {
+        format!("[bolt.x]\ntype = '{name}'\ninputs = ['lines']\nconfig = {config}\n")
+    };
+    check_added(&bolt("split", "{ pattern = '' }"), &["config of bolt `x`: a pattern cannot be empty"]);
+    check_added(&bolt("count", "{ a = 1 }"), &["unknown key `a` in config of bolt `x` (type `count`)"]);
+    check_added(
+        &bolt("lax", "{ limti = 1, inner = { deep = 2, depe = 3 } }"),
+        &[
+            "unknown key `limti` in config of bolt `x` (type `lax`) (did you mean `limit`?)",
+            "unknown key `depe` in config of bolt `x` (type `lax`)",
+        ],
+    );
+    check_added(&bolt("lax", "{ limit = 101 }"), &["config of bolt `x`: too much"]);
+}
+
+#[test]
+fn wrong_inputs() {
+    let check_inputs = |inputs: &str, expected: &[&str]| {
+        check_added(&format!("[bolt.x]\ntype = 'print'\ninputs = {inputs}\n"), expected);
+    };
+    check_inputs(
+        "'lines'",
+        &["`inputs` of bolt `x` must be an array, not a string (for example `inputs = [\"lines\"]`)"],
+    );
+    check_inputs(
+        "[1]",
+        &["an input of bolt `x` must be \"id\", \"id.stream\" or { from = \"id\", … }, not an integer"],
+    );
+    check_inputs("['line']", &["input of bolt `x`: there is no component `line` (did you mean `lines`?)"]);
+    check_inputs(
+        "['spilt.long']",
+        &["input of bolt `x`: there is no component `spilt.long` (did you mean `split.long`?)"],
+    );
+    check_inputs(
+        "['split.lnog']",
+        &["input of bolt `x`: bolt `split` has no stream `lnog` (did you mean `long`?)"],
+    );
+    check_inputs(
+        "[{ from = 'split', stream = 'lnog' }]",
+        &["input of bolt `x`: bolt `split` has no stream `lnog` (did you mean `long`?)"],
+    );
+    check_inputs(
+        "[{ form = 'split' }]",
+        &[
+            "an input of bolt `x` names no component (give the id of one by `from`)",
+            "unknown key `inputs.form` of bolt `x` (did you mean `from`?)",
+        ],
+    );
+    check_inputs("[{ from = 1 }]", &["`inputs.from` of bolt `x` must be a string, not an integer"]);
+    check_inputs(
+        "[{ from = 'split', grouping = 'shufle' }]",
+        &["there is no grouping `shufle` (did you mean `shuffle`?)"],
+    );
+    check_inputs(
+        "[{ from = 'split', grouping = 'fields' }]",
+        &[
+            "input of bolt `x`: grouping `fields` needs the fields to group by (for example `fields = [\"word\"]`)",
+        ],
+    );
+    check_inputs(
+        "[{ from = 'split', fields = 'word' }]",
+        &["`inputs.fields` of bolt `x` must be an array of field names, as [\"word\"], not a string"],
+    );
+    check_inputs(
+        "[{ from = 'split', fields = [1] }]",
+        &["`inputs.fields` of bolt `x` must be a field name, not an integer"],
+    );
+    check_inputs(
+        "[{ from = 'split', fields = ['word', 'wrod'] }]",
+        &["input of bolt `x`: `split.default` has no field `wrod` (did you mean `word`?)"],
+    );
+    check_inputs(
+        "[{ from = 'split', grouping = 'all', fields = ['word'], custom = 'first' }]",
+        &["`fields` does not go with grouping `all`", "`custom` does not go with grouping `all`"],
+    );
+    check_inputs(
+        "[{ from = 'split', grouping = 'custom' }]",
+        &[
+            "grouping `custom` needs the name of a registered grouping (give it by `custom`; registered: first)",
+        ],
+    );
+    check_inputs(
+        "[{ from = 'split', custom = 'frist' }]",
+        &["no custom grouping `frist` is registered (did you mean `first`?)"],
+    );
+    check_inputs(
+        "[{ from = 'split', grouping = 'direct' }]",
+        &[
+            "input of bolt `x`: `split.default` is not a direct stream, so it has no direct grouping (the component would have to declare it by `Streams::direct_stream`)",
+        ],
+    );
+    check_inputs("['split', 'split.default']", &["bolt `x` takes `split.default` twice"]);
+    check_inputs(
+        "[{ from = 'split', feedback = 'yes' }]",
+        &["`inputs.feedback` of bolt `x` must be `true` or `false`, not a string"],
+    );
+}
+
+#[test]
+fn cycles() {
+    let text =
+        "[bolt.a]\ntype = 'count'\ninputs = ['lines', FROM_B]\n[bolt.b]\ntype = 'count'\ninputs = ['a']\n";
+    check_added(
+        &text.replace("FROM_B", "'b'"),
+        &[
+            "tuples would go round in a cycle: `a` → `b` → `a` (if it is meant, mark the input that leads back with `feedback = true` (`.feedback()` in Rust))",
+        ],
+    );
+    check_added(&text.replace("FROM_B", "{ from = 'b', feedback = true }"), &[]);
+}
+
+#[test]
+fn nothing_is_said_about_what_follows_from_another_mistake() {
+    // The fields of `split` are unknown as long as its settings are wrong.
+    let document =
+        WORD_COUNT.replace("inputs = [\"lines\"]", "inputs = [\"lines\"]\nconfig = { emmit = 'w' }");
+    check_messages(
+        &document,
+        &["unknown key `emmit` in config of bolt `split` (type `split`) (did you mean `emit`?)"],
+    );
+}
+
+#[test]
+fn syntax_errors_come_with_what_else_is_wrong() {
+    check(
+        "[topology]\nname = \"a\nworkers = 3\n[bolt.x\ntype = 'prnit'\ninputs = ['y']\n[spout.s]\ntype = 'file'\nconfig.path = \n",
+        &[
+            "t:2:10: invalid basic string, expected `\"`",
+            "t:3:11: `workers` is 3, but this version of squall runs a topology in one worker process (set it to 1 or leave it out; several workers come with a later version)",
+            "t:4:8: unclosed table, expected `]`",
+            "t:9:15: string values must be quoted, expected literal string",
+        ],
+    );
+}
+
+#[test]
+fn variables_are_put_into_string_values() {
+    let load_with = |source: MemorySource, text: &str| load(&source.file("t", text), "t", &registry(), &[]);
+    let text = WORD_COUNT.replace("word-count", "${NAME}-${KIND:-batch}$$x");
+    let source = MemorySource::new().set("NAME", "my");
+    let errors = load_with(source, &text).unwrap_err();
+    assert!(errors.to_string().contains("unlike `my-batch$x`"), "{errors}");
+
+    let check = |value: &str, expected: &str| {
+        let text =
+            WORD_COUNT.replace("name = \"word-count\"", &format!("name = 'n'\nsettings.v = '{value}'"));
+        let source = MemorySource::new().set("A", "1").set("EMPTY", "").set("NESTED", "${A}");
+        let found = match load_with(source, &text) {
+            Ok(topology) => topology.options().settings["v"].as_str().unwrap().to_owned(),
+            Err(errors) => errors.diagnostics()[0].message.clone(),
+        };
+        assert_eq!(found, expected, "{value}");
+    };
+    check("${A}${A}", "11");
+    check("a$b $ $1 \\d+$", "a$b $ $1 \\d+$");
+    check("$${A}", "${A}");
+    check("$$$$", "$$");
+    check("${EMPTY}", "");
+    check("${EMPTY:-d}", "d");
+    check("${A:-d}", "1");
+    check("${B:-}", "");
+    check("${B:-a:-b}", "a:-b");
+    check("${NESTED}", "${A}");
+    check("${B}", "variable `B` is not set, and `topology.settings.v` needs it");
+    check("${A", "`${` without `}` in `topology.settings.v`");
+    check("${}", "`${}` in `topology.settings.v` does not name a variable");
+    check("${a b}", "`${a b}` in `topology.settings.v` does not name a variable");
+}
+
+#[test]
+fn variables_cannot_blow_a_document_up() {
+    let source = MemorySource::new().set("LONG", &"x".repeat(1 << 20)).file(
+        "t",
+        WORD_COUNT.replace(
+            "name = \"word-count\"",
+            &format!("name = 'n'\nsettings.v = '{}'", "${LONG}".repeat(100_000)),
+        ),
+    );
+    let errors = load(&source, "t", &registry(), &[]).unwrap_err();
+    assert_eq!(errors.diagnostics()[0].message, "variables add more than 4194304 bytes to the topology");
+}
+
+#[test]
+fn overrides_win_and_their_mistakes_are_named() {
+    let set = |arguments: &[&str]| {
+        let source = MemorySource::new().set("N", "3").file("t", WORD_COUNT);
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        load(&source, "t", &registry(), &arguments)
+    };
+    let topology = set(&[
+        "bolt.split.parallelism=3",
+        "topology.max_replays = 3",
+        "bolt.split.config.emit='word'",
+        "spout.lines.config.path=a=b.txt",
+        "topology.queue.batch=7",
+        "topology.settings.\"a.b\"=[1, 2]",
+        "topology.name=other-${N}",
+    ])
+    .unwrap();
+    assert_eq!(topology.name(), "other-3");
+    assert_eq!(topology.component("split").unwrap().options.parallelism, 3);
+    assert_eq!(topology.options().max_replays, Some(3));
+    assert_eq!(topology.options().queue.batch, 7);
+    assert_eq!(topology.options().settings["a.b"][1].as_integer(), Some(2));
+
+    let check = |argument: &str, expected: &str| {
+        assert_eq!(lines(set(&[argument])), [expected], "{argument}");
+    };
+    check(
+        "bolt.split.parallelizm=3",
+        "--set bolt.split.parallelizm=3:1:12: unknown key `parallelizm` of bolt `split` (did you mean `parallelism`?)",
+    );
+    check(
+        "topology.nope=3",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 7 more)",
+    );
+    check(
+        "bolt.split.parallelism=x",
+        "--set bolt.split.parallelism=x:1:24: `parallelism` of bolt `split` must be a whole number, not a string",
+    );
+    check(
+        "bolt.splti.tasks=3",
+        "--set bolt.splti.tasks=3:1:6: `--set bolt.splti.tasks=3`: there is no bolt `splti` (did you mean `split`?)",
+    );
+    check(
+        "bolt.split.parallelism.x=3",
+        "--set bolt.split.parallelism.x=3:1:12: `--set bolt.split.parallelism.x=3`: `parallelism` is not a table",
+    );
+    check(
+        "bolt.split.config.patern=3",
+        "--set bolt.split.config.patern=3:1:19: unknown key `patern` in config of bolt `split` (type `split`) (did you mean `pattern`?)",
+    );
+    check(
+        "nothing",
+        "--set nothing:1:1: `--set nothing`: there is no `=` between key and value (for example `--set bolt.count.parallelism=2`)",
+    );
+    check(
+        "a b=1",
+        "--set a b=1:1:1: `--set a b=1`: the part before `=` is not a key (for example `--set bolt.count.parallelism=2`)",
+    );
+    check(
+        "topology.include=['x']",
+        "--set topology.include=['x']:1:1: `--set topology.include=['x']`: includes cannot be set: the files have been read",
+    );
+    check("topology.threads=0", "--set topology.threads=0:1:18: `threads` must be at least 1, not 0");
+    check("bolts.x=1", "--set bolts.x=1:1:1: unknown key `bolts` (did you mean `bolt`?)");
+}
+
+#[test]
+fn overrides_find_ids_with_dots() {
+    let text = format!("{WORD_COUNT}[bolt.'a.b']\ntype = 'print'\ninputs = ['lines']\n");
+    let source = MemorySource::new().file("t", text);
+    let topology = load(&source, "t", &registry(), &["bolt.a.b.parallelism=2".to_owned()]).unwrap();
+    assert_eq!(topology.component("a.b").unwrap().options.parallelism, 2);
+}
+
+#[test]
+fn includes_add_to_a_document() {
+    let source = MemorySource::new()
+        .set("PART", "count")
+        .file("dir/main.toml", "[topology]\nname = 'n'\ninclude = ['common/a.toml', '${PART}.toml']\nsettings.a = 1\n")
+        .file("dir/common/a.toml", "[topology]\ninclude = ['../b.toml']\nsettings.b = 2\nqueue.batch = 5\n[spout.lines]\ntype = 'file'\nconfig.path = 'x'\n")
+        .file("dir/b.toml", "[bolt.split]\ntype = 'split'\ninputs = ['lines']\n[topology.queue]\ncapacity = 50\n")
+        .file("dir/count.toml", "[bolt.count]\ntype = 'count'\ninputs = ['split']\n");
+    let topology = load(&source, "dir/main.toml", &registry(), &[]).unwrap();
+    let ids: Vec<&str> = topology.components().iter().map(|component| component.id.as_str()).collect();
+    assert_eq!(ids, ["lines", "split", "count"]);
+    assert_eq!((topology.options().queue.batch, topology.options().queue.capacity), (5, 50));
+    assert_eq!(topology.options().settings.len(), 2);
+}
+
+#[test]
+fn mistakes_in_included_files_are_shown_where_they_are() {
+    let main = |rest: &str| {
+        MemorySource::new()
+            .file("d/m.toml", format!("[topology]\nname = 'n'\n{rest}\n[spout.s]\ntype = 'picker'\n"))
+    };
+    let check = |source: MemorySource, expected: &[&str]| {
+        assert_eq!(lines(load(&source, "d/m.toml", &registry(), &[])), expected);
+    };
+    check(main("include = ['a.toml']"), &["d/m.toml:3:12: cannot read `d/a.toml`: entity not found"]);
+    check(
+        main("include = 'a.toml'"),
+        &[
+            "d/m.toml:3:11: `include` must be an array of paths (for example `include = [\"common/kafka.toml\"]`)",
+        ],
+    );
+    check(main("include = [3]"), &["d/m.toml:3:12: an item of `include` must be a path"]);
+    check(
+        main("include = ['a.toml']").file("d/a.toml", "[topology]\ninclude = ['./m.toml']\n"),
+        &["d/a.toml:2:12: files include each other in a cycle: d/m.toml → d/a.toml → d/m.toml"],
+    );
+    check(
+        main("include = ['a.toml', 'x/../a.toml']").file("d/a.toml", ""),
+        &["d/m.toml:3:22: `d/a.toml` is included twice"],
+    );
+    check(
+        main("include = ['a.toml']").file("d/a.toml", "[bolt.b]\ntype = 'prnit'\ninputs = ['t']\n"),
+        &[
+            "d/a.toml:2:8: no bolt type `prnit` is known (did you mean `print`?)",
+            "d/a.toml:3:11: input of bolt `b`: there is no component `t` (components: s)",
+        ],
+    );
+    let twice =
+        main("include = ['a.toml']").file("d/a.toml", "[spout.s]\ntype = 'file'\n[topology]\nname = 'm'\n");
+    check(
+        twice.clone(),
+        &[
+            "d/a.toml:1:8: spout `s` is given in two files",
+            "d/a.toml:4:1: `topology.name` is given in two files",
+        ],
+    );
+    let errors = load(&twice, "d/m.toml", &registry(), &[]).unwrap_err();
+    assert_eq!(errors.diagnostics()[0].related[0].0.to_string(), "d/m.toml:4:8");
+    check(
+        main("include = ['a.toml']").file(
+            "d/a.toml",
+            "[bolt.s]\ntype = 'print'\ninputs = ['p']\n[spout.p]\ntype = 'file'\nconfig.path = 'x'",
+        ),
+        &[
+            "d/a.toml:1:7: component `s` is defined twice (ids are shared by spouts and bolts; each may be used once)",
+        ],
+    );
+    let missing = load(&MemorySource::new(), "no.toml", &registry(), &[]);
+    assert_eq!(lines(missing), ["cannot read `no.toml`: entity not found"]);
+}

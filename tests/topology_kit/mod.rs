@@ -1,0 +1,116 @@
+//! Component types for tests of documents: they declare what real ones would, and do nothing.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use squall::prelude::*;
+use squall::topology::registry::{NoSettings, SettingError};
+
+/// Declares streams and does nothing.
+pub struct Inert(pub Streams);
+
+impl Spout for Inert {
+    fn declare(&self) -> Streams {
+        self.0.clone()
+    }
+    fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        Ok(SpoutStatus::Exhausted)
+    }
+}
+
+impl Bolt for Inert {
+    fn declare(&self) -> Streams {
+        self.0.clone()
+    }
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+struct First;
+
+impl CustomGrouping for First {
+    fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+        chosen.extend(targets.first());
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FileSettings {
+    /// Which files.
+    path: String,
+    /// Whether to wait for more.
+    #[serde(default)]
+    follow: bool,
+    rotation: Option<Rotation>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    /// Bytes of a file.
+    size: u64,
+    keep: Option<NonZeroU32>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct SplitSettings {
+    pattern: String,
+    emit: String,
+}
+
+impl Default for SplitSettings {
+    fn default() -> SplitSettings {
+        SplitSettings { pattern: " ".to_owned(), emit: "word".to_owned() }
+    }
+}
+
+/// Forgets to deny unknown fields.
+#[derive(Deserialize, JsonSchema)]
+struct LaxSettings {
+    #[serde(default)]
+    limit: u32,
+    #[serde(default)]
+    inner: LaxInner,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct LaxInner {
+    deep: u32,
+}
+
+/// `file` (line) and `picker` (direct stream), `split` (word), `count`, `print`, `lax`; the custom
+/// grouping `first`.
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    registry
+        .spout("file", "Lines of files.", |_: &FileSettings| Ok(Inert(Streams::new(["line"]))))
+        .blocking()
+        .output("line")
+        .example("[spout.lines]\ntype = \"file\"\nconfig = { path = \"a.txt\" }");
+    registry.spout("picker", "Picks tasks.", |_: &NoSettings| {
+        Ok(Inert(Streams::none().direct_stream("picked", ["line"])))
+    });
+    registry.bolt("split", "Words.", |settings: &SplitSettings| {
+        if settings.pattern.is_empty() {
+            return Err(SettingError::at("pattern", "a pattern cannot be empty"));
+        }
+        Ok(Inert(Streams::new([settings.emit.as_str()]).stream("long", ["line", "length"])))
+    });
+    registry.bolt("count", "Counts.", |_: &NoSettings| Ok(Inert(Streams::new(["word", "count"]))));
+    registry.bolt("print", "Shows.", |_: &NoSettings| Ok(Inert(Streams::none())));
+    registry.bolt("lax", "Lax.", |settings: &LaxSettings| {
+        if settings.limit + settings.inner.deep > 100 {
+            return Err(SettingError::new("too much"));
+        }
+        Ok(Inert(Streams::none()))
+    });
+    registry.grouping("first", || First);
+    registry
+}
