@@ -28,6 +28,8 @@
 //! they become null. The lossless form is [`codec`](super::codec).
 //!
 //! Readers may borrow: a `&str` member of the struct points into the row.
+//!
+//! [`Timestamp`]: super::Timestamp
 
 mod de;
 mod row;
