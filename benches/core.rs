@@ -63,7 +63,7 @@ struct Options {
 }
 
 /// Emits the same short string for ever.
-struct Constant(u64);
+struct Constant(Value, u64);
 
 impl Spout for Constant {
     fn declare(&self) -> Streams {
@@ -71,8 +71,8 @@ impl Spout for Constant {
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-        self.0 += 1;
-        out.emit_tracked(["some data"], MessageId(self.0))?;
+        self.1 += 1;
+        out.emit_tracked([&self.0], MessageId(self.1))?;
         Ok(SpoutStatus::Emitted)
     }
 }
@@ -230,11 +230,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let counted = Arc::clone(&total);
     match options.workload.as_str() {
         "null" => {
-            builder.spout("spout", || Constant(0));
+            builder.spout("spout", || Constant(Value::from("some data"), 0));
             builder.bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) }).shuffle("spout");
         }
         "identity" => {
-            builder.spout("spout", || Constant(0));
+            builder.spout("spout", || Constant(Value::from("some data"), 0));
             builder.bolt("identity", || Identity).shuffle("spout");
             builder.bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) }).shuffle("identity");
         }
