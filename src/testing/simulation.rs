@@ -270,6 +270,27 @@ impl SimulatedTopology {
         self.run_until_idle();
     }
 
+    /// Takes so many steps; whenever nothing is runnable, time moves to the next timer. Ends early
+    /// when there is none, or the topology has ended.
+    pub fn run_steps(&mut self, steps: u64) {
+        let target = self.steps + steps;
+        while self.steps < target && !self.worker.has_ended() {
+            if !self.step_one() {
+                let now = self.clock.now();
+                let next = self.next_event(now);
+                if next == Time::NEVER {
+                    return;
+                }
+                self.clock.advance(next.since(now));
+            }
+        }
+    }
+
+    /// Whether the topology has ended.
+    pub fn has_ended(&self) -> bool {
+        self.worker.has_ended()
+    }
+
     /// Lets idle spouts look for what was fed, and everything follow from it: moves time by 20 ms.
     pub fn settle(&mut self) {
         self.advance(Duration::from_millis(20));
