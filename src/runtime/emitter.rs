@@ -191,6 +191,15 @@ impl Route for Emitter {
         }
     }
 
+    fn withdraw_message(&mut self, root: RootId, id: MessageId) {
+        match &mut self.pending {
+            Some(pending) => pending.withdraw(root, id),
+            None => {
+                self.untracked.pop();
+            }
+        }
+    }
+
     fn report(&mut self, error: &TaskError) {
         self.errors.report(error, self.wires.now);
     }

@@ -126,6 +126,23 @@ impl Pending {
         (root, message, attempt)
     }
 
+    /// Takes back a message that was just begun: its tuple was refused, so nothing of it was sent and
+    /// nobody may ack it. A replay counts as waiting again.
+    pub fn withdraw(&mut self, root: RootId, id: MessageId) {
+        let Some(block) = self.block_of(root) else { return };
+        if block.ids.pop_if(|last| *last == id).is_none() {
+            return;
+        }
+        self.in_flight -= 1;
+        if let Some(failures) = self.failures.get_mut(&id)
+            && !failures.waiting
+        {
+            failures.waiting = true;
+            self.waiting += 1;
+            self.replayed -= 1;
+        }
+    }
+
     fn has_room(&self, slot: u32) -> bool {
         self.blocks[slot as usize].ids.len() < BLOCK_MESSAGES_MAX as usize
     }
@@ -452,6 +469,22 @@ mod tests {
         let roots: std::collections::HashSet<_> = all.iter().map(|(root, _)| *root).collect();
         assert_eq!(roots.len(), 4, "what failed once shares its time-out with nobody");
         assert_eq!((pending.lost(), pending.replayed()), (0, 2));
+    }
+
+    #[test]
+    fn a_message_that_is_withdrawn_was_never_begun() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        let (root, ..) = pending.open_message(MessageId(1), seconds(0));
+        pending.open_message(MessageId(2), seconds(0));
+        pending.withdraw(root, MessageId(2));
+        assert_eq!(pending.in_flight(), 1);
+        pending.fail(root, 0, FailureCause::Failed);
+        let (again, ..) = pending.open_message(MessageId(1), seconds(1));
+        pending.withdraw(again, MessageId(1));
+        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed()), (0, 1, 0));
+        pending.close_blocks(seconds(1), |_| ());
+        pending.complete(root, |id| panic!("{id} was not emitted"));
+        pending.complete(again, |id| panic!("{id} was not emitted"));
     }
 
     #[test]

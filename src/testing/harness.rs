@@ -295,6 +295,10 @@ impl Route for Record {
         (self.begin_tree(), 0, 0)
     }
 
+    fn withdraw_message(&mut self, _root: RootId, _id: MessageId) {
+        self.messages.pop();
+    }
+
     fn report(&mut self, error: &TaskError) {
         self.errors.push(error.to_string());
     }
