@@ -470,8 +470,10 @@ impl BoltExecutor {
     }
 
     fn wake_at(&self) -> Time {
-        let due = |task: &BoltTask| if task.bolt.is_some() { task.next_tick } else { task.restart.due };
-        self.tasks.iter().map(due).min().unwrap_or(Time::NEVER)
+        // While a task is missing nothing else happens here, so a tick that is due does not count.
+        let missing = self.tasks.iter().filter(|task| task.bolt.is_none());
+        let next_build = missing.map(|task| task.restart.due).min();
+        next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min()).unwrap_or(Time::NEVER)
     }
 
     /// The last step.
