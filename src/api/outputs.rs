@@ -271,6 +271,9 @@ pub trait Route {
     fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
     /// Draws an edge that belongs to the tree, for a tuple that is kept.
     fn keep_edge(&mut self, root: RootId) -> u64;
+    /// Gives a tuple that is kept another edge, before something is emitted anchored to it: what is
+    /// created and what is consumed for it must stand in one record (see `runtime::acker`).
+    fn renew_edge(&mut self, anchor: &mut Anchor);
     /// The tuple with these anchors is done.
     fn ack(&mut self, anchors: &[Anchor]);
     /// The tuple with these anchors has failed.
@@ -360,7 +363,12 @@ impl<'a> Outputs<'a> {
         values: impl Values,
     ) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
-        let mut all: Vec<Anchor> = anchors.iter().flat_map(|held| held.anchors().iter().copied()).collect();
+        let mut all: Vec<Anchor> = Vec::new();
+        for held in anchors {
+            let mut own = held.anchors().borrow_mut();
+            own.iter_mut().for_each(|anchor| self.route.renew_edge(anchor));
+            all.extend_from_slice(&own);
+        }
         let first = if all.is_empty() { Anchor::NONE } else { all.remove(0) };
         let outer_anchor = std::mem::replace(&mut self.state.anchor, first);
         let outer_extras = std::mem::replace(&mut self.state.extra_anchors, all);
@@ -407,7 +415,7 @@ impl<'a> Outputs<'a> {
 
     /// Gives the tree of a held tuple the whole `message_timeout` again.
     pub fn reset_timeout(&mut self, held: &HeldTuple) {
-        self.route.reset_timeout(held.anchors());
+        self.route.reset_timeout(&held.anchors().borrow());
     }
 
     /// Reports an error without failing anything. Counted always, logged within the limit.

@@ -275,6 +275,8 @@ impl Route for Record {
         self.edges_drawn
     }
 
+    fn renew_edge(&mut self, _anchor: &mut Anchor) {}
+
     fn ack(&mut self, anchors: &[Anchor]) {
         let names = self.names(anchors);
         self.acked.extend(names);
