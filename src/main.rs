@@ -1,1 +1,3 @@
+//! squall's own binary.
+
 fn main() {}

@@ -1,4 +1,7 @@
 //! Rust types into values and rows.
+//!
+//! One file, because `serde` wants one type for each shape of data, and they only make sense
+//! together: each is a few lines that hand over to the next.
 
 use std::fmt::Display;
 
