@@ -61,8 +61,8 @@ core_executable() {
     sed -n 's/.*"name":"core".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
-# The value of a key of a one-line JSON object; numbers only.
-number() { sed -n "s/.*\"$1\":\(-\{0,1\}[0-9.eE+-]*\).*/\1/p"; }
+# The value of a key of a one-line JSON object, its configuration left out; numbers only.
+number() { sed -n "s/\"config\":{[^}]*}//; s/.*\"$1\":\(-\{0,1\}[0-9.eE+-]*\).*/\1/p"; }
 
 squall() { "$core" --text "$text" --warmup "$warmup" --seconds "$seconds" "$@"; }
 
@@ -94,7 +94,7 @@ run_rounds() {
     done
   done
 }
-declare -A suffix=([p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
+declare -A suffix=([cpu_ns_per_tuple]=", processor" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
 
 show_machine() { if [ "$format" = json ]; then machine_json; else machine_markdown && echo; fi; }
 

@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::topology::plan::ExecutorId;
 
+/// The reserve of an edge that closes a cycle, in multiples of its credit. A cycle that fills even
+/// that makes more than it takes, and no reserve would do.
+const FEEDBACK_RESERVE: usize = 16;
+
 /// The credit between two executors.
 #[derive(Debug)]
 pub struct Link {
@@ -23,8 +27,8 @@ pub struct Link {
     tuples_max: usize,
     /// Bytes that may be on their way.
     bytes_max: usize,
-    /// Whether the edge closes a cycle. Such an edge never makes its producer wait, for that could
-    /// stop the cycle for good; the spouts that feed it are held back instead.
+    /// Whether the edge closes a cycle. When such an edge is full, the spouts are held back, and its
+    /// producer goes on into a reserve: were it to wait, the cycle might stop for good.
     pub feedback: bool,
     tuples: AtomicUsize,
     bytes: AtomicUsize,
@@ -46,11 +50,11 @@ impl Link {
         }
     }
 
-    /// Takes credit for a batch; says whether there is still some left.
+    /// Takes credit for a batch; says whether its producer may go on.
     pub fn charge(&self, tuples: usize, bytes: usize) -> bool {
-        let tuples_now = self.tuples.fetch_add(tuples, Ordering::SeqCst) + tuples;
-        let bytes_now = self.bytes.fetch_add(bytes, Ordering::SeqCst) + bytes;
-        tuples_now < self.tuples_max && bytes_now < self.bytes_max
+        self.tuples.fetch_add(tuples, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.may_send()
     }
 
     /// Gives credit back; says whether the producer waits for it and should be woken.
@@ -64,13 +68,22 @@ impl Link {
         half_back && self.waited.load(Ordering::SeqCst) && self.waited.swap(false, Ordering::SeqCst)
     }
 
-    /// Whether another batch may be sent.
+    /// Whether there is credit left.
     pub fn has_credit(&self) -> bool {
-        self.tuples.load(Ordering::SeqCst) < self.tuples_max
-            && self.bytes.load(Ordering::SeqCst) < self.bytes_max
+        self.is_below(1)
     }
 
-    /// Says that the producer waits. It must look at [`Link::has_credit`] once more after this.
+    /// Whether another batch may be sent: with credit, or into the reserve.
+    pub fn may_send(&self) -> bool {
+        self.is_below(if self.feedback { FEEDBACK_RESERVE } else { 1 })
+    }
+
+    fn is_below(&self, times: usize) -> bool {
+        self.tuples.load(Ordering::SeqCst) < self.tuples_max * times
+            && self.bytes.load(Ordering::SeqCst) < self.bytes_max * times
+    }
+
+    /// Says that the producer waits. It must look at [`Link::may_send`] once more after this.
     pub fn wait(&self) {
         self.waited.store(true, Ordering::SeqCst);
     }
@@ -100,6 +113,14 @@ mod tests {
         assert!(link.release(1, 0));
         assert!(!link.release(50, 20), "it is woken once");
         assert!(link.has_credit());
+    }
+
+    #[test]
+    fn an_edge_that_closes_a_cycle_has_a_reserve() {
+        let link = Link::new(ExecutorId(0), 10, 1 << 20, true);
+        assert!(link.charge(159, 0));
+        assert!(!link.has_credit(), "which is what holds the spouts back");
+        assert!(!link.charge(1, 0), "the reserve has an end, too");
     }
 
     #[test]

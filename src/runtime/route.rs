@@ -100,7 +100,7 @@ impl Wires {
         let Peer { inbox, link } = &self.peers[peer];
         let tuples = batch.len();
         self.transferred += tuples as u64;
-        if !link.charge(tuples, batch.charge()) && !link.feedback {
+        if !link.charge(tuples, batch.charge()) {
             self.stalled = true;
         }
         // SeqCst: counted before it can be taken, so that the count never dips to 0 too early.
@@ -406,7 +406,7 @@ impl Subscription {
     pub fn lacks_credit(&self, wires: &Wires) -> bool {
         let any_will_do = self.load_aware && matches!(self.chooser, Chooser::Shuffle(_));
         let link = |target: &Target| &wires.peers[target.peer].link;
-        let fits = |target: &Target| link(target).feedback || link(target).has_credit();
+        let fits = |target: &Target| link(target).may_send();
         let enough = || {
             if any_will_do { self.targets.iter().any(fits) } else { self.targets.iter().all(fits) }
         };

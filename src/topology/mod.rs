@@ -24,7 +24,9 @@ mod implicit;
 pub mod order;
 pub mod plan;
 pub mod registry;
+mod render;
 mod replace;
+pub mod schema;
 mod suggest;
 mod validate;
 

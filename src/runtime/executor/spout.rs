@@ -40,6 +40,8 @@ const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
 const IDLE_PAUSE_MAX: Duration = Duration::from_millis(10);
 /// A consumer that keeps tuples waiting for longer makes the tree clock stand still.
 pub const STARVED_AFTER: Duration = Duration::from_millis(100);
+/// A cycle that has been full for so long is reported.
+const STALLED_CYCLE_AFTER: Duration = Duration::from_secs(10);
 /// How often the tree clock is looked at while messages are open.
 const TREE_CLOCK_PERIOD: Duration = Duration::from_millis(50);
 
@@ -377,6 +379,8 @@ pub struct SpoutExecutor {
     draining: bool,
     /// Whether this executor is counted among the live spouts.
     live: bool,
+    /// Since when a full cycle has held the spout back, and whether that was reported.
+    held_back: Option<(Time, bool)>,
     /// The task whose turn is first.
     turn: usize,
     blocked_since: Option<Time>,
@@ -404,6 +408,7 @@ impl SpoutExecutor {
             active: false,
             draining: false,
             live: true,
+            held_back: None,
             turn: 0,
             blocked_since: None,
         }
@@ -478,7 +483,7 @@ impl SpoutExecutor {
     }
 
     fn emit(&mut self, cx: &StepContext<'_>) -> StepOutcome {
-        if !self.active || self.draining || self.feedback.iter().any(|link| !link.has_credit()) {
+        if !self.active || self.draining || self.is_held_back(cx.now) {
             return StepOutcome::Idle;
         }
         let (mut more, mut blocked) = (false, false);
@@ -498,6 +503,24 @@ impl SpoutExecutor {
             (false, true) => StepOutcome::Blocked,
             (false, false) => StepOutcome::Idle,
         }
+    }
+
+    /// Whether a cycle of the topology is full. One that stays so is reported: it makes at least
+    /// as many tuples as it takes, or one of its bolts stands still.
+    fn is_held_back(&mut self, now: Time) -> bool {
+        let full = self.feedback.iter().any(|link| !link.has_credit());
+        self.held_back = match self.held_back {
+            _ if !full => None,
+            None => Some((now, false)),
+            Some((since, false)) if now.since(since) >= STALLED_CYCLE_AFTER => {
+                let text = "a cycle of the topology has been full for 10 s, and no spout may emit until it \
+                            drains: does it emit more tuples than it takes?";
+                self.tasks[0].emitter.errors.report_text(text, now);
+                Some((since, true))
+            }
+            held => held,
+        };
+        full
     }
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
@@ -557,8 +580,7 @@ impl SpoutExecutor {
                 wake_at = wake_at.min(now.after(TREE_CLOCK_PERIOD));
             }
         }
-        let held_back = self.feedback.iter().any(|link| !link.has_credit());
-        if held_back { wake_at.min(now.after(IDLE_PAUSE_MAX)) } else { wake_at }
+        if self.held_back.is_some() { wake_at.min(now.after(IDLE_PAUSE_MAX)) } else { wake_at }
     }
 
     /// The last step.
