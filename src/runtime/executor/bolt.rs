@@ -8,6 +8,9 @@
 //! panic fails the tuple and costs the instance, which is built again after a pause; a call that
 //! does not return is named by the watchdog. While one task of an executor waits to be built, the
 //! executor takes no data.
+//!
+//! One file, because a step is one protocol: how far a batch in hand has come decides what credit,
+//! acks, dead letters and rebuilding may do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
