@@ -21,7 +21,8 @@ use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
-    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, panic_text,
+    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance,
+    panic_text,
 };
 use crate::runtime::message::{Control, Incoming};
 use crate::runtime::queue::{Gauges, count};
@@ -494,12 +495,10 @@ impl BoltExecutor {
     /// The last step.
     fn close(&mut self) -> Step {
         for task in &mut self.tasks {
-            if let Some(mut bolt) = task.bolt.take() {
-                let cleanup = catch_unwind(AssertUnwindSafe(|| bolt.cleanup()));
-                if let Err(panic) = cleanup {
-                    task.emitter.errors.report_text(&panic_text(&*panic), task.emitter.wires.now);
-                }
-                task.state.hooks.iter_mut().for_each(|hook| hook.cleanup());
+            if let Some(bolt) = task.bolt.take() {
+                let (errors, now) = (&task.emitter.errors, task.emitter.wires.now);
+                end_instance(bolt, errors, now, |bolt| bolt.cleanup());
+                call_hooks(&mut task.state.hooks, errors, now, |hook| hook.cleanup());
             }
         }
         self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
@@ -573,7 +572,7 @@ fn run_tuples(
             return RunEnd::Failed(error);
         }
         if hooked {
-            run_hooks(state, &hand.kept, true);
+            run_hooks(state, emitter, &hand.kept, true);
         }
         hand.settle(emitter);
         if emitter.wires.stalled {
@@ -585,16 +584,16 @@ fn run_tuples(
 
 /// Calls the hooks for the tuple just executed, unless it was held.
 #[cold]
-fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
+fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool) {
     let held = state.held;
-    for hook in &mut state.hooks {
+    call_hooks(&mut state.hooks, &emitter.errors, emitter.wires.now, |hook| {
         hook.bolt_execute(row);
         match (held, ok) {
             (true, _) => {}
             (false, true) => hook.bolt_ack(),
             (false, false) => hook.bolt_fail(),
         }
-    }
+    });
 }
 
 /// Deals with a tuple that user code refused: it becomes a dead letter if it was replayed often
@@ -603,7 +602,7 @@ fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
 #[cold]
 fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
     if !task.state.hooks.is_empty() {
-        run_hooks(&mut task.state, &hand.kept, false);
+        run_hooks(&mut task.state, &task.emitter, &hand.kept, false);
     }
     if !task.state.held && !send_dead_letter(task, hand, error, common) {
         let first = hand.anchor();
