@@ -5,6 +5,7 @@
 //! that came of it, so that what fails is replayed.
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod components;
 pub mod config;

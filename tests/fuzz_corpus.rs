@@ -34,3 +34,8 @@ fn value_serde() {
 fn acker_ops() {
     replay("acker_ops", bodies::acker_ops);
 }
+
+#[test]
+fn topology_toml() {
+    replay("topology_toml", bodies::topology_toml);
+}

@@ -72,7 +72,7 @@ fn the_dearest_values_stay_within_the_factor() {
     check(&list_of(100, &[8, 1, 0, 0]));
     check(&list_of(100, &[7, 1, 8, 1, 0, 0]));
     check(&list_of(100, &[6, 0]));
-    check(&[&[VERSION, 7, 1].repeat(1)[..], &[7, 1].repeat(62), &[0]].concat());
+    check(&[&[VERSION, 7, 1][..], &[7, 1].repeat(62), &[0]].concat());
 }
 
 /// Bytes that begin many lists and maps, most of them with promises too large.

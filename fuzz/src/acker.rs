@@ -36,7 +36,7 @@ impl Block {
     }
 
     fn is_refused(self) -> bool {
-        self.task % 3 == 0 || self.slot % 6 >= SLOTS_MAX
+        self.root().task().0 == 0 || self.slot % 6 >= SLOTS_MAX
     }
 }
 

@@ -4,8 +4,10 @@
 //! A body takes any bytes and panics on a defect. An error that squall returns is no defect.
 
 mod acker;
+mod topology;
 
 pub use acker::acker_ops;
+pub use topology::topology_toml;
 
 use std::collections::BTreeMap;
 

@@ -35,9 +35,9 @@ pub trait Values {
 impl<T: Into<Value>, const N: usize> Values for [T; N] {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) {
-        for value in self {
-            row.push(value.into());
-        }
+        // An iterator of known length is written where it is to stay. `push` would build each
+        // value on the stack first, and reading it back at once stalls the processor.
+        row.extend(self.into_iter().map(Into::into));
     }
 }
 
@@ -72,7 +72,7 @@ macro_rules! values_for_tuples {
             #[allow(non_snake_case, reason = "the type parameters double as variable names")]
             fn push_into(self, row: &mut Vec<Value>) {
                 let ($($t,)*) = self;
-                $(row.push($t.into());)*
+                $(row.extend(std::iter::once_with(|| $t.into()));)*
             }
         })*
     };

@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused() {
-        assert!(refusal("delay", "period = '5'\nfields = []").contains("not a duration"));
+        assert!(refusal("delay", "period = '5'\nfields = []").contains("no unit"));
         assert!(refusal("delay", "period = '5s'\nfields = []\ncapacity = 0").contains("at least 1"));
     }
 }

@@ -28,13 +28,13 @@ pub(super) fn write_value(text: &mut String, value: &Value) {
             }
             text.push(']');
         }
-        Value::Map(map) => write_object(text, map.iter()),
+        Value::Map(map) => write_entries(text, map.iter()),
     }
 }
 
 /// Appends a row as an object, keys in the order of the fields.
 pub(super) fn write_row(text: &mut String, fields: &Fields, row: &[Value]) {
-    write_object(text, fields.iter().zip(row));
+    write_entries(text, fields.iter().zip(row));
 }
 
 /// Appends a quoted string.
@@ -85,7 +85,8 @@ pub(super) fn lookup<'a>(object: &'a serde_json::Value, key: &str) -> Option<&'a
     })
 }
 
-fn write_object<'a>(text: &mut String, entries: impl Iterator<Item = (&'a SmolStr, &'a Value)>) {
+/// Appends an object.
+pub(super) fn write_entries<'a>(text: &mut String, entries: impl Iterator<Item = (&'a SmolStr, &'a Value)>) {
     text.push('{');
     for (index, (key, value)) in entries.enumerate() {
         separate(text, index);

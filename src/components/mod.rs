@@ -6,9 +6,9 @@
 //! * spouts: [`lines`], [`mod@generate`];
 //! * rows to rows: [`split`], [`count`], [`filter`], [`map`], [`project`], [`parse`], [`sample`],
 //!   [`delay`];
-//! * sinks: [`print`], [`mod@file`], [`null`];
+//! * sinks: [`mod@print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
-//!   per source), `kept` (messages of a spout until they are acked), [`expression`], `json`.
+//!   per source), `kept` (messages of a spout until they are acked), `expression`, `json`.
 //!
 //! `docs/components.md` describes every setting; a test holds it against the schemas.
 //!
@@ -18,6 +18,7 @@
 pub mod count;
 pub mod delay;
 mod expression;
+pub mod file;
 pub mod filter;
 pub mod generate;
 mod json;
@@ -34,6 +35,8 @@ pub mod settings;
 pub mod split;
 #[cfg(test)]
 mod test_support;
+#[cfg(test)]
+mod tests;
 
 use crate::topology::registry::Registry;
 
@@ -50,5 +53,6 @@ pub fn register(registry: &mut Registry) {
     sample::register(registry);
     delay::register(registry);
     print::register(registry);
+    file::register(registry);
     null::register(registry);
 }

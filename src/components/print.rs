@@ -5,7 +5,7 @@
 //! prints a table on a terminal and JSON under `--json`. Without one, a table on standard output.
 //!
 //! 1. A row is acked when it was written: rows are held from `execute` to `flush`, at most
-//!    [`HELD_MAX`] of them, and leave in one write, so lines of several tasks never mix.
+//!    1024 of them, and leave in one write, so lines of several tasks never mix.
 //! 2. When the reader of a pipe is gone (`| head`), the bolt says so once, asks for an orderly
 //!    end, and acks what still comes: nobody is left to print for.
 //! 3. Any other write error fails the rows it hit.

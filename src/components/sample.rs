@@ -29,7 +29,7 @@ pub struct SampleSettings {
 #[derive(Debug)]
 enum Choice {
     Every { n: u64, seen: u64 },
-    Fraction { probability: f64, rng: StdRng },
+    Fraction { probability: f64, rng: Box<StdRng> },
 }
 
 /// The bolt `sample`.
@@ -49,7 +49,7 @@ impl Sample {
             (Some(n), None) if n > 0 => Choice::Every { n, seen: 0 },
             (Some(_), None) => return Err(SettingError::at("every", "must be at least 1")),
             (None, Some(probability)) if (0.0..=1.0).contains(&probability) => {
-                Choice::Fraction { probability, rng: StdRng::seed_from_u64(0) }
+                Choice::Fraction { probability, rng: Box::new(StdRng::seed_from_u64(0)) }
             }
             (None, Some(_)) => return Err(SettingError::at("fraction", "must be from 0 to 1")),
             _ => return Err(SettingError::new("write either `every` or `fraction`")),
@@ -78,7 +78,7 @@ impl Bolt for Sample {
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         if let Choice::Fraction { rng, .. } = &mut self.choice {
-            *rng = StdRng::seed_from_u64(context.seed());
+            **rng = StdRng::seed_from_u64(context.seed());
         }
         Ok(())
     }

@@ -8,44 +8,21 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::config::units;
 use crate::tuple::Value;
 
 /// A number of bytes, written as text with a unit: `"64KiB"`, `"1MiB"`, `"2GB"`, `"512B"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-const UNITS: [(&str, u64); 7] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("B", 1),
-];
-
-impl ByteSize {
-    /// Reads a size.
-    ///
-    /// # Errors
-    /// Says what a size looks like.
-    pub fn parse(text: &str) -> Result<ByteSize, String> {
-        let wrong = || format!("not a size: \"{text}\" (expected for example \"512B\", \"64KiB\", \"1MiB\")");
-        let (unit, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
-        let number: u64 = text[..text.len() - unit.len()].trim().parse().map_err(|_| wrong())?;
-        number.checked_mul(*factor).map(ByteSize).ok_or_else(wrong)
-    }
-}
-
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        ByteSize::parse(&text).map_err(D::Error::custom)
+        units::parse_size(&text).map(ByteSize).map_err(D::Error::custom)
     }
 }
 
@@ -63,23 +40,10 @@ impl JsonSchema for ByteSize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
-impl Period {
-    /// Reads a time span.
-    ///
-    /// # Errors
-    /// Says what a time span looks like.
-    pub fn parse(text: &str) -> Result<Period, String> {
-        let wrong =
-            || format!("not a duration: \"{text}\" (expected for example \"500ms\", \"30s\", \"1h\")");
-        let span: SignedDuration = text.parse().map_err(|_| wrong())?;
-        Duration::try_from(span).map(Period).map_err(|_| wrong())
-    }
-}
-
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        Period::parse(&text).map_err(D::Error::custom)
+        units::parse_duration(&text).map(Period).map_err(D::Error::custom)
     }
 }
 
@@ -197,30 +161,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_units() {
-        let check =
-            |text: &str, bytes: Option<u64>| assert_eq!(ByteSize::parse(text).ok().map(|s| s.0), bytes);
-        check("512B", Some(512));
-        check("64KiB", Some(65_536));
-        check("1 MiB", Some(1 << 20));
-        check("2GB", Some(2_000_000_000));
-        check("7", None);
-        check("MiB", None);
-        check("-1B", None);
-        check("99999999999GiB", None);
-    }
-
-    #[test]
-    fn periods_have_units_and_do_not_run_backwards() {
-        let check = |text: &str, ms: Option<u128>| {
-            assert_eq!(Period::parse(text).ok().map(|p| p.0.as_millis()), ms, "{text}");
+    fn sizes_and_periods_have_units() {
+        #[derive(Debug, Deserialize)]
+        struct Settings {
+            size: ByteSize,
+            period: Period,
+        }
+        let read = |text: &str| {
+            toml::from_str::<Settings>(text).map(|read| (read.size.0, read.period.0.as_millis()))
         };
-        check("250ms", Some(250));
-        check("5s", Some(5_000));
-        check("1h", Some(3_600_000));
-        check("-5s", None);
-        check("30 parsecs", None);
-        check("", None);
+        assert_eq!(read("size = '64KiB'\nperiod = '2s'"), Ok((65_536, 2_000)));
+        let error = |text: &str| read(text).expect_err(text).to_string();
+        assert!(error("size = '64'\nperiod = '2s'").contains("has no unit"));
+        assert!(error("size = '1B'\nperiod = 'soon'").contains("not a duration"));
     }
 
     #[test]

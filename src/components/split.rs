@@ -133,7 +133,7 @@ pub(super) fn register(registry: &mut Registry) {
 type = "split"
 parallelism = 2
 inputs = ["lines"]
-config = { field = "line", pattern = '[^\w'']+', lowercase = true }
+config = { field = "line", pattern = "[^\\w']+", lowercase = true }
 "#,
         );
 }
@@ -181,6 +181,16 @@ mod tests {
         let mut split = bolt("split", "keep = ['file']");
         split.execute(TestTuple::new(("f.txt", "a b")).fields(["file", "line"]));
         assert_eq!(texts(&split.take_rows("default")), ["a f.txt", "b f.txt"]);
+    }
+
+    #[test]
+    fn each_source_has_its_own_places() {
+        let mut split = bolt("split", "keep = ['n']");
+        for _ in 0..2 {
+            split.execute(TestTuple::new(("a", 1)).fields(["line", "n"]).from("x", "default"));
+            split.execute(TestTuple::new((2, "-", "b")).fields(["n", "z", "line"]).from("y", "default"));
+        }
+        assert_eq!(texts(&split.take_rows("default")), ["a 1", "b 2", "a 1", "b 2"]);
     }
 
     #[test]

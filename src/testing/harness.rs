@@ -15,6 +15,12 @@
 //! Not here: groupings, batches, time-outs, the order in which the runtime calls `flush` and
 //! `tick`. The caller of the harness decides all of that; a panic of the component is the test's.
 
+mod bolt;
+mod spout;
+#[cfg(test)]
+mod tests;
+mod tuple;
+
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -22,80 +28,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::api::{
-    Bolt, ComponentInfo, ContextParts, Failure, FailureCause, Input, InputInfo, OutputState, Outputs, Route,
-    SourceMeta, Spout, SpoutOutputs, SpoutStatus, Stage, Streams, TaskContext, TaskError, Values,
-    WorkerResources,
+    ComponentInfo, ContextParts, FailureCause, InputInfo, OutputState, Route, Stage, Streams, TaskContext,
+    TaskError, WorkerResources,
 };
 use crate::clock::Clock;
 use crate::config::{Delivery, QueueOptions};
-use crate::ids::{DEFAULT_STREAM, MessageId, RootId, SLOTS_MAX, TaskId};
+use crate::ids::{MessageId, RootId, SLOTS_MAX, TaskId};
 use crate::metrics::{Metric, MetricsRegistry};
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
-use crate::tuple::{Anchor, Attempt, Fields, MessageIndex, TupleBatch, Value};
+use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
 
-/// A tuple to feed, with Storm's defaults: component `component`, stream `default`, task 1, fields
-/// `field1`, `field2` and so on.
-///
-/// # Examples
-/// ```
-/// use squall::testing::TestTuple;
-/// let plain = TestTuple::new(["storm"]);
-/// let named = TestTuple::new(("storm", 7)).fields(["word", "count"]).from("split", "words");
-/// ```
-#[derive(Clone, Debug)]
-pub struct TestTuple {
-    values: Vec<Value>,
-    meta: Arc<SourceMeta>,
-    attempt: Attempt,
-}
-
-impl TestTuple {
-    /// A tuple of these values.
-    pub fn new(values: impl Values) -> TestTuple {
-        let mut row = Vec::new();
-        values.push_into(&mut row);
-        let fields = (1..=row.len()).map(|n| format!("field{n}")).collect();
-        let (component, stream) = (SmolStr::new("component"), SmolStr::new(DEFAULT_STREAM));
-        let meta = SourceMeta { component, stream, task: TaskId(1), fields };
-        TestTuple { values: row, meta: Arc::new(meta), attempt: 0 }
-    }
-
-    /// Names its values.
-    ///
-    /// # Panics
-    /// When there are more or fewer names than values.
-    #[must_use]
-    pub fn fields(mut self, fields: impl Into<Fields>) -> TestTuple {
-        let fields = fields.into();
-        assert_eq!(fields.len(), self.values.len(), "a tuple has one name per value");
-        Arc::make_mut(&mut self.meta).fields = fields;
-        self
-    }
-
-    /// Says which component and stream it comes from.
-    #[must_use]
-    pub fn from(mut self, component: &str, stream: &str) -> TestTuple {
-        let meta = Arc::make_mut(&mut self.meta);
-        meta.component = SmolStr::new(component);
-        meta.stream = SmolStr::new(stream);
-        self
-    }
-
-    /// Says which task it comes from.
-    #[must_use]
-    pub fn task(mut self, task: TaskId) -> TestTuple {
-        Arc::make_mut(&mut self.meta).task = task;
-        self
-    }
-
-    /// Says how often its message was replayed before.
-    #[must_use]
-    pub fn attempt(mut self, attempt: u8) -> TestTuple {
-        self.attempt = attempt;
-        self
-    }
-}
+pub use bolt::BoltHarness;
+pub use spout::SpoutHarness;
+pub use tuple::TestTuple;
 
 /// A tuple that a component emitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -349,322 +295,23 @@ macro_rules! record_access {
 
         /// What a counter that it registered has come to; 0 if there is none of that name.
         pub fn counter(&self, name: &str) -> u64 {
-            let metrics = self.metrics.snapshot();
-            let sums = metrics.iter().map(|(key, metric)| match metric {
-                Metric::Counter(counter) if key.name == name => counter.get(),
-                Metric::Counter(_) | Metric::Gauge(_) | Metric::Histogram(_) => 0,
-            });
-            sums.sum()
+            crate::testing::harness::counted(&self.metrics, name)
         }
     };
 }
 
-/// A bolt by itself.
-///
-/// # Examples
-/// ```
-/// use squall::prelude::*;
-/// use squall::testing::{BoltHarness, TestTuple};
-///
-/// struct Double;
-/// impl Bolt for Double {
-///     fn declare(&self) -> Streams {
-///         Streams::new(["twice"])
-///     }
-///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-///         out.emit([input.i64("n")? * 2])?;
-///         Ok(())
-///     }
-/// }
-///
-/// let mut double = BoltHarness::new(Double);
-/// double.execute(TestTuple::new([21]).fields(["n"]));
-/// double.execute(TestTuple::new(["x"]).fields(["n"]));
-/// assert_eq!(double.take_rows("default"), [[Value::from(42)]]);
-/// assert_eq!((double.acked(), double.failed().len()), (&[0][..], 1));
-/// ```
-pub struct BoltHarness {
-    bolt: Box<dyn Bolt>,
-    streams: Streams,
-    outputs: OutputState,
-    record: Record,
-    metrics: MetricsRegistry,
-    clock: Clock,
-    fed: u64,
-}
+use record_access;
 
-impl BoltHarness {
-    /// Prepares a bolt, with the default [`HarnessOptions`].
-    ///
-    /// # Panics
-    /// When `prepare` fails.
-    pub fn new(bolt: impl Bolt + 'static) -> BoltHarness {
-        let harness = BoltHarness::start(Box::new(bolt), &HarnessOptions::default());
-        harness.unwrap_or_else(|error| panic!("the bolt cannot be prepared: {error}"))
-    }
-
-    /// Prepares a bolt.
-    ///
-    /// # Errors
-    /// What `prepare` returned.
-    pub fn start(mut bolt: Box<dyn Bolt>, options: &HarnessOptions) -> Result<BoltHarness, TaskError> {
-        let (streams, metrics) = (bolt.declare(), MetricsRegistry::default());
-        bolt.prepare(&options.context(&streams, &metrics))?;
-        let tracked = options.delivery != Delivery::AtMostOnce;
-        let outputs = options.outputs(&streams);
-        let record = Record { tracked, ..Record::default() };
-        Ok(BoltHarness { bolt, streams, outputs, record, metrics, clock: options.clock.clone(), fed: 0 })
-    }
-
-    /// Builds a registered bolt from the text of its `config` table, and prepares it.
-    ///
-    /// # Errors
-    /// When the type is unknown or no bolt, the settings do not fit, or `prepare` fails.
-    pub fn registered(
-        registry: &Registry,
-        type_name: &str,
-        config: &str,
-        options: &HarnessOptions,
-    ) -> Result<BoltHarness, TaskError> {
-        match constructor(registry, type_name, config)? {
-            Constructor::Bolt(build) => BoltHarness::start(build()?, options),
-            Constructor::Spout(_) => Err(TaskError::new(format!("`{type_name}` is a spout"))),
-        }
-    }
-
-    /// Feeds one tuple and returns its number.
-    pub fn execute(&mut self, tuple: TestTuple) -> u64 {
-        let TestTuple { mut values, meta, attempt } = tuple;
-        let root = self.record.begin_tree();
-        let anchor =
-            if root.is_tracked() { Anchor { root, edge: 1, message: 0, attempt } } else { Anchor::NONE };
-        (self.outputs.anchor, self.outputs.held) = (anchor, false);
-        let mut out = Outputs::new(&mut self.outputs, &mut self.record);
-        let result = self.bolt.execute(Input::owned(&mut values, &meta), &mut out);
-        self.outputs.anchor = Anchor::NONE;
-        match result {
-            Ok(()) if !self.outputs.held => self.record.ack(&[anchor]),
-            Ok(()) => {}
-            Err(error) => {
-                self.record.report(&error);
-                self.record.fail(&[anchor], FailureCause::Failed);
-            }
-        }
-        self.settle();
-        self.fed += 1;
-        self.fed - 1
-    }
-
-    /// Feeds several tuples.
-    pub fn execute_all(&mut self, tuples: impl IntoIterator<Item = TestTuple>) {
-        for tuple in tuples {
-            self.execute(tuple);
-        }
-    }
-
-    /// Calls `tick`.
-    pub fn tick(&mut self) {
-        self.call(|bolt, out| bolt.tick(out));
-    }
-
-    /// Calls `flush`.
-    pub fn flush(&mut self) {
-        self.call(|bolt, out| bolt.flush(out));
-    }
-
-    /// Calls `finish`, as at the end of bounded input.
-    pub fn finish(&mut self) {
-        self.call(|bolt, out| bolt.finish(out));
-    }
-
-    /// Calls `cleanup`.
-    pub fn cleanup(&mut self) {
-        self.bolt.cleanup();
-        self.settle();
-    }
-
-    /// The inputs acked, in the order of acking.
-    pub fn acked(&self) -> &[u64] {
-        &self.record.acked
-    }
-
-    /// The inputs failed, in the order of failing.
-    pub fn failed(&self) -> &[(u64, FailureCause)] {
-        &self.record.failed
-    }
-
-    /// The inputs whose time-out was started anew.
-    pub fn timeouts_reset(&self) -> &[u64] {
-        &self.record.timeouts_reset
-    }
-
-    /// The inputs that are still held.
-    pub fn held(&self) -> Vec<u64> {
-        let failed = self.record.failed.iter().map(|(number, _)| *number);
-        let settled: Vec<u64> = self.record.acked.iter().copied().chain(failed).collect();
-        (0..self.record.trees).filter(|number| !settled.contains(number)).collect()
-    }
-
-    record_access!();
-
-    fn call(&mut self, method: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>) {
-        let mut out = Outputs::new(&mut self.outputs, &mut self.record);
-        if let Err(error) = method(&mut *self.bolt, &mut out) {
-            self.record.report(&error);
-        }
-        self.settle();
-    }
-
-    /// Takes what was emitted, and fails what was dropped.
-    fn settle(&mut self) {
-        self.record.take_all(&mut self.outputs);
-        for settled in self.outputs.holds.take_abandoned() {
-            self.record.fail(&settled.anchors, FailureCause::Abandoned);
-        }
-    }
-}
-
-/// A spout by itself. Of its messages, nothing is acked or failed until the test says so (but in
-/// at-most-once delivery, where each is acked at once).
-///
-/// # Examples
-/// ```
-/// use squall::prelude::*;
-/// use squall::testing::SpoutHarness;
-///
-/// struct Once(bool);
-/// impl Spout for Once {
-///     fn declare(&self) -> Streams {
-///         Streams::new(["n"])
-///     }
-///     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-///         if std::mem::replace(&mut self.0, true) {
-///             return Ok(SpoutStatus::Exhausted);
-///         }
-///         out.emit_tracked([1], MessageId(7))?;
-///         Ok(SpoutStatus::Emitted)
-///     }
-/// }
-///
-/// let mut once = SpoutHarness::new(Once(false));
-/// assert_eq!(once.next(), Some(SpoutStatus::Emitted));
-/// assert_eq!(once.next(), Some(SpoutStatus::Exhausted));
-/// assert_eq!(once.take_emitted()[0].anchors, [7]);
-/// ```
-pub struct SpoutHarness {
-    spout: Box<dyn Spout>,
-    streams: Streams,
-    outputs: OutputState,
-    record: Record,
-    metrics: MetricsRegistry,
-    clock: Clock,
-}
-
-impl SpoutHarness {
-    /// Opens and activates a spout, with the default [`HarnessOptions`].
-    ///
-    /// # Panics
-    /// When `open` or `activate` fails.
-    pub fn new(spout: impl Spout + 'static) -> SpoutHarness {
-        let harness = SpoutHarness::start(Box::new(spout), &HarnessOptions::default());
-        harness.unwrap_or_else(|error| panic!("the spout cannot be opened: {error}"))
-    }
-
-    /// Opens and activates a spout.
-    ///
-    /// # Errors
-    /// What `open` or `activate` returned.
-    pub fn start(mut spout: Box<dyn Spout>, options: &HarnessOptions) -> Result<SpoutHarness, TaskError> {
-        let (streams, metrics) = (spout.declare(), MetricsRegistry::default());
-        spout.open(&options.context(&streams, &metrics))?;
-        spout.activate()?;
-        let tracked = options.delivery != Delivery::AtMostOnce;
-        let outputs = options.outputs(&streams);
-        let record = Record { tracked, ..Record::default() };
-        Ok(SpoutHarness { spout, streams, outputs, record, metrics, clock: options.clock.clone() })
-    }
-
-    /// Builds a registered spout from the text of its `config` table, and opens it.
-    ///
-    /// # Errors
-    /// When the type is unknown or no spout, the settings do not fit, or `open` fails.
-    pub fn registered(
-        registry: &Registry,
-        type_name: &str,
-        config: &str,
-        options: &HarnessOptions,
-    ) -> Result<SpoutHarness, TaskError> {
-        match constructor(registry, type_name, config)? {
-            Constructor::Spout(build) => SpoutHarness::start(build()?, options),
-            Constructor::Bolt(_) => Err(TaskError::new(format!("`{type_name}` is a bolt"))),
-        }
-    }
-
-    /// Calls `next_tuple`. `None`: it returned an error, which is among [`SpoutHarness::errors`].
-    #[allow(clippy::should_implement_trait, reason = "it is the spout's next tuple, not an iterator's")]
-    pub fn next(&mut self) -> Option<SpoutStatus> {
-        let begun = self.record.messages.len();
-        let mut out = SpoutOutputs::new(&mut self.outputs, &mut self.record);
-        let status = match self.spout.next_tuple(&mut out) {
-            Ok(status) => Some(status),
-            Err(error) => {
-                self.record.report(&error);
-                None
-            }
-        };
-        self.settle();
-        if !self.record.tracked {
-            for nth in begun..self.record.messages.len() {
-                self.ack(self.record.messages[nth]);
-            }
-        }
-        status
-    }
-
-    /// Calls `next_tuple` until it has nothing to emit, at most so many times, and returns the
-    /// last status. Errors on the way are gathered and do not stop it.
-    pub fn run(&mut self, at_most: usize) -> Option<SpoutStatus> {
-        let mut last = None;
-        for _ in 0..at_most {
-            last = self.next();
-            if !matches!(last, Some(SpoutStatus::Emitted) | None) {
-                break;
-            }
-        }
-        last
-    }
-
-    /// Acks a message.
-    pub fn ack(&mut self, id: MessageId) {
-        if let Err(error) = self.spout.ack(id) {
-            self.record.report(&error);
-        }
-    }
-
-    /// Fails a message, for the first time and not for good.
-    pub fn fail(&mut self, id: MessageId) {
-        self.fail_with(id, Failure { cause: FailureCause::Failed, failures: 1, is_final: false });
-    }
-
-    /// Fails a message.
-    pub fn fail_with(&mut self, id: MessageId, failure: Failure) {
-        let mut out = SpoutOutputs::new(&mut self.outputs, &mut self.record);
-        if let Err(error) = self.spout.fail(id, &failure, &mut out) {
-            self.record.report(&error);
-        }
-        self.settle();
-    }
-
-    /// Calls `close`.
-    pub fn close(&mut self) {
-        self.spout.close();
-    }
-
-    record_access!();
-
-    fn settle(&mut self) {
-        self.record.take_all(&mut self.outputs);
-    }
+/// The sum of the counters of a name.
+fn counted(metrics: &MetricsRegistry, name: &str) -> u64 {
+    let metrics = metrics.snapshot();
+    let of_name = metrics.iter().filter(|(key, _)| key.name == name);
+    of_name
+        .map(|(_, metric)| match metric {
+            Metric::Counter(counter) => counter.get(),
+            Metric::Gauge(_) | Metric::Histogram(_) => 0,
+        })
+        .sum()
 }
 
 fn constructor(registry: &Registry, type_name: &str, config: &str) -> Result<Constructor, TaskError> {

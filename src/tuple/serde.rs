@@ -28,8 +28,11 @@
 //! they become null. The lossless form is [`codec`](super::codec).
 //!
 //! Readers may borrow: a `&str` member of the struct points into the row.
+//!
+//! [`Timestamp`]: super::Timestamp
 
 mod de;
+mod row;
 mod ser;
 mod value;
 
@@ -168,7 +171,7 @@ pub fn from_value<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, SerdeEr
 /// # Ok::<(), squall::tuple::serde::SerdeError>(())
 /// ```
 pub fn to_row<T: Serialize + ?Sized>(fields: &Fields, value: &T) -> Result<Vec<Value>, SerdeError> {
-    value.serialize(ser::RowSerializer(fields))
+    value.serialize(row::RowSerializer(fields))
 }
 
 /// Reads a struct from a row by field names, or a sequence or tuple by position. Fields that the

@@ -197,16 +197,20 @@ impl Value {
     }
 
     /// Bytes held outside the 24 of the value itself: what queues are charged for it.
-    #[inline]
+    #[inline(always)]
     pub fn heap_size(&self) -> usize {
         match self {
-            Value::Str(s) => {
-                if s.is_heap_allocated() {
-                    s.len()
-                } else {
-                    0
-                }
-            }
+            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => 0,
+            Value::Str(s) if !s.is_heap_allocated() => 0,
+            shared => shared.shared_size(),
+        }
+    }
+
+    /// Kept apart, so that the common case is a comparison in the emit path.
+    #[cold]
+    fn shared_size(&self) -> usize {
+        match self {
+            Value::Str(s) => s.len(),
             Value::Bytes(b) => b.len(),
             Value::List(l) => l.iter().map(|v| size_of::<Value>() + v.heap_size()).sum(),
             Value::Map(m) => m.iter().map(|(k, v)| 2 * size_of::<Value>() + k.len() + v.heap_size()).sum(),
@@ -228,6 +232,7 @@ pub(super) fn canonical_bits(x: f64) -> u64 {
 }
 
 impl PartialEq for Value {
+    #[inline]
     fn eq(&self, other: &Value) -> bool {
         match (self, other) {
             (Value::Null, Value::Null) => true,
@@ -273,6 +278,7 @@ impl Ord for Value {
 
 impl std::hash::Hash for Value {
     /// By the stable hash, so that it agrees with fields grouping.
+    #[inline]
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write_u64(super::hash::stable_hash(self));
     }

@@ -124,7 +124,9 @@ impl Generate {
         match &self.content {
             Content::Rows(rows) => Arc::clone(&rows[(seq % rows.len() as u64) as usize]),
             Content::Templates(templates) => {
-                let (now, rng) = (self.clock.wall_nanos(), &mut self.rng);
+                let timed = templates.iter().any(Template::is_timed);
+                let now = if timed { self.clock.wall_nanos() } else { 0 };
+                let rng = &mut self.rng;
                 templates.iter().map(|template| template.make(seq, now, rng)).collect()
             }
         }

@@ -58,6 +58,11 @@ impl Template {
         Ok(Template(parts))
     }
 
+    /// Whether it asks for the time.
+    pub(super) fn is_timed(&self) -> bool {
+        self.0.contains(&Part::Now)
+    }
+
     /// A value: of the placeholder's own type if there is nothing else, otherwise text.
     pub(super) fn make(&self, seq: u64, now: i64, rng: &mut StdRng) -> Value {
         if let [part] = self.0.as_slice() {

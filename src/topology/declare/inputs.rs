@@ -133,7 +133,12 @@ impl Inputs<'_, '_> {
 
     fn grouping(&mut self, parts: &Parts<'_, '_>, position: usize) -> Option<Grouping> {
         let name = match (parts.grouping, parts.fields, parts.custom) {
-            (Some(node), ..) => self.grouping_name(node)?,
+            (Some(node), fields, _) => match (self.grouping_name(node), fields) {
+                (Some(name), _) => name,
+                // Whatever it should have been, the fields can be checked all the same.
+                (None, Some(_)) => "fields",
+                (None, None) => return None,
+            },
             (None, Some(_), _) => "fields",
             (None, None, Some(_)) => "custom",
             (None, None, None) => "shuffle",

@@ -39,6 +39,7 @@ use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
 use crate::topology::validate;
 
+pub(crate) use reading::DELIVERIES;
 pub use source::{MemorySource, Source};
 
 /// Reads the topology of a file, with what it includes and with `KEY=VALUE` overrides.

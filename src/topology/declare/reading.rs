@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Delivery, TopologyOptions};
+use crate::config::{Delivery, TopologyOptions, limits};
 use crate::topology::declare::component::{self, Surroundings};
 use crate::topology::declare::keys::{self, Shape};
 use crate::topology::declare::section::{Section, place};
@@ -53,6 +53,12 @@ impl Reading {
             }
         }
         components.sort_by_key(|(_, key, _)| key.span().start);
+        if let Some((_, key, _)) = components.get(limits::COMPONENTS_MAX) {
+            let message = format!("{} components; the limit is {}", components.len(), limits::COMPONENTS_MAX);
+            reading.report.push(Finding::at(key.span(), message));
+            reading.draft.complete = false;
+            components.truncate(limits::COMPONENTS_MAX);
+        }
         let ids = components.iter().map(|(_, key, _)| key.get_ref().to_string()).collect();
         reading.all_components(&Surroundings { registry, ids }, &components);
         reading

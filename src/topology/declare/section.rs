@@ -170,6 +170,9 @@ impl Section<'_> {
     }
 
     fn unknown(&mut self, prefix: &str, name: &str, span: Span, known: &[&'static str]) {
+        if self.report.is_full() {
+            return self.report.omit(1);
+        }
         let path = if prefix.is_empty() { shown(name) } else { format!("{prefix}.{}", shown(name)) };
         let finding = if LATER.contains(&name) {
             let message = format!("`{path}`{} is not available in this version of squall", self.of);

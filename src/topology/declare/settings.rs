@@ -9,6 +9,7 @@ use schemars::SchemaGenerator;
 
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Node, follow};
+use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::registry::{BuildError, ComponentType};
 use crate::topology::suggest::{self, shown};
 
@@ -29,7 +30,10 @@ impl SettingsMistakes<'_, '_> {
             BuildError::Toml(error) => self.misfit(&error, report),
             BuildError::Unread(paths) => {
                 let keys = self.schema().keys;
-                paths.iter().for_each(|path| report.push(self.unknown(path, keys.iter())));
+                paths
+                    .iter()
+                    .take(DIAGNOSTICS_MAX)
+                    .for_each(|path| report.push(self.unknown(path, keys.iter())));
             }
             BuildError::Setting(error) => {
                 let span = error.key.as_deref().map_or(self.key.clone(), |key| self.value_span(key));
@@ -68,8 +72,12 @@ impl SettingsMistakes<'_, '_> {
     fn more_of_the_same(&self, report: &mut Report) {
         let schema = self.schema();
         let Some(table) = self.node.get_ref().as_table() else { return };
+        if report.is_full() {
+            return;
+        }
         if schema.is_closed {
-            for (key, _) in table.iter().filter(|(key, _)| !schema.keys.contains(key.get_ref().as_ref())) {
+            let unknown = table.iter().filter(|(key, _)| !schema.keys.contains(key.get_ref().as_ref()));
+            for (key, _) in unknown.take(DIAGNOSTICS_MAX) {
                 let expected: Vec<&str> = schema.keys.iter().map(String::as_str).collect();
                 report.push(self.unknown_key(key.get_ref(), key.span(), &expected));
             }

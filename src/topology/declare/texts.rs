@@ -78,7 +78,7 @@ impl Texts {
 pub(super) struct Finding {
     span: Option<Span>,
     message: String,
-    label: Option<String>,
+    label: Option<Box<str>>,
     help: Option<String>,
     related: Vec<(Span, String)>,
     /// Whether something is missing, rather than wrong.
@@ -110,7 +110,7 @@ impl Finding {
     }
 
     pub fn label(mut self, label: impl Into<Option<String>>) -> Finding {
-        self.label = label.into();
+        self.label = label.into().map(String::into_boxed_str);
         self
     }
 
@@ -133,7 +133,7 @@ pub(super) struct Report {
 }
 
 /// Findings kept while reading: more than are shown, because they are sorted afterwards.
-const FINDINGS_MAX: usize = 10 * DIAGNOSTICS_MAX;
+const FINDINGS_MAX: usize = 3 * DIAGNOSTICS_MAX;
 
 /// Characters of a message that are kept.
 const MESSAGE_MAX: usize = 1000;
@@ -145,16 +145,21 @@ impl Report {
             finding.message.truncate(end);
             finding.message.push('…');
         }
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding);
-        } else {
+        if self.is_full() {
             self.omitted += 1;
+        } else {
+            self.findings.push(finding);
         }
     }
 
     /// Counts what was found but is not worth keeping.
     pub fn omit(&mut self, count: usize) {
         self.omitted += count;
+    }
+
+    /// Whether more findings would only be counted, so that they need no elaborate help.
+    pub fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
     }
 
     pub fn is_empty(&self) -> bool {
@@ -183,7 +188,7 @@ impl Report {
     pub fn into_errors(self, texts: &Texts) -> TopologyErrors {
         let diagnostic = |finding: Finding| Diagnostic {
             message: finding.message,
-            label: finding.label,
+            label: finding.label.map(String::from),
             help: finding.help,
             place: finding.span.and_then(|span| texts.place(&span)),
             related: finding

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::api::StreamDeclaration;
 use crate::config::limits;
+use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::draft::{Draft, DraftComponent, DraftInput};
 use crate::topology::graph::Grouping;
 use crate::topology::implicit;
@@ -23,12 +24,12 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
             problems.push(Problem::new(Site::Key(at, "inputs"), message));
             break;
         }
-        if component.kind == Kind::Bolt {
+        // Each suggestion compares with many names, so wrong inputs are not sought without end.
+        if component.kind == Kind::Bolt && problems.len() < DIAGNOSTICS_MAX {
             problems.extend(repeated(draft, at));
-            for position in 0..component.inputs().len() {
-                let input = Input { draft, by_id, bolt: at, position };
-                problems.extend(input.problems());
-            }
+            let inputs =
+                (0..component.inputs().len()).map(|position| Input { draft, by_id, bolt: at, position });
+            problems.extend(inputs.flat_map(|input| input.problems()).take(DIAGNOSTICS_MAX));
         }
     }
     problems

@@ -1,0 +1,206 @@
+//! The command line, of squall's own binary and of every program that embeds squall.
+//!
+//! A program with components of its own registers them and hands the registry over; it then
+//! validates, draws, lists and runs topologies by the same commands as `squall`:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! use squall::prelude::Registry;
+//!
+//! fn main() -> ExitCode {
+//!     let registry = Registry::with_standard();
+//!     // registry.bolt("shout", …);
+//!     squall::cli::run(registry)
+//! }
+//! ```
+//!
+//! One file per command, each with its arguments and one function `execute`.
+//!
+//! 1. Data goes to stdout, talk to stderr: a command in a pipe passes on nothing but its result.
+//! 2. Exit codes: 0 done, 1 it failed or something is invalid, 2 the command line is wrong.
+//! 3. A reader of stdout that goes away is no error: a listing ends, a run drains.
+//! 4. Colours only where somebody looks: `--color`, `NO_COLOR`, and whether it is a terminal.
+//!
+//! What a topology document means is decided by `topology`, what happens in a run by `runtime`;
+//! nothing here does more than ask them and show the answer.
+
+mod completions;
+mod components;
+mod ending;
+mod error;
+mod graph;
+mod load;
+mod new;
+mod progress;
+mod run;
+mod schema;
+mod settings;
+mod summary;
+mod terminal;
+mod validate;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::cli::error::{CommandError, Outcome};
+use crate::cli::terminal::{ColorWhen, Stream};
+use crate::topology::registry::Registry;
+
+pub use load::{Files, load};
+
+const EXAMPLES: &str = "\
+Examples:
+  squall run topologies/word_count.toml              run to the end of its input
+  squall run topology.toml --for 30s --json          run for 30 seconds, rows and summary as JSON
+  squall validate topologies/*.toml                  say everything that is wrong with them
+  squall graph topology.toml --format mermaid        draw it
+  squall components count                            what the component `count` can be told
+  squall new my-topology                             start a project with a bolt of your own
+
+Exit codes: 0 done; 1 it failed, or a topology is invalid; 2 the command line is wrong.";
+
+/// A distributed stream processor with Storm's model: topologies of spouts and bolts, declared in
+/// TOML or built in Rust, run here.
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+
+    /// When to colour what is printed
+    ///
+    /// `auto` colours what goes to a terminal, unless NO_COLOR is set or TERM is `dumb`.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        env = "SQUALL_COLOR",
+        hide_env_values = true
+    )]
+    color: ColorWhen,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(run::Args),
+    Validate(validate::Args),
+    Graph(graph::Args),
+    Components(components::Args),
+    Schema(schema::Args),
+    New(new::Args),
+    Completions(completions::Args),
+}
+
+/// What every command is given.
+struct Context {
+    /// The component types that topologies may use.
+    registry: Registry,
+    /// What the program is called; `squall`, unless it is somebody's own.
+    program: String,
+    /// When to colour.
+    color: ColorWhen,
+}
+
+impl Context {
+    /// Whether what goes to that stream is coloured.
+    fn colors(&self, stream: Stream) -> bool {
+        self.color.applies_to(stream)
+    }
+}
+
+/// Runs the command that this program was started with, with the component types of `registry`.
+///
+/// Returns what `main` returns: 0 done, 1 it failed or something is invalid, 2 wrong usage.
+pub fn run(registry: Registry) -> ExitCode {
+    run_from(registry, std::env::args_os())
+}
+
+/// Runs a command line, the program's name first. See [`run`].
+pub fn run_from<I, A>(registry: Registry, args: I) -> ExitCode
+where
+    I: IntoIterator<Item = A>,
+    A: Into<OsString>,
+{
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let program = program_name(args.first());
+    let parsed = command(&program)
+        .try_get_matches_from(args)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let line = match parsed {
+        Ok(line) => line,
+        Err(usage) => {
+            // Also help and version, which "fail" with code 0. A closed pipe is no matter here.
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = Context { registry, program, color: line.color };
+    exit_code(execute(&line.command, &context), &context)
+}
+
+fn execute(command: &Command, context: &Context) -> Result<Outcome, CommandError> {
+    match command {
+        Command::Run(args) => run::execute(args, context),
+        Command::Validate(args) => validate::execute(args, context),
+        Command::Graph(args) => graph::execute(args, context),
+        Command::Components(args) => components::execute(args, context),
+        Command::Schema(args) => schema::execute(args, context),
+        Command::New(args) => new::execute(args),
+        Command::Completions(args) => completions::execute(args, context),
+    }
+}
+
+fn exit_code(result: Result<Outcome, CommandError>, context: &Context) -> ExitCode {
+    match result {
+        Ok(Outcome::Done) | Err(CommandError::NobodyReads) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(1),
+        Err(error) => {
+            terminal::complain(&error, context.colors(Stream::Err));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// The parser, under the name that the program goes by. A program of somebody's own says whose
+/// commands they are when it is asked for its version.
+fn command(program: &str) -> clap::Command {
+    let own_version = env!("CARGO_PKG_VERSION");
+    let version = match program {
+        "squall" => own_version.to_owned(),
+        _ => format!("(squall {own_version})"),
+    };
+    CommandLine::command().name(program.to_owned()).version(version)
+}
+
+fn program_name(first: Option<&OsString>) -> String {
+    let name = first.and_then(|path| Path::new(path).file_stem());
+    name.map_or_else(|| "squall".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound() {
+        command("squall").debug_assert();
+    }
+
+    #[test]
+    fn a_program_goes_by_its_own_name() {
+        let check = |first: Option<&str>, expected: &str| {
+            assert_eq!(program_name(first.map(OsString::from).as_ref()), expected);
+        };
+        check(None, "squall");
+        check(Some("target/release/squall"), "squall");
+        check(Some("/opt/word-counts"), "word-counts");
+        assert_eq!(command("squall").render_version(), concat!("squall ", env!("CARGO_PKG_VERSION"), "\n"));
+        let version = command("mine").render_version();
+        assert_eq!(version, concat!("mine (squall ", env!("CARGO_PKG_VERSION"), ")\n"));
+    }
+}

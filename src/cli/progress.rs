@@ -1,0 +1,178 @@
+//! The line that a run shows on a terminal while it runs.
+//!
+//! ```text
+//! ⠹ word-count  00:12 of 00:30  184,201/s  acked 2,210,414  failed 0  pending 1,024  p50 0.18 ms  p99 1.31 ms
+//! ```
+//!
+//! Nothing is shown where nobody looks: when stderr is no terminal, or with `--quiet`. Whatever
+//! else goes to the same terminal is written through [`Progress::beside`], which takes the line
+//! away and puts it back.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::summary::{grouped, milliseconds};
+use crate::runtime::TopologyStats;
+
+/// How far back the shown rate looks.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
+/// Snapshots kept for it; the run takes ten in a second.
+const SNAPSHOTS_MAX: usize = 64;
+
+/// The progress line, or its absence.
+pub(super) struct Progress {
+    line: ProgressBar,
+    topology: String,
+    run_for: Option<Duration>,
+    rate: Rate,
+}
+
+impl Progress {
+    /// A line for a topology, that is shown or not.
+    pub(super) fn new(topology: &str, run_for: Option<Duration>, shown: bool) -> Progress {
+        let line = if shown {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+        } else {
+            ProgressBar::hidden()
+        };
+        line.set_style(
+            ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is correct"),
+        );
+        Progress { line, topology: topology.to_owned(), run_for, rate: Rate::default() }
+    }
+
+    /// A writer that keeps clear of the line.
+    pub(super) fn beside<W: Write>(&self, writer: W) -> Beside<W> {
+        Beside { line: self.line.clone(), writer }
+    }
+
+    /// Shows how things stand.
+    pub(super) fn show(&mut self, stats: &TopologyStats, ending: bool) {
+        if self.line.is_hidden() {
+            return;
+        }
+        let rate = self.rate.after(stats.elapsed, stats.emitted);
+        self.line.set_message(describe(&self.topology, self.run_for, stats, rate, ending));
+        self.line.tick();
+    }
+
+    /// Takes the line away for good.
+    pub(super) fn finish(&self) {
+        self.line.finish_and_clear();
+    }
+}
+
+fn describe(
+    topology: &str,
+    run_for: Option<Duration>,
+    stats: &TopologyStats,
+    rate: f64,
+    ending: bool,
+) -> String {
+    let of = run_for.map_or_else(String::new, |whole| format!(" of {}", minutes(whole)));
+    let mut text = format!(
+        "{topology}  {}{of}  {}/s  acked {}  failed {}  pending {}",
+        minutes(stats.elapsed),
+        grouped(rate as u64),
+        grouped(stats.acked),
+        grouped(stats.failed),
+        grouped(stats.pending),
+    );
+    let latency = &stats.complete_latency;
+    if latency.count > 0 {
+        text += &format!("  p50 {}  p99 {}", milliseconds(latency.p50), milliseconds(latency.p99));
+    }
+    if ending {
+        text += "  (ending)";
+    }
+    text
+}
+
+fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds / 3600 {
+        0 => format!("{:02}:{:02}", seconds / 60, seconds % 60),
+        hours => format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60),
+    }
+}
+
+/// A rate over the last [`RATE_WINDOW`].
+#[derive(Debug, Default)]
+struct Rate(VecDeque<(Duration, u64)>);
+
+impl Rate {
+    /// Takes a count at a time in, and says how many a second there were lately.
+    fn after(&mut self, now: Duration, count: u64) -> f64 {
+        while self.0.len() >= SNAPSHOTS_MAX
+            || self.0.front().is_some_and(|(then, _)| *then + RATE_WINDOW < now)
+        {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, count));
+        let (then, before) = self.0[0];
+        let seconds = (now - then.min(now)).as_secs_f64();
+        if seconds > 0.0 { count.saturating_sub(before) as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// Writes where a progress line may stand in the way.
+pub(super) struct Beside<W> {
+    line: ProgressBar,
+    writer: W,
+}
+
+impl<W: Write> Write for Beside<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.suspend(|| self.writer.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::LatencyStats;
+
+    #[test]
+    fn the_rate_forgets_what_is_long_ago() {
+        let mut rate = Rate::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(rate.after(seconds(0), 0), 0.0);
+        assert_eq!(rate.after(seconds(1), 100), 100.0);
+        assert_eq!(rate.after(seconds(2), 300), 150.0);
+        assert_eq!(rate.after(seconds(3), 300), 100.0);
+        assert_eq!(rate.after(seconds(60), 300), 0.0);
+    }
+
+    #[test]
+    fn the_line_says_how_things_stand() {
+        let mut stats = TopologyStats {
+            elapsed: Duration::from_secs(12),
+            acked: 2_210_414,
+            pending: 1024,
+            ..TopologyStats::default()
+        };
+        let check = |stats: &TopologyStats, run_for: Option<Duration>, expected: &str| {
+            assert_eq!(describe("wc", run_for, stats, 184_201.7, false), expected);
+        };
+        check(&stats, None, "wc  00:12  184,201/s  acked 2,210,414  failed 0  pending 1,024");
+        stats.elapsed = Duration::from_secs(3723);
+        stats.complete_latency = LatencyStats {
+            count: 1,
+            p50: Duration::from_micros(180),
+            p99: Duration::from_micros(1310),
+            max: Duration::from_millis(4),
+        };
+        check(
+            &stats,
+            Some(Duration::from_secs(7200)),
+            "wc  1:02:03 of 2:00:00  184,201/s  acked 2,210,414  failed 0  pending 1,024  p50 0.18 ms  p99 1.31 ms",
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! `squall run FILE`.
+
+use std::io;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use slog::{FilterLevel, Logger};
+
+use crate::api::WorkerResources;
+use crate::cli::ending::{Action, Ending, Event};
+use crate::cli::error::{CommandError, Outcome};
+use crate::cli::load::Overrides;
+use crate::cli::progress::Progress;
+use crate::cli::terminal::Stream;
+use crate::cli::{Context, summary, terminal};
+use crate::clock::{Clock, Time};
+use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
+use crate::config::units;
+use crate::logging::{Levels, LogFormat, Logging};
+use crate::runtime::{LocalOptions, RunningTopology, TopologyStats};
+use crate::topology::graph::Topology;
+
+/// How often signals, the time and the progress line are looked at.
+const LOOK_EACH: Duration = Duration::from_millis(100);
+/// How long a topology that was told to stop may take, before it is left behind.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "\
+Examples:
+  squall run topologies/word_count.toml
+  squall run topology.toml --for 30s
+  squall run topology.toml --set bolt.count.parallelism=4 --set topology.message_timeout=5s
+  squall run topology.toml --json | jq -c 'select(.component == \"print\").values'
+  generate-topology | squall run - --log info,count=debug --log-format json
+
+A run ends when all its spouts are exhausted and everything is processed, or after --for, or on
+SIGINT or SIGTERM; the latter two drain it: spouts stop, and what is in flight is processed, at
+most for the topology's `drain_timeout` (30s unless it says otherwise). A second signal stops at
+once.
+
+Exit codes: 0 everything was processed; 1 something failed for good, or the run was cut short, or
+the topology is invalid; 2 the command line is wrong.";
+
+/// Run a topology in this process
+///
+/// Rows that `print` bolts show go to stdout. Progress, logs and the summary go to stderr.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The topology document, or `-` for stdin
+    #[arg(value_name = "FILE")]
+    file: String,
+
+    #[command(flatten)]
+    overrides: Overrides,
+
+    /// End the run after so long, as in `500ms`, `30s`, `1h 30m`; otherwise when its input ends
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
+    run_for: Option<Duration>,
+
+    /// Print rows and summary as JSON
+    ///
+    /// Each row of a `print` bolt is one line, {"component": …, "stream": …, "values": {…}}. The
+    /// last line is {"summary": {…}} with emitted, acked, failed, replayed and pending messages,
+    /// seconds, tuples_per_second, and complete_latency_ms with p50, p99 and max.
+    #[arg(long, env = "SQUALL_JSON", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    json: bool,
+
+    /// Log levels: one for all, and one for each component that differs, as in `info,count=debug`
+    ///
+    /// Levels are off, critical, error, warn, info, debug and trace. The default is info, and warn
+    /// with --quiet.
+    #[arg(long, value_name = "SPEC", env = "SQUALL_LOG", hide_env_values = true)]
+    log: Option<Levels>,
+
+    /// How log records are written to stderr: as lines for people, or as JSON lines
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        env = "SQUALL_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    log_format: LogFormatArg,
+
+    /// No progress line, no summary on stderr, and no log below warn
+    #[arg(short, long, env = "SQUALL_QUIET", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormatArg {
+    #[default]
+    Terminal,
+    Json,
+}
+
+impl From<LogFormatArg> for LogFormat {
+    fn from(format: LogFormatArg) -> LogFormat {
+        match format {
+            LogFormatArg::Terminal => LogFormat::Terminal,
+            LogFormatArg::Json => LogFormat::Json,
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    match units::parse_duration(text)? {
+        Duration::ZERO => Err("it must be longer than nothing".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+    let topology = match args.overrides.load(&args.file, &context.registry) {
+        Ok(topology) => topology,
+        Err(errors) => {
+            terminal::say(&errors.render(context.colors(Stream::Err)));
+            return Ok(Outcome::Failed);
+        }
+    };
+    let (name, delivery) = (topology.name().to_owned(), topology.options().delivery);
+    let stats = run_to_the_end(topology, args, context)?;
+    if !args.quiet {
+        terminal::say(&summary::for_people(&name, &stats, delivery));
+    }
+    if args.json {
+        print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats, delivery)))?;
+    }
+    Ok(summary::outcome(&stats, delivery))
+}
+
+/// Prints the summary. If its reader has gone, the run still ended as it did.
+fn print_unless_closed(line: &str) -> Result<(), CommandError> {
+    match terminal::print(line) {
+        Err(CommandError::NobodyReads) => Ok(()),
+        result => result,
+    }
+}
+
+fn run_to_the_end(topology: Topology, args: &Args, context: &Context) -> Result<TopologyStats, CommandError> {
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(CommandError::io("watch for signals"))?;
+    let shown = !args.quiet && Stream::Err.is_terminal();
+    let mut progress = Progress::new(topology.name(), args.run_for, shown);
+    let logging = start_log(args, context, &progress);
+    let resources = WorkerResources::default();
+    resources.set(PRINT_RESOURCE, print_target(args, &progress));
+    let running =
+        RunningTopology::start(topology, LocalOptions { logger: logging.logger.clone(), resources })?;
+    let ended = watch(&running, signals, args.run_for, &mut progress, &logging.logger);
+    progress.finish();
+    if ended {
+        return Ok(running.join());
+    }
+    let stats = TopologyStats { cut_short: true, ..running.stats() };
+    // A component that does not return would keep `join` and a drop waiting. The process ends now,
+    // and its threads with it.
+    std::mem::forget(running);
+    Ok(stats)
+}
+
+/// Watches a topology until it has ended; says whether it has, or could not be stopped.
+fn watch(
+    running: &RunningTopology,
+    mut signals: Signals,
+    run_for: Option<Duration>,
+    progress: &mut Progress,
+    logger: &Logger,
+) -> bool {
+    let clock = Clock::real();
+    let ends_at = run_for.map_or(Time::NEVER, |run_for| clock.now().after(run_for));
+    let mut ending = Ending::default();
+    let mut gone_by = Time::NEVER;
+    while !running.wait(LOOK_EACH) {
+        let time_up = (clock.now() >= ends_at).then_some(Event::TimeUp);
+        for event in signals.pending().map(|_| Event::Signal).chain(time_up) {
+            match ending.on(event) {
+                Action::GoOn => {}
+                Action::Drain => {
+                    slog::info!(logger, "draining"; "because" => because(event));
+                    running.drain();
+                }
+                Action::Stop => {
+                    slog::warn!(logger, "stopping at once"; "because" => because(event));
+                    running.kill();
+                    gone_by = clock.now().after(STOP_GRACE);
+                }
+            }
+        }
+        if clock.now() >= gone_by {
+            slog::warn!(logger, "a component does not return; leaving it behind");
+            return false;
+        }
+        progress.show(&running.stats(), ending.has_begun());
+    }
+    true
+}
+
+fn start_log(args: &Args, context: &Context, progress: &Progress) -> Logging {
+    let default = if args.quiet { FilterLevel::Warning } else { FilterLevel::Info };
+    let levels = args.log.clone().unwrap_or_else(|| Levels::all(default));
+    let color = context.colors(Stream::Err);
+    Logging::start(levels, args.log_format.into(), color, progress.beside(io::stderr()))
+}
+
+/// Where rows go, and how: past the progress line if both are on the same terminal.
+fn print_target(args: &Args, progress: &Progress) -> PrintTarget {
+    let style = if args.json { PrintStyle::JsonLines } else { PrintStyle::Table };
+    match Stream::Out.is_terminal() {
+        true => PrintTarget::new(style, progress.beside(io::stdout())),
+        false => PrintTarget::new(style, io::stdout()),
+    }
+}
+
+fn because(event: Event) -> &'static str {
+    match event {
+        Event::TimeUp => "the time is up",
+        Event::Signal => "of a signal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_with_units() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(parse_duration(text).ok(), expected.map(Duration::from_millis), "{text}");
+        };
+        check("500ms", Some(500));
+        check("30s", Some(30_000));
+        check("1h 30m", Some(5_400_000));
+        check("30", None);
+        check("0s", None);
+        check("-3s", None);
+        check("30 parsecs", None);
+    }
+}

@@ -1,0 +1,280 @@
+//! What a run came to: a table for people on stderr, or one JSON line on stdout.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::error::Outcome;
+use crate::config::Delivery;
+use crate::runtime::{ComponentStats, TopologyStats};
+
+/// What failed and will not come again: messages, or where nothing is tracked, the tuples that a
+/// bolt failed.
+pub(super) fn failed_for_good(stats: &TopologyStats, delivery: Delivery) -> u64 {
+    match delivery {
+        Delivery::AtLeastOnce => stats.failed,
+        Delivery::AtMostOnce => stats.failed + stats.components.iter().map(|c| c.failed).sum::<u64>(),
+    }
+}
+
+/// Whether a run did all it was given: nothing failed for good, nothing is left open, and nobody
+/// cut it short.
+pub(super) fn outcome(stats: &TopologyStats, delivery: Delivery) -> Outcome {
+    let failed = failed_for_good(stats, delivery);
+    Outcome::done_if(failed == 0 && stats.pending == 0 && !stats.cut_short)
+}
+
+/// Messages a second, over the whole run.
+fn tuples_per_second(stats: &TopologyStats) -> f64 {
+    let seconds = stats.elapsed.as_secs_f64();
+    if seconds > 0.0 { stats.emitted as f64 / seconds } else { 0.0 }
+}
+
+/// The line `{"summary": …}`, without its end.
+pub(super) fn in_json(topology: &str, stats: &TopologyStats, delivery: Delivery) -> String {
+    let latency = &stats.complete_latency;
+    let in_ms = |time: Duration| match latency.count {
+        0 => Value::Null,
+        _ => json!(rounded(time.as_secs_f64() * 1e3)),
+    };
+    let summary = json!({
+        "topology": topology,
+        "emitted": stats.emitted,
+        "acked": stats.acked,
+        "failed": failed_for_good(stats, delivery),
+        "replayed": stats.replayed,
+        "pending": stats.pending,
+        "dead_letters": stats.dead_letters,
+        "cut_short": stats.cut_short,
+        "seconds": rounded(stats.elapsed.as_secs_f64()),
+        "tuples_per_second": rounded(tuples_per_second(stats)),
+        "complete_latency_ms": {
+            "p50": in_ms(latency.p50), "p99": in_ms(latency.p99), "max": in_ms(latency.max),
+        },
+        "components": stats.components.iter().filter(|c| is_users(c)).map(component_in_json).collect::<Value>(),
+    });
+    json!({ "summary": summary }).to_string()
+}
+
+fn component_in_json(component: &ComponentStats) -> Value {
+    json!({
+        "id": component.id.as_str(),
+        "tasks": component.tasks,
+        "emitted": component.emitted,
+        "transferred": component.transferred,
+        "executed": component.executed,
+        "acked": component.acked,
+        "failed": component.failed,
+        "errors": component.errors,
+        "restarts": component.restarts,
+        "busy": rounded(component.busy),
+        "blocked": rounded(component.blocked),
+        "last_error": component.last_error,
+    })
+}
+
+/// The system's own parts are told apart by their names.
+fn is_users(component: &ComponentStats) -> bool {
+    !crate::ids::is_reserved_name(&component.id)
+}
+
+/// The table for people.
+pub(super) fn for_people(topology: &str, stats: &TopologyStats, delivery: Delivery) -> String {
+    let failed = failed_for_good(stats, delivery);
+    let seconds = stats.elapsed.as_secs_f64();
+    let mut text = format!("\n{topology} ran for {seconds:.1} s: {}\n\n", verdict(stats, failed));
+    let rows = stats.components.iter().filter(|component| is_users(component)).map(row);
+    let header = ["component", "tasks", "executed", "emitted", "acked", "failed", "errors", "busy"];
+    let rows: Vec<[String; 8]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
+    let widths: [usize; 8] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for row in &rows {
+        let _ = write!(text, "  {:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(widths).skip(1) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text += &format!(
+        "  messages  {} emitted, {} acked, {} failed, {} replayed, {} pending",
+        grouped(stats.emitted),
+        grouped(stats.acked),
+        grouped(failed),
+        grouped(stats.replayed),
+        grouped(stats.pending),
+    );
+    if stats.dead_letters > 0 {
+        text += &format!(", {} dead letters", grouped(stats.dead_letters));
+    }
+    text += &format!("\n  rate      {} messages/s\n", grouped(tuples_per_second(stats) as u64));
+    let latency = &stats.complete_latency;
+    if latency.count > 0 {
+        let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(milliseconds);
+        text += &format!("  latency   {p50} median, {p99} for 99 of 100, {max} at most\n");
+    }
+    let errors = stats.components.iter().filter_map(|c| Some((&c.id, c.last_error.as_ref()?)));
+    for (id, error) in errors {
+        text += &format!("  last error of {id}: {error}\n");
+    }
+    text
+}
+
+fn verdict(stats: &TopologyStats, failed: u64) -> &'static str {
+    match () {
+        () if stats.cut_short => "cut short, with work undone",
+        () if failed > 0 => "something failed for good",
+        () if stats.pending > 0 => "some messages are still open",
+        () => "all done",
+    }
+}
+
+fn row(component: &ComponentStats) -> [String; 8] {
+    let unless_spout = |n: u64| if component.is_spout { "-".to_owned() } else { grouped(n) };
+    [
+        component.id.to_string(),
+        component.tasks.to_string(),
+        unless_spout(component.executed),
+        grouped(component.emitted),
+        grouped(component.acked),
+        grouped(component.failed),
+        grouped(component.errors),
+        format!("{:.0} %", component.busy * 100.0),
+    ]
+}
+
+/// A number with its thousands set apart: 1,234,567.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in milliseconds, to about three digits.
+pub(super) fn milliseconds(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    let decimals = match ms {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{ms:.decimals$} ms")
+}
+
+/// To three decimals: microseconds of a millisecond are enough, and lines stay short.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::LatencyStats;
+
+    fn stats() -> TopologyStats {
+        let spout = ComponentStats {
+            id: "lines".into(),
+            is_spout: true,
+            tasks: 1,
+            emitted: 4000,
+            acked: 4000,
+            busy: 0.123,
+            ..ComponentStats::default()
+        };
+        let bolt = ComponentStats {
+            id: "count".into(),
+            tasks: 2,
+            executed: 1_234_567,
+            acked: 1_234_567,
+            last_error: Some("task 3: no such field".to_owned()),
+            ..ComponentStats::default()
+        };
+        let acker = ComponentStats { id: "__acker".into(), ..ComponentStats::default() };
+        TopologyStats {
+            elapsed: Duration::from_millis(2000),
+            emitted: 4000,
+            acked: 4000,
+            complete_latency: LatencyStats {
+                count: 4000,
+                p50: Duration::from_micros(210),
+                p99: Duration::from_micros(12_340),
+                max: Duration::from_millis(140),
+            },
+            components: vec![spout, bolt, acker],
+            ended: true,
+            ..TopologyStats::default()
+        }
+    }
+
+    #[test]
+    fn people_get_a_table() {
+        let expected = "
+word-count ran for 2.0 s: all done
+
+  component  tasks   executed  emitted      acked  failed  errors  busy
+  lines          1          -    4,000      4,000       0       0  12 %
+  count          2  1,234,567        0  1,234,567       0       0   0 %
+
+  messages  4,000 emitted, 4,000 acked, 0 failed, 0 replayed, 0 pending
+  rate      2,000 messages/s
+  latency   0.21 ms median, 12.3 ms for 99 of 100, 140 ms at most
+  last error of count: task 3: no such field
+";
+        assert_eq!(for_people("word-count", &stats(), Delivery::AtLeastOnce), expected);
+    }
+
+    #[test]
+    fn programs_get_one_line() {
+        let line = in_json("word-count", &stats(), Delivery::AtLeastOnce);
+        assert!(!line.contains('\n'));
+        let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
+        assert_eq!(summary["tuples_per_second"], 2000.0);
+        assert_eq!(summary["complete_latency_ms"], json!({"p50": 0.21, "p99": 12.34, "max": 140.0}));
+        assert_eq!(summary["components"].as_array().unwrap().len(), 2);
+        let untracked = in_json("t", &TopologyStats::default(), Delivery::AtMostOnce);
+        assert!(untracked.contains(r#""complete_latency_ms":{"p50":null,"p99":null,"max":null}"#));
+    }
+
+    #[test]
+    fn only_a_run_without_losses_is_done() {
+        let check = |change: fn(&mut TopologyStats), expected| {
+            let mut stats = stats();
+            change(&mut stats);
+            assert_eq!(outcome(&stats, Delivery::AtLeastOnce), expected);
+        };
+        check(|_| {}, Outcome::Done);
+        check(|stats| stats.replayed = 7, Outcome::Done);
+        check(|stats| stats.dead_letters = 7, Outcome::Done);
+        check(|stats| stats.failed = 1, Outcome::Failed);
+        check(|stats| stats.pending = 1, Outcome::Failed);
+        check(|stats| stats.cut_short = true, Outcome::Failed);
+    }
+
+    #[test]
+    fn a_bolts_failure_is_for_good_only_where_nothing_is_tracked() {
+        let mut stats = stats();
+        stats.components[1].failed = 2;
+        assert_eq!(failed_for_good(&stats, Delivery::AtLeastOnce), 0);
+        assert_eq!(failed_for_good(&stats, Delivery::AtMostOnce), 2);
+        assert_eq!(outcome(&stats, Delivery::AtMostOnce), Outcome::Failed);
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        let check = |number, expected| assert_eq!(grouped(number), expected);
+        check(0, "0");
+        check(999, "999");
+        check(1000, "1,000");
+        check(1_234_567, "1,234,567");
+        assert_eq!(milliseconds(Duration::from_micros(9)), "0.01 ms");
+        assert_eq!(milliseconds(Duration::from_micros(99_940)), "99.9 ms");
+        assert_eq!(milliseconds(Duration::from_secs(3)), "3000 ms");
+    }
+}

@@ -1,0 +1,103 @@
+//! What is printed where, and in which colours.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use clap::ValueEnum;
+
+use crate::cli::error::CommandError;
+
+/// When to colour. What they mean stands at the flag, so that its help stays short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorWhen {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// One of the two standard streams that a command writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    /// Data.
+    Out,
+    /// Talk.
+    Err,
+}
+
+impl Stream {
+    /// Whether somebody looks at it.
+    pub(super) fn is_terminal(self) -> bool {
+        match self {
+            Stream::Out => io::stdout().is_terminal(),
+            Stream::Err => io::stderr().is_terminal(),
+        }
+    }
+}
+
+impl ColorWhen {
+    /// Whether what goes to that stream is coloured.
+    pub(super) fn applies_to(self, stream: Stream) -> bool {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        self.applies(stream.is_terminal(), is_set("NO_COLOR") || dumb)
+    }
+
+    fn applies(self, to_terminal: bool, unwanted: bool) -> bool {
+        match self {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => to_terminal && !unwanted,
+        }
+    }
+}
+
+/// Writes a command's result to stdout.
+pub(super) fn print(text: &str) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| match source.kind() {
+        ErrorKind::BrokenPipe => CommandError::NobodyReads,
+        _ => CommandError::Io { action: "write to stdout".to_owned(), source },
+    })
+}
+
+/// Writes a JSON document to stdout, on several lines.
+pub(super) fn print_json(document: &serde_json::Value) -> Result<(), CommandError> {
+    print(&format!("{document:#}\n"))
+}
+
+/// Says something on stderr. Nothing is lost if nobody listens.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Says what went wrong, with all its causes.
+pub(super) fn complain(error: &dyn Error, color: bool) {
+    let mut text = if color { "\x1b[1;31merror\x1b[0m: " } else { "error: " }.to_owned();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let _ = write!(text, "{error}");
+        next = error.source();
+        text.push_str(if next.is_some() { ": " } else { "" });
+    }
+    say(&text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_go_where_somebody_looks() {
+        let check = |when: ColorWhen, to_terminal, unwanted, expected| {
+            assert_eq!(when.applies(to_terminal, unwanted), expected, "{when:?} {to_terminal} {unwanted}");
+        };
+        check(ColorWhen::Auto, true, false, true);
+        check(ColorWhen::Auto, true, true, false);
+        check(ColorWhen::Auto, false, false, false);
+        check(ColorWhen::Always, false, true, true);
+        check(ColorWhen::Never, true, false, false);
+    }
+}

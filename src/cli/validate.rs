@@ -1,0 +1,80 @@
+//! `squall validate FILE...`.
+
+use serde_json::{Value, json};
+
+use crate::cli::error::{CommandError, Outcome};
+use crate::cli::load::Overrides;
+use crate::cli::terminal::Stream;
+use crate::cli::{Context, terminal};
+use crate::topology::graph::{Component, Topology};
+
+const EXAMPLES: &str = "\
+Examples:
+  squall validate topologies/*.toml
+  squall validate topology.toml --set bolt.count.parallelism=0
+  squall validate topology.toml --json | jq -r '.[].message'
+
+Exit codes: 0 all are valid; 1 something is wrong with one of them; 2 the command line is wrong.";
+
+/// Say everything that is wrong with topologies
+///
+/// Every mistake of every file is shown at once, with its line, a caret under the place, and what
+/// to write instead. Nothing is started.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Topology documents; `-` is stdin
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<String>,
+
+    #[command(flatten)]
+    overrides: Overrides,
+
+    /// Print a JSON array on stdout, with file, line, column, message and help of each mistake
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+    let mut problems = Vec::new();
+    let mut valid = true;
+    for (index, file) in args.files.iter().enumerate() {
+        match args.overrides.load(file, &context.registry) {
+            Ok(topology) if !args.json => terminal::say(&format!("{file}: {}", describe(&topology))),
+            Ok(_) => {}
+            Err(errors) => {
+                valid = false;
+                if args.json {
+                    problems.extend(errors.diagnostics().iter().map(|problem| json!(problem)));
+                } else {
+                    let gap = if index > 0 { "\n" } else { "" };
+                    terminal::say(&format!("{gap}{}", errors.render(context.colors(Stream::Err))));
+                }
+            }
+        }
+    }
+    if args.json {
+        terminal::print_json(&Value::Array(problems))?;
+    }
+    Ok(Outcome::done_if(valid))
+}
+
+fn describe(topology: &Topology) -> String {
+    let spouts = topology.components().iter().filter(|component| component.is_spout()).count();
+    let tasks: u32 = topology.components().iter().map(tasks_of).sum();
+    format!(
+        "valid: `{}`, {}, {}, {}",
+        topology.name(),
+        counted(spouts, "spout"),
+        counted(topology.components().len() - spouts, "bolt"),
+        counted(tasks as usize, "task"),
+    )
+}
+
+fn tasks_of(component: &Component) -> u32 {
+    component.options.task_count()
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

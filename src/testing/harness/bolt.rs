@@ -1,0 +1,175 @@
+//! A bolt by itself.
+
+use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, Route as _, Streams, TaskError};
+use crate::clock::Clock;
+use crate::config::Delivery;
+use crate::metrics::MetricsRegistry;
+use crate::testing::harness::{Emitted, HarnessOptions, Record, TestTuple, constructor, record_access};
+use crate::topology::graph::Constructor;
+use crate::topology::registry::Registry;
+use crate::tuple::{Anchor, Value};
+
+/// A bolt by itself.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{BoltHarness, TestTuple};
+///
+/// struct Double;
+/// impl Bolt for Double {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["twice"])
+///     }
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         out.emit([input.i64("n")? * 2])?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut double = BoltHarness::new(Double);
+/// double.execute(TestTuple::new([21]).fields(["n"]));
+/// double.execute(TestTuple::new(["x"]).fields(["n"]));
+/// assert_eq!(double.take_rows("default"), [[Value::from(42)]]);
+/// assert_eq!((double.acked(), double.failed().len()), (&[0][..], 1));
+/// ```
+pub struct BoltHarness {
+    bolt: Box<dyn Bolt>,
+    streams: Streams,
+    outputs: OutputState,
+    record: Record,
+    metrics: MetricsRegistry,
+    clock: Clock,
+    fed: u64,
+}
+
+impl BoltHarness {
+    /// Prepares a bolt, with the default [`HarnessOptions`].
+    ///
+    /// # Panics
+    /// When `prepare` fails.
+    pub fn new(bolt: impl Bolt + 'static) -> BoltHarness {
+        let harness = BoltHarness::start(Box::new(bolt), &HarnessOptions::default());
+        harness.unwrap_or_else(|error| panic!("the bolt cannot be prepared: {error}"))
+    }
+
+    /// Prepares a bolt.
+    ///
+    /// # Errors
+    /// What `prepare` returned.
+    pub fn start(mut bolt: Box<dyn Bolt>, options: &HarnessOptions) -> Result<BoltHarness, TaskError> {
+        let (streams, metrics) = (bolt.declare(), MetricsRegistry::default());
+        bolt.prepare(&options.context(&streams, &metrics))?;
+        let tracked = options.delivery != Delivery::AtMostOnce;
+        let outputs = options.outputs(&streams);
+        let record = Record { tracked, ..Record::default() };
+        Ok(BoltHarness { bolt, streams, outputs, record, metrics, clock: options.clock.clone(), fed: 0 })
+    }
+
+    /// Builds a registered bolt from the text of its `config` table, and prepares it.
+    ///
+    /// # Errors
+    /// When the type is unknown or no bolt, the settings do not fit, or `prepare` fails.
+    pub fn registered(
+        registry: &Registry,
+        type_name: &str,
+        config: &str,
+        options: &HarnessOptions,
+    ) -> Result<BoltHarness, TaskError> {
+        match constructor(registry, type_name, config)? {
+            Constructor::Bolt(build) => BoltHarness::start(build()?, options),
+            Constructor::Spout(_) => Err(TaskError::new(format!("`{type_name}` is a spout"))),
+        }
+    }
+
+    /// Feeds one tuple and returns its number.
+    pub fn execute(&mut self, tuple: TestTuple) -> u64 {
+        let TestTuple { mut values, meta, attempt } = tuple;
+        let root = self.record.begin_tree();
+        let anchor =
+            if root.is_tracked() { Anchor { root, edge: 1, message: 0, attempt } } else { Anchor::NONE };
+        (self.outputs.anchor, self.outputs.held) = (anchor, false);
+        let mut out = Outputs::new(&mut self.outputs, &mut self.record);
+        let result = self.bolt.execute(Input::owned(&mut values, &meta), &mut out);
+        self.outputs.anchor = Anchor::NONE;
+        match result {
+            Ok(()) if !self.outputs.held => self.record.ack(&[anchor]),
+            Ok(()) => {}
+            Err(error) => {
+                self.record.report(&error);
+                self.record.fail(&[anchor], FailureCause::Failed);
+            }
+        }
+        self.settle();
+        self.fed += 1;
+        self.fed - 1
+    }
+
+    /// Feeds several tuples.
+    pub fn execute_all(&mut self, tuples: impl IntoIterator<Item = TestTuple>) {
+        for tuple in tuples {
+            self.execute(tuple);
+        }
+    }
+
+    /// Calls `tick`.
+    pub fn tick(&mut self) {
+        self.call(|bolt, out| bolt.tick(out));
+    }
+
+    /// Calls `flush`.
+    pub fn flush(&mut self) {
+        self.call(|bolt, out| bolt.flush(out));
+    }
+
+    /// Calls `finish`, as at the end of bounded input.
+    pub fn finish(&mut self) {
+        self.call(|bolt, out| bolt.finish(out));
+    }
+
+    /// Calls `cleanup`.
+    pub fn cleanup(&mut self) {
+        self.bolt.cleanup();
+        self.settle();
+    }
+
+    /// The inputs acked, in the order of acking.
+    pub fn acked(&self) -> &[u64] {
+        &self.record.acked
+    }
+
+    /// The inputs failed, in the order of failing.
+    pub fn failed(&self) -> &[(u64, FailureCause)] {
+        &self.record.failed
+    }
+
+    /// The inputs whose time-out was started anew.
+    pub fn timeouts_reset(&self) -> &[u64] {
+        &self.record.timeouts_reset
+    }
+
+    /// The inputs that are still held.
+    pub fn held(&self) -> Vec<u64> {
+        let failed = self.record.failed.iter().map(|(number, _)| *number);
+        let settled: Vec<u64> = self.record.acked.iter().copied().chain(failed).collect();
+        (0..self.record.trees).filter(|number| !settled.contains(number)).collect()
+    }
+
+    record_access!();
+
+    fn call(&mut self, method: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>) {
+        let mut out = Outputs::new(&mut self.outputs, &mut self.record);
+        if let Err(error) = method(&mut *self.bolt, &mut out) {
+            self.record.report(&error);
+        }
+        self.settle();
+    }
+
+    /// Takes what was emitted, and fails what was dropped.
+    fn settle(&mut self) {
+        self.record.take_all(&mut self.outputs);
+        for settled in self.outputs.holds.take_abandoned() {
+            self.record.fail(&settled.anchors, FailureCause::Abandoned);
+        }
+    }
+}

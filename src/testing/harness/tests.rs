@@ -1,0 +1,114 @@
+use crate::prelude::*;
+use crate::testing::{BoltHarness, HarnessOptions, SpoutHarness, TestTuple};
+
+/// Joins two tuples into one, drops the third, and holds what is odd.
+#[derive(Default)]
+struct Pairs(Option<HeldTuple>);
+
+impl Bolt for Pairs {
+    fn declare(&self) -> Streams {
+        Streams::new(["a", "b"]).direct_stream("direct", ["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        context.counter("prepared").add(1);
+        if context.parallelism() > 1 { Err(TaskError::new("alone, please")) } else { Ok(()) }
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if input.i64("field1")? < 0 {
+            drop(out.hold(input));
+            return Ok(());
+        }
+        let second = out.hold(input);
+        match self.0.take() {
+            None => self.0 = Some(second),
+            Some(first) => {
+                let row = [first.values()[0].clone(), second.values()[0].clone()];
+                out.emit_anchored("default", &[&first, &second], row)?;
+                out.reset_timeout(&second);
+                out.ack(first);
+                out.fail(second);
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        out.emit_direct(TaskId(9), "direct", [1])?;
+        out.request_drain();
+        Err(TaskError::new("tick went wrong"))
+    }
+}
+
+#[test]
+fn what_a_bolt_does_is_written_down() {
+    let mut pairs = BoltHarness::new(Pairs::default());
+    pairs.execute_all([1, 2, -1, 3].map(|n| TestTuple::new([n])));
+    let emitted = pairs.take_emitted();
+    assert_eq!((emitted.len(), emitted[0].anchors.as_slice()), (1, &[0, 1][..]));
+    assert_eq!(pairs.acked(), [0]);
+    assert_eq!(pairs.failed(), [(1, FailureCause::Failed), (2, FailureCause::Abandoned)]);
+    assert_eq!((pairs.timeouts_reset(), pairs.held()), (&[1][..], vec![3]));
+    assert_eq!(pairs.counter("prepared"), 1);
+    pairs.execute(TestTuple::new(["no number"]));
+    assert_eq!(pairs.failed().last(), Some(&(4, FailureCause::Failed)));
+    pairs.tick();
+    let emitted = pairs.take_emitted();
+    assert_eq!((emitted[0].direct, emitted[0].anchors.len()), (Some(TaskId(9)), 0));
+    assert!(pairs.drain_requested());
+    assert_eq!(pairs.errors().last().map(String::as_str), Some("tick went wrong"));
+}
+
+#[test]
+fn at_most_once_tracks_nothing() {
+    let options = HarnessOptions { delivery: Delivery::AtMostOnce, ..HarnessOptions::default() };
+    let pairs = BoltHarness::start(Box::<Pairs>::default(), &options);
+    let mut pairs = pairs.unwrap_or_else(|error| panic!("{error}"));
+    pairs.execute_all([1, 2].map(|n| TestTuple::new([n])));
+    assert!(pairs.take_emitted()[0].anchors.is_empty());
+    assert!(pairs.acked().is_empty() && pairs.failed().is_empty());
+}
+
+#[test]
+fn what_cannot_be_started_says_why() {
+    let options = HarnessOptions { parallelism: 2, ..HarnessOptions::default() };
+    let started = BoltHarness::start(Box::<Pairs>::default(), &options);
+    assert_eq!(started.err().map(|error| error.to_string()).as_deref(), Some("alone, please"));
+    let registry = Registry::with_standard();
+    let why = |type_name: &str, config: &str| {
+        let options = HarnessOptions::default();
+        let bolt = BoltHarness::registered(&registry, type_name, config, &options);
+        bolt.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert!(why("nothing", "").contains("no component type `nothing`"));
+    assert!(why("lines", "path = '-'").contains("is a spout"));
+    assert!(why("split", "field = ").contains("TOML parse error"));
+}
+
+#[test]
+fn many_tuples_of_one_call_come_in_order() {
+    struct Burst;
+    impl Spout for Burst {
+        fn declare(&self) -> Streams {
+            Streams::new(["n"])
+        }
+
+        fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+            for n in 0..2000_u32 {
+                out.emit_tracked([n], MessageId(u64::from(n) + 7))?;
+            }
+            out.emit([0])?;
+            Ok(SpoutStatus::Idle)
+        }
+    }
+    let mut burst = SpoutHarness::new(Burst);
+    assert_eq!(burst.next(), Some(SpoutStatus::Idle));
+    let emitted = burst.take_emitted();
+    assert_eq!(emitted.len(), 2001, "stages that are full are routed on the way");
+    assert!(
+        (0..2000)
+            .all(|n| emitted[n].anchors == [n as u64 + 7] && emitted[n].values == [Value::from(n as i64)])
+    );
+    assert!(emitted[2000].anchors.is_empty());
+}

@@ -1,0 +1,141 @@
+//! The JSON schema of topology documents, for editors.
+//!
+//! squall's own keys come from the tables that also read them (`declare::keys`), components'
+//! settings from their structs. A component is one of the registered types, told apart by the
+//! constant in `type`, so that an editor completes the settings of the right one.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::config::limits::{COMPONENTS_MAX, INPUTS_MAX};
+use crate::topology::declare::DELIVERIES;
+use crate::topology::declare::keys::{self, Key, Shape};
+use crate::topology::registry::{ComponentType, Kind, Registry};
+
+/// What names of topologies and components look like; `__` is the system's.
+const NAME: &str = "^(?!__)[A-Za-z0-9_.-]{1,64}$";
+
+/// The schema of documents whose components are of these types.
+pub fn document_schema(registry: &Registry) -> Value {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let spouts = components(registry, Kind::Spout, &mut generator);
+    let bolts = components(registry, Kind::Bolt, &mut generator);
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "squall topology",
+        "type": "object",
+        "properties": {
+            "topology": object(keys::TOPOLOGY.iter(), &["name"], "Options of the whole topology."),
+            "spout": spouts,
+            "bolt": bolts,
+        },
+        "additionalProperties": false,
+    });
+    let definitions = generator.take_definitions(true);
+    if !definitions.is_empty() {
+        schema["$defs"] = Value::Object(definitions);
+    }
+    schema
+}
+
+fn components(registry: &Registry, kind: Kind, generator: &mut SchemaGenerator) -> Value {
+    let types = registry.components().filter(|known| known.kind == kind);
+    let variants: Vec<Value> = types.map(|known| component(known, generator)).collect();
+    // An empty `oneOf` is no schema; without any type nothing fits.
+    let one = if variants.is_empty() { Value::Bool(false) } else { json!({ "oneOf": variants }) };
+    json!({
+        "type": "object",
+        "description": format!("The {kind}s of the topology, by id."),
+        "propertyNames": { "pattern": NAME },
+        "additionalProperties": one,
+        "maxProperties": COMPONENTS_MAX,
+    })
+}
+
+fn component(known: &ComponentType, generator: &mut SchemaGenerator) -> Value {
+    let config = known.schema(generator).to_value();
+    let needs_config = config["required"].as_array().is_some_and(|required| !required.is_empty());
+    let mut required = vec!["type"];
+    required.extend((known.kind == Kind::Bolt).then_some("inputs"));
+    required.extend(needs_config.then_some("config"));
+    let keys = keys::component(known.kind).iter().copied();
+    let mut schema = object(keys, &required, &known.summary);
+    schema["properties"]["type"] = json!({ "const": known.name, "description": known.summary });
+    schema["properties"]["config"] = config;
+    schema
+}
+
+fn object<'a, O: 'static>(
+    keys: impl Iterator<Item = &'a Key<O>>,
+    required: &[&str],
+    description: &str,
+) -> Value {
+    let properties: Map<String, Value> = keys.map(|key| (key.name().to_owned(), value(key))).collect();
+    let mut schema = json!({
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "additionalProperties": false,
+    });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn value<O: 'static>(key: &Key<O>) -> Value {
+    let count = |min: u32, max: u32| json!({ "type": "integer", "minimum": min, "maximum": max });
+    let mut schema = match &key.shape {
+        Shape::Switch(_) => json!({ "type": "boolean" }),
+        Shape::Count(min, max, _) => count(*min, *max),
+        Shape::AutoOrCount(min, max, _) => json!({ "oneOf": [count(*min, *max), { "const": "auto" }] }),
+        Shape::Period(_) => json!({ "type": "string", "examples": ["500ms", "30s", "2m"] }),
+        Shape::PeriodOrOff(_) => json!({ "type": "string", "examples": ["500ms", "30s", "2m", "off"] }),
+        Shape::Size(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB"] }),
+        Shape::Free(_) => json!({ "type": "object" }),
+        Shape::Nested(inner) => object(inner.iter(), &[], key.doc),
+        Shape::Special => special(key.name()),
+    };
+    schema["description"] = json!(format!("{} Default: {}.", key.doc, key.default));
+    schema
+}
+
+/// Keys that are read by code of their own.
+fn special(name: &str) -> Value {
+    match name {
+        "name" => json!({ "type": "string", "pattern": format!("{NAME}|\\$") }),
+        "delivery" => json!({ "enum": DELIVERIES }),
+        "workers" => json!({ "const": 1 }),
+        "include" => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
+        "inputs" => json!({
+            "type": "array",
+            "minItems": 1,
+            "maxItems": INPUTS_MAX,
+            "items": { "oneOf": [{ "type": "string" }, input()] },
+        }),
+        // `type` and `config` differ by component type and are filled in there.
+        _ => json!({}),
+    }
+}
+
+fn input() -> Value {
+    let text = json!({ "type": "string" });
+    let mut properties = Map::new();
+    for (name, doc) in keys::INPUT {
+        let mut schema = match *name {
+            "grouping" => json!({ "enum": keys::GROUPINGS }),
+            "fields" => json!({ "type": "array", "items": text, "minItems": 1 }),
+            "feedback" => json!({ "type": "boolean" }),
+            _ => text.clone(),
+        };
+        schema["description"] = json!(doc);
+        properties.insert((*name).to_owned(), schema);
+    }
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": ["from"],
+        "additionalProperties": false,
+    })
+}

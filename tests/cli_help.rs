@@ -1,0 +1,129 @@
+//! What the command line says of itself, and what it does about a wrong one.
+
+use assert_cmd::Command;
+use snapbox::{assert_data_eq, file};
+
+/// The program, in an environment of which no variable shows in its output.
+fn squall() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("COLUMNS").env_remove("NO_COLOR");
+    command
+}
+
+fn stdout_of(args: &[&str]) -> String {
+    let output = squall().args(args).assert().success().get_output().clone();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("help is text")
+}
+
+/// The exit code is 2, and stderr holds the text.
+fn check_usage_error(args: &[&str], expected: &str) {
+    let output = squall().args(args).assert().code(2).get_output().clone();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout.is_empty(), "{args:?}: data on stdout");
+    assert!(stderr.contains(expected), "{args:?}: {stderr}");
+}
+
+#[test]
+fn each_command_explains_itself() {
+    assert_data_eq!(stdout_of(&["--help"]), file!["snapshots/help.txt"]);
+    assert_data_eq!(stdout_of(&["run", "--help"]), file!["snapshots/help_run.txt"]);
+    assert_data_eq!(stdout_of(&["validate", "--help"]), file!["snapshots/help_validate.txt"]);
+    assert_data_eq!(stdout_of(&["graph", "--help"]), file!["snapshots/help_graph.txt"]);
+    assert_data_eq!(stdout_of(&["components", "--help"]), file!["snapshots/help_components.txt"]);
+    assert_data_eq!(stdout_of(&["schema", "--help"]), file!["snapshots/help_schema.txt"]);
+    assert_data_eq!(stdout_of(&["new", "--help"]), file!["snapshots/help_new.txt"]);
+    assert_data_eq!(stdout_of(&["completions", "--help"]), file!["snapshots/help_completions.txt"]);
+}
+
+/// The flags that a help text lists, one at the start of a line each.
+fn flags_in(help: &str) -> Vec<&str> {
+    let options = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    options.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--"))).collect()
+}
+
+#[test]
+fn the_manual_knows_every_flag() {
+    let manual = include_str!("../docs/cli.md");
+    let section = |title: &str| {
+        let begin = manual.find(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no section {title}"));
+        let end = manual[begin + 1..].find("\n## ").map_or(manual.len(), |end| begin + 1 + end);
+        &manual[begin..end]
+    };
+    let common = section("For all of them");
+    for command in ["run", "validate", "graph", "components", "schema", "new", "completions"] {
+        let help = stdout_of(&[command, "--help"]);
+        assert!(!flags_in(&help).is_empty());
+        for flag in flags_in(&help) {
+            let known = section(&format!("`{command}`")).contains(flag) || common.contains(flag);
+            assert!(known, "docs/cli.md does not describe {flag} of {command}");
+        }
+    }
+}
+
+#[test]
+fn help_is_a_command_too() {
+    assert_eq!(stdout_of(&["help", "run"]), stdout_of(&["run", "--help"]));
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    assert_eq!(stdout_of(&["--version"]), concat!("squall ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_2() {
+    check_usage_error(&[], "Usage: squall");
+    check_usage_error(&["valdate"], "a similar subcommand exists: 'validate'");
+    check_usage_error(&["run"], "<FILE>");
+    check_usage_error(&["run", "x.toml", "--four", "3s"], "unexpected argument '--four'");
+    check_usage_error(&["run", "x.toml", "--for", "30"], "invalid value '30' for '--for <DURATION>'");
+    check_usage_error(&["run", "x.toml", "--log", "loud"], "`loud` is no log level");
+    check_usage_error(&["run", "x.toml", "--log-format", "xml"], "[possible values: terminal, json]");
+    check_usage_error(&["graph", "x.toml", "--format", "png"], "[possible values: text, mermaid, dot]");
+    check_usage_error(&["completions", "cmd"], "[possible values: bash, elvish, fish, powershell, zsh]");
+    check_usage_error(&["components", "--color", "pink"], "[possible values: auto, always, never]");
+}
+
+#[test]
+fn the_environment_stands_in_for_flags() {
+    let check = |name: &str, value: &str, expected: &str| {
+        let output = squall().args(["run", "x.toml"]).env(name, value).assert().code(2).get_output().clone();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(expected), "{name}={value}: {stderr}");
+    };
+    check("SQUALL_FOR", "soon", "'--for <DURATION>'");
+    check("SQUALL_LOG", "loud", "`loud` is no log level");
+    check("SQUALL_LOG_FORMAT", "xml", "'--log-format <FORMAT>'");
+    check("SQUALL_COLOR", "pink", "'--color <WHEN>'");
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let check = |shell: &str, expected: &[&str]| {
+        let script = stdout_of(&["completions", shell]);
+        for part in expected {
+            assert!(script.contains(part), "{shell}: no {part:?}");
+        }
+    };
+    check("bash", &["_squall()", "--log-format", "complete -F _squall"]);
+    check("zsh", &["#compdef squall", "--set", "Run a topology in this process"]);
+    check("fish", &["complete -c squall", "validate", "-l json"]);
+    check("elvish", &["edit:completion", "squall"]);
+    check("powershell", &["Register-ArgumentCompleter", "squall"]);
+}
+
+#[test]
+fn colours_are_asked_for_or_absent() {
+    let check = |args: &[&str], no_color: &str, expected: bool| {
+        let output = squall().args(args).env("NO_COLOR", no_color).assert().success().get_output().clone();
+        assert_eq!(output.stdout.contains(&0x1b), expected, "{args:?} NO_COLOR={no_color:?}");
+    };
+    check(&["components"], "", false);
+    check(&["components", "--color", "always"], "", true);
+    check(&["components", "--color", "always"], "1", true);
+    check(&["--color", "never", "components"], "", false);
+}

@@ -1,0 +1,108 @@
+//! `squall new`: what it writes, what it refuses, and that the project's own test passes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+
+fn new(args: &[&str]) -> Assert {
+    Command::new(env!("CARGO_BIN_EXE_squall")).arg("new").args(args).assert()
+}
+
+fn checkout() -> &'static str {
+    env!("CARGO_MANIFEST_DIR")
+}
+
+fn files_in(dir: &Path) -> Vec<String> {
+    let mut dirs = vec![dir.to_owned()];
+    let mut files = Vec::new();
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(next).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => dirs.push(entry.path()),
+                false => files.push(entry.path().strip_prefix(dir).unwrap().to_string_lossy().into_owned()),
+            }
+        }
+    }
+    files.sort_unstable();
+    files
+}
+
+#[test]
+fn a_project_depends_on_this_version_or_on_a_checkout() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], name: &str, expected: &str| {
+        let target = dir.path().join(name);
+        let assert = new(&[&[target.to_str().unwrap()], args].concat()).success();
+        assert!(assert.get_output().stdout.is_empty(), "talk goes to stderr");
+        let manifest = fs::read_to_string(target.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains(expected), "{manifest}");
+    };
+    let version = format!("squall = \"{}\"", env!("CARGO_PKG_VERSION"));
+    check(&[], "greetings", "name = \"greetings\"");
+    check(&["--name", "other"], "named", "name = \"other\"");
+    check(&[], "published", &version);
+    check(&["--squall-path", checkout()], "local", &format!("squall = {{ path = \"{}\" }}", checkout()));
+}
+
+#[test]
+fn what_is_there_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("diary.txt"), "dear diary").unwrap();
+    let assert = new(&[dir.path().to_str().unwrap(), "--name", "greetings"]).code(1);
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(stderr.starts_with("error: ") && stderr.ends_with("is not empty\n"), "{stderr}");
+    assert_eq!(files_in(dir.path()), ["diary.txt"]);
+}
+
+#[test]
+fn a_name_that_cargo_would_refuse_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, expected: &str| {
+        let target = dir.path().join(name);
+        let assert = new(&[target.to_str().unwrap()]).code(1);
+        let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(stderr.contains(expected), "{stderr}");
+        assert!(!target.exists());
+    };
+    check("2nd", "it has to begin with a letter; give it another name with --name");
+    check("a b", "it may hold letters, digits, `-` and `_` only");
+    check("serde", "the name is taken");
+}
+
+/// Builds the project against this checkout, without a network, and runs its tests and its program.
+/// The target directory stays between runs, so only the first one is slow.
+#[test]
+fn the_tests_of_a_new_project_pass() {
+    let target_dir = target_dir();
+    let project = target_dir.join("greetings");
+    if project.exists() {
+        fs::remove_dir_all(&project).unwrap();
+    }
+    let path = project.to_str().unwrap();
+    new(&[path, "--squall-path", checkout()]).success();
+    // The versions that this checkout was tested with; they are the ones at hand offline.
+    fs::copy(Path::new(checkout()).join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+
+    let cargo = |args: &[&str]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&project).env("CARGO_TARGET_DIR", target_dir.join("build"));
+        command.env("CARGO_NET_OFFLINE", "true").env_remove("RUSTFLAGS").args(args);
+        command.assert().success().get_output().clone()
+    };
+    let tests = String::from_utf8(cargo(&["test"]).stdout).unwrap();
+    assert!(tests.contains("a_loud_word_is_in_capitals ... ok"), "{tests}");
+    assert!(tests.contains("every_word_is_shouted ... ok"), "{tests}");
+
+    let run = String::from_utf8(cargo(&["run", "--", "run", "topology.toml", "--json"]).stdout).unwrap();
+    assert_eq!(run.matches(r#"{"word":"GOOD!"}"#).count(), 3, "{run}");
+    let components = String::from_utf8(cargo(&["run", "--", "components", "shout"]).stdout).unwrap();
+    assert!(components.starts_with("shout (bolt): Makes words loud."), "{components}");
+}
+
+/// `target/new-project`, or its equal where the target directory lies elsewhere.
+fn target_dir() -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tmp.parent().expect("it is the directory tmp of the target directory").join("new-project")
+}
