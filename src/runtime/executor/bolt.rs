@@ -469,7 +469,7 @@ impl BoltExecutor {
             }
             task.end_step(&self.common, cx.now, out_of_input);
         }
-        if self.in_hand.is_none() && self.common.inbox.data.is_empty() {
+        if self.in_hand.is_none() && self.common.inbox.has_no_data() {
             self.common.inbox.note_empty(cx.now);
         }
         let processed = std::mem::take(&mut self.processed);
