@@ -24,7 +24,8 @@ use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
-    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, panic_text,
+    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance,
+    panic_text,
 };
 use crate::runtime::message::{Control, Incoming};
 use crate::runtime::queue::{Gauges, count};
@@ -474,7 +475,7 @@ impl BoltExecutor {
             }
             task.end_step(&self.common, cx.now, out_of_input);
         }
-        if self.in_hand.is_none() && self.common.inbox.data.is_empty() {
+        if self.in_hand.is_none() && self.common.inbox.has_no_data() {
             self.common.inbox.note_empty(cx.now);
         }
         let processed = std::mem::take(&mut self.processed);
@@ -500,12 +501,10 @@ impl BoltExecutor {
     /// The last step.
     fn close(&mut self) -> Step {
         for task in &mut self.tasks {
-            if let Some(mut bolt) = task.bolt.take() {
-                let cleanup = catch_unwind(AssertUnwindSafe(|| bolt.cleanup()));
-                if let Err(panic) = cleanup {
-                    task.emitter.errors.report_text(&panic_text(&*panic), task.emitter.wires.now);
-                }
-                task.state.hooks.iter_mut().for_each(|hook| hook.cleanup());
+            if let Some(bolt) = task.bolt.take() {
+                let (errors, now) = (&task.emitter.errors, task.emitter.wires.now);
+                end_instance(bolt, errors, now, |bolt| bolt.cleanup());
+                call_hooks(&mut task.state.hooks, errors, now, |hook| hook.cleanup());
             }
         }
         self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
@@ -603,7 +602,7 @@ fn run_with_care(
         state.extra_anchors.extend(hand.extras().iter().map(|(_, anchor)| *anchor));
         execute_next(bolt, state, emitter, hand)?;
         if !state.hooks.is_empty() {
-            run_hooks(state, &hand.kept, true);
+            run_hooks(state, emitter, &hand.kept, true);
         }
         hand.tuple += 1;
         hand.settle(emitter);
@@ -638,16 +637,16 @@ fn execute_next(
 
 /// Calls the hooks for the tuple just executed, unless it was held.
 #[cold]
-fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
+fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool) {
     let held = state.held;
-    for hook in &mut state.hooks {
+    call_hooks(&mut state.hooks, &emitter.errors, emitter.wires.now, |hook| {
         hook.bolt_execute(row);
         match (held, ok) {
             (true, _) => {}
             (false, true) => hook.bolt_ack(),
             (false, false) => hook.bolt_fail(),
         }
-    }
+    });
 }
 
 /// Deals with a tuple that user code refused: it becomes a dead letter if it was replayed often
@@ -657,7 +656,7 @@ fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
 fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
     hand.settle(&mut task.emitter);
     if !task.state.hooks.is_empty() {
-        run_hooks(&mut task.state, &hand.kept, false);
+        run_hooks(&mut task.state, &task.emitter, &hand.kept, false);
     }
     if !task.state.held && !send_dead_letter(task, hand, error, common) {
         let first = hand.anchor();
