@@ -237,7 +237,7 @@ bench_tracking() {
   core=$(core_executable)
   local line bytes met='not met'
   line=$("$core" tracking | tail -n 1)
-  bytes=$(number bytes_per_tree <<<"$line")
+  bytes=$(number bytes_per_tree <<<"$line" | awk "{ printf \"%.2f\", \$1 }")
   awk -v b="$bytes" 'BEGIN { exit !(b <= 32) }' && met=met
   if [ "$format" = json ]; then
     echo "$line"
