@@ -207,7 +207,7 @@ bench_peers() {
 cpu_ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 
 bench_idle() {
-  local pid before after percent
+  local before after percent met='not met'
   [ -n "$quick" ] || [ "$seconds" != 4 ] || seconds=10
   say "building squall"
   cargo build --release --quiet
@@ -215,14 +215,13 @@ bench_idle() {
   : >"$work/quiet.txt"
   IDLE_FILE=$work/quiet.txt cargo run --release --quiet -- validate scripts/bench/idle.toml >&2
   IDLE_FILE=$work/quiet.txt "${CARGO_TARGET_DIR:-target}/release/squall" run scripts/bench/idle.toml >/dev/null 2>&1 &
-  pid=$!
-  trap 'kill -9 $pid 2>/dev/null || true; rm -rf "$work"' EXIT
+  idle=$!
+  trap 'kill -9 "$idle" 2>/dev/null || true; rm -rf "$work"' EXIT
   sleep 2
-  before=$(cpu_ticks "$pid")
+  before=$(cpu_ticks "$idle")
   sleep "$seconds"
-  after=$(cpu_ticks "$pid")
+  after=$(cpu_ticks "$idle")
   percent=$(awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN { printf "%.2f", ticks / hz / s * 100 }')
-  local met='not met'
   awk -v p="$percent" 'BEGIN { exit !(p < 1) }' && met=met
   if [ "$format" = json ]; then
     echo "{\"case\":\"idle\",\"cpu_percent_of_a_core\":$percent,\"seconds\":$seconds,\"target\":\"< 1\",\"met\":$([ "$met" = met ] && echo true || echo false)}"
