@@ -66,6 +66,8 @@ fn a_million_keys_end_in_a_few_errors() {
     assert!(found.omitted() > 50_000, "{}", found.omitted());
     errors(&full("=\n"));
     errors(&full("a\n"));
+    errors(&full("a=x\n"));
+    errors(&full("a=\"\\x\"\n"));
     errors(&full("[a]\n"));
     errors(&full("[[a]]\n"));
     errors(&full("a=1\n"));

@@ -1,5 +1,6 @@
 //! Tuples as a bolt meets them: in passing ([`Input`]) or kept ([`HeldTuple`]).
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -282,8 +283,9 @@ impl HoldRegistry {
 pub struct HeldTuple {
     values: Vec<Value>,
     meta: Arc<SourceMeta>,
-    /// Empty for an untracked tuple, and once the tuple is settled.
-    anchors: Vec<Anchor>,
+    /// Empty for an untracked tuple, and once the tuple is settled. Their edges are renewed by every
+    /// emit that is anchored to the tuple.
+    anchors: RefCell<Vec<Anchor>>,
     registry: Arc<HoldRegistry>,
 }
 
@@ -296,7 +298,7 @@ impl HeldTuple {
         registry: Arc<HoldRegistry>,
     ) -> HeldTuple {
         registry.held.fetch_add(1, Ordering::SeqCst);
-        HeldTuple { values, meta, anchors, registry }
+        HeldTuple { values, meta, anchors: RefCell::new(anchors), registry }
     }
 
     fn meta(&self) -> &SourceMeta {
@@ -310,21 +312,21 @@ impl HeldTuple {
 
     tuple_access!();
 
-    pub(crate) fn anchors(&self) -> &[Anchor] {
+    pub(crate) fn anchors(&self) -> &RefCell<Vec<Anchor>> {
         &self.anchors
     }
 
     /// For the runtime: the anchors, so that dropping the tuple no longer fails it.
     pub(crate) fn settle(mut self) -> Vec<Anchor> {
-        std::mem::take(&mut self.anchors)
+        std::mem::take(self.anchors.get_mut())
     }
 }
 
 impl Drop for HeldTuple {
     fn drop(&mut self) {
         self.registry.held.fetch_sub(1, Ordering::SeqCst);
-        if !self.anchors.is_empty() {
-            let anchors = std::mem::take(&mut self.anchors);
+        let anchors = std::mem::take(self.anchors.get_mut());
+        if !anchors.is_empty() {
             self.registry.lock().push(Settled { anchors });
         }
     }

@@ -38,9 +38,9 @@ pub trait Values {
 impl<T: Into<Value>, const N: usize> Values for [T; N] {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) {
-        for value in self {
-            row.push(value.into());
-        }
+        // An iterator of known length is written where it is to stay. `push` would build each
+        // value on the stack first, and reading it back at once stalls the processor.
+        row.extend(self.into_iter().map(Into::into));
     }
 }
 
@@ -75,7 +75,7 @@ macro_rules! values_for_tuples {
             #[allow(non_snake_case, reason = "the type parameters double as variable names")]
             fn push_into(self, row: &mut Vec<Value>) {
                 let ($($t,)*) = self;
-                $(row.push($t.into());)*
+                $(row.extend(std::iter::once_with(|| $t.into()));)*
             }
         })*
     };
@@ -274,6 +274,9 @@ pub trait Route {
     fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
     /// Draws an edge that belongs to the tree, for a tuple that is kept.
     fn keep_edge(&mut self, root: RootId) -> u64;
+    /// Gives a tuple that is kept another edge, before something is emitted anchored to it: what is
+    /// created and what is consumed for it must stand in one record (see `runtime::acker`).
+    fn renew_edge(&mut self, anchor: &mut Anchor);
     /// The tuple with these anchors is done.
     fn ack(&mut self, anchors: &[Anchor]);
     /// The tuple with these anchors has failed.
@@ -282,6 +285,8 @@ pub trait Route {
     fn reset_timeout(&mut self, anchors: &[Anchor]);
     /// A message of a spout begins: its place in the block that is open.
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
+    /// The tuple of the message begun last was refused: nothing was sent, so nothing is acked.
+    fn withdraw_message(&mut self, root: RootId, id: MessageId);
     /// Counts and, within the limit, logs an error of user code.
     fn report(&mut self, error: &TaskError);
     /// Ends the topology in order, as SIGTERM would.
@@ -361,7 +366,12 @@ impl<'a> Outputs<'a> {
         values: impl Values,
     ) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
-        let mut all: Vec<Anchor> = anchors.iter().flat_map(|held| held.anchors().iter().copied()).collect();
+        let mut all: Vec<Anchor> = Vec::new();
+        for held in anchors {
+            let mut own = held.anchors().borrow_mut();
+            own.iter_mut().for_each(|anchor| self.route.renew_edge(anchor));
+            all.extend_from_slice(&own);
+        }
         let first = if all.is_empty() { Anchor::NONE } else { all.remove(0) };
         let outer_anchor = std::mem::replace(&mut self.state.anchor, first);
         let outer_extras = std::mem::replace(&mut self.state.extra_anchors, all);
@@ -408,7 +418,7 @@ impl<'a> Outputs<'a> {
 
     /// Gives the tree of a held tuple the whole `message_timeout` again.
     pub fn reset_timeout(&mut self, held: &HeldTuple) {
-        self.route.reset_timeout(held.anchors());
+        self.route.reset_timeout(&held.anchors().borrow());
     }
 
     /// Reports an error without failing anything. Counted always, logged within the limit.
@@ -592,8 +602,7 @@ impl<'a> SpoutOutputs<'a> {
     #[inline]
     pub fn emit_tracked(&mut self, values: impl Values, id: MessageId) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
-        let anchor = self.begin(id);
-        self.emit_at(index, values, anchor)
+        self.tracked(id, |out, anchor| out.emit_at(index, values, anchor))
     }
 
     /// Emits to a named stream as the message `id`.
@@ -607,8 +616,7 @@ impl<'a> SpoutOutputs<'a> {
         id: MessageId,
     ) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
-        let anchor = self.begin(id);
-        self.emit_at(index, values, anchor)
+        self.tracked(id, |out, anchor| out.emit_at(index, values, anchor))
     }
 
     /// Emits a struct to the default stream as the message `id`, its fields matched by name.
@@ -618,8 +626,7 @@ impl<'a> SpoutOutputs<'a> {
     pub fn emit_struct_tracked(&mut self, value: &impl Serialize, id: MessageId) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
         let row = struct_row(self.state, index, value)?;
-        let anchor = self.begin(id);
-        self.emit_at(index, row, anchor)
+        self.tracked(id, |out, anchor| out.emit_at(index, row, anchor))
     }
 
     /// Emits to a named stream, tracked if `id` is given, and says which tasks the tuple goes to.
@@ -633,8 +640,12 @@ impl<'a> SpoutOutputs<'a> {
         id: Option<MessageId>,
     ) -> Result<Vec<TaskId>, EmitError> {
         let index = self.state.stage_of(stream)?;
-        let anchor = id.map_or(Anchor::NONE, |id| self.begin(id));
-        emit_for_targets(self.state, self.route, index, values, Some(anchor))
+        let emit =
+            |out: &mut Self, anchor| emit_for_targets(out.state, out.route, index, values, Some(anchor));
+        match id {
+            Some(id) => self.tracked(id, emit),
+            None => emit(self, Anchor::NONE),
+        }
     }
 
     /// Emits to a direct stream, to the task named, tracked if `id` is given.
@@ -648,8 +659,11 @@ impl<'a> SpoutOutputs<'a> {
         values: impl Values,
         id: Option<MessageId>,
     ) -> Result<(), EmitError> {
-        let anchor = id.map_or(Anchor::NONE, |id| self.begin(id));
-        emit_direct(self.state, self.route, task, stream, values, anchor)
+        let emit = |out: &mut Self, anchor| emit_direct(out.state, out.route, task, stream, values, anchor);
+        match id {
+            Some(id) => self.tracked(id, emit),
+            None => emit(self, Anchor::NONE),
+        }
     }
 
     /// Reports an error. Counted always, logged within the limit.
@@ -662,10 +676,19 @@ impl<'a> SpoutOutputs<'a> {
         self.route.request_drain();
     }
 
+    /// Begins a message, emits its tuple, and takes the message back if the tuple is refused.
     #[inline]
-    fn begin(&mut self, id: MessageId) -> Anchor {
+    fn tracked<T>(
+        &mut self,
+        id: MessageId,
+        emit: impl FnOnce(&mut Self, Anchor) -> Result<T, EmitError>,
+    ) -> Result<T, EmitError> {
         let (root, message, attempt) = self.route.open_message(id);
-        Anchor { root, edge: 0, message, attempt }
+        let result = emit(self, Anchor { root, edge: 0, message, attempt });
+        if result.is_err() {
+            self.route.withdraw_message(root, id);
+        }
+        result
     }
 
     #[inline]

@@ -25,6 +25,10 @@
 //! takes it once for all. A tuple that the reader keeps gets a new edge, as if the run had emitted
 //! a child to the reader itself, and that edge is taken when the tuple is released.
 //!
+//! **Lost records.** That a lost record leaves no 0 behind needs that a record with created edges
+//! also takes the edge they descend from. So when a step ends inside a run, and when something is
+//! emitted for a tuple that is kept, that edge is taken and another stands for the rest.
+//!
 //! 1. A block is open from its first init or ack until it completes or is forgotten; it completes
 //!    once, when it has its init and its XOR is 0.
 //! 2. A record of a block that is over, or of an older generation of its slot, leaves nothing

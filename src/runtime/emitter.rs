@@ -160,6 +160,10 @@ impl Route for Emitter {
         self.wires.create_edge(root)
     }
 
+    fn renew_edge(&mut self, anchor: &mut Anchor) {
+        self.wires.renew_edge(anchor.root, &mut anchor.edge);
+    }
+
     fn ack(&mut self, anchors: &[Anchor]) {
         self.acked_later += 1;
         anchors.iter().for_each(|anchor| self.consume(anchor));
@@ -187,6 +191,15 @@ impl Route for Emitter {
             None => {
                 self.untracked.push(id);
                 (RootId::NONE, 0, 0)
+            }
+        }
+    }
+
+    fn withdraw_message(&mut self, root: RootId, id: MessageId) {
+        match &mut self.pending {
+            Some(pending) => pending.withdraw(root, id),
+            None => {
+                self.untracked.pop();
             }
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Messages are kept in *blocks* of up to 64 that share a tree entry at the acker. A block is open
 //! while the spout's step goes on, and closed when it is full or the step ends; so with much
-//! traffic a block is 64 messages, with little it is one, and latency is that of Storm.
+//! traffic a block is 64 messages, with little it is one, and latency is that of Storm. What a block
+//! costs is that its messages time out together. So a message that failed before is a block of its
+//! own from then on: a neighbour that is never acked fails it once, and not on every replay.
 //!
 //! Time-outs are a ring of deadlines in the order in which blocks were closed. Deadlines are in
 //! *tree time*, which stands still while the spout's path waits (see [`TreeClock`]), so nothing
@@ -60,8 +62,8 @@ pub struct Pending {
     timeout: Option<Duration>,
     blocks: Vec<Block>,
     free: Vec<u32>,
-    /// The block that messages are added to, with the attempt that all of them share.
-    open: Option<(u32, Attempt)>,
+    /// The block that messages are added to; all of them are first attempts.
+    open: Option<u32>,
     /// Blocks that are closed but whose init was not sent.
     closed: Vec<u32>,
     ring: VecDeque<(Time, RootId)>,
@@ -110,14 +112,35 @@ impl Pending {
     pub fn open_message(&mut self, id: MessageId, now: Time) -> (RootId, MessageIndex, Attempt) {
         let attempt = if self.failures.is_empty() { 0 } else { self.begin_replay(id) };
         let slot = match self.open {
-            Some((slot, of)) if of == attempt && self.has_room(slot) => slot,
-            _ => self.open_block(attempt, now),
+            Some(slot) if attempt == 0 && self.has_room(slot) => slot,
+            _ => self.open_block(now),
         };
         let block = &mut self.blocks[slot as usize];
         let message = block.ids.len() as MessageIndex;
         block.ids.push(id);
+        let root = RootId::new(self.task, slot, block.generation);
         self.in_flight += 1;
-        (RootId::new(self.task, slot, block.generation), message, attempt)
+        if attempt > 0 {
+            self.close_open();
+        }
+        (root, message, attempt)
+    }
+
+    /// Takes back a message that was just begun: its tuple was refused, so nothing of it was sent and
+    /// nobody may ack it. A replay counts as waiting again.
+    pub fn withdraw(&mut self, root: RootId, id: MessageId) {
+        let Some(block) = self.block_of(root) else { return };
+        if block.ids.pop_if(|last| *last == id).is_none() {
+            return;
+        }
+        self.in_flight -= 1;
+        if let Some(failures) = self.failures.get_mut(&id)
+            && !failures.waiting
+        {
+            failures.waiting = true;
+            self.waiting += 1;
+            self.replayed -= 1;
+        }
     }
 
     fn has_room(&self, slot: u32) -> bool {
@@ -135,7 +158,7 @@ impl Pending {
         Attempt::try_from(failures.count).unwrap_or(Attempt::MAX)
     }
 
-    fn open_block(&mut self, attempt: Attempt, now: Time) -> u32 {
+    fn open_block(&mut self, now: Time) -> u32 {
         self.close_open();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.blocks.push(Block::default());
@@ -147,12 +170,12 @@ impl Pending {
         block.failed = 0;
         block.opened_at = now;
         block.ids.clear();
-        self.open = Some((slot, attempt));
+        self.open = Some(slot);
         slot
     }
 
     fn close_open(&mut self) {
-        if let Some((slot, _)) = self.open.take() {
+        if let Some(slot) = self.open.take() {
             self.closed.push(slot);
         }
     }
@@ -436,12 +459,32 @@ mod tests {
         let mut pending = Pending::new(TaskId(1), Some(T));
         let root = emit(&mut pending, 0..2, 0)[0];
         pending.fail(root, 0, FailureCause::Failed);
-        let (fresh, _, attempt) = pending.open_message(MessageId(7), seconds(1));
-        assert_eq!(attempt, 0);
-        let (again, _, attempt) = pending.open_message(MessageId(0), seconds(1));
-        assert_eq!(attempt, 1);
-        assert_ne!(fresh, again);
-        assert_eq!((pending.lost(), pending.replayed()), (0, 1));
+        pending.fail(root, 1, FailureCause::Failed);
+        let mut open = |id| {
+            let (root, _, attempt) = pending.open_message(MessageId(id), seconds(1));
+            (root, attempt)
+        };
+        let all = [open(7), open(0), open(1), open(8)];
+        assert_eq!(all.map(|(_, attempt)| attempt), [0, 1, 1, 0]);
+        let roots: std::collections::HashSet<_> = all.iter().map(|(root, _)| *root).collect();
+        assert_eq!(roots.len(), 4, "what failed once shares its time-out with nobody");
+        assert_eq!((pending.lost(), pending.replayed()), (0, 2));
+    }
+
+    #[test]
+    fn a_message_that_is_withdrawn_was_never_begun() {
+        let mut pending = Pending::new(TaskId(1), Some(T));
+        let (root, ..) = pending.open_message(MessageId(1), seconds(0));
+        pending.open_message(MessageId(2), seconds(0));
+        pending.withdraw(root, MessageId(2));
+        assert_eq!(pending.in_flight(), 1);
+        pending.fail(root, 0, FailureCause::Failed);
+        let (again, ..) = pending.open_message(MessageId(1), seconds(1));
+        pending.withdraw(again, MessageId(1));
+        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed()), (0, 1, 0));
+        pending.close_blocks(seconds(1), |_| ());
+        pending.complete(root, |id| panic!("{id} was not emitted"));
+        pending.complete(again, |id| panic!("{id} was not emitted"));
     }
 
     #[test]

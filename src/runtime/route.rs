@@ -88,6 +88,14 @@ impl Wires {
         edge
     }
 
+    /// Takes an edge of the tree and creates another in its place.
+    pub fn renew_edge(&mut self, root: RootId, edge: &mut u64) {
+        if root.is_tracked() {
+            self.acks.xor(root, *edge);
+            *edge = self.create_edge(root);
+        }
+    }
+
     /// Sends a batch to a target.
     fn send(
         &mut self,

@@ -19,6 +19,7 @@ use crate::tuple::TupleBatch;
 pub struct FaultPlan {
     drop_share: f64,
     crash_share: f64,
+    lose_acks_share: f64,
     duplicate_inits: bool,
     complete_early: bool,
     /// What happens to the n-th batch (from 1) that a component's tasks take together.
@@ -44,6 +45,14 @@ impl FaultPlan {
     #[must_use]
     pub fn crash_tasks(mut self, probability: f64) -> FaultPlan {
         self.crash_share = probability;
+        self
+    }
+
+    /// Each message of ack records to an acker is lost with this probability, whole, as a link would
+    /// lose it.
+    #[must_use]
+    pub fn lose_acks(mut self, probability: f64) -> FaultPlan {
+        self.lose_acks_share = probability;
         self
     }
 
@@ -106,6 +115,7 @@ pub(crate) struct Counts {
     pub dropped: AtomicU64,
     pub crashed: AtomicU64,
     pub duplicated: AtomicU64,
+    pub acks_lost: AtomicU64,
 }
 
 /// A plan in action.
@@ -113,6 +123,15 @@ pub(crate) struct ActiveFaults {
     plan: FaultPlan,
     state: Mutex<State>,
     pub counts: Counts,
+}
+
+impl ActiveFaults {
+    fn loses_acks(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let healed = self.plan.heal_after.is_some_and(|after| state.batches > after);
+        let chance: f64 = state.random.random();
+        !healed && chance < self.plan.lose_acks_share
+    }
 }
 
 impl Faults for ActiveFaults {
@@ -140,6 +159,10 @@ impl Faults for ActiveFaults {
     }
 
     fn tamper(&self, records: &mut AckRecords) {
+        if self.plan.lose_acks_share > 0.0 && self.loses_acks() {
+            self.counts.acks_lost.fetch_add(1, Ordering::Relaxed);
+            *records = AckRecords::default();
+        }
         if self.plan.duplicate_inits {
             self.counts.duplicated.fetch_add(records.inits.len() as u64, Ordering::Relaxed);
             let again = records.inits.clone();

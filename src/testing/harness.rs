@@ -224,6 +224,8 @@ impl Route for Record {
         self.edges_drawn
     }
 
+    fn renew_edge(&mut self, _anchor: &mut Anchor) {}
+
     fn ack(&mut self, anchors: &[Anchor]) {
         let names = self.names(anchors);
         self.acked.extend(names);
@@ -242,6 +244,10 @@ impl Route for Record {
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
         self.messages.push(id);
         (self.begin_tree(), 0, 0)
+    }
+
+    fn withdraw_message(&mut self, _root: RootId, _id: MessageId) {
+        self.messages.pop();
     }
 
     fn report(&mut self, error: &TaskError) {

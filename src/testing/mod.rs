@@ -102,4 +102,4 @@ pub use complete::{CompleteOptions, Completed, complete_topology};
 pub use doubles::{Capture, CapturedTuple, Feeder, FixedSpout};
 pub use faults::{FaultPlan, fail_nth, panic_nth};
 pub use harness::{BoltHarness, Emitted, HarnessOptions, SpoutHarness, TestTuple};
-pub use simulation::{SimulatedTopology, SimulationError, SimulationOptions};
+pub use simulation::{FaultsStruck, SimulatedTopology, SimulationError, SimulationOptions};

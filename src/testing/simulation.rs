@@ -104,6 +104,19 @@ pub enum SimulationError {
     },
 }
 
+/// How often each fault of a plan struck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultsStruck {
+    /// Batches lost on their way.
+    pub batches_lost: u64,
+    /// Tasks that died as they took a batch.
+    pub tasks_crashed: u64,
+    /// Inits that reached their acker twice.
+    pub inits_repeated: u64,
+    /// Messages of ack records lost on their way.
+    pub acks_lost: u64,
+}
+
 /// A topology under simulation. See the [module](crate::testing) for examples.
 pub struct SimulatedTopology {
     worker: SimulatedWorker,
@@ -199,11 +212,27 @@ impl SimulatedTopology {
         self.stalled.extend(executors.into_iter().map(|id| (id, until)));
     }
 
-    /// How many batches were lost, tasks crashed and inits repeated by the fault plan so far.
-    pub fn faults_struck(&self) -> (u64, u64, u64) {
+    /// Stops one executor of a component, counted from 0, for a time; the others go on.
+    ///
+    /// # Panics
+    /// When there is no such component, or it has fewer executors.
+    pub fn stall_one(&mut self, component: &str, executor: usize, pause: Duration) {
+        let executors = self.worker.executors_of(component);
+        let id = executors.get(executor).copied();
+        let id = id.unwrap_or_else(|| panic!("`{component}` has {} executors", executors.len()));
+        self.stalled.insert(id, self.clock.now().after(pause));
+    }
+
+    /// How often the fault plan struck so far.
+    pub fn faults_struck(&self) -> FaultsStruck {
         let counts = &self.faults.counts;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        (get(&counts.dropped), get(&counts.crashed), get(&counts.duplicated))
+        FaultsStruck {
+            batches_lost: get(&counts.dropped),
+            tasks_crashed: get(&counts.crashed),
+            inits_repeated: get(&counts.duplicated),
+            acks_lost: get(&counts.acks_lost),
+        }
     }
 
     /// A hash over every step taken: equal for equal runs.
@@ -239,6 +268,27 @@ impl SimulatedTopology {
         let rest = target.since(self.clock.now());
         self.clock.advance(rest);
         self.run_until_idle();
+    }
+
+    /// Takes so many steps; whenever nothing is runnable, time moves to the next timer. Ends early
+    /// when there is none, or the topology has ended.
+    pub fn run_steps(&mut self, steps: u64) {
+        let target = self.steps + steps;
+        while self.steps < target && !self.worker.has_ended() {
+            if !self.step_one() {
+                let now = self.clock.now();
+                let next = self.next_event(now);
+                if next == Time::NEVER {
+                    return;
+                }
+                self.clock.advance(next.since(now));
+            }
+        }
+    }
+
+    /// Whether the topology has ended.
+    pub fn has_ended(&self) -> bool {
+        self.worker.has_ended()
     }
 
     /// Lets idle spouts look for what was fed, and everything follow from it: moves time by 20 ms.

@@ -5,7 +5,7 @@
 //! component it is about. Everything is reported at once, in the order of the text.
 //!
 //! Bounds, because documents may be hostile: at most [`DIAGNOSTICS_MAX`] are kept, the rest is
-//! counted; a line longer than [`LINE_SHOWN_MAX`] is named but not shown.
+//! counted; a line longer than 4 KiB is named but not shown.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,7 +19,7 @@ use serde::ser::{SerializeStruct, Serializer};
 
 /// How many diagnostics are kept.
 pub const DIAGNOSTICS_MAX: usize = 100;
-/// Bytes of a line that is shown.
+/// Bytes of a line that is shown: 4 KiB, as the module says.
 const LINE_SHOWN_MAX: usize = 4096;
 /// Lines that are shown of a place that covers several.
 const LINES_SHOWN_MAX: usize = 3;

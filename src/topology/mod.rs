@@ -12,7 +12,7 @@
 //!   [`order`]: what comes before what.
 //! * [`diagnostic`]: what is wrong, all of it at once, with places and suggestions.
 //!
-//! 1. A [`Topology`](graph::Topology) exists only if validation found nothing.
+//! 1. A [`Topology`] exists only if validation found nothing.
 //! 2. There is one validator, whatever the topology was made by.
 
 pub mod builder;

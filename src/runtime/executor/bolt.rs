@@ -257,6 +257,18 @@ impl InHand {
         self.kept.extend_from_slice(self.incoming.batch.row(self.tuple as usize));
     }
 
+    /// Makes what is left of the run in hand a run of its own, with an edge of its own. The step's ack
+    /// record then holds the edge that was taken beside those of what was emitted for it; alone, these
+    /// would stand in a record without which the others could add up to 0 (see `runtime::acker`).
+    fn split_run(&mut self, emitter: &mut Emitter) {
+        if let Some(run) = self.incoming.batch.runs.get_mut(self.run)
+            && self.run_left < run.len
+        {
+            emitter.wires.renew_edge(run.root, &mut run.edge);
+            run.len = self.run_left;
+        }
+    }
+
     /// Passes on to the next tuple; consumes the edges that are done with this one.
     #[inline]
     fn settle(&mut self, emitter: &mut Emitter) {
@@ -450,6 +462,9 @@ impl BoltExecutor {
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
         let out_of_input = outcome != StepOutcome::Worked;
         let finish = std::mem::take(&mut self.finish_asked);
+        if let Some(hand) = &mut self.in_hand {
+            hand.split_run(&mut self.tasks[hand.incoming.local_task as usize].emitter);
+        }
         for task in &mut self.tasks {
             if finish {
                 task.call(&self.common, cx.now, |bolt, out| bolt.finish(out));
@@ -473,8 +488,10 @@ impl BoltExecutor {
     }
 
     fn wake_at(&self) -> Time {
-        let due = |task: &BoltTask| if task.bolt.is_some() { task.next_tick } else { task.restart.due };
-        self.tasks.iter().map(due).min().unwrap_or(Time::NEVER)
+        // While a task is missing nothing else happens here, so a tick that is due does not count.
+        let missing = self.tasks.iter().filter(|task| task.bolt.is_none());
+        let next_build = missing.map(|task| task.restart.due).min();
+        next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min()).unwrap_or(Time::NEVER)
     }
 
     /// The last step.

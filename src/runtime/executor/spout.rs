@@ -226,7 +226,13 @@ impl SpoutTask {
 
     fn tell_acked(&mut self, acked: &[MessageId], common: &Common, now: Time) {
         self.acked_now += acked.len() as u64;
-        self.call(common, now, |spout, _| acked.iter().try_for_each(|id| spout.ack(*id)));
+        // An error over one message must not keep the others from being acked.
+        self.call(common, now, |spout, out| {
+            for id in acked {
+                spout.ack(*id).unwrap_or_else(|error| out.report_error(error));
+            }
+            Ok(())
+        });
         for hook in &mut self.state.hooks {
             acked.iter().for_each(|id| hook.spout_ack(*id));
         }

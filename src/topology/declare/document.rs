@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use crate::config::limits::{DOCUMENT_BYTES_MAX, INCLUDES_MAX};
-use crate::topology::declare::bounds::too_deep;
+use crate::topology::declare::bounds::{hopeless, too_deep};
 use crate::topology::declare::overrides;
 use crate::topology::declare::source::Source;
 use crate::topology::declare::texts::{Finding, Report, Span, Texts};
@@ -144,6 +144,12 @@ impl<'t> Reader<'_, 't> {
             self.give_up(Finding::at(span, "the document nests too deeply here"));
             return None;
         }
+        if let Some(hopeless) = hopeless(text) {
+            let span = hopeless.first.start + base..hopeless.first.end + base;
+            let finding = Finding::at(span, format!("this is no TOML: {} syntax errors", hopeless.count));
+            self.give_up(finding.label(Some(format!("the first: {}", hopeless.message))));
+            return None;
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         self.document.report.omit(errors.len().saturating_sub(DIAGNOSTICS_MAX));
         // Under a header that is given twice every key may be given twice: one mistake is enough.
@@ -241,13 +247,13 @@ struct Merge<'a>(&'a mut Report);
 impl Merge<'_> {
     fn tables<'t>(&mut self, into: &mut DeTable<'t>, from: DeTable<'t>, path: &str) {
         for (key, node) in from {
-            let inner =
-                if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             let Some((first, _)) = into.get_key_value(key.get_ref().as_ref()) else {
                 into.insert(key, node);
                 continue;
             };
             let first = first.span();
+            let inner =
+                if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
             let there = into.get_mut(key.get_ref().as_ref()).expect("it was found a line above");
             match (there.get_mut(), node.into_inner()) {
                 (DeValue::Table(there), DeValue::Table(more)) if is_shared(&inner) => {

@@ -30,8 +30,8 @@ impl<'a> Substitution<'a> {
 
     /// Substitutes in all strings of a table. `path` names the table.
     pub fn table(&mut self, table: &mut DeTable<'_>, path: &str, report: &mut Report) {
-        for (key, node) in table.iter_mut() {
-            // Only what names a key of the path is ever shown, and only in an error.
+        for (key, node) in table.iter_mut().filter(|(_, node)| may_need_any(node)) {
+            // A path is only ever shown, in an error, and cut there.
             let inner = match path {
                 "" => key.get_ref().to_string(),
                 path if path.len() < 256 => format!("{path}.{}", key.get_ref()),
@@ -96,6 +96,14 @@ impl<'a> Substitution<'a> {
             (None, None) => return Err(Mistake::Unset(shown(name))),
         }
         Ok(())
+    }
+}
+
+/// Whether a value may hold a variable, itself or further down.
+fn may_need_any(node: &Node<'_>) -> bool {
+    match node.get_ref() {
+        DeValue::String(text) => text.contains('$'),
+        value => value.is_array() || value.is_table(),
     }
 }
 
