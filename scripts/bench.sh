@@ -66,8 +66,11 @@ number() { sed -n "s/\"config\":{[^}]*}//; s/.*\"$1\":\(-\{0,1\}[0-9.eE+-]*\).*/
 
 squall() { "$core" --text "$text" --warmup "$warmup" --seconds "$seconds" "$@"; }
 
+# The peers are a project of their own, and build beside their sources.
+peers() { env -u CARGO_TARGET_DIR benches/peers/run.sh "$@"; }
+
 # peer NAME WARMUP ARGS...
-peer() { benches/peers/run.sh "$1" "${@:3}" --warmup "$2" --seconds "$seconds"; }
+peer() { peers "$1" "${@:3}" --warmup "$2" --seconds "$seconds"; }
 
 cases=()
 # A case: its name, then the command that prints a result line.
@@ -101,13 +104,15 @@ show_machine() { if [ "$format" = json ]; then machine_json; else machine_markdo
 # show UNIT SCALE
 show() { awk -v format="$format" -v unit="$1" -v scale="$2" -f scripts/bench/stats.awk "$ratios" "$results"; }
 
+# What is compared stands side by side.
 add_core_cases() {
-  local delivery
-  for delivery in at-most-once at-least-once; do
-    add "null, $delivery" "squall null --delivery $delivery"
-    add "identity, $delivery" "squall identity --delivery $delivery"
-    add "word count 1/1/1, $delivery" "squall wordcount --tasks 1/1/1 --delivery $delivery"
-    add "word count 1/2/2, $delivery" "squall wordcount --tasks 1/2/2 --delivery $delivery"
+  local delivery tasks
+  for delivery in at-most-once at-least-once; do add "null, $delivery" "squall null --delivery $delivery"; done
+  for delivery in at-most-once at-least-once; do add "identity, $delivery" "squall identity --delivery $delivery"; done
+  for tasks in 1/1/1 1/2/2; do
+    for delivery in at-most-once at-least-once; do
+      add "word count $tasks, $delivery" "squall wordcount --tasks $tasks --delivery $delivery"
+    done
   done
 }
 
@@ -150,14 +155,15 @@ bench_peers() {
   [ -n "$quick" ] && jvm_warmup=4 native=0.5
   core=$(core_executable)
   say "building the peers"
-  benches/peers/run.sh build handwritten
+  peers build handwritten
   if have_jvm; then
-    benches/peers/run.sh build storm && benches/peers/run.sh build flink && jvm=yes
+    peers build storm && peers build flink && jvm=yes
   fi
   [ -n "$jvm" ] || say "Storm and Flink are left out: they need Java 17 and Maven, and a network for their first build"
   show_machine
 
   add_core_cases
+  # Next to squall's word count, which they are compared with.
   add "handwritten 1/1/1" "peer handwritten $native wordcount --tasks 1/1/1 --text $text"
   add "handwritten 1/2/2" "peer handwritten $native wordcount --tasks 1/2/2 --text $text"
   add "timely, 1 worker" "peer timely $native wordcount --workers 1 --text $text"
@@ -207,7 +213,7 @@ bench_peers() {
 cpu_ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 
 bench_idle() {
-  local pid before after percent
+  local before after percent met='not met'
   [ -n "$quick" ] || [ "$seconds" != 4 ] || seconds=10
   say "building squall"
   cargo build --release --quiet
@@ -215,14 +221,13 @@ bench_idle() {
   : >"$work/quiet.txt"
   IDLE_FILE=$work/quiet.txt cargo run --release --quiet -- validate scripts/bench/idle.toml >&2
   IDLE_FILE=$work/quiet.txt "${CARGO_TARGET_DIR:-target}/release/squall" run scripts/bench/idle.toml >/dev/null 2>&1 &
-  pid=$!
-  trap 'kill -9 $pid 2>/dev/null || true; rm -rf "$work"' EXIT
+  idle=$!
+  trap 'kill -9 "$idle" 2>/dev/null || true; rm -rf "$work"' EXIT
   sleep 2
-  before=$(cpu_ticks "$pid")
+  before=$(cpu_ticks "$idle")
   sleep "$seconds"
-  after=$(cpu_ticks "$pid")
+  after=$(cpu_ticks "$idle")
   percent=$(awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN { printf "%.2f", ticks / hz / s * 100 }')
-  local met='not met'
   awk -v p="$percent" 'BEGIN { exit !(p < 1) }' && met=met
   if [ "$format" = json ]; then
     echo "{\"case\":\"idle\",\"cpu_percent_of_a_core\":$percent,\"seconds\":$seconds,\"target\":\"< 1\",\"met\":$([ "$met" = met ] && echo true || echo false)}"
@@ -237,7 +242,7 @@ bench_tracking() {
   core=$(core_executable)
   local line bytes met='not met'
   line=$("$core" tracking | tail -n 1)
-  bytes=$(number bytes_per_tree <<<"$line")
+  bytes=$(number bytes_per_tree <<<"$line" | awk "{ printf \"%.2f\", \$1 }")
   awk -v b="$bytes" 'BEGIN { exit !(b <= 32) }' && met=met
   if [ "$format" = json ]; then
     echo "$line"
