@@ -5,7 +5,8 @@
 //!                             [--rate WORDS_PER_S] [--warmup S] [--seconds S] [--repeat N]
 //! ```
 //!
-//! Workloads are those of `benches/peers`: `null`, `identity`, `wordcount`, `latency`.
+//! Workloads are those of `benches/peers`: `null`, `identity`, `wordcount`, `latency`. Besides,
+//! `tracking` says how many bytes an acker keeps for each tree in flight.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,8 +17,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use smol_str::SmolStr;
+use squall::config::limits::SPOUT_PENDING_AUTO_MAX;
+use squall::ids::{RootId, SLOTS_MAX};
 use squall::metrics::Histogram;
 use squall::prelude::*;
+use squall::runtime::acker::Acker;
 use squall::runtime::{LocalOptions, RunningTopology};
 use squall::topology::TopologyBuilder;
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser, Clone)]
 struct Options {
-    /// null, identity, wordcount or latency.
+    /// null, identity, wordcount, latency or tracking.
     workload: String,
     /// Spout/split/count tasks of the word count.
     #[arg(long, default_value = "1/1/1")]
@@ -230,6 +234,10 @@ impl Bolt for Null {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
+    if options.workload == "tracking" {
+        println!("{}", tracking());
+        return Ok(());
+    }
     let total = Arc::new(AtomicU64::new(0));
     let epoch = Instant::now();
     let histogram = Histogram::default();
@@ -328,6 +336,18 @@ fn report(
         "cpu_ns_per_tuple": (cpu_ns * 10.0).round() / 10.0,
         "latency_us": latency,
     })
+}
+
+/// Opens as many blocks at an acker as a spout may have, and asks what they weigh.
+fn tracking() -> serde_json::Value {
+    let trees = SPOUT_PENDING_AUTO_MAX;
+    let mut acker = Acker::new(SLOTS_MAX);
+    for slot in 0..trees {
+        let outcome = acker.init(RootId::new(TaskId(1), slot, 1), 1);
+        assert_eq!(outcome, None, "an edge is open");
+    }
+    let bytes = acker.table_bytes() as f64 / f64::from(trees);
+    serde_json::json!({ "peer": "squall", "workload": "tracking", "trees": trees, "bytes_per_tree": bytes })
 }
 
 /// Processor time of this process, user and system. It says more than the rate on a machine that

@@ -32,3 +32,8 @@ pub mod prelude {
     pub use crate::topology::registry::{NoSettings, Registry, SettingError};
     pub use crate::tuple::{Fields, Timestamp, Value};
 }
+
+/// Holds the examples of the page against the code.
+#[cfg(doctest)]
+#[doc = include_str!("../ARCHITECTURE.md")]
+struct Architecture;

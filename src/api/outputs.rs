@@ -3,6 +3,9 @@
 //! An emit writes its values straight into the *stage* of its stream, the batch under
 //! construction; nothing is allocated and nothing is routed per tuple. The runtime routes a stage
 //! when it is full or the executor has run out of input.
+//!
+//! One file, because both faces write into the same [`OutputState`] and must agree on what a stage
+//! and its anchors look like between two emits; a third of it is examples.
 
 use std::sync::Arc;
 

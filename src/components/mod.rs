@@ -40,6 +40,15 @@ mod tests;
 
 use crate::topology::registry::Registry;
 
+impl Registry {
+    /// A registry with squall's ready-made components.
+    pub fn with_standard() -> Registry {
+        let mut registry = Registry::new();
+        register(&mut registry);
+        registry
+    }
+}
+
 /// Registers all of them.
 pub fn register(registry: &mut Registry) {
     lines::register(registry);

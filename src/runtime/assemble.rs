@@ -2,6 +2,9 @@
 //!
 //! Everything an executor will ever talk to exists before the executor does: run queue and inboxes
 //! first, then links, then tasks. So no executor is changed after it was made.
+//!
+//! One file, because the order of construction is all there is to it: each part is handed what was
+//! built before, and can be read from top to bottom.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;

@@ -14,6 +14,9 @@
 //!
 //! Not here: groupings, batches, time-outs, the order in which the runtime calls `flush` and
 //! `tick`. The caller of the harness decides all of that; a panic of the component is the test's.
+//!
+//! One file, because the harness of a bolt and that of a spout are the same record of what was
+//! emitted, acked and failed, seen from two sides.
 
 mod bolt;
 mod spout;

@@ -206,13 +206,6 @@ impl Registry {
         Registry::default()
     }
 
-    /// A registry with squall's ready-made components.
-    pub fn with_standard() -> Registry {
-        let mut registry = Registry::new();
-        crate::components::register(&mut registry);
-        registry
-    }
-
     /// Registers a spout type. A later registration under the same name replaces the earlier.
     pub fn spout<C, S, F>(&mut self, name: &str, summary: &str, build: F) -> &mut ComponentType
     where

@@ -4,6 +4,9 @@
 //! calls `next_tuple` while there is room: the topology is active, the task's window is open, there
 //! is credit downstream and no edge that closes a cycle is full. It ends by sending what was
 //! emitted (see `emitter`); batches under construction leave as soon as the spout pauses.
+//!
+//! One file, because a step is one protocol: what outcomes, time-outs and panics do to the open
+//! messages decides what `next_tuple` may be asked for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;

@@ -1,0 +1,259 @@
+#!/usr/bin/env bash
+# Measures squall, and squall beside its peers, and says what each figure was taken on.
+#
+#   scripts/bench.sh core     [--json] [--quick] [--rounds N] [--seconds S]
+#   scripts/bench.sh latency  [--json] [--quick] [--rounds N] [--seconds S] [--rate WORDS_PER_S]
+#   scripts/bench.sh peers    [--json] [quick]   [--rounds N] [--seconds S]
+#   scripts/bench.sh idle     [--json] [--seconds S]
+#   scripts/bench.sh tracking [--json]
+#
+# core      spout→null, spout→identity→null and word count, at most once and at least once
+# latency   from the scheduled emit of a line to the count of its words, at half of the saturated rate
+# peers     the same work by others (benches/peers), and the ratios that squall promises
+# idle      the CPU of a topology that waits for input
+# tracking  bytes in the acker for each tree in flight
+#
+# All cases run once per round, in turn (A B C A B C …), so that whatever else the machine does hits
+# all alike. Results go to stdout as Markdown, or one JSON object per line; talk goes to stderr.
+# Needs Rust; the JVM peers need Java 17 and Maven besides, and are left out, aloud, without them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/bench/machine.sh
+
+usage() {
+  sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+say() { echo "$*" >&2; }
+
+what=${1:-}
+[ $# -gt 0 ] && shift
+format=markdown rounds='' seconds='' quick='' rate=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --json) format=json ;;
+    --quick | quick) quick=yes ;;
+    --rounds) rounds=${2:?} && shift ;;
+    --seconds) seconds=${2:?} && shift ;;
+    --rate) rate=${2:?} && shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+warmup=2
+if [ -n "$quick" ]; then
+  : "${rounds:=2}" "${seconds:=1}"
+  warmup=0.5
+fi
+: "${rounds:=5}" "${seconds:=4}"
+
+text=topologies/data/founding_documents.txt
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+results=$work/results ratios=$work/ratios
+: >"$results" >"$ratios"
+
+# The benchmark's executable, so that cargo does not run beside what is measured.
+core_executable() {
+  say "building benches/core.rs"
+  cargo bench --bench core --no-run --message-format=json |
+    sed -n 's/.*"name":"core".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+
+# The value of a key of a one-line JSON object, its configuration left out; numbers only.
+number() { sed -n "s/\"config\":{[^}]*}//; s/.*\"$1\":\(-\{0,1\}[0-9.eE+-]*\).*/\1/p"; }
+
+squall() { "$core" --text "$text" --warmup "$warmup" --seconds "$seconds" "$@"; }
+
+# The peers are a project of their own, and build beside their sources.
+peers() { env -u CARGO_TARGET_DIR benches/peers/run.sh "$@"; }
+
+# peer NAME WARMUP ARGS...
+peer() { peers "$1" "${@:3}" --warmup "$2" --seconds "$seconds"; }
+
+cases=()
+# A case: its name, then the command that prints a result line.
+add() { cases+=("$1"$'\t'"$2"); }
+
+# ratio NAME OF TO min|max|- TARGET
+ratio() { printf '%s\t%s\t%s\t%s\t%s\n' "$@" >>"$ratios"; }
+
+# Runs all cases in turn and notes the value of KEY.
+run_rounds() {
+  local key round each name command line
+  key=$1
+  for ((round = 1; round <= rounds; round++)); do
+    for each in "${cases[@]}"; do
+      name=${each%%$'\t'*} command=${each#*$'\t'}
+      say "round $round of $rounds: $name"
+      # Commands are made of our own words above; they are split at spaces.
+      # shellcheck disable=SC2086
+      line=$($command | tail -n 1)
+      echo "$line" >>"$work/lines"
+      for one in $key; do
+        printf '%d\t%s%s\t%s\n' "$round" "$name" "${suffix[$one]:-}" "$(number "$one" <<<"$line")" >>"$results"
+      done
+    done
+  done
+}
+declare -A suffix=([cpu_ns_per_tuple]=", processor" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
+
+show_machine() { if [ "$format" = json ]; then machine_json; else machine_markdown && echo; fi; }
+
+# show UNIT SCALE
+show() { awk -v format="$format" -v unit="$1" -v scale="$2" -f scripts/bench/stats.awk "$ratios" "$results"; }
+
+# What is compared stands side by side.
+add_core_cases() {
+  local delivery tasks
+  for delivery in at-most-once at-least-once; do add "null, $delivery" "squall null --delivery $delivery"; done
+  for delivery in at-most-once at-least-once; do add "identity, $delivery" "squall identity --delivery $delivery"; done
+  for tasks in 1/1/1 1/2/2; do
+    for delivery in at-most-once at-least-once; do
+      add "word count $tasks, $delivery" "squall wordcount --tasks $tasks --delivery $delivery"
+    done
+  done
+}
+
+tracking_ratios() {
+  ratio "tracking, null" "null, at-least-once" "null, at-most-once" min 0.75
+  ratio "tracking, word count" "word count 1/1/1, at-least-once" "word count 1/1/1, at-most-once" min 0.85
+  ratio "tracking, word count" "word count 1/2/2, at-least-once" "word count 1/2/2, at-most-once" min 0.85
+}
+
+bench_core() {
+  core=$(core_executable)
+  show_machine
+  add_core_cases
+  tracking_ratios
+  ratio "tracking, identity" "identity, at-least-once" "identity, at-most-once" - 0
+  run_rounds rate
+  show "M/s" 1e-6
+}
+
+# Half of what word count reaches, at least once.
+half_rate() {
+  squall wordcount --tasks 1/1/1 --delivery at-least-once | tail -n 1 | number rate |
+    awk '{ printf "%d", $1 / 2 }'
+}
+
+bench_latency() {
+  core=$(core_executable)
+  show_machine
+  [ -n "$rate" ] || rate=$(half_rate)
+  add "$rate words/s, at-least-once" "squall latency --rate $rate --delivery at-least-once"
+  add "$rate words/s, at-most-once" "squall latency --rate $rate --delivery at-most-once"
+  run_rounds "p50 p90 p99 p999 max"
+  show "µs" 1
+}
+
+have_jvm() { command -v java >/dev/null && command -v mvn >/dev/null; }
+
+bench_peers() {
+  local jvm_warmup=10 native=2 jvm='' hand_half
+  [ -n "$quick" ] && jvm_warmup=4 native=0.5
+  core=$(core_executable)
+  say "building the peers"
+  peers build handwritten
+  if have_jvm; then
+    peers build storm && peers build flink && jvm=yes
+  fi
+  [ -n "$jvm" ] || say "Storm and Flink are left out: they need Java 17 and Maven, and a network for their first build"
+  show_machine
+
+  add_core_cases
+  # Next to squall's word count, which they are compared with.
+  add "handwritten 1/1/1" "peer handwritten $native wordcount --tasks 1/1/1 --text $text"
+  add "handwritten 1/2/2" "peer handwritten $native wordcount --tasks 1/2/2 --text $text"
+  add "timely, 1 worker" "peer timely $native wordcount --workers 1 --text $text"
+  add "timely, 2 workers" "peer timely $native wordcount --workers 2 --text $text"
+  if [ -n "$jvm" ]; then
+    add "storm, acked" "peer storm $jvm_warmup wordcount --ackers 1 --text $text"
+    add "storm, not acked" "peer storm $jvm_warmup wordcount --ackers 0 --text $text"
+    add "storm null, not acked" "peer storm $jvm_warmup null --ackers 0"
+    add "flink 1/1/1, at-least-once" "peer flink $jvm_warmup wordcount --tasks 1/1/1 --delivery at-least-once --text $text"
+    add "flink 1/2/2, at-least-once" "peer flink $jvm_warmup wordcount --tasks 1/2/2 --delivery at-least-once --text $text"
+    add "flink null, unchained" "peer flink $jvm_warmup null --chaining off"
+    add "flink null, chained" "peer flink $jvm_warmup null --chaining on"
+  fi
+  local ours="word count 1/1/1, at-least-once;word count 1/2/2, at-least-once"
+  ratio "to hand-written" "$ours" "handwritten 1/1/1;handwritten 1/2/2" min 0.55
+  ratio "to timely" "$ours" "timely, 2 workers" min 1
+  ratio "to Flink" "$ours" "flink 1/1/1, at-least-once;flink 1/2/2, at-least-once" min 1.3
+  ratio "to Storm" "$ours" "storm, acked" min 15
+  ratio "null to Storm" "null, at-most-once" "storm null, not acked" min 3
+  ratio "null to Flink" "null, at-most-once" "flink null, unchained" min 1.3
+  ratio "null to Flink, fused" "null, at-most-once" "flink null, chained" - 0
+  tracking_ratios
+  run_rounds rate
+  show "M/s" 1e-6
+
+  hand_half=$(half_rate)
+  : >"$results" >"$ratios"
+  cases=()
+  local at="at $hand_half/s" slow="at 100000/s"
+  add "squall $at" "squall latency --rate $hand_half"
+  add "handwritten $at" "peer handwritten $native latency --rate $hand_half --text $text"
+  add "squall $slow" "squall latency --rate 100000"
+  add "handwritten $slow" "peer handwritten $native latency --rate 100000 --text $text"
+  if [ -n "$jvm" ]; then
+    add "storm $slow" "peer storm $jvm_warmup latency --rate 100000 --ackers 1 --wait progressive --text $text"
+    add "flink $slow" "peer flink $jvm_warmup latency --rate 100000 --delivery at-least-once --text $text"
+  fi
+  ratio "p50 to hand-written" "squall $at, p50" "handwritten $at, p50" max 1.5
+  ratio "p99 to hand-written" "squall $at, p99" "handwritten $at, p99" max 2
+  ratio "p50, µs" "squall $slow, p50" 1 max 150
+  run_rounds "p50 p99"
+  [ "$format" = json ] || echo
+  show "µs" 1
+}
+
+# Clock ticks that a process has used, of all its threads, user and system.
+cpu_ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
+
+bench_idle() {
+  local before after percent met='not met'
+  [ -n "$quick" ] || [ "$seconds" != 4 ] || seconds=10
+  say "building squall"
+  cargo build --release --quiet
+  show_machine
+  : >"$work/quiet.txt"
+  IDLE_FILE=$work/quiet.txt cargo run --release --quiet -- validate scripts/bench/idle.toml >&2
+  IDLE_FILE=$work/quiet.txt "${CARGO_TARGET_DIR:-target}/release/squall" run scripts/bench/idle.toml >/dev/null 2>&1 &
+  idle=$!
+  trap 'kill -9 "$idle" 2>/dev/null || true; rm -rf "$work"' EXIT
+  sleep 2
+  before=$(cpu_ticks "$idle")
+  sleep "$seconds"
+  after=$(cpu_ticks "$idle")
+  percent=$(awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN { printf "%.2f", ticks / hz / s * 100 }')
+  awk -v p="$percent" 'BEGIN { exit !(p < 1) }' && met=met
+  if [ "$format" = json ]; then
+    echo "{\"case\":\"idle\",\"cpu_percent_of_a_core\":$percent,\"seconds\":$seconds,\"target\":\"< 1\",\"met\":$([ "$met" = met ] && echo true || echo false)}"
+  else
+    echo "| case | CPU, % of a core | over | target | |"
+    echo "|---|--:|--:|--:|---|"
+    echo "| idle topology | $percent | $seconds s | < 1 | $met |"
+  fi
+}
+
+bench_tracking() {
+  core=$(core_executable)
+  local line bytes met='not met'
+  line=$("$core" tracking | tail -n 1)
+  bytes=$(number bytes_per_tree <<<"$line" | awk "{ printf \"%.2f\", \$1 }")
+  awk -v b="$bytes" 'BEGIN { exit !(b <= 32) }' && met=met
+  if [ "$format" = json ]; then
+    echo "$line"
+  else
+    echo "| case | bytes in the acker per tree in flight | target | |"
+    echo "|---|--:|--:|---|"
+    echo "| $(number trees <<<"$line") trees | $bytes | ≤ 32 | $met |"
+  fi
+}
+
+case $what in
+  core | latency | peers | idle | tracking) "bench_$what" ;;
+  *) usage ;;
+esac
