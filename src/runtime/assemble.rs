@@ -320,6 +320,7 @@ impl Assembly {
             batch_max: options.queue.batch,
             stalled: false,
             transferred: 0,
+            grouping_faults: Vec::new(),
             outstanding: Arc::clone(&self.outstanding),
             audit: self.around.audit.clone(),
         };

@@ -122,6 +122,9 @@ impl Emitter {
             last.take_stage(batch, &stage.direct, meta, &mut self.wires, chosen);
         }
         stage.direct.clear();
+        for fault in self.wires.grouping_faults.drain(..) {
+            self.errors.report_text(&fault, self.wires.now);
+        }
     }
 
     /// Notes that a tuple with these anchors is done, without a hook or a count.

@@ -245,6 +245,19 @@ mod tests {
         assert_eq!(shares(&mut Shuffle::new(6, 2), 30_000), [5_000; 6]);
     }
 
+    /// Storm's `ShuffleGroupingTest` also lets 10 threads share one grouping, 50,000 picks for each of
+    /// 6 tasks. Nothing is shared here: each emitting task has a grouping of its own, and ten of those
+    /// come to the same.
+    #[test]
+    fn storm_shuffle_ten_emitters_are_exactly_even_together() {
+        let mut counts = [0; 6];
+        for seed in 0..10 {
+            let of_one = shares(&mut Shuffle::new(6, seed), 30_000);
+            counts.iter_mut().zip(of_one).for_each(|(all, one)| *all += one);
+        }
+        assert_eq!(counts, [50_000; 6]);
+    }
+
     #[test]
     fn storm_load_aware_share_follows_the_loads() {
         let mut shuffle = Shuffle::new(2, 3);

@@ -2,8 +2,9 @@
 //!
 //! An inbox has two lanes, both `flume` channels of batches, never of single tuples (a queue
 //! operation costs as much as ten tuples). The data lane needs no bound of its own: credit bounds
-//! it (see `link`). The control lane is bounded by what it answers: acks by the trees that credit
-//! and `max_spout_pending` let exist, commands by their sender.
+//! it (see `link`); what comes round a cycle has a channel of its own in it, and goes first. The
+//! control lane is bounded by what it answers: acks by the trees that credit and
+//! `max_spout_pending` let exist, commands by their sender.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,8 +88,13 @@ pub fn count(counter: &AtomicU64, n: u64) {
 
 /// The reading end of an executor's lanes.
 pub struct Inbox {
-    /// Batches.
-    pub data: Receiver<Incoming>,
+    /// Batches that came round a cycle. Taken before the others, so that a cycle which makes no more
+    /// than it takes has never more in it than one batch of each of its executors brought in. Were
+    /// they behind whatever else waits, all of that would go into the cycle before any of it came
+    /// out, and fill every reserve.
+    feedback: Receiver<Incoming>,
+    /// All other batches.
+    data: Receiver<Incoming>,
     /// Everything else.
     pub control: Receiver<Control>,
     gauges: Arc<Gauges>,
@@ -97,17 +103,22 @@ pub struct Inbox {
 impl Inbox {
     /// The next batch. From now on it counts as "in hand".
     pub fn take_data(&self) -> Option<Incoming> {
-        let incoming = self.data.try_recv().ok()?;
+        let incoming = self.feedback.try_recv().or_else(|_| self.data.try_recv()).ok()?;
         self.gauges.waiting_since.store(incoming.sent_at.0, Ordering::SeqCst);
         self.gauges.queued.fetch_sub(incoming.batch.len() as i64, Ordering::Relaxed);
         Some(incoming)
+    }
+
+    /// Whether no batch waits.
+    pub fn has_no_data(&self) -> bool {
+        self.data.is_empty() && self.feedback.is_empty()
     }
 
     /// Says that nothing is in hand and nothing was waiting a moment ago.
     pub fn note_empty(&self, now: Time) {
         self.gauges.waiting_since.store(Time::NEVER.0, Ordering::SeqCst);
         // A batch that came between the look and the store would go unseen; so look again.
-        if !self.data.is_empty() {
+        if !self.has_no_data() {
             self.gauges.waiting_since.store(now.0, Ordering::SeqCst);
         }
     }
@@ -122,6 +133,7 @@ pub struct InboxSender {
     pub component: SmolStr,
     /// What it shows of itself.
     pub gauges: Arc<Gauges>,
+    feedback: Sender<Incoming>,
     data: Sender<Incoming>,
     control: Sender<Control>,
     run_queue: Arc<RunQueue>,
@@ -132,7 +144,8 @@ impl InboxSender {
     pub fn send_data(&self, incoming: Incoming, urgency: Urgency) {
         let sent_at = incoming.sent_at.0;
         self.gauges.queued.fetch_add(incoming.batch.len() as i64, Ordering::Relaxed);
-        let _ = self.data.send(incoming);
+        let lane = if incoming.link.feedback { &self.feedback } else { &self.data };
+        let _ = lane.send(incoming);
         // After the send: see `Inbox::note_empty`, its counterpart.
         let _ = self.gauges.waiting_since.compare_exchange(
             Time::NEVER.0,
@@ -157,10 +170,23 @@ impl InboxSender {
 
 /// The two ends of a new inbox.
 pub fn inbox(executor: ExecutorId, component: SmolStr, run_queue: &Arc<RunQueue>) -> (InboxSender, Inbox) {
+    let (feedback_in, feedback_out) = flume::unbounded();
     let (data_in, data_out) = flume::unbounded();
     let (control_in, control_out) = flume::unbounded();
     let gauges = Arc::new(Gauges::new());
     let run_queue = Arc::clone(run_queue);
-    let inbox = Inbox { data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
-    (InboxSender { executor, component, gauges, data: data_in, control: control_in, run_queue }, inbox)
+    let inbox =
+        Inbox { feedback: feedback_out, data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
+    (
+        InboxSender {
+            executor,
+            component,
+            gauges,
+            feedback: feedback_in,
+            data: data_in,
+            control: control_in,
+            run_queue,
+        },
+        inbox,
+    )
 }

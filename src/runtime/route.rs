@@ -10,6 +10,7 @@
 //!    emitted while it was earned.
 //! 2. Batches to one target keep the order in which the tuples were emitted.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,12 +19,13 @@ use rand::Rng;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::api::SourceMeta;
+use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
 use crate::ids::{RootId, TaskId};
 use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
-use crate::runtime::grouping::Chooser;
+use crate::runtime::executor::panic_text;
+use crate::runtime::grouping::{Chooser, CustomChooser};
 use crate::runtime::link::Link;
 use crate::runtime::message::Incoming;
 use crate::runtime::queue::InboxSender;
@@ -59,6 +61,8 @@ pub struct Wires {
     pub stalled: bool,
     /// Copies sent in this step.
     pub transferred: u64,
+    /// What custom groupings did wrong, to be reported.
+    pub grouping_faults: Vec<String>,
     /// Messages of the whole worker that were sent and not yet processed.
     pub outstanding: Arc<AtomicI64>,
     /// In a simulation, the independent count of what is open.
@@ -218,6 +222,18 @@ struct TupleAnchors<'a> {
     extras: &'a [(u32, Anchor)],
 }
 
+impl TupleAnchors<'_> {
+    /// Fails the messages of a tuple that cannot be sent.
+    #[cold]
+    fn fail(&self, wires: &mut Wires) {
+        let first = self.first.map(|(root, message, _)| (root, message));
+        let extras = self.extras.iter().map(|(_, anchor)| (anchor.root, anchor.message));
+        for (root, message) in first.into_iter().chain(extras).filter(|(root, _)| root.is_tracked()) {
+            wires.acks.fail(root, message, FailureCause::Panicked);
+        }
+    }
+}
+
 /// Walks the anchors of a batch, tuple by tuple.
 struct AnchorWalk<'a> {
     runs: std::slice::Iter<'a, Run>,
@@ -353,6 +369,11 @@ impl Subscription {
                     values.skip(arity);
                     continue;
                 }
+                Choice::Panicked => {
+                    anchors.fail(wires);
+                    values.skip(arity);
+                    continue;
+                }
                 Choice::Several(positions) => {
                     for position in &positions {
                         self.targets[*position].rows().extend_from_slice(values.peek(arity));
@@ -377,7 +398,7 @@ impl Subscription {
     }
 
     #[inline]
-    fn choose(&mut self, row: &[Value], direct: Option<TaskId>, wires: &Wires) -> Choice {
+    fn choose(&mut self, row: &[Value], direct: Option<TaskId>, wires: &mut Wires) -> Choice {
         let targets = &self.targets;
         match &mut self.chooser {
             Chooser::Fields(groups) => Choice::One(groups.choose(row)),
@@ -391,12 +412,7 @@ impl Subscription {
             Chooser::Direct => direct
                 .and_then(|task| targets.iter().position(|target| target.task == task))
                 .map_or(Choice::Nobody, Choice::One),
-            Chooser::Custom(custom) => {
-                custom.chosen.clear();
-                custom.grouping.choose(row, &custom.targets, &mut custom.chosen);
-                let position = |task: &TaskId| targets.iter().position(|target| target.task == *task);
-                Choice::Several(custom.chosen.iter().filter_map(position).collect())
-            }
+            Chooser::Custom(custom) => choose_custom(custom, row, targets, wires),
             Chooser::Only | Chooser::Global => Choice::One(0),
             Chooser::All => Choice::Several((0..targets.len()).collect()),
         }
@@ -430,6 +446,25 @@ enum Choice {
     One(usize),
     Several(Vec<usize>),
     Nobody,
+    /// Nobody, and the message fails.
+    Panicked,
+}
+
+/// Asks a grouping of the user's own, which may name strangers or panic.
+#[cold]
+fn choose_custom(custom: &mut CustomChooser, row: &[Value], targets: &[Target], wires: &mut Wires) -> Choice {
+    let CustomChooser { grouping, targets: tasks, chosen } = custom;
+    chosen.clear();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| grouping.choose(row, tasks, chosen))) {
+        wires.grouping_faults.push(format!("grouping {}", panic_text(&*panic)));
+        return Choice::Panicked;
+    }
+    let position = |task: &TaskId| targets.iter().position(|target| target.task == *task);
+    let positions: Vec<usize> = chosen.iter().filter_map(position).collect();
+    if positions.len() < chosen.len() {
+        wires.grouping_faults.push("grouping chose a task that is no target".to_owned());
+    }
+    Choice::Several(positions)
 }
 
 /// Rows that are moved out one after another, or copied out if they are shared.

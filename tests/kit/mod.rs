@@ -65,16 +65,16 @@ where
     move || FnBolt { streams: streams.clone(), execute: execute.clone() }
 }
 
+/// What a bolt that is one function without state does.
+pub type Execute = fn(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError>;
+
 /// The constructor of bolts that take everything and do nothing.
-pub fn null()
--> impl Fn() -> FnBolt<fn(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError>> + Send + Sync + 'static {
+pub fn null() -> impl Fn() -> FnBolt<Execute> + Send + Sync + 'static {
     move || FnBolt { streams: Streams::none(), execute: |_, _| Ok(()) }
 }
 
 /// Emits what it gets.
-pub fn identity(
-    fields: &'static [&'static str],
-) -> impl Fn() -> FnBolt<fn(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError>> + Send + Sync + 'static {
+pub fn identity(fields: &'static [&'static str]) -> impl Fn() -> FnBolt<Execute> + Send + Sync + 'static {
     move || FnBolt {
         streams: Streams::new(fields.iter().copied().collect::<Fields>()),
         execute: |input, out| Ok(out.emit(input)?),

@@ -24,7 +24,8 @@ use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
-    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, panic_text,
+    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance,
+    panic_text,
 };
 use crate::runtime::message::{Control, Incoming};
 use crate::runtime::queue::{Gauges, count};
@@ -210,6 +211,8 @@ struct InHand {
     incoming: Incoming,
     /// The tuple to execute next.
     tuple: u32,
+    /// The first tuple whose edges were not consumed yet: behind `tuple` only within a chunk.
+    settled: u32,
     /// The run it stands in, and how many of that run are left.
     run: usize,
     run_left: u32,
@@ -222,15 +225,14 @@ struct InHand {
 impl InHand {
     fn new(incoming: Incoming) -> InHand {
         let run_left = incoming.batch.runs.first().map_or(0, |run| run.len);
-        InHand { incoming, tuple: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
+        InHand { incoming, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
     }
 
     fn is_done(&self) -> bool {
         self.tuple >= self.incoming.batch.len
     }
 
-    /// The anchor of the tuple that is next.
-    #[inline]
+    /// The anchor of the tuple that is next. All before it must be settled.
     fn anchor(&self) -> Anchor {
         let batch = &self.incoming.batch;
         match batch.runs.get(self.run) {
@@ -269,36 +271,38 @@ impl InHand {
         }
     }
 
-    /// Passes on to the next tuple; consumes the edges that are done with this one.
-    #[inline]
-    fn settle(&mut self, emitter: &mut Emitter) {
-        if !self.incoming.batch.runs.is_empty() {
-            self.settle_tracked(emitter);
-        }
-        self.tuple += 1;
+    /// Where the stretch of tuples with one root ends that begins with the tuple that is next.
+    fn stretch_end(&self) -> u32 {
+        if self.incoming.batch.is_tracked() { self.tuple + self.run_left } else { self.incoming.batch.len }
     }
 
-    #[inline]
-    fn settle_tracked(&mut self, emitter: &mut Emitter) {
-        if self.extra < self.incoming.batch.extras.len() {
-            let own = self.extras().len();
-            for index in self.extra..self.extra + own {
-                let anchor = self.incoming.batch.extras[index].1;
-                emitter.consume(&anchor);
-            }
-            self.extra += own;
+    /// Consumes the edges of all tuples before the one that is next: once for a whole run.
+    fn settle(&mut self, emitter: &mut Emitter) {
+        let mut behind = self.tuple - self.settled;
+        self.settled = self.tuple;
+        let batch = &self.incoming.batch;
+        while let Some((tuple, anchor)) = batch.extras.get(self.extra)
+            && *tuple < self.tuple
+        {
+            emitter.consume(anchor);
+            self.extra += 1;
         }
-        let run = self.incoming.batch.runs[self.run];
-        if let Some(audit) = &emitter.wires.audit {
-            audit.change(run.root, -1);
-        }
-        self.run_left -= 1;
-        if self.run_left == 0 {
-            if run.root.is_tracked() {
-                emitter.wires.acks.xor(run.root, run.edge);
+        while behind > 0
+            && let Some(run) = batch.runs.get(self.run)
+        {
+            let now = behind.min(self.run_left);
+            if let Some(audit) = &emitter.wires.audit {
+                audit.change(run.root, -i64::from(now));
             }
-            self.run += 1;
-            self.run_left = self.incoming.batch.runs.get(self.run).map_or(0, |run| run.len);
+            behind -= now;
+            self.run_left -= now;
+            if self.run_left == 0 {
+                if run.root.is_tracked() {
+                    emitter.wires.acks.xor(run.root, run.edge);
+                }
+                self.run += 1;
+                self.run_left = batch.runs.get(self.run).map_or(0, |run| run.len);
+            }
         }
     }
 }
@@ -471,7 +475,7 @@ impl BoltExecutor {
             }
             task.end_step(&self.common, cx.now, out_of_input);
         }
-        if self.in_hand.is_none() && self.common.inbox.data.is_empty() {
+        if self.in_hand.is_none() && self.common.inbox.has_no_data() {
             self.common.inbox.note_empty(cx.now);
         }
         let processed = std::mem::take(&mut self.processed);
@@ -497,12 +501,10 @@ impl BoltExecutor {
     /// The last step.
     fn close(&mut self) -> Step {
         for task in &mut self.tasks {
-            if let Some(mut bolt) = task.bolt.take() {
-                let cleanup = catch_unwind(AssertUnwindSafe(|| bolt.cleanup()));
-                if let Err(panic) = cleanup {
-                    task.emitter.errors.report_text(&panic_text(&*panic), task.emitter.wires.now);
-                }
-                task.state.hooks.iter_mut().for_each(|hook| hook.cleanup());
+            if let Some(bolt) = task.bolt.take() {
+                let (errors, now) = (&task.emitter.errors, task.emitter.wires.now);
+                end_instance(bolt, errors, now, |bolt| bolt.cleanup());
+                call_hooks(&mut task.state.hooks, errors, now, |hook| hook.cleanup());
             }
         }
         self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
@@ -540,7 +542,8 @@ fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Co
     true
 }
 
-/// The inner loop: nothing here that is not needed for every tuple.
+/// Executes tuples up to `stop_at`, run by run: what all tuples of a run have in common is done once
+/// for the run.
 fn run_tuples(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
@@ -549,55 +552,101 @@ fn run_tuples(
     stop_at: u32,
     max_replays: u32,
 ) -> RunEnd {
-    let arity = hand.incoming.batch.arity as usize;
-    let tracked = hand.incoming.batch.is_tracked();
-    let hooked = !state.hooks.is_empty();
     while hand.tuple < stop_at {
-        if tracked {
-            state.anchor = hand.anchor();
-            state.extra_anchors.clear();
-            if hand.extra < hand.incoming.batch.extras.len() {
-                state.extra_anchors.extend(hand.extras().iter().map(|(_, anchor)| *anchor));
-            }
-        } else {
-            state.anchor = Anchor::NONE;
-        }
-        state.held = false;
-        if hooked || u32::from(state.anchor.attempt) >= max_replays {
-            hand.keep_row();
-        }
-        let start = hand.tuple as usize * arity;
-        let meta: &Arc<SourceMeta> = &hand.incoming.meta;
-        let input = match &mut hand.incoming.batch.rows {
-            Rows::Owned(values) => Input::owned(&mut values[start..start + arity], meta),
-            Rows::Shared(values) => Input::shared(&values[start..start + arity], meta),
-        };
-        if let Err(error) = bolt.execute(input, &mut Outputs::new(state, emitter)) {
+        state.anchor = hand.anchor();
+        state.extra_anchors.clear();
+        let may_need_row = !state.hooks.is_empty() || u32::from(state.anchor.attempt) >= max_replays;
+        let plain = !may_need_row && hand.incoming.batch.extras.is_empty();
+        let end = hand.stretch_end().min(stop_at);
+        let stretch = if plain { run_plain } else { run_with_care };
+        if let Err(error) = stretch(bolt, state, emitter, hand, end) {
             return RunEnd::Failed(error);
-        }
-        if hooked {
-            run_hooks(state, &hand.kept, true);
         }
         hand.settle(emitter);
         if emitter.wires.stalled {
-            return RunEnd::Paused;
+            break;
         }
     }
     RunEnd::Paused
 }
 
+/// The inner loop: nothing here that is not needed for every tuple.
+fn run_plain(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+    end: u32,
+) -> Result<(), TaskError> {
+    while hand.tuple < end {
+        execute_next(bolt, state, emitter, hand)?;
+        hand.tuple += 1;
+        if emitter.wires.stalled {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The same for tuples that somebody may want to see afterwards, or that have several anchors.
+fn run_with_care(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+    end: u32,
+) -> Result<(), TaskError> {
+    while hand.tuple < end {
+        hand.keep_row();
+        state.extra_anchors.clear();
+        state.extra_anchors.extend(hand.extras().iter().map(|(_, anchor)| *anchor));
+        execute_next(bolt, state, emitter, hand)?;
+        if !state.hooks.is_empty() {
+            run_hooks(state, emitter, &hand.kept, true);
+        }
+        hand.tuple += 1;
+        hand.settle(emitter);
+        if emitter.wires.stalled {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn execute_next(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+) -> Result<(), TaskError> {
+    let Incoming { batch, meta, .. } = &mut hand.incoming;
+    let meta: &Arc<SourceMeta> = meta;
+    let (tuple, arity) = (hand.tuple as usize, batch.arity as usize);
+    if let Some(message) = batch.msgs.get(tuple) {
+        state.anchor.message = *message;
+    }
+    state.held = false;
+    let row = tuple * arity..(tuple + 1) * arity;
+    let input = match &mut batch.rows {
+        Rows::Owned(values) => Input::owned(&mut values[row], meta),
+        Rows::Shared(values) => Input::shared(&values[row], meta),
+    };
+    bolt.execute(input, &mut Outputs::new(state, emitter))
+}
+
 /// Calls the hooks for the tuple just executed, unless it was held.
 #[cold]
-fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
+fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool) {
     let held = state.held;
-    for hook in &mut state.hooks {
+    call_hooks(&mut state.hooks, &emitter.errors, emitter.wires.now, |hook| {
         hook.bolt_execute(row);
         match (held, ok) {
             (true, _) => {}
             (false, true) => hook.bolt_ack(),
             (false, false) => hook.bolt_fail(),
         }
-    }
+    });
 }
 
 /// Deals with a tuple that user code refused: it becomes a dead letter if it was replayed often
@@ -605,8 +654,9 @@ fn run_hooks(state: &mut OutputState, row: &[Value], ok: bool) {
 /// holds it.
 #[cold]
 fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
+    hand.settle(&mut task.emitter);
     if !task.state.hooks.is_empty() {
-        run_hooks(&mut task.state, &hand.kept, false);
+        run_hooks(&mut task.state, &task.emitter, &hand.kept, false);
     }
     if !task.state.held && !send_dead_letter(task, hand, error, common) {
         let first = hand.anchor();
@@ -616,6 +666,7 @@ fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: Failur
         }
         task.emitter.failed_now += 1;
     }
+    hand.tuple += 1;
     hand.settle(&mut task.emitter);
 }
 

@@ -13,12 +13,15 @@ pub mod bolt;
 pub mod spout;
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::TaskHook;
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
 use crate::runtime::coordinator::Coordinator;
+use crate::runtime::errors::ErrorReporter;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::AckRecords;
 use crate::runtime::queue::{Inbox, InboxSender};
@@ -172,6 +175,36 @@ impl Restart {
     pub fn built(&mut self, now: Time) -> bool {
         self.built_at = now;
         std::mem::replace(&mut self.built, true)
+    }
+}
+
+/// Calls each hook of a task. A panic of one is reported, and costs the others this call.
+pub fn call_hooks(
+    hooks: &mut [Box<dyn TaskHook>],
+    errors: &ErrorReporter,
+    now: Time,
+    mut call: impl FnMut(&mut dyn TaskHook),
+) {
+    if !hooks.is_empty()
+        && let Err(panic) =
+            catch_unwind(AssertUnwindSafe(|| hooks.iter_mut().for_each(|hook| call(&mut **hook))))
+    {
+        errors.report_text(&format!("hook {}", panic_text(&*panic)), now);
+    }
+}
+
+/// The end of an instance: its last call, and its drop. Panics of either are reported.
+pub fn end_instance<T: ?Sized>(
+    mut instance: Box<T>,
+    errors: &ErrorReporter,
+    now: Time,
+    last: impl FnOnce(&mut T),
+) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| last(&mut instance))) {
+        errors.report_text(&panic_text(&*panic), now);
+    }
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
+        errors.report_text(&format!("dropped, it {}", panic_text(&*panic)), now);
     }
 }
 

@@ -24,7 +24,7 @@ use crate::runtime::ack_buffer::acker_of;
 use crate::runtime::acker::Outcome;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
-    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, panic_text,
+    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance, panic_text,
 };
 use crate::runtime::link::Link;
 use crate::runtime::message::Control;
@@ -233,9 +233,9 @@ impl SpoutTask {
             }
             Ok(())
         });
-        for hook in &mut self.state.hooks {
+        call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| {
             acked.iter().for_each(|id| hook.spout_ack(*id));
-        }
+        });
     }
 
     fn tell_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
@@ -244,7 +244,7 @@ impl SpoutTask {
             let is_final = self.max_replays.is_some_and(|max| failures > max);
             let failure = Failure { cause, failures, is_final };
             self.call(common, now, |spout, out| spout.fail(id, &failure, out));
-            self.state.hooks.iter_mut().for_each(|hook| hook.spout_fail(id));
+            call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
             // It may have kept the message, and is asked again even if it had nothing more.
             self.exhausted = false;
             self.idle_until = Time::ZERO;
@@ -592,11 +592,10 @@ impl SpoutExecutor {
     /// The last step.
     fn close(&mut self, processed: i64) -> Step {
         for task in &mut self.tasks {
-            if let Some(mut spout) = task.spout.take() {
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| spout.close())) {
-                    task.emitter.errors.report_text(&panic_text(&*panic), task.emitter.wires.now);
-                }
-                task.state.hooks.iter_mut().for_each(|hook| hook.cleanup());
+            if let Some(spout) = task.spout.take() {
+                let (errors, now) = (&task.emitter.errors, task.emitter.wires.now);
+                end_instance(spout, errors, now, |spout| spout.close());
+                call_hooks(&mut task.state.hooks, errors, now, |hook| hook.cleanup());
             }
             task.publish_counts(&self.common.address.gauges);
         }

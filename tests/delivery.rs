@@ -1,0 +1,896 @@
+//! User code that goes wrong in every place there is, in runs with real threads (and with simulated
+//! time where time is the matter): what it does to the tuple, to the task, to the report, and that it
+//! does nothing to the process.
+//!
+//! Injected panics are raised by `resume_unwind`, which prints nothing.
+
+#[path = "kit/mod.rs"]
+mod kit;
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Serialize;
+use squall::api::TaskHook;
+use squall::metrics::Metric;
+use squall::prelude::*;
+use squall::runtime::{LocalOptions, RunningTopology, TopologyStats};
+use squall::testing::{Capture, Feeder, FixedSpout, SimulatedTopology, SimulationOptions};
+
+use kit::{DEADLINE, HOUR, Log, Numbers, bolt, identity, lock, null, of, seconds, wait_until};
+
+fn running(builder: TopologyBuilder) -> RunningTopology {
+    let topology = builder.build().expect("a valid topology");
+    RunningTopology::start(topology, LocalOptions::default()).expect("threads start")
+}
+
+/// Runs to the end, which must come.
+fn run(builder: TopologyBuilder) -> TopologyStats {
+    let running = running(builder);
+    assert!(running.wait(DEADLINE), "it has not ended: {:#?}", running.stats());
+    running.join()
+}
+
+/// A topology whose broken tasks come back soon.
+fn builder() -> TopologyBuilder {
+    let mut builder = TopologyBuilder::new("delivery");
+    builder.options(|options| {
+        options.errors.restart_min = Duration::from_millis(1);
+        options.errors.restart_max = Duration::from_millis(20);
+        options.message_timeout = Some(seconds(30));
+    });
+    builder
+}
+
+/// Where user code goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Open,
+    Next,
+    Ack,
+    Fail,
+    Activate,
+    Close,
+    Prepare,
+    Execute,
+    Tick,
+    Flush,
+    Finish,
+    Cleanup,
+    Drop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Error,
+    Panic,
+}
+
+/// Goes wrong at one place, so many times over all instances, and then no more.
+#[derive(Clone)]
+struct Trouble {
+    at: Place,
+    how: How,
+    left: Arc<AtomicU64>,
+    struck: Arc<AtomicU64>,
+}
+
+impl Trouble {
+    fn new(at: Place, how: How, times: u64) -> Trouble {
+        Trouble { at, how, left: Arc::new(AtomicU64::new(times)), struck: Arc::default() }
+    }
+
+    fn at(&self, place: Place) -> Result<(), TaskError> {
+        let strikes = |left: u64| left.checked_sub(1);
+        if place != self.at || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, strikes).is_err() {
+            return Ok(());
+        }
+        self.struck.fetch_add(1, Ordering::SeqCst);
+        match self.how {
+            How::Error => Err(TaskError::new("trouble")),
+            How::Panic => resume_unwind(Box::new("trouble")),
+        }
+    }
+}
+
+/// Where the source stands that survives its spout: messages not acked.
+type Unacked = Arc<Mutex<BTreeMap<u64, bool>>>;
+
+/// Emits what is not acked; troubled.
+struct TroubledSpout {
+    trouble: Trouble,
+    unacked: Unacked,
+}
+
+impl Spout for TroubledSpout {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn open(&mut self, _context: &TaskContext) -> Result<(), TaskError> {
+        lock(&self.unacked).values_mut().for_each(|waiting| *waiting = true);
+        self.trouble.at(Place::Open)
+    }
+
+    fn activate(&mut self) -> Result<(), TaskError> {
+        self.trouble.at(Place::Activate)
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.trouble.at(Place::Next)?;
+        let next = lock(&self.unacked).iter_mut().find(|(_, waiting)| **waiting).map(|(n, waiting)| {
+            *waiting = false;
+            *n
+        });
+        let Some(n) = next else { return Ok(SpoutStatus::Exhausted) };
+        out.emit_tracked([n as i64], MessageId(n))?;
+        Ok(SpoutStatus::Emitted)
+    }
+
+    fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
+        lock(&self.unacked).remove(&id.0);
+        self.trouble.at(Place::Ack)
+    }
+
+    fn fail(&mut self, id: MessageId, _: &Failure, _: &mut SpoutOutputs<'_>) -> Result<(), TaskError> {
+        lock(&self.unacked).insert(id.0, true);
+        self.trouble.at(Place::Fail)
+    }
+
+    fn close(&mut self) {
+        let _ = self.trouble.at(Place::Close);
+    }
+}
+
+impl Drop for TroubledSpout {
+    fn drop(&mut self) {
+        let _ = self.trouble.at(Place::Drop);
+    }
+}
+
+/// Passes numbers on; troubled.
+struct TroubledBolt(Trouble);
+
+impl Bolt for TroubledBolt {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, _context: &TaskContext) -> Result<(), TaskError> {
+        self.0.at(Place::Prepare)
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        out.emit([input.i64("n")?])?;
+        self.0.at(Place::Execute)
+    }
+
+    fn tick(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.at(Place::Tick)
+    }
+
+    fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.at(Place::Flush)
+    }
+
+    fn finish(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.at(Place::Finish)
+    }
+
+    fn cleanup(&mut self) {
+        let _ = self.0.at(Place::Cleanup);
+    }
+}
+
+impl Drop for TroubledBolt {
+    fn drop(&mut self) {
+        let _ = self.0.at(Place::Drop);
+    }
+}
+
+/// 200 messages through a troubled spout and a healthy bolt, or the other way round.
+fn run_troubled(at: Place, how: How, in_spout: bool) -> (TopologyStats, Trouble, Unacked) {
+    let armed = Trouble::new(at, how, 0);
+    let unacked: Unacked = Arc::new(Mutex::new((0..200).map(|n| (n, true)).collect()));
+    let quiet = Trouble::new(at, how, 0);
+    let (for_spout, for_bolt) = if in_spout { (armed.clone(), quiet) } else { (quiet, armed.clone()) };
+    let source = Arc::clone(&unacked);
+    let mut builder = builder();
+    builder
+        .spout("spout", move || TroubledSpout { trouble: for_spout.clone(), unacked: Arc::clone(&source) });
+    let bolt = builder.bolt("bolt", move || TroubledBolt(for_bolt.clone())).shuffle("spout");
+    bolt.tick(Duration::from_millis(2));
+    let fails = Arc::new(AtomicBool::new(at == Place::Fail));
+    let sink = move |_: Input<'_>, _: &mut Outputs<'_>| {
+        if fails.swap(false, Ordering::SeqCst) {
+            Err(TaskError::quiet("for `fail` to be called"))
+        } else {
+            Ok(())
+        }
+    };
+    builder.bolt("sink", kit::bolt(Streams::none(), sink)).shuffle("bolt");
+    let topology = builder.build().expect("a valid topology");
+    // Not before: `build` makes and drops instances of its own.
+    armed.left.store(2, Ordering::SeqCst);
+    let running = RunningTopology::start(topology, LocalOptions::default()).expect("threads start");
+    assert!(running.wait(DEADLINE), "{at:?} {how:?}: it has not ended: {:#?}", running.stats());
+    (running.join(), armed, unacked)
+}
+
+fn check_troubled(at: Place, how: How, in_spout: bool) {
+    let (stats, trouble, unacked) = run_troubled(at, how, in_spout);
+    let what = format!("{at:?} {how:?}, spout: {in_spout}");
+    assert!(!stats.cut_short, "{what}: {stats:#?}");
+    assert!(lock(&unacked).is_empty(), "{what}: {} messages are not acked", lock(&unacked).len());
+    let component = of(&stats, if in_spout { "spout" } else { "bolt" });
+    let struck = trouble.struck.load(Ordering::SeqCst);
+    assert!(struck > 0 || at == Place::Tick, "{what} never happened");
+    let silent = how == How::Error && matches!(at, Place::Close | Place::Cleanup | Place::Drop);
+    if struck > 0 && !silent {
+        assert!(component.errors >= 1, "{what}: {stats:#?}");
+        let last = component.last_error.as_deref().unwrap_or_default();
+        assert!(last.contains("trouble") && last.starts_with("task "), "{what}: {last:?}");
+    }
+}
+
+/// An error or a panic in each method of a bolt: the tuple is replayed, the task rebuilt, the error
+/// counted with its task, and the topology ends with everything acked. If it fails, one user's bug
+/// takes the process, or a message, with it.
+#[test]
+fn trouble_in_a_bolt_stays_there() {
+    use Place::{Cleanup, Drop, Execute, Finish, Flush, Prepare, Tick};
+    for at in [Prepare, Execute, Tick, Flush, Finish, Cleanup, Drop] {
+        check_troubled(at, How::Error, false);
+        check_troubled(at, How::Panic, false);
+    }
+}
+
+/// The same for each method of a spout. A rebuilt spout goes on from its source.
+#[test]
+fn trouble_in_a_spout_stays_there() {
+    use Place::{Ack, Activate, Close, Drop, Fail, Next, Open};
+    for at in [Open, Activate, Next, Ack, Fail, Close, Drop] {
+        check_troubled(at, How::Error, true);
+        check_troubled(at, How::Panic, true);
+    }
+}
+
+/// A hook that panics in all of its methods.
+struct PanickingHook;
+
+impl TaskHook for PanickingHook {
+    fn spout_ack(&mut self, _id: MessageId) {
+        resume_unwind(Box::new("hook"))
+    }
+    fn bolt_execute(&mut self, _tuple: &[Value]) {
+        resume_unwind(Box::new("hook"))
+    }
+    fn cleanup(&mut self) {
+        resume_unwind(Box::new("hook"))
+    }
+}
+
+/// Hooks look on; that they panic fails no tuple and breaks no task. If it fails, tracing can take a
+/// topology down.
+#[test]
+fn panics_of_hooks_are_reported_and_nothing_else() {
+    let mut builder = builder();
+    builder.hook(|| PanickingHook);
+    builder.spout("spout", || Numbers::new(100));
+    builder.bolt("bolt", null()).shuffle("spout");
+    let stats = run(builder);
+    assert!(!stats.cut_short);
+    assert_eq!((stats.acked, stats.replayed), (100, 0));
+    assert!(of(&stats, "spout").errors > 0 && of(&stats, "bolt").errors >= 100, "{stats:#?}");
+    assert_eq!(of(&stats, "bolt").restarts, 0);
+}
+
+/// Panics at some tuples, names a stranger at others.
+struct BadGrouping(u64);
+
+impl CustomGrouping for BadGrouping {
+    fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+        self.0 += 1;
+        match self.0 {
+            7 => resume_unwind(Box::new("grouping")),
+            9 => chosen.extend([targets[0], TaskId(4_000)]),
+            _ => chosen.push(targets[0]),
+        }
+    }
+}
+
+/// A grouping that panics fails that message, one that names a task that is no target is reported and
+/// the rest of its choice counts. If it fails, a custom grouping can end the run or lose a tuple.
+#[test]
+fn trouble_of_a_custom_grouping_fails_the_message() {
+    let capture = Capture::new();
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(20));
+    builder.bolt("bolt", capture.bolt()).custom("spout", "bad", || BadGrouping(0));
+    let stats = run(builder);
+    assert!(!stats.cut_short);
+    assert_eq!((stats.acked, stats.failed, stats.replayed), (20, 0, 1));
+    assert_eq!(of(&stats, "spout").errors, 2, "{stats:#?}");
+    assert_eq!(capture.sorted(), (0..20).map(|n| vec![Value::from(n)]).collect::<Vec<_>>());
+}
+
+/// Refuses 5, always, and notes how often it was tried; passes on the rest.
+#[derive(Clone, Default)]
+struct Poisoned(Arc<Mutex<Vec<u32>>>);
+
+impl Bolt for Poisoned {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if input.i64("n")? == 5 {
+            lock(&self.0).push(out.attempt());
+            return Err(TaskError::new("poison"));
+        }
+        Ok(out.emit(input)?)
+    }
+}
+
+/// A tuple that always fails becomes a dead letter after exactly `max_replays` replays, with where it
+/// came from, what it was, why and how often; its message is acked. If it fails, poison circles for
+/// ever or is thrown away too soon.
+#[test]
+fn poison_becomes_a_dead_letter_after_max_replays() {
+    for max_replays in [0, 1, 3] {
+        let (poisoned, letters) = (Poisoned::default(), Capture::new());
+        let attempts = Arc::clone(&poisoned.0);
+        let mut builder = builder();
+        builder.options(|options| options.max_replays = Some(max_replays));
+        builder.spout("spout", || Numbers::new(10));
+        builder.bolt("bolt", move || poisoned.clone()).shuffle("spout");
+        builder.bolt("sink", null()).shuffle("bolt");
+        builder.bolt("letters", letters.bolt()).shuffle(("bolt", "dead-letter"));
+        let stats = run(builder);
+        assert_eq!(*lock(&attempts), (0..=max_replays).collect::<Vec<_>>());
+        assert_eq!((stats.acked, stats.failed, stats.dead_letters), (10, 0, 1), "{stats:#?}");
+        assert_eq!(stats.replayed, u64::from(max_replays));
+        let letter = vec![
+            Value::from("spout"),
+            Value::from("default"),
+            Value::map([("n", Value::from(5))]),
+            Value::from("poison"),
+            Value::from(max_replays),
+        ];
+        assert_eq!(letters.rows(), [letter]);
+    }
+}
+
+/// Without anybody to take dead letters the message fails for good after the same replays, and the
+/// spout is told that this is final. If it fails, `max_replays` needs a bolt to mean anything.
+#[test]
+fn poison_without_a_taker_fails_for_good() {
+    let poisoned = Poisoned::default();
+    let attempts = Arc::clone(&poisoned.0);
+    let mut builder = builder();
+    builder.options(|options| options.max_replays = Some(2));
+    builder.spout("spout", || Numbers::new(10));
+    builder.bolt("bolt", move || poisoned.clone()).shuffle("spout");
+    let stats = run(builder);
+    assert_eq!(*lock(&attempts), [0, 1, 2]);
+    assert_eq!((stats.acked, stats.failed, stats.replayed, stats.dead_letters), (9, 1, 2, 0));
+}
+
+/// 20 errors at once, 5 lines in the log, each with component and task; after 10 s the next line says
+/// how many were swallowed. Quiet errors are counted and never logged. If it fails, a bad day fills
+/// the disk, or nobody hears of it.
+#[test]
+fn five_errors_in_ten_seconds_are_logged_and_all_are_counted() {
+    let log = Log::default();
+    let feeder = Feeder::new(["quiet"]);
+    let refuse = |input: Input<'_>, _: &mut Outputs<'_>| {
+        Err(if input.bool("quiet")? { TaskError::quiet("hush") } else { TaskError::new("too bad") })
+    };
+    let mut builder = TopologyBuilder::new("throttle");
+    builder.spout("spout", feeder.spout());
+    builder.bolt("bolt", bolt(Streams::none(), refuse)).parallelism(2).shuffle("spout");
+    let options = SimulationOptions { logger: log.logger(), ..SimulationOptions::default() };
+    let mut topology = SimulatedTopology::start(builder.build().expect("valid"), options);
+    let feed = |count: usize, quiet: bool, topology: &mut SimulatedTopology| {
+        for _ in 0..count {
+            feeder.feed([quiet]);
+        }
+        topology.advance(seconds(1));
+    };
+    let lines = || log.lines(slog::Level::Error);
+    feed(20, false, &mut topology);
+    assert_eq!(lines().len(), 5);
+    for line in lines() {
+        assert!(line.text.starts_with("too bad") && line.text.contains("component=bolt"), "{}", line.text);
+        assert!(line.text.contains(" task="), "{}", line.text);
+    }
+    feed(3, true, &mut topology);
+    assert_eq!(of(&topology.stats(), "bolt").errors, 23);
+    topology.advance(seconds(10));
+    feed(3, true, &mut topology);
+    assert_eq!(lines().len(), 5, "quiet errors are not logged");
+    feed(1, false, &mut topology);
+    assert_eq!(lines().len(), 6);
+    assert!(lines()[5].text.contains("not_shown_before=15"), "{}", lines()[5].text);
+    assert_eq!(of(&topology.stats(), "bolt").errors, 27);
+}
+
+/// Notes why messages failed.
+struct NotesCauses {
+    numbers: Numbers,
+    causes: Arc<Mutex<Vec<FailureCause>>>,
+}
+
+impl Spout for NotesCauses {
+    fn declare(&self) -> Streams {
+        self.numbers.declare()
+    }
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.numbers.next_tuple(out)
+    }
+    fn fail(
+        &mut self,
+        id: MessageId,
+        failure: &Failure,
+        out: &mut SpoutOutputs<'_>,
+    ) -> Result<(), TaskError> {
+        lock(&self.causes).push(failure.cause);
+        self.numbers.fail(id, failure, out)
+    }
+}
+
+fn causes_of<B: Bolt + 'static>(bolt: impl Fn() -> B + Send + Sync + 'static) -> Vec<FailureCause> {
+    let causes = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&causes);
+    let mut builder = builder();
+    builder.spout("spout", move || NotesCauses { numbers: Numbers::new(3), causes: Arc::clone(&noted) });
+    builder.bolt("bolt", bolt).shuffle("spout");
+    let stats = run(builder);
+    assert_eq!((stats.acked, stats.failed), (3, 0));
+    std::mem::take(&mut *lock(&causes))
+}
+
+/// Each way to fail a tuple reaches the spout under its name. If it fails, nobody can tell a bug from
+/// a refusal, and a held tuple that is forgotten waits for its time-out.
+#[test]
+fn spouts_are_told_why_a_message_failed() {
+    let once = || {
+        let left = Arc::new(AtomicU64::new(1));
+        move || left.swap(0, Ordering::SeqCst) == 1
+    };
+    let first = once();
+    let drops = move |input: Input<'_>, out: &mut Outputs<'_>| {
+        if first() {
+            drop(out.hold(input));
+        }
+        Ok(())
+    };
+    assert_eq!(causes_of(bolt(Streams::none(), drops)), [FailureCause::Abandoned]);
+    let first = once();
+    let fails = move |input: Input<'_>, out: &mut Outputs<'_>| {
+        let held = out.hold(input);
+        if first() {
+            out.fail(held)
+        } else {
+            out.ack(held)
+        }
+        Ok(())
+    };
+    assert_eq!(causes_of(bolt(Streams::none(), fails)), [FailureCause::Failed]);
+    let first = once();
+    let refuses = move |_: Input<'_>, _: &mut Outputs<'_>| {
+        if first() { Err(TaskError::quiet("no")) } else { Ok(()) }
+    };
+    assert_eq!(causes_of(bolt(Streams::none(), refuses)), [FailureCause::Failed]);
+    let first = once();
+    let panics = move |_: Input<'_>, _: &mut Outputs<'_>| {
+        if first() { resume_unwind(Box::new("no")) } else { Ok(()) }
+    };
+    assert_eq!(causes_of(bolt(Streams::none(), panics)), [FailureCause::Panicked]);
+}
+
+/// Notes the order of its acks.
+struct NotesAcks {
+    numbers: Numbers,
+    acks: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Spout for NotesAcks {
+    fn declare(&self) -> Streams {
+        self.numbers.declare()
+    }
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.numbers.next_tuple(out)
+    }
+    fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
+        lock(&self.acks).push(id.0);
+        Ok(())
+    }
+}
+
+/// Each message is acked exactly once, at most once in the order of the emits. With tracking, order is
+/// promised within a block only, as in Storm within nothing: trees end when they end. If it fails, a
+/// source that counts its acks is wrong about what it may forget.
+#[test]
+fn each_message_is_acked_once() {
+    for delivery in [Delivery::AtLeastOnce, Delivery::AtMostOnce] {
+        let acks = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&acks);
+        let mut builder = builder();
+        builder.options(|options| options.delivery = delivery);
+        builder.spout("spout", move || NotesAcks { numbers: Numbers::new(5_000), acks: Arc::clone(&noted) });
+        builder.bolt("middle", identity(&["n"])).shuffle("spout");
+        builder.bolt("sink", null()).shuffle("middle");
+        run(builder);
+        let mut acks = lock(&acks);
+        if delivery == Delivery::AtLeastOnce {
+            acks.sort_unstable();
+        }
+        assert!(acks.iter().copied().eq(0..5_000), "{delivery}");
+    }
+}
+
+#[derive(Serialize)]
+struct Point {
+    x: i64,
+}
+
+/// Emits wrongly in every way, and sends what it was told to the default stream.
+fn emits_wrongly(out: &mut Outputs<'_>, strangers: TaskId) -> Vec<EmitError> {
+    let too_large = "x".repeat(2_000);
+    [
+        out.emit_to("nowhere", [1]),
+        out.emit((1, 2)),
+        out.emit([too_large.as_str()]),
+        out.emit_to("direct", [1]),
+        out.emit_direct(strangers, "default", [1]),
+        out.emit_direct(strangers, "direct", [1]),
+        out.emit_struct(&Point { x: 1 }),
+        out.emit_for_targets("direct", [1]).map(drop),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect()
+}
+
+/// Every misuse of emit is an error that names component and stream, sends nothing, and leaves the
+/// bolt able to go on. If it fails, a typo loses tuples in silence.
+#[test]
+fn emit_errors_name_component_and_stream() {
+    let capture = Capture::new();
+    let wrong = |_: Input<'_>, out: &mut Outputs<'_>| {
+        for error in emits_wrongly(out, TaskId(1)) {
+            out.emit([error.to_string()])?;
+        }
+        Ok(())
+    };
+    let streams = || Streams::new(["text"]).direct_stream("direct", ["n"]);
+    let mut builder = builder();
+    builder.options(|options| options.queue.tuple_size_max = 1_000);
+    builder.spout("spout", || Numbers::new(1));
+    builder.bolt("bolt", bolt(streams(), wrong)).shuffle("spout");
+    builder.bolt("sink", capture.bolt()).global("bolt");
+    builder.bolt("other", null()).direct(("bolt", "direct"));
+    let stats = run(builder);
+    let expected = [
+        "component `bolt` declares no stream `nowhere` (it declares: default, direct",
+        "component `bolt` emitted 2 values to stream `default`, which has 1 fields (text)",
+        "component `bolt` emitted a tuple of 2000 bytes to stream `default`; the limit is 1000",
+        "component `bolt`: stream `direct` is direct, so use `emit_direct`",
+        "component `bolt`: stream `default` is not direct, so use `emit`",
+        "component `bolt`: task 1 does not take stream `direct` by direct grouping",
+        "component `bolt`, stream `default`: ",
+        "component `bolt`: stream `direct` is direct, so use `emit_direct`",
+    ];
+    let rows = capture.rows();
+    assert_eq!(rows.len(), expected.len(), "{rows:?}");
+    for (row, expected) in rows.iter().zip(expected) {
+        let text = row[0].as_str().unwrap_or_default();
+        assert!(text.starts_with(expected), "{text}");
+    }
+    assert_eq!((stats.acked, of(&stats, "other").executed), (1, 0));
+    assert_eq!(of(&stats, "bolt").emitted, expected.len() as u64, "what is refused is not counted");
+}
+
+/// Tracked tuples that are refused, in each way a spout can emit.
+struct WrongSpout {
+    turn: u64,
+    acked: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Spout for WrongSpout {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"]).direct_stream("direct", ["n"])
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.turn += 1;
+        let id = MessageId(self.turn);
+        let refused = match self.turn {
+            1 => out.emit_tracked((1, 2), id),
+            2 => out.emit_tracked_to("nowhere", [1], id),
+            3 => out.emit_tracked(["x".repeat(2_000)], id),
+            4 => out.emit_struct_tracked(&Point { x: 1 }, id),
+            5 => out.emit_for_targets("default", (1, 2), Some(id)).map(drop),
+            6 => out.emit_direct(TaskId(1), "direct", [1], Some(id)),
+            7 => out.emit_tracked_to("direct", [1], id),
+            8 => {
+                out.emit_tracked([1], id)?;
+                return Ok(SpoutStatus::Emitted);
+            }
+            _ => return Ok(SpoutStatus::Exhausted),
+        };
+        assert!(refused.is_err(), "turn {}", self.turn);
+        Ok(SpoutStatus::Emitted)
+    }
+
+    fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
+        lock(&self.acked).push(id.0);
+        Ok(())
+    }
+}
+
+/// A tracked tuple that was refused used to leave its message behind: with nothing sent, its tree was
+/// empty, and the spout was told that it was processed. A source that commits by acks lost it.
+#[test]
+fn what_was_refused_is_never_acked() {
+    for delivery in [Delivery::AtLeastOnce, Delivery::AtMostOnce] {
+        let acked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&acked);
+        let mut builder = builder();
+        builder.options(|options| {
+            options.delivery = delivery;
+            options.queue.tuple_size_max = 1_000;
+        });
+        builder.spout("spout", move || WrongSpout { turn: 0, acked: Arc::clone(&noted) });
+        builder.bolt("sink", null()).shuffle("spout");
+        let stats = run(builder);
+        assert_eq!(*lock(&acked), [8], "{delivery}");
+        assert_eq!((stats.emitted, stats.acked, stats.pending), (1, 1, 0), "{delivery}");
+    }
+}
+
+/// Looks around, measures, and emits what it found.
+#[derive(Default)]
+struct Curious(Vec<String>);
+
+impl Bolt for Curious {
+    fn declare(&self) -> Streams {
+        Streams::new(["text"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        let counter = context.counter("seen");
+        counter.add(40);
+        context.counter("seen").add(2);
+        context.gauge("level").set(-7);
+        context.histogram("sizes").record(100);
+        // A name has one kind; whoever asks for another gets one that nobody reads.
+        context.gauge("seen").set(1);
+        let inputs = context.components().iter().find(|info| info.id == context.component());
+        let from = inputs.map(|info| format!("{}.{}", info.inputs[0].component, info.inputs[0].stream));
+        self.0 = vec![
+            context.topology().to_owned(),
+            context.component().to_owned(),
+            format!("{} of {}", context.task_index(), context.parallelism()),
+            from.unwrap_or_default(),
+            context.tasks_of("sink").len().to_string(),
+            context.tasks_of("nobody").len().to_string(),
+            context.delivery().to_string(),
+            context.setting::<i64>("missing").unwrap_err().to_string(),
+            context.setting::<i64>("word").unwrap_err().to_string().lines().next().unwrap_or("").to_owned(),
+        ];
+        Ok(())
+    }
+
+    fn execute(&mut self, _input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.iter().try_for_each(|text| Ok(out.emit([text.as_str()])?))
+    }
+}
+
+/// What a task can look up about itself and the topology, and the metrics it registers. If it fails,
+/// bolts that shard by task index or report metrics do so wrongly.
+#[test]
+fn tasks_look_up_who_they_are_and_register_metrics() {
+    let capture = Capture::new();
+    let mut builder = builder();
+    builder.setting("word", "storm");
+    builder.spout("spout", || Numbers::new(1));
+    builder.bolt("curious", Curious::default).parallelism(2).global("spout");
+    builder.bolt("sink", capture.bolt()).parallelism(3).global("curious");
+    let running = running(builder);
+    assert!(running.wait(DEADLINE));
+    let metrics = running.metrics().clone();
+    running.join();
+    let texts: Vec<_> = capture.rows().iter().map(|row| row[0].to_string()).collect();
+    let expected = ["delivery", "curious", "0 of 2", "spout.default", "3", "0", "at-least-once"];
+    assert_eq!(texts[..7], expected);
+    assert_eq!(texts[7], "there is no setting `missing`");
+    assert!(texts[8].starts_with("setting `word`: "), "{}", texts[8]);
+    let found = |name: &str| {
+        let all = metrics.snapshot();
+        all.into_iter().filter(|(key, _)| key.component == "curious" && key.name == name).collect::<Vec<_>>()
+    };
+    assert_eq!(found("seen").len(), 2, "one per task");
+    for (_, metric) in found("seen") {
+        assert!(matches!(&metric, Metric::Counter(counter) if counter.get() == 42), "{metric:?}");
+    }
+    assert!(matches!(&found("level")[0].1, Metric::Gauge(gauge) if gauge.get() == -7));
+    assert!(matches!(&found("sizes")[0].1, Metric::Histogram(sizes) if sizes.summary().count == 1));
+}
+
+/// A bolt asks for the end: spouts stop, what is in flight is processed, and everything is acked. If
+/// it fails, `run --for` and signals lose what is under way.
+#[test]
+fn a_requested_drain_processes_what_is_in_flight() {
+    let ask = |input: Input<'_>, out: &mut Outputs<'_>| {
+        if input.i64("n")? == 1_000 {
+            out.request_drain();
+        }
+        Ok(())
+    };
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(u64::MAX));
+    builder.bolt("middle", identity(&["n"])).parallelism(2).shuffle("spout");
+    builder.bolt("sink", bolt(Streams::none(), ask)).shuffle("middle");
+    let stats = run(builder);
+    assert!(!stats.cut_short && stats.ended);
+    assert!(stats.acked > 1_000);
+    assert_eq!((stats.acked, stats.pending, stats.failed), (stats.emitted, 0, 0));
+}
+
+/// A kill ends at once, says that it was cut short, and still closes what answers. If it fails, an
+/// operator's last resort hangs.
+#[test]
+fn a_kill_ends_at_once() {
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(u64::MAX));
+    builder.bolt("sink", null()).shuffle("spout");
+    let running = running(builder);
+    wait_until("a thousand acks", || running.stats().acked > 1_000);
+    running.kill();
+    assert!(running.wait(DEADLINE));
+    let stats = running.join();
+    assert!(stats.cut_short && stats.ended);
+}
+
+/// Counts the calls that tell it whether the topology is active.
+#[derive(Clone, Default)]
+struct Switched {
+    activated: Arc<AtomicU64>,
+    deactivated: Arc<AtomicU64>,
+    next: u64,
+}
+
+impl Spout for Switched {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+    fn activate(&mut self) -> Result<(), TaskError> {
+        self.activated.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn deactivate(&mut self) -> Result<(), TaskError> {
+        self.deactivated.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.next += 1;
+        out.emit_tracked([self.next as i64], MessageId(self.next))?;
+        Ok(SpoutStatus::Emitted)
+    }
+}
+
+/// Deactivated, a spout is told, rests, and what is in flight is finished; activated again it goes on
+/// where it was. If it fails, nobody can pause a topology for an upgrade of what it reads.
+#[test]
+fn a_topology_rests_and_goes_on() {
+    let spout = Switched::default();
+    let made = spout.clone();
+    let mut builder = builder();
+    builder.spout("spout", move || made.clone());
+    builder.bolt("sink", null()).shuffle("spout");
+    let running = running(builder);
+    wait_until("acks", || running.stats().acked > 100);
+    running.deactivate();
+    wait_until("the spout to know", || spout.deactivated.load(Ordering::SeqCst) == 1);
+    wait_until("the rest", || {
+        let stats = running.stats();
+        stats.pending == 0 && stats.emitted == stats.acked
+    });
+    let rested = running.stats();
+    running.activate();
+    wait_until("more", || running.stats().acked > rested.acked + 100);
+    assert!(running.stats().emitted > rested.emitted);
+    assert_eq!(spout.activated.load(Ordering::SeqCst), 2);
+    running.drain();
+    let stats = running.join();
+    assert_eq!((stats.acked, stats.failed), (stats.emitted, 0));
+}
+
+/// Holds everything until it is asked to finish, then emits its sum and acks.
+#[derive(Default)]
+struct Hoard(Vec<HeldTuple>);
+
+impl Bolt for Hoard {
+    fn declare(&self) -> Streams {
+        Streams::new(["sum"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.push(out.hold(input));
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let mut sum = 0;
+        for held in &self.0 {
+            sum += held.get(0).and_then(Value::as_i64).unwrap_or(0);
+        }
+        if !self.0.is_empty() {
+            out.emit_anchored("default", &self.0.iter().collect::<Vec<_>>(), [sum])?;
+        }
+        self.0.drain(..).for_each(|held| out.ack(held));
+        Ok(())
+    }
+}
+
+/// A diamond with a fan-out, a join that holds everything to the end on each side, and one after them
+/// that holds the sums.
+fn diamond(capture: &Capture) -> TopologyBuilder {
+    let rows = || (0..100).map(|n| vec![Value::from(n)]);
+    let thrice =
+        |input: Input<'_>, out: &mut Outputs<'_>| (0..3).try_for_each(|_| Ok(out.emit([input.i64("n")?])?));
+    let mut builder = builder();
+    builder.spout("spout", move || FixedSpout::new(["n"], rows()));
+    builder.bolt("left", Hoard::default).parallelism(2).fields("spout", ["n"]);
+    builder.bolt("thrice", bolt(Streams::new(["n"]), thrice)).parallelism(2).shuffle("spout");
+    builder.bolt("right", Hoard::default).parallelism(3).tasks(5).shuffle("thrice");
+    builder.bolt("all", Hoard::default).shuffle("left").shuffle("right");
+    builder.bolt("sink", capture.bolt()).shuffle("all");
+    builder
+}
+
+fn check_diamond(stats: &TopologyStats, capture: &Capture) {
+    assert!(!stats.cut_short);
+    assert_eq!((stats.acked, stats.failed, stats.replayed), (100, 0, 0));
+    let sums = capture.rows().iter().filter_map(|row| row[0].as_i64()).sum::<i64>();
+    assert_eq!(sums, 4 * 4_950, "each number once by the left and thrice by the right");
+}
+
+/// Bounded input ends a topology in order although everything is held until `finish`, through a
+/// diamond with a fan-out: no time-out, no replay, nothing twice. If it fails, batch jobs hang at
+/// their end or sum up twice.
+#[test]
+fn bounded_input_ends_across_a_diamond_that_holds_everything() {
+    for seed in 0..30 {
+        let capture = Capture::new();
+        let topology = diamond(&capture).build().expect("a valid topology");
+        let mut topology = SimulatedTopology::start(topology, SimulationOptions::seeded(seed));
+        let stats = topology.run_to_end(HOUR).expect("it ends");
+        check_diamond(&stats, &capture);
+        assert!(topology.now() < seconds(30), "seed {seed}: it ended by finish and not by time-out");
+    }
+    for _ in 0..5 {
+        let capture = Capture::new();
+        check_diamond(&run(diamond(&capture)), &capture);
+    }
+}
+
+/// Two spouts, one of which ends at once, a topology without any message, and one whose sink is told
+/// nothing: all end by themselves. If it fails, an empty file hangs `squall run`.
+#[test]
+fn empty_input_ends_too() {
+    for (first, second) in [(0, 0), (0, 10), (10, 0)] {
+        let mut builder = builder();
+        builder.spout("first", move || Numbers::new(first));
+        builder.spout("second", move || Numbers::new(second));
+        builder.bolt("held", Hoard::default).shuffle("first").shuffle("second");
+        builder.bolt("sink", null()).shuffle("held");
+        let stats = run(builder);
+        assert_eq!((stats.acked, stats.cut_short), (first + second, false));
+    }
+}
