@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A tuple's walk through these files stands in ARCHITECTURE.md. To begin reading:
-//! [`executor`], then `emitter`.
+//! `executor`, then `emitter`.
 
 mod ack_buffer;
 pub mod acker;

@@ -101,7 +101,7 @@ impl Rows {
     }
 }
 
-/// Many tuples of one stream. See the [module](self) for its picture and rules.
+/// Many tuples of one stream. The head of its file has a picture and the rules.
 #[derive(Clone, Debug)]
 pub struct TupleBatch {
     /// Values per tuple.

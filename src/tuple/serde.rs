@@ -23,7 +23,7 @@
 //! can be read from such a string or from an integer of nanoseconds.
 //!
 //! **JSON.** [`Value`] itself is `Serialize` and `Deserialize`. In human-readable formats a
-//! timestamp is an RFC 3339 string and bytes are lower-case hex, as [`Display`](std::fmt::Display)
+//! timestamp is an RFC 3339 string and bytes are lower-case hex, as [`Display`]
 //! shows them; both read back as strings, for nothing is guessed. JSON has no NaN nor infinities:
 //! they become null. The lossless form is [`codec`](super::codec).
 //!
