@@ -23,6 +23,7 @@ use crate::api::{
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::runtime::emitter::Emitter;
+use crate::runtime::executor::in_hand::InHand;
 use crate::runtime::executor::{
     Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance,
     panic_text,
@@ -202,107 +203,6 @@ impl BoltTask {
         // What is held is acked when it is let go, perhaps many steps later.
         let acked = executed - failed as i64 - held + settled_later;
         gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
-    }
-}
-
-/// A batch that is being executed.
-struct InHand {
-    incoming: Incoming,
-    /// The tuple to execute next.
-    tuple: u32,
-    /// The first tuple whose edges were not consumed yet: behind `tuple` only within a chunk.
-    settled: u32,
-    /// The run it stands in, and how many of that run are left.
-    run: usize,
-    run_left: u32,
-    /// The first of its extra anchors.
-    extra: usize,
-    /// A copy of the tuple's values, made only when somebody may need them after `execute`.
-    kept: Vec<Value>,
-}
-
-impl InHand {
-    fn new(incoming: Incoming) -> InHand {
-        let run_left = incoming.batch.runs.first().map_or(0, |run| run.len);
-        InHand { incoming, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
-    }
-
-    fn is_done(&self) -> bool {
-        self.tuple >= self.incoming.batch.len
-    }
-
-    /// The anchor of the tuple that is next. All before it must be settled.
-    fn anchor(&self) -> Anchor {
-        let batch = &self.incoming.batch;
-        match batch.runs.get(self.run) {
-            Some(run) => Anchor {
-                root: run.root,
-                edge: run.edge,
-                message: batch.msgs[self.tuple as usize],
-                attempt: run.attempt,
-            },
-            None => Anchor::NONE,
-        }
-    }
-
-    /// The further anchors of the tuple that is next.
-    fn extras(&self) -> &[(u32, Anchor)] {
-        let all = &self.incoming.batch.extras[self.extra..];
-        let own = all.iter().take_while(|(tuple, _)| *tuple == self.tuple).count();
-        &all[..own]
-    }
-
-    /// Copies the values of the tuple that is next.
-    fn keep_row(&mut self) {
-        self.kept.clear();
-        self.kept.extend_from_slice(self.incoming.batch.row(self.tuple as usize));
-    }
-
-    /// Makes what is left of the run in hand a run of its own, with an edge of its own. The step's ack
-    /// record then holds the edge that was taken beside those of what was emitted for it; alone, these
-    /// would stand in a record without which the others could add up to 0 (see `runtime::acker`).
-    fn split_run(&mut self, emitter: &mut Emitter) {
-        if let Some(run) = self.incoming.batch.runs.get_mut(self.run)
-            && self.run_left < run.len
-        {
-            emitter.wires.renew_edge(run.root, &mut run.edge);
-            run.len = self.run_left;
-        }
-    }
-
-    /// Where the stretch of tuples with one root ends that begins with the tuple that is next.
-    fn stretch_end(&self) -> u32 {
-        if self.incoming.batch.is_tracked() { self.tuple + self.run_left } else { self.incoming.batch.len }
-    }
-
-    /// Consumes the edges of all tuples before the one that is next: once for a whole run.
-    fn settle(&mut self, emitter: &mut Emitter) {
-        let mut behind = self.tuple - self.settled;
-        self.settled = self.tuple;
-        let batch = &self.incoming.batch;
-        while let Some((tuple, anchor)) = batch.extras.get(self.extra)
-            && *tuple < self.tuple
-        {
-            emitter.consume(anchor);
-            self.extra += 1;
-        }
-        while behind > 0
-            && let Some(run) = batch.runs.get(self.run)
-        {
-            let now = behind.min(self.run_left);
-            if let Some(audit) = &emitter.wires.audit {
-                audit.change(run.root, -i64::from(now));
-            }
-            behind -= now;
-            self.run_left -= now;
-            if self.run_left == 0 {
-                if run.root.is_tracked() {
-                    emitter.wires.acks.xor(run.root, run.edge);
-                }
-                self.run += 1;
-                self.run_left = batch.runs.get(self.run).map_or(0, |run| run.len);
-            }
-        }
     }
 }
 

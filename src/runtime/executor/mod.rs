@@ -10,6 +10,7 @@
 
 pub mod acker;
 pub mod bolt;
+mod in_hand;
 pub mod spout;
 
 use std::any::Any;
