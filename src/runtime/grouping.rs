@@ -8,6 +8,7 @@
 //! groups, and a table says which task owns the group. Rescaling then moves groups, not keys; how
 //! groups are spread over tasks is Flink's formula (`KeyGroupRangeAssignment`).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -15,6 +16,7 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use crate::api::CustomGrouping;
 use crate::ids::TaskId;
+use crate::runtime::executor::panic_text;
 use crate::tuple::Value;
 use crate::tuple::hash::{stable_hash, stable_hash_all};
 
@@ -48,6 +50,24 @@ pub struct CustomChooser {
     pub targets: Vec<TaskId>,
     /// What it chose last; kept to save the allocation.
     pub chosen: Vec<TaskId>,
+}
+
+impl CustomChooser {
+    /// Asks the grouping for the positions of its targets; `None` if it panicked. Beside them, what
+    /// it did wrong: it panicked, or named a task that is no target.
+    #[cold]
+    pub fn choose(&mut self, tuple: &[Value]) -> (Option<Vec<usize>>, Option<String>) {
+        let CustomChooser { grouping, targets, chosen } = self;
+        chosen.clear();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| grouping.choose(tuple, targets, chosen))) {
+            return (None, Some(format!("grouping {}", panic_text(&*panic))));
+        }
+        let position = |task: &TaskId| targets.iter().position(|target| target == task);
+        let positions: Vec<usize> = chosen.iter().filter_map(position).collect();
+        let strangers = positions.len() < chosen.len();
+        let fault = strangers.then(|| "grouping chose a task that is no target".to_owned());
+        (Some(positions), fault)
+    }
 }
 
 /// Where the groups of a key space live: `group → position of the task`.

@@ -10,7 +10,6 @@
 //!    emitted while it was earned.
 //! 2. Batches to one target keep the order in which the tuples were emitted.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -24,8 +23,7 @@ use crate::clock::Time;
 use crate::ids::{RootId, TaskId};
 use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
-use crate::runtime::executor::panic_text;
-use crate::runtime::grouping::{Chooser, CustomChooser};
+use crate::runtime::grouping::Chooser;
 use crate::runtime::link::Link;
 use crate::runtime::message::Incoming;
 use crate::runtime::queue::InboxSender;
@@ -412,7 +410,11 @@ impl Subscription {
             Chooser::Direct => direct
                 .and_then(|task| targets.iter().position(|target| target.task == task))
                 .map_or(Choice::Nobody, Choice::One),
-            Chooser::Custom(custom) => choose_custom(custom, row, targets, wires),
+            Chooser::Custom(custom) => {
+                let (positions, fault) = custom.choose(row);
+                wires.grouping_faults.extend(fault);
+                positions.map_or(Choice::Panicked, Choice::Several)
+            }
             Chooser::Only | Chooser::Global => Choice::One(0),
             Chooser::All => Choice::Several((0..targets.len()).collect()),
         }
@@ -448,23 +450,6 @@ enum Choice {
     Nobody,
     /// Nobody, and the message fails.
     Panicked,
-}
-
-/// Asks a grouping of the user's own, which may name strangers or panic.
-#[cold]
-fn choose_custom(custom: &mut CustomChooser, row: &[Value], targets: &[Target], wires: &mut Wires) -> Choice {
-    let CustomChooser { grouping, targets: tasks, chosen } = custom;
-    chosen.clear();
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| grouping.choose(row, tasks, chosen))) {
-        wires.grouping_faults.push(format!("grouping {}", panic_text(&*panic)));
-        return Choice::Panicked;
-    }
-    let position = |task: &TaskId| targets.iter().position(|target| target.task == *task);
-    let positions: Vec<usize> = chosen.iter().filter_map(position).collect();
-    if positions.len() < chosen.len() {
-        wires.grouping_faults.push("grouping chose a task that is no target".to_owned());
-    }
-    Choice::Several(positions)
 }
 
 /// Rows that are moved out one after another, or copied out if they are shared.
