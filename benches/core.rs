@@ -179,13 +179,15 @@ struct Count {
     fresh: u64,
     total: Arc<AtomicU64>,
     latency: Option<(Instant, Histogram)>,
+    /// Latencies since the last flush.
+    late: Vec<u64>,
 }
 
 impl Bolt for Count {
     fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if let Some((epoch, histogram)) = &self.latency {
+        if let Some((epoch, _)) = &self.latency {
             let at = input.values()[1].as_i64().unwrap_or_default();
-            histogram.record((epoch.elapsed().as_nanos() as u64).saturating_sub(at as u64));
+            self.late.push((epoch.elapsed().as_nanos() as u64).saturating_sub(at as u64));
         }
         let Value::Str(word) = &input.values()[0] else { return Err(TaskError::new("a word is text")) };
         match self.counts.get_mut(word) {
@@ -198,6 +200,9 @@ impl Bolt for Count {
 
     fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
         self.total.fetch_add(std::mem::take(&mut self.fresh), Ordering::Relaxed);
+        if let Some((_, histogram)) = &self.latency {
+            histogram.record_all(self.late.drain(..));
+        }
         Ok(())
     }
 }
@@ -290,6 +295,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 fresh: 0,
                 total: Arc::clone(&counted),
                 latency: latency.clone(),
+                late: Vec::new(),
             };
             builder.bolt("count", count).parallelism(counts).fields("split", ["word"]);
         }

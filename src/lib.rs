@@ -37,3 +37,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../ARCHITECTURE.md")]
 struct Architecture;
+
+/// Holds the examples of the first page against the code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -880,6 +880,23 @@ fn bounded_input_ends_across_a_diamond_that_holds_everything() {
     }
 }
 
+/// Only the first of the tasks of an executor holds anything. What an executor showed the coordinator
+/// was what its last task held, so nobody asked it to let go, and the input ended by a time-out and a
+/// replay that were held just as well.
+#[test]
+fn what_the_first_task_of_an_executor_holds_is_let_go_at_the_end() {
+    for seed in 0..10 {
+        let mut builder = builder();
+        builder.spout("spout", || Numbers::new(10));
+        builder.bolt("held", Hoard::default).tasks(4).global("spout");
+        builder.bolt("sink", null()).shuffle("held");
+        let topology = builder.build().expect("a valid topology");
+        let mut topology = SimulatedTopology::start(topology, SimulationOptions::seeded(seed));
+        let stats = topology.run_to_end(seconds(20)).expect("it ends before its time-out");
+        assert_eq!((stats.acked, stats.replayed), (10, 0), "seed {seed}");
+    }
+}
+
 /// Two spouts, one of which ends at once, a topology without any message, and one whose sink is told
 /// nothing: all end by themselves. If it fails, an empty file hangs `squall run`.
 #[test]

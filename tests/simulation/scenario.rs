@@ -147,13 +147,14 @@ impl Scenario {
             batch,
             capacity: batch * one_of(random, &[1, 1, 2, 5, 16]),
             load_aware: random.random_bool(0.7),
-            payload: if random.random_bool(0.1) { 20_000 } else { 8 },
+            // A batch fits a link in bytes, too: into a cycle, one that does not may fill its reserve.
+            payload: if random.random_bool(0.1) { 60_000 / batch as usize } else { 8 },
             sink_tasks: random.random_range(1..=2),
             sink_ways: (0..leaves).map(|_| one_of(random, &WAYS)).collect(),
             spouts,
             bolts,
             faults: draw_faults(random),
-            turns: random.random_range(20..120),
+            turns: random.random_range(20..200),
             command_share: random.random_range(0.0..0.3),
         }
     }
@@ -248,7 +249,7 @@ impl SpoutPlan {
             id: format!("spout-{n}"),
             executors,
             tasks: executors * random.random_range(1..=2),
-            messages: random.random_range(1..=16),
+            messages: random.random_range(1..=30),
             burst: random.random_range(1..=8),
             pause: Duration::from_millis(random.random_range(1..60)),
             ends_early: random.random_bool(0.6),

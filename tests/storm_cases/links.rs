@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology};
@@ -158,6 +159,57 @@ fn a_cycle_with_tiny_links_does_not_deadlock() {
         let stats = start(builder, seed).run_to_end(HOUR).expect("it ends");
         assert_eq!((stats.acked, stats.replayed), (200, 0), "seed {seed}");
         assert_eq!(of(&stats, "2").executed, 6 * 200, "seed {seed}");
+    }
+}
+
+/// Numbers, one every 100 ms.
+struct Slow(Numbers);
+
+impl Spout for Slow {
+    fn declare(&self) -> Streams {
+        self.0.declare()
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        Ok(match self.0.next_tuple(out)? {
+            SpoutStatus::Emitted => SpoutStatus::IdleFor(Duration::from_millis(100)),
+            other => other,
+        })
+    }
+}
+
+/// Emits so many numbers at its first tick, in one step.
+struct Burst(i64);
+
+impl Bolt for Burst {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        (0..std::mem::take(&mut self.0)).try_for_each(|n| Ok(out.emit([n])?))
+    }
+}
+
+/// A burst of 500 into a cycle whose links hold 4 and whose reserve is 64. All of it used to go into
+/// the cycle before any of it came out: the reserve was full, and the cycle waited for itself for
+/// ever. Now what comes round goes first. If it fails, a window that flushes into an iteration hangs.
+#[test]
+fn a_burst_into_a_cycle_does_not_fill_its_reserve() {
+    for seed in SEEDS {
+        let mut builder = TopologyBuilder::new("burst");
+        queue(&mut builder, 4, 4);
+        builder.spout("1", || Slow(Numbers::new(100)));
+        builder.bolt("burst", || Burst(500)).shuffle("1").tick(seconds(1));
+        let rounds = bolt(Streams::none().stream("again", ["n", "round"]), round);
+        builder.bolt("2", rounds).shuffle("burst").shuffle(("2", "again")).feedback();
+        let stats = start(builder, seed).run_to_end(HOUR).expect("it ends");
+        assert_eq!((stats.acked, stats.failed), (100, 0), "seed {seed}");
+        assert_eq!(of(&stats, "2").executed, 6 * 500, "seed {seed}");
     }
 }
 

@@ -202,7 +202,6 @@ impl BoltTask {
         // What is held is acked when it is let go, perhaps many steps later.
         let acked = executed - failed as i64 - held + settled_later;
         gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
-        gauges.held.store(self.state.holds.held(), Ordering::SeqCst);
     }
 }
 
@@ -475,6 +474,8 @@ impl BoltExecutor {
             }
             task.end_step(&self.common, cx.now, out_of_input);
         }
+        let held = self.tasks.iter().map(|task| task.state.holds.held()).sum();
+        self.common.address.gauges.held.store(held, Ordering::SeqCst);
         if self.in_hand.is_none() && self.common.inbox.has_no_data() {
             self.common.inbox.note_empty(cx.now);
         }
