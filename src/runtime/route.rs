@@ -9,6 +9,9 @@
 //!    the ack buffer, before the buffer is next taken. So no ack can overtake the edges of what was
 //!    emitted while it was earned.
 //! 2. Batches to one target keep the order in which the tuples were emitted.
+//!
+//! One file, because every way from a stage to a batch has to keep runs, messages and further
+//! anchors in step with the values.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
