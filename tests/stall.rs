@@ -76,8 +76,9 @@ fn a_sink_stalled_for_sixty_simulated_seconds_costs_nothing() {
     }
 }
 
-/// The same with large tuples, for which `queue.memory` is the limit and not the number. If it fails,
-/// the memory budget does not hold for the tuples that need it.
+/// The same with large tuples, for which `queue.memory` is the limit and not the number: batches are
+/// full by size long before they are full by number. If it fails, the memory budget does not hold for
+/// the tuples that need it.
 #[test]
 fn the_memory_budget_holds_for_large_tuples() {
     let _alone = lock(&ALONE);
@@ -86,7 +87,6 @@ fn the_memory_budget_holds_for_large_tuples() {
         let mut builder = TopologyBuilder::new("stall");
         builder.options(|options| {
             options.message_timeout = Some(seconds(5));
-            options.queue.batch = 16;
             (options.queue.memory, options.queue.tuple_size_max) = (2 << 20, 1 << 20);
         });
         builder.spout("source", || Texts { next: 0, count: 1_000, bytes: BYTES as usize });

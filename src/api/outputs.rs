@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 use crate::api::{
     EmitError, FailureCause, HeldTuple, HoldRegistry, Input, StreamDeclaration, TaskError, TaskHook,
 };
+use crate::config::limits::BATCH_HEAP_MAX;
 use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
 use crate::tuple::{self, Anchor, Attempt, Fields, MessageIndex, TupleBatch, Value};
 
@@ -98,6 +99,12 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Whether the stage is to be routed now: by the number of its tuples, or by their size.
+    #[inline]
+    fn is_full(&self, len_max: u32) -> bool {
+        self.batch.len >= len_max || self.batch.heap >= BATCH_HEAP_MAX
+    }
+
     /// An empty batch for the next tuples, with room for as many as this one holds.
     pub fn empty_like(&self) -> TupleBatch {
         let mut batch = TupleBatch::new(self.batch.arity as usize);
@@ -450,7 +457,7 @@ impl<'a> Outputs<'a> {
             emit_rare(state, index)?;
         }
         let stage = &mut state.stages[index];
-        if stage.batch.len >= state.stage_len_max {
+        if stage.is_full(state.stage_len_max) {
             self.route.route(index, stage);
         }
         Ok(())
@@ -529,7 +536,7 @@ fn emit_direct(
     note_extras(state, index);
     state.run_emit_hooks(index, &[task]);
     let stage = &mut state.stages[index];
-    if stage.batch.len >= state.stage_len_max {
+    if stage.is_full(state.stage_len_max) {
         route.route(index, stage);
     }
     Ok(())
@@ -699,7 +706,7 @@ impl<'a> SpoutOutputs<'a> {
             emit_rare(state, index)?;
         }
         let stage = &mut state.stages[index];
-        if stage.batch.len >= state.stage_len_max {
+        if stage.is_full(state.stage_len_max) {
             self.route.route(index, stage);
         }
         Ok(())

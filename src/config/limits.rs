@@ -38,6 +38,9 @@ pub const FAILURES_REMEMBERED_MAX: usize = 1 << 20;
 
 /// Tuples in a batch.
 pub const BATCH_MAX: u32 = 1 << 16;
+/// Bytes outside its rows at which a batch is sent, however few its tuples are: large tuples must not
+/// gather by the hundred.
+pub const BATCH_HEAP_MAX: usize = 256 << 10;
 /// Tuples on their way over one link.
 pub const LINK_CAPACITY_MAX: u32 = 1 << 24;
 /// Bytes of one tuple.

@@ -23,6 +23,7 @@ use rand::rngs::StdRng;
 
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
+use crate::config::limits::BATCH_HEAP_MAX;
 use crate::ids::{RootId, TaskId};
 use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
@@ -35,8 +36,6 @@ use crate::tuple::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch, Value};
 
 /// How often shuffle takes in the loads of its targets.
 const LOAD_REFRESH: Duration = Duration::from_millis(100);
-/// A batch is sent when the values outside its rows reach this, however few its tuples are.
-pub const BATCH_HEAP_MAX: usize = 256 << 10;
 
 /// An executor that this one sends to.
 pub struct Peer {
