@@ -15,7 +15,7 @@ pub enum SpoutStatus {
     /// Nothing to emit now. The runtime asks again after a pause that grows while the spout stays
     /// idle, from 0.1 ms to 10 ms.
     Idle,
-    /// Nothing to emit before this much time has passed.
+    /// Nothing to emit before this much time has passed. Less than 50 µs counts as 50 µs.
     IdleFor(Duration),
     /// The source has ended. The spout is not asked again, but `ack` and `fail` still come; a
     /// failed message may be emitted again from there.

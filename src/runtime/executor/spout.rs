@@ -34,6 +34,9 @@ use crate::runtime::run_queue::Urgency;
 use crate::runtime::window::Window;
 use crate::topology::graph::SpoutFactory;
 
+/// No pause is shorter. A schedule that is finer than this would make a batch of every tuple and keep
+/// all cores spinning; rounded up, it makes bursts, and the cores sleep between them.
+const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// A spout that says `Idle` is asked again after this, then after twice as long, and so on.
 const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
 /// The longest such pause.
@@ -341,7 +344,7 @@ impl SpoutTask {
             }
             SpoutStatus::IdleFor(pause) => {
                 self.idle_pause = IDLE_PAUSE_MIN;
-                self.idle_until = now.after(pause);
+                self.idle_until = now.after(pause.max(PAUSE_MIN));
             }
             SpoutStatus::Exhausted => self.exhausted = true,
         }
