@@ -35,6 +35,40 @@ impl fmt::Display for TaskId {
     }
 }
 
+/// One worker process of a topology, dense from 0. Its place in the assignment, which outlives the
+/// process: a restarted worker has the same id and the next [`Incarnation`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerId(pub u16);
+
+impl WorkerId {
+    /// The position of this worker in tables.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Which life of a worker: from 1, one more with each restart, given by whoever starts it. What
+/// comes from an older incarnation than the current one is refused everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation(pub u32);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The credit between two executors, in the order of the topology's links: the same number in every
+/// worker, because every worker works out the same plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinkId(pub u32);
+
 /// What a spout calls a message it wants tracked: an offset, a sequence number, a key of its own.
 ///
 /// The runtime hands it back in `Spout::ack` or `Spout::fail` and never looks inside. A spout
