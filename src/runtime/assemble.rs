@@ -27,6 +27,7 @@ use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
 use crate::runtime::coordinator::{Coordinator, Subordinates};
 use crate::runtime::emitter::{Emitter, StreamOut};
+use crate::runtime::ending::Ending;
 use crate::runtime::errors::{ErrorReporter, Throttle};
 use crate::runtime::executor::acker::AckerExecutor;
 use crate::runtime::executor::bolt::{BoltExecutor, BoltTask};
@@ -442,23 +443,22 @@ impl Assembly {
         };
         let order = self.topology.topological_order();
         let is_spout = |index: &usize| self.topology.components()[*index].is_spout();
-        let subordinates = Subordinates {
-            spouts: order
-                .iter()
-                .filter(|index| is_spout(index))
-                .flat_map(|index| of(Part::Component(*index)))
-                .collect(),
-            bolts: order
-                .iter()
-                .filter(|index| !is_spout(index))
-                .map(|index| of(Part::Component(*index)))
-                .collect(),
-            ackers: of(Part::Acker),
-        };
-        let drain_timeout = self.topology.options().drain_timeout;
+        let bolts: Vec<Vec<InboxSender>> =
+            order.iter().filter(|index| !is_spout(index)).map(|index| of(Part::Component(*index))).collect();
+        let spouts = order
+            .iter()
+            .filter(|index| is_spout(index))
+            .flat_map(|index| of(Part::Component(*index)))
+            .collect();
+        let ending = Ending::new(bolts.len(), self.topology.options().drain_timeout);
         let (lifecycle, run_queue) = (Arc::clone(&self.lifecycle), Arc::clone(&self.run_queue));
-        let coordinator =
-            Coordinator::new(self.take_inbox(id), lifecycle, run_queue, subordinates, drain_timeout);
+        let subordinates = Subordinates::new(spouts, bolts, of(Part::Acker), lifecycle, run_queue);
+        let coordinator = Coordinator::alone(
+            self.take_inbox(id),
+            Arc::clone(&self.lifecycle),
+            Arc::new(subordinates),
+            ending,
+        );
         Slot::new(
             address.component.clone(),
             None,

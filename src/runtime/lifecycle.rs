@@ -22,7 +22,7 @@ pub struct Lifecycle {
     pub finished: AtomicUsize,
     /// Executors that have answered `Close`.
     pub closed: AtomicUsize,
-    /// Grows with every step that processed data: tells a pause from a standstill.
+    /// Grows with every step that processed messages: tells a pause from a standstill.
     pub activity: AtomicU64,
     /// Whether the end was cut short.
     pub cut_short: AtomicBool,
@@ -35,6 +35,8 @@ impl Lifecycle {
     /// emit, so that the coordinator should look.
     #[must_use]
     pub fn processed(&self, messages: i64) -> bool {
+        // SeqCst, and before the count goes down: who sees rest sees that something came before it.
+        self.activity.fetch_add(1, Ordering::SeqCst);
         let left = self.outstanding.fetch_sub(messages, Ordering::SeqCst) - messages;
         debug_assert!(left >= 0, "more messages were processed than sent");
         left == 0 && self.live_spouts.load(Ordering::SeqCst) == 0

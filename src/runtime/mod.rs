@@ -18,6 +18,7 @@ mod assemble;
 mod audit;
 mod coordinator;
 mod emitter;
+pub mod ending;
 mod errors;
 mod executor;
 mod grouping;

@@ -380,9 +380,6 @@ impl BoltExecutor {
             self.common.inbox.note_empty(cx.now);
         }
         let processed = std::mem::take(&mut self.processed);
-        if processed > 0 {
-            self.common.lifecycle.activity.fetch_add(1, Ordering::Relaxed);
-        }
         self.common.processed(processed);
         if finish {
             self.common.lifecycle.finished.fetch_add(1, Ordering::SeqCst);

@@ -1,0 +1,345 @@
+//! Decides when a topology ends, and in which order: a pure machine, for one process or many.
+//!
+//! ```text
+//!            at rest, messages open and held        all answered
+//!   Running ───────────────────────────────▶ Asking ────────────▶ Running
+//!      │
+//!      │ at rest, no message open            all components done, still at rest
+//!      └─────────────────────▶ Finishing(0..n) ─────────────────────▶ Closing ──▶ Ended
+//!                                  │ something failed: back to Running  ▲
+//!                                  ▼                                    │ deadline
+//!                               Running ────────────────────────────────┘
+//! ```
+//!
+//! *At rest* is defined in `lifecycle`. Components finish one after another in the order of the
+//! graph, each after everything its predecessors emitted while finishing was processed. Executors
+//! that hold tuples at rest are asked to finish first, or their messages would stay open for ever.
+//!
+//! A drain has a deadline; when it passes, everything is closed as it is and the run counts as cut
+//! short. So does one whose executors do not answer the close.
+//!
+//! The machine is fed with a [`Snapshot`] and answers with at most one [`EndCommand`]; whoever
+//! carries it out takes a new snapshot and asks again. In one process that is the coordinator; over
+//! several, it is who started them, with the snapshots of all workers merged.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Time;
+
+/// How long executors may take to answer a close.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// How far one worker, or all together, have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Nothing is under way and no spout can emit.
+    pub at_rest: bool,
+    /// Grows with every message processed. Equal at two times at rest: nothing happened between.
+    pub activity: u64,
+    /// Spout executors that may still emit.
+    pub live_spouts: u64,
+    /// Messages open.
+    pub pending: u64,
+    /// Executors that hold tuples.
+    pub holding: u64,
+    /// The last round of asking or finishing that was carried out; 0 before the first.
+    pub round: u64,
+    /// Executors that were asked in that round.
+    pub asked: u64,
+    /// Those of them that have answered.
+    pub answered: u64,
+    /// Executors in all.
+    pub executors: u64,
+    /// Executors that have closed.
+    pub closed: u64,
+}
+
+impl Snapshot {
+    /// Both together. The round is the older one: who has not come that far has not answered.
+    #[must_use]
+    pub fn merge(self, other: Snapshot) -> Snapshot {
+        Snapshot {
+            at_rest: self.at_rest && other.at_rest,
+            activity: self.activity + other.activity,
+            live_spouts: self.live_spouts + other.live_spouts,
+            pending: self.pending + other.pending,
+            holding: self.holding + other.holding,
+            round: self.round.min(other.round),
+            asked: self.asked + other.asked,
+            answered: self.answered + other.answered,
+            executors: self.executors + other.executors,
+            closed: self.closed + other.closed,
+        }
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndCommand {
+    /// Tell all spouts to emit no more.
+    Drain,
+    /// Ask every executor that holds tuples to finish.
+    AskHolders {
+        /// To be reported as [`Snapshot::round`].
+        round: u64,
+    },
+    /// Ask the bolt at this place of the graph's order to finish.
+    Finish {
+        /// To be reported as [`Snapshot::round`].
+        round: u64,
+        /// Counted over bolts, from 0.
+        place: usize,
+    },
+    /// Close every executor.
+    Close,
+    /// It has ended.
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Holders were asked to let go.
+    Asking,
+    /// The bolt at this place of the order is finishing.
+    Finishing(usize),
+    /// All are closing; the deadline.
+    Closing(Time),
+    Ended,
+}
+
+/// The machine. See the [module](self).
+#[derive(Debug)]
+pub struct Ending {
+    /// Bolts of the topology.
+    places: usize,
+    drain_timeout: Duration,
+    phase: Phase,
+    round: u64,
+    drain_deadline: Time,
+    drain_told: bool,
+    kill: bool,
+    cut_short: bool,
+    /// The activity at the time holders were last asked: asked once per standstill.
+    asked_at: Option<u64>,
+}
+
+impl Ending {
+    /// Of a topology with so many bolts, which runs.
+    pub fn new(places: usize, drain_timeout: Duration) -> Ending {
+        Ending {
+            places,
+            drain_timeout,
+            phase: Phase::Running,
+            round: 0,
+            drain_deadline: Time::NEVER,
+            drain_told: true,
+            kill: false,
+            cut_short: false,
+            asked_at: None,
+        }
+    }
+
+    /// An orderly end is wanted; spouts are told by the next command.
+    pub fn drain(&mut self, now: Time) {
+        if self.drain_deadline == Time::NEVER {
+            self.drain_deadline = now.after(self.drain_timeout);
+            self.drain_told = false;
+        }
+    }
+
+    /// An end at once is wanted.
+    pub fn kill(&mut self) {
+        self.kill = true;
+    }
+
+    /// Whether a drain was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.drain_deadline != Time::NEVER
+    }
+
+    /// Whether the end was or will be cut short, so that work may be undone.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// Whether executors were told to close.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_) | Phase::Ended)
+    }
+
+    /// Somebody was lost with all it knew: whatever was asked is asked again.
+    pub fn begin_again(&mut self) {
+        if !self.is_closing() {
+            self.phase = Phase::Running;
+            self.asked_at = None;
+            self.drain_told = self.drain_deadline == Time::NEVER;
+        }
+    }
+
+    /// When to look again without anything new.
+    pub fn deadline(&self) -> Time {
+        match self.phase {
+            Phase::Ended => Time::NEVER,
+            Phase::Closing(deadline) => deadline,
+            Phase::Running | Phase::Asking | Phase::Finishing(_) => self.drain_deadline,
+        }
+    }
+
+    /// One command, if any is due; carry it out and ask again.
+    pub fn next(&mut self, seen: &Snapshot, now: Time) -> Option<EndCommand> {
+        let deadline_passed = now >= self.drain_deadline;
+        if !self.is_closing() && (self.kill || deadline_passed) {
+            self.cut_short = true;
+            return Some(self.close(now));
+        }
+        if !self.is_closing() && !self.drain_told {
+            self.drain_told = true;
+            return Some(EndCommand::Drain);
+        }
+        let answered = seen.round == self.round && seen.answered >= seen.asked;
+        if self.phase == Phase::Asking && answered {
+            self.phase = Phase::Running;
+        }
+        match self.phase {
+            Phase::Running if seen.at_rest => self.at_rest(seen),
+            Phase::Finishing(place) if answered && seen.at_rest => Some(self.finished(place, seen, now)?),
+            Phase::Finishing(_) if answered && seen.live_spouts > 0 => {
+                // A spout lives again: something failed while finishing, which ends the round.
+                self.phase = Phase::Running;
+                None
+            }
+            Phase::Closing(deadline) if seen.closed >= seen.executors || now >= deadline => {
+                self.cut_short |= seen.closed < seen.executors;
+                self.phase = Phase::Ended;
+                Some(EndCommand::End)
+            }
+            _ => None,
+        }
+    }
+
+    fn at_rest(&mut self, seen: &Snapshot) -> Option<EndCommand> {
+        if seen.pending == 0 {
+            return Some(self.finish(0));
+        }
+        if seen.holding == 0 || self.asked_at == Some(seen.activity) {
+            // Something was lost: its time-out brings it back.
+            return None;
+        }
+        self.asked_at = Some(seen.activity);
+        self.phase = Phase::Asking;
+        self.round += 1;
+        Some(EndCommand::AskHolders { round: self.round })
+    }
+
+    fn finish(&mut self, place: usize) -> EndCommand {
+        self.phase = Phase::Finishing(place);
+        self.round += 1;
+        EndCommand::Finish { round: self.round, place }
+    }
+
+    fn finished(&mut self, place: usize, seen: &Snapshot, now: Time) -> Option<EndCommand> {
+        if place + 1 < self.places {
+            return Some(self.finish(place + 1));
+        }
+        if seen.pending == 0 {
+            return Some(self.close(now));
+        }
+        self.phase = Phase::Running;
+        self.at_rest(seen)
+    }
+
+    fn close(&mut self, now: Time) -> EndCommand {
+        self.phase = Phase::Closing(now.after(CLOSE_MAX));
+        EndCommand::Close
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: Snapshot = Snapshot {
+        at_rest: true,
+        activity: 7,
+        live_spouts: 0,
+        pending: 0,
+        holding: 0,
+        round: 0,
+        asked: 0,
+        answered: 0,
+        executors: 3,
+        closed: 0,
+    };
+    const BUSY: Snapshot = Snapshot { at_rest: false, live_spouts: 1, ..REST };
+
+    fn ending() -> Ending {
+        Ending::new(2, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn bolts_finish_in_order_and_then_all_close() {
+        let mut ending = ending();
+        let now = Time::ZERO;
+        assert_eq!(ending.next(&BUSY, now), None);
+        assert_eq!(ending.next(&REST, now), Some(EndCommand::Finish { round: 1, place: 0 }));
+        let asked = Snapshot { round: 1, asked: 1, ..REST };
+        assert_eq!(ending.next(&asked, now), None, "not answered");
+        let answered = Snapshot { answered: 1, ..asked };
+        assert_eq!(ending.next(&Snapshot { at_rest: false, ..answered }, now), None, "still under way");
+        assert_eq!(ending.next(&answered, now), Some(EndCommand::Finish { round: 2, place: 1 }));
+        assert_eq!(ending.next(&answered, now), None, "an answer to the round before");
+        assert_eq!(ending.next(&Snapshot { round: 2, ..answered }, now), Some(EndCommand::Close));
+        assert_eq!(ending.next(&Snapshot { closed: 2, ..REST }, now), None);
+        assert_eq!(ending.next(&Snapshot { closed: 3, ..REST }, now), Some(EndCommand::End));
+        assert!(!ending.is_cut_short());
+    }
+
+    #[test]
+    fn holders_are_asked_once_per_standstill() {
+        let mut ending = ending();
+        let now = Time::ZERO;
+        let held = Snapshot { pending: 2, holding: 1, ..REST };
+        assert_eq!(ending.next(&held, now), Some(EndCommand::AskHolders { round: 1 }));
+        let answered = Snapshot { round: 1, asked: 1, answered: 1, ..held };
+        assert_eq!(ending.next(&answered, now), None, "they answered and hold on");
+        let moved = Snapshot { activity: 8, ..answered };
+        assert_eq!(ending.next(&moved, now), Some(EndCommand::AskHolders { round: 2 }));
+    }
+
+    #[test]
+    fn a_spout_that_lives_again_ends_the_finishing() {
+        let mut ending = ending();
+        let now = Time::ZERO;
+        let _ = ending.next(&REST, now);
+        let alive = Snapshot { at_rest: false, live_spouts: 1, round: 1, ..REST };
+        assert_eq!(ending.next(&alive, now), None);
+        let rest = Snapshot { round: 1, ..REST };
+        assert_eq!(ending.next(&rest, now), Some(EndCommand::Finish { round: 2, place: 0 }));
+    }
+
+    #[test]
+    fn a_drain_has_a_deadline_and_a_close_too() {
+        let mut ending = ending();
+        ending.drain(Time::ZERO);
+        assert_eq!(ending.next(&BUSY, Time::ZERO), Some(EndCommand::Drain));
+        assert_eq!(ending.next(&BUSY, Time::ZERO), None);
+        ending.begin_again();
+        assert_eq!(ending.next(&BUSY, Time::ZERO), Some(EndCommand::Drain), "the new one was not told");
+        let late = Time::ZERO.after(Duration::from_secs(30));
+        assert_eq!(ending.deadline(), late);
+        assert_eq!(ending.next(&BUSY, late), Some(EndCommand::Close));
+        assert!(ending.is_cut_short());
+        assert_eq!(ending.next(&BUSY, late), None);
+        assert_eq!(ending.next(&BUSY, late.after(CLOSE_MAX)), Some(EndCommand::End));
+    }
+
+    #[test]
+    fn merged_snapshots_say_what_holds_for_all() {
+        let merged = REST.merge(Snapshot { round: 3, pending: 2, ..BUSY });
+        assert_eq!((merged.at_rest, merged.round, merged.pending, merged.live_spouts), (false, 0, 2, 1));
+        assert_eq!((merged.activity, merged.executors), (14, 6));
+    }
+}
