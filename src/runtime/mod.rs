@@ -28,6 +28,7 @@ mod local;
 mod message;
 mod pending;
 mod queue;
+pub mod remote;
 mod route;
 mod run_queue;
 mod scheduler;

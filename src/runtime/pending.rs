@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::api::FailureCause;
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, FAILURES_REMEMBERED_MAX};
-use crate::ids::{GENERATION_MOD, MessageId, RootId, TaskId};
+use crate::ids::{GENERATION_MOD, Incarnation, MessageId, RootId, TaskId, USES_MOD};
 use crate::tuple::{Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.
@@ -59,6 +59,8 @@ struct Failures {
 #[derive(Debug)]
 pub struct Pending {
     task: TaskId,
+    /// What every generation has in its upper bits.
+    life: u32,
     timeout: Option<Duration>,
     blocks: Vec<Block>,
     free: Vec<u32>,
@@ -75,10 +77,11 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// For a spout task; `timeout` in tree time.
-    pub fn new(task: TaskId, timeout: Option<Duration>) -> Pending {
+    /// For a spout task of a worker in its `incarnation`; `timeout` in tree time.
+    pub fn new(task: TaskId, timeout: Option<Duration>, incarnation: Incarnation) -> Pending {
         Pending {
             task,
+            life: incarnation.0 % (GENERATION_MOD / USES_MOD) * USES_MOD,
             timeout,
             blocks: Vec::new(),
             free: Vec::new(),
@@ -165,7 +168,7 @@ impl Pending {
             (self.blocks.len() - 1) as u32
         });
         let block = &mut self.blocks[slot as usize];
-        block.generation = (block.generation + 1) % GENERATION_MOD;
+        block.generation = self.life + (block.generation + 1) % USES_MOD;
         block.in_use = true;
         block.failed = 0;
         block.opened_at = now;
@@ -432,7 +435,7 @@ mod tests {
 
     #[test]
     fn sixty_four_messages_share_a_block_and_few_do_not_wait_for_more() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         assert_eq!(emit(&mut pending, 0..130, 0).len(), 3);
         assert_eq!(emit(&mut pending, 200..201, 0).len(), 1);
         assert_eq!(pending.in_flight(), 131);
@@ -440,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_message_that_fails_alone_is_not_acked_with_its_block() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let root = emit(&mut pending, 0..3, 0)[0];
         assert_eq!(
             pending.fail(root, 1, FailureCause::Failed).map(|f| (f.id, f.failures)),
@@ -456,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_replay_carries_its_attempt_and_has_a_block_of_its_own() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let root = emit(&mut pending, 0..2, 0)[0];
         pending.fail(root, 0, FailureCause::Failed);
         pending.fail(root, 1, FailureCause::Failed);
@@ -473,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_withdrawn_was_never_begun() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let (root, ..) = pending.open_message(MessageId(1), seconds(0));
         pending.open_message(MessageId(2), seconds(0));
         pending.withdraw(root, MessageId(2));
@@ -489,7 +492,7 @@ mod tests {
 
     #[test]
     fn blocks_expire_at_their_deadline_and_not_before() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         emit(&mut pending, [1], 0);
         emit(&mut pending, [2], 5);
         assert!(expired(&mut pending, 9).is_empty());
@@ -501,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_reset_gives_the_whole_timeout_again() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let root = emit(&mut pending, [1], 0)[0];
         pending.reset_timeout(root, seconds(9));
         assert!(expired(&mut pending, 18).is_empty());
@@ -510,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_slot_comes_back_with_another_generation() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let first = emit(&mut pending, [1], 0)[0];
         pending.complete(first, |_| ());
         let second = emit(&mut pending, [2], 1)[0];
@@ -522,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_ring_of_done_blocks_does_not_grow() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         for n in 0..1000 {
             let root = emit(&mut pending, [n], 0)[0];
             pending.complete(root, |_| ());

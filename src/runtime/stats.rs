@@ -113,7 +113,7 @@ impl Worker {
     }
 
     fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {
-        self.slots.iter().filter(move |slot| slot.component == component).map(|slot| &*slot.address.gauges)
+        self.slots().filter(move |slot| slot.component == component).map(|slot| &*slot.address.gauges)
     }
 
     fn sum(&self, component: &str, of: impl Fn(&Gauges) -> u64) -> u64 {
