@@ -32,12 +32,16 @@ pub mod remote;
 mod route;
 mod run_queue;
 mod scheduler;
+mod share;
 pub(crate) mod simulated;
 mod stats;
 mod window;
 mod worker;
 
+pub use assemble::Share;
+pub use coordinator::Superior;
 pub use executor::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use message::AckRecords;
-pub use stats::{ComponentStats, LatencyStats, TopologyStats};
+pub use share::{AssembledShare, RunningShare};
+pub use stats::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, TopologyStats};

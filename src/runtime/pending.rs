@@ -24,6 +24,7 @@ use crate::api::FailureCause;
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, FAILURES_REMEMBERED_MAX};
 use crate::ids::{GENERATION_MOD, Incarnation, MessageId, RootId, TaskId, USES_MOD};
+use crate::runtime::stats::ReplayCounts;
 use crate::tuple::{Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.
@@ -51,6 +52,8 @@ struct Block {
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
+    /// Why it failed the last time.
+    cause: FailureCause,
     /// It failed and was not emitted again.
     waiting: bool,
 }
@@ -73,7 +76,7 @@ pub struct Pending {
     failures: FxHashMap<MessageId, Failures>,
     /// Messages that failed and were not emitted again.
     waiting: usize,
-    replayed: u64,
+    replayed: ReplayCounts,
 }
 
 impl Pending {
@@ -91,7 +94,7 @@ impl Pending {
             in_flight: 0,
             failures: FxHashMap::default(),
             waiting: 0,
-            replayed: 0,
+            replayed: ReplayCounts::default(),
         }
     }
 
@@ -105,8 +108,8 @@ impl Pending {
         self.waiting
     }
 
-    /// Messages that were emitted again after a failure.
-    pub fn replayed(&self) -> u64 {
+    /// Messages that were emitted again after a failure, by its cause.
+    pub fn replayed(&self) -> ReplayCounts {
         self.replayed
     }
 
@@ -142,7 +145,7 @@ impl Pending {
         {
             failures.waiting = true;
             self.waiting += 1;
-            self.replayed -= 1;
+            *self.replayed.of_mut(failures.cause) -= 1;
         }
     }
 
@@ -156,7 +159,7 @@ impl Pending {
         if failures.waiting {
             failures.waiting = false;
             self.waiting -= 1;
-            self.replayed += 1;
+            *self.replayed.of_mut(failures.cause) += 1;
         }
         Attempt::try_from(failures.count).unwrap_or(Attempt::MAX)
     }
@@ -293,7 +296,8 @@ impl Pending {
             self.waiting += 1;
             return FailedMessage { id, cause, failures: 1 };
         }
-        let failures = self.failures.entry(id).or_insert(Failures { count: 0, waiting: false });
+        let failures = self.failures.entry(id).or_insert(Failures { count: 0, cause, waiting: false });
+        failures.cause = cause;
         failures.count += 1;
         if !failures.waiting {
             failures.waiting = true;
@@ -471,7 +475,7 @@ mod tests {
         assert_eq!(all.map(|(_, attempt)| attempt), [0, 1, 1, 0]);
         let roots: std::collections::HashSet<_> = all.iter().map(|(root, _)| *root).collect();
         assert_eq!(roots.len(), 4, "what failed once shares its time-out with nobody");
-        assert_eq!((pending.lost(), pending.replayed()), (0, 2));
+        assert_eq!((pending.lost(), pending.replayed().total()), (0, 2));
     }
 
     #[test]
@@ -484,7 +488,7 @@ mod tests {
         pending.fail(root, 0, FailureCause::Failed);
         let (again, ..) = pending.open_message(MessageId(1), seconds(1));
         pending.withdraw(again, MessageId(1));
-        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed()), (0, 1, 0));
+        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed().total()), (0, 1, 0));
         pending.close_blocks(seconds(1), |_| ());
         pending.complete(root, |id| panic!("{id} was not emitted"));
         pending.complete(again, |id| panic!("{id} was not emitted"));

@@ -38,16 +38,14 @@ pub struct Gauges {
     pub acked: AtomicU64,
     /// Tuples or messages failed.
     pub failed: AtomicU64,
-    /// Messages emitted again.
-    pub replayed: AtomicU64,
+    /// Messages emitted again, by why they had failed, in the order of [`FailureCause::ALL`].
+    pub replayed: [AtomicU64; FailureCause::ALL.len()],
     /// Messages open. The coordinator reads it to know whether the end has come.
     pub pending: AtomicI64,
     /// Messages failed and not emitted again.
     pub lost: AtomicI64,
     /// Tuples held by bolts. The coordinator reads it to know whom to ask for them at the end.
     pub held: AtomicI64,
-    /// Failures of messages by cause, in the order of [`FailureCause::ALL`].
-    pub failed_by: [AtomicU64; FailureCause::ALL.len()],
     /// Tuples sent to the dead-letter stream.
     pub dead_letters: AtomicU64,
     /// Errors of user code.

@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::api::ComponentInfo;
+use crate::api::{ComponentInfo, FailureCause};
 use crate::clock::Time;
 use crate::runtime::queue::Gauges;
 use crate::runtime::worker::Worker;
@@ -58,6 +59,32 @@ pub struct LatencyStats {
     pub max: Duration,
 }
 
+/// Messages emitted again, by why they had failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
+
+impl ReplayCounts {
+    /// Because of this cause.
+    pub fn of(&self, cause: FailureCause) -> u64 {
+        self.0[cause.index()]
+    }
+
+    /// Because of this cause, to be changed.
+    pub fn of_mut(&mut self, cause: FailureCause) -> &mut u64 {
+        &mut self.0[cause.index()]
+    }
+
+    /// Whatever the cause.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Adds those of another.
+    pub fn add(&mut self, other: &ReplayCounts) {
+        self.0.iter_mut().zip(other.0).for_each(|(own, theirs)| *own += theirs);
+    }
+}
+
 /// A snapshot of a topology.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyStats {
@@ -71,6 +98,8 @@ pub struct TopologyStats {
     pub failed: u64,
     /// Messages emitted again after a failure.
     pub replayed: u64,
+    /// The same by why they had failed.
+    pub replays: ReplayCounts,
     /// Messages open.
     pub pending: u64,
     /// Tuples sent to dead-letter streams.
@@ -85,7 +114,36 @@ pub struct TopologyStats {
     pub cut_short: bool,
 }
 
+/// What the executors of a component in this process count in time; see
+/// [`RunningShare::times`](crate::runtime::RunningShare::times).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ComponentTimes {
+    /// The component.
+    pub id: SmolStr,
+    /// Nanoseconds in user code, over all its executors here.
+    pub busy: u64,
+    /// Nanoseconds without credit, over all its executors here.
+    pub blocked: u64,
+}
+
 impl Worker {
+    /// Nanoseconds per component, in the order of [`TopologyStats::components`].
+    pub fn times(&self) -> Vec<ComponentTimes> {
+        let sum = |id: &str, of: fn(&Gauges) -> &AtomicU64| self.sum(id, |g| of(g).load(Ordering::Relaxed));
+        let times = |info: &ComponentInfo| ComponentTimes {
+            id: info.id.clone(),
+            busy: sum(&info.id, |gauges| &gauges.busy),
+            blocked: sum(&info.id, |gauges| &gauges.blocked),
+        };
+        self.components.iter().map(times).collect()
+    }
+
+    /// Completion latencies: nanoseconds, and how many messages took so long; rising.
+    pub fn latency_counts(&self) -> Vec<(u64, u64)> {
+        let histogram = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        histogram.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+    }
+
     /// Sums what the executors show of themselves.
     pub fn stats(&self) -> TopologyStats {
         let elapsed = self.clock.now().since(Time::ZERO);
@@ -100,7 +158,13 @@ impl Worker {
             let component = self.component_stats(info, elapsed);
             stats.dead_letters += self.sum(&info.id, |gauges| gauges.dead_letters.load(Ordering::Relaxed));
             if component.is_spout {
-                let replayed = self.sum(&info.id, |gauges| gauges.replayed.load(Ordering::Relaxed));
+                let mut replays = ReplayCounts::default();
+                for cause in FailureCause::ALL {
+                    *replays.of_mut(cause) =
+                        self.sum(&info.id, |gauges| gauges.replayed[cause.index()].load(Ordering::Relaxed));
+                }
+                let replayed = replays.total();
+                stats.replays.add(&replays);
                 stats.replayed += replayed;
                 stats.emitted += component.emitted.saturating_sub(replayed);
                 stats.acked += component.acked;

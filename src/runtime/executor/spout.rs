@@ -30,6 +30,7 @@ use crate::runtime::message::Control;
 use crate::runtime::pending::{FailedMessage, TreeClock};
 use crate::runtime::queue::{Gauges, count};
 use crate::runtime::run_queue::Urgency;
+use crate::runtime::stats::ReplayCounts;
 use crate::runtime::window::Window;
 use crate::topology::graph::SpoutFactory;
 
@@ -246,7 +247,6 @@ impl SpoutTask {
     fn tell_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
         for FailedMessage { id, cause, failures } in failed.iter().copied() {
             self.failed_now += 1;
-            count(&common.address.gauges.failed_by[cause.index()], 1);
             let is_final = self.max_replays.is_some_and(|max| failures > max);
             let failure = Failure { cause, failures, is_final };
             self.call(common, now, |spout, out| spout.fail(id, &failure, out));
@@ -554,19 +554,21 @@ impl SpoutExecutor {
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
         let gauges = &self.common.address.gauges;
-        let (mut pending, mut lost, mut replayed) = (0, 0, 0);
+        let (mut pending, mut lost, mut replayed) = (0, 0, ReplayCounts::default());
         for task in &mut self.tasks {
             task.end_step(outcome != StepOutcome::Worked);
             task.publish_counts(gauges);
             if let Some(open) = &task.emitter.pending {
                 pending += open.in_flight() as i64;
                 lost += open.lost() as i64;
-                replayed += open.replayed();
+                replayed.add(&open.replayed());
             }
         }
         gauges.pending.store(pending, Ordering::SeqCst);
         gauges.lost.store(lost, Ordering::SeqCst);
-        gauges.replayed.store(replayed, Ordering::Relaxed);
+        for cause in FailureCause::ALL {
+            gauges.replayed[cause.index()].store(replayed.of(cause), Ordering::Relaxed);
+        }
         self.note_blocked(outcome == StepOutcome::Blocked, cx.now);
         self.note_live();
         self.common.processed(processed);
