@@ -31,7 +31,7 @@ use crate::runtime::grouping::Chooser;
 use crate::runtime::link::{Charge, Link};
 use crate::runtime::message::{Incoming, Parcel};
 use crate::runtime::remote::payload::{DataHeader, encode_data};
-use crate::runtime::remote::{Address, HEADROOM, Outbound, PayloadKind, RemoteExecutor};
+use crate::runtime::remote::{Address, HEADROOM, PayloadKind, RemoteExecutor};
 use crate::runtime::run_queue::Urgency;
 use crate::tuple::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch, Value};
 
@@ -159,8 +159,7 @@ impl Wires {
         let refusal = match encode_data(&header, batch) {
             Ok(bytes) if bytes.len() - HEADROOM <= remote.outlet.payload_max() => {
                 let credit = Some((link, tuples, charged));
-                let sent_at = self.now;
-                remote.outlet.send(Outbound { kind: PayloadKind::Data, bytes, credit, sent_at });
+                remote.outlet.send(PayloadKind::Data, bytes, credit, self.now);
                 return;
             }
             Ok(bytes) => {

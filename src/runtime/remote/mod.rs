@@ -25,7 +25,7 @@ use crate::runtime::queue::{Gauges, InboxSender};
 use crate::runtime::run_queue::Urgency;
 use crate::topology::plan::ExecutorId;
 
-/// Free bytes at the beginning of [`Outbound::bytes`], for the header of the frame.
+/// Free bytes before a payload, for the header of its frame.
 pub const HEADROOM: usize = 20;
 
 /// What a payload is, which decides its lane.
@@ -39,23 +39,11 @@ pub enum PayloadKind {
     Data,
 }
 
-/// A payload on its way to another worker.
-#[derive(Debug)]
-pub struct Outbound {
-    /// What it is.
-    pub kind: PayloadKind,
-    /// [`HEADROOM`] free bytes, then the payload.
-    pub bytes: Vec<u8>,
-    /// Of data: the credit it was charged, as (link, tuples, bytes).
-    pub credit: Option<(LinkId, u32, u32)>,
-    /// When it was handed over.
-    pub sent_at: Time,
-}
-
 /// The way to one other worker.
 pub trait Outlet: Send + Sync {
-    /// Takes a payload for the incarnation that is current. Never blocks.
-    fn send(&self, message: Outbound);
+    /// Takes a payload for the incarnation that is current: [`HEADROOM`] free bytes and then the
+    /// payload; of data, the credit it was charged, as (link, tuples, bytes). Never blocks.
+    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time);
 
     /// Says that there is credit to give back; see [`CreditReturns`].
     fn poke(&self);
@@ -131,7 +119,7 @@ impl RemoteExecutor {
             // Commands never cross: each worker is told by whoever started it.
             _ => return,
         };
-        self.outlet.send(Outbound { kind, bytes, credit: None, sent_at: now });
+        self.outlet.send(kind, bytes, None, now);
     }
 }
 
