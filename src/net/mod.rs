@@ -27,6 +27,7 @@
 //! the application's. Who is a member, the parent's.
 
 mod application;
+pub mod bridge;
 mod connection;
 mod counts;
 mod fault;

@@ -256,6 +256,12 @@ impl Ingress {
         }
     }
 
+    /// The other workers that have executors.
+    pub fn peer_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        let ids = self.peers.iter().enumerate().filter(|(_, peer)| peer.is_some());
+        ids.map(|(id, _)| WorkerId(id as u16)).collect::<Vec<_>>().into_iter()
+    }
+
     fn peer(&self, worker: WorkerId) -> Option<&PeerWorker> {
         self.peers.get(worker.index()).and_then(Option::as_ref)
     }
