@@ -1,16 +1,20 @@
 //! What can be set about a topology, resolved: every option has its value here.
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
+//! * [`NetOptions`]: what the wire between workers reads.
 //! * [`limits`]: the bounds that no option may pass, related to each other by const asserts.
 //! * [`units`]: durations and sizes as people write them.
 //!
 //! How options are written in TOML, and what is wrong with them, is `topology::declare`'s.
 
 pub mod limits;
+pub mod net;
 pub mod units;
 
 use std::fmt;
 use std::time::Duration;
+
+pub use net::{NetOptions, TlsPaths};
 
 /// What becomes of a tuple when something fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
