@@ -12,6 +12,7 @@ pub mod config;
 pub mod ids;
 pub mod logging;
 pub mod metrics;
+pub mod net;
 pub mod runtime;
 pub mod testing;
 pub mod topology;

@@ -52,6 +52,9 @@ pub struct TlsPaths {
     pub key: PathBuf,
     /// `authority`: who must have signed the certificates of peers.
     pub authority: PathBuf,
+    /// `name`: whom the certificates of workers are made out to (a DNS name, or an address), if that
+    /// is the same for all. `None`: each to the address at which its worker is dialed.
+    pub name: Option<String>,
 }
 
 impl Default for NetOptions {

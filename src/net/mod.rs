@@ -1,0 +1,3 @@
+//! Temporary.
+mod tls;
+mod transport;
