@@ -82,11 +82,16 @@ impl<T> Queues<T> {
                 queue.oldest.store(sent_at, Ordering::Relaxed);
             }
             items.push(item);
-            // Relaxed: the swap below publishes it to the poller, others only show it.
+            // Relaxed: the announcement publishes it to the poller, others only show it.
             queue.bytes.fetch_add(bytes.max(1), Ordering::Relaxed);
         }
-        // Release, so that the poller, which acquires this, finds the item; acquire, so that a sleep
-        // that this push ends is a sleep that has begun.
+        self.announce()
+    }
+
+    /// Says that the poller has something to look for, here or elsewhere.
+    pub fn announce(&self) -> Wake {
+        // Release, so that the poller, which acquires this, finds what was put down before; acquire,
+        // so that a sleep that this ends is a sleep that has begun.
         match self.poller.swap(DIRTY, Ordering::AcqRel) {
             ASLEEP => Wake::Needed,
             _ => Wake::NotNeeded,
