@@ -1,8 +1,9 @@
 //! What stands between the wire and the runtime: upcalls of the mesh become messages of executors.
 //!
 //! The order in which a lost worker is dealt with is the runtime's (`runtime::remote::ingress`); the
-//! driver of the mesh keeps it by calling [`Bridge::members_changed`] once the mesh and the queues in
-//! front of it have thrown away what was for the old incarnations.
+//! driver of the mesh keeps it so: it empties the outbox into the mesh, tells the mesh of the new
+//! members, which throws away what was for old incarnations, and then calls
+//! [`Bridge::members_changed`].
 
 use std::collections::BTreeMap;
 
@@ -55,15 +56,10 @@ impl Bridge {
         self.refused
     }
 
-    /// Payloads that never came to the mesh, because the peer they were for is lost.
-    pub fn thrown_away(&mut self, payloads: u64, credits: &[(LinkId, u64, u64)]) {
-        self.ingress.lost(payloads, credits);
-    }
-
     /// The mesh was told of new members, and everything for lost ones is gone.
     pub fn members_changed(&mut self, version: u64) {
         let lost = std::mem::take(&mut self.lost);
-        lost.iter().for_each(|worker| drop(self.waiting.remove(worker)));
+        self.waiting.retain(|worker, _| !lost.contains(worker));
         if lost.is_empty() {
             self.ingress.raise_membership(version);
         } else {

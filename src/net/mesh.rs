@@ -30,7 +30,7 @@ use super::peer::{DialState, Peer};
 use super::{Application, Direction, Identity, LinkState, Member, Members, NetCounts, Outbound, Secret};
 use crate::clock::Time;
 use crate::config::NetOptions;
-use crate::config::limits::{FRAME_MAX, FRAME_MIN};
+use crate::config::net::FRAME_MAX_RANGE;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// Accepted connections that have not proven who they are.
@@ -93,8 +93,7 @@ impl Mesh {
     /// # Panics
     /// When `frame_max` is out of its range.
     pub fn new(identity: Identity, secret: Secret, options: NetOptions, seed: u64) -> Mesh {
-        let frame_max = FRAME_MIN..=FRAME_MAX;
-        assert!(frame_max.contains(&options.frame_max), "frame_max is checked where it is read");
+        assert!(FRAME_MAX_RANGE.contains(&options.frame_max), "frame_max is checked where it is read");
         Mesh {
             own: identity,
             secret,
@@ -268,7 +267,7 @@ impl Mesh {
             Role::Dialing { .. } | Role::Answering { .. } => {
                 HANDSHAKE_BYTES_MAX.saturating_sub(connection.handshake_bytes + HEADER)
             }
-            Role::Sends { .. } | Role::Receives { .. } => self.options.frame_bytes_max(),
+            Role::Sends { .. } | Role::Receives { .. } => self.options.frame_max,
             Role::Closing => return None,
         };
         frame::lacks(input, max)

@@ -60,7 +60,7 @@ impl Mesh {
         let counts = &mut self.counts;
         let mut reading = Reading { worker, peer, counts, now, app };
         let ended = loop {
-            match frame::take(input, self.options.frame_bytes_max()) {
+            match frame::take(input, self.options.frame_max) {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     reading.counts.frames_in += 1;
