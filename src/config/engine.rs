@@ -5,6 +5,7 @@
 //! (`parse_engine`), what is wrong with the values is found here, whoever set them.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,11 +43,11 @@ impl EngineOptions {
         let mut problems = Problems::default();
         let tuple = topology.queue.tuple_size_max;
         let needed = tuple.saturating_add(FRAME_OVERHEAD_MAX + BATCH_HEAP_MAX as u64);
-        if needed > self.net.frame_max {
+        if needed > self.net.frame_max as u64 {
             let message = format!(
                 "a tuple of `topology.queue.tuple_size_max` ({}) does not fit a frame of `net.frame_max` ({})",
                 show_size(tuple),
-                show_size(self.net.frame_max)
+                show_size(self.net.frame_max as u64)
             );
             let least = show_size(needed.next_multiple_of(1 << 20));
             let help = format!("set `net.frame_max` to {least} or more, or `tuple_size_max` to less");
@@ -85,8 +86,8 @@ impl Problems {
         self.0.push(OptionProblem { key, message, help: Some(help.into()) });
     }
 
-    pub(super) fn size(&mut self, key: &'static str, value: u64, min: u64, max: u64) {
-        self.within(key, value, (min, max), show_size);
+    pub(super) fn size(&mut self, key: &'static str, value: usize, range: &RangeInclusive<usize>) {
+        self.within(key, value as u64, (*range.start() as u64, *range.end() as u64), show_size);
     }
 
     pub(super) fn period(&mut self, key: &'static str, value: Duration, min: Duration, max: Duration) {
