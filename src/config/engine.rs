@@ -51,7 +51,7 @@ impl EngineOptions {
             );
             let least = show_size(needed.next_multiple_of(1 << 20));
             let help = format!("set `net.frame_max` to {least} or more, or `tuple_size_max` to less");
-            problems.add("net.frame_max", message, help);
+            problems.add("net.frame_max", None, message, help);
         }
         problems.0
     }
@@ -62,6 +62,8 @@ impl EngineOptions {
 pub struct OptionProblem {
     /// The option, as the path of its key in the file: `net.silence`.
     pub key: &'static str,
+    /// The other option that it has to do with, if there is one.
+    pub other: Option<&'static str>,
     /// What is wrong, in one sentence.
     pub message: String,
     /// What to write instead, if that is not plain from the message.
@@ -82,8 +84,14 @@ impl Display for OptionProblem {
 pub(super) struct Problems(pub(super) Vec<OptionProblem>);
 
 impl Problems {
-    pub(super) fn add(&mut self, key: &'static str, message: String, help: impl Into<String>) {
-        self.0.push(OptionProblem { key, message, help: Some(help.into()) });
+    pub(super) fn add(
+        &mut self,
+        key: &'static str,
+        other: Option<&'static str>,
+        message: String,
+        help: impl Into<String>,
+    ) {
+        self.0.push(OptionProblem { key, other, message, help: Some(help.into()) });
     }
 
     pub(super) fn size(&mut self, key: &'static str, value: usize, range: &RangeInclusive<usize>) {
@@ -107,7 +115,7 @@ impl Problems {
             _ => return,
         };
         let message = format!("`{key}` must be {bound}, not {}", show(value));
-        self.0.push(OptionProblem { key, message, help: None });
+        self.0.push(OptionProblem { key, other: None, message, help: None });
     }
 
     /// One late beat is no death: the time-out covers at least two.
@@ -121,7 +129,8 @@ impl Problems {
                 show_duration(beat.1),
                 show_duration(timeout.1)
             );
-            self.add(timeout.0, message, format!("{} or more, or a shorter heartbeat", show_duration(least)));
+            let help = format!("set it to {} or more, or `{}` to less", show_duration(least), beat.0);
+            self.add(timeout.0, Some(beat.0), message, help);
         }
     }
 
@@ -129,7 +138,8 @@ impl Problems {
         if more.1 < less.1 {
             let (shown, least) = (show_duration(more.1), show_duration(less.1));
             let message = format!("`{}` is {shown}, less than `{}` ({least})", more.0, less.0);
-            self.add(more.0, message, format!("set it to {least} or more"));
+            let help = format!("set it to {least} or more, or `{}` to less", less.0);
+            self.add(more.0, Some(less.0), message, help);
         }
     }
 }

@@ -131,17 +131,22 @@ impl NetOptions {
         );
         let help = "configure `[net.tls]`, or listen on 127.0.0.1; `insecure = true` in `[net]` allows it, \
                     for a network that you trust";
-        problems.add("net.listen", message, help);
+        problems.add("net.listen", Some("net.insecure"), message, help);
     }
 }
 
 impl TlsPaths {
     fn check(&self, problems: &mut Problems) {
-        let paths = [("certificate", &self.certificate), ("key", &self.key), ("authority", &self.authority)];
-        for (name, _) in paths.iter().filter(|(_, path)| path.as_os_str().is_empty()) {
+        let paths = [
+            ("net.tls.certificate", &self.certificate),
+            ("net.tls.key", &self.key),
+            ("net.tls.authority", &self.authority),
+        ];
+        for (key, _) in paths.into_iter().filter(|(_, path)| path.as_os_str().is_empty()) {
+            let name = key.trim_start_matches("net.tls.");
             let message = format!("`[net.tls]` has no `{name}`");
-            let help = format!("for example `{name} = \"tls/{name}.pem\"`; all three are needed");
-            problems.add("net.tls", message, help);
+            let help = format!("for example `{name} = \"tls/{name}.pem\"`; all three files are needed");
+            problems.add(key, None, message, help);
         }
     }
 }
@@ -192,7 +197,7 @@ mod tests {
     fn all_three_files_of_tls_are_needed() {
         check(
             |o| o.tls = Some(TlsPaths { key: PathBuf::from("key.pem"), ..TlsPaths::default() }),
-            &[("net.tls", "no `certificate`"), ("net.tls", "no `authority`")],
+            &[("net.tls.certificate", "no `certificate`"), ("net.tls.authority", "no `authority`")],
         );
     }
 
