@@ -51,5 +51,5 @@ pub use fault::LinkFault;
 pub use members::{Endpoint, Identity, Member, Members, Secret, TopologyKey};
 pub use mesh::{Action, ConnId, Mesh, UNPROVEN_MAX};
 pub use outbound::{HEADROOM, Outbound, PayloadKind};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, outlet};
 pub use payload::STATUS_MAX;

@@ -15,9 +15,10 @@ mod sync;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::Outbound;
+use super::{Outbound, PayloadKind};
 use crate::clock::Time;
-use crate::ids::WorkerId;
+use crate::ids::{LinkId, WorkerId};
+use crate::runtime::remote::Outlet;
 use queues::{Queues, Wake};
 
 /// Ends the poller's wait. Called from any thread, at most once for each wait.
@@ -90,6 +91,32 @@ impl Outbox {
             wake();
         }
     }
+}
+
+/// The way to one worker, as executors see it.
+struct PeerOutlet {
+    outbox: Arc<Outbox>,
+    to: WorkerId,
+    payload_max: usize,
+}
+
+impl Outlet for PeerOutlet {
+    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time) {
+        self.outbox.push(self.to, Outbound::new(kind, bytes, credit, now));
+    }
+
+    fn poke(&self) {
+        self.outbox.announce();
+    }
+
+    fn payload_max(&self) -> usize {
+        self.payload_max
+    }
+}
+
+/// The way to a worker. Payloads of more than `payload_max` bytes must not be sent.
+pub fn outlet(outbox: &Arc<Outbox>, to: WorkerId, payload_max: usize) -> Arc<dyn Outlet> {
+    Arc::new(PeerOutlet { outbox: Arc::clone(outbox), to, payload_max })
 }
 
 impl fmt::Debug for Outbox {

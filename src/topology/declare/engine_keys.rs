@@ -122,6 +122,15 @@ static TLS: &[EngineKey] = &[
         default: "required",
         shape: Shape::Text(PATH, |o, text| path(&mut tls(o).authority, text)),
     },
+    Key {
+        path: "net.tls.name",
+        doc: "Whom the certificates of all workers are made out to: a DNS name or an address.",
+        default: "the address at which each worker is dialed",
+        shape: Shape::Text("a DNS name or an address", |o, text| {
+            tls(o).name = Some(text.to_owned());
+            Ok(())
+        }),
+    },
 ];
 
 static WORKER: &[EngineKey] = &[
