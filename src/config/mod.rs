@@ -1,16 +1,27 @@
 //! What can be set about a topology, resolved: every option has its value here.
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
+//! * [`EngineOptions`]: what is set about the engine, in `squall.toml`: [`NetOptions`],
+//!   [`WorkerOptions`].
 //! * [`limits`]: the bounds that no option may pass, related to each other by const asserts.
 //! * [`units`]: durations and sizes as people write them.
 //!
 //! How options are written in TOML, and what is wrong with them, is `topology::declare`'s.
 
+pub mod engine;
 pub mod limits;
+mod net;
 pub mod units;
+mod worker;
 
 use std::fmt;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use engine::{EngineOptions, OptionProblem};
+pub use net::{NetOptions, TlsOptions};
+pub use worker::WorkerOptions;
 
 /// What becomes of a tuple when something fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,7 +44,8 @@ impl fmt::Display for Delivery {
 }
 
 /// A number that the runtime may choose itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AutoOr<T> {
     /// The runtime chooses.
     #[default]

@@ -50,6 +50,38 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A duration as people write it, and as [`parse_duration`] reads it.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use squall::config::units::show_duration;
+/// assert_eq!(show_duration(Duration::from_millis(2500)), "2s 500ms");
+/// assert_eq!(show_duration(Duration::from_secs(30 * 24 * 60 * 60)), "30d");
+/// ```
+pub fn show_duration(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    // Whole days as days: `humantime` would speak of months.
+    match (duration.as_secs() / DAY, duration.as_secs() % DAY) {
+        (days @ 1.., 0) if duration.subsec_nanos() == 0 => format!("{days}d"),
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
+/// A size as people write it, exact, and as [`parse_size`] reads it.
+///
+/// # Examples
+/// ```
+/// use squall::config::units::show_size;
+/// assert_eq!(show_size(64 << 20), "64MiB");
+/// assert_eq!(show_size(1000), "1000B");
+/// ```
+pub fn show_size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits);
+    whole.map_or_else(|| format!("{bytes}B"), |(bits, unit)| format!("{}{unit}", bytes >> bits))
+}
+
 fn is_number(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b"._+-".contains(&b))
@@ -96,5 +128,17 @@ mod tests {
         bad("MiB", "not a size");
         bad("-1MiB", "not a size");
         bad("99999999999999999999EiB", "not a size");
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        let sizes = [0, 1, 1023, 1024, 1025, 1 << 20, 3 << 20, (1 << 20) + 1024, 16 << 30, u64::MAX - 1];
+        for size in sizes {
+            assert_eq!(parse_size(&show_size(size)), Ok(size), "{}", show_size(size));
+        }
+        for millis in [0, 1, 999, 1000, 2500, 60_000, 3_600_000, 86_400_000, 90_061_001, 2_592_000_000] {
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse_duration(&show_duration(duration)), Ok(duration));
+        }
     }
 }

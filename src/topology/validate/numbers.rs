@@ -4,12 +4,11 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::config::limits::{self, DURATION_MAX};
+use crate::config::units::show_duration;
 use crate::config::{AutoOr, Delivery, TopologyOptions};
 use crate::topology::draft::Draft;
 use crate::topology::graph::Grouping;
 use crate::topology::validate::{InputPart, Problem, Site, named};
-
-const DAY: u64 = 24 * 60 * 60;
 
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     let mut problems = topology_problems(&draft.options);
@@ -157,13 +156,9 @@ fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Prob
 }
 
 fn lasting(site: Site, what: &str, value: Duration, min: Duration) -> Option<Problem> {
-    // Whole days as days: `humantime` would speak of months.
-    let shown = |duration: Duration| match (duration.as_secs() / DAY, duration.as_secs() % DAY) {
-        (days @ 1.., 0) if duration.subsec_nanos() == 0 => format!("{days}d"),
-        _ => humantime::format_duration(duration).to_string(),
-    };
     let (below, above) = (value < min, value > DURATION_MAX);
-    out_of_bounds(site, what, &shown(value), below.then(|| shown(min)), above.then(|| shown(DURATION_MAX)))
+    let (min, max) = (below.then(|| show_duration(min)), above.then(|| show_duration(DURATION_MAX)));
+    out_of_bounds(site, what, &show_duration(value), min, max)
 }
 
 fn out_of_bounds<B: Display>(
