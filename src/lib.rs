@@ -7,11 +7,13 @@
 pub mod api;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod components;
 pub mod config;
 pub mod ids;
 pub mod logging;
 pub mod metrics;
+pub mod net;
 pub mod runtime;
 pub mod testing;
 pub mod topology;

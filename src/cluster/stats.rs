@@ -154,6 +154,8 @@ pub struct WorkersStats {
     pub links: u32,
     /// Those that are up.
     pub links_up: u32,
+    /// Why the run was given up, if it was.
+    pub failure: Option<String>,
 }
 
 /// What all workers counted, as the statistics of a topology with these components.

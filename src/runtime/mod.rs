@@ -39,4 +39,4 @@ mod worker;
 pub use executor::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use message::AckRecords;
-pub use stats::{ComponentStats, LatencyStats, TopologyStats};
+pub use stats::{ComponentStats, LatencyStats, ReplayCounts, TopologyStats};

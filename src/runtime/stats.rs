@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::api::ComponentInfo;
+use crate::api::{ComponentInfo, FailureCause};
 use crate::clock::Time;
 use crate::runtime::queue::Gauges;
 use crate::runtime::worker::Worker;
@@ -58,6 +59,55 @@ pub struct LatencyStats {
     pub max: Duration,
 }
 
+/// How many messages were emitted again, by what had become of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayCounts {
+    /// [`FailureCause::Failed`](crate::api::FailureCause::Failed).
+    pub failed: u64,
+    /// [`FailureCause::Panicked`](crate::api::FailureCause::Panicked).
+    pub panicked: u64,
+    /// [`FailureCause::Abandoned`](crate::api::FailureCause::Abandoned).
+    pub abandoned: u64,
+    /// [`FailureCause::TimedOut`](crate::api::FailureCause::TimedOut).
+    pub timed_out: u64,
+    /// [`FailureCause::Lost`](crate::api::FailureCause::Lost).
+    pub lost: u64,
+}
+
+impl ReplayCounts {
+    /// The counter of a cause.
+    pub fn of(&mut self, cause: FailureCause) -> &mut u64 {
+        match cause {
+            FailureCause::Failed => &mut self.failed,
+            FailureCause::Panicked => &mut self.panicked,
+            FailureCause::Abandoned => &mut self.abandoned,
+            FailureCause::TimedOut => &mut self.timed_out,
+            FailureCause::Lost => &mut self.lost,
+        }
+    }
+
+    /// All causes, each with its counter.
+    pub fn by_cause(&self) -> [(FailureCause, u64); 5] {
+        [
+            (FailureCause::Failed, self.failed),
+            (FailureCause::Panicked, self.panicked),
+            (FailureCause::Abandoned, self.abandoned),
+            (FailureCause::TimedOut, self.timed_out),
+            (FailureCause::Lost, self.lost),
+        ]
+    }
+
+    /// Over all causes.
+    pub fn total(&self) -> u64 {
+        self.by_cause().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Adds what somebody else counted.
+    pub fn add(&mut self, other: &ReplayCounts) {
+        other.by_cause().iter().for_each(|(cause, count)| *self.of(*cause) += count);
+    }
+}
+
 /// A snapshot of a topology.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyStats {
@@ -71,6 +121,8 @@ pub struct TopologyStats {
     pub failed: u64,
     /// Messages emitted again after a failure.
     pub replayed: u64,
+    /// The same by cause.
+    pub replays: ReplayCounts,
     /// Messages open.
     pub pending: u64,
     /// Tuples sent to dead-letter streams.

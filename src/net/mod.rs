@@ -1,0 +1,3 @@
+//! Connections between the workers of a topology.
+
+pub mod members;
