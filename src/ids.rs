@@ -99,8 +99,10 @@ impl fmt::Display for MessageId {
 ///  +----------------+----------------------+----------------------+
 /// ```
 ///
-/// A slot is used again once its block is done; the generation, counted up from 1 at each use and
-/// wrapping past 0, tells late records of the old block from those of the new one.
+/// A slot is used again once its block is done; the generation tells late records of the old block
+/// from those of the new one. Its upper 4 bits are the incarnation of the spout's worker, its lower
+/// 20 count the uses of the slot; both wrap. So a spout that was started again, and knows nothing of
+/// what its predecessor used, is still newer to an acker that survived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RootId(pub u64);
 
@@ -110,6 +112,40 @@ pub const SPOUT_TASK_MAX: u32 = u16::MAX as u32;
 pub const SLOTS_MAX: u32 = 1 << 24;
 /// Generations wrap at this number.
 pub const GENERATION_MOD: u32 = 1 << 24;
+/// The part of a generation that counts uses of a slot wraps at this number; what stands above it is
+/// the incarnation.
+pub const USES_MOD: u32 = 1 << 20;
+
+/// Workers that tuples of a tree were sent to, as bits; worker 32 shares the bit of worker 0, and so
+/// on, so "not touched" is certain and "touched" is a maybe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Touched(pub u32);
+
+impl Touched {
+    /// No other worker than the spout's.
+    pub const NONE: Touched = Touched(0);
+
+    /// This worker only.
+    pub fn worker(worker: WorkerId) -> Touched {
+        Touched(1 << (worker.0 % 32))
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(self, other: Touched) -> Touched {
+        Touched(self.0 | other.0)
+    }
+
+    /// Whether both have a worker in common.
+    pub fn meets(self, other: Touched) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The bits that are set.
+    pub fn bits(self) -> impl Iterator<Item = usize> {
+        (0..32).filter(move |bit| self.0 & (1 << bit) != 0)
+    }
+}
 
 impl RootId {
     /// "Not tracked", inside batches only.

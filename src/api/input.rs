@@ -19,6 +19,8 @@ pub struct SourceMeta {
     pub component: SmolStr,
     /// The stream.
     pub stream: SmolStr,
+    /// Its place among the streams of the component.
+    pub stream_index: u16,
     /// The task that emitted.
     pub task: TaskId,
     /// The names of the values.

@@ -38,6 +38,22 @@ pub enum FailureCause {
     Lost,
 }
 
+impl FailureCause {
+    /// All of them.
+    pub const ALL: [FailureCause; 5] = [
+        FailureCause::Failed,
+        FailureCause::Panicked,
+        FailureCause::Abandoned,
+        FailureCause::TimedOut,
+        FailureCause::Lost,
+    ];
+
+    /// Its place in [`FailureCause::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl fmt::Display for FailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -26,7 +26,7 @@ use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::{Levels, LogFormat};
-use crate::net::members::{Members, Secret};
+use crate::net::{Members, Secret};
 use crate::runtime::ending::Snapshot;
 use crate::topology::assignment::Assignment;
 
@@ -231,7 +231,9 @@ mod hex {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         let mut text = String::with_capacity(2 * N);
-        bytes.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
         serializer.serialize_str(&text)
     }
 
@@ -255,7 +257,7 @@ mod hex_secret {
     use serde::{Deserializer, Serializer};
 
     use super::hex;
-    use crate::net::members::Secret;
+    use crate::net::Secret;
 
     pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
         hex::serialize(secret.bytes(), serializer)

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::cluster::stats::{ComponentCounts, WorkerStats};
+use crate::cluster::stats::WorkerStats;
 use crate::cluster::worker::{Reports, WorkerRuntime, WorkerSpec};
-use crate::net::members::Members;
+use crate::net::Members;
 use crate::runtime::ending::Snapshot;
 use crate::runtime::{LocalOptions, RunningTopology};
 
@@ -83,35 +83,7 @@ impl WorkerRuntime for Lone {
         if ended && !std::mem::replace(&mut *self.asked_to_drain.lock().unwrap_or_else(PoisonError::into_inner), true) {
             self.reports.drain_requested();
         }
-        let stats = self.running.stats();
-        let nanos = |share: f64, tasks: usize| (share * stats.elapsed.as_nanos() as f64 * tasks as f64) as u64;
-        WorkerStats {
-            emitted: stats.emitted,
-            acked: stats.acked,
-            failed: stats.failed,
-            pending: stats.pending,
-            dead_letters: stats.dead_letters,
-            replays: stats.replays,
-            latencies: Vec::new(),
-            components: stats
-                .components
-                .iter()
-                .map(|component| ComponentCounts {
-                    id: component.id.clone(),
-                    emitted: component.emitted,
-                    transferred: component.transferred,
-                    executed: component.executed,
-                    acked: component.acked,
-                    failed: component.failed,
-                    errors: component.errors,
-                    restarts: component.restarts,
-                    queued: component.queued,
-                    busy: nanos(component.busy, component.tasks),
-                    blocked: nanos(component.blocked, component.tasks),
-                    last_error: component.last_error.clone(),
-                })
-                .collect(),
-        }
+        WorkerStats::new(self.running.stats(), &[], Vec::new())
     }
 
     fn wait_closed(&self, at_most: Duration) -> bool {

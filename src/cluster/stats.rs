@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::runtime::{ComponentStats, LatencyStats, ReplayCounts, TopologyStats};
+use crate::runtime::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, TopologyStats};
 
 /// What one worker counts, since it was started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,38 @@ pub struct ComponentCounts {
 }
 
 impl WorkerStats {
+    /// What a worker counts, from what its runtime says of its share.
+    pub fn new(stats: TopologyStats, times: &[ComponentTimes], latencies: Vec<(u64, u64)>) -> WorkerStats {
+        let time_of = |id: &SmolStr| times.iter().find(|times| times.id == *id).cloned().unwrap_or_default();
+        let counts = |component: ComponentStats| {
+            let ComponentTimes { busy, blocked, .. } = time_of(&component.id);
+            ComponentCounts {
+                emitted: component.emitted,
+                transferred: component.transferred,
+                executed: component.executed,
+                acked: component.acked,
+                failed: component.failed,
+                errors: component.errors,
+                restarts: component.restarts,
+                queued: component.queued,
+                busy,
+                blocked,
+                last_error: component.last_error,
+                id: component.id,
+            }
+        };
+        WorkerStats {
+            emitted: stats.emitted,
+            acked: stats.acked,
+            failed: stats.failed,
+            pending: stats.pending,
+            dead_letters: stats.dead_letters,
+            replays: stats.replays,
+            latencies,
+            components: stats.components.into_iter().map(counts).collect(),
+        }
+    }
+
     /// Adds what another life or worker counted.
     pub fn add(&mut self, other: &WorkerStats) {
         self.emitted += other.emitted;

@@ -46,7 +46,7 @@ use crate::components::print::{PRINT_RESOURCE, PrintTarget};
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
-use crate::net::members::{Members, Secret};
+use crate::net::{Members, Secret};
 use crate::runtime::ending::Snapshot;
 use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;

@@ -273,7 +273,13 @@ mod tests {
             Value::bytes(&b"\x01\x02"[..]),
         ];
         let (component, stream) = (SmolStr::new("c"), SmolStr::new("default"));
-        let meta = Arc::new(SourceMeta { component, stream, task: TaskId(1), fields: fields.into() });
+        let meta = Arc::new(SourceMeta {
+            component,
+            stream,
+            stream_index: 0,
+            task: TaskId(1),
+            fields: fields.into(),
+        });
         expressions.bind(&Input::owned(&mut row, &meta));
         expressions.eval(0).map_err(|error| error.to_string())
     }

@@ -44,6 +44,13 @@ pub struct NetOptions {
     pub tls: Option<TlsOptions>,
 }
 
+impl NetOptions {
+    /// `frame_max`, as what can be allocated.
+    pub fn frame_bytes_max(&self) -> usize {
+        usize::try_from(self.frame_max).unwrap_or(usize::MAX)
+    }
+}
+
 impl Default for NetOptions {
     fn default() -> NetOptions {
         NetOptions {

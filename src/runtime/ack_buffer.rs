@@ -4,10 +4,12 @@
 //! place must reach the acker as *one* XOR. Told one after the other, the first could complete the
 //! tree while the second is still to come.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use crate::api::FailureCause;
-use crate::ids::RootId;
+use crate::ids::{RootId, TaskId, Touched};
 use crate::runtime::message::AckRecords;
 use crate::tuple::{Anchor, MessageIndex};
 
@@ -17,6 +19,8 @@ pub struct AckBuffer {
     /// The tree that was touched last; not in `xors`. Tuples of a tree come in runs.
     last: (RootId, u64),
     xors: FxHashMap<RootId, u64>,
+    /// Which trees sent tuples to other workers, and to which. Empty in a single process.
+    touched: FxHashMap<RootId, Touched>,
     rest: AckRecords,
 }
 
@@ -29,6 +33,12 @@ impl AckBuffer {
             self.last.0 = root;
         }
         self.last.1 ^= edge;
+    }
+
+    /// Notes that the tree sends tuples to another worker.
+    pub fn touch(&mut self, root: RootId, touched: Touched) {
+        let noted = self.touched.entry(root).or_default();
+        *noted = noted.and(touched);
     }
 
     #[inline]
@@ -63,20 +73,21 @@ impl AckBuffer {
 
     /// Whether there is anything to tell.
     pub fn is_empty(&self) -> bool {
-        self.last.1 == 0 && self.xors.is_empty() && self.rest.is_empty()
+        self.last.1 == 0 && self.xors.is_empty() && self.touched.is_empty() && self.rest.is_empty()
     }
 
-    /// Takes everything, one set of records per acker: slot `s` is the business of acker
-    /// `s % ackers`.
-    pub fn take(&mut self, ackers: usize) -> Vec<(usize, AckRecords)> {
+    /// Takes everything, one set of records per acker.
+    pub fn take(&mut self, ackers: &AckerTable) -> Vec<(usize, AckRecords)> {
         self.spill();
         self.rest.acks.extend(self.xors.drain().filter(|(_, xor)| *xor != 0));
+        self.rest.touched.extend(self.touched.drain());
         let all = std::mem::take(&mut self.rest);
-        if ackers == 1 {
+        if ackers.count == 1 {
             return if all.is_empty() { Vec::new() } else { vec![(0, all)] };
         }
-        let mut split: Vec<AckRecords> = (0..ackers).map(|_| AckRecords::default()).collect();
-        let acker = |root: RootId| acker_of(root, ackers);
+        let mut split: Vec<AckRecords> = (0..ackers.count).map(|_| AckRecords::default()).collect();
+        let acker = |root: RootId| ackers.acker_of(root);
+        all.touched.into_iter().for_each(|record| split[acker(record.0)].touched.push(record));
         all.fails.into_iter().for_each(|record| split[acker(record.0)].fails.push(record));
         all.forgets.into_iter().for_each(|record| split[acker(record)].forgets.push(record));
         all.inits.into_iter().for_each(|record| split[acker(record.0)].inits.push(record));
@@ -86,15 +97,35 @@ impl AckBuffer {
     }
 }
 
-/// Which of the topology's ackers keeps a tree.
-pub fn acker_of(root: RootId, ackers: usize) -> usize {
-    root.slot() as usize % ackers
+/// Which of the topology's ackers keeps a tree: the same table in every worker.
+#[derive(Debug, Default)]
+pub struct AckerTable {
+    /// Ackers of the topology.
+    pub count: usize,
+    /// By spout task: its ackers, those of its own worker if that has any.
+    by_task: BTreeMap<TaskId, Box<[usize]>>,
+}
+
+impl AckerTable {
+    /// The ackers of each spout task, none of them empty.
+    pub fn new(count: usize, by_task: BTreeMap<TaskId, Box<[usize]>>) -> AckerTable {
+        AckerTable { count, by_task }
+    }
+
+    /// The acker of a tree. Any will do for a root that no spout of the topology has.
+    pub fn acker_of(&self, root: RootId) -> usize {
+        let own = self.by_task.get(&root.task());
+        own.map_or(0, |ackers| ackers[root.slot() as usize % ackers.len()])
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::TaskId;
+
+    fn ackers(count: usize) -> AckerTable {
+        AckerTable::new(count, BTreeMap::from([(TaskId(1), (0..count).collect())]))
+    }
 
     fn root(slot: u32) -> RootId {
         RootId::new(TaskId(1), slot, 1)
@@ -106,11 +137,11 @@ mod tests {
         for (slot, edge) in [(0, 0b001), (1, 0b111), (0, 0b010), (0, 0b100), (2, 5), (2, 5)] {
             buffer.xor(root(slot), edge);
         }
-        let mut taken = buffer.take(1);
+        let mut taken = buffer.take(&ackers(1));
         let mut acks = taken.remove(0).1.acks;
         acks.sort();
         assert_eq!(acks, [(root(0), 0b111), (root(1), 0b111)], "tree 2 opened and closed here");
-        assert!(buffer.is_empty() && buffer.take(1).is_empty());
+        assert!(buffer.is_empty() && buffer.take(&ackers(1)).is_empty());
     }
 
     #[test]
@@ -119,7 +150,7 @@ mod tests {
         buffer.xor(root(0), 9);
         buffer.init(root(0));
         buffer.init(root(1));
-        let records = buffer.take(1).remove(0).1;
+        let records = buffer.take(&ackers(1)).remove(0).1;
         assert_eq!(records.inits, [(root(0), 9), (root(1), 0)]);
         assert!(records.acks.is_empty());
     }
@@ -128,7 +159,7 @@ mod tests {
     fn each_acker_gets_the_slots_that_are_its_own() {
         let mut buffer = AckBuffer::default();
         (0..6).for_each(|slot| buffer.xor(root(slot), 1));
-        for (acker, records) in buffer.take(3) {
+        for (acker, records) in buffer.take(&ackers(3)) {
             assert_eq!(records.acks.len(), 2);
             assert!(records.acks.iter().all(|(root, _)| root.slot() as usize % 3 == acker));
         }

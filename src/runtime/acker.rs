@@ -1,4 +1,5 @@
-//! The acker: knows when a tree of tuples is wholly processed, at 16 bytes a block.
+//! The acker: knows when a tree of tuples is wholly processed, at 16 bytes a block,
+//! and which blocks a lost worker may have taken with it.
 //!
 //! Storm's algorithm (its `daemon/Acker`), with the repairs that an exhaustive search showed to be
 //! necessary (`tests/acker_proof`). A *block* of up to 64 messages of one spout task is one entry.
@@ -36,6 +37,13 @@
 //!    when the slot's old block is over. Generations wrap, and compare as serial numbers (RFC 1982).
 //! 3. `fail` and `reset` are passed on and change nothing. A failing task also acks the edge, and
 //!    sends the failure first, so that it arrives before the block can complete.
+//! **Lost workers.** A record that sends tuples to another worker says to which, and the cell keeps
+//! the union. When a worker is lost, the blocks that have its bit may have lost tuples with it, and
+//! no others: by induction from the spout, whoever handed a tuple to a worker told so in the record
+//! of the same step, unless it was lost itself, and then the one before it told. A record is stamped
+//! with the membership its sender went by; one that names a worker lost since then is about the
+//! worker that was, and its block is lost at once.
+//!
 //! 4. A table has as many cells as the highest slot its spout task used, never more than `slots_max`.
 //!
 //! It has no clock: time-outs are the spout's, which then sends `forget`. It does not know which
@@ -44,7 +52,7 @@
 use std::fmt;
 
 use crate::api::FailureCause;
-use crate::ids::{GENERATION_MOD, RootId, SLOTS_MAX};
+use crate::ids::{GENERATION_MOD, RootId, SLOTS_MAX, TaskId, Touched, USES_MOD, WorkerId};
 use crate::tuple::MessageIndex;
 
 /// What spouts and bolts tell the acker of a block.
@@ -102,6 +110,18 @@ pub enum Outcome {
     },
     /// The block's time-out shall begin anew.
     Reset(RootId),
+    /// A worker that the block had touched was lost; the block is over.
+    Lost(RootId),
+}
+
+impl Outcome {
+    /// The block it is about.
+    pub fn root(self) -> RootId {
+        match self {
+            Outcome::Complete(root) | Outcome::Reset(root) | Outcome::Lost(root) => root,
+            Outcome::Failed { root, .. } => root,
+        }
+    }
 }
 
 /// What an acker has refused or thrown away, since it began. Records, not tuples.
@@ -135,23 +155,36 @@ enum State {
 #[derive(Clone, Copy)]
 struct Cell {
     xor: u64,
-    generation: u32,
+    /// 24 bits.
+    generation: [u8; 3],
     state: State,
+    touched: Touched,
 }
 
 const _: () = assert!(size_of::<Cell>() <= 16, "with a vector's spare room: 32 bytes a block at most");
 
 impl Cell {
-    const UNUSED: Cell = Cell { xor: 0, generation: 0, state: State::Unused };
+    const UNUSED: Cell = Cell { xor: 0, generation: [0; 3], state: State::Unused, touched: Touched::NONE };
+
+    /// A block that begins with a record other than its init.
+    fn early(generation: u32) -> Cell {
+        let [a, b, c, _] = generation.to_le_bytes();
+        Cell { generation: [a, b, c], state: State::Early, ..Cell::UNUSED }
+    }
+
+    fn generation(&self) -> u32 {
+        let [a, b, c] = self.generation;
+        u32::from_le_bytes([a, b, c, 0])
+    }
 
     fn is_open(&self) -> bool {
         matches!(self.state, State::Early | State::Known)
     }
 
     fn standing(&self, generation: u32) -> Standing {
-        if self.state == State::Unused || is_newer(generation, self.generation) {
+        if self.state == State::Unused || is_newer(generation, self.generation()) {
             Standing::Begins
-        } else if self.generation == generation && self.is_open() {
+        } else if self.generation() == generation && self.is_open() {
             Standing::Open
         } else {
             Standing::Late
@@ -170,10 +203,17 @@ enum Standing {
     Late,
 }
 
-/// Whether `generation` comes after `than`: less than half the circle ahead of it.
+/// Whether `generation` comes after `than`: of a later incarnation, or of the same and a later use;
+/// both are later when less than half their circle ahead.
 fn is_newer(generation: u32, than: u32) -> bool {
-    let ahead = generation.wrapping_sub(than) % GENERATION_MOD;
-    (1..GENERATION_MOD / 2).contains(&ahead)
+    const INCARNATIONS: u32 = GENERATION_MOD / USES_MOD;
+    let is_ahead = |a: u32, b: u32, circle: u32| (1..circle / 2).contains(&(a.wrapping_sub(b) % circle));
+    let (life, life_before) = (generation / USES_MOD, than / USES_MOD);
+    if life == life_before {
+        is_ahead(generation, than, USES_MOD)
+    } else {
+        is_ahead(life, life_before, INCARNATIONS)
+    }
 }
 
 /// The state of one acker task. See the [module](self).
@@ -197,6 +237,10 @@ pub struct Acker {
     slots_max: u32,
     open: usize,
     counts: AckerCounts,
+    /// By bit of [`Touched`]: the membership in which such a worker was last lost.
+    lost_in: [u64; 32],
+    /// The latest of them.
+    last_loss: u64,
 }
 
 impl Acker {
@@ -204,7 +248,14 @@ impl Acker {
     /// Nothing is allocated before a slot is used.
     pub fn new(slots_max: u32) -> Acker {
         let slots_max = slots_max.min(SLOTS_MAX);
-        Acker { tables: Vec::new(), slots_max, open: 0, counts: AckerCounts::default() }
+        Acker {
+            tables: Vec::new(),
+            slots_max,
+            open: 0,
+            counts: AckerCounts::default(),
+            lost_in: [0; 32],
+            last_loss: 0,
+        }
     }
 
     /// Takes one record, whichever it is.
@@ -264,6 +315,50 @@ impl Acker {
         }
     }
 
+    /// The block sent tuples to these workers, by a sender that went by membership `stamp`; said
+    /// before the record that did. When one of them has been lost since then, the block is over.
+    #[must_use = "the outcome is for the spout"]
+    pub fn touch(&mut self, root: RootId, touched: Touched, stamp: u64) -> Option<Outcome> {
+        let is_lost = stamp < self.last_loss && touched.bits().any(|bit| stamp < self.lost_in[bit]);
+        let cell = self.enter(root)?;
+        if is_lost {
+            self.end(root);
+            return Some(Outcome::Lost(root));
+        }
+        cell.touched = cell.touched.and(touched);
+        None
+    }
+
+    /// A worker is lost, which membership `stamp` says for the first time. Every open block that it
+    /// may have had tuples of is over; those of the spouts it ran are forgotten.
+    #[must_use = "the outcomes are for the spouts"]
+    pub fn lose_worker(
+        &mut self,
+        worker: WorkerId,
+        stamp: u64,
+        mut ran: impl FnMut(TaskId) -> bool,
+    ) -> Vec<Outcome> {
+        let lost = Touched::worker(worker);
+        lost.bits().for_each(|bit| self.lost_in[bit] = stamp);
+        self.last_loss = self.last_loss.max(stamp);
+        let mut outcomes = Vec::new();
+        for (task, table) in self.tables.iter_mut().enumerate() {
+            let task = TaskId(task as u32);
+            let ran_there = ran(task);
+            for (slot, cell) in table.iter_mut().enumerate().filter(|(_, cell)| cell.is_open()) {
+                if !ran_there && !cell.touched.meets(lost) {
+                    continue;
+                }
+                cell.state = State::Over;
+                self.open -= 1;
+                if !ran_there {
+                    outcomes.push(Outcome::Lost(RootId::new(task, slot as u32, cell.generation())));
+                }
+            }
+        }
+        outcomes
+    }
+
     /// Blocks that are open now.
     pub fn open(&self) -> usize {
         self.open
@@ -301,7 +396,7 @@ impl Acker {
                 } else {
                     self.open += 1;
                 }
-                *cell = Cell { xor: 0, generation: root.generation(), state: State::Early };
+                *cell = Cell::early(root.generation());
             }
         }
         Some(cell)
@@ -394,6 +489,40 @@ mod tests {
         assert_eq!(acker.init(root(1), 0b11), DONE(root(1)));
         assert_eq!(acker.ack(root(2), 5), None);
         assert_eq!(acker.ack(root(2), 5), None, "0 without an init is not complete");
+    }
+
+    #[test]
+    fn a_lost_worker_takes_the_blocks_that_touched_it_and_no_others() {
+        let mut acker = Acker::new(64);
+        let block = |slot| RootId::new(TaskId(3), slot, 1);
+        let (a, b) = (Touched::worker(WorkerId(1)), Touched::worker(WorkerId(2)));
+        for (slot, touched) in [(0, a), (1, b), (2, a.and(b)), (3, Touched::NONE)] {
+            assert_eq!(acker.touch(block(slot), touched, 1), None);
+            assert_eq!(acker.init(block(slot), 0b11), None);
+        }
+        let of_a_lost_spout = RootId::new(TaskId(4), 0, 1);
+        assert_eq!(acker.init(of_a_lost_spout, 5), None);
+
+        let outcomes = acker.lose_worker(WorkerId(1), 2, |task| task == TaskId(4));
+        assert_eq!(outcomes, [Outcome::Lost(block(0)), Outcome::Lost(block(2))]);
+        assert_eq!(acker.open(), 2);
+        assert_eq!(acker.ack(block(0), 0b11), None, "it is over");
+
+        let late = RootId::new(TaskId(3), 5, 1);
+        assert_eq!(acker.touch(late, a, 1), Some(Outcome::Lost(late)), "sent to the worker that was");
+        assert_eq!(acker.init(late, 1), None);
+        assert_eq!(acker.touch(block(3), a, 2), None, "sent to its successor");
+        assert_eq!(acker.ack(block(3), 0b11), DONE(block(3)));
+        assert_eq!(acker.open(), 1);
+    }
+
+    #[test]
+    fn a_spout_that_was_started_again_is_newer_whatever_its_predecessor_used() {
+        let of = |life: u32, uses: u32| life * USES_MOD + uses;
+        assert!(is_newer(of(2, 1), of(1, USES_MOD - 1)) && !is_newer(of(1, USES_MOD - 1), of(2, 1)));
+        assert!(is_newer(of(0, 7), of(15, 9)), "incarnations wrap");
+        assert!(is_newer(of(3, 0), of(3, USES_MOD - 1)), "uses wrap within one");
+        assert!(!is_newer(of(3, 5), of(3, 5)));
     }
 
     #[test]

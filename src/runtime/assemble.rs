@@ -7,7 +7,7 @@
 //! built before, and can be read from top to bottom.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use hdrhistogram::Histogram;
@@ -17,31 +17,35 @@ use slog::{Logger, o};
 use smol_str::SmolStr;
 
 use crate::api::{
-    ComponentInfo, ContextParts, InputInfo, OutputState, SourceMeta, TaskContext, WorkerResources,
+    ComponentInfo, ContextParts, InputInfo, OutputState, SourceMeta, StreamDeclaration, TaskContext,
+    WorkerResources,
 };
 use crate::clock::{Clock, Time};
 use crate::config::Delivery;
-use crate::ids::TaskId;
+use crate::ids::{Incarnation, LinkId, TaskId, WorkerId};
 use crate::metrics::MetricsRegistry;
-use crate::runtime::ack_buffer::AckBuffer;
+use crate::runtime::ack_buffer::{AckBuffer, AckerTable};
 use crate::runtime::audit::Audit;
-use crate::runtime::coordinator::{Coordinator, Subordinates};
+use crate::runtime::coordinator::{Coordinator, Subordinates, Superior};
 use crate::runtime::emitter::{Emitter, StreamOut};
 use crate::runtime::ending::Ending;
 use crate::runtime::errors::{ErrorReporter, Throttle};
 use crate::runtime::executor::acker::AckerExecutor;
 use crate::runtime::executor::bolt::{BoltExecutor, BoltTask};
-use crate::runtime::executor::spout::{Latencies, SpoutExecutor, SpoutTask};
+use crate::runtime::executor::spout::{Cycles, Latencies, SpoutExecutor, SpoutTask};
 use crate::runtime::executor::{Common, Executor, Faults};
 use crate::runtime::grouping::{Chooser, CustomChooser, KeyGroups, PartialKey, Shuffle};
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::link::Link;
+use crate::runtime::link::{Charge, Link};
 use crate::runtime::pending::Pending;
-use crate::runtime::queue::{Inbox, InboxSender, inbox};
+use crate::runtime::queue::{Gauges, Inbox, InboxSender, inbox};
+use crate::runtime::remote::ingress::{Ingress, LinkEnds, PeerWorker, Place};
+use crate::runtime::remote::{Address, CreditReturns, Outlet, RemoteExecutor};
 use crate::runtime::route::{Peer, Subscription, Target, Wires};
 use crate::runtime::run_queue::RunQueue;
 use crate::runtime::window::Window;
 use crate::runtime::worker::{Slot, Worker};
+use crate::topology::assignment::{Assignment, ackers_for};
 use crate::topology::graph::{Component, Constructor, Grouping, InputSpec, Topology};
 use crate::topology::plan::{ACKER_COMPONENT, ExecutorId, ExecutorPlan, Part, Plan};
 use crate::tuple::Fields;
@@ -65,6 +69,26 @@ pub struct Surroundings {
     pub audit: Option<Arc<Audit>>,
     /// Whether blocking components get threads of their own.
     pub dedicated_threads: bool,
+    /// Which part of the topology runs here; `None`: all of it.
+    pub share: Option<Share>,
+}
+
+/// A worker's part in a topology that runs in several.
+pub struct Share {
+    /// Which worker it is.
+    pub worker: WorkerId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// All executors of the topology.
+    pub plan: Plan,
+    /// Where they run.
+    pub assignment: Assignment,
+    /// The ways to the other workers, by their ids.
+    pub outlets: Vec<Option<Arc<dyn Outlet>>>,
+    /// Who decides about the end.
+    pub superior: Arc<dyn Superior>,
+    /// The membership at the start.
+    pub membership: u64,
 }
 
 type LinkKey = (ExecutorId, ExecutorId, bool);
@@ -77,29 +101,55 @@ struct Assembly {
     run_queue: Arc<RunQueue>,
     lifecycle: Arc<Lifecycle>,
     outstanding: Arc<AtomicI64>,
-    addresses: Vec<InboxSender>,
+    /// All executors, wherever they are; the coordinator here is not among them.
+    addresses: Vec<Address>,
+    coordinator: InboxSender,
+    /// Of the executors here, and of the coordinator, which comes last.
     inboxes: Vec<Option<Inbox>>,
-    links: BTreeMap<LinkKey, Arc<Link>>,
+    /// All links of the topology, with their halves that are here.
+    links: BTreeMap<LinkKey, (LinkId, Option<Arc<Link>>)>,
+    acker_table: Arc<AckerTable>,
+    membership: Arc<AtomicU64>,
+    cycles_full: Arc<AtomicU64>,
+    peers: Vec<Option<PeerWorker>>,
     components: Arc<Vec<ComponentInfo>>,
     throttles: Vec<Arc<Throttle>>,
     latencies: Latencies,
     metrics: MetricsRegistry,
 }
 
-/// Builds the worker that runs all of a topology.
-pub fn assemble(topology: Topology, around: Surroundings) -> Worker {
+/// Builds the worker that runs a topology or its share of it; with a share, also what takes in what
+/// the others send.
+pub fn assemble(topology: Topology, around: Surroundings) -> (Worker, Option<Ingress>) {
     let mut assembly = Assembly::new(topology, around);
     let executors = assembly.plan.executors.clone();
-    let mut slots: Vec<Slot> = executors.iter().map(|executor| assembly.slot(executor)).collect();
-    slots.push(assembly.coordinator_slot(&executors));
+    let mut slots: Vec<Option<Slot>> = executors
+        .iter()
+        .map(|executor| assembly.is_here(executor.id).then(|| assembly.slot(executor)))
+        .collect();
+    let subordinates = Arc::new(assembly.subordinates());
+    slots.push(Some(assembly.coordinator_slot(&subordinates)));
+    let ingress = assembly.ingress();
     let Assembly { topology, around, run_queue, lifecycle, components, latencies, metrics, .. } = assembly;
     let Surroundings { clock, logger, .. } = around;
-    Worker { topology, components, slots, run_queue, clock, lifecycle, latencies, metrics, logger }
+    let worker = Worker {
+        topology,
+        components,
+        slots,
+        run_queue,
+        clock,
+        lifecycle,
+        latencies,
+        metrics,
+        logger,
+        subordinates,
+    };
+    (worker, ingress)
 }
 
 impl Assembly {
     fn new(topology: Topology, around: Surroundings) -> Assembly {
-        let plan = Plan::local(&topology);
+        let plan = around.share.as_ref().map_or_else(|| Plan::local(&topology), |share| share.plan.clone());
         let random = match around.seed {
             Some(seed) => StdRng::seed_from_u64(seed),
             None => StdRng::try_from_rng(&mut SysRng).expect("the operating system has randomness"),
@@ -107,18 +157,31 @@ impl Assembly {
         let run_queue = Arc::new(RunQueue::new(plan.executors.len() + 1));
         let mut addresses = Vec::new();
         let mut inboxes = Vec::new();
-        for id in 0..=plan.executors.len() {
-            let name = plan
-                .executors
-                .get(id)
-                .map_or("__coordinator", |executor| part_name(&topology, executor.part));
-            let (address, inbox) = inbox(ExecutorId(id as u32), SmolStr::new(name), &run_queue);
+        for executor in &plan.executors {
+            let name = SmolStr::new(part_name(&topology, executor.part));
+            let address = match around.share.as_ref().and_then(|share| share.elsewhere(executor.id)) {
+                Some((worker, outlet)) => {
+                    inboxes.push(None);
+                    let gauges = Arc::new(Gauges::new());
+                    let remote =
+                        RemoteExecutor { executor: executor.id, worker, component: name, gauges, outlet };
+                    Address::There(Arc::new(remote))
+                }
+                None => {
+                    let (address, inbox) = inbox(executor.id, name, &run_queue);
+                    inboxes.push(Some(inbox));
+                    Address::Here(address)
+                }
+            };
             addresses.push(address);
-            inboxes.push(Some(inbox));
         }
+        let coordinator_id = ExecutorId(plan.executors.len() as u32);
+        let (coordinator, its_inbox) = inbox(coordinator_id, SmolStr::new("__coordinator"), &run_queue);
+        inboxes.push(Some(its_inbox));
         let lifecycle = Arc::new(Lifecycle::default());
         let errors = &topology.options().errors;
         let throttle = || Arc::new(Throttle::new(errors.limit, errors.interval));
+        let membership = around.share.as_ref().map_or(0, |share| share.membership);
         let mut assembly = Assembly {
             components: Arc::new(component_infos(&topology, &plan)),
             throttles: topology.components().iter().map(|_| throttle()).collect(),
@@ -126,6 +189,10 @@ impl Assembly {
             outstanding: Arc::clone(&lifecycle.outstanding),
             latencies: Arc::new(Mutex::new(Histogram::new(3).expect("three digits are in range"))),
             metrics: MetricsRegistry::default(),
+            acker_table: Arc::new(acker_table(&topology, &plan, around.share.as_ref())),
+            membership: Arc::new(AtomicU64::new(membership)),
+            cycles_full: Arc::default(),
+            peers: peers(around.share.as_ref()),
             topology,
             plan,
             around,
@@ -133,18 +200,28 @@ impl Assembly {
             run_queue,
             lifecycle,
             addresses,
+            coordinator,
             inboxes,
         };
         assembly.make_links();
         assembly
     }
 
-    fn coordinator_address(&self) -> &InboxSender {
-        self.addresses.last().expect("the coordinator's is always there")
+    /// Whether an executor runs in this process.
+    fn is_here(&self, id: ExecutorId) -> bool {
+        matches!(self.addresses[id.index()], Address::Here(_))
     }
 
-    /// One link for each ordered pair of executors between which tuples may pass. They share the
-    /// worker's memory evenly.
+    /// The inbox of an executor of this process.
+    fn own(&self, id: ExecutorId) -> &InboxSender {
+        match &self.addresses[id.index()] {
+            Address::Here(inbox) => inbox,
+            Address::There(_) => unreachable!("only executors of this process are made"),
+        }
+    }
+
+    /// One link for each ordered pair of executors between which tuples may pass, numbered alike in
+    /// every worker. They share the worker's memory evenly.
     fn make_links(&mut self) {
         let mut keys: Vec<LinkKey> = Vec::new();
         for (target, component) in self.topology.components().iter().enumerate() {
@@ -162,8 +239,72 @@ impl Assembly {
         let queue = &self.topology.options().queue;
         let tuples = queue.capacity.max(queue.batch) as usize;
         let bytes = (queue.memory / keys.len().max(1) as u64).max(LINK_BYTES_MIN) as usize;
-        let link = |key: LinkKey| (key, Arc::new(Link::new(key.0, tuples, bytes, key.2)));
-        self.links = keys.into_iter().map(link).collect();
+        for (id, key) in keys.into_iter().enumerate() {
+            let (id, (from, to, feedback)) = (LinkId(id as u32), key);
+            let half = match (&self.addresses[from.index()], &self.addresses[to.index()]) {
+                (Address::Here(_), _) => Some(Link::new(id, from, Charge { tuples, bytes }, feedback)),
+                (Address::There(remote), Address::Here(_)) => {
+                    let peer = self.peers[remote.worker.index()].as_ref().expect("it has an executor");
+                    Some(Link::from_afar(id, from, feedback, Arc::clone(&peer.returns)))
+                }
+                (Address::There(_), Address::There(_)) => None,
+            };
+            self.links.insert(key, (id, half.map(Arc::new)));
+        }
+    }
+
+    /// What takes in what other workers send, if there are any.
+    fn ingress(&mut self) -> Option<Ingress> {
+        let share = self.around.share.as_ref()?;
+        let acker_executors = self.plan.executors_of(Part::Acker);
+        let first_acker = acker_executors.first().map_or(0, |acker| acker.id.index());
+        let place = |executor: &ExecutorPlan| {
+            let (inbox, remote) = match &self.addresses[executor.id.index()] {
+                Address::Here(inbox) => (Some(inbox.clone()), None),
+                Address::There(remote) => (None, Some(Arc::clone(remote))),
+            };
+            Place {
+                worker: share.assignment.worker_of(executor.id),
+                tasks: executor.tasks.clone(),
+                inbox,
+                remote,
+                is_spout: self.is_spout(executor.part),
+                acker: (executor.part == Part::Acker).then(|| executor.id.index() - first_acker),
+            }
+        };
+        let ends = |(key, (_, half)): (&LinkKey, &(LinkId, Option<Arc<Link>>))| LinkEnds {
+            producer: key.0,
+            consumer: key.1,
+            feedback: key.2,
+            link: half.clone(),
+        };
+        let metas = (1..=self.plan.task_count()).map(|task| self.metas_of(TaskId(task))).collect();
+        Some(Ingress {
+            me: share.worker,
+            places: self.plan.executors.iter().map(place).collect(),
+            links: self.links.iter().map(ends).collect(),
+            metas,
+            peers: std::mem::take(&mut self.peers),
+            membership: Arc::clone(&self.membership),
+            cycles_full: Arc::clone(&self.cycles_full),
+            lifecycle: Arc::clone(&self.lifecycle),
+            run_queue: Arc::clone(&self.run_queue),
+            coordinator: self.coordinator.clone(),
+        })
+    }
+
+    /// What receivers are told of the streams of a task.
+    fn metas_of(&self, task: TaskId) -> Vec<Arc<SourceMeta>> {
+        let Some(Part::Component(index)) = self.plan.part_of(task) else { return Vec::new() };
+        let component = &self.topology.components()[index];
+        let streams = component.all_streams();
+        let meta =
+            |(at, stream): (usize, &StreamDeclaration)| Arc::new(source_meta(component, at, stream, task));
+        streams.iter().enumerate().map(meta).collect()
+    }
+
+    fn is_spout(&self, part: Part) -> bool {
+        matches!(part, Part::Component(index) if self.topology.components()[index].is_spout())
     }
 
     fn take_inbox(&mut self, id: ExecutorId) -> Inbox {
@@ -172,10 +313,11 @@ impl Assembly {
 
     fn common(&mut self, id: ExecutorId) -> Common {
         Common {
-            address: self.addresses[id.index()].clone(),
+            address: self.own(id).clone(),
             inbox: self.take_inbox(id),
+            membership: Arc::clone(&self.membership),
             lifecycle: Arc::clone(&self.lifecycle),
-            coordinator: self.coordinator_address().clone(),
+            coordinator: self.coordinator.clone(),
             run_queue: Arc::clone(&self.run_queue),
             errors: self.topology.options().errors.clone(),
             faults: self.around.faults.clone(),
@@ -183,7 +325,7 @@ impl Assembly {
     }
 
     fn slot(&mut self, executor: &ExecutorPlan) -> Slot {
-        let address = self.addresses[executor.id.index()].clone();
+        let address = self.own(executor.id).clone();
         let name = address.component.clone();
         let (body, blocking) = match executor.part {
             Part::Acker => (self.acker(executor), false),
@@ -233,10 +375,12 @@ impl Assembly {
                     })
                     .collect();
                 let downstream = self.downstream(index);
-                let feedback = self.links.values().filter(|link| link.feedback).cloned().collect();
+                let own = self.links.values().filter_map(|(_, half)| half.as_ref());
+                let feedback = own.filter(|link| link.feedback).cloned().collect();
+                let cycles = Cycles { here: feedback, elsewhere: Arc::clone(&self.cycles_full) };
                 let latencies = Arc::clone(&self.latencies);
                 let common = self.common(executor.id);
-                Executor::Spout(Box::new(SpoutExecutor::new(common, tasks, latencies, downstream, feedback)))
+                Executor::Spout(Box::new(SpoutExecutor::new(common, tasks, latencies, downstream, cycles)))
             }
             Constructor::Bolt(factory) => {
                 let tasks = tasks
@@ -254,12 +398,14 @@ impl Assembly {
         }
     }
 
-    /// What the executors downstream of a spout show of themselves.
-    fn downstream(&self, spout: usize) -> Vec<Arc<crate::runtime::queue::Gauges>> {
+    /// What the executors downstream of a spout show of themselves, and the wires to other workers.
+    fn downstream(&self, spout: usize) -> Vec<Arc<Gauges>> {
         let components = self.topology.downstream_of(spout);
         let executors =
             components.into_iter().flat_map(|index| self.plan.executors_of(Part::Component(index)));
-        executors.map(|executor| Arc::clone(&self.addresses[executor.id.index()].gauges)).collect()
+        let executors = executors.map(|executor| Arc::clone(self.addresses[executor.id.index()].gauges()));
+        let wires = self.peers.iter().flatten().map(|peer| Arc::clone(&peer.wire));
+        executors.chain(wires).collect()
     }
 
     fn task_parts(
@@ -316,23 +462,19 @@ impl Assembly {
         let mut wires = Wires {
             peers: Vec::new(),
             acks: AckBuffer::default(),
+            membership: 0,
             rng: StdRng::seed_from_u64(self.random.next_u64()),
             now: Time::ZERO,
             batch_max: options.queue.batch,
             stalled: false,
             transferred: 0,
-            grouping_faults: Vec::new(),
+            faults: Vec::new(),
             outstanding: Arc::clone(&self.outstanding),
             audit: self.around.audit.clone(),
         };
         let mut streams = Vec::new();
-        for stream in component.all_streams() {
-            let meta = SourceMeta {
-                component: component.id.clone(),
-                stream: stream.name.clone(),
-                task,
-                fields: stream.fields.clone(),
-            };
+        for (at, stream) in component.all_streams().into_iter().enumerate() {
+            let meta = source_meta(component, at, &stream, task);
             let mut subscriptions = Vec::new();
             for (target, subscriber) in self.topology.clone().components().iter().enumerate() {
                 let takes =
@@ -349,20 +491,24 @@ impl Assembly {
         } else {
             Vec::new()
         };
-        let pending = (tracked && component.is_spout()).then(|| Pending::new(task, options.message_timeout));
+        let incarnation =
+            self.around.share.as_ref().map_or(Incarnation::default(), |share| share.incarnation);
+        let pending = (tracked && component.is_spout())
+            .then(|| Pending::new(task, options.message_timeout, incarnation));
         Emitter {
             streams,
             wires,
             ackers,
+            acker_table: Arc::clone(&self.acker_table),
             pending,
             untracked: Vec::new(),
             errors: ErrorReporter {
                 task,
                 logger,
                 throttle: Arc::clone(&self.throttles[index]),
-                gauges: Arc::clone(&self.addresses[executor.id.index()].gauges),
+                gauges: Arc::clone(&self.own(executor.id).gauges),
             },
-            coordinator: self.coordinator_address().clone(),
+            coordinator: self.coordinator.clone(),
             tree_now: Time::ZERO,
             failed_now: 0,
             acked_later: 0,
@@ -380,10 +526,16 @@ impl Assembly {
     ) -> Subscription {
         let mut targets = Vec::new();
         for to in self.plan.executors_of(Part::Component(target)) {
-            let link = Arc::clone(&self.links[&(executor.id, to.id, input.feedback)]);
-            let peer = peer_for(wires, &self.addresses[to.id.index()], link);
-            let own = to.task_ids().enumerate();
-            targets.extend(own.map(|(local, task)| Target::new(task, local as u32, peer, meta.fields.len())));
+            let (_, half) = &self.links[&(executor.id, to.id, input.feedback)];
+            let link = Arc::clone(half.as_ref().expect("the producer is here"));
+            let address = &self.addresses[to.id.index()];
+            let peer = peer_for(wires, address, link);
+            let arity = meta.fields.len();
+            let target = |(local, task)| Target::new(task, local as u32, peer, address.touched(), arity);
+            targets.extend(to.task_ids().enumerate().map(target));
+        }
+        if matches!(input.grouping, Grouping::LocalOrShuffle) && targets.iter().any(Target::is_here) {
+            targets.retain(Target::is_here);
         }
         let chooser = self.chooser(input, meta, target, &targets);
         Subscription::new(chooser, targets, self.topology.options().load_aware)
@@ -434,38 +586,96 @@ impl Assembly {
         }
     }
 
-    fn coordinator_slot(&mut self, executors: &[ExecutorPlan]) -> Slot {
-        let id = ExecutorId(executors.len() as u32);
-        let address = self.coordinator_address().clone();
+    /// The executors here, as the end of the topology is told to them.
+    fn subordinates(&self) -> Subordinates {
         let of = |part: Part| -> Vec<InboxSender> {
             let own = self.plan.executors_of(part).iter();
-            own.map(|executor| self.addresses[executor.id.index()].clone()).collect()
+            own.filter(|executor| self.is_here(executor.id))
+                .map(|executor| self.own(executor.id).clone())
+                .collect()
         };
         let order = self.topology.topological_order();
-        let is_spout = |index: &usize| self.topology.components()[*index].is_spout();
-        let bolts: Vec<Vec<InboxSender>> =
-            order.iter().filter(|index| !is_spout(index)).map(|index| of(Part::Component(*index))).collect();
-        let spouts = order
-            .iter()
-            .filter(|index| is_spout(index))
-            .flat_map(|index| of(Part::Component(*index)))
-            .collect();
-        let ending = Ending::new(bolts.len(), self.topology.options().drain_timeout);
-        let (lifecycle, run_queue) = (Arc::clone(&self.lifecycle), Arc::clone(&self.run_queue));
-        let subordinates = Subordinates::new(spouts, bolts, of(Part::Acker), lifecycle, run_queue);
-        let coordinator = Coordinator::alone(
-            self.take_inbox(id),
+        let of_components = |spouts: bool| {
+            let components = self.topology.components();
+            order.iter().filter(move |index| components[**index].is_spout() == spouts)
+        };
+        Subordinates::new(
+            of_components(true).flat_map(|index| of(Part::Component(*index))).collect(),
+            of_components(false).map(|index| of(Part::Component(*index))).collect(),
+            of(Part::Acker),
             Arc::clone(&self.lifecycle),
-            Arc::new(subordinates),
-            ending,
-        );
-        Slot::new(
-            address.component.clone(),
-            None,
-            false,
-            address,
-            Executor::Coordinator(Box::new(coordinator)),
+            Arc::clone(&self.run_queue),
         )
+    }
+
+    fn coordinator_slot(&mut self, subordinates: &Arc<Subordinates>) -> Slot {
+        let address = self.coordinator.clone();
+        let (inbox, lifecycle) = (self.take_inbox(address.executor), Arc::clone(&self.lifecycle));
+        let subordinates = Arc::clone(subordinates);
+        let coordinator = match &self.around.share {
+            None => {
+                let ending = Ending::new(subordinates.bolts.len(), self.topology.options().drain_timeout);
+                Coordinator::alone(inbox, lifecycle, subordinates, ending)
+            }
+            Some(share) => {
+                Coordinator::reporting(inbox, lifecycle, subordinates, Arc::clone(&share.superior))
+            }
+        };
+        let body = Executor::Coordinator(Box::new(coordinator));
+        Slot::new(address.component.clone(), None, false, address, body)
+    }
+}
+
+impl Share {
+    /// The worker of an executor and the way there, unless it runs in this one.
+    fn elsewhere(&self, executor: ExecutorId) -> Option<(WorkerId, Arc<dyn Outlet>)> {
+        let worker = self.assignment.worker_of(executor);
+        (worker != self.worker).then(|| (worker, self.outlet(worker)))
+    }
+
+    fn outlet(&self, worker: WorkerId) -> Arc<dyn Outlet> {
+        let outlet = self.outlets.get(worker.index()).and_then(Option::as_ref);
+        Arc::clone(outlet.expect("there is a way to every worker with executors"))
+    }
+}
+
+/// The other workers that have executors.
+fn peers(share: Option<&Share>) -> Vec<Option<PeerWorker>> {
+    let Some(share) = share else { return Vec::new() };
+    let peer = |outlet: &Option<Arc<dyn Outlet>>| {
+        outlet.as_ref().map(|outlet| PeerWorker {
+            outlet: Arc::clone(outlet),
+            returns: Arc::new(CreditReturns::new(Arc::clone(outlet))),
+            wire: Arc::new(Gauges::new()),
+        })
+    };
+    share.outlets.iter().map(peer).collect()
+}
+
+/// Which ackers each spout task uses.
+fn acker_table(topology: &Topology, plan: &Plan, share: Option<&Share>) -> AckerTable {
+    let count = plan.executors_of(Part::Acker).len();
+    let mut by_task = BTreeMap::new();
+    for (index, _) in topology.components().iter().enumerate().filter(|(_, component)| component.is_spout()) {
+        for executor in plan.executors_of(Part::Component(index)).iter().filter(|_| count > 0) {
+            let ackers: Box<[usize]> = match share {
+                None => (0..count).collect(),
+                Some(share) => ackers_for(plan, &share.assignment, executor.id).into(),
+            };
+            by_task.extend(executor.task_ids().map(|task| (task, ackers.clone())));
+        }
+    }
+    AckerTable::new(count, by_task)
+}
+
+/// What receivers are told of a task's stream.
+fn source_meta(component: &Component, at: usize, stream: &StreamDeclaration, task: TaskId) -> SourceMeta {
+    SourceMeta {
+        component: component.id.clone(),
+        stream: stream.name.clone(),
+        stream_index: u16::try_from(at).expect("a component has fewer streams"),
+        task,
+        fields: stream.fields.clone(),
     }
 }
 
@@ -507,10 +717,10 @@ fn component_infos(topology: &Topology, plan: &Plan) -> Vec<ComponentInfo> {
 }
 
 /// The place of an executor among a task's peers; added if it is not there.
-fn peer_for(wires: &mut Wires, inbox: &InboxSender, link: Arc<Link>) -> usize {
+fn peer_for(wires: &mut Wires, address: &Address, link: Arc<Link>) -> usize {
     let known = wires.peers.iter().position(|peer| Arc::ptr_eq(&peer.link, &link));
     known.unwrap_or_else(|| {
-        wires.peers.push(Peer { inbox: inbox.clone(), link });
+        wires.peers.push(Peer { address: address.clone(), link });
         wires.peers.len() - 1
     })
 }

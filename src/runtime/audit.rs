@@ -40,6 +40,12 @@ impl Audit {
         Audit::each_root(batch, |root, copies| *books.live.entry(root).or_default() += copies);
     }
 
+    /// A batch was taken back before it was sent.
+    pub fn gone(&self, batch: &TupleBatch) {
+        let mut books = self.books();
+        Audit::each_root(batch, |root, copies| *books.live.entry(root).or_default() -= copies);
+    }
+
     /// A batch was lost on its way.
     pub fn lost(&self, batch: &TupleBatch) {
         let mut books = self.books();

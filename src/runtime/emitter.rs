@@ -11,10 +11,12 @@ use std::sync::Arc;
 use crate::api::{FailureCause, OutputState, Route, SourceMeta, Stage, TaskError};
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
+use crate::runtime::ack_buffer::AckerTable;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::message::Control;
 use crate::runtime::pending::Pending;
 use crate::runtime::queue::InboxSender;
+use crate::runtime::remote::Address;
 use crate::runtime::route::{Subscription, Wires};
 use crate::runtime::run_queue::Urgency;
 use crate::tuple::{Anchor, Attempt, MessageIndex};
@@ -34,7 +36,9 @@ pub struct Emitter {
     /// What goes out, and what is told to the ackers.
     pub wires: Wires,
     /// The ackers of the topology; empty when nothing is tracked.
-    pub ackers: Vec<InboxSender>,
+    pub ackers: Vec<Address>,
+    /// Which of them keeps which tree.
+    pub acker_table: Arc<AckerTable>,
     /// Of a spout in a tracked topology: its open messages.
     pub pending: Option<Pending>,
     /// Of a spout in an untracked topology: messages emitted in this call, to be acked at once.
@@ -84,9 +88,10 @@ impl Emitter {
         if self.wires.acks.is_empty() {
             return;
         }
-        for (acker, records) in self.wires.acks.take(self.ackers.len()) {
+        for (acker, mut records) in self.wires.acks.take(&self.acker_table) {
+            records.membership = self.wires.membership;
             self.wires.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            self.ackers[acker].send_control(Control::Acks(records), Urgency::WhenDone);
+            self.ackers[acker].send_control(Control::Acks(records), Urgency::WhenDone, self.wires.now);
         }
     }
 
@@ -122,7 +127,7 @@ impl Emitter {
             last.take_stage(batch, &stage.direct, meta, &mut self.wires, chosen);
         }
         stage.direct.clear();
-        for fault in self.wires.grouping_faults.drain(..) {
+        for fault in self.wires.faults.drain(..) {
             self.errors.report_text(&fault, self.wires.now);
         }
     }

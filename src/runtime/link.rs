@@ -6,21 +6,37 @@
 //! under way may overdraw the link by its own size; the *next* one waits. So a link holds at most
 //! its limit plus one step's output, and a slow consumer stops its producers and nobody else.
 //!
+//! A link between workers has a half in each. The producer's half is charged and waited for as any
+//! other; the consumer's half only passes on what is released, and `net` releases it over there.
+//!
 //! 1. `tuples` and `bytes` never go below zero: only what was charged is released, once.
 //! 2. A producer sets `waited` before it looks a last time, and a consumer looks at `waited` after
 //!    it released; so one of them sees the other (both sides are sequentially consistent).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::ids::LinkId;
+use crate::runtime::remote::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
 
 /// The reserve of an edge that closes a cycle, in multiples of its credit. A cycle that fills even
 /// that makes more than it takes, and no reserve would do.
 const FEEDBACK_RESERVE: usize = 16;
 
+/// How much of a link's credit a batch holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// Tuples.
+    pub tuples: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
 /// The credit between two executors.
-#[derive(Debug)]
 pub struct Link {
+    /// Which of the topology's links.
+    pub id: LinkId,
     /// Who sends; woken when credit returns.
     pub producer: ExecutorId,
     /// Tuples that may be on their way.
@@ -34,24 +50,36 @@ pub struct Link {
     bytes: AtomicUsize,
     /// Set by a producer that waits for credit.
     waited: AtomicBool,
+    /// Of a consumer's half: where released credit goes.
+    returns: Option<(Arc<CreditReturns>, Arc<Returned>)>,
 }
 
 impl Link {
     /// A link with all its credit.
-    pub fn new(producer: ExecutorId, tuples_max: usize, bytes_max: usize, feedback: bool) -> Link {
+    pub fn new(id: LinkId, producer: ExecutorId, max: Charge, feedback: bool) -> Link {
         Link {
+            id,
             producer,
-            tuples_max,
-            bytes_max,
+            tuples_max: max.tuples,
+            bytes_max: max.bytes,
             feedback,
+            returns: None,
             tuples: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             waited: AtomicBool::new(false),
         }
     }
 
+    /// The consumer's half of a link whose producer is in another worker.
+    pub fn from_afar(id: LinkId, producer: ExecutorId, feedback: bool, returns: Arc<CreditReturns>) -> Link {
+        let account = returns.account(id);
+        let link = Link::new(id, producer, Charge { tuples: usize::MAX, bytes: usize::MAX }, feedback);
+        Link { returns: Some((returns, account)), ..link }
+    }
+
     /// Takes credit for a batch; says whether its producer may go on.
-    pub fn charge(&self, tuples: usize, bytes: usize) -> bool {
+    pub fn charge(&self, charge: Charge) -> bool {
+        let Charge { tuples, bytes } = charge;
         self.tuples.fetch_add(tuples, Ordering::SeqCst);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);
         self.may_send()
@@ -59,7 +87,12 @@ impl Link {
 
     /// Gives credit back; says whether the producer waits for it and should be woken.
     #[must_use]
-    pub fn release(&self, tuples: usize, bytes: usize) -> bool {
+    pub fn release(&self, charge: Charge) -> bool {
+        let Charge { tuples, bytes } = charge;
+        if let Some((returns, account)) = &self.returns {
+            returns.give_back(account, tuples, bytes);
+            return false;
+        }
         let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
@@ -103,30 +136,38 @@ impl Link {
 mod tests {
     use super::*;
 
+    fn link(tuples: usize, bytes: usize, feedback: bool) -> Link {
+        Link::new(LinkId(0), ExecutorId(0), Charge { tuples, bytes }, feedback)
+    }
+
+    fn of(tuples: usize, bytes: usize) -> Charge {
+        Charge { tuples, bytes }
+    }
+
     #[test]
     fn a_waiting_producer_is_woken_once_half_the_credit_is_back() {
-        let link = Link::new(ExecutorId(0), 100, 1 << 20, false);
-        assert!(link.charge(99, 10));
-        assert!(!link.charge(1, 10), "the last tuple takes the last credit");
+        let link = link(100, 1 << 20, false);
+        assert!(link.charge(of(99, 10)));
+        assert!(!link.charge(of(1, 10)), "the last tuple takes the last credit");
         link.wait();
-        assert!(!link.release(49, 0), "51 of 100 are still out");
-        assert!(link.release(1, 0));
-        assert!(!link.release(50, 20), "it is woken once");
+        assert!(!link.release(of(49, 0)), "51 of 100 are still out");
+        assert!(link.release(of(1, 0)));
+        assert!(!link.release(of(50, 20)), "it is woken once");
         assert!(link.has_credit());
     }
 
     #[test]
     fn an_edge_that_closes_a_cycle_has_a_reserve() {
-        let link = Link::new(ExecutorId(0), 10, 1 << 20, true);
-        assert!(link.charge(159, 0));
+        let link = link(10, 1 << 20, true);
+        assert!(link.charge(of(159, 0)));
         assert!(!link.has_credit(), "which is what holds the spouts back");
-        assert!(!link.charge(1, 0), "the reserve has an end, too");
+        assert!(!link.charge(of(1, 0)), "the reserve has an end, too");
     }
 
     #[test]
     fn bytes_are_credit_too() {
-        let link = Link::new(ExecutorId(0), 100, 1000, false);
-        assert!(!link.charge(1, 1000));
+        let link = link(100, 1000, false);
+        assert!(!link.charge(of(1, 1000)));
         assert!(!link.has_credit());
     }
 }

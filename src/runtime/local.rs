@@ -91,7 +91,7 @@ impl RunningTopology {
     /// When the system refuses a thread.
     pub fn start(topology: Topology, options: LocalOptions) -> Result<RunningTopology, StartError> {
         let inactive = topology.options().start_inactive;
-        let worker = assemble(
+        let (worker, _) = assemble(
             topology,
             Surroundings {
                 clock: Clock::real(),
@@ -101,6 +101,7 @@ impl RunningTopology {
                 faults: None,
                 audit: None,
                 dedicated_threads: true,
+                share: None,
             },
         );
         let worker = Arc::new(worker);

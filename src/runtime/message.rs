@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
-use crate::ids::RootId;
+use crate::ids::{RootId, Touched, WorkerId};
 use crate::runtime::acker::Outcome;
-use crate::runtime::link::Link;
+use crate::runtime::link::{Charge, Link};
 use crate::tuple::{MessageIndex, TupleBatch};
 
 /// A batch on its way to one task.
@@ -22,13 +24,41 @@ pub struct Incoming {
     pub local_task: u32,
     /// The link whose credit the batch holds; released when it is processed.
     pub link: Arc<Link>,
+    /// What the link was charged for it.
+    pub charge: Charge,
     /// When it was sent: how long it has been waiting decides whether tree clocks stand still.
     pub sent_at: Time,
 }
 
+/// What lies in the data lane of an inbox.
+pub enum Parcel {
+    /// A batch from this worker.
+    Ready(Incoming),
+    /// A batch from another, as it came: whoever takes it decodes it, on its own thread.
+    Packed {
+        /// The batch in the codec of `tuple`.
+        bytes: Bytes,
+        /// All of it but the tuples; the batch in it is empty.
+        incoming: Incoming,
+    },
+}
+
+impl Parcel {
+    /// What is known without decoding.
+    pub fn incoming(&self) -> &Incoming {
+        match self {
+            Parcel::Ready(incoming) | Parcel::Packed { incoming, .. } => incoming,
+        }
+    }
+}
+
 /// What an executor tells an acker at the end of a step, combined per tree.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckRecords {
+    /// The membership that the sender went by when it sent tuples to other workers.
+    pub membership: u64,
+    /// Trees that sent tuples to other workers. They stand first of all: see `acker`.
+    pub touched: Vec<(RootId, Touched)>,
     /// Failed messages. They stand first, so that a spout hears of a failure before the end of the
     /// block it happened in.
     pub fails: Vec<(RootId, MessageIndex, FailureCause)>,
@@ -45,7 +75,8 @@ pub struct AckRecords {
 impl AckRecords {
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
-        self.fails.is_empty()
+        self.touched.is_empty()
+            && self.fails.is_empty()
             && self.forgets.is_empty()
             && self.inits.is_empty()
             && self.acks.is_empty()
@@ -63,6 +94,13 @@ pub enum Control {
     AckerLost {
         /// Which of the topology's ackers.
         acker: usize,
+    },
+    /// To an acker: a worker is lost, as this membership is the first to say.
+    WorkerLost {
+        /// Which.
+        worker: WorkerId,
+        /// The membership.
+        membership: u64,
     },
     /// To all: spouts may emit; what was not opened is opened.
     Activate,

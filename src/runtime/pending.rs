@@ -23,7 +23,8 @@ use rustc_hash::FxHashMap;
 use crate::api::FailureCause;
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, FAILURES_REMEMBERED_MAX};
-use crate::ids::{GENERATION_MOD, MessageId, RootId, TaskId};
+use crate::ids::{GENERATION_MOD, Incarnation, MessageId, RootId, TaskId, USES_MOD};
+use crate::runtime::stats::ReplayCounts;
 use crate::tuple::{Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.
@@ -51,6 +52,8 @@ struct Block {
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
+    /// Why it failed the last time.
+    cause: FailureCause,
     /// It failed and was not emitted again.
     waiting: bool,
 }
@@ -59,6 +62,8 @@ struct Failures {
 #[derive(Debug)]
 pub struct Pending {
     task: TaskId,
+    /// What every generation has in its upper bits.
+    life: u32,
     timeout: Option<Duration>,
     blocks: Vec<Block>,
     free: Vec<u32>,
@@ -71,14 +76,15 @@ pub struct Pending {
     failures: FxHashMap<MessageId, Failures>,
     /// Messages that failed and were not emitted again.
     waiting: usize,
-    replayed: u64,
+    replayed: ReplayCounts,
 }
 
 impl Pending {
-    /// For a spout task; `timeout` in tree time.
-    pub fn new(task: TaskId, timeout: Option<Duration>) -> Pending {
+    /// For a spout task of a worker in its `incarnation`; `timeout` in tree time.
+    pub fn new(task: TaskId, timeout: Option<Duration>, incarnation: Incarnation) -> Pending {
         Pending {
             task,
+            life: incarnation.0 % (GENERATION_MOD / USES_MOD) * USES_MOD,
             timeout,
             blocks: Vec::new(),
             free: Vec::new(),
@@ -88,7 +94,7 @@ impl Pending {
             in_flight: 0,
             failures: FxHashMap::default(),
             waiting: 0,
-            replayed: 0,
+            replayed: ReplayCounts::default(),
         }
     }
 
@@ -102,8 +108,8 @@ impl Pending {
         self.waiting
     }
 
-    /// Messages that were emitted again after a failure.
-    pub fn replayed(&self) -> u64 {
+    /// Messages that were emitted again after a failure, by its cause.
+    pub fn replayed(&self) -> ReplayCounts {
         self.replayed
     }
 
@@ -139,7 +145,7 @@ impl Pending {
         {
             failures.waiting = true;
             self.waiting += 1;
-            self.replayed -= 1;
+            *self.replayed.of_mut(failures.cause) -= 1;
         }
     }
 
@@ -153,7 +159,7 @@ impl Pending {
         if failures.waiting {
             failures.waiting = false;
             self.waiting -= 1;
-            self.replayed += 1;
+            *self.replayed.of_mut(failures.cause) += 1;
         }
         Attempt::try_from(failures.count).unwrap_or(Attempt::MAX)
     }
@@ -165,7 +171,7 @@ impl Pending {
             (self.blocks.len() - 1) as u32
         });
         let block = &mut self.blocks[slot as usize];
-        block.generation = (block.generation + 1) % GENERATION_MOD;
+        block.generation = self.life + (block.generation + 1) % USES_MOD;
         block.in_use = true;
         block.failed = 0;
         block.opened_at = now;
@@ -290,7 +296,8 @@ impl Pending {
             self.waiting += 1;
             return FailedMessage { id, cause, failures: 1 };
         }
-        let failures = self.failures.entry(id).or_insert(Failures { count: 0, waiting: false });
+        let failures = self.failures.entry(id).or_insert(Failures { count: 0, cause, waiting: false });
+        failures.cause = cause;
         failures.count += 1;
         if !failures.waiting {
             failures.waiting = true;
@@ -432,7 +439,7 @@ mod tests {
 
     #[test]
     fn sixty_four_messages_share_a_block_and_few_do_not_wait_for_more() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         assert_eq!(emit(&mut pending, 0..130, 0).len(), 3);
         assert_eq!(emit(&mut pending, 200..201, 0).len(), 1);
         assert_eq!(pending.in_flight(), 131);
@@ -440,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_message_that_fails_alone_is_not_acked_with_its_block() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let root = emit(&mut pending, 0..3, 0)[0];
         assert_eq!(
             pending.fail(root, 1, FailureCause::Failed).map(|f| (f.id, f.failures)),
@@ -456,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_replay_carries_its_attempt_and_has_a_block_of_its_own() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let root = emit(&mut pending, 0..2, 0)[0];
         pending.fail(root, 0, FailureCause::Failed);
         pending.fail(root, 1, FailureCause::Failed);
@@ -468,12 +475,12 @@ mod tests {
         assert_eq!(all.map(|(_, attempt)| attempt), [0, 1, 1, 0]);
         let roots: std::collections::HashSet<_> = all.iter().map(|(root, _)| *root).collect();
         assert_eq!(roots.len(), 4, "what failed once shares its time-out with nobody");
-        assert_eq!((pending.lost(), pending.replayed()), (0, 2));
+        assert_eq!((pending.lost(), pending.replayed().total()), (0, 2));
     }
 
     #[test]
     fn a_message_that_is_withdrawn_was_never_begun() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let (root, ..) = pending.open_message(MessageId(1), seconds(0));
         pending.open_message(MessageId(2), seconds(0));
         pending.withdraw(root, MessageId(2));
@@ -481,7 +488,7 @@ mod tests {
         pending.fail(root, 0, FailureCause::Failed);
         let (again, ..) = pending.open_message(MessageId(1), seconds(1));
         pending.withdraw(again, MessageId(1));
-        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed()), (0, 1, 0));
+        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed().total()), (0, 1, 0));
         pending.close_blocks(seconds(1), |_| ());
         pending.complete(root, |id| panic!("{id} was not emitted"));
         pending.complete(again, |id| panic!("{id} was not emitted"));
@@ -489,7 +496,7 @@ mod tests {
 
     #[test]
     fn blocks_expire_at_their_deadline_and_not_before() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         emit(&mut pending, [1], 0);
         emit(&mut pending, [2], 5);
         assert!(expired(&mut pending, 9).is_empty());
@@ -501,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_reset_gives_the_whole_timeout_again() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let root = emit(&mut pending, [1], 0)[0];
         pending.reset_timeout(root, seconds(9));
         assert!(expired(&mut pending, 18).is_empty());
@@ -510,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_slot_comes_back_with_another_generation() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         let first = emit(&mut pending, [1], 0)[0];
         pending.complete(first, |_| ());
         let second = emit(&mut pending, [2], 1)[0];
@@ -522,7 +529,7 @@ mod tests {
 
     #[test]
     fn a_ring_of_done_blocks_does_not_grow() {
-        let mut pending = Pending::new(TaskId(1), Some(T));
+        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
         for n in 0..1000 {
             let root = emit(&mut pending, [n], 0)[0];
             pending.complete(root, |_| ());

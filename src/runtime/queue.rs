@@ -13,10 +13,12 @@ use std::time::Duration;
 use flume::{Receiver, Sender};
 use smol_str::SmolStr;
 
+use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
-use crate::runtime::message::{Control, Incoming};
+use crate::runtime::message::{Control, Incoming, Parcel};
 use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::topology::plan::ExecutorId;
+use crate::tuple::codec;
 
 /// What an executor shows to others. Written by the executor itself unless said otherwise; all of
 /// it is statistics but `waiting_since` and `pending`.
@@ -36,8 +38,8 @@ pub struct Gauges {
     pub acked: AtomicU64,
     /// Tuples or messages failed.
     pub failed: AtomicU64,
-    /// Messages emitted again.
-    pub replayed: AtomicU64,
+    /// Messages emitted again, by why they had failed, in the order of [`FailureCause::ALL`].
+    pub replayed: [AtomicU64; FailureCause::ALL.len()],
     /// Messages open. The coordinator reads it to know whether the end has come.
     pub pending: AtomicI64,
     /// Messages failed and not emitted again.
@@ -92,9 +94,9 @@ pub struct Inbox {
     /// than it takes has never more in it than one batch of each of its executors brought in. Were
     /// they behind whatever else waits, all of that would go into the cycle before any of it came
     /// out, and fill every reserve.
-    feedback: Receiver<Incoming>,
+    feedback: Receiver<Parcel>,
     /// All other batches.
-    data: Receiver<Incoming>,
+    data: Receiver<Parcel>,
     /// Everything else.
     pub control: Receiver<Control>,
     gauges: Arc<Gauges>,
@@ -103,10 +105,34 @@ pub struct Inbox {
 impl Inbox {
     /// The next batch. From now on it counts as "in hand".
     pub fn take_data(&self) -> Option<Incoming> {
-        let incoming = self.feedback.try_recv().or_else(|_| self.data.try_recv()).ok()?;
-        self.gauges.waiting_since.store(incoming.sent_at.0, Ordering::SeqCst);
-        self.gauges.queued.fetch_sub(incoming.batch.len() as i64, Ordering::Relaxed);
-        Some(incoming)
+        let parcel = self.feedback.try_recv().or_else(|_| self.data.try_recv()).ok()?;
+        let Incoming { sent_at, charge, .. } = parcel.incoming();
+        self.gauges.waiting_since.store(sent_at.0, Ordering::SeqCst);
+        self.gauges.queued.fetch_sub(charge.tuples as i64, Ordering::Relaxed);
+        Some(match parcel {
+            Parcel::Ready(incoming) => incoming,
+            Parcel::Packed { bytes, incoming } => self.unpack(&bytes, incoming),
+        })
+    }
+
+    /// Decodes a batch. One that cannot be is left empty: its credit goes back, its trees time out.
+    fn unpack(&self, bytes: &[u8], mut incoming: Incoming) -> Incoming {
+        let arity = incoming.batch.arity;
+        match codec::decode(bytes) {
+            Ok(batch) if batch.arity == arity && batch.len() == incoming.charge.tuples => {
+                incoming.batch = batch
+            }
+            Ok(_) => self.refuse(&incoming.meta, "it has another shape than its stream"),
+            Err(error) => self.refuse(&incoming.meta, &error.to_string()),
+        }
+        incoming
+    }
+
+    #[cold]
+    fn refuse(&self, meta: &SourceMeta, why: &str) {
+        count(&self.gauges.errors, 1);
+        let (component, task) = (&meta.component, meta.task);
+        self.gauges.set_last_error(format!("a batch from `{component}`, task {task}, is refused: {why}"));
     }
 
     /// Whether no batch waits.
@@ -133,19 +159,20 @@ pub struct InboxSender {
     pub component: SmolStr,
     /// What it shows of itself.
     pub gauges: Arc<Gauges>,
-    feedback: Sender<Incoming>,
-    data: Sender<Incoming>,
+    feedback: Sender<Parcel>,
+    data: Sender<Parcel>,
     control: Sender<Control>,
     run_queue: Arc<RunQueue>,
 }
 
 impl InboxSender {
     /// Sends a batch. One to an executor that has ended is dropped; its worker is ending too.
-    pub fn send_data(&self, incoming: Incoming, urgency: Urgency) {
+    pub fn send_data(&self, parcel: Parcel, urgency: Urgency) {
+        let incoming = parcel.incoming();
         let sent_at = incoming.sent_at.0;
-        self.gauges.queued.fetch_add(incoming.batch.len() as i64, Ordering::Relaxed);
+        self.gauges.queued.fetch_add(incoming.charge.tuples as i64, Ordering::Relaxed);
         let lane = if incoming.link.feedback { &self.feedback } else { &self.data };
-        let _ = lane.send(incoming);
+        let _ = lane.send(parcel);
         // After the send: see `Inbox::note_empty`, its counterpart.
         let _ = self.gauges.waiting_since.compare_exchange(
             Time::NEVER.0,

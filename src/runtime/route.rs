@@ -24,13 +24,14 @@ use rand::rngs::StdRng;
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
 use crate::config::limits::BATCH_HEAP_MAX;
-use crate::ids::{RootId, TaskId};
+use crate::ids::{RootId, TaskId, Touched};
 use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
 use crate::runtime::grouping::Chooser;
-use crate::runtime::link::Link;
-use crate::runtime::message::Incoming;
-use crate::runtime::queue::InboxSender;
+use crate::runtime::link::{Charge, Link};
+use crate::runtime::message::{Incoming, Parcel};
+use crate::runtime::remote::payload::{DataHeader, encode_data};
+use crate::runtime::remote::{Address, HEADROOM, PayloadKind, RemoteExecutor};
 use crate::runtime::run_queue::Urgency;
 use crate::tuple::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch, Value};
 
@@ -40,7 +41,7 @@ const LOAD_REFRESH: Duration = Duration::from_millis(100);
 /// An executor that this one sends to.
 pub struct Peer {
     /// Where its messages go.
-    pub inbox: InboxSender,
+    pub address: Address,
     /// The credit towards it.
     pub link: Arc<Link>,
 }
@@ -55,14 +56,16 @@ pub struct Wires {
     pub rng: StdRng,
     /// The time of the step.
     pub now: Time,
+    /// The membership of the step: which incarnations of other workers tuples go to, at the oldest.
+    pub membership: u64,
     /// A batch of so many tuples is sent.
     pub batch_max: u32,
     /// Whether a link was found without credit since this was last cleared.
     pub stalled: bool,
     /// Copies sent in this step.
     pub transferred: u64,
-    /// What custom groupings did wrong, to be reported.
-    pub grouping_faults: Vec<String>,
+    /// What custom groupings did wrong and what could not be sent, to be reported.
+    pub faults: Vec<String>,
     /// Messages of the whole worker that were sent and not yet processed.
     pub outstanding: Arc<AtomicI64>,
     /// In a simulation, the independent count of what is open.
@@ -92,6 +95,15 @@ impl Wires {
         edge
     }
 
+    /// An edge of the tree to a task of another worker, or of this one.
+    #[inline]
+    fn create_edge_to(&mut self, root: RootId, touched: Touched) -> u64 {
+        if touched != Touched::NONE && root.is_tracked() {
+            self.acks.touch(root, touched);
+        }
+        self.create_edge(root)
+    }
+
     /// Takes an edge of the tree and creates another in its place.
     pub fn renew_edge(&mut self, root: RootId, edge: &mut u64) {
         if root.is_tracked() {
@@ -109,16 +121,77 @@ impl Wires {
         batch: TupleBatch,
         urgency: Urgency,
     ) {
-        let Peer { inbox, link } = &self.peers[peer];
-        let tuples = batch.len();
-        self.transferred += tuples as u64;
-        if !link.charge(tuples, batch.charge()) {
+        let Peer { address, link } = &self.peers[peer];
+        let charge = Charge { tuples: batch.len(), bytes: batch.charge() };
+        self.transferred += charge.tuples as u64;
+        if !link.charge(charge) {
             self.stalled = true;
         }
         // SeqCst: counted before it can be taken, so that the count never dips to 0 too early.
         self.outstanding.fetch_add(1, Ordering::SeqCst);
-        let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
-        inbox.send_data(Incoming { batch, meta, local_task, link, sent_at }, urgency);
+        match address {
+            Address::Here(inbox) => {
+                let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
+                let incoming = Incoming { batch, meta, local_task, link, charge, sent_at };
+                inbox.send_data(Parcel::Ready(incoming), urgency);
+            }
+            Address::There(remote) => {
+                let remote = Arc::clone(remote);
+                self.send_away(&remote, peer, local_task, meta, &batch, charge);
+            }
+        }
+    }
+
+    /// Sends a batch to a task of another worker.
+    fn send_away(
+        &mut self,
+        remote: &RemoteExecutor,
+        peer: usize,
+        local_task: u32,
+        meta: &SourceMeta,
+        batch: &TupleBatch,
+        charge: Charge,
+    ) {
+        let link = self.peers[peer].link.id;
+        let (tuples, charged) = (charge.tuples as u32, u32::try_from(charge.bytes).unwrap_or(u32::MAX));
+        let stream = meta.stream_index;
+        let header = DataHeader { link, source: meta.task, stream, local_task, tuples, charged };
+        let refusal = match encode_data(&header, batch) {
+            Ok(bytes) if bytes.len() - HEADROOM <= remote.outlet.payload_max() => {
+                let credit = Some((link, tuples, charged));
+                remote.outlet.send(PayloadKind::Data, bytes, credit, self.now);
+                return;
+            }
+            Ok(bytes) => {
+                let max = remote.outlet.payload_max();
+                format!(
+                    "{} bytes for `{}` are more than [net] frame_max ({max}) allows",
+                    bytes.len(),
+                    remote.component
+                )
+            }
+            Err(error) => format!("a tuple cannot be sent to `{}`: {error}", remote.component),
+        };
+        self.cannot_send(peer, batch, charge, refusal);
+    }
+
+    /// Fails the messages of a batch that does not fit the wire, as if its reader had refused it.
+    #[cold]
+    fn cannot_send(&mut self, peer: usize, batch: &TupleBatch, charge: Charge, why: String) {
+        let mut anchors = AnchorWalk::new(&batch.runs, &batch.msgs, &batch.extras);
+        (0..batch.len()).for_each(|_| anchors.next().fail(self));
+        let edges = batch.runs.iter().map(|run| (run.root, run.edge));
+        let extras = batch.extras.iter().map(|(_, anchor)| (anchor.root, anchor.edge));
+        for (root, edge) in edges.chain(extras).filter(|(root, _)| root.is_tracked()) {
+            self.acks.xor(root, edge);
+        }
+        if let Some(audit) = &self.audit {
+            audit.gone(batch);
+        }
+        self.faults.push(why);
+        // Its own credit: this task is the producer, and is awake.
+        let _ = self.peers[peer].link.release(charge);
+        self.outstanding.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -130,6 +203,8 @@ pub struct Target {
     pub local_task: u32,
     /// Its executor, among the peers.
     pub peer: usize,
+    /// The bit of its worker, if that is another one.
+    touched: Touched,
     /// What is to be sent to it.
     batch: TupleBatch,
     /// Values that the last batch had: how much the next one reserves.
@@ -138,8 +213,13 @@ pub struct Target {
 
 impl Target {
     /// A target with an empty batch for tuples of `arity` values.
-    pub fn new(task: TaskId, local_task: u32, peer: usize, arity: usize) -> Target {
-        Target { task, local_task, peer, batch: TupleBatch::new(arity), values_hint: 0 }
+    pub fn new(task: TaskId, local_task: u32, peer: usize, touched: Touched, arity: usize) -> Target {
+        Target { task, local_task, peer, touched, batch: TupleBatch::new(arity), values_hint: 0 }
+    }
+
+    /// Whether it runs in this worker.
+    pub fn is_here(&self) -> bool {
+        self.touched == Touched::NONE
     }
 
     fn send(&mut self, meta: &Arc<SourceMeta>, wires: &mut Wires, urgency: Urgency) {
@@ -168,10 +248,13 @@ impl Target {
             batch.msgs.push(message);
             match batch.runs.last_mut() {
                 Some(run) if run.root == root => run.len += 1,
-                _ => batch.runs.push(Run { root, edge: wires.create_edge(root), len: 1, attempt }),
+                _ => {
+                    let edge = wires.create_edge_to(root, self.touched);
+                    batch.runs.push(Run { root, edge, len: 1, attempt });
+                }
             }
             for (_, anchor) in anchors.extras {
-                let edge = wires.create_edge(anchor.root);
+                let edge = wires.create_edge_to(anchor.root, self.touched);
                 batch.extras.push((batch.len - 1, Anchor { edge, ..*anchor }));
             }
             if let Some(audit) = &wires.audit {
@@ -199,10 +282,10 @@ impl Target {
     fn take_whole(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, wires: &mut Wires) {
         self.send(meta, wires, Urgency::WhenDone);
         for run in &mut batch.runs {
-            run.edge = wires.create_edge(run.root);
+            run.edge = wires.create_edge_to(run.root, self.touched);
         }
         for (_, anchor) in &mut batch.extras {
-            anchor.edge = wires.create_edge(anchor.root);
+            anchor.edge = wires.create_edge_to(anchor.root, self.touched);
         }
         if let Some(audit) = &wires.audit {
             audit.created(&batch);
@@ -414,7 +497,7 @@ impl Subscription {
                 .map_or(Choice::Nobody, Choice::One),
             Chooser::Custom(custom) => {
                 let (positions, fault) = custom.choose(row);
-                wires.grouping_faults.extend(fault);
+                wires.faults.extend(fault);
                 positions.map_or(Choice::Panicked, Choice::Several)
             }
             Chooser::Only | Chooser::Global => Choice::One(0),

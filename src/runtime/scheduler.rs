@@ -49,10 +49,8 @@ impl Scheduler {
     pub fn start(worker: Arc<Worker>) -> std::io::Result<Arc<Scheduler>> {
         let scheduler = Scheduler { worker, drivers: Mutex::default(), threads: Mutex::default() };
         let scheduler = Arc::new(scheduler);
-        let blocking: Vec<ExecutorId> = (0..scheduler.worker.slots.len() as u32)
-            .map(ExecutorId)
-            .filter(|id| scheduler.worker.slot(*id).blocking)
-            .collect();
+        let blocking: Vec<ExecutorId> =
+            scheduler.worker.slots().filter(|slot| slot.blocking).map(|slot| slot.address.executor).collect();
         for id in blocking {
             scheduler.start_dedicated(id)?;
         }

@@ -39,8 +39,9 @@ impl SimulatedWorker {
             faults: Some(faults),
             audit: Some(Arc::clone(&audit)),
             dedicated_threads: false,
+            share: None,
         };
-        SimulatedWorker { worker: assemble(topology, around), audit }
+        SimulatedWorker { worker: assemble(topology, around).0, audit }
     }
 
     pub fn stats(&self) -> TopologyStats {
@@ -72,8 +73,8 @@ impl SimulatedWorker {
     }
 
     pub fn executors_of(&self, component: &str) -> Vec<ExecutorId> {
-        let slots = self.worker.slots.iter().enumerate();
-        slots.filter(|(_, slot)| slot.component == component).map(|(id, _)| ExecutorId(id as u32)).collect()
+        let slots = self.worker.slots().filter(|slot| slot.component == component);
+        slots.map(|slot| slot.address.executor).collect()
     }
 
     pub fn command(&self, id: ExecutorId, control: Control) {

@@ -59,52 +59,29 @@ pub struct LatencyStats {
     pub max: Duration,
 }
 
-/// How many messages were emitted again, by what had become of them.
+/// Messages emitted again, by why they had failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplayCounts {
-    /// [`FailureCause::Failed`](crate::api::FailureCause::Failed).
-    pub failed: u64,
-    /// [`FailureCause::Panicked`](crate::api::FailureCause::Panicked).
-    pub panicked: u64,
-    /// [`FailureCause::Abandoned`](crate::api::FailureCause::Abandoned).
-    pub abandoned: u64,
-    /// [`FailureCause::TimedOut`](crate::api::FailureCause::TimedOut).
-    pub timed_out: u64,
-    /// [`FailureCause::Lost`](crate::api::FailureCause::Lost).
-    pub lost: u64,
-}
+pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
 
 impl ReplayCounts {
-    /// The counter of a cause.
-    pub fn of(&mut self, cause: FailureCause) -> &mut u64 {
-        match cause {
-            FailureCause::Failed => &mut self.failed,
-            FailureCause::Panicked => &mut self.panicked,
-            FailureCause::Abandoned => &mut self.abandoned,
-            FailureCause::TimedOut => &mut self.timed_out,
-            FailureCause::Lost => &mut self.lost,
-        }
+    /// Because of this cause.
+    pub fn of(&self, cause: FailureCause) -> u64 {
+        self.0[cause.index()]
     }
 
-    /// All causes, each with its counter.
-    pub fn by_cause(&self) -> [(FailureCause, u64); 5] {
-        [
-            (FailureCause::Failed, self.failed),
-            (FailureCause::Panicked, self.panicked),
-            (FailureCause::Abandoned, self.abandoned),
-            (FailureCause::TimedOut, self.timed_out),
-            (FailureCause::Lost, self.lost),
-        ]
+    /// Because of this cause, to be changed.
+    pub fn of_mut(&mut self, cause: FailureCause) -> &mut u64 {
+        &mut self.0[cause.index()]
     }
 
-    /// Over all causes.
+    /// Whatever the cause.
     pub fn total(&self) -> u64 {
-        self.by_cause().iter().map(|(_, count)| count).sum()
+        self.0.iter().sum()
     }
 
-    /// Adds what somebody else counted.
+    /// Adds those of another.
     pub fn add(&mut self, other: &ReplayCounts) {
-        other.by_cause().iter().for_each(|(cause, count)| *self.of(*cause) += count);
+        self.0.iter_mut().zip(other.0).for_each(|(own, theirs)| *own += theirs);
     }
 }
 
@@ -121,7 +98,7 @@ pub struct TopologyStats {
     pub failed: u64,
     /// Messages emitted again after a failure.
     pub replayed: u64,
-    /// The same by cause.
+    /// The same by why they had failed.
     pub replays: ReplayCounts,
     /// Messages open.
     pub pending: u64,
@@ -137,7 +114,36 @@ pub struct TopologyStats {
     pub cut_short: bool,
 }
 
+/// What the executors of a component in this process count in time; see
+/// [`RunningShare::times`](crate::runtime::RunningShare::times).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ComponentTimes {
+    /// The component.
+    pub id: SmolStr,
+    /// Nanoseconds in user code, over all its executors here.
+    pub busy: u64,
+    /// Nanoseconds without credit, over all its executors here.
+    pub blocked: u64,
+}
+
 impl Worker {
+    /// Nanoseconds per component, in the order of [`TopologyStats::components`].
+    pub fn times(&self) -> Vec<ComponentTimes> {
+        let sum = |id: &str, of: fn(&Gauges) -> &AtomicU64| self.sum(id, |g| of(g).load(Ordering::Relaxed));
+        let times = |info: &ComponentInfo| ComponentTimes {
+            id: info.id.clone(),
+            busy: sum(&info.id, |gauges| &gauges.busy),
+            blocked: sum(&info.id, |gauges| &gauges.blocked),
+        };
+        self.components.iter().map(times).collect()
+    }
+
+    /// Completion latencies: nanoseconds, and how many messages took so long; rising.
+    pub fn latency_counts(&self) -> Vec<(u64, u64)> {
+        let histogram = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        histogram.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+    }
+
     /// Sums what the executors show of themselves.
     pub fn stats(&self) -> TopologyStats {
         let elapsed = self.clock.now().since(Time::ZERO);
@@ -152,7 +158,13 @@ impl Worker {
             let component = self.component_stats(info, elapsed);
             stats.dead_letters += self.sum(&info.id, |gauges| gauges.dead_letters.load(Ordering::Relaxed));
             if component.is_spout {
-                let replayed = self.sum(&info.id, |gauges| gauges.replayed.load(Ordering::Relaxed));
+                let mut replays = ReplayCounts::default();
+                for cause in FailureCause::ALL {
+                    *replays.of_mut(cause) =
+                        self.sum(&info.id, |gauges| gauges.replayed[cause.index()].load(Ordering::Relaxed));
+                }
+                let replayed = replays.total();
+                stats.replays.add(&replays);
                 stats.replayed += replayed;
                 stats.emitted += component.emitted.saturating_sub(replayed);
                 stats.acked += component.acked;
@@ -165,7 +177,7 @@ impl Worker {
     }
 
     fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {
-        self.slots.iter().filter(move |slot| slot.component == component).map(|slot| &*slot.address.gauges)
+        self.slots().filter(move |slot| slot.component == component).map(|slot| &*slot.address.gauges)
     }
 
     fn sum(&self, component: &str, of: impl Fn(&Gauges) -> u64) -> u64 {

@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 use crate::api::ComponentInfo;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
+use crate::runtime::coordinator::Subordinates;
 use crate::runtime::executor::spout::Latencies;
 use crate::runtime::executor::{Executor, StepContext, StepOutcome};
 use crate::runtime::lifecycle::Lifecycle;
@@ -48,14 +49,16 @@ impl Slot {
     }
 }
 
-/// A process's share of a topology; at present all of it.
+/// A process's share of a topology, which may be all of it.
 pub struct Worker {
     /// What runs.
     pub topology: Topology,
     /// How components see each other.
     pub components: Arc<Vec<ComponentInfo>>,
-    /// The executors; the coordinator is the last.
-    pub slots: Vec<Slot>,
+    /// The executors that are here, by id; the coordinator is the last.
+    pub slots: Vec<Option<Slot>>,
+    /// Those that the end is told to.
+    pub subordinates: Arc<Subordinates>,
     /// Who is runnable.
     pub run_queue: Arc<RunQueue>,
     /// The time.
@@ -71,14 +74,19 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The slot of an executor.
+    /// The executors of this process and its coordinator.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    /// The slot of an executor of this process.
     pub fn slot(&self, id: ExecutorId) -> &Slot {
-        &self.slots[id.index()]
+        self.slots[id.index()].as_ref().expect("only executors of this process are stepped")
     }
 
     /// The inbox of the coordinator.
     pub fn coordinator(&self) -> &InboxSender {
-        &self.slots.last().expect("the coordinator is always there").address
+        &self.slots().last().expect("the coordinator is always there").address
     }
 
     /// Steps an executor that was taken from the run queue, and puts it back where it belongs.
@@ -108,7 +116,7 @@ impl Worker {
 
     /// Sends a control message to every executor but the coordinator.
     pub fn tell_all(&self, control: impl Fn() -> Control) {
-        let subordinates = self.slots.iter().filter(|slot| slot.part.is_some());
+        let subordinates = self.slots().filter(|slot| slot.part.is_some());
         subordinates.for_each(|slot| slot.address.send_control(control(), Urgency::Now));
     }
 
@@ -117,7 +125,7 @@ impl Worker {
         // Bolts first, so that they are prepared by the time the first tuple comes.
         let is_spout = |slot: &&Slot| self.is_spout(slot);
         let (spouts, others): (Vec<_>, Vec<_>) =
-            self.slots.iter().filter(|slot| slot.part.is_some()).partition(is_spout);
+            self.slots().filter(|slot| slot.part.is_some()).partition(is_spout);
         let activate = |slot: &&Slot| slot.address.send_control(Control::Activate, Urgency::Now);
         others.iter().chain(&spouts).for_each(activate);
     }

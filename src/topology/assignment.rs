@@ -402,3 +402,5 @@ impl Room {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 //!
 //! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
 //! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
-//!   [`order`]: what comes before what.
+//!   [`assignment`]: which worker runs them; [`order`]: what comes before what.
 //! * [`diagnostic`]: what is wrong, all of it at once, with places and suggestions.
 //!
 //! 1. A [`Topology`] exists only if validation found nothing.
@@ -31,6 +31,7 @@ pub mod schema;
 mod suggest;
 mod validate;
 
+pub use assignment::{Assignment, ackers_for, place};
 pub use builder::TopologyBuilder;
 pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use graph::Topology;

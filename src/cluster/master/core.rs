@@ -29,7 +29,7 @@ use crate::cluster::master::waves::{Outcome, Waves};
 use crate::cluster::stats::WorkerStats;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
-use crate::net::members::{Endpoint, Members};
+use crate::net::{Endpoint, Members};
 use crate::runtime::ending::{EndCommand, Ending, Snapshot};
 
 /// From "at rest" to the first question: others are likely to say the same.

@@ -8,7 +8,7 @@ use crate::cluster::control::Beat;
 use crate::cluster::stats::WorkerStats;
 use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
-use crate::net::members::{Endpoint, Member};
+use crate::net::{Endpoint, Member};
 
 /// How far a life has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -22,7 +21,7 @@ use crate::cluster::stats::{ComponentShape, WorkersStats, topology_stats};
 use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
-use crate::net::members::{Members, Secret};
+use crate::net::{Members, Secret};
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
@@ -55,8 +54,9 @@ pub struct WorkersOptions {
     pub stderr: Option<StderrLines>,
     /// How `print` bolts show rows. They go to this process's stdout.
     pub print: PrintStyle,
-    /// The components that read stdin: the workers that run them are given this process's.
-    pub stdin_for: Vec<String>,
+    /// Whether workers may read this process's stdin; otherwise theirs is empty. What a worker has
+    /// read is gone with it: a replacement goes on where it stopped.
+    pub stdin: bool,
     /// Addresses as one worker should dial another; `None`: those that they listen at.
     pub dial_through: Option<DialThrough>,
 }
@@ -73,7 +73,7 @@ impl WorkersOptions {
             log: LogSpec::default(),
             stderr: None,
             print: PrintStyle::default(),
-            stdin_for: Vec::new(),
+            stdin: false,
             dial_through: None,
         }
     }
@@ -157,8 +157,6 @@ pub(super) struct Shared {
     pub(super) run: Mutex<Run>,
     on_end: Condvar,
     shapes: Vec<ComponentShape>,
-    /// Whether stdin was already given away; it can be read once only.
-    pub(super) stdin_given: AtomicBool,
 }
 
 /// What is known of the run. Written by the master's thread alone.
@@ -209,14 +207,6 @@ impl RunningWorkers {
         let (plan, assignment) = place(&topology, options.workers, None);
         let used = assignment.used_workers();
         let workers = used.last().map_or(1, |last| last.0 + 1);
-        let with_stdin = (0..workers).map(WorkerId).filter(|worker| {
-            assignment.executors_on(*worker).any(|executor| {
-                let part = plan.executors[executor.index()].part;
-                matches!(part, Part::Component(at)
-                    if options.stdin_for.iter().any(|id| *id == topology.components()[at].id))
-            })
-        });
-        let with_stdin: Vec<WorkerId> = with_stdin.collect();
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source,
@@ -231,7 +221,7 @@ impl RunningWorkers {
             worker_options: options.worker.clone(),
             log: options.log.clone(),
             print: options.print,
-            stdin: false,
+            stdin: options.stdin,
         };
         let core = Core::new(CoreOptions {
             workers,
@@ -251,10 +241,9 @@ impl RunningWorkers {
             }),
             on_end: Condvar::new(),
             shapes: shapes(&topology, &plan),
-            stdin_given: AtomicBool::new(false),
         });
         let (wishes, happenings) = channel();
-        let shell = Shell::new(Arc::clone(&shared), start, with_stdin, options, wishes.clone());
+        let shell = Shell::new(Arc::clone(&shared), start, options, wishes.clone());
         let thread = thread::Builder::new()
             .name("squall-master".to_owned())
             .spawn(move || shell.run(&happenings))

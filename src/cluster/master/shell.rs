@@ -3,13 +3,11 @@
 //! It never waits for a worker: what it sends is written by the worker's watcher, and what it is told
 //! comes through one channel. Nor does it wait for whoever reads the log.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -22,14 +20,13 @@ use crate::cluster::master::life::Exit;
 use crate::cluster::master::running::{Shared, WorkerEvent, WorkerEventKind, WorkersOptions};
 use crate::cluster::processes::{Process, ProcessEvent, StderrSink};
 use crate::ids::WorkerId;
-use crate::net::members::{Endpoint, Members};
+use crate::net::{Endpoint, Members};
 
 /// The master's thread.
 pub(super) struct Shell {
     shared: Arc<Shared>,
     /// What all workers are told; the rest is filled in for each.
     start: Start,
-    with_stdin: Vec<WorkerId>,
     options: WorkersOptions,
     happenings: Sender<Event>,
     /// By worker; of the present life.
@@ -40,12 +37,11 @@ impl Shell {
     pub(super) fn new(
         shared: Arc<Shared>,
         start: Start,
-        with_stdin: Vec<WorkerId>,
-        options: WorkersOptions,
+            options: WorkersOptions,
         happenings: Sender<Event>,
     ) -> Shell {
         let processes = (0..start.workers).map(|_| None).collect();
-        Shell { shared, start, with_stdin, options, happenings, processes }
+        Shell { shared, start, options, happenings, processes }
     }
 
     /// Runs the workers until the end.
@@ -129,11 +125,7 @@ impl Shell {
     }
 
     fn try_start(&self, who: Endpoint, members: Members) -> io::Result<Process> {
-        let stdin = match self.with_stdin.contains(&who.worker) {
-            true if self.shared.stdin_given.swap(true, Ordering::Relaxed) => {
-                // What the one before has read is gone with it; an end is better than half a line.
-                Some(OwnedFd::from(File::open("/dev/null")?))
-            }
+        let stdin = match self.start.stdin {
             true => Some(io::stdin().as_fd().try_clone_to_owned()?),
             false => None,
         };
@@ -141,7 +133,6 @@ impl Shell {
             worker: who.worker,
             incarnation: who.incarnation,
             members: self.as_dialed_by(who.worker, members),
-            stdin: stdin.is_some(),
             ..self.start.clone()
         };
         let happenings = self.happenings.clone();

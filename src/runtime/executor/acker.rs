@@ -1,13 +1,13 @@
 //! The shell around an acker: records in, outcomes out, one message per spout and step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Time;
 use crate::ids::{SLOTS_MAX, TaskId};
 use crate::runtime::acker::{Acker, Outcome};
 use crate::runtime::executor::{Common, Step, StepContext, StepOutcome};
 use crate::runtime::message::{AckRecords, Control};
-use crate::runtime::queue::InboxSender;
+use crate::runtime::remote::Address;
 use crate::runtime::run_queue::Urgency;
 
 /// An acker task.
@@ -17,19 +17,19 @@ pub struct AckerExecutor {
     index: usize,
     acker: Acker,
     /// The executor of each spout task.
-    spouts: BTreeMap<TaskId, InboxSender>,
+    spouts: BTreeMap<TaskId, Address>,
     /// Outcomes of this step.
     outcomes: BTreeMap<TaskId, Vec<Outcome>>,
 }
 
 impl AckerExecutor {
     /// An acker without entries.
-    pub fn new(common: Common, index: usize, spouts: BTreeMap<TaskId, InboxSender>) -> AckerExecutor {
+    pub fn new(common: Common, index: usize, spouts: BTreeMap<TaskId, Address>) -> AckerExecutor {
         AckerExecutor { common, index, acker: Acker::new(SLOTS_MAX), spouts, outcomes: BTreeMap::new() }
     }
 
     /// Applies all records that came.
-    pub fn step(&mut self, _cx: &StepContext<'_>) -> Step {
+    pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         let mut processed = 0;
         let mut closed = false;
         while let Ok(control) = self.common.inbox.control.try_recv() {
@@ -38,7 +38,16 @@ impl AckerExecutor {
                     processed += 1;
                     self.apply(records);
                 }
-                Control::Crash => self.lose_everything(),
+                Control::WorkerLost { worker, membership } => {
+                    let spouts = &self.spouts;
+                    let ran = |task: TaskId| match spouts.get(&task) {
+                        Some(Address::There(remote)) => remote.worker == worker,
+                        _ => false,
+                    };
+                    let outcomes = self.acker.lose_worker(worker, membership, ran);
+                    outcomes.into_iter().for_each(|outcome| self.note(Some(outcome)));
+                }
+                Control::Crash => self.lose_everything(cx.now),
                 Control::Close => closed = true,
                 Control::Outcomes(_)
                 | Control::AckerLost { .. }
@@ -48,7 +57,7 @@ impl AckerExecutor {
                 | Control::Finish => {}
             }
         }
-        self.send_outcomes();
+        self.send_outcomes(cx.now);
         self.common.processed(processed);
         if closed {
             self.common.lifecycle.closed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -60,6 +69,10 @@ impl AckerExecutor {
     fn apply(&mut self, mut records: AckRecords) {
         if let Some(faults) = &self.common.faults {
             faults.tamper(&mut records);
+        }
+        for (root, touched) in records.touched {
+            let outcome = self.acker.touch(root, touched, records.membership);
+            self.note(outcome);
         }
         for (root, message, cause) in records.fails {
             let outcome = self.acker.fail(root, message, cause);
@@ -82,30 +95,29 @@ impl AckerExecutor {
 
     fn note(&mut self, outcome: Option<Outcome>) {
         let Some(outcome) = outcome else { return };
-        let root = match outcome {
-            Outcome::Complete(root) | Outcome::Reset(root) | Outcome::Failed { root, .. } => root,
-        };
-        self.outcomes.entry(root.task()).or_default().push(outcome);
+        self.outcomes.entry(outcome.root().task()).or_default().push(outcome);
     }
 
-    fn send_outcomes(&mut self) {
+    fn send_outcomes(&mut self, now: Time) {
         for (task, outcomes) in std::mem::take(&mut self.outcomes) {
             if let Some(spout) = self.spouts.get(&task) {
                 self.common.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                spout.send_control(Control::Outcomes(outcomes), Urgency::WhenDone);
+                spout.send_control(Control::Outcomes(outcomes), Urgency::WhenDone, now);
             }
         }
     }
 
-    /// The acker is rebuilt empty. What it knew is gone, so the spouts fail what it kept at once.
-    fn lose_everything(&mut self) {
+    /// The acker is rebuilt empty, as a test wants it. What it knew is gone, so the spouts fail what it
+    /// kept at once. (Those of other workers are not told: there an acker dies with its process.)
+    fn lose_everything(&mut self, now: Time) {
         self.acker = Acker::new(SLOTS_MAX);
         self.outcomes.clear();
-        let mut told: Vec<_> = self.spouts.values().map(|spout| (spout.executor, spout)).collect();
-        told.sort_by_key(|(executor, _)| *executor);
-        told.dedup_by_key(|(executor, _)| *executor);
-        for (_, spout) in told {
-            spout.send_control(Control::AckerLost { acker: self.index }, Urgency::WhenDone);
+        let mut told = BTreeSet::new();
+        for spout in self.spouts.values() {
+            if told.insert(spout.executor()) {
+                let lost = Control::AckerLost { acker: self.index };
+                spout.send_control(lost, Urgency::WhenDone, now);
+            }
         }
     }
 }

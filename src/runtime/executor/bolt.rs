@@ -265,8 +265,11 @@ impl BoltExecutor {
     }
 
     fn begin_step(&mut self, now: Time) {
+        // Acquire, and before anything is sent: see `remote::ingress`.
+        let membership = self.common.membership.load(Ordering::Acquire);
         for task in &mut self.tasks {
             task.emitter.wires.now = now;
+            task.emitter.wires.membership = membership;
         }
     }
 
@@ -286,6 +289,7 @@ impl BoltExecutor {
                 Control::Acks(_)
                 | Control::Outcomes(_)
                 | Control::AckerLost { .. }
+                | Control::WorkerLost { .. }
                 | Control::Deactivate
                 | Control::Drain => {}
             }
@@ -353,11 +357,10 @@ impl BoltExecutor {
     /// Gives back the credit of the batch in hand.
     fn release_batch(&mut self) {
         let Some(hand) = self.in_hand.take() else { return };
-        let Incoming { batch, link, .. } = hand.incoming;
+        let Incoming { batch, link, charge, .. } = hand.incoming;
         self.processed += 1;
-        let (tuples, bytes) = (batch.len(), batch.charge());
         drop(batch);
-        if link.release(tuples, bytes) {
+        if link.release(charge) {
             self.common.run_queue.wake(link.producer, Urgency::Now);
         }
     }

@@ -16,6 +16,7 @@ pub mod spout;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::api::TaskHook;
@@ -131,6 +132,8 @@ pub struct Common {
     pub coordinator: InboxSender,
     /// Where producers are woken when credit returns.
     pub run_queue: Arc<RunQueue>,
+    /// Which incarnations of the other workers are current.
+    pub membership: Arc<AtomicU64>,
     /// How broken tasks come back.
     pub errors: ErrorOptions,
     /// Interference, in tests only.

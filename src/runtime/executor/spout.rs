@@ -9,7 +9,7 @@
 //! messages decides what `next_tuple` may be asked for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ use crate::api::{
 };
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
-use crate::runtime::ack_buffer::acker_of;
 use crate::runtime::acker::Outcome;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
@@ -31,6 +30,7 @@ use crate::runtime::message::Control;
 use crate::runtime::pending::{FailedMessage, TreeClock};
 use crate::runtime::queue::{Gauges, count};
 use crate::runtime::run_queue::Urgency;
+use crate::runtime::stats::ReplayCounts;
 use crate::runtime::window::Window;
 use crate::topology::graph::SpoutFactory;
 
@@ -221,6 +221,9 @@ impl SpoutTask {
                 }
                 Outcome::Failed { root, message, cause } => failed.extend(pending.fail(root, message, cause)),
                 Outcome::Reset(root) => pending.reset_timeout(root, *tree_now),
+                Outcome::Lost(root) => {
+                    pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
+                }
             }
         }
         self.tell_acked(&acked, common, now);
@@ -268,11 +271,10 @@ impl SpoutTask {
         // A block under construction is closed first, so that its edges are accounted for.
         self.emitter.route_stages(&mut self.state);
         self.emitter.send_acks();
-        let ackers = self.emitter.ackers.len();
-        let Emitter { pending, wires, .. } = &mut self.emitter;
+        let Emitter { pending, wires, acker_table, .. } = &mut self.emitter;
         let Some(pending) = pending else { return };
         let mut failed = Vec::new();
-        let kept_there = |root: &RootId| acker_of(*root, ackers) == acker;
+        let kept_there = |root: &RootId| acker_table.acker_of(*root) == acker;
         for root in pending.open_roots().into_iter().filter(kept_there) {
             pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
             wires.acks.forget(root);
@@ -372,6 +374,20 @@ fn record(latencies: &Latencies, latency: Duration, messages: usize) {
     let _ = histogram.record_n(latency.as_nanos() as u64, messages as u64);
 }
 
+/// All edges of the topology that close a cycle.
+pub struct Cycles {
+    /// Those whose producer is here.
+    pub here: Vec<Arc<Link>>,
+    /// Other workers, as bits, that say one of theirs is full.
+    pub elsewhere: Arc<AtomicU64>,
+}
+
+impl Cycles {
+    fn are_full(&self) -> bool {
+        self.elsewhere.load(Ordering::SeqCst) != 0 || self.here.iter().any(|link| !link.has_credit())
+    }
+}
+
 /// An executor of a spout.
 pub struct SpoutExecutor {
     common: Common,
@@ -379,8 +395,7 @@ pub struct SpoutExecutor {
     latencies: Latencies,
     /// What everything downstream shows of itself.
     downstream: Vec<Arc<Gauges>>,
-    /// All edges of the topology that close a cycle.
-    feedback: Vec<Arc<Link>>,
+    cycles: Cycles,
     tree_clock: TreeClock,
     next_tree_look: Time,
     opened: bool,
@@ -402,7 +417,7 @@ impl SpoutExecutor {
         tasks: Vec<SpoutTask>,
         latencies: Latencies,
         downstream: Vec<Arc<Gauges>>,
-        feedback: Vec<Arc<Link>>,
+        cycles: Cycles,
     ) -> SpoutExecutor {
         common.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
         SpoutExecutor {
@@ -410,7 +425,7 @@ impl SpoutExecutor {
             tasks,
             latencies,
             downstream,
-            feedback,
+            cycles,
             tree_clock: TreeClock::new(Time::ZERO),
             next_tree_look: Time::ZERO,
             opened: false,
@@ -451,7 +466,12 @@ impl SpoutExecutor {
             let tree_now = self.tree_clock.advance(now, starved);
             self.tasks.iter_mut().for_each(|task| task.emitter.tree_now = tree_now);
         }
-        self.tasks.iter_mut().for_each(|task| task.emitter.wires.now = now);
+        // Acquire, and before anything is sent: see `remote::ingress`.
+        let membership = self.common.membership.load(Ordering::Acquire);
+        for task in &mut self.tasks {
+            task.emitter.wires.now = now;
+            task.emitter.wires.membership = membership;
+        }
     }
 
     /// Handles what came over the control lane; returns how many counted messages, and whether to
@@ -476,7 +496,7 @@ impl SpoutExecutor {
                     }
                 }
                 Control::Close => close = true,
-                Control::Acks(_) | Control::Finish => {}
+                Control::Acks(_) | Control::Finish | Control::WorkerLost { .. } => {}
             }
         }
         (processed, close)
@@ -485,8 +505,8 @@ impl SpoutExecutor {
     fn take_outcomes(&mut self, outcomes: Vec<Outcome>, now: Time) {
         // One message holds outcomes of one spout task.
         let Some(first) = outcomes.first() else { return };
-        let (Outcome::Complete(root) | Outcome::Reset(root) | Outcome::Failed { root, .. }) = *first;
-        if let Some(task) = self.tasks.iter_mut().find(|task| task.id() == root.task()) {
+        let owner = first.root().task();
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.id() == owner) {
             task.take_outcomes(outcomes, &self.latencies, &self.common, now);
         }
     }
@@ -517,7 +537,7 @@ impl SpoutExecutor {
     /// Whether a cycle of the topology is full. One that stays so is reported: it makes at least
     /// as many tuples as it takes, or one of its bolts stands still.
     fn is_held_back(&mut self, now: Time) -> bool {
-        let full = self.feedback.iter().any(|link| !link.has_credit());
+        let full = self.cycles.are_full();
         self.held_back = match self.held_back {
             _ if !full => None,
             None => Some((now, false)),
@@ -534,19 +554,21 @@ impl SpoutExecutor {
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
         let gauges = &self.common.address.gauges;
-        let (mut pending, mut lost, mut replayed) = (0, 0, 0);
+        let (mut pending, mut lost, mut replayed) = (0, 0, ReplayCounts::default());
         for task in &mut self.tasks {
             task.end_step(outcome != StepOutcome::Worked);
             task.publish_counts(gauges);
             if let Some(open) = &task.emitter.pending {
                 pending += open.in_flight() as i64;
                 lost += open.lost() as i64;
-                replayed += open.replayed();
+                replayed.add(&open.replayed());
             }
         }
         gauges.pending.store(pending, Ordering::SeqCst);
         gauges.lost.store(lost, Ordering::SeqCst);
-        gauges.replayed.store(replayed, Ordering::Relaxed);
+        for cause in FailureCause::ALL {
+            gauges.replayed[cause.index()].store(replayed.of(cause), Ordering::Relaxed);
+        }
         self.note_blocked(outcome == StepOutcome::Blocked, cx.now);
         self.note_live();
         self.common.processed(processed);

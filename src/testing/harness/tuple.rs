@@ -31,7 +31,7 @@ impl TestTuple {
         values.push_into(&mut row);
         let fields = (1..=row.len()).map(|n| format!("field{n}")).collect();
         let (component, stream) = (SmolStr::new("component"), SmolStr::new(DEFAULT_STREAM));
-        let meta = SourceMeta { component, stream, task: TaskId(1), fields };
+        let meta = SourceMeta { component, stream, stream_index: 0, task: TaskId(1), fields };
         TestTuple { values: row, meta: Arc::new(meta), attempt: 0 }
     }
 

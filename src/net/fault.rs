@@ -1,0 +1,93 @@
+//! Why a link that was up is closed because of what came in.
+//!
+//! Each of these closes the one link it was found on and is counted under its name; none ends the
+//! worker.
+
+use super::application::PayloadError;
+use super::frame::{FrameError, FrameKind, Lane};
+use crate::ids::LinkId;
+
+/// What a peer did wrong on a link that was up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkFault {
+    /// No frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A frame that has no place on this link, or not now.
+    #[error("a frame of kind {kind:?} has no place here")]
+    Misplaced {
+        /// Its kind.
+        kind: FrameKind,
+    },
+    /// A payload of squall's own that cannot be read.
+    #[error("a frame of kind {kind:?} cannot be read")]
+    Unreadable {
+        /// Its kind.
+        kind: FrameKind,
+    },
+    /// Frames are missing.
+    #[error("frame {found} of the {lane:?} lane came where {expected} was due")]
+    Gap {
+        /// Of which lane.
+        lane: Lane,
+        /// The sequence that was due.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+    /// The peer took what was never written to it.
+    #[error("frame {taken} of the {lane:?} lane was taken, but only {written} were written")]
+    TakenAhead {
+        /// Of which lane.
+        lane: Lane,
+        /// What the peer says.
+        taken: u64,
+        /// The last that was written.
+        written: u64,
+    },
+    /// The peer forgot what it had taken.
+    #[error("frame {before} of the {lane:?} lane was taken, and now only {taken}")]
+    TakenBack {
+        /// Of which lane.
+        lane: Lane,
+        /// What the peer says.
+        taken: u64,
+        /// What it said before.
+        before: u64,
+    },
+    /// The peer gave back more credit than it was given, or less than it gave back before.
+    #[error("credit of link {} comes back as {tuples} tuples and {bytes} bytes, which cannot be", link.0)]
+    Credit {
+        /// Which link.
+        link: LinkId,
+        /// The total of tuples that the peer says.
+        tuples: u64,
+        /// The total of bytes.
+        bytes: u64,
+    },
+    /// The application could not make sense of a payload.
+    #[error("a payload makes no sense: {0}")]
+    Payload(#[from] PayloadError),
+}
+
+impl LinkFault {
+    /// The name under which it is counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            LinkFault::Frame(FrameError::Header) => "header",
+            LinkFault::Frame(FrameError::Flags { .. }) => "flags",
+            LinkFault::Frame(FrameError::Kind { .. }) => "kind",
+            LinkFault::Frame(FrameError::Sequence { .. }) => "sequence",
+            LinkFault::Frame(FrameError::TooLong { .. }) => "too-long",
+            LinkFault::Frame(FrameError::Checksum) => "checksum",
+            LinkFault::Misplaced { .. } => "misplaced",
+            LinkFault::Unreadable { .. } => "unreadable",
+            LinkFault::Gap { .. } => "gap",
+            LinkFault::TakenAhead { .. } => "taken-ahead",
+            LinkFault::TakenBack { .. } => "taken-back",
+            LinkFault::Credit { .. } => "credit",
+            LinkFault::Payload(_) => "payload",
+        }
+    }
+}

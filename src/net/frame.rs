@@ -1,0 +1,291 @@
+//! Frames: what a stream of bytes between two workers is cut into.
+//!
+//! ```text
+//!  0        4        8      9       10      12           20
+//!  | length | crc    | kind | flags | check | sequence   | payload (length bytes)
+//!  | u32    | u32    | u8   | u8=0  | u16   | u64        |        all little endian
+//! ```
+//!
+//! * `check` covers the other fields of the header but `crc`. Without it a flipped bit in `length`
+//!   would be noticed only after as many bytes had come as the wrong length promises, and the link
+//!   would stand still until then while heartbeats keep it alive.
+//! * `crc` is CRC32C over the payload, continued over `length`, `kind`, `flags`, `check` and
+//!   `sequence`, in this order. So the thread that wrote the payload can compute its part before the
+//!   sequence is known.
+//! * `sequence` counts the frames of a [`Lane`] from 1, and is 0 in frames of no lane.
+//!
+//! The bytes may come from anyone, so `length` is held against a cap before anything waits for it or
+//! allocates for it, and a frame is looked into only when its checksum is right.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+/// Bytes of a header.
+pub const HEADER: usize = 20;
+
+/// What a frame is for. The numbers are written; they are never given to anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// The dialer says who it is and whom it wants.
+    Hello = 1,
+    /// The other says who it is, proves it, and asks for proof.
+    Challenge = 2,
+    /// The dialer proves who it is.
+    Proof = 3,
+    /// The link is up; from where to resume.
+    Welcome = 4,
+    /// The handshake failed, and why.
+    Refused = 5,
+    /// Still there; with the status of the application.
+    Heartbeat = 6,
+    /// Up to where sequenced frames were taken.
+    Taken = 7,
+    /// Credit that came back, as totals.
+    Credit = 8,
+    /// The link ends, and why.
+    Bye = 9,
+    /// Ack records.
+    Acks = 16,
+    /// Outcomes of blocks.
+    Outcomes = 17,
+    /// Tuples.
+    Data = 32,
+    // 33 is for barriers, which are refused as unknown until there are any.
+}
+
+impl FrameKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [FrameKind; 12] = [
+        FrameKind::Hello,
+        FrameKind::Challenge,
+        FrameKind::Proof,
+        FrameKind::Welcome,
+        FrameKind::Refused,
+        FrameKind::Heartbeat,
+        FrameKind::Taken,
+        FrameKind::Credit,
+        FrameKind::Bye,
+        FrameKind::Acks,
+        FrameKind::Outcomes,
+        FrameKind::Data,
+    ];
+
+    /// The kind with this number.
+    pub fn from_byte(byte: u8) -> Option<FrameKind> {
+        Some(match byte {
+            1 => FrameKind::Hello,
+            2 => FrameKind::Challenge,
+            3 => FrameKind::Proof,
+            4 => FrameKind::Welcome,
+            5 => FrameKind::Refused,
+            6 => FrameKind::Heartbeat,
+            7 => FrameKind::Taken,
+            8 => FrameKind::Credit,
+            9 => FrameKind::Bye,
+            16 => FrameKind::Acks,
+            17 => FrameKind::Outcomes,
+            32 => FrameKind::Data,
+            _ => return None,
+        })
+    }
+
+    /// Which lane counts frames of this kind. `None`: they are not counted, and not sent again.
+    pub fn lane(self) -> Option<Lane> {
+        match self {
+            FrameKind::Acks | FrameKind::Outcomes => Some(Lane::Control),
+            FrameKind::Data => Some(Lane::Data),
+            FrameKind::Hello
+            | FrameKind::Challenge
+            | FrameKind::Proof
+            | FrameKind::Welcome
+            | FrameKind::Refused
+            | FrameKind::Heartbeat
+            | FrameKind::Taken
+            | FrameKind::Credit
+            | FrameKind::Bye => None,
+        }
+    }
+}
+
+/// Sequenced frames of two lanes share a connection; control frames go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Acks and outcomes.
+    Control,
+    /// Tuples.
+    Data,
+}
+
+/// A frame as it came in. The payload is a view of the buffer that it was read into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is for.
+    pub kind: FrameKind,
+    /// Its place in its lane; 0 if it has none.
+    pub sequence: u64,
+    /// What it carries.
+    pub payload: Bytes,
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The fields of the header contradict its check.
+    #[error("the header of a frame is damaged, or this is no peer of ours")]
+    Header,
+    /// Written by a release that this one does not know.
+    #[error("flags {flags:#04x} of a frame are not known")]
+    Flags {
+        /// The flags.
+        flags: u8,
+    },
+    /// Written by a release that this one does not know.
+    #[error("frames of kind {kind} are not known")]
+    Kind {
+        /// Its number.
+        kind: u8,
+    },
+    /// A frame of no lane has a sequence, or one of a lane has none.
+    #[error("a frame has sequence {sequence}, against its kind ({kind:?})")]
+    Sequence {
+        /// Its kind.
+        kind: FrameKind,
+        /// Its sequence.
+        sequence: u64,
+    },
+    /// Longer than the receiver takes.
+    #[error("a frame of {length} bytes is longer than {max}")]
+    TooLong {
+        /// What its header says.
+        length: usize,
+        /// What would be taken.
+        max: usize,
+    },
+    /// The payload is not what was sent.
+    #[error("the checksum of a frame is wrong")]
+    Checksum,
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    length: u32,
+    crc: u32,
+    kind: u8,
+    flags: u8,
+    check: u16,
+    sequence: u64,
+}
+
+impl Header {
+    fn read(bytes: &[u8; HEADER]) -> Header {
+        let [l0, l1, l2, l3, c0, c1, c2, c3, kind, flags, k0, k1, sequence @ ..] = *bytes;
+        Header {
+            length: u32::from_le_bytes([l0, l1, l2, l3]),
+            crc: u32::from_le_bytes([c0, c1, c2, c3]),
+            kind,
+            flags,
+            check: u16::from_le_bytes([k0, k1]),
+            sequence: u64::from_le_bytes(sequence),
+        }
+    }
+
+    fn write(&self, bytes: &mut [u8; HEADER]) {
+        bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.crc.to_le_bytes());
+        bytes[8] = self.kind;
+        bytes[9] = self.flags;
+        bytes[10..12].copy_from_slice(&self.check.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.sequence.to_le_bytes());
+    }
+
+    /// What `check` must be: 16 bits of the CRC32C over the other fields but `crc`.
+    fn expected_check(&self) -> u16 {
+        let mut fields = [0; 14];
+        fields[0..4].copy_from_slice(&self.length.to_le_bytes());
+        fields[4] = self.kind;
+        fields[5] = self.flags;
+        fields[6..14].copy_from_slice(&self.sequence.to_le_bytes());
+        crc32c::crc32c(&fields) as u16
+    }
+
+    /// What `crc` must be for a payload with this CRC32C.
+    fn expected_crc(&self, payload_crc: u32) -> u32 {
+        let mut fields = [0; 16];
+        fields[0..4].copy_from_slice(&self.length.to_le_bytes());
+        fields[4] = self.kind;
+        fields[5] = self.flags;
+        fields[6..8].copy_from_slice(&self.check.to_le_bytes());
+        fields[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        crc32c::crc32c_append(payload_crc, &fields)
+    }
+}
+
+/// Writes the header of a frame into its first [`HEADER`] bytes; the payload follows them already.
+///
+/// # Panics
+/// When `bytes` has no room for a header, or its payload is longer than the length field can say.
+pub fn seal(bytes: &mut [u8], kind: FrameKind, sequence: u64, payload_crc: u32) {
+    let (room, payload) = bytes.split_first_chunk_mut::<HEADER>().expect("a frame has room for its header");
+    let length =
+        u32::try_from(payload.len()).expect("a payload is checked against its cap when it is encoded");
+    let mut header = Header { length, crc: 0, kind: kind as u8, flags: 0, check: 0, sequence };
+    header.check = header.expected_check();
+    header.crc = header.expected_crc(payload_crc);
+    header.write(room);
+}
+
+/// A frame of no lane, whole.
+pub fn unsequenced(kind: FrameKind, write_payload: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    write_payload(&mut bytes);
+    let payload_crc = crc32c::crc32c(&bytes[HEADER..]);
+    seal(&mut bytes, kind, 0, payload_crc);
+    bytes
+}
+
+/// Takes the first frame out of `input`. `None`: it is not whole yet, and `input` is as it was.
+///
+/// # Errors
+/// When `input` does not begin with a frame, or with one whose payload has more than `max` bytes.
+/// What is left in `input` then means nothing.
+pub fn take(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, FrameError> {
+    let Some(bytes) = input.first_chunk::<HEADER>() else { return Ok(None) };
+    let header = Header::read(bytes);
+    let kind = check_header(&header, max)?;
+    let end = HEADER + header.length as usize;
+    let Some(payload) = input.get(HEADER..end) else { return Ok(None) };
+    if header.expected_crc(crc32c::crc32c(payload)) != header.crc {
+        return Err(FrameError::Checksum);
+    }
+    let mut frame = input.split_to(end);
+    frame.advance(HEADER);
+    Ok(Some(Frame { kind, sequence: header.sequence, payload: frame.freeze() }))
+}
+
+/// How many bytes the frame at the start of `input` still lacks, if its header is there and right.
+/// Whoever reads from a socket may reserve so much, and no more.
+pub fn lacks(input: &[u8], max: usize) -> Option<usize> {
+    let header = Header::read(input.first_chunk::<HEADER>()?);
+    check_header(&header, max).ok()?;
+    Some((HEADER + header.length as usize).saturating_sub(input.len()))
+}
+
+fn check_header(header: &Header, max: usize) -> Result<FrameKind, FrameError> {
+    if header.check != header.expected_check() {
+        return Err(FrameError::Header);
+    }
+    if header.flags != 0 {
+        return Err(FrameError::Flags { flags: header.flags });
+    }
+    let kind = FrameKind::from_byte(header.kind).ok_or(FrameError::Kind { kind: header.kind })?;
+    if kind.lane().is_some() != (header.sequence > 0) {
+        return Err(FrameError::Sequence { kind, sequence: header.sequence });
+    }
+    let length = header.length as usize;
+    if length > max {
+        return Err(FrameError::TooLong { length, max });
+    }
+    Ok(kind)
+}

@@ -1,0 +1,496 @@
+//! All links of a worker, as a state machine.
+//!
+//! Whoever drives it does so in turns: read from connections and hand the bytes to
+//! [`Mesh::received`], hand over what executors sent by [`Mesh::send`], call [`Mesh::tick`] once,
+//! perform [`Mesh::actions`], write what [`Mesh::ready`] names until [`Mesh::chunks`] is empty or the
+//! transport is full, sleep until [`Mesh::deadline`] or until something happens. Reading comes before
+//! the tick, so that a worker that was stopped for a while does not take what waits in its sockets
+//! for silence.
+//!
+//! This file holds the interface, membership, and time; how a handshake goes is in `greeting`, what
+//! comes over a link that is up in `traffic`.
+
+mod greeting;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use super::connection::{Connection, DialStep, Role};
+use super::counts::count;
+use super::frame::{self, HEADER};
+use super::handshake::{HANDSHAKE_BYTES_MAX, Refusal};
+use super::payload::bye_frame;
+use super::peer::{DialState, Peer};
+use super::{Application, Direction, Identity, LinkState, Member, Members, NetCounts, Outbound, Secret};
+use crate::clock::Time;
+use crate::config::NetOptions;
+use crate::config::limits::{FRAME_MAX, FRAME_MIN};
+use crate::ids::{Incarnation, LinkId, WorkerId};
+
+/// Accepted connections that have not proven who they are.
+pub const UNPROVEN_MAX: usize = 64;
+
+/// A connection, by a number that is never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// What whoever drives a mesh must do for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Connect to an address, then call [`Mesh::dialed`], or [`Mesh::closed`] if it fails.
+    Dial {
+        /// The connection to be.
+        conn: ConnId,
+        /// Whom it is to reach.
+        peer: WorkerId,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Write once what [`Mesh::chunks`] still has, without waiting, close the connection, and call
+    /// [`Mesh::closed`]. It may be closed already; then there is nothing to do.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for the log.
+        why: String,
+    },
+}
+
+/// All links of one worker.
+pub struct Mesh {
+    own: Identity,
+    secret: Secret,
+    options: NetOptions,
+    rng: StdRng,
+    /// Of the members that were set last.
+    version: u64,
+    /// The life of this worker that replaced this one.
+    fenced_by: Option<Incarnation>,
+    /// The worker ends: nobody is dialed or let in any more.
+    is_over: bool,
+    peers: BTreeMap<WorkerId, Peer>,
+    connections: BTreeMap<ConnId, Connection>,
+    next_connection: u64,
+    /// Connections in the role of answering, or closed before they had another.
+    unproven: usize,
+    actions: Vec<Action>,
+    ready: Vec<ConnId>,
+    counts: NetCounts,
+    /// Room for totals of credit.
+    totals: Vec<(LinkId, u64, u64)>,
+}
+
+impl Mesh {
+    /// A mesh without members. `seed` is for nonces and jitter: from the system's generator in
+    /// production, any number in a simulation.
+    ///
+    /// # Panics
+    /// When `frame_max` is out of its range.
+    pub fn new(identity: Identity, secret: Secret, options: NetOptions, seed: u64) -> Mesh {
+        let frame_max = FRAME_MIN..=FRAME_MAX;
+        assert!(frame_max.contains(&options.frame_max), "frame_max is checked where it is read");
+        Mesh {
+            own: identity,
+            secret,
+            options,
+            rng: StdRng::seed_from_u64(seed),
+            version: 0,
+            fenced_by: None,
+            is_over: false,
+            peers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            next_connection: 1,
+            unproven: 0,
+            actions: Vec::new(),
+            ready: Vec::new(),
+            counts: NetCounts::default(),
+            totals: Vec::new(),
+        }
+    }
+
+    // ---- Members ----
+
+    /// The parent says who takes part. A peer whose life changed is given up, with all that was on
+    /// its way to it, and dialed anew; older lists than the last are ignored.
+    pub fn set_members(&mut self, members: &Members, now: Time, app: &mut dyn Application) {
+        if members.version < self.version || self.is_over {
+            return;
+        }
+        self.version = members.version;
+        for member in &members.members {
+            if member.worker != self.own.worker {
+                self.set_member(member, now, app);
+            } else if member.incarnation > self.own.incarnation {
+                return self.fence(member.incarnation, now, app);
+            }
+        }
+        let is_member = |worker: &WorkerId| members.members.iter().any(|member| member.worker == *worker);
+        let named = self.peers.iter().filter(|(_, peer)| peer.incarnation.is_some());
+        let gone: Vec<WorkerId> = named.map(|(worker, _)| *worker).filter(|w| !is_member(w)).collect();
+        for worker in gone {
+            self.end_life(worker, "the worker is no member any more", now, app);
+            self.peers.remove(&worker);
+        }
+        self.dial_due(now);
+    }
+
+    fn set_member(&mut self, member: &Member, now: Time, app: &mut dyn Application) {
+        let worker = member.worker;
+        match self.peers.entry(worker).or_default().incarnation {
+            Some(known) if known > member.incarnation => return,
+            Some(known) if known < member.incarnation => {
+                let why = format!("worker {worker} was replaced by incarnation {}", member.incarnation);
+                self.end_life(worker, &why, now, app);
+            }
+            Some(_) | None => {}
+        }
+        let peer = self.peers.entry(worker).or_default();
+        peer.incarnation = Some(member.incarnation);
+        if member.address.is_none() || peer.address == member.address {
+            return;
+        }
+        peer.address = member.address;
+        if let Some(conn) = peer.dial.connection() {
+            self.end(conn, "the worker listens elsewhere now".to_owned(), None, now, app);
+        }
+        self.peers.entry(worker).or_default().dial.start(now);
+    }
+
+    /// Gives up all that was kept of the present life of a peer.
+    fn end_life(&mut self, worker: WorkerId, why: &str, now: Time, app: &mut dyn Application) {
+        let Some(peer) = self.peers.get(&worker) else { return };
+        for conn in [peer.dial.connection(), peer.from].into_iter().flatten() {
+            self.end(conn, why.to_owned(), Some(bye_frame(why)), now, app);
+        }
+        let Some(peer) = self.peers.get_mut(&worker) else { return };
+        let ended = std::mem::take(peer);
+        self.counts.lost += ended.sender.untaken();
+        app.lost(worker, ended.sender.untaken(), &ended.sender.outstanding());
+    }
+
+    /// This life of the worker is over: from now on the mesh is silent.
+    fn fence(&mut self, by: Incarnation, now: Time, app: &mut dyn Application) {
+        let why = format!("this is {}, which incarnation {by} replaced", self.own.endpoint());
+        self.close_all(&why, now, app);
+        self.fenced_by = Some(by);
+    }
+
+    /// The life of this worker that replaced this one, if the members say so.
+    pub fn fenced_by(&self) -> Option<Incarnation> {
+        self.fenced_by
+    }
+
+    /// Ends all connections for good, with a word to the peers.
+    pub fn close_all(&mut self, why: &str, now: Time, app: &mut dyn Application) {
+        self.is_over = true;
+        let all: Vec<ConnId> = self.connections.keys().copied().collect();
+        for conn in all {
+            self.end(conn, why.to_owned(), Some(bye_frame(why)), now, app);
+        }
+    }
+
+    // ---- Payloads and status ----
+
+    /// Queues a payload to a peer. It is kept until the peer took it or its life is over; payloads to
+    /// a worker that was not named yet wait for that.
+    ///
+    /// # Panics
+    /// When `to` is this worker: what stays in a process does not come here.
+    pub fn send(&mut self, to: WorkerId, message: Outbound) {
+        assert_ne!(to, self.own.worker, "payloads to the own worker do not take the wire");
+        let peer = self.peers.entry(to).or_default();
+        peer.sender.push(message);
+        if let DialState::Up(conn) = peer.dial.state {
+            self.list(conn);
+        }
+    }
+
+    /// Sends a heartbeat with the application's status over all links that are up, now.
+    pub fn send_status(&mut self, now: Time, app: &mut dyn Application) {
+        for connection in self.connections.values_mut() {
+            connection.status_due = matches!(connection.role, Role::Sends { .. } | Role::Receives { .. });
+        }
+        self.say_due(now, app);
+    }
+
+    // ---- Connections ----
+
+    /// Somebody connected. `None`: too many connections have not proven who they are; close it.
+    pub fn accepted(&mut self, now: Time) -> Option<ConnId> {
+        if self.unproven >= UNPROVEN_MAX || self.is_over {
+            self.counts.crowded_out += 1;
+            return None;
+        }
+        self.counts.accepted += 1;
+        self.unproven += 1;
+        let deadline = now.after(self.options.handshake_timeout);
+        Some(self.connect(Role::Answering { deadline, step: None }, now))
+    }
+
+    fn connect(&mut self, role: Role, now: Time) -> ConnId {
+        let conn = ConnId(self.next_connection);
+        self.next_connection += 1;
+        self.connections.insert(conn, Connection::new(role, now));
+        conn
+    }
+
+    /// Bytes came in: they were appended to `input`, which is this connection's own and comes back
+    /// with what is not a whole frame yet. May end the connection.
+    pub fn received(&mut self, conn: ConnId, input: &mut BytesMut, now: Time, app: &mut dyn Application) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.heard_at = now;
+        }
+        loop {
+            match self.connections.get(&conn).map(|connection| &connection.role) {
+                Some(Role::Dialing { .. } | Role::Answering { .. }) => {
+                    if !self.read_greeting(conn, input, now, app) {
+                        return;
+                    }
+                }
+                Some(&Role::Sends { peer }) => return self.read_answers(conn, peer, input, now, app),
+                Some(&Role::Receives { peer }) => return self.read_payloads(conn, peer, input, now, app),
+                Some(Role::Closing) | None => return input.clear(),
+            }
+        }
+    }
+
+    /// How many bytes the frame at the start of `input` still lacks, if that is known: whoever reads
+    /// may reserve so much. Never more than the connection may bring.
+    pub fn lacks(&self, conn: ConnId, input: &[u8]) -> Option<usize> {
+        let connection = self.connections.get(&conn)?;
+        let max = match connection.role {
+            Role::Dialing { .. } | Role::Answering { .. } => {
+                HANDSHAKE_BYTES_MAX.saturating_sub(connection.handshake_bytes + HEADER)
+            }
+            Role::Sends { .. } | Role::Receives { .. } => self.options.frame_bytes_max(),
+            Role::Closing => return None,
+        };
+        frame::lacks(input, max)
+    }
+
+    /// The connection is gone: it failed, the peer closed it, or [`Action::Close`] was done. What is
+    /// not known, or was said before, changes nothing.
+    pub fn closed(&mut self, conn: ConnId, why: &str, now: Time, app: &mut dyn Application) {
+        if let Some(connection) = self.connections.remove(&conn) {
+            self.unlink(connection.role, why.to_owned(), now, app);
+        }
+    }
+
+    /// Ends a connection; `last` is written if the stream stands at the end of a frame.
+    fn end(
+        &mut self,
+        conn: ConnId,
+        why: String,
+        last: Option<Vec<u8>>,
+        now: Time,
+        app: &mut dyn Application,
+    ) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let role = std::mem::replace(&mut connection.role, Role::Closing);
+        if !matches!(role, Role::Closing) {
+            connection.finish(last);
+            self.unlink(role, why.clone(), now, app);
+            self.actions.push(Action::Close { conn, why });
+        }
+    }
+
+    /// What a connection was for goes on without it.
+    fn unlink(&mut self, role: Role, why: String, now: Time, app: &mut dyn Application) {
+        let down = LinkState::Down { why };
+        match role {
+            Role::Dialing { peer, .. } => self.put_off(peer, now),
+            Role::Sends { peer } => {
+                self.put_off(peer, now);
+                app.link(peer, Direction::To, down, now);
+            }
+            Role::Receives { peer: worker } => {
+                if let Some(peer) = self.peers.get_mut(&worker) {
+                    peer.from = None;
+                }
+                app.link(worker, Direction::From, down, now);
+            }
+            Role::Answering { .. } => self.unproven -= 1,
+            Role::Closing => {}
+        }
+    }
+
+    fn put_off(&mut self, worker: WorkerId, now: Time) {
+        if let Some(peer) = self.peers.get_mut(&worker) {
+            peer.sender.cut();
+            peer.dial.put_off(&self.options, &mut self.rng, now);
+        }
+    }
+
+    // ---- Writing ----
+
+    /// Appends what to write on a connection next: at most `SLICES_MAX` slices and
+    /// `CHUNK_BYTES_MAX` bytes. Nothing else may be called between this and [`Mesh::wrote`].
+    pub fn chunks<'a>(&'a self, conn: ConnId, into: &mut Vec<IoSlice<'a>>) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        let peer = match connection.role {
+            Role::Sends { peer } => self.peers.get(&peer),
+            _ => None,
+        };
+        connection.chunks(peer.map(|peer| &peer.sender), into);
+    }
+
+    /// So many bytes of what [`Mesh::chunks`] gave were written.
+    ///
+    /// # Panics
+    /// When it gave fewer.
+    pub fn wrote(&mut self, conn: ConnId, bytes: usize, now: Time) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let peer = match connection.role {
+            Role::Sends { peer } => self.peers.get_mut(&peer),
+            _ => None,
+        };
+        connection.wrote(bytes, peer.map(|peer| &mut peer.sender), &mut self.counts);
+        if bytes > 0 {
+            connection.wrote_at = now;
+        }
+    }
+
+    /// Appends the connections that got something to write since this was last asked. One that was
+    /// not written empty is not named again: the transport says when it has room.
+    pub fn ready(&mut self, into: &mut Vec<ConnId>) {
+        for conn in self.ready.drain(..) {
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.is_listed = false;
+                into.push(conn);
+            }
+        }
+    }
+
+    fn list(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            list(conn, connection, &mut self.ready);
+        }
+    }
+
+    fn say(&mut self, conn: ConnId, frame: Vec<u8>) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.say(frame);
+            list(conn, connection, &mut self.ready);
+        }
+    }
+
+    // ---- Time ----
+
+    /// Does what is due: time-outs, silence, dialing, and what is to be said to peers.
+    pub fn tick(&mut self, now: Time, app: &mut dyn Application) {
+        self.expire(now, app);
+        self.dial_due(now);
+        self.say_due(now, app);
+    }
+
+    fn expire(&mut self, now: Time, app: &mut dyn Application) {
+        let is_over = |(_, connection): &(&ConnId, &Connection)| self.expires_at(connection) <= now;
+        let over: Vec<ConnId> = self.connections.iter().filter(is_over).map(|(conn, _)| *conn).collect();
+        for conn in over {
+            match self.connections.get(&conn).map(|connection| &connection.role) {
+                Some(Role::Dialing { step: DialStep::Connecting, .. }) => {
+                    self.end(conn, "no connection was made in time".to_owned(), None, now, app);
+                }
+                Some(Role::Dialing { .. } | Role::Answering { .. }) => {
+                    self.refuse(conn, Refusal::TimedOut, now, app);
+                }
+                Some(Role::Sends { .. } | Role::Receives { .. }) => {
+                    self.counts.silences += 1;
+                    let why = format!("nothing was heard for {:?}", self.options.silence);
+                    self.end(conn, why.clone(), Some(bye_frame(&why)), now, app);
+                }
+                Some(Role::Closing) | None => {}
+            }
+        }
+    }
+
+    fn expires_at(&self, connection: &Connection) -> Time {
+        match connection.role {
+            Role::Dialing { deadline, .. } | Role::Answering { deadline, .. } => deadline,
+            Role::Sends { .. } | Role::Receives { .. } => connection.heard_at.after(self.options.silence),
+            Role::Closing => Time::NEVER,
+        }
+    }
+
+    fn dial_due(&mut self, now: Time) {
+        if self.is_over {
+            return;
+        }
+        let due = |peer: &Peer| match peer.dial.state {
+            DialState::Waiting { at } if at <= now => peer.address,
+            _ => None,
+        };
+        let due: Vec<(WorkerId, SocketAddr)> =
+            self.peers.iter().filter_map(|(worker, peer)| Some((*worker, due(peer)?))).collect();
+        for (worker, address) in due {
+            let deadline = now.after(self.options.handshake_timeout);
+            let role = Role::Dialing { peer: worker, deadline, step: DialStep::Connecting };
+            let conn = self.connect(role, now);
+            self.peers.entry(worker).or_default().dial.state = DialState::Busy(conn);
+            self.counts.dialed += 1;
+            self.actions.push(Action::Dial { conn, peer: worker, address });
+        }
+    }
+
+    /// When [`Mesh::tick`] has something to do next, if nothing happens before. It may be past.
+    pub fn deadline(&self) -> Time {
+        let expiries = self.connections.values().map(|connection| self.expires_at(connection));
+        let sayings = self.connections.values().map(|connection| self.says_at(connection));
+        let dials = self.peers.values().filter(|peer| peer.address.is_some() && !self.is_over);
+        let dials = dials.map(|peer| match peer.dial.state {
+            DialState::Waiting { at } => at,
+            DialState::Busy(_) | DialState::Up(_) => Time::NEVER,
+        });
+        expiries.chain(sayings).chain(dials).min().unwrap_or(Time::NEVER)
+    }
+
+    // ---- Looking ----
+
+    /// What is to be done for the mesh since this was last asked, in order.
+    pub fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &NetCounts {
+        &self.counts
+    }
+
+    /// Whether a link with a peer is up.
+    pub fn is_up(&self, peer: WorkerId, direction: Direction) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| match direction {
+            Direction::To => matches!(peer.dial.state, DialState::Up(_)),
+            Direction::From => peer.from.is_some(),
+        })
+    }
+
+    /// Since when payloads to a peer that listens get nowhere. A link that comes up and breaks again
+    /// before the peer took anything does not end that. `None`: they do, or there are none.
+    pub fn down_since(&self, peer: WorkerId) -> Option<Time> {
+        self.peers.get(&peer)?.dial.down_since
+    }
+
+    /// Payloads to a peer that it has not taken, and their bytes.
+    pub fn untaken(&self, peer: WorkerId) -> (u64, usize) {
+        let peer = self.peers.get(&peer);
+        peer.map_or((0, 0), |peer| (peer.sender.untaken(), peer.sender.untaken_bytes()))
+    }
+
+    fn refuse(&mut self, conn: ConnId, refusal: Refusal, now: Time, app: &mut dyn Application) {
+        count(&mut self.counts.refused, refusal.name());
+        self.end(conn, format!("refused: {refusal}"), Some(refusal.frame()), now, app);
+    }
+}
+
+/// Notes that a connection has something to write.
+fn list(conn: ConnId, connection: &mut Connection, ready: &mut Vec<ConnId>) {
+    if !std::mem::replace(&mut connection.is_listed, true) {
+        ready.push(conn);
+    }
+}

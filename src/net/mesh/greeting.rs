@@ -1,0 +1,203 @@
+//! Handshakes, from either side, up to the link being up.
+
+use bytes::BytesMut;
+use rand::RngExt as _;
+
+use super::super::connection::{DialStep, Role};
+use super::super::counts::count;
+use super::super::fault::LinkFault;
+use super::super::frame::{self, Frame, FrameError, FrameKind, HEADER};
+use super::super::handshake::{
+    Answering, Dialing, HANDSHAKE_BYTES_MAX, Hello, NOT_YET, Nonce, Refusal, Refused,
+};
+use super::super::payload::{CREDITS_MAX, Taken, bye_frame, credit_frame};
+use super::super::peer::DialState;
+use super::super::{Application, Direction, Endpoint, LinkState};
+use super::{ConnId, Mesh};
+use crate::clock::Time;
+use crate::ids::{Incarnation, WorkerId};
+
+impl Mesh {
+    /// The transport that [`super::Action::Dial`] asked for is up.
+    pub fn dialed(&mut self, conn: ConnId, now: Time) {
+        let nonce = self.rng.random();
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Role::Dialing { peer, deadline, step: step @ DialStep::Connecting } = &mut connection.role else {
+            return;
+        };
+        let incarnation = self.peers.get(peer).and_then(|peer| peer.incarnation).unwrap_or_default();
+        let to = Endpoint { worker: *peer, incarnation };
+        let (dialing, hello) = Dialing::new(&self.own, to, nonce);
+        *step = DialStep::Greeted(dialing);
+        *deadline = now.after(self.options.handshake_timeout);
+        connection.heard_at = now;
+        self.say(conn, hello);
+    }
+
+    /// Reads one frame of a handshake. Whether there was one, so that another may follow.
+    pub(super) fn read_greeting(
+        &mut self,
+        conn: ConnId,
+        input: &mut BytesMut,
+        now: Time,
+        app: &mut dyn Application,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(&conn) else { return false };
+        let left = HANDSHAKE_BYTES_MAX - connection.handshake_bytes;
+        let taken = match left.checked_sub(HEADER) {
+            Some(max) => frame::take(input, max),
+            None => Err(FrameError::TooLong { length: HEADER, max: left }),
+        };
+        let greeted = match taken {
+            Ok(None) => return false,
+            Ok(Some(frame)) => {
+                let bytes = HEADER + frame.payload.len();
+                connection.handshake_bytes += bytes;
+                self.counts.frames_in += 1;
+                self.counts.bytes_in += bytes as u64;
+                self.greet(conn, &frame, now, app)
+            }
+            Err(FrameError::TooLong { .. }) => Err(Refusal::TooLong),
+            Err(FrameError::Checksum) => Err(Refusal::Malformed { what: "a frame with a wrong checksum" }),
+            Err(_) => Err(Refusal::Malformed { what: "no frame of a handshake" }),
+        };
+        if let Err(refusal) = greeted {
+            self.refuse(conn, refusal, now, app);
+        }
+        true
+    }
+
+    fn greet(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        now: Time,
+        app: &mut dyn Application,
+    ) -> Result<(), Refusal> {
+        if frame.kind == FrameKind::Refused {
+            self.refused(conn, &frame.payload, now, app);
+            return Ok(());
+        }
+        let unexpected = Err(Refusal::Malformed { what: "a frame that is not the next of a handshake" });
+        let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        match (&connection.role, frame.kind) {
+            (Role::Dialing { step: DialStep::Greeted(dialing), .. }, FrameKind::Challenge) => {
+                let proof = dialing.prove(&frame.payload, &self.secret)?;
+                self.proved(conn, proof);
+                Ok(())
+            }
+            (Role::Dialing { step: DialStep::Proved, peer, .. }, FrameKind::Welcome) => {
+                let malformed = Refusal::Malformed { what: "a WELCOME of another length" };
+                let taken = Taken::decode(&frame.payload).ok_or(malformed)?;
+                self.welcomed(conn, *peer, taken, now, app);
+                Ok(())
+            }
+            (Role::Answering { step: None, .. }, FrameKind::Hello) => self.challenge(conn, &frame.payload),
+            (Role::Answering { step: Some(answering), .. }, FrameKind::Proof) => {
+                let known = self.known(answering.from().worker);
+                let from = answering.check(&frame.payload, &self.secret, known)?;
+                self.welcome(conn, from.worker, now, app);
+                Ok(())
+            }
+            _ => unexpected,
+        }
+    }
+
+    fn known(&self, worker: WorkerId) -> Option<Incarnation> {
+        self.peers.get(&worker).and_then(|peer| peer.incarnation)
+    }
+
+    /// The other side does not want this worker.
+    fn refused(&mut self, conn: ConnId, payload: &[u8], now: Time, app: &mut dyn Application) {
+        let unreadable = || Refused { code: 0, reason: "no reason that can be read".to_owned() };
+        let refused = Refused::decode(payload).unwrap_or_else(unreadable);
+        count(&mut self.counts.refused_by_peer, refused.name());
+        let dialed = self.connections.get(&conn).map(|connection| &connection.role);
+        if let (Some(Role::Dialing { peer, .. }), NOT_YET) = (dialed, refused.code)
+            && let Some(peer) = self.peers.get_mut(peer)
+        {
+            peer.dial.expect_soon();
+        }
+        self.end(conn, format!("the peer refused: {}", refused.reason), None, now, app);
+    }
+
+    fn proved(&mut self, conn: ConnId, proof: Vec<u8>) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && let Role::Dialing { step, .. } = &mut connection.role
+        {
+            *step = DialStep::Proved;
+            self.say(conn, proof);
+        }
+    }
+
+    fn challenge(&mut self, conn: ConnId, payload: &[u8]) -> Result<(), Refusal> {
+        let hello = Hello::decode(payload)?;
+        hello.check(&self.own, self.known(hello.from.worker))?;
+        let nonce: Nonce = self.rng.random();
+        let (answering, challenge) = Answering::new(&self.own, &hello, payload, nonce, &self.secret);
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && let Role::Answering { step, .. } = &mut connection.role
+        {
+            *step = Some(answering);
+            self.say(conn, challenge);
+        }
+        Ok(())
+    }
+
+    /// A peer proved who it is: the link from it is up, and an older connection of it ends.
+    fn welcome(&mut self, conn: ConnId, worker: WorkerId, now: Time, app: &mut dyn Application) {
+        if let Some(older) = self.peers.get(&worker).and_then(|peer| peer.from) {
+            self.counts.superseded += 1;
+            let why = "the peer has a newer connection".to_owned();
+            let bye = bye_frame(&why);
+            self.end(older, why, Some(bye), now, app);
+        }
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&worker) else { return };
+        connection.role = Role::Receives { peer: worker };
+        peer.from = Some(conn);
+        self.unproven -= 1;
+        self.counts.links_up += 1;
+        self.counts.reconnects += u64::from(std::mem::replace(&mut peer.was_heard, true));
+        peer.receiver.tell();
+        connection.say(peer.receiver.taken().frame(FrameKind::Welcome));
+        app.link(worker, Direction::From, LinkState::Up, now);
+        self.totals.clear();
+        app.all_credits(worker, &mut self.totals);
+        for totals in self.totals.chunks(CREDITS_MAX) {
+            connection.say(credit_frame(totals));
+        }
+        self.list(conn);
+    }
+
+    /// The peer took this worker: the link to it is up, from where the peer says.
+    fn welcomed(
+        &mut self,
+        conn: ConnId,
+        worker: WorkerId,
+        taken: Taken,
+        now: Time,
+        app: &mut dyn Application,
+    ) {
+        let Some(peer) = self.peers.get_mut(&worker) else { return };
+        let resumed: Result<u64, LinkFault> = peer.sender.resume(taken);
+        let settled = match resumed {
+            Ok(settled) => settled,
+            Err(fault) => return self.fault(conn, &fault, now, app),
+        };
+        peer.dial.state = DialState::Up(conn);
+        self.counts.links_up += 1;
+        self.counts.reconnects += u64::from(std::mem::replace(&mut peer.dial.was_up, true));
+        if settled > 0 || peer.sender.untaken() == 0 {
+            peer.dial.progress();
+        }
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.role = Role::Sends { peer: worker };
+        }
+        self.list(conn);
+        app.link(worker, Direction::To, LinkState::Up, now);
+        if settled > 0 {
+            app.settled(worker, settled);
+        }
+    }
+}

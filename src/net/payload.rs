@@ -1,0 +1,120 @@
+//! The payloads of frames that squall itself reads, after the handshake: TAKEN, CREDIT, BYE.
+//!
+//! Each has one form: what decodes, encodes to the same bytes. Integers are little endian and of
+//! fixed width.
+//!
+//! ```text
+//!  WELCOME, TAKEN  control(8) · data(8)                      the last sequences taken, 0 for none
+//!  CREDIT          (link(4) · tuples(8) · bytes(8))*         totals, so a repetition is harmless
+//!  BYE             UTF-8, at most REASON_MAX bytes           for the log
+//! ```
+
+use super::frame::{FrameKind, unsequenced};
+use crate::config::limits::FRAME_MIN;
+use crate::ids::LinkId;
+
+/// Bytes of a text that says why, at most.
+pub const REASON_MAX: usize = 200;
+/// Bytes of a status, at most.
+pub const STATUS_MAX: usize = 4 << 10;
+/// Links in one CREDIT frame, at most; more take several frames.
+pub const CREDITS_MAX: usize = 3 << 10;
+
+const CREDIT_BYTES: usize = 4 + 8 + 8;
+const _: () = assert!((CREDITS_MAX * CREDIT_BYTES) as u64 <= FRAME_MIN);
+const _: () = assert!(STATUS_MAX as u64 <= FRAME_MIN);
+
+/// The last sequence taken of each lane; 0 before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Of the control lane.
+    pub control: u64,
+    /// Of the data lane.
+    pub data: u64,
+}
+
+impl Taken {
+    /// The frame, as WELCOME or TAKEN.
+    pub fn frame(self, kind: FrameKind) -> Vec<u8> {
+        unsequenced(kind, |out| {
+            out.extend_from_slice(&self.control.to_le_bytes());
+            out.extend_from_slice(&self.data.to_le_bytes());
+        })
+    }
+
+    /// Reads a payload of WELCOME or TAKEN.
+    pub fn decode(payload: &[u8]) -> Option<Taken> {
+        let mut cursor = Cursor(payload);
+        let taken = Taken { control: cursor.u64()?, data: cursor.u64()? };
+        cursor.is_done().then_some(taken)
+    }
+}
+
+/// A CREDIT frame of at most [`CREDITS_MAX`] totals.
+pub fn credit_frame(totals: &[(LinkId, u64, u64)]) -> Vec<u8> {
+    debug_assert!(totals.len() <= CREDITS_MAX);
+    unsequenced(FrameKind::Credit, |out| {
+        out.reserve(totals.len() * CREDIT_BYTES);
+        for (link, tuples, bytes) in totals {
+            out.extend_from_slice(&link.0.to_le_bytes());
+            out.extend_from_slice(&tuples.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
+    })
+}
+
+/// The totals in a payload of CREDIT, in their order. `None`: it ends in the middle of one.
+pub fn credits(payload: &[u8]) -> Option<impl Iterator<Item = (LinkId, u64, u64)>> {
+    let mut cursor = Cursor(payload);
+    let next = move || Some((LinkId(cursor.u32()?), cursor.u64()?, cursor.u64()?));
+    payload.len().is_multiple_of(CREDIT_BYTES).then(|| std::iter::from_fn(next))
+}
+
+/// A BYE frame. Of a long reason the start is told.
+pub fn bye_frame(why: &str) -> Vec<u8> {
+    unsequenced(FrameKind::Bye, |out| out.extend_from_slice(cut_reason(why).as_bytes()))
+}
+
+/// As much of a text as a reason may have.
+pub fn cut_reason(why: &str) -> &str {
+    &why[..why.floor_char_boundary(REASON_MAX)]
+}
+
+/// A reason that a peer gave, fit for a log: one line, no control characters, not too long.
+pub fn told_reason(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(REASON_MAX)]);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Reads integers from the front of a payload.
+pub(super) struct Cursor<'a>(pub &'a [u8]);
+
+impl<'a> Cursor<'a> {
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    pub fn slice(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (slice, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(slice)
+    }
+
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.0.is_empty()
+    }
+}

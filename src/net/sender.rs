@@ -1,0 +1,218 @@
+//! What a worker keeps for one life of a peer until the peer has taken it.
+//!
+//! ```text
+//!   data lane    first ─▼                        ▼─ first + frames.len()
+//!                 | w | w | w | not yet written  |
+//!                 └─ written ─┘
+//! ```
+//!
+//! 1. A frame gets its sequence and its header when it is sent, so it is the same bytes however often
+//!    it is written.
+//! 2. It stays until the peer says that it took it, or until the peer's life is over. How much that
+//!    is, credit bounds, not this.
+//! 3. Only what was written whole on the present connection, or on an earlier one, can be taken; what
+//!    a peer says beyond that is a fault.
+//! 4. `sent - returned` of a link is the credit that is out, for frames that were taken and for those
+//!    that were not.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use super::fault::LinkFault;
+use super::frame::{FrameKind, Lane, seal};
+use super::payload::Taken;
+use super::{Outbound, PayloadKind};
+use crate::ids::LinkId;
+
+/// The frames and credit out to one life of a peer.
+#[derive(Debug, Default)]
+pub struct Sender {
+    control: SendLane,
+    data: SendLane,
+    /// By link. Read in no order but the sorted one.
+    accounts: FxHashMap<LinkId, Account>,
+}
+
+/// Totals of one link since the peer's life began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    sent: (u64, u64),
+    returned: (u64, u64),
+}
+
+#[derive(Debug)]
+struct SendLane {
+    /// Frames that were not taken, in order, headers written.
+    frames: VecDeque<Vec<u8>>,
+    /// The sequence of the first of them, or of the next one sent.
+    first: u64,
+    /// How many of them were written whole on the present connection.
+    written: usize,
+    /// The last sequence that was ever written whole.
+    written_ever: u64,
+    /// Bytes of `frames`.
+    bytes: usize,
+}
+
+impl Default for SendLane {
+    fn default() -> SendLane {
+        SendLane { frames: VecDeque::new(), first: 1, written: 0, written_ever: 0, bytes: 0 }
+    }
+}
+
+impl SendLane {
+    fn push(&mut self, kind: FrameKind, message: Outbound) {
+        let mut bytes = message.bytes;
+        let sequence = self.first + self.frames.len() as u64;
+        seal(&mut bytes, kind, sequence, message.payload_crc);
+        self.bytes += bytes.len();
+        self.frames.push_back(bytes);
+    }
+
+    /// Whether the peer can have taken all up to `taken`, when `written` were written.
+    fn check(&self, lane: Lane, taken: u64, written: u64) -> Result<(), LinkFault> {
+        let before = self.first - 1;
+        if taken < before {
+            return Err(LinkFault::TakenBack { lane, taken, before });
+        }
+        if taken > written {
+            return Err(LinkFault::TakenAhead { lane, taken, written });
+        }
+        Ok(())
+    }
+
+    /// The peer took all up to `taken`, which was checked: how many of them it had not said before.
+    fn settle(&mut self, taken: u64) -> u64 {
+        let settled = taken + 1 - self.first;
+        for _ in 0..settled {
+            let frame = self.frames.pop_front().expect("what was written is kept until it is taken");
+            self.bytes -= frame.len();
+        }
+        self.first = taken + 1;
+        self.written = self.written.saturating_sub(settled as usize);
+        settled
+    }
+
+    fn written_now(&self) -> u64 {
+        self.first - 1 + self.written as u64
+    }
+}
+
+impl Sender {
+    /// Queues a payload.
+    pub fn push(&mut self, message: Outbound) {
+        if let Some((link, tuples, bytes)) = message.credit {
+            let account = self.accounts.entry(link).or_default();
+            account.sent.0 += u64::from(tuples);
+            account.sent.1 += u64::from(bytes);
+        }
+        match message.kind {
+            PayloadKind::Acks => self.control.push(FrameKind::Acks, message),
+            PayloadKind::Outcomes => self.control.push(FrameKind::Outcomes, message),
+            PayloadKind::Data => self.data.push(FrameKind::Data, message),
+        }
+    }
+
+    /// A new connection resumes where the peer says: how many frames it took that it had not said.
+    ///
+    /// # Errors
+    /// [`LinkFault::TakenBack`], [`LinkFault::TakenAhead`].
+    pub fn resume(&mut self, taken: Taken) -> Result<u64, LinkFault> {
+        self.cut();
+        let (control, data) = (self.control.written_ever, self.data.written_ever);
+        self.settle(taken, control, data)
+    }
+
+    /// The peer took frames on the present connection: how many.
+    ///
+    /// # Errors
+    /// [`LinkFault::TakenBack`], [`LinkFault::TakenAhead`].
+    pub fn taken(&mut self, taken: Taken) -> Result<u64, LinkFault> {
+        let (control, data) = (self.control.written_now(), self.data.written_now());
+        self.settle(taken, control, data)
+    }
+
+    fn settle(&mut self, taken: Taken, control: u64, data: u64) -> Result<u64, LinkFault> {
+        self.control.check(Lane::Control, taken.control, control)?;
+        self.data.check(Lane::Data, taken.data, data)?;
+        Ok(self.control.settle(taken.control) + self.data.settle(taken.data))
+    }
+
+    /// The connection is gone: everything is to be written again.
+    pub fn cut(&mut self) {
+        self.control.written = 0;
+        self.data.written = 0;
+    }
+
+    /// The peer gave back credit: by how much more than before.
+    ///
+    /// # Errors
+    /// [`LinkFault::Credit`] when the total is less than the last, or more than was ever sent.
+    pub fn credit(&mut self, link: LinkId, tuples: u64, bytes: u64) -> Result<(u64, u64), LinkFault> {
+        let fault = LinkFault::Credit { link, tuples, bytes };
+        let Some(account) = self.accounts.get_mut(&link) else {
+            return if (tuples, bytes) == (0, 0) { Ok((0, 0)) } else { Err(fault) };
+        };
+        let more = tuples.checked_sub(account.returned.0).zip(bytes.checked_sub(account.returned.1));
+        match more {
+            Some(more) if tuples <= account.sent.0 && bytes <= account.sent.1 => {
+                account.returned = (tuples, bytes);
+                Ok(more)
+            }
+            _ => Err(fault),
+        }
+    }
+
+    /// How many frames were not taken.
+    pub fn untaken(&self) -> u64 {
+        (self.control.frames.len() + self.data.frames.len()) as u64
+    }
+
+    /// How many bytes they have.
+    pub fn untaken_bytes(&self) -> usize {
+        self.control.bytes + self.data.bytes
+    }
+
+    /// The credit that is out, by link, in the order of links.
+    pub fn outstanding(&self) -> Vec<(LinkId, u64, u64)> {
+        let out =
+            |account: &Account| (account.sent.0 - account.returned.0, account.sent.1 - account.returned.1);
+        let mut credits: Vec<_> = self
+            .accounts
+            .iter()
+            .map(|(link, account)| (*link, out(account).0, out(account).1))
+            .filter(|(_, tuples, bytes)| (*tuples, *bytes) != (0, 0))
+            .collect();
+        credits.sort_unstable_by_key(|(link, _, _)| *link);
+        credits
+    }
+
+    /// The frames of a lane that the present connection has not written, in order.
+    pub(super) fn unwritten(&self, lane: Lane) -> impl Iterator<Item = &[u8]> {
+        let lane = self.lane(lane);
+        lane.frames.range(lane.written..).map(Vec::as_slice)
+    }
+
+    /// The first unwritten frame of a lane was written whole. Whether it had been before, on an
+    /// earlier connection.
+    pub(super) fn wrote_one(&mut self, lane: Lane) -> bool {
+        let lane = match lane {
+            Lane::Control => &mut self.control,
+            Lane::Data => &mut self.data,
+        };
+        debug_assert!(lane.written < lane.frames.len());
+        lane.written += 1;
+        let sequence = lane.written_now();
+        let again = sequence <= lane.written_ever;
+        lane.written_ever = lane.written_ever.max(sequence);
+        again
+    }
+
+    fn lane(&self, lane: Lane) -> &SendLane {
+        match lane {
+            Lane::Control => &self.control,
+            Lane::Data => &self.data,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What other workers send this one, handed to whom it is for; and what follows when one is lost.
+//!
+//! One thread owns the ingress (the poller of `net`, or the simulation), so nothing here is locked.
+//!
+//! **A lost worker.** When an incarnation of a peer is over, this happens, in this order:
+//!
+//! 1. what waits to be sent to it is thrown away; its credit comes back ([`Ingress::lost`]);
+//! 2. the membership is raised, which every step reads before it sends anything;
+//! 3. the ackers here are told, and fail the blocks that touched the worker; the spouts here are
+//!    told of the ackers that it ran, and fail what those kept ([`Ingress::workers_lost`]).
+//!
+//! So a tuple that was thrown away was sent by a step that read the membership before, its ack
+//! record is stamped with that, and an acker knows the record for one about the worker that was.
+//!
+//! Links from the lost worker get new accounts: batches of the old incarnation that are still being
+//! processed give their credit back to nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use crate::api::SourceMeta;
+use crate::clock::Time;
+use crate::ids::{LinkId, WorkerId};
+use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::link::{Charge, Link};
+use crate::runtime::message::{Control, Incoming, Parcel};
+use crate::runtime::queue::{Gauges, InboxSender};
+use crate::runtime::remote::payload::{self, PayloadError};
+use crate::runtime::remote::{CreditReturns, Outlet, PayloadKind, RemoteExecutor};
+use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::topology::plan::ExecutorId;
+use crate::tuple::TupleBatch;
+
+/// A consumer that keeps tuples waiting for longer is named in the status that peers get.
+const TOLD_AFTER: Duration = Duration::from_millis(50);
+/// Executors that a status names at most.
+const TOLD_MAX: usize = 400;
+
+/// An executor as the ingress knows it.
+pub struct Place {
+    /// Where it runs.
+    pub worker: WorkerId,
+    /// Its tasks.
+    pub tasks: std::ops::Range<u32>,
+    /// Its inbox, if it runs here.
+    pub inbox: Option<InboxSender>,
+    /// What is shown of it, if it runs elsewhere.
+    pub remote: Option<Arc<RemoteExecutor>>,
+    /// Whether it is a spout's.
+    pub is_spout: bool,
+    /// Which acker of the topology it is, if it is one.
+    pub acker: Option<usize>,
+}
+
+/// The two ends of a link, and its half in this worker, if it has one.
+pub struct LinkEnds {
+    /// Who sends.
+    pub producer: ExecutorId,
+    /// Who receives.
+    pub consumer: ExecutorId,
+    /// Whether it closes a cycle.
+    pub feedback: bool,
+    /// The half that is here: the producer's, or that of a consumer whose producer is elsewhere.
+    pub link: Option<Arc<Link>>,
+}
+
+/// Another worker.
+pub struct PeerWorker {
+    /// The way there.
+    pub outlet: Arc<dyn Outlet>,
+    /// Credit owed to its current incarnation.
+    pub returns: Arc<CreditReturns>,
+    /// Shows since when something waits for the wire, as if the wire were a consumer.
+    pub wire: Arc<Gauges>,
+}
+
+/// See the [module](self).
+pub struct Ingress {
+    /// This worker.
+    pub me: WorkerId,
+    /// All executors of the topology, by id.
+    pub places: Vec<Place>,
+    /// All links of the topology, by id.
+    pub links: Vec<LinkEnds>,
+    /// By task and stream: what receivers are told of the origin.
+    pub metas: Vec<Vec<Arc<SourceMeta>>>,
+    /// The other workers, by id; `None` for this one and for those that have no executors.
+    pub peers: Vec<Option<PeerWorker>>,
+    /// Which incarnations of them are current.
+    pub membership: Arc<AtomicU64>,
+    /// The peers, as bits, in which a cycle of the topology is full.
+    pub cycles_full: Arc<AtomicU64>,
+    /// The way to the end.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Who is runnable.
+    pub run_queue: Arc<RunQueue>,
+    /// Who hears of rest.
+    pub coordinator: InboxSender,
+}
+
+impl Ingress {
+    /// Takes a payload of a peer; it counts as under way here from then on.
+    ///
+    /// # Errors
+    /// When it is malformed or not for this worker; it is then dropped.
+    pub fn take(
+        &mut self,
+        from: WorkerId,
+        kind: PayloadKind,
+        payload: Bytes,
+        now: Time,
+    ) -> Result<(), PayloadError> {
+        match kind {
+            PayloadKind::Data => self.take_data(from, payload, now),
+            PayloadKind::Acks => {
+                let (acker, records) = payload::decode_acks(payload)?;
+                self.deliver(acker, Control::Acks(records), |place| place.acker.is_some())
+            }
+            PayloadKind::Outcomes => {
+                let (spout, outcomes) = payload::decode_outcomes(payload)?;
+                self.deliver(spout, Control::Outcomes(outcomes), |place| place.is_spout)
+            }
+        }
+    }
+
+    fn deliver(
+        &self,
+        executor: ExecutorId,
+        control: Control,
+        fits: impl Fn(&Place) -> bool,
+    ) -> Result<(), PayloadError> {
+        let place = self.places.get(executor.index()).filter(|place| fits(place));
+        let inbox = place.and_then(|place| place.inbox.as_ref());
+        let inbox = inbox.ok_or(unknown("executor", executor.0))?;
+        self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
+        inbox.send_control(control, Urgency::Now);
+        Ok(())
+    }
+
+    fn take_data(&self, from: WorkerId, mut payload: Bytes, now: Time) -> Result<(), PayloadError> {
+        let header = payload::decode_data_header(&mut payload)?;
+        let ends = self.links.get(header.link.0 as usize).ok_or(unknown("link", header.link.0))?;
+        let (producer, consumer) = (&self.places[ends.producer.index()], &self.places[ends.consumer.index()]);
+        let (Some(inbox), Some(link)) = (&consumer.inbox, &ends.link) else {
+            return Err(unknown("link", header.link.0));
+        };
+        if producer.worker != from || !producer.tasks.contains(&header.source.0) {
+            return Err(unknown("source task", header.source.0));
+        }
+        if header.local_task >= consumer.tasks.len() as u32 {
+            return Err(unknown("target task", header.local_task));
+        }
+        let metas = &self.metas[header.source.index()];
+        let meta = metas.get(usize::from(header.stream));
+        let meta = Arc::clone(meta.ok_or(unknown("stream", u32::from(header.stream)))?);
+        let charge = Charge { tuples: header.tuples as usize, bytes: header.charged as usize };
+        let batch = TupleBatch::new(meta.fields.len());
+        let (local_task, link) = (header.local_task, Arc::clone(link));
+        let incoming = Incoming { batch, meta, local_task, link, charge, sent_at: now };
+        self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
+        inbox.send_data(Parcel::Packed { bytes: payload, incoming }, Urgency::Now);
+        Ok(())
+    }
+
+    /// A peer gives credit back.
+    pub fn credit(&self, link: LinkId, tuples: u64, bytes: u64) {
+        let half = self.links.get(link.0 as usize).and_then(|ends| ends.link.as_ref());
+        if let Some(half) = half
+            && half.release(Charge { tuples: tuples as usize, bytes: bytes as usize })
+        {
+            self.run_queue.wake(half.producer, Urgency::Now);
+        }
+    }
+
+    /// So many payloads are no longer under way here: a peer took them, or they are lost.
+    pub fn settled(&self, payloads: u64) {
+        if payloads > 0 && self.lifecycle.processed(payloads as i64) {
+            self.coordinator.wake(Urgency::Now);
+        }
+    }
+
+    /// Payloads to a worker were thrown away, with the credit that was out to it.
+    pub fn lost(&self, payloads: u64, credits: &[(LinkId, u64, u64)]) {
+        credits.iter().for_each(|(link, tuples, bytes)| self.credit(*link, *tuples, *bytes));
+        self.settled(payloads);
+    }
+
+    /// Incarnations of these workers are over, as this membership is the first to say. What waited
+    /// for them must have been thrown away: see [`Ingress::lost`].
+    pub fn workers_lost(&mut self, lost: &[WorkerId], membership: u64) {
+        for worker in lost {
+            self.renew_links_from(*worker);
+            for place in self.places.iter().filter(|place| place.worker == *worker) {
+                if let Some(remote) = &place.remote {
+                    remote.gauges.waiting_since.store(Time::NEVER.0, Ordering::SeqCst);
+                }
+            }
+            self.note_cycle(*worker, false);
+        }
+        // Release: who reads it sees that everything to the old incarnations is gone.
+        self.membership.store(membership, Ordering::Release);
+        for worker in lost {
+            let ackers_lost: Vec<usize> = self
+                .places
+                .iter()
+                .filter(|place| place.worker == *worker)
+                .filter_map(|place| place.acker)
+                .collect();
+            for place in &self.places {
+                let Some(inbox) = &place.inbox else { continue };
+                if place.acker.is_some() {
+                    let lost = Control::WorkerLost { worker: *worker, membership };
+                    inbox.send_control(lost, Urgency::Now);
+                }
+                if place.is_spout {
+                    for acker in &ackers_lost {
+                        inbox.send_control(Control::AckerLost { acker: *acker }, Urgency::Now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says that this membership is current, in which nobody was lost.
+    pub fn raise_membership(&self, membership: u64) {
+        self.membership.fetch_max(membership, Ordering::Release);
+    }
+
+    fn renew_links_from(&mut self, worker: WorkerId) {
+        let Some(peer) = self.peers.get_mut(worker.index()).and_then(Option::as_mut) else { return };
+        peer.returns = Arc::new(CreditReturns::new(Arc::clone(&peer.outlet)));
+        for (id, ends) in self.links.iter_mut().enumerate() {
+            let from_there = self.places[ends.producer.index()].worker == worker;
+            if from_there && self.places[ends.consumer.index()].inbox.is_some() {
+                let returns = Arc::clone(&peer.returns);
+                let half = Link::from_afar(LinkId(id as u32), ends.producer, ends.feedback, returns);
+                ends.link = Some(Arc::new(half));
+            }
+        }
+    }
+
+    /// Totals of credit that changed for a peer since the last call.
+    pub fn take_credits(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+        if let Some(peer) = self.peer(peer) {
+            peer.returns.take(into);
+        }
+    }
+
+    /// Totals of all credit given back to a peer's current incarnation.
+    pub fn all_credits(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+        if let Some(peer) = self.peer(peer) {
+            peer.returns.all(into);
+        }
+    }
+
+    /// The other workers that have executors.
+    pub fn peer_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        let ids = self.peers.iter().enumerate().filter(|(_, peer)| peer.is_some());
+        ids.map(|(id, _)| WorkerId(id as u16)).collect::<Vec<_>>().into_iter()
+    }
+
+    fn peer(&self, worker: WorkerId) -> Option<&PeerWorker> {
+        self.peers.get(worker.index()).and_then(Option::as_ref)
+    }
+
+    /// Since when something waits for the wire to a peer; `None`: nothing does.
+    pub fn note_wire(&self, peer: WorkerId, waiting_since: Option<Time>) {
+        if let Some(peer) = self.peer(peer) {
+            let since = waiting_since.unwrap_or(Time::NEVER);
+            peer.wire.waiting_since.store(since.0, Ordering::SeqCst);
+        }
+    }
+
+    /// What peers are to know: whether a cycle is full here, and who keeps tuples waiting.
+    pub fn status(&self, now: Time, out: &mut Vec<u8>) {
+        let is_full = |ends: &LinkEnds| {
+            let is_ours = self.places[ends.producer.index()].inbox.is_some();
+            ends.feedback && is_ours && ends.link.as_ref().is_some_and(|link| !link.has_credit())
+        };
+        out.push(u8::from(self.links.iter().any(is_full)));
+        let here = self.places.iter().filter_map(|place| place.inbox.as_ref());
+        for inbox in here.filter(|inbox| inbox.gauges.waiting(now) > TOLD_AFTER).take(TOLD_MAX) {
+            out.extend_from_slice(&inbox.executor.0.to_le_bytes());
+            let waiting = u32::try_from(inbox.gauges.waiting(now).as_millis()).unwrap_or(u32::MAX);
+            out.extend_from_slice(&waiting.to_le_bytes());
+        }
+    }
+
+    /// Whether [`Ingress::status`] would say more than "all is well".
+    pub fn has_news(&self, now: Time) -> bool {
+        let here = self.places.iter().filter_map(|place| place.inbox.as_ref());
+        here.into_iter().any(|inbox| inbox.gauges.waiting(now) > TOLD_AFTER)
+    }
+
+    /// A peer's status.
+    pub fn note_status(&self, from: WorkerId, mut status: &[u8], now: Time) {
+        let Ok(full) = status.try_get_u8() else { return };
+        self.note_cycle(from, full != 0);
+        let theirs = || self.places.iter().filter(|place| place.worker == from);
+        let mut waiting = std::collections::BTreeMap::new();
+        while let (Ok(executor), Ok(millis)) = (status.try_get_u32_le(), status.try_get_u32_le()) {
+            waiting.insert(executor, Duration::from_millis(u64::from(millis)));
+        }
+        for remote in theirs().filter_map(|place| place.remote.as_ref()) {
+            let since = waiting.get(&remote.executor.0).map(|waited| {
+                Time(now.0.saturating_sub(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX)))
+            });
+            remote.gauges.waiting_since.store(since.unwrap_or(Time::NEVER).0, Ordering::SeqCst);
+        }
+    }
+
+    fn note_cycle(&self, worker: WorkerId, full: bool) {
+        let bit = 1_u64 << (worker.0 % 64);
+        if full {
+            self.cycles_full.fetch_or(bit, Ordering::SeqCst);
+        } else {
+            self.cycles_full.fetch_and(!bit, Ordering::SeqCst);
+        }
+    }
+}
+
+fn unknown(what: &'static str, number: u32) -> PayloadError {
+    PayloadError::Unknown { what, number: u64::from(number) }
+}

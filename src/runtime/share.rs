@@ -1,0 +1,121 @@
+//! A share of a topology in this process; the rest of it runs in others.
+//!
+//! Who started the process decides: when spouts may emit, who the other workers are, when the end
+//! has come. What the others send comes through the [`Ingress`], what goes to them through outlets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::metrics::MetricsRegistry;
+use crate::runtime::assemble::{Surroundings, assemble};
+use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::message::Control;
+use crate::runtime::remote::ingress::Ingress;
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::stats::ComponentTimes;
+use crate::runtime::worker::Worker;
+use crate::runtime::{LocalOptions, Share, StartError, TopologyStats};
+use crate::topology::graph::Topology;
+
+/// A share that was put together and does not run yet.
+pub struct AssembledShare {
+    worker: Arc<Worker>,
+}
+
+impl AssembledShare {
+    /// Puts a share together. Whoever takes in what other workers send gets the ingress.
+    ///
+    /// # Panics
+    /// Never: a share has an ingress.
+    pub fn new(
+        topology: Topology,
+        share: Share,
+        clock: Clock,
+        options: LocalOptions,
+    ) -> (AssembledShare, Ingress) {
+        let around = Surroundings {
+            clock,
+            seed: None,
+            logger: options.logger,
+            resources: options.resources,
+            faults: None,
+            audit: None,
+            dedicated_threads: true,
+            share: Some(share),
+        };
+        let (worker, ingress) = assemble(topology, around);
+        let assembled = AssembledShare { worker: Arc::new(worker) };
+        (assembled, ingress.expect("a share has an ingress"))
+    }
+
+    /// Starts its threads. Nothing is opened before the first activate.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(self) -> Result<RunningShare, StartError> {
+        let scheduler = Scheduler::start(Arc::clone(&self.worker)).map_err(StartError::Thread)?;
+        Ok(RunningShare { worker: self.worker, scheduler })
+    }
+}
+
+/// A share that runs.
+pub struct RunningShare {
+    worker: Arc<Worker>,
+    scheduler: Arc<Scheduler>,
+}
+
+impl RunningShare {
+    /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
+    pub fn activate(&self) {
+        self.worker.activate();
+    }
+
+    /// Lets spouts rest; what is in flight goes on.
+    pub fn deactivate(&self) {
+        self.worker.tell_all(|| Control::Deactivate);
+    }
+
+    /// Does what was decided about the end.
+    pub fn carry_out(&self, command: EndCommand) {
+        self.worker.subordinates.carry_out(command);
+    }
+
+    /// How far it has come.
+    pub fn snapshot(&self) -> Snapshot {
+        self.worker.subordinates.snapshot()
+    }
+
+    /// Its counters; of the topology, what happens here.
+    pub fn stats(&self) -> TopologyStats {
+        self.worker.stats()
+    }
+
+    /// Nanoseconds per component.
+    pub fn times(&self) -> Vec<ComponentTimes> {
+        self.worker.times()
+    }
+
+    /// Completion latencies of messages of spouts here: nanoseconds, and how many took so long;
+    /// rising.
+    pub fn latency_counts(&self) -> Vec<(u64, u64)> {
+        self.worker.latency_counts()
+    }
+
+    /// The metrics that its components registered.
+    pub fn metrics(&self) -> &MetricsRegistry {
+        &self.worker.metrics
+    }
+
+    /// Waits until it has ended, at most so long; says whether it has.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        self.worker.lifecycle.wait(at_most)
+    }
+
+    /// Waits for its threads. It must have ended; one that is stuck in user code is left behind when
+    /// the end was cut short.
+    pub fn join(&self, cut_short: bool) {
+        self.worker.lifecycle.cut_short.fetch_or(cut_short, std::sync::atomic::Ordering::SeqCst);
+        self.scheduler.join();
+    }
+}
