@@ -1,0 +1,370 @@
+//! What a parent and its workers say to each other: JSON, one message per line, over a Unix socket
+//! pair.
+//!
+//! JSON, because these messages are few, are read by people when something goes wrong, and hold what
+//! `serde` describes anyway. Nothing here is on the way of a tuple.
+//!
+//! 1. The first line to a worker is [`ToWorker::Start`]; it holds all the worker needs, secrets too,
+//!    so that nothing of it stands among the arguments or variables of a process.
+//! 2. Messages arrive in the order they were sent. A worker takes a command to heart before it reads
+//!    the next, so that a snapshot asked after a command knows of it.
+//! 3. A line is at most [`LINE_MAX`] bytes long. A longer one, or one that is no message, ends the
+//!    conversation: whoever wrote it is not who they should be.
+//! 4. The end of the stream is the end of the other side.
+
+use std::fmt;
+use std::io::{self, BufRead};
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::cluster::source::TopologySource;
+use crate::cluster::stats::WorkerStats;
+use crate::components::print::PrintStyle;
+use crate::config::{NetOptions, WorkerOptions};
+use crate::ids::{Incarnation, WorkerId};
+use crate::logging::{Levels, LogFormat};
+use crate::net::{Members, Secret};
+use crate::runtime::ending::Snapshot;
+use crate::topology::assignment::Assignment;
+
+/// Bytes of the longest line.
+pub const LINE_MAX: usize = 16 << 20;
+
+/// What a parent says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Who it is and what it runs. The first message, once.
+    Start(Box<Start>),
+    /// Who takes part now. Sent at every change, and whenever an address becomes known.
+    Members(Members),
+    /// Spouts may emit (again).
+    Activate,
+    /// Spouts rest.
+    Deactivate,
+    /// Spouts emit no more; what is in flight is processed. Before the first [`ToWorker::Activate`]:
+    /// tasks are built then, and spouts emit nothing.
+    Drain,
+    /// Executors that hold tuples are to finish.
+    AskHolders {
+        /// The round, to be named in the next snapshot.
+        round: u64,
+    },
+    /// The executors of the bolt at this place are to finish.
+    Finish {
+        /// The round, to be named in the next snapshot.
+        round: u64,
+        /// Counted over bolts in the order of the graph.
+        place: usize,
+    },
+    /// All executors are to close; then the worker says its last counters and ends.
+    Close,
+    /// How far has it come?
+    Probe {
+        /// Which wave of questions this belongs to.
+        wave: u64,
+    },
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Peers may dial it there.
+    Listening {
+        /// Where, as bound.
+        address: SocketAddr,
+    },
+    /// It lives. Sent every `worker.heartbeat`, and when something in it changes that a parent waits
+    /// for.
+    Beat(Beat),
+    /// The answer to [`ToWorker::Probe`].
+    Snapshot {
+        /// The wave of the question.
+        wave: u64,
+        /// How far it has come.
+        snapshot: Snapshot,
+    },
+    /// Its counters, every `worker.stats_interval` and before its end.
+    Stats(Box<WorkerStats>),
+    /// One of its components asks for an orderly end of the topology.
+    DrainRequested,
+    /// The connection by which it sends to a peer is up, or not any more.
+    Link {
+        /// The peer.
+        peer: WorkerId,
+        /// Whether it is up now.
+        up: bool,
+    },
+    /// It could not reach a peer, or heard nothing of it, for longer than `net.link_lost`. Said again
+    /// while it lasts.
+    LinkDown {
+        /// The peer.
+        peer: WorkerId,
+        /// For so many milliseconds.
+        for_ms: u64,
+    },
+    /// It cannot go on, for a reason that it knows.
+    Fatal {
+        /// The reason, for people.
+        message: String,
+    },
+    /// All its executors are closed; it ends by itself now.
+    Ended {
+        /// Whether some did not answer the close in time.
+        cut_short: bool,
+    },
+}
+
+/// A sign of life, with what changes often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Nothing is under way in it and none of its spouts can emit.
+    pub at_rest: bool,
+    /// Spout executors of it that may still emit.
+    pub live_spouts: u64,
+    /// Peers to which its connection is up.
+    pub links_up: u16,
+}
+
+/// Everything a worker is told at its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// The version of squall that the parent is of. Another worker refuses.
+    pub version: String,
+    /// The document, as the parent read it.
+    pub source: TopologySource,
+    /// Which executors run where.
+    pub assignment: Assignment,
+    /// Who it is.
+    pub worker: WorkerId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// How many workers there are.
+    pub workers: u16,
+    /// Random bytes that name this run.
+    #[serde(with = "hex")]
+    pub run: [u8; 16],
+    /// What the workers of this run know and nobody else does.
+    #[serde(with = "hex_secret")]
+    pub secret: Secret,
+    /// Who takes part.
+    pub members: Members,
+    /// `[net]`.
+    pub net: NetOptions,
+    /// `[worker]`.
+    pub worker_options: WorkerOptions,
+    /// What it logs, and how.
+    pub log: LogSpec,
+    /// How `print` bolts show rows.
+    #[serde(with = "print_style")]
+    pub print: PrintStyle,
+    /// Whether a descriptor to be its stdin comes along.
+    pub stdin: bool,
+}
+
+/// What a worker logs, and how. It writes to its stderr, which its parent reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSpec {
+    /// Which records.
+    pub levels: Levels,
+    /// As lines for people or JSON.
+    pub format: LogFormat,
+    /// Whether levels are coloured.
+    pub color: bool,
+}
+
+impl Default for LogSpec {
+    fn default() -> LogSpec {
+        LogSpec { levels: Levels::default(), format: LogFormat::default(), color: false }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenLogSpec {
+    levels: String,
+    json: bool,
+    color: bool,
+}
+
+impl Serialize for LogSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = self.format == LogFormat::Json;
+        WrittenLogSpec { levels: self.levels.to_string(), json, color: self.color }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for LogSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LogSpec, D::Error> {
+        let written = WrittenLogSpec::deserialize(deserializer)?;
+        let levels = Levels::from_str(&written.levels).map_err(serde::de::Error::custom)?;
+        let format = if written.json { LogFormat::Json } else { LogFormat::Terminal };
+        Ok(LogSpec { levels, format, color: written.color })
+    }
+}
+
+/// [`PrintStyle`] as whether it is JSON.
+mod print_style {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::components::print::PrintStyle;
+
+    pub(super) fn serialize<S: Serializer>(style: &PrintStyle, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(*style == PrintStyle::JsonLines)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PrintStyle, D::Error> {
+        let json = bool::deserialize(deserializer)?;
+        Ok(if json { PrintStyle::JsonLines } else { PrintStyle::Table })
+    }
+}
+
+/// Bytes as hexadecimal digits.
+mod hex {
+    use std::fmt::Write;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(2 * N);
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits: Option<Vec<u8>> =
+            text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+        let bytes = digits.filter(|digits| digits.len() == 2 * N).map(|digits| {
+            let mut bytes = [0; N];
+            digits.chunks(2).zip(&mut bytes).for_each(|(pair, byte)| *byte = pair[0] << 4 | pair[1]);
+            bytes
+        });
+        bytes.ok_or_else(|| serde::de::Error::custom(format!("expected {} hexadecimal digits", 2 * N)))
+    }
+}
+
+/// A [`Secret`] as hexadecimal digits.
+mod hex_secret {
+    use serde::{Deserializer, Serializer};
+
+    use super::hex;
+    use crate::net::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        hex::serialize(secret.bytes(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        hex::deserialize(deserializer).map(Secret::new)
+    }
+}
+
+/// Why the conversation is over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// A line exceeds [`LINE_MAX`].
+    #[error("a message of more than {LINE_MAX} bytes")]
+    TooLong,
+    /// A line is no message.
+    #[error("not a message: {0}")]
+    Malformed(String),
+    /// The socket cannot be read.
+    #[error("cannot be read")]
+    Io(#[from] io::Error),
+}
+
+/// A message as a line, its end included.
+pub fn line<M: Serialize>(message: &M) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("messages have string keys and no broken numbers");
+    line.push(b'\n');
+    line
+}
+
+/// The message of a line, with or without its end.
+///
+/// # Errors
+/// When it is none.
+pub fn parse<M: DeserializeOwned>(line: &[u8]) -> Result<M, ControlError> {
+    serde_json::from_slice(line).map_err(|error| ControlError::Malformed(error.to_string()))
+}
+
+/// The next message; `None` at the end. A line that was cut off by the end is dropped: whoever
+/// wrote it died over it.
+///
+/// # Errors
+/// As [`ControlError`] says; there is no way on from any.
+pub fn read<M: DeserializeOwned>(reader: &mut impl BufRead) -> Result<Option<M>, ControlError> {
+    let mut lines = Lines::default();
+    loop {
+        let chunk = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            chunk => chunk?,
+        };
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n').map_or(chunk.len(), |at| at + 1);
+        lines.push(&chunk[..end]);
+        reader.consume(end);
+        if let Some(line) = lines.take()? {
+            return parse(&line).map(Some);
+        }
+    }
+}
+
+/// Cuts what arrives in pieces into lines. Holds no more than one line and one piece, as long as
+/// lines are taken after each piece.
+#[derive(Default)]
+pub struct Lines {
+    /// What has arrived and was not taken.
+    pending: Vec<u8>,
+    /// No end of a line stands before this place.
+    searched: usize,
+}
+
+impl Lines {
+    /// Takes a piece in.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.pending.extend_from_slice(piece);
+    }
+
+    /// The next whole line, without its end.
+    ///
+    /// # Errors
+    /// When it is, or grows, too long.
+    pub fn take(&mut self) -> Result<Option<Vec<u8>>, ControlError> {
+        let found = self.pending[self.searched..].iter().position(|byte| *byte == b'\n');
+        let end = found.map(|at| self.searched + at);
+        if end.unwrap_or(self.pending.len()) > LINE_MAX {
+            return Err(ControlError::TooLong);
+        }
+        let Some(end) = end else {
+            self.searched = self.pending.len();
+            return Ok(None);
+        };
+        let rest = self.pending.split_off(end + 1);
+        let mut line = std::mem::replace(&mut self.pending, rest);
+        line.pop();
+        self.searched = 0;
+        Ok(Some(line))
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lines({} bytes)", self.pending.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

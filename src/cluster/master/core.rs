@@ -1,0 +1,595 @@
+//! What the master decides: events and the time in, actions out.
+//!
+//! ```text
+//!              Start                 Listening            exit, or silence ─▶ Kill ─▶ exit
+//!   Waiting ──────────▶ Starting ──────────────▶ Up ──────────────────────────────────────┐
+//!      ▲                    └── start_timeout ─▶ Kill ─▶ exit ─▶┐                          │
+//!      └────────── back-off, next incarnation ──────────────────┴──────────────────────────┘
+//! ```
+//!
+//! 1. Members have a version, from 1. A death is a new version, sent at once, in which the worker has
+//!    its next incarnation and no address; an address that becomes known is sent under the same
+//!    version. A worker hears of its own start nothing but through [`Start`](super::super::control).
+//! 2. The next life of a worker begins only when the exit of the one before was seen: two processes
+//!    never hold the same worker's files.
+//! 3. Spouts are activated when all workers have listened once; a replacement as soon as it listens.
+//! 4. The end is decided by `runtime::ending`, fed with what `waves` makes of the workers' answers.
+//!    Workers are asked only while no spout can emit, or while something was asked of them.
+//! 5. Everything is answered at most once per event; whoever carries actions out reports what came of
+//!    them by new events.
+//! 6. A master that was itself stopped holds nobody's silence against them.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::cluster::control::{FromWorker, ToWorker};
+use crate::cluster::master::complaints::Complaints;
+use crate::cluster::master::life::{Exit, Life, Phase};
+use crate::cluster::master::waves::{Outcome, Waves};
+use crate::cluster::stats::WorkerStats;
+use crate::config::WorkerOptions;
+use crate::ids::WorkerId;
+use crate::net::{Endpoint, Members};
+use crate::runtime::ending::{EndCommand, Ending, Snapshot};
+
+/// From "at rest" to the first question: others are likely to say the same.
+const WAVE_SOON: Duration = Duration::from_millis(1);
+/// From one wave to the next while there is unrest.
+const WAVE_PERIOD: Duration = Duration::from_millis(20);
+/// How long workers may take to close in order: their executors have 5 s.
+const CLOSE_MAX: Duration = Duration::from_secs(6);
+/// How long they may take when everything is to end at once.
+const KILL_GRACE: Duration = Duration::from_secs(2);
+/// How long a killed process may take to die, before it is left behind.
+const DEATH_MAX: Duration = Duration::from_secs(5);
+/// Starts in a row that may fail before the run is given up; the first, if no life was ever good.
+const FAILED_STARTS_NEW: u32 = 3;
+/// The same for a worker that was up before.
+const FAILED_STARTS_MAX: u32 = 10;
+
+/// What the core is told once.
+#[derive(Clone, Debug)]
+pub struct CoreOptions {
+    /// Workers, from 0.
+    pub workers: u16,
+    /// `[worker]`.
+    pub worker: WorkerOptions,
+    /// `net.link_lost`.
+    pub link_lost: Duration,
+    /// Bolts of the topology.
+    pub bolts: usize,
+    /// `topology.drain_timeout`.
+    pub drain_timeout: Duration,
+    /// Whether spouts wait for [`Event::Activate`].
+    pub start_inactive: bool,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Nothing; time has passed.
+    Tick,
+    /// A worker said something.
+    Said(Endpoint, FromWorker),
+    /// Nothing sensible can be heard of it any more.
+    Broken(Endpoint, String),
+    /// Its process has ended.
+    Exited(Endpoint, Exit),
+    /// Spouts may emit (again).
+    Activate,
+    /// Spouts are to rest.
+    Deactivate,
+    /// An orderly end is wanted.
+    Drain,
+    /// An end at once is wanted.
+    Kill,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start the process of a life, and tell it who takes part.
+    Start(Endpoint, Members),
+    /// Tell a worker something.
+    Send(Endpoint, ToWorker),
+    /// End its process by force.
+    Kill(Endpoint),
+    /// For the log.
+    Note(Note),
+    /// It is over.
+    Done,
+}
+
+/// What people should know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// It listens, so long after it was started.
+    Listening(Endpoint, Duration),
+    /// It died, and is started again after so long.
+    Died(Endpoint, Exit, Duration),
+    /// It is to be killed, for this reason.
+    Replaced(Endpoint, String),
+    /// It ended as it was told to.
+    Ended(Endpoint),
+    /// It ended although it was not asked to, or not in order, while all were ending.
+    EndedBadly(Endpoint, Exit),
+    /// It cannot go on, in its own words.
+    Fatal(Endpoint, String),
+    /// One of its components asks for an orderly end.
+    DrainRequested(Endpoint),
+    /// Its link to a peer came up or went down.
+    Link(Endpoint, WorkerId, bool),
+    /// The run is given up.
+    GivenUp(String),
+    /// Processes that do not die are left behind.
+    LeftBehind(Vec<Endpoint>),
+}
+
+/// The state of a run.
+#[derive(Debug)]
+pub struct Core {
+    options: CoreOptions,
+    lives: Vec<Life>,
+    /// Of the members.
+    version: u64,
+    /// Whether spouts are to emit.
+    wanted_active: bool,
+    /// Whether all workers have listened at the same time.
+    all_were_up: bool,
+    ending: Ending,
+    waves: Waves,
+    /// When the next wave is due.
+    wave_at: Time,
+    /// The round that was asked of the workers and may not be answered.
+    round: Option<u64>,
+    complaints: Complaints,
+    /// Set when all were told to close: by then they are killed.
+    close_by: Option<Time>,
+    /// Set when all were killed: by then they are left behind.
+    dead_by: Option<Time>,
+    cut_short: bool,
+    failure: Option<String>,
+    is_done: bool,
+    /// When the last event came.
+    heard: Time,
+    actions: Vec<Action>,
+}
+
+impl Core {
+    /// A run of which nothing is started yet; the first event starts it.
+    pub fn new(options: CoreOptions) -> Core {
+        Core {
+            lives: (0..options.workers).map(|worker| Life::new(WorkerId(worker))).collect(),
+            version: 1,
+            wanted_active: !options.start_inactive,
+            all_were_up: false,
+            ending: Ending::new(options.bolts, options.drain_timeout),
+            waves: Waves::new(usize::from(options.workers)),
+            wave_at: Time::ZERO,
+            round: None,
+            complaints: Complaints::new(),
+            close_by: None,
+            dead_by: None,
+            cut_short: false,
+            failure: None,
+            is_done: false,
+            heard: Time::ZERO,
+            actions: Vec::new(),
+            options,
+        }
+    }
+
+    /// Takes an event in and says what to do, in this order.
+    #[must_use]
+    pub fn on(&mut self, event: Event, now: Time) -> Vec<Action> {
+        self.forgive_own_absence(now);
+        match event {
+            Event::Tick => {}
+            Event::Said(who, message) => self.said(who, message, now),
+            Event::Broken(who, why) => {
+                if self.is_current(who) && self.close_by.is_none() {
+                    self.replace(who.worker, format!("its control channel is broken: {why}"));
+                }
+            }
+            Event::Exited(who, how) => self.exited(who, how, now),
+            Event::Activate => self.want_active(true),
+            Event::Deactivate => self.want_active(false),
+            Event::Drain => self.ending.drain(now),
+            Event::Kill => self.kill(now),
+        }
+        self.look(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When to be told the time without anything else.
+    pub fn deadline(&self) -> Time {
+        if self.is_done {
+            return Time::NEVER;
+        }
+        let worker = &self.options.worker;
+        let of_life = |life: &Life| match life.phase {
+            Phase::Waiting { until } => until,
+            Phase::Starting { since } => since.after(worker.start_timeout),
+            Phase::Up { .. } => life.heard.after(worker.heartbeat_timeout),
+            Phase::Killed | Phase::Gone => Time::NEVER,
+        };
+        let of_lives = self.lives.iter().map(of_life).min().unwrap_or(Time::NEVER);
+        let of_wave = if self.is_to_ask() { self.wave_at } else { Time::NEVER };
+        let of_run = self.ending.deadline().min(self.complaints.deadline());
+        match self.dead_by.or(self.close_by) {
+            Some(by) => by,
+            // Looks at least as often as workers beat: that is how its own absence is noticed.
+            None => of_lives.min(of_wave).min(of_run).min(self.heard.after(worker.heartbeat)),
+        }
+    }
+
+    /// The worker's present life.
+    pub fn lives(&self) -> &[Life] {
+        &self.lives
+    }
+
+    /// What all workers count.
+    pub fn sum(&self) -> WorkerStats {
+        let mut sum = WorkerStats::default();
+        self.lives.iter().for_each(|life| life.add_to(&mut sum));
+        sum
+    }
+
+    /// Whether it is over.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Whether the end was cut short, so that work may be undone.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short || self.ending.is_cut_short()
+    }
+
+    /// Why the run was given up, if it was.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    // ---- Events ----
+
+    fn is_current(&self, who: Endpoint) -> bool {
+        self.lives.get(who.worker.index()).is_some_and(|life| life.endpoint() == who && life.has_process())
+    }
+
+    /// Nobody could be heard while this process did not run.
+    fn forgive_own_absence(&mut self, now: Time) {
+        let gap = now.since(self.heard);
+        if gap > self.options.worker.heartbeat_timeout / 2 {
+            for life in &mut self.lives {
+                life.heard = life.heard.after(gap).min(now);
+                if let Phase::Starting { since } = &mut life.phase {
+                    *since = since.after(gap).min(now);
+                }
+            }
+        }
+        self.heard = now;
+    }
+
+    fn said(&mut self, who: Endpoint, message: FromWorker, now: Time) {
+        if !self.is_current(who) {
+            return;
+        }
+        let index = who.worker.index();
+        self.lives[index].heard = now;
+        match message {
+            FromWorker::Listening { address } => {
+                if let Phase::Starting { since } = self.lives[index].phase {
+                    self.lives[index].comes_up(address, now);
+                    self.note(Note::Listening(who, now.since(since)));
+                    self.send_members();
+                    self.tell_active();
+                }
+            }
+            FromWorker::Beat(beat) => {
+                let life = &mut self.lives[index];
+                let came_to_rest = beat.at_rest && !life.beat.is_some_and(|before| before.at_rest);
+                life.beat = Some(beat);
+                if came_to_rest {
+                    self.wave_at = self.wave_at.min(now.after(WAVE_SOON));
+                }
+            }
+            FromWorker::Snapshot { wave, snapshot } => {
+                if let Some(beat) = &mut self.lives[index].beat {
+                    beat.live_spouts = snapshot.live_spouts;
+                    beat.at_rest = snapshot.at_rest;
+                }
+                if let Some(outcome) = self.waves.answer(index, wave, snapshot) {
+                    self.wave_is_over(outcome, now);
+                }
+            }
+            FromWorker::Stats(stats) => self.lives[index].counts(*stats),
+            FromWorker::DrainRequested => {
+                if !self.ending.is_draining() && self.close_by.is_none() {
+                    self.note(Note::DrainRequested(who));
+                    self.ending.drain(now);
+                }
+            }
+            FromWorker::Link { peer, up } => {
+                if up {
+                    self.complaints.withdraw(who.worker, peer);
+                }
+                self.note(Note::Link(who, peer, up));
+            }
+            FromWorker::LinkDown { peer, for_ms } => {
+                let both_up = self.lives.get(peer.index()).is_some_and(Life::is_up);
+                if both_up && Duration::from_millis(for_ms) >= self.options.link_lost {
+                    self.complaints.add(who.worker, peer, now);
+                }
+            }
+            FromWorker::Fatal { message } => {
+                self.note(Note::Fatal(who, message.clone()));
+                self.lives[index].fatal = Some(message);
+            }
+            FromWorker::Ended { cut_short } => {
+                self.lives[index].has_ended = true;
+                self.cut_short |= cut_short && self.close_by.is_some();
+            }
+        }
+    }
+
+    fn exited(&mut self, who: Endpoint, how: Exit, now: Time) {
+        if !self.is_current(who) {
+            return;
+        }
+        let life = &mut self.lives[who.worker.index()];
+        if self.close_by.is_some() {
+            let in_order = life.has_ended;
+            life.leaves();
+            if in_order {
+                self.note(Note::Ended(who));
+            } else {
+                self.cut_short = true;
+                self.note(Note::EndedBadly(who, how));
+            }
+            return;
+        }
+        let fatal = life.fatal.take();
+        let was_starting = matches!(life.phase, Phase::Starting { .. });
+        life.dies(&how, &self.options.worker, now);
+        let (ever_up, failed_starts) = (life.ever_up, life.failed_starts);
+        let pause = if let Phase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
+        self.version += 1;
+        self.complaints.forget(who.worker);
+        self.ending.begin_again();
+        self.ask_anew(now);
+        self.note(Note::Died(who, how.clone(), pause));
+        if was_starting && let Some(why) = fatal.clone().filter(|_| !ever_up) {
+            return self.give_up(why, now);
+        }
+        if failed_starts >= if ever_up { FAILED_STARTS_MAX } else { FAILED_STARTS_NEW } {
+            let why = fatal.unwrap_or_else(|| how.to_string());
+            let message = format!("worker {} did not start {failed_starts} times in a row; the last time: {why}", who.worker);
+            return self.give_up(message, now);
+        }
+        self.send_members();
+    }
+
+    fn want_active(&mut self, active: bool) {
+        self.wanted_active = active;
+        self.tell_active();
+    }
+
+    fn kill(&mut self, now: Time) {
+        match self.close_by {
+            None => self.ending.kill(),
+            Some(by) => {
+                self.cut_short = true;
+                self.close_by = Some(by.min(now.after(KILL_GRACE)));
+            }
+        }
+    }
+
+    fn give_up(&mut self, why: String, now: Time) {
+        self.note(Note::GivenUp(why.clone()));
+        self.failure.get_or_insert(why);
+        self.kill(now);
+    }
+
+    // ---- What is due ----
+
+    /// Does what the time and the state ask for.
+    fn look(&mut self, now: Time) {
+        if self.is_done {
+            return;
+        }
+        if self.close_by.is_none() {
+            // No snapshot: what was asked for, and deadlines, need none.
+            while let Some(command) = self.ending.next(&Snapshot::default(), now) {
+                self.carry_out(command, now);
+            }
+        }
+        match self.close_by {
+            None => {
+                self.look_at_lives(now);
+                self.look_at_complaints(now);
+                self.look_at_waves(now);
+            }
+            Some(by) => self.look_at_end(by, now),
+        }
+    }
+
+    fn look_at_lives(&mut self, now: Time) {
+        let WorkerOptions { start_timeout, heartbeat_timeout, .. } = self.options.worker;
+        for index in 0..self.lives.len() {
+            let life = &mut self.lives[index];
+            let silence = now.since(life.heard);
+            match life.phase {
+                Phase::Waiting { until } if now >= until => {
+                    life.phase = Phase::Starting { since: now };
+                    life.heard = now;
+                    life.has_ended = false;
+                    let who = life.endpoint();
+                    let members = self.members();
+                    self.actions.push(Action::Start(who, members));
+                    if self.ending.is_draining() {
+                        self.send(index, ToWorker::Drain);
+                    }
+                }
+                Phase::Starting { since } if now.since(since) >= start_timeout => {
+                    life.failed_starts += 1;
+                    self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
+                }
+                Phase::Up { .. } if silence >= heartbeat_timeout => {
+                    self.replace(WorkerId(index as u16), format!("it said nothing for {silence:.1?}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn look_at_complaints(&mut self, now: Time) {
+        let link_lost = self.options.link_lost;
+        if let Some(worker) = self.complaints.conclude(now, link_lost) {
+            self.replace(worker, format!("its links were down for more than {link_lost:?}"));
+        }
+    }
+
+    /// Kills a worker; its exit does the rest.
+    fn replace(&mut self, worker: WorkerId, why: String) {
+        let life = &mut self.lives[worker.index()];
+        if life.listens_to_us() {
+            let who = life.endpoint();
+            life.phase = Phase::Killed;
+            self.note(Note::Replaced(who, why));
+            self.actions.push(Action::Kill(who));
+        }
+    }
+
+    /// Whether workers are to be asked how far they have come: all can answer, and either something
+    /// was asked of them or no spout can emit.
+    fn is_to_ask(&self) -> bool {
+        let may_emit = |life: &Life| life.beat.is_none_or(|beat| beat.live_spouts > 0);
+        self.all_were_up
+            && !self.waves.is_open()
+            && self.lives.iter().all(|life| life.is_up() && (life.was_active || self.ending.is_draining()))
+            && (self.round.is_some() || !self.lives.iter().any(may_emit))
+    }
+
+    fn look_at_waves(&mut self, now: Time) {
+        if now >= self.wave_at && self.is_to_ask() {
+            let wave = self.waves.ask();
+            (0..self.lives.len()).for_each(|index| self.send(index, ToWorker::Probe { wave }));
+        }
+    }
+
+    fn wave_is_over(&mut self, outcome: Outcome, now: Time) {
+        let (seen, pause) = match outcome {
+            Outcome::Unrest(seen) => (seen, WAVE_PERIOD),
+            // The second question follows the first at once; till then nothing is concluded from it.
+            Outcome::Perhaps(_) => return self.wave_at = now,
+            Outcome::Rest(seen) => (seen, WAVE_PERIOD),
+        };
+        self.wave_at = now.after(pause);
+        let answered = self.round.is_some_and(|round| seen.round == round && seen.answered >= seen.asked);
+        if answered && seen.live_spouts > 0 {
+            self.round = None;
+        }
+        if self.close_by.is_none()
+            && let Some(command) = self.ending.next(&seen, now)
+        {
+            self.carry_out(command, now);
+        }
+    }
+
+    fn carry_out(&mut self, command: EndCommand, now: Time) {
+        match command {
+            EndCommand::Drain => self.broadcast(ToWorker::Drain),
+            EndCommand::AskHolders { round } => {
+                self.broadcast(ToWorker::AskHolders { round });
+                self.ask_anew(now);
+                self.round = Some(round);
+            }
+            EndCommand::Finish { round, place } => {
+                self.broadcast(ToWorker::Finish { round, place });
+                self.ask_anew(now);
+                self.round = Some(round);
+            }
+            EndCommand::Close => self.close(now),
+            // Workers end by themselves when all their executors are closed.
+            EndCommand::End => {}
+        }
+    }
+
+    /// What was answered so far says nothing about what is now.
+    fn ask_anew(&mut self, now: Time) {
+        self.waves.begin_again();
+        self.round = None;
+        self.wave_at = now;
+    }
+
+    // ---- The end ----
+
+    fn close(&mut self, now: Time) {
+        let grace = if self.ending.is_cut_short() { KILL_GRACE } else { CLOSE_MAX };
+        self.close_by = Some(now.after(grace));
+        self.waves.begin_again();
+        self.broadcast(ToWorker::Close);
+        self.lives.iter_mut().filter(|life| !life.has_process()).for_each(Life::leaves);
+    }
+
+    fn look_at_end(&mut self, close_by: Time, now: Time) {
+        if now >= close_by && self.dead_by.is_none() {
+            self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
+            self.dead_by = Some(now.after(DEATH_MAX));
+            let running: Vec<Endpoint> =
+                self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
+            self.actions.extend(running.into_iter().map(Action::Kill));
+        }
+        let left: Vec<Endpoint> =
+            self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
+        let too_late = self.dead_by.is_some_and(|by| now >= by);
+        if left.is_empty() || too_late {
+            if !left.is_empty() {
+                self.note(Note::LeftBehind(left));
+            }
+            self.is_done = true;
+            self.actions.push(Action::Done);
+        }
+    }
+
+    // ---- Words to workers ----
+
+    fn note(&mut self, note: Note) {
+        self.actions.push(Action::Note(note));
+    }
+
+    fn members(&self) -> Members {
+        Members { version: self.version, members: self.lives.iter().map(Life::member).collect() }
+    }
+
+    fn send(&mut self, index: usize, message: ToWorker) {
+        if self.lives[index].listens_to_us() {
+            self.actions.push(Action::Send(self.lives[index].endpoint(), message));
+        }
+    }
+
+    fn broadcast(&mut self, message: ToWorker) {
+        (0..self.lives.len()).for_each(|index| self.send(index, message.clone()));
+    }
+
+    fn send_members(&mut self) {
+        let members = self.members();
+        self.broadcast(ToWorker::Members(members));
+    }
+
+    /// Tells those who do not know whether spouts may emit.
+    fn tell_active(&mut self) {
+        self.all_were_up |= self.lives.iter().all(Life::is_up);
+        if !self.all_were_up {
+            return;
+        }
+        let active = self.wanted_active;
+        for index in 0..self.lives.len() {
+            if self.lives[index].is_up() && self.lives[index].active != active {
+                self.lives[index].active = active;
+                self.lives[index].was_active |= active;
+                self.send(index, if active { ToWorker::Activate } else { ToWorker::Deactivate });
+            }
+        }
+    }
+}

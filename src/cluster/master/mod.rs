@@ -1,0 +1,24 @@
+//! The master: starts the workers of a topology, watches them, replaces the dead, ends them in order.
+//!
+//! ```text
+//!   RunningWorkers ─ wishes ─▶┐                       ┌─▶ processes: start, send, kill
+//!                             ├─▶ thread "squall-master": core ─┼─▶ log, history
+//!   watchers ─ events ───────▶┘                       └─▶ Done
+//! ```
+//!
+//! * `core`: what to do, pure. `life`: one worker through its lives. `waves`: rest of all at once.
+//!   `complaints`: who is cut off.
+//! * `shell`: the thread that carries it out. `running`: the handle that embedders hold.
+
+mod complaints;
+mod core;
+mod life;
+mod running;
+mod shell;
+mod waves;
+
+pub use core::{Action, Core, CoreOptions, Event, Note};
+pub use life::{Exit, Life, Phase};
+pub use running::{
+    DialThrough, RunningWorkers, StartWorkersError, StderrLines, WorkerEvent, WorkerEventKind, WorkersOptions,
+};

@@ -1,0 +1,238 @@
+//! Carries out what the core decides: the only thread that starts workers and speaks to them.
+//!
+//! It never waits for a worker: what it sends is written by the worker's watcher, and what it is told
+//! comes through one channel. Nor does it wait for whoever reads the log.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use slog::{Logger, error, info, o, warn};
+
+use crate::clock::Time;
+use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
+use crate::cluster::master::core::{Action, Event, Note};
+use crate::cluster::master::life::Exit;
+use crate::cluster::master::running::{Shared, WorkerEvent, WorkerEventKind, WorkersOptions};
+use crate::cluster::processes::{Process, ProcessEvent, StderrSink};
+use crate::ids::WorkerId;
+use crate::net::{Endpoint, Members};
+
+/// The master's thread.
+pub(super) struct Shell {
+    shared: Arc<Shared>,
+    /// What all workers are told; the rest is filled in for each.
+    start: Start,
+    options: WorkersOptions,
+    happenings: Sender<Event>,
+    /// By worker; of the present life.
+    processes: Vec<Option<(Endpoint, Process)>>,
+}
+
+impl Shell {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        start: Start,
+            options: WorkersOptions,
+        happenings: Sender<Event>,
+    ) -> Shell {
+        let processes = (0..start.workers).map(|_| None).collect();
+        Shell { shared, start, options, happenings, processes }
+    }
+
+    /// Runs the workers until the end.
+    pub(super) fn run(mut self, happenings: &Receiver<Event>) {
+        let mut event = Event::Tick;
+        loop {
+            let now = self.shared.clock.now();
+            let (actions, deadline) = {
+                let core = &mut self.shared.lock().core;
+                (core.on(event, now), core.deadline())
+            };
+            let mut is_done = false;
+            for action in actions {
+                is_done |= action == Action::Done;
+                self.act(action);
+            }
+            if is_done {
+                break;
+            }
+            let wait = deadline.since(self.shared.clock.now()).max(Duration::from_micros(100));
+            event = match happenings.recv_timeout(wait) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Event::Tick,
+            };
+        }
+        self.processes.clear();
+        self.shared.end();
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Start(who, members) => self.start_process(who, members),
+            Action::Send(who, message) => self.send(who, message),
+            Action::Kill(who) => {
+                if let Some(process) = self.process(who) {
+                    process.kill();
+                }
+            }
+            Action::Note(note) => self.note(note),
+            Action::Done => {}
+        }
+    }
+
+    fn process(&self, who: Endpoint) -> Option<&Process> {
+        let of = self.processes[who.worker.index()].as_ref();
+        of.filter(|(endpoint, _)| *endpoint == who).map(|(_, process)| process)
+    }
+
+    fn send(&self, who: Endpoint, message: ToWorker) {
+        let message = match message {
+            ToWorker::Members(members) => ToWorker::Members(self.as_dialed_by(who.worker, members)),
+            message => message,
+        };
+        if let Some(process) = self.process(who) {
+            process.send(&line(&message));
+        }
+    }
+
+    fn as_dialed_by(&self, worker: WorkerId, mut members: Members) -> Members {
+        if let Some(through) = &self.options.dial_through {
+            for member in members.members.iter_mut().filter(|member| member.worker != worker) {
+                member.address = member.address.map(|address| through(worker, member.worker, address));
+            }
+        }
+        members
+    }
+
+    fn start_process(&mut self, who: Endpoint, members: Members) {
+        match self.try_start(who, members) {
+            Ok(process) => {
+                let kind = WorkerEventKind::Started(process.pid());
+                self.shared.lock().pids[who.worker.index()] = Some(process.pid());
+                self.processes[who.worker.index()] = Some((who, process));
+                self.remember(who, kind);
+            }
+            Err(error) => {
+                let exited = Event::Exited(who, Exit::NotStarted(error.to_string()));
+                let _ = self.happenings.send(exited);
+            }
+        }
+    }
+
+    fn try_start(&self, who: Endpoint, members: Members) -> io::Result<Process> {
+        let stdin = match self.start.stdin {
+            true => Some(io::stdin().as_fd().try_clone_to_owned()?),
+            false => None,
+        };
+        let start = Start {
+            worker: who.worker,
+            incarnation: who.incarnation,
+            members: self.as_dialed_by(who.worker, members),
+            ..self.start.clone()
+        };
+        let happenings = self.happenings.clone();
+        let process = Process::start(
+            &self.options.executable,
+            &who.worker.to_string(),
+            self.stderr_of(who.worker),
+            move |event| drop(happenings.send(heard(who, event))),
+        )?;
+        let start = line(&ToWorker::Start(Box::new(start)));
+        match stdin {
+            Some(stdin) => process.send_stdin(&start, stdin),
+            None => process.send(&start),
+        }
+        Ok(process)
+    }
+
+    fn stderr_of(&self, worker: WorkerId) -> StderrSink {
+        match self.options.stderr.clone() {
+            Some(lines) => Box::new(move |line| lines(worker, line)),
+            None => {
+                let logger = self.options.logger.new(o!("worker" => worker.0));
+                Box::new(move |line| info!(logger, "{}", line))
+            }
+        }
+    }
+
+    // ---- What people should know ----
+
+    fn remember(&self, who: Endpoint, kind: WorkerEventKind) {
+        let at = self.shared.clock.now().since(Time::ZERO);
+        let event = WorkerEvent { at, worker: who.worker, incarnation: who.incarnation, kind };
+        self.shared.lock().remember(event);
+    }
+
+    fn dead(&self, who: Endpoint, how: &Exit) {
+        self.shared.lock().pids[who.worker.index()] = None;
+        self.remember(who, WorkerEventKind::Died(how.to_string()));
+    }
+
+    fn logger(&self, who: Endpoint) -> Logger {
+        self.options.logger.new(o!("worker" => who.worker.0, "incarnation" => who.incarnation.0))
+    }
+
+    fn note(&self, note: Note) {
+        match note {
+            Note::Listening(who, after) => {
+                self.remember(who, WorkerEventKind::Listening);
+                info!(self.logger(who), "a worker is up"; "after" => ?after);
+            }
+            Note::Died(who, how, pause) => {
+                self.dead(who, &how);
+                warn!(self.logger(who), "a worker died and is started again";
+                    "by" => %how, "after" => ?pause);
+            }
+            Note::Replaced(who, why) => {
+                self.remember(who, WorkerEventKind::Replaced(why.clone()));
+                warn!(self.logger(who), "a worker is replaced"; "because" => why);
+            }
+            Note::Ended(who) => {
+                self.dead(who, &Exit::Code(0));
+                slog::debug!(self.logger(who), "a worker has ended");
+            }
+            Note::EndedBadly(who, how) => {
+                self.dead(who, &how);
+                warn!(self.logger(who), "a worker did not end in order"; "by" => %how);
+            }
+            Note::Fatal(who, why) => error!(self.logger(who), "a worker cannot go on"; "because" => why),
+            Note::DrainRequested(who) => {
+                info!(self.logger(who), "draining"; "because" => "a component asked for it");
+            }
+            Note::Link(who, peer, up) => {
+                let kind = if up { WorkerEventKind::LinkUp(peer) } else { WorkerEventKind::LinkDown(peer) };
+                self.remember(who, kind);
+            }
+            Note::GivenUp(why) => error!(self.options.logger, "the run is given up"; "because" => why),
+            Note::LeftBehind(left) => {
+                let pids: Vec<u32> = left.iter().filter_map(|who| self.process(*who)).map(Process::pid).collect();
+                error!(self.options.logger, "processes do not die and are left behind"; "pids" => ?pids);
+            }
+        }
+    }
+}
+
+/// What a process event means to the core.
+fn heard(who: Endpoint, event: ProcessEvent) -> Event {
+    match event {
+        ProcessEvent::Line(line) => match parse::<FromWorker>(&line) {
+            Ok(message) => Event::Said(who, message),
+            Err(error) => Event::Broken(who, error.to_string()),
+        },
+        ProcessEvent::Broken(why) => Event::Broken(who, why),
+        ProcessEvent::Exited(status) => Event::Exited(who, exit(status)),
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Signal(0),
+    }
+}

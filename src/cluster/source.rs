@@ -1,0 +1,143 @@
+//! A topology's document as it travels from the parent to its workers.
+//!
+//! A worker must run exactly what its parent validated, also when it is restarted an hour later and
+//! somebody has edited the file meanwhile, or when the document came from stdin. So the parent
+//! records every file and variable that was asked for while it read, and a worker reads from the
+//! record, by the same code.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::topology::declare::{self, Source};
+use crate::topology::registry::Registry;
+use crate::topology::{Topology, TopologyErrors};
+
+/// Everything that a topology was read from.
+///
+/// # Examples
+/// ```
+/// use squall::cluster::TopologySource;
+/// use squall::prelude::Registry;
+/// use squall::topology::declare::MemorySource;
+///
+/// let text = "topology.name = 'a'\nspout.n = { type = 'generate' }";
+/// let files = MemorySource::new().file("a.toml", text);
+/// let registry = Registry::with_standard();
+/// let overrides = ["spout.n.parallelism=3".to_owned()];
+/// let (source, _) = TopologySource::record(&files, "a.toml", &registry, &overrides)?;
+/// let again = source.load(&registry)?;
+/// assert_eq!(again.component("n").unwrap().options.parallelism, 3);
+/// # Ok::<(), squall::topology::TopologyErrors>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologySource {
+    /// What the document is called: the path it was read by.
+    path: String,
+    /// The texts that were read, by path.
+    files: BTreeMap<String, String>,
+    /// The variables that were asked for and set.
+    variables: BTreeMap<String, String>,
+    /// `KEY=VALUE`, as given to `--set`.
+    overrides: Vec<String>,
+}
+
+impl TopologySource {
+    /// Reads and validates a topology, and records what it was read from.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn record(
+        source: &dyn Source,
+        path: &str,
+        registry: &Registry,
+        overrides: &[String],
+    ) -> Result<(TopologySource, Topology), TopologyErrors> {
+        let recorder = Recorder { source, read: RefCell::default() };
+        let topology = declare::load(&recorder, path, registry, overrides)?;
+        let read = recorder.read.into_inner();
+        Ok((TopologySource { path: path.to_owned(), overrides: overrides.to_vec(), ..read }, topology))
+    }
+
+    /// Reads it again from the record.
+    ///
+    /// # Errors
+    /// When the registry is another than the one it was recorded with.
+    pub fn load(&self, registry: &Registry) -> Result<Topology, TopologyErrors> {
+        declare::load(self, &self.path, registry, &self.overrides)
+    }
+}
+
+impl Source for TopologySource {
+    fn read(&self, path: &str, _at_most: usize) -> io::Result<String> {
+        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+}
+
+/// Passes on what is asked, and notes the answers.
+struct Recorder<'s> {
+    source: &'s dyn Source,
+    read: RefCell<TopologySource>,
+}
+
+impl Source for Recorder<'_> {
+    fn read(&self, path: &str, at_most: usize) -> io::Result<String> {
+        // Stdin can be read once only, and a file that changes is one file to all workers.
+        if let Some(text) = self.read.borrow().files.get(path) {
+            return Ok(text.clone());
+        }
+        let text = self.source.read(path, at_most)?;
+        self.read.borrow_mut().files.insert(path.to_owned(), text.clone());
+        Ok(text)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        let value = self.source.variable(name)?;
+        self.read.borrow_mut().variables.insert(name.to_owned(), value.clone());
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::declare::MemorySource;
+
+    fn files() -> MemorySource {
+        MemorySource::new()
+            .file("dir/main.toml", "topology = { name = '${NAME}', include = ['more.toml'] }")
+            .file("dir/more.toml", "spout.n = { type = 'generate', parallelism = 2 }")
+            .set("NAME", "recorded")
+            .set("UNUSED", "secret")
+    }
+
+    #[test]
+    fn a_record_holds_all_that_was_read_and_nothing_else() {
+        let registry = Registry::with_standard();
+        let overrides = ["spout.n.parallelism=5".to_owned()];
+        let (source, topology) =
+            TopologySource::record(&files(), "dir/main.toml", &registry, &overrides).unwrap();
+        let text = serde_json::to_string(&source).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        let again = serde_json::from_str::<TopologySource>(&text).unwrap().load(&registry).unwrap();
+        assert_eq!(again.name(), "recorded");
+        assert_eq!(again.component("n").unwrap().options.parallelism, 5);
+        assert_eq!(format!("{again:?}"), format!("{topology:?}"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_as_ever() {
+        let registry = Registry::with_standard();
+        let record = |path: &str, overrides: &[String]| {
+            TopologySource::record(&files(), path, &registry, overrides).unwrap_err().render(false)
+        };
+        assert!(record("none.toml", &[]).contains("none.toml"));
+        assert!(record("dir/main.toml", &["spout.x.tasks=1".to_owned()]).contains("there is no spout `x`"));
+    }
+}
