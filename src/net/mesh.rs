@@ -136,6 +136,7 @@ impl Mesh {
             self.end_life(worker, "the worker is no member any more", now, app);
             self.peers.remove(&worker);
         }
+        app.members_set(members.version);
         self.dial_due(now);
     }
 
@@ -343,16 +344,13 @@ impl Mesh {
     ///
     /// # Panics
     /// When it gave fewer.
-    pub fn wrote(&mut self, conn: ConnId, bytes: usize, now: Time) {
+    pub fn wrote(&mut self, conn: ConnId, bytes: usize) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let peer = match connection.role {
             Role::Sends { peer } => self.peers.get_mut(&peer),
             _ => None,
         };
         connection.wrote(bytes, peer.map(|peer| &mut peer.sender), &mut self.counts);
-        if bytes > 0 {
-            connection.wrote_at = now;
-        }
     }
 
     /// Appends the connections that got something to write since this was last asked. One that was
@@ -386,6 +384,9 @@ impl Mesh {
         self.expire(now, app);
         self.dial_due(now);
         self.say_due(now, app);
+        for (worker, peer) in &self.peers {
+            app.backlog(*worker, peer.sender.oldest());
+        }
     }
 
     fn expire(&mut self, now: Time, app: &mut dyn Application) {
