@@ -179,7 +179,9 @@ mod tests {
     fn only_a_sleeping_poller_is_woken_and_only_once() {
         let (outbox, wakes) = (Outbox::new(2), Arc::new(AtomicU32::new(0)));
         let counted = Arc::clone(&wakes);
-        let wake = move || drop(counted.fetch_add(1, Ordering::Relaxed));
+        let wake = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
         assert_eq!(outbox.connect(Arc::new(wake.clone())), Ok(()));
         assert_eq!(outbox.connect(Arc::new(wake)), Err(AlreadyConnected));
         let check = |expected| assert_eq!(wakes.load(Ordering::Relaxed), expected);
