@@ -115,7 +115,9 @@ impl Process {
         let (reading, outputs_read) = channel();
         let stderr = child.get().stderr.take().map(|pipe| (OwnedFd::from(pipe), outputs.stderr));
         let stdout = child.get().stdout.take().map(OwnedFd::from).zip(outputs.stdout);
-        for (stream, (pipe, sink)) in [("err", stderr), ("out", stdout)].into_iter().filter_map(|(name, output)| Some((name, output?))) {
+        for (stream, (pipe, sink)) in
+            [("err", stderr), ("out", stdout)].into_iter().filter_map(|(name, output)| Some((name, output?)))
+        {
             let (reaped, reading) = (Arc::clone(&reaped), reading.clone());
             thread::Builder::new().name(format!("squall-std{stream}-{name}")).spawn(move || {
                 read_output(&pipe, &reaped, sink);
@@ -318,10 +320,8 @@ impl Watcher {
                     wanted |= PollFlags::OUT;
                 }
             }
-            let mut fds = vec![
-                PollFd::new(&*self.pidfd, PollFlags::IN),
-                PollFd::new(&self.outbox.wake, PollFlags::IN),
-            ];
+            let mut fds =
+                vec![PollFd::new(&*self.pidfd, PollFlags::IN), PollFd::new(&self.outbox.wake, PollFlags::IN)];
             if !broken {
                 fds.push(PollFd::new(&self.outbox.control, wanted));
             }

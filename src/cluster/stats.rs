@@ -218,7 +218,8 @@ pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Dur
 fn component_stats(sum: &WorkerStats, shape: &ComponentShape, elapsed: Duration) -> ComponentStats {
     let none = ComponentCounts::default();
     let counts = sum.components.iter().find(|counts| counts.id == shape.id).unwrap_or(&none);
-    let share = |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * shape.executors.max(1) as f64);
+    let share =
+        |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * shape.executors.max(1) as f64);
     ComponentStats {
         id: shape.id.clone(),
         is_spout: shape.is_spout,

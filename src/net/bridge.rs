@@ -40,14 +40,7 @@ pub struct Bridge {
 impl Bridge {
     /// A bridge to the executors of this worker.
     pub fn new(ingress: Ingress, watcher: Box<dyn LinkWatcher>) -> Bridge {
-        Bridge {
-            ingress,
-            watcher,
-            lost: Vec::new(),
-            refused: 0,
-            waiting: BTreeMap::new(),
-            now: Time::ZERO,
-        }
+        Bridge { ingress, watcher, lost: Vec::new(), refused: 0, waiting: BTreeMap::new(), now: Time::ZERO }
     }
 
     /// Payloads that made no sense.

@@ -363,7 +363,10 @@ impl Core {
         }
         if failed_starts >= if ever_up { FAILED_STARTS_MAX } else { FAILED_STARTS_NEW } {
             let why = fatal.unwrap_or_else(|| how.to_string());
-            let message = format!("worker {} did not start {failed_starts} times in a row; the last time: {why}", who.worker);
+            let message = format!(
+                "worker {} did not start {failed_starts} times in a row; the last time: {why}",
+                who.worker
+            );
             return self.give_up(message, now);
         }
         self.send_members();
@@ -432,7 +435,10 @@ impl Core {
                 }
                 Phase::Starting { since } if now.since(since) >= start_timeout => {
                     life.failed_starts += 1;
-                    self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
+                    self.replace(
+                        WorkerId(index as u16),
+                        format!("it did not listen within {start_timeout:?}"),
+                    );
                 }
                 Phase::Up { .. } if silence >= heartbeat_timeout => {
                     self.replace(WorkerId(index as u16), format!("it said nothing for {silence:.1?}"));

@@ -40,7 +40,7 @@ impl Shell {
     pub(super) fn new(
         shared: Arc<Shared>,
         start: Start,
-            options: WorkersOptions,
+        options: WorkersOptions,
         happenings: Sender<Event>,
     ) -> Shell {
         let processes = (0..start.workers).map(|_| None).collect();
@@ -221,7 +221,8 @@ impl Shell {
             }
             Note::GivenUp(why) => error!(self.options.logger, "the run is given up"; "because" => why),
             Note::LeftBehind(left) => {
-                let pids: Vec<u32> = left.iter().filter_map(|who| self.process(*who)).map(Process::pid).collect();
+                let pids: Vec<u32> =
+                    left.iter().filter_map(|who| self.process(*who)).map(Process::pid).collect();
                 error!(self.options.logger, "processes do not die and are left behind"; "pids" => ?pids);
             }
         }

@@ -1,7 +1,7 @@
 //! The tree to a draft: `[topology]`, and the components in the order of the text.
 
 use smol_str::SmolStr;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::config::{Delivery, TopologyOptions, limits};
 use crate::topology::declare::component::{self, Surroundings};
