@@ -80,11 +80,11 @@ fn key_of(cause: FailureCause) -> &'static str {
 /// Why a message was replayed, for people.
 fn reason(cause: FailureCause) -> &'static str {
     match cause {
-        FailureCause::Failed => "a bolt failed it",
-        FailureCause::Panicked => "a bolt panicked",
-        FailureCause::Abandoned => "a bolt dropped it",
+        FailureCause::Failed => "failed by a bolt",
+        FailureCause::Panicked => "in a bolt that panicked",
+        FailureCause::Abandoned => "dropped by a bolt",
         FailureCause::TimedOut => "timed out",
-        FailureCause::Lost => "a worker was lost",
+        FailureCause::Lost => "lost with a worker",
     }
 }
 
@@ -340,7 +340,7 @@ word-count ran for 2.0 s: all done
         let text = for_people("word-count", &run, Delivery::AtLeastOnce);
         let expected = "
   messages  4,000 emitted, 4,000 acked, 0 failed, 1,203 replayed, 0 pending
-  replayed  3 timed out, 1,200 a worker was lost
+  replayed  3 timed out, 1,200 lost with a worker
   workers   3, 2 restarts
   rate ";
         assert!(text.contains(expected), "{text}");

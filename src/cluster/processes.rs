@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{env, thread};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -43,6 +43,8 @@ use crate::cluster::control::{LINE_MAX, Lines};
 
 /// Bytes that may wait for a process to read them.
 const WAITING_MAX: usize = 2 * LINE_MAX;
+/// A process that closes its control channel is on its way out: its exit says more.
+const END_SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// Bytes read in one go.
 const PIECE: usize = 64 << 10;
 /// A line of output that is longer is passed on in parts.
@@ -341,8 +343,8 @@ impl Watcher {
                 };
                 if let Err(why) = outcome {
                     broken = true;
-                    // The end of the socket belongs to the end of the process.
-                    if !has_ended {
+                    // The end of the socket mostly belongs to the end of the process.
+                    if !has_ended && !self.ends_soon() {
                         events(ProcessEvent::Broken(why));
                     }
                 }
@@ -358,6 +360,12 @@ impl Watcher {
             // Somebody else reaped it: it is gone, and nobody knows how.
             Err(_) => events(ProcessEvent::Exited(ExitStatus::default())),
         }
+    }
+
+    /// Whether the process ends within [`END_SOON`].
+    fn ends_soon(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.pidfd, PollFlags::IN)];
+        matches!(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&END_SOON))), Ok(1..))
     }
 
     /// Reads until nothing is there at the moment. `Err` at the end, and when it is no conversation.

@@ -5,6 +5,7 @@
 //! (`parse_engine`), what is wrong with the values is found here, whoever set them.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,15 +43,15 @@ impl EngineOptions {
         let mut problems = Problems::default();
         let tuple = topology.queue.tuple_size_max;
         let needed = tuple.saturating_add(FRAME_OVERHEAD_MAX + BATCH_HEAP_MAX as u64);
-        if needed > self.net.frame_max {
+        if needed > self.net.frame_max as u64 {
             let message = format!(
                 "a tuple of `topology.queue.tuple_size_max` ({}) does not fit a frame of `net.frame_max` ({})",
                 show_size(tuple),
-                show_size(self.net.frame_max)
+                show_size(self.net.frame_max as u64)
             );
             let least = show_size(needed.next_multiple_of(1 << 20));
             let help = format!("set `net.frame_max` to {least} or more, or `tuple_size_max` to less");
-            problems.add("net.frame_max", message, help);
+            problems.add("net.frame_max", None, message, help);
         }
         problems.0
     }
@@ -61,6 +62,8 @@ impl EngineOptions {
 pub struct OptionProblem {
     /// The option, as the path of its key in the file: `net.silence`.
     pub key: &'static str,
+    /// The other option that it has to do with, if there is one.
+    pub other: Option<&'static str>,
     /// What is wrong, in one sentence.
     pub message: String,
     /// What to write instead, if that is not plain from the message.
@@ -81,12 +84,18 @@ impl Display for OptionProblem {
 pub(super) struct Problems(pub(super) Vec<OptionProblem>);
 
 impl Problems {
-    pub(super) fn add(&mut self, key: &'static str, message: String, help: impl Into<String>) {
-        self.0.push(OptionProblem { key, message, help: Some(help.into()) });
+    pub(super) fn add(
+        &mut self,
+        key: &'static str,
+        other: Option<&'static str>,
+        message: String,
+        help: impl Into<String>,
+    ) {
+        self.0.push(OptionProblem { key, other, message, help: Some(help.into()) });
     }
 
-    pub(super) fn size(&mut self, key: &'static str, value: u64, min: u64, max: u64) {
-        self.within(key, value, (min, max), show_size);
+    pub(super) fn size(&mut self, key: &'static str, value: usize, range: &RangeInclusive<usize>) {
+        self.within(key, value as u64, (*range.start() as u64, *range.end() as u64), show_size);
     }
 
     pub(super) fn period(&mut self, key: &'static str, value: Duration, min: Duration, max: Duration) {
@@ -106,7 +115,7 @@ impl Problems {
             _ => return,
         };
         let message = format!("`{key}` must be {bound}, not {}", show(value));
-        self.0.push(OptionProblem { key, message, help: None });
+        self.0.push(OptionProblem { key, other: None, message, help: None });
     }
 
     /// One late beat is no death: the time-out covers at least two.
@@ -120,7 +129,8 @@ impl Problems {
                 show_duration(beat.1),
                 show_duration(timeout.1)
             );
-            self.add(timeout.0, message, format!("{} or more, or a shorter heartbeat", show_duration(least)));
+            let help = format!("set it to {} or more, or `{}` to less", show_duration(least), beat.0);
+            self.add(timeout.0, Some(beat.0), message, help);
         }
     }
 
@@ -128,7 +138,8 @@ impl Problems {
         if more.1 < less.1 {
             let (shown, least) = (show_duration(more.1), show_duration(less.1));
             let message = format!("`{}` is {shown}, less than `{}` ({least})", more.0, less.0);
-            self.add(more.0, message, format!("set it to {least} or more"));
+            let help = format!("set it to {least} or more, or `{}` to less", less.0);
+            self.add(more.0, Some(less.0), message, help);
         }
     }
 }

@@ -49,15 +49,15 @@ pub const TUPLE_SIZE_MAX: u64 = 1 << 30;
 /// Worker processes of a topology.
 pub const WORKERS_MAX: u16 = 1024;
 /// The least that `net.frame_max` can be set to: larger than anything that is not tuples.
-pub const FRAME_MIN: u64 = 64 << 10;
+pub const FRAME_MIN: usize = 64 << 10;
 /// The most that `net.frame_max` can be set to.
-pub const FRAME_MAX: u64 = 2 << 30;
+pub const FRAME_MAX: usize = 2 << 30;
 /// Bytes that a frame of one tuple may have beside the tuple and the batch it closes.
 pub const FRAME_OVERHEAD_MAX: u64 = 64 << 10;
 /// The least that a socket's buffers can be set to; the kernel takes no less.
-pub const SOCKET_BUFFER_MIN: u64 = 4 << 10;
+pub const SOCKET_BUFFER_MIN: usize = 4 << 10;
 /// The most that a socket's buffers can be set to; the kernel may give less.
-pub const SOCKET_BUFFER_MAX: u64 = 1 << 30;
+pub const SOCKET_BUFFER_MAX: usize = 1 << 30;
 /// Heartbeats and reports that come more often are a load of their own.
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 /// Heartbeats that come more rarely find nobody dead.
@@ -82,5 +82,5 @@ const _: () = assert!(PARALLELISM_MAX <= TASKS_MAX);
 const _: () = assert!(KEY_GROUPS_MAX >= PARALLELISM_MAX, "each task can own a key group");
 const _: () = assert!(BLOCK_MESSAGES_MAX <= 64, "failed messages of a block are a 64-bit mask");
 const _: () = assert!(BATCH_MAX <= LINK_CAPACITY_MAX, "a full batch fits a link");
-const _: () = assert!(FRAME_MAX <= u32::MAX as u64, "a frame's length is 32 bits");
-const _: () = assert!(TUPLE_SIZE_MAX + BATCH_HEAP_MAX as u64 + FRAME_OVERHEAD_MAX <= FRAME_MAX);
+const _: () = assert!(FRAME_MAX <= u32::MAX as usize, "a frame's length is 32 bits");
+const _: () = assert!(TUPLE_SIZE_MAX + BATCH_HEAP_MAX as u64 + FRAME_OVERHEAD_MAX <= FRAME_MAX as u64);

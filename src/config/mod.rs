@@ -10,7 +10,7 @@
 
 pub mod engine;
 pub mod limits;
-mod net;
+pub mod net;
 pub mod units;
 mod worker;
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use engine::{EngineOptions, OptionProblem};
-pub use net::{NetOptions, TlsOptions};
+pub use net::{NetOptions, TlsPaths};
 pub use worker::WorkerOptions;
 
 /// What becomes of a tuple when something fails.

@@ -1,6 +1,7 @@
 //! `[net]`: the connections between the workers of a topology.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,13 @@ use crate::config::AutoOr;
 use crate::config::engine::{OptionProblem, Problems};
 use crate::config::limits::{self, DURATION_MAX};
 
+/// What `frame_max` may be. The least holds whatever is not tuples; the most, one tuple of any size
+/// that a topology may allow.
+pub const FRAME_MAX_RANGE: RangeInclusive<usize> = limits::FRAME_MIN..=limits::FRAME_MAX;
+
+/// What the buffers of a socket may be, if they are set.
+const BUFFER_RANGE: RangeInclusive<usize> = limits::SOCKET_BUFFER_MIN..=limits::SOCKET_BUFFER_MAX;
+
 /// `[net]`: how workers listen, dial and watch each other. Handed to every worker as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,9 +26,9 @@ pub struct NetOptions {
     pub listen: SocketAddr,
     /// `insecure`: whether an address that others can reach may be bound without `tls`.
     pub insecure: bool,
-    /// `frame_max`: bytes of the payload of one frame. A peer that announces more is cut off before
-    /// anything is allocated.
-    pub frame_max: u64,
+    /// `frame_max`: bytes of the payload of one frame, within [`FRAME_MAX_RANGE`]. A peer that
+    /// announces more is cut off before anything is allocated.
+    pub frame_max: usize,
     /// `heartbeat`: a connection on which nothing was written for so long writes a heartbeat.
     pub heartbeat: Duration,
     /// `silence`: a connection on which nothing was received for so long is dead.
@@ -37,18 +45,11 @@ pub struct NetOptions {
     pub link_lost: Duration,
     /// `send_buffer`: bytes the kernel keeps for sending, per connection; auto leaves it to the
     /// kernel, which adapts it.
-    pub send_buffer: AutoOr<u64>,
+    pub send_buffer: AutoOr<usize>,
     /// `receive_buffer`: the same for what was received.
-    pub receive_buffer: AutoOr<u64>,
+    pub receive_buffer: AutoOr<usize>,
     /// `[net.tls]`; `None`: plain TCP.
-    pub tls: Option<TlsOptions>,
-}
-
-impl NetOptions {
-    /// `frame_max`, as what can be allocated.
-    pub fn frame_bytes_max(&self) -> usize {
-        usize::try_from(self.frame_max).unwrap_or(usize::MAX)
-    }
+    pub tls: Option<TlsPaths>,
 }
 
 impl Default for NetOptions {
@@ -73,7 +74,7 @@ impl Default for NetOptions {
 /// `[net.tls]`: mutual TLS. Both ends of a connection show a certificate that `authority` signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TlsOptions {
+pub struct TlsPaths {
     /// `certificate`: a PEM file with the worker's certificate, and those between it and the
     /// authority's.
     pub certificate: PathBuf,
@@ -81,19 +82,22 @@ pub struct TlsOptions {
     pub key: PathBuf,
     /// `authority`: a PEM file with the certificates of the authorities that peers may be signed by.
     pub authority: PathBuf,
+    /// `name`: whom the certificates of workers are made out to (a DNS name, or an address), if that
+    /// is the same for all. `None`: each to the address at which its worker is dialed.
+    pub name: Option<String>,
 }
 
 impl NetOptions {
     /// Everything that is wrong with these options.
     pub fn problems(&self) -> Vec<OptionProblem> {
         let mut problems = Problems::default();
-        problems.size("net.frame_max", self.frame_max, limits::FRAME_MIN, limits::FRAME_MAX);
+        problems.size("net.frame_max", self.frame_max, &FRAME_MAX_RANGE);
         self.check_times(&mut problems);
         for (key, size) in
             [("net.send_buffer", self.send_buffer), ("net.receive_buffer", self.receive_buffer)]
         {
             if let AutoOr::Fixed(size) = size {
-                problems.size(key, size, limits::SOCKET_BUFFER_MIN, limits::SOCKET_BUFFER_MAX);
+                problems.size(key, size, &BUFFER_RANGE);
             }
         }
         self.check_exposure(&mut problems);
@@ -130,17 +134,22 @@ impl NetOptions {
         );
         let help = "configure `[net.tls]`, or listen on 127.0.0.1; `insecure = true` in `[net]` allows it, \
                     for a network that you trust";
-        problems.add("net.listen", message, help);
+        problems.add("net.listen", Some("net.insecure"), message, help);
     }
 }
 
-impl TlsOptions {
+impl TlsPaths {
     fn check(&self, problems: &mut Problems) {
-        let paths = [("certificate", &self.certificate), ("key", &self.key), ("authority", &self.authority)];
-        for (name, _) in paths.iter().filter(|(_, path)| path.as_os_str().is_empty()) {
+        let paths = [
+            ("net.tls.certificate", &self.certificate),
+            ("net.tls.key", &self.key),
+            ("net.tls.authority", &self.authority),
+        ];
+        for (key, _) in paths.into_iter().filter(|(_, path)| path.as_os_str().is_empty()) {
+            let name = key.trim_start_matches("net.tls.");
             let message = format!("`[net.tls]` has no `{name}`");
-            let help = format!("for example `{name} = \"tls/{name}.pem\"`; all three are needed");
-            problems.add("net.tls", message, help);
+            let help = format!("for example `{name} = \"tls/{name}.pem\"`; all three files are needed");
+            problems.add(key, None, message, help);
         }
     }
 }
@@ -181,7 +190,12 @@ mod tests {
             |o| {
                 open(o);
                 let path = PathBuf::from("a.pem");
-                o.tls = Some(TlsOptions { certificate: path.clone(), key: path.clone(), authority: path });
+                o.tls = Some(TlsPaths {
+                    certificate: path.clone(),
+                    key: path.clone(),
+                    authority: path,
+                    name: None,
+                });
             },
             &[],
         );
@@ -190,8 +204,8 @@ mod tests {
     #[test]
     fn all_three_files_of_tls_are_needed() {
         check(
-            |o| o.tls = Some(TlsOptions { key: PathBuf::from("key.pem"), ..TlsOptions::default() }),
-            &[("net.tls", "no `certificate`"), ("net.tls", "no `authority`")],
+            |o| o.tls = Some(TlsPaths { key: PathBuf::from("key.pem"), ..TlsPaths::default() }),
+            &[("net.tls.certificate", "no `certificate`"), ("net.tls.authority", "no `authority`")],
         );
     }
 
@@ -217,7 +231,7 @@ mod tests {
     #[test]
     fn options_travel_as_json() {
         let mut options = NetOptions { send_buffer: AutoOr::Fixed(1 << 20), ..NetOptions::default() };
-        options.tls = Some(TlsOptions { key: PathBuf::from("key.pem"), ..TlsOptions::default() });
+        options.tls = Some(TlsPaths { key: PathBuf::from("key.pem"), ..TlsPaths::default() });
         let text = serde_json::to_string(&options).unwrap();
         assert_eq!(serde_json::from_str::<NetOptions>(&text).unwrap(), options);
         assert!(serde_json::from_str::<NetOptions>("{}").is_err(), "a worker is told everything");

@@ -40,7 +40,7 @@ pub trait Application {
     /// about its next life, and totals of credit given to it begin at 0.
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]);
 
-    /// What the peer's application wrote in `own_status`, at least each heartbeat of an idle link.
+    /// What the peer's application wrote in `own_status`, each heartbeat.
     fn status(&mut self, from: WorkerId, status: &[u8], now: Time);
 
     /// Appends what the peer's application shall see: at most `STATUS_MAX` bytes.
@@ -52,6 +52,14 @@ pub trait Application {
 
     /// Appends all totals of credit given back to this life of the peer. Called when a link comes up.
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
+
+    /// Members were set, and everything for lives that ended is handed back (`lost`). Nothing was
+    /// written to new lives yet.
+    fn members_set(&mut self, _version: u64) {}
+
+    /// Since when the oldest payload of tuples to a peer waits to be taken; `None`: none does. Said at
+    /// each `tick`.
+    fn backlog(&mut self, _to: WorkerId, _since: Option<Time>) {}
 
     /// A link changed its state.
     fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, now: Time);

@@ -1,15 +1,13 @@
 //! What stands between the wire and the runtime: upcalls of the mesh become messages of executors.
 //!
-//! The order in which a lost worker is dealt with is the runtime's (`runtime::remote::ingress`); the
-//! driver of the mesh keeps it by calling [`Bridge::members_changed`] once the mesh and the queues in
-//! front of it have thrown away what was for the old incarnations.
-
-use std::collections::BTreeMap;
+//! The order in which a lost worker is dealt with is the runtime's (`runtime::remote::ingress`): the
+//! driver of the mesh empties the outbox into it and tells it of the new members; the mesh throws away
+//! what was for old incarnations, and then says that members are set.
 
 use bytes::Bytes;
 
-use super::{Application, Direction, LinkState, Mesh, PayloadError, PayloadKind};
-use crate::clock::Time;
+use super::{Application, Direction, LinkState, PayloadError, PayloadKind};
+use crate::clock::{Clock, Time};
 use crate::ids::{LinkId, WorkerId};
 use crate::runtime::remote::ingress::Ingress;
 
@@ -30,57 +28,20 @@ pub struct Bridge {
     watcher: Box<dyn LinkWatcher>,
     /// Peers whose life ended since the members last changed.
     lost: Vec<WorkerId>,
-    /// Payloads refused, by peer: see [`Bridge::refused`].
+    /// See [`Bridge::refused`].
     refused: u64,
-    /// By peer, since when payloads wait without any being taken.
-    waiting: BTreeMap<WorkerId, Time>,
-    now: Time,
+    clock: Clock,
 }
 
 impl Bridge {
     /// A bridge to the executors of this worker.
-    pub fn new(ingress: Ingress, watcher: Box<dyn LinkWatcher>) -> Bridge {
-        Bridge { ingress, watcher, lost: Vec::new(), refused: 0, waiting: BTreeMap::new(), now: Time::ZERO }
+    pub fn new(ingress: Ingress, watcher: Box<dyn LinkWatcher>, clock: Clock) -> Bridge {
+        Bridge { ingress, watcher, lost: Vec::new(), refused: 0, clock }
     }
 
     /// Payloads that made no sense.
     pub fn refused(&self) -> u64 {
         self.refused
-    }
-
-    /// Payloads that never came to the mesh, because the peer they were for is lost.
-    pub fn thrown_away(&mut self, payloads: u64, credits: &[(LinkId, u64, u64)]) {
-        self.ingress.lost(payloads, credits);
-    }
-
-    /// The mesh was told of new members, and everything for lost ones is gone.
-    pub fn members_changed(&mut self, version: u64) {
-        let lost = std::mem::take(&mut self.lost);
-        lost.iter().for_each(|worker| drop(self.waiting.remove(worker)));
-        if lost.is_empty() {
-            self.ingress.raise_membership(version);
-        } else {
-            self.ingress.workers_lost(&lost, version);
-        }
-    }
-
-    /// Looks at how long payloads have been waiting for the wire; to be called after each tick. While
-    /// they do, the tree clocks of spouts stand still.
-    pub fn look(&mut self, mesh: &Mesh, now: Time) {
-        self.now = now;
-        for peer in self.ingress.peer_ids() {
-            let waits = mesh.untaken(peer).0 > 0;
-            let since = waits.then(|| *self.waiting.entry(peer).or_insert(now));
-            if since.is_none() {
-                self.waiting.remove(&peer);
-            }
-            self.ingress.note_wire(peer, since);
-        }
-    }
-
-    /// Whether peers should hear of this worker's state before the next heartbeat.
-    pub fn has_news(&self, now: Time) -> bool {
-        self.ingress.has_news(now)
     }
 }
 
@@ -102,11 +63,7 @@ impl Application for Bridge {
         self.ingress.credit(link, tuples, bytes);
     }
 
-    fn settled(&mut self, to: WorkerId, frames: u64) {
-        if frames > 0 {
-            // What still waits has waited since then at the longest, as far as anybody can tell.
-            self.waiting.remove(&to);
-        }
+    fn settled(&mut self, _to: WorkerId, frames: u64) {
         self.ingress.settled(frames);
     }
 
@@ -120,7 +77,7 @@ impl Application for Bridge {
     }
 
     fn own_status(&mut self, _to: WorkerId, out: &mut Vec<u8>) {
-        self.ingress.status(self.now, out);
+        self.ingress.status(self.clock.now(), out);
     }
 
     fn credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
@@ -129,6 +86,19 @@ impl Application for Bridge {
 
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
         self.ingress.all_credits(to, out);
+    }
+
+    fn members_set(&mut self, version: u64) {
+        let lost = std::mem::take(&mut self.lost);
+        if lost.is_empty() {
+            self.ingress.raise_membership(version);
+        } else {
+            self.ingress.workers_lost(&lost, version);
+        }
+    }
+
+    fn backlog(&mut self, to: WorkerId, since: Option<Time>) {
+        self.ingress.note_wire(to, since);
     }
 
     fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, _now: Time) {

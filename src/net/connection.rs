@@ -28,8 +28,8 @@ pub(super) struct Connection {
     pub role: Role,
     /// When bytes last came in.
     pub heard_at: Time,
-    /// When bytes were last written.
-    pub wrote_at: Time,
+    /// When a heartbeat was last queued, or the connection was made.
+    pub beat_at: Time,
     /// The application asked for a heartbeat that could not be queued yet.
     pub status_due: bool,
     /// Bytes of the handshake so far.
@@ -80,7 +80,7 @@ impl Connection {
         Connection {
             role,
             heard_at: now,
-            wrote_at: now,
+            beat_at: now,
             status_due: false,
             handshake_bytes: 0,
             is_listed: false,

@@ -30,7 +30,7 @@ use super::peer::{DialState, Peer};
 use super::{Application, Direction, Identity, LinkState, Member, Members, NetCounts, Outbound, Secret};
 use crate::clock::Time;
 use crate::config::NetOptions;
-use crate::config::limits::{FRAME_MAX, FRAME_MIN};
+use crate::config::net::FRAME_MAX_RANGE;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// Accepted connections that have not proven who they are.
@@ -93,8 +93,7 @@ impl Mesh {
     /// # Panics
     /// When `frame_max` is out of its range.
     pub fn new(identity: Identity, secret: Secret, options: NetOptions, seed: u64) -> Mesh {
-        let frame_max = FRAME_MIN..=FRAME_MAX;
-        assert!(frame_max.contains(&options.frame_max), "frame_max is checked where it is read");
+        assert!(FRAME_MAX_RANGE.contains(&options.frame_max), "frame_max is checked where it is read");
         Mesh {
             own: identity,
             secret,
@@ -137,6 +136,7 @@ impl Mesh {
             self.end_life(worker, "the worker is no member any more", now, app);
             self.peers.remove(&worker);
         }
+        app.members_set(members.version);
         self.dial_due(now);
     }
 
@@ -268,7 +268,7 @@ impl Mesh {
             Role::Dialing { .. } | Role::Answering { .. } => {
                 HANDSHAKE_BYTES_MAX.saturating_sub(connection.handshake_bytes + HEADER)
             }
-            Role::Sends { .. } | Role::Receives { .. } => self.options.frame_bytes_max(),
+            Role::Sends { .. } | Role::Receives { .. } => self.options.frame_max,
             Role::Closing => return None,
         };
         frame::lacks(input, max)
@@ -344,16 +344,13 @@ impl Mesh {
     ///
     /// # Panics
     /// When it gave fewer.
-    pub fn wrote(&mut self, conn: ConnId, bytes: usize, now: Time) {
+    pub fn wrote(&mut self, conn: ConnId, bytes: usize) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let peer = match connection.role {
             Role::Sends { peer } => self.peers.get_mut(&peer),
             _ => None,
         };
         connection.wrote(bytes, peer.map(|peer| &mut peer.sender), &mut self.counts);
-        if bytes > 0 {
-            connection.wrote_at = now;
-        }
     }
 
     /// Appends the connections that got something to write since this was last asked. One that was
@@ -387,6 +384,9 @@ impl Mesh {
         self.expire(now, app);
         self.dial_due(now);
         self.say_due(now, app);
+        for (worker, peer) in &self.peers {
+            app.backlog(*worker, peer.sender.oldest());
+        }
     }
 
     fn expire(&mut self, now: Time, app: &mut dyn Application) {

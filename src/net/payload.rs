@@ -10,7 +10,6 @@
 //! ```
 
 use super::frame::{FrameKind, unsequenced};
-use crate::config::limits::FRAME_MIN;
 use crate::ids::LinkId;
 
 /// Bytes of a text that says why, at most.
@@ -21,8 +20,8 @@ pub const STATUS_MAX: usize = 4 << 10;
 pub const CREDITS_MAX: usize = 3 << 10;
 
 const CREDIT_BYTES: usize = 4 + 8 + 8;
-const _: () = assert!((CREDITS_MAX * CREDIT_BYTES) as u64 <= FRAME_MIN);
-const _: () = assert!(STATUS_MAX as u64 <= FRAME_MIN);
+const _: () = assert!(CREDITS_MAX * CREDIT_BYTES <= *crate::config::net::FRAME_MAX_RANGE.start());
+const _: () = assert!(STATUS_MAX <= *crate::config::net::FRAME_MAX_RANGE.start());
 
 /// The last sequence taken of each lane; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

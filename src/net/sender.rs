@@ -23,6 +23,7 @@ use super::fault::LinkFault;
 use super::frame::{FrameKind, Lane, seal};
 use super::payload::Taken;
 use super::{Outbound, PayloadKind};
+use crate::clock::Time;
 use crate::ids::LinkId;
 
 /// The frames and credit out to one life of a peer.
@@ -43,8 +44,8 @@ struct Account {
 
 #[derive(Debug)]
 struct SendLane {
-    /// Frames that were not taken, in order, headers written.
-    frames: VecDeque<Vec<u8>>,
+    /// Frames that were not taken, in order, headers written, and when each was sent.
+    frames: VecDeque<(Time, Vec<u8>)>,
     /// The sequence of the first of them, or of the next one sent.
     first: u64,
     /// How many of them were written whole on the present connection.
@@ -67,7 +68,7 @@ impl SendLane {
         let sequence = self.first + self.frames.len() as u64;
         seal(&mut bytes, kind, sequence, message.payload_crc);
         self.bytes += bytes.len();
-        self.frames.push_back(bytes);
+        self.frames.push_back((message.sent_at, bytes));
     }
 
     /// Whether the peer can have taken all up to `taken`, when `written` were written.
@@ -86,7 +87,7 @@ impl SendLane {
     fn settle(&mut self, taken: u64) -> u64 {
         let settled = taken + 1 - self.first;
         for _ in 0..settled {
-            let frame = self.frames.pop_front().expect("what was written is kept until it is taken");
+            let (_, frame) = self.frames.pop_front().expect("what was written is kept until it is taken");
             self.bytes -= frame.len();
         }
         self.first = taken + 1;
@@ -169,6 +170,11 @@ impl Sender {
         (self.control.frames.len() + self.data.frames.len()) as u64
     }
 
+    /// When the oldest payload of tuples that was not taken was sent.
+    pub fn oldest(&self) -> Option<Time> {
+        self.data.frames.front().map(|(sent_at, _)| *sent_at)
+    }
+
     /// How many bytes they have.
     pub fn untaken_bytes(&self) -> usize {
         self.control.bytes + self.data.bytes
@@ -191,7 +197,7 @@ impl Sender {
     /// The frames of a lane that the present connection has not written, in order.
     pub(super) fn unwritten(&self, lane: Lane) -> impl Iterator<Item = &[u8]> {
         let lane = self.lane(lane);
-        lane.frames.range(lane.written..).map(Vec::as_slice)
+        lane.frames.range(lane.written..).map(|(_, frame)| frame.as_slice())
     }
 
     /// The first unwritten frame of a lane was written whole. Whether it had been before, on an

@@ -20,6 +20,7 @@ pub mod builder;
 pub mod declare;
 pub mod diagnostic;
 mod draft;
+mod fingerprint;
 pub mod graph;
 mod implicit;
 pub mod order;

@@ -1,4 +1,4 @@
-//! The JSON schema of topology documents, for editors.
+//! The JSON schemas of topology documents and of the engine's file, for editors.
 //!
 //! squall's own keys come from the tables that also read them (`declare::keys`), components'
 //! settings from their structs. A component is one of the registered types, told apart by the
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::limits::{COMPONENTS_MAX, INPUTS_MAX};
 use crate::topology::declare::DELIVERIES;
+use crate::topology::declare::engine_keys::ENGINE;
 use crate::topology::declare::keys::{self, Key, Shape};
 use crate::topology::registry::{ComponentType, Kind, Registry};
 
@@ -36,6 +37,14 @@ pub fn document_schema(registry: &Registry) -> Value {
     if !definitions.is_empty() {
         schema["$defs"] = Value::Object(definitions);
     }
+    schema
+}
+
+/// The schema of the engine's file, `squall.toml`.
+pub fn engine_schema() -> Value {
+    let mut schema = object(ENGINE.iter(), &[], "How this installation of squall runs topologies.");
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("squall engine");
     schema
 }
 
@@ -93,6 +102,8 @@ fn value<O: 'static>(key: &Key<O>) -> Value {
         Shape::Period(_) => json!({ "type": "string", "examples": ["500ms", "30s", "2m"] }),
         Shape::PeriodOrOff(_) => json!({ "type": "string", "examples": ["500ms", "30s", "2m", "off"] }),
         Shape::Size(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB"] }),
+        Shape::AutoOrSize(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB", "auto"] }),
+        Shape::Text(_, _) => json!({ "type": "string", "minLength": 1 }),
         Shape::Free(_) => json!({ "type": "object" }),
         Shape::Nested(inner) => object(inner.iter(), &[], key.doc),
         Shape::Special => special(key.name()),

@@ -349,7 +349,7 @@ impl Core {
             return;
         }
         let fatal = life.fatal.take();
-        let was_starting = matches!(life.phase, Phase::Starting { .. });
+        let was_up = life.was_up;
         life.dies(&how, &self.options.worker, now);
         let (ever_up, failed_starts) = (life.ever_up, life.failed_starts);
         let pause = if let Phase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
@@ -358,7 +358,7 @@ impl Core {
         self.ending.begin_again();
         self.ask_anew(now);
         self.note(Note::Died(who, how.clone(), pause));
-        if was_starting && let Some(why) = fatal.clone().filter(|_| !ever_up) {
+        if !was_up && let Some(why) = fatal.clone().filter(|_| !ever_up) {
             return self.give_up(why, now);
         }
         if failed_starts >= if ever_up { FAILED_STARTS_MAX } else { FAILED_STARTS_NEW } {

@@ -192,12 +192,12 @@ impl Shell {
         match note {
             Note::Listening(who, after) => {
                 self.remember(who, WorkerEventKind::Listening);
-                info!(self.logger(who), "a worker is up"; "after" => ?after);
+                info!(self.logger(who), "a worker is up"; "after" => format!("{after:.0?}"));
             }
             Note::Died(who, how, pause) => {
                 self.dead(who, &how);
                 warn!(self.logger(who), "a worker died and is started again";
-                    "by" => %how, "after" => ?pause);
+                    "by" => %how, "after" => format!("{pause:.0?}"));
             }
             Note::Replaced(who, why) => {
                 self.remember(who, WorkerEventKind::Replaced(why.clone()));

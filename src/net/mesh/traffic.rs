@@ -60,7 +60,7 @@ impl Mesh {
         let counts = &mut self.counts;
         let mut reading = Reading { worker, peer, counts, now, app };
         let ended = loop {
-            match frame::take(input, self.options.frame_bytes_max()) {
+            match frame::take(input, self.options.frame_max) {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     reading.counts.frames_in += 1;
@@ -101,9 +101,8 @@ impl Mesh {
         if connection.status_due {
             return Time::ZERO;
         }
-        let heartbeat = connection.wrote_at.after(self.options.heartbeat);
+        let heartbeat = connection.beat_at.after(self.options.heartbeat);
         match connection.role {
-            Role::Sends { .. } if connection.has_output(Some(&peer.sender)) => Time::NEVER,
             Role::Receives { .. } => heartbeat.min(peer.receiver.tell_at().unwrap_or(Time::NEVER)),
             Role::Sends { .. } | Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => heartbeat,
         }
@@ -119,7 +118,7 @@ impl Mesh {
                 Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => continue,
             };
             let Some(peer) = peers.get_mut(&worker) else { continue };
-            let has_output = if is_receiver {
+            if is_receiver {
                 totals.clear();
                 app.credits(worker, totals);
                 if !totals.is_empty() || peer.receiver.tell_at().is_some_and(|at| at <= now) {
@@ -127,12 +126,10 @@ impl Mesh {
                     let credit = totals.chunks(CREDITS_MAX).map(credit_frame);
                     taken.into_iter().chain(credit).for_each(|frame| connection.say(frame));
                 }
-                !connection.is_quiet()
-            } else {
-                connection.has_output(Some(&peer.sender))
-            };
-            let is_due = !has_output && connection.wrote_at.after(options.heartbeat) <= now;
+            }
+            let is_due = connection.beat_at.after(options.heartbeat) <= now;
             if std::mem::take(&mut connection.status_due) || is_due {
+                connection.beat_at = now;
                 connection.say(heartbeat(worker, app));
                 counts.heartbeats_out += 1;
             }

@@ -256,12 +256,6 @@ impl Ingress {
         }
     }
 
-    /// The other workers that have executors.
-    pub fn peer_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
-        let ids = self.peers.iter().enumerate().filter(|(_, peer)| peer.is_some());
-        ids.map(|(id, _)| WorkerId(id as u16)).collect::<Vec<_>>().into_iter()
-    }
-
     fn peer(&self, worker: WorkerId) -> Option<&PeerWorker> {
         self.peers.get(worker.index()).and_then(Option::as_ref)
     }
@@ -287,12 +281,6 @@ impl Ingress {
             let waiting = u32::try_from(inbox.gauges.waiting(now).as_millis()).unwrap_or(u32::MAX);
             out.extend_from_slice(&waiting.to_le_bytes());
         }
-    }
-
-    /// Whether [`Ingress::status`] would say more than "all is well".
-    pub fn has_news(&self, now: Time) -> bool {
-        let here = self.places.iter().filter_map(|place| place.inbox.as_ref());
-        here.into_iter().any(|inbox| inbox.gauges.waiting(now) > TOLD_AFTER)
     }
 
     /// A peer's status.

@@ -127,7 +127,7 @@ impl<'t> Reader<'_, 't> {
             .read(path, left)
             .map_err(|error| failed(format!("cannot read `{}`: {error}", shown(path))))?;
         if text.len() > left {
-            let whole = if asked.is_some() { "the topology with its includes" } else { "the topology" };
+            let whole = if asked.is_some() { "the topology with its includes" } else { "the document" };
             return Err(failed(format!(
                 "`{}`: {whole} has more than {DOCUMENT_BYTES_MAX} bytes",
                 shown(path)

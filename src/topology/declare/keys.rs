@@ -33,6 +33,10 @@ pub(crate) enum Shape<O: 'static> {
     PeriodOrOff(fn(&mut O, Option<Duration>)),
     /// A number of bytes.
     Size(fn(&mut O, u64)),
+    /// A number of bytes or `"auto"`.
+    AutoOrSize(fn(&mut O, AutoOr<u64>)),
+    /// A string that stands for something: what is expected, and how it is read.
+    Text(&'static str, fn(&mut O, &str) -> Result<(), String>),
     /// A table of free values.
     Free(fn(&mut O, toml::Table)),
     /// A table of keys.
@@ -340,4 +344,24 @@ pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
     ("class", "type"),
     ("options", "config"),
     ("args", "config"),
+    // Of the engine's file.
+    ("address", "listen"),
+    ("bind", "listen"),
+    ("host", "listen"),
+    ("port", "listen"),
+    ("max_frame", "frame_max"),
+    ("max_frame_size", "frame_max"),
+    ("min_wait_ms", "reconnect_min"),
+    ("max_wait_ms", "reconnect_max"),
+    ("heartbeat_interval", "heartbeat"),
+    ("worker_timeout", "heartbeat_timeout"),
+    ("buffer_size", "send_buffer"),
+    ("cert", "certificate"),
+    ("certificate_file", "certificate"),
+    ("keystore", "certificate"),
+    ("private_key", "key"),
+    ("key_file", "key"),
+    ("ca", "authority"),
+    ("ca_file", "authority"),
+    ("truststore", "authority"),
 ];

@@ -10,6 +10,7 @@
 //!   tree. `texts`: places over several texts.
 //! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `settings`: the tree
 //!   to a draft.
+//! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
 //!
 //! 1. Every mistake is reported, with its place, in one run; nothing is guessed.
 //! 2. Whatever the text, reading ends soon: its size and depth are bounded before it is parsed,
@@ -19,6 +20,8 @@
 mod bounds;
 mod component;
 mod document;
+mod engine;
+pub(crate) mod engine_keys;
 mod inputs;
 pub(crate) mod keys;
 mod overrides;
@@ -39,6 +42,7 @@ use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
 use crate::topology::validate;
 
+pub use engine::{load_engine, parse_engine};
 pub(crate) use reading::DELIVERIES;
 pub use source::{MemorySource, Source};
 

@@ -44,6 +44,22 @@ impl Section<'_> {
                     .into_iter()
                     .for_each(|v| set(options, v));
             }
+            Shape::AutoOrSize(set) => match node.get_ref().as_str() {
+                Some("auto") => set(options, AutoOr::Auto),
+                _ => self
+                    .measure(key.path, node, "a size, as \"64MiB\", or \"auto\"", parse_size)
+                    .into_iter()
+                    .for_each(|v| set(options, AutoOr::Fixed(v))),
+            },
+            Shape::Text(expected, set) => match node.get_ref().as_str().map(|text| set(options, text)) {
+                None => self.wrong_type(key.path, node, expected),
+                Some(Ok(())) => {}
+                Some(Err(message)) => {
+                    let message = format!("`{}`{}: {message}", key.path, self.of);
+                    self.report
+                        .push(Finding::at(place(node), message).help(Some(format!("it is {expected}"))));
+                }
+            },
             Shape::Free(set) => self.free(key.path, node).into_iter().for_each(|v| set(options, v)),
             Shape::Nested(_) | Shape::Special => {}
         }

@@ -162,6 +162,11 @@ impl Report {
         self.findings.len() >= FINDINGS_MAX
     }
 
+    /// How many findings there are, those that are only counted among them.
+    pub fn count(&self) -> usize {
+        self.findings.len() + self.omitted
+    }
+
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }

@@ -1,0 +1,201 @@
+//! What executors have for other workers, until the poller takes it.
+//!
+//! An executor must not wait for a peer, nor for the poller, nor make a system call for each batch.
+//! So there is a queue for each peer, whose lock is held for the move of one item or of one vector,
+//! and a poller that is at work is not woken ([`queues`] says how none is left behind).
+//!
+//! 1. What one executor pushes to one peer is taken in that order.
+//! 2. The outbox holds no more than credit allows: it neither refuses nor drops. What a peer's end
+//!    makes useless is taken by the poller, counted as lost, and only then is the next incarnation
+//!    shown to executors; so what is pushed in sight of a new incarnation is for that one.
+
+mod queues;
+mod sync;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::{Outbound, PayloadKind};
+use crate::clock::Time;
+use crate::ids::{LinkId, WorkerId};
+use crate::runtime::remote::Outlet;
+use queues::{Queues, Wake};
+
+/// Ends the poller's wait. Called from any thread, at most once for each wait.
+pub type WakePoller = Arc<dyn Fn() + Send + Sync>;
+
+/// The way out of a worker. Shared by its executors and its poller.
+pub struct Outbox {
+    queues: Queues<Outbound>,
+    /// Set by the poller when it is bound. What is pushed before waits for its first look.
+    wake: OnceLock<WakePoller>,
+}
+
+impl Outbox {
+    /// An outbox to so many workers, the own one counted.
+    pub fn new(workers: usize) -> Outbox {
+        Outbox { queues: Queues::new(workers), wake: OnceLock::new() }
+    }
+
+    /// Sends a message to a worker. Never waits for it.
+    ///
+    /// # Panics
+    /// When there is no such worker, which is a defect of the plan.
+    pub fn push(&self, to: WorkerId, message: Outbound) {
+        let (bytes, sent_at) = (message.bytes.len() as u64, message.sent_at.0);
+        self.wake_if(self.queues.push(to.index(), message, bytes, sent_at));
+    }
+
+    /// Bytes that the poller has not taken yet.
+    pub fn queued_bytes(&self, to: WorkerId) -> u64 {
+        self.queues.bytes(to.index())
+    }
+
+    /// When the oldest message that the poller has not taken yet was sent.
+    pub fn oldest(&self, to: WorkerId) -> Option<Time> {
+        self.queues.oldest(to.index()).map(Time)
+    }
+
+    /// Tells a poller that waits that there is something to look for, be it not in here.
+    pub(super) fn announce(&self) {
+        self.wake_if(self.queues.announce());
+    }
+
+    /// Who is woken from now on. The first call counts.
+    pub(super) fn connect(&self, wake: WakePoller) -> Result<(), AlreadyConnected> {
+        self.wake.set(wake).map_err(|_| AlreadyConnected)
+    }
+
+    /// See [`Queues::look`].
+    pub(super) fn look(&self) -> bool {
+        self.queues.look()
+    }
+
+    /// See [`Queues::fall_asleep`].
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.queues.fall_asleep()
+    }
+
+    /// Hands all that is queued to `send`, peer after peer. `taken` is a buffer.
+    pub(super) fn take_all(&self, taken: &mut Vec<Outbound>, mut send: impl FnMut(WorkerId, Outbound)) {
+        for peer in 0..self.queues.len() {
+            let to = WorkerId(u16::try_from(peer).expect("workers are numbered by 16 bits"));
+            self.queues.take(peer, taken);
+            taken.drain(..).for_each(|message| send(to, message));
+        }
+    }
+
+    fn wake_if(&self, wake: Wake) {
+        // A poller that sleeps has been connected.
+        if let (Wake::Needed, Some(wake)) = (wake, self.wake.get()) {
+            wake();
+        }
+    }
+}
+
+/// The way to one worker, as executors see it.
+struct PeerOutlet {
+    outbox: Arc<Outbox>,
+    to: WorkerId,
+    payload_max: usize,
+}
+
+impl Outlet for PeerOutlet {
+    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time) {
+        self.outbox.push(self.to, Outbound::new(kind, bytes, credit, now));
+    }
+
+    fn poke(&self) {
+        self.outbox.announce();
+    }
+
+    fn payload_max(&self) -> usize {
+        self.payload_max
+    }
+}
+
+/// The way to a worker. Payloads of more than `payload_max` bytes must not be sent.
+pub fn outlet(outbox: &Arc<Outbox>, to: WorkerId, payload_max: usize) -> Arc<dyn Outlet> {
+    Arc::new(PeerOutlet { outbox: Arc::clone(outbox), to, payload_max })
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("peers", &self.queues.len()).finish_non_exhaustive()
+    }
+}
+
+/// An outbox has one poller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AlreadyConnected;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::{HEADROOM, PayloadKind};
+    use super::*;
+
+    fn message(text: &str, sent_at: u64) -> Outbound {
+        let mut bytes = vec![0; HEADROOM];
+        bytes.extend_from_slice(text.as_bytes());
+        Outbound::new(PayloadKind::Data, bytes, None, Time(sent_at))
+    }
+
+    fn take(outbox: &Outbox) -> Vec<(u16, String)> {
+        let mut found = Vec::new();
+        outbox.take_all(&mut Vec::new(), |to, message| {
+            found.push((to.0, String::from_utf8(message.payload().to_vec()).unwrap()));
+        });
+        found
+    }
+
+    #[test]
+    fn what_is_pushed_is_taken_once_in_order() {
+        let outbox = Outbox::new(3);
+        for (to, text) in [(2, "a"), (1, "b"), (2, "c")] {
+            outbox.push(WorkerId(to), message(text, 0));
+        }
+        assert!(outbox.look());
+        let expected = [(1, "b"), (2, "a"), (2, "c")].map(|(to, text)| (to, text.to_owned()));
+        assert_eq!(take(&outbox), expected);
+        assert_eq!(take(&outbox), []);
+        assert!(!outbox.look());
+    }
+
+    #[test]
+    fn gauges_show_what_waits() {
+        let (outbox, to) = (Outbox::new(2), WorkerId(1));
+        assert_eq!((outbox.queued_bytes(to), outbox.oldest(to)), (0, None));
+        outbox.push(to, message("one", 7));
+        outbox.push(to, message("two", 9));
+        assert_eq!(outbox.queued_bytes(to), 2 * (HEADROOM as u64 + 3));
+        assert_eq!(outbox.oldest(to), Some(Time(7)));
+        take(&outbox);
+        assert_eq!((outbox.queued_bytes(to), outbox.oldest(to)), (0, None));
+    }
+
+    #[test]
+    fn only_a_sleeping_poller_is_woken_and_only_once() {
+        let (outbox, wakes) = (Outbox::new(2), Arc::new(AtomicU32::new(0)));
+        let counted = Arc::clone(&wakes);
+        let wake = move || drop(counted.fetch_add(1, Ordering::Relaxed));
+        assert_eq!(outbox.connect(Arc::new(wake.clone())), Ok(()));
+        assert_eq!(outbox.connect(Arc::new(wake)), Err(AlreadyConnected));
+        let check = |expected| assert_eq!(wakes.load(Ordering::Relaxed), expected);
+
+        outbox.push(WorkerId(1), message("at work", 0));
+        check(0);
+        assert!(!outbox.fall_asleep(), "something was pushed since the last look");
+        assert!(outbox.look());
+        assert!(outbox.fall_asleep());
+        check(0);
+        outbox.push(WorkerId(1), message("first", 0));
+        outbox.push(WorkerId(0), message("second", 0));
+        check(1);
+        assert!(outbox.look());
+        assert!(outbox.fall_asleep());
+        outbox.announce();
+        check(2);
+    }
+}

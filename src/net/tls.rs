@@ -1,0 +1,350 @@
+//! Mutual TLS between workers, when `[net.tls]` names certificates.
+//!
+//! A [`TlsSession`] stands between a socket and the mesh and does no I/O of its own: it is handed
+//! the socket, takes or leaves what the socket has, and never waits.
+//!
+//! ```text
+//!   socket ◀─ records ─▶ TlsSession ◀─ bytes ─▶ Mesh: handshake by the secret, frames
+//! ```
+//!
+//! 1. TLS 1.3 only, by rustls on ring. Both sides must show a certificate that `authority` has
+//!    signed and that is valid now; whoever has none, or another, is refused. There is no fallback.
+//! 2. Who dials also checks that the certificate is made out to whom it dials: to `name`, or without
+//!    it to the address.
+//! 3. No session is resumed: each connection checks the certificates again, so that one which has
+//!    expired ends with the connection that showed it.
+//! 4. The own certificate is held against the same rules before anything is bound, because the
+//!    mistake is easier to understand here than in the logs of all peers.
+//!
+//! TLS says that the other is a worker and that nobody listens; *which* worker, of which topology,
+//! is proven by the handshake inside.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, Error, RootCertStore,
+    ServerConfig, ServerConnection,
+};
+
+use super::transport::{READ_MAX, Received};
+use crate::clock::Clock;
+use crate::config::net::TlsPaths;
+
+/// Bytes that a session may hold on their way to the socket.
+const PENDING_MAX: usize = 256 << 10;
+
+/// Why the files of `[net.tls]` are of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("net.tls.{key}: {}: {why}", path.display())]
+pub struct TlsError {
+    /// The key of `[net.tls]` that names the file.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, and what it should be.
+    pub why: String,
+}
+
+/// The certificates of this worker and those it trusts, read and checked.
+#[derive(Clone)]
+pub struct Tls {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    /// Whom the certificates of peers must be made out to. `None`: to the address that is dialed.
+    name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// Reads the files, and holds the own certificate against the rules that peers will apply.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used: with its name, and what is wrong.
+    pub fn load(paths: &TlsPaths, clock: &Clock) -> Result<Tls, TlsError> {
+        let of = |key, path: &PathBuf| {
+            let path = path.clone();
+            move |why: String| TlsError { key, path: path.clone(), why }
+        };
+        let of_certificate = of("certificate", &paths.certificate);
+        let of_key = of("key", &paths.key);
+        let of_authority = of("authority", &paths.authority);
+        let name = match &paths.name {
+            None => None,
+            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| {
+                of_certificate(format!("`name` is \"{name}\", which is neither a host name nor an address"))
+            })?),
+        };
+        let chain = read_certificates(&paths.certificate).map_err(&of_certificate)?;
+        let key = read_key(&paths.key).map_err(&of_key)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in read_certificates(&paths.authority).map_err(&of_authority)? {
+            roots.add(certificate).map_err(|error| of_authority(describe(&error)))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        provider.key_provider.load_private_key(key.clone_key()).map_err(|error| of_key(describe(&error)))?;
+        let roots = Arc::new(roots);
+        check_own(&chain, &roots, &provider, name.as_ref(), clock)
+            .map_err(|error| of_certificate(describe(&error)))?;
+        let (client, server) =
+            configure(chain, key, roots, provider, clock).map_err(|error| of_key(describe(&error)))?;
+        Ok(Tls { client: Arc::new(client), server: Arc::new(server), name })
+    }
+
+    /// The dialing end of a connection to a peer at this address.
+    ///
+    /// # Errors
+    /// None is known; rustls has a `Result` here.
+    pub fn dial(&self, address: IpAddr) -> io::Result<TlsSession> {
+        let name = self.name.clone().unwrap_or_else(|| ServerName::from(address));
+        let connection = ClientConnection::new(Arc::clone(&self.client), name).map_err(failed)?;
+        Ok(TlsSession::new(connection.into()))
+    }
+
+    /// The accepting end.
+    ///
+    /// # Errors
+    /// None is known; rustls has a `Result` here.
+    pub fn accept(&self) -> io::Result<TlsSession> {
+        let connection = ServerConnection::new(Arc::clone(&self.server)).map_err(failed)?;
+        Ok(TlsSession::new(connection.into()))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates: Vec<_> = read.map_err(|error| describe_pem(&error))?;
+    if certificates.is_empty() {
+        return Err("it holds no certificate: \"-----BEGIN CERTIFICATE-----\" is expected".into());
+    }
+    Ok(certificates)
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            "it holds no private key: \"-----BEGIN PRIVATE KEY-----\" is expected".into()
+        }
+        error => describe_pem(&error),
+    })
+}
+
+fn describe_pem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => format!("cannot be read: {error}"),
+        error => format!("not PEM: {error}"),
+    }
+}
+
+/// What peers will say of the own certificate, in either role.
+fn check_own(
+    chain: &[CertificateDer<'static>],
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+    name: Option<&ServerName<'_>>,
+    clock: &Clock,
+) -> Result<(), Error> {
+    let [own, others @ ..] = chain else { return Err(Error::NoCertificatesPresented) };
+    let now = unix_time(clock);
+    let parsed = ParsedCertificate::try_from(own)?;
+    let algorithms = provider.signature_verification_algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&parsed, roots, others, now, algorithms)?;
+    if let Some(name) = name {
+        verify_server_name(&parsed, name)?;
+    }
+    client_verifier(roots, provider)?.verify_client_cert(own, others, now)?;
+    Ok(())
+}
+
+fn client_verifier(
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| Error::General(error.to_string()))
+}
+
+fn configure(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+    clock: &Clock,
+) -> Result<(ClientConfig, ServerConfig), Error> {
+    let time = || Arc::new(WallClock(clock.clone()));
+    let verifier = client_verifier(&roots, &provider)?;
+    let mut client = ClientConfig::builder_with_details(Arc::clone(&provider), time())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain.clone(), key.clone_key())?;
+    client.resumption = Resumption::disabled();
+    let mut server = ServerConfig::builder_with_details(provider, time())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok((client, server))
+}
+
+/// The date by which certificates are valid or not.
+#[derive(Debug)]
+struct WallClock(Clock);
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(&self.0))
+    }
+}
+
+fn unix_time(clock: &Clock) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_nanos(u64::try_from(clock.wall_nanos()).unwrap_or(0)))
+}
+
+/// One connection's encryption.
+#[derive(Debug)]
+pub struct TlsSession {
+    connection: Connection,
+}
+
+impl TlsSession {
+    fn new(mut connection: Connection) -> TlsSession {
+        connection.set_buffer_limit(Some(PENDING_MAX));
+        TlsSession { connection }
+    }
+
+    /// Takes what the socket has, decrypts it, and appends it to `input`; after `READ_MAX` bytes
+    /// it leaves the rest for the next call.
+    ///
+    /// # Errors
+    /// Those of the socket, and when the peer is not to be trusted or makes no sense. The alert
+    /// that tells the peer so has been offered to the socket.
+    pub(super) fn read(
+        &mut self,
+        socket: &mut (impl Read + Write),
+        input: &mut BytesMut,
+    ) -> io::Result<Received> {
+        let limit = input.len() + READ_MAX;
+        while input.len() < limit {
+            match self.connection.read_tls(socket) {
+                Ok(0) => return Ok(Received::Ended),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Drained),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            let state = match self.connection.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    // The reason is worth more than whatever the socket says to the alert.
+                    let _ = self.flush(socket);
+                    return Err(failed(error));
+                }
+            };
+            let start = input.len();
+            input.resize(start + state.plaintext_bytes_to_read(), 0);
+            self.connection.reader().read_exact(&mut input[start..])?;
+            if state.peer_has_closed() {
+                return Ok(Received::Ended);
+            }
+        }
+        Ok(Received::More)
+    }
+
+    /// Encrypts what there is room for and writes what the socket takes. Returns how many bytes of
+    /// `chunks` it has taken; they may not have left yet.
+    ///
+    /// # Errors
+    /// Those of the socket; `WouldBlock` if it takes nothing and there is no room.
+    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.flush(socket)?;
+        if chunks.is_empty() {
+            return Ok(0);
+        }
+        let taken = self.connection.writer().write_vectored(chunks)?;
+        match self.flush(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && taken > 0 => {}
+            flushed => flushed?,
+        }
+        if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+    }
+
+    /// Whether it has bytes for the socket, its own or those of earlier writes.
+    pub(super) fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {}", describe(&error)))
+}
+
+/// What rustls says, in terms of `[net.tls]` where that says more.
+fn describe(error: &Error) -> String {
+    use CertificateError as Bad;
+    let told = match error {
+        // Another authority of the same name has signed it, in the second case.
+        Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "the certificate is not signed by `authority`"
+        }
+        Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => "the certificate has expired",
+        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            "the certificate is not valid yet"
+        }
+        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "the certificate is made out to another name: it needs the address that peers dial, or \
+             `name` of `[net.tls]`"
+        }
+        Error::InvalidCertificate(Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. }) => {
+            "the certificate must allow the use by servers and by clients"
+        }
+        Error::NoCertificatesPresented => "the peer shows no certificate",
+        Error::InconsistentKeys(_) => "the key does not belong to the certificate",
+        Error::InvalidMessage(_) => "the peer does not speak TLS",
+        Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnsupportedCertificate,
+        ) => "the peer refuses our certificate",
+        _ => return error.to_string(),
+    };
+    format!("{told} ({error})")
+}

@@ -1,0 +1,148 @@
+//! What is read from the engine's file, and what is said of mistakes in it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::config::AutoOr;
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let errors = parse_engine("squall.toml", text).unwrap_err();
+    let found: Vec<String> = errors.diagnostics().iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    assert_eq!(parse_engine("squall.toml", "").unwrap(), EngineOptions::default());
+    assert_eq!(parse_engine("squall.toml", "[net]\n[worker]\n").unwrap(), EngineOptions::default());
+}
+
+#[test]
+fn what_is_written_holds() {
+    let text = "
+        net.listen = '[::]:7000'
+        net.frame_max = '32MiB'
+        net.send_buffer = '1MiB'
+        net.receive_buffer = 'auto'
+        net.tls = { certificate = 'tls/worker.pem', key = '/etc/key.pem', authority = 'ca.pem' }
+        worker.heartbeat_timeout = '10s'
+    ";
+    let source = MemorySource::new().file("etc/squall.toml", text);
+    let options = load_engine(&source, "etc/squall.toml").unwrap();
+    assert_eq!(options.net.listen.to_string(), "[::]:7000");
+    assert_eq!(options.net.frame_max, 32 << 20);
+    assert_eq!(options.net.send_buffer, AutoOr::Fixed(1 << 20));
+    assert_eq!(options.worker.heartbeat_timeout, Duration::from_secs(10));
+    let tls = options.net.tls.unwrap();
+    assert_eq!(tls.certificate, Path::new("etc/tls/worker.pem"));
+    assert_eq!(tls.key, Path::new("/etc/key.pem"));
+    assert_eq!(tls.authority, Path::new("etc/ca.pem"));
+}
+
+#[test]
+fn variables_are_put_into_strings() {
+    let source = MemorySource::new().file("a", "net.listen = '127.0.0.1:${PORT}'").set("PORT", "7000");
+    assert_eq!(load_engine(&source, "a").unwrap().net.listen.port(), 7000);
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_place() {
+    check(
+        "[net]
+listen = 'localhost:0'
+frame_max = 16
+heartbeat = '500'
+insecure = 'yes'
+send_buffer = true
+bind = ''
+[net.tls]
+certificate = 3
+key = ''
+[worker]
+restart_min = '1m'
+heartbeat_timeout = '31d'
+restart_maximum = '1s'
+[workers]
+",
+        &[
+            "squall.toml:2:10: `net.listen`: not an address: \"localhost:0\" (it is an IP address and a port, \
+             as \"127.0.0.1:0\" or \"[::1]:0\")",
+            "squall.toml:3:13: `net.frame_max` has no unit: it must be a size, as \"64MiB\"",
+            "squall.toml:4:13: `net.heartbeat`: duration \"500\" has no unit: expected for example \"500ms\", \
+             \"30s\" or \"2m\"",
+            "squall.toml:5:12: `net.insecure` must be `true` or `false`, not a string",
+            "squall.toml:6:15: `net.send_buffer` must be a size, as \"64MiB\", or \"auto\", not a boolean",
+            "squall.toml:7:1: unknown key `net.bind` (did you mean `listen`?)",
+            "squall.toml:8:6: `[net.tls]` has no `authority` (for example `authority = \
+             \"tls/authority.pem\"`; all three files are needed)",
+            "squall.toml:9:15: `net.tls.certificate` must be the path of a PEM file, not an integer",
+            "squall.toml:10:7: `net.tls.key`: a path is not empty (it is the path of a PEM file)",
+            "squall.toml:12:15: `worker.restart_max` is 30s, less than `worker.restart_min` (1m) (set it to \
+             1m or more, or `worker.restart_min` to less)",
+            "squall.toml:13:21: `worker.heartbeat_timeout` must be at most 30d, not 31d",
+            "squall.toml:14:1: unknown key `worker.restart_maximum` (did you mean `restart_max`?)",
+            "squall.toml:15:2: unknown key `workers` (did you mean `worker`?)",
+        ],
+    );
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_without_tls() {
+    let errors =
+        parse_engine("squall.toml", "[net]\nlisten = '0.0.0.0:7000'\ninsecure = false\n").unwrap_err();
+    assert_eq!(
+        errors.render(false),
+        "\
+error: `net.listen` is 0.0.0.0:7000, which other machines can reach, but there is no `[net.tls]`: tuples would cross the network readable and unprotected against change
+ --> squall.toml:2:10
+  |
+2 | listen = '0.0.0.0:7000'
+  |          ^^^^^^^^^^^^^^
+  |
+ ::: squall.toml:3:12
+  |
+3 | insecure = false
+  |            ----- `net.insecure` is set here
+  |
+  = help: configure `[net.tls]`, or listen on 127.0.0.1; `insecure = true` in `[net]` allows it, for a network that you trust"
+    );
+    assert!(parse_engine("a", "[net]\nlisten = '0.0.0.0:7000'\ninsecure = true\n").unwrap().net.insecure);
+}
+
+#[test]
+fn mistakes_that_only_follow_from_others_are_not_reported() {
+    check(
+        "[net]\nlisten = '0.0.0.0:1'\ninsecure = 'yes'\n",
+        &["squall.toml:3:12: `net.insecure` must be `true` or `false`, not a string"],
+    );
+    check("net = 3", &["squall.toml:1:7: `net` must be a table, not an integer"]);
+    check(
+        "[net]\nsilence = '1s'\nheartbeat = ",
+        &["squall.toml:3:13: string values must be quoted, expected literal string"],
+    );
+}
+
+#[test]
+fn a_topology_document_is_one_mistake() {
+    check(
+        "[topology]\nname = 'a'\n[spout.a]\ntype = 'b'\n",
+        &[
+            "squall.toml:1:2: `[topology]` belongs in a topology document, not in the engine's file (the \
+             engine's file has the tables `[net]` and `[worker]`)",
+            "squall.toml:3:2: `[spout]` belongs in a topology document, not in the engine's file (the \
+             engine's file has the tables `[net]` and `[worker]`)",
+        ],
+    );
+}
+
+#[test]
+fn hostile_files_are_refused_soon() {
+    let first = |text: &str| parse_engine("a", text).unwrap_err().diagnostics()[0].message.clone();
+    assert!(first(&"[".repeat(1 << 20)).contains("nests too deeply"));
+    assert!(first(&" ".repeat(5 << 20)).contains("the document has more than"));
+    assert!(first(&"a\n".repeat(1 << 16)).contains("this is no TOML"));
+    let unknown = (0..100_000).map(|at| format!("x{at} = 1\n")).collect::<String>();
+    assert_eq!(parse_engine("a", &unknown).unwrap_err().omitted(), 99_900);
+}

@@ -1,0 +1,202 @@
+//! Every key of the engine's file, once, as `keys` has those of topology documents.
+
+use std::path::PathBuf;
+
+use crate::config::{AutoOr, EngineOptions, TlsPaths};
+use crate::topology::declare::keys::{Key, Shape};
+use crate::topology::suggest::shown;
+
+type EngineKey = Key<EngineOptions>;
+
+/// The tables of the file.
+pub(crate) static ENGINE: &[EngineKey] = &[
+    Key {
+        path: "net",
+        doc: "The connections between the workers of a topology.",
+        default: "see below",
+        shape: Shape::Nested(NET),
+    },
+    Key {
+        path: "worker",
+        doc: "How worker processes are watched and restarted.",
+        default: "see below",
+        shape: Shape::Nested(WORKER),
+    },
+];
+
+static NET: &[EngineKey] = &[
+    Key {
+        path: "net.listen",
+        doc: "Where a worker accepts connections of its peers; port 0: the system chooses.",
+        default: "\"127.0.0.1:0\"",
+        shape: Shape::Text("an IP address and a port, as \"127.0.0.1:0\" or \"[::1]:0\"", |o, text| {
+            let address = text.parse().map_err(|_| format!("not an address: \"{}\"", shown(text)))?;
+            o.net.listen = address;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "net.insecure",
+        doc: "Whether an address that other machines can reach may be bound without `[net.tls]`.",
+        default: "false",
+        shape: Shape::Switch(|o, v| o.net.insecure = v),
+    },
+    Key {
+        path: "net.frame_max",
+        doc: "Bytes of one frame; a tuple and the batch it is sent in must fit.",
+        default: "\"16MiB\"",
+        shape: Shape::Size(|o, v| o.net.frame_max = bytes(v)),
+    },
+    Key {
+        path: "net.heartbeat",
+        doc: "A connection on which nothing was written for so long writes a heartbeat.",
+        default: "\"500ms\"",
+        shape: Shape::Period(|o, v| o.net.heartbeat = v),
+    },
+    Key {
+        path: "net.silence",
+        doc: "A connection on which nothing was received for so long is dead, and dialed again.",
+        default: "\"2s\"",
+        shape: Shape::Period(|o, v| o.net.silence = v),
+    },
+    Key {
+        path: "net.handshake_timeout",
+        doc: "How long making a connection may take, and how long its handshake.",
+        default: "\"2s\"",
+        shape: Shape::Period(|o, v| o.net.handshake_timeout = v),
+    },
+    Key {
+        path: "net.reconnect_min",
+        doc: "The first pause before a peer is dialed again is anything up to this; each may be twice the one before.",
+        default: "\"10ms\"",
+        shape: Shape::Period(|o, v| o.net.reconnect_min = v),
+    },
+    Key {
+        path: "net.reconnect_max",
+        doc: "The longest such pause.",
+        default: "\"1s\"",
+        shape: Shape::Period(|o, v| o.net.reconnect_max = v),
+    },
+    Key {
+        path: "net.link_lost",
+        doc: "A peer that could not be reached for so long is reported, and its worker replaced.",
+        default: "\"10s\"",
+        shape: Shape::Period(|o, v| o.net.link_lost = v),
+    },
+    Key {
+        path: "net.send_buffer",
+        doc: "Bytes that the kernel keeps for sending, per connection; auto: as it sees fit.",
+        default: "\"auto\"",
+        shape: Shape::AutoOrSize(|o, v| o.net.send_buffer = auto_or_bytes(v)),
+    },
+    Key {
+        path: "net.receive_buffer",
+        doc: "Bytes that the kernel keeps of what was received, per connection; auto: as it sees fit.",
+        default: "\"auto\"",
+        shape: Shape::AutoOrSize(|o, v| o.net.receive_buffer = auto_or_bytes(v)),
+    },
+    Key {
+        path: "net.tls",
+        doc: "Mutual TLS between workers. Paths are relative to this file.",
+        default: "plain TCP, on loopback only",
+        shape: Shape::Nested(TLS),
+    },
+];
+
+static TLS: &[EngineKey] = &[
+    Key {
+        path: "net.tls.certificate",
+        doc: "The PEM file with the certificate of this machine's workers, and those between it and the authority's.",
+        default: "required",
+        shape: Shape::Text(PATH, |o, text| path(&mut tls(o).certificate, text)),
+    },
+    Key {
+        path: "net.tls.key",
+        doc: "The PEM file with its private key.",
+        default: "required",
+        shape: Shape::Text(PATH, |o, text| path(&mut tls(o).key, text)),
+    },
+    Key {
+        path: "net.tls.authority",
+        doc: "The PEM file with the certificates of the authorities that peers must be signed by.",
+        default: "required",
+        shape: Shape::Text(PATH, |o, text| path(&mut tls(o).authority, text)),
+    },
+    Key {
+        path: "net.tls.name",
+        doc: "Whom the certificates of all workers are made out to: a DNS name or an address.",
+        default: "the address at which each worker is dialed",
+        shape: Shape::Text("a DNS name or an address", |o, text| {
+            tls(o).name = Some(text.to_owned());
+            Ok(())
+        }),
+    },
+];
+
+static WORKER: &[EngineKey] = &[
+    Key {
+        path: "worker.heartbeat",
+        doc: "How often a worker tells its parent that it is alive.",
+        default: "\"500ms\"",
+        shape: Shape::Period(|o, v| o.worker.heartbeat = v),
+    },
+    Key {
+        path: "worker.heartbeat_timeout",
+        doc: "A worker that said nothing for so long is killed and replaced.",
+        default: "\"2s 500ms\"",
+        shape: Shape::Period(|o, v| o.worker.heartbeat_timeout = v),
+    },
+    Key {
+        path: "worker.start_timeout",
+        doc: "A worker that is not ready after so long is killed and started again.",
+        default: "\"30s\"",
+        shape: Shape::Period(|o, v| o.worker.start_timeout = v),
+    },
+    Key {
+        path: "worker.restart_min",
+        doc: "The first pause before a worker that died is started again; each is twice the one before.",
+        default: "\"50ms\"",
+        shape: Shape::Period(|o, v| o.worker.restart_min = v),
+    },
+    Key {
+        path: "worker.restart_max",
+        doc: "The longest such pause.",
+        default: "\"30s\"",
+        shape: Shape::Period(|o, v| o.worker.restart_max = v),
+    },
+    Key {
+        path: "worker.restart_reset",
+        doc: "A worker that lived for so long begins with `restart_min` again when it dies.",
+        default: "\"1m\"",
+        shape: Shape::Period(|o, v| o.worker.restart_reset = v),
+    },
+    Key {
+        path: "worker.stats_interval",
+        doc: "How often a worker tells its parent its counters.",
+        default: "\"250ms\"",
+        shape: Shape::Period(|o, v| o.worker.stats_interval = v),
+    },
+];
+
+const PATH: &str = "the path of a PEM file";
+
+/// A size that memory cannot have is out of bounds anyhow.
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+fn auto_or_bytes(size: AutoOr<u64>) -> AutoOr<usize> {
+    match size {
+        AutoOr::Auto => AutoOr::Auto,
+        AutoOr::Fixed(size) => AutoOr::Fixed(bytes(size)),
+    }
+}
+
+fn tls(options: &mut EngineOptions) -> &mut TlsPaths {
+    options.net.tls.get_or_insert_default()
+}
+
+fn path(into: &mut PathBuf, text: &str) -> Result<(), String> {
+    *into = PathBuf::from(text);
+    if text.is_empty() { Err("a path is not empty".to_owned()) } else { Ok(()) }
+}

@@ -1,0 +1,178 @@
+//! Every interleaving of what executors and the poller share, by loom.
+//!
+//! The source of the queues is compiled here a second time, with loom's types in the place of the
+//! standard library's, so what is tried is the code itself and not a copy of its idea. No flag is
+//! needed: `cargo test` runs the models, and `LOOM_MAX_PREEMPTIONS` bounds them further.
+
+use std::sync::Arc as StdArc;
+
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+/// What `src/net/outbox/queues.rs` takes from the standard library in production.
+mod sync {
+    pub use loom::sync::Mutex;
+    pub use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub use std::sync::PoisonError;
+}
+
+#[allow(dead_code, reason = "the gauges of the queues are not modelled")]
+#[path = "../src/net/outbox/queues.rs"]
+mod queues;
+
+use queues::{Queues, Wake};
+
+/// As an eventfd: a wake that comes before the wait ends it, and several count as one.
+#[derive(Default)]
+struct Waker {
+    woken: Mutex<(bool, u32)>,
+    changed: Condvar,
+}
+
+impl Waker {
+    fn wake(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        *woken = (true, woken.1 + 1);
+        drop(woken);
+        self.changed.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !woken.0 {
+            woken = self.changed.wait(woken).unwrap();
+        }
+        woken.0 = false;
+    }
+
+    fn wakes(&self) -> u32 {
+        self.woken.lock().unwrap().1
+    }
+}
+
+fn model(body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(body);
+}
+
+/// A push whose wake was lost would leave the poller waiting for ever, which loom reports.
+#[test]
+fn no_push_is_left_behind_by_a_sleeping_poller() {
+    model(|| {
+        let (queues, waker) = (Arc::new(Queues::new(2)), Arc::new(Waker::default()));
+        let pushers: Vec<_> = (0..2)
+            .map(|peer| {
+                let (queues, waker) = (queues.clone(), waker.clone());
+                thread::spawn(move || {
+                    if queues.push(peer, peer, 1, 0) == Wake::Needed {
+                        waker.wake();
+                    }
+                })
+            })
+            .collect();
+        let (mut found, mut sleeps, mut taken) = (Vec::new(), 0, Vec::new());
+        while found.len() < 2 {
+            if queues.look() {
+                for peer in 0..queues.len() {
+                    queues.take(peer, &mut taken);
+                    found.append(&mut taken);
+                }
+            }
+            if found.len() < 2 && queues.fall_asleep() {
+                sleeps += 1;
+                waker.wait();
+            }
+        }
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        found.sort_unstable();
+        assert_eq!(found, [0, 1]);
+        assert!(waker.wakes() <= sleeps, "{} wakes for {sleeps} sleeps", waker.wakes());
+    });
+}
+
+/// A poller that is woken by a socket looks into the queues like one that was woken by a push.
+#[test]
+fn a_wake_by_a_socket_hides_no_push() {
+    model(|| {
+        let (queues, waker) = (Arc::new(Queues::new(1)), Arc::new(Waker::default()));
+        let socket = waker.clone();
+        let socket = thread::spawn(move || socket.wake());
+        let pusher = {
+            let (queues, waker) = (queues.clone(), waker.clone());
+            thread::spawn(move || {
+                if queues.push(0, 'x', 1, 0) == Wake::Needed {
+                    waker.wake();
+                }
+            })
+        };
+        let mut taken = Vec::new();
+        while taken.is_empty() {
+            if queues.look() {
+                queues.take(0, &mut taken);
+            }
+            if taken.is_empty() && queues.fall_asleep() {
+                waker.wait();
+            }
+        }
+        assert_eq!(taken, ['x']);
+        socket.join().unwrap();
+        pusher.join().unwrap();
+    });
+}
+
+/// Two pushes of one executor stay in order, in one take or in two.
+#[test]
+fn what_one_thread_pushes_stays_in_order() {
+    model(|| {
+        let queues = Arc::new(Queues::new(1));
+        let pusher = {
+            let queues = queues.clone();
+            thread::spawn(move || {
+                let _ = queues.push(0, 1, 1, 0);
+                let _ = queues.push(0, 2, 1, 0);
+            })
+        };
+        let (mut found, mut taken) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            queues.take(0, &mut taken);
+            found.append(&mut taken);
+        }
+        pusher.join().unwrap();
+        queues.take(0, &mut taken);
+        found.append(&mut taken);
+        assert_eq!(found, [1, 2]);
+    });
+}
+
+/// When a peer is replaced, the poller takes what is queued for the old incarnation, and only then
+/// shows executors the new one. So what an executor sent after it had seen the new incarnation is
+/// never among the lost; what it sent before may be, and is then counted as lost.
+#[test]
+fn what_is_sent_to_a_new_incarnation_is_not_lost_with_the_old_one() {
+    let outcomes = StdArc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let seen = outcomes.clone();
+    model(move || {
+        let (queues, incarnation) = (Arc::new(Queues::new(1)), Arc::new(AtomicU32::new(1)));
+        let pusher = {
+            let (queues, incarnation) = (queues.clone(), incarnation.clone());
+            thread::spawn(move || {
+                let read = incarnation.load(Ordering::Acquire);
+                let _ = queues.push(0, read, 1, 0);
+                read
+            })
+        };
+        let (mut lost, mut kept) = (Vec::new(), Vec::new());
+        queues.take(0, &mut lost);
+        incarnation.store(2, Ordering::Release);
+        let read = pusher.join().unwrap();
+        queues.take(0, &mut kept);
+        assert_eq!(lost.len() + kept.len(), 1, "it is with the lost or with the new incarnation");
+        assert!(lost.is_empty() || read == 1, "lost, though sent in sight of the new incarnation");
+        seen.lock().unwrap().insert((read, lost.len()));
+    });
+    // The model is worth something only if it met all that can happen.
+    let outcomes: Vec<_> = outcomes.lock().unwrap().iter().copied().collect();
+    assert_eq!(outcomes, [(1, 0), (1, 1), (2, 0)]);
+}
