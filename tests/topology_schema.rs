@@ -84,7 +84,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("batch = 100", "bach = 100");
     check("batch = 100", "batch = 0");
     check("at-least-once", "exactly-once");
-    check("workers = 1", "workers = 2");
+    check("workers = 3", "workers = 0");
     check("ackers = 2", "ackers = \"many\"");
     check("type = \"print\"", "type = \"prnit\"");
     check("[bolt.sink]", "[bolt.\"a sink\"]");

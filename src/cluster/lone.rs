@@ -80,7 +80,12 @@ impl WorkerRuntime for Lone {
     fn stats(&self) -> WorkerStats {
         let ended = self.has_ended();
         self.reports.progress(ended, u64::from(!ended));
-        if ended && !std::mem::replace(&mut *self.asked_to_drain.lock().unwrap_or_else(PoisonError::into_inner), true) {
+        if ended
+            && !std::mem::replace(
+                &mut *self.asked_to_drain.lock().unwrap_or_else(PoisonError::into_inner),
+                true,
+            )
+        {
             self.reports.drain_requested();
         }
         WorkerStats::new(self.running.stats(), &[], Vec::new())

@@ -32,8 +32,8 @@ pub mod stdout;
 pub mod worker;
 
 pub use master::{
-    DialThrough, RunningWorkers, StartWorkersError, StderrLines, WorkerEvent, WorkerEventKind, WorkersOptions,
+    DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,
 };
 pub use processes::Executable;
 pub use source::TopologySource;
-pub use stats::{WorkerStats, WorkersStats};
+pub use stats::{ProcessStats, WorkerStats, WorkersStats};
