@@ -446,7 +446,7 @@ fn write_channel(
     conn: ConnId,
     channel: &mut Channel<TcpStream>,
     mesh: &mut Mesh,
-    now: Time,
+    _now: Time,
 ) -> io::Result<()> {
     let mut written = 0;
     while channel.writable && written < WRITE_MAX {
@@ -457,7 +457,7 @@ fn write_channel(
         if bytes == 0 {
             break;
         }
-        mesh.wrote(conn, bytes, now);
+        mesh.wrote(conn, bytes);
         written += bytes;
     }
     Ok(())

@@ -121,6 +121,14 @@ impl Application for Told {
         self.app.all_credits(to, out);
     }
 
+    fn members_set(&mut self, version: u64) {
+        self.app.members_set(version);
+    }
+
+    fn backlog(&mut self, to: WorkerId, since: Option<Time>) {
+        self.app.backlog(to, since);
+    }
+
     fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, now: Time) {
         match &state {
             LinkState::Up => {
