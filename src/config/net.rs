@@ -82,6 +82,9 @@ pub struct TlsPaths {
     pub key: PathBuf,
     /// `authority`: a PEM file with the certificates of the authorities that peers may be signed by.
     pub authority: PathBuf,
+    /// `name`: whom the certificates of workers are made out to (a DNS name, or an address), if that
+    /// is the same for all. `None`: each to the address at which its worker is dialed.
+    pub name: Option<String>,
 }
 
 impl NetOptions {
@@ -187,7 +190,12 @@ mod tests {
             |o| {
                 open(o);
                 let path = PathBuf::from("a.pem");
-                o.tls = Some(TlsPaths { certificate: path.clone(), key: path.clone(), authority: path });
+                o.tls = Some(TlsPaths {
+                    certificate: path.clone(),
+                    key: path.clone(),
+                    authority: path,
+                    name: None,
+                });
             },
             &[],
         );

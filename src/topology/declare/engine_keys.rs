@@ -122,6 +122,15 @@ static TLS: &[EngineKey] = &[
         default: "required",
         shape: Shape::Text(PATH, |o, text| path(&mut tls(o).authority, text)),
     },
+    Key {
+        path: "net.tls.name",
+        doc: "The name that the certificates of all workers are made out to, if it is one.",
+        default: "the address that is dialed",
+        shape: Shape::Text("a DNS name or an IP address", |o, text| {
+            tls(o).name = Some(text.to_owned());
+            if text.is_empty() { Err("a name is not empty".to_owned()) } else { Ok(()) }
+        }),
+    },
 ];
 
 static WORKER: &[EngineKey] = &[
