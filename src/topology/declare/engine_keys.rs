@@ -124,11 +124,11 @@ static TLS: &[EngineKey] = &[
     },
     Key {
         path: "net.tls.name",
-        doc: "The name that the certificates of all workers are made out to, if it is one.",
-        default: "the address that is dialed",
-        shape: Shape::Text("a DNS name or an IP address", |o, text| {
+        doc: "Whom the certificates of all workers are made out to: a DNS name or an address.",
+        default: "the address at which each worker is dialed",
+        shape: Shape::Text("a DNS name or an address", |o, text| {
             tls(o).name = Some(text.to_owned());
-            if text.is_empty() { Err("a name is not empty".to_owned()) } else { Ok(()) }
+            Ok(())
         }),
     },
 ];
