@@ -16,7 +16,9 @@ use crate::cluster::stats::WorkerStats;
 use crate::cluster::worker::{Reports, WorkerRuntime, WorkerSpec};
 use crate::ids::WorkerId;
 use crate::net::bridge::{Bridge, LinkWatcher};
-use crate::net::{Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet};
+use crate::net::{
+    Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
+};
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::{AssembledShare, LocalOptions, RunningShare, Share, Superior};
 
@@ -33,7 +35,8 @@ struct Wired {
 /// When the assignment is for another topology, the address of `[net]` cannot be bound, or the system
 /// refuses a thread.
 pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime>, String> {
-    let WorkerSpec { topology, assignment, worker, incarnation, workers, run, secret, members, net, .. } = spec;
+    let WorkerSpec { topology, assignment, worker, incarnation, workers, run, secret, members, net, .. } =
+        spec;
     let plan = assignment.plan(&topology).ok_or("the assignment is one of another topology")?;
     let clock = Clock::real();
     let identity = Identity {

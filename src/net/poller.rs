@@ -431,7 +431,7 @@ impl Poller {
             }
         }
         for (conn, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.wants_write()) {
-            if let Err(error) = write_channel(*conn, channel, &mut self.mesh, now) {
+            if let Err(error) = write_channel(*conn, channel, &mut self.mesh) {
                 self.gone.push((*conn, error.to_string()));
             }
             self.is_busy |= channel.wants_write();
@@ -442,12 +442,7 @@ impl Poller {
 
 /// Writes what the mesh has for a connection, until there is no more, the socket is full, or others
 /// should have their turn.
-fn write_channel(
-    conn: ConnId,
-    channel: &mut Channel<TcpStream>,
-    mesh: &mut Mesh,
-    _now: Time,
-) -> io::Result<()> {
+fn write_channel(conn: ConnId, channel: &mut Channel<TcpStream>, mesh: &mut Mesh) -> io::Result<()> {
     let mut written = 0;
     while channel.writable && written < WRITE_MAX {
         let mut chunks = Vec::with_capacity(SLICES_MAX);

@@ -193,10 +193,11 @@ impl Network {
     pub fn write(&mut self, end: End, bytes: &[u8], now: Time) -> usize {
         let Some((id, side)) = self.by_end.get(&end).copied() else { return bytes.len() };
         let connection = &self.connections[&id];
-        let (from, to) = if side == 0 { (connection.from, connection.to) } else { (connection.to, connection.from) };
+        let (from, to) =
+            if side == 0 { (connection.from, connection.to) } else { (connection.to, connection.from) };
         let trouble = self.trouble_of(from, to);
-        let mut latency = self.latency(&trouble);
         let room = PIPE_BYTES_MAX.saturating_sub(connection.pipes[side].bytes);
+        let mut latency = self.latency(&trouble);
         if room == 0 {
             self.struck.full += 1;
             return 0;
@@ -225,9 +226,9 @@ impl Network {
         self.struck.blocked += u64::from(trouble.blocked);
         let connection = self.connections.get_mut(&id).expect("it was there");
         let pipe = &mut connection.pipes[side];
-        let transfer = trouble.bandwidth.map_or(Duration::ZERO, |rate| {
-            Duration::from_secs_f64(segment.len() as f64 / f64::from(rate))
-        });
+        let transfer = trouble
+            .bandwidth
+            .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(segment.len() as f64 / f64::from(rate)));
         let arrival = now.after(latency).max(pipe.last_arrival).after(transfer);
         pipe.last_arrival = arrival;
         pipe.bytes += segment.len();
@@ -342,7 +343,8 @@ impl Network {
             into.push(Arrival::Dialed(id));
             return;
         }
-        let Some(side) = connection.ends.iter().position(|end| end.is_some_and(|end| end.life == life)) else {
+        let Some(side) = connection.ends.iter().position(|end| end.is_some_and(|end| end.life == life))
+        else {
             return;
         };
         let end = connection.ends[side].expect("it was found");
@@ -403,7 +405,9 @@ impl Network {
                 }
                 if let Some((at, _)) = pipe.segments.front() {
                     next = next.min(*at);
-                } else if !pipe.told && let Some(at) = pipe.fin {
+                } else if !pipe.told
+                    && let Some(at) = pipe.fin
+                {
                     next = next.min(at);
                 }
             }
@@ -422,7 +426,8 @@ impl Network {
             if side == 0 && connection.connected_untold {
                 return true;
             }
-            let way = if side == 0 { (connection.to, connection.from) } else { (connection.from, connection.to) };
+            let way =
+                if side == 0 { (connection.to, connection.from) } else { (connection.from, connection.to) };
             let trouble = self.trouble_of(way.0, way.1);
             let pipe = &connection.pipes[1 - side];
             let due = match pipe.segments.front() {
