@@ -225,8 +225,8 @@ impl SimulatedProcess {
                 }
             }
         }
-        let seen = self.worker.snapshot();
-        let ends = self.closing && seen.closed >= seen.executors;
+        let has_closed = |seen: Snapshot| seen.closed >= seen.executors;
+        let ends = self.closing && has_closed(self.worker.snapshot());
         if ends {
             messages.push(FromWorker::Stats(Box::new(self.stats())));
             messages.push(FromWorker::Ended { cut_short: false });
