@@ -15,7 +15,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BytesMut;
 use squall::clock::Time;
 use squall::config::NetOptions;
 use squall::ids::{Incarnation, WorkerId};
@@ -83,6 +83,12 @@ pub fn secret() -> Secret {
 
 pub fn address(node: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7000 + node as u16))
+}
+
+impl Pipe {
+    pub fn is_dialed_by(&self, node: usize) -> bool {
+        self.ends[0].is_some_and(|(n, _)| n == node)
+    }
 }
 
 impl World {
@@ -187,7 +193,11 @@ impl World {
         let input = inputs.entry(conn).or_default();
         let bytes = if is_held[end] { 0 } else { bytes.min(flying[end].len()) };
         if bytes > 0 {
-            flying[end].drain(..bytes).for_each(|byte| input.put_u8(byte));
+            let (first, second) = flying[end].as_slices();
+            let split = bytes.min(first.len());
+            input.extend_from_slice(&first[..split]);
+            input.extend_from_slice(&second[..bytes - split]);
+            flying[end].drain(..bytes);
             mesh.received(conn, input, self.now, books);
             let lacks = mesh.lacks(conn, input);
             assert!(lacks.is_none_or(|lacks| lacks <= self.options.frame_max + 20));
@@ -251,7 +261,7 @@ impl World {
         let mesh = &mut self.nodes[node].mesh;
         let mut chunks: Vec<IoSlice<'_>> = Vec::new();
         mesh.chunks(conn, &mut chunks);
-        let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.to_vec()).collect();
         let room = usize::try_from(pipe.breaks_at - pipe.carried).unwrap_or(usize::MAX);
         let written = bytes.len().min(room);
         pipe.flying[to].extend(&bytes[..written]);

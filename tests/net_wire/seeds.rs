@@ -25,7 +25,7 @@ fn one_thing(world: &mut World, rng: &mut StdRng) {
     match rng.random_range(0..100) {
         0..30 => {
             let to = (node + rng.random_range(1..count)) % count;
-            let padding = [0, 40, 3000, 300_000][rng.random_range(0..4)];
+            let padding = [0, 40, 3000, 200_000][rng.random_range(0..31) / 10];
             world.send(node, to, any_kind(rng), padding);
         }
         30..60 => world.turn(node, rng.random_range(0..100_000)),
@@ -37,11 +37,9 @@ fn one_thing(world: &mut World, rng: &mut StdRng) {
             pipe.into_iter().for_each(|pipe| world.cut(pipe, rng.random_bool(0.5)));
         }
         86..89 => {
-            for pipe in pipe {
-                let (end, at, mask) =
-                    (rng.random_range(0..2), rng.random_range(0..9999), rng.random_range(1..=255));
-                world.flip(pipe, end, at, mask);
-            }
+            let (end, at) = (rng.random_range(0..2), rng.random_range(0..9999));
+            let mask = rng.random_range(1..=255);
+            pipe.into_iter().for_each(|pipe| _ = world.flip(pipe, end, at, mask));
         }
         89..92 => {
             let end = rng.random_range(0..2);
