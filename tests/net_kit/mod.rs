@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each user takes a part of it")]
 
 mod books;
+pub mod operation;
 pub mod raw;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -53,6 +54,7 @@ pub struct Pipe {
 
 pub struct World {
     pub now: Time,
+    /// The workers by their ids, then lives that were replaced but live on.
     pub nodes: Vec<Node>,
     pub pipes: Vec<Pipe>,
     /// The lives of the workers, as the parent knows them.
@@ -140,19 +142,29 @@ impl World {
     }
 
     pub fn tell_all(&mut self) {
-        (0..self.nodes.len()).for_each(|node| self.tell(node));
+        (0..self.lives.len()).for_each(|node| self.tell(node));
     }
 
-    /// A worker dies; its next life listens, but only `tell` lets others know.
-    pub fn replace(&mut self, node: usize) {
-        let pipes = (0..self.pipes.len()).filter(|pipe| self.ends_at(*pipe, node)).collect::<Vec<_>>();
-        pipes.into_iter().for_each(|pipe| self.cut(pipe, false));
+    /// A worker is replaced: its next life listens, but only `tell` lets others know. The old life
+    /// is dead, or only seemed to be and goes on.
+    pub fn replace(&mut self, node: usize, lives_on: bool) {
+        if !lives_on {
+            let pipes = (0..self.pipes.len()).filter(|pipe| self.ends_at(*pipe, node)).collect::<Vec<_>>();
+            pipes.into_iter().for_each(|pipe| self.cut(pipe, false));
+        }
         self.lives[node].0 += 1;
         self.version += 1;
         self.nodes[node].books.check_books();
         let next = self.node(identity(node, self.lives[node]));
         let past = std::mem::replace(&mut self.nodes[node], next);
-        self.past.push(past.mesh.counts().clone());
+        if lives_on {
+            let place = self.nodes.len();
+            let ends = self.pipes.iter_mut().flat_map(|pipe| pipe.ends.iter_mut().flatten());
+            ends.filter(|(n, _)| *n == node).for_each(|(n, _)| *n = place);
+            self.nodes.push(past);
+        } else {
+            self.past.push(past.mesh.counts().clone());
+        }
     }
 
     fn ends_at(&self, pipe: usize, node: usize) -> bool {
@@ -335,13 +347,13 @@ impl World {
     }
 
     pub fn is_linked(&self) -> bool {
-        let count = self.nodes.len();
+        let count = self.lives.len();
         let up = |node: &Node, peer: usize| {
             let peer = WorkerId(peer as u16);
             node.mesh.is_up(peer, Direction::To) && node.mesh.is_up(peer, Direction::From)
         };
         let linked = |(i, node): (usize, &Node)| (0..count).all(|peer| peer == i || up(node, peer));
-        self.nodes.iter().enumerate().all(linked)
+        self.nodes[..count].iter().enumerate().all(linked)
     }
 
     /// Heals everything, lets all credit come back, and waits for rest: then nothing may be missing.
@@ -352,12 +364,13 @@ impl World {
         self.pipes.iter_mut().for_each(|pipe| (pipe.is_held, pipe.breaks_at) = ([false; 2], u64::MAX));
         self.nodes.iter_mut().for_each(|node| (node.is_stopped, node.is_listening) = (false, true));
         self.tell_all();
-        self.until("rest", |world| {
-            world.is_linked() && world.nodes.iter().all(|node| node.books.is_settled())
-        });
+        let workers = self.lives.len();
+        let is_settled = |world: &World| world.nodes[..workers].iter().all(|node| node.books.is_settled());
+        self.until("rest", |world| world.is_linked() && is_settled(world));
         self.nodes.iter_mut().for_each(|node| node.books.give_back_all());
-        self.until("all credit back", |world| world.nodes.iter().all(|node| node.books.is_credit_back()));
-        for node in &self.nodes {
+        let is_back = |world: &World| world.nodes[..workers].iter().all(|node| node.books.is_credit_back());
+        self.until("all credit back", is_back);
+        for node in &self.nodes[..workers] {
             node.books.check_books();
             for (peer, sent) in node.books.sent() {
                 assert_eq!(self.nodes[peer.index()].books.taken_from(node.books.own.worker), sent);

@@ -17,7 +17,7 @@ const PEER: WorkerId = WorkerId(1);
 fn a_worker_without_an_address_is_waited_for() {
     let mut world = World::new(2, 1);
     world.nodes[1].is_listening = false;
-    world.replace(1);
+    world.replace(1, false);
     world.nodes[1].is_listening = false;
     world.tell_all();
     (0..3).for_each(|_| world.send(0, 1, PayloadKind::Data, 10));
@@ -44,7 +44,7 @@ fn the_end_of_a_life_hands_back_what_was_not_taken() {
     world.run(Duration::from_millis(20));
     // Ten are taken and their credit is back; of these five nothing is.
     (0..5).for_each(|_| world.send(0, 1, PayloadKind::Data, 100));
-    world.replace(1);
+    world.replace(1, false);
     assert_eq!(world.nodes[0].books.lives_lost, 0);
     // The books check in `lost` that what is handed back is exact.
     world.tell(0);
@@ -59,7 +59,7 @@ fn the_end_of_a_life_hands_back_what_was_not_taken() {
 fn a_life_that_ends_is_told_even_if_nothing_is_lost() {
     let mut world = World::new(2, 3);
     world.until("links", World::is_linked);
-    world.replace(1);
+    world.replace(1, false);
     world.tell(0);
     assert_eq!((world.nodes[0].books.lives_lost, world.nodes[0].mesh.counts().lost), (1, 0));
     let down = |direction| world.nodes[0].books.links[&(PEER, direction)].clone();
@@ -90,7 +90,7 @@ fn a_worker_that_is_no_member_any_more_is_given_up() {
 fn an_older_list_of_members_changes_nothing() {
     let mut world = World::new(2, 5);
     let old = world.members();
-    world.replace(1);
+    world.replace(1, false);
     world.tell_all();
     world.until("links", World::is_linked);
     let node = &mut world.nodes[0];
@@ -127,7 +127,7 @@ fn a_worker_that_moves_is_dialed_where_it_is() {
 fn a_newer_life_waits_until_the_parent_told_of_it() {
     let mut world = World::new(2, 6);
     world.until("links", World::is_linked);
-    world.replace(1);
+    world.replace(1, false);
     world.tell(1);
     world.send(1, 0, PayloadKind::Acks, 1);
     world.run(Duration::from_millis(300));

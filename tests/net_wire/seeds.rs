@@ -1,55 +1,38 @@
 //! Anything in any order, from a seed; then everything heals, and nothing may be missing.
 
-use std::time::Duration;
-
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use squall::net::{NetCounts, PayloadKind};
+use squall::net::NetCounts;
 
 use crate::kit::World;
+use crate::kit::operation::{Kind, Operation};
 
 const SEEDS: u64 = 300;
 
-fn any_kind(rng: &mut StdRng) -> PayloadKind {
-    match rng.random_range(0..4) {
-        0 => PayloadKind::Acks,
-        1 => PayloadKind::Outcomes,
-        _ => PayloadKind::Data,
-    }
-}
-
-fn one_thing(world: &mut World, rng: &mut StdRng) {
-    let count = world.nodes.len();
-    let node = rng.random_range(0..count);
-    let pipe = (!world.pipes.is_empty()).then(|| rng.random_range(0..world.pipes.len()));
+fn any_operation(rng: &mut StdRng) -> Operation {
+    let node = rng.random();
+    let pipe = rng.random();
     match rng.random_range(0..100) {
         0..30 => {
-            let to = (node + rng.random_range(1..count)) % count;
-            let padding = [0, 40, 3000, 200_000][rng.random_range(0..31) / 10];
-            world.send(node, to, any_kind(rng), padding);
+            let kinds = [Kind::Acks, Kind::Outcomes, Kind::Data, Kind::Data];
+            let padding = [0, 40, 3000, 60_000][rng.random_range(0..31) / 10];
+            Operation::Send { from: node, to: rng.random(), kind: kinds[rng.random_range(0..4)], padding }
         }
-        30..60 => world.turn(node, rng.random_range(0..100_000)),
-        60..70 => world.step(),
-        70..76 => world.now = world.now.after(Duration::from_millis(rng.random_range(0..400))),
-        76..82 => world.nodes[node].books.give_back_all(),
-        82..86 => {
-            let pipe = pipe.filter(|_| rng.random_bool(0.5));
-            pipe.into_iter().for_each(|pipe| world.cut(pipe, rng.random_bool(0.5)));
+        30..60 => Operation::Turn { node, bytes: rng.random() },
+        60..68 => Operation::Step,
+        68..70 => Operation::Status { node },
+        70..76 => Operation::Wait { millis: rng.random() },
+        76..82 => Operation::GiveBack { node },
+        82..84 => Operation::Cut { pipe, arrives: rng.random() },
+        84..87 => {
+            Operation::Flip { pipe, end: rng.random(), at: rng.random(), mask: rng.random_range(1..=255) }
         }
-        86..89 => {
-            let (end, at) = (rng.random_range(0..2), rng.random_range(0..9999));
-            let mask = rng.random_range(1..=255);
-            pipe.into_iter().for_each(|pipe| _ = world.flip(pipe, end, at, mask));
-        }
-        89..92 => {
-            let end = rng.random_range(0..2);
-            pipe.into_iter().for_each(|pipe| world.pipes[pipe].is_held[end] ^= true);
-        }
-        92..94 => world.nodes[node].is_stopped ^= true,
-        94..95 => world.replace(node),
-        95..98 => world.tell(node),
-        98 => world.is_apart = rng.random_bool(0.3),
-        _ => world.breaks_at = if rng.random_bool(0.5) { u64::MAX } else { rng.random_range(0..5000) },
+        87..91 => Operation::Hold { pipe, end: rng.random() },
+        91..93 => Operation::Stop { node },
+        93..94 => Operation::Replace { node, lives_on: rng.random() },
+        94..97 => Operation::Tell { node },
+        97..98 => Operation::Apart { is_apart: rng.random_bool(0.3) },
+        _ => Operation::BreakAt { bytes: rng.random_bool(0.5).then(|| rng.random_range(0..5000)) },
     }
 }
 
@@ -61,7 +44,7 @@ fn payloads_come_once_and_in_order_whatever_happens() {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut world = World::new(2 + (seed % 3) as usize, seed);
         for _ in 0..rng.random_range(20..400) {
-            one_thing(&mut world, &mut rng);
+            world.apply(any_operation(&mut rng));
         }
         world.settle();
         total.extend(world.past.iter().cloned());
@@ -88,7 +71,7 @@ fn a_seed_repeats_exactly() {
     let run = |seed| {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut world = World::new(3, seed);
-        (0..300).for_each(|_| one_thing(&mut world, &mut rng));
+        (0..300).for_each(|_| world.apply(any_operation(&mut rng)));
         let downs: Vec<_> = world.nodes.iter().map(|node| node.books.downs.clone()).collect();
         (world.now, downs, world.nodes.iter().map(|node| node.mesh.counts().clone()).collect::<Vec<_>>())
     };
