@@ -1,4 +1,4 @@
-//! Handshakes, from either side, up to the link being up.
+//! Handshakes, from either side, up to the link being up. Then both sides tell their status at once.
 
 use bytes::BytesMut;
 use rand::RngExt as _;
@@ -155,6 +155,7 @@ impl Mesh {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let Some(peer) = self.peers.get_mut(&worker) else { return };
         connection.role = Role::Receives { peer: worker };
+        connection.status_due = true;
         peer.from = Some(conn);
         self.unproven -= 1;
         self.counts.links_up += 1;
@@ -193,6 +194,7 @@ impl Mesh {
         }
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.role = Role::Sends { peer: worker };
+            connection.status_due = true;
         }
         self.list(conn);
         app.link(worker, Direction::To, LinkState::Up, now);
