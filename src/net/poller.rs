@@ -48,6 +48,7 @@ use super::{
 };
 use crate::clock::{Clock, Time};
 use crate::config::NetOptions;
+use crate::ids::WorkerId;
 use channel::{Channel, FarEnd};
 use handle::{Command, Mailbox};
 use told::Told;
@@ -91,6 +92,7 @@ pub struct Wire {
 
 /// The thread's own.
 pub struct Poller {
+    worker: WorkerId,
     poll: Poll,
     listener: TcpListener,
     mesh: Mesh,
@@ -136,6 +138,7 @@ impl Poller {
         outbox.connect(wake).map_err(|_| io::Error::other("the outbox has a poller already"))?;
         let mailbox = Arc::new(Mailbox::default());
         let poller = Poller {
+            worker: identity.worker,
             poll,
             listener,
             mesh: Mesh::new(identity, secret, options.clone(), seed),
@@ -269,7 +272,7 @@ impl Poller {
     }
 
     fn status(&self, now: Time) -> NetStatus {
-        let others = self.members.members.iter().filter(|member| member.worker != self.mesh.own().worker);
+        let others = self.members.members.iter().filter(|member| member.worker != self.worker);
         let peers = others.map(|member| {
             let (untaken, untaken_bytes) = self.mesh.untaken(member.worker);
             PeerStatus {

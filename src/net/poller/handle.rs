@@ -136,7 +136,7 @@ impl PollerHandle {
 
     fn tell(&self, command: Command) {
         self.mailbox.put(command);
-        self.outbox.announce();
+        self.outbox.poke();
     }
 }
 
