@@ -25,8 +25,6 @@
 mod channel;
 mod handle;
 mod socket;
-#[cfg(test)]
-mod tests;
 mod told;
 
 use std::collections::BTreeMap;

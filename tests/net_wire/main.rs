@@ -2,13 +2,14 @@
 
 mod node;
 
-use std::io::{Read, Write};
-use std::net::TcpStream as StdStream;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use super::super::{Member, PayloadKind, UNPROVEN_MAX};
-use super::*;
-use crate::ids::{Incarnation, LinkId, WorkerId};
 use node::{Certificates, Ears, Plan, Way, introduce, noise, pair, plan, vacant, wait_status};
+use squall::config::NetOptions;
+use squall::ids::{Incarnation, LinkId, WorkerId};
+use squall::net::{Member, PayloadKind, Poller, UNPROVEN_MAX};
 
 // ---- Storm's tests ----
 
@@ -197,14 +198,14 @@ fn acks_overtake_tuples() {
 fn strangers_are_shown_the_door_and_others_come_in() {
     let (one, other) = pair(plan(0), plan(1));
     let address = one.member.address.unwrap();
-    let mut babbler = StdStream::connect(address).unwrap();
+    let mut babbler = TcpStream::connect(address).unwrap();
     babbler.write_all(&noise(100_000)).or_else(ignore_reset).unwrap();
     let ended = babbler.read_to_end(&mut Vec::new());
     assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset));
     wait_status(&one, |status| status.counts.refused.values().sum::<u64>() == 1);
 
     // Silent ones fill the room for those that have not proven anything, and no more than that.
-    let crowd: Vec<_> = (0..UNPROVEN_MAX + 10).map(|_| StdStream::connect(address).unwrap()).collect();
+    let crowd: Vec<_> = (0..UNPROVEN_MAX + 10).map(|_| TcpStream::connect(address).unwrap()).collect();
     wait_status(&one, |status| status.counts.crowded_out >= 10);
     one.send(1, b"links that are up do not care");
     assert!(other.ears.wait_text().ends_with("do not care"));

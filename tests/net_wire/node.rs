@@ -1,7 +1,7 @@
 //! Workers without executors, and what lies between them.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,16 +9,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use slog::{Discard, Logger, o};
 use smol_str::SmolStr;
-
-use super::super::super::{
-    Application, Direction, HEADROOM, Identity, LinkState, Member, Members, NetCounts, Outbound, Outbox,
-    PayloadError, PayloadKind, Secret, TopologyKey,
+use squall::clock::{Clock, Time};
+use squall::config::NetOptions;
+use squall::config::net::TlsPaths;
+use squall::ids::{Incarnation, LinkId, WorkerId};
+use squall::net::{
+    Application, Direction, HEADROOM, Identity, LinkState, Member, Members, NetCounts, NetStatus, Outbound,
+    Outbox, PayloadError, PayloadKind, Poller, PollerHandle, Secret, TopologyKey, Wire,
 };
-use super::super::{NetStatus, Poller, PollerHandle, Wire};
-use crate::clock::{Clock, Time};
-use crate::config::NetOptions;
-use crate::config::net::TlsPaths;
-use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// A peer that was replaced, payloads that were dropped, and credit that was out to it.
 type Lost = (WorkerId, u64, Vec<(LinkId, u64, u64)>);
@@ -224,24 +222,24 @@ pub fn noise(len: usize) -> Vec<u8> {
 
 /// An address where nobody listens, nor will but for the caller: other tests are at 127.0.0.1.
 pub fn vacant() -> SocketAddr {
-    StdListener::bind("127.8.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.8.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A way between two workers that is cut now and then.
 pub struct Way {
     pub address: SocketAddr,
-    pub open: Arc<Mutex<Vec<StdStream>>>,
+    pub open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Way {
     pub fn to(target: SocketAddr) -> Way {
-        let listener = StdListener::bind("127.0.0.1:0").unwrap();
-        let (address, open) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<StdStream>>>::default());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, open) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<TcpStream>>>::default());
         let ends = Arc::clone(&open);
         // The threads end with the test's process.
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = StdStream::connect(target) else { continue };
+                let Ok(far) = TcpStream::connect(target) else { continue };
                 let both = [near.try_clone(), far.try_clone()].map(Result::unwrap);
                 ends.lock().unwrap().extend(both);
                 for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
