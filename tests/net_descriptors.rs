@@ -1,7 +1,7 @@
 //! A worker that has no descriptor left. In a process of its own, because the limit is the process's.
 
-#[allow(dead_code, reason = "shared with the tests of the wire, which use more of it")]
-#[path = "net_wire/node.rs"]
+#[allow(dead_code, reason = "shared with the tests over sockets, which use more of it")]
+#[path = "net_sockets/node.rs"]
 mod node;
 
 use std::fs::File;
