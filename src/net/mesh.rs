@@ -321,7 +321,6 @@ impl Mesh {
 
     fn put_off(&mut self, worker: WorkerId, now: Time) {
         if let Some(peer) = self.peers.get_mut(&worker) {
-            peer.sender.cut();
             peer.dial.put_off(&self.options, &mut self.rng, now);
         }
     }

@@ -4,11 +4,12 @@
 //! checksum of the payload in its own thread. The sender then writes the header in front, in place:
 //! between the executor and the socket nothing is copied, and the poller's thread reads no payload.
 
+use super::frame;
 use crate::clock::Time;
 use crate::ids::LinkId;
 
 /// Bytes that stand free in front of a payload, for the header.
-pub const HEADROOM: usize = super::frame::HEADER;
+pub const HEADROOM: usize = frame::HEADER;
 
 /// What a payload is. Acks and outcomes travel in the control lane, tuples in the data lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +49,7 @@ impl Outbound {
         credit: Option<(LinkId, u32, u32)>,
         sent_at: Time,
     ) -> Outbound {
-        let payload_crc = crc32c::crc32c(&bytes[HEADROOM..]);
+        let payload_crc = frame::payload_crc(&bytes[HEADROOM..]);
         Outbound { kind, bytes, payload_crc, credit, sent_at }
     }
 
