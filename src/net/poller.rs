@@ -30,6 +30,7 @@ mod told;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -42,7 +43,8 @@ use slog::{Logger, error, warn};
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{
-    Action, CHUNK_BYTES_MAX, ConnId, Direction, Identity, Members, Mesh, Outbound, Outbox, SLICES_MAX, Secret,
+    Action, Application, CHUNK_BYTES_MAX, ConnId, Direction, Identity, Members, Mesh, Outbound, Outbox,
+    SLICES_MAX, Secret,
 };
 use crate::clock::{Clock, Time};
 use crate::config::NetOptions;
@@ -51,8 +53,7 @@ use channel::{Channel, FarEnd};
 use handle::{Command, Mailbox};
 use told::Told;
 
-pub use super::Application;
-pub use handle::{NetStatus, PeerStatus, PollerHandle};
+pub use handle::{NetStatus, ORDERLY_END, PeerStatus, PollerHandle};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -158,8 +159,17 @@ impl Poller {
             ready: Vec::new(),
             gone: Vec::new(),
         };
-        let thread = thread::Builder::new().name("squall-net".into()).spawn(move || poller.run())?;
+        let thread = thread::Builder::new().name("squall-net".into()).spawn(move || poller.live())?;
         Ok((PollerHandle { mailbox, outbox, thread: Some(thread), address }, address))
+    }
+
+    /// Runs, and leaves a word if it does not end as it should.
+    fn live(self) {
+        let log = self.app.log.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+            error!(log, "the poller panicked; this worker is cut off");
+            resume_unwind(panic);
+        }
     }
 
     fn run(mut self) {
@@ -256,6 +266,7 @@ impl Poller {
                 // Whoever asked may have given up.
                 Command::Report(reply) => drop(reply.send(self.status(now))),
                 Command::Stop { why } => {
+                    self.app.is_ending = true;
                     self.take_outbox();
                     self.mesh.close_all(&why, now, &mut self.app);
                     self.is_over = true;
