@@ -251,3 +251,75 @@ fn latency_stats(latencies: &[(u64, u64)]) -> LatencyStats {
         max: Duration::from_nanos(histogram.max()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::FailureCause;
+
+    fn counts(id: &str, executed: u64) -> ComponentCounts {
+        ComponentCounts { id: id.into(), executed, queued: 1, busy: 500, ..ComponentCounts::default() }
+    }
+
+    #[test]
+    fn latencies_are_merged_by_value() {
+        let check = |left: &[(u64, u64)], right: &[(u64, u64)], expected: &[(u64, u64)]| {
+            assert_eq!(merged(left, right), expected);
+            assert_eq!(merged(right, left), expected);
+        };
+        check(&[], &[], &[]);
+        check(&[(1, 2)], &[], &[(1, 2)]);
+        check(&[(1, 2), (5, 1)], &[(1, 3), (2, 1), (9, 9)], &[(1, 5), (2, 1), (5, 1), (9, 9)]);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_all_messages() {
+        let of = |latencies: &[(u64, u64)]| WorkerStats {
+            latencies: latencies.to_vec(),
+            ..WorkerStats::default()
+        };
+        let mut sum = of(&[(1000, 98)]);
+        sum.add(&of(&[(1_000_000, 2)]));
+        let latency = topology_stats(&sum, &[], Duration::from_secs(1)).complete_latency;
+        assert_eq!(latency.count, 100);
+        let near = |time: Duration, nanos: u64| {
+            time.as_nanos().abs_diff(u128::from(nanos)) <= u128::from(nanos / 500)
+        };
+        assert!(
+            near(latency.p50, 1000) && near(latency.p99, 1_000_000) && near(latency.max, 1_000_000),
+            "{latency:?}"
+        );
+    }
+
+    #[test]
+    fn workers_add_up_by_component() {
+        let mut sum = WorkerStats { components: vec![counts("a", 3)], ..WorkerStats::default() };
+        let mut other =
+            WorkerStats { components: vec![counts("b", 5), counts("a", 4)], ..WorkerStats::default() };
+        other.components[1].last_error = Some("task 2: no".to_owned());
+        *other.replays.of_mut(FailureCause::Lost) = 7;
+        sum.add(&other);
+        sum.add(&WorkerStats { components: vec![counts("a", 0)], ..WorkerStats::default() });
+        let shape =
+            |id: &str, executors| ComponentShape { id: id.into(), is_spout: false, tasks: 4, executors };
+        let shapes = [shape("a", 3), shape("b", 1), shape("nowhere", 1)];
+        let stats = topology_stats(&sum, &shapes, Duration::from_nanos(1000));
+        let of: Vec<_> = stats.components.iter().map(|c| (&*c.id, c.executed, c.queued, c.busy)).collect();
+        assert_eq!(of, [("a", 7, 3, 0.5), ("b", 5, 1, 0.5), ("nowhere", 0, 0, 0.0)]);
+        assert_eq!(stats.components[0].last_error.as_deref(), Some("task 2: no"));
+        assert_eq!((stats.replayed, stats.replays.of(FailureCause::Lost)), (7, 7));
+    }
+
+    #[test]
+    fn the_dead_have_nothing_in_hand() {
+        let mut stats = WorkerStats {
+            emitted: 5,
+            pending: 2,
+            components: vec![counts("a", 3)],
+            ..WorkerStats::default()
+        };
+        stats.bury();
+        assert_eq!((stats.emitted, stats.pending), (5, 0));
+        assert_eq!((stats.components[0].executed, stats.components[0].queued), (3, 0));
+    }
+}

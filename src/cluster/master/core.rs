@@ -599,3 +599,8 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
