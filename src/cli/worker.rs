@@ -10,7 +10,7 @@ use crate::cluster::{self, worker::WorkerError};
 pub(super) struct Args {}
 
 pub(super) fn execute(_args: &Args, context: &Context) -> Result<Outcome, CommandError> {
-    match cluster::worker::run(&context.registry, &cluster::lone::start) {
+    match cluster::worker::run(&context.registry, &cluster::wired::start) {
         Ok(was_in_order) => Ok(Outcome::done_if(was_in_order)),
         Err(WorkerError::ByHand) => {
             let program = &context.program;

@@ -23,12 +23,12 @@
 //!    end of its control channel; a parent that ends reaps all its workers.
 
 pub mod control;
-pub mod lone;
 pub mod master;
 pub mod processes;
 pub mod source;
 pub mod stats;
 pub mod stdout;
+pub mod wired;
 pub mod worker;
 
 pub use master::{
