@@ -73,6 +73,8 @@ pub trait WorkerRuntime: Send + Sync {
     fn ask_holders(&self, round: u64);
     /// Asks the executors of the bolt at this place to finish; reported as the round.
     fn finish(&self, round: u64, place: usize);
+    /// All workers are about to end: links that go down from now on are no news.
+    fn leave(&self);
     /// Closes all executors.
     fn close(&self);
     /// How far it has come.
@@ -370,7 +372,11 @@ fn serve(
     let clock = Clock::real();
     loop {
         match read::<ToWorker>(&mut commands) {
-            Ok(Some(ToWorker::Close)) => return close(&*runtime, reports),
+            Ok(Some(ToWorker::Close)) => close(&*runtime, reports),
+            Ok(Some(ToWorker::End)) => {
+                reports.flush();
+                return true;
+            }
             Ok(Some(ToWorker::Members(now))) => {
                 runtime.members(&now);
                 let mut members = members.lock().unwrap_or_else(PoisonError::into_inner);
@@ -440,17 +446,16 @@ fn obey(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports) {
             reports.message(FromWorker::Snapshot { wave, snapshot: runtime.snapshot() });
         }
         // Taken care of by the caller, or not to come again.
-        ToWorker::Close | ToWorker::Members(_) | ToWorker::Start(_) => {}
+        ToWorker::Close | ToWorker::End | ToWorker::Members(_) | ToWorker::Start(_) => {}
     }
 }
 
-fn close(runtime: &dyn WorkerRuntime, reports: &Reports) -> bool {
+fn close(runtime: &dyn WorkerRuntime, reports: &Reports) {
+    runtime.leave();
     runtime.close();
     let closed = runtime.wait_closed(CLOSE_MAX);
     reports.message(FromWorker::Stats(Box::new(runtime.stats())));
     reports.message(FromWorker::Ended { cut_short: !closed });
-    reports.flush();
-    true
 }
 
 /// The thread of statistics: also looks after links that are down.

@@ -145,6 +145,8 @@ pub struct Core {
     complaints: Complaints,
     /// Set when all were told to close: by then they are killed.
     close_by: Option<Time>,
+    /// Whether those that have closed were told to end.
+    end_told: bool,
     /// Set when all were killed: by then they are left behind.
     dead_by: Option<Time>,
     cut_short: bool,
@@ -169,6 +171,7 @@ impl Core {
             round: None,
             complaints: Complaints::new(),
             close_by: None,
+            end_told: false,
             dead_by: None,
             cut_short: false,
             failure: None,
@@ -516,7 +519,7 @@ impl Core {
                 self.round = Some(round);
             }
             EndCommand::Close => self.close(now),
-            // Workers end by themselves when all their executors are closed.
+            // Once all are told to close, their words are what counts: see `look_at_end`.
             EndCommand::End => {}
         }
     }
@@ -545,6 +548,11 @@ impl Core {
             let running: Vec<Endpoint> =
                 self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
             self.actions.extend(running.into_iter().map(Action::Kill));
+        }
+        let mut to_us = self.lives.iter().filter(|life| life.listens_to_us());
+        if !self.end_told && to_us.all(|life| life.has_ended) {
+            self.end_told = true;
+            self.broadcast(ToWorker::End);
         }
         let left: Vec<Endpoint> =
             self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();

@@ -265,7 +265,7 @@ impl World {
                 worker.closed = true;
                 worker.outbox.push_back(FromWorker::Ended { cut_short: false });
             }
-            ToWorker::Start(_) | ToWorker::Members(_) | ToWorker::Deactivate => {}
+            ToWorker::End | ToWorker::Start(_) | ToWorker::Members(_) | ToWorker::Deactivate => {}
         }
     }
 

@@ -492,9 +492,13 @@ fn the_end_comes_in_order() {
     assert_eq!(story.rests(answered), [ToWorker::Finish { round: 2, place: 1 }]);
     assert_eq!(story.rests(Snapshot { answered: 0, round: 2, ..answered }), [], "not answered");
     assert_eq!(story.rests(Snapshot { round: 2, activity: 6, ..answered }), [ToWorker::Close]);
-    story.ends(life(1, 1));
+    story.says(life(1, 1), FromWorker::Ended { cut_short: false });
+    assert_eq!(story.sent(), [], "the other would take it for a death");
+    story.says(life(0, 1), FromWorker::Ended { cut_short: false });
+    assert_eq!(story.sent(), [(life(0, 1), ToWorker::End), (life(1, 1), ToWorker::End)]);
+    story.on(Event::Exited(life(1, 1), Exit::Code(0)));
     assert!(!story.core.is_done());
-    story.ends(life(0, 1));
+    story.on(Event::Exited(life(0, 1), Exit::Code(0)));
     assert!(story.core.is_done() && !story.core.is_cut_short());
     assert_eq!(story.take().last(), Some(&Action::Done));
     assert_eq!(story.core.deadline(), Time::NEVER);
