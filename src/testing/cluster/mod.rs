@@ -313,7 +313,7 @@ impl SimulatedCluster {
             }
             turns = 0;
             self.check()?;
-            if !self.pass_time(target) {
+            if !self.has_ended() && !self.pass_time(target) {
                 let stats = crate::runtime::TopologyStats {
                     pending: self.stats().pending,
                     acked: self.stats().acked,
