@@ -88,7 +88,8 @@ pub enum FromWorker {
         /// How far it has come.
         snapshot: Snapshot,
     },
-    /// Its counters, every `worker.stats_interval` and before its end.
+    /// Its counters, every `worker.stats_interval` if they have changed, and before its end. Of the
+    /// latencies only the values whose counts have changed since it last said so.
     Stats(Box<WorkerStats>),
     /// One of its components asks for an orderly end of the topology.
     DrainRequested,

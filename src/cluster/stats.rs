@@ -139,6 +139,23 @@ impl ComponentCounts {
     }
 }
 
+/// What has changed of a rising list of values and how often they were seen.
+pub fn changes(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut before = before.iter().peekable();
+    let mut is_new = |pair: &(u64, u64)| {
+        while before.next_if(|old| old.0 < pair.0).is_some() {}
+        before.peek().is_none_or(|old| **old != *pair)
+    };
+    after.iter().copied().filter(|pair| is_new(pair)).collect()
+}
+
+/// A rising list with the changes of [`changes`] made.
+pub fn changed(before: &[(u64, u64)], changes: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let is_same = |value: u64| changes.binary_search_by_key(&value, |change| change.0).is_err();
+    let same: Vec<(u64, u64)> = before.iter().copied().filter(|old| is_same(old.0)).collect();
+    merged(&same, changes)
+}
+
 /// Two rising lists of values and how often they were seen, as one.
 fn merged(left: &[(u64, u64)], right: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
@@ -270,6 +287,22 @@ mod tests {
         check(&[], &[], &[]);
         check(&[(1, 2)], &[], &[(1, 2)]);
         check(&[(1, 2), (5, 1)], &[(1, 3), (2, 1), (9, 9)], &[(1, 5), (2, 1), (5, 1), (9, 9)]);
+    }
+
+    #[test]
+    fn changes_lead_from_one_list_to_the_other() {
+        let check = |before: &[(u64, u64)], after: &[(u64, u64)], expected: &[(u64, u64)]| {
+            assert_eq!(changes(before, after), expected);
+            assert_eq!(changed(before, expected), after);
+        };
+        check(&[], &[], &[]);
+        check(&[], &[(1, 1)], &[(1, 1)]);
+        check(&[(1, 1), (3, 1)], &[(1, 1), (3, 1)], &[]);
+        check(
+            &[(1, 1), (3, 1), (9, 2)],
+            &[(0, 1), (1, 1), (3, 2), (5, 1), (9, 2)],
+            &[(0, 1), (3, 2), (5, 1)],
+        );
     }
 
     #[test]

@@ -166,6 +166,14 @@ impl WorkerRuntime for Wired {
         WorkerStats::new(self.running.stats(), &self.running.times(), self.running.latency_counts())
     }
 
+    fn failure(&self) -> Option<String> {
+        if !self.poller.is_running() {
+            return Some("the thread of its connections has ended".to_owned());
+        }
+        let is_over = self.running.wait(Duration::ZERO) && !self.leaving.load(Ordering::Relaxed);
+        is_over.then(|| "its runtime has ended".to_owned())
+    }
+
     fn wait_closed(&self, at_most: Duration) -> bool {
         let clock = Clock::real();
         let deadline = clock.now().after(at_most);
