@@ -18,7 +18,7 @@
 //! 4. Its stdin is the control channel until that was taken over; then it is empty, or what came with
 //!    [`Start`](ToWorker::Start).
 
-mod origin;
+pub(super) mod origin;
 mod reports;
 
 use std::io::{self, BufReader};

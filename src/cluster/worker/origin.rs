@@ -35,7 +35,7 @@ pub(super) fn die_with_parent(control: &UnixStream) -> Result<(), WorkerError> {
 }
 
 /// What comes along with the first byte: a descriptor to be stdin, or nothing. The byte stays.
-pub(super) fn take_stdin(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
+pub(in crate::cluster) fn take_stdin(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
