@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::PayloadKind;
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// Upcalls of a `Mesh`, from whichever of its methods they follow, in the thread that calls it. None
 /// may wait: the links of all peers wait with it.
@@ -33,6 +33,10 @@ pub trait Application {
 
     /// So many payloads were taken by the peer, and are its own now.
     fn settled(&mut self, to: WorkerId, frames: u64);
+
+    /// The peer's life is over, and this is its next one. Said before `lost`; not of a peer that is
+    /// no member any more.
+    fn replaced(&mut self, _peer: WorkerId, _by: Incarnation) {}
 
     /// The peer's life is over: so many payloads to it were dropped, and this credit (link, tuples,
     /// bytes) was out to it, for payloads taken and not, and will not come back. Said once for each

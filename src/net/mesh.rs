@@ -146,6 +146,7 @@ impl Mesh {
             Some(known) if known > member.incarnation => return,
             Some(known) if known < member.incarnation => {
                 let why = format!("worker {worker} was replaced by incarnation {}", member.incarnation);
+                app.replaced(worker, member.incarnation);
                 self.end_life(worker, &why, now, app);
             }
             Some(_) | None => {}
@@ -485,6 +486,12 @@ impl Mesh {
     /// before the peer took anything does not end that. `None`: they do, or there are none.
     pub fn down_since(&self, peer: WorkerId) -> Option<Time> {
         self.peers.get(&peer)?.dial.down_since
+    }
+
+    /// For people who look for the cause of a standstill.
+    pub fn describe(&self, peer: WorkerId) -> String {
+        let Some(peer) = self.peers.get(&peer) else { return "unknown".to_owned() };
+        format!("{peer:?} {:?}", peer.from.map(|conn| &self.connections[&conn]))
     }
 
     /// Payloads to a peer that it has not taken, and their bytes.

@@ -108,6 +108,9 @@ fn strike(cluster: &mut SimulatedCluster, kind: Kind, random: &mut StdRng, cover
     let workers = cluster.workers();
     let (from, to) = two(&workers, random);
     let both = random.random_bool(0.5);
+    if std::env::var_os("SQUALL_SHOW").is_some() {
+        eprintln!("{:?}: {kind:?} {from} {to} {both}", cluster.now());
+    }
     match kind {
         Kind::Kill => {
             cluster.kill(from);
@@ -196,7 +199,8 @@ fn run(seed: u64) -> Result<Run, String> {
         let share = random.random_range(0.05..0.6);
         for _ in 0..scenario.turns {
             cluster.run_turns(random.random_range(1..150));
-            if cluster.has_ended() {
+            // Who is killed while all are closing cannot do it again.
+            if cluster.is_closing() {
                 break;
             }
             if !kinds.is_empty() && random.random_bool(share) {

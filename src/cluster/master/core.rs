@@ -162,6 +162,11 @@ impl Core {
         self.is_done
     }
 
+    /// Whether all workers were told to close.
+    pub fn is_closing(&self) -> bool {
+        self.close_by.is_some()
+    }
+
     /// Whether the end was cut short, so that work may be undone.
     pub fn is_cut_short(&self) -> bool {
         self.cut_short || self.ending.is_cut_short()

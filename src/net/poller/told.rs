@@ -14,7 +14,7 @@ use slog::{Logger, debug, info, warn};
 use super::super::{Application, Direction, LinkState, PayloadError, PayloadKind};
 use super::channel::FarEnd;
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// For how long a worker may be dialed in vain before that is worth a warning.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -95,6 +95,10 @@ impl Application for Told {
 
     fn settled(&mut self, to: WorkerId, frames: u64) {
         self.app.settled(to, frames);
+    }
+
+    fn replaced(&mut self, peer: WorkerId, by: Incarnation) {
+        self.app.replaced(peer, by);
     }
 
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {

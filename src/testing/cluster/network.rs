@@ -110,6 +110,8 @@ struct Connection {
     /// Waits to be accepted; and the dialer was not told yet that it is connected.
     waiting: bool,
     connected_untold: bool,
+    /// It was cut: whatever is written now comes nowhere.
+    dead: bool,
 }
 
 /// All connections, and what is wrong with the ways between workers.
@@ -173,6 +175,7 @@ impl Network {
             dialing: Some(now.after(latency)),
             waiting: false,
             connected_untold: false,
+            dead: false,
         };
         self.connections.insert(id, connection);
     }
@@ -193,6 +196,9 @@ impl Network {
     pub fn write(&mut self, end: End, bytes: &[u8], now: Time) -> usize {
         let Some((id, side)) = self.by_end.get(&end).copied() else { return bytes.len() };
         let connection = &self.connections[&id];
+        if connection.dead {
+            return bytes.len();
+        }
         let (from, to) =
             if side == 0 { (connection.from, connection.to) } else { (connection.to, connection.from) };
         let trouble = self.trouble_of(from, to);
@@ -300,11 +306,12 @@ impl Network {
     /// Cuts a connection between two workers, if there is one; says whether. Half-open: only one of
     /// its ends is told.
     pub fn cut(&mut self, a: WorkerId, b: WorkerId, half_open: bool, now: Time) -> bool {
-        let is_between = |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some);
+        let is_between = |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some) && !c.dead;
         let found = self.connections.iter().find(|(_, connection)| is_between(connection)).map(|(id, _)| *id);
         let Some(id) = found else { return false };
         let spared = half_open.then(|| self.random.random_range(0..2));
         let connection = self.connections.get_mut(&id).expect("it was found");
+        connection.dead = true;
         for (side, pipe) in connection.pipes.iter_mut().enumerate() {
             pipe.segments.clear();
             pipe.bytes = 0;
