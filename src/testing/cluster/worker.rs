@@ -180,7 +180,7 @@ impl SimulatedProcess {
     /// Does what its parent says.
     pub fn obey(&mut self, command: ToWorker) {
         match command {
-            ToWorker::Start(_) => {}
+            ToWorker::Start(_) | ToWorker::End => {}
             ToWorker::Members(members) => self.set_members(&members),
             ToWorker::Activate => self.worker.activate(),
             ToWorker::Deactivate => self.worker.deactivate(),
