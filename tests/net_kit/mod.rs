@@ -278,7 +278,7 @@ impl World {
         let written = bytes.len().min(room);
         pipe.flying[to].extend(&bytes[..written]);
         pipe.carried += written as u64;
-        mesh.wrote(conn, written, self.now);
+        mesh.wrote(conn, written);
         if pipe.carried == pipe.breaks_at {
             // The reader still gets what is on its way, then both see the end.
             let Some((node, conn)) = pipe.ends[1 - to].take() else { return 0 };

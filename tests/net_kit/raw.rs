@@ -88,7 +88,7 @@ impl Raw {
             if written == 0 {
                 break;
             }
-            self.mesh.wrote(conn, written, self.now);
+            self.mesh.wrote(conn, written);
         }
         let mut frames = Vec::new();
         while let Some(frame) = frame::take(&mut bytes, 16 << 20).expect("a mesh writes frames") {

@@ -214,7 +214,8 @@ fn run(seed: u64) -> Result<Run, String> {
                 let since = cluster.now();
                 if matches!(kind, Kind::Kill | Kind::KillAll) {
                     cluster.run_turns(20);
-                    killed_at_the_end = cluster.is_closing() && cluster.now() - since < Duration::from_millis(10);
+                    killed_at_the_end =
+                        cluster.is_closing() && cluster.now() - since < Duration::from_millis(10);
                 }
             }
         }

@@ -314,7 +314,8 @@ impl Network {
     /// Cuts a connection between two workers, if there is one; says whether. Half-open: only one of
     /// its ends is told.
     pub fn cut(&mut self, a: WorkerId, b: WorkerId, half_open: bool, now: Time) -> bool {
-        let is_between = |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some) && !c.dead;
+        let is_between =
+            |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some) && !c.dead;
         let found = self.connections.iter().find(|(_, connection)| is_between(connection)).map(|(id, _)| *id);
         let Some(id) = found else { return false };
         let spared = half_open.then(|| self.random.random_range(0..2));

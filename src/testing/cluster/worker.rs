@@ -150,7 +150,10 @@ impl SimulatedProcess {
         for peer in (0..8).map(WorkerId).filter(|peer| *peer != self.life.worker) {
             let is_up = |direction| self.mesh.is_up(peer, direction);
             let (to, from, untaken) = (is_up(Direction::To), is_up(Direction::From), self.mesh.untaken(peer));
-            state += &format!("  peer {peer}: up to {to} from {from}, untaken {untaken:?} {}\n", self.mesh.describe(peer));
+            state += &format!(
+                "  peer {peer}: up to {to} from {from}, untaken {untaken:?} {}\n",
+                self.mesh.describe(peer)
+            );
         }
         state
     }
