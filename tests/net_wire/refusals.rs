@@ -382,7 +382,7 @@ fn a_frame_that_was_begun_is_not_interrupted_by_a_farewell() {
     let conn = raw.link_from_mesh(Taken::default());
     let message = raw.books.write(PEER, PayloadKind::Data, 1000, raw.now);
     raw.mesh.send(PEER, message);
-    raw.mesh.wrote(conn, 500, raw.now);
+    raw.mesh.wrote(conn, 500);
     raw.mesh.close_all("over", raw.now, &mut raw.books);
     assert_eq!(raw.closes(conn).map(|(_, last)| last), Some(Vec::new()), "the peer could not read it");
 }
