@@ -274,7 +274,6 @@ fn faults_of_a_peer_that_sends_payloads() {
     check_payloads(&Taken::default().frame(FrameKind::Taken), "misplaced");
     check_payloads(&credit_frame(&[]), "misplaced");
     check_payloads(&unsequenced(FrameKind::Hello, |_| {}), "misplaced");
-    check_payloads(&unsequenced(FrameKind::Refused, |_| {}), "misplaced");
     check_payloads(
         &unsequenced(FrameKind::Heartbeat, |out| out.resize(STATUS_MAX + HEADER + 1, 0)),
         "unreadable",
@@ -312,6 +311,7 @@ fn faults_of_a_peer_that_takes_payloads() {
     check_answer(&[credit(0, 2, 9), credit(0, 2, 8)].concat(), "credit");
     check_answer(&sequenced(FrameKind::Data, 1, b"x"), "misplaced");
     check_answer(&Taken::default().frame(FrameKind::Welcome), "misplaced");
+    check_answer(&Refusal::TimedOut.frame(), "misplaced");
     check_answer(&huge(20 << 20)[..HEADER], "too-long");
 }
 
@@ -346,6 +346,19 @@ fn a_peer_that_forgot_what_it_took_is_not_sent_the_rest() {
     // What was written on an earlier connection may have been taken without a word.
     raw.link_from_mesh(Taken { control: 3, data: 0 });
     assert!(raw.books.is_settled());
+}
+
+/// The dialer's time for the handshake ran out while WELCOME was on its way to it. Found by fuzzing:
+/// its REFUSED came on a link that was up for the other side, and passed for a fault.
+#[test]
+fn a_dialer_may_give_up_after_its_proof() {
+    let mut raw = Raw::new();
+    let (conn, _) = raw.link_to_mesh();
+    raw.give(conn, &Refusal::TimedOut.frame());
+    let (why, _) = raw.closes(conn).expect("closed");
+    assert_eq!(why, "the peer closed: the handshake was not done in time");
+    assert_eq!(raw.mesh.counts().bad_frames.len(), 0);
+    assert_eq!(raw.mesh.counts().refused_by_peer["timed-out"], 1);
 }
 
 #[test]
