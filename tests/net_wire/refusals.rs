@@ -7,7 +7,7 @@ use squall::config::net::FRAME_MAX_RANGE;
 use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::frame::{FrameKind, HEADER, unsequenced};
 use squall::net::handshake::{Dialing, HANDSHAKE_BYTES_MAX, Hello, PROTOCOLS, Refusal};
-use squall::net::payload::{REASON_MAX, Taken, credit_frame};
+use squall::net::payload::{REASON_MAX, Taken, credit_frame, credits};
 use squall::net::{Direction, Identity, PayloadKind, STATUS_MAX, Secret};
 
 use crate::kit::raw::{Raw, sequenced};
@@ -326,6 +326,23 @@ fn totals_may_be_repeated_and_name_links_that_were_never_used() {
     (0..3).for_each(|_| _ = raw.give(conn, &whole));
     assert!(raw.books.is_credit_back());
     assert_eq!(raw.closes(conn), None);
+}
+
+#[test]
+fn totals_of_many_links_take_several_frames() {
+    let mut raw = Raw::new();
+    let links = 7000;
+    (0..links).for_each(|link| raw.books.give(PEER, LinkId(link), 1, 10));
+    let (conn, proof) = raw.greet();
+    raw.give(conn, &proof);
+    let frames = raw.frames(conn);
+    let totals: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame.kind == FrameKind::Credit)
+        .inspect(|frame| assert!(frame.payload.len() <= *FRAME_MAX_RANGE.start()))
+        .flat_map(|frame| credits(&frame.payload).expect("whole totals"))
+        .collect();
+    assert!(totals.into_iter().eq((0..links).map(|link| (LinkId(link), 1, 10))));
 }
 
 #[test]
