@@ -208,7 +208,8 @@ fn document(options: &Options, latencies: Option<&str>) -> String {
             n = options.parallelism,
         );
     }
-    let latencies = latencies.map_or(String::new(), |path| format!("latencies = \"{path}\", warmup = {warmup:?}"));
+    let latencies =
+        latencies.map_or(String::new(), |path| format!("latencies = \"{path}\", warmup = {warmup:?}"));
     format!(
         "{head}[spout.texts]\ntype = \"texts\"\nconfig = {{ bytes = {}, rate = {:?} }}\n\
          [bolt.sink]\ntype = \"sink\"\nconfig = {{ {latencies} }}\ninputs = [\"texts\"]\n",
@@ -246,7 +247,9 @@ impl Running {
     fn processes(&self) -> Vec<String> {
         match self {
             Running::Here(_) => vec!["self".to_owned()],
-            Running::Workers(running) => running.worker_pids().into_iter().flatten().map(|pid| pid.to_string()).collect(),
+            Running::Workers(running) => {
+                running.worker_pids().into_iter().flatten().map(|pid| pid.to_string()).collect()
+            }
         }
     }
 
@@ -257,7 +260,8 @@ impl Running {
     fn memory(&self) -> u64 {
         let most = |process: &String| {
             let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default().to_owned();
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default().to_owned();
             line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
         };
         self.processes().iter().map(most).max().unwrap_or(0)
