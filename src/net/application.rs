@@ -44,7 +44,8 @@ pub trait Application {
     /// about its next life, and totals of credit given to it begin at 0.
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]);
 
-    /// What the peer's application wrote in `own_status`, each heartbeat.
+    /// What the peer's application wrote in `own_status`: when a link comes up, when it is sent by
+    /// `Mesh::send_status`, and each heartbeat.
     fn status(&mut self, from: WorkerId, status: &[u8], now: Time);
 
     /// Appends what the peer's application shall see: at most `STATUS_MAX` bytes.

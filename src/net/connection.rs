@@ -131,11 +131,6 @@ impl Connection {
         begun.into_iter().chain(whole)
     }
 
-    /// Whether there is anything to write.
-    pub fn has_output(&self, sender: Option<&Sender>) -> bool {
-        self.output(sender).next().is_some()
-    }
-
     /// Appends what to write next.
     pub fn chunks<'a>(&'a self, sender: Option<&'a Sender>, into: &mut Vec<IoSlice<'a>>) {
         let mut room = CHUNK_BYTES_MAX;

@@ -323,7 +323,6 @@ impl Mesh {
 
     fn put_off(&mut self, worker: WorkerId, now: Time) {
         if let Some(peer) = self.peers.get_mut(&worker) {
-            peer.sender.cut();
             peer.dial.put_off(&self.options, &mut self.rng, now);
         }
     }
@@ -453,11 +452,6 @@ impl Mesh {
 
     // ---- Looking ----
 
-    /// Who this worker is.
-    pub fn own(&self) -> &Identity {
-        &self.own
-    }
-
     /// What is to be done for the mesh since this was last asked, in order.
     pub fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
@@ -474,12 +468,6 @@ impl Mesh {
             Direction::To => matches!(peer.dial.state, DialState::Up(_)),
             Direction::From => peer.from.is_some(),
         })
-    }
-
-    /// Whether a connection is one of the links: its handshake is done, and it has not ended.
-    pub fn is_link(&self, conn: ConnId) -> bool {
-        let connection = self.connections.get(&conn);
-        connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
     }
 
     /// Since when payloads to a peer that listens get nowhere. A link that comes up and breaks again

@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_beat_is_early_when_the_parent_waits_for_it() {
         let (reports, sayings) = reports();
-        let mut check = |at_rest, live_spouts, expected: &[FromWorker]| {
+        let check = |at_rest, live_spouts, expected: &[FromWorker]| {
             reports.progress(at_rest, live_spouts);
             assert_eq!(said(&reports, &sayings), expected);
         };
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn links_are_told_when_they_change() {
         let (reports, sayings) = reports();
-        let mut check = |up, expected: &[bool]| {
+        let check = |up, expected: &[bool]| {
             reports.link(WorkerId(1), up, at(1));
             let expected: Vec<_> =
                 expected.iter().map(|up| FromWorker::Link { peer: WorkerId(1), up: *up }).collect();
@@ -307,7 +307,7 @@ mod tests {
     fn who_cannot_be_reached_for_long_is_complained_of() {
         let (reports, sayings) = reports();
         let (own, longer) = (WorkerId(0), Duration::from_secs(10));
-        let mut check = |seconds, expected: &[(u16, u64)]| {
+        let check = |seconds, expected: &[(u16, u64)]| {
             reports.complain(longer, at(seconds));
             let complaint =
                 |(peer, for_ms): &(u16, u64)| FromWorker::LinkDown { peer: WorkerId(*peer), for_ms: *for_ms };

@@ -13,6 +13,7 @@ use slog::{Logger, debug, info, warn};
 
 use super::super::{Application, Direction, LinkState, PayloadError, PayloadKind};
 use super::channel::FarEnd;
+use super::handle::ORDERLY_END;
 use crate::clock::Time;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
@@ -28,6 +29,8 @@ pub(super) struct Told {
     /// Workers that are dialed in vain.
     vain: BTreeMap<WorkerId, Vain>,
     strangers: Strangers,
+    /// The worker ends, and its links with it.
+    pub is_ending: bool,
 }
 
 struct Vain {
@@ -45,7 +48,7 @@ struct Strangers {
 
 impl Told {
     pub fn new(app: Box<dyn Application + Send>, log: Logger) -> Told {
-        Told { app, log, vain: BTreeMap::new(), strangers: Strangers::default() }
+        Told { app, log, vain: BTreeMap::new(), strangers: Strangers::default(), is_ending: false }
     }
 
     /// A connection has ended before it was a link.
@@ -138,6 +141,9 @@ impl Application for Told {
             LinkState::Up => {
                 self.vain.remove(&peer);
                 info!(self.log, "a link is up"; "peer" => peer.0, "direction" => %direction);
+            }
+            LinkState::Down { why } if self.is_ending || why.ends_with(ORDERLY_END) => {
+                debug!(self.log, "a link has ended"; "peer" => peer.0, "direction" => %direction, "why" => why);
             }
             LinkState::Down { why } => {
                 warn!(self.log, "a link is down"; "peer" => peer.0, "direction" => %direction, "why" => why);
