@@ -1,4 +1,4 @@
-//! The master's decisions, told as stories.
+//! The master's decisions, told as stories. One file, because all of them are told by one [`Story`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
