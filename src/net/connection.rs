@@ -28,6 +28,8 @@ pub(super) struct Connection {
     pub role: Role,
     /// When bytes last came in.
     pub heard_at: Time,
+    /// Bytes that came in and are no whole frame yet.
+    pub unread: usize,
     /// When bytes were last written.
     pub wrote_at: Time,
     /// The application asked for a heartbeat that could not be queued yet.
@@ -82,6 +84,7 @@ impl Connection {
         Connection {
             role,
             heard_at: now,
+            unread: 0,
             wrote_at: now,
             status_due: false,
             is_passed_over: false,

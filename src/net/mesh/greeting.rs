@@ -18,6 +18,12 @@ use crate::clock::Time;
 use crate::ids::{Incarnation, WorkerId};
 
 impl Mesh {
+    /// Whether a connection is one of the links: its handshake is done, and it has not ended.
+    pub fn is_link(&self, conn: ConnId) -> bool {
+        let connection = self.connections.get(&conn);
+        connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
+    }
+
     /// The transport that [`super::Action::Dial`] asked for is up.
     pub fn dialed(&mut self, conn: ConnId, now: Time) {
         let nonce = self.rng.random();
