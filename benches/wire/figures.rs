@@ -72,6 +72,7 @@ impl Intervals {
         let peer = match options.way {
             Way::Bare => "bare",
             Way::Link => "link",
+            Way::Topology => "topology",
         };
         serde_json::json!({
             "peer": peer,
@@ -94,7 +95,7 @@ impl Intervals {
 }
 
 /// Processor time of a process, user and system.
-fn cpu_time(process: &str) -> Duration {
+pub fn cpu_time(process: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // Fields 14 and 15, counted from behind the command's closing parenthesis; 100 ticks a second.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

@@ -6,6 +6,8 @@
 //! ```
 //!
 //! * `bare`: length-prefixed frames, written directly on mio; what squall is measured against.
+//! * `topology`: the same tuples through executors, from one worker process to another; or words
+//!   counted by several workers (`--words`), or latency at a rate (`--rate`).
 //! * `link`: the same batches over squall's own outbox, poller, mesh, and poller.
 //!
 //! The program runs itself a second time as the sender; the receiver counts, in intervals of a
@@ -23,9 +25,10 @@
 mod bare;
 mod figures;
 mod link;
+mod topology;
 
 use std::net::SocketAddr;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
 use squall::Value;
@@ -42,6 +45,8 @@ const TEXT: u8 = 0x05;
 enum Way {
     Bare,
     Link,
+    /// A topology of squall in worker processes.
+    Topology,
 }
 
 /// What becomes of them.
@@ -78,6 +83,24 @@ struct Options {
     /// Of `link`: tuples that may be on their way; the credit of a link of squall is 4096.
     #[arg(long, default_value_t = 4096)]
     in_flight: u64,
+    /// Of `topology`: workers; 0: all in this process.
+    #[arg(long, default_value_t = 2)]
+    workers: u16,
+    /// Of `topology`: at-most-once or at-least-once.
+    #[arg(long, default_value = "at-most-once")]
+    delivery: String,
+    /// Of `topology`: count words instead of moving texts.
+    #[arg(long)]
+    words: bool,
+    /// Of `topology --words`: the text.
+    #[arg(long, default_value = "topologies/data/founding_documents.txt")]
+    text: String,
+    /// Of `topology --words`: executors of each bolt.
+    #[arg(long, default_value_t = 2)]
+    parallelism: u32,
+    /// Of `topology`: tuples per second, whose latency is measured; 0: as many as possible.
+    #[arg(long, default_value_t = 0.0)]
+    rate: f64,
     /// The receiver's address: this process is the sender.
     #[arg(long, hide = true)]
     to: Option<SocketAddr>,
@@ -94,7 +117,21 @@ impl Options {
 
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
+    // A worker process of `topology` is this program, too.
+    if std::env::args().nth(1).as_deref() == Some("worker") {
+        return topology::worker();
+    }
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wire: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<(), Failure> {
     let options = Options::parse();
     if !(66..=129).contains(&options.bytes) {
         return Err("--bytes: a text of 64 to 127 bytes, with a byte each for tag and length".into());
@@ -104,6 +141,7 @@ fn main() -> Result<(), Failure> {
         (Way::Bare, Some(address)) => bare::send(&options, address),
         (Way::Link, None) => link::receive(&options),
         (Way::Link, Some(address)) => link::send(&options, address),
+        (Way::Topology, _) => topology::measure(&options),
     }
 }
 

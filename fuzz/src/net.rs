@@ -85,7 +85,7 @@ fn payload_of(found: &Frame) {
                 }
             }
         }
-        FrameKind::Refused => drop(Refused::decode(payload).map(|refused| is_told(&refused.reason))),
+        FrameKind::Refused => is_told(&Refused::decode(payload).reason),
         FrameKind::Bye => {
             is_told(&told_reason(payload));
             let _ = str::from_utf8(payload).map(bye_frame);
@@ -273,8 +273,15 @@ impl Stranger {
             }
             Answering::new(&identity, &read, &hello, [2; 32], &secret).1
         };
-        // Without the secret a dialer could not make any PROOF here, so it is treated as the peer.
-        self.is_greeted = is_first && (who == Who::Peer || self.is_dialer && who == Who::WithoutSecret);
+        let is_genuine = match who {
+            Who::Peer => true,
+            // Without the secret a dialer can make no PROOF here, so it is not tried.
+            Who::WithoutSecret => self.is_dialer,
+            // A CHALLENGE says nothing of these: whoever is dialed checks them in HELLO.
+            Who::OtherRun | Who::OtherAssignment | Who::OtherSchema => !self.is_dialer,
+            Who::Older | Who::Newer | Who::Other => false,
+        };
+        self.is_greeted = is_first && is_genuine;
         self.give(&bytes);
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub beat_at: Time,
     /// The application asked for a heartbeat that could not be queued yet.
     pub status_due: bool,
+    /// It was not asked what to say, because earlier words were not written. Once they are, it is.
+    pub is_passed_over: bool,
     /// Bytes of the handshake so far.
     pub handshake_bytes: usize,
     /// It stands in the mesh's list of connections with something to write.
@@ -82,6 +84,7 @@ impl Connection {
             heard_at: now,
             beat_at: now,
             status_due: false,
+            is_passed_over: false,
             handshake_bytes: 0,
             is_listed: false,
             urgent: VecDeque::new(),

@@ -113,6 +113,13 @@ impl Books {
         }
     }
 
+    /// Gives credit back to a peer that never asked for it.
+    pub fn give(&mut self, peer: WorkerId, link: LinkId, tuples: u64, bytes: u64) {
+        let taken = self.taken.entry(peer).or_default();
+        add(&mut taken.given_back, link, tuples, bytes);
+        taken.dirty.push(link);
+    }
+
     pub fn is_settled(&self) -> bool {
         self.sent.values().all(|sent| sent.settled == sent.lanes.iter().sum::<u64>())
     }

@@ -50,6 +50,8 @@ pub struct Pipe {
     pub carried: u64,
     /// The pipe breaks when it has carried so many.
     pub breaks_at: u64,
+    /// The byte that is changed when it is written, and how.
+    pub flips_at: (u64, u8),
 }
 
 pub struct World {
@@ -65,6 +67,8 @@ pub struct World {
     pub is_apart: bool,
     /// Given to each new pipe.
     pub breaks_at: u64,
+    /// Given to each new pipe.
+    pub flips_at: (u64, u8),
     /// Counts of lives that are over.
     pub past: Vec<NetCounts>,
     seed: u64,
@@ -105,6 +109,7 @@ impl World {
             options: NetOptions::default(),
             is_apart: false,
             breaks_at: u64::MAX,
+            flips_at: (u64::MAX, 0),
             past: Vec::new(),
             seed,
         };
@@ -254,6 +259,7 @@ impl World {
             is_held: [false; 2],
             carried: 0,
             breaks_at: self.breaks_at,
+            flips_at: self.flips_at,
         });
     }
 
@@ -273,9 +279,12 @@ impl World {
         let mesh = &mut self.nodes[node].mesh;
         let mut chunks: Vec<IoSlice<'_>> = Vec::new();
         mesh.chunks(conn, &mut chunks);
-        let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.to_vec()).collect();
+        let mut bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.to_vec()).collect();
         let room = usize::try_from(pipe.breaks_at - pipe.carried).unwrap_or(usize::MAX);
         let written = bytes.len().min(room);
+        let (flips_at, mask) = pipe.flips_at;
+        let flips = usize::try_from(flips_at.wrapping_sub(pipe.carried)).ok().filter(|at| *at < written);
+        flips.into_iter().for_each(|at| bytes[at] ^= mask);
         pipe.flying[to].extend(&bytes[..written]);
         pipe.carried += written as u64;
         mesh.wrote(conn, written);
@@ -361,6 +370,8 @@ impl World {
     pub fn settle(&mut self) {
         self.is_apart = false;
         self.breaks_at = u64::MAX;
+        self.flips_at.1 = 0;
+        self.pipes.iter_mut().for_each(|pipe| pipe.flips_at.1 = 0);
         self.pipes.iter_mut().for_each(|pipe| (pipe.is_held, pipe.breaks_at) = ([false; 2], u64::MAX));
         self.nodes.iter_mut().for_each(|node| (node.is_stopped, node.is_listening) = (false, true));
         self.tell_all();

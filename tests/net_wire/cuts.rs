@@ -46,6 +46,19 @@ fn a_connection_may_break_at_any_byte() {
 }
 
 #[test]
+fn any_byte_may_change_on_its_way() {
+    for at in 0..carried_unbroken() {
+        let mut world = World::new(2, at);
+        world.flips_at = (at, 1 << (at % 8));
+        send_some(&mut world);
+        let is_past = world.pipes.iter().all(|pipe| pipe.carried <= at);
+        world.settle();
+        let faults = world.total(|counts| counts.bad_frames.values().chain(counts.refused.values()).sum());
+        assert!(faults > 0 || is_past, "byte {at} was changed, and nobody noticed");
+    }
+}
+
+#[test]
 fn what_is_on_its_way_may_be_lost_at_any_byte() {
     for at in 0..carried_unbroken() {
         let mut world = World::new(2, at);

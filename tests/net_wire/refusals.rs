@@ -7,7 +7,7 @@ use squall::config::net::FRAME_MAX_RANGE;
 use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::frame::{FrameKind, HEADER, unsequenced};
 use squall::net::handshake::{Dialing, HANDSHAKE_BYTES_MAX, Hello, PROTOCOLS, Refusal};
-use squall::net::payload::{REASON_MAX, Taken, credit_frame};
+use squall::net::payload::{REASON_MAX, Taken, credit_frame, credits};
 use squall::net::{Direction, Identity, PayloadKind, STATUS_MAX, Secret};
 
 use crate::kit::raw::{Raw, sequenced};
@@ -274,7 +274,6 @@ fn faults_of_a_peer_that_sends_payloads() {
     check_payloads(&Taken::default().frame(FrameKind::Taken), "misplaced");
     check_payloads(&credit_frame(&[]), "misplaced");
     check_payloads(&unsequenced(FrameKind::Hello, |_| {}), "misplaced");
-    check_payloads(&unsequenced(FrameKind::Refused, |_| {}), "misplaced");
     check_payloads(
         &unsequenced(FrameKind::Heartbeat, |out| out.resize(STATUS_MAX + HEADER + 1, 0)),
         "unreadable",
@@ -312,6 +311,7 @@ fn faults_of_a_peer_that_takes_payloads() {
     check_answer(&[credit(0, 2, 9), credit(0, 2, 8)].concat(), "credit");
     check_answer(&sequenced(FrameKind::Data, 1, b"x"), "misplaced");
     check_answer(&Taken::default().frame(FrameKind::Welcome), "misplaced");
+    check_answer(&Refusal::TimedOut.frame(), "misplaced");
     check_answer(&huge(20 << 20)[..HEADER], "too-long");
 }
 
@@ -326,6 +326,23 @@ fn totals_may_be_repeated_and_name_links_that_were_never_used() {
     (0..3).for_each(|_| _ = raw.give(conn, &whole));
     assert!(raw.books.is_credit_back());
     assert_eq!(raw.closes(conn), None);
+}
+
+#[test]
+fn totals_of_many_links_take_several_frames() {
+    let mut raw = Raw::new();
+    let links = 7000;
+    (0..links).for_each(|link| raw.books.give(PEER, LinkId(link), 1, 10));
+    let (conn, proof) = raw.greet();
+    raw.give(conn, &proof);
+    let frames = raw.frames(conn);
+    let totals: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame.kind == FrameKind::Credit)
+        .inspect(|frame| assert!(frame.payload.len() <= *FRAME_MAX_RANGE.start()))
+        .flat_map(|frame| credits(&frame.payload).expect("whole totals"))
+        .collect();
+    assert!(totals.into_iter().eq((0..links).map(|link| (LinkId(link), 1, 10))));
 }
 
 #[test]
@@ -346,6 +363,19 @@ fn a_peer_that_forgot_what_it_took_is_not_sent_the_rest() {
     // What was written on an earlier connection may have been taken without a word.
     raw.link_from_mesh(Taken { control: 3, data: 0 });
     assert!(raw.books.is_settled());
+}
+
+/// The dialer's time for the handshake ran out while WELCOME was on its way to it. Found by fuzzing:
+/// its REFUSED came on a link that was up for the other side, and passed for a fault.
+#[test]
+fn a_dialer_may_give_up_after_its_proof() {
+    let mut raw = Raw::new();
+    let (conn, _) = raw.link_to_mesh();
+    raw.give(conn, &Refusal::TimedOut.frame());
+    let (why, _) = raw.closes(conn).expect("closed");
+    assert_eq!(why, "the peer closed: the handshake was not done in time");
+    assert_eq!(raw.mesh.counts().bad_frames.len(), 0);
+    assert_eq!(raw.mesh.counts().refused_by_peer["timed-out"], 1);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use squall::ids::WorkerId;
+use squall::net::frame::{Frame, FrameKind};
 use squall::net::handshake::Dialing;
 use squall::net::{Direction, PayloadKind, Secret};
 
 use crate::kit::World;
-use crate::kit::raw::Raw;
+use crate::kit::raw::{Raw, sequenced};
 
 const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 
@@ -184,10 +185,7 @@ fn a_peer_that_reads_nothing_makes_nothing_pile_up() {
     let mut peer = crate::kit::Books::new(raw.identity.endpoint());
     for sequence in 1..=2000 {
         let message = peer.write(WorkerId(0), PayloadKind::Data, 0, raw.now);
-        raw.give(
-            conn,
-            &crate::kit::raw::sequenced(squall::net::frame::FrameKind::Data, sequence, message.payload()),
-        );
+        raw.give(conn, &sequenced(FrameKind::Data, sequence, message.payload()));
         raw.books.give_back_all();
         raw.now = raw.now.after(Duration::from_millis(10));
         raw.mesh.tick(raw.now, &mut raw.books);
@@ -195,6 +193,28 @@ fn a_peer_that_reads_nothing_makes_nothing_pile_up() {
         raw.mesh.actions();
     }
     assert!(raw.frames(conn).len() <= 4);
+}
+
+#[test]
+fn what_could_not_be_said_is_said_once_there_is_room() {
+    let mut raw = Raw::new();
+    let (conn, _) = raw.link_to_mesh();
+    raw.mesh.tick(raw.now, &mut raw.books);
+    raw.frames(conn);
+    let mut peer = crate::kit::Books::new(raw.identity.endpoint());
+    for sequence in 1..=2 {
+        let message = peer.write(WorkerId(0), PayloadKind::Data, 0, raw.now);
+        raw.give(conn, &sequenced(FrameKind::Data, sequence, message.payload()));
+        raw.books.give_back_all();
+        // The second time the first words still wait for the transport.
+        raw.mesh.tick(raw.now, &mut raw.books);
+    }
+    assert!(raw.mesh.deadline() > raw.now);
+    let kinds = |frames: Vec<Frame>| frames.iter().map(|frame| frame.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(raw.frames(conn)), [FrameKind::Taken, FrameKind::Credit]);
+    assert!(raw.mesh.deadline() <= raw.now, "the credit of the second does not wait for a heartbeat");
+    raw.mesh.tick(raw.now, &mut raw.books);
+    assert_eq!(kinds(raw.frames(conn)), [FrameKind::Taken, FrameKind::Credit]);
 }
 
 #[test]

@@ -115,8 +115,7 @@ impl Mesh {
 
     /// The other side does not want this worker.
     fn refused(&mut self, conn: ConnId, payload: &[u8], now: Time, app: &mut dyn Application) {
-        let unreadable = || Refused { code: 0, reason: "no reason that can be read".to_owned() };
-        let refused = Refused::decode(payload).unwrap_or_else(unreadable);
+        let refused = Refused::decode(payload);
         count(&mut self.counts.refused_by_peer, refused.name());
         let dialed = self.connections.get(&conn).map(|connection| &connection.role);
         if let (Some(Role::Dialing { peer, .. }), NOT_YET) = (dialed, refused.code)
