@@ -141,8 +141,13 @@ impl Running {
     }
 
     /// Starts a document with so many workers, and waits for rows.
+    ///
+    /// Nobody is taken for dead because the machine is busy with other tests.
     fn document(document: &str, workers: &str) -> Running {
-        let running = Running::start(squall(&["run", document, "--workers", workers, "--json"]));
+        let engine = "worker.heartbeat_timeout = '60s'\nnet.silence = '60s'\nnet.link_lost = '60s'";
+        let engine = write(Path::new(document).parent().unwrap(), "squall.toml", engine);
+        let args = ["run", document, "--workers", workers, "--json", "--config", &engine];
+        let running = Running::start(squall(&args));
         running.rows();
         running
     }

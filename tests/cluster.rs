@@ -1,15 +1,19 @@
 //! Topologies in worker processes, as programs that embed squall run them.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use squall::cluster::{Executable, RunningWorkers, TopologySource, WorkerEventKind, WorkersOptions};
+use squall::cluster::{
+    Executable, RunningWorkers, TopologySource, WorkerEventKind, WorkersOptions, WorkersStats,
+};
 use squall::ids::{Incarnation, WorkerId};
 use squall::prelude::*;
+use squall::topology::Topology;
 use squall::topology::declare::MemorySource;
 
 /// A condition of a real run that has not come true after this long never will.
@@ -52,12 +56,45 @@ fn options(workers: u16) -> WorkersOptions {
     options
 }
 
-fn start(document: &str, options: WorkersOptions) -> RunningWorkers {
+/// A run that tells what its workers said when it is stuck.
+struct Run {
+    running: RunningWorkers,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Deref for Run {
+    type Target = RunningWorkers;
+
+    fn deref(&self) -> &RunningWorkers {
+        &self.running
+    }
+}
+
+impl Run {
+    fn start(topology: Topology, source: TopologySource, mut options: WorkersOptions) -> Run {
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let lines = Arc::clone(&log);
+        options.log.levels = "debug".parse().unwrap();
+        options.stderr = Some(Arc::new(move |_, line| lines.lock().unwrap().push(line.to_owned())));
+        Run { running: RunningWorkers::start(topology, source, options).unwrap(), log }
+    }
+
+    /// Waits for the end.
+    fn join(self) -> WorkersStats {
+        if !self.running.wait(DEADLINE) {
+            let log = self.log.lock().unwrap().join("\n");
+            panic!("stuck:\n{log}\n{:#?}\n{:#?}", self.running.events(), self.running.stats());
+        }
+        self.running.join()
+    }
+}
+
+fn start(document: &str, options: WorkersOptions) -> Run {
     let files = MemorySource::new().file("t.toml", document);
     let registry = Registry::with_standard();
     let (source, topology) = TopologySource::record(&files, "t.toml", &registry, &[])
         .unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-    RunningWorkers::start(topology, source, options).unwrap()
+    Run::start(topology, source, options)
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -75,7 +112,7 @@ fn kill(pid: u32) {
     signal(pid, rustix::process::Signal::KILL);
 }
 
-fn all_up(running: &RunningWorkers) -> bool {
+fn all_up(running: &Run) -> bool {
     let processes = running.stats().processes;
     processes.up == processes.workers && processes.links_up == processes.links
 }
@@ -334,7 +371,7 @@ fn what_a_worker_knows_better_ends_the_run() {
     let files = MemorySource::new().file("t.toml", document);
     let (source, topology) = TopologySource::record(&files, "t.toml", &registry, &[])
         .unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-    let stats = RunningWorkers::start(topology, source, options(2)).unwrap().join();
+    let stats = Run::start(topology, source, options(2)).join();
     let failure = stats.failure.expect("it was given up");
     assert!(failure.contains("silent") && failure.contains("t.toml"), "{failure}");
 }

@@ -4,7 +4,7 @@
 //! ⠹ word-count  00:12 of 00:30  184,201/s  acked 2,210,414  failed 0  pending 1,024  p50 0.18 ms  p99 1.31 ms
 //! ```
 //!
-//! Where it runs in worker processes, the line ends in `workers 3/3  restarts 0  links 6/6`.
+//! Where it runs in worker processes, `workers 3/3  restarts 0  links 6/6` stands before the rate.
 //!
 //! Nothing is shown where nobody looks: when stderr is no terminal, or with `--quiet`. Whatever
 //! else goes to the same terminal is written through [`Progress::beside`], which takes the line
@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::running::RunStats;
 use crate::cli::summary::{grouped, milliseconds};
+use crate::cluster::ProcessStats;
 
 /// How far back the shown rate looks.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
@@ -70,8 +71,14 @@ impl Progress {
 fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f64, ending: bool) -> String {
     let RunStats { topology: stats, processes, .. } = stats;
     let of = run_for.map_or_else(String::new, |whole| format!(" of {}", minutes(whole)));
+    // Before what changes with every tuple: a narrow terminal cuts the end of the line off.
+    let processes = processes.map_or_else(String::new, |processes| {
+        let restarts = grouped(processes.restarts);
+        let ProcessStats { workers, up, links, links_up, .. } = processes;
+        format!("  workers {up}/{workers}  restarts {restarts}  links {links_up}/{links}")
+    });
     let mut text = format!(
-        "{topology}  {}{of}  {}/s  acked {}  failed {}  pending {}",
+        "{topology}  {}{of}{processes}  {}/s  acked {}  failed {}  pending {}",
         minutes(stats.elapsed),
         grouped(rate as u64),
         grouped(stats.acked),
@@ -81,16 +88,6 @@ fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f
     let latency = &stats.complete_latency;
     if latency.count > 0 {
         text += &format!("  p50 {}  p99 {}", milliseconds(latency.p50), milliseconds(latency.p99));
-    }
-    if let Some(processes) = processes {
-        text += &format!(
-            "  workers {}/{}  restarts {}  links {}/{}",
-            processes.up,
-            processes.workers,
-            grouped(processes.restarts),
-            processes.links_up,
-            processes.links
-        );
     }
     if ending {
         text += "  (ending)";
@@ -144,7 +141,6 @@ impl<W: Write> Write for Beside<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::ProcessStats;
     use crate::runtime::{LatencyStats, TopologyStats};
 
     #[test]
@@ -175,7 +171,7 @@ mod tests {
         check(
             &RunStats { processes: Some(processes), ..stats.clone() },
             None,
-            "wc  00:12  184,201/s  acked 2,210,414  failed 0  pending 1,024  workers 2/3  restarts 1,200  links 4/6",
+            "wc  00:12  workers 2/3  restarts 1,200  links 4/6  184,201/s  acked 2,210,414  failed 0  pending 1,024",
         );
         stats.topology.elapsed = Duration::from_secs(3723);
         stats.topology.complete_latency = LatencyStats {

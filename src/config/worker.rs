@@ -17,12 +17,12 @@ pub struct WorkerOptions {
     pub heartbeat_timeout: Duration,
     /// `start_timeout`: a worker that is not listening after so long is killed and started again.
     pub start_timeout: Duration,
-    /// `restart_min`: the first pause before a worker that died is started again; each is twice the
-    /// one before.
+    /// `restart_min`: a worker that dies is started again at once; if it dies again, after a pause of
+    /// this, and then of twice the one before.
     pub restart_min: Duration,
     /// `restart_max`: the longest such pause.
     pub restart_max: Duration,
-    /// `restart_reset`: a worker that lived for so long begins with `restart_min` again.
+    /// `restart_reset`: a worker that lived for so long is started again at once when it dies.
     pub restart_reset: Duration,
     /// `stats_interval`: how often a worker tells its parent its counters.
     pub stats_interval: Duration,

@@ -154,7 +154,7 @@ static WORKER: &[EngineKey] = &[
     },
     Key {
         path: "worker.restart_min",
-        doc: "The first pause before a worker that died is started again; each is twice the one before.",
+        doc: "A worker that dies is started again at once; if it dies again, after a pause of this, and then of twice the one before.",
         default: "\"50ms\"",
         shape: Shape::Period(|o, v| o.worker.restart_min = v),
     },
@@ -166,7 +166,7 @@ static WORKER: &[EngineKey] = &[
     },
     Key {
         path: "worker.restart_reset",
-        doc: "A worker that lived for so long begins with `restart_min` again when it dies.",
+        doc: "A worker that lived for so long is started again at once when it dies.",
         default: "\"1m\"",
         shape: Shape::Period(|o, v| o.worker.restart_reset = v),
     },
