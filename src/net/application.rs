@@ -62,8 +62,9 @@ pub trait Application {
     /// written to new lives yet.
     fn members_set(&mut self, _version: u64) {}
 
-    /// Since when the oldest payload of tuples to a peer waits to be taken; `None`: none does. Said at
-    /// each `tick`.
+    /// Since when something is stuck between this worker and a peer that is linked: the oldest payload
+    /// to it that was not taken, or signs of life from it that are overdue. `None`: nothing is. Said
+    /// at each `tick`.
     fn backlog(&mut self, _to: WorkerId, _since: Option<Time>) {}
 
     /// A link changed its state.

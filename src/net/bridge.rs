@@ -4,6 +4,8 @@
 //! driver of the mesh empties the outbox into it and tells it of the new members; the mesh throws away
 //! what was for old incarnations, and then says that members are set.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::{Application, Direction, LinkState, PayloadError, PayloadKind};
@@ -31,12 +33,14 @@ pub struct Bridge {
     /// See [`Bridge::refused`].
     refused: u64,
     clock: Clock,
+    /// Peers whose link to this worker was up and is down, and since when.
+    deaf_to: BTreeMap<WorkerId, Time>,
 }
 
 impl Bridge {
     /// A bridge to the executors of this worker.
     pub fn new(ingress: Ingress, watcher: Box<dyn LinkWatcher>, clock: Clock) -> Bridge {
-        Bridge { ingress, watcher, lost: Vec::new(), refused: 0, clock }
+        Bridge { ingress, watcher, lost: Vec::new(), refused: 0, clock, deaf_to: BTreeMap::new() }
     }
 
     /// Payloads that made no sense.
@@ -101,10 +105,20 @@ impl Application for Bridge {
     }
 
     fn backlog(&mut self, to: WorkerId, since: Option<Time>) {
-        self.ingress.note_wire(to, since);
+        let deaf_since = self.deaf_to.get(&to).copied();
+        self.ingress.note_wire(to, since.into_iter().chain(deaf_since).min());
     }
 
-    fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, _now: Time) {
+    fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, now: Time) {
+        match (direction, &state) {
+            (Direction::From, LinkState::Up) => {
+                self.deaf_to.remove(&peer);
+            }
+            (Direction::From, LinkState::Down { .. }) => {
+                self.deaf_to.insert(peer, now);
+            }
+            (Direction::To, _) => {}
+        }
         self.watcher.link(peer, direction, &state);
     }
 }

@@ -165,9 +165,10 @@ impl Sender {
         (self.control.frames.len() + self.data.frames.len()) as u64
     }
 
-    /// When the oldest payload of tuples that was not taken was sent.
+    /// When the oldest payload that was not taken was sent.
     pub fn oldest(&self) -> Option<Time> {
-        self.data.frames.front().map(|(sent_at, _)| *sent_at)
+        let first = |lane: &SendLane| lane.frames.front().map(|(sent_at, _)| *sent_at);
+        first(&self.control).into_iter().chain(first(&self.data)).min()
     }
 
     /// How many bytes they have.

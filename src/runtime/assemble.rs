@@ -404,7 +404,8 @@ impl Assembly {
         let executors =
             components.into_iter().flat_map(|index| self.plan.executors_of(Part::Component(index)));
         let executors = executors.map(|executor| Arc::clone(self.addresses[executor.id.index()].gauges()));
-        let wires = self.peers.iter().flatten().map(|peer| Arc::clone(&peer.wire));
+        let both = |peer: &PeerWorker| [Arc::clone(&peer.wire), Arc::clone(&peer.wires_there)];
+        let wires = self.peers.iter().flatten().flat_map(both);
         executors.chain(wires).collect()
     }
 
@@ -647,6 +648,7 @@ fn peers(share: Option<&Share>) -> Vec<Option<PeerWorker>> {
             outlet: Arc::clone(outlet),
             returns: Arc::new(CreditReturns::new(Arc::clone(outlet))),
             wire: Arc::new(Gauges::new()),
+            wires_there: Arc::new(Gauges::new()),
         })
     };
     share.outlets.iter().map(peer).collect()

@@ -20,8 +20,17 @@ impl Mesh {
         self.dial_due(now);
         self.say_due(now, app);
         for (worker, peer) in &self.peers {
-            app.backlog(*worker, peer.sender.oldest());
+            let unheard = peer.from.and_then(|conn| self.unheard_since(conn, now));
+            app.backlog(*worker, peer.sender.oldest().into_iter().chain(unheard).min());
         }
+    }
+
+    /// Since when nothing was heard on a connection, if that is longer than it should be: who knows
+    /// what is stuck in it.
+    fn unheard_since(&self, conn: ConnId, now: Time) -> Option<Time> {
+        let heard_at = self.connections.get(&conn)?.heard_at;
+        let late = heard_at.after(self.options.heartbeat + self.options.heartbeat / 2);
+        (late < now).then_some(heard_at)
     }
 
     fn expire(&mut self, now: Time, app: &mut dyn Application) {

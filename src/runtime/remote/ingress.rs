@@ -75,6 +75,8 @@ pub struct PeerWorker {
     pub returns: Arc<CreditReturns>,
     /// Shows since when something waits for the wire, as if the wire were a consumer.
     pub wire: Arc<Gauges>,
+    /// The same of the wires that the peer has to others, as it says.
+    pub wires_there: Arc<Gauges>,
 }
 
 /// See the [module](self).
@@ -275,6 +277,9 @@ impl Ingress {
             ends.feedback && is_ours && ends.link.as_ref().is_some_and(|link| !link.has_credit())
         };
         out.push(u8::from(self.links.iter().any(is_full)));
+        let wires = self.peers.iter().flatten().map(|peer| peer.wire.waiting(now));
+        let longest = wires.max().unwrap_or_default();
+        out.extend_from_slice(&u32::try_from(longest.as_millis()).unwrap_or(u32::MAX).to_le_bytes());
         let here = self.places.iter().filter_map(|place| place.inbox.as_ref());
         for inbox in here.filter(|inbox| inbox.gauges.waiting(now) > TOLD_AFTER).take(TOLD_MAX) {
             out.extend_from_slice(&inbox.executor.0.to_le_bytes());
@@ -285,18 +290,21 @@ impl Ingress {
 
     /// A peer's status.
     pub fn note_status(&self, from: WorkerId, mut status: &[u8], now: Time) {
-        let Ok(full) = status.try_get_u8() else { return };
+        let (Ok(full), Ok(wires)) = (status.try_get_u8(), status.try_get_u32_le()) else { return };
         self.note_cycle(from, full != 0);
+        let ago = |millis: u32| Time(now.0.saturating_sub(u64::from(millis) * 1_000_000));
+        if let Some(peer) = self.peer(from) {
+            let since = if wires == 0 { Time::NEVER } else { ago(wires) };
+            peer.wires_there.waiting_since.store(since.0, Ordering::SeqCst);
+        }
         let theirs = || self.places.iter().filter(|place| place.worker == from);
         let mut waiting = std::collections::BTreeMap::new();
         while let (Ok(executor), Ok(millis)) = (status.try_get_u32_le(), status.try_get_u32_le()) {
-            waiting.insert(executor, Duration::from_millis(u64::from(millis)));
+            waiting.insert(executor, ago(millis));
         }
         for remote in theirs().filter_map(|place| place.remote.as_ref()) {
-            let since = waiting.get(&remote.executor.0).map(|waited| {
-                Time(now.0.saturating_sub(u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX)))
-            });
-            remote.gauges.waiting_since.store(since.unwrap_or(Time::NEVER).0, Ordering::SeqCst);
+            let since = waiting.get(&remote.executor.0).copied().unwrap_or(Time::NEVER);
+            remote.gauges.waiting_since.store(since.0, Ordering::SeqCst);
         }
     }
 
