@@ -233,14 +233,15 @@ impl World {
                 self.workers[to].activity += 1;
                 self.workers[from].sent -= 1;
             }
-            7 if self.deaths_left > 0 && self.workers[index].alive && !self.is_closing() => {
-                if self.random.random_bool(0.05) {
-                    self.die(index);
-                }
-            }
+            7 if self.may_die(index) => self.die(index),
             _ => {}
         }
         self.beat(index);
+    }
+
+    fn may_die(&mut self, index: usize) -> bool {
+        let may = self.deaths_left > 0 && self.workers[index].alive && !self.is_closing();
+        may && self.random.random_bool(0.05)
     }
 
     fn is_closing(&self) -> bool {
