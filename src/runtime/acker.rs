@@ -30,13 +30,6 @@
 //! also takes the edge they descend from. So when a step ends inside a run, and when something is
 //! emitted for a tuple that is kept, that edge is taken and another stands for the rest.
 //!
-//! 1. A block is open from its first init or ack until it completes or is forgotten; it completes
-//!    once, when it has its init and its XOR is 0.
-//! 2. A record of a block that is over, or of an older generation of its slot, leaves nothing
-//!    behind but a count. A newer generation takes the slot over: a spout uses a slot again only
-//!    when the slot's old block is over. Generations wrap, and compare as serial numbers (RFC 1982).
-//! 3. `fail` and `reset` are passed on and change nothing. A failing task also acks the edge, and
-//!    sends the failure first, so that it arrives before the block can complete.
 //! **Lost workers.** A record that sends tuples to another worker says to which, and the cell keeps
 //! the union. When a worker is lost, the blocks that have its bit may have lost tuples with it, and
 //! no others: by induction from the spout, whoever handed a tuple to a worker told so in the record
@@ -44,7 +37,16 @@
 //! with the membership its sender went by; one that names a worker lost since then is about the
 //! worker that was, and its block is lost at once.
 //!
+//! 1. A block is open from its first init or ack until it completes or is forgotten; it completes
+//!    once, when it has its init and its XOR is 0.
+//! 2. A record of a block that is over, or of an older generation of its slot, leaves nothing
+//!    behind but a count. A newer generation takes the slot over: a spout uses a slot again only
+//!    when the slot's old block is over. Generations wrap, and compare as serial numbers (RFC 1982).
+//! 3. `fail` and `reset` are passed on and change nothing. A failing task also acks the edge, and
+//!    sends the failure first, so that it arrives before the block can complete.
 //! 4. A table has as many cells as the highest slot its spout task used, never more than `slots_max`.
+//!
+//! One file, because every rule is one about the same cell, and proven for all of them together.
 //!
 //! It has no clock: time-outs are the spout's, which then sends `forget`. It does not know which
 //! of a block's messages failed: the spout's pending table does.

@@ -6,6 +6,8 @@
 //!         ▲──────── messages, exits ───────────────┘
 //! ```
 //!
+//! One file, because a turn is one choice among all that could happen next, whoever it is to happen to.
+//!
 //! 1. The same topology, seed and calls give the same run, step by step.
 //! 2. The witness of the ackers counts over all workers: a tree that is acked while a copy of one of
 //!    its tuples is alive or lost, in whatever process, is an error.
