@@ -5,7 +5,7 @@
 //! the other, so the first says little. What connections of strangers come to is logged once in
 //! [`STRANGERS_EVERY`], with how many came to nothing in between; each has its reason in the counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(super) struct Told {
     pub log: Logger,
     /// Workers that are dialed in vain.
     vain: BTreeMap<WorkerId, Vain>,
+    /// Links that went down and are not up again.
+    broken: BTreeSet<(WorkerId, Direction)>,
     strangers: Strangers,
     /// The worker ends, and its links with it.
     pub is_ending: bool,
@@ -48,7 +50,14 @@ struct Strangers {
 
 impl Told {
     pub fn new(app: Box<dyn Application + Send>, log: Logger) -> Told {
-        Told { app, log, vain: BTreeMap::new(), strangers: Strangers::default(), is_ending: false }
+        Told {
+            app,
+            log,
+            vain: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            strangers: Strangers::default(),
+            is_ending: false,
+        }
     }
 
     /// A connection has ended before it was a link.
@@ -140,12 +149,17 @@ impl Application for Told {
         match &state {
             LinkState::Up => {
                 self.vain.remove(&peer);
-                info!(self.log, "a link is up"; "peer" => peer.0, "direction" => %direction);
+                if self.broken.remove(&(peer, direction)) {
+                    info!(self.log, "a link is up again"; "peer" => peer.0, "direction" => %direction);
+                } else {
+                    debug!(self.log, "a link is up"; "peer" => peer.0, "direction" => %direction);
+                }
             }
             LinkState::Down { why } if self.is_ending || why.ends_with(ORDERLY_END) => {
                 debug!(self.log, "a link has ended"; "peer" => peer.0, "direction" => %direction, "why" => why);
             }
             LinkState::Down { why } => {
+                self.broken.insert((peer, direction));
                 warn!(self.log, "a link is down"; "peer" => peer.0, "direction" => %direction, "why" => why);
             }
         }

@@ -36,6 +36,9 @@ use crate::tuple::TupleBatch;
 
 /// A consumer that keeps tuples waiting for longer is named in the status that peers get.
 const TOLD_AFTER: Duration = Duration::from_millis(50);
+/// A payload is a view of the buffer that it was read into, which it keeps alive. Small ones are copied
+/// out, so that a slow inbox of small batches does not hold many times their size.
+const COPIED_BELOW: usize = 16 << 10;
 /// Executors that a status names at most.
 const TOLD_MAX: usize = 400;
 
@@ -162,6 +165,9 @@ impl Ingress {
         let batch = TupleBatch::new(meta.fields.len());
         let (local_task, link) = (header.local_task, Arc::clone(link));
         let incoming = Incoming { batch, meta, local_task, link, charge, sent_at: now };
+        if payload.len() < COPIED_BELOW {
+            payload = Bytes::copy_from_slice(&payload);
+        }
         self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
         inbox.send_data(Parcel::Packed { bytes: payload, incoming }, Urgency::Now);
         Ok(())
