@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use squall::prelude::Registry;
 use squall::topology::declare::{MemorySource, load};
-use squall::topology::schema::document_schema;
+use squall::topology::schema::{document_schema, engine_schema};
 
 fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -84,7 +84,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("batch = 100", "bach = 100");
     check("batch = 100", "batch = 0");
     check("at-least-once", "exactly-once");
-    check("workers = 1", "workers = 2");
+    check("workers = 3", "workers = 0");
     check("ackers = 2", "ackers = \"many\"");
     check("type = \"print\"", "type = \"prnit\"");
     check("[bolt.sink]", "[bolt.\"a sink\"]");
@@ -93,6 +93,25 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("path = ", "pth = ");
     check("grouping = \"all\"", "grouping = \"every\"");
     check("inputs = [\"lines\"]", "inputs = []");
+}
+
+#[test]
+fn the_schema_of_the_engine_accepts_what_is_shipped_and_refuses_what_the_reader_refuses() {
+    let schema = engine_schema();
+    let file = fs::read_to_string(directory("config/squall.toml")).expect("it is shipped");
+    let all = file.replace("#[net.tls]", "[net.tls]").replace("#certificate = ", "certificate = ");
+    assert_eq!(refusals(&schema, &file), [""; 0]);
+    assert_eq!(refusals(&schema, &all), [""; 0]);
+    let check = |from: &str, to: &str| {
+        assert!(all.contains(from), "{from}");
+        assert_ne!(refusals(&schema, &all.replacen(from, to, 1)), [""; 0], "{to}");
+    };
+    check("silence = ", "silense = ");
+    check("insecure = false", "insecure = 'no'");
+    check("frame_max = \"16MiB\"", "frame_max = 16");
+    check("listen = \"127.0.0.1:0\"", "listen = \"\"");
+    check("[worker]", "[workers]");
+    check("certificate = ", "cert = ");
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub(super) enum Outcome {
     Done,
     /// The answer is a bad one, and the command has said so: exit code 1.
     Failed,
+    /// That is not how it is used, and the command has said so: exit code 2.
+    Misused,
 }
 
 impl Outcome {
@@ -41,6 +43,9 @@ pub(super) enum CommandError {
     /// The topology could not be started.
     #[error("cannot start the topology")]
     Start(#[from] crate::runtime::StartError),
+    /// The workers of the topology could not be started.
+    #[error("cannot start the workers of the topology")]
+    StartWorkers(#[from] crate::cluster::StartWorkersError),
 }
 
 impl CommandError {

@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::{env, path::Path};
 
+use crate::cluster::TopologySource;
 use crate::topology::declare::{self, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
 
 /// The path that stands for stdin.
-const STDIN: &str = "-";
+pub(super) const STDIN: &str = "-";
 
 /// Values that are laid over those of the document.
 #[derive(clap::Args, Debug, Default)]
@@ -27,6 +28,15 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
+    /// Reads and validates a document with these values, and records what it was read from.
+    pub(super) fn record(
+        &self,
+        path: &str,
+        registry: &Registry,
+    ) -> Result<(TopologySource, Topology), TopologyErrors> {
+        TopologySource::record(&Files, path, registry, &self.set)
+    }
+
     /// Reads and validates a document with these values.
     pub(super) fn load(&self, path: &str, registry: &Registry) -> Result<Topology, TopologyErrors> {
         declare::load(&Files, path, registry, &self.set)

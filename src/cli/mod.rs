@@ -33,11 +33,13 @@ mod load;
 mod new;
 mod progress;
 mod run;
+mod running;
 mod schema;
 mod settings;
 mod summary;
 mod terminal;
 mod validate;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -54,6 +56,7 @@ pub use load::{Files, load};
 const EXAMPLES: &str = "\
 Examples:
   squall run topologies/word_count.toml              run to the end of its input
+  squall run topology.toml --workers 3               the same in three worker processes
   squall run topology.toml --for 30s --json          run for 30 seconds, rows and summary as JSON
   squall validate topologies/*.toml                  say everything that is wrong with them
   squall graph topology.toml --format mermaid        draw it
@@ -94,6 +97,8 @@ enum Command {
     Schema(schema::Args),
     New(new::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Worker(worker::Args),
 }
 
 /// What every command is given.
@@ -152,6 +157,7 @@ fn execute(command: &Command, context: &Context) -> Result<Outcome, CommandError
         Command::Schema(args) => schema::execute(args, context),
         Command::New(args) => new::execute(args),
         Command::Completions(args) => completions::execute(args, context),
+        Command::Worker(args) => worker::execute(args, context),
     }
 }
 
@@ -159,6 +165,7 @@ fn exit_code(result: Result<Outcome, CommandError>, context: &Context) -> ExitCo
     match result {
         Ok(Outcome::Done) | Err(CommandError::NobodyReads) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Outcome::Misused) => ExitCode::from(2),
         Err(error) => {
             terminal::complain(&error, context.colors(Stream::Err));
             ExitCode::from(1)

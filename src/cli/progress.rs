@@ -4,6 +4,8 @@
 //! ⠹ word-count  00:12 of 00:30  184,201/s  acked 2,210,414  failed 0  pending 1,024  p50 0.18 ms  p99 1.31 ms
 //! ```
 //!
+//! Where it runs in worker processes, the line ends in `workers 3/3  restarts 0  links 6/6`.
+//!
 //! Nothing is shown where nobody looks: when stderr is no terminal, or with `--quiet`. Whatever
 //! else goes to the same terminal is written through [`Progress::beside`], which takes the line
 //! away and puts it back.
@@ -14,8 +16,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::running::RunStats;
 use crate::cli::summary::{grouped, milliseconds};
-use crate::runtime::TopologyStats;
 
 /// How far back the shown rate looks.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
@@ -50,11 +52,11 @@ impl Progress {
     }
 
     /// Shows how things stand.
-    pub(super) fn show(&mut self, stats: &TopologyStats, ending: bool) {
+    pub(super) fn show(&mut self, stats: &RunStats, ending: bool) {
         if self.line.is_hidden() {
             return;
         }
-        let rate = self.rate.after(stats.elapsed, stats.emitted);
+        let rate = self.rate.after(stats.topology.elapsed, stats.topology.emitted);
         self.line.set_message(describe(&self.topology, self.run_for, stats, rate, ending));
         self.line.tick();
     }
@@ -65,13 +67,8 @@ impl Progress {
     }
 }
 
-fn describe(
-    topology: &str,
-    run_for: Option<Duration>,
-    stats: &TopologyStats,
-    rate: f64,
-    ending: bool,
-) -> String {
+fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f64, ending: bool) -> String {
+    let RunStats { topology: stats, processes, .. } = stats;
     let of = run_for.map_or_else(String::new, |whole| format!(" of {}", minutes(whole)));
     let mut text = format!(
         "{topology}  {}{of}  {}/s  acked {}  failed {}  pending {}",
@@ -84,6 +81,16 @@ fn describe(
     let latency = &stats.complete_latency;
     if latency.count > 0 {
         text += &format!("  p50 {}  p99 {}", milliseconds(latency.p50), milliseconds(latency.p99));
+    }
+    if let Some(processes) = processes {
+        text += &format!(
+            "  workers {}/{}  restarts {}  links {}/{}",
+            processes.up,
+            processes.workers,
+            grouped(processes.restarts),
+            processes.links_up,
+            processes.links
+        );
     }
     if ending {
         text += "  (ending)";
@@ -137,7 +144,8 @@ impl<W: Write> Write for Beside<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::LatencyStats;
+    use crate::cluster::ProcessStats;
+    use crate::runtime::{LatencyStats, TopologyStats};
 
     #[test]
     fn the_rate_forgets_what_is_long_ago() {
@@ -152,18 +160,25 @@ mod tests {
 
     #[test]
     fn the_line_says_how_things_stand() {
-        let mut stats = TopologyStats {
+        let topology = TopologyStats {
             elapsed: Duration::from_secs(12),
             acked: 2_210_414,
             pending: 1024,
             ..TopologyStats::default()
         };
-        let check = |stats: &TopologyStats, run_for: Option<Duration>, expected: &str| {
+        let mut stats = RunStats { topology, ..RunStats::default() };
+        let check = |stats: &RunStats, run_for: Option<Duration>, expected: &str| {
             assert_eq!(describe("wc", run_for, stats, 184_201.7, false), expected);
         };
         check(&stats, None, "wc  00:12  184,201/s  acked 2,210,414  failed 0  pending 1,024");
-        stats.elapsed = Duration::from_secs(3723);
-        stats.complete_latency = LatencyStats {
+        let processes = ProcessStats { workers: 3, up: 2, restarts: 1200, links: 6, links_up: 4 };
+        check(
+            &RunStats { processes: Some(processes), ..stats.clone() },
+            None,
+            "wc  00:12  184,201/s  acked 2,210,414  failed 0  pending 1,024  workers 2/3  restarts 1,200  links 4/6",
+        );
+        stats.topology.elapsed = Duration::from_secs(3723);
+        stats.topology.complete_latency = LatencyStats {
             count: 1,
             p50: Duration::from_micros(180),
             p99: Duration::from_micros(1310),

@@ -1,6 +1,7 @@
 //! `squall run FILE`.
 
-use std::io;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -12,24 +13,33 @@ use crate::api::WorkerResources;
 use crate::cli::ending::{Action, Ending, Event};
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::load::Overrides;
-use crate::cli::progress::Progress;
+use crate::cli::load::STDIN;
+use crate::cli::progress::{Beside, Progress};
+use crate::cli::running::{RunStats, Running};
 use crate::cli::terminal::Stream;
 use crate::cli::{Context, summary, terminal};
 use crate::clock::{Clock, Time};
+use crate::cluster::control::LogSpec;
+use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions};
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::config::units;
 use crate::logging::{Levels, LogFormat, Logging};
-use crate::runtime::{LocalOptions, RunningTopology, TopologyStats};
+use crate::runtime::{LocalOptions, RunningTopology};
 use crate::topology::graph::Topology;
 
 /// How often signals, the time and the progress line are looked at.
 const LOOK_EACH: Duration = Duration::from_millis(100);
 /// How long a topology that was told to stop may take, before it is left behind.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// The same where workers are stopped first, and killed if they do not stop.
+const STOP_GRACE_WORKERS: Duration = Duration::from_secs(10);
+/// Worker processes on one machine.
+const WORKERS_HERE_MAX: u16 = 64;
 
 const EXAMPLES: &str = "\
 Examples:
   squall run topologies/word_count.toml
+  squall run topologies/word_count.toml --workers 3
   squall run topology.toml --for 30s
   squall run topology.toml --set bolt.count.parallelism=4 --set topology.message_timeout=5s
   squall run topology.toml --json | jq -c 'select(.component == \"print\").values'
@@ -43,7 +53,7 @@ once.
 Exit codes: 0 everything was processed; 1 something failed for good, or the run was cut short, or
 the topology is invalid; 2 the command line is wrong.";
 
-/// Run a topology in this process
+/// Run a topology, in this process or in several
 ///
 /// Rows that `print` bolts show go to stdout. Progress, logs and the summary go to stderr.
 #[derive(clap::Args, Debug)]
@@ -56,6 +66,12 @@ pub(super) struct Args {
     #[command(flatten)]
     overrides: Overrides,
 
+    /// Run it in so many worker processes, which are watched and started again when they die
+    ///
+    /// The default is `workers` of the topology. Without either, it runs in this process.
+    #[arg(short, long, value_name = "N", env = "SQUALL_WORKERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=WORKERS_HERE_MAX as i64))]
+    workers: Option<u16>,
+
     /// End the run after so long, as in `500ms`, `30s`, `1h 30m`; otherwise when its input ends
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
     run_for: Option<Duration>,
@@ -64,7 +80,8 @@ pub(super) struct Args {
     ///
     /// Each row of a `print` bolt is one line, {"component": …, "stream": …, "values": {…}}. The
     /// last line is {"summary": {…}} with emitted, acked, failed, replayed and pending messages,
-    /// seconds, tuples_per_second, and complete_latency_ms with p50, p99 and max.
+    /// replays by cause, workers, seconds, tuples_per_second, and complete_latency_ms with p50, p99
+    /// and max.
     #[arg(long, env = "SQUALL_JSON", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     json: bool,
 
@@ -115,15 +132,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
-    let topology = match args.overrides.load(&args.file, &context.registry) {
-        Ok(topology) => topology,
+    let (source, topology) = match args.overrides.record(&args.file, &context.registry) {
+        Ok(read) => read,
         Err(errors) => {
             terminal::say(&errors.render(context.colors(Stream::Err)));
             return Ok(Outcome::Failed);
         }
     };
     let (name, delivery) = (topology.name().to_owned(), topology.options().delivery);
-    let stats = run_to_the_end(topology, args, context)?;
+    let stats = run_to_the_end(source, topology, args, context)?;
     if !args.quiet {
         terminal::say(&summary::for_people(&name, &stats, delivery));
     }
@@ -131,6 +148,20 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
         print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats, delivery)))?;
     }
     Ok(summary::outcome(&stats, delivery))
+}
+
+/// In how many worker processes it is to run; `None`: in this one.
+fn workers(args: &Args, topology: &Topology) -> Result<Option<u16>, CommandError> {
+    let declared = topology.options().workers;
+    match (args.workers, u16::try_from(declared)) {
+        (Some(workers), _) => Ok(Some(workers)),
+        (None, Ok(1)) => Ok(None),
+        (None, Ok(workers)) if workers <= WORKERS_HERE_MAX => Ok(Some(workers)),
+        (None, _) => Err(CommandError::Refused(format!(
+            "the topology wants {declared} workers, but at most {WORKERS_HERE_MAX} run on one machine; \
+             `--workers N` overrides it"
+        ))),
+    }
 }
 
 /// Prints the summary. If its reader has gone, the run still ended as it did.
@@ -141,32 +172,95 @@ fn print_unless_closed(line: &str) -> Result<(), CommandError> {
     }
 }
 
-fn run_to_the_end(topology: Topology, args: &Args, context: &Context) -> Result<TopologyStats, CommandError> {
+fn run_to_the_end(
+    source: TopologySource,
+    topology: Topology,
+    args: &Args,
+    context: &Context,
+) -> Result<RunStats, CommandError> {
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(CommandError::io("watch for signals"))?;
+    let workers = workers(args, &topology)?;
     let shown = !args.quiet && Stream::Err.is_terminal();
     let mut progress = Progress::new(topology.name(), args.run_for, shown);
     let logging = start_log(args, context, &progress);
-    let resources = WorkerResources::default();
-    resources.set(PRINT_RESOURCE, print_target(args, &progress));
-    let running =
-        RunningTopology::start(topology, LocalOptions { logger: logging.logger.clone(), resources })?;
-    let ended = watch(&running, signals, args.run_for, &mut progress, &logging.logger);
+    let (running, stop_grace) = match workers {
+        None => {
+            let resources = WorkerResources::default();
+            resources.set(PRINT_RESOURCE, print_target(args, &progress));
+            let options = LocalOptions { logger: logging.logger.clone(), resources };
+            (Running::Here(RunningTopology::start(topology, options)?), STOP_GRACE)
+        }
+        Some(workers) => {
+            let options = workers_options(workers, args, context, &progress, &logging.logger);
+            let running = RunningWorkers::start(topology, source, options)?;
+            (Running::InWorkers(running), STOP_GRACE_WORKERS)
+        }
+    };
+    let ended = watch(&running, signals, (args.run_for, stop_grace), &mut progress, &logging.logger);
     progress.finish();
     if ended {
         return Ok(running.join());
     }
-    let stats = TopologyStats { cut_short: true, ..running.stats() };
+    let mut stats = running.stats();
+    stats.topology.cut_short = true;
     // A component that does not return would keep `join` and a drop waiting. The process ends now,
     // and its threads with it.
     std::mem::forget(running);
     Ok(stats)
 }
 
+fn workers_options(
+    workers: u16,
+    args: &Args,
+    context: &Context,
+    progress: &Progress,
+    logger: &Logger,
+) -> WorkersOptions {
+    let stdout = Stream::Out.is_terminal().then(|| lines_to(progress.beside(io::stdout())));
+    WorkersOptions {
+        logger: logger.clone(),
+        log: LogSpec {
+            levels: levels(args),
+            format: args.log_format.into(),
+            color: context.colors(Stream::Err),
+        },
+        stderr: Some(stderr_lines(args, progress, logger)),
+        print: print_style(args),
+        stdout,
+        stdin: args.file != STDIN,
+        ..WorkersOptions::new(workers)
+    }
+}
+
+/// What workers log is written already and passed on as it is. What else they write, as when a
+/// thread panics, becomes a record where records are JSON.
+fn stderr_lines(args: &Args, progress: &Progress, logger: &Logger) -> OutputLines {
+    let pass_on = lines_to(progress.beside(io::stderr()));
+    let is_json = args.log_format == LogFormatArg::Json;
+    let logger = logger.clone();
+    Arc::new(move |worker, line| {
+        if is_json && !line.starts_with('{') {
+            slog::warn!(logger, "a worker wrote to its stderr"; "worker" => worker.0, "line" => line);
+        } else {
+            pass_on(worker, line);
+        }
+    })
+}
+
+fn lines_to(writer: Beside<impl Write + Send + 'static>) -> OutputLines {
+    let writer = Mutex::new(writer);
+    Arc::new(move |_, line| {
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody may be listening any more.
+        let _ = writer.write_all(format!("{line}\n").as_bytes()).and_then(|()| writer.flush());
+    })
+}
+
 /// Watches a topology until it has ended; says whether it has, or could not be stopped.
 fn watch(
-    running: &RunningTopology,
+    running: &Running,
     mut signals: Signals,
-    run_for: Option<Duration>,
+    (run_for, stop_grace): (Option<Duration>, Duration),
     progress: &mut Progress,
     logger: &Logger,
 ) -> bool {
@@ -186,7 +280,7 @@ fn watch(
                 Action::Stop => {
                     slog::warn!(logger, "stopping at once"; "because" => because(event));
                     running.kill();
-                    gone_by = clock.now().after(STOP_GRACE);
+                    gone_by = clock.now().after(stop_grace);
                 }
             }
         }
@@ -200,15 +294,22 @@ fn watch(
 }
 
 fn start_log(args: &Args, context: &Context, progress: &Progress) -> Logging {
-    let default = if args.quiet { FilterLevel::Warning } else { FilterLevel::Info };
-    let levels = args.log.clone().unwrap_or_else(|| Levels::all(default));
     let color = context.colors(Stream::Err);
-    Logging::start(levels, args.log_format.into(), color, progress.beside(io::stderr()))
+    Logging::start(levels(args), args.log_format.into(), color, progress.beside(io::stderr()))
+}
+
+fn levels(args: &Args) -> Levels {
+    let default = if args.quiet { FilterLevel::Warning } else { FilterLevel::Info };
+    args.log.clone().unwrap_or_else(|| Levels::all(default))
+}
+
+fn print_style(args: &Args) -> PrintStyle {
+    if args.json { PrintStyle::JsonLines } else { PrintStyle::Table }
 }
 
 /// Where rows go, and how: past the progress line if both are on the same terminal.
 fn print_target(args: &Args, progress: &Progress) -> PrintTarget {
-    let style = if args.json { PrintStyle::JsonLines } else { PrintStyle::Table };
+    let style = print_style(args);
     match Stream::Out.is_terminal() {
         true => PrintTarget::new(style, progress.beside(io::stdout())),
         false => PrintTarget::new(style, io::stdout()),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::api::FailureCause;
 use crate::cli::error::Outcome;
+use crate::cli::running::RunStats;
 use crate::config::Delivery;
 use crate::runtime::{ComponentStats, TopologyStats};
 
@@ -20,9 +22,10 @@ pub(super) fn failed_for_good(stats: &TopologyStats, delivery: Delivery) -> u64 
 
 /// Whether a run did all it was given: nothing failed for good, nothing is left open, and nobody
 /// cut it short.
-pub(super) fn outcome(stats: &TopologyStats, delivery: Delivery) -> Outcome {
+pub(super) fn outcome(run: &RunStats, delivery: Delivery) -> Outcome {
+    let stats = &run.topology;
     let failed = failed_for_good(stats, delivery);
-    Outcome::done_if(failed == 0 && stats.pending == 0 && !stats.cut_short)
+    Outcome::done_if(failed == 0 && stats.pending == 0 && !stats.cut_short && run.failure.is_none())
 }
 
 /// Messages a second, over the whole run.
@@ -32,7 +35,10 @@ fn tuples_per_second(stats: &TopologyStats) -> f64 {
 }
 
 /// The line `{"summary": …}`, without its end.
-pub(super) fn in_json(topology: &str, stats: &TopologyStats, delivery: Delivery) -> String {
+pub(super) fn in_json(topology: &str, run: &RunStats, delivery: Delivery) -> String {
+    let stats = &run.topology;
+    let (workers, restarts) = run.processes.map_or((1, 0), |all| (all.workers, all.restarts));
+    let replays = FailureCause::ALL.map(|cause| (key_of(cause).to_owned(), json!(stats.replays.of(cause))));
     let latency = &stats.complete_latency;
     let in_ms = |time: Duration| match latency.count {
         0 => Value::Null,
@@ -44,9 +50,12 @@ pub(super) fn in_json(topology: &str, stats: &TopologyStats, delivery: Delivery)
         "acked": stats.acked,
         "failed": failed_for_good(stats, delivery),
         "replayed": stats.replayed,
+        "replays": Value::Object(replays.into_iter().collect()),
         "pending": stats.pending,
         "dead_letters": stats.dead_letters,
         "cut_short": stats.cut_short,
+        "given_up": run.failure,
+        "workers": { "count": workers, "restarts": restarts },
         "seconds": rounded(stats.elapsed.as_secs_f64()),
         "tuples_per_second": rounded(tuples_per_second(stats)),
         "complete_latency_ms": {
@@ -55,6 +64,28 @@ pub(super) fn in_json(topology: &str, stats: &TopologyStats, delivery: Delivery)
         "components": stats.components.iter().filter(|c| is_users(c)).map(component_in_json).collect::<Value>(),
     });
     json!({ "summary": summary }).to_string()
+}
+
+/// What a cause is called in JSON.
+fn key_of(cause: FailureCause) -> &'static str {
+    match cause {
+        FailureCause::Failed => "failed",
+        FailureCause::Panicked => "panicked",
+        FailureCause::Abandoned => "abandoned",
+        FailureCause::TimedOut => "timed_out",
+        FailureCause::Lost => "worker_lost",
+    }
+}
+
+/// Why a message was replayed, for people.
+fn reason(cause: FailureCause) -> &'static str {
+    match cause {
+        FailureCause::Failed => "failed by a bolt",
+        FailureCause::Panicked => "in a bolt that panicked",
+        FailureCause::Abandoned => "dropped by a bolt",
+        FailureCause::TimedOut => "timed out",
+        FailureCause::Lost => "lost with a worker",
+    }
 }
 
 fn component_in_json(component: &ComponentStats) -> Value {
@@ -80,10 +111,11 @@ fn is_users(component: &ComponentStats) -> bool {
 }
 
 /// The table for people.
-pub(super) fn for_people(topology: &str, stats: &TopologyStats, delivery: Delivery) -> String {
+pub(super) fn for_people(topology: &str, run: &RunStats, delivery: Delivery) -> String {
+    let stats = &run.topology;
     let failed = failed_for_good(stats, delivery);
     let seconds = stats.elapsed.as_secs_f64();
-    let mut text = format!("\n{topology} ran for {seconds:.1} s: {}\n\n", verdict(stats, failed));
+    let mut text = format!("\n{topology} ran for {seconds:.1} s: {}\n\n", verdict(run, failed));
     let rows = stats.components.iter().filter(|component| is_users(component)).map(row);
     let header = ["component", "tasks", "executed", "emitted", "acked", "failed", "errors", "busy"];
     let rows: Vec<[String; 8]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
@@ -108,11 +140,23 @@ pub(super) fn for_people(topology: &str, stats: &TopologyStats, delivery: Delive
     if stats.dead_letters > 0 {
         text += &format!(", {} dead letters", grouped(stats.dead_letters));
     }
+    let causes = FailureCause::ALL.map(|cause| (stats.replays.of(cause), reason(cause)));
+    let causes = causes.iter().filter(|(count, _)| *count > 0);
+    let causes: Vec<String> = causes.map(|(count, why)| format!("{} {why}", grouped(*count))).collect();
+    if !causes.is_empty() {
+        text += &format!("\n  replayed  {}", causes.join(", "));
+    }
+    if let Some(processes) = run.processes {
+        text += &format!("\n  workers   {}, {} restarts", processes.workers, grouped(processes.restarts));
+    }
     text += &format!("\n  rate      {} messages/s\n", grouped(tuples_per_second(stats) as u64));
     let latency = &stats.complete_latency;
     if latency.count > 0 {
         let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(milliseconds);
         text += &format!("  latency   {p50} median, {p99} for 99 of 100, {max} at most\n");
+    }
+    if let Some(failure) = &run.failure {
+        text += &format!("  given up: {failure}\n");
     }
     let errors = stats.components.iter().filter_map(|c| Some((&c.id, c.last_error.as_ref()?)));
     for (id, error) in errors {
@@ -121,8 +165,10 @@ pub(super) fn for_people(topology: &str, stats: &TopologyStats, delivery: Delive
     text
 }
 
-fn verdict(stats: &TopologyStats, failed: u64) -> &'static str {
+fn verdict(run: &RunStats, failed: u64) -> &'static str {
+    let stats = &run.topology;
     match () {
+        () if run.failure.is_some() => "given up",
         () if stats.cut_short => "cut short, with work undone",
         () if failed > 0 => "something failed for good",
         () if stats.pending > 0 => "some messages are still open",
@@ -176,7 +222,12 @@ fn rounded(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::ProcessStats;
     use crate::runtime::LatencyStats;
+
+    fn here(topology: TopologyStats) -> RunStats {
+        RunStats { topology, ..RunStats::default() }
+    }
 
     fn stats() -> TopologyStats {
         let spout = ComponentStats {
@@ -227,18 +278,18 @@ word-count ran for 2.0 s: all done
   latency   0.21 ms median, 12.3 ms for 99 of 100, 140 ms at most
   last error of count: task 3: no such field
 ";
-        assert_eq!(for_people("word-count", &stats(), Delivery::AtLeastOnce), expected);
+        assert_eq!(for_people("word-count", &here(stats()), Delivery::AtLeastOnce), expected);
     }
 
     #[test]
     fn programs_get_one_line() {
-        let line = in_json("word-count", &stats(), Delivery::AtLeastOnce);
+        let line = in_json("word-count", &here(stats()), Delivery::AtLeastOnce);
         assert!(!line.contains('\n'));
         let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
         assert_eq!(summary["tuples_per_second"], 2000.0);
         assert_eq!(summary["complete_latency_ms"], json!({"p50": 0.21, "p99": 12.34, "max": 140.0}));
         assert_eq!(summary["components"].as_array().unwrap().len(), 2);
-        let untracked = in_json("t", &TopologyStats::default(), Delivery::AtMostOnce);
+        let untracked = in_json("t", &RunStats::default(), Delivery::AtMostOnce);
         assert!(untracked.contains(r#""complete_latency_ms":{"p50":null,"p99":null,"max":null}"#));
     }
 
@@ -247,7 +298,7 @@ word-count ran for 2.0 s: all done
         let check = |change: fn(&mut TopologyStats), expected| {
             let mut stats = stats();
             change(&mut stats);
-            assert_eq!(outcome(&stats, Delivery::AtLeastOnce), expected);
+            assert_eq!(outcome(&here(stats), Delivery::AtLeastOnce), expected);
         };
         check(|_| {}, Outcome::Done);
         check(|stats| stats.replayed = 7, Outcome::Done);
@@ -263,7 +314,7 @@ word-count ran for 2.0 s: all done
         stats.components[1].failed = 2;
         assert_eq!(failed_for_good(&stats, Delivery::AtLeastOnce), 0);
         assert_eq!(failed_for_good(&stats, Delivery::AtMostOnce), 2);
-        assert_eq!(outcome(&stats, Delivery::AtMostOnce), Outcome::Failed);
+        assert_eq!(outcome(&here(stats), Delivery::AtMostOnce), Outcome::Failed);
     }
 
     #[test]
@@ -276,5 +327,39 @@ word-count ran for 2.0 s: all done
         assert_eq!(milliseconds(Duration::from_micros(9)), "0.01 ms");
         assert_eq!(milliseconds(Duration::from_micros(99_940)), "99.9 ms");
         assert_eq!(milliseconds(Duration::from_secs(3)), "3000 ms");
+    }
+
+    #[test]
+    fn replays_say_why_and_workers_how_often_they_came_back() {
+        let mut stats = stats();
+        *stats.replays.of_mut(FailureCause::Lost) = 1200;
+        *stats.replays.of_mut(FailureCause::TimedOut) = 3;
+        stats.replayed = stats.replays.total();
+        let processes = ProcessStats { workers: 3, up: 3, restarts: 2, links: 6, links_up: 6 };
+        let run = RunStats { topology: stats, processes: Some(processes), failure: None };
+        let text = for_people("word-count", &run, Delivery::AtLeastOnce);
+        let expected = "
+  messages  4,000 emitted, 4,000 acked, 0 failed, 1,203 replayed, 0 pending
+  replayed  3 timed out, 1,200 lost with a worker
+  workers   3, 2 restarts
+  rate ";
+        assert!(text.contains(expected), "{text}");
+        let line = in_json("word-count", &run, Delivery::AtLeastOnce);
+        let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
+        assert_eq!(summary["workers"], json!({"count": 3, "restarts": 2}));
+        let replays =
+            json!({"failed": 0, "panicked": 0, "abandoned": 0, "timed_out": 3, "worker_lost": 1200});
+        assert_eq!((&summary["replays"], &summary["replayed"]), (&replays, &json!(1203)));
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_is_not_done() {
+        let run = RunStats { failure: Some("no such bolt".to_owned()), ..here(stats()) };
+        assert_eq!(outcome(&run, Delivery::AtLeastOnce), Outcome::Failed);
+        let text = for_people("word-count", &run, Delivery::AtLeastOnce);
+        assert!(
+            text.contains("ran for 2.0 s: given up") && text.contains("  given up: no such bolt\n"),
+            "{text}"
+        );
     }
 }

@@ -23,17 +23,17 @@
 //!    end of its control channel; a parent that ends reaps all its workers.
 
 pub mod control;
-pub mod lone;
 pub mod master;
 pub mod processes;
 pub mod source;
 pub mod stats;
 pub mod stdout;
+pub mod wired;
 pub mod worker;
 
 pub use master::{
-    DialThrough, RunningWorkers, StartWorkersError, StderrLines, WorkerEvent, WorkerEventKind, WorkersOptions,
+    DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,
 };
 pub use processes::Executable;
 pub use source::TopologySource;
-pub use stats::{WorkerStats, WorkersStats};
+pub use stats::{ProcessStats, WorkerStats, WorkersStats};

@@ -1,10 +1,10 @@
 //! One worker process, as its parent sees it: started, spoken to, listened to, reaped.
 //!
 //! ```text
-//!   Process::start ─▶ child: stdin = its end of the control socket, stderr = a pipe, stdout inherited
+//!   Process::start ─▶ child: stdin = its end of the control socket, stderr = a pipe, stdout = ours or a pipe
 //!        │
 //!        ├─ thread "squall-watch-N": poll(control, pidfd, wake)     ─▶ Line* · Broken? · Exited
-//!        └─ thread "squall-stderr-N": poll(stderr, wake)            ─▶ lines, to whoever wants them
+//!        └─ threads "squall-stderr-N" and "squall-stdout-N"         ─▶ lines, to whoever wants them
 //! ```
 //!
 //! The control socket is the child's stdin because a process can take that over without `unsafe`;
@@ -28,11 +28,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{env, thread};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -41,10 +43,12 @@ use crate::cluster::control::{LINE_MAX, Lines};
 
 /// Bytes that may wait for a process to read them.
 const WAITING_MAX: usize = 2 * LINE_MAX;
+/// A process that closes its control channel is on its way out: its exit says more.
+const END_SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// Bytes read in one go.
 const PIECE: usize = 64 << 10;
-/// A line of stderr that is longer is passed on in parts.
-const STDERR_LINE_MAX: usize = 64 << 10;
+/// A line of output that is longer is passed on in parts.
+const OUTPUT_LINE_MAX: usize = 64 << 10;
 
 /// Which program worker processes run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,8 +72,16 @@ pub enum ProcessEvent {
     Exited(ExitStatus),
 }
 
-/// Who hears what a process writes to its stderr, line by line.
-pub type StderrSink = Box<dyn FnMut(&str) + Send>;
+/// Who hears what a process writes, line by line.
+pub type LineSink = Box<dyn FnMut(&str) + Send>;
+
+/// Where what a process writes goes.
+pub struct Outputs {
+    /// `None`: it has our stdout.
+    pub stdout: Option<LineSink>,
+    /// Its complaints.
+    pub stderr: LineSink,
+}
 
 /// A process that was started. Dropping it leaves it alone; its watcher reaps it all the same.
 #[derive(Debug)]
@@ -77,6 +89,8 @@ pub struct Process {
     pid: u32,
     pidfd: Arc<OwnedFd>,
     outbox: Arc<Outbox>,
+    /// Ends when its readers have.
+    outputs: Receiver<()>,
 }
 
 impl Process {
@@ -87,27 +101,35 @@ impl Process {
     pub fn start(
         executable: &Executable,
         name: &str,
-        stderr: StderrSink,
+        outputs: Outputs,
         events: impl FnMut(ProcessEvent) + Send + 'static,
     ) -> io::Result<Process> {
         let (control, theirs) = UnixStream::pair()?;
         control.set_nonblocking(true)?;
         let outbox = Arc::new(Outbox::new(control)?);
-        let stderr_wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let reaped = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let mut command = command(executable)?;
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::inherit()).stderr(Stdio::piped());
+        command.stdin(OwnedFd::from(theirs)).stderr(Stdio::piped());
+        command.stdout(if outputs.stdout.is_some() { Stdio::piped() } else { Stdio::inherit() });
         let mut child = Reaped(Some(command.spawn()?));
         let pid = child.id();
         let pidfd = Arc::new(pidfd_open(own_pid(pid), PidfdFlags::empty())?);
-        let piped = child.get().stderr.take().expect("stderr was piped");
-        thread::Builder::new().name(format!("squall-stderr-{name}")).spawn({
-            let wake = Arc::clone(&stderr_wake);
-            move || read_stderr(piped, &wake, stderr)
-        })?;
+        let (reading, outputs_read) = channel();
+        let stderr = child.get().stderr.take().map(|pipe| (OwnedFd::from(pipe), outputs.stderr));
+        let stdout = child.get().stdout.take().map(OwnedFd::from).zip(outputs.stdout);
+        for (stream, (pipe, sink)) in
+            [("err", stderr), ("out", stdout)].into_iter().filter_map(|(name, output)| Some((name, output?)))
+        {
+            let (reaped, reading) = (Arc::clone(&reaped), reading.clone());
+            thread::Builder::new().name(format!("squall-std{stream}-{name}")).spawn(move || {
+                read_output(&pipe, &reaped, sink);
+                drop(reading);
+            })?;
+        }
         // The thread could fail to start; until it runs, the child is ours to reap.
-        let watcher = Watcher { outbox: Arc::clone(&outbox), pidfd: Arc::clone(&pidfd), stderr_wake };
+        let watcher = Watcher { outbox: Arc::clone(&outbox), pidfd: Arc::clone(&pidfd), reaped };
         let started = thread::Builder::new().name(format!("squall-watch-{name}"));
-        let (hand_over, taken) = std::sync::mpsc::sync_channel(1);
+        let (hand_over, taken) = channel();
         started.spawn(move || {
             if let Ok(child) = taken.recv() {
                 watcher.watch(child, events);
@@ -117,7 +139,7 @@ impl Process {
             // The receiver waits for it.
             let _ = hand_over.send(child);
         }
-        Ok(Process { pid, pidfd, outbox })
+        Ok(Process { pid, pidfd, outbox, outputs: outputs_read })
     }
 
     /// Its process id.
@@ -133,6 +155,11 @@ impl Process {
     /// Sends a line with a descriptor: what is to be its stdin.
     pub fn send_stdin(&self, line: &[u8], stdin: OwnedFd) {
         self.outbox.push(line, Some(stdin));
+    }
+
+    /// Waits until all it wrote was taken, at most so long. It must have been reaped.
+    pub fn wait_for_outputs(&self, at_most: Duration) {
+        let _ = self.outputs.recv_timeout(at_most);
     }
 
     /// Ends it at once, whatever it does. Harmless if it is gone.
@@ -278,7 +305,8 @@ fn wake(eventfd: &OwnedFd) {
 struct Watcher {
     outbox: Arc<Outbox>,
     pidfd: Arc<OwnedFd>,
-    stderr_wake: Arc<OwnedFd>,
+    /// Tells the readers of its outputs that nothing more comes.
+    reaped: Arc<OwnedFd>,
 }
 
 impl Watcher {
@@ -294,10 +322,8 @@ impl Watcher {
                     wanted |= PollFlags::OUT;
                 }
             }
-            let mut fds = vec![
-                PollFd::new(&*self.pidfd, PollFlags::IN),
-                PollFd::new(&self.outbox.wake, PollFlags::IN),
-            ];
+            let mut fds =
+                vec![PollFd::new(&*self.pidfd, PollFlags::IN), PollFd::new(&self.outbox.wake, PollFlags::IN)];
             if !broken {
                 fds.push(PollFd::new(&self.outbox.control, wanted));
             }
@@ -317,8 +343,8 @@ impl Watcher {
                 };
                 if let Err(why) = outcome {
                     broken = true;
-                    // The end of the socket belongs to the end of the process.
-                    if !has_ended {
+                    // The end of the socket mostly belongs to the end of the process.
+                    if !has_ended && !self.ends_soon() {
                         events(ProcessEvent::Broken(why));
                     }
                 }
@@ -328,12 +354,18 @@ impl Watcher {
             }
         }
         let status = child.wait();
-        wake(&self.stderr_wake);
+        wake(&self.reaped);
         match status {
             Ok(status) => events(ProcessEvent::Exited(status)),
             // Somebody else reaped it: it is gone, and nobody knows how.
             Err(_) => events(ProcessEvent::Exited(ExitStatus::default())),
         }
+    }
+
+    /// Whether the process ends within [`END_SOON`].
+    fn ends_soon(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.pidfd, PollFlags::IN)];
+        matches!(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&END_SOON))), Ok(1..))
     }
 
     /// Reads until nothing is there at the moment. `Err` at the end, and when it is no conversation.
@@ -354,25 +386,25 @@ impl Watcher {
     }
 }
 
-/// Passes on what a process writes to its stderr, until it ends or is reaped. A thread of its own,
-/// because whoever takes the lines may be slow, and nothing else must be.
-fn read_stderr(mut stderr: ChildStderr, reaped: &OwnedFd, mut sink: StderrSink) {
-    let _ = rustix::io::ioctl_fionbio(&stderr, true);
+/// Passes on what a process writes, until it ends or is reaped. A thread of its own, because whoever
+/// takes the lines may be slow, and nothing else must be.
+fn read_output(pipe: &OwnedFd, reaped: &OwnedFd, mut sink: LineSink) {
+    let _ = rustix::io::ioctl_fionbio(pipe, true);
     let mut piece = vec![0; PIECE];
     let mut pending = Vec::new();
     let mut last = false;
     loop {
-        match stderr.read(&mut piece) {
+        match rustix::io::read(pipe, &mut piece) {
             Ok(0) => break,
             Ok(len) => {
                 pending.extend_from_slice(&piece[..len]);
                 pass_lines(&mut pending, &mut sink);
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(Errno::INTR) => {}
             // A grandchild may hold the pipe open for ever; the worker is dead and has said all.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && last => break,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut fds = [PollFd::new(&stderr, PollFlags::IN), PollFd::new(reaped, PollFlags::IN)];
+            Err(Errno::AGAIN) if last => break,
+            Err(Errno::AGAIN) => {
+                let mut fds = [PollFd::new(pipe, PollFlags::IN), PollFd::new(reaped, PollFlags::IN)];
                 if !matches!(poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
                     break;
                 }
@@ -386,14 +418,14 @@ fn read_stderr(mut stderr: ChildStderr, reaped: &OwnedFd, mut sink: StderrSink) 
     }
 }
 
-fn pass_lines(pending: &mut Vec<u8>, sink: &mut StderrSink) {
+fn pass_lines(pending: &mut Vec<u8>, sink: &mut LineSink) {
     let mut start = 0;
     while let Some(len) = pending[start..].iter().position(|byte| *byte == b'\n') {
         sink(String::from_utf8_lossy(&pending[start..start + len]).trim_end_matches('\r'));
         start += len + 1;
     }
     pending.drain(..start);
-    if pending.len() > STDERR_LINE_MAX {
+    if pending.len() > OUTPUT_LINE_MAX {
         sink(&String::from_utf8_lossy(pending));
         pending.clear();
     }

@@ -171,11 +171,20 @@ pub struct ComponentShape {
     pub executors: usize,
 }
 
-/// A topology that runs in several workers, at one moment.
+/// A topology that runs in worker processes, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkersStats {
     /// All workers together.
     pub topology: TopologyStats,
+    /// The processes.
+    pub processes: ProcessStats,
+    /// Why the run was given up, if it was.
+    pub failure: Option<String>,
+}
+
+/// The processes of a topology, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessStats {
     /// Worker processes that are meant to be there.
     pub workers: u16,
     /// Those that are up: started, connected to the parent, and running.
@@ -186,8 +195,6 @@ pub struct WorkersStats {
     pub links: u32,
     /// Those that are up.
     pub links_up: u32,
-    /// Why the run was given up, if it was.
-    pub failure: Option<String>,
 }
 
 /// What all workers counted, as the statistics of a topology with these components.
@@ -211,7 +218,8 @@ pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Dur
 fn component_stats(sum: &WorkerStats, shape: &ComponentShape, elapsed: Duration) -> ComponentStats {
     let none = ComponentCounts::default();
     let counts = sum.components.iter().find(|counts| counts.id == shape.id).unwrap_or(&none);
-    let share = |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * shape.executors.max(1) as f64);
+    let share =
+        |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * shape.executors.max(1) as f64);
     ComponentStats {
         id: shape.id.clone(),
         is_spout: shape.is_spout,

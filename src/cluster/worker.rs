@@ -25,7 +25,6 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -231,7 +230,7 @@ impl Reports {
 #[non_exhaustive]
 pub enum WorkerError {
     /// Its stdin is no control channel.
-    #[error("a worker is started by `run --workers N`, which tells it what to do; there is nothing to start by hand")]
+    #[error("nobody has told this worker what to do")]
     ByHand,
     /// The system refuses what it needs.
     #[error("cannot begin as a worker")]
@@ -244,11 +243,11 @@ pub enum WorkerError {
 /// Runs a worker process to its end. `registry` holds the component types of the topology, which
 /// must be those that the parent has.
 ///
-/// Returns only if there is something to tell: 0 when it was closed in order.
+/// Returns whether it was closed in order. It exits by itself when its parent is gone.
 ///
 /// # Errors
 /// When nobody told it what to do.
-pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<ExitCode, WorkerError> {
+pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, WorkerError> {
     let control = take_control()?;
     die_with_parent(&control)?;
     let obeyed_by_parent = Arc::new(AtomicBool::new(false));
@@ -261,7 +260,7 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<ExitCode
         Some(ToWorker::Start(start)) => *start,
         Some(_) => return Err(ControlError::Malformed("the first message is not the start".into()).into()),
         // The parent died before it said anything.
-        None => return Ok(ExitCode::FAILURE),
+        None => return Ok(false),
     };
     rustix::stdio::dup2_stdin(match stdin {
         Some(stdin) => stdin,
@@ -280,9 +279,8 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<ExitCode
 /// The control channel, which is stdin.
 fn take_control() -> Result<UnixStream, WorkerError> {
     let stdin = io::stdin();
-    let is_socket = rustix::fs::fstat(&stdin).is_ok_and(|stat| {
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket
-    });
+    let is_socket = rustix::fs::fstat(&stdin)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket);
     if !is_socket || sockopt::socket_domain(&stdin) != Ok(rustix::net::AddressFamily::UNIX) {
         return Err(WorkerError::ByHand);
     }
@@ -307,9 +305,7 @@ fn take_stdin(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut rights = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC;
-    rustix::io::retry_on_intr(|| {
-        recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut rights, flags)
-    })?;
+    rustix::io::retry_on_intr(|| recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut rights, flags))?;
     let descriptor = rights.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
@@ -349,7 +345,7 @@ fn serve(
     registry: &Registry,
     start_runtime: &StartRuntime,
     reports: &Reports,
-) -> ExitCode {
+) -> bool {
     let (worker, interval) = (start.worker, start.worker_options.stats_interval);
     let link_lost = start.net.link_lost;
     let members = Arc::new(Mutex::new(start.members.clone()));
@@ -359,7 +355,7 @@ fn serve(
         Ok(runtime) => runtime,
         Err(why) => {
             reports.fatal(why);
-            return ExitCode::FAILURE;
+            return false;
         }
     };
     reports.message(FromWorker::Listening { address: runtime.address() });
@@ -369,7 +365,7 @@ fn serve(
     });
     if let Err(error) = counting {
         reports.fatal(format!("cannot start a thread: {error}"));
-        return ExitCode::FAILURE;
+        return false;
     }
     let clock = Clock::real();
     loop {
@@ -448,13 +444,13 @@ fn obey(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports) {
     }
 }
 
-fn close(runtime: &dyn WorkerRuntime, reports: &Reports) -> ExitCode {
+fn close(runtime: &dyn WorkerRuntime, reports: &Reports) -> bool {
     runtime.close();
     let closed = runtime.wait_closed(CLOSE_MAX);
     reports.message(FromWorker::Stats(Box::new(runtime.stats())));
     reports.message(FromWorker::Ended { cut_short: !closed });
     reports.flush();
-    ExitCode::SUCCESS
+    true
 }
 
 /// The thread of statistics: also looks after links that are down.

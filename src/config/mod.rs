@@ -59,6 +59,8 @@ pub enum AutoOr<T> {
 pub struct TopologyOptions {
     /// `delivery`.
     pub delivery: Delivery,
+    /// `workers`: worker processes; 1 runs in the process of who starts it.
+    pub workers: u32,
     /// `ackers`: acker tasks; auto is one per worker that has spouts.
     pub ackers: AutoOr<u32>,
     /// `message_timeout`: a tree that is not done after so long fails; the clock stands still
@@ -97,6 +99,7 @@ impl Default for TopologyOptions {
     fn default() -> TopologyOptions {
         TopologyOptions {
             delivery: Delivery::default(),
+            workers: 1,
             ackers: AutoOr::Auto,
             message_timeout: Some(Duration::from_secs(30)),
             max_spout_pending: AutoOr::Auto,

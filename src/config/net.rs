@@ -151,6 +151,10 @@ impl TlsPaths {
             let help = format!("for example `{name} = \"tls/{name}.pem\"`; all three files are needed");
             problems.add(key, None, message, help);
         }
+        if self.name.as_ref().is_some_and(String::is_empty) {
+            let help = "leave it out, if each certificate is made out to the address of its worker";
+            problems.add("net.tls.name", None, "`net.tls.name` is empty".to_owned(), help);
+        }
     }
 }
 
@@ -206,6 +210,19 @@ mod tests {
         check(
             |o| o.tls = Some(TlsPaths { key: PathBuf::from("key.pem"), ..TlsPaths::default() }),
             &[("net.tls.certificate", "no `certificate`"), ("net.tls.authority", "no `authority`")],
+        );
+        let path = || PathBuf::from("a.pem");
+        let name = Some(String::new());
+        check(
+            |o| {
+                o.tls = Some(TlsPaths {
+                    certificate: path(),
+                    key: path(),
+                    authority: path(),
+                    name: name.clone(),
+                });
+            },
+            &[("net.tls.name", "is empty")],
         );
     }
 

@@ -452,6 +452,11 @@ impl Mesh {
 
     // ---- Looking ----
 
+    /// Who this worker is.
+    pub fn own(&self) -> &Identity {
+        &self.own
+    }
+
     /// What is to be done for the mesh since this was last asked, in order.
     pub fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
@@ -468,6 +473,12 @@ impl Mesh {
             Direction::To => matches!(peer.dial.state, DialState::Up(_)),
             Direction::From => peer.from.is_some(),
         })
+    }
+
+    /// Whether a connection is one of the links: its handshake is done, and it has not ended.
+    pub fn is_link(&self, conn: ConnId) -> bool {
+        let connection = self.connections.get(&conn);
+        connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
     }
 
     /// Since when payloads to a peer that listens get nowhere. A link that comes up and breaks again

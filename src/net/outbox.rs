@@ -57,27 +57,27 @@ impl Outbox {
     }
 
     /// Tells a poller that waits that there is something to look for, be it not in here.
-    pub(super) fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.wake_if(self.queues.announce());
     }
 
     /// Who is woken from now on. The first call counts.
-    pub(super) fn connect(&self, wake: WakePoller) -> Result<(), AlreadyConnected> {
+    pub(crate) fn connect(&self, wake: WakePoller) -> Result<(), AlreadyConnected> {
         self.wake.set(wake).map_err(|_| AlreadyConnected)
     }
 
     /// See [`Queues::look`].
-    pub(super) fn look(&self) -> bool {
+    pub(crate) fn look(&self) -> bool {
         self.queues.look()
     }
 
     /// See [`Queues::fall_asleep`].
-    pub(super) fn fall_asleep(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.queues.fall_asleep()
     }
 
     /// Hands all that is queued to `send`, peer after peer. `taken` is a buffer.
-    pub(super) fn take_all(&self, taken: &mut Vec<Outbound>, mut send: impl FnMut(WorkerId, Outbound)) {
+    pub(crate) fn take_all(&self, taken: &mut Vec<Outbound>, mut send: impl FnMut(WorkerId, Outbound)) {
         for peer in 0..self.queues.len() {
             let to = WorkerId(u16::try_from(peer).expect("workers are numbered by 16 bits"));
             self.queues.take(peer, taken);
@@ -127,7 +127,7 @@ impl fmt::Debug for Outbox {
 
 /// An outbox has one poller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AlreadyConnected;
+pub(crate) struct AlreadyConnected;
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +179,9 @@ mod tests {
     fn only_a_sleeping_poller_is_woken_and_only_once() {
         let (outbox, wakes) = (Outbox::new(2), Arc::new(AtomicU32::new(0)));
         let counted = Arc::clone(&wakes);
-        let wake = move || drop(counted.fetch_add(1, Ordering::Relaxed));
+        let wake = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
         assert_eq!(outbox.connect(Arc::new(wake.clone())), Ok(()));
         assert_eq!(outbox.connect(Arc::new(wake)), Err(AlreadyConnected));
         let check = |expected| assert_eq!(wakes.load(Ordering::Relaxed), expected);

@@ -43,7 +43,7 @@ use rustls::{
     ServerConfig, ServerConnection,
 };
 
-use super::transport::{READ_MAX, Received};
+use super::transport::{READ_MAX, Received, Sent};
 use crate::clock::Clock;
 use crate::config::net::TlsPaths;
 
@@ -273,22 +273,19 @@ impl TlsSession {
         Ok(Received::More)
     }
 
-    /// Encrypts what there is room for and writes what the socket takes. Returns how many bytes of
-    /// `chunks` it has taken; they may not have left yet.
+    /// Encrypts what there is room for and writes what the socket takes. What was taken of `chunks`
+    /// may not have left yet.
     ///
     /// # Errors
-    /// Those of the socket; `WouldBlock` if it takes nothing and there is no room.
-    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.flush(socket)?;
-        if chunks.is_empty() {
-            return Ok(0);
+    /// Those of the socket, and the one that has ended the session.
+    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
+        if !self.flush(socket)? {
+            return Ok(Sent { bytes: 0, is_blocked: true });
         }
-        let taken = self.connection.writer().write_vectored(chunks)?;
-        match self.flush(socket) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && taken > 0 => {}
-            flushed => flushed?,
-        }
-        if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
+        let bytes = self.connection.writer().write_vectored(chunks)?;
+        let is_flushed = self.flush(socket)?;
+        // During the handshake it keeps what it takes, up to a limit, and only a read helps.
+        Ok(Sent { bytes, is_blocked: !is_flushed })
     }
 
     /// Whether it has bytes for the socket, its own or those of earlier writes.
@@ -296,16 +293,25 @@ impl TlsSession {
         self.connection.wants_write()
     }
 
-    fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
+    /// Says that the stream ends here, so that the peer can tell it from one that was cut.
+    pub(super) fn close(&mut self, socket: &mut impl Write) {
+        self.connection.send_close_notify();
+        // The connection is closed whatever comes of it.
+        let _ = self.flush(socket);
+    }
+
+    /// Whether all has left.
+    fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
         while self.connection.wants_write() {
             match self.connection.write_tls(socket) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

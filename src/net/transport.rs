@@ -32,6 +32,16 @@ pub(super) enum Received {
     Ended,
 }
 
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) struct Sent {
+    /// Bytes of the chunks that were taken.
+    pub bytes: usize,
+    /// The socket takes no more for now. It will say when it does.
+    pub is_blocked: bool,
+}
+
 /// How the bytes of a connection travel.
 #[derive(Debug)]
 pub(super) enum Transport {
@@ -42,8 +52,9 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Appends what the socket has to `input`, about [`READ_MAX`] bytes at most. `spare` is a buffer
-    /// that all connections of a thread share.
+    /// Appends what the socket has to `input`: about [`READ_MAX`] bytes at most, or `lacks` if that
+    /// is more, which is what a frame that has begun still needs. `spare` is a buffer that all
+    /// connections of a thread share.
     ///
     /// # Errors
     /// Those of the socket and of TLS: the connection is of no more use.
@@ -52,27 +63,21 @@ impl Transport {
         socket: &mut (impl Read + Write + AsFd),
         input: &mut BytesMut,
         spare: &mut Vec<u8>,
+        lacks: usize,
     ) -> io::Result<Received> {
         match self {
-            Transport::Plain => read_plain(socket, input, spare),
+            Transport::Plain => read_plain(socket, input, spare, lacks),
             Transport::Tls(session) => session.read(socket, input),
         }
     }
 
-    /// Writes what the socket takes of `chunks`, or of what was taken before; returns how many bytes
-    /// of `chunks` were taken.
+    /// Writes what the socket takes of `chunks`, or of what was taken before.
     ///
     /// # Errors
-    /// `WouldBlock`, others of the socket, and of TLS.
-    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Those of the socket and of TLS: the connection is of no more use.
+    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
         match self {
-            Transport::Plain => loop {
-                match socket.write_vectored(chunks) {
-                    Ok(0) if !chunks.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    written => return written,
-                }
-            },
+            Transport::Plain => write_plain(socket, chunks),
             Transport::Tls(session) => session.write(socket, chunks),
         }
     }
@@ -81,24 +86,35 @@ impl Transport {
     pub(super) fn wants_write(&self) -> bool {
         matches!(self, Transport::Tls(session) if session.wants_write())
     }
+
+    /// Says goodbye, if there is a way to say it and the socket takes it.
+    pub(super) fn close(&mut self, socket: &mut impl Write) {
+        if let Transport::Tls(session) = self {
+            session.close(socket);
+        }
+    }
 }
 
 /// Reads into room that nobody has cleared before: the kernel fills it, and rustix knows how far.
-fn read_plain(socket: &impl AsFd, input: &mut BytesMut, spare: &mut Vec<u8>) -> io::Result<Received> {
+fn read_plain(
+    socket: &impl AsFd,
+    input: &mut BytesMut,
+    spare: &mut Vec<u8>,
+    lacks: usize,
+) -> io::Result<Received> {
     let is_long = input.len() >= KEPT_MIN;
     let mut buffer = if is_long {
         // The beginning of a long frame, alone in its buffer: it grows where it is.
-        let mut buffer = Vec::from(std::mem::take(input));
-        buffer.reserve(READ_MAX);
-        buffer
+        Vec::from(std::mem::take(input))
     } else {
         let mut buffer = std::mem::take(spare);
         buffer.clear();
-        buffer.reserve(READ_MAX);
+        buffer.reserve(input.len() + READ_MAX);
         buffer.extend_from_slice(input);
         input.clear();
         buffer
     };
+    buffer.reserve(READ_MAX.max(lacks));
     let room = buffer.capacity() - buffer.len();
     let read = loop {
         match rustix::io::read(socket, spare_capacity(&mut buffer)) {
@@ -116,7 +132,25 @@ fn read_plain(socket: &impl AsFd, input: &mut BytesMut, spare: &mut Vec<u8>) -> 
         Ok(0) => Ok(Received::Ended),
         Ok(bytes) if bytes < room => Ok(Received::Drained),
         Ok(_) => Ok(Received::More),
-        Err(error) if error == Errno::AGAIN => Ok(Received::Drained),
+        Err(Errno::AGAIN) => Ok(Received::Drained),
         Err(error) => Err(error.into()),
+    }
+}
+
+fn write_plain(socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
+    let offered: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+    if offered == 0 {
+        return Ok(Sent { bytes: 0, is_blocked: false });
+    }
+    loop {
+        match socket.write_vectored(chunks) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => return Ok(Sent { bytes, is_blocked: bytes < offered }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Sent { bytes: 0, is_blocked: true });
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -103,7 +103,7 @@ impl Subordinates {
 /// Who hears that something may be due.
 pub trait Superior: Send + Sync {
     /// Nothing is under way here, an executor answered or closed: a look is worth it.
-    fn look(&self);
+    fn look(&self, seen: &Snapshot);
     /// A component asks for an orderly end of the topology.
     fn drain(&self);
 }
@@ -166,7 +166,7 @@ impl Coordinator {
                 Step { outcome: StepOutcome::Idle, wake_at: ending.deadline() }
             }
             Role::Reports(superior) => {
-                superior.look();
+                superior.look(&self.subordinates.snapshot());
                 Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
             }
         }

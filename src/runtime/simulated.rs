@@ -5,14 +5,32 @@ use std::sync::Arc;
 use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
-use crate::runtime::assemble::{Surroundings, assemble};
-use crate::runtime::audit::Audit;
+use crate::runtime::assemble::{Share, Surroundings, assemble};
+pub(crate) use crate::runtime::audit::Audit;
+use crate::runtime::ending::{EndCommand, Snapshot};
 pub(crate) use crate::runtime::message::Control;
+use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::run_queue::Urgency;
 use crate::runtime::worker::Worker;
-use crate::runtime::{Faults, TopologyStats};
+use crate::runtime::{ComponentTimes, Faults, TopologyStats};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
+
+/// What a simulated worker is made with beside its topology.
+pub(crate) struct SimulatedSurroundings {
+    /// Moves when the simulation says so.
+    pub clock: Clock,
+    /// What all randomness of the worker comes from.
+    pub seed: u64,
+    /// Where everything logs.
+    pub logger: slog::Logger,
+    /// Objects that tasks share.
+    pub resources: WorkerResources,
+    /// Interference.
+    pub faults: Arc<dyn Faults>,
+    /// The witness of the ackers, one for all workers.
+    pub audit: Arc<Audit>,
+}
 
 /// A worker without threads: somebody else decides which executor is stepped.
 pub(crate) struct SimulatedWorker {
@@ -31,6 +49,26 @@ impl SimulatedWorker {
         faults: Arc<dyn Faults>,
     ) -> SimulatedWorker {
         let audit = Arc::new(Audit::default());
+        let around = SimulatedSurroundings { clock, seed, logger, resources, faults, audit };
+        SimulatedWorker::assembled(topology, None, around).0
+    }
+
+    /// One worker of several, and what takes in what the others send.
+    pub fn with_share(
+        topology: Topology,
+        share: Share,
+        around: SimulatedSurroundings,
+    ) -> (SimulatedWorker, Ingress) {
+        let (worker, ingress) = SimulatedWorker::assembled(topology, Some(share), around);
+        (worker, ingress.expect("a share has an ingress"))
+    }
+
+    fn assembled(
+        topology: Topology,
+        share: Option<Share>,
+        around: SimulatedSurroundings,
+    ) -> (SimulatedWorker, Option<Ingress>) {
+        let SimulatedSurroundings { clock, seed, logger, resources, faults, audit } = around;
         let around = Surroundings {
             clock,
             seed: Some(seed),
@@ -39,13 +77,18 @@ impl SimulatedWorker {
             faults: Some(faults),
             audit: Some(Arc::clone(&audit)),
             dedicated_threads: false,
-            share: None,
+            share,
         };
-        SimulatedWorker { worker: assemble(topology, around).0, audit }
+        let (worker, ingress) = assemble(topology, around);
+        (SimulatedWorker { worker, audit }, ingress)
     }
 
     pub fn stats(&self) -> TopologyStats {
         self.worker.stats()
+    }
+
+    pub fn times(&self) -> Vec<ComponentTimes> {
+        self.worker.times()
     }
 
     pub fn metrics(&self) -> &MetricsRegistry {
@@ -66,6 +109,16 @@ impl SimulatedWorker {
 
     pub fn has_ended(&self) -> bool {
         self.worker.lifecycle.has_ended()
+    }
+
+    /// Of one worker of several: does what was decided about the end.
+    pub fn carry_out(&self, command: EndCommand) {
+        self.worker.subordinates.carry_out(command);
+    }
+
+    /// How far it has come.
+    pub fn snapshot(&self) -> Snapshot {
+        self.worker.subordinates.snapshot()
     }
 
     pub fn violations(&self) -> Vec<String> {

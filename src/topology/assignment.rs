@@ -318,32 +318,41 @@ impl Placing {
     /// It ends: a worker with spouts keeps one, so the number of these workers only grows; and
     /// while it is the same, each move makes the sum of the squares of the loads smaller.
     fn even_out(&mut self) {
-        loop {
-            let workers = 0..self.on.len();
-            let load = |worker: &usize| self.on[*worker].load;
-            let to = workers.clone().min_by_key(load).expect("there is a worker");
-            // A worker with a spout and its acker alone has nothing to give. If it is among the
-            // fullest, and another has nothing, then so is one with two executors of components.
-            let fullest = |worker: &usize| (load(worker), self.on[*worker].placed, Reverse(*worker));
-            let from = workers.max_by_key(fullest).expect("there is a worker");
-            if load(&from) - load(&to) < 2 {
-                return;
-            }
+        while let Some((from, to)) = self.uneven() {
             let part = self.to_move(from, to).expect("the fullest worker has more than one executor");
             let executor = self.take(part, from);
             self.put(part, executor, to);
         }
     }
 
+    /// A worker that should give to another, if there is any.
+    fn uneven(&self) -> Option<(usize, usize)> {
+        let load = |worker: usize| self.on[worker].load;
+        let workers = 0..self.on.len();
+        let to = workers.clone().min_by_key(|worker| load(*worker))?;
+        let most = workers.clone().map(load).max()?;
+        // A worker with a spout and its acker alone has nothing to give. If it is among the
+        // fullest, and another has nothing, then so is one with two executors of components.
+        let fullest = workers.filter(|worker| load(*worker) == most && self.on[*worker].placed > 1);
+        let from = fullest.max_by_key(|from| (self.gives_spout(*from, to), Reverse(*from)));
+        from.filter(|_| most - load(to) > 1).map(|from| (from, to))
+    }
+
+    /// Whether a spout may move: it takes an acker along, as it were, so that one move does for two.
+    fn gives_spout(&self, from: usize, to: usize) -> bool {
+        let (from, to) = (&self.on[from], &self.on[to]);
+        self.automatic && from.spouts > 1 && to.spouts == 0 && from.load - to.load > 2
+    }
+
     /// Of which part an executor moves: that which gains most by it.
     fn to_move(&self, from: usize, to: usize) -> Option<usize> {
+        let spout_first = self.gives_spout(from, to);
         let (from, to) = (&self.on[from], &self.on[to]);
         let may_move = |part: &usize| !self.is_spout[*part] || from.spouts > 1;
         let gain = |part: &usize| {
-            let brings_acker =
-                self.automatic && self.is_spout[*part] && to.spouts == 0 && from.load - to.load > 2;
             let surplus = from.count(*part) as i64 - to.count(*part) as i64;
-            (*part != self.ackers(), brings_acker, surplus, Reverse(*part))
+            let is_first = spout_first && self.is_spout[*part];
+            (*part != self.ackers(), is_first, surplus, Reverse(*part))
         };
         from.executors.keys().copied().filter(may_move).max_by_key(gain)
     }

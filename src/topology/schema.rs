@@ -117,7 +117,6 @@ fn special(name: &str) -> Value {
     match name {
         "name" => json!({ "type": "string", "pattern": format!("{NAME}|\\$") }),
         "delivery" => json!({ "enum": DELIVERIES }),
-        "workers" => json!({ "const": 1 }),
         "include" => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
         "inputs" => json!({
             "type": "array",

@@ -15,6 +15,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod cluster;
 mod sabotage;
 mod scenario;
 mod world;
@@ -196,10 +197,13 @@ fn cover(coverage: &mut Coverage, scenario: &Scenario, stats: &TopologyStats, to
     scenario.sink_ways.iter().for_each(|way| coverage.add(format!("grouping {way:?}"), 1));
 }
 
-/// Runs a seed, a panic of the runtime being a finding like any other.
+/// A panic of the runtime is a finding like any other.
+fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("panicked, see above".to_owned()))
+}
+
 fn checked(seed: u64) -> Result<Run, String> {
-    let result = catch_unwind(AssertUnwindSafe(|| run(seed)));
-    result.unwrap_or_else(|_| Err("panicked, see above".to_owned())).map_err(|what| {
+    caught(|| run(seed)).map_err(|what| {
         format!(
             "seed {seed}:\n  {what}\n  again: SQUALL_SEED={seed} SQUALL_SEEDS=1 cargo test --test simulation seeds"
         )
@@ -247,14 +251,24 @@ fn run_all(seeds: &[u64]) -> (Coverage, Vec<String>) {
     results.into_inner().expect("no thread panicked")
 }
 
+/// Seeds that found something once, of one worker ("alone") or several ("cluster").
+fn known_seeds(kind: &str) -> Vec<u64> {
+    let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    let of_kind = lines.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let seed = words.next()?.parse().ok()?;
+        let is_cluster = words.next() == Some("cluster");
+        (is_cluster == (kind == "cluster")).then_some(seed)
+    });
+    of_kind.collect()
+}
+
 /// The simulation as the module describes it. If it fails, some order of events loses a message,
 /// acks it too early, hangs, or does not repeat.
 #[test]
 fn seeds() {
     let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 1000));
-    let known = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
-    let known = known.filter_map(|line| line.split_whitespace().next()?.parse().ok());
-    let mut seeds: Vec<u64> = if count > 1 { known.collect() } else { Vec::new() };
+    let mut seeds = if count > 1 { known_seeds("alone") } else { Vec::new() };
     seeds.extend(first..first + count);
     let begin = Instant::now();
     let (coverage, failures) = run_all(&seeds);

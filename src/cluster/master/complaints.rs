@@ -82,7 +82,8 @@ impl Complaints {
         };
         let complaints_of = |worker| self.standing.iter().filter(|(_, of)| *of == worker).count();
         let involved: BTreeSet<WorkerId> = self.standing.iter().flat_map(|(who, of)| [*who, *of]).collect();
-        let worst = involved.into_iter().max_by_key(|worker| (bad_peers(*worker), complaints_of(*worker), *worker));
+        let worst =
+            involved.into_iter().max_by_key(|worker| (bad_peers(*worker), complaints_of(*worker), *worker));
         self.standing.clear();
         self.conclude_at = Time::NEVER;
         self.deaf_until = now.after(quiet);

@@ -349,7 +349,7 @@ impl Core {
             return;
         }
         let fatal = life.fatal.take();
-        let was_starting = matches!(life.phase, Phase::Starting { .. });
+        let was_up = life.was_up;
         life.dies(&how, &self.options.worker, now);
         let (ever_up, failed_starts) = (life.ever_up, life.failed_starts);
         let pause = if let Phase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
@@ -358,12 +358,15 @@ impl Core {
         self.ending.begin_again();
         self.ask_anew(now);
         self.note(Note::Died(who, how.clone(), pause));
-        if was_starting && let Some(why) = fatal.clone().filter(|_| !ever_up) {
+        if !was_up && let Some(why) = fatal.clone().filter(|_| !ever_up) {
             return self.give_up(why, now);
         }
         if failed_starts >= if ever_up { FAILED_STARTS_MAX } else { FAILED_STARTS_NEW } {
             let why = fatal.unwrap_or_else(|| how.to_string());
-            let message = format!("worker {} did not start {failed_starts} times in a row; the last time: {why}", who.worker);
+            let message = format!(
+                "worker {} did not start {failed_starts} times in a row; the last time: {why}",
+                who.worker
+            );
             return self.give_up(message, now);
         }
         self.send_members();
@@ -432,7 +435,10 @@ impl Core {
                 }
                 Phase::Starting { since } if now.since(since) >= start_timeout => {
                     life.failed_starts += 1;
-                    self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
+                    self.replace(
+                        WorkerId(index as u16),
+                        format!("it did not listen within {start_timeout:?}"),
+                    );
                 }
                 Phase::Up { .. } if silence >= heartbeat_timeout => {
                     self.replace(WorkerId(index as u16), format!("it said nothing for {silence:.1?}"));

@@ -111,7 +111,8 @@ pub struct Life {
     pub has_ended: bool,
     /// Why it cannot go on, in its own words.
     pub fatal: Option<String>,
-    /// Whether any life of it ever listened.
+    /// Whether this life has listened, and whether any has.
+    pub was_up: bool,
     pub ever_up: bool,
     /// Starts in a row that ended before it listened, by its own doing.
     pub failed_starts: u32,
@@ -138,6 +139,7 @@ impl Life {
             was_active: false,
             has_ended: false,
             fatal: None,
+            was_up: false,
             ever_up: false,
             failed_starts: 0,
             restarts: 0,
@@ -176,6 +178,7 @@ impl Life {
     pub fn comes_up(&mut self, address: SocketAddr, now: Time) {
         self.phase = Phase::Up { since: now };
         self.address = Some(address);
+        self.was_up = true;
         self.ever_up = true;
         self.failed_starts = 0;
     }
@@ -184,7 +187,7 @@ impl Life {
     pub fn dies(&mut self, how: &Exit, options: &WorkerOptions, now: Time) {
         match self.phase {
             Phase::Up { since } if now.since(since) >= options.restart_reset => self.pause = Duration::ZERO,
-            Phase::Starting { .. } if how.is_own_doing() => self.failed_starts += 1,
+            _ if !self.was_up && how.is_own_doing() => self.failed_starts += 1,
             _ => {}
         }
         self.bury();
@@ -209,6 +212,7 @@ impl Life {
         self.beat = None;
         self.active = false;
         self.was_active = false;
+        self.was_up = false;
     }
 
     /// Takes its counters.

@@ -20,5 +20,5 @@ mod waves;
 pub use core::{Action, Core, CoreOptions, Event, Note};
 pub use life::{Exit, Life, Phase};
 pub use running::{
-    DialThrough, RunningWorkers, StartWorkersError, StderrLines, WorkerEvent, WorkerEventKind, WorkersOptions,
+    DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,
 };

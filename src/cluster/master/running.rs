@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
 
-use rand::rngs::SysRng;
 use rand::TryRng as _;
+use rand::rngs::SysRng;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{LogSpec, Start};
@@ -17,7 +17,7 @@ use crate::cluster::master::core::{Core, CoreOptions, Event};
 use crate::cluster::master::shell::Shell;
 use crate::cluster::processes::Executable;
 use crate::cluster::source::TopologySource;
-use crate::cluster::stats::{ComponentShape, WorkersStats, topology_stats};
+use crate::cluster::stats::{ComponentShape, ProcessStats, WorkersStats, topology_stats};
 use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
@@ -32,8 +32,8 @@ const HISTORY_MAX: usize = 1 << 16;
 /// The address by which one worker dials another, when it is not the one that is listened at: for
 /// address translation, and for proxies of tests. From, to, and where that one listens.
 pub type DialThrough = Arc<dyn Fn(WorkerId, WorkerId, SocketAddr) -> SocketAddr + Send + Sync>;
-/// Takes the lines that workers write to their stderr.
-pub type StderrLines = Arc<dyn Fn(WorkerId, &str) + Send + Sync>;
+/// Takes the lines that workers write.
+pub type OutputLines = Arc<dyn Fn(WorkerId, &str) + Send + Sync>;
 
 /// What workers are started with.
 #[derive(Clone)]
@@ -51,9 +51,12 @@ pub struct WorkersOptions {
     /// What the workers log, and how.
     pub log: LogSpec,
     /// Where the workers' logs and complaints go, line by line; `None`: to the master's logger.
-    pub stderr: Option<StderrLines>,
-    /// How `print` bolts show rows. They go to this process's stdout.
+    pub stderr: Option<OutputLines>,
+    /// How `print` bolts show rows.
     pub print: PrintStyle,
+    /// Where rows go, line by line; `None`: they are written to this process's stdout by the workers
+    /// themselves, which is a lot faster.
+    pub stdout: Option<OutputLines>,
     /// Whether workers may read this process's stdin; otherwise theirs is empty. What a worker has
     /// read is gone with it: a replacement goes on where it stopped.
     pub stdin: bool,
@@ -73,6 +76,7 @@ impl WorkersOptions {
             log: LogSpec::default(),
             stderr: None,
             print: PrintStyle::default(),
+            stdout: None,
             stdin: false,
             dial_through: None,
         }
@@ -261,15 +265,14 @@ impl RunningWorkers {
         let lives = run.core.lives();
         let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
         let up = lives.iter().filter(|life| life.is_up());
-        WorkersStats {
-            topology,
+        let processes = ProcessStats {
             workers,
             up: up.clone().count() as u16,
             restarts: lives.iter().map(|life| life.restarts).sum(),
             links: u32::from(workers) * u32::from(workers - 1),
             links_up: up.filter_map(|life| life.beat).map(|beat| u32::from(beat.links_up)).sum(),
-            failure: run.core.failure().map(str::to_owned),
-        }
+        };
+        WorkersStats { topology, processes, failure: run.core.failure().map(str::to_owned) }
     }
 
     /// Waits until it has ended, at most so long; says whether it has.

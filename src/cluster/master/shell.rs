@@ -18,9 +18,12 @@ use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
 use crate::cluster::master::core::{Action, Event, Note};
 use crate::cluster::master::life::Exit;
 use crate::cluster::master::running::{Shared, WorkerEvent, WorkerEventKind, WorkersOptions};
-use crate::cluster::processes::{Process, ProcessEvent, StderrSink};
+use crate::cluster::processes::{LineSink, Outputs, Process, ProcessEvent};
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
+
+/// How long whoever takes the last lines of a worker is waited for.
+const OUTPUTS_MAX: Duration = Duration::from_secs(1);
 
 /// The master's thread.
 pub(super) struct Shell {
@@ -37,7 +40,7 @@ impl Shell {
     pub(super) fn new(
         shared: Arc<Shared>,
         start: Start,
-            options: WorkersOptions,
+        options: WorkersOptions,
         happenings: Sender<Event>,
     ) -> Shell {
         let processes = (0..start.workers).map(|_| None).collect();
@@ -67,7 +70,10 @@ impl Shell {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Event::Tick,
             };
         }
-        self.processes.clear();
+        // What they wrote last is to be read before anybody says that it is over.
+        for (_, process) in self.processes.drain(..).flatten() {
+            process.wait_for_outputs(OUTPUTS_MAX);
+        }
         self.shared.end();
     }
 
@@ -139,7 +145,7 @@ impl Shell {
         let process = Process::start(
             &self.options.executable,
             &who.worker.to_string(),
-            self.stderr_of(who.worker),
+            Outputs { stdout: self.stdout_of(who.worker), stderr: self.stderr_of(who.worker) },
             move |event| drop(happenings.send(heard(who, event))),
         )?;
         let start = line(&ToWorker::Start(Box::new(start)));
@@ -150,7 +156,12 @@ impl Shell {
         Ok(process)
     }
 
-    fn stderr_of(&self, worker: WorkerId) -> StderrSink {
+    fn stdout_of(&self, worker: WorkerId) -> Option<LineSink> {
+        let lines = self.options.stdout.clone()?;
+        Some(Box::new(move |line| lines(worker, line)))
+    }
+
+    fn stderr_of(&self, worker: WorkerId) -> LineSink {
         match self.options.stderr.clone() {
             Some(lines) => Box::new(move |line| lines(worker, line)),
             None => {
@@ -181,12 +192,12 @@ impl Shell {
         match note {
             Note::Listening(who, after) => {
                 self.remember(who, WorkerEventKind::Listening);
-                info!(self.logger(who), "a worker is up"; "after" => ?after);
+                info!(self.logger(who), "a worker is up"; "after" => format!("{after:.0?}"));
             }
             Note::Died(who, how, pause) => {
                 self.dead(who, &how);
                 warn!(self.logger(who), "a worker died and is started again";
-                    "by" => %how, "after" => ?pause);
+                    "by" => %how, "after" => format!("{pause:.0?}"));
             }
             Note::Replaced(who, why) => {
                 self.remember(who, WorkerEventKind::Replaced(why.clone()));
@@ -210,7 +221,8 @@ impl Shell {
             }
             Note::GivenUp(why) => error!(self.options.logger, "the run is given up"; "because" => why),
             Note::LeftBehind(left) => {
-                let pids: Vec<u32> = left.iter().filter_map(|who| self.process(*who)).map(Process::pid).collect();
+                let pids: Vec<u32> =
+                    left.iter().filter_map(|who| self.process(*who)).map(Process::pid).collect();
                 error!(self.options.logger, "processes do not die and are left behind"; "pids" => ?pids);
             }
         }

@@ -132,7 +132,7 @@ impl Side {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.session.write(&mut self.end, &[IoSlice::new(bytes)])
+        self.session.write(&mut self.end, &[IoSlice::new(bytes)]).map(|sent| sent.bytes)
     }
 }
 

@@ -595,8 +595,8 @@ impl SpoutExecutor {
             self.common.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
         } else {
             self.common.lifecycle.live_spouts.fetch_sub(1, Ordering::SeqCst);
-            self.common.coordinator.wake(Urgency::Now);
         }
+        self.common.coordinator.wake(Urgency::Now);
     }
 
     fn wake_at(&self, now: Time) -> Time {

@@ -65,9 +65,9 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
     },
     Key {
         path: "workers",
-        doc: "Worker processes. Only 1 in this version.",
+        doc: "Worker processes; 1 runs in the process that starts it.",
         default: "1",
-        shape: Shape::Special,
+        shape: Shape::Count(1, limits::WORKERS_MAX as u32, |o, v| o.workers = v),
     },
     Key {
         path: "include",

@@ -1,7 +1,7 @@
 //! The tree to a draft: `[topology]`, and the components in the order of the text.
 
 use smol_str::SmolStr;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::config::{Delivery, TopologyOptions, limits};
 use crate::topology::declare::component::{self, Surroundings};
@@ -92,7 +92,6 @@ impl Reading {
                 }
                 (Shape::Special, "name") => self.name(node),
                 (Shape::Special, "delivery") => self.delivery(node),
-                (Shape::Special, "workers") => self.workers(node),
                 _ => {
                     let mut section = Section { report: &mut self.report, of: String::new() };
                     section.read(key, node, &mut self.draft.options);
@@ -119,20 +118,6 @@ impl Reading {
                 .help(suggest::help(other, DELIVERIES.iter().copied(), "deliveries")),
         };
         self.report.push(finding);
-    }
-
-    fn workers(&mut self, node: &Node<'_>) {
-        let DeValue::Integer(workers) = node.get_ref() else {
-            return self.section().wrong_type("workers", node, "a whole number");
-        };
-        if workers.as_str() != "1" {
-            let message = format!(
-                "`workers` is {}, but this version of squall runs a topology in one worker process",
-                shown(&workers.to_string())
-            );
-            let help = "set it to 1 or leave it out; several workers come with a later version";
-            self.report.push(Finding::at(place(node), message).help(Some(help.to_owned())));
-        }
     }
 
     fn components<'n, 't>(

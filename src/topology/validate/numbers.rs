@@ -29,6 +29,7 @@ fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
     let least = Duration::from_millis(1);
     let queue = &options.queue;
     let checks = [
+        count("workers", options.workers.into(), 1, limits::WORKERS_MAX.into()),
         acker_problem(options),
         count("max_spout_pending", of(options.max_spout_pending), 1, limits::SPOUT_PENDING_MAX.into()),
         count("threads", of(options.threads), 1, limits::THREADS_MAX.into()),

@@ -146,3 +146,83 @@ fn hostile_files_are_refused_soon() {
     let unknown = (0..100_000).map(|at| format!("x{at} = 1\n")).collect::<String>();
     assert_eq!(parse_engine("a", &unknown).unwrap_err().omitted(), 99_900);
 }
+
+/// The file that is shipped, and the page about it: every key, with the default that it has.
+mod shipped {
+    use super::*;
+
+    const FILE: &str = include_str!("../../../../config/squall.toml");
+    const PAGE: &str = include_str!("../../../../docs/configuration.md");
+
+    /// All keys that are no tables, and the tables they are in.
+    fn keys() -> Vec<(&'static str, &'static Key<EngineOptions>)> {
+        let mut tables = vec![("", ENGINE)];
+        let mut keys = Vec::new();
+        while let Some((table, inside)) = tables.pop() {
+            for key in inside {
+                match key.shape {
+                    Shape::Nested(inner) => tables.push((key.path, inner)),
+                    _ => keys.push((table, key)),
+                }
+            }
+        }
+        keys
+    }
+
+    /// The file with the settings that are commented out: `#key = value`, without a space.
+    fn uncommented() -> String {
+        let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+        let line = |line: &str| if is_setting(line) { line[1..].to_owned() } else { line.to_owned() };
+        FILE.lines().map(|text| line(text) + "\n").collect()
+    }
+
+    #[test]
+    fn the_file_is_the_defaults() {
+        assert_eq!(parse_engine("config/squall.toml", FILE).unwrap(), EngineOptions::default());
+    }
+
+    #[test]
+    fn what_is_commented_out_is_right_too() {
+        let mut options = parse_engine("config/squall.toml", &uncommented()).unwrap();
+        let tls = options.net.tls.take().expect("its table is among them");
+        assert_eq!(tls.authority, Path::new("config/tls/authority.pem"));
+        assert_eq!(options, EngineOptions::default());
+    }
+
+    #[test]
+    fn no_key_is_missing_and_each_has_its_default() {
+        let file: toml::Table = uncommented().parse().unwrap();
+        for (table, key) in keys() {
+            let inside = table.split('.').fold(&file, |at, step| at[step].as_table().unwrap());
+            let written = inside.get(key.name()).unwrap_or_else(|| panic!("`{}` is missing", key.path));
+            if table != "net.tls" {
+                assert_eq!(written.to_string(), key.default, "{}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_has_every_key_with_its_default() {
+        for (table, key) in keys() {
+            let row = format!("| `{}` | ", key.name());
+            let section = PAGE.split(&format!("`[{table}]`\n")).nth(1).unwrap_or_else(|| panic!("{table}"));
+            let section = section.split("\n## ").next().unwrap();
+            let line = section.lines().find(|line| line.starts_with(&row));
+            let line = line.unwrap_or_else(|| panic!("`{}` has no row", key.path));
+            if table != "net.tls" {
+                assert!(line.contains(&format!("| `{}` | ", key.default)), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_shows_what_is_said() {
+        let check = |text: &str| {
+            let said = parse_engine("squall.toml", text).unwrap_err().render(false);
+            assert!(PAGE.contains(&format!("```text\n{said}\n```")), "{said}");
+        };
+        check("[net]\nlisten = \"192.0.2.10:7000\"\n");
+        check("[net]\nheartbeat = \"2s\"\nsilence = \"3s\"\n");
+        check("[net]\nhartbeat = \"1s\"\n");
+    }
+}

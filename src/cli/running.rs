@@ -1,0 +1,82 @@
+//! A topology that runs, in this process or in worker processes: what the loop of `run` asks of
+//! either.
+
+use std::time::Duration;
+
+use crate::cluster::{ProcessStats, RunningWorkers};
+use crate::runtime::{RunningTopology, TopologyStats};
+
+/// A topology that runs.
+pub(super) enum Running {
+    /// In this process.
+    Here(RunningTopology),
+    /// In processes of its own.
+    InWorkers(RunningWorkers),
+}
+
+/// How a run stands, or what it came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RunStats {
+    /// The topology, wherever it runs.
+    pub(super) topology: TopologyStats,
+    /// Its worker processes, if it has any.
+    pub(super) processes: Option<ProcessStats>,
+    /// Why it was given up, if it was.
+    pub(super) failure: Option<String>,
+}
+
+impl Running {
+    /// A snapshot.
+    pub(super) fn stats(&self) -> RunStats {
+        match self {
+            Running::Here(running) => RunStats { topology: running.stats(), ..RunStats::default() },
+            Running::InWorkers(running) => {
+                let stats = running.stats();
+                RunStats {
+                    topology: stats.topology,
+                    processes: Some(stats.processes),
+                    failure: stats.failure,
+                }
+            }
+        }
+    }
+
+    /// Waits for the end, at most so long; says whether it has come.
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
+        match self {
+            Running::Here(running) => running.wait(at_most),
+            Running::InWorkers(running) => running.wait(at_most),
+        }
+    }
+
+    /// Begins an orderly end.
+    pub(super) fn drain(&self) {
+        match self {
+            Running::Here(running) => running.drain(),
+            Running::InWorkers(running) => running.drain(),
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self) {
+        match self {
+            Running::Here(running) => running.kill(),
+            Running::InWorkers(running) => running.kill(),
+        }
+    }
+
+    /// Waits for the end, and for everything that belongs to it.
+    pub(super) fn join(self) -> RunStats {
+        match self {
+            Running::Here(running) => RunStats { topology: running.join(), ..RunStats::default() },
+            Running::InWorkers(running) => {
+                let stats = running.join();
+                RunStats {
+                    topology: stats.topology,
+                    processes: Some(stats.processes),
+                    failure: stats.failure,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The runtime of a worker: its share of the executors, and the wire to its peers.
+//!
+//! Everything is made before anything runs: the outbox, then the executors that write to it, then the
+//! poller that empties it and hands what comes in to the executors. Threads start last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SysRng;
+use rand::{Rng, SeedableRng};
+use smol_str::SmolStr;
+
+use crate::clock::Clock;
+use crate::cluster::stats::WorkerStats;
+use crate::cluster::worker::{Reports, WorkerRuntime, WorkerSpec};
+use crate::ids::WorkerId;
+use crate::net::bridge::{Bridge, LinkWatcher};
+use crate::net::{
+    Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
+};
+use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::{AssembledShare, LocalOptions, RunningShare, Share, Superior};
+
+struct Wired {
+    running: RunningShare,
+    poller: PollerHandle,
+    address: SocketAddr,
+    reports: Reports,
+}
+
+/// Starts it.
+///
+/// # Errors
+/// When the assignment is for another topology, the address of `[net]` cannot be bound, or the system
+/// refuses a thread.
+pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime>, String> {
+    let WorkerSpec { topology, assignment, worker, incarnation, workers, run, secret, members, net, .. } =
+        spec;
+    let plan = assignment.plan(&topology).ok_or("the assignment is one of another topology")?;
+    let clock = Clock::real();
+    let identity = Identity {
+        topology: TopologyKey { name: SmolStr::new(topology.name()), run },
+        assignment: assignment.version,
+        schema: topology.fingerprint(),
+        worker,
+        incarnation,
+    };
+    let outbox = Arc::new(Outbox::new(usize::from(workers)));
+    let mut outlets = vec![None; usize::from(workers)];
+    for peer in assignment.used_workers().into_iter().filter(|peer| *peer != worker) {
+        outlets[peer.index()] = Some(outlet(&outbox, peer, net.frame_max));
+    }
+    let share = Share {
+        worker,
+        incarnation,
+        plan,
+        assignment,
+        outlets,
+        superior: Arc::new(Parent(reports.clone())),
+        membership: members.version,
+    };
+    let options = LocalOptions { logger: spec.logger.clone(), resources: spec.resources };
+    let (assembled, ingress) = AssembledShare::new(topology, share, clock.clone(), options);
+    let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
+    let bridge = Bridge::new(ingress, watcher, clock.clone());
+    let wire = Wire {
+        identity,
+        secret,
+        seed: rand::rngs::StdRng::try_from_rng(&mut SysRng).map_err(|error| error.to_string())?.next_u64(),
+        outbox,
+        clock,
+        log: spec.logger,
+        options: net,
+    };
+    let (poller, address) = Poller::bind(wire, Box::new(bridge)).map_err(|error| error.to_string())?;
+    poller.set_members(members);
+    let running = assembled.start().map_err(|error| error.to_string())?;
+    Ok(Arc::new(Wired { running, poller, address, reports }))
+}
+
+/// Who started this worker, as its coordinator sees it.
+struct Parent(Reports);
+
+impl Superior for Parent {
+    fn look(&self, seen: &Snapshot) {
+        self.0.progress(seen.at_rest, seen.live_spouts);
+    }
+
+    fn drain(&self) {
+        self.0.drain_requested();
+    }
+}
+
+/// Tells the parent of the links by which this worker sends.
+struct Links {
+    reports: Reports,
+    clock: Clock,
+}
+
+impl LinkWatcher for Links {
+    fn link(&mut self, peer: WorkerId, direction: Direction, state: &LinkState) {
+        if direction == Direction::To {
+            self.reports.link(peer, *state == LinkState::Up, self.clock.now());
+        }
+    }
+}
+
+impl WorkerRuntime for Wired {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn members(&self, members: &Members) {
+        self.poller.set_members(members.clone());
+    }
+
+    fn activate(&self) {
+        self.running.activate();
+    }
+
+    fn deactivate(&self) {
+        self.running.deactivate();
+    }
+
+    fn drain(&self) {
+        self.running.carry_out(EndCommand::Drain);
+        // A worker that was started while the topology drains has to process what comes.
+        self.running.activate();
+    }
+
+    fn ask_holders(&self, round: u64) {
+        self.running.carry_out(EndCommand::AskHolders { round });
+    }
+
+    fn finish(&self, round: u64, place: usize) {
+        self.running.carry_out(EndCommand::Finish { round, place });
+    }
+
+    fn close(&self) {
+        self.running.carry_out(EndCommand::Close);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let snapshot = self.running.snapshot();
+        self.reports.progress(snapshot.at_rest, snapshot.live_spouts);
+        snapshot
+    }
+
+    fn stats(&self) -> WorkerStats {
+        WorkerStats::new(self.running.stats(), &self.running.times(), self.running.latency_counts())
+    }
+
+    fn wait_closed(&self, at_most: Duration) -> bool {
+        let clock = Clock::real();
+        let deadline = clock.now().after(at_most);
+        loop {
+            let seen = self.running.snapshot();
+            if seen.closed >= seen.executors {
+                self.running.carry_out(EndCommand::End);
+                return true;
+            }
+            if clock.now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The thread that serves all sockets of a worker: the only place that knows `mio`.
+//!
+//! ```text
+//!            ┌──────────── one round ─────────────┐
+//!   sockets ─┤ events · commands · outbox · accept │
+//!            │ read · tick · dial, close · write   ├─▶ sleep until the next event, push or deadline
+//!   Waker ───┘                                     │
+//!            └─────────── busy: again, at once ────┘
+//! ```
+//!
+//! All that is to be decided is decided by [`Mesh`]; here bytes and time are brought to it, and what
+//! it wants is done. Reading comes before the tick, so that a worker that stood still for a while does
+//! not mistake what waits in its sockets for silence.
+//!
+//! 1. Nothing here waits but the poll: sockets never block, and an application's upcalls must not.
+//! 2. A round reads each connection once and writes a bounded number of bytes to each, so a peer that
+//!    sends or takes as fast as it can delays the others by one piece of work.
+//! 3. What fails on a connection closes that connection. What the system refuses to give (descriptors,
+//!    memory) is asked for again after a pause. Only a poll that fails ends the thread.
+//! 4. Before members are set, all that is queued for peers is handed to the mesh, which gives it up
+//!    for peers that were replaced and tells the application. What is pushed later goes to the next
+//!    incarnation.
+//! 5. No lock is held while the mesh or the application runs.
+
+mod channel;
+mod handle;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod told;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use slog::{Logger, error, warn};
+
+use super::tls::Tls;
+use super::transport::Transport;
+use super::{
+    Action, CHUNK_BYTES_MAX, ConnId, Direction, Identity, Members, Mesh, Outbound, Outbox, SLICES_MAX, Secret,
+};
+use crate::clock::{Clock, Time};
+use crate::config::NetOptions;
+use channel::{Channel, FarEnd};
+use handle::{Command, Mailbox};
+use told::Told;
+
+pub use super::Application;
+pub use handle::{NetStatus, PeerStatus, PollerHandle};
+
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+/// Connections have the tokens from here, by their numbers.
+const FIRST_CONNECTION: usize = 2;
+/// Events that one poll brings at most; the rest comes with the next.
+const EVENTS_MAX: usize = 1024;
+/// Connections that are accepted in one round.
+const ACCEPTS_MAX: usize = 32;
+/// Bytes that are written to one connection in one round, but for the last write.
+const WRITE_MAX: usize = 2 * CHUNK_BYTES_MAX;
+/// The pause after the system had no descriptor or memory for another connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+/// How often that is logged.
+const EXHAUSTED_EVERY: Duration = Duration::from_secs(10);
+
+/// What a poller is made of, besides the application.
+#[derive(Debug)]
+pub struct Wire {
+    /// Who this worker is.
+    pub identity: Identity,
+    /// What proves it.
+    pub secret: Secret,
+    /// `[net]`.
+    pub options: NetOptions,
+    /// For nonces and jitter: from the system's generator.
+    pub seed: u64,
+    /// What executors send. It has one poller.
+    pub outbox: Arc<Outbox>,
+    /// The time.
+    pub clock: Clock,
+    /// Where links and their failures are told.
+    pub log: Logger,
+}
+
+/// The thread's own.
+pub struct Poller {
+    poll: Poll,
+    listener: TcpListener,
+    mesh: Mesh,
+    app: Told,
+    options: NetOptions,
+    tls: Option<Tls>,
+    outbox: Arc<Outbox>,
+    mailbox: Arc<Mailbox>,
+    clock: Clock,
+    members: Members,
+    channels: BTreeMap<ConnId, Channel<TcpStream>>,
+    /// Connections wait to be accepted.
+    is_accepting: bool,
+    /// After exhaustion: when to accept again, and when to log it again.
+    accept_at: Time,
+    exhausted_log_at: Time,
+    /// There is more to do than this round did.
+    is_busy: bool,
+    is_over: bool,
+    /// A buffer for reading, shared by all connections.
+    spare: Vec<u8>,
+    taken: Vec<Outbound>,
+    ready: Vec<ConnId>,
+    gone: Vec<(ConnId, String)>,
+}
+
+impl Poller {
+    /// Binds the address of `[net]` and starts the thread. Returns where it listens.
+    ///
+    /// # Errors
+    /// When the address cannot be bound or must not be, or the files of `[net.tls]` are of no use.
+    pub fn bind(wire: Wire, app: Box<dyn Application + Send>) -> io::Result<(PollerHandle, SocketAddr)> {
+        let Wire { identity, secret, options, seed, outbox, clock, log } = wire;
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let tls = options.tls.as_ref().map(|paths| Tls::load(paths, &clock)).transpose().map_err(invalid)?;
+        let mut listener = TcpListener::from_std(socket::listen(&options)?);
+        let address = listener.local_addr()?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        // It fails when the poller has ended, and then nobody is to be woken.
+        let wake = Arc::new(move || drop(waker.wake()));
+        outbox.connect(wake).map_err(|_| io::Error::other("the outbox has a poller already"))?;
+        let mailbox = Arc::new(Mailbox::default());
+        let poller = Poller {
+            poll,
+            listener,
+            mesh: Mesh::new(identity, secret, options.clone(), seed),
+            app: Told::new(app, log),
+            options,
+            tls,
+            outbox: Arc::clone(&outbox),
+            mailbox: Arc::clone(&mailbox),
+            clock,
+            members: Members::default(),
+            channels: BTreeMap::new(),
+            is_accepting: true,
+            accept_at: Time::ZERO,
+            exhausted_log_at: Time::ZERO,
+            is_busy: true,
+            is_over: false,
+            spare: Vec::new(),
+            taken: Vec::new(),
+            ready: Vec::new(),
+            gone: Vec::new(),
+        };
+        let thread = thread::Builder::new().name("squall-net".into()).spawn(move || poller.run())?;
+        Ok((PollerHandle { mailbox, outbox, thread: Some(thread), address }, address))
+    }
+
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.is_over {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                Err(error) => {
+                    error!(self.app.log, "the poll failed; this worker is cut off"; "why" => %error);
+                    return;
+                }
+                Ok(()) => {}
+            }
+            self.round(&events);
+        }
+    }
+
+    fn round(&mut self, events: &Events) {
+        let now = self.clock.now();
+        self.is_busy = false;
+        for event in events {
+            self.note(event, now);
+        }
+        if self.outbox.look() {
+            self.obey(now);
+            self.take_outbox();
+        }
+        self.accept(now);
+        self.read(now);
+        self.mesh.tick(now, &mut self.app);
+        self.act(now);
+        self.write(now);
+        // Connections that failed in writing may be dialed anew.
+        self.act(now);
+    }
+
+    /// How long the poll may wait. Announces the wait to those who push, as the last thing.
+    fn timeout(&self) -> Option<Duration> {
+        let paused = if self.is_accepting { self.accept_at } else { Time::NEVER };
+        let deadline = self.mesh.deadline().min(paused);
+        let wait = deadline.since(self.clock.now());
+        if self.is_busy || wait.is_zero() || !self.outbox.fall_asleep() {
+            return Some(Duration::ZERO);
+        }
+        (deadline != Time::NEVER).then_some(wait)
+    }
+
+    // ---- What has happened ----
+
+    fn note(&mut self, event: &Event, now: Time) {
+        match event.token() {
+            LISTENER => self.is_accepting = true,
+            WAKER => {}
+            Token(number) => {
+                let conn = ConnId((number - FIRST_CONNECTION) as u64);
+                let Some(channel) = self.channels.get_mut(&conn) else { return };
+                // After an error, the next read or write says which.
+                let has_failed = event.is_error();
+                channel.is_ending |= event.is_read_closed() || has_failed;
+                channel.readable |= event.is_readable() || channel.is_ending;
+                channel.writable |= event.is_writable() || has_failed;
+                if channel.is_connecting && channel.writable {
+                    self.finish_connecting(conn, now);
+                }
+            }
+        }
+    }
+
+    fn finish_connecting(&mut self, conn: ConnId, now: Time) {
+        let Some(channel) = self.channels.get_mut(&conn) else { return };
+        match channel.socket.take_error() {
+            Ok(Some(error)) | Err(error) => self.lose(conn, &error.to_string(), now),
+            Ok(None) if channel.socket.peer_addr().is_ok() => {
+                channel.is_connecting = false;
+                self.mesh.dialed(conn, now);
+            }
+            // A first event may come before anything has happened.
+            Ok(None) => channel.writable = false,
+        }
+    }
+
+    fn obey(&mut self, now: Time) {
+        for command in self.mailbox.take() {
+            match command {
+                Command::SetMembers(members) => {
+                    self.take_outbox();
+                    self.mesh.set_members(&members, now, &mut self.app);
+                    if members.version >= self.members.version {
+                        self.members = members;
+                    }
+                }
+                Command::SendStatus => self.mesh.send_status(now, &mut self.app),
+                // Whoever asked may have given up.
+                Command::Report(reply) => drop(reply.send(self.status(now))),
+                Command::Stop { why } => {
+                    self.take_outbox();
+                    self.mesh.close_all(&why, now, &mut self.app);
+                    self.is_over = true;
+                }
+            }
+        }
+    }
+
+    fn take_outbox(&mut self) {
+        let mesh = &mut self.mesh;
+        self.outbox.take_all(&mut self.taken, |to, message| mesh.send(to, message));
+    }
+
+    fn status(&self, now: Time) -> NetStatus {
+        let others = self.members.members.iter().filter(|member| member.worker != self.mesh.own().worker);
+        let peers = others.map(|member| {
+            let (untaken, untaken_bytes) = self.mesh.untaken(member.worker);
+            PeerStatus {
+                worker: member.worker,
+                incarnation: member.incarnation,
+                is_up_to: self.mesh.is_up(member.worker, Direction::To),
+                is_up_from: self.mesh.is_up(member.worker, Direction::From),
+                down_for: self.mesh.down_since(member.worker).map(|since| now.since(since)),
+                untaken,
+                untaken_bytes: untaken_bytes as u64,
+            }
+        });
+        NetStatus {
+            counts: self.mesh.counts().clone(),
+            fenced_by: self.mesh.fenced_by(),
+            peers: peers.collect(),
+        }
+    }
+
+    // ---- Connections ----
+
+    fn accept(&mut self, now: Time) {
+        if !self.is_accepting || now < self.accept_at {
+            return;
+        }
+        for _ in 0..ACCEPTS_MAX {
+            match self.listener.accept() {
+                Ok((socket, address)) => self.let_in(socket, address, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_accepting = false;
+                    return;
+                }
+                Err(error) if socket::is_exhaustion(&error) => return self.pause_accepting(&error, now),
+                // The one that was to be accepted has failed; there may be another.
+                Err(_) => {}
+            }
+        }
+        self.is_busy = true;
+    }
+
+    fn pause_accepting(&mut self, error: &io::Error, now: Time) {
+        self.accept_at = now.after(EXHAUSTED_PAUSE);
+        if now >= self.exhausted_log_at {
+            self.exhausted_log_at = now.after(EXHAUSTED_EVERY);
+            warn!(self.app.log, "no connection can be accepted; trying on"; "why" => %error);
+        }
+    }
+
+    fn let_in(&mut self, socket: TcpStream, address: SocketAddr, now: Time) {
+        let far_end = FarEnd::Accepted(address);
+        let Some(conn) = self.mesh.accepted(now) else {
+            let why = "too many connections have not proven who they are";
+            return self.app.came_to_nothing(far_end, why, now);
+        };
+        let transport = self.tls.as_ref().map(Tls::accept).transpose();
+        self.add(conn, far_end, transport.map(|session| (socket, session)), now);
+    }
+
+    fn dial(&mut self, conn: ConnId, far_end: FarEnd, address: SocketAddr, now: Time) {
+        let connect = || {
+            let session = self.tls.as_ref().map(|tls| tls.dial(address.ip())).transpose()?;
+            Ok((TcpStream::from_std(socket::connect(address, &self.options)?), session))
+        };
+        let connected = connect();
+        self.add(conn, far_end, connected, now);
+    }
+
+    fn add(
+        &mut self,
+        conn: ConnId,
+        far_end: FarEnd,
+        made: io::Result<(TcpStream, Option<super::tls::TlsSession>)>,
+        now: Time,
+    ) {
+        let registered = made.and_then(|(mut socket, session)| {
+            socket::tune(&socket, &self.options)?;
+            let token = Token(FIRST_CONNECTION + conn.0 as usize);
+            self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+            let transport = session.map_or(Transport::Plain, |session| Transport::Tls(Box::new(session)));
+            Ok(Channel::new(socket, transport, far_end))
+        });
+        match registered {
+            Ok(channel) => drop(self.channels.insert(conn, channel)),
+            Err(error) => {
+                self.app.came_to_nothing(far_end, &error.to_string(), now);
+                self.mesh.closed(conn, &error.to_string(), now, &mut self.app);
+            }
+        }
+    }
+
+    /// Does what the mesh wants, and what it wants because of that.
+    fn act(&mut self, now: Time) {
+        loop {
+            let actions = self.mesh.actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                match action {
+                    Action::Dial { conn, peer, address } => {
+                        self.dial(conn, FarEnd::Dialed(peer, address), address, now);
+                    }
+                    Action::Close { conn, why } => self.close(conn, &why, now),
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, why: &str, now: Time) {
+        if let Some(channel) = self.channels.get_mut(&conn) {
+            let mut chunks = Vec::with_capacity(SLICES_MAX);
+            self.mesh.chunks(conn, &mut chunks);
+            // A last word, if the socket takes it.
+            let _ = channel.write(&chunks);
+            channel.transport.close(&mut channel.socket);
+        }
+        self.lose(conn, why, now);
+    }
+
+    /// A connection is of no more use.
+    fn lose(&mut self, conn: ConnId, why: &str, now: Time) {
+        if let Some(channel) = self.channels.remove(&conn)
+            && !channel.was_link
+        {
+            self.app.came_to_nothing(channel.far_end, why, now);
+        }
+        self.mesh.closed(conn, why, now, &mut self.app);
+    }
+
+    fn lose_all_gone(&mut self, now: Time) {
+        for (conn, why) in std::mem::take(&mut self.gone) {
+            self.lose(conn, &why, now);
+        }
+    }
+
+    // ---- Bytes ----
+
+    fn read(&mut self, now: Time) {
+        for (conn, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.wants_read()) {
+            let lacks = self.mesh.lacks(*conn, &channel.input).unwrap_or(0);
+            let read = channel.read(&mut self.spare, lacks);
+            // What came before the end counts, too.
+            self.mesh.received(*conn, &mut channel.input, now, &mut self.app);
+            channel.was_link |= self.mesh.is_link(*conn);
+            match read {
+                Ok(true) => self.is_busy |= channel.readable,
+                Ok(false) => self.gone.push((*conn, "the peer has closed the connection".into())),
+                Err(error) => self.gone.push((*conn, error.to_string())),
+            }
+        }
+        self.lose_all_gone(now);
+    }
+
+    fn write(&mut self, now: Time) {
+        self.mesh.ready(&mut self.ready);
+        for conn in self.ready.drain(..) {
+            if let Some(channel) = self.channels.get_mut(&conn) {
+                channel.has_output = true;
+            }
+        }
+        for (conn, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.wants_write()) {
+            if let Err(error) = write_channel(*conn, channel, &mut self.mesh) {
+                self.gone.push((*conn, error.to_string()));
+            }
+            self.is_busy |= channel.wants_write();
+        }
+        self.lose_all_gone(now);
+    }
+}
+
+/// Writes what the mesh has for a connection, until there is no more, the socket is full, or others
+/// should have their turn.
+fn write_channel(conn: ConnId, channel: &mut Channel<TcpStream>, mesh: &mut Mesh) -> io::Result<()> {
+    let mut written = 0;
+    while channel.writable && written < WRITE_MAX {
+        let mut chunks = Vec::with_capacity(SLICES_MAX);
+        mesh.chunks(conn, &mut chunks);
+        channel.has_output = !chunks.is_empty();
+        let bytes = channel.write(&chunks)?;
+        if bytes == 0 {
+            break;
+        }
+        mesh.wrote(conn, bytes);
+        written += bytes;
+    }
+    Ok(())
+}

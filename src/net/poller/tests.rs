@@ -1,0 +1,612 @@
+//! Workers that talk over real sockets. The first tests are Storm's of its messaging layer.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use slog::{Discard, o};
+use smol_str::SmolStr;
+
+use super::super::{
+    HEADROOM, LinkState, Member, Members, NetCounts, PayloadError, PayloadKind, TopologyKey, UNPROVEN_MAX,
+};
+use super::*;
+use crate::config::net::TlsPaths;
+use crate::ids::{Incarnation, LinkId, WorkerId};
+
+/// What an application heard.
+#[derive(Default)]
+struct Heard {
+    payloads: Vec<(WorkerId, PayloadKind, Bytes)>,
+    settled: u64,
+    lost: Vec<(WorkerId, u64, Vec<(LinkId, u64, u64)>)>,
+    /// Reasons of links that went down.
+    downs: Vec<String>,
+    statuses: u64,
+    /// Whether upcalls with payloads return.
+    is_stuck: bool,
+}
+
+/// Shared by a test and an application.
+#[derive(Clone, Default)]
+struct Ears(Arc<(Mutex<Heard>, Condvar)>);
+
+impl Ears {
+    fn note(&self, note: impl FnOnce(&mut Heard)) {
+        note(&mut self.heard());
+        self.0.1.notify_all();
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.0.lock().unwrap()
+    }
+
+    /// Waits until the application has heard it.
+    #[track_caller]
+    fn wait<T>(&self, what: &str, mut found: impl FnMut(&mut Heard) -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(30);
+        let mut heard = self.heard();
+        loop {
+            if let Some(found) = found(&mut heard) {
+                return found;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{what}: not within 30 s");
+            heard = self.0.1.wait_timeout(heard, left).unwrap().0;
+        }
+    }
+
+    #[track_caller]
+    fn wait_payloads(&self, count: usize) -> Vec<(WorkerId, PayloadKind, Bytes)> {
+        let enough =
+            |heard: &mut Heard| (heard.payloads.len() >= count).then(|| std::mem::take(&mut heard.payloads));
+        let payloads = self.wait("payloads", enough);
+        assert_eq!(payloads.len(), count, "more came than was sent");
+        payloads
+    }
+
+    #[track_caller]
+    fn wait_text(&self) -> String {
+        String::from_utf8(self.wait_payloads(1)[0].2.to_vec()).unwrap()
+    }
+}
+
+impl Application for Ears {
+    fn payload(
+        &mut self,
+        from: WorkerId,
+        kind: PayloadKind,
+        payload: Bytes,
+        _now: Time,
+    ) -> Result<(), PayloadError> {
+        self.note(|heard| heard.payloads.push((from, kind, payload)));
+        self.wait("somebody lets go", |heard| (!heard.is_stuck).then_some(()));
+        Ok(())
+    }
+
+    fn credit(&mut self, _to: WorkerId, _link: LinkId, _tuples: u64, _bytes: u64) {}
+
+    fn settled(&mut self, _to: WorkerId, frames: u64) {
+        self.note(|heard| heard.settled += frames);
+    }
+
+    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
+        self.note(|heard| heard.lost.push((to, frames, credits.to_vec())));
+    }
+
+    fn status(&mut self, _from: WorkerId, _status: &[u8], _now: Time) {
+        self.note(|heard| heard.statuses += 1);
+    }
+
+    fn own_status(&mut self, _to: WorkerId, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"well");
+    }
+
+    fn credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+
+    fn all_credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+
+    fn link(&mut self, _peer: WorkerId, _direction: Direction, state: LinkState, _now: Time) {
+        match state {
+            LinkState::Up => {}
+            LinkState::Down { why } => self.note(|heard| heard.downs.push(why)),
+        }
+    }
+}
+
+/// A worker without executors.
+struct Node {
+    member: Member,
+    outbox: Arc<Outbox>,
+    ears: Ears,
+    poller: PollerHandle,
+}
+
+/// How a node is to be.
+#[derive(Clone)]
+struct Plan {
+    worker: u16,
+    incarnation: u32,
+    options: NetOptions,
+    secret: [u8; 32],
+}
+
+fn plan(worker: u16) -> Plan {
+    Plan { worker, incarnation: 1, options: NetOptions::default(), secret: [7; 32] }
+}
+
+impl Plan {
+    fn again(mut self) -> Plan {
+        self.incarnation += 1;
+        self
+    }
+
+    fn listen(mut self, address: SocketAddr) -> Plan {
+        self.options.listen = address;
+        self
+    }
+
+    #[track_caller]
+    fn start(self) -> Node {
+        let outbox = Arc::new(Outbox::new(4));
+        let ears = Ears::default();
+        let identity = Identity {
+            topology: TopologyKey { name: SmolStr::new("words"), run: [3; 16] },
+            assignment: 1,
+            schema: 5,
+            worker: WorkerId(self.worker),
+            incarnation: Incarnation(self.incarnation),
+        };
+        let wire = Wire {
+            identity,
+            secret: Secret::new(self.secret),
+            options: self.options,
+            seed: u64::from(self.worker),
+            outbox: Arc::clone(&outbox),
+            clock: Clock::real(),
+            log: Logger::root(Discard, o!()),
+        };
+        let (poller, address) = Poller::bind(wire, Box::new(ears.clone())).unwrap();
+        let (worker, incarnation) = (WorkerId(self.worker), Incarnation(self.incarnation));
+        Node { member: Member { worker, incarnation, address: Some(address) }, outbox, ears, poller }
+    }
+}
+
+impl Node {
+    fn send(&self, to: u16, payload: &[u8]) {
+        self.send_kind(to, PayloadKind::Data, payload);
+    }
+
+    fn send_kind(&self, to: u16, kind: PayloadKind, payload: &[u8]) {
+        let mut bytes = vec![0; HEADROOM];
+        bytes.extend_from_slice(payload);
+        self.outbox.push(WorkerId(to), Outbound::new(kind, bytes, Some((LinkId(1), 1, 10)), Time::ZERO));
+    }
+
+    fn counts(&self) -> NetCounts {
+        self.poller.counts()
+    }
+
+    fn stop(self) -> Member {
+        self.poller.stop("the test says so").unwrap();
+        self.member
+    }
+}
+
+/// Tells all of them about these.
+fn introduce(version: u64, nodes: &[&Node], members: &[Member]) {
+    for node in nodes {
+        node.poller.set_members(Members { version, members: members.to_vec() });
+    }
+}
+
+fn pair(first: Plan, second: Plan) -> (Node, Node) {
+    let (first, second) = (first.start(), second.start());
+    introduce(1, &[&first, &second], &[first.member, second.member]);
+    (first, second)
+}
+
+/// Bytes without a pattern.
+fn noise(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// An address where nobody listens.
+fn vacant() -> SocketAddr {
+    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+// ---- Storm's tests ----
+
+#[test]
+fn a_message_arrives_byte_for_byte() {
+    let (one, other) = pair(plan(0), plan(1));
+    let payload = noise(1000);
+    one.send(1, &payload);
+    let (from, kind, got) = other.ears.wait_payloads(1).remove(0);
+    assert_eq!((from, kind), (WorkerId(0), PayloadKind::Data));
+    assert!(got[..] == payload[..]);
+    one.ears.wait("the payload is taken", |heard| (heard.settled == 1).then_some(()));
+    other.send_kind(0, PayloadKind::Outcomes, b"done");
+    assert_eq!(one.ears.wait_payloads(1)[0].1, PayloadKind::Outcomes);
+}
+
+#[test]
+fn a_message_arrives_through_tls() {
+    let files = Certificates::new();
+    let options = NetOptions { tls: Some(files.paths()), ..NetOptions::default() };
+    let secure = |worker| Plan { options: options.clone(), ..plan(worker) };
+    let (one, other) = pair(secure(0), secure(1));
+    one.send(1, b"hello");
+    assert_eq!(other.ears.wait_text(), "hello");
+    let payload = noise(2 << 20);
+    other.send(0, &payload);
+    assert!(one.ears.wait_payloads(1)[0].2[..] == payload[..]);
+
+    // Who comes without TLS gets no word in.
+    let (plain, _) = pair(plan(2), plan(3));
+    introduce(2, &[&plain], &[plain.member, one.member]);
+    plain.send(0, b"may I?");
+    plain.ears.wait_until_refused(&plain, 0);
+    assert_eq!(one.counts().links_up, 2);
+}
+
+#[test]
+fn who_does_not_know_the_secret_is_refused() {
+    let (one, other) = pair(plan(0), Plan { secret: [8; 32], ..plan(1) });
+    one.send(1, b"psst");
+    wait_status(&one, |status| status.counts.refused.values().sum::<u64>() > 0);
+    wait_status(&other, |status| status.counts.refused_by_peer.values().sum::<u64>() > 0);
+    assert_eq!((one.counts().links_up, other.counts().links_up), (0, 0));
+    assert!(other.ears.heard().payloads.is_empty());
+}
+
+#[test]
+fn two_megabytes_arrive_in_one_piece() {
+    let (one, other) = pair(plan(0), plan(1));
+    let payload = noise(2 << 20);
+    for _ in 0..3 {
+        one.send(1, &payload);
+    }
+    for (_, _, got) in other.ears.wait_payloads(3) {
+        assert!(got[..] == payload[..]);
+    }
+}
+
+#[test]
+fn a_server_may_start_late() {
+    let (address, one) = (vacant(), plan(0).start());
+    let late = Member { worker: WorkerId(1), incarnation: Incarnation(1), address: Some(address) };
+    introduce(1, &[&one], &[one.member, late]);
+    one.send(1, b"first");
+    wait_status(&one, |status| status.counts.dialed >= 3 && status.peers[0].down_for.is_some());
+    assert!(!one.poller.status().unwrap().peers[0].is_up_to);
+    let other = plan(1).listen(address).start();
+    introduce(1, &[&other], &[one.member, late]);
+    assert_eq!(other.ears.wait_text(), "first");
+    wait_status(&one, |status| status.peers[0].is_up_to && status.peers[0].untaken == 0);
+}
+
+#[test]
+fn a_hundred_thousand_messages_arrive_in_order() {
+    const COUNT: u32 = 100_000;
+    let (one, other) = pair(plan(0), plan(1));
+    for n in 0..COUNT {
+        one.send(1, &n.to_le_bytes());
+    }
+    let got = other.ears.wait_payloads(COUNT as usize);
+    for (n, (_, _, payload)) in (0..COUNT).zip(got) {
+        assert_eq!(payload[..], n.to_le_bytes());
+    }
+    one.ears.wait("all are taken", |heard| (heard.settled == u64::from(COUNT)).then_some(()));
+    assert_eq!(other.counts().duplicates, 0);
+}
+
+#[test]
+fn messages_flow_again_after_the_receiver_restarts() {
+    let (one, other) = pair(plan(0), plan(1));
+    one.send(1, b"to the first life");
+    assert_eq!(other.ears.wait_text(), "to the first life");
+    one.ears.wait("it is taken", |heard| (heard.settled == 1).then_some(()));
+    let mut dead = other.stop();
+    one.ears.wait("the link is down", |heard| {
+        heard.downs.iter().any(|why| why.contains("the test says so")).then_some(())
+    });
+    one.send(1, b"to nobody");
+    (dead.incarnation, dead.address) = (Incarnation(2), None);
+    introduce(2, &[&one], &[one.member, dead]);
+    let lost = one.ears.wait("what was lost", |heard| heard.lost.pop());
+    // The credit of the first is out, too: the first life took it and gave none back.
+    assert_eq!(lost, (WorkerId(1), 1, vec![(LinkId(1), 2, 20)]));
+    one.send(1, b"to the second life");
+    let other = plan(1).again().start();
+    introduce(2, &[&one, &other], &[one.member, other.member]);
+    assert_eq!(other.ears.wait_text(), "to the second life");
+}
+
+#[test]
+fn messages_flow_again_after_the_sender_restarts() {
+    let (one, other) = pair(plan(0), plan(1));
+    one.send(1, b"from the first life");
+    assert_eq!(other.ears.wait_text(), "from the first life");
+    let second_member = other.member;
+    one.stop();
+    let one = plan(0).again().start();
+    introduce(2, &[&one, &other], &[one.member, second_member]);
+    one.send(1, b"from the second life");
+    assert_eq!(other.ears.wait_text(), "from the second life");
+    other.send(0, b"answer");
+    assert_eq!(one.ears.wait_text(), "answer");
+}
+
+#[test]
+fn a_port_can_be_bound_again_at_once() {
+    let (one, other) = pair(plan(0), plan(1));
+    one.send(1, b"once");
+    assert_eq!(other.ears.wait_text(), "once");
+    let address = other.member.address.unwrap();
+    // This end closes first, so its connections linger on the port.
+    other.stop();
+    let other = plan(1).again().listen(address).start();
+    assert_eq!(other.member.address, Some(address));
+    introduce(2, &[&one, &other], &[one.member, other.member]);
+    // What is sent before may still be meant for the first life.
+    one.ears.wait("the first life is over", |heard| heard.lost.pop());
+    one.send(1, b"twice");
+    assert_eq!(other.ears.wait_text(), "twice");
+}
+
+// ---- Peers that misbehave ----
+
+#[test]
+fn a_peer_that_does_not_read_delays_nobody() {
+    let (sender, stuck, quick) = (plan(0).start(), plan(1).start(), plan(2).start());
+    introduce(1, &[&sender, &stuck, &quick], &[sender.member, stuck.member, quick.member]);
+    stuck.ears.heard().is_stuck = true;
+    let payload = noise(1 << 20);
+    for _ in 0..32 {
+        sender.send(1, &payload);
+    }
+    stuck.ears.wait("the first payload holds it", |heard| (!heard.payloads.is_empty()).then_some(()));
+    for n in 0..1000_u32 {
+        sender.send(2, &n.to_le_bytes());
+        sender.send_kind(2, PayloadKind::Acks, b"ack");
+    }
+    quick.ears.wait_payloads(2000);
+    assert!(stuck.ears.heard().is_stuck, "it was stuck all the time");
+    stuck.ears.note(|heard| heard.is_stuck = false);
+    for (_, _, got) in stuck.ears.wait_payloads(32) {
+        assert!(got[..] == payload[..]);
+    }
+}
+
+#[test]
+fn acks_overtake_tuples() {
+    let (one, other) = pair(plan(0), plan(1));
+    wait_status(&one, |status| status.peers[0].is_up_to);
+    other.ears.heard().is_stuck = true;
+    let payload = noise(1 << 20);
+    one.send(1, &payload);
+    other.ears.wait("it is stuck", |heard| (!heard.payloads.is_empty()).then_some(()));
+    for _ in 0..40 {
+        one.send(1, &payload);
+    }
+    one.send_kind(1, PayloadKind::Acks, b"ack");
+    wait_status(&one, |status| status.peers[0].untaken == 42);
+    other.ears.note(|heard| heard.is_stuck = false);
+    let got = other.ears.wait_payloads(42);
+    let place = got.iter().position(|(_, kind, _)| *kind == PayloadKind::Acks).unwrap();
+    assert!(place < 41, "the ack came last, behind all tuples");
+}
+
+#[test]
+fn strangers_are_shown_the_door_and_others_come_in() {
+    let (one, other) = pair(plan(0), plan(1));
+    let address = one.member.address.unwrap();
+    let mut babbler = StdStream::connect(address).unwrap();
+    babbler.write_all(&noise(100_000)).or_else(ignore_reset).unwrap();
+    let ended = babbler.read_to_end(&mut Vec::new());
+    assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset));
+    wait_status(&one, |status| status.counts.refused.values().sum::<u64>() == 1);
+
+    // Silent ones fill the room for those that have not proven anything, and no more than that.
+    let crowd: Vec<_> = (0..UNPROVEN_MAX + 10).map(|_| StdStream::connect(address).unwrap()).collect();
+    wait_status(&one, |status| status.counts.crowded_out >= 10);
+    one.send(1, b"links that are up do not care");
+    assert!(other.ears.wait_text().ends_with("do not care"));
+    drop(crowd);
+    let third = plan(2).start();
+    introduce(2, &[&one, &other, &third], &[one.member, other.member, third.member]);
+    third.send(0, b"let me in");
+    assert_eq!(one.ears.wait_text(), "let me in");
+}
+
+fn ignore_reset(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    }
+}
+
+// ---- Connections that break ----
+
+/// A way between two workers that is cut now and then.
+struct Way {
+    address: SocketAddr,
+    open: Arc<Mutex<Vec<StdStream>>>,
+}
+
+impl Way {
+    fn to(target: SocketAddr) -> Way {
+        let listener = StdListener::bind("127.0.0.1:0").unwrap();
+        let (address, open) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<StdStream>>>::default());
+        let ends = Arc::clone(&open);
+        // The threads end with the test's process.
+        thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = StdStream::connect(target) else { continue };
+                let both = [near.try_clone(), far.try_clone()].map(Result::unwrap);
+                ends.lock().unwrap().extend(both);
+                for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
+                {
+                    thread::spawn(move || {
+                        // It ends with either side, or when the way is cut.
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Way { address, open }
+    }
+
+    fn cut(&self) {
+        for end in self.open.lock().unwrap().drain(..) {
+            // It may have ended by itself.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_link_that_is_cut_again_and_again_loses_and_repeats_nothing() {
+    const COUNT: u32 = 20_000;
+    let (one, other) = (plan(0).start(), plan(1).start());
+    let way = Way::to(other.member.address.unwrap());
+    let over = Member { address: Some(way.address), ..other.member };
+    introduce(1, &[&one], &[one.member, over]);
+    introduce(1, &[&other], &[one.member, other.member]);
+    let payload = noise(1000);
+    for n in 0..COUNT {
+        let mut bytes = n.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&payload[..(n % 1000) as usize]);
+        one.send(1, &bytes);
+        if n % 2000 == 1999 {
+            let half = n as usize / 2;
+            other.ears.wait("half of it", |heard| (heard.payloads.len() >= half).then_some(()));
+            way.cut();
+        }
+    }
+    let got = other.ears.wait_payloads(COUNT as usize);
+    for (n, (_, _, got)) in (0..COUNT).zip(got) {
+        assert!(got[..4] == n.to_le_bytes() && got[4..] == payload[..(n % 1000) as usize], "at {n}");
+    }
+    one.ears.wait("all are taken", |heard| (heard.settled == u64::from(COUNT)).then_some(()));
+    let counts = one.counts();
+    assert!(counts.reconnects >= 1 && counts.resent >= 1, "{counts:?}");
+}
+
+// ---- The handle ----
+
+#[test]
+fn peers_hear_why_a_worker_ends() {
+    let (one, other) = pair(plan(0), plan(1));
+    wait_status(&one, |status| status.peers[0].is_up_to && status.peers[0].is_up_from);
+    other.stop();
+    one.ears.wait("both links are down", |heard| {
+        let told = heard.downs.iter().filter(|why| why.contains("the test says so"));
+        (told.count() == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_status_is_shown_at_once_when_asked_for() {
+    let options = NetOptions {
+        heartbeat: Duration::from_secs(60),
+        silence: Duration::from_secs(120),
+        ..NetOptions::default()
+    };
+    let (one, other) = pair(Plan { options: options.clone(), ..plan(0) }, Plan { options, ..plan(1) });
+    wait_status(&one, |status| status.peers[0].is_up_to && status.peers[0].is_up_from);
+    let before = other.ears.heard().statuses;
+    one.poller.send_status();
+    other.ears.wait("a status", |heard| (heard.statuses > before).then_some(()));
+}
+
+#[test]
+fn an_outbox_has_one_poller() {
+    let one = plan(0).start();
+    let wire = Wire {
+        identity: Identity {
+            topology: TopologyKey { name: SmolStr::new("words"), run: [3; 16] },
+            assignment: 1,
+            schema: 5,
+            worker: WorkerId(1),
+            incarnation: Incarnation(1),
+        },
+        secret: Secret::new([7; 32]),
+        options: NetOptions::default(),
+        seed: 1,
+        outbox: Arc::clone(&one.outbox),
+        clock: Clock::real(),
+        log: Logger::root(Discard, o!()),
+    };
+    let error = Poller::bind(wire, Box::new(Ears::default())).unwrap_err();
+    assert!(error.to_string().contains("has a poller already"), "{error}");
+}
+
+#[test]
+fn a_replaced_worker_is_told() {
+    let (one, other) = pair(plan(0), plan(1));
+    let next = Member { incarnation: Incarnation(2), address: None, ..one.member };
+    introduce(2, &[&one], &[next, other.member]);
+    wait_status(&one, |status| status.fenced_by == Some(Incarnation(2)));
+    one.send(1, b"from the grave");
+    wait_status(&other, |status| !status.peers[0].is_up_from);
+    assert!(other.ears.heard().payloads.is_empty());
+}
+
+/// Waits until the poller says so.
+#[track_caller]
+fn wait_status(node: &Node, is_so: impl Fn(&NetStatus) -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let status = node.poller.status().expect("the poller runs");
+        if is_so(&status) {
+            return;
+        }
+        assert!(Instant::now() < end, "not within 30 s: {status:?}");
+        thread::yield_now();
+    }
+}
+
+impl Ears {
+    /// Waits until a peer has turned two attempts down.
+    fn wait_until_refused(&self, node: &Node, _peer: u16) {
+        wait_status(node, |status| status.counts.dialed >= 3);
+        assert!(!node.poller.status().unwrap().peers.iter().any(|peer| peer.is_up_to));
+    }
+}
+
+/// Files of workers that trust each other.
+struct Certificates(tempfile::TempDir);
+
+impl Certificates {
+    fn new() -> Certificates {
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        write("authority.pem", authority.pem());
+        write("worker.pem", certificate.pem());
+        write("worker.key", key.serialize_pem());
+        Certificates(dir)
+    }
+
+    fn paths(&self) -> TlsPaths {
+        let path = |name: &str| self.0.path().join(name);
+        TlsPaths {
+            certificate: path("worker.pem"),
+            key: path("worker.key"),
+            authority: path("authority.pem"),
+            name: None,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The application of a mesh, and the log that hears what it hears of links.
+//!
+//! A link that flaps is logged each time its state changes. While it is down, only the first failed
+//! attempt is logged, and one more when it has been in vain for [`PATIENCE`]: peers start one after
+//! the other, so the first says little. What connections of strangers come to is logged once in
+//! [`STRANGERS_EVERY`], with how many came to nothing in between; each has its reason in the counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slog::{Logger, debug, info, warn};
+
+use super::super::{Application, Direction, LinkState, PayloadError, PayloadKind};
+use super::channel::FarEnd;
+use crate::clock::Time;
+use crate::ids::{LinkId, WorkerId};
+
+/// For how long a worker may be dialed in vain before that is worth a warning.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often connections of strangers are logged.
+const STRANGERS_EVERY: Duration = Duration::from_secs(10);
+
+/// An application whose links are logged.
+pub(super) struct Told {
+    app: Box<dyn Application + Send>,
+    pub log: Logger,
+    /// Workers that are dialed in vain.
+    vain: BTreeMap<WorkerId, Vain>,
+    strangers: Strangers,
+}
+
+struct Vain {
+    since: Time,
+    is_warned: bool,
+}
+
+#[derive(Default)]
+struct Strangers {
+    /// When the next is logged.
+    at: Time,
+    /// How many were not.
+    unsaid: u64,
+}
+
+impl Told {
+    pub fn new(app: Box<dyn Application + Send>, log: Logger) -> Told {
+        Told { app, log, vain: BTreeMap::new(), strangers: Strangers::default() }
+    }
+
+    /// A connection has ended before it was a link.
+    pub fn came_to_nothing(&mut self, far_end: FarEnd, why: &str, now: Time) {
+        match far_end {
+            FarEnd::Dialed(peer, address) => {
+                let log = self.log.new(slog::o!("peer" => peer.0, "address" => address.to_string()));
+                let vain = self.vain.entry(peer);
+                let is_first = matches!(vain, std::collections::btree_map::Entry::Vacant(_));
+                let vain = vain.or_insert(Vain { since: now, is_warned: false });
+                if is_first {
+                    info!(log, "a worker cannot be reached yet"; "why" => why);
+                } else if now.since(vain.since) >= PATIENCE && !vain.is_warned {
+                    vain.is_warned = true;
+                    warn!(log, "a worker cannot be reached; it is dialed on"; "why" => why);
+                } else {
+                    debug!(log, "a worker cannot be reached"; "why" => why);
+                }
+            }
+            FarEnd::Accepted(address) if now >= self.strangers.at => {
+                info!(self.log, "a connection came to nothing";
+                    "address" => %address, "why" => why, "others_since" => self.strangers.unsaid);
+                self.strangers = Strangers { at: now.after(STRANGERS_EVERY), unsaid: 0 };
+            }
+            FarEnd::Accepted(address) => {
+                debug!(self.log, "a connection came to nothing"; "address" => %address, "why" => why);
+                self.strangers.unsaid += 1;
+            }
+        }
+    }
+}
+
+impl Application for Told {
+    fn payload(
+        &mut self,
+        from: WorkerId,
+        kind: PayloadKind,
+        payload: Bytes,
+        now: Time,
+    ) -> Result<(), PayloadError> {
+        self.app.payload(from, kind, payload, now)
+    }
+
+    fn credit(&mut self, to: WorkerId, link: LinkId, tuples: u64, bytes: u64) {
+        self.app.credit(to, link, tuples, bytes);
+    }
+
+    fn settled(&mut self, to: WorkerId, frames: u64) {
+        self.app.settled(to, frames);
+    }
+
+    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
+        if frames > 0 {
+            info!(self.log, "payloads to a worker that was replaced are dropped";
+                "peer" => to.0, "payloads" => frames);
+        }
+        self.app.lost(to, frames, credits);
+    }
+
+    fn status(&mut self, from: WorkerId, status: &[u8], now: Time) {
+        self.app.status(from, status, now);
+    }
+
+    fn own_status(&mut self, to: WorkerId, out: &mut Vec<u8>) {
+        self.app.own_status(to, out);
+    }
+
+    fn credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.app.credits(to, out);
+    }
+
+    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.app.all_credits(to, out);
+    }
+
+    fn members_set(&mut self, version: u64) {
+        self.app.members_set(version);
+    }
+
+    fn backlog(&mut self, to: WorkerId, since: Option<Time>) {
+        self.app.backlog(to, since);
+    }
+
+    fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, now: Time) {
+        match &state {
+            LinkState::Up => {
+                self.vain.remove(&peer);
+                info!(self.log, "a link is up"; "peer" => peer.0, "direction" => %direction);
+            }
+            LinkState::Down { why } => {
+                warn!(self.log, "a link is down"; "peer" => peer.0, "direction" => %direction, "why" => why);
+            }
+        }
+        self.app.link(peer, direction, state, now);
+    }
+}

@@ -1,0 +1,571 @@
+//! A topology in several workers, in one thread and in simulated time: executors, wire and master are
+//! those of production; what is simulated is processes, sockets and the clock.
+//!
+//! ```text
+//!   master's core ── start, kill, commands ──▶ SimulatedProcess × n ── bytes ──▶ Network ──▶ …
+//!         ▲──────── messages, exits ───────────────┘
+//! ```
+//!
+//! 1. The same topology, seed and calls give the same run, step by step.
+//! 2. The witness of the ackers counts over all workers: a tree that is acked while a copy of one of
+//!    its tuples is alive or lost, in whatever process, is an error.
+
+pub mod network;
+mod worker;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use smol_str::SmolStr;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::api::WorkerResources;
+use crate::clock::{Clock, Time};
+use crate::cluster::WorkerStats;
+use crate::cluster::control::{FromWorker, ToWorker};
+use crate::cluster::master::{Action, Core, CoreOptions, Event, Exit, Note};
+use crate::config::{NetOptions, WorkerOptions};
+use crate::ids::WorkerId;
+use crate::net::bridge::Bridge;
+use crate::net::{Endpoint, Identity, Members, Mesh, NetCounts, Outbox, Secret, TopologyKey, outlet};
+use crate::runtime::Share;
+use crate::runtime::simulated::{Audit, SimulatedSurroundings, SimulatedWorker};
+use crate::testing::SimulationError;
+use crate::testing::faults::{ActiveFaults, FaultPlan};
+use crate::topology::assignment::{Assignment, place};
+use crate::topology::graph::Topology;
+use crate::topology::plan::{ExecutorId, Plan};
+use network::{Network, NetworkStruck, Trouble};
+use worker::{Links, Parts, Said, SimulatedProcess};
+
+/// Turns without a pause in which time could pass; more is a cluster that never rests.
+const TURNS_WITHOUT_REST_MAX: u64 = 5_000_000;
+/// How much an executor may do at a turn, one of these.
+const BUDGETS: [u32; 5] = [1, 3, 17, 256, 2048];
+
+/// How a simulated cluster is set up.
+#[derive(Clone)]
+pub struct ClusterOptions {
+    /// What every choice comes from.
+    pub seed: u64,
+    /// Workers.
+    pub workers: u16,
+    /// `[net]`.
+    pub net: NetOptions,
+    /// `[worker]`.
+    pub worker: WorkerOptions,
+    /// What goes wrong inside workers.
+    pub faults: FaultPlan,
+    /// Objects that tasks find by `TaskContext::resources`.
+    pub resources: WorkerResources,
+}
+
+impl ClusterOptions {
+    /// Nothing goes wrong, in the order that this seed decides.
+    pub fn seeded(seed: u64, workers: u16) -> ClusterOptions {
+        ClusterOptions {
+            seed,
+            workers,
+            net: NetOptions::default(),
+            worker: WorkerOptions::default(),
+            faults: FaultPlan::new(),
+            resources: WorkerResources::default(),
+        }
+    }
+}
+
+/// Something that reaches a process or the master at a time.
+#[derive(Debug)]
+enum Happening {
+    Begin(Endpoint, Members),
+    Command(Endpoint, Box<ToWorker>),
+    Said(Endpoint, Box<FromWorker>),
+    Exited(Endpoint, Exit),
+}
+
+struct Scheduled {
+    at: Time,
+    number: u64,
+    what: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// How often what came to pass among workers.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterCounts {
+    /// Trouble of the network.
+    pub network: NetworkStruck,
+    /// What all wires counted, those of dead workers included.
+    pub net: NetCounts,
+    /// Workers killed by the test.
+    pub killed: u64,
+    /// Workers stopped by the test.
+    pub stopped: u64,
+    /// Workers that died and were started again.
+    pub restarted: u64,
+    /// Workers that the master replaced, by why: because they were silent, or cut off.
+    pub replaced: BTreeMap<&'static str, u64>,
+}
+
+/// Several workers under simulation.
+pub struct SimulatedCluster {
+    topology: Topology,
+    plan: Plan,
+    assignment: Assignment,
+    options: ClusterOptions,
+    clock: Clock,
+    random: StdRng,
+    faults: Arc<ActiveFaults>,
+    audit: Arc<Audit>,
+    core: Core,
+    processes: BTreeMap<WorkerId, SimulatedProcess>,
+    /// When what was last said by or to a worker arrives: channels keep their order.
+    channels: BTreeMap<(WorkerId, bool), Time>,
+    network: Network,
+    agenda: BinaryHeap<Reverse<Scheduled>>,
+    number: u64,
+    counts: ClusterCounts,
+    trace: Xxh3,
+}
+
+impl SimulatedCluster {
+    /// Starts a topology in as many workers as have executors.
+    pub fn start(topology: Topology, options: ClusterOptions) -> SimulatedCluster {
+        let clock = Clock::simulated();
+        let mut random = StdRng::seed_from_u64(options.seed);
+        let (plan, assignment) = place(&topology, options.workers, None);
+        let workers = assignment.used_workers().len() as u16;
+        let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
+        let core = Core::new(CoreOptions {
+            workers,
+            worker: options.worker.clone(),
+            link_lost: options.net.link_lost,
+            bolts,
+            drain_timeout: topology.options().drain_timeout,
+            start_inactive: topology.options().start_inactive,
+        });
+        let network = Network::new(StdRng::seed_from_u64(random.next_u64()));
+        let faults = options.faults.clone().start(options.seed);
+        let mut cluster = SimulatedCluster {
+            topology,
+            plan,
+            assignment,
+            options,
+            clock,
+            random,
+            faults,
+            audit: Arc::default(),
+            core,
+            processes: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            network,
+            agenda: BinaryHeap::new(),
+            number: 0,
+            counts: ClusterCounts::default(),
+            trace: Xxh3::new(),
+        };
+        cluster.tell_master(Event::Tick);
+        cluster
+    }
+
+    /// The workers that have executors.
+    pub fn workers(&self) -> Vec<WorkerId> {
+        self.core.lives().iter().map(|life| life.worker).collect()
+    }
+
+    /// The simulated time since the start.
+    pub fn now(&self) -> Duration {
+        self.clock.now().since(Time::ZERO)
+    }
+
+    /// The counters of all workers.
+    pub fn stats(&self) -> WorkerStats {
+        self.core.sum()
+    }
+
+    /// How often what came to pass.
+    pub fn counts(&self) -> ClusterCounts {
+        let mut counts = self.counts.clone();
+        counts.network = self.network.struck;
+        self.processes.values().for_each(|process| add(&mut counts.net, process.net_counts()));
+        counts
+    }
+
+    /// A hash over every turn taken: equal for equal runs.
+    pub fn fingerprint(&self) -> u64 {
+        self.trace.digest()
+    }
+
+    /// Whether the topology has ended.
+    pub fn has_ended(&self) -> bool {
+        self.core.is_done()
+    }
+
+    /// Whether the end was cut short.
+    pub fn is_cut_short(&self) -> bool {
+        self.core.is_cut_short()
+    }
+
+    /// What every worker is at, for people who look for the cause of a standstill.
+    pub fn state(&self) -> String {
+        let mut state = format!("master: {:?}\n", self.core);
+        for (worker, process) in &self.processes {
+            let seen = process.worker().snapshot();
+            state += &format!("worker {worker}: {seen:?} runs {}\n", process.runs(self.clock.now()));
+            state += &process.wire_state();
+        }
+        state
+    }
+
+    // ---- What a test does to it ----
+
+    /// Asks for an orderly end.
+    pub fn drain(&mut self) {
+        self.tell_master(Event::Drain);
+    }
+
+    /// Kills a worker's process, if it has one; says whether.
+    pub fn kill(&mut self, worker: WorkerId) -> bool {
+        let killed = self.end_process(worker, Exit::Signal(9));
+        self.counts.killed += u64::from(killed);
+        killed
+    }
+
+    /// Stops a worker's process for a time, if it has one; says whether.
+    pub fn stop(&mut self, worker: WorkerId, pause: Duration) -> bool {
+        let until = self.clock.now().after(pause);
+        let Some(process) = self.processes.get_mut(&worker) else { return false };
+        process.stopped_until = until;
+        self.counts.stopped += 1;
+        true
+    }
+
+    /// What is wrong on the way from one worker to another.
+    pub fn trouble(&mut self, from: WorkerId, to: WorkerId) -> &mut Trouble {
+        self.network.trouble(from, to)
+    }
+
+    /// Cuts a connection between two workers, if there is one; says whether.
+    pub fn cut(&mut self, from: WorkerId, to: WorkerId, half_open: bool) -> bool {
+        let now = self.clock.now();
+        self.network.cut(from, to, half_open, now)
+    }
+
+    /// The network is well, and nobody is stopped any more.
+    pub fn heal(&mut self) {
+        self.network.heal();
+        let now = self.clock.now();
+        self.processes
+            .values_mut()
+            .for_each(|process| process.stopped_until = process.stopped_until.min(now));
+    }
+
+    // ---- Running ----
+
+    /// Takes so many turns; time moves whenever nothing is to do. Ends early with the topology.
+    pub fn run_turns(&mut self, turns: u64) {
+        for _ in 0..turns {
+            if self.has_ended() || (!self.turn() && !self.pass_time(Time::NEVER)) {
+                return;
+            }
+        }
+    }
+
+    /// Runs until the topology has ended.
+    ///
+    /// # Errors
+    /// When it has not ended after `at_most` of simulated time, or a tree was acked too early.
+    pub fn run_to_end(&mut self, at_most: Duration) -> Result<WorkerStats, SimulationError> {
+        let target = self.clock.now().after(at_most);
+        let mut turns = 0;
+        while !self.has_ended() {
+            if self.turn() {
+                turns += 1;
+                assert!(
+                    turns < TURNS_WITHOUT_REST_MAX,
+                    "seed {}: the cluster never rests",
+                    self.options.seed
+                );
+                continue;
+            }
+            turns = 0;
+            self.check()?;
+            if !self.pass_time(target) {
+                let stats = crate::runtime::TopologyStats {
+                    pending: self.stats().pending,
+                    acked: self.stats().acked,
+                    ..Default::default()
+                };
+                let seed = self.options.seed;
+                return Err(SimulationError::Unfinished { seed, after: at_most, stats: Box::new(stats) });
+            }
+        }
+        self.check()?;
+        Ok(self.stats())
+    }
+
+    /// Whether any tree was acked before all of it was processed.
+    ///
+    /// # Errors
+    /// Names the trees.
+    pub fn check(&self) -> Result<(), SimulationError> {
+        let found = self.audit.violations();
+        let seed = self.options.seed;
+        if found.is_empty() { Ok(()) } else { Err(SimulationError::FalseAck { seed, found }) }
+    }
+
+    /// Moves time to the next thing that is due; says whether that is before `target`.
+    fn pass_time(&mut self, target: Time) -> bool {
+        let now = self.clock.now();
+        let next = self.next_event();
+        if next == Time::NEVER || next > target {
+            return false;
+        }
+        // A poller that was named due although it is not would keep time from moving.
+        self.clock.advance(next.since(now).max(Duration::from_nanos(1)));
+        true
+    }
+
+    fn next_event(&self) -> Time {
+        let now = self.clock.now();
+        let agenda = self.agenda.peek().map_or(Time::NEVER, |Reverse(next)| next.at);
+        let of_process = |process: &SimulatedProcess| match process.runs(now) {
+            true => process.next_event(),
+            false => process.stopped_until,
+        };
+        let processes = self.processes.values().map(of_process).min().unwrap_or(Time::NEVER);
+        agenda.min(processes).min(self.network.next_event()).min(self.core.deadline()).max(now)
+    }
+
+    /// One thing that can happen now, as the seed decides; says whether there was any.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        self.happen(now);
+        let processes = &self.processes;
+        self.network.progress(now, |worker| processes.contains_key(&worker));
+        let mut choices: Vec<(WorkerId, Option<ExecutorId>)> = Vec::new();
+        for (worker, process) in self.processes.iter().filter(|(_, process)| process.runs(now)) {
+            choices.extend(process.worker().runnable(now).into_iter().map(|id| (*worker, Some(id))));
+            if process.needs_poll(&self.network, now) {
+                choices.push((*worker, None));
+            }
+        }
+        self.listen(now);
+        if choices.is_empty() {
+            return self.agenda.peek().is_some_and(|Reverse(next)| next.at <= now);
+        }
+        let (worker, executor) = choices[self.random.random_range(0..choices.len())];
+        let Some(process) = self.processes.get_mut(&worker) else { return true };
+        self.trace.update(&worker.0.to_le_bytes());
+        self.trace.update(&now.0.to_le_bytes());
+        match executor {
+            Some(id) => {
+                let budget = BUDGETS[self.random.random_range(0..BUDGETS.len())];
+                self.trace.update(&id.0.to_le_bytes());
+                process.worker().step(id, budget);
+            }
+            None => process.poll(&mut self.network),
+        }
+        true
+    }
+
+    /// Takes what processes say.
+    fn listen(&mut self, now: Time) {
+        let workers: Vec<WorkerId> = self.processes.keys().copied().collect();
+        for worker in workers {
+            let Some(process) = self.processes.get_mut(&worker).filter(|process| process.runs(now)) else {
+                continue;
+            };
+            let life = process.life;
+            let (messages, ends) = process.say(self.options.worker.heartbeat, self.options.net.link_lost);
+            for message in messages {
+                let at = self.arrival(worker, true, now);
+                self.schedule(at, Happening::Said(life, Box::new(message)));
+            }
+            if ends {
+                self.end_process(worker, Exit::Code(0));
+            }
+        }
+    }
+
+    /// When what is said now arrives.
+    fn arrival(&mut self, worker: WorkerId, to_master: bool, now: Time) -> Time {
+        let latency = Duration::from_micros(self.random.random_range(10..500));
+        let last = self.channels.entry((worker, to_master)).or_default();
+        *last = now.after(latency).max(*last);
+        *last
+    }
+
+    fn schedule(&mut self, at: Time, what: Happening) {
+        self.number += 1;
+        self.agenda.push(Reverse(Scheduled { at, number: self.number, what }));
+    }
+
+    /// Everything that is due.
+    fn happen(&mut self, now: Time) {
+        let mut waiting = Vec::new();
+        while self.agenda.peek().is_some_and(|Reverse(next)| next.at <= now) {
+            let Some(Reverse(next)) = self.agenda.pop() else { break };
+            match next.what {
+                Happening::Begin(life, members) => self.begin(life, &members),
+                Happening::Command(life, command) => {
+                    let Some(process) = self.processes.get_mut(&life.worker) else { continue };
+                    if process.life != life {
+                        continue;
+                    }
+                    if process.runs(now) {
+                        process.obey(*command);
+                    } else {
+                        let at = process.stopped_until;
+                        waiting.push((at, Happening::Command(life, command)));
+                    }
+                }
+                Happening::Said(life, message) => self.tell_master(Event::Said(life, *message)),
+                Happening::Exited(life, how) => self.tell_master(Event::Exited(life, how)),
+            }
+        }
+        waiting.into_iter().for_each(|(at, what)| self.schedule(at, what));
+        if self.core.deadline() <= now {
+            self.tell_master(Event::Tick);
+        }
+    }
+
+    fn tell_master(&mut self, event: Event) {
+        let now = self.clock.now();
+        for action in self.core.on(event, now) {
+            match action {
+                Action::Start(life, members) => {
+                    let pause = Duration::from_millis(self.random.random_range(1..20));
+                    self.channels.insert((life.worker, false), now.after(pause));
+                    self.schedule(now.after(pause), Happening::Begin(life, members));
+                }
+                Action::Send(life, message) => {
+                    let at = self.arrival(life.worker, false, now);
+                    self.schedule(at, Happening::Command(life, Box::new(message)));
+                }
+                Action::Kill(life) => {
+                    let is_running =
+                        self.processes.get(&life.worker).is_some_and(|process| process.life == life);
+                    if is_running {
+                        self.end_process(life.worker, Exit::Signal(9));
+                    }
+                }
+                Action::Note(note) => self.note(&note),
+                Action::Done => {}
+            }
+        }
+    }
+
+    fn note(&mut self, note: &Note) {
+        match note {
+            Note::Died(..) => self.counts.restarted += 1,
+            Note::Replaced(_, why) => {
+                let kind = if why.contains("cut off") || why.contains("peer") { "cut off" } else { "silent" };
+                *self.counts.replaced.entry(kind).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, life: Endpoint, members: &Members) {
+        let (workers, net) = (usize::from(self.options.workers), &self.options.net);
+        let outbox = Arc::new(Outbox::new(workers));
+        let mut outlets = vec![None; workers];
+        for peer in self.assignment.used_workers().into_iter().filter(|peer| *peer != life.worker) {
+            outlets[peer.index()] = Some(outlet(&outbox, peer, net.frame_max));
+        }
+        let said = Arc::new(Said::default());
+        let share = Share {
+            worker: life.worker,
+            incarnation: life.incarnation,
+            plan: self.plan.clone(),
+            assignment: self.assignment.clone(),
+            outlets,
+            superior: Arc::clone(&said) as Arc<dyn crate::runtime::Superior>,
+            membership: members.version,
+        };
+        let around = SimulatedSurroundings {
+            clock: self.clock.clone(),
+            seed: self.random.next_u64(),
+            logger: slog::Logger::root(slog::Discard, slog::o!()),
+            resources: self.options.resources.clone(),
+            faults: Arc::clone(&self.faults) as Arc<dyn crate::runtime::Faults>,
+            audit: Arc::clone(&self.audit),
+        };
+        let (worker, ingress) = SimulatedWorker::with_share(self.topology.clone(), share, around);
+        let identity = Identity {
+            topology: TopologyKey { name: SmolStr::new(self.topology.name()), run: [7; 16] },
+            assignment: self.assignment.version,
+            schema: 1,
+            worker: life.worker,
+            incarnation: life.incarnation,
+        };
+        let mesh = Mesh::new(identity, Secret::new([9; 32]), net.clone(), self.random.next_u64());
+        let bridge = Bridge::new(ingress, Box::new(Links(Arc::clone(&said))), self.clock.clone());
+        let parts = Parts { worker, mesh, bridge, outbox, said };
+        let process = SimulatedProcess::new(life, parts, members, self.clock.clone());
+        self.processes.insert(life.worker, process);
+    }
+
+    fn end_process(&mut self, worker: WorkerId, how: Exit) -> bool {
+        let Some(process) = self.processes.remove(&worker) else { return false };
+        let now = self.clock.now();
+        add(&mut self.counts.net, process.net_counts());
+        self.network.died(process.life, now);
+        // What it said before still arrives first.
+        let at = self.arrival(worker, true, now);
+        self.schedule(at, Happening::Exited(process.life, how));
+        true
+    }
+}
+
+/// Adds what one wire counted.
+fn add(sum: &mut NetCounts, one: &NetCounts) {
+    sum.frames_out += one.frames_out;
+    sum.bytes_out += one.bytes_out;
+    sum.frames_in += one.frames_in;
+    sum.bytes_in += one.bytes_in;
+    sum.duplicates += one.duplicates;
+    sum.resent += one.resent;
+    sum.lost += one.lost;
+    sum.dialed += one.dialed;
+    sum.accepted += one.accepted;
+    sum.crowded_out += one.crowded_out;
+    sum.links_up += one.links_up;
+    sum.reconnects += one.reconnects;
+    sum.heartbeats_out += one.heartbeats_out;
+    sum.heartbeats_in += one.heartbeats_in;
+    sum.silences += one.silences;
+    sum.superseded += one.superseded;
+    let reasons = [
+        (&mut sum.bad_frames, &one.bad_frames),
+        (&mut sum.refused, &one.refused),
+        (&mut sum.refused_by_peer, &one.refused_by_peer),
+    ];
+    for (sum, one) in reasons {
+        one.iter().for_each(|(reason, times)| *sum.entry(*reason).or_default() += times);
+    }
+}

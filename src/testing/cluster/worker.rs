@@ -1,0 +1,340 @@
+//! A worker process of the simulation: the executors, mesh and bridge of production, without threads.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::BytesMut;
+
+use crate::clock::{Clock, Time};
+use crate::cluster::WorkerStats;
+use crate::cluster::control::{Beat, FromWorker, ToWorker};
+use crate::ids::WorkerId;
+use crate::net::bridge::{Bridge, LinkWatcher};
+use crate::net::{
+    Action, ConnId, Direction, Endpoint, LinkState, Members, Mesh, NetCounts, Outbound, Outbox,
+};
+use crate::runtime::Superior;
+use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::simulated::SimulatedWorker;
+use crate::testing::cluster::network::{Arrival, End, Network};
+
+/// The port of a life, from which its address is made.
+fn port_of(life: Endpoint) -> u16 {
+    10_000 + life.worker.0 * 1_000 + (life.incarnation.0 % 1_000) as u16
+}
+
+/// Where a life listens.
+pub fn address_of(life: Endpoint) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port_of(life)))
+}
+
+fn worker_at(address: SocketAddr) -> WorkerId {
+    WorkerId((address.port() - 10_000) / 1_000)
+}
+
+/// What executors have to say to the parent.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<Vec<FromWorker>>);
+
+impl Said {
+    fn push(&self, message: FromWorker) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    fn take(&self) -> Vec<FromWorker> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Superior for Said {
+    fn look(&self, seen: &Snapshot) {
+        let beat = Beat { at_rest: seen.at_rest, live_spouts: seen.live_spouts, links_up: 0 };
+        self.push(FromWorker::Beat(beat));
+    }
+
+    fn drain(&self) {
+        self.push(FromWorker::DrainRequested);
+    }
+}
+
+/// Links, as the parent hears of them.
+pub struct Links(pub Arc<Said>);
+
+impl LinkWatcher for Links {
+    fn link(&mut self, peer: WorkerId, direction: Direction, state: &LinkState) {
+        if direction == Direction::To {
+            self.0.push(FromWorker::Link { peer, up: *state == LinkState::Up });
+        }
+    }
+}
+
+/// A process.
+pub struct SimulatedProcess {
+    /// Which life it is.
+    pub life: Endpoint,
+    /// Not run before this.
+    pub stopped_until: Time,
+    worker: SimulatedWorker,
+    mesh: Mesh,
+    bridge: Bridge,
+    outbox: Arc<Outbox>,
+    /// Set by who pushes while the poller sleeps.
+    woken: Arc<AtomicBool>,
+    said: Arc<Said>,
+    inputs: BTreeMap<ConnId, BytesMut>,
+    /// Connections that found no room, or have more to write.
+    unwritten: Vec<ConnId>,
+    next_beat: Time,
+    closing: bool,
+    clock: Clock,
+}
+
+/// What a process is made of.
+pub struct Parts {
+    /// Its executors.
+    pub worker: SimulatedWorker,
+    /// Its wire.
+    pub mesh: Mesh,
+    /// Between the two.
+    pub bridge: Bridge,
+    /// What executors send.
+    pub outbox: Arc<Outbox>,
+    /// What they tell the parent.
+    pub said: Arc<Said>,
+}
+
+impl SimulatedProcess {
+    /// A process that has just begun.
+    pub fn new(life: Endpoint, parts: Parts, members: &Members, clock: Clock) -> SimulatedProcess {
+        let Parts { worker, mesh, bridge, outbox, said } = parts;
+        let woken = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&woken);
+        let connected = outbox.connect(Arc::new(move || flag.store(true, Ordering::SeqCst)));
+        assert!(connected.is_ok(), "an outbox has one poller");
+        let now = clock.now();
+        let mut process = SimulatedProcess {
+            life,
+            stopped_until: Time::ZERO,
+            worker,
+            mesh,
+            bridge,
+            outbox,
+            woken,
+            said,
+            inputs: BTreeMap::new(),
+            unwritten: Vec::new(),
+            next_beat: now,
+            closing: false,
+            clock,
+        };
+        process.set_members(members);
+        process.said.push(FromWorker::Listening { address: address_of(life) });
+        process
+    }
+
+    /// Its executors.
+    pub fn worker(&self) -> &SimulatedWorker {
+        &self.worker
+    }
+
+    /// What its wire counted.
+    pub fn net_counts(&self) -> &NetCounts {
+        self.mesh.counts()
+    }
+
+    /// Its links, for people.
+    pub fn wire_state(&self) -> String {
+        let mut state = String::new();
+        for peer in (0..8).map(WorkerId).filter(|peer| *peer != self.life.worker) {
+            let is_up = |direction| self.mesh.is_up(peer, direction);
+            let (to, from, untaken) = (is_up(Direction::To), is_up(Direction::From), self.mesh.untaken(peer));
+            state += &format!("  peer {peer}: up to {to} from {from}, untaken {untaken:?}\n");
+        }
+        state
+    }
+
+    /// Whether it runs now.
+    pub fn runs(&self, now: Time) -> bool {
+        self.stopped_until <= now
+    }
+
+    fn end(&self, conn: ConnId) -> End {
+        End { life: self.life, conn }
+    }
+
+    fn set_members(&mut self, members: &Members) {
+        let now = self.clock.now();
+        self.empty_outbox();
+        self.mesh.set_members(members, now, &mut self.bridge);
+        self.woken.store(true, Ordering::SeqCst);
+    }
+
+    fn empty_outbox(&mut self) {
+        let mesh = &mut self.mesh;
+        let mut taken: Vec<Outbound> = Vec::new();
+        self.outbox.take_all(&mut taken, |to, message| mesh.send(to, message));
+    }
+
+    /// Does what its parent says.
+    pub fn obey(&mut self, command: ToWorker) {
+        match command {
+            ToWorker::Start(_) => {}
+            ToWorker::Members(members) => self.set_members(&members),
+            ToWorker::Activate => self.worker.activate(),
+            ToWorker::Deactivate => self.worker.deactivate(),
+            ToWorker::Drain => {
+                self.worker.carry_out(EndCommand::Drain);
+                self.worker.activate();
+            }
+            ToWorker::AskHolders { round } => self.worker.carry_out(EndCommand::AskHolders { round }),
+            ToWorker::Finish { round, place } => self.worker.carry_out(EndCommand::Finish { round, place }),
+            ToWorker::Close => {
+                self.closing = true;
+                self.worker.carry_out(EndCommand::Close);
+            }
+            ToWorker::Probe { wave } => {
+                self.said.push(FromWorker::Snapshot { wave, snapshot: self.worker.snapshot() });
+            }
+        }
+    }
+
+    /// What it says to its parent now; the second says whether it ends after that.
+    pub fn say(
+        &mut self,
+        heartbeat: std::time::Duration,
+        link_lost: std::time::Duration,
+    ) -> (Vec<FromWorker>, bool) {
+        let now = self.clock.now();
+        let mut messages = self.said.take();
+        if now >= self.next_beat {
+            self.next_beat = now.after(heartbeat);
+            let seen = self.worker.snapshot();
+            messages.push(FromWorker::Beat(Beat {
+                at_rest: seen.at_rest,
+                live_spouts: seen.live_spouts,
+                links_up: 0,
+            }));
+            messages.push(FromWorker::Stats(Box::new(self.stats())));
+            for peer in (0..64).map(WorkerId).filter(|peer| *peer != self.life.worker) {
+                if let Some(since) = self.mesh.down_since(peer)
+                    && now.since(since) >= link_lost
+                {
+                    messages.push(FromWorker::LinkDown { peer, for_ms: now.since(since).as_millis() as u64 });
+                }
+            }
+        }
+        let seen = self.worker.snapshot();
+        let ends = self.closing && seen.closed >= seen.executors;
+        if ends {
+            messages.push(FromWorker::Stats(Box::new(self.stats())));
+            messages.push(FromWorker::Ended { cut_short: false });
+        }
+        (messages, ends)
+    }
+
+    fn stats(&self) -> WorkerStats {
+        WorkerStats::new(self.worker.stats(), &self.worker.times(), Vec::new())
+    }
+
+    /// When it has something to do next, bytes not counted.
+    pub fn next_event(&self) -> Time {
+        if self.woken.load(Ordering::SeqCst) {
+            return Time::ZERO;
+        }
+        let timer = self.worker.next_timer().unwrap_or(Time::NEVER);
+        timer.min(self.mesh.deadline()).min(self.next_beat)
+    }
+
+    /// Whether its poller has something to do.
+    pub fn needs_poll(&self, network: &Network, now: Time) -> bool {
+        self.woken.load(Ordering::SeqCst)
+            || self.mesh.deadline() <= now
+            || network.has_arrivals(self.life, now)
+            || self.unwritten.iter().any(|conn| network.has_room(self.end(*conn)))
+    }
+
+    /// A round of its poller, as that of production goes.
+    pub fn poll(&mut self, network: &mut Network) {
+        let now = self.clock.now();
+        self.woken.store(false, Ordering::SeqCst);
+        if self.outbox.look() {
+            self.empty_outbox();
+        }
+        for arrival in network.arrivals(self.life, true, now) {
+            self.take(arrival, network, now);
+        }
+        self.mesh.tick(now, &mut self.bridge);
+        self.act(network, now);
+        self.write(network, now);
+        self.act(network, now);
+        if !self.outbox.fall_asleep() {
+            self.woken.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn take(&mut self, arrival: Arrival, network: &mut Network, now: Time) {
+        match arrival {
+            Arrival::Dialed(id) => {
+                let conn = self.mesh.accepted(now);
+                network.accept(id, conn.map(|conn| self.end(conn)), now);
+            }
+            Arrival::Connected(conn) => self.mesh.dialed(conn, now),
+            Arrival::Bytes(conn, bytes) => {
+                let input = self.inputs.entry(conn).or_default();
+                input.extend_from_slice(&bytes);
+                self.mesh.received(conn, input, now, &mut self.bridge);
+            }
+            Arrival::Closed(conn, why) => {
+                self.inputs.remove(&conn);
+                self.mesh.closed(conn, why, now, &mut self.bridge);
+                network.close(self.end(conn), now);
+            }
+        }
+    }
+
+    fn act(&mut self, network: &mut Network, now: Time) {
+        for action in self.mesh.actions() {
+            match action {
+                Action::Dial { conn, address, .. } => network.dial(self.end(conn), worker_at(address), now),
+                Action::Close { conn, why } => {
+                    self.write_one(conn, network, now);
+                    self.inputs.remove(&conn);
+                    network.close(self.end(conn), now);
+                    self.mesh.closed(conn, &why, now, &mut self.bridge);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, network: &mut Network, now: Time) {
+        let mut ready = std::mem::take(&mut self.unwritten);
+        self.mesh.ready(&mut ready);
+        ready.sort();
+        ready.dedup();
+        for conn in ready {
+            if self.write_one(conn, network, now) {
+                self.unwritten.push(conn);
+            }
+        }
+    }
+
+    /// Writes what fits; says whether more is left.
+    fn write_one(&mut self, conn: ConnId, network: &mut Network, now: Time) -> bool {
+        loop {
+            let mut chunks = Vec::new();
+            self.mesh.chunks(conn, &mut chunks);
+            let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+            drop(chunks);
+            if bytes.is_empty() {
+                return false;
+            }
+            let written = network.write(self.end(conn), &bytes, now);
+            self.mesh.wrote(conn, written);
+            if written < bytes.len() {
+                return true;
+            }
+        }
+    }
+}
