@@ -367,7 +367,8 @@ impl<'a> Pump<'a> {
             _ => piece.len(),
         };
         match self.read(&mut piece[..most])? {
-            Some(len) => self.pass(mode, &mut piece[..len]),
+            // It may have changed while there was nothing to read.
+            Some(len) => self.pass(self.shared.mode(self.way), &mut piece[..len]),
             None => Ok(()),
         }
     }

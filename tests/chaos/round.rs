@@ -146,7 +146,7 @@ impl Arena {
 }
 
 fn is_connected(stats: &WorkersStats) -> bool {
-    stats.up == stats.workers && stats.links_up == stats.links
+    stats.processes.up == stats.processes.workers && stats.processes.links_up == stats.processes.links
 }
 
 impl Round {
