@@ -6,8 +6,9 @@
 //! `target/chaos/`. Times are never asserted here but where they are deadlines of the system itself.
 //!
 //! * `SQUALL_CHAOS_SEED` (1): the first seed. A seed repeats its schedule, not what the schedule meets.
-//! * `SQUALL_CHAOS_KILLS` (10): kills of `kills`; `SQUALL_CHAOS_ROUNDS` (1): rounds of everything
-//!   else that has rounds; `SQUALL_CHAOS_WORKERS` (3): worker processes.
+//! * `SQUALL_CHAOS_KILLS` (10): kills of `kills`; `SQUALL_CHAOS_RECOVERIES` (3): those that are
+//!   measured; `SQUALL_CHAOS_ROUNDS` (1): rounds of everything else; `SQUALL_CHAOS_WORKERS` (3):
+//!   worker processes.
 //! * `scripts/chaos.sh` sets them, in release mode.
 //!
 //! Tests take turns: they are about times, and all want the same two cores.
@@ -19,19 +20,24 @@ mod figures;
 mod ledger;
 mod nemesis;
 mod network;
+mod orphans;
 mod processes;
 mod proxy;
+mod recovery;
 mod round;
+mod stall;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::Signal;
 
 use figures::Sums;
 use ledger::Source;
 use nemesis::{Fault, Kind, Schedule};
+use orphans::Family;
 use proxy::{Cut, Mode};
 use round::Round;
 
@@ -60,6 +66,9 @@ fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// No process.
+const NOBODY: [u32; 0] = [];
 
 /// What a debug build can do less of.
 fn scaled(count: u64) -> u64 {
@@ -91,7 +100,7 @@ impl Round {
 
     /// The same with lines that come as fast as they are taken.
     fn saturated(self) -> Round {
-        Round { source: Source::Lines, lines: 2 * self.lines, ..self }
+        Round { source: Source::Lines, lines: 6 * self.lines, ..self }
     }
 
     /// The same with proxies between the workers.
@@ -220,4 +229,92 @@ fn starved() {
         Round::new("starved", seed, schedule).saturated().play(&mut sums);
     }
     sums.conclude();
+}
+
+/// A sink that takes nothing for a while: memory stays within its bounds, nothing times out, and
+/// what does not lead there goes on.
+#[test]
+fn stalled_sink() {
+    let _turn = turn();
+    let time = Duration::from_secs(if rounds() > 1 { 60 } else { 6 });
+    let lines = scaled(400_000);
+    let mut wrong = stall::stall(workers(), lines, time, "at-least-once");
+    if rounds() > 1 {
+        wrong.extend(stall::stall(workers(), lines, time, "at-most-once"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Workers that die leave no descriptor and no thread in those that go on.
+#[test]
+fn leaks() {
+    let _turn = turn();
+    let wrong = orphans::leaks(workers(), if rounds() > 1 { 12 } else { 4 });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever happens to the parent, its workers do not outlive it.
+#[test]
+fn orphans_after_the_parent_was_killed() {
+    let _turn = turn();
+    let random = &mut StdRng::seed_from_u64(first_seed());
+    for nth in 0..4 * rounds() {
+        let mut family = Family::start("orphans", workers());
+        match nth {
+            0 => assert!(family.is_at_work(), "it never got to work"),
+            // Stopped, so that it can do nothing about it.
+            1 => {
+                assert!(family.is_at_work(), "it never got to work");
+                family.signal(Signal::STOP);
+            }
+            // While it starts them.
+            _ => std::thread::sleep(Duration::from_millis(random.random_range(0..200))),
+        }
+        family.signal(Signal::KILL);
+        assert!(family.ended().is_some(), "a killed parent ends");
+        assert_eq!(family.left_behind(), NOBODY, "kill {nth}");
+    }
+}
+
+/// A terminal sends its SIGINT to all processes of the group; the workers leave the answer to their
+/// parent, which drains.
+#[test]
+fn an_interrupted_family_ends_in_order() {
+    let _turn = turn();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut family = Family::start("interrupted", workers());
+        assert!(family.is_at_work(), "it never got to work");
+        family.signal_group(signal);
+        let status = family.ended().expect("it drains and ends");
+        assert!(status.success(), "{signal:?}: {status}");
+        assert_eq!(family.left_behind(), NOBODY);
+    }
+}
+
+/// A parent that stood still comes back to the same workers: it was not there to hear them.
+#[test]
+fn a_parent_that_stood_still_replaces_nobody() {
+    let _turn = turn();
+    let mut family = Family::start("stood-still", workers());
+    assert!(family.is_at_work(), "it never got to work");
+    let before = family.worker_pids();
+    family.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(before.iter().all(|pid| orphans::is_running(*pid)), "workers do not wait for their parent");
+    family.signal(Signal::CONT);
+    assert!(family.is_at_work(), "it goes on");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(family.worker_pids(), before, "nobody was replaced");
+    family.signal(Signal::TERM);
+    assert!(family.ended().is_some_and(|status| status.success()));
+    assert_eq!(family.left_behind(), NOBODY);
+}
+
+/// How long a killed worker is missed. Measures; fails only if something never comes back.
+#[test]
+fn recovery() {
+    let _turn = turn();
+    let kills = from_environment("SQUALL_CHAOS_RECOVERIES", 3);
+    let wrong = recovery::measure(workers(), kills, scaled(16_000), first_seed());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
