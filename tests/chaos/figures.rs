@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use squall::api::FailureCause;
-use squall::cluster::WorkerEventKind;
+use squall::cluster::{WorkerEvent, WorkerEventKind};
+use squall::ids::WorkerId;
 
 use crate::nemesis::Kind;
 use crate::round::{Outcome, Round};
@@ -63,17 +65,13 @@ impl Times {
         all
     }
 
-    /// The largest.
-    pub fn max(&self) -> Option<Duration> {
-        self.0.last().copied()
-    }
-
     /// A line of a table, and the same as JSON.
     pub fn line(&self, what: &str) -> (String, Value) {
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile(&self.0, share).unwrap_or_default());
         let [p50, p99, max] = [p50, p99, max].map(|time| time.as_secs_f64());
         let count = self.0.len();
-        let line = format!("{what:<40} {count:>5} times   p50 {p50:>7.3} s   p99 {p99:>7.3} s   max {max:>7.3} s");
+        let line =
+            format!("{what:<40} {count:>5} times   p50 {p50:>7.3} s   p99 {p99:>7.3} s   max {max:>7.3} s");
         (line, json!({"what": what, "count": count, "p50_s": p50, "p99_s": p99, "max_s": max}))
     }
 }
@@ -90,6 +88,7 @@ pub struct Sums {
     replays: BTreeMap<&'static str, u64>,
     struck: BTreeMap<Kind, u64>,
     skipped: BTreeMap<String, u64>,
+    network: BTreeMap<&'static str, u64>,
     times: BTreeMap<&'static str, Times>,
     /// Seeds, and what was wrong.
     failed: Vec<(u64, Vec<String>)>,
@@ -110,6 +109,7 @@ impl Sums {
             replays: BTreeMap::new(),
             struck: BTreeMap::new(),
             skipped: BTreeMap::new(),
+            network: BTreeMap::new(),
             times: BTreeMap::new(),
             failed: Vec::new(),
         }
@@ -179,24 +179,52 @@ impl Sums {
         })
     }
 
-    /// Notes how long it took from each death to the next life of the worker.
-    pub fn note_replacements(&mut self, outcome: &Outcome) {
-        for (at, event) in outcome.events.iter().enumerate() {
-            let later = |kind: fn(&WorkerEventKind) -> bool| {
-                let later = &outcome.events[at..];
-                later.iter().find(|later| later.worker == event.worker && kind(&later.kind))
+    /// Notes how long it took from each stop until somebody knew, and until there was a replacement.
+    pub fn note_stops(&mut self, outcome: &Outcome) {
+        for (stopped_at, worker) in &outcome.stopped {
+            let worker = WorkerId(*worker);
+            let mut later = outcome.events.iter().filter(|event| event.at >= *stopped_at);
+            let knows = |event: &&WorkerEvent| match &event.kind {
+                WorkerEventKind::LinkDown(peer) => *peer == worker,
+                WorkerEventKind::Replaced(_) => event.worker == worker,
+                _ => false,
             };
-            if matches!(event.kind, WorkerEventKind::Died(_))
-                && let Some(up) = later(|kind| matches!(kind, WorkerEventKind::Listening))
-            {
-                self.times.entry("from death to listening").or_default().add(up.at - event.at);
+            let known = later.clone().find(knows);
+            let replaced =
+                later.find(|event| event.worker == worker && event.kind == WorkerEventKind::Listening);
+            // One that was stopped for a short time only is not replaced.
+            if let (Some(known), Some(replaced)) = (known, replaced) {
+                self.time("from the stop until it was known", known.at - *stopped_at);
+                self.time("from the stop to the replacement", replaced.at - *stopped_at);
             }
         }
     }
 
-    /// Adds a time of some kind.
-    pub fn time(&mut self, what: &'static str, time: Duration) {
+    fn time(&mut self, what: &'static str, time: Duration) {
         self.times.entry(what).or_default().add(time);
+    }
+
+    /// Adds what the proxies of a round did.
+    pub fn note_network(&mut self, outcome: &Outcome) {
+        let counts = outcome.network.counts();
+        let of = [
+            ("connections made", &counts.connections),
+            ("bytes passed on", &counts.passed),
+            ("bytes swallowed", &counts.swallowed),
+            ("bytes flipped", &counts.flipped),
+            ("connections truncated", &counts.truncated),
+            ("connections cut or refused", &counts.cut),
+            ("pieces delayed", &counts.delayed),
+            ("looks while clogged", &counts.clogged),
+        ];
+        for (what, counter) in of {
+            *self.network.entry(what).or_default() += counter.load(Ordering::Relaxed);
+        }
+    }
+
+    /// What proxies can do and never did.
+    pub fn never_happened(&self) -> Vec<&'static str> {
+        self.network.iter().filter(|(_, count)| **count == 0).map(|(what, _)| *what).collect()
     }
 
     /// Something that is wrong with a seed, beyond what its round found.
@@ -211,13 +239,21 @@ impl Sums {
     /// If so.
     pub fn conclude(self) {
         let name = self.name;
-        println!("{name}: {} rounds in {:.0?}, {} processes killed", self.rounds, self.begin.elapsed(), self.killed);
+        println!(
+            "{name}: {} rounds in {:.0?}, {} processes killed",
+            self.rounds,
+            self.begin.elapsed(),
+            self.killed
+        );
         let extra = 100.0 * (self.rows as f64 / self.lines.max(1) as f64 - 1.0);
         println!(
             "  {} lines, {} rows ({extra:.0} % came again), {} restarts, replays by cause {:?}",
             self.lines, self.rows, self.restarts, self.replays
         );
         println!("  struck: {:?}", self.struck);
+        if !self.network.is_empty() {
+            println!("  network: {:?}", self.network);
+        }
         for (why, count) in &self.skipped {
             println!("  SKIPPED {count} times: {why}");
         }

@@ -204,7 +204,8 @@ fn note_word(row: &str, rows_of: &mut BTreeMap<String, u64>) -> bool {
 fn missing(seen: &[bool]) -> Option<String> {
     let missing: Vec<usize> = (0..seen.len()).filter(|id| !seen[*id]).collect();
     let first = &missing[..missing.len().min(10)];
-    (!missing.is_empty()).then(|| format!("LOST: {} of {} lines, the first {first:?}", missing.len(), seen.len()))
+    (!missing.is_empty())
+        .then(|| format!("LOST: {} of {} lines, the first {first:?}", missing.len(), seen.len()))
 }
 
 #[cfg(test)]

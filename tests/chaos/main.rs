@@ -150,7 +150,11 @@ fn stops() {
         let round = Round { lines: 2 * round.lines, ..round };
         let outcome = round.run();
         sums.add(&round, &outcome);
-        sums.note_replacements(&outcome);
+        sums.note_stops(&outcome);
+        let restarts = outcome.stats.processes.restarts;
+        if restarts != 1 {
+            sums.complain(seed, format!("{restarts} workers were replaced; one was stopped for long"));
+        }
     }
     sums.conclude();
 }
@@ -198,7 +202,14 @@ fn bad_network() {
         for how in [Cut::Reset, Cut::Finish] {
             faults.push((at, Fault::Cut(0, 1 % workers(), how)));
         }
-        Round::new("network", seed, Schedule(faults)).proxied().play(&mut sums);
+        let round = Round::new("network", seed, Schedule(faults)).proxied();
+        let outcome = round.run();
+        sums.add(&round, &outcome);
+        sums.note_network(&outcome);
+    }
+    let never = sums.never_happened();
+    if !never.is_empty() {
+        sums.complain(first_seed(), format!("never happened: {never:?}"));
     }
     sums.conclude();
 }
@@ -210,7 +221,8 @@ fn swarm() {
     let mut sums = Sums::new("swarm");
     for seed in (first_seed()..).take(rounds() as usize) {
         let proxies = seed % 2 == 1;
-        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| proxies || !kind.needs_proxies()).collect();
+        let kinds: Vec<Kind> =
+            Kind::ALL.into_iter().filter(|kind| proxies || !kind.needs_proxies()).collect();
         let schedule = Schedule::swarm(seed, workers(), &kinds, Duration::from_secs(6));
         let round = Round::new("swarm", seed, schedule);
         let round = if proxies { round.proxied() } else { round };

@@ -20,8 +20,10 @@ use crate::network::Network;
 use crate::processes::{Cell, Handle, Resetter};
 use crate::proxy::{Cut, Mode, Way};
 
-/// Bytes that a worker in a cell may still allocate.
-const CELL_LIMIT: u64 = 512 << 10;
+/// Bytes that a starved worker has: enough to begin, not enough to work.
+const CELL_LIMIT: u64 = 24 << 20;
+/// How long a starved worker stays so, if it does not die of it.
+const STARVED_MAX: Duration = Duration::from_secs(2);
 
 /// A kind of fault, as it is drawn and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +42,7 @@ pub enum Kind {
     Cut,
     /// A proxy does something to a connection for a while.
     Proxy,
-    /// A worker gets no more memory.
+    /// A worker is killed, and what is started instead gets little memory.
     Starve,
 }
 
@@ -76,7 +78,7 @@ pub enum Fault {
     Cut(u16, u16, Cut),
     /// Its proxy is in these modes, forward and backward, for so long.
     Proxy(u16, u16, [Mode; 2], Duration),
-    /// A worker is to run out of memory.
+    /// A worker is killed, and its next life is to run out of memory.
     Starve(u16),
 }
 
@@ -178,6 +180,18 @@ enum Remedy {
     HealPair(u16, u16),
 }
 
+/// A cell, and who is to be in it.
+struct Starved {
+    cell: Cell,
+    worker: u16,
+    /// The process before the one that is meant.
+    before: u32,
+    /// The one that is.
+    inside: Option<u32>,
+    /// Until then.
+    until: Duration,
+}
+
 /// Carries faults out.
 pub struct Nemesis<'a> {
     network: &'a Network,
@@ -187,8 +201,10 @@ pub struct Nemesis<'a> {
     waiting: std::vec::IntoIter<(Duration, Fault)>,
     next: Option<(Duration, Fault)>,
     remedies: Vec<(Duration, Remedy)>,
-    cells: Vec<Cell>,
+    cells: Vec<Starved>,
     struck: BTreeMap<Kind, u64>,
+    /// Which workers were stopped, and when.
+    stopped: Vec<(Duration, u16)>,
     killed: u64,
     skipped: BTreeMap<String, u64>,
 }
@@ -207,6 +223,7 @@ impl<'a> Nemesis<'a> {
             remedies: Vec::new(),
             cells: Vec::new(),
             struck: BTreeMap::new(),
+            stopped: Vec::new(),
             killed: 0,
             skipped: BTreeMap::new(),
         }
@@ -214,12 +231,17 @@ impl<'a> Nemesis<'a> {
 
     /// Whether nothing is left to be done.
     pub fn is_through(&self) -> bool {
-        self.next.is_none() && self.remedies.is_empty()
+        self.next.is_none() && self.remedies.is_empty() && self.cells.is_empty()
     }
 
     /// How often each kind was carried out.
     pub fn struck(&self) -> &BTreeMap<Kind, u64> {
         &self.struck
+    }
+
+    /// Which workers were stopped, and when, since it began.
+    pub fn stopped(&self) -> &[(Duration, u16)] {
+        &self.stopped
     }
 
     /// Processes that were killed by signal.
@@ -239,11 +261,14 @@ impl<'a> Nemesis<'a> {
         self.remedies = later;
         let due: Vec<(Duration, Remedy)> = due;
         due.into_iter().for_each(|(_, remedy)| self.apply(&remedy));
+        self.look_after_cells(pids, now);
         while self.next.as_ref().is_some_and(|(at, _)| *at <= now)
             && let Some((_, fault)) = std::mem::replace(&mut self.next, self.waiting.next())
         {
             let kind = fault.kind(self.workers);
             match self.strike(fault, pids, now) {
+                // Counted when it has died.
+                Ok(()) if kind == Kind::Starve => {}
                 Ok(()) => *self.struck.entry(kind).or_default() += 1,
                 Err(why) => *self.skipped.entry(why).or_default() += 1,
             }
@@ -257,7 +282,36 @@ impl<'a> Nemesis<'a> {
         for (_, remedy) in std::mem::take(&mut self.remedies) {
             self.apply(&remedy);
         }
+        // Nobody is left to be put into a cell; who is in one is to be let out, or it would die later.
+        let cells = std::mem::take(&mut self.cells);
+        cells.into_iter().for_each(|starved| starved.cell.open());
         self.network.heal();
+    }
+
+    /// Puts new lives into their cells, and takes down those in which somebody died.
+    fn look_after_cells(&mut self, pids: &[Option<u32>], now: Duration) {
+        let mut still = Vec::new();
+        for mut starved in std::mem::take(&mut self.cells) {
+            let pid = pids.get(usize::from(starved.worker)).copied().flatten();
+            match (starved.inside, pid) {
+                (None, Some(pid)) if pid != starved.before => {
+                    let taken = Handle::of_child(pid).map(|process| starved.cell.take(&process));
+                    starved.inside = matches!(taken, Some(Ok(()))).then_some(pid);
+                }
+                (Some(inside), pid) if pid != Some(inside) => {
+                    *self.struck.entry(Kind::Starve).or_default() += starved.cell.killed();
+                    continue;
+                }
+                _ => {}
+            }
+            if now >= starved.until {
+                *self.skipped.entry("a starved worker did not die of it".to_owned()).or_default() += 1;
+                starved.cell.open();
+                continue;
+            }
+            still.push(starved);
+        }
+        self.cells = still;
     }
 
     fn apply(&self, remedy: &Remedy) {
@@ -283,6 +337,7 @@ impl<'a> Nemesis<'a> {
             Fault::Stop(worker, time) => {
                 let process = process(worker)?;
                 process.signal(Signal::STOP);
+                self.stopped.push((self.begin.elapsed(), worker));
                 self.remedies.push((now + time, Remedy::Continue(process)));
                 Ok(())
             }
@@ -302,9 +357,11 @@ impl<'a> Nemesis<'a> {
                 let process = process(worker)?;
                 let name = format!("squall-chaos-{}-{}", std::process::id(), process.pid);
                 let cell = Cell::new(&name, CELL_LIMIT)?;
-                let taken = cell.take(&process);
-                self.cells.push(cell);
-                taken
+                process.signal(Signal::KILL);
+                self.killed += 1;
+                let (before, until) = (process.pid, now + STARVED_MAX);
+                self.cells.push(Starved { cell, worker, before, inside: None, until });
+                Ok(())
             }
         }
     }

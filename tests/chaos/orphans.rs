@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::processes::{self, Handle, MARK, descriptor_targets, descriptors, marked, marked_children, threads};
+use crate::processes::{
+    self, Handle, MARK, descriptor_targets, descriptors, marked, marked_children, threads,
+};
 use crate::round::{fresh_dir, patiently};
 
 /// How long anything may take that takes no time.

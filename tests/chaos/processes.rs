@@ -93,8 +93,9 @@ fn all_pids() -> impl Iterator<Item = u32> {
 
 fn is_marked(pid: u32, mark: &str) -> bool {
     let wanted = format!("{MARK}={mark}");
-    fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|variables| variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()))
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|variables| {
+        variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    })
 }
 
 /// All processes that carry a mark and run, zombies not counted.
@@ -142,8 +143,8 @@ impl Resetter {
     }
 }
 
-/// A memory cgroup (v1) below this process's own, for one worker. Dropped, it goes away; the worker
-/// in it must be gone by then.
+/// A memory cgroup (v1) below this process's own, for one worker. Dropped, it goes away, and whoever
+/// is in it goes back to where this process is.
 #[derive(Debug)]
 pub struct Cell {
     path: PathBuf,
@@ -180,13 +181,26 @@ impl Cell {
     pub fn take(&self, process: &Handle) -> Result<(), String> {
         fs::write(self.path.join("cgroup.procs"), process.pid.to_string()).map_err(|error| error.to_string())
     }
+
+    /// How many processes in it were killed because there was no more memory.
+    pub fn killed(&self) -> u64 {
+        let text = fs::read_to_string(self.path.join("memory.oom_control")).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
+        count.unwrap_or(0)
+    }
+
+    /// Lets go of whoever is in it, and takes it down.
+    pub fn open(self) {}
 }
 
 impl Drop for Cell {
     fn drop(&mut self) {
         // A process that has just died may hold it a moment longer.
         crate::kit::wait_until("the cgroup is empty", || {
-            !self.path.exists() || fs::remove_dir(&self.path).is_ok()
+            let inside = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+            let outside = self.path.parent().expect("it was made in one").join("cgroup.procs");
+            inside.lines().for_each(|pid| drop(fs::write(&outside, pid)));
+            fs::remove_dir(&self.path).is_ok() || !self.path.exists()
         });
     }
 }

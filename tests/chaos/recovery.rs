@@ -32,8 +32,8 @@ use squall::cluster::WorkersOptions;
 use squall::ids::WorkerId;
 use squall::prelude::*;
 use squall::topology::declare::{self, MemorySource};
-use squall::topology::plan::Part;
 use squall::topology::place;
+use squall::topology::plan::Part;
 
 use crate::figures::{Times, machine, record};
 use crate::network::Network;
@@ -216,8 +216,14 @@ impl Watch {
         let (replayed_before, old_files) = (replays(&self.arena), self.files_seen.clone());
         let (killed_at, killed_wall) = (self.begin.elapsed(), since_1970(SystemTime::now()));
         process.signal(Signal::KILL);
-        let mut recovery =
-            Recovery { worker, first_output: None, rate: None, last_replay: None, last_row: None, replayed: 0 };
+        let mut recovery = Recovery {
+            worker,
+            first_output: None,
+            rate: None,
+            last_replay: None,
+            last_row: None,
+            replayed: 0,
+        };
         let mut next_stats = Duration::ZERO;
         loop {
             let since = self.begin.elapsed().saturating_sub(killed_at);

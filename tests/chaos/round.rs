@@ -58,6 +58,10 @@ pub struct Outcome {
     pub struck: Vec<(Kind, u64)>,
     /// Processes that were killed by signal.
     pub killed: u64,
+    /// Which workers were stopped, and when, since the start of the run.
+    pub stopped: Vec<(Duration, u16)>,
+    /// What the proxies did.
+    pub network: Network,
     /// What could not be done.
     pub skipped: Vec<(String, u64)>,
     /// The last counters.
@@ -180,6 +184,7 @@ impl Round {
         if !started {
             wrong.push(format!("not all were up and connected within {START_MAX:?}"));
         }
+        let begun = arena.running.elapsed();
         let mut nemesis = Nemesis::begin(&arena.network, self.workers, self.schedule.clone());
         while !nemesis.is_through() && !arena.running.wait(Duration::from_millis(1)) {
             nemesis.act(&arena.running.worker_pids());
@@ -187,6 +192,7 @@ impl Round {
         nemesis.heal();
         let struck = nemesis.struck().iter().map(|(kind, count)| (*kind, *count)).collect();
         let skipped = nemesis.skipped().iter().map(|(why, count)| (why.clone(), *count)).collect();
+        let stopped = nemesis.stopped().iter().map(|(at, worker)| (begun + *at, *worker)).collect();
         let killed = nemesis.killed();
         let healed = Instant::now();
         let ended = arena.running.wait(self.end_max);
@@ -197,6 +203,7 @@ impl Round {
         drop(nemesis);
         let healed_in = healed.elapsed();
         arena.network.close();
+        let network = arena.network.clone();
         let _ = fs::write(dir.join("history.txt"), arena.history());
         let events = arena.running.events();
         let mark = arena.mark.clone();
@@ -215,7 +222,7 @@ impl Round {
         if ended {
             wrong.extend(books.wrong.iter().cloned());
         }
-        Outcome { books, struck, killed, skipped, stats, events, healed_in, wrong }
+        Outcome { books, struck, stopped, network, killed, skipped, stats, events, healed_in, wrong }
     }
 }
 

@@ -34,7 +34,7 @@ fn document(dir: &Path, workers: u16, lines: u64, delivery: &str) -> String {
     let padding = "x".repeat(200);
     format!(
         r#"
-topology = {{ name = "stall", message_timeout = "2s", delivery = "{delivery}", queue.memory = "{QUEUES_KIB}KiB" }}
+topology = {{ name = "stall", message_timeout = "2s", delivery = "{delivery}", start_inactive = true, queue.memory = "{QUEUES_KIB}KiB" }}
 
 [spout.source]
 type = "generate"
@@ -76,15 +76,23 @@ struct Reader {
 
 impl Reader {
     fn start(pipe: &Path, lines: u64) -> Reader {
-        rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe can be made");
+        let stall_at = lines as usize / 4;
+        rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .expect("a pipe can be made");
         // Open for both, so that it neither waits for a writer nor ends without one.
         let pipe = OpenOptions::new().read(true).write(true).open(pipe).expect("it was made");
-        let (may_read, seen) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(vec![false; lines as usize])));
+        let (may_read, seen) =
+            (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(vec![false; lines as usize])));
         let thread = thread::spawn({
             let reader = BufReader::with_capacity(1 << 10, pipe.try_clone().expect("descriptors are there"));
             let (may_read, seen) = (Arc::clone(&may_read), Arc::clone(&seen));
             move || {
-                for line in reader.lines().map_while(Result::ok).take_while(|line| line != "end") {
+                let lines = reader.lines().map_while(Result::ok).take_while(|line| line != "end");
+                for (nth, line) in lines.enumerate() {
+                    // The stall begins by itself in the midst of things.
+                    if nth == stall_at {
+                        may_read.store(false, Ordering::Relaxed);
+                    }
                     while !may_read.load(Ordering::Relaxed) {
                         thread::sleep(Duration::from_millis(5));
                     }
@@ -111,7 +119,8 @@ impl Reader {
 
 fn rows_of_others(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir.join("out")).into_iter().flatten().filter_map(Result::ok);
-    let rows = |path| fs::read(path).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count() as u64);
+    let rows =
+        |path| fs::read(path).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count() as u64);
     entries.map(|entry| rows(entry.path())).sum()
 }
 
@@ -124,36 +133,45 @@ pub fn stall(workers: u16, lines: u64, time: Duration, delivery: &str) -> Vec<St
     options.worker.stats_interval = Duration::from_millis(50);
     let arena = Arena::start(&dir, &document, Network::new(false, 0), options);
     let mut wrong = Vec::new();
-    if !arena.wait(Duration::from_secs(60), |_| reader.count() > 1000) {
-        wrong.push("nothing came through before it was stalled".to_owned());
+    let pids = |arena: &Arena| -> Vec<u32> { arena.running.worker_pids().into_iter().flatten().collect() };
+    let memory = |arena: &Arena, key: &str| -> Vec<u64> {
+        pids(arena).into_iter().filter_map(|pid| status(pid, key)).collect()
+    };
+    if !arena.wait_connected(Duration::from_secs(60)) {
+        wrong.push("it did not start".to_owned());
     }
-    thread::sleep(Duration::from_secs(1));
-    let pids: Vec<u32> = arena.running.worker_pids().into_iter().flatten().collect();
-    let memory = |key: &str| -> Vec<u64> { pids.iter().filter_map(|pid| status(*pid, key)).collect() };
-    reader.may_read.store(false, Ordering::Relaxed);
-    let resident_before = memory("VmRSS");
+    let base = memory(&arena, "VmRSS");
+    arena.running.activate();
+    if !arena.wait(Duration::from_secs(60), |_| !reader.may_read.load(Ordering::Relaxed)) {
+        wrong.push("too little came through to be stalled".to_owned());
+    }
     // What is still on its way settles first.
     thread::sleep(time / 4);
-    let (resident_early, others_early, looked_at) = (memory("VmRSS"), rows_of_others(&dir), Instant::now());
+    let (resident_early, others_early, looked_at) =
+        (memory(&arena, "VmRSS"), rows_of_others(&dir), Instant::now());
     let taken = reader.count();
     thread::sleep(time * 3 / 4);
     let others = (rows_of_others(&dir) - others_early) as f64 / looked_at.elapsed().as_secs_f64();
-    let (resident, peaks) = (memory("VmRSS"), memory("VmHWM"));
+    let (resident, peaks) = (memory(&arena, "VmRSS"), memory(&arena, "VmHWM"));
     println!(
         "stall, {delivery}: {workers} workers, {time:?}, {taken} of {lines} lines taken before; resident KiB \
-         {resident_before:?} before, {resident_early:?} at first, {resident:?} at last; peaks {peaks:?}; \
+         {base:?} before, {resident_early:?} at first, {resident:?} at last; peaks {peaks:?}; \
          others {others:.0} rows/s of {OTHERS}"
     );
     if reader.count() as u64 >= lines {
         wrong.push("all lines were through before the stall: nothing was tested".to_owned());
     }
-    let base = 16 << 10;
-    for (worker, peak) in peaks.iter().enumerate().filter(|(_, peak)| **peak > base + QUEUES_KIB + SLACK_KIB) {
-        wrong.push(format!("MEMORY: worker {worker} took {peak} KiB, with {QUEUES_KIB} KiB for its queues"));
+    for (worker, (base, peak)) in base.iter().zip(&peaks).enumerate() {
+        if *peak > base + QUEUES_KIB + SLACK_KIB {
+            wrong.push(format!(
+                "MEMORY: worker {worker}: {base} KiB at rest, {QUEUES_KIB} for queues, but {peak}"
+            ));
+        }
     }
     for (worker, (early, late)) in resident_early.iter().zip(&resident).enumerate() {
         if *late > early + (4 << 10) {
-            wrong.push(format!("MEMORY: worker {worker} grew from {early} to {late} KiB while nothing moved"));
+            wrong
+                .push(format!("MEMORY: worker {worker} grew from {early} to {late} KiB while nothing moved"));
         }
     }
     if others < 0.9 * OTHERS as f64 {
@@ -162,7 +180,10 @@ pub fn stall(workers: u16, lines: u64, time: Duration, delivery: &str) -> Vec<St
     reader.may_read.store(true, Ordering::Relaxed);
     let patience = Duration::from_secs(60);
     if delivery == "at-least-once" && !arena.wait(patience, |_| reader.count() as u64 == lines) {
-        wrong.push(format!("LOST: {} of {lines} lines, {patience:?} after the stall", lines - reader.count() as u64));
+        wrong.push(format!(
+            "LOST: {} of {lines} lines, {patience:?} after the stall",
+            lines - reader.count() as u64
+        ));
     }
     arena.running.drain();
     if !arena.running.wait(patience) {
