@@ -327,6 +327,7 @@ fn a_parent_that_stood_still_replaces_nobody() {
 fn recovery() {
     let _turn = turn();
     let kills = from_environment("SQUALL_CHAOS_RECOVERIES", 3);
-    let wrong = recovery::measure(workers(), kills, scaled(16_000), first_seed());
+    let rate = from_environment("SQUALL_CHAOS_RATE", scaled(16_000));
+    let wrong = recovery::measure(workers(), kills, rate, first_seed());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! * *first output*: until the sink task of the dead worker has written a row in its next life;
-//! * *90 % of the rate*: until the last window of [`WINDOW`] that had less than 90 % of the rows of
-//!   the mean window before the kill is over;
+//! * *90 % of the rate*: until a window of [`WINDOW`] begins that has 90 % of the rows of the mean
+//!   window before the kill, after one that had fewer; 0 if none had fewer;
 //! * *last replay*: until the last message was emitted again, as far as counters tell, which come
 //!   every [`STATS_EACH`];
 //! * *last row*: until the last row of a line that was made before the kill was written.
@@ -46,9 +46,13 @@ const WINDOW: Duration = Duration::from_millis(200);
 const BIN: Duration = Duration::from_millis(10);
 /// How often workers say their counters.
 const STATS_EACH: Duration = Duration::from_millis(20);
+/// A dip that begins later than this after a death has another cause.
+const DIP_MAX: Duration = Duration::from_millis(500);
 /// How long a run is looked at before a kill, and at most after one.
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_millis(2500);
+/// A recovery that took longer is told in full.
+const SLOW: Duration = Duration::from_millis(300);
 /// How long a run may take to stand as if nothing had happened.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
@@ -61,6 +65,8 @@ struct Recovery {
     last_replay: Option<Duration>,
     last_row: Option<Duration>,
     replayed: u64,
+    /// What the master noted after the kill, for people who wonder what took so long.
+    noted: Vec<(Duration, String)>,
 }
 
 fn document(dir: &Path, tasks: u16, rate: u64) -> String {
@@ -209,11 +215,15 @@ impl Watch {
     /// Kills a worker and looks on.
     fn kill(&mut self, worker: u16, task: usize) -> Option<Recovery> {
         self.arena.wait_connected(SETTLE_MAX).then_some(())?;
+        // What was written meanwhile is no part of the rate.
+        self.watch_for(BIN);
         self.watch_for(BEFORE);
         let pid = self.arena.running.worker_pids()[usize::from(worker)]?;
         let process = Handle::of_child(pid)?;
         let replays = |arena: &Arena| arena.running.stats().topology.replays.of(FailureCause::Lost);
         let (replayed_before, old_files) = (replays(&self.arena), self.files_seen.clone());
+        let noted_before = self.arena.running.events().len();
+        let killed_run = self.arena.running.elapsed();
         let (killed_at, killed_wall) = (self.begin.elapsed(), since_1970(SystemTime::now()));
         process.signal(Signal::KILL);
         let mut recovery = Recovery {
@@ -223,6 +233,7 @@ impl Watch {
             last_replay: None,
             last_row: None,
             replayed: 0,
+            noted: Vec::new(),
         };
         let mut next_stats = Duration::ZERO;
         loop {
@@ -254,22 +265,25 @@ impl Watch {
         let usual = self.rows_between(killed_at - BEFORE, killed_at) as f64;
         let usual = usual * WINDOW.as_secs_f64() / BEFORE.as_secs_f64();
         recovery.rate = self.back_at(killed_at, 0.9 * usual);
+        for event in self.arena.running.events().into_iter().skip(noted_before) {
+            let what = format!("{} {:?}", event.worker, event.kind);
+            recovery.noted.push((event.at.saturating_sub(killed_run), what));
+        }
         Some(recovery)
     }
 
-    /// The end of the last window after a death with fewer rows than so many; none if the last one
-    /// that was seen is such.
+    /// When the first window with enough rows begins after the first that had fewer, since a death.
+    /// At once if there was none soon after it: a machine that is busy with other things has dips of
+    /// its own. None if it did not come back.
     fn back_at(&self, killed_at: Duration, enough: f64) -> Option<Duration> {
-        let windows = ((AFTER - WINDOW).as_nanos() / BIN.as_nanos()) as u32;
+        let windows = |time: Duration| 0..(time.as_nanos() / BIN.as_nanos()) as u32;
         let is_low = |nth: &u32| {
             let from = killed_at + BIN * *nth;
             (self.rows_between(from, from + WINDOW) as f64) < enough
         };
-        match (0..windows).rev().find(is_low) {
-            Some(last) if last + 1 == windows => None,
-            Some(last) => Some(BIN * last + WINDOW),
-            None => Some(Duration::ZERO),
-        }
+        let Some(dip) = windows(DIP_MAX).find(is_low) else { return Some(Duration::ZERO) };
+        let back = windows(AFTER - WINDOW).skip(dip as usize).find(|nth| !is_low(nth));
+        back.map(|nth| BIN * nth)
     }
 }
 
@@ -329,6 +343,7 @@ fn tell(nth: u64, recovery: &Recovery) {
             "last_replay_ms": millis(recovery.last_replay),
             "last_row_ms": millis(recovery.last_row),
             "replayed": recovery.replayed,
+            "noted_ms": recovery.noted.iter().map(|(at, what)| json!([at.as_millis() as u64, what])).collect::<Vec<_>>(),
         }),
     );
     let shown = |time| millis(time).map_or_else(|| "never".to_owned(), |time| format!("{time:.0} ms"));
@@ -341,6 +356,9 @@ fn tell(nth: u64, recovery: &Recovery) {
         shown(recovery.last_row),
         recovery.replayed,
     );
+    if recovery.first_output.is_none_or(|first| first > SLOW) {
+        recovery.noted.iter().for_each(|(at, what)| println!("      {:>5} ms: {what}", at.as_millis()));
+    }
 }
 
 fn conclude(all: &[Recovery], wrong: &mut Vec<String>) {
