@@ -58,6 +58,13 @@ impl fmt::Display for WorkerId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u32);
 
+impl Incarnation {
+    /// As the upper part of a generation has it.
+    pub fn life(self) -> u32 {
+        self.0 % LIVES_MOD
+    }
+}
+
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
@@ -93,14 +100,14 @@ impl fmt::Display for MessageId {
 /// The id says where its entry lives, so that nothing is hashed to find it:
 ///
 /// ```text
-///   63            48 47                  24 23                   0
-///  +----------------+----------------------+----------------------+
-///  | spout task (16)| slot (24)            | generation (24)      |
-///  +----------------+----------------------+----------------------+
+///   63            48 47            28 27                         0
+///  +----------------+----------------+---------------------------+
+///  | spout task (16)| slot (20)      | generation (28)           |
+///  +----------------+----------------+---------------------------+
 /// ```
 ///
 /// A slot is used again once its block is done; the generation tells late records of the old block
-/// from those of the new one. Its upper 4 bits are the incarnation of the spout's worker, its lower
+/// from those of the new one. Its upper 8 bits are the incarnation of the spout's worker, its lower
 /// 20 count the uses of the slot; both wrap. So a spout that was started again, and knows nothing of
 /// what its predecessor used, is still newer to an acker that survived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,12 +116,15 @@ pub struct RootId(pub u64);
 /// The largest spout task that a root id can name.
 pub const SPOUT_TASK_MAX: u32 = u16::MAX as u32;
 /// How many blocks one spout task can have open at once.
-pub const SLOTS_MAX: u32 = 1 << 24;
+pub const SLOTS_MAX: u32 = 1 << 20;
 /// Generations wrap at this number.
-pub const GENERATION_MOD: u32 = 1 << 24;
+pub const GENERATION_MOD: u32 = 1 << 28;
 /// The part of a generation that counts uses of a slot wraps at this number; what stands above it is
 /// the incarnation.
 pub const USES_MOD: u32 = 1 << 20;
+
+/// Incarnations, as far as a generation tells them apart.
+pub const LIVES_MOD: u32 = GENERATION_MOD / USES_MOD;
 
 /// Workers that tuples of a tree were sent to, as bits; worker 32 shares the bit of worker 0, and so
 /// on, so "not touched" is certain and "touched" is a maybe.
@@ -151,10 +161,10 @@ impl RootId {
     /// "Not tracked", inside batches only.
     pub const NONE: RootId = RootId(0);
 
-    /// Puts a root id together. `task` fits 16 bits, `slot` and `generation` 24 each.
+    /// Puts a root id together. `task` fits 16 bits, `slot` 20 and `generation` 28.
     pub fn new(task: TaskId, slot: u32, generation: u32) -> RootId {
         debug_assert!(task.0 <= SPOUT_TASK_MAX && slot < SLOTS_MAX && generation < GENERATION_MOD);
-        RootId((u64::from(task.0) << 48) | (u64::from(slot) << 24) | u64::from(generation))
+        RootId((u64::from(task.0) << 48) | (u64::from(slot) << 28) | u64::from(generation))
     }
 
     /// The spout task whose messages these are.
@@ -164,7 +174,7 @@ impl RootId {
 
     /// The slot of the acker's table.
     pub fn slot(self) -> u32 {
-        (self.0 >> 24) as u32 & (SLOTS_MAX - 1)
+        (self.0 >> 28) as u32 & (SLOTS_MAX - 1)
     }
 
     /// Which use of the slot this is.

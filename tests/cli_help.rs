@@ -108,9 +108,12 @@ fn shells_get_their_completions() {
         for part in expected {
             assert!(script.contains(part), "{shell}: no {part:?}");
         }
+        for hidden in ["worker)", "Be a worker", "-a \"worker"] {
+            assert!(!script.contains(hidden), "{shell}: {hidden:?}");
+        }
     };
     check("bash", &["_squall()", "--log-format", "complete -F _squall"]);
-    check("zsh", &["#compdef squall", "--set", "Run a topology in this process"]);
+    check("zsh", &["#compdef squall", "--set", "Run a topology, in this process or in several"]);
     check("fish", &["complete -c squall", "validate", "-l json"]);
     check("elvish", &["edit:completion", "squall"]);
     check("powershell", &["Register-ArgumentCompleter", "squall"]);

@@ -39,3 +39,23 @@ fn acker_ops() {
 fn topology_toml() {
     replay("topology_toml", bodies::topology_toml);
 }
+
+#[test]
+fn frame_decode() {
+    replay("frame_decode", bodies::frame_decode);
+}
+
+#[test]
+fn handshake() {
+    replay("handshake", bodies::handshake);
+}
+
+#[test]
+fn resume() {
+    replay("resume", bodies::resume);
+}
+
+#[test]
+fn session() {
+    replay("session", bodies::session);
+}

@@ -83,7 +83,7 @@ fn every_option_has_its_effect() {
     let document = WORD_COUNT.replace(
         "name = \"word-count\"",
         r#"name = "word-count"
-        workers = 1
+        workers = 3
         delivery = "at-most-once"
         ackers = 2
         message_timeout = "off"
@@ -103,6 +103,7 @@ fn every_option_has_its_effect() {
     );
     let options = topology(&document).options().clone();
     assert_eq!(options.delivery, Delivery::AtMostOnce);
+    assert_eq!(options.workers, 3);
     assert_eq!((options.ackers, options.threads), (AutoOr::Fixed(2), AutoOr::Fixed(4)));
     assert_eq!(options.message_timeout, None);
     assert_eq!(options.max_spout_pending, AutoOr::Fixed(1000));
@@ -205,12 +206,8 @@ fn wrong_options_of_the_topology() {
         &["there is no delivery `at-least` (did you mean `at-least-once`?)"],
     );
     check_option("delivery = 1", &["`delivery` must be a string, not an integer"]);
-    check_option(
-        "workers = 2",
-        &[
-            "`workers` is 2, but this version of squall runs a topology in one worker process (set it to 1 or leave it out; several workers come with a later version)",
-        ],
-    );
+    check_option("workers = 0", &["`workers` must be at least 1, not 0"]);
+    check_option("workers = 1025", &["`workers` must be at most 1024, not 1025"]);
     check_option("workers = '1'", &["`workers` must be a whole number, not a string"]);
     check_option(
         "ackers = 0",
@@ -537,10 +534,10 @@ fn nothing_is_said_about_what_follows_from_another_mistake() {
 #[test]
 fn syntax_errors_come_with_what_else_is_wrong() {
     check(
-        "[topology]\nname = \"a\nworkers = 3\n[bolt.x\ntype = 'prnit'\ninputs = ['y']\n[spout.s]\ntype = 'file'\nconfig.path = \n",
+        "[topology]\nname = \"a\nworkers = '3'\n[bolt.x\ntype = 'prnit'\ninputs = ['y']\n[spout.s]\ntype = 'file'\nconfig.path = \n",
         &[
             "t:2:10: invalid basic string, expected `\"`",
-            "t:3:11: `workers` is 3, but this version of squall runs a topology in one worker process (set it to 1 or leave it out; several workers come with a later version)",
+            "t:3:11: `workers` must be a whole number, not a string",
             "t:4:8: unclosed table, expected `]`",
             "t:9:15: string values must be quoted, expected literal string",
         ],

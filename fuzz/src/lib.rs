@@ -4,9 +4,13 @@
 //! A body takes any bytes and panics on a defect. An error that squall returns is no defect.
 
 mod acker;
+mod net;
+#[path = "../../tests/net_kit/mod.rs"]
+mod net_kit;
 mod topology;
 
 pub use acker::acker_ops;
+pub use net::{frame_decode, handshake, resume, session};
 pub use topology::topology_toml;
 
 use std::collections::BTreeMap;

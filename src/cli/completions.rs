@@ -24,7 +24,16 @@ pub(super) struct Args {
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(&context.program), &context.program, &mut script);
+    let mut command = without_hidden(&command(&context.program));
+    clap_complete::generate(args.shell, &mut command, &context.program, &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Done)
+}
+
+/// The parser without the subcommands that are not for people, which the generator would offer.
+fn without_hidden(all: &clap::Command) -> clap::Command {
+    clap::Command::new(all.get_name().to_owned())
+        .version(all.get_version().unwrap_or_default().to_owned())
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }

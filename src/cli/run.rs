@@ -12,8 +12,7 @@ use slog::{FilterLevel, Logger};
 use crate::api::WorkerResources;
 use crate::cli::ending::{Action, Ending, Event};
 use crate::cli::error::{CommandError, Outcome};
-use crate::cli::load::Overrides;
-use crate::cli::load::STDIN;
+use crate::cli::load::{Files, Overrides, STDIN};
 use crate::cli::progress::{Beside, Progress};
 use crate::cli::running::{RunStats, Running};
 use crate::cli::terminal::Stream;
@@ -22,9 +21,10 @@ use crate::clock::{Clock, Time};
 use crate::cluster::control::LogSpec;
 use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions};
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
-use crate::config::units;
+use crate::config::{EngineOptions, units};
 use crate::logging::{Levels, LogFormat, Logging};
 use crate::runtime::{LocalOptions, RunningTopology};
+use crate::topology::declare;
 use crate::topology::graph::Topology;
 
 /// How often signals, the time and the progress line are looked at.
@@ -71,6 +71,10 @@ pub(super) struct Args {
     /// The default is `workers` of the topology. Without either, it runs in this process.
     #[arg(short, long, value_name = "N", env = "SQUALL_WORKERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=WORKERS_HERE_MAX as i64))]
     workers: Option<u16>,
+
+    /// The engine's file, `squall.toml`: how workers are connected and watched
+    #[arg(long, value_name = "FILE", env = "SQUALL_CONFIG", hide_env_values = true)]
+    config: Option<String>,
 
     /// End the run after so long, as in `500ms`, `30s`, `1h 30m`; otherwise when its input ends
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
@@ -139,8 +143,16 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
             return Ok(Outcome::Failed);
         }
     };
+    let engine = args.config.as_ref().map(|path| declare::load_engine(&Files, path));
+    let engine = match engine.transpose() {
+        Ok(engine) => engine.unwrap_or_default(),
+        Err(errors) => {
+            terminal::say(&errors.render(context.colors(Stream::Err)));
+            return Ok(Outcome::Failed);
+        }
+    };
     let (name, delivery) = (topology.name().to_owned(), topology.options().delivery);
-    let stats = run_to_the_end(source, topology, args, context)?;
+    let stats = run_to_the_end(Work { source, topology, engine }, args, context)?;
     if !args.quiet {
         terminal::say(&summary::for_people(&name, &stats, delivery));
     }
@@ -148,6 +160,13 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
         print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats, delivery)))?;
     }
     Ok(summary::outcome(&stats, delivery))
+}
+
+/// Refuses options of the engine that do not fit a topology which runs in workers.
+fn check_fit(engine: &EngineOptions, topology: &Topology) -> Result<(), CommandError> {
+    let problems = engine.problems_with(topology.options());
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    if lines.is_empty() { Ok(()) } else { Err(CommandError::Refused(lines.join("\n"))) }
 }
 
 /// In how many worker processes it is to run; `None`: in this one.
@@ -172,12 +191,15 @@ fn print_unless_closed(line: &str) -> Result<(), CommandError> {
     }
 }
 
-fn run_to_the_end(
+/// What is to be run, and how.
+struct Work {
     source: TopologySource,
     topology: Topology,
-    args: &Args,
-    context: &Context,
-) -> Result<RunStats, CommandError> {
+    engine: EngineOptions,
+}
+
+fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats, CommandError> {
+    let Work { source, topology, engine } = work;
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(CommandError::io("watch for signals"))?;
     let workers = workers(args, &topology)?;
     let shown = !args.quiet && Stream::Err.is_terminal();
@@ -191,7 +213,9 @@ fn run_to_the_end(
             (Running::Here(RunningTopology::start(topology, options)?), STOP_GRACE)
         }
         Some(workers) => {
+            check_fit(&engine, &topology)?;
             let options = workers_options(workers, args, context, &progress, &logging.logger);
+            let options = WorkersOptions { net: engine.net, worker: engine.worker, ..options };
             let running = RunningWorkers::start(topology, source, options)?;
             (Running::InWorkers(running), STOP_GRACE_WORKERS)
         }

@@ -59,8 +59,10 @@ pub enum ToWorker {
         /// Counted over bolts in the order of the graph.
         place: usize,
     },
-    /// All executors are to close; then the worker says its last counters and ends.
+    /// All executors are to close; then the worker says its last counters and [`FromWorker::Ended`].
     Close,
+    /// All workers have closed: the process is to end.
+    End,
     /// How far has it come?
     Probe {
         /// Which wave of questions this belongs to.
@@ -86,7 +88,8 @@ pub enum FromWorker {
         /// How far it has come.
         snapshot: Snapshot,
     },
-    /// Its counters, every `worker.stats_interval` and before its end.
+    /// Its counters, every `worker.stats_interval` if they have changed, and before its end. Of the
+    /// latencies only the values whose counts have changed since it last said so.
     Stats(Box<WorkerStats>),
     /// One of its components asks for an orderly end of the topology.
     DrainRequested,
@@ -110,7 +113,8 @@ pub enum FromWorker {
         /// The reason, for people.
         message: String,
     },
-    /// All its executors are closed; it ends by itself now.
+    /// All its executors are closed; it waits for [`ToWorker::End`], so that its peers do not take
+    /// its end for a death.
     Ended {
         /// Whether some did not answer the close in time.
         cut_short: bool,

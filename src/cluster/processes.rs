@@ -430,3 +430,6 @@ fn pass_lines(pending: &mut Vec<u8>, sink: &mut LineSink) {
         pending.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use crate::topology::{Topology, TopologyErrors};
 /// use squall::prelude::Registry;
 /// use squall::topology::declare::MemorySource;
 ///
-/// let text = "topology.name = 'a'\nspout.n = { type = 'generate' }";
+/// let text = "topology.name = 'a'\nspout.n = { type = 'generate', config.fields.n = '{seq}' }";
 /// let files = MemorySource::new().file("a.toml", text);
 /// let registry = Registry::with_standard();
 /// let overrides = ["spout.n.parallelism=3".to_owned()];
@@ -112,7 +112,10 @@ mod tests {
     fn files() -> MemorySource {
         MemorySource::new()
             .file("dir/main.toml", "topology = { name = '${NAME}', include = ['more.toml'] }")
-            .file("dir/more.toml", "spout.n = { type = 'generate', parallelism = 2 }")
+            .file(
+                "dir/more.toml",
+                "spout.n = { type = 'generate', parallelism = 2, config.fields.n = '{seq}' }",
+            )
             .set("NAME", "recorded")
             .set("UNUSED", "secret")
     }

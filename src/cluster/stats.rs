@@ -139,6 +139,23 @@ impl ComponentCounts {
     }
 }
 
+/// What has changed of a rising list of values and how often they were seen.
+pub fn changes(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut before = before.iter().peekable();
+    let mut is_new = |pair: &(u64, u64)| {
+        while before.next_if(|old| old.0 < pair.0).is_some() {}
+        before.peek().is_none_or(|old| **old != *pair)
+    };
+    after.iter().copied().filter(|pair| is_new(pair)).collect()
+}
+
+/// A rising list with the changes of [`changes`] made.
+pub fn changed(before: &[(u64, u64)], changes: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let is_same = |value: u64| changes.binary_search_by_key(&value, |change| change.0).is_err();
+    let same: Vec<(u64, u64)> = before.iter().copied().filter(|old| is_same(old.0)).collect();
+    merged(&same, changes)
+}
+
 /// Two rising lists of values and how often they were seen, as one.
 fn merged(left: &[(u64, u64)], right: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
@@ -249,5 +266,93 @@ fn latency_stats(latencies: &[(u64, u64)]) -> LatencyStats {
         p50: Duration::from_nanos(histogram.value_at_quantile(0.50)),
         p99: Duration::from_nanos(histogram.value_at_quantile(0.99)),
         max: Duration::from_nanos(histogram.max()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::FailureCause;
+
+    fn counts(id: &str, executed: u64) -> ComponentCounts {
+        ComponentCounts { id: id.into(), executed, queued: 1, busy: 500, ..ComponentCounts::default() }
+    }
+
+    #[test]
+    fn latencies_are_merged_by_value() {
+        let check = |left: &[(u64, u64)], right: &[(u64, u64)], expected: &[(u64, u64)]| {
+            assert_eq!(merged(left, right), expected);
+            assert_eq!(merged(right, left), expected);
+        };
+        check(&[], &[], &[]);
+        check(&[(1, 2)], &[], &[(1, 2)]);
+        check(&[(1, 2), (5, 1)], &[(1, 3), (2, 1), (9, 9)], &[(1, 5), (2, 1), (5, 1), (9, 9)]);
+    }
+
+    #[test]
+    fn changes_lead_from_one_list_to_the_other() {
+        let check = |before: &[(u64, u64)], after: &[(u64, u64)], expected: &[(u64, u64)]| {
+            assert_eq!(changes(before, after), expected);
+            assert_eq!(changed(before, expected), after);
+        };
+        check(&[], &[], &[]);
+        check(&[], &[(1, 1)], &[(1, 1)]);
+        check(&[(1, 1), (3, 1)], &[(1, 1), (3, 1)], &[]);
+        check(
+            &[(1, 1), (3, 1), (9, 2)],
+            &[(0, 1), (1, 1), (3, 2), (5, 1), (9, 2)],
+            &[(0, 1), (3, 2), (5, 1)],
+        );
+    }
+
+    #[test]
+    fn percentiles_are_those_of_all_messages() {
+        let of = |latencies: &[(u64, u64)]| WorkerStats {
+            latencies: latencies.to_vec(),
+            ..WorkerStats::default()
+        };
+        let mut sum = of(&[(1000, 98)]);
+        sum.add(&of(&[(1_000_000, 2)]));
+        let latency = topology_stats(&sum, &[], Duration::from_secs(1)).complete_latency;
+        assert_eq!(latency.count, 100);
+        let near = |time: Duration, nanos: u64| {
+            time.as_nanos().abs_diff(u128::from(nanos)) <= u128::from(nanos / 500)
+        };
+        assert!(
+            near(latency.p50, 1000) && near(latency.p99, 1_000_000) && near(latency.max, 1_000_000),
+            "{latency:?}"
+        );
+    }
+
+    #[test]
+    fn workers_add_up_by_component() {
+        let mut sum = WorkerStats { components: vec![counts("a", 3)], ..WorkerStats::default() };
+        let mut other =
+            WorkerStats { components: vec![counts("b", 5), counts("a", 4)], ..WorkerStats::default() };
+        other.components[1].last_error = Some("task 2: no".to_owned());
+        *other.replays.of_mut(FailureCause::Lost) = 7;
+        sum.add(&other);
+        sum.add(&WorkerStats { components: vec![counts("a", 0)], ..WorkerStats::default() });
+        let shape =
+            |id: &str, executors| ComponentShape { id: id.into(), is_spout: false, tasks: 4, executors };
+        let shapes = [shape("a", 3), shape("b", 1), shape("nowhere", 1)];
+        let stats = topology_stats(&sum, &shapes, Duration::from_nanos(1000));
+        let of: Vec<_> = stats.components.iter().map(|c| (&*c.id, c.executed, c.queued, c.busy)).collect();
+        assert_eq!(of, [("a", 7, 3, 0.5), ("b", 5, 1, 0.5), ("nowhere", 0, 0, 0.0)]);
+        assert_eq!(stats.components[0].last_error.as_deref(), Some("task 2: no"));
+        assert_eq!((stats.replayed, stats.replays.of(FailureCause::Lost)), (7, 7));
+    }
+
+    #[test]
+    fn the_dead_have_nothing_in_hand() {
+        let mut stats = WorkerStats {
+            emitted: 5,
+            pending: 2,
+            components: vec![counts("a", 3)],
+            ..WorkerStats::default()
+        };
+        stats.bury();
+        assert_eq!((stats.emitted, stats.pending), (5, 0));
+        assert_eq!((stats.components[0].executed, stats.components[0].queued), (3, 0));
     }
 }

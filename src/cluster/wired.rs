@@ -5,10 +5,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::rngs::SysRng;
 use rand::{Rng, SeedableRng};
+use slog::{Drain, Logger};
 use smol_str::SmolStr;
 
 use crate::clock::Clock;
@@ -27,6 +29,7 @@ struct Wired {
     poller: PollerHandle,
     address: SocketAddr,
     reports: Reports,
+    leaving: Arc<AtomicBool>,
 }
 
 /// Starts it.
@@ -64,19 +67,26 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     let (assembled, ingress) = AssembledShare::new(topology, share, clock.clone(), options);
     let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
     let bridge = Bridge::new(ingress, watcher, clock.clone());
+    let leaving = Arc::new(AtomicBool::new(false));
     let wire = Wire {
         identity,
         secret,
         seed: rand::rngs::StdRng::try_from_rng(&mut SysRng).map_err(|error| error.to_string())?.next_u64(),
         outbox,
         clock,
-        log: spec.logger,
+        log: until_leaving(spec.logger, Arc::clone(&leaving)),
         options: net,
     };
     let (poller, address) = Poller::bind(wire, Box::new(bridge)).map_err(|error| error.to_string())?;
     poller.set_members(members);
     let running = assembled.start().map_err(|error| error.to_string())?;
-    Ok(Arc::new(Wired { running, poller, address, reports }))
+    Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
+}
+
+/// The log of a wire that has nothing to say once all workers leave.
+fn until_leaving(log: Logger, leaving: Arc<AtomicBool>) -> Logger {
+    let speaks = move |_: &slog::Record<'_>| !leaving.load(Ordering::Relaxed);
+    Logger::root(log.filter(speaks).ignore_res(), slog::o!())
 }
 
 /// Who started this worker, as its coordinator sees it.
@@ -137,6 +147,11 @@ impl WorkerRuntime for Wired {
         self.running.carry_out(EndCommand::Finish { round, place });
     }
 
+    fn leave(&self) {
+        // Relaxed: a record more or less.
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     fn close(&self) {
         self.running.carry_out(EndCommand::Close);
     }
@@ -149,6 +164,14 @@ impl WorkerRuntime for Wired {
 
     fn stats(&self) -> WorkerStats {
         WorkerStats::new(self.running.stats(), &self.running.times(), self.running.latency_counts())
+    }
+
+    fn failure(&self) -> Option<String> {
+        if !self.poller.is_running() {
+            return Some("the thread of its connections has ended".to_owned());
+        }
+        let is_over = self.running.wait(Duration::ZERO) && !self.leaving.load(Ordering::Relaxed);
+        is_over.then(|| "its runtime has ended".to_owned())
     }
 
     fn wait_closed(&self, at_most: Duration) -> bool {

@@ -18,29 +18,28 @@
 //! 4. Its stdin is the control channel until that was taken over; then it is empty, or what came with
 //!    [`Start`](ToWorker::Start).
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, IoSliceMut, Write};
-use std::mem::MaybeUninit;
+pub(super) mod origin;
+mod reports;
+
+use std::io::{self, BufReader};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use slog::{Logger, o};
 
 use crate::api::WorkerResources;
-use crate::clock::{Clock, Time};
-use crate::cluster::control::{Beat, ControlError, FromWorker, LogSpec, Start, ToWorker, line, read};
+use crate::clock::Clock;
+use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, read};
 use crate::cluster::stats::WorkerStats;
 use crate::cluster::stdout::SharedStdout;
+use crate::cluster::worker::origin::{become_stdin, die_with_parent, take_control, take_stdin};
+use crate::cluster::worker::reports::speak;
 use crate::components::print::{PRINT_RESOURCE, PrintTarget};
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
@@ -50,6 +49,8 @@ use crate::runtime::ending::Snapshot;
 use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
+
+pub use reports::Reports;
 
 /// How often links that are down for too long are reported.
 const COMPLAIN_EACH: Duration = Duration::from_secs(1);
@@ -73,12 +74,16 @@ pub trait WorkerRuntime: Send + Sync {
     fn ask_holders(&self, round: u64);
     /// Asks the executors of the bolt at this place to finish; reported as the round.
     fn finish(&self, round: u64, place: usize);
+    /// All workers are about to end: links that go down from now on are no news.
+    fn leave(&self);
     /// Closes all executors.
     fn close(&self);
     /// How far it has come.
     fn snapshot(&self) -> Snapshot;
     /// Its counters.
     fn stats(&self) -> WorkerStats;
+    /// Why it cannot go on, if it cannot: the process is to end then, and another to take its place.
+    fn failure(&self) -> Option<String>;
     /// Waits until all executors have closed, at most so long; says whether they have.
     fn wait_closed(&self, at_most: Duration) -> bool;
 }
@@ -113,117 +118,6 @@ pub struct WorkerSpec {
 
 /// Starts the runtime of a worker. What is wrong is told to the parent, for people.
 pub type StartRuntime = dyn Fn(WorkerSpec, Reports) -> Result<Arc<dyn WorkerRuntime>, String>;
-
-/// What a runtime has to say to the parent. Clones say it to the same one. Never blocks.
-#[derive(Clone)]
-pub struct Reports {
-    say: Sender<Saying>,
-    now: Arc<Mutex<Beat>>,
-    links: Arc<Mutex<Links>>,
-}
-
-/// What is to be said by the control thread.
-enum Saying {
-    Message(Box<FromWorker>),
-    /// The beat has changed in a way that the parent waits for.
-    BeatNow,
-    /// Everything that was said before is to be written; then this is closed.
-    Flush(Sender<()>),
-}
-
-/// Peers, and since when their connection is down; `None`: it is up.
-#[derive(Default)]
-struct Links {
-    peers: BTreeMap<WorkerId, Option<Time>>,
-}
-
-impl Reports {
-    fn new(say: Sender<Saying>) -> Reports {
-        Reports { say, now: Arc::default(), links: Arc::default() }
-    }
-
-    /// How far the worker is from rest: to be called whenever it comes to rest or a spout of it
-    /// starts or stops to live; cheap enough to be called more often.
-    pub fn progress(&self, at_rest: bool, live_spouts: u64) {
-        let news = {
-            let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-            let news = (at_rest && !now.at_rest) || (live_spouts == 0) != (now.live_spouts == 0);
-            (now.at_rest, now.live_spouts) = (at_rest, live_spouts);
-            news
-        };
-        if news {
-            self.say(Saying::BeatNow);
-        }
-    }
-
-    /// A component asks for an orderly end of the topology.
-    pub fn drain_requested(&self) {
-        self.message(FromWorker::DrainRequested);
-    }
-
-    /// The connection by which this worker sends to a peer came up, or went down.
-    pub fn link(&self, peer: WorkerId, up: bool, now: Time) {
-        let changed = {
-            let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = links.peers.insert(peer, if up { None } else { Some(now) });
-            if let (Some(Some(since)), false) = (before, up) {
-                // It was down already, since then.
-                links.peers.insert(peer, Some(since));
-            }
-            let count = links.peers.values().filter(|down| down.is_none()).count();
-            self.now.lock().unwrap_or_else(PoisonError::into_inner).links_up = count as u16;
-            before.is_none_or(|before| before.is_none() != up)
-        };
-        if changed {
-            self.message(FromWorker::Link { peer, up });
-        }
-    }
-
-    /// The worker cannot go on; the parent is told why. The process is to end after that.
-    pub fn fatal(&self, message: String) {
-        self.message(FromWorker::Fatal { message });
-        self.flush();
-    }
-
-    fn message(&self, message: FromWorker) {
-        self.say(Saying::Message(Box::new(message)));
-    }
-
-    fn say(&self, saying: Saying) {
-        // Without the control thread there is no parent to tell either.
-        let _ = self.say.send(saying);
-    }
-
-    /// Waits until everything was written.
-    fn flush(&self) {
-        let (done, wait) = channel();
-        self.say(Saying::Flush(done));
-        let _ = wait.recv_timeout(CLOSE_MAX);
-    }
-
-    /// New peers: those that were replaced begin anew, and are not down for as long as their
-    /// predecessors were.
-    fn members(&self, before: &Members, after: &Members, now: Time) {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        for member in &after.members {
-            let same = before.members.iter().any(|old| old == member);
-            if let (false, Some(Some(since))) = (same, links.peers.get_mut(&member.worker)) {
-                *since = now;
-            }
-        }
-    }
-
-    /// The peers that are known to listen, and whose connection is down for that long.
-    fn down_for(&self, members: &Members, longer: Duration, now: Time) -> Vec<(WorkerId, Duration)> {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let listening = members.members.iter().filter(|member| member.address.is_some());
-        let down = listening.filter_map(|member| {
-            let since = (*links.peers.get(&member.worker)?)?;
-            Some((member.worker, now.since(since)))
-        });
-        down.filter(|(_, time)| *time >= longer).collect()
-    }
-}
 
 /// Why a worker did not even begin.
 #[derive(Debug, thiserror::Error)]
@@ -262,80 +156,18 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
         // The parent died before it said anything.
         None => return Ok(false),
     };
-    rustix::stdio::dup2_stdin(match stdin {
-        Some(stdin) => stdin,
-        None => File::open("/dev/null")?.into(),
-    })
-    .map_err(io::Error::from)?;
+    become_stdin(stdin)?;
     let (say, sayings) = channel();
     let reports = Reports::new(say);
     thread::Builder::new().name("squall-control".to_owned()).spawn({
-        let (heartbeat, now) = (start.worker_options.heartbeat, Arc::clone(&reports.now));
-        move || speak(control, &sayings, heartbeat, &now)
+        let (heartbeat, reports) = (start.worker_options.heartbeat, reports.clone());
+        move || {
+            if !speak(control, &sayings, &reports, heartbeat) {
+                std::process::exit(1);
+            }
+        }
     })?;
     Ok(serve(start, commands, registry, start_runtime, &reports))
-}
-
-/// The control channel, which is stdin.
-fn take_control() -> Result<UnixStream, WorkerError> {
-    let stdin = io::stdin();
-    let is_socket = rustix::fs::fstat(&stdin)
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket);
-    if !is_socket || sockopt::socket_domain(&stdin) != Ok(rustix::net::AddressFamily::UNIX) {
-        return Err(WorkerError::ByHand);
-    }
-    Ok(UnixStream::from(stdin.as_fd().try_clone_to_owned()?))
-}
-
-/// Lets the kernel kill this process when the thread that started it ends, and looks whether that
-/// has happened already.
-fn die_with_parent(control: &UnixStream) -> Result<(), WorkerError> {
-    // The socket pair was made by the parent, and remembers by whom.
-    let parent = sockopt::socket_peercred(control).map_err(io::Error::from)?.pid;
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
-    match getppid() {
-        Some(now) if now == parent => Ok(()),
-        _ => Err(WorkerError::ByHand),
-    }
-}
-
-/// What comes along with the first byte: a descriptor to be stdin, or nothing. The byte stays.
-fn take_stdin(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut rights = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC;
-    rustix::io::retry_on_intr(|| recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut rights, flags))?;
-    let descriptor = rights.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    Ok(descriptor)
-}
-
-/// The control thread: beats, and passes on what others have to say.
-fn speak(mut control: UnixStream, sayings: &Receiver<Saying>, heartbeat: Duration, now: &Mutex<Beat>) {
-    let clock = Clock::real();
-    let mut next_beat = clock.now();
-    loop {
-        let written = match sayings.recv_timeout(next_beat.since(clock.now())) {
-            Ok(Saying::Message(message)) => control.write_all(&line(&*message)),
-            Ok(Saying::Flush(done)) => {
-                drop(done);
-                Ok(())
-            }
-            Ok(Saying::BeatNow) | Err(RecvTimeoutError::Timeout) => {
-                next_beat = clock.now().after(heartbeat);
-                let beat = *now.lock().unwrap_or_else(PoisonError::into_inner);
-                control.write_all(&line(&FromWorker::Beat(beat)))
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        if written.is_err() {
-            // The parent is gone.
-            std::process::exit(1);
-        }
-    }
 }
 
 /// From the start to the end.
@@ -347,8 +179,8 @@ fn serve(
     reports: &Reports,
 ) -> bool {
     let (worker, interval) = (start.worker, start.worker_options.stats_interval);
-    let link_lost = start.net.link_lost;
-    let members = Arc::new(Mutex::new(start.members.clone()));
+    let (link_lost, clock) = (start.net.link_lost, Clock::real());
+    reports.members(worker, &start.members, clock.now());
     let logging = start_log(&start);
     let _ = rustix::thread::set_name(&process_name(worker));
     let runtime = match start_with(start, registry, start_runtime, &logging.logger, reports.clone()) {
@@ -360,22 +192,23 @@ fn serve(
     };
     reports.message(FromWorker::Listening { address: runtime.address() });
     let counting = thread::Builder::new().name("squall-stats".to_owned()).spawn({
-        let (runtime, reports, members) = (Arc::clone(&runtime), reports.clone(), Arc::clone(&members));
-        move || count(&*runtime, &reports, &members, interval, link_lost)
+        let (runtime, reports, clock) = (Arc::clone(&runtime), reports.clone(), clock.clone());
+        move || count(&*runtime, &reports, &clock, interval, link_lost)
     });
     if let Err(error) = counting {
         reports.fatal(format!("cannot start a thread: {error}"));
         return false;
     }
-    let clock = Clock::real();
     loop {
         match read::<ToWorker>(&mut commands) {
-            Ok(Some(ToWorker::Close)) => return close(&*runtime, reports),
+            Ok(Some(ToWorker::Close)) => close(&*runtime, reports),
+            Ok(Some(ToWorker::End)) => {
+                reports.flush();
+                return true;
+            }
             Ok(Some(ToWorker::Members(now))) => {
                 runtime.members(&now);
-                let mut members = members.lock().unwrap_or_else(PoisonError::into_inner);
-                reports.members(&members, &now, clock.now());
-                *members = now;
+                reports.members(worker, &now, clock.now());
             }
             Ok(Some(command)) => obey(command, &*runtime, reports),
             // The parent is gone; nobody is left to work for.
@@ -440,40 +273,37 @@ fn obey(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports) {
             reports.message(FromWorker::Snapshot { wave, snapshot: runtime.snapshot() });
         }
         // Taken care of by the caller, or not to come again.
-        ToWorker::Close | ToWorker::Members(_) | ToWorker::Start(_) => {}
+        ToWorker::Close | ToWorker::End | ToWorker::Members(_) | ToWorker::Start(_) => {}
     }
 }
 
-fn close(runtime: &dyn WorkerRuntime, reports: &Reports) -> bool {
+fn close(runtime: &dyn WorkerRuntime, reports: &Reports) {
+    runtime.leave();
     runtime.close();
     let closed = runtime.wait_closed(CLOSE_MAX);
-    reports.message(FromWorker::Stats(Box::new(runtime.stats())));
+    reports.stats(runtime.stats());
     reports.message(FromWorker::Ended { cut_short: !closed });
-    reports.flush();
-    true
 }
 
-/// The thread of statistics: also looks after links that are down.
+/// The thread of statistics: also looks after links that are down, and after the runtime itself.
 fn count(
     runtime: &dyn WorkerRuntime,
     reports: &Reports,
-    members: &Mutex<Members>,
+    clock: &Clock,
     interval: Duration,
     link_lost: Duration,
 ) {
-    let clock = Clock::real();
     let mut complain_at = clock.now().after(COMPLAIN_EACH);
     loop {
         thread::sleep(interval);
-        reports.message(FromWorker::Stats(Box::new(runtime.stats())));
-        let now = clock.now();
-        if now >= complain_at {
-            complain_at = now.after(COMPLAIN_EACH);
-            let members = members.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            for (peer, time) in reports.down_for(&members, link_lost, now) {
-                let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                reports.message(FromWorker::LinkDown { peer, for_ms });
-            }
+        reports.stats(runtime.stats());
+        if clock.now() >= complain_at {
+            complain_at = clock.now().after(COMPLAIN_EACH);
+            reports.complain(link_lost, clock.now());
+        }
+        if let Some(why) = runtime.failure() {
+            reports.fatal(why);
+            std::process::exit(1);
         }
     }
 }

@@ -25,7 +25,7 @@ pub const TASKS_MAX: u32 = 32_767;
 /// Driver threads of a worker.
 pub const THREADS_MAX: u32 = 1024;
 /// Messages that one spout task may have open.
-pub const SPOUT_PENDING_MAX: u32 = 1 << 24;
+pub const SPOUT_PENDING_MAX: u32 = 1 << 20;
 /// Where an automatic `max_spout_pending` starts, and the least it shrinks to.
 pub const SPOUT_PENDING_AUTO_MIN: u32 = 1 << 10;
 /// The most an automatic `max_spout_pending` grows to.

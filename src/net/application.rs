@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::PayloadKind;
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// Upcalls of a `Mesh`, from whichever of its methods they follow, in the thread that calls it. None
 /// may wait: the links of all peers wait with it.
@@ -34,13 +34,18 @@ pub trait Application {
     /// So many payloads were taken by the peer, and are its own now.
     fn settled(&mut self, to: WorkerId, frames: u64);
 
+    /// The peer's life is over, and this is its next one. Said before `lost`; not of a peer that is
+    /// no member any more.
+    fn replaced(&mut self, _peer: WorkerId, _by: Incarnation) {}
+
     /// The peer's life is over: so many payloads to it were dropped, and this credit (link, tuples,
     /// bytes) was out to it, for payloads taken and not, and will not come back. Said once for each
     /// life of a peer that ends, even if nothing was lost; all that is said of the peer later is
     /// about its next life, and totals of credit given to it begin at 0.
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]);
 
-    /// What the peer's application wrote in `own_status`, each heartbeat.
+    /// What the peer's application wrote in `own_status`: when a link comes up, when it is sent by
+    /// `Mesh::send_status`, and each heartbeat.
     fn status(&mut self, from: WorkerId, status: &[u8], now: Time);
 
     /// Appends what the peer's application shall see: at most `STATUS_MAX` bytes.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Application, Direction, LinkState, PayloadError, PayloadKind};
 use crate::clock::{Clock, Time};
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::runtime::remote::ingress::Ingress;
 
 /// Who hears of links that come and go: the log, and whoever started the worker.
@@ -27,7 +27,7 @@ pub struct Bridge {
     ingress: Ingress,
     watcher: Box<dyn LinkWatcher>,
     /// Peers whose life ended since the members last changed.
-    lost: Vec<WorkerId>,
+    lost: Vec<(WorkerId, Incarnation)>,
     /// See [`Bridge::refused`].
     refused: u64,
     clock: Clock,
@@ -67,8 +67,11 @@ impl Application for Bridge {
         self.ingress.settled(frames);
     }
 
-    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
-        self.lost.push(to);
+    fn replaced(&mut self, peer: WorkerId, by: Incarnation) {
+        self.lost.push((peer, by));
+    }
+
+    fn lost(&mut self, _to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
         self.ingress.lost(frames, credits);
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub beat_at: Time,
     /// The application asked for a heartbeat that could not be queued yet.
     pub status_due: bool,
+    /// It was not asked what to say, because earlier words were not written. Once they are, it is.
+    pub is_passed_over: bool,
     /// Bytes of the handshake so far.
     pub handshake_bytes: usize,
     /// It stands in the mesh's list of connections with something to write.
@@ -82,6 +84,7 @@ impl Connection {
             heard_at: now,
             beat_at: now,
             status_due: false,
+            is_passed_over: false,
             handshake_bytes: 0,
             is_listed: false,
             urgent: VecDeque::new(),
@@ -129,11 +132,6 @@ impl Connection {
         let whole =
             queues.flat_map(move |source| self.queue(source, sender).skip(usize::from(is_begun(source))));
         begun.into_iter().chain(whole)
-    }
-
-    /// Whether there is anything to write.
-    pub fn has_output(&self, sender: Option<&Sender>) -> bool {
-        self.output(sender).next().is_some()
     }
 
     /// Appends what to write next.

@@ -222,6 +222,11 @@ impl Header {
     }
 }
 
+/// The part of a frame's checksum that needs no header.
+pub fn payload_crc(payload: &[u8]) -> u32 {
+    crc32c::crc32c(payload)
+}
+
 /// Writes the header of a frame into its first [`HEADER`] bytes; the payload follows them already.
 ///
 /// # Panics
@@ -240,7 +245,7 @@ pub fn seal(bytes: &mut [u8], kind: FrameKind, sequence: u64, payload_crc: u32) 
 pub fn unsequenced(kind: FrameKind, write_payload: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
     write_payload(&mut bytes);
-    let payload_crc = crc32c::crc32c(&bytes[HEADER..]);
+    let payload_crc = payload_crc(&bytes[HEADER..]);
     seal(&mut bytes, kind, 0, payload_crc);
     bytes
 }
@@ -256,7 +261,7 @@ pub fn take(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, FrameErro
     let kind = check_header(&header, max)?;
     let end = HEADER + header.length as usize;
     let Some(payload) = input.get(HEADER..end) else { return Ok(None) };
-    if header.expected_crc(crc32c::crc32c(payload)) != header.crc {
+    if header.expected_crc(payload_crc(payload)) != header.crc {
         return Err(FrameError::Checksum);
     }
     let mut frame = input.split_to(end);
@@ -288,4 +293,118 @@ fn check_header(header: &Header, max: usize) -> Result<FrameKind, FrameError> {
         return Err(FrameError::TooLong { length, max });
     }
     Ok(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 64 << 10;
+
+    fn data(sequence: u64, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = [&[0; HEADER], payload].concat();
+        seal(&mut bytes, FrameKind::Data, sequence, payload_crc(payload));
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
+        take(&mut BytesMut::from(bytes), MAX)
+    }
+
+    #[test]
+    fn a_frame_comes_back_and_leaves_what_follows() {
+        for payload in [&b""[..], b"x", &[7; 1000]] {
+            let mut input = BytesMut::from(&[data(5, payload), data(6, b"next")].concat()[..]);
+            let frame = take(&mut input, MAX).expect("a frame").expect("a whole one");
+            assert_eq!((frame.kind, frame.sequence, &*frame.payload), (FrameKind::Data, 5, payload));
+            assert_eq!(take(&mut input, MAX).expect("a frame").map(|frame| frame.sequence), Some(6));
+            assert!(input.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_payload_is_a_view_of_the_input() {
+        let mut input = BytesMut::from(&data(1, &[7; 1000])[..]);
+        let place = input.as_ptr() as usize + HEADER;
+        let frame = take(&mut input, MAX).expect("a frame").expect("a whole one");
+        assert_eq!(frame.payload.as_ptr() as usize, place);
+    }
+
+    #[test]
+    fn a_frame_that_is_not_whole_is_waited_for() {
+        let whole = data(1, b"some tuples");
+        for len in 0..whole.len() {
+            assert_eq!(read(&whole[..len]), Ok(None));
+            let lacks = (len >= HEADER).then(|| whole.len() - len);
+            assert_eq!(super::lacks(&whole[..len], MAX), lacks);
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let frames = [
+            data(1, b""),
+            data(u64::MAX, b"some tuples"),
+            unsequenced(FrameKind::Credit, |out| out.extend_from_slice(&[0; 40])),
+        ];
+        for frame in frames {
+            for at in 0..frame.len() {
+                for mask in 1..=255 {
+                    let mut changed = frame.clone();
+                    changed[at] ^= mask;
+                    // The length says at once that it is wrong: nothing is waited for.
+                    assert!(read(&changed).is_err(), "byte {at} ^ {mask:#04x} of {frame:02x?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_two_changed_bits_are_noticed() {
+        let frame = data(3, b"tuples");
+        let flip = |bytes: &mut Vec<u8>, bit: usize| bytes[bit / 8] ^= 1 << (bit % 8);
+        for first in 0..frame.len() * 8 {
+            for second in 0..first {
+                let mut changed = frame.clone();
+                flip(&mut changed, first);
+                flip(&mut changed, second);
+                assert!(read(&changed).is_err(), "bits {first} and {second}");
+            }
+        }
+    }
+
+    /// A header that is consistent in itself.
+    fn header(length: u32, kind: u8, flags: u8, sequence: u64) -> Vec<u8> {
+        let mut header = Header { length, crc: 0, kind, flags, check: 0, sequence };
+        header.check = header.expected_check();
+        header.crc = header.expected_crc(0);
+        let mut bytes = [0; HEADER];
+        header.write(&mut bytes);
+        bytes.to_vec()
+    }
+
+    #[test]
+    fn a_header_is_refused_before_its_payload_is_waited_for() {
+        let check = |bytes: Vec<u8>, expected| assert_eq!(read(&bytes), Err(expected));
+        let length = MAX + 1;
+        check(header(length as u32, 32, 0, 1), FrameError::TooLong { length, max: MAX });
+        check(header(u32::MAX, 32, 0, 1), FrameError::TooLong { length: u32::MAX as usize, max: MAX });
+        check(header(9, 32, 1, 1), FrameError::Flags { flags: 1 });
+        for kind in (0..=255).filter(|kind| FrameKind::from_byte(*kind).is_none()) {
+            check(header(9, kind, 0, 1), FrameError::Kind { kind });
+        }
+        check(header(9, 32, 0, 0), FrameError::Sequence { kind: FrameKind::Data, sequence: 0 });
+        check(header(9, 6, 0, 4), FrameError::Sequence { kind: FrameKind::Heartbeat, sequence: 4 });
+        check(vec![0; HEADER], FrameError::Header);
+        check(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), FrameError::Header);
+    }
+
+    #[test]
+    fn kinds_are_their_numbers() {
+        for kind in FrameKind::ALL {
+            assert_eq!(FrameKind::from_byte(kind as u8), Some(kind));
+        }
+        let known = (0..=255).filter(|byte| FrameKind::from_byte(*byte).is_some());
+        assert_eq!(known.count(), FrameKind::ALL.len());
+    }
 }

@@ -170,10 +170,10 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Reads a payload of REFUSED.
-    pub fn decode(payload: &[u8]) -> Option<Refused> {
-        let (code, reason) = payload.split_first()?;
-        Some(Refused { code: *code, reason: told_reason(reason) })
+    /// Reads a payload of REFUSED. An empty one has code 0, which is no reason.
+    pub fn decode(payload: &[u8]) -> Refused {
+        let (code, reason) = payload.split_first().unwrap_or((&0, b"for no reason"));
+        Refused { code: *code, reason: told_reason(reason) }
     }
 
     /// The name under which it is counted.

@@ -7,10 +7,11 @@
 //! the tick, so that a worker that was stopped for a while does not take what waits in its sockets
 //! for silence.
 //!
-//! This file holds the interface, membership, and time; how a handshake goes is in `greeting`, what
-//! comes over a link that is up in `traffic`.
+//! This file holds membership and connections; how a handshake goes is in `greeting`, what comes over
+//! a link that is up in `traffic`, what time demands in `timing`.
 
 mod greeting;
+mod timing;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use bytes::BytesMut;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::connection::{Connection, DialStep, Role};
+use super::connection::{Connection, Role};
 use super::counts::count;
 use super::frame::{self, HEADER};
 use super::handshake::{HANDSHAKE_BYTES_MAX, Refusal};
@@ -146,6 +147,7 @@ impl Mesh {
             Some(known) if known > member.incarnation => return,
             Some(known) if known < member.incarnation => {
                 let why = format!("worker {worker} was replaced by incarnation {}", member.incarnation);
+                app.replaced(worker, member.incarnation);
                 self.end_life(worker, &why, now, app);
             }
             Some(_) | None => {}
@@ -322,7 +324,6 @@ impl Mesh {
 
     fn put_off(&mut self, worker: WorkerId, now: Time) {
         if let Some(peer) = self.peers.get_mut(&worker) {
-            peer.sender.cut();
             peer.dial.put_off(&self.options, &mut self.rng, now);
         }
     }
@@ -377,85 +378,7 @@ impl Mesh {
         }
     }
 
-    // ---- Time ----
-
-    /// Does what is due: time-outs, silence, dialing, and what is to be said to peers.
-    pub fn tick(&mut self, now: Time, app: &mut dyn Application) {
-        self.expire(now, app);
-        self.dial_due(now);
-        self.say_due(now, app);
-        for (worker, peer) in &self.peers {
-            app.backlog(*worker, peer.sender.oldest());
-        }
-    }
-
-    fn expire(&mut self, now: Time, app: &mut dyn Application) {
-        let is_over = |(_, connection): &(&ConnId, &Connection)| self.expires_at(connection) <= now;
-        let over: Vec<ConnId> = self.connections.iter().filter(is_over).map(|(conn, _)| *conn).collect();
-        for conn in over {
-            match self.connections.get(&conn).map(|connection| &connection.role) {
-                Some(Role::Dialing { step: DialStep::Connecting, .. }) => {
-                    self.end(conn, "no connection was made in time".to_owned(), None, now, app);
-                }
-                Some(Role::Dialing { .. } | Role::Answering { .. }) => {
-                    self.refuse(conn, Refusal::TimedOut, now, app);
-                }
-                Some(Role::Sends { .. } | Role::Receives { .. }) => {
-                    self.counts.silences += 1;
-                    let why = format!("nothing was heard for {:?}", self.options.silence);
-                    self.end(conn, why.clone(), Some(bye_frame(&why)), now, app);
-                }
-                Some(Role::Closing) | None => {}
-            }
-        }
-    }
-
-    fn expires_at(&self, connection: &Connection) -> Time {
-        match connection.role {
-            Role::Dialing { deadline, .. } | Role::Answering { deadline, .. } => deadline,
-            Role::Sends { .. } | Role::Receives { .. } => connection.heard_at.after(self.options.silence),
-            Role::Closing => Time::NEVER,
-        }
-    }
-
-    fn dial_due(&mut self, now: Time) {
-        if self.is_over {
-            return;
-        }
-        let due = |peer: &Peer| match peer.dial.state {
-            DialState::Waiting { at } if at <= now => peer.address,
-            _ => None,
-        };
-        let due: Vec<(WorkerId, SocketAddr)> =
-            self.peers.iter().filter_map(|(worker, peer)| Some((*worker, due(peer)?))).collect();
-        for (worker, address) in due {
-            let deadline = now.after(self.options.handshake_timeout);
-            let role = Role::Dialing { peer: worker, deadline, step: DialStep::Connecting };
-            let conn = self.connect(role, now);
-            self.peers.entry(worker).or_default().dial.state = DialState::Busy(conn);
-            self.counts.dialed += 1;
-            self.actions.push(Action::Dial { conn, peer: worker, address });
-        }
-    }
-
-    /// When [`Mesh::tick`] has something to do next, if nothing happens before. It may be past.
-    pub fn deadline(&self) -> Time {
-        let expiries = self.connections.values().map(|connection| self.expires_at(connection));
-        let sayings = self.connections.values().map(|connection| self.says_at(connection));
-        let dials = self.peers.values().filter(|peer| peer.address.is_some() && !self.is_over);
-        let dials = dials.map(|peer| match peer.dial.state {
-            DialState::Waiting { at } => at,
-            DialState::Busy(_) | DialState::Up(_) => Time::NEVER,
-        });
-        expiries.chain(sayings).chain(dials).min().unwrap_or(Time::NEVER)
-    }
-
     // ---- Looking ----
-
-    /// Who this worker is.
-    pub fn own(&self) -> &Identity {
-        &self.own
-    }
 
     /// What is to be done for the mesh since this was last asked, in order.
     pub fn actions(&mut self) -> Vec<Action> {
@@ -475,16 +398,16 @@ impl Mesh {
         })
     }
 
-    /// Whether a connection is one of the links: its handshake is done, and it has not ended.
-    pub fn is_link(&self, conn: ConnId) -> bool {
-        let connection = self.connections.get(&conn);
-        connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
-    }
-
     /// Since when payloads to a peer that listens get nowhere. A link that comes up and breaks again
     /// before the peer took anything does not end that. `None`: they do, or there are none.
     pub fn down_since(&self, peer: WorkerId) -> Option<Time> {
         self.peers.get(&peer)?.dial.down_since
+    }
+
+    /// For people who look for the cause of a standstill.
+    pub fn describe(&self, peer: WorkerId) -> String {
+        let Some(peer) = self.peers.get(&peer) else { return "unknown".to_owned() };
+        format!("{peer:?} {:?}", peer.from.map(|conn| &self.connections[&conn]))
     }
 
     /// Payloads to a peer that it has not taken, and their bytes.

@@ -54,4 +54,4 @@ pub use mesh::{Action, ConnId, Mesh, UNPROVEN_MAX};
 pub use outbound::{HEADROOM, Outbound, PayloadKind};
 pub use outbox::{Outbox, outlet};
 pub use payload::STATUS_MAX;
-pub use poller::{NetStatus, PeerStatus, Poller, PollerHandle, Wire};
+pub use poller::{NetStatus, ORDERLY_END, PeerStatus, Poller, PollerHandle, Wire};

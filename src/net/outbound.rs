@@ -4,12 +4,13 @@
 //! checksum of the payload in its own thread. The sender then writes the header in front, in place:
 //! between the executor and the socket nothing is copied, and the poller's thread reads no payload.
 
+use super::frame;
 use crate::clock::Time;
 use crate::ids::LinkId;
 
 pub use crate::runtime::remote::{HEADROOM, PayloadKind};
 
-const _: () = assert!(HEADROOM == super::frame::HEADER);
+const _: () = assert!(HEADROOM == frame::HEADER);
 
 /// A payload with room for its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Outbound {
         credit: Option<(LinkId, u32, u32)>,
         sent_at: Time,
     ) -> Outbound {
-        let payload_crc = crc32c::crc32c(&bytes[HEADROOM..]);
+        let payload_crc = frame::payload_crc(&bytes[HEADROOM..]);
         Outbound { kind, bytes, payload_crc, credit, sent_at }
     }
 

@@ -56,8 +56,9 @@ impl Outbox {
         self.queues.oldest(to.index()).map(Time)
     }
 
-    /// Tells a poller that waits that there is something to look for, be it not in here.
-    pub(crate) fn announce(&self) {
+    /// Tells the poller that there is something to look for, be it not in here: credit to give back,
+    /// a command.
+    pub fn poke(&self) {
         self.wake_if(self.queues.announce());
     }
 
@@ -106,7 +107,7 @@ impl Outlet for PeerOutlet {
     }
 
     fn poke(&self) {
-        self.outbox.announce();
+        self.outbox.poke();
     }
 
     fn payload_max(&self) -> usize {
@@ -197,7 +198,7 @@ mod tests {
         check(1);
         assert!(outbox.look());
         assert!(outbox.fall_asleep());
-        outbox.announce();
+        outbox.poke();
         check(2);
     }
 }

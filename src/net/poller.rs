@@ -25,13 +25,12 @@
 mod channel;
 mod handle;
 mod socket;
-#[cfg(test)]
-mod tests;
 mod told;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -44,16 +43,17 @@ use slog::{Logger, error, warn};
 use super::tls::Tls;
 use super::transport::Transport;
 use super::{
-    Action, CHUNK_BYTES_MAX, ConnId, Direction, Identity, Members, Mesh, Outbound, Outbox, SLICES_MAX, Secret,
+    Action, Application, CHUNK_BYTES_MAX, ConnId, Direction, Identity, Members, Mesh, Outbound, Outbox,
+    SLICES_MAX, Secret,
 };
 use crate::clock::{Clock, Time};
 use crate::config::NetOptions;
+use crate::ids::WorkerId;
 use channel::{Channel, FarEnd};
 use handle::{Command, Mailbox};
 use told::Told;
 
-pub use super::Application;
-pub use handle::{NetStatus, PeerStatus, PollerHandle};
+pub use handle::{NetStatus, ORDERLY_END, PeerStatus, PollerHandle};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -91,6 +91,7 @@ pub struct Wire {
 
 /// The thread's own.
 pub struct Poller {
+    worker: WorkerId,
     poll: Poll,
     listener: TcpListener,
     mesh: Mesh,
@@ -136,6 +137,7 @@ impl Poller {
         outbox.connect(wake).map_err(|_| io::Error::other("the outbox has a poller already"))?;
         let mailbox = Arc::new(Mailbox::default());
         let poller = Poller {
+            worker: identity.worker,
             poll,
             listener,
             mesh: Mesh::new(identity, secret, options.clone(), seed),
@@ -157,8 +159,17 @@ impl Poller {
             ready: Vec::new(),
             gone: Vec::new(),
         };
-        let thread = thread::Builder::new().name("squall-net".into()).spawn(move || poller.run())?;
+        let thread = thread::Builder::new().name("squall-net".into()).spawn(move || poller.live())?;
         Ok((PollerHandle { mailbox, outbox, thread: Some(thread), address }, address))
+    }
+
+    /// Runs, and leaves a word if it does not end as it should.
+    fn live(self) {
+        let log = self.app.log.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+            error!(log, "the poller panicked; this worker is cut off");
+            resume_unwind(panic);
+        }
     }
 
     fn run(mut self) {
@@ -255,6 +266,7 @@ impl Poller {
                 // Whoever asked may have given up.
                 Command::Report(reply) => drop(reply.send(self.status(now))),
                 Command::Stop { why } => {
+                    self.app.is_ending = true;
                     self.take_outbox();
                     self.mesh.close_all(&why, now, &mut self.app);
                     self.is_over = true;
@@ -269,7 +281,7 @@ impl Poller {
     }
 
     fn status(&self, now: Time) -> NetStatus {
-        let others = self.members.members.iter().filter(|member| member.worker != self.mesh.own().worker);
+        let others = self.members.members.iter().filter(|member| member.worker != self.worker);
         let peers = others.map(|member| {
             let (untaken, untaken_bytes) = self.mesh.untaken(member.worker);
             PeerStatus {

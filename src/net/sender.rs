@@ -115,12 +115,13 @@ impl Sender {
         }
     }
 
-    /// A new connection resumes where the peer says: how many frames it took that it had not said.
+    /// A new connection resumes where the peer says, and all after that is to be written again: how
+    /// many frames it took that it had not said.
     ///
     /// # Errors
     /// [`LinkFault::TakenBack`], [`LinkFault::TakenAhead`].
     pub fn resume(&mut self, taken: Taken) -> Result<u64, LinkFault> {
-        self.cut();
+        (self.control.written, self.data.written) = (0, 0);
         let (control, data) = (self.control.written_ever, self.data.written_ever);
         self.settle(taken, control, data)
     }
@@ -138,12 +139,6 @@ impl Sender {
         self.control.check(Lane::Control, taken.control, control)?;
         self.data.check(Lane::Data, taken.data, data)?;
         Ok(self.control.settle(taken.control) + self.data.settle(taken.data))
-    }
-
-    /// The connection is gone: everything is to be written again.
-    pub fn cut(&mut self) {
-        self.control.written = 0;
-        self.data.written = 0;
     }
 
     /// The peer gave back credit: by how much more than before.

@@ -154,3 +154,106 @@ fn write_plain(socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Se
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        (near, far)
+    }
+
+    fn read(socket: &mut UnixStream, input: &mut BytesMut, spare: &mut Vec<u8>, lacks: usize) -> Received {
+        Transport::Plain.read(socket, input, spare, lacks).unwrap()
+    }
+
+    #[test]
+    fn reads_say_whether_there_is_more() {
+        let (mut near, mut far) = pair();
+        let (mut input, mut spare) = (BytesMut::new(), Vec::new());
+        assert_eq!(read(&mut near, &mut input, &mut spare, 0), Received::Drained);
+        far.write_all(b"hello").unwrap();
+        assert_eq!(read(&mut near, &mut input, &mut spare, 0), Received::Drained);
+        assert_eq!(&input[..], b"hello");
+        drop(far);
+        assert_eq!(read(&mut near, &mut input, &mut spare, 0), Received::Ended);
+        assert_eq!(&input[..], b"hello", "what had come before stays");
+    }
+
+    /// A view of 5 bytes would otherwise keep 128 KiB alive for as long as a slow task has it.
+    #[test]
+    fn a_small_read_is_kept_in_a_buffer_of_its_size() {
+        let (mut near, mut far) = pair();
+        let (mut input, mut spare) = (BytesMut::new(), Vec::new());
+        far.write_all(b"hello").unwrap();
+        let _ = read(&mut near, &mut input, &mut spare, 0);
+        assert!(input.capacity() < 1024, "{}", input.capacity());
+        assert!(spare.capacity() >= READ_MAX, "the large one is used again");
+    }
+
+    #[test]
+    fn a_large_read_is_not_copied() {
+        let (mut near, mut far) = pair();
+        let (mut input, mut spare) = (BytesMut::new(), Vec::with_capacity(READ_MAX));
+        let buffer = spare.as_ptr();
+        far.write_all(&vec![7; KEPT_MIN]).unwrap();
+        let _ = read(&mut near, &mut input, &mut spare, 0);
+        assert_eq!((input.len(), input.as_ptr()), (KEPT_MIN, buffer));
+    }
+
+    /// Bytes come in pieces of all sizes, and frames are taken out of the front now and then, some of
+    /// which stay alive.
+    #[test]
+    fn nothing_is_lost_between_reads() {
+        let bytes: Vec<u8> =
+            (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for take_at in [10_usize, 1000, 100_000, 1_000_000] {
+            let (mut near, mut far) = pair();
+            let (mut input, mut spare) = (BytesMut::new(), Vec::new());
+            let (mut left, mut taken, mut kept) = (&bytes[..], Vec::new(), Vec::new());
+            let mut piece = 1;
+            while taken.len() < bytes.len() {
+                piece = piece * 3 % 100_003 + 1;
+                match far.write(&left[..piece.min(left.len())]) {
+                    Ok(written) => left = &left[written..],
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+                let lacks = take_at.saturating_sub(input.len());
+                assert_ne!(read(&mut near, &mut input, &mut spare, lacks), Received::Ended);
+                while input.len() >= take_at || (left.is_empty() && !input.is_empty()) {
+                    let frame = input.split_to(input.len().min(take_at)).freeze();
+                    taken.extend_from_slice(&frame);
+                    kept.push(frame);
+                    kept.truncate(3);
+                }
+            }
+            assert!(taken == bytes, "frames of {take_at}");
+        }
+    }
+
+    #[test]
+    fn writes_say_when_the_socket_is_full() {
+        let (mut near, mut far) = pair();
+        let (chunk, mut transport) = (vec![1; 300_000], Transport::Plain);
+        let mut written = 0;
+        loop {
+            let sent = transport.write(&mut near, &[IoSlice::new(&chunk), IoSlice::new(&chunk)]).unwrap();
+            written += sent.bytes;
+            if sent.is_blocked {
+                break;
+            }
+            assert_eq!(sent.bytes, 600_000);
+        }
+        assert_eq!(transport.write(&mut near, &[]).unwrap(), Sent { bytes: 0, is_blocked: false });
+        let (mut input, mut spare) = (BytesMut::new(), Vec::new());
+        while read(&mut far, &mut input, &mut spare, 0) == Received::More {}
+        assert_eq!(input.len(), written);
+        drop(far);
+        assert!(transport.write(&mut near, &[IoSlice::new(&chunk)]).is_err());
+    }
+}

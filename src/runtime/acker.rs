@@ -51,8 +51,12 @@
 
 use std::fmt;
 
+use rustc_hash::FxHashMap;
+
 use crate::api::FailureCause;
-use crate::ids::{GENERATION_MOD, RootId, SLOTS_MAX, TaskId, Touched, USES_MOD, WorkerId};
+use crate::ids::{
+    GENERATION_MOD, Incarnation, LIVES_MOD, RootId, SLOTS_MAX, TaskId, Touched, USES_MOD, WorkerId,
+};
 use crate::tuple::MessageIndex;
 
 /// What spouts and bolts tell the acker of a block.
@@ -137,52 +141,66 @@ pub struct AckerCounts {
     pub refused: u64,
 }
 
+/// Bits of a cell's tag that hold its state.
+const STATE_BITS: u32 = 4;
+const _: () = assert!(GENERATION_MOD <= 1 << (32 - STATE_BITS));
+
 /// What a cell holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
     /// Nothing yet; any generation may begin.
-    Unused,
+    Unused = 0,
     /// An open block whose acks came before its init.
-    Early,
+    Early = 1,
     /// An open block that has its init.
-    Known,
+    Known = 2,
     /// The block of this generation is over.
-    Over,
+    Over = 3,
 }
 
 /// The entry of one slot: its open block, or the memory that its last one is over.
 #[derive(Clone, Copy)]
 struct Cell {
     xor: u64,
-    /// 24 bits.
-    generation: [u8; 3],
-    state: State,
+    /// Of the last block; 28 bits of it, and 4 of `state`.
+    tag: u32,
     touched: Touched,
 }
 
 const _: () = assert!(size_of::<Cell>() <= 16, "with a vector's spare room: 32 bytes a block at most");
 
 impl Cell {
-    const UNUSED: Cell = Cell { xor: 0, generation: [0; 3], state: State::Unused, touched: Touched::NONE };
+    const UNUSED: Cell = Cell { xor: 0, tag: State::Unused as u32, touched: Touched::NONE };
 
     /// A block that begins with a record other than its init.
     fn early(generation: u32) -> Cell {
-        let [a, b, c, _] = generation.to_le_bytes();
-        Cell { generation: [a, b, c], state: State::Early, ..Cell::UNUSED }
+        Cell { tag: generation << STATE_BITS | State::Early as u32, ..Cell::UNUSED }
     }
 
     fn generation(&self) -> u32 {
-        let [a, b, c] = self.generation;
-        u32::from_le_bytes([a, b, c, 0])
+        self.tag >> STATE_BITS
+    }
+
+    fn state(&self) -> State {
+        match self.tag & ((1 << STATE_BITS) - 1) {
+            0 => State::Unused,
+            1 => State::Early,
+            2 => State::Known,
+            _ => State::Over,
+        }
+    }
+
+    fn set_state(&mut self, state: State) {
+        self.tag = self.tag >> STATE_BITS << STATE_BITS | state as u32;
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Early | State::Known)
+        matches!(self.state(), State::Early | State::Known)
     }
 
     fn standing(&self, generation: u32) -> Standing {
-        if self.state == State::Unused || is_newer(generation, self.generation()) {
+        if self.state() == State::Unused || is_newer(generation, self.generation()) {
             Standing::Begins
         } else if self.generation() == generation && self.is_open() {
             Standing::Open
@@ -203,17 +221,19 @@ enum Standing {
     Late,
 }
 
-/// Whether `generation` comes after `than`: of a later incarnation, or of the same and a later use;
-/// both are later when less than half their circle ahead.
+/// Whether `generation` comes after `than`: of a later life, or of the same and a later use; both are
+/// later when less than half their circle ahead.
 fn is_newer(generation: u32, than: u32) -> bool {
-    const INCARNATIONS: u32 = GENERATION_MOD / USES_MOD;
-    let is_ahead = |a: u32, b: u32, circle: u32| (1..circle / 2).contains(&(a.wrapping_sub(b) % circle));
     let (life, life_before) = (generation / USES_MOD, than / USES_MOD);
     if life == life_before {
         is_ahead(generation, than, USES_MOD)
     } else {
-        is_ahead(life, life_before, INCARNATIONS)
+        is_ahead(life, life_before, LIVES_MOD)
     }
+}
+
+fn is_ahead(number: u32, of: u32, circle: u32) -> bool {
+    (1..circle / 2).contains(&(number.wrapping_sub(of) % circle))
 }
 
 /// The state of one acker task. See the [module](self).
@@ -234,6 +254,9 @@ fn is_newer(generation: u32, than: u32) -> bool {
 pub struct Acker {
     /// By spout task, as its id says (task 0 does not exist), then by slot.
     tables: Vec<Vec<Cell>>,
+    /// By spout task of a worker that was lost: the life that followed. Records of an older one are
+    /// late, whatever the cells say; those are empty again.
+    lives: FxHashMap<TaskId, u32>,
     slots_max: u32,
     open: usize,
     counts: AckerCounts,
@@ -250,6 +273,7 @@ impl Acker {
         let slots_max = slots_max.min(SLOTS_MAX);
         Acker {
             tables: Vec::new(),
+            lives: FxHashMap::default(),
             slots_max,
             open: 0,
             counts: AckerCounts::default(),
@@ -278,11 +302,11 @@ impl Acker {
     #[inline]
     pub fn init(&mut self, root: RootId, xor: u64) -> Option<Outcome> {
         let cell = self.enter(root)?;
-        if cell.state == State::Known {
+        if cell.state() == State::Known {
             self.counts.duplicate_inits += 1;
             return None;
         }
-        cell.state = State::Known;
+        cell.set_state(State::Known);
         cell.xor ^= xor;
         self.settle(root)
     }
@@ -329,34 +353,47 @@ impl Acker {
         None
     }
 
-    /// A worker is lost, which membership `stamp` says for the first time. Every open block that it
-    /// may have had tuples of is over; those of the spouts it ran are forgotten.
+    /// A worker is lost, and `next` is its next life, which membership `stamp` says for the first
+    /// time. Every open block that it may have had tuples of is over; those of the spouts it `ran`
+    /// are forgotten.
     #[must_use = "the outcomes are for the spouts"]
     pub fn lose_worker(
         &mut self,
         worker: WorkerId,
+        next: Incarnation,
         stamp: u64,
-        mut ran: impl FnMut(TaskId) -> bool,
+        ran: &[TaskId],
     ) -> Vec<Outcome> {
         let lost = Touched::worker(worker);
         lost.bits().for_each(|bit| self.lost_in[bit] = stamp);
         self.last_loss = self.last_loss.max(stamp);
+        for task in ran {
+            self.lives.insert(*task, next.life());
+            if let Some(table) = self.tables.get_mut(task.0 as usize) {
+                self.open -= table.iter().filter(|cell| cell.is_open()).count();
+                table.clear();
+            }
+        }
         let mut outcomes = Vec::new();
         for (task, table) in self.tables.iter_mut().enumerate() {
-            let task = TaskId(task as u32);
-            let ran_there = ran(task);
-            for (slot, cell) in table.iter_mut().enumerate().filter(|(_, cell)| cell.is_open()) {
-                if !ran_there && !cell.touched.meets(lost) {
-                    continue;
-                }
-                cell.state = State::Over;
-                self.open -= 1;
-                if !ran_there {
-                    outcomes.push(Outcome::Lost(RootId::new(task, slot as u32, cell.generation())));
+            let touched = |cell: &&mut Cell| cell.is_open() && cell.touched.meets(lost);
+            for (slot, cell) in table.iter_mut().enumerate() {
+                if touched(&cell) {
+                    cell.set_state(State::Over);
+                    self.open -= 1;
+                    let root = RootId::new(TaskId(task as u32), slot as u32, cell.generation());
+                    outcomes.push(Outcome::Lost(root));
                 }
             }
         }
         outcomes
+    }
+
+    /// Whether a record is of a life of its spout that is over.
+    fn is_of_the_dead(&self, root: RootId) -> bool {
+        let Some(life) = self.lives.get(&root.task()) else { return false };
+        let of = root.generation() / USES_MOD;
+        of != *life && !is_ahead(of, *life, LIVES_MOD)
     }
 
     /// Blocks that are open now.
@@ -382,6 +419,10 @@ impl Acker {
         let (task, slot) = (root.task().0 as usize, root.slot() as usize);
         if self.tables.get(task).is_none_or(|table| slot >= table.len()) {
             self.grow(root)?;
+        }
+        if !self.lives.is_empty() && self.is_of_the_dead(root) {
+            self.counts.late += 1;
+            return None;
         }
         let cell = &mut self.tables[task][slot];
         match cell.standing(root.generation()) {
@@ -421,7 +462,7 @@ impl Acker {
     #[inline]
     fn settle(&mut self, root: RootId) -> Option<Outcome> {
         let cell = &self.tables[root.task().0 as usize][root.slot() as usize];
-        if cell.state != State::Known || cell.xor != 0 {
+        if cell.state() != State::Known || cell.xor != 0 {
             return None;
         }
         self.end(root);
@@ -431,7 +472,7 @@ impl Acker {
     /// Ends an open block; the cell remembers that.
     #[inline]
     fn end(&mut self, root: RootId) {
-        self.tables[root.task().0 as usize][root.slot() as usize].state = State::Over;
+        self.tables[root.task().0 as usize][root.slot() as usize].set_state(State::Over);
         self.open -= 1;
     }
 
@@ -442,7 +483,8 @@ impl Acker {
             return false;
         }
         let cell = self.tables.get(root.task().0 as usize).and_then(|table| table.get(root.slot() as usize));
-        let is_late = cell.is_some_and(|cell| cell.standing(root.generation()) == Standing::Late);
+        let is_late = cell.is_some_and(|cell| cell.standing(root.generation()) == Standing::Late)
+            || self.is_of_the_dead(root);
         self.counts.late += u64::from(is_late);
         !is_late
     }
@@ -503,7 +545,7 @@ mod tests {
         let of_a_lost_spout = RootId::new(TaskId(4), 0, 1);
         assert_eq!(acker.init(of_a_lost_spout, 5), None);
 
-        let outcomes = acker.lose_worker(WorkerId(1), 2, |task| task == TaskId(4));
+        let outcomes = acker.lose_worker(WorkerId(1), Incarnation(2), 2, &[TaskId(4)]);
         assert_eq!(outcomes, [Outcome::Lost(block(0)), Outcome::Lost(block(2))]);
         assert_eq!(acker.open(), 2);
         assert_eq!(acker.ack(block(0), 0b11), None, "it is over");
@@ -514,13 +556,19 @@ mod tests {
         assert_eq!(acker.touch(block(3), a, 2), None, "sent to its successor");
         assert_eq!(acker.ack(block(3), 0b11), DONE(block(3)));
         assert_eq!(acker.open(), 1);
+
+        let late = acker.counts().late;
+        assert_eq!(acker.ack(of_a_lost_spout, 5), None, "of a life that is over");
+        assert_eq!((acker.open(), acker.counts().late), (1, late + 1));
+        let of_the_next = RootId::new(TaskId(4), 0, 2 * USES_MOD + 1);
+        assert_eq!(acker.init(of_the_next, 0), DONE(of_the_next));
     }
 
     #[test]
     fn a_spout_that_was_started_again_is_newer_whatever_its_predecessor_used() {
         let of = |life: u32, uses: u32| life * USES_MOD + uses;
         assert!(is_newer(of(2, 1), of(1, USES_MOD - 1)) && !is_newer(of(1, USES_MOD - 1), of(2, 1)));
-        assert!(is_newer(of(0, 7), of(15, 9)), "incarnations wrap");
+        assert!(is_newer(of(0, 7), of(255, 9)), "incarnations wrap");
         assert!(is_newer(of(3, 0), of(3, USES_MOD - 1)), "uses wrap within one");
         assert!(!is_newer(of(3, 5), of(3, 5)));
     }

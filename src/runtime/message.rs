@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
-use crate::ids::{RootId, Touched, WorkerId};
+use crate::ids::{Incarnation, RootId, Touched, WorkerId};
 use crate::runtime::acker::Outcome;
 use crate::runtime::link::{Charge, Link};
 use crate::tuple::{MessageIndex, TupleBatch};
@@ -99,6 +99,8 @@ pub enum Control {
     WorkerLost {
         /// Which.
         worker: WorkerId,
+        /// Its next life.
+        next: Incarnation,
         /// The membership.
         membership: u64,
     },

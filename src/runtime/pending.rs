@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::api::FailureCause;
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, FAILURES_REMEMBERED_MAX};
-use crate::ids::{GENERATION_MOD, Incarnation, MessageId, RootId, TaskId, USES_MOD};
+use crate::ids::{Incarnation, MessageId, RootId, TaskId, USES_MOD};
 use crate::runtime::stats::ReplayCounts;
 use crate::tuple::{Attempt, MessageIndex};
 
@@ -84,7 +84,7 @@ impl Pending {
     pub fn new(task: TaskId, timeout: Option<Duration>, incarnation: Incarnation) -> Pending {
         Pending {
             task,
-            life: incarnation.0 % (GENERATION_MOD / USES_MOD) * USES_MOD,
+            life: incarnation.life() * USES_MOD,
             timeout,
             blocks: Vec::new(),
             free: Vec::new(),

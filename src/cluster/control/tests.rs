@@ -1,1 +1,135 @@
-//! Tests.
+//! Messages as bytes.
+
+use std::io::{BufReader, Read};
+use std::time::Duration;
+
+use super::*;
+use crate::topology::TopologyBuilder;
+use crate::topology::assignment::place;
+
+/// Hands out a byte at a time, or as many as asked.
+struct Pieces(Vec<u8>, usize);
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len().min(self.1).min(self.0.len());
+        buffer[..len].copy_from_slice(&self.0[..len]);
+        self.0.drain(..len);
+        Ok(len)
+    }
+}
+
+fn reader(bytes: impl Into<Vec<u8>>, piece: usize) -> BufReader<Pieces> {
+    BufReader::new(Pieces(bytes.into(), piece))
+}
+
+fn start() -> Start {
+    struct Silent;
+    impl crate::api::Spout for Silent {
+        fn next_tuple(
+            &mut self,
+            _: &mut crate::api::SpoutOutputs<'_>,
+        ) -> Result<crate::api::SpoutStatus, crate::api::TaskError> {
+            Ok(crate::api::SpoutStatus::Exhausted)
+        }
+    }
+    let mut builder = TopologyBuilder::new("t");
+    builder.spout("s", || Silent).parallelism(3);
+    let (_, assignment) = place(&builder.build().unwrap(), 2, None);
+    Start {
+        version: "1.2.3".to_owned(),
+        source: TopologySource::default(),
+        assignment,
+        worker: WorkerId(1),
+        incarnation: Incarnation(7),
+        workers: 2,
+        run: [0xab; 16],
+        secret: Secret::new(std::array::from_fn(|at| at as u8)),
+        members: Members::default(),
+        net: NetOptions::default(),
+        worker_options: WorkerOptions { heartbeat: Duration::from_millis(123), ..WorkerOptions::default() },
+        log: LogSpec { levels: "warn,count=debug".parse().unwrap(), format: LogFormat::Json, color: true },
+        print: PrintStyle::JsonLines,
+        stdin: true,
+    }
+}
+
+#[test]
+fn a_start_arrives_as_it_was_sent() {
+    let message = ToWorker::Start(Box::new(start()));
+    let bytes = line(&message);
+    for piece in [1, 7, 1 << 20] {
+        assert_eq!(read::<ToWorker>(&mut reader(bytes.clone(), piece)).unwrap(), Some(message.clone()));
+    }
+    assert!(!format!("{message:?}").contains("[0, 1, 2"), "a secret is not shown");
+}
+
+#[test]
+fn messages_arrive_in_order_and_the_end_is_the_end() {
+    let said = [
+        FromWorker::Listening { address: "[::1]:80".parse().unwrap() },
+        FromWorker::Beat(Beat { at_rest: true, live_spouts: u64::MAX, links_up: 3 }),
+        FromWorker::Snapshot { wave: 9, snapshot: Snapshot { activity: u64::MAX, ..Snapshot::default() } },
+        FromWorker::Stats(Box::new(WorkerStats {
+            latencies: vec![(1, 2), (3, 4)],
+            ..WorkerStats::default()
+        })),
+        FromWorker::DrainRequested,
+        FromWorker::Link { peer: WorkerId(3), up: false },
+        FromWorker::LinkDown { peer: WorkerId(3), for_ms: 10_000 },
+        FromWorker::Fatal { message: "two\nlines, and \u{1b}[31m".to_owned() },
+        FromWorker::Ended { cut_short: true },
+    ];
+    let mut bytes: Vec<u8> = said.iter().flat_map(line).collect();
+    assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), said.len());
+    bytes.extend(b"{\"Ended\":{\"cut_sho");
+    let mut reader = reader(bytes, 5);
+    for message in said {
+        assert_eq!(read(&mut reader).unwrap(), Some(message));
+    }
+    assert_eq!(read::<FromWorker>(&mut reader).unwrap(), None, "what was cut off is dropped");
+}
+
+#[test]
+fn what_is_no_message_is_refused() {
+    let check = |bytes: &[u8]| {
+        let result = read::<FromWorker>(&mut reader(bytes, 1 << 20));
+        assert!(matches!(result, Err(ControlError::Malformed(_))), "{bytes:?}: {result:?}");
+    };
+    check(b"\n");
+    check(b"hello\n");
+    check(b"{\"Beat\":{}}\n");
+    check(b"{\"Nothing\":{}}\n");
+    check(&[0xff, b'\n']);
+    let mut bad = serde_json::to_value(start()).unwrap();
+    bad["run"] = "abc".into();
+    assert!(serde_json::from_value::<Start>(bad.clone()).is_err());
+    bad["run"] = "zz".repeat(16).into();
+    assert!(serde_json::from_value::<Start>(bad).is_err());
+}
+
+#[test]
+fn a_line_has_a_limit() {
+    let long = |len: usize| [vec![b'x'; len], b"\n".to_vec()].concat();
+    let check = |bytes: Vec<u8>, too_long| {
+        let result = read::<FromWorker>(&mut reader(bytes, 1 << 20));
+        assert_eq!(matches!(result, Err(ControlError::TooLong)), too_long, "{result:?}");
+    };
+    check(long(LINE_MAX), false);
+    check(long(LINE_MAX + 1), true);
+    check(vec![b'x'; LINE_MAX + 1], true);
+    check(vec![b'x'; LINE_MAX], false);
+}
+
+#[test]
+fn pieces_become_lines() {
+    let mut lines = Lines::default();
+    let mut taken = Vec::new();
+    for piece in ["a", "b\nc\n", "", "\n", "d"] {
+        lines.push(piece.as_bytes());
+        while let Some(line) = lines.take().unwrap() {
+            taken.push(String::from_utf8(line).unwrap());
+        }
+    }
+    assert_eq!(taken, ["ab", "c", ""]);
+}

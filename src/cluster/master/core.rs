@@ -19,11 +19,14 @@
 //!    them by new events.
 //! 6. A master that was itself stopped holds nobody's silence against them.
 
+mod closing;
+
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, ToWorker};
 use crate::cluster::master::complaints::Complaints;
+use crate::cluster::master::events::{Action, CoreOptions, Event, Note};
 use crate::cluster::master::life::{Exit, Life, Phase};
 use crate::cluster::master::waves::{Outcome, Waves};
 use crate::cluster::stats::WorkerStats;
@@ -36,94 +39,10 @@ use crate::runtime::ending::{EndCommand, Ending, Snapshot};
 const WAVE_SOON: Duration = Duration::from_millis(1);
 /// From one wave to the next while there is unrest.
 const WAVE_PERIOD: Duration = Duration::from_millis(20);
-/// How long workers may take to close in order: their executors have 5 s.
-const CLOSE_MAX: Duration = Duration::from_secs(6);
-/// How long they may take when everything is to end at once.
-const KILL_GRACE: Duration = Duration::from_secs(2);
-/// How long a killed process may take to die, before it is left behind.
-const DEATH_MAX: Duration = Duration::from_secs(5);
 /// Starts in a row that may fail before the run is given up; the first, if no life was ever good.
 const FAILED_STARTS_NEW: u32 = 3;
 /// The same for a worker that was up before.
 const FAILED_STARTS_MAX: u32 = 10;
-
-/// What the core is told once.
-#[derive(Clone, Debug)]
-pub struct CoreOptions {
-    /// Workers, from 0.
-    pub workers: u16,
-    /// `[worker]`.
-    pub worker: WorkerOptions,
-    /// `net.link_lost`.
-    pub link_lost: Duration,
-    /// Bolts of the topology.
-    pub bolts: usize,
-    /// `topology.drain_timeout`.
-    pub drain_timeout: Duration,
-    /// Whether spouts wait for [`Event::Activate`].
-    pub start_inactive: bool,
-}
-
-/// What happens.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Nothing; time has passed.
-    Tick,
-    /// A worker said something.
-    Said(Endpoint, FromWorker),
-    /// Nothing sensible can be heard of it any more.
-    Broken(Endpoint, String),
-    /// Its process has ended.
-    Exited(Endpoint, Exit),
-    /// Spouts may emit (again).
-    Activate,
-    /// Spouts are to rest.
-    Deactivate,
-    /// An orderly end is wanted.
-    Drain,
-    /// An end at once is wanted.
-    Kill,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start the process of a life, and tell it who takes part.
-    Start(Endpoint, Members),
-    /// Tell a worker something.
-    Send(Endpoint, ToWorker),
-    /// End its process by force.
-    Kill(Endpoint),
-    /// For the log.
-    Note(Note),
-    /// It is over.
-    Done,
-}
-
-/// What people should know.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Note {
-    /// It listens, so long after it was started.
-    Listening(Endpoint, Duration),
-    /// It died, and is started again after so long.
-    Died(Endpoint, Exit, Duration),
-    /// It is to be killed, for this reason.
-    Replaced(Endpoint, String),
-    /// It ended as it was told to.
-    Ended(Endpoint),
-    /// It ended although it was not asked to, or not in order, while all were ending.
-    EndedBadly(Endpoint, Exit),
-    /// It cannot go on, in its own words.
-    Fatal(Endpoint, String),
-    /// One of its components asks for an orderly end.
-    DrainRequested(Endpoint),
-    /// Its link to a peer came up or went down.
-    Link(Endpoint, WorkerId, bool),
-    /// The run is given up.
-    GivenUp(String),
-    /// Processes that do not die are left behind.
-    LeftBehind(Vec<Endpoint>),
-}
 
 /// The state of a run.
 #[derive(Debug)]
@@ -145,6 +64,8 @@ pub struct Core {
     complaints: Complaints,
     /// Set when all were told to close: by then they are killed.
     close_by: Option<Time>,
+    /// Whether those that have closed were told to end.
+    end_told: bool,
     /// Set when all were killed: by then they are left behind.
     dead_by: Option<Time>,
     cut_short: bool,
@@ -169,6 +90,7 @@ impl Core {
             round: None,
             complaints: Complaints::new(),
             close_by: None,
+            end_told: false,
             dead_by: None,
             cut_short: false,
             failure: None,
@@ -238,6 +160,11 @@ impl Core {
     /// Whether it is over.
     pub fn is_done(&self) -> bool {
         self.is_done
+    }
+
+    /// Whether all workers were told to close.
+    pub fn is_closing(&self) -> bool {
+        self.close_by.is_some()
     }
 
     /// Whether the end was cut short, so that work may be undone.
@@ -377,16 +304,6 @@ impl Core {
         self.tell_active();
     }
 
-    fn kill(&mut self, now: Time) {
-        match self.close_by {
-            None => self.ending.kill(),
-            Some(by) => {
-                self.cut_short = true;
-                self.close_by = Some(by.min(now.after(KILL_GRACE)));
-            }
-        }
-    }
-
     fn give_up(&mut self, why: String, now: Time) {
         self.note(Note::GivenUp(why.clone()));
         self.failure.get_or_insert(why);
@@ -516,7 +433,7 @@ impl Core {
                 self.round = Some(round);
             }
             EndCommand::Close => self.close(now),
-            // Workers end by themselves when all their executors are closed.
+            // Once all are told to close, their words are what counts: see `look_at_end`.
             EndCommand::End => {}
         }
     }
@@ -526,36 +443,6 @@ impl Core {
         self.waves.begin_again();
         self.round = None;
         self.wave_at = now;
-    }
-
-    // ---- The end ----
-
-    fn close(&mut self, now: Time) {
-        let grace = if self.ending.is_cut_short() { KILL_GRACE } else { CLOSE_MAX };
-        self.close_by = Some(now.after(grace));
-        self.waves.begin_again();
-        self.broadcast(ToWorker::Close);
-        self.lives.iter_mut().filter(|life| !life.has_process()).for_each(Life::leaves);
-    }
-
-    fn look_at_end(&mut self, close_by: Time, now: Time) {
-        if now >= close_by && self.dead_by.is_none() {
-            self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
-            self.dead_by = Some(now.after(DEATH_MAX));
-            let running: Vec<Endpoint> =
-                self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
-            self.actions.extend(running.into_iter().map(Action::Kill));
-        }
-        let left: Vec<Endpoint> =
-            self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
-        let too_late = self.dead_by.is_some_and(|by| now >= by);
-        if left.is_empty() || too_late {
-            if !left.is_empty() {
-                self.note(Note::LeftBehind(left));
-            }
-            self.is_done = true;
-            self.actions.push(Action::Done);
-        }
     }
 
     // ---- Words to workers ----
@@ -599,3 +486,8 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

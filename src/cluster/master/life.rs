@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::control::Beat;
-use crate::cluster::stats::WorkerStats;
+use crate::cluster::stats::{WorkerStats, changed};
 use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Endpoint, Member};
@@ -215,9 +215,10 @@ impl Life {
         self.was_up = false;
     }
 
-    /// Takes its counters.
+    /// Takes its counters, with the latencies that have changed.
     pub fn counts(&mut self, stats: WorkerStats) {
-        self.counted = stats;
+        let latencies = changed(&self.counted.latencies, &stats.latencies);
+        self.counted = WorkerStats { latencies, ..stats };
     }
 
     /// Adds what all its lives counted.

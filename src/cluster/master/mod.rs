@@ -6,18 +6,20 @@
 //!   watchers ─ events ───────▶┘                       └─▶ Done
 //! ```
 //!
-//! * `core`: what to do, pure. `life`: one worker through its lives. `waves`: rest of all at once.
+//! * `core`: what to do, pure; `events`: its words. `life`: one worker through its lives. `waves`: rest of all at once.
 //!   `complaints`: who is cut off.
 //! * `shell`: the thread that carries it out. `running`: the handle that embedders hold.
 
 mod complaints;
 mod core;
+mod events;
 mod life;
 mod running;
 mod shell;
 mod waves;
 
-pub use core::{Action, Core, CoreOptions, Event, Note};
+pub use core::Core;
+pub use events::{Action, CoreOptions, Event, Note};
 pub use life::{Exit, Life, Phase};
 pub use running::{
     DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,

@@ -13,7 +13,8 @@ use rand::rngs::SysRng;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{LogSpec, Start};
-use crate::cluster::master::core::{Core, CoreOptions, Event};
+use crate::cluster::master::core::Core;
+use crate::cluster::master::events::{CoreOptions, Event};
 use crate::cluster::master::shell::Shell;
 use crate::cluster::processes::Executable;
 use crate::cluster::source::TopologySource;
@@ -272,7 +273,10 @@ impl RunningWorkers {
             links: u32::from(workers) * u32::from(workers - 1),
             links_up: up.filter_map(|life| life.beat).map(|beat| u32::from(beat.links_up)).sum(),
         };
-        WorkersStats { topology, processes, failure: run.core.failure().map(str::to_owned) }
+        let bug =
+            || (run.ended_at.is_some() && !run.core.is_done()).then(|| "squall itself panicked".to_owned());
+        let failure = run.core.failure().map(str::to_owned).or_else(bug);
+        WorkersStats { topology, processes, failure }
     }
 
     /// Waits until it has ended, at most so long; says whether it has.

@@ -15,7 +15,7 @@ use slog::{Logger, error, info, o, warn};
 
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
-use crate::cluster::master::core::{Action, Event, Note};
+use crate::cluster::master::events::{Action, Event, Note};
 use crate::cluster::master::life::Exit;
 use crate::cluster::master::running::{Shared, WorkerEvent, WorkerEventKind, WorkersOptions};
 use crate::cluster::processes::{LineSink, Outputs, Process, ProcessEvent};
@@ -36,6 +36,16 @@ pub(super) struct Shell {
     processes: Vec<Option<(Endpoint, Process)>>,
 }
 
+/// Says that it is over when the thread ends, however that is. Without the thread the kernel kills
+/// all workers.
+struct EndSaid(Arc<Shared>);
+
+impl Drop for EndSaid {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Shell {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -49,6 +59,7 @@ impl Shell {
 
     /// Runs the workers until the end.
     pub(super) fn run(mut self, happenings: &Receiver<Event>) {
+        let _said_even_if_it_panics = EndSaid(Arc::clone(&self.shared));
         let mut event = Event::Tick;
         loop {
             let now = self.shared.clock.now();
@@ -74,7 +85,6 @@ impl Shell {
         for (_, process) in self.processes.drain(..).flatten() {
             process.wait_for_outputs(OUTPUTS_MAX);
         }
-        self.shared.end();
     }
 
     fn act(&mut self, action: Action) {

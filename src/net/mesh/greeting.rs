@@ -1,4 +1,4 @@
-//! Handshakes, from either side, up to the link being up.
+//! Handshakes, from either side, up to the link being up. Then both sides tell their status at once.
 
 use bytes::BytesMut;
 use rand::RngExt as _;
@@ -18,6 +18,12 @@ use crate::clock::Time;
 use crate::ids::{Incarnation, WorkerId};
 
 impl Mesh {
+    /// Whether a connection is one of the links: its handshake is done, and it has not ended.
+    pub fn is_link(&self, conn: ConnId) -> bool {
+        let connection = self.connections.get(&conn);
+        connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
+    }
+
     /// The transport that [`super::Action::Dial`] asked for is up.
     pub fn dialed(&mut self, conn: ConnId, now: Time) {
         let nonce = self.rng.random();
@@ -109,8 +115,7 @@ impl Mesh {
 
     /// The other side does not want this worker.
     fn refused(&mut self, conn: ConnId, payload: &[u8], now: Time, app: &mut dyn Application) {
-        let unreadable = || Refused { code: 0, reason: "no reason that can be read".to_owned() };
-        let refused = Refused::decode(payload).unwrap_or_else(unreadable);
+        let refused = Refused::decode(payload);
         count(&mut self.counts.refused_by_peer, refused.name());
         let dialed = self.connections.get(&conn).map(|connection| &connection.role);
         if let (Some(Role::Dialing { peer, .. }), NOT_YET) = (dialed, refused.code)
@@ -155,6 +160,7 @@ impl Mesh {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let Some(peer) = self.peers.get_mut(&worker) else { return };
         connection.role = Role::Receives { peer: worker };
+        connection.status_due = true;
         peer.from = Some(conn);
         self.unproven -= 1;
         self.counts.links_up += 1;
@@ -193,6 +199,7 @@ impl Mesh {
         }
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.role = Role::Sends { peer: worker };
+            connection.status_due = true;
         }
         self.list(conn);
         app.link(worker, Direction::To, LinkState::Up, now);

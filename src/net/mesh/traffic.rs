@@ -1,16 +1,16 @@
-//! What comes and goes over links that are up.
+//! What comes over links that are up.
 
 use bytes::BytesMut;
 
-use super::super::connection::{Connection, Role};
 use super::super::counts::{NetCounts, count};
 use super::super::fault::LinkFault;
-use super::super::frame::{self, Frame, FrameKind, HEADER, Lane, unsequenced};
-use super::super::payload::{CREDITS_MAX, STATUS_MAX, Taken, bye_frame, credit_frame, credits, told_reason};
+use super::super::frame::{self, Frame, FrameKind, HEADER, Lane};
+use super::super::handshake::Refused;
+use super::super::payload::{STATUS_MAX, Taken, bye_frame, credits, told_reason};
 use super::super::peer::Peer;
 use super::super::receiver::Admission;
 use super::super::{Application, PayloadKind};
-use super::{ConnId, Mesh, list};
+use super::{ConnId, Mesh};
 use crate::clock::Time;
 use crate::ids::WorkerId;
 
@@ -88,64 +88,6 @@ impl Mesh {
         let bye = bye_frame(&why);
         self.end(conn, why, Some(bye), now, app);
     }
-
-    /// When a connection has something to say next. A connection whose last words are not written
-    /// yet says nothing.
-    pub(super) fn says_at(&self, connection: &Connection) -> Time {
-        let (Role::Sends { peer: worker } | Role::Receives { peer: worker }) = connection.role else {
-            return Time::NEVER;
-        };
-        let Some(peer) = self.peers.get(&worker).filter(|_| connection.is_quiet()) else {
-            return Time::NEVER;
-        };
-        if connection.status_due {
-            return Time::ZERO;
-        }
-        let heartbeat = connection.beat_at.after(self.options.heartbeat);
-        match connection.role {
-            Role::Receives { .. } => heartbeat.min(peer.receiver.tell_at().unwrap_or(Time::NEVER)),
-            Role::Sends { .. } | Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => heartbeat,
-        }
-    }
-
-    /// Says what is due on all links that are up: what was taken, credit, heartbeats.
-    pub(super) fn say_due(&mut self, now: Time, app: &mut dyn Application) {
-        let Mesh { connections, peers, counts, ready, totals, options, .. } = self;
-        for (conn, connection) in connections.iter_mut().filter(|(_, connection)| connection.is_quiet()) {
-            let (worker, is_receiver) = match connection.role {
-                Role::Sends { peer } => (peer, false),
-                Role::Receives { peer } => (peer, true),
-                Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => continue,
-            };
-            let Some(peer) = peers.get_mut(&worker) else { continue };
-            if is_receiver {
-                totals.clear();
-                app.credits(worker, totals);
-                if !totals.is_empty() || peer.receiver.tell_at().is_some_and(|at| at <= now) {
-                    let taken = peer.receiver.tell().map(|taken| taken.frame(FrameKind::Taken));
-                    let credit = totals.chunks(CREDITS_MAX).map(credit_frame);
-                    taken.into_iter().chain(credit).for_each(|frame| connection.say(frame));
-                }
-            }
-            let is_due = connection.beat_at.after(options.heartbeat) <= now;
-            if std::mem::take(&mut connection.status_due) || is_due {
-                connection.beat_at = now;
-                connection.say(heartbeat(worker, app));
-                counts.heartbeats_out += 1;
-            }
-            if !connection.is_quiet() {
-                list(*conn, connection, ready);
-            }
-        }
-    }
-}
-
-fn heartbeat(worker: WorkerId, app: &mut dyn Application) -> Vec<u8> {
-    unsequenced(FrameKind::Heartbeat, |out| {
-        let start = out.len();
-        app.own_status(worker, out);
-        assert!(out.len() - start <= STATUS_MAX, "a status has at most {STATUS_MAX} bytes");
-    })
 }
 
 /// What reading a frame may touch.
@@ -157,12 +99,22 @@ struct Reading<'a> {
     app: &'a mut dyn Application,
 }
 
+impl Reading<'_> {
+    fn refused(&mut self, payload: &[u8]) -> String {
+        let refused = Refused::decode(payload);
+        count(&mut self.counts.refused_by_peer, refused.name());
+        refused.reason
+    }
+}
+
 /// A frame from the side that sends payloads.
 fn payload_frame(frame: Frame, reading: &mut Reading<'_>) -> Result<Next, LinkFault> {
     let kind = match frame.kind {
         FrameKind::Acks => PayloadKind::Acks,
         FrameKind::Outcomes => PayloadKind::Outcomes,
         FrameKind::Data => PayloadKind::Data,
+        // The dialer ran out of patience while WELCOME was on its way.
+        FrameKind::Refused => return Ok(Next::Bye(reading.refused(&frame.payload))),
         _ => return common_frame(&frame, reading),
     };
     let lane = if kind == PayloadKind::Data { Lane::Data } else { Lane::Control };

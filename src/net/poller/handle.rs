@@ -11,6 +11,9 @@ use std::time::Duration;
 use super::super::{Members, NetCounts, Outbox};
 use crate::ids::{Incarnation, WorkerId};
 
+/// What a worker tells its peers when it ends as it should. They do not warn of it.
+pub const ORDERLY_END: &str = "the worker ends";
+
 /// How often one who waits for an answer looks whether the poller still runs.
 const LIFE_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
@@ -120,7 +123,7 @@ impl PollerHandle {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Ends all links, tells the peers why, and waits for the thread.
+    /// Ends all links, tells the peers why ([`ORDERLY_END`], if it is that), and waits for the thread.
     ///
     /// # Errors
     /// When the thread had panicked.
@@ -136,14 +139,14 @@ impl PollerHandle {
 
     fn tell(&self, command: Command) {
         self.mailbox.put(command);
-        self.outbox.announce();
+        self.outbox.poke();
     }
 }
 
 impl Drop for PollerHandle {
     fn drop(&mut self) {
         // Whoever wants to know how it ended, calls `stop`; the log knows.
-        let _ = self.end("the worker ends");
+        let _ = self.end(ORDERLY_END);
     }
 }
 

@@ -13,8 +13,9 @@ use slog::{Logger, debug, info, warn};
 
 use super::super::{Application, Direction, LinkState, PayloadError, PayloadKind};
 use super::channel::FarEnd;
+use super::handle::ORDERLY_END;
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 
 /// For how long a worker may be dialed in vain before that is worth a warning.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,6 +29,8 @@ pub(super) struct Told {
     /// Workers that are dialed in vain.
     vain: BTreeMap<WorkerId, Vain>,
     strangers: Strangers,
+    /// The worker ends, and its links with it.
+    pub is_ending: bool,
 }
 
 struct Vain {
@@ -45,7 +48,7 @@ struct Strangers {
 
 impl Told {
     pub fn new(app: Box<dyn Application + Send>, log: Logger) -> Told {
-        Told { app, log, vain: BTreeMap::new(), strangers: Strangers::default() }
+        Told { app, log, vain: BTreeMap::new(), strangers: Strangers::default(), is_ending: false }
     }
 
     /// A connection has ended before it was a link.
@@ -97,6 +100,10 @@ impl Application for Told {
         self.app.settled(to, frames);
     }
 
+    fn replaced(&mut self, peer: WorkerId, by: Incarnation) {
+        self.app.replaced(peer, by);
+    }
+
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
         if frames > 0 {
             info!(self.log, "payloads to a worker that was replaced are dropped";
@@ -134,6 +141,9 @@ impl Application for Told {
             LinkState::Up => {
                 self.vain.remove(&peer);
                 info!(self.log, "a link is up"; "peer" => peer.0, "direction" => %direction);
+            }
+            LinkState::Down { why } if self.is_ending || why.ends_with(ORDERLY_END) => {
+                debug!(self.log, "a link has ended"; "peer" => peer.0, "direction" => %direction, "why" => why);
             }
             LinkState::Down { why } => {
                 warn!(self.log, "a link is down"; "peer" => peer.0, "direction" => %direction, "why" => why);

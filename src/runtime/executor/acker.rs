@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Time;
-use crate::ids::{SLOTS_MAX, TaskId};
+use crate::ids::{SLOTS_MAX, TaskId, WorkerId};
 use crate::runtime::acker::{Acker, Outcome};
 use crate::runtime::executor::{Common, Step, StepContext, StepOutcome};
 use crate::runtime::message::{AckRecords, Control};
@@ -38,13 +38,9 @@ impl AckerExecutor {
                     processed += 1;
                     self.apply(records);
                 }
-                Control::WorkerLost { worker, membership } => {
-                    let spouts = &self.spouts;
-                    let ran = |task: TaskId| match spouts.get(&task) {
-                        Some(Address::There(remote)) => remote.worker == worker,
-                        _ => false,
-                    };
-                    let outcomes = self.acker.lose_worker(worker, membership, ran);
+                Control::WorkerLost { worker, next, membership } => {
+                    let ran = self.spouts_of(worker);
+                    let outcomes = self.acker.lose_worker(worker, next, membership, &ran);
                     outcomes.into_iter().for_each(|outcome| self.note(Some(outcome)));
                 }
                 Control::Crash => self.lose_everything(cx.now),
@@ -64,6 +60,15 @@ impl AckerExecutor {
             self.common.coordinator.wake(Urgency::Now);
         }
         Step { outcome: if closed { StepOutcome::Closed } else { StepOutcome::Idle }, wake_at: Time::NEVER }
+    }
+
+    /// The spout tasks that run in another worker.
+    fn spouts_of(&self, worker: WorkerId) -> Vec<TaskId> {
+        let is_there = |address: &Address| match address {
+            Address::There(remote) => remote.worker == worker,
+            Address::Here(_) => false,
+        };
+        self.spouts.iter().filter(|(_, address)| is_there(address)).map(|(task, _)| *task).collect()
     }
 
     fn apply(&mut self, mut records: AckRecords) {

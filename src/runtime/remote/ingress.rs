@@ -23,7 +23,7 @@ use bytes::{Buf, Bytes};
 
 use crate::api::SourceMeta;
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::link::{Charge, Link};
 use crate::runtime::message::{Control, Incoming, Parcel};
@@ -188,10 +188,10 @@ impl Ingress {
         self.settled(payloads);
     }
 
-    /// Incarnations of these workers are over, as this membership is the first to say. What waited
+    /// These workers have a next incarnation, as this membership is the first to say. What waited
     /// for them must have been thrown away: see [`Ingress::lost`].
-    pub fn workers_lost(&mut self, lost: &[WorkerId], membership: u64) {
-        for worker in lost {
+    pub fn workers_lost(&mut self, lost: &[(WorkerId, Incarnation)], membership: u64) {
+        for (worker, _) in lost {
             self.renew_links_from(*worker);
             for place in self.places.iter().filter(|place| place.worker == *worker) {
                 if let Some(remote) = &place.remote {
@@ -202,7 +202,7 @@ impl Ingress {
         }
         // Release: who reads it sees that everything to the old incarnations is gone.
         self.membership.store(membership, Ordering::Release);
-        for worker in lost {
+        for (worker, next) in lost {
             let ackers_lost: Vec<usize> = self
                 .places
                 .iter()
@@ -212,7 +212,7 @@ impl Ingress {
             for place in &self.places {
                 let Some(inbox) = &place.inbox else { continue };
                 if place.acker.is_some() {
-                    let lost = Control::WorkerLost { worker: *worker, membership };
+                    let lost = Control::WorkerLost { worker: *worker, next: *next, membership };
                     inbox.send_control(lost, Urgency::Now);
                 }
                 if place.is_spout {

@@ -224,6 +224,11 @@ impl SimulatedCluster {
         self.core.is_done()
     }
 
+    /// Whether all workers were told to close.
+    pub fn is_closing(&self) -> bool {
+        self.core.is_closing()
+    }
+
     /// Whether the end was cut short.
     pub fn is_cut_short(&self) -> bool {
         self.core.is_cut_short()
@@ -313,7 +318,7 @@ impl SimulatedCluster {
             }
             turns = 0;
             self.check()?;
-            if !self.pass_time(target) {
+            if !self.has_ended() && !self.pass_time(target) {
                 let stats = crate::runtime::TopologyStats {
                     pending: self.stats().pending,
                     acked: self.stats().acked,

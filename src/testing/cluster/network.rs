@@ -29,6 +29,8 @@ pub struct Trouble {
     pub loss: f64,
     /// How many come twice or out of order below the stream, which costs a little time.
     pub reorder: f64,
+    /// How many writes arrive twice.
+    pub duplicate: f64,
     /// How many writes arrive with a bit flipped.
     pub flip: f64,
     /// How many writes break the connection, a part of them arriving.
@@ -48,6 +50,8 @@ pub struct NetworkStruck {
     pub losses: u64,
     /// Packets doubled or out of order below the stream.
     pub reordered: u64,
+    /// Writes that arrived twice.
+    pub duplicated: u64,
     /// Writes with a bit flipped.
     pub flips: u64,
     /// Writes of which a part arrived, and then the end of the connection.
@@ -110,6 +114,8 @@ struct Connection {
     /// Waits to be accepted; and the dialer was not told yet that it is connected.
     waiting: bool,
     connected_untold: bool,
+    /// It was cut: whatever is written now comes nowhere.
+    dead: bool,
 }
 
 /// All connections, and what is wrong with the ways between workers.
@@ -173,6 +179,7 @@ impl Network {
             dialing: Some(now.after(latency)),
             waiting: false,
             connected_untold: false,
+            dead: false,
         };
         self.connections.insert(id, connection);
     }
@@ -193,6 +200,9 @@ impl Network {
     pub fn write(&mut self, end: End, bytes: &[u8], now: Time) -> usize {
         let Some((id, side)) = self.by_end.get(&end).copied() else { return bytes.len() };
         let connection = &self.connections[&id];
+        if connection.dead {
+            return bytes.len();
+        }
         let (from, to) =
             if side == 0 { (connection.from, connection.to) } else { (connection.to, connection.from) };
         let trouble = self.trouble_of(from, to);
@@ -222,6 +232,10 @@ impl Network {
         if truncated {
             self.struck.truncations += 1;
             segment.truncate(self.random.random_range(0..segment.len()));
+        }
+        if self.strikes(trouble.duplicate) {
+            self.struck.duplicated += 1;
+            segment.extend_from_within(..);
         }
         self.struck.blocked += u64::from(trouble.blocked);
         let connection = self.connections.get_mut(&id).expect("it was there");
@@ -300,11 +314,13 @@ impl Network {
     /// Cuts a connection between two workers, if there is one; says whether. Half-open: only one of
     /// its ends is told.
     pub fn cut(&mut self, a: WorkerId, b: WorkerId, half_open: bool, now: Time) -> bool {
-        let is_between = |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some);
+        let is_between =
+            |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some) && !c.dead;
         let found = self.connections.iter().find(|(_, connection)| is_between(connection)).map(|(id, _)| *id);
         let Some(id) = found else { return false };
         let spared = half_open.then(|| self.random.random_range(0..2));
         let connection = self.connections.get_mut(&id).expect("it was found");
+        connection.dead = true;
         for (side, pipe) in connection.pipes.iter_mut().enumerate() {
             pipe.segments.clear();
             pipe.bytes = 0;
@@ -327,7 +343,8 @@ impl Network {
     /// What has come for a life by now, in an order that the seed decides between connections.
     pub fn arrivals(&mut self, life: Endpoint, listens: bool, now: Time) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
-        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        let own = self.connections.iter().filter(|(_, c)| c.from == life.worker || c.to == life.worker);
+        let ids: Vec<u64> = own.map(|(id, _)| *id).collect();
         for id in ids {
             self.arrivals_of(id, life, listens, now, &mut arrivals);
         }
@@ -371,12 +388,14 @@ impl Network {
 
     /// Brings dialers to their listeners; `listens` says whether a worker has one now.
     pub fn progress(&mut self, now: Time, listens: impl Fn(WorkerId) -> bool) {
-        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        let due = |connection: &Connection| connection.dialing.is_some_and(|at| at <= now);
+        let due = self.connections.iter().filter(|(_, connection)| due(connection));
+        let ids: Vec<u64> = due.map(|(id, _)| *id).collect();
         for id in ids {
             let (from, to) = (self.connections[&id].from, self.connections[&id].to);
             let blocked = self.trouble_of(from, to).blocked || self.trouble_of(to, from).blocked;
             let connection = self.connections.get_mut(&id).expect("it is there");
-            if !connection.dialing.is_some_and(|at| at <= now) || blocked {
+            if blocked {
                 continue;
             }
             connection.dialing = None;

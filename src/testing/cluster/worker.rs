@@ -150,7 +150,10 @@ impl SimulatedProcess {
         for peer in (0..8).map(WorkerId).filter(|peer| *peer != self.life.worker) {
             let is_up = |direction| self.mesh.is_up(peer, direction);
             let (to, from, untaken) = (is_up(Direction::To), is_up(Direction::From), self.mesh.untaken(peer));
-            state += &format!("  peer {peer}: up to {to} from {from}, untaken {untaken:?}\n");
+            state += &format!(
+                "  peer {peer}: up to {to} from {from}, untaken {untaken:?} {}\n",
+                self.mesh.describe(peer)
+            );
         }
         state
     }
@@ -180,7 +183,7 @@ impl SimulatedProcess {
     /// Does what its parent says.
     pub fn obey(&mut self, command: ToWorker) {
         match command {
-            ToWorker::Start(_) => {}
+            ToWorker::Start(_) | ToWorker::End => {}
             ToWorker::Members(members) => self.set_members(&members),
             ToWorker::Activate => self.worker.activate(),
             ToWorker::Deactivate => self.worker.deactivate(),
@@ -225,8 +228,8 @@ impl SimulatedProcess {
                 }
             }
         }
-        let seen = self.worker.snapshot();
-        let ends = self.closing && seen.closed >= seen.executors;
+        let has_closed = |seen: Snapshot| seen.closed >= seen.executors;
+        let ends = self.closing && has_closed(self.worker.snapshot());
         if ends {
             messages.push(FromWorker::Stats(Box::new(self.stats())));
             messages.push(FromWorker::Ended { cut_short: false });

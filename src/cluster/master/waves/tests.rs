@@ -1,1 +1,63 @@
-//! Tests.
+//! Waves by themselves; in a world of workers they are looked at in `core`.
+
+use super::*;
+
+fn at_rest(activity: u64) -> Snapshot {
+    Snapshot { at_rest: true, activity, ..Snapshot::default() }
+}
+
+fn busy(activity: u64) -> Snapshot {
+    Snapshot { at_rest: false, ..at_rest(activity) }
+}
+
+/// Asks, and answers as given.
+fn wave(waves: &mut Waves, answers: &[Snapshot]) -> Outcome {
+    let wave = waves.ask();
+    let mut outcomes: Vec<_> = answers
+        .iter()
+        .enumerate()
+        .filter_map(|(worker, answer)| waves.answer(worker, wave, *answer))
+        .collect();
+    assert_eq!(outcomes.len(), 1, "a wave is over once, with the last answer");
+    outcomes.remove(0)
+}
+
+#[test]
+fn rest_takes_two_waves_without_change() {
+    let mut waves = Waves::new(2);
+    assert!(matches!(wave(&mut waves, &[at_rest(1), busy(1)]), Outcome::Unrest(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(2)]), Outcome::Perhaps(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Perhaps(_)), "one has moved");
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Rest(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Rest(_)), "and still");
+    assert!(matches!(wave(&mut waves, &[busy(1), at_rest(3)]), Outcome::Unrest(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Perhaps(_)));
+}
+
+#[test]
+fn activity_that_only_moved_over_is_seen() {
+    let mut waves = Waves::new(2);
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(2)]), Outcome::Perhaps(_)));
+    assert!(
+        matches!(wave(&mut waves, &[at_rest(2), at_rest(1)]), Outcome::Perhaps(_)),
+        "the sum is the same"
+    );
+}
+
+#[test]
+fn answers_to_other_waves_are_not_heard() {
+    let mut waves = Waves::new(2);
+    let first = waves.ask();
+    assert_eq!(waves.answer(0, first, at_rest(1)), None);
+    waves.begin_again();
+    assert_eq!(waves.answer(1, first, at_rest(1)), None);
+    let second = waves.ask();
+    assert_ne!(first, second);
+    assert_eq!(waves.answer(1, first, at_rest(1)), None);
+    assert_eq!(waves.answer(1, second, at_rest(1)), None);
+    assert_eq!(waves.answer(1, second, busy(9)), None, "the first answer counts");
+    assert!(matches!(waves.answer(0, second, at_rest(1)), Some(Outcome::Perhaps(_))));
+    assert_eq!(waves.answer(0, second, at_rest(1)), None);
+    waves.begin_again();
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(1)]), Outcome::Perhaps(_)), "all over again");
+}

@@ -1,222 +1,15 @@
 //! Workers that talk over real sockets. The first tests are Storm's of its messaging layer.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener as StdListener, TcpStream as StdStream};
-use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+mod node;
 
-use bytes::Bytes;
-use slog::{Discard, o};
-use smol_str::SmolStr;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use super::super::{
-    HEADROOM, LinkState, Member, Members, NetCounts, PayloadError, PayloadKind, TopologyKey, UNPROVEN_MAX,
-};
-use super::*;
-use crate::config::net::TlsPaths;
-use crate::ids::{Incarnation, LinkId, WorkerId};
-
-/// What an application heard.
-#[derive(Default)]
-struct Heard {
-    payloads: Vec<(WorkerId, PayloadKind, Bytes)>,
-    settled: u64,
-    lost: Vec<(WorkerId, u64, Vec<(LinkId, u64, u64)>)>,
-    /// Reasons of links that went down.
-    downs: Vec<String>,
-    statuses: u64,
-    /// Whether upcalls with payloads return.
-    is_stuck: bool,
-}
-
-/// Shared by a test and an application.
-#[derive(Clone, Default)]
-struct Ears(Arc<(Mutex<Heard>, Condvar)>);
-
-impl Ears {
-    fn note(&self, note: impl FnOnce(&mut Heard)) {
-        note(&mut self.heard());
-        self.0.1.notify_all();
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.0.0.lock().unwrap()
-    }
-
-    /// Waits until the application has heard it.
-    #[track_caller]
-    fn wait<T>(&self, what: &str, mut found: impl FnMut(&mut Heard) -> Option<T>) -> T {
-        let end = Instant::now() + Duration::from_secs(30);
-        let mut heard = self.heard();
-        loop {
-            if let Some(found) = found(&mut heard) {
-                return found;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{what}: not within 30 s");
-            heard = self.0.1.wait_timeout(heard, left).unwrap().0;
-        }
-    }
-
-    #[track_caller]
-    fn wait_payloads(&self, count: usize) -> Vec<(WorkerId, PayloadKind, Bytes)> {
-        let enough =
-            |heard: &mut Heard| (heard.payloads.len() >= count).then(|| std::mem::take(&mut heard.payloads));
-        let payloads = self.wait("payloads", enough);
-        assert_eq!(payloads.len(), count, "more came than was sent");
-        payloads
-    }
-
-    #[track_caller]
-    fn wait_text(&self) -> String {
-        String::from_utf8(self.wait_payloads(1)[0].2.to_vec()).unwrap()
-    }
-}
-
-impl Application for Ears {
-    fn payload(
-        &mut self,
-        from: WorkerId,
-        kind: PayloadKind,
-        payload: Bytes,
-        _now: Time,
-    ) -> Result<(), PayloadError> {
-        self.note(|heard| heard.payloads.push((from, kind, payload)));
-        self.wait("somebody lets go", |heard| (!heard.is_stuck).then_some(()));
-        Ok(())
-    }
-
-    fn credit(&mut self, _to: WorkerId, _link: LinkId, _tuples: u64, _bytes: u64) {}
-
-    fn settled(&mut self, _to: WorkerId, frames: u64) {
-        self.note(|heard| heard.settled += frames);
-    }
-
-    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
-        self.note(|heard| heard.lost.push((to, frames, credits.to_vec())));
-    }
-
-    fn status(&mut self, _from: WorkerId, _status: &[u8], _now: Time) {
-        self.note(|heard| heard.statuses += 1);
-    }
-
-    fn own_status(&mut self, _to: WorkerId, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"well");
-    }
-
-    fn credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
-
-    fn all_credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
-
-    fn link(&mut self, _peer: WorkerId, _direction: Direction, state: LinkState, _now: Time) {
-        match state {
-            LinkState::Up => {}
-            LinkState::Down { why } => self.note(|heard| heard.downs.push(why)),
-        }
-    }
-}
-
-/// A worker without executors.
-struct Node {
-    member: Member,
-    outbox: Arc<Outbox>,
-    ears: Ears,
-    poller: PollerHandle,
-}
-
-/// How a node is to be.
-#[derive(Clone)]
-struct Plan {
-    worker: u16,
-    incarnation: u32,
-    options: NetOptions,
-    secret: [u8; 32],
-}
-
-fn plan(worker: u16) -> Plan {
-    Plan { worker, incarnation: 1, options: NetOptions::default(), secret: [7; 32] }
-}
-
-impl Plan {
-    fn again(mut self) -> Plan {
-        self.incarnation += 1;
-        self
-    }
-
-    fn listen(mut self, address: SocketAddr) -> Plan {
-        self.options.listen = address;
-        self
-    }
-
-    #[track_caller]
-    fn start(self) -> Node {
-        let outbox = Arc::new(Outbox::new(4));
-        let ears = Ears::default();
-        let identity = Identity {
-            topology: TopologyKey { name: SmolStr::new("words"), run: [3; 16] },
-            assignment: 1,
-            schema: 5,
-            worker: WorkerId(self.worker),
-            incarnation: Incarnation(self.incarnation),
-        };
-        let wire = Wire {
-            identity,
-            secret: Secret::new(self.secret),
-            options: self.options,
-            seed: u64::from(self.worker),
-            outbox: Arc::clone(&outbox),
-            clock: Clock::real(),
-            log: Logger::root(Discard, o!()),
-        };
-        let (poller, address) = Poller::bind(wire, Box::new(ears.clone())).unwrap();
-        let (worker, incarnation) = (WorkerId(self.worker), Incarnation(self.incarnation));
-        Node { member: Member { worker, incarnation, address: Some(address) }, outbox, ears, poller }
-    }
-}
-
-impl Node {
-    fn send(&self, to: u16, payload: &[u8]) {
-        self.send_kind(to, PayloadKind::Data, payload);
-    }
-
-    fn send_kind(&self, to: u16, kind: PayloadKind, payload: &[u8]) {
-        let mut bytes = vec![0; HEADROOM];
-        bytes.extend_from_slice(payload);
-        self.outbox.push(WorkerId(to), Outbound::new(kind, bytes, Some((LinkId(1), 1, 10)), Time::ZERO));
-    }
-
-    fn counts(&self) -> NetCounts {
-        self.poller.counts()
-    }
-
-    fn stop(self) -> Member {
-        self.poller.stop("the test says so").unwrap();
-        self.member
-    }
-}
-
-/// Tells all of them about these.
-fn introduce(version: u64, nodes: &[&Node], members: &[Member]) {
-    for node in nodes {
-        node.poller.set_members(Members { version, members: members.to_vec() });
-    }
-}
-
-fn pair(first: Plan, second: Plan) -> (Node, Node) {
-    let (first, second) = (first.start(), second.start());
-    introduce(1, &[&first, &second], &[first.member, second.member]);
-    (first, second)
-}
-
-/// Bytes without a pattern.
-fn noise(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-/// An address where nobody listens.
-fn vacant() -> SocketAddr {
-    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
+use node::{Certificates, Ears, Plan, Way, introduce, noise, pair, plan, vacant, wait_status};
+use squall::config::NetOptions;
+use squall::ids::{Incarnation, LinkId, WorkerId};
+use squall::net::{Member, PayloadKind, Poller, UNPROVEN_MAX};
 
 // ---- Storm's tests ----
 
@@ -249,7 +42,7 @@ fn a_message_arrives_through_tls() {
     let (plain, _) = pair(plan(2), plan(3));
     introduce(2, &[&plain], &[plain.member, one.member]);
     plain.send(0, b"may I?");
-    plain.ears.wait_until_refused(&plain, 0);
+    wait_status(&plain, |status| status.counts.dialed >= 3 && !status.peers[0].is_up_to);
     assert_eq!(one.counts().links_up, 2);
 }
 
@@ -343,7 +136,7 @@ fn messages_flow_again_after_the_sender_restarts() {
 
 #[test]
 fn a_port_can_be_bound_again_at_once() {
-    let (one, other) = pair(plan(0), plan(1));
+    let (one, other) = pair(plan(0), plan(1).listen(vacant()));
     one.send(1, b"once");
     assert_eq!(other.ears.wait_text(), "once");
     let address = other.member.address.unwrap();
@@ -405,14 +198,14 @@ fn acks_overtake_tuples() {
 fn strangers_are_shown_the_door_and_others_come_in() {
     let (one, other) = pair(plan(0), plan(1));
     let address = one.member.address.unwrap();
-    let mut babbler = StdStream::connect(address).unwrap();
+    let mut babbler = TcpStream::connect(address).unwrap();
     babbler.write_all(&noise(100_000)).or_else(ignore_reset).unwrap();
     let ended = babbler.read_to_end(&mut Vec::new());
     assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset));
     wait_status(&one, |status| status.counts.refused.values().sum::<u64>() == 1);
 
     // Silent ones fill the room for those that have not proven anything, and no more than that.
-    let crowd: Vec<_> = (0..UNPROVEN_MAX + 10).map(|_| StdStream::connect(address).unwrap()).collect();
+    let crowd: Vec<_> = (0..UNPROVEN_MAX + 10).map(|_| TcpStream::connect(address).unwrap()).collect();
     wait_status(&one, |status| status.counts.crowded_out >= 10);
     one.send(1, b"links that are up do not care");
     assert!(other.ears.wait_text().ends_with("do not care"));
@@ -431,44 +224,6 @@ fn ignore_reset(error: io::Error) -> io::Result<()> {
 }
 
 // ---- Connections that break ----
-
-/// A way between two workers that is cut now and then.
-struct Way {
-    address: SocketAddr,
-    open: Arc<Mutex<Vec<StdStream>>>,
-}
-
-impl Way {
-    fn to(target: SocketAddr) -> Way {
-        let listener = StdListener::bind("127.0.0.1:0").unwrap();
-        let (address, open) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<StdStream>>>::default());
-        let ends = Arc::clone(&open);
-        // The threads end with the test's process.
-        thread::spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = StdStream::connect(target) else { continue };
-                let both = [near.try_clone(), far.try_clone()].map(Result::unwrap);
-                ends.lock().unwrap().extend(both);
-                for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
-                {
-                    thread::spawn(move || {
-                        // It ends with either side, or when the way is cut.
-                        let _ = io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        Way { address, open }
-    }
-
-    fn cut(&self) {
-        for end in self.open.lock().unwrap().drain(..) {
-            // It may have ended by itself.
-            let _ = end.shutdown(Shutdown::Both);
-        }
-    }
-}
 
 #[test]
 fn a_link_that_is_cut_again_and_again_loses_and_repeats_nothing() {
@@ -528,22 +283,7 @@ fn a_status_is_shown_at_once_when_asked_for() {
 #[test]
 fn an_outbox_has_one_poller() {
     let one = plan(0).start();
-    let wire = Wire {
-        identity: Identity {
-            topology: TopologyKey { name: SmolStr::new("words"), run: [3; 16] },
-            assignment: 1,
-            schema: 5,
-            worker: WorkerId(1),
-            incarnation: Incarnation(1),
-        },
-        secret: Secret::new([7; 32]),
-        options: NetOptions::default(),
-        seed: 1,
-        outbox: Arc::clone(&one.outbox),
-        clock: Clock::real(),
-        log: Logger::root(Discard, o!()),
-    };
-    let error = Poller::bind(wire, Box::new(Ears::default())).unwrap_err();
+    let error = Poller::bind(plan(1).wire(&one.outbox), Box::new(Ears::default())).unwrap_err();
     assert!(error.to_string().contains("has a poller already"), "{error}");
 }
 
@@ -556,57 +296,4 @@ fn a_replaced_worker_is_told() {
     one.send(1, b"from the grave");
     wait_status(&other, |status| !status.peers[0].is_up_from);
     assert!(other.ears.heard().payloads.is_empty());
-}
-
-/// Waits until the poller says so.
-#[track_caller]
-fn wait_status(node: &Node, is_so: impl Fn(&NetStatus) -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    loop {
-        let status = node.poller.status().expect("the poller runs");
-        if is_so(&status) {
-            return;
-        }
-        assert!(Instant::now() < end, "not within 30 s: {status:?}");
-        thread::yield_now();
-    }
-}
-
-impl Ears {
-    /// Waits until a peer has turned two attempts down.
-    fn wait_until_refused(&self, node: &Node, _peer: u16) {
-        wait_status(node, |status| status.counts.dialed >= 3);
-        assert!(!node.poller.status().unwrap().peers.iter().any(|peer| peer.is_up_to));
-    }
-}
-
-/// Files of workers that trust each other.
-struct Certificates(tempfile::TempDir);
-
-impl Certificates {
-    fn new() -> Certificates {
-        let dir = tempfile::tempdir().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let authority = rcgen::CertifiedIssuer::self_signed(params, key).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &authority).unwrap();
-        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
-        write("authority.pem", authority.pem());
-        write("worker.pem", certificate.pem());
-        write("worker.key", key.serialize_pem());
-        Certificates(dir)
-    }
-
-    fn paths(&self) -> TlsPaths {
-        let path = |name: &str| self.0.path().join(name);
-        TlsPaths {
-            certificate: path("worker.pem"),
-            key: path("worker.key"),
-            authority: path("authority.pem"),
-            name: None,
-        }
-    }
 }

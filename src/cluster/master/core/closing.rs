@@ -1,0 +1,62 @@
+//! The end, once it is decided: all close, say so, and end together; who does not is killed.
+
+use std::time::Duration;
+
+use super::Core;
+use crate::clock::Time;
+use crate::cluster::control::ToWorker;
+use crate::cluster::master::events::{Action, Note};
+use crate::cluster::master::life::Life;
+use crate::net::Endpoint;
+
+/// How long workers may take to close in order: their executors have 5 s.
+const CLOSE_MAX: Duration = Duration::from_secs(6);
+/// How long they may take when everything is to end at once.
+const KILL_GRACE: Duration = Duration::from_secs(2);
+/// How long a killed process may take to die, before it is left behind.
+const DEATH_MAX: Duration = Duration::from_secs(5);
+
+impl Core {
+    pub(super) fn kill(&mut self, now: Time) {
+        match self.close_by {
+            None => self.ending.kill(),
+            Some(by) => {
+                self.cut_short = true;
+                self.close_by = Some(by.min(now.after(KILL_GRACE)));
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Time) {
+        let grace = if self.ending.is_cut_short() { KILL_GRACE } else { CLOSE_MAX };
+        self.close_by = Some(now.after(grace));
+        self.waves.begin_again();
+        self.broadcast(ToWorker::Close);
+        self.lives.iter_mut().filter(|life| !life.has_process()).for_each(Life::leaves);
+    }
+
+    pub(super) fn look_at_end(&mut self, close_by: Time, now: Time) {
+        if now >= close_by && self.dead_by.is_none() {
+            self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
+            self.dead_by = Some(now.after(DEATH_MAX));
+            let running: Vec<Endpoint> =
+                self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
+            self.actions.extend(running.into_iter().map(Action::Kill));
+        }
+        let mut to_us = self.lives.iter().filter(|life| life.listens_to_us());
+        if !self.end_told && to_us.all(|life| life.has_ended) {
+            self.end_told = true;
+            self.broadcast(ToWorker::End);
+        }
+        let left: Vec<Endpoint> =
+            self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
+        let too_late = self.dead_by.is_some_and(|by| now >= by);
+        if left.is_empty() || too_late {
+            if !left.is_empty() {
+                self.note(Note::LeftBehind(left));
+            }
+            self.is_done = true;
+            self.actions.push(Action::Done);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The core against a world of workers that pass work around and die: whatever the order in which
+//! messages arrive, nobody is told to finish or close before there is nothing left to do.
+//!
+//! Work is tokens. A worker consumes one at a time and may hand others on; a token on its way belongs
+//! to its sender until the receiver has it, as frames do. Spouts make tokens until they are exhausted.
+//! Channels to and from the master keep their order and delay as they like.
+
+use std::collections::VecDeque;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::*;
+use crate::cluster::control::Beat;
+use crate::ids::Incarnation;
+
+const BOLTS: usize = 2;
+
+#[derive(Default)]
+struct Worker {
+    incarnation: u32,
+    alive: bool,
+    active: bool,
+    draining: bool,
+    /// Tokens that its spout will make.
+    to_make: u32,
+    tokens: u32,
+    /// Sent and not taken.
+    sent: u32,
+    activity: u64,
+    round: u64,
+    /// Told to finish, and has not.
+    to_finish: Option<usize>,
+    /// Up to which place it has finished in this life.
+    finished: usize,
+    said_rest: bool,
+    said_live: bool,
+    closed: bool,
+    inbox: VecDeque<ToWorker>,
+    outbox: VecDeque<FromWorker>,
+}
+
+impl Worker {
+    fn endpoint(&self, index: usize) -> Endpoint {
+        Endpoint { worker: WorkerId(index as u16), incarnation: Incarnation(self.incarnation) }
+    }
+
+    fn is_live(&self) -> bool {
+        self.to_make > 0 && !self.draining
+    }
+
+    fn is_at_rest(&self) -> bool {
+        !self.is_live() && self.tokens == 0 && self.sent == 0
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at_rest: self.is_at_rest(),
+            activity: self.activity,
+            live_spouts: u64::from(self.is_live()),
+            round: self.round,
+            asked: u64::from(self.round > 0),
+            answered: u64::from(self.round > 0 && self.to_finish.is_none()),
+            executors: 1,
+            ..Snapshot::default()
+        }
+    }
+}
+
+struct World {
+    random: StdRng,
+    core: Core,
+    now: Time,
+    workers: Vec<Worker>,
+    /// From, to.
+    on_the_way: Vec<(usize, usize)>,
+    deaths_left: u32,
+    /// Spent by everything that makes work, so that worlds end.
+    budget: u32,
+    seed: u64,
+    started: u32,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = StdRng::seed_from_u64(seed);
+        let workers = random.random_range(1..=4_u16);
+        let options = CoreOptions {
+            workers,
+            worker: WorkerOptions { restart_max: Duration::from_millis(60), ..WorkerOptions::default() },
+            link_lost: Duration::from_secs(10),
+            bolts: BOLTS,
+            drain_timeout: Duration::from_secs(100_000),
+            start_inactive: false,
+        };
+        let deaths_left = if random.random_bool(0.5) { random.random_range(1..4) } else { 0 };
+        World {
+            core: Core::new(options),
+            now: Time(1),
+            workers: (0..workers).map(|_| Worker::default()).collect(),
+            on_the_way: Vec::new(),
+            deaths_left,
+            budget: random.random_range(0..60),
+            random,
+            seed,
+            started: 0,
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        for action in self.core.on(event, self.now) {
+            match action {
+                Action::Start(who, _) => self.start(who),
+                Action::Send(who, message) => {
+                    self.check(&message);
+                    let worker = &mut self.workers[who.worker.index()];
+                    assert_eq!(worker.incarnation, who.incarnation.0);
+                    worker.inbox.push_back(message);
+                }
+                Action::Kill(who) => panic!("seed {}: nobody is to be killed: {who}", self.seed),
+                Action::Note(_) | Action::Done => {}
+            }
+        }
+    }
+
+    /// What must hold when the master believes that all rest.
+    fn check(&self, message: &ToWorker) {
+        let believes_in_rest = matches!(message, ToWorker::Finish { .. } | ToWorker::Close);
+        if !believes_in_rest {
+            return;
+        }
+        assert!(self.on_the_way.is_empty(), "seed {}: {message:?} while a token is on its way", self.seed);
+        for (index, worker) in self.workers.iter().enumerate() {
+            assert!(
+                worker.alive && worker.is_at_rest(),
+                "seed {}: {message:?} while {index} works",
+                self.seed
+            );
+        }
+        match message {
+            ToWorker::Finish { place, .. } => {
+                assert!(self.workers.iter().all(|worker| worker.finished >= *place || *place == 0));
+            }
+            ToWorker::Close => assert!(self.workers.iter().all(|worker| worker.finished == BOLTS)),
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, who: Endpoint) {
+        self.started += 1;
+        let made = self.random.random_range(0..=self.budget.min(6));
+        self.budget -= made;
+        self.workers[who.worker.index()] =
+            Worker { incarnation: who.incarnation.0, alive: true, to_make: made, ..Worker::default() };
+        let address = ([127, 0, 0, 1], 1).into();
+        self.workers[who.worker.index()].outbox.push_back(FromWorker::Listening { address });
+    }
+
+    fn die(&mut self, index: usize) {
+        let who = self.workers[index].endpoint(index);
+        self.deaths_left -= 1;
+        self.workers[index] = Worker { incarnation: who.incarnation.0, ..Worker::default() };
+        // What it had sent, or was to get, is lost; its peers know by the time they are told.
+        let on_the_way = std::mem::take(&mut self.on_the_way);
+        for (from, to) in on_the_way {
+            if from != index && to != index {
+                self.on_the_way.push((from, to));
+            } else if from != index {
+                self.workers[from].sent -= 1;
+                self.workers[from].activity += 1;
+            }
+        }
+        self.tell(Event::Exited(who, Exit::Signal(9)));
+    }
+
+    fn make_work(&mut self, index: usize) {
+        if self.budget > 0 && self.random.random_bool(0.6) {
+            self.budget -= 1;
+            let to = self.random.random_range(0..self.workers.len());
+            if to == index {
+                self.workers[index].tokens += 1;
+            } else if self.workers[to].alive {
+                self.workers[index].sent += 1;
+                self.on_the_way.push((index, to));
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let index = self.random.random_range(0..self.workers.len());
+        match self.random.random_range(0..8) {
+            // The master hears, and speaks.
+            0 | 1 => {
+                if let Some(message) = self.workers[index].outbox.pop_front() {
+                    self.tell(Event::Said(self.workers[index].endpoint(index), message));
+                }
+            }
+            2 => {
+                if let Some(message) = self.workers[index].inbox.pop_front() {
+                    self.obey(index, message);
+                }
+            }
+            3 => {
+                self.now = self.now.after(Duration::from_micros(self.random.random_range(1..5000)));
+                self.tell(Event::Tick);
+            }
+            // A worker works.
+            4 => {
+                let worker = &mut self.workers[index];
+                if worker.alive && worker.active && worker.is_live() {
+                    worker.to_make -= 1;
+                    worker.tokens += 1;
+                    worker.activity += 1;
+                }
+            }
+            5 => {
+                let worker = &mut self.workers[index];
+                if worker.alive && worker.tokens > 0 {
+                    worker.tokens -= 1;
+                    worker.activity += 1;
+                    self.make_work(index);
+                } else if worker.alive && worker.to_finish.is_some() {
+                    worker.finished = worker.to_finish.take().map_or(0, |place| place + 1);
+                    worker.activity += 1;
+                    self.make_work(index);
+                }
+            }
+            6 if !self.on_the_way.is_empty() => {
+                let token = self.random.random_range(0..self.on_the_way.len());
+                let (from, to) = self.on_the_way.swap_remove(token);
+                // The receiver has it before the sender knows.
+                self.workers[to].tokens += 1;
+                self.workers[to].activity += 1;
+                self.workers[from].sent -= 1;
+            }
+            7 if self.deaths_left > 0 && self.workers[index].alive && !self.is_closing() => {
+                if self.random.random_bool(0.05) {
+                    self.die(index);
+                }
+            }
+            _ => {}
+        }
+        self.beat(index);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.workers.iter().any(|worker| worker.closed || worker.inbox.contains(&ToWorker::Close))
+    }
+
+    fn obey(&mut self, index: usize, message: ToWorker) {
+        let worker = &mut self.workers[index];
+        match message {
+            ToWorker::Activate => worker.active = true,
+            ToWorker::Drain => worker.draining = true,
+            ToWorker::Finish { round, place } => {
+                worker.round = round;
+                worker.to_finish = Some(place);
+            }
+            ToWorker::AskHolders { .. } => panic!("nobody holds anything"),
+            ToWorker::Probe { wave } => {
+                let snapshot = worker.snapshot();
+                worker.outbox.push_back(FromWorker::Snapshot { wave, snapshot });
+            }
+            ToWorker::Close => {
+                worker.closed = true;
+                worker.outbox.push_back(FromWorker::Ended { cut_short: false });
+            }
+            ToWorker::End | ToWorker::Start(_) | ToWorker::Members(_) | ToWorker::Deactivate => {}
+        }
+    }
+
+    /// As `Reports::progress`, now and then without need.
+    fn beat(&mut self, index: usize) {
+        let by_the_way = self.random.random_bool(0.02);
+        let worker = &mut self.workers[index];
+        let (at_rest, live) = (worker.is_at_rest(), worker.is_live());
+        if worker.alive && ((at_rest && !worker.said_rest) || live != worker.said_live || by_the_way) {
+            (worker.said_rest, worker.said_live) = (at_rest, live);
+            let beat = Beat { at_rest, live_spouts: u64::from(live), links_up: 0 };
+            worker.outbox.push_back(FromWorker::Beat(beat));
+        }
+    }
+
+    /// Steps until the end; returns how many lives there were.
+    fn run(mut self) -> u32 {
+        self.tell(Event::Tick);
+        for _ in 0..200_000 {
+            self.step();
+            if self.core.is_done() {
+                assert!(!self.core.is_cut_short(), "seed {}", self.seed);
+                return self.started;
+            }
+            for index in 0..self.workers.len() {
+                if self.workers[index].closed && self.workers[index].outbox.is_empty() {
+                    let who = self.workers[index].endpoint(index);
+                    self.workers[index].closed = false;
+                    self.workers[index].alive = false;
+                    self.tell(Event::Exited(who, Exit::Code(0)));
+                }
+            }
+        }
+        panic!("seed {}: it does not end", self.seed);
+    }
+}
+
+#[test]
+fn the_end_never_comes_early_and_always_comes() {
+    let mut deaths = 0;
+    for seed in 0..1500 {
+        let world = World::new(seed);
+        let workers = world.workers.len() as u32;
+        deaths += world.run() - workers;
+    }
+    assert!(deaths > 500, "only {deaths} deaths: the model is too kind");
+}

@@ -1,0 +1,715 @@
+//! The master's decisions, told as stories. One file, because all of them are told by one [`Story`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::*;
+use crate::cluster::control::Beat;
+use crate::ids::Incarnation;
+use crate::net::Member;
+
+/// A core, the time, and what it has said so far.
+struct Story {
+    core: Core,
+    now: Time,
+    said: Vec<Action>,
+    /// A wave that was asked and seen, and is not answered.
+    open: Option<u64>,
+}
+
+fn options(workers: u16) -> CoreOptions {
+    CoreOptions {
+        workers,
+        worker: WorkerOptions::default(),
+        link_lost: Duration::from_secs(10),
+        bolts: 2,
+        drain_timeout: Duration::from_secs(30),
+        start_inactive: false,
+    }
+}
+
+fn life(worker: u16, incarnation: u32) -> Endpoint {
+    Endpoint { worker: WorkerId(worker), incarnation: Incarnation(incarnation) }
+}
+
+fn address(who: Endpoint) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1000 * (who.worker.0 + 1) + who.incarnation.0 as u16))
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+impl Story {
+    fn new(options: CoreOptions) -> Story {
+        let mut story = Story { core: Core::new(options), now: Time(1), said: Vec::new(), open: None };
+        story.tick();
+        story
+    }
+
+    /// Of workers that listen and are active.
+    fn running(workers: u16) -> Story {
+        let mut story = Story::new(options(workers));
+        (0..workers).for_each(|worker| story.listens(life(worker, 1)));
+        (0..workers).for_each(|worker| story.beats(life(worker, 1), 1, false));
+        story.said.clear();
+        story
+    }
+
+    fn on(&mut self, event: Event) {
+        self.said.extend(self.core.on(event, self.now));
+    }
+
+    fn tick(&mut self) {
+        self.on(Event::Tick);
+    }
+
+    /// Lets time pass as a shell does: whenever the core wants to look, it looks. Nobody beats.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.core.deadline() <= end {
+            self.now = self.core.deadline().max(self.now.after(Duration::from_micros(100)));
+            self.tick();
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass until nobody waits for a next life.
+    fn until_started(&mut self) {
+        while self.core.lives().iter().any(|life| matches!(life.phase, Phase::Waiting { .. })) {
+            self.now = self.core.deadline();
+            self.tick();
+        }
+    }
+
+    /// The same as [`Story::pass`] while all who are up beat.
+    fn pass_beating(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.pass(ms(500).min(end.since(self.now)));
+            let up: Vec<_> =
+                self.core.lives().iter().filter(|life| life.is_up()).map(Life::endpoint).collect();
+            up.into_iter().for_each(|who| self.beats(who, 1, false));
+        }
+    }
+
+    fn says(&mut self, who: Endpoint, message: FromWorker) {
+        self.on(Event::Said(who, message));
+    }
+
+    fn listens(&mut self, who: Endpoint) {
+        self.says(who, FromWorker::Listening { address: address(who) });
+    }
+
+    fn beats(&mut self, who: Endpoint, live_spouts: u64, at_rest: bool) {
+        self.says(who, FromWorker::Beat(Beat { at_rest, live_spouts, links_up: 1 }));
+    }
+
+    fn dies(&mut self, who: Endpoint) {
+        self.on(Event::Exited(who, Exit::Signal(9)));
+    }
+
+    fn ends(&mut self, who: Endpoint) {
+        self.says(who, FromWorker::Ended { cut_short: false });
+        self.on(Event::Exited(who, Exit::Code(0)));
+    }
+
+    /// What was said since this was last asked.
+    fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.said)
+    }
+
+    fn started(&mut self) -> Vec<Endpoint> {
+        self.take()
+            .into_iter()
+            .filter_map(|action| if let Action::Start(who, _) = action { Some(who) } else { None })
+            .collect()
+    }
+
+    fn sent(&mut self) -> Vec<(Endpoint, ToWorker)> {
+        self.take()
+            .into_iter()
+            .filter_map(
+                |action| if let Action::Send(who, message) = action { Some((who, message)) } else { None },
+            )
+            .collect()
+    }
+
+    fn killed(&mut self) -> Vec<Endpoint> {
+        self.take()
+            .into_iter()
+            .filter_map(|action| if let Action::Kill(who) = action { Some(who) } else { None })
+            .collect()
+    }
+
+    /// The wave that is open, if every worker was asked the same.
+    fn wave(&mut self) -> Option<u64> {
+        let sent = self.sent();
+        self.note_wave(&sent);
+        self.open.take()
+    }
+
+    fn note_wave(&mut self, sent: &[(Endpoint, ToWorker)]) {
+        let wave = |(_, message): &(Endpoint, ToWorker)| {
+            if let ToWorker::Probe { wave } = message { Some(*wave) } else { None }
+        };
+        let waves: Vec<u64> = sent.iter().filter_map(wave).collect();
+        if let Some(wave) = waves.first() {
+            assert_eq!(waves, vec![*wave; self.core.lives().len()], "one wave at a time, to all");
+            self.open = Some(*wave);
+        }
+    }
+
+    fn answer(&mut self, worker: u16, wave: u64, snapshot: Snapshot) {
+        let who = self.core.lives()[usize::from(worker)].endpoint();
+        self.says(who, FromWorker::Snapshot { wave, snapshot });
+    }
+
+    /// All are at rest, twice; returns what the first worker is told then, questions aside.
+    fn rests(&mut self, snapshot: Snapshot) -> Vec<ToWorker> {
+        let workers = self.core.lives().len() as u16;
+        for _ in 0..2 {
+            let wave = self.wave().or_else(|| {
+                self.pass(ms(25));
+                self.wave()
+            });
+            let wave = wave.expect("it asks when all are at rest");
+            (0..workers).for_each(|worker| self.answer(worker, wave, snapshot));
+        }
+        let sent = self.sent();
+        self.note_wave(&sent);
+        let told = sent.into_iter().filter(|(who, _)| who.worker == WorkerId(0)).map(|(_, message)| message);
+        told.filter(|message| !matches!(message, ToWorker::Probe { .. })).collect()
+    }
+}
+
+const REST: Snapshot = Snapshot {
+    at_rest: true,
+    activity: 5,
+    live_spouts: 0,
+    pending: 0,
+    holding: 0,
+    round: 0,
+    asked: 0,
+    answered: 0,
+    executors: 3,
+    closed: 0,
+};
+
+fn members_of(action: &Action) -> Option<(Endpoint, u64, BTreeMap<u16, (u32, bool)>)> {
+    let (who, members) = match action {
+        Action::Start(who, members) => (who, members),
+        Action::Send(who, ToWorker::Members(members)) => (who, members),
+        _ => return None,
+    };
+    let of = |member: &Member| (member.worker.0, (member.incarnation.0, member.address.is_some()));
+    Some((*who, members.version, members.members.iter().map(of).collect()))
+}
+
+#[test]
+fn all_are_started_and_activated_together() {
+    let mut story = Story::new(options(2));
+    let said = story.take();
+    let nobody: BTreeMap<u16, (u32, bool)> = [(0, (1, false)), (1, (1, false))].into();
+    let starts: Vec<_> = said.iter().filter_map(members_of).collect();
+    assert_eq!(starts, [(life(0, 1), 1, nobody.clone()), (life(1, 1), 1, nobody)]);
+
+    story.listens(life(1, 1));
+    let said = story.take();
+    let one: BTreeMap<u16, (u32, bool)> = [(0, (1, false)), (1, (1, true))].into();
+    let told: Vec<_> = said.iter().filter_map(members_of).collect();
+    assert_eq!(
+        told,
+        [(life(0, 1), 1, one.clone()), (life(1, 1), 1, one)],
+        "all are told, under the same version"
+    );
+    assert!(!said.iter().any(|action| matches!(action, Action::Send(_, ToWorker::Activate))));
+
+    story.listens(life(0, 1));
+    let activated: Vec<_> = story
+        .sent()
+        .into_iter()
+        .filter(|(_, message)| *message == ToWorker::Activate)
+        .map(|(who, _)| who)
+        .collect();
+    assert_eq!(activated, [life(0, 1), life(1, 1)]);
+    story.listens(life(0, 1));
+    assert!(story.sent().is_empty(), "said twice changes nothing");
+}
+
+#[test]
+fn a_topology_that_starts_inactive_waits_for_the_word() {
+    let mut story = Story::new(CoreOptions { start_inactive: true, ..options(1) });
+    story.listens(life(0, 1));
+    assert!(!story.sent().iter().any(|(_, message)| *message == ToWorker::Activate));
+    story.on(Event::Activate);
+    assert_eq!(story.sent(), [(life(0, 1), ToWorker::Activate)]);
+    story.on(Event::Activate);
+    assert_eq!(story.sent(), []);
+    story.on(Event::Deactivate);
+    assert_eq!(story.sent(), [(life(0, 1), ToWorker::Deactivate)]);
+    story.dies(life(0, 1));
+    story.listens(life(0, 2));
+    assert!(
+        !story.sent().iter().any(|(_, message)| *message == ToWorker::Activate),
+        "it rests as the others"
+    );
+}
+
+#[test]
+fn a_death_is_told_at_once_and_the_next_life_when_it_listens() {
+    let mut story = Story::running(3);
+    story.dies(life(1, 1));
+    let said = story.take();
+    let dead: BTreeMap<u16, (u32, bool)> = [(0, (1, true)), (1, (2, false)), (2, (1, true))].into();
+    let told: Vec<_> = said.iter().filter_map(members_of).collect();
+    let expected = [(life(0, 1), 2, dead.clone()), (life(2, 1), 2, dead.clone()), (life(1, 2), 2, dead)];
+    assert_eq!(told, expected, "the others first, then the new one, which is started at once");
+
+    story.listens(life(1, 2));
+    let said = story.take();
+    let back: BTreeMap<u16, (u32, bool)> = [(0, (1, true)), (1, (2, true)), (2, (1, true))].into();
+    let told: Vec<_> = said.iter().filter_map(members_of).map(|(_, version, of)| (version, of)).collect();
+    assert_eq!(told, vec![(2, back); 3], "the same version, now with the address");
+    let activated = Action::Send(life(1, 2), ToWorker::Activate);
+    assert_eq!(said.iter().filter(|action| matches!(action, Action::Send(_, ToWorker::Activate))).count(), 1);
+    assert!(said.contains(&activated));
+    assert_eq!(story.core.lives()[1].restarts, 1);
+}
+
+#[test]
+fn a_worker_that_dies_before_all_were_up_keeps_the_others_waiting() {
+    let mut story = Story::new(options(2));
+    story.listens(life(0, 1));
+    story.dies(life(0, 1));
+    story.listens(life(1, 1));
+    assert!(!story.sent().iter().any(|(_, message)| *message == ToWorker::Activate));
+    story.listens(life(0, 2));
+    let activated = story.sent().into_iter().filter(|(_, message)| *message == ToWorker::Activate).count();
+    assert_eq!(activated, 2);
+}
+
+#[test]
+fn nobody_hears_the_dead() {
+    let mut story = Story::running(2);
+    story.dies(life(0, 1));
+    story.listens(life(0, 2));
+    story.take();
+    for event in [
+        Event::Said(life(0, 1), FromWorker::Listening { address: address(life(0, 1)) }),
+        Event::Said(life(0, 1), FromWorker::DrainRequested),
+        Event::Said(life(0, 1), FromWorker::Fatal { message: "late".into() }),
+        Event::Exited(life(0, 1), Exit::Signal(9)),
+        Event::Broken(life(0, 1), "late".into()),
+        Event::Exited(life(9, 1), Exit::Signal(9)),
+    ] {
+        story.on(event);
+    }
+    assert_eq!(story.take(), []);
+    assert_eq!(story.core.lives()[0].incarnation, Incarnation(2));
+}
+
+#[test]
+fn pauses_grow_and_begin_anew_after_a_good_life() {
+    let mut story = Story::running(1);
+    let mut expected = [0, 50, 100, 200, 400, 800].into_iter();
+    for incarnation in 1..=6 {
+        story.listens(life(0, incarnation));
+        story.take();
+        let died = story.now;
+        story.dies(life(0, incarnation));
+        while story.started().is_empty() {
+            story.now = story.core.deadline();
+            story.tick();
+        }
+        assert_eq!(Some(story.now.since(died).as_millis()), expected.next());
+    }
+    story.listens(life(0, 7));
+    story.pass_beating(secs(60));
+    story.take();
+    story.dies(life(0, 7));
+    assert_eq!(story.started(), [life(0, 8)], "at once");
+}
+
+#[test]
+fn the_longest_pause_is_an_option() {
+    let mut story = Story::running(1);
+    for incarnation in 1..=20 {
+        story.listens(life(0, incarnation));
+        story.dies(life(0, incarnation));
+        story.take();
+        let died = story.now;
+        let Phase::Waiting { until } = story.core.lives()[0].phase else { continue };
+        assert!(until.since(died) <= secs(30));
+        story.pass(secs(30));
+        assert_eq!(story.started(), [life(0, incarnation + 1)]);
+    }
+}
+
+#[test]
+fn a_silent_worker_is_killed_and_replaced_when_it_is_dead() {
+    let mut story = Story::running(2);
+    for _ in 0..4 {
+        story.pass(ms(500));
+        story.beats(life(0, 1), 1, false);
+    }
+    assert_eq!(story.killed(), []);
+    story.pass(ms(600));
+    let said = story.take();
+    assert!(said.contains(&Action::Kill(life(1, 1))));
+    assert!(!said.iter().any(|action| members_of(action).is_some()), "it may still hold its files");
+    story.beats(life(0, 1), 1, false);
+    story.dies(life(1, 1));
+    assert_eq!(story.started(), [life(1, 2)]);
+}
+
+#[test]
+fn a_worker_that_does_not_listen_in_time_is_killed_and_in_the_end_the_run_given_up() {
+    let mut story = Story::new(options(1));
+    for incarnation in 1..=3 {
+        story.until_started();
+        story.pass(ms(29_900));
+        assert_eq!(story.killed(), []);
+        story.pass(ms(200));
+        assert_eq!(story.killed(), [life(0, incarnation)]);
+        story.dies(life(0, incarnation));
+    }
+    assert!(story.core.is_done());
+    assert!(story.core.failure().unwrap().contains("3 times"), "{:?}", story.core.failure());
+}
+
+#[test]
+fn a_master_that_was_stopped_holds_it_against_nobody() {
+    let mut story = Story::running(2);
+    story.now = story.now.after(secs(100));
+    story.tick();
+    assert_eq!(story.killed(), []);
+    story.pass(ms(2400));
+    assert_eq!(story.killed(), []);
+    story.pass(ms(200));
+    assert_eq!(story.killed(), [life(0, 1), life(1, 1)], "now they had their time");
+}
+
+#[test]
+fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
+    let mut story = Story::new(options(2));
+    story.listens(life(0, 1));
+    story.says(life(1, 1), FromWorker::Fatal { message: "no such bolt".into() });
+    story.on(Event::Exited(life(1, 1), Exit::Code(1)));
+    assert_eq!(story.core.failure(), Some("no such bolt"));
+    let said = story.take();
+    assert!(said.contains(&Action::Send(life(0, 1), ToWorker::Close)));
+    assert!(!said.iter().any(|action| matches!(action, Action::Start(..))) || !story.core.is_done());
+    story.ends(life(0, 1));
+    assert!(story.core.is_done() && story.core.is_cut_short());
+}
+
+#[test]
+fn a_worker_that_was_good_before_is_given_more_chances() {
+    let mut story = Story::running(1);
+    story.says(life(0, 1), FromWorker::Fatal { message: "the runtime broke".into() });
+    story.on(Event::Exited(life(0, 1), Exit::Code(1)));
+    for incarnation in 2..=10 {
+        assert_eq!(story.core.failure(), None);
+        story.until_started();
+        story.on(Event::Exited(life(0, incarnation), Exit::Code(101)));
+    }
+    story.until_started();
+    assert_eq!(story.core.failure(), None);
+    story.on(Event::Exited(life(0, 11), Exit::Code(101)));
+    let why = story.core.failure().unwrap();
+    assert!(why.contains("worker 0") && why.contains("10 times") && why.contains("exit code 101"), "{why}");
+}
+
+#[test]
+fn who_is_killed_at_its_start_from_outside_may_try_for_ever() {
+    let mut story = Story::new(options(1));
+    for incarnation in 1..50 {
+        story.dies(life(0, incarnation));
+        story.pass(secs(30));
+    }
+    assert_eq!((story.core.failure(), story.core.lives()[0].incarnation), (None, Incarnation(50)));
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_no_reason_to_loop() {
+    let mut story = Story::new(options(1));
+    for incarnation in 1..=3 {
+        assert_eq!(story.core.failure(), None);
+        story.on(Event::Exited(life(0, incarnation), Exit::NotStarted("no such file".into())));
+        story.pass(secs(1));
+    }
+    assert!(story.core.failure().unwrap().contains("no such file"));
+    assert!(story.core.is_done());
+}
+
+#[test]
+fn a_broken_channel_costs_the_worker_its_life() {
+    let mut story = Story::running(2);
+    story.on(Event::Broken(life(1, 1), "not JSON".into()));
+    assert_eq!(story.killed(), [life(1, 1)]);
+    story.on(Event::Broken(life(1, 1), "not JSON".into()));
+    assert_eq!(story.killed(), []);
+    story.dies(life(1, 1));
+    assert_eq!(story.started(), [life(1, 2)]);
+}
+
+#[test]
+fn the_one_whose_links_are_down_is_replaced() {
+    let mut story = Story::running(3);
+    let complain = |story: &mut Story, who: u16, of: u16, seconds: u64| {
+        story.says(life(who, 1), FromWorker::LinkDown { peer: WorkerId(of), for_ms: 1000 * seconds });
+    };
+    complain(&mut story, 0, 1, 9);
+    story.pass_beating(secs(2));
+    assert_eq!(story.killed(), [], "not long enough");
+    for (who, of) in [(1, 0), (1, 2), (0, 1), (2, 1)] {
+        complain(&mut story, who, of, 10);
+    }
+    assert_eq!(story.killed(), [], "others may complain too");
+    story.pass_beating(secs(2));
+    assert_eq!(story.killed(), [life(1, 1)]);
+    complain(&mut story, 0, 2, 10);
+    story.dies(life(1, 1));
+    story.pass_beating(secs(2));
+    assert_eq!(story.killed(), [], "one at a time");
+}
+
+#[test]
+fn the_end_comes_in_order() {
+    let mut story = Story::running(2);
+    story.beats(life(0, 1), 0, true);
+    story.pass(ms(100));
+    story.beats(life(1, 1), 1, false);
+    assert_eq!(story.wave(), None, "a spout lives");
+    story.beats(life(1, 1), 0, true);
+    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
+    let answered = Snapshot { round: 1, asked: 1, answered: 1, ..REST };
+    assert_eq!(story.rests(answered), [ToWorker::Finish { round: 2, place: 1 }]);
+    assert_eq!(story.rests(Snapshot { answered: 0, round: 2, ..answered }), [], "not answered");
+    assert_eq!(story.rests(Snapshot { round: 2, activity: 6, ..answered }), [ToWorker::Close]);
+    story.says(life(1, 1), FromWorker::Ended { cut_short: false });
+    assert_eq!(story.sent(), [], "the other would take it for a death");
+    story.says(life(0, 1), FromWorker::Ended { cut_short: false });
+    assert_eq!(story.sent(), [(life(0, 1), ToWorker::End), (life(1, 1), ToWorker::End)]);
+    story.on(Event::Exited(life(1, 1), Exit::Code(0)));
+    assert!(!story.core.is_done());
+    story.on(Event::Exited(life(0, 1), Exit::Code(0)));
+    assert!(story.core.is_done() && !story.core.is_cut_short());
+    assert_eq!(story.take().last(), Some(&Action::Done));
+    assert_eq!(story.core.deadline(), Time::NEVER);
+}
+
+#[test]
+fn the_first_question_comes_a_millisecond_after_rest_and_then_each_twenty() {
+    let mut story = Story::running(1);
+    story.beats(life(0, 1), 0, false);
+    story.pass(ms(19));
+    let first = story.wave().expect("bounded input is exhausted");
+    story.answer(0, first, Snapshot { at_rest: false, ..REST });
+    story.pass(ms(19));
+    assert_eq!(story.wave(), None);
+    story.beats(life(0, 1), 0, true);
+    story.pass(ms(1));
+    assert!(story.wave().is_some(), "it came to rest");
+}
+
+#[test]
+fn holders_are_asked_before_the_end() {
+    let mut story = Story::running(2);
+    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    let held = Snapshot { pending: 1, holding: 1, ..REST };
+    assert_eq!(story.rests(held), [ToWorker::AskHolders { round: 1 }]);
+    let let_go = Snapshot { round: 1, asked: 1, answered: 1, activity: 9, ..REST };
+    assert_eq!(story.rests(let_go), [ToWorker::Finish { round: 2, place: 0 }]);
+}
+
+#[test]
+fn a_spout_that_lives_again_stops_the_questions() {
+    let mut story = Story::running(1);
+    story.beats(life(0, 1), 0, true);
+    story.rests(REST);
+    story.pass(ms(25));
+    let wave = story.wave().expect("it waits for the answer to the round");
+    story.answer(
+        0,
+        wave,
+        Snapshot { at_rest: false, live_spouts: 1, round: 1, asked: 1, answered: 1, ..REST },
+    );
+    story.pass(ms(100));
+    assert_eq!(story.wave(), None);
+    story.beats(life(0, 1), 0, true);
+    assert_eq!(story.rests(Snapshot { round: 1, ..REST }), [ToWorker::Finish { round: 2, place: 0 }]);
+}
+
+#[test]
+fn a_death_while_finishing_begins_the_end_again() {
+    let mut story = Story::running(2);
+    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
+    story.pass(ms(25));
+    let wave = story.wave().expect("it waits for the answer");
+    story.answer(0, wave, Snapshot { round: 1, asked: 1, answered: 1, ..REST });
+    story.dies(life(1, 1));
+    story.listens(life(1, 2));
+    story.says(life(1, 2), FromWorker::Snapshot { wave, snapshot: Snapshot { round: 1, ..REST } });
+    story.pass(ms(100));
+    assert!(
+        !story
+            .sent()
+            .iter()
+            .any(|(_, message)| matches!(message, ToWorker::Finish { .. } | ToWorker::Probe { .. })),
+        "the new one has not said how it is"
+    );
+    story.beats(life(1, 2), 1, false);
+    story.pass(ms(100));
+    assert_eq!(story.wave(), None, "its spout emits again");
+    story.beats(life(1, 2), 0, true);
+    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 2, place: 0 }]);
+}
+
+#[test]
+fn a_drain_is_told_to_those_that_come_later_before_they_emit() {
+    let mut story = Story::running(2);
+    story.on(Event::Drain);
+    assert_eq!(story.sent(), [(life(0, 1), ToWorker::Drain), (life(1, 1), ToWorker::Drain)]);
+    story.on(Event::Drain);
+    assert_eq!(story.sent(), []);
+    story.dies(life(1, 1));
+    story.listens(life(1, 2));
+    let of_new: Vec<_> = story
+        .sent()
+        .into_iter()
+        .filter(|(who, message)| *who == life(1, 2) && !matches!(message, ToWorker::Members(_)))
+        .map(|(_, message)| message)
+        .collect();
+    assert_eq!(of_new, [ToWorker::Drain, ToWorker::Activate]);
+}
+
+#[test]
+fn a_drain_may_be_asked_for_by_a_component() {
+    let mut story = Story::running(1);
+    story.says(life(0, 1), FromWorker::DrainRequested);
+    story.says(life(0, 1), FromWorker::DrainRequested);
+    let said = story.take();
+    assert_eq!(
+        said,
+        [Action::Note(Note::DrainRequested(life(0, 1))), Action::Send(life(0, 1), ToWorker::Drain)]
+    );
+}
+
+#[test]
+fn a_drain_before_anybody_listens_ends_the_run() {
+    let mut story = Story::new(options(1));
+    story.on(Event::Drain);
+    story.listens(life(0, 1));
+    story.beats(life(0, 1), 0, true);
+    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
+}
+
+#[test]
+fn a_drain_that_takes_too_long_is_cut_short() {
+    let mut story = Story::running(2);
+    story.on(Event::Drain);
+    story.take();
+    story.pass_beating(ms(30_100));
+    assert!(story.sent().contains(&(life(1, 1), ToWorker::Close)));
+    story.ends(life(0, 1));
+    story.ends(life(1, 1));
+    assert!(story.core.is_done() && story.core.is_cut_short());
+}
+
+#[test]
+fn a_kill_closes_those_that_answer_and_kills_the_others() {
+    let mut story = Story::running(3);
+    story.dies(life(2, 1));
+    story.take();
+    story.on(Event::Kill);
+    let closed = [life(0, 1), life(1, 1), life(2, 2)].map(|who| (who, ToWorker::Close));
+    assert_eq!(story.sent(), closed);
+    story.ends(life(0, 1));
+    story.pass(ms(1900));
+    assert_eq!(story.killed(), []);
+    story.pass(ms(200));
+    assert_eq!(story.killed(), [life(1, 1), life(2, 2)]);
+    story.dies(life(1, 1));
+    assert!(!story.core.is_done());
+    story.dies(life(2, 2));
+    assert!(story.core.is_done() && story.core.is_cut_short());
+    assert_eq!(story.started(), [], "nobody comes back");
+}
+
+#[test]
+fn what_does_not_die_is_left_behind() {
+    let mut story = Story::running(1);
+    story.on(Event::Kill);
+    story.pass(secs(8));
+    assert!(story.core.is_done());
+    assert!(story.take().contains(&Action::Note(Note::LeftBehind(vec![life(0, 1)]))));
+}
+
+#[test]
+fn a_kill_while_closing_shortens_the_wait() {
+    let mut story = Story::running(1);
+    story.beats(life(0, 1), 0, true);
+    story.rests(REST);
+    story.rests(Snapshot { round: 1, ..REST });
+    assert_eq!(story.rests(Snapshot { round: 2, ..REST }), [ToWorker::Close]);
+    story.pass(ms(100));
+    story.on(Event::Kill);
+    story.pass(ms(2100));
+    assert_eq!(story.killed(), [life(0, 1)]);
+}
+
+#[test]
+fn a_death_while_closing_is_an_end_and_not_a_good_one() {
+    let mut story = Story::running(2);
+    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    story.rests(REST);
+    story.rests(Snapshot { round: 1, ..REST });
+    assert_eq!(story.rests(Snapshot { round: 2, ..REST }), [ToWorker::Close]);
+    story.dies(life(0, 1));
+    assert_eq!(story.started(), []);
+    story.ends(life(1, 1));
+    assert!(story.core.is_done() && story.core.is_cut_short());
+}
+
+#[test]
+fn a_worker_that_waits_for_its_next_life_does_not_hold_up_the_end() {
+    let mut story = Story::running(1);
+    story.dies(life(0, 1));
+    story.listens(life(0, 2));
+    story.dies(life(0, 2));
+    assert!(matches!(story.core.lives()[0].phase, Phase::Waiting { .. }));
+    story.on(Event::Kill);
+    assert!(story.core.is_done());
+}
+
+#[test]
+fn counters_of_the_dead_count_on() {
+    let mut story = Story::running(2);
+    let counts = |emitted: u64, pending: u64, latency: u64| {
+        let stats =
+            WorkerStats { emitted, pending, latencies: vec![(latency, emitted)], ..WorkerStats::default() };
+        FromWorker::Stats(Box::new(stats))
+    };
+    story.says(life(0, 1), counts(10, 3, 5));
+    story.says(life(1, 1), counts(100, 7, 5));
+    story.says(life(1, 1), counts(200, 8, 5));
+    assert_eq!((story.core.sum().emitted, story.core.sum().pending), (210, 11));
+    story.dies(life(1, 1));
+    assert_eq!((story.core.sum().emitted, story.core.sum().pending), (210, 3), "what it had in hand is gone");
+    story.says(life(1, 1), counts(999, 9, 5));
+    story.listens(life(1, 2));
+    story.says(life(1, 2), counts(1, 1, 6));
+    assert_eq!((story.core.sum().emitted, story.core.sum().pending), (211, 4));
+    story.dies(life(1, 2));
+    story.on(Event::Kill);
+    story.ends(life(0, 1));
+    let sum = story.core.sum();
+    assert_eq!((sum.emitted, sum.latencies), (211, vec![(5, 210), (6, 1)]));
+}

@@ -1,0 +1,352 @@
+//! What a worker has to say to its parent, and the thread that says it.
+//!
+//! 1. Saying never blocks, and never makes a thread of the runtime wait for the parent.
+//! 2. What waits to be said is bounded while the parent does not listen: beats and statistics are
+//!    made anew each time, not queued. Links and answers are as many as there are peers and questions.
+//! 3. The control thread takes no lock of the runtime's: a busy worker is not a dead one.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Time};
+use crate::cluster::control::{Beat, FromWorker, line};
+use crate::cluster::stats::{WorkerStats, changes};
+use crate::ids::WorkerId;
+use crate::net::{Member, Members};
+
+/// How long the last words may take to be written.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// What a runtime has to say to the parent. Clones say it to the same one.
+#[derive(Clone)]
+pub struct Reports(Arc<Inner>);
+
+struct Inner {
+    say: Sender<Saying>,
+    beat: Mutex<Beat>,
+    links: Mutex<Links>,
+    counted: Mutex<Counted>,
+}
+
+/// What is to be said by the control thread.
+pub(super) enum Saying {
+    Message(Box<FromWorker>),
+    /// The beat has changed in a way that the parent waits for.
+    BeatNow,
+    /// There are statistics to be said.
+    Stats,
+    /// Nobody waits at the other end of this any more once everything before it is written.
+    Flush(Sender<()>),
+}
+
+/// Peers, and since when the connection by which this worker sends to them is down; `None`: it is up.
+#[derive(Default)]
+struct Links {
+    peers: BTreeMap<WorkerId, Option<Time>>,
+    members: Vec<Member>,
+}
+
+/// Statistics on their way.
+#[derive(Default)]
+struct Counted {
+    /// As they were last said.
+    said: WorkerStats,
+    /// To be said; newer ones take their place.
+    waiting: Option<WorkerStats>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reports {
+    pub(super) fn new(say: Sender<Saying>) -> Reports {
+        let (beat, links, counted) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Reports(Arc::new(Inner { say, beat, links, counted }))
+    }
+
+    /// How far the worker is from rest: to be called whenever it comes to rest or a spout of it
+    /// starts or stops to live; cheap enough to be called more often.
+    pub fn progress(&self, at_rest: bool, live_spouts: u64) {
+        let is_news = {
+            let mut beat = lock(&self.0.beat);
+            let is_news = (at_rest && !beat.at_rest) || (live_spouts == 0) != (beat.live_spouts == 0);
+            (beat.at_rest, beat.live_spouts) = (at_rest, live_spouts);
+            is_news
+        };
+        if is_news {
+            self.say(Saying::BeatNow);
+        }
+    }
+
+    /// A component asks for an orderly end of the topology.
+    pub fn drain_requested(&self) {
+        self.message(FromWorker::DrainRequested);
+    }
+
+    /// The connection by which this worker sends to a peer came up, or went down.
+    pub fn link(&self, peer: WorkerId, up: bool, now: Time) {
+        let has_changed = {
+            let mut links = lock(&self.0.links);
+            let before = links.peers.get(&peer).copied();
+            let since = before.flatten().unwrap_or(now);
+            links.peers.insert(peer, if up { None } else { Some(since) });
+            let up_now = links.peers.values().filter(|down| down.is_none()).count();
+            lock(&self.0.beat).links_up = u16::try_from(up_now).unwrap_or(u16::MAX);
+            up || before == Some(None)
+        };
+        if has_changed {
+            self.message(FromWorker::Link { peer, up });
+        }
+    }
+
+    /// The worker cannot go on; the parent is told why. The process is to end after that.
+    pub fn fatal(&self, message: String) {
+        self.message(FromWorker::Fatal { message });
+        self.flush();
+    }
+
+    pub(super) fn message(&self, message: FromWorker) {
+        self.say(Saying::Message(Box::new(message)));
+    }
+
+    fn say(&self, saying: Saying) {
+        // Without the control thread there is no parent to tell either.
+        let _ = self.0.say.send(saying);
+    }
+
+    /// Waits until everything was written.
+    pub(super) fn flush(&self) {
+        let (done, wait) = channel();
+        self.say(Saying::Flush(done));
+        let _ = wait.recv_timeout(LAST_WORDS_MAX);
+    }
+
+    /// The counters now. Nothing is said if they are as they were.
+    pub(super) fn stats(&self, stats: WorkerStats) {
+        let is_first = {
+            let mut counted = lock(&self.0.counted);
+            if counted.waiting.is_none() && counted.said == stats {
+                return;
+            }
+            counted.waiting.replace(stats).is_none()
+        };
+        if is_first {
+            self.say(Saying::Stats);
+        }
+    }
+
+    /// The counters to be said: of the latencies, what has changed.
+    fn take_stats(&self) -> Option<FromWorker> {
+        let mut counted = lock(&self.0.counted);
+        let stats = counted.waiting.take()?;
+        let latencies = changes(&counted.said.latencies, &stats.latencies);
+        let message = WorkerStats { latencies, ..stats.clone() };
+        counted.said = stats;
+        Some(FromWorker::Stats(Box::new(message)))
+    }
+
+    /// Who takes part now. A peer that is new, or that can be dialed only now, is not down for as
+    /// long as the one before it was.
+    pub(super) fn members(&self, own: WorkerId, members: &Members, now: Time) {
+        let mut links = lock(&self.0.links);
+        for member in members.members.iter().filter(|member| member.worker != own) {
+            let is_new = !links.members.contains(member);
+            let link = links.peers.entry(member.worker).or_insert(Some(now));
+            if let (true, Some(since)) = (is_new, link) {
+                *since = now;
+            }
+        }
+        links.members.clone_from(&members.members);
+    }
+
+    /// Tells of the peers that listen and whose connection is down for that long.
+    pub(super) fn complain(&self, longer: Duration, now: Time) {
+        let links = lock(&self.0.links);
+        for member in links.members.iter().filter(|member| member.address.is_some()) {
+            let down = links.peers.get(&member.worker).copied().flatten().map(|since| now.since(since));
+            if let Some(time) = down.filter(|time| *time >= longer) {
+                let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                self.message(FromWorker::LinkDown { peer: member.worker, for_ms });
+            }
+        }
+    }
+}
+
+/// The control thread: beats, and passes on what others have to say. Returns `false` when the parent
+/// is gone, `true` when nobody has anything to say any more.
+pub(super) fn speak(
+    mut control: UnixStream,
+    sayings: &Receiver<Saying>,
+    reports: &Reports,
+    heartbeat: Duration,
+) -> bool {
+    let clock = Clock::real();
+    let mut next_beat = clock.now();
+    loop {
+        let message = match sayings.recv_timeout(next_beat.since(clock.now())) {
+            Ok(Saying::Message(message)) => Some(*message),
+            Ok(Saying::Stats) => reports.take_stats(),
+            Ok(Saying::Flush(done)) => {
+                drop(done);
+                None
+            }
+            Ok(Saying::BeatNow) | Err(RecvTimeoutError::Timeout) => {
+                next_beat = clock.now().after(heartbeat);
+                Some(FromWorker::Beat(*lock(&reports.0.beat)))
+            }
+            Err(RecvTimeoutError::Disconnected) => return true,
+        };
+        let written = message.map_or(Ok(()), |message| control.write_all(&line(&message)));
+        if written.is_err() {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Incarnation;
+
+    fn reports() -> (Reports, Receiver<Saying>) {
+        let (say, sayings) = channel();
+        (Reports::new(say), sayings)
+    }
+
+    fn said(reports: &Reports, sayings: &Receiver<Saying>) -> Vec<FromWorker> {
+        let message = |saying| match saying {
+            Saying::Message(message) => Some(*message),
+            Saying::Stats => reports.take_stats(),
+            Saying::BeatNow => Some(FromWorker::Beat(*lock(&reports.0.beat))),
+            Saying::Flush(_) => None,
+        };
+        sayings.try_iter().filter_map(message).collect()
+    }
+
+    fn beat(at_rest: bool, live_spouts: u64) -> FromWorker {
+        FromWorker::Beat(Beat { at_rest, live_spouts, links_up: 0 })
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    fn members(of: &[(u16, u32, bool)]) -> Members {
+        let member = |(worker, incarnation, listens): &(u16, u32, bool)| Member {
+            worker: WorkerId(*worker),
+            incarnation: Incarnation(*incarnation),
+            address: listens.then(|| ([127, 0, 0, 1], 80).into()),
+        };
+        Members { version: 1, members: of.iter().map(member).collect() }
+    }
+
+    #[test]
+    fn a_beat_is_early_when_the_parent_waits_for_it() {
+        let (reports, sayings) = reports();
+        let check = |at_rest, live_spouts, expected: &[FromWorker]| {
+            reports.progress(at_rest, live_spouts);
+            assert_eq!(said(&reports, &sayings), expected);
+        };
+        check(false, 2, &[beat(false, 2)]);
+        check(false, 1, &[]);
+        check(false, 0, &[beat(false, 0)]);
+        check(true, 0, &[beat(true, 0)]);
+        check(true, 0, &[]);
+        check(false, 0, &[]);
+        check(true, 0, &[beat(true, 0)]);
+        check(false, 1, &[beat(false, 1)]);
+    }
+
+    #[test]
+    fn statistics_are_said_when_they_change_and_never_pile_up() {
+        let (reports, sayings) = reports();
+        let stats = |emitted, latencies: &[(u64, u64)]| WorkerStats {
+            emitted,
+            latencies: latencies.to_vec(),
+            ..WorkerStats::default()
+        };
+        let expect = |expected: &[WorkerStats]| {
+            let expected: Vec<_> =
+                expected.iter().map(|stats| FromWorker::Stats(Box::new(stats.clone()))).collect();
+            assert_eq!(said(&reports, &sayings), expected);
+        };
+        reports.stats(stats(0, &[]));
+        expect(&[]);
+        reports.stats(stats(1, &[(5, 1)]));
+        reports.stats(stats(2, &[(5, 1), (7, 1)]));
+        expect(&[stats(2, &[(5, 1), (7, 1)])]);
+        reports.stats(stats(2, &[(5, 1), (7, 1)]));
+        expect(&[]);
+        reports.stats(stats(3, &[(5, 1), (7, 2)]));
+        expect(&[stats(3, &[(7, 2)])]);
+    }
+
+    #[test]
+    fn links_are_told_when_they_change() {
+        let (reports, sayings) = reports();
+        let check = |up, expected: &[bool]| {
+            reports.link(WorkerId(1), up, at(1));
+            let expected: Vec<_> =
+                expected.iter().map(|up| FromWorker::Link { peer: WorkerId(1), up: *up }).collect();
+            assert_eq!(said(&reports, &sayings), expected);
+            assert_eq!(lock(&reports.0.beat).links_up, u16::from(up));
+        };
+        check(false, &[]);
+        check(true, &[true]);
+        check(false, &[false]);
+        check(false, &[]);
+        check(true, &[true]);
+    }
+
+    #[test]
+    fn who_cannot_be_reached_for_long_is_complained_of() {
+        let (reports, sayings) = reports();
+        let (own, longer) = (WorkerId(0), Duration::from_secs(10));
+        let check = |seconds, expected: &[(u16, u64)]| {
+            reports.complain(longer, at(seconds));
+            let complaint =
+                |(peer, for_ms): &(u16, u64)| FromWorker::LinkDown { peer: WorkerId(*peer), for_ms: *for_ms };
+            let expected: Vec<_> = expected.iter().map(complaint).collect();
+            let said = said(&reports, &sayings).into_iter();
+            assert_eq!(
+                said.filter(|message| !matches!(message, FromWorker::Link { .. })).collect::<Vec<_>>(),
+                expected
+            );
+        };
+        reports.members(own, &members(&[(0, 1, true), (1, 1, false), (2, 1, true)]), at(0));
+        check(11, &[(2, 11_000)]);
+        reports.members(own, &members(&[(0, 1, true), (1, 1, true), (2, 1, true)]), at(15));
+        check(16, &[(2, 16_000)]);
+        reports.link(WorkerId(2), true, at(20));
+        check(24, &[]);
+        check(25, &[(1, 10_000)]);
+        reports.link(WorkerId(1), true, at(26));
+        reports.link(WorkerId(1), false, at(30));
+        reports.link(WorkerId(1), false, at(35));
+        check(41, &[(1, 11_000)]);
+        reports.members(own, &members(&[(0, 1, true), (1, 2, true), (2, 1, true)]), at(42));
+        check(51, &[]);
+        check(52, &[(1, 10_000)]);
+    }
+
+    #[test]
+    fn beats_come_whatever_else_happens() {
+        let (own, parent) = UnixStream::pair().unwrap();
+        let (reports, sayings) = reports();
+        let speaker = reports.clone();
+        std::thread::spawn(move || speak(own, &sayings, &speaker, Duration::from_millis(1)));
+        // The runtime is stuck with everything locked but what the control thread needs.
+        let _links = lock(&reports.0.links);
+        let _counted = lock(&reports.0.counted);
+        let mut parent = std::io::BufReader::new(parent);
+        for _ in 0..5 {
+            let message = crate::cluster::control::read::<FromWorker>(&mut parent).unwrap();
+            assert!(matches!(message, Some(FromWorker::Beat(_))), "{message:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What time demands of a mesh: giving up, dialing, and speaking in good time.
+
+use std::net::SocketAddr;
+
+use super::super::Application;
+use super::super::connection::{Connection, DialStep, Role};
+use super::super::frame::{FrameKind, unsequenced};
+use super::super::handshake::Refusal;
+use super::super::payload::{CREDITS_MAX, STATUS_MAX, bye_frame, credit_frame};
+use super::super::peer::{DialState, Peer};
+use super::super::receiver::Receiver;
+use super::{Action, ConnId, Mesh, list};
+use crate::clock::Time;
+use crate::ids::{LinkId, WorkerId};
+
+impl Mesh {
+    /// Does what is due: time-outs, silence, dialing, and what is to be said to peers.
+    pub fn tick(&mut self, now: Time, app: &mut dyn Application) {
+        self.expire(now, app);
+        self.dial_due(now);
+        self.say_due(now, app);
+        for (worker, peer) in &self.peers {
+            app.backlog(*worker, peer.sender.oldest());
+        }
+    }
+
+    fn expire(&mut self, now: Time, app: &mut dyn Application) {
+        let is_over = |(_, connection): &(&ConnId, &Connection)| self.expires_at(connection) <= now;
+        let over: Vec<ConnId> = self.connections.iter().filter(is_over).map(|(conn, _)| *conn).collect();
+        for conn in over {
+            match self.connections.get(&conn).map(|connection| &connection.role) {
+                Some(Role::Dialing { step: DialStep::Connecting, .. }) => {
+                    self.end(conn, "no connection was made in time".to_owned(), None, now, app);
+                }
+                Some(Role::Dialing { .. } | Role::Answering { .. }) => {
+                    self.refuse(conn, Refusal::TimedOut, now, app);
+                }
+                Some(Role::Sends { .. } | Role::Receives { .. }) => {
+                    self.counts.silences += 1;
+                    let why = format!("nothing was heard for {:?}", self.options.silence);
+                    self.end(conn, why.clone(), Some(bye_frame(&why)), now, app);
+                }
+                Some(Role::Closing) | None => {}
+            }
+        }
+    }
+
+    fn expires_at(&self, connection: &Connection) -> Time {
+        match connection.role {
+            Role::Dialing { deadline, .. } | Role::Answering { deadline, .. } => deadline,
+            Role::Sends { .. } | Role::Receives { .. } => connection.heard_at.after(self.options.silence),
+            Role::Closing => Time::NEVER,
+        }
+    }
+
+    pub(super) fn dial_due(&mut self, now: Time) {
+        if self.is_over {
+            return;
+        }
+        let due = |peer: &Peer| match peer.dial.state {
+            DialState::Waiting { at } if at <= now => peer.address,
+            _ => None,
+        };
+        let due: Vec<(WorkerId, SocketAddr)> =
+            self.peers.iter().filter_map(|(worker, peer)| Some((*worker, due(peer)?))).collect();
+        for (worker, address) in due {
+            let deadline = now.after(self.options.handshake_timeout);
+            let role = Role::Dialing { peer: worker, deadline, step: DialStep::Connecting };
+            let conn = self.connect(role, now);
+            self.peers.entry(worker).or_default().dial.state = DialState::Busy(conn);
+            self.counts.dialed += 1;
+            self.actions.push(Action::Dial { conn, peer: worker, address });
+        }
+    }
+
+    /// When [`Mesh::tick`] has something to do next, if nothing happens before. It may be past.
+    pub fn deadline(&self) -> Time {
+        let expiries = self.connections.values().map(|connection| self.expires_at(connection));
+        let sayings = self.connections.values().map(|connection| self.says_at(connection));
+        let dials = self.peers.values().filter(|peer| peer.address.is_some() && !self.is_over);
+        let dials = dials.map(|peer| match peer.dial.state {
+            DialState::Waiting { at } => at,
+            DialState::Busy(_) | DialState::Up(_) => Time::NEVER,
+        });
+        expiries.chain(sayings).chain(dials).min().unwrap_or(Time::NEVER)
+    }
+
+    /// When a connection has something to say next. A connection whose last words are not written
+    /// yet says nothing.
+    fn says_at(&self, connection: &Connection) -> Time {
+        let (Role::Sends { peer: worker } | Role::Receives { peer: worker }) = connection.role else {
+            return Time::NEVER;
+        };
+        let Some(peer) = self.peers.get(&worker).filter(|_| connection.is_quiet()) else {
+            return Time::NEVER;
+        };
+        if connection.status_due || connection.is_passed_over {
+            return Time::ZERO;
+        }
+        let heartbeat = connection.beat_at.after(self.options.heartbeat);
+        match connection.role {
+            Role::Receives { .. } => heartbeat.min(peer.receiver.tell_at().unwrap_or(Time::NEVER)),
+            Role::Sends { .. } | Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => heartbeat,
+        }
+    }
+
+    /// Says what is due on all links that are up: what was taken, credit, heartbeats.
+    pub(super) fn say_due(&mut self, now: Time, app: &mut dyn Application) {
+        let Mesh { connections, peers, counts, ready, totals, options, .. } = self;
+        for (conn, connection) in connections {
+            let (worker, is_sender) = match connection.role {
+                Role::Sends { peer } => (peer, true),
+                Role::Receives { peer } => (peer, false),
+                Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => continue,
+            };
+            let Some(peer) = peers.get_mut(&worker) else { continue };
+            connection.is_passed_over = !connection.is_quiet();
+            if connection.is_passed_over {
+                continue;
+            }
+            if !is_sender {
+                totals.clear();
+                app.credits(worker, totals);
+                say_taken(connection, &mut peer.receiver, totals, now);
+            }
+            let is_due = connection.beat_at.after(options.heartbeat) <= now;
+            if std::mem::take(&mut connection.status_due) || is_due {
+                connection.beat_at = now;
+                connection.say(heartbeat(worker, app));
+                counts.heartbeats_out += 1;
+            }
+            if !connection.is_quiet() {
+                list(*conn, connection, ready);
+            }
+        }
+    }
+}
+
+/// Says credit, if there is any, and with it or in time what was taken.
+fn say_taken(connection: &mut Connection, receiver: &mut Receiver, totals: &[(LinkId, u64, u64)], now: Time) {
+    if totals.is_empty() && receiver.tell_at().is_none_or(|at| at > now) {
+        return;
+    }
+    if let Some(taken) = receiver.tell() {
+        connection.say(taken.frame(FrameKind::Taken));
+    }
+    totals.chunks(CREDITS_MAX).map(credit_frame).for_each(|frame| connection.say(frame));
+}
+
+fn heartbeat(worker: WorkerId, app: &mut dyn Application) -> Vec<u8> {
+    unsequenced(FrameKind::Heartbeat, |out| {
+        let start = out.len();
+        app.own_status(worker, out);
+        assert!(out.len() - start <= STATUS_MAX, "a status has at most {STATUS_MAX} bytes");
+    })
+}

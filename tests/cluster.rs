@@ -1,0 +1,297 @@
+//! Topologies in worker processes, as programs that embed squall run them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use squall::cluster::{Executable, RunningWorkers, TopologySource, WorkerEventKind, WorkersOptions};
+use squall::ids::{Incarnation, WorkerId};
+use squall::prelude::*;
+use squall::topology::declare::MemorySource;
+
+/// A condition of a real run that has not come true after this long never will.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain waited for: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Numbers that are counted by key; as many as given, or for ever.
+fn numbers(count: Option<u32>, rate: u32) -> String {
+    let count = count.map_or_else(String::new, |count| format!("count = {count},"));
+    format!(
+        r#"
+        topology.name = "numbers"
+        [spout.numbers]
+        type = "generate"
+        config = {{ {count} rate = {rate}, fields = {{ n = "{{random:0..100}}" }} }}
+        [bolt.count]
+        type = "count"
+        inputs = [{{ from = "numbers", grouping = "fields", fields = ["n"] }}]
+        parallelism = 3
+        config = {{ by = ["n"] }}
+        "#
+    )
+}
+
+fn options(workers: u16) -> WorkersOptions {
+    let mut options = WorkersOptions::new(workers);
+    options.executable = Executable::At(env!("CARGO_BIN_EXE_squall").into(), vec!["worker".into()]);
+    options.worker.restart_reset = Duration::from_millis(1);
+    options
+}
+
+fn start(document: &str, options: WorkersOptions) -> RunningWorkers {
+    let files = MemorySource::new().file("t.toml", document);
+    let registry = Registry::with_standard();
+    let (source, topology) = TopologySource::record(&files, "t.toml", &registry, &[])
+        .unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    RunningWorkers::start(topology, source, options).unwrap()
+}
+
+fn is_alive(pid: u32) -> bool {
+    // A zombie is dead; in a container nobody may reap those whose parent was killed.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or("Z").starts_with('Z'))
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+fn kill(pid: u32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+fn all_up(running: &RunningWorkers) -> bool {
+    let processes = running.stats().processes;
+    processes.up == processes.workers && processes.links_up == processes.links
+}
+
+#[test]
+fn bounded_input_is_processed_to_its_end() {
+    let running = start(&numbers(Some(20_000), 1_000_000), options(3));
+    let stats = running.join();
+    let topology = &stats.topology;
+    assert_eq!((topology.emitted, topology.acked, topology.failed, topology.pending), (20_000, 20_000, 0, 0));
+    assert!(topology.ended && !topology.cut_short && stats.failure.is_none(), "{stats:?}");
+    let count = topology.components.iter().find(|component| component.id == "count").unwrap();
+    assert_eq!((count.tasks, count.executed), (3, 20_000));
+    assert_eq!(topology.complete_latency.count, 20_000);
+    assert_eq!((stats.processes.workers, stats.processes.restarts), (3, 0));
+}
+
+#[test]
+fn a_worker_that_is_killed_comes_back_and_nothing_is_lost() {
+    let running = start(&numbers(None, 5000), options(3));
+    wait_until("all are up", || all_up(&running));
+    for round in 0..6_u16 {
+        let victim = WorkerId(round % 3);
+        let before = running.incarnation(victim).unwrap();
+        let pid = running.worker_pids()[victim.index()].expect("it has a process");
+        kill(pid);
+        wait_until("the next life", || running.incarnation(victim) > Some(before) && all_up(&running));
+        assert!(!is_alive(pid));
+        let acked = running.stats().topology.acked;
+        wait_until("work goes on", || running.stats().topology.acked > acked + 1000);
+    }
+    running.drain();
+    let stats = running.join();
+    assert_eq!(
+        (stats.processes.restarts, stats.topology.failed, stats.topology.pending),
+        (6, 0, 0),
+        "{stats:?}"
+    );
+    assert!(!stats.topology.cut_short);
+}
+
+#[test]
+fn what_happened_is_remembered_in_order() {
+    let running = start(&numbers(None, 1000), options(2));
+    wait_until("all are up", || all_up(&running));
+    let first = running.worker_pids()[1].unwrap();
+    kill(first);
+    wait_until("it is back", || running.incarnation(WorkerId(1)) == Some(Incarnation(2)) && all_up(&running));
+    let second = running.worker_pids()[1].unwrap();
+    running.kill();
+    wait_until("the end", || running.wait(Duration::from_millis(1)));
+    let events = running.events();
+    assert!(events.windows(2).all(|pair| pair[0].at <= pair[1].at));
+    let of_one = events.iter().filter(|event| event.worker == WorkerId(1));
+    let lives: Vec<(u32, WorkerEventKind)> = of_one
+        .filter(|event| !matches!(event.kind, WorkerEventKind::LinkUp(_) | WorkerEventKind::LinkDown(_)))
+        .map(|event| (event.incarnation.0, event.kind.clone()))
+        .collect();
+    use WorkerEventKind::{Died, Listening, Started};
+    let expected = [
+        (1, Started(first)),
+        (1, Listening),
+        (1, Died("signal SIGKILL".into())),
+        (2, Started(second)),
+        (2, Listening),
+        (2, Died("exit code 0".into())),
+    ];
+    assert_eq!(lives, expected);
+    let ups = events.iter().filter(|event| event.kind == WorkerEventKind::LinkUp(WorkerId(1))).count();
+    assert_eq!(ups, 2, "worker 0 reached both lives of worker 1");
+    assert_eq!(running.worker_pids(), [None, None]);
+}
+
+#[test]
+fn a_stopped_worker_is_replaced() {
+    let running = start(&numbers(None, 1000), options(2));
+    wait_until("all are up", || all_up(&running));
+    let pid = running.worker_pids()[0].unwrap();
+    signal(pid, rustix::process::Signal::STOP);
+    wait_until("it is replaced", || running.incarnation(WorkerId(0)) == Some(Incarnation(2)));
+    assert!(!is_alive(pid));
+    wait_until("all are up", || all_up(&running));
+    let acked = running.stats().topology.acked;
+    wait_until("work goes on", || running.stats().topology.acked > acked + 100);
+    running.drain();
+    assert!(!running.join().topology.cut_short);
+}
+
+#[test]
+fn signals_that_a_terminal_sends_to_all_are_the_parents_to_answer() {
+    let running = start(&numbers(None, 1000), options(2));
+    wait_until("all are up", || all_up(&running));
+    for pid in running.worker_pids().into_iter().flatten() {
+        signal(pid, rustix::process::Signal::INT);
+        signal(pid, rustix::process::Signal::TERM);
+    }
+    let acked = running.stats().topology.acked;
+    wait_until("work goes on", || running.stats().topology.acked > acked + 1000);
+    running.drain();
+    let stats = running.join();
+    assert_eq!((stats.processes.restarts, stats.topology.cut_short), (0, false));
+}
+
+#[test]
+fn a_topology_rests_and_goes_on() {
+    let running = start(&format!("topology.start_inactive = true\n{}", numbers(None, 1000)), options(2));
+    wait_until("all are up", || all_up(&running));
+    assert_eq!(running.stats().topology.emitted, 0);
+    running.activate();
+    wait_until("it runs", || running.stats().topology.acked > 100);
+    running.deactivate();
+    // The rate is a thousand a second: a quarter of one without any says that it rests.
+    let mut emitted = (0, Instant::now());
+    wait_until("it rests", || {
+        let now = running.stats().topology.emitted;
+        if now != emitted.0 {
+            emitted = (now, Instant::now());
+        }
+        emitted.1.elapsed() > Duration::from_millis(800)
+    });
+    running.activate();
+    wait_until("it goes on", || running.stats().topology.emitted > emitted.0);
+    running.deactivate();
+    running.drain();
+    assert!(!running.join().topology.cut_short, "also from rest");
+}
+
+#[test]
+fn dropped_it_is_killed() {
+    let running = start(&numbers(None, 1000), options(2));
+    wait_until("all are up", || all_up(&running));
+    let pids: Vec<u32> = running.worker_pids().into_iter().flatten().collect();
+    assert_eq!(pids.len(), 2);
+    drop(running);
+    wait_until("nobody is left", || !pids.iter().any(|pid| is_alive(*pid)));
+}
+
+#[test]
+fn only_workers_that_have_something_to_do_are_started() {
+    let running = start(&numbers(Some(10), 1000), options(50));
+    let stats = running.join();
+    assert_eq!((stats.processes.workers, stats.topology.acked), (4, 10));
+}
+
+#[test]
+fn one_worker_dials_another_where_it_is_told_to() {
+    let dials = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&dials);
+    let mut options = options(2);
+    options.dial_through = Some(Arc::new(move |from, to, address: SocketAddr| {
+        assert_ne!(from, to);
+        seen.fetch_add(1, Ordering::Relaxed);
+        // Another address of this machine leads to the same port.
+        SocketAddr::new(address.ip(), address.port())
+    }));
+    let stats = start(&numbers(Some(1000), 1_000_000), options).join();
+    assert_eq!(stats.topology.acked, 1000);
+    assert!(dials.load(Ordering::Relaxed) >= 2);
+}
+
+#[test]
+fn links_that_lead_nowhere_cost_a_worker_its_place() {
+    let cut = Arc::new(Mutex::new(true));
+    let is_cut = Arc::clone(&cut);
+    let mut options = options(2);
+    options.net.link_lost = Duration::from_secs(2);
+    options.dial_through = Some(Arc::new(move |_, to, address| {
+        // The discard port of nobody.
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        if to == WorkerId(1) && *is_cut.lock().unwrap() { nowhere } else { address }
+    }));
+    let running = start(&numbers(Some(1000), 1_000_000), options);
+    let is_replaced =
+        |event: &squall::cluster::WorkerEvent| matches!(event.kind, WorkerEventKind::Replaced(_));
+    wait_until("one is replaced", || running.events().iter().any(is_replaced));
+    *cut.lock().unwrap() = false;
+    let replaced: Vec<_> = running.events().into_iter().filter(is_replaced).collect();
+    assert!(
+        matches!(&replaced[0].kind, WorkerEventKind::Replaced(why) if why.contains("links")),
+        "{replaced:?}"
+    );
+    assert_eq!(running.join().topology.acked, 1000);
+}
+
+#[test]
+fn a_program_that_is_not_there_ends_the_run() {
+    let mut options = options(2);
+    options.executable = Executable::At(PathBuf::from("/no/such/program"), Vec::new());
+    let stats = start(&numbers(None, 1000), options).join();
+    let failure = stats.failure.expect("it was given up");
+    assert!(failure.contains("No such file"), "{failure}");
+}
+
+#[test]
+fn a_program_that_is_no_worker_ends_the_run() {
+    let mut options = options(1);
+    options.executable = Executable::At("sh".into(), vec!["-c".into(), "exit 5".into()]);
+    let stats = start(&numbers(None, 1000), options).join();
+    let failure = stats.failure.expect("it was given up");
+    assert!(failure.contains("3 times") && failure.contains("exit code 5"), "{failure}");
+}
+
+#[test]
+fn what_a_worker_knows_better_ends_the_run() {
+    // The parent knows a component that squall's own binary does not.
+    let mut registry = Registry::with_standard();
+    struct Silent;
+    impl Bolt for Silent {
+        fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+    registry.bolt("silent", "Says nothing.", |_: &NoSettings| Ok::<_, SettingError>(Silent));
+    let document = numbers(None, 1000)
+        .replace("type = \"count\"", "type = \"silent\"")
+        .replace("config = { by = [\"n\"] }", "");
+    let files = MemorySource::new().file("t.toml", document);
+    let (source, topology) = TopologySource::record(&files, "t.toml", &registry, &[])
+        .unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let stats = RunningWorkers::start(topology, source, options(2)).unwrap().join();
+    let failure = stats.failure.expect("it was given up");
+    assert!(failure.contains("silent") && failure.contains("t.toml"), "{failure}");
+}

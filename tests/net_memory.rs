@@ -1,0 +1,103 @@
+//! What strangers and peers promise costs nothing: a mesh holds what came, and a little more.
+//!
+//! An allocator counts what this thread holds. A test of its own, for it takes the process's
+//! allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::BytesMut;
+use squall::net::UNPROVEN_MAX;
+use squall::net::frame::{FrameKind, HEADER, seal, unsequenced};
+use squall::net::handshake::{Dialing, HANDSHAKE_BYTES_MAX};
+
+#[path = "net_kit/mod.rs"]
+mod kit;
+
+use kit::raw::Raw;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed to the system's allocator unchanged; the counters are plain cells of
+// this thread that allocate nothing and have no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.get().wrapping_add(layout.size());
+        HELD.set(held);
+        PEAK.set(PEAK.get().max(held));
+        // SAFETY: the caller's promises are those of `System::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.set(HELD.get().saturating_sub(layout.size()));
+        // SAFETY: the pointer came from `System::alloc` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Bytes that were held at once, beyond those before.
+fn peak_of(call: impl FnOnce()) -> usize {
+    HELD.set(0);
+    PEAK.set(0);
+    call();
+    PEAK.get()
+}
+
+/// The header of a frame of tuples with so many bytes.
+fn header(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER + length];
+    seal(&mut bytes, FrameKind::Data, 1, 0);
+    bytes.truncate(HEADER);
+    bytes.shrink_to_fit();
+    bytes
+}
+
+#[test]
+fn a_promised_length_is_not_allocated() {
+    for length in [1 << 10, 16 << 20, (16 << 20) + 1, 1 << 30] {
+        let mut raw = Raw::new();
+        let (conn, _) = raw.link_to_mesh();
+        let mut input = BytesMut::from(&header(length)[..]);
+        let peak = peak_of(|| raw.mesh.received(conn, &mut input, raw.now, &mut raw.books));
+        assert!(peak < 4096, "{peak} bytes for a frame that says {length}");
+        let lacks = raw.mesh.lacks(conn, &input);
+        assert_eq!(lacks, (length <= 16 << 20).then_some(length), "the reader may reserve what is allowed");
+    }
+}
+
+#[test]
+fn a_crowd_of_strangers_costs_little() {
+    let mut raw = Raw::new();
+    let (_, hello) = Dialing::new(&raw.identity, raw.target(), [1; 32]);
+    let peak = peak_of(|| {
+        for _ in 0..10 * UNPROVEN_MAX {
+            if let Some(conn) = raw.mesh.accepted(raw.now) {
+                raw.give(conn, &hello);
+                let long = unsequenced(FrameKind::Proof, |out| out.resize(HANDSHAKE_BYTES_MAX - 200, 0));
+                raw.give(conn, &long[..long.len() - 1]);
+            }
+        }
+    });
+    assert!(peak < UNPROVEN_MAX * 2048, "{peak} bytes for {UNPROVEN_MAX} of them");
+}
+
+#[test]
+fn a_payload_is_taken_out_of_the_input_without_a_copy() {
+    let mut raw = Raw::new();
+    let (conn, _) = raw.link_to_mesh();
+    let mut peer = kit::Books::new(raw.identity.endpoint());
+    let message = peer.write(squall::ids::WorkerId(0), squall::net::PayloadKind::Data, 1 << 20, raw.now);
+    let mut input = BytesMut::from(&kit::raw::sequenced(FrameKind::Data, 1, message.payload())[..]);
+    let peak = peak_of(|| raw.mesh.received(conn, &mut input, raw.now, &mut raw.books));
+    assert!(peak < 4096, "{peak} bytes to take a MiB that is there");
+    assert_eq!(raw.books.taken_from(squall::ids::WorkerId(1)), [0, 1]);
+}
