@@ -198,6 +198,10 @@ impl Round {
         let ended = arena.running.wait(self.end_max);
         if !ended {
             wrong.push(format!("STUCK: it did not end within {:?} after it was healed", self.end_max));
+            let _ = fs::write(
+                dir.join("stuck.txt"),
+                format!("{:#?}\n{}", arena.running.stats(), arena.history()),
+            );
             wrong.extend(stacks(&arena));
         }
         drop(nemesis);
