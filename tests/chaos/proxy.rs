@@ -66,7 +66,8 @@ pub enum Mode {
     },
     /// Connections end, new ones at once.
     Refuse(Cut),
-    /// They are taken and thrown away.
+    /// They are taken and thrown away. A connection that lost bytes is cut when this ends: TCP would
+    /// deliver them late or not at all, but never go on behind a hole.
     Blackhole,
     /// One byte in so many, on average, becomes another.
     Flip {
@@ -295,6 +296,8 @@ struct Pump<'a> {
     flip_in: Option<usize>,
     /// Bytes until this connection is cut, once that was drawn.
     truncate_in: Option<usize>,
+    /// Bytes of this connection were thrown away.
+    has_hole: bool,
 }
 
 impl<'a> Pump<'a> {
@@ -309,6 +312,7 @@ impl<'a> Pump<'a> {
             held_bytes: 0,
             flip_in: None,
             truncate_in: None,
+            has_hole: false,
         }
     }
 
@@ -356,6 +360,9 @@ impl<'a> Pump<'a> {
         self.check()?;
         self.release_due()?;
         let mode = self.shared.mode(self.way);
+        if self.has_hole && mode != Mode::Blackhole {
+            return Err(Stop::Cut(Cut::Reset));
+        }
         if mode == Mode::Clog || self.held_bytes > HELD_MAX {
             add(&self.shared.counts.clogged, 1);
             thread::sleep(LOOK_EACH);
@@ -396,6 +403,7 @@ impl<'a> Pump<'a> {
         match mode {
             Mode::Blackhole => {
                 add(&counts.swallowed, piece.len());
+                self.has_hole = true;
                 return Ok(());
             }
             Mode::Flip { every } => self.flip(every, piece),
