@@ -6,12 +6,15 @@
 #   scripts/bench.sh peers    [--json] [quick]   [--rounds N] [--seconds S]
 #   scripts/bench.sh idle     [--json] [--seconds S]
 #   scripts/bench.sh tracking [--json]
+#   scripts/bench.sh wire     [--json] [--quick] [--rounds N] [--seconds S]
 #
 # core      spout→null, spout→identity→null and word count, at most once and at least once
 # latency   from the scheduled emit of a line to the count of its words, at half of the saturated rate
 # peers     the same work by others (benches/peers), and the ratios that squall promises
 # idle      the CPU of a topology that waits for input
 # tracking  bytes in the acker for each tree in flight
+# wire      100-byte tuples from one worker process to another beside bare framing, words counted by
+#           several workers, latency across two, and what quiet workers cost
 #
 # All cases run once per round, in turn (A B C A B C …), so that whatever else the machine does hits
 # all alike. Results go to stdout as Markdown, or one JSON object per line; talk goes to stderr.
@@ -253,7 +256,96 @@ bench_tracking() {
   fi
 }
 
+# The benchmark of the wire; it starts itself again as sender and as workers.
+wire_executable() {
+  say "building benches/wire"
+  cargo bench --bench wire --no-run --message-format=json |
+    sed -n 's/.*"name":"wire".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+
+wire() { "$wire" "$@" --warmup "$warmup" --seconds "$seconds"; }
+
+bench_wire() {
+  local at share saturated workers
+  wire=$(wire_executable)
+  show_machine
+  add "bare framing, decoded" "wire bare --mode decoded"
+  add "wire, at-most-once" "wire topology --delivery at-most-once"
+  add "wire, at-least-once" "wire topology --delivery at-least-once"
+  add "words, one process" "wire topology --words --delivery at-least-once --workers 0"
+  for workers in 1 2 4; do
+    add "words, $workers workers" "wire topology --words --delivery at-least-once --workers $workers"
+  done
+  if have_jvm; then
+    say "building Storm's peer"
+    peers build storm
+    # In one JVM, which spares it the wire between its workers.
+    add "storm, acked" "peer storm $([ -n "$quick" ] && echo 4 || echo 10) wordcount --ackers 2 --text $text"
+    ratio "words to Storm" "words, 2 workers" "storm, acked" min 15
+  else
+    say "Storm is left out: it needs Java 17 and Maven, and a network for its first build"
+  fi
+  ratio "to bare framing" "wire, at-most-once" "bare framing, decoded" min 0.5
+  ratio "tracking" "wire, at-least-once" "wire, at-most-once" min 0.85
+  ratio "words, 2 workers" "words, 2 workers" "words, one process" min 0.6
+  ratio "words, 4 workers" "words, 4 workers" "words, one process" - 0
+  run_rounds rate
+  show "M/s" 1e-6
+  : >"$ratios"
+  [ "$format" = json ] || { echo && echo "| case | CPU ns per tuple | MiB of the largest worker |" && echo "|---|--:|--:|" && wire_costs; }
+
+  saturated=$(wire topology --delivery at-least-once | tail -n 1 | number rate)
+  cases=()
+  : >"$results"
+  for share in 10 50 90; do
+    at=$(awk -v rate="$saturated" -v share=$share 'BEGIN { printf "%d", rate * share / 100 }')
+    add "$share % of the most, $at/s" "wire topology --delivery at-least-once --rate $at"
+  done
+  suffix=([p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9")
+  run_rounds "p50_us p99_us p999_us"
+  [ "$format" = json ] || echo
+  show "µs" 1
+  bench_quiet_workers
+}
+
+# What each case cost, by the last line of it.
+wire_costs() {
+  local each name line
+  for each in "${cases[@]}"; do
+    name=${each%%$'\t'*}
+    line=$(sed -n "$((++shown))p" "$work/lines")
+    printf '| %s | %s | %s |\n' "$name" "$(number cpu_ns_per_tuple <<<"$line")" \
+      "$(number memory_kib_max <<<"$line" | awk '{ if ($1) printf "%.1f", $1 / 1024 }')"
+  done
+}
+shown=0
+
+# The processor time of worker processes that wait for input.
+bench_quiet_workers() {
+  local before after pids percent
+  say "building squall"
+  cargo build --release --quiet
+  : >"$work/quiet.txt"
+  IDLE_FILE=$work/quiet.txt "${CARGO_TARGET_DIR:-target}/release/squall" run scripts/bench/idle.toml --workers 2 >/dev/null 2>&1 &
+  idle=$!
+  trap 'kill "$idle" 2>/dev/null || true; rm -rf "$work"' EXIT
+  sleep 2
+  pids=$(cat "/proc/$idle/task/"*/children)
+  ticks_of_all() { for pid in $pids; do cpu_ticks "$pid"; done | awk '{ sum += $1 } END { print sum }'; }
+  before=$(ticks_of_all)
+  sleep 10
+  after=$(ticks_of_all)
+  kill "$idle" 2>/dev/null || true
+  percent=$(awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v n="$(wc -w <<<"$pids")" 'BEGIN { printf "%.2f", ticks / hz / 10 / n * 100 }')
+  if [ "$format" = json ]; then
+    echo "{\"case\":\"quiet worker\",\"cpu_percent_of_a_core\":$percent,\"target\":\"< 1\"}"
+  else
+    echo
+    echo "A worker of a quiet topology takes $percent % of a core (wanted: under 1)."
+  fi
+}
+
 case $what in
-  core | latency | peers | idle | tracking) "bench_$what" ;;
+  core | latency | peers | idle | tracking | wire) "bench_$what" ;;
   *) usage ;;
 esac

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs many seeds of the simulation in release mode.
 #
-#   scripts/simulate.sh [count=100000] [start=1000000]
+#   scripts/simulate.sh [count=100000] [start=1000000] [seeds|cluster::seeds]
 #
+# `seeds`: topologies in one process. `cluster::seeds`: in several workers, over a network that fails.
 # In chunks, with progress; ends with 1 at the first chunk in which a seed fails, after showing the
 # seed and the command that repeats it.
 set -eu
@@ -10,6 +11,7 @@ cd "$(dirname "$0")/.."
 
 count=${1:-100000}
 start=${2:-1000000}
+what=${3:-seeds}
 chunk=5000
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -21,7 +23,7 @@ while [ "$done" -lt "$count" ]; do
     size=$((left < chunk ? left : chunk))
     first=$((start + done))
     if ! SQUALL_SEED=$first SQUALL_SEEDS=$size \
-        cargo test --release --quiet --test simulation seeds -- --exact --nocapture >"$log" 2>&1; then
+        cargo test --release --quiet --test simulation "$what" -- --exact --nocapture >"$log" 2>&1; then
         cat "$log"
         exit 1
     fi

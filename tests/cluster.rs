@@ -45,6 +45,10 @@ fn options(workers: u16) -> WorkersOptions {
     let mut options = WorkersOptions::new(workers);
     options.executable = Executable::At(env!("CARGO_BIN_EXE_squall").into(), vec!["worker".into()]);
     options.worker.restart_reset = Duration::from_millis(1);
+    // Nobody is to be taken for dead because the machine is busy; where that is the matter, it is less.
+    options.worker.heartbeat_timeout = DEADLINE;
+    options.net.silence = DEADLINE;
+    options.net.link_lost = DEADLINE;
     options
 }
 
@@ -113,6 +117,42 @@ fn a_worker_that_is_killed_comes_back_and_nothing_is_lost() {
     assert!(!stats.topology.cut_short);
 }
 
+/// Deaths at any moment: before a worker listens, between two lives, several at once.
+#[test]
+fn whatever_is_killed_the_run_comes_to_its_end() {
+    let mut options = options(3);
+    options.worker.restart_max = Duration::from_millis(50);
+    let running = start(&numbers(None, 3000), options);
+    // A plain generator: the moments need not be random, only different each time.
+    let mut state = 12_345_u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut kills = 0;
+    while kills < 100 {
+        thread::sleep(Duration::from_micros(next(40_000)));
+        let pids = running.worker_pids();
+        if let Some(pid) = pids[next(3) as usize] {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            // It may have died since.
+            kills += u32::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
+        }
+    }
+    wait_until("all are up", || all_up(&running));
+    let acked = running.stats().topology.acked;
+    wait_until("work goes on", || running.stats().topology.acked > acked + 3000);
+    running.drain();
+    let stats = running.join();
+    // Some were killed twice over.
+    assert!(stats.processes.restarts >= 50, "{:?}", stats.processes);
+    assert_eq!(
+        (stats.topology.failed, stats.topology.pending, stats.topology.cut_short),
+        (0, 0, false),
+        "{stats:?}"
+    );
+}
+
 #[test]
 fn what_happened_is_remembered_in_order() {
     let running = start(&numbers(None, 1000), options(2));
@@ -147,7 +187,9 @@ fn what_happened_is_remembered_in_order() {
 
 #[test]
 fn a_stopped_worker_is_replaced() {
-    let running = start(&numbers(None, 1000), options(2));
+    let mut options = options(2);
+    options.worker.heartbeat_timeout = Duration::from_secs(2);
+    let running = start(&numbers(None, 1000), options);
     wait_until("all are up", || all_up(&running));
     let pid = running.worker_pids()[0].unwrap();
     signal(pid, rustix::process::Signal::STOP);
@@ -237,6 +279,7 @@ fn links_that_lead_nowhere_cost_a_worker_its_place() {
     let cut = Arc::new(Mutex::new(true));
     let is_cut = Arc::clone(&cut);
     let mut options = options(2);
+    options.net.silence = Duration::from_secs(2);
     options.net.link_lost = Duration::from_secs(2);
     options.dial_through = Some(Arc::new(move |_, to, address| {
         // The discard port of nobody.

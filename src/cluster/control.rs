@@ -169,7 +169,7 @@ pub struct Start {
 }
 
 /// What a worker logs, and how. It writes to its stderr, which its parent reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSpec {
     /// Which records.
     pub levels: Levels,
@@ -177,12 +177,6 @@ pub struct LogSpec {
     pub format: LogFormat,
     /// Whether levels are coloured.
     pub color: bool,
-}
-
-impl Default for LogSpec {
-    fn default() -> LogSpec {
-        LogSpec { levels: Levels::default(), format: LogFormat::default(), color: false }
-    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -28,6 +28,8 @@ pub(super) struct Connection {
     pub role: Role,
     /// When bytes last came in.
     pub heard_at: Time,
+    /// Bytes that came in and are no whole frame yet.
+    pub unread: usize,
     /// When a heartbeat was last queued, or the connection was made.
     pub beat_at: Time,
     /// The application asked for a heartbeat that could not be queued yet.
@@ -82,6 +84,7 @@ impl Connection {
         Connection {
             role,
             heard_at: now,
+            unread: 0,
             beat_at: now,
             status_due: false,
             is_passed_over: false,

@@ -245,9 +245,18 @@ impl Mesh {
     /// Bytes came in: they were appended to `input`, which is this connection's own and comes back
     /// with what is not a whole frame yet. May end the connection.
     pub fn received(&mut self, conn: ConnId, input: &mut BytesMut, now: Time, app: &mut dyn Application) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && connection.unread < input.len()
+        {
             connection.heard_at = now;
         }
+        self.read(conn, input, now, app);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.unread = input.len();
+        }
+    }
+
+    fn read(&mut self, conn: ConnId, input: &mut BytesMut, now: Time, app: &mut dyn Application) {
         loop {
             match self.connections.get(&conn).map(|connection| &connection.role) {
                 Some(Role::Dialing { .. } | Role::Answering { .. }) => {

@@ -93,6 +93,23 @@ fn a_worker_that_slept_reads_before_it_judges() {
 }
 
 #[test]
+fn a_call_without_new_bytes_is_not_hearing() {
+    let mut raw = Raw::new();
+    let (conn, _) = raw.link_to_mesh();
+    let heard = raw.now;
+    let mut input = bytes::BytesMut::from(&sequenced(FrameKind::Data, 1, b"tuples")[..25]);
+    raw.now = raw.now.after(Duration::from_millis(700));
+    raw.mesh.received(conn, &mut input, raw.now, &mut raw.books);
+    assert_eq!((raw.now.since(heard), input.len()), (Duration::from_millis(700), 25));
+    for _ in 0..2 {
+        raw.now = raw.now.after(Duration::from_millis(1000));
+        raw.mesh.received(conn, &mut input, raw.now, &mut raw.books);
+        raw.mesh.tick(raw.now, &mut raw.books);
+    }
+    assert_eq!(raw.mesh.counts().silences, 1, "part of a frame was heard 2 s ago, and nothing since");
+}
+
+#[test]
 fn statuses_travel_both_ways_at_once_when_asked() {
     let mut world = linked(7);
     world.run(Duration::from_millis(100));

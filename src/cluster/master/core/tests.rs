@@ -8,6 +8,9 @@ use crate::cluster::control::Beat;
 use crate::ids::Incarnation;
 use crate::net::Member;
 
+/// By worker: its incarnation, and whether its address is known.
+type Lives = BTreeMap<u16, (u32, bool)>;
+
 /// A core, the time, and what it has said so far.
 struct Story {
     core: Core,
@@ -200,7 +203,7 @@ const REST: Snapshot = Snapshot {
     closed: 0,
 };
 
-fn members_of(action: &Action) -> Option<(Endpoint, u64, BTreeMap<u16, (u32, bool)>)> {
+fn members_of(action: &Action) -> Option<(Endpoint, u64, Lives)> {
     let (who, members) = match action {
         Action::Start(who, members) => (who, members),
         Action::Send(who, ToWorker::Members(members)) => (who, members),
@@ -214,13 +217,13 @@ fn members_of(action: &Action) -> Option<(Endpoint, u64, BTreeMap<u16, (u32, boo
 fn all_are_started_and_activated_together() {
     let mut story = Story::new(options(2));
     let said = story.take();
-    let nobody: BTreeMap<u16, (u32, bool)> = [(0, (1, false)), (1, (1, false))].into();
+    let nobody: Lives = [(0, (1, false)), (1, (1, false))].into();
     let starts: Vec<_> = said.iter().filter_map(members_of).collect();
     assert_eq!(starts, [(life(0, 1), 1, nobody.clone()), (life(1, 1), 1, nobody)]);
 
     story.listens(life(1, 1));
     let said = story.take();
-    let one: BTreeMap<u16, (u32, bool)> = [(0, (1, false)), (1, (1, true))].into();
+    let one: Lives = [(0, (1, false)), (1, (1, true))].into();
     let told: Vec<_> = said.iter().filter_map(members_of).collect();
     assert_eq!(
         told,
@@ -265,14 +268,14 @@ fn a_death_is_told_at_once_and_the_next_life_when_it_listens() {
     let mut story = Story::running(3);
     story.dies(life(1, 1));
     let said = story.take();
-    let dead: BTreeMap<u16, (u32, bool)> = [(0, (1, true)), (1, (2, false)), (2, (1, true))].into();
+    let dead: Lives = [(0, (1, true)), (1, (2, false)), (2, (1, true))].into();
     let told: Vec<_> = said.iter().filter_map(members_of).collect();
     let expected = [(life(0, 1), 2, dead.clone()), (life(2, 1), 2, dead.clone()), (life(1, 2), 2, dead)];
     assert_eq!(told, expected, "the others first, then the new one, which is started at once");
 
     story.listens(life(1, 2));
     let said = story.take();
-    let back: BTreeMap<u16, (u32, bool)> = [(0, (1, true)), (1, (2, true)), (2, (1, true))].into();
+    let back: Lives = [(0, (1, true)), (1, (2, true)), (2, (1, true))].into();
     let told: Vec<_> = said.iter().filter_map(members_of).map(|(_, version, of)| (version, of)).collect();
     assert_eq!(told, vec![(2, back); 3], "the same version, now with the address");
     let activated = Action::Send(life(1, 2), ToWorker::Activate);
