@@ -257,6 +257,11 @@ impl<'a> Nemesis<'a> {
     /// Does what is due. `pids` are the processes there are.
     pub fn act(&mut self, pids: &[Option<u32>]) {
         let now = self.begin.elapsed();
+        // Who is dead needs no remedy.
+        self.remedies.retain(|(_, remedy)| match remedy {
+            Remedy::Continue(process) => process.is_running(),
+            Remedy::HealPair(..) => true,
+        });
         let (due, later) = std::mem::take(&mut self.remedies).into_iter().partition(|(at, _)| *at <= now);
         self.remedies = later;
         let due: Vec<(Duration, Remedy)> = due;
