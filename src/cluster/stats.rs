@@ -23,6 +23,8 @@ pub struct WorkerStats {
     pub acked: u64,
     /// As [`TopologyStats::failed`].
     pub failed: u64,
+    /// As [`TopologyStats::given_up`].
+    pub given_up: u64,
     /// As [`TopologyStats::pending`].
     pub pending: u64,
     /// As [`TopologyStats::dead_letters`].
@@ -89,6 +91,7 @@ impl WorkerStats {
             emitted: stats.emitted,
             acked: stats.acked,
             failed: stats.failed,
+            given_up: stats.given_up,
             pending: stats.pending,
             dead_letters: stats.dead_letters,
             replays: stats.replays,
@@ -102,6 +105,7 @@ impl WorkerStats {
         self.emitted += other.emitted;
         self.acked += other.acked;
         self.failed += other.failed;
+        self.given_up += other.given_up;
         self.pending += other.pending;
         self.dead_letters += other.dead_letters;
         self.replays.add(&other.replays);
@@ -117,6 +121,8 @@ impl WorkerStats {
     /// What remains of a worker that is dead: what it did, not what it had in hand.
     pub fn bury(&mut self) {
         self.pending = 0;
+        // What waited to be emitted again comes again from the source of the next life.
+        self.failed = self.failed.min(self.given_up);
         self.components.iter_mut().for_each(|component| component.queued = 0);
     }
 }
@@ -221,6 +227,7 @@ pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Dur
         emitted: sum.emitted,
         acked: sum.acked,
         failed: sum.failed,
+        given_up: sum.given_up,
         replayed: sum.replays.total(),
         replays: sum.replays,
         pending: sum.pending,
@@ -348,11 +355,14 @@ mod tests {
         let mut stats = WorkerStats {
             emitted: 5,
             pending: 2,
+            failed: 4,
+            given_up: 1,
             components: vec![counts("a", 3)],
             ..WorkerStats::default()
         };
         stats.bury();
         assert_eq!((stats.emitted, stats.pending), (5, 0));
+        assert_eq!(stats.failed, 1, "the others had failed and waited to be emitted again");
         assert_eq!((stats.components[0].executed, stats.components[0].queued), (3, 0));
     }
 }

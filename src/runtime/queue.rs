@@ -44,6 +44,8 @@ pub struct Gauges {
     pub pending: AtomicI64,
     /// Messages failed and not emitted again.
     pub lost: AtomicI64,
+    /// Failures of messages that had used up `max_replays`.
+    pub given_up: AtomicU64,
     /// Tuples held by bolts. The coordinator reads it to know whom to ask for them at the end.
     pub held: AtomicI64,
     /// Tuples sent to the dead-letter stream.

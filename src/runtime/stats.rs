@@ -96,6 +96,8 @@ pub struct TopologyStats {
     pub acked: u64,
     /// Messages failed for good: they failed and were not emitted again.
     pub failed: u64,
+    /// Failures of messages that had used up `max_replays`. The rest of `failed` may come again yet.
+    pub given_up: u64,
     /// Messages emitted again after a failure.
     pub replayed: u64,
     /// The same by why they had failed.
@@ -169,6 +171,7 @@ impl Worker {
                 stats.emitted += component.emitted.saturating_sub(replayed);
                 stats.acked += component.acked;
                 stats.failed += self.sum_signed(&info.id, |gauges| gauges.lost.load(Ordering::Relaxed));
+                stats.given_up += self.sum(&info.id, |gauges| gauges.given_up.load(Ordering::Relaxed));
                 stats.pending += self.sum_signed(&info.id, |gauges| gauges.pending.load(Ordering::Relaxed));
             }
             stats.components.push(component);

@@ -71,6 +71,8 @@ pub struct SpoutTask {
     /// Messages acked and failed in this step.
     acked_now: u64,
     failed_now: u64,
+    /// Those of them that had used up `max_replays`.
+    given_up_now: u64,
 }
 
 /// Why a task stopped emitting in this step.
@@ -109,6 +111,7 @@ impl SpoutTask {
             activated: false,
             acked_now: 0,
             failed_now: 0,
+            given_up_now: 0,
         }
     }
 
@@ -248,6 +251,7 @@ impl SpoutTask {
         for FailedMessage { id, cause, failures } in failed.iter().copied() {
             self.failed_now += 1;
             let is_final = self.max_replays.is_some_and(|max| failures > max);
+            self.given_up_now += u64::from(is_final);
             let failure = Failure { cause, failures, is_final };
             self.call(common, now, |spout, out| spout.fail(id, &failure, out));
             call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
@@ -365,6 +369,7 @@ impl SpoutTask {
         count(&gauges.transferred, std::mem::take(&mut self.emitter.wires.transferred));
         count(&gauges.acked, std::mem::take(&mut self.acked_now));
         count(&gauges.failed, std::mem::take(&mut self.failed_now));
+        count(&gauges.given_up, std::mem::take(&mut self.given_up_now));
     }
 }
 

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Real worker processes in trouble, in release mode: kills, stops, resets, bad networks, starvation.
+#
+#   scripts/chaos.sh [--kills 200] [--rounds 10] [--workers 3] [--seed N] [--only KIND]
+#   scripts/chaos.sh recovery [--kills 100] [--workers 3] [--seed N]
+#
+#   --kills N     how many workers are killed (of `recovery`: 100 by default)
+#   --rounds N    how many rounds of everything else
+#   --seed N      where seeds begin; otherwise random, and printed
+#   --only KIND   kill, stop, reset, proxy, swarm, cgroup, stall, orphans or recovery
+#
+# Each test adds up its rounds; a table at the end says which held. A round that fails prints its
+# seed, and leaves what its processes wrote in target/chaos/. Figures are in target/chaos/*.jsonl.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/bench/machine.sh
+
+usage() {
+  sed -n '2,15s/^# \{0,1\}//p' "$0"
+  exit "${1:-2}"
+}
+
+kills=''
+rounds=10
+workers=3
+seed=$((RANDOM * 32768 + RANDOM))
+only=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    recovery) only=recovery ;;
+    --kills | --rounds | --workers | --seed | --only)
+      [ $# -ge 2 ] || usage
+      declare "${1#--}=$2"
+      shift
+      ;;
+    -h | --help) usage 0 ;;
+    *) usage ;;
+  esac
+  shift
+done
+
+# Tests by what they are about; each runs by itself, so that one that fails does not hide the next.
+declare -A tests=(
+  [kill]='kills' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
+  [stall]='stalled_sink' [recovery]='recovery'
+  [orphans]='leaks orphans_after_the_parent_was_killed an_interrupted_family_ends_in_order a_parent_that_stood_still_replaces_nobody'
+)
+order=(kill stop reset proxy swarm cgroup stall orphans recovery)
+if [ -n "$only" ]; then
+  [ -n "${tests[$only]:-}" ] || usage
+  order=("$only")
+fi
+
+export SQUALL_CHAOS_SEED=$seed SQUALL_CHAOS_ROUNDS=$rounds SQUALL_CHAOS_WORKERS=$workers
+export SQUALL_CHAOS_KILLS=${kills:-200} SQUALL_CHAOS_RECOVERIES=${kills:-100}
+
+cargo test --release --test chaos --no-run
+machine_markdown
+echo "* seed $seed, $workers workers, ${kills:-200} kills, $rounds rounds of everything else"
+
+logs=target/chaos/logs
+mkdir -p "$logs"
+table=()
+failed=0
+for kind in "${order[@]}"; do
+  for test in ${tests[$kind]}; do
+    echo
+    echo "== $kind: $test"
+    start=$SECONDS
+    log=$logs/$test.log
+    if cargo test --release --quiet --test chaos "$test" -- --exact --nocapture 2>&1 | tee "$log" | grep -v '^$'; then
+      verdict=held
+    else
+      verdict=FAILED
+      failed=1
+    fi
+    skipped=$(grep -c 'SKIPPED .* root\|SKIPPED .* there is no' "$log" || true)
+    [ "$skipped" = 0 ] || verdict="$verdict, parts skipped"
+    table+=("$(printf '| %-46s | %-22s | %5d s |' "$test" "$verdict" $((SECONDS - start)))")
+  done
+done
+
+echo
+printf '| %-46s | %-22s | %7s |\n|%s|%s|%s|\n' test verdict time \
+  "$(printf -- '-%.0s' {1..48})" "$(printf -- '-%.0s' {1..24})" "$(printf -- '-%.0s' {1..9})"
+printf '%s\n' "${table[@]}"
+echo
+echo "again: scripts/chaos.sh --seed $seed --workers $workers --rounds $rounds${kills:+ --kills $kills}${only:+ --only $only}"
+exit "$failed"

@@ -1,0 +1,248 @@
+//! The work that must not be lost, and the books that show whether it was.
+//!
+//! ```text
+//!             lines, or generate          ┌▶ ids: file           each line's number
+//!   source ──────────────────────▶ map ───┤
+//!                                         └▶ split ─▶ count ─▶ tally: file   (word, count so far)
+//! ```
+//!
+//! Line `n` has the words `w(n mod 37)` and `all`. A spout that is started again begins from the
+//! first line, so every line can be replayed however often its worker is killed. At the end:
+//!
+//! 1. every line's number stands in the files of `ids`, at least once;
+//! 2. each word has at least as many rows in the files of `tally` as lines have it: what was counted
+//!    again after a loss has another row, what was lost has none;
+//! 3. no row holds anything else: what was hit on its way was not taken for something else;
+//! 4. no file is unpublished.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines have one of so many words of their own.
+const WORDS: u64 = 37;
+
+/// What a ledger is filled with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// `lines` over files, as fast as they are taken.
+    Lines,
+    /// `generate` at a rate a second.
+    Paced(f64),
+}
+
+/// What is to be done, and where its results are.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    dir: PathBuf,
+    source: Source,
+    lines: u64,
+    tasks: u16,
+}
+
+/// What the files say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Rows of `ids`.
+    pub ids: u64,
+    /// Rows of `tally`.
+    pub tally: u64,
+    /// What is wrong; nothing if all is well.
+    pub wrong: Vec<String>,
+}
+
+impl Ledger {
+    /// Writes the input into a directory. Each component has so many tasks.
+    pub fn new(dir: &Path, source: Source, lines: u64, tasks: u16) -> Ledger {
+        let ledger = Ledger { dir: dir.to_owned(), source, lines, tasks };
+        fs::create_dir_all(dir.join("in")).expect("the directory can be made");
+        if source == Source::Lines {
+            let tasks = u64::from(tasks);
+            for task in 0..tasks {
+                let mut text = String::new();
+                for line in (task..lines).step_by(tasks as usize) {
+                    writeln!(text, "n{line}").expect("writing to a string cannot fail");
+                }
+                fs::write(dir.join(format!("in/{task}.txt")), text).expect("it can be written");
+            }
+        }
+        ledger
+    }
+
+    /// The document of the topology. Messages time out after a few seconds, so that one that times
+    /// out for no reason is seen.
+    pub fn document(&self) -> String {
+        let dir = self.dir.display();
+        let tasks = self.tasks;
+        let spout = match self.source {
+            Source::Lines => format!(r#"type = "lines", config = {{ path = "{dir}/in/*.txt" }}"#),
+            Source::Paced(rate) => format!(
+                r#"type = "generate", config = {{ rate = {rate:?}, count = {}, fields = {{ line = "n{{seq}}" }} }}"#,
+                self.lines
+            ),
+        };
+        format!(
+            r#"
+topology = {{ name = "ledger", message_timeout = "5s" }}
+spout.source = {{ parallelism = {tasks}, {spout} }}
+
+[bolt.read]
+type = "map"
+parallelism = {tasks}
+inputs = ["source"]
+config.set.id = 'parse_int(line.sub_string(1))'
+config.set.words = '"all w" + parse_int(line.sub_string(1)) % {WORDS}'
+
+[bolt.ids]
+type = "file"
+parallelism = {tasks}
+inputs = ["read"]
+config = {{ path = "{dir}/out/ids-{{task}}-{{seq}}.txt", fields = ["id"] }}
+
+[bolt.split]
+type = "split"
+parallelism = {tasks}
+inputs = ["read"]
+config = {{ field = "words" }}
+
+[bolt.count]
+type = "count"
+parallelism = {tasks}
+inputs = [{{ from = "split", fields = ["word"] }}]
+config = {{ by = ["word"] }}
+
+[bolt.tally]
+type = "file"
+parallelism = {tasks}
+inputs = ["count"]
+config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
+"#
+        )
+    }
+
+    /// Bytes in the files of the sinks so far.
+    pub fn written(&self) -> u64 {
+        let entries = fs::read_dir(self.dir.join("out")).into_iter().flatten().filter_map(Result::ok);
+        entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+
+    /// Reads the files of the sinks, which must be closed.
+    pub fn read(&self) -> Books {
+        let mut books = Books::default();
+        let mut seen = vec![false; usize::try_from(self.lines).expect("lines fit memory")];
+        let mut rows_of: BTreeMap<String, u64> = BTreeMap::new();
+        let entries = fs::read_dir(self.dir.join("out")).into_iter().flatten().filter_map(Result::ok);
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+            if name.ends_with(".inprogress") {
+                books.wrong.push(format!("{name} is not published"));
+            }
+            let text = fs::read(&path).expect("a file of a sink can be read");
+            let text = String::from_utf8_lossy(&text);
+            if !text.is_empty() && !text.ends_with('\n') {
+                books.wrong.push(format!("{name}: its last row is torn"));
+            }
+            for row in text.lines() {
+                let known = if name.starts_with("ids-") {
+                    books.ids += 1;
+                    note_id(row, &mut seen)
+                } else {
+                    books.tally += 1;
+                    note_word(row, &mut rows_of)
+                };
+                if !known {
+                    books.wrong.push(format!("{name}: `{row}` was never written by anybody"));
+                }
+            }
+        }
+        books.wrong.extend(missing(&seen));
+        books.wrong.extend(self.too_few(&rows_of));
+        books.wrong.truncate(20);
+        books
+    }
+
+    /// How many lines have a word.
+    fn occurrences(&self, word: &str) -> Option<u64> {
+        if word == "all" {
+            return Some(self.lines);
+        }
+        let number: u64 = word.strip_prefix('w')?.parse().ok()?;
+        (number < WORDS).then(|| self.lines / WORDS + u64::from(self.lines % WORDS > number))
+    }
+
+    fn too_few(&self, rows_of: &BTreeMap<String, u64>) -> Vec<String> {
+        let strange = rows_of.keys().filter(|word| self.occurrences(word).is_none());
+        let mut wrong: Vec<String> = strange.map(|word| format!("nobody wrote the word `{word}`")).collect();
+        let words = (0..WORDS).map(|number| format!("w{number}")).chain(["all".to_owned()]);
+        for word in words {
+            let (rows, expected) = (rows_of.get(&word).copied().unwrap_or(0), self.occurrences(&word));
+            if expected.is_some_and(|expected| rows < expected) {
+                wrong.push(format!("`{word}` has {rows} rows, less than {expected:?}"));
+            }
+        }
+        wrong
+    }
+}
+
+fn note_id(row: &str, seen: &mut [bool]) -> bool {
+    let place = row.parse().ok().and_then(|id: usize| seen.get_mut(id));
+    place.map(|place| *place = true).is_some()
+}
+
+fn note_word(row: &str, rows_of: &mut BTreeMap<String, u64>) -> bool {
+    let Some((word, count)) = row.split_once('\t') else { return false };
+    match rows_of.get_mut(word) {
+        Some(rows) => *rows += 1,
+        None => drop(rows_of.insert(word.to_owned(), 1)),
+    }
+    count.parse::<u64>().is_ok_and(|count| count > 0)
+}
+
+fn missing(seen: &[bool]) -> Option<String> {
+    let missing: Vec<usize> = (0..seen.len()).filter(|id| !seen[*id]).collect();
+    let first = &missing[..missing.len().min(10)];
+    (!missing.is_empty())
+        .then(|| format!("LOST: {} of {} lines, the first {first:?}", missing.len(), seen.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books(files: &[(&str, &str)]) -> Books {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(dir.path(), Source::Lines, 3, 2);
+        assert_eq!(fs::read_to_string(dir.path().join("in/0.txt")).unwrap(), "n0\nn2\n");
+        fs::create_dir(dir.path().join("out")).unwrap();
+        files.iter().for_each(|(name, text)| fs::write(dir.path().join("out").join(name), text).unwrap());
+        ledger.read()
+    }
+
+    const IDS: (&str, &str) = ("ids-0-0.txt", "0\n2\n2\n1\n");
+    const TALLY: (&str, &str) = ("tally-0-0.txt", "all\t1\nw0\t1\nall\t2\nw2\t1\nw1\t1\nw1\t2\nall\t1\n");
+
+    #[test]
+    fn all_is_well_when_everything_is_there_at_least_once() {
+        assert_eq!(books(&[IDS, TALLY]), Books { ids: 4, tally: 7, wrong: Vec::new() });
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_seen() {
+        let check = |files: &[(&str, &str)], what: &str| {
+            let wrong = books(files).wrong;
+            assert!(wrong.iter().any(|wrong| wrong.contains(what)), "{what}: {wrong:?}");
+        };
+        check(&[("ids-0-0.txt", "0\n2\n"), TALLY], "LOST: 1 of 3 lines, the first [1]");
+        check(&[IDS], "`all` has 0 rows, less than Some(3)");
+        check(&[IDS, ("tally-0-0.txt", "all\t1\nall\t2\n")], "`w0` has 0 rows");
+        check(&[IDS, TALLY, ("ids-1-0.txt", "3\n")], "`3` was never written");
+        check(&[IDS, TALLY, ("ids-1-0.txt", "x\n")], "`x` was never written");
+        check(&[IDS, TALLY, ("ids-1-0.txt", "1")], "torn");
+        check(&[IDS, TALLY, ("tally-1-0.txt", "w40\t1\n")], "nobody wrote the word `w40`");
+        check(&[IDS, TALLY, ("tally-1-0.txt", "w1\t0\n")], "never written");
+        check(&[IDS, TALLY, ("ids-1-0.txt.inprogress", "1\n")], "not published");
+    }
+}

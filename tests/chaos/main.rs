@@ -1,0 +1,343 @@
+//! Real worker processes in trouble: killed, stopped, cut off, starved, and behind a bad network.
+//!
+//! Each round runs a [`ledger`] in worker processes, does to it what a schedule says, heals it, waits
+//! for its end, and checks the books: no line is lost, none is made up, nothing timed out for no
+//! reason, no process and no descriptor is left behind. What is measured is printed, and written to
+//! `target/chaos/`. Times are never asserted here but where they are deadlines of the system itself.
+//!
+//! * `SQUALL_CHAOS_SEED` (1): the first seed. A seed repeats its schedule, not what the schedule meets.
+//! * `SQUALL_CHAOS_KILLS` (10): kills of `kills`; `SQUALL_CHAOS_RECOVERIES` (2): those that are
+//!   measured; `SQUALL_CHAOS_ROUNDS` (1): rounds of everything else; `SQUALL_CHAOS_WORKERS` (3):
+//!   worker processes.
+//! * `scripts/chaos.sh` sets them, in release mode.
+//!
+//! Tests take turns: they are about times, and all want the same two cores.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod figures;
+mod ledger;
+mod nemesis;
+mod network;
+mod orphans;
+mod processes;
+mod proxy;
+mod recovery;
+mod round;
+mod stall;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustix::process::Signal;
+use squall::cluster::WorkerEventKind;
+
+use figures::Sums;
+use ledger::Source;
+use nemesis::{Fault, Kind, Schedule};
+use orphans::Family;
+use proxy::{Cut, Mode};
+use round::Round;
+
+/// Kills in one round: then the books are checked, and another begins.
+const KILLS_OF_ROUND: u64 = 20;
+
+fn from_environment(key: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(key).ok();
+    given.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{key}={text} is no number")))
+}
+
+fn first_seed() -> u64 {
+    from_environment("SQUALL_CHAOS_SEED", 1)
+}
+
+fn rounds() -> u64 {
+    from_environment("SQUALL_CHAOS_ROUNDS", 1)
+}
+
+fn workers() -> u16 {
+    u16::try_from(from_environment("SQUALL_CHAOS_WORKERS", 3)).expect("so many workers there cannot be")
+}
+
+/// The turn of a test; the others wait.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// No process.
+const NOBODY: [u32; 0] = [];
+
+/// What a debug build can do less of.
+fn scaled(count: u64) -> u64 {
+    if cfg!(debug_assertions) { count / 8 } else { count }
+}
+
+/// Lines at a pace that leaves the machine room, for about so long.
+fn paced(time: Duration) -> (Source, u64) {
+    let rate = scaled(16_000) as f64;
+    (Source::Paced(rate), (rate * time.as_secs_f64()) as u64)
+}
+
+impl Round {
+    /// A round whose lines last about as long as its schedule.
+    fn new(name: &str, seed: u64, schedule: Schedule) -> Round {
+        let time = schedule.0.last().map_or(Duration::ZERO, |(at, _)| *at) + Duration::from_secs(1);
+        let (source, lines) = paced(time);
+        Round {
+            name: name.to_owned(),
+            seed,
+            workers: workers(),
+            source,
+            lines,
+            proxies: false,
+            schedule,
+            end_max: Duration::from_secs(60) + 3 * time,
+        }
+    }
+
+    /// The same with lines that come as fast as they are taken: so many times as many.
+    fn saturated(self, times: u64) -> Round {
+        Round { source: Source::Lines, lines: times * self.lines, ..self }
+    }
+
+    /// The same with proxies between the workers.
+    fn proxied(self) -> Round {
+        Round { proxies: true, ..self }
+    }
+
+    /// Runs it and adds it up.
+    fn play(self, sums: &mut Sums) {
+        let outcome = self.run();
+        sums.add(&self, &outcome);
+    }
+}
+
+/// `kill -9` of random workers, now and then of all at once. If it fails, a dead worker takes lines
+/// with it, or leaves something behind.
+#[test]
+fn kills() {
+    let _turn = turn();
+    let (wanted, mut seed) = (from_environment("SQUALL_CHAOS_KILLS", 10), first_seed());
+    let mut sums = Sums::new("kills");
+    while sums.killed() < wanted && sums.goes_on() {
+        let left = (wanted - sums.killed()).min(KILLS_OF_ROUND) as usize;
+        let random = &mut StdRng::seed_from_u64(seed);
+        let pause = Duration::from_millis(random.random_range(100..1000));
+        let kinds = [[Kind::Kill; 9].as_slice(), &[Kind::KillAll]].concat();
+        let round = Round::new("kills", seed, Schedule::draw(seed, workers(), &kinds, left, pause));
+        // Killed spouts begin again, so that fewer lines last as long.
+        if random.random_bool(0.5) { round.saturated(6) } else { round }.play(&mut sums);
+        seed += 1;
+    }
+    sums.conclude();
+}
+
+/// A worker that stands still for 2 s is nobody's business; one that does for 8 s is replaced, and
+/// what it says when it goes on is not heard.
+#[test]
+fn stops() {
+    let _turn = turn();
+    let mut sums = Sums::new("stops");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        let worker = (seed % u64::from(workers())) as u16;
+        let faults = vec![
+            (Duration::from_millis(500), Fault::Stop(worker, Duration::from_millis(1900))),
+            (Duration::from_millis(2700), Fault::Stop((worker + 1) % workers(), Duration::from_secs(8))),
+        ];
+        let round = Round::new("stops", seed, Schedule(faults));
+        let round = Round { lines: round.lines * 3 / 2, ..round };
+        let outcome = round.run();
+        sums.add(&round, &outcome);
+        sums.note_stops(&outcome);
+        let restarts = outcome.stats.processes.restarts;
+        if restarts != 1 {
+            sums.complain(seed, format!("{restarts} workers were replaced; one was stopped for long"));
+        }
+    }
+    sums.conclude();
+}
+
+/// Connections that the kernel resets.
+#[test]
+fn resets() {
+    let _turn = turn();
+    let mut sums = Sums::new("resets");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        let schedule = Schedule::draw(seed, workers(), &[Kind::Reset], 20, Duration::from_millis(150));
+        let round = Round::new("resets", seed, schedule);
+        let round = if seed % 2 == 0 { round.saturated(16) } else { round };
+        let outcome = round.run();
+        sums.add(&round, &outcome);
+        let struck = outcome.struck.iter().any(|(kind, _)| *kind == Kind::Reset);
+        let links_down =
+            outcome.events.iter().filter(|event| matches!(event.kind, WorkerEventKind::LinkDown(_)));
+        if struck && links_down.count() == 0 {
+            sums.complain(seed, "no link ever went down: nothing was reset".to_owned());
+        }
+    }
+    sums.conclude();
+}
+
+/// Every kind of bad network, one after the other, in this or that direction.
+#[test]
+fn bad_network() {
+    let _turn = turn();
+    let mut sums = Sums::new("bad network");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut at = Duration::from_millis(200);
+        let modes = [
+            Mode::Delay { mean: Duration::from_millis(75), jitter: Duration::from_millis(50) },
+            Mode::Refuse(Cut::Reset),
+            Mode::Refuse(Cut::Finish),
+            Mode::Blackhole,
+            Mode::Flip { every: 16 << 10 },
+            Mode::Truncate { after: 32 << 10 },
+            Mode::Slow { per_second: 125_000 },
+            Mode::Clog,
+        ];
+        let mut faults = Vec::new();
+        for mode in modes {
+            let from = random.random_range(0..workers());
+            let to = (from + random.random_range(1..workers().max(2))) % workers();
+            let ways = [[mode, Mode::Pass], [Mode::Pass, mode], [mode, mode]][random.random_range(0..3)];
+            let time = Duration::from_millis(random.random_range(500..2500));
+            faults.push((at, Fault::Proxy(from, to, ways, time)));
+            at += time.mul_f64(0.8);
+        }
+        for how in [Cut::Reset, Cut::Finish] {
+            faults.push((at, Fault::Cut(0, 1 % workers(), how)));
+        }
+        let round = Round::new("network", seed, Schedule(faults)).proxied();
+        let outcome = round.run();
+        sums.add(&round, &outcome);
+        sums.note_network(&outcome);
+    }
+    let never = sums.never_happened();
+    if !never.is_empty() {
+        sums.complain(first_seed(), format!("never happened: {never:?}"));
+    }
+    sums.conclude();
+}
+
+/// A random mixture, of a random strength.
+#[test]
+fn swarm() {
+    let _turn = turn();
+    let mut sums = Sums::new("swarm");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        let proxies = seed % 2 == 1;
+        let kinds: Vec<Kind> =
+            Kind::ALL.into_iter().filter(|kind| proxies || !kind.needs_proxies()).collect();
+        let schedule = Schedule::swarm(seed, workers(), &kinds, Duration::from_secs(6));
+        let round = Round::new("swarm", seed, schedule);
+        let round = if proxies { round.proxied() } else { round };
+        if seed % 4 >= 2 { round.saturated(12) } else { round }.play(&mut sums);
+    }
+    sums.conclude();
+}
+
+/// Workers that get no more memory from the kernel, and are killed for wanting some.
+#[test]
+fn starved() {
+    let _turn = turn();
+    let mut sums = Sums::new("starved");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        let schedule = Schedule::draw(seed, workers(), &[Kind::Starve], 3, Duration::from_millis(1500));
+        Round::new("starved", seed, schedule).saturated(20).play(&mut sums);
+    }
+    sums.conclude();
+}
+
+/// A sink that takes nothing for a while: memory stays within its bounds, nothing times out, and
+/// what does not lead there goes on.
+#[test]
+fn stalled_sink() {
+    let _turn = turn();
+    let time = Duration::from_secs(if rounds() > 1 { 60 } else { 6 });
+    let lines = scaled(400_000);
+    let mut wrong = stall::stall(workers(), lines, time, "at-least-once");
+    if rounds() > 1 {
+        wrong.extend(stall::stall(workers(), lines, time, "at-most-once"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Workers that die leave no descriptor and no thread in those that go on.
+#[test]
+fn leaks() {
+    let _turn = turn();
+    let wrong = orphans::leaks(workers(), if rounds() > 1 { 12 } else { 4 });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whatever happens to the parent, its workers do not outlive it.
+#[test]
+fn orphans_after_the_parent_was_killed() {
+    let _turn = turn();
+    let random = &mut StdRng::seed_from_u64(first_seed());
+    for nth in 0..4 * rounds() {
+        let mut family = Family::start("orphans", workers());
+        match nth {
+            0 => assert!(family.is_at_work(), "it never got to work"),
+            // Stopped, so that it can do nothing about it.
+            1 => {
+                assert!(family.is_at_work(), "it never got to work");
+                family.signal(Signal::STOP);
+            }
+            // While it starts them.
+            _ => std::thread::sleep(Duration::from_millis(random.random_range(0..200))),
+        }
+        family.signal(Signal::KILL);
+        assert!(family.ended().is_some(), "a killed parent ends");
+        assert_eq!(family.left_behind(), NOBODY, "kill {nth}");
+    }
+}
+
+/// A terminal sends its SIGINT to all processes of the group; the workers leave the answer to their
+/// parent, which drains.
+#[test]
+fn an_interrupted_family_ends_in_order() {
+    let _turn = turn();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut family = Family::start("interrupted", workers());
+        assert!(family.is_at_work(), "it never got to work");
+        family.signal_group(signal);
+        let status = family.ended().expect("it drains and ends");
+        assert!(status.success(), "{signal:?}: {status}");
+        assert_eq!(family.left_behind(), NOBODY);
+    }
+}
+
+/// A parent that stood still comes back to the same workers: it was not there to hear them.
+#[test]
+fn a_parent_that_stood_still_replaces_nobody() {
+    let _turn = turn();
+    let mut family = Family::start("stood-still", workers());
+    assert!(family.is_at_work(), "it never got to work");
+    let before = family.worker_pids();
+    family.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(before.iter().all(|pid| orphans::is_running(*pid)), "workers do not wait for their parent");
+    family.signal(Signal::CONT);
+    assert!(family.is_at_work(), "it goes on");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(family.worker_pids(), before, "nobody was replaced");
+    family.signal(Signal::TERM);
+    assert!(family.ended().is_some_and(|status| status.success()));
+    assert_eq!(family.left_behind(), NOBODY);
+}
+
+/// How long a killed worker is missed. Measures; fails only if something never comes back.
+#[test]
+fn recovery() {
+    let _turn = turn();
+    let kills = from_environment("SQUALL_CHAOS_RECOVERIES", 2);
+    let rate = from_environment("SQUALL_CHAOS_RATE", scaled(16_000));
+    let wrong = recovery::measure(workers(), kills, rate, first_seed());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

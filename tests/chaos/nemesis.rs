@@ -1,0 +1,420 @@
+//! What is done to a run: drawn from a seed before it begins, carried out while it runs.
+//!
+//! Swarm style: a seed first draws which kinds of faults there are at all, and how often, because a
+//! run with everything in it never gets far enough for what needs one thing twice. The schedule is
+//! in seconds since the start of the troubles, and names workers by number; what a process was at
+//! that time decides who is hit. The same seed has the same schedule; what it meets differs.
+//!
+//! 1. Every fault that lasts has an end in the schedule. [`Nemesis::heal`] ends all that are left.
+//! 2. Only children of this process are signalled, and only connections to their ports are reset.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustix::process::Signal;
+
+use crate::network::Network;
+use crate::processes::{Cell, Handle, Resetter};
+use crate::proxy::{Cut, Mode, Way};
+
+/// Bytes that a starved worker has: enough to begin, not enough to work.
+const CELL_LIMIT: u64 = 24 << 20;
+/// How long a starved worker stays so, if it does not die of it.
+const STARVED_MAX: Duration = Duration::from_secs(2);
+
+/// A kind of fault, as it is drawn and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A worker is killed.
+    Kill,
+    /// All workers are killed at the same time.
+    KillAll,
+    /// A worker is stopped for a time that nobody should notice much.
+    Pause,
+    /// A worker is stopped for so long that it is replaced.
+    Stop,
+    /// Connections of a worker are reset by the kernel.
+    Reset,
+    /// A connection is cut by its proxy.
+    Cut,
+    /// A proxy does something to a connection for a while.
+    Proxy,
+    /// A worker is killed, and what is started instead gets little memory.
+    Starve,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Kind; 8] = [
+        Kind::Kill,
+        Kind::KillAll,
+        Kind::Pause,
+        Kind::Stop,
+        Kind::Reset,
+        Kind::Cut,
+        Kind::Proxy,
+        Kind::Starve,
+    ];
+
+    /// Whether it needs proxies between the workers.
+    pub fn needs_proxies(self) -> bool {
+        matches!(self, Kind::Cut | Kind::Proxy)
+    }
+}
+
+/// Something that is done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// These workers are killed at once.
+    Kill(Vec<u16>),
+    /// A worker is stopped for so long.
+    Stop(u16, Duration),
+    /// The connections of a worker are reset.
+    Reset(u16),
+    /// The connection by which one sends to another is cut.
+    Cut(u16, u16, Cut),
+    /// Its proxy is in these modes, forward and backward, for so long.
+    Proxy(u16, u16, [Mode; 2], Duration),
+    /// A worker is killed, and its next life is to run out of memory.
+    Starve(u16),
+}
+
+impl Fault {
+    fn kind(&self, workers: u16) -> Kind {
+        match self {
+            Fault::Kill(who) if who.len() == usize::from(workers) && workers > 1 => Kind::KillAll,
+            Fault::Kill(_) => Kind::Kill,
+            Fault::Stop(_, time) if *time < Duration::from_secs(3) => Kind::Pause,
+            Fault::Stop(..) => Kind::Stop,
+            Fault::Reset(_) => Kind::Reset,
+            Fault::Cut(..) => Kind::Cut,
+            Fault::Proxy(..) => Kind::Proxy,
+            Fault::Starve(_) => Kind::Starve,
+        }
+    }
+}
+
+/// What is done when.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Schedule(pub Vec<(Duration, Fault)>);
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(at, fault)| writeln!(f, "{:>8.3} {fault:?}", at.as_secs_f64()))
+    }
+}
+
+impl Schedule {
+    /// So many faults of these kinds, with pauses around `pause` between them.
+    pub fn draw(seed: u64, workers: u16, kinds: &[Kind], count: usize, pause: Duration) -> Schedule {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut at = Duration::ZERO;
+        let mut faults = Vec::with_capacity(count);
+        for _ in 0..count {
+            // Now and then two at the same time.
+            if !random.random_bool(0.1) {
+                at += pause.mul_f64(random.random_range(0.1..1.9));
+            }
+            let kind = kinds[random.random_range(0..kinds.len())];
+            faults.push((at, draw_fault(random, workers, kind)));
+        }
+        Schedule(faults)
+    }
+
+    /// A random part of these kinds, as often as the seed says, for about so long.
+    pub fn swarm(seed: u64, workers: u16, from: &[Kind], time: Duration) -> Schedule {
+        let random = &mut StdRng::seed_from_u64(seed ^ 0x5eed);
+        let mut kinds: Vec<Kind> = from.iter().copied().filter(|_| random.random_bool(0.5)).collect();
+        if kinds.is_empty() {
+            kinds.push(from[random.random_range(0..from.len())]);
+        }
+        let pause = Duration::from_millis(random.random_range(50..1500));
+        let count = (time.as_secs_f64() / pause.as_secs_f64()).ceil() as usize;
+        Schedule::draw(seed, workers, &kinds, count, pause)
+    }
+}
+
+/// One of the ways a network can be bad, with its strength.
+pub fn draw_mode(random: &mut StdRng) -> Mode {
+    match random.random_range(0..7) {
+        0 => Mode::Delay { mean: Duration::from_millis(75), jitter: Duration::from_millis(50) },
+        1 => Mode::Refuse(if random.random_bool(0.5) { Cut::Reset } else { Cut::Finish }),
+        2 => Mode::Blackhole,
+        3 => Mode::Flip { every: 1 << random.random_range(10..20) },
+        4 => Mode::Truncate { after: 1 << random.random_range(6..20) },
+        5 => Mode::Slow { per_second: 125_000 },
+        _ => Mode::Clog,
+    }
+}
+
+fn draw_fault(random: &mut StdRng, workers: u16, kind: Kind) -> Fault {
+    let worker = random.random_range(0..workers);
+    let peer = (worker + random.random_range(1..workers.max(2))) % workers;
+    let how = if random.random_bool(0.5) { Cut::Reset } else { Cut::Finish };
+    match kind {
+        Kind::Kill => Fault::Kill(vec![worker]),
+        Kind::KillAll => Fault::Kill((0..workers).collect()),
+        Kind::Pause => Fault::Stop(worker, Duration::from_millis(random.random_range(10..2_000))),
+        Kind::Stop => Fault::Stop(worker, Duration::from_secs(8)),
+        Kind::Reset => Fault::Reset(worker),
+        Kind::Cut => Fault::Cut(worker, peer, how),
+        Kind::Proxy => {
+            let mode = draw_mode(random);
+            let modes = match random.random_range(0..3) {
+                0 => [mode, Mode::Pass],
+                1 => [Mode::Pass, mode],
+                _ => [mode, mode],
+            };
+            Fault::Proxy(worker, peer, modes, Duration::from_millis(random.random_range(50..4_000)))
+        }
+        Kind::Starve => Fault::Starve(worker),
+    }
+}
+
+/// What a fault that lasts is ended by.
+enum Remedy {
+    Continue(Handle),
+    HealPair(u16, u16),
+}
+
+/// A cell, and who is to be in it.
+struct Starved {
+    cell: Cell,
+    worker: u16,
+    /// The process before the one that is meant.
+    before: u32,
+    /// The one that is.
+    inside: Option<u32>,
+    /// Until then.
+    until: Duration,
+}
+
+/// Carries faults out.
+pub struct Nemesis<'a> {
+    network: &'a Network,
+    workers: u16,
+    resetter: Result<Resetter, String>,
+    begin: Instant,
+    waiting: std::vec::IntoIter<(Duration, Fault)>,
+    next: Option<(Duration, Fault)>,
+    remedies: Vec<(Duration, Remedy)>,
+    cells: Vec<Starved>,
+    struck: BTreeMap<Kind, u64>,
+    /// Which workers were stopped, and when.
+    stopped: Vec<(Duration, u16)>,
+    killed: u64,
+    skipped: BTreeMap<String, u64>,
+}
+
+impl<'a> Nemesis<'a> {
+    /// Begins with a schedule, now.
+    pub fn begin(network: &'a Network, workers: u16, schedule: Schedule) -> Nemesis<'a> {
+        let mut waiting = schedule.0.into_iter();
+        Nemesis {
+            network,
+            workers,
+            resetter: Resetter::find(),
+            begin: Instant::now(),
+            next: waiting.next(),
+            waiting,
+            remedies: Vec::new(),
+            cells: Vec::new(),
+            struck: BTreeMap::new(),
+            stopped: Vec::new(),
+            killed: 0,
+            skipped: BTreeMap::new(),
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    pub fn is_through(&self) -> bool {
+        self.next.is_none() && self.remedies.is_empty() && self.cells.is_empty()
+    }
+
+    /// How often each kind was carried out.
+    pub fn struck(&self) -> &BTreeMap<Kind, u64> {
+        &self.struck
+    }
+
+    /// Which workers were stopped, and when, since it began.
+    pub fn stopped(&self) -> &[(Duration, u16)] {
+        &self.stopped
+    }
+
+    /// Processes that were killed by signal.
+    pub fn killed(&self) -> u64 {
+        self.killed
+    }
+
+    /// What could not be done, why, and how often.
+    pub fn skipped(&self) -> &BTreeMap<String, u64> {
+        &self.skipped
+    }
+
+    /// Does what is due. `pids` are the processes there are.
+    pub fn act(&mut self, pids: &[Option<u32>]) {
+        let now = self.begin.elapsed();
+        // Who is dead needs no remedy.
+        self.remedies.retain(|(_, remedy)| match remedy {
+            Remedy::Continue(process) => process.is_running(),
+            Remedy::HealPair(..) => true,
+        });
+        let (due, later) = std::mem::take(&mut self.remedies).into_iter().partition(|(at, _)| *at <= now);
+        self.remedies = later;
+        let due: Vec<(Duration, Remedy)> = due;
+        due.into_iter().for_each(|(_, remedy)| self.apply(&remedy));
+        self.look_after_cells(pids, now);
+        while self.next.as_ref().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, fault)) = std::mem::replace(&mut self.next, self.waiting.next())
+        {
+            let kind = fault.kind(self.workers);
+            match self.strike(fault, pids, now) {
+                // Counted when it has died.
+                Ok(()) if kind == Kind::Starve => {}
+                Ok(()) => *self.struck.entry(kind).or_default() += 1,
+                Err(why) => *self.skipped.entry(why).or_default() += 1,
+            }
+        }
+    }
+
+    /// Ends whatever still lasts, and whatever was still to come.
+    pub fn heal(&mut self) {
+        self.next = None;
+        self.waiting = Vec::new().into_iter();
+        for (_, remedy) in std::mem::take(&mut self.remedies) {
+            self.apply(&remedy);
+        }
+        // Nobody is left to be put into a cell; who is in one is to be let out, or it would die later.
+        let cells = std::mem::take(&mut self.cells);
+        cells.into_iter().for_each(|starved| starved.cell.open());
+        self.network.heal();
+    }
+
+    /// Puts new lives into their cells, and takes down those in which somebody died.
+    fn look_after_cells(&mut self, pids: &[Option<u32>], now: Duration) {
+        let mut still = Vec::new();
+        for mut starved in std::mem::take(&mut self.cells) {
+            let pid = pids.get(usize::from(starved.worker)).copied().flatten();
+            match (starved.inside, pid) {
+                (None, Some(pid)) if pid != starved.before => {
+                    let taken = Handle::of_child(pid).map(|process| starved.cell.take(&process));
+                    starved.inside = matches!(taken, Some(Ok(()))).then_some(pid);
+                }
+                (Some(inside), pid) if pid != Some(inside) => {
+                    *self.struck.entry(Kind::Starve).or_default() += starved.cell.killed();
+                    continue;
+                }
+                _ => {}
+            }
+            if now >= starved.until {
+                *self.skipped.entry("a starved worker did not die of it".to_owned()).or_default() += 1;
+                starved.cell.open();
+                continue;
+            }
+            still.push(starved);
+        }
+        self.cells = still;
+    }
+
+    fn apply(&self, remedy: &Remedy) {
+        match remedy {
+            // It may have been replaced meanwhile.
+            Remedy::Continue(process) => drop(process.signal(Signal::CONT)),
+            Remedy::HealPair(from, to) => self.network.heal_pair(*from, *to),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault, pids: &[Option<u32>], now: Duration) -> Result<(), String> {
+        let process = |worker: u16| {
+            let pid = pids.get(usize::from(worker)).copied().flatten();
+            pid.and_then(Handle::of_child).ok_or_else(|| "it was dead already".to_owned())
+        };
+        match fault {
+            Fault::Kill(who) => {
+                let there: Vec<Handle> = who.into_iter().filter_map(|worker| process(worker).ok()).collect();
+                let killed = there.iter().filter(|process| process.signal(Signal::KILL)).count();
+                self.killed += killed as u64;
+                if killed == 0 { Err("it was dead already".to_owned()) } else { Ok(()) }
+            }
+            Fault::Stop(worker, time) => {
+                let process = process(worker)?;
+                process.signal(Signal::STOP);
+                self.stopped.push((self.begin.elapsed(), worker));
+                self.remedies.push((now + time, Remedy::Continue(process)));
+                Ok(())
+            }
+            Fault::Reset(worker) => {
+                let resetter = self.resetter.as_ref().map_err(String::clone)?;
+                let port = self.network.port_of(worker).ok_or("it did not listen yet")?;
+                resetter.reset(port);
+                Ok(())
+            }
+            Fault::Cut(from, to, how) => self.network.cut(from, to, how),
+            Fault::Proxy(from, to, modes, time) => {
+                self.network.set(from, to, modes)?;
+                self.remedies.push((now + time, Remedy::HealPair(from, to)));
+                Ok(())
+            }
+            Fault::Starve(worker) => {
+                let process = process(worker)?;
+                let name = format!("squall-chaos-{}-{}", std::process::id(), process.pid);
+                let cell = Cell::new(&name, CELL_LIMIT)?;
+                process.signal(Signal::KILL);
+                self.killed += 1;
+                let (before, until) = (process.pid, now + STARVED_MAX);
+                self.cells.push(Starved { cell, worker, before, inside: None, until });
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Network {
+    /// Puts the ways of a pair into these modes.
+    fn set(&self, from: u16, to: u16, modes: [Mode; 2]) -> Result<(), String> {
+        self.with(from, to, |proxy| {
+            proxy.set(Way::Forward, modes[0]);
+            proxy.set(Way::Backward, modes[1]);
+        })
+    }
+
+    fn cut(&self, from: u16, to: u16, how: Cut) -> Result<(), String> {
+        self.with(from, to, |proxy| proxy.cut(how))
+    }
+
+    fn heal_pair(&self, from: u16, to: u16) {
+        // A pair that never had a proxy has nothing to be healed of.
+        let _ = self.with(from, to, crate::proxy::Proxy::heal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_has_one_schedule() {
+        let time = Duration::from_secs(20);
+        for seed in 0..200 {
+            let schedule = Schedule::swarm(seed, 3, &Kind::ALL, time);
+            assert_eq!(schedule, Schedule::swarm(seed, 3, &Kind::ALL, time));
+            assert!(schedule.0.is_sorted_by_key(|(at, _)| *at) && !schedule.0.is_empty());
+            assert!(schedule.0.iter().all(|(_, fault)| match fault {
+                Fault::Kill(who) => who.iter().all(|worker| *worker < 3),
+                Fault::Cut(from, to, _) | Fault::Proxy(from, to, ..) => from != to && *from < 3 && *to < 3,
+                Fault::Stop(worker, _) | Fault::Reset(worker) | Fault::Starve(worker) => *worker < 3,
+            }));
+        }
+    }
+
+    #[test]
+    fn every_kind_is_drawn() {
+        for kind in Kind::ALL {
+            let schedule = Schedule::draw(1, 3, &[kind], 5, Duration::from_millis(100));
+            assert!(schedule.0.iter().all(|(_, fault)| fault.kind(3) == kind), "{schedule}");
+        }
+    }
+}
