@@ -490,7 +490,7 @@ impl SimulatedCluster {
         match note {
             Note::Died(..) => self.counts.restarted += 1,
             Note::Replaced(_, why) => {
-                let kind = if why.contains("cut off") || why.contains("peer") { "cut off" } else { "silent" };
+                let kind = if why.contains("links were down") { "cut off" } else { "silent" };
                 *self.counts.replaced.entry(kind).or_default() += 1;
             }
             _ => {}
