@@ -335,7 +335,13 @@ pub fn resume(data: &[u8]) {
 
 /// Three workers that are cut off, stopped and replaced, and bytes that change on their way.
 pub fn session(data: &[u8]) {
-    play(&mut World::new(3, 2), data, |operation: Operation| operation);
+    // Large payloads cost time and show nothing new.
+    play(&mut World::new(3, 2), data, |operation| match operation {
+        Operation::Send { from, to, kind, padding } => {
+            Operation::Send { from, to, kind, padding: padding % 4096 }
+        }
+        other => other,
+    });
 }
 
 fn play<'a, T: Arbitrary<'a>>(world: &mut World, data: &'a [u8], operation: impl Fn(T) -> Operation) {
