@@ -183,36 +183,45 @@ fn resets() {
 }
 
 /// Every kind of bad network, one after the other, in this or that direction.
+fn tour(seed: u64) -> Schedule {
+    let random = &mut StdRng::seed_from_u64(seed);
+    let mut at = Duration::from_millis(200);
+    let modes = [
+        Mode::Delay { mean: Duration::from_millis(75), jitter: Duration::from_millis(50) },
+        Mode::Refuse(Cut::Reset),
+        Mode::Refuse(Cut::Finish),
+        Mode::Blackhole,
+        Mode::Flip { every: 16 << 10 },
+        Mode::Truncate { after: 32 << 10 },
+        Mode::Slow { per_second: 125_000 },
+        Mode::Clog,
+    ];
+    let mut faults = Vec::new();
+    for mode in modes {
+        let from = random.random_range(0..workers());
+        let to = (from + random.random_range(1..workers().max(2))) % workers();
+        let ways = [[mode, Mode::Pass], [Mode::Pass, mode], [mode, mode]][random.random_range(0..3)];
+        let time = Duration::from_millis(random.random_range(500..2000));
+        faults.push((at, Fault::Proxy(from, to, ways, time)));
+        at += time.mul_f64(0.8);
+    }
+    for how in [Cut::Reset, Cut::Finish] {
+        faults.push((at, Fault::Cut(0, 1 % workers(), how)));
+    }
+    Schedule(faults)
+}
+
+/// A bad network: each kind of it in turn, and in later rounds storms of all kinds.
 #[test]
 fn bad_network() {
     let _turn = turn();
     let mut sums = Sums::new("bad network");
     for seed in (first_seed()..).take(rounds() as usize) {
-        let random = &mut StdRng::seed_from_u64(seed);
-        let mut at = Duration::from_millis(200);
-        let modes = [
-            Mode::Delay { mean: Duration::from_millis(75), jitter: Duration::from_millis(50) },
-            Mode::Refuse(Cut::Reset),
-            Mode::Refuse(Cut::Finish),
-            Mode::Blackhole,
-            Mode::Flip { every: 16 << 10 },
-            Mode::Truncate { after: 32 << 10 },
-            Mode::Slow { per_second: 125_000 },
-            Mode::Clog,
-        ];
-        let mut faults = Vec::new();
-        for mode in modes {
-            let from = random.random_range(0..workers());
-            let to = (from + random.random_range(1..workers().max(2))) % workers();
-            let ways = [[mode, Mode::Pass], [Mode::Pass, mode], [mode, mode]][random.random_range(0..3)];
-            let time = Duration::from_millis(random.random_range(500..2500));
-            faults.push((at, Fault::Proxy(from, to, ways, time)));
-            at += time.mul_f64(0.8);
-        }
-        for how in [Cut::Reset, Cut::Finish] {
-            faults.push((at, Fault::Cut(0, 1 % workers(), how)));
-        }
-        let round = Round::new("network", seed, Schedule(faults)).proxied();
+        let is_tour = seed % 2 == first_seed() % 2;
+        let kinds = [Kind::Proxy, Kind::Proxy, Kind::Proxy, Kind::Cut];
+        let storm = || Schedule::draw(seed, workers(), &kinds, 40, Duration::from_millis(250));
+        let round = Round::new("network", seed, if is_tour { tour(seed) } else { storm() }).proxied();
+        let round = if is_tour || seed % 4 < 2 { round } else { round.saturated(8) };
         let outcome = round.run();
         sums.add(&round, &outcome);
         sums.note_network(&outcome);
