@@ -108,7 +108,7 @@ fn lives_never_go_back() {
     let mut raw = Raw::new();
     raw.member(1, 5);
     let member = |incarnation| Member { worker: PEER, incarnation: Incarnation(incarnation), address: None };
-    let lists = [(1, vec![]), (1, vec![member(9)]), (2, vec![member(4)])];
+    let lists = [(1, vec![]), (1, vec![member(9)]), (3, vec![member(4)])];
     for (version, members) in lists {
         raw.mesh.set_members(&Members { version, members }, raw.now, &mut raw.books);
     }
