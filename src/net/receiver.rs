@@ -82,3 +82,24 @@ impl Receiver {
         self.untold_since.take().map(|_| self.taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_told_after_a_while_or_much() {
+        let mut receiver = Receiver::default();
+        let now = Time(1_000_000);
+        assert_eq!((receiver.tell_at(), receiver.tell()), (None, None));
+        for _ in 0..3 {
+            receiver.take(Lane::Data, TOLD_BYTES / 2, now);
+            assert_eq!(receiver.tell_at(), Some(now.after(TOLD_DELAY)), "the delay runs from the first");
+            receiver.take(Lane::Control, TOLD_BYTES / 2, now.after(TOLD_DELAY / 2));
+            assert_eq!(receiver.tell_at(), Some(now), "that is much");
+            assert_eq!(receiver.tell(), Some(receiver.taken()));
+            assert_eq!((receiver.tell_at(), receiver.tell()), (None, None));
+        }
+        assert_eq!(receiver.taken(), Taken { control: 3, data: 3 });
+    }
+}

@@ -109,6 +109,22 @@ fn a_link_that_breaks_all_the_time_still_gets_on() {
 }
 
 #[test]
+fn a_connection_with_something_to_write_is_named_once() {
+    let mut world = World::new(2, 6);
+    world.until("links", World::is_linked);
+    world.run(Duration::from_millis(50));
+    (0..9).for_each(|_| world.send(0, 1, PayloadKind::Data, 10));
+    let mut ready = Vec::new();
+    world.nodes[0].mesh.ready(&mut ready);
+    assert_eq!(ready.len(), 1);
+    world.nodes[0].mesh.ready(&mut ready);
+    assert_eq!(ready.len(), 1, "until there is more");
+    world.send(0, 1, PayloadKind::Data, 10);
+    world.nodes[0].mesh.ready(&mut ready);
+    assert_eq!((ready.len(), ready[0]), (2, ready[1]));
+}
+
+#[test]
 fn acks_overtake_queued_tuples() {
     let mut world = World::new(2, 5);
     world.until("links", World::is_linked);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use squall::clock::Time;
 use squall::ids::{Incarnation, WorkerId};
 use squall::net::frame::FrameKind;
+use squall::net::handshake::Dialing;
 use squall::net::payload::Taken;
-use squall::net::{Action, Direction, LinkState, Members, PayloadKind, UNPROVEN_MAX};
+use squall::net::{Action, Direction, LinkState, Member, Members, PayloadKind, UNPROVEN_MAX};
 
 use crate::kit::World;
 use crate::kit::raw::{Raw, sequenced};
@@ -103,12 +104,32 @@ fn an_older_list_of_members_changes_nothing() {
 }
 
 #[test]
+fn lives_never_go_back() {
+    let mut raw = Raw::new();
+    raw.member(1, 5);
+    let member = |incarnation| Member { worker: PEER, incarnation: Incarnation(incarnation), address: None };
+    let lists = [(1, vec![]), (1, vec![member(9)]), (3, vec![member(4)])];
+    for (version, members) in lists {
+        raw.mesh.set_members(&Members { version, members }, raw.now, &mut raw.books);
+    }
+    assert_eq!(raw.books.lives_lost, 1, "the one that was replaced");
+    for (incarnation, answer) in [(4, "fenced"), (6, "not-yet")] {
+        raw.identity.incarnation = Incarnation(incarnation);
+        let conn = raw.mesh.accepted(raw.now).expect("room");
+        raw.give(conn, &Dialing::new(&raw.identity, raw.target(), [1; 32]).1);
+        assert_eq!(raw.refusal(conn).0, answer);
+    }
+    raw.identity.incarnation = Incarnation(5);
+    raw.link_to_mesh();
+}
+
+#[test]
 fn a_worker_that_moves_is_dialed_where_it_is() {
     let mut raw = Raw::new();
     let first = raw.link_from_mesh(Taken::default());
     assert!(raw.mesh.is_up(PEER, Direction::To));
     let mut members = Members { version: 9, members: Vec::new() };
-    members.members.push(squall::net::Member {
+    members.members.push(Member {
         worker: PEER,
         incarnation: Incarnation(1),
         address: Some(crate::kit::address(55)),
@@ -150,7 +171,7 @@ fn a_replaced_worker_is_let_in_nowhere_and_says_nothing_once_it_knows() {
     raw.give(conn, &sequenced(FrameKind::Data, 1, b"late"));
     assert_eq!(raw.books.taken_from(PEER), [0, 0]);
     let again = raw.mesh.accepted(raw.now).expect("there is room");
-    let hello = squall::net::handshake::Dialing::new(&raw.identity, raw.target(), [1; 32]).1;
+    let hello = Dialing::new(&raw.identity, raw.target(), [1; 32]).1;
     raw.give(again, &hello);
     assert_eq!(raw.refusal(again).0, "fenced");
 
