@@ -9,12 +9,15 @@ use squall::cluster::DialThrough;
 use crate::kit::lock;
 use crate::proxy::{Counts, Proxy};
 
+/// By the two ends of a way, from and to.
+type Proxies = Arc<Mutex<BTreeMap<(u16, u16), Proxy>>>;
+
 /// Knows where workers listen, and holds a proxy for each ordered pair if there are proxies.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Where each worker listens, as the others were told last.
     listening: Arc<Mutex<BTreeMap<u16, SocketAddr>>>,
-    proxies: Option<Arc<Mutex<BTreeMap<(u16, u16), Proxy>>>>,
+    proxies: Option<Proxies>,
     counts: Arc<Counts>,
     seed: u64,
 }

@@ -362,7 +362,8 @@ fn tell(nth: u64, recovery: &Recovery) {
 }
 
 fn conclude(all: &[Recovery], wrong: &mut Vec<String>) {
-    let kinds: [(&str, fn(&Recovery) -> Option<Duration>, bool); 4] = [
+    type Kind = (&'static str, fn(&Recovery) -> Option<Duration>, bool);
+    let kinds: [Kind; 4] = [
         ("death to first output of its tasks", |recovery| recovery.first_output, true),
         ("death to 90 % of the rate", |recovery| recovery.rate, true),
         ("death to the last replay", |recovery| recovery.last_replay, false),
