@@ -8,14 +8,14 @@
 //! ```
 //!
 //! The control socket is the child's stdin because a process can take that over without `unsafe`;
-//! what is to be the child's real stdin travels over the socket (`SCM_RIGHTS`), see [`send_stdin`].
+//! what is to be the child's real stdin travels over the socket (`SCM_RIGHTS`), see `Process::send_stdin`.
 //!
 //! 1. [`ProcessEvent::Exited`] is the last event, and what the process said before stands before it:
 //!    the watcher empties the socket once the pidfd says that nobody writes any more.
 //! 2. A process is reaped by its watcher, at once. There are no zombies, and a pid that is killed is
 //!    never somebody else's, because killing goes through the pidfd.
 //! 3. Sending never blocks and never fails: what the socket does not take is kept, up to
-//!    [`WAITING_MAX`], and written by the watcher. A process that reads nothing for so long is broken.
+//!    `WAITING_MAX`, and written by the watcher. A process that reads nothing for so long is broken.
 //! 4. The kernel kills the child when the *thread* that started it ends: that thread must live as long
 //!    as its workers. The master's does.
 //! 5. Nothing but the three standard streams reaches the child: every descriptor of ours is

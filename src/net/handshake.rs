@@ -301,7 +301,7 @@ pub struct Challenge {
     pub own: Endpoint,
     /// Makes this handshake differ from all others.
     pub nonce: Nonce,
-    /// HMAC over [`SERVER`], the HELLO, and the fields above.
+    /// HMAC over `SERVER`, the HELLO, and the fields above.
     pub mac: [u8; 32],
 }
 

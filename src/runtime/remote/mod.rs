@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Nothing here knows of connections. What is handed to an [`Outlet`] either reaches the incarnation
-//! of the worker it was meant for, once, or that incarnation is gone, and [`Ingress::worker_lost`] is
+//! of the worker it was meant for, once, or that incarnation is gone, and `Ingress::workers_lost` is
 //! called. Everything that follows from a loss follows from that call.
 
 pub mod ingress;
