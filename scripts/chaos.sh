@@ -41,7 +41,7 @@ done
 
 # Tests by what they are about; each runs by itself, so that one that fails does not hide the next.
 declare -A tests=(
-  [kill]='kills' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
+  [kill]='kills kills_near_the_end' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
   [stall]='stalled_sink' [recovery]='recovery'
   [orphans]='leaks orphans_after_the_parent_was_killed an_interrupted_family_ends_in_order a_parent_that_stood_still_replaces_nobody'
 )

@@ -95,6 +95,7 @@ impl Round {
             lines,
             proxies: false,
             schedule,
+            at_once: false,
             end_max: Duration::from_secs(60) + 3 * time,
         }
     }
@@ -132,6 +133,25 @@ fn kills() {
         // Killed spouts begin again, so that fewer lines last as long.
         if random.random_bool(0.5) { round.saturated(6) } else { round }.play(&mut sums);
         seed += 1;
+    }
+    sums.conclude();
+}
+
+/// Kills while everything ends: short inputs, and a kill every few moments until one meets the drain,
+/// the finishing of bolts, the closing, or the start of what was killed before.
+#[test]
+fn kills_near_the_end() {
+    let _turn = turn();
+    let mut sums = Sums::new("kills near the end");
+    for seed in (first_seed()..).take(3 * rounds() as usize) {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let pause = Duration::from_millis(random.random_range(10..200));
+        let schedule = Schedule::draw(seed, workers(), &[Kind::Kill], 10, pause);
+        let round = Round::new("end", seed, schedule);
+        let lines = random.random_range(1..scaled(16_000));
+        let source = if random.random_bool(0.5) { Source::Lines } else { round.source };
+        let at_once = random.random_bool(0.5);
+        Round { source, lines, at_once, ..round }.play(&mut sums);
     }
     sums.conclude();
 }

@@ -45,6 +45,8 @@ pub struct Round {
     pub proxies: bool,
     /// What is done to it.
     pub schedule: Schedule,
+    /// Whether that begins with the start, not when all is connected and lines flow.
+    pub at_once: bool,
     /// How long it may take from when it is healed to its end.
     pub end_max: Duration,
 }
@@ -179,7 +181,8 @@ impl Round {
         let arena = Arena::start(dir, &ledger.document(), network, options);
         let mut wrong = Vec::new();
         let started = arena.wait(START_MAX, |running| {
-            running.wait(Duration::ZERO) || is_connected(&running.stats()) && ledger.written() > 0
+            let is_at_work = || is_connected(&running.stats()) && ledger.written() > 0;
+            self.at_once || running.wait(Duration::ZERO) || is_at_work()
         });
         if !started {
             wrong.push(format!("not all were up and connected within {START_MAX:?}"));
