@@ -65,7 +65,11 @@ impl Application for Side {
 
     fn own_status(&mut self, _to: WorkerId, _out: &mut Vec<u8>) {}
 
-    fn credits(&mut self, _to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.all_credits(to, out);
+    }
+
+    fn credits_due(&mut self, _to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
         if self.shared.is_noted.swap(false, Ordering::AcqRel) {
             out.push((LINK, self.shared.returned.load(Ordering::Acquire), 0));
         }

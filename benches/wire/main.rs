@@ -101,6 +101,9 @@ struct Options {
     /// Of `topology`: tuples per second, whose latency is measured; 0: as many as possible.
     #[arg(long, default_value_t = 0.0)]
     rate: f64,
+    /// Of `topology`: changes a key of the document, as `squall run --set` does.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// The receiver's address: this process is the sender.
     #[arg(long, hide = true)]
     to: Option<SocketAddr>,

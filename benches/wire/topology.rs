@@ -276,7 +276,7 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
     let is_paced = options.rate > 0.0;
     let source = Document(document(options, is_paced.then_some(latencies_text.as_str())));
     let registry = registry();
-    let (record, topology) = TopologySource::record(&source, "wire.toml", &registry, &[])?;
+    let (record, topology) = TopologySource::record(&source, "wire.toml", &registry, &options.set)?;
     let running = if options.workers == 0 {
         Running::Here(RunningTopology::start(topology, LocalOptions::default())?)
     } else {

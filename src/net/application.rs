@@ -13,7 +13,7 @@ use crate::ids::{Incarnation, LinkId, WorkerId};
 ///
 /// Links between a worker and its peer are two, one per direction, and what is said of one is not
 /// said of the other: `credit`, `settled` and `lost` are about payloads *to* the peer, `payload`,
-/// `credits` and `all_credits` about those *from* it.
+/// `credits_due`, `credits_untold` and `all_credits` about those *from* it.
 pub trait Application {
     /// A payload from a peer: each once, and those of one lane in the order they were sent.
     ///
@@ -51,9 +51,13 @@ pub trait Application {
     /// Appends what the peer's application shall see: at most `STATUS_MAX` bytes.
     fn own_status(&mut self, to: WorkerId, out: &mut Vec<u8>);
 
-    /// Appends the totals (link, tuples, bytes) of credit given back to a peer that changed since
-    /// this was last asked. Called on each `tick` while the link is up, so it must be cheap.
-    fn credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
+    /// Appends the totals (link, tuples, bytes) of credit given back to a peer that it should hear of
+    /// now. Called on each `tick` while the link is up, so it must be cheap.
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
+
+    /// Appends the totals of credit given back to a peer that changed since it heard of them. Called
+    /// with each heartbeat.
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
 
     /// Appends all totals of credit given back to this life of the peer. Called when a link comes up.
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);

@@ -87,8 +87,12 @@ impl Application for Bridge {
         self.ingress.status(self.clock.now(), out);
     }
 
-    fn credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
-        self.ingress.take_credits(to, out);
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.ingress.take_credits_due(to, out);
+    }
+
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.ingress.take_credits_untold(to, out);
     }
 
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {

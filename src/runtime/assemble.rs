@@ -239,13 +239,15 @@ impl Assembly {
         let queue = &self.topology.options().queue;
         let tuples = queue.capacity.max(queue.batch) as usize;
         let bytes = (queue.memory / keys.len().max(1) as u64).max(LINK_BYTES_MIN) as usize;
+        let max = Charge { tuples, bytes };
         for (id, key) in keys.into_iter().enumerate() {
             let (id, (from, to, feedback)) = (LinkId(id as u32), key);
             let half = match (&self.addresses[from.index()], &self.addresses[to.index()]) {
-                (Address::Here(_), _) => Some(Link::new(id, from, Charge { tuples, bytes }, feedback)),
+                (Address::Here(_), Address::Here(_)) => Some(Link::new(id, from, max, feedback)),
+                (Address::Here(_), Address::There(_)) => Some(Link::to_afar(id, from, max, feedback)),
                 (Address::There(remote), Address::Here(_)) => {
                     let peer = self.peers[remote.worker.index()].as_ref().expect("it has an executor");
-                    Some(Link::from_afar(id, from, feedback, Arc::clone(&peer.returns)))
+                    Some(Link::from_afar(id, from, max, feedback, Arc::clone(&peer.returns)))
                 }
                 (Address::There(_), Address::There(_)) => None,
             };

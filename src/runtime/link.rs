@@ -7,7 +7,8 @@
 //! its limit plus one step's output, and a slow consumer stops its producers and nobody else.
 //!
 //! A link between workers has a half in each. The producer's half is charged and waited for as any
-//! other; the consumer's half only passes on what is released, and `net` releases it over there.
+//! other; the consumer's half only passes on what is released, and `net` releases it over there, in
+//! lots of a quarter of the credit.
 //!
 //! 1. `tuples` and `bytes` never go below zero: only what was charged is released, once.
 //! 2. A producer sets `waited` before it looks a last time, and a consumer looks at `waited` after
@@ -23,6 +24,8 @@ use crate::topology::plan::ExecutorId;
 /// The reserve of an edge that closes a cycle, in multiples of its credit. A cycle that fills even
 /// that makes more than it takes, and no reserve would do.
 const FEEDBACK_RESERVE: usize = 16;
+/// Between workers, credit comes back in such parts of the whole.
+const LOTS: usize = 4;
 
 /// How much of a link's credit a batch holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,13 @@ pub struct Charge {
     pub tuples: usize,
     /// Bytes.
     pub bytes: usize,
+}
+
+impl Charge {
+    /// How much of a link's credit comes back at once from another worker.
+    fn lot(self) -> Charge {
+        Charge { tuples: (self.tuples / LOTS).max(1), bytes: (self.bytes / LOTS).max(1) }
+    }
 }
 
 /// The credit between two executors.
@@ -50,6 +60,8 @@ pub struct Link {
     bytes: AtomicUsize,
     /// Set by a producer that waits for credit.
     waited: AtomicBool,
+    /// Of a producer's half, tuples that may have been processed without its knowing.
+    untold_max: usize,
     /// Of a consumer's half: where released credit goes.
     returns: Option<(Arc<CreditReturns>, Arc<Returned>)>,
 }
@@ -67,14 +79,31 @@ impl Link {
             tuples: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             waited: AtomicBool::new(false),
+            untold_max: 0,
         }
     }
 
-    /// The consumer's half of a link whose producer is in another worker.
-    pub fn from_afar(id: LinkId, producer: ExecutorId, feedback: bool, returns: Arc<CreditReturns>) -> Link {
-        let account = returns.account(id);
-        let link = Link::new(id, producer, Charge { tuples: usize::MAX, bytes: usize::MAX }, feedback);
-        Link { returns: Some((returns, account)), ..link }
+    /// The producer's half of a link whose consumer is in another worker.
+    pub fn to_afar(id: LinkId, producer: ExecutorId, max: Charge, feedback: bool) -> Link {
+        Link { untold_max: max.lot().tuples, ..Link::new(id, producer, max, feedback) }
+    }
+
+    /// The consumer's half of a link whose producer is in another worker, which has this credit.
+    pub fn from_afar(
+        id: LinkId,
+        producer: ExecutorId,
+        max: Charge,
+        feedback: bool,
+        returns: Arc<CreditReturns>,
+    ) -> Link {
+        let account = returns.account(id, max.lot());
+        Link { returns: Some((returns, account)), ..Link::new(id, producer, max, feedback) }
+    }
+
+    /// The same half for the next life of the producer's worker.
+    pub fn renewed(&self, returns: Arc<CreditReturns>) -> Link {
+        let max = Charge { tuples: self.tuples_max, bytes: self.bytes_max };
+        Link::from_afar(self.id, self.producer, max, self.feedback, returns)
     }
 
     /// Takes credit for a batch; says whether its producer may go on.
@@ -88,11 +117,11 @@ impl Link {
     /// Gives credit back; says whether the producer waits for it and should be woken.
     #[must_use]
     pub fn release(&self, charge: Charge) -> bool {
-        let Charge { tuples, bytes } = charge;
         if let Some((returns, account)) = &self.returns {
-            returns.give_back(account, tuples, bytes);
+            returns.give_back(account, charge);
             return false;
         }
+        let Charge { tuples, bytes } = charge;
         let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
@@ -126,9 +155,9 @@ impl Link {
         self.tuples.load(Ordering::Relaxed)
     }
 
-    /// How much of the credit is taken, 0 to 1 and above.
+    /// How much of the credit is taken, 0 to 1 and above; what may be back unsaid does not count.
     pub fn load(&self) -> f32 {
-        self.in_flight() as f32 / self.tuples_max as f32
+        self.in_flight().saturating_sub(self.untold_max) as f32 / self.tuples_max as f32
     }
 }
 

@@ -211,7 +211,11 @@ impl Application for Books {
         out.extend_from_slice(&(self.statuses.len() as u64).to_le_bytes());
     }
 
-    fn credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.credits_due(to, out);
+    }
+
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
         let Some(taken) = self.taken.get_mut(&to) else { return };
         let Taken { dirty, given_back, .. } = taken;
         out.extend(dirty.drain(..).map(|link| (link, given_back[&link].0, given_back[&link].1)));

@@ -109,7 +109,9 @@ impl Application for Ears {
         out.extend_from_slice(b"well");
     }
 
-    fn credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+    fn credits_due(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+
+    fn credits_untold(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
 
     fn all_credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
 

@@ -127,13 +127,18 @@ impl Mesh {
             if connection.is_passed_over {
                 continue;
             }
+            let beats = connection.beat_at.after(options.heartbeat) <= now;
+            let beats = std::mem::take(&mut connection.status_due) || beats;
             if !is_sender {
                 totals.clear();
-                app.credits(worker, totals);
+                if beats {
+                    app.credits_untold(worker, totals);
+                } else {
+                    app.credits_due(worker, totals);
+                }
                 say_taken(connection, &mut peer.receiver, totals, now);
             }
-            let is_due = connection.beat_at.after(options.heartbeat) <= now;
-            if std::mem::take(&mut connection.status_due) || is_due {
+            if beats {
                 connection.beat_at = now;
                 connection.say(heartbeat(worker, app));
                 counts.heartbeats_out += 1;

@@ -129,8 +129,12 @@ impl Application for Told {
         self.app.own_status(to, out);
     }
 
-    fn credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
-        self.app.credits(to, out);
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.app.credits_due(to, out);
+    }
+
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+        self.app.credits_untold(to, out);
     }
 
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {

@@ -240,20 +240,25 @@ impl Ingress {
     fn renew_links_from(&mut self, worker: WorkerId) {
         let Some(peer) = self.peers.get_mut(worker.index()).and_then(Option::as_mut) else { return };
         peer.returns = Arc::new(CreditReturns::new(Arc::clone(&peer.outlet)));
-        for (id, ends) in self.links.iter_mut().enumerate() {
+        for ends in &mut self.links {
             let from_there = self.places[ends.producer.index()].worker == worker;
-            if from_there && self.places[ends.consumer.index()].inbox.is_some() {
-                let returns = Arc::clone(&peer.returns);
-                let half = Link::from_afar(LinkId(id as u32), ends.producer, ends.feedback, returns);
-                ends.link = Some(Arc::new(half));
+            if let Some(half) = ends.link.as_mut().filter(|_| from_there) {
+                *half = Arc::new(half.renewed(Arc::clone(&peer.returns)));
             }
         }
     }
 
-    /// Totals of credit that changed for a peer since the last call.
-    pub fn take_credits(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+    /// Totals of credit that a peer should hear of now; see [`CreditReturns::take_due`].
+    pub fn take_credits_due(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
         if let Some(peer) = self.peer(peer) {
-            peer.returns.take(into);
+            peer.returns.take_due(into);
+        }
+    }
+
+    /// Totals of credit that a peer has not heard of.
+    pub fn take_credits_untold(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+        if let Some(peer) = self.peer(peer) {
+            peer.returns.take_untold(into);
         }
     }
 
