@@ -21,7 +21,7 @@ mod sync {
 #[path = "../src/net/outbox/queues.rs"]
 mod queues;
 
-use queues::{Queues, Wake};
+use queues::{MUCH, Queues, Wake};
 
 /// As an eventfd: a wake that comes before the wait ends it, and several count as one.
 #[derive(Default)]
@@ -119,6 +119,58 @@ fn a_wake_by_a_socket_hides_no_push() {
         assert_eq!(taken, ['x']);
         socket.join().unwrap();
         pusher.join().unwrap();
+    });
+}
+
+/// Nobody else wakes a poller that lingers, so what is much must; two halves of it count together.
+#[test]
+fn what_is_much_ends_lingering() {
+    model(|| {
+        let (queues, waker) = (Arc::new(Queues::new(1)), Arc::new(Waker::default()));
+        let pushers: Vec<_> = (0..2)
+            .map(|item| {
+                let (queues, waker) = (queues.clone(), waker.clone());
+                thread::spawn(move || {
+                    if queues.push(0, item, MUCH / 2, 0) == Wake::Needed {
+                        waker.wake();
+                    }
+                })
+            })
+            .collect();
+        let (mut found, mut taken, mut waits) = (Vec::new(), Vec::new(), 0);
+        // It takes for the first time when both are there, be it because of a wake.
+        while queues.linger() {
+            waits += 1;
+            waker.wait();
+        }
+        assert!(queues.look());
+        queues.take(0, &mut taken);
+        found.append(&mut taken);
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        found.sort_unstable();
+        assert_eq!(found, [0, 1]);
+        assert!(waker.wakes() <= waits, "{} wakes for {waits} waits", waker.wakes());
+    });
+}
+
+/// What is little waits for the end of the lingering, whether it came before or during it.
+#[test]
+fn what_is_little_is_found_after_lingering() {
+    model(|| {
+        let queues = Arc::new(Queues::new(1));
+        let pusher = {
+            let queues = queues.clone();
+            thread::spawn(move || queues.push(0, 'x', 1, 0))
+        };
+        assert!(queues.linger(), "nothing is urgent");
+        let (mut found, mut taken) = (Vec::new(), Vec::new());
+        let woken = pusher.join().unwrap();
+        // The timer.
+        if queues.look() {
+            queues.take(0, &mut taken);
+            found.append(&mut taken);
+        }
+        assert_eq!((found, woken), (vec!['x'], Wake::NotNeeded));
     });
 }
 

@@ -104,6 +104,9 @@ struct Options {
     /// Of `topology`: changes a key of the document, as `squall run --set` does.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Of `topology`: microseconds of `net.linger`.
+    #[arg(long)]
+    linger: Option<u64>,
     /// The receiver's address: this process is the sender.
     #[arg(long, hide = true)]
     to: Option<SocketAddr>,

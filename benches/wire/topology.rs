@@ -203,7 +203,7 @@ fn document(options: &Options, latencies: Option<&str>) -> String {
         let path = &options.text;
         return format!(
             "{head}[spout.lines]\ntype = \"cycle\"\nconfig.path = \"{path}\"\n\
-             [bolt.split]\ntype = \"words\"\nparallelism = {n}\ninputs = [{{ from = \"lines\", grouping = \"local-or-shuffle\" }}]\n\
+             [bolt.split]\ntype = \"words\"\nparallelism = {n}\ninputs = [\"lines\"]\n\
              [bolt.sink]\ntype = \"counts\"\nparallelism = {n}\ninputs = [{{ from = \"split\", grouping = \"fields\", fields = [\"word\"] }}]\n",
             n = options.parallelism,
         );
@@ -281,6 +281,9 @@ pub fn measure(options: &Options) -> Result<(), Failure> {
         Running::Here(RunningTopology::start(topology, LocalOptions::default())?)
     } else {
         let mut workers = WorkersOptions::new(options.workers);
+        if let Some(micros) = options.linger {
+            workers.net.linger = Duration::from_micros(micros);
+        }
         workers.worker.stats_interval = Duration::from_millis(50);
         Running::Workers(RunningWorkers::start(topology, record, workers)?)
     };

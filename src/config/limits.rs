@@ -68,6 +68,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(300);
 pub const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause between attempts to reach a peer.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
+/// The longest `net.linger`.
+pub const LINGER_MAX: Duration = Duration::from_millis(100);
 /// The least time that a worker has to start.
 pub const START_MIN: Duration = Duration::from_secs(1);
 

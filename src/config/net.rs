@@ -43,6 +43,9 @@ pub struct NetOptions {
     /// `link_lost`: a peer that could not be reached for so long is reported to the parent, which
     /// replaces it.
     pub link_lost: Duration,
+    /// `linger`: for how long after a write the tuples and acks that follow may gather, before they are
+    /// written, too. It ends early when there are many. Zero: they never wait.
+    pub linger: Duration,
     /// `send_buffer`: bytes the kernel keeps for sending, per connection; auto leaves it to the
     /// kernel, which adapts it.
     pub send_buffer: AutoOr<usize>,
@@ -64,6 +67,7 @@ impl Default for NetOptions {
             reconnect_min: Duration::from_millis(10),
             reconnect_max: Duration::from_secs(1),
             link_lost: Duration::from_secs(10),
+            linger: Duration::from_micros(200),
             send_buffer: AutoOr::Auto,
             receive_buffer: AutoOr::Auto,
             tls: None,
@@ -118,6 +122,7 @@ impl NetOptions {
         problems.period("net.reconnect_max", self.reconnect_max, least, limits::RECONNECT_MAX);
         problems
             .at_least(("net.reconnect_max", self.reconnect_max), ("net.reconnect_min", self.reconnect_min));
+        problems.period("net.linger", self.linger, Duration::ZERO, limits::LINGER_MAX);
         problems.period("net.link_lost", self.link_lost, least, DURATION_MAX);
         problems.at_least(("net.link_lost", self.link_lost), ("net.silence", self.silence));
     }

@@ -57,9 +57,9 @@ impl Outbox {
     }
 
     /// Tells the poller that there is something to look for, be it not in here: credit to give back,
-    /// a command.
-    pub fn poke(&self) {
-        self.wake_if(self.queues.announce());
+    /// or, which is urgent, a command.
+    pub fn poke(&self, is_urgent: bool) {
+        self.wake_if(self.queues.announce(is_urgent));
     }
 
     /// Who is woken from now on. The first call counts.
@@ -70,6 +70,16 @@ impl Outbox {
     /// See [`Queues::look`].
     pub(crate) fn look(&self) -> bool {
         self.queues.look()
+    }
+
+    /// See [`Queues::is_urgent`].
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.queues.is_urgent()
+    }
+
+    /// See [`Queues::linger`].
+    pub(crate) fn linger(&self) -> bool {
+        self.queues.linger()
     }
 
     /// See [`Queues::fall_asleep`].
@@ -107,7 +117,7 @@ impl Outlet for PeerOutlet {
     }
 
     fn poke(&self) {
-        self.outbox.poke();
+        self.outbox.poke(true);
     }
 
     fn payload_max(&self) -> usize {
@@ -177,6 +187,35 @@ mod tests {
     }
 
     #[test]
+    fn a_lingering_poller_is_woken_for_much_and_for_commands() {
+        let (outbox, wakes) = (Outbox::new(2), Arc::new(AtomicU32::new(0)));
+        let counted = Arc::clone(&wakes);
+        let wake = Arc::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        outbox.connect(wake).unwrap();
+        let check = |expected| assert_eq!(wakes.load(Ordering::Relaxed), expected);
+        let half = "x".repeat(queues::MUCH as usize / 2);
+
+        assert!(outbox.linger());
+        outbox.push(WorkerId(0), message(&half, 0));
+        outbox.push(WorkerId(1), message(&half, 0));
+        outbox.poke(false);
+        assert!(outbox.linger(), "it may go on");
+        check(0);
+        outbox.push(WorkerId(1), message(&half, 0));
+        check(1);
+        assert!(outbox.is_urgent() && !outbox.linger());
+        outbox.push(WorkerId(1), message(&half, 0));
+        outbox.poke(true);
+        check(1);
+        assert!(outbox.look());
+        assert!(!outbox.is_urgent() && outbox.linger());
+        outbox.poke(true);
+        check(2);
+    }
+
+    #[test]
     fn only_a_sleeping_poller_is_woken_and_only_once() {
         let (outbox, wakes) = (Outbox::new(2), Arc::new(AtomicU32::new(0)));
         let counted = Arc::clone(&wakes);
@@ -198,7 +237,7 @@ mod tests {
         check(1);
         assert!(outbox.look());
         assert!(outbox.fall_asleep());
-        outbox.poke();
+        outbox.poke(false);
         check(2);
     }
 }

@@ -4,8 +4,8 @@
 //!            ┌──────────── one round ─────────────┐
 //!   sockets ─┤ events · commands · outbox · accept │
 //!            │ read · tick · dial, close · write   ├─▶ sleep until the next event, push or deadline
-//!   Waker ───┘                                     │
-//!            └─────────── busy: again, at once ────┘
+//!   Waker ───┤                                     │
+//!   timer ───┴─────────── busy: again, at once ────┘
 //! ```
 //!
 //! All that is to be decided is decided by [`Mesh`]; here bytes and time are brought to it, and what
@@ -21,9 +21,12 @@
 //!    for peers that were replaced and tells the application. What is pushed later goes to the next
 //!    incarnation.
 //! 5. No lock is held while the mesh or the application runs.
+//! 6. What executors pushed is taken at once if nothing was for the time of `linger`, or if it is much,
+//!    and else when that time is over: under load one write carries what many steps sent.
 
 mod channel;
 mod handle;
+mod linger;
 mod socket;
 mod told;
 
@@ -37,6 +40,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slog::{Logger, error, warn};
 
@@ -51,14 +55,16 @@ use crate::config::NetOptions;
 use crate::ids::WorkerId;
 use channel::{Channel, FarEnd};
 use handle::{Command, Mailbox};
+use linger::Linger;
 use told::Told;
 
 pub use handle::{NetStatus, ORDERLY_END, PeerStatus, PollerHandle};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
+const TIMER: Token = Token(2);
 /// Connections have the tokens from here, by their numbers.
-const FIRST_CONNECTION: usize = 2;
+const FIRST_CONNECTION: usize = 3;
 /// Events that one poll brings at most; the rest comes with the next.
 const EVENTS_MAX: usize = 1024;
 /// Connections that are accepted in one round.
@@ -108,6 +114,7 @@ pub struct Poller {
     /// After exhaustion: when to accept again, and when to log it again.
     accept_at: Time,
     exhausted_log_at: Time,
+    linger: Linger,
     /// There is more to do than this round did.
     is_busy: bool,
     is_over: bool,
@@ -132,6 +139,8 @@ impl Poller {
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+        let linger = Linger::new(options.linger)?;
+        poll.registry().register(&mut SourceFd(&linger.timer()), TIMER, Interest::READABLE)?;
         // It fails when the poller has ended, and then nobody is to be woken.
         let wake = Arc::new(move || drop(waker.wake()));
         outbox.connect(wake).map_err(|_| io::Error::other("the outbox has a poller already"))?;
@@ -152,6 +161,7 @@ impl Poller {
             is_accepting: true,
             accept_at: Time::ZERO,
             exhausted_log_at: Time::ZERO,
+            linger,
             is_busy: true,
             is_over: false,
             spare: Vec::new(),
@@ -194,9 +204,11 @@ impl Poller {
         for event in events {
             self.note(event, now);
         }
-        if self.outbox.look() {
+        let may_take = self.linger.is_over(now) || self.outbox.is_urgent();
+        if may_take && self.outbox.look() {
             self.obey(now);
             self.take_outbox();
+            self.linger.begin(now);
         }
         self.accept(now);
         self.read(now);
@@ -208,11 +220,18 @@ impl Poller {
     }
 
     /// How long the poll may wait. Announces the wait to those who push, as the last thing.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
         let paused = if self.is_accepting { self.accept_at } else { Time::NEVER };
         let deadline = self.mesh.deadline().min(paused);
-        let wait = deadline.since(self.clock.now());
-        if self.is_busy || wait.is_zero() || !self.outbox.fall_asleep() {
+        let now = self.clock.now();
+        let wait = deadline.since(now);
+        if self.is_busy || wait.is_zero() {
+            return Some(Duration::ZERO);
+        }
+        // Without a timer there is no lingering.
+        let lingers = !self.linger.is_over(now) && self.linger.set_timer(now);
+        let may_wait = if lingers { self.outbox.linger() } else { self.outbox.fall_asleep() };
+        if !may_wait {
             return Some(Duration::ZERO);
         }
         (deadline != Time::NEVER).then_some(wait)
@@ -224,6 +243,7 @@ impl Poller {
         match event.token() {
             LISTENER => self.is_accepting = true,
             WAKER => {}
+            TIMER => self.linger.clear_timer(),
             Token(number) => {
                 let conn = ConnId((number - FIRST_CONNECTION) as u64);
                 let Some(channel) = self.channels.get_mut(&conn) else { return };

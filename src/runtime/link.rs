@@ -24,6 +24,8 @@ use crate::topology::plan::ExecutorId;
 /// The reserve of an edge that closes a cycle, in multiples of its credit. A cycle that fills even
 /// that makes more than it takes, and no reserve would do.
 const FEEDBACK_RESERVE: usize = 16;
+/// Between workers, so many times as many tuples may be on their way: they are under way for longer.
+const FAR: usize = 4;
 /// Between workers, credit comes back in such parts of the whole.
 const LOTS: usize = 4;
 
@@ -37,6 +39,11 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// The credit of a link to another worker, where this is that of a link within one.
+    fn far(self) -> Charge {
+        Charge { tuples: self.tuples.saturating_mul(FAR), bytes: self.bytes }
+    }
+
     /// How much of a link's credit comes back at once from another worker.
     fn lot(self) -> Charge {
         Charge { tuples: (self.tuples / LOTS).max(1), bytes: (self.bytes / LOTS).max(1) }
@@ -85,10 +92,11 @@ impl Link {
 
     /// The producer's half of a link whose consumer is in another worker.
     pub fn to_afar(id: LinkId, producer: ExecutorId, max: Charge, feedback: bool) -> Link {
+        let max = max.far();
         Link { untold_max: max.lot().tuples, ..Link::new(id, producer, max, feedback) }
     }
 
-    /// The consumer's half of a link whose producer is in another worker, which has this credit.
+    /// The consumer's half of a link whose producer is in another worker.
     pub fn from_afar(
         id: LinkId,
         producer: ExecutorId,
@@ -96,6 +104,7 @@ impl Link {
         feedback: bool,
         returns: Arc<CreditReturns>,
     ) -> Link {
+        let max = max.far();
         let account = returns.account(id, max.lot());
         Link { returns: Some((returns, account)), ..Link::new(id, producer, max, feedback) }
     }
@@ -103,7 +112,8 @@ impl Link {
     /// The same half for the next life of the producer's worker.
     pub fn renewed(&self, returns: Arc<CreditReturns>) -> Link {
         let max = Charge { tuples: self.tuples_max, bytes: self.bytes_max };
-        Link::from_afar(self.id, self.producer, max, self.feedback, returns)
+        let account = returns.account(self.id, max.lot());
+        Link { returns: Some((returns, account)), ..Link::new(self.id, self.producer, max, self.feedback) }
     }
 
     /// Takes credit for a batch; says whether its producer may go on.

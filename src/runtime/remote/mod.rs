@@ -241,32 +241,31 @@ mod tests {
         }
     }
 
+    fn told(take: impl FnOnce(&mut Vec<(LinkId, u64, u64)>)) -> Vec<(u32, u64, u64)> {
+        let mut told = Vec::new();
+        take(&mut told);
+        told.into_iter().map(|(id, tuples, bytes)| (id.0, tuples, bytes)).collect()
+    }
+
     #[test]
     fn credit_is_told_in_lots_or_with_other_words() {
-        let pokes = Arc::new(Pokes::default());
-        let returns = CreditReturns::new(Arc::clone(&pokes) as Arc<dyn Outlet>);
+        let outlet = Arc::new(Pokes::default());
+        let pokes = || outlet.0.load(Ordering::SeqCst);
+        let returns = CreditReturns::new(Arc::clone(&outlet) as Arc<dyn Outlet>);
         let [one, two] = [1, 2].map(|id| returns.account(LinkId(id), Charge { tuples: 10, bytes: 100 }));
         let give = |account, tuples, bytes| returns.give_back(account, Charge { tuples, bytes });
-        let told = |take: &dyn Fn(&mut Vec<(LinkId, u64, u64)>)| {
-            let mut told = Vec::new();
-            take(&mut told);
-            (
-                told.into_iter().map(|(id, tuples, bytes)| (id.0, tuples, bytes)).collect::<Vec<_>>(),
-                pokes.0.load(Ordering::SeqCst),
-            )
-        };
         give(&one, 9, 0);
         give(&two, 1, 99);
-        assert_eq!(told(&|into| returns.take_due(into)), (vec![], 0), "neither is a lot");
+        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![], 0), "neither is a lot");
         give(&one, 1, 0);
         give(&one, 5, 0);
-        assert_eq!(told(&|into| returns.take_due(into)), (vec![(1, 15, 0)], 1), "one poke for a lot");
+        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![(1, 15, 0)], 1), "one poke");
         give(&one, 9, 0);
-        assert_eq!(told(&|into| returns.take_due(into)), (vec![], 1), "it counts from what was told");
-        assert_eq!(told(&|into| returns.take_untold(into)), (vec![(1, 24, 0), (2, 1, 99)], 1));
-        assert_eq!(told(&|into| returns.take_untold(into)), (vec![], 1));
+        assert_eq!(told(|into| returns.take_due(into)), [], "it counts from what was told");
+        assert_eq!(told(|into| returns.take_untold(into)), [(1, 24, 0), (2, 1, 99)]);
+        assert_eq!((told(|into| returns.take_untold(into)), pokes()), (vec![], 1));
         give(&two, 1, 100);
-        assert_eq!(told(&|into| returns.all(into)), (vec![(1, 24, 0), (2, 2, 199)], 2));
-        assert_eq!(told(&|into| returns.take_due(into)), (vec![(2, 2, 199)], 2), "again, which does no harm");
+        assert_eq!((told(|into| returns.all(into)), pokes()), (vec![(1, 24, 0), (2, 2, 199)], 2));
+        assert_eq!(told(|into| returns.take_due(into)), [(2, 2, 199)], "again, which does no harm");
     }
 }

@@ -84,6 +84,12 @@ static NET: &[EngineKey] = &[
         shape: Shape::Period(|o, v| o.net.link_lost = v),
     },
     Key {
+        path: "net.linger",
+        doc: "For how long after a write what follows may gather, unless it is much; 0s: not at all.",
+        default: "\"200us\"",
+        shape: Shape::Period(|o, v| o.net.linger = v),
+    },
+    Key {
         path: "net.send_buffer",
         doc: "Bytes that the kernel keeps for sending, per connection; auto: as it sees fit.",
         default: "\"auto\"",
