@@ -16,14 +16,16 @@ chunk=5000
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-cargo test --release --test simulation --no-run
+# The tests' executable, so that sources may change meanwhile.
+simulation=$(cargo test --release --test simulation --no-run --message-format=json |
+    sed -n 's/.*"name":"simulation".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 done=0
 while [ "$done" -lt "$count" ]; do
     left=$((count - done))
     size=$((left < chunk ? left : chunk))
     first=$((start + done))
     if ! SQUALL_SEED=$first SQUALL_SEEDS=$size \
-        cargo test --release --quiet --test simulation "$what" -- --exact --nocapture >"$log" 2>&1; then
+        "$simulation" --quiet --exact "$what" --nocapture >"$log" 2>&1; then
         cat "$log"
         exit 1
     fi

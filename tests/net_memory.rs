@@ -3,9 +3,6 @@
 //! An allocator counts what this thread holds. A test of its own, for it takes the process's
 //! allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use bytes::BytesMut;
 use squall::net::UNPROVEN_MAX;
 use squall::net::frame::{FrameKind, HEADER, seal, unsequenced};
@@ -14,43 +11,11 @@ use squall::net::handshake::{Dialing, HANDSHAKE_BYTES_MAX};
 #[path = "net_kit/mod.rs"]
 mod kit;
 
+#[path = "memory_kit/mod.rs"]
+mod memory_kit;
+
 use kit::raw::Raw;
-
-thread_local! {
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed to the system's allocator unchanged; the counters are plain cells of
-// this thread that allocate nothing and have no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.get().wrapping_add(layout.size());
-        HELD.set(held);
-        PEAK.set(PEAK.get().max(held));
-        // SAFETY: the caller's promises are those of `System::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.set(HELD.get().saturating_sub(layout.size()));
-        // SAFETY: the pointer came from `System::alloc` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// Bytes that were held at once, beyond those before.
-fn peak_of(call: impl FnOnce()) -> usize {
-    HELD.set(0);
-    PEAK.set(0);
-    call();
-    PEAK.get()
-}
+use memory_kit::peak_of;
 
 /// The header of a frame of tuples with so many bytes.
 fn header(length: usize) -> Vec<u8> {

@@ -3,48 +3,14 @@
 //! An allocator counts what this thread holds; the peak during a decode must stay below
 //! `ALLOCATION_FACTOR` times the input. A test of its own, for it takes the process's allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use squall::tuple::codec::{ALLOCATION_FACTOR, VERSION, decode, decode_value};
 
-thread_local! {
-    static HELD: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
+#[path = "memory_kit/mod.rs"]
+mod memory_kit;
 
-struct Counting;
-
-// SAFETY: every call is passed to the system's allocator unchanged; the counters are plain cells of
-// this thread that allocate nothing and have no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.get().wrapping_add(layout.size());
-        HELD.set(held);
-        PEAK.set(PEAK.get().max(held));
-        // SAFETY: the caller's promises are those of `System::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.set(HELD.get().wrapping_sub(layout.size()));
-        // SAFETY: the pointer came from `System::alloc` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// Bytes that were held at once, beyond those before.
-fn peak_of<T>(call: impl FnOnce() -> T) -> usize {
-    HELD.set(0);
-    PEAK.set(0);
-    drop(call());
-    PEAK.get()
-}
+use memory_kit::peak_of;
 
 fn check(bytes: &[u8]) {
     for peak in [peak_of(|| decode(bytes)), peak_of(|| decode_value(bytes))] {

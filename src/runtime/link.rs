@@ -21,8 +21,10 @@ use crate::ids::LinkId;
 use crate::runtime::remote::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
 
-/// The reserve of an edge that closes a cycle, in multiples of its credit. A cycle that fills even
-/// that makes more than it takes, and no reserve would do.
+/// The reserve of an edge that closes a cycle, in multiples of its credit in bytes; tuples are not
+/// counted, as it is memory that has an end. Executors take what came round before what is new, but
+/// cannot see what is still on its way, so all that the edges into the cycle hold may enter it first.
+/// A cycle that fills even that makes more than it takes, and no reserve would do.
 const FEEDBACK_RESERVE: usize = 16;
 /// Between workers, so many times as many tuples may be on their way: they are under way for longer.
 const FAR: usize = 4;
@@ -142,17 +144,17 @@ impl Link {
 
     /// Whether there is credit left.
     pub fn has_credit(&self) -> bool {
-        self.is_below(1)
+        self.tuples.load(Ordering::SeqCst) < self.tuples_max
+            && self.bytes.load(Ordering::SeqCst) < self.bytes_max
     }
 
     /// Whether another batch may be sent: with credit, or into the reserve.
     pub fn may_send(&self) -> bool {
-        self.is_below(if self.feedback { FEEDBACK_RESERVE } else { 1 })
-    }
-
-    fn is_below(&self, times: usize) -> bool {
-        self.tuples.load(Ordering::SeqCst) < self.tuples_max * times
-            && self.bytes.load(Ordering::SeqCst) < self.bytes_max * times
+        if self.feedback {
+            self.bytes.load(Ordering::SeqCst) < self.bytes_max.saturating_mul(FEEDBACK_RESERVE)
+        } else {
+            self.has_credit()
+        }
     }
 
     /// Says that the producer waits. It must look at [`Link::may_send`] once more after this.
@@ -197,10 +199,10 @@ mod tests {
 
     #[test]
     fn an_edge_that_closes_a_cycle_has_a_reserve() {
-        let link = link(10, 1 << 20, true);
-        assert!(link.charge(of(159, 0)));
+        let link = link(10, 1000, true);
+        assert!(link.charge(of(500, 15_999)));
         assert!(!link.has_credit(), "which is what holds the spouts back");
-        assert!(!link.charge(of(1, 0)), "the reserve has an end, too");
+        assert!(!link.charge(of(1, 1)), "the reserve has an end, too");
     }
 
     #[test]

@@ -15,7 +15,9 @@
 //!   window before the kill, after one that had fewer; 0 if none had fewer;
 //! * *last replay*: until the last message was emitted again, as far as counters tell, which come
 //!   every [`STATS_EACH`];
-//! * *last row*: until the last row of a line that was made before the kill was written.
+//! * *last row*: until the last row of a line that was made before the kill was written;
+//! * *others*: the rate of the sinks on the other workers from the first output on, as a part of
+//!   theirs before the kill. A worker that is back must not slow the others down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -64,6 +66,8 @@ struct Recovery {
     rate: Option<Duration>,
     last_replay: Option<Duration>,
     last_row: Option<Duration>,
+    /// The rate of the others once the worker is back, as a part of what it was.
+    others: Option<f64>,
     replayed: u64,
     /// What the master noted after the kill, for people who wonder what took so long.
     noted: Vec<(Duration, String)>,
@@ -181,8 +185,8 @@ struct Watch {
     arena: Arena,
     tail: Tail,
     begin: Instant,
-    /// Rows by bin since the beginning.
-    bins: Vec<u32>,
+    /// Rows by bin since the beginning, by task of the sink.
+    bins: Vec<BTreeMap<usize, u32>>,
     files_seen: BTreeSet<u64>,
 }
 
@@ -190,10 +194,10 @@ impl Watch {
     /// Reads what is new; tells each row to somebody too.
     fn look(&mut self, mut each: impl FnMut(&Row)) {
         let bin = (self.begin.elapsed().as_nanos() / BIN.as_nanos()) as usize;
-        self.bins.resize(self.bins.len().max(bin + 1), 0);
+        self.bins.resize(self.bins.len().max(bin + 1), BTreeMap::new());
         let (bins, files) = (&mut self.bins, &mut self.files_seen);
         self.tail.rows(|row| {
-            bins[bin] += 1;
+            *bins[bin].entry(row.task).or_default() += 1;
             each(&row);
             files.insert(row.inode);
         });
@@ -207,9 +211,15 @@ impl Watch {
         }
     }
 
-    fn rows_between(&self, from: Duration, to: Duration) -> u64 {
+    fn rows_between(&self, from: Duration, to: Duration, is_counted: impl Fn(usize) -> bool) -> u64 {
         let bin = |time: Duration| ((time.as_nanos() / BIN.as_nanos()) as usize).min(self.bins.len());
-        self.bins[bin(from)..bin(to)].iter().map(|rows| u64::from(*rows)).sum()
+        let rows = self.bins[bin(from)..bin(to)].iter().flatten();
+        rows.filter(|(task, _)| is_counted(**task)).map(|(_, rows)| u64::from(*rows)).sum()
+    }
+
+    /// Rows per second of the tasks but one.
+    fn rate_of_others(&self, from: Duration, to: Duration, task: usize) -> f64 {
+        self.rows_between(from, to, |other| other != task) as f64 / (to - from).as_secs_f64()
     }
 
     /// Kills a worker and looks on.
@@ -232,6 +242,7 @@ impl Watch {
             rate: None,
             last_replay: None,
             last_row: None,
+            others: None,
             replayed: 0,
             noted: Vec::new(),
         };
@@ -262,9 +273,13 @@ impl Watch {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let usual = self.rows_between(killed_at - BEFORE, killed_at) as f64;
+        let usual = self.rows_between(killed_at - BEFORE, killed_at, |_| true) as f64;
         let usual = usual * WINDOW.as_secs_f64() / BEFORE.as_secs_f64();
         recovery.rate = self.back_at(killed_at, 0.9 * usual);
+        recovery.others = recovery.first_output.map(|back| {
+            self.rate_of_others(killed_at + back, killed_at + AFTER, task)
+                / self.rate_of_others(killed_at - BEFORE, killed_at, task)
+        });
         for event in self.arena.running.events().into_iter().skip(noted_before) {
             let what = format!("{} {:?}", event.worker, event.kind);
             recovery.noted.push((event.at.saturating_sub(killed_run), what));
@@ -279,7 +294,7 @@ impl Watch {
         let windows = |time: Duration| 0..(time.as_nanos() / BIN.as_nanos()) as u32;
         let is_low = |nth: &u32| {
             let from = killed_at + BIN * *nth;
-            (self.rows_between(from, from + WINDOW) as f64) < enough
+            (self.rows_between(from, from + WINDOW, |_| true) as f64) < enough
         };
         let Some(dip) = windows(DIP_MAX).find(is_low) else { return Some(Duration::ZERO) };
         let back = windows(AFTER - WINDOW).skip(dip as usize).find(|nth| !is_low(nth));
@@ -342,18 +357,20 @@ fn tell(nth: u64, recovery: &Recovery) {
             "rate90_ms": millis(recovery.rate),
             "last_replay_ms": millis(recovery.last_replay),
             "last_row_ms": millis(recovery.last_row),
+            "others": recovery.others,
             "replayed": recovery.replayed,
             "noted_ms": recovery.noted.iter().map(|(at, what)| json!([at.as_millis() as u64, what])).collect::<Vec<_>>(),
         }),
     );
     let shown = |time| millis(time).map_or_else(|| "never".to_owned(), |time| format!("{time:.0} ms"));
     println!(
-        "  kill {nth}, worker {}: first output {}, 90 % of the rate {}, last replay {}, last row {}, {} replayed",
+        "  kill {nth}, worker {}: first output {}, 90 % of the rate {}, last replay {}, last row {}, others {}, {} replayed",
         recovery.worker,
         shown(recovery.first_output),
         shown(recovery.rate),
         recovery.last_replay.map_or_else(|| "none".to_owned(), |_| shown(recovery.last_replay)),
         shown(recovery.last_row),
+        recovery.others.map_or_else(|| "unknown".to_owned(), |others| format!("at {:.0} %", 100.0 * others)),
         recovery.replayed,
     );
     if recovery.first_output.is_none_or(|first| first > SLOW) {
@@ -378,4 +395,10 @@ fn conclude(all: &[Recovery], wrong: &mut Vec<String>) {
             wrong.push(format!("{what}: not within {AFTER:?} after {never} of {} kills", all.len()));
         }
     }
+    let mut others: Vec<f64> = all.iter().filter_map(|recovery| recovery.others).collect();
+    others.sort_by(f64::total_cmp);
+    let at = |part: f64| others.get((others.len() as f64 * part) as usize).map_or(f64::NAN, |o| 100.0 * o);
+    let (least, few, half) = (at(0.0), at(0.01), at(0.5));
+    println!("  others, once it is back, % of their rate: p50 {half:.0}, p1 {few:.0}, least {least:.0}");
+    record("recovery.jsonl", &json!({"others_percent": {"p50": half, "p1": few, "min": least}}));
 }

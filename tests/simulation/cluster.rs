@@ -4,9 +4,7 @@
 //! Beside what `main.rs` asks of a run, every kind of fault and every way back must have been hit
 //! over a thousand seeds ([`SOMETIMES`]).
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -15,10 +13,10 @@ use squall::ids::WorkerId;
 use squall::prelude::*;
 use squall::testing::cluster::{ClusterCounts, ClusterOptions, SimulatedCluster};
 
-use crate::kit::{HOUR, lock};
+use crate::kit::HOUR;
 use crate::scenario::{Scenario, mixed};
 use crate::world::{Coverage, World};
-use crate::{caught, from_environment, known_seeds};
+use crate::{caught, run_seeds};
 
 /// Everything that must have occurred in a thousand runs.
 const SOMETIMES: &[&str] = &[
@@ -292,45 +290,8 @@ fn repeats(seed: u64) -> Result<Run, String> {
 /// acks it too early, hangs, or does not repeat.
 #[test]
 fn seeds() {
-    let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 1000));
-    let mut seeds = if count > 1 { known_seeds("cluster") } else { Vec::new() };
-    seeds.extend(first..first + count);
-    let begin = Instant::now();
-    let next = AtomicU64::new(0);
-    let enough = AtomicBool::new(false);
-    let results = Mutex::new((Coverage::default(), Vec::<String>::new()));
-    let work = || {
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            if enough.load(Ordering::Relaxed) {
-                return;
-            }
-            let result = if seed % 100 == 0 { repeats(*seed) } else { checked(*seed) };
-            let mut results = lock(&results);
-            match result {
-                Ok(run) => results.0.merge(run.coverage),
-                Err(what) => {
-                    eprintln!("{what}");
-                    results.1.push(what);
-                    enough.store(results.1.len() >= 5, Ordering::Relaxed);
-                }
-            }
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let (coverage, failures) = results.into_inner().expect("no thread panicked");
-    let took = begin.elapsed().as_secs_f64();
-    println!("{} cluster seeds in {took:.1} s, {:.0} per second", seeds.len(), seeds.len() as f64 / took);
-    coverage.0.iter().for_each(|(what, times)| println!("{times:>9} {what}"));
-    assert!(
-        failures.is_empty(),
-        "{} of {} seeds failed; the first:\n{}",
-        failures.len(),
-        seeds.len(),
-        failures[0]
-    );
-    if count >= 1000 {
-        let missing: Vec<_> = SOMETIMES.iter().filter(|what| !coverage.0.contains_key(**what)).collect();
-        assert!(missing.is_empty(), "never happened: {missing:?}");
-    }
+    run_seeds("cluster", SOMETIMES, |seed| {
+        let result = if seed % 100 == 0 { repeats(seed) } else { checked(seed) };
+        result.map(|run| run.coverage)
+    });
 }

@@ -224,8 +224,9 @@ fn from_environment(key: &str, otherwise: u64) -> u64 {
     given.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{key}={text} is no number")))
 }
 
-/// Runs seeds on all cores; gives up after a handful of failures.
-fn run_all(seeds: &[u64]) -> (Coverage, Vec<String>) {
+/// Runs seeds on all cores by `check`, which says what a run covered; gives up after a handful of
+/// failures.
+fn run_all(seeds: &[u64], check: impl Fn(u64) -> Result<Coverage, String> + Sync) -> (Coverage, Vec<String>) {
     let next = AtomicU64::new(0);
     let enough = AtomicBool::new(false);
     let results = Mutex::new((Coverage::default(), Vec::new()));
@@ -234,10 +235,10 @@ fn run_all(seeds: &[u64]) -> (Coverage, Vec<String>) {
             if enough.load(Ordering::Relaxed) {
                 return;
             }
-            let result = if seed % 100 == 0 { repeats(*seed) } else { checked(*seed) };
+            let result = check(*seed);
             let mut results = lock(&results);
             match result {
-                Ok(run) => results.0.merge(run.coverage),
+                Ok(coverage) => results.0.merge(coverage),
                 Err(what) => {
                     eprintln!("{what}");
                     results.1.push(what);
@@ -263,17 +264,16 @@ fn known_seeds(kind: &str) -> Vec<u64> {
     of_kind.collect()
 }
 
-/// The simulation as the module describes it. If it fails, some order of events loses a message,
-/// acks it too early, hangs, or does not repeat.
-#[test]
-fn seeds() {
+/// Runs the seeds that the environment asks for, and those that found something once; asks that
+/// everything of `sometimes` came about if they are many.
+fn run_seeds(kind: &str, sometimes: &[&str], check: impl Fn(u64) -> Result<Coverage, String> + Sync) {
     let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 1000));
-    let mut seeds = if count > 1 { known_seeds("alone") } else { Vec::new() };
+    let mut seeds = if count > 1 { known_seeds(kind) } else { Vec::new() };
     seeds.extend(first..first + count);
     let begin = Instant::now();
-    let (coverage, failures) = run_all(&seeds);
+    let (coverage, failures) = run_all(&seeds, check);
     let took = begin.elapsed().as_secs_f64();
-    println!("{} seeds in {took:.1} s, {:.0} per second", seeds.len(), seeds.len() as f64 / took);
+    println!("{} {kind} seeds in {took:.1} s, {:.0} per second", seeds.len(), seeds.len() as f64 / took);
     coverage.0.iter().for_each(|(what, times)| println!("{times:>9} {what}"));
     assert!(
         failures.is_empty(),
@@ -283,7 +283,17 @@ fn seeds() {
         failures[0]
     );
     if count >= 1000 {
-        let missing: Vec<_> = SOMETIMES.iter().filter(|what| !coverage.0.contains_key(**what)).collect();
+        let missing: Vec<_> = sometimes.iter().filter(|what| !coverage.0.contains_key(**what)).collect();
         assert!(missing.is_empty(), "never happened: {missing:?}");
     }
+}
+
+/// The simulation as the module describes it. If it fails, some order of events loses a message,
+/// acks it too early, hangs, or does not repeat.
+#[test]
+fn seeds() {
+    run_seeds("alone", SOMETIMES, |seed| {
+        let result = if seed % 100 == 0 { repeats(seed) } else { checked(seed) };
+        result.map(|run| run.coverage)
+    });
 }

@@ -25,8 +25,8 @@ use crate::ids::DEAD_LETTER_STREAM;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::in_hand::InHand;
 use crate::runtime::executor::{
-    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance,
-    panic_text,
+    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken,
+    end_instance, panic_text,
 };
 use crate::runtime::message::{Control, Incoming};
 use crate::runtime::queue::{Gauges, count};
@@ -109,10 +109,7 @@ impl BoltTask {
     fn break_down(&mut self, why: &str, common: &Common, now: Time) {
         self.emitter.errors.report_text(why, now);
         self.state.repair();
-        let broken = self.bolt.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
-            self.emitter.errors.report_text("panicked again while it was dropped", now);
-        }
+        drop_broken(self.bolt.take(), &self.emitter.errors, now);
         self.restart.broke(now, &common.errors);
     }
 
@@ -120,9 +117,6 @@ impl BoltTask {
     fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
         if self.bolt.is_some() {
             return true;
-        }
-        if self.restart.due > now {
-            return false;
         }
         let (factory, context) = (&self.factory, &self.context);
         let hooks = &mut self.state.hooks;
@@ -132,27 +126,17 @@ impl BoltTask {
             bolt.prepare(context)?;
             Ok(bolt)
         };
-        match catch_unwind(AssertUnwindSafe(build)) {
-            Ok(Ok(bolt)) => {
+        match self.restart.build(build, &self.emitter.errors, common, now) {
+            Ok(Some(bolt)) => {
                 self.bolt = Some(bolt);
-                if self.restart.built(now) {
-                    count(&common.address.gauges.restarts, 1);
-                }
                 if self.next_tick == Time::NEVER {
                     self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
                 }
-                true
             }
-            Ok(Err(error)) => {
-                self.emitter.errors.report(&error, now);
-                self.restart.broke(now, &common.errors);
-                false
-            }
-            Err(panic) => {
-                self.break_down(&panic_text(&*panic), common, now);
-                false
-            }
+            Ok(None) => {}
+            Err(why) => self.break_down(&why, common, now),
         }
+        self.bolt.is_some()
     }
 
     fn tick_if_due(&mut self, common: &Common, now: Time) {

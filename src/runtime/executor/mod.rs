@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::api::TaskHook;
+use crate::api::{TaskError, TaskHook};
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
 use crate::runtime::coordinator::Coordinator;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::AckRecords;
-use crate::runtime::queue::{Inbox, InboxSender};
+use crate::runtime::queue::{Inbox, InboxSender, count};
 use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::tuple::TupleBatch;
 
@@ -176,9 +176,46 @@ impl Restart {
     }
 
     /// The task was built; says whether it had been before.
-    pub fn built(&mut self, now: Time) -> bool {
+    fn built(&mut self, now: Time) -> bool {
         self.built_at = now;
         std::mem::replace(&mut self.built, true)
+    }
+
+    /// Builds an instance if that is due. `None`: it is not, or was in vain, which was reported.
+    ///
+    /// # Errors
+    /// What user code said when it panicked: the task is to break down.
+    pub fn build<T>(
+        &mut self,
+        build: impl FnOnce() -> Result<T, TaskError>,
+        errors: &ErrorReporter,
+        common: &Common,
+        now: Time,
+    ) -> Result<Option<T>, String> {
+        if self.due > now {
+            return Ok(None);
+        }
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Ok(instance)) => {
+                if self.built(now) {
+                    count(&common.address.gauges.restarts, 1);
+                }
+                Ok(Some(instance))
+            }
+            Ok(Err(error)) => {
+                errors.report(&error, now);
+                self.broke(now, &common.errors);
+                Ok(None)
+            }
+            Err(panic) => Err(panic_text(&*panic)),
+        }
+    }
+}
+
+/// Drops an instance that broke. If it panics once more, that is reported, too.
+pub fn drop_broken<T>(broken: T, errors: &ErrorReporter, now: Time) {
+    if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
+        errors.report_text("panicked again while it was dropped", now);
     }
 }
 

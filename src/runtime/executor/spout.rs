@@ -23,7 +23,8 @@ use crate::ids::{MessageId, RootId, TaskId};
 use crate::runtime::acker::Outcome;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
-    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, end_instance, panic_text,
+    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken, end_instance,
+    panic_text,
 };
 use crate::runtime::link::Link;
 use crate::runtime::message::Control;
@@ -143,10 +144,7 @@ impl SpoutTask {
     fn break_down(&mut self, why: &str, common: &Common, now: Time) {
         self.emitter.errors.report_text(why, now);
         self.state.repair();
-        let broken = self.spout.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
-            self.emitter.errors.report_text("panicked again while it was dropped", now);
-        }
+        drop_broken(self.spout.take(), &self.emitter.errors, now);
         // What was emitted is routed first, so that its trees are closed properly when forgotten.
         self.emitter.route_stages(&mut self.state);
         let Emitter { pending, wires, .. } = &mut self.emitter;
@@ -164,9 +162,6 @@ impl SpoutTask {
         if self.spout.is_some() {
             return true;
         }
-        if self.restart.due > now {
-            return false;
-        }
         let (factory, context) = (&self.factory, &self.context);
         let hooks = &mut self.state.hooks;
         let build = || -> Result<Box<dyn Spout>, TaskError> {
@@ -175,25 +170,15 @@ impl SpoutTask {
             spout.open(context)?;
             Ok(spout)
         };
-        match catch_unwind(AssertUnwindSafe(build)) {
-            Ok(Ok(spout)) => {
+        match self.restart.build(build, &self.emitter.errors, common, now) {
+            Ok(Some(spout)) => {
                 self.spout = Some(spout);
                 self.idle_until = Time::ZERO;
-                if self.restart.built(now) {
-                    count(&common.address.gauges.restarts, 1);
-                }
-                true
             }
-            Ok(Err(error)) => {
-                self.emitter.errors.report(&error, now);
-                self.restart.broke(now, &common.errors);
-                false
-            }
-            Err(panic) => {
-                self.break_down(&panic_text(&*panic), common, now);
-                false
-            }
+            Ok(None) => {}
+            Err(why) => self.break_down(&why, common, now),
         }
+        self.spout.is_some()
     }
 
     /// Tells the instance whether the topology is active, if it does not know.

@@ -1,0 +1,43 @@
+//! How much memory a call holds at once: an allocator that counts what each thread holds.
+//!
+//! It is the allocator of the whole process, so whoever uses it is a test of its own.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed to the system's allocator unchanged; the counters are plain cells of
+// this thread that allocate nothing and have no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.get().wrapping_add(layout.size());
+        HELD.set(held);
+        PEAK.set(PEAK.get().max(held));
+        // SAFETY: the caller's promises are those of `System::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // What was held before the call may be freed in it.
+        HELD.set(HELD.get().saturating_sub(layout.size()));
+        // SAFETY: the pointer came from `System::alloc` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Bytes that were held at once, beyond those before.
+pub fn peak_of<T>(call: impl FnOnce() -> T) -> usize {
+    HELD.set(0);
+    PEAK.set(0);
+    drop(call());
+    PEAK.get()
+}
