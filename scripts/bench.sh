@@ -100,7 +100,7 @@ run_rounds() {
     done
   done
 }
-declare -A suffix=([cpu_ns_per_tuple]=", processor" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
+declare -A suffix=([cpu_ns_per_tuple]=", processor" [memory_kib_max]=", memory" [p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
 
 show_machine() { if [ "$format" = json ]; then machine_json; else machine_markdown && echo; fi; }
 
@@ -289,10 +289,15 @@ bench_wire() {
   ratio "tracking" "wire, at-least-once" "wire, at-most-once" min 0.85
   ratio "words, 2 workers" "words, 2 workers" "words, one process" min 0.6
   ratio "words, 4 workers" "words, 4 workers" "words, one process" - 0
-  run_rounds rate
-  show "M/s" 1e-6
+  run_rounds "rate cpu_ns_per_tuple memory_kib_max"
+  mv "$results" "$work/all"
+  show_of '' "M/s" 1e-6
   : >"$ratios"
-  [ "$format" = json ] || { echo && echo "| case | CPU ns per tuple | MiB of the largest worker |" && echo "|---|--:|--:|" && wire_costs; }
+  ratio "to bare framing" "bare framing, decoded, processor" "wire, at-most-once, processor" min 0.5
+  ratio "words, 2 workers" "words, one process, processor" "words, 2 workers, processor" - 0
+  show_of ', processor' "ns of processor time a tuple" 1
+  : >"$ratios"
+  show_of ', memory' "MiB of the largest process" 0.0009765625
 
   saturated=$(wire topology --delivery at-least-once | tail -n 1 | number rate)
   cases=()
@@ -301,24 +306,21 @@ bench_wire() {
     at=$(awk -v rate="$saturated" -v share=$share 'BEGIN { printf "%d", rate * share / 100 }')
     add "$share % of the most, $at/s" "wire topology --delivery at-least-once --rate $at"
   done
-  suffix=([p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9")
   run_rounds "p50_us p99_us p999_us"
   [ "$format" = json ] || echo
   show "µs" 1
   bench_quiet_workers
 }
 
-# What each case cost, by the last line of it.
-wire_costs() {
-  local each name line
-  for each in "${cases[@]}"; do
-    name=${each%%$'\t'*}
-    line=$(sed -n "$((++shown))p" "$work/lines")
-    printf '| %s | %s | %s |\n' "$name" "$(number cpu_ns_per_tuple <<<"$line")" \
-      "$(number memory_kib_max <<<"$line" | awk '{ if ($1) printf "%.1f", $1 / 1024 }')"
-  done
+# Shows those of all results whose names end like this; '' is those without an end of their own.
+show_of() {
+  [ "$format" = json ] || echo
+  awk -F '\t' -v end="$1" '
+    $3 == "" { next }
+    end == "" { if ($2 !~ /, (processor|memory)$/) print; next }
+    substr($2, length($2) - length(end) + 1) == end' "$work/all" >"$results"
+  show "$2" "$3"
 }
-shown=0
 
 # The processor time of worker processes that wait for input.
 bench_quiet_workers() {
