@@ -146,6 +146,8 @@ pub struct Shuffle {
     weights: Vec<u8>,
     ring: Vec<u32>,
     position: usize,
+    /// Who last stood in for a target without credit.
+    instead: usize,
     rng: Box<StdRng>,
 }
 
@@ -166,6 +168,7 @@ impl Shuffle {
             weights: vec![WEIGHT_MAX; targets],
             ring: Vec::new(),
             position: 0,
+            instead: 0,
             rng: Box::new(StdRng::seed_from_u64(seed)),
         };
         shuffle.rebuild();
@@ -183,14 +186,21 @@ impl Shuffle {
         chosen as usize
     }
 
-    /// The next position that passes `fits`; the next of all if none in a round does.
+    /// The next position, if it passes `fits`; otherwise one of those that do, in turn, or the next
+    /// all the same if none does. Asks each target once at most: the ring, whose slots may nearly all
+    /// be those of one full target, is not walked for it.
     #[inline]
     pub fn next_where(&mut self, fits: impl Fn(usize) -> bool) -> usize {
         let first = self.next();
-        if fits(first) {
-            return first;
-        }
-        (0..self.ring.len()).map(|_| self.next()).find(|position| fits(*position)).unwrap_or(first)
+        if fits(first) { first } else { self.next_instead(fits).unwrap_or(first) }
+    }
+
+    #[cold]
+    fn next_instead(&mut self, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let targets = self.weights.len();
+        let in_turn = (self.instead + 1..targets).chain(0..targets.min(self.instead + 1));
+        self.instead = in_turn.into_iter().find(|position| fits(*position))?;
+        Some(self.instead)
     }
 
     /// Takes the loads (0 to 1) of all targets in and moves their shares.
@@ -246,6 +256,8 @@ fn shuffle_in_place(items: &mut [u32], rng: &mut impl Rng) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn shares(shuffle: &mut Shuffle, picks: usize) -> Vec<usize> {
@@ -302,6 +314,27 @@ mod tests {
             let counts = shares(&mut shuffle, 5_000 * targets);
             assert!(counts.iter().all(|n| (4_950..=5_050).contains(n)), "{targets}: {counts:?}");
         }
+    }
+
+    #[test]
+    fn what_a_full_target_does_not_take_goes_round_the_others_with_few_questions() {
+        let mut shuffle = Shuffle::new(10, 1);
+        // Nearly all of the ring is target 0's, and only targets 3 and 7 have credit.
+        for _ in 0..10 {
+            shuffle.refresh((0..10).map(|target| if target == 0 { 0.0 } else { 1.0 }));
+        }
+        let (asked, mut counts) = (Cell::new(0), [0_usize; 10]);
+        for _ in 0..1000 {
+            let fits = |position| {
+                asked.set(asked.get() + 1);
+                [3, 7].contains(&position)
+            };
+            counts[shuffle.next_where(fits)] += 1;
+        }
+        assert_eq!((counts[3] + counts[7], counts[3].abs_diff(counts[7]) <= 20), (1000, true), "{counts:?}");
+        assert!(asked.get() <= 11 * 1000, "{} questions for 1000 tuples", asked.get());
+        (0..100).for_each(|_| counts[shuffle.next_where(|_| false)] += 1);
+        assert_eq!(counts.iter().sum::<usize>(), 1100, "somebody gets it even if nobody has credit");
     }
 
     #[test]
