@@ -21,25 +21,33 @@ import peer.Meter;
 import peer.Options;
 import peer.Scratch;
 
-/** The workloads on a Storm {@link LocalCluster}: one JVM, no wire between tasks. */
+/**
+ * The workloads on a Storm {@link LocalCluster}, in one JVM. With one worker there is no wire between
+ * tasks; with several, they send each other tuples by Storm's transport (Netty) over loopback, as
+ * workers in JVMs of their own would, but share a heap and its collector.
+ */
 public final class Main {
     private Main() {}
 
     public static void main(String[] args) throws Exception {
         // An empty default depends on the workload: see `settings`.
         Options options = new Options(args, Map.of(
-                "ackers", "0", "batch", "", "pending", "2000", "flush-ms", "1", "queue", "32768",
+                "workers", "1", "ackers", "0", "batch", "", "pending", "2000", "flush-ms", "1", "queue", "32768",
                 "wait", ""));
         Path scratch = Scratch.enter();
+        // How workers find each other, and that they use the transport of a real cluster.
+        System.setProperty("storm.options", Config.STORM_LOCAL_HOSTNAME + "=localhost,"
+                + Config.STORM_LOCAL_MODE_ZMQ + "=true");
         Map<String, Object> settings = settings(options);
         StormTopology topology = topology(options);
         // Not closed: see Scratch.leave.
         LocalCluster cluster = new LocalCluster("localhost", zooKeeper(scratch));
         cluster.submitTopology("peer", settings, topology);
         Meter.measure("storm", options, ackers(options) > 0 ? "at-least-once" : "at-most-once",
-                String.format("\"ackers\":%d,\"producer_batch\":%s,\"max_spout_pending\":%s,"
+                String.format("\"workers\":%d,\"ackers\":%d,\"producer_batch\":%s,\"max_spout_pending\":%s,"
                                 + "\"flush_ms\":%s,\"receive_queue\":%s,\"wait\":\"%s\",\"rate\":%s",
-                        ackers(options), settings.get(Config.TOPOLOGY_PRODUCER_BATCH_SIZE),
+                        options.number("workers"), ackers(options),
+                        settings.get(Config.TOPOLOGY_PRODUCER_BATCH_SIZE),
                         settings.get(Config.TOPOLOGY_MAX_SPOUT_PENDING), options.text("flush-ms"),
                         options.text("queue"), wait(options),
                         options.isLatency() ? options.text("rate") : "null"));
@@ -81,7 +89,7 @@ public final class Main {
     /** Storm's own advice for throughput, and what measuring added to it; see the README. */
     private static Map<String, Object> settings(Options options) {
         Map<String, Object> settings = new HashMap<>();
-        settings.put(Config.TOPOLOGY_WORKERS, 1);
+        settings.put(Config.TOPOLOGY_WORKERS, options.number("workers"));
         settings.put(Config.TOPOLOGY_ACKER_EXECUTORS, ackers(options));
         settings.put(Config.TOPOLOGY_PRODUCER_BATCH_SIZE, batch(options));
         settings.put(Config.TOPOLOGY_BATCH_FLUSH_INTERVAL_MILLIS, options.number("flush-ms"));
@@ -93,7 +101,7 @@ public final class Main {
             settings.put(Config.TOPOLOGY_BOLT_WAIT_STRATEGY, WaitStrategyPark.class.getName());
             settings.put(Config.TOPOLOGY_BACKPRESSURE_WAIT_STRATEGY, WaitStrategyPark.class.getName());
         }
-        // With one worker there is no load elsewhere to be aware of.
+        // With one worker there is no load elsewhere to be aware of, and with two on one machine little.
         settings.put(Config.TOPOLOGY_DISABLE_LOADAWARE_MESSAGING, true);
         // Sampling clocks for statistics nobody reads here.
         settings.put(Config.TOPOLOGY_STATS_SAMPLE_RATE, 0.001);
