@@ -152,7 +152,7 @@ pub fn receive(options: &Options) -> Result<(), Failure> {
         intervals.count(tuples, payload.len() as u64);
         shared.returned.fetch_add(tuples, Ordering::AcqRel);
         if !shared.is_noted.swap(true, Ordering::AcqRel) {
-            shared.outbox.poke(false);
+            shared.outbox.poke();
         }
     }
     println!("{}", intervals.report(options));

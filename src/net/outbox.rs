@@ -56,10 +56,10 @@ impl Outbox {
         self.queues.oldest(to.index()).map(Time)
     }
 
-    /// Tells the poller that there is something to look for, be it not in here: credit to give back,
-    /// or, which is urgent, a command.
-    pub fn poke(&self, is_urgent: bool) {
-        self.wake_if(self.queues.announce(is_urgent));
+    /// Tells the poller that there is something to look for at once, be it not in here: credit to give
+    /// back, which somebody may wait for, or a command.
+    pub fn poke(&self) {
+        self.wake_if(self.queues.announce(true));
     }
 
     /// Who is woken from now on. The first call counts.
@@ -117,7 +117,7 @@ impl Outlet for PeerOutlet {
     }
 
     fn poke(&self) {
-        self.outbox.poke(true);
+        self.outbox.poke();
     }
 
     fn payload_max(&self) -> usize {
@@ -200,18 +200,17 @@ mod tests {
         assert!(outbox.linger());
         outbox.push(WorkerId(0), message(&half, 0));
         outbox.push(WorkerId(1), message(&half, 0));
-        outbox.poke(false);
         assert!(outbox.linger(), "it may go on");
         check(0);
         outbox.push(WorkerId(1), message(&half, 0));
         check(1);
         assert!(outbox.is_urgent() && !outbox.linger());
         outbox.push(WorkerId(1), message(&half, 0));
-        outbox.poke(true);
+        outbox.poke();
         check(1);
         assert!(outbox.look());
         assert!(!outbox.is_urgent() && outbox.linger());
-        outbox.poke(true);
+        outbox.poke();
         check(2);
     }
 
@@ -237,7 +236,7 @@ mod tests {
         check(1);
         assert!(outbox.look());
         assert!(outbox.fall_asleep());
-        outbox.poke(false);
+        outbox.poke();
         check(2);
     }
 }

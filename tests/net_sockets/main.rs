@@ -46,6 +46,34 @@ fn a_message_arrives_through_tls() {
     assert_eq!(one.counts().links_up, 2);
 }
 
+/// Nothing but the timer ends the wait of what lingers: heartbeats are far away.
+#[test]
+fn what_lingers_arrives_in_order() {
+    let seconds = Duration::from_secs;
+    let options = NetOptions {
+        linger: Duration::from_millis(100),
+        heartbeat: seconds(30),
+        silence: seconds(90),
+        link_lost: seconds(90),
+        ..NetOptions::default()
+    };
+    let slow = |worker| Plan { options: options.clone(), ..plan(worker) };
+    let (one, other) = pair(slow(0), slow(1));
+    let (mut sent, mut got) = (Vec::new(), Vec::new());
+    for (nth, size) in [10, 10, 10, 100 << 10, 10, 20 << 10, 20 << 10, 10, 10].into_iter().enumerate() {
+        let payload = noise(size);
+        one.send(1, &payload);
+        sent.push(payload);
+        // Some while the poller lingers, some after it has slept.
+        if nth % 3 != 1 {
+            got.extend(other.ears.wait_payloads(sent.len() - got.len()));
+        }
+    }
+    assert_eq!(got.len(), sent.len());
+    assert!(got.iter().zip(&sent).all(|(got, sent)| got.2[..] == sent[..]));
+    one.ears.wait("all are taken", |heard| (heard.settled == sent.len() as u64).then_some(()));
+}
+
 #[test]
 fn who_does_not_know_the_secret_is_refused() {
     let (one, other) = pair(plan(0), Plan { secret: [8; 32], ..plan(1) });

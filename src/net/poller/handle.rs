@@ -139,7 +139,7 @@ impl PollerHandle {
 
     fn tell(&self, command: Command) {
         self.mailbox.put(command);
-        self.outbox.poke(true);
+        self.outbox.poke();
     }
 }
 
