@@ -36,7 +36,7 @@ use crate::runtime::executor::spout::{Cycles, Latencies, SpoutExecutor, SpoutTas
 use crate::runtime::executor::{Common, Executor, Faults};
 use crate::runtime::grouping::{Chooser, CustomChooser, KeyGroups, PartialKey, Shuffle};
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::link::{Charge, Link};
+use crate::runtime::link::{Charge, Link, LinkKind};
 use crate::runtime::pending::Pending;
 use crate::runtime::queue::{Gauges, Inbox, InboxSender, inbox};
 use crate::runtime::remote::ingress::{Ingress, LinkEnds, PeerWorker, Place};
@@ -240,14 +240,24 @@ impl Assembly {
         let tuples = queue.capacity.max(queue.batch) as usize;
         let bytes = (queue.memory / keys.len().max(1) as u64).max(LINK_BYTES_MIN) as usize;
         let max = Charge { tuples, bytes };
+        let ways_round = self.topology.ways_round();
         for (id, key) in keys.into_iter().enumerate() {
             let (id, (from, to, feedback)) = (LinkId(id as u32), key);
+            let kind = match (self.plan.executors[from.index()].part, self.plan.executors[to.index()].part) {
+                _ if feedback => LinkKind::Feedback,
+                (Part::Component(from), Part::Component(to))
+                    if ways_round.as_ref().is_some_and(|ways| ways[to].contains(&from)) =>
+                {
+                    LinkKind::Round
+                }
+                _ => LinkKind::Straight,
+            };
             let half = match (&self.addresses[from.index()], &self.addresses[to.index()]) {
-                (Address::Here(_), Address::Here(_)) => Some(Link::new(id, from, max, feedback)),
-                (Address::Here(_), Address::There(_)) => Some(Link::to_afar(id, from, max, feedback)),
+                (Address::Here(_), Address::Here(_)) => Some(Link::new(id, from, max, kind)),
+                (Address::Here(_), Address::There(_)) => Some(Link::to_afar(id, from, max, kind)),
                 (Address::There(remote), Address::Here(_)) => {
                     let peer = self.peers[remote.worker.index()].as_ref().expect("it has an executor");
-                    Some(Link::from_afar(id, from, max, feedback, Arc::clone(&peer.returns)))
+                    Some(Link::from_afar(id, from, max, kind, Arc::clone(&peer.returns)))
                 }
                 (Address::There(_), Address::There(_)) => None,
             };
@@ -378,7 +388,7 @@ impl Assembly {
                     .collect();
                 let downstream = self.downstream(index);
                 let own = self.links.values().filter_map(|(_, half)| half.as_ref());
-                let feedback = own.filter(|link| link.feedback).cloned().collect();
+                let feedback = own.filter(|link| link.kind == LinkKind::Feedback).cloned().collect();
                 let cycles = Cycles { here: feedback, elsewhere: Arc::clone(&self.cycles_full) };
                 let latencies = Arc::clone(&self.latencies);
                 let common = self.common(executor.id);
@@ -395,7 +405,11 @@ impl Assembly {
                         BoltTask::new(Arc::clone(factory), context, state, emitter, tick, max_replays)
                     })
                     .collect();
-                Executor::Bolt(Box::new(BoltExecutor::new(self.common(executor.id), tasks)))
+                let halves = self.links.range((executor.id, ExecutorId(0), false)..);
+                let own = halves.take_while(|((from, ..), _)| *from == executor.id);
+                let own = own.filter_map(|(_, (_, half))| half.as_ref());
+                let round = own.filter(|link| link.kind != LinkKind::Straight).cloned().collect();
+                Executor::Bolt(Box::new(BoltExecutor::new(self.common(executor.id), tasks, round)))
             }
         }
     }

@@ -6,6 +6,11 @@
 //! under way may overdraw the link by its own size; the *next* one waits. So a link holds at most
 //! its limit plus one step's output, and a slow consumer stops its producers and nobody else.
 //!
+//! **Cycles.** Were their executors to wait for each other as others do, they would wait for ever. So
+//! what enters a cycle waits for credit on the links within it, and what is in it goes on into a
+//! reserve. What enters brings no more into the cycle than one batch beyond its credit, so the reserve
+//! is there for what comes round.
+//!
 //! A link between workers has a half in each. The producer's half is charged and waited for as any
 //! other; the consumer's half only passes on what is released, and `net` releases it over there, in
 //! lots of a quarter of the credit.
@@ -21,11 +26,10 @@ use crate::ids::LinkId;
 use crate::runtime::remote::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
 
-/// The reserve of an edge that closes a cycle, in multiples of its credit in bytes; tuples are not
-/// counted, as it is memory that has an end. Executors take what came round before what is new, but
-/// cannot see what is still on its way, so all that the edges into the cycle hold may enter it first.
-/// A cycle that fills even that makes more than it takes, and no reserve would do.
-const FEEDBACK_RESERVE: usize = 16;
+/// The reserve of a link in a cycle, in multiples of its credit in bytes; tuples are not counted, as it
+/// is memory that has an end. A cycle that fills even that makes more than it takes, and no reserve
+/// would do.
+const RESERVE: usize = 16;
 /// Between workers, so many times as many tuples may be on their way: they are under way for longer.
 const FAR: usize = 4;
 /// Between workers, credit comes back in such parts of the whole.
@@ -52,6 +56,17 @@ impl Charge {
     }
 }
 
+/// Where a link lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// On no cycle.
+    Straight,
+    /// On a cycle.
+    Round,
+    /// On a cycle, and it closes it: when it is full, the spouts are held back.
+    Feedback,
+}
+
 /// The credit between two executors.
 pub struct Link {
     /// Which of the topology's links.
@@ -62,9 +77,8 @@ pub struct Link {
     tuples_max: usize,
     /// Bytes that may be on their way.
     bytes_max: usize,
-    /// Whether the edge closes a cycle. When such an edge is full, the spouts are held back, and its
-    /// producer goes on into a reserve: were it to wait, the cycle might stop for good.
-    pub feedback: bool,
+    /// Whether it is part of a cycle.
+    pub kind: LinkKind,
     tuples: AtomicUsize,
     bytes: AtomicUsize,
     /// Set by a producer that waits for credit.
@@ -77,13 +91,13 @@ pub struct Link {
 
 impl Link {
     /// A link with all its credit.
-    pub fn new(id: LinkId, producer: ExecutorId, max: Charge, feedback: bool) -> Link {
+    pub fn new(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
         Link {
             id,
             producer,
             tuples_max: max.tuples,
             bytes_max: max.bytes,
-            feedback,
+            kind,
             returns: None,
             tuples: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -93,9 +107,9 @@ impl Link {
     }
 
     /// The producer's half of a link whose consumer is in another worker.
-    pub fn to_afar(id: LinkId, producer: ExecutorId, max: Charge, feedback: bool) -> Link {
+    pub fn to_afar(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
         let max = max.far();
-        Link { untold_max: max.lot().tuples, ..Link::new(id, producer, max, feedback) }
+        Link { untold_max: max.lot().tuples, ..Link::new(id, producer, max, kind) }
     }
 
     /// The consumer's half of a link whose producer is in another worker.
@@ -103,19 +117,19 @@ impl Link {
         id: LinkId,
         producer: ExecutorId,
         max: Charge,
-        feedback: bool,
+        kind: LinkKind,
         returns: Arc<CreditReturns>,
     ) -> Link {
         let max = max.far();
         let account = returns.account(id, max.lot());
-        Link { returns: Some((returns, account)), ..Link::new(id, producer, max, feedback) }
+        Link { returns: Some((returns, account)), ..Link::new(id, producer, max, kind) }
     }
 
     /// The same half for the next life of the producer's worker.
     pub fn renewed(&self, returns: Arc<CreditReturns>) -> Link {
         let max = Charge { tuples: self.tuples_max, bytes: self.bytes_max };
         let account = returns.account(self.id, max.lot());
-        Link { returns: Some((returns, account)), ..Link::new(self.id, self.producer, max, self.feedback) }
+        Link { returns: Some((returns, account)), ..Link::new(self.id, self.producer, max, self.kind) }
     }
 
     /// Takes credit for a batch; says whether its producer may go on.
@@ -137,9 +151,13 @@ impl Link {
         let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
-        let half_back =
-            tuples_before - tuples <= self.tuples_max / 2 && bytes_before - bytes <= self.bytes_max / 2;
-        half_back && self.waited.load(Ordering::SeqCst) && self.waited.swap(false, Ordering::SeqCst)
+        let (tuples_after, bytes_after) = (tuples_before - tuples, bytes_before - bytes);
+        let half_back = tuples_after <= self.tuples_max / 2 && bytes_after <= self.bytes_max / 2;
+        let half_reserve = self.reserve() / 2;
+        let reserve_back = bytes_before > half_reserve && bytes_after <= half_reserve;
+        (half_back || reserve_back)
+            && self.waited.load(Ordering::SeqCst)
+            && self.waited.swap(false, Ordering::SeqCst)
     }
 
     /// Whether there is credit left.
@@ -150,11 +168,14 @@ impl Link {
 
     /// Whether another batch may be sent: with credit, or into the reserve.
     pub fn may_send(&self) -> bool {
-        if self.feedback {
-            self.bytes.load(Ordering::SeqCst) < self.bytes_max.saturating_mul(FEEDBACK_RESERVE)
-        } else {
-            self.has_credit()
+        match self.kind {
+            LinkKind::Straight => self.has_credit(),
+            LinkKind::Round | LinkKind::Feedback => self.bytes.load(Ordering::SeqCst) < self.reserve(),
         }
+    }
+
+    fn reserve(&self) -> usize {
+        self.bytes_max.saturating_mul(RESERVE)
     }
 
     /// Says that the producer waits. It must look at [`Link::may_send`] once more after this.
@@ -177,8 +198,8 @@ impl Link {
 mod tests {
     use super::*;
 
-    fn link(tuples: usize, bytes: usize, feedback: bool) -> Link {
-        Link::new(LinkId(0), ExecutorId(0), Charge { tuples, bytes }, feedback)
+    fn link(tuples: usize, bytes: usize, kind: LinkKind) -> Link {
+        Link::new(LinkId(0), ExecutorId(0), Charge { tuples, bytes }, kind)
     }
 
     fn of(tuples: usize, bytes: usize) -> Charge {
@@ -187,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_waiting_producer_is_woken_once_half_the_credit_is_back() {
-        let link = link(100, 1 << 20, false);
+        let link = link(100, 1 << 20, LinkKind::Straight);
         assert!(link.charge(of(99, 10)));
         assert!(!link.charge(of(1, 10)), "the last tuple takes the last credit");
         link.wait();
@@ -199,15 +220,21 @@ mod tests {
 
     #[test]
     fn an_edge_that_closes_a_cycle_has_a_reserve() {
-        let link = link(10, 1000, true);
+        let link = link(10, 1000, LinkKind::Feedback);
         assert!(link.charge(of(500, 15_999)));
         assert!(!link.has_credit(), "which is what holds the spouts back");
         assert!(!link.charge(of(1, 1)), "the reserve has an end, too");
+        link.wait();
+        assert!(!link.release(of(1, 7_999)), "more than half of the reserve is out");
+        assert!(link.release(of(1, 1)));
+        link.wait();
+        assert!(!link.release(of(480, 7_000)), "less of it is no news");
+        assert!(link.release(of(14, 500)), "but half of the credit is");
     }
 
     #[test]
     fn bytes_are_credit_too() {
-        let link = link(100, 1000, false);
+        let link = link(100, 1000, LinkKind::Straight);
         assert!(!link.charge(of(1, 1000)));
         assert!(!link.has_credit());
     }

@@ -2,7 +2,7 @@
 //!
 //! An inbox has two lanes, both `flume` channels of batches, never of single tuples (a queue
 //! operation costs as much as ten tuples). The data lane needs no bound of its own: credit bounds
-//! it (see `link`); what comes round a cycle has a channel of its own in it, and goes first. The
+//! it (see `link`); what is in a cycle has a channel of its own in it, and goes first. The
 //! control lane is bounded by what it answers: acks by the trees that credit and
 //! `max_spout_pending` let exist, commands by their sender.
 
@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
+use crate::runtime::link::LinkKind;
 use crate::runtime::message::{Control, Incoming, Parcel};
 use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::topology::plan::ExecutorId;
@@ -92,11 +93,9 @@ pub fn count(counter: &AtomicU64, n: u64) {
 
 /// The reading end of an executor's lanes.
 pub struct Inbox {
-    /// Batches that came round a cycle. Taken before the others, so that a cycle which makes no more
-    /// than it takes has never more in it than one batch of each of its executors brought in. Were
-    /// they behind whatever else waits, all of that would go into the cycle before any of it came
-    /// out, and fill every reserve.
-    feedback: Receiver<Parcel>,
+    /// Batches of the cycle that the executor is part of. Taken before the others, so that what is in
+    /// the cycle gets out of it before more comes in.
+    round: Receiver<Parcel>,
     /// All other batches.
     data: Receiver<Parcel>,
     /// Everything else.
@@ -105,16 +104,24 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// The next batch. From now on it counts as "in hand".
+    /// The next batch of the executor's cycle. From now on it counts as "in hand".
+    pub fn take_round(&self) -> Option<Incoming> {
+        self.round.try_recv().ok().map(|parcel| self.take(parcel))
+    }
+
+    /// The next of all other batches.
     pub fn take_data(&self) -> Option<Incoming> {
-        let parcel = self.feedback.try_recv().or_else(|_| self.data.try_recv()).ok()?;
+        self.data.try_recv().ok().map(|parcel| self.take(parcel))
+    }
+
+    fn take(&self, parcel: Parcel) -> Incoming {
         let Incoming { sent_at, charge, .. } = parcel.incoming();
         self.gauges.waiting_since.store(sent_at.0, Ordering::SeqCst);
         self.gauges.queued.fetch_sub(charge.tuples as i64, Ordering::Relaxed);
-        Some(match parcel {
+        match parcel {
             Parcel::Ready(incoming) => incoming,
             Parcel::Packed { bytes, incoming } => self.unpack(&bytes, incoming),
-        })
+        }
     }
 
     /// Decodes a batch. One that cannot be is left empty: its credit goes back, its trees time out.
@@ -139,7 +146,7 @@ impl Inbox {
 
     /// Whether no batch waits.
     pub fn has_no_data(&self) -> bool {
-        self.data.is_empty() && self.feedback.is_empty()
+        self.data.is_empty() && self.round.is_empty()
     }
 
     /// Says that nothing is in hand and nothing was waiting a moment ago.
@@ -161,7 +168,7 @@ pub struct InboxSender {
     pub component: SmolStr,
     /// What it shows of itself.
     pub gauges: Arc<Gauges>,
-    feedback: Sender<Parcel>,
+    round: Sender<Parcel>,
     data: Sender<Parcel>,
     control: Sender<Control>,
     run_queue: Arc<RunQueue>,
@@ -173,7 +180,7 @@ impl InboxSender {
         let incoming = parcel.incoming();
         let sent_at = incoming.sent_at.0;
         self.gauges.queued.fetch_add(incoming.charge.tuples as i64, Ordering::Relaxed);
-        let lane = if incoming.link.feedback { &self.feedback } else { &self.data };
+        let lane = if incoming.link.kind == LinkKind::Straight { &self.data } else { &self.round };
         let _ = lane.send(parcel);
         // After the send: see `Inbox::note_empty`, its counterpart.
         let _ = self.gauges.waiting_since.compare_exchange(
@@ -199,19 +206,18 @@ impl InboxSender {
 
 /// The two ends of a new inbox.
 pub fn inbox(executor: ExecutorId, component: SmolStr, run_queue: &Arc<RunQueue>) -> (InboxSender, Inbox) {
-    let (feedback_in, feedback_out) = flume::unbounded();
+    let (round_in, round_out) = flume::unbounded();
     let (data_in, data_out) = flume::unbounded();
     let (control_in, control_out) = flume::unbounded();
     let gauges = Arc::new(Gauges::new());
     let run_queue = Arc::clone(run_queue);
-    let inbox =
-        Inbox { feedback: feedback_out, data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
+    let inbox = Inbox { round: round_out, data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
     (
         InboxSender {
             executor,
             component,
             gauges,
-            feedback: feedback_in,
+            round: round_in,
             data: data_in,
             control: control_in,
             run_queue,

@@ -69,6 +69,17 @@ impl Topology {
     }
 }
 
+impl Topology {
+    /// Of each component, those it can reach, if tuples may come round at all: an edge lies on a cycle
+    /// if its source can be reached from its target.
+    pub fn ways_round(&self) -> Option<Vec<Vec<usize>>> {
+        if self.feedback_edges().is_empty() {
+            return None;
+        }
+        Some((0..self.components().len()).map(|component| self.downstream_of(component)).collect())
+    }
+}
+
 /// As [`Topology::topological_order`]; components on a cycle, and behind one, are left out.
 pub(crate) fn topological_order(count: usize, edges: &[Edge]) -> Vec<usize> {
     let forward: Vec<Edge> = edges.iter().copied().filter(|edge| !edge.feedback).collect();

@@ -246,7 +246,8 @@ fn bad_network() {
         sums.add(&round, &outcome);
         sums.note_network(&outcome);
     }
-    let never = sums.never_happened();
+    // A round may end before a fault meets a byte; several do not.
+    let never = if rounds() >= 5 { sums.never_happened() } else { Vec::new() };
     if !never.is_empty() {
         sums.complain(first_seed(), format!("never happened: {never:?}"));
     }

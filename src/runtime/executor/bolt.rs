@@ -28,6 +28,7 @@ use crate::runtime::executor::{
     Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken,
     end_instance, panic_text,
 };
+use crate::runtime::link::Link;
 use crate::runtime::message::{Control, Incoming};
 use crate::runtime::queue::{Gauges, count};
 use crate::runtime::run_queue::Urgency;
@@ -203,6 +204,8 @@ pub struct BoltExecutor {
     common: Common,
     tasks: Vec<BoltTask>,
     in_hand: Option<InHand>,
+    /// Links to executors of the same cycle. What enters the cycle here waits for their credit.
+    round: Vec<Arc<Link>>,
     /// Whether tasks may be built: set by the first activate.
     opened: bool,
     /// Messages processed in this step whose results were not sent yet.
@@ -213,11 +216,12 @@ pub struct BoltExecutor {
 
 impl BoltExecutor {
     /// An executor of these tasks, none of which is built yet.
-    pub fn new(common: Common, tasks: Vec<BoltTask>) -> BoltExecutor {
+    pub fn new(common: Common, tasks: Vec<BoltTask>, round: Vec<Arc<Link>>) -> BoltExecutor {
         BoltExecutor {
             common,
             tasks,
             in_hand: None,
+            round,
             opened: false,
             processed: 0,
             finish_asked: false,
@@ -285,7 +289,11 @@ impl BoltExecutor {
         let mut budget = cx.budget;
         loop {
             if self.in_hand.is_none() && !self.take_batch(cx.now) {
-                return StepOutcome::Idle;
+                return if self.common.inbox.has_no_data() {
+                    StepOutcome::Idle
+                } else {
+                    StepOutcome::Blocked
+                };
             }
             let Some(hand) = &mut self.in_hand else { return StepOutcome::Worked };
             let task = &mut self.tasks[hand.incoming.local_task as usize];
@@ -311,9 +319,18 @@ impl BoltExecutor {
         }
     }
 
-    /// Takes the next batch in hand, if there is one.
+    /// Whether what is new may enter the cycle that this executor is part of, if it is. Links that lack
+    /// credit are told that somebody waits.
+    fn may_enter(&self) -> bool {
+        let is_full = |link: &&Arc<Link>| !link.has_credit();
+        self.round.iter().filter(is_full).inspect(|link| link.wait()).filter(is_full).count() == 0
+    }
+
+    /// Takes the next batch in hand, if there is one that may be taken.
     fn take_batch(&mut self, now: Time) -> bool {
-        let Some(incoming) = self.common.inbox.take_data() else { return false };
+        let inbox = &self.common.inbox;
+        let next = inbox.take_round().or_else(|| self.may_enter().then(|| inbox.take_data())?);
+        let Some(incoming) = next else { return false };
         let task_index = incoming.local_task as usize;
         let fate = match &self.common.faults {
             None => Fate::Deliver,
