@@ -104,8 +104,13 @@ fn two(workers: &[WorkerId], random: &mut StdRng) -> (WorkerId, WorkerId) {
     (workers[from], workers[to])
 }
 
-/// Something goes wrong.
-fn strike(cluster: &mut SimulatedCluster, kind: Kind, random: &mut StdRng, coverage: &mut Coverage) {
+/// Something goes wrong. Returns for how long a worker is stopped by it.
+fn strike(
+    cluster: &mut SimulatedCluster,
+    kind: Kind,
+    random: &mut StdRng,
+    coverage: &mut Coverage,
+) -> Duration {
     let workers = cluster.workers();
     let (from, to) = two(&workers, random);
     let both = random.random_bool(0.5);
@@ -125,6 +130,7 @@ fn strike(cluster: &mut SimulatedCluster, kind: Kind, random: &mut StdRng, cover
             let pause =
                 if both { random.random_range(10..1_000) } else { random.random_range(1_000..12_000) };
             cluster.stop(from, Duration::from_millis(pause));
+            return Duration::from_millis(pause);
         }
         Kind::Cut => {
             cluster.cut(from, to, false);
@@ -162,6 +168,7 @@ fn strike(cluster: &mut SimulatedCluster, kind: Kind, random: &mut StdRng, cover
         Kind::Flip => cluster.trouble(from, to).flip = random.random_range(0.0..0.05),
         Kind::Truncate => cluster.trouble(from, to).truncate = random.random_range(0.0..0.05),
     }
+    Duration::ZERO
 }
 
 fn run(seed: u64) -> Result<Run, String> {
@@ -196,23 +203,30 @@ fn run(seed: u64) -> Result<Run, String> {
     }
     let mut cluster = SimulatedCluster::start(topology, options);
     let mut coverage = Coverage::default();
-    // Who is killed while all are told to close cannot do it again.
-    let mut killed_at_the_end = false;
+    // Who is killed while all are told to close cannot do it again, and who is stopped then may be too
+    // late for it.
+    let mut struck_at_the_end = false;
+    let mut stopped_until = Duration::ZERO;
     if cluster.workers().len() > 1 {
         let kinds: Vec<Kind> = KINDS.into_iter().filter(|_| random.random_bool(0.35)).collect();
         let share = random.random_range(0.05..0.6);
         for _ in 0..scenario.turns {
+            let open_at = cluster.now();
             cluster.run_turns(random.random_range(1..150));
             if cluster.is_closing() {
+                struck_at_the_end |= stopped_until > open_at;
                 break;
             }
             if !kinds.is_empty() && random.random_bool(share) {
                 let kind = kinds[random.random_range(0..kinds.len())];
-                strike(&mut cluster, kind, random, &mut coverage);
+                let pause = strike(&mut cluster, kind, random, &mut coverage);
                 let since = cluster.now();
+                if !pause.is_zero() {
+                    stopped_until = stopped_until.max(since + pause);
+                }
                 if matches!(kind, Kind::Kill | Kind::KillAll) {
                     cluster.run_turns(20);
-                    killed_at_the_end =
+                    struck_at_the_end =
                         cluster.is_closing() && cluster.now() - since < Duration::from_millis(10);
                 }
             }
@@ -221,18 +235,21 @@ fn run(seed: u64) -> Result<Run, String> {
     world.heal();
     cluster.heal();
     let result = cluster.run_to_end(HOUR);
-    if result.is_err() && std::env::var_os("SQUALL_SHOW").is_some() {
-        eprintln!("{scenario:#?}\n{}", cluster.state());
+    let shown = || eprintln!("{scenario:#?}\n{:?}\n{}", cluster.now(), cluster.state());
+    let show = || std::env::var_os("SQUALL_SHOW").is_some().then(shown);
+    if result.is_err() {
+        show();
     }
     let stats = result.map_err(|error| error.to_string())?;
     let mut wrong = world.verdict(scenario.max_replays.is_some(), |spout| scenario.leaves_of(spout));
-    if stats.pending != 0 || (cluster.is_cut_short() && !killed_at_the_end) {
+    if stats.pending != 0 || (cluster.is_cut_short() && !struck_at_the_end) {
         wrong.push(format!("{} pending, cut short: {}", stats.pending, cluster.is_cut_short()));
     }
     for component in stats.components.iter().filter(|component| component.queued != 0) {
         wrong.push(format!("{} tuples queued for {}", component.queued, component.id));
     }
     if !wrong.is_empty() {
+        show();
         return Err(wrong.join("\n  "));
     }
     coverage.merge(world.coverage());
