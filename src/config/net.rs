@@ -67,7 +67,7 @@ impl Default for NetOptions {
             reconnect_min: Duration::from_millis(10),
             reconnect_max: Duration::from_secs(1),
             link_lost: Duration::from_secs(10),
-            linger: Duration::from_micros(200),
+            linger: Duration::from_micros(400),
             send_buffer: AutoOr::Auto,
             receive_buffer: AutoOr::Auto,
             tls: None,

@@ -86,7 +86,7 @@ static NET: &[EngineKey] = &[
     Key {
         path: "net.linger",
         doc: "For how long after a write what follows may gather, unless it is much; 0s: not at all.",
-        default: "\"200us\"",
+        default: "\"400us\"",
         shape: Shape::Period(|o, v| o.net.linger = v),
     },
     Key {
