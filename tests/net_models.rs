@@ -57,21 +57,28 @@ fn model(body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
+/// A thread that pushes one item, and wakes the poller if it has to.
+fn pusher<T: Send + 'static>(
+    queues: &Arc<Queues<T>>,
+    waker: &Arc<Waker>,
+    peer: usize,
+    item: T,
+    bytes: u64,
+) -> thread::JoinHandle<()> {
+    let (queues, waker) = (queues.clone(), waker.clone());
+    thread::spawn(move || {
+        if queues.push(peer, item, bytes, 0) == Wake::Needed {
+            waker.wake();
+        }
+    })
+}
+
 /// A push whose wake was lost would leave the poller waiting for ever, which loom reports.
 #[test]
 fn no_push_is_left_behind_by_a_sleeping_poller() {
     model(|| {
         let (queues, waker) = (Arc::new(Queues::new(2)), Arc::new(Waker::default()));
-        let pushers: Vec<_> = (0..2)
-            .map(|peer| {
-                let (queues, waker) = (queues.clone(), waker.clone());
-                thread::spawn(move || {
-                    if queues.push(peer, peer, 1, 0) == Wake::Needed {
-                        waker.wake();
-                    }
-                })
-            })
-            .collect();
+        let pushers: Vec<_> = (0..2).map(|peer| pusher(&queues, &waker, peer, peer, 1)).collect();
         let (mut found, mut sleeps, mut taken) = (Vec::new(), 0, Vec::new());
         while found.len() < 2 {
             if queues.look() {
@@ -99,14 +106,7 @@ fn a_wake_by_a_socket_hides_no_push() {
         let (queues, waker) = (Arc::new(Queues::new(1)), Arc::new(Waker::default()));
         let socket = waker.clone();
         let socket = thread::spawn(move || socket.wake());
-        let pusher = {
-            let (queues, waker) = (queues.clone(), waker.clone());
-            thread::spawn(move || {
-                if queues.push(0, 'x', 1, 0) == Wake::Needed {
-                    waker.wake();
-                }
-            })
-        };
+        let pusher = pusher(&queues, &waker, 0, 'x', 1);
         let mut taken = Vec::new();
         while taken.is_empty() {
             if queues.look() {
@@ -127,16 +127,7 @@ fn a_wake_by_a_socket_hides_no_push() {
 fn what_is_much_ends_lingering() {
     model(|| {
         let (queues, waker) = (Arc::new(Queues::new(1)), Arc::new(Waker::default()));
-        let pushers: Vec<_> = (0..2)
-            .map(|item| {
-                let (queues, waker) = (queues.clone(), waker.clone());
-                thread::spawn(move || {
-                    if queues.push(0, item, MUCH / 2, 0) == Wake::Needed {
-                        waker.wake();
-                    }
-                })
-            })
-            .collect();
+        let pushers: Vec<_> = (0..2).map(|item| pusher(&queues, &waker, 0, item, MUCH / 2)).collect();
         let (mut found, mut taken, mut waits) = (Vec::new(), Vec::new(), 0);
         // It takes for the first time when both are there, be it because of a wake.
         while queues.linger() {

@@ -240,14 +240,12 @@ impl Assembly {
         let tuples = queue.capacity.max(queue.batch) as usize;
         let bytes = (queue.memory / keys.len().max(1) as u64).max(LINK_BYTES_MIN) as usize;
         let max = Charge { tuples, bytes };
-        let ways_round = self.topology.ways_round();
+        let cycles = self.topology.cycle_edges();
         for (id, key) in keys.into_iter().enumerate() {
             let (id, (from, to, feedback)) = (LinkId(id as u32), key);
             let kind = match (self.plan.executors[from.index()].part, self.plan.executors[to.index()].part) {
                 _ if feedback => LinkKind::Feedback,
-                (Part::Component(from), Part::Component(to))
-                    if ways_round.as_ref().is_some_and(|ways| ways[to].contains(&from)) =>
-                {
+                (Part::Component(from), Part::Component(to)) if cycles.contains(&(from, to)) => {
                     LinkKind::Round
                 }
                 _ => LinkKind::Straight,

@@ -198,8 +198,8 @@ impl Shuffle {
     #[cold]
     fn next_instead(&mut self, fits: impl Fn(usize) -> bool) -> Option<usize> {
         let targets = self.weights.len();
-        let in_turn = (self.instead + 1..targets).chain(0..targets.min(self.instead + 1));
-        self.instead = in_turn.into_iter().find(|position| fits(*position))?;
+        let mut in_turn = (self.instead + 1..targets).chain(0..=self.instead);
+        self.instead = in_turn.find(|position| fits(*position))?;
         Some(self.instead)
     }
 

@@ -120,9 +120,7 @@ impl Link {
         kind: LinkKind,
         returns: Arc<CreditReturns>,
     ) -> Link {
-        let max = max.far();
-        let account = returns.account(id, max.lot());
-        Link { returns: Some((returns, account)), ..Link::new(id, producer, max, kind) }
+        Link::new(id, producer, max.far(), kind).renewed(returns)
     }
 
     /// The same half for the next life of the producer's worker.

@@ -54,29 +54,25 @@ impl Topology {
     /// The components that tuples of this one can reach, feedback included, in order. The
     /// component itself is among them only when it lies on a cycle.
     pub fn downstream_of(&self, component: usize) -> Vec<usize> {
-        let next = successors(self.components().len(), &self.edges());
-        let mut seen = vec![false; next.len()];
-        let mut queue = VecDeque::from([component]);
-        while let Some(at) = queue.pop_front() {
-            for &to in &next[at] {
-                if !seen[to] {
-                    seen[to] = true;
-                    queue.push_back(to);
-                }
-            }
-        }
-        (0..seen.len()).filter(|&at| seen[at]).collect()
+        let reached = reachable(&successors(self.components().len(), &self.edges()), component);
+        (0..reached.len()).filter(|&at| reached[at]).collect()
     }
-}
 
-impl Topology {
-    /// Of each component, those it can reach, if tuples may come round at all: an edge lies on a cycle
-    /// if its source can be reached from its target.
-    pub fn ways_round(&self) -> Option<Vec<Vec<usize>>> {
-        if self.feedback_edges().is_empty() {
-            return None;
+    /// The edges that lie on a cycle, as (from, to).
+    pub fn cycle_edges(&self) -> BTreeSet<(usize, usize)> {
+        let edges = self.edges();
+        if !edges.iter().any(|edge| edge.feedback) {
+            return BTreeSet::new();
         }
-        Some((0..self.components().len()).map(|component| self.downstream_of(component)).collect())
+        let next = successors(self.components().len(), &edges);
+        let mut found = BTreeSet::new();
+        for to in 0..next.len() {
+            // Its source can be reached again from its target.
+            let reached = reachable(&next, to);
+            let back = edges.iter().filter(|edge| edge.to == to && reached[edge.from]);
+            found.extend(back.map(|edge| (edge.from, edge.to)));
+        }
+        found
     }
 }
 
@@ -166,6 +162,21 @@ fn way_back(count: usize, edges: &[Edge], start: usize) -> Option<Vec<Edge>> {
     Some(path)
 }
 
+/// Which components can be reached by one edge or more.
+fn reachable(next: &[Vec<usize>], from: usize) -> Vec<bool> {
+    let mut reached = vec![false; next.len()];
+    let mut queue = VecDeque::from([from]);
+    while let Some(at) = queue.pop_front() {
+        for &to in &next[at] {
+            if !reached[to] {
+                reached[to] = true;
+                queue.push_back(to);
+            }
+        }
+    }
+    reached
+}
+
 fn successors(count: usize, edges: &[Edge]) -> Vec<Vec<usize>> {
     let mut next = vec![Vec::new(); count];
     edges.iter().for_each(|edge| next[edge.from].push(edge.to));
@@ -197,6 +208,7 @@ mod tests {
         assert_eq!(looped.downstream_of(0), [1, 2, 3]);
         assert_eq!(looped.downstream_of(2), [1, 2]);
         assert!(looped.downstream_of(3).is_empty());
+        assert_eq!(looped.cycle_edges(), [(1, 2), (2, 1)].into());
     }
 
     #[test]

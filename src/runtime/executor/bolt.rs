@@ -322,14 +322,19 @@ impl BoltExecutor {
     /// Whether what is new may enter the cycle that this executor is part of, if it is. Links that lack
     /// credit are told that somebody waits.
     fn may_enter(&self) -> bool {
-        let is_full = |link: &&Arc<Link>| !link.has_credit();
-        self.round.iter().filter(is_full).inspect(|link| link.wait()).filter(is_full).count() == 0
+        let enough = || self.round.iter().all(|link| link.has_credit());
+        if enough() {
+            return true;
+        }
+        self.round.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
+        enough()
     }
 
     /// Takes the next batch in hand, if there is one that may be taken.
     fn take_batch(&mut self, now: Time) -> bool {
         let inbox = &self.common.inbox;
-        let next = inbox.take_round().or_else(|| self.may_enter().then(|| inbox.take_data())?);
+        let enter = || if self.may_enter() { inbox.take_data() } else { None };
+        let next = inbox.take_round().or_else(enter);
         let Some(incoming) = next else { return false };
         let task_index = incoming.local_task as usize;
         let fate = match &self.common.faults {
