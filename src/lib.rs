@@ -25,7 +25,7 @@ pub use tuple::{Fields, Timestamp, Value};
 /// What a program that embeds squall usually needs.
 pub mod prelude {
     pub use crate::api::{
-        Bolt, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, Outputs, Spout,
+        Bolt, Check, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, Outputs, Spout,
         SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Values,
     };
     pub use crate::config::Delivery;

@@ -127,6 +127,8 @@ pub struct Distribution {
 pub enum Metric {
     /// Grows.
     Counter(Counter),
+    /// Grows with every piece of input or output that is lost; above 0, the run's exit code is 1.
+    Loss(Counter),
     /// Is set.
     Gauge(Gauge),
     /// Is recorded.

@@ -1,6 +1,6 @@
 //! Where tuples are processed.
 
-use crate::api::{Input, Outputs, Streams, TaskContext, TaskError};
+use crate::api::{Check, Input, Outputs, Streams, TaskContext, TaskError};
 
 /// Processes tuples. One instance per task; every method is called by one thread at a time.
 ///
@@ -41,6 +41,11 @@ pub trait Bolt: Send {
     fn declare(&self) -> Streams {
         Streams::none()
     }
+
+    /// Looks at what surrounds the component, and refuses settings that cannot work there: a field
+    /// that no input has, a tick that is missing. Called while the topology is validated, on an
+    /// instance that is not prepared. By default nothing is refused.
+    fn check(&self, _check: &mut Check<'_>) {}
 
     /// Called once before anything else, on the task's thread.
     ///

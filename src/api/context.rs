@@ -167,7 +167,18 @@ impl TaskContext {
     pub fn counter(&self, name: &str) -> Counter {
         match self.register(name, Metric::Counter(Counter::default())) {
             Metric::Counter(counter) => counter,
-            Metric::Gauge(_) | Metric::Histogram(_) => self.taken(name, Counter::default()),
+            Metric::Loss(_) | Metric::Gauge(_) | Metric::Histogram(_) => self.taken(name, Counter::default()),
+        }
+    }
+
+    /// Registers a counter of what is lost: input that could not be read, output that could not be
+    /// written. The summary shows it like any counter; above 0, the run's exit code is 1.
+    pub fn loss_counter(&self, name: &str) -> Counter {
+        match self.register(name, Metric::Loss(Counter::default())) {
+            Metric::Loss(counter) => counter,
+            Metric::Counter(_) | Metric::Gauge(_) | Metric::Histogram(_) => {
+                self.taken(name, Counter::default())
+            }
         }
     }
 
@@ -175,7 +186,7 @@ impl TaskContext {
     pub fn gauge(&self, name: &str) -> Gauge {
         match self.register(name, Metric::Gauge(Gauge::default())) {
             Metric::Gauge(gauge) => gauge,
-            Metric::Counter(_) | Metric::Histogram(_) => self.taken(name, Gauge::default()),
+            Metric::Counter(_) | Metric::Loss(_) | Metric::Histogram(_) => self.taken(name, Gauge::default()),
         }
     }
 
@@ -183,7 +194,7 @@ impl TaskContext {
     pub fn histogram(&self, name: &str) -> Histogram {
         match self.register(name, Metric::Histogram(Histogram::default())) {
             Metric::Histogram(histogram) => histogram,
-            Metric::Counter(_) | Metric::Gauge(_) => self.taken(name, Histogram::default()),
+            Metric::Counter(_) | Metric::Loss(_) | Metric::Gauge(_) => self.taken(name, Histogram::default()),
         }
     }
 

@@ -13,20 +13,43 @@ use crate::ids::TaskId;
 /// with back-off. It is counted, and reported with component and task, at most 5 times in 10 s
 /// (`[errors]` in the topology). [`TaskError::quiet`] counts without reporting, as Storm's
 /// `FailedException` does.
+///
+/// [`TaskError::fatal`] is for what cannot become right by waiting: a file that does not exist, a
+/// setting that cannot work. It ends the run in order, with exit code 1 and this error as the reason.
 pub struct TaskError {
     source: Box<dyn Error + Send + Sync>,
     reported: bool,
+    fatal: bool,
 }
 
 impl TaskError {
     /// An error with a message of its own.
     pub fn new(message: impl Into<String>) -> TaskError {
-        TaskError { source: message.into().into(), reported: true }
+        TaskError { source: message.into().into(), reported: true, fatal: false }
+    }
+
+    /// An error that waiting cannot mend. The topology drains as after Ctrl-C, and the run counts as
+    /// failed with this error as the reason. It may come from any call into user code.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// let error = TaskError::fatal("no file matches `logs/*.log`");
+    /// assert!(error.is_fatal() && error.is_reported());
+    /// ```
+    pub fn fatal(message: impl Into<String>) -> TaskError {
+        TaskError { source: message.into().into(), reported: true, fatal: true }
+    }
+
+    /// Whether it ends the run.
+    pub fn is_fatal(&self) -> bool {
+        self.fatal
     }
 
     /// An error that fails the tuple and is counted, but not written to the log.
     pub fn quiet(message: impl Into<String>) -> TaskError {
-        TaskError { source: message.into().into(), reported: false }
+        TaskError { source: message.into().into(), reported: false, fatal: false }
     }
 
     /// Whether it belongs in the log.
@@ -42,7 +65,7 @@ impl TaskError {
 
 impl<E: Error + Send + Sync + 'static> From<E> for TaskError {
     fn from(source: E) -> TaskError {
-        TaskError { source: Box::new(source), reported: true }
+        TaskError { source: Box::new(source), reported: true, fatal: false }
     }
 }
 

@@ -4,6 +4,7 @@
 //! * [`Input`]: a tuple on its way through `execute`; [`HeldTuple`]: one that a bolt keeps.
 //! * [`Outputs`] and [`SpoutOutputs`]: where tuples are emitted.
 //! * [`TaskContext`]: who a task is, and what it can look up and register.
+//! * [`Check`]: what a component can find wrong before the topology starts.
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`CustomGrouping`] and [`TaskHook`]: the two extension points beside components.
 //! * [`TaskError`]: how user code reports that something went wrong.
@@ -11,6 +12,7 @@
 //! Nothing here runs anything: the runtime implements [`Route`] and hands itself in.
 
 mod bolt;
+mod check;
 mod context;
 mod error;
 mod grouping;
@@ -21,6 +23,7 @@ mod spout;
 mod streams;
 
 pub use bolt::Bolt;
+pub use check::{Check, CheckInput, Claim, Refusal};
 pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext, WorkerResources};
 pub use error::{EmitError, TaskError};
 pub use grouping::{CustomGrouping, GroupingContext};

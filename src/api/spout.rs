@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::api::{SpoutOutputs, Streams, TaskContext, TaskError};
+use crate::api::{Check, SpoutOutputs, Streams, TaskContext, TaskError};
 use crate::ids::MessageId;
 
 /// What a call of [`Spout::next_tuple`] came to.
@@ -131,6 +131,11 @@ pub trait Spout: Send {
     fn declare(&self) -> Streams {
         Streams::none()
     }
+
+    /// Looks at what surrounds the component, and refuses settings that cannot work there: a field
+    /// that no input has, a tick that is missing. Called while the topology is validated, on an
+    /// instance that is not opened. By default nothing is refused.
+    fn check(&self, _check: &mut Check<'_>) {}
 
     /// Called once before anything else, on the task's thread.
     ///

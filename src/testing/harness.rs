@@ -311,7 +311,7 @@ fn counted(metrics: &MetricsRegistry, name: &str) -> u64 {
     let of_name = metrics.iter().filter(|(key, _)| key.name == name);
     of_name
         .map(|(_, metric)| match metric {
-            Metric::Counter(counter) => counter.get(),
+            Metric::Counter(counter) | Metric::Loss(counter) => counter.get(),
             Metric::Gauge(_) | Metric::Histogram(_) => 0,
         })
         .sum()

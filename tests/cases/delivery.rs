@@ -1,0 +1,1 @@
+//! Failures, replays, dead letters and what ends a run.

@@ -1,0 +1,1 @@
+//! Topology documents, settings of the command line, and the other commands.

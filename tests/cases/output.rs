@@ -1,0 +1,1 @@
+//! Files, pipes and descriptors that squall writes, and signals.

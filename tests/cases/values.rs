@@ -1,0 +1,1 @@
+//! Parsing, expressions, numbers, text and time.

@@ -1,0 +1,1 @@
+//! Losses and ends of runs in several worker processes.
