@@ -34,6 +34,7 @@ mod run_queue;
 mod scheduler;
 mod share;
 pub(crate) mod simulated;
+mod starvation;
 mod stats;
 mod window;
 mod worker;

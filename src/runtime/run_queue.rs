@@ -15,8 +15,10 @@
 //! 1. An executor stands in the queue at most once, and is stepped by one thread at a time.
 //! 2. A wake that happens after an executor looked at its inbox and before it went idle is not
 //!    lost: it turns Running into dirty, and dirty goes back to the queue.
-//! 3. Whoever waits may be woken for nothing; nobody who is needed sleeps: a driver that leaves
-//!    work in the queue wakes another one.
+//! 3. Whoever waits may be woken for nothing; nobody who is needed sleeps: a thread that stepped an
+//!    executor either takes the next one from the queue itself, or calls [`RunQueue::hand_over`].
+//!    A driver that takes an executor and leaves others in the queue wakes another driver.
+//! 4. An executor with a thread of its own is never in the queue.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -37,12 +39,14 @@ const DIRTY: u8 = 3;
 /// call, and under load work comes within microseconds.
 const YIELDS_BEFORE_SLEEP: u32 = 8;
 
-/// When somebody is told about new work in the queue.
+/// When a sleeping driver is notified of new work in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// At once, if a driver sleeps.
+    /// At once.
     Now,
-    /// Not at all: the caller is a driver near the end of a step and will look itself.
+    /// At the end of the step in which the caller is. The thread that steps sees to it, whatever
+    /// kind of thread it is: a driver looks at the queue after each step, every other thread calls
+    /// [`RunQueue::hand_over`].
     WhenDone,
 }
 
@@ -85,9 +89,15 @@ impl RunQueue {
         &self.states[id.0 as usize]
     }
 
-    /// Says that `thread` steps this executor, and nobody else does.
+    /// Says that `thread` steps this executor, and nobody else does. The thread is unparked, because
+    /// the executor may have been woken before.
     pub fn dedicate(&self, id: ExecutorId, thread: Thread) {
-        let _ = self.dedicated[id.0 as usize].set(thread);
+        // Under the lock, so that no wake puts the executor in the queue afterwards.
+        let mut ready = self.lock();
+        ready.queue.retain(|queued| *queued != id);
+        let _ = self.dedicated[id.0 as usize].set(thread.clone());
+        drop(ready);
+        thread.unpark();
     }
 
     /// Makes an executor runnable.
@@ -105,12 +115,24 @@ impl RunQueue {
     }
 
     fn enqueue(&self, id: ExecutorId, urgency: Urgency) {
+        let mut ready = self.lock();
         if let Some(thread) = self.dedicated[id.0 as usize].get() {
+            drop(ready);
             thread.unpark();
             return;
         }
-        self.lock().queue.push_back(id);
+        ready.queue.push_back(id);
+        drop(ready);
         if urgency == Urgency::Now && self.sleeping.load(Ordering::SeqCst) > 0 {
+            self.sleepers.notify_one();
+        }
+    }
+
+    /// Notifies a sleeping driver if executors wait in the queue. Called by every thread that stepped
+    /// an executor and does not take the next one from the queue: the dedicated thread of a blocking
+    /// executor after each step, and a driver that leaves.
+    pub fn hand_over(&self) {
+        if self.sleeping.load(Ordering::SeqCst) > 0 && !self.lock().queue.is_empty() {
             self.sleepers.notify_one();
         }
     }

@@ -8,13 +8,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::config::AutoOr;
 use crate::config::limits::THREADS_MAX;
+use crate::runtime::starvation::{Suspicion, ThreadOfKernel};
 use crate::runtime::worker::Worker;
 use crate::topology::plan::ExecutorId;
 
@@ -26,12 +27,32 @@ const WATCHDOG_PERIOD: Duration = Duration::from_millis(100);
 /// What the watchdog sees of a driver.
 #[derive(Debug, Default)]
 struct DriverState {
+    /// The thread, once it runs.
+    thread: OnceLock<ThreadOfKernel>,
     /// The executor being stepped, plus one; 0 between steps.
     stepping: AtomicU32,
     /// Since when.
     since: AtomicU64,
     /// Set by the watchdog when another driver took this one's place.
     replaced: AtomicBool,
+    /// How long the present step has kept the thread. Only the watchdog uses it.
+    suspicion: Mutex<Suspicion>,
+}
+
+impl DriverState {
+    /// The executor that has kept this driver for longer than `limit`, and for how long, as the looks of
+    /// the watchdog add it up; `passed` is the time since its last look.
+    fn stuck(&self, passed: Duration, limit: Duration) -> Option<(ExecutorId, Duration)> {
+        let stepping = self.stepping.load(Ordering::Acquire);
+        if stepping == 0 {
+            return None;
+        }
+        let starved = self.thread.get().map(|thread| thread.starved()).unwrap_or_default();
+        let since = self.since.load(Ordering::Acquire);
+        let mut suspicion = self.suspicion.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = suspicion.look(since, passed, WATCHDOG_PERIOD * 2, starved);
+        (kept > limit).then_some((ExecutorId(stepping - 1), kept))
+    }
 }
 
 /// The threads of a worker.
@@ -85,8 +106,7 @@ impl Scheduler {
         let worker = Arc::clone(&self.worker);
         let name = format!("squall-{}", worker.slot(id).component);
         let thread = self.spawn(name, move || drive_one(&worker, id))?;
-        self.worker.run_queue.dedicate(id, thread.clone());
-        thread.unpark();
+        self.worker.run_queue.dedicate(id, thread);
         Ok(())
     }
 
@@ -94,39 +114,49 @@ impl Scheduler {
         let weak = Arc::downgrade(self);
         let worker = Arc::clone(&self.worker);
         self.spawn("squall-watchdog".to_owned(), move || {
+            let mut looked_at = worker.clock.now();
             while !worker.lifecycle.wait(WATCHDOG_PERIOD) {
                 let Some(scheduler) = weak.upgrade() else { return };
-                scheduler.look_at_drivers();
+                let now = worker.clock.now();
+                scheduler.look_at_drivers(now.since(looked_at));
+                looked_at = now;
             }
         })?;
         Ok(())
     }
 
-    /// Replaces drivers that are stuck in user code.
-    fn look_at_drivers(self: &Arc<Scheduler>) {
-        let worker = &self.worker;
-        let limit = worker.topology.options().watchdog.step;
-        let now = worker.clock.now();
+    /// Replaces drivers that are stuck in user code. `passed` is the time since the last look.
+    fn look_at_drivers(self: &Arc<Scheduler>, passed: Duration) {
+        let limit = self.worker.topology.options().watchdog.step;
         let drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for driver in &drivers {
-            let stepping = driver.stepping.load(Ordering::Acquire);
-            let since = Time(driver.since.load(Ordering::Acquire));
-            let stuck = stepping != 0 && now.since(since) > limit;
-            if !stuck || driver.replaced.swap(true, Ordering::AcqRel) {
-                continue;
-            }
-            let component = &worker.slot(ExecutorId(stepping - 1)).component;
-            slog::warn!(worker.logger, "a call into a component does not return; declare it `blocking` if it has to wait";
-                "component" => %component, "for" => ?now.since(since));
-            if drivers.len() < THREADS_MAX as usize
-                && let Err(error) = self.start_driver()
-            {
-                slog::error!(worker.logger, "cannot start another driver thread"; "error" => %error);
+        for driver in drivers.iter().filter(|driver| !driver.replaced.load(Ordering::Acquire)) {
+            if let Some((executor, kept)) = driver.stuck(passed, limit) {
+                self.replace(driver, executor, kept);
+                driver.suspicion.lock().unwrap_or_else(PoisonError::into_inner).begin_anew();
             }
         }
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner).retain(|driver| {
             !(driver.replaced.load(Ordering::Acquire) && driver.stepping.load(Ordering::Acquire) == 0)
         });
+        // A driver in a long step looks at the queue only afterwards; another one may be asleep.
+        self.worker.run_queue.hand_over();
+    }
+
+    /// Starts a driver in the place of one that is stuck. Without a thread to be had, the stuck driver
+    /// keeps its place and goes on when its call returns; the watchdog tries again after the same time.
+    fn replace(self: &Arc<Scheduler>, driver: &DriverState, executor: ExecutorId, kept: Duration) {
+        let (worker, component) = (&self.worker, &self.worker.slot(executor).component);
+        let count = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if count >= THREADS_MAX as usize {
+            return;
+        }
+        if let Err(error) = self.start_driver() {
+            slog::error!(worker.logger, "cannot start another driver thread"; "error" => %error);
+            return;
+        }
+        driver.replaced.store(true, Ordering::Release);
+        slog::warn!(worker.logger, "a call into a component does not return; declare it `blocking` if it has to wait";
+            "component" => %component, "for" => ?kept);
     }
 
     /// Waits for all threads that are not stuck in user code. The topology must have ended.
@@ -144,6 +174,7 @@ impl Scheduler {
 
 /// The loop of a driver.
 fn drive(worker: &Worker, state: &DriverState) {
+    let _ = state.thread.set(ThreadOfKernel::current());
     while let Some(id) = worker.run_queue.take(&worker.clock) {
         state.since.store(worker.clock.now().0, Ordering::Release);
         state.stepping.store(id.0 + 1, Ordering::Release);
@@ -154,6 +185,8 @@ fn drive(worker: &Worker, state: &DriverState) {
             return;
         }
         if state.replaced.load(Ordering::Acquire) {
+            // What the step made runnable, its own executor included, is left to the other drivers.
+            worker.run_queue.hand_over();
             return;
         }
     }
@@ -169,6 +202,7 @@ fn drive_one(worker: &Worker, id: ExecutorId) {
         let Ok(wake_at) = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET))) else {
             return give_up(worker, id);
         };
+        worker.run_queue.hand_over();
         let now = worker.clock.now();
         if wake_at > now && !worker.run_queue.is_queued(id) {
             if wake_at == Time::NEVER {

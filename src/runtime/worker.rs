@@ -95,7 +95,8 @@ impl Worker {
         let slot = self.slot(id);
         let step = {
             let mut body = slot.body.lock().unwrap_or_else(PoisonError::into_inner);
-            body.step(&StepContext { clock: &self.clock, now: self.clock.now(), budget })
+            let (clock, now) = (&self.clock, self.clock.now());
+            body.step(&StepContext { clock, now, budget, may_wait: slot.blocking })
         };
         match step.outcome {
             StepOutcome::Worked => {

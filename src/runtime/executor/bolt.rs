@@ -25,8 +25,8 @@ use crate::ids::DEAD_LETTER_STREAM;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::in_hand::InHand;
 use crate::runtime::executor::{
-    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken,
-    end_instance, panic_text,
+    Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER, call_hooks,
+    drop_broken, end_instance, panic_text,
 };
 use crate::runtime::link::Link;
 use crate::runtime::message::{Control, Incoming};
@@ -34,6 +34,9 @@ use crate::runtime::queue::{Gauges, count};
 use crate::runtime::run_queue::Urgency;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Rows, Value};
+
+/// After a call that waited, so many calls are each followed by sending their results.
+const WATCHED_CALLS: u32 = 64;
 
 /// One task of a bolt.
 pub struct BoltTask {
@@ -157,15 +160,27 @@ impl BoltTask {
         }
     }
 
+    /// Sends what was emitted so far, because the next call may wait for long; says whether the task
+    /// emits at all.
+    fn send_emitted(&mut self) -> bool {
+        if self.emitter.streams.is_empty() {
+            return false;
+        }
+        self.emitter.route_stages(&mut self.state);
+        self.emitter.flush();
+        self.emitter.send_acks();
+        true
+    }
+
     /// Ends a step: see `emitter` for the order.
-    fn end_step(&mut self, common: &Common, now: Time, out_of_input: bool) {
+    fn end_step(&mut self, common: &Common, now: Time, send: bool) {
         if self.executed {
             self.executed = false;
             self.call(common, now, |bolt, out| bolt.flush(out));
         }
         self.fail_abandoned();
         self.emitter.route_stages(&mut self.state);
-        if out_of_input {
+        if send {
             self.emitter.flush();
         }
         self.emitter.send_acks();
@@ -212,6 +227,10 @@ pub struct BoltExecutor {
     processed: i64,
     finish_asked: bool,
     blocked_since: Option<Time>,
+    /// Where calls may wait: when the last one returned.
+    called_at: Time,
+    /// Where calls may wait: so many more are each followed by sending their results.
+    watched: u32,
 }
 
 impl BoltExecutor {
@@ -226,6 +245,8 @@ impl BoltExecutor {
             processed: 0,
             finish_asked: false,
             blocked_since: None,
+            called_at: Time::ZERO,
+            watched: 0,
         }
     }
 
@@ -305,18 +326,35 @@ impl BoltExecutor {
                 count(&self.common.address.gauges.blocked, cx.now.since(since).as_nanos() as u64);
             }
             let before = hand.tuple;
-            let chunk = budget.min(TUPLES_PER_LOOK);
+            let chunk = if cx.may_wait { 1 } else { budget.min(TUPLES_PER_LOOK) };
             let alive = execute_chunk(task, hand, chunk, &self.common, cx.now);
             let executed = hand.tuple - before;
             task.executed_now += u64::from(executed);
+            if cx.may_wait && task.send_emitted() {
+                self.common.run_queue.hand_over();
+            }
             budget = budget.saturating_sub(executed.max(1));
             if hand.is_done() {
                 self.release_batch();
             }
-            if !alive || budget == 0 || cx.is_over() {
+            if !alive || budget == 0 || cx.is_over() || self.must_send(cx) {
                 return StepOutcome::Worked;
             }
         }
+    }
+
+    /// Whether the step ends here, so that acks are sent and `flush` is called. Where calls wait, that
+    /// must not wait for further calls; where they return at once, doing it for each tuple would be
+    /// slow. So a call that waited ends the step, and so does each of the next [`WATCHED_CALLS`].
+    fn must_send(&mut self, cx: &StepContext<'_>) -> bool {
+        if !cx.may_wait {
+            return false;
+        }
+        let now = cx.clock.now();
+        let waited = now.since(self.called_at.max(cx.now)) >= WAITED_AFTER;
+        self.called_at = now;
+        self.watched = if waited { WATCHED_CALLS } else { self.watched.saturating_sub(1) };
+        self.watched > 0 || now.since(cx.now) >= WAITED_AFTER
     }
 
     /// Whether what is new may enter the cycle that this executor is part of, if it is. Links that lack
@@ -372,7 +410,7 @@ impl BoltExecutor {
     }
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
-        let out_of_input = outcome != StepOutcome::Worked;
+        let send = outcome != StepOutcome::Worked || cx.may_wait;
         let finish = std::mem::take(&mut self.finish_asked);
         if let Some(hand) = &mut self.in_hand {
             hand.split_run(&mut self.tasks[hand.incoming.local_task as usize].emitter);
@@ -381,7 +419,7 @@ impl BoltExecutor {
             if finish {
                 task.call(&self.common, cx.now, |bolt, out| bolt.finish(out));
             }
-            task.end_step(&self.common, cx.now, out_of_input);
+            task.end_step(&self.common, cx.now, send);
         }
         let held = self.tasks.iter().map(|task| task.state.holds.held()).sum();
         self.common.address.gauges.held.store(held, Ordering::SeqCst);

@@ -38,6 +38,8 @@ pub struct StepContext<'a> {
     pub now: Time,
     /// Tuples to process at most.
     pub budget: u32,
+    /// Whether the executor has a thread of its own, because its calls may wait.
+    pub may_wait: bool,
 }
 
 impl StepContext<'_> {
@@ -47,6 +49,8 @@ impl StepContext<'_> {
     }
 }
 
+/// A call that takes longer than this has waited, and what was emitted before it is sent.
+const WAITED_AFTER: Duration = Duration::from_millis(1);
 /// A step ends after this long, if user code returns.
 const STEP_TIME_MAX: Duration = Duration::from_millis(5);
 /// The clock is looked at after so many tuples.

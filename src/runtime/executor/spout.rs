@@ -507,13 +507,18 @@ impl SpoutExecutor {
         }
         let (mut more, mut blocked) = (false, false);
         let tasks = self.tasks.len();
-        let share = (cx.budget / tasks as u32).max(TUPLES_PER_LOOK);
+        let share = if cx.may_wait { 1 } else { (cx.budget / tasks as u32).max(TUPLES_PER_LOOK) };
         for offset in 0..tasks {
             let task = &mut self.tasks[(self.turn + offset) % tasks];
             match task.emit(share, cx, &self.common) {
                 Pause::Turn => more = true,
                 Pause::Credit => blocked = true,
                 Pause::Rest => {}
+            }
+            if cx.may_wait {
+                // The next call may wait for as long as it likes: nothing emitted waits with it.
+                task.end_step(true);
+                self.common.run_queue.hand_over();
             }
         }
         self.turn = (self.turn + 1) % tasks;
