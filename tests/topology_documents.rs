@@ -294,6 +294,30 @@ fn wrong_tables() {
     check_added("[bolt]\nx = 3\n", &["bolt `x` must be a table"]);
 }
 
+/// 4,096 by 4,096 tasks were valid, and the run was then killed for want of memory.
+#[test]
+fn what_does_not_fit_the_memory_of_queues_is_refused() {
+    let wide = |from: u32, to: u32| {
+        format!(
+            "[bolt.a]\ntype = \"split\"\ninputs = [\"lines\"]\nparallelism = {from}\n\
+             [bolt.b]\ntype = \"split\"\ninputs = [\"a\"]\nparallelism = {to}\n"
+        )
+    };
+    check_added(&wide(128, 128), &[]);
+    check_added(
+        &wide(1024, 512),
+        &[
+            "`queue.memory` of 64MiB is too little for 525316 pairs of tasks: 1024 tasks of bolt `a` send to 512 tasks of bolt `b` (set `queue.memory` to 1027MiB or more, or a lower `parallelism`)",
+        ],
+    );
+    check_added(
+        &wide(4096, 4096),
+        &[
+            "tuples pass between 16781316 pairs of tasks, and the limit is 1048576: 4096 tasks of bolt `a` send to 4096 tasks of bolt `b` (set a lower `parallelism` or `tasks`, or put a component of few tasks between them)",
+        ],
+    );
+}
+
 #[test]
 fn wrong_components() {
     check_added(

@@ -15,9 +15,8 @@ use smol_str::SmolStr;
 use crate::api::{
     EmitError, FailureCause, HeldTuple, HoldRegistry, Input, StreamDeclaration, TaskError, TaskHook,
 };
-use crate::config::limits::BATCH_HEAP_MAX;
 use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
-use crate::tuple::{self, Anchor, Attempt, Fields, MessageIndex, TupleBatch, Value};
+use crate::tuple::{self, Anchor, Attempt, BatchLimits, Fields, MessageIndex, TupleBatch, Value};
 
 /// Something that can be emitted: arrays and Rust tuples of whatever converts into [`Value`],
 /// slices and vectors of values.
@@ -92,6 +91,8 @@ pub struct Stage {
     pub stream: StreamDeclaration,
     /// What was emitted and not yet routed.
     pub batch: TupleBatch,
+    /// When it is routed.
+    full_at: BatchLimits,
     /// On a direct stream, the target of each tuple of the batch.
     pub direct: Vec<TaskId>,
     /// Tuples emitted since this was last taken.
@@ -99,10 +100,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Whether the stage is to be routed now: by the number of its tuples, or by their size.
+    /// Whether the stage is to be routed now.
     #[inline]
-    fn is_full(&self, len_max: u32) -> bool {
-        self.batch.len >= len_max || self.batch.heap >= BATCH_HEAP_MAX
+    fn is_full(&self) -> bool {
+        self.full_at.reached(&self.batch)
     }
 
     /// An empty batch for the next tuples, with room for as many as this one holds.
@@ -128,8 +129,6 @@ pub struct OutputState {
     default_stage: Option<usize>,
     /// Whether the topology tracks tuple trees at all.
     pub tracked: bool,
-    /// A stage of so many tuples is routed at once.
-    pub stage_len_max: u32,
     /// Bytes that one tuple may have.
     pub tuple_size_max: usize,
     /// The anchor of the tuple in hand: written by the executor before each `execute`.
@@ -147,19 +146,20 @@ pub struct OutputState {
 }
 
 impl OutputState {
-    /// The state of a task that emits to `streams`.
+    /// The state of a task that emits to `streams`. A stage is routed at so many tuples or bytes.
     pub fn new(
         component: SmolStr,
         streams: impl IntoIterator<Item = StreamDeclaration>,
         tracked: bool,
-        stage_len_max: u32,
+        (batch_tuples, batch_bytes): (u32, usize),
         tuple_size_max: usize,
     ) -> OutputState {
         let stages: Vec<Stage> = streams
             .into_iter()
             .map(|stream| {
                 let batch = TupleBatch::new(stream.fields.len());
-                Stage { stream, batch, direct: Vec::new(), emitted: 0 }
+                let full_at = BatchLimits::new(batch_tuples, batch_bytes, stream.fields.len());
+                Stage { stream, batch, full_at, direct: Vec::new(), emitted: 0 }
             })
             .collect();
         let default_stage = stages.iter().position(|stage| stage.stream.name == DEFAULT_STREAM);
@@ -168,7 +168,6 @@ impl OutputState {
             stages,
             default_stage,
             tracked,
-            stage_len_max,
             tuple_size_max,
             anchor: Anchor::NONE,
             extra_anchors: Vec::new(),
@@ -457,7 +456,7 @@ impl<'a> Outputs<'a> {
             emit_rare(state, index)?;
         }
         let stage = &mut state.stages[index];
-        if stage.is_full(state.stage_len_max) {
+        if stage.is_full() {
             self.route.route(index, stage);
         }
         Ok(())
@@ -536,7 +535,7 @@ fn emit_direct(
     note_extras(state, index);
     state.run_emit_hooks(index, &[task]);
     let stage = &mut state.stages[index];
-    if stage.is_full(state.stage_len_max) {
+    if stage.is_full() {
         route.route(index, stage);
     }
     Ok(())
@@ -706,7 +705,7 @@ impl<'a> SpoutOutputs<'a> {
             emit_rare(state, index)?;
         }
         let stage = &mut state.stages[index];
-        if stage.is_full(state.stage_len_max) {
+        if stage.is_full() {
             self.route.route(index, stage);
         }
         Ok(())

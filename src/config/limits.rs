@@ -41,6 +41,14 @@ pub const BATCH_MAX: u32 = 1 << 16;
 /// Bytes outside its rows at which a batch is sent, however few its tuples are: large tuples must not
 /// gather by the hundred.
 pub const BATCH_HEAP_MAX: usize = 256 << 10;
+/// The least share of `queue.memory` that a batch under construction may have.
+pub const BATCH_BYTES_MIN: usize = 512;
+/// Pairs of tasks between which tuples may pass, over all inputs of a topology.
+pub const LANES_MAX: u64 = 1 << 20;
+/// The reserve of a link in a cycle, in multiples of its credit in bytes; tuples are not counted, as it
+/// is memory that has an end. A cycle that fills even that makes more than it takes, and no reserve
+/// would do.
+pub const RESERVE: usize = 16;
 /// Tuples on their way over one link.
 pub const LINK_CAPACITY_MAX: u32 = 1 << 24;
 /// Bytes of one tuple.

@@ -48,10 +48,8 @@ use crate::runtime::worker::{Slot, Worker};
 use crate::topology::assignment::{Assignment, ackers_for};
 use crate::topology::graph::{Component, Constructor, Grouping, InputSpec, Topology};
 use crate::topology::plan::{ACKER_COMPONENT, ExecutorId, ExecutorPlan, Part, Plan};
-use crate::tuple::Fields;
-
-/// No link has less credit than this, however many share the worker's memory.
-const LINK_BYTES_MIN: u64 = 64 << 10;
+use crate::topology::queue_shares::{QueueShares, queue_places};
+use crate::tuple::{BatchLimits, Fields};
 
 /// What a worker is made with beside its topology.
 pub struct Surroundings {
@@ -112,6 +110,7 @@ struct Assembly {
     membership: Arc<AtomicU64>,
     cycles_full: Arc<AtomicU64>,
     peers: Vec<Option<PeerWorker>>,
+    shares: QueueShares,
     components: Arc<Vec<ComponentInfo>>,
     throttles: Vec<Arc<Throttle>>,
     latencies: Latencies,
@@ -193,6 +192,7 @@ impl Assembly {
             membership: Arc::new(AtomicU64::new(membership)),
             cycles_full: Arc::default(),
             peers: peers(around.share.as_ref()),
+            shares: queue_places(&topology).shares(topology.options().queue.memory),
             topology,
             plan,
             around,
@@ -221,7 +221,7 @@ impl Assembly {
     }
 
     /// One link for each ordered pair of executors between which tuples may pass, numbered alike in
-    /// every worker. They share the worker's memory evenly.
+    /// every worker. Each has its share of the worker's memory (see `topology::queue_shares`).
     fn make_links(&mut self) {
         let mut keys: Vec<LinkKey> = Vec::new();
         for (target, component) in self.topology.components().iter().enumerate() {
@@ -238,8 +238,7 @@ impl Assembly {
         keys.dedup();
         let queue = &self.topology.options().queue;
         let tuples = queue.capacity.max(queue.batch) as usize;
-        let bytes = (queue.memory / keys.len().max(1) as u64).max(LINK_BYTES_MIN) as usize;
-        let max = Charge { tuples, bytes };
+        let max = Charge { tuples, bytes: self.shares.link_bytes };
         let cycles = self.topology.cycle_edges();
         for (id, key) in keys.into_iter().enumerate() {
             let (id, (from, to, feedback)) = (LinkId(id as u32), key);
@@ -456,7 +455,7 @@ impl Assembly {
             component.id.clone(),
             component.all_streams(),
             tracked,
-            options.queue.batch,
+            (options.queue.batch, self.shares.batch_bytes),
             size_max,
         );
         state.hooks = self.topology.hooks.iter().map(|hook| hook()).collect();
@@ -480,7 +479,6 @@ impl Assembly {
             membership: 0,
             rng: StdRng::seed_from_u64(self.random.next_u64()),
             now: Time::ZERO,
-            batch_max: options.queue.batch,
             stalled: false,
             transferred: 0,
             faults: Vec::new(),
@@ -546,7 +544,10 @@ impl Assembly {
             let address = &self.addresses[to.id.index()];
             let peer = peer_for(wires, address, link);
             let arity = meta.fields.len();
-            let target = |(local, task)| Target::new(task, local as u32, peer, address.touched(), arity);
+            let full_at =
+                BatchLimits::new(self.topology.options().queue.batch, self.shares.batch_bytes, arity);
+            let target =
+                |(local, task)| Target::new((task, local as u32), peer, address.touched(), arity, full_at);
             targets.extend(to.task_ids().enumerate().map(target));
         }
         if matches!(input.grouping, Grouping::LocalOrShuffle) && targets.iter().any(Target::is_here) {

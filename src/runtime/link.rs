@@ -22,14 +22,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::config::limits::RESERVE;
 use crate::ids::LinkId;
 use crate::runtime::remote::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
 
-/// The reserve of a link in a cycle, in multiples of its credit in bytes; tuples are not counted, as it
-/// is memory that has an end. A cycle that fills even that makes more than it takes, and no reserve
-/// would do.
-const RESERVE: usize = 16;
 /// Between workers, so many times as many tuples may be on their way: they are under way for longer.
 const FAR: usize = 4;
 /// Between workers, credit comes back in such parts of the whole.

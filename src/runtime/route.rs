@@ -23,7 +23,6 @@ use rand::rngs::StdRng;
 
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
-use crate::config::limits::BATCH_HEAP_MAX;
 use crate::ids::{RootId, TaskId, Touched};
 use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
@@ -33,7 +32,7 @@ use crate::runtime::message::{Incoming, Parcel};
 use crate::runtime::remote::payload::{DataHeader, encode_data};
 use crate::runtime::remote::{Address, HEADROOM, PayloadKind, RemoteExecutor};
 use crate::runtime::run_queue::Urgency;
-use crate::tuple::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch, Value};
+use crate::tuple::{Anchor, Attempt, BatchLimits, MessageIndex, Rows, Run, TupleBatch, Value};
 
 /// How often shuffle takes in the loads of its targets.
 const LOAD_REFRESH: Duration = Duration::from_millis(100);
@@ -58,8 +57,6 @@ pub struct Wires {
     pub now: Time,
     /// The membership of the step: which incarnations of other workers tuples go to, at the oldest.
     pub membership: u64,
-    /// A batch of so many tuples is sent.
-    pub batch_max: u32,
     /// Whether a link was found without credit since this was last cleared.
     pub stalled: bool,
     /// Copies sent in this step.
@@ -207,14 +204,22 @@ pub struct Target {
     touched: Touched,
     /// What is to be sent to it.
     batch: TupleBatch,
+    /// When it is full.
+    full_at: BatchLimits,
     /// Values that the last batch had: how much the next one reserves.
     values_hint: usize,
 }
 
 impl Target {
-    /// A target with an empty batch for tuples of `arity` values.
-    pub fn new(task: TaskId, local_task: u32, peer: usize, touched: Touched, arity: usize) -> Target {
-        Target { task, local_task, peer, touched, batch: TupleBatch::new(arity), values_hint: 0 }
+    /// A target with an empty batch for tuples of `arity` values, which is sent when it is `full_at`.
+    pub fn new(
+        (task, local_task): (TaskId, u32),
+        peer: usize,
+        touched: Touched,
+        arity: usize,
+        full_at: BatchLimits,
+    ) -> Target {
+        Target { task, local_task, peer, touched, batch: TupleBatch::new(arity), full_at, values_hint: 0 }
     }
 
     /// Whether it runs in this worker.
@@ -262,7 +267,7 @@ impl Target {
                 anchors.extras.iter().for_each(|(_, anchor)| audit.change(anchor.root, 1));
             }
         }
-        if batch.len >= wires.batch_max || batch.heap >= BATCH_HEAP_MAX {
+        if self.full_at.reached(batch) {
             self.send(meta, wires, Urgency::Now);
         }
     }
@@ -290,7 +295,7 @@ impl Target {
         if let Some(audit) = &wires.audit {
             audit.created(&batch);
         }
-        let full = batch.len >= wires.batch_max || batch.heap >= BATCH_HEAP_MAX;
+        let full = self.full_at.reached(&batch);
         self.batch = batch;
         if full {
             self.send(meta, wires, Urgency::Now);

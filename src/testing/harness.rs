@@ -35,6 +35,7 @@ use crate::api::{
     TaskError, WorkerResources,
 };
 use crate::clock::Clock;
+use crate::config::limits::BATCH_HEAP_MAX;
 use crate::config::{Delivery, QueueOptions};
 use crate::ids::{MessageId, RootId, SLOTS_MAX, TaskId};
 use crate::metrics::{Metric, MetricsRegistry};
@@ -131,7 +132,7 @@ impl HarnessOptions {
             component,
             streams.iter().cloned(),
             tracked,
-            queue.batch,
+            (queue.batch, BATCH_HEAP_MAX),
             queue.tuple_size_max as usize,
         )
     }

@@ -25,6 +25,7 @@ pub mod graph;
 mod implicit;
 pub mod order;
 pub mod plan;
+pub mod queue_shares;
 pub mod registry;
 mod render;
 mod replace;

@@ -120,6 +120,28 @@ pub struct TupleBatch {
     pub heap: usize,
 }
 
+/// When a batch under construction is full: by the number of its tuples, or by their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    tuples: u32,
+    bytes: usize,
+    /// Bytes of one row itself.
+    row: usize,
+}
+
+impl BatchLimits {
+    /// Full at so many tuples of `arity` values, or at so many bytes. One tuple fits in any case.
+    pub fn new(tuples: u32, bytes: usize, arity: usize) -> BatchLimits {
+        BatchLimits { tuples, bytes, row: arity * size_of::<Value>() }
+    }
+
+    /// Whether a batch has come so far.
+    #[inline]
+    pub fn reached(&self, batch: &TupleBatch) -> bool {
+        batch.len >= self.tuples || batch.heap + batch.len as usize * self.row >= self.bytes
+    }
+}
+
 impl TupleBatch {
     /// An empty batch for tuples of `arity` values.
     pub fn new(arity: usize) -> TupleBatch {

@@ -17,6 +17,6 @@ pub mod hash;
 pub mod serde;
 mod value;
 
-pub use batch::{Anchor, Attempt, MessageIndex, Rows, Run, TupleBatch};
+pub use batch::{Anchor, Attempt, BatchLimits, MessageIndex, Rows, Run, TupleBatch};
 pub use fields::Fields;
 pub use value::{Map, Timestamp, Value, ValueType};

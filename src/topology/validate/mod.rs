@@ -104,7 +104,7 @@ impl Problem {
 pub(crate) fn problems(draft: &Draft) -> Vec<Problem> {
     let by_id = first_of_each_id(draft);
     let mut problems = names::problems(draft, &by_id);
-    problems.extend(numbers::problems(draft));
+    problems.extend(numbers::problems(draft, &by_id));
     problems.extend(inputs::problems(draft, &by_id));
     problems.extend(flow::problems(draft, &by_id));
     problems

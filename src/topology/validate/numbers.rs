@@ -1,21 +1,26 @@
 //! Numbers within their bounds, and bounds that depend on each other.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
 
 use crate::config::limits::{self, DURATION_MAX};
-use crate::config::units::show_duration;
+use crate::config::units::{show_duration, show_size};
 use crate::config::{AutoOr, Delivery, TopologyOptions};
 use crate::topology::draft::Draft;
 use crate::topology::graph::Grouping;
-use crate::topology::validate::{InputPart, Problem, Site, named};
+use crate::topology::queue_shares::{Crew, NoShares, QueuePlaces};
+use crate::topology::validate::{ById, InputPart, Problem, Site, named};
 
-pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
+pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let mut problems = topology_problems(&draft.options);
     for at in 0..draft.components.len() {
         problems.extend(component_problems(draft, at));
     }
     problems.extend(too_many_tasks(draft));
+    if problems.is_empty() {
+        problems.extend(queues_over_memory(draft, by_id));
+    }
     problems
 }
 
@@ -144,6 +149,59 @@ fn too_many_tasks(draft: &Draft) -> Option<Problem> {
         let message = format!("the topology has {total} tasks; the limit is {limit}");
         Problem::new(Site::Document, message)
     })
+}
+
+/// Whether `queue.memory` suffices for all places where tuples lie on their way.
+fn queues_over_memory(draft: &Draft, by_id: &ById<'_>) -> Option<Problem> {
+    let crew = |at: usize| Crew::of(&draft.components[at].options, &draft.options);
+    let (mut places, mut streams) = (QueuePlaces::default(), BTreeSet::new());
+    let mut most: Option<(u64, usize, usize)> = None;
+    for (to, component) in draft.components.iter().enumerate() {
+        for input in component.inputs() {
+            let Some(&from) = by_id.get(input.component.as_str()) else { continue };
+            if streams.insert((from, input.stream.as_str())) {
+                places.add_stream(crew(from));
+            }
+            places.add_input(crew(from), crew(to), input.feedback);
+            let lanes = crew(from).tasks * crew(to).tasks;
+            most = most.filter(|(most, ..)| *most >= lanes).or(Some((lanes, from, to)));
+        }
+    }
+    let (error, (_, from, to)) = (places.check(draft.options.queue.memory).err()?, most?);
+    let pairs = format!(
+        "{} of {} send to {} of {}",
+        counted(crew(from).tasks, "task"),
+        named(draft, from),
+        counted(crew(to).tasks, "task"),
+        named(draft, to)
+    );
+    Some(match error {
+        NoShares::TooManyLanes => {
+            let message = format!(
+                "tuples pass between {} pairs of tasks, and the limit is {}: {pairs}",
+                places.lanes,
+                limits::LANES_MAX
+            );
+            let help = "set a lower `parallelism` or `tasks`, or put a component of few tasks between them";
+            Problem::new(Site::Key(to, "parallelism"), message).help(help.to_owned())
+        }
+        NoShares::MemoryMin(needed) => {
+            let memory = draft.options.queue.memory;
+            let message = format!(
+                "`queue.memory` of {} is too little for {} pairs of tasks: {pairs}",
+                show_size(memory),
+                places.lanes
+            );
+            let enough = show_size(needed.next_multiple_of(1 << 20));
+            let help = format!("set `queue.memory` to {enough} or more, or a lower `parallelism`");
+            Problem::new(Site::Option("queue.memory"), message).help(help)
+        }
+    })
+}
+
+/// `1 task` or `3 tasks`.
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The tasks that a component will have.
