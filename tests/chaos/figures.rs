@@ -133,7 +133,7 @@ impl Sums {
         }
         self.rounds += 1;
         self.killed += outcome.killed;
-        self.lines += round.lines;
+        self.lines += outcome.books.lines;
         self.rows += outcome.books.ids;
         self.restarts += outcome.stats.processes.restarts;
         outcome.struck.iter().for_each(|(kind, count)| *self.struck.entry(*kind).or_default() += count);
@@ -147,7 +147,7 @@ impl Sums {
             round.seed,
             outcome.struck,
             round.source,
-            round.lines,
+            outcome.books.lines,
             outcome.books.ids,
             outcome.stats.processes.restarts,
             outcome.stats.topology.replayed,
@@ -168,7 +168,7 @@ impl Sums {
             "test": self.name,
             "seed": round.seed,
             "workers": round.workers,
-            "lines": round.lines,
+            "lines": outcome.books.lines,
             "rows": outcome.books.ids,
             "struck": struck,
             "killed": outcome.killed,
@@ -215,6 +215,7 @@ impl Sums {
             ("connections truncated", &counts.truncated),
             ("connections cut or refused", &counts.cut),
             ("pieces delayed", &counts.delayed),
+            ("pieces slowed", &counts.slowed),
             ("looks while clogged", &counts.clogged),
         ];
         for (what, counter) in of {

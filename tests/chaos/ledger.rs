@@ -9,7 +9,8 @@
 //! Line `n` has the words `w(n mod 37)` and `all`. A spout that is started again begins from the
 //! first line, so every line can be replayed however often its worker is killed. At the end:
 //!
-//! 1. every line's number stands in the files of `ids`, at least once;
+//! 1. every line's number stands in the files of `ids`, at least once. Of an endless source the lines
+//!    are those up to the last of each task that arrived: none before it is missing;
 //! 2. each word has at least as many rows in the files of `tally` as lines have it: what was counted
 //!    again after a loss has another row, what was lost has none;
 //! 3. no row holds anything else: what was hit on its way was not taken for something else;
@@ -30,6 +31,15 @@ pub enum Source {
     Lines,
     /// `generate` at a rate a second.
     Paced(f64),
+    /// The same for as long as the schedule needs; then it is drained.
+    Endless(f64),
+}
+
+impl Source {
+    /// Whether it is to be drained.
+    pub fn is_endless(self) -> bool {
+        matches!(self, Source::Endless(_))
+    }
 }
 
 /// What is to be done, and where its results are.
@@ -44,6 +54,8 @@ pub struct Ledger {
 /// What the files say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Books {
+    /// Lines there were.
+    pub lines: u64,
     /// Rows of `ids`.
     pub ids: u64,
     /// Rows of `tally`.
@@ -77,7 +89,7 @@ impl Ledger {
         let tasks = self.tasks;
         let spout = match self.source {
             Source::Lines => format!(r#"type = "lines", config = {{ path = "{dir}/in/*.txt" }}"#),
-            Source::Paced(rate) => format!(
+            Source::Paced(rate) | Source::Endless(rate) => format!(
                 r#"type = "generate", config = {{ rate = {rate:?}, count = {}, fields = {{ line = "n{{seq}}" }} }}"#,
                 self.lines
             ),
@@ -158,33 +170,54 @@ config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
                 }
             }
         }
-        books.wrong.extend(missing(&seen));
-        books.wrong.extend(self.too_few(&rows_of));
+        let lines = self.lines(&seen);
+        books.lines = lines.len() as u64;
+        books.wrong.extend(missing(&lines, &seen));
+        books.wrong.extend(too_few(&lines, &rows_of));
         books.wrong.truncate(20);
         books
     }
 
-    /// How many lines have a word.
-    fn occurrences(&self, word: &str) -> Option<u64> {
-        if word == "all" {
-            return Some(self.lines);
+    /// The lines there were: all, or those that an endless source must have made, in the order in
+    /// which each of its tasks makes them.
+    fn lines(&self, seen: &[bool]) -> Vec<usize> {
+        if !self.source.is_endless() {
+            return (0..seen.len()).collect();
         }
-        let number: u64 = word.strip_prefix('w')?.parse().ok()?;
-        (number < WORDS).then(|| self.lines / WORDS + u64::from(self.lines % WORDS > number))
+        let tasks = usize::from(self.tasks);
+        let of_task = |task| {
+            let last = (task..seen.len()).step_by(tasks).rfind(|line| seen[*line]);
+            last.map(|last| (task..=last).step_by(tasks)).into_iter().flatten()
+        };
+        let mut lines: Vec<usize> = (0..tasks).flat_map(of_task).collect();
+        lines.sort_unstable();
+        lines
     }
+}
 
-    fn too_few(&self, rows_of: &BTreeMap<String, u64>) -> Vec<String> {
-        let strange = rows_of.keys().filter(|word| self.occurrences(word).is_none());
-        let mut wrong: Vec<String> = strange.map(|word| format!("nobody wrote the word `{word}`")).collect();
-        let words = (0..WORDS).map(|number| format!("w{number}")).chain(["all".to_owned()]);
-        for word in words {
-            let (rows, expected) = (rows_of.get(&word).copied().unwrap_or(0), self.occurrences(&word));
-            if expected.is_some_and(|expected| rows < expected) {
-                wrong.push(format!("`{word}` has {rows} rows, less than {expected:?}"));
-            }
+/// How many of these lines have each word.
+fn occurrences(lines: &[usize]) -> BTreeMap<String, u64> {
+    let words = (0..WORDS).map(|number| format!("w{number}")).chain(["all".to_owned()]);
+    let mut occurrences: BTreeMap<String, u64> = words.map(|word| (word, 0)).collect();
+    for line in lines {
+        for word in ["all".to_owned(), format!("w{}", *line as u64 % WORDS)] {
+            *occurrences.entry(word).or_default() += 1;
         }
-        wrong
     }
+    occurrences
+}
+
+fn too_few(lines: &[usize], rows_of: &BTreeMap<String, u64>) -> Vec<String> {
+    let occurrences = occurrences(lines);
+    let strange = rows_of.keys().filter(|word| !occurrences.contains_key(*word));
+    let mut wrong: Vec<String> = strange.map(|word| format!("nobody wrote the word `{word}`")).collect();
+    for (word, expected) in occurrences {
+        let rows = rows_of.get(&word).copied().unwrap_or(0);
+        if rows < expected {
+            wrong.push(format!("`{word}` has {rows} rows, less than {expected}"));
+        }
+    }
+    wrong
 }
 
 fn note_id(row: &str, seen: &mut [bool]) -> bool {
@@ -201,11 +234,11 @@ fn note_word(row: &str, rows_of: &mut BTreeMap<String, u64>) -> bool {
     count.parse::<u64>().is_ok_and(|count| count > 0)
 }
 
-fn missing(seen: &[bool]) -> Option<String> {
-    let missing: Vec<usize> = (0..seen.len()).filter(|id| !seen[*id]).collect();
+fn missing(lines: &[usize], seen: &[bool]) -> Option<String> {
+    let missing: Vec<usize> = lines.iter().copied().filter(|line| !seen[*line]).collect();
     let first = &missing[..missing.len().min(10)];
     (!missing.is_empty())
-        .then(|| format!("LOST: {} of {} lines, the first {first:?}", missing.len(), seen.len()))
+        .then(|| format!("LOST: {} of {} lines, the first {first:?}", missing.len(), lines.len()))
 }
 
 #[cfg(test)]
@@ -216,8 +249,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(dir.path(), Source::Lines, 3, 2);
         assert_eq!(fs::read_to_string(dir.path().join("in/0.txt")).unwrap(), "n0\nn2\n");
-        fs::create_dir(dir.path().join("out")).unwrap();
-        files.iter().for_each(|(name, text)| fs::write(dir.path().join("out").join(name), text).unwrap());
+        read(dir.path(), &ledger, files)
+    }
+
+    fn read(dir: &Path, ledger: &Ledger, files: &[(&str, &str)]) -> Books {
+        fs::create_dir(dir.join("out")).unwrap();
+        files.iter().for_each(|(name, text)| fs::write(dir.join("out").join(name), text).unwrap());
         ledger.read()
     }
 
@@ -226,7 +263,27 @@ mod tests {
 
     #[test]
     fn all_is_well_when_everything_is_there_at_least_once() {
-        assert_eq!(books(&[IDS, TALLY]), Books { ids: 4, tally: 7, wrong: Vec::new() });
+        assert_eq!(books(&[IDS, TALLY]), Books { lines: 3, ids: 4, tally: 7, wrong: Vec::new() });
+    }
+
+    #[test]
+    fn of_an_endless_source_no_line_is_missing_before_the_last_of_its_task() {
+        let check = |ids: &str, tally: &str, lines: u64, wrong: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            let ledger = Ledger::new(dir.path(), Source::Endless(1.0), 100, 2);
+            let files = [("ids-0-0.txt", ids), ("tally-0-0.txt", tally)];
+            let books = read(dir.path(), &ledger, &files);
+            assert_eq!(
+                (books.lines, books.wrong),
+                (lines, wrong.iter().map(|line| (*line).to_owned()).collect())
+            );
+        };
+        let tally = "all\t1\nall\t2\nall\t3\nw0\t1\nw1\t1\nw2\t1\n";
+        check("", "", 0, &[]);
+        check("0\n2\n1\n", tally, 3, &[]);
+        check("2\n1\n", tally, 3, &["LOST: 1 of 3 lines, the first [0]"]);
+        check("0\n2\n1\n", &tally[..tally.len() - 5], 3, &["`w2` has 0 rows, less than 1"]);
+        check("0\n3\n1\n", &format!("{tally}w3\t1\n"), 3, &[]);
     }
 
     #[test]
@@ -236,7 +293,7 @@ mod tests {
             assert!(wrong.iter().any(|wrong| wrong.contains(what)), "{what}: {wrong:?}");
         };
         check(&[("ids-0-0.txt", "0\n2\n"), TALLY], "LOST: 1 of 3 lines, the first [1]");
-        check(&[IDS], "`all` has 0 rows, less than Some(3)");
+        check(&[IDS], "`all` has 0 rows, less than 3");
         check(&[IDS, ("tally-0-0.txt", "all\t1\nall\t2\n")], "`w0` has 0 rows");
         check(&[IDS, TALLY, ("ids-1-0.txt", "3\n")], "`3` was never written");
         check(&[IDS, TALLY, ("ids-1-0.txt", "x\n")], "`x` was never written");

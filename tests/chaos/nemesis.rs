@@ -5,7 +5,8 @@
 //! in seconds since the start of the troubles, and names workers by number; what a process was at
 //! that time decides who is hit. The same seed has the same schedule; what it meets differs.
 //!
-//! 1. Every fault that lasts has an end in the schedule. [`Nemesis::heal`] ends all that are left.
+//! 1. Every fault that lasts has an end in the schedule, or when it has struck, whichever is later
+//!    ([`Lasts`]). [`Nemesis::heal`] ends all that are left.
 //! 2. Only children of this process are signalled, and only connections to their ports are reset.
 
 use std::collections::BTreeMap;
@@ -65,6 +66,16 @@ impl Kind {
     }
 }
 
+/// How long a bad network lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasts {
+    /// So long, whether or not anything met it meanwhile.
+    For(Duration),
+    /// At least so long, and until it has met something. Until then whatever comes later in the
+    /// schedule waits, and so does the next fault of the same pair until this one is over.
+    UntilStruck(Duration),
+}
+
 /// Something that is done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
@@ -76,8 +87,8 @@ pub enum Fault {
     Reset(u16),
     /// The connection by which one sends to another is cut.
     Cut(u16, u16, Cut),
-    /// Its proxy is in these modes, forward and backward, for so long.
-    Proxy(u16, u16, [Mode; 2], Duration),
+    /// Its proxy is in these modes, forward and backward.
+    Proxy(u16, u16, [Mode; 2], Lasts),
     /// A worker is killed, and its next life is to run out of memory.
     Starve(u16),
 }
@@ -168,7 +179,8 @@ fn draw_fault(random: &mut StdRng, workers: u16, kind: Kind) -> Fault {
                 1 => [Mode::Pass, mode],
                 _ => [mode, mode],
             };
-            Fault::Proxy(worker, peer, modes, Duration::from_millis(random.random_range(50..4_000)))
+            let time = Duration::from_millis(random.random_range(50..4_000));
+            Fault::Proxy(worker, peer, modes, Lasts::For(time))
         }
         Kind::Starve => Fault::Starve(worker),
     }
@@ -177,7 +189,12 @@ fn draw_fault(random: &mut StdRng, workers: u16, kind: Kind) -> Fault {
 /// What a fault that lasts is ended by.
 enum Remedy {
     Continue(Handle),
-    HealPair(u16, u16),
+    HealPair {
+        from: u16,
+        to: u16,
+        /// Not before it has struck.
+        must_strike: bool,
+    },
 }
 
 /// A cell, and who is to be in it.
@@ -260,14 +277,15 @@ impl<'a> Nemesis<'a> {
         // Who is dead needs no remedy.
         self.remedies.retain(|(_, remedy)| match remedy {
             Remedy::Continue(process) => process.is_running(),
-            Remedy::HealPair(..) => true,
+            Remedy::HealPair { .. } => true,
         });
-        let (due, later) = std::mem::take(&mut self.remedies).into_iter().partition(|(at, _)| *at <= now);
+        let remedies = std::mem::take(&mut self.remedies).into_iter();
+        let (due, later) = remedies.partition(|(at, remedy)| *at <= now && !self.is_to_strike(remedy));
         self.remedies = later;
         let due: Vec<(Duration, Remedy)> = due;
         due.into_iter().for_each(|(_, remedy)| self.apply(&remedy));
         self.look_after_cells(pids, now);
-        while self.next.as_ref().is_some_and(|(at, _)| *at <= now)
+        while self.next.as_ref().is_some_and(|(at, fault)| *at <= now && !self.has_to_wait(fault))
             && let Some((_, fault)) = std::mem::replace(&mut self.next, self.waiting.next())
         {
             let kind = fault.kind(self.workers);
@@ -278,6 +296,37 @@ impl<'a> Nemesis<'a> {
                 Err(why) => *self.skipped.entry(why).or_default() += 1,
             }
         }
+    }
+
+    /// Whether this is the end of something that has to strike first, and has not yet.
+    fn is_to_strike(&self, remedy: &Remedy) -> bool {
+        match remedy {
+            Remedy::HealPair { from, to, must_strike: true } => !self.network.has_struck(*from, *to),
+            _ => false,
+        }
+    }
+
+    /// Whether something that has to strike would be kept from it by this fault.
+    fn has_to_wait(&self, fault: &Fault) -> bool {
+        let mut lasting = self.remedies.iter().map(|(_, remedy)| remedy);
+        lasting.any(|remedy| match (remedy, fault) {
+            (Remedy::HealPair { from, to, must_strike: true }, Fault::Proxy(same_from, same_to, ..)) => {
+                (from, to) == (same_from, same_to) || self.is_to_strike(remedy)
+            }
+            _ => self.is_to_strike(remedy),
+        })
+    }
+
+    /// What is still to be done, or to strike.
+    pub fn left(&self) -> Vec<String> {
+        let lasting = self.remedies.iter().filter_map(|(_, remedy)| match remedy {
+            Remedy::HealPair { from, to, must_strike: true } => {
+                Some(format!("the network from {from} to {to} met nothing"))
+            }
+            _ => None,
+        });
+        let next = self.next.iter().chain(self.waiting.as_slice());
+        lasting.chain(next.map(|(_, fault)| format!("{fault:?}"))).collect()
     }
 
     /// Ends whatever still lasts, and whatever was still to come.
@@ -323,7 +372,7 @@ impl<'a> Nemesis<'a> {
         match remedy {
             // It may have been replaced meanwhile.
             Remedy::Continue(process) => drop(process.signal(Signal::CONT)),
-            Remedy::HealPair(from, to) => self.network.heal_pair(*from, *to),
+            Remedy::HealPair { from, to, .. } => self.network.heal_pair(*from, *to),
         }
     }
 
@@ -353,9 +402,13 @@ impl<'a> Nemesis<'a> {
                 Ok(())
             }
             Fault::Cut(from, to, how) => self.network.cut(from, to, how),
-            Fault::Proxy(from, to, modes, time) => {
+            Fault::Proxy(from, to, modes, lasts) => {
                 self.network.set(from, to, modes)?;
-                self.remedies.push((now + time, Remedy::HealPair(from, to)));
+                let (time, must_strike) = match lasts {
+                    Lasts::For(time) => (time, false),
+                    Lasts::UntilStruck(time) => (time, true),
+                };
+                self.remedies.push((now + time, Remedy::HealPair { from, to, must_strike }));
                 Ok(())
             }
             Fault::Starve(worker) => {
@@ -385,6 +438,13 @@ impl Network {
         self.with(from, to, |proxy| proxy.cut(how))
     }
 
+    /// Whether the proxy of a pair has done what its modes say. True where there is none.
+    fn has_struck(&self, from: u16, to: u16) -> bool {
+        let mut has_struck = true;
+        let _ = self.with(from, to, |proxy| has_struck = proxy.has_struck());
+        has_struck
+    }
+
     fn heal_pair(&self, from: u16, to: u16) {
         // A pair that never had a proxy has nothing to be healed of.
         let _ = self.with(from, to, crate::proxy::Proxy::heal);
@@ -393,6 +453,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use squall::ids::WorkerId;
+
     use super::*;
 
     #[test]
@@ -416,5 +478,27 @@ mod tests {
             let schedule = Schedule::draw(1, 3, &[kind], 5, Duration::from_millis(100));
             assert!(schedule.0.iter().all(|(_, fault)| fault.kind(3) == kind), "{schedule}");
         }
+    }
+
+    #[test]
+    fn what_must_strike_holds_up_what_comes_later() {
+        let network = Network::new(true, 1);
+        let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = (network.dial_through())(WorkerId(0), WorkerId(1), peer.local_addr().unwrap());
+        let clog = [Mode::Clog, Mode::Pass];
+        let first = Fault::Proxy(0, 1, clog, Lasts::UntilStruck(Duration::ZERO));
+        let schedule =
+            Schedule(vec![(Duration::ZERO, first), (Duration::ZERO, Fault::Cut(0, 1, Cut::Reset))]);
+        let mut nemesis = Nemesis::begin(&network, 2, schedule);
+        // Nobody uses the line: however often it is looked at, nothing goes on.
+        (0..3).for_each(|_| nemesis.act(&[]));
+        assert_eq!(nemesis.left(), ["the network from 0 to 1 met nothing", "Cut(0, 1, Reset)"]);
+        let _user = std::net::TcpStream::connect(address).unwrap();
+        crate::kit::wait_until("both were done", || {
+            nemesis.act(&[]);
+            nemesis.is_through()
+        });
+        assert_eq!(nemesis.struck(), &BTreeMap::from([(Kind::Proxy, 1), (Kind::Cut, 1)]));
+        assert_eq!(nemesis.left(), [""; 0]);
     }
 }

@@ -9,7 +9,8 @@
 //! while bytes flow. A proxy sits above TCP: it cannot lose or repeat a segment, but it can lose the
 //! bytes of a stream, change them, hold them back, and end the stream in each way that there is.
 //!
-//! 1. What it does besides passing bytes on is counted, so that a run can say that it happened.
+//! 1. What it does besides passing bytes on is counted, so that a run can say that it happened; and
+//!    for each mode that was set it is known whether it has met anything ([`Proxy::has_struck`]).
 //! 2. No pump waits for longer than [`LOOK_EACH`] without looking at its mode.
 //! 3. Dropped, it closes everything and joins its threads.
 
@@ -105,6 +106,8 @@ pub struct Counts {
     pub cut: AtomicU64,
     /// Pieces that were held back.
     pub delayed: AtomicU64,
+    /// Pieces that took their time.
+    pub slowed: AtomicU64,
     /// Looks at a stream that was not to be read, or not yet.
     pub clogged: AtomicU64,
 }
@@ -125,7 +128,7 @@ pub struct Proxy {
 struct Shared {
     target: Mutex<SocketAddr>,
     /// Forward, backward.
-    modes: Mutex<[Mode; 2]>,
+    ways: Mutex<[WayState; 2]>,
     counts: Arc<Counts>,
     /// Says to all pumps that were started before it was raised that their connection is over.
     cuts: Mutex<(u64, Cut)>,
@@ -134,9 +137,32 @@ struct Shared {
     pumps: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What is done to one way, over all of its connections.
+#[derive(Clone, Copy, Debug)]
+struct WayState {
+    mode: Mode,
+    /// Whether this mode has met a byte or a connection since it was set.
+    has_struck: bool,
+    /// Bytes until the next one is flipped, once that was drawn. Not of a connection: the first byte
+    /// that is hit ends its connection, and few connections live for as many bytes as lie between two.
+    flip_in: Option<usize>,
+}
+
+impl WayState {
+    fn begin(mode: Mode) -> WayState {
+        WayState { mode, has_struck: false, flip_in: None }
+    }
+}
+
 impl Shared {
     fn mode(&self, way: Way) -> Mode {
-        lock(&self.modes)[way as usize]
+        lock(&self.ways)[way as usize].mode
+    }
+
+    /// Notes that a mode did what it says, if it is still the mode of this way.
+    fn note_strike(&self, way: Way, mode: Mode) {
+        let state = &mut lock(&self.ways)[way as usize];
+        state.has_struck |= state.mode == mode;
     }
 
     /// How a connection that began after so many cuts is to end, if it is.
@@ -159,7 +185,7 @@ impl Proxy {
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
             target: Mutex::new(target),
-            modes: Mutex::new([Mode::Pass; 2]),
+            ways: Mutex::new([WayState::begin(Mode::Pass); 2]),
             counts,
             cuts: Mutex::new((0, Cut::Finish)),
             stopped: AtomicBool::new(false),
@@ -183,12 +209,17 @@ impl Proxy {
 
     /// What happens to bytes of this way from now on.
     pub fn set(&self, way: Way, mode: Mode) {
-        lock(&self.shared.modes)[way as usize] = mode;
+        lock(&self.shared.ways)[way as usize] = WayState::begin(mode);
+    }
+
+    /// Whether a mode that was set has done to some byte or connection what it says.
+    pub fn has_struck(&self) -> bool {
+        lock(&self.shared.ways).iter().any(|way| way.has_struck)
     }
 
     /// Lets everything pass.
     pub fn heal(&self) {
-        *lock(&self.shared.modes) = [Mode::Pass; 2];
+        *lock(&self.shared.ways) = [WayState::begin(Mode::Pass); 2];
     }
 
     /// Ends the connections that there are. New ones are welcome.
@@ -218,9 +249,11 @@ fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let cuts_before = lock(&shared.cuts).0;
-        let refused = [Way::Forward, Way::Backward].map(|way| shared.verdict(cuts_before, way));
-        if let Some(how) = refused.into_iter().flatten().next() {
+        let ways = [Way::Forward, Way::Backward];
+        let refused = ways.map(|way| Some((way, shared.verdict(cuts_before, way)?)));
+        if let Some((way, how)) = refused.into_iter().flatten().next() {
             add(&shared.counts.cut, 1);
+            shared.note_strike(way, Mode::Refuse(how));
             end(&near, how);
             continue;
         }
@@ -292,8 +325,6 @@ struct Pump<'a> {
     /// What is held back, each with the time it is due.
     held: VecDeque<(Instant, Vec<u8>)>,
     held_bytes: usize,
-    /// Bytes until the next one is flipped, once that was drawn.
-    flip_in: Option<usize>,
     /// Bytes until this connection is cut, once that was drawn.
     truncate_in: Option<usize>,
     /// Bytes of this connection were thrown away.
@@ -310,7 +341,6 @@ impl<'a> Pump<'a> {
             random,
             held: VecDeque::new(),
             held_bytes: 0,
-            flip_in: None,
             truncate_in: None,
             has_hole: false,
         }
@@ -328,6 +358,7 @@ impl<'a> Pump<'a> {
             Stop::End => drop(self.to().shutdown(Shutdown::Write)),
             Stop::Cut(how) => {
                 add(&self.shared.counts.cut, 1);
+                self.shared.note_strike(self.way, Mode::Refuse(how));
                 self.connection.end(how);
             }
             Stop::Truncated => {
@@ -365,6 +396,7 @@ impl<'a> Pump<'a> {
         }
         if mode == Mode::Clog || self.held_bytes > HELD_MAX {
             add(&self.shared.counts.clogged, 1);
+            self.shared.note_strike(self.way, Mode::Clog);
             thread::sleep(LOOK_EACH);
             return Ok(());
         }
@@ -403,6 +435,7 @@ impl<'a> Pump<'a> {
         match mode {
             Mode::Blackhole => {
                 add(&counts.swallowed, piece.len());
+                self.shared.note_strike(self.way, mode);
                 self.has_hole = true;
                 return Ok(());
             }
@@ -412,16 +445,20 @@ impl<'a> Pump<'a> {
                 let left = self.truncate_in.get_or_insert_with(|| random.random_range(0..after.max(1)));
                 if *left < piece.len() {
                     let part = *left;
+                    self.shared.note_strike(self.way, mode);
                     self.hold_or_write(Duration::ZERO, &piece[..part])?;
                     return Err(Stop::Truncated);
                 }
                 *left -= piece.len();
             }
             Mode::Slow { per_second } => {
+                add(&counts.slowed, 1);
+                self.shared.note_strike(self.way, mode);
                 thread::sleep(Duration::from_secs_f64(piece.len() as f64 / per_second as f64));
             }
             Mode::Delay { mean, jitter } => {
                 add(&counts.delayed, 1);
+                self.shared.note_strike(self.way, mode);
                 let spread = jitter.as_nanos() as u64;
                 let drawn = Duration::from_nanos(self.random.random_range(0..=2 * spread));
                 return self.hold_or_write((mean + drawn).saturating_sub(jitter), piece);
@@ -433,13 +470,18 @@ impl<'a> Pump<'a> {
 
     fn flip(&mut self, every: usize, piece: &mut [u8]) {
         let random = &mut self.random;
-        let mut next = self.flip_in.take().unwrap_or_else(|| random.random_range(0..2 * every.max(1)));
+        let state = &mut lock(&self.shared.ways)[self.way as usize];
+        if state.mode != (Mode::Flip { every }) {
+            return;
+        }
+        let mut next = state.flip_in.take().unwrap_or_else(|| random.random_range(0..2 * every.max(1)));
         while next < piece.len() {
             piece[next] ^= random.random_range(1..=u8::MAX);
+            state.has_struck = true;
             add(&self.shared.counts.flipped, 1);
             next += 1 + random.random_range(0..2 * every.max(1));
         }
-        self.flip_in = Some(next - piece.len());
+        state.flip_in = Some(next - piece.len());
     }
 
     /// Bytes wait behind those that are held back, whatever the mode is now.

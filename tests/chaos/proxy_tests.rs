@@ -134,6 +134,48 @@ fn some_bytes_become_others() {
     assert!((64..1024).contains(&differ), "about one in 4096 of a million: {differ}");
 }
 
+/// A tour of all modes once went on before a byte was flipped, because connections that ended
+/// early began to count anew: on a busy machine no byte was ever hit.
+#[test]
+fn bytes_are_flipped_however_short_connections_live() {
+    let mut line = line();
+    line.proxy.set(Way::Backward, Mode::Flip { every: 1024 });
+    let mut passed = 0;
+    while !line.proxy.has_struck() {
+        assert!(passed < 2 * 1024, "one of the first 2048 bytes is hit, over all connections");
+        line.stream = dial(&line.proxy);
+        line.round_trip(&sample(64));
+        passed += 64;
+    }
+    assert_eq!(seen(&line.counts.flipped), 1);
+}
+
+#[test]
+fn a_mode_has_struck_once_it_met_something() {
+    let modes = [
+        Mode::Delay { mean: Duration::ZERO, jitter: Duration::ZERO },
+        Mode::Refuse(Cut::Finish),
+        Mode::Blackhole,
+        Mode::Flip { every: 1 },
+        Mode::Truncate { after: 1 },
+        Mode::Slow { per_second: 1 << 20 },
+        Mode::Clog,
+    ];
+    for mode in modes {
+        let mut line = line();
+        line.round_trip(&sample(10));
+        assert!(!line.proxy.has_struck(), "to pass is not to strike");
+        line.proxy.set(Way::Backward, mode);
+        if !matches!(mode, Mode::Refuse(_) | Mode::Clog) {
+            assert!(!line.proxy.has_struck(), "{mode:?} met nothing yet");
+        }
+        let _ = line.stream.write_all(&sample(10));
+        wait_until("it has struck", || line.proxy.has_struck());
+        line.proxy.heal();
+        assert!(!line.proxy.has_struck(), "what is over is forgotten");
+    }
+}
+
 #[test]
 fn a_truncated_stream_is_a_prefix() {
     let mut line = line();

@@ -25,6 +25,8 @@ use crate::processes::{self, MARK};
 
 /// How long workers may take to be up and connected.
 const START_MAX: Duration = Duration::from_secs(60);
+/// A schedule that is not through after this long never will be.
+const SCHEDULE_MAX: Duration = Duration::from_secs(900);
 /// How long a process may take to be gone after the end of its run.
 const GONE_MAX: Duration = Duration::from_secs(5);
 
@@ -39,7 +41,7 @@ pub struct Round {
     pub workers: u16,
     /// Where lines come from.
     pub source: Source,
-    /// How many there are.
+    /// How many there are; of [`Source::Endless`], at most.
     pub lines: u64,
     /// Whether there are proxies between the workers.
     pub proxies: bool,
@@ -189,10 +191,20 @@ impl Round {
         }
         let begun = arena.running.elapsed();
         let mut nemesis = Nemesis::begin(&arena.network, self.workers, self.schedule.clone());
-        while !nemesis.is_through() && !arena.running.wait(Duration::from_millis(1)) {
+        let schedule_max = Instant::now() + SCHEDULE_MAX;
+        while !nemesis.is_through()
+            && !arena.running.wait(Duration::from_millis(1))
+            && Instant::now() < schedule_max
+        {
             nemesis.act(&arena.running.worker_pids());
         }
+        if self.source.is_endless() && !nemesis.is_through() {
+            wrong.push(format!("NOT ALL STRUCK before the input ended: {:?}", nemesis.left()));
+        }
         nemesis.heal();
+        if self.source.is_endless() {
+            arena.running.drain();
+        }
         let struck = nemesis.struck().iter().map(|(kind, count)| (*kind, *count)).collect();
         let skipped = nemesis.skipped().iter().map(|(why, count)| (why.clone(), *count)).collect();
         let stopped = nemesis.stopped().iter().map(|(at, worker)| (begun + *at, *worker)).collect();
@@ -226,6 +238,10 @@ impl Round {
             wrong.push(format!("DESCRIPTORS: {descriptors} before, now {}: {open:?}", open.len()));
         }
         let books = ledger.read();
+        let acked = crate::kit::of(&stats.topology, "source").acked;
+        if self.source.is_endless() && books.lines < acked {
+            wrong.push(format!("LOST: {acked} lines were acked, {} arrived", books.lines));
+        }
         if ended {
             wrong.extend(books.wrong.iter().cloned());
         }
