@@ -139,6 +139,30 @@ config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
         entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
     }
 
+    /// The lines that have arrived so far, while files still grow and are renamed.
+    fn arrived(&self) -> Vec<bool> {
+        let mut seen = vec![false; usize::try_from(self.lines).expect("lines fit memory")];
+        let entries = fs::read_dir(self.dir.join("out")).into_iter().flatten().filter_map(Result::ok);
+        let of_ids = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("ids-"));
+        for text in of_ids.filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            text[..whole].lines().for_each(|row| drop(note_id(row, &mut seen)));
+        }
+        seen
+    }
+
+    /// The lines that an endless source must have made by now.
+    pub fn made(&self) -> Vec<usize> {
+        self.lines(&self.arrived())
+    }
+
+    /// Whether all of these lines have arrived. A spout that is started again begins from its first
+    /// line: what its last life took with it comes when it is there again.
+    pub fn has_all(&self, lines: &[usize]) -> bool {
+        let arrived = self.arrived();
+        lines.iter().all(|line| arrived[*line])
+    }
+
     /// Reads the files of the sinks, which must be closed.
     pub fn read(&self) -> Books {
         let mut books = Books::default();

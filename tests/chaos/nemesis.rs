@@ -81,9 +81,9 @@ pub enum Lasts {
 pub enum Fault {
     /// These workers are killed at once.
     Kill(Vec<u16>),
-    /// A worker is stopped for so long.
+    /// A worker is stopped for so long, or until it is replaced.
     Stop(u16, Duration),
-    /// The connections of a worker are reset.
+    /// The connections of a worker are reset; if it has none just now, as soon as it has.
     Reset(u16),
     /// The connection by which one sends to another is cut.
     Cut(u16, u16, Cut),
@@ -186,6 +186,20 @@ fn draw_fault(random: &mut StdRng, workers: u16, kind: Kind) -> Fault {
     }
 }
 
+/// Why a fault was not carried out.
+enum Miss {
+    /// Nobody was there to be hit. It is tried again at the next look.
+    NotYet,
+    /// It cannot be, for this reason.
+    Never(String),
+}
+
+impl<S: Into<String>> From<S> for Miss {
+    fn from(why: S) -> Miss {
+        Miss::Never(why.into())
+    }
+}
+
 /// What a fault that lasts is ended by.
 enum Remedy {
     Continue(Handle),
@@ -285,16 +299,19 @@ impl<'a> Nemesis<'a> {
         let due: Vec<(Duration, Remedy)> = due;
         due.into_iter().for_each(|(_, remedy)| self.apply(&remedy));
         self.look_after_cells(pids, now);
-        while self.next.as_ref().is_some_and(|(at, fault)| *at <= now && !self.has_to_wait(fault))
-            && let Some((_, fault)) = std::mem::replace(&mut self.next, self.waiting.next())
+        while let Some((at, fault)) = self.next.clone()
+            && at <= now
+            && !self.has_to_wait(&fault)
         {
             let kind = fault.kind(self.workers);
             match self.strike(fault, pids, now) {
+                Err(Miss::NotYet) => break,
                 // Counted when it has died.
                 Ok(()) if kind == Kind::Starve => {}
                 Ok(()) => *self.struck.entry(kind).or_default() += 1,
-                Err(why) => *self.skipped.entry(why).or_default() += 1,
+                Err(Miss::Never(why)) => *self.skipped.entry(why).or_default() += 1,
             }
+            self.next = self.waiting.next();
         }
     }
 
@@ -376,7 +393,7 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    fn strike(&mut self, fault: Fault, pids: &[Option<u32>], now: Duration) -> Result<(), String> {
+    fn strike(&mut self, fault: Fault, pids: &[Option<u32>], now: Duration) -> Result<(), Miss> {
         let process = |worker: u16| {
             let pid = pids.get(usize::from(worker)).copied().flatten();
             pid.and_then(Handle::of_child).ok_or_else(|| "it was dead already".to_owned())
@@ -386,7 +403,7 @@ impl<'a> Nemesis<'a> {
                 let there: Vec<Handle> = who.into_iter().filter_map(|worker| process(worker).ok()).collect();
                 let killed = there.iter().filter(|process| process.signal(Signal::KILL)).count();
                 self.killed += killed as u64;
-                if killed == 0 { Err("it was dead already".to_owned()) } else { Ok(()) }
+                if killed == 0 { Err(Miss::Never("it was dead already".to_owned())) } else { Ok(()) }
             }
             Fault::Stop(worker, time) => {
                 let process = process(worker)?;
@@ -396,12 +413,14 @@ impl<'a> Nemesis<'a> {
                 Ok(())
             }
             Fault::Reset(worker) => {
+                if self.workers < 2 {
+                    return Err(Miss::from("it is connected to nobody"));
+                }
                 let resetter = self.resetter.as_ref().map_err(String::clone)?;
                 let port = self.network.port_of(worker).ok_or("it did not listen yet")?;
-                resetter.reset(port);
-                Ok(())
+                if resetter.reset(port) > 0 { Ok(()) } else { Err(Miss::NotYet) }
             }
-            Fault::Cut(from, to, how) => self.network.cut(from, to, how),
+            Fault::Cut(from, to, how) => Ok(self.network.cut(from, to, how)?),
             Fault::Proxy(from, to, modes, lasts) => {
                 self.network.set(from, to, modes)?;
                 let (time, must_strike) = match lasts {

@@ -9,12 +9,15 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::processes::{
-    self, Handle, MARK, descriptor_targets, descriptors, marked, marked_children, threads,
+    self, Handle, MARK, connections, descriptor_targets, descriptors, marked, marked_children, threads,
 };
 use crate::round::{fresh_dir, patiently};
 
-/// How long anything may take that takes no time.
-const SOON: Duration = Duration::from_secs(20);
+/// What takes no time, and has not come true after so long, never will.
+const SOON: Duration = Duration::from_secs(120);
+/// How long the parent waits for a word of a worker. Longer than usual, so that nobody is replaced
+/// because the machine is busy.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A parent and its workers.
 pub struct Family {
@@ -42,14 +45,18 @@ impl Family {
         let dir = fresh_dir(name);
         let mark = format!("{}-{}", std::process::id(), dir.display());
         fs::write(dir.join("family.toml"), document(&dir, workers)).expect("it can be written");
+        let engine = format!("worker.heartbeat_timeout = '{}s'\n", HEARTBEAT_TIMEOUT.as_secs());
+        fs::write(dir.join("squall.toml"), engine).expect("it can be written");
         let log = File::create(dir.join("stderr.log")).expect("it can be written");
+        let summary = File::create(dir.join("summary.json")).expect("it can be written");
         let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
             command.env_remove(name);
         }
         command.env(MARK, &mark).arg("run").arg(dir.join("family.toml"));
-        command.args(["--workers", &workers.to_string()]).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.args(["--json", "--workers", &workers.to_string()]).process_group(0);
+        command.arg("--config").arg(dir.join("squall.toml"));
+        command.stdin(Stdio::null()).stdout(summary).stderr(log);
         let child = command.spawn().expect("the program was built");
         Family { child, mark, dir, workers }
     }
@@ -102,9 +109,16 @@ impl Family {
         status
     }
 
-    /// Those that are left within a few seconds of grace.
+    /// How many workers were replaced, as the summary of a run that has ended in order says.
+    pub fn restarts(&self) -> Option<u64> {
+        let text = fs::read_to_string(self.dir.join("summary.json")).ok()?;
+        let line: serde_json::Value = serde_json::from_str(text.lines().last()?).ok()?;
+        line["summary"]["workers"]["restarts"].as_u64()
+    }
+
+    /// Those that do not go.
     pub fn left_behind(&self) -> Vec<u32> {
-        patiently(Duration::from_secs(3), || marked(&self.mark).is_empty());
+        patiently(SOON, || marked(&self.mark).is_empty());
         marked(&self.mark).into_iter().collect()
     }
 }
@@ -131,8 +145,9 @@ pub fn leaks(workers: u16, kills: u64) -> Vec<String> {
     assert!(family.is_at_work(), "it never got to work");
     let spared = family.worker_pids()[0];
     let those = [("the parent", family.parent()), ("the worker that was spared", spared)];
-    // Connections that are still being made come to rest.
-    std::thread::sleep(Duration::from_secs(1));
+    // To each of the others and from each of them: then nothing is still on its way.
+    let links = 2 * (usize::from(workers) - 1);
+    assert!(patiently(SOON, || connections(spared) == links), "it never was connected to all");
     let before = those.map(|(_, pid)| (descriptors(pid), threads(pid)));
     let targets = those.map(|(_, pid)| descriptor_targets(pid));
     let mut wrong = Vec::new();
@@ -148,7 +163,7 @@ pub fn leaks(workers: u16, kills: u64) -> Vec<String> {
     for (nth, (who, pid)) in those.into_iter().enumerate() {
         let now = || (descriptors(pid), threads(pid));
         let is_flat = || now().0 <= before[nth].0 && now().1 <= before[nth].1 && now().0 > 0;
-        if !patiently(Duration::from_secs(5), is_flat) {
+        if !patiently(SOON, is_flat) {
             wrong.push(format!(
                 "LEAK: {who} had (descriptors, threads) {:?}, and has {:?} after {kills} kills: {:?}, before {:?}",
                 before[nth],

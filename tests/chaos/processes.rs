@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -93,6 +94,23 @@ pub fn descriptor_targets(pid: u32) -> Vec<String> {
     targets
 }
 
+/// How many of its descriptors are established TCP connections.
+pub fn connections(pid: u32) -> usize {
+    let targets = descriptor_targets(pid);
+    let is_its_own = |inode: &&str| targets.contains(&format!("socket:[{inode}]"));
+    let tables = ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")));
+    let lines: Vec<String> = tables
+        .into_iter()
+        .flatten()
+        .flat_map(|table| table.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let established = lines.iter().filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        (columns.get(3) == Some(&"01")).then(|| columns.get(9).copied()).flatten()
+    });
+    established.filter(is_its_own).count()
+}
+
 fn all_pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -133,20 +151,30 @@ impl Resetter {
             return Err("connections are reset by `ss -K`, which takes root".to_owned());
         }
         let found = Command::new("ss").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        match found {
-            Ok(status) if status.success() => Ok(Resetter),
-            _ => Err("connections are reset by `ss -K`, and there is no `ss`".to_owned()),
+        if !found.is_ok_and(|status| status.success()) {
+            return Err("connections are reset by `ss -K`, and there is no `ss`".to_owned());
+        }
+        // One of its own shows whether the kernel does it.
+        let tried = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+            let address = listener.local_addr()?;
+            let _connection = TcpStream::connect(address)?;
+            Ok(Resetter.reset(address.port()))
+        });
+        match tried {
+            Ok(closed) if closed > 0 => Ok(Resetter),
+            _ => Err("connections are reset by `ss -K`, and this kernel does not do it".to_owned()),
         }
     }
 
-    /// Resets all connections to or from a port of loopback.
-    pub fn reset(&self, port: u16) {
+    /// Resets all connections to or from a port of loopback; says how many ends of them there were.
+    pub fn reset(&self, port: u16) -> usize {
         let (from, to) = (format!("sport = :{port}"), format!("dport = :{port}"));
         let filter = ["(", &from, "or", &to, ")"];
         let mut command = Command::new("ss");
         command.args(["-K", "-H", "-t", "state", "established"]).args(filter);
-        // Nobody is connected to the port: there is nothing to reset.
-        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // It lists what it closed, a line each.
+        let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
+        output.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().count())
     }
 }
 

@@ -50,13 +50,15 @@ const BIN: Duration = Duration::from_millis(10);
 const STATS_EACH: Duration = Duration::from_millis(20);
 /// A dip that begins later than this after a death has another cause.
 const DIP_MAX: Duration = Duration::from_millis(500);
-/// How long a run is looked at before a kill, and at most after one.
+/// How long a run is looked at before a kill, and at least after one.
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_millis(2500);
+/// What has not come back after so long, on however busy a machine, never will.
+const AFTER_MAX: Duration = Duration::from_secs(60);
 /// A recovery that took longer is told in full.
 const SLOW: Duration = Duration::from_millis(300);
 /// How long a run may take to stand as if nothing had happened.
-const SETTLE_MAX: Duration = Duration::from_secs(30);
+const SETTLE_MAX: Duration = Duration::from_secs(120);
 
 /// What one kill cost.
 #[derive(Clone, Debug)]
@@ -246,10 +248,13 @@ impl Watch {
             replayed: 0,
             noted: Vec::new(),
         };
+        let usual = self.rows_between(killed_at - BEFORE, killed_at, |_| true) as f64;
+        let enough = 0.9 * usual * WINDOW.as_secs_f64() / BEFORE.as_secs_f64();
         let mut next_stats = Duration::ZERO;
         loop {
             let since = self.begin.elapsed().saturating_sub(killed_at);
-            if since > AFTER {
+            let is_back = || recovery.first_output.is_some() && self.back_at(killed_at, enough).is_some();
+            if since > AFTER_MAX || (since > AFTER && is_back()) {
                 break;
             }
             let (mut first, mut late) = (false, false);
@@ -273,9 +278,7 @@ impl Watch {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let usual = self.rows_between(killed_at - BEFORE, killed_at, |_| true) as f64;
-        let usual = usual * WINDOW.as_secs_f64() / BEFORE.as_secs_f64();
-        recovery.rate = self.back_at(killed_at, 0.9 * usual);
+        recovery.rate = self.back_at(killed_at, enough);
         recovery.others = recovery.first_output.map(|back| {
             self.rate_of_others(killed_at + back, killed_at + AFTER, task)
                 / self.rate_of_others(killed_at - BEFORE, killed_at, task)
@@ -289,15 +292,17 @@ impl Watch {
 
     /// When the first window with enough rows begins after the first that had fewer, since a death.
     /// At once if there was none soon after it: a machine that is busy with other things has dips of
-    /// its own. None if it did not come back.
+    /// its own. None if it has not come back yet.
     fn back_at(&self, killed_at: Duration, enough: f64) -> Option<Duration> {
+        let until_now = BIN * self.bins.len() as u32;
         let windows = |time: Duration| 0..(time.as_nanos() / BIN.as_nanos()) as u32;
         let is_low = |nth: &u32| {
             let from = killed_at + BIN * *nth;
             (self.rows_between(from, from + WINDOW, |_| true) as f64) < enough
         };
         let Some(dip) = windows(DIP_MAX).find(is_low) else { return Some(Duration::ZERO) };
-        let back = windows(AFTER - WINDOW).skip(dip as usize).find(|nth| !is_low(nth));
+        let back =
+            windows(until_now.saturating_sub(killed_at + WINDOW)).skip(dip as usize).find(|nth| !is_low(nth));
         back.map(|nth| BIN * nth)
     }
 }
@@ -392,7 +397,7 @@ fn conclude(all: &[Recovery], wrong: &mut Vec<String>) {
         record("recovery.jsonl", &figures);
         let never = all.iter().filter(|recovery| time_of(recovery).is_none()).count();
         if always && never > 0 {
-            wrong.push(format!("{what}: not within {AFTER:?} after {never} of {} kills", all.len()));
+            wrong.push(format!("{what}: not within {AFTER_MAX:?} after {never} of {} kills", all.len()));
         }
     }
     let mut others: Vec<f64> = all.iter().filter_map(|recovery| recovery.others).collect();

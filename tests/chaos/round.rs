@@ -23,12 +23,15 @@ use crate::nemesis::{Kind, Nemesis, Schedule};
 use crate::network::Network;
 use crate::processes::{self, MARK};
 
-/// How long workers may take to be up and connected.
-const START_MAX: Duration = Duration::from_secs(60);
-/// A schedule that is not through after this long never will be.
+// What has not come true after so long never will. On a machine that is busy with other things
+// everything takes its time, and no test is about that.
+
+/// Workers are up and connected.
+const START_MAX: Duration = Duration::from_secs(120);
+/// A schedule is through.
 const SCHEDULE_MAX: Duration = Duration::from_secs(900);
-/// How long a process may take to be gone after the end of its run.
-const GONE_MAX: Duration = Duration::from_secs(5);
+/// Processes and descriptors are gone after the end of their run.
+const GONE_MAX: Duration = Duration::from_secs(60);
 
 /// What a round is.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub struct Round {
     pub schedule: Schedule,
     /// Whether that begins with the start, not when all is connected and lines flow.
     pub at_once: bool,
+    /// How long a worker may say nothing before it is replaced.
+    pub heartbeat_timeout: Duration,
     /// How long it may take from when it is healed to its end.
     pub end_max: Duration,
 }
@@ -180,6 +185,7 @@ impl Round {
         let mut options = WorkersOptions::new(self.workers);
         options.worker.restart_max = Duration::from_millis(200);
         options.worker.stats_interval = Duration::from_millis(50);
+        options.worker.heartbeat_timeout = self.heartbeat_timeout;
         let arena = Arena::start(dir, &ledger.document(), network, options);
         let mut wrong = Vec::new();
         let started = arena.wait(START_MAX, |running| {
@@ -203,6 +209,14 @@ impl Round {
         }
         nemesis.heal();
         if self.source.is_endless() {
+            let made = ledger.made();
+            let replaced = arena.running.stats().processes.restarts > 0;
+            if replaced && !patiently(self.end_max, || ledger.has_all(&made)) {
+                wrong.push(format!(
+                    "LOST: a spout that began again did not come to where it was within {:?}",
+                    self.end_max
+                ));
+            }
             arena.running.drain();
         }
         let struck = nemesis.struck().iter().map(|(kind, count)| (*kind, *count)).collect();
@@ -239,7 +253,8 @@ impl Round {
         }
         let books = ledger.read();
         let acked = crate::kit::of(&stats.topology, "source").acked;
-        if self.source.is_endless() && books.lines < acked {
+        // A spout that began again acks lines twice.
+        if self.source.is_endless() && stats.processes.restarts == 0 && books.lines < acked {
             wrong.push(format!("LOST: {acked} lines were acked, {} arrived", books.lines));
         }
         if ended {
