@@ -173,19 +173,19 @@ fn resident() -> u64 {
     pages * 4096
 }
 
-/// 20 real seconds, ten times the time-out: one sink declared `blocking` and one that is not, on every
+/// Ten real seconds, ten times the time-out: one sink declared `blocking` and one that is not, on every
 /// driver thread there is, do not come back from `execute`; their spouts would emit for ever. The
 /// watchdog lends threads, and the third branch goes on all the while. Then the door opens, and
 /// everything is acked. If it fails, one slow database takes down a topology.
 #[test]
-fn sinks_that_wait_for_twenty_seconds_hurt_nobody_else() {
+fn sinks_that_wait_for_ten_seconds_hurt_nobody_else() {
     const QUEUE: u64 = 16 << 20;
     const SLACK: u64 = 96 << 20;
     let _alone = lock(&ALONE);
     let door = Door::default();
     let mut builder = TopologyBuilder::new("stall");
     builder.options(|options| {
-        options.message_timeout = Some(seconds(2));
+        options.message_timeout = Some(seconds(1));
         options.threads = AutoOr::Fixed(2);
         options.queue.memory = QUEUE;
     });
@@ -204,7 +204,8 @@ fn sinks_that_wait_for_twenty_seconds_hurt_nobody_else() {
     let free = |running: &RunningTopology| of(&running.stats(), "free").acked;
     wait_until("the free branch to run", || free(&running) > 10_000);
     let (at_first, mut rounds) = (resident(), 0_u64);
-    while begin.elapsed() < seconds(20) {
+    // That long at least, and until much came through, however long that takes.
+    while begin.elapsed() < seconds(10) || rounds < 20 {
         let before = free(&running);
         wait_until("the free branch to go on", || free(&running) > before + 1_000);
         rounds += 1;
@@ -212,7 +213,6 @@ fn sinks_that_wait_for_twenty_seconds_hurt_nobody_else() {
         assert!(grown <= QUEUE + SLACK, "{} MiB more after {:?}", grown >> 20, begin.elapsed());
     }
     let stats = running.stats();
-    assert!(rounds > 20, "the free branch came on {rounds} thousand in 20 s");
     assert_eq!((stats.failed, stats.replayed), (0, 0), "a wait is no failure");
     assert!(of(&stats, "stuck").executed == 0 && of(&stats, "blocking").executed == 0);
     door.open();

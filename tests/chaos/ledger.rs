@@ -146,7 +146,9 @@ config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
         let of_ids = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("ids-"));
         for text in of_ids.filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
-            text[..whole].lines().for_each(|row| drop(note_id(row, &mut seen)));
+            for row in text[..whole].lines() {
+                note_id(row, &mut seen);
+            }
         }
         seen
     }

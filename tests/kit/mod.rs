@@ -12,7 +12,7 @@ use squall::prelude::*;
 use squall::runtime::{ComponentStats, TopologyStats};
 
 /// A condition of a real run that has not come true after this long never will.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(180);
 /// More simulated time than any run of these tests needs.
 pub const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,6 +1,6 @@
 //! Workers without executors, and what lies between them.
 
-use std::io;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -51,14 +51,14 @@ impl Ears {
     /// Waits until the application has heard it.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, mut found: impl FnMut(&mut Heard) -> Option<T>) -> T {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + DEADLINE;
         let mut heard = self.heard();
         loop {
             if let Some(found) = found(&mut heard) {
                 return found;
             }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{what}: not within 30 s");
+            assert!(!left.is_zero(), "{what}: not within {DEADLINE:?}");
             heard = self.0.1.wait_timeout(heard, left).unwrap().0;
         }
     }
@@ -140,8 +140,13 @@ pub struct Plan {
     pub secret: [u8; 32],
 }
 
+/// What has not come true after so long, on however busy a machine, never will.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Links of these nodes end when a test ends them, not because the machine is busy.
 pub fn plan(worker: u16) -> Plan {
-    Plan { worker, incarnation: 1, options: NetOptions::default(), secret: [7; 32] }
+    let options = NetOptions { silence: DEADLINE, link_lost: DEADLINE, ..NetOptions::default() };
+    Plan { worker, incarnation: 1, options, secret: [7; 32] }
 }
 
 impl Plan {
@@ -231,13 +236,16 @@ pub fn vacant() -> SocketAddr {
 pub struct Way {
     pub address: SocketAddr,
     pub open: Arc<Mutex<Vec<TcpStream>>>,
+    /// While somebody holds it, nothing is passed on that is not on its way already.
+    pub gate: Arc<Mutex<()>>,
 }
 
 impl Way {
     pub fn to(target: SocketAddr) -> Way {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, open) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<TcpStream>>>::default());
-        let ends = Arc::clone(&open);
+        let (ends, gate) = (Arc::clone(&open), Arc::<Mutex<()>>::default());
+        let passing = Arc::clone(&gate);
         // The threads end with the test's process.
         thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
@@ -246,15 +254,23 @@ impl Way {
                 ends.lock().unwrap().extend(both);
                 for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
                 {
+                    let passing = Arc::clone(&passing);
                     thread::spawn(move || {
                         // It ends with either side, or when the way is cut.
-                        let _ = io::copy(&mut from, &mut to);
+                        let mut piece = vec![0; 64 << 10];
+                        while let Ok(len @ 1..) = from.read(&mut piece) {
+                            let passes = passing.lock().unwrap();
+                            if to.write_all(&piece[..len]).is_err() {
+                                break;
+                            }
+                            drop(passes);
+                        }
                         let _ = to.shutdown(Shutdown::Both);
                     });
                 }
             }
         });
-        Way { address, open }
+        Way { address, open, gate }
     }
 
     pub fn cut(&self) {
@@ -268,13 +284,13 @@ impl Way {
 /// Waits until the poller says so.
 #[track_caller]
 pub fn wait_status(node: &Node, is_so: impl Fn(&NetStatus) -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + DEADLINE;
     loop {
         let status = node.poller.status().expect("the poller runs");
         if is_so(&status) {
             return;
         }
-        assert!(Instant::now() < end, "not within 30 s: {status:?}");
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {status:?}");
         thread::yield_now();
     }
 }
