@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod net;
 pub mod runtime;
 pub mod testing;
+pub mod text;
 pub mod topology;
 pub mod tuple;
 

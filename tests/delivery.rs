@@ -18,6 +18,7 @@ use squall::api::TaskHook;
 use squall::metrics::Metric;
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology, TopologyStats};
+use squall::testing::cluster::{ClusterOptions, SimulatedCluster};
 use squall::testing::{Capture, Feeder, FixedSpout, SimulatedTopology, SimulationOptions};
 
 use kit::{DEADLINE, HOUR, Log, Numbers, bolt, identity, lock, null, of, seconds, wait_until};
@@ -67,6 +68,7 @@ enum Place {
 enum How {
     Error,
     Panic,
+    Fatal,
 }
 
 /// Goes wrong at one place, so many times over all instances, and then no more.
@@ -92,6 +94,7 @@ impl Trouble {
         match self.how {
             How::Error => Err(TaskError::new("trouble")),
             How::Panic => resume_unwind(Box::new("trouble")),
+            How::Fatal => Err(TaskError::fatal("trouble")),
         }
     }
 }
@@ -266,6 +269,86 @@ fn trouble_in_a_spout_stays_there() {
     for at in [Open, Activate, Next, Ack, Fail, Close, Drop] {
         check_troubled(at, How::Error, true);
         check_troubled(at, How::Panic, true);
+    }
+}
+
+/// A fatal error in whichever call of a spout or a bolt drains the topology in order, and the first one
+/// is the reason. A task that cannot be built for good is not built again, and the drain does not wait
+/// for it. If it fails, a run tries for ever what cannot become right, or hangs as it ends.
+#[test]
+fn a_fatal_error_ends_the_run_in_order() {
+    use Place::{Ack, Activate, Execute, Fail, Finish, Flush, Next, Open, Prepare, Tick};
+    let of_spout = [Open, Activate, Next, Ack, Fail].map(|at| (at, true));
+    let of_bolt = [Prepare, Execute, Tick, Flush, Finish].map(|at| (at, false));
+    for (at, in_spout) in of_spout.into_iter().chain(of_bolt) {
+        let (stats, trouble, _) = run_troubled(at, How::Fatal, in_spout);
+        let struck = trouble.struck.load(Ordering::SeqCst);
+        assert!(!stats.cut_short && stats.pending == 0, "{at:?}: {stats:#?}");
+        assert_eq!(stats.stopped.is_some(), struck > 0, "{at:?}: {stats:#?}");
+        assert!(struck > 0 || at == Tick, "{at:?} never happened");
+        if let Some(reason) = &stats.stopped {
+            let component = if in_spout { "spout" } else { "bolt" };
+            assert_eq!((&*reason.component, &*reason.error), (component, "trouble"));
+        }
+        if matches!(at, Open | Prepare) {
+            assert_eq!(struck, 1, "{at:?}: it was built again");
+        }
+    }
+}
+
+/// The same over workers: the worker tells who started it, all workers drain, and the reason is that of
+/// the component. If it fails, a run over workers goes on without the part that cannot work.
+#[test]
+fn a_fatal_error_in_one_worker_ends_all_of_them() {
+    for at in [Place::Open, Place::Prepare, Place::Execute] {
+        let armed = Trouble::new(at, How::Fatal, 0);
+        let source: Unacked = Arc::new(Mutex::new((0..200).map(|n| (n, true)).collect()));
+        let (for_spout, for_bolt) = (armed.clone(), armed.clone());
+        let mut builder = builder();
+        builder.spout("spout", move || TroubledSpout {
+            trouble: for_spout.clone(),
+            unacked: Arc::clone(&source),
+        });
+        builder.bolt("bolt", move || TroubledBolt(for_bolt.clone())).parallelism(3).shuffle("spout");
+        let topology = builder.build().expect("a valid topology");
+        armed.left.store(1, Ordering::SeqCst);
+        let mut cluster = SimulatedCluster::start(topology, ClusterOptions::seeded(11, 3));
+        cluster.run_to_end(HOUR).unwrap_or_else(|error| panic!("{at:?}: {error}\n{}", cluster.state()));
+        assert!(!cluster.is_cut_short(), "{at:?}");
+        let reason = cluster.stopped().expect("a reason");
+        let component = if at == Place::Open { "spout" } else { "bolt" };
+        assert_eq!((&*reason.component, &*reason.error), (component, "trouble"), "{at:?}");
+    }
+}
+
+/// Error texts that are made of data are bounded and escaped where they are made. If it fails, a line of
+/// megabytes fills the log and breaks the channel between workers, or a line forges a record of the log.
+#[test]
+fn error_texts_are_bounded_and_escaped() {
+    for how in [How::Error, How::Panic] {
+        let log = Log::default();
+        let feeder = Feeder::new(["line"]);
+        let refuse = move |input: Input<'_>, _: &mut Outputs<'_>| {
+            let text = format!("\u{1b}[2Jnot a number:\n{}", input.str("line")?);
+            match how {
+                How::Panic => resume_unwind(Box::new(text)),
+                How::Error | How::Fatal => Err(TaskError::new(text)),
+            }
+        };
+        let mut builder = TopologyBuilder::new("texts");
+        builder.spout("spout", feeder.spout());
+        builder.bolt("bolt", bolt(Streams::none(), refuse)).shuffle("spout");
+        let options = SimulationOptions { logger: log.logger(), ..SimulationOptions::default() };
+        let mut topology = SimulatedTopology::start(builder.build().expect("valid"), options);
+        feeder.feed(["x".repeat(1 << 20)]);
+        topology.advance(Duration::from_millis(5));
+        let stats = topology.stats();
+        let last = of(&stats, "bolt").last_error.clone().expect("an error");
+        let lines = log.lines(slog::Level::Error);
+        for text in [&last, &lines[0].text] {
+            assert!(text.len() < 1200 && text.contains(r"\u{1b}[2Jnot a number:\nxxx"), "{text}");
+            assert!(text.contains(" bytes more)") && !text.contains('\n'), "{text}");
+        }
     }
 }
 

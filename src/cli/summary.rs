@@ -9,7 +9,7 @@ use crate::api::FailureCause;
 use crate::cli::error::Outcome;
 use crate::cli::running::RunStats;
 use crate::config::Delivery;
-use crate::runtime::{ComponentStats, TopologyStats};
+use crate::runtime::{ComponentStats, StopReason, TopologyStats};
 
 /// What failed and will not come again: messages, or where nothing is tracked, the tuples that a
 /// bolt failed.
@@ -25,7 +25,8 @@ pub(super) fn failed_for_good(stats: &TopologyStats, delivery: Delivery) -> u64 
 pub(super) fn outcome(run: &RunStats, delivery: Delivery) -> Outcome {
     let stats = &run.topology;
     let failed = failed_for_good(stats, delivery);
-    Outcome::done_if(failed == 0 && stats.pending == 0 && !stats.cut_short && run.failure.is_none())
+    let in_order = !stats.cut_short && stats.stopped.is_none() && run.failure.is_none();
+    Outcome::done_if(failed == 0 && stats.pending == 0 && in_order)
 }
 
 /// Messages a second, over the whole run.
@@ -55,6 +56,7 @@ pub(super) fn in_json(topology: &str, run: &RunStats, delivery: Delivery) -> Str
         "dead_letters": stats.dead_letters,
         "cut_short": stats.cut_short,
         "given_up": run.failure,
+        "stopped": stats.stopped.as_ref().map(stop_in_json),
         "workers": { "count": workers, "restarts": restarts },
         "seconds": rounded(stats.elapsed.as_secs_f64()),
         "tuples_per_second": rounded(tuples_per_second(stats)),
@@ -86,6 +88,10 @@ fn reason(cause: FailureCause) -> &'static str {
         FailureCause::TimedOut => "timed out",
         FailureCause::Lost => "lost with a worker",
     }
+}
+
+fn stop_in_json(reason: &StopReason) -> Value {
+    json!({ "component": reason.component.as_str(), "task": reason.task.0, "error": reason.error })
 }
 
 fn component_in_json(component: &ComponentStats) -> Value {
@@ -158,6 +164,9 @@ pub(super) fn for_people(topology: &str, run: &RunStats, delivery: Delivery) -> 
     if let Some(failure) = &run.failure {
         text += &format!("  given up: {failure}\n");
     }
+    if let Some(reason) = &stats.stopped {
+        text += &format!("  stopped: {reason}\n");
+    }
     let errors = stats.components.iter().filter_map(|c| Some((&c.id, c.last_error.as_ref()?)));
     for (id, error) in errors {
         text += &format!("  last error of {id}: {error}\n");
@@ -169,6 +178,7 @@ fn verdict(run: &RunStats, failed: u64) -> &'static str {
     let stats = &run.topology;
     match () {
         () if run.failure.is_some() => "given up",
+        () if stats.stopped.is_some() => "stopped by an error",
         () if stats.cut_short => "cut short, with work undone",
         () if failed > 0 => "something failed for good",
         () if stats.pending > 0 => "some messages are still open",
@@ -223,6 +233,7 @@ fn rounded(number: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::cluster::ProcessStats;
+    use crate::ids::TaskId;
     use crate::runtime::LatencyStats;
 
     fn here(topology: TopologyStats) -> RunStats {
@@ -350,6 +361,23 @@ word-count ran for 2.0 s: all done
         let replays =
             json!({"failed": 0, "panicked": 0, "abandoned": 0, "timed_out": 3, "worker_lost": 1200});
         assert_eq!((&summary["replays"], &summary["replayed"]), (&replays, &json!(1203)));
+    }
+
+    #[test]
+    fn a_run_that_a_component_stopped_says_which_and_why() {
+        let reason =
+            StopReason { component: "lines".into(), task: TaskId(2), error: "no such file".to_owned() };
+        let run = here(TopologyStats { stopped: Some(reason), ..stats() });
+        assert_eq!(outcome(&run, Delivery::AtLeastOnce), Outcome::Failed);
+        let text = for_people("t", &run, Delivery::AtLeastOnce);
+        assert!(
+            text.contains("t ran for 2.0 s: stopped by an error\n")
+                && text.contains("  stopped: lines, task 2: no such file\n"),
+            "{text}"
+        );
+        let line = in_json("t", &run, Delivery::AtLeastOnce);
+        let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
+        assert_eq!(summary["stopped"], json!({"component": "lines", "task": 2, "error": "no such file"}));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::{Levels, LogFormat};
 use crate::net::{Members, Secret};
+use crate::runtime::StopReason;
 use crate::runtime::ending::Snapshot;
 use crate::topology::assignment::Assignment;
 
@@ -93,6 +94,8 @@ pub enum FromWorker {
     Stats(Box<WorkerStats>),
     /// One of its components asks for an orderly end of the topology.
     DrainRequested,
+    /// One of its components cannot go on: the topology is to end in order, and the run has failed.
+    Stopped(StopReason),
     /// The connection by which it sends to a peer is up, or not any more.
     Link {
         /// The peer.

@@ -236,6 +236,7 @@ pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Dur
         components: shapes.iter().map(|shape| component_stats(sum, shape, elapsed)).collect(),
         ended: false,
         cut_short: false,
+        stopped: None,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::net::{
     Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
 };
 use crate::runtime::ending::{EndCommand, Snapshot};
-use crate::runtime::{AssembledShare, LocalOptions, RunningShare, Share, Superior};
+use crate::runtime::{AssembledShare, LocalOptions, RunningShare, Share, StopReason, Superior};
 
 struct Wired {
     running: RunningShare,
@@ -99,6 +99,10 @@ impl Superior for Parent {
 
     fn drain(&self) {
         self.0.drain_requested();
+    }
+
+    fn stop(&self, reason: &StopReason) {
+        self.0.stopped(reason.clone());
     }
 }
 

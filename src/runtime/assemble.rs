@@ -516,10 +516,13 @@ impl Assembly {
             pending,
             untracked: Vec::new(),
             errors: ErrorReporter {
+                component: component.id.clone(),
                 task,
                 logger,
                 throttle: Arc::clone(&self.throttles[index]),
                 gauges: Arc::clone(&self.own(executor.id).gauges),
+                lifecycle: Arc::clone(&self.lifecycle),
+                coordinator: self.coordinator.clone(),
             },
             coordinator: self.coordinator.clone(),
             tree_now: Time::ZERO,

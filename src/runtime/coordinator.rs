@@ -13,6 +13,7 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
 use crate::runtime::queue::{Inbox, InboxSender};
 use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::runtime::stats::StopReason;
 
 /// Whom commands go to: the executors of this process.
 pub struct Subordinates {
@@ -106,6 +107,8 @@ pub trait Superior: Send + Sync {
     fn look(&self, seen: &Snapshot);
     /// A component asks for an orderly end of the topology.
     fn drain(&self);
+    /// A component cannot go on: the topology is to end in order, and the run has failed.
+    fn stop(&self, reason: &StopReason);
 }
 
 enum Role {
@@ -144,15 +147,35 @@ impl Coordinator {
         Coordinator { inbox, lifecycle, subordinates, role: Role::Reports(superior) }
     }
 
+    fn take(&mut self, control: Control, now: Time) {
+        match (control, &mut self.role) {
+            (Control::Drain | Control::Stop, Role::Decides(ending)) => ending.drain(now),
+            (Control::Close, Role::Decides(ending)) => ending.kill(),
+            (Control::Drain, Role::Reports(superior)) => superior.drain(),
+            (Control::Stop, Role::Reports(superior)) => {
+                let reason = self.lifecycle.stopped();
+                superior.stop(reason.expect("it is noted before the coordinator is told"));
+            }
+            // Who started the worker ends it; the coordinator ends with the last executor.
+            (Control::Close, Role::Reports(_)) => {}
+            (
+                Control::Acks(_)
+                | Control::Outcomes(_)
+                | Control::AckerLost { .. }
+                | Control::WorkerLost { .. }
+                | Control::Activate
+                | Control::Deactivate
+                | Control::Finish
+                | Control::Crash,
+                _,
+            ) => debug_assert!(false, "for executors, not for the coordinator"),
+        }
+    }
+
     /// Looks at how far the end has come.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         while let Ok(control) = self.inbox.control.try_recv() {
-            match (control, &mut self.role) {
-                (Control::Drain, Role::Decides(ending)) => ending.drain(cx.now),
-                (Control::Drain, Role::Reports(superior)) => superior.drain(),
-                (Control::Close, Role::Decides(ending)) => ending.kill(),
-                _ => {}
-            }
+            self.take(control, cx.now);
         }
         match &mut self.role {
             Role::Decides(ending) => {

@@ -2,18 +2,26 @@
 //!
 //! As in Storm, a component may report 5 errors in 10 s (both can be set); what comes beyond is
 //! counted, and the first report of the next interval says how many were swallowed.
+//!
+//! Every error of user code passes through here. So this is where its text is bounded and escaped,
+//! and where a fatal one ends the run.
 
-use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use slog::Logger;
+use smol_str::SmolStr;
 
 use crate::api::TaskError;
 use crate::clock::Time;
 use crate::ids::TaskId;
-use crate::runtime::queue::Gauges;
+use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::message::Control;
+use crate::runtime::queue::{Gauges, InboxSender};
+use crate::runtime::run_queue::Urgency;
+use crate::runtime::stats::StopReason;
+use crate::text::shown;
 
 /// Lets so many through per interval. Shared by the tasks of a component.
 #[derive(Debug)]
@@ -55,6 +63,8 @@ impl Throttle {
 
 /// Where one task reports.
 pub struct ErrorReporter {
+    /// The component.
+    pub component: SmolStr,
     /// The task.
     pub task: TaskId,
     /// Logs with component and task attached.
@@ -63,29 +73,46 @@ pub struct ErrorReporter {
     pub throttle: Arc<Throttle>,
     /// The counters of the task's executor.
     pub gauges: Arc<Gauges>,
+    /// Where the first fatal error is kept.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Who ends the topology because of it.
+    pub coordinator: InboxSender,
 }
 
 impl ErrorReporter {
-    /// Reports what user code returned.
+    /// Reports what user code returned. A fatal error ends the run in order.
     pub fn report(&self, error: &TaskError, now: Time) {
-        self.note(error);
+        let text = shown(error);
+        self.note(&text);
         if error.is_reported() {
-            self.log(error, now);
+            self.log(&text, now);
+        }
+        if error.is_fatal() {
+            self.stop(text);
         }
     }
 
     /// Reports something that went wrong in or around user code.
     pub fn report_text(&self, error: &str, now: Time) {
-        self.note(&error);
-        self.log(&error, now);
+        let text = shown(error);
+        self.note(&text);
+        self.log(&text, now);
     }
 
-    fn note(&self, error: &dyn fmt::Display) {
+    /// Ends the run because of what this task cannot get over. The first reason stands.
+    fn stop(&self, error: String) {
+        let reason = StopReason { component: self.component.clone(), task: self.task, error };
+        if self.lifecycle.stop(reason) {
+            self.coordinator.send_control(Control::Stop, Urgency::Now);
+        }
+    }
+
+    fn note(&self, error: &str) {
         self.gauges.errors.fetch_add(1, Ordering::Relaxed);
         self.gauges.set_last_error(format!("task {}: {error}", self.task));
     }
 
-    fn log(&self, error: &dyn fmt::Display, now: Time) {
+    fn log(&self, error: &str, now: Time) {
         match self.throttle.pass(now) {
             Some(0) => slog::error!(self.logger, "{}", error),
             Some(swallowed) => slog::error!(self.logger, "{}", error; "not_shown_before" => swallowed),

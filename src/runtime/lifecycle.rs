@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use crate::runtime::stats::StopReason;
 
 /// Shared by all executors of a worker.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub struct Lifecycle {
     pub activity: AtomicU64,
     /// Whether the end was cut short.
     pub cut_short: AtomicBool,
+    /// The first fatal error. Written by the task that returned it.
+    stopped: OnceLock<StopReason>,
     ended: Mutex<bool>,
     on_end: Condvar,
 }
@@ -45,6 +49,17 @@ impl Lifecycle {
     /// Whether nothing is under way and no spout can emit.
     pub fn is_at_rest(&self) -> bool {
         self.live_spouts.load(Ordering::SeqCst) == 0 && self.outstanding.load(Ordering::SeqCst) == 0
+    }
+
+    /// Notes why the run is to end; says whether this is the first reason.
+    #[must_use]
+    pub fn stop(&self, reason: StopReason) -> bool {
+        self.stopped.set(reason).is_ok()
+    }
+
+    /// Why the run ends, if a component could not go on.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.get()
     }
 
     /// Ends the topology for whoever waits.

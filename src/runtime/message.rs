@@ -108,11 +108,13 @@ pub enum Control {
     Activate,
     /// To spouts: rest.
     Deactivate,
-    /// To spouts: emit no more, the topology is ending.
+    /// To spouts: emit no more, the topology is ending. To the coordinator: end it in order.
     Drain,
+    /// To the coordinator: a component cannot go on. The reason stands in the lifecycle.
+    Stop,
     /// To bolts: input has ended, call `finish`.
     Finish,
-    /// To all: call `cleanup` or `close`; nothing follows.
+    /// To all: call `cleanup` or `close`; nothing follows. To the coordinator: end at once.
     Close,
     /// To any, from a test: lose the state of the task as a panic would.
     Crash,

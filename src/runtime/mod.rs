@@ -45,4 +45,4 @@ pub use executor::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use message::AckRecords;
 pub use share::{AssembledShare, RunningShare};
-pub use stats::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, TopologyStats};
+pub use stats::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, StopReason, TopologyStats};

@@ -1,5 +1,6 @@
 //! What a running topology says about itself.
 
+use std::fmt;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use smol_str::SmolStr;
 
 use crate::api::{ComponentInfo, FailureCause};
 use crate::clock::Time;
+use crate::ids::TaskId;
 use crate::runtime::queue::Gauges;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Component;
@@ -85,6 +87,23 @@ impl ReplayCounts {
     }
 }
 
+/// Why a run was ended by one of its components: the first error that waiting could not mend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReason {
+    /// The component.
+    pub component: SmolStr,
+    /// The task of it.
+    pub task: TaskId,
+    /// The error, bounded and escaped.
+    pub error: String,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, task {}: {}", self.component, self.task, self.error)
+    }
+}
+
 /// A snapshot of a topology.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyStats {
@@ -114,6 +133,8 @@ pub struct TopologyStats {
     pub ended: bool,
     /// Whether the end was cut short by a deadline or a kill, so that work may be undone.
     pub cut_short: bool,
+    /// Why it was ended, if a component returned an error that waiting cannot mend.
+    pub stopped: Option<StopReason>,
 }
 
 /// What the executors of a component in this process count in time; see
@@ -154,6 +175,7 @@ impl Worker {
             complete_latency: self.complete_latency(),
             ended: self.lifecycle.has_ended(),
             cut_short: self.lifecycle.cut_short.load(Ordering::SeqCst),
+            stopped: self.lifecycle.stopped().cloned(),
             ..TopologyStats::default()
         };
         for info in self.components.iter() {

@@ -75,6 +75,11 @@ fn messages_arrive_in_order_and_the_end_is_the_end() {
             ..WorkerStats::default()
         })),
         FromWorker::DrainRequested,
+        FromWorker::Stopped(StopReason {
+            component: "b".into(),
+            task: crate::ids::TaskId(4),
+            error: "no".to_owned(),
+        }),
         FromWorker::Link { peer: WorkerId(3), up: false },
         FromWorker::LinkDown { peer: WorkerId(3), for_ms: 10_000 },
         FromWorker::Fatal { message: "two\nlines, and \u{1b}[31m".to_owned() },

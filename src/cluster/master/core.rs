@@ -33,6 +33,7 @@ use crate::cluster::stats::WorkerStats;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
+use crate::runtime::StopReason;
 use crate::runtime::ending::{EndCommand, Ending, Snapshot};
 
 /// From "at rest" to the first question: others are likely to say the same.
@@ -70,6 +71,8 @@ pub struct Core {
     dead_by: Option<Time>,
     cut_short: bool,
     failure: Option<String>,
+    /// The first error of a component that waiting cannot mend.
+    stopped: Option<StopReason>,
     is_done: bool,
     /// When the last event came.
     heard: Time,
@@ -94,6 +97,7 @@ impl Core {
             dead_by: None,
             cut_short: false,
             failure: None,
+            stopped: None,
             is_done: false,
             heard: Time::ZERO,
             actions: Vec::new(),
@@ -236,6 +240,7 @@ impl Core {
                     self.ending.drain(now);
                 }
             }
+            FromWorker::Stopped(reason) => self.stop(who, reason, now),
             FromWorker::Link { peer, up } => {
                 if up {
                     self.complaints.withdraw(who.worker, peer);

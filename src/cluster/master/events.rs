@@ -7,6 +7,7 @@ use crate::cluster::master::life::Exit;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
+use crate::runtime::StopReason;
 
 /// What the core is told once.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub enum Note {
     Fatal(Endpoint, String),
     /// One of its components asks for an orderly end.
     DrainRequested(Endpoint),
+    /// One of its components cannot go on.
+    Stopped(Endpoint, StopReason),
     /// Its link to a peer came up or went down.
     Link(Endpoint, WorkerId, bool),
     /// The run is given up.

@@ -263,6 +263,7 @@ impl RunningWorkers {
         let mut topology = topology_stats(&run.core.sum(), &self.shared.shapes, elapsed);
         topology.ended = run.ended_at.is_some();
         topology.cut_short = run.core.is_cut_short();
+        topology.stopped = run.core.stopped().cloned();
         let lives = run.core.lives();
         let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
         let up = lives.iter().filter(|life| life.is_up());

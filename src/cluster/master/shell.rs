@@ -225,6 +225,9 @@ impl Shell {
             Note::DrainRequested(who) => {
                 info!(self.logger(who), "draining"; "because" => "a component asked for it");
             }
+            Note::Stopped(who, reason) => {
+                error!(self.logger(who), "draining: a component cannot go on"; "because" => %reason);
+            }
             Note::Link(who, peer, up) => {
                 let kind = if up { WorkerEventKind::LinkUp(peer) } else { WorkerEventKind::LinkDown(peer) };
                 self.remember(who, kind);

@@ -17,6 +17,7 @@ use crate::cluster::control::{Beat, FromWorker, line};
 use crate::cluster::stats::{WorkerStats, changes};
 use crate::ids::WorkerId;
 use crate::net::{Member, Members};
+use crate::runtime::StopReason;
 
 /// How long the last words may take to be written.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
@@ -86,6 +87,11 @@ impl Reports {
     /// A component asks for an orderly end of the topology.
     pub fn drain_requested(&self) {
         self.message(FromWorker::DrainRequested);
+    }
+
+    /// A component cannot go on.
+    pub fn stopped(&self, reason: StopReason) {
+        self.message(FromWorker::Stopped(reason));
     }
 
     /// The connection by which this worker sends to a peer came up, or went down.

@@ -50,6 +50,7 @@ impl AckerExecutor {
                 | Control::Activate
                 | Control::Deactivate
                 | Control::Drain
+                | Control::Stop
                 | Control::Finish => {}
             }
         }

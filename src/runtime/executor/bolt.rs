@@ -7,7 +7,8 @@
 //! User code may fail in three ways, none of which ends the process: an `Err` fails the tuple; a
 //! panic fails the tuple and costs the instance, which is built again after a pause; a call that
 //! does not return is named by the watchdog. While one task of an executor waits to be built, the
-//! executor takes no data.
+//! executor takes no data. A task whose `prepare` failed for good is not waited for: the run is ending,
+//! and what is still sent to it fails.
 //!
 //! One file, because a step is one protocol: how far a batch in hand has come decides what credit,
 //! acks, dead letters and rebuilding may do.
@@ -32,6 +33,7 @@ use crate::runtime::link::Link;
 use crate::runtime::message::{Control, Incoming};
 use crate::runtime::queue::{Gauges, count};
 use crate::runtime::run_queue::Urgency;
+use crate::text::shown;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Rows, Value};
 
@@ -256,21 +258,22 @@ impl BoltExecutor {
         if self.take_control(cx.now) {
             return self.close();
         }
-        if !self.opened {
-            return Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER };
-        }
+        let outcome = if self.opened { self.work(cx) } else { StepOutcome::Idle };
+        self.end_step(cx, outcome);
+        Step { outcome, wake_at: if self.opened { self.wake_at() } else { Time::NEVER } }
+    }
+
+    /// Builds what is missing, and takes data if nothing is.
+    fn work(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut all_built = true;
         for task in &mut self.tasks {
-            all_built &= task.ensure_built(&self.common, cx.now);
+            all_built &= task.ensure_built(&self.common, cx.now) || task.restart.is_over();
         }
-        let outcome = if all_built {
-            self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.common, cx.now));
-            self.take_data(cx)
-        } else {
-            StepOutcome::Idle
-        };
-        self.end_step(cx, outcome);
-        Step { outcome, wake_at: self.wake_at() }
+        if !all_built {
+            return StepOutcome::Idle;
+        }
+        self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.common, cx.now));
+        self.take_data(cx)
     }
 
     fn begin_step(&mut self, now: Time) {
@@ -300,6 +303,7 @@ impl BoltExecutor {
                 | Control::AckerLost { .. }
                 | Control::WorkerLost { .. }
                 | Control::Deactivate
+                | Control::Stop
                 | Control::Drain => {}
             }
         }
@@ -438,7 +442,7 @@ impl BoltExecutor {
 
     fn wake_at(&self) -> Time {
         // While a task is missing nothing else happens here, so a tick that is due does not count.
-        let missing = self.tasks.iter().filter(|task| task.bolt.is_none());
+        let missing = self.tasks.iter().filter(|task| task.bolt.is_none() && !task.restart.is_over());
         let next_build = missing.map(|task| task.restart.due).min();
         next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min()).unwrap_or(Time::NEVER)
     }
@@ -460,8 +464,13 @@ impl BoltExecutor {
 
 /// Executes at most `chunk` tuples of the batch in hand; says whether the task is still alive.
 fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Common, now: Time) -> bool {
-    let Some(mut bolt) = task.bolt.take() else { return false };
     let stop_at = (hand.tuple + chunk).min(hand.incoming.batch.len);
+    let Some(mut bolt) = task.bolt.take() else {
+        if task.restart.is_over() {
+            refuse_tuples(task, hand, stop_at);
+        }
+        return task.restart.is_over();
+    };
     let max_replays = task.max_replays;
     task.executed = true;
     while hand.tuple < stop_at {
@@ -471,7 +480,7 @@ fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Co
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
                 task.emitter.errors.report(&error, now);
-                fail_tuple(task, hand, &error.to_string(), FailureCause::Failed, common);
+                fail_tuple(task, hand, &shown(&error), FailureCause::Failed, common);
             }
             Err(panic) => {
                 let why = panic_text(&*panic);
@@ -604,15 +613,29 @@ fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: Failur
         run_hooks(&mut task.state, &task.emitter, &hand.kept, false);
     }
     if !task.state.held && !send_dead_letter(task, hand, error, common) {
-        let first = hand.anchor();
-        let extras = hand.extras().iter().map(|(_, anchor)| *anchor);
-        for anchor in std::iter::once(first).chain(extras).filter(|anchor| anchor.root.is_tracked()) {
-            task.emitter.wires.acks.fail(anchor.root, anchor.message, cause);
-        }
-        task.emitter.failed_now += 1;
+        fail_anchors(&mut task.emitter, hand, cause);
     }
     hand.tuple += 1;
     hand.settle(&mut task.emitter);
+}
+
+/// Fails tuples up to `stop_at` for a task that is never built.
+#[cold]
+fn refuse_tuples(task: &mut BoltTask, hand: &mut InHand, stop_at: u32) {
+    while hand.tuple < stop_at {
+        fail_anchors(&mut task.emitter, hand, FailureCause::Failed);
+        hand.tuple += 1;
+        hand.settle(&mut task.emitter);
+    }
+}
+
+/// Fails the messages that the tuple in hand is anchored to.
+fn fail_anchors(emitter: &mut Emitter, hand: &InHand, cause: FailureCause) {
+    let extras = hand.extras().iter().map(|(_, anchor)| *anchor);
+    for anchor in std::iter::once(hand.anchor()).chain(extras).filter(|anchor| anchor.root.is_tracked()) {
+        emitter.wires.acks.fail(anchor.root, anchor.message, cause);
+    }
+    emitter.failed_now += 1;
 }
 
 /// Says whether the tuple went to the dead-letter stream.

@@ -28,6 +28,7 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::AckRecords;
 use crate::runtime::queue::{Inbox, InboxSender, count};
 use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::text::shown;
 use crate::tuple::TupleBatch;
 
 /// What a step is given.
@@ -153,7 +154,8 @@ impl Common {
     }
 }
 
-/// When a broken task is built again: at once after a long good time, else with growing pauses.
+/// When a broken task is built again: at once after a long good time, else with growing pauses. One
+/// that failed for good is not.
 #[derive(Clone, Copy, Debug)]
 pub struct Restart {
     /// Not before this.
@@ -170,8 +172,21 @@ impl Restart {
         Restart { due: Time::ZERO, pause: Duration::ZERO, built_at: Time::ZERO, built: false }
     }
 
+    /// The task cannot be built, now or later: the run ends without it.
+    fn give_up(&mut self) {
+        self.due = Time::NEVER;
+    }
+
+    /// Whether the task is never built again.
+    pub fn is_over(&self) -> bool {
+        self.due == Time::NEVER
+    }
+
     /// The task broke (or could not be built).
     pub fn broke(&mut self, now: Time, options: &ErrorOptions) {
+        if self.is_over() {
+            return;
+        }
         if now.since(self.built_at) > options.restart_max {
             self.pause = Duration::ZERO;
         }
@@ -208,6 +223,9 @@ impl Restart {
             }
             Ok(Err(error)) => {
                 errors.report(&error, now);
+                if error.is_fatal() {
+                    self.give_up();
+                }
                 self.broke(now, &common.errors);
                 Ok(None)
             }
@@ -255,11 +273,9 @@ pub fn end_instance<T: ?Sized>(
 
 /// What a panic said.
 pub fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.as_deref().unwrap_or("(no message)"))
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    shown(format_args!("panicked: {}", text.unwrap_or("(no message)")))
 }
 
 #[cfg(test)]
@@ -281,5 +297,8 @@ mod tests {
         assert!(!restart.built(at(0)));
         restart.broke(at(40_000), &options);
         assert_eq!(restart.due, at(40_100), "it was well for longer than the longest pause");
+        restart.give_up();
+        restart.broke(at(50_000), &options);
+        assert!(restart.is_over(), "a test that breaks it does not bring it back");
     }
 }

@@ -64,6 +64,8 @@ pub struct SpoutTask {
     window: Window,
     max_replays: Option<u32>,
     exhausted: bool,
+    /// Whether it returned an error that ends the run: it is asked for nothing more.
+    stopped: bool,
     /// Not to be asked before this.
     idle_until: Time,
     idle_pause: Duration,
@@ -107,6 +109,7 @@ impl SpoutTask {
             window,
             max_replays,
             exhausted: false,
+            stopped: false,
             idle_until: Time::ZERO,
             idle_pause: IDLE_PAUSE_MIN,
             activated: false,
@@ -135,9 +138,19 @@ impl SpoutTask {
         let mut out = SpoutOutputs::new(&mut self.state, &mut self.emitter);
         match catch_unwind(AssertUnwindSafe(|| then(&mut **spout, &mut out))) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.emitter.errors.report(&error, now),
+            Ok(Err(error)) => self.report(&error, now),
             Err(panic) => self.break_down(&panic_text(&*panic), common, now),
         }
+    }
+
+    fn report(&mut self, error: &TaskError, now: Time) {
+        self.emitter.errors.report(error, now);
+        self.stopped |= error.is_fatal();
+    }
+
+    /// Whether it may have something to emit.
+    fn is_live(&self) -> bool {
+        !self.exhausted && !self.stopped && !self.restart.is_over()
     }
 
     /// Drops a broken instance, forgets the messages that only it knew, and plans the next one.
@@ -275,7 +288,7 @@ impl SpoutTask {
     fn emit(&mut self, budget: u32, cx: &StepContext<'_>, common: &Common) -> Pause {
         let mut budget = budget;
         loop {
-            if self.exhausted || self.idle_until > cx.now || self.spout.is_none() {
+            if !self.is_live() || self.idle_until > cx.now || self.spout.is_none() {
                 return Pause::Rest;
             }
             if self.emitter.is_blocked() {
@@ -313,7 +326,7 @@ impl SpoutTask {
         match result {
             Ok(Ok(status)) => self.note_status(status, now),
             Ok(Err(error)) => {
-                self.emitter.errors.report(&error, now);
+                self.report(&error, now);
                 self.note_status(SpoutStatus::IdleFor(common.errors.restart_min), now);
             }
             Err(panic) => self.break_down(&panic_text(&*panic), common, now),
@@ -486,7 +499,7 @@ impl SpoutExecutor {
                     }
                 }
                 Control::Close => close = true,
-                Control::Acks(_) | Control::Finish | Control::WorkerLost { .. } => {}
+                Control::Acks(_) | Control::Finish | Control::Stop | Control::WorkerLost { .. } => {}
             }
         }
         (processed, close)
@@ -581,7 +594,7 @@ impl SpoutExecutor {
 
     /// Keeps the count of spouts that may still emit.
     fn note_live(&mut self) {
-        let live = !self.draining && self.tasks.iter().any(|task| !task.exhausted);
+        let live = !self.draining && self.tasks.iter().any(SpoutTask::is_live);
         if live == self.live {
             return;
         }
@@ -599,7 +612,7 @@ impl SpoutExecutor {
         for task in &self.tasks {
             if task.spout.is_none() && self.opened {
                 wake_at = wake_at.min(task.restart.due);
-            } else if self.active && !self.draining && !task.exhausted && task.idle_until > now {
+            } else if self.active && !self.draining && task.is_live() && task.idle_until > now {
                 wake_at = wake_at.min(task.idle_until);
             }
             if task.in_flight() > 0 {

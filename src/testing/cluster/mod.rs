@@ -34,8 +34,8 @@ use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::net::bridge::Bridge;
 use crate::net::{Endpoint, Identity, Members, Mesh, NetCounts, Outbox, Secret, TopologyKey, outlet};
-use crate::runtime::Share;
 use crate::runtime::simulated::{Audit, SimulatedSurroundings, SimulatedWorker};
+use crate::runtime::{Share, StopReason};
 use crate::testing::SimulationError;
 use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::topology::assignment::{Assignment, place};
@@ -234,6 +234,11 @@ impl SimulatedCluster {
     /// Whether the end was cut short.
     pub fn is_cut_short(&self) -> bool {
         self.core.is_cut_short()
+    }
+
+    /// Why the run was ended, if a component could not go on.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.core.stopped()
     }
 
     /// What every worker is at, for people who look for the cause of a standstill.

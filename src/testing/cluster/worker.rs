@@ -15,9 +15,9 @@ use crate::net::bridge::{Bridge, LinkWatcher};
 use crate::net::{
     Action, ConnId, Direction, Endpoint, LinkState, Members, Mesh, NetCounts, Outbound, Outbox,
 };
-use crate::runtime::Superior;
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::simulated::SimulatedWorker;
+use crate::runtime::{StopReason, Superior};
 use crate::testing::cluster::network::{Arrival, End, Network};
 
 /// The port of a life, from which its address is made.
@@ -56,6 +56,10 @@ impl Superior for Said {
 
     fn drain(&self) {
         self.push(FromWorker::DrainRequested);
+    }
+
+    fn stop(&self, reason: &StopReason) {
+        self.push(FromWorker::Stopped(reason.clone()));
     }
 }
 

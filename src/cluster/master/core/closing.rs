@@ -8,6 +8,7 @@ use crate::cluster::control::ToWorker;
 use crate::cluster::master::events::{Action, Note};
 use crate::cluster::master::life::Life;
 use crate::net::Endpoint;
+use crate::runtime::StopReason;
 
 /// How long workers may take to close in order: their executors have 5 s.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
@@ -17,6 +18,20 @@ const KILL_GRACE: Duration = Duration::from_secs(2);
 const DEATH_MAX: Duration = Duration::from_secs(5);
 
 impl Core {
+    /// Why the run was ended, if a component could not go on.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+
+    /// A component cannot go on: an orderly end, of which the first reason is kept.
+    pub(super) fn stop(&mut self, who: Endpoint, reason: StopReason, now: Time) {
+        if self.stopped.is_none() {
+            self.note(Note::Stopped(who, reason.clone()));
+            self.stopped = Some(reason);
+        }
+        self.ending.drain(now);
+    }
+
     pub(super) fn kill(&mut self, now: Time) {
         match self.close_by {
             None => self.ending.kill(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::cluster::control::Beat;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, TaskId};
 use crate::net::Member;
 
 /// By worker: its incarnation, and whether its address is known.
@@ -603,6 +603,19 @@ fn a_drain_may_be_asked_for_by_a_component() {
         said,
         [Action::Note(Note::DrainRequested(life(0, 1))), Action::Send(life(0, 1), ToWorker::Drain)]
     );
+}
+
+#[test]
+fn a_component_that_cannot_go_on_drains_all_and_the_first_reason_stands() {
+    let mut story = Story::running(2);
+    let reason = |error: &str| StopReason { component: "b".into(), task: TaskId(1), error: error.to_owned() };
+    story.says(life(1, 1), FromWorker::Stopped(reason("no such file")));
+    story.says(life(0, 1), FromWorker::Stopped(reason("later")));
+    let said = story.take();
+    let drain = |worker| Action::Send(life(worker, 1), ToWorker::Drain);
+    let note = Action::Note(Note::Stopped(life(1, 1), reason("no such file")));
+    assert_eq!(said, [note, drain(0), drain(1)]);
+    assert_eq!(story.core.stopped(), Some(&reason("no such file")));
 }
 
 #[test]
