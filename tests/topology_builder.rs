@@ -2,6 +2,8 @@
 //!
 //! `a_subscription_to_...` port the cases of Storm's `ValidateStructure` (TopologyIntegrationTest).
 
+mod topology_kit;
+
 use std::time::Duration;
 
 use squall::config::{AutoOr, limits};
@@ -9,6 +11,7 @@ use squall::prelude::*;
 use squall::topology::builder::bolt_constructor;
 use squall::topology::graph::{Constructor, Grouping};
 use squall::topology::{DEAD_LETTER_FIELDS, SYSTEM_STREAM, Topology};
+use topology_kit::{Wants, WantsSettings};
 
 /// A component that declares what the test wants and does nothing.
 #[derive(Clone)]
@@ -360,4 +363,34 @@ fn components_of_a_topology_can_be_exchanged_for_mocks() {
     let bolt = topology().with_bolt("count", sink).unwrap();
     assert!(matches!(bolt.component("count").unwrap().constructor, Constructor::Bolt(_)));
     assert!(matches!(bolt.component("count").unwrap().inputs[0].grouping, Grouping::Fields(_)));
+}
+
+#[test]
+fn a_component_built_in_rust_refuses_what_surrounds_it_too() {
+    let wants = |settings: WantsSettings| move || Wants(settings.clone());
+    let none = WantsSettings { field: None, ticks: false, device: None };
+    let field = WantsSettings { field: Some("wrod".to_owned()), ..none.clone() };
+    let ticks = WantsSettings { ticks: true, ..none.clone() };
+    let lamp = WantsSettings { device: Some("lamp".to_owned()), ..none };
+    check(
+        |b| {
+            b.bolt("w", wants(field)).shuffle("split");
+        },
+        &["config `field` of bolt `w`: `split.default` has no field `wrod` (did you mean `word`?)"],
+    );
+    check(
+        |b| {
+            b.bolt("w", wants(lamp.clone())).parallelism(2).shuffle("split");
+            b.bolt("x", wants(lamp)).shuffle("split");
+        },
+        &[
+            "bolt `w` has 2 tasks, and only one task can use lamp (set `parallelism` to 1)",
+            "bolt `x` uses lamp, which bolt `w` uses already (only one task of a topology can use lamp)",
+        ],
+    );
+    let mut builder = word_count();
+    builder.options(|options| options.tick = Some(Duration::from_secs(1)));
+    builder.bolt("w", wants(ticks)).shuffle("split");
+    let without = builder.build().unwrap().with_options(|options| options.tick = None).unwrap_err();
+    assert_eq!(without.diagnostics()[0].message, "config `ticks` of bolt `w`: there is no tick");
 }

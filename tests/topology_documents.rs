@@ -3,7 +3,7 @@
 mod topology_kit;
 
 use squall::config::{AutoOr, Delivery};
-use squall::topology::declare::{MemorySource, load, parse_str};
+use squall::topology::declare::{MemorySource, Source, load, parse_str};
 use squall::topology::{Topology, TopologyErrors};
 use std::time::Duration;
 use topology_kit::registry;
@@ -322,7 +322,7 @@ fn what_does_not_fit_the_memory_of_queues_is_refused() {
 fn wrong_components() {
     check_added(
         "[bolt.x]\ninputs = ['lines']\n",
-        &["bolt `x` has no `type` (types: count, lax, print, split)"],
+        &["bolt `x` has no `type` (types: count, lax, print, split, wants)"],
     );
     check_added(
         "[bolt.x]\ntype = 'prnit'\ninputs = ['lines']\n",
@@ -758,4 +758,100 @@ fn mistakes_in_included_files_are_shown_where_they_are() {
     );
     let missing = load(&MemorySource::new(), "no.toml", &registry(), &[]);
     assert_eq!(lines(missing), ["cannot read `no.toml`: entity not found"]);
+}
+
+#[test]
+fn a_component_refuses_what_surrounds_it_at_the_key_that_asks_for_it() {
+    let document = |config: &str, more: &str| {
+        format!(
+            "{WORD_COUNT}[bolt.w]\ntype = \"wants\"\ninputs = [\"split\", \"count\"]\n{more}\nconfig = {config}\n"
+        )
+    };
+    check(&document("{ field = 'word' }", ""), &[]);
+    check(
+        &document("{ field = 'wrod' }", ""),
+        &[
+            "t:18:20: config `field` of bolt `w`: `split.default` has no field `wrod` (did you mean `word`?)",
+            "t:18:20: config `field` of bolt `w`: `count.default` has no field `wrod` (did you mean `word`?)",
+        ],
+    );
+    check(
+        &document("{ field = 'count' }", ""),
+        &["t:18:20: config `field` of bolt `w`: `split.default` has no field `count` (fields: word)"],
+    );
+    check(&document("{ ticks = true }", ""), &["t:18:20: config `ticks` of bolt `w`: there is no tick"]);
+    check(&document("{ ticks = true }", "tick = '1s'"), &[]);
+    check(&document("{ ticks = true }", "").replace("[topology]", "[topology]\ntick = '1s'"), &[]);
+}
+
+#[test]
+fn a_component_sees_the_fields_of_streams_that_nobody_declared() {
+    let bolt = |from: &str, field: &str| {
+        format!("{WORD_COUNT}[bolt.w]\ntype = 'wants'\ninputs = ['{from}']\nconfig.field = '{field}'\n")
+    };
+    check(&bolt("split.dead-letter", "attempt"), &[]);
+    check(
+        &bolt("split.dead-letter", "word"),
+        &["t:17:16: config `field` of bolt `w`: `split.dead-letter` has no field `word` \
+           (fields: source, stream, values, error, attempt)"],
+    );
+    // What is unknown because of another error is not judged.
+    check(
+        &bolt("splti", "word"),
+        &["t:16:11: input of bolt `w`: there is no component `splti` (did you mean `split`?)"],
+    );
+}
+
+#[test]
+fn a_resource_is_claimed_once() {
+    let bolts = |parallelism: u32, devices: &[&str]| {
+        let bolt = |(n, device): (usize, &&str)| {
+            format!(
+                "[bolt.w{n}]\ntype = 'wants'\ninputs = ['split']\nparallelism = {parallelism}\nconfig.device = '{device}'\n"
+            )
+        };
+        let bolts: String = devices.iter().enumerate().map(bolt).collect();
+        format!("{WORD_COUNT}{bolts}")
+    };
+    check(&bolts(1, &["lamp", "bell"]), &[]);
+    check(
+        &bolts(1, &["lamp", "lamp"]),
+        &["t:23:17: bolt `w1` uses lamp, which bolt `w0` uses already \
+           (only one task of a topology can use lamp)"],
+    );
+    let errors = parse_str("t", &bolts(1, &["lamp", "lamp"]), &registry()).unwrap_err();
+    assert!(errors.render(false).contains("bolt `w0` uses it here"), "{}", errors.render(false));
+    check(
+        &bolts(3, &["lamp"]),
+        &["t:18:17: bolt `w0` has 3 tasks, and only one task can use lamp (set `parallelism` to 1)"],
+    );
+}
+
+#[test]
+fn a_document_read_from_a_resource_leaves_it_to_no_component() {
+    struct Lamp(MemorySource);
+    impl Source for Lamp {
+        fn read(&self, path: &str, at_most: usize) -> std::io::Result<String> {
+            self.0.read(path, at_most)
+        }
+        fn variable(&self, name: &str) -> Option<String> {
+            self.0.variable(name)
+        }
+        fn takes(&self, path: &str) -> Option<&'static str> {
+            (path == "-").then_some("lamp")
+        }
+    }
+    let document =
+        format!("{WORD_COUNT}[bolt.w]\ntype = 'wants'\ninputs = ['split']\nconfig.device = 'lamp'\n");
+    let read = |path: &str| {
+        let source = Lamp(MemorySource::new().file(path, document.clone()));
+        lines(load(&source, path, &registry(), &[]))
+    };
+    assert_eq!(read("file"), [] as [String; 0]);
+    assert_eq!(
+        read("-"),
+        [
+            "-:17:17: bolt `w` uses lamp, from which the topology itself is read (read the topology from a file)"
+        ]
+    );
 }

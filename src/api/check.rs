@@ -29,6 +29,17 @@ pub struct Refusal {
     pub key: Option<String>,
     /// What is wrong, and what to write instead.
     pub message: String,
+    /// A name that was written, and the names there are; the error suggests one of them.
+    pub choice: Option<Choice>,
+}
+
+/// A name that does not exist, among those that do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What was written.
+    pub written: SmolStr,
+    /// What could have been.
+    pub names: Fields,
 }
 
 /// A resource of the process that one component alone can use, such as standard input.
@@ -74,7 +85,37 @@ impl<'a> Check<'a> {
 
     /// Refuses the topology: this key of the settings cannot work here.
     pub fn refuse(&mut self, key: &str, message: impl fmt::Display) {
-        self.refusals.push(Refusal { key: Some(key.to_owned()), message: message.to_string() });
+        let message = message.to_string();
+        self.refusals.push(Refusal { key: Some(key.to_owned()), message, choice: None });
+    }
+
+    /// Refuses the topology unless every input has this field; the error names the input that does
+    /// not have it and suggests a field that it has. `key` is the key of the settings that asks for
+    /// the field.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{Check, CheckInput};
+    ///
+    /// let fields = Some(["status", "path"].into());
+    /// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields }];
+    /// let mut check = Check::new(&inputs, None, 1);
+    /// check.require_field("keep", "path");
+    /// check.require_field("keep", "statuss");
+    /// let (refusals, _) = check.into_parts();
+    /// assert_eq!(refusals.len(), 1);
+    /// assert_eq!(refusals[0].message, "`parse.default` has no field `statuss`");
+    /// ```
+    pub fn require_field(&mut self, key: &str, field: &str) {
+        for input in self.inputs {
+            let Some(fields) = input.fields.as_ref().filter(|fields| fields.position(field).is_none()) else {
+                continue;
+            };
+            let stream = format!("{}.{}", input.component, input.stream);
+            let message = format!("`{stream}` has no field `{}`", field.escape_debug());
+            let choice = Choice { written: field.into(), names: fields.clone() };
+            self.refusals.push(Refusal { key: Some(key.to_owned()), message, choice: Some(choice) });
+        }
     }
 
     /// Claims a resource that only one task of the topology can use. Two claims of one resource are

@@ -23,7 +23,7 @@ mod spout;
 mod streams;
 
 pub use bolt::Bolt;
-pub use check::{Check, CheckInput, Claim, Refusal};
+pub use check::{Check, CheckInput, Choice, Claim, Refusal};
 pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext, WorkerResources};
 pub use error::{EmitError, TaskError};
 pub use grouping::{CustomGrouping, GroupingContext};

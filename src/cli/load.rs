@@ -62,6 +62,10 @@ impl Source for Files {
     fn variable(&self, name: &str) -> Option<String> {
         env::var(name).ok()
     }
+
+    fn takes(&self, path: &str) -> Option<&'static str> {
+        (path == STDIN).then_some("standard input")
+    }
 }
 
 /// Reads a topology document and its includes from files, and validates it. `overrides` are

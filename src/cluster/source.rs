@@ -102,6 +102,10 @@ impl Source for Recorder<'_> {
         self.read.borrow_mut().variables.insert(name.to_owned(), value.clone());
         Some(value)
     }
+
+    fn takes(&self, path: &str) -> Option<&'static str> {
+        self.source.takes(path)
+    }
 }
 
 #[cfg(test)]

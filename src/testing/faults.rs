@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use smol_str::SmolStr;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::runtime::{AckRecords, Fate, Faults};
 use crate::topology::TopologyErrors;
 use crate::topology::graph::{BoltFactory, Constructor, Topology};
@@ -192,6 +192,10 @@ struct Faulty {
 impl Bolt for Faulty {
     fn declare(&self) -> Streams {
         self.inner.declare()
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        self.inner.check(check);
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {

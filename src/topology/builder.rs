@@ -2,7 +2,8 @@
 //!
 //! The builder collects; nothing is checked before [`TopologyBuilder::build`], which reports all
 //! mistakes at once, with the validator that documents go through too. Each constructor is called
-//! once by `build`, to ask the instance what it declares, and then once per task.
+//! once by `build`, to ask the instance what it declares and whether it can work in its place, and then
+//! once per task.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook};
+use crate::api::{Bolt, CustomGrouping, Spout, TaskError, TaskHook};
 use crate::config::{AutoOr, ComponentOptions, TopologyOptions};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
@@ -202,9 +203,8 @@ impl TopologyBuilder {
     pub fn build(self) -> Result<Topology, TopologyErrors> {
         let mut diagnostics = Vec::new();
         let components = self.components.into_iter().map(|declared| {
-            let streams = declared_streams(&declared.constructor);
-            let built = match streams {
-                Ok(streams) => Some(Built { constructor: declared.constructor.clone(), streams }),
+            let built = match declared.constructor.build() {
+                Ok(instance) => Some(Built::of(declared.constructor.clone(), instance)),
                 Err(error) => {
                     diagnostics.push(cannot_build(&declared, &error));
                     None
@@ -225,6 +225,7 @@ impl TopologyBuilder {
             options: self.options,
             components,
             hooks: self.hooks,
+            taken: Vec::new(),
             complete: true,
         };
         diagnostics.extend(validate::problems(&draft).into_iter().map(diagnostic));
@@ -270,13 +271,6 @@ pub(super) fn kind(constructor: &Constructor) -> Kind {
         Constructor::Spout(_) => Kind::Spout,
         Constructor::Bolt(_) => Kind::Bolt,
     }
-}
-
-fn declared_streams(constructor: &Constructor) -> Result<Streams, TaskError> {
-    Ok(match constructor {
-        Constructor::Spout(factory) => factory()?.declare(),
-        Constructor::Bolt(factory) => factory()?.declare(),
-    })
 }
 
 fn cannot_build(declared: &Declared, error: &TaskError) -> Diagnostic {

@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     pub options: TopologyOptions,
     pub components: Vec<DraftComponent>,
     pub hooks: Vec<HookFactory>,
+    /// Resources of the process that reading the topology used up, such as standard input.
+    pub taken: Vec<&'static str>,
     /// Whether these are all components: false when some could not even be listed, and that has
     /// been reported.
     pub complete: bool,
@@ -65,6 +67,7 @@ impl From<Topology> for Draft {
             options: topology.options,
             components: topology.components.into_iter().map(DraftComponent::from).collect(),
             hooks: topology.hooks,
+            taken: Vec::new(),
             complete: true,
         }
     }
@@ -82,7 +85,11 @@ impl From<Component> for DraftComponent {
             kind: component.kind(),
             id: component.id,
             type_name: component.type_name,
-            built: Some(Built { constructor: component.constructor, streams: component.streams }),
+            built: Some(Built {
+                constructor: component.constructor,
+                streams: component.streams,
+                instance: None,
+            }),
             inputs: Some(component.inputs.into_iter().map(input).collect()),
             options: component.options,
         }
@@ -90,6 +97,15 @@ impl From<Component> for DraftComponent {
 }
 
 impl Draft {
+    /// Builds an instance of each component but this one, so that they are checked again with what
+    /// surrounds them. One that cannot be built now is not checked: it fails when its tasks are built.
+    pub fn build_instances(&mut self, mock: Option<&str>) {
+        let components = self.components.iter_mut().filter(|component| mock != Some(component.id.as_str()));
+        for built in components.filter_map(|component| component.built.as_mut()) {
+            built.instance = built.constructor.build().ok();
+        }
+    }
+
     /// The topology of a draft in which validation found nothing.
     ///
     /// # Panics

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook};
+use crate::api::{Bolt, Check, CustomGrouping, Spout, Streams, TaskError, TaskHook};
 use crate::config::{ComponentOptions, TopologyOptions};
 use crate::tuple::Fields;
 
@@ -92,6 +92,45 @@ impl fmt::Debug for Constructor {
             Constructor::Spout(_) => "spout",
             Constructor::Bolt(_) => "bolt",
         })
+    }
+}
+
+impl Constructor {
+    /// Builds one instance.
+    ///
+    /// # Errors
+    /// What the constructor returned.
+    pub fn build(&self) -> Result<Instance, TaskError> {
+        Ok(match self {
+            Constructor::Spout(factory) => Instance::Spout(factory()?),
+            Constructor::Bolt(factory) => Instance::Bolt(factory()?),
+        })
+    }
+}
+
+/// An instance that is asked what it is while its topology is validated, and then dropped.
+pub enum Instance {
+    /// Of a spout.
+    Spout(Box<dyn Spout>),
+    /// Of a bolt.
+    Bolt(Box<dyn Bolt>),
+}
+
+impl Instance {
+    /// The streams it emits to.
+    pub fn declare(&self) -> Streams {
+        match self {
+            Instance::Spout(spout) => spout.declare(),
+            Instance::Bolt(bolt) => bolt.declare(),
+        }
+    }
+
+    /// Looks at what surrounds it.
+    pub fn check(&self, check: &mut Check<'_>) {
+        match self {
+            Instance::Spout(spout) => spout.check(check),
+            Instance::Bolt(bolt) => bolt.check(check),
+        }
     }
 }
 

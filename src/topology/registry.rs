@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError};
-use crate::topology::graph::{Constructor, GroupingFactory};
+use crate::topology::graph::{Constructor, GroupingFactory, Instance};
 
 /// Why a component cannot be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,16 @@ pub struct Built {
     pub constructor: Constructor,
     /// The streams they declare.
     pub streams: Streams,
+    /// The instance that was built to be asked: it is checked with what surrounds the component.
+    /// `None`: it was checked before, or it is a mock.
+    pub instance: Option<Instance>,
+}
+
+impl Built {
+    /// What this instance says of all that the constructor builds.
+    pub fn of(constructor: Constructor, instance: Instance) -> Built {
+        Built { constructor, streams: instance.declare(), instance: Some(instance) }
+    }
 }
 
 /// Why [`ComponentType::build`] failed.
@@ -216,13 +226,13 @@ impl Registry {
         let build = Arc::new(build);
         let build_fn: BuildFn = Arc::new(move |config| {
             let settings = Arc::new(read_settings::<C>(config)?);
-            let streams = build(&settings)?.declare();
+            let instance = Instance::Spout(Box::new(build(&settings)?));
             let build = Arc::clone(&build);
             let constructor = Constructor::Spout(Arc::new(move || {
                 let spout = build(&settings).map_err(TaskError::from)?;
                 Ok(Box::new(spout) as Box<dyn Spout>)
             }));
-            Ok(Built { constructor, streams })
+            Ok(Built::of(constructor, instance))
         });
         self.insert(name, Kind::Spout, summary, C::json_schema, build_fn)
     }
@@ -237,13 +247,13 @@ impl Registry {
         let build = Arc::new(build);
         let build_fn: BuildFn = Arc::new(move |config| {
             let settings = Arc::new(read_settings::<C>(config)?);
-            let streams = build(&settings)?.declare();
+            let instance = Instance::Bolt(Box::new(build(&settings)?));
             let build = Arc::clone(&build);
             let constructor = Constructor::Bolt(Arc::new(move || {
                 let bolt = build(&settings).map_err(TaskError::from)?;
                 Ok(Box::new(bolt) as Box<dyn Bolt>)
             }));
-            Ok(Built { constructor, streams })
+            Ok(Built::of(constructor, instance))
         });
         self.insert(name, Kind::Bolt, summary, C::json_schema, build_fn)
     }

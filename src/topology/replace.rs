@@ -19,7 +19,9 @@ impl Topology {
         change: impl FnOnce(&mut TopologyOptions),
     ) -> Result<Topology, TopologyErrors> {
         change(&mut self.options);
-        revalidated(self.into())
+        let mut draft = Draft::from(self);
+        draft.build_instances(None);
+        revalidated(draft)
     }
 
     /// The same topology with another hook.
@@ -73,10 +75,11 @@ impl Topology {
             return Err(TopologyErrors::new(vec![Diagnostic::new(message)]));
         };
         component.constructor = constructor;
-        if let Some(streams) = streams {
-            component.streams = streams;
-        }
-        revalidated(self.into())
+        let Some(streams) = streams else { return revalidated(self.into()) };
+        component.streams = streams;
+        let mut draft = Draft::from(self);
+        draft.build_instances(Some(id));
+        revalidated(draft)
     }
 }
 

@@ -30,6 +30,40 @@ impl Bolt for Inert {
     }
 }
 
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantsSettings {
+    /// A field that every input must have.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// Whether a tick is needed.
+    #[serde(default)]
+    pub ticks: bool,
+    /// A resource to claim.
+    #[serde(default)]
+    pub device: Option<String>,
+}
+
+/// Refuses places where it cannot work.
+pub struct Wants(pub WantsSettings);
+
+impl Bolt for Wants {
+    fn check(&self, check: &mut Check<'_>) {
+        if let Some(field) = &self.0.field {
+            check.require_field("field", field);
+        }
+        if self.0.ticks && check.tick().is_none() {
+            check.refuse("ticks", "there is no tick");
+        }
+        if let Some(device) = &self.0.device {
+            check.claim("device", device);
+        }
+    }
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
 struct First;
 
 impl CustomGrouping for First {
@@ -85,7 +119,7 @@ struct LaxInner {
     deep: u32,
 }
 
-/// `file` (line) and `picker` (direct stream), `split` (word), `count`, `print`, `lax`; the custom
+/// `wants`; `file` (line) and `picker` (direct stream), `split` (word), `count`, `print`, `lax`; the custom
 /// grouping `first`.
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
@@ -111,6 +145,7 @@ pub fn registry() -> Registry {
         }
         Ok(Inert(Streams::none()))
     });
+    registry.bolt("wants", "Wants.", |settings: &WantsSettings| Ok(Wants(settings.clone())));
     registry.grouping("first", || First);
     registry
 }

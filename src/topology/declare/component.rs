@@ -26,11 +26,11 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// Reads the component that will stand at position `at`.
-pub(super) fn read(
+pub(super) fn read<'a>(
     surroundings: &Surroundings<'_>,
-    (kind, key, node): (Kind, &Key<'_>, &Node<'_>),
+    (kind, key, node): (Kind, &Key<'a>, &Node<'a>),
     at: usize,
-    sites: &mut Sites,
+    sites: &mut Sites<'a>,
     report: &mut Report,
 ) -> DraftComponent {
     sites.set(Site::Component(at), key.span());
@@ -61,10 +61,10 @@ pub(super) fn read(
     }
 }
 
-struct Reader<'a> {
+struct Reader<'a, 't> {
     surroundings: &'a Surroundings<'a>,
     section: Section<'a>,
-    sites: &'a mut Sites,
+    sites: &'a mut Sites<'t>,
     kind: Kind,
     at: usize,
     /// The place of the id.
@@ -72,14 +72,14 @@ struct Reader<'a> {
     options: ComponentOptions,
     component_type: Option<&'a ComponentType>,
     /// The `config` table and the place of its key.
-    config: Option<(Span, Node<'a>)>,
+    config: Option<(Span, Node<'t>)>,
     inputs: Option<Vec<DraftInput>>,
     /// Whether type and config could be read.
     complete: bool,
 }
 
-impl<'a> Reader<'a> {
-    fn table(&mut self, node: &Node<'a>) {
+impl<'a, 't> Reader<'a, 't> {
+    fn table(&mut self, node: &Node<'t>) {
         let Some(table) = node.get_ref().as_table() else {
             let message = format!("{} must be a table", self.section.of.trim_start_matches(" of "));
             self.section.report.push(Finding::at(place(node), message));
@@ -185,7 +185,10 @@ impl<'a> Reader<'a> {
         };
         debug_assert!(matches!(node.get_ref(), DeValue::Table(_)));
         match known.build(ValueDeserializer::from(node.clone())) {
-            Ok(built) => Some(built),
+            Ok(built) => {
+                self.sites.set_config(self.at, node);
+                Some(built)
+            }
             Err(error) => {
                 let mistakes = SettingsMistakes { known, of: &self.section.of, key, node: &node };
                 mistakes.report(error, self.section.report);

@@ -28,6 +28,8 @@ pub(super) struct Document<'t> {
     pub report: Report,
     /// Whether every text could be parsed. When not, something may be missing that was written.
     pub complete: bool,
+    /// Resources of the process that reading used up.
+    pub taken: Vec<&'static str>,
 }
 
 /// Reads a file, its includes, and overrides.
@@ -41,6 +43,7 @@ pub(super) fn read<'t>(source: &dyn Source, path: &str, set: &[String], shelf: &
             texts: Texts::default(),
             report: Report::default(),
             complete: true,
+            taken: Vec::new(),
         },
         bytes: 0,
         opened: HashMap::new(),
@@ -134,6 +137,7 @@ impl<'t> Reader<'_, 't> {
             )));
         }
         self.bytes += text.len();
+        self.document.taken.extend(self.source.takes(path));
         Ok(self.shelf.keep(text))
     }
 

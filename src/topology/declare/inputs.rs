@@ -23,9 +23,9 @@ use crate::topology::validate::{InputPart, Site};
 use crate::tuple::Fields;
 
 /// Reads the inputs of one component.
-pub(super) struct Inputs<'a, 's> {
+pub(super) struct Inputs<'a, 's, 't> {
     pub section: &'a mut Section<'s>,
-    pub sites: &'a mut Sites,
+    pub sites: &'a mut Sites<'t>,
     pub registry: &'a Registry,
     /// The ids of all components, right or wrong.
     pub ids: &'a HashSet<String>,
@@ -33,7 +33,7 @@ pub(super) struct Inputs<'a, 's> {
     pub at: usize,
 }
 
-impl Inputs<'_, '_> {
+impl Inputs<'_, '_, '_> {
     /// Reads the value of `inputs`; `None` when it cannot be judged.
     pub fn read(&mut self, node: &Node<'_>) -> Option<Vec<DraftInput>> {
         let DeValue::Array(items) = node.get_ref() else {

@@ -69,8 +69,10 @@ pub fn load(
     overrides: &[String],
 ) -> Result<Topology, TopologyErrors> {
     let shelf = Shelf::new(document::room(overrides));
-    let Document { root, texts, mut report, complete } = document::read(source, path, overrides, &shelf);
-    let reading = Reading::of(&root, registry);
+    let Document { root, texts, mut report, complete, taken } =
+        document::read(source, path, overrides, &shelf);
+    let mut reading = Reading::of(&root, registry);
+    reading.draft.taken = taken;
     if !complete {
         report.extend_elsewhere(reading.report, &texts);
         return Err(report.into_errors(&texts));

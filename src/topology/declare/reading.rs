@@ -21,20 +21,21 @@ const TABLES: &[&str] = &["topology", "spout", "bolt"];
 pub(crate) const DELIVERIES: &[&str] = &["at-most-once", "at-least-once"];
 
 /// A tree on its way to a draft.
-pub(super) struct Reading {
+pub(super) struct Reading<'t> {
     pub draft: Draft,
-    pub sites: Sites,
+    pub sites: Sites<'t>,
     pub report: Report,
 }
 
-impl Reading {
+impl<'t> Reading<'t> {
     /// Reads a whole tree.
-    pub fn of(root: &DeTable<'_>, registry: &Registry) -> Reading {
+    pub fn of(root: &DeTable<'t>, registry: &Registry) -> Reading<'t> {
         let draft = Draft {
             name: None,
             options: TopologyOptions::default(),
             components: Vec::new(),
             hooks: Vec::new(),
+            taken: Vec::new(),
             complete: true,
         };
         let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
@@ -120,11 +121,7 @@ impl Reading {
         self.report.push(finding);
     }
 
-    fn components<'n, 't>(
-        &mut self,
-        kind: Kind,
-        node: &'n Node<'t>,
-    ) -> Vec<(Kind, &'n Key<'t>, &'n Node<'t>)> {
+    fn components<'n>(&mut self, kind: Kind, node: &'n Node<'t>) -> Vec<(Kind, &'n Key<'t>, &'n Node<'t>)> {
         let path = kind.to_string();
         let Some(table) = self.section().table(&path, node) else {
             self.draft.complete = false;
@@ -136,7 +133,7 @@ impl Reading {
     fn all_components(
         &mut self,
         surroundings: &Surroundings<'_>,
-        components: &[(Kind, &Key<'_>, &Node<'_>)],
+        components: &[(Kind, &Key<'t>, &Node<'t>)],
     ) {
         for (at, component) in components.iter().enumerate() {
             let read = component::read(surroundings, *component, at, &mut self.sites, &mut self.report);

@@ -16,6 +16,12 @@ pub trait Source {
 
     /// The value of an environment variable, if it is set.
     fn variable(&self, name: &str) -> Option<String>;
+
+    /// The resource of the process that reading this path uses up, if any: `standard input`. No
+    /// component of the topology can use it then. By default none.
+    fn takes(&self, _path: &str) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Files and variables in memory, for tests and for documents that come over a wire.

@@ -8,20 +8,25 @@
 //! * `names`: legal, not reserved, given once.
 //! * `inputs`: components, streams, fields and groupings of subscriptions.
 //! * `flow`: cycles that nobody marked, bolts that no spout reaches, no spout at all.
+//! * `surroundings`: each component's own check of its inputs, tick and parallelism, and resources that
+//!   one task alone can use.
 //! * `numbers`: everything with a bound in [`limits`](crate::config::limits).
 
 mod flow;
 mod inputs;
 mod names;
 mod numbers;
+mod surroundings;
 
 use std::collections::HashMap;
+
+use smol_str::SmolStr;
 
 use crate::topology::draft::Draft;
 use crate::topology::graph::Topology;
 
 /// What a problem is about. Finer sites fall back to coarser ones when they have no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Site {
     /// The document as a whole.
     Document,
@@ -33,6 +38,8 @@ pub(crate) enum Site {
     Component(usize),
     /// A key of a component.
     Key(usize, &'static str),
+    /// A key of a component's settings, as `a.b`.
+    Setting(usize, SmolStr),
     /// One input of a component.
     Input(usize, usize, InputPart),
 }
@@ -52,10 +59,11 @@ pub(crate) enum InputPart {
 
 impl Site {
     /// The next coarser site.
-    pub fn parent(self) -> Option<Site> {
-        match self {
+    pub fn parent(&self) -> Option<Site> {
+        match *self {
             Site::Document => None,
             Site::Name | Site::Option(_) | Site::Component(_) => Some(Site::Document),
+            Site::Setting(component, _) => Some(Site::Key(component, "config")),
             Site::Key(component, _) => Some(Site::Component(component)),
             Site::Input(component, _, InputPart::Whole) => Some(Site::Component(component)),
             Site::Input(component, input, InputPart::Field(_)) => {
@@ -107,6 +115,7 @@ pub(crate) fn problems(draft: &Draft) -> Vec<Problem> {
     problems.extend(numbers::problems(draft, &by_id));
     problems.extend(inputs::problems(draft, &by_id));
     problems.extend(flow::problems(draft, &by_id));
+    problems.extend(surroundings::problems(draft, &by_id));
     problems
 }
 

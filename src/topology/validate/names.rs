@@ -50,10 +50,10 @@ fn stream_problems<'a>(
     let site = Site::Component(at);
     for stream in streams {
         let what = format!("{} declares a stream whose name", named(draft, at));
-        problems.extend(illegal(&what, &stream.name, site));
+        problems.extend(illegal(&what, &stream.name, site.clone()));
         if seen.insert(stream.name.as_str(), ()).is_some() {
             let message = format!("{} declares stream `{}` twice", named(draft, at), stream.name);
-            problems.push(Problem::new(site, message));
+            problems.push(Problem::new(site.clone(), message));
         }
         problems.extend(field_problems(draft, at, stream));
     }

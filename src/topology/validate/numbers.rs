@@ -205,7 +205,7 @@ fn counted(count: u64, noun: &str) -> String {
 }
 
 /// The tasks that a component will have.
-fn capped(draft: &Draft, at: usize) -> u32 {
+pub(super) fn capped(draft: &Draft, at: usize) -> u32 {
     let tasks = draft.components[at].options.task_count();
     tasks.min(draft.options.max_task_parallelism.unwrap_or(u32::MAX))
 }

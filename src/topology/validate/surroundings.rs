@@ -1,0 +1,98 @@
+//! Each component's own check of what surrounds it, and resources that one task alone can use.
+//!
+//! A component is checked by the instance that was built to ask for its streams. A component that
+//! could not be built has been reported, and is not checked.
+
+use std::collections::BTreeMap;
+
+use smol_str::SmolStr;
+
+use crate::api::{Check, CheckInput, Claim, Refusal};
+use crate::topology::diagnostic::DIAGNOSTICS_MAX;
+use crate::topology::draft::{Draft, DraftInput};
+use crate::topology::implicit;
+use crate::topology::registry::{Built, Kind};
+use crate::topology::suggest;
+use crate::topology::validate::numbers::capped;
+use crate::topology::validate::{ById, Problem, Site, named};
+
+pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut claims = Claims { draft, held: BTreeMap::new() };
+    for (at, component) in draft.components.iter().enumerate() {
+        let Some(Built { instance: Some(instance), .. }) = &component.built else { continue };
+        let inputs: Vec<CheckInput> =
+            component.inputs().iter().map(|input| check_input(draft, by_id, input)).collect();
+        let tick = match component.kind {
+            Kind::Spout => None,
+            Kind::Bolt => component.options.tick.or(draft.options.tick),
+        };
+        let mut check = Check::new(&inputs, tick, capped(draft, at) as usize);
+        instance.check(&mut check);
+        let (refusals, claimed) = check.into_parts();
+        // Each suggestion compares with many names, so refusals are not worded without end.
+        let room = DIAGNOSTICS_MAX.saturating_sub(problems.len());
+        problems.extend(refusals.into_iter().take(room).map(|refusal| refused(draft, at, refusal)));
+        problems.extend(claimed.into_iter().filter_map(|claim| claims.claim(at, claim)));
+    }
+    problems
+}
+
+fn check_input(draft: &Draft, by_id: &ById<'_>, input: &DraftInput) -> CheckInput {
+    let source = by_id.get(input.component.as_str()).map(|source| &draft.components[*source]);
+    let stream = source.and_then(|source| implicit::stream(source.kind, source.streams()?, &input.stream));
+    CheckInput {
+        component: input.component.clone(),
+        stream: input.stream.clone(),
+        fields: stream.map(|stream| stream.fields),
+    }
+}
+
+fn refused(draft: &Draft, at: usize, refusal: Refusal) -> Problem {
+    let site = match &refusal.key {
+        Some(key) => Site::Setting(at, SmolStr::new(key)),
+        None => Site::Key(at, "config"),
+    };
+    let key = refusal.key.map(|key| format!("`{}` ", suggest::shown(&key))).unwrap_or_default();
+    let help = refusal.choice.and_then(|choice| {
+        let names: Vec<&str> = choice.names.iter().map(SmolStr::as_str).collect();
+        suggest::help(&choice.written, names, "fields")
+    });
+    Problem::new(site, format!("config {key}of {}: {}", named(draft, at), refusal.message)).help(help)
+}
+
+/// Who holds what.
+struct Claims<'a> {
+    draft: &'a Draft,
+    /// The component and the key that claimed each resource first.
+    held: BTreeMap<String, (usize, String)>,
+}
+
+impl Claims<'_> {
+    fn claim(&mut self, at: usize, claim: Claim) -> Option<Problem> {
+        let Claim { key, resource } = claim;
+        let who = named(self.draft, at);
+        let site = Site::Setting(at, SmolStr::new(&key));
+        if self.draft.taken.iter().any(|taken| *taken == resource) {
+            let message = format!("{who} uses {resource}, from which the topology itself is read");
+            return Some(Problem::new(site, message).help("read the topology from a file".to_owned()));
+        }
+        if let Some((first, first_key)) = self.held.get(&resource) {
+            let message = format!("{who} uses {resource}, which {} uses already", named(self.draft, *first));
+            let first_site = Site::Setting(*first, SmolStr::new(first_key));
+            return Some(
+                Problem::new(site, message)
+                    .help(format!("only one task of a topology can use {resource}"))
+                    .related(first_site, format!("{} uses it here", named(self.draft, *first))),
+            );
+        }
+        let tasks = capped(self.draft, at);
+        self.held.insert(resource.clone(), (at, key));
+        (tasks > 1).then(|| {
+            let message = format!("{who} has {tasks} tasks, and only one task can use {resource}");
+            Problem::new(site, message)
+                .help("set `parallelism` to 1".to_owned())
+                .related(Site::Key(at, "parallelism"), format!("{tasks} tasks"))
+        })
+    }
+}
