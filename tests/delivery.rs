@@ -308,6 +308,7 @@ fn a_fatal_error_in_one_worker_ends_all_of_them() {
         builder.spout("spout", move || TroubledSpout {
             trouble: for_spout.clone(),
             unacked: Arc::clone(&source),
+            is_waited_for: Arc::default(),
         });
         builder.bolt("bolt", move || TroubledBolt(for_bolt.clone())).parallelism(3).shuffle("spout");
         let topology = builder.build().expect("a valid topology");

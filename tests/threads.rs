@@ -10,8 +10,10 @@ mod kit;
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use kit::{Execute, bolt, lock, wait_until};
+use kit::{Execute, Log, LogLine, Numbers, bolt, lock, wait_until};
+use squall::config::AutoOr;
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology};
 use squall::topology::builder::BoltDeclarer;
@@ -211,4 +213,44 @@ fn a_call_that_waits_does_not_hold_back_what_was_emitted_before_it() {
     }
     drop(open_gate);
     assert_eq!(running.join().acked, ROWS as u64);
+}
+
+/// A driver whose step takes too long is replaced, and leaves when the step returns. What the step made
+/// runnable was then left in the queue, while the other driver slept: 25 rows through a bolt that sleeps
+/// for 1.3 s stood still for 75 s.
+#[test]
+fn a_driver_that_was_replaced_hands_its_work_over() {
+    let (log, arrived) = (Log::default(), Arrived::default());
+    let mut builder = TopologyBuilder::new("replaced");
+    builder.options(|options| {
+        options.threads = AutoOr::Fixed(1);
+        options.watchdog.step = Duration::from_millis(20);
+        // Without tracking there is no timer that would wake a driver by chance.
+        options.delivery = Delivery::AtMostOnce;
+    });
+    builder.spout("feed", || Numbers::new(ROWS as u64));
+    let warnings = log.clone();
+    let slow = bolt(Streams::new(["n"]), move |input: Input<'_>, out: &mut Outputs<'_>| {
+        let n = input.i64("n")?;
+        wait_until("the driver to be replaced", || {
+            let replaced = |line: &LogLine| line.text.contains("does not return");
+            warnings.lines(slog::Level::Warning).iter().filter(|line| replaced(line)).count() as i64 > n
+        });
+        Ok(out.emit([n])?)
+    });
+    builder.bolt("slow", slow).global("feed");
+    let sink = Arc::clone(&arrived);
+    let sink = bolt(Streams::none(), move |input: Input<'_>, _: &mut Outputs<'_>| {
+        lock(&sink).push(input.i64("n")?);
+        Ok(())
+    });
+    builder.bolt("sink", sink).global("slow");
+    builder.options(|options| options.queue.batch = 1);
+    let topology = builder.build().expect("it is right");
+    let options = LocalOptions { logger: log.logger(), ..LocalOptions::default() };
+    let running = RunningTopology::start(topology, options).expect("it starts");
+    wait_until("all rows to arrive", || lock(&arrived).len() as i64 == ROWS);
+    running.drain();
+    assert!(!running.join().cut_short);
+    assert_eq!(*lock(&arrived), (0..ROWS).collect::<Vec<_>>());
 }

@@ -8,6 +8,7 @@
 //! * `values`: parsing, expressions, numbers, text and time.
 //! * `documents`: topology documents, settings of the command line, and the other commands.
 //! * `delivery`: failures, replays, dead letters and what ends a run.
+//! * `threads`: every component on a driver thread and on a thread of its own.
 //! * `workers`: the same in several worker processes.
 
 mod delivery;
@@ -15,5 +16,6 @@ mod documents;
 mod input;
 mod kit;
 mod output;
+mod threads;
 mod values;
 mod workers;
