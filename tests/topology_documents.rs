@@ -3,7 +3,7 @@
 mod topology_kit;
 
 use squall::config::{AutoOr, Delivery};
-use squall::topology::declare::{MemorySource, Source, load, parse_str};
+use squall::topology::declare::{MemorySource, NamedBy, Source, load, load_engine, parse_str};
 use squall::topology::{Topology, TopologyErrors};
 use std::time::Duration;
 use topology_kit::registry;
@@ -681,6 +681,97 @@ fn overrides_win_and_their_mistakes_are_named() {
     check("bolts.x=1", "--set bolts.x=1:1:1: unknown key `bolts` (did you mean `bolt`?)");
 }
 
+/// A file called 2026-11-28 or 5 could not be named: TOML reads the one as a date and the other as a
+/// number, where a path was wanted.
+#[test]
+fn overrides_are_text_where_text_is_meant() {
+    let set = |arguments: &[&str]| {
+        let ungrouped = WORD_COUNT.replace("{ from = \"split\", fields = [\"word\"] }", "\"split\"");
+        let source = MemorySource::new().file("t", ungrouped);
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        load(&source, "t", &registry(), &arguments)
+    };
+    for text in
+        ["2026-11-28", "5", "true", "07:30:00", "1.50", "0x1F", "2026-11-28T07:30:00Z", "inf", "a.txt"]
+    {
+        let (path, emit) =
+            (format!("spout.lines.config.path={text}"), format!("bolt.split.config.emit={text}"));
+        // Both at once, and each beside a value that is a number and stays one.
+        let topology = set(&[&path, &emit, "bolt.split.parallelism=3", "topology.settings.n=5"]);
+        let topology = topology.unwrap_or_else(|errors| panic!("{text}: {errors}"));
+        let split = topology.component("split").unwrap();
+        assert_eq!(split.streams.get("default").unwrap().fields.get(0).map(|name| name.as_str()), Some(text));
+        assert_eq!(split.options.parallelism, 3);
+        assert_eq!(topology.options().settings["n"].as_integer(), Some(5));
+    }
+    assert_eq!(set(&["topology.name=2026"]).unwrap().name(), "2026");
+
+    let check = |argument: &str, expected: &str| {
+        let found = lines(set(&[argument])).into_iter().next().unwrap_or_default();
+        assert_eq!(found, format!("--set {argument}:1:{expected}"));
+    };
+    // Text would be taken, but a list is rarely meant as text.
+    check(
+        "spout.lines.config.path=[1]",
+        "25: config of spout `lines`: invalid type: sequence, expected a string (if it is meant as text: --set 'spout.lines.config.path=\"[1]\"')",
+    );
+    check(
+        "spout.lines.config.path={a='b'}",
+        "25: config of spout `lines`: invalid type: map, expected a string (if it is meant as text: --set 'spout.lines.config.path=\"{a='\\''b'\\''}\"')",
+    );
+    // Text would be no better.
+    check(
+        "spout.lines.config.follow=5",
+        "27: config of spout `lines`: invalid type: integer `5`, expected a boolean",
+    );
+    check(
+        "topology.message_timeout=30",
+        "26: `message_timeout` has no unit: it must be a duration, as \"30s\", or \"off\"",
+    );
+    // The last argument holds, and it is judged by itself.
+    let last = ["spout.lines.config.path=5", "spout.lines.config.path='b.txt'", "topology.threads=x"];
+    assert_eq!(lines(set(&last)).len(), 1);
+}
+
+/// Every document and every include is UTF-8; whatever else it is, is named at its place.
+#[test]
+fn other_encodings_are_named_wherever_they_are_read() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let check = |source: MemorySource, expected: &[&str]| {
+        let found = lines(load(&source, "t", &registry(), &[]));
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}\n{expected}");
+        }
+    };
+    check(MemorySource::new().file("t", [b"\xef\xbb\xbf", WORD_COUNT.as_bytes()].concat()), &[]);
+    check(MemorySource::new().file("t", WORD_COUNT.replace('\n', "\r\n")), &[]);
+    check(
+        MemorySource::new().file("t", utf16(WORD_COUNT)),
+        &[
+            "t:1:1: this is UTF-16 (little-endian, without a byte-order mark), not UTF-8 (documents are UTF-8: save",
+        ],
+    );
+    check(
+        MemorySource::new().file("t", [WORD_COUNT.as_bytes(), b"# caf\xe9"].concat()),
+        &["t:14:6: byte 0xE9 at offset 238 is not UTF-8; the text looks like Latin-1 (ISO 8859-1)"],
+    );
+    let including = WORD_COUNT.replace("[topology]\n", "[topology]\ninclude = ['more.toml']\n");
+    check(
+        MemorySource::new().file("t", including.clone()).file("more.toml", b"a = 1\n\n\0".as_slice()),
+        &["more.toml:3:1: a NUL byte at offset 7: no document may hold one"],
+    );
+    let source = MemorySource::new().file("t", including).file("more.toml", b"# \xe9".as_slice());
+    let errors = load(&source, "t", &registry(), &[]).unwrap_err();
+    assert_eq!(errors.diagnostics()[0].related[0].0.to_string(), "t:3:12");
+    let engine = MemorySource::new().file("squall.toml", utf16("\u{feff}[net]\n"));
+    let errors = load_engine(&engine, "squall.toml").unwrap_err();
+    assert!(
+        errors.to_string().contains("this is UTF-16 (little-endian, with a byte-order mark)"),
+        "{errors}"
+    );
+}
+
 #[test]
 fn overrides_find_ids_with_dots() {
     let text = format!("{WORD_COUNT}[bolt.'a.b']\ntype = 'print'\ninputs = ['lines']\n");
@@ -831,10 +922,10 @@ fn a_resource_is_claimed_once() {
 fn a_document_read_from_a_resource_leaves_it_to_no_component() {
     struct Lamp(MemorySource);
     impl Source for Lamp {
-        fn read(&self, path: &str, at_most: usize) -> std::io::Result<String> {
-            self.0.read(path, at_most)
+        fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> std::io::Result<Vec<u8>> {
+            self.0.read(path, named_by, at_most)
         }
-        fn variable(&self, name: &str) -> Option<String> {
+        fn variable(&self, name: &str) -> Result<String, std::env::VarError> {
             self.0.variable(name)
         }
         fn takes(&self, path: &str) -> Option<&'static str> {

@@ -4,12 +4,17 @@
 //! [`Source`](crate::topology::declare::Source) that everybody uses who has files: the commands,
 //! and the tests of programs that embed squall.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::{env, path::Path};
+use std::env::{self, VarError};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 
 use crate::cluster::TopologySource;
-use crate::topology::declare::{self, Source};
+use crate::topology::declare::{self, NamedBy, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
 
@@ -48,19 +53,70 @@ impl Overrides {
 pub struct Files;
 
 impl Source for Files {
-    fn read(&self, path: &str, at_most: usize) -> io::Result<String> {
+    fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>> {
         // One byte more than allowed, so that what is too long is seen to be.
         let limit = u64::try_from(at_most).unwrap_or(u64::MAX).saturating_add(1);
-        let mut text = String::new();
-        match path {
-            STDIN => io::stdin().lock().take(limit).read_to_string(&mut text)?,
-            _ => File::open(Path::new(path))?.take(limit).read_to_string(&mut text)?,
-        };
-        Ok(text)
+        match (path, named_by) {
+            (STDIN, NamedBy::Caller) => read_and_wait(&mut io::stdin().lock(), limit),
+            (_, NamedBy::Caller) => read_and_wait(&mut open_any(path)?, limit),
+            (_, NamedBy::Document) => {
+                let mut bytes = Vec::new();
+                open_regular(path)?.take(limit).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+        }
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
-        env::var(name).ok()
+    fn variable(&self, name: &str) -> Result<String, VarError> {
+        env::var(name)
+    }
+}
+
+/// Opens whatever the caller named: also the pipe of a shell's `<(…)`, or `/dev/stdin`.
+fn open_any(path: &str) -> io::Result<File> {
+    let file = File::open(path)?;
+    refuse_directory(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Opens a regular file, and nothing else. To open a pipe for reading waits for its writer, so this
+/// does not wait, and looks at what it has opened.
+fn open_regular(path: &str) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    refuse_directory(&metadata)?;
+    if !metadata.is_file() {
+        let found = match metadata.file_type() {
+            kind if kind.is_fifo() => "a pipe",
+            kind if kind.is_socket() => "a socket",
+            _ => "a device",
+        };
+        let message = format!("it is {found}; only regular files can be included");
+        return Err(io::Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(file)
+}
+
+fn refuse_directory(metadata: &Metadata) -> io::Result<()> {
+    match metadata.is_dir() {
+        true => Err(io::Error::new(ErrorKind::IsADirectory, "it is a directory, not a file")),
+        false => Ok(()),
+    }
+}
+
+/// Reads to the end, at most so much, and waits where an inherited descriptor does not.
+fn read_and_wait(from: &mut (impl Read + AsFd), limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let left = limit - bytes.len() as u64;
+        match from.take(left).read_to_end(&mut bytes) {
+            Ok(_) => return Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(from, PollFlags::IN)], None)?;
+            }
+            Err(error) => return Err(error),
+        }
     }
 
     fn takes(&self, path: &str) -> Option<&'static str> {
@@ -90,33 +146,104 @@ pub fn load(path: &str, registry: &Registry, overrides: &[&str]) -> Result<Topol
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
+    use std::io::Write;
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
+
+    fn read(path: &Path, named_by: NamedBy, at_most: usize) -> io::Result<String> {
+        let bytes = Files.read(path.to_str().unwrap(), named_by, at_most)?;
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    fn fifo(dir: &Path) -> std::path::PathBuf {
+        let path = dir.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        path
+    }
 
     #[test]
     fn a_file_is_read_no_further_than_needed_to_refuse_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.toml");
         std::fs::write(&path, "0123456789").unwrap();
-        let check = |at_most, expected: &str| {
-            assert_eq!(Files.read(path.to_str().unwrap(), at_most).unwrap(), expected);
-        };
-        check(100, "0123456789");
-        check(10, "0123456789");
-        check(3, "0123");
+        for named_by in [NamedBy::Caller, NamedBy::Document] {
+            let check =
+                |at_most, expected: &str| assert_eq!(read(&path, named_by, at_most).unwrap(), expected);
+            check(100, "0123456789");
+            check(10, "0123456789");
+            check(3, "0123");
+        }
     }
 
     #[test]
-    fn errors_are_those_of_the_file_system() {
+    fn what_is_no_file_is_refused_with_what_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let latin1 = dir.path().join("latin1.toml");
-        std::fs::write(&latin1, [b'#', 0xe4]).unwrap();
-        let check = |path: &Path, expected: ErrorKind| {
-            assert_eq!(Files.read(path.to_str().unwrap(), 100).unwrap_err().kind(), expected);
+        let check = |path: &Path, named_by, expected: &str| {
+            assert_eq!(read(path, named_by, 100).unwrap_err().to_string(), expected);
         };
-        check(&latin1, ErrorKind::InvalidData);
-        check(&dir.path().join("none.toml"), ErrorKind::NotFound);
-        check(dir.path(), ErrorKind::IsADirectory);
+        let absent = dir.path().join("none.toml");
+        check(&absent, NamedBy::Caller, "No such file or directory (os error 2)");
+        check(dir.path(), NamedBy::Caller, "it is a directory, not a file");
+        check(dir.path(), NamedBy::Document, "it is a directory, not a file");
+    }
+
+    /// An include of a pipe that nobody writes to kept `validate` waiting for ever.
+    #[test]
+    fn a_pipe_is_read_for_the_caller_and_refused_to_a_document() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fifo(dir.path());
+        let refused = read(&path, NamedBy::Document, 100).unwrap_err().to_string();
+        assert_eq!(refused, "it is a pipe; only regular files can be included");
+        let device = read(Path::new("/dev/zero"), NamedBy::Document, 100).unwrap_err().to_string();
+        assert_eq!(device, "it is a device; only regular files can be included");
+        assert_eq!(read(Path::new("/dev/zero"), NamedBy::Caller, 3).unwrap(), "\0\0\0\0");
+
+        let writer = thread::spawn({
+            let path = path.clone();
+            move || std::fs::write(path, "[topology]").unwrap()
+        });
+        assert_eq!(read(&path, NamedBy::Caller, 100).unwrap(), "[topology]");
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_that_does_not_wait_is_waited_for() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        let (go_on, wait) = mpsc::channel::<()>();
+        let writer = thread::spawn(move || {
+            writer.write_all(b"[topo").unwrap();
+            wait.recv().unwrap();
+            writer.write_all(b"logy]").unwrap();
+        });
+        // The first read that finds nothing lets the writer go on.
+        let mut reader = Polled { reader, go_on };
+        assert_eq!(read_and_wait(&mut reader, 100).unwrap(), b"[topology]");
+        writer.join().unwrap();
+    }
+
+    struct Polled {
+        reader: io::PipeReader,
+        go_on: mpsc::Sender<()>,
+    }
+
+    impl Read for Polled {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let result = self.reader.read(into);
+            if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                let _ = self.go_on.send(());
+            }
+            result
+        }
+    }
+
+    impl AsFd for Polled {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.reader.as_fd()
+        }
     }
 }

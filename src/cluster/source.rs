@@ -7,11 +7,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::declare::{self, Source};
+use crate::topology::declare::{self, NamedBy, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
 
@@ -71,12 +72,13 @@ impl TopologySource {
 }
 
 impl Source for TopologySource {
-    fn read(&self, path: &str, _at_most: usize) -> io::Result<String> {
-        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn read(&self, path: &str, _named_by: NamedBy, _at_most: usize) -> io::Result<Vec<u8>> {
+        let text = self.files.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
+        Ok(text.into_bytes())
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
-        self.variables.get(name).cloned()
+    fn variable(&self, name: &str) -> Result<String, VarError> {
+        self.variables.get(name).cloned().ok_or(VarError::NotPresent)
     }
 }
 
@@ -87,20 +89,23 @@ struct Recorder<'s> {
 }
 
 impl Source for Recorder<'_> {
-    fn read(&self, path: &str, at_most: usize) -> io::Result<String> {
+    fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>> {
         // Stdin can be read once only, and a file that changes is one file to all workers.
         if let Some(text) = self.read.borrow().files.get(path) {
-            return Ok(text.clone());
+            return Ok(text.clone().into_bytes());
         }
-        let text = self.source.read(path, at_most)?;
-        self.read.borrow_mut().files.insert(path.to_owned(), text.clone());
-        Ok(text)
+        let bytes = self.source.read(path, named_by, at_most)?;
+        // What is no text is refused by whoever asked, so that there will be nothing to read again.
+        if let Ok(text) = str::from_utf8(&bytes) {
+            self.read.borrow_mut().files.insert(path.to_owned(), text.to_owned());
+        }
+        Ok(bytes)
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
+    fn variable(&self, name: &str) -> Result<String, VarError> {
         let value = self.source.variable(name)?;
         self.read.borrow_mut().variables.insert(name.to_owned(), value.clone());
-        Some(value)
+        Ok(value)
     }
 
     fn takes(&self, path: &str) -> Option<&'static str> {

@@ -13,8 +13,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::limits::{DOCUMENT_BYTES_MAX, INCLUDES_MAX};
 use crate::topology::declare::bounds::{hopeless, too_deep};
-use crate::topology::declare::overrides;
-use crate::topology::declare::source::Source;
+use crate::topology::declare::encoding::{NotText, decode};
+use crate::topology::declare::overrides::{self, Doubtful};
+use crate::topology::declare::source::{NamedBy, Source};
 use crate::topology::declare::texts::{Finding, Report, Span, Texts};
 use crate::topology::declare::tree::{Node, Shelf, moved_table};
 use crate::topology::declare::variables::Substitution;
@@ -30,6 +31,8 @@ pub(super) struct Document<'t> {
     pub complete: bool,
     /// Resources of the process that reading used up.
     pub taken: Vec<&'static str>,
+    /// Values of `--set` that may be meant as text.
+    pub doubtful: Vec<Doubtful<'t>>,
 }
 
 /// Reads a file, its includes, and overrides.
@@ -44,6 +47,7 @@ pub(super) fn read<'t>(source: &dyn Source, path: &str, set: &[String], shelf: &
             report: Report::default(),
             complete: true,
             taken: Vec::new(),
+            doubtful: Vec::new(),
         },
         bytes: 0,
         opened: HashMap::new(),
@@ -125,20 +129,34 @@ impl<'t> Reader<'_, 't> {
             None => Finding::nowhere(message),
         };
         let left = DOCUMENT_BYTES_MAX - self.bytes;
-        let text = self
+        let named_by = if asked.is_some() { NamedBy::Document } else { NamedBy::Caller };
+        let bytes = self
             .source
-            .read(path, left)
+            .read(path, named_by, left)
             .map_err(|error| failed(format!("cannot read `{}`: {error}", shown(path))))?;
-        if text.len() > left {
+        if bytes.len() > left {
             let whole = if asked.is_some() { "the topology with its includes" } else { "the document" };
             return Err(failed(format!(
                 "`{}`: {whole} has more than {DOCUMENT_BYTES_MAX} bytes",
                 shown(path)
             )));
         }
-        self.bytes += text.len();
-        self.document.taken.extend(self.source.takes(path));
-        Ok(self.shelf.keep(text))
+        self.bytes += bytes.len();
+        if named_by == NamedBy::Caller {
+            self.document.taken.extend(self.source.takes(path));
+        }
+        match decode(bytes) {
+            Ok(text) => Ok(self.shelf.keep(text)),
+            Err(NotText { text, span, message, label, help }) => {
+                let base = self.document.texts.add(path, &text);
+                let finding = Finding::at(span.start + base..span.end + base, message);
+                let finding = finding.label(label).help(help);
+                Err(match asked {
+                    Some(asked) => finding.related(asked, "included here"),
+                    None => finding,
+                })
+            }
+        }
     }
 
     fn parse(&mut self, name: &str, text: &'t str) -> Option<DeTable<'t>> {
@@ -215,8 +233,9 @@ impl<'t> Reader<'_, 't> {
             Ok(mut set) => {
                 let path = set.path_text();
                 self.substitution.node(&mut set.value, &path, &mut self.document.report);
-                if let Err(finding) = set.apply(&mut self.document.root) {
-                    self.document.report.push(finding);
+                match set.apply(&mut self.document.root) {
+                    Ok(doubtful) => self.document.doubtful.extend(doubtful),
+                    Err(finding) => self.document.report.push(finding),
                 }
             }
         }

@@ -6,8 +6,8 @@
 //!   --set arguments ──────────────────────┘     (every value knows its place)
 //! ```
 //!
-//! * `source`: where texts and variables come from. `document`: files, includes, overrides, one
-//!   tree. `texts`: places over several texts.
+//! * `source`: where texts and variables come from. `encoding`: bytes to text. `document`: files,
+//!   includes, overrides, one tree. `texts`: places over several texts.
 //! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `settings`: the tree
 //!   to a draft.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
@@ -20,6 +20,7 @@
 mod bounds;
 mod component;
 mod document;
+mod encoding;
 mod engine;
 pub(crate) mod engine_keys;
 mod inputs;
@@ -44,7 +45,7 @@ use crate::topology::validate;
 
 pub use engine::{load_engine, parse_engine};
 pub(crate) use reading::DELIVERIES;
-pub use source::{MemorySource, Source};
+pub use source::{MemorySource, NamedBy, Source};
 
 /// Reads the topology of a file, with what it includes and with `KEY=VALUE` overrides.
 ///
@@ -66,12 +67,12 @@ pub fn load(
     source: &dyn Source,
     path: &str,
     registry: &Registry,
-    overrides: &[String],
+    set: &[String],
 ) -> Result<Topology, TopologyErrors> {
-    let shelf = Shelf::new(document::room(overrides));
-    let Document { root, texts, mut report, complete, taken } =
-        document::read(source, path, overrides, &shelf);
-    let mut reading = Reading::of(&root, registry);
+    let shelf = Shelf::new(document::room(set));
+    let Document { mut root, texts, mut report, complete, taken, doubtful } =
+        document::read(source, path, set, &shelf);
+    let mut reading = overrides::settle(&mut root, doubtful, |root| Reading::of(root, registry));
     reading.draft.taken = taken;
     if !complete {
         report.extend_elsewhere(reading.report, &texts);

@@ -1,21 +1,36 @@
 //! Where documents and environment variables come from.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::io;
+
+/// Who named a file, which decides on what may be read under that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The caller, as on a command line: a pipe or a terminal is what was meant, and waiting for it
+    /// is, too.
+    Caller,
+    /// A document, by an include: a regular file. Whoever checks a document of somebody else must
+    /// not wait for ever for a pipe that it names, nor read a device.
+    Document,
+}
 
 /// The outside world as far as a document can ask for it: other files, and variables. This layer
 /// does no I/O itself; whoever reads documents hands an implementation in.
 pub trait Source {
-    /// The text of a file. The path is the one the caller named, or an include joined to the
+    /// The bytes of a file. The path is the one the caller named, or an include joined to the
     /// directory of the file that includes it. A source need not read on once it has more than
     /// `at_most` bytes: what is longer is refused.
     ///
     /// # Errors
-    /// As the file system says; text that is not UTF-8 is `InvalidData`.
-    fn read(&self, path: &str, at_most: usize) -> io::Result<String>;
+    /// As the file system says; and what is no regular file, when a document named it.
+    fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>>;
 
-    /// The value of an environment variable, if it is set.
-    fn variable(&self, name: &str) -> Option<String>;
+    /// The value of an environment variable.
+    ///
+    /// # Errors
+    /// When it is not set, or is no text.
+    fn variable(&self, name: &str) -> Result<String, VarError>;
 
     /// The resource of the process that reading this path uses up, if any: `standard input`. No
     /// component of the topology can use it then. By default none.
@@ -28,14 +43,14 @@ pub trait Source {
 ///
 /// # Examples
 /// ```
-/// use squall::topology::declare::{MemorySource, Source};
+/// use squall::topology::declare::{MemorySource, NamedBy, Source};
 /// let source = MemorySource::new().file("a.toml", "[topology]").set("HOST", "localhost");
-/// assert_eq!(source.read("a.toml", 100).unwrap(), "[topology]");
-/// assert_eq!(source.variable("HOST").as_deref(), Some("localhost"));
+/// assert_eq!(source.read("a.toml", NamedBy::Caller, 100).unwrap(), b"[topology]");
+/// assert_eq!(source.variable("HOST").as_deref(), Ok("localhost"));
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemorySource {
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, Vec<u8>>,
     variables: BTreeMap<String, String>,
 }
 
@@ -47,8 +62,8 @@ impl MemorySource {
 
     /// With one more file.
     #[must_use]
-    pub fn file(mut self, path: &str, text: impl Into<String>) -> MemorySource {
-        self.files.insert(path.to_owned(), text.into());
+    pub fn file(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> MemorySource {
+        self.files.insert(path.to_owned(), bytes.into());
         self
     }
 
@@ -61,11 +76,11 @@ impl MemorySource {
 }
 
 impl Source for MemorySource {
-    fn read(&self, path: &str, _at_most: usize) -> io::Result<String> {
+    fn read(&self, path: &str, _named_by: NamedBy, _at_most: usize) -> io::Result<Vec<u8>> {
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
-        self.variables.get(name).cloned()
+    fn variable(&self, name: &str) -> Result<String, VarError> {
+        self.variables.get(name).cloned().ok_or(VarError::NotPresent)
     }
 }

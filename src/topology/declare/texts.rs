@@ -123,6 +123,10 @@ impl Finding {
         self.related.push((span, label.into()));
         self
     }
+
+    fn is_within(&self, span: &Span) -> bool {
+        self.span.as_ref().is_some_and(|own| span.start <= own.start && own.end <= span.end)
+    }
 }
 
 /// What was found so far.
@@ -169,6 +173,19 @@ impl Report {
 
     pub fn is_empty(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// Whether something is wrong within a span.
+    pub fn has_within(&self, span: &Span) -> bool {
+        self.findings.iter().any(|finding| finding.is_within(span))
+    }
+
+    /// Gives help to what is wrong within a span and has none.
+    pub fn help_within(&mut self, span: &Span, help: &str) {
+        let within = self.findings.iter_mut().filter(|finding| finding.is_within(span));
+        within
+            .filter(|finding| finding.help.is_none())
+            .for_each(|finding| finding.help = Some(help.to_owned()));
     }
 
     /// Adds all that another report found.

@@ -7,6 +7,7 @@
 //! Bounds: what variables add to all documents together is limited as the documents are.
 
 use std::borrow::Cow;
+use std::env::VarError;
 
 use toml::de::{DeTable, DeValue};
 
@@ -86,14 +87,15 @@ impl<'a> Substitution<'a> {
         if !is_variable_name(name) {
             return Err(Mistake::NotAName(shown(inside)));
         }
-        let value = self.source.variable(name).filter(|value| default.is_none() || !value.is_empty());
-        match (value, default) {
-            (Some(value), _) => {
+        match (self.source.variable(name), default) {
+            (Ok(value), Some(default)) if value.is_empty() => out.push_str(default),
+            (Ok(value), _) => {
                 self.budget = self.budget.checked_sub(value.len()).ok_or(Mistake::TooLong)?;
                 out.push_str(&value);
             }
-            (None, Some(default)) => out.push_str(default),
-            (None, None) => return Err(Mistake::Unset(shown(name))),
+            (Err(VarError::NotUnicode(_)), _) => return Err(Mistake::NotText(shown(name))),
+            (Err(VarError::NotPresent), Some(default)) => out.push_str(default),
+            (Err(VarError::NotPresent), None) => return Err(Mistake::Unset(shown(name))),
         }
         Ok(())
     }
@@ -116,6 +118,7 @@ fn is_variable_name(name: &str) -> bool {
 /// What is wrong with a `${`.
 enum Mistake {
     Unset(String),
+    NotText(String),
     NotAName(String),
     Unclosed,
     TooLong,
@@ -132,6 +135,10 @@ impl Mistake {
                     .help(Some(format!(
                         "set it, or give a default: `${{{name}:-…}}`; write `$${{` for the text `${{`"
                     )))
+            }
+            Mistake::NotText(name) => {
+                Finding::at(span, format!("variable `{name}` is not UTF-8, and `{path}` needs it"))
+                    .help(Some("set it to UTF-8 text".to_owned()))
             }
             Mistake::NotAName(name) => {
                 Finding::at(span, format!("`${{{name}}}` in `{path}` does not name a variable"))
