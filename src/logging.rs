@@ -1,38 +1,47 @@
-//! Logs: `slog`, to a terminal or as JSON lines, with a level per component.
+//! Logs: `slog`, for people or as JSON lines, with a level per component.
 //!
 //! ```text
-//!   Logger --> level of the component --> bounded channel --> thread "squall-log" --> writer
-//!              (caller's thread, before       full: dropped        formats
-//!               anything is formatted)        and counted
+//!   Logger --> level of the component --> line --> bounded channel --> thread "squall-log" --> writer
+//!              (before anything is        bounded,    full: dropped
+//!               formatted)                escaped     and counted
 //! ```
 //!
-//! The data path must not wait for whoever reads the log, so records pass through a bounded channel
-//! to a thread that formats and writes them. What does not fit is dropped, and the next record that
-//! fits is preceded by one that says how many were lost.
+//! * `levels`: which records are written. `line`: a record as one line. `queue`: lines on their way
+//!   to the writer. `panics`: panics as records.
 //!
 //! 1. A record belongs to the component that its key [`COMPONENT_KEY`] names: in the record itself
 //!    or in the logger it was written to. A task's logger carries the key from the start.
 //! 2. [`Levels`] can be replaced while the program runs; the next record goes by the new ones.
-//! 3. Dropping [`Logging`] writes what the channel holds.
+//! 3. A record is one line of bounded length, whatever it is made of, and is written in one piece.
+//! 4. Who logs does not wait for who reads. What does not fit is dropped, and the next record that
+//!    fits is preceded by one that says how many were lost.
+//! 5. Dropping [`Logging`] writes what waits.
 //!
 //! There is no global logger, and no bridge from the `log` crate.
 
+mod levels;
+mod line;
+pub mod panics;
+mod queue;
+
 use std::fmt;
-use std::io::{self, BufWriter, Write};
-use std::str::FromStr;
+use std::io::{self, Write};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use slog::{Drain, FilterLevel, FnValue, KV, Key, Level, Logger, OwnedKVList, Record, Serializer, o};
-use slog_async::{Async, AsyncGuard, OverflowStrategy};
-use slog_term::{FullFormat, PlainDecorator, RecordDecorator, ThreadSafeTimestampFn};
+use slog::{Drain, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer, b, o};
 
 use crate::clock::Clock;
+use crate::logging::line::LineFormat;
+use crate::logging::panics::PanicHook;
+use crate::logging::queue::{Body, Lines};
+
+pub use levels::{Levels, LevelsError};
+pub use queue::RECORDS_WAITING_MAX;
 
 /// The key under which a record names its component.
 pub const COMPONENT_KEY: &str = "component";
-/// Records that wait for the log's thread; more are dropped and counted.
-pub const RECORDS_WAITING_MAX: usize = 4096;
 
 /// How a record is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,106 +51,6 @@ pub enum LogFormat {
     Terminal,
     /// A JSON object on a line of its own, with `ts` (RFC 3339, UTC), `level`, `msg` and the fields.
     Json,
-}
-
-/// Which records are written: a level for all, and one for each component that has its own.
-///
-/// # Examples
-/// ```
-/// use squall::logging::Levels;
-///
-/// let levels: Levels = "warn,count=debug,print=off".parse().unwrap();
-/// assert_eq!(levels.to_string(), "warn,count=debug,print=off");
-/// assert!("loud".parse::<Levels>().is_err());
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Levels {
-    default: FilterLevel,
-    /// Few, so a list; at most one for each component.
-    components: Vec<(String, FilterLevel)>,
-}
-
-impl Default for Levels {
-    fn default() -> Levels {
-        Levels::all(FilterLevel::Info)
-    }
-}
-
-impl Levels {
-    /// The same level for everything.
-    pub fn all(level: FilterLevel) -> Levels {
-        Levels { default: level, components: Vec::new() }
-    }
-
-    /// The level of a component, or of what belongs to none.
-    pub fn level_of(&self, component: Option<&str>) -> FilterLevel {
-        let own = self.components.iter().find(|(id, _)| Some(id.as_str()) == component);
-        own.map_or(self.default, |&(_, level)| level)
-    }
-
-    /// Whether no component could be concerned by a record of that level.
-    fn none_accepts(&self, level: Level) -> bool {
-        !self.default.accepts(level) && !self.components.iter().any(|(_, own)| own.accepts(level))
-    }
-}
-
-/// Why a text is no [`Levels`].
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LevelsError {
-    /// Not one of the levels.
-    #[error("`{0}` is no log level (off, critical, error, warn, info, debug, trace)")]
-    UnknownLevel(String),
-    /// An `=` with nothing before it.
-    #[error("`{0}` names no component before the `=`")]
-    NoComponent(String),
-    /// Two levels for the same thing.
-    #[error("two levels for {0}")]
-    Twice(String),
-}
-
-impl FromStr for Levels {
-    type Err = LevelsError;
-
-    fn from_str(text: &str) -> Result<Levels, LevelsError> {
-        let mut default = None;
-        let mut components: Vec<(String, FilterLevel)> = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            match part.split_once('=') {
-                None if default.is_some() => return Err(LevelsError::Twice("everything".to_owned())),
-                None => default = Some(parse_level(part)?),
-                Some(("", _)) => return Err(LevelsError::NoComponent(part.to_owned())),
-                Some((id, _)) if components.iter().any(|(other, _)| other == id) => {
-                    return Err(LevelsError::Twice(format!("component `{id}`")));
-                }
-                Some((id, level)) => components.push((id.to_owned(), parse_level(level)?)),
-            }
-        }
-        Ok(Levels { default: default.unwrap_or(FilterLevel::Info), components })
-    }
-}
-
-fn parse_level(name: &str) -> Result<FilterLevel, LevelsError> {
-    name.trim().parse().map_err(|()| LevelsError::UnknownLevel(name.trim().to_owned()))
-}
-
-impl fmt::Display for Levels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(name_of(self.default))?;
-        self.components.iter().try_for_each(|(id, level)| write!(f, ",{id}={}", name_of(*level)))
-    }
-}
-
-fn name_of(level: FilterLevel) -> &'static str {
-    match level {
-        FilterLevel::Off => "off",
-        FilterLevel::Critical => "critical",
-        FilterLevel::Error => "error",
-        FilterLevel::Warning => "warn",
-        FilterLevel::Info => "info",
-        FilterLevel::Debug => "debug",
-        FilterLevel::Trace => "trace",
-    }
 }
 
 /// Changes levels while the program runs. Clones change the same log.
@@ -166,116 +75,96 @@ pub struct Logging {
     pub logger: Logger,
     /// Where to change levels.
     pub levels: LevelControl,
-    _written_on_drop: AsyncGuard,
+    output: Arc<Output>,
+    /// The log's thread, if it could be had.
+    thread: Option<JoinHandle<()>>,
+    panics: Option<PanicHook>,
 }
 
 impl Logging {
-    /// Starts the log's thread. `color` is for [`LogFormat::Terminal`]; the writer is told what to
-    /// write one record at a time.
+    /// Starts the log's thread; where it cannot be had, records are written by whoever logs. `color`
+    /// is for [`LogFormat::Terminal`]; the writer is handed one record at a time.
     pub fn start(
         levels: Levels,
         format: LogFormat,
         color: bool,
         writer: impl Write + Send + 'static,
     ) -> Logging {
-        let writer = BufWriter::new(writer);
-        let (queue, guard) = match format {
-            LogFormat::Terminal => queue(terminal_drain(writer, color)),
-            LogFormat::Json => queue(json_drain(writer)),
-        };
+        Logging::start_with(levels, format, color, writer, queue::spawn)
+    }
+
+    fn start_with(
+        levels: Levels,
+        format: LogFormat,
+        color: bool,
+        writer: impl Write + Send + 'static,
+        spawn: impl FnOnce(Body) -> io::Result<JoinHandle<()>>,
+    ) -> Logging {
+        let (lines, thread) = Lines::start(writer, spawn);
+        let output = Arc::new(Output { format: LineFormat { format, color, clock: Clock::real() }, lines });
         let levels = LevelControl(Arc::new(ArcSwap::from_pointee(levels)));
-        let drain = LevelFilter { levels: levels.clone(), queue };
-        // A log that cannot be written is no reason to stop: whoever closed it knows.
-        Logging { logger: Logger::root(drain.ignore_res(), o!()), levels, _written_on_drop: guard }
+        let drain = LevelFilter { levels: levels.clone(), output: Arc::clone(&output) };
+        let logger = Logger::root(drain, o!());
+        if let Err(error) = &thread {
+            slog::warn!(logger, "the log has no thread of its own, so that who logs may wait"; "error" => %error);
+        }
+        Logging { logger, levels, output, thread: thread.ok(), panics: None }
+    }
+
+    /// Makes panics of this process records of this log, in place of the standard hook's text.
+    pub fn log_panics(&mut self) {
+        self.panics.get_or_insert_with(|| PanicHook::install(self.logger.clone()));
     }
 }
 
-fn queue<D: Drain + Send + 'static>(drain: D) -> (Async, AsyncGuard) {
-    Async::new(drain.ignore_res())
-        .chan_size(RECORDS_WAITING_MAX)
-        .overflow_strategy(OverflowStrategy::DropAndReport)
-        .thread_name("squall-log".to_owned())
-        .build_with_guard()
-}
-
-fn json_drain<W: Write>(writer: W) -> slog_json::Json<W> {
-    let clock = Clock::real();
-    slog_json::Json::new(writer)
-        .set_flush(true)
-        .add_key_value(o!("ts" => FnValue(move |_: &Record<'_>| timestamp(&clock).to_string())))
-        .add_key_value(o!("level" => FnValue(|record: &Record<'_>| record.level().as_str())))
-        .add_key_value(o!("msg" => FnValue(|record: &Record<'_>| record.msg().to_string())))
-        .build()
-}
-
-fn terminal_drain<W: Write>(writer: W, color: bool) -> FullFormat<PlainDecorator<W>> {
-    let clock = Clock::real();
-    FullFormat::new(PlainDecorator::new(writer))
-        .use_original_order()
-        .use_custom_timestamp(move |out: &mut dyn Write| {
-            let local = timestamp(&clock).to_zoned(jiff::tz::TimeZone::system());
-            write!(out, "{}", local.strftime("%H:%M:%S%.3f"))
-        })
-        .use_custom_header_print(
-            move |now: &dyn ThreadSafeTimestampFn<Output = io::Result<()>>,
-                  line: &mut dyn RecordDecorator,
-                  record: &Record<'_>,
-                  _: bool| print_header(now, line, record, color),
-        )
-        .build()
-}
-
-/// Writes `10:09:47.123 INFO message`, the level coloured on demand; says that there is a message.
-fn print_header(
-    now: &dyn ThreadSafeTimestampFn<Output = io::Result<()>>,
-    mut line: &mut dyn RecordDecorator,
-    record: &Record<'_>,
-    color: bool,
-) -> io::Result<bool> {
-    now(&mut line)?;
-    let level = record.level().as_short_str();
-    match color {
-        true => write!(line, " \x1b[{}m{level}\x1b[0m {}", style_of(record.level()), record.msg())?,
-        false => write!(line, " {level} {}", record.msg())?,
-    }
-    Ok(true)
-}
-
-/// The ANSI style of a level.
-fn style_of(level: Level) -> &'static str {
-    match level {
-        Level::Critical => "1;35",
-        Level::Error => "1;31",
-        Level::Warning => "33",
-        Level::Info => "32",
-        Level::Debug => "36",
-        Level::Trace => "2",
+impl Drop for Logging {
+    fn drop(&mut self) {
+        drop(self.panics.take());
+        self.output.lines.end(|count| self.output.lost(count));
+        if let Some(thread) = self.thread.take() {
+            // What a panic of the writer was about, has been said.
+            let _ = thread.join();
+        }
     }
 }
 
-fn timestamp(clock: &Clock) -> jiff::Timestamp {
-    jiff::Timestamp::from_nanosecond(i128::from(clock.wall_nanos()))
-        .expect("64 bits of nanoseconds since 1970 are within jiff's years")
+/// Records to lines, and lines to the writer.
+struct Output {
+    format: LineFormat,
+    lines: Lines,
+}
+
+impl Output {
+    fn write(&self, record: &Record<'_>, values: &OwnedKVList) {
+        self.lines.push(self.format.line(record, values), |count| self.lost(count));
+    }
+
+    /// The line that says how many were dropped.
+    fn lost(&self, count: u64) -> String {
+        let message = format_args!("records were dropped: the log is read too slowly");
+        let values = b!("dropped" => count);
+        self.format.line(&slog::record!(Level::Warning, "", &message, values), &o!().into())
+    }
 }
 
 /// Lets a record pass if the level of its component does.
 struct LevelFilter {
     levels: LevelControl,
-    queue: Async,
+    output: Arc<Output>,
 }
 
 impl Drain for LevelFilter {
     type Ok = ();
-    type Err = slog_async::AsyncError;
+    type Err = Never;
 
-    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Self::Err> {
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
         let levels = self.levels.0.load();
         if levels.none_accepts(record.level()) {
             return Ok(());
         }
-        let component = if levels.components.is_empty() { None } else { component_of(record, values) };
+        let component = if levels.is_for_all() { None } else { component_of(record, values) };
         if levels.level_of(component.as_deref()).accepts(record.level()) {
-            self.queue.log(record, values)?;
+            self.output.write(record, values);
         }
         Ok(())
     }
@@ -339,30 +228,6 @@ mod tests {
         log(&logging);
         drop(logging);
         written.text()
-    }
-
-    #[test]
-    fn a_spec_names_levels_for_all_and_for_components() {
-        let check = |text: &str, component: Option<&str>, expected: FilterLevel| {
-            assert_eq!(text.parse::<Levels>().unwrap().level_of(component), expected, "{text}");
-        };
-        check("", None, FilterLevel::Info);
-        check("WARN", Some("count"), FilterLevel::Warning);
-        check("count=debug", None, FilterLevel::Info);
-        check("count=debug", Some("count"), FilterLevel::Debug);
-        check(" error , count = off", Some("split"), FilterLevel::Error);
-    }
-
-    #[test]
-    fn a_wrong_spec_says_what_is_wrong() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(text.parse::<Levels>().unwrap_err().to_string(), expected);
-        };
-        check("loud", "`loud` is no log level (off, critical, error, warn, info, debug, trace)");
-        check("count=", "`` is no log level (off, critical, error, warn, info, debug, trace)");
-        check("=info", "`=info` names no component before the `=`");
-        check("info,debug", "two levels for everything");
-        check("a=info,a=debug", "two levels for component `a`");
     }
 
     #[test]
@@ -440,11 +305,107 @@ mod tests {
         }
         drop(go_on);
         // The count comes with the first record that fits again.
-        while !written.text().contains("messages due to channel overflow") {
+        while !written.text().contains("records were dropped") {
             slog::info!(logging.logger, "after the flood");
             std::thread::yield_now();
         }
         drop(logging);
         assert!(written.text().lines().count() > RECORDS_WAITING_MAX);
+    }
+
+    /// A file name or a line of data could end a record and begin another, or drive the terminal.
+    #[test]
+    fn data_forges_no_record_and_drives_no_terminal() {
+        let hostile = "\u{1b}[2J\n00:00:00.000 CRIT forged\u{9b}1m\u{7f}\u{202e}";
+        let log = |logging: &Logging| {
+            let logger = logging.logger.new(o!("file" => hostile));
+            slog::error!(logger, "{}", hostile; "value" => hostile);
+        };
+        let text = written("info", LogFormat::Terminal, false, log);
+        let escaped = r"\u{1b}[2J\n00:00:00.000 CRIT forged\u{9b}1m\u{7f}\u{202e}";
+        assert_eq!(
+            text.split_once(' ').unwrap().1,
+            format!("ERRO {escaped}, file: {escaped}, value: {escaped}\n")
+        );
+        let json = written("info", LogFormat::Json, false, log);
+        assert_eq!(json.lines().count(), 1, "{json:?}");
+        assert!(!json.trim_end().contains(crate::text::is_to_escape), "{json:?}");
+        let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (&record["msg"], &record["file"], &record["value"]),
+            (&hostile.into(), &hostile.into(), &hostile.into())
+        );
+    }
+
+    /// A line of 6 MB that could not be parsed was logged as 12 MB.
+    #[test]
+    fn a_record_is_bounded_whatever_it_is_made_of() {
+        let huge = "x".repeat(6 << 20);
+        for format in [LogFormat::Terminal, LogFormat::Json] {
+            let text = written("info", format, false, |logging| {
+                slog::error!(logging.logger, "{}", huge; "line" => &huge);
+            });
+            assert!(text.len() < 4096, "{} bytes", text.len());
+            assert_eq!(text.matches(&format!("… ({} bytes more)", (6 << 20) - 1024)).count(), 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_of_json_keep_their_types_and_hide_nothing() {
+        let text = written("info", LogFormat::Json, false, |logging| {
+            slog::info!(logging.logger, "said"; "msg" => "other", "n" => 1.5, "b" => true, "none" => None::<u8>);
+        });
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["msg"], &line["msg_"]), (&"said".into(), &"other".into()));
+        assert_eq!(
+            (&line["n"], &line["b"], &line["none"]),
+            (&1.5.into(), &true.into(), &serde_json::Value::Null)
+        );
+    }
+
+    /// Under `ulimit -u` the log's thread could not be started, and the logger panicked.
+    #[test]
+    fn without_a_thread_records_are_written_at_once() {
+        let written = Written::default();
+        let none = |_: Body| Err(io::Error::new(io::ErrorKind::WouldBlock, "no more threads"));
+        let logging =
+            Logging::start_with(Levels::default(), LogFormat::Terminal, false, written.clone(), none);
+        let text = written.text();
+        assert!(
+            text.contains("the log has no thread of its own") && text.contains("no more threads"),
+            "{text}"
+        );
+        slog::info!(logging.logger, "at once");
+        assert!(written.text().ends_with("INFO at once\n"));
+    }
+
+    /// The standard hook wrote raw text between JSON lines, and the runtime reported the panic again.
+    #[test]
+    fn a_panic_is_one_record_and_a_caught_one_is_its_catchers() {
+        let text = written("info", LogFormat::Json, false, |_| {});
+        assert_eq!(text, "");
+        let written = Written::default();
+        let mut logging =
+            Logging::start_with(Levels::default(), LogFormat::Json, false, written.clone(), queue::spawn);
+        // The hook is the process's own, and tests run side by side: this one looks at its threads.
+        logging.log_panics();
+        let of_thread = std::thread::Builder::new().name("loud".to_owned()).spawn(|| panic!("one\ntwo"));
+        assert!(of_thread.unwrap().join().is_err());
+        let caught = panics::catch_unwind(|| panic!("caught")).unwrap_err();
+        let caught = panics::text_of(&*caught);
+        drop(logging);
+
+        assert!(
+            caught.starts_with("panicked at src/logging.rs:") && caught.ends_with(": caught"),
+            "{caught}"
+        );
+        let text = written.text();
+        let records: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+        let of_thread: Vec<_> = records.iter().filter(|record| record["thread"] == "loud").collect();
+        assert_eq!(of_thread.len(), 1, "{text}");
+        assert_eq!(of_thread[0]["message"], "one\ntwo");
+        assert!(of_thread[0]["at"].as_str().unwrap().starts_with("src/logging.rs:"), "{text}");
+        assert!(records.iter().all(|record| record["message"] != "caught"), "{text}");
     }
 }

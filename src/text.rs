@@ -73,7 +73,7 @@ impl Write for Bounded {
 }
 
 /// Whether a character does something to a terminal or to the order of a line.
-fn is_to_escape(character: char) -> bool {
+pub fn is_to_escape(character: char) -> bool {
     let separates = matches!(character, '\u{2028}' | '\u{2029}');
     let turns =
         matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

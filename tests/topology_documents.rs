@@ -3,7 +3,7 @@
 mod topology_kit;
 
 use squall::config::{AutoOr, Delivery};
-use squall::topology::declare::{MemorySource, NamedBy, Source, load, load_engine, parse_str};
+use squall::topology::declare::{MemorySource, NamedBy, NoVariable, Source, load, load_engine, parse_str};
 use squall::topology::{Topology, TopologyErrors};
 use std::time::Duration;
 use topology_kit::registry;
@@ -925,7 +925,7 @@ fn a_document_read_from_a_resource_leaves_it_to_no_component() {
         fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> std::io::Result<Vec<u8>> {
             self.0.read(path, named_by, at_most)
         }
-        fn variable(&self, name: &str) -> Result<String, std::env::VarError> {
+        fn variable(&self, name: &str) -> Result<String, NoVariable> {
             self.0.variable(name)
         }
         fn takes(&self, path: &str) -> Option<&'static str> {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use squall::cluster::{RunningWorkers, TopologySource, WorkersOptions};
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology};
+use squall::topology::declare::{NamedBy, NoVariable, Source};
 use squall::topology::registry::NoSettings;
 
 use super::figures::cpu_time;
@@ -221,13 +222,13 @@ fn document(options: &Options, latencies: Option<&str>) -> String {
 /// The document, which is the only file there is.
 struct Document(String);
 
-impl squall::topology::declare::Source for Document {
-    fn read(&self, _path: &str, _at_most: usize) -> std::io::Result<String> {
-        Ok(self.0.clone())
+impl Source for Document {
+    fn read(&self, _path: &str, _named_by: NamedBy, _at_most: usize) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.clone().into_bytes())
     }
 
-    fn variable(&self, _name: &str) -> Option<String> {
-        None
+    fn variable(&self, _name: &str) -> Result<String, NoVariable> {
+        Err(NoVariable::Unset)
     }
 }
 

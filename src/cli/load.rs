@@ -14,12 +14,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
 use crate::cluster::TopologySource;
-use crate::topology::declare::{self, NamedBy, Source};
+use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
 
 /// The path that stands for stdin.
 pub(super) const STDIN: &str = "-";
+
+/// Every path that leads there.
+const STDIN_PATHS: [&str; 4] = [STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// Values that are laid over those of the document.
 #[derive(clap::Args, Debug, Default)]
@@ -67,8 +70,15 @@ impl Source for Files {
         }
     }
 
-    fn variable(&self, name: &str) -> Result<String, VarError> {
-        env::var(name)
+    fn variable(&self, name: &str) -> Result<String, NoVariable> {
+        env::var(name).map_err(|error| match error {
+            VarError::NotPresent => NoVariable::Unset,
+            VarError::NotUnicode(_) => NoVariable::NotText,
+        })
+    }
+
+    fn takes(&self, path: &str) -> Option<&'static str> {
+        STDIN_PATHS.contains(&path).then_some("standard input")
     }
 }
 
@@ -117,10 +127,6 @@ fn read_and_wait(from: &mut (impl Read + AsFd), limit: u64) -> io::Result<Vec<u8
             }
             Err(error) => return Err(error),
         }
-    }
-
-    fn takes(&self, path: &str) -> Option<&'static str> {
-        (path == STDIN).then_some("standard input")
     }
 }
 

@@ -319,7 +319,10 @@ fn watch(
 
 fn start_log(args: &Args, context: &Context, progress: &Progress) -> Logging {
     let color = context.colors(Stream::Err);
-    Logging::start(levels(args), args.log_format.into(), color, progress.beside(io::stderr()))
+    let mut logging =
+        Logging::start(levels(args), args.log_format.into(), color, progress.beside(io::stderr()));
+    logging.log_panics();
+    logging
 }
 
 fn levels(args: &Args) -> Levels {

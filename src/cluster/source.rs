@@ -7,12 +7,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::env::VarError;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::topology::declare::{self, NamedBy, Source};
+use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
 
@@ -77,8 +76,8 @@ impl Source for TopologySource {
         Ok(text.into_bytes())
     }
 
-    fn variable(&self, name: &str) -> Result<String, VarError> {
-        self.variables.get(name).cloned().ok_or(VarError::NotPresent)
+    fn variable(&self, name: &str) -> Result<String, NoVariable> {
+        self.variables.get(name).cloned().ok_or(NoVariable::Unset)
     }
 }
 
@@ -102,7 +101,7 @@ impl Source for Recorder<'_> {
         Ok(bytes)
     }
 
-    fn variable(&self, name: &str) -> Result<String, VarError> {
+    fn variable(&self, name: &str) -> Result<String, NoVariable> {
         let value = self.source.variable(name)?;
         self.read.borrow_mut().variables.insert(name.to_owned(), value.clone());
         Ok(value)

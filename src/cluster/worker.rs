@@ -221,6 +221,7 @@ fn start_log(start: &Start) -> Logging {
     let LogSpec { levels, format, color } = start.log.clone();
     let mut logging = Logging::start(levels, format, color, io::stderr());
     logging.logger = logging.logger.new(o!("worker" => start.worker.0));
+    logging.log_panics();
     logging
 }
 

@@ -8,7 +8,7 @@
 //! groups, and a table says which task owns the group. Rescaling then moves groups, not keys; how
 //! groups are spread over tasks is Flink's formula (`KeyGroupRangeAssignment`).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -16,6 +16,7 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use crate::api::CustomGrouping;
 use crate::ids::TaskId;
+use crate::logging::panics::catch_unwind;
 use crate::runtime::executor::panic_text;
 use crate::tuple::Value;
 use crate::tuple::hash::{stable_hash, stable_hash_all};

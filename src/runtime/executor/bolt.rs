@@ -13,7 +13,7 @@
 //! One file, because a step is one protocol: how far a batch in hand has come decides what credit,
 //! acks, dead letters and rebuilding may do.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::api::{
 };
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
+use crate::logging::panics::catch_unwind;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::in_hand::InHand;
 use crate::runtime::executor::{

@@ -14,7 +14,7 @@ mod in_hand;
 pub mod spout;
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -22,13 +22,13 @@ use std::time::Duration;
 use crate::api::{TaskError, TaskHook};
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
+use crate::logging::panics::{self, catch_unwind};
 use crate::runtime::coordinator::Coordinator;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::AckRecords;
 use crate::runtime::queue::{Inbox, InboxSender, count};
 use crate::runtime::run_queue::{RunQueue, Urgency};
-use crate::text::shown;
 use crate::tuple::TupleBatch;
 
 /// What a step is given.
@@ -273,9 +273,7 @@ pub fn end_instance<T: ?Sized>(
 
 /// What a panic said.
 pub fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    shown(format_args!("panicked: {}", text.unwrap_or("(no message)")))
+    panics::text_of(payload)
 }
 
 #[cfg(test)]

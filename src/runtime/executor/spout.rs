@@ -8,7 +8,7 @@
 //! One file, because a step is one protocol: what outcomes, time-outs and panics do to the open
 //! messages decides what `next_tuple` may be asked for.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::api::{
 };
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
+use crate::logging::panics::catch_unwind;
 use crate::runtime::acker::Outcome;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{

@@ -45,7 +45,7 @@ use crate::topology::validate;
 
 pub use engine::{load_engine, parse_engine};
 pub(crate) use reading::DELIVERIES;
-pub use source::{MemorySource, NamedBy, Source};
+pub use source::{MemorySource, NamedBy, NoVariable, Source};
 
 /// Reads the topology of a file, with what it includes and with `KEY=VALUE` overrides.
 ///

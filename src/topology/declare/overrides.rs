@@ -185,8 +185,8 @@ impl<'t> Override<'t> {
 pub(super) fn settle<'t>(
     root: &mut DeTable<'t>,
     doubtful: Vec<Doubtful<'t>>,
-    read: impl Fn(&DeTable<'t>) -> Reading,
-) -> Reading {
+    read: impl Fn(&DeTable<'t>) -> Reading<'t>,
+) -> Reading<'t> {
     let mut reading = read(root);
     for Doubtful { path, text, argument } in doubtful {
         if reading.report.is_empty() || reading.report.is_full() {

@@ -1,7 +1,6 @@
 //! Where documents and environment variables come from.
 
 use std::collections::BTreeMap;
-use std::env::VarError;
 use std::io;
 
 /// Who named a file, which decides on what may be read under that name.
@@ -13,6 +12,15 @@ pub enum NamedBy {
     /// A document, by an include: a regular file. Whoever checks a document of somebody else must
     /// not wait for ever for a pipe that it names, nor read a device.
     Document,
+}
+
+/// Why a variable has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoVariable {
+    /// It is not set.
+    Unset,
+    /// It is set to bytes that are no UTF-8.
+    NotText,
 }
 
 /// The outside world as far as a document can ask for it: other files, and variables. This layer
@@ -30,7 +38,7 @@ pub trait Source {
     ///
     /// # Errors
     /// When it is not set, or is no text.
-    fn variable(&self, name: &str) -> Result<String, VarError>;
+    fn variable(&self, name: &str) -> Result<String, NoVariable>;
 
     /// The resource of the process that reading this path uses up, if any: `standard input`. No
     /// component of the topology can use it then. By default none.
@@ -80,7 +88,7 @@ impl Source for MemorySource {
         self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn variable(&self, name: &str) -> Result<String, VarError> {
-        self.variables.get(name).cloned().ok_or(VarError::NotPresent)
+    fn variable(&self, name: &str) -> Result<String, NoVariable> {
+        self.variables.get(name).cloned().ok_or(NoVariable::Unset)
     }
 }

@@ -7,12 +7,11 @@
 //! Bounds: what variables add to all documents together is limited as the documents are.
 
 use std::borrow::Cow;
-use std::env::VarError;
 
 use toml::de::{DeTable, DeValue};
 
 use crate::config::limits::DOCUMENT_BYTES_MAX;
-use crate::topology::declare::source::Source;
+use crate::topology::declare::source::{NoVariable, Source};
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::Node;
 use crate::topology::suggest::shown;
@@ -93,9 +92,9 @@ impl<'a> Substitution<'a> {
                 self.budget = self.budget.checked_sub(value.len()).ok_or(Mistake::TooLong)?;
                 out.push_str(&value);
             }
-            (Err(VarError::NotUnicode(_)), _) => return Err(Mistake::NotText(shown(name))),
-            (Err(VarError::NotPresent), Some(default)) => out.push_str(default),
-            (Err(VarError::NotPresent), None) => return Err(Mistake::Unset(shown(name))),
+            (Err(NoVariable::NotText), _) => return Err(Mistake::NotText(shown(name))),
+            (Err(NoVariable::Unset), Some(default)) => out.push_str(default),
+            (Err(NoVariable::Unset), None) => return Err(Mistake::Unset(shown(name))),
         }
         Ok(())
     }
