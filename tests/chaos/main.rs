@@ -290,7 +290,7 @@ fn starved() {
     let mut sums = Sums::new("starved");
     for seed in (first_seed()..).take(rounds() as usize) {
         let schedule = Schedule::draw(seed, workers(), &[Kind::Starve], 3, Duration::from_millis(1500));
-        Round::new("starved", seed, schedule).saturated(20).play(&mut sums);
+        Round::new("starved", seed, schedule).endless().play(&mut sums);
     }
     sums.conclude();
 }

@@ -2,7 +2,7 @@
 //! seed, faults first, then everything heals and must end.
 //!
 //! Beside what `main.rs` asks of a run, every kind of fault and every way back must have been hit
-//! over a thousand seeds ([`SOMETIMES`]).
+//! over all seeds ([`SOMETIMES`]).
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, mixed};
 use crate::world::{Coverage, World};
 use crate::{caught, run_seeds};
 
-/// Everything that must have occurred in a thousand runs.
+/// Everything that must have occurred in the seeds of a test run.
 const SOMETIMES: &[&str] = &[
     "bad frame: checksum",
     "bandwidth",

@@ -5,10 +5,11 @@
 //! acked message came through every leaf of its graph, or became a dead letter; at most once really
 //! is at most once; no tree was acked while a part of it was alive (the audit); nothing is queued,
 //! held or open; and it ended within an hour of simulated time. Over the whole set of seeds, each
-//! fault and each way back must have occurred, or the test tests less than it says.
+//! fault and each way back must have occurred, or the test tests less than it says: after the first
+//! seeds more are run until it has, which takes the same number on every machine.
 //!
-//! * `SQUALL_SEEDS` (1000): how many seeds; `SQUALL_SEED` (0): the first. One seed alone, with
-//!   what it does: `SQUALL_SEED=17 SQUALL_SEEDS=1 cargo test --test simulation seeds -- --nocapture`.
+//! * `SQUALL_SEEDS` (200, and more while something has not occurred): how many seeds; `SQUALL_SEED`
+//!   (0): the first. One seed alone, with what it does: `SQUALL_SEED=17 SQUALL_SEEDS=1 cargo test --test simulation seeds -- --nocapture`.
 //! * `seeds.txt`: seeds that found something once. They run first, always.
 //! * `scripts/simulate.sh`: many more, in release mode.
 
@@ -36,7 +37,14 @@ use kit::{HOUR, lock};
 use scenario::{Role, Scenario, mixed};
 use world::{Coverage, World};
 
-/// Everything that must have occurred in a thousand runs.
+/// Seeds that are run if nobody says how many.
+const SEEDS: u64 = 200;
+/// By so many at a time more are run until everything has occurred,
+const MORE: u64 = 50;
+/// but not more than these: by then it must have.
+const ENOUGH: u64 = 1000;
+
+/// Everything that must have occurred in [`ENOUGH`] runs.
 const SOMETIMES: &[&str] = &[
     "acker crashed",
     "acks lost",
@@ -264,14 +272,27 @@ fn known_seeds(kind: &str) -> Vec<u64> {
     of_kind.collect()
 }
 
-/// Runs the seeds that the environment asks for, and those that found something once; asks that
-/// everything of `sometimes` came about if they are many.
+/// Runs the seeds that the environment asks for, and those that found something once. If it asks for
+/// none or for many, everything of `sometimes` must have come about.
 fn run_seeds(kind: &str, sometimes: &[&str], check: impl Fn(u64) -> Result<Coverage, String> + Sync) {
-    let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 1000));
+    let (first, asked) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 0));
+    let count = if asked == 0 { SEEDS } else { asked };
     let mut seeds = if count > 1 { known_seeds(kind) } else { Vec::new() };
     seeds.extend(first..first + count);
     let begin = Instant::now();
-    let (coverage, failures) = run_all(&seeds, check);
+    let (mut coverage, mut failures) = run_all(&seeds, &check);
+    let missing = |coverage: &Coverage| -> Vec<&str> {
+        sometimes.iter().copied().filter(|what| !coverage.0.contains_key(*what)).collect()
+    };
+    while asked == 0 && failures.is_empty() && !missing(&coverage).is_empty() && (seeds.len() as u64) < ENOUGH
+    {
+        let next = seeds.last().map_or(first, |last| last + 1);
+        let more: Vec<u64> = (next..next + MORE).collect();
+        let (covered, failed) = run_all(&more, &check);
+        coverage.merge(covered);
+        failures.extend(failed);
+        seeds.extend(more);
+    }
     let took = begin.elapsed().as_secs_f64();
     println!("{} {kind} seeds in {took:.1} s, {:.0} per second", seeds.len(), seeds.len() as f64 / took);
     coverage.0.iter().for_each(|(what, times)| println!("{times:>9} {what}"));
@@ -282,8 +303,8 @@ fn run_seeds(kind: &str, sometimes: &[&str], check: impl Fn(u64) -> Result<Cover
         seeds.len(),
         failures[0]
     );
-    if count >= 1000 {
-        let missing: Vec<_> = sometimes.iter().filter(|what| !coverage.0.contains_key(**what)).collect();
+    if asked == 0 || asked >= ENOUGH {
+        let missing = missing(&coverage);
         assert!(missing.is_empty(), "never happened: {missing:?}");
     }
 }
