@@ -8,6 +8,7 @@
 //! 1. The buffer never grows beyond the longest line allowed and one read.
 //! 2. A longer line is cut: its first `max` bytes are the line, the rest up to the newline is
 //!    counted and dropped as it comes.
+//! 3. The end of a line, `\n` or `\r\n`, does not count towards its length.
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ pub(super) const READ_SIZE: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct LineBuffer {
     bytes: Vec<u8>,
-    /// The line that [`LineBuffer::advance`] found, without its newline.
+    /// The line that [`LineBuffer::advance`] found, without its end.
     line: Range<usize>,
     /// How much of that line was dropped.
     line_cut: u64,
@@ -28,8 +29,9 @@ pub(super) struct LineBuffer {
     /// Up to where there is no newline after `next`.
     scanned: usize,
     end: usize,
-    /// What was dropped of the next line so far.
+    /// What was dropped of the next line so far, and whether the last byte of it was `\r`.
     cut: u64,
+    cut_ends_in_cr: bool,
     line_len_max: usize,
 }
 
@@ -43,6 +45,7 @@ impl LineBuffer {
             scanned: 0,
             end: 0,
             cut: 0,
+            cut_ends_in_cr: false,
             line_len_max,
         }
     }
@@ -56,23 +59,50 @@ impl LineBuffer {
             return false;
         };
         let newline = self.scanned + offset;
-        let len = (newline - self.next).min(self.line_len_max);
-        self.line = self.next..self.next + len;
-        self.line_cut = self.cut + (newline - self.line.end) as u64;
+        let kept = &self.bytes[self.next..newline];
+        // What was dropped stood right behind the bytes that are kept of an overlong line.
+        let last_was_dropped = self.cut > 0 && kept.len() == self.kept_len_max();
+        let ends_in_cr = if last_was_dropped { self.cut_ends_in_cr } else { kept.last() == Some(&b'\r') };
+        let whole = kept.len() as u64 + self.cut - u64::from(ends_in_cr);
+        let len = whole.min(self.line_len_max as u64);
+        self.line = self.next..self.next + len as usize;
+        self.line_cut = whole - len;
         self.cut = 0;
         self.next = newline + 1;
         self.scanned = self.next;
         true
     }
 
-    /// The line and how many of its bytes were cut off. The `\r` of `\r\n` is no part of it.
+    /// The line and how many of its bytes were cut off.
     #[inline]
     pub(super) fn line(&self) -> (&[u8], u64) {
-        let line = &self.bytes[self.line.clone()];
-        match line {
-            [line @ .., b'\r'] if self.line_cut == 0 => (line, 0),
-            _ => (line, self.line_cut),
-        }
+        (&self.bytes[self.line.clone()], self.line_cut)
+    }
+
+    /// Complete lines that are not taken yet, and the length of what stands behind them without a
+    /// newline; `None` when some of that was dropped.
+    pub(super) fn rest(&self) -> (u64, Option<u64>) {
+        let rest = &self.bytes[self.next..self.end];
+        let lines = memchr::memchr_iter(b'\n', rest).count() as u64;
+        let partial = rest.len() - memchr::memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
+        (lines, (self.cut == 0).then_some(partial as u64))
+    }
+
+    /// Forgets what stands without a newline behind the complete lines.
+    pub(super) fn drop_partial(&mut self) {
+        let rest = &self.bytes[self.next..self.end];
+        self.end = self.next + memchr::memrchr(b'\n', rest).map_or(0, |newline| newline + 1);
+        self.scanned = self.scanned.min(self.end);
+        self.cut = 0;
+    }
+
+    /// Gives back the memory that what is left does not need. The line in hand is over.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.truncate(self.end);
+        self.bytes.drain(..self.next);
+        self.bytes.shrink_to_fit();
+        (self.scanned, self.end) = (self.scanned - self.next, self.end - self.next);
+        (self.line, self.next) = (0..0, 0);
     }
 
     /// Where to read to: always [`READ_SIZE`] bytes.
@@ -103,10 +133,16 @@ impl LineBuffer {
         left
     }
 
+    /// One byte more than a line, for the `\r` of its end.
+    fn kept_len_max(&self) -> usize {
+        self.line_len_max.saturating_add(1)
+    }
+
     fn drop_overlong(&mut self) {
-        let end_max = self.next.saturating_add(self.line_len_max);
+        let end_max = self.next.saturating_add(self.kept_len_max());
         if self.end > end_max {
             self.cut += (self.end - end_max) as u64;
+            self.cut_ends_in_cr = self.bytes[self.end - 1] == b'\r';
             self.end = end_max;
             self.scanned = end_max;
         }
@@ -152,6 +188,45 @@ mod tests {
         check("a\n\nb\r\nc", &["a", "", "b", "c"]);
         check("\r\n", &[""]);
         check("a\rb\n", &["a\rb"]);
+    }
+
+    #[test]
+    fn the_end_of_a_line_does_not_count_towards_its_length() {
+        let text = b"0123456789\r\nabcdefghij\nxxxxxxxxxxx\r\nyyyyyyyyyyy\nzzzzzzzzzz\rz\nq";
+        let expected = [
+            ("0123456789", 0),
+            ("abcdefghij", 0),
+            ("xxxxxxxxxx", 1),
+            ("yyyyyyyyyy", 1),
+            ("zzzzzzzzzz", 2),
+            ("q", 0),
+        ];
+        let expected: Vec<_> = expected.iter().map(|(line, cut)| ((*line).to_owned(), *cut)).collect();
+        for step in [1, 2, 3, 5, 11, 12, 13, 1000] {
+            assert_eq!(lines(text, step, 10), expected, "by {step}");
+        }
+        let dropped = "x".repeat(200_000) + "\r\n";
+        for step in [1000, 199_999, READ_SIZE] {
+            let step = step.min(READ_SIZE);
+            assert_eq!(lines(dropped.as_bytes(), step, 10), [("x".repeat(10), 199_990)], "by {step}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_can_be_counted_dropped_and_packed() {
+        let mut buffer = LineBuffer::new(100);
+        let text = b"one\ntwo\nthree";
+        buffer.space()[..text.len()].copy_from_slice(text);
+        buffer.filled(text.len());
+        assert!(buffer.advance());
+        assert_eq!(buffer.rest(), (1, Some(5)));
+        buffer.shrink();
+        assert_eq!((buffer.bytes.len(), buffer.rest()), (9, (1, Some(5))));
+        buffer.drop_partial();
+        assert_eq!(buffer.rest(), (1, Some(0)));
+        assert!(buffer.advance());
+        assert_eq!(buffer.line(), (&b"two"[..], 0));
+        assert!(!buffer.advance() && !buffer.finish());
     }
 
     #[test]

@@ -1,22 +1,34 @@
 //! `lines`: the lines of files, of files that grow, or of standard input.
 //!
-//! * `buffer` cuts bytes into lines, `source` reads bytes without waiting, `paths` finds files,
-//!   `bounded` reads them to their ends, `follow` watches them grow.
+//! * `paths` finds files, `bounded` reads them to their ends;
+//! * `follow` watches them grow: `tail` is one file, `growing` its bytes, `copies` tells a copy from
+//!   a new file, `backoff` spaces what is tried again;
+//! * `source` reads bytes without waiting, `standard_input` as it was inherited, `unpack` makes text
+//!   of them by what `head` says of the first ones, and `buffer` cuts the text into lines.
 //!
 //! Each line is one tracked message, kept until it is acked and sent again when it fails, unless
 //! that was its last failure. At most once, nothing is kept. Where reading stands is not stored: a
 //! spout that is built anew reads from the start.
 //!
 //! A text is UTF-8; what is not is replaced by U+FFFD and counted (`invalid_utf8`). A line longer
-//! than `max_line` is cut, reported and counted (`lines_cut`), never held in full.
+//! than `max_line` is cut, reported and counted (`lines_cut`), never held in full. Input that is lost
+//! is reported by name and counted by loss counters, so that the exit code is 1 (`counters`).
 
+mod backoff;
 mod bounded;
 mod buffer;
+mod copies;
+mod counters;
 mod follow;
+mod growing;
+mod head;
 mod paths;
 mod source;
+mod standard_input;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 use std::time::Duration;
 
@@ -24,17 +36,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use smol_str::SmolStr;
 
-use crate::api::{Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
+use crate::api::{Check, Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
 use crate::components::kept::Kept;
 use crate::components::lines::bounded::Bounded;
+use crate::components::lines::counters::LinesCounters;
 use crate::components::lines::follow::Follow;
+use crate::components::lines::paths::Descriptor;
+use crate::components::lines::source::Opened;
 use crate::components::settings::{ByteSize, OneOrMany, Period};
 use crate::config::Delivery;
 use crate::ids::MessageId;
-use crate::metrics::Counter;
 use crate::topology::registry::{Registry, SettingError};
 
-pub use source::{STDIN_RESOURCE, StandardInput};
+pub use standard_input::{STDIN_RESOURCE, StandardInput};
 
 /// Where following begins in files that are there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -124,8 +138,7 @@ pub struct Lines {
     kept: Kept<Line>,
     /// Whether lines are kept for replay.
     tracked: bool,
-    invalid_utf8: Counter,
-    lines_cut: Counter,
+    counters: LinesCounters,
 }
 
 impl Lines {
@@ -141,7 +154,7 @@ impl Lines {
         for pattern in patterns {
             paths::check(pattern).map_err(|why| SettingError::at("path", why))?;
         }
-        if settings.follow && patterns.iter().any(|pattern| pattern == paths::STDIN) {
+        if settings.follow && patterns.iter().any(|pattern| paths::is_standard_input(pattern)) {
             let why = "standard input cannot be followed; it is read as it comes without `follow`";
             return Err(SettingError::at("follow", why));
         }
@@ -159,31 +172,33 @@ impl Lines {
             reader: Reader::Closed,
             kept: Kept::default(),
             tracked: true,
-            invalid_utf8: Counter::default(),
-            lines_cut: Counter::default(),
+            counters: LinesCounters::default(),
         })
     }
 
     /// The line in hand, as text.
     #[inline]
-    fn take_line(&self, out: &mut SpoutOutputs<'_>) -> Line {
-        let source = match &self.reader {
+    fn take_line(&mut self, out: &mut SpoutOutputs<'_>) -> Line {
+        let source = match &mut self.reader {
             Reader::Bounded(bounded) => bounded.source(),
             Reader::Follow(follow) => follow.source(),
             Reader::Closed => unreachable!("a line was pulled from an open reader"),
         };
+        if source.has_nul {
+            note_binary(source, &self.counters, out);
+        }
         let (mut bytes, cut) = source.lines.line();
         if cut > 0 {
-            self.lines_cut.add(1);
+            self.counters.lines_cut.add(1);
             let (name, number) = (&source.name, source.number);
-            let why = format!("line {number} of `{name}` is {cut} bytes too long and was cut");
+            let why = format!("line {number} of `{name}` is {cut} bytes too long and was cut; see max_line");
             out.report_error(TaskError::new(why));
             bytes = without_torn_char(bytes);
         }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => SmolStr::new(text),
             Err(_) => {
-                self.invalid_utf8.add(1);
+                self.counters.invalid_utf8.add(1);
                 SmolStr::new(String::from_utf8_lossy(bytes))
             }
         };
@@ -203,6 +218,20 @@ impl Lines {
     }
 }
 
+/// Counts a line with a NUL byte, and reports the first one of an input: it may be no text.
+#[cold]
+fn note_binary(source: &mut Opened, counters: &LinesCounters, out: &mut SpoutOutputs<'_>) {
+    if memchr::memchr(0, source.lines.line().0).is_none() {
+        return;
+    }
+    counters.binary_lines.add(1);
+    if !std::mem::replace(&mut source.nul_reported, true) {
+        let (name, number) = (&source.name, source.number);
+        let why = format!("line {number} of `{name}` has a NUL byte: the input may be binary, or damaged");
+        out.report_error(TaskError::new(why));
+    }
+}
+
 /// Without the bytes of a character that a cut went through.
 fn without_torn_char(bytes: &[u8]) -> &[u8] {
     match std::str::from_utf8(bytes) {
@@ -217,17 +246,39 @@ impl Spout for Lines {
         if self.settings.meta { Streams::new([field, "file", "number"]) } else { Streams::new([field]) }
     }
 
+    fn check(&self, check: &mut Check<'_>) {
+        let descriptors: Vec<Descriptor> =
+            self.settings.path.as_slice().iter().filter_map(|path| paths::descriptor(path)).collect();
+        let mut claimed = Vec::new();
+        for descriptor in &descriptors {
+            if claimed.contains(&descriptor) {
+                continue;
+            }
+            claimed.push(descriptor);
+            match descriptor {
+                Descriptor::StandardInput => check.claim("path", "standard input"),
+                Descriptor::Other(number) => check.claim("path", &format!("file descriptor {number}")),
+            }
+        }
+        if descriptors.len() == self.settings.path.as_slice().len() && check.parallelism() > claimed.len() {
+            let tasks = check.parallelism();
+            let why =
+                format!("is read by one task, but the component has {tasks}; leave out its parallelism");
+            check.refuse("path", why);
+        }
+    }
+
     fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.tracked = context.delivery() != Delivery::AtMostOnce;
-        self.invalid_utf8 = context.counter("invalid_utf8");
-        self.lines_cut = context.counter("lines_cut");
+        self.counters = LinesCounters::new(context);
         let patterns = self.settings.path.as_slice();
         let line_len_max = self.settings.max_line.0 as usize;
         self.reader = if self.settings.follow {
             let poll = self.settings.poll.unwrap_or(POLL_DEFAULT).0;
-            Reader::Follow(Follow::new(patterns.to_vec(), self.settings.start, poll, context, line_len_max))
+            let start = self.settings.start;
+            Reader::Follow(Follow::open(patterns, start, poll, context, &self.counters, line_len_max)?)
         } else {
-            Reader::Bounded(Bounded::open(patterns, context, line_len_max)?)
+            Reader::Bounded(Bounded::open(patterns, context, &self.counters, line_len_max)?)
         };
         Ok(())
     }
@@ -238,8 +289,8 @@ impl Spout for Lines {
             return Ok(SpoutStatus::Emitted);
         }
         let pull = match &mut self.reader {
-            Reader::Bounded(bounded) => bounded.pull()?,
-            Reader::Follow(follow) => follow.pull()?,
+            Reader::Bounded(bounded) => bounded.pull(out),
+            Reader::Follow(follow) => follow.pull(out),
             Reader::Closed => Pull::End,
         };
         match pull {
@@ -252,6 +303,7 @@ impl Spout for Lines {
         let id = self.tracked.then(|| self.kept.keep(line.clone()));
         if let Err(error) = self.emit(line, id, out) {
             // What cannot be emitted now never can: it is too large.
+            self.counters.lines_dropped.add(1);
             id.into_iter().for_each(|id| self.kept.ack(id));
             return Err(error);
         }
@@ -274,6 +326,9 @@ impl Spout for Lines {
     }
 
     fn close(&mut self) {
+        if let Reader::Follow(follow) = &mut self.reader {
+            follow.close();
+        }
         self.reader = Reader::Closed;
     }
 }

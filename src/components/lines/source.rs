@@ -5,52 +5,31 @@
 //! chunks over by a bounded channel, so that the spout never waits. The thread ends with its input
 //! or, at the next chunk, when the spout is gone.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use flume::{Receiver, Sender, TryRecvError};
+use memchr::memchr;
 use smol_str::SmolStr;
 
-use crate::api::TaskContext;
+use crate::api::{TaskContext, TaskError};
 use crate::components::lines::buffer::{LineBuffer, READ_SIZE};
+use crate::components::lines::growing::Growing;
+use crate::components::lines::standard_input::{self, Inherited};
+use crate::components::lines::unpack::Unpack;
 
 /// Chunks that a reader thread may be ahead.
 const CHUNKS_AHEAD_MAX: usize = 8;
 
-/// The key of a [`StandardInput`] among the worker's resources.
-pub const STDIN_RESOURCE: &str = "stdin";
-
-/// What `-` reads instead of the process's standard input, for tests and programs that embed
-/// squall. The first spout that opens it takes it.
-pub struct StandardInput(Mutex<Option<Box<dyn Read + Send>>>);
-
-impl StandardInput {
-    /// Reads from there.
-    pub fn new(reader: impl Read + Send + 'static) -> StandardInput {
-        StandardInput(Mutex::new(Some(Box::new(reader))))
-    }
-}
-
-/// Which file it is, whatever its name: device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FileId {
-    device: u64,
-    pub(super) inode: u64,
-}
-
-impl FileId {
-    pub(super) fn of(metadata: &Metadata) -> FileId {
-        FileId { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
 enum Source {
-    File(File),
+    /// Read here: it never waits.
+    Direct(Unpack),
+    /// Read by a thread.
     Thread(Receiver<io::Result<Vec<u8>>>),
+    /// A file that may grow.
+    Growing(Growing),
 }
 
 /// What a read brought.
@@ -60,7 +39,7 @@ pub(super) enum Read1 {
     Some,
     /// Nothing now; more may come.
     Nothing,
-    /// Nothing, and for a source that cannot grow: never again.
+    /// Nothing, and never again.
     End,
 }
 
@@ -69,41 +48,56 @@ pub(super) struct Opened {
     /// What errors and the field `file` call it.
     pub(super) name: SmolStr,
     pub(super) lines: LineBuffer,
-    /// Bytes read so far.
+    /// Bytes read so far; of a compressed input, bytes of its text.
     pub(super) position: u64,
     /// The number of the line in hand, from 1.
     pub(super) number: u64,
+    /// Whether a NUL byte was read: what text does not have.
+    pub(super) has_nul: bool,
+    /// Whether the first line with one was reported.
+    pub(super) nul_reported: bool,
     source: Source,
 }
 
 impl Opened {
-    /// Opens a path.
+    /// Opens a path, to be read to its end.
     pub(super) fn path(path: &Path, line_len_max: usize) -> io::Result<Opened> {
         let source = if path.metadata()?.is_file() {
-            Source::File(File::open(path)?)
+            Source::Direct(Unpack::new(Box::new(File::open(path)?)))
         } else {
             let path = PathBuf::from(path);
             read_by_thread(move || Ok(Box::new(File::open(path)?)))?
         };
-        Ok(Opened::new(path.display().to_string(), source, line_len_max))
+        Ok(Opened::new(&path.to_string_lossy(), source, line_len_max))
     }
 
-    /// A regular file that is open already.
-    pub(super) fn file(name: String, file: File, line_len_max: usize) -> Opened {
-        Opened::new(name, Source::File(file), line_len_max)
+    /// A file that may grow, from so many bytes on.
+    pub(super) fn growing(path: &Path, growing: Growing, position: u64, line_len_max: usize) -> Opened {
+        let opened = Opened::new(&path.to_string_lossy(), Source::Growing(growing), line_len_max);
+        Opened { position, ..opened }
     }
 
     /// Standard input, or what stands for it.
-    pub(super) fn standard_input(context: &TaskContext, line_len_max: usize) -> io::Result<Opened> {
-        let given = context.resources().get::<StandardInput>(STDIN_RESOURCE);
-        let given = given.and_then(|input| input.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let source = read_by_thread(move || Ok(given.unwrap_or_else(|| Box::new(io::stdin()))))?;
-        Ok(Opened::new("-".to_owned(), source, line_len_max))
+    pub(super) fn standard_input(context: &TaskContext, line_len_max: usize) -> Result<Opened, TaskError> {
+        let source = match standard_input::open(context)? {
+            Inherited::File(reader) => Source::Direct(Unpack::new(reader)),
+            Inherited::Stream(reader) => read_by_thread(move || Ok(reader))?,
+        };
+        Ok(Opened::new("-", source, line_len_max))
     }
 
-    fn new(name: String, source: Source, line_len_max: usize) -> Opened {
+    fn new(name: &str, source: Source, line_len_max: usize) -> Opened {
         let lines = LineBuffer::new(line_len_max);
-        Opened { name: name.into(), lines, position: 0, number: 0, source }
+        let (name, nul_reported) = (SmolStr::new(name), false);
+        Opened { name, lines, position: 0, number: 0, has_nul: false, nul_reported, source }
+    }
+
+    /// The file that grows.
+    pub(super) fn as_growing(&mut self) -> &mut Growing {
+        match &mut self.source {
+            Source::Growing(growing) => growing,
+            Source::Direct(_) | Source::Thread(_) => unreachable!("`follow` opens growing files only"),
+        }
     }
 
     /// Goes to the next line, if a complete one is there.
@@ -116,8 +110,9 @@ impl Opened {
 
     /// Reads once. Never waits.
     pub(super) fn read(&mut self) -> io::Result<Read1> {
+        let Opened { lines, position, .. } = self;
         let len = match &mut self.source {
-            Source::File(file) => match file.read(self.lines.space()) {
+            Source::Direct(file) => match file.read(lines.space()) {
                 Ok(0) => return Ok(Read1::End),
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Read1::Nothing),
@@ -126,25 +121,48 @@ impl Opened {
             Source::Thread(chunks) => match chunks.try_recv() {
                 Ok(chunk) => {
                     let chunk = chunk?;
-                    self.lines.space()[..chunk.len()].copy_from_slice(&chunk);
+                    lines.space()[..chunk.len()].copy_from_slice(&chunk);
                     chunk.len()
                 }
                 Err(TryRecvError::Empty) => return Ok(Read1::Nothing),
                 Err(TryRecvError::Disconnected) => return Ok(Read1::End),
             },
+            Source::Growing(growing) => {
+                let read = growing.read(lines.space())?;
+                *position += read.taken as u64;
+                if read.taken == 0 {
+                    return Ok(Read1::Nothing);
+                }
+                // Counted already.
+                self.take(read.text);
+                return Ok(Read1::Some);
+            }
         };
-        self.lines.filled(len);
-        self.position += len as u64;
+        *position += len as u64;
+        self.take(len);
         Ok(Read1::Some)
     }
 
-    /// Goes back to the beginning of a file that was cut short.
-    pub(super) fn rewind(&mut self) -> io::Result<()> {
-        if let Source::File(file) = &mut self.source {
-            io::Seek::rewind(file)?;
+    /// So many bytes of text stand in the buffer's space.
+    fn take(&mut self, len: usize) {
+        self.has_nul |= memchr(0, &self.lines.space()[..len]).is_some();
+        self.lines.filled(len);
+    }
+
+    /// Nothing more comes: ends a last line that has no newline. Says whether any line is left.
+    pub(super) fn finish(&mut self) -> bool {
+        if let Source::Growing(growing) = &mut self.source {
+            let text = growing.finish();
+            self.lines.space()[..text.len()].copy_from_slice(&text);
+            self.lines.filled(text.len());
         }
-        (self.position, self.number) = (0, 0);
-        Ok(())
+        self.lines.finish()
+    }
+
+    /// Goes back to the beginning of a file that was cut short.
+    pub(super) fn rewind(&mut self) {
+        self.as_growing().rewind();
+        (self.position, self.number, self.has_nul) = (0, 0, false);
     }
 }
 
@@ -161,7 +179,7 @@ fn read_by_thread(
 
 fn send_chunks(open: Box<OpenReader>, chunks: &Sender<io::Result<Vec<u8>>>) {
     let mut reader = match open() {
-        Ok(reader) => reader,
+        Ok(reader) => Unpack::new(reader),
         Err(error) => return drop(chunks.send(Err(error))),
     };
     let mut space = vec![0; READ_SIZE];

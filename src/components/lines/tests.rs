@@ -1,3 +1,6 @@
+mod odd_files;
+mod odd_growth;
+
 use std::fs::{self, OpenOptions};
 use std::io::{Cursor, Read, Write as _};
 use std::path::Path;
@@ -270,5 +273,12 @@ fn a_failing_input_is_reported_and_ends() {
     }
     let mut lines = spout_with("lines", "path = '-'", &with_stdin(Broken, 0));
     assert!(read_until_exhausted(&mut lines).is_empty());
-    assert!(lines.errors()[0].contains("cannot read `-` to its end: unplugged"), "{:?}", lines.errors());
+    assert!(lines.errors()[0].contains("cannot read `-`: unplugged"), "{:?}", lines.errors());
+    assert_eq!((lines.counter("files_not_read"), lines.counter("files_cut_short")), (1, 0));
+    let broken_later = Cursor::new("whole\npart").chain(Broken);
+    let mut lines = spout_with("lines", "path = '-'", &with_stdin(broken_later, 0));
+    assert_eq!(read_until_exhausted(&mut lines), ["whole"], "a line that may go on is no line");
+    let error = &lines.errors()[0];
+    assert!(error.contains("cannot read `-` to its end") && error.contains("byte 10: unplugged"), "{error}");
+    assert_eq!((lines.counter("files_not_read"), lines.counter("files_cut_short")), (0, 1));
 }
