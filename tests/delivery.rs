@@ -35,6 +35,13 @@ fn run(builder: TopologyBuilder) -> TopologyStats {
     running.join()
 }
 
+/// Runs to the end in simulated time, which must come.
+fn simulate(builder: TopologyBuilder) -> TopologyStats {
+    let topology = builder.build().expect("a valid topology");
+    let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+    topology.run_to_end(HOUR).expect("it ends")
+}
+
 /// A topology whose broken tasks come back soon.
 fn builder() -> TopologyBuilder {
     let mut builder = TopologyBuilder::new("delivery");
@@ -472,6 +479,223 @@ fn poison_without_a_taker_fails_for_good() {
     let stats = run(builder);
     assert_eq!(*lock(&attempts), [0, 1, 2]);
     assert_eq!((stats.acked, stats.failed, stats.replayed, stats.dead_letters), (9, 1, 2, 0));
+}
+
+/// The bolt that fails a tuple has the word on how often its message is replayed, also against the
+/// topology's limit and beyond the 255 that fit a byte. If it fails, a message is lost before the bolt
+/// that would take care of it is done with it, or it never becomes a dead letter.
+#[test]
+fn a_bolts_limit_counts_for_what_it_fails() {
+    let check = |of_topology: Option<u32>, of_bolt: Option<u32>, expected: u32| {
+        let (poisoned, letters) = (Poisoned::default(), Capture::new());
+        let attempts = Arc::clone(&poisoned.0);
+        let mut builder = builder();
+        builder.options(|options| options.max_replays = of_topology);
+        builder.spout("spout", || Numbers::new(10));
+        let bolt = builder.bolt("bolt", move || poisoned.clone()).shuffle("spout");
+        if let Some(max) = of_bolt {
+            bolt.max_replays(max);
+        }
+        builder.bolt("letters", letters.bolt()).shuffle(("bolt", "dead-letter"));
+        let stats = simulate(builder);
+        let what = format!("topology {of_topology:?}, bolt {of_bolt:?}");
+        assert_eq!(*lock(&attempts), (0..=expected).collect::<Vec<_>>(), "{what}");
+        assert_eq!((stats.acked, stats.failed, stats.dead_letters), (10, 0, 1), "{what}: {stats:#?}");
+        assert_eq!(letters.rows()[0][4], Value::from(expected), "{what}");
+    };
+    check(Some(2), Some(5), 5);
+    check(Some(5), Some(1), 1);
+    check(None, Some(3), 3);
+    check(Some(300), None, 300);
+    // The input ends, so there is a limit although none is set.
+    check(None, None, 10);
+}
+
+/// The same where nobody takes dead letters: the message fails for good. If it fails, a limit of a bolt
+/// alone replays for ever.
+#[test]
+fn a_bolts_limit_needs_no_taker_of_dead_letters() {
+    let check = |of_topology: Option<u32>, of_bolt: Option<u32>, expected: u32| {
+        let poisoned = Poisoned::default();
+        let attempts = Arc::clone(&poisoned.0);
+        let mut builder = builder();
+        builder.options(|options| options.max_replays = of_topology);
+        builder.spout("spout", || Numbers::new(10));
+        let bolt = builder.bolt("bolt", move || poisoned.clone()).shuffle("spout");
+        if let Some(max) = of_bolt {
+            bolt.max_replays(max);
+        }
+        let stats = simulate(builder);
+        assert_eq!(*lock(&attempts), (0..=expected).collect::<Vec<_>>());
+        assert_eq!((stats.acked, stats.failed, stats.given_up), (9, 1, 1), "{stats:#?}");
+        assert_eq!((stats.waiting, stats.dead_letters), (0, 0));
+    };
+    check(None, Some(3), 3);
+    check(Some(2), Some(5), 5);
+    check(None, None, 10);
+}
+
+/// A message that always fails waits longer each time, twice as long up to the longest pause, less a
+/// random part; all others go on meanwhile, even where one message may be open at a time. If it fails, a
+/// poison spins a processor, or stops the stream.
+#[test]
+fn poison_waits_longer_each_time_and_the_rest_goes_on() {
+    let (poisoned, capture) = (Poisoned::default(), Capture::new());
+    let attempts = Arc::clone(&poisoned.0);
+    let mut builder = builder();
+    builder.options(|options| {
+        options.max_replays = Some(12);
+        options.max_spout_pending = squall::config::AutoOr::Fixed(1);
+    });
+    builder.spout("spout", || Numbers::new(100));
+    builder.bolt("bolt", move || poisoned.clone()).shuffle("spout");
+    builder.bolt("sink", capture.bolt()).shuffle("bolt");
+    let mut topology =
+        SimulatedTopology::start(builder.build().expect("valid"), SimulationOptions::default());
+    let mut at = Vec::new();
+    let mut ms = 0;
+    while !topology.has_ended() {
+        topology.advance(Duration::from_millis(1));
+        ms += 1;
+        at.resize(lock(&attempts).len(), ms);
+        assert!(ms < 120_000, "it does not end");
+        if at.len() == 2 {
+            assert_eq!(capture.rows().len(), 99, "the others did not go on");
+        }
+    }
+    assert_eq!(at.len(), 13);
+    for (replay, pair) in at.windows(2).enumerate() {
+        let longest = (10 << replay).min(10_000);
+        let pause = pair[1] - pair[0];
+        assert!(pause + 1 >= longest / 2 && pause <= longest + 2, "replay {replay} after {pause} ms: {at:?}");
+    }
+}
+
+/// Numbers of an input that does not end: there may be more at any time.
+struct Endless(Numbers);
+
+impl Spout for Endless {
+    fn declare(&self) -> Streams {
+        self.0.declare()
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        let status = self.0.next_tuple(out)?;
+        Ok(if status == SpoutStatus::Exhausted { SpoutStatus::IdleFor(HOUR) } else { status })
+    }
+
+    fn fail(&mut self, id: MessageId, why: &Failure, out: &mut SpoutOutputs<'_>) -> Result<(), TaskError> {
+        self.0.fail(id, why, out)
+    }
+}
+
+/// Of an input that does not end, a message is replayed as often as it fails, at most every few seconds,
+/// and shown as waiting. A drain does not wait for it: it has failed then. If it fails, a full disk costs
+/// messages, or keeps a run from ending.
+#[test]
+fn what_waits_is_shown_and_a_drain_does_not_wait_for_it() {
+    let poisoned = Poisoned::default();
+    let attempts = Arc::clone(&poisoned.0);
+    let mut builder = builder();
+    builder.spout("spout", || Endless(Numbers::new(10)));
+    builder.bolt("bolt", move || poisoned.clone()).shuffle("spout");
+    let mut topology =
+        SimulatedTopology::start(builder.build().expect("valid"), SimulationOptions::default());
+    topology.advance(HOUR);
+    let replays = lock(&attempts).len();
+    assert!((300..800).contains(&replays), "{replays} replays in an hour");
+    let stats = topology.stats();
+    assert_eq!((stats.acked, stats.waiting, stats.failed, stats.pending), (9, 1, 0, 0), "{stats:#?}");
+    topology.drain();
+    topology.advance(Duration::from_millis(5));
+    let stats = topology.stats();
+    assert!(stats.ended && !stats.cut_short, "{stats:#?}");
+    assert_eq!((stats.acked, stats.waiting, stats.failed), (9, 0, 1), "{stats:#?}");
+    assert_eq!(lock(&attempts).len(), replays);
+}
+
+/// Emits what it has when the input ends, without an anchor; and more than is allowed, if wanted.
+struct Late {
+    huge: bool,
+}
+
+impl Bolt for Late {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        for n in 0..7 {
+            out.emit([n])?;
+        }
+        if self.huge {
+            out.emit(["x".repeat(9 << 20)])?;
+        }
+        Ok(())
+    }
+}
+
+fn late(huge: bool, refuse: bool) -> TopologyBuilder {
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(10));
+    builder.bolt("late", move || Late { huge }).shuffle("spout");
+    let sink = move |_: Input<'_>, _: &mut Outputs<'_>| {
+        if refuse { Err(TaskError::new("disk full")) } else { Ok(()) }
+    };
+    builder.bolt("sink", bolt(Streams::none(), sink)).shuffle("late");
+    builder
+}
+
+/// Tuples that no message stands for cannot be replayed: when one fails, or is refused as it is emitted,
+/// that is counted, in one process and over workers; unless somebody takes dead letters. If it fails,
+/// counts of a whole run are lost at the end with exit code 0.
+#[test]
+fn failures_of_unanchored_tuples_are_counted() {
+    let stats = simulate(late(false, true));
+    assert_eq!((stats.acked, stats.failed, stats.failed_unanchored), (10, 0, 7), "{stats:#?}");
+    let stats = simulate(late(true, false));
+    assert_eq!((stats.failed, stats.failed_unanchored), (0, 1), "{stats:#?}");
+    assert_eq!(of(&stats, "sink").executed, 7);
+
+    let topology = late(true, true).build().expect("valid");
+    let mut cluster = SimulatedCluster::start(topology, ClusterOptions::seeded(5, 3));
+    let stats = cluster.run_to_end(HOUR).expect("it ends");
+    assert_eq!((stats.acked, stats.failed, stats.failed_unanchored), (10, 0, 8), "{stats:#?}");
+
+    let letters = Capture::new();
+    let mut builder = late(false, true);
+    builder.bolt("letters", letters.bolt()).shuffle(("sink", "dead-letter"));
+    let stats = simulate(builder);
+    assert_eq!((stats.failed_unanchored, stats.dead_letters, letters.rows().len()), (0, 7, 7), "{stats:#?}");
+}
+
+/// A spout whose tuple is refused as it is emitted has lost it: nothing acks it or replays it.
+#[test]
+fn a_tuple_that_its_spout_cannot_emit_is_counted() {
+    struct Huge(u64);
+    impl Spout for Huge {
+        fn declare(&self) -> Streams {
+            Streams::new(["n"])
+        }
+        fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+            self.0 += 1;
+            match self.0 {
+                1 => out.emit_tracked(["x".repeat(9 << 20)], MessageId(1))?,
+                2 => out.emit_tracked(["x"], MessageId(2))?,
+                _ => return Ok(SpoutStatus::Exhausted),
+            }
+            Ok(SpoutStatus::Emitted)
+        }
+    }
+    let mut builder = builder();
+    builder.spout("spout", || Huge(0));
+    builder.bolt("sink", null()).shuffle("spout");
+    let stats = simulate(builder);
+    assert_eq!((stats.acked, stats.failed, stats.failed_unanchored), (1, 0, 1), "{stats:#?}");
 }
 
 /// 20 errors at once, 5 lines in the log, each with component and task; after 10 s the next line says

@@ -287,6 +287,7 @@ fn numbers_stay_within_their_bounds() {
                 o.message_timeout = Some(limits::DURATION_MAX + Duration::from_secs(1));
                 o.queue.capacity = 100;
                 o.queue.memory = 1000;
+                o.replay.backoff_max = Duration::from_millis(5);
                 o.errors.restart_max = Duration::from_millis(50);
             });
             b.bolt("a", sink).fields("lines", ["line"]).parallelism(3);
@@ -297,6 +298,7 @@ fn numbers_stay_within_their_bounds() {
             "`message_timeout` must be at most 30d, not 30days 1s",
             "a full batch does not fit a link: `queue.batch` is 512, `queue.capacity` 100 (set `queue.batch` to 100 or less)",
             "a tuple of `queue.tuple_size_max` (8388608 bytes) would not fit `queue.memory` (1000 bytes)",
+            "`replay.backoff_max` must be at least 10ms, not 5ms",
             "`errors.restart_max` must be at least 100ms, not 50ms",
             "bolt `a` has 3 tasks for 2 key groups: 1 of them would never get a tuple (set `key_groups` of the topology to 3 or more)",
         ],

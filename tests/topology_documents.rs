@@ -97,6 +97,7 @@ fn every_option_has_its_effect() {
         tick = "500ms"
         start_inactive = true
         queue = { batch = 100, capacity = 1000, memory = "1GiB", tuple_size_max = "1MiB" }
+        replay = { backoff_min = "20ms", backoff_max = "5s" }
         errors = { limit = 1, interval = "1s", restart_min = "2s", restart_max = "3s" }
         watchdog.step = "4s"
         settings = { greeting = "hello", at = [1, 2.5, { b = true }] }"#,
@@ -113,6 +114,8 @@ fn every_option_has_its_effect() {
     assert_eq!(options.tick, Some(Duration::from_millis(500)));
     assert_eq!((options.queue.batch, options.queue.capacity), (100, 1000));
     assert_eq!((options.queue.memory, options.queue.tuple_size_max), (1 << 30, 1 << 20));
+    assert_eq!(options.replay.backoff_min, Duration::from_millis(20));
+    assert_eq!(options.replay.backoff_max, Duration::from_secs(5));
     assert_eq!((options.errors.limit, options.errors.interval), (1, Duration::from_secs(1)));
     assert_eq!(options.errors.restart_min, Duration::from_secs(2));
     assert_eq!(options.errors.restart_max, Duration::from_secs(3));
@@ -132,13 +135,13 @@ fn every_option_has_its_effect() {
         tasks = 4
         parallelism = 2
         tick = '1s'
-        max_replays = 0
+        max_replays = 'off'
         settings.a = 1"
     ));
     let spout = &more.component("more").unwrap().options;
     assert_eq!((spout.max_spout_pending, spout.blocking), (Some(AutoOr::Auto), false));
     let bolt = &more.component("end").unwrap().options;
-    assert_eq!((bolt.tasks, bolt.parallelism, bolt.max_replays), (Some(4), 2, Some(0)));
+    assert_eq!((bolt.tasks, bolt.parallelism, bolt.max_replays), (Some(4), 2, Some(u32::MAX)));
     assert_eq!((bolt.tick, bolt.settings["a"].as_integer()), (Some(Duration::from_secs(1)), Some(1)));
 }
 
@@ -647,7 +650,7 @@ fn overrides_win_and_their_mistakes_are_named() {
     );
     check(
         "topology.nope=3",
-        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 7 more)",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 8 more)",
     );
     check(
         "bolt.split.parallelism=x",

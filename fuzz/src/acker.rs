@@ -99,7 +99,7 @@ pub fn acker_ops(data: &[u8]) {
 }
 
 fn apply(operation: Operation, acker: &mut Acker, reference: &mut Reference) {
-    let cause = FailureCause::Failed;
+    let report = FailureCause::Failed.into();
     let (record, expected) = match operation {
         Operation::Init(block, xor) => {
             let (root, xor) = (block.root(), u64::from(xor));
@@ -111,8 +111,8 @@ fn apply(operation: Operation, acker: &mut Acker, reference: &mut Reference) {
         }
         Operation::Fail(block, message) => {
             let root = block.root();
-            let passed = reference.passes(block).then_some(Outcome::Failed { root, message, cause });
-            (AckRecord::Fail { root, message, cause }, passed)
+            let passed = reference.passes(block).then_some(Outcome::Failed { root, message, report });
+            (AckRecord::Fail { root, message, report }, passed)
         }
         Operation::Reset(block) => {
             let root = block.root();

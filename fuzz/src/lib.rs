@@ -28,7 +28,10 @@ pub fn tuple_codec(data: &[u8]) {
     let mut again = vec![];
     if let Ok(batch) = codec::decode(data) {
         codec::encode(&batch, &mut again).expect("what was read keeps the rules");
-        assert_eq!(again, data, "a batch has one form");
+        // An older version is read and not written.
+        if data[0] == codec::BATCH_VERSION {
+            assert_eq!(again, data, "a batch has one form");
+        }
         assert!(batch.charge() <= ALLOCATION_FACTOR * data.len());
         assert_eq!(batch.heap, batch.rows.values().iter().map(Value::heap_size).sum::<usize>());
     }

@@ -47,6 +47,18 @@ impl TaskError {
         self.fatal
     }
 
+    /// Whether its cause is that a tuple was refused as it was emitted.
+    pub(crate) fn is_refused_emit(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*self.source);
+        while let Some(error) = cause {
+            if error.is::<EmitError>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// An error that fails the tuple and is counted, but not written to the log.
     pub fn quiet(message: impl Into<String>) -> TaskError {
         TaskError { source: message.into().into(), reported: false, fatal: false }

@@ -439,7 +439,7 @@ impl<'a> Outputs<'a> {
 
     /// How often the message in hand was replayed; 0 when it came for the first time.
     pub fn attempt(&self) -> u32 {
-        self.state.anchor.attempt.into()
+        self.state.anchor.attempt.replays()
     }
 
     /// The fields of an output stream, if it is declared.

@@ -145,6 +145,14 @@ pub trait Spout: Send {
         Ok(())
     }
 
+    /// Whether the input has an end. A message of such a spout that fails again and again is given up
+    /// after ten replays if `max_replays` is not set, so that the run ends; one of an endless input is
+    /// replayed as often as it fails. Asked once, after `open`. A spout that has returned
+    /// [`SpoutStatus::Exhausted`] counts as one whose input has an end, whatever this says.
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
     /// The whole tree of this message was processed. It will not come again.
     ///
     /// # Errors
@@ -155,6 +163,10 @@ pub trait Spout: Send {
 
     /// The tree of this message failed. To replay it, keep it and emit it again with the same id,
     /// here or in `next_tuple`, which is called again even after `Exhausted`.
+    ///
+    /// The call comes when the message may be replayed: after a pause that grows with its failures
+    /// (`[topology.replay]`), at once for the first loss of a worker, when the message is given up, and
+    /// while the topology drains, when nothing is replayed any more.
     ///
     /// # Errors
     /// Are counted and reported.

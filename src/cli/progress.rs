@@ -4,6 +4,8 @@
 //! ⠹ word-count  00:12 of 00:30  184,201/s  acked 2,210,414  failed 0  pending 1,024  p50 0.18 ms  p99 1.31 ms
 //! ```
 //!
+//! While failed messages wait for their replay, `waiting for replay 12` stands after `pending`.
+//!
 //! Where it runs in worker processes, `workers 3/3  restarts 0  links 6/6` stands before the rate.
 //!
 //! Nothing is shown where nobody looks: when stderr is no terminal, or with `--quiet`. Whatever
@@ -82,9 +84,12 @@ fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f
         minutes(stats.elapsed),
         grouped(rate as u64),
         grouped(stats.acked),
-        grouped(stats.failed),
+        grouped(stats.failed + stats.failed_unanchored),
         grouped(stats.pending),
     );
+    if stats.waiting > 0 {
+        text += &format!("  waiting for replay {}", grouped(stats.waiting));
+    }
     let latency = &stats.complete_latency;
     if latency.count > 0 {
         text += &format!("  p50 {}  p99 {}", milliseconds(latency.p50), milliseconds(latency.p99));
@@ -173,6 +178,14 @@ mod tests {
             None,
             "wc  00:12  workers 2/3  restarts 1,200  links 4/6  184,201/s  acked 2,210,414  failed 0  pending 1,024",
         );
+        stats.topology.waiting = 1500;
+        stats.topology.failed_unanchored = 2;
+        check(
+            &stats,
+            None,
+            "wc  00:12  184,201/s  acked 2,210,414  failed 2  pending 1,024  waiting for replay 1,500",
+        );
+        stats.topology = TopologyStats { waiting: 0, failed_unanchored: 0, ..stats.topology };
         stats.topology.elapsed = Duration::from_secs(3723);
         stats.topology.complete_latency = LatencyStats {
             count: 1,

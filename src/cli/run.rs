@@ -84,7 +84,7 @@ pub(super) struct Args {
     ///
     /// Each row of a `print` bolt is one line, {"component": …, "stream": …, "values": {…}}. The
     /// last line is {"summary": {…}} with emitted, acked, failed, replayed and pending messages,
-    /// replays by cause, workers, seconds, tuples_per_second, and complete_latency_ms with p50, p99
+    /// what stopped the run, replays by cause, workers, seconds, tuples_per_second, and complete_latency_ms with p50, p99
     /// and max.
     #[arg(long, env = "SQUALL_JSON", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     json: bool,
@@ -151,15 +151,15 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
             return Ok(Outcome::Failed);
         }
     };
-    let (name, delivery) = (topology.name().to_owned(), topology.options().delivery);
+    let name = topology.name().to_owned();
     let stats = run_to_the_end(Work { source, topology, engine }, args, context)?;
     if !args.quiet {
-        terminal::say(&summary::for_people(&name, &stats, delivery));
+        terminal::say(&summary::for_people(&name, &stats));
     }
     if args.json {
-        print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats, delivery)))?;
+        print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats)))?;
     }
-    Ok(summary::outcome(&stats, delivery))
+    Ok(summary::outcome(&stats))
 }
 
 /// Refuses options of the engine that do not fit a topology which runs in workers.

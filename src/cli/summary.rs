@@ -8,23 +8,18 @@ use serde_json::{Value, json};
 use crate::api::FailureCause;
 use crate::cli::error::Outcome;
 use crate::cli::running::RunStats;
-use crate::config::Delivery;
 use crate::runtime::{ComponentStats, StopReason, TopologyStats};
 
-/// What failed and will not come again: messages, or where nothing is tracked, the tuples that a
-/// bolt failed.
-pub(super) fn failed_for_good(stats: &TopologyStats, delivery: Delivery) -> u64 {
-    match delivery {
-        Delivery::AtLeastOnce => stats.failed,
-        Delivery::AtMostOnce => stats.failed + stats.components.iter().map(|c| c.failed).sum::<u64>(),
-    }
+/// What failed and will not come again: messages, and tuples that no message stands for.
+pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
+    stats.failed + stats.waiting + stats.failed_unanchored
 }
 
 /// Whether a run did all it was given: nothing failed for good, nothing is left open, and nobody
 /// cut it short.
-pub(super) fn outcome(run: &RunStats, delivery: Delivery) -> Outcome {
+pub(super) fn outcome(run: &RunStats) -> Outcome {
     let stats = &run.topology;
-    let failed = failed_for_good(stats, delivery);
+    let failed = failed_for_good(stats);
     let in_order = !stats.cut_short && stats.stopped.is_none() && run.failure.is_none();
     Outcome::done_if(failed == 0 && stats.pending == 0 && in_order)
 }
@@ -36,7 +31,7 @@ fn tuples_per_second(stats: &TopologyStats) -> f64 {
 }
 
 /// The line `{"summary": …}`, without its end.
-pub(super) fn in_json(topology: &str, run: &RunStats, delivery: Delivery) -> String {
+pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
     let stats = &run.topology;
     let (workers, restarts) = run.processes.map_or((1, 0), |all| (all.workers, all.restarts));
     let replays = FailureCause::ALL.map(|cause| (key_of(cause).to_owned(), json!(stats.replays.of(cause))));
@@ -49,7 +44,8 @@ pub(super) fn in_json(topology: &str, run: &RunStats, delivery: Delivery) -> Str
         "topology": topology,
         "emitted": stats.emitted,
         "acked": stats.acked,
-        "failed": failed_for_good(stats, delivery),
+        "failed": failed_for_good(stats),
+        "failed_unanchored": stats.failed_unanchored,
         "replayed": stats.replayed,
         "replays": Value::Object(replays.into_iter().collect()),
         "pending": stats.pending,
@@ -117,9 +113,9 @@ fn is_users(component: &ComponentStats) -> bool {
 }
 
 /// The table for people.
-pub(super) fn for_people(topology: &str, run: &RunStats, delivery: Delivery) -> String {
+pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
     let stats = &run.topology;
-    let failed = failed_for_good(stats, delivery);
+    let failed = failed_for_good(stats);
     let seconds = stats.elapsed.as_secs_f64();
     let mut text = format!("\n{topology} ran for {seconds:.1} s: {}\n\n", verdict(run, failed));
     let rows = stats.components.iter().filter(|component| is_users(component)).map(row);
@@ -143,6 +139,10 @@ pub(super) fn for_people(topology: &str, run: &RunStats, delivery: Delivery) -> 
         grouped(stats.replayed),
         grouped(stats.pending),
     );
+    if stats.failed_unanchored > 0 {
+        let lost = grouped(stats.failed_unanchored);
+        text += &format!(" (of these {lost} tuples that no message stands for)");
+    }
     if stats.dead_letters > 0 {
         text += &format!(", {} dead letters", grouped(stats.dead_letters));
     }
@@ -289,18 +289,18 @@ word-count ran for 2.0 s: all done
   latency   0.21 ms median, 12.3 ms for 99 of 100, 140 ms at most
   last error of count: task 3: no such field
 ";
-        assert_eq!(for_people("word-count", &here(stats()), Delivery::AtLeastOnce), expected);
+        assert_eq!(for_people("word-count", &here(stats())), expected);
     }
 
     #[test]
     fn programs_get_one_line() {
-        let line = in_json("word-count", &here(stats()), Delivery::AtLeastOnce);
+        let line = in_json("word-count", &here(stats()));
         assert!(!line.contains('\n'));
         let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
         assert_eq!(summary["tuples_per_second"], 2000.0);
         assert_eq!(summary["complete_latency_ms"], json!({"p50": 0.21, "p99": 12.34, "max": 140.0}));
         assert_eq!(summary["components"].as_array().unwrap().len(), 2);
-        let untracked = in_json("t", &RunStats::default(), Delivery::AtMostOnce);
+        let untracked = in_json("t", &RunStats::default());
         assert!(untracked.contains(r#""complete_latency_ms":{"p50":null,"p99":null,"max":null}"#));
     }
 
@@ -309,7 +309,7 @@ word-count ran for 2.0 s: all done
         let check = |change: fn(&mut TopologyStats), expected| {
             let mut stats = stats();
             change(&mut stats);
-            assert_eq!(outcome(&here(stats), Delivery::AtLeastOnce), expected);
+            assert_eq!(outcome(&here(stats)), expected);
         };
         check(|_| {}, Outcome::Done);
         check(|stats| stats.replayed = 7, Outcome::Done);
@@ -320,12 +320,16 @@ word-count ran for 2.0 s: all done
     }
 
     #[test]
-    fn a_bolts_failure_is_for_good_only_where_nothing_is_tracked() {
-        let mut stats = stats();
-        stats.components[1].failed = 2;
-        assert_eq!(failed_for_good(&stats, Delivery::AtLeastOnce), 0);
-        assert_eq!(failed_for_good(&stats, Delivery::AtMostOnce), 2);
-        assert_eq!(outcome(&here(stats), Delivery::AtMostOnce), Outcome::Failed);
+    fn tuples_that_no_message_stands_for_fail_for_good() {
+        let run = here(TopologyStats { failed: 1, failed_unanchored: 2000, ..stats() });
+        assert_eq!(failed_for_good(&run.topology), 2001);
+        assert_eq!(outcome(&run), Outcome::Failed);
+        let text = for_people("t", &run);
+        let expected =
+            "2,001 failed, 0 replayed, 0 pending (of these 2,000 tuples that no message stands for)";
+        assert!(text.contains("something failed for good") && text.contains(expected), "{text}");
+        let summary: Value = serde_json::from_str(&in_json("t", &run)).unwrap();
+        assert_eq!(summary["summary"]["failed_unanchored"], 2000);
     }
 
     #[test]
@@ -348,14 +352,14 @@ word-count ran for 2.0 s: all done
         stats.replayed = stats.replays.total();
         let processes = ProcessStats { workers: 3, up: 3, restarts: 2, links: 6, links_up: 6 };
         let run = RunStats { topology: stats, processes: Some(processes), failure: None };
-        let text = for_people("word-count", &run, Delivery::AtLeastOnce);
+        let text = for_people("word-count", &run);
         let expected = "
   messages  4,000 emitted, 4,000 acked, 0 failed, 1,203 replayed, 0 pending
   replayed  3 timed out, 1,200 lost with a worker
   workers   3, 2 restarts
   rate ";
         assert!(text.contains(expected), "{text}");
-        let line = in_json("word-count", &run, Delivery::AtLeastOnce);
+        let line = in_json("word-count", &run);
         let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
         assert_eq!(summary["workers"], json!({"count": 3, "restarts": 2}));
         let replays =
@@ -368,14 +372,14 @@ word-count ran for 2.0 s: all done
         let reason =
             StopReason { component: "lines".into(), task: TaskId(2), error: "no such file".to_owned() };
         let run = here(TopologyStats { stopped: Some(reason), ..stats() });
-        assert_eq!(outcome(&run, Delivery::AtLeastOnce), Outcome::Failed);
-        let text = for_people("t", &run, Delivery::AtLeastOnce);
+        assert_eq!(outcome(&run), Outcome::Failed);
+        let text = for_people("t", &run);
         assert!(
             text.contains("t ran for 2.0 s: stopped by an error\n")
                 && text.contains("  stopped: lines, task 2: no such file\n"),
             "{text}"
         );
-        let line = in_json("t", &run, Delivery::AtLeastOnce);
+        let line = in_json("t", &run);
         let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
         assert_eq!(summary["stopped"], json!({"component": "lines", "task": 2, "error": "no such file"}));
     }
@@ -383,8 +387,8 @@ word-count ran for 2.0 s: all done
     #[test]
     fn a_run_that_was_given_up_is_not_done() {
         let run = RunStats { failure: Some("no such bolt".to_owned()), ..here(stats()) };
-        assert_eq!(outcome(&run, Delivery::AtLeastOnce), Outcome::Failed);
-        let text = for_people("word-count", &run, Delivery::AtLeastOnce);
+        assert_eq!(outcome(&run), Outcome::Failed);
+        let text = for_people("word-count", &run);
         assert!(
             text.contains("ran for 2.0 s: given up") && text.contains("  given up: no such bolt\n"),
             "{text}"

@@ -23,6 +23,10 @@ pub struct WorkerStats {
     pub acked: u64,
     /// As [`TopologyStats::failed`].
     pub failed: u64,
+    /// As [`TopologyStats::waiting`].
+    pub waiting: u64,
+    /// As [`TopologyStats::failed_unanchored`].
+    pub failed_unanchored: u64,
     /// As [`TopologyStats::given_up`].
     pub given_up: u64,
     /// As [`TopologyStats::pending`].
@@ -91,6 +95,8 @@ impl WorkerStats {
             emitted: stats.emitted,
             acked: stats.acked,
             failed: stats.failed,
+            waiting: stats.waiting,
+            failed_unanchored: stats.failed_unanchored,
             given_up: stats.given_up,
             pending: stats.pending,
             dead_letters: stats.dead_letters,
@@ -105,6 +111,8 @@ impl WorkerStats {
         self.emitted += other.emitted;
         self.acked += other.acked;
         self.failed += other.failed;
+        self.waiting += other.waiting;
+        self.failed_unanchored += other.failed_unanchored;
         self.given_up += other.given_up;
         self.pending += other.pending;
         self.dead_letters += other.dead_letters;
@@ -121,6 +129,7 @@ impl WorkerStats {
     /// What remains of a worker that is dead: what it did, not what it had in hand.
     pub fn bury(&mut self) {
         self.pending = 0;
+        self.waiting = 0;
         // What waited to be emitted again comes again from the source of the next life.
         self.failed = self.failed.min(self.given_up);
         self.components.iter_mut().for_each(|component| component.queued = 0);
@@ -227,6 +236,8 @@ pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Dur
         emitted: sum.emitted,
         acked: sum.acked,
         failed: sum.failed,
+        waiting: sum.waiting,
+        failed_unanchored: sum.failed_unanchored,
         given_up: sum.given_up,
         replayed: sum.replays.total(),
         replays: sum.replays,

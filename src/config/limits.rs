@@ -33,6 +33,11 @@ pub const SPOUT_PENDING_AUTO_MAX: u32 = 1 << 18;
 
 /// Messages that share one tree entry.
 pub const BLOCK_MESSAGES_MAX: u32 = 64;
+/// Replays of a message whose input has an end, where `max_replays` is not set.
+pub const BOUNDED_REPLAYS_MAX: u32 = 10;
+/// Failed messages of a spout task that may wait for their replay; while there are as many, the task is
+/// not asked for new ones.
+pub const REPLAYS_WAITING_MAX: usize = 1 << 12;
 /// Messages whose failures are remembered per spout task, for `max_replays`.
 pub const FAILURES_REMEMBERED_MAX: usize = 1 << 20;
 

@@ -68,9 +68,13 @@ pub struct TopologyOptions {
     pub message_timeout: Option<Duration>,
     /// `max_spout_pending`: open messages per spout task; auto follows the completion latency.
     pub max_spout_pending: AutoOr<u32>,
-    /// `max_replays`: after so many replays a tuple that fails goes to the dead-letter stream of
-    /// the bolt that fails it. `None`: replay for ever.
+    /// `max_replays`: a message that fails after so many replays is given up; see
+    /// [`ComponentOptions::max_replays`] for what becomes of the tuple. `None`: ten replays where the
+    /// input has an end ([`limits::BOUNDED_REPLAYS_MAX`]), no limit elsewhere. [`u32::MAX`] (`"off"`):
+    /// no limit.
     pub max_replays: Option<u32>,
+    /// `[topology.replay]`.
+    pub replay: ReplayOptions,
     /// `threads`: driver threads; auto is one per core.
     pub threads: AutoOr<u32>,
     /// `drain_timeout`: how long an orderly end may take before it is cut short.
@@ -104,6 +108,7 @@ impl Default for TopologyOptions {
             message_timeout: Some(Duration::from_secs(30)),
             max_spout_pending: AutoOr::Auto,
             max_replays: None,
+            replay: ReplayOptions::default(),
             threads: AutoOr::Auto,
             drain_timeout: Duration::from_secs(30),
             max_task_parallelism: None,
@@ -135,6 +140,22 @@ pub struct QueueOptions {
 impl Default for QueueOptions {
     fn default() -> QueueOptions {
         QueueOptions { batch: 512, capacity: 4096, memory: 64 << 20, tuple_size_max: 8 << 20 }
+    }
+}
+
+/// `[topology.replay]`: when failed messages are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// `backoff_min`: the pause before a message that failed once is replayed.
+    pub backoff_min: Duration,
+    /// `backoff_max`: the longest such pause; each is twice the one before, less a random part of up
+    /// to a half.
+    pub backoff_max: Duration,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> ReplayOptions {
+        ReplayOptions { backoff_min: Duration::from_millis(10), backoff_max: Duration::from_secs(10) }
     }
 }
 
@@ -189,7 +210,9 @@ pub struct ComponentOptions {
     pub blocking: bool,
     /// `max_spout_pending`: overrides the topology's.
     pub max_spout_pending: Option<AutoOr<u32>>,
-    /// `max_replays`: overrides the topology's, for tuples that this bolt fails.
+    /// `max_replays`: overrides the topology's, for tuples that this bolt fails. Such a tuple goes to
+    /// the bolt's dead-letter stream once its message was replayed so often; where nobody takes that
+    /// stream, the message is given up.
     pub max_replays: Option<u32>,
     /// `settings`: laid over the topology's.
     pub settings: toml::Table,

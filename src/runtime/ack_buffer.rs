@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::api::FailureCause;
 use crate::ids::{RootId, TaskId, Touched};
-use crate::runtime::message::AckRecords;
+use crate::runtime::message::{AckRecords, FailureReport};
 use crate::tuple::{Anchor, MessageIndex};
 
 /// Ack records under construction.
@@ -57,8 +56,8 @@ impl AckBuffer {
     }
 
     /// Notes that the message of this anchor failed.
-    pub fn fail(&mut self, root: RootId, message: MessageIndex, cause: FailureCause) {
-        self.rest.fails.push((root, message, cause));
+    pub fn fail(&mut self, root: RootId, message: MessageIndex, report: FailureReport) {
+        self.rest.fails.push((root, message, report));
     }
 
     /// Notes that the tree of this anchor gets its whole time-out again.

@@ -55,10 +55,10 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
-use crate::api::FailureCause;
 use crate::ids::{
     GENERATION_MOD, Incarnation, LIVES_MOD, RootId, SLOTS_MAX, TaskId, Touched, USES_MOD, WorkerId,
 };
+use crate::runtime::message::FailureReport;
 use crate::tuple::MessageIndex;
 
 /// What spouts and bolts tell the acker of a block.
@@ -85,7 +85,7 @@ pub enum AckRecord {
         /// Which of its messages.
         message: MessageIndex,
         /// Why.
-        cause: FailureCause,
+        report: FailureReport,
     },
     /// From a bolt: the block's time-out shall begin anew.
     Reset {
@@ -112,7 +112,7 @@ pub enum Outcome {
         /// Which of its messages.
         message: MessageIndex,
         /// Why.
-        cause: FailureCause,
+        report: FailureReport,
     },
     /// The block's time-out shall begin anew.
     Reset(RootId),
@@ -290,7 +290,7 @@ impl Acker {
         match record {
             AckRecord::Init { root, xor } => self.init(root, xor),
             AckRecord::Ack { root, xor } => self.ack(root, xor),
-            AckRecord::Fail { root, message, cause } => self.fail(root, message, cause),
+            AckRecord::Fail { root, message, report } => self.fail(root, message, report),
             AckRecord::Reset { root } => self.reset(root),
             AckRecord::Forget { root } => {
                 self.forget(root);
@@ -324,8 +324,8 @@ impl Acker {
 
     /// A bolt failed a message; passed on unless the block is over. It may precede the init.
     #[must_use = "the outcome is for the spout"]
-    pub fn fail(&mut self, root: RootId, message: MessageIndex, cause: FailureCause) -> Option<Outcome> {
-        self.is_current(root).then_some(Outcome::Failed { root, message, cause })
+    pub fn fail(&mut self, root: RootId, message: MessageIndex, report: FailureReport) -> Option<Outcome> {
+        self.is_current(root).then_some(Outcome::Failed { root, message, report })
     }
 
     /// A bolt asks for more time; passed on unless the block is over.
@@ -506,8 +506,10 @@ impl fmt::Debug for Acker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::FailureCause;
     use crate::ids::TaskId;
 
+    const PANICKED: FailureReport = FailureReport { cause: FailureCause::Panicked, is_final: false };
     const DONE: fn(RootId) -> Option<Outcome> = |root| Some(Outcome::Complete(root));
 
     fn root(generation: u32) -> RootId {
@@ -599,7 +601,7 @@ mod tests {
         for generation in [5, 4, 1] {
             assert_eq!(acker.init(root(generation), 3), None);
             assert_eq!(acker.ack(root(generation), 3), None);
-            assert_eq!(acker.fail(root(generation), 0, FailureCause::Failed), None);
+            assert_eq!(acker.fail(root(generation), 0, PANICKED), None);
             assert_eq!(acker.reset(root(generation)), None);
             acker.forget(root(generation));
         }
@@ -635,11 +637,11 @@ mod tests {
     #[test]
     fn failures_and_resets_pass_and_change_nothing() {
         let mut acker = Acker::new(64);
-        let failed = Some(Outcome::Failed { root: root(1), message: 5, cause: FailureCause::Panicked });
-        assert_eq!(acker.fail(root(1), 5, FailureCause::Panicked), failed, "even before the init");
+        let failed = Some(Outcome::Failed { root: root(1), message: 5, report: PANICKED });
+        assert_eq!(acker.fail(root(1), 5, PANICKED), failed, "even before the init");
         assert_eq!((acker.open(), acker.table_bytes()), (0, 0));
         assert_eq!(acker.init(root(1), 3), None);
-        assert_eq!(acker.fail(root(1), 5, FailureCause::Panicked), failed);
+        assert_eq!(acker.fail(root(1), 5, PANICKED), failed);
         assert_eq!(acker.reset(root(1)), Some(Outcome::Reset(root(1))));
         assert_eq!(acker.ack(root(1), 3), DONE(root(1)));
     }
@@ -660,7 +662,7 @@ mod tests {
         let mut acker = Acker::new(8);
         assert_eq!(acker.init(RootId::new(TaskId(1), 8, 1), 0), None);
         assert_eq!(acker.ack(RootId::new(TaskId(1), SLOTS_MAX - 1, 1), 0), None);
-        assert_eq!(acker.fail(RootId::new(TaskId(1), 8, 1), 0, FailureCause::Lost), None);
+        assert_eq!(acker.fail(RootId::new(TaskId(1), 8, 1), 0, PANICKED), None);
         assert_eq!(acker.init(RootId::NONE, 0), None);
         assert_eq!((acker.counts().refused, acker.table_bytes(), acker.open()), (4, 0, 0));
     }

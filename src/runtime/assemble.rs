@@ -37,7 +37,7 @@ use crate::runtime::executor::{Common, Executor, Faults};
 use crate::runtime::grouping::{Chooser, CustomChooser, KeyGroups, PartialKey, Shuffle};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::link::{Charge, Link, LinkKind};
-use crate::runtime::pending::Pending;
+use crate::runtime::pending::{Pending, ReplayLimit};
 use crate::runtime::queue::{Gauges, Inbox, InboxSender, inbox};
 use crate::runtime::remote::ingress::{Ingress, LinkEnds, PeerWorker, Place};
 use crate::runtime::remote::{Address, CreditReturns, Outlet, RemoteExecutor};
@@ -373,14 +373,7 @@ impl Assembly {
                         let options = self.topology.options();
                         let window = component.options.max_spout_pending.unwrap_or(options.max_spout_pending);
                         let factory = Arc::clone(factory);
-                        SpoutTask::new(
-                            factory,
-                            context,
-                            state,
-                            emitter,
-                            Window::new(window),
-                            options.max_replays,
-                        )
+                        SpoutTask::new(factory, context, state, emitter, Window::new(window), options.replay)
                     })
                     .collect();
                 let downstream = self.downstream(index);
@@ -396,10 +389,8 @@ impl Assembly {
                     .into_iter()
                     .map(|task| {
                         let (context, state, emitter) = self.task_parts(&component, index, executor, task);
-                        let options = self.topology.options();
-                        let tick = component.options.tick.or(options.tick);
-                        let max_replays = component.options.max_replays.or(options.max_replays);
-                        BoltTask::new(Arc::clone(factory), context, state, emitter, tick, max_replays)
+                        let tick = component.options.tick.or(self.topology.options().tick);
+                        BoltTask::new(Arc::clone(factory), context, state, emitter, tick)
                     })
                     .collect();
                 let halves = self.links.range((executor.id, ExecutorId(0), false)..);
@@ -481,6 +472,7 @@ impl Assembly {
             now: Time::ZERO,
             stalled: false,
             transferred: 0,
+            unanchored: 0,
             faults: Vec::new(),
             outstanding: Arc::clone(&self.outstanding),
             audit: self.around.audit.clone(),
@@ -506,8 +498,9 @@ impl Assembly {
         };
         let incarnation =
             self.around.share.as_ref().map_or(Incarnation::default(), |share| share.incarnation);
-        let pending = (tracked && component.is_spout())
-            .then(|| Pending::new(task, options.message_timeout, incarnation));
+        let pending = (tracked && component.is_spout()).then(|| {
+            Pending::new(task, options.message_timeout, incarnation, ReplayLimit::new(options.max_replays))
+        });
         Emitter {
             streams,
             wires,
@@ -529,6 +522,8 @@ impl Assembly {
             failed_now: 0,
             acked_later: 0,
             failed_later: 0,
+            unanchored_now: 0,
+            max_replays: component.options.max_replays,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::runtime::ack_buffer::AckerTable;
 use crate::runtime::errors::ErrorReporter;
-use crate::runtime::message::Control;
+use crate::runtime::message::{Control, FailureReport};
 use crate::runtime::pending::Pending;
 use crate::runtime::queue::InboxSender;
 use crate::runtime::remote::Address;
@@ -55,6 +55,10 @@ pub struct Emitter {
     pub acked_later: u64,
     /// Tuples that had been held and failed in this step.
     pub failed_later: u64,
+    /// Tuples lost in this step that no message stands for.
+    pub unanchored_now: u64,
+    /// Of a bolt that has a limit of its own: how often messages are replayed that it fails.
+    pub max_replays: Option<u32>,
 }
 
 impl Emitter {
@@ -132,6 +136,39 @@ impl Emitter {
         }
     }
 
+    /// Whether a tuple with this anchor that fails here is not replayed any more: its message has been
+    /// replayed as often as may be, or there is no message.
+    pub fn is_final(&self, anchor: &Anchor) -> bool {
+        match self.max_replays {
+            _ if !anchor.root.is_tracked() => true,
+            Some(max) => anchor.attempt.replays() >= max,
+            None => anchor.attempt.is_last(),
+        }
+    }
+
+    /// Fails the messages that a tuple is anchored to. Without any the tuple is lost, and counted.
+    pub fn fail_messages(&mut self, anchors: impl Iterator<Item = Anchor>, cause: FailureCause) {
+        let mut is_anchored = false;
+        for anchor in anchors.filter(|anchor| anchor.root.is_tracked()) {
+            is_anchored = true;
+            let report = FailureReport { cause, is_final: self.is_final(&anchor) };
+            self.wires.acks.fail(anchor.root, anchor.message, report);
+        }
+        self.unanchored_now += u64::from(!is_anchored);
+    }
+
+    /// Reports an error of a call that no tuple is in hand for. If it is that a tuple was refused as it
+    /// was emitted, the tuple is lost, and counted.
+    pub fn report_loss(&mut self, error: &TaskError) {
+        self.unanchored_now += u64::from(error.is_refused_emit());
+        self.errors.report(error, self.wires.now);
+    }
+
+    /// Takes the count of tuples lost that no message stands for.
+    pub fn take_unanchored(&mut self) -> u64 {
+        std::mem::take(&mut self.unanchored_now) + std::mem::take(&mut self.wires.unanchored)
+    }
+
     /// Notes that a tuple with these anchors is done, without a hook or a count.
     pub fn consume(&mut self, anchor: &Anchor) {
         if anchor.root.is_tracked() {
@@ -179,10 +216,8 @@ impl Route for Emitter {
 
     fn fail(&mut self, anchors: &[Anchor], cause: FailureCause) {
         self.failed_later += 1;
-        for anchor in anchors.iter().filter(|anchor| anchor.root.is_tracked()) {
-            self.wires.acks.fail(anchor.root, anchor.message, cause);
-            self.consume(anchor);
-        }
+        self.fail_messages(anchors.iter().copied(), cause);
+        anchors.iter().for_each(|anchor| self.consume(anchor));
     }
 
     fn reset_timeout(&mut self, anchors: &[Anchor]) {
@@ -198,7 +233,7 @@ impl Route for Emitter {
             Some(pending) => pending.open_message(id, self.wires.now),
             None => {
                 self.untracked.push(id);
-                (RootId::NONE, 0, 0)
+                (RootId::NONE, 0, Attempt::FIRST)
             }
         }
     }
@@ -213,7 +248,7 @@ impl Route for Emitter {
     }
 
     fn report(&mut self, error: &TaskError) {
-        self.errors.report(error, self.wires.now);
+        self.report_loss(error);
     }
 
     fn request_drain(&mut self) {

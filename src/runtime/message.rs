@@ -52,6 +52,22 @@ impl Parcel {
     }
 }
 
+/// Why a message failed, as whoever failed it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureReport {
+    /// Why.
+    pub cause: FailureCause,
+    /// Whether the tuple had used up its replays, so that the message is given up.
+    pub is_final: bool,
+}
+
+impl From<FailureCause> for FailureReport {
+    /// Of a message that may be replayed.
+    fn from(cause: FailureCause) -> FailureReport {
+        FailureReport { cause, is_final: false }
+    }
+}
+
 /// What an executor tells an acker at the end of a step, combined per tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckRecords {
@@ -61,7 +77,7 @@ pub struct AckRecords {
     pub touched: Vec<(RootId, Touched)>,
     /// Failed messages. They stand first, so that a spout hears of a failure before the end of the
     /// block it happened in.
-    pub fails: Vec<(RootId, MessageIndex, FailureCause)>,
+    pub fails: Vec<(RootId, MessageIndex, FailureReport)>,
     /// Blocks that ended without the acker (timed out): their entries are dropped.
     pub forgets: Vec<RootId>,
     /// New blocks with the XOR of their first edges.

@@ -22,8 +22,9 @@ use rustc_hash::FxHashMap;
 
 use crate::api::FailureCause;
 use crate::clock::Time;
-use crate::config::limits::{BLOCK_MESSAGES_MAX, FAILURES_REMEMBERED_MAX};
+use crate::config::limits::{BLOCK_MESSAGES_MAX, BOUNDED_REPLAYS_MAX, FAILURES_REMEMBERED_MAX};
 use crate::ids::{Incarnation, MessageId, RootId, TaskId, USES_MOD};
+use crate::runtime::message::FailureReport;
 use crate::runtime::stats::ReplayCounts;
 use crate::tuple::{Attempt, MessageIndex};
 
@@ -36,6 +37,37 @@ pub struct FailedMessage {
     pub cause: FailureCause,
     /// How often it has failed now.
     pub failures: u32,
+    /// Whether it is given up.
+    pub is_final: bool,
+}
+
+/// How often the messages of a spout task are replayed before they are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayLimit {
+    /// `max_replays`: so often, whatever they failed of.
+    Set(u32),
+    /// Nothing is set, and the input may go on for ever: as often as they fail.
+    Unbounded,
+    /// Nothing is set, and the input has an end: [`BOUNDED_REPLAYS_MAX`] times, not counting replays
+    /// because of a lost worker, for which no message is to blame.
+    Bounded,
+}
+
+impl ReplayLimit {
+    /// What `max_replays` says, if it is set.
+    pub fn new(max_replays: Option<u32>) -> ReplayLimit {
+        max_replays.map_or(ReplayLimit::Unbounded, ReplayLimit::Set)
+    }
+
+    /// Whether a message that failed so often, and of these times so often by its own fault, was
+    /// replayed as often as it may be, or is with the next replay.
+    fn is_reached(self, failures: u32, own: u32) -> bool {
+        match self {
+            ReplayLimit::Set(max) => failures >= max,
+            ReplayLimit::Unbounded => false,
+            ReplayLimit::Bounded => own >= BOUNDED_REPLAYS_MAX,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +84,8 @@ struct Block {
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
+    /// Those of them that were not the loss of a worker.
+    own: u32,
     /// Why it failed the last time.
     cause: FailureCause,
     /// It failed and was not emitted again.
@@ -65,6 +99,7 @@ pub struct Pending {
     /// What every generation has in its upper bits.
     life: u32,
     timeout: Option<Duration>,
+    limit: ReplayLimit,
     blocks: Vec<Block>,
     free: Vec<u32>,
     /// The block that messages are added to; all of them are first attempts.
@@ -81,11 +116,17 @@ pub struct Pending {
 
 impl Pending {
     /// For a spout task of a worker in its `incarnation`; `timeout` in tree time.
-    pub fn new(task: TaskId, timeout: Option<Duration>, incarnation: Incarnation) -> Pending {
+    pub fn new(
+        task: TaskId,
+        timeout: Option<Duration>,
+        incarnation: Incarnation,
+        limit: ReplayLimit,
+    ) -> Pending {
         Pending {
             task,
             life: incarnation.life() * USES_MOD,
             timeout,
+            limit,
             blocks: Vec::new(),
             free: Vec::new(),
             open: None,
@@ -95,6 +136,13 @@ impl Pending {
             failures: FxHashMap::default(),
             waiting: 0,
             replayed: ReplayCounts::default(),
+        }
+    }
+
+    /// The input has an end: where nothing is set, messages are given up in the end.
+    pub fn note_bounded(&mut self) {
+        if self.limit == ReplayLimit::Unbounded {
+            self.limit = ReplayLimit::Bounded;
         }
     }
 
@@ -116,9 +164,9 @@ impl Pending {
     /// Begins a message: its place in the open block.
     #[inline]
     pub fn open_message(&mut self, id: MessageId, now: Time) -> (RootId, MessageIndex, Attempt) {
-        let attempt = if self.failures.is_empty() { 0 } else { self.begin_replay(id) };
+        let attempt = if self.failures.is_empty() { self.first_attempt() } else { self.begin_replay(id) };
         let slot = match self.open {
-            Some(slot) if attempt == 0 && self.has_room(slot) => slot,
+            Some(slot) if attempt.replays() == 0 && self.has_room(slot) => slot,
             _ => self.open_block(now),
         };
         let block = &mut self.blocks[slot as usize];
@@ -126,7 +174,7 @@ impl Pending {
         block.ids.push(id);
         let root = RootId::new(self.task, slot, block.generation);
         self.in_flight += 1;
-        if attempt > 0 {
+        if attempt.replays() > 0 {
             self.close_open();
         }
         (root, message, attempt)
@@ -153,15 +201,20 @@ impl Pending {
         self.blocks[slot as usize].ids.len() < BLOCK_MESSAGES_MAX as usize
     }
 
-    /// The attempt number of a message that may have failed before.
+    fn first_attempt(&self) -> Attempt {
+        Attempt::new(0, self.limit.is_reached(0, 0))
+    }
+
+    /// The attempt of a message that may have failed before.
     fn begin_replay(&mut self, id: MessageId) -> Attempt {
-        let Some(failures) = self.failures.get_mut(&id) else { return 0 };
+        let limit = self.limit;
+        let Some(failures) = self.failures.get_mut(&id) else { return self.first_attempt() };
         if failures.waiting {
             failures.waiting = false;
             self.waiting -= 1;
             *self.replayed.of_mut(failures.cause) += 1;
         }
-        Attempt::try_from(failures.count).unwrap_or(Attempt::MAX)
+        Attempt::new(failures.count, limit.is_reached(failures.count, failures.own))
     }
 
     fn open_block(&mut self, now: Time) -> u32 {
@@ -275,7 +328,7 @@ impl Pending {
         &mut self,
         root: RootId,
         message: MessageIndex,
-        cause: FailureCause,
+        report: FailureReport,
     ) -> Option<FailedMessage> {
         let block = self.block_of(root)?;
         let id = *block.ids.get(usize::from(message))?;
@@ -285,25 +338,37 @@ impl Pending {
         }
         block.failed |= bit;
         self.in_flight -= 1;
-        Some(self.note_failure(id, cause))
+        Some(self.note_failure(id, report))
     }
 
-    fn note_failure(&mut self, id: MessageId, cause: FailureCause) -> FailedMessage {
+    /// A failure that a bolt reports is final if the bolt says so, which knows its own limit; one that no
+    /// bolt reports, if the message was replayed as often as the topology allows.
+    fn note_failure(&mut self, id: MessageId, report: FailureReport) -> FailedMessage {
+        let FailureReport { cause, is_final } = report;
         let room = self.failures.len() < FAILURES_REMEMBERED_MAX;
         let known = self.failures.contains_key(&id);
         if !known && !room {
             // Too many to remember: it counts as lost, and a replay of it as a first attempt.
             self.waiting += 1;
-            return FailedMessage { id, cause, failures: 1 };
+            return FailedMessage { id, cause, failures: 1, is_final };
         }
-        let failures = self.failures.entry(id).or_insert(Failures { count: 0, cause, waiting: false });
+        let none = Failures { count: 0, own: 0, cause, waiting: false };
+        let failures = self.failures.entry(id).or_insert(none);
+        let is_used_up = self.limit.is_reached(failures.count, failures.own);
+        let is_lost = cause == FailureCause::Lost;
         failures.cause = cause;
-        failures.count += 1;
+        failures.count = failures.count.saturating_add(1);
+        failures.own = failures.own.saturating_add(u32::from(!is_lost));
+        let is_final = match cause {
+            FailureCause::TimedOut => is_used_up,
+            FailureCause::Lost => is_used_up && self.limit != ReplayLimit::Bounded,
+            FailureCause::Failed | FailureCause::Panicked | FailureCause::Abandoned => is_final,
+        };
         if !failures.waiting {
             failures.waiting = true;
             self.waiting += 1;
         }
-        FailedMessage { id, cause, failures: failures.count }
+        FailedMessage { id, cause, failures: failures.count, is_final }
     }
 
     /// Ends a block without the acker: every message that is open fails. The acker is to forget it.
@@ -318,7 +383,7 @@ impl Pending {
         for (message, id) in ids.iter().enumerate() {
             if failed & (1 << message) == 0 {
                 self.in_flight -= 1;
-                fail(self.note_failure(*id, cause));
+                fail(self.note_failure(*id, cause.into()));
             }
         }
         self.blocks[root.slot() as usize].ids = ids;
@@ -418,8 +483,14 @@ mod tests {
 
     const T: Duration = Duration::from_secs(10);
 
+    const FAILED: FailureReport = FailureReport { cause: FailureCause::Failed, is_final: false };
+
     fn seconds(s: u64) -> Time {
         Time(s * 1_000_000_000)
+    }
+
+    fn pending(limit: ReplayLimit) -> Pending {
+        Pending::new(TaskId(1), Some(T), Incarnation(1), limit)
     }
 
     fn emit(pending: &mut Pending, ids: impl IntoIterator<Item = u64>, at: u64) -> Vec<RootId> {
@@ -439,7 +510,7 @@ mod tests {
 
     #[test]
     fn sixty_four_messages_share_a_block_and_few_do_not_wait_for_more() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         assert_eq!(emit(&mut pending, 0..130, 0).len(), 3);
         assert_eq!(emit(&mut pending, 200..201, 0).len(), 1);
         assert_eq!(pending.in_flight(), 131);
@@ -447,13 +518,10 @@ mod tests {
 
     #[test]
     fn a_message_that_fails_alone_is_not_acked_with_its_block() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         let root = emit(&mut pending, 0..3, 0)[0];
-        assert_eq!(
-            pending.fail(root, 1, FailureCause::Failed).map(|f| (f.id, f.failures)),
-            Some((MessageId(1), 1))
-        );
-        assert_eq!(pending.fail(root, 1, FailureCause::Failed), None, "once per emit");
+        assert_eq!(pending.fail(root, 1, FAILED).map(|f| (f.id, f.failures)), Some((MessageId(1), 1)));
+        assert_eq!(pending.fail(root, 1, FAILED), None, "once per emit");
         let mut acked = Vec::new();
         pending.complete(root, |id| acked.push(id.0));
         assert_eq!(acked, [0, 2]);
@@ -463,29 +531,80 @@ mod tests {
 
     #[test]
     fn a_replay_carries_its_attempt_and_has_a_block_of_its_own() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         let root = emit(&mut pending, 0..2, 0)[0];
-        pending.fail(root, 0, FailureCause::Failed);
-        pending.fail(root, 1, FailureCause::Failed);
+        pending.fail(root, 0, FAILED);
+        pending.fail(root, 1, FAILED);
         let mut open = |id| {
             let (root, _, attempt) = pending.open_message(MessageId(id), seconds(1));
             (root, attempt)
         };
         let all = [open(7), open(0), open(1), open(8)];
-        assert_eq!(all.map(|(_, attempt)| attempt), [0, 1, 1, 0]);
+        assert_eq!(all.map(|(_, attempt)| attempt.replays()), [0, 1, 1, 0]);
         let roots: std::collections::HashSet<_> = all.iter().map(|(root, _)| *root).collect();
         assert_eq!(roots.len(), 4, "what failed once shares its time-out with nobody");
         assert_eq!((pending.lost(), pending.replayed().total()), (0, 2));
     }
 
+    /// Fails message 7 with these causes, one after another, and says at which replay it is the last one,
+    /// and after which failure it is given up. A bolt's report is final when the attempt was the last.
+    fn fate(limit: ReplayLimit, causes: &[FailureCause]) -> (Option<u32>, Option<u32>) {
+        let mut pending = pending(limit);
+        let (mut last, mut given_up) = (None, None);
+        for cause in causes {
+            let (root, message, attempt) = pending.open_message(MessageId(7), seconds(0));
+            pending.close_blocks(seconds(0), |_| ());
+            if attempt.is_last() {
+                last = last.or(Some(attempt.replays()));
+            }
+            let report = FailureReport { cause: *cause, is_final: attempt.is_last() };
+            let failed = pending.fail(root, message, report).expect("it is open");
+            if failed.is_final {
+                given_up = given_up.or(Some(failed.failures));
+            }
+        }
+        (last, given_up)
+    }
+
+    #[test]
+    fn messages_are_given_up_after_their_last_replay() {
+        use FailureCause::{Failed, Lost, TimedOut};
+        let max = BOUNDED_REPLAYS_MAX;
+        let check = |limit, causes: &[FailureCause], expected| {
+            assert_eq!(fate(limit, causes), expected, "{limit:?} {causes:?}");
+        };
+        check(ReplayLimit::Set(2), &[Failed; 3], (Some(2), Some(3)));
+        check(ReplayLimit::Set(2), &[TimedOut; 3], (Some(2), Some(3)));
+        check(ReplayLimit::Set(2), &[Lost; 3], (Some(2), Some(3)));
+        check(ReplayLimit::Set(300), &[Failed; 301], (Some(300), Some(301)));
+        check(ReplayLimit::Set(0), &[Failed], (Some(0), Some(1)));
+        check(ReplayLimit::Unbounded, &[Failed; 1000], (None, None));
+        check(ReplayLimit::Bounded, &[Failed; 11], (Some(max), Some(max + 1)));
+        check(ReplayLimit::Bounded, &[Lost; 1000], (None, None));
+        let after_losses = [vec![Lost; 50], vec![TimedOut; 11]].concat();
+        check(ReplayLimit::Bounded, &after_losses, (Some(60), Some(61)));
+    }
+
+    #[test]
+    fn a_bolt_with_a_higher_limit_has_the_word() {
+        let mut pending = pending(ReplayLimit::Set(1));
+        for failures in 1..=5 {
+            let (root, message, attempt) = pending.open_message(MessageId(1), seconds(0));
+            pending.close_blocks(seconds(0), |_| ());
+            assert_eq!(attempt.is_last(), failures > 1);
+            let failed = pending.fail(root, message, FAILED).expect("it is open");
+            assert_eq!((failed.failures, failed.is_final), (failures, false));
+        }
+    }
+
     #[test]
     fn a_message_that_is_withdrawn_was_never_begun() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         let (root, ..) = pending.open_message(MessageId(1), seconds(0));
         pending.open_message(MessageId(2), seconds(0));
         pending.withdraw(root, MessageId(2));
         assert_eq!(pending.in_flight(), 1);
-        pending.fail(root, 0, FailureCause::Failed);
+        pending.fail(root, 0, FAILED);
         let (again, ..) = pending.open_message(MessageId(1), seconds(1));
         pending.withdraw(again, MessageId(1));
         assert_eq!((pending.in_flight(), pending.lost(), pending.replayed().total()), (0, 1, 0));
@@ -496,7 +615,7 @@ mod tests {
 
     #[test]
     fn blocks_expire_at_their_deadline_and_not_before() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         emit(&mut pending, [1], 0);
         emit(&mut pending, [2], 5);
         assert!(expired(&mut pending, 9).is_empty());
@@ -508,7 +627,7 @@ mod tests {
 
     #[test]
     fn a_reset_gives_the_whole_timeout_again() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         let root = emit(&mut pending, [1], 0)[0];
         pending.reset_timeout(root, seconds(9));
         assert!(expired(&mut pending, 18).is_empty());
@@ -517,19 +636,19 @@ mod tests {
 
     #[test]
     fn a_slot_comes_back_with_another_generation() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         let first = emit(&mut pending, [1], 0)[0];
         pending.complete(first, |_| ());
         let second = emit(&mut pending, [2], 1)[0];
         assert_eq!(first.slot(), second.slot());
         assert_ne!(first, second);
         assert!(expired(&mut pending, 10).is_empty(), "the first block's deadline is stale");
-        assert_eq!(pending.fail(first, 0, FailureCause::Failed), None);
+        assert_eq!(pending.fail(first, 0, FAILED), None);
     }
 
     #[test]
     fn a_ring_of_done_blocks_does_not_grow() {
-        let mut pending = Pending::new(TaskId(1), Some(T), Incarnation(1));
+        let mut pending = pending(ReplayLimit::Unbounded);
         for n in 0..1000 {
             let root = emit(&mut pending, [n], 0)[0];
             pending.complete(root, |_| ());

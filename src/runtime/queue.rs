@@ -43,8 +43,12 @@ pub struct Gauges {
     pub replayed: [AtomicU64; FailureCause::ALL.len()],
     /// Messages open. The coordinator reads it to know whether the end has come.
     pub pending: AtomicI64,
-    /// Messages failed and not emitted again.
+    /// Messages failed and not emitted again, those that wait for their replay among them.
     pub lost: AtomicI64,
+    /// Messages failed that wait until they may be replayed.
+    pub waiting: AtomicI64,
+    /// Tuples lost that no message stands for: failed without an anchor, or refused as they were emitted.
+    pub failed_unanchored: AtomicU64,
     /// Failures of messages that had used up `max_replays`.
     pub given_up: AtomicU64,
     /// Tuples held by bolts. The coordinator reads it to know whom to ask for them at the end.

@@ -28,7 +28,7 @@ use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
 use crate::runtime::grouping::Chooser;
 use crate::runtime::link::{Charge, Link};
-use crate::runtime::message::{Incoming, Parcel};
+use crate::runtime::message::{FailureReport, Incoming, Parcel};
 use crate::runtime::remote::payload::{DataHeader, encode_data};
 use crate::runtime::remote::{Address, HEADROOM, PayloadKind, RemoteExecutor};
 use crate::runtime::run_queue::Urgency;
@@ -61,6 +61,8 @@ pub struct Wires {
     pub stalled: bool,
     /// Copies sent in this step.
     pub transferred: u64,
+    /// Tuples lost in this step that no message stands for.
+    pub unanchored: u64,
     /// What custom groupings did wrong and what could not be sent, to be reported.
     pub faults: Vec<String>,
     /// Messages of the whole worker that were sent and not yet processed.
@@ -314,11 +316,16 @@ impl TupleAnchors<'_> {
     /// Fails the messages of a tuple that cannot be sent.
     #[cold]
     fn fail(&self, wires: &mut Wires) {
-        let first = self.first.map(|(root, message, _)| (root, message));
-        let extras = self.extras.iter().map(|(_, anchor)| (anchor.root, anchor.message));
-        for (root, message) in first.into_iter().chain(extras).filter(|(root, _)| root.is_tracked()) {
-            wires.acks.fail(root, message, FailureCause::Panicked);
+        let extras = self.extras.iter().map(|(_, anchor)| (anchor.root, anchor.message, anchor.attempt));
+        let mut is_anchored = false;
+        for (root, message, attempt) in self.first.into_iter().chain(extras) {
+            if root.is_tracked() {
+                is_anchored = true;
+                let report = FailureReport { cause: FailureCause::Panicked, is_final: attempt.is_last() };
+                wires.acks.fail(root, message, report);
+            }
         }
+        wires.unanchored += u64::from(!is_anchored);
     }
 }
 

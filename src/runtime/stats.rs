@@ -113,8 +113,14 @@ pub struct TopologyStats {
     pub emitted: u64,
     /// Messages acked.
     pub acked: u64,
-    /// Messages failed for good: they failed and were not emitted again.
+    /// Messages failed for good: they failed, were not emitted again and do not wait for it.
     pub failed: u64,
+    /// Messages that failed and wait for their replay.
+    pub waiting: u64,
+    /// Tuples lost that no message stands for, so that nothing replays them: a bolt failed a tuple that
+    /// was emitted without an anchor (in `tick` and `finish`, or where nothing is tracked), or a tuple
+    /// was refused as it was emitted.
+    pub failed_unanchored: u64,
     /// Failures of messages that had used up `max_replays`. The rest of `failed` may come again yet.
     pub given_up: u64,
     /// Messages emitted again after a failure.
@@ -181,6 +187,8 @@ impl Worker {
         for info in self.components.iter() {
             let component = self.component_stats(info, elapsed);
             stats.dead_letters += self.sum(&info.id, |gauges| gauges.dead_letters.load(Ordering::Relaxed));
+            stats.failed_unanchored +=
+                self.sum(&info.id, |gauges| gauges.failed_unanchored.load(Ordering::Relaxed));
             if component.is_spout {
                 let mut replays = ReplayCounts::default();
                 for cause in FailureCause::ALL {
@@ -192,7 +200,10 @@ impl Worker {
                 stats.replayed += replayed;
                 stats.emitted += component.emitted.saturating_sub(replayed);
                 stats.acked += component.acked;
-                stats.failed += self.sum_signed(&info.id, |gauges| gauges.lost.load(Ordering::Relaxed));
+                let waiting = self.sum_signed(&info.id, |gauges| gauges.waiting.load(Ordering::Relaxed));
+                let lost = self.sum_signed(&info.id, |gauges| gauges.lost.load(Ordering::Relaxed));
+                stats.waiting += waiting;
+                stats.failed += lost.saturating_sub(waiting);
                 stats.given_up += self.sum(&info.id, |gauges| gauges.given_up.load(Ordering::Relaxed));
                 stats.pending += self.sum_signed(&info.id, |gauges| gauges.pending.load(Ordering::Relaxed));
             }

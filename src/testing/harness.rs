@@ -244,7 +244,7 @@ impl Route for Record {
 
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
         self.messages.push(id);
-        (self.begin_tree(), 0, 0)
+        (self.begin_tree(), 0, Attempt::FIRST)
     }
 
     fn withdraw_message(&mut self, _root: RootId, _id: MessageId) {

@@ -98,6 +98,7 @@ fn value<O: 'static>(key: &Key<O>) -> Value {
     let mut schema = match &key.shape {
         Shape::Switch(_) => json!({ "type": "boolean" }),
         Shape::Count(min, max, _) => count(*min, *max),
+        Shape::CountOrOff(min, max, _) => json!({ "oneOf": [count(*min, *max), { "const": "off" }] }),
         Shape::AutoOrCount(min, max, _) => json!({ "oneOf": [count(*min, *max), { "const": "auto" }] }),
         Shape::Period(_) => json!({ "type": "string", "examples": ["500ms", "30s", "2m"] }),
         Shape::PeriodOrOff(_) => json!({ "type": "string", "examples": ["500ms", "30s", "2m", "off"] }),

@@ -30,8 +30,43 @@ use crate::ids::RootId;
 
 /// Which message of a block, 0 to 63.
 pub type MessageIndex = u8;
-/// How often a message was replayed: 0 for the first time it is sent. Stops at 255.
-pub type Attempt = u8;
+
+/// Which emit of a message a tuple comes of: how often the message had been replayed, and whether this
+/// replay is the last one that its spout makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt(u32);
+
+impl Attempt {
+    /// The first emit, of a message that may be replayed.
+    pub const FIRST: Attempt = Attempt(0);
+    /// More replays are not counted.
+    pub const REPLAYS_MAX: u32 = u32::MAX >> 1;
+
+    /// After so many replays.
+    pub fn new(replays: u32, is_last: bool) -> Attempt {
+        Attempt(replays.min(Attempt::REPLAYS_MAX) << 1 | u32::from(is_last))
+    }
+
+    /// How often the message had been replayed: 0 for the first time it was sent.
+    pub fn replays(self) -> u32 {
+        self.0 >> 1
+    }
+
+    /// Whether the spout does not replay the message again when a bolt fails it.
+    pub fn is_last(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    /// As one number, for the wire.
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From the number of [`Attempt::bits`].
+    pub(super) fn from_bits(bits: u32) -> Attempt {
+        Attempt(bits)
+    }
+}
 
 /// Consecutive tuples of one tree on their way to one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +77,7 @@ pub struct Run {
     pub edge: u64,
     /// How many tuples.
     pub len: u32,
-    /// How often the messages of this block were replayed.
+    /// Which attempt the messages of this block are at.
     pub attempt: Attempt,
 }
 
@@ -55,13 +90,13 @@ pub struct Anchor {
     pub edge: u64,
     /// Which message of the block it descends from.
     pub message: MessageIndex,
-    /// How often that message was replayed.
+    /// Which attempt that message was at.
     pub attempt: Attempt,
 }
 
 impl Anchor {
     /// The anchor of an untracked tuple.
-    pub const NONE: Anchor = Anchor { root: RootId::NONE, edge: 0, message: 0, attempt: 0 };
+    pub const NONE: Anchor = Anchor { root: RootId::NONE, edge: 0, message: 0, attempt: Attempt::FIRST };
 }
 
 /// The values of a batch: owned by its only reader, or shared by several.
@@ -209,11 +244,24 @@ mod tests {
         for (root, message) in [(a, 0), (a, 0), (a, 1), (b, 0), (a, 2)] {
             batch.rows.owned().push(Value::from("w"));
             batch.len += 1;
-            batch.note_anchor(root, message, 0);
+            batch.note_anchor(root, message, Attempt::FIRST);
         }
         let runs: Vec<_> = batch.runs.iter().map(|run| (run.root, run.len)).collect();
         assert_eq!(runs, [(a, 3), (b, 1), (a, 1)]);
         assert_eq!(batch.msgs, [0, 0, 1, 0, 2]);
+    }
+
+    #[test]
+    fn attempts_count_far_and_know_the_last() {
+        let check = |replays, is_last, expected| {
+            let attempt = Attempt::new(replays, is_last);
+            assert_eq!((attempt.replays(), attempt.is_last()), (expected, is_last));
+            assert_eq!(Attempt::from_bits(attempt.bits()), attempt);
+        };
+        check(0, false, 0);
+        check(0, true, 0);
+        check(300, true, 300);
+        check(u32::MAX, false, Attempt::REPLAYS_MAX);
     }
 
     #[test]

@@ -5,14 +5,18 @@
 //! endian.
 //!
 //! ```text
-//!  batch   version=1 · arity · len · runs n · run*n · message(1)*len · extras m · extra*m · value*(len*arity)
+//!  batch   version=2 · arity · len · runs n · run*n · message(1)*len · extras m · extra*m · value*(len*arity)
 //!          (messages and extras only if n > 0)
-//!  run     root(8) · edge(8, if root is not 0) · len · attempt(1)
-//!  extra   tuples since the last extra's · root(8) · edge(8) · message(1) · attempt(1)
+//!  run     root(8) · edge(8, if root is not 0) · len · attempt
+//!  extra   tuples since the last extra's · root(8) · edge(8) · message(1) · attempt
+//!  attempt twice the number of replays, and one more if it is the last
+//!  single  version=1 · value
 //!  value   00 null · 01 false · 02 true · 03 integer (zigzag) · 04 double(8) · 05 text: len, UTF-8
 //!          06 bytes: len, bytes · 07 list: n, value*n · 08 map: n, (len, UTF-8, value)*n
 //!          09 timestamp(8) · 40..7f text of 0..63 bytes · 80..ff the integers 0..127
 //! ```
+//!
+//! Batches of version 1 are read, too: their attempts are one byte, the number of replays.
 //!
 //! The bytes may come from anyone, so:
 //!
@@ -34,8 +38,10 @@ mod writer;
 
 use super::{TupleBatch, Value};
 
-/// The first byte of everything written here.
+/// The first byte of a single value.
 pub const VERSION: u8 = 1;
+/// The first byte of a batch.
+pub const BATCH_VERSION: u8 = 2;
 /// How deep lists and maps may nest: a list of numbers has depth 1.
 pub const DEPTH_MAX: usize = 64;
 /// More than the bytes that decoding allocates for one byte of input; the worst is a map with one
@@ -69,7 +75,7 @@ const SHORT_STR_LEN: usize = 64;
 #[non_exhaustive]
 pub enum CodecError {
     /// Written by a release that this one does not know.
-    #[error("version {found} of the tuple format is not known (this is version {VERSION})")]
+    #[error("version {found} of the tuple format is not known (this is version {BATCH_VERSION})")]
     Version {
         /// The first byte.
         found: u8,
@@ -130,7 +136,7 @@ pub fn encode(batch: &TupleBatch, out: &mut Vec<u8>) -> Result<(), CodecError> {
 /// # Errors
 /// When `input` is anything but what [`encode`] wrote, whole.
 pub fn decode(input: &[u8]) -> Result<TupleBatch, CodecError> {
-    reader::read_whole(input, reader::Reader::batch)
+    reader::read_whole(input, BATCH_VERSION, reader::Reader::batch)
 }
 
 /// Appends one value to `out`.
@@ -149,7 +155,7 @@ pub fn encode_value(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError> 
 /// # Errors
 /// When `input` is anything but what [`encode_value`] wrote, whole.
 pub fn decode_value(input: &[u8]) -> Result<Value, CodecError> {
-    reader::read_whole(input, reader::Reader::value)
+    reader::read_whole(input, VERSION, reader::Reader::value)
 }
 
 fn or_restored(

@@ -185,7 +185,11 @@ impl<T: Tracker> Walk<T> {
         let Some(of) = self.some_current() else { return };
         let root = of.root();
         let record = if self.rng.random() {
-            AckRecord::Fail { root, message: self.rng.random_range(0..64), cause: FailureCause::Failed }
+            AckRecord::Fail {
+                root,
+                message: self.rng.random_range(0..64),
+                report: FailureCause::Failed.into(),
+            }
         } else {
             AckRecord::Reset { root }
         };
@@ -240,8 +244,8 @@ impl<T: Tracker> Walk<T> {
     /// What a perfect acker answers; notes what the record changes.
     fn expect(&mut self, of: Use, record: AckRecord) -> Option<Outcome> {
         match record {
-            AckRecord::Fail { root, message, cause } => {
-                return Some(Outcome::Failed { root, message, cause });
+            AckRecord::Fail { root, message, report } => {
+                return Some(Outcome::Failed { root, message, report });
             }
             AckRecord::Reset { root } => return Some(Outcome::Reset(root)),
             AckRecord::Init { .. } | AckRecord::Ack { .. } | AckRecord::Forget { .. } => self.open_view(of),

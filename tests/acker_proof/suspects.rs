@@ -114,14 +114,14 @@ impl Tracker for Suspect {
         match record {
             AckRecord::Init { root, xor } => self.update(root, xor, true),
             AckRecord::Ack { root, xor } => self.update(root, xor, false),
-            AckRecord::Fail { root, message, cause } => {
+            AckRecord::Fail { root, message, report } => {
                 if self.is_late(root) {
                     return None;
                 }
                 if self.flaw == Flaw::FailuresEndBlocks {
                     self.end(root);
                 }
-                Some(Outcome::Failed { root, message, cause })
+                Some(Outcome::Failed { root, message, report })
             }
             AckRecord::Reset { root } => (!self.is_late(root)).then_some(Outcome::Reset(root)),
             AckRecord::Forget { root } => {

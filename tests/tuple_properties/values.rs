@@ -4,7 +4,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use squall::Timestamp;
 use squall::ids::{RootId, TaskId};
-use squall::tuple::{Anchor, Rows, Run, TupleBatch, Value};
+use squall::tuple::{Anchor, Attempt, Rows, Run, TupleBatch, Value};
 
 /// Any value, nested a few levels deep.
 pub fn any_value() -> impl Strategy<Value = Value> {
@@ -28,12 +28,12 @@ pub fn any_value() -> impl Strategy<Value = Value> {
 
 fn any_anchor() -> impl Strategy<Value = Anchor> {
     let root = (1..100u32, 0..1000u32, 0..1000u32);
-    (root, 1..u64::MAX, 0..64u8, any::<u8>()).prop_map(
-        |((task, slot, generation), edge, message, attempt)| Anchor {
+    (root, 1..u64::MAX, 0..64u8, (any::<u32>(), any::<bool>())).prop_map(
+        |((task, slot, generation), edge, message, (replays, is_last))| Anchor {
             root: RootId::new(TaskId(task), slot, generation),
             edge,
             message,
-            attempt,
+            attempt: Attempt::new(replays, is_last),
         },
     )
 }
@@ -41,7 +41,7 @@ fn any_anchor() -> impl Strategy<Value = Anchor> {
 /// A run, tracked more often than not.
 fn any_run() -> impl Strategy<Value = Run> {
     (any_anchor(), 1..5u32, 0..4).prop_map(|(anchor, len, kind)| match kind {
-        0 => Run { root: RootId::NONE, edge: 0, len, attempt: 0 },
+        0 => Run { root: RootId::NONE, edge: 0, len, attempt: Attempt::FIRST },
         _ => Run { root: anchor.root, edge: anchor.edge, len, attempt: anchor.attempt },
     })
 }

@@ -173,6 +173,10 @@ impl Spout for Generate {
         Ok(())
     }
 
+    fn is_bounded(&self) -> bool {
+        self.count.is_some()
+    }
+
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
         if let Some((id, row)) = self.kept.next_again() {
             out.emit_tracked(&*row, id)?;

@@ -283,6 +283,12 @@ impl Spout for Lines {
         Ok(())
     }
 
+    /// Files have an end; standard input may go on for ever.
+    fn is_bounded(&self) -> bool {
+        let is_stdin = |path: &String| path == paths::STDIN;
+        !self.settings.follow && !self.settings.path.as_slice().iter().any(is_stdin)
+    }
+
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
         if let Some((id, line)) = self.kept.next_again() {
             self.emit(line, Some(id), out)?;

@@ -80,8 +80,8 @@ impl AckerExecutor {
             let outcome = self.acker.touch(root, touched, records.membership);
             self.note(outcome);
         }
-        for (root, message, cause) in records.fails {
-            let outcome = self.acker.fail(root, message, cause);
+        for (root, message, report) in records.fails {
+            let outcome = self.acker.fail(root, message, report);
             self.note(outcome);
         }
         records.forgets.into_iter().for_each(|root| self.acker.forget(root));

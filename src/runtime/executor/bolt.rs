@@ -56,22 +56,21 @@ pub struct BoltTask {
     executed: bool,
     /// Tuples executed in this step.
     executed_now: u64,
-    /// A tuple that fails after so many replays is a dead letter.
-    max_replays: u32,
+    /// The stage of the dead-letter stream, if somebody takes it.
     dead_letter_stage: Option<usize>,
 }
 
 impl BoltTask {
-    /// A task that is not built yet. `max_replays` of `None`: nothing is a dead letter.
+    /// A task that is not built yet.
     pub fn new(
         factory: BoltFactory,
         context: TaskContext,
         state: OutputState,
         emitter: Emitter,
         tick: Option<Duration>,
-        max_replays: Option<u32>,
     ) -> BoltTask {
         let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
+        let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
         BoltTask {
             bolt: None,
             factory,
@@ -83,32 +82,40 @@ impl BoltTask {
             next_tick: Time::NEVER,
             executed: false,
             executed_now: 0,
-            max_replays: max_replays.unwrap_or(u32::MAX),
             dead_letter_stage,
         }
     }
 
-    /// Calls into the instance, if there is one; a panic costs it.
-    fn call<T: Default>(
+    /// Calls into the instance, if there is one; a panic costs it. Says whether the call succeeded.
+    fn call(
         &mut self,
         common: &Common,
         now: Time,
-        then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<T, TaskError>,
-    ) -> T {
-        let Some(bolt) = &mut self.bolt else { return T::default() };
+        then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
+    ) -> bool {
+        let Some(bolt) = &mut self.bolt else { return true };
         self.state.anchor = Anchor::NONE;
         self.state.extra_anchors.clear();
         let mut out = Outputs::new(&mut self.state, &mut self.emitter);
         match catch_unwind(AssertUnwindSafe(|| then(&mut **bolt, &mut out))) {
-            Ok(Ok(value)) => value,
+            Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                self.emitter.errors.report(&error, now);
-                T::default()
+                self.emitter.report_loss(&error);
+                false
             }
             Err(panic) => {
                 self.break_down(&panic_text(&*panic), common, now);
-                T::default()
+                false
             }
+        }
+    }
+
+    /// Asks for what the bolt still has. If that fails, it is lost: at least a tuple counts.
+    fn finish(&mut self, common: &Common, now: Time) {
+        let before = self.emitter.unanchored_now;
+        let succeeded = self.call(common, now, |bolt, out| bolt.finish(out));
+        if !succeeded && self.emitter.unanchored_now == before {
+            self.emitter.unanchored_now += 1;
         }
     }
 
@@ -203,6 +210,7 @@ impl BoltTask {
         count(&gauges.emitted, self.state.take_emitted());
         count(&gauges.executed, executed as u64);
         count(&gauges.failed, failed + std::mem::take(&mut emitter.failed_later));
+        count(&gauges.failed_unanchored, emitter.take_unanchored());
         // What is held is acked when it is let go, perhaps many steps later.
         let acked = executed - failed as i64 - held + settled_later;
         gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
@@ -422,7 +430,7 @@ impl BoltExecutor {
         }
         for task in &mut self.tasks {
             if finish {
-                task.call(&self.common, cx.now, |bolt, out| bolt.finish(out));
+                task.finish(&self.common, cx.now);
             }
             task.end_step(&self.common, cx.now, send);
         }
@@ -472,11 +480,11 @@ fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Co
         }
         return task.restart.is_over();
     };
-    let max_replays = task.max_replays;
+    let takes_letters = task.dead_letter_stage.is_some();
     task.executed = true;
     while hand.tuple < stop_at {
         let (state, emitter) = (&mut task.state, &mut task.emitter);
-        let run = || run_tuples(&mut *bolt, state, emitter, hand, stop_at, max_replays);
+        let run = || run_tuples(&mut *bolt, state, emitter, hand, stop_at, takes_letters);
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
@@ -505,12 +513,13 @@ fn run_tuples(
     emitter: &mut Emitter,
     hand: &mut InHand,
     stop_at: u32,
-    max_replays: u32,
+    takes_letters: bool,
 ) -> RunEnd {
     while hand.tuple < stop_at {
         state.anchor = hand.anchor();
         state.extra_anchors.clear();
-        let may_need_row = !state.hooks.is_empty() || u32::from(state.anchor.attempt) >= max_replays;
+        let may_be_letter = takes_letters && emitter.is_final(&state.anchor);
+        let may_need_row = !state.hooks.is_empty() || may_be_letter;
         let plain = !may_need_row && hand.incoming.batch.extras.is_empty();
         let end = hand.stretch_end().min(stop_at);
         let stretch = if plain { run_plain } else { run_with_care };
@@ -604,9 +613,8 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
     });
 }
 
-/// Deals with a tuple that user code refused: it becomes a dead letter if it was replayed often
-/// enough and somebody takes dead letters, else its message fails. A held tuple is left to whoever
-/// holds it.
+/// Deals with a tuple that user code refused: it becomes a dead letter if it is not replayed any more
+/// and somebody takes dead letters, else its message fails. A held tuple is left to whoever holds it.
 #[cold]
 fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
     hand.settle(&mut task.emitter);
@@ -633,19 +641,15 @@ fn refuse_tuples(task: &mut BoltTask, hand: &mut InHand, stop_at: u32) {
 /// Fails the messages that the tuple in hand is anchored to.
 fn fail_anchors(emitter: &mut Emitter, hand: &InHand, cause: FailureCause) {
     let extras = hand.extras().iter().map(|(_, anchor)| *anchor);
-    for anchor in std::iter::once(hand.anchor()).chain(extras).filter(|anchor| anchor.root.is_tracked()) {
-        emitter.wires.acks.fail(anchor.root, anchor.message, cause);
-    }
+    emitter.fail_messages(std::iter::once(hand.anchor()).chain(extras), cause);
     emitter.failed_now += 1;
 }
 
 /// Says whether the tuple went to the dead-letter stream.
 fn send_dead_letter(task: &mut BoltTask, hand: &InHand, error: &str, common: &Common) -> bool {
-    let Some(stage) = task.dead_letter_stage else { return false };
-    let used_up = u32::from(task.state.anchor.attempt) >= task.max_replays;
-    if !used_up || !task.emitter.has_subscribers(stage) {
+    let Some(stage) = task.dead_letter_stage.filter(|_| task.emitter.is_final(&task.state.anchor)) else {
         return false;
-    }
+    };
     let meta = &hand.incoming.meta;
     let values = Value::map(meta.fields.iter().zip(hand.kept.iter().cloned()));
     let letter = vec![
@@ -653,7 +657,7 @@ fn send_dead_letter(task: &mut BoltTask, hand: &InHand, error: &str, common: &Co
         Value::from(&meta.stream),
         values,
         Value::from(error),
-        Value::from(u32::from(task.state.anchor.attempt)),
+        Value::from(task.state.anchor.attempt.replays()),
     ];
     let sent = task.state.push_anchored(stage, letter).is_ok();
     if sent {

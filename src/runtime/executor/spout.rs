@@ -5,6 +5,10 @@
 //! is credit downstream and no edge that closes a cycle is full. It ends by sending what was
 //! emitted (see `emitter`); batches under construction leave as soon as the spout pauses.
 //!
+//! The spout is told of a failure when the message may be replayed (see `backoff`). A message that waits
+//! takes no room of the window, so that the others go on; it keeps the executor live, so that bounded
+//! input ends after it.
+//!
 //! One file, because a step is one protocol: what outcomes, time-outs and panics do to the open
 //! messages decides what `next_tuple` may be asked for.
 
@@ -19,9 +23,12 @@ use crate::api::{
     Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
 };
 use crate::clock::Time;
+use crate::config::ReplayOptions;
+use crate::config::limits::REPLAYS_WAITING_MAX;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::logging::panics::catch_unwind;
 use crate::runtime::acker::Outcome;
+use crate::runtime::backoff::Backoff;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
     Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken, end_instance,
@@ -63,7 +70,10 @@ pub struct SpoutTask {
     emitter: Emitter,
     restart: Restart,
     window: Window,
-    max_replays: Option<u32>,
+    /// Failed messages that may not be replayed yet.
+    backoff: Backoff,
+    /// Whether the topology is ending, so that nothing is replayed.
+    draining: bool,
     exhausted: bool,
     /// Whether it returned an error that ends the run: it is asked for nothing more.
     stopped: bool,
@@ -98,7 +108,7 @@ impl SpoutTask {
         state: OutputState,
         emitter: Emitter,
         window: Window,
-        max_replays: Option<u32>,
+        replay: ReplayOptions,
     ) -> SpoutTask {
         SpoutTask {
             spout: None,
@@ -108,7 +118,8 @@ impl SpoutTask {
             emitter,
             restart: Restart::new(),
             window,
-            max_replays,
+            backoff: Backoff::new(replay),
+            draining: false,
             exhausted: false,
             stopped: false,
             idle_until: Time::ZERO,
@@ -139,19 +150,24 @@ impl SpoutTask {
         let mut out = SpoutOutputs::new(&mut self.state, &mut self.emitter);
         match catch_unwind(AssertUnwindSafe(|| then(&mut **spout, &mut out))) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.report(&error, now),
+            Ok(Err(error)) => self.report(&error),
             Err(panic) => self.break_down(&panic_text(&*panic), common, now),
         }
     }
 
-    fn report(&mut self, error: &TaskError, now: Time) {
-        self.emitter.errors.report(error, now);
+    fn report(&mut self, error: &TaskError) {
+        self.emitter.report_loss(error);
         self.stopped |= error.is_fatal();
     }
 
-    /// Whether it may have something to emit.
-    fn is_live(&self) -> bool {
+    /// Whether it may be asked for a tuple.
+    fn may_emit(&self) -> bool {
         !self.exhausted && !self.stopped && !self.restart.is_over()
+    }
+
+    /// Whether it may have something to emit, now or when a failed message has waited long enough.
+    fn is_live(&self) -> bool {
+        self.may_emit() || self.backoff.len() > 0
     }
 
     /// Drops a broken instance, forgets the messages that only it knew, and plans the next one.
@@ -165,6 +181,7 @@ impl SpoutTask {
         if let Some(pending) = pending {
             pending.clear(|root| wires.acks.forget(root));
         }
+        self.backoff.clear();
         self.emitter.untracked.clear();
         self.activated = false;
         self.exhausted = false;
@@ -178,15 +195,19 @@ impl SpoutTask {
         }
         let (factory, context) = (&self.factory, &self.context);
         let hooks = &mut self.state.hooks;
-        let build = || -> Result<Box<dyn Spout>, TaskError> {
+        let build = || -> Result<(Box<dyn Spout>, bool), TaskError> {
             hooks.iter_mut().for_each(|hook| hook.prepare(context));
             let mut spout = factory()?;
             spout.open(context)?;
-            Ok(spout)
+            let is_bounded = spout.is_bounded();
+            Ok((spout, is_bounded))
         };
         match self.restart.build(build, &self.emitter.errors, common, now) {
-            Ok(Some(spout)) => {
+            Ok(Some((spout, is_bounded))) => {
                 self.spout = Some(spout);
+                if is_bounded {
+                    self.note_bounded();
+                }
                 self.idle_until = Time::ZERO;
             }
             Ok(None) => {}
@@ -221,7 +242,9 @@ impl SpoutTask {
                         record(latencies, latency, messages);
                     }
                 }
-                Outcome::Failed { root, message, cause } => failed.extend(pending.fail(root, message, cause)),
+                Outcome::Failed { root, message, report } => {
+                    failed.extend(pending.fail(root, message, report))
+                }
                 Outcome::Reset(root) => pending.reset_timeout(root, *tree_now),
                 Outcome::Lost(root) => {
                     pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
@@ -229,7 +252,7 @@ impl SpoutTask {
             }
         }
         self.tell_acked(&acked, common, now);
-        self.tell_failed(&failed, common, now);
+        self.take_failed(&failed, common, now);
     }
 
     fn tell_acked(&mut self, acked: &[MessageId], common: &Common, now: Time) {
@@ -246,17 +269,51 @@ impl SpoutTask {
         });
     }
 
-    fn tell_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
-        for FailedMessage { id, cause, failures } in failed.iter().copied() {
+    /// Makes failed messages wait, or tells the spout at once where there is nothing to wait for: no
+    /// replay follows, or a worker was lost, which is no sign that the message fails again.
+    fn take_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
+        for message in failed {
             self.failed_now += 1;
-            let is_final = self.max_replays.is_some_and(|max| failures > max);
-            self.given_up_now += u64::from(is_final);
-            let failure = Failure { cause, failures, is_final };
-            self.call(common, now, |spout, out| spout.fail(id, &failure, out));
-            call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
-            // It may have kept the message, and is asked again even if it had nothing more.
-            self.exhausted = false;
-            self.idle_until = Time::ZERO;
+            let is_first_loss = message.cause == FailureCause::Lost && message.failures == 1;
+            if message.is_final || self.draining || is_first_loss {
+                self.tell_failed(*message, common, now);
+            } else {
+                self.backoff.add(*message, now, &mut self.emitter.wires.rng);
+            }
+        }
+    }
+
+    fn tell_failed(&mut self, message: FailedMessage, common: &Common, now: Time) {
+        let FailedMessage { id, cause, failures, is_final } = message;
+        self.given_up_now += u64::from(is_final);
+        let failure = Failure { cause, failures, is_final };
+        self.call(common, now, |spout, out| spout.fail(id, &failure, out));
+        call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
+        // It may have kept the message, and is asked again even if it had nothing more.
+        self.exhausted = false;
+        self.idle_until = Time::ZERO;
+    }
+
+    /// Tells the spout of failed messages that have waited long enough.
+    fn tell_due(&mut self, common: &Common, now: Time) {
+        // A spout that is being built has no messages that wait; see `break_down`.
+        while let Some(message) = self.backoff.take_due(now) {
+            self.tell_failed(message, common, now);
+        }
+    }
+
+    /// The topology is ending: nothing is replayed any more, so nothing waits.
+    fn drain(&mut self, common: &Common, now: Time) {
+        self.draining = true;
+        while let Some(message) = self.backoff.take() {
+            self.tell_failed(message, common, now);
+        }
+    }
+
+    /// The input has an end.
+    fn note_bounded(&mut self) {
+        if let Some(pending) = &mut self.emitter.pending {
+            pending.note_bounded();
         }
     }
 
@@ -266,7 +323,7 @@ impl SpoutTask {
         let Some(pending) = pending else { return };
         let mut failed = Vec::new();
         pending.expire(*tree_now, |message| failed.push(message), |root| wires.acks.forget(root));
-        self.tell_failed(&failed, common, now);
+        self.take_failed(&failed, common, now);
     }
 
     /// Fails every block that a lost acker kept.
@@ -282,14 +339,18 @@ impl SpoutTask {
             pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
             wires.acks.forget(root);
         }
-        self.tell_failed(&failed, common, now);
+        self.take_failed(&failed, common, now);
     }
 
     /// Calls `next_tuple` while there is room.
     fn emit(&mut self, budget: u32, cx: &StepContext<'_>, common: &Common) -> Pause {
         let mut budget = budget;
         loop {
-            if !self.is_live() || self.idle_until > cx.now || self.spout.is_none() {
+            if !self.may_emit() || self.idle_until > cx.now || self.spout.is_none() {
+                return Pause::Rest;
+            }
+            if self.backoff.len() >= REPLAYS_WAITING_MAX {
+                // So much fails that what is new would only wait, too.
                 return Pause::Rest;
             }
             if self.emitter.is_blocked() {
@@ -327,7 +388,7 @@ impl SpoutTask {
         match result {
             Ok(Ok(status)) => self.note_status(status, now),
             Ok(Err(error)) => {
-                self.report(&error, now);
+                self.report(&error);
                 self.note_status(SpoutStatus::IdleFor(common.errors.restart_min), now);
             }
             Err(panic) => self.break_down(&panic_text(&*panic), common, now),
@@ -351,7 +412,10 @@ impl SpoutTask {
                 self.idle_pause = IDLE_PAUSE_MIN;
                 self.idle_until = now.after(pause.max(PAUSE_MIN));
             }
-            SpoutStatus::Exhausted => self.exhausted = true,
+            SpoutStatus::Exhausted => {
+                self.exhausted = true;
+                self.note_bounded();
+            }
         }
     }
 
@@ -369,6 +433,7 @@ impl SpoutTask {
         count(&gauges.acked, std::mem::take(&mut self.acked_now));
         count(&gauges.failed, std::mem::take(&mut self.failed_now));
         count(&gauges.given_up, std::mem::take(&mut self.given_up_now));
+        count(&gauges.failed_unanchored, self.emitter.take_unanchored());
     }
 }
 
@@ -453,6 +518,7 @@ impl SpoutExecutor {
         if self.opened {
             for task in &mut self.tasks {
                 task.expire(&self.common, cx.now);
+                task.tell_due(&self.common, cx.now);
                 if task.ensure_built(&self.common, cx.now) {
                     task.tell_active(self.active, &self.common, cx.now);
                 }
@@ -493,7 +559,10 @@ impl SpoutExecutor {
                 }
                 Control::Activate => (self.opened, self.active) = (true, true),
                 Control::Deactivate => self.active = false,
-                Control::Drain => self.draining = true,
+                Control::Drain => {
+                    self.draining = true;
+                    self.tasks.iter_mut().for_each(|task| task.drain(&self.common, now));
+                }
                 Control::Crash => {
                     for task in &mut self.tasks {
                         task.break_down("crashed by a test", &self.common, now);
@@ -563,10 +632,11 @@ impl SpoutExecutor {
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
         let gauges = &self.common.address.gauges;
-        let (mut pending, mut lost, mut replayed) = (0, 0, ReplayCounts::default());
+        let (mut pending, mut lost, mut waiting, mut replayed) = (0, 0, 0, ReplayCounts::default());
         for task in &mut self.tasks {
             task.end_step(outcome != StepOutcome::Worked);
             task.publish_counts(gauges);
+            waiting += task.backoff.len() as i64;
             if let Some(open) = &task.emitter.pending {
                 pending += open.in_flight() as i64;
                 lost += open.lost() as i64;
@@ -575,6 +645,7 @@ impl SpoutExecutor {
         }
         gauges.pending.store(pending, Ordering::SeqCst);
         gauges.lost.store(lost, Ordering::SeqCst);
+        gauges.waiting.store(waiting, Ordering::SeqCst);
         for cause in FailureCause::ALL {
             gauges.replayed[cause.index()].store(replayed.of(cause), Ordering::Relaxed);
         }
@@ -613,9 +684,10 @@ impl SpoutExecutor {
         for task in &self.tasks {
             if task.spout.is_none() && self.opened {
                 wake_at = wake_at.min(task.restart.due);
-            } else if self.active && !self.draining && task.is_live() && task.idle_until > now {
+            } else if self.active && !self.draining && task.may_emit() && task.idle_until > now {
                 wake_at = wake_at.min(task.idle_until);
             }
+            wake_at = wake_at.min(task.backoff.next_due());
             if task.in_flight() > 0 {
                 wake_at = wake_at.min(now.after(TREE_CLOCK_PERIOD));
             }
@@ -633,6 +705,8 @@ impl SpoutExecutor {
             }
             task.publish_counts(&self.common.address.gauges);
         }
+        // What still waits is not replayed any more: it has failed.
+        self.common.address.gauges.waiting.store(0, Ordering::SeqCst);
         self.common.processed(processed);
         self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
         self.common.coordinator.wake(Urgency::Now);

@@ -10,6 +10,7 @@
 //!            · root(8) touched(4) … · root(8) message(1) cause(1) … · root(8) …
 //!            · root(8) xor(8) … · root(8) xor(8) … · root(8) …
 //!  outcomes  executor(4) · n(4) · kind(1) root(8) message(1) cause(1) …
+//!  cause     the cause's place among all, and 128 more if the message is given up
 //! ```
 
 use bytes::{Buf, Bytes};
@@ -18,7 +19,7 @@ use crate::api::FailureCause;
 use crate::config::limits::BLOCK_MESSAGES_MAX;
 use crate::ids::{LinkId, RootId, TaskId, Touched};
 use crate::runtime::acker::Outcome;
-use crate::runtime::message::AckRecords;
+use crate::runtime::message::{AckRecords, FailureReport};
 use crate::runtime::remote::HEADROOM;
 use crate::topology::plan::ExecutorId;
 use crate::tuple::codec::{self, CodecError};
@@ -114,9 +115,9 @@ pub fn encode_acks(acker: ExecutorId, records: &AckRecords) -> Vec<u8> {
         out.extend_from_slice(&root.0.to_le_bytes());
         out.extend_from_slice(&touched.0.to_le_bytes());
     }
-    for (root, message, cause) in fails {
+    for (root, message, report) in fails {
         out.extend_from_slice(&root.0.to_le_bytes());
-        out.extend_from_slice(&[*message, cause.index() as u8]);
+        out.extend_from_slice(&[*message, report_byte(*report)]);
     }
     forgets.iter().for_each(|root| out.extend_from_slice(&root.0.to_le_bytes()));
     for (root, xor) in inits.iter().chain(acks) {
@@ -143,7 +144,7 @@ pub fn decode_acks(mut payload: Bytes) -> Result<(ExecutorId, AckRecords), Paylo
     let records = AckRecords {
         membership,
         touched: reader.many(touched, 12, |r| Ok((RootId(r.u64()?), Touched(r.u32()?))))?,
-        fails: reader.many(fails, 10, |r| Ok((RootId(r.u64()?), r.message()?, r.cause()?)))?,
+        fails: reader.many(fails, 10, |r| Ok((RootId(r.u64()?), r.message()?, r.report()?)))?,
         forgets: reader.many(forgets, 8, |r| Ok(RootId(r.u64()?)))?,
         inits: reader.many(inits, 16, |r| Ok((RootId(r.u64()?), r.u64()?)))?,
         acks: reader.many(acks, 16, |r| Ok((RootId(r.u64()?), r.u64()?)))?,
@@ -160,15 +161,15 @@ pub fn encode_outcomes(spout: ExecutorId, outcomes: &[Outcome]) -> Vec<u8> {
     out.extend_from_slice(&spout.0.to_le_bytes());
     out.extend_from_slice(&(outcomes.len() as u32).to_le_bytes());
     for outcome in outcomes {
-        let (kind, message, cause) = match outcome {
+        let (kind, message, report) = match outcome {
             Outcome::Complete(_) => (0, 0, 0),
-            Outcome::Failed { message, cause, .. } => (1, *message, cause.index() as u8),
+            Outcome::Failed { message, report, .. } => (1, *message, report_byte(*report)),
             Outcome::Reset(_) => (2, 0, 0),
             Outcome::Lost(_) => (3, 0, 0),
         };
         out.push(kind);
         out.extend_from_slice(&outcome.root().0.to_le_bytes());
-        out.extend_from_slice(&[message, cause]);
+        out.extend_from_slice(&[message, report]);
     }
     out
 }
@@ -182,10 +183,10 @@ pub fn decode_outcomes(mut payload: Bytes) -> Result<(ExecutorId, Vec<Outcome>),
     let spout = ExecutorId(reader.u32()?);
     let count = reader.u32()? as usize;
     let outcomes = reader.many(count, 11, |r| {
-        let (kind, root, message, cause) = (r.u8()?, RootId(r.u64()?), r.message()?, r.cause()?);
+        let (kind, root, message, report) = (r.u8()?, RootId(r.u64()?), r.message()?, r.report()?);
         match kind {
             0 => Ok(Outcome::Complete(root)),
-            1 => Ok(Outcome::Failed { root, message, cause }),
+            1 => Ok(Outcome::Failed { root, message, report }),
             2 => Ok(Outcome::Reset(root)),
             3 => Ok(Outcome::Lost(root)),
             _ => Err(PayloadError::Unknown { what: "outcome", number: u64::from(kind) }),
@@ -193,6 +194,13 @@ pub fn decode_outcomes(mut payload: Bytes) -> Result<(ExecutorId, Vec<Outcome>),
     })?;
     reader.end()?;
     Ok((spout, outcomes))
+}
+
+/// Set in the byte of a cause: the message is given up.
+const FINAL: u8 = 0x80;
+
+fn report_byte(report: FailureReport) -> u8 {
+    report.cause.index() as u8 | if report.is_final { FINAL } else { 0 }
 }
 
 struct Reader<'a>(&'a mut Bytes);
@@ -223,10 +231,11 @@ impl Reader<'_> {
         }
     }
 
-    fn cause(&mut self) -> Result<FailureCause, PayloadError> {
+    fn report(&mut self) -> Result<FailureReport, PayloadError> {
         let byte = self.u8()?;
-        let cause = FailureCause::ALL.get(usize::from(byte)).copied();
-        cause.ok_or(PayloadError::Unknown { what: "cause", number: u64::from(byte) })
+        let cause = FailureCause::ALL.get(usize::from(byte & !FINAL)).copied();
+        let cause = cause.ok_or(PayloadError::Unknown { what: "cause", number: u64::from(byte) })?;
+        Ok(FailureReport { cause, is_final: byte & FINAL != 0 })
     }
 
     fn many<T>(
@@ -263,7 +272,10 @@ mod tests {
         let records = AckRecords {
             membership: 7,
             touched: vec![(root(1), Touched(5))],
-            fails: vec![(root(2), 63, FailureCause::Abandoned)],
+            fails: vec![
+                (root(2), 63, FailureCause::Abandoned.into()),
+                (root(2), 0, FailureReport { cause: FailureCause::Failed, is_final: true }),
+            ],
             forgets: vec![root(3), root(4)],
             inits: vec![(root(5), u64::MAX)],
             acks: vec![(root(6), 1), (root(7), 2)],
@@ -277,7 +289,12 @@ mod tests {
 
         let outcomes = vec![
             Outcome::Complete(root(1)),
-            Outcome::Failed { root: root(2), message: 5, cause: FailureCause::Lost },
+            Outcome::Failed {
+                root: root(2),
+                message: 5,
+                report: FailureReport { cause: FailureCause::Panicked, is_final: true },
+            },
+            Outcome::Failed { root: root(2), message: 6, report: FailureCause::Lost.into() },
             Outcome::Reset(root(3)),
             Outcome::Lost(root(4)),
         ];

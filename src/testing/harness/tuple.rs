@@ -32,7 +32,7 @@ impl TestTuple {
         let fields = (1..=row.len()).map(|n| format!("field{n}")).collect();
         let (component, stream) = (SmolStr::new("component"), SmolStr::new(DEFAULT_STREAM));
         let meta = SourceMeta { component, stream, stream_index: 0, task: TaskId(1), fields };
-        TestTuple { values: row, meta: Arc::new(meta), attempt: 0 }
+        TestTuple { values: row, meta: Arc::new(meta), attempt: Attempt::FIRST }
     }
 
     /// Names its values.
@@ -65,8 +65,8 @@ impl TestTuple {
 
     /// Says how often its message was replayed before.
     #[must_use]
-    pub fn attempt(mut self, attempt: u8) -> TestTuple {
-        self.attempt = attempt;
+    pub fn attempt(mut self, attempt: u32) -> TestTuple {
+        self.attempt = Attempt::new(attempt, false);
         self
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Shape<O: 'static> {
     Switch(fn(&mut O, bool)),
     /// A whole number. The bounds are checked by `validate`.
     Count(u32, u32, fn(&mut O, u32)),
+    /// A whole number or `"off"`.
+    CountOrOff(u32, u32, fn(&mut O, Option<u32>)),
     /// A whole number or `"auto"`.
     AutoOrCount(u32, u32, fn(&mut O, AutoOr<u32>)),
     /// A duration.
@@ -95,9 +97,9 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
     },
     Key {
         path: "max_replays",
-        doc: "After so many replays a tuple that fails goes to the dead-letter stream of the bolt that fails it.",
-        default: "no limit",
-        shape: Shape::Count(0, u32::MAX, |o, v| o.max_replays = Some(v)),
+        doc: "After so many replays a tuple that fails goes to the dead-letter stream of the bolt that fails it, or its message is given up.",
+        default: "10 where the input ends, no limit elsewhere",
+        shape: Shape::CountOrOff(0, u32::MAX, |o, v| o.max_replays = Some(v.unwrap_or(u32::MAX))),
     },
     Key {
         path: "threads",
@@ -148,6 +150,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         shape: Shape::Nested(QUEUE),
     },
     Key {
+        path: "replay",
+        doc: "When messages that failed are replayed.",
+        default: "see below",
+        shape: Shape::Nested(REPLAY),
+    },
+    Key {
         path: "errors",
         doc: "How errors of components are reported, and how a broken task comes back.",
         default: "see below",
@@ -191,6 +199,21 @@ static QUEUE: &[TopologyKey] = &[
         doc: "Bytes that one tuple may have.",
         default: "\"8MiB\"",
         shape: Shape::Size(|o, v| o.queue.tuple_size_max = v),
+    },
+];
+
+static REPLAY: &[TopologyKey] = &[
+    Key {
+        path: "replay.backoff_min",
+        doc: "The pause before a message that failed once is replayed; each is twice the one before.",
+        default: "\"10ms\"",
+        shape: Shape::Period(|o, v| o.replay.backoff_min = v),
+    },
+    Key {
+        path: "replay.backoff_max",
+        doc: "The longest such pause.",
+        default: "\"10s\"",
+        shape: Shape::Period(|o, v| o.replay.backoff_max = v),
     },
 ];
 
@@ -282,9 +305,9 @@ static TICK: ComponentKey = Key {
 };
 static MAX_REPLAYS: ComponentKey = Key {
     path: "max_replays",
-    doc: "After so many replays a tuple that this bolt fails goes to its dead-letter stream.",
+    doc: "After so many replays a tuple that this bolt fails goes to its dead-letter stream, or its message is given up.",
     default: "the topology's",
-    shape: Shape::Count(0, u32::MAX, |o, v| o.max_replays = Some(v)),
+    shape: Shape::CountOrOff(0, u32::MAX, |o, v| o.max_replays = Some(v.unwrap_or(u32::MAX))),
 };
 
 static SPOUT: &[&ComponentKey] =
@@ -316,7 +339,7 @@ pub(crate) const GROUPINGS: &[&str] =
 
 /// Keys and tables that come with later versions.
 pub(super) const LATER: &[&str] =
-    &["state", "stream", "test", "drpc", "checkpoint", "batch", "on_error", "streams", "replay"];
+    &["state", "stream", "test", "drpc", "checkpoint", "batch", "on_error", "streams"];
 
 /// What other systems and earlier drafts call a key.
 pub(super) const OTHER_NAMES: &[(&str, &str)] = &[

@@ -24,6 +24,10 @@ impl Section<'_> {
             Shape::Count(min, max, set) => {
                 self.count(key.path, node, min, max).into_iter().for_each(|v| set(options, v));
             }
+            Shape::CountOrOff(min, max, set) => match node.get_ref().as_str() {
+                Some("off") => set(options, None),
+                _ => self.count(key.path, node, min, max).into_iter().for_each(|v| set(options, Some(v))),
+            },
             Shape::AutoOrCount(min, max, set) => {
                 self.auto_or_count(key.path, node, min, max).into_iter().for_each(|v| set(options, v));
             }

@@ -50,6 +50,8 @@ fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
         count("queue.tuple_size_max", queue.tuple_size_max, 1, limits::TUPLE_SIZE_MAX),
         batch_over_capacity(options),
         tuple_over_memory(options),
+        period("replay.backoff_min", options.replay.backoff_min, least),
+        period("replay.backoff_max", options.replay.backoff_max, options.replay.backoff_min.max(least)),
         period("errors.interval", options.errors.interval, least),
         period("errors.restart_min", options.errors.restart_min, least),
         period("errors.restart_max", options.errors.restart_max, options.errors.restart_min.max(least)),

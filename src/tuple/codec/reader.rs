@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::{CodecError, DEPTH_MAX, SHORT_STR_LEN, VERSION, check_rules, tag};
 use crate::config::limits::BATCH_MAX;
 use crate::ids::RootId;
-use crate::tuple::{Anchor, Map, Rows, Run, Timestamp, TupleBatch, Value};
+use crate::tuple::{Anchor, Attempt, Map, Rows, Run, Timestamp, TupleBatch, Value};
 
 /// Bytes that the shortest run and the shortest further anchor take.
 const RUN_BYTES_MIN: usize = 10;
@@ -22,17 +22,20 @@ pub(super) struct Reader<'a> {
     promised: usize,
     /// Levels of lists and maps that may still open.
     depth: usize,
+    /// The version that the input is of.
+    version: u8,
 }
 
-/// Reads one thing behind a version, and nothing after it.
+/// Reads one thing behind a version, which is this one or an older, and nothing after it.
 pub(super) fn read_whole<'a, T>(
     input: &'a [u8],
+    version: u8,
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, CodecError>,
 ) -> Result<T, CodecError> {
-    let mut reader = Reader { left: input, len: input.len(), promised: 0, depth: DEPTH_MAX };
-    match reader.byte()? {
-        VERSION => {}
-        found => return Err(CodecError::Version { found }),
+    let mut reader = Reader { left: input, len: input.len(), promised: 0, depth: DEPTH_MAX, version };
+    reader.version = reader.byte()?;
+    if reader.version < VERSION || reader.version > version {
+        return Err(CodecError::Version { found: reader.version });
     }
     let thing = read(&mut reader)?;
     match reader.left.len() {
@@ -86,7 +89,7 @@ impl<'a> Reader<'a> {
     fn run(&mut self) -> Result<Run, CodecError> {
         let root = RootId(u64::from_le_bytes(self.array()?));
         let edge = if root.is_tracked() { u64::from_le_bytes(self.array()?) } else { 0 };
-        Ok(Run { root, edge, len: self.u32()?, attempt: self.byte()? })
+        Ok(Run { root, edge, len: self.u32()?, attempt: self.attempt()? })
     }
 
     fn extra(&mut self, last: &mut u32) -> Result<(u32, Anchor), CodecError> {
@@ -94,7 +97,14 @@ impl<'a> Reader<'a> {
         *last = last.saturating_add(self.u32()?);
         let root = RootId(u64::from_le_bytes(self.array()?));
         let edge = u64::from_le_bytes(self.array()?);
-        Ok((*last, Anchor { root, edge, message: self.byte()?, attempt: self.byte()? }))
+        Ok((*last, Anchor { root, edge, message: self.byte()?, attempt: self.attempt()? }))
+    }
+
+    fn attempt(&mut self) -> Result<Attempt, CodecError> {
+        match self.version {
+            1 => Ok(Attempt::new(u32::from(self.byte()?), false)),
+            _ => Ok(Attempt::from_bits(self.u32()?)),
+        }
     }
 
     #[inline]

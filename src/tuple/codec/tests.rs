@@ -1,6 +1,6 @@
 use super::*;
 use crate::ids::RootId;
-use crate::tuple::{Anchor, Timestamp};
+use crate::tuple::{Anchor, Attempt, Timestamp};
 
 fn bytes_of(value: &Value) -> Vec<u8> {
     let mut bytes = vec![];
@@ -48,11 +48,11 @@ fn tracked_batch() -> TupleBatch {
     for (index, root) in [a, a, RootId::NONE, b].into_iter().enumerate() {
         batch.rows.owned().extend(["word".into(), Value::from(index as i64)]);
         batch.len += 1;
-        batch.note_anchor(root, index as u8, index as u8);
+        batch.note_anchor(root, index as u8, Attempt::new(100 * index as u32, index == 3));
     }
     batch.runs[0].edge = 0x0102_0304_0506_0708;
     batch.runs[2].edge = 0xff;
-    batch.extras = vec![(1, Anchor { root: b, edge: 9, message: 63, attempt: 255 })];
+    batch.extras = vec![(1, Anchor { root: b, edge: 9, message: 63, attempt: Attempt::new(255, false) })];
     batch
 }
 
@@ -64,17 +64,37 @@ fn golden_batches() {
         assert_eq!(hex(&bytes), golden.replace(' ', ""));
         assert_eq!(format!("{:?}", decode(&bytes).expect("it was written")), format!("{batch:?}"));
     };
-    check(&TupleBatch::new(0), "01 00 00 00");
+    check(&TupleBatch::new(0), "02 00 00 00");
     let mut words = TupleBatch::new(1);
     words.rows.owned().extend(["to".into(), "be".into()]);
     words.len = 2;
-    check(&words, "01 01 02 00 42746f 426265");
+    check(&words, "02 01 02 00 42746f 426265");
     check(
         &tracked_batch(),
-        "01 02 04 03 0300000200000100 0807060504030201 02 00 0000000000000000 01 02 \
-         0600000500000400 ff00000000000000 01 03 00010203 01 01 0600000500000400 0900000000000000 3fff \
+        "02 02 04 03 0300000200000100 0807060504030201 02 00 0000000000000000 01 9003 \
+         0600000500000400 ff00000000000000 01 d904 00010203 01 01 0600000500000400 0900000000000000 3ffe03 \
          44776f726480 44776f726481 44776f726482 44776f726483",
     );
+}
+
+/// Written by release 0.1, whose attempts were one byte. If it fails, state and frames of that release
+/// cannot be read any more.
+#[test]
+fn batches_of_version_1_are_read() {
+    let golden = "01 02 04 03 0300000200000100 0807060504030201 02 00 0000000000000000 01 02 \
+                  0600000500000400 ff00000000000000 01 03 00010203 01 01 0600000500000400 0900000000000000 3fff \
+                  44776f726480 44776f726481 44776f726482 44776f726483";
+    let batch = decode(&from_hex(golden)).expect("it is of version 1");
+    let attempts: Vec<_> = batch.runs.iter().map(|run| run.attempt).collect();
+    assert_eq!(attempts, [0, 2, 3].map(|replays| Attempt::new(replays, false)));
+    assert_eq!(batch.extras[0].1.attempt, Attempt::new(255, false));
+    assert_eq!(batch.rows.values().len(), 8);
+}
+
+fn from_hex(hex: &str) -> Vec<u8> {
+    let hex = hex.replace(' ', "");
+    let digits = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex digits");
+    (0..hex.len()).step_by(2).map(digits).collect()
 }
 
 #[test]
@@ -100,9 +120,7 @@ fn every_truncation_is_an_error() {
 }
 
 fn value_error(hex: &str) -> CodecError {
-    let digits = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex digits");
-    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
-    decode_value(&bytes).expect_err("it is no value")
+    decode_value(&from_hex(hex)).expect_err("it is no value")
 }
 
 #[test]

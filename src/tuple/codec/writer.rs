@@ -1,12 +1,12 @@
 //! Tuples into bytes.
 
-use super::{CodecError, DEPTH_MAX, SHORT_STR_LEN, VERSION, check_rules, tag};
+use super::{BATCH_VERSION, CodecError, DEPTH_MAX, SHORT_STR_LEN, check_rules, tag};
 use crate::ids::RootId;
-use crate::tuple::{Anchor, Run, TupleBatch, Value};
+use crate::tuple::{Anchor, Attempt, Run, TupleBatch, Value};
 
 pub(super) fn write_batch(batch: &TupleBatch, out: &mut Vec<u8>) -> Result<(), CodecError> {
     check_rules(batch)?;
-    out.push(VERSION);
+    out.push(BATCH_VERSION);
     write_varint(u64::from(batch.arity), out);
     write_varint(u64::from(batch.len), out);
     write_varint(batch.runs.len() as u64, out);
@@ -21,7 +21,11 @@ pub(super) fn write_batch(batch: &TupleBatch, out: &mut Vec<u8>) -> Result<(), C
 fn write_run(run: &Run, out: &mut Vec<u8>) {
     write_root(run.root, run.edge, out);
     write_varint(u64::from(run.len), out);
-    out.push(run.attempt);
+    write_attempt(run.attempt, out);
+}
+
+fn write_attempt(attempt: Attempt, out: &mut Vec<u8>) {
+    write_varint(u64::from(attempt.bits()), out);
 }
 
 fn write_extras(extras: &[(u32, Anchor)], out: &mut Vec<u8>) {
@@ -31,7 +35,8 @@ fn write_extras(extras: &[(u32, Anchor)], out: &mut Vec<u8>) {
         write_varint(u64::from(tuple - last), out);
         last = *tuple;
         write_root(anchor.root, anchor.edge, out);
-        out.extend_from_slice(&[anchor.message, anchor.attempt]);
+        out.push(anchor.message);
+        write_attempt(anchor.attempt, out);
     }
 }
 
