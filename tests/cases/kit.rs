@@ -91,6 +91,11 @@ impl Place {
     /// Runs `squall` as a user without rights, so that permissions count. The binary is copied here,
     /// where that user can reach it.
     pub fn run_unprivileged(&self, args: &[&str]) -> Ended {
+        finish(self.unprivileged(args), b"")
+    }
+
+    /// The command of [`Place::run_unprivileged`].
+    pub fn unprivileged(&self, args: &[&str]) -> Command {
         let binary = self.path("squall-under-test");
         fs::copy(env!("CARGO_BIN_EXE_squall"), &binary).expect("a copy of the binary");
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -100,7 +105,7 @@ impl Place {
         if is_root() {
             command.gid(NOBODY).uid(NOBODY);
         }
-        finish(command, b"")
+        command
     }
 
     /// Sets the mode of a file here.

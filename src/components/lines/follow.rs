@@ -66,7 +66,8 @@ pub(super) struct Follow {
     silent: usize,
     scanned_before: bool,
     next_scan: Time,
-    /// Files that may be open at once.
+    /// How many are open, and how many may be.
+    open: usize,
     open_max: usize,
     /// Names that lead to no file that can be followed, directories included.
     unreached: HashMap<PathBuf, Backoff>,
@@ -118,6 +119,7 @@ impl Follow {
             silent: 0,
             scanned_before: false,
             next_scan: Time::ZERO,
+            open: 0,
             open_max: open_max(tasks),
             unreached: HashMap::new(),
             refused: HashSet::new(),
@@ -199,6 +201,7 @@ impl Follow {
     /// The file whose turn it is holds what is not followed.
     fn refuse(&mut self, error: &io::Error, out: &mut SpoutOutputs<'_>) {
         let tail = self.tails.remove(self.turn);
+        self.open -= 1;
         self.refused.insert(tail.id);
         self.counters.lost(&tail.opened.name, 0, error, out);
         // `next_turn` steps over the file that took this place, which the round after that serves.
@@ -207,28 +210,27 @@ impl Follow {
 
     /// Opens a file that is closed, in the place of another one if need be. Says whether it is open.
     fn reopen(&mut self, index: usize, out: &mut SpoutOutputs<'_>) -> bool {
-        if self.open_count() >= self.open_max && !self.close_one(index) {
+        if self.open >= self.open_max && !self.close_one(index) {
             // All others are gone and cannot be opened again: they are read to their ends first.
             return false;
         }
         let mut opened = self.tails[index].open();
         if opened.as_ref().is_err_and(is_shortage) && self.close_one(index) {
             // The process has less to lend than it may open: leave some to its other parts, too.
-            self.open_max = self.open_count().max(1);
+            self.open_max = self.open.max(1);
             opened = self.tails[index].open();
         }
         match opened {
-            Ok(()) => true,
+            Ok(()) => {
+                self.open += 1;
+                true
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => {
                 self.failed(index, &error, out);
                 false
             }
         }
-    }
-
-    fn open_count(&mut self) -> usize {
-        self.tails.iter_mut().filter_map(|tail| tail.is_open().then_some(())).count()
     }
 
     /// Closes the file whose turn is furthest away. Says whether there was one.
@@ -239,8 +241,10 @@ impl Follow {
             let tail = &mut self.tails[*index];
             tail.is_open() && tail.gone_since.is_none()
         });
-        victim.into_iter().for_each(|index| self.tails[index].close());
-        victim.is_some()
+        let Some(index) = victim else { return false };
+        self.tails[index].close();
+        self.open -= 1;
+        true
     }
 
     fn failed(&mut self, index: usize, error: &io::Error, out: &mut SpoutOutputs<'_>) {
@@ -362,7 +366,7 @@ impl Follow {
         tail.opened.number = lines;
         self.tails.push(tail);
         // Open already while it has its name: it may be gone before its turn.
-        if self.open_count() < self.open_max {
+        if self.open < self.open_max {
             let _ = self.reopen(self.tails.len() - 1, out);
         }
     }
@@ -383,6 +387,7 @@ impl Follow {
             }
             now.since(since) < GONE_SILENCE || tail.opened.finish()
         });
+        self.open = self.tails.iter_mut().map(|tail| usize::from(tail.is_open())).sum();
         if self.turn >= self.tails.len() {
             self.turn = 0;
         }

@@ -247,10 +247,8 @@ impl Spout for Lines {
     }
 
     fn check(&self, check: &mut Check<'_>) {
-        let descriptors: Vec<Descriptor> =
-            self.settings.path.as_slice().iter().filter_map(|path| paths::descriptor(path)).collect();
         let mut claimed = Vec::new();
-        for descriptor in &descriptors {
+        for descriptor in self.settings.path.as_slice().iter().filter_map(|path| paths::descriptor(path)) {
             if claimed.contains(&descriptor) {
                 continue;
             }
@@ -259,12 +257,6 @@ impl Spout for Lines {
                 Descriptor::StandardInput => check.claim("path", "standard input"),
                 Descriptor::Other(number) => check.claim("path", &format!("file descriptor {number}")),
             }
-        }
-        if descriptors.len() == self.settings.path.as_slice().len() && check.parallelism() > claimed.len() {
-            let tasks = check.parallelism();
-            let why =
-                format!("is read by one task, but the component has {tasks}; leave out its parallelism");
-            check.refuse("path", why);
         }
     }
 

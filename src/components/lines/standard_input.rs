@@ -17,7 +17,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, major, minor};
 
 use crate::api::{TaskContext, TaskError};
-use crate::metrics::Counter;
 
 /// The key of a [`StandardInput`] among the worker's resources.
 pub const STDIN_RESOURCE: &str = "stdin";
@@ -68,7 +67,7 @@ pub(super) fn open(context: &TaskContext) -> Result<Inherited, TaskError> {
         let at = (&file).stream_position()?;
         return Ok(Inherited::File(Box::new(FromOffset { file, at })));
     }
-    Ok(Inherited::Stream(Box::new(Waiting { file, taken: context.counter("stdin_bytes") })))
+    Ok(Inherited::Stream(Box::new(Waiting(file))))
 }
 
 /// Whether this descriptor was closed when the process started. Rust's runtime opens `/dev/null` for
@@ -94,28 +93,21 @@ impl Read for FromOffset {
     }
 }
 
-/// Waits for bytes even where the descriptor is non-blocking, and counts them.
-pub(super) struct Waiting {
-    file: File,
-    taken: Counter,
-}
+/// Waits for bytes even where the descriptor is non-blocking.
+struct Waiting(File);
 
 impl Read for Waiting {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.file.read(space) {
+            match self.0.read(space) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], None) {
+                    match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None) {
                         Ok(_) | Err(rustix::io::Errno::INTR) => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(len) => {
-                    self.taken.add(len as u64);
-                    return Ok(len);
-                }
-                Err(error) => return Err(error),
+                read => return read,
             }
         }
     }
@@ -134,11 +126,10 @@ mod tests {
         let (reader, mut writer) = io::pipe().expect("a pipe can be made");
         let flags = fcntl_getfl(&reader).expect("it has flags");
         fcntl_setfl(&reader, flags | OFlags::NONBLOCK).expect("it can be non-blocking");
-        let file = File::from(std::os::fd::OwnedFd::from(reader));
-        let mut waiting = Waiting { file, taken: Counter::default() };
+        let mut waiting = Waiting(File::from(std::os::fd::OwnedFd::from(reader)));
         let read = std::thread::spawn(move || {
             let mut text = String::new();
-            waiting.read_to_string(&mut text).map(|_| (text, waiting.taken.get()))
+            waiting.read_to_string(&mut text).map(|_| text)
         });
         for piece in ["one\n", "two\n"] {
             writer.write_all(piece.as_bytes()).expect("the pipe is open");
@@ -146,8 +137,8 @@ mod tests {
             std::thread::yield_now();
         }
         drop(writer);
-        let (text, taken) = read.join().expect("the reader ends").expect("nothing fails");
-        assert_eq!((text.as_str(), taken), ("one\ntwo\n", 8));
+        let text = read.join().expect("the reader ends").expect("nothing fails");
+        assert_eq!(text, "one\ntwo\n");
     }
 
     #[test]

@@ -152,6 +152,14 @@ fn lines_with_nul_bytes_are_counted_and_their_input_is_named_once() {
 }
 
 #[test]
+fn a_line_that_is_too_large_for_a_tuple_is_lost_and_the_next_is_read() {
+    let long = [&b"x".repeat(20 << 20)[..], b"\nnext\n"].concat();
+    let (rows, lines) = read(&[("a", &long)], "a", "max_line = '64MiB'");
+    assert_eq!((rows, lines.counter("lines_dropped")), (vec!["next".to_owned()], 1));
+    assert!(lines.errors()[0].contains("the limit is"), "{:?}", lines.errors());
+}
+
+#[test]
 fn missing_input_is_fatal_at_once() {
     let dir = dir();
     write(&dir, "there", "x\n");
@@ -172,18 +180,15 @@ fn missing_input_is_fatal_at_once() {
 
 #[test]
 fn standard_input_is_claimed_under_all_its_names() {
-    let claims = |config: &str, parallelism: usize| {
+    let claims = |config: &str| {
         let lines = Lines::new(toml::from_str(config).expect("settings")).expect("they are valid");
-        let mut check = Check::new(&[], None, parallelism);
+        let mut check = Check::new(&[], None, 1);
         lines.check(&mut check);
-        let (refusals, claims) = check.into_parts();
-        (refusals.len(), claims.into_iter().map(|claim| claim.resource).collect::<Vec<_>>())
+        check.into_parts().1.into_iter().map(|claim| claim.resource).collect::<Vec<_>>()
     };
-    for path in ["'-'", "'/dev/stdin'", "'/dev/fd/0'", "'/proc/self/fd/0'", "['-', '/dev/stdin']"] {
-        assert_eq!(claims(&format!("path = {path}"), 1), (0, vec!["standard input".to_owned()]), "{path}");
-        assert_eq!(claims(&format!("path = {path}"), 2).0, 1, "{path} is read by one task");
+    for path in ["'-'", "'/dev/stdin'", "'/dev/fd/0'", "'/proc/self/fd/0'", "['-', 'a', '/dev/stdin']"] {
+        assert_eq!(claims(&format!("path = {path}")), ["standard input"], "{path}");
     }
-    assert_eq!(claims("path = ['-', 'a.log']", 2), (0, vec!["standard input".to_owned()]));
-    assert_eq!(claims("path = '/dev/fd/3'", 1), (0, vec!["file descriptor 3".to_owned()]));
-    assert_eq!(claims("path = 'a.log'", 2), (0, vec![]));
+    assert_eq!(claims("path = '/dev/fd/3'"), ["file descriptor 3"]);
+    assert!(claims("path = 'a.log'").is_empty());
 }
