@@ -2,11 +2,17 @@
 //! users lost by them without a word is read, or named and counted.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 
-use super::*;
+use crate::api::{Check, Spout as _, SpoutStatus};
+use crate::components::lines::Lines;
+use crate::components::lines::tests::{dir, drain, path, write};
 use crate::components::lines::unpack::tests::gzip;
+use crate::components::test_support::{spout, spout_with};
+use crate::testing::{HarnessOptions, SpoutHarness};
+use crate::topology::registry::Registry;
 
 /// What a spout with these settings reads of these files, and the spout.
 fn read(files: &[(&str, &[u8])], pattern: &str, more: &str) -> (Vec<String>, SpoutHarness) {

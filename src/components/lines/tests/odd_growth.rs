@@ -1,12 +1,18 @@
 //! Followed files that cannot be read, are copied and truncated, or are no files to follow. One
 //! unreadable file used to keep all others from being read, and copies were read twice.
 
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 
-use super::*;
+use tempfile::TempDir;
+
 use crate::components::lines::backoff::PAUSE_MAX;
 use crate::components::lines::copies::COPY_SILENCE;
+use crate::components::lines::tests::{POLL, append, dir, drain, path, write};
 use crate::components::lines::unpack::tests::gzip;
+use crate::components::test_support::spout;
+use crate::testing::SpoutHarness;
 
 /// A spout that follows what a pattern matches in a directory.
 struct Followed {
