@@ -19,6 +19,7 @@ mod kit;
 mod cluster;
 mod sabotage;
 mod scenario;
+mod untouched;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
