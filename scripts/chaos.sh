@@ -7,7 +7,9 @@
 #   --kills N     how many workers are killed (of `recovery`: 100 by default)
 #   --rounds N    how many rounds of everything else
 #   --seed N      where seeds begin; otherwise random, and printed
-#   --only KIND   kill, stop, reset, proxy, swarm, cgroup, stall, orphans or recovery
+#   --only KIND   kill, drain, many, stop, reset, proxy, swarm, cgroup, stall, orphans or recovery
+#
+# `many` has as many workers as `squall run` allows, 64, whatever --workers says.
 #
 # Each test adds up its rounds; a table at the end says which held. A round that fails prints its
 # seed, and leaves what its processes wrote in target/chaos/. Figures are in target/chaos/*.jsonl.
@@ -16,7 +18,7 @@ cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
 
 usage() {
-  sed -n '2,15s/^# \{0,1\}//p' "$0"
+  sed -n '2,17s/^# \{0,1\}//p' "$0"
   exit "${1:-2}"
 }
 
@@ -41,17 +43,18 @@ done
 
 # Tests by what they are about; each runs by itself, so that one that fails does not hide the next.
 declare -A tests=(
-  [kill]='kills kills_near_the_end' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
+  [kill]='kills kills_near_the_end' [drain]='kills_while_draining' [many]='many_workers' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
   [stall]='stalled_sink' [recovery]='recovery'
   [orphans]='leaks orphans_after_the_parent_was_killed an_interrupted_family_ends_in_order a_parent_that_stood_still_replaces_nobody'
 )
-order=(kill stop reset proxy swarm cgroup stall orphans recovery)
+order=(kill drain many stop reset proxy swarm cgroup stall orphans recovery)
 if [ -n "$only" ]; then
   [ -n "${tests[$only]:-}" ] || usage
   order=("$only")
 fi
 
 export SQUALL_CHAOS_SEED=$seed SQUALL_CHAOS_ROUNDS=$rounds SQUALL_CHAOS_WORKERS=$workers
+export SQUALL_CHAOS_MANY=64
 export SQUALL_CHAOS_KILLS=${kills:-200} SQUALL_CHAOS_RECOVERIES=${kills:-100}
 
 # The tests' executable, so that cargo runs beside nothing, and sources may change meanwhile.
@@ -70,7 +73,7 @@ for kind in "${order[@]}"; do
     echo "== $kind: $test"
     start=$SECONDS
     log=$logs/$test.log
-    if "$chaos" --quiet --exact "$test" --nocapture 2>&1 | tee "$log" | grep -v '^$'; then
+    if "$chaos" --quiet --exact "$test" --include-ignored --nocapture 2>&1 | tee "$log" | grep -v '^$'; then
       verdict=held
     else
       verdict=FAILED

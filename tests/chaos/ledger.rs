@@ -49,6 +49,7 @@ pub struct Ledger {
     source: Source,
     lines: u64,
     tasks: u16,
+    source_tasks: u16,
 }
 
 /// What the files say.
@@ -56,18 +57,23 @@ pub struct Ledger {
 pub struct Books {
     /// Lines there were.
     pub lines: u64,
+    /// Those of them that arrived.
+    pub arrived: u64,
     /// Rows of `ids`.
     pub ids: u64,
     /// Rows of `tally`.
     pub tally: u64,
-    /// What is wrong; nothing if all is well.
+    /// What is missing; nothing if all arrived.
+    pub lost: Vec<String>,
+    /// What else is wrong.
     pub wrong: Vec<String>,
 }
 
 impl Ledger {
-    /// Writes the input into a directory. Each component has so many tasks.
-    pub fn new(dir: &Path, source: Source, lines: u64, tasks: u16) -> Ledger {
-        let ledger = Ledger { dir: dir.to_owned(), source, lines, tasks };
+    /// Writes the input into a directory. Each component has so many tasks, and its source as many or
+    /// fewer.
+    pub fn new(dir: &Path, source: Source, lines: u64, (tasks, source_tasks): (u16, u16)) -> Ledger {
+        let ledger = Ledger { dir: dir.to_owned(), source, lines, tasks, source_tasks };
         fs::create_dir_all(dir.join("in")).expect("the directory can be made");
         if source == Source::Lines {
             let tasks = u64::from(tasks);
@@ -86,7 +92,7 @@ impl Ledger {
     /// out for no reason is seen.
     pub fn document(&self) -> String {
         let dir = self.dir.display();
-        let tasks = self.tasks;
+        let (tasks, source_tasks) = (self.tasks, self.source_tasks);
         let spout = match self.source {
             Source::Lines => format!(r#"type = "lines", config = {{ path = "{dir}/in/*.txt" }}"#),
             Source::Paced(rate) | Source::Endless(rate) => format!(
@@ -97,7 +103,7 @@ impl Ledger {
         format!(
             r#"
 topology = {{ name = "ledger", message_timeout = "5s" }}
-spout.source = {{ parallelism = {tasks}, {spout} }}
+spout.source = {{ parallelism = {source_tasks}, {spout} }}
 
 [bolt.read]
 type = "map"
@@ -198,9 +204,13 @@ config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
         }
         let lines = self.lines(&seen);
         books.lines = lines.len() as u64;
-        books.wrong.extend(missing(&lines, &seen));
-        books.wrong.extend(too_few(&lines, &rows_of));
+        books.arrived = lines.iter().filter(|line| seen[**line]).count() as u64;
+        let known = occurrences(&lines);
+        let strange = rows_of.keys().filter(|word| !known.contains_key(*word));
+        books.wrong.extend(strange.map(|word| format!("nobody wrote the word `{word}`")));
         books.wrong.truncate(20);
+        books.lost.extend(missing(&lines, &seen));
+        books.lost.extend(too_few(&known, &rows_of).into_iter().take(3));
         books
     }
 
@@ -210,7 +220,7 @@ config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
         if !self.source.is_endless() {
             return (0..seen.len()).collect();
         }
-        let tasks = usize::from(self.tasks);
+        let tasks = usize::from(self.source_tasks);
         let of_task = |task| {
             let last = (task..seen.len()).step_by(tasks).rfind(|line| seen[*line]);
             last.map(|last| (task..=last).step_by(tasks)).into_iter().flatten()
@@ -233,17 +243,10 @@ fn occurrences(lines: &[usize]) -> BTreeMap<String, u64> {
     occurrences
 }
 
-fn too_few(lines: &[usize], rows_of: &BTreeMap<String, u64>) -> Vec<String> {
-    let occurrences = occurrences(lines);
-    let strange = rows_of.keys().filter(|word| !occurrences.contains_key(*word));
-    let mut wrong: Vec<String> = strange.map(|word| format!("nobody wrote the word `{word}`")).collect();
-    for (word, expected) in occurrences {
-        let rows = rows_of.get(&word).copied().unwrap_or(0);
-        if rows < expected {
-            wrong.push(format!("`{word}` has {rows} rows, less than {expected}"));
-        }
-    }
-    wrong
+fn too_few(occurrences: &BTreeMap<String, u64>, rows_of: &BTreeMap<String, u64>) -> Vec<String> {
+    let rows = |word: &String| rows_of.get(word).copied().unwrap_or(0);
+    let few = occurrences.iter().filter(|(word, expected)| rows(word) < **expected);
+    few.map(|(word, expected)| format!("`{word}` has {} rows, less than {expected}", rows(word))).collect()
 }
 
 fn note_id(row: &str, seen: &mut [bool]) -> bool {
@@ -273,7 +276,7 @@ mod tests {
 
     fn books(files: &[(&str, &str)]) -> Books {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(dir.path(), Source::Lines, 3, 2);
+        let ledger = Ledger::new(dir.path(), Source::Lines, 3, (2, 2));
         assert_eq!(fs::read_to_string(dir.path().join("in/0.txt")).unwrap(), "n0\nn2\n");
         read(dir.path(), &ledger, files)
     }
@@ -289,18 +292,21 @@ mod tests {
 
     #[test]
     fn all_is_well_when_everything_is_there_at_least_once() {
-        assert_eq!(books(&[IDS, TALLY]), Books { lines: 3, ids: 4, tally: 7, wrong: Vec::new() });
+        assert_eq!(
+            books(&[IDS, TALLY]),
+            Books { lines: 3, arrived: 3, ids: 4, tally: 7, ..Books::default() }
+        );
     }
 
     #[test]
     fn of_an_endless_source_no_line_is_missing_before_the_last_of_its_task() {
         let check = |ids: &str, tally: &str, lines: u64, wrong: &[&str]| {
             let dir = tempfile::tempdir().unwrap();
-            let ledger = Ledger::new(dir.path(), Source::Endless(1.0), 100, 2);
+            let ledger = Ledger::new(dir.path(), Source::Endless(1.0), 100, (2, 2));
             let files = [("ids-0-0.txt", ids), ("tally-0-0.txt", tally)];
             let books = read(dir.path(), &ledger, &files);
             assert_eq!(
-                (books.lines, books.wrong),
+                (books.lines, books.lost),
                 (lines, wrong.iter().map(|line| (*line).to_owned()).collect())
             );
         };
@@ -315,7 +321,8 @@ mod tests {
     #[test]
     fn whatever_is_wrong_is_seen() {
         let check = |files: &[(&str, &str)], what: &str| {
-            let wrong = books(files).wrong;
+            let books = books(files);
+            let wrong = [books.lost, books.wrong].concat();
             assert!(wrong.iter().any(|wrong| wrong.contains(what)), "{what}: {wrong:?}");
         };
         check(&[("ids-0-0.txt", "0\n2\n"), TALLY], "LOST: 1 of 3 lines, the first [1]");

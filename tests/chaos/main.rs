@@ -11,7 +11,7 @@
 //! * `SQUALL_CHAOS_SEED` (1): the first seed. A seed repeats its schedule, not what the schedule meets.
 //! * `SQUALL_CHAOS_KILLS` (10): kills of `kills`; `SQUALL_CHAOS_RECOVERIES` (2): those that are
 //!   measured; `SQUALL_CHAOS_ROUNDS` (1): rounds of everything else; `SQUALL_CHAOS_WORKERS` (3):
-//!   worker processes.
+//!   worker processes; `SQUALL_CHAOS_MANY` (8): those of `many_workers`.
 //! * `scripts/chaos.sh` sets them, in release mode.
 //!
 //! Tests take turns: they are about times, and all want the same two cores.
@@ -40,11 +40,11 @@ use squall::cluster::WorkerEventKind;
 use squall::config::WorkerOptions;
 
 use figures::Sums;
-use ledger::Source;
+use ledger::{Ledger, Source};
 use nemesis::{Fault, Kind, Lasts, Schedule};
 use orphans::Family;
 use proxy::{Cut, Mode};
-use round::{Outcome, Round};
+use round::{Outcome, Round, fresh_dir, workers_of};
 
 /// Kills in one round: then the books are checked, and another begins.
 const KILLS_OF_ROUND: u64 = 20;
@@ -97,9 +97,11 @@ impl Round {
             workers: workers(),
             source,
             lines,
+            source_tasks: workers(),
             proxies: false,
             schedule,
             at_once: false,
+            may_lose: false,
             heartbeat_timeout: WorkerOptions::default().heartbeat_timeout,
             end_max: Duration::from_secs(300) + 3 * time,
         }
@@ -149,6 +151,25 @@ fn kills() {
     sums.conclude();
 }
 
+/// As many workers as `squall run` allows, and kills while they still find each other. If it fails,
+/// something is bounded by less than they are.
+#[test]
+fn many_workers() {
+    let _turn = turn();
+    let many = from_environment("SQUALL_CHAOS_MANY", 8);
+    let many = u16::try_from(many).expect("so many workers there cannot be");
+    let mut sums = Sums::new("many workers");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let pause = Duration::from_millis(random.random_range(50..400));
+        let schedule = Schedule::draw(seed, many, &[Kind::Kill], 5, pause);
+        let round = Round::new("many", seed, schedule);
+        let at_once = random.random_bool(0.5);
+        Round { workers: many, source_tasks: many, at_once, ..round }.play(&mut sums);
+    }
+    sums.conclude();
+}
+
 /// Kills while everything ends: short inputs, and a kill every few moments until one meets the drain,
 /// the finishing of bolts, the closing, or the start of what was killed before.
 #[test]
@@ -164,6 +185,52 @@ fn kills_near_the_end() {
         let source = if random.random_bool(0.5) { Source::Lines } else { round.source };
         let at_once = random.random_bool(0.5);
         Round { source, lines, at_once, ..round }.play(&mut sums);
+    }
+    sums.conclude();
+}
+
+/// A kill while a signal drains and work waits: nothing passes between the workers, so that messages
+/// are open; the run is drained; a worker is killed; then everything passes again. One source task runs
+/// on one worker. Where another worker is killed, everything that was emitted must arrive. Where that
+/// one is, what it had under way cannot come again, and a run that lost it must not say that all is well.
+fn kill_while_draining(seed: u64, of_source: bool, sums: &mut Sums) {
+    let workers = workers().max(2);
+    let ledger = Ledger::new(&fresh_dir("draining"), Source::Endless(1.0), 1, (workers, 1));
+    let source = workers_of(&ledger.document(), "source", workers)[0];
+    let random = &mut StdRng::seed_from_u64(seed);
+    let other = (source + random.random_range(1..workers)) % workers;
+    let victim = if of_source { source } else { other };
+    let pairs = (0..workers).flat_map(|from| (0..workers).map(move |to| (from, to)));
+    let clog = |(from, to)| {
+        let lasts = Lasts::UntilStruck(Duration::from_millis(1500));
+        (Duration::from_millis(100), Fault::Proxy(from, to, [Mode::Clog; 2], lasts))
+    };
+    let mut faults: Vec<_> = pairs.filter(|(from, to)| from != to).map(clog).collect();
+    faults.push((Duration::from_millis(random.random_range(300..600)), Fault::Drain));
+    faults.push((Duration::from_millis(random.random_range(600..1000)), Fault::Kill(vec![victim])));
+    let round = Round::new("draining", seed, Schedule(faults)).endless().proxied();
+    let outcome = Round { workers, source_tasks: 1, may_lose: of_source, ..round }.play(sums);
+    let (emitted, books) = (outcome.stats.topology.emitted, &outcome.books);
+    let (made, arrived) = (emitted.max(books.lines), books.arrived);
+    if arrived < made && !of_source {
+        sums.complain(seed, format!("LOST: {made} lines were emitted, {arrived} arrived"));
+    }
+    if arrived < made && outcome.says_all_is_well() {
+        sums.complain(
+            seed,
+            format!("LOST IN SILENCE: {made} lines were emitted, {arrived} arrived, and all is well"),
+        );
+    }
+}
+
+#[test]
+#[ignore = "a worker that is killed while the run drains takes lines with it, and the run says that all is well"]
+fn kills_while_draining() {
+    let _turn = turn();
+    let mut sums = Sums::new("kills while draining");
+    for seed in (first_seed()..).take(rounds() as usize) {
+        kill_while_draining(seed, false, &mut sums);
+        kill_while_draining(seed, true, &mut sums);
     }
     sums.conclude();
 }

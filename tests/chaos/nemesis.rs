@@ -45,10 +45,12 @@ pub enum Kind {
     Proxy,
     /// A worker is killed, and what is started instead gets little memory.
     Starve,
+    /// The run is told to drain. No fault, but what comes after it meets a drain.
+    Drain,
 }
 
 impl Kind {
-    /// All there are.
+    /// All faults.
     pub const ALL: [Kind; 8] = [
         Kind::Kill,
         Kind::KillAll,
@@ -91,6 +93,8 @@ pub enum Fault {
     Proxy(u16, u16, [Mode; 2], Lasts),
     /// A worker is killed, and its next life is to run out of memory.
     Starve(u16),
+    /// The run is drained, as soon as work waits in it.
+    Drain,
 }
 
 impl Fault {
@@ -104,6 +108,7 @@ impl Fault {
             Fault::Cut(..) => Kind::Cut,
             Fault::Proxy(..) => Kind::Proxy,
             Fault::Starve(_) => Kind::Starve,
+            Fault::Drain => Kind::Drain,
         }
     }
 }
@@ -183,6 +188,7 @@ fn draw_fault(random: &mut StdRng, workers: u16, kind: Kind) -> Fault {
             Fault::Proxy(worker, peer, modes, Lasts::For(time))
         }
         Kind::Starve => Fault::Starve(worker),
+        Kind::Drain => Fault::Drain,
     }
 }
 
@@ -237,7 +243,17 @@ pub struct Nemesis<'a> {
     /// Which workers were stopped, and when.
     stopped: Vec<(Duration, u16)>,
     killed: u64,
+    drain: Drain,
     skipped: BTreeMap<String, u64>,
+}
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    NotDue,
+    /// Whoever has the run is to drain it.
+    Due,
+    Done,
 }
 
 impl<'a> Nemesis<'a> {
@@ -256,8 +272,19 @@ impl<'a> Nemesis<'a> {
             struck: BTreeMap::new(),
             stopped: Vec::new(),
             killed: 0,
+            drain: Drain::NotDue,
             skipped: BTreeMap::new(),
         }
+    }
+
+    /// Whether the run is to be drained; what comes later waits for [`Nemesis::drained`].
+    pub fn wants_drain(&self) -> bool {
+        self.drain == Drain::Due
+    }
+
+    /// The run was told to drain.
+    pub fn drained(&mut self) {
+        self.drain = Drain::Done;
     }
 
     /// Whether nothing is left to be done.
@@ -430,6 +457,11 @@ impl<'a> Nemesis<'a> {
                 self.remedies.push((now + time, Remedy::HealPair { from, to, must_strike }));
                 Ok(())
             }
+            Fault::Drain if self.drain == Drain::Done => Ok(()),
+            Fault::Drain => {
+                self.drain = Drain::Due;
+                Err(Miss::NotYet)
+            }
             Fault::Starve(worker) => {
                 let process = process(worker)?;
                 let name = format!("squall-chaos-{}-{}", std::process::id(), process.pid);
@@ -487,6 +519,7 @@ mod tests {
                 Fault::Kill(who) => who.iter().all(|worker| *worker < 3),
                 Fault::Cut(from, to, _) | Fault::Proxy(from, to, ..) => from != to && *from < 3 && *to < 3,
                 Fault::Stop(worker, _) | Fault::Reset(worker) | Fault::Starve(worker) => *worker < 3,
+                Fault::Drain => false,
             }));
         }
     }

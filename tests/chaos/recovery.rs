@@ -31,16 +31,11 @@ use rustix::process::Signal;
 use serde_json::json;
 use squall::api::FailureCause;
 use squall::cluster::WorkersOptions;
-use squall::ids::WorkerId;
-use squall::prelude::*;
-use squall::topology::declare::{self, MemorySource};
-use squall::topology::place;
-use squall::topology::plan::Part;
 
 use crate::figures::{Times, machine, record};
 use crate::network::Network;
 use crate::processes::{Handle, status};
-use crate::round::{Arena, fresh_dir};
+use crate::round::{Arena, fresh_dir, workers_of};
 
 /// In which the rate is looked at.
 const WINDOW: Duration = Duration::from_millis(200);
@@ -114,16 +109,9 @@ config = {{ path = "{dir}/out/{{task}}-{{seq}}.txt", fields = ["n", "at"] }}
 
 /// Which task of the sink runs on each worker.
 fn sink_tasks(document: &str, workers: u16) -> Vec<usize> {
-    let files = MemorySource::new().file("recovery.toml", document);
-    let topology = declare::load(&files, "recovery.toml", &Registry::with_standard(), &[]);
-    let topology = topology.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-    let (plan, assignment) = place(&topology, workers, None);
-    let at = topology.components().iter().position(|component| component.id == "ids");
-    let executors = plan.executors_of(Part::Component(at.expect("the topology has the component")));
-    let place_of = |worker: u16| {
-        executors.iter().position(|executor| assignment.worker_of(executor.id) == WorkerId(worker))
-    };
-    (0..workers).map(|worker| place_of(worker).expect("the sink is on every worker")).collect()
+    let places = workers_of(document, "ids", workers);
+    let task_on = |worker: u16| places.iter().position(|place| *place == worker);
+    (0..workers).map(|worker| task_on(worker).expect("the sink is on every worker")).collect()
 }
 
 /// A row that was written since the last look.

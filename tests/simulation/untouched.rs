@@ -193,9 +193,6 @@ fn trees_that_did_not_touch_a_killed_worker_are_left_alone() {
             );
         }
         let causes: Vec<FailureCause> = books.failed.values().flatten().copied().collect();
-        assert!(
-            causes.iter().all(|cause| *cause == FailureCause::Lost),
-            "seed {seed}: {causes:?}"
-        );
+        assert!(causes.iter().all(|cause| *cause == FailureCause::Lost), "seed {seed}: {causes:?}");
     }
 }
