@@ -228,6 +228,20 @@ impl Sums {
         self.network.iter().filter(|(_, count)| **count == 0).map(|(what, _)| *what).collect()
     }
 
+    /// A fault that a test is about: it must have struck. Where this machine cannot do it, that is said
+    /// past the capture of the test's output, so that nobody takes the test for one that has passed.
+    pub fn require(&mut self, seed: u64, kind: Kind) {
+        if self.struck.contains_key(&kind) {
+            return;
+        }
+        if self.skipped.is_empty() {
+            return self.complain(seed, format!("{kind:?} never happened"));
+        }
+        let reasons: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
+        // Not `eprintln!`, which is shown for tests that fail only.
+        let _ = writeln!(std::io::stderr(), "SKIPPED {}: {}", self.name, reasons.join("; "));
+    }
+
     /// Something that is wrong with a seed, beyond what its round found.
     pub fn complain(&mut self, seed: u64, wrong: String) {
         println!("    {wrong}");

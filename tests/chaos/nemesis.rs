@@ -23,8 +23,8 @@ use crate::proxy::{Cut, Mode, Way};
 
 /// Bytes that a starved worker has: enough to begin, not enough to work.
 const CELL_LIMIT: u64 = 24 << 20;
-/// How long a starved worker stays so, if it does not die of it.
-const STARVED_MAX: Duration = Duration::from_secs(2);
+/// A worker that has not died of hunger after so long, on however busy a machine, never will.
+const STARVED_MAX: Duration = Duration::from_secs(60);
 
 /// A kind of fault, as it is drawn and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
