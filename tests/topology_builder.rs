@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use squall::config::{AutoOr, limits};
 use squall::prelude::*;
+use squall::testing::{BoltHarness, TestTuple};
 use squall::topology::builder::bolt_constructor;
 use squall::topology::graph::{Constructor, Grouping};
 use squall::topology::{DEAD_LETTER_FIELDS, SYSTEM_STREAM, Topology};
@@ -395,4 +396,22 @@ fn a_component_built_in_rust_refuses_what_surrounds_it_too() {
     builder.bolt("w", wants(ticks)).shuffle("split");
     let without = builder.build().unwrap().with_options(|options| options.tick = None).unwrap_err();
     assert_eq!(without.diagnostics()[0].message, "config `ticks` of bolt `w`: there is no tick");
+}
+
+#[test]
+fn a_number_that_fits_no_value_fails_the_emit_and_nothing_else() {
+    let mut harness = BoltHarness::new(bolt_fn(Streams::new(["a", "b"]), |input, out| {
+        let n: u128 = input.to::<String>("field1")?.parse()?;
+        out.emit((1, n))?;
+        Ok(())
+    }));
+    harness.execute(TestTuple::new(["7"]));
+    harness.execute(TestTuple::new([u64::MAX.to_string()]));
+    harness.execute(TestTuple::new(["8"]));
+    let rows = harness.take_rows("default");
+    assert_eq!(rows, [[Value::from(1), Value::from(7)], [Value::from(1), Value::from(8)]]);
+    assert_eq!((harness.acked(), harness.failed().len()), (&[0, 2][..], 1));
+    let expected =
+        "component `component`, stream `default`: 18446744073709551615 does not fit into an i64 exactly";
+    assert_eq!(harness.errors(), [expected]);
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use smol_str::SmolStr;
 
 use crate::ids::TaskId;
+use crate::tuple::ValueError;
 
 /// Why a call into user code did not succeed. Any error converts into it with `?`.
 ///
@@ -143,6 +144,16 @@ pub enum EmitError {
         size: usize,
         /// Bytes allowed.
         limit: usize,
+    },
+    /// A value does not fit into the types that tuples have.
+    #[error("component `{component}`, stream `{stream}`: {error}")]
+    Value {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// What does not fit.
+        error: ValueError,
     },
     /// `emit` on a direct stream, or `emit_direct` on one that is not.
     #[error("component `{component}`: stream `{stream}` is {}, so use {}", if *.direct { "direct" } else { "not direct" }, if *.direct { "`emit_direct`" } else { "`emit`" })]

@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 
 use crate::api::TaskError;
 use crate::ids::TaskId;
-use crate::tuple::{self, Anchor, Fields, Timestamp, Value, ValueType};
+use crate::tuple::{self, Anchor, Fields, FromValue, Timestamp, Value, ValueError, ValueType};
 
 /// Where a batch of tuples comes from; the same for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ enum FieldError {
     Unknown { component: SmolStr, stream: SmolStr, field: String, fields: String },
     #[error("field `{field}` of stream `{component}.{stream}` is {found}, not {wanted}")]
     Type { component: SmolStr, stream: SmolStr, field: String, found: ValueType, wanted: &'static str },
+    #[error("field `{field}` of stream `{component}.{stream}`: {error}")]
+    Unfit { component: SmolStr, stream: SmolStr, field: String, error: ValueError },
     #[error("tuple of stream `{component}.{stream}`: {reason}")]
     Struct { component: SmolStr, stream: SmolStr, reason: String },
 }
@@ -86,6 +88,26 @@ macro_rules! tuple_access {
             }
         }
 
+        /// The value of a field as a Rust type, exactly: any integer type, `f64`, `bool`, `&str`,
+        /// `String`, `char`, `SystemTime`, and an `Option` of these, which is `None` for null.
+        ///
+        /// # Errors
+        /// When the stream has no such field, or its value has another type or does not fit.
+        ///
+        /// ```
+        /// # use squall::prelude::*;
+        /// fn execute(input: Input<'_>) -> Result<(), TaskError> {
+        ///     let port: u16 = input.to("port")?;
+        ///     let size = input.to::<Option<u64>>("size")?.unwrap_or(0);
+        /// #   let _ = (port, size);
+        ///     Ok(())
+        /// }
+        /// ```
+        pub fn to<'v, T: FromValue<'v>>(&'v self, name: &str) -> Result<T, TaskError> {
+            let value = self.field(name)?;
+            T::from_value(value).map_err(|error| unreadable(self.meta(), name, error))
+        }
+
         /// The text of a field.
         ///
         /// # Errors
@@ -104,13 +126,12 @@ macro_rules! tuple_access {
             value.as_i64().ok_or_else(|| wrong_type(self.meta(), name, value, "an i64"))
         }
 
-        /// The number of a field, integers converted.
+        /// The number of a field; an integer if a double holds it exactly.
         ///
         /// # Errors
-        /// When the stream has no such field, or it is no number.
+        /// When the stream has no such field, or it is no number, or no double holds it.
         pub fn f64(&self, name: &str) -> Result<f64, TaskError> {
-            let value = self.field(name)?;
-            value.as_f64().ok_or_else(|| wrong_type(self.meta(), name, value, "a number"))
+            self.to(name)
         }
 
         /// The bool of a field.
@@ -163,6 +184,17 @@ fn wrong_type(meta: &SourceMeta, name: &str, value: &Value, wanted: &'static str
         wanted,
     }
     .into()
+}
+
+#[cold]
+fn unreadable(meta: &SourceMeta, name: &str, error: ValueError) -> TaskError {
+    let (component, stream, field) = (meta.component.clone(), meta.stream.clone(), name.to_owned());
+    match error {
+        ValueError::Type { found, wanted } => {
+            FieldError::Type { component, stream, field, found, wanted }.into()
+        }
+        error => FieldError::Unfit { component, stream, field, error }.into(),
+    }
 }
 
 #[cold]

@@ -1,6 +1,7 @@
 //! What user code sees: the traits to implement and the objects it is handed.
 //!
 //! * [`Spout`] and [`Bolt`]: one required method each.
+//! * [`bolt_fn`]: a bolt that is one function.
 //! * [`Input`]: a tuple on its way through `execute`; [`HeldTuple`]: one that a bolt keeps.
 //! * [`Outputs`] and [`SpoutOutputs`]: where tuples are emitted.
 //! * [`TaskContext`]: who a task is, and what it can look up and register.
@@ -13,6 +14,7 @@
 
 mod bolt;
 mod check;
+mod closure;
 mod context;
 mod error;
 mod grouping;
@@ -24,6 +26,7 @@ mod streams;
 
 pub use bolt::Bolt;
 pub use check::{Check, CheckInput, Choice, Claim, Refusal};
+pub use closure::{FnBolt, bolt_fn};
 pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext, WorkerResources};
 pub use error::{EmitError, TaskError};
 pub use grouping::{CustomGrouping, GroupingContext};

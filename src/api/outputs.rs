@@ -16,10 +16,13 @@ use crate::api::{
     EmitError, FailureCause, HeldTuple, HoldRegistry, Input, StreamDeclaration, TaskError, TaskHook,
 };
 use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
-use crate::tuple::{self, Anchor, Attempt, BatchLimits, Fields, MessageIndex, TupleBatch, Value};
+use crate::tuple::{
+    self, Anchor, Attempt, BatchLimits, Fields, IntoValue, MessageIndex, TupleBatch, Value, ValueError,
+};
 
 /// Something that can be emitted: arrays and Rust tuples of whatever converts into [`Value`],
-/// slices and vectors of values.
+/// slices and vectors of values. What may not fit into a value, as a `u64` or a `SystemTime`, is
+/// checked, and the emit fails if it does not.
 ///
 /// # Examples
 /// ```
@@ -27,55 +30,66 @@ use crate::tuple::{self, Anchor, Attempt, BatchLimits, Fields, MessageIndex, Tup
 /// fn all_the_same(out: &mut Outputs<'_>) -> Result<(), EmitError> {
 ///     out.emit(("storm", 1))?;
 ///     out.emit([Value::from("storm"), Value::from(1)])?;
-///     out.emit(vec![Value::from("storm"), Value::from(1)])
+///     out.emit(vec![Value::from("storm"), Value::from(1)])?;
+///     out.emit(("storm", 1_u64)) // an `EmitError::Value` above `i64::MAX`
 /// }
 /// ```
 pub trait Values {
     /// Appends the values to a row under construction.
-    fn push_into(self, row: &mut Vec<Value>);
+    ///
+    /// # Errors
+    /// When one does not fit into a value. What was appended is then cut off again by the caller.
+    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError>;
 }
 
-impl<T: Into<Value>, const N: usize> Values for [T; N] {
+impl<T: IntoValue, const N: usize> Values for [T; N] {
     #[inline]
-    fn push_into(self, row: &mut Vec<Value>) {
+    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
+        let mut refused = None;
         // An iterator of known length is written where it is to stay. `push` would build each
         // value on the stack first, and reading it back at once stalls the processor.
-        row.extend(self.into_iter().map(Into::into));
+        row.extend(self.into_iter().map(|value| value.into_value(&mut refused)));
+        refused.map_or(Ok(()), Err)
     }
 }
 
 impl Values for Vec<Value> {
     #[inline]
-    fn push_into(mut self, row: &mut Vec<Value>) {
+    fn push_into(mut self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         row.append(&mut self);
+        Ok(())
     }
 }
 
 impl Values for &[Value] {
     #[inline]
-    fn push_into(self, row: &mut Vec<Value>) {
+    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         row.extend_from_slice(self);
+        Ok(())
     }
 }
 
 impl Values for Input<'_> {
     /// All values of the input, moved if this task is its only reader.
     #[inline]
-    fn push_into(mut self, row: &mut Vec<Value>) {
+    fn push_into(mut self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         for index in 0..self.len() {
             row.push(self.take(index));
         }
+        Ok(())
     }
 }
 
 macro_rules! values_for_tuples {
     ($(($($t:ident)*))*) => {
-        $(impl<$($t: Into<Value>),*> Values for ($($t,)*) {
+        $(impl<$($t: IntoValue),*> Values for ($($t,)*) {
             #[inline]
             #[allow(non_snake_case, reason = "the type parameters double as variable names")]
-            fn push_into(self, row: &mut Vec<Value>) {
+            fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
                 let ($($t,)*) = self;
-                $(row.extend(std::iter::once_with(|| $t.into()));)*
+                let mut refused = None;
+                $(row.extend(std::iter::once_with(|| $t.into_value(&mut refused)));)*
+                refused.map_or(Ok(()), Err)
             }
         })*
     };
@@ -206,12 +220,12 @@ impl OutputState {
         let batch = &mut stage.batch;
         let rows = batch.rows.owned();
         let start = rows.len();
-        values.push_into(rows);
+        let pushed = values.push_into(rows);
         let heap: usize = rows[start..].iter().map(Value::heap_size).sum();
         let found = rows.len() - start;
-        if found != batch.arity as usize || heap > self.tuple_size_max {
+        if found != batch.arity as usize || heap > self.tuple_size_max || pushed.is_err() {
             rows.truncate(start);
-            return Err(self.refused(index, found, heap));
+            return Err(self.refused(index, found, heap, pushed.err()));
         }
         batch.heap += heap;
         batch.len += 1;
@@ -223,13 +237,16 @@ impl OutputState {
     }
 
     #[cold]
-    fn refused(&self, index: usize, found: usize, heap: usize) -> EmitError {
+    fn refused(&self, index: usize, found: usize, heap: usize, value: Option<ValueError>) -> EmitError {
         let stage = &self.stages[index];
         let (component, stream) = (self.component.clone(), stage.stream.name.clone());
         let expected = stage.stream.fields.len();
         if found != expected {
             let fields = stage.stream.fields.to_string();
             return EmitError::Arity { component, stream, expected, found, fields };
+        }
+        if let Some(error) = value {
+            return EmitError::Value { component, stream, error };
         }
         EmitError::Oversize { component, stream, size: heap, limit: self.tuple_size_max }
     }

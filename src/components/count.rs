@@ -23,7 +23,7 @@ use serde::Deserialize;
 use crate::api::{Bolt, EmitError, Input, Outputs, Streams, TaskError, Values};
 use crate::components::positions::Positions;
 use crate::topology::registry::{Registry, SettingError};
-use crate::tuple::{Fields, Value};
+use crate::tuple::{Fields, Value, ValueError};
 
 /// When [`Count`] emits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -191,9 +191,10 @@ struct Counted<'a> {
 
 impl Values for Counted<'_> {
     #[inline]
-    fn push_into(self, row: &mut Vec<Value>) {
+    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         row.extend_from_slice(self.key);
         row.push(Value::I64(self.count));
+        Ok(())
     }
 }
 

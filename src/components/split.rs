@@ -12,7 +12,7 @@ use smol_str::{SmolStr, StrExt as _};
 use crate::api::{Bolt, Input, Outputs, Streams, TaskError, Values};
 use crate::components::positions::Positions;
 use crate::topology::registry::{Registry, SettingError};
-use crate::tuple::Value;
+use crate::tuple::{Value, ValueError};
 
 /// Settings of [`Split`].
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -94,9 +94,10 @@ struct Piece<'a> {
 
 impl Values for Piece<'_> {
     #[inline]
-    fn push_into(self, row: &mut Vec<Value>) {
+    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         row.push(self.value);
         row.extend_from_slice(self.kept);
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use crate::api::{TaskContext, TaskHook, Values};
 use crate::ids::{DEFAULT_STREAM, TaskId};
 use crate::runtime::TopologyStats;
+use crate::testing::row::row_of;
 use crate::testing::simulation::{SimulatedTopology, SimulationError, SimulationOptions};
 use crate::testing::{FaultPlan, FixedSpout};
 use crate::topology::TopologyErrors;
@@ -45,8 +46,7 @@ impl CompleteOptions {
     ) -> CompleteOptions {
         let mocked = self.mocks.entry(spout.to_owned()).or_default();
         mocked.extend(rows.into_iter().map(|values| {
-            let mut row = Vec::new();
-            values.push_into(&mut row);
+            let row = row_of(values);
             (SmolStr::new(stream), row)
         }));
         self

@@ -9,6 +9,7 @@ use crate::api::{
     Bolt, Failure, Input, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskError, Values,
 };
 use crate::ids::MessageId;
+use crate::testing::row::row_of;
 use crate::tuple::{Fields, Value};
 
 /// What became of a fed message.
@@ -64,8 +65,7 @@ impl Feeder {
 
     /// Feeds a tuple as the message of that id.
     pub fn feed_as(&self, id: MessageId, values: impl Values) {
-        let mut row = Vec::new();
-        values.push_into(&mut row);
+        let row = row_of(values);
         let mut feed = self.lock();
         feed.fates.insert(id, Fate::Open);
         feed.waiting.push_back((Some(id), row));
@@ -73,8 +73,7 @@ impl Feeder {
 
     /// Feeds a tuple that nobody tracks.
     pub fn feed_untracked(&self, values: impl Values) {
-        let mut row = Vec::new();
-        values.push_into(&mut row);
+        let row = row_of(values);
         self.lock().waiting.push_back((None, row));
     }
 

@@ -97,6 +97,7 @@ mod complete;
 mod doubles;
 mod faults;
 pub mod harness;
+mod row;
 mod simulation;
 
 pub use complete::{CompleteOptions, Completed, complete_topology};

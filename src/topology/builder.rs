@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::api::{Bolt, CustomGrouping, Spout, TaskError, TaskHook};
+use crate::api::{self, Bolt, CustomGrouping, Input, Outputs, Spout, Streams, TaskError, TaskHook};
 use crate::config::{AutoOr, ComponentOptions, TopologyOptions};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
@@ -183,6 +183,35 @@ impl TopologyBuilder {
         F: Fn() -> Result<B, E> + Send + Sync + 'static,
     {
         BoltDeclarer(self.declare(id.as_ref(), bolt_constructor(factory)))
+    }
+
+    /// Adds a bolt that is one function. Each task has a clone of it, with a state of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{CompleteOptions, FixedSpout, complete_topology};
+    ///
+    /// let mut builder = TopologyBuilder::new("numbered");
+    /// builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+    /// let mut count = 0_u64;
+    /// builder
+    ///     .bolt_fn("number", Streams::new(["word", "n"]), move |input, out| {
+    ///         count += 1;
+    ///         out.emit((input.str("word")?, count))?;
+    ///         Ok(())
+    ///     })
+    ///     .parallelism(2)
+    ///     .shuffle("words");
+    /// let completed = complete_topology(builder.build()?, CompleteOptions::default())?;
+    /// assert_eq!(completed.rows("number"), [[Value::from("storm"), Value::from(1)]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn bolt_fn<F>(&mut self, id: impl AsRef<str>, streams: Streams, execute: F) -> BoltDeclarer<'_>
+    where
+        F: FnMut(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError> + Clone + Send + Sync + 'static,
+    {
+        self.bolt(id, move || api::bolt_fn(streams.clone(), execute.clone()))
     }
 
     fn declare(&mut self, id: &str, constructor: Constructor) -> &mut Declared {

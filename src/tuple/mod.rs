@@ -4,6 +4,7 @@
 //! * [`Fields`]: the names of a stream's values.
 //! * [`TupleBatch`]: many tuples of one stream, flat, with the anchors that track them.
 //! * [`codec`]: the versioned binary form of a batch.
+//! * [`IntoValue`], [`FromValue`]: Rust values to values and back, exactly or not at all.
 //! * [`hash`]: the stable hash that fields grouping rests on.
 //! * [`serde`](mod@serde): structs to tuples and back.
 //!
@@ -12,11 +13,13 @@
 
 mod batch;
 pub mod codec;
+mod convert;
 mod fields;
 pub mod hash;
 pub mod serde;
 mod value;
 
 pub use batch::{Anchor, Attempt, BatchLimits, MessageIndex, Rows, Run, TupleBatch};
+pub use convert::{FromValue, IntoValue, ValueError};
 pub use fields::Fields;
 pub use value::{Map, Timestamp, Value, ValueType};

@@ -161,11 +161,12 @@ impl Value {
         if let Value::I64(n) = self { Some(*n) } else { None }
     }
 
-    /// The number as a double, if it is an integer or a double.
+    /// The number as a double, if it is a double, or an integer that a double holds exactly.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::F64(x) => Some(*x),
-            Value::I64(n) => Some(*n as f64),
+            // Compared as i128, because `i64::MAX` rounds up to a double that no i64 is.
+            Value::I64(n) => Some(*n as f64).filter(|x| *x as i128 == i128::from(*n)),
             _ => None,
         }
     }
@@ -313,6 +314,9 @@ impl fmt::Debug for Value {
     }
 }
 
+/// Wider numbers and times may not fit: see `convert`.
+const _: () = assert!(size_of::<isize>() <= size_of::<i64>(), "an isize fits into a value");
+
 macro_rules! from {
     ($($from:ty => |$v:ident| $into:expr;)*) => {
         $(impl From<$from> for Value {
@@ -326,11 +330,15 @@ from! {
     bool => |v| Value::Bool(v);
     i64 => |v| Value::I64(v);
     i32 => |v| Value::I64(v.into());
+    i16 => |v| Value::I64(v.into());
+    i8 => |v| Value::I64(v.into());
+    isize => |v| Value::I64(v as i64);
     u32 => |v| Value::I64(v.into());
     u16 => |v| Value::I64(v.into());
     u8 => |v| Value::I64(v.into());
     f64 => |v| Value::F64(v);
     f32 => |v| Value::F64(v.into());
+    char => |v| Value::str(v.encode_utf8(&mut [0; 4]));
     &str => |v| Value::str(v);
     String => |v| Value::Str(v.into());
     &String => |v| Value::str(v);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use squall::api::FnBolt;
 use squall::prelude::*;
 use squall::runtime::{ComponentStats, TopologyStats};
 
@@ -38,31 +39,12 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A bolt that is one function.
-pub struct FnBolt<F> {
-    streams: Streams,
-    execute: F,
-}
-
-impl<F> Bolt for FnBolt<F>
-where
-    F: FnMut(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError> + Send,
-{
-    fn declare(&self) -> Streams {
-        self.streams.clone()
-    }
-
-    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        (self.execute)(input, out)
-    }
-}
-
 /// The constructor of bolts that are one function; each task has a clone of its own.
 pub fn bolt<F>(streams: Streams, execute: F) -> impl Fn() -> FnBolt<F> + Send + Sync + 'static
 where
     F: FnMut(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError> + Clone + Send + Sync + 'static,
 {
-    move || FnBolt { streams: streams.clone(), execute: execute.clone() }
+    move || bolt_fn(streams.clone(), execute.clone())
 }
 
 /// What a bolt that is one function without state does.
@@ -70,14 +52,14 @@ pub type Execute = fn(Input<'_>, &mut Outputs<'_>) -> Result<(), TaskError>;
 
 /// The constructor of bolts that take everything and do nothing.
 pub fn null() -> impl Fn() -> FnBolt<Execute> + Send + Sync + 'static {
-    move || FnBolt { streams: Streams::none(), execute: |_, _| Ok(()) }
+    move || bolt_fn(Streams::none(), (|_, _| Ok(())) as Execute)
 }
 
 /// Emits what it gets.
 pub fn identity(fields: &'static [&'static str]) -> impl Fn() -> FnBolt<Execute> + Send + Sync + 'static {
-    move || FnBolt {
-        streams: Streams::new(fields.iter().copied().collect::<Fields>()),
-        execute: |input, out| Ok(out.emit(input)?),
+    move || {
+        let streams = Streams::new(fields.iter().copied().collect::<Fields>());
+        bolt_fn(streams, (|input, out| Ok(out.emit(input)?)) as Execute)
     }
 }
 

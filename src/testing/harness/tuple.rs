@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 
 use crate::api::{SourceMeta, Values};
 use crate::ids::{DEFAULT_STREAM, TaskId};
+use crate::testing::row::row_of;
 use crate::tuple::{Attempt, Fields, Value};
 
 /// A tuple to feed, with Storm's defaults: component `component`, stream `default`, task 1, fields
@@ -27,8 +28,7 @@ pub struct TestTuple {
 impl TestTuple {
     /// A tuple of these values.
     pub fn new(values: impl Values) -> TestTuple {
-        let mut row = Vec::new();
-        values.push_into(&mut row);
+        let row = row_of(values);
         let fields = (1..=row.len()).map(|n| format!("field{n}")).collect();
         let (component, stream) = (SmolStr::new("component"), SmolStr::new(DEFAULT_STREAM));
         let meta = SourceMeta { component, stream, stream_index: 0, task: TaskId(1), fields };
