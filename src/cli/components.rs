@@ -19,7 +19,8 @@ const COLUMNS: usize = 96;
 
 /// List the component types that a topology can use, or describe one
 ///
-/// A program with components of its own lists these along with the ready-made ones.
+/// A program with components of its own lists these along with the ready-made ones, and the topologies
+/// that it registers.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -69,6 +70,10 @@ fn list(registry: &Registry, bold: bool) -> String {
             let name = format!("  {:width$}  ", component.name);
             wrapped(&mut text, &name, &component.summary);
         }
+    }
+    if registry.topologies().next().is_some() {
+        heading(&mut text, "Topologies of this program", bold);
+        registry.topologies().for_each(|name| wrapped(&mut text, "  ", name));
     }
     text
 }

@@ -20,7 +20,7 @@ Examples:
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The topology document, or `-` for stdin
+    /// The topology document, or `-` for stdin; or the name of a topology that the program registers
     #[arg(value_name = "FILE")]
     file: String,
 

@@ -130,8 +130,8 @@ fn read_and_wait(from: &mut (impl Read + AsFd), limit: u64) -> io::Result<Vec<u8
     }
 }
 
-/// Reads a topology document and its includes from files, and validates it. `overrides` are
-/// `KEY=VALUE`, as given to `--set`.
+/// Reads a topology document and its includes from files, and validates it. `path` may also be the
+/// name of a topology that the registry builds. `overrides` are `KEY=VALUE`, as given to `--set`.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.

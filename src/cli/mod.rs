@@ -14,6 +14,9 @@
 //! }
 //! ```
 //!
+//! The program may also register topologies that it builds in Rust: `registry.topology("words", …)`.
+//! `my-program run words --workers 3` runs one of them in three worker processes.
+//!
 //! One file per command, each with its arguments and one function `execute`.
 //!
 //! 1. Data goes to stdout, talk to stderr: a command in a pipe passes on nothing but its result.
@@ -123,6 +126,46 @@ impl Context {
 /// Returns what `main` returns: 0 done, 1 it failed or something is invalid, 2 wrong usage.
 pub fn run(registry: Registry) -> ExitCode {
     run_from(registry, std::env::args_os())
+}
+
+/// Runs this process as a worker if it was started as one; otherwise returns `None` at once.
+///
+/// For programs that have a command line of their own and start topologies in worker processes by
+/// [`RunningWorkers`](crate::cluster::RunningWorkers): such a worker is the same program, started again
+/// with the single argument `worker`, so this call comes first in `main`. [`run`] does it by itself.
+///
+/// # Examples
+/// ```no_run
+/// use std::process::ExitCode;
+/// use squall::cluster::{RunningWorkers, TopologySource, WorkersOptions};
+/// use squall::prelude::*;
+/// use squall::testing::FixedSpout;
+///
+/// fn registry() -> Registry {
+///     let mut registry = Registry::with_standard();
+///     registry.topology("words", || {
+///         let mut builder = TopologyBuilder::new("words");
+///         builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+///         builder.build()
+///     });
+///     registry
+/// }
+///
+/// fn main() -> ExitCode {
+///     let registry = registry();
+///     if let Some(code) = squall::cli::run_worker(&registry) {
+///         return code;
+///     }
+///     let (source, topology) =
+///         TopologySource::record(&squall::cli::Files, "words", &registry, &[]).expect("it is valid");
+///     let running = RunningWorkers::start(topology, source, WorkersOptions::new(3)).expect("it starts");
+///     ExitCode::from(u8::from(running.join().topology.failed > 0))
+/// }
+/// ```
+pub fn run_worker(registry: &Registry) -> Option<ExitCode> {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let is_worker = args.len() == 2 && args[1] == "worker";
+    is_worker.then(|| run_from(registry.clone(), args))
 }
 
 /// Runs a command line, the program's name first. See [`run`].

@@ -59,7 +59,7 @@ the topology is invalid; 2 the command line is wrong.";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The topology document, or `-` for stdin
+    /// The topology document, or `-` for stdin; or the name of a topology that the program registers
     #[arg(value_name = "FILE")]
     file: String,
 

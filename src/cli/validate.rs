@@ -23,7 +23,7 @@ Exit codes: 0 all are valid; 1 something is wrong with one of them; 2 the comman
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Topology documents; `-` is stdin
+    /// Topology documents, `-` for stdin, and names of topologies that the program registers
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
 

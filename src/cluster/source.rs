@@ -1,4 +1,5 @@
-//! A topology's document as it travels from the parent to its workers.
+//! Where a topology comes from, as it travels from the parent to its workers: its document, or the
+//! name under which the program builds it.
 //!
 //! A worker must run exactly what its parent validated, also when it is restarted an hour later and
 //! somebody has edited the file meanwhile, or when the document came from stdin. So the parent
@@ -34,7 +35,8 @@ use crate::topology::{Topology, TopologyErrors};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopologySource {
-    /// What the document is called: the path it was read by.
+    /// What the document is called: the path it was read by. Or the name of a topology that the
+    /// registry builds.
     path: String,
     /// The texts that were read, by path.
     files: BTreeMap<String, String>,
@@ -42,10 +44,13 @@ pub struct TopologySource {
     variables: BTreeMap<String, String>,
     /// `KEY=VALUE`, as given to `--set`.
     overrides: Vec<String>,
+    /// Of the topology that came of it: a worker that makes another of it is refused.
+    fingerprint: u64,
 }
 
 impl TopologySource {
-    /// Reads and validates a topology, and records what it was read from.
+    /// Reads and validates a topology, and records what it was read from. `path` is that of a
+    /// document, or the name of a topology that the registry builds.
     ///
     /// # Errors
     /// Everything that is wrong with it, at once.
@@ -58,15 +63,26 @@ impl TopologySource {
         let recorder = Recorder { source, read: RefCell::default() };
         let topology = declare::load(&recorder, path, registry, overrides)?;
         let read = recorder.read.into_inner();
-        Ok((TopologySource { path: path.to_owned(), overrides: overrides.to_vec(), ..read }, topology))
+        let (path, overrides) = (path.to_owned(), overrides.to_vec());
+        Ok((TopologySource { path, overrides, fingerprint: topology.fingerprint(), ..read }, topology))
     }
 
-    /// Reads it again from the record.
+    /// Reads it again from the record, or builds it again.
     ///
     /// # Errors
-    /// When the registry is another than the one it was recorded with.
+    /// When the registry is another than the one it was recorded with, or what is built in Rust is not
+    /// the same each time.
     pub fn load(&self, registry: &Registry) -> Result<Topology, TopologyErrors> {
-        declare::load(self, &self.path, registry, &self.overrides)
+        let topology = declare::load(self, &self.path, registry, &self.overrides)?;
+        if topology.fingerprint() == self.fingerprint {
+            return Ok(topology);
+        }
+        Err(TopologyErrors::of(format!(
+            "topology `{}` is not the same in this process as in the one that started it: what registers \
+             components and builds topologies must do the same in every process of a run, whatever its \
+             arguments are",
+            self.path
+        )))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use crate::api::WorkerResources;
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
@@ -38,6 +40,18 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread to run the topology on")]
     Thread(#[source] std::io::Error),
+    /// The topology is meant for several worker processes, and this would run it in one.
+    #[error(
+        "topology `{topology}` has `workers = {workers}`, and `RunningTopology` runs in this process alone: \
+         register it by `Registry::topology` and run it by `squall::cli::run` or `RunningWorkers`, or set \
+         `workers` to 1"
+    )]
+    Workers {
+        /// Its name.
+        topology: SmolStr,
+        /// How many it is meant for.
+        workers: u32,
+    },
 }
 
 /// A topology that runs in this process. Dropped, it is killed.
@@ -88,8 +102,29 @@ impl RunningTopology {
     /// Starts a topology on driver threads of this process.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When the system refuses a thread, and when the topology is meant for several worker processes
+    /// (`workers` above 1). Those are started by `squall::cluster::RunningWorkers`, or by the command
+    /// line of a program that registers the topology; to run it here all the same, set `workers` to 1.
+    ///
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::runtime::{LocalOptions, RunningTopology};
+    /// # use squall::testing::FixedSpout;
+    /// let mut builder = TopologyBuilder::new("words");
+    /// builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+    /// builder.options(|options| options.workers = 3);
+    /// let topology = builder.build()?;
+    /// assert!(RunningTopology::start(topology.clone(), LocalOptions::default()).is_err());
+    ///
+    /// let here = topology.with_options(|options| options.workers = 1)?;
+    /// assert_eq!(RunningTopology::start(here, LocalOptions::default())?.join().acked, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start(topology: Topology, options: LocalOptions) -> Result<RunningTopology, StartError> {
+        let workers = topology.options().workers;
+        if workers > 1 {
+            return Err(StartError::Workers { topology: topology.name().into(), workers });
+        }
         let inactive = topology.options().start_inactive;
         let (worker, _) = assemble(
             topology,

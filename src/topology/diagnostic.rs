@@ -231,6 +231,11 @@ impl TopologyErrors {
         TopologyErrors { diagnostics, omitted }
     }
 
+    /// One thing that is wrong, without a place.
+    pub(crate) fn of(message: impl Into<String>) -> TopologyErrors {
+        TopologyErrors::new(vec![Diagnostic::new(message)])
+    }
+
     /// The same, with so many more left out.
     pub(crate) fn with_omitted(mut self, omitted: usize) -> TopologyErrors {
         self.omitted += omitted;

@@ -7,7 +7,9 @@
 //! known), then once per task and after each panic.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -15,7 +17,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError};
-use crate::topology::graph::{Constructor, GroupingFactory, Instance};
+use crate::logging::panics::{catch_unwind, text_of};
+use crate::topology::diagnostic::TopologyErrors;
+use crate::topology::graph::{Constructor, GroupingFactory, Instance, Topology};
 
 /// Why a component cannot be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +168,9 @@ impl fmt::Debug for ComponentType {
     }
 }
 
-/// Component types and custom groupings by name.
+type TopologyFn = Arc<dyn Fn() -> Result<Topology, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
+/// Component types, custom groupings and whole topologies by name.
 ///
 /// # Examples
 /// ```
@@ -199,6 +205,7 @@ impl fmt::Debug for ComponentType {
 pub struct Registry {
     components: BTreeMap<String, ComponentType>,
     groupings: BTreeMap<String, NamedGrouping>,
+    topologies: BTreeMap<String, NamedTopology>,
 }
 
 #[derive(Clone)]
@@ -207,6 +214,15 @@ struct NamedGrouping(GroupingFactory);
 impl fmt::Debug for NamedGrouping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("grouping")
+    }
+}
+
+#[derive(Clone)]
+struct NamedTopology(TopologyFn);
+
+impl fmt::Debug for NamedTopology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("topology")
     }
 }
 
@@ -266,6 +282,66 @@ impl Registry {
     {
         let factory: GroupingFactory = Arc::new(move || Box::new(build()));
         self.groupings.insert(name.to_owned(), NamedGrouping(factory));
+    }
+
+    /// Registers a topology that is built in Rust. Every command takes its name where it takes the
+    /// path of a document, so `my-program run NAME --workers 3` runs it in three worker processes.
+    ///
+    /// A worker process is the same program started again, and calls `build` for itself. So `build`
+    /// must make the same topology in every process: it may read the environment, which workers
+    /// inherit, but neither the arguments of the command line nor anything that changes. A worker
+    /// whose topology differs from that of its parent is refused.
+    ///
+    /// A name that is also the path of a document means the registered topology; `./NAME` means the
+    /// document. A later registration under the same name replaces the earlier.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::FixedSpout;
+    ///
+    /// fn words() -> TopologyBuilder {
+    ///     let mut builder = TopologyBuilder::new("words");
+    ///     builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+    ///     builder
+    /// }
+    ///
+    /// let mut registry = Registry::with_standard();
+    /// registry.topology("words", || words().build());
+    /// let topology = squall::cli::load("words", &registry, &["spout.words.parallelism=2"])?;
+    /// assert_eq!(topology.component("words").unwrap().options.parallelism, 2);
+    /// # Ok::<(), squall::topology::TopologyErrors>(())
+    /// ```
+    pub fn topology<E, F>(&mut self, name: &str, build: F)
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Fn() -> Result<Topology, E> + Send + Sync + 'static,
+    {
+        let build: TopologyFn = Arc::new(move || build().map_err(Into::into));
+        self.topologies.insert(name.to_owned(), NamedTopology(build));
+    }
+
+    /// The names of all registered topologies.
+    pub fn topologies(&self) -> impl Iterator<Item = &str> {
+        self.topologies.keys().map(String::as_str)
+    }
+
+    /// Builds the registered topology of that name; `None` if there is none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or why its function failed.
+    pub fn build_topology(&self, name: &str) -> Option<Result<Topology, TopologyErrors>> {
+        let build = &self.topologies.get(name)?.0;
+        let failed = |why: &dyn fmt::Display| {
+            TopologyErrors::of(format!("the registered topology `{name}` cannot be built: {why}"))
+        };
+        Some(match catch_unwind(AssertUnwindSafe(|| build())) {
+            Ok(Ok(topology)) => Ok(topology),
+            Ok(Err(error)) => {
+                Err(error.downcast::<TopologyErrors>().map_or_else(|error| failed(&error), |errors| *errors))
+            }
+            Err(panic) => Err(failed(&text_of(&*panic))),
+        })
     }
 
     /// The component type of that name.

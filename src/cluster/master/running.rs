@@ -195,7 +195,9 @@ impl Run {
 }
 
 impl RunningWorkers {
-    /// Starts the workers of a topology, which must be the one that `source` describes. Returns
+    /// Starts the workers of a topology, which must be the one that `source` describes: a document, or a
+    /// topology that the registry builds. The program must run its workers by `squall::cli::run` or
+    /// `squall::cli::run_worker`. Returns
     /// before they are up.
     ///
     /// # Errors

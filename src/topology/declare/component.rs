@@ -61,6 +61,37 @@ pub(super) fn read<'a>(
     }
 }
 
+/// Lays the keys of a table over the options of a component that was built in Rust and stands at
+/// position `at`.
+pub(super) fn lay_over(
+    component: &mut DraftComponent,
+    node: &Node<'_>,
+    at: usize,
+    sites: &mut Sites,
+    report: &mut Report,
+) {
+    let who = format!("{} `{}`", component.kind, shown(&component.id));
+    let mut section = Section { report, of: format!(" of {who}") };
+    let Some(table) = node.get_ref().as_table() else {
+        return section.report.push(Finding::at(place(node), format!("{who} must be a table")));
+    };
+    let keys = keys::component(component.kind);
+    let names: Vec<&'static str> = keys.iter().map(|key| key.name()).collect();
+    for (name, span, value) in section.known("", table, &names) {
+        sites.set(Site::Key(at, name), place(value));
+        if FROM_THE_PROGRAM.contains(&name) {
+            let message = format!("`{name}`{} comes from the program and cannot be set", section.of);
+            section.report.push(Finding::at(span, message));
+        } else {
+            let known = keys.iter().find(|key| key.name() == name).expect("it is a known name");
+            section.read(known, value, &mut component.options);
+        }
+    }
+}
+
+/// Keys of a component that is built in Rust that its program decides on.
+const FROM_THE_PROGRAM: &[&str] = &["type", "config", "inputs"];
+
 struct Reader<'a, 't> {
     surroundings: &'a Surroundings<'a>,
     section: Section<'a>,

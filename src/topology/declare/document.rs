@@ -35,29 +35,29 @@ pub(super) struct Document<'t> {
     pub doubtful: Vec<Doubtful<'t>>,
 }
 
-/// Reads a file, its includes, and overrides.
-pub(super) fn read<'t>(source: &dyn Source, path: &str, set: &[String], shelf: &'t Shelf) -> Document<'t> {
-    let mut reader = Reader {
-        source,
-        shelf,
-        substitution: Substitution::new(source),
-        document: Document {
-            root: DeTable::new(),
-            texts: Texts::default(),
-            report: Report::default(),
-            complete: true,
-            taken: Vec::new(),
-            doubtful: Vec::new(),
-        },
-        bytes: 0,
-        opened: HashMap::new(),
-        open: Vec::new(),
-    };
+/// Reads a file, its includes, and overrides. `instead` is what could be asked for when the file cannot
+/// be read.
+pub(super) fn read<'t>(
+    source: &dyn Source,
+    path: &str,
+    set: &[String],
+    shelf: &'t Shelf,
+    instead: Option<String>,
+) -> Document<'t> {
+    let mut reader = Reader::new(source, shelf, DeTable::new());
+    reader.instead = instead;
     reader.file(normal(Path::new(path)), None);
-    for argument in set {
-        reader.set(argument);
-    }
-    reader.document
+    reader.overrides(set)
+}
+
+/// Lays overrides over a tree that was read from no text.
+pub(super) fn overlay<'t>(
+    source: &dyn Source,
+    root: DeTable<'t>,
+    set: &[String],
+    shelf: &'t Shelf,
+) -> Document<'t> {
+    Reader::new(source, shelf, root).overrides(set)
 }
 
 /// Room that [`read`] needs on the shelf.
@@ -76,9 +76,37 @@ struct Reader<'a, 't> {
     opened: HashMap<String, Option<Span>>,
     /// The files that are being read, each included by the one before.
     open: Vec<String>,
+    /// What could be asked for when the first file cannot be read.
+    instead: Option<String>,
 }
 
-impl<'t> Reader<'_, 't> {
+impl<'a, 't> Reader<'a, 't> {
+    fn new(source: &'a dyn Source, shelf: &'t Shelf, root: DeTable<'t>) -> Reader<'a, 't> {
+        let (texts, report) = (Texts::default(), Report::default());
+        Reader {
+            source,
+            shelf,
+            substitution: Substitution::new(source),
+            document: Document {
+                root,
+                texts,
+                report,
+                complete: true,
+                taken: Vec::new(),
+                doubtful: Vec::new(),
+            },
+            bytes: 0,
+            opened: HashMap::new(),
+            open: Vec::new(),
+            instead: None,
+        }
+    }
+
+    fn overrides(mut self, set: &[String]) -> Document<'t> {
+        set.iter().for_each(|argument| self.set(argument));
+        self.document
+    }
+
     /// Reads a file and what it includes. `asked` is the place of the include.
     fn file(&mut self, path: String, asked: Option<Span>) {
         if let Err(finding) = self.may_open(&path, asked.as_ref()) {
@@ -133,7 +161,8 @@ impl<'t> Reader<'_, 't> {
         let bytes = self
             .source
             .read(path, named_by, left)
-            .map_err(|error| failed(format!("cannot read `{}`: {error}", shown(path))))?;
+            .map_err(|error| failed(format!("cannot read `{}`: {error}", shown(path))))
+            .map_err(|finding| finding.help(self.instead.clone().filter(|_| asked.is_none())))?;
         if bytes.len() > left {
             let whole = if asked.is_some() { "the topology with its includes" } else { "the document" };
             return Err(failed(format!(

@@ -39,7 +39,8 @@ const OF_TOPOLOGIES: &[&str] = &["topology", "spout", "bolt"];
 /// ```
 pub fn load_engine(source: &dyn Source, path: &str) -> Result<EngineOptions, TopologyErrors> {
     let shelf = Shelf::new(document::room(&[]));
-    let Document { mut root, texts, mut report, complete, .. } = document::read(source, path, &[], &shelf);
+    let document = document::read(source, path, &[], &shelf, None);
+    let Document { mut root, texts, mut report, complete, .. } = document;
     let mut reading = Reading::default();
     reading.strangers(&mut root);
     reading.table("", &root, ENGINE);

@@ -10,6 +10,7 @@
 //!   includes, overrides, one tree. `texts`: places over several texts.
 //! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `settings`: the tree
 //!   to a draft.
+//! * `built`: overrides laid over a topology that was built in Rust.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
 //!
 //! 1. Every mistake is reported, with its place, in one run; nothing is guessed.
@@ -18,6 +19,7 @@
 //! 3. An unknown key is an error everywhere. Keys of later versions say so.
 
 mod bounds;
+mod built;
 mod component;
 mod document;
 mod encoding;
@@ -41,13 +43,15 @@ use crate::topology::declare::tree::Shelf;
 use crate::topology::diagnostic::TopologyErrors;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
+use crate::topology::suggest;
 use crate::topology::validate;
 
 pub use engine::{load_engine, parse_engine};
 pub(crate) use reading::DELIVERIES;
 pub use source::{MemorySource, NamedBy, NoVariable, Source};
 
-/// Reads the topology of a file, with what it includes and with `KEY=VALUE` overrides.
+/// Reads the topology of a file, with what it includes and with `KEY=VALUE` overrides. If `path` is
+/// the name of a topology that the registry builds, nothing is read but the overrides.
 ///
 /// # Errors
 /// Everything that is wrong, at once, with places.
@@ -69,9 +73,13 @@ pub fn load(
     registry: &Registry,
     set: &[String],
 ) -> Result<Topology, TopologyErrors> {
+    if let Some(topology) = registry.build_topology(path) {
+        return built::override_options(topology?, source, set);
+    }
     let shelf = Shelf::new(document::room(set));
+    let others = registered(registry);
     let Document { mut root, texts, mut report, complete, taken, doubtful } =
-        document::read(source, path, set, &shelf);
+        document::read(source, path, set, &shelf, others);
     let mut reading = overrides::settle(&mut root, doubtful, |root| Reading::of(root, registry));
     reading.draft.taken = taken;
     if !complete {
@@ -83,6 +91,12 @@ pub fn load(
         report.push(reading.sites.finding(problem));
     }
     if report.is_empty() { Ok(reading.draft.into_topology()) } else { Err(report.into_errors(&texts)) }
+}
+
+/// What could be run instead of a document that is not there.
+fn registered(registry: &Registry) -> Option<String> {
+    let names = suggest::list(registry.topologies());
+    (!names.is_empty()).then(|| format!("registered topologies: {names}"))
 }
 
 /// Reads the topology of a text that includes no other and may use no variables.

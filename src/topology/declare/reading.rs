@@ -39,6 +39,7 @@ impl<'t> Reading<'t> {
             complete: true,
         };
         let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
+        reading.sites.set(Site::Document, 0..0);
         let tables = reading.section().known("", root, TABLES);
         if !root.contains_key("topology") {
             let finding = Finding::at(0..0, "there is no `[topology]` table").absence();
@@ -62,6 +63,33 @@ impl<'t> Reading<'t> {
         }
         let ids = components.iter().map(|(_, key, _)| key.get_ref().to_string()).collect();
         reading.all_components(&Surroundings { registry, ids }, &components);
+        reading
+    }
+
+    /// Lays a tree over the options of a draft that was made without a document.
+    pub fn over(draft: Draft, root: &DeTable<'t>) -> Reading<'t> {
+        let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
+        for (name, _, node) in reading.section().known("", root, TABLES) {
+            let kind = match name {
+                "topology" => {
+                    if let Some(table) = reading.section().table(name, node) {
+                        reading.options("", table, keys::TOPOLOGY);
+                    }
+                    continue;
+                }
+                "spout" => Kind::Spout,
+                _ => Kind::Bolt,
+            };
+            for (kind, key, node) in reading.components(kind, node) {
+                let mut components = reading.draft.components.iter_mut().enumerate();
+                // Others were refused where the overrides were put into the tree.
+                let found = components.find(|(_, it)| it.kind == kind && it.id == key.get_ref().as_ref());
+                if let Some((at, component)) = found {
+                    let (sites, report) = (&mut reading.sites, &mut reading.report);
+                    component::lay_over(component, node, at, sites, report);
+                }
+            }
+        }
         reading
     }
 

@@ -25,16 +25,16 @@ impl<'t> Sites<'t> {
         self.configs.insert(component, config);
     }
 
-    /// The place of a site, or of what it is part of.
-    pub fn span(&self, site: Site) -> Span {
+    /// The place of a site, or of what it is part of. `None` if it was not written in a text.
+    pub fn span(&self, site: Site) -> Option<Span> {
         let mut at = Some(site);
         while let Some(site) = at {
             if let Some(span) = self.spans.get(&site).cloned().or_else(|| self.setting(&site)) {
-                return span;
+                return Some(span);
             }
             at = site.parent();
         }
-        0..0
+        None
     }
 
     /// The place of the value of a setting.
@@ -46,11 +46,15 @@ impl<'t> Sites<'t> {
 
     /// A problem of the validator, with its places.
     pub fn finding(&self, problem: Problem) -> Finding {
-        let finding =
-            Finding::at(self.span(problem.site), problem.message).label(problem.label).help(problem.help);
-        problem
-            .related
-            .into_iter()
-            .fold(finding, |finding, (site, label)| finding.related(self.span(site), label))
+        let finding = match self.span(problem.site) {
+            Some(span) => Finding::at(span, problem.message),
+            None => Finding::nowhere(problem.message),
+        };
+        let related = problem.related.into_iter();
+        related
+            .filter_map(|(site, label)| Some((self.span(site)?, label)))
+            .fold(finding.label(problem.label).help(problem.help), |finding, (span, label)| {
+                finding.related(span, label)
+            })
     }
 }
