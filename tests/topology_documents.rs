@@ -514,12 +514,37 @@ fn wrong_inputs() {
     check_inputs(
         "[{ from = 'split', grouping = 'custom' }]",
         &[
-            "grouping `custom` needs the name of a registered grouping (give it by `custom`; registered: first)",
+            "grouping `custom` needs the name of a registered grouping (give it by `custom`; registered: first, top)",
         ],
     );
     check_inputs(
         "[{ from = 'split', custom = 'frist' }]",
         &["no custom grouping `frist` is registered (did you mean `first`?)"],
+    );
+    check_inputs("[{ from = 'split', custom = 'top', config = { tasks = 2 } }]", &[]);
+    check_inputs(
+        "[{ from = 'split', custom = 'top', config = { tasks = 0 } }]",
+        &["config of an input of bolt `x`: no task would get a tuple"],
+    );
+    check_inputs(
+        "[{ from = 'split', custom = 'top', config = { tasks = 1, task = 2 } }]",
+        &["unknown key `task` in config of an input of bolt `x` (grouping `top`) (did you mean `tasks`?)"],
+    );
+    check_inputs(
+        "[{ from = 'split', custom = 'top' }]",
+        &["config of an input of bolt `x` (grouping `top`) needs `tasks`"],
+    );
+    check_inputs(
+        "[{ from = 'split', custom = 'first', config = { tasks = 2 } }]",
+        &["unknown key `tasks` in config of an input of bolt `x` (grouping `first`)"],
+    );
+    check_inputs(
+        "[{ from = 'split', custom = 'top', config = 2 }]",
+        &["`inputs.config` of bolt `x` must be a table, not an integer"],
+    );
+    check_inputs(
+        "[{ from = 'split', config = { tasks = 2 } }]",
+        &["`config` does not go with grouping `shuffle`"],
     );
     check_inputs(
         "[{ from = 'split', grouping = 'direct' }]",
@@ -948,4 +973,22 @@ fn a_document_read_from_a_resource_leaves_it_to_no_component() {
             "-:17:17: bolt `w` uses lamp, from which the topology itself is read (read the topology from a file)"
         ]
     );
+}
+
+#[test]
+fn hooks_are_registered_names() {
+    check_option("hooks = ['audit']", &[]);
+    check_option("hooks = 'audit'", &["`hooks` must be an array of names, as [\"audit\"], not a string"]);
+    check_option("hooks = [1]", &["`hooks` must be the name of a hook, not an integer"]);
+    check_option("hooks = ['adit']", &["no hook `adit` is registered (did you mean `audit`?)"]);
+    check_added("[bolt.x]\ntype = 'print'\ninputs = ['split']\nhooks = ['audit']\n", &[]);
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['split']\nhooks = ['x', 'audit']\n",
+        &["no hook `x` is registered (registered: audit)"],
+    );
+    let document = "topology = { name = 'a', hooks = ['b'] }\n";
+    let errors = parse_str("t", document, &squall::prelude::Registry::new()).unwrap_err();
+    let hook = errors.diagnostics().iter().find(|diagnostic| diagnostic.message.contains("hook")).unwrap();
+    assert_eq!(hook.place.as_ref().unwrap().to_string(), "t:1:35");
+    assert_eq!(hook.one_line(), "no hook `b` is registered (none is registered; see `Registry::hook`)");
 }

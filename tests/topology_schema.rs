@@ -93,6 +93,9 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("path = ", "pth = ");
     check("grouping = \"all\"", "grouping = \"every\"");
     check("inputs = [\"lines\"]", "inputs = []");
+    check("hooks = [\"audit\"]", "hooks = \"audit\"");
+    check("config = { tasks = 2 }", "config = { tsaks = 2 }");
+    check(", config = { tasks = 2 }", "");
 }
 
 #[test]

@@ -4,8 +4,12 @@ use crate::api::TaskContext;
 use crate::ids::{MessageId, TaskId};
 use crate::tuple::Value;
 
-/// Sees what a task does. Registered for a topology; one instance per task, called on the task's
-/// thread. A hook costs a call per tuple, so a topology without hooks pays nothing.
+/// Sees what a task does. One instance per task. A hook costs a call per tuple; a task without hooks
+/// pays nothing.
+///
+/// Hooks are added to a topology or to one component: in Rust by `TopologyBuilder::hook` and by `hook`
+/// of a declared component, in documents by `hooks = ["NAME"]` with the name under which
+/// [`Registry::hook`](crate::topology::registry::Registry::hook) has them.
 ///
 /// Unlike Storm's, the emit hook sees tuples only, not the acks that the system sends.
 pub trait TaskHook: Send {

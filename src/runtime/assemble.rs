@@ -449,7 +449,7 @@ impl Assembly {
             (options.queue.batch, self.shares.batch_bytes),
             size_max,
         );
-        state.hooks = self.topology.hooks.iter().map(|hook| hook()).collect();
+        state.hooks = self.topology.hooks.iter().chain(&component.hooks.0).map(|hook| hook()).collect();
         let emitter = self.emitter(component, index, executor, task, logger);
         (context, state, emitter)
     }

@@ -84,6 +84,7 @@ struct Declared {
     constructor: Constructor,
     inputs: Vec<DraftInput>,
     options: ComponentOptions,
+    hooks: Vec<HookFactory>,
 }
 
 /// Which stream of which component: `"lines"` is the default stream of `lines`, and
@@ -137,7 +138,8 @@ impl TopologyBuilder {
         self
     }
 
-    /// Adds a hook; each task gets an instance of its own.
+    /// Adds a hook to all tasks; each gets an instance of its own. A hook of one component is added
+    /// where the component is declared.
     pub fn hook<H, F>(&mut self, factory: F) -> &mut TopologyBuilder
     where
         H: TaskHook + 'static,
@@ -220,6 +222,7 @@ impl TopologyBuilder {
             constructor,
             inputs: Vec::new(),
             options: ComponentOptions::default(),
+            hooks: Vec::new(),
         };
         self.components.push(declared);
         self.components.last_mut().expect("one was pushed a line above")
@@ -246,6 +249,7 @@ impl TopologyBuilder {
                 built,
                 inputs: Some(declared.inputs),
                 options: declared.options,
+                hooks: declared.hooks,
             }
         });
         let components = components.collect();
@@ -338,6 +342,17 @@ macro_rules! common_declarations {
             /// Says that its calls wait, so that each executor gets a thread of its own.
             pub fn blocking(self) -> Self {
                 self.0.options.blocking = true;
+                self
+            }
+
+            /// Adds a hook to its tasks, beside those of the topology; each task gets an instance of its
+            /// own.
+            pub fn hook<H, F>(self, factory: F) -> Self
+            where
+                H: TaskHook + 'static,
+                F: Fn() -> H + Send + Sync + 'static,
+            {
+                self.0.hooks.push(Arc::new(move || Box::new(factory())));
                 self
             }
 

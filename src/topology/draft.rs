@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::api::Streams;
 use crate::config::{ComponentOptions, TopologyOptions};
-use crate::topology::graph::{Component, Constructor, Grouping, HookFactory, InputSpec, Topology};
+use crate::topology::graph::{Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, Topology};
 use crate::topology::registry::{Built, Kind};
 
 /// A topology that may be wrong.
@@ -36,6 +36,7 @@ pub(crate) struct DraftComponent {
     /// `None`: unreadable as a whole, and reported.
     pub inputs: Option<Vec<DraftInput>>,
     pub options: ComponentOptions,
+    pub hooks: Vec<HookFactory>,
 }
 
 /// A subscription that may be wrong.
@@ -92,6 +93,7 @@ impl From<Component> for DraftComponent {
             }),
             inputs: Some(component.inputs.into_iter().map(input).collect()),
             options: component.options,
+            hooks: component.hooks.0,
         }
     }
 }
@@ -141,6 +143,7 @@ impl DraftComponent {
             streams: built.streams,
             inputs: self.inputs.expect("unreadable inputs were reported").into_iter().map(input).collect(),
             options: self.options,
+            hooks: Hooks(self.hooks),
         }
     }
 }

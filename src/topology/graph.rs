@@ -149,6 +149,18 @@ pub struct Component {
     pub inputs: Vec<InputSpec>,
     /// Its options.
     pub options: ComponentOptions,
+    /// Hooks of its tasks, beside those of the topology.
+    pub hooks: Hooks,
+}
+
+/// Hooks in the order in which they are called.
+#[derive(Clone, Default)]
+pub struct Hooks(pub Vec<HookFactory>);
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hooks", self.0.len())
+    }
 }
 
 impl Component {
@@ -246,6 +258,7 @@ pub(crate) mod testing {
             streams: Streams::new(["value"]),
             inputs: inputs.iter().map(input).collect(),
             options: ComponentOptions::default(),
+            hooks: Hooks::default(),
         }
     }
 }

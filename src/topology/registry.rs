@@ -16,10 +16,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError};
+use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook};
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::topology::diagnostic::TopologyErrors;
-use crate::topology::graph::{Constructor, GroupingFactory, Instance, Topology};
+use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, Topology};
 
 /// Why a component cannot be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -204,16 +204,50 @@ type TopologyFn = Arc<dyn Fn() -> Result<Topology, Box<dyn Error + Send + Sync>>
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     components: BTreeMap<String, ComponentType>,
-    groupings: BTreeMap<String, NamedGrouping>,
+    groupings: BTreeMap<String, GroupingType>,
+    hooks: BTreeMap<String, NamedHook>,
     topologies: BTreeMap<String, NamedTopology>,
 }
 
-#[derive(Clone)]
-struct NamedGrouping(GroupingFactory);
+type BuildGroupingFn =
+    Arc<dyn Fn(toml::de::ValueDeserializer<'_>) -> Result<GroupingFactory, BuildError> + Send + Sync>;
 
-impl fmt::Debug for NamedGrouping {
+/// A registered custom grouping.
+#[derive(Clone)]
+pub struct GroupingType {
+    /// What `custom` says in TOML.
+    pub name: String,
+    schema: SchemaFn,
+    build: BuildGroupingFn,
+}
+
+impl GroupingType {
+    /// What builds the grouping, with the settings of this `config` table.
+    ///
+    /// # Errors
+    /// When the table does not fit the settings, or the grouping refuses them.
+    pub fn build(&self, config: toml::de::ValueDeserializer<'_>) -> Result<GroupingFactory, BuildError> {
+        (self.build)(config)
+    }
+
+    /// The JSON schema of its settings.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        (self.schema)(generator)
+    }
+}
+
+impl fmt::Debug for GroupingType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("grouping")
+        write!(f, "grouping {}", self.name)
+    }
+}
+
+#[derive(Clone)]
+struct NamedHook(HookFactory);
+
+impl fmt::Debug for NamedHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hook")
     }
 }
 
@@ -280,8 +314,122 @@ impl Registry {
         G: CustomGrouping + 'static,
         F: Fn() -> G + Send + Sync + 'static,
     {
-        let factory: GroupingFactory = Arc::new(move || Box::new(build()));
-        self.groupings.insert(name.to_owned(), NamedGrouping(factory));
+        self.grouping_with(name, move |_: &NoSettings| Ok(build()));
+    }
+
+    /// Registers a custom grouping with settings, which an input gives by `config`. The function runs
+    /// once when the topology is read, so that wrong settings are errors with a place in the file, then
+    /// once per emitting task; what it accepted once it must accept again.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::topology::declare::parse_str;
+    ///
+    /// /// Where tuples go.
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct FirstSettings {
+    ///     /// How many tasks get every tuple.
+    ///     tasks: usize,
+    /// }
+    ///
+    /// struct First(usize);
+    /// impl CustomGrouping for First {
+    ///     fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+    ///         chosen.extend(targets.iter().take(self.0));
+    ///     }
+    /// }
+    ///
+    /// let mut registry = Registry::with_standard();
+    /// registry.grouping_with("first", |settings: &FirstSettings| match settings.tasks {
+    ///     0 => Err(SettingError::at("tasks", "at least one task must get a tuple")),
+    ///     tasks => Ok(First(tasks)),
+    /// });
+    /// let text = |tasks: u32| format!(r#"
+    ///     topology.name = "numbers"
+    ///     spout.numbers = {{ type = "generate", config.fields.n = "{{seq}}" }}
+    ///     [bolt.print]
+    ///     type = "print"
+    ///     inputs = [{{ from = "numbers", custom = "first", config = {{ tasks = {tasks} }} }}]
+    /// "#);
+    /// assert!(parse_str("t.toml", &text(1), &registry).is_ok());
+    /// let errors = parse_str("t.toml", &text(0), &registry).unwrap_err();
+    /// assert!(errors.render(false).contains("at least one task must get a tuple"));
+    /// ```
+    pub fn grouping_with<C, G, F>(&mut self, name: &str, build: F)
+    where
+        C: DeserializeOwned + JsonSchema + Send + Sync + 'static,
+        G: CustomGrouping + 'static,
+        F: Fn(&C) -> Result<G, SettingError> + Send + Sync + 'static,
+    {
+        let build = Arc::new(build);
+        let named = name.to_owned();
+        let build_grouping: BuildGroupingFn = Arc::new(move |config| {
+            let settings = Arc::new(read_settings::<C>(config)?);
+            drop(build(&settings)?);
+            let (build, named) = (Arc::clone(&build), named.clone());
+            let factory: GroupingFactory = Arc::new(move || match build(&settings) {
+                Ok(grouping) => Box::new(grouping),
+                // The runtime reports it as it does any panic of a grouping.
+                Err(error) => panic!("grouping `{named}` refuses settings that it accepted before: {error}"),
+            });
+            Ok(factory)
+        });
+        let grouping = GroupingType { name: name.to_owned(), schema: C::json_schema, build: build_grouping };
+        self.groupings.insert(name.to_owned(), grouping);
+    }
+
+    /// Registers a hook, which topologies ask for by `hooks = ["NAME"]` in `[topology]`, for all
+    /// tasks, or in the table of a component. Each task gets an instance of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use squall::api::TaskHook;
+    /// use squall::prelude::*;
+    /// use squall::topology::declare::parse_str;
+    /// use squall::testing::{SimulatedTopology, SimulationOptions};
+    ///
+    /// struct Executed(Arc<AtomicU64>);
+    /// impl TaskHook for Executed {
+    ///     fn bolt_execute(&mut self, _tuple: &[Value]) {
+    ///         self.0.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// }
+    ///
+    /// let executed = Arc::new(AtomicU64::new(0));
+    /// let counter = Arc::clone(&executed);
+    /// let mut registry = Registry::with_standard();
+    /// registry.hook("executed", move || Executed(Arc::clone(&counter)));
+    /// let text = r#"
+    ///     topology.name = "numbers"
+    ///     spout.numbers = { type = "generate", config = { count = 5, fields.n = "{seq}" } }
+    ///     bolt.count = { type = "count", inputs = ["numbers"], hooks = ["executed"], config.by = ["n"] }
+    /// "#;
+    /// let topology = parse_str("t.toml", text, &registry)?;
+    /// let mut running = SimulatedTopology::start(topology, SimulationOptions::default());
+    /// running.run_to_end(std::time::Duration::from_secs(60)).unwrap();
+    /// assert_eq!(executed.load(Ordering::Relaxed), 5);
+    /// # Ok::<(), squall::topology::TopologyErrors>(())
+    /// ```
+    pub fn hook<H, F>(&mut self, name: &str, build: F)
+    where
+        H: TaskHook + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        self.hooks.insert(name.to_owned(), NamedHook(Arc::new(move || Box::new(build()))));
+    }
+
+    /// What builds the hook of that name.
+    pub fn task_hook(&self, name: &str) -> Option<HookFactory> {
+        self.hooks.get(name).map(|named| Arc::clone(&named.0))
+    }
+
+    /// The names of all hooks.
+    pub fn task_hooks(&self) -> impl Iterator<Item = &str> {
+        self.hooks.keys().map(String::as_str)
     }
 
     /// Registers a topology that is built in Rust. Every command takes its name where it takes the
@@ -355,13 +503,13 @@ impl Registry {
     }
 
     /// The custom grouping of that name.
-    pub fn custom_grouping(&self, name: &str) -> Option<GroupingFactory> {
-        self.groupings.get(name).map(|named| Arc::clone(&named.0))
+    pub fn custom_grouping(&self, name: &str) -> Option<&GroupingType> {
+        self.groupings.get(name)
     }
 
-    /// The names of all custom groupings.
-    pub fn custom_groupings(&self) -> impl Iterator<Item = &str> {
-        self.groupings.keys().map(String::as_str)
+    /// All custom groupings, by name.
+    pub fn custom_groupings(&self) -> impl Iterator<Item = &GroupingType> + Clone {
+        self.groupings.values()
     }
 
     fn insert(

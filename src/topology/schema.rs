@@ -12,7 +12,7 @@ use crate::config::limits::{COMPONENTS_MAX, INPUTS_MAX};
 use crate::topology::declare::DELIVERIES;
 use crate::topology::declare::engine_keys::ENGINE;
 use crate::topology::declare::keys::{self, Key, Shape};
-use crate::topology::registry::{ComponentType, Kind, Registry};
+use crate::topology::registry::{ComponentType, GroupingType, Kind, Registry};
 
 /// What names of topologies and components look like; `__` is the system's.
 const NAME: &str = "^(?!__)[A-Za-z0-9_.-]{1,64}$";
@@ -50,7 +50,8 @@ pub fn engine_schema() -> Value {
 
 fn components(registry: &Registry, kind: Kind, generator: &mut SchemaGenerator) -> Value {
     let types = registry.components().filter(|known| known.kind == kind);
-    let variants: Vec<Value> = types.map(|known| component(known, generator)).collect();
+    let inputs = inputs(registry, generator);
+    let variants: Vec<Value> = types.map(|known| component(known, &inputs, generator)).collect();
     // An empty `oneOf` is no schema; without any type nothing fits.
     let one = if variants.is_empty() { Value::Bool(false) } else { json!({ "oneOf": variants }) };
     json!({
@@ -62,7 +63,7 @@ fn components(registry: &Registry, kind: Kind, generator: &mut SchemaGenerator) 
     })
 }
 
-fn component(known: &ComponentType, generator: &mut SchemaGenerator) -> Value {
+fn component(known: &ComponentType, inputs: &Value, generator: &mut SchemaGenerator) -> Value {
     let config = known.schema(generator).to_value();
     let needs_config = config["required"].as_array().is_some_and(|required| !required.is_empty());
     let mut required = vec!["type"];
@@ -72,6 +73,11 @@ fn component(known: &ComponentType, generator: &mut SchemaGenerator) -> Value {
     let mut schema = object(keys, &required, &known.summary);
     schema["properties"]["type"] = json!({ "const": known.name, "description": known.summary });
     schema["properties"]["config"] = config;
+    if known.kind == Kind::Bolt {
+        let description = schema["properties"]["inputs"]["description"].take();
+        schema["properties"]["inputs"] = inputs.clone();
+        schema["properties"]["inputs"]["description"] = description;
+    }
     schema
 }
 
@@ -119,18 +125,22 @@ fn special(name: &str) -> Value {
         "name" => json!({ "type": "string", "pattern": format!("{NAME}|\\$") }),
         "delivery" => json!({ "enum": DELIVERIES }),
         "include" => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
-        "inputs" => json!({
-            "type": "array",
-            "minItems": 1,
-            "maxItems": INPUTS_MAX,
-            "items": { "oneOf": [{ "type": "string" }, input()] },
-        }),
-        // `type` and `config` differ by component type and are filled in there.
+        "hooks" => json!({ "type": "array", "items": { "type": "string" } }),
+        // `type`, `config` and `inputs` depend on what is registered and are filled in there.
         _ => json!({}),
     }
 }
 
-fn input() -> Value {
+fn inputs(registry: &Registry, generator: &mut SchemaGenerator) -> Value {
+    json!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": INPUTS_MAX,
+        "items": { "oneOf": [{ "type": "string" }, input(registry, generator)] },
+    })
+}
+
+fn input(registry: &Registry, generator: &mut SchemaGenerator) -> Value {
     let text = json!({ "type": "string" });
     let mut properties = Map::new();
     for (name, doc) in keys::INPUT {
@@ -138,15 +148,36 @@ fn input() -> Value {
             "grouping" => json!({ "enum": keys::GROUPINGS }),
             "fields" => json!({ "type": "array", "items": text, "minItems": 1 }),
             "feedback" => json!({ "type": "boolean" }),
+            "config" => json!({ "type": "object" }),
             _ => text.clone(),
         };
         schema["description"] = json!(doc);
         properties.insert((*name).to_owned(), schema);
     }
-    json!({
+    let mut schema = json!({
         "type": "object",
         "properties": properties,
         "required": ["from"],
         "additionalProperties": false,
+    });
+    // The settings are those of the grouping that is named.
+    let by_grouping: Vec<Value> =
+        registry.custom_groupings().map(|known| settings_of(known, generator)).collect();
+    if !by_grouping.is_empty() {
+        schema["allOf"] = Value::Array(by_grouping);
+    }
+    schema
+}
+
+fn settings_of(known: &GroupingType, generator: &mut SchemaGenerator) -> Value {
+    let config = known.schema(generator).to_value();
+    let needs_config = config["required"].as_array().is_some_and(|required| !required.is_empty());
+    let mut then = json!({ "properties": { "config": config } });
+    if needs_config {
+        then["required"] = json!(["config"]);
+    }
+    json!({
+        "if": { "properties": { "custom": { "const": known.name } }, "required": ["custom"] },
+        "then": then,
     })
 }

@@ -64,11 +64,12 @@ impl Bolt for Wants {
     }
 }
 
-struct First;
+/// The first task, or as many as the settings say.
+struct First(usize);
 
 impl CustomGrouping for First {
     fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
-        chosen.extend(targets.first());
+        chosen.extend(targets.iter().take(self.0));
     }
 }
 
@@ -104,6 +105,18 @@ impl Default for SplitSettings {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TopSettings {
+    /// How many tasks get every tuple.
+    tasks: usize,
+}
+
+/// A hook that does nothing.
+struct Silent;
+
+impl squall::api::TaskHook for Silent {}
+
 /// Forgets to deny unknown fields.
 #[derive(Deserialize, JsonSchema)]
 struct LaxSettings {
@@ -120,7 +133,7 @@ struct LaxInner {
 }
 
 /// `wants`; `file` (line) and `picker` (direct stream), `split` (word), `count`, `print`, `lax`; the custom
-/// grouping `first`.
+/// groupings `first` and `top`, the hook `audit`.
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
     registry
@@ -146,6 +159,11 @@ pub fn registry() -> Registry {
         Ok(Inert(Streams::none()))
     });
     registry.bolt("wants", "Wants.", |settings: &WantsSettings| Ok(Wants(settings.clone())));
-    registry.grouping("first", || First);
+    registry.grouping("first", || First(1));
+    registry.grouping_with("top", |settings: &TopSettings| match settings.tasks {
+        0 => Err(SettingError::at("tasks", "no task would get a tuple")),
+        tasks => Ok(First(tasks)),
+    });
+    registry.hook("audit", || Silent);
     registry
 }

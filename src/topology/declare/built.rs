@@ -15,12 +15,14 @@ use crate::topology::declare::tree::{Shelf, empty_table, key};
 use crate::topology::diagnostic::TopologyErrors;
 use crate::topology::draft::Draft;
 use crate::topology::graph::Topology;
+use crate::topology::registry::Registry;
 use crate::topology::validate;
 
 /// The topology with the options that the overrides name; validated again.
 pub(super) fn override_options(
     topology: Topology,
     source: &dyn Source,
+    registry: &Registry,
     set: &[String],
 ) -> Result<Topology, TopologyErrors> {
     if set.is_empty() {
@@ -29,8 +31,9 @@ pub(super) fn override_options(
     let shelf = Shelf::new(document::room(set));
     let document = document::overlay(source, outline(&topology), set, &shelf);
     let Document { mut root, texts, mut report, doubtful, .. } = document;
-    let mut reading =
-        overrides::settle(&mut root, doubtful, |root| Reading::over(Draft::from(topology.clone()), root));
+    let mut reading = overrides::settle(&mut root, doubtful, |root| {
+        Reading::over(Draft::from(topology.clone()), root, registry)
+    });
     reading.draft.build_instances(None);
     report.append(reading.report);
     for problem in validate::problems(&reading.draft) {

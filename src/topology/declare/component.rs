@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 use toml::de::{DeValue, ValueDeserializer};
 
 use crate::config::ComponentOptions;
+use crate::topology::declare::hooks;
 use crate::topology::declare::inputs::Inputs;
 use crate::topology::declare::keys;
 use crate::topology::declare::section::{Section, place};
@@ -14,6 +15,7 @@ use crate::topology::declare::sites::Sites;
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Key, Node, empty_table};
 use crate::topology::draft::{DraftComponent, DraftInput};
+use crate::topology::graph::HookFactory;
 use crate::topology::registry::{Built, ComponentType, Kind, Registry};
 use crate::topology::suggest::{self, shown};
 use crate::topology::validate::Site;
@@ -47,6 +49,7 @@ pub(super) fn read<'a>(
         component_type: None,
         config: None,
         inputs: Some(Vec::new()),
+        hooks: Vec::new(),
         complete: true,
     };
     reader.table(node);
@@ -58,6 +61,7 @@ pub(super) fn read<'a>(
         built,
         inputs: reader.inputs,
         options: reader.options,
+        hooks: reader.hooks,
     }
 }
 
@@ -66,7 +70,7 @@ pub(super) fn read<'a>(
 pub(super) fn lay_over(
     component: &mut DraftComponent,
     node: &Node<'_>,
-    at: usize,
+    (at, registry): (usize, &Registry),
     sites: &mut Sites,
     report: &mut Report,
 ) {
@@ -82,6 +86,8 @@ pub(super) fn lay_over(
         if FROM_THE_PROGRAM.contains(&name) {
             let message = format!("`{name}`{} comes from the program and cannot be set", section.of);
             section.report.push(Finding::at(span, message));
+        } else if name == "hooks" {
+            component.hooks.extend(hooks::read(&mut section, value, registry));
         } else {
             let known = keys.iter().find(|key| key.name() == name).expect("it is a known name");
             section.read(known, value, &mut component.options);
@@ -105,6 +111,7 @@ struct Reader<'a, 't> {
     /// The `config` table and the place of its key.
     config: Option<(Span, Node<'t>)>,
     inputs: Option<Vec<DraftInput>>,
+    hooks: Vec<HookFactory>,
     /// Whether type and config could be read.
     complete: bool,
 }
@@ -134,6 +141,9 @@ impl<'a, 't> Reader<'a, 't> {
                 "type" => {}
                 "config" => self.config = self.section.table(name, value).map(|_| (key, value.clone())),
                 "inputs" => self.inputs = self.inputs(value),
+                "hooks" => {
+                    self.hooks = hooks::read(&mut self.section, value, self.surroundings.registry);
+                }
                 name if foreign.contains(&name) => self.foreign(name, key),
                 name => {
                     let known = keys.iter().find(|key| key.name() == name).expect("it is a known name");
@@ -221,7 +231,13 @@ impl<'a, 't> Reader<'a, 't> {
                 Some(built)
             }
             Err(error) => {
-                let mistakes = SettingsMistakes { known, of: &self.section.of, key, node: &node };
+                let mistakes = SettingsMistakes {
+                    what: &format!("type `{}`", known.name),
+                    schema: &|generator| known.schema(generator),
+                    of: &self.section.of,
+                    key,
+                    node: &node,
+                };
                 mistakes.report(error, self.section.report);
                 None
             }

@@ -7,14 +7,15 @@
 use std::collections::HashSet;
 
 use smol_str::SmolStr;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::declare::keys::{GROUPINGS, INPUT};
 use crate::topology::declare::section::{Section, place};
+use crate::topology::declare::settings::SettingsMistakes;
 use crate::topology::declare::sites::Sites;
 use crate::topology::declare::texts::{Finding, Span};
-use crate::topology::declare::tree::{Node, type_name};
+use crate::topology::declare::tree::{Node, empty_table, type_name};
 use crate::topology::draft::DraftInput;
 use crate::topology::graph::Grouping;
 use crate::topology::registry::Registry;
@@ -94,6 +95,7 @@ impl Inputs<'_, '_, '_> {
                 "grouping" => parts.grouping = Some(value),
                 "fields" => parts.fields = Some(value),
                 "custom" => parts.custom = Some(value),
+                "config" => parts.config = Some(value),
                 _ => parts.feedback = Some(value),
             }
         }
@@ -146,8 +148,10 @@ impl Inputs<'_, '_, '_> {
         if let Some(fields) = parts.fields.filter(|_| !matches!(name, "fields" | "partial-key")) {
             self.misplaced("fields", fields, name);
         }
-        if let Some(custom) = parts.custom.filter(|_| name != "custom") {
-            self.misplaced("custom", custom, name);
+        for (key, part) in [("custom", parts.custom), ("config", parts.config)] {
+            if let Some(part) = part.filter(|_| name != "custom") {
+                self.misplaced(key, part, name);
+            }
         }
         let fields = |this: &mut Self| match parts.fields {
             Some(node) => this.fields(node, position),
@@ -206,7 +210,7 @@ impl Inputs<'_, '_, '_> {
     fn custom(&mut self, parts: &Parts<'_, '_>) -> Option<Grouping> {
         let Some(node) = parts.custom else {
             let span = parts.grouping.map(place)?;
-            let names = suggest::list(self.registry.custom_groupings());
+            let names = suggest::list(self.names_of_groupings());
             let finding = Finding::at(span, "grouping `custom` needs the name of a registered grouping");
             self.section.report.push(finding.help(Some(match names.as_str() {
                 "" => "none is registered; see `Registry::grouping`".to_owned(),
@@ -215,14 +219,37 @@ impl Inputs<'_, '_, '_> {
             return None;
         };
         let name = self.section.text("inputs.custom", node)?;
-        let Some(factory) = self.registry.custom_grouping(name) else {
-            let names: Vec<&str> = self.registry.custom_groupings().collect();
-            let help = suggest::help(name, names, "registered");
+        let Some(known) = self.registry.custom_grouping(name) else {
+            let help = suggest::help(name, self.names_of_groupings(), "registered");
             let message = format!("no custom grouping `{}` is registered", suggest::shown(name));
             self.section.report.push(Finding::at(place(node), message).help(help));
             return None;
         };
-        Some(Grouping::Custom(SmolStr::new(name), factory))
+        let config = match parts.config {
+            Some(config) => {
+                self.section.table("inputs.config", config)?;
+                config.clone()
+            }
+            None => empty_table(place(node)),
+        };
+        match known.build(ValueDeserializer::from(config.clone())) {
+            Ok(factory) => Some(Grouping::Custom(SmolStr::new(name), factory)),
+            Err(error) => {
+                let mistakes = SettingsMistakes {
+                    what: &format!("grouping `{name}`"),
+                    schema: &|generator| known.schema(generator),
+                    of: &format!(" of an input{}", self.section.of),
+                    key: place(&config),
+                    node: &config,
+                };
+                mistakes.report(error, self.section.report);
+                None
+            }
+        }
+    }
+
+    fn names_of_groupings(&self) -> impl Iterator<Item = &str> + Clone {
+        self.registry.custom_groupings().map(|known| known.name.as_str())
     }
 
     fn site(&mut self, position: usize, part: InputPart, span: Span) {
@@ -238,5 +265,6 @@ struct Parts<'n, 't> {
     grouping: Option<&'n Node<'t>>,
     fields: Option<&'n Node<'t>>,
     custom: Option<&'n Node<'t>>,
+    config: Option<&'n Node<'t>>,
     feedback: Option<&'n Node<'t>>,
 }

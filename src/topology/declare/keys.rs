@@ -144,6 +144,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         shape: Shape::Switch(|o, v| o.start_inactive = v),
     },
     Key {
+        path: "hooks",
+        doc: "Registered hooks that watch every task of the topology.",
+        default: "[]",
+        shape: Shape::Special,
+    },
+    Key {
         path: "queue",
         doc: "How much may be on its way between tasks.",
         default: "see below",
@@ -285,6 +291,12 @@ static CONFIG: ComponentKey = Key {
     default: "by type",
     shape: Shape::Special,
 };
+static HOOKS: ComponentKey = Key {
+    path: "hooks",
+    doc: "Registered hooks that watch the tasks of the component, beside those of the topology.",
+    default: "[]",
+    shape: Shape::Special,
+};
 static SPOUT_PENDING: ComponentKey = Key {
     path: "max_spout_pending",
     doc: "Messages that one task may have open, instead of the topology's.",
@@ -311,9 +323,9 @@ static MAX_REPLAYS: ComponentKey = Key {
 };
 
 static SPOUT: &[&ComponentKey] =
-    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &SPOUT_PENDING, &SETTINGS, &CONFIG];
+    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
 static BOLT: &[&ComponentKey] =
-    &[&TYPE, &INPUTS, &PARALLELISM, &TASKS, &BLOCKING, &TICK, &MAX_REPLAYS, &SETTINGS, &CONFIG];
+    &[&TYPE, &INPUTS, &PARALLELISM, &TASKS, &BLOCKING, &TICK, &MAX_REPLAYS, &HOOKS, &SETTINGS, &CONFIG];
 
 /// `[spout.ID]` or `[bolt.ID]`.
 pub(crate) fn component(kind: Kind) -> &'static [&'static ComponentKey] {
@@ -330,6 +342,7 @@ pub(crate) static INPUT: &[(&str, &str)] = &[
     ("grouping", "How tuples are spread over the tasks of the bolt."),
     ("fields", "The fields to group by."),
     ("custom", "The registered grouping of the user's own."),
+    ("config", "The settings of the registered grouping."),
     ("feedback", "Whether the input is meant to close a cycle."),
 ];
 
@@ -355,6 +368,8 @@ pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
     ("num_workers", "workers"),
     ("message_timeout_secs", "message_timeout"),
     ("timeout", "message_timeout"),
+    ("auto_task_hooks", "hooks"),
+    ("hook", "hooks"),
     ("max_pending", "max_spout_pending"),
     ("tick_tuple_freq_secs", "tick"),
     ("input", "inputs"),

@@ -8,8 +8,8 @@
 //!
 //! * `source`: where texts and variables come from. `encoding`: bytes to text. `document`: files,
 //!   includes, overrides, one tree. `texts`: places over several texts.
-//! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `settings`: the tree
-//!   to a draft.
+//! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`, `settings`: the
+//!   tree to a draft.
 //! * `built`: overrides laid over a topology that was built in Rust.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
 //!
@@ -25,6 +25,7 @@ mod document;
 mod encoding;
 mod engine;
 pub(crate) mod engine_keys;
+mod hooks;
 mod inputs;
 pub(crate) mod keys;
 mod overrides;
@@ -74,7 +75,7 @@ pub fn load(
     set: &[String],
 ) -> Result<Topology, TopologyErrors> {
     if let Some(topology) = registry.build_topology(path) {
-        return built::override_options(topology?, source, set);
+        return built::override_options(topology?, source, registry, set);
     }
     let shelf = Shelf::new(document::room(set));
     let others = registered(registry);

@@ -5,6 +5,7 @@ use toml::de::DeTable;
 
 use crate::config::{Delivery, TopologyOptions, limits};
 use crate::topology::declare::component::{self, Surroundings};
+use crate::topology::declare::hooks;
 use crate::topology::declare::keys::{self, Shape};
 use crate::topology::declare::section::{Section, place};
 use crate::topology::declare::sites::Sites;
@@ -49,7 +50,7 @@ impl<'t> Reading<'t> {
         let mut components = Vec::new();
         for (name, key, node) in tables {
             match name {
-                "topology" => reading.topology(key, node),
+                "topology" => reading.topology(key, node, registry),
                 "spout" => components.extend(reading.components(Kind::Spout, node)),
                 _ => components.extend(reading.components(Kind::Bolt, node)),
             }
@@ -67,13 +68,13 @@ impl<'t> Reading<'t> {
     }
 
     /// Lays a tree over the options of a draft that was made without a document.
-    pub fn over(draft: Draft, root: &DeTable<'t>) -> Reading<'t> {
+    pub fn over(draft: Draft, root: &DeTable<'t>, registry: &Registry) -> Reading<'t> {
         let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
         for (name, _, node) in reading.section().known("", root, TABLES) {
             let kind = match name {
                 "topology" => {
                     if let Some(table) = reading.section().table(name, node) {
-                        reading.options("", table, keys::TOPOLOGY);
+                        reading.options(("", keys::TOPOLOGY), table, registry);
                     }
                     continue;
                 }
@@ -86,7 +87,7 @@ impl<'t> Reading<'t> {
                 let found = components.find(|(_, it)| it.kind == kind && it.id == key.get_ref().as_ref());
                 if let Some((at, component)) = found {
                     let (sites, report) = (&mut reading.sites, &mut reading.report);
-                    component::lay_over(component, node, at, sites, report);
+                    component::lay_over(component, node, (at, registry), sites, report);
                 }
             }
         }
@@ -97,10 +98,10 @@ impl<'t> Reading<'t> {
         Section { report: &mut self.report, of: String::new() }
     }
 
-    fn topology(&mut self, key: Span, node: &Node<'_>) {
+    fn topology(&mut self, key: Span, node: &Node<'_>, registry: &Registry) {
         self.sites.set(Site::Document, key.clone());
         let Some(table) = self.section().table("topology", node) else { return };
-        self.options("", table, keys::TOPOLOGY);
+        self.options(("", keys::TOPOLOGY), table, registry);
         if !table.contains_key("name") {
             let finding = Finding::at(key, "the topology has no `name`").absence();
             self.report.push(finding.help(Some("for example `name = \"word-count\"`".to_owned())));
@@ -108,7 +109,12 @@ impl<'t> Reading<'t> {
     }
 
     /// The options of `[topology]` or of a table in it.
-    fn options(&mut self, prefix: &str, table: &DeTable<'_>, keys: &'static [keys::Key<TopologyOptions>]) {
+    fn options(
+        &mut self,
+        (prefix, keys): (&str, &'static [keys::Key<TopologyOptions>]),
+        table: &DeTable<'_>,
+        registry: &Registry,
+    ) {
         let names: Vec<&'static str> = keys.iter().map(keys::Key::name).collect();
         for (name, _, node) in self.section().known(prefix, table, &names) {
             let key = keys.iter().find(|key| key.name() == name).expect("it is a known name");
@@ -116,11 +122,15 @@ impl<'t> Reading<'t> {
             match (&key.shape, name) {
                 (Shape::Nested(inner), _) => {
                     if let Some(table) = self.section().table(key.path, node) {
-                        self.options(key.path, table, inner);
+                        self.options((key.path, inner), table, registry);
                     }
                 }
                 (Shape::Special, "name") => self.name(node),
                 (Shape::Special, "delivery") => self.delivery(node),
+                (Shape::Special, "hooks") => {
+                    let mut section = Section { report: &mut self.report, of: String::new() };
+                    self.draft.hooks.extend(hooks::read(&mut section, node, registry));
+                }
                 _ => {
                     let mut section = Section { report: &mut self.report, of: String::new() };
                     section.read(key, node, &mut self.draft.options);

@@ -1,21 +1,24 @@
-//! What is wrong with a component's `config` table.
+//! What is wrong with the `config` table of a component, or of a custom grouping.
 //!
 //! `serde` stops at the first mistake. The schema of the settings tells of the others that can be
 //! told without running the component's code: keys that do not exist, and keys that are missing.
 
 use std::collections::BTreeSet;
 
-use schemars::SchemaGenerator;
+use schemars::{Schema, SchemaGenerator};
 
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Node, follow};
 use crate::topology::diagnostic::DIAGNOSTICS_MAX;
-use crate::topology::registry::{BuildError, ComponentType};
+use crate::topology::registry::BuildError;
 use crate::topology::suggest::{self, shown};
 
 /// The surroundings of wrong settings.
 pub(super) struct SettingsMistakes<'a, 't> {
-    pub known: &'a ComponentType,
+    /// What they are of: `type `count``.
+    pub what: &'a str,
+    /// The schema of the settings.
+    pub schema: &'a dyn Fn(&mut SchemaGenerator) -> Schema,
     /// ` of bolt `count``.
     pub of: &'a str,
     /// The place of the key `config`, or of the component's id when there is none.
@@ -88,7 +91,7 @@ impl SettingsMistakes<'_, '_> {
     }
 
     fn missing(&self, name: &str) -> Finding {
-        let message = format!("config{} (type `{}`) needs `{}`", self.of, self.known.name, shown(name));
+        let message = format!("config{} ({}) needs `{}`", self.of, self.what, shown(name));
         Finding::at(self.key.clone(), message).label(Some(format!("`{}` is missing", shown(name)))).absence()
     }
 
@@ -100,8 +103,7 @@ impl SettingsMistakes<'_, '_> {
     }
 
     fn unknown_key(&self, name: &str, span: Span, expected: &[&str]) -> Finding {
-        let message =
-            format!("unknown key `{}` in config{} (type `{}`)", shown(name), self.of, self.known.name);
+        let message = format!("unknown key `{}` in config{} ({})", shown(name), self.of, self.what);
         let help = match expected {
             [] => None,
             expected => suggest::help(name, expected.iter().copied(), "keys"),
@@ -116,7 +118,7 @@ impl SettingsMistakes<'_, '_> {
     }
 
     fn schema(&self) -> SettingsSchema {
-        let schema = self.known.schema(&mut SchemaGenerator::default());
+        let schema = (self.schema)(&mut SchemaGenerator::default());
         let names = |value: Option<&serde_json::Value>| -> BTreeSet<String> {
             match value {
                 Some(serde_json::Value::Object(map)) => map.keys().cloned().collect(),
