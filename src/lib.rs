@@ -27,7 +27,8 @@ pub use tuple::{Fields, Timestamp, Value};
 pub mod prelude {
     pub use crate::api::{
         Bolt, Check, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, Outputs, Spout,
-        SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Values, bolt_fn,
+        SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Values, WorkerContext, WorkerHook,
+        bolt_fn,
     };
     pub use crate::config::Delivery;
     pub use crate::ids::{MessageId, TaskId};

@@ -1,13 +1,12 @@
 //! Who a task is, and what it can look up and register.
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::api::{StreamDeclaration, TaskError};
+use crate::api::worker::setting;
+use crate::api::{StreamDeclaration, TaskError, WorkerContext, WorkerResources};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;
@@ -37,23 +36,6 @@ pub struct ComponentInfo {
     pub streams: Vec<StreamDeclaration>,
 }
 
-/// Objects that all tasks of a worker share, by key: a connection pool, a model, a cache.
-#[derive(Clone, Default)]
-pub struct WorkerResources(Arc<Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>>);
-
-impl WorkerResources {
-    /// Puts an object under a key, replacing what stood there.
-    pub fn set<T: Any + Send + Sync>(&self, key: &str, object: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), Arc::new(object));
-    }
-
-    /// The object under a key, if it is of that type.
-    pub fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
-        let object = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-        object?.downcast().ok()
-    }
-}
-
 /// What a [`TaskContext`] is made of; the runtime fills it in.
 #[derive(Clone)]
 pub struct ContextParts {
@@ -71,8 +53,8 @@ pub struct ContextParts {
     pub settings: Arc<toml::Table>,
     /// How tuples are delivered.
     pub delivery: Delivery,
-    /// Shared objects.
-    pub resources: WorkerResources,
+    /// The worker process that it runs in.
+    pub worker: WorkerContext,
     /// Where metrics are registered.
     pub metrics: MetricsRegistry,
     /// The clock that the task lives by; simulated in tests.
@@ -133,9 +115,7 @@ impl TaskContext {
     /// # Errors
     /// When it is missing or of another type.
     pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<T, TaskError> {
-        let value = self.0.settings.get(key);
-        let value = value.ok_or_else(|| TaskError::new(format!("there is no setting `{key}`")))?;
-        value.clone().try_into().map_err(|error| TaskError::new(format!("setting `{key}`: {error}")))
+        setting(&self.0.settings, key)
     }
 
     /// How tuples are delivered.
@@ -143,9 +123,14 @@ impl TaskContext {
         self.0.delivery
     }
 
+    /// The worker process that the task runs in: its id, machine, process and port.
+    pub fn worker(&self) -> &WorkerContext {
+        &self.0.worker
+    }
+
     /// Objects that all tasks of the worker share.
     pub fn resources(&self) -> &WorkerResources {
-        &self.0.resources
+        self.0.worker.resources()
     }
 
     /// The clock to live by: real in production, simulated in tests.

@@ -7,7 +7,8 @@
 //! * [`TaskContext`]: who a task is, and what it can look up and register.
 //! * [`Check`]: what a component can find wrong before the topology starts.
 //! * [`Streams`]: the output streams that a component declares.
-//! * [`CustomGrouping`] and [`TaskHook`]: the two extension points beside components.
+//! * [`WorkerContext`]: the worker process that a task runs in.
+//! * [`CustomGrouping`], [`TaskHook`] and [`WorkerHook`]: the extension points beside components.
 //! * [`TaskError`]: how user code reports that something went wrong.
 //!
 //! Nothing here runs anything: the runtime implements [`Route`] and hands itself in.
@@ -23,11 +24,12 @@ mod input;
 mod outputs;
 mod spout;
 mod streams;
+mod worker;
 
 pub use bolt::Bolt;
 pub use check::{Check, CheckInput, Choice, Claim, Refusal};
 pub use closure::{FnBolt, bolt_fn};
-pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext, WorkerResources};
+pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext};
 pub use error::{EmitError, TaskError};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
@@ -35,3 +37,4 @@ pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
 pub use outputs::{OutputState, Outputs, Route, SpoutOutputs, Stage, Values};
 pub use spout::{Failure, FailureCause, Spout, SpoutStatus};
 pub use streams::{StreamDeclaration, Streams};
+pub use worker::{WorkerContext, WorkerHook, WorkerParts, WorkerResources};

@@ -35,8 +35,8 @@ struct Wired {
 /// Starts it.
 ///
 /// # Errors
-/// When the assignment is for another topology, the address of `[net]` cannot be bound, or the system
-/// refuses a thread.
+/// When the assignment is for another topology, the address of `[net]` cannot be bound, a resource or
+/// worker hook of the program fails, or the system refuses a thread.
 pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime>, String> {
     let WorkerSpec { topology, assignment, worker, incarnation, workers, run, secret, members, net, .. } =
         spec;
@@ -79,6 +79,7 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     };
     let (poller, address) = Poller::bind(wire, Box::new(bridge)).map_err(|error| error.to_string())?;
     poller.set_members(members);
+    assembled.listens_at(address);
     let running = assembled.start().map_err(|error| error.to_string())?;
     Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
 }
@@ -185,9 +186,11 @@ impl WorkerRuntime for Wired {
             let seen = self.running.snapshot();
             if seen.closed >= seen.executors {
                 self.running.carry_out(EndCommand::End);
+                self.running.end_process();
                 return true;
             }
             if clock.now() >= deadline {
+                self.running.end_process();
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -84,7 +84,8 @@ pub trait WorkerRuntime: Send + Sync {
     fn stats(&self) -> WorkerStats;
     /// Why it cannot go on, if it cannot: the process is to end then, and another to take its place.
     fn failure(&self) -> Option<String>;
-    /// Waits until all executors have closed, at most so long; says whether they have.
+    /// Waits until all executors have closed, at most so long, and shuts down the worker hooks of the
+    /// program; says whether they have.
     fn wait_closed(&self, at_most: Duration) -> bool;
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use hdrhistogram::Histogram;
 use rand::rngs::{StdRng, SysRng};
@@ -18,7 +18,7 @@ use smol_str::SmolStr;
 
 use crate::api::{
     ComponentInfo, ContextParts, InputInfo, OutputState, SourceMeta, StreamDeclaration, TaskContext,
-    WorkerResources,
+    WorkerContext, WorkerParts, WorkerResources,
 };
 use crate::clock::{Clock, Time};
 use crate::config::Delivery;
@@ -38,6 +38,7 @@ use crate::runtime::grouping::{Chooser, CustomChooser, KeyGroups, PartialKey, Sh
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::link::{Charge, Link, LinkKind};
 use crate::runtime::pending::{Pending, ReplayLimit};
+use crate::runtime::process::Process;
 use crate::runtime::queue::{Gauges, Inbox, InboxSender, inbox};
 use crate::runtime::remote::ingress::{Ingress, LinkEnds, PeerWorker, Place};
 use crate::runtime::remote::{Address, CreditReturns, Outlet, RemoteExecutor};
@@ -61,6 +62,8 @@ pub struct Surroundings {
     pub logger: Logger,
     /// Objects that tasks share.
     pub resources: WorkerResources,
+    /// The name of the machine.
+    pub host: SmolStr,
     /// Interference, in tests only.
     pub faults: Option<Arc<dyn Faults>>,
     /// The witness of the ackers, in simulations only.
@@ -112,6 +115,7 @@ struct Assembly {
     peers: Vec<Option<PeerWorker>>,
     shares: QueueShares,
     components: Arc<Vec<ComponentInfo>>,
+    worker: WorkerContext,
     throttles: Vec<Arc<Throttle>>,
     latencies: Latencies,
     metrics: MetricsRegistry,
@@ -129,7 +133,8 @@ pub fn assemble(topology: Topology, around: Surroundings) -> (Worker, Option<Ing
     let subordinates = Arc::new(assembly.subordinates());
     slots.push(Some(assembly.coordinator_slot(&subordinates)));
     let ingress = assembly.ingress();
-    let Assembly { topology, around, run_queue, lifecycle, components, latencies, metrics, .. } = assembly;
+    let Assembly { topology, around, run_queue, lifecycle, components, latencies, metrics, worker, .. } =
+        assembly;
     let Surroundings { clock, logger, .. } = around;
     let worker = Worker {
         topology,
@@ -142,6 +147,7 @@ pub fn assemble(topology: Topology, around: Surroundings) -> (Worker, Option<Ing
         metrics,
         logger,
         subordinates,
+        process: Process::new(worker),
     };
     (worker, ingress)
 }
@@ -183,6 +189,7 @@ impl Assembly {
         let membership = around.share.as_ref().map_or(0, |share| share.membership);
         let mut assembly = Assembly {
             components: Arc::new(component_infos(&topology, &plan)),
+            worker: worker_context(&topology, &around),
             throttles: topology.components().iter().map(|_| throttle()).collect(),
             links: BTreeMap::new(),
             outstanding: Arc::clone(&lifecycle.outstanding),
@@ -434,7 +441,7 @@ impl Assembly {
             components: Arc::clone(&self.components),
             settings: Arc::new(settings),
             delivery: options.delivery,
-            resources: self.around.resources.clone(),
+            worker: self.worker.clone(),
             metrics: self.metrics.clone(),
             clock: self.around.clock.clone(),
             seed,
@@ -651,6 +658,22 @@ impl Share {
         let outlet = self.outlets.get(worker.index()).and_then(Option::as_ref);
         Arc::clone(outlet.expect("there is a way to every worker with executors"))
     }
+}
+
+/// Who the process is, for user code.
+fn worker_context(topology: &Topology, around: &Surroundings) -> WorkerContext {
+    let share = around.share.as_ref();
+    WorkerContext::new(WorkerParts {
+        topology: topology.name.clone(),
+        worker: share.map_or(WorkerId::default(), |share| share.worker),
+        incarnation: share.map_or(Incarnation::default(), |share| share.incarnation),
+        workers: share.map_or(1, |share| share.outlets.len()),
+        host: around.host.clone(),
+        address: OnceLock::new(),
+        settings: topology.options().settings.clone(),
+        resources: around.resources.clone(),
+        logger: around.logger.clone(),
+    })
 }
 
 /// The other workers that have executors.

@@ -11,6 +11,7 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
 use crate::runtime::assemble::{Surroundings, assemble};
 use crate::runtime::message::Control;
+use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::run_queue::Urgency;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::worker::Worker;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread to run the topology on")]
     Thread(#[source] std::io::Error),
+    /// A resource or a worker hook of the topology failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// The topology is meant for several worker processes, and this would run it in one.
     #[error(
         "topology `{topology}` has `workers = {workers}`, and `RunningTopology` runs in this process alone: \
@@ -102,7 +106,7 @@ impl RunningTopology {
     /// Starts a topology on driver threads of this process.
     ///
     /// # Errors
-    /// When the system refuses a thread, and when the topology is meant for several worker processes
+    /// When the system refuses a thread, when a resource or a worker hook fails, and when the topology is meant for several worker processes
     /// (`workers` above 1). Those are started by `squall::cluster::RunningWorkers`, or by the command
     /// line of a program that registers the topology; to run it here all the same, set `workers` to 1.
     ///
@@ -133,12 +137,14 @@ impl RunningTopology {
                 seed: None,
                 logger: options.logger,
                 resources: options.resources,
+                host: host_name(),
                 faults: None,
                 audit: None,
                 dedicated_threads: true,
                 share: None,
             },
         );
+        worker.process.begin(&worker.topology)?;
         let worker = Arc::new(worker);
         let scheduler = Scheduler::start(Arc::clone(&worker)).map_err(StartError::Thread)?;
         let running = RunningTopology { worker, scheduler };
@@ -189,6 +195,7 @@ impl RunningTopology {
     pub fn join(self) -> TopologyStats {
         while !self.wait(Duration::from_secs(3600)) {}
         self.scheduler.join();
+        self.worker.process.end();
         self.worker.stats()
     }
 }

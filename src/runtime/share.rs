@@ -3,6 +3,7 @@
 //! Who started the process decides: when spouts may emit, who the other workers are, when the end
 //! has come. What the others send comes through the [`Ingress`], what goes to them through outlets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::{Surroundings, assemble};
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::message::Control;
+use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::stats::ComponentTimes;
@@ -39,6 +41,7 @@ impl AssembledShare {
             seed: None,
             logger: options.logger,
             resources: options.resources,
+            host: host_name(),
             faults: None,
             audit: None,
             dedicated_threads: true,
@@ -49,11 +52,18 @@ impl AssembledShare {
         (assembled, ingress.expect("a share has an ingress"))
     }
 
-    /// Starts its threads. Nothing is opened before the first activate.
+    /// Notes where other workers dial this one, for tasks and hooks that ask.
+    pub fn listens_at(&self, address: SocketAddr) {
+        self.worker.process.context().listens_at(address);
+    }
+
+    /// Makes its resources, starts its worker hooks, then its threads. No task is opened before the
+    /// first activate.
     ///
     /// # Errors
-    /// When the system refuses a thread.
+    /// When a resource or a hook fails, or the system refuses a thread.
     pub fn start(self) -> Result<RunningShare, StartError> {
+        self.worker.process.begin(&self.worker.topology)?;
         let scheduler = Scheduler::start(Arc::clone(&self.worker)).map_err(StartError::Thread)?;
         Ok(RunningShare { worker: self.worker, scheduler })
     }
@@ -105,6 +115,11 @@ impl RunningShare {
     /// The metrics that its components registered.
     pub fn metrics(&self) -> &MetricsRegistry {
         &self.worker.metrics
+    }
+
+    /// Shuts down the worker hooks. All executors should have closed.
+    pub fn end_process(&self) {
+        self.worker.process.end();
     }
 
     /// Waits until it has ended, at most so long; says whether it has.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
@@ -40,6 +42,9 @@ pub(crate) struct SimulatedWorker {
 
 impl SimulatedWorker {
     /// A worker on a simulated clock, whose randomness comes from the seed.
+    ///
+    /// # Panics
+    /// When a resource or a worker hook of the topology fails.
     pub fn new(
         topology: Topology,
         clock: Clock,
@@ -69,17 +74,20 @@ impl SimulatedWorker {
         around: SimulatedSurroundings,
     ) -> (SimulatedWorker, Option<Ingress>) {
         let SimulatedSurroundings { clock, seed, logger, resources, faults, audit } = around;
+        let resources = if share.is_some() { resources.for_another_worker() } else { resources };
         let around = Surroundings {
             clock,
             seed: Some(seed),
             logger,
             resources,
+            host: SmolStr::new_static("localhost"),
             faults: Some(faults),
             audit: Some(Arc::clone(&audit)),
             dedicated_threads: false,
             share,
         };
         let (worker, ingress) = assemble(topology, around);
+        worker.process.begin(&worker.topology).unwrap_or_else(|error| panic!("{error}"));
         (SimulatedWorker { worker, audit }, ingress)
     }
 

@@ -13,6 +13,7 @@ use crate::runtime::executor::spout::Latencies;
 use crate::runtime::executor::{Executor, StepContext, StepOutcome};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
+use crate::runtime::process::Process;
 use crate::runtime::queue::InboxSender;
 use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::topology::graph::Topology;
@@ -71,6 +72,8 @@ pub struct Worker {
     pub metrics: MetricsRegistry,
     /// Where the runtime logs.
     pub logger: slog::Logger,
+    /// What user code runs once in this process. Dropped last, after the instances of all tasks.
+    pub process: Process,
 }
 
 impl Worker {

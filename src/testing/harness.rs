@@ -24,7 +24,7 @@ mod spout;
 mod tests;
 mod tuple;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smol_str::SmolStr;
 use toml::Spanned;
@@ -32,12 +32,12 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::api::{
     ComponentInfo, ContextParts, FailureCause, InputInfo, OutputState, Route, Stage, Streams, TaskContext,
-    TaskError, WorkerResources,
+    TaskError, WorkerContext, WorkerParts, WorkerResources,
 };
 use crate::clock::Clock;
 use crate::config::limits::BATCH_HEAP_MAX;
 use crate::config::{Delivery, QueueOptions};
-use crate::ids::{MessageId, RootId, SLOTS_MAX, TaskId};
+use crate::ids::{Incarnation, MessageId, RootId, SLOTS_MAX, TaskId, WorkerId};
 use crate::metrics::{Metric, MetricsRegistry};
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
@@ -102,6 +102,11 @@ impl Default for HarnessOptions {
 }
 
 impl HarnessOptions {
+    /// The context of a task with these options, for tests that call a component by hand.
+    pub fn task_context(&self) -> TaskContext {
+        self.context(&Streams::none(), &MetricsRegistry::default())
+    }
+
     fn context(&self, streams: &Streams, metrics: &MetricsRegistry) -> TaskContext {
         let tasks: Vec<TaskId> = (0..self.parallelism).map(TaskId::from_index).collect();
         let task = tasks.get(self.task_index).copied().expect("task_index is less than parallelism");
@@ -116,10 +121,24 @@ impl HarnessOptions {
             components: Arc::new(vec![info]),
             settings: Arc::new(self.settings.clone()),
             delivery: self.delivery,
-            resources: self.resources.clone(),
+            worker: self.worker(),
             metrics: metrics.clone(),
             clock: self.clock.clone(),
             seed: self.seed,
+            logger: slog::Logger::root(slog::Discard, slog::o!()),
+        })
+    }
+
+    fn worker(&self) -> WorkerContext {
+        WorkerContext::new(WorkerParts {
+            topology: SmolStr::new("test"),
+            worker: WorkerId(0),
+            incarnation: Incarnation::default(),
+            workers: 1,
+            host: SmolStr::new("localhost"),
+            address: OnceLock::new(),
+            settings: self.settings.clone(),
+            resources: self.resources.clone(),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
         })
     }

@@ -132,6 +132,9 @@ pub struct SimulatedTopology {
 
 impl SimulatedTopology {
     /// Starts a topology; nothing has been stepped yet.
+    ///
+    /// # Panics
+    /// When a resource or a worker hook of the topology fails.
     pub fn start(topology: Topology, options: SimulationOptions) -> SimulatedTopology {
         let SimulationOptions { seed, faults, logger, resources } = options;
         let clock = Clock::simulated();

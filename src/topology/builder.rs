@@ -5,18 +5,22 @@
 //! once by `build`, to ask the instance what it declares and whether it can work in its place, and then
 //! once per task.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::api::{self, Bolt, CustomGrouping, Input, Outputs, Spout, Streams, TaskError, TaskHook};
+use crate::api::{
+    self, Bolt, CustomGrouping, Input, Outputs, Spout, Streams, TaskError, TaskHook, WorkerContext,
+    WorkerHook,
+};
 use crate::config::{AutoOr, ComponentOptions, TopologyOptions};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
 use crate::topology::draft::{Draft, DraftComponent, DraftInput};
-use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory, Topology};
+use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory, ProcessParts, Topology};
 use crate::topology::registry::{Built, Kind};
 use crate::topology::validate::{self, Problem};
 use crate::tuple::Fields;
@@ -76,6 +80,7 @@ pub struct TopologyBuilder {
     options: TopologyOptions,
     components: Vec<Declared>,
     hooks: Vec<HookFactory>,
+    process: ProcessParts,
 }
 
 /// A component as it was handed over.
@@ -123,6 +128,7 @@ impl TopologyBuilder {
             options: TopologyOptions::default(),
             components: Vec::new(),
             hooks: Vec::new(),
+            process: ProcessParts::default(),
         }
     }
 
@@ -146,6 +152,62 @@ impl TopologyBuilder {
         F: Fn() -> H + Send + Sync + 'static,
     {
         self.hooks.push(Arc::new(move || Box::new(factory())));
+        self
+    }
+
+    /// Adds an object that all tasks of a worker process share: `build` runs once in each, before any
+    /// task is prepared, and tasks find the object by `TaskContext::resources`. See
+    /// [`Registry::resource`](crate::topology::registry::Registry::resource), whose objects come after
+    /// these and do not replace them.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use squall::prelude::*;
+    /// use squall::testing::{CompleteOptions, FixedSpout, complete_topology};
+    ///
+    /// struct Seen(Arc<Mutex<u64>>);
+    /// impl Bolt for Seen {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["n"])
+    ///     }
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         self.0 = context.resources().get("seen").ok_or_else(|| TaskError::fatal("nothing is shared"))?;
+    ///         Ok(())
+    ///     }
+    ///     fn execute(&mut self, _input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         let mut seen = self.0.lock().unwrap();
+    ///         *seen += 1;
+    ///         out.emit([*seen])?;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("shared");
+    /// builder.resource("seen", |_| Ok::<_, TaskError>(Mutex::new(41_u64)));
+    /// builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+    /// builder.bolt("seen", || Seen(Arc::default())).shuffle("words");
+    /// let completed = complete_topology(builder.build()?, CompleteOptions::default())?;
+    /// assert_eq!(completed.rows("seen"), [[Value::from(42)]]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resource<T, E, F>(&mut self, key: &str, build: F) -> &mut TopologyBuilder
+    where
+        T: Any + Send + Sync,
+        E: Into<TaskError>,
+        F: Fn(&WorkerContext) -> Result<T, E> + Send + Sync + 'static,
+    {
+        self.process.resource(key, build);
+        self
+    }
+
+    /// Adds a hook that runs once in every worker process; see [`WorkerHook`].
+    pub fn worker_hook<H, F>(&mut self, factory: F) -> &mut TopologyBuilder
+    where
+        H: WorkerHook + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        self.process.worker_hook(factory);
         self
     }
 
@@ -259,6 +321,7 @@ impl TopologyBuilder {
             components,
             hooks: self.hooks,
             taken: Vec::new(),
+            process: self.process,
             complete: true,
         };
         diagnostics.extend(validate::problems(&draft).into_iter().map(diagnostic));

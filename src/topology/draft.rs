@@ -9,7 +9,9 @@ use smol_str::SmolStr;
 
 use crate::api::Streams;
 use crate::config::{ComponentOptions, TopologyOptions};
-use crate::topology::graph::{Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, Topology};
+use crate::topology::graph::{
+    Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, ProcessParts, Topology,
+};
 use crate::topology::registry::{Built, Kind};
 
 /// A topology that may be wrong.
@@ -21,6 +23,7 @@ pub(crate) struct Draft {
     pub hooks: Vec<HookFactory>,
     /// Resources of the process that reading the topology used up, such as standard input.
     pub taken: Vec<&'static str>,
+    pub process: ProcessParts,
     /// Whether these are all components: false when some could not even be listed, and that has
     /// been reported.
     pub complete: bool,
@@ -69,6 +72,7 @@ impl From<Topology> for Draft {
             components: topology.components.into_iter().map(DraftComponent::from).collect(),
             hooks: topology.hooks,
             taken: Vec::new(),
+            process: topology.process,
             complete: true,
         }
     }
@@ -118,6 +122,7 @@ impl Draft {
             options: self.options,
             components: self.components.into_iter().map(DraftComponent::into_component).collect(),
             hooks: self.hooks,
+            process: self.process,
         }
     }
 }

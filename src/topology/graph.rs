@@ -1,11 +1,14 @@
 //! The validated graph: what `TopologyBuilder` and TOML documents both build, and the runtime runs.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::api::{Bolt, Check, CustomGrouping, Spout, Streams, TaskError, TaskHook};
+use crate::api::{
+    Bolt, Check, CustomGrouping, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
+};
 use crate::config::{ComponentOptions, TopologyOptions};
 use crate::tuple::Fields;
 
@@ -17,6 +20,87 @@ pub type BoltFactory = Arc<dyn Fn() -> Result<Box<dyn Bolt>, TaskError> + Send +
 pub type GroupingFactory = Arc<dyn Fn() -> Box<dyn CustomGrouping> + Send + Sync>;
 /// Builds an instance of a task hook, once per task.
 pub type HookFactory = Arc<dyn Fn() -> Box<dyn TaskHook> + Send + Sync>;
+
+/// Makes an object that all tasks of a worker share.
+pub type ResourceFactory =
+    Arc<dyn Fn(&WorkerContext) -> Result<Arc<dyn Any + Send + Sync>, TaskError> + Send + Sync>;
+/// Builds an instance of a worker hook, once per process.
+pub type WorkerHookFactory = Arc<dyn Fn() -> Box<dyn WorkerHook> + Send + Sync>;
+
+/// What a program adds to every process that runs a topology.
+#[derive(Clone, Default)]
+pub struct ProcessParts {
+    /// Objects that tasks share, in the order in which they are made.
+    pub resources: Vec<Resource>,
+    /// Hooks, in the order in which they start.
+    pub hooks: Vec<WorkerHookSpec>,
+}
+
+/// A registered resource.
+#[derive(Clone)]
+pub struct Resource {
+    /// Under which key tasks find it.
+    pub key: SmolStr,
+    /// What makes it.
+    pub build: ResourceFactory,
+}
+
+/// A registered worker hook.
+#[derive(Clone)]
+pub struct WorkerHookSpec {
+    /// Its type, for people.
+    pub name: &'static str,
+    /// What builds it.
+    pub build: WorkerHookFactory,
+}
+
+impl ProcessParts {
+    /// Adds a resource.
+    pub fn resource<T, E, F>(&mut self, key: &str, build: F)
+    where
+        T: Any + Send + Sync,
+        E: Into<TaskError>,
+        F: Fn(&WorkerContext) -> Result<T, E> + Send + Sync + 'static,
+    {
+        let build: ResourceFactory = Arc::new(move |worker| match build(worker) {
+            Ok(object) => Ok(Arc::new(object)),
+            Err(error) => Err(error.into()),
+        });
+        self.resources.push(Resource { key: SmolStr::new(key), build });
+    }
+
+    /// Adds a worker hook.
+    pub fn worker_hook<H, F>(&mut self, build: F)
+    where
+        H: WorkerHook + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let build: WorkerHookFactory = Arc::new(move || Box::new(build()));
+        self.hooks.push(WorkerHookSpec { name: std::any::type_name::<H>(), build });
+    }
+
+    /// Adds those of another that are not among these already.
+    pub fn extend(&mut self, others: &ProcessParts) {
+        for other in &others.resources {
+            if !self.resources.iter().any(|own| Arc::ptr_eq(&own.build, &other.build)) {
+                self.resources.push(other.clone());
+            }
+        }
+        for other in &others.hooks {
+            if !self.hooks.iter().any(|own| Arc::ptr_eq(&own.build, &other.build)) {
+                self.hooks.push(other.clone());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ProcessParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<&str> = self.resources.iter().map(|resource| resource.key.as_str()).collect();
+        let hooks: Vec<&str> = self.hooks.iter().map(|hook| hook.name).collect();
+        f.debug_struct("ProcessParts").field("resources", &keys).field("hooks", &hooks).finish()
+    }
+}
 
 /// How the tuples of a stream are spread over the tasks of a subscriber.
 #[derive(Clone)]
@@ -178,6 +262,7 @@ pub struct Topology {
     pub(crate) options: TopologyOptions,
     pub(crate) components: Vec<Component>,
     pub(crate) hooks: Vec<HookFactory>,
+    pub(crate) process: ProcessParts,
 }
 
 impl Topology {
@@ -236,7 +321,14 @@ pub(crate) mod testing {
     /// Components with the ids they take tuples from by shuffle; those without any are spouts.
     pub(crate) fn topology(components: &[(&str, &[&str])]) -> Topology {
         let components = components.iter().map(|(id, inputs)| component(id, inputs)).collect();
-        Topology { name: "test".into(), options: TopologyOptions::default(), components, hooks: Vec::new() }
+        let options = TopologyOptions::default();
+        Topology {
+            name: "test".into(),
+            options,
+            components,
+            hooks: Vec::new(),
+            process: ProcessParts::default(),
+        }
     }
 
     fn component(id: &str, inputs: &[&str]) -> Component {

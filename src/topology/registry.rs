@@ -6,6 +6,7 @@
 //! (so that wrong settings are errors with a place in the file, and the output streams are
 //! known), then once per task and after each panic.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -16,10 +17,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook};
+use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook};
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::topology::diagnostic::TopologyErrors;
-use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, Topology};
+use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, ProcessParts, Topology};
 
 /// Why a component cannot be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +208,7 @@ pub struct Registry {
     groupings: BTreeMap<String, GroupingType>,
     hooks: BTreeMap<String, NamedHook>,
     topologies: BTreeMap<String, NamedTopology>,
+    process: ProcessParts,
 }
 
 type BuildGroupingFn =
@@ -430,6 +432,54 @@ impl Registry {
     /// The names of all hooks.
     pub fn task_hooks(&self) -> impl Iterator<Item = &str> {
         self.hooks.keys().map(String::as_str)
+    }
+
+    /// Registers an object that all tasks of a worker process share: a connection pool, a model, a
+    /// cache. `build` runs once in every worker process of every topology that is run with this
+    /// registry (and once where a topology runs in one process), before any task is prepared. Tasks
+    /// find the object by `TaskContext::resources`, under this key and by its type.
+    ///
+    /// When `build` fails or panics, the run ends with this reason. A worker that is started again
+    /// later is tried again after a pause, a few times. A key that has an object already keeps it: one
+    /// of `LocalOptions::resources`, of a test, or of the topology itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Blocked(Vec<String>);
+    ///
+    /// let mut registry = Registry::with_standard();
+    /// registry.resource("blocked", |worker| {
+    ///     let path: String = worker.setting("blocked_words")?;
+    ///     let text = std::fs::read_to_string(&path)?;
+    ///     Ok::<_, TaskError>(Blocked(text.lines().map(str::to_owned).collect()))
+    /// });
+    /// // In `prepare` of a bolt:
+    /// // self.blocked = context.resources().get::<Blocked>("blocked").ok_or_else(…)?;
+    /// ```
+    pub fn resource<T, E, F>(&mut self, key: &str, build: F)
+    where
+        T: Any + Send + Sync,
+        E: Into<TaskError>,
+        F: Fn(&WorkerContext) -> Result<T, E> + Send + Sync + 'static,
+    {
+        self.process.resource(key, build);
+    }
+
+    /// Registers a hook that runs once in every worker process of every topology that is run with
+    /// this registry; see [`WorkerHook`].
+    pub fn worker_hook<H, F>(&mut self, build: F)
+    where
+        H: WorkerHook + 'static,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        self.process.worker_hook(build);
+    }
+
+    /// What it adds to every process.
+    pub fn process_parts(&self) -> &ProcessParts {
+        &self.process
     }
 
     /// Registers a topology that is built in Rust. Every command takes its name where it takes the

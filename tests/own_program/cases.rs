@@ -16,6 +16,16 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_worker_that_builds_another_topology_is_refused", a_worker_that_builds_another_topology_is_refused),
     ("a_topology_that_cannot_be_built_is_an_error", a_topology_that_cannot_be_built_is_an_error),
     ("registered_topologies_are_listed", registered_topologies_are_listed),
+    ("tasks_know_their_worker", tasks_know_their_worker),
+    (
+        "resources_and_worker_hooks_run_once_in_each_process",
+        resources_and_worker_hooks_run_once_in_each_process,
+    ),
+    ("a_resource_or_worker_hook_that_fails_ends_the_run", a_resource_or_worker_hook_that_fails_ends_the_run),
+    ("a_worker_hook_that_panics_at_the_end_is_reported", a_worker_hook_that_panics_at_the_end_is_reported),
+    ("hooks_of_a_document_run_in_workers", hooks_of_a_document_run_in_workers),
+    ("hooks_are_added_to_a_topology_in_rust", hooks_are_added_to_a_topology_in_rust),
+    ("a_custom_grouping_has_its_settings_in_workers", a_custom_grouping_has_its_settings_in_workers),
 ];
 
 /// What a run of the program came to.
@@ -47,10 +57,16 @@ impl Ended {
 
 /// Runs the program with these arguments to its end.
 fn program(args: &[&str]) -> Ended {
+    program_that_fails("", args)
+}
+
+/// The same, where what the program registers fails in this way.
+fn program_that_fails(how: &str, args: &[&str]) -> Ended {
     let mut command = Command::new(env::current_exe().expect("this program"));
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
         command.env_remove(name);
     }
+    command.env("OWN_PROGRAM_FAILS", how);
     let output: Output = command.args(args).stdin(Stdio::null()).output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
@@ -138,4 +154,116 @@ fn registered_topologies_are_listed() {
     program(&["run", "square"])
         .exits(1)
         .says("registered topologies: broken, changing, panicking, squares, wrong");
+}
+
+/// A document with two tasks of `where`, and a fixed number of tuples by the grouping `pick`.
+const WHERE: &str = r#"
+topology.name = "where"
+spout.numbers = { type = "generate", config = { count = 100, fields = { n = "{seq}" } } }
+[bolt.where]
+type = "where"
+parallelism = 4
+hooks = ["watch"]
+inputs = [{ from = "numbers", custom = "pick", config = { task = 2 } }]
+"#;
+
+/// Runs the document in so many workers; 0 is this process.
+fn run_where(how: &str, workers: u16) -> Ended {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("where.toml");
+    std::fs::write(&path, WHERE).expect("the document");
+    let path = path.to_str().expect("a path");
+    let workers = workers.to_string();
+    let args: &[&str] = if workers == "0" { &["run", path] } else { &["run", path, "--workers", &workers] };
+    program_that_fails(how, args)
+}
+
+/// The words of each line that begins with this one.
+fn lines<'a>(text: &'a str, first: &str) -> Vec<Vec<&'a str>> {
+    let words = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.filter(|words| words[0] == first).collect()
+}
+
+fn tasks_know_their_worker() {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let ended = run_where("", 2);
+    ended.exits(0);
+    let found = lines(&ended.stdout, "where");
+    assert_eq!(found.len(), 4);
+    let distinct = |column: usize| found.iter().map(|words| words[column]).collect::<BTreeSet<_>>();
+    assert_eq!(distinct(1), BTreeSet::from(["0", "1"]), "worker");
+    assert_eq!(distinct(2), BTreeSet::from(["2"]), "workers");
+    assert_eq!(distinct(3), BTreeSet::from([host.trim()]), "host");
+    assert_eq!((distinct(4).len(), distinct(5).len()), (2, 2), "processes and ports");
+    assert!(!distinct(5).contains("0"), "every worker listens");
+    let ended = run_where("", 0);
+    ended.exits(0);
+    let found = lines(&ended.stdout, "where");
+    assert!(found.iter().all(|words| words[1..3] == ["0", "1"] && words[5] == "0"), "{found:?}");
+}
+
+fn resources_and_worker_hooks_run_once_in_each_process() {
+    for (workers, listening) in [(0, "false"), (2, "true")] {
+        let ended = run_where("", workers);
+        ended.exits(0);
+        let processes = usize::from(workers.max(1));
+        assert_eq!(lines(&ended.stderr, "resource").len(), processes, "{}", ended.stderr);
+        let started: BTreeSet<_> =
+            lines(&ended.stderr, "worker").into_iter().filter(|line| line[2] == "started,").collect();
+        assert_eq!(started.len(), processes, "{}", ended.stderr);
+        for line in &started {
+            assert_eq!((line[4].trim_end_matches(','), line[6]), (listening, "true"));
+        }
+        let ends = ended.stderr.matches("worker hook shut down in").count();
+        assert_eq!(ends, processes, "{}", ended.stderr);
+        // The tasks have closed by then.
+        let closed = ended.stderr.rfind("watched where").expect("it was watched");
+        assert!(workers > 0 || closed < ended.stderr.find("worker hook shut down").expect("once"));
+    }
+}
+
+fn a_resource_or_worker_hook_that_fails_ends_the_run() {
+    for workers in [0, 2] {
+        run_where("resource", workers).exits(1).says("resource `maker` cannot be made: the server is away");
+        run_where("resource-panics", workers)
+            .exits(1)
+            .says("resource `maker` cannot be made: panicked: the server is on fire");
+        run_where("hook", workers)
+            .exits(1)
+            .says("worker hook `own_program::program::Announce` cannot start: nobody listens");
+    }
+}
+
+fn a_worker_hook_that_panics_at_the_end_is_reported() {
+    for workers in [0, 2] {
+        run_where("shutdown", workers)
+            .exits(0)
+            .says("a worker hook did not shut down")
+            .says("panicked: the door is stuck");
+    }
+}
+
+fn hooks_of_a_document_run_in_workers() {
+    let ended = run_where("", 2);
+    ended.exits(0);
+    let executed =
+        lines(&ended.stderr, "watched").into_iter().map(|words| words[2].parse::<u64>().expect("a count"));
+    assert_eq!(executed.sum::<u64>(), 100, "{}", ended.stderr);
+}
+
+fn hooks_are_added_to_a_topology_in_rust() {
+    let ended = program(&["run", "squares", "--set", "bolt.square.hooks=['watch']"]);
+    ended.exits(0);
+    let watched = lines(&ended.stderr, "watched");
+    assert!(watched.iter().all(|words| words[1] == "square"), "{watched:?}");
+    let executed: u64 = watched.iter().map(|words| words[2].parse::<u64>().expect("a count")).sum();
+    assert_eq!(executed, 1000);
+}
+
+fn a_custom_grouping_has_its_settings_in_workers() {
+    let ended = run_where("", 2);
+    ended.exits(0);
+    let mut executed: Vec<&str> = lines(&ended.stderr, "watched").into_iter().map(|words| words[2]).collect();
+    executed.sort_unstable();
+    assert_eq!(executed, ["0", "0", "0", "100"], "one task of four gets them all");
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 
+use squall::api::TaskHook;
 use squall::prelude::*;
 
 /// Emits `n` from 0 to `end`, every task its share, each again until it is acked.
@@ -67,9 +68,109 @@ fn squares(end: u64) -> TopologyBuilder {
     builder
 }
 
+/// What all tasks of a process share: which process made it.
+struct Maker(u32);
+
+fn make(_worker: &WorkerContext) -> Result<Maker, TaskError> {
+    match env::var("OWN_PROGRAM_FAILS").as_deref() {
+        Ok("resource") => Err(TaskError::new("the server is away")),
+        Ok("resource-panics") => panic!("the server is on fire"),
+        _ => {
+            let process = std::process::id();
+            eprintln!("resource made by {process}");
+            Ok(Maker(process))
+        }
+    }
+}
+
+/// Says on standard error when it starts and ends.
+struct Announce;
+
+impl WorkerHook for Announce {
+    fn start(&mut self, worker: &WorkerContext) -> Result<(), TaskError> {
+        if env::var("OWN_PROGRAM_FAILS").as_deref() == Ok("hook") {
+            return Err(TaskError::new("nobody listens"));
+        }
+        let has_resource = worker.resources().contains("maker");
+        eprintln!(
+            "worker {} started, listening: {}, resource: {has_resource}",
+            worker.id(),
+            worker.port().is_some()
+        );
+        Ok(())
+    }
+
+    fn shutdown(&mut self) {
+        eprintln!("worker hook shut down in {}", std::process::id());
+        if env::var("OWN_PROGRAM_FAILS").as_deref() == Ok("shutdown") {
+            panic!("the door is stuck");
+        }
+    }
+}
+
+/// Says on standard error how many tuples its task executed.
+#[derive(Default)]
+struct Watch {
+    component: String,
+    executed: u64,
+}
+
+impl TaskHook for Watch {
+    fn prepare(&mut self, context: &TaskContext) {
+        context.component().clone_into(&mut self.component);
+    }
+
+    fn bolt_execute(&mut self, _tuple: &[Value]) {
+        self.executed += 1;
+    }
+
+    fn cleanup(&mut self) {
+        eprintln!("watched {} {}", self.component, self.executed);
+    }
+}
+
+/// Sends every tuple to one task.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PickSettings {
+    /// Its place among the tasks, from 0.
+    task: usize,
+}
+
+struct Pick(usize);
+
+impl CustomGrouping for Pick {
+    fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+        chosen.extend(targets.get(self.0));
+    }
+}
+
+/// Prints where each of its tasks is.
+struct Where;
+
+impl Bolt for Where {
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        let worker = context.worker();
+        let maker = context.resources().get::<Maker>("maker").ok_or_else(|| TaskError::fatal("no maker"))?;
+        assert_eq!(worker.process_id(), maker.0, "each process has its own");
+        let (id, all, host) = (worker.id(), worker.workers(), worker.host());
+        println!("where {id} {all} {host} {} {}", worker.process_id(), worker.port().unwrap_or(0));
+        Ok(())
+    }
+
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
 /// Everything the cases run.
 pub fn registry() -> Registry {
     let mut registry = Registry::with_standard();
+    registry.resource("maker", make);
+    registry.worker_hook(|| Announce);
+    registry.hook("watch", Watch::default);
+    registry.grouping_with("pick", |settings: &PickSettings| Ok(Pick(settings.task)));
+    registry.bolt("where", "Says where its tasks are.", |_: &NoSettings| Ok(Where));
     registry.topology("squares", || squares(1000).build());
     // What it builds depends on the arguments of the process, which it must not.
     registry.topology("changing", || {

@@ -275,10 +275,10 @@ impl Spout for Lines {
         Ok(())
     }
 
-    /// Files have an end; standard input may go on for ever.
+    /// Files have an end; standard input and other descriptors may go on for ever.
     fn is_bounded(&self) -> bool {
-        let is_stdin = |path: &String| path == paths::STDIN;
-        !self.settings.follow && !self.settings.path.as_slice().iter().any(is_stdin)
+        let is_descriptor = |path: &String| paths::descriptor(path).is_some();
+        !self.settings.follow && !self.settings.path.as_slice().iter().any(is_descriptor)
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {

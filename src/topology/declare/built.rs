@@ -18,13 +18,15 @@ use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
 use crate::topology::validate;
 
-/// The topology with the options that the overrides name; validated again.
+/// The topology with the options that the overrides name, and with what the registry adds to every
+/// process; validated again.
 pub(super) fn override_options(
-    topology: Topology,
+    mut topology: Topology,
     source: &dyn Source,
     registry: &Registry,
     set: &[String],
 ) -> Result<Topology, TopologyErrors> {
+    topology.process.extend(registry.process_parts());
     if set.is_empty() {
         return Ok(topology);
     }

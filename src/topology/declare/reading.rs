@@ -37,6 +37,7 @@ impl<'t> Reading<'t> {
             components: Vec::new(),
             hooks: Vec::new(),
             taken: Vec::new(),
+            process: registry.process_parts().clone(),
             complete: true,
         };
         let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };

@@ -1,0 +1,220 @@
+//! A worker process, as user code sees it: who it is, what its tasks share, and hooks that run once in
+//! it.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use ::serde::de::DeserializeOwned;
+use smol_str::SmolStr;
+
+use crate::api::TaskError;
+use crate::ids::{Incarnation, WorkerId};
+
+type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
+
+/// Objects that all tasks of a worker share, by key: a connection pool, a model, a cache.
+///
+/// A program registers what makes them by
+/// [`Registry::resource`](crate::topology::registry::Registry::resource), or by
+/// [`TopologyBuilder::resource`](crate::topology::TopologyBuilder::resource) for one topology: it runs
+/// once in every worker process, before any task is prepared.
+#[derive(Clone, Default)]
+pub struct WorkerResources(Arc<Mutex<Objects>>);
+
+impl WorkerResources {
+    /// Puts an object under a key, replacing what stood there.
+    pub fn set<T: Any + Send + Sync>(&self, key: &str, object: T) {
+        self.set_shared(key, Arc::new(object));
+    }
+
+    /// The object under a key, if it is of that type.
+    pub fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
+        let object = self.lock().get(key).cloned();
+        object?.downcast().ok()
+    }
+
+    /// Whether there is an object of whatever type under a key.
+    pub fn contains(&self, key: &str) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    pub(crate) fn set_shared(&self, key: &str, object: Arc<dyn Any + Send + Sync>) {
+        self.lock().insert(key.to_owned(), object);
+    }
+
+    /// The same objects for another worker, which adds its own.
+    pub(crate) fn for_another_worker(&self) -> WorkerResources {
+        WorkerResources(Arc::new(Mutex::new(self.lock().clone())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Objects> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a [`WorkerContext`] is made of; the runtime fills it in.
+pub struct WorkerParts {
+    /// The topology.
+    pub topology: SmolStr,
+    /// The worker.
+    pub worker: WorkerId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// How many workers the topology has.
+    pub workers: usize,
+    /// The name of the machine.
+    pub host: SmolStr,
+    /// Where other workers dial this one, once that is known; never for a topology in one process.
+    pub address: OnceLock<SocketAddr>,
+    /// The topology's `[settings]`.
+    pub settings: toml::Table,
+    /// Shared objects.
+    pub resources: WorkerResources,
+    /// Where the worker logs.
+    pub logger: slog::Logger,
+}
+
+/// The worker process that a task runs in. A topology that runs in one process has one worker, which
+/// listens at no address.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+///
+/// /// A name for connections of this task, by which a server's log tells who it was.
+/// fn client_id(context: &TaskContext) -> String {
+///     let worker = context.worker();
+///     format!("{}@{} pid {} task {}", worker.id(), worker.host(), worker.process_id(), context.task())
+/// }
+/// # let context = squall::testing::HarnessOptions::default().task_context();
+/// # assert!(client_id(&context).starts_with("0@localhost pid "));
+/// # assert_eq!((context.worker().port(), context.worker().workers()), (None, 1));
+/// ```
+#[derive(Clone)]
+pub struct WorkerContext(Arc<WorkerParts>);
+
+impl WorkerContext {
+    /// For the runtime and for tests of a component by itself.
+    pub fn new(parts: WorkerParts) -> WorkerContext {
+        WorkerContext(Arc::new(parts))
+    }
+
+    /// The topology's name.
+    pub fn topology(&self) -> &str {
+        &self.0.topology
+    }
+
+    /// The worker: from 0 to `workers() - 1`. A worker that is started again keeps it.
+    pub fn id(&self) -> WorkerId {
+        self.0.worker
+    }
+
+    /// Which life of the worker this process is: one more each time it is started again.
+    pub fn incarnation(&self) -> Incarnation {
+        self.0.incarnation
+    }
+
+    /// How many workers the topology has.
+    pub fn workers(&self) -> usize {
+        self.0.workers
+    }
+
+    /// The name of the machine (of the *node*, in Storm's words); `localhost` in simulations.
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    /// The id of the process.
+    pub fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// Where the worker listens for the others. `None` when the topology runs in one process.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.address.get().copied()
+    }
+
+    /// The port of [`address`](WorkerContext::address) (Storm's `getThisWorkerPort`).
+    pub fn port(&self) -> Option<u16> {
+        self.address().map(|address| address.port())
+    }
+
+    /// One of the topology's `settings`.
+    ///
+    /// # Errors
+    /// When it is missing or of another type.
+    pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<T, TaskError> {
+        setting(&self.0.settings, key)
+    }
+
+    /// Objects that all tasks of the worker share.
+    pub fn resources(&self) -> &WorkerResources {
+        &self.0.resources
+    }
+
+    /// Logs with the worker attached.
+    pub fn logger(&self) -> &slog::Logger {
+        &self.0.logger
+    }
+
+    /// Notes where the worker listens. For the runtime, once.
+    pub(crate) fn listens_at(&self, address: SocketAddr) {
+        // The first address stays: a worker listens at one for all its life.
+        let _ = self.0.address.set(address);
+    }
+}
+
+impl fmt::Debug for WorkerContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} of {}", self.0.worker, self.0.topology)
+    }
+}
+
+/// A setting as a Rust type.
+pub(super) fn setting<T: DeserializeOwned>(settings: &toml::Table, key: &str) -> Result<T, TaskError> {
+    let value = settings.get(key).ok_or_else(|| TaskError::new(format!("there is no setting `{key}`")))?;
+    value.clone().try_into().map_err(|error| TaskError::new(format!("setting `{key}`: {error}")))
+}
+
+/// Runs once in every worker process: at its start, before any task is prepared, and at its orderly
+/// end, after all tasks have closed (Storm's `BaseWorkerHook`). A process that is killed is not asked.
+///
+/// Registered by [`Registry::worker_hook`](crate::topology::registry::Registry::worker_hook), or by
+/// [`TopologyBuilder::worker_hook`](crate::topology::TopologyBuilder::worker_hook) for one topology.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+///
+/// /// Says where the workers of a topology are.
+/// struct Announce;
+///
+/// impl WorkerHook for Announce {
+///     fn start(&mut self, worker: &WorkerContext) -> Result<(), TaskError> {
+///         let file = worker.setting::<String>("announce_in")?;
+///         let line = format!("{} {} {}", worker.id(), worker.host(), worker.process_id());
+///         std::fs::write(format!("{file}.{}", worker.id()), line)?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut registry = Registry::with_standard();
+/// registry.worker_hook(|| Announce);
+/// ```
+pub trait WorkerHook: Send {
+    /// The worker starts; resources are there, tasks are not.
+    ///
+    /// # Errors
+    /// End the run with this reason when the topology starts. A worker that is started again later is
+    /// tried again after a pause, a few times.
+    fn start(&mut self, _worker: &WorkerContext) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// All tasks have closed, and the worker is about to end. Called if `start` succeeded, in the
+    /// opposite order.
+    fn shutdown(&mut self) {}
+}
