@@ -1,7 +1,12 @@
 //! Numbers that components and the runtime keep: counters, gauges and histograms.
 //!
 //! A component registers a metric once, in `open` or `prepare`, and keeps the handle; updating it
-//! is an atomic add. The registry is read by the summary, the progress line and tests.
+//! is an atomic add. The registry is read by the summary, the statistics of workers and tests.
+//!
+//! Numbers and names are bounded: a task has at most [`METRICS_MAX`] metrics, and a name is cut after
+//! [`METRIC_NAME_MAX`] bytes.
+
+mod totals;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +17,15 @@ use hdrhistogram::Histogram as Hdr;
 use smol_str::SmolStr;
 
 use crate::ids::TaskId;
+
+pub use totals::{MetricTotal, MetricTotals, MetricValue, ValueCounts, distribution_of, merge_counts};
+
+/// Metrics of a task, and of a component in the statistics.
+pub const METRICS_MAX: usize = 256;
+/// Bytes of the name of a metric; a longer name is cut.
+pub const METRIC_NAME_MAX: usize = 128;
+/// Where losses are counted that have no metric of their own because there are too many.
+pub const OTHER_LOSSES: &str = "other_losses";
 
 /// A number that only grows. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -90,14 +104,12 @@ impl Histogram {
 
     /// The distribution so far.
     pub fn summary(&self) -> Distribution {
-        let hdr = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Distribution {
-            count: hdr.len(),
-            mean: hdr.mean(),
-            p50: hdr.value_at_quantile(0.50),
-            p99: hdr.value_at_quantile(0.99),
-            max: hdr.max(),
-        }
+        Distribution::of(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every recorded value, and how often it was recorded.
+    fn counts(&self) -> ValueCounts {
+        ValueCounts::of(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -122,6 +134,18 @@ pub struct Distribution {
     pub max: u64,
 }
 
+impl Distribution {
+    fn of(hdr: &Hdr<u64>) -> Distribution {
+        Distribution {
+            count: hdr.len(),
+            mean: hdr.mean(),
+            p50: hdr.value_at_quantile(0.50),
+            p99: hdr.value_at_quantile(0.99),
+            max: hdr.max(),
+        }
+    }
+}
+
 /// A registered metric.
 #[derive(Clone, Debug)]
 pub enum Metric {
@@ -133,6 +157,17 @@ pub enum Metric {
     Gauge(Gauge),
     /// Is recorded.
     Histogram(Histogram),
+}
+
+impl Metric {
+    fn value(&self) -> MetricValue {
+        match self {
+            Metric::Counter(counter) => MetricValue::Counter(counter.get()),
+            Metric::Loss(counter) => MetricValue::Loss(counter.get()),
+            Metric::Gauge(gauge) => MetricValue::Gauge(gauge.get()),
+            Metric::Histogram(histogram) => MetricValue::Histogram(histogram.counts()),
+        }
+    }
 }
 
 /// Who a metric belongs to, and its name.
@@ -150,16 +185,95 @@ pub struct MetricKey {
 #[derive(Clone, Debug, Default)]
 pub struct MetricsRegistry(Arc<Mutex<BTreeMap<MetricKey, Metric>>>);
 
+/// A task has [`METRICS_MAX`] metrics already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a task has at most {METRICS_MAX} metrics")]
+pub struct TooManyMetrics;
+
 impl MetricsRegistry {
     /// Registers a metric, or returns the one that stands under that key already, so that a task
-    /// that is rebuilt goes on counting.
-    pub fn register(&self, key: MetricKey, metric: Metric) -> Metric {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(metric).clone()
+    /// that is rebuilt goes on counting. The name is cut after [`METRIC_NAME_MAX`] bytes.
+    ///
+    /// # Errors
+    /// When the task has [`METRICS_MAX`] metrics of other names. [`OTHER_LOSSES`] is always taken.
+    pub fn register(&self, key: MetricKey, metric: Metric) -> Result<Metric, TooManyMetrics> {
+        let key = MetricKey { name: cut(&key.name), ..key };
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registered) = map.get(&key) {
+            return Ok(registered.clone());
+        }
+        let first = MetricKey { name: SmolStr::default(), ..key.clone() };
+        let of_task = map
+            .range(first..)
+            .take_while(|(other, _)| (&other.component, other.task) == (&key.component, key.task));
+        if key.name != OTHER_LOSSES && of_task.take(METRICS_MAX).count() == METRICS_MAX {
+            return Err(TooManyMetrics);
+        }
+        map.insert(key, metric.clone());
+        Ok(metric)
     }
 
     /// Everything registered, by component, task and name.
     pub fn snapshot(&self) -> Vec<(MetricKey, Metric)> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.iter().map(|(key, metric)| (key.clone(), metric.clone())).collect()
+    }
+
+    /// The metrics of each component, summed over its tasks here.
+    pub fn totals(&self) -> BTreeMap<SmolStr, MetricTotals> {
+        let mut totals: BTreeMap<SmolStr, MetricTotals> = BTreeMap::new();
+        for (key, metric) in self.snapshot() {
+            totals.entry(key.component).or_default().add(&key.name, &metric.value());
+        }
+        totals
+    }
+}
+
+/// A name without what is beyond [`METRIC_NAME_MAX`].
+fn cut(name: &SmolStr) -> SmolStr {
+    let mut end = name.len().min(METRIC_NAME_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    if end == name.len() { name.clone() } else { SmolStr::new(&name[..end]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(component: &str, task: u32, name: &str) -> MetricKey {
+        MetricKey { component: component.into(), task: TaskId(task), name: name.into() }
+    }
+
+    #[test]
+    fn a_task_has_a_bounded_number_of_metrics_with_bounded_names() {
+        let registry = MetricsRegistry::default();
+        let count = |task, name: &str| {
+            registry.register(key("c", task, name), Metric::Counter(Counter::default())).map(drop)
+        };
+        let long = "\u{e4}".repeat(METRIC_NAME_MAX);
+        assert_eq!(count(1, &long), Ok(()));
+        (1..METRICS_MAX).for_each(|n| assert_eq!(count(1, &format!("n{n}")), Ok(())));
+        assert_eq!(count(1, "one more"), Err(TooManyMetrics));
+        assert_eq!(count(1, "n7"), Ok(()), "it stands already");
+        assert_eq!(count(1, &format!("{long}!")), Ok(()), "cut, it is the same name");
+        assert_eq!(count(1, OTHER_LOSSES), Ok(()));
+        assert_eq!(count(2, "one more"), Ok(()), "another task");
+        let longest = registry.snapshot().iter().map(|(key, _)| key.name.len()).max();
+        assert_eq!(longest, Some(METRIC_NAME_MAX));
+    }
+
+    #[test]
+    fn tasks_add_up() {
+        let registry = MetricsRegistry::default();
+        for (component, task, n) in [("a", 1, 2), ("a", 2, 3), ("b", 3, 5)] {
+            let counter = Counter::default();
+            counter.add(n);
+            registry.register(key(component, task, "seen"), Metric::Loss(counter)).expect("there is room");
+        }
+        let totals = registry.totals();
+        let losses: Vec<_> = totals.iter().map(|(id, totals)| (&**id, totals.losses())).collect();
+        assert_eq!(losses, [("a", 5), ("b", 5)]);
     }
 }

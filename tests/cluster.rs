@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use squall::api::{MetricsReporter, MetricsReporting, TopologyStats};
 use squall::cluster::{
     Executable, RunningWorkers, TopologySource, WorkerEventKind, WorkersOptions, WorkersStats,
 };
 use squall::ids::{Incarnation, WorkerId};
 use squall::prelude::*;
+use squall::runtime::{LocalOptions, RunningTopology};
 use squall::topology::Topology;
 use squall::topology::declare::MemorySource;
 
@@ -198,6 +200,48 @@ fn bounded_input_is_processed_to_its_end() {
     assert_eq!((pass.tasks, pass.executed), (3, 20_000));
     assert_eq!(topology.complete_latency.count, 20_000);
     assert_eq!((stats.processes.workers, stats.processes.restarts), (3, 0));
+}
+
+/// Remembers what it was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<TopologyStats>>>);
+
+impl MetricsReporter for Told {
+    fn report(&self, topology: &str, stats: &TopologyStats) {
+        assert_eq!(topology, "numbers");
+        self.0.lock().unwrap().push(stats.clone());
+    }
+}
+
+#[test]
+fn a_reporter_is_told_while_a_topology_runs_and_at_its_end() {
+    let told = Told::default();
+    let metrics = Some(MetricsReporting::new(Duration::from_millis(5), told.clone()));
+    let check = |last: &TopologyStats| {
+        let told = std::mem::take(&mut *told.0.lock().unwrap());
+        assert!(told.len() > 2, "only {}", told.len());
+        assert!(told.windows(2).all(|pair| pair[0].emitted <= pair[1].emitted && !pair[0].ended));
+        let end = told.last().unwrap();
+        assert!(end.ended);
+        assert_eq!((end.emitted, end.acked), (last.emitted, last.acked));
+    };
+    let has_heard = |acked: u64| told.0.lock().unwrap().iter().any(|stats| stats.acked > acked);
+
+    let mut options = options(2);
+    options.metrics.clone_from(&metrics);
+    let running = start(&numbers(None, 5000), options);
+    wait_until("the reporter is told", || has_heard(100));
+    running.drain();
+    check(&running.join().topology);
+
+    let files = MemorySource::new().file("t.toml", numbers(None, 5000));
+    let topology =
+        squall::topology::declare::load(&files, "t.toml", &Registry::with_standard(), &[]).unwrap();
+    let options = LocalOptions { metrics, ..LocalOptions::default() };
+    let running = RunningTopology::start(topology, options).unwrap();
+    wait_until("the reporter is told", || has_heard(100));
+    running.drain();
+    check(&running.join());
 }
 
 #[test]

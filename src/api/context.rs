@@ -10,7 +10,7 @@ use crate::api::{StreamDeclaration, TaskError, WorkerContext, WorkerResources};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;
-use crate::metrics::{Counter, Gauge, Histogram, Metric, MetricKey, MetricsRegistry};
+use crate::metrics::{Counter, Gauge, Histogram, Metric, MetricKey, MetricsRegistry, OTHER_LOSSES};
 
 /// One input of a component, as the topology has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +162,8 @@ impl TaskContext {
         match self.register(name, Metric::Loss(Counter::default())) {
             Metric::Loss(counter) => counter,
             Metric::Counter(_) | Metric::Gauge(_) | Metric::Histogram(_) => {
-                self.taken(name, Counter::default())
+                let unread = self.taken(name, Counter::default());
+                if name == OTHER_LOSSES { unread } else { self.loss_counter(OTHER_LOSSES) }
             }
         }
     }
@@ -183,9 +184,23 @@ impl TaskContext {
         }
     }
 
+    /// Registers a metric. Beyond the bound on their number, losses share one counter, and other
+    /// metrics are read by nobody.
     fn register(&self, name: &str, metric: Metric) -> Metric {
-        let (component, task) = (self.0.component.clone(), self.0.task);
-        self.0.metrics.register(MetricKey { component, task, name: SmolStr::new(name) }, metric)
+        let key = |name| MetricKey {
+            component: self.0.component.clone(),
+            task: self.0.task,
+            name: SmolStr::new(name),
+        };
+        self.0.metrics.register(key(name), metric.clone()).unwrap_or_else(|too_many| {
+            slog::warn!(self.0.logger, "a metric is not registered: {too_many}"; "metric" => name);
+            match metric {
+                Metric::Loss(_) => {
+                    self.0.metrics.register(key(OTHER_LOSSES), metric.clone()).unwrap_or(metric)
+                }
+                Metric::Counter(_) | Metric::Gauge(_) | Metric::Histogram(_) => metric,
+            }
+        })
     }
 
     /// Says that a name is taken by a metric of another kind and goes on with one nobody reads.

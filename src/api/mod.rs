@@ -9,6 +9,7 @@
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`WorkerContext`]: the worker process that a task runs in.
 //! * [`CustomGrouping`], [`TaskHook`] and [`WorkerHook`]: the extension points beside components.
+//! * [`MetricsReporter`]: who is told of the counters of a running topology.
 //! * [`TaskError`]: how user code reports that something went wrong.
 //!
 //! Nothing here runs anything: the runtime implements [`Route`] and hands itself in.
@@ -23,6 +24,7 @@ mod hooks;
 mod input;
 mod outputs;
 mod spout;
+mod stats;
 mod streams;
 mod worker;
 
@@ -36,5 +38,8 @@ pub use hooks::TaskHook;
 pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
 pub use outputs::{OutputState, Outputs, Route, SpoutOutputs, Stage, Values};
 pub use spout::{Failure, FailureCause, Spout, SpoutStatus};
+pub use stats::{
+    ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
+};
 pub use streams::{StreamDeclaration, Streams};
 pub use worker::{WorkerContext, WorkerHook, WorkerParts, WorkerResources};

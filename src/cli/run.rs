@@ -209,7 +209,8 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
         None => {
             let resources = WorkerResources::default();
             resources.set(PRINT_RESOURCE, print_target(args, &progress));
-            let options = LocalOptions { logger: logging.logger.clone(), resources };
+            let metrics = context.registry.metrics().cloned();
+            let options = LocalOptions { logger: logging.logger.clone(), resources, metrics };
             (Running::Here(RunningTopology::start(topology, options)?), STOP_GRACE)
         }
         Some(workers) => {
@@ -252,6 +253,7 @@ fn workers_options(
         print: print_style(args),
         stdout,
         stdin: args.file != STDIN,
+        metrics: context.registry.metrics().cloned(),
         ..WorkersOptions::new(workers)
     }
 }

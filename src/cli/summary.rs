@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::api::FailureCause;
 use crate::cli::error::Outcome;
 use crate::cli::running::RunStats;
+use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
 use crate::runtime::{ComponentStats, StopReason, TopologyStats};
 
 /// What failed and will not come again: messages, and tuples that no message stands for.
@@ -15,13 +16,13 @@ pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
     stats.failed + stats.waiting + stats.failed_unanchored
 }
 
-/// Whether a run did all it was given: nothing failed for good, nothing is left open, and nobody
-/// cut it short.
+/// Whether a run did all it was given: nothing failed for good, no component counted a loss, nothing
+/// is left open, and nobody cut it short.
 pub(super) fn outcome(run: &RunStats) -> Outcome {
     let stats = &run.topology;
-    let failed = failed_for_good(stats);
+    let lost_nothing = failed_for_good(stats) + stats.losses() + stats.pending == 0;
     let in_order = !stats.cut_short && stats.stopped.is_none() && run.failure.is_none();
-    Outcome::done_if(failed == 0 && stats.pending == 0 && in_order)
+    Outcome::done_if(lost_nothing && in_order)
 }
 
 /// Messages a second, over the whole run.
@@ -50,6 +51,7 @@ pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
         "replays": Value::Object(replays.into_iter().collect()),
         "pending": stats.pending,
         "dead_letters": stats.dead_letters,
+        "losses": stats.losses(),
         "cut_short": stats.cut_short,
         "given_up": run.failure,
         "stopped": stats.stopped.as_ref().map(stop_in_json),
@@ -104,7 +106,53 @@ fn component_in_json(component: &ComponentStats) -> Value {
         "busy": rounded(component.busy),
         "blocked": rounded(component.blocked),
         "last_error": component.last_error,
+        "metrics": metrics_in_json(&component.metrics),
     })
+}
+
+/// Metrics by name: a number, or for a histogram an object. Where two tasks of a component registered
+/// one name as two kinds, the second stands under its name and kind.
+fn metrics_in_json(metrics: &MetricTotals) -> Value {
+    let mut object = serde_json::Map::new();
+    for MetricTotal { name, value } in metrics.iter() {
+        let (kind, value) = match value {
+            MetricValue::Counter(sum) => ("counter", json!(sum)),
+            MetricValue::Loss(sum) => ("loss", json!(sum)),
+            MetricValue::Gauge(value) => ("gauge", json!(value)),
+            MetricValue::Histogram(counts) => ("histogram", distribution_in_json(&counts.distribution())),
+        };
+        let is_taken = object.contains_key(name.as_str());
+        let name = if is_taken { format!("{name}.{kind}") } else { name.to_string() };
+        object.insert(name, value);
+    }
+    Value::Object(object)
+}
+
+fn distribution_in_json(values: &Distribution) -> Value {
+    let Distribution { count, mean, p50, p99, max } = *values;
+    json!({ "count": count, "mean": rounded(mean), "p50": p50, "p99": p99, "max": max })
+}
+
+/// The metrics of a component that were used, for people.
+fn metrics_for_people(metrics: &MetricTotals) -> Option<String> {
+    let used = metrics.iter().filter(|total| total.value.is_used());
+    let texts: Vec<String> = used.map(metric_for_people).collect();
+    if texts.is_empty() { None } else { Some(texts.join("; ")) }
+}
+
+fn metric_for_people(MetricTotal { name, value }: &MetricTotal) -> String {
+    match value {
+        MetricValue::Counter(sum) => format!("{name} {}", grouped(*sum)),
+        MetricValue::Loss(sum) => format!("{name} {} (lost)", grouped(*sum)),
+        MetricValue::Gauge(value) => {
+            format!("{name} {}{}", if *value < 0 { "-" } else { "" }, grouped(value.unsigned_abs()))
+        }
+        MetricValue::Histogram(counts) => {
+            let Distribution { count, p50, p99, max, .. } = counts.distribution();
+            let [count, p50, p99, max] = [count, p50, p99, max].map(grouped);
+            format!("{name} {p50} median, {p99} for 99 of 100, {max} at most, {count} values")
+        }
+    }
 }
 
 /// The system's own parts are told apart by their names.
@@ -161,6 +209,11 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
         let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(milliseconds);
         text += &format!("  latency   {p50} median, {p99} for 99 of 100, {max} at most\n");
     }
+    for component in stats.components.iter() {
+        if let Some(metrics) = metrics_for_people(&component.metrics) {
+            text += &format!("  metrics of {}: {metrics}\n", component.id);
+        }
+    }
     if let Some(failure) = &run.failure {
         text += &format!("  given up: {failure}\n");
     }
@@ -181,6 +234,7 @@ fn verdict(run: &RunStats, failed: u64) -> &'static str {
         () if stats.stopped.is_some() => "stopped by an error",
         () if stats.cut_short => "cut short, with work undone",
         () if failed > 0 => "something failed for good",
+        () if stats.losses() > 0 => "components report losses",
         () if stats.pending > 0 => "some messages are still open",
         () => "all done",
     }
@@ -330,6 +384,33 @@ word-count ran for 2.0 s: all done
         assert!(text.contains("something failed for good") && text.contains(expected), "{text}");
         let summary: Value = serde_json::from_str(&in_json("t", &run)).unwrap();
         assert_eq!(summary["summary"]["failed_unanchored"], 2000);
+    }
+
+    #[test]
+    fn what_components_count_is_shown_and_a_loss_makes_the_run_fail() {
+        let mut stats = stats();
+        let metrics = &mut stats.components[1].metrics;
+        metrics.add(&"unmatched".into(), &MetricValue::Counter(1200));
+        metrics.add(&"open".into(), &MetricValue::Gauge(-3));
+        metrics.add(&"unused".into(), &MetricValue::Counter(0));
+        let text = for_people("t", &here(stats.clone()));
+        assert!(text.contains("all done"), "{text}");
+        assert!(text.contains("\n  metrics of count: open -3; unmatched 1,200\n"), "{text}");
+        assert_eq!(outcome(&here(stats.clone())), Outcome::Done);
+
+        stats.components[0].metrics.add(&"unreadable".into(), &MetricValue::Loss(2));
+        let text = for_people("t", &here(stats.clone()));
+        assert!(text.contains("ran for 2.0 s: components report losses\n"), "{text}");
+        assert!(text.contains("\n  metrics of lines: unreadable 2 (lost)\n"), "{text}");
+        assert_eq!(outcome(&here(stats.clone())), Outcome::Failed);
+
+        stats.components[1].metrics.add(&"open".into(), &MetricValue::Counter(7));
+        let line = in_json("t", &here(stats));
+        let summary = &serde_json::from_str::<Value>(&line).unwrap()["summary"];
+        assert_eq!(summary["losses"], 2);
+        assert_eq!(summary["components"][0]["metrics"], json!({"unreadable": 2}));
+        let counted = json!({"open": 7, "open.gauge": -3, "unmatched": 1200, "unused": 0});
+        assert_eq!(summary["components"][1]["metrics"], counted);
     }
 
     #[test]

@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::metrics::{Distribution, MetricTotals, distribution_of, merge_counts};
 use crate::runtime::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, TopologyStats};
 
 /// What one worker counts, since it was started.
@@ -68,6 +68,8 @@ pub struct ComponentCounts {
     pub blocked: u64,
     /// The last error.
     pub last_error: Option<String>,
+    /// What its tasks registered, summed over them.
+    pub metrics: MetricTotals,
 }
 
 impl WorkerStats {
@@ -88,6 +90,7 @@ impl WorkerStats {
                 busy,
                 blocked,
                 last_error: component.last_error,
+                metrics: component.metrics,
                 id: component.id,
             }
         };
@@ -117,7 +120,7 @@ impl WorkerStats {
         self.pending += other.pending;
         self.dead_letters += other.dead_letters;
         self.replays.add(&other.replays);
-        self.latencies = merged(&self.latencies, &other.latencies);
+        self.latencies = merge_counts(&self.latencies, &other.latencies);
         for counts in &other.components {
             match self.components.iter_mut().find(|own| own.id == counts.id) {
                 Some(own) => own.add(counts),
@@ -132,7 +135,10 @@ impl WorkerStats {
         self.waiting = 0;
         // What waited to be emitted again comes again from the source of the next life.
         self.failed = self.failed.min(self.given_up);
-        self.components.iter_mut().for_each(|component| component.queued = 0);
+        for component in &mut self.components {
+            component.queued = 0;
+            component.metrics.forget_gauges();
+        }
     }
 }
 
@@ -151,6 +157,7 @@ impl ComponentCounts {
         if other.last_error.is_some() {
             self.last_error.clone_from(&other.last_error);
         }
+        self.metrics.add_all(&other.metrics);
     }
 }
 
@@ -168,26 +175,7 @@ pub fn changes(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<(u64, u64)> {
 pub fn changed(before: &[(u64, u64)], changes: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let is_same = |value: u64| changes.binary_search_by_key(&value, |change| change.0).is_err();
     let same: Vec<(u64, u64)> = before.iter().copied().filter(|old| is_same(old.0)).collect();
-    merged(&same, changes)
-}
-
-/// Two rising lists of values and how often they were seen, as one.
-fn merged(left: &[(u64, u64)], right: &[(u64, u64)]) -> Vec<(u64, u64)> {
-    let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
-    let mut all: Vec<(u64, u64)> = Vec::with_capacity(left.len() + right.len());
-    loop {
-        let next = match (left.peek(), right.peek()) {
-            (Some((l, _)), Some((r, _))) if l <= r => left.next(),
-            (Some(_), None) => left.next(),
-            (_, Some(_)) => right.next(),
-            (None, None) => return all,
-        };
-        let Some((value, count)) = next else { return all };
-        match all.last_mut() {
-            Some(last) if last.0 == value => last.1 += count,
-            _ => all.push((value, count)),
-        }
-    }
+    merge_counts(&same, changes)
 }
 
 /// A component as the plan knows it.
@@ -271,41 +259,24 @@ fn component_stats(sum: &WorkerStats, shape: &ComponentShape, elapsed: Duration)
         busy: share(counts.busy),
         blocked: share(counts.blocked),
         last_error: counts.last_error.clone(),
+        metrics: counts.metrics.clone(),
     }
 }
 
 fn latency_stats(latencies: &[(u64, u64)]) -> LatencyStats {
-    let mut histogram = Histogram::<u64>::new(3).expect("three digits are possible");
-    for (value, count) in latencies {
-        // An auto-resizing histogram takes whatever fits 64 bits.
-        let _ = histogram.record_n(*value, *count);
-    }
-    LatencyStats {
-        count: histogram.len(),
-        p50: Duration::from_nanos(histogram.value_at_quantile(0.50)),
-        p99: Duration::from_nanos(histogram.value_at_quantile(0.99)),
-        max: Duration::from_nanos(histogram.max()),
-    }
+    let Distribution { count, p50, p99, max, .. } = distribution_of(latencies);
+    let [p50, p99, max] = [p50, p99, max].map(Duration::from_nanos);
+    LatencyStats { count, p50, p99, max }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::FailureCause;
+    use crate::metrics::MetricValue;
 
     fn counts(id: &str, executed: u64) -> ComponentCounts {
         ComponentCounts { id: id.into(), executed, queued: 1, busy: 500, ..ComponentCounts::default() }
-    }
-
-    #[test]
-    fn latencies_are_merged_by_value() {
-        let check = |left: &[(u64, u64)], right: &[(u64, u64)], expected: &[(u64, u64)]| {
-            assert_eq!(merged(left, right), expected);
-            assert_eq!(merged(right, left), expected);
-        };
-        check(&[], &[], &[]);
-        check(&[(1, 2)], &[], &[(1, 2)]);
-        check(&[(1, 2), (5, 1)], &[(1, 3), (2, 1), (9, 9)], &[(1, 5), (2, 1), (5, 1), (9, 9)]);
     }
 
     #[test]
@@ -372,7 +343,12 @@ mod tests {
             components: vec![counts("a", 3)],
             ..WorkerStats::default()
         };
+        let metrics = &mut stats.components[0].metrics;
+        metrics.add(&"seen".into(), &MetricValue::Loss(7));
+        metrics.add(&"open".into(), &MetricValue::Gauge(2));
         stats.bury();
+        let metrics = &stats.components[0].metrics;
+        assert_eq!((metrics.losses(), metrics.get("open")), (7, None), "a gauge is of the living");
         assert_eq!((stats.emitted, stats.pending), (5, 0));
         assert_eq!(stats.failed, 1, "the others had failed and waited to be emitted again");
         assert_eq!((stats.components[0].executed, stats.components[0].queued), (3, 0));

@@ -63,7 +63,8 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
         superior: Arc::new(Parent(reports.clone())),
         membership: members.version,
     };
-    let options = LocalOptions { logger: spec.logger.clone(), resources: spec.resources };
+    let options =
+        LocalOptions { logger: spec.logger.clone(), resources: spec.resources, ..LocalOptions::default() };
     let (assembled, ingress) = AssembledShare::new(topology, share, clock.clone(), options);
     let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
     let bridge = Bridge::new(ingress, watcher, clock.clone());

@@ -13,7 +13,7 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
 use crate::runtime::queue::{Inbox, InboxSender};
 use crate::runtime::run_queue::{RunQueue, Urgency};
-use crate::runtime::stats::StopReason;
+use crate::api::StopReason;
 
 /// Whom commands go to: the executors of this process.
 pub struct Subordinates {

@@ -20,7 +20,7 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
 use crate::runtime::queue::{Gauges, InboxSender};
 use crate::runtime::run_queue::Urgency;
-use crate::runtime::stats::StopReason;
+use crate::api::StopReason;
 use crate::text::shown;
 
 /// Lets so many through per interval. Shared by the tasks of a component.

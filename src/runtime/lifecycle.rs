@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::runtime::stats::StopReason;
+use crate::api::StopReason;
 
 /// Shared by all executors of a worker.
 #[derive(Debug, Default)]

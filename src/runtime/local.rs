@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::api::WorkerResources;
+use crate::api::{MetricsReporting, WorkerResources};
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
 use crate::runtime::assemble::{Surroundings, assemble};
 use crate::runtime::message::Control;
 use crate::runtime::process::{ProcessError, host_name};
+use crate::runtime::reporting::{Reported, Reporter};
 use crate::runtime::run_queue::Urgency;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::worker::Worker;
@@ -24,13 +25,15 @@ pub struct LocalOptions {
     pub logger: slog::Logger,
     /// Objects that tasks find by `TaskContext::resources`.
     pub resources: WorkerResources,
+    /// Who is told of the counters while the topology runs.
+    pub metrics: Option<MetricsReporting>,
 }
 
 impl Default for LocalOptions {
-    /// No logs, no resources.
+    /// No logs, no resources, no reporter.
     fn default() -> LocalOptions {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        LocalOptions { logger, resources: WorkerResources::default() }
+        LocalOptions { logger, resources: WorkerResources::default(), metrics: None }
     }
 }
 
@@ -100,6 +103,21 @@ pub enum StartError {
 pub struct RunningTopology {
     worker: Arc<Worker>,
     scheduler: Arc<Scheduler>,
+    reporter: Reporter,
+}
+
+impl Reported for Arc<Worker> {
+    fn topology_name(&self) -> &str {
+        self.topology.name()
+    }
+
+    fn counters(&self) -> TopologyStats {
+        self.stats()
+    }
+
+    fn wait_for_end(&self, at_most: Duration) -> bool {
+        self.lifecycle.wait(at_most)
+    }
 }
 
 impl RunningTopology {
@@ -147,7 +165,16 @@ impl RunningTopology {
         worker.process.begin(&worker.topology)?;
         let worker = Arc::new(worker);
         let scheduler = Scheduler::start(Arc::clone(&worker)).map_err(StartError::Thread)?;
-        let running = RunningTopology { worker, scheduler };
+        let reporter = Reporter::start(options.metrics, Arc::clone(&worker), worker.logger.clone());
+        let reporter = match reporter {
+            Ok(reporter) => reporter,
+            Err(error) => {
+                worker.lifecycle.end();
+                worker.run_queue.stop();
+                return Err(StartError::Thread(error));
+            }
+        };
+        let running = RunningTopology { worker, scheduler, reporter };
         if !inactive {
             running.activate();
         }
@@ -192,9 +219,10 @@ impl RunningTopology {
     }
 
     /// Waits for the end and returns the final counters.
-    pub fn join(self) -> TopologyStats {
+    pub fn join(mut self) -> TopologyStats {
         while !self.wait(Duration::from_secs(3600)) {}
         self.scheduler.join();
+        self.reporter.join();
         self.worker.process.end();
         self.worker.stats()
     }

@@ -31,6 +31,7 @@ mod pending;
 mod process;
 mod queue;
 pub mod remote;
+pub mod reporting;
 mod route;
 mod run_queue;
 mod scheduler;
@@ -41,6 +42,8 @@ mod stats;
 mod window;
 mod worker;
 
+pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, TopologyStats};
+
 pub use assemble::Share;
 pub use coordinator::Superior;
 pub use executor::{Fate, Faults};
@@ -48,4 +51,4 @@ pub use local::{LocalOptions, RunningTopology, StartError};
 pub use message::{AckRecords, FailureReport};
 pub use process::ProcessError;
 pub use share::{AssembledShare, RunningShare};
-pub use stats::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, StopReason, TopologyStats};
+pub use stats::ComponentTimes;

@@ -20,12 +20,11 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::api::FailureCause;
+use crate::api::{FailureCause, ReplayCounts};
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, BOUNDED_REPLAYS_MAX, FAILURES_REMEMBERED_MAX};
 use crate::ids::{Incarnation, MessageId, RootId, TaskId, USES_MOD};
 use crate::runtime::message::FailureReport;
-use crate::runtime::stats::ReplayCounts;
 use crate::tuple::{Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.

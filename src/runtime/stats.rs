@@ -1,147 +1,18 @@
-//! What a running topology says about itself.
+//! Sums what the executors of a process count, and what its components registered.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::api::{ComponentInfo, FailureCause};
+use crate::api::{ComponentInfo, ComponentStats, FailureCause, LatencyStats, ReplayCounts, TopologyStats};
 use crate::clock::Time;
-use crate::ids::TaskId;
+use crate::metrics::MetricTotals;
 use crate::runtime::queue::Gauges;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Component;
-
-/// Counters of one component, summed over its tasks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ComponentStats {
-    /// Its id.
-    pub id: SmolStr,
-    /// Whether it is a spout.
-    pub is_spout: bool,
-    /// Tasks.
-    pub tasks: usize,
-    /// Tuples emitted, over all its streams.
-    pub emitted: u64,
-    /// Tuple copies handed to targets (one per target task).
-    pub transferred: u64,
-    /// Tuples executed; for a bolt.
-    pub executed: u64,
-    /// Tuples acked; for a spout, messages acked.
-    pub acked: u64,
-    /// Tuples failed; for a spout, failures of messages.
-    pub failed: u64,
-    /// Errors that user code returned or panicked with.
-    pub errors: u64,
-    /// Times a task was built again after a panic.
-    pub restarts: u64,
-    /// Tuples waiting in its inboxes.
-    pub queued: u64,
-    /// How much of the time its tasks were executing, 0 to 1 per task, since the start.
-    pub busy: f64,
-    /// How much of the time its executors waited for credit downstream, 0 to 1, since the start.
-    pub blocked: f64,
-    /// The last error reported, with the task it came from.
-    pub last_error: Option<String>,
-}
-
-/// Completion latency of messages: from the emit by the spout to the ack.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LatencyStats {
-    /// Messages measured.
-    pub count: u64,
-    /// Median.
-    pub p50: Duration,
-    /// 99 of 100 are at most this.
-    pub p99: Duration,
-    /// The longest.
-    pub max: Duration,
-}
-
-/// Messages emitted again, by why they had failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
-
-impl ReplayCounts {
-    /// Because of this cause.
-    pub fn of(&self, cause: FailureCause) -> u64 {
-        self.0[cause.index()]
-    }
-
-    /// Because of this cause, to be changed.
-    pub fn of_mut(&mut self, cause: FailureCause) -> &mut u64 {
-        &mut self.0[cause.index()]
-    }
-
-    /// Whatever the cause.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    /// Adds those of another.
-    pub fn add(&mut self, other: &ReplayCounts) {
-        self.0.iter_mut().zip(other.0).for_each(|(own, theirs)| *own += theirs);
-    }
-}
-
-/// Why a run was ended by one of its components: the first error that waiting could not mend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StopReason {
-    /// The component.
-    pub component: SmolStr,
-    /// The task of it.
-    pub task: TaskId,
-    /// The error, bounded and escaped.
-    pub error: String,
-}
-
-impl fmt::Display for StopReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, task {}: {}", self.component, self.task, self.error)
-    }
-}
-
-/// A snapshot of a topology.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TopologyStats {
-    /// Time since the start.
-    pub elapsed: Duration,
-    /// Messages that spouts emitted, replays not counted; untracked tuples of spouts count here.
-    pub emitted: u64,
-    /// Messages acked.
-    pub acked: u64,
-    /// Messages failed for good: they failed, were not emitted again and do not wait for it.
-    pub failed: u64,
-    /// Messages that failed and wait for their replay.
-    pub waiting: u64,
-    /// Tuples lost that no message stands for, so that nothing replays them: a bolt failed a tuple that
-    /// was emitted without an anchor (in `tick` and `finish`, or where nothing is tracked), or a tuple
-    /// was refused as it was emitted.
-    pub failed_unanchored: u64,
-    /// Failures of messages that had used up `max_replays`. The rest of `failed` may come again yet.
-    pub given_up: u64,
-    /// Messages emitted again after a failure.
-    pub replayed: u64,
-    /// The same by why they had failed.
-    pub replays: ReplayCounts,
-    /// Messages open.
-    pub pending: u64,
-    /// Tuples sent to dead-letter streams.
-    pub dead_letters: u64,
-    /// Completion latency of messages since the start.
-    pub complete_latency: LatencyStats,
-    /// Per component, in the order of the topology; the system's own come last.
-    pub components: Vec<ComponentStats>,
-    /// Whether the topology has ended.
-    pub ended: bool,
-    /// Whether the end was cut short by a deadline or a kill, so that work may be undone.
-    pub cut_short: bool,
-    /// Why it was ended, if a component returned an error that waiting cannot mend.
-    pub stopped: Option<StopReason>,
-}
 
 /// What the executors of a component in this process count in time; see
 /// [`RunningShare::times`](crate::runtime::RunningShare::times).
@@ -184,8 +55,9 @@ impl Worker {
             stopped: self.lifecycle.stopped().cloned(),
             ..TopologyStats::default()
         };
+        let mut metrics = self.metrics.totals();
         for info in self.components.iter() {
-            let component = self.component_stats(info, elapsed);
+            let component = self.component_stats(info, elapsed, &mut metrics);
             stats.dead_letters += self.sum(&info.id, |gauges| gauges.dead_letters.load(Ordering::Relaxed));
             stats.failed_unanchored +=
                 self.sum(&info.id, |gauges| gauges.failed_unanchored.load(Ordering::Relaxed));
@@ -224,7 +96,12 @@ impl Worker {
         self.gauges_of(component).map(of).sum::<i64>().max(0) as u64
     }
 
-    fn component_stats(&self, info: &ComponentInfo, elapsed: Duration) -> ComponentStats {
+    fn component_stats(
+        &self,
+        info: &ComponentInfo,
+        elapsed: Duration,
+        metrics: &mut BTreeMap<SmolStr, MetricTotals>,
+    ) -> ComponentStats {
         let sum =
             |of: fn(&Gauges) -> &AtomicU64| self.sum(&info.id, |gauges| of(gauges).load(Ordering::Relaxed));
         let executors = self.gauges_of(&info.id).count().max(1) as f64;
@@ -245,6 +122,7 @@ impl Worker {
             busy: share(sum(|gauges| &gauges.busy)),
             blocked: share(sum(|gauges| &gauges.blocked)),
             last_error: self.gauges_of(&info.id).find_map(lock),
+            metrics: metrics.remove(&info.id).unwrap_or_default(),
         }
     }
 

@@ -12,12 +12,16 @@ use std::error::Error;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Bolt, CustomGrouping, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook};
+use crate::api::{
+    Bolt, CustomGrouping, MetricsReporter, MetricsReporting, Spout, Streams, TaskError, TaskHook,
+    WorkerContext, WorkerHook,
+};
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::topology::diagnostic::TopologyErrors;
 use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, ProcessParts, Topology};
@@ -209,6 +213,7 @@ pub struct Registry {
     hooks: BTreeMap<String, NamedHook>,
     topologies: BTreeMap<String, NamedTopology>,
     process: ProcessParts,
+    metrics: Option<MetricsReporting>,
 }
 
 type BuildGroupingFn =
@@ -540,6 +545,17 @@ impl Registry {
             }
             Err(panic) => Err(failed(&text_of(&*panic))),
         })
+    }
+
+    /// Registers who is told of the counters of a topology that the command line runs, and how often;
+    /// replaces the one registered before.
+    pub fn metrics_reporter(&mut self, interval: Duration, reporter: impl MetricsReporter + 'static) {
+        self.metrics = Some(MetricsReporting::new(interval, reporter));
+    }
+
+    /// Who is told of the counters of a topology.
+    pub fn metrics(&self) -> Option<&MetricsReporting> {
+        self.metrics.as_ref()
     }
 
     /// The component type of that name.

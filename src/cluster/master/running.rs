@@ -11,6 +11,7 @@ use std::{fmt, io};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use crate::api::{MetricsReporting, TopologyStats};
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{LogSpec, Start};
 use crate::cluster::master::core::Core;
@@ -23,6 +24,7 @@ use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Members, Secret};
+use crate::runtime::reporting::{Reported, Reporter};
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
@@ -63,6 +65,8 @@ pub struct WorkersOptions {
     pub stdin: bool,
     /// Addresses as one worker should dial another; `None`: those that they listen at.
     pub dial_through: Option<DialThrough>,
+    /// Who is told of the counters of all workers while they run.
+    pub metrics: Option<MetricsReporting>,
 }
 
 impl WorkersOptions {
@@ -80,6 +84,7 @@ impl WorkersOptions {
             stdout: None,
             stdin: false,
             dial_through: None,
+            metrics: None,
         }
     }
 }
@@ -154,6 +159,7 @@ pub struct RunningWorkers {
     shared: Arc<Shared>,
     wishes: Sender<Event>,
     thread: Option<JoinHandle<()>>,
+    reporter: Reporter,
 }
 
 /// What the handle and the master's thread share.
@@ -161,6 +167,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) run: Mutex<Run>,
     on_end: Condvar,
+    name: String,
     shapes: Vec<ComponentShape>,
 }
 
@@ -182,6 +189,49 @@ impl Shared {
     pub(super) fn end(&self) {
         self.lock().ended_at = Some(self.clock.now());
         self.on_end.notify_all();
+    }
+
+    fn stats(&self) -> WorkersStats {
+        let run = self.lock();
+        let elapsed = run.ended_at.unwrap_or_else(|| self.clock.now()).since(Time::ZERO);
+        let mut topology = topology_stats(&run.core.sum(), &self.shapes, elapsed);
+        topology.ended = run.ended_at.is_some();
+        topology.cut_short = run.core.is_cut_short();
+        topology.stopped = run.core.stopped().cloned();
+        let lives = run.core.lives();
+        let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
+        let up = lives.iter().filter(|life| life.is_up());
+        let processes = ProcessStats {
+            workers,
+            up: up.clone().count() as u16,
+            restarts: lives.iter().map(|life| life.restarts).sum(),
+            links: u32::from(workers) * u32::from(workers - 1),
+            links_up: up.filter_map(|life| life.beat).map(|beat| u32::from(beat.links_up)).sum(),
+        };
+        let bug =
+            || (run.ended_at.is_some() && !run.core.is_done()).then(|| "squall itself panicked".to_owned());
+        let failure = run.core.failure().map(str::to_owned).or_else(bug);
+        WorkersStats { topology, processes, failure }
+    }
+
+    fn wait(&self, at_most: Duration) -> bool {
+        let run = self.lock();
+        let wait = self.on_end.wait_timeout_while(run, at_most, |run| run.ended_at.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner).0.ended_at.is_some()
+    }
+}
+
+impl Reported for Arc<Shared> {
+    fn topology_name(&self) -> &str {
+        &self.name
+    }
+
+    fn counters(&self) -> TopologyStats {
+        self.stats().topology
+    }
+
+    fn wait_for_end(&self, at_most: Duration) -> bool {
+        self.wait(at_most)
     }
 }
 
@@ -247,46 +297,32 @@ impl RunningWorkers {
                 ended_at: None,
             }),
             on_end: Condvar::new(),
+            name: topology.name().to_owned(),
             shapes: shapes(&topology, &plan),
         });
         let (wishes, happenings) = channel();
+        let (metrics, logger) = (options.metrics.clone(), options.logger.clone());
         let shell = Shell::new(Arc::clone(&shared), start, options, wishes.clone());
         let thread = thread::Builder::new()
             .name("squall-master".to_owned())
             .spawn(move || shell.run(&happenings))
             .map_err(StartWorkersError::Thread)?;
-        Ok(RunningWorkers { shared, wishes, thread: Some(thread) })
+        // What was started by now is killed if this fails: its handle is dropped.
+        let reporter = Reporter::idle();
+        let mut running = RunningWorkers { shared, wishes, thread: Some(thread), reporter };
+        let reported = Arc::clone(&running.shared);
+        running.reporter = Reporter::start(metrics, reported, logger).map_err(StartWorkersError::Thread)?;
+        Ok(running)
     }
 
     /// A snapshot of the counters of all workers, and of the workers themselves.
     pub fn stats(&self) -> WorkersStats {
-        let run = self.shared.lock();
-        let elapsed = run.ended_at.unwrap_or_else(|| self.shared.clock.now()).since(Time::ZERO);
-        let mut topology = topology_stats(&run.core.sum(), &self.shared.shapes, elapsed);
-        topology.ended = run.ended_at.is_some();
-        topology.cut_short = run.core.is_cut_short();
-        topology.stopped = run.core.stopped().cloned();
-        let lives = run.core.lives();
-        let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
-        let up = lives.iter().filter(|life| life.is_up());
-        let processes = ProcessStats {
-            workers,
-            up: up.clone().count() as u16,
-            restarts: lives.iter().map(|life| life.restarts).sum(),
-            links: u32::from(workers) * u32::from(workers - 1),
-            links_up: up.filter_map(|life| life.beat).map(|beat| u32::from(beat.links_up)).sum(),
-        };
-        let bug =
-            || (run.ended_at.is_some() && !run.core.is_done()).then(|| "squall itself panicked".to_owned());
-        let failure = run.core.failure().map(str::to_owned).or_else(bug);
-        WorkersStats { topology, processes, failure }
+        self.shared.stats()
     }
 
     /// Waits until it has ended, at most so long; says whether it has.
     pub fn wait(&self, at_most: Duration) -> bool {
-        let run = self.shared.lock();
-        let wait = self.shared.on_end.wait_timeout_while(run, at_most, |run| run.ended_at.is_none());
-        wait.unwrap_or_else(PoisonError::into_inner).0.ended_at.is_some()
+        self.shared.wait(at_most)
     }
 
     /// Asks for an orderly end: spouts stop, what is in flight is processed, at most for
@@ -317,6 +353,7 @@ impl RunningWorkers {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        self.reporter.join();
         self.stats()
     }
 

@@ -20,7 +20,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::api::{
-    Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
+    Failure, FailureCause, OutputState, ReplayCounts, Spout, SpoutOutputs, SpoutStatus, TaskContext,
+    TaskError,
 };
 use crate::clock::Time;
 use crate::config::ReplayOptions;
@@ -39,7 +40,6 @@ use crate::runtime::message::Control;
 use crate::runtime::pending::{FailedMessage, TreeClock};
 use crate::runtime::queue::{Gauges, count};
 use crate::runtime::run_queue::Urgency;
-use crate::runtime::stats::ReplayCounts;
 use crate::runtime::window::Window;
 use crate::topology::graph::SpoutFactory;
 

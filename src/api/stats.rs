@@ -1,0 +1,210 @@
+//! What a running topology counts, and who is told of it while it runs.
+//!
+//! The runtime fills these structs in: [`RunningTopology`](crate::runtime::RunningTopology) for one
+//! process, [`RunningWorkers`](crate::cluster::RunningWorkers) for several. A [`MetricsReporter`] gets
+//! the same structs at regular intervals and once at the end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::api::FailureCause;
+use crate::ids::TaskId;
+use crate::metrics::MetricTotals;
+
+/// Receives the counters of a topology while it runs: to send them to a monitoring system, to draw
+/// them, to raise an alarm.
+///
+/// One thread of the process that started the topology calls it: at every interval, and once after
+/// the end with the final counters ([`TopologyStats::ended`] is true then). A call may take its time;
+/// nothing of the topology waits for it, except that the end is reported after the call before it.
+/// A call that panics is logged, and is the last.
+///
+/// # Examples
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::Duration;
+/// use squall::api::{MetricsReporter, TopologyStats};
+/// use squall::prelude::Registry;
+///
+/// /// Keeps what was lost so far, for a health check.
+/// #[derive(Default)]
+/// struct Health(AtomicU64);
+///
+/// impl MetricsReporter for Health {
+///     fn report(&self, _topology: &str, stats: &TopologyStats) {
+///         self.0.store(stats.losses(), Ordering::Relaxed);
+///     }
+/// }
+///
+/// let mut registry = Registry::with_standard();
+/// registry.metrics_reporter(Duration::from_secs(10), Health::default());
+/// // squall::cli::run(registry)
+/// ```
+pub trait MetricsReporter: Send + Sync {
+    /// The counters of the topology of this name, since its start.
+    fn report(&self, topology: &str, stats: &TopologyStats);
+}
+
+/// A [`MetricsReporter`] and how often it is called.
+#[derive(Clone)]
+pub struct MetricsReporting {
+    /// From one call to the next.
+    pub interval: Duration,
+    /// Who is called.
+    pub reporter: Arc<dyn MetricsReporter>,
+}
+
+impl MetricsReporting {
+    /// Calls it so often; at most once a millisecond.
+    pub fn new(interval: Duration, reporter: impl MetricsReporter + 'static) -> MetricsReporting {
+        MetricsReporting { interval: interval.max(Duration::from_millis(1)), reporter: Arc::new(reporter) }
+    }
+}
+
+impl fmt::Debug for MetricsReporting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MetricsReporting(every {:?})", self.interval)
+    }
+}
+
+/// Counters of one component, summed over its tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ComponentStats {
+    /// Its id.
+    pub id: SmolStr,
+    /// Whether it is a spout.
+    pub is_spout: bool,
+    /// Tasks.
+    pub tasks: usize,
+    /// Tuples emitted, over all its streams.
+    pub emitted: u64,
+    /// Tuple copies handed to targets (one per target task).
+    pub transferred: u64,
+    /// Tuples executed; for a bolt.
+    pub executed: u64,
+    /// Tuples acked; for a spout, messages acked.
+    pub acked: u64,
+    /// Tuples failed; for a spout, failures of messages.
+    pub failed: u64,
+    /// Errors that user code returned or panicked with.
+    pub errors: u64,
+    /// Times a task was built again after a panic.
+    pub restarts: u64,
+    /// Tuples waiting in its inboxes.
+    pub queued: u64,
+    /// How much of the time its tasks were executing, 0 to 1 per task, since the start.
+    pub busy: f64,
+    /// How much of the time its executors waited for credit downstream, 0 to 1, since the start.
+    pub blocked: f64,
+    /// The last error reported, with the task it came from.
+    pub last_error: Option<String>,
+    /// The metrics that its tasks registered, summed over them.
+    pub metrics: MetricTotals,
+}
+
+/// Completion latency of messages: from the emit by the spout to the ack.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LatencyStats {
+    /// Messages measured.
+    pub count: u64,
+    /// Median.
+    pub p50: Duration,
+    /// 99 of 100 are at most this.
+    pub p99: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// Messages emitted again, by why they had failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
+
+impl ReplayCounts {
+    /// Because of this cause.
+    pub fn of(&self, cause: FailureCause) -> u64 {
+        self.0[cause.index()]
+    }
+
+    /// Because of this cause, to be changed.
+    pub fn of_mut(&mut self, cause: FailureCause) -> &mut u64 {
+        &mut self.0[cause.index()]
+    }
+
+    /// Whatever the cause.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Adds those of another.
+    pub fn add(&mut self, other: &ReplayCounts) {
+        self.0.iter_mut().zip(other.0).for_each(|(own, theirs)| *own += theirs);
+    }
+}
+
+/// Why a run was ended by one of its components: the first error that waiting could not mend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReason {
+    /// The component.
+    pub component: SmolStr,
+    /// The task of it.
+    pub task: TaskId,
+    /// The error, bounded and escaped.
+    pub error: String,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, task {}: {}", self.component, self.task, self.error)
+    }
+}
+
+/// A snapshot of a topology.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopologyStats {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// Messages that spouts emitted, replays not counted; untracked tuples of spouts count here.
+    pub emitted: u64,
+    /// Messages acked.
+    pub acked: u64,
+    /// Messages failed for good: they failed, were not emitted again and do not wait for it.
+    pub failed: u64,
+    /// Messages that failed and wait for their replay.
+    pub waiting: u64,
+    /// Tuples lost that no message stands for, so that nothing replays them: a bolt failed a tuple that
+    /// was emitted without an anchor (in `tick` and `finish`, or where nothing is tracked), or a tuple
+    /// was refused as it was emitted.
+    pub failed_unanchored: u64,
+    /// Failures of messages that had used up `max_replays`. The rest of `failed` may come again yet.
+    pub given_up: u64,
+    /// Messages emitted again after a failure.
+    pub replayed: u64,
+    /// The same by why they had failed.
+    pub replays: ReplayCounts,
+    /// Messages open.
+    pub pending: u64,
+    /// Tuples sent to dead-letter streams.
+    pub dead_letters: u64,
+    /// Completion latency of messages since the start.
+    pub complete_latency: LatencyStats,
+    /// Per component, in the order of the topology; the system's own come last.
+    pub components: Vec<ComponentStats>,
+    /// Whether the topology has ended.
+    pub ended: bool,
+    /// Whether the end was cut short by a deadline or a kill, so that work may be undone.
+    pub cut_short: bool,
+    /// Why it was ended, if a component returned an error that waiting cannot mend.
+    pub stopped: Option<StopReason>,
+}
+
+impl TopologyStats {
+    /// What components count as lost: the sum of all their loss counters. Above 0, the exit code of a
+    /// run is 1.
+    pub fn losses(&self) -> u64 {
+        self.components.iter().fold(0, |sum, component| sum.saturating_add(component.metrics.losses()))
+    }
+}

@@ -1,0 +1,75 @@
+//! The thread that calls a `MetricsReporter` while a topology runs, and once after its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{fmt, io};
+
+use slog::Logger;
+
+use crate::api::{MetricsReporting, TopologyStats};
+
+/// A topology that runs, as the reporting thread sees it.
+pub trait Reported: Send + 'static {
+    /// The topology's name.
+    fn topology_name(&self) -> &str;
+    /// A snapshot of its counters.
+    fn counters(&self) -> TopologyStats;
+    /// Waits until it has ended, at most so long; says whether it has.
+    fn wait_for_end(&self, at_most: Duration) -> bool;
+}
+
+/// The thread, to be joined after the end of the topology.
+#[must_use]
+pub struct Reporter(Option<JoinHandle<()>>);
+
+impl Reporter {
+    /// No thread: nobody is called.
+    pub fn idle() -> Reporter {
+        Reporter(None)
+    }
+
+    /// Starts the thread, if anybody wants to be called.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(
+        reporting: Option<MetricsReporting>,
+        topology: impl Reported,
+        logger: Logger,
+    ) -> io::Result<Reporter> {
+        let Some(reporting) = reporting else { return Ok(Reporter(None)) };
+        let thread = thread::Builder::new().name("squall-metrics".to_owned());
+        let thread = thread.spawn(move || report(&reporting, &topology, &logger))?;
+        Ok(Reporter(Some(thread)))
+    }
+
+    /// Waits for the last call. The topology must have ended.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // It catches what the user's code throws, and has nothing else to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reporter").field(&self.0.is_some()).finish()
+    }
+}
+
+fn report(reporting: &MetricsReporting, topology: &impl Reported, logger: &Logger) {
+    loop {
+        let has_ended = topology.wait_for_end(reporting.interval);
+        let stats = topology.counters();
+        let call = || reporting.reporter.report(topology.topology_name(), &stats);
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+            slog::error!(logger, "the metrics reporter panicked and is not called again");
+            return;
+        }
+        if has_ended {
+            return;
+        }
+    }
+}
