@@ -42,12 +42,15 @@ pub struct Choice {
     pub names: Fields,
 }
 
+/// The resource by which a component claims the standard input of the process.
+pub const STANDARD_INPUT: &str = "standard input";
+
 /// A resource of the process that one component alone can use, such as standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The key of the settings that asks for it.
     pub key: String,
-    /// What it is, as it stands in an error: `standard input`.
+    /// What it is, as it stands in an error, as [`STANDARD_INPUT`].
     pub resource: String,
 }
 

@@ -29,7 +29,7 @@ mod streams;
 mod worker;
 
 pub use bolt::Bolt;
-pub use check::{Check, CheckInput, Choice, Claim, Refusal};
+pub use check::{Check, CheckInput, Choice, Claim, Refusal, STANDARD_INPUT};
 pub use closure::{FnBolt, bolt_fn};
 pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext};
 pub use error::{EmitError, TaskError};

@@ -187,6 +187,9 @@ pub struct TopologyStats {
     pub replays: ReplayCounts,
     /// Messages open.
     pub pending: u64,
+    /// Messages that were open in a worker that died, and were not read again from their source: at
+    /// least so many are lost.
+    pub lost: u64,
     /// Tuples sent to dead-letter streams.
     pub dead_letters: u64,
     /// Completion latency of messages since the start.

@@ -20,7 +20,7 @@ pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
 /// is left open, and nobody cut it short.
 pub(super) fn outcome(run: &RunStats) -> Outcome {
     let stats = &run.topology;
-    let lost_nothing = failed_for_good(stats) + stats.losses() + stats.pending == 0;
+    let lost_nothing = failed_for_good(stats) + stats.lost + stats.losses() + stats.pending == 0;
     let in_order = !stats.cut_short && stats.stopped.is_none() && run.failure.is_none();
     Outcome::done_if(lost_nothing && in_order)
 }
@@ -50,6 +50,7 @@ pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
         "replayed": stats.replayed,
         "replays": Value::Object(replays.into_iter().collect()),
         "pending": stats.pending,
+        "lost": stats.lost,
         "dead_letters": stats.dead_letters,
         "losses": stats.losses(),
         "cut_short": stats.cut_short,
@@ -203,6 +204,10 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
     if let Some(processes) = run.processes {
         text += &format!("\n  workers   {}, {} restarts", processes.workers, grouped(processes.restarts));
     }
+    if stats.lost > 0 {
+        let lost = grouped(stats.lost);
+        text += &format!("\n  lost      at least {lost}, open in a worker that died and not read again");
+    }
     text += &format!("\n  rate      {} messages/s\n", grouped(tuples_per_second(stats) as u64));
     let latency = &stats.complete_latency;
     if latency.count > 0 {
@@ -235,6 +240,7 @@ fn verdict(run: &RunStats, failed: u64) -> &'static str {
         () if stats.cut_short => "cut short, with work undone",
         () if failed > 0 => "something failed for good",
         () if stats.losses() > 0 => "components report losses",
+        () if stats.lost > 0 => "messages were lost with a worker",
         () if stats.pending > 0 => "some messages are still open",
         () => "all done",
     }

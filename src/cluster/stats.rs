@@ -1,9 +1,8 @@
 //! The counters of all workers as those of one topology.
 //!
-//! 1. Counters of a dead worker count on: the last it said are added to what its next life says. What
-//!    it did after its last word, at most `worker.stats_interval` ago, is not known to anybody.
-//! 2. What is now (messages pending, tuples queued) is of the living only.
-//! 3. Latencies travel as how often each value was seen, so that percentiles are those of all
+//! 1. Counters of a dead worker count on; what becomes of the messages that it had open is decided by
+//!    `master::counts`.
+//! 2. Latencies travel as how often each value was seen, so that percentiles are those of all
 //!    messages, not means of percentiles.
 
 use std::time::Duration;
@@ -31,6 +30,9 @@ pub struct WorkerStats {
     pub given_up: u64,
     /// As [`TopologyStats::pending`].
     pub pending: u64,
+    /// Spout executors that may still emit. Read before the counters: if it is 0, no message was
+    /// emitted after them but replays.
+    pub live_spouts: u64,
     /// As [`TopologyStats::dead_letters`].
     pub dead_letters: u64,
     /// As [`TopologyStats::replays`]; their sum is [`TopologyStats::replayed`].
@@ -74,7 +76,12 @@ pub struct ComponentCounts {
 
 impl WorkerStats {
     /// What a worker counts, from what its runtime says of its share.
-    pub fn new(stats: TopologyStats, times: &[ComponentTimes], latencies: Vec<(u64, u64)>) -> WorkerStats {
+    pub fn new(
+        live_spouts: u64,
+        stats: TopologyStats,
+        times: &[ComponentTimes],
+        latencies: Vec<(u64, u64)>,
+    ) -> WorkerStats {
         let time_of = |id: &SmolStr| times.iter().find(|times| times.id == *id).cloned().unwrap_or_default();
         let counts = |component: ComponentStats| {
             let ComponentTimes { busy, blocked, .. } = time_of(&component.id);
@@ -102,6 +109,7 @@ impl WorkerStats {
             failed_unanchored: stats.failed_unanchored,
             given_up: stats.given_up,
             pending: stats.pending,
+            live_spouts,
             dead_letters: stats.dead_letters,
             replays: stats.replays,
             latencies,
@@ -118,6 +126,7 @@ impl WorkerStats {
         self.failed_unanchored += other.failed_unanchored;
         self.given_up += other.given_up;
         self.pending += other.pending;
+        self.live_spouts += other.live_spouts;
         self.dead_letters += other.dead_letters;
         self.replays.add(&other.replays);
         self.latencies = merge_counts(&self.latencies, &other.latencies);
@@ -129,16 +138,20 @@ impl WorkerStats {
         }
     }
 
-    /// What remains of a worker that is dead: what it did, not what it had in hand.
-    pub fn bury(&mut self) {
+    /// Leaves out what a dead worker had in hand, and returns how many messages were open: those
+    /// pending, and those that had failed and were to be emitted again, by the runtime or by their spout.
+    pub fn bury(&mut self) -> u64 {
+        let failed_for_good = self.failed.min(self.given_up);
+        let open = self.pending + self.waiting + self.failed - failed_for_good;
         self.pending = 0;
         self.waiting = 0;
-        // What waited to be emitted again comes again from the source of the next life.
-        self.failed = self.failed.min(self.given_up);
+        self.emitted = self.emitted.saturating_sub(open);
+        self.live_spouts = 0;
         for component in &mut self.components {
             component.queued = 0;
             component.metrics.forget_gauges();
         }
+        open
     }
 }
 
@@ -233,9 +246,7 @@ pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Dur
         dead_letters: sum.dead_letters,
         complete_latency: latency_stats(&sum.latencies),
         components: shapes.iter().map(|shape| component_stats(sum, shape, elapsed)).collect(),
-        ended: false,
-        cut_short: false,
-        stopped: None,
+        ..TopologyStats::default()
     }
 }
 
@@ -337,20 +348,20 @@ mod tests {
     fn the_dead_have_nothing_in_hand() {
         let mut stats = WorkerStats {
             emitted: 5,
-            pending: 2,
+            pending: 1,
             failed: 4,
             given_up: 1,
+            live_spouts: 1,
             components: vec![counts("a", 3)],
             ..WorkerStats::default()
         };
         let metrics = &mut stats.components[0].metrics;
         metrics.add(&"seen".into(), &MetricValue::Loss(7));
         metrics.add(&"open".into(), &MetricValue::Gauge(2));
-        stats.bury();
+        assert_eq!(stats.bury(), 4, "the pending one, and three that waited to be emitted again");
         let metrics = &stats.components[0].metrics;
         assert_eq!((metrics.losses(), metrics.get("open")), (7, None), "a gauge is of the living");
-        assert_eq!((stats.emitted, stats.pending), (5, 0));
-        assert_eq!(stats.failed, 1, "the others had failed and waited to be emitted again");
+        assert_eq!((stats.emitted, stats.pending, stats.failed, stats.live_spouts), (1, 0, 1, 0));
         assert_eq!((stats.components[0].executed, stats.components[0].queued), (3, 0));
     }
 }

@@ -169,7 +169,14 @@ impl WorkerRuntime for Wired {
     }
 
     fn stats(&self) -> WorkerStats {
-        WorkerStats::new(self.running.stats(), &self.running.times(), self.running.latency_counts())
+        // First: what is counted after it includes all that was emitted before it came to 0.
+        let live_spouts = self.running.snapshot().live_spouts;
+        WorkerStats::new(
+            live_spouts,
+            self.running.stats(),
+            &self.running.times(),
+            self.running.latency_counts(),
+        )
     }
 
     fn failure(&self) -> Option<String> {

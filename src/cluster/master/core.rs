@@ -83,12 +83,15 @@ impl Core {
     /// A run of which nothing is started yet; the first event starts it.
     pub fn new(options: CoreOptions) -> Core {
         Core {
-            lives: (0..options.workers).map(|worker| Life::new(WorkerId(worker))).collect(),
+            lives: (0..)
+                .zip(&options.sources)
+                .map(|(worker, sources)| Life::new(WorkerId(worker), *sources))
+                .collect(),
             version: 1,
             wanted_active: !options.start_inactive,
             all_were_up: false,
             ending: Ending::new(options.bolts, options.drain_timeout),
-            waves: Waves::new(usize::from(options.workers)),
+            waves: Waves::new(options.sources.len()),
             wave_at: Time::ZERO,
             round: None,
             complaints: Complaints::new(),
@@ -157,8 +160,13 @@ impl Core {
     /// What all workers count.
     pub fn sum(&self) -> WorkerStats {
         let mut sum = WorkerStats::default();
-        self.lives.iter().for_each(|life| life.add_to(&mut sum));
+        self.lives.iter().for_each(|life| life.counts.add_to(&mut sum, self.is_done));
         sum
+    }
+
+    /// Messages that died with a worker, at least.
+    pub fn lost(&self) -> u64 {
+        self.lives.iter().map(|life| life.counts.lost(self.is_done)).sum()
     }
 
     /// Whether it is over.
@@ -233,7 +241,11 @@ impl Core {
                     self.wave_is_over(outcome, now);
                 }
             }
-            FromWorker::Stats(stats) => self.lives[index].counts(*stats),
+            FromWorker::Stats(stats) => {
+                let draining = self.ending.is_draining();
+                let life = &mut self.lives[index];
+                life.counts.report(*stats, life.reads, draining);
+            }
             FromWorker::DrainRequested => {
                 if !self.ending.is_draining() && self.close_by.is_none() {
                     self.note(Note::DrainRequested(who));
@@ -486,6 +498,7 @@ impl Core {
             if self.lives[index].is_up() && self.lives[index].active != active {
                 self.lives[index].active = active;
                 self.lives[index].was_active |= active;
+                self.lives[index].reads |= active && !self.ending.is_draining();
                 self.send(index, if active { ToWorker::Activate } else { ToWorker::Deactivate });
             }
         }

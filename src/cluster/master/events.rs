@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::control::{FromWorker, ToWorker};
+use crate::cluster::master::counts::Sources;
 use crate::cluster::master::life::Exit;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
@@ -12,8 +13,8 @@ use crate::runtime::StopReason;
 /// What the core is told once.
 #[derive(Clone, Debug)]
 pub struct CoreOptions {
-    /// Workers, from 0.
-    pub workers: u16,
+    /// For each worker, from 0, where its spouts read.
+    pub sources: Vec<Sources>,
     /// `[worker]`.
     pub worker: WorkerOptions,
     /// `net.link_lost`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::control::Beat;
-use crate::cluster::stats::{WorkerStats, changed};
+use crate::cluster::master::counts::{Counts, Sources};
 use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Endpoint, Member};
@@ -120,14 +120,16 @@ pub struct Life {
     pub restarts: u64,
     /// The next pause before it is started.
     pause: Duration,
-    /// What former lives counted, and what this one did.
-    buried: WorkerStats,
-    counted: WorkerStats,
+    /// Whether its spouts may have emitted: it was told that they may while the topology was not
+    /// draining.
+    pub reads: bool,
+    /// What all its lives counted.
+    pub counts: Counts,
 }
 
 impl Life {
-    /// The first life, not started yet.
-    pub fn new(worker: WorkerId) -> Life {
+    /// The first life, not started yet, of a worker whose spouts read from there.
+    pub fn new(worker: WorkerId, sources: Sources) -> Life {
         Life {
             worker,
             incarnation: Incarnation(1),
@@ -144,8 +146,8 @@ impl Life {
             failed_starts: 0,
             restarts: 0,
             pause: Duration::ZERO,
-            buried: WorkerStats::default(),
-            counted: WorkerStats::default(),
+            reads: false,
+            counts: Counts::new(sources),
         }
     }
 
@@ -190,7 +192,8 @@ impl Life {
             _ if !self.was_up && how.is_own_doing() => self.failed_starts += 1,
             _ => {}
         }
-        self.bury();
+        self.counts.bury(self.reads);
+        self.forget();
         self.phase = Phase::Waiting { until: now.after(self.pause) };
         self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
         self.incarnation = Incarnation(self.incarnation.0 + 1);
@@ -198,32 +201,18 @@ impl Life {
         self.fatal = None;
     }
 
-    /// It is dead and does not come back.
+    /// It is dead and does not come back. What it counted stands as it last said.
     pub fn leaves(&mut self) {
-        self.bury();
+        self.forget();
         self.phase = Phase::Gone;
     }
 
-    fn bury(&mut self) {
-        self.counted.bury();
-        let counted = std::mem::take(&mut self.counted);
-        self.buried.add(&counted);
+    fn forget(&mut self) {
         self.address = None;
         self.beat = None;
         self.active = false;
         self.was_active = false;
+        self.reads = false;
         self.was_up = false;
-    }
-
-    /// Takes its counters, with the latencies that have changed.
-    pub fn counts(&mut self, stats: WorkerStats) {
-        let latencies = changed(&self.counted.latencies, &stats.latencies);
-        self.counted = WorkerStats { latencies, ..stats };
-    }
-
-    /// Adds what all its lives counted.
-    pub fn add_to(&self, sum: &mut WorkerStats) {
-        sum.add(&self.buried);
-        sum.add(&self.counted);
     }
 }

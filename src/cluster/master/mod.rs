@@ -7,19 +7,23 @@
 //! ```
 //!
 //! * `core`: what to do, pure; `events`: its words. `life`: one worker through its lives. `waves`: rest of all at once.
-//!   `complaints`: who is cut off.
+//!   `complaints`: who is cut off. `counts`: what its lives counted and lost; `inputs`: what they read.
 //! * `shell`: the thread that carries it out. `running`: the handle that embedders hold.
 
 mod complaints;
 mod core;
+mod counts;
 mod events;
+mod inputs;
 mod life;
 mod running;
 mod shell;
 mod waves;
 
 pub use core::Core;
+pub use counts::Sources;
 pub use events::{Action, CoreOptions, Event, Note};
+pub use inputs::sources;
 pub use life::{Exit, Life, Phase};
 pub use running::{
     DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,

@@ -16,6 +16,7 @@ use crate::clock::{Clock, Time};
 use crate::cluster::control::{LogSpec, Start};
 use crate::cluster::master::core::Core;
 use crate::cluster::master::events::{CoreOptions, Event};
+use crate::cluster::master::inputs::sources;
 use crate::cluster::master::shell::Shell;
 use crate::cluster::processes::Executable;
 use crate::cluster::source::TopologySource;
@@ -61,7 +62,8 @@ pub struct WorkersOptions {
     /// themselves, which is a lot faster.
     pub stdout: Option<OutputLines>,
     /// Whether workers may read this process's stdin; otherwise theirs is empty. What a worker has
-    /// read is gone with it: a replacement goes on where it stopped.
+    /// read and not processed is gone with it, and counts as lost: a replacement goes on where it
+    /// stopped.
     pub stdin: bool,
     /// Addresses as one worker should dial another; `None`: those that they listen at.
     pub dial_through: Option<DialThrough>,
@@ -198,6 +200,7 @@ impl Shared {
         topology.ended = run.ended_at.is_some();
         topology.cut_short = run.core.is_cut_short();
         topology.stopped = run.core.stopped().cloned();
+        topology.lost = run.core.lost();
         let lives = run.core.lives();
         let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
         let up = lives.iter().filter(|life| life.is_up());
@@ -264,6 +267,7 @@ impl RunningWorkers {
         let (plan, assignment) = place(&topology, options.workers, None);
         let used = assignment.used_workers();
         let workers = used.last().map_or(1, |last| last.0 + 1);
+        let sources = sources(&topology, &plan, &assignment, workers, options.stdin);
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source,
@@ -281,7 +285,7 @@ impl RunningWorkers {
             stdin: options.stdin,
         };
         let core = Core::new(CoreOptions {
-            workers,
+            sources,
             worker: options.worker.clone(),
             link_lost: options.net.link_lost,
             bolts: topology.components().iter().filter(|component| !component.is_spout()).count(),

@@ -29,7 +29,7 @@ use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::cluster::WorkerStats;
 use crate::cluster::control::{FromWorker, ToWorker};
-use crate::cluster::master::{Action, Core, CoreOptions, Event, Exit, Note};
+use crate::cluster::master::{Action, Core, CoreOptions, Event, Exit, Note, sources};
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::net::bridge::Bridge;
@@ -162,7 +162,7 @@ impl SimulatedCluster {
         let workers = assignment.used_workers().len() as u16;
         let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
         let core = Core::new(CoreOptions {
-            workers,
+            sources: sources(&topology, &plan, &assignment, workers, false),
             worker: options.worker.clone(),
             link_lost: options.net.link_lost,
             bolts,
@@ -206,6 +206,11 @@ impl SimulatedCluster {
     /// The counters of all workers.
     pub fn stats(&self) -> WorkerStats {
         self.core.sum()
+    }
+
+    /// Messages that died with a worker and were not read again, at least.
+    pub fn lost(&self) -> u64 {
+        self.core.lost()
     }
 
     /// How often what came to pass.

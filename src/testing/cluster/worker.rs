@@ -242,7 +242,12 @@ impl SimulatedProcess {
     }
 
     fn stats(&self) -> WorkerStats {
-        WorkerStats::new(self.worker.stats(), &self.worker.times(), Vec::new())
+        WorkerStats::new(
+            self.worker.snapshot().live_spouts,
+            self.worker.stats(),
+            &self.worker.times(),
+            Vec::new(),
+        )
     }
 
     /// When it has something to do next, bytes not counted.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::cluster::control::Beat;
+use crate::cluster::master::counts::Sources;
 use crate::ids::{Incarnation, TaskId};
 use crate::net::Member;
 
@@ -22,7 +23,7 @@ struct Story {
 
 fn options(workers: u16) -> CoreOptions {
     CoreOptions {
-        workers,
+        sources: vec![Sources::ReadAgain; usize::from(workers)],
         worker: WorkerOptions::default(),
         link_lost: Duration::from_secs(10),
         bolts: 2,
@@ -705,27 +706,71 @@ fn a_worker_that_waits_for_its_next_life_does_not_hold_up_the_end() {
     assert!(story.core.is_done());
 }
 
+/// Counters of a worker whose messages all have this latency; its spout may still emit.
+fn counts(emitted: u64, pending: u64, latency: u64) -> FromWorker {
+    FromWorker::Stats(Box::new(WorkerStats {
+        emitted,
+        acked: emitted - pending,
+        pending,
+        live_spouts: 1,
+        latencies: vec![(latency, emitted - pending)],
+        ..WorkerStats::default()
+    }))
+}
+
 #[test]
 fn counters_of_the_dead_count_on() {
     let mut story = Story::running(2);
-    let counts = |emitted: u64, pending: u64, latency: u64| {
-        let stats =
-            WorkerStats { emitted, pending, latencies: vec![(latency, emitted)], ..WorkerStats::default() };
-        FromWorker::Stats(Box::new(stats))
+    let sums = |story: &Story| {
+        let sum = story.core.sum();
+        assert_eq!(sum.emitted, sum.acked + sum.pending + story.core.lost());
+        (sum.emitted, sum.pending, story.core.lost())
     };
     story.says(life(0, 1), counts(10, 3, 5));
     story.says(life(1, 1), counts(100, 7, 5));
     story.says(life(1, 1), counts(200, 8, 5));
-    assert_eq!((story.core.sum().emitted, story.core.sum().pending), (210, 11));
+    assert_eq!(sums(&story), (210, 11, 0));
     story.dies(life(1, 1));
-    assert_eq!((story.core.sum().emitted, story.core.sum().pending), (210, 3), "what it had in hand is gone");
+    assert_eq!(sums(&story), (210, 11, 0), "its next life reads them again");
     story.says(life(1, 1), counts(999, 9, 5));
     story.listens(life(1, 2));
     story.says(life(1, 2), counts(1, 1, 6));
-    assert_eq!((story.core.sum().emitted, story.core.sum().pending), (211, 4));
+    assert_eq!(sums(&story), (211, 12, 0));
+    story.says(life(1, 2), counts(250, 1, 6));
+    assert_eq!(sums(&story), (452, 4, 0), "it has read as far as the one before");
+    assert_eq!(story.core.sum().latencies, [(5, 199), (6, 249)]);
     story.dies(life(1, 2));
     story.on(Event::Kill);
     story.ends(life(0, 1));
+    assert_eq!(sums(&story), (452, 3, 1), "nobody reads that again; worker 0 keeps what it said last");
+}
+
+/// A message that fails for ever waits for its next replay when the end comes: it was counted as
+/// failed by one process, and not at all by two.
+#[test]
+fn an_orderly_end_hides_nothing() {
+    let mut story = Story::running(1);
+    let last = WorkerStats { emitted: 3, acked: 1, failed: 1, pending: 1, ..WorkerStats::default() };
+    story.on(Event::Kill);
+    story.says(life(0, 1), FromWorker::Stats(Box::new(last)));
+    story.ends(life(0, 1));
+    assert!(story.core.is_done());
     let sum = story.core.sum();
-    assert_eq!((sum.emitted, sum.latencies), (211, vec![(5, 210), (6, 1)]));
+    assert_eq!((sum.emitted, sum.acked, sum.failed, sum.pending, story.core.lost()), (3, 1, 1, 1, 0));
+}
+
+/// What a spout had emitted when its worker was killed in a drain is emitted by nobody again.
+#[test]
+fn a_death_while_draining_loses_what_was_open() {
+    let mut story = Story::running(1);
+    story.says(life(0, 1), counts(2000, 1999, 5));
+    story.on(Event::Drain);
+    story.dies(life(0, 1));
+    story.until_started();
+    story.listens(life(0, 2));
+    story.says(life(0, 2), FromWorker::Stats(Box::default()));
+    story.on(Event::Kill);
+    story.ends(life(0, 2));
+    let sum = story.core.sum();
+    assert_eq!((sum.emitted, sum.acked, sum.pending, story.core.lost()), (2000, 1, 0, 1999));
 }

@@ -1,0 +1,193 @@
+//! What the lives of one worker counted, and what its deaths lost.
+//!
+//! A message that is open when its spout's worker dies is forgotten by everybody. Whether that is a
+//! loss depends on its source: the next life of the worker opens the source again and emits the
+//! message again, as a new one. So the open messages of a dead life are *owed* until a later life has
+//! emitted as many messages as the dead one had, or has exhausted its source. What is still owed when
+//! the run ends is lost, and so is at once what came from a source that cannot be read twice, as
+//! standard input. Every loss makes the exit code 1.
+//!
+//! 1. The counters of a dead life are those of its last report, at most `worker.stats_interval` old.
+//!    Of them count the messages that were acked or had failed for good; the open ones count again
+//!    when they are emitted again. So emitted = acked + failed + waiting + pending + lost whenever all is said.
+//! 2. A life that could still emit when it last reported may have emitted since: it owes at least one
+//!    message, so that no loss is missed. The number of lost messages is therefore a lower bound.
+//! 3. A life that was started while the topology drains emits nothing: it owes nothing of its own, and
+//!    pays nothing of what is owed.
+//! 4. What is only true at the moment (tuples queued, gauges) dies with the life. A life that ends in
+//!    order keeps everything as it was last reported.
+
+use crate::cluster::stats::{WorkerStats, changed};
+
+/// Where the spouts of a worker read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sources {
+    /// It has no spouts.
+    None,
+    /// From where the next life can read again.
+    #[default]
+    ReadAgain,
+    /// From standard input: what was read is gone.
+    ReadOnce,
+}
+
+/// What is owed to the messages of former lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Owed {
+    /// Messages that were open; at least so many.
+    messages: u64,
+    /// How far the source had been read: messages emitted.
+    emitted: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub struct Counts {
+    sources: Sources,
+    /// What former lives counted.
+    buried: WorkerStats,
+    /// What the present life last reported; `None` before it did.
+    counted: Option<WorkerStats>,
+    owed: Owed,
+    lost: u64,
+}
+
+impl Counts {
+    /// Nothing was counted yet.
+    pub fn new(sources: Sources) -> Counts {
+        Counts { sources, ..Counts::default() }
+    }
+
+    /// Takes a report of the present life, with the latencies that have changed. `reads`: whether its
+    /// spouts were allowed to emit; `draining`: whether they no longer are.
+    pub fn report(&mut self, stats: WorkerStats, reads: bool, draining: bool) {
+        let has_read_it_all = stats.live_spouts == 0 && !draining;
+        if reads && (has_read_it_all || stats.emitted >= self.owed.emitted) {
+            self.owed = Owed::default();
+        }
+        let before = self.counted.take().unwrap_or_default();
+        let latencies = changed(&before.latencies, &stats.latencies);
+        self.counted = Some(WorkerStats { latencies, ..stats });
+    }
+
+    /// The present life is over without an orderly end. `reads` as for [`Counts::report`].
+    pub fn bury(&mut self, reads: bool) {
+        let report = self.counted.take();
+        let may_have_emitted = report.as_ref().is_none_or(|last| last.live_spouts > 0);
+        let mut last = report.unwrap_or_default();
+        let emitted = last.emitted;
+        let open = last.bury();
+        self.buried.add(&last);
+        let open = if may_have_emitted { open.max(1) } else { open };
+        match self.sources {
+            Sources::ReadAgain if reads => {
+                let Owed { messages, emitted: before } = self.owed;
+                // A message that two lives had open counts once: they read the same.
+                self.owed = Owed { messages: messages.max(open), emitted: before.max(emitted) };
+            }
+            Sources::ReadOnce if reads => self.lost += open,
+            Sources::None | Sources::ReadAgain | Sources::ReadOnce => {}
+        }
+    }
+
+    /// Adds what all lives counted. While the run goes on, messages owed are open ones.
+    pub fn add_to(&self, sum: &mut WorkerStats, run_is_over: bool) {
+        sum.add(&self.buried);
+        if let Some(counted) = &self.counted {
+            sum.add(counted);
+        }
+        sum.emitted += self.lost + self.owed.messages;
+        if !run_is_over {
+            sum.pending += self.owed.messages;
+        }
+    }
+
+    /// Messages that are lost, at least.
+    pub fn lost(&self, run_is_over: bool) -> u64 {
+        self.lost + if run_is_over { self.owed.messages } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats(emitted: u64, acked: u64, pending: u64, live_spouts: u64) -> WorkerStats {
+        let failed = emitted - acked - pending;
+        WorkerStats { emitted, acked, pending, failed, live_spouts, ..WorkerStats::default() }
+    }
+
+    /// Emitted, acked, failed, pending and lost; checks that nothing is missing.
+    fn sums(counts: &Counts, run_is_over: bool) -> [u64; 5] {
+        let mut sum = WorkerStats::default();
+        counts.add_to(&mut sum, run_is_over);
+        let lost = counts.lost(run_is_over);
+        assert_eq!(sum.emitted, sum.acked + sum.failed + sum.waiting + sum.pending + lost);
+        [sum.emitted, sum.acked, sum.failed, sum.pending, lost]
+    }
+
+    #[test]
+    fn open_messages_of_a_dead_life_are_owed_until_they_were_read_again() {
+        let mut counts = Counts::new(Sources::ReadAgain);
+        counts.report(stats(100, 70, 20, 1), true, false);
+        assert_eq!(sums(&counts, false), [100, 70, 10, 20, 0]);
+        counts.bury(true);
+        assert_eq!(sums(&counts, false), [100, 70, 0, 30, 0], "what had failed is emitted again, too");
+        assert_eq!(sums(&counts, true), [100, 70, 0, 0, 30], "nobody did");
+        counts.report(stats(99, 90, 9, 1), true, false);
+        assert_eq!(sums(&counts, true), [199, 160, 0, 9, 30], "not as far yet");
+        counts.report(stats(100, 91, 9, 1), true, false);
+        assert_eq!(sums(&counts, true), [170, 161, 0, 9, 0]);
+    }
+
+    #[test]
+    fn a_source_that_is_exhausted_was_read_again_unless_it_was_told_to_stop() {
+        let check = |draining: bool, expected: u64| {
+            let mut counts = Counts::new(Sources::ReadAgain);
+            counts.report(stats(100, 70, 30, 1), true, false);
+            counts.bury(true);
+            counts.report(stats(80, 80, 0, 0), true, draining);
+            assert_eq!(counts.lost(true), expected);
+        };
+        check(false, 0);
+        check(true, 30);
+    }
+
+    #[test]
+    fn a_life_that_drains_from_its_start_pays_nothing_and_owes_nothing() {
+        let mut counts = Counts::new(Sources::ReadAgain);
+        counts.report(stats(0, 0, 0, 1), true, false);
+        counts.bury(true);
+        assert_eq!(counts.lost(true), 1, "it may have emitted since");
+        counts.report(stats(0, 0, 0, 0), false, true);
+        counts.bury(false);
+        assert_eq!(sums(&counts, true), [1, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_came_from_standard_input_is_lost_at_once() {
+        let mut counts = Counts::new(Sources::ReadOnce);
+        counts.report(stats(100, 70, 30, 1), true, false);
+        counts.bury(true);
+        assert_eq!(sums(&counts, false), [100, 70, 0, 0, 30]);
+        counts.report(stats(500, 500, 0, 0), true, false);
+        counts.bury(true);
+        assert_eq!(counts.lost(true), 30, "the second life had processed all there was");
+        counts.bury(true);
+        assert_eq!(counts.lost(true), 31, "the third did not live to report");
+    }
+
+    #[test]
+    fn a_worker_without_spouts_has_no_messages_to_lose() {
+        let mut counts = Counts::new(Sources::None);
+        counts.bury(true);
+        assert_eq!(counts.lost(true), 0);
+    }
+
+    #[test]
+    fn what_ends_in_order_is_kept_as_it_was() {
+        let mut counts = Counts::new(Sources::ReadAgain);
+        counts.report(stats(100, 70, 20, 0), true, false);
+        assert_eq!(sums(&counts, true), [100, 70, 10, 20, 0]);
+    }
+}
