@@ -4,9 +4,9 @@
 //! allocator.
 
 use bytes::BytesMut;
-use squall::net::UNPROVEN_MAX;
 use squall::net::frame::{FrameKind, HEADER, seal, unsequenced};
 use squall::net::handshake::{Dialing, HANDSHAKE_BYTES_MAX};
+use squall::net::{Action, UNPROVEN_MAX};
 
 #[path = "net_kit/mod.rs"]
 mod kit;
@@ -49,6 +49,12 @@ fn a_crowd_of_strangers_costs_little() {
                 raw.give(conn, &hello);
                 let long = unsequenced(FrameKind::Proof, |out| out.resize(HANDSHAKE_BYTES_MAX - 200, 0));
                 raw.give(conn, &long[..long.len() - 1]);
+            }
+            // As the poller does it: whoever was crowded out is closed at once.
+            for action in raw.mesh.actions() {
+                if let Action::Close { conn, .. } = action {
+                    raw.mesh.closed(conn, "closed", raw.now, &mut raw.books);
+                }
             }
         }
     });

@@ -26,7 +26,7 @@ pub struct NetCounts {
     pub dialed: u64,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections not accepted, because too many were unproven.
+    /// Connections closed to make room, because too many had not proven who they are.
     pub crowded_out: u64,
     /// Handshakes completed, from either side.
     pub links_up: u64,

@@ -19,6 +19,8 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
+use crate::runtime::remote::PayloadKind;
+
 /// Bytes of a header.
 pub const HEADER: usize = 20;
 
@@ -91,9 +93,15 @@ impl FrameKind {
 
     /// Which lane counts frames of this kind. `None`: they are not counted, and not sent again.
     pub fn lane(self) -> Option<Lane> {
+        self.payload().map(lane_of)
+    }
+
+    /// The payload in frames of this kind, if it is the executors'.
+    pub fn payload(self) -> Option<PayloadKind> {
         match self {
-            FrameKind::Acks | FrameKind::Outcomes => Some(Lane::Control),
-            FrameKind::Data => Some(Lane::Data),
+            FrameKind::Acks => Some(PayloadKind::Acks),
+            FrameKind::Outcomes => Some(PayloadKind::Outcomes),
+            FrameKind::Data => Some(PayloadKind::Data),
             FrameKind::Hello
             | FrameKind::Challenge
             | FrameKind::Proof
@@ -104,6 +112,24 @@ impl FrameKind {
             | FrameKind::Credit
             | FrameKind::Bye => None,
         }
+    }
+}
+
+impl From<PayloadKind> for FrameKind {
+    fn from(kind: PayloadKind) -> FrameKind {
+        match kind {
+            PayloadKind::Acks => FrameKind::Acks,
+            PayloadKind::Outcomes => FrameKind::Outcomes,
+            PayloadKind::Data => FrameKind::Data,
+        }
+    }
+}
+
+/// The lane of a payload: what is under credit may wait, and what is not must not wait behind it.
+pub fn lane_of(kind: PayloadKind) -> Lane {
+    match kind {
+        PayloadKind::Acks | PayloadKind::Outcomes => Lane::Control,
+        PayloadKind::Data => Lane::Data,
     }
 }
 

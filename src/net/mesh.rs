@@ -14,7 +14,7 @@ mod greeting;
 mod timing;
 mod traffic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
@@ -34,8 +34,11 @@ use crate::config::NetOptions;
 use crate::config::net::FRAME_MAX_RANGE;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
-/// Accepted connections that have not proven who they are.
+/// Accepted connections that have said nothing of use yet.
 pub const UNPROVEN_MAX: usize = 64;
+/// Accepted connections, for each peer, whose HELLO names this run and a member, and that have not
+/// proven it: one, and one before it whose end was not noticed.
+const GREETED_PER_PEER: usize = 2;
 
 /// A connection, by a number that is never given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,8 +81,11 @@ pub struct Mesh {
     peers: BTreeMap<WorkerId, Peer>,
     connections: BTreeMap<ConnId, Connection>,
     next_connection: u64,
-    /// Connections in the role of answering, or closed before they had another.
-    unproven: usize,
+    /// Accepted connections that have not said HELLO, and those that have and must prove it. When one
+    /// more comes than may, the oldest goes: a peer needs a moment only, so a crowd of strangers that
+    /// says nothing, or cannot name the run, does not keep it out.
+    silent: BTreeSet<ConnId>,
+    greeted: BTreeSet<ConnId>,
     actions: Vec<Action>,
     ready: Vec<ConnId>,
     counts: NetCounts,
@@ -106,7 +112,8 @@ impl Mesh {
             peers: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 1,
-            unproven: 0,
+            silent: BTreeSet::new(),
+            greeted: BTreeSet::new(),
             actions: Vec::new(),
             ready: Vec::new(),
             counts: NetCounts::default(),
@@ -223,16 +230,43 @@ impl Mesh {
 
     // ---- Connections ----
 
-    /// Somebody connected. `None`: too many connections have not proven who they are; close it.
+    /// Somebody connected. If too many have not said who they are, the oldest of these is closed.
+    /// `None`: the worker ends and lets nobody in; close it.
     pub fn accepted(&mut self, now: Time) -> Option<ConnId> {
-        if self.unproven >= UNPROVEN_MAX || self.is_over {
-            self.counts.crowded_out += 1;
+        if self.is_over {
             return None;
         }
+        if self.silent.len() >= UNPROVEN_MAX {
+            let oldest = self.silent.pop_first();
+            self.crowd_out(oldest);
+        }
         self.counts.accepted += 1;
-        self.unproven += 1;
         let deadline = now.after(self.options.handshake_timeout);
-        Some(self.connect(Role::Answering { deadline, step: None }, now))
+        let conn = self.connect(Role::Answering { deadline, step: None }, now);
+        self.silent.insert(conn);
+        Some(conn)
+    }
+
+    /// An accepted connection has said HELLO, and may be a peer's.
+    fn greeted(&mut self, conn: ConnId) {
+        self.silent.remove(&conn);
+        if self.greeted.len() >= GREETED_PER_PEER * self.peers.len() {
+            let oldest = self.greeted.pop_first();
+            self.crowd_out(oldest);
+        }
+        self.greeted.insert(conn);
+    }
+
+    /// Closes a connection that has not proven who it is, to make room.
+    fn crowd_out(&mut self, conn: Option<ConnId>) {
+        let Some(conn) = conn else { return };
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.role = Role::Closing;
+            connection.finish(None);
+            self.counts.crowded_out += 1;
+            let why = "too many connections have not proven who they are".to_owned();
+            self.actions.push(Action::Close { conn, why });
+        }
     }
 
     fn connect(&mut self, role: Role, now: Time) -> ConnId {
@@ -289,7 +323,7 @@ impl Mesh {
     /// not known, or was said before, changes nothing.
     pub fn closed(&mut self, conn: ConnId, why: &str, now: Time, app: &mut dyn Application) {
         if let Some(connection) = self.connections.remove(&conn) {
-            self.unlink(connection.role, why.to_owned(), now, app);
+            self.unlink(conn, connection.role, why.to_owned(), now, app);
         }
     }
 
@@ -306,13 +340,13 @@ impl Mesh {
         let role = std::mem::replace(&mut connection.role, Role::Closing);
         if !matches!(role, Role::Closing) {
             connection.finish(last);
-            self.unlink(role, why.clone(), now, app);
+            self.unlink(conn, role, why.clone(), now, app);
             self.actions.push(Action::Close { conn, why });
         }
     }
 
     /// What a connection was for goes on without it.
-    fn unlink(&mut self, role: Role, why: String, now: Time, app: &mut dyn Application) {
+    fn unlink(&mut self, conn: ConnId, role: Role, why: String, now: Time, app: &mut dyn Application) {
         let down = LinkState::Down { why };
         match role {
             Role::Dialing { peer, .. } => self.put_off(peer, now),
@@ -326,7 +360,10 @@ impl Mesh {
                 }
                 app.link(worker, Direction::From, down, now);
             }
-            Role::Answering { .. } => self.unproven -= 1,
+            Role::Answering { .. } => {
+                self.silent.remove(&conn);
+                self.greeted.remove(&conn);
+            }
             Role::Closing => {}
         }
     }

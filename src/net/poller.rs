@@ -353,7 +353,7 @@ impl Poller {
     fn let_in(&mut self, socket: TcpStream, address: SocketAddr, now: Time) {
         let far_end = FarEnd::Accepted(address);
         let Some(conn) = self.mesh.accepted(now) else {
-            let why = "too many connections have not proven who they are";
+            let why = "this worker ends";
             return self.app.came_to_nothing(far_end, why, now);
         };
         let transport = self.tls.as_ref().map(Tls::accept).transpose();

@@ -19,10 +19,10 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
+use super::Outbound;
 use super::fault::LinkFault;
-use super::frame::{FrameKind, Lane, seal};
+use super::frame::{FrameKind, Lane, lane_of, seal};
 use super::payload::Taken;
-use super::{Outbound, PayloadKind};
 use crate::clock::Time;
 use crate::ids::LinkId;
 
@@ -108,10 +108,10 @@ impl Sender {
             account.sent.0 += u64::from(tuples);
             account.sent.1 += u64::from(bytes);
         }
-        match message.kind {
-            PayloadKind::Acks => self.control.push(FrameKind::Acks, message),
-            PayloadKind::Outcomes => self.control.push(FrameKind::Outcomes, message),
-            PayloadKind::Data => self.data.push(FrameKind::Data, message),
+        let kind = FrameKind::from(message.kind);
+        match lane_of(message.kind) {
+            Lane::Control => self.control.push(kind, message),
+            Lane::Data => self.data.push(kind, message),
         }
     }
 

@@ -41,7 +41,7 @@ use crate::runtime::pending::{Pending, ReplayLimit};
 use crate::runtime::process::Process;
 use crate::runtime::queue::{Gauges, Inbox, InboxSender, inbox};
 use crate::runtime::remote::ingress::{Ingress, LinkEnds, PeerWorker, Place};
-use crate::runtime::remote::{Address, CreditReturns, Outlet, RemoteExecutor};
+use crate::runtime::remote::{Address, CreditReturns, CyclesElsewhere, Outlet, RemoteExecutor};
 use crate::runtime::route::{Peer, Subscription, Target, Wires};
 use crate::runtime::run_queue::RunQueue;
 use crate::runtime::window::Window;
@@ -111,7 +111,7 @@ struct Assembly {
     links: BTreeMap<LinkKey, (LinkId, Option<Arc<Link>>)>,
     acker_table: Arc<AckerTable>,
     membership: Arc<AtomicU64>,
-    cycles_full: Arc<AtomicU64>,
+    cycles_full: Arc<CyclesElsewhere>,
     peers: Vec<Option<PeerWorker>>,
     shares: QueueShares,
     components: Arc<Vec<ComponentInfo>>,
@@ -187,6 +187,7 @@ impl Assembly {
         let errors = &topology.options().errors;
         let throttle = || Arc::new(Throttle::new(errors.limit, errors.interval));
         let membership = around.share.as_ref().map_or(0, |share| share.membership);
+        let peers = peers(around.share.as_ref());
         let mut assembly = Assembly {
             components: Arc::new(component_infos(&topology, &plan)),
             worker: worker_context(&topology, &around),
@@ -197,8 +198,8 @@ impl Assembly {
             metrics: MetricsRegistry::default(),
             acker_table: Arc::new(acker_table(&topology, &plan, around.share.as_ref())),
             membership: Arc::new(AtomicU64::new(membership)),
-            cycles_full: Arc::default(),
-            peers: peers(around.share.as_ref()),
+            cycles_full: Arc::new(CyclesElsewhere::new(peers.len())),
+            peers,
             shares: queue_places(&topology).shares(topology.options().queue.memory),
             topology,
             plan,

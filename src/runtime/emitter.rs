@@ -13,7 +13,7 @@ use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::runtime::ack_buffer::AckerTable;
 use crate::runtime::errors::ErrorReporter;
-use crate::runtime::message::{Control, FailureReport};
+use crate::runtime::message::{Control, FailureReport, Tracking};
 use crate::runtime::pending::Pending;
 use crate::runtime::queue::InboxSender;
 use crate::runtime::remote::Address;
@@ -95,7 +95,8 @@ impl Emitter {
         for (acker, mut records) in self.wires.acks.take(&self.acker_table) {
             records.membership = self.wires.membership;
             self.wires.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            self.ackers[acker].send_control(Control::Acks(records), Urgency::WhenDone, self.wires.now);
+            let acks = Tracking::Acks(records);
+            self.ackers[acker].send_tracking(acks, Urgency::WhenDone, self.wires.now);
         }
     }
 

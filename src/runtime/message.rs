@@ -100,6 +100,24 @@ impl AckRecords {
     }
 }
 
+/// What executors tell each other about trees, wherever they run: of all that comes over the control
+/// lane, only this crosses from worker to worker.
+pub enum Tracking {
+    /// To an acker: records of one executor's step.
+    Acks(AckRecords),
+    /// To a spout's executor: what became of its blocks.
+    Outcomes(Vec<Outcome>),
+}
+
+impl From<Tracking> for Control {
+    fn from(message: Tracking) -> Control {
+        match message {
+            Tracking::Acks(records) => Control::Acks(records),
+            Tracking::Outcomes(outcomes) => Control::Outcomes(outcomes),
+        }
+    }
+}
+
 /// What may come over the control lane.
 pub enum Control {
     /// To an acker: records of one executor's step.

@@ -7,7 +7,7 @@ use squall::ids::{Incarnation, WorkerId};
 use squall::net::frame::FrameKind;
 use squall::net::handshake::Dialing;
 use squall::net::payload::Taken;
-use squall::net::{Action, Direction, LinkState, Member, Members, PayloadKind, UNPROVEN_MAX};
+use squall::net::{Action, ConnId, Direction, LinkState, Member, Members, PayloadKind, UNPROVEN_MAX};
 
 use crate::kit::World;
 use crate::kit::raw::{Raw, sequenced};
@@ -226,16 +226,18 @@ fn an_old_connection_ends_when_a_new_one_proves_itself_and_not_before() {
 }
 
 #[test]
-fn unproven_connections_are_bounded_and_make_room_again() {
+fn unproven_connections_are_bounded_and_the_oldest_makes_room() {
     let mut raw = Raw::new();
     let (linked, _) = raw.link_to_mesh();
     let crowd: Vec<_> = (0..UNPROVEN_MAX).map(|_| raw.mesh.accepted(raw.now).expect("room")).collect();
-    assert_eq!(raw.mesh.accepted(raw.now), None);
-    assert_eq!(raw.mesh.counts().crowded_out, 1);
     raw.mesh.closed(crowd[0], "gone", raw.now, &mut raw.books);
     raw.mesh.closed(crowd[0], "gone twice", raw.now, &mut raw.books);
-    assert!(raw.mesh.accepted(raw.now).is_some());
-    assert_eq!(raw.mesh.accepted(raw.now), None);
+    raw.mesh.accepted(raw.now).expect("room");
+    assert_eq!(raw.mesh.counts().crowded_out, 0);
+    raw.mesh.accepted(raw.now).expect("room");
+    assert_eq!(raw.mesh.counts().crowded_out, 1);
+    let closes: Vec<_> = raw.mesh.actions().into_iter().filter_map(closed).collect();
+    assert_eq!(closes, [crowd[1]], "the oldest of those that are there");
     raw.now = raw.now.after(Duration::from_millis(1990));
     raw.give(linked, &sequenced(FrameKind::Heartbeat, 0, &heartbeat()));
     raw.now = raw.now.after(Duration::from_millis(10));
@@ -243,6 +245,41 @@ fn unproven_connections_are_bounded_and_make_room_again() {
     assert_eq!(raw.mesh.counts().refused["timed-out"], UNPROVEN_MAX as u64);
     assert!(raw.mesh.accepted(raw.now).is_some());
     assert!(raw.mesh.is_up(PEER, Direction::From), "a link that is up is not touched by it");
+}
+
+fn closed(action: Action) -> Option<ConnId> {
+    if let Action::Close { conn, .. } = action { Some(conn) } else { None }
+}
+
+/// While strangers arrive without end, a peer that has said HELLO is not among those who go: before,
+/// all shared 64 places, and a link needed seconds to come back.
+#[test]
+fn a_crowd_of_strangers_does_not_keep_a_peer_out() {
+    let mut raw = Raw::new();
+    let crowd = |raw: &mut Raw| {
+        (0..3 * UNPROVEN_MAX).for_each(|_| _ = raw.mesh.accepted(raw.now).expect("room"));
+    };
+    crowd(&mut raw);
+    let (conn, proof) = raw.greet();
+    crowd(&mut raw);
+    raw.give(conn, &proof);
+    assert!(raw.mesh.is_up(PEER, Direction::From));
+    assert!(!raw.mesh.actions().into_iter().filter_map(closed).any(|gone| gone == conn));
+}
+
+/// Somebody who overheard the name of the run cannot fill more than a few places either.
+#[test]
+fn those_who_say_hello_and_prove_nothing_are_bounded_too() {
+    let mut raw = Raw::new();
+    let (_, hello) = Dialing::new(&raw.identity, raw.target(), [1; 32]);
+    let mut open = 0_i64;
+    for _ in 0..200 {
+        let conn = raw.mesh.accepted(raw.now).expect("room");
+        raw.give(conn, &hello);
+        open += 1;
+        open -= raw.mesh.actions().into_iter().filter_map(closed).count() as i64;
+    }
+    assert!(open < 10, "{open}");
 }
 
 fn heartbeat() -> Vec<u8> {

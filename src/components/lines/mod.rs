@@ -254,7 +254,7 @@ impl Spout for Lines {
             }
             claimed.push(descriptor);
             match descriptor {
-                Descriptor::StandardInput => check.claim("path", "standard input"),
+                Descriptor::StandardInput => check.claim("path", STANDARD_INPUT),
                 Descriptor::Other(number) => check.claim("path", &format!("file descriptor {number}")),
             }
         }

@@ -144,6 +144,7 @@ impl Mesh {
             && let Role::Answering { step, .. } = &mut connection.role
         {
             *step = Some(answering);
+            self.greeted(conn);
             self.say(conn, challenge);
         }
         Ok(())
@@ -162,7 +163,7 @@ impl Mesh {
         connection.role = Role::Receives { peer: worker };
         connection.status_due = true;
         peer.from = Some(conn);
-        self.unproven -= 1;
+        self.greeted.remove(&conn);
         self.counts.links_up += 1;
         self.counts.reconnects += u64::from(std::mem::replace(&mut peer.was_heard, true));
         peer.receiver.tell();

@@ -2,14 +2,14 @@
 
 use bytes::BytesMut;
 
+use super::super::Application;
 use super::super::counts::{NetCounts, count};
 use super::super::fault::LinkFault;
-use super::super::frame::{self, Frame, FrameKind, HEADER, Lane};
+use super::super::frame::{self, Frame, FrameKind, HEADER, lane_of};
 use super::super::handshake::Refused;
 use super::super::payload::{STATUS_MAX, Taken, bye_frame, credits, told_reason};
 use super::super::peer::Peer;
 use super::super::receiver::Admission;
-use super::super::{Application, PayloadKind};
 use super::{ConnId, Mesh};
 use crate::clock::Time;
 use crate::ids::WorkerId;
@@ -109,15 +109,14 @@ impl Reading<'_> {
 
 /// A frame from the side that sends payloads.
 fn payload_frame(frame: Frame, reading: &mut Reading<'_>) -> Result<Next, LinkFault> {
-    let kind = match frame.kind {
-        FrameKind::Acks => PayloadKind::Acks,
-        FrameKind::Outcomes => PayloadKind::Outcomes,
-        FrameKind::Data => PayloadKind::Data,
-        // The dialer ran out of patience while WELCOME was on its way.
-        FrameKind::Refused => return Ok(Next::Bye(reading.refused(&frame.payload))),
-        _ => return common_frame(&frame, reading),
+    let Some(kind) = frame.kind.payload() else {
+        return match frame.kind {
+            // The dialer ran out of patience while WELCOME was on its way.
+            FrameKind::Refused => Ok(Next::Bye(reading.refused(&frame.payload))),
+            _ => common_frame(&frame, reading),
+        };
     };
-    let lane = if kind == PayloadKind::Data { Lane::Data } else { Lane::Control };
+    let lane = lane_of(kind);
     match reading.peer.receiver.admit(lane, frame.sequence)? {
         Admission::Duplicate => reading.counts.duplicates += 1,
         Admission::Next => {

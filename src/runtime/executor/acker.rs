@@ -6,7 +6,7 @@ use crate::clock::Time;
 use crate::ids::{SLOTS_MAX, TaskId, WorkerId};
 use crate::runtime::acker::{Acker, Outcome};
 use crate::runtime::executor::{Common, Step, StepContext, StepOutcome};
-use crate::runtime::message::{AckRecords, Control};
+use crate::runtime::message::{AckRecords, Control, Tracking};
 use crate::runtime::remote::Address;
 use crate::runtime::run_queue::Urgency;
 
@@ -43,7 +43,7 @@ impl AckerExecutor {
                     let outcomes = self.acker.lose_worker(worker, next, membership, &ran);
                     outcomes.into_iter().for_each(|outcome| self.note(Some(outcome)));
                 }
-                Control::Crash => self.lose_everything(cx.now),
+                Control::Crash => self.lose_everything(),
                 Control::Close => closed = true,
                 Control::Outcomes(_)
                 | Control::AckerLost { .. }
@@ -108,21 +108,22 @@ impl AckerExecutor {
         for (task, outcomes) in std::mem::take(&mut self.outcomes) {
             if let Some(spout) = self.spouts.get(&task) {
                 self.common.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                spout.send_control(Control::Outcomes(outcomes), Urgency::WhenDone, now);
+                spout.send_tracking(Tracking::Outcomes(outcomes), Urgency::WhenDone, now);
             }
         }
     }
 
     /// The acker is rebuilt empty, as a test wants it. What it knew is gone, so the spouts fail what it
     /// kept at once. (Those of other workers are not told: there an acker dies with its process.)
-    fn lose_everything(&mut self, now: Time) {
+    fn lose_everything(&mut self) {
         self.acker = Acker::new(SLOTS_MAX);
         self.outcomes.clear();
         let mut told = BTreeSet::new();
         for spout in self.spouts.values() {
-            if told.insert(spout.executor()) {
-                let lost = Control::AckerLost { acker: self.index };
-                spout.send_control(lost, Urgency::WhenDone, now);
+            if let Address::Here(inbox) = spout
+                && told.insert(inbox.executor)
+            {
+                inbox.send_control(Control::AckerLost { acker: self.index }, Urgency::WhenDone);
             }
         }
     }

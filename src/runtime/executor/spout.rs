@@ -13,7 +13,7 @@
 //! messages decides what `next_tuple` may be asked for.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ use crate::runtime::link::Link;
 use crate::runtime::message::Control;
 use crate::runtime::pending::{FailedMessage, TreeClock};
 use crate::runtime::queue::{Gauges, count};
+use crate::runtime::remote::CyclesElsewhere;
 use crate::runtime::run_queue::Urgency;
 use crate::runtime::window::Window;
 use crate::topology::graph::SpoutFactory;
@@ -447,13 +448,13 @@ fn record(latencies: &Latencies, latency: Duration, messages: usize) {
 pub struct Cycles {
     /// Those whose producer is here.
     pub here: Vec<Arc<Link>>,
-    /// Other workers, as bits, that say one of theirs is full.
-    pub elsewhere: Arc<AtomicU64>,
+    /// Other workers that say one of theirs is full.
+    pub elsewhere: Arc<CyclesElsewhere>,
 }
 
 impl Cycles {
     fn are_full(&self) -> bool {
-        self.elsewhere.load(Ordering::SeqCst) != 0 || self.here.iter().any(|link| !link.has_credit())
+        self.elsewhere.any() || self.here.iter().any(|link| !link.has_credit())
     }
 }
 

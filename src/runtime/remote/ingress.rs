@@ -29,7 +29,7 @@ use crate::runtime::link::{Charge, Link};
 use crate::runtime::message::{Control, Incoming, Parcel};
 use crate::runtime::queue::{Gauges, InboxSender};
 use crate::runtime::remote::payload::{self, PayloadError};
-use crate::runtime::remote::{CreditReturns, Outlet, PayloadKind, RemoteExecutor};
+use crate::runtime::remote::{CreditReturns, CyclesElsewhere, Outlet, PayloadKind, RemoteExecutor};
 use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::topology::plan::ExecutorId;
 use crate::tuple::TupleBatch;
@@ -96,8 +96,8 @@ pub struct Ingress {
     pub peers: Vec<Option<PeerWorker>>,
     /// Which incarnations of them are current.
     pub membership: Arc<AtomicU64>,
-    /// The peers, as bits, in which a cycle of the topology is full.
-    pub cycles_full: Arc<AtomicU64>,
+    /// The peers in which a cycle of the topology is full.
+    pub cycles_full: Arc<CyclesElsewhere>,
     /// The way to the end.
     pub lifecycle: Arc<Lifecycle>,
     /// Who is runnable.
@@ -206,7 +206,7 @@ impl Ingress {
                     remote.gauges.waiting_since.store(Time::NEVER.0, Ordering::SeqCst);
                 }
             }
-            self.note_cycle(*worker, false);
+            self.cycles_full.note(*worker, false);
         }
         // Release: who reads it sees that everything to the old incarnations is gone.
         self.membership.store(membership, Ordering::Release);
@@ -302,7 +302,7 @@ impl Ingress {
     /// A peer's status.
     pub fn note_status(&self, from: WorkerId, mut status: &[u8], now: Time) {
         let (Ok(full), Ok(wires)) = (status.try_get_u8(), status.try_get_u32_le()) else { return };
-        self.note_cycle(from, full != 0);
+        self.cycles_full.note(from, full != 0);
         let ago = |millis: u32| Time(now.0.saturating_sub(u64::from(millis) * 1_000_000));
         if let Some(peer) = self.peer(from) {
             let since = if wires == 0 { Time::NEVER } else { ago(wires) };
@@ -316,15 +316,6 @@ impl Ingress {
         for remote in theirs().filter_map(|place| place.remote.as_ref()) {
             let since = waiting.get(&remote.executor.0).copied().unwrap_or(Time::NEVER);
             remote.gauges.waiting_since.store(since.0, Ordering::SeqCst);
-        }
-    }
-
-    fn note_cycle(&self, worker: WorkerId, full: bool) {
-        let bit = 1_u64 << (worker.0 % 64);
-        if full {
-            self.cycles_full.fetch_or(bit, Ordering::SeqCst);
-        } else {
-            self.cycles_full.fetch_and(!bit, Ordering::SeqCst);
         }
     }
 }

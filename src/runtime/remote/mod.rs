@@ -13,7 +13,7 @@ pub mod ingress;
 pub mod payload;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use smol_str::SmolStr;
@@ -21,7 +21,7 @@ use smol_str::SmolStr;
 use crate::clock::Time;
 use crate::ids::{LinkId, Touched, WorkerId};
 use crate::runtime::link::Charge;
-use crate::runtime::message::Control;
+use crate::runtime::message::Tracking;
 use crate::runtime::queue::{Gauges, InboxSender};
 use crate::runtime::run_queue::Urgency;
 use crate::topology::plan::ExecutorId;
@@ -87,12 +87,46 @@ impl Address {
         }
     }
 
-    /// Sends ack records or outcomes.
-    pub fn send_control(&self, control: Control, urgency: Urgency, now: Time) {
+    /// Sends ack records or outcomes. Commands never cross: each worker is told by whoever started it.
+    pub fn send_tracking(&self, message: Tracking, urgency: Urgency, now: Time) {
         match self {
-            Address::Here(inbox) => inbox.send_control(control, urgency),
-            Address::There(remote) => remote.send_control(&control, now),
+            Address::Here(inbox) => inbox.send_control(message.into(), urgency),
+            Address::There(remote) => remote.send_tracking(&message, now),
         }
+    }
+}
+
+/// The other workers in which an edge that closes a cycle is full. The ingress writes it, spouts read
+/// it at every step.
+#[derive(Debug)]
+pub struct CyclesElsewhere {
+    /// By worker, as it last said.
+    full: Vec<AtomicBool>,
+    /// How many of them are.
+    count: AtomicUsize,
+}
+
+impl CyclesElsewhere {
+    /// None of so many workers says so.
+    pub fn new(workers: usize) -> CyclesElsewhere {
+        let full = (0..workers).map(|_| AtomicBool::new(false)).collect();
+        CyclesElsewhere { full, count: AtomicUsize::new(0) }
+    }
+
+    /// What a worker says. Called by one thread.
+    pub fn note(&self, worker: WorkerId, full: bool) {
+        let Some(before) = self.full.get(worker.index()) else { return };
+        // SeqCst, as everything that decides whether a spout may emit.
+        match (before.swap(full, Ordering::SeqCst), full) {
+            (false, true) => _ = self.count.fetch_add(1, Ordering::SeqCst),
+            (true, false) => _ = self.count.fetch_sub(1, Ordering::SeqCst),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// Whether any does.
+    pub fn any(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -111,14 +145,12 @@ pub struct RemoteExecutor {
 }
 
 impl RemoteExecutor {
-    fn send_control(&self, control: &Control, now: Time) {
-        let (kind, bytes) = match control {
-            Control::Acks(records) => (PayloadKind::Acks, payload::encode_acks(self.executor, records)),
-            Control::Outcomes(outcomes) => {
+    fn send_tracking(&self, message: &Tracking, now: Time) {
+        let (kind, bytes) = match message {
+            Tracking::Acks(records) => (PayloadKind::Acks, payload::encode_acks(self.executor, records)),
+            Tracking::Outcomes(outcomes) => {
                 (PayloadKind::Outcomes, payload::encode_outcomes(self.executor, outcomes))
             }
-            // Commands never cross: each worker is told by whoever started it.
-            _ => return,
         };
         self.outlet.send(kind, bytes, None, now);
     }
@@ -245,6 +277,26 @@ mod tests {
         let mut told = Vec::new();
         take(&mut told);
         told.into_iter().map(|(id, tuples, bytes)| (id.0, tuples, bytes)).collect()
+    }
+
+    /// Workers 3 and 67 shared a bit: when one of them had room again, spouts went on although the
+    /// other was full.
+    #[test]
+    fn each_of_a_thousand_workers_says_for_itself_whether_a_cycle_is_full() {
+        let cycles = CyclesElsewhere::new(1024);
+        let check = |worker, full, expected| {
+            cycles.note(WorkerId(worker), full);
+            assert_eq!(cycles.any(), expected, "{worker} {full}");
+        };
+        check(3, false, false);
+        check(3, true, true);
+        check(67, true, true);
+        check(67, true, true);
+        check(3, false, true);
+        check(1023, true, true);
+        check(67, false, true);
+        check(1023, false, false);
+        check(5000, true, false);
     }
 
     #[test]

@@ -586,3 +586,6 @@ fn add(sum: &mut NetCounts, one: &NetCounts) {
         one.iter().for_each(|(reason, times)| *sum.entry(*reason).or_default() += times);
     }
 }
+
+#[cfg(test)]
+mod tests;

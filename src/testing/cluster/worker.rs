@@ -92,6 +92,8 @@ pub struct SimulatedProcess {
     unwritten: Vec<ConnId>,
     next_beat: Time,
     closing: bool,
+    /// The other workers.
+    peers: Vec<WorkerId>,
     clock: Clock,
 }
 
@@ -132,6 +134,12 @@ impl SimulatedProcess {
             next_beat: now,
             closing: false,
             clock,
+            peers: members
+                .members
+                .iter()
+                .map(|member| member.worker)
+                .filter(|worker| *worker != life.worker)
+                .collect(),
         };
         process.set_members(members);
         process.said.push(FromWorker::Listening { address: address_of(life) });
@@ -151,7 +159,7 @@ impl SimulatedProcess {
     /// Its links, for people.
     pub fn wire_state(&self) -> String {
         let mut state = String::new();
-        for peer in (0..8).map(WorkerId).filter(|peer| *peer != self.life.worker) {
+        for peer in self.peers.iter().copied() {
             let is_up = |direction| self.mesh.is_up(peer, direction);
             let (to, from, untaken) = (is_up(Direction::To), is_up(Direction::From), self.mesh.untaken(peer));
             state += &format!(
@@ -224,7 +232,7 @@ impl SimulatedProcess {
                 links_up: 0,
             }));
             messages.push(FromWorker::Stats(Box::new(self.stats())));
-            for peer in (0..64).map(WorkerId).filter(|peer| *peer != self.life.worker) {
+            for peer in self.peers.clone() {
                 if let Some(since) = self.mesh.down_since(peer)
                     && now.since(since) >= link_lost
                 {

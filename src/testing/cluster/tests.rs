@@ -1,0 +1,132 @@
+//! Losses and ends of topologies in several workers, as stories: start, stop, kill, drain, expect.
+
+use super::*;
+use crate::api::{Bolt, Input, Outputs, TaskError};
+use crate::testing::FixedSpout;
+use crate::topology::builder::TopologyBuilder;
+use crate::topology::plan::Part;
+use crate::tuple::Value;
+
+const MESSAGES: u64 = 200;
+const SEEDS: u64 = 20;
+const HOUR: Duration = Duration::from_secs(3600);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+struct Sink;
+
+impl Bolt for Sink {
+    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// Two workers; the spout runs in one, the bolt in the other.
+fn two_workers(seed: u64, inactive: bool) -> (SimulatedCluster, WorkerId, WorkerId) {
+    let rows = (0..MESSAGES).map(|n| vec![Value::I64(n as i64)]);
+    let spout = FixedSpout::new(["n"], rows);
+    let mut builder = TopologyBuilder::new("t");
+    builder.options(|options| {
+        options.drain_timeout = DRAIN_TIMEOUT;
+        options.start_inactive = inactive;
+    });
+    builder.spout("numbers", move || spout.clone());
+    builder.bolt("sink", || Sink).shuffle("numbers");
+    let topology = builder.build().expect("it is valid");
+    let cluster = SimulatedCluster::start(topology, ClusterOptions::seeded(seed, 2));
+    let worker_of = |component| {
+        let executor = &cluster.plan.executors_of(Part::Component(component))[0];
+        cluster.assignment.worker_of(executor.id)
+    };
+    let (spouts, bolts) = (worker_of(0), worker_of(1));
+    assert_ne!(spouts, bolts);
+    (cluster, spouts, bolts)
+}
+
+/// Takes turns until the master has heard what is wanted.
+#[track_caller]
+fn run_until(cluster: &mut SimulatedCluster, heard: impl Fn(&WorkerStats) -> bool) {
+    for _ in 0..1_000_000 {
+        if heard(&cluster.stats()) {
+            return;
+        }
+        cluster.run_turns(1);
+    }
+    panic!("{:?}\n{}", cluster.stats(), cluster.state());
+}
+
+/// The master knows that all messages are open, and none has reached the bolt.
+#[track_caller]
+fn all_is_emitted_and_nothing_arrives(cluster: &mut SimulatedCluster, spouts: WorkerId, bolts: WorkerId) {
+    cluster.trouble(spouts, bolts).blocked = true;
+    run_until(cluster, |stats| stats.pending == MESSAGES);
+    assert_eq!(cluster.stats().acked, 0);
+}
+
+/// Everything that was emitted was acked, or stands somewhere: failed, pending or lost.
+#[track_caller]
+fn check_sums(cluster: &SimulatedCluster, expected: [u64; 4]) {
+    let stats = cluster.stats();
+    let [emitted, acked, failed, lost] = expected;
+    assert_eq!((stats.emitted, stats.acked, stats.failed, cluster.lost()), (emitted, acked, failed, lost));
+    assert_eq!(stats.emitted, stats.acked + stats.failed + stats.pending + cluster.lost());
+}
+
+/// All was emitted and not acked, the drain had begun, and the worker of the bolt was killed: the
+/// messages failed and were not emitted again, and the summary said 0 failed.
+#[test]
+fn a_bolts_worker_that_dies_in_a_drain_leaves_failures_behind() {
+    for seed in 0..SEEDS {
+        let (mut cluster, spouts, bolts) = two_workers(seed, false);
+        all_is_emitted_and_nothing_arrives(&mut cluster, spouts, bolts);
+        cluster.drain();
+        cluster.kill(bolts);
+        cluster.heal();
+        cluster.run_to_end(HOUR).expect("it ends");
+        assert!(!cluster.is_cut_short());
+        check_sums(&cluster, [MESSAGES, 0, MESSAGES, 0]);
+    }
+}
+
+/// The messages of a spout that dies in a drain are emitted by nobody again. The drain ended only with
+/// its time-out, and the summary said that nothing was pending.
+#[test]
+fn a_spouts_worker_that_dies_in_a_drain_loses_what_was_open_and_holds_nobody_up() {
+    for seed in 0..SEEDS {
+        let (mut cluster, spouts, bolts) = two_workers(seed, false);
+        all_is_emitted_and_nothing_arrives(&mut cluster, spouts, bolts);
+        cluster.drain();
+        let drained_at = cluster.now();
+        cluster.kill(spouts);
+        cluster.heal();
+        cluster.run_to_end(HOUR).expect("it ends");
+        let took = cluster.now() - drained_at;
+        assert!(!cluster.is_cut_short() && took < DRAIN_TIMEOUT / 2, "seed {seed}: {took:?}");
+        check_sums(&cluster, [MESSAGES, 0, 0, MESSAGES]);
+    }
+}
+
+/// A worker that dies before the drain reads its source again, and nothing is lost.
+#[test]
+fn what_is_read_again_is_not_lost() {
+    for seed in 0..SEEDS {
+        let (mut cluster, spouts, bolts) = two_workers(seed, false);
+        all_is_emitted_and_nothing_arrives(&mut cluster, spouts, bolts);
+        cluster.kill(spouts);
+        cluster.heal();
+        cluster.run_to_end(HOUR).expect("it ends");
+        check_sums(&cluster, [MESSAGES, MESSAGES, 0, 0]);
+    }
+}
+
+/// A topology that was never activated is drained: there is nothing to wait for.
+#[test]
+fn a_topology_that_was_never_activated_drains_at_once() {
+    let (mut cluster, ..) = two_workers(1, true);
+    cluster.run_turns(1000);
+    cluster.drain();
+    let drained_at = cluster.now();
+    cluster.run_to_end(HOUR).expect("it ends");
+    let took = cluster.now() - drained_at;
+    assert!(!cluster.is_cut_short() && took < DRAIN_TIMEOUT / 2, "{took:?}");
+    check_sums(&cluster, [0, 0, 0, 0]);
+}
