@@ -374,6 +374,26 @@ fn signals_that_a_terminal_sends_to_all_are_the_parents_to_answer() {
     assert_eq!((stats.processes.restarts, stats.topology.cut_short), (0, false));
 }
 
+/// Its tasks were never built, so nobody answered: the drain ended with its time-out, as if it had been
+/// cut short.
+#[test]
+fn a_topology_that_was_never_activated_drains_in_order() {
+    let document =
+        format!("topology.start_inactive = true\ntopology.drain_timeout = '1h'\n{}", numbers(None, 1000));
+    let running = start(&document, options(2));
+    running.drain();
+    let stats = running.join().topology;
+    assert_eq!((stats.emitted, stats.cut_short), (0, false));
+    let files = MemorySource::new().file("t.toml", document);
+    let topology =
+        squall::topology::declare::load(&files, "t.toml", &Registry::with_standard(), &[]).unwrap();
+    let running = RunningTopology::start(topology, LocalOptions::default()).unwrap();
+    running.drain();
+    wait_until("the end", || running.wait(Duration::from_millis(1)));
+    let stats = running.join();
+    assert_eq!((stats.emitted, stats.cut_short), (0, false));
+}
+
 #[test]
 fn a_topology_rests_and_goes_on() {
     let running = start(&format!("topology.start_inactive = true\n{}", numbers(None, 1000)), options(2));

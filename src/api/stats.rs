@@ -187,8 +187,8 @@ pub struct TopologyStats {
     pub replays: ReplayCounts,
     /// Messages open.
     pub pending: u64,
-    /// Messages that were open in a worker that died, and were not read again from their source: at
-    /// least so many are lost.
+    /// Messages that were open in a worker when it died, as far as its last report knew, and were not
+    /// read again from their source.
     pub lost: u64,
     /// Tuples sent to dead-letter streams.
     pub dead_letters: u64,

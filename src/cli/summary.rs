@@ -206,7 +206,8 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
     }
     if stats.lost > 0 {
         let lost = grouped(stats.lost);
-        text += &format!("\n  lost      at least {lost}, open in a worker that died and not read again");
+        text +=
+            &format!("\n  lost      {lost} that were open in a worker when it died and were not read again");
     }
     text += &format!("\n  rate      {} messages/s\n", grouped(tuples_per_second(stats) as u64));
     let latency = &stats.complete_latency;

@@ -9,7 +9,8 @@
 //! 2. Messages arrive in the order they were sent. A worker takes a command to heart before it reads
 //!    the next, so that a snapshot asked after a command knows of it.
 //! 3. A line is at most [`LINE_MAX`] bytes long. A longer one, or one that is no message, ends the
-//!    conversation: whoever wrote it is not who they should be.
+//!    conversation: whoever wrote it is not who they should be. So a worker leaves out parts of a message
+//!    that would be longer, and says so ([`FromWorker::TooLarge`]).
 //! 4. The end of the stream is the end of the other side.
 
 use std::fmt;
@@ -33,6 +34,9 @@ use crate::topology::assignment::Assignment;
 
 /// Bytes of the longest line.
 pub const LINE_MAX: usize = 16 << 20;
+
+/// Bytes of a reason in a message that would be too long otherwise.
+const TEXT_MAX: usize = 1 << 10;
 
 /// What a parent says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +114,11 @@ pub enum FromWorker {
         peer: WorkerId,
         /// For so many milliseconds.
         for_ms: u64,
+    },
+    /// A message was too large and went without some of its parts, or not at all. Said once.
+    TooLarge {
+        /// Which message, and what is missing, for people.
+        what: String,
     },
     /// It cannot go on, for a reason that it knows.
     Fatal {
@@ -289,6 +298,48 @@ pub fn line<M: Serialize>(message: &M) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).expect("messages have string keys and no broken numbers");
     line.push(b'\n');
     line
+}
+
+/// A message of a worker as a line that its parent reads: one that is too long goes without what can be
+/// done without, or not at all. The second is what is missing then, for people.
+pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, Option<String>) {
+    let whole = line(&message);
+    let fits = |line: &Vec<u8>| line.len() <= len_max;
+    if fits(&whole) {
+        return (Some(whole), None);
+    }
+    let len = whole.len();
+    match message {
+        FromWorker::Stats(mut stats) => {
+            let steps: [(fn(&mut WorkerStats), &str); 3] = [
+                (WorkerStats::shorten_errors, "the ends of error texts are"),
+                (WorkerStats::keep_losses_only, "error texts, and metrics other than losses, are"),
+                (WorkerStats::leave_out_latencies, "error texts, metrics and latencies are"),
+            ];
+            for (shorten, missing) in steps {
+                shorten(&mut stats);
+                let shorter = line(&FromWorker::Stats(stats.clone()));
+                if fits(&shorter) {
+                    let what = format!("statistics of {len} bytes: {missing} missing in the summary");
+                    return (Some(shorter), Some(what));
+                }
+            }
+            (None, Some(format!("statistics of {len} bytes: they are missing in the summary")))
+        }
+        FromWorker::Fatal { mut message } => {
+            message.truncate(message.floor_char_boundary(TEXT_MAX));
+            (Some(line(&FromWorker::Fatal { message })), None)
+        }
+        FromWorker::Listening { .. }
+        | FromWorker::Beat(_)
+        | FromWorker::Snapshot { .. }
+        | FromWorker::DrainRequested
+        | FromWorker::Stopped(_)
+        | FromWorker::Link { .. }
+        | FromWorker::LinkDown { .. }
+        | FromWorker::TooLarge { .. }
+        | FromWorker::Ended { .. } => (None, Some(format!("a message of {len} bytes: it was not sent"))),
+    }
 }
 
 /// The message of a line, with or without its end.

@@ -13,6 +13,9 @@ use smol_str::SmolStr;
 use crate::metrics::{Distribution, MetricTotals, distribution_of, merge_counts};
 use crate::runtime::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, TopologyStats};
 
+/// Bytes of an error text in a message that would be too large otherwise.
+const TEXT_MAX: usize = 1 << 10;
+
 /// What one worker counts, since it was started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStats {
@@ -136,6 +139,26 @@ impl WorkerStats {
                 None => self.components.push(counts.clone()),
             }
         }
+    }
+
+    /// Cuts error texts, for a message that would be too large.
+    pub fn shorten_errors(&mut self) {
+        for error in self.components.iter_mut().filter_map(|component| component.last_error.as_mut()) {
+            error.truncate(error.floor_char_boundary(TEXT_MAX));
+        }
+    }
+
+    /// Leaves out error texts, and all metrics but losses, for a message that would be too large.
+    pub fn keep_losses_only(&mut self) {
+        for component in &mut self.components {
+            component.last_error = None;
+            component.metrics.keep_losses_only();
+        }
+    }
+
+    /// Leaves out latencies, for a message that would be too large.
+    pub fn leave_out_latencies(&mut self) {
+        self.latencies = Vec::new();
     }
 
     /// Leaves out what a dead worker had in hand, and returns how many messages were open: those

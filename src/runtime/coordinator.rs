@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::api::StopReason;
 use crate::clock::Time;
 use crate::runtime::ending::{EndCommand, Ending, Snapshot};
 use crate::runtime::executor::{Step, StepContext, StepOutcome};
@@ -13,7 +14,6 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
 use crate::runtime::queue::{Inbox, InboxSender};
 use crate::runtime::run_queue::{RunQueue, Urgency};
-use crate::api::StopReason;
 
 /// Whom commands go to: the executors of this process.
 pub struct Subordinates {

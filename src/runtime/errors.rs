@@ -13,6 +13,7 @@ use std::time::Duration;
 use slog::Logger;
 use smol_str::SmolStr;
 
+use crate::api::StopReason;
 use crate::api::TaskError;
 use crate::clock::Time;
 use crate::ids::TaskId;
@@ -20,7 +21,6 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
 use crate::runtime::queue::{Gauges, InboxSender};
 use crate::runtime::run_queue::Urgency;
-use crate::api::StopReason;
 use crate::text::shown;
 
 /// Lets so many through per interval. Shared by the tasks of a component.

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
 use crate::runtime::assemble::{Surroundings, assemble};
+use crate::runtime::ending::EndCommand;
 use crate::runtime::message::Control;
 use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::reporting::{Reported, Reporter};
@@ -199,6 +200,10 @@ impl RunningTopology {
     /// Asks for an orderly end: spouts stop, what is in flight is processed, at most for
     /// `drain_timeout`. Returns at once.
     pub fn drain(&self) {
+        // Tasks that were never built are built now, so that all of them finish and close in order.
+        // Spouts know of the drain by then, and emit nothing.
+        self.worker.subordinates.carry_out(EndCommand::Drain);
+        self.worker.activate();
         self.worker.coordinator().send_control(Control::Drain, Urgency::Now);
     }
 

@@ -4,6 +4,8 @@ use std::io::{BufReader, Read};
 use std::time::Duration;
 
 use super::*;
+use crate::cluster::stats::ComponentCounts;
+use crate::metrics::MetricValue;
 use crate::topology::TopologyBuilder;
 use crate::topology::assignment::place;
 
@@ -137,4 +139,48 @@ fn pieces_become_lines() {
         }
     }
     assert_eq!(taken, ["ab", "c", ""]);
+}
+
+/// A line of 1 MB that several bolts failed made statistics of more than a line may have; the channel
+/// counted as broken, and the worker was killed and started again for ever.
+#[test]
+fn what_is_too_large_goes_without_some_parts_and_says_so() {
+    let component = |id: &str| {
+        let mut component = ComponentCounts { id: id.into(), emitted: 7, ..ComponentCounts::default() };
+        component.last_error = Some("\u{e4}".repeat(3000));
+        component.metrics.add(&"lost".into(), &MetricValue::Loss(3));
+        (0..100).for_each(|n| component.metrics.add(&format!("n{n:090}").into(), &MetricValue::Counter(1)));
+        component
+    };
+    let stats = WorkerStats {
+        acked: 5,
+        latencies: (0..100).map(|n| (n, 1)).collect(),
+        components: vec![component("a"), component("b")],
+        ..WorkerStats::default()
+    };
+    let check = |len_max: usize, kept: &[&str], gone: &[&str], told: Option<&str>| {
+        let (line, missing) = line_that_fits(FromWorker::Stats(Box::new(stats.clone())), len_max);
+        let text = String::from_utf8(line.unwrap_or_default()).unwrap();
+        assert!(text.len() <= len_max);
+        assert!(kept.iter().all(|part| text.contains(part)), "{len_max}: {text}");
+        assert!(!gone.iter().any(|part| text.contains(part)), "{len_max}: {text}");
+        let ends = missing.as_deref().zip(told).is_some_and(|(missing, told)| missing.ends_with(told));
+        assert!(ends || (missing.is_none() && told.is_none()), "{missing:?}");
+    };
+    let (error, counter, loss, latency) = ("\u{e4}\u{e4}", "\"n0", "{\"Loss\":3}", "[99,1]");
+    let missing = "missing in the summary";
+    check(1 << 20, &[error, counter, loss, latency, "\"acked\":5"], &[], None);
+    check(
+        30 << 10,
+        &[error, counter, loss, latency],
+        &[],
+        Some("ends of error texts are missing in the summary"),
+    );
+    check(4 << 10, &[loss, latency, "\"acked\":5"], &[error, counter], Some(missing));
+    check(1000, &[loss, "\"acked\":5"], &[error, counter, latency], Some(missing));
+    check(100, &[], &["acked"], Some("they are missing in the summary"));
+
+    let fatal = FromWorker::Fatal { message: "why ".repeat(10_000) };
+    let (line, _) = line_that_fits(fatal, 10_000);
+    assert!(line.is_some_and(|line| line.len() < 2000 && line.starts_with(b"{\"Fatal\"")));
 }

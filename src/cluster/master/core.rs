@@ -123,7 +123,7 @@ impl Core {
             Event::Exited(who, how) => self.exited(who, how, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
-            Event::Drain => self.ending.drain(now),
+            Event::Drain => self.drain(now),
             Event::Kill => self.kill(now),
         }
         self.look(now);
@@ -249,7 +249,7 @@ impl Core {
             FromWorker::DrainRequested => {
                 if !self.ending.is_draining() && self.close_by.is_none() {
                     self.note(Note::DrainRequested(who));
-                    self.ending.drain(now);
+                    self.drain(now);
                 }
             }
             FromWorker::Stopped(reason) => self.stop(who, reason, now),
@@ -265,6 +265,7 @@ impl Core {
                     self.complaints.add(who.worker, peer, now);
                 }
             }
+            FromWorker::TooLarge { what } => self.note(Note::TooLarge(who, what)),
             FromWorker::Fatal { message } => {
                 self.note(Note::Fatal(who, message.clone()));
                 self.lives[index].fatal = Some(message);

@@ -76,6 +76,8 @@ pub enum Note {
     Ended(Endpoint),
     /// It ended although it was not asked to, or not in order, while all were ending.
     EndedBadly(Endpoint, Exit),
+    /// A message of it was too large, and what is missing because of that.
+    TooLarge(Endpoint, String),
     /// It cannot go on, in its own words.
     Fatal(Endpoint, String),
     /// One of its components asks for an orderly end.

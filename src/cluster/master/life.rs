@@ -201,6 +201,13 @@ impl Life {
         self.fatal = None;
     }
 
+    /// Its next life, if it waits for one, is due now.
+    pub fn hurry(&mut self, now: Time) {
+        if let Phase::Waiting { until } = &mut self.phase {
+            *until = now.min(*until);
+        }
+    }
+
     /// It is dead and does not come back. What it counted stands as it last said.
     pub fn leaves(&mut self) {
         self.forget();

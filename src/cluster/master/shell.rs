@@ -222,6 +222,9 @@ impl Shell {
                 warn!(self.logger(who), "a worker did not end in order"; "by" => %how);
             }
             Note::Fatal(who, why) => error!(self.logger(who), "a worker cannot go on"; "because" => why),
+            Note::TooLarge(who, what) => {
+                error!(self.logger(who), "a worker had more to tell than a message holds"; "missing" => what);
+            }
             Note::DrainRequested(who) => {
                 info!(self.logger(who), "draining"; "because" => "a component asked for it");
             }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Time};
-use crate::cluster::control::{Beat, FromWorker, line};
+use crate::cluster::control::{self, Beat, FromWorker, LINE_MAX, line_that_fits};
 use crate::cluster::stats::{WorkerStats, changes};
 use crate::ids::WorkerId;
 use crate::net::{Member, Members};
@@ -186,13 +186,15 @@ impl Reports {
 /// The control thread: beats, and passes on what others have to say. Returns `false` when the parent
 /// is gone, `true` when nobody has anything to say any more.
 pub(super) fn speak(
-    mut control: UnixStream,
+    mut channel: UnixStream,
     sayings: &Receiver<Saying>,
     reports: &Reports,
     heartbeat: Duration,
 ) -> bool {
     let clock = Clock::real();
     let mut next_beat = clock.now();
+    // What is too large is likely to be so again at the next interval.
+    let mut told_too_large = false;
     loop {
         let message = match sayings.recv_timeout(next_beat.since(clock.now())) {
             Ok(Saying::Message(message)) => Some(*message),
@@ -207,8 +209,12 @@ pub(super) fn speak(
             }
             Err(RecvTimeoutError::Disconnected) => return true,
         };
-        let written = message.map_or(Ok(()), |message| control.write_all(&line(&message)));
-        if written.is_err() {
+        let (line, missing) = message.map_or((None, None), |message| line_that_fits(message, LINE_MAX));
+        // The filter is asked only if something is missing.
+        let news = missing.filter(|_| !std::mem::replace(&mut told_too_large, true));
+        let news = news.map(|what| control::line(&FromWorker::TooLarge { what }));
+        let mut lines = line.into_iter().chain(news);
+        if lines.any(|line| channel.write_all(&line).is_err()) {
             return false;
         }
     }

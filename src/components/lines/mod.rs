@@ -36,7 +36,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use smol_str::SmolStr;
 
-use crate::api::{Check, Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
+use crate::api::{
+    Check, Failure, STANDARD_INPUT, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError,
+};
 use crate::components::kept::Kept;
 use crate::components::lines::bounded::Bounded;
 use crate::components::lines::counters::LinesCounters;

@@ -1,4 +1,5 @@
-//! The end, once it is decided: all close, say so, and end together; who does not is killed.
+//! The end: how it begins, and how it goes on once it is decided: all close, say so, and end together;
+//! who does not is killed.
 
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ impl Core {
         if self.stopped.is_none() {
             self.note(Note::Stopped(who, reason.clone()));
             self.stopped = Some(reason);
+        }
+        self.drain(now);
+    }
+
+    /// Begins an orderly end. Nobody is waited for longer than needed: what pauses before its next life
+    /// begins it now.
+    pub(super) fn drain(&mut self, now: Time) {
+        if !self.ending.is_draining() {
+            self.lives.iter_mut().for_each(|life| life.hurry(now));
         }
         self.ending.drain(now);
     }

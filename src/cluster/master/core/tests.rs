@@ -606,6 +606,23 @@ fn a_drain_may_be_asked_for_by_a_component() {
     );
 }
 
+/// A worker that had died often is started again only after a long pause: a drain waited for it until
+/// its own time-out.
+#[test]
+fn a_drain_does_not_wait_for_the_pause_of_a_dead_worker() {
+    let mut story = Story::running(2);
+    for incarnation in 1..8 {
+        story.dies(life(1, incarnation));
+        if incarnation < 7 {
+            story.until_started();
+            story.listens(life(1, incarnation + 1));
+        }
+    }
+    assert_eq!(story.started().last(), Some(&life(1, 7)));
+    story.on(Event::Drain);
+    assert_eq!(story.started(), [life(1, 8)]);
+}
+
 #[test]
 fn a_component_that_cannot_go_on_drains_all_and_the_first_reason_stands() {
     let mut story = Story::running(2);
