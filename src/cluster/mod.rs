@@ -25,6 +25,7 @@
 pub mod control;
 pub mod master;
 pub mod processes;
+mod processor;
 pub mod source;
 pub mod stats;
 pub mod stdout;

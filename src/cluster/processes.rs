@@ -128,7 +128,7 @@ impl Process {
         }
         // The thread could fail to start; until it runs, the child is ours to reap.
         let watcher = Watcher { outbox: Arc::clone(&outbox), pidfd: Arc::clone(&pidfd), reaped };
-        let started = thread::Builder::new().name(format!("squall-watch-{name}"));
+        let started = thread::Builder::new().name(watcher_name(name));
         let (hand_over, taken) = channel();
         started.spawn(move || {
             if let Ok(child) = taken.recv() {
@@ -299,6 +299,11 @@ fn send(socket: &UnixStream, bytes: &[u8], along: Option<&OwnedFd>) -> Result<us
 fn wake(eventfd: &OwnedFd) {
     // Full is as good as woken.
     let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+}
+
+/// The name of the thread that looks after the process of this name.
+pub(super) fn watcher_name(process: &str) -> String {
+    format!("squall-watch-{process}")
 }
 
 /// The thread that looks after a process.

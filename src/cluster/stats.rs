@@ -167,6 +167,7 @@ impl WorkerStats {
         let failed_for_good = self.failed.min(self.given_up);
         let open = self.pending + self.waiting + self.failed - failed_for_good;
         self.pending = 0;
+        self.failed = failed_for_good;
         self.waiting = 0;
         self.emitted = self.emitted.saturating_sub(open);
         self.live_spouts = 0;

@@ -36,6 +36,7 @@ use slog::{Logger, o};
 use crate::api::WorkerResources;
 use crate::clock::Clock;
 use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, read};
+use crate::cluster::processor::CONTROL_THREAD;
 use crate::cluster::stats::WorkerStats;
 use crate::cluster::stdout::SharedStdout;
 use crate::cluster::worker::origin::{become_stdin, die_with_parent, take_control, take_stdin};
@@ -160,7 +161,7 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
     become_stdin(stdin)?;
     let (say, sayings) = channel();
     let reports = Reports::new(say);
-    thread::Builder::new().name("squall-control".to_owned()).spawn({
+    thread::Builder::new().name(CONTROL_THREAD.to_owned()).spawn({
         let (heartbeat, reports) = (start.worker_options.heartbeat, reports.clone());
         move || {
             if !speak(control, &sayings, &reports, heartbeat) {

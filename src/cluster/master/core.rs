@@ -17,9 +17,11 @@
 //!    Workers are asked only while no spout can emit, or while something was asked of them.
 //! 5. Everything is answered at most once per event; whoever carries actions out reports what came of
 //!    them by new events.
-//! 6. A master that was itself stopped holds nobody's silence against them.
+//! 6. A master that was itself stopped holds nobody's silence against them. Nor does it replace a worker
+//!    that was given no processor: before a silent worker is killed, its threads are looked at.
 
 mod closing;
+mod silence;
 
 use std::time::Duration;
 
@@ -30,7 +32,6 @@ use crate::cluster::master::events::{Action, CoreOptions, Event, Note};
 use crate::cluster::master::life::{Exit, Life, Phase};
 use crate::cluster::master::waves::{Outcome, Waves};
 use crate::cluster::stats::WorkerStats;
-use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 use crate::runtime::StopReason;
@@ -120,6 +121,7 @@ impl Core {
                     self.replace(who.worker, format!("its control channel is broken: {why}"));
                 }
             }
+            Event::Examined(who, is_starved) => self.examined(who, is_starved, now),
             Event::Exited(who, how) => self.exited(who, how, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
@@ -348,38 +350,6 @@ impl Core {
                 self.look_at_waves(now);
             }
             Some(by) => self.look_at_end(by, now),
-        }
-    }
-
-    fn look_at_lives(&mut self, now: Time) {
-        let WorkerOptions { start_timeout, heartbeat_timeout, .. } = self.options.worker;
-        for index in 0..self.lives.len() {
-            let life = &mut self.lives[index];
-            let silence = now.since(life.heard);
-            match life.phase {
-                Phase::Waiting { until } if now >= until => {
-                    life.phase = Phase::Starting { since: now };
-                    life.heard = now;
-                    life.has_ended = false;
-                    let who = life.endpoint();
-                    let members = self.members();
-                    self.actions.push(Action::Start(who, members));
-                    if self.ending.is_draining() {
-                        self.send(index, ToWorker::Drain);
-                    }
-                }
-                Phase::Starting { since } if now.since(since) >= start_timeout => {
-                    life.failed_starts += 1;
-                    self.replace(
-                        WorkerId(index as u16),
-                        format!("it did not listen within {start_timeout:?}"),
-                    );
-                }
-                Phase::Up { .. } if silence >= heartbeat_timeout => {
-                    self.replace(WorkerId(index as u16), format!("it said nothing for {silence:.1?}"));
-                }
-                _ => {}
-            }
         }
     }
 

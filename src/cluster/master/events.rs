@@ -36,6 +36,8 @@ pub enum Event {
     Said(Endpoint, FromWorker),
     /// Nothing sensible can be heard of it any more.
     Broken(Endpoint, String),
+    /// Its process was looked at, as [`Action::Examine`] asked: whether it was given no processor.
+    Examined(Endpoint, bool),
     /// Its process has ended.
     Exited(Endpoint, Exit),
     /// Spouts may emit (again).
@@ -55,6 +57,8 @@ pub enum Action {
     Start(Endpoint, Members),
     /// Tell a worker something.
     Send(Endpoint, ToWorker),
+    /// Find out whether it is silent for want of a processor, and report that as [`Event::Examined`].
+    Examine(Endpoint),
     /// End its process by force.
     Kill(Endpoint),
     /// For the log.
@@ -70,6 +74,8 @@ pub enum Note {
     Listening(Endpoint, Duration),
     /// It died, and is started again after so long.
     Died(Endpoint, Exit, Duration),
+    /// It is silent because it was given no processor, and gets its time again.
+    Starved(Endpoint),
     /// It is to be killed, for this reason.
     Replaced(Endpoint, String),
     /// It ended as it was told to.

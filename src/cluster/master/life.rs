@@ -107,6 +107,8 @@ pub struct Life {
     pub active: bool,
     /// Whether it was ever told so in this life. Before that, its rest means nothing.
     pub was_active: bool,
+    /// It is overdue, and is being examined.
+    pub is_examined: bool,
     /// It said that all its executors are closed.
     pub has_ended: bool,
     /// Why it cannot go on, in its own words.
@@ -139,6 +141,7 @@ impl Life {
             beat: None,
             active: false,
             was_active: false,
+            is_examined: false,
             has_ended: false,
             fatal: None,
             was_up: false,

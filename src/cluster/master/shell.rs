@@ -18,7 +18,8 @@ use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
 use crate::cluster::master::events::{Action, Event, Note};
 use crate::cluster::master::life::Exit;
 use crate::cluster::master::running::{Shared, WorkerEvent, WorkerEventKind, WorkersOptions};
-use crate::cluster::processes::{LineSink, Outputs, Process, ProcessEvent};
+use crate::cluster::processes::{LineSink, Outputs, Process, ProcessEvent, watcher_name};
+use crate::cluster::processor::is_starved;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 
@@ -91,6 +92,11 @@ impl Shell {
         match action {
             Action::Start(who, members) => self.start_process(who, members),
             Action::Send(who, message) => self.send(who, message),
+            Action::Examine(who) => {
+                let reader = watcher_name(&who.worker.to_string());
+                let is_starved = self.process(who).is_some_and(|process| is_starved(process.pid(), &reader));
+                let _ = self.happenings.send(Event::Examined(who, is_starved));
+            }
             Action::Kill(who) => {
                 if let Some(process) = self.process(who) {
                     process.kill();
@@ -208,6 +214,12 @@ impl Shell {
                 self.dead(who, &how);
                 warn!(self.logger(who), "a worker died and is started again";
                     "by" => %how, "after" => format!("{pause:.0?}"));
+            }
+            Note::Starved(who) => {
+                warn!(
+                    self.logger(who),
+                    "a worker is silent because it gets no processor time; it is waited for"
+                );
             }
             Note::Replaced(who, why) => {
                 self.remember(who, WorkerEventKind::Replaced(why.clone()));

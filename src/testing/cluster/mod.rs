@@ -483,6 +483,8 @@ impl SimulatedCluster {
                     let at = self.arrival(life.worker, false, now);
                     self.schedule(at, Happening::Command(life, Box::new(message)));
                 }
+                // Simulated processors are never short.
+                Action::Examine(life) => self.tell_master(Event::Examined(life, false)),
                 Action::Kill(life) => {
                     let is_running =
                         self.processes.get(&life.worker).is_some_and(|process| process.life == life);

@@ -12,6 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::cluster::control::Beat;
+use crate::config::WorkerOptions;
 use crate::ids::Incarnation;
 
 const BOLTS: usize = 2;
@@ -117,6 +118,7 @@ impl World {
                     assert_eq!(worker.incarnation, who.incarnation.0);
                     worker.inbox.push_back(message);
                 }
+                Action::Examine(who) => panic!("seed {}: nobody is overdue: {who}", self.seed),
                 Action::Kill(who) => panic!("seed {}: nobody is to be killed: {who}", self.seed),
                 Action::Note(_) | Action::Done => {}
             }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::cluster::control::Beat;
 use crate::cluster::master::counts::Sources;
+use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, TaskId};
 use crate::net::Member;
 
@@ -19,6 +20,8 @@ struct Story {
     said: Vec<Action>,
     /// A wave that was asked and seen, and is not answered.
     open: Option<u64>,
+    /// What a look at a silent worker finds.
+    is_starved: bool,
 }
 
 fn options(workers: u16) -> CoreOptions {
@@ -50,7 +53,8 @@ fn secs(count: u64) -> Duration {
 
 impl Story {
     fn new(options: CoreOptions) -> Story {
-        let mut story = Story { core: Core::new(options), now: Time(1), said: Vec::new(), open: None };
+        let mut story =
+            Story { core: Core::new(options), now: Time(1), said: Vec::new(), open: None, is_starved: false };
         story.tick();
         story
     }
@@ -65,7 +69,12 @@ impl Story {
     }
 
     fn on(&mut self, event: Event) {
-        self.said.extend(self.core.on(event, self.now));
+        for action in self.core.on(event, self.now) {
+            match action {
+                Action::Examine(who) => self.on(Event::Examined(who, self.is_starved)),
+                action => self.said.push(action),
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -790,4 +799,32 @@ fn a_death_while_draining_loses_what_was_open() {
     story.ends(life(0, 2));
     let sum = story.core.sum();
     assert_eq!((sum.emitted, sum.acked, sum.pending, story.core.lost()), (2000, 1, 0, 1999));
+}
+
+/// On an overloaded machine, healthy workers could not beat within the time-out, were killed, and had to
+/// be started again by an even busier machine: 64 workers on two cores never came to run.
+#[test]
+fn a_worker_that_gets_no_processor_is_waited_for() {
+    let mut story = Story::running(2);
+    story.is_starved = true;
+    story.pass(secs(60));
+    let said = story.take();
+    assert!(!said.iter().any(|action| matches!(action, Action::Kill(_))), "{said:?}");
+    let starved = |action: &&Action| matches!(action, Action::Note(Note::Starved(_)));
+    let notes = said.iter().filter(starved).count() as u128;
+    let timeout = WorkerOptions::default().heartbeat_timeout;
+    assert!(notes <= 2 * (secs(60).as_nanos() / timeout.as_nanos()), "once per time-out: {notes}");
+    story.is_starved = false;
+    story.pass(timeout);
+    assert_eq!(story.killed(), [life(0, 1), life(1, 1)], "nothing keeps them from beating now");
+}
+
+#[test]
+fn a_worker_that_gets_no_processor_has_time_to_start() {
+    let mut story = Story::new(options(1));
+    story.is_starved = true;
+    story.pass(WorkerOptions::default().start_timeout * 5);
+    assert_eq!(story.killed(), []);
+    story.listens(life(0, 1));
+    assert!(story.core.lives()[0].is_up());
 }

@@ -1,0 +1,85 @@
+//! Workers that are due: to be started, to be heard of, or to be replaced.
+
+use super::Core;
+use crate::clock::Time;
+use crate::cluster::control::ToWorker;
+use crate::cluster::master::events::{Action, Note};
+use crate::cluster::master::life::Phase;
+use crate::config::WorkerOptions;
+use crate::ids::WorkerId;
+use crate::net::Endpoint;
+
+impl Core {
+    pub(super) fn look_at_lives(&mut self, now: Time) {
+        for index in 0..self.lives.len() {
+            let life = &self.lives[index];
+            match life.phase {
+                Phase::Waiting { until } if now >= until => self.start(index, now),
+                Phase::Starting { .. } | Phase::Up { .. } if !life.is_examined => {
+                    if self.is_overdue(index, now) {
+                        self.lives[index].is_examined = true;
+                        self.actions.push(Action::Examine(self.lives[index].endpoint()));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize, now: Time) {
+        let life = &mut self.lives[index];
+        life.phase = Phase::Starting { since: now };
+        life.heard = now;
+        life.has_ended = false;
+        life.is_examined = false;
+        let who = life.endpoint();
+        let members = self.members();
+        self.actions.push(Action::Start(who, members));
+        if self.ending.is_draining() {
+            self.send(index, ToWorker::Drain);
+        }
+    }
+
+    /// Whether a worker should have been heard of by now.
+    fn is_overdue(&self, index: usize, now: Time) -> bool {
+        let WorkerOptions { start_timeout, heartbeat_timeout, .. } = self.options.worker;
+        let life = &self.lives[index];
+        match life.phase {
+            Phase::Starting { since } => now.since(since) >= start_timeout,
+            Phase::Up { .. } => now.since(life.heard) >= heartbeat_timeout,
+            Phase::Waiting { .. } | Phase::Killed | Phase::Gone => false,
+        }
+    }
+
+    /// What came of looking at a worker that was overdue. One that had no processor gets its time again;
+    /// one that was heard of meanwhile is left alone; any other is replaced.
+    pub(super) fn examined(&mut self, who: Endpoint, is_starved: bool, now: Time) {
+        let index = who.worker.index();
+        if !self.is_current(who) || !std::mem::take(&mut self.lives[index].is_examined) {
+            return;
+        }
+        if self.close_by.is_some() || !self.is_overdue(index, now) {
+            return;
+        }
+        let WorkerOptions { start_timeout, .. } = self.options.worker;
+        let life = &mut self.lives[index];
+        let silence = now.since(life.heard);
+        match (&mut life.phase, is_starved) {
+            (Phase::Starting { since }, true) => {
+                *since = now;
+                self.note(Note::Starved(who));
+            }
+            (_, true) => {
+                life.heard = now;
+                self.note(Note::Starved(who));
+            }
+            (Phase::Starting { .. }, false) => {
+                life.failed_starts += 1;
+                self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
+            }
+            (_, false) => {
+                self.replace(WorkerId(index as u16), format!("it said nothing for {silence:.1?}"));
+            }
+        }
+    }
+}
