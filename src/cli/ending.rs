@@ -3,7 +3,8 @@
 //! A pure core; the loop in `run` feeds it and does what it says.
 //!
 //! 1. The first signal drains: spouts stop, what is in flight is processed within the topology's
-//!    `drain_timeout`. The second stops at once. A drain that `--for` began counts as no signal.
+//!    `drain_timeout`. The second stops at once. A drain that `--for` or
+//!    the limit of processor time began counts as no signal.
 //! 2. A topology is told to drain once and to stop once.
 
 /// Something that may end a run.
@@ -11,7 +12,9 @@
 pub(super) enum Event {
     /// The time given by `--for` is over.
     TimeUp,
-    /// SIGINT or SIGTERM.
+    /// The processor time of the process is used up (`ulimit -t`); the system says so again and again.
+    ProcessorTimeUp,
+    /// A signal that asks the run to end.
     Signal,
 }
 
@@ -46,7 +49,7 @@ impl Ending {
     /// Takes an event in and says what to do.
     pub(super) fn on(&mut self, event: Event) -> Action {
         let wanted = match event {
-            Event::TimeUp => Phase::Draining,
+            Event::TimeUp | Event::ProcessorTimeUp => Phase::Draining,
             Event::Signal => {
                 self.signals = self.signals.saturating_add(1);
                 if self.signals == 1 { Phase::Draining } else { Phase::Stopping }
@@ -72,7 +75,7 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::Action::{Drain, GoOn, Stop};
-    use super::Event::{Signal, TimeUp};
+    use super::Event::{ProcessorTimeUp, Signal, TimeUp};
     use super::*;
 
     #[test]
@@ -84,6 +87,7 @@ mod tests {
             assert!(ending.has_begun());
         };
         check(&[TimeUp, TimeUp], &[Drain, GoOn]);
+        check(&[ProcessorTimeUp, ProcessorTimeUp, Signal, Signal], &[Drain, GoOn, GoOn, Stop]);
         check(&[Signal, Signal, Signal], &[Drain, Stop, GoOn]);
         check(&[TimeUp, Signal, Signal], &[Drain, GoOn, Stop]);
         check(&[Signal, TimeUp, Signal], &[Drain, GoOn, Stop]);

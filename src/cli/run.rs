@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use slog::{FilterLevel, Logger};
 
@@ -19,8 +18,10 @@ use crate::cli::terminal::Stream;
 use crate::cli::{Context, summary, terminal};
 use crate::clock::{Clock, Time};
 use crate::cluster::control::LogSpec;
+use crate::cluster::signals;
 use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions};
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
+use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
 use crate::logging::{Levels, LogFormat, Logging};
 use crate::runtime::{LocalOptions, RunningTopology};
@@ -45,10 +46,10 @@ Examples:
   squall run topology.toml --json | jq -c 'select(.component == \"print\").values'
   generate-topology | squall run - --log info,count=debug --log-format json
 
-A run ends when all its spouts are exhausted and everything is processed, or after --for, or on
-SIGINT or SIGTERM; the latter two drain it: spouts stop, and what is in flight is processed, at
-most for the topology's `drain_timeout` (30s unless it says otherwise). A second signal stops at
-once.
+A run ends when all its spouts are exhausted and everything is processed, or after --for, or on a
+signal such as SIGINT, SIGTERM or SIGHUP; the latter two drain it: spouts stop, and what is in
+flight is processed, at most for the topology's `drain_timeout` (30s unless it says otherwise). A
+second signal stops at once.
 
 Exit codes: 0 everything was processed; 1 something failed for good, or the run was cut short, or
 the topology is invalid; 2 the command line is wrong.";
@@ -200,11 +201,14 @@ struct Work {
 
 fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats, CommandError> {
     let Work { source, topology, engine } = work;
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(CommandError::io("watch for signals"))?;
+    let watched = signals::draining();
+    let signals = Signals::new(watched).map_err(CommandError::io("watch for signals"))?;
+    signals::survive_file_size_limit().map_err(CommandError::io("watch for signals"))?;
     let workers = workers(args, &topology)?;
     let shown = !args.quiet && Stream::Err.is_terminal();
     let mut progress = Progress::new(topology.name(), args.run_for, shown);
     let logging = start_log(args, context, &progress);
+    let unwritten = FirstError::default();
     let (running, stop_grace) = match workers {
         None => {
             let resources = WorkerResources::default();
@@ -216,6 +220,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
         Some(workers) => {
             check_fit(&engine, &topology)?;
             let options = workers_options(workers, args, context, &progress, &logging.logger);
+            let options = WorkersOptions { stdout: rows_for_terminal(&progress, &unwritten), ..options };
             let options = WorkersOptions { net: engine.net, worker: engine.worker, ..options };
             let running = RunningWorkers::start(topology, source, options)?;
             (Running::InWorkers(running), STOP_GRACE_WORKERS)
@@ -224,7 +229,11 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     let ended = watch(&running, signals, (args.run_for, stop_grace), &mut progress, &logging.logger);
     progress.finish();
     if ended {
-        return Ok(running.join());
+        let mut stats = running.join();
+        let unwritten = unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = unwritten.map(|error| format!("cannot write to standard output: {error}"));
+        stats.failure = stats.failure.or(failure);
+        return Ok(stats);
     }
     let mut stats = running.stats();
     stats.topology.cut_short = true;
@@ -241,7 +250,6 @@ fn workers_options(
     progress: &Progress,
     logger: &Logger,
 ) -> WorkersOptions {
-    let stdout = Stream::Out.is_terminal().then(|| lines_to(progress.beside(io::stdout())));
     WorkersOptions {
         logger: logger.clone(),
         log: LogSpec {
@@ -251,7 +259,6 @@ fn workers_options(
         },
         stderr: Some(stderr_lines(args, progress, logger)),
         print: print_style(args),
-        stdout,
         stdin: args.file != STDIN,
         metrics: context.registry.metrics().cloned(),
         ..WorkersOptions::new(workers)
@@ -261,7 +268,7 @@ fn workers_options(
 /// What workers log is written already and passed on as it is. What else they write, as when a
 /// thread panics, becomes a record where records are JSON.
 fn stderr_lines(args: &Args, progress: &Progress, logger: &Logger) -> OutputLines {
-    let pass_on = lines_to(progress.beside(io::stderr()));
+    let pass_on = lines_to(progress.beside(OutputStream::stderr()));
     let is_json = args.log_format == LogFormatArg::Json;
     let logger = logger.clone();
     Arc::new(move |worker, line| {
@@ -273,12 +280,31 @@ fn stderr_lines(args: &Args, progress: &Progress, logger: &Logger) -> OutputLine
     })
 }
 
+/// The first error of writing rows, of which the workers know nothing.
+type FirstError = Arc<Mutex<Option<io::Error>>>;
+
+/// Where the workers' rows go if standard output is a terminal: past the progress line.
+fn rows_for_terminal(progress: &Progress, unwritten: &FirstError) -> Option<OutputLines> {
+    let rows = || rows_to(progress.beside(OutputStream::stdout()), unwritten);
+    Stream::Out.is_terminal().then(rows)
+}
+
+fn rows_to(writer: impl Write + Send + 'static, unwritten: &FirstError) -> OutputLines {
+    let (writer, unwritten) = (Mutex::new(writer), Arc::clone(unwritten));
+    Arc::new(move |_, line| {
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(failed) = stream::write_counted(&mut *writer, format!("{line}\n").as_bytes()) {
+            unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed.error);
+        }
+    })
+}
+
 fn lines_to(writer: Beside<impl Write + Send + 'static>) -> OutputLines {
     let writer = Mutex::new(writer);
     Arc::new(move |_, line| {
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody may be listening any more.
-        let _ = writer.write_all(format!("{line}\n").as_bytes()).and_then(|()| writer.flush());
+        let _ = stream::write_counted(&mut *writer, format!("{line}\n").as_bytes());
     })
 }
 
@@ -296,7 +322,7 @@ fn watch(
     let mut gone_by = Time::NEVER;
     while !running.wait(LOOK_EACH) {
         let time_up = (clock.now() >= ends_at).then_some(Event::TimeUp);
-        for event in signals.pending().map(|_| Event::Signal).chain(time_up) {
+        for event in signals.pending().map(event_of).chain(time_up) {
             match ending.on(event) {
                 Action::GoOn => {}
                 Action::Drain => {
@@ -322,7 +348,7 @@ fn watch(
 fn start_log(args: &Args, context: &Context, progress: &Progress) -> Logging {
     let color = context.colors(Stream::Err);
     let mut logging =
-        Logging::start(levels(args), args.log_format.into(), color, progress.beside(io::stderr()));
+        Logging::start(levels(args), args.log_format.into(), color, progress.beside(OutputStream::stderr()));
     logging.log_panics();
     logging
 }
@@ -340,14 +366,19 @@ fn print_style(args: &Args) -> PrintStyle {
 fn print_target(args: &Args, progress: &Progress) -> PrintTarget {
     let style = print_style(args);
     match Stream::Out.is_terminal() {
-        true => PrintTarget::new(style, progress.beside(io::stdout())),
-        false => PrintTarget::new(style, io::stdout()),
+        true => PrintTarget::new(style, progress.beside(OutputStream::stdout())),
+        false => PrintTarget::stdout(style),
     }
+}
+
+fn event_of(signal: i32) -> Event {
+    if signals::is_processor_limit(signal) { Event::ProcessorTimeUp } else { Event::Signal }
 }
 
 fn because(event: Event) -> &'static str {
     match event {
         Event::TimeUp => "the time is up",
+        Event::ProcessorTimeUp => "the limit of processor time is reached",
         Event::Signal => "of a signal",
     }
 }
@@ -355,6 +386,19 @@ fn because(event: Event) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::WorkerId;
+
+    /// Rows of workers went to a terminal that was gone, and the run ended with exit 0.
+    #[test]
+    fn a_row_that_the_terminal_does_not_take_is_remembered() {
+        let unwritten = FirstError::default();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+        let rows = rows_to(full, &unwritten);
+        rows(WorkerId(0), "a row");
+        rows(WorkerId(1), "another");
+        let error = unwritten.lock().expect("nobody panics").take().expect("the row was not written");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
 
     #[test]
     fn durations_are_written_with_units() {

@@ -3,11 +3,12 @@
 use std::env;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal};
 
 use clap::ValueEnum;
 
 use crate::cli::error::CommandError;
+use crate::components::stream::{Stream as OutputStream, write_counted};
 
 /// When to colour. What they mean stands at the flag, so that its help stays short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -56,10 +57,12 @@ impl ColorWhen {
 
 /// Writes a command's result to stdout.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| match source.kind() {
-        ErrorKind::BrokenPipe => CommandError::NobodyReads,
-        _ => CommandError::Io { action: "write to stdout".to_owned(), source },
+    write_counted(&mut OutputStream::stdout(), text.as_bytes()).map_err(|unwritten| {
+        let source = unwritten.error;
+        match source.kind() {
+            ErrorKind::BrokenPipe => CommandError::NobodyReads,
+            _ => CommandError::Io { action: "write to standard output".to_owned(), source },
+        }
     })
 }
 
@@ -70,7 +73,7 @@ pub(super) fn print_json(document: &serde_json::Value) -> Result<(), CommandErro
 
 /// Says something on stderr. Nothing is lost if nobody listens.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = write_counted(&mut OutputStream::stderr(), format!("{text}\n").as_bytes());
 }
 
 /// Says what went wrong, with all its causes.

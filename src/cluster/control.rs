@@ -24,6 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::WorkerStats;
 use crate::components::print::PrintStyle;
+use crate::components::standard::ClosedStreams;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::{Levels, LogFormat};
@@ -178,6 +179,8 @@ pub struct Start {
     pub print: PrintStyle,
     /// Whether a descriptor to be its stdin comes along.
     pub stdin: bool,
+    /// The standard streams that were closed when the parent was started.
+    pub closed: ClosedStreams,
 }
 
 /// What a worker logs, and how. It writes to its stderr, which its parent reads.

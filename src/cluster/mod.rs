@@ -14,6 +14,7 @@
 //! * [`processes`]: one child process, from its start to its exit.
 //! * [`master`]: who decides. Its core is pure: events in, actions out.
 //! * [`worker`]: what a worker process does, around a [`worker::WorkerRuntime`].
+//! * [`signals`]: which end a run, in the parent and in workers.
 //! * [`stats`]: the counters of all workers as those of one topology.
 //!
 //! 1. The parent is the only authority on membership: it numbers each change and tells all workers.
@@ -26,9 +27,9 @@ pub mod control;
 pub mod master;
 pub mod processes;
 mod processor;
+pub mod signals;
 pub mod source;
 pub mod stats;
-pub mod stdout;
 pub mod wired;
 pub mod worker;
 

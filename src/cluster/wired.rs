@@ -78,10 +78,13 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
         log: until_leaving(spec.logger, Arc::clone(&leaving)),
         options: net,
     };
-    let (poller, address) = Poller::bind(wire, Box::new(bridge)).map_err(|error| error.to_string())?;
+    let (poller, address) = Poller::bind(wire, Box::new(bridge))
+        .map_err(|error| format!("cannot listen for the other workers: {error}"))?;
     poller.set_members(members);
     assembled.listens_at(address);
-    let running = assembled.start().map_err(|error| error.to_string())?;
+    let running = assembled
+        .start()
+        .map_err(|error| format!("cannot start a thread to run the topology on: {error}"))?;
     Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
 }
 

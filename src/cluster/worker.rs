@@ -13,8 +13,7 @@
 //!    that its parent is another already; its control channel ends, whereupon it exits at once.
 //! 2. Beats have a thread of their own that computes nothing and takes no lock of the runtime's: a
 //!    busy worker is not a dead one.
-//! 3. SIGINT and SIGTERM are the parent's to answer: a terminal and a supervisor send them to all
-//!    processes of a group, and a worker that obeyed would take its tuples with it. Its parent drains.
+//! 3. The signals that drain a run are left to the parent (see [`signals`](crate::cluster::signals)).
 //! 4. Its stdin is the control channel until that was taken over; then it is empty, or what came with
 //!    [`Start`](ToWorker::Start).
 
@@ -25,23 +24,22 @@ use std::io::{self, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use slog::{Logger, o};
 
 use crate::api::WorkerResources;
 use crate::clock::Clock;
 use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, read};
 use crate::cluster::processor::CONTROL_THREAD;
+use crate::cluster::signals;
 use crate::cluster::stats::WorkerStats;
-use crate::cluster::stdout::SharedStdout;
 use crate::cluster::worker::origin::{become_stdin, die_with_parent, take_control, take_stdin};
 use crate::cluster::worker::reports::speak;
 use crate::components::print::{PRINT_RESOURCE, PrintTarget};
+use crate::components::standard;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
@@ -145,11 +143,10 @@ pub enum WorkerError {
 /// When nobody told it what to do.
 pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, WorkerError> {
     let control = take_control()?;
+    // First of all, because the signals of a process group come at any time.
+    signals::leave_to_parent()?;
+    signals::survive_file_size_limit()?;
     die_with_parent(&control)?;
-    let obeyed_by_parent = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&obeyed_by_parent))?;
-    }
     let stdin = take_stdin(&control)?;
     let mut commands = BufReader::new(control.try_clone()?);
     let start = match read::<ToWorker>(&mut commands)? {
@@ -159,6 +156,7 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
         None => return Ok(false),
     };
     become_stdin(stdin)?;
+    standard::remember(start.closed);
     let (say, sayings) = channel();
     let reports = Reports::new(say);
     thread::Builder::new().name(CONTROL_THREAD.to_owned()).spawn({
@@ -247,7 +245,7 @@ fn start_with(
     }
     let topology = start.source.load(registry).map_err(|errors| errors.render(false))?;
     let resources = WorkerResources::default();
-    resources.set(PRINT_RESOURCE, PrintTarget::new(start.print, SharedStdout));
+    resources.set(PRINT_RESOURCE, PrintTarget::stdout(start.print));
     let spec = WorkerSpec {
         topology,
         assignment: start.assignment,

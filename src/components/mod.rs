@@ -8,7 +8,9 @@
 //!   [`delay`];
 //! * sinks: [`mod@print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
-//!   per source), `kept` (messages of a spout until they are acked), `expression`, `json`.
+//!   per source), `kept` (messages of a spout until they are acked), `expression`, `json`,
+//!   [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
+//!   standard streams were closed).
 //!
 //! `docs/components.md` describes every setting; a test holds it against the schemas.
 //!
@@ -30,9 +32,12 @@ pub mod parse;
 mod positions;
 pub mod print;
 pub mod project;
+mod row_buffer;
 pub mod sample;
 pub mod settings;
 pub mod split;
+pub mod standard;
+pub mod stream;
 #[cfg(test)]
 mod test_support;
 #[cfg(test)]

@@ -7,8 +7,9 @@
 //! 1. A row is acked when it was written: rows are held from `execute` to `flush`, at most
 //!    1024 of them, and leave in one write, so lines of several tasks never mix.
 //! 2. When the reader of a pipe is gone (`| head`), the bolt says so once, asks for an orderly
-//!    end, and acks what still comes: nobody is left to print for.
-//! 3. Any other write error fails the rows it hit.
+//!    end, and acks and counts what still comes: nobody is left to print for.
+//! 3. Any other write error fails the rows of which nothing was written. A row that was written in
+//!    part is completed first. What waiting cannot mend ends the run.
 //! 4. Control characters in a table are shown escaped: a log line cannot drive the terminal.
 //!
 //! A JSON line is `{"component": …, "stream": …, "values": {…}}`: the id of the print bolt, the
@@ -23,7 +24,10 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 
 use crate::api::{Bolt, HeldTuple, Input, Outputs, TaskContext, TaskError};
-use crate::components::json;
+use crate::components::row_buffer::RowBuffer;
+use crate::components::stream::{Stream, Unwritten, is_lost_device, is_permanent, write_counted};
+use crate::components::{json, standard};
+use crate::metrics::Counter;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
 
@@ -56,18 +60,21 @@ pub enum PrintStyle {
 #[derive(Clone)]
 pub struct PrintTarget {
     style: PrintStyle,
+    /// Whether it is the standard output of the process and nothing before it.
+    is_stdout: bool,
     writer: Arc<Mutex<dyn Write + Send>>,
 }
 
 impl PrintTarget {
-    /// Rows in this style to a writer. It is handed whole lines, and flushed after each group.
+    /// Rows in this style to a writer. It is handed whole lines, and flushed after each group. What
+    /// it took before an error is not written again.
     pub fn new(style: PrintStyle, writer: impl Write + Send + 'static) -> PrintTarget {
-        PrintTarget { style, writer: Arc::new(Mutex::new(writer)) }
+        PrintTarget { style, is_stdout: false, writer: Arc::new(Mutex::new(writer)) }
     }
 
     /// Rows in this style to standard output.
     pub fn stdout(style: PrintStyle) -> PrintTarget {
-        PrintTarget::new(style, io::stdout())
+        PrintTarget { is_stdout: true, ..PrintTarget::new(style, Stream::stdout()) }
     }
 
     /// The style.
@@ -75,10 +82,9 @@ impl PrintTarget {
         self.style
     }
 
-    fn write(&self, text: &str) -> io::Result<()> {
+    fn write(&self, text: &[u8]) -> Result<(), Unwritten> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.write_all(text.as_bytes())?;
-        writer.flush()
+        write_counted(&mut *writer, text)
     }
 }
 
@@ -100,10 +106,12 @@ pub struct Print {
     several_sources: bool,
     target: PrintTarget,
     table: Table,
-    held: Vec<HeldTuple>,
+    rows: RowBuffer,
     seen: u64,
     shown: u64,
+    /// Nobody reads any more: rows are acked and counted.
     closed: bool,
+    rows_unread: Counter,
 }
 
 impl Print {
@@ -121,10 +129,11 @@ impl Print {
             several_sources: false,
             target: PrintTarget::stdout(PrintStyle::Table),
             table: Table::default(),
-            held: Vec::new(),
+            rows: RowBuffer::default(),
             seen: 0,
             shown: 0,
             closed: false,
+            rows_unread: Counter::default(),
         })
     }
 
@@ -134,40 +143,64 @@ impl Print {
         self.seen += 1;
         let due = nth.is_multiple_of(self.settings.every.unwrap_or(1));
         let room = self.settings.limit.is_none_or(|limit| self.shown < limit);
+        self.rows_unread.add(u64::from(due && room && self.closed));
         self.shown += u64::from(due && room && !self.closed);
         due && room && !self.closed
     }
 
-    fn format_held(&mut self) -> String {
-        let mut text = String::new();
+    /// The text of the held rows, where each ends, and which of them begin a table.
+    fn format_held(&mut self) -> (String, Vec<usize>, Vec<usize>) {
+        let (mut text, mut ends, mut begins) = (String::new(), Vec::new(), Vec::new());
         match self.target.style {
-            PrintStyle::Table => self.table.format(&mut text, &self.held, self.several_sources),
+            PrintStyle::Table => {
+                let rows = self.rows.rows();
+                begins = self.table.format(&mut text, &mut ends, rows, self.several_sources);
+            }
             PrintStyle::JsonLines => {
-                self.held.iter().for_each(|row| json_line(&mut text, &self.component, row));
+                for row in self.rows.rows() {
+                    json_line(&mut text, &self.component, row);
+                    ends.push(text.len());
+                }
             }
         }
-        text
+        (text, ends, begins)
     }
 
-    fn write_held(&mut self, out: &mut Outputs<'_>) {
-        if self.held.is_empty() {
-            return;
+    /// Writes what is held, and acks or fails it. An error that it returns ends the run.
+    fn write_held(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if self.closed {
+            self.rows_unread.add(self.rows.ack_unread(out));
         }
-        let text = self.format_held();
-        let result = if self.closed { Ok(()) } else { self.target.write(&text) };
-        match result {
-            Ok(()) => self.held.drain(..).for_each(|row| out.ack(row)),
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                self.closed = true;
-                out.report_error(TaskError::new("nobody reads standard output any more; ending"));
-                out.request_drain();
-                self.held.drain(..).for_each(|row| out.ack(row));
-            }
-            Err(error) => {
-                out.report_error(error);
-                self.held.drain(..).for_each(|row| out.fail(row));
-            }
+        if self.rows.is_empty() {
+            return Ok(());
         }
+        let (text, ends, begins) = self.format_held();
+        self.rows.set_text(text, ends);
+        let target = &self.target;
+        let Err((begun, error)) = self.rows.write(out, |bytes| target.write(bytes)) else { return Ok(()) };
+        // The header of a table that was not begun comes with its first row once more.
+        if begins.iter().any(|row| *row >= begun) {
+            self.table.forget();
+        }
+        self.after_failed_write(&error, out)
+    }
+
+    /// Decides what a failed write means for the run, and for the rows that were not written.
+    fn after_failed_write(&mut self, error: &io::Error, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if error.kind() == ErrorKind::BrokenPipe {
+            self.closed = true;
+            self.rows_unread.add(self.rows.ack_unread(out));
+            out.report_error(TaskError::new("nobody reads standard output any more; ending"));
+            out.request_drain();
+            return Ok(());
+        }
+        self.rows.fail_unwritten(out);
+        let message = format!("cannot write to standard output: {error}");
+        if is_permanent(error) || is_lost_device(error) {
+            return Err(TaskError::fatal(message));
+        }
+        out.report_error(TaskError::new(message));
+        Ok(())
     }
 }
 
@@ -176,32 +209,40 @@ impl Bolt for Print {
         self.component = SmolStr::new(context.component());
         let me = context.components().iter().find(|info| info.id == self.component);
         self.several_sources = me.is_some_and(|info| info.inputs.len() > 1);
+        self.rows_unread = context.counter("rows_unread");
         if let Some(target) = context.resources().get::<PrintTarget>(PRINT_RESOURCE) {
             self.target = (*target).clone();
+        }
+        if self.target.is_stdout && standard::closed().output {
+            return Err(TaskError::fatal(
+                "standard output was closed when squall was started; redirect it, to /dev/null if nobody wants the rows",
+            ));
         }
         Ok(())
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         if self.wants_next() {
-            self.held.push(out.hold(input));
+            self.rows.hold(out.hold(input));
         }
-        if self.held.len() >= HELD_MAX {
-            self.write_held(out);
+        if self.rows.rows().len() >= HELD_MAX {
+            self.write_held(out)?;
         }
         Ok(())
     }
 
     fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.write_held(out);
-        Ok(())
+        self.write_held(out)
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.write_held(out);
+        let written = self.write_held(out);
+        self.rows.fail_torn(out);
+        written?;
         let hidden = self.seen - self.shown;
         if hidden > 0 && !self.closed && self.target.style == PrintStyle::Table {
-            self.target.write(&format!("({hidden} more)\n"))?;
+            let note = format!("({hidden} more)\n");
+            self.target.write(note.as_bytes()).map_err(|unwritten| unwritten.error)?;
         }
         Ok(())
     }
@@ -225,7 +266,15 @@ struct Table {
 }
 
 impl Table {
-    fn format(&mut self, text: &mut String, rows: &[HeldTuple], name_sources: bool) {
+    /// Appends rows, and where each ends. Returns which of them begin a table.
+    fn format(
+        &mut self,
+        text: &mut String,
+        ends: &mut Vec<usize>,
+        rows: &[HeldTuple],
+        name_sources: bool,
+    ) -> Vec<usize> {
+        let mut table_begins = Vec::new();
         let same = |a: &HeldTuple, b: &HeldTuple| {
             (a.source_component(), a.source_stream()) == (b.source_component(), b.source_stream())
         };
@@ -239,6 +288,7 @@ impl Table {
                 }
             }
             if begins {
+                table_begins.push(ends.len());
                 self.header(text, &group[0], name_sources);
             }
             for (row, cells) in group.iter().zip(&cells) {
@@ -246,8 +296,15 @@ impl Table {
                     text,
                     cells.iter().zip(row.values()).map(|(cell, value)| (cell.as_str(), is_number(value))),
                 );
+                ends.push(text.len());
             }
         }
+        table_begins
+    }
+
+    /// The next row begins a table again.
+    fn forget(&mut self) {
+        self.source = None;
     }
 
     /// Starts a new table if the row is of another source; says whether it did.
@@ -292,7 +349,11 @@ fn is_number(value: &Value) -> bool {
 }
 
 fn cell(value: &Value) -> String {
-    let shown = value.to_string();
+    let shown = match value {
+        // A float is one at sight: `0.0` and not `0`, also within a list.
+        Value::F64(number) => format!("{number:?}"),
+        other => other.to_string(),
+    };
     if !shown.contains(char::is_control) {
         return shown;
     }
@@ -334,6 +395,8 @@ mod tests {
     struct Paper {
         written: Arc<Mutex<Vec<u8>>>,
         broken: Option<ErrorKind>,
+        /// How many bytes fit on it, if they are bounded. Then the disk is full.
+        room: Option<Arc<Mutex<usize>>>,
     }
 
     impl Paper {
@@ -345,9 +408,13 @@ mod tests {
 
     impl Write for Paper {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.room.as_ref().map(|room| room.lock().expect("no test panics while it writes"));
+            let fits = room.as_ref().map_or(bytes.len(), |room| bytes.len().min(**room));
+            room.into_iter().for_each(|mut room| *room -= fits);
             match self.broken {
                 Some(kind) => Err(kind.into()),
-                None => self.written.lock().expect("no test panics while it writes").write(bytes),
+                None if fits == 0 => Err(ErrorKind::StorageFull.into()),
+                None => self.written.lock().expect("no test panics while it writes").write(&bytes[..fits]),
             }
         }
 
@@ -436,6 +503,63 @@ a\\tb        1
         print.finish();
         assert!(print.drain_requested());
         assert_eq!((print.errors().len(), print.acked()), (1, &[0, 1][..]));
+        assert_eq!(print.counter("rows_unread"), 2);
+    }
+
+    fn with_room(room: usize) -> (Paper, Arc<Mutex<usize>>) {
+        let room = Arc::new(Mutex::new(room));
+        (Paper { room: Some(Arc::clone(&room)), ..Paper::default() }, room)
+    }
+
+    /// A write that failed in the middle of a row left half a row, and all rows came again.
+    #[test]
+    fn a_row_that_was_written_in_part_is_completed_and_not_repeated() {
+        let (paper, room) = with_room(10);
+        let mut print = printer(PrintStyle::Table, &paper, "", 1);
+        print.execute_all([1, 22222, 3].map(|n| TestTuple::new([n]).fields(["n"])));
+        print.flush();
+        assert_eq!(paper.text(), "    n\n----", "the table was begun");
+        assert_eq!((print.acked(), print.failed().len(), print.held()), (&[][..], 2, vec![0]));
+        *room.lock().expect("no test panics while it writes") = 12;
+        print.execute_all([22222, 3].map(|n| TestTuple::new([n]).fields(["n"])));
+        print.flush();
+        assert_eq!(print.held(), [3], "the first row is complete, and the second was begun");
+        *room.lock().expect("no test panics while it writes") = 1000;
+        print.execute(TestTuple::new([3]).fields(["n"]));
+        print.finish();
+        assert_eq!(paper.text(), "    n\n-----\n    1\n22222\n    3\n");
+        assert_eq!((print.acked(), print.failed().len()), (&[0, 3, 5][..], 3));
+    }
+
+    #[test]
+    fn a_table_that_was_not_begun_has_its_header_once_more() {
+        let (paper, room) = with_room(0);
+        let mut print = printer(PrintStyle::Table, &paper, "", 1);
+        print.execute(TestTuple::new([1]).fields(["n"]));
+        print.flush();
+        *room.lock().expect("no test panics while it writes") = 1000;
+        print.execute(TestTuple::new([1]).fields(["n"]));
+        print.flush();
+        assert_eq!(paper.text(), "n\n-\n1\n");
+    }
+
+    #[test]
+    fn a_row_that_stays_torn_fails_at_the_end() {
+        let (paper, _) = with_room(1);
+        let mut print = printer(PrintStyle::JsonLines, &paper, "", 1);
+        print.execute(row("a", 1));
+        print.finish();
+        assert_eq!((print.acked().len(), print.failed().len(), print.held().len()), (0, 1, 0));
+    }
+
+    #[test]
+    fn floats_are_told_from_integers() {
+        let paper = Paper::default();
+        let mut print = printer(PrintStyle::Table, &paper, "", 1);
+        let list = Value::list([Value::from(0), Value::from(0.0)]);
+        print.execute(TestTuple::new((0, 0.0, 2.5, list)).fields(["i", "f", "g", "list"]));
+        print.flush();
+        assert_eq!(paper.text(), "i    f    g  list\n-  ---  ---  --------\n0  0.0  2.5  [0, 0.0]\n");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cluster::stats::ComponentCounts;
+use crate::components::standard::ClosedStreams;
 use crate::metrics::MetricValue;
 use crate::topology::TopologyBuilder;
 use crate::topology::assignment::place;
@@ -53,6 +54,7 @@ fn start() -> Start {
         log: LogSpec { levels: "warn,count=debug".parse().unwrap(), format: LogFormat::Json, color: true },
         print: PrintStyle::JsonLines,
         stdin: true,
+        closed: ClosedStreams { output: true, ..ClosedStreams::default() },
     }
 }
 

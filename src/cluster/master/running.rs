@@ -22,6 +22,7 @@ use crate::cluster::processes::Executable;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::{ComponentShape, ProcessStats, WorkersStats, topology_stats};
 use crate::components::print::PrintStyle;
+use crate::components::standard;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Members, Secret};
@@ -283,6 +284,7 @@ impl RunningWorkers {
             log: options.log.clone(),
             print: options.print,
             stdin: options.stdin,
+            closed: standard::closed(),
         };
         let core = Core::new(CoreOptions {
             sources,

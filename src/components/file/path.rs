@@ -14,6 +14,10 @@ use regex::{Captures, Regex};
 /// What an unpublished file ends with.
 pub(super) const IN_PROGRESS: &str = ".inprogress";
 
+/// Bytes of a name and of a path, as of Linux: `NAME_MAX`, and `PATH_MAX` without its end.
+const NAME_LEN_MAX: usize = 255;
+const PATH_LEN_MAX: usize = 4095;
+
 /// Stand for parts of a name that are not known, while a pattern is made.
 const ANY_TIME: &str = "\u{1}";
 const ANY_SEQ: &str = "\u{2}";
@@ -33,6 +37,9 @@ impl PathTemplate {
         if source.is_empty() || source.ends_with('/') {
             return Err(format!("`{source}` names no file"));
         }
+        if source.contains('\0') {
+            return Err("a path cannot have a NUL character; take it out".to_owned());
+        }
         let unknown = Regex::new(r"\{(?<inside>[^}]*)\}").expect("the pattern is a constant");
         let mut placeholders = unknown.captures_iter(source).map(|found| found["inside"].to_owned());
         if let Some(unknown) = placeholders.find(|inside| inside != "task" && inside != "seq") {
@@ -40,7 +47,14 @@ impl PathTemplate {
                 "`{{{unknown}}}` is no placeholder; known are {{task}} and {{seq}}, and strftime's %Y-%m-%d"
             ));
         }
-        at_time(source, 0).map(|_| ())
+        let example = at_time(source, 0)?.replace("{task}", "0").replace("{seq}", "0");
+        check_lengths(&example)
+    }
+
+    /// The path of a stream that the template may lead to: what has neither a number nor a time.
+    pub(super) fn of_stream(source: &str, task: usize) -> Option<String> {
+        let is_constant = !source.contains("{seq}") && !source.contains('%');
+        is_constant.then(|| source.replace("{task}", &task.to_string()))
     }
 
     /// The template of one task. It must have been checked.
@@ -52,11 +66,6 @@ impl PathTemplate {
         };
         let has_seq = source.contains("{seq}");
         PathTemplate { source: source.replace("{task}", &task.to_string()), has_seq }
-    }
-
-    /// Whether every file has this same name.
-    pub(super) fn is_constant(&self) -> bool {
-        !self.has_seq && !self.source.contains('%')
     }
 
     /// The name at a time, with its number still open: the same text, the same file may go on.
@@ -91,6 +100,28 @@ impl PathTemplate {
         // A directory that is not there yet has nothing left in it.
         let found = glob::glob(&glob).into_iter().flatten().filter_map(Result::ok);
         found.filter(|path| exact.is_match(&path.to_string_lossy())).collect()
+    }
+}
+
+/// Refuses names that no file system has room for.
+fn check_lengths(path: &str) -> Result<(), String> {
+    if path.len() > PATH_LEN_MAX {
+        return Err(format!("the path has {} bytes; a path has at most {PATH_LEN_MAX}", path.len()));
+    }
+    let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let longest = NAME_LEN_MAX - IN_PROGRESS.len();
+    if name.len() > longest {
+        return Err(format!(
+            "the name of the file has {} bytes; at most {longest} leave room for `{IN_PROGRESS}`",
+            name.len()
+        ));
+    }
+    match directories.split('/').find(|directory| directory.len() > NAME_LEN_MAX) {
+        Some(long) => Err(format!(
+            "the name of a directory has {} bytes; a name has at most {NAME_LEN_MAX}",
+            long.len()
+        )),
+        None => Ok(()),
     }
 }
 
@@ -146,6 +177,11 @@ mod tests {
         check("out/", "names no file");
         check("{tsk}.csv", "known are {task} and {seq}");
         check("%!.csv", "%!");
+        check("a\0b.csv", "NUL");
+        check(&"x".repeat(245), "at most 244 leave room for `.inprogress`");
+        check(&format!("{}/x.csv", "d".repeat(256)), "a name has at most 255");
+        check(&format!("{}x.csv", "d/".repeat(2100)), "a path has at most 4095");
+        assert_eq!(PathTemplate::check(&"x".repeat(244)), Ok(()));
     }
 
     #[test]

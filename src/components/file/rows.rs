@@ -44,7 +44,7 @@ pub(super) fn write_row<'a>(
             let gap = if index > 0 { separator } else { "" };
             write!(text, "{gap}{value}").expect("writing to a string cannot fail");
         }),
-        Format::Csv => row.enumerate().for_each(|(index, value)| write_csv(text, index, value)),
+        Format::Csv => write_csv_row(text, row),
         Format::Jsonl => json::write_entries(text, fields.iter().zip(row)),
     }
     text.push('\n');
@@ -52,10 +52,19 @@ pub(super) fn write_row<'a>(
 
 /// Appends a CSV header.
 pub(super) fn write_header(text: &mut String, fields: &Fields) {
-    for (index, field) in fields.iter().enumerate() {
-        write_csv(text, index, &Value::from(field));
-    }
+    let names: Vec<Value> = fields.iter().map(Value::from).collect();
+    write_csv_row(text, names.iter());
     text.push('\n');
+}
+
+/// Appends a CSV row without its line end. A single empty value is quoted: readers of CSV skip empty
+/// lines.
+fn write_csv_row<'a>(text: &mut String, row: impl Iterator<Item = &'a Value>) {
+    let start = text.len();
+    row.enumerate().for_each(|(index, value)| write_csv(text, index, value));
+    if text.len() == start {
+        text.push_str("\"\"");
+    }
 }
 
 /// Appends a CSV value; null is an empty one.
@@ -122,6 +131,20 @@ mod tests {
         check(Format::Text, "a \"b\", c | 7 | null | x\ny\n");
         check(Format::Csv, "\"a \"\"b\"\", c\",7,,\"x\ny\"\n");
         check(Format::Jsonl, "{\"s\":\"a \\\"b\\\", c\",\"n\":7,\"z\":null,\"m\":\"x\\ny\"}\n");
+    }
+
+    /// A row of one empty value was an empty line, which every reader of CSV skips.
+    #[test]
+    fn every_csv_row_reads_back() {
+        for row in [vec![Value::Null], vec!["".into()], vec![Value::Null, "".into()], vec![" ".into()]] {
+            let fields: Fields = row.iter().enumerate().map(|(at, _)| format!("f{at}")).collect();
+            let mut text = String::new();
+            write_header(&mut text, &fields);
+            write_row(&mut text, Format::Csv, "", &fields, row.iter());
+            let mut reader = csv::Reader::from_reader(text.as_bytes());
+            let read: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("it is CSV")).collect();
+            assert_eq!((read.len(), read[0].len()), (1, row.len()), "{text:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::*;
 use crate::components::test_support::{bolt, bolt_with, refusal};
 use crate::testing::{BoltHarness, HarnessOptions, TestTuple};
 
+#[cfg(test)]
+mod surroundings;
+
 fn dir() -> TempDir {
     tempfile::tempdir().expect("a temporary directory can be made")
 }

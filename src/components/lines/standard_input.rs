@@ -10,13 +10,13 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, fcntl_getfl, major, minor};
 
 use crate::api::{TaskContext, TaskError};
+use crate::components::standard;
 
 /// The key of a [`StandardInput`] among the worker's resources.
 pub const STDIN_RESOURCE: &str = "stdin";
@@ -58,7 +58,7 @@ pub(super) fn open(context: &TaskContext) -> Result<Inherited, TaskError> {
     if metadata.is_dir() {
         return Err(TaskError::fatal("standard input is a directory; redirect it from a file or a pipe"));
     }
-    if is_closed(&file)? {
+    if standard::closed().input {
         return Err(TaskError::fatal(
             "standard input is closed; redirect it from a file or a pipe, or from `/dev/null` for no input",
         ));
@@ -68,15 +68,6 @@ pub(super) fn open(context: &TaskContext) -> Result<Inherited, TaskError> {
         return Ok(Inherited::File(Box::new(FromOffset { file, at })));
     }
     Ok(Inherited::Stream(Box::new(Waiting(file))))
-}
-
-/// Whether this descriptor was closed when the process started. Rust's runtime opens `/dev/null` for
-/// reading and writing in the place of such a descriptor, which a redirection of an input does not.
-fn is_closed(file: &File) -> io::Result<bool> {
-    let metadata = file.metadata()?;
-    let is_null =
-        metadata.file_type().is_char_device() && (major(metadata.rdev()), minor(metadata.rdev())) == (1, 3);
-    Ok(is_null && fcntl_getfl(file)? & OFlags::RWMODE == OFlags::RDWR)
 }
 
 /// Reads a file without moving the offset that other processes share.
@@ -117,7 +108,7 @@ impl Read for Waiting {
 mod tests {
     use std::io::Write as _;
 
-    use rustix::fs::fcntl_setfl;
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
     use super::*;
 
@@ -150,13 +141,5 @@ mod tests {
         let mut text = String::new();
         FromOffset { at: 7, file: shared }.read_to_string(&mut text).expect("it can be read");
         assert_eq!((text.as_str(), file.stream_position().ok()), ("after", Some(7)));
-    }
-
-    #[test]
-    fn null_for_reading_alone_is_no_closed_descriptor() {
-        let null = |write| File::options().read(true).write(write).open("/dev/null").expect("it is there");
-        assert_eq!(is_closed(&null(false)).ok(), Some(false));
-        assert_eq!(is_closed(&null(true)).ok(), Some(true));
-        assert_eq!(is_closed(&tempfile::tempfile().expect("a file")).ok(), Some(false));
     }
 }
