@@ -96,11 +96,28 @@ impl Place {
 
     /// The command of [`Place::run_unprivileged`].
     pub fn unprivileged(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.binary_for_all());
+        command.args(args);
+        self.without_rights(command)
+    }
+
+    /// A shell of a user without rights, for limits that root does not have; `$0` is the binary.
+    pub fn shell_unprivileged(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(self.binary_for_all());
+        self.without_rights(command)
+    }
+
+    /// A copy of the binary here, where every user can reach it.
+    fn binary_for_all(&self) -> PathBuf {
         let binary = self.path("squall-under-test");
         fs::copy(env!("CARGO_BIN_EXE_squall"), &binary).expect("a copy of the binary");
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("permissions");
-        let mut command = Command::new(&binary);
-        command.current_dir(self.dir.path()).args(args).env("HOME", self.dir.path());
+        binary
+    }
+
+    fn without_rights(&self, mut command: Command) -> Command {
+        command.current_dir(self.dir.path()).env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if is_root() {
             command.gid(NOBODY).uid(NOBODY);
