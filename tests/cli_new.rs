@@ -30,7 +30,7 @@ fn files_in(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_project_depends_on_this_version_or_on_a_checkout() {
+fn a_project_depends_on_the_squall_it_was_made_by_or_another() {
     let dir = tempfile::tempdir().unwrap();
     let check = |args: &[&str], name: &str, expected: &str| {
         let target = dir.path().join(name);
@@ -39,11 +39,18 @@ fn a_project_depends_on_this_version_or_on_a_checkout() {
         let manifest = fs::read_to_string(target.join("Cargo.toml")).unwrap();
         assert!(manifest.contains(expected), "{manifest}");
     };
-    let version = format!("squall = \"{}\"", env!("CARGO_PKG_VERSION"));
+    let here = format!("squall = {{ path = \"{}\" }}", checkout());
     check(&[], "greetings", "name = \"greetings\"");
     check(&["--name", "other"], "named", "name = \"other\"");
-    check(&[], "published", &version);
-    check(&["--squall-path", checkout()], "local", &format!("squall = {{ path = \"{}\" }}", checkout()));
+    check(&[], "as-it-is", &here);
+    check(&["--squall-path", checkout()], "local", &here);
+    check(
+        &["--squall-git", "https://git.example.org/squall"],
+        "git",
+        "squall = { git = \"https://git.example.org/squall\" }",
+    );
+    check(&["--squall-version", "0.1"], "published", "squall = \"0.1\"");
+    new(&[dir.path().join("two").to_str().unwrap(), "--squall-git", "x", "--squall-version", "1"]).code(2);
 }
 
 #[test]
@@ -71,7 +78,7 @@ fn a_name_that_cargo_would_refuse_writes_nothing() {
     check("serde", "the name is taken");
 }
 
-/// Builds the project against this checkout, without a network, and runs its tests and its program.
+/// Builds a project as it is, which is against this checkout, without a network, and runs its tests and its program.
 /// The target directory stays between runs, so only the first one is slow.
 #[test]
 fn the_tests_of_a_new_project_pass() {
@@ -81,7 +88,7 @@ fn the_tests_of_a_new_project_pass() {
         fs::remove_dir_all(&project).unwrap();
     }
     let path = project.to_str().unwrap();
-    new(&[path, "--squall-path", checkout()]).success();
+    new(&[path]).success();
     // The versions that this checkout was tested with; they are the ones at hand offline.
     fs::copy(Path::new(checkout()).join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
 

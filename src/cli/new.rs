@@ -1,15 +1,17 @@
 //! `squall new DIR`: a Cargo project with a bolt of its own, a topology and a test.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::terminal;
+use crate::text::shown;
 
 const EXAMPLES: &str = "\
 Examples:
   squall new greetings
+  squall new greetings --squall-git https://git.example.org/squall
   cd greetings && cargo test
   cargo run --release -- run topology.toml";
 
@@ -45,14 +47,22 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Depend on a checkout of squall in this directory instead of a published version
-    #[arg(long, value_name = "PATH")]
+    /// Depend on squall in this directory; by default on the sources that this program was built from
+    #[arg(long, value_name = "PATH", group = "squall")]
     squall_path: Option<PathBuf>,
+
+    /// Depend on squall in the Git repository of this address
+    #[arg(long, value_name = "URL", group = "squall")]
+    squall_git: Option<String>,
+
+    /// Depend on this version of squall, from the registry that Cargo uses
+    #[arg(long, value_name = "VERSION", group = "squall")]
+    squall_version: Option<String>,
 }
 
 pub(super) fn execute(args: &Args) -> Result<Outcome, CommandError> {
     let name = package_name(args)?;
-    let squall = dependency(args.squall_path.as_deref())?;
+    let squall = dependency(args, Path::new(env!("CARGO_MANIFEST_DIR")))?;
     refuse_unless_empty(&args.dir)?;
     for (path, template) in FILES {
         let text = template
@@ -61,7 +71,7 @@ pub(super) fn execute(args: &Args) -> Result<Outcome, CommandError> {
             .replace("{{squall}}", &squall);
         write(&args.dir.join(path), &text)?;
     }
-    let dir = args.dir.display();
+    let dir = shown(args.dir.display());
     terminal::say(&format!(
         "`{name}` is in {dir}\n\n  cd {dir}\n  cargo test\n  cargo run --release -- run topology.toml"
     ));
@@ -96,14 +106,60 @@ fn what_is_wrong_with(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The right side of `squall = …` in the manifest.
-fn dependency(squall_path: Option<&Path>) -> Result<String, CommandError> {
-    let Some(path) = squall_path else {
-        return Ok(toml::Value::from(env!("CARGO_PKG_VERSION")).to_string());
-    };
-    let action = format!("find squall in {}", path.display());
-    let absolute = path.canonicalize().map_err(CommandError::io(action))?;
-    Ok(format!("{{ path = {} }}", toml::Value::from(absolute.to_string_lossy().into_owned())))
+/// The right side of `squall = …` in the manifest. Without a flag it is the squall that this program
+/// was built from, whose sources stood in `built_from`: a project has to build as it is.
+fn dependency(args: &Args, built_from: &Path) -> Result<String, CommandError> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    match (&args.squall_path, &args.squall_git, &args.squall_version) {
+        (Some(path), _, _) => {
+            let found =
+                Sources::of(path).map_err(CommandError::io(format!("find squall in {}", path.display())))?;
+            found.map(|sources| sources.dependency()).ok_or_else(|| {
+                let message = format!("{} is not squall: there is no `Cargo.toml` of it", path.display());
+                CommandError::Refused(message)
+            })
+        }
+        (None, Some(url), _) => Ok(format!("{{ git = {} }}", quoted(url))),
+        (None, None, Some(version)) => Ok(quoted(version)),
+        (None, None, None) => match Sources::of(built_from) {
+            Ok(Some(sources)) => Ok(sources.dependency()),
+            Ok(None) | Err(_) => Err(CommandError::Refused(format!(
+                "the sources of squall that this program was built from are gone from {}: say where the project \
+                 finds squall, by --squall-path DIR, --squall-git URL or --squall-version {OWN_VERSION}",
+                built_from.display()
+            ))),
+        },
+    }
+}
+
+/// The version of squall that this program has.
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Sources of squall.
+struct Sources {
+    dir: PathBuf,
+    /// Whether Cargo took them out of a registry, where others get them, too.
+    published: bool,
+}
+
+impl Sources {
+    /// The sources in a directory, if they are squall's.
+    fn of(dir: &Path) -> io::Result<Option<Sources>> {
+        let dir = dir.canonicalize()?;
+        let Ok(manifest) = fs::read_to_string(dir.join("Cargo.toml")) else { return Ok(None) };
+        let manifest: Option<toml::Table> = manifest.parse().ok();
+        let name = manifest.as_ref().and_then(|table| table.get("package")?.get("name")?.as_str());
+        // Cargo writes this file into every package that it uploads.
+        let published = dir.join(".cargo_vcs_info.json").exists();
+        Ok((name == Some("squall")).then_some(Sources { dir, published }))
+    }
+
+    fn dependency(&self) -> String {
+        match self.published {
+            true => toml::Value::from(OWN_VERSION).to_string(),
+            false => format!("{{ path = {} }}", toml::Value::from(self.dir.to_string_lossy().into_owned())),
+        }
+    }
 }
 
 fn refuse_unless_empty(dir: &Path) -> Result<(), CommandError> {
@@ -145,11 +201,45 @@ mod tests {
         check(&"x".repeat(65), false);
     }
 
+    /// A directory with the manifest of a package.
+    fn sources(package: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("Cargo.toml"), format!("[package]\nname = \"{package}\"\n")).unwrap();
+        dir
+    }
+
+    fn args() -> Args {
+        let dir = PathBuf::from("greetings");
+        Args { dir, name: None, squall_path: None, squall_git: None, squall_version: None }
+    }
+
     #[test]
-    fn without_a_path_the_project_depends_on_this_version() {
-        assert_eq!(dependency(None).unwrap(), format!("\"{}\"", env!("CARGO_PKG_VERSION")));
-        let error = dependency(Some(Path::new("/no/such/checkout"))).unwrap_err();
-        assert_eq!(error.to_string(), "cannot find squall in /no/such/checkout");
+    fn a_project_depends_on_what_was_asked_for() {
+        let (squall, other) = (sources("squall"), sources("other"));
+        let path = format!("{{ path = {:?} }}", squall.path().canonicalize().unwrap());
+        let check = |args: Args, expected: &str| {
+            assert_eq!(dependency(&args, other.path()).unwrap_or_else(|error| error.to_string()), expected);
+        };
+        check(Args { squall_path: Some(squall.path().to_owned()), ..args() }, &path);
+        check(Args { squall_git: Some("https://a.b/c".to_owned()), ..args() }, "{ git = \"https://a.b/c\" }");
+        check(Args { squall_version: Some("0.1".to_owned()), ..args() }, "\"0.1\"");
+        let wrong = Args { squall_path: Some(other.path().to_owned()), ..args() };
+        check(wrong, &format!("{} is not squall: there is no `Cargo.toml` of it", other.path().display()));
+        let absent = Args { squall_path: Some(PathBuf::from("/no/such/checkout")), ..args() };
+        check(absent, "cannot find squall in /no/such/checkout");
+    }
+
+    /// Without a flag a project depended on a version that was never published, and did not build.
+    #[test]
+    fn without_a_flag_a_project_depends_on_what_this_program_was_built_from() {
+        let squall = sources("squall");
+        let here = squall.path().canonicalize().unwrap();
+        assert_eq!(dependency(&args(), squall.path()).unwrap(), format!("{{ path = {here:?} }}"));
+        fs::write(squall.path().join(".cargo_vcs_info.json"), "{}").unwrap();
+        assert_eq!(dependency(&args(), squall.path()).unwrap(), format!("\"{OWN_VERSION}\""));
+        drop(squall);
+        let error = dependency(&args(), &here).unwrap_err().to_string();
+        assert!(error.contains("--squall-path DIR, --squall-git URL or --squall-version"), "{error}");
     }
 
     #[test]
