@@ -9,6 +9,7 @@
 //!    direction of the text; these are written as in a Rust string: `\n`, `\u{1b}`.
 //! 3. Text that needs neither is unchanged.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// Bytes of the longest text that is shown, not counting the note of what was cut off.
@@ -70,6 +71,44 @@ impl Write for Bounded {
         }
         Ok(())
     }
+}
+
+/// A text of several lines: each as [`shown`] shows it.
+///
+/// # Examples
+/// ```
+/// use squall::text::shown_lines;
+///
+/// assert_eq!(shown_lines("error: `\u{1b}`\n  here"), "error: `\\u{1b}`\n  here");
+/// ```
+pub fn shown_lines(text: &str) -> String {
+    text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON in which everything that a terminal would act upon is escaped, but the ends of its lines. Such
+/// characters can only stand within the strings of JSON, where each may be written as `\u…`: a program
+/// reads the same as before.
+///
+/// # Examples
+/// ```
+/// use squall::text::escaped_json;
+///
+/// assert_eq!(escaped_json("{\"a\": \"\u{9b}1m\"}\n"), "{\"a\": \"\\u009b1m\"}\n");
+/// ```
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    let is_hostile = |c: char| is_to_escape(c) && c != '\n';
+    if !json.contains(is_hostile) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_hostile(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Whether a character does something to a terminal or to the order of a line.

@@ -30,7 +30,8 @@ pub(super) struct Overrides {
     /// Lay a value over the document's, as in `bolt.count.parallelism=2`; may be repeated
     ///
     /// The key is the dotted path of the value in the document, the value is TOML, or a string
-    /// without quotes.
+    /// without quotes. A number, a date or a boolean is taken as text where text is wanted; to be
+    /// sure of text, quote it twice: --set 'spout.lines.config.path="5"'.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

@@ -182,9 +182,10 @@ where
     let line = match parsed {
         Ok(line) => line,
         Err(usage) => {
-            // Also help and version, which "fail" with code 0. A closed pipe is no matter here.
-            let _ = usage.print();
-            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+            // Also help and version, which "fail" with code 0.
+            let outcome = if usage.exit_code() == 0 { Outcome::Done } else { Outcome::Misused };
+            let context = Context { registry, program, color: ColorWhen::Auto };
+            return exit_code(terminal::print_usage(&usage).map(|()| outcome), &context);
         }
     };
     let context = Context { registry, program, color: line.color };

@@ -70,7 +70,7 @@ pub(super) struct Args {
     /// Run it in so many worker processes, which are watched and started again when they die
     ///
     /// The default is `workers` of the topology. Without either, it runs in this process.
-    #[arg(short, long, value_name = "N", env = "SQUALL_WORKERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=WORKERS_HERE_MAX as i64))]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, env = "SQUALL_WORKERS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..=WORKERS_HERE_MAX as i64))]
     workers: Option<u16>,
 
     /// The engine's file, `squall.toml`: how workers are connected and watched
@@ -78,7 +78,7 @@ pub(super) struct Args {
     config: Option<String>,
 
     /// End the run after so long, as in `500ms`, `30s`, `1h 30m`; otherwise when its input ends
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
+    #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true, value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
     run_for: Option<Duration>,
 
     /// Print rows and summary as JSON

@@ -2,13 +2,13 @@
 
 use std::env;
 use std::error::Error;
-use std::fmt::Write as _;
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal, Write as _};
 
 use clap::ValueEnum;
 
 use crate::cli::error::CommandError;
 use crate::components::stream::{Stream as OutputStream, write_counted};
+use crate::text::{escaped_json, is_to_escape, shown_lines};
 
 /// When to colour. What they mean stands at the flag, so that its help stays short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -57,18 +57,20 @@ impl ColorWhen {
 
 /// Writes a command's result to stdout.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
-    write_counted(&mut OutputStream::stdout(), text.as_bytes()).map_err(|unwritten| {
-        let source = unwritten.error;
-        match source.kind() {
-            ErrorKind::BrokenPipe => CommandError::NobodyReads,
-            _ => CommandError::Io { action: "write to standard output".to_owned(), source },
-        }
-    })
+    write_counted(&mut OutputStream::stdout(), text.as_bytes()).map_err(|unwritten| not_printed(unwritten.error))
+}
+
+/// What a failed write to stdout comes to.
+fn not_printed(source: io::Error) -> CommandError {
+    match source.kind() {
+        ErrorKind::BrokenPipe => CommandError::NobodyReads,
+        _ => CommandError::Io { action: "write to standard output".to_owned(), source },
+    }
 }
 
 /// Writes a JSON document to stdout, on several lines.
 pub(super) fn print_json(document: &serde_json::Value) -> Result<(), CommandError> {
-    print(&format!("{document:#}\n"))
+    print(&escaped_json(&format!("{document:#}\n")))
 }
 
 /// Says something on stderr. Nothing is lost if nobody listens.
@@ -76,12 +78,27 @@ pub(super) fn say(text: &str) {
     let _ = write_counted(&mut OutputStream::stderr(), format!("{text}\n").as_bytes());
 }
 
+/// Prints what the parser of the command line has to say: help on stdout, mistakes on stderr.
+pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
+    let plain = usage.render().to_string();
+    // The parser takes escape sequences out of what it quotes, and leaves other control characters.
+    let is_hostile = plain.contains(|c: char| is_to_escape(c) && c != '\n');
+    let printed = match (usage.use_stderr(), is_hostile) {
+        (true, true) => write!(io::stderr().lock(), "{}", shown_lines(&plain)),
+        (true, false) => usage.print(),
+        (false, _) => return usage.print().and_then(|()| io::stdout().flush()).map_err(not_printed),
+    };
+    // Nothing is lost if nobody listens.
+    drop(printed);
+    Ok(())
+}
+
 /// Says what went wrong, with all its causes.
 pub(super) fn complain(error: &dyn Error, color: bool) {
     let mut text = if color { "\x1b[1;31merror\x1b[0m: " } else { "error: " }.to_owned();
     let mut next = Some(error);
     while let Some(error) = next {
-        let _ = write!(text, "{error}");
+        text.push_str(&shown_lines(&error.to_string()));
         next = error.source();
         text.push_str(if next.is_some() { ": " } else { "" });
     }

@@ -6,6 +6,7 @@ use crate::cli::error::{CommandError, Outcome};
 use crate::cli::load::Overrides;
 use crate::cli::terminal::Stream;
 use crate::cli::{Context, terminal};
+use crate::text::shown;
 use crate::topology::graph::{Component, Topology};
 
 const EXAMPLES: &str = "\
@@ -40,7 +41,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
     let mut valid = true;
     for (index, file) in args.files.iter().enumerate() {
         match args.overrides.load(file, &context.registry) {
-            Ok(topology) if !args.json => terminal::say(&format!("{file}: {}", describe(&topology))),
+            Ok(topology) if !args.json => terminal::say(&format!("{}: {}", shown(file), describe(&topology))),
             Ok(_) => {}
             Err(errors) => {
                 valid = false;

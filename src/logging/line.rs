@@ -17,7 +17,7 @@ use slog::{KV, Key, Level, OwnedKVList, Record, Serializer};
 
 use crate::clock::Clock;
 use crate::logging::LogFormat;
-use crate::text::{SHOWN_MAX, is_to_escape, shown};
+use crate::text::{SHOWN_MAX, escaped_json, shown};
 
 /// Keys of a JSON record that are not the fields'.
 const OWN_KEYS: [&str; 3] = ["ts", "level", "msg"];
@@ -76,7 +76,7 @@ impl LineFormat {
             let suffix = if OWN_KEYS.contains(&key.as_str()) { "_" } else { "" };
             object.insert(format!("{key}{suffix}"), value);
         }
-        escaped(&Value::Object(object).to_string())
+        escaped_json(&Value::Object(object).to_string()).into_owned()
     }
 }
 
@@ -105,26 +105,6 @@ impl fmt::Write for Bounded {
         self.cut += text.len() - taken;
         Ok(())
     }
-}
-
-/// JSON without characters that do something to a terminal. Such can only stand within its strings,
-/// where they may be escaped.
-fn escaped(json: &str) -> String {
-    if !json.contains(is_to_escape) {
-        return json.to_owned();
-    }
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_to_escape(c) {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                write!(out, "\\u{unit:04x}").expect("writing to a string does not fail");
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
 }
 
 fn timestamp(clock: &Clock) -> jiff::Timestamp {

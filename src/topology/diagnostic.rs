@@ -17,6 +17,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
+use crate::text::{is_to_escape, shown, shown_lines};
+
 /// How many diagnostics are kept.
 pub const DIAGNOSTICS_MAX: usize = 100;
 /// Bytes of a line that is shown: 4 KiB, as the module says.
@@ -81,22 +83,32 @@ impl Place {
         if source.lines().any(|line| line.len() > LINE_SHOWN_MAX) {
             return None;
         }
-        let within = self.span.start - self.shown.start..self.span.end - self.shown.start;
+        let (start, end) = (self.span.start - self.shown.start, self.span.end - self.shown.start);
+        let (before, meant) = (visible(&source[..start]), visible(&source[start..end]));
+        let within = before.len()..before.len() + meant.len();
+        let source = before + &meant + &visible(&source[end..]);
         let annotation = kind.span(within).label(label);
-        let snippet = Snippet::source(source).line_start(self.line as usize).path(&*self.file);
+        let snippet = Snippet::source(source).line_start(self.line as usize).path(shown(&self.file));
         Some(snippet.fold(false).annotation(annotation))
     }
 
     fn origin(&self) -> Origin<'_> {
-        Origin::path(&*self.file).line(self.line as usize).char_column(self.column as usize)
+        Origin::path(shown(&self.file)).line(self.line as usize).char_column(self.column as usize)
     }
+}
+
+/// Lines of a document as they are shown: without what a terminal would act upon, one character for
+/// each, so that carets stand under their places. The renderer does the same for ASCII.
+fn visible(text: &str) -> String {
+    let visible = |c: char| if is_to_escape(c) && !c.is_ascii() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(visible).collect()
 }
 
 type Annotation<'a> = annotate_snippets::Annotation<'a>;
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        write!(f, "{}:{}:{}", shown(&self.file), self.line, self.column)
     }
 }
 
@@ -165,6 +177,15 @@ impl Diagnostic {
         }
     }
 
+    /// Messages quote documents, and errors of libraries that quote them. Several lines are meant so.
+    fn make_visible(&mut self) {
+        let labels = self.related.iter_mut().map(|(_, label)| label);
+        let texts = [self.label.as_mut(), self.help.as_mut()].into_iter().flatten().chain(labels);
+        for text in texts.chain([&mut self.message]) {
+            *text = shown_lines(text);
+        }
+    }
+
     fn cmp_place(&self, other: &Diagnostic) -> Ordering {
         self.place.as_ref().map(Place::key).cmp(&other.place.as_ref().map(Place::key))
     }
@@ -221,13 +242,15 @@ pub struct TopologyErrors {
 }
 
 impl TopologyErrors {
-    /// Sorts them, drops what is said twice, and counts what is too much.
+    /// Sorts them, drops what is said twice, counts what is too much, and makes what is said about
+    /// data fit to be shown.
     pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> TopologyErrors {
         assert!(!diagnostics.is_empty(), "an error says what is wrong");
         diagnostics.sort_by(Diagnostic::cmp_place);
         diagnostics.dedup_by(|a, b| a.message == b.message && a.cmp_place(b).is_eq());
         let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
         diagnostics.truncate(DIAGNOSTICS_MAX);
+        diagnostics.iter_mut().for_each(Diagnostic::make_visible);
         TopologyErrors { diagnostics, omitted }
     }
 

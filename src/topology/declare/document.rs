@@ -255,7 +255,7 @@ impl<'a, 't> Reader<'a, 't> {
 
     /// Lays a `KEY=VALUE` argument over what was read.
     fn set(&mut self, argument: &str) {
-        let base = self.document.texts.add(&format!("--set {argument}"), argument);
+        let base = self.document.texts.add(&format!("--set {}", shown(argument)), argument);
         let argument = self.shelf.keep(argument.to_owned());
         match overrides::parse(argument, base) {
             Err(finding) => self.give_up(finding),
@@ -347,6 +347,10 @@ fn normal(path: &Path) -> String {
             }
             part => normal.push(part),
         }
+    }
+    // The directory itself is no file, but it is not nothing either.
+    if normal.as_os_str().is_empty() && !path.as_os_str().is_empty() {
+        normal.push(Component::CurDir);
     }
     normal.to_string_lossy().into_owned()
 }

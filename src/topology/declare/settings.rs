@@ -47,7 +47,7 @@ impl SettingsMistakes<'_, '_> {
 
     /// The table does not fit the settings struct.
     fn misfit(&self, error: &toml::de::Error, report: &mut Report) {
-        let message = error.message();
+        let message = &in_words_of_toml(error.message());
         let unknown = message.strip_prefix("unknown field `");
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         let span = error.span().unwrap_or(self.key.clone());
@@ -138,6 +138,27 @@ impl SettingsMistakes<'_, '_> {
                 && schema.get("anyOf").is_none(),
         }
     }
+}
+
+/// An error of `serde` without the names that Rust has for types.
+fn in_words_of_toml(message: &str) -> String {
+    let (before, expected) = match message.split_once(", expected ") {
+        Some((before, expected)) => (before.to_owned(), expected),
+        None => return message.to_owned(),
+    };
+    let found = [
+        ("invalid type: sequence", "invalid type: an array"),
+        ("invalid type: map", "invalid type: a table"),
+    ];
+    let before = found.iter().fold(before, |before, (rust, ours)| before.replacen(rust, ours, 1));
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" | "isize" => "a whole number",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        other => other,
+    };
+    format!("{before}, expected {expected}")
 }
 
 /// What a schema says about the keys of the table itself.
