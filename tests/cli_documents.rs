@@ -113,6 +113,19 @@ fn the_readmes_mistake_looks_as_the_readme_says() {
 }
 
 #[test]
+fn the_mistake_of_the_page_on_topologies_looks_as_it_says() {
+    let page = include_str!("../docs/topology.md");
+    let block = |fence: &str| page.split_once(fence).and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = block("```toml\n").replacen("\"split\"", "\"splt\"", 1);
+    std::fs::write(dir.path().join("word_count.toml"), wrong).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    let assert =
+        command.current_dir(dir.path()).args(["validate", "word_count.toml", "--color", "never"]).assert();
+    assert_eq!(stderr_of(&assert.code(1)), block("```text\n"));
+}
+
+#[test]
 fn mistakes_come_in_colours_if_wanted() {
     let plain = stderr_of(&squall(&["validate", "-"], BAD).code(1));
     let coloured = stderr_of(&squall(&["validate", "-", "--color", "always"], BAD).code(1));

@@ -1,7 +1,9 @@
-//! Every topology in `topologies/` runs to its end in the simulation, and prints what it says.
+//! Every topology in `topologies/` runs to its end in the simulation, and prints what it says; and
+//! every example in TOML of every document is valid as it stands there.
 
 use std::fs;
 use std::io::{self, Cursor, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use squall::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use squall::prelude::*;
 use squall::runtime::TopologyStats;
 use squall::testing::{SimulatedTopology, SimulationOptions};
-use squall::topology::declare::parse_str;
+use squall::topology::declare::{parse_engine, parse_str};
 
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -106,4 +108,165 @@ fn top_words_are_shown_at_each_tick() {
     assert_eq!((stats.acked, stats.failed), (120_000, 0));
     // Twelve seconds: two whole ticks of five, and what the end brings.
     assert!(rows.len() >= 20 && rows.len() <= 40, "{} rows", rows.len());
+}
+
+/// An example in TOML, with what is around it in its text.
+struct Example {
+    /// The file, and the line of the fence, from 1.
+    place: String,
+    text: String,
+}
+
+/// The examples of a text: blocks between fences of `toml`, in Markdown or in comments of Rust.
+fn examples_in(file: &Path) -> Vec<Example> {
+    let text = fs::read_to_string(file).expect("it is text");
+    let is_rust = file.extension().is_some_and(|extension| extension == "rs");
+    let mut examples = Vec::new();
+    let mut open: Option<Example> = None;
+    for (at, line) in text.lines().enumerate() {
+        let comment =
+            ["//! ", "/// ", "//!", "///"].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+        let line = if is_rust { comment.unwrap_or_default() } else { line };
+        match &mut open {
+            None if line.trim() == "```toml" => {
+                open = Some(Example { place: format!("{}:{}", file.display(), at + 1), text: String::new() });
+            }
+            Some(_) if line.trim() == "```" => examples.extend(open.take()),
+            Some(example) => example.text += &format!("{line}\n"),
+            None => {}
+        }
+    }
+    assert!(open.is_none(), "{}: a fence is not closed", file.display());
+    examples
+}
+
+/// All files under a directory with one of these endings.
+fn files_under(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![PathBuf::from(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("tests run in the repository's root") {
+            let path = entry.expect("it can be read").path();
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            match path.is_dir() {
+                true => directories.push(path),
+                false if endings.contains(&ending) => files.push(path),
+                false => {}
+            }
+        }
+    }
+    files
+}
+
+/// The settings of `any`: what an example takes from a component that it does not show.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct AnySettings {
+    fields: Vec<String>,
+    streams: Vec<String>,
+}
+
+/// Declares the streams that it is told, and emits nothing.
+struct Any(Streams);
+
+impl Spout for Any {
+    fn declare(&self) -> Streams {
+        self.0.clone()
+    }
+    fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        Ok(SpoutStatus::Exhausted)
+    }
+}
+
+fn registry_with_any() -> Registry {
+    let mut registry = Registry::with_standard();
+    registry.spout("any", "Whatever comes before an example.", |settings: &AnySettings| {
+        let fields: Fields = settings.fields.iter().collect();
+        let default = Streams::new(fields.clone());
+        let streams = settings.streams.iter();
+        Ok(Any(streams.fold(default, |streams, name| streams.stream(name, fields.clone()))))
+    });
+    registry
+}
+
+/// The example, completed by what it refers to: the table it stands in, if its first line says `# of`
+/// and the table; a name; and for each component that it does not show, one with every field that the
+/// example could mean.
+fn completed(example: &str) -> String {
+    let table = example.lines().next().and_then(|line| line.strip_prefix("# of `")?.strip_suffix('`'));
+    let type_name = if table.is_some() { "type = \"null\"\n" } else { "" };
+    let example = format!("{}\n{type_name}{example}", table.unwrap_or_default());
+    let document: toml::Table = example.parse().unwrap_or_else(|error| panic!("{error}\n{example}"));
+    if document.contains_key("topology") {
+        return example;
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut fields: Vec<&str> = example.split(|c| !is_word(c)).filter(|word| !word.is_empty()).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    let mut before: Vec<(String, Vec<String>)> = Vec::new();
+    for (id, stream) in inputs_of(&document) {
+        if ["spout", "bolt"]
+            .iter()
+            .any(|kind| document.get(*kind).is_some_and(|table| table.get(&id).is_some()))
+        {
+            continue;
+        }
+        if !before.iter().any(|(other, _)| *other == id) {
+            before.push((id.clone(), Vec::new()));
+        }
+        let (_, streams) = before.iter_mut().find(|(other, _)| *other == id).expect("it is there by now");
+        streams.extend((stream != "default").then_some(stream));
+    }
+    let before = before.iter().map(|(id, streams)| {
+        format!("[spout.{id}]\ntype = \"any\"\nconfig = {{ fields = {fields:?}, streams = {streams:?} }}\n")
+    });
+    format!("[topology]\nname = \"example\"\n{example}\n{}", before.collect::<String>())
+}
+
+/// The components and streams that the bolts of a document take.
+fn inputs_of(document: &toml::Table) -> Vec<(String, String)> {
+    let bolts = document.get("bolt").and_then(toml::Value::as_table).into_iter().flatten();
+    let inputs = bolts.filter_map(|(_, bolt)| bolt.get("inputs")?.as_array()).flatten();
+    let named = inputs.filter_map(|input| {
+        let from = input.as_str().or_else(|| input.get("from")?.as_str())?;
+        let (id, stream) = from.split_once('.').unwrap_or((from, "default"));
+        let stream = input.get("stream").and_then(toml::Value::as_str).unwrap_or(stream);
+        Some((id.to_owned(), stream.to_owned()))
+    });
+    named.collect()
+}
+
+/// The first example of docs/topology.md was refused: it named a type that is not there.
+#[test]
+fn every_example_of_every_document_is_valid() {
+    let mut files = files_under("docs", &["md"]);
+    files.extend(files_under("src", &["rs"]));
+    files.extend(["README.md", "ARCHITECTURE.md"].map(PathBuf::from));
+    let registry = registry_with_any();
+    let mut examples: Vec<Example> = files.iter().flat_map(|file| examples_in(file)).collect();
+    let shown = registry.components().filter(|component| component.name != "any");
+    examples.extend(shown.map(|component| Example {
+        place: format!("the example of `{}`", component.name),
+        text: component.example.clone(),
+    }));
+    let (mut whole, mut engine, mut part) = (0, 0, 0);
+    for Example { place, text } in &examples {
+        if text.contains("[net") || text.contains("[worker") {
+            parse_engine(place, text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+            engine += 1;
+            continue;
+        }
+        let completed = completed(text);
+        *(if completed.trim_start() == *text { &mut whole } else { &mut part }) += 1;
+        parse_str(place, &completed, &registry).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    }
+    assert!(whole >= 2 && engine >= 2 && part >= 24, "{whole} topologies, {engine} engines, {part} parts");
+}
+
+#[test]
+fn the_engines_file_that_is_shipped_is_valid() {
+    for file in files_under("config", &["toml"]) {
+        let text = fs::read_to_string(&file).expect("it is text");
+        parse_engine("squall.toml", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    }
 }

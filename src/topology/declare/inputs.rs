@@ -1,6 +1,7 @@
 //! `inputs`: what a bolt subscribes to.
 //!
 //! ```toml
+//! # of `[bolt.count]`
 //! inputs = ["lines", "split.long", { from = "split", fields = ["word"] }]
 //! ```
 
