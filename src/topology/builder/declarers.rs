@@ -1,0 +1,200 @@
+//! What is declared of one spout or bolt: its options, and the streams that a bolt takes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use crate::api::{CustomGrouping, TaskHook};
+use crate::config::{AutoOr, ComponentOptions};
+use crate::ids::DEFAULT_STREAM;
+use crate::topology::draft::DraftInput;
+use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory};
+use crate::tuple::Fields;
+
+/// A component as it was handed over.
+pub(super) struct Declared {
+    pub(super) id: SmolStr,
+    pub(super) constructor: Constructor,
+    pub(super) inputs: Vec<DraftInput>,
+    pub(super) options: ComponentOptions,
+    pub(super) hooks: Vec<HookFactory>,
+}
+
+/// Which stream of which component: `"lines"` is the default stream of `lines`, and
+/// `("lines", "rejected")` its stream `rejected`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRef {
+    /// The component.
+    pub component: SmolStr,
+    /// Its stream.
+    pub stream: SmolStr,
+}
+
+impl From<&str> for StreamRef {
+    fn from(component: &str) -> StreamRef {
+        StreamRef::from((component, DEFAULT_STREAM))
+    }
+}
+
+impl From<&String> for StreamRef {
+    fn from(component: &String) -> StreamRef {
+        StreamRef::from(component.as_str())
+    }
+}
+
+impl From<(&str, &str)> for StreamRef {
+    fn from((component, stream): (&str, &str)) -> StreamRef {
+        StreamRef { component: SmolStr::new(component), stream: SmolStr::new(stream) }
+    }
+}
+
+/// Declares more about a spout.
+pub struct SpoutDeclarer<'a>(pub(super) &'a mut Declared);
+
+/// Declares more about a bolt. At least one input is needed.
+///
+/// An input is named by a component id, for its default stream, or by a pair of component id and
+/// stream: `.shuffle("split")`, `.fields(("split", "long"), ["word"])`.
+pub struct BoltDeclarer<'a>(pub(super) &'a mut Declared);
+
+macro_rules! common_declarations {
+    ($declarer:ident) => {
+        impl $declarer<'_> {
+            /// How many executors step its tasks; 1 by default.
+            pub fn parallelism(self, executors: u32) -> Self {
+                self.0.options.parallelism = executors;
+                self
+            }
+
+            /// How many tasks there are; by default one per executor.
+            pub fn tasks(self, tasks: u32) -> Self {
+                self.0.options.tasks = Some(tasks);
+                self
+            }
+
+            /// Says that its calls wait, so that each executor gets a thread of its own.
+            pub fn blocking(self) -> Self {
+                self.0.options.blocking = true;
+                self
+            }
+
+            /// Adds a hook to its tasks, beside those of the topology; each task gets an instance of its
+            /// own.
+            pub fn hook<H, F>(self, factory: F) -> Self
+            where
+                H: TaskHook + 'static,
+                F: Fn() -> H + Send + Sync + 'static,
+            {
+                self.0.hooks.push(Arc::new(move || Box::new(factory())));
+                self
+            }
+
+            /// Sets a free value of this component, laid over the topology's.
+            pub fn setting(self, key: impl Into<String>, value: impl Into<toml::Value>) -> Self {
+                self.0.options.settings.insert(key.into(), value.into());
+                self
+            }
+        }
+
+        impl fmt::Debug for $declarer<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($declarer)).field(&self.0.id).finish()
+            }
+        }
+    };
+}
+
+common_declarations!(SpoutDeclarer);
+common_declarations!(BoltDeclarer);
+
+impl SpoutDeclarer<'_> {
+    /// How many messages each task may have open, instead of the topology's `max_spout_pending`.
+    pub fn max_spout_pending(self, messages: u32) -> Self {
+        self.0.options.max_spout_pending = Some(AutoOr::Fixed(messages));
+        self
+    }
+}
+
+impl BoltDeclarer<'_> {
+    /// How often `Bolt::tick` is called, instead of the topology's `tick`.
+    pub fn tick(self, period: Duration) -> Self {
+        self.0.options.tick = Some(period);
+        self
+    }
+
+    /// After how many replays a tuple that this bolt fails goes to its dead-letter stream, instead
+    /// of the topology's `max_replays`.
+    pub fn max_replays(self, replays: u32) -> Self {
+        self.0.options.max_replays = Some(replays);
+        self
+    }
+
+    /// Takes a stream, spread evenly over the tasks.
+    pub fn shuffle(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::Shuffle)
+    }
+
+    /// Takes a stream; equal values of these fields go to the same task.
+    pub fn fields(self, from: impl Into<StreamRef>, fields: impl Into<Fields>) -> Self {
+        self.input(from, Grouping::Fields(fields.into()))
+    }
+
+    /// Takes a stream; equal values of these fields go to one of two tasks, whichever had fewer.
+    pub fn partial_key(self, from: impl Into<StreamRef>, fields: impl Into<Fields>) -> Self {
+        self.input(from, Grouping::PartialKey(fields.into()))
+    }
+
+    /// Takes a stream; each task gets every tuple.
+    pub fn all(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::All)
+    }
+
+    /// Takes a stream; one task, that with the lowest id, gets all of it.
+    pub fn global(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::Global)
+    }
+
+    /// Takes a stream, no matter how it is spread.
+    pub fn none(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::None)
+    }
+
+    /// Takes a stream, spread over the tasks in the same worker if there are any.
+    pub fn local_or_shuffle(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::LocalOrShuffle)
+    }
+
+    /// Takes a direct stream, whose emitter names the task.
+    pub fn direct(self, from: impl Into<StreamRef>) -> Self {
+        self.input(from, Grouping::Direct)
+    }
+
+    /// Takes a stream, spread by a grouping of the user's own. The name is for people.
+    pub fn custom<G, F>(self, from: impl Into<StreamRef>, name: &str, factory: F) -> Self
+    where
+        G: CustomGrouping + 'static,
+        F: Fn() -> G + Send + Sync + 'static,
+    {
+        let factory: GroupingFactory = Arc::new(move || Box::new(factory()));
+        self.input(from, Grouping::Custom(SmolStr::new(name), factory))
+    }
+
+    /// Takes a stream by a grouping that is at hand.
+    pub fn input(self, from: impl Into<StreamRef>, grouping: Grouping) -> Self {
+        let StreamRef { component, stream } = from.into();
+        self.0.inputs.push(DraftInput { component, stream, grouping: Some(grouping), feedback: false });
+        self
+    }
+
+    /// Marks the input declared last as one that is meant to close a cycle.
+    ///
+    /// # Panics
+    /// When no input was declared before.
+    pub fn feedback(self) -> Self {
+        let last = self.0.inputs.last_mut();
+        last.expect("`feedback()` marks the input declared before it").feedback = true;
+        self
+    }
+}
