@@ -360,10 +360,31 @@ fn error_texts_are_bounded_and_escaped() {
     }
 }
 
-/// A hook that panics in all of its methods.
+/// A hook that panics in all of its methods, and as it is dropped.
 struct PanickingHook;
 
+impl Drop for PanickingHook {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("hook"))
+    }
+}
+
 impl TaskHook for PanickingHook {
+    fn prepare(&mut self, _context: &TaskContext) {
+        resume_unwind(Box::new("hook"))
+    }
+    fn emit(&mut self, _stream: &str, _tuple: &[Value], _targets: &[TaskId]) {
+        resume_unwind(Box::new("hook"))
+    }
+    fn spout_fail(&mut self, _id: MessageId) {
+        resume_unwind(Box::new("hook"))
+    }
+    fn bolt_ack(&mut self) {
+        resume_unwind(Box::new("hook"))
+    }
+    fn bolt_fail(&mut self) {
+        resume_unwind(Box::new("hook"))
+    }
     fn spout_ack(&mut self, _id: MessageId) {
         resume_unwind(Box::new("hook"))
     }
@@ -382,12 +403,65 @@ fn panics_of_hooks_are_reported_and_nothing_else() {
     let mut builder = builder();
     builder.hook(|| PanickingHook);
     builder.spout("spout", || Numbers::new(100));
-    builder.bolt("bolt", null()).shuffle("spout");
+    builder.bolt("bolt", identity(&["n"])).shuffle("spout");
+    builder.bolt("sink", null()).shuffle("bolt");
     let stats = run(builder);
     assert!(!stats.cut_short);
-    assert_eq!((stats.acked, stats.replayed), (100, 0));
+    assert_eq!((stats.acked, stats.replayed, stats.failed), (100, 0, 0));
     assert!(of(&stats, "spout").errors > 0 && of(&stats, "bolt").errors >= 100, "{stats:#?}");
     assert_eq!(of(&stats, "bolt").restarts, 0);
+}
+
+/// Panics before the first tuple, or as it is dropped.
+struct Unprepared {
+    in_prepare: bool,
+}
+
+impl CustomGrouping for Unprepared {
+    fn prepare(&mut self, _context: &squall::api::GroupingContext, _targets: &[TaskId]) {
+        if self.in_prepare {
+            resume_unwind(Box::new("prepare"))
+        }
+    }
+    fn choose(&mut self, _tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+        chosen.push(targets[0]);
+    }
+}
+
+impl Drop for Unprepared {
+    fn drop(&mut self) {
+        if !self.in_prepare {
+            resume_unwind(Box::new("drop"))
+        }
+    }
+}
+
+/// Code of the user's that is called before anything runs: the run does not begin, and each fault is
+/// named with its component. If it fails, a bug in a factory takes the embedding process down.
+#[test]
+fn panics_of_factories_are_errors_of_the_start() {
+    let mut faulty = builder();
+    faulty.hook(|| -> PanickingHook { resume_unwind(Box::new("no hook today")) });
+    faulty.spout("spout", || Numbers::new(10));
+    let factory = || -> BadGrouping { resume_unwind(Box::new("no grouping today")) };
+    faulty.bolt("first", null()).custom("spout", "mine", factory);
+    faulty.bolt("second", null()).custom("spout", "own", || Unprepared { in_prepare: true });
+    let topology = faulty.build().expect("a valid topology");
+    let error = RunningTopology::start(topology, LocalOptions::default()).err().expect("it cannot start");
+    let text = TaskError::from(error).to_string();
+    for expected in [
+        "spout: the factory of a hook panicked: no hook today",
+        "first: preparing its grouping `mine` panicked: no grouping today",
+        "second: preparing its grouping `own` panicked: prepare",
+    ] {
+        assert!(text.contains(expected), "`{expected}` is missing in {text}");
+    }
+    // One that panics as it is dropped does so when the run is over.
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(10));
+    builder.bolt("bolt", null()).custom("spout", "own", || Unprepared { in_prepare: false });
+    let stats = run(builder);
+    assert_eq!((stats.acked, stats.cut_short), (10, false));
 }
 
 /// Panics at some tuples, names a stranger at others.
@@ -671,6 +745,50 @@ fn failures_of_unanchored_tuples_are_counted() {
     builder.bolt("letters", letters.bolt()).shuffle(("sink", "dead-letter"));
     let stats = simulate(builder);
     assert_eq!((stats.failed_unanchored, stats.dead_letters, letters.rows().len()), (0, 7, 7), "{stats:#?}");
+}
+
+/// What nests too deep for the wire is refused as it is emitted, in the name of its component, and costs
+/// no other tuple, wherever the reader is. If it fails, one value fails its whole batch, again and again.
+#[test]
+fn what_nests_too_deep_is_refused_alone() {
+    let deep = |input: Input<'_>, out: &mut Outputs<'_>| {
+        let levels = if input.i64("n")? == 3 { 65 } else { 64 };
+        Ok(out.emit([(0..levels).fold(Value::Null, |inner, _| Value::list([inner]))])?)
+    };
+    let topology = || {
+        let mut builder = builder();
+        builder.options(|options| options.max_replays = Some(1));
+        builder.spout("spout", || Numbers::new(10));
+        builder.bolt("deep", bolt(Streams::new(["value"]), deep)).shuffle("spout");
+        builder.bolt("sink", null()).parallelism(3).shuffle("deep");
+        builder
+    };
+    let stats = simulate(topology());
+    assert_eq!((stats.acked, stats.failed, stats.replayed), (9, 1, 1), "{stats:#?}");
+    let error = of(&stats, "deep").last_error.clone().expect("an error");
+    assert!(error.contains("component `deep`") && error.contains("nest deeper than 64"), "{error}");
+    let topology = topology().build().expect("valid");
+    let mut cluster = SimulatedCluster::start(topology, ClusterOptions::seeded(3, 3));
+    let stats = cluster.run_to_end(HOUR).expect("it ends");
+    assert_eq!((stats.acked, stats.failed, stats.replays.total()), (9, 1, 1), "{stats:#?}");
+}
+
+/// A topology that was never activated is drained at once: it has nothing to wait for. If it fails, such
+/// a drain waits out `drain_timeout` and calls itself cut short.
+#[test]
+fn what_never_began_is_drained_at_once() {
+    let mut builder = builder();
+    builder.options(|options| options.start_inactive = true);
+    builder.spout("spout", || Numbers::new(10));
+    builder.bolt("bolt", identity(&["n"])).shuffle("spout");
+    builder.bolt("sink", null()).shuffle("bolt");
+    let mut topology =
+        SimulatedTopology::start(builder.build().expect("valid"), SimulationOptions::default());
+    topology.advance(seconds(1));
+    topology.drain();
+    topology.advance(Duration::from_millis(1));
+    let stats = topology.stats();
+    assert!(stats.ended && !stats.cut_short, "{stats:#?}");
 }
 
 /// A spout whose tuple is refused as it is emitted has lost it: nothing acks it or replays it.

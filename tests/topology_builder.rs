@@ -415,3 +415,93 @@ fn a_number_that_fits_no_value_fails_the_emit_and_nothing_else() {
         "component `component`, stream `default`: 18446744073709551615 does not fit into an i64 exactly";
     assert_eq!(harness.errors(), [expected]);
 }
+
+/// A bolt that panics in the methods that validation calls.
+struct Panics(&'static str);
+
+impl Bolt for Panics {
+    fn declare(&self) -> Streams {
+        if self.0 == "declare" {
+            std::panic::resume_unwind(Box::new("no streams"))
+        }
+        Streams::none()
+    }
+
+    fn check(&self, _check: &mut Check<'_>) {
+        if self.0 == "check" {
+            std::panic::resume_unwind(Box::new("no check"))
+        }
+    }
+
+    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("no end"))
+    }
+}
+
+struct ManyStreams;
+
+impl Bolt for ManyStreams {
+    fn declare(&self) -> Streams {
+        (0..70_000).fold(Streams::none(), |streams, n| streams.stream(&format!("s{n}"), ["x"]))
+    }
+
+    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// If it fails, a bug of a component takes down the process that validates its topology.
+#[test]
+fn panics_and_misuse_are_mistakes_with_the_name_of_the_component() {
+    check(
+        |b| {
+            let constructor = || -> Panics { std::panic::resume_unwind(Box::new("no instance")) };
+            b.bolt("constructor", constructor).shuffle("lines");
+            b.bolt("declare", || Panics("declare")).shuffle("lines");
+            b.bolt("check", || Panics("check")).shuffle("lines");
+            b.bolt("drop", || Panics("drop")).shuffle("lines");
+            b.bolt("cycle", sink).feedback().shuffle("lines");
+            b.bolt("many", || ManyStreams).shuffle("lines");
+        },
+        &[
+            "bolt `constructor` cannot be built: its constructor panicked: no instance",
+            "bolt `declare` cannot be built: its `declare` panicked: no streams",
+            "bolt `cycle`: `feedback()` marks the input that was declared before it, and there is none (call it after the input, as in `.shuffle(\"other\").feedback()`)",
+            "bolt `many` declares 70000 streams; the limit is 65533",
+            "bolt `check`: its `check` panicked: no check",
+        ],
+    );
+}
+
+/// Warnings name limits whose letters go nowhere, and letters that never come.
+#[test]
+fn dead_letters_that_go_nowhere_are_warned_of() {
+    let warnings = |of_topology: Option<u32>, of_bolt: Option<u32>, taken: bool| {
+        let mut builder = TopologyBuilder::new("letters");
+        builder.options(|options| options.max_replays = of_topology);
+        builder.spout("lines", || Inert(Streams::new(["line"])));
+        let bolt = builder.bolt("bolt", sink).shuffle("lines");
+        if let Some(max) = of_bolt {
+            bolt.max_replays(max);
+        }
+        if taken {
+            builder.bolt("letters", sink).shuffle(("bolt", "dead-letter"));
+        }
+        builder.build().expect("valid").warnings()
+    };
+    assert!(
+        warnings(None, Some(5), false)[0].starts_with("bolt `bolt` sets `max_replays`, but no bolt takes")
+    );
+    assert!(warnings(Some(u32::MAX), None, true)[0].starts_with("bolt `letters` takes the dead letters of"));
+    for (of_topology, of_bolt, taken) in
+        [(None, None, false), (Some(3), None, false), (None, Some(5), true), (None, Some(u32::MAX), false)]
+    {
+        assert_eq!(warnings(of_topology, of_bolt, taken), Vec::<String>::new());
+    }
+}

@@ -47,7 +47,7 @@ pub trait Bolt: Send {
     /// instance that is not prepared. By default nothing is refused.
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// Called once before anything else, on the task's thread.
+    /// Called once before anything else.
     ///
     /// # Errors
     /// Fail the task, which is built again and prepared with back-off.

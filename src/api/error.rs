@@ -155,6 +155,18 @@ pub enum EmitError {
         /// What does not fit.
         error: ValueError,
     },
+    /// A value of the tuple nests deeper than a value may.
+    #[error(
+        "component `{component}` emitted a tuple to stream `{stream}` in which lists and maps nest deeper than {limit}"
+    )]
+    Depth {
+        /// Who emitted.
+        component: SmolStr,
+        /// To what.
+        stream: SmolStr,
+        /// Levels allowed.
+        limit: usize,
+    },
     /// `emit` on a direct stream, or `emit_direct` on one that is not.
     #[error("component `{component}`: stream `{stream}` is {}, so use {}", if *.direct { "direct" } else { "not direct" }, if *.direct { "`emit_direct`" } else { "`emit`" })]
     Direct {

@@ -20,8 +20,8 @@ pub struct GroupingContext {
     pub task: TaskId,
 }
 
-/// Decides which tasks of the target get a tuple. One instance serves one emitting task and is
-/// called on that task's thread only.
+/// Decides which tasks of the target get a tuple. One instance serves one emitting task and is called
+/// by one thread at a time.
 ///
 /// # Examples
 /// The first tasks get everything, whatever else there is:

@@ -4,8 +4,9 @@ use crate::api::TaskContext;
 use crate::ids::{MessageId, TaskId};
 use crate::tuple::Value;
 
-/// Sees what a task does. One instance per task. A hook costs a call per tuple; a task without hooks
-/// pays nothing.
+/// Sees what a task does. One instance per task, called by one thread at a time. A hook costs a call per
+/// tuple; a task without hooks pays nothing. A hook that panics is reported, and neither the tuple nor
+/// the task fails.
 ///
 /// Hooks are added to a topology or to one component: in Rust by `TopologyBuilder::hook` and by `hook`
 /// of a declared component, in documents by `hooks = ["NAME"]` with the name under which

@@ -16,6 +16,8 @@ use crate::api::{
     EmitError, FailureCause, HeldTuple, HoldRegistry, Input, StreamDeclaration, TaskError, TaskHook,
 };
 use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
+use crate::logging::panics::guarded;
+use crate::tuple::codec::DEPTH_MAX;
 use crate::tuple::{
     self, Anchor, Attempt, BatchLimits, Fields, IntoValue, MessageIndex, TupleBatch, Value, ValueError,
 };
@@ -221,12 +223,15 @@ impl OutputState {
         let rows = batch.rows.owned();
         let start = rows.len();
         let pushed = values.push_into(rows);
-        let heap: usize = rows[start..].iter().map(Value::heap_size).sum();
+        let heap: Option<usize> = rows[start..].iter().map(Value::size_within_depth).sum();
         let found = rows.len() - start;
-        if found != batch.arity as usize || heap > self.tuple_size_max || pushed.is_err() {
-            rows.truncate(start);
-            return Err(self.refused(index, found, heap, pushed.err()));
-        }
+        let heap = match (pushed, heap) {
+            (Ok(()), Some(heap)) if found == batch.arity as usize && heap <= self.tuple_size_max => heap,
+            (pushed, heap) => {
+                rows.truncate(start);
+                return Err(self.refused(index, found, heap, pushed.err()));
+            }
+        };
         batch.heap += heap;
         batch.len += 1;
         stage.emitted += 1;
@@ -237,7 +242,13 @@ impl OutputState {
     }
 
     #[cold]
-    fn refused(&self, index: usize, found: usize, heap: usize, value: Option<ValueError>) -> EmitError {
+    fn refused(
+        &self,
+        index: usize,
+        found: usize,
+        heap: Option<usize>,
+        value: Option<ValueError>,
+    ) -> EmitError {
         let stage = &self.stages[index];
         let (component, stream) = (self.component.clone(), stage.stream.name.clone());
         let expected = stage.stream.fields.len();
@@ -245,10 +256,11 @@ impl OutputState {
             let fields = stage.stream.fields.to_string();
             return EmitError::Arity { component, stream, expected, found, fields };
         }
-        if let Some(error) = value {
-            return EmitError::Value { component, stream, error };
+        match (value, heap) {
+            (Some(error), _) => EmitError::Value { component, stream, error },
+            (None, Some(size)) => EmitError::Oversize { component, stream, size, limit: self.tuple_size_max },
+            (None, None) => EmitError::Depth { component, stream, limit: DEPTH_MAX },
         }
-        EmitError::Oversize { component, stream, size: heap, limit: self.tuple_size_max }
     }
 
     /// Emits a row of the system's own, with the anchor of the tuple in hand.
@@ -278,11 +290,25 @@ impl OutputState {
 
     /// Calls the emit hooks for the row just written.
     #[cold]
-    fn run_emit_hooks(&mut self, index: usize, targets: &[TaskId]) {
-        let stage = &self.stages[index];
+    fn run_emit_hooks(&mut self, route: &mut dyn Route, index: usize, targets: &[TaskId]) {
+        let OutputState { stages, hooks, .. } = self;
+        let stage = &stages[index];
         if let Some(last) = stage.batch.len().checked_sub(1) {
             let row = stage.batch.row(last);
-            self.hooks.iter_mut().for_each(|hook| hook.emit(&stage.stream.name, row, targets));
+            call_hooks(hooks, route, |hook| hook.emit(&stage.stream.name, row, targets));
+        }
+    }
+}
+
+/// Calls each hook of a task. One that panics is reported, and fails neither the tuple nor the task.
+fn call_hooks(
+    hooks: &mut [Box<dyn TaskHook>],
+    route: &mut dyn Route,
+    mut call: impl FnMut(&mut dyn TaskHook),
+) {
+    for hook in hooks {
+        if let Err(panic) = guarded(|| call(&mut **hook)) {
+            route.report(&TaskError::new(format!("hook {panic}")));
         }
     }
 }
@@ -333,7 +359,7 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// When the component has no default stream, the number of values is not that of its fields,
-    /// or the tuple is too large.
+    /// the tuple is too large, or it nests too deep.
     #[inline]
     pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
@@ -430,13 +456,13 @@ impl<'a> Outputs<'a> {
     /// The held tuple is processed. Consumes it.
     pub fn ack(&mut self, held: HeldTuple) {
         self.route.ack(&held.settle());
-        self.state.hooks.iter_mut().for_each(|hook| hook.bolt_ack());
+        call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_ack());
     }
 
     /// The held tuple could not be processed: its message fails. Consumes it.
     pub fn fail(&mut self, held: HeldTuple) {
         self.route.fail(&held.settle(), FailureCause::Failed);
-        self.state.hooks.iter_mut().for_each(|hook| hook.bolt_fail());
+        call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_fail());
     }
 
     /// Gives the tree of a held tuple the whole `message_timeout` again.
@@ -470,7 +496,7 @@ impl<'a> Outputs<'a> {
         self.state.push_row(index, values, anchor)?;
         let state = &mut *self.state;
         if state.stages[index].stream.direct || !state.hooks.is_empty() || !state.extra_anchors.is_empty() {
-            emit_rare(state, index)?;
+            emit_rare(state, self.route, index)?;
         }
         let stage = &mut state.stages[index];
         if stage.is_full() {
@@ -483,7 +509,7 @@ impl<'a> Outputs<'a> {
 /// What few emits need, after the row was written: refusal on a direct stream, hooks, anchors
 /// beyond the first.
 #[cold]
-fn emit_rare(state: &mut OutputState, index: usize) -> Result<(), EmitError> {
+fn emit_rare(state: &mut OutputState, route: &mut dyn Route, index: usize) -> Result<(), EmitError> {
     let stage = &mut state.stages[index];
     if stage.stream.direct {
         drop_last_row(stage);
@@ -491,7 +517,7 @@ fn emit_rare(state: &mut OutputState, index: usize) -> Result<(), EmitError> {
         return Err(EmitError::Direct { component, stream, direct: true });
     }
     note_extras(state, index);
-    state.run_emit_hooks(index, &[]);
+    state.run_emit_hooks(route, index, &[]);
     Ok(())
 }
 
@@ -505,6 +531,7 @@ fn note_extras(state: &mut OutputState, index: usize) {
 fn drop_last_row(stage: &mut Stage) {
     let batch = &mut stage.batch;
     batch.len -= 1;
+    batch.heap -= batch.row(batch.len()).iter().map(Value::heap_size).sum::<usize>();
     let keep = batch.len() * batch.arity as usize;
     batch.rows.owned().truncate(keep);
     stage.emitted -= 1;
@@ -550,7 +577,7 @@ fn emit_direct(
     state.push_row(index, values, anchor)?;
     state.stages[index].direct.push(task);
     note_extras(state, index);
-    state.run_emit_hooks(index, &[task]);
+    state.run_emit_hooks(route, index, &[task]);
     let stage = &mut state.stages[index];
     if stage.is_full() {
         route.route(index, stage);
@@ -572,7 +599,7 @@ fn emit_for_targets(
     let anchor = message.unwrap_or(state.anchor);
     state.push_row(index, values, anchor)?;
     if state.stages[index].stream.direct {
-        return emit_rare(state, index).map(|()| Vec::new());
+        return emit_rare(state, route, index).map(|()| Vec::new());
     }
     note_extras(state, index);
     let hook_row = (!state.hooks.is_empty()).then(|| state.stages[index].batch.row(0).to_vec());
@@ -580,7 +607,7 @@ fn emit_for_targets(
     route.route_one(index, &mut state.stages[index], &mut targets);
     if let Some(row) = hook_row {
         let stream = state.stages[index].stream.name.clone();
-        state.hooks.iter_mut().for_each(|hook| hook.emit(&stream, &row, &targets));
+        call_hooks(&mut state.hooks, route, |hook| hook.emit(&stream, &row, &targets));
     }
     Ok(targets)
 }
@@ -719,12 +746,29 @@ impl<'a> SpoutOutputs<'a> {
         self.state.push_row(index, values, anchor)?;
         let state = &mut *self.state;
         if state.stages[index].stream.direct || !state.hooks.is_empty() {
-            emit_rare(state, index)?;
+            emit_rare(state, self.route, index)?;
         }
         let stage = &mut state.stages[index];
         if stage.is_full() {
             self.route.route(index, stage);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_taken_back_leaves_nothing() {
+        let stream = StreamDeclaration { name: "s".into(), fields: Fields::from(["x"]), direct: true };
+        let mut state = OutputState::new("bolt".into(), [stream], true, (10, 10_000), 1000);
+        state.push_row(0, ["a".repeat(100)], Anchor::NONE).expect("it fits");
+        state.push_row(0, ["b".repeat(500)], Anchor::NONE).expect("it fits");
+        drop_last_row(&mut state.stages[0]);
+        let batch = &state.stages[0].batch;
+        assert_eq!((batch.len, batch.heap, batch.msgs.len(), batch.runs[0].len), (1, 100, 1, 1));
+        assert_eq!(state.stages[0].emitted, 1);
     }
 }

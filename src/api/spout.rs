@@ -137,7 +137,7 @@ pub trait Spout: Send {
     /// instance that is not opened. By default nothing is refused.
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// Called once before anything else, on the task's thread.
+    /// Called once before anything else.
     ///
     /// # Errors
     /// Fail the task, which is built again and opened with back-off.

@@ -54,6 +54,11 @@ second signal stops at once.
 Exit codes: 0 everything was processed; 1 something failed for good, or the run was cut short, or
 the topology is invalid; 2 the command line is wrong.";
 
+/// Nothing on the command line activates a topology that waits for it.
+const START_INACTIVE: &str = "the topology sets `start_inactive`, and nothing would ever activate it here: \
+    remove the key, or add `--set topology.start_inactive=false`. It is for programs that embed squall, which \
+    call `RunningTopology::activate`";
+
 /// Run a topology, in this process or in several
 ///
 /// Rows that `print` bolts show go to stdout. Progress, logs and the summary go to stderr.
@@ -152,6 +157,9 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
             return Ok(Outcome::Failed);
         }
     };
+    if topology.options().start_inactive {
+        return Err(CommandError::Refused(START_INACTIVE.to_owned()));
+    }
     let name = topology.name().to_owned();
     let stats = run_to_the_end(Work { source, topology, engine }, args, context)?;
     if !args.quiet {
@@ -209,6 +217,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     let mut progress = Progress::new(topology.name(), args.run_for, shown);
     let logging = start_log(args, context, &progress);
     let unwritten = FirstError::default();
+    topology.warnings().iter().for_each(|text| slog::warn!(logging.logger, "{}", text));
     let (running, stop_grace) = match workers {
         None => {
             let resources = WorkerResources::default();

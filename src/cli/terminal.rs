@@ -57,7 +57,8 @@ impl ColorWhen {
 
 /// Writes a command's result to stdout.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
-    write_counted(&mut OutputStream::stdout(), text.as_bytes()).map_err(|unwritten| not_printed(unwritten.error))
+    write_counted(&mut OutputStream::stdout(), text.as_bytes())
+        .map_err(|unwritten| not_printed(unwritten.error))
 }
 
 /// What a failed write to stdout comes to.

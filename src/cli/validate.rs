@@ -41,7 +41,10 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
     let mut valid = true;
     for (index, file) in args.files.iter().enumerate() {
         match args.overrides.load(file, &context.registry) {
-            Ok(topology) if !args.json => terminal::say(&format!("{}: {}", shown(file), describe(&topology))),
+            Ok(topology) if !args.json => {
+                terminal::say(&format!("{}: {}", shown(file), describe(&topology)));
+                topology.warnings().iter().for_each(|text| terminal::say(&format!("warning: {text}")));
+            }
             Ok(_) => {}
             Err(errors) => {
                 valid = false;

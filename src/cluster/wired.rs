@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use slog::{Drain, Logger};
 use smol_str::SmolStr;
 
+use crate::api::TaskError;
 use crate::clock::Clock;
 use crate::cluster::stats::WorkerStats;
 use crate::cluster::worker::{Reports, WorkerRuntime, WorkerSpec};
@@ -65,7 +66,8 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     };
     let options =
         LocalOptions { logger: spec.logger.clone(), resources: spec.resources, ..LocalOptions::default() };
-    let (assembled, ingress) = AssembledShare::new(topology, share, clock.clone(), options);
+    let (assembled, ingress) = AssembledShare::new(topology, share, clock.clone(), options)
+        .map_err(|error| TaskError::from(error).to_string())?;
     let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
     let bridge = Bridge::new(ingress, watcher, clock.clone());
     let leaving = Arc::new(AtomicBool::new(false));

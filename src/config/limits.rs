@@ -13,6 +13,8 @@ pub const INCLUDES_MAX: usize = 64;
 
 /// Components of a topology, the system's not counted.
 pub const COMPONENTS_MAX: usize = 4096;
+/// Streams that one component may declare: two more that it has anyway, and all have a number of 16 bits.
+pub const STREAMS_MAX: usize = u16::MAX as usize - 2;
 /// Inputs of a topology, over all its bolts.
 pub const INPUTS_MAX: usize = 32_768;
 /// The longest period or time-out: 30 days. Longer ones are mistakes, and sums of a clock's

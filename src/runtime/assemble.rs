@@ -23,6 +23,7 @@ use crate::api::{
 use crate::clock::{Clock, Time};
 use crate::config::Delivery;
 use crate::ids::{Incarnation, LinkId, TaskId, WorkerId};
+use crate::logging::panics::guarded;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::ack_buffer::{AckBuffer, AckerTable};
 use crate::runtime::audit::Audit;
@@ -34,7 +35,7 @@ use crate::runtime::executor::acker::AckerExecutor;
 use crate::runtime::executor::bolt::{BoltExecutor, BoltTask};
 use crate::runtime::executor::spout::{Cycles, Latencies, SpoutExecutor, SpoutTask};
 use crate::runtime::executor::{Common, Executor, Faults};
-use crate::runtime::grouping::{Chooser, CustomChooser, KeyGroups, PartialKey, Shuffle};
+use crate::runtime::grouping::{Chooser, CustomChooser, KeyGroups, PartialKey, Shuffle, TupleChooser};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::link::{Charge, Link, LinkKind};
 use crate::runtime::pending::{Pending, ReplayLimit};
@@ -119,11 +120,20 @@ struct Assembly {
     throttles: Vec<Arc<Throttle>>,
     latencies: Latencies,
     metrics: MetricsRegistry,
+    /// What of the user's code panicked as it was called here.
+    panics: Vec<String>,
 }
 
 /// Builds the worker that runs a topology or its share of it; with a share, also what takes in what
 /// the others send.
-pub fn assemble(topology: Topology, around: Surroundings) -> (Worker, Option<Ingress>) {
+///
+/// # Errors
+/// When code of the user's that is called here panics: factories of hooks and groupings, and `prepare`
+/// of groupings. Each is named with its component.
+pub fn assemble(
+    topology: Topology,
+    around: Surroundings,
+) -> Result<(Worker, Option<Ingress>), AssembleError> {
     let mut assembly = Assembly::new(topology, around);
     let executors = assembly.plan.executors.clone();
     let mut slots: Vec<Option<Slot>> = executors
@@ -133,6 +143,9 @@ pub fn assemble(topology: Topology, around: Surroundings) -> (Worker, Option<Ing
     let subordinates = Arc::new(assembly.subordinates());
     slots.push(Some(assembly.coordinator_slot(&subordinates)));
     let ingress = assembly.ingress();
+    if !assembly.panics.is_empty() {
+        return Err(AssembleError { panics: assembly.panics });
+    }
     let Assembly { topology, around, run_queue, lifecycle, components, latencies, metrics, worker, .. } =
         assembly;
     let Surroundings { clock, logger, .. } = around;
@@ -149,7 +162,15 @@ pub fn assemble(topology: Topology, around: Surroundings) -> (Worker, Option<Ing
         subordinates,
         process: Process::new(worker),
     };
-    (worker, ingress)
+    Ok((worker, ingress))
+}
+
+/// Code of the user's panicked before anything ran.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", panics.join("; "))]
+pub struct AssembleError {
+    /// What panicked, in which component, and what it said.
+    panics: Vec<String>,
 }
 
 impl Assembly {
@@ -196,6 +217,7 @@ impl Assembly {
             outstanding: Arc::clone(&lifecycle.outstanding),
             latencies: Arc::new(Mutex::new(Histogram::new(3).expect("three digits are in range"))),
             metrics: MetricsRegistry::default(),
+            panics: Vec::new(),
             acker_table: Arc::new(acker_table(&topology, &plan, around.share.as_ref())),
             membership: Arc::new(AtomicU64::new(membership)),
             cycles_full: Arc::new(CyclesElsewhere::new(peers.len())),
@@ -457,7 +479,14 @@ impl Assembly {
             (options.queue.batch, self.shares.batch_bytes),
             size_max,
         );
-        state.hooks = self.topology.hooks.iter().chain(&component.hooks.0).map(|hook| hook()).collect();
+        for hook in self.topology.hooks.iter().chain(&component.hooks.0) {
+            match guarded(|| hook()) {
+                Ok(hook) => state.hooks.push(hook),
+                Err(panic) => {
+                    self.panics.push(format!("{}: the factory of a hook {panic}", component.id));
+                }
+            }
+        }
         let emitter = self.emitter(component, index, executor, task, logger);
         (context, state, emitter)
     }
@@ -576,11 +605,10 @@ impl Assembly {
         };
         let seed = self.random.next_u64();
         let single = targets.len() == 1;
-        match &input.grouping {
-            Grouping::Direct => Chooser::Direct,
-            Grouping::Custom(_, factory) => {
+        let each = match &input.grouping {
+            Grouping::Direct => TupleChooser::Direct,
+            Grouping::Custom(name, factory) => {
                 let targets: Vec<TaskId> = targets.iter().map(|target| target.task).collect();
-                let mut grouping = factory();
                 let context = crate::api::GroupingContext {
                     source: meta.component.clone(),
                     stream: meta.stream.clone(),
@@ -588,24 +616,36 @@ impl Assembly {
                     target: self.topology.components()[target].id.clone(),
                     task: meta.task,
                 };
-                grouping.prepare(&context, &targets);
-                Chooser::Custom(CustomChooser { grouping, targets, chosen: Vec::new() })
+                let prepared = guarded(|| {
+                    let mut grouping = factory();
+                    grouping.prepare(&context, &targets);
+                    grouping
+                });
+                match prepared {
+                    Ok(grouping) => TupleChooser::Custom(CustomChooser::new(grouping, targets)),
+                    Err(panic) => {
+                        let target = &context.target;
+                        self.panics.push(format!("{target}: preparing its grouping `{name}` {panic}"));
+                        return Chooser::First;
+                    }
+                }
             }
-            _ if single => Chooser::Only,
+            _ if single => return Chooser::First,
             Grouping::Shuffle | Grouping::LocalOrShuffle => {
-                Chooser::Shuffle(Shuffle::new(targets.len(), seed))
+                TupleChooser::Shuffle(Shuffle::new(targets.len(), seed))
             }
             Grouping::Fields(fields) => {
                 let groups = self.topology.options().key_groups;
-                Chooser::Fields(KeyGroups::new(positions(fields), groups, targets.len()))
+                TupleChooser::Fields(KeyGroups::new(positions(fields), groups, targets.len()))
             }
             Grouping::PartialKey(fields) => {
-                Chooser::PartialKey(PartialKey::new(positions(fields), targets.len()))
+                TupleChooser::PartialKey(PartialKey::new(positions(fields), targets.len()))
             }
-            Grouping::All => Chooser::All,
-            Grouping::Global => Chooser::Global,
-            Grouping::None => Chooser::Random(Box::new(StdRng::seed_from_u64(seed))),
-        }
+            Grouping::All => return Chooser::All,
+            Grouping::Global => return Chooser::First,
+            Grouping::None => TupleChooser::Random(Box::new(StdRng::seed_from_u64(seed))),
+        };
+        Chooser::Each(each)
     }
 
     /// The executors here, as the end of the topology is told to them.

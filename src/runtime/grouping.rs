@@ -8,7 +8,6 @@
 //! groups, and a table says which task owns the group. Rescaling then moves groups, not keys; how
 //! groups are spread over tasks is Flink's formula (`KeyGroupRangeAssignment`).
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -16,25 +15,28 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use crate::api::CustomGrouping;
 use crate::ids::TaskId;
-use crate::logging::panics::catch_unwind;
-use crate::runtime::executor::panic_text;
+use crate::logging::panics::guarded;
 use crate::tuple::Value;
 use crate::tuple::hash::{stable_hash, stable_hash_all};
 
 /// Picks targets, by their position in the list of the subscriber's tasks.
 pub enum Chooser {
-    /// There is one task, so everything goes to it.
-    Only,
+    /// Whole batches go to the first task: it is the only one, or the grouping is global.
+    First,
+    /// Whole batches go to every task.
+    All,
+    /// Each tuple goes its own way.
+    Each(TupleChooser),
+}
+
+/// Picks the target of one tuple.
+pub enum TupleChooser {
     /// Evenly, or by load.
     Shuffle(Shuffle),
     /// By key group.
     Fields(KeyGroups),
     /// One of two by key, the one that got fewer.
     PartialKey(PartialKey),
-    /// Everyone.
-    All,
-    /// The lowest task, which stands first.
-    Global,
     /// A random one.
     Random(Box<StdRng>),
     /// The emitter says.
@@ -45,23 +47,37 @@ pub enum Chooser {
 
 /// A custom grouping with what it is called with.
 pub struct CustomChooser {
-    /// The user's object.
-    pub grouping: Box<dyn CustomGrouping>,
+    /// The user's object, until it is dropped.
+    grouping: Option<Box<dyn CustomGrouping>>,
     /// The subscriber's tasks.
-    pub targets: Vec<TaskId>,
+    targets: Vec<TaskId>,
     /// What it chose last; kept to save the allocation.
-    pub chosen: Vec<TaskId>,
+    chosen: Vec<TaskId>,
+}
+
+impl Drop for CustomChooser {
+    /// The task is over when its grouping is dropped, so a panic of that changes nothing.
+    fn drop(&mut self) {
+        let grouping = self.grouping.take();
+        let _ = guarded(|| drop(grouping));
+    }
 }
 
 impl CustomChooser {
+    /// A grouping that is prepared, over these tasks.
+    pub fn new(grouping: Box<dyn CustomGrouping>, targets: Vec<TaskId>) -> CustomChooser {
+        CustomChooser { grouping: Some(grouping), targets, chosen: Vec::new() }
+    }
+
     /// Asks the grouping for the positions of its targets; `None` if it panicked. Beside them, what
     /// it did wrong: it panicked, or named a task that is no target.
     #[cold]
     pub fn choose(&mut self, tuple: &[Value]) -> (Option<Vec<usize>>, Option<String>) {
         let CustomChooser { grouping, targets, chosen } = self;
         chosen.clear();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| grouping.choose(tuple, targets, chosen))) {
-            return (None, Some(format!("grouping {}", panic_text(&*panic))));
+        let Some(grouping) = grouping else { return (None, None) };
+        if let Err(panic) = guarded(|| grouping.choose(tuple, targets, chosen)) {
+            return (None, Some(format!("grouping {panic}")));
         }
         let position = |task: &TaskId| targets.iter().position(|target| target == task);
         let positions: Vec<usize> = chosen.iter().filter_map(position).collect();

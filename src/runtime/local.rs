@@ -9,7 +9,7 @@ use crate::api::{MetricsReporting, WorkerResources};
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
-use crate::runtime::assemble::{Surroundings, assemble};
+use crate::runtime::assemble::{AssembleError, Surroundings, assemble};
 use crate::runtime::ending::EndCommand;
 use crate::runtime::message::Control;
 use crate::runtime::process::{ProcessError, host_name};
@@ -60,6 +60,9 @@ pub enum StartError {
         /// How many it is meant for.
         workers: u32,
     },
+    /// Code of the user's panicked that is called before anything runs.
+    #[error("cannot put the topology together")]
+    Assemble(#[from] AssembleError),
 }
 
 /// A topology that runs in this process. Dropped, it is killed.
@@ -125,7 +128,8 @@ impl RunningTopology {
     /// Starts a topology on driver threads of this process.
     ///
     /// # Errors
-    /// When the system refuses a thread, when a resource or a worker hook fails, and when the topology is meant for several worker processes
+    /// When the system refuses a thread, when a resource, a hook or a grouping fails, and when the
+    /// topology is meant for several worker processes
     /// (`workers` above 1). Those are started by `squall::cluster::RunningWorkers`, or by the command
     /// line of a program that registers the topology; to run it here all the same, set `workers` to 1.
     ///
@@ -162,7 +166,7 @@ impl RunningTopology {
                 dedicated_threads: true,
                 share: None,
             },
-        );
+        )?;
         worker.process.begin(&worker.topology)?;
         let worker = Arc::new(worker);
         let scheduler = Scheduler::start(Arc::clone(&worker)).map_err(StartError::Thread)?;

@@ -44,7 +44,7 @@ mod worker;
 
 pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, TopologyStats};
 
-pub use assemble::Share;
+pub use assemble::{AssembleError, Share};
 pub use coordinator::Superior;
 pub use executor::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};

@@ -26,7 +26,7 @@ use crate::clock::Time;
 use crate::ids::{RootId, TaskId, Touched};
 use crate::runtime::ack_buffer::AckBuffer;
 use crate::runtime::audit::Audit;
-use crate::runtime::grouping::Chooser;
+use crate::runtime::grouping::{Chooser, TupleChooser};
 use crate::runtime::link::{Charge, Link};
 use crate::runtime::message::{FailureReport, Incoming, Parcel};
 use crate::runtime::remote::payload::{DataHeader, encode_data};
@@ -385,7 +385,8 @@ impl Subscription {
 
     /// Whether a task takes the stream by direct grouping.
     pub fn is_direct_target(&self, task: TaskId) -> bool {
-        matches!(self.chooser, Chooser::Direct) && self.targets.iter().any(|target| target.task == task)
+        matches!(self.chooser, Chooser::Each(TupleChooser::Direct))
+            && self.targets.iter().any(|target| target.task == task)
     }
 
     /// Spreads a batch over the targets. `direct` names the target of each tuple on a direct
@@ -398,22 +399,17 @@ impl Subscription {
         wires: &mut Wires,
         chosen: Option<&mut Vec<TaskId>>,
     ) {
-        let first_target = match self.chooser {
-            Chooser::Only | Chooser::Global => Some(0),
-            _ => None,
-        };
-        if let Some(position) = first_target {
-            let target = &mut self.targets[position];
-            if let Some(chosen) = chosen {
-                chosen.push(target.task);
+        match &self.chooser {
+            Chooser::First => {
+                let target = &mut self.targets[0];
+                if let Some(chosen) = chosen {
+                    chosen.push(target.task);
+                }
+                target.take_whole(batch, meta, wires);
             }
-            return target.take_whole(batch, meta, wires);
+            Chooser::All => self.take_by_all(batch, meta, wires, chosen),
+            Chooser::Each(_) => self.take_tuple_by_tuple(batch, direct, meta, wires, chosen),
         }
-        if matches!(self.chooser, Chooser::All) {
-            return self.take_by_all(batch, meta, wires, chosen);
-        }
-        self.refresh_loads(wires);
-        self.take_tuple_by_tuple(batch, direct, meta, wires, chosen);
     }
 
     fn take_by_all(
@@ -433,7 +429,7 @@ impl Subscription {
     }
 
     fn refresh_loads(&mut self, wires: &Wires) {
-        if let Chooser::Shuffle(shuffle) = &mut self.chooser
+        if let Chooser::Each(TupleChooser::Shuffle(shuffle)) = &mut self.chooser
             && self.load_aware
             && wires.now >= self.next_refresh
         {
@@ -450,6 +446,7 @@ impl Subscription {
         wires: &mut Wires,
         mut chosen: Option<&mut Vec<TaskId>>,
     ) {
+        self.refresh_loads(wires);
         let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
         let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
         let arity = arity as usize;
@@ -495,25 +492,24 @@ impl Subscription {
     #[inline]
     fn choose(&mut self, row: &[Value], direct: Option<TaskId>, wires: &mut Wires) -> Choice {
         let targets = &self.targets;
-        match &mut self.chooser {
-            Chooser::Fields(groups) => Choice::One(groups.choose(row)),
-            Chooser::Shuffle(shuffle) if self.load_aware => {
+        let Chooser::Each(chooser) = &mut self.chooser else { return Choice::Nobody };
+        match chooser {
+            TupleChooser::Fields(groups) => Choice::One(groups.choose(row)),
+            TupleChooser::Shuffle(shuffle) if self.load_aware => {
                 let fits = |position: usize| wires.peers[targets[position].peer].link.has_credit();
                 Choice::One(shuffle.next_where(fits))
             }
-            Chooser::Shuffle(shuffle) => Choice::One(shuffle.next()),
-            Chooser::PartialKey(partial) => Choice::One(partial.choose(row)),
-            Chooser::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
-            Chooser::Direct => direct
+            TupleChooser::Shuffle(shuffle) => Choice::One(shuffle.next()),
+            TupleChooser::PartialKey(partial) => Choice::One(partial.choose(row)),
+            TupleChooser::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
+            TupleChooser::Direct => direct
                 .and_then(|task| targets.iter().position(|target| target.task == task))
                 .map_or(Choice::Nobody, Choice::One),
-            Chooser::Custom(custom) => {
+            TupleChooser::Custom(custom) => {
                 let (positions, fault) = custom.choose(row);
                 wires.faults.extend(fault);
                 positions.map_or(Choice::Panicked, Choice::Several)
             }
-            Chooser::Only | Chooser::Global => Choice::One(0),
-            Chooser::All => Choice::Several((0..targets.len()).collect()),
         }
     }
 
@@ -527,7 +523,8 @@ impl Subscription {
     /// Whether the next tuple might find no credit. Where it may go to any of several targets, one
     /// with credit is enough. Links that lack it are told that somebody waits.
     pub fn lacks_credit(&self, wires: &Wires) -> bool {
-        let any_will_do = self.load_aware && matches!(self.chooser, Chooser::Shuffle(_));
+        let is_shuffle = matches!(self.chooser, Chooser::Each(TupleChooser::Shuffle(_)));
+        let any_will_do = self.load_aware && is_shuffle;
         let link = |target: &Target| &wires.peers[target.peer].link;
         let fits = |target: &Target| link(target).may_send();
         let enough = || {

@@ -28,6 +28,9 @@ pub struct AssembledShare {
 impl AssembledShare {
     /// Puts a share together. Whoever takes in what other workers send gets the ingress.
     ///
+    /// # Errors
+    /// When a hook or grouping cannot be made.
+    ///
     /// # Panics
     /// Never: a share has an ingress.
     pub fn new(
@@ -35,7 +38,7 @@ impl AssembledShare {
         share: Share,
         clock: Clock,
         options: LocalOptions,
-    ) -> (AssembledShare, Ingress) {
+    ) -> Result<(AssembledShare, Ingress), StartError> {
         let around = Surroundings {
             clock,
             seed: None,
@@ -47,9 +50,9 @@ impl AssembledShare {
             dedicated_threads: true,
             share: Some(share),
         };
-        let (worker, ingress) = assemble(topology, around);
+        let (worker, ingress) = assemble(topology, around)?;
         let assembled = AssembledShare { worker: Arc::new(worker) };
-        (assembled, ingress.expect("a share has an ingress"))
+        Ok((assembled, ingress.expect("a share has an ingress")))
     }
 
     /// Notes where other workers dial this one, for tasks and hooks that ask.

@@ -86,7 +86,7 @@ impl SimulatedWorker {
             dedicated_threads: false,
             share,
         };
-        let (worker, ingress) = assemble(topology, around);
+        let (worker, ingress) = assemble(topology, around).unwrap_or_else(|error| panic!("{error}"));
         worker.process.begin(&worker.topology).unwrap_or_else(|error| panic!("{error}"));
         (SimulatedWorker { worker, audit }, ingress)
     }

@@ -249,6 +249,7 @@ impl TopologyBuilder {
             inputs: Vec::new(),
             options: ComponentOptions::default(),
             hooks: Vec::new(),
+            feedback_of_nothing: false,
         };
         self.components.push(declared);
         self.components.last_mut().expect("one was pushed a line above")
@@ -261,13 +262,12 @@ impl TopologyBuilder {
     pub fn build(self) -> Result<Topology, TopologyErrors> {
         let mut diagnostics = Vec::new();
         let components = self.components.into_iter().map(|declared| {
-            let built = match declared.constructor.build() {
-                Ok(instance) => Some(Built::of(declared.constructor.clone(), instance)),
-                Err(error) => {
-                    diagnostics.push(cannot_build(&declared, &error));
-                    None
-                }
-            };
+            let instance = declared.constructor.build().map_err(|error| error.to_string());
+            let built = instance.and_then(|instance| Built::of(declared.constructor.clone(), instance));
+            let built = built.map_err(|error| diagnostics.push(cannot_build(&declared, &error))).ok();
+            if declared.feedback_of_nothing {
+                diagnostics.push(feedback_of_nothing(&declared));
+            }
             DraftComponent {
                 id: declared.id,
                 kind: kind(&declared.constructor),
@@ -333,8 +333,17 @@ pub(super) fn kind(constructor: &Constructor) -> Kind {
     }
 }
 
-fn cannot_build(declared: &Declared, error: &TaskError) -> Diagnostic {
+fn cannot_build(declared: &Declared, error: &str) -> Diagnostic {
     Diagnostic::new(format!("{} `{}` cannot be built: {error}", kind(&declared.constructor), declared.id))
+}
+
+fn feedback_of_nothing(declared: &Declared) -> Diagnostic {
+    let message = format!(
+        "bolt `{}`: `feedback()` marks the input that was declared before it, and there is none",
+        declared.id
+    );
+    let help = "call it after the input, as in `.shuffle(\"other\").feedback()`".to_owned();
+    Diagnostic { help: Some(help), ..Diagnostic::new(message) }
 }
 
 /// A problem of a topology that has no text.

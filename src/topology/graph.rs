@@ -10,6 +10,7 @@ use crate::api::{
     Bolt, Check, CustomGrouping, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
 };
 use crate::config::{ComponentOptions, TopologyOptions};
+use crate::logging::panics::guarded;
 use crate::tuple::Fields;
 
 /// Builds an instance of a spout, once per task and again after a panic.
@@ -183,38 +184,70 @@ impl Constructor {
     /// Builds one instance.
     ///
     /// # Errors
-    /// What the constructor returned.
+    /// What the constructor returned, or said when it panicked.
     pub fn build(&self) -> Result<Instance, TaskError> {
-        Ok(match self {
-            Constructor::Spout(factory) => Instance::Spout(factory()?),
-            Constructor::Bolt(factory) => Instance::Bolt(factory()?),
-        })
+        let build = || match self {
+            Constructor::Spout(factory) => factory().map(Instance::spout),
+            Constructor::Bolt(factory) => factory().map(Instance::bolt),
+        };
+        let panicked = |panic| Err(TaskError::new(format!("its constructor {panic}")));
+        guarded(build).unwrap_or_else(panicked)
     }
 }
 
-/// An instance that is asked what it is while its topology is validated, and then dropped.
-pub enum Instance {
-    /// Of a spout.
+/// An instance that is asked what it is while its topology is validated, and then dropped. It is code
+/// of the user's, which may panic in whatever it does.
+pub struct Instance(Option<Asked>);
+
+enum Asked {
     Spout(Box<dyn Spout>),
-    /// Of a bolt.
     Bolt(Box<dyn Bolt>),
 }
 
 impl Instance {
+    /// Of a spout.
+    pub fn spout(spout: Box<dyn Spout>) -> Instance {
+        Instance(Some(Asked::Spout(spout)))
+    }
+
+    /// Of a bolt.
+    pub fn bolt(bolt: Box<dyn Bolt>) -> Instance {
+        Instance(Some(Asked::Bolt(bolt)))
+    }
+
     /// The streams it emits to.
-    pub fn declare(&self) -> Streams {
-        match self {
-            Instance::Spout(spout) => spout.declare(),
-            Instance::Bolt(bolt) => bolt.declare(),
-        }
+    ///
+    /// # Errors
+    /// What it said when it panicked.
+    pub fn declare(&self) -> Result<Streams, String> {
+        guarded(|| match &self.0 {
+            Some(Asked::Spout(spout)) => spout.declare(),
+            Some(Asked::Bolt(bolt)) => bolt.declare(),
+            None => Streams::none(),
+        })
+        .map_err(|panic| format!("its `declare` {panic}"))
     }
 
     /// Looks at what surrounds it.
-    pub fn check(&self, check: &mut Check<'_>) {
-        match self {
-            Instance::Spout(spout) => spout.check(check),
-            Instance::Bolt(bolt) => bolt.check(check),
-        }
+    ///
+    /// # Errors
+    /// What it said when it panicked.
+    pub fn check(&self, check: &mut Check<'_>) -> Result<(), String> {
+        guarded(|| match &self.0 {
+            Some(Asked::Spout(spout)) => spout.check(check),
+            Some(Asked::Bolt(bolt)) => bolt.check(check),
+            None => {}
+        })
+        .map_err(|panic| format!("its `check` {panic}"))
+    }
+}
+
+impl Drop for Instance {
+    /// A panic of the drop has no bearing on whether the topology is right; a task that panics so is
+    /// reported when it runs.
+    fn drop(&mut self) {
+        let asked = self.0.take();
+        let _ = guarded(|| drop(asked));
     }
 }
 

@@ -15,6 +15,7 @@
 //! 1. A [`Topology`] exists only if validation found nothing.
 //! 2. There is one validator, whatever the topology was made by.
 
+mod advice;
 pub mod assignment;
 pub mod builder;
 pub mod declare;

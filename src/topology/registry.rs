@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Bolt, MetricsReporting, Spout, Streams, TaskError};
+use crate::logging::panics::guarded;
 use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, ProcessParts, Topology};
 
 /// Why a component cannot be built from its settings.
@@ -60,8 +61,12 @@ pub struct Built {
 
 impl Built {
     /// What this instance says of all that the constructor builds.
-    pub fn of(constructor: Constructor, instance: Instance) -> Built {
-        Built { constructor, streams: instance.declare(), instance: Some(instance) }
+    ///
+    /// # Errors
+    /// When its `declare` panics.
+    pub fn of(constructor: Constructor, instance: Instance) -> Result<Built, String> {
+        let streams = instance.declare()?;
+        Ok(Built { constructor, streams, instance: Some(instance) })
     }
 }
 
@@ -75,6 +80,9 @@ pub enum BuildError {
     /// denies unknown fields reports the first of them as [`BuildError::Toml`] instead.
     #[error("unknown settings: {}", .0.join(", "))]
     Unread(Vec<String>),
+    /// Its constructor, or the `declare` of what that builds, panicked.
+    #[error("{0}")]
+    Panicked(String),
     /// The settings were read, but the component refuses them.
     #[error(transparent)]
     Setting(#[from] SettingError),
@@ -85,6 +93,11 @@ fn read_settings<C: DeserializeOwned>(config: toml::de::ValueDeserializer<'_>) -
     let mut unread = Vec::new();
     let settings = serde_ignored::deserialize(config, |path| unread.push(path.to_string()))?;
     if unread.is_empty() { Ok(settings) } else { Err(BuildError::Unread(unread)) }
+}
+
+/// Calls a constructor.
+fn called<T>(build: impl FnOnce() -> T) -> Result<T, BuildError> {
+    guarded(build).map_err(|panic| BuildError::Panicked(format!("its constructor {panic}")))
 }
 
 type BuildFn = Arc<dyn Fn(toml::de::ValueDeserializer<'_>) -> Result<Built, BuildError> + Send + Sync>;
@@ -134,7 +147,9 @@ impl ComponentType {
     /// # Errors
     /// When the table does not fit the settings, or the component refuses them.
     pub fn build(&self, config: toml::de::ValueDeserializer<'_>) -> Result<Built, BuildError> {
-        (self.build)(config)
+        // Beside the constructor, the code that reads the settings is the user's, too.
+        let panicked = |panic| Err(BuildError::Panicked(format!("its settings: {panic}")));
+        guarded(|| (self.build)(config)).unwrap_or_else(panicked)
     }
 
     /// The JSON schema of its settings.
@@ -277,13 +292,13 @@ impl Registry {
         let build = Arc::new(build);
         let build_fn: BuildFn = Arc::new(move |config| {
             let settings = Arc::new(read_settings::<C>(config)?);
-            let instance = Instance::Spout(Box::new(build(&settings)?));
+            let instance = Instance::spout(Box::new(called(|| build(&settings))??));
             let build = Arc::clone(&build);
             let constructor = Constructor::Spout(Arc::new(move || {
                 let spout = build(&settings).map_err(TaskError::from)?;
                 Ok(Box::new(spout) as Box<dyn Spout>)
             }));
-            Ok(Built::of(constructor, instance))
+            Built::of(constructor, instance).map_err(BuildError::Panicked)
         });
         self.insert(name, Kind::Spout, summary, C::json_schema, build_fn)
     }
@@ -298,13 +313,13 @@ impl Registry {
         let build = Arc::new(build);
         let build_fn: BuildFn = Arc::new(move |config| {
             let settings = Arc::new(read_settings::<C>(config)?);
-            let instance = Instance::Bolt(Box::new(build(&settings)?));
+            let instance = Instance::bolt(Box::new(called(|| build(&settings))??));
             let build = Arc::clone(&build);
             let constructor = Constructor::Bolt(Arc::new(move || {
                 let bolt = build(&settings).map_err(TaskError::from)?;
                 Ok(Box::new(bolt) as Box<dyn Bolt>)
             }));
-            Ok(Built::of(constructor, instance))
+            Built::of(constructor, instance).map_err(BuildError::Panicked)
         });
         self.insert(name, Kind::Bolt, summary, C::json_schema, build_fn)
     }

@@ -16,10 +16,12 @@ pub mod codec;
 mod convert;
 mod fields;
 pub mod hash;
+mod nested;
 pub mod serde;
 mod value;
 
 pub use batch::{Anchor, Attempt, BatchLimits, MessageIndex, Rows, Run, TupleBatch};
 pub use convert::{FromValue, IntoValue, ValueError};
 pub use fields::Fields;
+pub use nested::{SharedList, SharedMap};
 pub use value::{Map, Timestamp, Value, ValueType};

@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::codec::DEPTH_MAX;
+use super::nested::{self, SharedList, SharedMap};
+
 /// A map value: ordered by key, so that its bytes, hash and display are the same everywhere.
 pub type Map = BTreeMap<SmolStr, Value>;
 
@@ -60,9 +63,9 @@ pub enum Value {
     /// Raw bytes, shared.
     Bytes(Arc<[u8]>),
     /// An ordered list, shared.
-    List(Arc<[Value]>),
+    List(SharedList),
     /// Text keys to values, shared.
-    Map(Arc<Map>),
+    Map(SharedMap),
     /// A point in time.
     Timestamp(Timestamp),
 }
@@ -128,7 +131,8 @@ impl Value {
 
     /// A map value.
     pub fn map<K: AsRef<str>>(entries: impl IntoIterator<Item = (K, Value)>) -> Value {
-        Value::Map(Arc::new(entries.into_iter().map(|(k, v)| (SmolStr::new(k), v)).collect()))
+        let map: Map = entries.into_iter().map(|(k, v)| (SmolStr::new(k), v)).collect();
+        Value::Map(map.into())
     }
 
     /// Its type.
@@ -205,6 +209,21 @@ impl Value {
             Value::Str(s) if !s.is_heap_allocated() => 0,
             shared => shared.shared_size(),
         }
+    }
+
+    /// The same, unless it nests deeper than a tuple may.
+    #[inline(always)]
+    pub(crate) fn size_within_depth(&self) -> Option<usize> {
+        match self {
+            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => Some(0),
+            Value::Str(s) if !s.is_heap_allocated() => Some(0),
+            shared => shared.shared_size_within_depth(),
+        }
+    }
+
+    #[cold]
+    fn shared_size_within_depth(&self) -> Option<usize> {
+        nested::measure(self, DEPTH_MAX)
     }
 
     /// Kept apart, so that the common case is a comparison in the emit path.
@@ -348,7 +367,7 @@ from! {
     Vec<u8> => |v| Value::bytes(v);
     Arc<[u8]> => |v| Value::Bytes(v);
     Vec<Value> => |v| Value::list(v);
-    Map => |v| Value::Map(Arc::new(v));
+    Map => |v| Value::Map(v.into());
     Timestamp => |v| Value::Timestamp(v);
     &Value => |v| v.clone();
     () => |_v| Value::Null;

@@ -28,7 +28,7 @@ use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::in_hand::InHand;
 use crate::runtime::executor::{
     Common, Fate, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER, call_hooks,
-    drop_broken, end_instance, panic_text,
+    drop_broken, drop_left, end_instance, panic_text,
 };
 use crate::runtime::link::Link;
 use crate::runtime::message::{Control, Incoming};
@@ -133,9 +133,9 @@ impl BoltTask {
             return true;
         }
         let (factory, context) = (&self.factory, &self.context);
-        let hooks = &mut self.state.hooks;
+        let (hooks, errors) = (&mut self.state.hooks, &self.emitter.errors);
         let build = || -> Result<Box<dyn Bolt>, TaskError> {
-            hooks.iter_mut().for_each(|hook| hook.prepare(context));
+            call_hooks(hooks, errors, now, |hook| hook.prepare(context));
             let mut bolt = factory()?;
             bolt.prepare(context)?;
             Ok(bolt)
@@ -214,6 +214,14 @@ impl BoltTask {
         // What is held is acked when it is let go, perhaps many steps later.
         let acked = executed - failed as i64 - held + settled_later;
         gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for BoltTask {
+    /// What was not closed in order is dropped here, and its drop may panic.
+    fn drop(&mut self) {
+        let now = self.emitter.wires.now;
+        drop_left(self.bolt.take(), &mut self.state.hooks, &self.emitter.errors, now);
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::api::{TaskError, TaskHook};
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
-use crate::logging::panics::{self, catch_unwind};
+use crate::logging::panics::{self, catch_unwind, guarded};
 use crate::runtime::coordinator::Coordinator;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::lifecycle::Lifecycle;
@@ -241,18 +241,34 @@ pub fn drop_broken<T>(broken: T, errors: &ErrorReporter, now: Time) {
     }
 }
 
-/// Calls each hook of a task. A panic of one is reported, and costs the others this call.
+/// Calls each hook of a task. A panic of one is reported, and costs the others nothing.
 pub fn call_hooks(
     hooks: &mut [Box<dyn TaskHook>],
     errors: &ErrorReporter,
     now: Time,
     mut call: impl FnMut(&mut dyn TaskHook),
 ) {
-    if !hooks.is_empty()
-        && let Err(panic) =
-            catch_unwind(AssertUnwindSafe(|| hooks.iter_mut().for_each(|hook| call(&mut **hook))))
-    {
-        errors.report_text(&format!("hook {}", panic_text(&*panic)), now);
+    for hook in hooks {
+        if let Err(panic) = guarded(|| call(&mut **hook)) {
+            errors.report_text(&format!("hook {panic}"), now);
+        }
+    }
+}
+
+/// Drops what is left of a task: an instance that was not closed, and its hooks. Panics are reported.
+pub fn drop_left<T>(
+    instance: Option<T>,
+    hooks: &mut Vec<Box<dyn TaskHook>>,
+    errors: &ErrorReporter,
+    now: Time,
+) {
+    if let Err(panic) = guarded(|| drop(instance)) {
+        errors.report_text(&format!("dropped, it {panic}"), now);
+    }
+    for hook in hooks.drain(..) {
+        if let Err(panic) = guarded(|| drop(hook)) {
+            errors.report_text(&format!("hook, dropped, {panic}"), now);
+        }
     }
 }
 

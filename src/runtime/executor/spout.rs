@@ -32,8 +32,8 @@ use crate::runtime::acker::Outcome;
 use crate::runtime::backoff::Backoff;
 use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::{
-    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken, end_instance,
-    panic_text,
+    Common, Restart, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, call_hooks, drop_broken, drop_left,
+    end_instance, panic_text,
 };
 use crate::runtime::link::Link;
 use crate::runtime::message::Control;
@@ -195,9 +195,9 @@ impl SpoutTask {
             return true;
         }
         let (factory, context) = (&self.factory, &self.context);
-        let hooks = &mut self.state.hooks;
+        let (hooks, errors) = (&mut self.state.hooks, &self.emitter.errors);
         let build = || -> Result<(Box<dyn Spout>, bool), TaskError> {
-            hooks.iter_mut().for_each(|hook| hook.prepare(context));
+            call_hooks(hooks, errors, now, |hook| hook.prepare(context));
             let mut spout = factory()?;
             spout.open(context)?;
             let is_bounded = spout.is_bounded();
@@ -435,6 +435,14 @@ impl SpoutTask {
         count(&gauges.failed, std::mem::take(&mut self.failed_now));
         count(&gauges.given_up, std::mem::take(&mut self.given_up_now));
         count(&gauges.failed_unanchored, self.emitter.take_unanchored());
+    }
+}
+
+impl Drop for SpoutTask {
+    /// What was not closed in order is dropped here, and its drop may panic.
+    fn drop(&mut self) {
+        let now = self.emitter.wires.now;
+        drop_left(self.spout.take(), &mut self.state.hooks, &self.emitter.errors, now);
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Declared {
     pub(super) inputs: Vec<DraftInput>,
     pub(super) options: ComponentOptions,
     pub(super) hooks: Vec<HookFactory>,
+    /// Whether `feedback()` was called before any input was declared.
+    pub(super) feedback_of_nothing: bool,
 }
 
 /// Which stream of which component: `"lines"` is the default stream of `lines`, and
@@ -124,8 +126,9 @@ impl BoltDeclarer<'_> {
         self
     }
 
-    /// After how many replays a tuple that this bolt fails goes to its dead-letter stream, instead
-    /// of the topology's `max_replays`.
+    /// After how many replays of its message a tuple that this bolt fails goes to the bolt's
+    /// dead-letter stream, instead of the topology's `max_replays`. Where nobody takes that stream, the
+    /// message is given up.
     pub fn max_replays(self, replays: u32) -> Self {
         self.0.options.max_replays = Some(replays);
         self
@@ -188,13 +191,13 @@ impl BoltDeclarer<'_> {
         self
     }
 
-    /// Marks the input declared last as one that is meant to close a cycle.
-    ///
-    /// # Panics
-    /// When no input was declared before.
+    /// Marks the input declared last as one that is meant to close a cycle. Without one,
+    /// [`TopologyBuilder::build`] reports it.
     pub fn feedback(self) -> Self {
-        let last = self.0.inputs.last_mut();
-        last.expect("`feedback()` marks the input declared before it").feedback = true;
+        match self.0.inputs.last_mut() {
+            Some(last) => last.feedback = true,
+            None => self.0.feedback_of_nothing = true,
+        }
         self
     }
 }

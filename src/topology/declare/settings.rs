@@ -38,6 +38,9 @@ impl SettingsMistakes<'_, '_> {
                     .take(DIAGNOSTICS_MAX)
                     .for_each(|path| report.push(self.unknown(path, keys.iter())));
             }
+            BuildError::Panicked(why) => {
+                report.push(Finding::at(self.key.clone(), format!("config{}: {why}", self.of)));
+            }
             BuildError::Setting(error) => {
                 let span = error.key.as_deref().map_or(self.key.clone(), |key| self.value_span(key));
                 report.push(Finding::at(span, format!("config{}: {}", self.of, error.message)));

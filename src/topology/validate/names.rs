@@ -21,6 +21,13 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         if first != at {
             problems.push(twice(draft, first, at));
         }
+        let declared = component.streams().map_or(0, |streams| streams.iter().count());
+        if declared > limits::STREAMS_MAX {
+            let (who, max) = (named(draft, at), limits::STREAMS_MAX);
+            let message = format!("{who} declares {declared} streams; the limit is {max}");
+            problems.push(Problem::new(Site::Component(at), message));
+            continue;
+        }
         let streams = component.streams().into_iter().flat_map(|streams| streams.iter());
         problems.extend(stream_problems(draft, at, streams));
     }

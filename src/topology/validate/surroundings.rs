@@ -28,7 +28,10 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
             Kind::Bolt => component.options.tick.or(draft.options.tick),
         };
         let mut check = Check::new(&inputs, tick, capped(draft, at) as usize);
-        instance.check(&mut check);
+        if let Err(panic) = instance.check(&mut check) {
+            problems.push(Problem::new(Site::Component(at), format!("{}: {panic}", named(draft, at))));
+            continue;
+        }
         let (refusals, claimed) = check.into_parts();
         // Each suggestion compares with many names, so refusals are not worded without end.
         let room = DIAGNOSTICS_MAX.saturating_sub(problems.len());

@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
             let key = SmolStr::new(key);
             map.insert(key, self.value()?);
         }
-        Ok(Value::Map(Arc::new(map)))
+        Ok(Value::Map(map.into()))
     }
 
     fn integer(&mut self) -> Result<i64, CodecError> {
