@@ -12,7 +12,7 @@ name = \"words\"
 
 [spout.lines]
 type = \"lines\"
-config = { path = \"-\" }
+config = { path = \"words.txt\" }
 
 [bolt.split]
 type = \"split\"
@@ -30,7 +30,7 @@ name = \"words\"
 
 [spout.lines]
 type = \"linse\"
-config = { path = \"-\" }
+config = { path = \"words.txt\" }
 
 [bolt.split]
 type = \"split\"

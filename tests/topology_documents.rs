@@ -741,11 +741,11 @@ fn overrides_are_text_where_text_is_meant() {
     // Text would be taken, but a list is rarely meant as text.
     check(
         "spout.lines.config.path=[1]",
-        "25: config of spout `lines`: invalid type: sequence, expected a string (if it is meant as text: --set 'spout.lines.config.path=\"[1]\"')",
+        "25: config of spout `lines`: invalid type: an array, expected a string (if it is meant as text: --set 'spout.lines.config.path=\"[1]\"')",
     );
     check(
         "spout.lines.config.path={a='b'}",
-        "25: config of spout `lines`: invalid type: map, expected a string (if it is meant as text: --set 'spout.lines.config.path=\"{a='\\''b'\\''}\"')",
+        "25: config of spout `lines`: invalid type: a table, expected a string (if it is meant as text: --set 'spout.lines.config.path=\"{a='\\''b'\\''}\"')",
     );
     // Text would be no better.
     check(
