@@ -314,7 +314,8 @@ pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, 
     let len = whole.len();
     match message {
         FromWorker::Stats(mut stats) => {
-            let steps: [(fn(&mut WorkerStats), &str); 3] = [
+            type Step = (fn(&mut WorkerStats), &'static str);
+            let steps: [Step; 3] = [
                 (WorkerStats::shorten_errors, "the ends of error texts are"),
                 (WorkerStats::keep_losses_only, "error texts, and metrics other than losses, are"),
                 (WorkerStats::leave_out_latencies, "error texts, metrics and latencies are"),

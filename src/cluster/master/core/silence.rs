@@ -15,11 +15,11 @@ impl Core {
             let life = &self.lives[index];
             match life.phase {
                 Phase::Waiting { until } if now >= until => self.start(index, now),
-                Phase::Starting { .. } | Phase::Up { .. } if !life.is_examined => {
-                    if self.is_overdue(index, now) {
-                        self.lives[index].is_examined = true;
-                        self.actions.push(Action::Examine(self.lives[index].endpoint()));
-                    }
+                Phase::Starting { .. } | Phase::Up { .. }
+                    if !life.is_examined && self.is_overdue(index, now) =>
+                {
+                    self.lives[index].is_examined = true;
+                    self.actions.push(Action::Examine(self.lives[index].endpoint()));
                 }
                 _ => {}
             }
