@@ -448,7 +448,7 @@ struct ManyStreams;
 
 impl Bolt for ManyStreams {
     fn declare(&self) -> Streams {
-        (0..70_000).fold(Streams::none(), |streams, n| streams.stream(&format!("s{n}"), ["x"]))
+        (0..70_000).fold(Streams::none(), |streams, n| streams.stream(format!("s{n}"), ["x"]))
     }
 
     fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
