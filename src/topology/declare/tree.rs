@@ -78,9 +78,15 @@ pub(super) fn key(name: String, span: Span) -> Key<'static> {
 /// The node at a path of table keys and array positions, as far down as the path can be followed.
 pub(super) fn follow<'a, 't>(node: &'a Node<'t>, path: &str) -> Followed<'a, 't> {
     let mut followed = Followed { key: None, node };
-    for step in path.split('.') {
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (mut step, mut after) = rest.split_once('.').unwrap_or((rest, ""));
         let next = match followed.node.get_ref() {
             DeValue::Table(table) => {
+                // A key may have dots itself.
+                if table.contains_key(rest) {
+                    (step, after) = (rest, "");
+                }
                 table.get_key_value(step).map(|(key, node)| Followed { key: Some(key), node })
             }
             DeValue::Array(array) => {
@@ -90,7 +96,7 @@ pub(super) fn follow<'a, 't>(node: &'a Node<'t>, path: &str) -> Followed<'a, 't>
             _ => None,
         };
         match next {
-            Some(next) => followed = next,
+            Some(next) => (followed, rest) = (next, after),
             None => break,
         }
     }

@@ -4,6 +4,9 @@
 //! tables to a document. `$$` is a dollar sign; a dollar sign before anything else than `{` stands
 //! for itself, so regular expressions need no care.
 //!
+//! In the `config` of a component, `${…}` between two backquotes is left alone: it is the template of an
+//! expression, as in `` `${method} ${path}` ``, and names a field, not a variable.
+//!
 //! Bounds: what variables add to all documents together is limited as the documents are.
 
 use std::borrow::Cow;
@@ -45,7 +48,7 @@ impl<'a> Substitution<'a> {
     pub fn node(&mut self, node: &mut Node<'_>, path: &str, report: &mut Report) {
         let span = node.span();
         match node.get_mut() {
-            DeValue::String(text) if text.contains('$') => match self.text(text) {
+            DeValue::String(text) if text.contains('$') => match self.text(text, may_have_templates(path)) {
                 Ok(substituted) => *text = Cow::Owned(substituted),
                 Err(mistake) => report.push(mistake.finding(span, path)),
             },
@@ -57,16 +60,22 @@ impl<'a> Substitution<'a> {
         }
     }
 
-    fn text(&mut self, text: &str) -> Result<String, Mistake> {
+    /// The text with its variables replaced; with `templates` those between backquotes are none.
+    fn text(&mut self, text: &str, templates: bool) -> Result<String, Mistake> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(at) = rest.find('$') {
+        let mut in_template = false;
+        while let Some(at) = rest.find(['$', '`']) {
             out.push_str(&rest[..at]);
+            let found = rest.as_bytes()[at];
             rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
+            if found == b'`' {
+                in_template = !in_template && templates && rest.contains('`');
+                out.push('`');
+            } else if let Some(after) = rest.strip_prefix('$') {
                 out.push('$');
                 rest = after;
-            } else if let Some(after) = rest.strip_prefix('{') {
+            } else if let Some(after) = rest.strip_prefix('{').filter(|_| !in_template) {
                 let (inside, after) = after.split_once('}').ok_or(Mistake::Unclosed)?;
                 self.variable(inside, &mut out)?;
                 rest = after;
@@ -98,6 +107,11 @@ impl<'a> Substitution<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the value at a path may be an expression: it is a setting of a component.
+fn may_have_templates(path: &str) -> bool {
+    (path.starts_with("bolt.") || path.starts_with("spout.")) && path.contains(".config.")
 }
 
 /// Whether a value may hold a variable, itself or further down.
