@@ -299,8 +299,8 @@ fn what_fails_for_good_exits_with_1() {
         r#"
         topology = { name = "fails", max_replays = 2 }
         spout.lines = { type = "lines", config = { path = "-" } }
-        bolt.split = { type = "split", inputs = ["lines"], config = { field = "lines" } }
-        bolt.print = { type = "print", inputs = ["split"] }
+        bolt.filter = { type = "filter", inputs = ["lines"], config = { where = "line > 5", fields = [] } }
+        bolt.print = { type = "print", inputs = ["filter"] }
         "#,
     );
     let output = run(&[&file, "--json"], "a b\n");

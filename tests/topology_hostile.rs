@@ -1,14 +1,17 @@
 //! Documents made to break the reader: each must end in an error, soon, and never in a panic.
 //!
 //! Times are not asserted; a reader whose work grows with the square of a document of 4 MiB would
-//! not end while anybody waits for the tests.
+//! not end while anybody waits for the tests. What components do with their settings is counted in
+//! steps, and the steps are asserted.
 
 mod topology_kit;
 
 use proptest::prelude::*;
 use squall::config::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX};
+use squall::prelude::Registry;
 use squall::topology::TopologyErrors;
-use squall::topology::declare::{MemorySource, load, parse_str};
+use squall::topology::declare::{MemorySource, load, load_within, parse_str};
+use squall::topology::effort::{Effort, STEPS_MAX};
 use topology_kit::registry;
 
 fn errors(document: &str) -> TopologyErrors {
@@ -140,6 +143,60 @@ fn escape_sequences_do_not_reach_the_terminal() {
     let errors = errors("[topology]\nname = \"\\u001b[31m\"\n[bolt.\"\\u001b[2J\"]\ntype = \"\\u001b[2J\"\n");
     assert!(!errors.render(false).contains('\u{1b}'));
     assert!(errors.diagnostics().iter().all(|diagnostic| !diagnostic.to_string().contains('\u{1b}')));
+}
+
+/// Reads a document of the components that squall ships, and checks what is said and what it cost.
+#[track_caller]
+fn check_effort(document: &str, expected: &str) {
+    let source = MemorySource::new().file("hostile", document);
+    let effort = Effort::of_document();
+    let errors =
+        load_within(&source, "hostile", &Registry::with_standard(), &[], &effort).expect_err("it is refused");
+    let rendered = errors.render(false);
+    assert!(rendered.contains(expected), "{rendered:.2000}");
+    assert!(rendered.len() < 1 << 20);
+    assert!(effort.spent() <= STEPS_MAX);
+}
+
+/// Bolts, each with this type and this `config`.
+fn bolts(count: usize, kind: &str, config: &str) -> String {
+    let bolt = |n| format!("[bolt.b{n}]\ntype = '{kind}'\ninputs = ['s']\nconfig = {config}\n");
+    let bolts: String = (0..count).map(bolt).collect();
+    format!("[topology]\nname = 'h'\n[spout.s]\ntype = 'lines'\nconfig.path = 'x'\n{bolts}")
+}
+
+/// 3 KB of regular expressions took 3.1 s of a processor to validate, and 23 KB more than a minute.
+#[test]
+fn what_settings_cost_is_bounded_over_the_whole_document() {
+    let steps = &format!("take more than {STEPS_MAX} steps to read");
+    let nested = r"{ pattern = '(?:(?:\w{30}){30}){30}' }";
+    check_effort(
+        &bolts(1, "split", nested),
+        "the pattern is too large: compiled it has more than 4194304 bytes",
+    );
+    check_effort(&bolts(60, "split", nested), steps);
+    check_effort(&bolts(2000, "parse", r"{ pattern = '(?<a>[\w\d]{50})' }"), steps);
+    let folded = format!("{{ pattern = '(?i){}' }}", r"\pL".repeat(4000));
+    check_effort(&bolts(1, "split", &folded), steps);
+    let matches = r#"{ where = 'line.matches("(?:\\w{30}){30}")', fields = ["line"] }"#;
+    check_effort(&bolts(200, "filter", matches), "too large");
+    let long = format!("{{ where = '{} true', fields = ['line'] }}", "true && ".repeat(20));
+    check_effort(&bolts(4000, "filter", &long), steps);
+    let names: String = (0..20_000).map(|n| format!("'f{n}',")).collect();
+    check_effort(&bolts(1, "project", &format!("{{ fields = [{names}] }}")), steps);
+    let fields: String = (0..20_000).map(|n| format!("f{n} = 1,")).collect();
+    let rows =
+        format!("[topology]\nname = 'h'\n[spout.s]\ntype = 'generate'\nconfig.rows = [{{ {fields} }}]");
+    check_effort(&rows, steps);
+}
+
+#[test]
+fn an_ordinary_topology_takes_a_small_part_of_the_steps() {
+    let patterns = bolts(100, "split", r"{ pattern = '[^\w\x27]+' }");
+    let source = MemorySource::new().file("t", patterns);
+    let effort = Effort::of_document();
+    load_within(&source, "t", &Registry::with_standard(), &[], &effort).expect("it is a topology");
+    assert!(effort.spent() < STEPS_MAX / 2, "{}", effort.spent());
 }
 
 const SEED: &str = r#"

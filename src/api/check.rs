@@ -61,6 +61,7 @@ pub struct Check<'a> {
     inputs: &'a [CheckInput],
     tick: Option<Duration>,
     parallelism: usize,
+    message_timeout: Option<Duration>,
     refusals: Vec<Refusal>,
     claims: Vec<Claim>,
 }
@@ -68,7 +69,14 @@ pub struct Check<'a> {
 impl<'a> Check<'a> {
     /// A check of a component with these inputs, this tick and so many tasks.
     pub fn new(inputs: &'a [CheckInput], tick: Option<Duration>, parallelism: usize) -> Check<'a> {
-        Check { inputs, tick, parallelism, refusals: Vec::new(), claims: Vec::new() }
+        Check { inputs, tick, parallelism, message_timeout: None, refusals: Vec::new(), claims: Vec::new() }
+    }
+
+    /// With the topology's time-out of messages.
+    #[must_use]
+    pub fn with_message_timeout(mut self, timeout: Option<Duration>) -> Check<'a> {
+        self.message_timeout = timeout;
+        self
     }
 
     /// The inputs of the component; none for a spout.
@@ -79,6 +87,11 @@ impl<'a> Check<'a> {
     /// How often `tick` is called, if it is.
     pub fn tick(&self) -> Option<Duration> {
         self.tick
+    }
+
+    /// After how long a message that is not acked fails, if messages are tracked and time out.
+    pub fn message_timeout(&self) -> Option<Duration> {
+        self.message_timeout
     }
 
     /// The tasks of the component.

@@ -20,8 +20,10 @@ use rustc_hash::FxBuildHasher;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, EmitError, Input, Outputs, Streams, TaskError, Values};
+use crate::api::{Bolt, Check, EmitError, Input, Outputs, Streams, TaskError, Values};
 use crate::components::positions::Positions;
+use crate::components::settings::spend_names;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value, ValueError};
 
@@ -91,7 +93,8 @@ impl Count {
     ///
     /// # Errors
     /// When `by` is empty, or a setting does not go with `emit`.
-    pub fn new(settings: CountSettings) -> Result<Count, SettingError> {
+    pub fn new(settings: CountSettings, effort: &Effort) -> Result<Count, SettingError> {
+        spend_names(effort, "by", settings.by.len())?;
         if settings.by.is_empty() {
             return Err(SettingError::at("by", "name at least one field, for example by = [\"word\"]"));
         }
@@ -127,6 +130,19 @@ impl Bolt for Count {
         Streams::new(self.settings.by.iter().chain([&self.settings.field]).collect::<Fields>())
     }
 
+    fn check(&self, check: &mut Check<'_>) {
+        self.settings.by.iter().for_each(|field| check.require_field("by", field));
+        if let Some(field) = &self.settings.sum {
+            check.require_field("sum", field);
+        }
+        if self.settings.emit == Emit::Tick && check.tick().is_none() {
+            check.refuse(
+                "emit",
+                "the component needs a `tick`, at which counts are emitted: for example tick = \"5s\"",
+            );
+        }
+    }
+
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let positions = self.positions.resolve(&input)?;
         let values = input.values();
@@ -143,7 +159,7 @@ impl Bolt for Count {
         match &mut self.counts {
             Counts::One(table) => {
                 let key = &values[positions[0]];
-                let count = table.add(key, add, !updates, Value::clone);
+                let count = table.add(key, add, !updates, Value::clone)?;
                 if updates {
                     out.emit(Counted { key: std::slice::from_ref(key), count })?;
                 }
@@ -151,7 +167,7 @@ impl Bolt for Count {
             Counts::Several { table, key } => {
                 key.clear();
                 key.extend(positions[..by].iter().map(|at| values[*at].clone()));
-                let count = table.add(key.as_slice(), add, !updates, |key| key.into());
+                let count = table.add(key.as_slice(), add, !updates, |key| key.into())?;
                 if updates {
                     out.emit(Counted { key, count })?;
                 }
@@ -237,25 +253,29 @@ impl<K> Default for Table<K> {
 
 impl<K: Key> Table<K> {
     /// Adds to the count of a key and returns it.
+    ///
+    /// # Errors
+    /// When the count would not fit an i64; it stays as it was.
     #[inline]
-    fn add<Q>(&mut self, key: &Q, add: i64, note: bool, own: impl Fn(&Q) -> K) -> i64
+    fn add<Q>(&mut self, key: &Q, add: i64, note: bool, own: impl Fn(&Q) -> K) -> Result<i64, TaskError>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
         if let Some(entry) = self.counts.get_mut(key) {
-            entry.count = entry.count.saturating_add(add);
+            let Some(count) = entry.count.checked_add(add) else { return Err(overflow(entry.count, add)) };
+            entry.count = count;
             if note && !entry.changed {
                 entry.changed = true;
                 self.changed.push(own(key));
             }
-            return entry.count;
+            return Ok(count);
         }
         self.counts.insert(own(key), Entry { count: add, changed: note });
         if note {
             self.changed.push(own(key));
         }
-        add
+        Ok(add)
     }
 
     /// Emits what changed, or everything; with `top` the highest counts of all keys, if any changed.
@@ -294,15 +314,22 @@ impl<K: Key> Table<K> {
     }
 }
 
+#[cold]
+fn overflow(count: i64, add: i64) -> TaskError {
+    TaskError::new(format!("the count would not fit an i64: {count} + {add}"))
+}
+
 fn counted<K: Key>(key: &K, count: i64) -> Counted<'_> {
     Counted { key: key.values(), count }
 }
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("count", "Counts how often each value of some fields occurs.", |settings: &CountSettings| {
-            Count::new(settings.clone())
-        })
+        .bolt_within(
+            "count",
+            "Counts how often each value of some fields occurs.",
+            |settings: &CountSettings, effort| Count::new(settings.clone(), effort),
+        )
         .output("default: the fields of `by`, then the count (`count`)")
         .example(
             r#"
@@ -399,6 +426,21 @@ mod tests {
         count.execute(TestTuple::new(("a", 200, "x")).fields(["host", "status", "bytes"]));
         assert_eq!(texts(&count.take_rows("default")), ["a 200 10", "a 404 1", "a 200 15"]);
         assert_eq!(count.failed().len(), 1);
+    }
+
+    /// A sum that stayed at its maximum went on from there, wrongly, after the next subtraction.
+    #[test]
+    fn a_sum_that_does_not_fit_fails_and_changes_nothing() {
+        let mut count = bolt("count", "by = ['k']\nsum = 'v'");
+        for v in [i64::MAX, 1, -5] {
+            count.execute(TestTuple::new(("a", v)).fields(["k", "v"]));
+        }
+        count.execute(TestTuple::new(("a", 1.5)).fields(["k", "v"]));
+        let expected = [format!("a {}", i64::MAX), format!("a {}", i64::MAX - 5)];
+        assert_eq!(texts(&count.take_rows("default")), expected);
+        assert_eq!(count.errors()[0], format!("the count would not fit an i64: {} + 1", i64::MAX));
+        assert!(count.errors()[1].contains("is f64, not an i64") || count.errors()[1].contains("f64"));
+        assert_eq!(count.failed().len(), 2);
     }
 
     #[test]

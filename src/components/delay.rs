@@ -15,12 +15,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, HeldTuple, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::api::{Bolt, Check, HeldTuple, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::clock::{Clock, Time};
 use crate::components::positions::Positions;
-use crate::components::settings::Period;
+use crate::components::settings::{Period, spend_names};
+use crate::config::units;
 use crate::ids::DEFAULT_STREAM;
 use crate::metrics::Counter;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
 
@@ -67,7 +69,8 @@ impl Delay {
     ///
     /// # Errors
     /// When `capacity` is 0.
-    pub fn new(settings: DelaySettings) -> Result<Delay, SettingError> {
+    pub fn new(settings: DelaySettings, effort: &Effort) -> Result<Delay, SettingError> {
+        spend_names(effort, "fields", settings.fields.len())?;
         if settings.capacity == 0 {
             return Err(SettingError::at("capacity", "must be at least 1"));
         }
@@ -103,6 +106,28 @@ impl Delay {
 impl Bolt for Delay {
     fn declare(&self) -> Streams {
         Streams::new(self.fields.clone())
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        self.positions.check("fields", check);
+        // A task that sleeps needs no tick, and the clock of its messages stands still meanwhile.
+        if self.settings.sleep {
+            return;
+        }
+        if check.tick().is_none() {
+            let why =
+                "the component needs a `tick`, at which it passes tuples on: for example tick = \"100ms\"";
+            check.refuse("period", why);
+        }
+        let period = self.settings.period.0;
+        if let Some(timeout) = check.message_timeout().filter(|timeout| *timeout <= period) {
+            let timeout = units::show_duration(timeout);
+            let why = format!(
+                "must be shorter than the `message_timeout` of the topology, {timeout}: every message would be \
+                 replayed"
+            );
+            check.refuse("period", why);
+        }
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
@@ -145,8 +170,8 @@ impl Bolt for Delay {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("delay", "Passes each tuple on after a while.", |settings: &DelaySettings| {
-            Delay::new(settings.clone())
+        .bolt_within("delay", "Passes each tuple on after a while.", |settings: &DelaySettings, effort| {
+            Delay::new(settings.clone(), effort)
         })
         .output("default: the fields of `fields`")
         .example(

@@ -3,10 +3,13 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskError};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::components::expression::Expressions;
 use crate::components::positions::Positions;
+use crate::components::settings::spend_names;
 use crate::ids::{DEFAULT_STREAM, is_legal_name};
+use crate::metrics::Counter;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
 
@@ -31,6 +34,7 @@ pub struct Filter {
     settings: FilterSettings,
     condition: Expressions,
     positions: Positions,
+    rejected: Counter,
 }
 
 impl Filter {
@@ -38,8 +42,9 @@ impl Filter {
     ///
     /// # Errors
     /// When the expression does not compile, or the stream has no legal name.
-    pub fn new(settings: FilterSettings) -> Result<Filter, SettingError> {
-        let condition = Expressions::compile(&[&settings.condition]);
+    pub fn new(settings: FilterSettings, effort: &Effort) -> Result<Filter, SettingError> {
+        spend_names(effort, "fields", settings.fields.len())?;
+        let condition = Expressions::compile(&[&settings.condition], effort);
         let condition = condition.map_err(|(_, why)| SettingError::at("where", why))?;
         if let Some(stream) = &settings.rejected
             && (!is_legal_name(stream) || stream == DEFAULT_STREAM)
@@ -50,7 +55,7 @@ impl Filter {
             return Err(SettingError::at("rejected", why));
         }
         let positions = Positions::of(&settings.fields);
-        Ok(Filter { settings, condition, positions })
+        Ok(Filter { settings, condition, positions, rejected: Counter::default() })
     }
 }
 
@@ -64,12 +69,28 @@ impl Bolt for Filter {
         }
     }
 
+    fn check(&self, check: &mut Check<'_>) {
+        self.condition.check(0, "where", check);
+        self.positions.check("fields", check);
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.rejected = context.counter("rejected");
+        Ok(())
+    }
+
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         self.condition.bind(&input);
         let stream = match (self.condition.eval(0)?, &self.settings.rejected) {
             (Value::Bool(true), _) => DEFAULT_STREAM,
-            (Value::Bool(false), Some(stream)) => stream,
-            (Value::Bool(false), None) => return Ok(()),
+            (Value::Bool(false), Some(stream)) => {
+                self.rejected.add(1);
+                stream
+            }
+            (Value::Bool(false), None) => {
+                self.rejected.add(1);
+                return Ok(());
+            }
             (other, _) => {
                 let (source, found) = (&self.settings.condition, other.value_type());
                 return Err(TaskError::new(format!("`{source}` is {found}, not a bool")));
@@ -83,9 +104,11 @@ impl Bolt for Filter {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("filter", "Passes the tuples for which an expression is true.", |settings: &FilterSettings| {
-            Filter::new(settings.clone())
-        })
+        .bolt_within(
+            "filter",
+            "Passes the tuples for which an expression is true.",
+            |settings: &FilterSettings, effort| Filter::new(settings.clone(), effort),
+        )
         .output("default, and the stream named by `rejected`: the fields of `fields`")
         .example(
             r#"
@@ -114,6 +137,7 @@ mod tests {
         assert_eq!(texts(&filter.take_rows("default")), ["/x 404", "/y 500"]);
         assert_eq!(texts(&filter.take_rows("fine")), ["/ 200"]);
         assert_eq!(filter.acked(), [0, 1, 2]);
+        assert_eq!(filter.counter("rejected"), 1);
     }
 
     #[test]

@@ -6,10 +6,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskError};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskError};
 use crate::components::expression::Expressions;
 use crate::components::positions::Positions;
-use crate::components::settings::Ordered;
+use crate::components::settings::{Ordered, spend_names};
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::Fields;
 
@@ -29,6 +30,7 @@ pub struct MapSettings {
 pub struct Map {
     fields: Fields,
     expressions: Expressions,
+    /// Of the kept fields that are not replaced.
     positions: Positions,
     /// Where the value of each expression goes in the row.
     places: Vec<usize>,
@@ -39,14 +41,16 @@ impl Map {
     ///
     /// # Errors
     /// When an expression does not compile, or there is none.
-    pub fn new(settings: MapSettings) -> Result<Map, SettingError> {
+    pub fn new(settings: MapSettings, effort: &Effort) -> Result<Map, SettingError> {
+        spend_names(effort, "set", settings.set.0.len() + settings.keep.len())?;
         let MapSettings { set, keep } = settings;
         if set.0.is_empty() {
             return Err(SettingError::at("set", "name at least one field to make"));
         }
         let sources: Vec<&String> = set.0.iter().map(|(_, source)| source).collect();
-        let expressions = Expressions::compile(&sources)
-            .map_err(|(index, why)| SettingError::at("set", format!("field `{}`: {why}", set.0[index].0)))?;
+        let expressions = Expressions::compile(&sources, effort).map_err(|(index, why)| {
+            SettingError::at(&format!("set.{}", set.0[index].0), format!("field `{}`: {why}", set.0[index].0))
+        })?;
         let mut names: Vec<&str> = keep.iter().map(String::as_str).collect();
         let mut places = Vec::new();
         for key in set.keys() {
@@ -69,6 +73,14 @@ impl Bolt for Map {
         Streams::new(self.fields.clone())
     }
 
+    fn check(&self, check: &mut Check<'_>) {
+        for (index, place) in self.places.iter().enumerate() {
+            let made = self.fields.iter().nth(*place).map_or("", |name| name);
+            self.expressions.check(index, &format!("set.{made}"), check);
+        }
+        self.positions.check("keep", check);
+    }
+
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         self.expressions.bind(&input);
         let mut row = vec![crate::Value::Null; self.fields.len()];
@@ -87,7 +99,9 @@ impl Bolt for Map {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("map", "Makes new fields by expressions.", |settings: &MapSettings| Map::new(settings.clone()))
+        .bolt_within("map", "Makes new fields by expressions.", |settings: &MapSettings, effort| {
+            Map::new(settings.clone(), effort)
+        })
         .output("default: the fields of `keep`, then those of `set`")
         .example(
             r#"

@@ -8,7 +8,8 @@
 //!   [`delay`];
 //! * sinks: [`mod@print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
-//!   per source), `kept` (messages of a spout until they are acked), `expression`, `json`,
+//!   per source), `kept` (messages of a spout until they are acked), `expression`, `patterns`,
+//!   `json`,
 //!   [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
 //!   standard streams were closed).
 //!
@@ -29,6 +30,7 @@ pub mod lines;
 pub mod map;
 pub mod null;
 pub mod parse;
+mod patterns;
 mod positions;
 pub mod print;
 pub mod project;

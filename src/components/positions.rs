@@ -6,7 +6,7 @@
 
 use smol_str::SmolStr;
 
-use crate::api::{Input, TaskError};
+use crate::api::{Check, Input, TaskError};
 use crate::tuple::{Fields, Value};
 
 /// The positions of some fields.
@@ -22,6 +22,11 @@ impl Positions {
     pub(super) fn of<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Positions {
         let names = names.into_iter().map(SmolStr::new).collect();
         Positions { names, source: None, found: Vec::new() }
+    }
+
+    /// Refuses names that an input does not have. `key` is the setting that they came from.
+    pub(super) fn check(&self, key: &str, check: &mut Check<'_>) {
+        self.names.iter().for_each(|name| check.require_field(key, name));
     }
 
     /// The positions in a tuple like this one, in the order of the names.

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskError};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskError};
 use crate::components::positions::Positions;
-use crate::components::settings::Ordered;
+use crate::components::settings::{Ordered, spend_names};
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::Fields;
 
@@ -39,13 +40,14 @@ impl Project {
     ///
     /// # Errors
     /// When a field is emitted twice.
-    pub fn new(settings: &ProjectSettings) -> Result<Project, SettingError> {
+    pub fn new(settings: &ProjectSettings, effort: &Effort) -> Result<Project, SettingError> {
         let (new, old): (Vec<&str>, Vec<&str>) = match &settings.fields {
             Projection::Names(names) => names.iter().map(|name| (name.as_str(), name.as_str())).unzip(),
             Projection::Renamed(names) => {
                 names.0.iter().map(|(new, old)| (new.as_str(), old.as_str())).unzip()
             }
         };
+        spend_names(effort, "fields", new.len())?;
         if let Some(twice) = new.iter().enumerate().find(|(index, name)| new[..*index].contains(name)) {
             return Err(SettingError::at("fields", format!("field `{}` stands twice", twice.1)));
         }
@@ -58,6 +60,10 @@ impl Bolt for Project {
         Streams::new(self.fields.clone())
     }
 
+    fn check(&self, check: &mut Check<'_>) {
+        self.positions.check("fields", check);
+    }
+
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let row = self.positions.values(&input)?;
         out.emit(row)?;
@@ -67,9 +73,11 @@ impl Bolt for Project {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("project", "Chooses, reorders and renames fields.", |settings: &ProjectSettings| {
-            Project::new(settings)
-        })
+        .bolt_within(
+            "project",
+            "Chooses, reorders and renames fields.",
+            |settings: &ProjectSettings, effort| Project::new(settings, effort),
+        )
         .output("default: the fields of `fields`")
         .example(
             r#"

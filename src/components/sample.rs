@@ -5,8 +5,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::components::positions::Positions;
+use crate::components::settings::spend_names;
+use crate::metrics::Counter;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::Fields;
 
@@ -37,6 +40,7 @@ pub struct Sample {
     fields: Fields,
     positions: Positions,
     choice: Choice,
+    left_out: Counter,
 }
 
 impl Sample {
@@ -44,7 +48,8 @@ impl Sample {
     ///
     /// # Errors
     /// When not exactly one of `every` and `fraction` is given, or it is out of range.
-    pub fn new(settings: &SampleSettings) -> Result<Sample, SettingError> {
+    pub fn new(settings: &SampleSettings, effort: &Effort) -> Result<Sample, SettingError> {
+        spend_names(effort, "fields", settings.fields.len())?;
         let choice = match (settings.every, settings.fraction) {
             (Some(n), None) if n > 0 => Choice::Every { n, seen: 0 },
             (Some(_), None) => return Err(SettingError::at("every", "must be at least 1")),
@@ -55,7 +60,12 @@ impl Sample {
             _ => return Err(SettingError::new("write either `every` or `fraction`")),
         };
         let positions = Positions::of(&settings.fields);
-        Ok(Sample { fields: settings.fields.iter().collect(), positions, choice })
+        Ok(Sample {
+            fields: settings.fields.iter().collect(),
+            positions,
+            choice,
+            left_out: Counter::default(),
+        })
     }
 }
 
@@ -76,10 +86,15 @@ impl Bolt for Sample {
         Streams::new(self.fields.clone())
     }
 
+    fn check(&self, check: &mut Check<'_>) {
+        self.positions.check("fields", check);
+    }
+
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         if let Choice::Fraction { rng, .. } = &mut self.choice {
             **rng = StdRng::seed_from_u64(context.seed());
         }
+        self.left_out = context.counter("left_out");
         Ok(())
     }
 
@@ -87,6 +102,8 @@ impl Bolt for Sample {
         if self.choice.next() {
             let row = self.positions.values(&input)?;
             out.emit(row)?;
+        } else {
+            self.left_out.add(1);
         }
         Ok(())
     }
@@ -94,9 +111,11 @@ impl Bolt for Sample {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("sample", "Passes every n-th tuple, or a random fraction.", |settings: &SampleSettings| {
-            Sample::new(settings)
-        })
+        .bolt_within(
+            "sample",
+            "Passes every n-th tuple, or a random fraction.",
+            |settings: &SampleSettings, effort| Sample::new(settings, effort),
+        )
         .output("default: the fields of `fields`")
         .example(
             r#"
@@ -122,7 +141,7 @@ mod tests {
         let mut sample = bolt("sample", "every = 3\nfields = ['n']");
         sample.execute_all(numbers(8));
         assert_eq!(texts(&sample.take_rows("default")), ["0", "3", "6"]);
-        assert_eq!(sample.acked().len(), 8);
+        assert_eq!((sample.acked().len(), sample.counter("left_out")), (8, 5));
     }
 
     #[test]

@@ -13,7 +13,18 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::units;
+use crate::topology::effort::Effort;
+use crate::topology::registry::SettingError;
 use crate::tuple::Value;
+
+/// Spends the steps to compare so many names with each other.
+///
+/// # Errors
+/// When they are not left.
+pub(super) fn spend_names(effort: &Effort, key: &str, names: usize) -> Result<(), SettingError> {
+    let names = names as u64;
+    effort.spend(names.saturating_mul(names)).map_err(|error| SettingError::at(key, error))
+}
 
 /// A number of bytes, written as text with a unit: `"64KiB"`, `"1MiB"`, `"2GB"`, `"512B"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

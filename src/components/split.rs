@@ -9,8 +9,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use smol_str::{SmolStr, StrExt as _};
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskError, Values};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskError, Values};
+use crate::components::patterns;
 use crate::components::positions::Positions;
+use crate::components::settings::spend_names;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Value, ValueError};
 
@@ -52,8 +55,10 @@ impl Split {
     ///
     /// # Errors
     /// When `pattern` is no regular expression.
-    pub fn new(settings: SplitSettings) -> Result<Split, SettingError> {
-        let pattern = settings.pattern.as_deref().map(Regex::new).transpose();
+    pub fn new(settings: SplitSettings, effort: &Effort) -> Result<Split, SettingError> {
+        spend_names(effort, "keep", settings.keep.len())?;
+        let pattern =
+            settings.pattern.as_deref().map(|pattern| patterns::compile(pattern, effort)).transpose();
         let pattern = pattern.map_err(|error| SettingError::at("pattern", error))?;
         let positions = Positions::of(std::iter::once(&settings.field).chain(&settings.keep));
         Ok(Split { settings, pattern, positions })
@@ -65,6 +70,11 @@ impl Bolt for Split {
         Streams::new(
             std::iter::once(&self.settings.emit).chain(&self.settings.keep).collect::<crate::Fields>(),
         )
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.require_field("field", &self.settings.field);
+        self.settings.keep.iter().for_each(|field| check.require_field("keep", field));
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -124,9 +134,11 @@ fn split_ascii(text: &str) -> impl Iterator<Item = &str> {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt("split", "Splits a text into pieces, by default into words.", |settings: &SplitSettings| {
-            Split::new(settings.clone())
-        })
+        .bolt_within(
+            "split",
+            "Splits a text into pieces, by default into words.",
+            |settings: &SplitSettings, effort| Split::new(settings.clone(), effort),
+        )
         .output("default: the field `emit` (`word`), then the fields of `keep`")
         .example(
             r#"

@@ -39,6 +39,7 @@ use crate::config::limits::BATCH_HEAP_MAX;
 use crate::config::{Delivery, QueueOptions};
 use crate::ids::{Incarnation, MessageId, RootId, SLOTS_MAX, TaskId, WorkerId};
 use crate::metrics::{Metric, MetricsRegistry};
+use crate::topology::effort::Effort;
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
 use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
@@ -343,5 +344,5 @@ fn constructor(registry: &Registry, type_name: &str, config: &str) -> Result<Con
         .ok_or_else(|| TaskError::new(format!("no component type `{type_name}`")))?;
     let table = DeTable::parse(config)?;
     let value = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
-    Ok(component.build(ValueDeserializer::from(value))?.constructor)
+    Ok(component.build(ValueDeserializer::from(value), &Effort::unlimited())?.constructor)
 }

@@ -10,6 +10,7 @@
 //! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
 //! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
 //!   [`assignment`]: which worker runs them; [`order`]: what comes before what.
+//! * [`effort`]: what it may cost to read one topology.
 //! * [`diagnostic`]: what is wrong, all of it at once, with places and suggestions.
 //!
 //! 1. A [`Topology`] exists only if validation found nothing.
@@ -21,6 +22,7 @@ pub mod builder;
 pub mod declare;
 pub mod diagnostic;
 mod draft;
+pub mod effort;
 mod fingerprint;
 pub mod graph;
 mod implicit;

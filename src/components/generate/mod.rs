@@ -22,9 +22,10 @@ use crate::api::{Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext
 use crate::clock::{Clock, Time};
 use crate::components::generate::template::Template;
 use crate::components::kept::Kept;
-use crate::components::settings::{Ordered, Scalar};
+use crate::components::settings::{Ordered, Scalar, spend_names};
 use crate::config::Delivery;
 use crate::ids::MessageId;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
 
@@ -79,7 +80,9 @@ impl Generate {
     ///
     /// # Errors
     /// When a template is none, rows differ in their fields, or a number makes no sense.
-    pub fn new(settings: &GenerateSettings) -> Result<Generate, SettingError> {
+    pub fn new(settings: &GenerateSettings, effort: &Effort) -> Result<Generate, SettingError> {
+        spend_names(effort, "fields", settings.fields.as_ref().map_or(0, |fields| fields.0.len()))?;
+        settings.rows.iter().try_for_each(|row| spend_names(effort, "rows", row.0.len()))?;
         let (fields, content) = match (&settings.fields, settings.rows.as_slice()) {
             (Some(fields), []) => templates(fields)?,
             (None, [first, ..]) => rows(first, &settings.rows)?,
@@ -224,8 +227,8 @@ impl Spout for Generate {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .spout("generate", "Makes tuples from templates or rows, at a rate.", |settings: &GenerateSettings| {
-            Generate::new(settings)
+        .spout_within("generate", "Makes tuples from templates or rows, at a rate.", |settings: &GenerateSettings, effort| {
+            Generate::new(settings, effort)
         })
         .output("default: the keys of `fields`, or of the first row, in their order")
         .example(

@@ -2,24 +2,32 @@
 //!
 //! * `format = "regex"`: the named groups of `pattern` are the fields.
 //! * `"common"` and `"combined"`: a web server's access log (Apache's `LogFormat`s of these names,
-//!   nginx's `combined`).
+//!   nginx's `combined`), malformed requests included (`server`).
 //! * `"json"`: an object per line; `fields` says which keys, `a.b` is the `b` of the `a`.
 //!
 //! A line that does not match, or a value that is none of its type, fails the tuple, goes to the
 //! stream `unmatched` with the reason, or is dropped and counted (`unmatched`), by the setting
 //! `unmatched`.
 
+mod server;
+mod time;
 mod typed;
 
 use regex::{CaptureLocations, Regex};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskContext, TaskError};
-use crate::components::json;
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::components::json::{self, Object};
+use crate::components::parse::server::Server;
+use crate::components::parse::time::Times;
+use crate::components::patterns;
 use crate::components::positions::Positions;
-use crate::components::settings::Ordered;
+use crate::components::settings::{Ordered, spend_names};
 use crate::metrics::Counter;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
 
@@ -74,9 +82,13 @@ pub struct ParseSettings {
     /// string; of the web server formats `status` and `size` are i64 and `time` is a timestamp;
     /// of JSON what the value is.
     pub types: Ordered<FieldType>,
-    /// How timestamps are written, as strftime does: `"%d/%b/%Y:%H:%M:%S %z"`. Default: RFC 3339,
-    /// and the web server's way with its formats.
+    /// How timestamps are written, as strftime does: `"%d/%b/%Y:%H:%M:%S %z"`; or a number since
+    /// 1970: `"unix"` (seconds), `"unix_ms"`, `"unix_us"`, `"unix_ns"`. Default: RFC 3339, or a
+    /// number whose unit its magnitude tells; and the web server's way with its formats.
     pub time_format: Option<String>,
+    /// The zone of timestamps that do not name one: `"UTC"`, an offset such as `"+02:00"`, or a name
+    /// such as `"Europe/Berlin"`. Default: none, and such a timestamp does not match.
+    pub time_zone: Option<String>,
     /// A text that stands for null, whatever the type. Default: none, and `"-"` with the web
     /// server's formats.
     pub null: Option<String>,
@@ -96,6 +108,7 @@ impl Default for ParseSettings {
             fields: Vec::new(),
             types: Ordered::default(),
             time_format: None,
+            time_zone: None,
             null: None,
             keep: Vec::new(),
             unmatched: Unmatched::default(),
@@ -103,10 +116,6 @@ impl Default for ParseSettings {
     }
 }
 
-/// `%h %l %u %t "%r" %>s %b` with the request line taken apart. A quoted text may hold `\"`.
-const COMMON: &str = r#"^(?<host>\S+) (?<ident>\S+) (?<user>\S+) \[(?<time>[^\]]+)\] "(?<method>[A-Z]+) (?<path>(?:[^"\\ ]|\\.)+)(?: (?<protocol>[^" ]+))?" (?<status>\d{3}) (?<size>\d+|-)"#;
-/// What the combined format has behind that.
-const COMBINED_TAIL: &str = r#" "(?<referer>(?:[^"\\]|\\.)*)" "(?<agent>(?:[^"\\]|\\.)*)""#;
 const SERVER_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
 
 enum Reader {
@@ -116,6 +125,7 @@ enum Reader {
         groups: Vec<usize>,
         places: CaptureLocations,
     },
+    Server(Server),
     Json {
         keys: Vec<String>,
     },
@@ -128,6 +138,7 @@ pub struct Parse {
     /// The parsed fields; those of `keep` follow them in the row.
     fields: Fields,
     types: Vec<Option<FieldType>>,
+    times: Times,
     positions: Positions,
     unmatched: Counter,
 }
@@ -137,7 +148,10 @@ impl Parse {
     ///
     /// # Errors
     /// When a setting is missing, does not go with the format, or is malformed.
-    pub fn new(mut settings: ParseSettings) -> Result<Parse, SettingError> {
+    pub fn new(mut settings: ParseSettings, effort: &Effort) -> Result<Parse, SettingError> {
+        spend_names(effort, "keep", settings.keep.len())?;
+        spend_names(effort, "fields", settings.fields.len())?;
+        spend_names(effort, "types", settings.types.0.len())?;
         let is_server = matches!(settings.format, Format::Common | Format::Combined);
         if settings.format != Format::Regex && settings.pattern.is_some() {
             return Err(SettingError::at("pattern", "goes with format = \"regex\" only"));
@@ -147,47 +161,51 @@ impl Parse {
         }
         if is_server {
             settings.null.get_or_insert_with(|| "-".to_owned());
-            settings.time_format.get_or_insert_with(|| SERVER_TIME.to_owned());
         }
-        let reader = reader(&settings)?;
+        let reader = reader(&settings, effort)?;
         let fields = reader.fields();
         let types = field_types(&settings, &fields, is_server)?;
+        let times = times(&settings, &types, is_server)?;
         let positions = Positions::of(std::iter::once(&settings.field).chain(&settings.keep));
-        Ok(Parse { settings, reader, fields, types, positions, unmatched: Counter::default() })
+        Ok(Parse { settings, reader, fields, types, times, positions, unmatched: Counter::default() })
     }
 
     /// The values of the parsed fields.
     fn read(&mut self, text: &str) -> Result<Vec<Value>, String> {
-        let (time_format, null) = (self.settings.time_format.as_deref(), self.settings.null.as_deref());
+        let null = self.settings.null.as_deref();
         let named = |field: usize, why: String| {
             format!("field `{}`: {why}", self.fields.iter().nth(field).map_or("", |f| f))
         };
+        let typed = |field: usize, found: Option<&str>| {
+            let Some(found) = found.filter(|found| Some(*found) != null) else { return Ok(Value::Null) };
+            let wanted = self.types[field].unwrap_or_default();
+            wanted.read(found, &self.times).map_err(|why| named(field, why))
+        };
         match &mut self.reader {
             Reader::Regex { regex, groups, places } => {
-                regex.captures_read(places, text).ok_or("the line does not match")?;
-                let value = |(field, group): (usize, &usize)| {
-                    let found = places.get(*group).map(|(from, to)| &text[from..to]);
-                    let found = found.filter(|found| Some(*found) != null);
-                    let wanted = self.types[field].unwrap_or_default();
-                    found
-                        .map_or(Ok(Value::Null), |found| wanted.read(found, time_format))
-                        .map_err(|why| named(field, why))
-                };
-                groups.iter().enumerate().map(value).collect()
+                regex.captures_read(places, text).ok_or(NO_MATCH)?;
+                let found = |group: &usize| places.get(*group).map(|(from, to)| &text[from..to]);
+                groups.iter().enumerate().map(|(field, group)| typed(field, found(group))).collect()
+            }
+            Reader::Server(server) => {
+                let texts = server.read(text).ok_or(NO_MATCH)?;
+                texts.into_iter().enumerate().map(|(field, found)| typed(field, found)).collect()
             }
             Reader::Json { keys } => {
-                let object = json::read(text).map_err(|error| format!("the line is no JSON: {error}"))?;
-                if !object.is_object() {
-                    return Err("the line is no JSON object".to_owned());
-                }
+                let object = Object::read(text).map_err(not_an_object)?;
+                let is_null_text = |json: &RawValue| {
+                    null.is_some()
+                        && json.get().starts_with('"')
+                        && json::text_of(json).ok().as_deref() == null
+                };
                 let value = |(field, key): (usize, &String)| {
-                    let value = json::lookup(&object, key).map_or(Value::Null, json::to_value);
-                    let value =
-                        if value.as_str().is_some_and(|s| Some(s) == null) { Value::Null } else { value };
-                    match self.types[field] {
-                        Some(wanted) => wanted.convert(value, time_format).map_err(|why| named(field, why)),
-                        None => Ok(value),
-                    }
+                    let Some(json) = object.lookup(key) else { return Ok(Value::Null) };
+                    let value = match self.types[field] {
+                        _ if is_null_text(json) => Ok(Value::Null),
+                        Some(wanted) => wanted.read_json(json, &self.times),
+                        None => json::to_value(json),
+                    };
+                    value.map_err(|why| named(field, why))
                 };
                 keys.iter().enumerate().map(value).collect()
             }
@@ -195,17 +213,28 @@ impl Parse {
     }
 }
 
+/// Why a line is none of the format.
+const NO_MATCH: &str = "the line does not match";
+
+fn not_an_object(error: serde_json::Error) -> String {
+    match error.classify() {
+        Category::Data => "the line is no JSON object".to_owned(),
+        _ => format!("the line is no JSON: {error}"),
+    }
+}
+
 impl Reader {
     fn fields(&self) -> Fields {
         match self {
             Reader::Json { keys } => keys.iter().collect(),
+            Reader::Server(server) => server.fields().collect(),
             Reader::Regex { regex, .. } => regex.capture_names().flatten().collect(),
         }
     }
 }
 
-fn reader(settings: &ParseSettings) -> Result<Reader, SettingError> {
-    let source = match (settings.format, &settings.pattern) {
+fn reader(settings: &ParseSettings, effort: &Effort) -> Result<Reader, SettingError> {
+    let pattern = match (settings.format, &settings.pattern) {
         (Format::Json, _) if settings.fields.is_empty() => {
             return Err(SettingError::at("fields", "name the keys to read, for example fields = [\"user\"]"));
         }
@@ -216,11 +245,12 @@ fn reader(settings: &ParseSettings) -> Result<Reader, SettingError> {
                 "write a regular expression with named groups, or a `format`",
             ));
         }
-        (Format::Regex, Some(pattern)) => pattern.clone(),
-        (Format::Common, _) => format!("{COMMON}$"),
-        (Format::Combined, _) => format!("{COMMON}{COMBINED_TAIL}"),
+        (Format::Regex, Some(pattern)) => pattern,
+        (Format::Common, _) => return Ok(Reader::Server(Server::new(false))),
+        (Format::Combined, _) => return Ok(Reader::Server(Server::new(true))),
     };
-    let regex = Regex::new(&source).map_err(|error| SettingError::at("pattern", error))?;
+    let regex = patterns::compile(pattern, effort).map_err(|why| SettingError::at("pattern", why))?;
+    spend_names(effort, "pattern", regex.captures_len())?;
     let names = regex.capture_names().enumerate();
     let groups: Vec<usize> = names.filter(|(_, name)| name.is_some()).map(|(group, _)| group).collect();
     if groups.is_empty() {
@@ -230,13 +260,34 @@ fn reader(settings: &ParseSettings) -> Result<Reader, SettingError> {
     Ok(Reader::Regex { regex, groups, places })
 }
 
+fn times(
+    settings: &ParseSettings,
+    types: &[Option<FieldType>],
+    is_server: bool,
+) -> Result<Times, SettingError> {
+    let has_times = types.contains(&Some(FieldType::Timestamp));
+    let given = [("time_format", &settings.time_format), ("time_zone", &settings.time_zone)];
+    match given.iter().find(|(_, given)| given.is_some()) {
+        Some((key, _)) if !has_times => {
+            Err(SettingError::at(key, "goes with a field of type \"timestamp\" only; give one by `types`"))
+        }
+        _ => {
+            let format = settings.time_format.as_deref().or(is_server.then_some(SERVER_TIME));
+            Times::new(format, settings.time_zone.as_deref())
+        }
+    }
+}
+
 fn field_types(
     settings: &ParseSettings,
     fields: &Fields,
     is_server: bool,
 ) -> Result<Vec<Option<FieldType>>, SettingError> {
     if let Some(unknown) = settings.types.keys().find(|field| fields.position(field).is_none()) {
-        return Err(SettingError::at("types", format!("there is no field `{unknown}` (fields: {fields})")));
+        return Err(SettingError::at(
+            &format!("types.{unknown}"),
+            format!("there is no field `{unknown}` (fields: {fields})"),
+        ));
     }
     let given =
         |field: &str| settings.types.0.iter().find(|(name, _)| name == field).map(|(_, given)| *given);
@@ -257,6 +308,11 @@ impl Bolt for Parse {
             Unmatched::Stream => streams.stream(UNMATCHED_STREAM, [self.settings.field.as_str(), "error"]),
             Unmatched::Fail | Unmatched::Drop => streams,
         }
+    }
+
+    fn check(&self, check: &mut Check<'_>) {
+        check.require_field("field", &self.settings.field);
+        self.settings.keep.iter().for_each(|field| check.require_field("keep", field));
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
@@ -291,10 +347,10 @@ impl Bolt for Parse {
 
 pub(super) fn register(registry: &mut Registry) {
     registry
-        .bolt(
+        .bolt_within(
             "parse",
             "Takes a line of a log apart: by a pattern, as a web server's log, as JSON.",
-            |settings: &ParseSettings| Parse::new(settings.clone()),
+            |settings: &ParseSettings, effort| Parse::new(settings.clone(), effort),
         )
         .output(
             "default: the named groups of `pattern`, or host, ident, user, time, method, path, \
@@ -357,8 +413,34 @@ mod tests {
         check(
             "format = 'common'",
             &common.replace("10/Oct", "40/Oct"),
-            r#"field `time`: "40/Oct/2000:13:55:36 +0000" is no timestamp"#,
+            r#"field `time`: "40/Oct/2000:13:55:36 +0000" is no timestamp: strptime parsing failed: %d failed: failed to parse day number: parameter 'day' is not in the required range of 1..=31"#,
         );
+    }
+
+    /// Half of the lines of a log from the open net do not have a well-formed request; each has a host,
+    /// a time, a status and a size all the same.
+    #[test]
+    fn a_malformed_request_costs_no_other_field() {
+        let check_request = |request: &str, expected: &str| {
+            let line = format!(r#"192.0.2.7 - - [28/Nov/2026:10:00:03 +0000] "{request}" 400 157 "-" "-""#);
+            let row = format!("192.0.2.7 null null 2026-11-28T10:00:03Z {expected} 400 157 null null");
+            check("format = 'combined'", &line, &row);
+        };
+        check_request("", "null null null");
+        check_request("-", "null null null");
+        check_request(r"\x16\x03\x01", r"null \x16\x03\x01 null");
+        check_request("GET /a b HTTP/1.1", "GET /a b HTTP/1.1");
+    }
+
+    #[test]
+    fn an_integer_of_json_is_exact_or_does_not_match() {
+        let json = "format = 'json'\nfields = ['id']";
+        check(json, r#"{"id": 9223372036854775807, "other": 18446744073709551615}"#, "9223372036854775807");
+        let misfit = "field `id`: the number 18446744073709551615 does not fit an i64";
+        check(json, r#"{"id": 18446744073709551615}"#, misfit);
+        let exact = format!("{json}\ntypes = {{ id = 'string' }}");
+        check(&exact, r#"{"id": 18446744073709551615}"#, "18446744073709551615");
+        check(&exact, r#"{"id": 1e2}"#, "1e2");
     }
 
     #[test]
@@ -409,6 +491,11 @@ mod tests {
             ("format = 'json'", "name the keys"),
             ("format = 'common'\npattern = 'x'", "goes with format = \"regex\""),
             ("format = 'common'\nfields = ['x']", "goes with format = \"json\""),
+            ("pattern = '(?<a>x)'\ntime_format = '%F %T %z'", "goes with a field of type \"timestamp\" only"),
+            ("pattern = '(?<a>x)'\ntime_zone = 'UTC'", "goes with a field of type \"timestamp\" only"),
+            ("pattern = '(?<a>x)'\ntypes = { a = 'timestamp' }\ntime_format = '%F %!'", "directive `!`"),
+            ("pattern = '(?<a>x)'\ntypes = { a = 'timestamp' }\ntime_format = '%F %T'", "set `time_zone`"),
+            ("pattern = '(?<a>x)'\ntypes = { a = 'timestamp' }\ntime_zone = 'Mars'", "Mars"),
         ] {
             let refusal = refusal("parse", config);
             assert!(refusal.contains(why), "{config}: {refusal}");

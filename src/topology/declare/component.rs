@@ -15,6 +15,7 @@ use crate::topology::declare::sites::Sites;
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Key, Node, empty_table};
 use crate::topology::draft::{DraftComponent, DraftInput};
+use crate::topology::effort::Effort;
 use crate::topology::graph::HookFactory;
 use crate::topology::registry::{Built, ComponentType, Kind, Registry};
 use crate::topology::suggest::{self, shown};
@@ -25,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     pub registry: &'a Registry,
     /// The ids of all components, right or wrong.
     pub ids: HashSet<String>,
+    /// What all of them together may cost.
+    pub effort: &'a Effort,
 }
 
 /// Reads the component that will stand at position `at`.
@@ -225,7 +228,7 @@ impl<'a, 't> Reader<'a, 't> {
             None => (self.id.clone(), empty_table(self.id.clone())),
         };
         debug_assert!(matches!(node.get_ref(), DeValue::Table(_)));
-        match known.build(ValueDeserializer::from(node.clone())) {
+        match known.build(ValueDeserializer::from(node.clone()), self.surroundings.effort) {
             Ok(built) => {
                 self.sites.set_config(self.at, node);
                 Some(built)

@@ -42,6 +42,7 @@ use crate::topology::declare::document::Document;
 use crate::topology::declare::reading::Reading;
 use crate::topology::declare::tree::Shelf;
 use crate::topology::diagnostic::TopologyErrors;
+use crate::topology::effort::Effort;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
 use crate::topology::suggest;
@@ -74,6 +75,20 @@ pub fn load(
     registry: &Registry,
     set: &[String],
 ) -> Result<Topology, TopologyErrors> {
+    load_within(source, path, registry, set, &Effort::of_document())
+}
+
+/// As [`load`], with what the settings of its components may cost.
+///
+/// # Errors
+/// Everything that is wrong, at once, with places.
+pub fn load_within(
+    source: &dyn Source,
+    path: &str,
+    registry: &Registry,
+    set: &[String],
+    effort: &Effort,
+) -> Result<Topology, TopologyErrors> {
     if let Some(topology) = registry.build_topology(path) {
         return built::override_options(topology?, source, registry, set);
     }
@@ -81,7 +96,11 @@ pub fn load(
     let others = registered(registry);
     let Document { mut root, texts, mut report, complete, taken, doubtful } =
         document::read(source, path, set, &shelf, others);
-    let mut reading = overrides::settle(&mut root, doubtful, |root| Reading::of(root, registry));
+    let mut reading = overrides::settle(&mut root, doubtful, |root| {
+        // The tree is read once more for each `--set` whose value may be meant as text.
+        effort.restart();
+        Reading::of(root, registry, effort)
+    });
     reading.draft.taken = taken;
     if !complete {
         report.extend_elsewhere(reading.report, &texts);

@@ -12,6 +12,7 @@ use crate::topology::declare::sites::Sites;
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Key, Node, in_order};
 use crate::topology::draft::Draft;
+use crate::topology::effort::Effort;
 use crate::topology::registry::{Kind, Registry};
 use crate::topology::suggest::{self, shown};
 use crate::topology::validate::Site;
@@ -30,7 +31,7 @@ pub(super) struct Reading<'t> {
 
 impl<'t> Reading<'t> {
     /// Reads a whole tree.
-    pub fn of(root: &DeTable<'t>, registry: &Registry) -> Reading<'t> {
+    pub fn of(root: &DeTable<'t>, registry: &Registry, effort: &Effort) -> Reading<'t> {
         let draft = Draft {
             name: None,
             options: TopologyOptions::default(),
@@ -64,7 +65,7 @@ impl<'t> Reading<'t> {
             components.truncate(limits::COMPONENTS_MAX);
         }
         let ids = components.iter().map(|(_, key, _)| key.get_ref().to_string()).collect();
-        reading.all_components(&Surroundings { registry, ids }, &components);
+        reading.all_components(&Surroundings { registry, ids, effort }, &components);
         reading
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use crate::api::{Check, CheckInput, Claim, Refusal};
+use crate::config::Delivery;
 use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::draft::{Draft, DraftInput};
 use crate::topology::implicit;
@@ -27,7 +28,9 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
             Kind::Spout => None,
             Kind::Bolt => component.options.tick.or(draft.options.tick),
         };
-        let mut check = Check::new(&inputs, tick, capped(draft, at) as usize);
+        let tracked = draft.options.delivery != Delivery::AtMostOnce;
+        let timeout = draft.options.message_timeout.filter(|_| tracked);
+        let mut check = Check::new(&inputs, tick, capped(draft, at) as usize).with_message_timeout(timeout);
         if let Err(panic) = instance.check(&mut check) {
             problems.push(Problem::new(Site::Component(at), format!("{}: {panic}", named(draft, at))));
             continue;
