@@ -363,10 +363,9 @@ impl<'a> Nemesis<'a> {
 
     /// What is still to be done, or to strike.
     pub fn left(&self) -> Vec<String> {
-        let lasting = self.remedies.iter().filter_map(|(_, remedy)| match remedy {
-            Remedy::HealPair { from, to, must_strike: true } => {
-                Some(format!("the network from {from} to {to} met nothing"))
-            }
+        let to_strike = self.remedies.iter().filter(|(_, remedy)| self.is_to_strike(remedy));
+        let lasting = to_strike.filter_map(|(_, remedy)| match remedy {
+            Remedy::HealPair { from, to, .. } => Some(format!("the network from {from} to {to} met nothing")),
             _ => None,
         });
         let next = self.next.iter().chain(self.waiting.as_slice());

@@ -56,7 +56,7 @@ pub struct Round {
     pub schedule: Schedule,
     /// Whether that begins with the start, not when all is connected and lines flow.
     pub at_once: bool,
-    /// Whether its source may die of it, and take with it what it had under way: then that must be said.
+    /// Whether a worker may die when nothing is replayed any more: then what is lost must be said.
     pub may_lose: bool,
     /// How long a worker may say nothing before it is replaced.
     pub heartbeat_timeout: Duration,
@@ -93,7 +93,8 @@ impl Outcome {
     /// Whether the counters say that all is well, and the run ends with exit code 0.
     pub fn says_all_is_well(&self) -> bool {
         let topology = &self.stats.topology;
-        topology.failed == 0 && topology.pending == 0 && !topology.cut_short && self.stats.failure.is_none()
+        let lost = topology.failed + topology.waiting + topology.lost + topology.losses() + topology.pending;
+        lost == 0 && !topology.cut_short && self.stats.failure.is_none()
     }
 }
 
@@ -235,8 +236,9 @@ impl Round {
                 is_drained = true;
             }
         }
-        if self.source.is_endless() && !nemesis.is_through() {
-            wrong.push(format!("NOT ALL STRUCK before the input ended: {:?}", nemesis.left()));
+        let left = nemesis.left();
+        if self.source.is_endless() && !left.is_empty() {
+            wrong.push(format!("NOT ALL STRUCK before the input ended: {left:?}"));
         }
         nemesis.heal();
         if self.source.is_endless() && !is_drained {
