@@ -1,6 +1,6 @@
 //! Every interleaving of what executors and the poller share, by loom.
 //!
-//! The source of the queues is compiled here a second time, with loom's types in the place of the
+//! The source of the queues, and of the accounts of credit, is compiled here a second time, with loom's types in the place of the
 //! standard library's, so what is tried is the code itself and not a copy of its idea. No flag is
 //! needed: `cargo test` runs the models, and `LOOM_MAX_PREEMPTIONS` bounds them further.
 
@@ -10,10 +10,11 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-/// What `src/net/outbox/queues.rs` takes from the standard library in production.
+/// What `src/net/outbox/queues.rs` and `src/runtime/remote/credit/accounts.rs` take from the standard
+/// library in production.
 mod sync {
-    pub use loom::sync::Mutex;
-    pub use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+    pub use loom::sync::{Arc, Mutex};
     pub use std::sync::PoisonError;
 }
 
@@ -21,6 +22,11 @@ mod sync {
 #[path = "../src/net/outbox/queues.rs"]
 mod queues;
 
+#[allow(dead_code, reason = "what heartbeats and new connections tell is not modelled")]
+#[path = "../src/runtime/remote/credit/accounts.rs"]
+mod accounts;
+
+use accounts::Accounts;
 use queues::{MUCH, Queues, Wake};
 
 /// As an eventfd: a wake that comes before the wait ends it, and several count as one.
@@ -52,8 +58,13 @@ impl Waker {
 }
 
 fn model(body: impl Fn() + Send + Sync + 'static) {
+    model_with(3, body);
+}
+
+/// With so many preemptions at most: more, where a step has few accesses.
+fn model_with(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(body);
 }
 
@@ -218,4 +229,40 @@ fn what_is_sent_to_a_new_incarnation_is_not_lost_with_the_old_one() {
     // The model is worth something only if it met all that can happen.
     let outcomes: Vec<_> = outcomes.lock().unwrap().iter().copied().collect();
     assert_eq!(outcomes, [(1, 0), (1, 1), (2, 0)]);
+}
+
+/// A producer that waits for credit hears of every lot that was given back: a lot that was left untold
+/// without a wake would leave it, and here the poller, waiting for ever, which loom reports.
+#[test]
+fn no_lot_of_credit_is_left_untold() {
+    model_with(2, || {
+        let (accounts, waker) = (Arc::new(Accounts::new()), Arc::new(Waker::default()));
+        let account = accounts.open(7, (2, 100));
+        let givers: Vec<_> = [2, 2]
+            .into_iter()
+            .map(|times| {
+                let (accounts, account, waker) = (accounts.clone(), account.clone(), waker.clone());
+                thread::spawn(move || {
+                    for _ in 0..times {
+                        if accounts.give_back(&account, 1, 0) {
+                            waker.wake();
+                        }
+                    }
+                })
+            })
+            .collect();
+        // Four in all, of which less than a lot may stay untold.
+        let (mut told, mut last) = (Vec::new(), 0);
+        while last < 3 {
+            waker.wait();
+            accounts.take_due(&mut told);
+            for (id, tuples, _) in told.drain(..) {
+                assert!(id == 7 && tuples >= last, "totals rise");
+                last = tuples;
+            }
+        }
+        givers.into_iter().for_each(|giver| giver.join().unwrap());
+        accounts.take_untold(&mut told);
+        assert_eq!(told.pop().map_or(last, |(_, tuples, _)| tuples), 4, "nothing is lost");
+    });
 }

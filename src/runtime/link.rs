@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::config::limits::RESERVE;
 use crate::ids::LinkId;
-use crate::runtime::remote::{CreditReturns, Returned};
+use crate::runtime::remote::credit::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
 
 /// Between workers, so many times as many tuples may be on their way: they are under way for longer.

@@ -9,18 +9,17 @@
 //! of the worker it was meant for, once, or that incarnation is gone, and `Ingress::workers_lost` is
 //! called. Everything that follows from a loss follows from that call.
 
+pub mod credit;
 pub mod ingress;
 pub mod payload;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use smol_str::SmolStr;
 
 use crate::clock::Time;
 use crate::ids::{LinkId, Touched, WorkerId};
-use crate::runtime::link::Charge;
 use crate::runtime::message::Tracking;
 use crate::runtime::queue::{Gauges, InboxSender};
 use crate::runtime::run_queue::Urgency;
@@ -46,7 +45,7 @@ pub trait Outlet: Send + Sync {
     /// payload; of data, the credit it was charged, as (link, tuples, bytes). Never blocks.
     fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time);
 
-    /// Says that there is credit to give back; see [`CreditReturns`].
+    /// Says that there is credit to give back; see [`credit::CreditReturns`].
     fn poke(&self);
 
     /// The longest payload that may be sent.
@@ -156,128 +155,9 @@ impl RemoteExecutor {
     }
 }
 
-/// Credit of a link whose producer is in another worker, to be given back.
-///
-/// It is told in lots: each telling wakes two threads and is a write and a read, and a producer that
-/// has most of its credit does not wait for the rest. What is not told is less than a lot, and less
-/// than what is out; so a producer that waits for credit has more than that to come, and is told.
-#[derive(Debug, Default)]
-pub struct Returned {
-    id: LinkId,
-    /// What is told at once.
-    lot: Charge,
-    tuples: AtomicU64,
-    bytes: AtomicU64,
-    /// What was told of `tuples` and `bytes`.
-    told_tuples: AtomicU64,
-    told_bytes: AtomicU64,
-    /// It stands in [`CreditReturns::due`].
-    is_due: AtomicBool,
-}
-
-/// What a worker owes one incarnation of another in credit.
-pub struct CreditReturns {
-    outlet: Arc<dyn Outlet>,
-    /// Those of which a lot is untold.
-    due: Mutex<Vec<Arc<Returned>>>,
-    all: Mutex<Vec<Arc<Returned>>>,
-}
-
-impl CreditReturns {
-    /// Nothing is owed yet.
-    pub fn new(outlet: Arc<dyn Outlet>) -> CreditReturns {
-        CreditReturns { outlet, due: Mutex::default(), all: Mutex::default() }
-    }
-
-    /// The account of one link, which tells so much at once.
-    pub fn account(&self, id: LinkId, lot: Charge) -> Arc<Returned> {
-        let returned = Arc::new(Returned { id, lot, ..Returned::default() });
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&returned));
-        returned
-    }
-
-    /// Notes that a batch of a link was processed.
-    pub fn give_back(&self, returned: &Arc<Returned>, charge: Charge) {
-        returned.tuples.fetch_add(charge.tuples as u64, Ordering::SeqCst);
-        returned.bytes.fetch_add(charge.bytes as u64, Ordering::SeqCst);
-        if returned.has_lot() && !returned.is_due.swap(true, Ordering::SeqCst) {
-            self.due.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(returned));
-            self.outlet.poke();
-        }
-    }
-
-    /// Totals of the links of which a lot was untold, as (link, tuples, bytes).
-    pub fn take_due(&self, into: &mut Vec<(LinkId, u64, u64)>) {
-        let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
-        for returned in due {
-            // Cleared before the totals are read, so that what comes later is noted again.
-            returned.is_due.store(false, Ordering::SeqCst);
-            into.push(returned.tell());
-        }
-    }
-
-    /// Totals of the links of which anything is untold.
-    pub fn take_untold(&self, into: &mut Vec<(LinkId, u64, u64)>) {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        into.extend(
-            all.iter().filter(|returned| returned.untold() != (0, 0)).map(|returned| returned.tell()),
-        );
-    }
-
-    /// Totals of all links that ever gave something back.
-    pub fn all(&self, into: &mut Vec<(LinkId, u64, u64)>) {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        into.extend(all.iter().map(|returned| returned.tell()).filter(|(_, tuples, _)| *tuples > 0));
-    }
-}
-
-impl Returned {
-    fn untold(&self) -> (u64, u64) {
-        let since = |total: &AtomicU64, told: &AtomicU64| {
-            let told = told.load(Ordering::SeqCst);
-            total.load(Ordering::SeqCst).saturating_sub(told)
-        };
-        (since(&self.tuples, &self.told_tuples), since(&self.bytes, &self.told_bytes))
-    }
-
-    fn has_lot(&self) -> bool {
-        let (tuples, bytes) = self.untold();
-        tuples >= self.lot.tuples as u64 || bytes >= self.lot.bytes as u64
-    }
-
-    /// The totals, which count as told. Only the thread that tells peers calls this.
-    fn tell(&self) -> (LinkId, u64, u64) {
-        let (tuples, bytes) = (self.tuples.load(Ordering::SeqCst), self.bytes.load(Ordering::SeqCst));
-        self.told_tuples.store(tuples, Ordering::SeqCst);
-        self.told_bytes.store(bytes, Ordering::SeqCst);
-        (self.id, tuples, bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Default)]
-    struct Pokes(AtomicU64);
-
-    impl Outlet for Pokes {
-        fn send(&self, _: PayloadKind, _: Vec<u8>, _: Option<(LinkId, u32, u32)>, _: Time) {}
-
-        fn poke(&self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-
-        fn payload_max(&self) -> usize {
-            0
-        }
-    }
-
-    fn told(take: impl FnOnce(&mut Vec<(LinkId, u64, u64)>)) -> Vec<(u32, u64, u64)> {
-        let mut told = Vec::new();
-        take(&mut told);
-        told.into_iter().map(|(id, tuples, bytes)| (id.0, tuples, bytes)).collect()
-    }
 
     /// Workers 3 and 67 shared a bit: when one of them had room again, spouts went on although the
     /// other was full.
@@ -297,27 +177,5 @@ mod tests {
         check(67, false, true);
         check(1023, false, false);
         check(5000, true, false);
-    }
-
-    #[test]
-    fn credit_is_told_in_lots_or_with_other_words() {
-        let outlet = Arc::new(Pokes::default());
-        let pokes = || outlet.0.load(Ordering::SeqCst);
-        let returns = CreditReturns::new(Arc::clone(&outlet) as Arc<dyn Outlet>);
-        let [one, two] = [1, 2].map(|id| returns.account(LinkId(id), Charge { tuples: 10, bytes: 100 }));
-        let give = |account, tuples, bytes| returns.give_back(account, Charge { tuples, bytes });
-        give(&one, 9, 0);
-        give(&two, 1, 99);
-        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![], 0), "neither is a lot");
-        give(&one, 1, 0);
-        give(&one, 5, 0);
-        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![(1, 15, 0)], 1), "one poke");
-        give(&one, 9, 0);
-        assert_eq!(told(|into| returns.take_due(into)), [], "it counts from what was told");
-        assert_eq!(told(|into| returns.take_untold(into)), [(1, 24, 0), (2, 1, 99)]);
-        assert_eq!((told(|into| returns.take_untold(into)), pokes()), (vec![], 1));
-        give(&two, 1, 100);
-        assert_eq!((told(|into| returns.all(into)), pokes()), (vec![(1, 24, 0), (2, 2, 199)], 2));
-        assert_eq!(told(|into| returns.take_due(into)), [(2, 2, 199)], "again, which does no harm");
     }
 }

@@ -1,0 +1,110 @@
+//! Credit of links whose producers are in another worker, to be given back.
+//!
+//! `accounts` holds the totals, and decides when the poller is to be woken; here it is, and the types of
+//! the runtime.
+
+mod accounts;
+mod sync;
+
+use std::sync::Arc;
+
+use accounts::{Account, Accounts};
+
+use crate::ids::LinkId;
+use crate::runtime::link::Charge;
+use crate::runtime::remote::Outlet;
+
+/// The account of one link.
+pub type Returned = Account<LinkId>;
+
+/// What a worker owes one incarnation of another in credit.
+pub struct CreditReturns {
+    outlet: Arc<dyn Outlet>,
+    accounts: Accounts<LinkId>,
+}
+
+impl CreditReturns {
+    /// Nothing is owed yet.
+    pub fn new(outlet: Arc<dyn Outlet>) -> CreditReturns {
+        CreditReturns { outlet, accounts: Accounts::new() }
+    }
+
+    /// The account of one link, which tells so much at once.
+    pub fn account(&self, id: LinkId, lot: Charge) -> Arc<Returned> {
+        self.accounts.open(id, (lot.tuples as u64, lot.bytes as u64))
+    }
+
+    /// Notes that a batch of a link was processed.
+    pub fn give_back(&self, returned: &Arc<Returned>, charge: Charge) {
+        if self.accounts.give_back(returned, charge.tuples as u64, charge.bytes as u64) {
+            self.outlet.poke();
+        }
+    }
+
+    /// Totals of the links of which a lot was untold, as (link, tuples, bytes).
+    pub fn take_due(&self, into: &mut Vec<(LinkId, u64, u64)>) {
+        self.accounts.take_due(into);
+    }
+
+    /// Totals of the links of which anything is untold.
+    pub fn take_untold(&self, into: &mut Vec<(LinkId, u64, u64)>) {
+        self.accounts.take_untold(into);
+    }
+
+    /// Totals of all links that ever gave something back.
+    pub fn all(&self, into: &mut Vec<(LinkId, u64, u64)>) {
+        self.accounts.all(into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::clock::Time;
+    use crate::runtime::remote::PayloadKind;
+
+    #[derive(Default)]
+    struct Pokes(AtomicU64);
+
+    impl Outlet for Pokes {
+        fn send(&self, _: PayloadKind, _: Vec<u8>, _: Option<(LinkId, u32, u32)>, _: Time) {}
+
+        fn poke(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn payload_max(&self) -> usize {
+            0
+        }
+    }
+
+    fn told(take: impl FnOnce(&mut Vec<(LinkId, u64, u64)>)) -> Vec<(u32, u64, u64)> {
+        let mut told = Vec::new();
+        take(&mut told);
+        told.into_iter().map(|(id, tuples, bytes)| (id.0, tuples, bytes)).collect()
+    }
+
+    #[test]
+    fn credit_is_told_in_lots_or_with_other_words() {
+        let outlet = Arc::new(Pokes::default());
+        let pokes = || outlet.0.load(Ordering::SeqCst);
+        let returns = CreditReturns::new(Arc::clone(&outlet) as Arc<dyn Outlet>);
+        let [one, two] = [1, 2].map(|id| returns.account(LinkId(id), Charge { tuples: 10, bytes: 100 }));
+        let give = |account, tuples, bytes| returns.give_back(account, Charge { tuples, bytes });
+        give(&one, 9, 0);
+        give(&two, 1, 99);
+        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![], 0), "neither is a lot");
+        give(&one, 1, 0);
+        give(&one, 5, 0);
+        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![(1, 15, 0)], 1), "one poke");
+        give(&one, 9, 0);
+        assert_eq!(told(|into| returns.take_due(into)), [], "it counts from what was told");
+        assert_eq!(told(|into| returns.take_untold(into)), [(1, 24, 0), (2, 1, 99)]);
+        assert_eq!((told(|into| returns.take_untold(into)), pokes()), (vec![], 1));
+        give(&two, 1, 100);
+        assert_eq!((told(|into| returns.all(into)), pokes()), (vec![(1, 24, 0), (2, 2, 199)], 2));
+        assert_eq!(told(|into| returns.take_due(into)), [(2, 2, 199)], "again, which does no harm");
+    }
+}
