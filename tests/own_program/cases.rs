@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
+
 /// All cases by name.
 pub const ALL: &[(&str, fn())] = &[
     ("a_registered_topology_runs_in_worker_processes", a_registered_topology_runs_in_worker_processes),
@@ -26,6 +28,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("hooks_of_a_document_run_in_workers", hooks_of_a_document_run_in_workers),
     ("hooks_are_added_to_a_topology_in_rust", hooks_are_added_to_a_topology_in_rust),
     ("a_custom_grouping_has_its_settings_in_workers", a_custom_grouping_has_its_settings_in_workers),
+    ("storm_twenty_four_tuples_cross_workers", storm_twenty_four_tuples_cross_workers),
+    ("storm_tuples_of_a_key_cross_workers_in_order", storm_tuples_of_a_key_cross_workers_in_order),
 ];
 
 /// What a run of the program came to.
@@ -154,7 +158,8 @@ fn registered_topologies_are_listed() {
     program(&["components"]).exits(0).prints("Topologies of this program").prints("  squares");
     program(&["run", "square"])
         .exits(1)
-        .says("registered topologies: broken, changing, panicking, squares, wrong");
+        .says("registered topologies: broken, changing, in-order, messaging, messaging-many-tasks, panicking")
+        .says("squares, wrong");
 }
 
 /// A document with two tasks of `where`, and a fixed number of tuples by the grouping `pick`.
@@ -268,4 +273,36 @@ fn a_custom_grouping_has_its_settings_in_workers() {
     let mut executed: Vec<&str> = lines(&ended.stderr, "watched").into_iter().map(|words| words[2]).collect();
     executed.sort_unstable();
     assert_eq!(executed, ["0", "0", "0", "100"], "one task of four gets them all");
+}
+
+/// What `--json` says of a run, which must have been in order.
+#[track_caller]
+fn summary(ended: &Ended) -> Value {
+    ended.exits(0);
+    let last = ended.stdout.lines().last().unwrap_or_default();
+    let line: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("no summary: {last}"));
+    line["summary"].clone()
+}
+
+/// `MessagingTest.testRemoteTransport` and `testRemoteTransportWithManyTasksInReceivingExecutor`
+/// (STORM-3141): 2 workers, 24 tuples in, 24 out, for 6 tasks and for 10 tasks of one executor.
+fn storm_twenty_four_tuples_cross_workers() {
+    for topology in ["messaging", "messaging-many-tasks"] {
+        let ended = program(&["run", topology, "--workers", "2", "--json"]);
+        assert_eq!(summary(&ended)["acked"], 24, "{}", ended.stderr);
+        let arrived = lines(&ended.stdout, "arrived");
+        assert_eq!(arrived.len(), 24, "{}", ended.stdout);
+        let crossed = arrived.iter().any(|words| words[1] != words[2]);
+        assert!(crossed, "some tuple came from the other worker: {}", ended.stdout);
+    }
+}
+
+/// `InOrderDeliveryTest`: 8 spouts, fields(index), each index strictly consecutive; over 3 workers.
+fn storm_tuples_of_a_key_cross_workers_in_order() {
+    let ended = program(&["run", "in-order", "--workers", "3", "--json"]);
+    let summary = summary(&ended);
+    let check = &summary["components"][1];
+    assert_eq!((&check["id"], &check["errors"]), (&"check".into(), &0.into()), "{}", ended.stderr);
+    assert_eq!(check["executed"], 8 * crate::storm::IN_ORDER, "{summary}");
+    assert_eq!((&summary["replayed"], &summary["failed"]), (&0.into(), &0.into()), "{}", ended.stderr);
 }

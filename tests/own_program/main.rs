@@ -6,10 +6,12 @@
 //! runs its cases, each of which starts it with a command.
 //!
 //! * `program`: what it registers.
+//! * `storm`: topologies of Storm's own tests for several workers.
 //! * `cases`: what is expected of it.
 
 mod cases;
 mod program;
+mod storm;
 
 use std::env;
 use std::panic::catch_unwind;

@@ -6,10 +6,17 @@ use squall::api::TaskHook;
 use squall::prelude::*;
 
 /// Emits `n` from 0 to `end`, every task its share, each again until it is acked.
-struct Numbers {
+pub struct Numbers {
     next: u64,
     step: u64,
     end: u64,
+}
+
+impl Numbers {
+    /// Up to here.
+    pub fn below(end: u64) -> Numbers {
+        Numbers { next: 0, step: 1, end }
+    }
 }
 
 impl Spout for Numbers {
@@ -50,7 +57,7 @@ impl Spout for Numbers {
 fn squares(end: u64) -> TopologyBuilder {
     let mut builder = TopologyBuilder::new("squares");
     builder.options(|options| options.workers = 3);
-    builder.spout("numbers", move || Numbers { next: 0, step: 1, end });
+    builder.spout("numbers", move || Numbers::below(end));
     builder
         .bolt_fn("square", Streams::new(["square", "process"]), |input, out| {
             let n = input.to::<u64>("n")?;
@@ -179,6 +186,9 @@ pub fn registry() -> Registry {
             topology.with_options(|options| options.key_groups = groups)
         })
     });
+    registry.topology("messaging", || crate::storm::messaging(6, 6).build());
+    registry.topology("messaging-many-tasks", || crate::storm::messaging(1, 10).build());
+    registry.topology("in-order", || crate::storm::in_order(crate::storm::IN_ORDER).build());
     registry
         .topology("broken", || -> Result<squall::topology::Topology, String> { Err("no luck".to_owned()) });
     registry.topology("panicking", || -> Result<squall::topology::Topology, String> { panic!("too much") });
