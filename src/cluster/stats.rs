@@ -169,6 +169,7 @@ impl WorkerStats {
         self.pending = 0;
         self.failed = failed_for_good;
         self.waiting = 0;
+        self.failed = failed_for_good;
         self.emitted = self.emitted.saturating_sub(open);
         self.live_spouts = 0;
         for component in &mut self.components {

@@ -1,6 +1,11 @@
 //! Losses and ends of runs in several worker processes.
 
-use crate::kit::Place;
+use std::io::Write;
+use std::process::Stdio;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+use crate::kit::{Place, send_signal, wait, wait_until};
 
 /// What components count stood nowhere: a run in workers kept it in processes that were gone.
 #[test]
@@ -64,4 +69,84 @@ fn what_a_stuck_worker_has_open_is_shown() {
         let summary = run.exits(1).says("cut short").summary();
         assert_eq!((&summary["emitted"], &summary["pending"]), (&100.into(), &100.into()), "{}", run.all());
     }
+}
+
+/// Workers that speak TLS with each other, as a user sets them up: files, and a table in `squall.toml`.
+#[test]
+fn workers_speak_tls_and_refuse_an_authority_that_is_not_theirs() {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(vec![]).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
+    };
+    let (ours, other) = (authority("ours"), authority("another"));
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = params.signed_by(&key, &ours).expect("a certificate");
+    let table = |authority: &str| {
+        format!(
+            "[net.tls]\ncertificate = 'tls/worker.pem'\nkey = 'tls/worker.key'\nauthority = '{authority}'"
+        )
+    };
+    let document = r#"
+        topology.name = "secret"
+        spout.numbers = { type = "generate", config = { count = 500, fields.n = "{seq}" } }
+        [bolt.count]
+        type = "count"
+        parallelism = 3
+        inputs = [{ from = "numbers", fields = ["n"] }]
+        config.by = ["n"]
+    "#;
+    let place = Place::with(&[
+        ("t.toml", document),
+        ("squall.toml", &table("tls/ours.pem")),
+        ("wrong.toml", &table("tls/another.pem")),
+        ("tls/worker.pem", &certificate.pem()),
+        ("tls/worker.key", &key.serialize_pem()),
+        ("tls/ours.pem", &ours.pem()),
+        ("tls/another.pem", &other.pem()),
+    ]);
+    let run = place.run(&["run", "t.toml", "--workers", "3", "--json", "--config", "squall.toml"]);
+    assert_eq!(run.exits(0).summary()["acked"], 500);
+    let run = place.run(&["run", "t.toml", "--workers", "3", "--config", "wrong.toml"]);
+    run.exits(1).says("given up").says("tls/worker.pem");
+}
+
+/// What a worker has read of standard input is gone when it is killed: its next life goes on behind it.
+/// The run said "all done".
+#[test]
+fn what_a_killed_worker_had_read_of_standard_input_is_lost() {
+    let document = r#"
+        topology.name = "piped"
+        spout.lines = { type = "lines", config.path = "-" }
+        [bolt.file]
+        type = "file"
+        inputs = ["lines"]
+        config = { path = "out.txt", format = "text" }
+    "#;
+    let place = Place::with(&[("t.toml", document)]);
+    let mut command = place.squall(&["run", "t.toml", "--workers", "2", "--json"]);
+    command.stdin(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"one\ntwo\n").expect("it reads");
+    let children = format!("/proc/{}/task", child.id());
+    let reader = || {
+        let lists = std::fs::read_dir(&children).ok()?.filter_map(Result::ok);
+        let lists = lists.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let pids: Vec<String> =
+            lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+        pids.into_iter().find(|pid| {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+            let names =
+                threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+            names.into_iter().any(|name| name.starts_with("squall-lines"))
+        })
+    };
+    wait_until("somebody to read", || reader().is_some());
+    send_signal("KILL", &reader().expect("it was there"));
+    drop(stdin);
+    let ended = wait(child);
+    assert!(ended.exits(1).says("lost").summary()["lost"].as_u64() > Some(0), "{}", ended.all());
 }

@@ -166,29 +166,9 @@ impl Core {
         sum
     }
 
-    /// Messages that died with a worker, at least.
-    pub fn lost(&self) -> u64 {
-        self.lives.iter().map(|life| life.counts.lost(self.is_done)).sum()
-    }
-
     /// Whether it is over.
     pub fn is_done(&self) -> bool {
         self.is_done
-    }
-
-    /// Whether all workers were told to close.
-    pub fn is_closing(&self) -> bool {
-        self.close_by.is_some()
-    }
-
-    /// Whether the end was cut short, so that work may be undone.
-    pub fn is_cut_short(&self) -> bool {
-        self.cut_short || self.ending.is_cut_short()
-    }
-
-    /// Why the run was given up, if it was.
-    pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
     }
 
     // ---- Events ----
@@ -322,12 +302,6 @@ impl Core {
     fn want_active(&mut self, active: bool) {
         self.wanted_active = active;
         self.tell_active();
-    }
-
-    fn give_up(&mut self, why: String, now: Time) {
-        self.note(Note::GivenUp(why.clone()));
-        self.failure.get_or_insert(why);
-        self.kill(now);
     }
 
     // ---- What is due ----

@@ -19,6 +19,32 @@ const KILL_GRACE: Duration = Duration::from_secs(2);
 const DEATH_MAX: Duration = Duration::from_secs(5);
 
 impl Core {
+    /// Messages that died with a worker, at least.
+    pub fn lost(&self) -> u64 {
+        self.lives.iter().map(|life| life.counts.lost(self.is_done)).sum()
+    }
+
+    /// Whether all workers were told to close.
+    pub fn is_closing(&self) -> bool {
+        self.close_by.is_some()
+    }
+
+    /// Whether the end was cut short, so that work may be undone.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short || self.ending.is_cut_short()
+    }
+
+    /// Why the run was given up, if it was.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    pub(super) fn give_up(&mut self, why: String, now: Time) {
+        self.note(Note::GivenUp(why.clone()));
+        self.failure.get_or_insert(why);
+        self.kill(now);
+    }
+
     /// Why the run was ended, if a component could not go on.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
