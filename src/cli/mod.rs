@@ -52,6 +52,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::terminal::{ColorWhen, Stream};
+use crate::logging::panics;
 use crate::topology::registry::Registry;
 
 pub use load::{Files, load};
@@ -174,6 +175,7 @@ where
     I: IntoIterator<Item = A>,
     A: Into<OsString>,
 {
+    panics::leave_to_catchers();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let program = program_name(args.first());
     let parsed = command(&program)

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::error::Error;
-use std::io::{self, ErrorKind, IsTerminal, Write as _};
+use std::io::{self, ErrorKind, IsTerminal};
 
 use clap::ValueEnum;
 
@@ -57,16 +57,13 @@ impl ColorWhen {
 
 /// Writes a command's result to stdout.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
-    write_counted(&mut OutputStream::stdout(), text.as_bytes())
-        .map_err(|unwritten| not_printed(unwritten.error))
-}
-
-/// What a failed write to stdout comes to.
-fn not_printed(source: io::Error) -> CommandError {
-    match source.kind() {
-        ErrorKind::BrokenPipe => CommandError::NobodyReads,
-        _ => CommandError::Io { action: "write to standard output".to_owned(), source },
-    }
+    write_counted(&mut OutputStream::stdout(), text.as_bytes()).map_err(|unwritten| {
+        let source = unwritten.error;
+        match source.kind() {
+            ErrorKind::BrokenPipe => CommandError::NobodyReads,
+            _ => CommandError::Io { action: "write to standard output".to_owned(), source },
+        }
+    })
 }
 
 /// Writes a JSON document to stdout, on several lines.
@@ -81,17 +78,23 @@ pub(super) fn say(text: &str) {
 
 /// Prints what the parser of the command line has to say: help on stdout, mistakes on stderr.
 pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
-    let plain = usage.render().to_string();
+    let stream = if usage.use_stderr() { Stream::Err } else { Stream::Out };
+    let text = usage.render();
+    let plain = text.to_string();
     // The parser takes escape sequences out of what it quotes, and leaves other control characters.
     let is_hostile = plain.contains(|c: char| is_to_escape(c) && c != '\n');
-    let printed = match (usage.use_stderr(), is_hostile) {
-        (true, true) => write!(io::stderr().lock(), "{}", shown_lines(&plain)),
-        (true, false) => usage.print(),
-        (false, _) => return usage.print().and_then(|()| io::stdout().flush()).map_err(not_printed),
+    let text = match (is_hostile, ColorWhen::Auto.applies_to(stream)) {
+        (true, _) => shown_lines(&plain),
+        (false, true) => text.ansi().to_string(),
+        (false, false) => plain,
     };
-    // Nothing is lost if nobody listens.
-    drop(printed);
-    Ok(())
+    match stream {
+        Stream::Out => print(&text),
+        Stream::Err => {
+            say(text.trim_end());
+            Ok(())
+        }
+    }
 }
 
 /// Says what went wrong, with all its causes.

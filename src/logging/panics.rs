@@ -9,12 +9,14 @@
 //! 3. `RUST_BACKTRACE` adds the frames, a record each.
 //!
 //! The hook is the process's own, so only a face installs it: by
-//! [`Logging::log_panics`](crate::logging::Logging::log_panics).
+//! [`Logging::log_panics`](crate::logging::Logging::log_panics) while a log runs, and by
+//! [`leave_to_catchers`] where none does.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo, UnwindSafe};
+use std::sync::Once;
 use std::thread;
 
 use slog::Logger;
@@ -90,6 +92,19 @@ impl Drop for PanicHook {
             panic::set_hook(before);
         }
     }
+}
+
+/// Leaves panics that are caught here to whoever catches them, also where no log runs: `validate`
+/// builds components, whose panics are diagnostics. What nobody catches, is written as before.
+pub fn leave_to_catchers() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| match CATCHING.get() {
+            0 => before(info),
+            _ => PLACE.set(info.location().map(ToString::to_string)),
+        }));
+    });
 }
 
 fn note(info: &PanicHookInfo<'_>, logger: &Logger) {

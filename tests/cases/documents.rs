@@ -177,6 +177,8 @@ fn a_full_standard_output_is_an_error_of_every_command() {
     ] {
         let ended = finish(place.shell(&format!("$SQUALL {command} > /dev/full")), b"");
         ended.exits(1).says("error: cannot write to standard output: No space left on device");
+        let ended = finish(place.shell(&format!("$SQUALL {command} >&-")), b"");
+        ended.exits(1).says("error: cannot write to standard output");
         let ended = finish(place.shell(&format!("$SQUALL {command} | head -c 1 > /dev/null")), b"");
         ended.exits(0);
         assert_eq!(ended.stderr, "", "{command}");

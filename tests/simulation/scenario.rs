@@ -175,7 +175,7 @@ impl Scenario {
             options.max_replays = self.max_replays;
             options.load_aware = self.load_aware;
             (options.queue.batch, options.queue.capacity) = (self.batch, self.capacity);
-            (options.queue.memory, options.queue.tuple_size_max) = (1 << 16, 1 << 16);
+            (options.queue.memory, options.queue.tuple_size_max) = (1 << 20, 1 << 16);
             options.errors.restart_min = Duration::from_millis(5);
             options.errors.restart_max = Duration::from_millis(100);
         });
