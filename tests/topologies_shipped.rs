@@ -201,6 +201,8 @@ fn completed(example: &str) -> String {
     }
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut fields: Vec<&str> = example.split(|c| !is_word(c)).filter(|word| !word.is_empty()).collect();
+    // What most components read unless a setting says otherwise.
+    fields.push("line");
     fields.sort_unstable();
     fields.dedup();
     let mut before: Vec<(String, Vec<String>)> = Vec::new();

@@ -9,8 +9,7 @@
 //! * sinks: [`mod@print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
 //!   per source), `kept` (messages of a spout until they are acked), `expression`, `patterns`,
-//!   `json`,
-//!   [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
+//!   `json`, [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
 //!   standard streams were closed).
 //!
 //! `docs/components.md` describes every setting; a test holds it against the schemas.
