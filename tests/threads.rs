@@ -215,6 +215,36 @@ fn a_call_that_waits_does_not_hold_back_what_was_emitted_before_it() {
     assert_eq!(running.join().acked, ROWS as u64);
 }
 
+/// A dedicated thread lost the time at which its spout was to be asked again, when a wake had come while
+/// it was awake: the token of that wake ended its nap early, and it then slept without a time. With one
+/// message at a time, each ack is such a wake, and nothing else comes.
+#[test]
+fn a_nap_that_ends_early_does_not_forget_why_it_was_taken() {
+    /// Emits a number, rests for a while, and so on.
+    struct Slow(Numbers, bool);
+
+    impl Spout for Slow {
+        fn declare(&self) -> Streams {
+            self.0.declare()
+        }
+
+        fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+            self.1 = !self.1;
+            if self.1 { self.0.next_tuple(out) } else { Ok(SpoutStatus::IdleFor(Duration::from_millis(2))) }
+        }
+    }
+
+    const NUMBERS: u64 = 200;
+    let mut builder = TopologyBuilder::new("naps");
+    builder.spout("slow", || Slow(Numbers::new(NUMBERS), false)).max_spout_pending(1).blocking();
+    builder.bolt("sink", kit::null()).blocking().shuffle("slow");
+    let topology = builder.build().expect("it is right");
+    let running = RunningTopology::start(topology, LocalOptions::default()).expect("it starts");
+    wait_until("all messages to be acked", || running.stats().acked == NUMBERS);
+    running.drain();
+    assert!(!running.join().cut_short);
+}
+
 /// A driver whose step takes too long is replaced, and leaves when the step returns. What the step made
 /// runnable was then left in the queue, while the other driver slept: 25 rows through a bolt that sleeps
 /// for 1.3 s stood still for 75 s.

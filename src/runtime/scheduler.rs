@@ -192,27 +192,26 @@ fn drive(worker: &Worker, state: &DriverState) {
     }
 }
 
-/// The loop of a dedicated thread.
+/// The loop of a dedicated thread. Its naps may end early, because a wake that came while it was awake
+/// leaves a token behind; so the time to step again is kept until it has come or another step was made.
 fn drive_one(worker: &Worker, id: ExecutorId) {
+    let mut wake_at = Time::NEVER;
     while !worker.run_queue.is_stopping() {
-        if !worker.run_queue.take_dedicated(id) {
-            thread::park();
+        if worker.run_queue.take_dedicated(id) {
+            let step = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET)));
+            let Ok(next) = step else { return give_up(worker, id) };
+            wake_at = next;
+            worker.run_queue.hand_over();
             continue;
         }
-        let Ok(wake_at) = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET))) else {
-            return give_up(worker, id);
-        };
-        worker.run_queue.hand_over();
         let now = worker.clock.now();
-        if wake_at > now && !worker.run_queue.is_queued(id) {
-            if wake_at == Time::NEVER {
-                thread::park();
-            } else {
-                thread::park_timeout(wake_at.since(now));
-            }
-        }
-        if worker.clock.now() >= wake_at {
+        if wake_at <= now {
+            wake_at = Time::NEVER;
             worker.run_queue.queue_dedicated(id);
+        } else if wake_at == Time::NEVER {
+            thread::park();
+        } else {
+            thread::park_timeout(wake_at.since(now));
         }
     }
 }
