@@ -19,7 +19,9 @@ bolt.print = { type = "print", inputs = ["numbers"] }
 "#;
 
 fn squall(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    // With the signals of a terminal: whoever started the tests may have had some of them ignored.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_squall")]);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
         command.env_remove(name);
     }

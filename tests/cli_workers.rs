@@ -29,7 +29,9 @@ bolt.print = { type = "print", inputs = ["count"] }
 
 /// A program in the environment of a test, in a process group of its own.
 fn program(path: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(path);
+    // With the signals of a terminal: whoever started the tests may have had some of them ignored.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", path]);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
         command.env_remove(name);
     }

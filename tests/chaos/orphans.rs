@@ -49,7 +49,9 @@ impl Family {
         fs::write(dir.join("squall.toml"), engine).expect("it can be written");
         let log = File::create(dir.join("stderr.log")).expect("it can be written");
         let summary = File::create(dir.join("summary.json")).expect("it can be written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+        // With the signals of a terminal: whoever started the tests may have had some of them ignored.
+        let mut command = Command::new("env");
+        command.args(["--default-signal", env!("CARGO_BIN_EXE_squall")]);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
             command.env_remove(name);
         }
