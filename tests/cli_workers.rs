@@ -17,7 +17,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Where nobody is taken for dead because the machine is busy.
-const PATIENT: &str = "tests/fixtures/patient.toml";
+const PATIENT: &str = "tests/fixtures/engine/patient.toml";
 
 /// Endless, over several workers.
 const NUMBERS: &str = r#"

@@ -135,7 +135,7 @@ fn the_examples_of_the_page_are_read_as_it_says() {
     let page = fs::read_to_string(directory("docs/topology.md")).expect("the page is there");
     let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
     let source = MemorySource::new().file("page", example.expect("the page begins with an example"));
-    load(&source, "page", &topology_kit::registry(), &[]).unwrap();
+    load(&source, "page", &Registry::with_standard(), &[]).unwrap();
 }
 
 /// The names of all properties, settings of component types left out.
