@@ -1,7 +1,7 @@
 //! Signals: which end a run, and which a process keeps as it found them.
 //!
 //! 1. Every signal that asks a process to end, and would end it at once, drains the run: see
-//!    [`DRAINING`]. Not among them are SIGKILL and SIGSTOP, which cannot be caught, and the signals
+//!    `DRAINING`. Not among them are SIGKILL and SIGSTOP, which cannot be caught, and the signals
 //!    that report a fault of the program itself.
 //! 2. A signal that was ignored when the process was started stays ignored: a shell ignores SIGINT
 //!    and SIGQUIT for `squall run … &` in a script, and `nohup` ignores SIGHUP.

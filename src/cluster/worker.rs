@@ -13,7 +13,7 @@
 //!    that its parent is another already; its control channel ends, whereupon it exits at once.
 //! 2. Beats have a thread of their own that computes nothing and takes no lock of the runtime's: a
 //!    busy worker is not a dead one.
-//! 3. The signals that drain a run are left to the parent (see [`signals`](crate::cluster::signals)).
+//! 3. The signals that drain a run are left to the parent (see [`crate::cluster::signals`]).
 //! 4. Its stdin is the control channel until that was taken over; then it is empty, or what came with
 //!    [`Start`](ToWorker::Start).
 

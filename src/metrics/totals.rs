@@ -125,7 +125,7 @@ pub fn merge_counts(left: &[(u64, u64)], right: &[(u64, u64)]) -> Vec<(u64, u64)
     }
 }
 
-/// The metrics of a component at one moment. See the [module](self).
+/// The metrics of a component at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MetricTotals(Vec<MetricTotal>);

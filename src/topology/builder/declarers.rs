@@ -192,7 +192,7 @@ impl BoltDeclarer<'_> {
     }
 
     /// Marks the input declared last as one that is meant to close a cycle. Without one,
-    /// [`TopologyBuilder::build`] reports it.
+    /// `TopologyBuilder::build` reports it.
     pub fn feedback(self) -> Self {
         match self.0.inputs.last_mut() {
             Some(last) => last.feedback = true,
