@@ -399,6 +399,8 @@ impl<'a> Nemesis<'a> {
                     *self.struck.entry(Kind::Starve).or_default() += starved.cell.killed();
                     continue;
                 }
+                // Whether it would reach the limit by itself depends on its luck and on how fast it works.
+                (Some(_), _) => starved.cell.tighten(),
                 _ => {}
             }
             if now >= starved.until {
