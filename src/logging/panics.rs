@@ -35,6 +35,7 @@ thread_local! {
 ///
 /// # Errors
 /// The payload of a panic; [`text_of`] makes a text of it.
+#[inline]
 pub fn catch_unwind<R>(call: impl FnOnce() -> R + UnwindSafe) -> thread::Result<R> {
     CATCHING.set(CATCHING.get() + 1);
     let result = panic::catch_unwind(call);
@@ -46,6 +47,7 @@ pub fn catch_unwind<R>(call: impl FnOnce() -> R + UnwindSafe) -> thread::Result<
 ///
 /// # Errors
 /// What it said when it panicked, as [`text_of`] has it.
+#[inline]
 pub fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     // What user code left half-done is dropped, or is its own.
     catch_unwind(panic::AssertUnwindSafe(call)).map_err(|payload| text_of(&*payload))

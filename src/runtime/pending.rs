@@ -200,6 +200,7 @@ impl Pending {
         self.blocks[slot as usize].ids.len() < BLOCK_MESSAGES_MAX as usize
     }
 
+    #[inline]
     fn first_attempt(&self) -> Attempt {
         Attempt::new(0, self.limit.is_reached(0, 0))
     }
@@ -304,6 +305,7 @@ impl Pending {
         }
     }
 
+    #[inline]
     fn release(&mut self, slot: u32) {
         self.blocks[slot as usize].in_use = false;
         self.free.push(slot);

@@ -43,16 +43,19 @@ impl Attempt {
     pub const REPLAYS_MAX: u32 = u32::MAX >> 1;
 
     /// After so many replays.
+    #[inline]
     pub fn new(replays: u32, is_last: bool) -> Attempt {
         Attempt(replays.min(Attempt::REPLAYS_MAX) << 1 | u32::from(is_last))
     }
 
     /// How often the message had been replayed: 0 for the first time it was sent.
+    #[inline]
     pub fn replays(self) -> u32 {
         self.0 >> 1
     }
 
     /// Whether the spout does not replay the message again when a bolt fails it.
+    #[inline]
     pub fn is_last(self) -> bool {
         self.0 & 1 == 1
     }
