@@ -39,9 +39,7 @@ use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicBlobPackage, BasicMapPackage, BasicMathPackage,
     BasicStringPackage, LogicPackage, MoreStringPackage, Package,
 };
-use rhai::{
-    AST, Dynamic, Engine, EvalAltResult, Module, OptimizationLevel, ParseError, ParseErrorType, Scope, Shared,
-};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, Module, ParseError, ParseErrorType, Scope, Shared};
 use smol_str::SmolStr;
 
 use crate::api::{Check, Input, TaskError};
@@ -229,13 +227,10 @@ fn engine() -> Engine {
     engine.set_max_string_size(TEXT_LEN_MAX);
     engine.set_max_array_size(ITEMS_MAX);
     engine.set_max_map_size(ITEMS_MAX);
-    engine.set_max_expr_depths(DEPTH_MAX, DEPTH_MAX);
+    engine.set_max_expr_depths(DEPTH_MAX);
     engine.set_allow_looping(false);
-    engine.set_allow_anonymous_fn(false);
     engine.set_allow_statement_expression(false);
     engine.set_allow_switch_expression(false);
-    // The optimizer computes with Rhai's own operators, not with those below.
-    engine.set_optimization_level(OptimizationLevel::None);
     engine.disable_symbol("eval");
     engine.register_fn("matches", pattern_matcher());
     register_timestamps(&mut engine);
