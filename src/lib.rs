@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod components;
 pub mod config;
+mod files;
 pub mod ids;
 pub mod logging;
 pub mod metrics;

@@ -22,7 +22,7 @@ use source::{Source, code_only};
 /// The modules of the crate, by layer. A module may import itself and what stands before it.
 /// Layers that are not written yet have their place already.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("ground", &["text", "ids", "clock", "logging", "metrics", "config", "tuple"]),
+    ("ground", &["text", "files", "ids", "clock", "logging", "metrics", "config", "tuple"]),
     ("api", &["api"]),
     ("topology", &["topology"]),
     ("runtime", &["runtime"]),

@@ -5,15 +5,15 @@
 //! and the tests of programs that embed squall.
 
 use std::env::{self, VarError};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::OFlags;
 
 use crate::cluster::TopologySource;
+use crate::files::{open_regular, refuse_directory};
 use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
@@ -65,7 +65,7 @@ impl Source for Files {
             (_, NamedBy::Caller) => read_and_wait(&mut open_any(path)?, limit),
             (_, NamedBy::Document) => {
                 let mut bytes = Vec::new();
-                open_regular(path)?.take(limit).read_to_end(&mut bytes)?;
+                open_regular(Path::new(path))?.take(limit).read_to_end(&mut bytes)?;
                 Ok(bytes)
             }
         }
@@ -88,32 +88,6 @@ fn open_any(path: &str) -> io::Result<File> {
     let file = File::open(path)?;
     refuse_directory(&file.metadata()?)?;
     Ok(file)
-}
-
-/// Opens a regular file, and nothing else. To open a pipe for reading waits for its writer, so this
-/// does not wait, and looks at what it has opened.
-fn open_regular(path: &str) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    let metadata = file.metadata()?;
-    refuse_directory(&metadata)?;
-    if !metadata.is_file() {
-        let found = match metadata.file_type() {
-            kind if kind.is_fifo() => "a pipe",
-            kind if kind.is_socket() => "a socket",
-            _ => "a device",
-        };
-        let message = format!("it is {found}; only regular files can be included");
-        return Err(io::Error::new(ErrorKind::InvalidInput, message));
-    }
-    Ok(file)
-}
-
-fn refuse_directory(metadata: &Metadata) -> io::Result<()> {
-    match metadata.is_dir() {
-        true => Err(io::Error::new(ErrorKind::IsADirectory, "it is a directory, not a file")),
-        false => Ok(()),
-    }
 }
 
 /// Reads to the end, at most so much, and waits where an inherited descriptor does not.
@@ -204,9 +178,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = fifo(dir.path());
         let refused = read(&path, NamedBy::Document, 100).unwrap_err().to_string();
-        assert_eq!(refused, "it is a pipe; only regular files can be included");
+        assert_eq!(refused, "it is a pipe, not a regular file");
         let device = read(Path::new("/dev/zero"), NamedBy::Document, 100).unwrap_err().to_string();
-        assert_eq!(device, "it is a device; only regular files can be included");
+        assert_eq!(device, "it is a device, not a regular file");
         assert_eq!(read(Path::new("/dev/zero"), NamedBy::Caller, 3).unwrap(), "\0\0\0\0");
 
         let writer = thread::spawn({

@@ -25,6 +25,7 @@ use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
 use crate::logging::{Levels, LogFormat, Logging};
 use crate::runtime::{LocalOptions, RunningTopology};
+use crate::text::escaped_json;
 use crate::topology::declare;
 use crate::topology::graph::Topology;
 
@@ -166,7 +167,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
         terminal::say(&summary::for_people(&name, &stats));
     }
     if args.json {
-        print_unless_closed(&format!("{}\n", summary::in_json(&name, &stats)))?;
+        print_unless_closed(&escaped_json(&format!("{}\n", summary::in_json(&name, &stats))))?;
     }
     Ok(summary::outcome(&stats))
 }

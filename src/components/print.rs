@@ -15,6 +15,7 @@
 //! A JSON line is `{"component": …, "stream": …, "values": {…}}`: the id of the print bolt, the
 //! stream that the row came from, and its values by field name.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use crate::components::row_buffer::RowBuffer;
 use crate::components::stream::{Stream, Unwritten, is_lost_device, is_permanent, write_counted};
 use crate::components::{json, standard};
 use crate::metrics::Counter;
+use crate::text::escaped_json;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
 
@@ -158,7 +160,12 @@ impl Print {
             }
             PrintStyle::JsonLines => {
                 for row in self.rows.rows() {
+                    let start = text.len();
                     json_line(&mut text, &self.component, row);
+                    // It may be a terminal that reads it.
+                    if let Cow::Owned(escaped) = escaped_json(&text[start..]) {
+                        text.replace_range(start.., &escaped);
+                    }
                     ends.push(text.len());
                 }
             }
@@ -479,6 +486,16 @@ a\\tb        1
         print.flush();
         let line = r#"{"component":"show","stream":"hot","values":{"word":"a \"b\"","count":1}}"#;
         assert_eq!(paper.text(), format!("{line}\n"));
+    }
+
+    /// Serde leaves the control characters beyond ASCII as they are; a terminal obeys them.
+    #[test]
+    fn json_lines_hold_nothing_that_a_terminal_obeys() {
+        let paper = Paper::default();
+        let mut print = printer(PrintStyle::JsonLines, &paper, "", 1);
+        print.execute(row("\u{9b}31m\u{1b}[0m\u{7f}", 1).from("count", "hot"));
+        print.flush();
+        assert!(paper.text().contains(r#""word":"\u009b31m\u001b[0m\u007f""#), "{}", paper.text());
     }
 
     #[test]

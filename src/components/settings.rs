@@ -70,7 +70,7 @@ impl JsonSchema for Period {
 
 /// One value, or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected one value or a list of them")]
+#[serde(untagged, expecting = "expected a text in quotes, or a list of texts")]
 pub enum OneOrMany<T> {
     /// One.
     One(T),

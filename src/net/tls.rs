@@ -46,9 +46,12 @@ use rustls::{
 use super::transport::{READ_MAX, Received, Sent};
 use crate::clock::Clock;
 use crate::config::net::TlsPaths;
+use crate::files;
 
 /// Bytes that a session may hold on their way to the socket.
 const PENDING_MAX: usize = 256 << 10;
+/// Bytes of a file of certificates: ten times what all authorities that browsers trust take.
+const PEM_MAX: u64 = 4 << 20;
 
 /// Why the files of `[net.tls]` are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -133,8 +136,9 @@ impl fmt::Debug for Tls {
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let certificates: Vec<_> = read.map_err(|error| describe_pem(&error))?;
+    let text = read_file(path)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let certificates = read.map_err(|error| describe_pem(&error))?;
     if certificates.is_empty() {
         return Err("it holds no certificate: \"-----BEGIN CERTIFICATE-----\" is expected".into());
     }
@@ -142,12 +146,16 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(&read_file(path)?).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             "it holds no private key: \"-----BEGIN PRIVATE KEY-----\" is expected".into()
         }
         error => describe_pem(&error),
     })
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    files::read_regular(path, PEM_MAX).map_err(|error| format!("cannot be read: {error}"))
 }
 
 fn describe_pem(error: &pem::Error) -> String {

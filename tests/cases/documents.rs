@@ -90,7 +90,7 @@ fn an_include_is_a_regular_file_and_what_the_caller_names_is_anything() {
     place
         .run(&["validate", "t.toml"])
         .exits(1)
-        .says("cannot read `pipe`: it is a pipe; only regular files can be included")
+        .says("cannot read `pipe`: it is a pipe, not a regular file")
         .says("cannot read `/dev/zero`: it is a device")
         .says("cannot read `.`: it is a directory, not a file")
         .says("t.toml:2:12");

@@ -299,6 +299,10 @@ fn mistakes_in_the_files_are_named() {
     let missing = Files::holding(&certificate, &key, &ca);
     std::fs::remove_file(&missing.paths.key).unwrap();
     missing.check_refused("worker.key: cannot be read: No such file");
+    // Nobody writes to the pipe: to open it and wait would be for ever.
+    let made = std::process::Command::new("mkfifo").arg(&missing.paths.key).status().unwrap();
+    assert!(made.success());
+    missing.check_refused("worker.key: cannot be read: it is a pipe, not a regular file");
     Files::holding("", &key, &ca).check_refused("net.tls.certificate: ");
     Files::holding("", &key, &ca).check_refused("worker.pem: it holds no certificate");
     Files::holding(&certificate, &certificate, &ca).check_refused("worker.key: it holds no private key");

@@ -1,0 +1,53 @@
+//! Files that are named in documents and configurations.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens a regular file, and nothing else. To open a pipe for reading waits for its writer, so this
+/// does not wait, and looks at what it has opened.
+///
+/// # Errors
+/// When it cannot be opened, or is something else; the text names what it is.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    refuse_directory(&metadata)?;
+    if !metadata.is_file() {
+        let found = match metadata.file_type() {
+            kind if kind.is_fifo() => "a pipe",
+            kind if kind.is_socket() => "a socket",
+            _ => "a device",
+        };
+        return Err(io::Error::new(ErrorKind::InvalidInput, format!("it is {found}, not a regular file")));
+    }
+    Ok(file)
+}
+
+/// Reads a regular file of at most so many bytes.
+///
+/// # Errors
+/// As [`open_regular`], when reading fails, or when the file is longer.
+pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// Whether something that was opened can be read as a file.
+///
+/// # Errors
+/// When it is a directory.
+pub(crate) fn refuse_directory(metadata: &Metadata) -> io::Result<()> {
+    match metadata.is_dir() {
+        true => Err(io::Error::new(ErrorKind::IsADirectory, "it is a directory, not a file")),
+        false => Ok(()),
+    }
+}
