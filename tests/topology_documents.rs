@@ -449,6 +449,11 @@ fn wrong_settings_of_components() {
         ],
     );
     check_added(&bolt("lax", "{ limit = 101 }"), &["config of bolt `x`: too much"]);
+    // User code never takes the process down: neither `validate` nor `run`.
+    check_added(
+        &bolt("lax", "{ limit = 100 }"),
+        &["config of bolt `x`: its constructor panicked: no instance"],
+    );
 }
 
 #[test]
