@@ -66,6 +66,8 @@ pub struct Core {
     complaints: Complaints,
     /// Set when all were told to close: by then they are killed.
     close_by: Option<Time>,
+    /// Whether those that have not closed by then were looked at, as a silent worker is.
+    late_examined: bool,
     /// Whether those that have closed were told to end.
     end_told: bool,
     /// Set when all were killed: by then they are left behind.
@@ -97,6 +99,7 @@ impl Core {
             round: None,
             complaints: Complaints::new(),
             close_by: None,
+            late_examined: false,
             end_told: false,
             dead_by: None,
             cut_short: false,

@@ -218,7 +218,7 @@ impl Shell {
             Note::Starved(who) => {
                 warn!(
                     self.logger(who),
-                    "a worker is silent because it gets no processor time; it is waited for"
+                    "a worker is late because it gets no processor time; it is waited for"
                 );
             }
             Note::Replaced(who, why) => {

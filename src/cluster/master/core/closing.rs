@@ -87,7 +87,7 @@ impl Core {
     }
 
     pub(super) fn look_at_end(&mut self, close_by: Time, now: Time) {
-        if now >= close_by && self.dead_by.is_none() {
+        if now >= close_by && self.dead_by.is_none() && !self.examines_late() {
             self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
             self.dead_by = Some(now.after(DEATH_MAX));
             let running: Vec<Endpoint> =
@@ -108,6 +108,29 @@ impl Core {
             }
             self.is_done = true;
             self.actions.push(Action::Done);
+        }
+    }
+    /// Looks at those that have not closed in time, once for each time that they get. Whether any of them
+    /// is being looked at. Who is to end at once is killed without a look.
+    fn examines_late(&mut self) -> bool {
+        if self.is_cut_short() {
+            return false;
+        }
+        if !std::mem::replace(&mut self.late_examined, true) {
+            for life in self.lives.iter_mut().filter(|life| life.has_process()) {
+                life.is_examined = true;
+                self.actions.push(Action::Examine(life.endpoint()));
+            }
+        }
+        self.lives.iter().any(|life| life.is_examined && life.has_process())
+    }
+
+    /// A worker that has not closed in time had no processor to do it with: it gets its time again.
+    pub(super) fn close_later(&mut self, who: Endpoint, now: Time) {
+        if self.dead_by.is_none() && !self.is_cut_short() {
+            self.close_by = Some(now.after(CLOSE_MAX));
+            self.late_examined = false;
+            self.note(Note::Starved(who));
         }
     }
 }

@@ -58,7 +58,13 @@ impl Core {
         if !self.is_current(who) || !std::mem::take(&mut self.lives[index].is_examined) {
             return;
         }
-        if self.close_by.is_some() || !self.is_overdue(index, now) {
+        if self.close_by.is_some() {
+            if is_starved {
+                self.close_later(who, now);
+            }
+            return;
+        }
+        if !self.is_overdue(index, now) {
             return;
         }
         let WorkerOptions { start_timeout, .. } = self.options.worker;

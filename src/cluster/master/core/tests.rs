@@ -828,3 +828,22 @@ fn a_worker_that_gets_no_processor_has_time_to_start() {
     story.listens(life(0, 1));
     assert!(story.core.lives()[0].is_up());
 }
+
+/// On a machine with a load of 200, workers that were about to end were killed, and a run that had done
+/// everything was called cut short.
+#[test]
+fn a_worker_that_gets_no_processor_has_time_to_close() {
+    let mut story = Story::running(2);
+    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    story.rests(REST);
+    story.rests(Snapshot { round: 1, ..REST });
+    story.rests(Snapshot { round: 2, ..REST });
+    assert!(story.core.is_closing());
+    story.is_starved = true;
+    story.pass(secs(60));
+    assert_eq!(story.killed(), []);
+    story.on(Event::Kill);
+    story.is_starved = false;
+    story.pass(secs(3));
+    assert_eq!(story.killed(), [life(0, 1), life(1, 1)], "who insists is not kept waiting");
+}
