@@ -9,7 +9,6 @@ use std::time::Duration;
 use squall::config::{AutoOr, limits};
 use squall::prelude::*;
 use squall::testing::{BoltHarness, TestTuple};
-use squall::topology::builder::bolt_constructor;
 use squall::topology::graph::{Constructor, Grouping};
 use squall::topology::{DEAD_LETTER_FIELDS, SYSTEM_STREAM, Topology};
 use topology_kit::{Wants, WantsSettings};
@@ -355,7 +354,7 @@ fn components_of_a_topology_can_be_exchanged_for_mocks() {
     );
     let renamed = topology().with_component(
         "split",
-        bolt_constructor(|| Ok::<_, TaskError>(sink())),
+        Constructor::bolt(|| Ok::<_, TaskError>(sink())),
         Some(Streams::new(["token"])),
     );
     assert_eq!(message(renamed), ["input of bolt `count`: `split.default` has no field `word`"]);

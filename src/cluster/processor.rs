@@ -1,8 +1,8 @@
-//! Whether a worker is silent because it was given no processor.
+//! Whether a worker is late because it was given no processor.
 //!
 //! On an overloaded machine a healthy worker may be unable to send its heartbeat in time. To kill it
 //! would make the overload worse: its replacement has to start, and everybody else has to replay. So
-//! before a silent worker is replaced, its parent looks at the threads that should have been heard:
+//! before a worker is replaced for its silence, or killed because it does not close, its parent looks at the threads that should have been heard:
 //!
 //! * the worker's control thread, which sends the heartbeats and computes nothing;
 //! * the worker's main thread, which reads the topology while the worker starts;

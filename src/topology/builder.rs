@@ -191,7 +191,7 @@ impl TopologyBuilder {
         E: Into<TaskError>,
         F: Fn() -> Result<S, E> + Send + Sync + 'static,
     {
-        SpoutDeclarer(self.declare(id.as_ref(), spout_constructor(factory)))
+        SpoutDeclarer(self.declare(id.as_ref(), Constructor::spout(factory)))
     }
 
     /// Adds a bolt.
@@ -210,7 +210,7 @@ impl TopologyBuilder {
         E: Into<TaskError>,
         F: Fn() -> Result<B, E> + Send + Sync + 'static,
     {
-        BoltDeclarer(self.declare(id.as_ref(), bolt_constructor(factory)))
+        BoltDeclarer(self.declare(id.as_ref(), Constructor::bolt(factory)))
     }
 
     /// Adds a bolt that is one function. Each task has a clone of it, with a state of its own.
@@ -298,32 +298,6 @@ impl fmt::Debug for TopologyBuilder {
         let ids: Vec<&str> = self.components.iter().map(|declared| declared.id.as_str()).collect();
         f.debug_struct("TopologyBuilder").field("name", &self.name).field("components", &ids).finish()
     }
-}
-
-/// What builds spouts by this function.
-pub fn spout_constructor<S, E, F>(factory: F) -> Constructor
-where
-    S: Spout + 'static,
-    E: Into<TaskError>,
-    F: Fn() -> Result<S, E> + Send + Sync + 'static,
-{
-    Constructor::Spout(Arc::new(move || match factory() {
-        Ok(spout) => Ok(Box::new(spout)),
-        Err(error) => Err(error.into()),
-    }))
-}
-
-/// What builds bolts by this function.
-pub fn bolt_constructor<B, E, F>(factory: F) -> Constructor
-where
-    B: Bolt + 'static,
-    E: Into<TaskError>,
-    F: Fn() -> Result<B, E> + Send + Sync + 'static,
-{
-    Constructor::Bolt(Arc::new(move || match factory() {
-        Ok(bolt) => Ok(Box::new(bolt)),
-        Err(error) => Err(error.into()),
-    }))
 }
 
 pub(super) fn kind(constructor: &Constructor) -> Kind {

@@ -181,6 +181,32 @@ impl fmt::Debug for Constructor {
 }
 
 impl Constructor {
+    /// What builds spouts by this function.
+    pub fn spout<S, E, F>(factory: F) -> Constructor
+    where
+        S: Spout + 'static,
+        E: Into<TaskError>,
+        F: Fn() -> Result<S, E> + Send + Sync + 'static,
+    {
+        Constructor::Spout(Arc::new(move || match factory() {
+            Ok(spout) => Ok(Box::new(spout)),
+            Err(error) => Err(error.into()),
+        }))
+    }
+
+    /// What builds bolts by this function.
+    pub fn bolt<B, E, F>(factory: F) -> Constructor
+    where
+        B: Bolt + 'static,
+        E: Into<TaskError>,
+        F: Fn() -> Result<B, E> + Send + Sync + 'static,
+    {
+        Constructor::Bolt(Arc::new(move || match factory() {
+            Ok(bolt) => Ok(Box::new(bolt)),
+            Err(error) => Err(error.into()),
+        }))
+    }
+
     /// Builds one instance.
     ///
     /// # Errors

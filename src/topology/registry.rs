@@ -17,10 +17,10 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
-use crate::api::{Bolt, MetricsReporting, Spout, TaskError};
+use crate::api::{Bolt, MetricsReporting, Spout};
 use crate::topology::effort::Effort;
 use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, ProcessParts, Topology};
-use crate::topology::registry::component::{BuildFn, SchemaFn, called, read_settings};
+use crate::topology::registry::component::{BuildFn, SchemaFn, build_fn, read_settings};
 
 pub use component::{BuildError, Built, ComponentType, Kind, NoSettings, SettingError};
 
@@ -142,17 +142,8 @@ impl Registry {
         S: Spout + 'static,
         F: Fn(&C, &Effort) -> Result<S, SettingError> + Send + Sync + 'static,
     {
-        let build = Arc::new(build);
-        let build_fn: BuildFn = Arc::new(move |config, effort| {
-            let settings = Arc::new(read_settings::<C>(config)?);
-            let instance = Instance::spout(Box::new(called(|| build(&settings, effort))??));
-            let build = Arc::clone(&build);
-            let constructor = Constructor::Spout(Arc::new(move || {
-                let spout = build(&settings, &Effort::unlimited()).map_err(TaskError::from)?;
-                Ok(Box::new(spout) as Box<dyn Spout>)
-            }));
-            Built::of(constructor, instance).map_err(BuildError::Panicked)
-        });
+        let to_ask = |spout: S| Instance::spout(Box::new(spout));
+        let build_fn = build_fn(build, to_ask, Constructor::spout);
         self.insert(name, Kind::Spout, summary, C::json_schema, build_fn)
     }
 
@@ -174,17 +165,8 @@ impl Registry {
         B: Bolt + 'static,
         F: Fn(&C, &Effort) -> Result<B, SettingError> + Send + Sync + 'static,
     {
-        let build = Arc::new(build);
-        let build_fn: BuildFn = Arc::new(move |config, effort| {
-            let settings = Arc::new(read_settings::<C>(config)?);
-            let instance = Instance::bolt(Box::new(called(|| build(&settings, effort))??));
-            let build = Arc::clone(&build);
-            let constructor = Constructor::Bolt(Arc::new(move || {
-                let bolt = build(&settings, &Effort::unlimited()).map_err(TaskError::from)?;
-                Ok(Box::new(bolt) as Box<dyn Bolt>)
-            }));
-            Built::of(constructor, instance).map_err(BuildError::Panicked)
-        });
+        let to_ask = |bolt: B| Instance::bolt(Box::new(bolt));
+        let build_fn = build_fn(build, to_ask, Constructor::bolt);
         self.insert(name, Kind::Bolt, summary, C::json_schema, build_fn)
     }
 

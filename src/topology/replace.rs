@@ -3,7 +3,7 @@
 
 use crate::api::{Bolt, Spout, Streams, TaskError};
 use crate::config::TopologyOptions;
-use crate::topology::builder::{bolt_constructor, diagnostic, kind, spout_constructor};
+use crate::topology::builder::{diagnostic, kind};
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
 use crate::topology::draft::Draft;
 use crate::topology::graph::{Constructor, HookFactory, Topology};
@@ -41,7 +41,7 @@ impl Topology {
         S: Spout + 'static,
         F: Fn() -> S + Send + Sync + 'static,
     {
-        self.with_component(id, spout_constructor(move || Ok::<S, TaskError>(factory())), None)
+        self.with_component(id, Constructor::spout(move || Ok::<S, TaskError>(factory())), None)
     }
 
     /// The same topology in which a bolt is built by another function, with the streams that the
@@ -54,7 +54,7 @@ impl Topology {
         B: Bolt + 'static,
         F: Fn() -> B + Send + Sync + 'static,
     {
-        self.with_component(id, bolt_constructor(move || Ok::<B, TaskError>(factory())), None)
+        self.with_component(id, Constructor::bolt(move || Ok::<B, TaskError>(factory())), None)
     }
 
     /// The same topology in which a component is built by something else of its kind. Without

@@ -26,8 +26,7 @@ const LINES: &str = "1\n2\n3\n4\nfive\n6\n7\n8\n9\n10\n";
 #[test]
 fn one_bad_line_is_given_up_and_the_rest_is_processed() {
     let place = Place::with(&[("t.toml", POISONED), ("lines.txt", LINES)]);
-    for workers in [&[][..], &["--workers", "2"]] {
-        let ended = place.run(&[&["run", "t.toml", "--json"], workers].concat());
+    for ended in place.run_both_ways(&["run", "t.toml", "--json"], "2") {
         ended.exits(1).says("something failed for good");
         let summary = ended.summary();
         let of = |key: &str| summary[key].clone();
@@ -90,8 +89,7 @@ type = "print"
 inputs = ["refuse"]
 "#;
     let place = Place::with(&[("t.toml", document), ("lines.txt", LINES)]);
-    for workers in [&[][..], &["--workers", "2"]] {
-        let ended = place.run(&[&["run", "t.toml", "--json"], workers].concat());
+    for ended in place.run_both_ways(&["run", "t.toml", "--json"], "2") {
         ended.exits(1).says("1 failed, 0 replayed").says("of these 1 tuples that no message stands for");
         assert_eq!(ended.summary()["failed_unanchored"], json!(1), "{}", ended.all());
     }

@@ -85,6 +85,11 @@ impl Place {
         finish(self.squall(args), b"")
     }
 
+    /// Runs `squall` with these arguments in one process, then in so many workers.
+    pub fn run_both_ways(&self, args: &[&str], workers: &str) -> [Ended; 2] {
+        [self.run(args), self.run(&[args, &["--workers", workers]].concat())]
+    }
+
     /// Runs `squall` with these arguments and this standard input to its end.
     pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Ended {
         finish(self.squall(args), input)

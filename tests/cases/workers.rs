@@ -21,8 +21,7 @@ fn what_components_count_stands_in_the_summary() {
         config = { pattern = '^(?<n>\d+) (?<word>\w+)$', unmatched = "drop" }
     "#;
     let place = Place::with(&[("in.txt", lines), ("t.toml", document)]);
-    for workers in [&[][..], &["--workers", "3"]] {
-        let run = place.run(&[&["run", "t.toml", "--json"], workers].concat());
+    for run in place.run_both_ways(&["run", "t.toml", "--json"], "3") {
         run.exits(0).says("metrics of parse: unmatched 2\n");
         let components = run.summary()["components"].clone();
         assert_eq!(components[0]["metrics"]["invalid_utf8"], 0, "{components}");
@@ -42,8 +41,7 @@ fn what_still_fails_at_the_end_is_seen() {
         config.pattern = '^(?<n>\d+)$'
     "#;
     let place = Place::with(&[("in.txt", "1\n2\nodd\n3\n"), ("t.toml", document)]);
-    for workers in [&[][..], &["--workers", "2"]] {
-        let run = place.run(&[&["run", "t.toml", "--json", "--for", "1s"], workers].concat());
+    for run in place.run_both_ways(&["run", "t.toml", "--json", "--for", "1s"], "2") {
         let summary = run.exits(1).summary();
         let count = |key: &str| summary[key].as_u64().unwrap_or_else(|| panic!("{key} in {summary}"));
         assert_eq!(count("emitted"), 4, "{}", run.all());
@@ -64,8 +62,7 @@ fn what_a_stuck_worker_has_open_is_shown() {
         config = { period = "1h", sleep = true, fields = ["n"] }
     "#;
     let place = Place::with(&[("t.toml", document)]);
-    for workers in [&[][..], &["--workers", "2"]] {
-        let run = place.run(&[&["run", "t.toml", "--json", "--for", "1s"], workers].concat());
+    for run in place.run_both_ways(&["run", "t.toml", "--json", "--for", "1s"], "2") {
         let summary = run.exits(1).says("cut short").summary();
         assert_eq!((&summary["emitted"], &summary["pending"]), (&100.into(), &100.into()), "{}", run.all());
     }

@@ -10,6 +10,8 @@
 //! * `cases`: what is expected of it.
 
 mod cases;
+#[path = "../kit/in_order.rs"]
+mod in_order;
 mod program;
 mod storm;
 

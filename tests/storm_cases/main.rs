@@ -12,5 +12,7 @@
 mod kit;
 
 mod groupings;
+#[path = "../kit/in_order.rs"]
+mod in_order;
 mod links;
 mod topologies;

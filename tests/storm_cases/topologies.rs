@@ -14,6 +14,7 @@ use squall::testing::{
 };
 use squall::topology::TopologyBuilder;
 
+use crate::in_order::{CheckOrder, InOrder};
 use crate::kit::{HOUR, bolt, identity, lock, null, of, seconds};
 
 const SEEDS: std::ops::Range<u64> = 0..8;
@@ -799,59 +800,13 @@ fn twenty_four_tuples_arrive_whatever_the_layout() {
     }
 }
 
-/// Emits (task index, n) for n from 0 (Storm's `InOrderTestSpout`).
-struct InOrder {
-    index: i64,
-    next: i64,
-    count: i64,
-}
-
-impl Spout for InOrder {
-    fn declare(&self) -> Streams {
-        Streams::new(["index", "n"])
-    }
-
-    fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.index = context.task_index() as i64;
-        Ok(())
-    }
-
-    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-        if self.next == self.count {
-            return Ok(SpoutStatus::Exhausted);
-        }
-        out.emit_tracked((self.index, self.next), MessageId(self.next as u64))?;
-        self.next += 1;
-        Ok(SpoutStatus::Emitted)
-    }
-}
-
-/// Refuses what is not the next of its index (Storm's `Check` bolt).
-struct CheckOrder {
-    expected: BTreeMap<i64, i64>,
-    seen: Arc<AtomicU64>,
-}
-
-impl Bolt for CheckOrder {
-    fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let (index, n) = (input.i64("index")?, input.i64("n")?);
-        let expected = self.expected.entry(index).or_default();
-        if *expected != n {
-            return Err(TaskError::new(format!("{n} of {index} came instead of {expected}")));
-        }
-        *expected += 1;
-        self.seen.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-fn in_order(count: i64, batch: u32, capacity: u32) -> (TopologyBuilder, Arc<AtomicU64>) {
+fn in_order(count: u64, batch: u32, capacity: u32) -> (TopologyBuilder, Arc<AtomicU64>) {
     let seen = Arc::new(AtomicU64::new(0));
     let shared = Arc::clone(&seen);
     let mut builder = TopologyBuilder::new("in-order");
     builder.options(|options| (options.queue.batch, options.queue.capacity) = (batch, capacity));
-    builder.spout("1", move || InOrder { index: 0, next: 0, count }).parallelism(8);
-    let check = move || CheckOrder { expected: BTreeMap::new(), seen: Arc::clone(&shared) };
+    builder.spout("1", move || InOrder::up_to(count)).parallelism(8);
+    let check = move || CheckOrder::new(Arc::clone(&shared));
     builder.bolt("2", check).parallelism(8).fields("1", ["index"]);
     (builder, seen)
 }

@@ -74,7 +74,7 @@ pub enum Note {
     Listening(Endpoint, Duration),
     /// It died, and is started again after so long.
     Died(Endpoint, Exit, Duration),
-    /// It is silent because it was given no processor, and gets its time again.
+    /// It is late because it was given no processor, and gets its time again.
     Starved(Endpoint),
     /// It is to be killed, for this reason.
     Replaced(Endpoint, String),

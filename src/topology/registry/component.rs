@@ -85,6 +85,31 @@ pub enum BuildError {
     Setting(#[from] SettingError),
 }
 
+/// Makes instances of one type, all by the same settings.
+type Factory<T> = Box<dyn Fn() -> Result<T, SettingError> + Send + Sync>;
+
+/// What reads the settings of a type, builds an instance that is asked what it is, and keeps how others
+/// are built. Only the first is charged for: the others cost what it cost.
+pub(super) fn build_fn<C, T, F>(
+    build: F,
+    to_ask: fn(T) -> Instance,
+    constructor: fn(Factory<T>) -> Constructor,
+) -> BuildFn
+where
+    C: DeserializeOwned + Send + Sync + 'static,
+    T: 'static,
+    F: Fn(&C, &Effort) -> Result<T, SettingError> + Send + Sync + 'static,
+{
+    let build = Arc::new(build);
+    Arc::new(move |config, effort| {
+        let settings = Arc::new(read_settings::<C>(config)?);
+        let instance = to_ask(called(|| build(&settings, effort))??);
+        let build = Arc::clone(&build);
+        let factory: Factory<T> = Box::new(move || build(&settings, &Effort::unlimited()));
+        Built::of(constructor(factory), instance).map_err(BuildError::Panicked)
+    })
+}
+
 /// Reads settings, and refuses keys that nothing reads.
 pub(super) fn read_settings<C: DeserializeOwned>(
     config: toml::de::ValueDeserializer<'_>,
@@ -95,7 +120,7 @@ pub(super) fn read_settings<C: DeserializeOwned>(
 }
 
 /// Calls a constructor.
-pub(super) fn called<T>(build: impl FnOnce() -> T) -> Result<T, BuildError> {
+fn called<T>(build: impl FnOnce() -> T) -> Result<T, BuildError> {
     guarded(build).map_err(|panic| BuildError::Panicked(format!("its constructor {panic}")))
 }
 

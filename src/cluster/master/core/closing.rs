@@ -1,5 +1,5 @@
 //! The end: how it begins, and how it goes on once it is decided: all close, say so, and end together;
-//! who does not is killed.
+//! who does not is killed, unless it was given no processor to do it with.
 
 use std::time::Duration;
 
@@ -90,8 +90,7 @@ impl Core {
         if now >= close_by && self.dead_by.is_none() && !self.examines_late() {
             self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
             self.dead_by = Some(now.after(DEATH_MAX));
-            let running: Vec<Endpoint> =
-                self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
+            let running = self.with_process();
             self.actions.extend(running.into_iter().map(Action::Kill));
         }
         let mut to_us = self.lives.iter().filter(|life| life.listens_to_us());
@@ -99,8 +98,7 @@ impl Core {
             self.end_told = true;
             self.broadcast(ToWorker::End);
         }
-        let left: Vec<Endpoint> =
-            self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect();
+        let left = self.with_process();
         let too_late = self.dead_by.is_some_and(|by| now >= by);
         if left.is_empty() || too_late {
             if !left.is_empty() {
@@ -110,6 +108,10 @@ impl Core {
             self.actions.push(Action::Done);
         }
     }
+    fn with_process(&self) -> Vec<Endpoint> {
+        self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect()
+    }
+
     /// Looks at those that have not closed in time, once for each time that they get. Whether any of them
     /// is being looked at. Who is to end at once is killed without a look.
     fn examines_late(&mut self) -> bool {

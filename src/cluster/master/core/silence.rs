@@ -52,7 +52,7 @@ impl Core {
     }
 
     /// What came of looking at a worker that was overdue. One that had no processor gets its time again;
-    /// one that was heard of meanwhile is left alone; any other is replaced.
+    /// one that was heard of meanwhile is left alone; any other is replaced, or killed if all close.
     pub(super) fn examined(&mut self, who: Endpoint, is_starved: bool, now: Time) {
         let index = who.worker.index();
         if !self.is_current(who) || !std::mem::take(&mut self.lives[index].is_examined) {
