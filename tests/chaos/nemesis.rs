@@ -399,7 +399,7 @@ impl<'a> Nemesis<'a> {
                     *self.struck.entry(Kind::Starve).or_default() += starved.cell.killed();
                     continue;
                 }
-                // Whether it would reach the limit by itself depends on its luck and on how fast it works.
+                // How soon it would reach the limit by itself depends on how fast it works.
                 (Some(_), _) => starved.cell.tighten(),
                 _ => {}
             }

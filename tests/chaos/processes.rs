@@ -217,11 +217,11 @@ impl Cell {
         fs::write(self.path.join("cgroup.procs"), process.pid.to_string()).map_err(|error| error.to_string())
     }
 
-    /// Lowers the limit to what is used by now: the next page that somebody in it wants is one too many.
+    /// Lowers the limit to what its processes use now, so that their next allocation exceeds it.
     pub fn tighten(&self) {
         let used = fs::read_to_string(self.path.join("memory.usage_in_bytes")).unwrap_or_default();
         if used.trim() != "0" {
-            // Refused while there is less than that: it is tried again at the next look.
+            // The kernel may refuse; it is tried again at the next look.
             let _ = fs::write(self.path.join("memory.limit_in_bytes"), used.trim());
         }
     }

@@ -293,8 +293,8 @@ impl Round {
         if ended {
             wrong.extend(books.wrong.iter().cloned());
         }
-        // An endless source that died reads from its beginning again. If the drain comes before it has come
-        // as far as before, what died with it is lost, and has to be counted.
+        // After a restart an endless source begins at 0 again. If it is drained before it has passed its old
+        // position, messages that were in flight are lost, and squall must have counted them.
         let missing = books.lines - books.arrived;
         let is_counted = self.source.is_endless()
             && stats.processes.restarts > 0

@@ -66,7 +66,7 @@ pub struct Core {
     complaints: Complaints,
     /// Set when all were told to close: by then they are killed.
     close_by: Option<Time>,
-    /// Whether those that have not closed by then were looked at, as a silent worker is.
+    /// Whether the workers that had not closed by then were examined, as silent ones are.
     late_examined: bool,
     /// Whether those that have closed were told to end.
     end_told: bool,

@@ -1,5 +1,5 @@
 //! The end: how it begins, and how it goes on once it is decided: all close, say so, and end together;
-//! who does not is killed, unless it was given no processor to do it with.
+//! who does not is killed, unless it was given no processor.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Core {
     }
 
     pub(super) fn look_at_end(&mut self, close_by: Time, now: Time) {
-        if now >= close_by && self.dead_by.is_none() && !self.examines_late() {
+        if now >= close_by && self.dead_by.is_none() && !self.examine_late() {
             self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
             self.dead_by = Some(now.after(DEATH_MAX));
             let running = self.with_process();
@@ -108,13 +108,14 @@ impl Core {
             self.actions.push(Action::Done);
         }
     }
+    /// The workers that have a process.
     fn with_process(&self) -> Vec<Endpoint> {
         self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect()
     }
 
-    /// Looks at those that have not closed in time, once for each time that they get. Whether any of them
-    /// is being looked at. Who is to end at once is killed without a look.
-    fn examines_late(&mut self) -> bool {
+    /// Has the workers examined that have not closed in time, once per deadline, and returns whether a
+    /// result is still missing. After a kill nobody is examined.
+    fn examine_late(&mut self) -> bool {
         if self.is_cut_short() {
             return false;
         }
@@ -127,8 +128,8 @@ impl Core {
         self.lives.iter().any(|life| life.is_examined && life.has_process())
     }
 
-    /// A worker that has not closed in time had no processor to do it with: it gets its time again.
-    pub(super) fn close_later(&mut self, who: Endpoint, now: Time) {
+    /// A worker that has not closed in time was given no processor: the deadline begins again.
+    pub(super) fn extend_deadline(&mut self, who: Endpoint, now: Time) {
         if self.dead_by.is_none() && !self.is_cut_short() {
             self.close_by = Some(now.after(CLOSE_MAX));
             self.late_examined = false;

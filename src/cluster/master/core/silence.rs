@@ -60,7 +60,7 @@ impl Core {
         }
         if self.close_by.is_some() {
             if is_starved {
-                self.close_later(who, now);
+                self.extend_deadline(who, now);
             }
             return;
         }
