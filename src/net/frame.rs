@@ -19,7 +19,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::runtime::remote::PayloadKind;
+use crate::runtime::remote::outlet::PayloadKind;
 
 /// Bytes of a header.
 pub const HEADER: usize = 20;

@@ -4,112 +4,15 @@
 //! started the worker, and it is asked for snapshots in return.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use crate::api::StopReason;
 use crate::clock::Time;
-use crate::runtime::ending::{EndCommand, Ending, Snapshot};
-use crate::runtime::executor::{Step, StepContext, StepOutcome};
+use crate::runtime::ending::{EndCommand, Ending};
+use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::local_executors::{Subordinates, Superior};
 use crate::runtime::message::Control;
-use crate::runtime::queue::{Inbox, InboxSender};
-use crate::runtime::run_queue::{RunQueue, Urgency};
-
-/// Whom commands go to: the executors of this process.
-pub struct Subordinates {
-    /// All spout executors.
-    pub spouts: Vec<InboxSender>,
-    /// The bolt executors, by component, in the order of the graph.
-    pub bolts: Vec<Vec<InboxSender>>,
-    /// The ackers.
-    pub ackers: Vec<InboxSender>,
-    lifecycle: Arc<Lifecycle>,
-    run_queue: Arc<RunQueue>,
-    round: AtomicU64,
-    asked: AtomicU64,
-}
-
-impl Subordinates {
-    /// Of a process that has been asked nothing yet.
-    pub fn new(
-        spouts: Vec<InboxSender>,
-        bolts: Vec<Vec<InboxSender>>,
-        ackers: Vec<InboxSender>,
-        lifecycle: Arc<Lifecycle>,
-        run_queue: Arc<RunQueue>,
-    ) -> Subordinates {
-        let (round, asked) = (AtomicU64::new(0), AtomicU64::new(0));
-        Subordinates { spouts, bolts, ackers, lifecycle, run_queue, round, asked }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &InboxSender> {
-        self.spouts.iter().chain(self.bolts.iter().flatten()).chain(&self.ackers)
-    }
-
-    /// How far this process has come. Answers are read first: what an executor sent before it
-    /// answered is counted as under way by then.
-    pub fn snapshot(&self) -> Snapshot {
-        let round = self.round.load(Ordering::SeqCst);
-        let asked = self.asked.load(Ordering::SeqCst);
-        let answered = self.lifecycle.finished.load(Ordering::SeqCst) as u64;
-        let closed = self.lifecycle.closed.load(Ordering::SeqCst) as u64;
-        let at_rest = self.lifecycle.is_at_rest();
-        let pending: i64 = self.spouts.iter().map(|spout| spout.gauges.pending.load(Ordering::SeqCst)).sum();
-        Snapshot {
-            at_rest,
-            activity: self.lifecycle.activity.load(Ordering::SeqCst),
-            live_spouts: self.lifecycle.live_spouts.load(Ordering::SeqCst) as u64,
-            pending: u64::try_from(pending).unwrap_or(0),
-            holding: self.holders().count() as u64,
-            round,
-            asked,
-            answered,
-            executors: self.all().count() as u64,
-            closed,
-        }
-    }
-
-    fn holders(&self) -> impl Iterator<Item = &InboxSender> {
-        self.bolts.iter().flatten().filter(|bolt| bolt.gauges.held.load(Ordering::SeqCst) > 0)
-    }
-
-    /// Does what was decided.
-    pub fn carry_out(&self, command: EndCommand) {
-        match command {
-            EndCommand::Drain => {
-                self.spouts.iter().for_each(|spout| spout.send_control(Control::Drain, Urgency::Now));
-            }
-            EndCommand::AskHolders { round } => self.ask(round, self.holders().collect()),
-            EndCommand::Finish { round, place } => {
-                self.ask(round, self.bolts.get(place).into_iter().flatten().collect());
-            }
-            EndCommand::Close => {
-                self.all().for_each(|executor| executor.send_control(Control::Close, Urgency::Now));
-            }
-            EndCommand::End => {
-                self.lifecycle.end();
-                self.run_queue.stop();
-            }
-        }
-    }
-
-    fn ask(&self, round: u64, whom: Vec<&InboxSender>) {
-        self.lifecycle.finished.store(0, Ordering::SeqCst);
-        self.asked.store(whom.len() as u64, Ordering::SeqCst);
-        self.round.store(round, Ordering::SeqCst);
-        whom.into_iter().for_each(|bolt| bolt.send_control(Control::Finish, Urgency::Now));
-    }
-}
-
-/// Who hears that something may be due.
-pub trait Superior: Send + Sync {
-    /// Nothing is under way here, an executor answered or closed: a look is worth it.
-    fn look(&self, seen: &Snapshot);
-    /// A component asks for an orderly end of the topology.
-    fn drain(&self);
-    /// A component cannot go on: the topology is to end in order, and the run has failed.
-    fn stop(&self, reason: &StopReason);
-}
+use crate::runtime::queue::Inbox;
 
 enum Role {
     /// Decides itself.

@@ -13,11 +13,13 @@ use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::runtime::ack_buffer::AckerTable;
 use crate::runtime::errors::ErrorReporter;
-use crate::runtime::message::{Control, FailureReport, Tracking};
+use crate::runtime::message::{Control, Tracking};
+use crate::runtime::outgoing::Wires;
 use crate::runtime::pending::Pending;
 use crate::runtime::queue::InboxSender;
-use crate::runtime::remote::Address;
-use crate::runtime::route::{Subscription, Wires};
+use crate::runtime::records::FailureReport;
+use crate::runtime::remote::address::Address;
+use crate::runtime::route::Subscription;
 use crate::runtime::run_queue::Urgency;
 use crate::tuple::{Anchor, Attempt, MessageIndex};
 

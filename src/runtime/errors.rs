@@ -13,13 +13,13 @@ use std::time::Duration;
 use slog::Logger;
 use smol_str::SmolStr;
 
-use crate::api::StopReason;
-use crate::api::TaskError;
+use crate::api::{StopReason, TaskError};
 use crate::clock::Time;
 use crate::ids::TaskId;
+use crate::runtime::gauges::Gauges;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::message::Control;
-use crate::runtime::queue::{Gauges, InboxSender};
+use crate::runtime::queue::InboxSender;
 use crate::runtime::run_queue::Urgency;
 use crate::text::shown;
 

@@ -24,34 +24,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::config::limits::RESERVE;
 use crate::ids::LinkId;
+use crate::runtime::charge::Charge;
 use crate::runtime::remote::credit::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
-
-/// Between workers, so many times as many tuples may be on their way: they are under way for longer.
-const FAR: usize = 4;
-/// Between workers, credit comes back in such parts of the whole.
-const LOTS: usize = 4;
-
-/// How much of a link's credit a batch holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charge {
-    /// Tuples.
-    pub tuples: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
-impl Charge {
-    /// The credit of a link to another worker, where this is that of a link within one.
-    fn far(self) -> Charge {
-        Charge { tuples: self.tuples.saturating_mul(FAR), bytes: self.bytes }
-    }
-
-    /// How much of a link's credit comes back at once from another worker.
-    fn lot(self) -> Charge {
-        Charge { tuples: (self.tuples / LOTS).max(1), bytes: (self.bytes / LOTS).max(1) }
-    }
-}
 
 /// Where a link lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

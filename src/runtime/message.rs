@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::api::{FailureCause, SourceMeta};
+use crate::api::SourceMeta;
 use crate::clock::Time;
-use crate::ids::{Incarnation, RootId, Touched, WorkerId};
+use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::acker::Outcome;
-use crate::runtime::link::{Charge, Link};
-use crate::tuple::{MessageIndex, TupleBatch};
+use crate::runtime::charge::Charge;
+use crate::runtime::link::Link;
+use crate::runtime::records::AckRecords;
+use crate::tuple::TupleBatch;
 
 /// A batch on its way to one task.
 pub struct Incoming {
@@ -49,54 +51,6 @@ impl Parcel {
         match self {
             Parcel::Ready(incoming) | Parcel::Packed { incoming, .. } => incoming,
         }
-    }
-}
-
-/// Why a message failed, as whoever failed it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailureReport {
-    /// Why.
-    pub cause: FailureCause,
-    /// Whether the tuple had used up its replays, so that the message is given up.
-    pub is_final: bool,
-}
-
-impl From<FailureCause> for FailureReport {
-    /// Of a message that may be replayed.
-    fn from(cause: FailureCause) -> FailureReport {
-        FailureReport { cause, is_final: false }
-    }
-}
-
-/// What an executor tells an acker at the end of a step, combined per tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AckRecords {
-    /// The membership that the sender went by when it sent tuples to other workers.
-    pub membership: u64,
-    /// Trees that sent tuples to other workers. They stand first of all: see `acker`.
-    pub touched: Vec<(RootId, Touched)>,
-    /// Failed messages. They stand first, so that a spout hears of a failure before the end of the
-    /// block it happened in.
-    pub fails: Vec<(RootId, MessageIndex, FailureReport)>,
-    /// Blocks that ended without the acker (timed out): their entries are dropped.
-    pub forgets: Vec<RootId>,
-    /// New blocks with the XOR of their first edges.
-    pub inits: Vec<(RootId, u64)>,
-    /// XOR of edges consumed and created, one record per tree.
-    pub acks: Vec<(RootId, u64)>,
-    /// Trees whose time-out starts anew.
-    pub resets: Vec<RootId>,
-}
-
-impl AckRecords {
-    /// Whether there is nothing to tell.
-    pub fn is_empty(&self) -> bool {
-        self.touched.is_empty()
-            && self.fails.is_empty()
-            && self.forgets.is_empty()
-            && self.inits.is_empty()
-            && self.acks.is_empty()
-            && self.resets.is_empty()
     }
 }
 

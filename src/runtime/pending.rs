@@ -7,7 +7,7 @@
 //! own from then on: a neighbour that is never acked fails it once, and not on every replay.
 //!
 //! Time-outs are a ring of deadlines in the order in which blocks were closed. Deadlines are in
-//! *tree time*, which stands still while the spout's path waits (see [`TreeClock`]), so nothing
+//! *tree time*, which stands still while the spout's path waits (see `tree_clock`), so nothing
 //! fails because it stood in a queue. An entry of the ring that is stale (its block is over, or its
 //! time-out was reset) is recognised by generation and deadline, and skipped.
 //!
@@ -24,7 +24,7 @@ use crate::api::{FailureCause, ReplayCounts};
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, BOUNDED_REPLAYS_MAX, FAILURES_REMEMBERED_MAX};
 use crate::ids::{Incarnation, MessageId, RootId, TaskId, USES_MOD};
-use crate::runtime::message::FailureReport;
+use crate::runtime::records::FailureReport;
 use crate::tuple::{Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.
@@ -449,35 +449,6 @@ impl Pending {
     }
 }
 
-/// The time that time-outs go by: it stands still while the path of the spout's trees waits for a
-/// stalled or full consumer, and for as long as the whole process stood still.
-#[derive(Debug)]
-pub struct TreeClock {
-    elapsed: Time,
-    last: Time,
-}
-
-impl TreeClock {
-    /// The most that one look adds: whoever was stopped for a minute lets no tree age by it.
-    pub const STEP_MAX: Duration = Duration::from_millis(250);
-
-    /// Starts at zero.
-    pub fn new(now: Time) -> TreeClock {
-        TreeClock { elapsed: Time::ZERO, last: now }
-    }
-
-    /// Moves on, unless the path is starved. Look at least every [`TreeClock::STEP_MAX`] while
-    /// anything is pending.
-    pub fn advance(&mut self, now: Time, starved: bool) -> Time {
-        let passed = now.since(self.last).min(TreeClock::STEP_MAX);
-        self.last = now;
-        if !starved {
-            self.elapsed = self.elapsed.after(passed);
-        }
-        self.elapsed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -655,14 +626,5 @@ mod tests {
             pending.complete(root, |_| ());
         }
         assert!(pending.ring.len() <= 1, "{}", pending.ring.len());
-    }
-
-    #[test]
-    fn tree_time_stands_still_while_starved_and_while_the_process_stood_still() {
-        let mut clock = TreeClock::new(Time::ZERO);
-        let ms = |n: u64| Time(n * 1_000_000);
-        assert_eq!(clock.advance(ms(100), false), ms(100));
-        assert_eq!(clock.advance(ms(200), true), ms(100));
-        assert_eq!(clock.advance(ms(60_000), false), ms(350));
     }
 }

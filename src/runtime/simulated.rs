@@ -10,11 +10,12 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::{Share, Surroundings, assemble};
 pub(crate) use crate::runtime::audit::Audit;
 use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::faults::Faults;
 pub(crate) use crate::runtime::message::Control;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::run_queue::Urgency;
 use crate::runtime::worker::Worker;
-use crate::runtime::{ComponentTimes, Faults, TopologyStats};
+use crate::runtime::{ComponentTimes, TopologyStats};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
 

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use smol_str::SmolStr;
 
 use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
+
 use crate::runtime::{AckRecords, Fate, Faults};
 use crate::topology::TopologyErrors;
 use crate::topology::graph::{BoltFactory, Constructor, Topology};

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Time;
 use crate::ids::{SLOTS_MAX, TaskId, WorkerId};
 use crate::runtime::acker::{Acker, Outcome};
-use crate::runtime::executor::{Common, Step, StepContext, StepOutcome};
-use crate::runtime::message::{AckRecords, Control, Tracking};
-use crate::runtime::remote::Address;
+use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome};
+use crate::runtime::message::{Control, Tracking};
+use crate::runtime::records::AckRecords;
+use crate::runtime::remote::address::Address;
 use crate::runtime::run_queue::Urgency;
 
 /// An acker task.

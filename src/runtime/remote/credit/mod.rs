@@ -11,8 +11,8 @@ use std::sync::Arc;
 use accounts::{Account, Accounts};
 
 use crate::ids::LinkId;
-use crate::runtime::link::Charge;
-use crate::runtime::remote::Outlet;
+use crate::runtime::charge::Charge;
+use crate::runtime::remote::outlet::Outlet;
 
 /// The account of one link.
 pub type Returned = Account<LinkId>;
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Time;
-    use crate::runtime::remote::PayloadKind;
+    use crate::runtime::remote::outlet::PayloadKind;
 
     #[derive(Default)]
     struct Pokes(AtomicU64);

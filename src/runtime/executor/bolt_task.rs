@@ -1,0 +1,204 @@
+//! One task of a bolt: its instance, its outputs, and what calls into it.
+//!
+//! `None` as instance means that the task is not built yet, or that user code panicked and the task waits
+//! for its next instance. Everything that outlives an instance (what it emitted, what it held, its
+//! counts) is kept in the task.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::api::{Bolt, FailureCause, OutputState, Outputs, Route, TaskContext, TaskError};
+use crate::clock::Time;
+use crate::ids::DEAD_LETTER_STREAM;
+use crate::logging::panics::{catch_unwind, text_of};
+use crate::runtime::emitter::Emitter;
+use crate::runtime::executor::step::Common;
+use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
+use crate::runtime::gauges::{Gauges, count};
+use crate::topology::graph::BoltFactory;
+use crate::tuple::Anchor;
+
+/// One task of a bolt.
+pub struct BoltTask {
+    /// The instance; `None` before it is built and after it broke.
+    pub bolt: Option<Box<dyn Bolt>>,
+    factory: BoltFactory,
+    pub context: TaskContext,
+    pub state: OutputState,
+    pub emitter: Emitter,
+    pub restart: Restart,
+    tick: Option<Duration>,
+    pub next_tick: Time,
+    /// Whether `flush` is due: something was executed since.
+    pub executed: bool,
+    /// Tuples executed in this step.
+    pub executed_now: u64,
+    /// The stage of the dead-letter stream, if somebody takes it.
+    pub dead_letter_stage: Option<usize>,
+}
+
+impl BoltTask {
+    /// A task that is not built yet.
+    pub fn new(
+        factory: BoltFactory,
+        context: TaskContext,
+        state: OutputState,
+        emitter: Emitter,
+        tick: Option<Duration>,
+    ) -> BoltTask {
+        let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
+        let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
+        BoltTask {
+            bolt: None,
+            factory,
+            context,
+            state,
+            emitter,
+            restart: Restart::new(),
+            tick,
+            next_tick: Time::NEVER,
+            executed: false,
+            executed_now: 0,
+            dead_letter_stage,
+        }
+    }
+
+    /// Calls into the instance, if there is one; a panic costs it. Says whether the call succeeded.
+    fn call(
+        &mut self,
+        common: &Common,
+        now: Time,
+        then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
+    ) -> bool {
+        let Some(bolt) = &mut self.bolt else { return true };
+        self.state.anchor = Anchor::NONE;
+        self.state.extra_anchors.clear();
+        let mut out = Outputs::new(&mut self.state, &mut self.emitter);
+        match catch_unwind(AssertUnwindSafe(|| then(&mut **bolt, &mut out))) {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                self.emitter.report_loss(&error);
+                false
+            }
+            Err(panic) => {
+                self.break_down(&text_of(&*panic), common, now);
+                false
+            }
+        }
+    }
+
+    /// Asks for what the bolt still has. If that fails, it is lost: at least a tuple counts.
+    pub fn finish(&mut self, common: &Common, now: Time) {
+        let before = self.emitter.unanchored_now;
+        let succeeded = self.call(common, now, |bolt, out| bolt.finish(out));
+        if !succeeded && self.emitter.unanchored_now == before {
+            self.emitter.unanchored_now += 1;
+        }
+    }
+
+    /// Drops a broken instance and plans the next one.
+    pub fn break_down(&mut self, why: &str, common: &Common, now: Time) {
+        self.emitter.errors.report_text(why, now);
+        self.state.repair();
+        drop_broken(self.bolt.take(), &self.emitter.errors, now);
+        self.restart.broke(now, &common.errors);
+    }
+
+    /// Builds and prepares the instance if it is due; says whether there is one.
+    pub fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
+        if self.bolt.is_some() {
+            return true;
+        }
+        let (factory, context) = (&self.factory, &self.context);
+        let (hooks, errors) = (&mut self.state.hooks, &self.emitter.errors);
+        let build = || -> Result<Box<dyn Bolt>, TaskError> {
+            call_hooks(hooks, errors, now, |hook| hook.prepare(context));
+            let mut bolt = factory()?;
+            bolt.prepare(context)?;
+            Ok(bolt)
+        };
+        match self.restart.build(build, &self.emitter.errors, common, now) {
+            Ok(Some(bolt)) => {
+                self.bolt = Some(bolt);
+                if self.next_tick == Time::NEVER {
+                    self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
+                }
+            }
+            Ok(None) => {}
+            Err(why) => self.break_down(&why, common, now),
+        }
+        self.bolt.is_some()
+    }
+
+    pub fn tick_if_due(&mut self, common: &Common, now: Time) {
+        let Some(tick) = self.tick else { return };
+        if self.next_tick > now || self.bolt.is_none() {
+            return;
+        }
+        // Missed periods are not made up for, as with Storm's ticks behind a full queue.
+        self.next_tick = self.next_tick.after(tick).max(now);
+        self.call(common, now, |bolt, out| bolt.tick(out));
+    }
+
+    /// What was dropped while held fails.
+    fn fail_abandoned(&mut self) {
+        for settled in self.state.holds.take_abandoned() {
+            self.emitter.fail(&settled.anchors, FailureCause::Abandoned);
+        }
+    }
+
+    /// Sends what was emitted so far, because the next call may wait for long; says whether the task
+    /// emits at all.
+    pub fn send_emitted(&mut self) -> bool {
+        if self.emitter.streams.is_empty() {
+            return false;
+        }
+        self.emitter.route_stages(&mut self.state);
+        self.emitter.flush();
+        self.emitter.send_acks();
+        true
+    }
+
+    /// Ends a step: see `emitter` for the order.
+    pub fn end_step(&mut self, common: &Common, now: Time, send: bool) {
+        if self.executed {
+            self.executed = false;
+            self.call(common, now, |bolt, out| bolt.flush(out));
+        }
+        self.fail_abandoned();
+        self.emitter.route_stages(&mut self.state);
+        if send {
+            self.emitter.flush();
+        }
+        self.emitter.send_acks();
+        self.publish_counts(&common.address.gauges);
+    }
+}
+
+impl BoltTask {
+    /// Hands the counts of the step to the executor's gauges.
+    fn publish_counts(&mut self, gauges: &Gauges) {
+        let emitter = &mut self.emitter;
+        let failed = std::mem::take(&mut emitter.failed_now);
+        let settled_later = std::mem::take(&mut emitter.acked_later) as i64;
+        let held = std::mem::take(&mut self.state.held_count) as i64;
+        let executed = std::mem::take(&mut self.executed_now) as i64;
+        count(&gauges.transferred, std::mem::take(&mut emitter.wires.transferred));
+        count(&gauges.emitted, self.state.take_emitted());
+        count(&gauges.executed, executed as u64);
+        count(&gauges.failed, failed + std::mem::take(&mut emitter.failed_later));
+        count(&gauges.failed_unanchored, emitter.take_unanchored());
+        // What is held is acked when it is let go, perhaps many steps later.
+        let acked = executed - failed as i64 - held + settled_later;
+        gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for BoltTask {
+    /// What was not closed in order is dropped here, and its drop may panic.
+    fn drop(&mut self) {
+        let now = self.emitter.wires.now;
+        drop_left(self.bolt.take(), &mut self.state.hooks, &self.emitter.errors, now);
+    }
+}

@@ -1,0 +1,441 @@
+//! One task of a spout: its instance, its open messages, and the pauses between its calls.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::api::{
+    Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
+};
+use crate::clock::Time;
+use crate::config::ReplayOptions;
+use crate::config::limits::REPLAYS_WAITING_MAX;
+use crate::ids::{MessageId, RootId, TaskId};
+use crate::logging::panics::{catch_unwind, text_of};
+use crate::runtime::acker::Outcome;
+use crate::runtime::backoff::Backoff;
+use crate::runtime::emitter::Emitter;
+use crate::runtime::executor::step::{Common, StepContext, TUPLES_PER_LOOK};
+use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
+use crate::runtime::gauges::{Gauges, count};
+use crate::runtime::pending::FailedMessage;
+use crate::runtime::window::Window;
+use crate::topology::graph::SpoutFactory;
+
+/// No pause is shorter. A schedule that is finer than this would make a batch of every tuple and keep
+/// all cores spinning; rounded up, it makes bursts, and the cores sleep between them.
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+
+/// A spout that says `Idle` is asked again after this, then after twice as long, and so on.
+const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
+
+/// The longest such pause.
+pub const IDLE_PAUSE_MAX: Duration = Duration::from_millis(10);
+
+/// A consumer that keeps tuples waiting for longer makes the tree clock stand still.
+pub const STARVED_AFTER: Duration = Duration::from_millis(100);
+
+/// How often the tree clock is looked at while messages are open.
+pub const TREE_CLOCK_PERIOD: Duration = Duration::from_millis(50);
+
+/// Completion latencies in nanoseconds, of all spouts of a worker.
+pub type Latencies = Arc<Mutex<Histogram<u64>>>;
+
+/// One task of a spout.
+pub struct SpoutTask {
+    /// The instance; `None` before it is built and after it broke.
+    pub spout: Option<Box<dyn Spout>>,
+    factory: SpoutFactory,
+    context: TaskContext,
+    pub state: OutputState,
+    pub emitter: Emitter,
+    pub restart: Restart,
+    window: Window,
+    /// Failed messages that may not be replayed yet.
+    pub backoff: Backoff,
+    /// Whether the topology is ending, so that nothing is replayed.
+    draining: bool,
+    exhausted: bool,
+    /// Whether it returned an error that ends the run: it is asked for nothing more.
+    stopped: bool,
+    /// Not to be asked before this.
+    pub idle_until: Time,
+    idle_pause: Duration,
+    /// Whether the instance knows that the topology is active.
+    activated: bool,
+    /// Messages acked and failed in this step.
+    acked_now: u64,
+    failed_now: u64,
+    /// Those of them that had used up `max_replays`.
+    given_up_now: u64,
+}
+
+/// Why a task stopped emitting in this step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It could go on.
+    Turn,
+    /// Nothing to emit, or nobody allowed to.
+    Rest,
+    /// No credit.
+    Credit,
+}
+
+impl SpoutTask {
+    /// A task that is not built yet.
+    pub fn new(
+        factory: SpoutFactory,
+        context: TaskContext,
+        state: OutputState,
+        emitter: Emitter,
+        window: Window,
+        replay: ReplayOptions,
+    ) -> SpoutTask {
+        SpoutTask {
+            spout: None,
+            factory,
+            context,
+            state,
+            emitter,
+            restart: Restart::new(),
+            window,
+            backoff: Backoff::new(replay),
+            draining: false,
+            exhausted: false,
+            stopped: false,
+            idle_until: Time::ZERO,
+            idle_pause: IDLE_PAUSE_MIN,
+            activated: false,
+            acked_now: 0,
+            failed_now: 0,
+            given_up_now: 0,
+        }
+    }
+
+    pub fn id(&self) -> TaskId {
+        self.context.task()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.emitter.pending.as_ref().map_or(0, |pending| pending.in_flight())
+    }
+
+    /// Calls into the instance, if there is one; a panic costs it.
+    fn call(
+        &mut self,
+        common: &Common,
+        now: Time,
+        then: impl FnOnce(&mut dyn Spout, &mut SpoutOutputs<'_>) -> Result<(), TaskError>,
+    ) {
+        let Some(spout) = &mut self.spout else { return };
+        let mut out = SpoutOutputs::new(&mut self.state, &mut self.emitter);
+        match catch_unwind(AssertUnwindSafe(|| then(&mut **spout, &mut out))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.report(&error),
+            Err(panic) => self.break_down(&text_of(&*panic), common, now),
+        }
+    }
+
+    fn report(&mut self, error: &TaskError) {
+        self.emitter.report_loss(error);
+        self.stopped |= error.is_fatal();
+    }
+
+    /// Whether it may be asked for a tuple.
+    pub fn may_emit(&self) -> bool {
+        !self.exhausted && !self.stopped && !self.restart.is_over()
+    }
+
+    /// Whether it may have something to emit, now or when a failed message has waited long enough.
+    pub fn is_live(&self) -> bool {
+        self.may_emit() || self.backoff.len() > 0
+    }
+
+    /// Drops a broken instance, forgets the messages that only it knew, and plans the next one.
+    pub fn break_down(&mut self, why: &str, common: &Common, now: Time) {
+        self.emitter.errors.report_text(why, now);
+        self.state.repair();
+        drop_broken(self.spout.take(), &self.emitter.errors, now);
+        // What was emitted is routed first, so that its trees are closed properly when forgotten.
+        self.emitter.route_stages(&mut self.state);
+        let Emitter { pending, wires, .. } = &mut self.emitter;
+        if let Some(pending) = pending {
+            pending.clear(|root| wires.acks.forget(root));
+        }
+        self.backoff.clear();
+        self.emitter.untracked.clear();
+        self.activated = false;
+        self.exhausted = false;
+        self.restart.broke(now, &common.errors);
+    }
+
+    /// Builds and opens the instance if it is due; says whether there is one.
+    pub fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
+        if self.spout.is_some() {
+            return true;
+        }
+        let (factory, context) = (&self.factory, &self.context);
+        let (hooks, errors) = (&mut self.state.hooks, &self.emitter.errors);
+        let build = || -> Result<(Box<dyn Spout>, bool), TaskError> {
+            call_hooks(hooks, errors, now, |hook| hook.prepare(context));
+            let mut spout = factory()?;
+            spout.open(context)?;
+            let is_bounded = spout.is_bounded();
+            Ok((spout, is_bounded))
+        };
+        match self.restart.build(build, &self.emitter.errors, common, now) {
+            Ok(Some((spout, is_bounded))) => {
+                self.spout = Some(spout);
+                if is_bounded {
+                    self.note_bounded();
+                }
+                self.idle_until = Time::ZERO;
+            }
+            Ok(None) => {}
+            Err(why) => self.break_down(&why, common, now),
+        }
+        self.spout.is_some()
+    }
+
+    /// Tells the instance whether the topology is active, if it does not know.
+    pub fn tell_active(&mut self, active: bool, common: &Common, now: Time) {
+        if self.activated != active && self.spout.is_some() {
+            self.activated = active;
+            self.call(common, now, |spout, _| if active { spout.activate() } else { spout.deactivate() });
+        }
+    }
+
+    /// Hands the spout what became of its blocks.
+    pub fn take_outcomes(
+        &mut self,
+        outcomes: Vec<Outcome>,
+        latencies: &Latencies,
+        common: &Common,
+        now: Time,
+    ) {
+        let mut failed = Vec::new();
+        let mut acked = Vec::new();
+        let Emitter { pending, wires, tree_now, .. } = &mut self.emitter;
+        let Some(pending) = pending else { return };
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Complete(root) => {
+                    if let Some(audit) = &wires.audit {
+                        audit.completed(root);
+                    }
+                    if let Some((messages, opened_at)) = pending.complete(root, |id| acked.push(id)) {
+                        let latency = now.since(opened_at);
+                        self.window.note_latency(latency, now);
+                        record(latencies, latency, messages);
+                    }
+                }
+                Outcome::Failed { root, message, report } => {
+                    failed.extend(pending.fail(root, message, report))
+                }
+                Outcome::Reset(root) => pending.reset_timeout(root, *tree_now),
+                Outcome::Lost(root) => {
+                    pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
+                }
+            }
+        }
+        self.tell_acked(&acked, common, now);
+        self.take_failed(&failed, common, now);
+    }
+
+    fn tell_acked(&mut self, acked: &[MessageId], common: &Common, now: Time) {
+        self.acked_now += acked.len() as u64;
+        // An error over one message must not keep the others from being acked.
+        self.call(common, now, |spout, out| {
+            for id in acked {
+                spout.ack(*id).unwrap_or_else(|error| out.report_error(error));
+            }
+            Ok(())
+        });
+        call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| {
+            acked.iter().for_each(|id| hook.spout_ack(*id));
+        });
+    }
+
+    /// Makes failed messages wait, or tells the spout at once where there is nothing to wait for: no
+    /// replay follows, or a worker was lost, which is no sign that the message fails again.
+    fn take_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
+        for message in failed {
+            self.failed_now += 1;
+            let is_first_loss = message.cause == FailureCause::Lost && message.failures == 1;
+            if message.is_final || self.draining || is_first_loss {
+                self.tell_failed(*message, common, now);
+            } else {
+                self.backoff.add(*message, now, &mut self.emitter.wires.rng);
+            }
+        }
+    }
+
+    fn tell_failed(&mut self, message: FailedMessage, common: &Common, now: Time) {
+        let FailedMessage { id, cause, failures, is_final } = message;
+        self.given_up_now += u64::from(is_final);
+        let failure = Failure { cause, failures, is_final };
+        self.call(common, now, |spout, out| spout.fail(id, &failure, out));
+        call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
+        // It may have kept the message, and is asked again even if it had nothing more.
+        self.exhausted = false;
+        self.idle_until = Time::ZERO;
+    }
+
+    /// Tells the spout of failed messages that have waited long enough.
+    pub fn tell_due(&mut self, common: &Common, now: Time) {
+        // A spout that is being built has no messages that wait; see `break_down`.
+        while let Some(message) = self.backoff.take_due(now) {
+            self.tell_failed(message, common, now);
+        }
+    }
+
+    /// The topology is ending: nothing is replayed any more, so nothing waits.
+    pub fn drain(&mut self, common: &Common, now: Time) {
+        self.draining = true;
+        while let Some(message) = self.backoff.take() {
+            self.tell_failed(message, common, now);
+        }
+    }
+
+    /// The input has an end.
+    fn note_bounded(&mut self) {
+        if let Some(pending) = &mut self.emitter.pending {
+            pending.note_bounded();
+        }
+    }
+
+    /// Fails what the time says, at once.
+    pub fn expire(&mut self, common: &Common, now: Time) {
+        let Emitter { pending, wires, tree_now, .. } = &mut self.emitter;
+        let Some(pending) = pending else { return };
+        let mut failed = Vec::new();
+        pending.expire(*tree_now, |message| failed.push(message), |root| wires.acks.forget(root));
+        self.take_failed(&failed, common, now);
+    }
+
+    /// Fails every block that a lost acker kept.
+    pub fn lose_acker(&mut self, acker: usize, common: &Common, now: Time) {
+        // A block under construction is closed first, so that its edges are accounted for.
+        self.emitter.route_stages(&mut self.state);
+        self.emitter.send_acks();
+        let Emitter { pending, wires, acker_table, .. } = &mut self.emitter;
+        let Some(pending) = pending else { return };
+        let mut failed = Vec::new();
+        let kept_there = |root: &RootId| acker_table.acker_of(*root) == acker;
+        for root in pending.open_roots().into_iter().filter(kept_there) {
+            pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
+            wires.acks.forget(root);
+        }
+        self.take_failed(&failed, common, now);
+    }
+
+    /// Calls `next_tuple` while there is room.
+    pub fn emit(&mut self, budget: u32, cx: &StepContext<'_>, common: &Common) -> Pause {
+        let mut budget = budget;
+        loop {
+            if !self.may_emit() || self.idle_until > cx.now || self.spout.is_none() {
+                return Pause::Rest;
+            }
+            if self.backoff.len() >= REPLAYS_WAITING_MAX {
+                // So much fails that what is new would only wait, too.
+                return Pause::Rest;
+            }
+            if self.emitter.is_blocked() {
+                return Pause::Credit;
+            }
+            let room = self.window.size().saturating_sub(self.in_flight());
+            if room == 0 {
+                self.window.note_limited();
+                return Pause::Rest;
+            }
+            if budget == 0 || cx.is_over() {
+                return Pause::Turn;
+            }
+            let calls = budget.min(TUPLES_PER_LOOK).min(u32::try_from(room).unwrap_or(u32::MAX));
+            budget -= calls;
+            self.emit_chunk(calls, common, cx.now);
+        }
+    }
+
+    /// At most so many calls of `next_tuple`; fewer when the spout pauses or credit runs out.
+    fn emit_chunk(&mut self, calls: u32, common: &Common, now: Time) {
+        let Some(mut spout) = self.spout.take() else { return };
+        let (state, emitter) = (&mut self.state, &mut self.emitter);
+        let run = || -> Result<SpoutStatus, TaskError> {
+            for _ in 0..calls {
+                let status = spout.next_tuple(&mut SpoutOutputs::new(state, emitter))?;
+                if status != SpoutStatus::Emitted || emitter.wires.stalled {
+                    return Ok(status);
+                }
+            }
+            Ok(SpoutStatus::Emitted)
+        };
+        let result = catch_unwind(AssertUnwindSafe(run));
+        self.spout = Some(spout);
+        match result {
+            Ok(Ok(status)) => self.note_status(status, now),
+            Ok(Err(error)) => {
+                self.report(&error);
+                self.note_status(SpoutStatus::IdleFor(common.errors.restart_min), now);
+            }
+            Err(panic) => self.break_down(&text_of(&*panic), common, now),
+        }
+        if !self.emitter.untracked.is_empty() {
+            let emitted = std::mem::take(&mut self.emitter.untracked);
+            self.tell_acked(&emitted, common, now);
+            self.emitter.untracked = emitted;
+            self.emitter.untracked.clear();
+        }
+    }
+
+    fn note_status(&mut self, status: SpoutStatus, now: Time) {
+        match status {
+            SpoutStatus::Emitted => self.idle_pause = IDLE_PAUSE_MIN,
+            SpoutStatus::Idle => {
+                self.idle_until = now.after(self.idle_pause);
+                self.idle_pause = (self.idle_pause * 2).min(IDLE_PAUSE_MAX);
+            }
+            SpoutStatus::IdleFor(pause) => {
+                self.idle_pause = IDLE_PAUSE_MIN;
+                self.idle_until = now.after(pause.max(PAUSE_MIN));
+            }
+            SpoutStatus::Exhausted => {
+                self.exhausted = true;
+                self.note_bounded();
+            }
+        }
+    }
+
+    pub fn end_step(&mut self, flush: bool) {
+        self.emitter.route_stages(&mut self.state);
+        if flush {
+            self.emitter.flush();
+        }
+        self.emitter.send_acks();
+    }
+
+    pub fn publish_counts(&mut self, gauges: &Gauges) {
+        count(&gauges.emitted, self.state.take_emitted());
+        count(&gauges.transferred, std::mem::take(&mut self.emitter.wires.transferred));
+        count(&gauges.acked, std::mem::take(&mut self.acked_now));
+        count(&gauges.failed, std::mem::take(&mut self.failed_now));
+        count(&gauges.given_up, std::mem::take(&mut self.given_up_now));
+        count(&gauges.failed_unanchored, self.emitter.take_unanchored());
+    }
+}
+
+impl Drop for SpoutTask {
+    /// What was not closed in order is dropped here, and its drop may panic.
+    fn drop(&mut self) {
+        let now = self.emitter.wires.now;
+        drop_left(self.spout.take(), &mut self.state.hooks, &self.emitter.errors, now);
+    }
+}
+
+fn record(latencies: &Latencies, latency: Duration, messages: usize) {
+    let mut histogram = latencies.lock().unwrap_or_else(PoisonError::into_inner);
+    // An auto-resizing histogram takes whatever fits 64 bits.
+    let _ = histogram.record_n(latency.as_nanos() as u64, messages as u64);
+}

@@ -1,0 +1,224 @@
+//! The inner loop of a bolt: takes tuples from the batch in hand and calls `execute` with each.
+//!
+//! There are two loops. The plain one is for the usual case and does nothing per tuple that it can do
+//! once per stretch of tuples. The careful one keeps a copy of each tuple, because a hook, a dead letter
+//! or an audit may need the values after `execute` has taken them.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
+use crate::clock::Time;
+use crate::logging::panics::{catch_unwind, text_of};
+use crate::runtime::emitter::Emitter;
+use crate::runtime::executor::bolt_task::BoltTask;
+use crate::runtime::executor::in_hand::InHand;
+use crate::runtime::executor::step::Common;
+use crate::runtime::executor::user_code::call_hooks;
+use crate::runtime::gauges::count;
+use crate::runtime::message::Incoming;
+use crate::text::shown;
+use crate::tuple::{Rows, Value};
+
+/// Why the inner loop came back.
+enum RunEnd {
+    /// The batch is done, credit may be missing, or it is time to look at the clock.
+    Paused,
+    /// User code refused the tuple.
+    Failed(TaskError),
+}
+
+/// Executes at most `chunk` tuples of the batch in hand; says whether the task is still alive.
+pub fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Common, now: Time) -> bool {
+    let stop_at = (hand.tuple + chunk).min(hand.incoming.batch.len);
+    let Some(mut bolt) = task.bolt.take() else {
+        if task.restart.is_over() {
+            refuse_tuples(task, hand, stop_at);
+        }
+        return task.restart.is_over();
+    };
+    let takes_letters = task.dead_letter_stage.is_some();
+    task.executed = true;
+    while hand.tuple < stop_at {
+        let (state, emitter) = (&mut task.state, &mut task.emitter);
+        let run = || run_tuples(&mut *bolt, state, emitter, hand, stop_at, takes_letters);
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(RunEnd::Paused) => break,
+            Ok(RunEnd::Failed(error)) => {
+                task.emitter.errors.report(&error, now);
+                fail_tuple(task, hand, &shown(&error), FailureCause::Failed, common);
+            }
+            Err(panic) => {
+                let why = text_of(&*panic);
+                task.state.repair();
+                fail_tuple(task, hand, &why, FailureCause::Panicked, common);
+                task.bolt = Some(bolt);
+                task.break_down(&why, common, now);
+                return false;
+            }
+        }
+    }
+    task.bolt = Some(bolt);
+    true
+}
+
+/// Executes tuples up to `stop_at`, run by run: what all tuples of a run have in common is done once
+/// for the run.
+fn run_tuples(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+    stop_at: u32,
+    takes_letters: bool,
+) -> RunEnd {
+    while hand.tuple < stop_at {
+        state.anchor = hand.anchor();
+        state.extra_anchors.clear();
+        let may_be_letter = takes_letters && emitter.is_final(&state.anchor);
+        let may_need_row = !state.hooks.is_empty() || may_be_letter;
+        let plain = !may_need_row && hand.incoming.batch.extras.is_empty();
+        let end = hand.stretch_end().min(stop_at);
+        let stretch = if plain { run_plain } else { run_with_care };
+        if let Err(error) = stretch(bolt, state, emitter, hand, end) {
+            return RunEnd::Failed(error);
+        }
+        hand.settle(emitter);
+        if emitter.wires.stalled {
+            break;
+        }
+    }
+    RunEnd::Paused
+}
+
+/// The inner loop: nothing here that is not needed for every tuple.
+fn run_plain(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+    end: u32,
+) -> Result<(), TaskError> {
+    while hand.tuple < end {
+        execute_next(bolt, state, emitter, hand)?;
+        hand.tuple += 1;
+        if emitter.wires.stalled {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The same for tuples that somebody may want to see afterwards, or that have several anchors.
+fn run_with_care(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+    end: u32,
+) -> Result<(), TaskError> {
+    while hand.tuple < end {
+        hand.keep_row();
+        state.extra_anchors.clear();
+        state.extra_anchors.extend(hand.extras().iter().map(|(_, anchor)| *anchor));
+        execute_next(bolt, state, emitter, hand)?;
+        if !state.hooks.is_empty() {
+            run_hooks(state, emitter, &hand.kept, true);
+        }
+        hand.tuple += 1;
+        hand.settle(emitter);
+        if emitter.wires.stalled {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn execute_next(
+    bolt: &mut dyn Bolt,
+    state: &mut OutputState,
+    emitter: &mut Emitter,
+    hand: &mut InHand,
+) -> Result<(), TaskError> {
+    let Incoming { batch, meta, .. } = &mut hand.incoming;
+    let meta: &Arc<SourceMeta> = meta;
+    let (tuple, arity) = (hand.tuple as usize, batch.arity as usize);
+    if let Some(message) = batch.msgs.get(tuple) {
+        state.anchor.message = *message;
+    }
+    state.held = false;
+    let row = tuple * arity..(tuple + 1) * arity;
+    let input = match &mut batch.rows {
+        Rows::Owned(values) => Input::owned(&mut values[row], meta),
+        Rows::Shared(values) => Input::shared(&values[row], meta),
+    };
+    bolt.execute(input, &mut Outputs::new(state, emitter))
+}
+
+/// Calls the hooks for the tuple just executed, unless it was held.
+#[cold]
+fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool) {
+    let held = state.held;
+    call_hooks(&mut state.hooks, &emitter.errors, emitter.wires.now, |hook| {
+        hook.bolt_execute(row);
+        match (held, ok) {
+            (true, _) => {}
+            (false, true) => hook.bolt_ack(),
+            (false, false) => hook.bolt_fail(),
+        }
+    });
+}
+
+/// Deals with a tuple that user code refused: it becomes a dead letter if it is not replayed any more
+/// and somebody takes dead letters, else its message fails. A held tuple is left to whoever holds it.
+#[cold]
+fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
+    hand.settle(&mut task.emitter);
+    if !task.state.hooks.is_empty() {
+        run_hooks(&mut task.state, &task.emitter, &hand.kept, false);
+    }
+    if !task.state.held && !send_dead_letter(task, hand, error, common) {
+        fail_anchors(&mut task.emitter, hand, cause);
+    }
+    hand.tuple += 1;
+    hand.settle(&mut task.emitter);
+}
+
+/// Fails tuples up to `stop_at` for a task that is never built.
+#[cold]
+fn refuse_tuples(task: &mut BoltTask, hand: &mut InHand, stop_at: u32) {
+    while hand.tuple < stop_at {
+        fail_anchors(&mut task.emitter, hand, FailureCause::Failed);
+        hand.tuple += 1;
+        hand.settle(&mut task.emitter);
+    }
+}
+
+/// Fails the messages that the tuple in hand is anchored to.
+fn fail_anchors(emitter: &mut Emitter, hand: &InHand, cause: FailureCause) {
+    let extras = hand.extras().iter().map(|(_, anchor)| *anchor);
+    emitter.fail_messages(std::iter::once(hand.anchor()).chain(extras), cause);
+    emitter.failed_now += 1;
+}
+
+/// Says whether the tuple went to the dead-letter stream.
+fn send_dead_letter(task: &mut BoltTask, hand: &InHand, error: &str, common: &Common) -> bool {
+    let Some(stage) = task.dead_letter_stage.filter(|_| task.emitter.is_final(&task.state.anchor)) else {
+        return false;
+    };
+    let meta = &hand.incoming.meta;
+    let values = Value::map(meta.fields.iter().zip(hand.kept.iter().cloned()));
+    let letter = vec![
+        Value::from(&meta.component),
+        Value::from(&meta.stream),
+        values,
+        Value::from(error),
+        Value::from(task.state.anchor.attempt.replays()),
+    ];
+    let sent = task.state.push_anchored(stage, letter).is_ok();
+    if sent {
+        count(&common.address.gauges.dead_letters, 1);
+    }
+    sent
+}

@@ -1,0 +1,175 @@
+//! Calls into user code around a task: building an instance, its hooks, and its end.
+//!
+//! User code may panic anywhere. Every call here catches the panic, reports it with the component and
+//! the task, and goes on with what is left: a hook that panics does not keep the other hooks from being
+//! called, and an instance that panics while it is dropped does not end the process.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use crate::api::{TaskError, TaskHook};
+use crate::clock::Time;
+use crate::config::ErrorOptions;
+use crate::logging::panics;
+use crate::logging::panics::{catch_unwind, guarded};
+use crate::runtime::errors::ErrorReporter;
+use crate::runtime::executor::step::Common;
+use crate::runtime::gauges::count;
+
+/// When a broken task is built again: at once after a long good time, else with growing pauses. One
+/// that failed for good is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Restart {
+    /// Not before this.
+    pub due: Time,
+    pause: Duration,
+    built_at: Time,
+    /// Whether the task was ever built.
+    built: bool,
+}
+
+impl Restart {
+    /// Of a task that was not built yet.
+    pub fn new() -> Restart {
+        Restart { due: Time::ZERO, pause: Duration::ZERO, built_at: Time::ZERO, built: false }
+    }
+
+    /// The task cannot be built, now or later: the run ends without it.
+    fn give_up(&mut self) {
+        self.due = Time::NEVER;
+    }
+
+    /// Whether the task is never built again.
+    pub fn is_over(&self) -> bool {
+        self.due == Time::NEVER
+    }
+
+    /// The task broke (or could not be built).
+    pub fn broke(&mut self, now: Time, options: &ErrorOptions) {
+        if self.is_over() {
+            return;
+        }
+        if now.since(self.built_at) > options.restart_max {
+            self.pause = Duration::ZERO;
+        }
+        self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
+        self.due = now.after(self.pause);
+    }
+
+    /// The task was built; says whether it had been before.
+    fn built(&mut self, now: Time) -> bool {
+        self.built_at = now;
+        std::mem::replace(&mut self.built, true)
+    }
+
+    /// Builds an instance if that is due. `None`: it is not, or was in vain, which was reported.
+    ///
+    /// # Errors
+    /// What user code said when it panicked: the task is to break down.
+    pub fn build<T>(
+        &mut self,
+        build: impl FnOnce() -> Result<T, TaskError>,
+        errors: &ErrorReporter,
+        common: &Common,
+        now: Time,
+    ) -> Result<Option<T>, String> {
+        if self.due > now {
+            return Ok(None);
+        }
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Ok(instance)) => {
+                if self.built(now) {
+                    count(&common.address.gauges.restarts, 1);
+                }
+                Ok(Some(instance))
+            }
+            Ok(Err(error)) => {
+                errors.report(&error, now);
+                if error.is_fatal() {
+                    self.give_up();
+                }
+                self.broke(now, &common.errors);
+                Ok(None)
+            }
+            Err(panic) => Err(panics::text_of(&*panic)),
+        }
+    }
+}
+
+/// Drops an instance that broke. If it panics once more, that is reported, too.
+pub fn drop_broken<T>(broken: T, errors: &ErrorReporter, now: Time) {
+    if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
+        errors.report_text("panicked again while it was dropped", now);
+    }
+}
+
+/// Calls each hook of a task. A panic of one is reported, and costs the others nothing.
+pub fn call_hooks(
+    hooks: &mut [Box<dyn TaskHook>],
+    errors: &ErrorReporter,
+    now: Time,
+    mut call: impl FnMut(&mut dyn TaskHook),
+) {
+    for hook in hooks {
+        if let Err(panic) = guarded(|| call(&mut **hook)) {
+            errors.report_text(&format!("hook {panic}"), now);
+        }
+    }
+}
+
+/// Drops what is left of a task: an instance that was not closed, and its hooks. Panics are reported.
+pub fn drop_left<T>(
+    instance: Option<T>,
+    hooks: &mut Vec<Box<dyn TaskHook>>,
+    errors: &ErrorReporter,
+    now: Time,
+) {
+    if let Err(panic) = guarded(|| drop(instance)) {
+        errors.report_text(&format!("dropped, it {panic}"), now);
+    }
+    for hook in hooks.drain(..) {
+        if let Err(panic) = guarded(|| drop(hook)) {
+            errors.report_text(&format!("hook, dropped, {panic}"), now);
+        }
+    }
+}
+
+/// The end of an instance: its last call, and its drop. Panics of either are reported.
+pub fn end_instance<T: ?Sized>(
+    mut instance: Box<T>,
+    errors: &ErrorReporter,
+    now: Time,
+    last: impl FnOnce(&mut T),
+) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| last(&mut instance))) {
+        errors.report_text(&panics::text_of(&*panic), now);
+    }
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
+        errors.report_text(&format!("dropped, it {}", panics::text_of(&*panic)), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_slow_down_and_recover() {
+        let options = ErrorOptions::default();
+        let at = |ms: u64| Time(ms * 1_000_000);
+        let mut restart = Restart::new();
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            restart.broke(at(0), &options);
+            pauses.push(restart.due.since(at(0)).as_millis());
+        }
+        assert_eq!(pauses[..4], [100, 200, 400, 800]);
+        assert_eq!(pauses[11], 30_000);
+        assert!(!restart.built(at(0)));
+        restart.broke(at(40_000), &options);
+        assert_eq!(restart.due, at(40_100), "it was well for longer than the longest pause");
+        restart.give_up();
+        restart.broke(at(50_000), &options);
+        assert!(restart.is_over(), "a test that breaks it does not bring it back");
+    }
+}

@@ -1,0 +1,82 @@
+//! What an executor shows of itself to other threads: counters, and how long its input has waited.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::api::FailureCause;
+use crate::clock::Time;
+
+/// What an executor shows to others. Written by the executor itself unless said otherwise; all of
+/// it is statistics but `waiting_since` and `pending`.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// When the batch in hand, or the oldest that waits, was sent; `u64::MAX` when there is none.
+    /// Also set by a producer that finds it empty. Read by spouts, whose tree clocks stand still
+    /// while it lies far back.
+    pub waiting_since: AtomicU64,
+    /// Tuples emitted.
+    pub emitted: AtomicU64,
+    /// Copies sent to targets.
+    pub transferred: AtomicU64,
+    /// Tuples executed.
+    pub executed: AtomicU64,
+    /// Tuples or messages acked.
+    pub acked: AtomicU64,
+    /// Tuples or messages failed.
+    pub failed: AtomicU64,
+    /// Messages emitted again, by why they had failed, in the order of [`FailureCause::ALL`].
+    pub replayed: [AtomicU64; FailureCause::ALL.len()],
+    /// Messages open. The coordinator reads it to know whether the end has come.
+    pub pending: AtomicI64,
+    /// Messages failed and not emitted again, those that wait for their replay among them.
+    pub lost: AtomicI64,
+    /// Messages failed that wait until they may be replayed.
+    pub waiting: AtomicI64,
+    /// Tuples lost that no message stands for: failed without an anchor, or refused as they were emitted.
+    pub failed_unanchored: AtomicU64,
+    /// Failures of messages that had used up `max_replays`.
+    pub given_up: AtomicU64,
+    /// Tuples held by bolts. The coordinator reads it to know whom to ask for them at the end.
+    pub held: AtomicI64,
+    /// Tuples sent to the dead-letter stream.
+    pub dead_letters: AtomicU64,
+    /// Errors of user code.
+    pub errors: AtomicU64,
+    /// Tasks built again.
+    pub restarts: AtomicU64,
+    /// Tuples in the inbox. Added to by producers.
+    pub queued: AtomicI64,
+    /// Nanoseconds in user code.
+    pub busy: AtomicU64,
+    /// Nanoseconds without credit downstream.
+    pub blocked: AtomicU64,
+    /// The last error, with its task.
+    pub last_error: Mutex<Option<String>>,
+}
+
+impl Gauges {
+    /// Of an executor that has done nothing yet.
+    pub fn new() -> Gauges {
+        Gauges { waiting_since: AtomicU64::new(Time::NEVER.0), ..Gauges::default() }
+    }
+
+    /// How long the oldest tuple that this executor holds or that waits for it has been waiting.
+    pub fn waiting(&self, now: Time) -> Duration {
+        let since = self.waiting_since.load(Ordering::SeqCst);
+        if since == Time::NEVER.0 { Duration::ZERO } else { now.since(Time(since)) }
+    }
+
+    /// Notes an error for display.
+    pub fn set_last_error(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// Adds to a statistic of which this thread is the only writer at the time.
+pub fn count(counter: &AtomicU64, n: u64) {
+    // Relaxed: statistics order nothing.
+    if n > 0 {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}

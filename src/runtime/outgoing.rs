@@ -1,0 +1,244 @@
+//! What all subscriptions of a task share while its tuples are on their way out.
+//!
+//! An executor has one list of the executors that it sends to, with one link each, whatever the number of
+//! streams and tasks behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::api::{FailureCause, SourceMeta};
+use crate::clock::Time;
+use crate::ids::{RootId, Touched};
+use crate::runtime::ack_buffer::AckBuffer;
+use crate::runtime::audit::Audit;
+use crate::runtime::charge::Charge;
+use crate::runtime::link::Link;
+use crate::runtime::message::{Incoming, Parcel};
+use crate::runtime::records::FailureReport;
+use crate::runtime::remote::address::{Address, RemoteExecutor};
+use crate::runtime::remote::outlet::{HEADROOM, PayloadKind};
+use crate::runtime::remote::payload::{DataHeader, encode_data};
+use crate::runtime::run_queue::Urgency;
+use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
+
+/// An executor that this one sends to.
+pub struct Peer {
+    /// Where its messages go.
+    pub address: Address,
+    /// The credit towards it.
+    pub link: Arc<Link>,
+}
+
+/// What all subscriptions of a task share while tuples are on their way out.
+pub struct Wires {
+    /// The executors the task sends to.
+    pub peers: Vec<Peer>,
+    /// Edges created and consumed in this step.
+    pub acks: AckBuffer,
+    /// The generator of edge ids.
+    pub rng: StdRng,
+    /// The time of the step.
+    pub now: Time,
+    /// The membership of the step: which incarnations of other workers tuples go to, at the oldest.
+    pub membership: u64,
+    /// Whether a link was found without credit since this was last cleared.
+    pub stalled: bool,
+    /// Copies sent in this step.
+    pub transferred: u64,
+    /// Tuples lost in this step that no message stands for.
+    pub unanchored: u64,
+    /// What custom groupings did wrong and what could not be sent, to be reported.
+    pub faults: Vec<String>,
+    /// Messages of the whole worker that were sent and not yet processed.
+    pub outstanding: Arc<AtomicI64>,
+    /// In a simulation, the independent count of what is open.
+    pub audit: Option<Arc<Audit>>,
+}
+
+impl Wires {
+    /// An edge id: from a generator that cannot be guessed, never 0.
+    #[inline]
+    pub fn draw_edge(&mut self) -> u64 {
+        loop {
+            let edge = self.rng.next_u64();
+            if edge != 0 {
+                return edge;
+            }
+        }
+    }
+
+    /// An edge of the tree, noted as created.
+    #[inline]
+    pub fn create_edge(&mut self, root: RootId) -> u64 {
+        if !root.is_tracked() {
+            return 0;
+        }
+        let edge = self.draw_edge();
+        self.acks.xor(root, edge);
+        edge
+    }
+
+    /// An edge of the tree to a task of another worker, or of this one.
+    #[inline]
+    pub fn create_edge_to(&mut self, root: RootId, touched: Touched) -> u64 {
+        if touched != Touched::NONE && root.is_tracked() {
+            self.acks.touch(root, touched);
+        }
+        self.create_edge(root)
+    }
+
+    /// Takes an edge of the tree and creates another in its place.
+    pub fn renew_edge(&mut self, root: RootId, edge: &mut u64) {
+        if root.is_tracked() {
+            self.acks.xor(root, *edge);
+            *edge = self.create_edge(root);
+        }
+    }
+
+    /// Sends a batch to a target.
+    pub fn send(
+        &mut self,
+        peer: usize,
+        local_task: u32,
+        meta: &Arc<SourceMeta>,
+        batch: TupleBatch,
+        urgency: Urgency,
+    ) {
+        let Peer { address, link } = &self.peers[peer];
+        let charge = Charge { tuples: batch.len(), bytes: batch.charge() };
+        self.transferred += charge.tuples as u64;
+        if !link.charge(charge) {
+            self.stalled = true;
+        }
+        // SeqCst: counted before it can be taken, so that the count never dips to 0 too early.
+        self.outstanding.fetch_add(1, Ordering::SeqCst);
+        match address {
+            Address::Here(inbox) => {
+                let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
+                let incoming = Incoming { batch, meta, local_task, link, charge, sent_at };
+                inbox.send_data(Parcel::Ready(incoming), urgency);
+            }
+            Address::There(remote) => {
+                let remote = Arc::clone(remote);
+                self.send_away(&remote, peer, local_task, meta, &batch, charge);
+            }
+        }
+    }
+
+    /// Sends a batch to a task of another worker.
+    fn send_away(
+        &mut self,
+        remote: &RemoteExecutor,
+        peer: usize,
+        local_task: u32,
+        meta: &SourceMeta,
+        batch: &TupleBatch,
+        charge: Charge,
+    ) {
+        let link = self.peers[peer].link.id;
+        let (tuples, charged) = (charge.tuples as u32, u32::try_from(charge.bytes).unwrap_or(u32::MAX));
+        let stream = meta.stream_index;
+        let header = DataHeader { link, source: meta.task, stream, local_task, tuples, charged };
+        let refusal = match encode_data(&header, batch) {
+            Ok(bytes) if bytes.len() - HEADROOM <= remote.outlet.payload_max() => {
+                let credit = Some((link, tuples, charged));
+                remote.outlet.send(PayloadKind::Data, bytes, credit, self.now);
+                return;
+            }
+            Ok(bytes) => {
+                let max = remote.outlet.payload_max();
+                format!(
+                    "{} bytes for `{}` are more than [net] frame_max ({max}) allows",
+                    bytes.len(),
+                    remote.component
+                )
+            }
+            Err(error) => format!("a tuple cannot be sent to `{}`: {error}", remote.component),
+        };
+        self.cannot_send(peer, batch, charge, refusal);
+    }
+
+    /// Fails the messages of a batch that does not fit the wire, as if its reader had refused it.
+    #[cold]
+    fn cannot_send(&mut self, peer: usize, batch: &TupleBatch, charge: Charge, why: String) {
+        let mut anchors = AnchorWalk::new(&batch.runs, &batch.msgs, &batch.extras);
+        (0..batch.len()).for_each(|_| anchors.next().fail(self));
+        let edges = batch.runs.iter().map(|run| (run.root, run.edge));
+        let extras = batch.extras.iter().map(|(_, anchor)| (anchor.root, anchor.edge));
+        for (root, edge) in edges.chain(extras).filter(|(root, _)| root.is_tracked()) {
+            self.acks.xor(root, edge);
+        }
+        if let Some(audit) = &self.audit {
+            audit.gone(batch);
+        }
+        self.faults.push(why);
+        // Its own credit: this task is the producer, and is awake.
+        let _ = self.peers[peer].link.release(charge);
+        self.outstanding.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The anchors of one tuple of a stage.
+pub struct TupleAnchors<'a> {
+    /// `None` in an untracked topology.
+    pub first: Option<(RootId, MessageIndex, Attempt)>,
+    pub extras: &'a [(u32, Anchor)],
+}
+
+impl TupleAnchors<'_> {
+    /// Fails the messages of a tuple that cannot be sent.
+    #[cold]
+    pub fn fail(&self, wires: &mut Wires) {
+        let extras = self.extras.iter().map(|(_, anchor)| (anchor.root, anchor.message, anchor.attempt));
+        let mut is_anchored = false;
+        for (root, message, attempt) in self.first.into_iter().chain(extras) {
+            if root.is_tracked() {
+                is_anchored = true;
+                let report = FailureReport { cause: FailureCause::Panicked, is_final: attempt.is_last() };
+                wires.acks.fail(root, message, report);
+            }
+        }
+        wires.unanchored += u64::from(!is_anchored);
+    }
+}
+
+/// Walks the anchors of a batch, tuple by tuple.
+pub struct AnchorWalk<'a> {
+    runs: std::slice::Iter<'a, Run>,
+    run: Option<&'a Run>,
+    left: u32,
+    msgs: std::slice::Iter<'a, MessageIndex>,
+    extras: &'a [(u32, Anchor)],
+    tuple: u32,
+}
+
+impl<'a> AnchorWalk<'a> {
+    pub fn new(runs: &'a [Run], msgs: &'a [MessageIndex], extras: &'a [(u32, Anchor)]) -> AnchorWalk<'a> {
+        AnchorWalk { runs: runs.iter(), run: None, left: 0, msgs: msgs.iter(), extras, tuple: 0 }
+    }
+
+    #[inline]
+    pub fn next(&mut self) -> TupleAnchors<'a> {
+        let Some(message) = self.msgs.next() else {
+            return TupleAnchors { first: None, extras: &[] };
+        };
+        if self.left == 0 {
+            self.run = self.runs.next();
+            self.left = self.run.map_or(0, |run| run.len);
+        }
+        self.left = self.left.saturating_sub(1);
+        let first = self.run.map(|run| (run.root, *message, run.attempt));
+        let tuple = self.tuple;
+        self.tuple += 1;
+        if self.extras.is_empty() {
+            return TupleAnchors { first, extras: &[] };
+        }
+        let own = self.extras.iter().take_while(|(of, _)| *of == tuple).count();
+        let (extras, rest) = self.extras.split_at(own);
+        self.extras = rest;
+        TupleAnchors { first, extras }
+    }
+}

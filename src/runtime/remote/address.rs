@@ -1,0 +1,84 @@
+//! The address of an executor, wherever it runs: an inbox in this worker, or an outlet to another one.
+
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use crate::clock::Time;
+use crate::ids::{Touched, WorkerId};
+use crate::runtime::gauges::Gauges;
+use crate::runtime::message::Tracking;
+use crate::runtime::queue::InboxSender;
+use crate::runtime::remote::outlet::{Outlet, PayloadKind};
+use crate::runtime::remote::payload;
+use crate::runtime::run_queue::Urgency;
+use crate::topology::plan::ExecutorId;
+
+/// An executor, wherever it is.
+#[derive(Clone)]
+pub enum Address {
+    /// In this worker.
+    Here(InboxSender),
+    /// In another.
+    There(Arc<RemoteExecutor>),
+}
+
+impl Address {
+    /// Which executor.
+    pub fn executor(&self) -> ExecutorId {
+        match self {
+            Address::Here(inbox) => inbox.executor,
+            Address::There(remote) => remote.executor,
+        }
+    }
+
+    /// What the executor shows of itself; of a remote one, what its worker last said.
+    pub fn gauges(&self) -> &Arc<Gauges> {
+        match self {
+            Address::Here(inbox) => &inbox.gauges,
+            Address::There(remote) => &remote.gauges,
+        }
+    }
+
+    /// The bit of its worker, if that is another one.
+    pub fn touched(&self) -> Touched {
+        match self {
+            Address::Here(_) => Touched::NONE,
+            Address::There(remote) => Touched::worker(remote.worker),
+        }
+    }
+
+    /// Sends ack records or outcomes. Commands never cross: each worker is told by whoever started it.
+    pub fn send_tracking(&self, message: Tracking, urgency: Urgency, now: Time) {
+        match self {
+            Address::Here(inbox) => inbox.send_control(message.into(), urgency),
+            Address::There(remote) => remote.send_tracking(&message, now),
+        }
+    }
+}
+
+/// An executor of another worker.
+pub struct RemoteExecutor {
+    /// Which.
+    pub executor: ExecutorId,
+    /// Where it runs.
+    pub worker: WorkerId,
+    /// Its component, for messages to people.
+    pub component: SmolStr,
+    /// What its worker last said of it; only `waiting_since` is kept.
+    pub gauges: Arc<Gauges>,
+    /// The way there.
+    pub outlet: Arc<dyn Outlet>,
+}
+
+impl RemoteExecutor {
+    fn send_tracking(&self, message: &Tracking, now: Time) {
+        let (kind, bytes) = match message {
+            Tracking::Acks(records) => (PayloadKind::Acks, payload::encode_acks(self.executor, records)),
+            Tracking::Outcomes(outcomes) => {
+                (PayloadKind::Outcomes, payload::encode_outcomes(self.executor, outcomes))
+            }
+        };
+        self.outlet.send(kind, bytes, None, now);
+    }
+}

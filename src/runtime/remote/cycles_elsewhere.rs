@@ -1,0 +1,67 @@
+//! Which other workers report a full cycle of the topology.
+//!
+//! An edge that closes a cycle holds the spouts back while it is full (see `link`). Spouts may run in
+//! another worker than that edge, so each worker reports the state of its edges with its heartbeats.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::ids::WorkerId;
+
+/// The other workers in which an edge that closes a cycle is full. The ingress writes it, spouts read
+/// it at every step.
+#[derive(Debug)]
+pub struct CyclesElsewhere {
+    /// By worker, as it last said.
+    full: Vec<AtomicBool>,
+    /// How many of them are.
+    count: AtomicUsize,
+}
+
+impl CyclesElsewhere {
+    /// None of so many workers says so.
+    pub fn new(workers: usize) -> CyclesElsewhere {
+        let full = (0..workers).map(|_| AtomicBool::new(false)).collect();
+        CyclesElsewhere { full, count: AtomicUsize::new(0) }
+    }
+
+    /// What a worker says. Called by one thread.
+    pub fn note(&self, worker: WorkerId, full: bool) {
+        let Some(before) = self.full.get(worker.index()) else { return };
+        // SeqCst, as everything that decides whether a spout may emit.
+        match (before.swap(full, Ordering::SeqCst), full) {
+            (false, true) => _ = self.count.fetch_add(1, Ordering::SeqCst),
+            (true, false) => _ = self.count.fetch_sub(1, Ordering::SeqCst),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// Whether any does.
+    pub fn any(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Workers 3 and 67 shared a bit: when one of them had room again, spouts went on although the
+    /// other was full.
+    #[test]
+    fn each_of_a_thousand_workers_says_for_itself_whether_a_cycle_is_full() {
+        let cycles = CyclesElsewhere::new(1024);
+        let check = |worker, full, expected| {
+            cycles.note(WorkerId(worker), full);
+            assert_eq!(cycles.any(), expected, "{worker} {full}");
+        };
+        check(3, false, false);
+        check(3, true, true);
+        check(67, true, true);
+        check(67, true, true);
+        check(3, false, true);
+        check(1023, true, true);
+        check(67, false, true);
+        check(1023, false, false);
+        check(5000, true, false);
+    }
+}

@@ -1,0 +1,34 @@
+//! The way to another worker, as the runtime sees it. `net` implements it.
+//!
+//! The runtime encodes payloads and knows which lane each belongs to; connections, sequence numbers and
+//! retransmission are the business of the implementation.
+
+use crate::clock::Time;
+use crate::ids::LinkId;
+
+/// Free bytes before a payload, for the header of its frame.
+pub const HEADROOM: usize = 20;
+
+/// What a payload is, which decides its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PayloadKind {
+    /// Records for an acker; control lane.
+    Acks,
+    /// Outcomes for a spout; control lane.
+    Outcomes,
+    /// A batch of tuples; data lane, under credit.
+    Data,
+}
+
+/// The way to one other worker.
+pub trait Outlet: Send + Sync {
+    /// Takes a payload for the incarnation that is current: [`HEADROOM`] free bytes and then the
+    /// payload; of data, the credit it was charged, as (link, tuples, bytes). Never blocks.
+    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time);
+
+    /// Says that there is credit to give back; see [`credit::CreditReturns`].
+    fn poke(&self);
+
+    /// The longest payload that may be sent.
+    fn payload_max(&self) -> usize;
+}

@@ -1,0 +1,120 @@
+//! One target task of a subscription, and the batch under construction for it.
+
+use std::sync::Arc;
+
+use crate::api::SourceMeta;
+use crate::ids::{TaskId, Touched};
+use crate::runtime::outgoing::{TupleAnchors, Wires};
+use crate::runtime::run_queue::Urgency;
+use crate::tuple::{Anchor, BatchLimits, Run, TupleBatch, Value};
+
+/// One task of a subscriber.
+pub struct Target {
+    /// The task.
+    pub task: TaskId,
+    /// Its place in its executor.
+    pub local_task: u32,
+    /// Its executor, among the peers.
+    pub peer: usize,
+    /// The bit of its worker, if that is another one.
+    touched: Touched,
+    /// What is to be sent to it.
+    batch: TupleBatch,
+    /// When it is full.
+    full_at: BatchLimits,
+    /// Values that the last batch had: how much the next one reserves.
+    values_hint: usize,
+}
+
+impl Target {
+    /// A target with an empty batch for tuples of `arity` values, which is sent when it is `full_at`.
+    pub fn new(
+        (task, local_task): (TaskId, u32),
+        peer: usize,
+        touched: Touched,
+        arity: usize,
+        full_at: BatchLimits,
+    ) -> Target {
+        Target { task, local_task, peer, touched, batch: TupleBatch::new(arity), full_at, values_hint: 0 }
+    }
+
+    /// Whether it runs in this worker.
+    pub fn is_here(&self) -> bool {
+        self.touched == Touched::NONE
+    }
+
+    pub fn send(&mut self, meta: &Arc<SourceMeta>, wires: &mut Wires, urgency: Urgency) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let arity = self.batch.arity as usize;
+        self.values_hint = self.batch.rows.values().len();
+        let batch = std::mem::replace(&mut self.batch, TupleBatch::new(arity));
+        wires.send(self.peer, self.local_task, meta, batch, urgency);
+    }
+
+    /// Notes the tuple whose values were just appended, and sends the batch if it is full.
+    #[inline]
+    pub fn finish_tuple(
+        &mut self,
+        heap: usize,
+        anchors: &TupleAnchors<'_>,
+        meta: &Arc<SourceMeta>,
+        wires: &mut Wires,
+    ) {
+        let batch = &mut self.batch;
+        batch.len += 1;
+        batch.heap += heap;
+        if let Some((root, message, attempt)) = anchors.first {
+            batch.msgs.push(message);
+            match batch.runs.last_mut() {
+                Some(run) if run.root == root => run.len += 1,
+                _ => {
+                    let edge = wires.create_edge_to(root, self.touched);
+                    batch.runs.push(Run { root, edge, len: 1, attempt });
+                }
+            }
+            for (_, anchor) in anchors.extras {
+                let edge = wires.create_edge_to(anchor.root, self.touched);
+                batch.extras.push((batch.len - 1, Anchor { edge, ..*anchor }));
+            }
+            if let Some(audit) = &wires.audit {
+                audit.change(root, 1);
+                anchors.extras.iter().for_each(|(_, anchor)| audit.change(anchor.root, 1));
+            }
+        }
+        if self.full_at.reached(batch) {
+            self.send(meta, wires, Urgency::Now);
+        }
+    }
+
+    /// Room for as many values as the last batch had, before the first one is written.
+    #[inline]
+    pub fn rows(&mut self) -> &mut Vec<Value> {
+        let hint = self.values_hint;
+        let rows = self.batch.rows.owned();
+        if rows.capacity() == 0 {
+            rows.reserve(hint.max(8));
+        }
+        rows
+    }
+
+    /// Takes a whole batch, keeping the order with what is there.
+    pub fn take_whole(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, wires: &mut Wires) {
+        self.send(meta, wires, Urgency::WhenDone);
+        for run in &mut batch.runs {
+            run.edge = wires.create_edge_to(run.root, self.touched);
+        }
+        for (_, anchor) in &mut batch.extras {
+            anchor.edge = wires.create_edge_to(anchor.root, self.touched);
+        }
+        if let Some(audit) = &wires.audit {
+            audit.created(&batch);
+        }
+        let full = self.full_at.reached(&batch);
+        self.batch = batch;
+        if full {
+            self.send(meta, wires, Urgency::Now);
+        }
+    }
+}
