@@ -7,7 +7,7 @@
 //!    does not exist.
 //! 2. A [`RootId`] is never 0; 0 marks "untracked" inside a batch.
 //! 3. An edge id is drawn from a cryptographically strong generator and is never 0: an edge of 0
-//!    would be invisible to XOR (see `runtime::acker`).
+//!    would be invisible to XOR (see `runtime::acking::acker`).
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-/// What `src/net/outbox/queues.rs` and `src/runtime/remote/credit/accounts.rs` take from the standard
+/// What `src/net/outbox/queues.rs` and `src/runtime/flow/credit_returns/accounts.rs` take from the standard
 /// library in production.
 mod sync {
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ mod sync {
 mod queues;
 
 #[allow(dead_code, reason = "what heartbeats and new connections tell is not modelled")]
-#[path = "../src/runtime/remote/credit/accounts.rs"]
+#[path = "../src/runtime/flow/credit_returns/accounts.rs"]
 mod accounts;
 
 use accounts::Accounts;

@@ -36,7 +36,11 @@ const LAYERS: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("Instant::now", &["clock.rs"], "take a `Clock`, so that a simulation can run it"),
     ("SystemTime::now", &["clock.rs"], "take a `Clock`; its `wall_nanos` is the date"),
-    ("flume::", &["runtime/queue.rs", "components/lines/source.rs"], "send through `runtime::queue`"),
+    (
+        "flume::",
+        &["runtime/flow/inbox.rs", "components/lines/source.rs"],
+        "send through `runtime::flow::inbox`",
+    ),
     ("mio::", &["net/poller.rs"], "go through `net`"),
     ("zookeeper::", &["cluster/zookeeper.rs"], "go through `cluster::coordination`"),
 ];

@@ -337,7 +337,7 @@ pub trait Route {
     /// Draws an edge that belongs to the tree, for a tuple that is kept.
     fn keep_edge(&mut self, root: RootId) -> u64;
     /// Gives a tuple that is kept another edge, before something is emitted anchored to it: what is
-    /// created and what is consumed for it must stand in one record (see `runtime::acker`).
+    /// created and what is consumed for it must stand in one record (see `runtime::acking::acker`).
     fn renew_edge(&mut self, anchor: &mut Anchor);
     /// The tuple with these anchors is done.
     fn ack(&mut self, anchors: &[Anchor]);

@@ -19,7 +19,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::runtime::remote::outlet::PayloadKind;
+use crate::runtime::flow::outlet::PayloadKind;
 
 /// Bytes of a header.
 pub const HEADER: usize = 20;

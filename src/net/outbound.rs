@@ -8,7 +8,7 @@ use super::frame;
 use crate::clock::Time;
 use crate::ids::LinkId;
 
-pub use crate::runtime::remote::outlet::{HEADROOM, PayloadKind};
+pub use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 
 const _: () = assert!(HEADROOM == frame::HEADER);
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use super::{Outbound, PayloadKind};
 use crate::clock::Time;
 use crate::ids::{LinkId, WorkerId};
-use crate::runtime::remote::outlet::Outlet;
+use crate::runtime::flow::outlet::Outlet;
 use queues::{Queues, Wake};
 
 /// Ends the poller's wait. Called from any thread, at most once for each wait.

@@ -16,11 +16,11 @@ use smol_str::SmolStr;
 use crate::api::{StopReason, TaskError};
 use crate::clock::Time;
 use crate::ids::TaskId;
-use crate::runtime::gauges::Gauges;
+use crate::runtime::flow::gauges::Gauges;
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::message::Control;
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::message::Control;
-use crate::runtime::queue::InboxSender;
-use crate::runtime::run_queue::Urgency;
 use crate::text::shown;
 
 /// Lets so many through per interval. Shared by the tasks of a component.

@@ -4,7 +4,7 @@
 //! implements the trait: it drops batches, lets tasks die before they take one, and changes the records
 //! that an acker receives.
 
-use crate::runtime::records::AckRecords;
+use crate::runtime::acking::records::AckRecords;
 use crate::tuple::TupleBatch;
 
 /// What becomes of a batch that a test interferes with.

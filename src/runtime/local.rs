@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use crate::api::TopologyStats;
 use crate::api::{MetricsReporting, WorkerResources};
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
-use crate::runtime::TopologyStats;
 use crate::runtime::assemble::{AssembleError, Surroundings, assemble};
 use crate::runtime::ending::EndCommand;
-use crate::runtime::message::Control;
+use crate::runtime::flow::message::Control;
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::reporting::{Reported, Reporter};
-use crate::runtime::run_queue::Urgency;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;

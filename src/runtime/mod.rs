@@ -1,62 +1,52 @@
 //! Runs topologies: executors, queues, groupings, acking, scheduling.
 //!
-//! ```text
-//!   local ──▶ assemble ──▶ Worker ◀── scheduler (driver threads, watchdog)
-//!                            │
-//!             executor: spout · bolt · acker · coordinator        stepped, never waiting
-//!                 │   emitter ─▶ route ─▶ grouping                tuples out
-//!                 │      └─▶ ack_buffer · pending                 trees
-//!              queue (inbox of two lanes) · link (credit) · run_queue (who is runnable)
-//! ```
+//! The rooms stand in this order, and a file imports only from its own room and from those before it:
 //!
-//! A tuple's walk through these files stands in ARCHITECTURE.md. To begin reading:
-//! `executor`, then `emitter`.
+//! | Room | What is in it |
+//! |---|---|
+//! | `acking` | trees of tuples: the acker, its records, open messages, replays |
+//! | `flow` | messages, inboxes, credit, and which executor is runnable |
+//! | `remote` | executors of other workers |
+//! | `routing` | groupings, batches under construction, the emitter |
+//! | `executor` | spouts, bolts, ackers and the coordinator as state machines that are stepped |
+//! | `assemble` | builds all of it from a plan |
+//!
+//! What stands beside the rooms begins with an assembled worker: `worker` steps one executor,
+//! `scheduler` has the threads that do so, `local` and `share` are what callers hold. `errors`, `faults`,
+//! `lifecycle`, `ending` and `audit` are small and used by several rooms.
+//!
+//! A tuple's walk through these files stands in ARCHITECTURE.md. To begin reading: `executor`, then
+//! `routing::emitter`.
 
-mod ack_buffer;
-pub mod acker;
+mod acking;
 mod assemble;
 mod audit;
-mod backoff;
-mod charge;
-mod coordinator;
-mod emitter;
 pub mod ending;
 mod errors;
 mod executor;
 mod faults;
-mod gauges;
-mod grouping;
+pub(crate) mod flow;
 mod lifecycle;
-mod link;
 mod local;
-mod local_executors;
-mod message;
-mod outgoing;
-mod pending;
 mod process;
-mod queue;
-mod records;
-pub mod remote;
+pub(crate) mod remote;
 pub mod reporting;
-mod route;
-mod run_queue;
+mod routing;
 mod scheduler;
 mod share;
 pub(crate) mod simulated;
 mod starvation;
 mod stats;
-mod target;
-mod tree_clock;
-mod window;
 mod worker;
 
 pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, TopologyStats};
 
+pub use acking::acker;
+pub use acking::records::{AckRecords, FailureReport};
 pub use assemble::{AssembleError, Share};
+pub use executor::local_executors::Superior;
 pub use faults::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
-pub use local_executors::Superior;
 pub use process::ProcessError;
-pub use records::{AckRecords, FailureReport};
 pub use share::{AssembledShare, RunningShare};
 pub use stats::ComponentTimes;

@@ -7,17 +7,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::TopologyStats;
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
-use crate::runtime::assemble::{Surroundings, assemble};
+use crate::runtime::assemble::{Share, Surroundings, assemble};
 use crate::runtime::ending::{EndCommand, Snapshot};
-use crate::runtime::message::Control;
+use crate::runtime::flow::message::Control;
+use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::stats::ComponentTimes;
 use crate::runtime::worker::Worker;
-use crate::runtime::{LocalOptions, Share, StartError, TopologyStats};
 use crate::topology::graph::Topology;
 
 /// A share that was put together and does not run yet.

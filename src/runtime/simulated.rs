@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use crate::api::TopologyStats;
 use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::{Share, Surroundings, assemble};
-pub(crate) use crate::runtime::audit::Audit;
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::faults::Faults;
-pub(crate) use crate::runtime::message::Control;
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
-use crate::runtime::run_queue::Urgency;
+use crate::runtime::stats::ComponentTimes;
 use crate::runtime::worker::Worker;
-use crate::runtime::{ComponentTimes, TopologyStats};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
+
+pub(crate) use crate::runtime::audit::Audit;
+pub(crate) use crate::runtime::flow::message::Control;
 
 /// What a simulated worker is made with beside its topology.
 pub(crate) struct SimulatedSurroundings {

@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 use crate::api::{ComponentInfo, ComponentStats, FailureCause, LatencyStats, ReplayCounts, TopologyStats};
 use crate::clock::Time;
 use crate::metrics::MetricTotals;
-use crate::runtime::gauges::Gauges;
+use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Component;
 

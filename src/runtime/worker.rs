@@ -9,14 +9,14 @@ use crate::api::ComponentInfo;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::executor::Executor;
+use crate::runtime::executor::local_executors::Subordinates;
 use crate::runtime::executor::spout_task::Latencies;
 use crate::runtime::executor::step::{StepContext, StepOutcome};
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::message::Control;
+use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::local_executors::Subordinates;
-use crate::runtime::message::Control;
 use crate::runtime::process::Process;
-use crate::runtime::queue::InboxSender;
-use crate::runtime::run_queue::{RunQueue, Urgency};
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Part};
 

@@ -1,4 +1,4 @@
-//! Groupings through the whole runtime. The pure ones are tested beside `runtime::grouping`.
+//! Groupings through the whole runtime. The pure ones are tested beside `runtime::routing::grouping`.
 //!
 //! Not here: locality scopes (the cluster's) and `PartialKeyGrouping.testGroupingIsSerializable`
 //! (a grouping never travels: each task makes its own).

@@ -213,7 +213,7 @@ impl Bolt for EveryOther {
 }
 
 /// Feeds a, b and c so that each has a tree entry of its own. Messages that a spout emits in one step
-/// share a block (`runtime::pending`): a neighbour of what is never acked is acked, or times out,
+/// share a block (`runtime::acking::pending`): a neighbour of what is never acked is acked, or times out,
 /// with it. Storm tracks each alone.
 fn feed_apart(topology: &mut SimulatedTopology, feeder: &Feeder) -> [MessageId; 3] {
     ["a", "b", "c"].map(|letter| {

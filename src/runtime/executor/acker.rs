@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Time;
 use crate::ids::{SLOTS_MAX, TaskId, WorkerId};
-use crate::runtime::acker::{Acker, Outcome};
+use crate::runtime::acking::acker::{Acker, Outcome};
+use crate::runtime::acking::records::AckRecords;
 use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome};
-use crate::runtime::message::{Control, Tracking};
-use crate::runtime::records::AckRecords;
+use crate::runtime::flow::message::{Control, Tracking};
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
-use crate::runtime::run_queue::Urgency;
 
 /// An acker task.
 pub struct AckerExecutor {

@@ -23,10 +23,10 @@ use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome, TUP
 use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::faults::Fate;
-use crate::runtime::gauges::count;
-use crate::runtime::link::Link;
-use crate::runtime::message::{Control, Incoming};
-use crate::runtime::run_queue::Urgency;
+use crate::runtime::flow::gauges::count;
+use crate::runtime::flow::link::Link;
+use crate::runtime::flow::message::{Control, Incoming};
+use crate::runtime::flow::run_queue::Urgency;
 
 /// After a call that waited, so many calls are each followed by sending their results.
 const WATCHED_CALLS: u32 = 64;

@@ -12,10 +12,10 @@ use crate::api::{Bolt, FailureCause, OutputState, Outputs, Route, TaskContext, T
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::logging::panics::{catch_unwind, text_of};
-use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::step::Common;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
-use crate::runtime::gauges::{Gauges, count};
+use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::routing::emitter::Emitter;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::Anchor;
 

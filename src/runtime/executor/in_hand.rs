@@ -7,8 +7,8 @@
 //! 2. A run's edge is noted as consumed when its last tuple is settled, not before; a step that ends
 //!    inside a run gives the rest an edge of its own.
 
-use crate::runtime::emitter::Emitter;
-use crate::runtime::message::Incoming;
+use crate::runtime::flow::message::Incoming;
+use crate::runtime::routing::emitter::Emitter;
 use crate::tuple::{Anchor, Value};
 
 /// A batch that is being executed.
@@ -69,7 +69,7 @@ impl InHand {
 
     /// Makes what is left of the run in hand a run of its own, with an edge of its own. The step's ack
     /// record then holds the edge that was taken beside those of what was emitted for it; alone, these
-    /// would stand in a record without which the others could add up to 0 (see `runtime::acker`).
+    /// would stand in a record without which the others could add up to 0 (see `runtime::acking::acker`).
     pub fn split_run(&mut self, emitter: &mut Emitter) {
         if let Some(run) = self.incoming.batch.runs.get_mut(self.run)
             && self.run_left < run.len

@@ -4,21 +4,26 @@
 //! the driver threads of a worker, by the dedicated thread of a blocking component, and by the
 //! seeded simulation; time, randomness and peers are handed in.
 //!
-//! * [`spout`], [`bolt`]: user code and what surrounds it.
-//! * [`acker`]: the shell around `runtime::acker`.
-//! * `runtime::coordinator` is the fourth kind: it ends the topology.
+//! * [`spout`] and [`bolt`] are executors of user code. Their tasks are [`spout_task`] and
+//!   [`bolt_task`]; `tuple_loop` calls `execute` for each tuple of a batch, `user_code` catches what
+//!   user code throws.
+//! * [`acker`] is the shell around `acking::acker`.
+//! * [`coordinator`] ends the topology, through [`local_executors`].
+//! * [`step`] is what all of them have in common.
 
 pub mod acker;
 pub mod bolt;
 pub mod bolt_task;
+pub mod coordinator;
 mod in_hand;
+pub mod local_executors;
 pub mod spout;
 pub mod spout_task;
 pub mod step;
 mod tuple_loop;
 mod user_code;
 
-use crate::runtime::coordinator::Coordinator;
+use crate::runtime::executor::coordinator::Coordinator;
 use crate::runtime::executor::step::{Step, StepContext};
 
 /// Any executor of a worker.

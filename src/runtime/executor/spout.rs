@@ -18,18 +18,18 @@ use std::time::Duration;
 
 use crate::api::{FailureCause, ReplayCounts};
 use crate::clock::Time;
-use crate::runtime::acker::Outcome;
+use crate::runtime::acking::acker::Outcome;
+use crate::runtime::acking::tree_clock::TreeClock;
 use crate::runtime::executor::spout_task::{
     IDLE_PAUSE_MAX, Latencies, Pause, STARVED_AFTER, SpoutTask, TREE_CLOCK_PERIOD,
 };
 use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
-use crate::runtime::gauges::{Gauges, count};
-use crate::runtime::link::Link;
-use crate::runtime::message::Control;
+use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::flow::link::Link;
+use crate::runtime::flow::message::Control;
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
-use crate::runtime::run_queue::Urgency;
-use crate::runtime::tree_clock::TreeClock;
 
 /// A cycle that has been full for so long is reported.
 const STALLED_CYCLE_AFTER: Duration = Duration::from_secs(10);

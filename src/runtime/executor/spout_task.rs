@@ -14,14 +14,14 @@ use crate::config::ReplayOptions;
 use crate::config::limits::REPLAYS_WAITING_MAX;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::logging::panics::{catch_unwind, text_of};
-use crate::runtime::acker::Outcome;
-use crate::runtime::backoff::Backoff;
-use crate::runtime::emitter::Emitter;
+use crate::runtime::acking::acker::Outcome;
+use crate::runtime::acking::backoff::Backoff;
+use crate::runtime::acking::pending::FailedMessage;
+use crate::runtime::acking::pending_limit::Window;
 use crate::runtime::executor::step::{Common, StepContext, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
-use crate::runtime::gauges::{Gauges, count};
-use crate::runtime::pending::FailedMessage;
-use crate::runtime::window::Window;
+use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::routing::emitter::Emitter;
 use crate::topology::graph::SpoutFactory;
 
 /// No pause is shorter. A schedule that is finer than this would make a batch of every tuple and keep

@@ -14,9 +14,9 @@ use std::time::Duration;
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
 use crate::runtime::faults::Faults;
+use crate::runtime::flow::inbox::{Inbox, InboxSender};
+use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::queue::{Inbox, InboxSender};
-use crate::runtime::run_queue::{RunQueue, Urgency};
 
 /// What a step is given.
 pub struct StepContext<'a> {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
 use crate::clock::Time;
 use crate::logging::panics::{catch_unwind, text_of};
-use crate::runtime::emitter::Emitter;
 use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::in_hand::InHand;
 use crate::runtime::executor::step::Common;
 use crate::runtime::executor::user_code::call_hooks;
-use crate::runtime::gauges::count;
-use crate::runtime::message::Incoming;
+use crate::runtime::flow::gauges::count;
+use crate::runtime::flow::message::Incoming;
+use crate::runtime::routing::emitter::Emitter;
 use crate::text::shown;
 use crate::tuple::{Rows, Value};
 

@@ -14,7 +14,7 @@ use crate::logging::panics;
 use crate::logging::panics::{catch_unwind, guarded};
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::executor::step::Common;
-use crate::runtime::gauges::count;
+use crate::runtime::flow::gauges::count;
 
 /// When a broken task is built again: at once after a long good time, else with growing pauses. One
 /// that failed for good is not.

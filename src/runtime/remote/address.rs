@@ -6,12 +6,12 @@ use smol_str::SmolStr;
 
 use crate::clock::Time;
 use crate::ids::{Touched, WorkerId};
-use crate::runtime::gauges::Gauges;
-use crate::runtime::message::Tracking;
-use crate::runtime::queue::InboxSender;
-use crate::runtime::remote::outlet::{Outlet, PayloadKind};
+use crate::runtime::flow::gauges::Gauges;
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::message::Tracking;
+use crate::runtime::flow::outlet::{Outlet, PayloadKind};
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::payload;
-use crate::runtime::run_queue::Urgency;
 use crate::topology::plan::ExecutorId;
 
 /// An executor, wherever it is.

@@ -10,8 +10,6 @@
 //! called. Everything that follows from a loss follows from that call.
 
 pub mod address;
-pub mod credit;
 pub mod cycles_elsewhere;
 pub mod ingress;
-pub mod outlet;
 pub mod payload;

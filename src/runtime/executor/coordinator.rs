@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::runtime::ending::{EndCommand, Ending};
+use crate::runtime::executor::local_executors::{Subordinates, Superior};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
+use crate::runtime::flow::inbox::Inbox;
+use crate::runtime::flow::message::Control;
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::local_executors::{Subordinates, Superior};
-use crate::runtime::message::Control;
-use crate::runtime::queue::Inbox;
 
 enum Role {
     /// Decides itself.

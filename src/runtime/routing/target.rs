@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::api::SourceMeta;
 use crate::ids::{TaskId, Touched};
-use crate::runtime::outgoing::{TupleAnchors, Wires};
-use crate::runtime::run_queue::Urgency;
+use crate::runtime::flow::run_queue::Urgency;
+use crate::runtime::routing::outgoing::{TupleAnchors, Wires};
 use crate::tuple::{Anchor, BatchLimits, Run, TupleBatch, Value};
 
 /// One task of a subscriber.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use accounts::{Account, Accounts};
 
 use crate::ids::LinkId;
-use crate::runtime::charge::Charge;
-use crate::runtime::remote::outlet::Outlet;
+use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::outlet::Outlet;
 
 /// The account of one link.
 pub type Returned = Account<LinkId>;
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Time;
-    use crate::runtime::remote::outlet::PayloadKind;
+    use crate::runtime::flow::outlet::PayloadKind;
 
     #[derive(Default)]
     struct Pokes(AtomicU64);

@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::config::limits::RESERVE;
 use crate::ids::LinkId;
-use crate::runtime::charge::Charge;
-use crate::runtime::remote::credit::{CreditReturns, Returned};
+use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::credit_returns::{CreditReturns, Returned};
 use crate::topology::plan::ExecutorId;
 
 /// Where a link lies.

@@ -12,16 +12,16 @@ use rand::rngs::StdRng;
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
 use crate::ids::{RootId, Touched};
-use crate::runtime::ack_buffer::AckBuffer;
+use crate::runtime::acking::ack_buffer::AckBuffer;
+use crate::runtime::acking::records::FailureReport;
 use crate::runtime::audit::Audit;
-use crate::runtime::charge::Charge;
-use crate::runtime::link::Link;
-use crate::runtime::message::{Incoming, Parcel};
-use crate::runtime::records::FailureReport;
+use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::link::Link;
+use crate::runtime::flow::message::{Incoming, Parcel};
+use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::{Address, RemoteExecutor};
-use crate::runtime::remote::outlet::{HEADROOM, PayloadKind};
 use crate::runtime::remote::payload::{DataHeader, encode_data};
-use crate::runtime::run_queue::Urgency;
 use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
 
 /// An executor that this one sends to.

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use crate::api::SourceMeta;
 use crate::clock::Time;
 use crate::ids::{Incarnation, WorkerId};
-use crate::runtime::acker::Outcome;
-use crate::runtime::charge::Charge;
-use crate::runtime::link::Link;
-use crate::runtime::records::AckRecords;
+use crate::runtime::acking::acker::Outcome;
+use crate::runtime::acking::records::AckRecords;
+use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::link::Link;
 use crate::tuple::TupleBatch;
 
 /// A batch on its way to one task.

@@ -58,7 +58,7 @@ use rustc_hash::FxHashMap;
 use crate::ids::{
     GENERATION_MOD, Incarnation, LIVES_MOD, RootId, SLOTS_MAX, TaskId, Touched, USES_MOD, WorkerId,
 };
-use crate::runtime::records::FailureReport;
+use crate::runtime::acking::records::FailureReport;
 use crate::tuple::MessageIndex;
 
 /// What spouts and bolts tell the acker of a block.

@@ -14,10 +14,10 @@ use smol_str::SmolStr;
 
 use crate::api::SourceMeta;
 use crate::clock::Time;
-use crate::runtime::gauges::{Gauges, count};
-use crate::runtime::link::LinkKind;
-use crate::runtime::message::{Control, Incoming, Parcel};
-use crate::runtime::run_queue::{RunQueue, Urgency};
+use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::flow::link::LinkKind;
+use crate::runtime::flow::message::{Control, Incoming, Parcel};
+use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::topology::plan::ExecutorId;
 use crate::tuple::codec;
 

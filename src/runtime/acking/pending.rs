@@ -24,7 +24,7 @@ use crate::api::{FailureCause, ReplayCounts};
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, BOUNDED_REPLAYS_MAX, FAILURES_REMEMBERED_MAX};
 use crate::ids::{Incarnation, MessageId, RootId, TaskId, USES_MOD};
-use crate::runtime::records::FailureReport;
+use crate::runtime::acking::records::FailureReport;
 use crate::tuple::{Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.

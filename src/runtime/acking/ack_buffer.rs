@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::ids::{RootId, TaskId, Touched};
-use crate::runtime::records::{AckRecords, FailureReport};
+use crate::runtime::acking::records::{AckRecords, FailureReport};
 use crate::tuple::{Anchor, MessageIndex};
 
 /// Ack records under construction.

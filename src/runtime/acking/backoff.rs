@@ -19,7 +19,7 @@ use rand::{Rng, RngExt as _};
 
 use crate::clock::Time;
 use crate::config::ReplayOptions;
-use crate::runtime::pending::FailedMessage;
+use crate::runtime::acking::pending::FailedMessage;
 
 /// The messages of one task that wait. See the [module](self).
 #[derive(Debug)]

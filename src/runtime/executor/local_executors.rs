@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::api::StopReason;
 use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::message::Control;
+use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
-use crate::runtime::message::Control;
-use crate::runtime::queue::InboxSender;
-use crate::runtime::run_queue::{RunQueue, Urgency};
 
 /// Whom commands go to: the executors of this process.
 pub struct Subordinates {

@@ -11,16 +11,16 @@ use std::sync::Arc;
 use crate::api::{FailureCause, OutputState, Route, SourceMeta, Stage, TaskError};
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
-use crate::runtime::ack_buffer::AckerTable;
+use crate::runtime::acking::ack_buffer::AckerTable;
+use crate::runtime::acking::pending::Pending;
+use crate::runtime::acking::records::FailureReport;
 use crate::runtime::errors::ErrorReporter;
-use crate::runtime::message::{Control, Tracking};
-use crate::runtime::outgoing::Wires;
-use crate::runtime::pending::Pending;
-use crate::runtime::queue::InboxSender;
-use crate::runtime::records::FailureReport;
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::message::{Control, Tracking};
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
-use crate::runtime::route::Subscription;
-use crate::runtime::run_queue::Urgency;
+use crate::runtime::routing::outgoing::Wires;
+use crate::runtime::routing::subscription::Subscription;
 use crate::tuple::{Anchor, Attempt, MessageIndex};
 
 /// An output stream with its subscribers.

@@ -21,10 +21,10 @@ use rand::RngExt;
 use crate::api::SourceMeta;
 use crate::clock::Time;
 use crate::ids::TaskId;
-use crate::runtime::grouping::{Chooser, TupleChooser};
-use crate::runtime::outgoing::{AnchorWalk, Wires};
-use crate::runtime::run_queue::Urgency;
-use crate::runtime::target::Target;
+use crate::runtime::flow::run_queue::Urgency;
+use crate::runtime::routing::grouping::{Chooser, TupleChooser};
+use crate::runtime::routing::outgoing::{AnchorWalk, Wires};
+use crate::runtime::routing::target::Target;
 use crate::tuple::{Rows, TupleBatch, Value};
 
 /// How often shuffle takes in the loads of its targets.
