@@ -23,7 +23,7 @@ use crate::net::{
     Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
 };
 use crate::runtime::ending::{EndCommand, Snapshot};
-use crate::runtime::{AssembledShare, LocalOptions, RunningShare, Share, StopReason, Superior};
+use crate::runtime::{AssembledShare, LocalOptions, MasterHandle, RunningShare, Share, StopReason};
 
 struct Wired {
     running: RunningShare,
@@ -61,7 +61,7 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
         plan,
         assignment,
         outlets,
-        superior: Arc::new(Parent(reports.clone())),
+        master: Arc::new(Parent(reports.clone())),
         membership: members.version,
     };
     let options =
@@ -99,7 +99,7 @@ fn until_leaving(log: Logger, leaving: Arc<AtomicBool>) -> Logger {
 /// Who started this worker, as its coordinator sees it.
 struct Parent(Reports);
 
-impl Superior for Parent {
+impl MasterHandle for Parent {
     fn look(&self, seen: &Snapshot) {
         self.0.progress(seen.at_rest, seen.live_spouts);
     }

@@ -34,6 +34,16 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+impl Delivery {
+    /// Whether ackers follow the tree of each message.
+    pub fn tracks_tuples(self) -> bool {
+        match self {
+            Delivery::AtMostOnce => false,
+            Delivery::AtLeastOnce => true,
+        }
+    }
+}
+
 impl fmt::Display for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

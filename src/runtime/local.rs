@@ -9,7 +9,8 @@ use crate::api::TopologyStats;
 use crate::api::{MetricsReporting, WorkerResources};
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
-use crate::runtime::assemble::{AssembleError, Surroundings, assemble};
+use crate::runtime::assemble::setup::WorkerSetup;
+use crate::runtime::assemble::{AssembleError, assemble};
 use crate::runtime::ending::EndCommand;
 use crate::runtime::flow::message::Control;
 use crate::runtime::flow::run_queue::Urgency;
@@ -155,7 +156,7 @@ impl RunningTopology {
         let inactive = topology.options().start_inactive;
         let (worker, _) = assemble(
             topology,
-            Surroundings {
+            WorkerSetup {
                 clock: Clock::real(),
                 seed: None,
                 logger: options.logger,
@@ -206,7 +207,7 @@ impl RunningTopology {
     pub fn drain(&self) {
         // Tasks that were never built are built now, so that all of them finish and close in order.
         // Spouts know of the drain by then, and emit nothing.
-        self.worker.subordinates.carry_out(EndCommand::Drain);
+        self.worker.local_executors.carry_out(EndCommand::Drain);
         self.worker.activate();
         self.worker.coordinator().send_control(Control::Drain, Urgency::Now);
     }

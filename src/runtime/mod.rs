@@ -43,8 +43,9 @@ pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, Top
 
 pub use acking::acker;
 pub use acking::records::{AckRecords, FailureReport};
-pub use assemble::{AssembleError, Share};
-pub use executor::local_executors::Superior;
+pub use assemble::AssembleError;
+pub use assemble::setup::Share;
+pub use executor::local_executors::MasterHandle;
 pub use faults::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use process::ProcessError;

@@ -70,8 +70,12 @@ impl Scheduler {
     pub fn start(worker: Arc<Worker>) -> std::io::Result<Arc<Scheduler>> {
         let scheduler = Scheduler { worker, drivers: Mutex::default(), threads: Mutex::default() };
         let scheduler = Arc::new(scheduler);
-        let blocking: Vec<ExecutorId> =
-            scheduler.worker.slots().filter(|slot| slot.blocking).map(|slot| slot.address.executor).collect();
+        let blocking: Vec<ExecutorId> = scheduler
+            .worker
+            .hosted()
+            .filter(|executor| executor.blocking)
+            .map(|executor| executor.address.executor)
+            .collect();
         for id in blocking {
             scheduler.start_dedicated(id)?;
         }
@@ -104,7 +108,7 @@ impl Scheduler {
 
     fn start_dedicated(self: &Arc<Scheduler>, id: ExecutorId) -> std::io::Result<()> {
         let worker = Arc::clone(&self.worker);
-        let name = format!("squall-{}", worker.slot(id).component);
+        let name = format!("squall-{}", worker.executor(id).component);
         let thread = self.spawn(name, move || drive_one(&worker, id))?;
         self.worker.run_queue.dedicate(id, thread);
         Ok(())
@@ -145,7 +149,7 @@ impl Scheduler {
     /// Starts a driver in the place of one that is stuck. Without a thread to be had, the stuck driver
     /// keeps its place and goes on when its call returns; the watchdog tries again after the same time.
     fn replace(self: &Arc<Scheduler>, driver: &DriverState, executor: ExecutorId, kept: Duration) {
-        let (worker, component) = (&self.worker, &self.worker.slot(executor).component);
+        let (worker, component) = (&self.worker, &self.worker.executor(executor).component);
         let count = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).len();
         if count >= THREADS_MAX as usize {
             return;
@@ -219,7 +223,7 @@ fn drive_one(worker: &Worker, id: ExecutorId) {
 /// The runtime itself panicked: a bug of squall's. Nothing after it can be trusted, so the run ends,
 /// and says so.
 fn give_up(worker: &Worker, id: ExecutorId) {
-    let component = &worker.slot(id).component;
+    let component = &worker.executor(id).component;
     slog::crit!(worker.logger, "squall itself panicked; the run ends here. Please report this"; "component" => %component);
     worker.lifecycle.cut_short.store(true, Ordering::SeqCst);
     worker.lifecycle.end();

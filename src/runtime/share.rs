@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::api::TopologyStats;
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
-use crate::runtime::assemble::{Share, Surroundings, assemble};
+use crate::runtime::assemble::assemble;
+use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::flow::message::Control;
 use crate::runtime::local::{LocalOptions, StartError};
@@ -40,7 +41,7 @@ impl AssembledShare {
         clock: Clock,
         options: LocalOptions,
     ) -> Result<(AssembledShare, Ingress), StartError> {
-        let around = Surroundings {
+        let setup = WorkerSetup {
             clock,
             seed: None,
             logger: options.logger,
@@ -51,7 +52,7 @@ impl AssembledShare {
             dedicated_threads: true,
             share: Some(share),
         };
-        let (worker, ingress) = assemble(topology, around)?;
+        let (worker, ingress) = assemble(topology, setup)?;
         let assembled = AssembledShare { worker: Arc::new(worker) };
         Ok((assembled, ingress.expect("a share has an ingress")))
     }
@@ -92,12 +93,12 @@ impl RunningShare {
 
     /// Does what was decided about the end.
     pub fn carry_out(&self, command: EndCommand) {
-        self.worker.subordinates.carry_out(command);
+        self.worker.local_executors.carry_out(command);
     }
 
     /// How far it has come.
     pub fn snapshot(&self) -> Snapshot {
-        self.worker.subordinates.snapshot()
+        self.worker.local_executors.snapshot()
     }
 
     /// Its counters; of the topology, what happens here.

@@ -8,7 +8,8 @@ use crate::api::TopologyStats;
 use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
-use crate::runtime::assemble::{Share, Surroundings, assemble};
+use crate::runtime::assemble::assemble;
+use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::faults::Faults;
 use crate::runtime::flow::run_queue::Urgency;
@@ -22,7 +23,7 @@ pub(crate) use crate::runtime::audit::Audit;
 pub(crate) use crate::runtime::flow::message::Control;
 
 /// What a simulated worker is made with beside its topology.
-pub(crate) struct SimulatedSurroundings {
+pub(crate) struct SimulatedSetup {
     /// Moves when the simulation says so.
     pub clock: Clock,
     /// What all randomness of the worker comes from.
@@ -57,28 +58,24 @@ impl SimulatedWorker {
         faults: Arc<dyn Faults>,
     ) -> SimulatedWorker {
         let audit = Arc::new(Audit::default());
-        let around = SimulatedSurroundings { clock, seed, logger, resources, faults, audit };
-        SimulatedWorker::assembled(topology, None, around).0
+        let setup = SimulatedSetup { clock, seed, logger, resources, faults, audit };
+        SimulatedWorker::assembled(topology, None, setup).0
     }
 
     /// One worker of several, and what takes in what the others send.
-    pub fn with_share(
-        topology: Topology,
-        share: Share,
-        around: SimulatedSurroundings,
-    ) -> (SimulatedWorker, Ingress) {
-        let (worker, ingress) = SimulatedWorker::assembled(topology, Some(share), around);
+    pub fn with_share(topology: Topology, share: Share, setup: SimulatedSetup) -> (SimulatedWorker, Ingress) {
+        let (worker, ingress) = SimulatedWorker::assembled(topology, Some(share), setup);
         (worker, ingress.expect("a share has an ingress"))
     }
 
     fn assembled(
         topology: Topology,
         share: Option<Share>,
-        around: SimulatedSurroundings,
+        setup: SimulatedSetup,
     ) -> (SimulatedWorker, Option<Ingress>) {
-        let SimulatedSurroundings { clock, seed, logger, resources, faults, audit } = around;
+        let SimulatedSetup { clock, seed, logger, resources, faults, audit } = setup;
         let resources = if share.is_some() { resources.for_another_worker() } else { resources };
-        let around = Surroundings {
+        let setup = WorkerSetup {
             clock,
             seed: Some(seed),
             logger,
@@ -89,7 +86,7 @@ impl SimulatedWorker {
             dedicated_threads: false,
             share,
         };
-        let (worker, ingress) = assemble(topology, around).unwrap_or_else(|error| panic!("{error}"));
+        let (worker, ingress) = assemble(topology, setup).unwrap_or_else(|error| panic!("{error}"));
         worker.process.begin(&worker.topology).unwrap_or_else(|error| panic!("{error}"));
         (SimulatedWorker { worker, audit }, ingress)
     }
@@ -124,12 +121,12 @@ impl SimulatedWorker {
 
     /// Of one worker of several: does what was decided about the end.
     pub fn carry_out(&self, command: EndCommand) {
-        self.worker.subordinates.carry_out(command);
+        self.worker.local_executors.carry_out(command);
     }
 
     /// How far it has come.
     pub fn snapshot(&self) -> Snapshot {
-        self.worker.subordinates.snapshot()
+        self.worker.local_executors.snapshot()
     }
 
     pub fn violations(&self) -> Vec<String> {
@@ -137,12 +134,12 @@ impl SimulatedWorker {
     }
 
     pub fn executors_of(&self, component: &str) -> Vec<ExecutorId> {
-        let slots = self.worker.slots().filter(|slot| slot.component == component);
-        slots.map(|slot| slot.address.executor).collect()
+        let executors = self.worker.hosted().filter(|executor| executor.component == component);
+        executors.map(|executor| executor.address.executor).collect()
     }
 
     pub fn command(&self, id: ExecutorId, control: Control) {
-        self.worker.slot(id).address.send_control(control, Urgency::Now);
+        self.worker.executor(id).address.send_control(control, Urgency::Now);
     }
 
     pub fn runnable(&self, now: Time) -> Vec<ExecutorId> {

@@ -85,7 +85,9 @@ impl Worker {
     }
 
     fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {
-        self.slots().filter(move |slot| slot.component == component).map(|slot| &*slot.address.gauges)
+        self.hosted()
+            .filter(move |executor| executor.component == component)
+            .map(|executor| &*executor.address.gauges)
     }
 
     fn sum(&self, component: &str, of: impl Fn(&Gauges) -> u64) -> u64 {

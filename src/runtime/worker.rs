@@ -9,7 +9,7 @@ use crate::api::ComponentInfo;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::executor::Executor;
-use crate::runtime::executor::local_executors::Subordinates;
+use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::spout_task::Latencies;
 use crate::runtime::executor::step::{StepContext, StepOutcome};
 use crate::runtime::flow::inbox::InboxSender;
@@ -21,7 +21,7 @@ use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Part};
 
 /// An executor in its place.
-pub struct Slot {
+pub struct HostedExecutor {
     /// Its component, for people.
     pub component: SmolStr,
     /// What it is part of; `None` for the coordinator.
@@ -37,7 +37,7 @@ pub struct Slot {
     armed: AtomicU64,
 }
 
-impl Slot {
+impl HostedExecutor {
     /// An executor that has not been stepped.
     pub fn new(
         component: SmolStr,
@@ -45,9 +45,9 @@ impl Slot {
         blocking: bool,
         address: InboxSender,
         body: Executor,
-    ) -> Slot {
+    ) -> HostedExecutor {
         let armed = AtomicU64::new(Time::NEVER.0);
-        Slot { component, part, blocking, address, body: Mutex::new(body), armed }
+        HostedExecutor { component, part, blocking, address, body: Mutex::new(body), armed }
     }
 }
 
@@ -58,9 +58,9 @@ pub struct Worker {
     /// How components see each other.
     pub components: Arc<Vec<ComponentInfo>>,
     /// The executors that are here, by id; the coordinator is the last.
-    pub slots: Vec<Option<Slot>>,
+    pub executors: Vec<Option<HostedExecutor>>,
     /// Those that the end is told to.
-    pub subordinates: Arc<Subordinates>,
+    pub local_executors: Arc<LocalExecutors>,
     /// Who is runnable.
     pub run_queue: Arc<RunQueue>,
     /// The time.
@@ -79,28 +79,28 @@ pub struct Worker {
 
 impl Worker {
     /// The executors of this process and its coordinator.
-    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().flatten()
+    pub fn hosted(&self) -> impl Iterator<Item = &HostedExecutor> {
+        self.executors.iter().flatten()
     }
 
     /// The slot of an executor of this process.
-    pub fn slot(&self, id: ExecutorId) -> &Slot {
-        self.slots[id.index()].as_ref().expect("only executors of this process are stepped")
+    pub fn executor(&self, id: ExecutorId) -> &HostedExecutor {
+        self.executors[id.index()].as_ref().expect("only executors of this process are stepped")
     }
 
     /// The inbox of the coordinator.
     pub fn coordinator(&self) -> &InboxSender {
-        &self.slots().last().expect("the coordinator is always there").address
+        &self.hosted().last().expect("the coordinator is always there").address
     }
 
     /// Steps an executor that was taken from the run queue, and puts it back where it belongs.
     /// Returns when it wants to be stepped again without being woken.
     pub fn step(&self, id: ExecutorId, budget: u32) -> Time {
-        let slot = self.slot(id);
+        let executor = self.executor(id);
         let step = {
-            let mut body = slot.body.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut body = executor.body.lock().unwrap_or_else(PoisonError::into_inner);
             let (clock, now) = (&self.clock, self.clock.now());
-            body.step(&StepContext { clock, now, budget, may_wait: slot.blocking })
+            body.step(&StepContext { clock, now, budget, may_wait: executor.blocking })
         };
         match step.outcome {
             StepOutcome::Worked => {
@@ -110,7 +110,7 @@ impl Worker {
             // A closed executor stays "running" for ever, so no wake finds it.
             StepOutcome::Closed => Time::NEVER,
             StepOutcome::Idle | StepOutcome::Blocked => {
-                if !slot.blocking {
+                if !executor.blocking {
                     self.arm(id, step.wake_at);
                 }
                 self.run_queue.done(id);
@@ -121,28 +121,29 @@ impl Worker {
 
     /// Sends a control message to every executor but the coordinator.
     pub fn tell_all(&self, control: impl Fn() -> Control) {
-        let subordinates = self.slots().filter(|slot| slot.part.is_some());
-        subordinates.for_each(|slot| slot.address.send_control(control(), Urgency::Now));
+        let local_executors = self.hosted().filter(|executor| executor.part.is_some());
+        local_executors.for_each(|executor| executor.address.send_control(control(), Urgency::Now));
     }
 
     /// Lets spouts emit, and tasks be built if they were not.
     pub fn activate(&self) {
         // Bolts first, so that they are prepared by the time the first tuple comes.
-        let is_spout = |slot: &&Slot| self.is_spout(slot);
+        let is_spout = |executor: &&HostedExecutor| self.is_spout(executor);
         let (spouts, others): (Vec<_>, Vec<_>) =
-            self.slots().filter(|slot| slot.part.is_some()).partition(is_spout);
-        let activate = |slot: &&Slot| slot.address.send_control(Control::Activate, Urgency::Now);
+            self.hosted().filter(|executor| executor.part.is_some()).partition(is_spout);
+        let activate =
+            |executor: &&HostedExecutor| executor.address.send_control(Control::Activate, Urgency::Now);
         others.iter().chain(&spouts).for_each(activate);
     }
 
-    fn is_spout(&self, slot: &Slot) -> bool {
+    fn is_spout(&self, executor: &HostedExecutor) -> bool {
         let component = |part| if let Part::Component(index) = part { Some(index) } else { None };
-        slot.part.and_then(component).is_some_and(|index| self.topology.components()[index].is_spout())
+        executor.part.and_then(component).is_some_and(|index| self.topology.components()[index].is_spout())
     }
 
     /// Sets a timer unless an earlier one is set already.
     fn arm(&self, id: ExecutorId, at: Time) {
-        let armed = &self.slot(id).armed;
+        let armed = &self.executor(id).armed;
         let set = armed.load(Ordering::Relaxed);
         let still_set = set != Time::NEVER.0 && set > self.clock.now().0;
         if at != Time::NEVER && (!still_set || at.0 < set) {

@@ -23,7 +23,6 @@ use crate::clock::{Clock, Time};
 use crate::components::generate::template::Template;
 use crate::components::kept::Kept;
 use crate::components::settings::{Ordered, Scalar, spend_names};
-use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
@@ -172,7 +171,7 @@ impl Spout for Generate {
         self.rng = StdRng::seed_from_u64(context.seed());
         self.task = context.task_index() as u64;
         self.tasks = context.parallelism().max(1) as u64;
-        self.tracked = context.delivery() != Delivery::AtMostOnce;
+        self.tracked = context.delivery().tracks_tuples();
         Ok(())
     }
 

@@ -46,7 +46,6 @@ use crate::components::lines::follow::Follow;
 use crate::components::lines::paths::Descriptor;
 use crate::components::lines::source::Opened;
 use crate::components::settings::{ByteSize, OneOrMany, Period};
-use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::topology::registry::{Registry, SettingError};
 
@@ -263,7 +262,7 @@ impl Spout for Lines {
     }
 
     fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.tracked = context.delivery() != Delivery::AtMostOnce;
+        self.tracked = context.delivery().tracks_tuples();
         self.counters = LinesCounters::new(context);
         let patterns = self.settings.path.as_slice();
         let line_len_max = self.settings.max_line.0 as usize;

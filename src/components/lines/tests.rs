@@ -14,6 +14,7 @@ use super::follow::GONE_SILENCE;
 use super::*;
 use crate::api::FailureCause;
 use crate::components::test_support::{spout, spout_with, texts};
+use crate::config::Delivery;
 use crate::testing::{HarnessOptions, SpoutHarness};
 
 const POLL: Duration = Duration::from_millis(250);

@@ -1,142 +1,59 @@
 //! From a validated topology to a worker full of executors, none of which runs yet.
 //!
-//! Everything an executor will ever talk to exists before the executor does: run queue and inboxes
-//! first, then links, then tasks. So no executor is changed after it was made.
+//! Everything an executor will ever talk to exists before the executor does, so no executor is changed
+//! after it was made. The files stand in the order of construction:
 //!
-//! One file, because the order of construction is all there is to it: each part is handed what was
-//! built before, and can be read from top to bottom.
+//! 1. [`setup`]: what the caller passes in; [`blueprint`]: the plan, and what follows from it alone.
+//! 2. [`shared`]: what all executors share; [`endpoints`]: addresses and inboxes; [`links`]: the credit.
+//! 3. [`wiring`]: the emitter of a task, from its streams to the links.
+//! 4. Here: the executors, the coordinator, and the ingress for what other workers send.
+
+pub mod blueprint;
+pub mod endpoints;
+pub mod links;
+pub mod setup;
+pub mod shared;
+pub mod wiring;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
-use hdrhistogram::Histogram;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
-use slog::{Logger, o};
-use smol_str::SmolStr;
+use slog::o;
 
-use crate::api::{
-    ComponentInfo, ContextParts, InputInfo, OutputState, SourceMeta, StreamDeclaration, TaskContext,
-    WorkerContext, WorkerParts, WorkerResources,
-};
-use crate::clock::{Clock, Time};
-use crate::config::Delivery;
-use crate::ids::{Incarnation, LinkId, TaskId, WorkerId};
+use crate::api::{ContextParts, OutputState, TaskContext};
+use crate::ids::TaskId;
 use crate::logging::panics::guarded;
-use crate::metrics::MetricsRegistry;
-use crate::runtime::acking::ack_buffer::{AckBuffer, AckerTable};
-use crate::runtime::acking::pending::{Pending, ReplayLimit};
 use crate::runtime::acking::pending_limit::Window;
-use crate::runtime::audit::Audit;
+use crate::runtime::assemble::blueprint::Blueprint;
+use crate::runtime::assemble::endpoints::{Endpoints, Inboxes};
+use crate::runtime::assemble::links::Links;
+use crate::runtime::assemble::setup::{Share, WorkerSetup};
+use crate::runtime::assemble::shared::SharedParts;
+use crate::runtime::assemble::wiring::{Wiring, out_links};
 use crate::runtime::ending::Ending;
-use crate::runtime::errors::{ErrorReporter, Throttle};
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::acker::AckerExecutor;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::bolt_task::BoltTask;
-use crate::runtime::executor::coordinator::Coordinator;
-use crate::runtime::executor::local_executors::{Subordinates, Superior};
+use crate::runtime::executor::end_coordinator::EndCoordinator;
+use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::spout::{Cycles, SpoutExecutor};
-use crate::runtime::executor::spout_task::{Latencies, SpoutTask};
-use crate::runtime::executor::step::Common;
-use crate::runtime::faults::Faults;
-use crate::runtime::flow::charge::Charge;
+use crate::runtime::executor::spout_task::SpoutTask;
+use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
-use crate::runtime::flow::inbox::{Inbox, InboxSender, inbox};
-use crate::runtime::flow::link::{Link, LinkKind};
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::link::LinkKind;
 use crate::runtime::flow::outlet::Outlet;
-use crate::runtime::flow::run_queue::RunQueue;
-use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::process::Process;
-use crate::runtime::remote::address::{Address, RemoteExecutor};
-use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
-use crate::runtime::remote::ingress::{Ingress, LinkEnds, PeerWorker, Place};
-use crate::runtime::routing::emitter::{Emitter, StreamOut};
-use crate::runtime::routing::grouping::{
-    Chooser, CustomChooser, KeyGroups, PartialKey, Shuffle, TupleChooser,
-};
-use crate::runtime::routing::outgoing::{Peer, Wires};
-use crate::runtime::routing::subscription::Subscription;
-use crate::runtime::routing::target::Target;
-use crate::runtime::worker::{Slot, Worker};
-use crate::topology::assignment::{Assignment, ackers_for};
-use crate::topology::graph::{Component, Constructor, Grouping, InputSpec, Topology};
-use crate::topology::plan::{ACKER_COMPONENT, ExecutorId, ExecutorPlan, Part, Plan};
-use crate::topology::queue_shares::{QueueShares, queue_places};
-use crate::tuple::{BatchLimits, Fields};
-
-/// What a worker is made with beside its topology.
-pub struct Surroundings {
-    /// The time.
-    pub clock: Clock,
-    /// What all randomness comes from; `None`: the operating system.
-    pub seed: Option<u64>,
-    /// Where everything logs.
-    pub logger: Logger,
-    /// Objects that tasks share.
-    pub resources: WorkerResources,
-    /// The name of the machine.
-    pub host: SmolStr,
-    /// Interference, in tests only.
-    pub faults: Option<Arc<dyn Faults>>,
-    /// The witness of the ackers, in simulations only.
-    pub audit: Option<Arc<Audit>>,
-    /// Whether blocking components get threads of their own.
-    pub dedicated_threads: bool,
-    /// Which part of the topology runs here; `None`: all of it.
-    pub share: Option<Share>,
-}
-
-/// A worker's part in a topology that runs in several.
-pub struct Share {
-    /// Which worker it is.
-    pub worker: WorkerId,
-    /// Which life of it.
-    pub incarnation: Incarnation,
-    /// All executors of the topology.
-    pub plan: Plan,
-    /// Where they run.
-    pub assignment: Assignment,
-    /// The ways to the other workers, by their ids.
-    pub outlets: Vec<Option<Arc<dyn Outlet>>>,
-    /// Who decides about the end.
-    pub superior: Arc<dyn Superior>,
-    /// The membership at the start.
-    pub membership: u64,
-}
-
-type LinkKey = (ExecutorId, ExecutorId, bool);
-
-struct Assembly {
-    topology: Topology,
-    plan: Plan,
-    around: Surroundings,
-    random: StdRng,
-    run_queue: Arc<RunQueue>,
-    lifecycle: Arc<Lifecycle>,
-    outstanding: Arc<AtomicI64>,
-    /// All executors, wherever they are; the coordinator here is not among them.
-    addresses: Vec<Address>,
-    coordinator: InboxSender,
-    /// Of the executors here, and of the coordinator, which comes last.
-    inboxes: Vec<Option<Inbox>>,
-    /// All links of the topology, with their halves that are here.
-    links: BTreeMap<LinkKey, (LinkId, Option<Arc<Link>>)>,
-    acker_table: Arc<AckerTable>,
-    membership: Arc<AtomicU64>,
-    cycles_full: Arc<CyclesElsewhere>,
-    peers: Vec<Option<PeerWorker>>,
-    shares: QueueShares,
-    components: Arc<Vec<ComponentInfo>>,
-    worker: WorkerContext,
-    throttles: Vec<Arc<Throttle>>,
-    latencies: Latencies,
-    metrics: MetricsRegistry,
-    /// What of the user's code panicked as it was called here.
-    panics: Vec<String>,
-}
+use crate::runtime::remote::address::Address;
+use crate::runtime::remote::ingress::{Ingress, PeerWorker, Place};
+use crate::runtime::routing::emitter::Emitter;
+use crate::runtime::worker::{HostedExecutor, Worker};
+use crate::topology::graph::{BoltFactory, Component, Constructor, SpoutFactory, Topology};
+use crate::topology::plan::{ExecutorPlan, Part};
 
 /// Builds the worker that runs a topology or its share of it; with a share, also what takes in what
 /// the others send.
@@ -144,37 +61,32 @@ struct Assembly {
 /// # Errors
 /// When code of the user's that is called here panics: factories of hooks and groupings, and `prepare`
 /// of groupings. Each is named with its component.
-pub fn assemble(
-    topology: Topology,
-    around: Surroundings,
-) -> Result<(Worker, Option<Ingress>), AssembleError> {
-    let mut assembly = Assembly::new(topology, around);
-    let executors = assembly.plan.executors.clone();
-    let mut slots: Vec<Option<Slot>> = executors
-        .iter()
-        .map(|executor| assembly.is_here(executor.id).then(|| assembly.slot(executor)))
-        .collect();
-    let subordinates = Arc::new(assembly.subordinates());
-    slots.push(Some(assembly.coordinator_slot(&subordinates)));
+pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Option<Ingress>), AssembleError> {
+    let mut assembly = Assembly::new(Blueprint::new(topology, setup));
+    let plan = assembly.blueprint.plan.executors.clone();
+    let is_here =
+        |assembly: &Assembly, executor: &ExecutorPlan| assembly.endpoints.local(executor.id).is_some();
+    let mut executors: Vec<Option<HostedExecutor>> =
+        plan.iter().map(|executor| is_here(&assembly, executor).then(|| assembly.host(executor))).collect();
+    let local_executors = Arc::new(assembly.local_executors());
+    executors.push(Some(assembly.host_coordinator(&local_executors)));
     let ingress = assembly.ingress();
     if !assembly.panics.is_empty() {
         return Err(AssembleError { panics: assembly.panics });
     }
-    let Assembly { topology, around, run_queue, lifecycle, components, latencies, metrics, worker, .. } =
-        assembly;
-    let Surroundings { clock, logger, .. } = around;
+    let Assembly { blueprint: Blueprint { topology, setup, .. }, shared, .. } = assembly;
     let worker = Worker {
         topology,
-        components,
-        slots,
-        run_queue,
-        clock,
-        lifecycle,
-        latencies,
-        metrics,
-        logger,
-        subordinates,
-        process: Process::new(worker),
+        components: shared.components,
+        executors,
+        run_queue: shared.run_queue,
+        clock: setup.clock,
+        lifecycle: shared.lifecycle,
+        latencies: shared.latencies,
+        metrics: shared.metrics,
+        logger: setup.logger,
+        local_executors,
+        process: Process::new(shared.worker),
     };
     Ok((worker, ingress))
 }
@@ -187,132 +99,41 @@ pub struct AssembleError {
     panics: Vec<String>,
 }
 
+/// A worker under construction: what was built before its first executor.
+struct Assembly {
+    blueprint: Blueprint,
+    shared: SharedParts,
+    endpoints: Endpoints,
+    inboxes: Inboxes,
+    links: Links,
+    /// The other workers that have executors, by id.
+    peers: Vec<Option<PeerWorker>>,
+    random: StdRng,
+    /// What of the user's code panicked as it was called here.
+    panics: Vec<String>,
+}
+
 impl Assembly {
-    fn new(topology: Topology, around: Surroundings) -> Assembly {
-        let plan = around.share.as_ref().map_or_else(|| Plan::local(&topology), |share| share.plan.clone());
-        let random = match around.seed {
+    fn new(blueprint: Blueprint) -> Assembly {
+        let random = match blueprint.setup.seed {
             Some(seed) => StdRng::seed_from_u64(seed),
             None => StdRng::try_from_rng(&mut SysRng).expect("the operating system has randomness"),
         };
-        let run_queue = Arc::new(RunQueue::new(plan.executors.len() + 1));
-        let mut addresses = Vec::new();
-        let mut inboxes = Vec::new();
-        for executor in &plan.executors {
-            let name = SmolStr::new(part_name(&topology, executor.part));
-            let address = match around.share.as_ref().and_then(|share| share.elsewhere(executor.id)) {
-                Some((worker, outlet)) => {
-                    inboxes.push(None);
-                    let gauges = Arc::new(Gauges::new());
-                    let remote =
-                        RemoteExecutor { executor: executor.id, worker, component: name, gauges, outlet };
-                    Address::There(Arc::new(remote))
-                }
-                None => {
-                    let (address, inbox) = inbox(executor.id, name, &run_queue);
-                    inboxes.push(Some(inbox));
-                    Address::Here(address)
-                }
-            };
-            addresses.push(address);
-        }
-        let coordinator_id = ExecutorId(plan.executors.len() as u32);
-        let (coordinator, its_inbox) = inbox(coordinator_id, SmolStr::new("__coordinator"), &run_queue);
-        inboxes.push(Some(its_inbox));
-        let lifecycle = Arc::new(Lifecycle::default());
-        let errors = &topology.options().errors;
-        let throttle = || Arc::new(Throttle::new(errors.limit, errors.interval));
-        let membership = around.share.as_ref().map_or(0, |share| share.membership);
-        let peers = peers(around.share.as_ref());
-        let mut assembly = Assembly {
-            components: Arc::new(component_infos(&topology, &plan)),
-            worker: worker_context(&topology, &around),
-            throttles: topology.components().iter().map(|_| throttle()).collect(),
-            links: BTreeMap::new(),
-            outstanding: Arc::clone(&lifecycle.outstanding),
-            latencies: Arc::new(Mutex::new(Histogram::new(3).expect("three digits are in range"))),
-            metrics: MetricsRegistry::default(),
-            panics: Vec::new(),
-            acker_table: Arc::new(acker_table(&topology, &plan, around.share.as_ref())),
-            membership: Arc::new(AtomicU64::new(membership)),
-            cycles_full: Arc::new(CyclesElsewhere::new(peers.len())),
-            peers,
-            shares: queue_places(&topology).shares(topology.options().queue.memory),
-            topology,
-            plan,
-            around,
-            random,
-            run_queue,
-            lifecycle,
-            addresses,
-            coordinator,
-            inboxes,
-        };
-        assembly.make_links();
-        assembly
-    }
-
-    /// Whether an executor runs in this process.
-    fn is_here(&self, id: ExecutorId) -> bool {
-        matches!(self.addresses[id.index()], Address::Here(_))
-    }
-
-    /// The inbox of an executor of this process.
-    fn own(&self, id: ExecutorId) -> &InboxSender {
-        match &self.addresses[id.index()] {
-            Address::Here(inbox) => inbox,
-            Address::There(_) => unreachable!("only executors of this process are made"),
-        }
-    }
-
-    /// One link for each ordered pair of executors between which tuples may pass, numbered alike in
-    /// every worker. Each has its share of the worker's memory (see `topology::queue_shares`).
-    fn make_links(&mut self) {
-        let mut keys: Vec<LinkKey> = Vec::new();
-        for (target, component) in self.topology.components().iter().enumerate() {
-            for input in &component.inputs {
-                let source = component_index(&self.topology, &input.component);
-                for from in self.plan.executors_of(Part::Component(source)) {
-                    for to in self.plan.executors_of(Part::Component(target)) {
-                        keys.push((from.id, to.id, input.feedback));
-                    }
-                }
-            }
-        }
-        keys.sort();
-        keys.dedup();
-        let queue = &self.topology.options().queue;
-        let tuples = queue.capacity.max(queue.batch) as usize;
-        let max = Charge { tuples, bytes: self.shares.link_bytes };
-        let cycles = self.topology.cycle_edges();
-        for (id, key) in keys.into_iter().enumerate() {
-            let (id, (from, to, feedback)) = (LinkId(id as u32), key);
-            let kind = match (self.plan.executors[from.index()].part, self.plan.executors[to.index()].part) {
-                _ if feedback => LinkKind::Feedback,
-                (Part::Component(from), Part::Component(to)) if cycles.contains(&(from, to)) => {
-                    LinkKind::Round
-                }
-                _ => LinkKind::Straight,
-            };
-            let half = match (&self.addresses[from.index()], &self.addresses[to.index()]) {
-                (Address::Here(_), Address::Here(_)) => Some(Link::new(id, from, max, kind)),
-                (Address::Here(_), Address::There(_)) => Some(Link::to_afar(id, from, max, kind)),
-                (Address::There(remote), Address::Here(_)) => {
-                    let peer = self.peers[remote.worker.index()].as_ref().expect("it has an executor");
-                    Some(Link::from_afar(id, from, max, kind, Arc::clone(&peer.returns)))
-                }
-                (Address::There(_), Address::There(_)) => None,
-            };
-            self.links.insert(key, (id, half.map(Arc::new)));
-        }
+        let shared = SharedParts::new(&blueprint);
+        let (endpoints, inboxes) = Endpoints::new(&blueprint, &shared.run_queue);
+        let peers = peers(blueprint.share());
+        let links = Links::new(&blueprint, &endpoints, &peers);
+        Assembly { blueprint, shared, endpoints, inboxes, links, peers, random, panics: Vec::new() }
     }
 
     /// What takes in what other workers send, if there are any.
     fn ingress(&mut self) -> Option<Ingress> {
-        let share = self.around.share.as_ref()?;
-        let acker_executors = self.plan.executors_of(Part::Acker);
-        let first_acker = acker_executors.first().map_or(0, |acker| acker.id.index());
+        let (blueprint, endpoints, shared) = (&self.blueprint, &self.endpoints, &self.shared);
+        let share = blueprint.share()?;
+        let first_acker =
+            blueprint.plan.executors_of(Part::Acker).first().map_or(0, |acker| acker.id.index());
         let place = |executor: &ExecutorPlan| {
-            let (inbox, remote) = match &self.addresses[executor.id.index()] {
+            let (inbox, remote) = match endpoints.address(executor.id) {
                 Address::Here(inbox) => (Some(inbox.clone()), None),
                 Address::There(remote) => (None, Some(Arc::clone(remote))),
             };
@@ -321,179 +142,184 @@ impl Assembly {
                 tasks: executor.tasks.clone(),
                 inbox,
                 remote,
-                is_spout: self.is_spout(executor.part),
+                is_spout: blueprint.is_spout(executor.part),
                 acker: (executor.part == Part::Acker).then(|| executor.id.index() - first_acker),
             }
         };
-        let ends = |(key, (_, half)): (&LinkKey, &(LinkId, Option<Arc<Link>>))| LinkEnds {
-            producer: key.0,
-            consumer: key.1,
-            feedback: key.2,
-            link: half.clone(),
-        };
-        let metas = (1..=self.plan.task_count()).map(|task| self.metas_of(TaskId(task))).collect();
+        let metas = (1..=blueprint.plan.task_count()).map(|task| blueprint.metas_of(TaskId(task)));
         Some(Ingress {
             me: share.worker,
-            places: self.plan.executors.iter().map(place).collect(),
-            links: self.links.iter().map(ends).collect(),
-            metas,
+            places: blueprint.plan.executors.iter().map(place).collect(),
+            links: self.links.ends(),
+            metas: metas.collect(),
             peers: std::mem::take(&mut self.peers),
-            membership: Arc::clone(&self.membership),
-            cycles_full: Arc::clone(&self.cycles_full),
-            lifecycle: Arc::clone(&self.lifecycle),
-            run_queue: Arc::clone(&self.run_queue),
-            coordinator: self.coordinator.clone(),
+            membership: Arc::clone(&shared.membership),
+            cycles_full: Arc::clone(&shared.cycles_elsewhere),
+            lifecycle: Arc::clone(&shared.lifecycle),
+            run_queue: Arc::clone(&shared.run_queue),
+            coordinator: endpoints.coordinator.clone(),
         })
     }
 
-    /// What receivers are told of the streams of a task.
-    fn metas_of(&self, task: TaskId) -> Vec<Arc<SourceMeta>> {
-        let Some(Part::Component(index)) = self.plan.part_of(task) else { return Vec::new() };
-        let component = &self.topology.components()[index];
-        let streams = component.all_streams();
-        let meta =
-            |(at, stream): (usize, &StreamDeclaration)| Arc::new(source_meta(component, at, stream, task));
-        streams.iter().enumerate().map(meta).collect()
-    }
-
-    fn is_spout(&self, part: Part) -> bool {
-        matches!(part, Part::Component(index) if self.topology.components()[index].is_spout())
-    }
-
-    fn take_inbox(&mut self, id: ExecutorId) -> Inbox {
-        self.inboxes[id.index()].take().expect("each executor is made once")
-    }
-
-    fn common(&mut self, id: ExecutorId) -> Common {
-        Common {
-            address: self.own(id).clone(),
-            inbox: self.take_inbox(id),
-            membership: Arc::clone(&self.membership),
-            lifecycle: Arc::clone(&self.lifecycle),
-            coordinator: self.coordinator.clone(),
-            run_queue: Arc::clone(&self.run_queue),
-            errors: self.topology.options().errors.clone(),
-            faults: self.around.faults.clone(),
+    fn handles(&mut self, executor: &ExecutorPlan) -> ExecutorHandles {
+        let shared = &self.shared;
+        ExecutorHandles {
+            address: self.endpoints.own(executor.id).clone(),
+            inbox: self.inboxes.take(executor.id),
+            membership: Arc::clone(&shared.membership),
+            lifecycle: Arc::clone(&shared.lifecycle),
+            coordinator: self.endpoints.coordinator.clone(),
+            run_queue: Arc::clone(&shared.run_queue),
+            errors: self.blueprint.topology.options().errors.clone(),
+            faults: self.blueprint.setup.faults.clone(),
         }
     }
 
-    fn slot(&mut self, executor: &ExecutorPlan) -> Slot {
-        let address = self.own(executor.id).clone();
+    /// Makes an executor of this worker.
+    fn host(&mut self, executor: &ExecutorPlan) -> HostedExecutor {
+        let address = self.endpoints.own(executor.id).clone();
         let name = address.component.clone();
         let (body, blocking) = match executor.part {
             Part::Acker => (self.acker(executor), false),
             Part::Component(index) => {
-                let blocking =
-                    self.topology.components()[index].options.blocking && self.around.dedicated_threads;
-                (self.user_executor(executor, index), blocking)
+                let component = self.blueprint.topology.components()[index].clone();
+                let blocking = component.options.blocking && self.blueprint.setup.dedicated_threads;
+                let body = match &component.constructor {
+                    Constructor::Spout(factory) => self.spout(executor, &component, index, factory),
+                    Constructor::Bolt(factory) => self.bolt(executor, &component, index, factory),
+                };
+                (body, blocking)
             }
         };
-        Slot::new(name, Some(executor.part), blocking, address, body)
+        HostedExecutor::new(name, Some(executor.part), blocking, address, body)
     }
 
     fn acker(&mut self, executor: &ExecutorPlan) -> Executor {
-        let first = self.plan.executors_of(Part::Acker)[0].id.index();
+        let plan = &self.blueprint.plan;
+        let first = plan.executors_of(Part::Acker)[0].id.index();
         let mut spouts = BTreeMap::new();
-        for (index, component) in self.topology.components().iter().enumerate() {
-            for spout in
-                self.plan.executors_of(Part::Component(index)).iter().filter(|_| component.is_spout())
-            {
-                spouts.extend(spout.task_ids().map(|task| (task, self.addresses[spout.id.index()].clone())));
-            }
+        for spout in plan.executors.iter().filter(|executor| self.blueprint.is_spout(executor.part)) {
+            let address = self.endpoints.address(spout.id);
+            spouts.extend(spout.task_ids().map(|task| (task, address.clone())));
         }
-        let common = self.common(executor.id);
-        Executor::Acker(Box::new(AckerExecutor::new(common, executor.id.index() - first, spouts)))
+        let handles = self.handles(executor);
+        Executor::Acker(Box::new(AckerExecutor::new(handles, executor.id.index() - first, spouts)))
     }
 
-    fn user_executor(&mut self, executor: &ExecutorPlan, index: usize) -> Executor {
-        let component = self.topology.components()[index].clone();
-        let tasks: Vec<TaskId> = executor.task_ids().collect();
-        match &component.constructor {
-            Constructor::Spout(factory) => {
-                let tasks = tasks
-                    .into_iter()
-                    .map(|task| {
-                        let (context, state, emitter) = self.task_parts(&component, index, executor, task);
-                        let options = self.topology.options();
-                        let window = component.options.max_spout_pending.unwrap_or(options.max_spout_pending);
-                        let factory = Arc::clone(factory);
-                        SpoutTask::new(factory, context, state, emitter, Window::new(window), options.replay)
-                    })
-                    .collect();
-                let downstream = self.downstream(index);
-                let own = self.links.values().filter_map(|(_, half)| half.as_ref());
-                let feedback = own.filter(|link| link.kind == LinkKind::Feedback).cloned().collect();
-                let cycles = Cycles { here: feedback, elsewhere: Arc::clone(&self.cycles_full) };
-                let latencies = Arc::clone(&self.latencies);
-                let common = self.common(executor.id);
-                Executor::Spout(Box::new(SpoutExecutor::new(common, tasks, latencies, downstream, cycles)))
-            }
-            Constructor::Bolt(factory) => {
-                let tasks = tasks
-                    .into_iter()
-                    .map(|task| {
-                        let (context, state, emitter) = self.task_parts(&component, index, executor, task);
-                        let tick = component.options.tick.or(self.topology.options().tick);
-                        BoltTask::new(Arc::clone(factory), context, state, emitter, tick)
-                    })
-                    .collect();
-                let halves = self.links.range((executor.id, ExecutorId(0), false)..);
-                let own = halves.take_while(|((from, ..), _)| *from == executor.id);
-                let own = own.filter_map(|(_, (_, half))| half.as_ref());
-                let round = own.filter(|link| link.kind != LinkKind::Straight).cloned().collect();
-                Executor::Bolt(Box::new(BoltExecutor::new(self.common(executor.id), tasks, round)))
-            }
-        }
-    }
-
-    /// What the executors downstream of a spout show of themselves, and the wires to other workers.
-    fn downstream(&self, spout: usize) -> Vec<Arc<Gauges>> {
-        let components = self.topology.downstream_of(spout);
-        let executors =
-            components.into_iter().flat_map(|index| self.plan.executors_of(Part::Component(index)));
-        let executors = executors.map(|executor| Arc::clone(self.addresses[executor.id.index()].gauges()));
-        let both = |peer: &PeerWorker| [Arc::clone(&peer.wire), Arc::clone(&peer.wires_there)];
-        let wires = self.peers.iter().flatten().flat_map(both);
-        executors.chain(wires).collect()
-    }
-
-    fn task_parts(
+    fn spout(
         &mut self,
+        executor: &ExecutorPlan,
         component: &Component,
         index: usize,
+        factory: &SpoutFactory,
+    ) -> Executor {
+        let options = self.blueprint.topology.options();
+        let limit = component.options.max_spout_pending.unwrap_or(options.max_spout_pending);
+        let replay = options.replay;
+        let tasks = self.task_parts(executor, component, index).into_iter();
+        let tasks = tasks.map(|(context, state, emitter)| {
+            SpoutTask::new(Arc::clone(factory), context, state, emitter, Window::new(limit), replay)
+        });
+        let downstream = self.downstream(index);
+        let cycles =
+            Cycles { here: self.links.feedback(), elsewhere: Arc::clone(&self.shared.cycles_elsewhere) };
+        let latencies = Arc::clone(&self.shared.latencies);
+        let tasks = tasks.collect();
+        let handles = self.handles(executor);
+        Executor::Spout(Box::new(SpoutExecutor::new(handles, tasks, latencies, downstream, cycles)))
+    }
+
+    fn bolt(
+        &mut self,
         executor: &ExecutorPlan,
-        task: TaskId,
-    ) -> (TaskContext, OutputState, Emitter) {
-        let options = self.topology.options().clone();
+        component: &Component,
+        index: usize,
+        factory: &BoltFactory,
+    ) -> Executor {
+        let tick = component.options.tick.or(self.blueprint.topology.options().tick);
+        let tasks = self.task_parts(executor, component, index).into_iter();
+        let tasks = tasks.map(|(context, state, emitter)| {
+            BoltTask::new(Arc::clone(factory), context, state, emitter, tick)
+        });
+        let own = self.links.of_producer(executor.id).map(|(_, link)| link);
+        let cycle_links = own.filter(|link| link.kind != LinkKind::Acyclic).cloned().collect();
+        let tasks = tasks.collect();
+        Executor::Bolt(Box::new(BoltExecutor::new(self.handles(executor), tasks, cycle_links)))
+    }
+
+    /// What the executors downstream of a spout show of themselves, and the connections to other workers.
+    fn downstream(&self, spout: usize) -> Vec<Arc<Gauges>> {
+        let components = self.blueprint.topology.downstream_of(spout);
+        let executors =
+            components.into_iter().flat_map(|index| self.blueprint.plan.executors_of(Part::Component(index)));
+        let executors = executors.map(|executor| Arc::clone(self.endpoints.address(executor.id).gauges()));
+        let both = |peer: &PeerWorker| [Arc::clone(&peer.wire), Arc::clone(&peer.wires_there)];
+        executors.chain(self.peers.iter().flatten().flat_map(both)).collect()
+    }
+
+    /// For each task of an executor: its context, its outputs with its hooks, and its emitter.
+    fn task_parts(
+        &mut self,
+        executor: &ExecutorPlan,
+        component: &Component,
+        index: usize,
+    ) -> Vec<(TaskContext, OutputState, Emitter)> {
+        let out_links = out_links(executor, &self.endpoints, &self.links);
+        let parts = executor.task_ids().map(|task| {
+            let context = self.task_context(component, index, task);
+            let mut state = self.output_state(component);
+            self.add_hooks(component, &mut state);
+            let mut wiring = Wiring {
+                blueprint: &self.blueprint,
+                shared: &self.shared,
+                endpoints: &self.endpoints,
+                executor,
+                out_links: Arc::clone(&out_links),
+                random: &mut self.random,
+                panics: &mut self.panics,
+            };
+            let emitter = wiring.emitter(component, index, task, context.logger().clone());
+            (context, state, emitter)
+        });
+        parts.collect()
+    }
+
+    fn task_context(&mut self, component: &Component, index: usize, task: TaskId) -> TaskContext {
         let seed = self.random.next_u64();
-        let logger = self.around.logger.new(o!("component" => component.id.to_string(), "task" => task.0));
-        let first_task = self.plan.tasks(Part::Component(index)).start;
+        let Blueprint { topology, plan, setup, .. } = &self.blueprint;
+        let options = topology.options();
         let mut settings = options.settings.clone();
         settings.extend(component.options.settings.clone());
-        let context = TaskContext::new(ContextParts {
-            topology: self.topology.name.clone(),
+        TaskContext::new(ContextParts {
+            topology: topology.name.clone(),
             component: component.id.clone(),
             task,
-            task_index: (task.0 - first_task) as usize,
-            components: Arc::clone(&self.components),
+            task_index: (task.0 - plan.tasks(Part::Component(index)).start) as usize,
+            components: Arc::clone(&self.shared.components),
             settings: Arc::new(settings),
             delivery: options.delivery,
-            worker: self.worker.clone(),
-            metrics: self.metrics.clone(),
-            clock: self.around.clock.clone(),
+            worker: self.shared.worker.clone(),
+            metrics: self.shared.metrics.clone(),
+            clock: setup.clock.clone(),
             seed,
-            logger: logger.clone(),
-        });
-        let tracked = options.delivery == Delivery::AtLeastOnce;
-        let size_max = usize::try_from(options.queue.tuple_size_max).unwrap_or(usize::MAX);
-        let mut state = OutputState::new(
+            logger: setup.logger.new(o!("component" => component.id.to_string(), "task" => task.0)),
+        })
+    }
+
+    fn output_state(&self, component: &Component) -> OutputState {
+        let queue = &self.blueprint.topology.options().queue;
+        OutputState::new(
             component.id.clone(),
             component.all_streams(),
-            tracked,
-            (options.queue.batch, self.shares.batch_bytes),
-            size_max,
-        );
-        for hook in self.topology.hooks.iter().chain(&component.hooks.0) {
+            self.blueprint.is_tracked(),
+            (queue.batch, self.blueprint.queue_shares.batch_bytes),
+            usize::try_from(queue.tuple_size_max).unwrap_or(usize::MAX),
+        )
+    }
+
+    /// Makes the hooks of a task: those of the topology first, then those of the component.
+    fn add_hooks(&mut self, component: &Component, state: &mut OutputState) {
+        for hook in self.blueprint.topology.hooks.iter().chain(&component.hooks.0) {
             match guarded(|| hook()) {
                 Ok(hook) => state.hooks.push(hook),
                 Err(panic) => {
@@ -501,234 +327,45 @@ impl Assembly {
                 }
             }
         }
-        let emitter = self.emitter(component, index, executor, task, logger);
-        (context, state, emitter)
     }
 
-    fn emitter(
-        &mut self,
-        component: &Component,
-        index: usize,
-        executor: &ExecutorPlan,
-        task: TaskId,
-        logger: Logger,
-    ) -> Emitter {
-        let options = self.topology.options().clone();
-        let tracked = options.delivery == Delivery::AtLeastOnce;
-        let mut wires = Wires {
-            peers: Vec::new(),
-            acks: AckBuffer::default(),
-            membership: 0,
-            rng: StdRng::seed_from_u64(self.random.next_u64()),
-            now: Time::ZERO,
-            stalled: false,
-            transferred: 0,
-            unanchored: 0,
-            faults: Vec::new(),
-            outstanding: Arc::clone(&self.outstanding),
-            audit: self.around.audit.clone(),
-        };
-        let mut streams = Vec::new();
-        for (at, stream) in component.all_streams().into_iter().enumerate() {
-            let meta = source_meta(component, at, &stream, task);
-            let mut subscriptions = Vec::new();
-            for (target, subscriber) in self.topology.clone().components().iter().enumerate() {
-                let takes =
-                    |input: &&InputSpec| input.component == component.id && input.stream == stream.name;
-                for input in subscriber.inputs.iter().filter(takes) {
-                    subscriptions.push(self.subscription(input, &meta, target, executor, &mut wires));
-                }
-            }
-            streams.push(StreamOut { meta: Arc::new(meta), subscriptions });
-        }
-        let ackers = if tracked {
-            let ackers = self.plan.executors_of(Part::Acker);
-            ackers.iter().map(|acker| self.addresses[acker.id.index()].clone()).collect()
-        } else {
-            Vec::new()
-        };
-        let incarnation =
-            self.around.share.as_ref().map_or(Incarnation::default(), |share| share.incarnation);
-        let pending = (tracked && component.is_spout()).then(|| {
-            Pending::new(task, options.message_timeout, incarnation, ReplayLimit::new(options.max_replays))
-        });
-        Emitter {
-            streams,
-            wires,
-            ackers,
-            acker_table: Arc::clone(&self.acker_table),
-            pending,
-            untracked: Vec::new(),
-            errors: ErrorReporter {
-                component: component.id.clone(),
-                task,
-                logger,
-                throttle: Arc::clone(&self.throttles[index]),
-                gauges: Arc::clone(&self.own(executor.id).gauges),
-                lifecycle: Arc::clone(&self.lifecycle),
-                coordinator: self.coordinator.clone(),
-            },
-            coordinator: self.coordinator.clone(),
-            tree_now: Time::ZERO,
-            failed_now: 0,
-            acked_later: 0,
-            failed_later: 0,
-            unanchored_now: 0,
-            max_replays: component.options.max_replays,
-        }
-    }
-
-    fn subscription(
-        &mut self,
-        input: &InputSpec,
-        meta: &SourceMeta,
-        target: usize,
-        executor: &ExecutorPlan,
-        wires: &mut Wires,
-    ) -> Subscription {
-        let mut targets = Vec::new();
-        for to in self.plan.executors_of(Part::Component(target)) {
-            let (_, half) = &self.links[&(executor.id, to.id, input.feedback)];
-            let link = Arc::clone(half.as_ref().expect("the producer is here"));
-            let address = &self.addresses[to.id.index()];
-            let peer = peer_for(wires, address, link);
-            let arity = meta.fields.len();
-            let full_at =
-                BatchLimits::new(self.topology.options().queue.batch, self.shares.batch_bytes, arity);
-            let target =
-                |(local, task)| Target::new((task, local as u32), peer, address.touched(), arity, full_at);
-            targets.extend(to.task_ids().enumerate().map(target));
-        }
-        if matches!(input.grouping, Grouping::LocalOrShuffle) && targets.iter().any(Target::is_here) {
-            targets.retain(Target::is_here);
-        }
-        let chooser = self.chooser(input, meta, target, &targets);
-        Subscription::new(chooser, targets, self.topology.options().load_aware)
-    }
-
-    fn chooser(
-        &mut self,
-        input: &InputSpec,
-        meta: &SourceMeta,
-        target: usize,
-        targets: &[Target],
-    ) -> Chooser {
-        let positions = |fields: &Fields| -> Vec<usize> {
-            let position = |field: &SmolStr| meta.fields.position(field);
-            fields.iter().map(|field| position(field).expect("validation checked the fields")).collect()
-        };
-        let seed = self.random.next_u64();
-        let single = targets.len() == 1;
-        let each = match &input.grouping {
-            Grouping::Direct => TupleChooser::Direct,
-            Grouping::Custom(name, factory) => {
-                let targets: Vec<TaskId> = targets.iter().map(|target| target.task).collect();
-                let context = crate::api::GroupingContext {
-                    source: meta.component.clone(),
-                    stream: meta.stream.clone(),
-                    fields: meta.fields.clone(),
-                    target: self.topology.components()[target].id.clone(),
-                    task: meta.task,
-                };
-                let prepared = guarded(|| {
-                    let mut grouping = factory();
-                    grouping.prepare(&context, &targets);
-                    grouping
-                });
-                match prepared {
-                    Ok(grouping) => TupleChooser::Custom(CustomChooser::new(grouping, targets)),
-                    Err(panic) => {
-                        let target = &context.target;
-                        self.panics.push(format!("{target}: preparing its grouping `{name}` {panic}"));
-                        return Chooser::First;
-                    }
-                }
-            }
-            _ if single => return Chooser::First,
-            Grouping::Shuffle | Grouping::LocalOrShuffle => {
-                TupleChooser::Shuffle(Shuffle::new(targets.len(), seed))
-            }
-            Grouping::Fields(fields) => {
-                let groups = self.topology.options().key_groups;
-                TupleChooser::Fields(KeyGroups::new(positions(fields), groups, targets.len()))
-            }
-            Grouping::PartialKey(fields) => {
-                TupleChooser::PartialKey(PartialKey::new(positions(fields), targets.len()))
-            }
-            Grouping::All => return Chooser::All,
-            Grouping::Global => return Chooser::First,
-            Grouping::None => TupleChooser::Random(Box::new(StdRng::seed_from_u64(seed))),
-        };
-        Chooser::Each(each)
-    }
-
-    /// The executors here, as the end of the topology is told to them.
-    fn subordinates(&self) -> Subordinates {
+    /// The executors of this worker, in the order in which the end of the topology needs them.
+    fn local_executors(&self) -> LocalExecutors {
         let of = |part: Part| -> Vec<InboxSender> {
-            let own = self.plan.executors_of(part).iter();
-            own.filter(|executor| self.is_here(executor.id))
-                .map(|executor| self.own(executor.id).clone())
-                .collect()
+            let executors = self.blueprint.plan.executors_of(part).iter();
+            executors.filter_map(|executor| self.endpoints.local(executor.id).cloned()).collect()
         };
-        let order = self.topology.topological_order();
+        let order = self.blueprint.topology.topological_order();
         let of_components = |spouts: bool| {
-            let components = self.topology.components();
+            let components = self.blueprint.topology.components();
             order.iter().filter(move |index| components[**index].is_spout() == spouts)
         };
-        Subordinates::new(
+        LocalExecutors::new(
             of_components(true).flat_map(|index| of(Part::Component(*index))).collect(),
             of_components(false).map(|index| of(Part::Component(*index))).collect(),
             of(Part::Acker),
-            Arc::clone(&self.lifecycle),
-            Arc::clone(&self.run_queue),
+            Arc::clone(&self.shared.lifecycle),
+            Arc::clone(&self.shared.run_queue),
         )
     }
 
-    fn coordinator_slot(&mut self, subordinates: &Arc<Subordinates>) -> Slot {
-        let address = self.coordinator.clone();
-        let (inbox, lifecycle) = (self.take_inbox(address.executor), Arc::clone(&self.lifecycle));
-        let subordinates = Arc::clone(subordinates);
-        let coordinator = match &self.around.share {
+    fn host_coordinator(&mut self, local_executors: &Arc<LocalExecutors>) -> HostedExecutor {
+        let address = self.endpoints.coordinator.clone();
+        let (inbox, lifecycle) = (self.inboxes.take(address.executor), Arc::clone(&self.shared.lifecycle));
+        let local_executors = Arc::clone(local_executors);
+        let coordinator = match self.blueprint.share() {
             None => {
-                let ending = Ending::new(subordinates.bolts.len(), self.topology.options().drain_timeout);
-                Coordinator::alone(inbox, lifecycle, subordinates, ending)
+                let drain_timeout = self.blueprint.topology.options().drain_timeout;
+                let ending = Ending::new(local_executors.bolts.len(), drain_timeout);
+                EndCoordinator::alone(inbox, lifecycle, local_executors, ending)
             }
             Some(share) => {
-                Coordinator::reporting(inbox, lifecycle, subordinates, Arc::clone(&share.superior))
+                EndCoordinator::reporting(inbox, lifecycle, local_executors, Arc::clone(&share.master))
             }
         };
         let body = Executor::Coordinator(Box::new(coordinator));
-        Slot::new(address.component.clone(), None, false, address, body)
+        HostedExecutor::new(address.component.clone(), None, false, address, body)
     }
-}
-
-impl Share {
-    /// The worker of an executor and the way there, unless it runs in this one.
-    fn elsewhere(&self, executor: ExecutorId) -> Option<(WorkerId, Arc<dyn Outlet>)> {
-        let worker = self.assignment.worker_of(executor);
-        (worker != self.worker).then(|| (worker, self.outlet(worker)))
-    }
-
-    fn outlet(&self, worker: WorkerId) -> Arc<dyn Outlet> {
-        let outlet = self.outlets.get(worker.index()).and_then(Option::as_ref);
-        Arc::clone(outlet.expect("there is a way to every worker with executors"))
-    }
-}
-
-/// Who the process is, for user code.
-fn worker_context(topology: &Topology, around: &Surroundings) -> WorkerContext {
-    let share = around.share.as_ref();
-    WorkerContext::new(WorkerParts {
-        topology: topology.name.clone(),
-        worker: share.map_or(WorkerId::default(), |share| share.worker),
-        incarnation: share.map_or(Incarnation::default(), |share| share.incarnation),
-        workers: share.map_or(1, |share| share.outlets.len()),
-        host: around.host.clone(),
-        address: OnceLock::new(),
-        settings: topology.options().settings.clone(),
-        resources: around.resources.clone(),
-        logger: around.logger.clone(),
-    })
 }
 
 /// The other workers that have executors.
@@ -743,77 +380,4 @@ fn peers(share: Option<&Share>) -> Vec<Option<PeerWorker>> {
         })
     };
     share.outlets.iter().map(peer).collect()
-}
-
-/// Which ackers each spout task uses.
-fn acker_table(topology: &Topology, plan: &Plan, share: Option<&Share>) -> AckerTable {
-    let count = plan.executors_of(Part::Acker).len();
-    let mut by_task = BTreeMap::new();
-    for (index, _) in topology.components().iter().enumerate().filter(|(_, component)| component.is_spout()) {
-        for executor in plan.executors_of(Part::Component(index)).iter().filter(|_| count > 0) {
-            let ackers: Box<[usize]> = match share {
-                None => (0..count).collect(),
-                Some(share) => ackers_for(plan, &share.assignment, executor.id).into(),
-            };
-            by_task.extend(executor.task_ids().map(|task| (task, ackers.clone())));
-        }
-    }
-    AckerTable::new(count, by_task)
-}
-
-/// What receivers are told of a task's stream.
-fn source_meta(component: &Component, at: usize, stream: &StreamDeclaration, task: TaskId) -> SourceMeta {
-    SourceMeta {
-        component: component.id.clone(),
-        stream: stream.name.clone(),
-        stream_index: u16::try_from(at).expect("a component has fewer streams"),
-        task,
-        fields: stream.fields.clone(),
-    }
-}
-
-fn part_name(topology: &Topology, part: Part) -> &str {
-    match part {
-        Part::Component(index) => &topology.components()[index].id,
-        Part::Acker => ACKER_COMPONENT,
-    }
-}
-
-fn component_index(topology: &Topology, id: &str) -> usize {
-    let position = topology.components().iter().position(|component| component.id == id);
-    position.expect("validation checked the inputs")
-}
-
-fn component_infos(topology: &Topology, plan: &Plan) -> Vec<ComponentInfo> {
-    let user = topology.components().iter().enumerate().map(|(index, component)| ComponentInfo {
-        id: component.id.clone(),
-        tasks: plan.task_ids(Part::Component(index)).collect(),
-        inputs: component
-            .inputs
-            .iter()
-            .map(|input| InputInfo {
-                component: input.component.clone(),
-                stream: input.stream.clone(),
-                grouping: input.grouping.to_string(),
-            })
-            .collect(),
-        streams: component.all_streams(),
-    });
-    let acker = ComponentInfo {
-        id: SmolStr::new(ACKER_COMPONENT),
-        tasks: plan.task_ids(Part::Acker).collect(),
-        inputs: Vec::new(),
-        streams: Vec::new(),
-    };
-    let ackers = (!acker.tasks.is_empty()).then_some(acker);
-    user.chain(ackers).collect()
-}
-
-/// The place of an executor among a task's peers; added if it is not there.
-fn peer_for(wires: &mut Wires, address: &Address, link: Arc<Link>) -> usize {
-    let known = wires.peers.iter().position(|peer| Arc::ptr_eq(&peer.link, &link));
-    known.unwrap_or_else(|| {
-        wires.peers.push(Peer { address: address.clone(), link });
-        wires.peers.len() - 1
-    })
 }

@@ -6,14 +6,14 @@ use crate::clock::Time;
 use crate::ids::{SLOTS_MAX, TaskId, WorkerId};
 use crate::runtime::acking::acker::{Acker, Outcome};
 use crate::runtime::acking::records::AckRecords;
-use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome};
+use crate::runtime::executor::step::{ExecutorHandles, Step, StepContext, StepOutcome};
 use crate::runtime::flow::message::{Control, Tracking};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
 
 /// An acker task.
 pub struct AckerExecutor {
-    common: Common,
+    handles: ExecutorHandles,
     /// Which of the topology's ackers it is.
     index: usize,
     acker: Acker,
@@ -25,15 +25,15 @@ pub struct AckerExecutor {
 
 impl AckerExecutor {
     /// An acker without entries.
-    pub fn new(common: Common, index: usize, spouts: BTreeMap<TaskId, Address>) -> AckerExecutor {
-        AckerExecutor { common, index, acker: Acker::new(SLOTS_MAX), spouts, outcomes: BTreeMap::new() }
+    pub fn new(handles: ExecutorHandles, index: usize, spouts: BTreeMap<TaskId, Address>) -> AckerExecutor {
+        AckerExecutor { handles, index, acker: Acker::new(SLOTS_MAX), spouts, outcomes: BTreeMap::new() }
     }
 
     /// Applies all records that came.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         let mut processed = 0;
         let mut closed = false;
-        while let Ok(control) = self.common.inbox.control.try_recv() {
+        while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
                 Control::Acks(records) => {
                     processed += 1;
@@ -56,10 +56,10 @@ impl AckerExecutor {
             }
         }
         self.send_outcomes(cx.now);
-        self.common.processed(processed);
+        self.handles.processed(processed);
         if closed {
-            self.common.lifecycle.closed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            self.common.coordinator.wake(Urgency::Now);
+            self.handles.lifecycle.closed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            self.handles.coordinator.wake(Urgency::Now);
         }
         Step { outcome: if closed { StepOutcome::Closed } else { StepOutcome::Idle }, wake_at: Time::NEVER }
     }
@@ -74,7 +74,7 @@ impl AckerExecutor {
     }
 
     fn apply(&mut self, mut records: AckRecords) {
-        if let Some(faults) = &self.common.faults {
+        if let Some(faults) = &self.handles.faults {
             faults.tamper(&mut records);
         }
         for (root, touched) in records.touched {
@@ -108,7 +108,7 @@ impl AckerExecutor {
     fn send_outcomes(&mut self, now: Time) {
         for (task, outcomes) in std::mem::take(&mut self.outcomes) {
             if let Some(spout) = self.spouts.get(&task) {
-                self.common.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                self.handles.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 spout.send_tracking(Tracking::Outcomes(outcomes), Urgency::WhenDone, now);
             }
         }

@@ -17,9 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
+use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
-use crate::runtime::executor::in_hand::InHand;
-use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER};
+use crate::runtime::executor::step::{
+    ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER,
+};
 use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::faults::Fate;
@@ -33,11 +35,11 @@ const WATCHED_CALLS: u32 = 64;
 
 /// An executor of a bolt.
 pub struct BoltExecutor {
-    common: Common,
+    handles: ExecutorHandles,
     tasks: Vec<BoltTask>,
-    in_hand: Option<InHand>,
+    cursor: Option<BatchCursor>,
     /// Links to executors of the same cycle. What enters the cycle here waits for their credit.
-    round: Vec<Arc<Link>>,
+    cycle_links: Vec<Arc<Link>>,
     /// Whether tasks may be built: set by the first activate.
     opened: bool,
     /// Messages processed in this step whose results were not sent yet.
@@ -52,12 +54,12 @@ pub struct BoltExecutor {
 
 impl BoltExecutor {
     /// An executor of these tasks, none of which is built yet.
-    pub fn new(common: Common, tasks: Vec<BoltTask>, round: Vec<Arc<Link>>) -> BoltExecutor {
+    pub fn new(handles: ExecutorHandles, tasks: Vec<BoltTask>, cycle_links: Vec<Arc<Link>>) -> BoltExecutor {
         BoltExecutor {
-            common,
+            handles,
             tasks,
-            in_hand: None,
-            round,
+            cursor: None,
+            cycle_links,
             opened: false,
             processed: 0,
             finish_asked: false,
@@ -82,35 +84,35 @@ impl BoltExecutor {
     fn work(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut all_built = true;
         for task in &mut self.tasks {
-            all_built &= task.ensure_built(&self.common, cx.now) || task.restart.is_over();
+            all_built &= task.ensure_built(&self.handles, cx.now) || task.restart.is_over();
         }
         if !all_built {
             return StepOutcome::Idle;
         }
-        self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.common, cx.now));
+        self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.handles, cx.now));
         self.take_data(cx)
     }
 
     fn begin_step(&mut self, now: Time) {
         // Acquire, and before anything is sent: see `remote::ingress`.
-        let membership = self.common.membership.load(Ordering::Acquire);
+        let membership = self.handles.membership.load(Ordering::Acquire);
         for task in &mut self.tasks {
-            task.emitter.wires.now = now;
-            task.emitter.wires.membership = membership;
+            task.emitter.outgoing.now = now;
+            task.emitter.outgoing.membership = membership;
         }
     }
 
     /// Handles what came over the control lane; says whether to close.
     fn take_control(&mut self, now: Time) -> bool {
         let mut close = false;
-        while let Ok(control) = self.common.inbox.control.try_recv() {
+        while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
                 Control::Activate => self.opened = true,
                 Control::Finish => self.finish_asked = true,
                 Control::Close => close = true,
                 Control::Crash => {
                     for task in &mut self.tasks {
-                        task.break_down("crashed by a test", &self.common, now);
+                        task.break_down("crashed by a test", &self.handles, now);
                     }
                 }
                 Control::Acks(_)
@@ -128,32 +130,32 @@ impl BoltExecutor {
     fn take_data(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut budget = cx.budget;
         loop {
-            if self.in_hand.is_none() && !self.take_batch(cx.now) {
-                return if self.common.inbox.has_no_data() {
+            if self.cursor.is_none() && !self.take_batch(cx.now) {
+                return if self.handles.inbox.has_no_data() {
                     StepOutcome::Idle
                 } else {
                     StepOutcome::Blocked
                 };
             }
-            let Some(hand) = &mut self.in_hand else { return StepOutcome::Worked };
-            let task = &mut self.tasks[hand.incoming.local_task as usize];
+            let Some(cursor) = &mut self.cursor else { return StepOutcome::Worked };
+            let task = &mut self.tasks[cursor.incoming.local_task as usize];
             if task.emitter.is_blocked() {
                 self.blocked_since.get_or_insert(cx.now);
                 return StepOutcome::Blocked;
             }
             if let Some(since) = self.blocked_since.take() {
-                count(&self.common.address.gauges.blocked, cx.now.since(since).as_nanos() as u64);
+                count(&self.handles.address.gauges.blocked, cx.now.since(since).as_nanos() as u64);
             }
-            let before = hand.tuple;
+            let before = cursor.tuple;
             let chunk = if cx.may_wait { 1 } else { budget.min(TUPLES_PER_LOOK) };
-            let alive = execute_chunk(task, hand, chunk, &self.common, cx.now);
-            let executed = hand.tuple - before;
+            let alive = execute_chunk(task, cursor, chunk, &self.handles, cx.now);
+            let executed = cursor.tuple - before;
             task.executed_now += u64::from(executed);
             if cx.may_wait && task.send_emitted() {
-                self.common.run_queue.hand_over();
+                self.handles.run_queue.hand_over();
             }
             budget = budget.saturating_sub(executed.max(1));
-            if hand.is_done() {
+            if cursor.is_done() {
                 self.release_batch();
             }
             if !alive || budget == 0 || cx.is_over() || self.must_send(cx) {
@@ -179,22 +181,22 @@ impl BoltExecutor {
     /// Whether what is new may enter the cycle that this executor is part of, if it is. Links that lack
     /// credit are told that somebody waits.
     fn may_enter(&self) -> bool {
-        let enough = || self.round.iter().all(|link| link.has_credit());
+        let enough = || self.cycle_links.iter().all(|link| link.has_credit());
         if enough() {
             return true;
         }
-        self.round.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
+        self.cycle_links.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
         enough()
     }
 
-    /// Takes the next batch in hand, if there is one that may be taken.
+    /// Takes the next batch, if there is one that may be taken.
     fn take_batch(&mut self, now: Time) -> bool {
-        let inbox = &self.common.inbox;
+        let inbox = &self.handles.inbox;
         let enter = || if self.may_enter() { inbox.take_data() } else { None };
-        let next = inbox.take_round().or_else(enter);
+        let next = inbox.take_cycle().or_else(enter);
         let Some(incoming) = next else { return false };
         let task_index = incoming.local_task as usize;
-        let fate = match &self.common.faults {
+        let fate = match &self.handles.faults {
             None => Fate::Deliver,
             Some(faults) => {
                 let context = &self.tasks[task_index].context;
@@ -203,56 +205,56 @@ impl BoltExecutor {
         };
         match fate {
             Fate::Deliver => {}
-            Fate::Crash => self.tasks[task_index].break_down("crashed by a test", &self.common, now),
+            Fate::Crash => self.tasks[task_index].break_down("crashed by a test", &self.handles, now),
             Fate::Drop => {
-                if let Some(audit) = &self.tasks[task_index].emitter.wires.audit {
+                if let Some(audit) = &self.tasks[task_index].emitter.outgoing.audit {
                     audit.lost(&incoming.batch);
                 }
             }
         }
-        self.in_hand = Some(InHand::new(incoming));
+        self.cursor = Some(BatchCursor::new(incoming));
         if fate == Fate::Drop {
             self.release_batch();
         }
         true
     }
 
-    /// Gives back the credit of the batch in hand.
+    /// Gives back the credit of the batch that is done.
     fn release_batch(&mut self) {
-        let Some(hand) = self.in_hand.take() else { return };
-        let Incoming { batch, link, charge, .. } = hand.incoming;
+        let Some(cursor) = self.cursor.take() else { return };
+        let Incoming { batch, link, charge, .. } = cursor.incoming;
         self.processed += 1;
         drop(batch);
         if link.release(charge) {
-            self.common.run_queue.wake(link.producer, Urgency::Now);
+            self.handles.run_queue.wake(link.producer, Urgency::Now);
         }
     }
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
         let send = outcome != StepOutcome::Worked || cx.may_wait;
         let finish = std::mem::take(&mut self.finish_asked);
-        if let Some(hand) = &mut self.in_hand {
-            hand.split_run(&mut self.tasks[hand.incoming.local_task as usize].emitter);
+        if let Some(cursor) = &mut self.cursor {
+            cursor.split_run(&mut self.tasks[cursor.incoming.local_task as usize].emitter);
         }
         for task in &mut self.tasks {
             if finish {
-                task.finish(&self.common, cx.now);
+                task.finish(&self.handles, cx.now);
             }
-            task.end_step(&self.common, cx.now, send);
+            task.end_step(&self.handles, cx.now, send);
         }
         let held = self.tasks.iter().map(|task| task.state.holds.held()).sum();
-        self.common.address.gauges.held.store(held, Ordering::SeqCst);
-        if self.in_hand.is_none() && self.common.inbox.has_no_data() {
-            self.common.inbox.note_empty(cx.now);
+        self.handles.address.gauges.held.store(held, Ordering::SeqCst);
+        if self.cursor.is_none() && self.handles.inbox.has_no_data() {
+            self.handles.inbox.note_empty(cx.now);
         }
         let processed = std::mem::take(&mut self.processed);
-        self.common.processed(processed);
+        self.handles.processed(processed);
         if finish {
-            self.common.lifecycle.finished.fetch_add(1, Ordering::SeqCst);
-            self.common.coordinator.wake(Urgency::Now);
+            self.handles.lifecycle.finished.fetch_add(1, Ordering::SeqCst);
+            self.handles.coordinator.wake(Urgency::Now);
         }
         let spent = cx.clock.now().since(cx.now).as_nanos() as u64;
-        count(&self.common.address.gauges.busy, spent);
+        count(&self.handles.address.gauges.busy, spent);
     }
 
     fn wake_at(&self) -> Time {
@@ -266,13 +268,13 @@ impl BoltExecutor {
     fn close(&mut self) -> Step {
         for task in &mut self.tasks {
             if let Some(bolt) = task.bolt.take() {
-                let (errors, now) = (&task.emitter.errors, task.emitter.wires.now);
+                let (errors, now) = (&task.emitter.errors, task.emitter.outgoing.now);
                 end_instance(bolt, errors, now, |bolt| bolt.cleanup());
                 call_hooks(&mut task.state.hooks, errors, now, |hook| hook.cleanup());
             }
         }
-        self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
-        self.common.coordinator.wake(Urgency::Now);
+        self.handles.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
+        self.handles.coordinator.wake(Urgency::Now);
         Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER }
     }
 }

@@ -12,7 +12,7 @@ use crate::api::{Bolt, FailureCause, OutputState, Outputs, Route, TaskContext, T
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::logging::panics::{catch_unwind, text_of};
-use crate::runtime::executor::step::Common;
+use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::{Gauges, count};
 use crate::runtime::routing::emitter::Emitter;
@@ -67,7 +67,7 @@ impl BoltTask {
     /// Calls into the instance, if there is one; a panic costs it. Says whether the call succeeded.
     fn call(
         &mut self,
-        common: &Common,
+        handles: &ExecutorHandles,
         now: Time,
         then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
     ) -> bool {
@@ -82,31 +82,31 @@ impl BoltTask {
                 false
             }
             Err(panic) => {
-                self.break_down(&text_of(&*panic), common, now);
+                self.break_down(&text_of(&*panic), handles, now);
                 false
             }
         }
     }
 
     /// Asks for what the bolt still has. If that fails, it is lost: at least a tuple counts.
-    pub fn finish(&mut self, common: &Common, now: Time) {
+    pub fn finish(&mut self, handles: &ExecutorHandles, now: Time) {
         let before = self.emitter.unanchored_now;
-        let succeeded = self.call(common, now, |bolt, out| bolt.finish(out));
+        let succeeded = self.call(handles, now, |bolt, out| bolt.finish(out));
         if !succeeded && self.emitter.unanchored_now == before {
             self.emitter.unanchored_now += 1;
         }
     }
 
     /// Drops a broken instance and plans the next one.
-    pub fn break_down(&mut self, why: &str, common: &Common, now: Time) {
+    pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
         self.state.repair();
         drop_broken(self.bolt.take(), &self.emitter.errors, now);
-        self.restart.broke(now, &common.errors);
+        self.restart.broke(now, &handles.errors);
     }
 
     /// Builds and prepares the instance if it is due; says whether there is one.
-    pub fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
+    pub fn ensure_built(&mut self, handles: &ExecutorHandles, now: Time) -> bool {
         if self.bolt.is_some() {
             return true;
         }
@@ -118,7 +118,7 @@ impl BoltTask {
             bolt.prepare(context)?;
             Ok(bolt)
         };
-        match self.restart.build(build, &self.emitter.errors, common, now) {
+        match self.restart.build(build, &self.emitter.errors, handles, now) {
             Ok(Some(bolt)) => {
                 self.bolt = Some(bolt);
                 if self.next_tick == Time::NEVER {
@@ -126,19 +126,19 @@ impl BoltTask {
                 }
             }
             Ok(None) => {}
-            Err(why) => self.break_down(&why, common, now),
+            Err(why) => self.break_down(&why, handles, now),
         }
         self.bolt.is_some()
     }
 
-    pub fn tick_if_due(&mut self, common: &Common, now: Time) {
+    pub fn tick_if_due(&mut self, handles: &ExecutorHandles, now: Time) {
         let Some(tick) = self.tick else { return };
         if self.next_tick > now || self.bolt.is_none() {
             return;
         }
         // Missed periods are not made up for, as with Storm's ticks behind a full queue.
         self.next_tick = self.next_tick.after(tick).max(now);
-        self.call(common, now, |bolt, out| bolt.tick(out));
+        self.call(handles, now, |bolt, out| bolt.tick(out));
     }
 
     /// What was dropped while held fails.
@@ -161,10 +161,10 @@ impl BoltTask {
     }
 
     /// Ends a step: see `emitter` for the order.
-    pub fn end_step(&mut self, common: &Common, now: Time, send: bool) {
+    pub fn end_step(&mut self, handles: &ExecutorHandles, now: Time, send: bool) {
         if self.executed {
             self.executed = false;
-            self.call(common, now, |bolt, out| bolt.flush(out));
+            self.call(handles, now, |bolt, out| bolt.flush(out));
         }
         self.fail_abandoned();
         self.emitter.route_stages(&mut self.state);
@@ -172,7 +172,7 @@ impl BoltTask {
             self.emitter.flush();
         }
         self.emitter.send_acks();
-        self.publish_counts(&common.address.gauges);
+        self.publish_counts(&handles.address.gauges);
     }
 }
 
@@ -184,7 +184,7 @@ impl BoltTask {
         let settled_later = std::mem::take(&mut emitter.acked_later) as i64;
         let held = std::mem::take(&mut self.state.held_count) as i64;
         let executed = std::mem::take(&mut self.executed_now) as i64;
-        count(&gauges.transferred, std::mem::take(&mut emitter.wires.transferred));
+        count(&gauges.transferred, std::mem::take(&mut emitter.outgoing.transferred));
         count(&gauges.emitted, self.state.take_emitted());
         count(&gauges.executed, executed as u64);
         count(&gauges.failed, failed + std::mem::take(&mut emitter.failed_later));
@@ -198,7 +198,7 @@ impl BoltTask {
 impl Drop for BoltTask {
     /// What was not closed in order is dropped here, and its drop may panic.
     fn drop(&mut self) {
-        let now = self.emitter.wires.now;
+        let now = self.emitter.outgoing.now;
         drop_left(self.bolt.take(), &mut self.state.hooks, &self.emitter.errors, now);
     }
 }

@@ -14,7 +14,7 @@ use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
 
 /// Whom commands go to: the executors of this process.
-pub struct Subordinates {
+pub struct LocalExecutors {
     /// All spout executors.
     pub spouts: Vec<InboxSender>,
     /// The bolt executors, by component, in the order of the graph.
@@ -27,7 +27,7 @@ pub struct Subordinates {
     asked: AtomicU64,
 }
 
-impl Subordinates {
+impl LocalExecutors {
     /// Of a process that has been asked nothing yet.
     pub fn new(
         spouts: Vec<InboxSender>,
@@ -35,9 +35,9 @@ impl Subordinates {
         ackers: Vec<InboxSender>,
         lifecycle: Arc<Lifecycle>,
         run_queue: Arc<RunQueue>,
-    ) -> Subordinates {
+    ) -> LocalExecutors {
         let (round, asked) = (AtomicU64::new(0), AtomicU64::new(0));
-        Subordinates { spouts, bolts, ackers, lifecycle, run_queue, round, asked }
+        LocalExecutors { spouts, bolts, ackers, lifecycle, run_queue, round, asked }
     }
 
     fn all(&self) -> impl Iterator<Item = &InboxSender> {
@@ -100,7 +100,7 @@ impl Subordinates {
 }
 
 /// Who hears that something may be due.
-pub trait Superior: Send + Sync {
+pub trait MasterHandle: Send + Sync {
     /// Nothing is under way here, an executor answered or closed: a look is worth it.
     fn look(&self, seen: &Snapshot);
     /// A component asks for an orderly end of the topology.

@@ -8,14 +8,14 @@
 //!   [`bolt_task`]; `tuple_loop` calls `execute` for each tuple of a batch, `user_code` catches what
 //!   user code throws.
 //! * [`acker`] is the shell around `acking::acker`.
-//! * [`coordinator`] ends the topology, through [`local_executors`].
+//! * [`end_coordinator`] ends the topology, through [`local_executors`].
 //! * [`step`] is what all of them have in common.
 
 pub mod acker;
+mod batch_cursor;
 pub mod bolt;
 pub mod bolt_task;
-pub mod coordinator;
-mod in_hand;
+pub mod end_coordinator;
 pub mod local_executors;
 pub mod spout;
 pub mod spout_task;
@@ -23,7 +23,7 @@ pub mod step;
 mod tuple_loop;
 mod user_code;
 
-use crate::runtime::executor::coordinator::Coordinator;
+use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::step::{Step, StepContext};
 
 /// Any executor of a worker.
@@ -35,7 +35,7 @@ pub enum Executor {
     /// An acker.
     Acker(Box<acker::AckerExecutor>),
     /// The one that ends the topology.
-    Coordinator(Box<Coordinator>),
+    Coordinator(Box<EndCoordinator>),
 }
 
 impl Executor {

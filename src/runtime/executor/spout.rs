@@ -23,7 +23,7 @@ use crate::runtime::acking::tree_clock::TreeClock;
 use crate::runtime::executor::spout_task::{
     IDLE_PAUSE_MAX, Latencies, Pause, STARVED_AFTER, SpoutTask, TREE_CLOCK_PERIOD,
 };
-use crate::runtime::executor::step::{Common, Step, StepContext, StepOutcome, TUPLES_PER_LOOK};
+use crate::runtime::executor::step::{ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::flow::gauges::{Gauges, count};
 use crate::runtime::flow::link::Link;
@@ -50,7 +50,7 @@ impl Cycles {
 
 /// An executor of a spout.
 pub struct SpoutExecutor {
-    common: Common,
+    handles: ExecutorHandles,
     tasks: Vec<SpoutTask>,
     latencies: Latencies,
     /// What everything downstream shows of itself.
@@ -73,15 +73,15 @@ pub struct SpoutExecutor {
 impl SpoutExecutor {
     /// An executor of these tasks, none of which is built yet. It counts as live.
     pub fn new(
-        common: Common,
+        handles: ExecutorHandles,
         tasks: Vec<SpoutTask>,
         latencies: Latencies,
         downstream: Vec<Arc<Gauges>>,
         cycles: Cycles,
     ) -> SpoutExecutor {
-        common.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
+        handles.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
         SpoutExecutor {
-            common,
+            handles,
             tasks,
             latencies,
             downstream,
@@ -108,10 +108,10 @@ impl SpoutExecutor {
         let mut outcome = StepOutcome::Idle;
         if self.opened {
             for task in &mut self.tasks {
-                task.expire(&self.common, cx.now);
-                task.tell_due(&self.common, cx.now);
-                if task.ensure_built(&self.common, cx.now) {
-                    task.tell_active(self.active, &self.common, cx.now);
+                task.expire(&self.handles, cx.now);
+                task.tell_due(&self.handles, cx.now);
+                if task.ensure_built(&self.handles, cx.now) {
+                    task.tell_active(self.active, &self.handles, cx.now);
                 }
             }
             outcome = self.emit(cx);
@@ -128,10 +128,10 @@ impl SpoutExecutor {
             self.tasks.iter_mut().for_each(|task| task.emitter.tree_now = tree_now);
         }
         // Acquire, and before anything is sent: see `remote::ingress`.
-        let membership = self.common.membership.load(Ordering::Acquire);
+        let membership = self.handles.membership.load(Ordering::Acquire);
         for task in &mut self.tasks {
-            task.emitter.wires.now = now;
-            task.emitter.wires.membership = membership;
+            task.emitter.outgoing.now = now;
+            task.emitter.outgoing.membership = membership;
         }
     }
 
@@ -139,24 +139,24 @@ impl SpoutExecutor {
     /// close.
     fn take_control(&mut self, now: Time) -> (i64, bool) {
         let (mut processed, mut close) = (0, false);
-        while let Ok(control) = self.common.inbox.control.try_recv() {
+        while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
                 Control::Outcomes(outcomes) => {
                     processed += 1;
                     self.take_outcomes(outcomes, now);
                 }
                 Control::AckerLost { acker } => {
-                    self.tasks.iter_mut().for_each(|task| task.lose_acker(acker, &self.common, now));
+                    self.tasks.iter_mut().for_each(|task| task.lose_acker(acker, &self.handles, now));
                 }
                 Control::Activate => (self.opened, self.active) = (true, true),
                 Control::Deactivate => self.active = false,
                 Control::Drain => {
                     self.draining = true;
-                    self.tasks.iter_mut().for_each(|task| task.drain(&self.common, now));
+                    self.tasks.iter_mut().for_each(|task| task.drain(&self.handles, now));
                 }
                 Control::Crash => {
                     for task in &mut self.tasks {
-                        task.break_down("crashed by a test", &self.common, now);
+                        task.break_down("crashed by a test", &self.handles, now);
                     }
                 }
                 Control::Close => close = true,
@@ -171,7 +171,7 @@ impl SpoutExecutor {
         let Some(first) = outcomes.first() else { return };
         let owner = first.root().task();
         if let Some(task) = self.tasks.iter_mut().find(|task| task.id() == owner) {
-            task.take_outcomes(outcomes, &self.latencies, &self.common, now);
+            task.take_outcomes(outcomes, &self.latencies, &self.handles, now);
         }
     }
 
@@ -184,7 +184,7 @@ impl SpoutExecutor {
         let share = if cx.may_wait { 1 } else { (cx.budget / tasks as u32).max(TUPLES_PER_LOOK) };
         for offset in 0..tasks {
             let task = &mut self.tasks[(self.turn + offset) % tasks];
-            match task.emit(share, cx, &self.common) {
+            match task.emit(share, cx, &self.handles) {
                 Pause::Turn => more = true,
                 Pause::Credit => blocked = true,
                 Pause::Rest => {}
@@ -192,7 +192,7 @@ impl SpoutExecutor {
             if cx.may_wait {
                 // The next call may wait for as long as it likes: nothing emitted waits with it.
                 task.end_step(true);
-                self.common.run_queue.hand_over();
+                self.handles.run_queue.hand_over();
             }
         }
         self.turn = (self.turn + 1) % tasks;
@@ -222,7 +222,7 @@ impl SpoutExecutor {
     }
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
-        let gauges = &self.common.address.gauges;
+        let gauges = &self.handles.address.gauges;
         let (mut pending, mut lost, mut waiting, mut replayed) = (0, 0, 0, ReplayCounts::default());
         for task in &mut self.tasks {
             task.end_step(outcome != StepOutcome::Worked);
@@ -242,8 +242,8 @@ impl SpoutExecutor {
         }
         self.note_blocked(outcome == StepOutcome::Blocked, cx.now);
         self.note_live();
-        self.common.processed(processed);
-        let gauges = &self.common.address.gauges;
+        self.handles.processed(processed);
+        let gauges = &self.handles.address.gauges;
         count(&gauges.busy, cx.clock.now().since(cx.now).as_nanos() as u64);
     }
 
@@ -251,7 +251,7 @@ impl SpoutExecutor {
         if blocked {
             self.blocked_since.get_or_insert(now);
         } else if let Some(since) = self.blocked_since.take() {
-            count(&self.common.address.gauges.blocked, now.since(since).as_nanos() as u64);
+            count(&self.handles.address.gauges.blocked, now.since(since).as_nanos() as u64);
         }
     }
 
@@ -263,11 +263,11 @@ impl SpoutExecutor {
         }
         self.live = live;
         if live {
-            self.common.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
+            self.handles.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
         } else {
-            self.common.lifecycle.live_spouts.fetch_sub(1, Ordering::SeqCst);
+            self.handles.lifecycle.live_spouts.fetch_sub(1, Ordering::SeqCst);
         }
-        self.common.coordinator.wake(Urgency::Now);
+        self.handles.coordinator.wake(Urgency::Now);
     }
 
     fn wake_at(&self, now: Time) -> Time {
@@ -290,17 +290,17 @@ impl SpoutExecutor {
     fn close(&mut self, processed: i64) -> Step {
         for task in &mut self.tasks {
             if let Some(spout) = task.spout.take() {
-                let (errors, now) = (&task.emitter.errors, task.emitter.wires.now);
+                let (errors, now) = (&task.emitter.errors, task.emitter.outgoing.now);
                 end_instance(spout, errors, now, |spout| spout.close());
                 call_hooks(&mut task.state.hooks, errors, now, |hook| hook.cleanup());
             }
-            task.publish_counts(&self.common.address.gauges);
+            task.publish_counts(&self.handles.address.gauges);
         }
         // What still waits is not replayed any more: it has failed.
-        self.common.address.gauges.waiting.store(0, Ordering::SeqCst);
-        self.common.processed(processed);
-        self.common.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
-        self.common.coordinator.wake(Urgency::Now);
+        self.handles.address.gauges.waiting.store(0, Ordering::SeqCst);
+        self.handles.processed(processed);
+        self.handles.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
+        self.handles.coordinator.wake(Urgency::Now);
         Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER }
     }
 }

@@ -18,7 +18,7 @@ use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::backoff::Backoff;
 use crate::runtime::acking::pending::FailedMessage;
 use crate::runtime::acking::pending_limit::Window;
-use crate::runtime::executor::step::{Common, StepContext, TUPLES_PER_LOOK};
+use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::{Gauges, count};
 use crate::runtime::routing::emitter::Emitter;
@@ -125,7 +125,7 @@ impl SpoutTask {
     /// Calls into the instance, if there is one; a panic costs it.
     fn call(
         &mut self,
-        common: &Common,
+        handles: &ExecutorHandles,
         now: Time,
         then: impl FnOnce(&mut dyn Spout, &mut SpoutOutputs<'_>) -> Result<(), TaskError>,
     ) {
@@ -134,7 +134,7 @@ impl SpoutTask {
         match catch_unwind(AssertUnwindSafe(|| then(&mut **spout, &mut out))) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.report(&error),
-            Err(panic) => self.break_down(&text_of(&*panic), common, now),
+            Err(panic) => self.break_down(&text_of(&*panic), handles, now),
         }
     }
 
@@ -154,25 +154,25 @@ impl SpoutTask {
     }
 
     /// Drops a broken instance, forgets the messages that only it knew, and plans the next one.
-    pub fn break_down(&mut self, why: &str, common: &Common, now: Time) {
+    pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
         self.state.repair();
         drop_broken(self.spout.take(), &self.emitter.errors, now);
         // What was emitted is routed first, so that its trees are closed properly when forgotten.
         self.emitter.route_stages(&mut self.state);
-        let Emitter { pending, wires, .. } = &mut self.emitter;
+        let Emitter { pending, outgoing, .. } = &mut self.emitter;
         if let Some(pending) = pending {
-            pending.clear(|root| wires.acks.forget(root));
+            pending.clear(|root| outgoing.acks.forget(root));
         }
         self.backoff.clear();
         self.emitter.untracked.clear();
         self.activated = false;
         self.exhausted = false;
-        self.restart.broke(now, &common.errors);
+        self.restart.broke(now, &handles.errors);
     }
 
     /// Builds and opens the instance if it is due; says whether there is one.
-    pub fn ensure_built(&mut self, common: &Common, now: Time) -> bool {
+    pub fn ensure_built(&mut self, handles: &ExecutorHandles, now: Time) -> bool {
         if self.spout.is_some() {
             return true;
         }
@@ -185,7 +185,7 @@ impl SpoutTask {
             let is_bounded = spout.is_bounded();
             Ok((spout, is_bounded))
         };
-        match self.restart.build(build, &self.emitter.errors, common, now) {
+        match self.restart.build(build, &self.emitter.errors, handles, now) {
             Ok(Some((spout, is_bounded))) => {
                 self.spout = Some(spout);
                 if is_bounded {
@@ -194,16 +194,16 @@ impl SpoutTask {
                 self.idle_until = Time::ZERO;
             }
             Ok(None) => {}
-            Err(why) => self.break_down(&why, common, now),
+            Err(why) => self.break_down(&why, handles, now),
         }
         self.spout.is_some()
     }
 
     /// Tells the instance whether the topology is active, if it does not know.
-    pub fn tell_active(&mut self, active: bool, common: &Common, now: Time) {
+    pub fn tell_active(&mut self, active: bool, handles: &ExecutorHandles, now: Time) {
         if self.activated != active && self.spout.is_some() {
             self.activated = active;
-            self.call(common, now, |spout, _| if active { spout.activate() } else { spout.deactivate() });
+            self.call(handles, now, |spout, _| if active { spout.activate() } else { spout.deactivate() });
         }
     }
 
@@ -212,17 +212,17 @@ impl SpoutTask {
         &mut self,
         outcomes: Vec<Outcome>,
         latencies: &Latencies,
-        common: &Common,
+        handles: &ExecutorHandles,
         now: Time,
     ) {
         let mut failed = Vec::new();
         let mut acked = Vec::new();
-        let Emitter { pending, wires, tree_now, .. } = &mut self.emitter;
+        let Emitter { pending, outgoing, tree_now, .. } = &mut self.emitter;
         let Some(pending) = pending else { return };
         for outcome in outcomes {
             match outcome {
                 Outcome::Complete(root) => {
-                    if let Some(audit) = &wires.audit {
+                    if let Some(audit) = &outgoing.audit {
                         audit.completed(root);
                     }
                     if let Some((messages, opened_at)) = pending.complete(root, |id| acked.push(id)) {
@@ -240,14 +240,14 @@ impl SpoutTask {
                 }
             }
         }
-        self.tell_acked(&acked, common, now);
-        self.take_failed(&failed, common, now);
+        self.tell_acked(&acked, handles, now);
+        self.take_failed(&failed, handles, now);
     }
 
-    fn tell_acked(&mut self, acked: &[MessageId], common: &Common, now: Time) {
+    fn tell_acked(&mut self, acked: &[MessageId], handles: &ExecutorHandles, now: Time) {
         self.acked_now += acked.len() as u64;
         // An error over one message must not keep the others from being acked.
-        self.call(common, now, |spout, out| {
+        self.call(handles, now, |spout, out| {
             for id in acked {
                 spout.ack(*id).unwrap_or_else(|error| out.report_error(error));
             }
@@ -260,23 +260,23 @@ impl SpoutTask {
 
     /// Makes failed messages wait, or tells the spout at once where there is nothing to wait for: no
     /// replay follows, or a worker was lost, which is no sign that the message fails again.
-    fn take_failed(&mut self, failed: &[FailedMessage], common: &Common, now: Time) {
+    fn take_failed(&mut self, failed: &[FailedMessage], handles: &ExecutorHandles, now: Time) {
         for message in failed {
             self.failed_now += 1;
             let is_first_loss = message.cause == FailureCause::Lost && message.failures == 1;
             if message.is_final || self.draining || is_first_loss {
-                self.tell_failed(*message, common, now);
+                self.tell_failed(*message, handles, now);
             } else {
-                self.backoff.add(*message, now, &mut self.emitter.wires.rng);
+                self.backoff.add(*message, now, &mut self.emitter.outgoing.rng);
             }
         }
     }
 
-    fn tell_failed(&mut self, message: FailedMessage, common: &Common, now: Time) {
+    fn tell_failed(&mut self, message: FailedMessage, handles: &ExecutorHandles, now: Time) {
         let FailedMessage { id, cause, failures, is_final } = message;
         self.given_up_now += u64::from(is_final);
         let failure = Failure { cause, failures, is_final };
-        self.call(common, now, |spout, out| spout.fail(id, &failure, out));
+        self.call(handles, now, |spout, out| spout.fail(id, &failure, out));
         call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
         // It may have kept the message, and is asked again even if it had nothing more.
         self.exhausted = false;
@@ -284,18 +284,18 @@ impl SpoutTask {
     }
 
     /// Tells the spout of failed messages that have waited long enough.
-    pub fn tell_due(&mut self, common: &Common, now: Time) {
+    pub fn tell_due(&mut self, handles: &ExecutorHandles, now: Time) {
         // A spout that is being built has no messages that wait; see `break_down`.
         while let Some(message) = self.backoff.take_due(now) {
-            self.tell_failed(message, common, now);
+            self.tell_failed(message, handles, now);
         }
     }
 
     /// The topology is ending: nothing is replayed any more, so nothing waits.
-    pub fn drain(&mut self, common: &Common, now: Time) {
+    pub fn drain(&mut self, handles: &ExecutorHandles, now: Time) {
         self.draining = true;
         while let Some(message) = self.backoff.take() {
-            self.tell_failed(message, common, now);
+            self.tell_failed(message, handles, now);
         }
     }
 
@@ -307,32 +307,32 @@ impl SpoutTask {
     }
 
     /// Fails what the time says, at once.
-    pub fn expire(&mut self, common: &Common, now: Time) {
-        let Emitter { pending, wires, tree_now, .. } = &mut self.emitter;
+    pub fn expire(&mut self, handles: &ExecutorHandles, now: Time) {
+        let Emitter { pending, outgoing, tree_now, .. } = &mut self.emitter;
         let Some(pending) = pending else { return };
         let mut failed = Vec::new();
-        pending.expire(*tree_now, |message| failed.push(message), |root| wires.acks.forget(root));
-        self.take_failed(&failed, common, now);
+        pending.expire(*tree_now, |message| failed.push(message), |root| outgoing.acks.forget(root));
+        self.take_failed(&failed, handles, now);
     }
 
     /// Fails every block that a lost acker kept.
-    pub fn lose_acker(&mut self, acker: usize, common: &Common, now: Time) {
+    pub fn lose_acker(&mut self, acker: usize, handles: &ExecutorHandles, now: Time) {
         // A block under construction is closed first, so that its edges are accounted for.
         self.emitter.route_stages(&mut self.state);
         self.emitter.send_acks();
-        let Emitter { pending, wires, acker_table, .. } = &mut self.emitter;
+        let Emitter { pending, outgoing, acker_table, .. } = &mut self.emitter;
         let Some(pending) = pending else { return };
         let mut failed = Vec::new();
         let kept_there = |root: &RootId| acker_table.acker_of(*root) == acker;
         for root in pending.open_roots().into_iter().filter(kept_there) {
             pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
-            wires.acks.forget(root);
+            outgoing.acks.forget(root);
         }
-        self.take_failed(&failed, common, now);
+        self.take_failed(&failed, handles, now);
     }
 
     /// Calls `next_tuple` while there is room.
-    pub fn emit(&mut self, budget: u32, cx: &StepContext<'_>, common: &Common) -> Pause {
+    pub fn emit(&mut self, budget: u32, cx: &StepContext<'_>, handles: &ExecutorHandles) -> Pause {
         let mut budget = budget;
         loop {
             if !self.may_emit() || self.idle_until > cx.now || self.spout.is_none() {
@@ -355,18 +355,18 @@ impl SpoutTask {
             }
             let calls = budget.min(TUPLES_PER_LOOK).min(u32::try_from(room).unwrap_or(u32::MAX));
             budget -= calls;
-            self.emit_chunk(calls, common, cx.now);
+            self.emit_chunk(calls, handles, cx.now);
         }
     }
 
     /// At most so many calls of `next_tuple`; fewer when the spout pauses or credit runs out.
-    fn emit_chunk(&mut self, calls: u32, common: &Common, now: Time) {
+    fn emit_chunk(&mut self, calls: u32, handles: &ExecutorHandles, now: Time) {
         let Some(mut spout) = self.spout.take() else { return };
         let (state, emitter) = (&mut self.state, &mut self.emitter);
         let run = || -> Result<SpoutStatus, TaskError> {
             for _ in 0..calls {
                 let status = spout.next_tuple(&mut SpoutOutputs::new(state, emitter))?;
-                if status != SpoutStatus::Emitted || emitter.wires.stalled {
+                if status != SpoutStatus::Emitted || emitter.outgoing.stalled {
                     return Ok(status);
                 }
             }
@@ -378,13 +378,13 @@ impl SpoutTask {
             Ok(Ok(status)) => self.note_status(status, now),
             Ok(Err(error)) => {
                 self.report(&error);
-                self.note_status(SpoutStatus::IdleFor(common.errors.restart_min), now);
+                self.note_status(SpoutStatus::IdleFor(handles.errors.restart_min), now);
             }
-            Err(panic) => self.break_down(&text_of(&*panic), common, now),
+            Err(panic) => self.break_down(&text_of(&*panic), handles, now),
         }
         if !self.emitter.untracked.is_empty() {
             let emitted = std::mem::take(&mut self.emitter.untracked);
-            self.tell_acked(&emitted, common, now);
+            self.tell_acked(&emitted, handles, now);
             self.emitter.untracked = emitted;
             self.emitter.untracked.clear();
         }
@@ -418,7 +418,7 @@ impl SpoutTask {
 
     pub fn publish_counts(&mut self, gauges: &Gauges) {
         count(&gauges.emitted, self.state.take_emitted());
-        count(&gauges.transferred, std::mem::take(&mut self.emitter.wires.transferred));
+        count(&gauges.transferred, std::mem::take(&mut self.emitter.outgoing.transferred));
         count(&gauges.acked, std::mem::take(&mut self.acked_now));
         count(&gauges.failed, std::mem::take(&mut self.failed_now));
         count(&gauges.given_up, std::mem::take(&mut self.given_up_now));
@@ -429,7 +429,7 @@ impl SpoutTask {
 impl Drop for SpoutTask {
     /// What was not closed in order is dropped here, and its drop may panic.
     fn drop(&mut self) {
-        let now = self.emitter.wires.now;
+        let now = self.emitter.outgoing.now;
         drop_left(self.spout.take(), &mut self.state.hooks, &self.emitter.errors, now);
     }
 }

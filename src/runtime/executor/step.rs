@@ -71,7 +71,7 @@ pub struct Step {
 }
 
 /// What every executor of user code has.
-pub struct Common {
+pub struct ExecutorHandles {
     /// Its own address, by which it wakes itself.
     pub address: InboxSender,
     /// Its messages.
@@ -90,7 +90,7 @@ pub struct Common {
     pub faults: Option<Arc<dyn Faults>>,
 }
 
-impl Common {
+impl ExecutorHandles {
     /// Notes that so many messages were processed and everything that came of them was sent.
     pub fn processed(&self, messages: i64) {
         if messages > 0 && self.lifecycle.processed(messages) {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
 use crate::clock::Time;
 use crate::logging::panics::{catch_unwind, text_of};
+use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
-use crate::runtime::executor::in_hand::InHand;
-use crate::runtime::executor::step::Common;
+use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::call_hooks;
 use crate::runtime::flow::gauges::count;
 use crate::runtime::flow::message::Incoming;
@@ -29,31 +29,37 @@ enum RunEnd {
 }
 
 /// Executes at most `chunk` tuples of the batch in hand; says whether the task is still alive.
-pub fn execute_chunk(task: &mut BoltTask, hand: &mut InHand, chunk: u32, common: &Common, now: Time) -> bool {
-    let stop_at = (hand.tuple + chunk).min(hand.incoming.batch.len);
+pub fn execute_chunk(
+    task: &mut BoltTask,
+    cursor: &mut BatchCursor,
+    chunk: u32,
+    handles: &ExecutorHandles,
+    now: Time,
+) -> bool {
+    let stop_at = (cursor.tuple + chunk).min(cursor.incoming.batch.len);
     let Some(mut bolt) = task.bolt.take() else {
         if task.restart.is_over() {
-            refuse_tuples(task, hand, stop_at);
+            refuse_tuples(task, cursor, stop_at);
         }
         return task.restart.is_over();
     };
     let takes_letters = task.dead_letter_stage.is_some();
     task.executed = true;
-    while hand.tuple < stop_at {
+    while cursor.tuple < stop_at {
         let (state, emitter) = (&mut task.state, &mut task.emitter);
-        let run = || run_tuples(&mut *bolt, state, emitter, hand, stop_at, takes_letters);
+        let run = || run_tuples(&mut *bolt, state, emitter, cursor, stop_at, takes_letters);
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
                 task.emitter.errors.report(&error, now);
-                fail_tuple(task, hand, &shown(&error), FailureCause::Failed, common);
+                fail_tuple(task, cursor, &shown(&error), FailureCause::Failed, handles);
             }
             Err(panic) => {
                 let why = text_of(&*panic);
                 task.state.repair();
-                fail_tuple(task, hand, &why, FailureCause::Panicked, common);
+                fail_tuple(task, cursor, &why, FailureCause::Panicked, handles);
                 task.bolt = Some(bolt);
-                task.break_down(&why, common, now);
+                task.break_down(&why, handles, now);
                 return false;
             }
         }
@@ -68,23 +74,23 @@ fn run_tuples(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
     emitter: &mut Emitter,
-    hand: &mut InHand,
+    cursor: &mut BatchCursor,
     stop_at: u32,
     takes_letters: bool,
 ) -> RunEnd {
-    while hand.tuple < stop_at {
-        state.anchor = hand.anchor();
+    while cursor.tuple < stop_at {
+        state.anchor = cursor.anchor();
         state.extra_anchors.clear();
         let may_be_letter = takes_letters && emitter.is_final(&state.anchor);
         let may_need_row = !state.hooks.is_empty() || may_be_letter;
-        let plain = !may_need_row && hand.incoming.batch.extras.is_empty();
-        let end = hand.stretch_end().min(stop_at);
+        let plain = !may_need_row && cursor.incoming.batch.extras.is_empty();
+        let end = cursor.stretch_end().min(stop_at);
         let stretch = if plain { run_plain } else { run_with_care };
-        if let Err(error) = stretch(bolt, state, emitter, hand, end) {
+        if let Err(error) = stretch(bolt, state, emitter, cursor, end) {
             return RunEnd::Failed(error);
         }
-        hand.settle(emitter);
-        if emitter.wires.stalled {
+        cursor.settle(emitter);
+        if emitter.outgoing.stalled {
             break;
         }
     }
@@ -96,13 +102,13 @@ fn run_plain(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
     emitter: &mut Emitter,
-    hand: &mut InHand,
+    cursor: &mut BatchCursor,
     end: u32,
 ) -> Result<(), TaskError> {
-    while hand.tuple < end {
-        execute_next(bolt, state, emitter, hand)?;
-        hand.tuple += 1;
-        if emitter.wires.stalled {
+    while cursor.tuple < end {
+        execute_next(bolt, state, emitter, cursor)?;
+        cursor.tuple += 1;
+        if emitter.outgoing.stalled {
             break;
         }
     }
@@ -114,20 +120,20 @@ fn run_with_care(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
     emitter: &mut Emitter,
-    hand: &mut InHand,
+    cursor: &mut BatchCursor,
     end: u32,
 ) -> Result<(), TaskError> {
-    while hand.tuple < end {
-        hand.keep_row();
+    while cursor.tuple < end {
+        cursor.keep_row();
         state.extra_anchors.clear();
-        state.extra_anchors.extend(hand.extras().iter().map(|(_, anchor)| *anchor));
-        execute_next(bolt, state, emitter, hand)?;
+        state.extra_anchors.extend(cursor.extras().iter().map(|(_, anchor)| *anchor));
+        execute_next(bolt, state, emitter, cursor)?;
         if !state.hooks.is_empty() {
-            run_hooks(state, emitter, &hand.kept, true);
+            run_hooks(state, emitter, &cursor.kept, true);
         }
-        hand.tuple += 1;
-        hand.settle(emitter);
-        if emitter.wires.stalled {
+        cursor.tuple += 1;
+        cursor.settle(emitter);
+        if emitter.outgoing.stalled {
             break;
         }
     }
@@ -139,11 +145,11 @@ fn execute_next(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
     emitter: &mut Emitter,
-    hand: &mut InHand,
+    cursor: &mut BatchCursor,
 ) -> Result<(), TaskError> {
-    let Incoming { batch, meta, .. } = &mut hand.incoming;
+    let Incoming { batch, meta, .. } = &mut cursor.incoming;
     let meta: &Arc<SourceMeta> = meta;
-    let (tuple, arity) = (hand.tuple as usize, batch.arity as usize);
+    let (tuple, arity) = (cursor.tuple as usize, batch.arity as usize);
     if let Some(message) = batch.msgs.get(tuple) {
         state.anchor.message = *message;
     }
@@ -160,7 +166,7 @@ fn execute_next(
 #[cold]
 fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool) {
     let held = state.held;
-    call_hooks(&mut state.hooks, &emitter.errors, emitter.wires.now, |hook| {
+    call_hooks(&mut state.hooks, &emitter.errors, emitter.outgoing.now, |hook| {
         hook.bolt_execute(row);
         match (held, ok) {
             (true, _) => {}
@@ -173,42 +179,53 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
 /// Deals with a tuple that user code refused: it becomes a dead letter if it is not replayed any more
 /// and somebody takes dead letters, else its message fails. A held tuple is left to whoever holds it.
 #[cold]
-fn fail_tuple(task: &mut BoltTask, hand: &mut InHand, error: &str, cause: FailureCause, common: &Common) {
-    hand.settle(&mut task.emitter);
+fn fail_tuple(
+    task: &mut BoltTask,
+    cursor: &mut BatchCursor,
+    error: &str,
+    cause: FailureCause,
+    handles: &ExecutorHandles,
+) {
+    cursor.settle(&mut task.emitter);
     if !task.state.hooks.is_empty() {
-        run_hooks(&mut task.state, &task.emitter, &hand.kept, false);
+        run_hooks(&mut task.state, &task.emitter, &cursor.kept, false);
     }
-    if !task.state.held && !send_dead_letter(task, hand, error, common) {
-        fail_anchors(&mut task.emitter, hand, cause);
+    if !task.state.held && !send_dead_letter(task, cursor, error, handles) {
+        fail_anchors(&mut task.emitter, cursor, cause);
     }
-    hand.tuple += 1;
-    hand.settle(&mut task.emitter);
+    cursor.tuple += 1;
+    cursor.settle(&mut task.emitter);
 }
 
 /// Fails tuples up to `stop_at` for a task that is never built.
 #[cold]
-fn refuse_tuples(task: &mut BoltTask, hand: &mut InHand, stop_at: u32) {
-    while hand.tuple < stop_at {
-        fail_anchors(&mut task.emitter, hand, FailureCause::Failed);
-        hand.tuple += 1;
-        hand.settle(&mut task.emitter);
+fn refuse_tuples(task: &mut BoltTask, cursor: &mut BatchCursor, stop_at: u32) {
+    while cursor.tuple < stop_at {
+        fail_anchors(&mut task.emitter, cursor, FailureCause::Failed);
+        cursor.tuple += 1;
+        cursor.settle(&mut task.emitter);
     }
 }
 
 /// Fails the messages that the tuple in hand is anchored to.
-fn fail_anchors(emitter: &mut Emitter, hand: &InHand, cause: FailureCause) {
-    let extras = hand.extras().iter().map(|(_, anchor)| *anchor);
-    emitter.fail_messages(std::iter::once(hand.anchor()).chain(extras), cause);
+fn fail_anchors(emitter: &mut Emitter, cursor: &BatchCursor, cause: FailureCause) {
+    let extras = cursor.extras().iter().map(|(_, anchor)| *anchor);
+    emitter.fail_messages(std::iter::once(cursor.anchor()).chain(extras), cause);
     emitter.failed_now += 1;
 }
 
 /// Says whether the tuple went to the dead-letter stream.
-fn send_dead_letter(task: &mut BoltTask, hand: &InHand, error: &str, common: &Common) -> bool {
+fn send_dead_letter(
+    task: &mut BoltTask,
+    cursor: &BatchCursor,
+    error: &str,
+    handles: &ExecutorHandles,
+) -> bool {
     let Some(stage) = task.dead_letter_stage.filter(|_| task.emitter.is_final(&task.state.anchor)) else {
         return false;
     };
-    let meta = &hand.incoming.meta;
-    let values = Value::map(meta.fields.iter().zip(hand.kept.iter().cloned()));
+    let meta = &cursor.incoming.meta;
+    let values = Value::map(meta.fields.iter().zip(cursor.kept.iter().cloned()));
     let letter = vec![
         Value::from(&meta.component),
         Value::from(&meta.stream),
@@ -218,7 +235,7 @@ fn send_dead_letter(task: &mut BoltTask, hand: &InHand, error: &str, common: &Co
     ];
     let sent = task.state.push_anchored(stage, letter).is_ok();
     if sent {
-        count(&common.address.gauges.dead_letters, 1);
+        count(&handles.address.gauges.dead_letters, 1);
     }
     sent
 }

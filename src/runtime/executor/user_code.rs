@@ -13,7 +13,7 @@ use crate::config::ErrorOptions;
 use crate::logging::panics;
 use crate::logging::panics::{catch_unwind, guarded};
 use crate::runtime::errors::ErrorReporter;
-use crate::runtime::executor::step::Common;
+use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::flow::gauges::count;
 
 /// When a broken task is built again: at once after a long good time, else with growing pauses. One
@@ -70,7 +70,7 @@ impl Restart {
         &mut self,
         build: impl FnOnce() -> Result<T, TaskError>,
         errors: &ErrorReporter,
-        common: &Common,
+        handles: &ExecutorHandles,
         now: Time,
     ) -> Result<Option<T>, String> {
         if self.due > now {
@@ -79,7 +79,7 @@ impl Restart {
         match catch_unwind(AssertUnwindSafe(build)) {
             Ok(Ok(instance)) => {
                 if self.built(now) {
-                    count(&common.address.gauges.restarts, 1);
+                    count(&handles.address.gauges.restarts, 1);
                 }
                 Ok(Some(instance))
             }
@@ -88,7 +88,7 @@ impl Restart {
                 if error.is_fatal() {
                     self.give_up();
                 }
-                self.broke(now, &common.errors);
+                self.broke(now, &handles.errors);
                 Ok(None)
             }
             Err(panic) => Err(panics::text_of(&*panic)),

@@ -4,10 +4,10 @@
 //! link, the producer's and the consumer's, must derive the same ones.
 
 /// Between workers, so many times as many tuples may be on their way: they are under way for longer.
-const FAR: usize = 4;
+const REMOTE_TUPLES_FACTOR: usize = 4;
 
 /// Between workers, credit comes back in such parts of the whole.
-const LOTS: usize = 4;
+const LOTS_PER_LIMIT: usize = 4;
 
 /// How much of a link's credit a batch holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,12 +20,12 @@ pub struct Charge {
 
 impl Charge {
     /// The credit of a link to another worker, where this is that of a link within one.
-    pub fn far(self) -> Charge {
-        Charge { tuples: self.tuples.saturating_mul(FAR), bytes: self.bytes }
+    pub fn remote_limit(self) -> Charge {
+        Charge { tuples: self.tuples.saturating_mul(REMOTE_TUPLES_FACTOR), bytes: self.bytes }
     }
 
     /// How much of a link's credit comes back at once from another worker.
     pub fn lot(self) -> Charge {
-        Charge { tuples: (self.tuples / LOTS).max(1), bytes: (self.bytes / LOTS).max(1) }
+        Charge { tuples: (self.tuples / LOTS_PER_LIMIT).max(1), bytes: (self.bytes / LOTS_PER_LIMIT).max(1) }
     }
 }

@@ -16,7 +16,7 @@ use crate::api::SourceMeta;
 use crate::clock::Time;
 use crate::runtime::flow::gauges::{Gauges, count};
 use crate::runtime::flow::link::LinkKind;
-use crate::runtime::flow::message::{Control, Incoming, Parcel};
+use crate::runtime::flow::message::{Control, DataMessage, Incoming};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::topology::plan::ExecutorId;
 use crate::tuple::codec;
@@ -25,9 +25,9 @@ use crate::tuple::codec;
 pub struct Inbox {
     /// Batches of the cycle that the executor is part of. Taken before the others, so that what is in
     /// the cycle gets out of it before more comes in.
-    round: Receiver<Parcel>,
+    cycle: Receiver<DataMessage>,
     /// All other batches.
-    data: Receiver<Parcel>,
+    data: Receiver<DataMessage>,
     /// Everything else.
     pub control: Receiver<Control>,
     gauges: Arc<Gauges>,
@@ -35,22 +35,22 @@ pub struct Inbox {
 
 impl Inbox {
     /// The next batch of the executor's cycle. From now on it counts as "in hand".
-    pub fn take_round(&self) -> Option<Incoming> {
-        self.round.try_recv().ok().map(|parcel| self.take(parcel))
+    pub fn take_cycle(&self) -> Option<Incoming> {
+        self.cycle.try_recv().ok().map(|message| self.take(message))
     }
 
     /// The next of all other batches.
     pub fn take_data(&self) -> Option<Incoming> {
-        self.data.try_recv().ok().map(|parcel| self.take(parcel))
+        self.data.try_recv().ok().map(|message| self.take(message))
     }
 
-    fn take(&self, parcel: Parcel) -> Incoming {
-        let Incoming { sent_at, charge, .. } = parcel.incoming();
+    fn take(&self, message: DataMessage) -> Incoming {
+        let Incoming { sent_at, charge, .. } = message.incoming();
         self.gauges.waiting_since.store(sent_at.0, Ordering::SeqCst);
         self.gauges.queued.fetch_sub(charge.tuples as i64, Ordering::Relaxed);
-        match parcel {
-            Parcel::Ready(incoming) => incoming,
-            Parcel::Packed { bytes, incoming } => self.unpack(&bytes, incoming),
+        match message {
+            DataMessage::Batch(incoming) => incoming,
+            DataMessage::Encoded { bytes, incoming } => self.unpack(&bytes, incoming),
         }
     }
 
@@ -76,7 +76,7 @@ impl Inbox {
 
     /// Whether no batch waits.
     pub fn has_no_data(&self) -> bool {
-        self.data.is_empty() && self.round.is_empty()
+        self.data.is_empty() && self.cycle.is_empty()
     }
 
     /// Says that nothing is in hand and nothing was waiting a moment ago.
@@ -98,20 +98,20 @@ pub struct InboxSender {
     pub component: SmolStr,
     /// What it shows of itself.
     pub gauges: Arc<Gauges>,
-    round: Sender<Parcel>,
-    data: Sender<Parcel>,
+    cycle: Sender<DataMessage>,
+    data: Sender<DataMessage>,
     control: Sender<Control>,
     run_queue: Arc<RunQueue>,
 }
 
 impl InboxSender {
     /// Sends a batch. One to an executor that has ended is dropped; its worker is ending too.
-    pub fn send_data(&self, parcel: Parcel, urgency: Urgency) {
-        let incoming = parcel.incoming();
+    pub fn send_data(&self, message: DataMessage, urgency: Urgency) {
+        let incoming = message.incoming();
         let sent_at = incoming.sent_at.0;
         self.gauges.queued.fetch_add(incoming.charge.tuples as i64, Ordering::Relaxed);
-        let lane = if incoming.link.kind == LinkKind::Straight { &self.data } else { &self.round };
-        let _ = lane.send(parcel);
+        let lane = if incoming.link.kind == LinkKind::Acyclic { &self.data } else { &self.cycle };
+        let _ = lane.send(message);
         // After the send: see `Inbox::note_empty`, its counterpart.
         let _ = self.gauges.waiting_since.compare_exchange(
             Time::NEVER.0,
@@ -136,18 +136,18 @@ impl InboxSender {
 
 /// The two ends of a new inbox.
 pub fn inbox(executor: ExecutorId, component: SmolStr, run_queue: &Arc<RunQueue>) -> (InboxSender, Inbox) {
-    let (round_in, round_out) = flume::unbounded();
+    let (cycle_in, cycle_out) = flume::unbounded();
     let (data_in, data_out) = flume::unbounded();
     let (control_in, control_out) = flume::unbounded();
     let gauges = Arc::new(Gauges::new());
     let run_queue = Arc::clone(run_queue);
-    let inbox = Inbox { round: round_out, data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
+    let inbox = Inbox { cycle: cycle_out, data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
     (
         InboxSender {
             executor,
             component,
             gauges,
-            round: round_in,
+            cycle: cycle_in,
             data: data_in,
             control: control_in,
             run_queue,

@@ -32,9 +32,9 @@ use crate::topology::plan::ExecutorId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkKind {
     /// On no cycle.
-    Straight,
+    Acyclic,
     /// On a cycle.
-    Round,
+    InCycle,
     /// On a cycle, and it closes it: when it is full, the spouts are held back.
     Feedback,
 }
@@ -79,20 +79,20 @@ impl Link {
     }
 
     /// The producer's half of a link whose consumer is in another worker.
-    pub fn to_afar(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
-        let max = max.far();
+    pub fn to_remote(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
+        let max = max.remote_limit();
         Link { untold_max: max.lot().tuples, ..Link::new(id, producer, max, kind) }
     }
 
     /// The consumer's half of a link whose producer is in another worker.
-    pub fn from_afar(
+    pub fn from_remote(
         id: LinkId,
         producer: ExecutorId,
         max: Charge,
         kind: LinkKind,
         returns: Arc<CreditReturns>,
     ) -> Link {
-        Link::new(id, producer, max.far(), kind).renewed(returns)
+        Link::new(id, producer, max.remote_limit(), kind).renewed(returns)
     }
 
     /// The same half for the next life of the producer's worker.
@@ -139,8 +139,8 @@ impl Link {
     /// Whether another batch may be sent: with credit, or into the reserve.
     pub fn may_send(&self) -> bool {
         match self.kind {
-            LinkKind::Straight => self.has_credit(),
-            LinkKind::Round | LinkKind::Feedback => self.bytes.load(Ordering::SeqCst) < self.reserve(),
+            LinkKind::Acyclic => self.has_credit(),
+            LinkKind::InCycle | LinkKind::Feedback => self.bytes.load(Ordering::SeqCst) < self.reserve(),
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_waiting_producer_is_woken_once_half_the_credit_is_back() {
-        let link = link(100, 1 << 20, LinkKind::Straight);
+        let link = link(100, 1 << 20, LinkKind::Acyclic);
         assert!(link.charge(of(99, 10)));
         assert!(!link.charge(of(1, 10)), "the last tuple takes the last credit");
         link.wait();
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn bytes_are_credit_too() {
-        let link = link(100, 1000, LinkKind::Straight);
+        let link = link(100, 1000, LinkKind::Acyclic);
         assert!(!link.charge(of(1, 1000)));
         assert!(!link.has_credit());
     }

@@ -33,11 +33,11 @@ pub struct Incoming {
 }
 
 /// What lies in the data lane of an inbox.
-pub enum Parcel {
+pub enum DataMessage {
     /// A batch from this worker.
-    Ready(Incoming),
+    Batch(Incoming),
     /// A batch from another, as it came: whoever takes it decodes it, on its own thread.
-    Packed {
+    Encoded {
         /// The batch in the codec of `tuple`.
         bytes: Bytes,
         /// All of it but the tuples; the batch in it is empty.
@@ -45,11 +45,11 @@ pub enum Parcel {
     },
 }
 
-impl Parcel {
+impl DataMessage {
     /// What is known without decoding.
     pub fn incoming(&self) -> &Incoming {
         match self {
-            Parcel::Ready(incoming) | Parcel::Packed { incoming, .. } => incoming,
+            DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => incoming,
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Control, Incoming, Parcel};
+use crate::runtime::flow::message::{Control, DataMessage, Incoming};
 use crate::runtime::flow::outlet::{Outlet, PayloadKind};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
@@ -83,7 +83,7 @@ pub struct PeerWorker {
     pub returns: Arc<CreditReturns>,
     /// Shows since when something waits for the wire, as if the wire were a consumer.
     pub wire: Arc<Gauges>,
-    /// The same of the wires that the peer has to others, as it says.
+    /// The same of the outgoing that the peer has to others, as it says.
     pub wires_there: Arc<Gauges>,
 }
 
@@ -174,7 +174,7 @@ impl Ingress {
             payload = Bytes::copy_from_slice(&payload);
         }
         self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
-        inbox.send_data(Parcel::Packed { bytes: payload, incoming }, Urgency::Now);
+        inbox.send_data(DataMessage::Encoded { bytes: payload, incoming }, Urgency::Now);
         Ok(())
     }
 
@@ -293,8 +293,8 @@ impl Ingress {
             ends.feedback && is_ours && ends.link.as_ref().is_some_and(|link| !link.has_credit())
         };
         out.push(u8::from(self.links.iter().any(is_full)));
-        let wires = self.peers.iter().flatten().map(|peer| peer.wire.waiting(now));
-        let longest = wires.max().unwrap_or_default();
+        let outgoing = self.peers.iter().flatten().map(|peer| peer.wire.waiting(now));
+        let longest = outgoing.max().unwrap_or_default();
         out.extend_from_slice(&u32::try_from(longest.as_millis()).unwrap_or(u32::MAX).to_le_bytes());
         let here = self.places.iter().filter_map(|place| place.inbox.as_ref());
         for inbox in here.filter(|inbox| inbox.gauges.waiting(now) > TOLD_AFTER).take(TOLD_MAX) {
@@ -306,11 +306,11 @@ impl Ingress {
 
     /// A peer's status.
     pub fn note_status(&self, from: WorkerId, mut status: &[u8], now: Time) {
-        let (Ok(full), Ok(wires)) = (status.try_get_u8(), status.try_get_u32_le()) else { return };
+        let (Ok(full), Ok(outgoing)) = (status.try_get_u8(), status.try_get_u32_le()) else { return };
         self.cycles_full.note(from, full != 0);
         let ago = |millis: u32| Time(now.0.saturating_sub(u64::from(millis) * 1_000_000));
         if let Some(peer) = self.peer(from) {
-            let since = if wires == 0 { Time::NEVER } else { ago(wires) };
+            let since = if outgoing == 0 { Time::NEVER } else { ago(outgoing) };
             peer.wires_there.waiting_since.store(since.0, Ordering::SeqCst);
         }
         let theirs = || self.places.iter().filter(|place| place.worker == from);

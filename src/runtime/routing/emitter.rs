@@ -19,7 +19,7 @@ use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::{Control, Tracking};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
-use crate::runtime::routing::outgoing::Wires;
+use crate::runtime::routing::outgoing::Outgoing;
 use crate::runtime::routing::subscription::Subscription;
 use crate::tuple::{Anchor, Attempt, MessageIndex};
 
@@ -36,7 +36,7 @@ pub struct Emitter {
     /// One per stage, in the same order.
     pub streams: Vec<StreamOut>,
     /// What goes out, and what is told to the ackers.
-    pub wires: Wires,
+    pub outgoing: Outgoing,
     /// The ackers of the topology; empty when nothing is tracked.
     pub ackers: Vec<Address>,
     /// Which of them keeps which tree.
@@ -77,7 +77,7 @@ impl Emitter {
     pub fn flush(&mut self) {
         for stream in &mut self.streams {
             for subscription in &mut stream.subscriptions {
-                subscription.flush(&stream.meta, &mut self.wires);
+                subscription.flush(&stream.meta, &mut self.outgoing);
             }
         }
     }
@@ -88,31 +88,30 @@ impl Emitter {
             return;
         }
         if let Some(pending) = &mut self.pending {
-            let acks = &mut self.wires.acks;
+            let acks = &mut self.outgoing.acks;
             pending.close_blocks(self.tree_now, |root| acks.init(root));
         }
-        if self.wires.acks.is_empty() {
+        if self.outgoing.acks.is_empty() {
             return;
         }
-        for (acker, mut records) in self.wires.acks.take(&self.acker_table) {
-            records.membership = self.wires.membership;
-            self.wires.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        for (acker, mut records) in self.outgoing.acks.take(&self.acker_table) {
+            records.membership = self.outgoing.membership;
+            self.outgoing.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let acks = Tracking::Acks(records);
-            self.ackers[acker].send_tracking(acks, Urgency::WhenDone, self.wires.now);
+            self.ackers[acker].send_tracking(acks, Urgency::WhenDone, self.outgoing.now);
         }
     }
 
     /// Whether some stream might find no credit. Cheap while no link was found full.
     pub fn is_blocked(&mut self) -> bool {
-        if !self.wires.stalled {
+        if !self.outgoing.stalled {
             return false;
         }
-        let wires = &self.wires;
-        let blocked = self
-            .streams
-            .iter()
-            .any(|stream| stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(wires)));
-        self.wires.stalled = blocked;
+        let outgoing = &self.outgoing;
+        let blocked = self.streams.iter().any(|stream| {
+            stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(outgoing))
+        });
+        self.outgoing.stalled = blocked;
         blocked
     }
 
@@ -127,15 +126,15 @@ impl Emitter {
                     batch.clone(),
                     &stage.direct,
                     meta,
-                    &mut self.wires,
+                    &mut self.outgoing,
                     chosen.as_deref_mut(),
                 );
             }
-            last.take_stage(batch, &stage.direct, meta, &mut self.wires, chosen);
+            last.take_stage(batch, &stage.direct, meta, &mut self.outgoing, chosen);
         }
         stage.direct.clear();
-        for fault in self.wires.faults.drain(..) {
-            self.errors.report_text(&fault, self.wires.now);
+        for fault in self.outgoing.faults.drain(..) {
+            self.errors.report_text(&fault, self.outgoing.now);
         }
     }
 
@@ -155,7 +154,7 @@ impl Emitter {
         for anchor in anchors.filter(|anchor| anchor.root.is_tracked()) {
             is_anchored = true;
             let report = FailureReport { cause, is_final: self.is_final(&anchor) };
-            self.wires.acks.fail(anchor.root, anchor.message, report);
+            self.outgoing.acks.fail(anchor.root, anchor.message, report);
         }
         self.unanchored_now += u64::from(!is_anchored);
     }
@@ -164,19 +163,19 @@ impl Emitter {
     /// was emitted, the tuple is lost, and counted.
     pub fn report_loss(&mut self, error: &TaskError) {
         self.unanchored_now += u64::from(error.is_refused_emit());
-        self.errors.report(error, self.wires.now);
+        self.errors.report(error, self.outgoing.now);
     }
 
     /// Takes the count of tuples lost that no message stands for.
     pub fn take_unanchored(&mut self) -> u64 {
-        std::mem::take(&mut self.unanchored_now) + std::mem::take(&mut self.wires.unanchored)
+        std::mem::take(&mut self.unanchored_now) + std::mem::take(&mut self.outgoing.unanchored)
     }
 
     /// Notes that a tuple with these anchors is done, without a hook or a count.
     pub fn consume(&mut self, anchor: &Anchor) {
         if anchor.root.is_tracked() {
-            self.wires.acks.xor(anchor.root, anchor.edge);
-            if let Some(audit) = &self.wires.audit {
+            self.outgoing.acks.xor(anchor.root, anchor.edge);
+            if let Some(audit) = &self.outgoing.audit {
                 audit.change(anchor.root, -1);
             }
         }
@@ -202,14 +201,14 @@ impl Route for Emitter {
     }
 
     fn keep_edge(&mut self, root: RootId) -> u64 {
-        if let Some(audit) = &self.wires.audit {
+        if let Some(audit) = &self.outgoing.audit {
             audit.change(root, 1);
         }
-        self.wires.create_edge(root)
+        self.outgoing.create_edge(root)
     }
 
     fn renew_edge(&mut self, anchor: &mut Anchor) {
-        self.wires.renew_edge(anchor.root, &mut anchor.edge);
+        self.outgoing.renew_edge(anchor.root, &mut anchor.edge);
     }
 
     fn ack(&mut self, anchors: &[Anchor]) {
@@ -227,13 +226,13 @@ impl Route for Emitter {
         anchors
             .iter()
             .filter(|anchor| anchor.root.is_tracked())
-            .for_each(|anchor| self.wires.acks.reset(anchor));
+            .for_each(|anchor| self.outgoing.acks.reset(anchor));
     }
 
     #[inline]
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
         match &mut self.pending {
-            Some(pending) => pending.open_message(id, self.wires.now),
+            Some(pending) => pending.open_message(id, self.outgoing.now),
             None => {
                 self.untracked.push(id);
                 (RootId::NONE, 0, Attempt::FIRST)

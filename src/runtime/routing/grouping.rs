@@ -1,6 +1,6 @@
 //! Which target a tuple goes to.
 //!
-//! A [`Chooser`] is what a grouping becomes for one emitting task and one subscriber. It works on
+//! A [`TargetSelector`] is what a grouping becomes for one emitting task and one subscriber. It works on
 //! positions in the subscriber's list of tasks and knows nothing of queues beyond the loads it is
 //! told; `emitter` does the sending.
 //!
@@ -20,17 +20,17 @@ use crate::tuple::Value;
 use crate::tuple::hash::{stable_hash, stable_hash_all};
 
 /// Picks targets, by their position in the list of the subscriber's tasks.
-pub enum Chooser {
+pub enum TargetSelector {
     /// Whole batches go to the first task: it is the only one, or the grouping is global.
     First,
     /// Whole batches go to every task.
     All,
     /// Each tuple goes its own way.
-    Each(TupleChooser),
+    Each(TupleSelector),
 }
 
 /// Picks the target of one tuple.
-pub enum TupleChooser {
+pub enum TupleSelector {
     /// Evenly, or by load.
     Shuffle(Shuffle),
     /// By key group.
@@ -42,11 +42,11 @@ pub enum TupleChooser {
     /// The emitter says.
     Direct,
     /// The user's own.
-    Custom(CustomChooser),
+    Custom(CustomSelector),
 }
 
 /// A custom grouping with what it is called with.
-pub struct CustomChooser {
+pub struct CustomSelector {
     /// The user's object, until it is dropped.
     grouping: Option<Box<dyn CustomGrouping>>,
     /// The subscriber's tasks.
@@ -55,7 +55,7 @@ pub struct CustomChooser {
     chosen: Vec<TaskId>,
 }
 
-impl Drop for CustomChooser {
+impl Drop for CustomSelector {
     /// The task is over when its grouping is dropped, so a panic of that changes nothing.
     fn drop(&mut self) {
         let grouping = self.grouping.take();
@@ -63,17 +63,17 @@ impl Drop for CustomChooser {
     }
 }
 
-impl CustomChooser {
+impl CustomSelector {
     /// A grouping that is prepared, over these tasks.
-    pub fn new(grouping: Box<dyn CustomGrouping>, targets: Vec<TaskId>) -> CustomChooser {
-        CustomChooser { grouping: Some(grouping), targets, chosen: Vec::new() }
+    pub fn new(grouping: Box<dyn CustomGrouping>, targets: Vec<TaskId>) -> CustomSelector {
+        CustomSelector { grouping: Some(grouping), targets, chosen: Vec::new() }
     }
 
     /// Asks the grouping for the positions of its targets; `None` if it panicked. Beside them, what
     /// it did wrong: it panicked, or named a task that is no target.
     #[cold]
     pub fn choose(&mut self, tuple: &[Value]) -> (Option<Vec<usize>>, Option<String>) {
-        let CustomChooser { grouping, targets, chosen } = self;
+        let CustomSelector { grouping, targets, chosen } = self;
         chosen.clear();
         let Some(grouping) = grouping else { return (None, None) };
         if let Err(panic) = guarded(|| grouping.choose(tuple, targets, chosen)) {

@@ -17,7 +17,7 @@ use crate::runtime::acking::records::FailureReport;
 use crate::runtime::audit::Audit;
 use crate::runtime::flow::charge::Charge;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Incoming, Parcel};
+use crate::runtime::flow::message::{DataMessage, Incoming};
 use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::{Address, RemoteExecutor};
@@ -25,7 +25,7 @@ use crate::runtime::remote::payload::{DataHeader, encode_data};
 use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
 
 /// An executor that this one sends to.
-pub struct Peer {
+pub struct OutLink {
     /// Where its messages go.
     pub address: Address,
     /// The credit towards it.
@@ -33,9 +33,10 @@ pub struct Peer {
 }
 
 /// What all subscriptions of a task share while tuples are on their way out.
-pub struct Wires {
-    /// The executors the task sends to.
-    pub peers: Vec<Peer>,
+pub struct Outgoing {
+    /// The executors that the executor of the task sends to. All its tasks share the list, so that what
+    /// goes once over each link has one place.
+    pub links: Arc<[OutLink]>,
     /// Edges created and consumed in this step.
     pub acks: AckBuffer,
     /// The generator of edge ids.
@@ -58,7 +59,7 @@ pub struct Wires {
     pub audit: Option<Arc<Audit>>,
 }
 
-impl Wires {
+impl Outgoing {
     /// An edge id: from a generator that cannot be guessed, never 0.
     #[inline]
     pub fn draw_edge(&mut self) -> u64 {
@@ -101,13 +102,13 @@ impl Wires {
     /// Sends a batch to a target.
     pub fn send(
         &mut self,
-        peer: usize,
+        out_link: usize,
         local_task: u32,
         meta: &Arc<SourceMeta>,
         batch: TupleBatch,
         urgency: Urgency,
     ) {
-        let Peer { address, link } = &self.peers[peer];
+        let OutLink { address, link } = &self.links[out_link];
         let charge = Charge { tuples: batch.len(), bytes: batch.charge() };
         self.transferred += charge.tuples as u64;
         if !link.charge(charge) {
@@ -119,11 +120,11 @@ impl Wires {
             Address::Here(inbox) => {
                 let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
                 let incoming = Incoming { batch, meta, local_task, link, charge, sent_at };
-                inbox.send_data(Parcel::Ready(incoming), urgency);
+                inbox.send_data(DataMessage::Batch(incoming), urgency);
             }
             Address::There(remote) => {
                 let remote = Arc::clone(remote);
-                self.send_away(&remote, peer, local_task, meta, &batch, charge);
+                self.send_away(&remote, out_link, local_task, meta, &batch, charge);
             }
         }
     }
@@ -132,13 +133,13 @@ impl Wires {
     fn send_away(
         &mut self,
         remote: &RemoteExecutor,
-        peer: usize,
+        out_link: usize,
         local_task: u32,
         meta: &SourceMeta,
         batch: &TupleBatch,
         charge: Charge,
     ) {
-        let link = self.peers[peer].link.id;
+        let link = self.links[out_link].link.id;
         let (tuples, charged) = (charge.tuples as u32, u32::try_from(charge.bytes).unwrap_or(u32::MAX));
         let stream = meta.stream_index;
         let header = DataHeader { link, source: meta.task, stream, local_task, tuples, charged };
@@ -158,12 +159,12 @@ impl Wires {
             }
             Err(error) => format!("a tuple cannot be sent to `{}`: {error}", remote.component),
         };
-        self.cannot_send(peer, batch, charge, refusal);
+        self.cannot_send(out_link, batch, charge, refusal);
     }
 
     /// Fails the messages of a batch that does not fit the wire, as if its reader had refused it.
     #[cold]
-    fn cannot_send(&mut self, peer: usize, batch: &TupleBatch, charge: Charge, why: String) {
+    fn cannot_send(&mut self, out_link: usize, batch: &TupleBatch, charge: Charge, why: String) {
         let mut anchors = AnchorWalk::new(&batch.runs, &batch.msgs, &batch.extras);
         (0..batch.len()).for_each(|_| anchors.next().fail(self));
         let edges = batch.runs.iter().map(|run| (run.root, run.edge));
@@ -176,7 +177,7 @@ impl Wires {
         }
         self.faults.push(why);
         // Its own credit: this task is the producer, and is awake.
-        let _ = self.peers[peer].link.release(charge);
+        let _ = self.links[out_link].link.release(charge);
         self.outstanding.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -191,17 +192,17 @@ pub struct TupleAnchors<'a> {
 impl TupleAnchors<'_> {
     /// Fails the messages of a tuple that cannot be sent.
     #[cold]
-    pub fn fail(&self, wires: &mut Wires) {
+    pub fn fail(&self, outgoing: &mut Outgoing) {
         let extras = self.extras.iter().map(|(_, anchor)| (anchor.root, anchor.message, anchor.attempt));
         let mut is_anchored = false;
         for (root, message, attempt) in self.first.into_iter().chain(extras) {
             if root.is_tracked() {
                 is_anchored = true;
                 let report = FailureReport { cause: FailureCause::Panicked, is_final: attempt.is_last() };
-                wires.acks.fail(root, message, report);
+                outgoing.acks.fail(root, message, report);
             }
         }
-        wires.unanchored += u64::from(!is_anchored);
+        outgoing.unanchored += u64::from(!is_anchored);
     }
 }
 

@@ -22,8 +22,8 @@ use crate::api::SourceMeta;
 use crate::clock::Time;
 use crate::ids::TaskId;
 use crate::runtime::flow::run_queue::Urgency;
-use crate::runtime::routing::grouping::{Chooser, TupleChooser};
-use crate::runtime::routing::outgoing::{AnchorWalk, Wires};
+use crate::runtime::routing::grouping::{TargetSelector, TupleSelector};
+use crate::runtime::routing::outgoing::{AnchorWalk, Outgoing};
 use crate::runtime::routing::target::Target;
 use crate::tuple::{Rows, TupleBatch, Value};
 
@@ -33,7 +33,7 @@ const LOAD_REFRESH: Duration = Duration::from_millis(100);
 /// One subscriber of one stream.
 pub struct Subscription {
     /// How targets are chosen.
-    chooser: Chooser,
+    selector: TargetSelector,
     targets: Vec<Target>,
     /// Whether shuffle looks at credit and queues.
     load_aware: bool,
@@ -42,13 +42,13 @@ pub struct Subscription {
 
 impl Subscription {
     /// A subscription; `targets` are the subscriber's tasks in order.
-    pub fn new(chooser: Chooser, targets: Vec<Target>, load_aware: bool) -> Subscription {
-        Subscription { chooser, targets, load_aware, next_refresh: Time::ZERO }
+    pub fn new(selector: TargetSelector, targets: Vec<Target>, load_aware: bool) -> Subscription {
+        Subscription { selector, targets, load_aware, next_refresh: Time::ZERO }
     }
 
     /// Whether a task takes the stream by direct grouping.
     pub fn is_direct_target(&self, task: TaskId) -> bool {
-        matches!(self.chooser, Chooser::Each(TupleChooser::Direct))
+        matches!(self.selector, TargetSelector::Each(TupleSelector::Direct))
             && self.targets.iter().any(|target| target.task == task)
     }
 
@@ -59,19 +59,19 @@ impl Subscription {
         batch: TupleBatch,
         direct: &[TaskId],
         meta: &Arc<SourceMeta>,
-        wires: &mut Wires,
+        outgoing: &mut Outgoing,
         chosen: Option<&mut Vec<TaskId>>,
     ) {
-        match &self.chooser {
-            Chooser::First => {
+        match &self.selector {
+            TargetSelector::First => {
                 let target = &mut self.targets[0];
                 if let Some(chosen) = chosen {
                     chosen.push(target.task);
                 }
-                target.take_whole(batch, meta, wires);
+                target.take_whole(batch, meta, outgoing);
             }
-            Chooser::All => self.take_by_all(batch, meta, wires, chosen),
-            Chooser::Each(_) => self.take_tuple_by_tuple(batch, direct, meta, wires, chosen),
+            TargetSelector::All => self.take_by_all(batch, meta, outgoing, chosen),
+            TargetSelector::Each(_) => self.take_tuple_by_tuple(batch, direct, meta, outgoing, chosen),
         }
     }
 
@@ -79,25 +79,27 @@ impl Subscription {
         &mut self,
         mut batch: TupleBatch,
         meta: &Arc<SourceMeta>,
-        wires: &mut Wires,
+        outgoing: &mut Outgoing,
         chosen: Option<&mut Vec<TaskId>>,
     ) {
         batch.rows.share();
         for target in &mut self.targets {
-            target.take_whole(batch.clone(), meta, wires);
+            target.take_whole(batch.clone(), meta, outgoing);
         }
         if let Some(chosen) = chosen {
             chosen.extend(self.targets.iter().map(|target| target.task));
         }
     }
 
-    fn refresh_loads(&mut self, wires: &Wires) {
-        if let Chooser::Each(TupleChooser::Shuffle(shuffle)) = &mut self.chooser
+    fn refresh_loads(&mut self, outgoing: &Outgoing) {
+        if let TargetSelector::Each(TupleSelector::Shuffle(shuffle)) = &mut self.selector
             && self.load_aware
-            && wires.now >= self.next_refresh
+            && outgoing.now >= self.next_refresh
         {
-            self.next_refresh = wires.now.after(LOAD_REFRESH);
-            shuffle.refresh(self.targets.iter().map(|target| wires.peers[target.peer].link.load().min(1.0)));
+            self.next_refresh = outgoing.now.after(LOAD_REFRESH);
+            shuffle.refresh(
+                self.targets.iter().map(|target| outgoing.links[target.out_link].link.load().min(1.0)),
+            );
         }
     }
 
@@ -106,10 +108,10 @@ impl Subscription {
         batch: TupleBatch,
         direct: &[TaskId],
         meta: &Arc<SourceMeta>,
-        wires: &mut Wires,
+        outgoing: &mut Outgoing,
         mut chosen: Option<&mut Vec<TaskId>>,
     ) {
-        self.refresh_loads(wires);
+        self.refresh_loads(outgoing);
         let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
         let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
         let arity = arity as usize;
@@ -118,21 +120,21 @@ impl Subscription {
             let row = values.peek(arity);
             let heap = if heap == 0 { 0 } else { row.iter().map(Value::heap_size).sum() };
             let anchors = anchors.next();
-            let position = match self.choose(row, direct.get(tuple).copied(), wires) {
+            let position = match self.choose(row, direct.get(tuple).copied(), outgoing) {
                 Choice::One(position) => position,
                 Choice::Nobody => {
                     values.skip(arity);
                     continue;
                 }
                 Choice::Panicked => {
-                    anchors.fail(wires);
+                    anchors.fail(outgoing);
                     values.skip(arity);
                     continue;
                 }
                 Choice::Several(positions) => {
                     for position in &positions {
                         self.targets[*position].rows().extend_from_slice(values.peek(arity));
-                        self.targets[*position].finish_tuple(heap, &anchors, meta, wires);
+                        self.targets[*position].finish_tuple(heap, &anchors, meta, outgoing);
                     }
                     self.tell(&mut chosen, &positions);
                     values.skip(arity);
@@ -140,7 +142,7 @@ impl Subscription {
                 }
             };
             values.move_row(arity, self.targets[position].rows());
-            self.targets[position].finish_tuple(heap, &anchors, meta, wires);
+            self.targets[position].finish_tuple(heap, &anchors, meta, outgoing);
             self.tell(&mut chosen, &[position]);
         }
     }
@@ -153,42 +155,42 @@ impl Subscription {
     }
 
     #[inline]
-    fn choose(&mut self, row: &[Value], direct: Option<TaskId>, wires: &mut Wires) -> Choice {
+    fn choose(&mut self, row: &[Value], direct: Option<TaskId>, outgoing: &mut Outgoing) -> Choice {
         let targets = &self.targets;
-        let Chooser::Each(chooser) = &mut self.chooser else { return Choice::Nobody };
-        match chooser {
-            TupleChooser::Fields(groups) => Choice::One(groups.choose(row)),
-            TupleChooser::Shuffle(shuffle) if self.load_aware => {
-                let fits = |position: usize| wires.peers[targets[position].peer].link.has_credit();
+        let TargetSelector::Each(selector) = &mut self.selector else { return Choice::Nobody };
+        match selector {
+            TupleSelector::Fields(groups) => Choice::One(groups.choose(row)),
+            TupleSelector::Shuffle(shuffle) if self.load_aware => {
+                let fits = |position: usize| outgoing.links[targets[position].out_link].link.has_credit();
                 Choice::One(shuffle.next_where(fits))
             }
-            TupleChooser::Shuffle(shuffle) => Choice::One(shuffle.next()),
-            TupleChooser::PartialKey(partial) => Choice::One(partial.choose(row)),
-            TupleChooser::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
-            TupleChooser::Direct => direct
+            TupleSelector::Shuffle(shuffle) => Choice::One(shuffle.next()),
+            TupleSelector::PartialKey(partial) => Choice::One(partial.choose(row)),
+            TupleSelector::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
+            TupleSelector::Direct => direct
                 .and_then(|task| targets.iter().position(|target| target.task == task))
                 .map_or(Choice::Nobody, Choice::One),
-            TupleChooser::Custom(custom) => {
+            TupleSelector::Custom(custom) => {
                 let (positions, fault) = custom.choose(row);
-                wires.faults.extend(fault);
+                outgoing.faults.extend(fault);
                 positions.map_or(Choice::Panicked, Choice::Several)
             }
         }
     }
 
     /// Sends what is under construction.
-    pub fn flush(&mut self, meta: &Arc<SourceMeta>, wires: &mut Wires) {
+    pub fn flush(&mut self, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing) {
         for target in &mut self.targets {
-            target.send(meta, wires, Urgency::WhenDone);
+            target.send(meta, outgoing, Urgency::WhenDone);
         }
     }
 
     /// Whether the next tuple might find no credit. Where it may go to any of several targets, one
     /// with credit is enough. Links that lack it are told that somebody waits.
-    pub fn lacks_credit(&self, wires: &Wires) -> bool {
-        let is_shuffle = matches!(self.chooser, Chooser::Each(TupleChooser::Shuffle(_)));
+    pub fn lacks_credit(&self, outgoing: &Outgoing) -> bool {
+        let is_shuffle = matches!(self.selector, TargetSelector::Each(TupleSelector::Shuffle(_)));
         let any_will_do = self.load_aware && is_shuffle;
-        let link = |target: &Target| &wires.peers[target.peer].link;
+        let link = |target: &Target| &outgoing.links[target.out_link].link;
         let fits = |target: &Target| link(target).may_send();
         let enough = || {
             if any_will_do { self.targets.iter().any(fits) } else { self.targets.iter().all(fits) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::SourceMeta;
 use crate::ids::{TaskId, Touched};
 use crate::runtime::flow::run_queue::Urgency;
-use crate::runtime::routing::outgoing::{TupleAnchors, Wires};
+use crate::runtime::routing::outgoing::{Outgoing, TupleAnchors};
 use crate::tuple::{Anchor, BatchLimits, Run, TupleBatch, Value};
 
 /// One task of a subscriber.
@@ -14,8 +14,8 @@ pub struct Target {
     pub task: TaskId,
     /// Its place in its executor.
     pub local_task: u32,
-    /// Its executor, among the peers.
-    pub peer: usize,
+    /// The link to its executor, as an index into [`Outgoing::links`].
+    pub out_link: usize,
     /// The bit of its worker, if that is another one.
     touched: Touched,
     /// What is to be sent to it.
@@ -30,12 +30,12 @@ impl Target {
     /// A target with an empty batch for tuples of `arity` values, which is sent when it is `full_at`.
     pub fn new(
         (task, local_task): (TaskId, u32),
-        peer: usize,
+        out_link: usize,
         touched: Touched,
         arity: usize,
         full_at: BatchLimits,
     ) -> Target {
-        Target { task, local_task, peer, touched, batch: TupleBatch::new(arity), full_at, values_hint: 0 }
+        Target { task, local_task, out_link, touched, batch: TupleBatch::new(arity), full_at, values_hint: 0 }
     }
 
     /// Whether it runs in this worker.
@@ -43,14 +43,14 @@ impl Target {
         self.touched == Touched::NONE
     }
 
-    pub fn send(&mut self, meta: &Arc<SourceMeta>, wires: &mut Wires, urgency: Urgency) {
+    pub fn send(&mut self, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing, urgency: Urgency) {
         if self.batch.is_empty() {
             return;
         }
         let arity = self.batch.arity as usize;
         self.values_hint = self.batch.rows.values().len();
         let batch = std::mem::replace(&mut self.batch, TupleBatch::new(arity));
-        wires.send(self.peer, self.local_task, meta, batch, urgency);
+        outgoing.send(self.out_link, self.local_task, meta, batch, urgency);
     }
 
     /// Notes the tuple whose values were just appended, and sends the batch if it is full.
@@ -60,7 +60,7 @@ impl Target {
         heap: usize,
         anchors: &TupleAnchors<'_>,
         meta: &Arc<SourceMeta>,
-        wires: &mut Wires,
+        outgoing: &mut Outgoing,
     ) {
         let batch = &mut self.batch;
         batch.len += 1;
@@ -70,21 +70,21 @@ impl Target {
             match batch.runs.last_mut() {
                 Some(run) if run.root == root => run.len += 1,
                 _ => {
-                    let edge = wires.create_edge_to(root, self.touched);
+                    let edge = outgoing.create_edge_to(root, self.touched);
                     batch.runs.push(Run { root, edge, len: 1, attempt });
                 }
             }
             for (_, anchor) in anchors.extras {
-                let edge = wires.create_edge_to(anchor.root, self.touched);
+                let edge = outgoing.create_edge_to(anchor.root, self.touched);
                 batch.extras.push((batch.len - 1, Anchor { edge, ..*anchor }));
             }
-            if let Some(audit) = &wires.audit {
+            if let Some(audit) = &outgoing.audit {
                 audit.change(root, 1);
                 anchors.extras.iter().for_each(|(_, anchor)| audit.change(anchor.root, 1));
             }
         }
         if self.full_at.reached(batch) {
-            self.send(meta, wires, Urgency::Now);
+            self.send(meta, outgoing, Urgency::Now);
         }
     }
 
@@ -100,21 +100,21 @@ impl Target {
     }
 
     /// Takes a whole batch, keeping the order with what is there.
-    pub fn take_whole(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, wires: &mut Wires) {
-        self.send(meta, wires, Urgency::WhenDone);
+    pub fn take_whole(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing) {
+        self.send(meta, outgoing, Urgency::WhenDone);
         for run in &mut batch.runs {
-            run.edge = wires.create_edge_to(run.root, self.touched);
+            run.edge = outgoing.create_edge_to(run.root, self.touched);
         }
         for (_, anchor) in &mut batch.extras {
-            anchor.edge = wires.create_edge_to(anchor.root, self.touched);
+            anchor.edge = outgoing.create_edge_to(anchor.root, self.touched);
         }
-        if let Some(audit) = &wires.audit {
+        if let Some(audit) = &outgoing.audit {
             audit.created(&batch);
         }
         let full = self.full_at.reached(&batch);
         self.batch = batch;
         if full {
-            self.send(meta, wires, Urgency::Now);
+            self.send(meta, outgoing, Urgency::Now);
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::net::bridge::Bridge;
 use crate::net::{Endpoint, Identity, Members, Mesh, NetCounts, Outbox, Secret, TopologyKey, outlet};
-use crate::runtime::simulated::{Audit, SimulatedSurroundings, SimulatedWorker};
+use crate::runtime::simulated::{Audit, SimulatedSetup, SimulatedWorker};
 use crate::runtime::{Share, StopReason};
 use crate::testing::SimulationError;
 use crate::testing::faults::{ActiveFaults, FaultPlan};
@@ -523,10 +523,10 @@ impl SimulatedCluster {
             plan: self.plan.clone(),
             assignment: self.assignment.clone(),
             outlets,
-            superior: Arc::clone(&said) as Arc<dyn crate::runtime::Superior>,
+            master: Arc::clone(&said) as Arc<dyn crate::runtime::MasterHandle>,
             membership: members.version,
         };
-        let around = SimulatedSurroundings {
+        let around = SimulatedSetup {
             clock: self.clock.clone(),
             seed: self.random.next_u64(),
             logger: slog::Logger::root(slog::Discard, slog::o!()),

@@ -17,7 +17,7 @@ use crate::net::{
 };
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::simulated::SimulatedWorker;
-use crate::runtime::{StopReason, Superior};
+use crate::runtime::{MasterHandle, StopReason};
 use crate::testing::cluster::network::{Arrival, End, Network};
 
 /// The port of a life, from which its address is made.
@@ -48,7 +48,7 @@ impl Said {
     }
 }
 
-impl Superior for Said {
+impl MasterHandle for Said {
     fn look(&self, seen: &Snapshot) {
         let beat = Beat { at_rest: seen.at_rest, live_spouts: seen.live_spouts, links_up: 0 };
         self.push(FromWorker::Beat(beat));

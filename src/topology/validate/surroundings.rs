@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use crate::api::{Check, CheckInput, Claim, Refusal};
-use crate::config::Delivery;
 use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::draft::{Draft, DraftInput};
 use crate::topology::implicit;
@@ -28,7 +27,7 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
             Kind::Spout => None,
             Kind::Bolt => component.options.tick.or(draft.options.tick),
         };
-        let tracked = draft.options.delivery != Delivery::AtMostOnce;
+        let tracked = draft.options.delivery.tracks_tuples();
         let timeout = draft.options.message_timeout.filter(|_| tracked);
         let mut check = Check::new(&inputs, tick, capped(draft, at) as usize).with_message_timeout(timeout);
         if let Err(panic) = instance.check(&mut check) {

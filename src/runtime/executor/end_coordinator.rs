@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
 use crate::runtime::ending::{EndCommand, Ending};
-use crate::runtime::executor::local_executors::{Subordinates, Superior};
+use crate::runtime::executor::local_executors::{LocalExecutors, MasterHandle};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::flow::inbox::Inbox;
 use crate::runtime::flow::message::Control;
@@ -18,46 +18,46 @@ enum Role {
     /// Decides itself.
     Decides(Ending),
     /// Passes on.
-    Reports(Arc<dyn Superior>),
+    Reports(Arc<dyn MasterHandle>),
 }
 
 /// The executor that ends the topology.
-pub struct Coordinator {
+pub struct EndCoordinator {
     inbox: Inbox,
     lifecycle: Arc<Lifecycle>,
-    subordinates: Arc<Subordinates>,
+    local_executors: Arc<LocalExecutors>,
     role: Role,
 }
 
-impl Coordinator {
+impl EndCoordinator {
     /// Of a topology that is all in this process.
     pub fn alone(
         inbox: Inbox,
         lifecycle: Arc<Lifecycle>,
-        subordinates: Arc<Subordinates>,
+        local_executors: Arc<LocalExecutors>,
         ending: Ending,
-    ) -> Coordinator {
-        Coordinator { inbox, lifecycle, subordinates, role: Role::Decides(ending) }
+    ) -> EndCoordinator {
+        EndCoordinator { inbox, lifecycle, local_executors, role: Role::Decides(ending) }
     }
 
     /// Of one process among several.
     pub fn reporting(
         inbox: Inbox,
         lifecycle: Arc<Lifecycle>,
-        subordinates: Arc<Subordinates>,
-        superior: Arc<dyn Superior>,
-    ) -> Coordinator {
-        Coordinator { inbox, lifecycle, subordinates, role: Role::Reports(superior) }
+        local_executors: Arc<LocalExecutors>,
+        master: Arc<dyn MasterHandle>,
+    ) -> EndCoordinator {
+        EndCoordinator { inbox, lifecycle, local_executors, role: Role::Reports(master) }
     }
 
     fn take(&mut self, control: Control, now: Time) {
         match (control, &mut self.role) {
             (Control::Drain | Control::Stop, Role::Decides(ending)) => ending.drain(now),
             (Control::Close, Role::Decides(ending)) => ending.kill(),
-            (Control::Drain, Role::Reports(superior)) => superior.drain(),
-            (Control::Stop, Role::Reports(superior)) => {
+            (Control::Drain, Role::Reports(master)) => master.drain(),
+            (Control::Stop, Role::Reports(master)) => {
                 let reason = self.lifecycle.stopped();
-                superior.stop(reason.expect("it is noted before the coordinator is told"));
+                master.stop(reason.expect("it is noted before the coordinator is told"));
             }
             // Who started the worker ends it; the coordinator ends with the last executor.
             (Control::Close, Role::Reports(_)) => {}
@@ -82,17 +82,17 @@ impl Coordinator {
         }
         match &mut self.role {
             Role::Decides(ending) => {
-                while let Some(command) = ending.next(&self.subordinates.snapshot(), cx.now) {
+                while let Some(command) = ending.next(&self.local_executors.snapshot(), cx.now) {
                     self.lifecycle.cut_short.fetch_or(ending.is_cut_short(), Ordering::SeqCst);
-                    self.subordinates.carry_out(command);
+                    self.local_executors.carry_out(command);
                     if command == EndCommand::End {
                         return Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER };
                     }
                 }
                 Step { outcome: StepOutcome::Idle, wake_at: ending.deadline() }
             }
-            Role::Reports(superior) => {
-                superior.look(&self.subordinates.snapshot());
+            Role::Reports(master) => {
+                master.look(&self.local_executors.snapshot());
                 Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
             }
         }

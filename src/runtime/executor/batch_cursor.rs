@@ -1,4 +1,4 @@
-//! The batch that a bolt's executor has in hand, and how far it has come with it.
+//! The batch that a bolt's executor is executing, and the position in it.
 //!
 //! Its edges are consumed lazily: a chunk is executed first and settled after, so that a run of
 //! tuples costs one XOR and not one per tuple.
@@ -12,7 +12,7 @@ use crate::runtime::routing::emitter::Emitter;
 use crate::tuple::{Anchor, Value};
 
 /// A batch that is being executed.
-pub struct InHand {
+pub struct BatchCursor {
     /// The tuples, where they come from, and whose credit they hold.
     pub incoming: Incoming,
     /// The tuple to execute next.
@@ -28,11 +28,11 @@ pub struct InHand {
     pub kept: Vec<Value>,
 }
 
-impl InHand {
+impl BatchCursor {
     /// A batch of which nothing was executed yet.
-    pub fn new(incoming: Incoming) -> InHand {
+    pub fn new(incoming: Incoming) -> BatchCursor {
         let run_left = incoming.batch.runs.first().map_or(0, |run| run.len);
-        InHand { incoming, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
+        BatchCursor { incoming, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
     }
 
     /// Whether all of it was executed.
@@ -74,7 +74,7 @@ impl InHand {
         if let Some(run) = self.incoming.batch.runs.get_mut(self.run)
             && self.run_left < run.len
         {
-            emitter.wires.renew_edge(run.root, &mut run.edge);
+            emitter.outgoing.renew_edge(run.root, &mut run.edge);
             run.len = self.run_left;
         }
     }
@@ -99,14 +99,14 @@ impl InHand {
             && let Some(run) = batch.runs.get(self.run)
         {
             let now = behind.min(self.run_left);
-            if let Some(audit) = &emitter.wires.audit {
+            if let Some(audit) = &emitter.outgoing.audit {
                 audit.change(run.root, -i64::from(now));
             }
             behind -= now;
             self.run_left -= now;
             if self.run_left == 0 {
                 if run.root.is_tracked() {
-                    emitter.wires.acks.xor(run.root, run.edge);
+                    emitter.outgoing.acks.xor(run.root, run.edge);
                 }
                 self.run += 1;
                 self.run_left = batch.runs.get(self.run).map_or(0, |run| run.len);

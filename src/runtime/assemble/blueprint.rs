@@ -1,0 +1,150 @@
+//! What an assembly is built from. Every part of the construction reads it, and none changes it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use smol_str::SmolStr;
+
+use crate::api::{ComponentInfo, InputInfo, SourceMeta, StreamDeclaration, WorkerContext, WorkerParts};
+use crate::ids::{Incarnation, TaskId, WorkerId};
+use crate::runtime::acking::ack_buffer::AckerTable;
+use crate::runtime::assemble::setup::{Share, WorkerSetup};
+use crate::topology::assignment::ackers_for;
+use crate::topology::graph::{Component, Topology};
+use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
+use crate::topology::queue_shares::{QueueShares, queue_places};
+
+/// A topology, the plan of its executors, and what this worker was given beside them.
+pub struct Blueprint {
+    /// The topology.
+    pub topology: Topology,
+    /// All its executors and tasks, whichever worker runs them.
+    pub plan: Plan,
+    /// The worker's share of them, its clock, its logger and so on.
+    pub setup: WorkerSetup,
+    /// How the memory for queues is divided. The same in every worker.
+    pub queue_shares: QueueShares,
+}
+
+impl Blueprint {
+    /// Without a share, the plan is that of one worker with everything in it.
+    pub fn new(topology: Topology, setup: WorkerSetup) -> Blueprint {
+        let plan = setup.share.as_ref().map_or_else(|| Plan::local(&topology), |share| share.plan.clone());
+        let queue_shares = queue_places(&topology).shares(topology.options().queue.memory);
+        Blueprint { topology, plan, setup, queue_shares }
+    }
+
+    /// The worker's part, if it is one of several.
+    pub fn share(&self) -> Option<&Share> {
+        self.setup.share.as_ref()
+    }
+
+    /// Which life of its worker the process is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.share().map_or(Incarnation::default(), |share| share.incarnation)
+    }
+
+    /// Whether trees of tuples are tracked.
+    pub fn is_tracked(&self) -> bool {
+        self.topology.options().delivery.tracks_tuples()
+    }
+
+    /// Whether a part is a spout.
+    pub fn is_spout(&self, part: Part) -> bool {
+        matches!(part, Part::Component(index) if self.topology.components()[index].is_spout())
+    }
+
+    /// What a part is called in logs and errors.
+    pub fn part_name(&self, part: Part) -> &str {
+        match part {
+            Part::Component(index) => &self.topology.components()[index].id,
+            Part::Acker => ACKER_COMPONENT,
+        }
+    }
+
+    /// The place of a component in the topology.
+    pub fn component_index(&self, id: &str) -> usize {
+        let position = self.topology.components().iter().position(|component| component.id == id);
+        position.expect("validation checked the inputs")
+    }
+
+    /// Which ackers each spout task uses.
+    pub fn acker_table(&self) -> AckerTable {
+        let count = self.plan.executors_of(Part::Acker).len();
+        let mut by_task = BTreeMap::new();
+        let components = self.topology.components().iter().enumerate();
+        for (index, _) in components.filter(|(_, component)| component.is_spout()) {
+            for executor in self.plan.executors_of(Part::Component(index)).iter().filter(|_| count > 0) {
+                let ackers: Box<[usize]> = match self.share() {
+                    None => (0..count).collect(),
+                    Some(share) => ackers_for(&self.plan, &share.assignment, executor.id).into(),
+                };
+                by_task.extend(executor.task_ids().map(|task| (task, ackers.clone())));
+            }
+        }
+        AckerTable::new(count, by_task)
+    }
+
+    /// What receivers learn about the streams of a task.
+    pub fn metas_of(&self, task: TaskId) -> Vec<Arc<SourceMeta>> {
+        let Some(Part::Component(index)) = self.plan.part_of(task) else { return Vec::new() };
+        let component = &self.topology.components()[index];
+        let streams = component.all_streams();
+        let meta =
+            |(at, stream): (usize, &StreamDeclaration)| Arc::new(source_meta(component, at, stream, task));
+        streams.iter().enumerate().map(meta).collect()
+    }
+
+    /// How user code sees the process.
+    pub fn worker_context(&self) -> WorkerContext {
+        let share = self.share();
+        WorkerContext::new(WorkerParts {
+            topology: self.topology.name.clone(),
+            worker: share.map_or(WorkerId::default(), |share| share.worker),
+            incarnation: self.incarnation(),
+            workers: share.map_or(1, |share| share.outlets.len()),
+            host: self.setup.host.clone(),
+            address: OnceLock::new(),
+            settings: self.topology.options().settings.clone(),
+            resources: self.setup.resources.clone(),
+            logger: self.setup.logger.clone(),
+        })
+    }
+
+    /// How components see each other.
+    pub fn component_infos(&self) -> Vec<ComponentInfo> {
+        let user = self.topology.components().iter().enumerate().map(|(index, component)| ComponentInfo {
+            id: component.id.clone(),
+            tasks: self.plan.task_ids(Part::Component(index)).collect(),
+            inputs: component
+                .inputs
+                .iter()
+                .map(|input| InputInfo {
+                    component: input.component.clone(),
+                    stream: input.stream.clone(),
+                    grouping: input.grouping.to_string(),
+                })
+                .collect(),
+            streams: component.all_streams(),
+        });
+        let acker = ComponentInfo {
+            id: SmolStr::new(ACKER_COMPONENT),
+            tasks: self.plan.task_ids(Part::Acker).collect(),
+            inputs: Vec::new(),
+            streams: Vec::new(),
+        };
+        let ackers = (!acker.tasks.is_empty()).then_some(acker);
+        user.chain(ackers).collect()
+    }
+}
+
+/// What receivers learn about one stream of a task.
+pub fn source_meta(component: &Component, at: usize, stream: &StreamDeclaration, task: TaskId) -> SourceMeta {
+    SourceMeta {
+        component: component.id.clone(),
+        stream: stream.name.clone(),
+        stream_index: u16::try_from(at).expect("a component has fewer streams"),
+        task,
+        fields: stream.fields.clone(),
+    }
+}

@@ -1,0 +1,79 @@
+//! The addresses of all executors of the topology, and the inboxes of those in this worker.
+
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use crate::runtime::assemble::blueprint::Blueprint;
+use crate::runtime::flow::gauges::Gauges;
+use crate::runtime::flow::inbox::{Inbox, InboxSender, inbox};
+use crate::runtime::flow::run_queue::RunQueue;
+use crate::runtime::remote::address::{Address, RemoteExecutor};
+use crate::topology::plan::ExecutorId;
+
+/// Where each executor is reached.
+pub struct Endpoints {
+    /// By executor id, wherever the executor runs. The coordinator is not among them.
+    addresses: Vec<Address>,
+    /// Who ends the topology. Every worker has one.
+    pub coordinator: InboxSender,
+}
+
+/// The inboxes of this worker that no executor has taken yet: by executor id, the coordinator's last.
+pub struct Inboxes(Vec<Option<Inbox>>);
+
+impl Inboxes {
+    /// Takes the inbox of an executor.
+    pub fn take(&mut self, id: ExecutorId) -> Inbox {
+        self.0[id.index()].take().expect("each executor is made once")
+    }
+}
+
+impl Endpoints {
+    /// An inbox for each executor of this worker, and the way to each of the others.
+    pub fn new(blueprint: &Blueprint, run_queue: &Arc<RunQueue>) -> (Endpoints, Inboxes) {
+        let executors = &blueprint.plan.executors;
+        let mut addresses = Vec::new();
+        let mut inboxes = Vec::new();
+        for executor in executors {
+            let name = SmolStr::new(blueprint.part_name(executor.part));
+            let address = match blueprint.share().and_then(|share| share.elsewhere(executor.id)) {
+                Some((worker, outlet)) => {
+                    inboxes.push(None);
+                    let gauges = Arc::new(Gauges::new());
+                    let remote =
+                        RemoteExecutor { executor: executor.id, worker, component: name, gauges, outlet };
+                    Address::There(Arc::new(remote))
+                }
+                None => {
+                    let (address, inbox) = inbox(executor.id, name, run_queue);
+                    inboxes.push(Some(inbox));
+                    Address::Here(address)
+                }
+            };
+            addresses.push(address);
+        }
+        let coordinator_id = ExecutorId(executors.len() as u32);
+        let (coordinator, its_inbox) = inbox(coordinator_id, SmolStr::new("__coordinator"), run_queue);
+        inboxes.push(Some(its_inbox));
+        (Endpoints { addresses, coordinator }, Inboxes(inboxes))
+    }
+
+    /// Where an executor is reached.
+    pub fn address(&self, id: ExecutorId) -> &Address {
+        &self.addresses[id.index()]
+    }
+
+    /// The sender to an executor that runs in this worker.
+    pub fn local(&self, id: ExecutorId) -> Option<&InboxSender> {
+        match self.address(id) {
+            Address::Here(inbox) => Some(inbox),
+            Address::There(_) => None,
+        }
+    }
+
+    /// The sender to an executor that is being made here.
+    pub fn own(&self, id: ExecutorId) -> &InboxSender {
+        self.local(id).expect("only executors of this worker are made")
+    }
+}

@@ -1,0 +1,215 @@
+//! From a task to its subscribers: builds the emitter of each task, with a subscription for each
+//! subscriber of each of its streams.
+//!
+//! Groupings that a user wrote are made and prepared here, so their code may panic here. A panic is noted
+//! with the component, and the assembly fails as a whole at its end, with all of them.
+
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use slog::Logger;
+use smol_str::SmolStr;
+
+use crate::api::{CustomGrouping, GroupingContext, SourceMeta};
+use crate::clock::Time;
+use crate::ids::TaskId;
+use crate::logging::panics::guarded;
+use crate::runtime::acking::ack_buffer::AckBuffer;
+use crate::runtime::acking::pending::{Pending, ReplayLimit};
+use crate::runtime::assemble::blueprint::{Blueprint, source_meta};
+use crate::runtime::assemble::endpoints::Endpoints;
+use crate::runtime::assemble::links::Links;
+use crate::runtime::assemble::shared::SharedParts;
+use crate::runtime::errors::ErrorReporter;
+use crate::runtime::flow::link::LinkKind;
+use crate::runtime::remote::address::Address;
+use crate::runtime::routing::emitter::{Emitter, StreamOut};
+use crate::runtime::routing::grouping::{
+    CustomSelector, KeyGroups, PartialKey, Shuffle, TargetSelector, TupleSelector,
+};
+use crate::runtime::routing::outgoing::{OutLink, Outgoing};
+use crate::runtime::routing::subscription::Subscription;
+use crate::runtime::routing::target::Target;
+use crate::topology::graph::{Component, Grouping, InputSpec};
+use crate::topology::plan::{ExecutorPlan, Part};
+use crate::tuple::{BatchLimits, Fields};
+
+/// Builds the emitters of the tasks of one executor.
+pub struct Wiring<'a> {
+    pub blueprint: &'a Blueprint,
+    pub shared: &'a SharedParts,
+    pub endpoints: &'a Endpoints,
+    /// The executor whose tasks emit.
+    pub executor: &'a ExecutorPlan,
+    /// Every link of which it is the producer. Its tasks share the list.
+    pub out_links: Arc<[OutLink]>,
+    /// Where seeds come from. Their order is fixed, so that a seed repeats a simulation.
+    pub random: &'a mut StdRng,
+    /// What of the user's code panicked.
+    pub panics: &'a mut Vec<String>,
+}
+
+/// The links of which an executor is the producer, with the addresses of their consumers.
+pub fn out_links(executor: &ExecutorPlan, endpoints: &Endpoints, links: &Links) -> Arc<[OutLink]> {
+    let out_link =
+        |(to, link)| OutLink { address: Address::clone(endpoints.address(to)), link: Arc::clone(link) };
+    links.of_producer(executor.id).map(out_link).collect()
+}
+
+impl Wiring<'_> {
+    /// The emitter of a task of the executor; `index` is the place of its component.
+    pub fn emitter(&mut self, component: &Component, index: usize, task: TaskId, logger: Logger) -> Emitter {
+        let (blueprint, shared) = (self.blueprint, self.shared);
+        let options = blueprint.topology.options();
+        let is_tracked = blueprint.is_tracked();
+        let outgoing = Outgoing {
+            links: Arc::clone(&self.out_links),
+            acks: AckBuffer::default(),
+            membership: 0,
+            rng: StdRng::seed_from_u64(self.random.next_u64()),
+            now: Time::ZERO,
+            stalled: false,
+            transferred: 0,
+            unanchored: 0,
+            faults: Vec::new(),
+            outstanding: Arc::clone(&shared.lifecycle.outstanding),
+            audit: blueprint.setup.audit.clone(),
+        };
+        let mut streams = Vec::new();
+        for (at, stream) in component.all_streams().into_iter().enumerate() {
+            let meta = source_meta(component, at, &stream, task);
+            let mut subscriptions = Vec::new();
+            for (target, subscriber) in blueprint.topology.components().iter().enumerate() {
+                let takes =
+                    |input: &&InputSpec| input.component == component.id && input.stream == stream.name;
+                for input in subscriber.inputs.iter().filter(takes) {
+                    subscriptions.push(self.subscription(input, &meta, target));
+                }
+            }
+            streams.push(StreamOut { meta: Arc::new(meta), subscriptions });
+        }
+        let ackers = if is_tracked { blueprint.plan.executors_of(Part::Acker) } else { &[] };
+        let ackers = ackers.iter().map(|acker| self.endpoints.address(acker.id).clone()).collect();
+        let pending = (is_tracked && component.is_spout()).then(|| {
+            let limit = ReplayLimit::new(options.max_replays);
+            Pending::new(task, options.message_timeout, blueprint.incarnation(), limit)
+        });
+        let coordinator = &self.endpoints.coordinator;
+        Emitter {
+            streams,
+            outgoing,
+            ackers,
+            acker_table: Arc::clone(&shared.acker_table),
+            pending,
+            untracked: Vec::new(),
+            errors: ErrorReporter {
+                component: component.id.clone(),
+                task,
+                logger,
+                throttle: Arc::clone(&shared.throttles[index]),
+                gauges: Arc::clone(&self.endpoints.own(self.executor.id).gauges),
+                lifecycle: Arc::clone(&shared.lifecycle),
+                coordinator: coordinator.clone(),
+            },
+            coordinator: coordinator.clone(),
+            tree_now: Time::ZERO,
+            failed_now: 0,
+            acked_later: 0,
+            failed_later: 0,
+            unanchored_now: 0,
+            max_replays: component.options.max_replays,
+        }
+    }
+
+    fn subscription(&mut self, input: &InputSpec, meta: &SourceMeta, target: usize) -> Subscription {
+        let options = self.blueprint.topology.options();
+        let arity = meta.fields.len();
+        let full_at = BatchLimits::new(options.queue.batch, self.blueprint.queue_shares.batch_bytes, arity);
+        let mut targets = Vec::new();
+        for to in self.blueprint.plan.executors_of(Part::Component(target)) {
+            let out_link = self.out_links.iter().position(|out| {
+                out.address.executor() == to.id && (out.link.kind == LinkKind::Feedback) == input.feedback
+            });
+            let out_link = out_link.expect("there is a link to every subscriber");
+            let touched = self.endpoints.address(to.id).touched();
+            let target = |(local, task)| Target::new((task, local as u32), out_link, touched, arity, full_at);
+            targets.extend(to.task_ids().enumerate().map(target));
+        }
+        if matches!(input.grouping, Grouping::LocalOrShuffle) && targets.iter().any(Target::is_here) {
+            targets.retain(Target::is_here);
+        }
+        let selector = self.selector(input, meta, target, &targets);
+        Subscription::new(selector, targets, options.load_aware)
+    }
+
+    fn selector(
+        &mut self,
+        input: &InputSpec,
+        meta: &SourceMeta,
+        target: usize,
+        targets: &[Target],
+    ) -> TargetSelector {
+        let positions = |fields: &Fields| -> Vec<usize> {
+            let position = |field: &SmolStr| meta.fields.position(field);
+            fields.iter().map(|field| position(field).expect("validation checked the fields")).collect()
+        };
+        let seed = self.random.next_u64();
+        let single = targets.len() == 1;
+        let each = match &input.grouping {
+            Grouping::Direct => TupleSelector::Direct,
+            Grouping::Custom(name, factory) => {
+                let targets = targets.iter().map(|target| target.task).collect();
+                match self.custom(name, &**factory, meta, target, targets) {
+                    Some(custom) => TupleSelector::Custom(custom),
+                    None => return TargetSelector::First,
+                }
+            }
+            _ if single => return TargetSelector::First,
+            Grouping::Shuffle | Grouping::LocalOrShuffle => {
+                TupleSelector::Shuffle(Shuffle::new(targets.len(), seed))
+            }
+            Grouping::Fields(fields) => {
+                let groups = self.blueprint.topology.options().key_groups;
+                TupleSelector::Fields(KeyGroups::new(positions(fields), groups, targets.len()))
+            }
+            Grouping::PartialKey(fields) => {
+                TupleSelector::PartialKey(PartialKey::new(positions(fields), targets.len()))
+            }
+            Grouping::All => return TargetSelector::All,
+            Grouping::Global => return TargetSelector::First,
+            Grouping::None => TupleSelector::Random(Box::new(StdRng::seed_from_u64(seed))),
+        };
+        TargetSelector::Each(each)
+    }
+
+    /// A grouping that a user wrote, prepared. `None`: it panicked, which is noted.
+    fn custom(
+        &mut self,
+        name: &str,
+        factory: &(dyn Fn() -> Box<dyn CustomGrouping> + Send + Sync),
+        meta: &SourceMeta,
+        target: usize,
+        targets: Vec<TaskId>,
+    ) -> Option<CustomSelector> {
+        let context = GroupingContext {
+            source: meta.component.clone(),
+            stream: meta.stream.clone(),
+            fields: meta.fields.clone(),
+            target: self.blueprint.topology.components()[target].id.clone(),
+            task: meta.task,
+        };
+        let prepared = guarded(|| {
+            let mut grouping = factory();
+            grouping.prepare(&context, &targets);
+            grouping
+        });
+        match prepared {
+            Ok(grouping) => Some(CustomSelector::new(grouping, targets)),
+            Err(panic) => {
+                self.panics.push(format!("{}: preparing its grouping `{name}` {panic}", context.target));
+                None
+            }
+        }
+    }
+}
