@@ -18,7 +18,7 @@ use crate::clock::Time;
 use crate::ids::TaskId;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::text::shown;
@@ -103,7 +103,7 @@ impl ErrorReporter {
     fn stop(&self, error: String) {
         let reason = StopReason { component: self.component.clone(), task: self.task, error };
         if self.lifecycle.stop(reason) {
-            self.coordinator.send_control(Control::Stop, Urgency::Now);
+            self.coordinator.send_control(EndRequest::Stop, Urgency::Now);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::setup::WorkerSetup;
 use crate::runtime::assemble::{AssembleError, assemble};
 use crate::runtime::ending::EndCommand;
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::{EndRequest, ExecutorCommand};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::reporting::{Reported, Reporter};
@@ -209,13 +209,13 @@ impl RunningTopology {
         // Spouts know of the drain by then, and emit nothing.
         self.worker.local_executors.carry_out(EndCommand::Drain);
         self.worker.activate();
-        self.worker.coordinator().send_control(Control::Drain, Urgency::Now);
+        self.worker.coordinator().send_control(EndRequest::Drain, Urgency::Now);
     }
 
     /// Ends it at once: what is in flight is lost, and the run counts as cut short. Components
     /// that answer are still closed. Returns at once.
     pub fn kill(&self) {
-        self.worker.coordinator().send_control(Control::Close, Urgency::Now);
+        self.worker.coordinator().send_control(EndRequest::Kill, Urgency::Now);
     }
 
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
@@ -225,7 +225,7 @@ impl RunningTopology {
 
     /// Lets spouts rest; what is in flight goes on.
     pub fn deactivate(&self) {
-        self.worker.tell_all(|| Control::Deactivate);
+        self.worker.command_all(ExecutorCommand::Deactivate);
     }
 
     /// Waits for the end and returns the final counters.

@@ -13,7 +13,7 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::ending::{EndCommand, Snapshot};
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
@@ -88,7 +88,7 @@ impl RunningShare {
 
     /// Lets spouts rest; what is in flight goes on.
     pub fn deactivate(&self) {
-        self.worker.tell_all(|| Control::Deactivate);
+        self.worker.command_all(ExecutorCommand::Deactivate);
     }
 
     /// Does what was decided about the end.

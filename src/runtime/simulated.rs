@@ -12,6 +12,7 @@ use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::faults::Faults;
+use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::stats::ComponentTimes;
@@ -20,7 +21,7 @@ use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
 
 pub(crate) use crate::runtime::audit::Audit;
-pub(crate) use crate::runtime::flow::message::Control;
+pub(crate) use crate::runtime::flow::message::ExecutorCommand;
 
 /// What a simulated worker is made with beside its topology.
 pub(crate) struct SimulatedSetup {
@@ -108,11 +109,11 @@ impl SimulatedWorker {
     }
 
     pub fn deactivate(&self) {
-        self.worker.tell_all(|| Control::Deactivate);
+        self.worker.command_all(ExecutorCommand::Deactivate);
     }
 
     pub fn drain(&self) {
-        self.worker.coordinator().send_control(Control::Drain, Urgency::Now);
+        self.worker.coordinator().send_control(EndRequest::Drain, Urgency::Now);
     }
 
     pub fn has_ended(&self) -> bool {
@@ -138,8 +139,8 @@ impl SimulatedWorker {
         executors.map(|executor| executor.address.executor).collect()
     }
 
-    pub fn command(&self, id: ExecutorId, control: Control) {
-        self.worker.executor(id).address.send_control(control, Urgency::Now);
+    pub fn command(&self, id: ExecutorId, command: ExecutorCommand) {
+        self.worker.executor(id).address.send_control(command, Urgency::Now);
     }
 
     pub fn runnable(&self, now: Time) -> Vec<ExecutorId> {

@@ -13,7 +13,7 @@ use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::spout_task::Latencies;
 use crate::runtime::executor::step::{StepContext, StepOutcome};
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::process::Process;
@@ -119,10 +119,10 @@ impl Worker {
         }
     }
 
-    /// Sends a control message to every executor but the coordinator.
-    pub fn tell_all(&self, control: impl Fn() -> Control) {
+    /// Sends a command to every executor but the coordinator.
+    pub fn command_all(&self, command: ExecutorCommand) {
         let local_executors = self.hosted().filter(|executor| executor.part.is_some());
-        local_executors.for_each(|executor| executor.address.send_control(control(), Urgency::Now));
+        local_executors.for_each(|executor| executor.address.send_control(command, Urgency::Now));
     }
 
     /// Lets spouts emit, and tasks be built if they were not.
@@ -131,8 +131,9 @@ impl Worker {
         let is_spout = |executor: &&HostedExecutor| self.is_spout(executor);
         let (spouts, others): (Vec<_>, Vec<_>) =
             self.hosted().filter(|executor| executor.part.is_some()).partition(is_spout);
-        let activate =
-            |executor: &&HostedExecutor| executor.address.send_control(Control::Activate, Urgency::Now);
+        let activate = |executor: &&HostedExecutor| {
+            executor.address.send_control(ExecutorCommand::Activate, Urgency::Now)
+        };
         others.iter().chain(&spouts).for_each(activate);
     }
 

@@ -24,7 +24,7 @@ use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
-use crate::runtime::simulated::{Control, SimulatedWorker};
+use crate::runtime::simulated::{ExecutorCommand, SimulatedWorker};
 use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
@@ -201,7 +201,7 @@ impl SimulatedTopology {
     pub fn crash(&self, component: &str) {
         let executors = self.worker.executors_of(component);
         assert!(!executors.is_empty(), "the topology has no component `{component}`");
-        executors.into_iter().for_each(|id| self.worker.command(id, Control::Crash));
+        executors.into_iter().for_each(|id| self.worker.command(id, ExecutorCommand::Crash));
     }
 
     /// Stops the executors of a component for a time: what comes for them waits.

@@ -4,7 +4,7 @@
 //! after it was made. The files stand in the order of construction:
 //!
 //! 1. [`setup`]: what the caller passes in; [`blueprint`]: the plan, and what follows from it alone.
-//! 2. [`shared`]: what all executors share; [`endpoints`]: addresses and inboxes; [`links`]: the credit.
+//! 2. [`worker_state`]: what all executors share; [`endpoints`]: addresses and inboxes; [`links`]: the credit.
 //! 3. [`wiring`]: the emitter of a task, from its streams to the links.
 //! 4. Here: the executors, the coordinator, and the ingress for what other workers send.
 
@@ -12,8 +12,8 @@ pub mod blueprint;
 pub mod endpoints;
 pub mod links;
 pub mod setup;
-pub mod shared;
 pub mod wiring;
+pub mod worker_state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use crate::runtime::assemble::blueprint::Blueprint;
 use crate::runtime::assemble::endpoints::{Endpoints, Inboxes};
 use crate::runtime::assemble::links::Links;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
-use crate::runtime::assemble::shared::SharedParts;
 use crate::runtime::assemble::wiring::{Wiring, out_links};
+use crate::runtime::assemble::worker_state::WorkerState;
 use crate::runtime::ending::Ending;
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::acker::AckerExecutor;
@@ -102,7 +102,7 @@ pub struct AssembleError {
 /// A worker under construction: what was built before its first executor.
 struct Assembly {
     blueprint: Blueprint,
-    shared: SharedParts,
+    shared: WorkerState,
     endpoints: Endpoints,
     inboxes: Inboxes,
     links: Links,
@@ -119,7 +119,7 @@ impl Assembly {
             Some(seed) => StdRng::seed_from_u64(seed),
             None => StdRng::try_from_rng(&mut SysRng).expect("the operating system has randomness"),
         };
-        let shared = SharedParts::new(&blueprint);
+        let shared = WorkerState::new(&blueprint);
         let (endpoints, inboxes) = Endpoints::new(&blueprint, &shared.run_queue);
         let peers = peers(blueprint.share());
         let links = Links::new(&blueprint, &endpoints, &peers);

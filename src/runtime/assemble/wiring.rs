@@ -20,7 +20,7 @@ use crate::runtime::acking::pending::{Pending, ReplayLimit};
 use crate::runtime::assemble::blueprint::{Blueprint, source_meta};
 use crate::runtime::assemble::endpoints::Endpoints;
 use crate::runtime::assemble::links::Links;
-use crate::runtime::assemble::shared::SharedParts;
+use crate::runtime::assemble::worker_state::WorkerState;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::flow::link::LinkKind;
 use crate::runtime::remote::address::Address;
@@ -38,7 +38,7 @@ use crate::tuple::{BatchLimits, Fields};
 /// Builds the emitters of the tasks of one executor.
 pub struct Wiring<'a> {
     pub blueprint: &'a Blueprint,
-    pub shared: &'a SharedParts,
+    pub shared: &'a WorkerState,
     pub endpoints: &'a Endpoints,
     /// The executor whose tasks emit.
     pub executor: &'a ExecutorPlan,

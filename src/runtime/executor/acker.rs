@@ -7,7 +7,7 @@ use crate::ids::{SLOTS_MAX, TaskId, WorkerId};
 use crate::runtime::acking::acker::{Acker, Outcome};
 use crate::runtime::acking::records::AckRecords;
 use crate::runtime::executor::step::{ExecutorHandles, Step, StepContext, StepOutcome};
-use crate::runtime::flow::message::{Control, Tracking};
+use crate::runtime::flow::message::{Control, ExecutorCommand, Loss, TreeMessage};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
 
@@ -35,24 +35,26 @@ impl AckerExecutor {
         let mut closed = false;
         while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
-                Control::Acks(records) => {
+                Control::Tree(TreeMessage::Acks(records)) => {
                     processed += 1;
                     self.apply(records);
                 }
-                Control::WorkerLost { worker, next, membership } => {
+                Control::Loss(Loss::Worker { worker, next, membership }) => {
                     let ran = self.spouts_of(worker);
                     let outcomes = self.acker.lose_worker(worker, next, membership, &ran);
                     outcomes.into_iter().for_each(|outcome| self.note(Some(outcome)));
                 }
-                Control::Crash => self.lose_everything(),
-                Control::Close => closed = true,
-                Control::Outcomes(_)
-                | Control::AckerLost { .. }
-                | Control::Activate
-                | Control::Deactivate
-                | Control::Drain
-                | Control::Stop
-                | Control::Finish => {}
+                Control::Command(ExecutorCommand::Crash) => self.lose_everything(),
+                Control::Command(ExecutorCommand::Close) => closed = true,
+                Control::Tree(TreeMessage::Outcomes(_))
+                | Control::Loss(Loss::Acker { .. })
+                | Control::Command(
+                    ExecutorCommand::Activate
+                    | ExecutorCommand::Deactivate
+                    | ExecutorCommand::Drain
+                    | ExecutorCommand::Finish,
+                )
+                | Control::End(_) => {}
             }
         }
         self.send_outcomes(cx.now);
@@ -109,7 +111,7 @@ impl AckerExecutor {
         for (task, outcomes) in std::mem::take(&mut self.outcomes) {
             if let Some(spout) = self.spouts.get(&task) {
                 self.handles.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                spout.send_tracking(Tracking::Outcomes(outcomes), Urgency::WhenDone, now);
+                spout.send_tree_message(TreeMessage::Outcomes(outcomes), Urgency::WhenDone, now);
             }
         }
     }
@@ -124,7 +126,7 @@ impl AckerExecutor {
             if let Address::Here(inbox) = spout
                 && told.insert(inbox.executor)
             {
-                inbox.send_control(Control::AckerLost { acker: self.index }, Urgency::WhenDone);
+                inbox.send_control(Loss::Acker { acker: self.index }, Urgency::WhenDone);
             }
         }
     }

@@ -27,7 +27,7 @@ use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::faults::Fate;
 use crate::runtime::flow::gauges::count;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Control, Incoming};
+use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming};
 use crate::runtime::flow::run_queue::Urgency;
 
 /// After a call that waited, so many calls are each followed by sending their results.
@@ -107,21 +107,18 @@ impl BoltExecutor {
         let mut close = false;
         while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
-                Control::Activate => self.opened = true,
-                Control::Finish => self.finish_asked = true,
-                Control::Close => close = true,
-                Control::Crash => {
+                Control::Command(ExecutorCommand::Activate) => self.opened = true,
+                Control::Command(ExecutorCommand::Finish) => self.finish_asked = true,
+                Control::Command(ExecutorCommand::Close) => close = true,
+                Control::Command(ExecutorCommand::Crash) => {
                     for task in &mut self.tasks {
                         task.break_down("crashed by a test", &self.handles, now);
                     }
                 }
-                Control::Acks(_)
-                | Control::Outcomes(_)
-                | Control::AckerLost { .. }
-                | Control::WorkerLost { .. }
-                | Control::Deactivate
-                | Control::Stop
-                | Control::Drain => {}
+                Control::Command(ExecutorCommand::Deactivate | ExecutorCommand::Drain)
+                | Control::Tree(_)
+                | Control::Loss(_)
+                | Control::End(_) => {}
             }
         }
         close

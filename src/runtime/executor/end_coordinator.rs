@@ -11,7 +11,7 @@ use crate::runtime::ending::{EndCommand, Ending};
 use crate::runtime::executor::local_executors::{LocalExecutors, MasterHandle};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::flow::inbox::Inbox;
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::{Control, EndRequest};
 use crate::runtime::lifecycle::Lifecycle;
 
 enum Role {
@@ -50,35 +50,29 @@ impl EndCoordinator {
         EndCoordinator { inbox, lifecycle, local_executors, role: Role::Reports(master) }
     }
 
-    fn take(&mut self, control: Control, now: Time) {
-        match (control, &mut self.role) {
-            (Control::Drain | Control::Stop, Role::Decides(ending)) => ending.drain(now),
-            (Control::Close, Role::Decides(ending)) => ending.kill(),
-            (Control::Drain, Role::Reports(master)) => master.drain(),
-            (Control::Stop, Role::Reports(master)) => {
+    fn take(&mut self, request: EndRequest, now: Time) {
+        match (request, &mut self.role) {
+            (EndRequest::Drain | EndRequest::Stop, Role::Decides(ending)) => ending.drain(now),
+            (EndRequest::Kill, Role::Decides(ending)) => ending.kill(),
+            (EndRequest::Drain, Role::Reports(master)) => master.drain(),
+            (EndRequest::Stop, Role::Reports(master)) => {
                 let reason = self.lifecycle.stopped();
-                master.stop(reason.expect("it is noted before the coordinator is told"));
+                master.stop(reason.expect("it is noted before the coordinator receives the request"));
             }
             // Who started the worker ends it; the coordinator ends with the last executor.
-            (Control::Close, Role::Reports(_)) => {}
-            (
-                Control::Acks(_)
-                | Control::Outcomes(_)
-                | Control::AckerLost { .. }
-                | Control::WorkerLost { .. }
-                | Control::Activate
-                | Control::Deactivate
-                | Control::Finish
-                | Control::Crash,
-                _,
-            ) => debug_assert!(false, "for executors, not for the coordinator"),
+            (EndRequest::Kill, Role::Reports(_)) => {}
         }
     }
 
     /// Looks at how far the end has come.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         while let Ok(control) = self.inbox.control.try_recv() {
-            self.take(control, cx.now);
+            match control {
+                Control::End(request) => self.take(request, cx.now),
+                Control::Tree(_) | Control::Loss(_) | Control::Command(_) => {
+                    debug_assert!(false, "for other executors, not for the coordinator");
+                }
+            }
         }
         match &mut self.role {
             Role::Decides(ending) => {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::api::StopReason;
 use crate::runtime::ending::{EndCommand, Snapshot};
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
 
@@ -75,14 +75,14 @@ impl LocalExecutors {
     pub fn carry_out(&self, command: EndCommand) {
         match command {
             EndCommand::Drain => {
-                self.spouts.iter().for_each(|spout| spout.send_control(Control::Drain, Urgency::Now));
+                self.spouts.iter().for_each(|spout| spout.send_control(ExecutorCommand::Drain, Urgency::Now));
             }
             EndCommand::AskHolders { round } => self.ask(round, self.holders().collect()),
             EndCommand::Finish { round, place } => {
                 self.ask(round, self.bolts.get(place).into_iter().flatten().collect());
             }
             EndCommand::Close => {
-                self.all().for_each(|executor| executor.send_control(Control::Close, Urgency::Now));
+                self.all().for_each(|executor| executor.send_control(ExecutorCommand::Close, Urgency::Now));
             }
             EndCommand::End => {
                 self.lifecycle.end();
@@ -95,7 +95,7 @@ impl LocalExecutors {
         self.lifecycle.finished.store(0, Ordering::SeqCst);
         self.asked.store(whom.len() as u64, Ordering::SeqCst);
         self.round.store(round, Ordering::SeqCst);
-        whom.into_iter().for_each(|bolt| bolt.send_control(Control::Finish, Urgency::Now));
+        whom.into_iter().for_each(|bolt| bolt.send_control(ExecutorCommand::Finish, Urgency::Now));
     }
 }
 

@@ -27,7 +27,7 @@ use crate::runtime::executor::step::{ExecutorHandles, Step, StepContext, StepOut
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::flow::gauges::{Gauges, count};
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::Control;
+use crate::runtime::flow::message::{Control, ExecutorCommand, Loss, TreeMessage};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
 
@@ -141,26 +141,29 @@ impl SpoutExecutor {
         let (mut processed, mut close) = (0, false);
         while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
-                Control::Outcomes(outcomes) => {
+                Control::Tree(TreeMessage::Outcomes(outcomes)) => {
                     processed += 1;
                     self.take_outcomes(outcomes, now);
                 }
-                Control::AckerLost { acker } => {
+                Control::Loss(Loss::Acker { acker }) => {
                     self.tasks.iter_mut().for_each(|task| task.lose_acker(acker, &self.handles, now));
                 }
-                Control::Activate => (self.opened, self.active) = (true, true),
-                Control::Deactivate => self.active = false,
-                Control::Drain => {
+                Control::Command(ExecutorCommand::Activate) => (self.opened, self.active) = (true, true),
+                Control::Command(ExecutorCommand::Deactivate) => self.active = false,
+                Control::Command(ExecutorCommand::Drain) => {
                     self.draining = true;
                     self.tasks.iter_mut().for_each(|task| task.drain(&self.handles, now));
                 }
-                Control::Crash => {
+                Control::Command(ExecutorCommand::Crash) => {
                     for task in &mut self.tasks {
                         task.break_down("crashed by a test", &self.handles, now);
                     }
                 }
-                Control::Close => close = true,
-                Control::Acks(_) | Control::Finish | Control::Stop | Control::WorkerLost { .. } => {}
+                Control::Command(ExecutorCommand::Close) => close = true,
+                Control::Tree(TreeMessage::Acks(_))
+                | Control::Loss(Loss::Worker { .. })
+                | Control::Command(ExecutorCommand::Finish)
+                | Control::End(_) => {}
             }
         }
         (processed, close)

@@ -45,9 +45,8 @@ impl Inbox {
     }
 
     fn take(&self, message: DataMessage) -> Incoming {
-        let Incoming { sent_at, charge, .. } = message.incoming();
-        self.gauges.waiting_since.store(sent_at.0, Ordering::SeqCst);
-        self.gauges.queued.fetch_sub(charge.tuples as i64, Ordering::Relaxed);
+        self.gauges.waiting_since.store(message.sent_at().0, Ordering::SeqCst);
+        self.gauges.queued.fetch_sub(message.charge().tuples as i64, Ordering::Relaxed);
         match message {
             DataMessage::Batch(incoming) => incoming,
             DataMessage::Encoded { bytes, incoming } => self.unpack(&bytes, incoming),
@@ -107,10 +106,12 @@ pub struct InboxSender {
 impl InboxSender {
     /// Sends a batch. One to an executor that has ended is dropped; its worker is ending too.
     pub fn send_data(&self, message: DataMessage, urgency: Urgency) {
-        let incoming = message.incoming();
-        let sent_at = incoming.sent_at.0;
-        self.gauges.queued.fetch_add(incoming.charge.tuples as i64, Ordering::Relaxed);
-        let lane = if incoming.link.kind == LinkKind::Acyclic { &self.data } else { &self.cycle };
+        let sent_at = message.sent_at().0;
+        self.gauges.queued.fetch_add(message.charge().tuples as i64, Ordering::Relaxed);
+        let lane = match message.link().kind {
+            LinkKind::Acyclic => &self.data,
+            LinkKind::InCycle | LinkKind::Feedback => &self.cycle,
+        };
         let _ = lane.send(message);
         // After the send: see `Inbox::note_empty`, its counterpart.
         let _ = self.gauges.waiting_since.compare_exchange(
@@ -123,8 +124,8 @@ impl InboxSender {
     }
 
     /// Sends a control message.
-    pub fn send_control(&self, control: Control, urgency: Urgency) {
-        let _ = self.control.send(control);
+    pub fn send_control(&self, control: impl Into<Control>, urgency: Urgency) {
+        let _ = self.control.send(control.into());
         self.run_queue.wake(self.executor, urgency);
     }
 

@@ -8,7 +8,7 @@ use crate::clock::Time;
 use crate::ids::{Touched, WorkerId};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::message::Tracking;
+use crate::runtime::flow::message::TreeMessage;
 use crate::runtime::flow::outlet::{Outlet, PayloadKind};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::payload;
@@ -49,10 +49,10 @@ impl Address {
     }
 
     /// Sends ack records or outcomes. Commands never cross: each worker is told by whoever started it.
-    pub fn send_tracking(&self, message: Tracking, urgency: Urgency, now: Time) {
+    pub fn send_tree_message(&self, message: TreeMessage, urgency: Urgency, now: Time) {
         match self {
-            Address::Here(inbox) => inbox.send_control(message.into(), urgency),
-            Address::There(remote) => remote.send_tracking(&message, now),
+            Address::Here(inbox) => inbox.send_control(message, urgency),
+            Address::There(remote) => remote.send_tree_message(&message, now),
         }
     }
 }
@@ -72,10 +72,10 @@ pub struct RemoteExecutor {
 }
 
 impl RemoteExecutor {
-    fn send_tracking(&self, message: &Tracking, now: Time) {
+    fn send_tree_message(&self, message: &TreeMessage, now: Time) {
         let (kind, bytes) = match message {
-            Tracking::Acks(records) => (PayloadKind::Acks, payload::encode_acks(self.executor, records)),
-            Tracking::Outcomes(outcomes) => {
+            TreeMessage::Acks(records) => (PayloadKind::Acks, payload::encode_acks(self.executor, records)),
+            TreeMessage::Outcomes(outcomes) => {
                 (PayloadKind::Outcomes, payload::encode_outcomes(self.executor, outcomes))
             }
         };

@@ -29,7 +29,7 @@ use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Control, DataMessage, Incoming};
+use crate::runtime::flow::message::{DataMessage, Incoming, Loss, TreeMessage};
 use crate::runtime::flow::outlet::{Outlet, PayloadKind};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
@@ -127,11 +127,11 @@ impl Ingress {
             PayloadKind::Data => self.take_data(from, payload, now),
             PayloadKind::Acks => {
                 let (acker, records) = payload::decode_acks(payload)?;
-                self.deliver(acker, Control::Acks(records), |place| place.acker.is_some())
+                self.deliver(acker, TreeMessage::Acks(records), |place| place.acker.is_some())
             }
             PayloadKind::Outcomes => {
                 let (spout, outcomes) = payload::decode_outcomes(payload)?;
-                self.deliver(spout, Control::Outcomes(outcomes), |place| place.is_spout)
+                self.deliver(spout, TreeMessage::Outcomes(outcomes), |place| place.is_spout)
             }
         }
     }
@@ -139,14 +139,14 @@ impl Ingress {
     fn deliver(
         &self,
         executor: ExecutorId,
-        control: Control,
+        message: TreeMessage,
         fits: impl Fn(&Place) -> bool,
     ) -> Result<(), PayloadError> {
         let place = self.places.get(executor.index()).filter(|place| fits(place));
         let inbox = place.and_then(|place| place.inbox.as_ref());
         let inbox = inbox.ok_or(unknown("executor", executor.0))?;
         self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
-        inbox.send_control(control, Urgency::Now);
+        inbox.send_control(message, Urgency::Now);
         Ok(())
     }
 
@@ -225,12 +225,12 @@ impl Ingress {
             for place in &self.places {
                 let Some(inbox) = &place.inbox else { continue };
                 if place.acker.is_some() {
-                    let lost = Control::WorkerLost { worker: *worker, next: *next, membership };
+                    let lost = Loss::Worker { worker: *worker, next: *next, membership };
                     inbox.send_control(lost, Urgency::Now);
                 }
                 if place.is_spout {
                     for acker in &ackers_lost {
-                        inbox.send_control(Control::AckerLost { acker: *acker }, Urgency::Now);
+                        inbox.send_control(Loss::Acker { acker: *acker }, Urgency::Now);
                     }
                 }
             }

@@ -16,7 +16,7 @@ use crate::runtime::acking::pending::Pending;
 use crate::runtime::acking::records::FailureReport;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::message::{Control, Tracking};
+use crate::runtime::flow::message::{EndRequest, TreeMessage};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
 use crate::runtime::routing::outgoing::Outgoing;
@@ -97,8 +97,8 @@ impl Emitter {
         for (acker, mut records) in self.outgoing.acks.take(&self.acker_table) {
             records.membership = self.outgoing.membership;
             self.outgoing.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            let acks = Tracking::Acks(records);
-            self.ackers[acker].send_tracking(acks, Urgency::WhenDone, self.outgoing.now);
+            let acks = TreeMessage::Acks(records);
+            self.ackers[acker].send_tree_message(acks, Urgency::WhenDone, self.outgoing.now);
         }
     }
 
@@ -254,6 +254,6 @@ impl Route for Emitter {
     }
 
     fn request_drain(&mut self) {
-        self.coordinator.send_control(Control::Drain, Urgency::WhenDone);
+        self.coordinator.send_control(EndRequest::Drain, Urgency::WhenDone);
     }
 }

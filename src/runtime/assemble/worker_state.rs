@@ -16,7 +16,7 @@ use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
 
 /// What all executors of a worker share while they run. Each gets clones of what it needs.
-pub struct SharedParts {
+pub struct WorkerState {
     /// Who is runnable.
     pub run_queue: Arc<RunQueue>,
     /// The way to the end.
@@ -39,14 +39,14 @@ pub struct SharedParts {
     pub metrics: MetricsRegistry,
 }
 
-impl SharedParts {
+impl WorkerState {
     /// Of a worker in which nothing has run yet.
-    pub fn new(blueprint: &Blueprint) -> SharedParts {
+    pub fn new(blueprint: &Blueprint) -> WorkerState {
         let options = blueprint.topology.options();
         let throttle = || Arc::new(Throttle::new(options.errors.limit, options.errors.interval));
         let (membership, workers) =
             blueprint.share().map_or((0, 0), |share| (share.membership, share.outlets.len()));
-        SharedParts {
+        WorkerState {
             // One more than the plan has: the coordinator.
             run_queue: Arc::new(RunQueue::new(blueprint.plan.executors.len() + 1)),
             lifecycle: Arc::new(Lifecycle::default()),
