@@ -25,7 +25,7 @@
 
 use std::sync::Arc;
 
-use super::Value;
+use super::value::Value;
 use crate::ids::RootId;
 
 /// Which message of a block, 0 to 63.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::tuple::{Timestamp, Value, ValueType};
+use crate::tuple::value::{Timestamp, Value, ValueType};
 
 /// Why something does not convert into a value, or a value into something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,10 +8,11 @@
 //! `true` differ. Text has seed 0: `stable_hash("storm")` is plain `xxh3_64(b"storm")`. Lists and
 //! maps fold the hashes of their parts onto the hash of their length.
 
+use std::hash::{Hash, Hasher};
+
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::Value;
-use super::value::canonical_bits;
+use super::value::{Value, canonical_bits};
 
 /// The seed of each type. Written out, for these numbers are as lasting as the hash itself.
 mod seed {
@@ -53,6 +54,14 @@ pub fn stable_hash_all<'a>(values: impl IntoIterator<Item = &'a Value>) -> u64 {
     let mut values = values.into_iter();
     let first = values.next().map_or(of_length(0, seed::LIST), stable_hash);
     values.fold(first, |acc, v| combine(acc, stable_hash(v)))
+}
+
+impl Hash for Value {
+    /// By the stable hash, so that it agrees with fields grouping.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(stable_hash(self));
+    }
 }
 
 fn of_length(len: usize, seed: u64) -> u64 {

@@ -23,5 +23,4 @@ mod value;
 pub use batch::{Anchor, Attempt, BatchLimits, MessageIndex, Rows, Run, TupleBatch};
 pub use convert::{FromValue, IntoValue, ValueError};
 pub use fields::Fields;
-pub use nested::{SharedList, SharedMap};
-pub use value::{Map, Timestamp, Value, ValueType};
+pub use value::{Map, SharedList, SharedMap, Timestamp, Value, ValueType};

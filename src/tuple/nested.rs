@@ -3,20 +3,14 @@
 //! Values nest as deep as whoever builds them likes: an emit refuses what is deeper than
 //! [`DEPTH_MAX`](super::codec::DEPTH_MAX), but such a value has to be dropped, too. The drop that the
 //! compiler writes calls itself once a level and overflows the stack at some ten thousand levels. So the
-//! last owner of a list or map takes what is nested in it out first, and drops it piece by piece.
+//! last owner of a list or map takes what is nested in it out first, and drops it piece by piece. What an
+//! emit refuses is measured here as well.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::{Map, Value};
-
-/// The values of a list, shared by its clones.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SharedList(Arc<[Value]>);
-
-/// The entries of a map, shared by its clones.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SharedMap(Arc<Map>);
+use super::codec::DEPTH_MAX;
+use super::value::{Map, SharedList, SharedMap, Value};
 
 impl Deref for SharedList {
     type Target = [Value];
@@ -91,8 +85,25 @@ fn drop_nested(mut left: Vec<Value>) {
     }
 }
 
+impl Value {
+    /// Its [`heap_size`](Value::heap_size), unless it nests deeper than a tuple may.
+    #[inline(always)]
+    pub(crate) fn size_within_depth(&self) -> Option<usize> {
+        match self {
+            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => Some(0),
+            Value::Str(s) if !s.is_heap_allocated() => Some(0),
+            shared => shared.shared_size_within_depth(),
+        }
+    }
+
+    #[cold]
+    fn shared_size_within_depth(&self) -> Option<usize> {
+        measure(self, DEPTH_MAX)
+    }
+}
+
 /// Bytes that a list or map holds outside itself; `None` if it nests deeper than so many levels.
-pub(super) fn measure(value: &Value, depth: usize) -> Option<usize> {
+fn measure(value: &Value, depth: usize) -> Option<usize> {
     let below = |value: &Value| measure(value, depth.checked_sub(1)?);
     match value {
         Value::List(_) | Value::Map(_) if depth == 0 => None,
@@ -107,7 +118,6 @@ pub(super) fn measure(value: &Value, depth: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuple::codec::DEPTH_MAX;
 
     fn deep(levels: usize, lists: bool) -> Value {
         let mut value = Value::from("x".repeat(100));

@@ -17,9 +17,6 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::codec::DEPTH_MAX;
-use super::nested::{self, SharedList, SharedMap};
-
 /// A map value: ordered by key, so that its bytes, hash and display are the same everywhere.
 pub type Map = BTreeMap<SmolStr, Value>;
 
@@ -36,6 +33,14 @@ impl fmt::Display for Timestamp {
         }
     }
 }
+
+/// The values of a list, shared by its clones. How it is made and dropped: see `nested`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedList(pub(super) Arc<[Value]>);
+
+/// The entries of a map, shared by its clones. How it is made and dropped: see `nested`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedMap(pub(super) Arc<Map>);
 
 /// One value of a tuple.
 ///
@@ -211,21 +216,6 @@ impl Value {
         }
     }
 
-    /// The same, unless it nests deeper than a tuple may.
-    #[inline(always)]
-    pub(crate) fn size_within_depth(&self) -> Option<usize> {
-        match self {
-            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => Some(0),
-            Value::Str(s) if !s.is_heap_allocated() => Some(0),
-            shared => shared.shared_size_within_depth(),
-        }
-    }
-
-    #[cold]
-    fn shared_size_within_depth(&self) -> Option<usize> {
-        nested::measure(self, DEPTH_MAX)
-    }
-
     /// Kept apart, so that the common case is a comparison in the emit path.
     #[cold]
     fn shared_size(&self) -> usize {
@@ -293,14 +283,6 @@ impl Ord for Value {
             (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
             _ => self.value_type().cmp(&other.value_type()),
         }
-    }
-}
-
-impl std::hash::Hash for Value {
-    /// By the stable hash, so that it agrees with fields grouping.
-    #[inline]
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write_u64(super::hash::stable_hash(self));
     }
 }
 

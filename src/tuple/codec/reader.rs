@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::{CodecError, DEPTH_MAX, SHORT_STR_LEN, VERSION, check_rules, tag};
+use super::format::{CodecError, DEPTH_MAX, SHORT_STR_LEN, VERSION, check_rules, tag};
 use crate::config::limits::BATCH_MAX;
 use crate::ids::RootId;
-use crate::tuple::{Anchor, Attempt, Map, Rows, Run, Timestamp, TupleBatch, Value};
+use crate::tuple::batch::{Anchor, Attempt, Rows, Run, TupleBatch};
+use crate::tuple::value::{Map, Timestamp, Value};
 
 /// Bytes that the shortest run and the shortest further anchor take.
 const RUN_BYTES_MIN: usize = 10;

@@ -1,3 +1,4 @@
+use super::format::tag;
 use super::*;
 use crate::ids::RootId;
 use crate::tuple::{Anchor, Attempt, Timestamp};

@@ -1,8 +1,9 @@
 //! Tuples into bytes.
 
-use super::{BATCH_VERSION, CodecError, DEPTH_MAX, SHORT_STR_LEN, check_rules, tag};
+use super::format::{BATCH_VERSION, CodecError, DEPTH_MAX, SHORT_STR_LEN, check_rules, tag};
 use crate::ids::RootId;
-use crate::tuple::{Anchor, Attempt, Run, TupleBatch, Value};
+use crate::tuple::batch::{Anchor, Attempt, Run, TupleBatch};
+use crate::tuple::value::Value;
 
 pub(super) fn write_batch(batch: &TupleBatch, out: &mut Vec<u8>) -> Result<(), CodecError> {
     check_rules(batch)?;

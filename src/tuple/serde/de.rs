@@ -7,9 +7,10 @@ use ::serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, MapDese
 use ::serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use ::serde::forward_to_deserialize_any;
 
-use super::SerdeError;
+use super::error::SerdeError;
 use super::value::{TIMESTAMP, VALUE};
-use crate::tuple::{Fields, Value};
+use crate::tuple::fields::Fields;
+use crate::tuple::value::Value;
 
 /// Reads one [`Value`].
 #[derive(Clone, Copy)]

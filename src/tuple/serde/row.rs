@@ -3,9 +3,10 @@
 use ::serde::ser::{self, Impossible, Serialize, Serializer};
 use smol_str::SmolStr;
 
-use super::SerdeError;
-use super::ser::{by_position, key_text};
-use crate::tuple::{Fields, Value};
+use super::error::SerdeError;
+use super::ser::{by_position, key_text, to_value};
+use crate::tuple::fields::Fields;
+use crate::tuple::value::Value;
 
 /// Writes a row in the order of the fields.
 pub(super) struct RowSerializer<'a>(pub(super) &'a Fields);
@@ -31,14 +32,14 @@ impl<'a> RowWriter<'a> {
 
     fn insert<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), SerdeError> {
         let position = self.position(name)?;
-        self.row[position] = Some(super::to_value(value).map_err(|error| error.inside(name))?);
+        self.row[position] = Some(to_value(value).map_err(|error| error.inside(name))?);
         Ok(())
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), SerdeError> {
         if let Some(place) = self.row.get_mut(self.next) {
             let name = self.fields.get(self.next).expect("a row is as long as its fields");
-            *place = Some(super::to_value(value).map_err(|error| error.inside(name))?);
+            *place = Some(to_value(value).map_err(|error| error.inside(name))?);
         }
         self.next += 1;
         Ok(())

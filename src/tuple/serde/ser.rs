@@ -5,9 +5,28 @@ use std::fmt::Display;
 use ::serde::ser::{self, Serialize, Serializer};
 use smol_str::SmolStr;
 
-use super::SerdeError;
+use super::error::SerdeError;
 use super::value::{TIMESTAMP, VALUE};
-use crate::tuple::{Map, Timestamp, Value};
+use crate::tuple::value::{Map, Timestamp, Value};
+
+/// Writes anything serializable as a value.
+///
+/// # Errors
+/// When an integer is beyond the range of an `i64`, a map key is neither text, integer, bool nor time, or
+/// the type's own `Serialize` fails.
+///
+/// # Examples
+/// ```
+/// use squall::tuple::serde::{from_value, to_value};
+///
+/// let value = to_value(&vec![("a", 1), ("b", 2)])?;
+/// assert_eq!(value.to_string(), r#"[["a", 1], ["b", 2]]"#);
+/// assert_eq!(from_value::<Vec<(String, u8)>>(&value)?, [("a".into(), 1), ("b".into(), 2)]);
+/// # Ok::<(), squall::tuple::serde::SerdeError>(())
+/// ```
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, SerdeError> {
+    value.serialize(ValueSerializer::new())
+}
 
 /// Writes one [`Value`].
 pub(super) struct ValueSerializer {
@@ -128,7 +147,7 @@ impl Serializer for ValueSerializer {
         variant: &'static str,
         value: &T,
     ) -> Result<Value, SerdeError> {
-        Ok(in_variant(Some(variant), super::to_value(value).map_err(|error| error.inside(variant))?))
+        Ok(in_variant(Some(variant), to_value(value).map_err(|error| error.inside(variant))?))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<ListWriter, SerdeError> {
@@ -182,7 +201,7 @@ fn in_variant(variant: Option<&'static str>, value: Value) -> Value {
 
 /// A map key as text.
 pub(super) fn key_text<T: Serialize + ?Sized>(key: &T) -> Result<SmolStr, SerdeError> {
-    match super::to_value(key)? {
+    match to_value(key)? {
         Value::Str(text) => Ok(text),
         value @ (Value::I64(_) | Value::Bool(_) | Value::Timestamp(_)) => {
             Ok(SmolStr::from(value.to_string()))
@@ -201,7 +220,7 @@ pub(super) struct ListWriter {
 
 impl ListWriter {
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), SerdeError> {
-        let value = super::to_value(value).map_err(|error| error.inside(self.values.len()))?;
+        let value = to_value(value).map_err(|error| error.inside(self.values.len()))?;
         self.values.push(value);
         Ok(())
     }
@@ -221,7 +240,7 @@ pub(super) struct MapWriter {
 
 impl MapWriter {
     fn insert<T: Serialize + ?Sized>(&mut self, key: SmolStr, value: &T) -> Result<(), SerdeError> {
-        let value = super::to_value(value).map_err(|error| error.inside(&key))?;
+        let value = to_value(value).map_err(|error| error.inside(&key))?;
         self.map.insert(key, value);
         Ok(())
     }

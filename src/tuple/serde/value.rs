@@ -13,7 +13,7 @@ use ::serde::de::{
 use ::serde::ser::{Serialize, Serializer};
 use smol_str::SmolStr;
 
-use crate::tuple::{Map, Timestamp, Value};
+use crate::tuple::value::{Map, Timestamp, Value};
 
 pub(super) const VALUE: &str = "squall::Value";
 pub(super) const TIMESTAMP: &str = "squall::Timestamp";
