@@ -1,6 +1,11 @@
 //! Where tuples are processed.
 
-use crate::api::{Check, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::api::check::Check;
+use crate::api::context::TaskContext;
+use crate::api::error::TaskError;
+use crate::api::input::Input;
+use crate::api::outputs::Outputs;
+use crate::api::streams::Streams;
 
 /// Processes tuples. One instance per task; every method is called by one thread at a time.
 ///

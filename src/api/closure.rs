@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use crate::api::{Bolt, Input, Outputs, Streams, TaskError};
+use crate::api::bolt::Bolt;
+use crate::api::error::TaskError;
+use crate::api::input::Input;
+use crate::api::outputs::Outputs;
+use crate::api::streams::Streams;
 
 /// A bolt that is one function. Made by [`bolt_fn`].
 #[derive(Clone)]

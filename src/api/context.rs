@@ -5,8 +5,9 @@ use std::sync::Arc;
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::api::worker::setting;
-use crate::api::{StreamDeclaration, TaskError, WorkerContext, WorkerResources};
+use crate::api::error::TaskError;
+use crate::api::streams::StreamDeclaration;
+use crate::api::worker::{WorkerContext, WorkerResources, setting};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;

@@ -1,6 +1,6 @@
 //! Watching a task from outside its component.
 
-use crate::api::TaskContext;
+use crate::api::context::TaskContext;
 use crate::ids::{MessageId, TaskId};
 use crate::tuple::Value;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::api::TaskError;
+use crate::api::error::TaskError;
 use crate::ids::TaskId;
 use crate::tuple::{self, Anchor, Fields, FromValue, Timestamp, Value, ValueError, ValueType};
 

@@ -19,6 +19,7 @@ mod check;
 mod closure;
 mod context;
 mod error;
+mod failure;
 mod grouping;
 mod hooks;
 mod input;
@@ -33,11 +34,12 @@ pub use check::{Check, CheckInput, Choice, Claim, Refusal, STANDARD_INPUT};
 pub use closure::{FnBolt, bolt_fn};
 pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext};
 pub use error::{EmitError, TaskError};
+pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
 pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
 pub use outputs::{OutputState, Outputs, Route, SpoutOutputs, Stage, Values};
-pub use spout::{Failure, FailureCause, Spout, SpoutStatus};
+pub use spout::{Spout, SpoutStatus};
 pub use stats::{
     ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
 };

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use ::serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::api::{
-    EmitError, FailureCause, HeldTuple, HoldRegistry, Input, StreamDeclaration, TaskError, TaskHook,
-};
+use crate::api::error::{EmitError, TaskError};
+use crate::api::failure::FailureCause;
+use crate::api::hooks::TaskHook;
+use crate::api::input::{HeldTuple, HoldRegistry, Input};
+use crate::api::streams::StreamDeclaration;
 use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
 use crate::logging::panics::guarded;
 use crate::tuple::codec::DEPTH_MAX;

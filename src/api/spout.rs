@@ -1,9 +1,13 @@
 //! Where streams begin.
 
-use std::fmt;
 use std::time::Duration;
 
-use crate::api::{Check, SpoutOutputs, Streams, TaskContext, TaskError};
+use crate::api::check::Check;
+use crate::api::context::TaskContext;
+use crate::api::error::TaskError;
+use crate::api::failure::Failure;
+use crate::api::outputs::SpoutOutputs;
+use crate::api::streams::Streams;
 use crate::ids::MessageId;
 
 /// What a call of [`Spout::next_tuple`] came to.
@@ -20,62 +24,6 @@ pub enum SpoutStatus {
     /// The source has ended. The spout is not asked again, but `ack` and `fail` still come; a
     /// failed message may be emitted again from there.
     Exhausted,
-}
-
-/// Why a message failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FailureCause {
-    /// A bolt failed one of its tuples.
-    Failed,
-    /// A bolt panicked on one of its tuples.
-    Panicked,
-    /// A bolt dropped a held tuple without a word.
-    Abandoned,
-    /// It was not done within `message_timeout`.
-    TimedOut,
-    /// A task or link that it may have touched was lost.
-    Lost,
-}
-
-impl FailureCause {
-    /// All of them.
-    pub const ALL: [FailureCause; 5] = [
-        FailureCause::Failed,
-        FailureCause::Panicked,
-        FailureCause::Abandoned,
-        FailureCause::TimedOut,
-        FailureCause::Lost,
-    ];
-
-    /// Its place in [`FailureCause::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl fmt::Display for FailureCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FailureCause::Failed => "failed",
-            FailureCause::Panicked => "panicked",
-            FailureCause::Abandoned => "abandoned",
-            FailureCause::TimedOut => "timed out",
-            FailureCause::Lost => "lost",
-        })
-    }
-}
-
-/// What a spout is told of a failed message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Why.
-    pub cause: FailureCause,
-    /// How many times the message has failed now, 1 for the first.
-    pub failures: u32,
-    /// Whether the message has used up `max_replays`. A spout that replays such a message all the
-    /// same is taken at its word.
-    pub is_final: bool,
 }
 
 /// A source of tuples. One instance per task; every method is called by one thread at a time.

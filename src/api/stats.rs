@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use crate::api::FailureCause;
+use crate::api::failure::FailureCause;
 use crate::ids::TaskId;
 use crate::metrics::MetricTotals;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::api::TaskError;
+use crate::api::error::TaskError;
 use crate::ids::{Incarnation, WorkerId};
 
 type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
