@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::AutoOr;
-use crate::config::engine::{OptionProblem, Problems};
+use crate::config::auto::AutoOr;
 use crate::config::limits::{self, DURATION_MAX};
+use crate::config::problems::{OptionProblem, Problems};
 
 /// What `frame_max` may be. The least holds whatever is not tuples; the most, one tuple of any size
 /// that a topology may allow.

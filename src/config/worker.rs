@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::engine::{OptionProblem, Problems};
 use crate::config::limits::{self, DURATION_MAX};
+use crate::config::problems::{OptionProblem, Problems};
 
 /// `[worker]`. Handed to every worker as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

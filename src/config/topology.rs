@@ -1,0 +1,222 @@
+//! `[topology]` and the options of components: what the runtime reads.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::auto::AutoOr;
+use crate::config::limits;
+
+/// What becomes of a tuple when something fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// Nothing is tracked; what is lost stays lost. The fastest.
+    AtMostOnce,
+    /// Each message of a spout is tracked to the end of its tree, and fails if any part is lost,
+    /// so that the spout can replay it. A tuple may be processed twice.
+    #[default]
+    AtLeastOnce,
+}
+
+impl Delivery {
+    /// Whether ackers follow the tree of each message.
+    pub fn tracks_tuples(self) -> bool {
+        match self {
+            Delivery::AtMostOnce => false,
+            Delivery::AtLeastOnce => true,
+        }
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Delivery::AtMostOnce => "at-most-once",
+            Delivery::AtLeastOnce => "at-least-once",
+        })
+    }
+}
+
+/// Options of a whole topology. [`Default`] is what an empty `[topology]` table means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopologyOptions {
+    /// `delivery`.
+    pub delivery: Delivery,
+    /// `workers`: worker processes; 1 runs in the process of who starts it.
+    pub workers: u32,
+    /// `ackers`: acker tasks; auto is one per worker that has spouts.
+    pub ackers: AutoOr<u32>,
+    /// `message_timeout`: a tree that is not done after so long fails; the clock stands still
+    /// while its path waits for a stalled or full consumer. `None` (`"off"`): never.
+    pub message_timeout: Option<Duration>,
+    /// `max_spout_pending`: open messages per spout task; auto follows the completion latency.
+    pub max_spout_pending: AutoOr<u32>,
+    /// `max_replays`: a message that fails after so many replays is given up; see
+    /// [`ComponentOptions::max_replays`] for what becomes of the tuple. `None`: ten replays where the
+    /// input has an end ([`limits::BOUNDED_REPLAYS_MAX`]), no limit elsewhere. [`u32::MAX`] (`"off"`):
+    /// no limit.
+    pub max_replays: Option<u32>,
+    /// `[topology.replay]`.
+    pub replay: ReplayOptions,
+    /// `threads`: driver threads; auto is one per core.
+    pub threads: AutoOr<u32>,
+    /// `drain_timeout`: how long an orderly end may take before it is cut short.
+    pub drain_timeout: Duration,
+    /// `max_task_parallelism`: a cap on every component's tasks, for tests.
+    pub max_task_parallelism: Option<u32>,
+    /// `key_groups`: into how many groups fields grouping hashes keys.
+    pub key_groups: u32,
+    /// `load_aware`: whether shuffle prefers targets with credit and short queues.
+    pub load_aware: bool,
+    /// `[topology.queue]`.
+    pub queue: QueueOptions,
+    /// `[topology.errors]`.
+    pub errors: ErrorOptions,
+    /// `[topology.watchdog]`.
+    pub watchdog: WatchdogOptions,
+    /// `tick`: the period of `Bolt::tick` for bolts that set none of their own. `None`: no tick.
+    pub tick: Option<Duration>,
+    /// `start_inactive`: nothing is opened before the first activate.
+    pub start_inactive: bool,
+    /// `[topology.settings]`: free values that tasks read by `TaskContext::setting`.
+    pub settings: toml::Table,
+}
+
+impl Default for TopologyOptions {
+    fn default() -> TopologyOptions {
+        TopologyOptions {
+            delivery: Delivery::default(),
+            workers: 1,
+            ackers: AutoOr::Auto,
+            message_timeout: Some(Duration::from_secs(30)),
+            max_spout_pending: AutoOr::Auto,
+            max_replays: None,
+            replay: ReplayOptions::default(),
+            threads: AutoOr::Auto,
+            drain_timeout: Duration::from_secs(30),
+            max_task_parallelism: None,
+            key_groups: limits::KEY_GROUPS_DEFAULT,
+            load_aware: true,
+            queue: QueueOptions::default(),
+            errors: ErrorOptions::default(),
+            watchdog: WatchdogOptions::default(),
+            tick: None,
+            start_inactive: false,
+            settings: toml::Table::new(),
+        }
+    }
+}
+
+/// `[topology.queue]`: how much may be on its way between tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueOptions {
+    /// `batch`: tuples in a full batch.
+    pub batch: u32,
+    /// `capacity`: tuples that may be on their way over one link (from one executor to another).
+    pub capacity: u32,
+    /// `memory`: bytes that may be on their way in one worker, over all links.
+    pub memory: u64,
+    /// `tuple_size_max`: bytes that one tuple may have.
+    pub tuple_size_max: u64,
+}
+
+impl Default for QueueOptions {
+    fn default() -> QueueOptions {
+        QueueOptions { batch: 512, capacity: 4096, memory: 64 << 20, tuple_size_max: 8 << 20 }
+    }
+}
+
+/// `[topology.replay]`: when failed messages are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// `backoff_min`: the pause before a message that failed once is replayed.
+    pub backoff_min: Duration,
+    /// `backoff_max`: the longest such pause; each is twice the one before, less a random part of up
+    /// to a half.
+    pub backoff_max: Duration,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> ReplayOptions {
+        ReplayOptions { backoff_min: Duration::from_millis(10), backoff_max: Duration::from_secs(10) }
+    }
+}
+
+/// `[topology.errors]`: how errors of user code are reported, and how a broken task comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorOptions {
+    /// `limit`: reports per `interval` and component; the rest are counted.
+    pub limit: u32,
+    /// `interval`.
+    pub interval: Duration,
+    /// `restart_min`: the first pause before a task that panicked is built again.
+    pub restart_min: Duration,
+    /// `restart_max`: the longest such pause; each is twice the one before.
+    pub restart_max: Duration,
+}
+
+impl Default for ErrorOptions {
+    fn default() -> ErrorOptions {
+        ErrorOptions {
+            limit: 5,
+            interval: Duration::from_secs(10),
+            restart_min: Duration::from_millis(100),
+            restart_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[topology.watchdog]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchdogOptions {
+    /// `step`: a call into user code that takes longer is named in the log, and its thread is
+    /// replaced by another.
+    pub step: Duration,
+}
+
+impl Default for WatchdogOptions {
+    fn default() -> WatchdogOptions {
+        WatchdogOptions { step: Duration::from_secs(1) }
+    }
+}
+
+/// Options of one component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentOptions {
+    /// `parallelism`: executors.
+    pub parallelism: u32,
+    /// `tasks`: instances, spread evenly over the executors; `None`: one each.
+    pub tasks: Option<u32>,
+    /// `tick`: overrides the topology's.
+    pub tick: Option<Duration>,
+    /// `blocking`: the component waits in its calls, so each executor gets a thread of its own.
+    pub blocking: bool,
+    /// `max_spout_pending`: overrides the topology's.
+    pub max_spout_pending: Option<AutoOr<u32>>,
+    /// `max_replays`: overrides the topology's, for tuples that this bolt fails. Such a tuple goes to
+    /// the bolt's dead-letter stream once its message was replayed so often; where nobody takes that
+    /// stream, the message is given up.
+    pub max_replays: Option<u32>,
+    /// `settings`: laid over the topology's.
+    pub settings: toml::Table,
+}
+
+impl Default for ComponentOptions {
+    fn default() -> ComponentOptions {
+        ComponentOptions {
+            parallelism: 1,
+            tasks: None,
+            tick: None,
+            blocking: false,
+            max_spout_pending: None,
+            max_replays: None,
+            settings: toml::Table::new(),
+        }
+    }
+}
+
+impl ComponentOptions {
+    /// Instances: `tasks`, or one per executor; never fewer than executors are useful for.
+    pub fn task_count(&self) -> u32 {
+        self.tasks.unwrap_or(self.parallelism)
+    }
+}
