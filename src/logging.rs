@@ -38,20 +38,11 @@ use crate::logging::panics::PanicHook;
 use crate::logging::queue::{Body, Lines};
 
 pub use levels::{Levels, LevelsError};
+pub use line::LogFormat;
 pub use queue::RECORDS_WAITING_MAX;
 
 /// The key under which a record names its component.
 pub const COMPONENT_KEY: &str = "component";
-
-/// How a record is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// A line for people: time, level, message, fields.
-    #[default]
-    Terminal,
-    /// A JSON object on a line of its own, with `ts` (RFC 3339, UTC), `level`, `msg` and the fields.
-    Json,
-}
 
 /// Changes levels while the program runs. Clones change the same log.
 #[derive(Clone, Debug)]

@@ -16,11 +16,20 @@ use serde_json::{Map, Value, json};
 use slog::{KV, Key, Level, OwnedKVList, Record, Serializer};
 
 use crate::clock::Clock;
-use crate::logging::LogFormat;
 use crate::text::{SHOWN_MAX, escaped_json, shown};
 
 /// Keys of a JSON record that are not the fields'.
 const OWN_KEYS: [&str; 3] = ["ts", "level", "msg"];
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people: time, level, message, fields.
+    #[default]
+    Terminal,
+    /// A JSON object on a line of its own, with `ts` (RFC 3339, UTC), `level`, `msg` and the fields.
+    Json,
+}
 
 /// How records become lines.
 pub(super) struct LineFormat {
