@@ -6,6 +6,7 @@
 //! Numbers and names are bounded: a task has at most [`METRICS_MAX`] metrics, and a name is cut after
 //! [`METRIC_NAME_MAX`] bytes.
 
+mod distribution;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -18,14 +19,14 @@ use smol_str::SmolStr;
 
 use crate::ids::TaskId;
 
-pub use totals::{MetricTotal, MetricTotals, MetricValue, ValueCounts, distribution_of, merge_counts};
+pub use distribution::Distribution;
+pub use totals::{
+    METRICS_MAX, MetricTotal, MetricTotals, MetricValue, OTHER_LOSSES, ValueCounts, distribution_of,
+    merge_counts,
+};
 
-/// Metrics of a task, and of a component in the statistics.
-pub const METRICS_MAX: usize = 256;
 /// Bytes of the name of a metric; a longer name is cut.
 pub const METRIC_NAME_MAX: usize = 128;
-/// Where losses are counted that have no metric of their own because there are too many.
-pub const OTHER_LOSSES: &str = "other_losses";
 
 /// A number that only grows. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -116,33 +117,6 @@ impl Histogram {
 impl fmt::Debug for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.summary().fmt(f)
-    }
-}
-
-/// What a histogram says, in the unit of what was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Distribution {
-    /// Values recorded.
-    pub count: u64,
-    /// Their mean.
-    pub mean: f64,
-    /// Their median.
-    pub p50: u64,
-    /// 99 of 100 are at most this.
-    pub p99: u64,
-    /// The largest.
-    pub max: u64,
-}
-
-impl Distribution {
-    fn of(hdr: &Hdr<u64>) -> Distribution {
-        Distribution {
-            count: hdr.len(),
-            mean: hdr.mean(),
-            p50: hdr.value_at_quantile(0.50),
-            p99: hdr.value_at_quantile(0.99),
-            max: hdr.max(),
-        }
     }
 }
 

@@ -14,7 +14,12 @@ use hdrhistogram::Histogram as Hdr;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Distribution, METRICS_MAX, OTHER_LOSSES};
+use super::distribution::Distribution;
+
+/// Metrics of a task, and of a component in the statistics.
+pub const METRICS_MAX: usize = 256;
+/// Where losses are counted that have no metric of their own because there are too many.
+pub const OTHER_LOSSES: &str = "other_losses";
 
 /// A metric of a component at one moment, summed over its tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
