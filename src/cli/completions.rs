@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use crate::cli::error::{CommandError, Outcome};
-use crate::cli::{Context, command, terminal};
+use crate::cli::terminal;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,10 +22,10 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+/// Takes the whole parser, which is named as the program was called.
+pub(super) fn execute(args: &Args, parser: &clap::Command) -> Result<Outcome, CommandError> {
     let mut script = Vec::new();
-    let mut command = without_hidden(&command(&context.program));
-    clap_complete::generate(args.shell, &mut command, &context.program, &mut script);
+    clap_complete::generate(args.shell, &mut without_hidden(parser), parser.get_name(), &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Done)
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::cli::context::Context;
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::settings::{self, Setting};
-use crate::cli::terminal::Stream;
-use crate::cli::{Context, terminal};
+use crate::cli::terminal::{self, Stream};
 use crate::topology::registry::{ComponentType, Kind, Registry};
 
 const EXAMPLES: &str = "\

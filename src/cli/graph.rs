@@ -2,10 +2,10 @@
 
 use clap::ValueEnum;
 
+use crate::cli::context::Context;
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::load::Overrides;
-use crate::cli::terminal::Stream;
-use crate::cli::{Context, terminal};
+use crate::cli::terminal::{self, Stream};
 
 const EXAMPLES: &str = "\
 Examples:

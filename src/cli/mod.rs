@@ -29,6 +29,7 @@
 
 mod completions;
 mod components;
+mod context;
 mod ending;
 mod error;
 mod graph;
@@ -50,6 +51,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cli::context::Context;
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::terminal::{ColorWhen, Stream};
 use crate::logging::panics;
@@ -103,23 +105,6 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
-}
-
-/// What every command is given.
-struct Context {
-    /// The component types that topologies may use.
-    registry: Registry,
-    /// What the program is called; `squall`, unless it is somebody's own.
-    program: String,
-    /// When to colour.
-    color: ColorWhen,
-}
-
-impl Context {
-    /// Whether what goes to that stream is coloured.
-    fn colors(&self, stream: Stream) -> bool {
-        self.color.applies_to(stream)
-    }
 }
 
 /// Runs the command that this program was started with, with the component types of `registry`.
@@ -178,7 +163,7 @@ where
     panics::leave_to_catchers();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let program = program_name(args.first());
-    let parsed = command(&program)
+    let parsed = parser(&program)
         .try_get_matches_from(args)
         .and_then(|matches| CommandLine::from_arg_matches(&matches));
     let line = match parsed {
@@ -202,7 +187,7 @@ fn execute(command: &Command, context: &Context) -> Result<Outcome, CommandError
         Command::Components(args) => components::execute(args, context),
         Command::Schema(args) => schema::execute(args, context),
         Command::New(args) => new::execute(args),
-        Command::Completions(args) => completions::execute(args, context),
+        Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
     }
 }
@@ -221,7 +206,7 @@ fn exit_code(result: Result<Outcome, CommandError>, context: &Context) -> ExitCo
 
 /// The parser, under the name that the program goes by. A program of somebody's own says whose
 /// commands they are when it is asked for its version.
-fn command(program: &str) -> clap::Command {
+fn parser(program: &str) -> clap::Command {
     let own_version = env!("CARGO_PKG_VERSION");
     let version = match program {
         "squall" => own_version.to_owned(),
@@ -241,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_parser_is_sound() {
-        command("squall").debug_assert();
+        parser("squall").debug_assert();
     }
 
     #[test]
@@ -252,8 +237,8 @@ mod tests {
         check(None, "squall");
         check(Some("target/release/squall"), "squall");
         check(Some("/opt/word-counts"), "word-counts");
-        assert_eq!(command("squall").render_version(), concat!("squall ", env!("CARGO_PKG_VERSION"), "\n"));
-        let version = command("mine").render_version();
+        assert_eq!(parser("squall").render_version(), concat!("squall ", env!("CARGO_PKG_VERSION"), "\n"));
+        let version = parser("mine").render_version();
         assert_eq!(version, concat!("mine (squall ", env!("CARGO_PKG_VERSION"), ")\n"));
     }
 }

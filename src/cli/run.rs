@@ -9,13 +9,14 @@ use signal_hook::iterator::Signals;
 use slog::{FilterLevel, Logger};
 
 use crate::api::WorkerResources;
+use crate::cli::context::Context;
 use crate::cli::ending::{Action, Ending, Event};
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::load::{Files, Overrides, STDIN};
 use crate::cli::progress::{Beside, Progress};
 use crate::cli::running::{RunStats, Running};
-use crate::cli::terminal::Stream;
-use crate::cli::{Context, summary, terminal};
+use crate::cli::summary;
+use crate::cli::terminal::{self, Stream};
 use crate::clock::{Clock, Time};
 use crate::cluster::control::LogSpec;
 use crate::cluster::signals;

@@ -1,7 +1,8 @@
 //! `squall schema`.
 
+use crate::cli::context::Context;
 use crate::cli::error::{CommandError, Outcome};
-use crate::cli::{Context, terminal};
+use crate::cli::terminal;
 use crate::topology::schema;
 
 const EXAMPLES: &str = "\

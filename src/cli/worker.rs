@@ -1,6 +1,6 @@
 //! `squall worker`: what `run --workers` starts. Not for people, and hidden from the help.
 
-use crate::cli::Context;
+use crate::cli::context::Context;
 use crate::cli::error::{CommandError, Outcome};
 use crate::cli::terminal;
 use crate::cluster::{self, worker::WorkerError};
