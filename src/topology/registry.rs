@@ -7,116 +7,19 @@
 //! known), then once per task and after each panic.
 
 mod component;
+mod entries;
 mod extensions;
 
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::fmt;
-use std::sync::Arc;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Bolt, MetricsReporting, Spout};
+use crate::api::{Bolt, Spout};
 use crate::topology::effort::Effort;
-use crate::topology::graph::{Constructor, GroupingFactory, HookFactory, Instance, ProcessParts, Topology};
-use crate::topology::registry::component::{BuildFn, SchemaFn, build_fn, read_settings};
+use crate::topology::graph::{Constructor, Instance};
+use crate::topology::registry::component::{BuildFn, SchemaFn, build_fn};
 
 pub use component::{BuildError, Built, ComponentType, Kind, NoSettings, SettingError};
-
-type TopologyFn = Arc<dyn Fn() -> Result<Topology, Box<dyn Error + Send + Sync>> + Send + Sync>;
-
-/// Component types, custom groupings and whole topologies by name.
-///
-/// # Examples
-/// ```
-/// use squall::prelude::*;
-///
-/// #[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
-/// #[serde(deny_unknown_fields)]
-/// struct ShoutSettings {
-///     /// What is put behind each word.
-///     mark: String,
-/// }
-///
-/// struct Shout(ShoutSettings);
-/// impl Bolt for Shout {
-///     fn declare(&self) -> Streams {
-///         Streams::new(["word"])
-///     }
-///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-///         let loud = format!("{}{}", input.str("word")?.to_uppercase(), self.0.mark);
-///         out.emit([loud])?;
-///         Ok(())
-///     }
-/// }
-///
-/// let mut registry = Registry::with_standard();
-/// registry
-///     .bolt("shout", "Makes words loud.", |settings: &ShoutSettings| Ok(Shout(settings.clone())))
-///     .output("word");
-/// assert!(registry.component("shout").is_some());
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Registry {
-    components: BTreeMap<String, ComponentType>,
-    groupings: BTreeMap<String, GroupingType>,
-    hooks: BTreeMap<String, NamedHook>,
-    topologies: BTreeMap<String, NamedTopology>,
-    process: ProcessParts,
-    metrics: Option<MetricsReporting>,
-}
-
-type BuildGroupingFn =
-    Arc<dyn Fn(toml::de::ValueDeserializer<'_>) -> Result<GroupingFactory, BuildError> + Send + Sync>;
-
-/// A registered custom grouping.
-#[derive(Clone)]
-pub struct GroupingType {
-    /// What `custom` says in TOML.
-    pub name: String,
-    schema: SchemaFn,
-    build: BuildGroupingFn,
-}
-
-impl GroupingType {
-    /// What builds the grouping, with the settings of this `config` table.
-    ///
-    /// # Errors
-    /// When the table does not fit the settings, or the grouping refuses them.
-    pub fn build(&self, config: toml::de::ValueDeserializer<'_>) -> Result<GroupingFactory, BuildError> {
-        (self.build)(config)
-    }
-
-    /// The JSON schema of its settings.
-    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        (self.schema)(generator)
-    }
-}
-
-impl fmt::Debug for GroupingType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grouping {}", self.name)
-    }
-}
-
-#[derive(Clone)]
-struct NamedHook(HookFactory);
-
-impl fmt::Debug for NamedHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("hook")
-    }
-}
-
-#[derive(Clone)]
-struct NamedTopology(TopologyFn);
-
-impl fmt::Debug for NamedTopology {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("topology")
-    }
-}
+pub use entries::{GroupingType, Registry};
 
 impl Registry {
     /// A registry without any type.

@@ -17,9 +17,9 @@ use crate::api::{
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::topology::diagnostic::TopologyErrors;
 use crate::topology::graph::{GroupingFactory, HookFactory, ProcessParts, Topology};
-use crate::topology::registry::{
-    BuildGroupingFn, GroupingType, NamedHook, NamedTopology, NoSettings, Registry, SettingError, TopologyFn,
-    read_settings,
+use crate::topology::registry::component::{NoSettings, SettingError, read_settings};
+use crate::topology::registry::entries::{
+    BuildGroupingFn, GroupingType, NamedHook, NamedTopology, Registry, TopologyFn,
 };
 
 impl Registry {

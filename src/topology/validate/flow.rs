@@ -3,7 +3,7 @@
 use crate::topology::draft::Draft;
 use crate::topology::order::{Edge, unmarked_cycles};
 use crate::topology::registry::Kind;
-use crate::topology::validate::{ById, InputPart, Problem, Site, named};
+use crate::topology::validate::problem::{ById, InputPart, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let edges = edges(draft, by_id);

@@ -10,7 +10,7 @@ use crate::topology::graph::Grouping;
 use crate::topology::implicit;
 use crate::topology::registry::Kind;
 use crate::topology::suggest::{self, shown};
-use crate::topology::validate::{ById, InputPart, Problem, Site, named};
+use crate::topology::validate::problem::{ById, InputPart, Problem, Site, named};
 use crate::tuple::Fields;
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {

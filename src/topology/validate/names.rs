@@ -7,7 +7,7 @@ use crate::config::limits;
 use crate::ids::{is_legal_name, is_reserved_name};
 use crate::topology::draft::Draft;
 use crate::topology::suggest::shown;
-use crate::topology::validate::{ById, Problem, Site, named};
+use crate::topology::validate::problem::{ById, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();

@@ -10,7 +10,7 @@ use crate::config::{AutoOr, Delivery, TopologyOptions};
 use crate::topology::draft::Draft;
 use crate::topology::graph::Grouping;
 use crate::topology::queue_shares::{Crew, NoShares, QueuePlaces};
-use crate::topology::validate::{ById, InputPart, Problem, Site, named};
+use crate::topology::validate::problem::{ById, InputPart, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let mut problems = topology_problems(&draft.options);

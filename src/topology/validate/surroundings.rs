@@ -14,7 +14,7 @@ use crate::topology::implicit;
 use crate::topology::registry::{Built, Kind};
 use crate::topology::suggest;
 use crate::topology::validate::numbers::capped;
-use crate::topology::validate::{ById, Problem, Site, named};
+use crate::topology::validate::problem::{ById, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
