@@ -49,6 +49,7 @@ use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
 
+pub use origin::WorkerError;
 pub use reports::Reports;
 
 /// How often links that are down for too long are reported.
@@ -118,21 +119,6 @@ pub struct WorkerSpec {
 
 /// Starts the runtime of a worker. What is wrong is told to the parent, for people.
 pub type StartRuntime = dyn Fn(WorkerSpec, Reports) -> Result<Arc<dyn WorkerRuntime>, String>;
-
-/// Why a worker did not even begin.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerError {
-    /// Its stdin is no control channel.
-    #[error("nobody has told this worker what to do")]
-    ByHand,
-    /// The system refuses what it needs.
-    #[error("cannot begin as a worker")]
-    Io(#[from] io::Error),
-    /// The parent says nothing sensible.
-    #[error("the parent cannot be understood")]
-    Control(#[from] ControlError),
-}
 
 /// Runs a worker process to its end. `registry` holds the component types of the topology, which
 /// must be those that the parent has.

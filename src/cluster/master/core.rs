@@ -22,20 +22,19 @@
 
 mod closing;
 mod silence;
+mod state;
 
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, ToWorker};
-use crate::cluster::master::complaints::Complaints;
-use crate::cluster::master::events::{Action, CoreOptions, Event, Note};
+use crate::cluster::master::events::{Action, Event, Note};
 use crate::cluster::master::life::{Exit, Life, Phase};
-use crate::cluster::master::waves::{Outcome, Waves};
-use crate::cluster::stats::WorkerStats;
-use crate::ids::WorkerId;
-use crate::net::{Endpoint, Members};
-use crate::runtime::StopReason;
-use crate::runtime::ending::{EndCommand, Ending, Snapshot};
+use crate::cluster::master::waves::Outcome;
+use crate::net::Endpoint;
+use crate::runtime::ending::{EndCommand, Snapshot};
+
+pub use state::Core;
 
 /// From "at rest" to the first question: others are likely to say the same.
 const WAVE_SOON: Duration = Duration::from_millis(1);
@@ -46,72 +45,7 @@ const FAILED_STARTS_NEW: u32 = 3;
 /// The same for a worker that was up before.
 const FAILED_STARTS_MAX: u32 = 10;
 
-/// The state of a run.
-#[derive(Debug)]
-pub struct Core {
-    options: CoreOptions,
-    lives: Vec<Life>,
-    /// Of the members.
-    version: u64,
-    /// Whether spouts are to emit.
-    wanted_active: bool,
-    /// Whether all workers have listened at the same time.
-    all_were_up: bool,
-    ending: Ending,
-    waves: Waves,
-    /// When the next wave is due.
-    wave_at: Time,
-    /// The round that was asked of the workers and may not be answered.
-    round: Option<u64>,
-    complaints: Complaints,
-    /// Set when all were told to close: by then they are killed.
-    close_by: Option<Time>,
-    /// Whether the workers that had not closed by then were examined, as silent ones are.
-    late_examined: bool,
-    /// Whether those that have closed were told to end.
-    end_told: bool,
-    /// Set when all were killed: by then they are left behind.
-    dead_by: Option<Time>,
-    cut_short: bool,
-    failure: Option<String>,
-    /// The first error of a component that waiting cannot mend.
-    stopped: Option<StopReason>,
-    is_done: bool,
-    /// When the last event came.
-    heard: Time,
-    actions: Vec<Action>,
-}
-
 impl Core {
-    /// A run of which nothing is started yet; the first event starts it.
-    pub fn new(options: CoreOptions) -> Core {
-        Core {
-            lives: (0..)
-                .zip(&options.sources)
-                .map(|(worker, sources)| Life::new(WorkerId(worker), *sources))
-                .collect(),
-            version: 1,
-            wanted_active: !options.start_inactive,
-            all_were_up: false,
-            ending: Ending::new(options.bolts, options.drain_timeout),
-            waves: Waves::new(options.sources.len()),
-            wave_at: Time::ZERO,
-            round: None,
-            complaints: Complaints::new(),
-            close_by: None,
-            late_examined: false,
-            end_told: false,
-            dead_by: None,
-            cut_short: false,
-            failure: None,
-            stopped: None,
-            is_done: false,
-            heard: Time::ZERO,
-            actions: Vec::new(),
-            options,
-        }
-    }
-
     /// Takes an event in and says what to do, in this order.
     #[must_use]
     pub fn on(&mut self, event: Event, now: Time) -> Vec<Action> {
@@ -157,28 +91,7 @@ impl Core {
         }
     }
 
-    /// The worker's present life.
-    pub fn lives(&self) -> &[Life] {
-        &self.lives
-    }
-
-    /// What all workers count.
-    pub fn sum(&self) -> WorkerStats {
-        let mut sum = WorkerStats::default();
-        self.lives.iter().for_each(|life| life.counts.add_to(&mut sum, self.is_done));
-        sum
-    }
-
-    /// Whether it is over.
-    pub fn is_done(&self) -> bool {
-        self.is_done
-    }
-
     // ---- Events ----
-
-    fn is_current(&self, who: Endpoint) -> bool {
-        self.lives.get(who.worker.index()).is_some_and(|life| life.endpoint() == who && life.has_process())
-    }
 
     /// Nobody could be heard while this process did not run.
     fn forgive_own_absence(&mut self, now: Time) {
@@ -337,17 +250,6 @@ impl Core {
         }
     }
 
-    /// Kills a worker; its exit does the rest.
-    fn replace(&mut self, worker: WorkerId, why: String) {
-        let life = &mut self.lives[worker.index()];
-        if life.listens_to_us() {
-            let who = life.endpoint();
-            life.phase = Phase::Killed;
-            self.note(Note::Replaced(who, why));
-            self.actions.push(Action::Kill(who));
-        }
-    }
-
     /// Whether workers are to be asked how far they have come: all can answer, and either something
     /// was asked of them or no spout can emit.
     fn is_to_ask(&self) -> bool {
@@ -408,31 +310,6 @@ impl Core {
         self.waves.begin_again();
         self.round = None;
         self.wave_at = now;
-    }
-
-    // ---- Words to workers ----
-
-    fn note(&mut self, note: Note) {
-        self.actions.push(Action::Note(note));
-    }
-
-    fn members(&self) -> Members {
-        Members { version: self.version, members: self.lives.iter().map(Life::member).collect() }
-    }
-
-    fn send(&mut self, index: usize, message: ToWorker) {
-        if self.lives[index].listens_to_us() {
-            self.actions.push(Action::Send(self.lives[index].endpoint(), message));
-        }
-    }
-
-    fn broadcast(&mut self, message: ToWorker) {
-        (0..self.lives.len()).for_each(|index| self.send(index, message.clone()));
-    }
-
-    fn send_members(&mut self) {
-        let members = self.members();
-        self.broadcast(ToWorker::Members(members));
     }
 
     /// Tells those who do not know whether spouts may emit.

@@ -8,7 +8,8 @@
 //!
 //! * `core`: what to do, pure; `events`: its words. `life`: one worker through its lives. `waves`: rest of all at once.
 //!   `complaints`: who is cut off. `counts`: what its lives counted and lost; `inputs`: what they read.
-//! * `shell`: the thread that carries it out. `running`: the handle that embedders hold.
+//! * `shell`: the thread that carries it out. `running`: the handle that embedders hold. `run`: what both
+//!   know of the run. `options`: what it is started with.
 
 mod complaints;
 mod core;
@@ -16,6 +17,8 @@ mod counts;
 mod events;
 mod inputs;
 mod life;
+mod options;
+mod run;
 mod running;
 mod shell;
 mod waves;
@@ -25,6 +28,6 @@ pub use counts::Sources;
 pub use events::{Action, CoreOptions, Event, Note};
 pub use inputs::sources;
 pub use life::{Exit, Life, Phase};
-pub use running::{
-    DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,
-};
+pub use options::{DialThrough, OutputLines, WorkersOptions};
+pub use run::{WorkerEvent, WorkerEventKind};
+pub use running::{RunningWorkers, StartWorkersError};

@@ -10,7 +10,22 @@ use rustix::fs::{FileType, fstat};
 use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
-use crate::cluster::worker::WorkerError;
+use crate::cluster::control::ControlError;
+
+/// Why a worker did not even begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// Its stdin is no control channel.
+    #[error("nobody has told this worker what to do")]
+    ByHand,
+    /// The system refuses what it needs.
+    #[error("cannot begin as a worker")]
+    Io(#[from] io::Error),
+    /// The parent says nothing sensible.
+    #[error("the parent cannot be understood")]
+    Control(#[from] ControlError),
+}
 
 /// The control channel, which is stdin.
 pub(super) fn take_control() -> Result<UnixStream, WorkerError> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Core;
+use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::events::{Action, Note};

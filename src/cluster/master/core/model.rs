@@ -12,8 +12,9 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::cluster::control::Beat;
+use crate::cluster::master::events::CoreOptions;
 use crate::config::WorkerOptions;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, WorkerId};
 
 const BOLTS: usize = 2;
 

@@ -1,6 +1,6 @@
 //! Workers that are due: to be started, to be heard of, or to be replaced.
 
-use super::Core;
+use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::events::{Action, Note};

@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use super::*;
 use crate::cluster::control::Beat;
 use crate::cluster::master::counts::Sources;
+use crate::cluster::master::events::CoreOptions;
+use crate::cluster::stats::WorkerStats;
 use crate::config::WorkerOptions;
-use crate::ids::{Incarnation, TaskId};
+use crate::ids::{Incarnation, TaskId, WorkerId};
 use crate::net::Member;
+use crate::runtime::StopReason;
 
 /// By worker: its incarnation, and whether its address is known.
 type Lives = BTreeMap<u16, (u32, bool)>;

@@ -1,0 +1,138 @@
+//! What is known of a run: its core, its processes and its history.
+//!
+//! The master's thread writes it, and the handle of the embedder reads it: both hold [`Shared`].
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::api::TopologyStats;
+use crate::clock::{Clock, Time};
+use crate::cluster::master::core::Core;
+use crate::cluster::stats::{ComponentShape, ProcessStats, WorkersStats, topology_stats};
+use crate::ids::{Incarnation, WorkerId};
+use crate::runtime::reporting::Reported;
+
+/// Events that are remembered; the oldest go first.
+const HISTORY_MAX: usize = 1 << 16;
+
+/// Something that happened to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerEvent {
+    /// When, since the start of the run.
+    pub at: Duration,
+    /// To whom.
+    pub worker: WorkerId,
+    /// In which life.
+    pub incarnation: Incarnation,
+    /// What.
+    pub kind: WorkerEventKind,
+}
+
+/// What happened to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerEventKind {
+    /// Its process was started, with this pid.
+    Started(u32),
+    /// It listens: it takes part from here on.
+    Listening,
+    /// It is to be killed, for this reason.
+    Replaced(String),
+    /// Its process has ended, like this.
+    Died(String),
+    /// The connection by which it sends to this peer is up.
+    LinkUp(WorkerId),
+    /// It is down.
+    LinkDown(WorkerId),
+}
+
+/// What the handle and the master's thread share.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    run: Mutex<Run>,
+    on_end: Condvar,
+    name: String,
+    shapes: Vec<ComponentShape>,
+}
+
+/// What is known of the run. Written by the master's thread alone.
+pub(super) struct Run {
+    pub(super) core: Core,
+    /// Of the processes that there are, by worker.
+    pub(super) pids: Vec<Option<u32>>,
+    pub(super) history: VecDeque<WorkerEvent>,
+    /// Set by the master's thread as its last act.
+    ended_at: Option<Time>,
+}
+
+impl Shared {
+    /// Of a run of which nothing is started yet.
+    pub(super) fn new(core: Core, name: String, shapes: Vec<ComponentShape>) -> Shared {
+        let pids = vec![None; core.lives().len()];
+        let run = Run { core, pids, history: VecDeque::new(), ended_at: None };
+        Shared { clock: Clock::real(), run: Mutex::new(run), on_end: Condvar::new(), name, shapes }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn end(&self) {
+        self.lock().ended_at = Some(self.clock.now());
+        self.on_end.notify_all();
+    }
+
+    pub(super) fn stats(&self) -> WorkersStats {
+        let run = self.lock();
+        let elapsed = run.ended_at.unwrap_or_else(|| self.clock.now()).since(Time::ZERO);
+        let mut topology = topology_stats(&run.core.sum(), &self.shapes, elapsed);
+        topology.ended = run.ended_at.is_some();
+        topology.cut_short = run.core.is_cut_short();
+        topology.stopped = run.core.stopped().cloned();
+        topology.lost = run.core.lost();
+        let lives = run.core.lives();
+        let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
+        let up = lives.iter().filter(|life| life.is_up());
+        let processes = ProcessStats {
+            workers,
+            up: up.clone().count() as u16,
+            restarts: lives.iter().map(|life| life.restarts).sum(),
+            links: u32::from(workers) * u32::from(workers - 1),
+            links_up: up.filter_map(|life| life.beat).map(|beat| u32::from(beat.links_up)).sum(),
+        };
+        let bug =
+            || (run.ended_at.is_some() && !run.core.is_done()).then(|| "squall itself panicked".to_owned());
+        let failure = run.core.failure().map(str::to_owned).or_else(bug);
+        WorkersStats { topology, processes, failure }
+    }
+
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
+        let run = self.lock();
+        let wait = self.on_end.wait_timeout_while(run, at_most, |run| run.ended_at.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner).0.ended_at.is_some()
+    }
+}
+
+impl Reported for Arc<Shared> {
+    fn topology_name(&self) -> &str {
+        &self.name
+    }
+
+    fn counters(&self) -> TopologyStats {
+        self.stats().topology
+    }
+
+    fn wait_for_end(&self, at_most: Duration) -> bool {
+        self.wait(at_most)
+    }
+}
+
+impl Run {
+    pub(super) fn remember(&mut self, event: WorkerEvent) {
+        if self.history.len() == HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(event);
+    }
+}
