@@ -12,7 +12,7 @@ use crate::components::positions::Positions;
 use crate::components::settings::{Ordered, spend_names};
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
-use crate::tuple::Fields;
+use crate::tuple::{Fields, Value};
 
 /// Settings of [`Map`].
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -83,7 +83,7 @@ impl Bolt for Map {
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         self.expressions.bind(&input);
-        let mut row = vec![crate::Value::Null; self.fields.len()];
+        let mut row = vec![Value::Null; self.fields.len()];
         for (index, place) in self.places.iter().enumerate() {
             row[*place] = self.expressions.eval(index)?;
         }

@@ -15,7 +15,7 @@ use crate::components::positions::Positions;
 use crate::components::settings::spend_names;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
-use crate::tuple::{Value, ValueError};
+use crate::tuple::{Fields, Value, ValueError};
 
 /// Settings of [`Split`].
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -67,9 +67,7 @@ impl Split {
 
 impl Bolt for Split {
     fn declare(&self) -> Streams {
-        Streams::new(
-            std::iter::once(&self.settings.emit).chain(&self.settings.keep).collect::<crate::Fields>(),
-        )
+        Streams::new(std::iter::once(&self.settings.emit).chain(&self.settings.keep).collect::<Fields>())
     }
 
     fn check(&self, check: &mut Check<'_>) {

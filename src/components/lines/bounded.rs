@@ -9,11 +9,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::api::{SpoutOutputs, TaskContext, TaskError};
-use crate::components::lines::Pull;
 use crate::components::lines::backoff::Backoff;
 use crate::components::lines::counters::LinesCounters;
 use crate::components::lines::paths::{self, FileId, is_shortage};
-use crate::components::lines::source::{Opened, Read1};
+use crate::components::lines::source::{Opened, Pull, Read1};
 
 pub(super) struct Bounded {
     context: TaskContext,

@@ -30,15 +30,17 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::api::{SpoutOutputs, TaskContext, TaskError};
 use crate::clock::{Clock, Time};
 use crate::components::lines::backoff::Backoff;
 use crate::components::lines::copies::{COPY_SILENCE, Origin, Suspects};
 use crate::components::lines::counters::LinesCounters;
 use crate::components::lines::paths::{self, FileId, is_shortage};
-use crate::components::lines::source::{Opened, Read1};
+use crate::components::lines::source::{Opened, Pull, Read1};
 use crate::components::lines::tail::Tail;
-use crate::components::lines::{Pull, Start};
 
 /// How long a file that is gone is read on without a new byte.
 pub(super) const GONE_SILENCE: Duration = Duration::from_secs(5);
@@ -48,6 +50,17 @@ const FILES_OPEN_MAX: u64 = 1024;
 const FILES_MAX: usize = 16 << 10;
 /// Lines of one file before it is the next file's turn.
 const TURN_LINES: u32 = 1024;
+
+/// Where following begins in files that are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// With their first line.
+    #[default]
+    Beginning,
+    /// With what is written from now on.
+    End,
+}
 
 pub(super) struct Follow {
     patterns: Vec<String>,

@@ -44,23 +44,13 @@ use crate::components::lines::bounded::Bounded;
 use crate::components::lines::counters::LinesCounters;
 use crate::components::lines::follow::Follow;
 use crate::components::lines::paths::Descriptor;
-use crate::components::lines::source::Opened;
+use crate::components::lines::source::{Opened, Pull};
 use crate::components::settings::{ByteSize, OneOrMany, Period};
 use crate::ids::MessageId;
 use crate::topology::registry::{Registry, SettingError};
 
+pub use follow::Start;
 pub use standard_input::{STDIN_RESOURCE, StandardInput};
-
-/// Where following begins in files that are there already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// With their first line.
-    #[default]
-    Beginning,
-    /// With what is written from now on.
-    End,
-}
 
 /// Settings of [`Lines`].
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -102,18 +92,6 @@ fn max_line() -> ByteSize {
 
 fn field() -> String {
     "line".to_owned()
-}
-
-/// What asking for a line came to.
-enum Pull {
-    /// There is one.
-    Line,
-    /// Not now.
-    Nothing,
-    /// Not before this has passed.
-    NothingFor(Duration),
-    /// Never again.
-    End,
 }
 
 enum Reader {

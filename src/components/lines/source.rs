@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use flume::{Receiver, Sender, TryRecvError};
 use memchr::memchr;
@@ -40,6 +41,18 @@ pub(super) enum Read1 {
     /// Nothing now; more may come.
     Nothing,
     /// Nothing, and never again.
+    End,
+}
+
+/// What asking for a line came to.
+pub(super) enum Pull {
+    /// There is one.
+    Line,
+    /// Not now.
+    Nothing,
+    /// Not before this has passed.
+    NothingFor(Duration),
+    /// Never again.
     End,
 }
 
