@@ -4,7 +4,9 @@ use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, Route as _, St
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::metrics::MetricsRegistry;
-use crate::testing::harness::{Emitted, HarnessOptions, Record, TestTuple, constructor, record_access};
+use crate::testing::harness::options::{HarnessOptions, constructor};
+use crate::testing::harness::record::{Emitted, Record, record_access};
+use crate::testing::harness::tuple::TestTuple;
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
 use crate::tuple::{Anchor, Value};
