@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::PayloadKind;
+use super::outbound::PayloadKind;
 use crate::clock::Time;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 

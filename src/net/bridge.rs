@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Application, Direction, LinkState, PayloadError, PayloadKind};
+use super::application::{Application, Direction, LinkState, PayloadError};
+use super::outbound::PayloadKind;
 use crate::clock::{Clock, Time};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::runtime::remote::ingress::Ingress;

@@ -22,6 +22,10 @@ pub const SLICES_MAX: usize = 64;
 /// Bytes that are offered for one write.
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 
+/// A connection, by a number that is never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
 /// A connection, and how far it has got.
 #[derive(Debug)]
 pub(super) struct Connection {

@@ -22,8 +22,8 @@ use ring::hmac;
 use smol_str::SmolStr;
 
 use super::frame::{FrameKind, HEADER, unsequenced};
+use super::members::{Endpoint, Identity, Secret, TopologyKey};
 use super::payload::{Cursor, cut_reason, told_reason};
-use super::{Endpoint, Identity, Secret, TopologyKey};
 use crate::ids::{Incarnation, WorkerId, is_legal_name};
 
 /// The first bytes of a HELLO.

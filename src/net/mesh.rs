@@ -7,120 +7,34 @@
 //! the tick, so that a worker that was stopped for a while does not take what waits in its sockets
 //! for silence.
 //!
-//! This file holds membership and connections; how a handshake goes is in `greeting`, what comes over
+//! This file holds membership, and what is read and written; how connections begin and end is in
+//! `state`, how a handshake goes is in `greeting`, what comes over
 //! a link that is up in `traffic`, what time demands in `timing`.
 
 mod greeting;
+mod state;
 mod timing;
 mod traffic;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
-use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 
-use super::connection::{Connection, Role};
-use super::counts::count;
+use super::application::{Application, Direction};
+use super::connection::{ConnId, Role};
+use super::counts::NetCounts;
 use super::frame::{self, HEADER};
-use super::handshake::{HANDSHAKE_BYTES_MAX, Refusal};
+use super::handshake::HANDSHAKE_BYTES_MAX;
+use super::members::{Member, Members};
+use super::outbound::Outbound;
 use super::payload::bye_frame;
-use super::peer::{DialState, Peer};
-use super::{Application, Direction, Identity, LinkState, Member, Members, NetCounts, Outbound, Secret};
+use super::peer::DialState;
 use crate::clock::Time;
-use crate::config::NetOptions;
-use crate::config::net::FRAME_MAX_RANGE;
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{Incarnation, WorkerId};
 
-/// Accepted connections that have said nothing of use yet.
-pub const UNPROVEN_MAX: usize = 64;
-/// Accepted connections, for each peer, whose HELLO names this run and a member, and that have not
-/// proven it: one, and one before it whose end was not noticed.
-const GREETED_PER_PEER: usize = 2;
-
-/// A connection, by a number that is never given again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
-
-/// What whoever drives a mesh must do for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Connect to an address, then call [`Mesh::dialed`], or [`Mesh::closed`] if it fails.
-    Dial {
-        /// The connection to be.
-        conn: ConnId,
-        /// Whom it is to reach.
-        peer: WorkerId,
-        /// Where.
-        address: SocketAddr,
-    },
-    /// Write once what [`Mesh::chunks`] still has, without waiting, close the connection, and call
-    /// [`Mesh::closed`]. It may be closed already; then there is nothing to do.
-    Close {
-        /// The connection.
-        conn: ConnId,
-        /// Why, for the log.
-        why: String,
-    },
-}
-
-/// All links of one worker.
-pub struct Mesh {
-    own: Identity,
-    secret: Secret,
-    options: NetOptions,
-    rng: StdRng,
-    /// Of the members that were set last.
-    version: u64,
-    /// The life of this worker that replaced this one.
-    fenced_by: Option<Incarnation>,
-    /// The worker ends: nobody is dialed or let in any more.
-    is_over: bool,
-    peers: BTreeMap<WorkerId, Peer>,
-    connections: BTreeMap<ConnId, Connection>,
-    next_connection: u64,
-    /// Accepted connections that have not said HELLO, and those that have and must prove it. When one
-    /// more comes than may, the oldest goes: a peer needs a moment only, so a crowd of strangers that
-    /// says nothing, or cannot name the run, does not keep it out.
-    silent: BTreeSet<ConnId>,
-    greeted: BTreeSet<ConnId>,
-    actions: Vec<Action>,
-    ready: Vec<ConnId>,
-    counts: NetCounts,
-    /// Room for totals of credit.
-    totals: Vec<(LinkId, u64, u64)>,
-}
+pub use state::{Action, Mesh, UNPROVEN_MAX};
 
 impl Mesh {
-    /// A mesh without members. `seed` is for nonces and jitter: from the system's generator in
-    /// production, any number in a simulation.
-    ///
-    /// # Panics
-    /// When `frame_max` is out of its range.
-    pub fn new(identity: Identity, secret: Secret, options: NetOptions, seed: u64) -> Mesh {
-        assert!(FRAME_MAX_RANGE.contains(&options.frame_max), "frame_max is checked where it is read");
-        Mesh {
-            own: identity,
-            secret,
-            options,
-            rng: StdRng::seed_from_u64(seed),
-            version: 0,
-            fenced_by: None,
-            is_over: false,
-            peers: BTreeMap::new(),
-            connections: BTreeMap::new(),
-            next_connection: 1,
-            silent: BTreeSet::new(),
-            greeted: BTreeSet::new(),
-            actions: Vec::new(),
-            ready: Vec::new(),
-            counts: NetCounts::default(),
-            totals: Vec::new(),
-        }
-    }
-
     // ---- Members ----
 
     /// The parent says who takes part. A peer whose life changed is given up, with all that was on
@@ -247,35 +161,6 @@ impl Mesh {
         Some(conn)
     }
 
-    /// An accepted connection has said HELLO, and may be a peer's.
-    fn greeted(&mut self, conn: ConnId) {
-        self.silent.remove(&conn);
-        if self.greeted.len() >= GREETED_PER_PEER * self.peers.len() {
-            let oldest = self.greeted.pop_first();
-            self.crowd_out(oldest);
-        }
-        self.greeted.insert(conn);
-    }
-
-    /// Closes a connection that has not proven who it is, to make room.
-    fn crowd_out(&mut self, conn: Option<ConnId>) {
-        let Some(conn) = conn else { return };
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.role = Role::Closing;
-            connection.finish(None);
-            self.counts.crowded_out += 1;
-            let why = "too many connections have not proven who they are".to_owned();
-            self.actions.push(Action::Close { conn, why });
-        }
-    }
-
-    fn connect(&mut self, role: Role, now: Time) -> ConnId {
-        let conn = ConnId(self.next_connection);
-        self.next_connection += 1;
-        self.connections.insert(conn, Connection::new(role, now));
-        conn
-    }
-
     /// Bytes came in: they were appended to `input`, which is this connection's own and comes back
     /// with what is not a whole frame yet. May end the connection.
     pub fn received(&mut self, conn: ConnId, input: &mut BytesMut, now: Time, app: &mut dyn Application) {
@@ -327,53 +212,6 @@ impl Mesh {
         }
     }
 
-    /// Ends a connection; `last` is written if the stream stands at the end of a frame.
-    fn end(
-        &mut self,
-        conn: ConnId,
-        why: String,
-        last: Option<Vec<u8>>,
-        now: Time,
-        app: &mut dyn Application,
-    ) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let role = std::mem::replace(&mut connection.role, Role::Closing);
-        if !matches!(role, Role::Closing) {
-            connection.finish(last);
-            self.unlink(conn, role, why.clone(), now, app);
-            self.actions.push(Action::Close { conn, why });
-        }
-    }
-
-    /// What a connection was for goes on without it.
-    fn unlink(&mut self, conn: ConnId, role: Role, why: String, now: Time, app: &mut dyn Application) {
-        let down = LinkState::Down { why };
-        match role {
-            Role::Dialing { peer, .. } => self.put_off(peer, now),
-            Role::Sends { peer } => {
-                self.put_off(peer, now);
-                app.link(peer, Direction::To, down, now);
-            }
-            Role::Receives { peer: worker } => {
-                if let Some(peer) = self.peers.get_mut(&worker) {
-                    peer.from = None;
-                }
-                app.link(worker, Direction::From, down, now);
-            }
-            Role::Answering { .. } => {
-                self.silent.remove(&conn);
-                self.greeted.remove(&conn);
-            }
-            Role::Closing => {}
-        }
-    }
-
-    fn put_off(&mut self, worker: WorkerId, now: Time) {
-        if let Some(peer) = self.peers.get_mut(&worker) {
-            peer.dial.put_off(&self.options, &mut self.rng, now);
-        }
-    }
-
     // ---- Writing ----
 
     /// Appends what to write on a connection next: at most `SLICES_MAX` slices and
@@ -408,19 +246,6 @@ impl Mesh {
                 connection.is_listed = false;
                 into.push(conn);
             }
-        }
-    }
-
-    fn list(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            list(conn, connection, &mut self.ready);
-        }
-    }
-
-    fn say(&mut self, conn: ConnId, frame: Vec<u8>) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.say(frame);
-            list(conn, connection, &mut self.ready);
         }
     }
 
@@ -460,17 +285,5 @@ impl Mesh {
     pub fn untaken(&self, peer: WorkerId) -> (u64, usize) {
         let peer = self.peers.get(&peer);
         peer.map_or((0, 0), |peer| (peer.sender.untaken(), peer.sender.untaken_bytes()))
-    }
-
-    fn refuse(&mut self, conn: ConnId, refusal: Refusal, now: Time, app: &mut dyn Application) {
-        count(&mut self.counts.refused, refusal.name());
-        self.end(conn, format!("refused: {refusal}"), Some(refusal.frame()), now, app);
-    }
-}
-
-/// Notes that a connection has something to write.
-fn list(conn: ConnId, connection: &mut Connection, ready: &mut Vec<ConnId>) {
-    if !std::mem::replace(&mut connection.is_listed, true) {
-        ready.push(conn);
     }
 }

@@ -43,14 +43,15 @@ mod poller;
 pub mod receiver;
 pub mod sender;
 mod tls;
+mod transfer;
 mod transport;
 
 pub use application::{Application, Direction, LinkState, PayloadError};
-pub use connection::{CHUNK_BYTES_MAX, SLICES_MAX};
+pub use connection::{CHUNK_BYTES_MAX, ConnId, SLICES_MAX};
 pub use counts::{ByReason, NetCounts};
 pub use fault::LinkFault;
 pub use members::{Endpoint, Identity, Member, Members, Secret, TopologyKey};
-pub use mesh::{Action, ConnId, Mesh, UNPROVEN_MAX};
+pub use mesh::{Action, Mesh, UNPROVEN_MAX};
 pub use outbound::{HEADROOM, Outbound, PayloadKind};
 pub use outbox::{Outbox, outlet};
 pub use payload::STATUS_MAX;

@@ -15,7 +15,7 @@ mod sync;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::{Outbound, PayloadKind};
+use super::outbound::{Outbound, PayloadKind};
 use crate::clock::Time;
 use crate::ids::{LinkId, WorkerId};
 use crate::runtime::flow::outlet::Outlet;

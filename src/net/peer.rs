@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::ConnId;
+use super::connection::ConnId;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use crate::clock::Time;

@@ -44,12 +44,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slog::{Logger, error, warn};
 
+use super::application::{Application, Direction};
+use super::connection::{CHUNK_BYTES_MAX, ConnId, SLICES_MAX};
+use super::members::{Identity, Members, Secret};
+use super::mesh::{Action, Mesh};
+use super::outbound::Outbound;
+use super::outbox::Outbox;
 use super::tls::Tls;
 use super::transport::Transport;
-use super::{
-    Action, Application, CHUNK_BYTES_MAX, ConnId, Direction, Identity, Members, Mesh, Outbound, Outbox,
-    SLICES_MAX, Secret,
-};
 use crate::clock::{Clock, Time};
 use crate::config::NetOptions;
 use crate::ids::WorkerId;

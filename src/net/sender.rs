@@ -19,9 +19,9 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::Outbound;
 use super::fault::LinkFault;
 use super::frame::{FrameKind, Lane, lane_of, seal};
+use super::outbound::Outbound;
 use super::payload::Taken;
 use crate::clock::Time;
 use crate::ids::LinkId;

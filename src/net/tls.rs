@@ -43,7 +43,7 @@ use rustls::{
     ServerConfig, ServerConnection,
 };
 
-use super::transport::{READ_MAX, Received, Sent};
+use super::transfer::{READ_MAX, Received, Sent};
 use crate::clock::Clock;
 use crate::config::net::TlsPaths;
 use crate::files;

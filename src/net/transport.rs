@@ -14,33 +14,10 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
 use super::tls::TlsSession;
+use super::transfer::{READ_MAX, Received, Sent};
 
-/// Bytes that are read from a socket at once.
-pub(super) const READ_MAX: usize = 128 << 10;
 /// A read of fewer bytes does not take the buffer along.
 const KEPT_MIN: usize = READ_MAX / 4;
-
-/// What a read found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) enum Received {
-    /// All that was asked for; there may be more.
-    More,
-    /// All there was. The socket will say when there is more.
-    Drained,
-    /// The peer has closed.
-    Ended,
-}
-
-/// What a write did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(super) struct Sent {
-    /// Bytes of the chunks that were taken.
-    pub bytes: usize,
-    /// The socket takes no more for now. It will say when it does.
-    pub is_blocked: bool,
-}
 
 /// How the bytes of a connection travel.
 #[derive(Debug)]

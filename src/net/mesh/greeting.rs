@@ -3,17 +3,18 @@
 use bytes::BytesMut;
 use rand::RngExt as _;
 
-use super::super::connection::{DialStep, Role};
+use super::super::application::{Application, Direction, LinkState};
+use super::super::connection::{ConnId, DialStep, Role};
 use super::super::counts::count;
 use super::super::fault::LinkFault;
 use super::super::frame::{self, Frame, FrameError, FrameKind, HEADER};
 use super::super::handshake::{
     Answering, Dialing, HANDSHAKE_BYTES_MAX, Hello, NOT_YET, Nonce, Refusal, Refused,
 };
+use super::super::members::Endpoint;
 use super::super::payload::{CREDITS_MAX, Taken, bye_frame, credit_frame};
 use super::super::peer::DialState;
-use super::super::{Application, Direction, Endpoint, LinkState};
-use super::{ConnId, Mesh};
+use super::state::Mesh;
 use crate::clock::Time;
 use crate::ids::{Incarnation, WorkerId};
 
@@ -24,7 +25,7 @@ impl Mesh {
         connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
     }
 
-    /// The transport that [`super::Action::Dial`] asked for is up.
+    /// The transport that [`Action::Dial`](super::Action::Dial) asked for is up.
     pub fn dialed(&mut self, conn: ConnId, now: Time) {
         let nonce = self.rng.random();
         let Some(connection) = self.connections.get_mut(&conn) else { return };

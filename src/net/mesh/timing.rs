@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use super::super::Application;
-use super::super::connection::{Connection, DialStep, Role};
+use super::super::application::Application;
+use super::super::connection::{ConnId, Connection, DialStep, Role};
 use super::super::frame::{FrameKind, unsequenced};
 use super::super::handshake::Refusal;
 use super::super::payload::{CREDITS_MAX, STATUS_MAX, bye_frame, credit_frame};
 use super::super::peer::{DialState, Peer};
 use super::super::receiver::Receiver;
-use super::{Action, ConnId, Mesh, list};
+use super::state::{Action, Mesh, list};
 use crate::clock::Time;
 use crate::ids::{LinkId, WorkerId};
 

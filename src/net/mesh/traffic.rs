@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 
-use super::super::Application;
+use super::super::application::Application;
+use super::super::connection::ConnId;
 use super::super::counts::{NetCounts, count};
 use super::super::fault::LinkFault;
 use super::super::frame::{self, Frame, FrameKind, HEADER, lane_of};
@@ -10,7 +11,7 @@ use super::super::handshake::Refused;
 use super::super::payload::{STATUS_MAX, Taken, bye_frame, credits, told_reason};
 use super::super::peer::Peer;
 use super::super::receiver::Admission;
-use super::{ConnId, Mesh};
+use super::state::Mesh;
 use crate::clock::Time;
 use crate::ids::WorkerId;
 

@@ -14,7 +14,8 @@ use std::os::fd::AsFd;
 
 use bytes::BytesMut;
 
-use super::super::transport::{Received, Transport};
+use super::super::transfer::Received;
+use super::super::transport::Transport;
 use crate::ids::WorkerId;
 
 /// A socket and its state.

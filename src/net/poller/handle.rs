@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::super::{Members, NetCounts, Outbox};
+use super::super::counts::NetCounts;
+use super::super::members::Members;
+use super::super::outbox::Outbox;
 use crate::ids::{Incarnation, WorkerId};
 
 /// What a worker tells its peers when it ends as it should. They do not warn of it.

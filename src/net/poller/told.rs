@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use slog::{Logger, debug, info, warn};
 
-use super::super::{Application, Direction, LinkState, PayloadError, PayloadKind};
+use super::super::application::{Application, Direction, LinkState, PayloadError};
+use super::super::outbound::PayloadKind;
 use super::channel::FarEnd;
 use super::handle::ORDERLY_END;
 use crate::clock::Time;
