@@ -2,6 +2,7 @@
 //!
 //! * the layers of DESIGN: a module imports only from what stands before it in [`LAYERS`];
 //! * what may be named in one place only, and what nowhere ([`ONLY_IN`], [`NOWHERE`]);
+//! * the order of files: no two import each other in a circle ([`circles`]);
 //! * the shape of files: a header, a name that says what is in it, a bearable length;
 //! * documents whose links lead somewhere, and a word on every dependency.
 //!
@@ -9,6 +10,10 @@
 //! worked around in the code. The rules look at text (see [`source`]), so they are fast and cannot
 //! know types; what they need to see, they see in `use` and in paths.
 
+#[path = "tidy/circles.rs"]
+mod circles;
+#[path = "tidy/imports.rs"]
+mod imports;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -17,6 +22,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use circles::{Circle, circles};
 use source::{Source, code_only};
 
 /// The modules of the crate, by layer. A module may import itself and what stands before it.
@@ -379,6 +385,12 @@ fn sources_are_tidy() {
     let sources = sources();
     assert!(sources.len() > 50, "the sources are not where they are looked for");
     assert_none(&sources.iter().flat_map(check_source).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let at = |circle: &Circle| finding(&circle.path[0].from, circle.path[0].line, circle.to_string());
+    assert_none(&circles(&sources()).iter().map(at).collect::<Vec<_>>());
 }
 
 #[test]
