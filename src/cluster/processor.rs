@@ -2,7 +2,8 @@
 //!
 //! On an overloaded machine a healthy worker may be unable to send its heartbeat in time. To kill it
 //! would make the overload worse: its replacement has to start, and everybody else has to replay. So
-//! before a worker is replaced for its silence, or killed because it does not close, its parent looks at the threads that should have been heard:
+//! before a worker is replaced for its silence, or killed because it does not close, its parent looks at
+//! the threads that should have been heard:
 //!
 //! * the worker's control thread, which sends the heartbeats and computes nothing;
 //! * the worker's main thread, which reads the topology while the worker starts;
@@ -21,10 +22,15 @@ pub const CONTROL_THREAD: &str = "squall-control";
 
 /// Whether a worker cannot be heard because its threads, or the parent's thread `reader`, are starved.
 pub fn is_starved(pid: u32, reader: &str) -> bool {
-    let theirs = format!("/proc/{pid}/task");
-    let main = PathBuf::from(format!("{theirs}/{pid}"));
-    let threads = tasks(Path::new(&theirs)).filter(|task| *task == main || is_named(task, CONTROL_THREAD));
-    let readers = tasks(Path::new("/proc/self/task")).filter(|task| is_named(task, reader));
+    is_starved_in(Path::new("/proc"), pid, reader)
+}
+
+/// The same, with `/proc` at another place.
+fn is_starved_in(proc: &Path, pid: u32, reader: &str) -> bool {
+    let theirs = proc.join(format!("{pid}/task"));
+    let main = theirs.join(pid.to_string());
+    let threads = tasks(&theirs).filter(|task| *task == main || is_named(task, CONTROL_THREAD));
+    let readers = tasks(&proc.join("self/task")).filter(|task| is_named(task, reader));
     threads.chain(readers).any(|task| is_thread_starved(&task))
 }
 
@@ -75,6 +81,35 @@ mod tests {
         check("", false);
     }
 
+    /// On a busy machine it cannot be known which thread of a real process is starved, so this one has a
+    /// `/proc` of its own.
+    #[test]
+    fn the_threads_that_should_have_been_heard_are_looked_at_and_no_others() {
+        let check = |starved: &str, expected| {
+            let proc = tempfile::tempdir().expect("a directory");
+            for (task, name) in
+                [("7/task/7", "squall"), ("7/task/8", CONTROL_THREAD), ("7/task/9", "squall-driver-0")]
+                    .into_iter()
+                    .chain([("self/task/1", "squall-watch-w0"), ("self/task/2", "squall-watch-w1")])
+            {
+                let task_dir = proc.path().join(task);
+                fs::create_dir_all(&task_dir).expect("it can be made");
+                let (state, times) = if task == starved { ("R", "1 9 1\n") } else { ("S", "9 1 1\n") };
+                fs::write(task_dir.join("comm"), format!("{name}\n")).expect("it can be written");
+                fs::write(task_dir.join("stat"), format!("8 ({name}) {state} 1 7"))
+                    .expect("it can be written");
+                fs::write(task_dir.join("schedstat"), times).expect("it can be written");
+            }
+            assert_eq!(is_starved_in(proc.path(), 7, "squall-watch-w0"), expected, "{starved}");
+        };
+        check("none", false);
+        check("7/task/7", true);
+        check("7/task/8", true);
+        check("7/task/9", false);
+        check("self/task/1", true);
+        check("self/task/2", false);
+    }
+
     #[test]
     fn a_process_that_waits_for_input_is_not_starved() {
         let mut child = std::process::Command::new("cat");
@@ -83,7 +118,9 @@ mod tests {
         // It may still be starting; once it reads, it sleeps.
         let stat = format!("/proc/{}/stat", child.id());
         let sleeps = || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S "));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(180);
         while !sleeps() {
+            assert!(std::time::Instant::now() < deadline, "it does not come to sleep");
             std::thread::yield_now();
         }
         assert!(!is_starved(child.id(), "no such thread"));

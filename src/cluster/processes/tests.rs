@@ -96,6 +96,10 @@ fn killing_the_dead_hurts_nobody() {
     assert_eq!(told.exit().code(), Some(0));
     told.process.kill();
     told.process.send(b"hello\n");
+    assert!(told.is_silent(), "its exit was the last that is heard of it");
+    // A pid may be given to another process at once; the descriptor of a process never is.
+    let gone = pidfd_send_signal(&told.process.pidfd, Signal::KILL);
+    assert_eq!(gone, Err(Errno::SRCH), "the signal reaches nobody");
 }
 
 #[test]

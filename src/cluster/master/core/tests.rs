@@ -353,16 +353,29 @@ fn pauses_grow_and_begin_anew_after_a_good_life() {
 
 #[test]
 fn the_longest_pause_is_an_option() {
-    let mut story = Story::running(1);
-    for incarnation in 1..=20 {
-        story.listens(life(0, incarnation));
-        story.dies(life(0, incarnation));
-        story.take();
-        let died = story.now;
-        let Phase::Waiting { until } = story.core.lives()[0].phase else { continue };
-        assert!(until.since(died) <= secs(30));
-        story.pass(secs(30));
-        assert_eq!(story.started(), [life(0, incarnation + 1)]);
+    for longest in [ms(130), secs(3)] {
+        let mut chosen = options(1);
+        chosen.worker.restart_max = longest;
+        let mut story = Story::new(chosen);
+        // The first replacement starts at once; each pause after it is twice the one before.
+        story.listens(life(0, 1));
+        story.dies(life(0, 1));
+        let mut pauses = Vec::new();
+        for incarnation in 2..=20 {
+            story.listens(life(0, incarnation));
+            story.take();
+            let died = story.now;
+            story.dies(life(0, incarnation));
+            let Phase::Waiting { until } = story.core.lives()[0].phase else {
+                panic!("incarnation {} does not wait", incarnation + 1)
+            };
+            pauses.push(until.since(died));
+            assert!(until.since(died) <= longest);
+            story.pass(longest);
+            assert_eq!(story.started(), [life(0, incarnation + 1)]);
+        }
+        let expected: Vec<_> = (0..19).map(|doubled| (ms(50) * (1 << doubled)).min(longest)).collect();
+        assert_eq!(pauses, expected);
     }
 }
 
@@ -413,15 +426,18 @@ fn a_master_that_was_stopped_holds_it_against_nobody() {
 #[test]
 fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
     let mut story = Story::new(options(2));
+    assert_eq!(story.started(), [life(0, 1), life(1, 1)]);
     story.listens(life(0, 1));
     story.says(life(1, 1), FromWorker::Fatal { message: "no such bolt".into() });
     story.on(Event::Exited(life(1, 1), Exit::Code(1)));
     assert_eq!(story.core.failure(), Some("no such bolt"));
     let said = story.take();
     assert!(said.contains(&Action::Send(life(0, 1), ToWorker::Close)));
-    assert!(!said.iter().any(|action| matches!(action, Action::Start(..))) || !story.core.is_done());
+    assert!(!said.iter().any(|action| matches!(action, Action::Start(..))), "the next life would fail too");
+    story.pass(secs(1));
     story.ends(life(0, 1));
     assert!(story.core.is_done() && story.core.is_cut_short());
+    assert_eq!(story.started(), []);
 }
 
 #[test]
@@ -815,6 +831,7 @@ fn a_worker_that_gets_no_processor_is_waited_for() {
     assert!(!said.iter().any(|action| matches!(action, Action::Kill(_))), "{said:?}");
     let starved = |action: &&Action| matches!(action, Action::Note(Note::Starved(_)));
     let notes = said.iter().filter(starved).count() as u128;
+    assert!(notes >= 2, "each of the two is noted");
     let timeout = WorkerOptions::default().heartbeat_timeout;
     assert!(notes <= 2 * (secs(60).as_nanos() / timeout.as_nanos()), "once per time-out: {notes}");
     story.is_starved = false;
