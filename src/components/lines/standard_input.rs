@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -85,9 +85,9 @@ impl Read for FromOffset {
 }
 
 /// Waits for bytes even where the descriptor is non-blocking.
-struct Waiting(File);
+struct Waiting<F>(F);
 
-impl Read for Waiting {
+impl<F: Read + AsFd> Read for Waiting<F> {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(space) {
@@ -107,26 +107,51 @@ impl Read for Waiting {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::fd::BorrowedFd;
+    use std::sync::mpsc;
 
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
     use super::*;
+
+    /// A pipe that reports each read which found it empty.
+    struct Reported {
+        reader: io::PipeReader,
+        found_empty: mpsc::Sender<()>,
+    }
+
+    impl Read for Reported {
+        fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+            let read = self.reader.read(space);
+            if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                self.found_empty.send(()).expect("the test waits for it");
+            }
+            read
+        }
+    }
+
+    impl AsFd for Reported {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.reader.as_fd()
+        }
+    }
 
     #[test]
     fn a_non_blocking_pipe_is_waited_for() {
         let (reader, mut writer) = io::pipe().expect("a pipe can be made");
         let flags = fcntl_getfl(&reader).expect("it has flags");
         fcntl_setfl(&reader, flags | OFlags::NONBLOCK).expect("it can be non-blocking");
-        let mut waiting = Waiting(File::from(std::os::fd::OwnedFd::from(reader)));
+        let (found_empty, is_empty) = mpsc::channel();
+        let mut waiting = Waiting(Reported { reader, found_empty });
         let read = std::thread::spawn(move || {
             let mut text = String::new();
             waiting.read_to_string(&mut text).map(|_| text)
         });
         for piece in ["one\n", "two\n"] {
+            is_empty.recv().expect("the reader waits when the pipe is empty, and does not end");
             writer.write_all(piece.as_bytes()).expect("the pipe is open");
-            // Each piece finds the reader waiting, or makes it wait for the next.
-            std::thread::yield_now();
         }
+        is_empty.recv().expect("the reader waits for what may still come");
         drop(writer);
         let text = read.join().expect("the reader ends").expect("nothing fails");
         assert_eq!(text, "one\ntwo\n");
