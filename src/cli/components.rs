@@ -202,7 +202,11 @@ mod tests {
     fn a_name_that_is_nearly_right_gets_a_hint() {
         let mut registry = Registry::new();
         crate::components::register(&mut registry);
-        let error = find(&registry, "no-such-thing-at-all").unwrap_err();
-        assert_eq!(error.to_string(), "there is no component type `no-such-thing-at-all`");
+        let check = |name: &str, expected: &str| {
+            assert_eq!(find(&registry, name).unwrap_err().to_string(), expected);
+        };
+        check("cuont", "there is no component type `cuont` (did you mean `count`?)");
+        check("line", "there is no component type `line` (did you mean `lines`?)");
+        check("no-such-thing-at-all", "there is no component type `no-such-thing-at-all`");
     }
 }

@@ -65,17 +65,21 @@ pub(super) fn execute(args: &Args) -> Result<Outcome, CommandError> {
     let squall = dependency(args, Path::new(env!("CARGO_MANIFEST_DIR")))?;
     refuse_unless_empty(&args.dir)?;
     for (path, template) in FILES {
-        let text = template
-            .replace("{{name}}", &name)
-            .replace("{{crate}}", &name.replace('-', "_"))
-            .replace("{{squall}}", &squall);
-        write(&args.dir.join(path), &text)?;
+        write(&args.dir.join(path), &filled(template, &name, &squall))?;
     }
     let dir = shown(args.dir.display());
     terminal::say(&format!(
         "`{name}` is in {dir}\n\n  cd {dir}\n  cargo test\n  cargo run --release -- run topology.toml"
     ));
     Ok(Outcome::Done)
+}
+
+/// A file of the project: a template with the name of the package and its dependency on squall.
+fn filled(template: &str, name: &str, squall: &str) -> String {
+    template
+        .replace("{{name}}", name)
+        .replace("{{crate}}", &name.replace('-', "_"))
+        .replace("{{squall}}", squall)
 }
 
 fn package_name(args: &Args) -> Result<String, CommandError> {
@@ -244,12 +248,21 @@ mod tests {
 
     #[test]
     fn every_template_is_filled_in() {
+        let known = ["name", "crate", "squall"];
+        let mut seen = Vec::new();
         for (path, template) in FILES {
-            let known = ["name", "crate", "squall"];
             for part in template.split("{{").skip(1) {
                 let key = part.split("}}").next().unwrap();
                 assert!(known.contains(&key), "{path} holds {{{{{key}}}}}");
+                seen.push(key);
             }
+            let filled = filled(template, "my-words", "\"0.1\"");
+            assert!(!filled.contains("{{"), "{path} is not filled in:\n{filled}");
         }
+        assert!(known.iter().all(|key| seen.contains(key)), "only {seen:?} stand in the templates");
+        assert_eq!(
+            filled("{{name}} {{crate}} {{squall}}", "my-words", "\"0.1\""),
+            "my-words my_words \"0.1\""
+        );
     }
 }
