@@ -120,7 +120,11 @@ mod tests {
     use super::*;
 
     fn deep(levels: usize, lists: bool) -> Value {
-        let mut value = Value::from("x".repeat(100));
+        around(Value::from("x".repeat(100)), levels, lists)
+    }
+
+    fn around(innermost: Value, levels: usize, lists: bool) -> Value {
+        let mut value = innermost;
         for level in 0..levels {
             value = if lists || level % 2 == 0 { Value::list([value]) } else { Value::map([("k", value)]) };
         }
@@ -131,10 +135,17 @@ mod tests {
     #[test]
     fn values_of_any_depth_are_dropped() {
         for lists in [true, false] {
-            let value = deep(300_000, lists);
+            let innermost = Value::list([1.into()]);
+            let holders = || match &innermost {
+                Value::List(list) => Arc::strong_count(&list.0),
+                _ => unreachable!("it is a list"),
+            };
+            let value = around(innermost.clone(), 300_000, lists);
             let shared = value.clone();
             drop(value);
+            assert_eq!(holders(), 2, "the other holder keeps it");
             drop(shared);
+            assert_eq!(holders(), 1, "everything down to the innermost was dropped");
         }
     }
 

@@ -158,7 +158,9 @@ mod tests {
     fn each_acker_gets_the_slots_that_are_its_own() {
         let mut buffer = AckBuffer::default();
         (0..6).for_each(|slot| buffer.xor(root(slot), 1));
-        for (acker, records) in buffer.take(&ackers(3)) {
+        let taken = buffer.take(&ackers(3));
+        assert_eq!(taken.iter().map(|(acker, _)| *acker).collect::<Vec<_>>(), [0, 1, 2]);
+        for (acker, records) in taken {
             assert_eq!(records.acks.len(), 2);
             assert!(records.acks.iter().all(|(root, _)| root.slot() as usize % 3 == acker));
         }

@@ -166,6 +166,8 @@ mod shipped {
                 }
             }
         }
+        let of = |name: &str| keys.iter().filter(|(table, _)| *table == name).count();
+        assert!(of("net") > 5 && of("net.tls") > 2 && of("worker") > 5, "not all tables were looked into");
         keys
     }
 
