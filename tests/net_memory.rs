@@ -59,6 +59,7 @@ fn a_crowd_of_strangers_costs_little() {
         }
     });
     assert!(peak < UNPROVEN_MAX * 2048, "{peak} bytes for {UNPROVEN_MAX} of them");
+    assert!(raw.mesh.counts().crowded_out > 0, "they were no crowd");
 }
 
 #[test]

@@ -31,6 +31,10 @@ fn promises_cost_nothing() {
 
 #[test]
 fn the_dearest_values_stay_within_the_factor() {
+    let check = |bytes: &[u8]| {
+        assert!(decode_value(bytes).is_ok(), "refused, so that it costs nothing: {bytes:02x?}");
+        check(bytes);
+    };
     let list_of =
         |count: u8, element: &[u8]| [&[VERSION, 7, count][..], &element.repeat(count.into())].concat();
     check(&list_of(100, &[7, 0]));

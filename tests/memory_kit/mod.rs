@@ -4,6 +4,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::hint::black_box;
 
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
@@ -36,6 +37,11 @@ static COUNTING: Counting = Counting;
 
 /// Bytes that were held at once, beyond those before.
 pub fn peak_of<T>(call: impl FnOnce() -> T) -> usize {
+    assert!(measured(|| black_box(vec![1_u8; 4096])) >= 4096, "the allocator does not count");
+    measured(call)
+}
+
+fn measured<T>(call: impl FnOnce() -> T) -> usize {
     HELD.set(0);
     PEAK.set(0);
     drop(call());
