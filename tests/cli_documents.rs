@@ -185,7 +185,9 @@ fn components_are_listed_and_described() {
     let list = stdout_of(&squall(&["components"], "").success());
     assert!(list.starts_with("Spouts\n") && list.contains("\nBolts\n"), "{list}");
     let all = json_of(&squall(&["components", "--json"], "").success());
-    for component in all.as_array().unwrap() {
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), squall::topology::registry::Registry::with_standard().components().count());
+    for component in all {
         let name = component["name"].as_str().unwrap();
         assert!(list.contains(&format!("  {name} ")), "{name} is not in the list");
         let described = stdout_of(&squall(&["components", name], "").success());

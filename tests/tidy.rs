@@ -396,13 +396,17 @@ fn no_files_import_each_other_in_a_circle() {
 #[test]
 fn texts_are_tidy() {
     let texts = texts(&["rs", "toml", "md", "sh", "java", "xml", "yml", "in", ""]);
+    assert!(texts.len() > 100, "the texts are not where they are looked for");
     assert_none(&texts.iter().flat_map(|(path, text)| check_text(path, text)).collect::<Vec<_>>());
 }
 
 #[test]
 fn documents_lead_to_files_that_exist() {
     let mut findings = Vec::new();
-    for (path, text) in texts(&["md"]) {
+    let documents = texts(&["md"]);
+    assert!(documents.iter().any(|(path, _)| path == "ARCHITECTURE.md"));
+    assert!(documents.iter().any(|(path, _)| path.starts_with("docs/decisions/")));
+    for (path, text) in documents {
         findings.extend(check_links(&path, &text, exists));
         if path == "ARCHITECTURE.md" || path.starts_with("docs/decisions/") {
             findings.extend(check_named_files(&path, &text, exists));

@@ -267,7 +267,9 @@ fn every_example_of_every_document_is_valid() {
 
 #[test]
 fn the_engines_file_that_is_shipped_is_valid() {
-    for file in files_under("config", &["toml"]) {
+    let files = files_under("config", &["toml"]);
+    assert_eq!(files, [PathBuf::from("config/squall.toml")]);
+    for file in files {
         let text = fs::read_to_string(&file).expect("it is text");
         parse_engine("squall.toml", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     }

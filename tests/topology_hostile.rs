@@ -266,6 +266,7 @@ proptest! {
         let source = MemorySource::new().file("t", SEED);
         for argument in [argument, format!("{key}={value}"), format!("bolt.count.{key}={value}")] {
             if let Err(errors) = load(&source, "t", &registry(), &[argument]) {
+                assert!(!errors.diagnostics().is_empty());
                 errors.render(true);
             }
         }

@@ -529,6 +529,7 @@ mod tests {
     fn every_kind_is_drawn() {
         for kind in Kind::ALL {
             let schedule = Schedule::draw(1, 3, &[kind], 5, Duration::from_millis(100));
+            assert!(!schedule.0.is_empty(), "nothing was drawn of {kind:?}");
             assert!(schedule.0.iter().all(|(_, fault)| fault.kind(3) == kind), "{schedule}");
         }
     }

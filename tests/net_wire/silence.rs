@@ -209,7 +209,8 @@ fn a_peer_that_reads_nothing_makes_nothing_pile_up() {
         raw.mesh.send_status(raw.now, &mut raw.books);
         raw.mesh.actions();
     }
-    assert!(raw.frames(conn).len() <= 4);
+    let frames = raw.frames(conn);
+    assert!((1..=4).contains(&frames.len()), "{} frames wait", frames.len());
 }
 
 #[test]

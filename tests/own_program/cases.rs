@@ -207,6 +207,7 @@ fn tasks_know_their_worker() {
     let ended = run_where("", 0);
     ended.exits(0);
     let found = lines(&ended.stdout, "where");
+    assert_eq!(found.len(), 4);
     assert!(found.iter().all(|words| words[1..3] == ["0", "1"] && words[5] == "0"), "{found:?}");
 }
 

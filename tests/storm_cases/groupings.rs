@@ -172,6 +172,7 @@ fn load_aware_shuffle_is_even_while_nobody_is_slow() {
         builder.bolt("2", counts.bolt()).parallelism(2).shuffle("1");
         run(builder, seed);
         let shares = counts.per_task();
+        assert_eq!(shares.len(), 2, "seed {seed}: {shares:?}");
         assert!(shares.iter().all(|n| (9_500..=10_500).contains(n)), "seed {seed}: {shares:?}");
     }
 }
@@ -232,6 +233,7 @@ fn emit_names_the_tasks_that_a_tuple_goes_to() {
         assert_eq!(captures[0].per_task(), [50, 50, 50]);
         assert_eq!(captures[1].per_task(), [50]);
         assert_eq!(captures[2].per_task().iter().sum::<u64>(), 50);
+        assert_eq!(lock(&told).len(), 50, "seed {seed}: each emit names its targets");
         assert!(lock(&told).iter().all(|targets| targets.len() == 5), "3 of all, 1 global, 1 of none");
         assert_eq!(of(&stats, "2").transferred, 5 * 50);
     }
