@@ -21,7 +21,7 @@ use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
 use crate::logging::panics::guarded;
 use crate::tuple::codec::DEPTH_MAX;
 use crate::tuple::{
-    self, Anchor, Attempt, BatchLimits, Fields, IntoValue, MessageIndex, TupleBatch, Value, ValueError,
+    self, Anchor, Attempt, BatchLimits, IntoValue, MessageIndex, TupleBatch, Value, ValueError,
 };
 
 /// Something that can be emitted: arrays and Rust tuples of whatever converts into [`Value`],
@@ -500,11 +500,6 @@ impl<'a> Outputs<'a> {
         self.state.anchor.attempt.replays()
     }
 
-    /// The fields of an output stream, if it is declared.
-    pub fn fields_of(&self, stream: &str) -> Option<&Fields> {
-        self.state.stage_of(stream).ok().map(|index| &self.state.stages[index].stream.fields)
-    }
-
     #[inline]
     fn emit_at(&mut self, index: usize, values: impl Values) -> Result<(), EmitError> {
         let anchor = self.state.anchor;
@@ -774,6 +769,7 @@ impl<'a> SpoutOutputs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tuple::Fields;
 
     #[test]
     fn a_row_that_is_taken_back_leaves_nothing() {

@@ -61,9 +61,4 @@ impl Streams {
     pub fn get(&self, name: &str) -> Option<&StreamDeclaration> {
         self.0.iter().find(|stream| stream.name == name)
     }
-
-    /// Where the stream of that name stands in the declaration.
-    pub fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|stream| stream.name == name)
-    }
 }

@@ -22,7 +22,7 @@ enum Fate {
 
 #[derive(Debug, Default)]
 struct Feed {
-    waiting: VecDeque<(Option<MessageId>, Vec<Value>)>,
+    waiting: VecDeque<(MessageId, Vec<Value>)>,
     fates: BTreeMap<MessageId, Fate>,
     next_id: u64,
     acks_since: usize,
@@ -68,13 +68,7 @@ impl Feeder {
         let row = row_of(values);
         let mut feed = self.lock();
         feed.fates.insert(id, Fate::Open);
-        feed.waiting.push_back((Some(id), row));
-    }
-
-    /// Feeds a tuple that nobody tracks.
-    pub fn feed_untracked(&self, values: impl Values) {
-        let row = row_of(values);
-        self.lock().waiting.push_back((None, row));
+        feed.waiting.push_back((id, row));
     }
 
     /// Says that nothing more will be fed, so that the topology can end.
@@ -121,10 +115,7 @@ impl Spout for FeederSpout {
             return Ok(if feed.closed { SpoutStatus::Exhausted } else { SpoutStatus::Idle });
         };
         drop(feed);
-        match id {
-            Some(id) => out.emit_tracked(row, id)?,
-            None => out.emit(row)?,
-        }
+        out.emit_tracked(row, id)?;
         Ok(SpoutStatus::Emitted)
     }
 
