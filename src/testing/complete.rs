@@ -38,6 +38,31 @@ impl CompleteOptions {
     }
 
     /// As [`mock`](CompleteOptions::mock), for a named stream; several streams add up.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{CompleteOptions, complete_topology};
+    /// # use squall::testing::FixedSpout;
+    ///
+    /// let mut builder = TopologyBuilder::new("lines");
+    /// # let streams = || Streams::new(["line"]).stream("rejected", ["line"]);
+    /// # builder.spout("lines", move || FixedSpout::with_streams(streams(), []));
+    /// builder
+    ///     .bolt_fn("count", Streams::new(["from", "line"]), |input, out| {
+    ///         out.emit((input.source_stream(), input.str("line")?))?;
+    ///         Ok(())
+    ///     })
+    ///     .shuffle("lines")
+    ///     .shuffle(("lines", "rejected"));
+    /// let options = CompleteOptions::default()
+    ///     .mock("lines", [["good"]])
+    ///     .mock_stream("lines", "rejected", [["bad"]]);
+    /// let completed = complete_topology(builder.build()?, options)?;
+    /// let expected = [["default", "good"], ["rejected", "bad"]];
+    /// assert_eq!(completed.sorted("count"), expected.map(|row| row.map(Value::from)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn mock_stream<V: Values>(
         mut self,

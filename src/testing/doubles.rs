@@ -63,7 +63,33 @@ impl Feeder {
         id
     }
 
-    /// Feeds a tuple as the message of that id.
+    /// Feeds a tuple as the message of that id. A message that failed and is fed again is a replay, as
+    /// of a spout that emits it again: bolts see a higher [`attempt`](Outputs::attempt).
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{Feeder, SimulatedTopology, SimulationOptions};
+    ///
+    /// let feeder = Feeder::new(["n"]);
+    /// let mut builder = TopologyBuilder::new("retry");
+    /// builder.spout("feeder", feeder.spout());
+    /// builder
+    ///     .bolt_fn("second-time-lucky", Streams::none(), |_, out| match out.attempt() {
+    ///         0 => Err(TaskError::quiet("not yet")),
+    ///         _ => Ok(()),
+    ///     })
+    ///     .shuffle("feeder");
+    /// let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+    ///
+    /// let message = feeder.feed([1]);
+    /// topology.settle();
+    /// assert!(feeder.has_failed(message));
+    /// feeder.feed_as(message, [1]);
+    /// topology.settle();
+    /// assert!(feeder.is_acked(message));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn feed_as(&self, id: MessageId, values: impl Values) {
         let row = row_of(values);
         let mut feed = self.lock();
@@ -155,6 +181,19 @@ impl FixedSpout {
     }
 
     /// Rows for streams named row by row.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{FixedSpout, SpoutHarness};
+    ///
+    /// let streams = Streams::new(["line"]).stream("rejected", ["line"]);
+    /// let rows = [("default", "good"), ("rejected", "bad")];
+    /// let rows = rows.map(|(stream, line)| (stream.into(), vec![line.into()]));
+    /// let mut fixed = SpoutHarness::new(FixedSpout::with_streams(streams, rows));
+    /// assert_eq!(fixed.run(9), Some(SpoutStatus::Exhausted));
+    /// assert_eq!(fixed.take_rows("rejected"), [[Value::from("bad")]]);
+    /// ```
     pub fn with_streams(
         streams: Streams,
         rows: impl IntoIterator<Item = (SmolStr, Vec<Value>)>,

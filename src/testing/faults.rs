@@ -58,6 +58,25 @@ impl FaultPlan {
     }
 
     /// The n-th batch (from 1) that the component takes is lost.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{FaultPlan, FixedSpout, SimulatedTopology, SimulationOptions};
+    /// use std::time::Duration;
+    ///
+    /// let mut builder = TopologyBuilder::new("numbers");
+    /// builder.options(|options| options.message_timeout = Some(Duration::from_secs(5)));
+    /// builder.spout("numbers", || FixedSpout::new(["n"], (0..10).map(|n| vec![Value::from(n)])));
+    /// builder.bolt_fn("sink", Streams::none(), |_, _| Ok(())).shuffle("numbers");
+    /// let faults = FaultPlan::new().drop_batch("sink", 1);
+    /// let options = SimulationOptions::seeded(1).faults(faults);
+    /// let mut topology = SimulatedTopology::start(builder.build()?, options);
+    /// let stats = topology.run_to_end(Duration::from_secs(60))?;
+    /// assert_eq!(stats.acked, 10, "what was lost is replayed after its time-out");
+    /// assert!(stats.replayed > 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn drop_batch(mut self, component: &str, n: u64) -> FaultPlan {
         self.at.insert((SmolStr::new(component), n), Fate::Drop);
@@ -65,6 +84,35 @@ impl FaultPlan {
     }
 
     /// A task of the component dies as the component takes its n-th batch (from 1).
+    ///
+    /// # Examples
+    /// A bolt that keeps its state in memory only loses it with the task:
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{Capture, FaultPlan, FixedSpout, SimulatedTopology, SimulationOptions};
+    ///
+    /// let capture = Capture::new();
+    /// let mut builder = TopologyBuilder::new("numbers");
+    /// builder.options(|options| options.queue.batch = 1);
+    /// builder.spout("numbers", || FixedSpout::new(["n"], (0..10).map(|n| vec![Value::from(n)])));
+    /// let count = || {
+    ///     let mut count = 0;
+    ///     bolt_fn(Streams::new(["count"]), move |_, out| {
+    ///         count += 1;
+    ///         Ok(out.emit([count])?)
+    ///     })
+    /// };
+    /// builder.bolt("count", count).shuffle("numbers");
+    /// builder.bolt("sink", capture.bolt()).global("count");
+    /// let faults = FaultPlan::new().crash_at("count", 4);
+    /// let options = SimulationOptions::seeded(1).faults(faults);
+    /// let mut topology = SimulatedTopology::start(builder.build()?, options);
+    /// topology.run_to_end(std::time::Duration::from_secs(60))?;
+    /// assert_eq!(topology.faults_struck().tasks_crashed, 1);
+    /// let counts: Vec<i64> = capture.rows().iter().filter_map(|row| row[0].as_i64()).collect();
+    /// assert_eq!(counts[..4], [1, 2, 3, 1], "it counts from 1 again");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn crash_at(mut self, component: &str, n: u64) -> FaultPlan {
         self.at.insert((SmolStr::new(component), n), Fate::Crash);
@@ -234,6 +282,21 @@ impl Bolt for Faulty {
 ///
 /// # Errors
 /// When the topology has no such bolt.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{FixedSpout, SimulatedTopology, SimulationOptions, fail_nth};
+///
+/// let mut builder = TopologyBuilder::new("numbers");
+/// builder.spout("numbers", || FixedSpout::new(["n"], (0..10).map(|n| vec![Value::from(n)])));
+/// builder.bolt_fn("sink", Streams::none(), |_, _| Ok(())).shuffle("numbers");
+/// let topology = fail_nth(builder.build()?, "sink", 3)?;
+/// let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+/// let stats = topology.run_to_end(std::time::Duration::from_secs(60))?;
+/// assert_eq!((stats.acked, stats.replayed), (10, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn fail_nth(topology: Topology, bolt: &str, nth: u64) -> Result<Topology, TopologyErrors> {
     misbehave(topology, bolt, nth, Misdeed::Fail)
 }
@@ -242,6 +305,21 @@ pub fn fail_nth(topology: Topology, bolt: &str, nth: u64) -> Result<Topology, To
 ///
 /// # Errors
 /// When the topology has no such bolt.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{FixedSpout, SimulatedTopology, SimulationOptions, panic_nth};
+///
+/// let mut builder = TopologyBuilder::new("numbers");
+/// builder.spout("numbers", || FixedSpout::new(["n"], (0..10).map(|n| vec![Value::from(n)])));
+/// builder.bolt_fn("sink", Streams::none(), |_, _| Ok(())).shuffle("numbers");
+/// let topology = panic_nth(builder.build()?, "sink", 3)?;
+/// let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+/// let stats = topology.run_to_end(std::time::Duration::from_secs(60))?;
+/// assert_eq!((stats.acked, stats.replayed), (10, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn panic_nth(topology: Topology, bolt: &str, nth: u64) -> Result<Topology, TopologyErrors> {
     misbehave(topology, bolt, nth, Misdeed::Panic)
 }

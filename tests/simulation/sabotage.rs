@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use squall::api::FailureCause;
 use squall::ids::RootId;
 use squall::prelude::*;
 use squall::runtime::acker::{Acker, Outcome};
-use squall::testing::{FaultPlan, SimulatedTopology, SimulationError, SimulationOptions, panic_nth};
+use squall::testing::{
+    FaultPlan, SimulatedTopology, SimulationError, SimulationOptions, fail_nth, panic_nth,
+};
 
-use crate::kit::{HOUR, Numbers, identity, null, seconds};
+use crate::kit::{HOUR, Numbers, identity, null, of, seconds};
 
 fn pipeline(timeout: Option<Duration>) -> squall::topology::graph::Topology {
     let mut builder = TopologyBuilder::new("sabotage");
@@ -66,6 +69,44 @@ fn a_panic_without_timeouts_heals_by_replay() {
         let stats = topology.run_to_end(HOUR).expect("it ends");
         assert_eq!((stats.acked, stats.replayed), (100, 1), "seed {seed}");
     }
+}
+
+/// A tuple that is made to fail fails once, for that reason, and costs one replay and no task. If not,
+/// a test by it shows something else.
+#[test]
+fn a_failure_of_the_test_is_replayed_once() {
+    for seed in 0..20 {
+        let topology = fail_nth(pipeline(None), "middle", 7).expect("there is such a bolt");
+        let mut topology = SimulatedTopology::start(topology, SimulationOptions::seeded(seed));
+        let stats = topology.run_to_end(HOUR).expect("it ends");
+        assert_eq!((stats.acked, stats.failed, stats.replayed), (100, 0, 1), "seed {seed}");
+        assert_eq!(stats.replays.of(FailureCause::Failed), 1, "seed {seed}");
+        let middle = of(&stats, "middle");
+        assert_eq!((middle.errors, middle.restarts), (1, 0), "seed {seed}: {middle:?}");
+    }
+    let errors = fail_nth(pipeline(None), "muddle", 7).expect_err("there is no such bolt");
+    assert!(errors.to_string().contains("has no bolt `muddle`"), "{errors}");
+}
+
+/// A crash at a chosen batch is one crash of one task, and all is processed all the same. If not, a test
+/// by it shows nothing, or something else.
+#[test]
+fn a_task_crashes_at_the_batch_that_was_chosen() {
+    for (seed, nth) in (0..10).flat_map(|seed| [(seed, 1), (seed, 5)]) {
+        let faults = FaultPlan::new().crash_at("middle", nth);
+        let options = SimulationOptions::seeded(seed).faults(faults);
+        let mut topology = SimulatedTopology::start(pipeline(Some(seconds(5))), options);
+        let stats = topology.run_to_end(HOUR).expect("it ends");
+        assert_eq!(topology.faults_struck().tasks_crashed, 1, "seed {seed}");
+        assert_eq!((stats.acked, stats.failed), (100, 0), "seed {seed}");
+        let restarts = ["middle", "sink"].map(|component| of(&stats, component).restarts);
+        assert_eq!(restarts, [1, 0], "seed {seed}");
+    }
+    let faults = FaultPlan::new().crash_at("middle", 1_000_000);
+    let options = SimulationOptions::seeded(1).faults(faults);
+    let mut topology = SimulatedTopology::start(pipeline(None), options);
+    topology.run_to_end(HOUR).expect("it ends");
+    assert_eq!(topology.faults_struck().tasks_crashed, 0, "there is no such batch");
 }
 
 /// Ack records that are lost, whole messages of them, only ever delay: what was emitted for a part of

@@ -9,8 +9,8 @@ use squall::api::TaskHook;
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology};
 use squall::testing::{
-    BoltHarness, Capture, CompleteOptions, Feeder, SimulatedTopology, SimulationOptions, TestTuple,
-    complete_topology,
+    BoltHarness, Capture, CompleteOptions, Feeder, FixedSpout, SimulatedTopology, SimulationOptions,
+    TestTuple, complete_topology,
 };
 use squall::topology::TopologyBuilder;
 
@@ -647,6 +647,59 @@ fn complete_topology_returns_what_everyone_emitted() {
         assert_eq!(completed.sorted("2"), counts.map(|(word, n)| [Value::from(word), Value::from(n)]));
         assert_eq!(completed.rows("3"), [1, 2, 3, 4].map(|n| [Value::from(n)]));
         assert_eq!(completed.rows("4"), [1, 2, 3, 4].map(|n| [Value::from(n)]));
+    }
+}
+
+/// A spout with several streams is mocked stream by stream, and each row comes by the stream that it was
+/// mocked for. If it fails, users test a branch of their topology with the rows of another.
+#[test]
+fn each_stream_of_a_spout_is_mocked_by_itself() {
+    for seed in SEEDS {
+        let streams = Streams::new(["word"]).stream("rejected", ["line", "why"]);
+        let mut builder = TopologyBuilder::new("streams");
+        builder.spout("1", move || FixedSpout::with_streams(streams.clone(), []));
+        builder.bolt("2", || Counting(0)).global("1");
+        builder.bolt("3", || Counting(0)).global(("1", "rejected"));
+        let options = CompleteOptions::default()
+            .mock("1", [["a"], ["b"]])
+            .mock_stream("1", "rejected", [("c", "odd")])
+            .mock_stream("1", "rejected", [("d", "odder")])
+            .seed(seed);
+        let completed = complete_topology(builder.build().expect("valid"), options).expect("it ends");
+        assert_eq!(completed.rows("1"), [["a"], ["b"]].map(|row| row.map(Value::from)));
+        let rejected = [("c", "odd"), ("d", "odder")].map(|(line, why)| [line, why].map(Value::from));
+        assert_eq!(completed.stream("1", "rejected"), rejected);
+        assert_eq!((completed.rows("2").len(), completed.rows("3").len()), (2, 2), "seed {seed}");
+        assert_eq!(completed.stats.acked, 4, "seed {seed}");
+    }
+}
+
+/// A message that failed and is fed again under its id is a replay, and no other message. If it fails,
+/// users cannot test what a bolt does at the second attempt.
+#[test]
+fn a_message_that_is_fed_again_is_a_replay() {
+    for seed in SEEDS {
+        let attempts: Arc<Mutex<Vec<(i64, u32)>>> = Arc::default();
+        let noted = Arc::clone(&attempts);
+        let second_time = move |input: Input<'_>, out: &mut Outputs<'_>| {
+            lock(&noted).push((input.i64("n")?, out.attempt()));
+            if out.attempt() == 0 { Err(TaskError::quiet("not at once")) } else { Ok(()) }
+        };
+        let feeder = Feeder::new(["n"]);
+        let mut builder = TopologyBuilder::new("again");
+        builder.spout("1", feeder.spout());
+        builder.bolt("2", bolt(Streams::none(), second_time)).shuffle("1");
+        let mut topology = start(builder, seed);
+        let message = feeder.feed([1]);
+        topology.settle();
+        assert!(feeder.has_failed(message), "seed {seed}");
+        feeder.feed_as(message, [1]);
+        assert!(feeder.is_open(message), "seed {seed}");
+        topology.settle();
+        assert!(feeder.is_acked(message), "seed {seed}");
+        assert_eq!(*lock(&attempts), [(1, 0), (1, 1)], "seed {seed}");
+        let stats = topology.stats();
+        assert_eq!((stats.emitted, stats.replayed), (1, 1), "seed {seed}");
     }
 }
 
