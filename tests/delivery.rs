@@ -745,6 +745,44 @@ fn failures_of_unanchored_tuples_are_counted() {
     assert_eq!((stats.failed_unanchored, stats.dead_letters, letters.rows().len()), (0, 7, 7), "{stats:#?}");
 }
 
+/// A tuple that was emitted without an anchor belongs to no message: when it fails, the message is acked
+/// all the same, nothing is replayed, and the failure is counted. If it fails, a side stream that is
+/// nice to have replays what is paid for.
+#[test]
+fn what_is_emitted_without_an_anchor_costs_no_replay() {
+    let seen = Arc::new(AtomicU64::new(0));
+    let topology = |anchored: bool| {
+        let pay = move |input: Input<'_>, out: &mut Outputs<'_>| {
+            let n = input.i64("n")?;
+            match anchored {
+                true => out.emit_to("statistics", [n])?,
+                false => out.emit_unanchored("statistics", [n])?,
+            }
+            Ok(out.emit([n])?)
+        };
+        let counted = Arc::clone(&seen);
+        let statistics = move |_: Input<'_>, _: &mut Outputs<'_>| match counted.fetch_add(1, Ordering::SeqCst)
+        {
+            0 => Err(TaskError::quiet("no statistics today")),
+            _ => Ok(()),
+        };
+        let mut builder = builder();
+        builder.spout("spout", || Numbers::new(10));
+        let streams = Streams::new(["n"]).stream("statistics", ["n"]);
+        builder.bolt("pay", bolt(streams, pay)).shuffle("spout");
+        builder.bolt("sink", null()).shuffle("pay");
+        builder.bolt("statistics", bolt(Streams::none(), statistics)).shuffle(("pay", "statistics"));
+        builder
+    };
+    let stats = simulate(topology(false));
+    assert_eq!((stats.acked, stats.replayed, stats.failed_unanchored), (10, 0, 1), "{stats:#?}");
+    assert_eq!((of(&stats, "sink").executed, of(&stats, "statistics").executed), (10, 10), "{stats:#?}");
+    seen.store(0, Ordering::SeqCst);
+    let stats = simulate(topology(true));
+    assert_eq!((stats.acked, stats.replayed, stats.failed_unanchored), (10, 1, 0), "{stats:#?}");
+    assert_eq!((of(&stats, "sink").executed, of(&stats, "statistics").executed), (11, 11), "{stats:#?}");
+}
+
 /// What nests too deep for the wire is refused as it is emitted, in the name of its component, and costs
 /// no other tuple, wherever the reader is. If it fails, one value fails its whole batch, again and again.
 #[test]

@@ -367,6 +367,44 @@ fn components_of_a_topology_can_be_exchanged_for_mocks() {
     assert!(matches!(bolt.component("count").unwrap().inputs[0].grouping, Grouping::Fields(_)));
 }
 
+/// Works in one task only.
+struct Alone;
+
+impl Bolt for Alone {
+    fn check(&self, check: &mut Check<'_>) {
+        if check.parallelism() > 1 {
+            check.refuse("start", format!("one task numbers the rows, not {}", check.parallelism()));
+        }
+    }
+
+    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_component_can_refuse_several_tasks() {
+    let refused = |tasks| format!("config `start` of bolt `alone`: one task numbers the rows, not {tasks}");
+    check(
+        |b| {
+            b.bolt("alone", || Alone).shuffle("split");
+        },
+        &[],
+    );
+    check(
+        |b| {
+            b.bolt("alone", || Alone).parallelism(3).shuffle("split");
+        },
+        &[&refused(3)],
+    );
+    check(
+        |b| {
+            b.bolt("alone", || Alone).parallelism(2).tasks(4).shuffle("split");
+        },
+        &[&refused(4)],
+    );
+}
+
 #[test]
 fn a_component_built_in_rust_refuses_what_surrounds_it_too() {
     let wants = |settings: WantsSettings| move || Wants(settings.clone());

@@ -204,6 +204,7 @@ fn tasks_know_their_worker() {
     assert_eq!(distinct(3), BTreeSet::from([host.trim()]), "host");
     assert_eq!((distinct(4).len(), distinct(5).len()), (2, 2), "processes and ports");
     assert!(!distinct(5).contains("0"), "every worker listens");
+    assert_eq!((distinct(6), distinct(7)), (BTreeSet::from(["1"]), BTreeSet::from(["where"])), "first life");
     let ended = run_where("", 0);
     ended.exits(0);
     let found = lines(&ended.stdout, "where");

@@ -161,7 +161,9 @@ impl Bolt for Where {
         let maker = context.resources().get::<Maker>("maker").ok_or_else(|| TaskError::fatal("no maker"))?;
         assert_eq!(worker.process_id(), maker.0, "each process has its own");
         let (id, all, host) = (worker.id(), worker.workers(), worker.host());
-        println!("where {id} {all} {host} {} {}", worker.process_id(), worker.port().unwrap_or(0));
+        let (process, port) = (worker.process_id(), worker.port().unwrap_or(0));
+        assert_eq!(worker.address().map(|address| address.port()), worker.port());
+        println!("where {id} {all} {host} {process} {port} {} {}", worker.incarnation(), worker.topology());
         Ok(())
     }
 
