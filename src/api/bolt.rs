@@ -39,10 +39,42 @@ pub trait Bolt: Send {
     /// # Errors
     /// Fail the input, are counted and reported. The bolt goes on with the next tuple. After a
     /// panic it is dropped and built again.
+    ///
+    /// # Examples
+    /// The `?` of a field that is missing or of another type fails the tuple:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// # struct Double;
+    /// # impl Bolt for Double {
+    /// #     fn declare(&self) -> Streams { Streams::new(["n"]) }
+    /// fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///     out.emit([input.i64("n")? * 2])?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # let mut double = BoltHarness::new(Double);
+    /// # double.execute(TestTuple::new([21]).fields(["n"]));
+    /// # double.execute(TestTuple::new(["x"]).fields(["n"]));
+    /// # assert_eq!((double.take_rows("default"), double.failed().len()), (vec![vec![Value::from(42)]], 1));
+    /// ```
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError>;
 
     /// The streams it emits to. Called before the topology starts, on an instance that is not
     /// prepared; by default none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # struct Sort;
+    /// # impl Bolt for Sort {
+    /// fn declare(&self) -> Streams {
+    ///     Streams::new(["line"]).stream("rejected", ["line", "why"])
+    /// }
+    /// #     fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// # }
+    /// # assert!(Sort.declare().get("rejected").is_some());
+    /// ```
     fn declare(&self) -> Streams {
         Streams::none()
     }
@@ -50,12 +82,61 @@ pub trait Bolt: Send {
     /// Looks at what surrounds the component, and refuses settings that cannot work there: a field
     /// that no input has, a tick that is missing. Called while the topology is validated, on an
     /// instance that is not prepared. By default nothing is refused.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::Feeder;
+    /// struct Keep {
+    ///     field: String,
+    /// }
+    ///
+    /// impl Bolt for Keep {
+    ///     fn check(&self, check: &mut Check<'_>) {
+    ///         check.require_field("field", &self.field);
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("logs");
+    /// builder.spout("lines", Feeder::new(["line"]).spout());
+    /// builder.bolt("keep", || Keep { field: "lien".to_owned() }).shuffle("lines");
+    /// let errors = builder.build().unwrap_err().to_string();
+    /// assert!(errors.contains("`lines.default` has no field `lien`"), "{errors}");
+    /// ```
     fn check(&self, _check: &mut Check<'_>) {}
 
     /// Called once before anything else.
     ///
     /// # Errors
     /// Fail the task, which is built again and prepared with back-off.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// use squall::metrics::Counter;
+    ///
+    /// #[derive(Default)]
+    /// struct Count {
+    ///     seen: Counter,
+    /// }
+    ///
+    /// impl Bolt for Count {
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         self.seen = context.counter("seen");
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         self.seen.add(1);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let mut count = BoltHarness::new(Count::default());
+    /// # count.execute(TestTuple::new([1]));
+    /// # assert_eq!(count.counter("seen"), 1);
+    /// ```
     fn prepare(&mut self, _context: &TaskContext) -> Result<(), TaskError> {
         Ok(())
     }
@@ -64,6 +145,35 @@ pub trait Bolt: Send {
     ///
     /// # Errors
     /// Are counted and reported.
+    ///
+    /// # Examples
+    /// A bolt that emits at each tick how many tuples came since the last one:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// struct PerTick(i64);
+    ///
+    /// impl Bolt for PerTick {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["count"])
+    ///     }
+    ///
+    ///     fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         self.0 += 1;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         out.emit([std::mem::take(&mut self.0)])?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let mut per_tick = BoltHarness::new(PerTick(0));
+    /// # per_tick.execute_all([1, 2].map(|n| TestTuple::new([n])));
+    /// # per_tick.tick();
+    /// # assert_eq!(per_tick.take_rows("default"), [[Value::from(2)]]);
+    /// ```
+    /// The topology sets the period: `builder.bolt("per-tick", || PerTick(0)).tick(seconds)`.
     fn tick(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
         Ok(())
     }
@@ -73,6 +183,34 @@ pub trait Bolt: Send {
     ///
     /// # Errors
     /// Are counted and reported.
+    ///
+    /// # Examples
+    /// A bolt that writes in groups. A tuple is acked when its group is written, so that nothing is lost:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// struct Store {
+    ///     group: Vec<HeldTuple>,
+    /// }
+    ///
+    /// impl Bolt for Store {
+    ///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         self.group.push(out.hold(input));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         // Here the group is written, in one call of the database.
+    ///         self.group.drain(..).for_each(|held| out.ack(held));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let mut store = BoltHarness::new(Store { group: Vec::new() });
+    /// # store.execute_all([1, 2].map(|n| TestTuple::new([n])));
+    /// # assert!(store.acked().is_empty());
+    /// # store.flush();
+    /// # assert_eq!(store.acked(), [0, 1]);
+    /// ```
     fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
         Ok(())
     }
@@ -83,10 +221,61 @@ pub trait Bolt: Send {
     ///
     /// # Errors
     /// Are counted and reported.
+    ///
+    /// # Examples
+    /// A total that is emitted when all input was processed:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// struct Sum(i64);
+    ///
+    /// impl Bolt for Sum {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["sum"])
+    ///     }
+    ///
+    ///     fn execute(&mut self, input: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         self.0 += input.i64("n")?;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         out.emit([self.0])?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let mut sum = BoltHarness::new(Sum(0));
+    /// # sum.execute_all([20, 22].map(|n| TestTuple::new([n]).fields(["n"])));
+    /// # sum.finish();
+    /// # assert_eq!(sum.take_rows("default"), [[Value::from(42)]]);
+    /// ```
     fn finish(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
         Ok(())
     }
 
     /// The last call, when the topology ends in order. Not called when the process is killed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::BoltHarness;
+    /// # use std::path::{Path, PathBuf};
+    /// struct Scratch {
+    ///     file: PathBuf,
+    /// }
+    ///
+    /// impl Bolt for Scratch {
+    ///     fn cleanup(&mut self) {
+    ///         // Nothing can be done here about an error: the topology is over.
+    ///         let _ = std::fs::remove_file(&self.file);
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # let mut scratch = BoltHarness::new(Scratch { file: file.path().to_owned() });
+    /// # scratch.cleanup();
+    /// # assert!(!file.path().exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn cleanup(&mut self) {}
 }

@@ -12,6 +12,15 @@ use smol_str::SmolStr;
 use crate::tuple::Fields;
 
 /// One input of the component that is checked.
+///
+/// # Examples
+/// ```
+/// use squall::api::CheckInput;
+///
+/// let fields = Some(["status", "path"].into());
+/// let input = CheckInput { component: "parse".into(), stream: "default".into(), fields };
+/// assert!(input.fields.is_some_and(|fields| fields.position("path") == Some(1)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckInput {
     /// The component it comes from.
@@ -23,6 +32,16 @@ pub struct CheckInput {
 }
 
 /// One thing that a component refuses.
+///
+/// # Examples
+/// ```
+/// use squall::api::Check;
+///
+/// let mut check = Check::new(&[], None, 1);
+/// check.refuse("period", "must be shorter than a day");
+/// let (refusals, _) = check.into_parts();
+/// assert_eq!(refusals[0].key.as_deref(), Some("period"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The key of the settings that is wrong, so that the error can point at it.
@@ -34,6 +53,19 @@ pub struct Refusal {
 }
 
 /// A name that does not exist, among those that do.
+///
+/// # Examples
+/// ```
+/// use squall::api::{Check, CheckInput};
+///
+/// let fields = Some(["status"].into());
+/// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields }];
+/// let mut check = Check::new(&inputs, None, 1);
+/// check.require_field("keep", "statuss");
+/// let (refusals, _) = check.into_parts();
+/// let choice = refusals[0].choice.as_ref().expect("there are other names");
+/// assert_eq!((choice.written.as_str(), choice.names.to_string().as_str()), ("statuss", "status"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// What was written.
@@ -43,9 +75,29 @@ pub struct Choice {
 }
 
 /// The resource by which a component claims the standard input of the process.
+///
+/// # Examples
+/// ```
+/// use squall::api::{Check, STANDARD_INPUT};
+///
+/// let mut check = Check::new(&[], None, 1);
+/// check.claim("path", STANDARD_INPUT);
+/// let (_, claims) = check.into_parts();
+/// assert_eq!(claims[0].resource, "standard input");
+/// ```
 pub const STANDARD_INPUT: &str = "standard input";
 
 /// A resource of the process that one component alone can use, such as standard input.
+///
+/// # Examples
+/// ```
+/// use squall::api::Check;
+///
+/// let mut check = Check::new(&[], None, 1);
+/// check.claim("device", "/dev/ttyUSB0");
+/// let (_, claims) = check.into_parts();
+/// assert_eq!((claims[0].key.as_str(), claims[0].resource.as_str()), ("device", "/dev/ttyUSB0"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The key of the settings that asks for it.
@@ -56,6 +108,33 @@ pub struct Claim {
 
 /// The surroundings of a component, and what it says to them. Handed to
 /// [`Bolt::check`](crate::api::Bolt::check) and [`Spout::check`](crate::api::Spout::check).
+///
+/// # Examples
+/// A bolt that needs a tick, and refuses a topology that gives it none:
+/// ```
+/// use squall::prelude::*;
+///
+/// struct PerTick;
+///
+/// impl Bolt for PerTick {
+///     fn check(&self, check: &mut Check<'_>) {
+///         if check.tick().is_none() {
+///             check.refuse("emit", "the component needs a `tick`");
+///         }
+///     }
+/// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+/// }
+///
+/// let topology = |tick: Option<std::time::Duration>| {
+///     let mut builder = TopologyBuilder::new("ticks");
+///     builder.options(|options| options.tick = tick);
+///     builder.spout("lines", squall::testing::Feeder::new(["line"]).spout());
+///     builder.bolt("per-tick", || PerTick).shuffle("lines");
+///     builder.build()
+/// };
+/// assert!(topology(Some(std::time::Duration::from_secs(1))).is_ok());
+/// assert!(topology(None).unwrap_err().to_string().contains("needs a `tick`"));
+/// ```
 #[derive(Debug)]
 pub struct Check<'a> {
     inputs: &'a [CheckInput],
@@ -68,11 +147,30 @@ pub struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// A check of a component with these inputs, this tick and so many tasks.
+    ///
+    /// # Examples
+    /// For a test of a component by itself:
+    /// ```
+    /// use squall::api::Check;
+    /// use std::time::Duration;
+    ///
+    /// let check = Check::new(&[], Some(Duration::from_secs(1)), 3);
+    /// assert_eq!((check.tick(), check.parallelism()), (Some(Duration::from_secs(1)), 3));
+    /// ```
     pub fn new(inputs: &'a [CheckInput], tick: Option<Duration>, parallelism: usize) -> Check<'a> {
         Check { inputs, tick, parallelism, message_timeout: None, refusals: Vec::new(), claims: Vec::new() }
     }
 
     /// With the topology's time-out of messages.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::Check;
+    /// use std::time::Duration;
+    ///
+    /// let check = Check::new(&[], None, 1).with_message_timeout(Some(Duration::from_secs(30)));
+    /// assert_eq!(check.message_timeout(), Some(Duration::from_secs(30)));
+    /// ```
     #[must_use]
     pub fn with_message_timeout(mut self, timeout: Option<Duration>) -> Check<'a> {
         self.message_timeout = timeout;
@@ -80,26 +178,106 @@ impl<'a> Check<'a> {
     }
 
     /// The inputs of the component; none for a spout.
+    ///
+    /// # Examples
+    /// A bolt that joins two streams:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn check(check: &mut Check<'_>) {
+    ///     if check.inputs().len() != 2 {
+    ///         check.refuse("on", format!("a join has 2 inputs, not {}", check.inputs().len()));
+    ///     }
+    /// }
+    /// # let mut alone = Check::new(&[], None, 1);
+    /// # check(&mut alone);
+    /// # assert_eq!(alone.into_parts().0[0].message, "a join has 2 inputs, not 0");
+    /// ```
     pub fn inputs(&self) -> &'a [CheckInput] {
         self.inputs
     }
 
     /// How often `tick` is called, if it is.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn check(check: &mut Check<'_>) {
+    ///     if check.tick().is_none() {
+    ///         check.refuse("emit", "\"tick\" needs a `tick` of the component or the topology");
+    ///     }
+    /// }
+    /// # let mut without = Check::new(&[], None, 1);
+    /// # check(&mut without);
+    /// # assert_eq!(without.into_parts().0.len(), 1);
+    /// ```
     pub fn tick(&self) -> Option<Duration> {
         self.tick
     }
 
     /// After how long a message that is not acked fails, if messages are tracked and time out.
+    ///
+    /// # Examples
+    /// A bolt that holds tuples for a while:
+    /// ```
+    /// use squall::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// fn check(check: &mut Check<'_>, period: Duration) {
+    ///     if check.message_timeout().is_some_and(|timeout| timeout <= period) {
+    ///         check.refuse("period", "must be shorter than the `message_timeout` of the topology");
+    ///     }
+    /// }
+    /// # let mut short = Check::new(&[], None, 1).with_message_timeout(Some(Duration::from_secs(30)));
+    /// # check(&mut short, Duration::from_secs(60));
+    /// # assert_eq!(short.into_parts().0.len(), 1);
+    /// ```
     pub fn message_timeout(&self) -> Option<Duration> {
         self.message_timeout
     }
 
     /// The tasks of the component.
+    ///
+    /// # Examples
+    /// A bolt that numbers rows, which only works in one task:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Numbered;
+    ///
+    /// impl Bolt for Numbered {
+    ///     fn check(&self, check: &mut Check<'_>) {
+    ///         if check.parallelism() > 1 {
+    ///             check.refuse("start", "rows are numbered by one task; set `parallelism` to 1");
+    ///         }
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    ///
+    /// let topology = |tasks| {
+    ///     let mut builder = TopologyBuilder::new("rows");
+    ///     builder.spout("lines", squall::testing::Feeder::new(["line"]).spout());
+    ///     builder.bolt("numbered", || Numbered).parallelism(tasks).shuffle("lines");
+    ///     builder.build()
+    /// };
+    /// assert!(topology(1).is_ok());
+    /// assert!(topology(2).unwrap_err().to_string().contains("numbered by one task"));
+    /// ```
     pub fn parallelism(&self) -> usize {
         self.parallelism
     }
 
     /// Refuses the topology: this key of the settings cannot work here.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::Check;
+    ///
+    /// let mut check = Check::new(&[], None, 1);
+    /// check.refuse("period", "must be shorter than a day");
+    /// assert_eq!(check.into_parts().0[0].message, "must be shorter than a day");
+    /// ```
     pub fn refuse(&mut self, key: &str, message: impl fmt::Display) {
         let message = message.to_string();
         self.refusals.push(Refusal { key: Some(key.to_owned()), message, choice: None });
@@ -136,11 +314,56 @@ impl<'a> Check<'a> {
 
     /// Claims a resource that only one task of the topology can use. Two claims of one resource are
     /// an error of validation.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Serial {
+    ///     device: &'static str,
+    /// }
+    ///
+    /// impl Bolt for Serial {
+    ///     fn check(&self, check: &mut Check<'_>) {
+    ///         check.claim("device", self.device);
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("plotters");
+    /// builder.spout("lines", squall::testing::Feeder::new(["line"]).spout());
+    /// builder.bolt("one", || Serial { device: "/dev/ttyUSB0" }).shuffle("lines");
+    /// builder.bolt("other", || Serial { device: "/dev/ttyUSB0" }).shuffle("lines");
+    /// let errors = builder.build().unwrap_err().to_string();
+    /// assert!(errors.contains("bolt `other` uses /dev/ttyUSB0, which bolt `one` uses already"), "{errors}");
+    /// ```
     pub fn claim(&mut self, key: &str, resource: &str) {
         self.claims.push(Claim { key: key.to_owned(), resource: resource.to_owned() });
     }
 
     /// What was refused, and what was claimed.
+    ///
+    /// # Examples
+    /// A component is checked without a topology:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Numbered;
+    ///
+    /// impl Bolt for Numbered {
+    ///     fn check(&self, check: &mut Check<'_>) {
+    ///         if check.parallelism() > 1 {
+    ///             check.refuse("start", "rows are numbered by one task");
+    ///         }
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    ///
+    /// let mut check = Check::new(&[], None, 4);
+    /// Numbered.check(&mut check);
+    /// let (refusals, claims) = check.into_parts();
+    /// assert_eq!((refusals.len(), claims.len()), (1, 0));
+    /// ```
     pub fn into_parts(self) -> (Vec<Refusal>, Vec<Claim>) {
         (self.refusals, self.claims)
     }

@@ -9,6 +9,18 @@ use crate::api::outputs::Outputs;
 use crate::api::streams::Streams;
 
 /// A bolt that is one function. Made by [`bolt_fn`].
+///
+/// # Examples
+/// ```
+/// use squall::api::{Bolt, bolt_fn};
+/// use squall::prelude::*;
+///
+/// /// A bolt that a library hands out without saying what it is made of.
+/// fn drop_all() -> impl Bolt {
+///     bolt_fn(Streams::none(), |_, _| Ok(()))
+/// }
+/// # assert_eq!(drop_all().declare(), Streams::none());
+/// ```
 #[derive(Clone)]
 pub struct FnBolt<F> {
     streams: Streams,

@@ -17,6 +17,24 @@ use crate::tuple::ValueError;
 ///
 /// [`TaskError::fatal`] is for what cannot become right by waiting: a file that does not exist, a
 /// setting that cannot work. It ends the run in order, with exit code 1 and this error as the reason.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+///
+/// fn execute(input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///     let port: u16 = input.str("port")?.parse()?;
+///     if port == 0 {
+///         return Err(TaskError::new("there is no port 0"));
+///     }
+///     out.emit([port])?;
+///     Ok(())
+/// }
+/// # use squall::testing::{BoltHarness, TestTuple};
+/// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["port"]), execute));
+/// # bolt.execute_all(["80", "0", "x"].map(|port| TestTuple::new([port]).fields(["port"])));
+/// # assert_eq!(bolt.errors(), ["there is no port 0", "invalid digit found in string"]);
+/// ```
 pub struct TaskError {
     source: Box<dyn Error + Send + Sync>,
     reported: bool,
@@ -25,6 +43,14 @@ pub struct TaskError {
 
 impl TaskError {
     /// An error with a message of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::TaskError;
+    /// let error = TaskError::new("the row has no key");
+    /// assert_eq!(error.to_string(), "the row has no key");
+    /// assert!(error.is_reported() && !error.is_fatal());
+    /// ```
     pub fn new(message: impl Into<String>) -> TaskError {
         TaskError { source: message.into().into(), reported: true, fatal: false }
     }
@@ -44,6 +70,13 @@ impl TaskError {
     }
 
     /// Whether it ends the run.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::TaskError;
+    /// assert!(TaskError::fatal("there is no table `users`").is_fatal());
+    /// assert!(!TaskError::new("the database is busy").is_fatal());
+    /// ```
     pub fn is_fatal(&self) -> bool {
         self.fatal
     }
@@ -61,16 +94,40 @@ impl TaskError {
     }
 
     /// An error that fails the tuple and is counted, but not written to the log.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::TaskError;
+    /// let error = TaskError::quiet("not yet");
+    /// assert!(!error.is_reported());
+    /// ```
     pub fn quiet(message: impl Into<String>) -> TaskError {
         TaskError { source: message.into().into(), reported: false, fatal: false }
     }
 
     /// Whether it belongs in the log.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::TaskError;
+    /// assert!(TaskError::new("a bad row").is_reported());
+    /// assert!(!TaskError::quiet("a bad row").is_reported());
+    /// ```
     pub fn is_reported(&self) -> bool {
         self.reported
     }
 
     /// The error that user code returned.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::TaskError;
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// let error = TaskError::from(Error::new(ErrorKind::TimedOut, "no answer"));
+    /// let inner = error.inner().downcast_ref::<Error>();
+    /// assert_eq!(inner.map(Error::kind), Some(ErrorKind::TimedOut));
+    /// ```
     pub fn inner(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.source
     }
@@ -102,6 +159,23 @@ impl fmt::Debug for TaskError {
 }
 
 /// Why a tuple could not be emitted. Nothing of it was sent.
+///
+/// # Examples
+/// A row that is too large is left out; any other error fails the tuple:
+/// ```
+/// use squall::prelude::*;
+///
+/// fn execute(input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///     match out.emit([input.str("line")?]) {
+///         Err(EmitError::Oversize { .. }) => Ok(()),
+///         other => Ok(other?),
+///     }
+/// }
+/// # use squall::testing::{BoltHarness, TestTuple};
+/// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["line"]), execute));
+/// # bolt.execute_all(["x".repeat(20 << 20), "y".to_owned()].map(|line| TestTuple::new([line]).fields(["line"])));
+/// # assert_eq!((bolt.take_rows("default"), bolt.acked()), (vec![vec![Value::from("y")]], &[0, 1][..]));
+/// ```
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EmitError {

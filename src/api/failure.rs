@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// Why a message failed.
+///
+/// # Examples
+/// ```
+/// use squall::api::FailureCause;
+///
+/// assert_eq!(FailureCause::TimedOut.to_string(), "timed out");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureCause {
@@ -20,6 +27,17 @@ pub enum FailureCause {
 
 impl FailureCause {
     /// All of them.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{FailureCause, TopologyStats};
+    ///
+    /// /// The counters of replays, by their cause, for a monitoring system.
+    /// fn replays(stats: &TopologyStats) -> Vec<(String, u64)> {
+    ///     FailureCause::ALL.map(|cause| (cause.to_string(), stats.replays.of(cause))).to_vec()
+    /// }
+    /// # assert_eq!(replays(&TopologyStats::default())[4], ("lost".to_owned(), 0));
+    /// ```
     pub const ALL: [FailureCause; 5] = [
         FailureCause::Failed,
         FailureCause::Panicked,
@@ -29,6 +47,15 @@ impl FailureCause {
     ];
 
     /// Its place in [`FailureCause::ALL`].
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::FailureCause;
+    ///
+    /// let mut failures = [0; FailureCause::ALL.len()];
+    /// failures[FailureCause::Panicked.index()] += 1;
+    /// assert_eq!(failures, [0, 1, 0, 0, 0]);
+    /// ```
     pub fn index(self) -> usize {
         self as usize
     }
@@ -47,6 +74,18 @@ impl fmt::Display for FailureCause {
 }
 
 /// What a spout is told of a failed message.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+///
+/// /// Whether a message is worth another attempt: not if it was given up, and not if a bolt panics on it.
+/// fn is_to_replay(failure: &Failure) -> bool {
+///     !failure.is_final && failure.cause != FailureCause::Panicked
+/// }
+/// # let failure = Failure { cause: FailureCause::TimedOut, failures: 1, is_final: false };
+/// # assert!(is_to_replay(&failure) && !is_to_replay(&Failure { is_final: true, ..failure }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Why.

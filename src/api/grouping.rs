@@ -6,6 +6,24 @@ use crate::ids::TaskId;
 use crate::tuple::{Fields, Value};
 
 /// What a custom grouping is told before the first tuple.
+///
+/// # Examples
+/// ```
+/// use squall::api::GroupingContext;
+///
+/// /// Where a grouping finds the field that it groups by.
+/// fn place_of(context: &GroupingContext, field: &str) -> Option<usize> {
+///     context.fields.position(field)
+/// }
+/// # let context = GroupingContext {
+/// #     source: "lines".into(),
+/// #     stream: "default".into(),
+/// #     fields: ["line", "host"].into(),
+/// #     target: "store".into(),
+/// #     task: squall::TaskId(1),
+/// # };
+/// # assert_eq!(place_of(&context, "host"), Some(1));
+/// ```
 #[derive(Clone, Debug)]
 pub struct GroupingContext {
     /// The component whose stream it routes.
@@ -38,9 +56,61 @@ pub struct GroupingContext {
 /// ```
 pub trait CustomGrouping: Send {
     /// Called once, before the first tuple.
+    ///
+    /// # Examples
+    /// Groups by a field, whose place depends on the stream:
+    /// ```
+    /// use squall::api::{CustomGrouping, GroupingContext};
+    /// use squall::{TaskId, Value};
+    ///
+    /// #[derive(Default)]
+    /// struct ByHost {
+    ///     place: Option<usize>,
+    /// }
+    ///
+    /// impl CustomGrouping for ByHost {
+    ///     fn prepare(&mut self, context: &GroupingContext, _targets: &[TaskId]) {
+    ///         self.place = context.fields.position("host");
+    ///     }
+    ///
+    ///     fn choose(&mut self, tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+    ///         let host = self.place.and_then(|place| tuple[place].as_str()).unwrap_or_default();
+    ///         chosen.push(targets[host.len() % targets.len()]);
+    ///     }
+    /// }
+    /// # use squall::testing::{Capture, FixedSpout, SimulatedTopology, SimulationOptions};
+    /// # let (capture, rows) = (Capture::new(), [["x", "ada"], ["y", "bob"]].map(|row| row.map(Value::from).to_vec()));
+    /// # let mut builder = squall::prelude::TopologyBuilder::new("t");
+    /// # builder.spout("lines", move || FixedSpout::new(["line", "host"], rows.clone()));
+    /// # builder.bolt("store", capture.bolt()).parallelism(3).custom("lines", "by-host", ByHost::default);
+    /// # let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+    /// # topology.run_to_end(std::time::Duration::from_secs(60))?;
+    /// # assert_eq!(capture.rows().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn prepare(&mut self, _context: &GroupingContext, _targets: &[TaskId]) {}
 
     /// Puts the tasks that get this tuple into `chosen`, which comes empty. Choosing none drops the
     /// tuple for this subscriber; a task that is no target is ignored and counted as an error.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::CustomGrouping;
+    /// use squall::{TaskId, Value};
+    ///
+    /// /// Sends errors to all tasks, and everything else to the first.
+    /// struct Alarm;
+    ///
+    /// impl CustomGrouping for Alarm {
+    ///     fn choose(&mut self, tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>) {
+    ///         let is_error = tuple[0].as_str() == Some("error");
+    ///         chosen.extend_from_slice(if is_error { targets } else { &targets[..1] });
+    ///     }
+    /// }
+    ///
+    /// let (targets, mut chosen) = ([TaskId(4), TaskId(5)], Vec::new());
+    /// Alarm.choose(&["error".into()], &targets, &mut chosen);
+    /// assert_eq!(chosen, targets);
+    /// ```
     fn choose(&mut self, tuple: &[Value], targets: &[TaskId], chosen: &mut Vec<TaskId>);
 }

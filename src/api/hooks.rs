@@ -13,6 +13,116 @@ use crate::tuple::Value;
 /// [`Registry::hook`](crate::topology::registry::Registry::hook) has them.
 ///
 /// Unlike Storm's, the emit hook sees tuples only, not the acks that the system sends.
+///
+/// # Examples
+/// Counts what each component executes:
+/// ```
+/// use squall::api::TaskHook;
+/// use squall::metrics::Counter;
+/// use squall::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Watch {
+///     executed: Counter,
+/// }
+///
+/// impl TaskHook for Watch {
+///     fn prepare(&mut self, context: &TaskContext) {
+///         self.executed = context.counter("executed");
+///     }
+///
+///     fn bolt_execute(&mut self, _tuple: &[Value]) {
+///         self.executed.add(1);
+///     }
+/// }
+///
+/// let mut builder = TopologyBuilder::new("watched");
+/// builder.hook(Watch::default);
+/// # use squall::testing::{Capture, FixedSpout, SimulatedTopology, SimulationOptions};
+/// # builder.spout("numbers", || FixedSpout::new(["n"], (0..4).map(|n| vec![Value::from(n)])));
+/// # builder.bolt("sink", Capture::new().bolt()).shuffle("numbers");
+/// # let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+/// # let stats = topology.run_to_end(std::time::Duration::from_secs(60))?;
+/// # let executed = stats.components[1].metrics.get("executed");
+/// # assert_eq!(executed, Some(&squall::metrics::MetricValue::Counter(4)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// All methods, and when they are called:
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use squall::api::TaskHook;
+/// use squall::prelude::*;
+///
+/// /// Writes down what a task does.
+/// #[derive(Clone, Default)]
+/// struct Diary(Arc<Mutex<Vec<String>>>);
+///
+/// impl Diary {
+///     fn note(&self, line: impl Into<String>) {
+///         self.0.lock().expect("nobody panics while it writes").push(line.into());
+///     }
+/// }
+///
+/// impl TaskHook for Diary {
+///     fn prepare(&mut self, context: &TaskContext) {
+///         self.note(format!("{} begins", context.component()));
+///     }
+///     fn emit(&mut self, stream: &str, tuple: &[Value], _targets: &[TaskId]) {
+///         self.note(format!("emit to {stream}: {}", tuple[0]));
+///     }
+///     fn spout_ack(&mut self, id: MessageId) {
+///         self.note(format!("message {id} is acked"));
+///     }
+///     fn spout_fail(&mut self, id: MessageId) {
+///         self.note(format!("message {id} failed"));
+///     }
+///     fn bolt_execute(&mut self, tuple: &[Value]) {
+///         self.note(format!("executed {}", tuple[0]));
+///     }
+///     fn bolt_ack(&mut self) {
+///         self.note("acked");
+///     }
+///     fn bolt_fail(&mut self) {
+///         self.note("failed");
+///     }
+///     fn cleanup(&mut self) {
+///         self.note("the end");
+///     }
+/// }
+///
+/// # use squall::testing::{FixedSpout, SimulatedTopology, SimulationOptions};
+/// let diaries = [Diary::default(), Diary::default()];
+/// let [of_spout, of_bolt] = diaries.clone();
+/// let mut builder = TopologyBuilder::new("diaries");
+/// builder.spout("one", || FixedSpout::new(["n"], [vec![Value::from(1)]])).hook(move || of_spout.clone());
+/// builder
+///     .bolt("sink", || {
+///         let mut is_first = true;
+///         bolt_fn(Streams::none(), move |_, _| match std::mem::take(&mut is_first) {
+///             true => Err(TaskError::quiet("not at once")),
+///             false => Ok(()),
+///         })
+///     })
+///     .shuffle("one")
+///     .hook(move || of_bolt.clone());
+/// let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+/// topology.run_to_end(std::time::Duration::from_secs(60))?;
+///
+/// let read = |diary: &Diary| diary.0.lock().expect("nobody panics while it writes").clone();
+/// assert_eq!(
+///     read(&diaries[0]),
+///     [
+///         "one begins",
+///         "emit to default: 1",
+///         "message 0 failed",
+///         "emit to default: 1",
+///         "message 0 is acked",
+///         "the end",
+///     ]
+/// );
+/// assert_eq!(read(&diaries[1]), ["sink begins", "executed 1", "failed", "executed 1", "acked", "the end"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait TaskHook: Send {
     /// Before the component's own `prepare` or `open`.
     fn prepare(&mut self, _context: &TaskContext) {}

@@ -1,4 +1,6 @@
 //! Tuples as a bolt meets them: in passing ([`Input`]) or kept ([`HeldTuple`]).
+//!
+//! One file, because both kinds are read by the same methods; two fifths of it are examples.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,6 +15,13 @@ use crate::ids::TaskId;
 use crate::tuple::{self, Anchor, Fields, FromValue, Timestamp, Value, ValueError, ValueType};
 
 /// Where a batch of tuples comes from; the same for all of them.
+///
+/// # Examples
+/// [`TestTuple`](crate::testing::TestTuple) fills it in for a test:
+/// ```
+/// use squall::testing::TestTuple;
+/// let tuple = TestTuple::new(["storm"]).fields(["word"]).from("split", "default");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceMeta {
     /// The component that emitted.
@@ -43,36 +52,135 @@ enum FieldError {
 macro_rules! tuple_access {
     () => {
         /// The component that emitted it.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     let is_late = input.source_component() == "retries";
+        ///     assert!(is_late);
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(["storm"]).from("retries", "default"));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn source_component(&self) -> &str {
             &self.meta().component
         }
 
         /// The stream it was emitted to.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     match input.source_stream() {
+        ///         "rejected" => assert_eq!(input.str("field1")?, "storm"),
+        ///         other => return Err(TaskError::new(format!("nothing is expected from `{other}`"))),
+        ///     }
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(["storm"]).from("parse", "rejected"));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn source_stream(&self) -> &str {
             &self.meta().stream
         }
 
         /// The task that emitted it.
+        ///
+        /// # Examples
+        /// A bolt that answers the task which asked, over a direct stream:
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     out.emit_direct(input.source_task(), "answers", [input.i64("n")? + 1])?;
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none().direct_stream("answers", ["n"]), execute));
+        /// # bolt.execute(TestTuple::new([41]).fields(["n"]).task(TaskId(7)));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// # let answers = bolt.take_emitted();
+        /// # assert_eq!((answers[0].direct, answers[0].values[0].as_i64()), (Some(TaskId(7)), Some(42)));
+        /// ```
         pub fn source_task(&self) -> TaskId {
             self.meta().task
         }
 
         /// The names of its values.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert!(input.fields().iter().eq(["word", "count"]));
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(("storm", 7)).fields(["word", "count"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn fields(&self) -> &Fields {
             &self.meta().fields
         }
 
         /// How many values it has.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.len(), 2);
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(("storm", 7)));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn len(&self) -> usize {
             self.values().len()
         }
 
         /// Whether it has no values.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert!(input.is_empty(), "a stream without fields carries signals only");
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(Vec::<Value>::new()));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn is_empty(&self) -> bool {
             self.values().is_empty()
         }
 
         /// The value at a position, from 0.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.get(1), Some(&Value::from(7)));
+        ///     assert_eq!(input.get(2), None);
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(("storm", 7)));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn get(&self, index: usize) -> Option<&Value> {
             self.values().get(index)
         }
@@ -81,6 +189,21 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the stream has no such field.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.field("count")?, &Value::from(7));
+        ///     let missing = input.field("cuont").unwrap_err().to_string();
+        ///     assert_eq!(missing, "stream `component.default` has no field `cuont` (fields: word, count)");
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(("storm", 7)).fields(["word", "count"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn field(&self, name: &str) -> Result<&Value, TaskError> {
             match self.fields().position(name) {
                 Some(index) => Ok(&self.values()[index]),
@@ -94,14 +217,19 @@ macro_rules! tuple_access {
         /// # Errors
         /// When the stream has no such field, or its value has another type or does not fit.
         ///
+        /// # Examples
         /// ```
         /// # use squall::prelude::*;
-        /// fn execute(input: Input<'_>) -> Result<(), TaskError> {
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
         ///     let port: u16 = input.to("port")?;
         ///     let size = input.to::<Option<u64>>("size")?.unwrap_or(0);
-        /// #   let _ = (port, size);
+        ///     assert_eq!((port, size), (8080, 0));
         ///     Ok(())
-        /// }
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new((8080, Value::Null)).fields(["port", "size"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
         /// ```
         pub fn to<'v, T: FromValue<'v>>(&'v self, name: &str) -> Result<T, TaskError> {
             let value = self.field(name)?;
@@ -112,6 +240,20 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the stream has no such field, or it is no string.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.str("word")?, "storm");
+        ///     assert!(input.str("count").is_err(), "a number is no text");
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(("storm", 7)).fields(["word", "count"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn str(&self, name: &str) -> Result<&str, TaskError> {
             let value = self.field(name)?;
             value.as_str().ok_or_else(|| wrong_type(self.meta(), name, value, "a string"))
@@ -121,6 +263,20 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the stream has no such field, or it is no integer.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.i64("count")?, 7);
+        ///     assert!(input.i64("word").is_err());
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new(("storm", 7)).fields(["word", "count"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn i64(&self, name: &str) -> Result<i64, TaskError> {
             let value = self.field(name)?;
             value.as_i64().ok_or_else(|| wrong_type(self.meta(), name, value, "an i64"))
@@ -130,6 +286,21 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the stream has no such field, or it is no number, or no double holds it.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.f64("load")?, 0.5);
+        ///     assert_eq!(input.f64("count")?, 7.0, "an integer that a double holds exactly");
+        ///     assert!(input.f64("large").is_err(), "2^53 + 1 would be rounded");
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new((0.5, 7, (1_i64 << 53) + 1)).fields(["load", "count", "large"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn f64(&self, name: &str) -> Result<f64, TaskError> {
             self.to(name)
         }
@@ -138,6 +309,19 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the stream has no such field, or it is no bool.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert!(input.bool("is_new")?);
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new([true]).fields(["is_new"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn bool(&self, name: &str) -> Result<bool, TaskError> {
             let value = self.field(name)?;
             value.as_bool().ok_or_else(|| wrong_type(self.meta(), name, value, "a bool"))
@@ -147,6 +331,19 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the stream has no such field, or it is no timestamp.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     assert_eq!(input.timestamp("at")?.to_string(), "1970-01-01T00:00:01Z");
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new([Timestamp(1_000_000_000)]).fields(["at"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn timestamp(&self, name: &str) -> Result<Timestamp, TaskError> {
             let value = self.field(name)?;
             value.as_timestamp().ok_or_else(|| wrong_type(self.meta(), name, value, "a timestamp"))
@@ -156,6 +353,27 @@ macro_rules! tuple_access {
         ///
         /// # Errors
         /// When the struct wants a field or type that the tuple does not have.
+        ///
+        /// # Examples
+        /// ```
+        /// # use squall::prelude::*;
+        /// # use squall::testing::{BoltHarness, TestTuple};
+        /// #[derive(serde::Deserialize)]
+        /// struct Hit {
+        ///     path: String,
+        ///     status: u16,
+        ///     referrer: Option<String>,
+        /// }
+        ///
+        /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        ///     let hit: Hit = input.to_struct()?;
+        ///     assert_eq!((&*hit.path, hit.status, hit.referrer), ("/", 200, None));
+        ///     Ok(())
+        /// };
+        /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+        /// # bolt.execute(TestTuple::new((200, "/")).fields(["status", "path"]));
+        /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+        /// ```
         pub fn to_struct<T: DeserializeOwned>(&self) -> Result<T, TaskError> {
             tuple::serde::from_row(self.fields(), self.values())
                 .map_err(|error| not_a_struct(self.meta(), error.to_string()))
@@ -212,6 +430,20 @@ pub(crate) enum Row<'a> {
 ///
 /// It lends itself: to keep it, [`hold`](crate::api::Outputs::hold) it, which consumes it. When
 /// `execute` returns, an input that was not held is acked or failed by the runtime.
+///
+/// # Examples
+/// ```
+/// # use squall::prelude::*;
+/// # use squall::testing::{BoltHarness, TestTuple};
+/// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+///     out.emit([input.str("word")?.to_uppercase()])?;
+///     Ok(())
+/// };
+/// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+/// # bolt.execute(TestTuple::new(["storm"]).fields(["word"]));
+/// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+/// # assert_eq!(bolt.take_rows("default"), [[Value::from("STORM")]]);
+/// ```
 pub struct Input<'a> {
     row: Row<'a>,
     meta: &'a Arc<SourceMeta>,
@@ -233,6 +465,19 @@ impl<'a> Input<'a> {
     }
 
     /// All values, in the order of the fields.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     assert_eq!(input.values(), [Value::from("storm"), Value::from(7)]);
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+    /// # bolt.execute(TestTuple::new(("storm", 7)));
+    /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+    /// ```
     #[inline]
     pub fn values(&self) -> &[Value] {
         match &self.row {
@@ -245,6 +490,21 @@ impl<'a> Input<'a> {
 
     /// Takes the value at a position out, leaving null, without a copy if this task is the only
     /// reader. `Null` if there is no such position.
+    ///
+    /// # Examples
+    /// The large value is moved on and not copied:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |mut input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let body = input.take(0);
+    ///     out.emit((body, "seen"))?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["body", "note"]), execute));
+    /// # bolt.execute(TestTuple::new(["x".repeat(1000)]));
+    /// # assert_eq!(bolt.take_rows("default")[0][0], Value::from("x".repeat(1000)));
+    /// ```
     #[inline]
     pub fn take(&mut self, index: usize) -> Value {
         match &mut self.row {
@@ -254,6 +514,22 @@ impl<'a> Input<'a> {
     }
 
     /// Takes all values out, without a copy if this task is the only reader.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let mut row = input.into_values();
+    ///     row.reverse();
+    ///     out.emit(row)?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["count", "word"]), execute));
+    /// # bolt.execute(TestTuple::new(("storm", 7)));
+    /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+    /// # assert_eq!(bolt.take_rows("default"), [[Value::from(7), Value::from("storm")]]);
+    /// ```
     pub fn into_values(mut self) -> Vec<Value> {
         (0..self.len()).map(|index| self.take(index)).collect()
     }
@@ -307,6 +583,37 @@ impl HoldRegistry {
 /// [`Outputs::ack`](crate::api::Outputs::ack) or [`Outputs::fail`](crate::api::Outputs::fail), both
 /// of which consume it: acking twice does not compile. Dropped without either, it fails.
 ///
+/// # Examples
+/// A bolt that emits two tuples as one, anchored to both:
+/// ```
+/// use squall::prelude::*;
+///
+/// struct Pairs {
+///     first: Option<HeldTuple>,
+/// }
+///
+/// impl Bolt for Pairs {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["left", "right"])
+///     }
+///
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         let second = out.hold(input);
+///         let Some(first) = self.first.take() else {
+///             self.first = Some(second);
+///             return Ok(());
+///         };
+///         out.emit_anchored("default", &[&first, &second], (first.i64("n")?, second.i64("n")?))?;
+///         out.ack(first);
+///         out.ack(second);
+///         Ok(())
+///     }
+/// }
+/// # use squall::testing::{BoltHarness, TestTuple};
+/// # let mut pairs = BoltHarness::new(Pairs { first: None });
+/// # pairs.execute_all([1, 2].map(|n| TestTuple::new([n]).fields(["n"])));
+/// # assert_eq!((pairs.take_emitted()[0].anchors.len(), pairs.acked()), (2, &[0, 1][..]));
+/// ```
 /// ```compile_fail
 /// # use squall::prelude::*;
 /// fn twice(held: HeldTuple, out: &mut Outputs<'_>) {
@@ -340,6 +647,21 @@ impl HeldTuple {
     }
 
     /// All values, in the order of the fields.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let held = out.hold(input);
+    ///     assert_eq!(held.values(), [Value::from("storm"), Value::from(7)]);
+    ///     out.ack(held);
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+    /// # bolt.execute(TestTuple::new(("storm", 7)));
+    /// # assert_eq!((bolt.errors().len(), bolt.acked()), (0, &[0][..]));
+    /// ```
     pub fn values(&self) -> &[Value] {
         &self.values
     }
@@ -369,5 +691,84 @@ impl Drop for HeldTuple {
 impl fmt::Debug for HeldTuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}{:?}", self.meta.component, self.meta.stream, self.values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq, ::serde::Deserialize)]
+    struct Hit {
+        path: String,
+        status: u16,
+        referrer: Option<String>,
+    }
+
+    fn meta(fields: &[&str]) -> Arc<SourceMeta> {
+        let fields = fields.iter().copied().collect();
+        let (component, stream) = ("parse".into(), "hits".into());
+        Arc::new(SourceMeta { component, stream, stream_index: 0, task: TaskId(7), fields })
+    }
+
+    /// Asserts the same of a tuple in passing and of one that is held.
+    fn check<T: PartialEq + fmt::Debug>(
+        fields: &[&str],
+        row: &[Value],
+        of_input: impl Fn(&Input<'_>) -> T,
+        of_held: impl Fn(&HeldTuple) -> T,
+        expected: T,
+    ) {
+        let meta = meta(fields);
+        assert_eq!(of_input(&Input::shared(row, &meta)), expected, "in passing");
+        assert_eq!(of_input(&Input::owned(&mut row.to_vec(), &meta)), expected, "in passing, its own");
+        let held = HeldTuple::new(row.to_vec(), meta, Vec::new(), Arc::default());
+        assert_eq!(of_held(&held), expected, "held");
+    }
+
+    #[test]
+    fn a_tuple_says_where_it_comes_from() {
+        let expected = ("parse".to_owned(), "hits".to_owned(), TaskId(7));
+        check(
+            &["path"],
+            &["/".into()],
+            |input| {
+                (input.source_component().to_owned(), input.source_stream().to_owned(), input.source_task())
+            },
+            |held| (held.source_component().to_owned(), held.source_stream().to_owned(), held.source_task()),
+            expected,
+        );
+    }
+
+    #[test]
+    fn a_tuple_becomes_a_struct_by_the_names_of_its_fields() {
+        let check = |fields: &[&str], row: &[Value], expected: Result<Hit, &str>| {
+            let expected = expected.map_err(|reason| format!("tuple of stream `parse.hits`: {reason}"));
+            let text = |error: TaskError| error.to_string();
+            check(
+                fields,
+                row,
+                |input| input.to_struct::<Hit>().map_err(text),
+                |held| held.to_struct::<Hit>().map_err(text),
+                expected,
+            );
+        };
+        let hit = |referrer: Option<&str>| Hit {
+            path: "/".to_owned(),
+            status: 200,
+            referrer: referrer.map(str::to_owned),
+        };
+        check(&["status", "path"], &[200.into(), "/".into()], Ok(hit(None)));
+        check(
+            &["referrer", "status", "agent", "path"],
+            &["a".into(), 200.into(), "x".into(), "/".into()],
+            Ok(hit(Some("a"))),
+        );
+        check(&["path"], &["/".into()], Err("missing field `status`"));
+        check(
+            &["path", "status"],
+            &["/".into(), 70_000.into()],
+            Err("`status`: invalid value: integer `70000`, expected u16"),
+        );
     }
 }

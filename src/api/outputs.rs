@@ -43,6 +43,30 @@ pub trait Values {
     ///
     /// # Errors
     /// When one does not fit into a value. What was appended is then cut off again by the caller.
+    ///
+    /// # Examples
+    /// A type of the program's own that can be emitted:
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::tuple::ValueError;
+    ///
+    /// struct Point {
+    ///     x: f64,
+    ///     y: f64,
+    /// }
+    ///
+    /// impl Values for Point {
+    ///     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
+    ///         row.extend([Value::from(self.x), Value::from(self.y)]);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut row = Vec::new();
+    /// Point { x: 1.0, y: -1.0 }.push_into(&mut row)?;
+    /// assert_eq!(row, [Value::from(1.0), Value::from(-1.0)]);
+    /// # Ok::<(), ValueError>(())
+    /// ```
     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError>;
 }
 
@@ -358,6 +382,21 @@ pub trait Route {
 }
 
 /// Where a bolt emits, acks and reports.
+///
+/// # Examples
+/// ```
+/// # use squall::prelude::*;
+/// # use squall::testing::{BoltHarness, TestTuple};
+/// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+///     for word in input.str("line")?.split(' ') {
+///         out.emit([word])?;
+///     }
+///     Ok(())
+/// };
+/// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+/// # bolt.execute(TestTuple::new(["to be"]).fields(["line"]));
+/// # assert_eq!(bolt.take_rows("default").len(), 2);
+/// ```
 pub struct Outputs<'a> {
     state: &'a mut OutputState,
     route: &'a mut dyn Route,
@@ -375,6 +414,19 @@ impl<'a> Outputs<'a> {
     /// # Errors
     /// When the component has no default stream, the number of values is not that of its fields,
     /// the tuple is too large, or it nests too deep.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     out.emit((input.str("word")?, 1))?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word", "count"]), execute));
+    /// # bolt.execute(TestTuple::new(["storm"]).fields(["word"]));
+    /// # assert_eq!(bolt.take_rows("default"), [[Value::from("storm"), Value::from(1)]]);
+    /// ```
     #[inline]
     pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
@@ -385,6 +437,22 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     match input.str("line")?.split_once('=') {
+    ///         Some((key, value)) => out.emit((key, value))?,
+    ///         None => out.emit_to("rejected", [input.str("line")?])?,
+    ///     }
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["key", "value"]).stream("rejected", ["line"]), execute));
+    /// # bolt.execute(TestTuple::new(["no pair"]).fields(["line"]));
+    /// # assert_eq!(bolt.take_rows("rejected"), [[Value::from("no pair")]]);
+    /// ```
     pub fn emit_to(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
         self.emit_at(index, values)
@@ -394,6 +462,25 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit), and when a field of the stream is missing in the struct.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// #[derive(serde::Serialize)]
+    /// struct Hit {
+    ///     path: String,
+    ///     status: u16,
+    /// }
+    ///
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     out.emit_struct(&Hit { path: input.str("path")?.to_owned(), status: 200 })?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["status", "path"]), execute));
+    /// # bolt.execute(TestTuple::new(["/"]).fields(["path"]));
+    /// # assert_eq!(bolt.take_rows("default"), [[Value::from(200), Value::from("/")]]);
+    /// ```
     pub fn emit_struct(&mut self, value: &impl Serialize) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
         let row = struct_row(self.state, index, value)?;
@@ -404,6 +491,20 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let tasks = out.emit_for_targets("default", input)?;
+    ///     assert_eq!(tasks.len(), 1, "a shuffled tuple goes to one task");
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+    /// # bolt.execute(TestTuple::new(["storm"]));
+    /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+    /// ```
     pub fn emit_for_targets(&mut self, stream: &str, values: impl Values) -> Result<Vec<TaskId>, EmitError> {
         let index = self.state.stage_of(stream)?;
         emit_for_targets(self.state, self.route, index, values, None)
@@ -413,6 +514,20 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit), and when the stream is not direct or the task does not take it.
+    ///
+    /// # Examples
+    /// The targets are known from the [context](crate::api::TaskContext::tasks_of), or from who asked:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     out.emit_direct(input.source_task(), "answers", ["yes"])?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none().direct_stream("answers", ["text"]), execute));
+    /// # bolt.execute(TestTuple::new(["ready?"]).task(TaskId(7)));
+    /// # assert_eq!(bolt.take_emitted()[0].direct, Some(TaskId(7)));
+    /// ```
     pub fn emit_direct(&mut self, task: TaskId, stream: &str, values: impl Values) -> Result<(), EmitError> {
         let anchor = self.state.anchor;
         emit_direct(self.state, self.route, task, stream, values, anchor)
@@ -423,6 +538,29 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
+    ///
+    /// # Examples
+    /// Two tuples become one, which is acked for both:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// fn emit_sum(a: HeldTuple, b: HeldTuple, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///     out.emit_anchored("default", &[&a, &b], [a.i64("n")? + b.i64("n")?])?;
+    ///     out.ack(a);
+    ///     out.ack(b);
+    ///     Ok(())
+    /// }
+    /// # let mut first = None;
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["sum"]), move |input, out| {
+    /// #     let held = out.hold(input);
+    /// #     match first.take() {
+    /// #         Some(first) => emit_sum(first, held, out),
+    /// #         None => Ok(first = Some(held)),
+    /// #     }
+    /// # }));
+    /// # bolt.execute_all([1, 2].map(|n| TestTuple::new([n]).fields(["n"])));
+    /// # assert_eq!((bolt.take_emitted()[0].anchors.len(), bolt.acked()), (2, &[0, 1][..]));
+    /// ```
     pub fn emit_anchored(
         &mut self,
         stream: &str,
@@ -449,12 +587,43 @@ impl<'a> Outputs<'a> {
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
+    ///
+    /// # Examples
+    /// What is nice to have must not cause a replay of what is paid for:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     out.emit([input.i64("amount")?])?;
+    ///     out.emit_unanchored("statistics", ["a payment"])?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["amount"]).stream("statistics", ["what"]), execute));
+    /// # bolt.execute(TestTuple::new([7]).fields(["amount"]));
+    /// # let emitted = bolt.take_emitted();
+    /// # assert_eq!((&emitted[0].anchors[..], emitted[1].anchors.len()), (&[0][..], 0));
+    /// ```
     pub fn emit_unanchored(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
         self.emit_anchored(stream, &[], values)
     }
 
     /// Keeps the input in hand beyond `execute`. What else is emitted in this call is still
     /// anchored to it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let held = out.hold(input);
+    ///     // Kept as long as it takes, for instance until a database has stored it. Then:
+    ///     out.ack(held);
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+    /// # bolt.execute(TestTuple::new(["storm"]));
+    /// # assert_eq!(bolt.acked(), [0]);
+    /// ```
     pub fn hold(&mut self, input: Input<'_>) -> HeldTuple {
         self.state.held = true;
         self.state.held_count += 1;
@@ -469,33 +638,133 @@ impl<'a> Outputs<'a> {
     }
 
     /// The held tuple is processed. Consumes it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// /// Settles a group of rows that a database has stored or not.
+    /// fn settle(rows: Vec<HeldTuple>, is_stored: bool, out: &mut Outputs<'_>) {
+    ///     for row in rows {
+    ///         if is_stored { out.ack(row) } else { out.fail(row) }
+    ///     }
+    /// }
+    /// # for is_stored in [true, false] {
+    /// #     let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), move |input, out| {
+    /// #         let row = out.hold(input);
+    /// #         Ok(settle(vec![row], is_stored, out))
+    /// #     }));
+    /// #     bolt.execute(TestTuple::new([1]));
+    /// #     assert_eq!((bolt.acked().len(), bolt.failed().len()), if is_stored { (1, 0) } else { (0, 1) });
+    /// # }
+    /// ```
     pub fn ack(&mut self, held: HeldTuple) {
         self.route.ack(&held.settle());
         call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_ack());
     }
 
     /// The held tuple could not be processed: its message fails. Consumes it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let held = out.hold(input);
+    ///     out.fail(held);
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+    /// # bolt.execute(TestTuple::new(["storm"]));
+    /// # assert_eq!(bolt.failed().len(), 1);
+    /// ```
     pub fn fail(&mut self, held: HeldTuple) {
         self.route.fail(&held.settle(), FailureCause::Failed);
         call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_fail());
     }
 
     /// Gives the tree of a held tuple the whole `message_timeout` again.
+    ///
+    /// # Examples
+    /// A bolt that works on a tuple for long, and reports each part that is done:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let held = out.hold(input);
+    ///     for _part in 0..3 {
+    ///         out.reset_timeout(&held);
+    ///     }
+    ///     out.ack(held);
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+    /// # bolt.execute(TestTuple::new(["a film"]));
+    /// # assert_eq!(bolt.timeouts_reset(), [0, 0, 0]);
+    /// ```
     pub fn reset_timeout(&mut self, held: &HeldTuple) {
         self.route.reset_timeout(&held.anchors().borrow());
     }
 
     /// Reports an error without failing anything. Counted always, logged within the limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     let line = input.str("line")?;
+    ///     if line.is_empty() {
+    ///         out.report_error(TaskError::new("an empty line"));
+    ///         return Ok(());
+    ///     }
+    ///     out.emit([line])?;
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["line"]), execute));
+    /// # bolt.execute(TestTuple::new([""]).fields(["line"]));
+    /// # assert_eq!((bolt.errors(), bolt.acked()), (&["an empty line".to_owned()][..], &[0][..]));
+    /// ```
     pub fn report_error(&mut self, error: impl Into<TaskError>) {
         self.route.report(&error.into());
     }
 
     /// Ends the topology in order: spouts stop, everything in flight is processed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     if input.str("line")? == "quit" {
+    ///         out.request_drain();
+    ///     }
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::new(["word"]), execute));
+    /// # bolt.execute(TestTuple::new(["quit"]).fields(["line"]));
+    /// # assert!(bolt.drain_requested());
+    /// ```
     pub fn request_drain(&mut self) {
         self.route.request_drain();
     }
 
     /// How often the message in hand was replayed; 0 when it came for the first time.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// let execute = |input: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    ///     if out.attempt() > 0 {
+    ///         out.emit_to("again", [input.str("line")?])?;
+    ///     }
+    ///     Ok(())
+    /// };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none().stream("again", ["line"]), execute));
+    /// # bolt.execute(TestTuple::new(["x"]).fields(["line"]).attempt(2));
+    /// # assert_eq!(bolt.take_rows("again").len(), 1);
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.state.anchor.attempt.replays()
     }
@@ -623,6 +892,23 @@ fn emit_for_targets(
 }
 
 /// Where a spout emits.
+///
+/// # Examples
+/// ```
+/// # use squall::prelude::*;
+/// # use squall::testing::SpoutHarness;
+/// # struct Words;
+/// # impl Spout for Words {
+/// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+/// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+///     out.emit_tracked(["storm"], MessageId(7))?;
+///     Ok(SpoutStatus::Emitted)
+/// }
+/// # }
+/// # let mut words = SpoutHarness::new(Words);
+/// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+/// # assert_eq!(words.take_emitted()[0].anchors, [7]);
+/// ```
 pub struct SpoutOutputs<'a> {
     state: &'a mut OutputState,
     route: &'a mut dyn Route,
@@ -638,6 +924,23 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit(["storm"])?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert!(words.take_emitted()[0].anchors.is_empty());
+    /// ```
     #[inline]
     pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
@@ -648,6 +951,23 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::none().stream("heartbeat", ["n"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_to("heartbeat", [1])?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.take_rows("heartbeat").len(), 1);
+    /// ```
     pub fn emit_to(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
         self.emit_at(index, values, Anchor::NONE)
@@ -659,6 +979,23 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_tracked(["storm"], MessageId(7))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.take_emitted()[0].anchors, [7]);
+    /// ```
     #[inline]
     pub fn emit_tracked(&mut self, values: impl Values, id: MessageId) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
@@ -669,6 +1006,24 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::none().stream("rejected", ["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_tracked_to("rejected", ["storm"], MessageId(7))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # let emitted = words.take_emitted();
+    /// # assert_eq!((emitted[0].stream.as_str(), &emitted[0].anchors[..]), ("rejected", &[7][..]));
+    /// ```
     pub fn emit_tracked_to(
         &mut self,
         stream: &str,
@@ -683,6 +1038,29 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit_struct`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// #[derive(serde::Serialize)]
+    /// struct Hit {
+    ///     path: &'static str,
+    ///     status: u16,
+    /// }
+    ///
+    /// # struct Hits;
+    /// # impl Spout for Hits {
+    /// #     fn declare(&self) -> Streams { Streams::new(["status", "path"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_struct_tracked(&Hit { path: "/", status: 200 }, MessageId(7))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut hits = SpoutHarness::new(Hits);
+    /// # assert_eq!(hits.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(hits.take_rows("default"), [[Value::from(200), Value::from("/")]]);
+    /// ```
     pub fn emit_struct_tracked(&mut self, value: &impl Serialize, id: MessageId) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
         let row = struct_row(self.state, index, value)?;
@@ -693,6 +1071,23 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     let tasks = out.emit_for_targets("default", ["storm"], Some(MessageId(7)))?;
+    ///     assert_eq!(tasks.len(), 1, "a shuffled tuple goes to one task");
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// ```
     pub fn emit_for_targets(
         &mut self,
         stream: &str,
@@ -712,6 +1107,23 @@ impl<'a> SpoutOutputs<'a> {
     ///
     /// # Errors
     /// As [`Outputs::emit_direct`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::none().direct_stream("sorted", ["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_direct(TaskId(3), "sorted", ["storm"], Some(MessageId(7)))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.take_emitted()[0].direct, Some(TaskId(3)));
+    /// ```
     pub fn emit_direct(
         &mut self,
         task: TaskId,
@@ -727,11 +1139,47 @@ impl<'a> SpoutOutputs<'a> {
     }
 
     /// Reports an error. Counted always, logged within the limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.report_error(TaskError::new("a line of the file is no UTF-8"));
+    ///     out.emit(["storm"])?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.errors(), ["a line of the file is no UTF-8"]);
+    /// ```
     pub fn report_error(&mut self, error: impl Into<TaskError>) {
         self.route.report(&error.into());
     }
 
     /// Ends the topology in order: spouts stop, everything in flight is processed.
+    ///
+    /// # Examples
+    /// The end of one source ends the topology, although others go on:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.request_drain();
+    ///     Ok(SpoutStatus::Exhausted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Exhausted));
+    /// # assert!(words.drain_requested());
+    /// ```
     pub fn request_drain(&mut self) {
         self.route.request_drain();
     }

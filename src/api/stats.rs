@@ -46,10 +46,42 @@ use crate::metrics::MetricTotals;
 /// ```
 pub trait MetricsReporter: Send + Sync {
     /// The counters of the topology of this name, since its start.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{MetricsReporter, TopologyStats};
+    ///
+    /// /// Writes a line on standard error.
+    /// struct Line;
+    ///
+    /// impl MetricsReporter for Line {
+    ///     fn report(&self, topology: &str, stats: &TopologyStats) {
+    ///         eprintln!("{topology}: {} acked, {} pending", stats.acked, stats.pending);
+    ///     }
+    /// }
+    /// # Line.report("t", &TopologyStats::default());
+    /// ```
     fn report(&self, topology: &str, stats: &TopologyStats);
 }
 
 /// A [`MetricsReporter`] and how often it is called.
+///
+/// # Examples
+/// For a topology that a program runs itself:
+/// ```
+/// use squall::api::{MetricsReporter, MetricsReporting, TopologyStats};
+/// use squall::runtime::LocalOptions;
+/// use std::time::Duration;
+///
+/// struct Silent;
+/// impl MetricsReporter for Silent {
+///     fn report(&self, _topology: &str, _stats: &TopologyStats) {}
+/// }
+///
+/// let metrics = Some(MetricsReporting::new(Duration::from_secs(10), Silent));
+/// let options = LocalOptions { metrics, ..LocalOptions::default() };
+/// assert!(options.metrics.is_some());
+/// ```
 #[derive(Clone)]
 pub struct MetricsReporting {
     /// From one call to the next.
@@ -60,6 +92,18 @@ pub struct MetricsReporting {
 
 impl MetricsReporting {
     /// Calls it so often; at most once a millisecond.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{MetricsReporter, MetricsReporting, TopologyStats};
+    /// use std::time::Duration;
+    ///
+    /// struct Silent;
+    /// impl MetricsReporter for Silent {
+    ///     fn report(&self, _topology: &str, _stats: &TopologyStats) {}
+    /// }
+    /// assert_eq!(MetricsReporting::new(Duration::ZERO, Silent).interval, Duration::from_millis(1));
+    /// ```
     pub fn new(interval: Duration, reporter: impl MetricsReporter + 'static) -> MetricsReporting {
         MetricsReporting { interval: interval.max(Duration::from_millis(1)), reporter: Arc::new(reporter) }
     }
@@ -72,6 +116,25 @@ impl fmt::Debug for MetricsReporting {
 }
 
 /// Counters of one component, summed over its tasks.
+///
+/// # Examples
+/// ```
+/// use squall::api::{ComponentStats, TopologyStats};
+///
+/// /// The component that is busiest: the one to give more tasks.
+/// fn bottleneck(stats: &TopologyStats) -> Option<&ComponentStats> {
+///     stats.components.iter().max_by(|a, b| a.busy.total_cmp(&b.busy))
+/// }
+/// # use squall::prelude::*;
+/// # use squall::testing::{Capture, FixedSpout, SimulatedTopology, SimulationOptions};
+/// # let mut builder = TopologyBuilder::new("t");
+/// # builder.spout("numbers", || FixedSpout::new(["n"], (0..4).map(|n| vec![Value::from(n)])));
+/// # builder.bolt("sink", Capture::new().bolt()).shuffle("numbers");
+/// # let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+/// # let stats = topology.run_to_end(std::time::Duration::from_secs(60))?;
+/// # assert!(bottleneck(&stats).is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ComponentStats {
     /// Its id.
@@ -107,6 +170,18 @@ pub struct ComponentStats {
 }
 
 /// Completion latency of messages: from the emit by the spout to the ack.
+///
+/// # Examples
+/// ```
+/// use squall::api::LatencyStats;
+/// use std::time::Duration;
+///
+/// fn is_slow(latency: &LatencyStats) -> bool {
+///     latency.count > 0 && latency.p99 > Duration::from_secs(1)
+/// }
+/// # assert!(!is_slow(&LatencyStats::default()));
+/// # assert!(is_slow(&LatencyStats { count: 1, p99: Duration::from_secs(2), ..LatencyStats::default() }));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LatencyStats {
     /// Messages measured.
@@ -120,32 +195,83 @@ pub struct LatencyStats {
 }
 
 /// Messages emitted again, by why they had failed.
+///
+/// # Examples
+/// ```
+/// use squall::api::{FailureCause, ReplayCounts};
+///
+/// let mut replays = ReplayCounts::default();
+/// *replays.of_mut(FailureCause::TimedOut) += 2;
+/// assert_eq!((replays.of(FailureCause::TimedOut), replays.total()), (2, 2));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
 
 impl ReplayCounts {
     /// Because of this cause.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{FailureCause, ReplayCounts};
+    /// assert_eq!(ReplayCounts::default().of(FailureCause::Lost), 0);
+    /// ```
     pub fn of(&self, cause: FailureCause) -> u64 {
         self.0[cause.index()]
     }
 
     /// Because of this cause, to be changed.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{FailureCause, ReplayCounts};
+    /// let mut replays = ReplayCounts::default();
+    /// *replays.of_mut(FailureCause::Lost) += 1;
+    /// assert_eq!(replays.of(FailureCause::Lost), 1);
+    /// ```
     pub fn of_mut(&mut self, cause: FailureCause) -> &mut u64 {
         &mut self.0[cause.index()]
     }
 
     /// Whatever the cause.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{FailureCause, ReplayCounts};
+    /// let mut replays = ReplayCounts::default();
+    /// *replays.of_mut(FailureCause::Lost) += 1;
+    /// *replays.of_mut(FailureCause::Failed) += 2;
+    /// assert_eq!(replays.total(), 3);
+    /// ```
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Adds those of another.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::{FailureCause, ReplayCounts};
+    /// let (mut of_all, mut of_one) = (ReplayCounts::default(), ReplayCounts::default());
+    /// *of_one.of_mut(FailureCause::TimedOut) += 1;
+    /// of_all.add(&of_one);
+    /// of_all.add(&of_one);
+    /// assert_eq!(of_all.of(FailureCause::TimedOut), 2);
+    /// ```
     pub fn add(&mut self, other: &ReplayCounts) {
         self.0.iter_mut().zip(other.0).for_each(|(own, theirs)| *own += theirs);
     }
 }
 
 /// Why a run was ended by one of its components: the first error that waiting could not mend.
+///
+/// # Examples
+/// ```
+/// use squall::api::StopReason;
+/// use squall::TaskId;
+///
+/// let reason = StopReason { component: "lines".into(), task: TaskId(2), error: "no such file".to_owned() };
+/// assert_eq!(reason.to_string(), "lines, task 2: no such file");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopReason {
     /// The component.
@@ -163,6 +289,25 @@ impl fmt::Display for StopReason {
 }
 
 /// A snapshot of a topology.
+///
+/// # Examples
+/// ```
+/// use squall::api::TopologyStats;
+///
+/// /// Whether a run that has ended did all that it was to do.
+/// fn is_well(stats: &TopologyStats) -> bool {
+///     stats.ended && !stats.cut_short && stats.failed == 0 && stats.lost == 0 && stats.losses() == 0
+/// }
+/// # use squall::prelude::*;
+/// # use squall::testing::{Capture, FixedSpout, SimulatedTopology, SimulationOptions};
+/// # let mut builder = TopologyBuilder::new("t");
+/// # builder.spout("numbers", || FixedSpout::new(["n"], (0..4).map(|n| vec![Value::from(n)])));
+/// # builder.bolt("sink", Capture::new().bolt()).shuffle("numbers");
+/// # let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+/// # let stats = topology.run_to_end(std::time::Duration::from_secs(60))?;
+/// # assert!(is_well(&stats));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopologyStats {
     /// Time since the start.
@@ -207,6 +352,39 @@ pub struct TopologyStats {
 impl TopologyStats {
     /// What components count as lost: the sum of all their loss counters. Above 0, the exit code of a
     /// run is 1.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{FixedSpout, SimulatedTopology, SimulationOptions};
+    /// use squall::metrics::Counter;
+    ///
+    /// /// Drops what it cannot write, and counts it.
+    /// #[derive(Default)]
+    /// struct Writer {
+    ///     unwritten: Counter,
+    /// }
+    ///
+    /// impl Bolt for Writer {
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         self.unwritten = context.loss_counter("rows_unwritten");
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         self.unwritten.add(1);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("t");
+    /// builder.spout("numbers", || FixedSpout::new(["n"], (0..4).map(|n| vec![Value::from(n)])));
+    /// builder.bolt("writer", Writer::default).shuffle("numbers");
+    /// let mut topology = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+    /// let stats = topology.run_to_end(std::time::Duration::from_secs(60))?;
+    /// assert_eq!((stats.acked, stats.losses()), (4, 4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn losses(&self) -> u64 {
         self.components.iter().fold(0, |sum, component| sum.saturating_add(component.metrics.losses()))
     }

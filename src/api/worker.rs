@@ -21,22 +21,73 @@ type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
 /// [`Registry::resource`](crate::topology::registry::Registry::resource), or by
 /// [`TopologyBuilder::resource`](crate::topology::TopologyBuilder::resource) for one topology: it runs
 /// once in every worker process, before any task is prepared.
+///
+/// # Examples
+/// ```
+/// use squall::prelude::*;
+///
+/// /// What all tasks of a worker share.
+/// struct Model {
+///     words: usize,
+/// }
+///
+/// let mut registry = Registry::with_standard();
+/// registry.resource("model", |_| Ok::<_, TaskError>(Model { words: 100_000 }));
+///
+/// fn prepare(context: &TaskContext) -> Result<usize, TaskError> {
+///     let model = context.resources().get::<Model>("model");
+///     Ok(model.ok_or_else(|| TaskError::fatal("there is no model"))?.words)
+/// }
+/// # let options = squall::testing::HarnessOptions::default();
+/// # options.resources.set("model", Model { words: 7 });
+/// # assert_eq!(prepare(&options.task_context())?, 7);
+/// # Ok::<(), TaskError>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct WorkerResources(Arc<Mutex<Objects>>);
 
 impl WorkerResources {
     /// Puts an object under a key, replacing what stood there.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::WorkerResources;
+    ///
+    /// let resources = WorkerResources::default();
+    /// resources.set("limit", 10_u64);
+    /// resources.set("limit", 20_u64);
+    /// assert_eq!(resources.get::<u64>("limit").as_deref(), Some(&20));
+    /// ```
     pub fn set<T: Any + Send + Sync>(&self, key: &str, object: T) {
         self.set_shared(key, Arc::new(object));
     }
 
     /// The object under a key, if it is of that type.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::WorkerResources;
+    ///
+    /// let resources = WorkerResources::default();
+    /// resources.set("limit", 10_u64);
+    /// assert_eq!(resources.get::<u64>("limit").as_deref(), Some(&10));
+    /// assert!(resources.get::<String>("limit").is_none(), "it is of another type");
+    /// ```
     pub fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
         let object = self.lock().get(key).cloned();
         object?.downcast().ok()
     }
 
     /// Whether there is an object of whatever type under a key.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::WorkerResources;
+    ///
+    /// let resources = WorkerResources::default();
+    /// resources.set("limit", 10_u64);
+    /// assert!(resources.contains("limit") && !resources.contains("model"));
+    /// ```
     pub fn contains(&self, key: &str) -> bool {
         self.lock().contains_key(key)
     }
@@ -98,46 +149,128 @@ pub struct WorkerContext(Arc<WorkerParts>);
 
 impl WorkerContext {
     /// For the runtime and for tests of a component by itself.
+    ///
+    /// # Examples
+    /// A test of a component does not need the parts: [`HarnessOptions`](crate::testing::HarnessOptions) fills
+    /// them in.
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// assert_eq!(context.worker().host(), "localhost");
+    /// ```
     pub fn new(parts: WorkerParts) -> WorkerContext {
         WorkerContext(Arc::new(parts))
     }
 
     /// The topology's name.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// assert_eq!(context.worker().topology(), "test");
+    /// ```
     pub fn topology(&self) -> &str {
         &self.0.topology
     }
 
     /// The worker: from 0 to `workers() - 1`. A worker that is started again keeps it.
+    ///
+    /// # Examples
+    /// A directory of the worker's own, which its next life finds again:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn directory(worker: &WorkerContext) -> String {
+    ///     format!("{}/worker-{}", worker.topology(), worker.id())
+    /// }
+    /// # let context = squall::testing::HarnessOptions::default().task_context();
+    /// # assert_eq!(directory(context.worker()), "test/worker-0");
+    /// ```
     pub fn id(&self) -> WorkerId {
         self.0.worker
     }
 
     /// Which life of the worker this process is: one more each time it is started again.
+    ///
+    /// # Examples
+    /// A number that grows with each life, by which a server refuses what a life before still sends:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn fence(worker: &WorkerContext) -> u64 {
+    ///     u64::from(worker.incarnation().0)
+    /// }
+    /// # let context = squall::testing::HarnessOptions::default().task_context();
+    /// # assert_eq!(fence(context.worker()), 0);
+    /// ```
     pub fn incarnation(&self) -> Incarnation {
         self.0.incarnation
     }
 
     /// How many workers the topology has.
+    ///
+    /// # Examples
+    /// A limit of the whole topology, shared by its workers:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn connections(worker: &WorkerContext, of_topology: usize) -> usize {
+    ///     of_topology / worker.workers()
+    /// }
+    /// # let context = squall::testing::HarnessOptions::default().task_context();
+    /// # assert_eq!(connections(context.worker(), 12), 12);
+    /// ```
     pub fn workers(&self) -> usize {
         self.0.workers
     }
 
     /// The name of the machine (of the *node*, in Storm's words); `localhost` in simulations.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// assert_eq!(context.worker().host(), "localhost");
+    /// ```
     pub fn host(&self) -> &str {
         &self.0.host
     }
 
     /// The id of the process.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// assert_eq!(context.worker().process_id(), std::process::id());
+    /// ```
     pub fn process_id(&self) -> u32 {
         std::process::id()
     }
 
     /// Where the worker listens for the others. `None` when the topology runs in one process.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// assert_eq!(context.worker().address(), None, "nobody dials the only worker");
+    /// ```
     pub fn address(&self) -> Option<SocketAddr> {
         self.0.address.get().copied()
     }
 
     /// The port of [`address`](WorkerContext::address) (Storm's `getThisWorkerPort`).
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn name_of(worker: &WorkerContext) -> String {
+    ///     match worker.port() {
+    ///         Some(port) => format!("{}:{port}", worker.host()),
+    ///         None => worker.host().to_owned(),
+    ///     }
+    /// }
+    /// # let context = squall::testing::HarnessOptions::default().task_context();
+    /// # assert_eq!(name_of(context.worker()), "localhost");
+    /// ```
     pub fn port(&self) -> Option<u16> {
         self.address().map(|address| address.port())
     }
@@ -146,16 +279,56 @@ impl WorkerContext {
     ///
     /// # Errors
     /// When it is missing or of another type.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::testing::HarnessOptions;
+    ///
+    /// let settings = toml::toml! { pool = 8 };
+    /// let context = HarnessOptions { settings, ..HarnessOptions::default() }.task_context();
+    /// assert_eq!(context.worker().setting::<usize>("pool")?, 8);
+    /// # Ok::<(), squall::prelude::TaskError>(())
+    /// ```
     pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<T, TaskError> {
         setting(&self.0.settings, key)
     }
 
     /// Objects that all tasks of the worker share.
+    ///
+    /// # Examples
+    /// A worker hook finds what was made before it:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Warm;
+    ///
+    /// impl WorkerHook for Warm {
+    ///     fn start(&mut self, worker: &WorkerContext) -> Result<(), TaskError> {
+    ///         let cache = worker.resources().get::<Vec<u8>>("cache");
+    ///         cache.map(drop).ok_or_else(|| TaskError::fatal("there is no cache"))
+    ///     }
+    /// }
+    /// # let options = squall::testing::HarnessOptions::default();
+    /// # assert!(Warm.start(options.task_context().worker()).is_err());
+    /// # options.resources.set("cache", vec![0_u8; 16]);
+    /// # Warm.start(options.task_context().worker())?;
+    /// # Ok::<(), TaskError>(())
+    /// ```
     pub fn resources(&self) -> &WorkerResources {
         &self.0.resources
     }
 
     /// Logs with the worker attached.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn report_start(worker: &WorkerContext) {
+    ///     slog::info!(worker.logger(), "the cache is warm"; "entries" => 100);
+    /// }
+    /// # report_start(squall::testing::HarnessOptions::default().task_context().worker());
+    /// ```
     pub fn logger(&self) -> &slog::Logger {
         &self.0.logger
     }
@@ -210,11 +383,60 @@ pub trait WorkerHook: Send {
     /// # Errors
     /// End the run with this reason when the topology starts. A worker that is started again later is
     /// tried again after a pause, a few times.
+    ///
+    /// # Examples
+    /// See the [trait](WorkerHook). An error here ends the run before anything was processed:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct NeedsLicence;
+    ///
+    /// impl WorkerHook for NeedsLicence {
+    ///     fn start(&mut self, worker: &WorkerContext) -> Result<(), TaskError> {
+    ///         worker.setting::<String>("licence")?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # use squall::runtime::{LocalOptions, RunningTopology};
+    /// # use squall::testing::{Capture, FixedSpout};
+    /// # let mut builder = TopologyBuilder::new("t");
+    /// # builder.worker_hook(|| NeedsLicence);
+    /// # builder.spout("numbers", || FixedSpout::new(["n"], []));
+    /// # builder.bolt("sink", Capture::new().bolt()).shuffle("numbers");
+    /// # let error = RunningTopology::start(builder.build()?, LocalOptions::default()).err().expect("no licence");
+    /// # assert!(error.to_string().contains("there is no setting `licence`"), "{error}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn start(&mut self, _worker: &WorkerContext) -> Result<(), TaskError> {
         Ok(())
     }
 
     /// All tasks have closed, and the worker is about to end. Called if `start` succeeded, in the
     /// opposite order.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use std::time::Instant;
+    ///
+    /// struct Uptime(Option<Instant>);
+    ///
+    /// impl WorkerHook for Uptime {
+    ///     fn start(&mut self, _worker: &WorkerContext) -> Result<(), TaskError> {
+    ///         self.0 = Some(Instant::now());
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn shutdown(&mut self) {
+    ///         if let Some(start) = self.0 {
+    ///             println!("the worker ran for {:?}", start.elapsed());
+    ///         }
+    ///     }
+    /// }
+    /// # let mut uptime = Uptime(None);
+    /// # uptime.start(squall::testing::HarnessOptions::default().task_context().worker())?;
+    /// # uptime.shutdown();
+    /// # Ok::<(), TaskError>(())
+    /// ```
     fn shutdown(&mut self) {}
 }
