@@ -4,11 +4,15 @@
 //! standard library's, so what is tried is the code itself and not a copy of its idea. No flag is
 //! needed: `cargo test` runs the models, and `LOOM_MAX_PREEMPTIONS` bounds them further.
 
+mod loom_kit;
+
 use std::sync::Arc as StdArc;
 
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
-use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
+
+use loom_kit::{Waker, model, model_with};
 
 /// What `src/net/outbox/queues.rs` and `src/runtime/flow/credit_returns/accounts.rs` take from the standard
 /// library in production.
@@ -28,45 +32,6 @@ mod accounts;
 
 use accounts::Accounts;
 use queues::{MUCH, Queues, Wake};
-
-/// As an eventfd: a wake that comes before the wait ends it, and several count as one.
-#[derive(Default)]
-struct Waker {
-    woken: Mutex<(bool, u32)>,
-    changed: Condvar,
-}
-
-impl Waker {
-    fn wake(&self) {
-        let mut woken = self.woken.lock().unwrap();
-        *woken = (true, woken.1 + 1);
-        drop(woken);
-        self.changed.notify_one();
-    }
-
-    fn wait(&self) {
-        let mut woken = self.woken.lock().unwrap();
-        while !woken.0 {
-            woken = self.changed.wait(woken).unwrap();
-        }
-        woken.0 = false;
-    }
-
-    fn wakes(&self) -> u32 {
-        self.woken.lock().unwrap().1
-    }
-}
-
-fn model(body: impl Fn() + Send + Sync + 'static) {
-    model_with(3, body);
-}
-
-/// With so many preemptions at most: more, where a step has few accesses.
-fn model_with(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    builder.check(body);
-}
 
 /// A thread that pushes one item, and wakes the poller if it has to.
 fn pusher<T: Send + 'static>(
