@@ -1,4 +1,6 @@
-//! What the loom models have in common: how they are run, and what wakes a thread that sleeps.
+//! What the loom models have in common: how they are run, what wakes a thread that sleeps, and atomics in
+//! the place of the standard library's.
+#![allow(dead_code, reason = "each test takes a part of it")]
 
 use loom::sync::{Condvar, Mutex};
 
@@ -14,7 +16,7 @@ pub fn model_with(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     builder.check(body);
 }
 
-/// As an eventfd: a wake that comes before the wait ends it, and several count as one.
+/// As an eventfd, or as the run queue for an executor: a wake that comes before the wait ends it, and several count as one.
 #[derive(Default)]
 pub struct Waker {
     woken: Mutex<(bool, u32)>,
@@ -40,4 +42,56 @@ impl Waker {
     pub fn wakes(&self) -> u32 {
         self.woken.lock().unwrap().1
     }
+}
+
+/// loom's atomics, with sequentially consistent stores in one order, the first value among them.
+///
+/// loom knows of such an order only for loads. It takes two stores of different threads as ordered only
+/// if one thread has read what the other stored, and lets a load return the first value even after a newer
+/// one was stored. No machine does so, and a protocol that relies on the order would seem to be broken.
+/// So here a store reads what it replaces. It is thereby also an acquire, which hides nothing from a
+/// protocol all of whose accesses are sequentially consistent.
+pub mod atomic {
+    use std::ops::Deref;
+
+    pub use loom::sync::atomic::Ordering;
+
+    macro_rules! atomics {
+        ($($name:ident: $value:ty),*) => {$(
+            #[derive(Debug)]
+            pub struct $name(loom::sync::atomic::$name);
+
+            impl $name {
+                pub fn new(value: $value) -> $name {
+                    let atomic = $name(loom::sync::atomic::$name::new(value));
+                    atomic.store(value, Ordering::SeqCst);
+                    atomic
+                }
+
+                pub fn store(&self, value: $value, ordering: Ordering) {
+                    if ordering == Ordering::SeqCst {
+                        self.0.swap(value, ordering);
+                    } else {
+                        self.0.store(value, ordering);
+                    }
+                }
+            }
+
+            impl Default for $name {
+                fn default() -> $name {
+                    $name::new(<$value>::default())
+                }
+            }
+
+            impl Deref for $name {
+                type Target = loom::sync::atomic::$name;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+        )*};
+    }
+
+    atomics!(AtomicBool: bool, AtomicUsize: usize);
 }

@@ -15,12 +15,15 @@
 //! other; the consumer's half only passes on what is released, and `net` releases it over there, in
 //! lots of a quarter of the credit.
 //!
-//! 1. `tuples` and `bytes` never go below zero: only what was charged is released, once.
-//! 2. A producer sets `waited` before it looks a last time, and a consumer looks at `waited` after
-//!    it released; so one of them sees the other (both sides are sequentially consistent).
+//! The file `credit` has the counters, and decides which release wakes the producer; here is what the
+//! counters are for, and their limits.
+
+mod credit;
+mod sync;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use credit::Credit;
 
 use crate::config::limits::RESERVE;
 use crate::ids::LinkId;
@@ -45,16 +48,9 @@ pub struct Link {
     pub id: LinkId,
     /// Who sends; woken when credit returns.
     pub producer: ExecutorId,
-    /// Tuples that may be on their way.
-    tuples_max: usize,
-    /// Bytes that may be on their way.
-    bytes_max: usize,
     /// Whether it is part of a cycle.
     pub kind: LinkKind,
-    tuples: AtomicUsize,
-    bytes: AtomicUsize,
-    /// Set by a producer that waits for credit.
-    waited: AtomicBool,
+    credit: Credit,
     /// Of a producer's half, tuples that may have been processed without its knowing.
     untold_max: usize,
     /// Of a consumer's half: where released credit goes.
@@ -64,18 +60,8 @@ pub struct Link {
 impl Link {
     /// A link with all its credit.
     pub fn new(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
-        Link {
-            id,
-            producer,
-            tuples_max: max.tuples,
-            bytes_max: max.bytes,
-            kind,
-            returns: None,
-            tuples: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            waited: AtomicBool::new(false),
-            untold_max: 0,
-        }
+        let credit = Credit::new(max.tuples, max.bytes, max.bytes.saturating_mul(RESERVE));
+        Link { id, producer, kind, credit, untold_max: 0, returns: None }
     }
 
     /// The producer's half of a link whose consumer is in another worker.
@@ -97,16 +83,14 @@ impl Link {
 
     /// The same half for the next life of the producer's worker.
     pub fn renewed(&self, returns: Arc<CreditReturns>) -> Link {
-        let max = Charge { tuples: self.tuples_max, bytes: self.bytes_max };
+        let max = Charge { tuples: self.credit.tuples_max, bytes: self.credit.bytes_max };
         let account = returns.account(self.id, max.lot());
         Link { returns: Some((returns, account)), ..Link::new(self.id, self.producer, max, self.kind) }
     }
 
     /// Takes credit for a batch; says whether its producer may go on.
     pub fn charge(&self, charge: Charge) -> bool {
-        let Charge { tuples, bytes } = charge;
-        self.tuples.fetch_add(tuples, Ordering::SeqCst);
-        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.credit.charge(charge.tuples, charge.bytes);
         self.may_send()
     }
 
@@ -117,50 +101,35 @@ impl Link {
             returns.give_back(account, charge);
             return false;
         }
-        let Charge { tuples, bytes } = charge;
-        let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
-        let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
-        let (tuples_after, bytes_after) = (tuples_before - tuples, bytes_before - bytes);
-        let half_back = tuples_after <= self.tuples_max / 2 && bytes_after <= self.bytes_max / 2;
-        let half_reserve = self.reserve() / 2;
-        let reserve_back = bytes_before > half_reserve && bytes_after <= half_reserve;
-        (half_back || reserve_back)
-            && self.waited.load(Ordering::SeqCst)
-            && self.waited.swap(false, Ordering::SeqCst)
+        self.credit.release(charge.tuples, charge.bytes)
     }
 
     /// Whether there is credit left.
     pub fn has_credit(&self) -> bool {
-        self.tuples.load(Ordering::SeqCst) < self.tuples_max
-            && self.bytes.load(Ordering::SeqCst) < self.bytes_max
+        self.credit.has_credit()
     }
 
     /// Whether another batch may be sent: with credit, or into the reserve.
     pub fn may_send(&self) -> bool {
         match self.kind {
-            LinkKind::Acyclic => self.has_credit(),
-            LinkKind::InCycle | LinkKind::Feedback => self.bytes.load(Ordering::SeqCst) < self.reserve(),
+            LinkKind::Acyclic => self.credit.has_credit(),
+            LinkKind::InCycle | LinkKind::Feedback => self.credit.has_reserve(),
         }
-    }
-
-    fn reserve(&self) -> usize {
-        self.bytes_max.saturating_mul(RESERVE)
     }
 
     /// Says that the producer waits. It must look at [`Link::may_send`] once more after this.
     pub fn wait(&self) {
-        self.waited.store(true, Ordering::SeqCst);
+        self.credit.wait();
     }
 
     /// Tuples on their way.
     pub fn in_flight(&self) -> usize {
-        self.tuples.load(Ordering::Relaxed)
+        self.credit.in_flight()
     }
 
     /// How much of the credit is taken, 0 to 1 and above; what may be back unsaid does not count.
     pub fn load(&self) -> f32 {
-        self.in_flight().saturating_sub(self.untold_max) as f32 / self.tuples_max as f32
+        self.in_flight().saturating_sub(self.untold_max) as f32 / self.credit.tuples_max as f32
     }
 }
 

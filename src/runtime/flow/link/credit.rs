@@ -1,0 +1,95 @@
+//! The counters of a link's credit, and who has to wake a producer that waits for it.
+//!
+//! ```text
+//!   producer ── charge ─▶ tuples, bytes ◀── release ── consumer
+//!       └── wait ──────────▶ waited ◀──── half is back: look, and wake the producer if it is set
+//! ```
+//!
+//! 1. A producer that found no credit calls [`Credit::wait`], then looks once more, and sleeps only if
+//!    there is still none. A release takes the counters down before it looks at `waited`. Every access is
+//!    sequentially consistent, so the producer sees the credit or the release sees that it is waited for.
+//! 2. The release that clears `waited` wakes the producer: one wake for each wait at most.
+//! 3. Only what was charged is released, once: the counters never go below zero.
+//!
+//! This file is compiled a second time with the types of loom, which tries all interleavings
+//! (`tests/runtime_models.rs`): hence `super::sync`, and nothing else from the crate.
+
+use super::sync::{AtomicBool, AtomicUsize, Ordering};
+
+/// Credit in tuples and bytes, with a reserve in bytes beyond it.
+#[derive(Debug)]
+pub struct Credit {
+    /// Tuples that may be on their way.
+    pub tuples_max: usize,
+    /// Bytes that may be on their way.
+    pub bytes_max: usize,
+    /// Bytes that may be on their way where the reserve counts, too.
+    reserve: usize,
+    /// Tuples on their way.
+    tuples: AtomicUsize,
+    /// Bytes on their way.
+    bytes: AtomicUsize,
+    /// Set by a producer that waits for credit, cleared by the release that wakes it.
+    waited: AtomicBool,
+}
+
+impl Credit {
+    /// All the credit: so many tuples and bytes, or so many bytes with the reserve.
+    pub fn new(tuples_max: usize, bytes_max: usize, reserve: usize) -> Credit {
+        let (tuples, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Credit { tuples_max, bytes_max, reserve, tuples, bytes, waited: AtomicBool::new(false) }
+    }
+
+    /// Takes credit for a batch, be there some or not.
+    #[inline]
+    pub fn charge(&self, tuples: usize, bytes: usize) {
+        self.tuples.fetch_add(tuples, Ordering::SeqCst);
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Gives credit back; says whether the producer waits for it and must be woken.
+    ///
+    /// # Panics
+    /// When more comes back than was taken.
+    #[inline]
+    #[must_use]
+    pub fn release(&self, tuples: usize, bytes: usize) -> bool {
+        let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
+        let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
+        let (tuples_after, bytes_after) = (tuples_before - tuples, bytes_before - bytes);
+        let half_back = tuples_after <= self.tuples_max / 2 && bytes_after <= self.bytes_max / 2;
+        let half_reserve = self.reserve / 2;
+        let reserve_back = bytes_before > half_reserve && bytes_after <= half_reserve;
+        // The load spares the exchange where nobody waits.
+        (half_back || reserve_back)
+            && self.waited.load(Ordering::SeqCst)
+            && self.waited.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether there is credit left.
+    #[inline]
+    pub fn has_credit(&self) -> bool {
+        self.tuples.load(Ordering::SeqCst) < self.tuples_max
+            && self.bytes.load(Ordering::SeqCst) < self.bytes_max
+    }
+
+    /// Whether there is anything left with the reserve.
+    #[inline]
+    pub fn has_reserve(&self) -> bool {
+        self.bytes.load(Ordering::SeqCst) < self.reserve
+    }
+
+    /// Notes that the producer waits. It must look once more after this, before it sleeps.
+    #[inline]
+    pub fn wait(&self) {
+        self.waited.store(true, Ordering::SeqCst);
+    }
+
+    /// Tuples on their way.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        // Relaxed: for statistics.
+        self.tuples.load(Ordering::Relaxed)
+    }
+}
