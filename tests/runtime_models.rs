@@ -9,21 +9,27 @@
 
 mod loom_kit;
 
-use loom::sync::Arc;
+use std::collections::VecDeque;
+
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use loom_kit::{Waker, model, model_with};
 
 /// What the sources take from the standard library in production.
 mod sync {
-    pub use super::loom_kit::atomic::{AtomicBool, AtomicUsize, Ordering};
+    pub use super::loom_kit::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 }
 
 #[allow(dead_code, reason = "the statistics of a link are not modelled")]
 #[path = "../src/runtime/flow/link/credit.rs"]
 mod credit;
 
+#[path = "../src/runtime/flow/gauges/waiting_since.rs"]
+mod waiting_since;
+
 use credit::Credit;
+use waiting_since::{NOTHING_WAITS, WaitingSince};
 
 // ---- The credit of a link ----
 
@@ -82,4 +88,72 @@ fn a_producer_without_reserve_is_woken_once_half_of_it_is_back() {
 #[test]
 fn a_producer_that_is_woken_too_early_is_woken_again() {
     model_with(2, || a_producer_waits(Credit::new(100, 1, 4), &[(1, 2), (1, 2)], &[], Credit::has_credit));
+}
+
+// ---- The time since which an inbox waits ----
+
+/// Later than all that is sent.
+const NOW: u64 = 9;
+
+/// An executor's inbox, and the queue in which the executor stands. A lane is locked by whoever looks into
+/// it, as those of `flume` are.
+#[derive(Default)]
+struct Inbox {
+    /// When the batches that lie here were sent.
+    lane: Mutex<VecDeque<u64>>,
+    waiting_since: WaitingSince,
+    run_queue: Waker,
+}
+
+impl Inbox {
+    /// As `InboxSender::send_data`.
+    fn send(&self, sent_at: u64) {
+        self.waiting_since.put(sent_at, || self.lane.lock().unwrap().push_back(sent_at));
+        self.run_queue.wake();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lane.lock().unwrap().is_empty()
+    }
+
+    /// As a step of a bolt's executor that processes so many batches at most.
+    fn step(&self, batches: usize) {
+        for _ in 0..batches {
+            let Some(sent_at) = self.lane.lock().unwrap().pop_front() else { break };
+            self.waiting_since.set(sent_at);
+            assert_eq!(self.waiting_since.get(), sent_at, "the batch in hand is the oldest");
+        }
+        if self.is_empty() {
+            self.waiting_since.note_empty(NOW, || self.is_empty());
+        }
+    }
+}
+
+/// Two producers send while the executor takes a step that a timer asked for, and one because it was woken.
+/// When they are done it is stepped as often as it was woken since.
+///
+/// Reports an executor that does not look into its lanes again after it noted that nothing waits; a
+/// producer that notes its time before the batch is in the lane, or after it woke the executor; and one
+/// that notes it whatever is noted, or by a load and a store.
+#[test]
+fn a_time_is_noted_while_a_batch_waits_and_only_then() {
+    model(|| {
+        let inbox = Arc::new(Inbox::default());
+        let send = |sent_at| {
+            let inbox = inbox.clone();
+            thread::spawn(move || inbox.send(sent_at))
+        };
+        let senders = [send(1), send(2)];
+        inbox.step(1);
+        if inbox.run_queue.has_woken() {
+            inbox.step(2);
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        assert!(inbox.is_empty() || inbox.waiting_since.get() != NOTHING_WAITS, "a batch waits unseen");
+        while inbox.run_queue.has_woken() {
+            inbox.step(2);
+        }
+        assert!(inbox.is_empty());
+        assert_eq!(inbox.waiting_since.get(), NOTHING_WAITS, "nothing waits, but it seems so");
+    });
 }

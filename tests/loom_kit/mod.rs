@@ -39,6 +39,11 @@ impl Waker {
         woken.0 = false;
     }
 
+    /// As a wait, but returns at once; says whether a wake had come.
+    pub fn has_woken(&self) -> bool {
+        std::mem::take(&mut self.woken.lock().unwrap().0)
+    }
+
     pub fn wakes(&self) -> u32 {
         self.woken.lock().unwrap().1
     }
@@ -93,5 +98,5 @@ pub mod atomic {
         )*};
     }
 
-    atomics!(AtomicBool: bool, AtomicUsize: usize);
+    atomics!(AtomicBool: bool, AtomicU64: u64, AtomicUsize: usize);
 }

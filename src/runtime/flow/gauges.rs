@@ -1,20 +1,26 @@
 //! What an executor shows of itself to other threads: counters, and how long its input has waited.
 
+mod sync;
+mod waiting_since;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use waiting_since::{NOTHING_WAITS, WaitingSince};
+
 use crate::api::FailureCause;
 use crate::clock::Time;
+
+const _: () = assert!(NOTHING_WAITS == Time::NEVER.0, "what never came does not wait");
 
 /// What an executor shows to others. Written by the executor itself unless said otherwise; all of
 /// it is statistics but `waiting_since` and `pending`.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// When the batch in hand, or the oldest that waits, was sent; `u64::MAX` when there is none.
-    /// Also set by a producer that finds it empty. Read by spouts, whose tree clocks stand still
-    /// while it lies far back.
-    pub waiting_since: AtomicU64,
+    /// When the batch in hand, or the oldest that waits, was sent. Also set by a producer that finds
+    /// that nothing waits. Read by spouts, whose tree clocks stand still while it lies far back.
+    pub waiting_since: WaitingSince,
     /// Tuples emitted.
     pub emitted: AtomicU64,
     /// Copies sent to targets.
@@ -58,13 +64,15 @@ pub struct Gauges {
 impl Gauges {
     /// Of an executor that has done nothing yet.
     pub fn new() -> Gauges {
-        Gauges { waiting_since: AtomicU64::new(Time::NEVER.0), ..Gauges::default() }
+        Gauges::default()
     }
 
     /// How long the oldest tuple that this executor holds or that waits for it has been waiting.
     pub fn waiting(&self, now: Time) -> Duration {
-        let since = self.waiting_since.load(Ordering::SeqCst);
-        if since == Time::NEVER.0 { Duration::ZERO } else { now.since(Time(since)) }
+        match self.waiting_since.get() {
+            NOTHING_WAITS => Duration::ZERO,
+            since => now.since(Time(since)),
+        }
     }
 
     /// Notes an error for display.

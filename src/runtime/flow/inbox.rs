@@ -45,7 +45,7 @@ impl Inbox {
     }
 
     fn take(&self, message: DataMessage) -> Incoming {
-        self.gauges.waiting_since.store(message.sent_at().0, Ordering::SeqCst);
+        self.gauges.waiting_since.set(message.sent_at().0);
         self.gauges.queued.fetch_sub(message.charge().tuples as i64, Ordering::Relaxed);
         match message {
             DataMessage::Batch(incoming) => incoming,
@@ -80,11 +80,7 @@ impl Inbox {
 
     /// Says that nothing is in hand and nothing was waiting a moment ago.
     pub fn note_empty(&self, now: Time) {
-        self.gauges.waiting_since.store(Time::NEVER.0, Ordering::SeqCst);
-        // A batch that came between the look and the store would go unseen; so look again.
-        if !self.has_no_data() {
-            self.gauges.waiting_since.store(now.0, Ordering::SeqCst);
-        }
+        self.gauges.waiting_since.note_empty(now.0, || self.has_no_data());
     }
 }
 
@@ -112,14 +108,9 @@ impl InboxSender {
             LinkKind::Acyclic => &self.data,
             LinkKind::InCycle | LinkKind::Feedback => &self.cycle,
         };
-        let _ = lane.send(message);
-        // After the send: see `Inbox::note_empty`, its counterpart.
-        let _ = self.gauges.waiting_since.compare_exchange(
-            Time::NEVER.0,
-            sent_at,
-            Ordering::SeqCst,
-            Ordering::SeqCst,
-        );
+        self.gauges.waiting_since.put(sent_at, || {
+            let _ = lane.send(message);
+        });
         self.run_queue.wake(self.executor, urgency);
     }
 

@@ -208,7 +208,7 @@ impl Ingress {
             self.renew_links_from(*worker);
             for place in self.places.iter().filter(|place| place.worker == *worker) {
                 if let Some(remote) = &place.remote {
-                    remote.gauges.waiting_since.store(Time::NEVER.0, Ordering::SeqCst);
+                    remote.gauges.waiting_since.set(Time::NEVER.0);
                 }
             }
             self.cycles_full.note(*worker, false);
@@ -282,7 +282,7 @@ impl Ingress {
     pub fn note_wire(&self, peer: WorkerId, waiting_since: Option<Time>) {
         if let Some(peer) = self.peer(peer) {
             let since = waiting_since.unwrap_or(Time::NEVER);
-            peer.wire.waiting_since.store(since.0, Ordering::SeqCst);
+            peer.wire.waiting_since.set(since.0);
         }
     }
 
@@ -311,7 +311,7 @@ impl Ingress {
         let ago = |millis: u32| Time(now.0.saturating_sub(u64::from(millis) * 1_000_000));
         if let Some(peer) = self.peer(from) {
             let since = if outgoing == 0 { Time::NEVER } else { ago(outgoing) };
-            peer.wires_there.waiting_since.store(since.0, Ordering::SeqCst);
+            peer.wires_there.waiting_since.set(since.0);
         }
         let theirs = || self.places.iter().filter(|place| place.worker == from);
         let mut waiting = std::collections::BTreeMap::new();
@@ -320,7 +320,7 @@ impl Ingress {
         }
         for remote in theirs().filter_map(|place| place.remote.as_ref()) {
             let since = waiting.get(&remote.executor.0).copied().unwrap_or(Time::NEVER);
-            remote.gauges.waiting_since.store(since.0, Ordering::SeqCst);
+            remote.gauges.waiting_since.set(since.0);
         }
     }
 }

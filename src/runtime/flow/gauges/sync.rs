@@ -1,0 +1,3 @@
+//! What the time stamp is shared by. `tests/runtime_models.rs` puts loom's types in this place.
+
+pub(super) use std::sync::atomic::{AtomicU64, Ordering};
