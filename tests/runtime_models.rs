@@ -10,6 +10,7 @@
 mod loom_kit;
 
 use std::collections::VecDeque;
+use std::sync::Mutex as StdMutex;
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -18,7 +19,7 @@ use loom_kit::{Waker, model, model_with};
 
 /// What the sources take from the standard library in production.
 mod sync {
-    pub use super::loom_kit::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub use super::loom_kit::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 }
 
 #[allow(dead_code, reason = "the statistics of a link are not modelled")]
@@ -28,7 +29,12 @@ mod credit;
 #[path = "../src/runtime/flow/gauges/waiting_since.rs"]
 mod waiting_since;
 
+#[allow(dead_code, reason = "what only a snapshot reads is not modelled")]
+#[path = "../src/runtime/lifecycle/rest.rs"]
+mod rest;
+
 use credit::Credit;
+use rest::Rest;
 use waiting_since::{NOTHING_WAITS, WaitingSince};
 
 // ---- The credit of a link ----
@@ -155,5 +161,137 @@ fn a_time_is_noted_while_a_batch_waits_and_only_then() {
         }
         assert!(inbox.is_empty());
         assert_eq!(inbox.waiting_since.get(), NOTHING_WAITS, "nothing waits, but it seems so");
+    });
+}
+
+// ---- The rest of a worker ----
+
+/// What the executors of a worker share with its coordinator.
+#[derive(Default)]
+struct Worker {
+    rest: Rest,
+    coordinator: Waker,
+    /// Messages under way and live spouts as they are. loom does not know of it, so it takes no part in
+    /// what is tried: it changes together with the access beside it.
+    truth: StdMutex<(i32, i32)>,
+}
+
+impl Worker {
+    fn new(messages: i32, spouts: i32) -> Arc<Worker> {
+        let worker = Worker::default();
+        (0..messages).for_each(|_| worker.send());
+        (0..spouts).for_each(|_| worker.spout_lives());
+        worker.coordinator.has_woken();
+        Arc::new(worker)
+    }
+
+    fn send(&self) {
+        self.truth.lock().unwrap().0 += 1;
+        self.rest.sending();
+    }
+
+    /// As `ExecutorHandles::processed`.
+    fn process(&self) {
+        self.truth.lock().unwrap().0 -= 1;
+        if self.rest.processed(1) {
+            self.coordinator.wake();
+        }
+    }
+
+    /// As `SpoutExecutor::note_live`, of one that has something to emit.
+    fn spout_lives(&self) {
+        self.rest.spout_lives();
+        self.truth.lock().unwrap().1 += 1;
+        self.coordinator.wake();
+    }
+
+    /// As `SpoutExecutor::note_live`, of one that has nothing left to emit.
+    fn spout_rests(&self) {
+        self.truth.lock().unwrap().1 -= 1;
+        self.rest.spout_rests();
+        self.coordinator.wake();
+    }
+
+    /// A look of the coordinator.
+    fn is_at_rest(&self) -> bool {
+        let is_at_rest = self.rest.is_at_rest();
+        assert!(!is_at_rest || *self.truth.lock().unwrap() == (0, 0), "rest is seen too early");
+        is_at_rest
+    }
+
+    /// The coordinator, which looks whenever it is woken. If nobody woke it, it would wait for ever, which
+    /// loom reports.
+    fn wait_for_rest(&self) {
+        self.coordinator.wait();
+        while !self.is_at_rest() {
+            self.coordinator.wait();
+        }
+    }
+}
+
+/// A thread of its own for what an executor does, or what several do one after another.
+fn spawn(worker: &Arc<Worker>, body: impl FnOnce(&Arc<Worker>) + 'static) {
+    let worker = worker.clone();
+    thread::spawn(move || body(&worker));
+}
+
+/// The last to come is either of two bolts or the spout.
+///
+/// Reports a bolt's executor that looks at the live spouts before it takes its message off the count, or
+/// wakes nobody; a spout's executor that wakes nobody, or does so before it is taken off the live ones; and
+/// each of their accesses, and the coordinator's look at the messages, if it is weaker than `SeqCst`.
+#[test]
+fn who_is_last_wakes_the_coordinator() {
+    model_with(2, || {
+        let worker = Worker::new(2, 1);
+        spawn(&worker, |worker| worker.process());
+        spawn(&worker, |worker| worker.process());
+        spawn(&worker, |worker| worker.spout_rests());
+        worker.wait_for_rest();
+    });
+}
+
+/// A spout emits its last tuple, and a bolt another because of it, while the coordinator looks for other
+/// reasons.
+///
+/// Reports a coordinator that looks at the messages before it looks at the spouts; a spout that is taken off
+/// the live ones before what it emitted is counted; and a bolt whose input is taken off the count before what
+/// came of it is counted.
+#[test]
+fn rest_is_not_seen_while_tuples_are_passed_on() {
+    model(|| {
+        let worker = Worker::new(0, 1);
+        spawn(&worker, |worker| {
+            worker.send();
+            spawn(worker, |worker| {
+                worker.send();
+                spawn(worker, |worker| worker.process());
+                worker.process();
+            });
+            worker.spout_rests();
+        });
+        worker.is_at_rest();
+        worker.wait_for_rest();
+    });
+}
+
+/// The coordinator asks for something at rest, and knows by the activity whether anything came of it. It
+/// may see rest before it is woken for it.
+///
+/// Reports activity that is not counted, or only after the message is taken off the count.
+#[test]
+fn activity_tells_two_times_of_rest_apart() {
+    model(|| {
+        let worker = Worker::new(1, 0);
+        let rest_after_a_message = || {
+            spawn(&worker, |worker| worker.process());
+            if !worker.is_at_rest() {
+                worker.wait_for_rest();
+            }
+            worker.rest.activity()
+        };
+        let before = rest_after_a_message();
+        worker.send();
+        assert_ne!(rest_after_a_message(), before, "something was processed unseen");
     });
 }

@@ -98,5 +98,5 @@ pub mod atomic {
         )*};
     }
 
-    atomics!(AtomicBool: bool, AtomicU64: u64, AtomicUsize: usize);
+    atomics!(AtomicBool: bool, AtomicI64: i64, AtomicU64: u64, AtomicUsize: usize);
 }

@@ -73,7 +73,7 @@ impl Wiring<'_> {
             transferred: 0,
             unanchored: 0,
             faults: Vec::new(),
-            outstanding: Arc::clone(&shared.lifecycle.outstanding),
+            rest: Arc::clone(&shared.lifecycle.rest),
             audit: blueprint.setup.audit.clone(),
         };
         let mut streams = Vec::new();

@@ -110,7 +110,7 @@ impl AckerExecutor {
     fn send_outcomes(&mut self, now: Time) {
         for (task, outcomes) in std::mem::take(&mut self.outcomes) {
             if let Some(spout) = self.spouts.get(&task) {
-                self.handles.lifecycle.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                self.handles.lifecycle.rest.sending();
                 spout.send_tree_message(TreeMessage::Outcomes(outcomes), Urgency::WhenDone, now);
             }
         }

@@ -51,12 +51,12 @@ impl LocalExecutors {
         let asked = self.asked.load(Ordering::SeqCst);
         let answered = self.lifecycle.finished.load(Ordering::SeqCst) as u64;
         let closed = self.lifecycle.closed.load(Ordering::SeqCst) as u64;
-        let at_rest = self.lifecycle.is_at_rest();
+        let at_rest = self.lifecycle.rest.is_at_rest();
         let pending: i64 = self.spouts.iter().map(|spout| spout.gauges.pending.load(Ordering::SeqCst)).sum();
         Snapshot {
             at_rest,
-            activity: self.lifecycle.activity.load(Ordering::SeqCst),
-            live_spouts: self.lifecycle.live_spouts.load(Ordering::SeqCst) as u64,
+            activity: self.lifecycle.rest.activity(),
+            live_spouts: self.lifecycle.rest.live_spouts() as u64,
             pending: u64::try_from(pending).unwrap_or(0),
             holding: self.holders().count() as u64,
             round,

@@ -79,7 +79,7 @@ impl SpoutExecutor {
         downstream: Vec<Arc<Gauges>>,
         cycles: Cycles,
     ) -> SpoutExecutor {
-        handles.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
+        handles.lifecycle.rest.spout_lives();
         SpoutExecutor {
             handles,
             tasks,
@@ -266,9 +266,9 @@ impl SpoutExecutor {
         }
         self.live = live;
         if live {
-            self.handles.lifecycle.live_spouts.fetch_add(1, Ordering::SeqCst);
+            self.handles.lifecycle.rest.spout_lives();
         } else {
-            self.handles.lifecycle.live_spouts.fetch_sub(1, Ordering::SeqCst);
+            self.handles.lifecycle.rest.spout_rests();
         }
         self.handles.coordinator.wake(Urgency::Now);
     }

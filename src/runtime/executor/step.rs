@@ -93,7 +93,7 @@ pub struct ExecutorHandles {
 impl ExecutorHandles {
     /// Notes that so many messages were processed and everything that came of them was sent.
     pub fn processed(&self, messages: i64) {
-        if messages > 0 && self.lifecycle.processed(messages) {
+        if messages > 0 && self.lifecycle.rest.processed(messages) {
             self.coordinator.wake(Urgency::Now);
         }
     }

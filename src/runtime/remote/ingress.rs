@@ -145,7 +145,7 @@ impl Ingress {
         let place = self.places.get(executor.index()).filter(|place| fits(place));
         let inbox = place.and_then(|place| place.inbox.as_ref());
         let inbox = inbox.ok_or(unknown("executor", executor.0))?;
-        self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
+        self.lifecycle.rest.sending();
         inbox.send_control(message, Urgency::Now);
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Ingress {
         if payload.len() < COPIED_BELOW {
             payload = Bytes::copy_from_slice(&payload);
         }
-        self.lifecycle.outstanding.fetch_add(1, Ordering::SeqCst);
+        self.lifecycle.rest.sending();
         inbox.send_data(DataMessage::Encoded { bytes: payload, incoming }, Urgency::Now);
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Ingress {
 
     /// So many payloads are no longer under way here: a peer took them, or they are lost.
     pub fn settled(&self, payloads: u64) {
-        if payloads > 0 && self.lifecycle.processed(payloads as i64) {
+        if payloads > 0 && self.lifecycle.rest.processed(payloads as i64) {
             self.coordinator.wake(Urgency::Now);
         }
     }

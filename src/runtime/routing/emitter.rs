@@ -96,7 +96,7 @@ impl Emitter {
         }
         for (acker, mut records) in self.outgoing.acks.take(&self.acker_table) {
             records.membership = self.outgoing.membership;
-            self.outgoing.outstanding.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            self.outgoing.rest.sending();
             let acks = TreeMessage::Acks(records);
             self.ackers[acker].send_tree_message(acks, Urgency::WhenDone, self.outgoing.now);
         }

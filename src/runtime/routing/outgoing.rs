@@ -4,7 +4,6 @@
 //! streams and tasks behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -20,6 +19,7 @@ use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{DataMessage, Incoming};
 use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 use crate::runtime::flow::run_queue::Urgency;
+use crate::runtime::lifecycle::rest::Rest;
 use crate::runtime::remote::address::{Address, RemoteExecutor};
 use crate::runtime::remote::payload::{DataHeader, encode_data};
 use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
@@ -53,8 +53,8 @@ pub struct Outgoing {
     pub unanchored: u64,
     /// What custom groupings did wrong and what could not be sent, to be reported.
     pub faults: Vec<String>,
-    /// Messages of the whole worker that were sent and not yet processed.
-    pub outstanding: Arc<AtomicI64>,
+    /// Counts the messages of the whole worker that were sent and not yet processed.
+    pub rest: Arc<Rest>,
     /// In a simulation, the independent count of what is open.
     pub audit: Option<Arc<Audit>>,
 }
@@ -114,8 +114,7 @@ impl Outgoing {
         if !link.charge(charge) {
             self.stalled = true;
         }
-        // SeqCst: counted before it can be taken, so that the count never dips to 0 too early.
-        self.outstanding.fetch_add(1, Ordering::SeqCst);
+        self.rest.sending();
         match address {
             Address::Here(inbox) => {
                 let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
@@ -178,7 +177,7 @@ impl Outgoing {
         self.faults.push(why);
         // Its own credit: this task is the producer, and is awake.
         let _ = self.links[out_link].link.release(charge);
-        self.outstanding.fetch_sub(1, Ordering::SeqCst);
+        self.rest.not_sent();
     }
 }
 
