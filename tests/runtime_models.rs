@@ -81,6 +81,17 @@ fn a_producer_without_credit_is_woken_once_half_is_back() {
     model(|| a_producer_waits(Credit::new(3, 100, 1600), &[(1, 1), (1, 1)], &[(1, 1)], Credit::has_credit));
 }
 
+/// The producer itself releases a batch that is too large for a frame, at the same time as the poller
+/// releases what another worker gave back. Either of the two may have taken only one of the counters down
+/// when the other looks.
+///
+/// Reports a release that decides by what it found in each counter as it took it down: each may find one
+/// of them with the batch of the other still in it, and then neither wakes the producer.
+#[test]
+fn of_several_releases_at_once_one_wakes_the_producer() {
+    model(|| a_producer_waits(Credit::new(10, 10, 160), &[(6, 6), (6, 6)], &[], Credit::has_credit));
+}
+
 /// What is in a cycle may come out of it only after the producer has gone on, so one batch is not released.
 /// Reports a release that wakes nobody when half of the reserve is back.
 #[test]

@@ -9,7 +9,9 @@
 //!    there is still none. A release takes the counters down before it looks at `waited`. Every access is
 //!    sequentially consistent, so the producer sees the credit or the release sees that it is waited for.
 //! 2. The release that clears `waited` wakes the producer: one wake for each wait at most.
-//! 3. Only what was charged is released, once: the counters never go below zero.
+//! 3. A release takes both counters down before it looks at either. So of several releases at the same
+//!    time, the last to take them down sees the sum of all, and half of the credit is not missed.
+//! 4. Only what was charged is released, once: the counters never go below zero.
 //!
 //! This file is compiled a second time with the types of loom, which tries all interleavings
 //! (`tests/runtime_models.rs`): hence `super::sync`, and nothing else from the crate.
@@ -57,10 +59,11 @@ impl Credit {
         let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
-        let (tuples_after, bytes_after) = (tuples_before - tuples, bytes_before - bytes);
-        let half_back = tuples_after <= self.tuples_max / 2 && bytes_after <= self.bytes_max / 2;
+        // Looked at again: another release may have come between the two counters.
+        let half_back = self.tuples.load(Ordering::SeqCst) <= self.tuples_max / 2
+            && self.bytes.load(Ordering::SeqCst) <= self.bytes_max / 2;
         let half_reserve = self.reserve / 2;
-        let reserve_back = bytes_before > half_reserve && bytes_after <= half_reserve;
+        let reserve_back = bytes_before > half_reserve && bytes_before - bytes <= half_reserve;
         // The load spares the exchange where nobody waits.
         (half_back || reserve_back)
             && self.waited.load(Ordering::SeqCst)
