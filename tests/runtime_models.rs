@@ -286,6 +286,27 @@ fn rest_is_not_seen_while_tuples_are_passed_on() {
     });
 }
 
+/// A message fails while the coordinator looks for another reason: the spout lives again, and emits it once
+/// more.
+///
+/// Reports a coordinator that does not look at the activity before and after it looks at the counts; and a
+/// spout that counts as live again only after the message that revived it is taken off the count.
+#[test]
+fn rest_is_not_seen_while_a_message_is_replayed() {
+    model(|| {
+        let worker = Worker::new(1, 0);
+        spawn(&worker, |worker| {
+            worker.spout_lives();
+            worker.process();
+            worker.send();
+            worker.spout_rests();
+            worker.process();
+        });
+        worker.is_at_rest();
+        worker.wait_for_rest();
+    });
+}
+
 /// The coordinator asks for something at rest, and knows by the activity whether anything came of it. It
 /// may see rest before it is woken for it.
 ///

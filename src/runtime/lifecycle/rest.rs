@@ -10,6 +10,9 @@
 //! 3. Whoever brings `outstanding` to zero while no spout is live wakes the coordinator, and a spout
 //!    executor wakes it whenever it changes `live_spouts`. Every access is sequentially consistent, so
 //!    the last of them to come sees the other count at zero, or the coordinator does when it is woken.
+//! 4. Whoever looks for rest looks at one count after the other. A message that is under way at the first
+//!    look may revive a spout and be processed before the second look, and both looks find zero. But the
+//!    message grows `activity` before it is taken off the count, so that is looked at before and after.
 //!
 //! This file is compiled a second time with the types of loom, which tries all interleavings
 //! (`tests/runtime_models.rs`): hence `super::sync`, and nothing else from the crate.
@@ -35,7 +38,8 @@ impl Rest {
         self.outstanding.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Notes that a message that was counted is not sent after all.
+    /// Notes that a message that was counted is not sent after all. This wakes nobody: it happens to batches
+    /// for other workers alone, and with several workers the master asks for their rest at intervals.
     #[inline]
     pub fn not_sent(&self) {
         self.outstanding.fetch_sub(1, Ordering::SeqCst);
@@ -66,7 +70,11 @@ impl Rest {
 
     /// Whether nothing is under way and no spout can emit.
     pub fn is_at_rest(&self) -> bool {
-        self.live_spouts.load(Ordering::SeqCst) == 0 && self.outstanding.load(Ordering::SeqCst) == 0
+        let activity = self.activity();
+        // The spouts first: what a spout emitted was counted before it was taken off the live ones.
+        self.live_spouts.load(Ordering::SeqCst) == 0
+            && self.outstanding.load(Ordering::SeqCst) == 0
+            && self.activity() == activity
     }
 
     /// Spout executors that may still emit.
