@@ -142,8 +142,8 @@ impl Scheduler {
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner).retain(|driver| {
             !(driver.replaced.load(Ordering::Acquire) && driver.stepping.load(Ordering::Acquire) == 0)
         });
-        // A driver in a long step looks at the queue only afterwards; another one may be asleep.
-        self.worker.run_queue.hand_over();
+        // A driver in a long step looks at its queue only afterwards; another one may be asleep.
+        self.worker.run_queue.rescue();
     }
 
     /// Starts a driver in the place of one that is stuck. Without a thread to be had, the stuck driver
@@ -179,7 +179,8 @@ impl Scheduler {
 /// The loop of a driver.
 fn drive(worker: &Worker, state: &DriverState) {
     let _ = state.thread.set(ThreadOfKernel::current());
-    while let Some(id) = worker.run_queue.take(&worker.clock) {
+    let Some(mut seat) = worker.run_queue.driver() else { return };
+    while let Some(id) = seat.take(&worker.clock) {
         state.since.store(worker.clock.now().0, Ordering::Release);
         state.stepping.store(id.0 + 1, Ordering::Release);
         let step = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET)));
@@ -189,8 +190,7 @@ fn drive(worker: &Worker, state: &DriverState) {
             return;
         }
         if state.replaced.load(Ordering::Acquire) {
-            // What the step made runnable, its own executor included, is left to the other drivers.
-            worker.run_queue.hand_over();
+            // What waits for this driver, the executor that it stepped included, is left to the others.
             return;
         }
     }

@@ -223,7 +223,7 @@ impl BoltExecutor {
         self.processed += 1;
         drop(batch);
         if link.release(charge) {
-            self.handles.run_queue.wake(link.producer, Urgency::Now);
+            self.handles.run_queue.wake(link.producer, Urgency::Soon);
         }
     }
 

@@ -84,7 +84,7 @@ impl Target {
             }
         }
         if self.full_at.reached(batch) {
-            self.send(meta, outgoing, Urgency::Now);
+            self.send(meta, outgoing, Urgency::Soon);
         }
     }
 
@@ -114,7 +114,7 @@ impl Target {
         let full = self.full_at.reached(&batch);
         self.batch = batch;
         if full {
-            self.send(meta, outgoing, Urgency::Now);
+            self.send(meta, outgoing, Urgency::Soon);
         }
     }
 }

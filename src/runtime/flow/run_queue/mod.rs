@@ -1,0 +1,299 @@
+//! Which executors are to be stepped, and when.
+//!
+//! Shared by everything that wakes executors and by whoever steps them: the driver threads, the
+//! dedicated threads of blocking executors, and the simulation. An executor is in one of four
+//! states, and only the transitions drawn here exist:
+//!
+//! ```text
+//!            wake                take                  done, nothing came
+//!   Idle ──────────▶ Queued ──────────▶ Running ─────────────────────────▶ Idle
+//!                      ▲                   │ wake
+//!                      │                   ▼
+//!                      └──── done ───── Running, dirty
+//! ```
+//!
+//! [`driver_queues`] decides which driver steps an executor. Here are the timers, the dedicated threads,
+//! and the loop in which a driver waits.
+//!
+//! 1. An executor stands in a queue at most once, and is stepped by one thread at a time.
+//! 2. A wake that happens after an executor looked at its inbox and before it went idle is not
+//!    lost: it turns Running into dirty, and dirty goes back to the queue.
+//! 3. A thread that waits may be woken for nothing, and no thread sleeps that is needed: a thread that
+//!    stepped an executor either takes the next one itself, or calls [`RunQueue::hand_over`].
+//! 4. An executor with a thread of its own is never in a queue.
+
+mod driver_queues;
+mod sync;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use crate::clock::{Clock, Time};
+use crate::config::limits::THREADS_MAX;
+use crate::runtime::flow::run_queue::driver_queues::{Driver, DriverQueues, Queued};
+use crate::topology::plan::ExecutorId;
+
+/// A driver without work gives way so often before it sleeps: waking it costs its waker a system
+/// call, and under load work comes within microseconds.
+const YIELDS_BEFORE_SLEEP: u32 = 8;
+/// The longest sleep without a timer.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// When a sleeping driver is notified of new work in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once.
+    Now,
+    /// At once, if a driver sleeps for which wakes have paid lately; else like `WhenDone`. For steps.
+    Soon,
+    /// At the end of the step in which the caller is. The thread that steps sees to it, whatever
+    /// kind of thread it is: a driver looks at the queues after each step, every other thread calls
+    /// [`RunQueue::hand_over`].
+    WhenDone,
+}
+
+type Timers = BinaryHeap<Reverse<(Time, ExecutorId)>>;
+
+/// The runnable executors, and their timers.
+pub struct RunQueue {
+    queues: DriverQueues,
+    timers: Mutex<Timers>,
+    /// When the first timer is due, in nanoseconds. Written under the lock of the timers, read without it.
+    next_due: AtomicU64,
+    /// The threads of blocking executors.
+    dedicated: Box<[OnceLock<Thread>]>,
+}
+
+/// A thread that steps executors of the queue. It leaves the queue when it is dropped.
+pub struct DriverSeat<'a> {
+    run_queue: &'a RunQueue,
+    /// `None` only while it is dropped.
+    driver: Option<Driver>,
+}
+
+impl RunQueue {
+    /// A queue for so many executors, all idle.
+    pub fn new(executors: usize) -> RunQueue {
+        RunQueue {
+            queues: DriverQueues::new(executors, THREADS_MAX as usize),
+            timers: Mutex::default(),
+            next_due: AtomicU64::new(Time::NEVER.0),
+            dedicated: (0..executors).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        // Nothing can panic while the timers are half-changed.
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that `thread` steps this executor, and nobody else does. The thread is unparked, because
+    /// the executor may have been woken before.
+    pub fn dedicate(&self, id: ExecutorId, thread: Thread) {
+        let _ = self.dedicated[id.index()].set(thread.clone());
+        self.queues.dedicate(id.index());
+        thread.unpark();
+    }
+
+    /// A place for a driver; `None` if there are [`THREADS_MAX`] of them.
+    pub fn driver(&self) -> Option<DriverSeat<'_>> {
+        let driver = self.queues.register()?;
+        Some(DriverSeat { run_queue: self, driver: Some(driver) })
+    }
+
+    /// Makes an executor runnable.
+    pub fn wake(&self, id: ExecutorId, urgency: Urgency) {
+        if !self.queues.mark(id.index()) {
+            return;
+        }
+        let queued = match urgency {
+            Urgency::Now => self.queues.queue_now(id.index()),
+            Urgency::Soon => self.queues.queue_soon(id.index()),
+            Urgency::WhenDone => self.queues.queue_deferred(id.index()),
+        };
+        self.unpark_dedicated(id, queued);
+    }
+
+    fn unpark_dedicated(&self, id: ExecutorId, queued: Queued) {
+        if queued == Queued::Dedicated
+            && let Some(thread) = self.dedicated[id.index()].get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Notifies sleeping drivers of executors that wait. Called by every thread that stepped an executor
+    /// and does not take the next one itself: the dedicated thread of a blocking executor after each step.
+    pub fn hand_over(&self) {
+        self.queues.hand_over();
+    }
+
+    /// Notifies a sleeping driver if anything waits. Called by the watchdog: the driver that it waits for
+    /// may be in a step that does not end.
+    pub fn rescue(&self) {
+        self.queues.rescue();
+    }
+
+    /// Wakes an executor at a time.
+    pub fn wake_at(&self, id: ExecutorId, at: Time) {
+        let mut timers = self.timers();
+        timers.push(Reverse((at, id)));
+        let is_first = at.0 < self.next_due.load(Ordering::SeqCst);
+        if is_first {
+            self.next_due.store(at.0, Ordering::SeqCst);
+        }
+        drop(timers);
+        if is_first {
+            self.queues.wake_for_timer();
+        }
+    }
+
+    /// Queues everything whose time has come.
+    fn fire_due(&self, now: Time) {
+        if self.next_due.load(Ordering::SeqCst) > now.0 {
+            return;
+        }
+        let mut timers = self.timers();
+        while let Some(Reverse((at, id))) = timers.peek().copied()
+            && at <= now
+        {
+            timers.pop();
+            self.wake(id, Urgency::WhenDone);
+        }
+        let next = timers.peek().map_or(Time::NEVER, |Reverse((at, _))| *at);
+        self.next_due.store(next.0, Ordering::SeqCst);
+    }
+
+    /// For the simulation: the runnable executors, of which it picks one with
+    /// [`take_chosen`](RunQueue::take_chosen).
+    pub fn runnable(&self, now: Time) -> Vec<ExecutorId> {
+        self.fire_due(now);
+        self.queues.waiting().into_iter().map(|index| ExecutorId(index as u32)).collect()
+    }
+
+    /// For the simulation: takes one that [`runnable`](RunQueue::runnable) named.
+    pub fn take_chosen(&self, id: ExecutorId) {
+        self.queues.take_chosen(id.index());
+    }
+
+    /// When the next timer fires.
+    pub fn next_timer(&self) -> Option<Time> {
+        self.timers().peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// For a dedicated thread: whether its executor is to be stepped now.
+    pub fn take_dedicated(&self, id: ExecutorId) -> bool {
+        self.queues.take_dedicated(id.index())
+    }
+
+    /// For a dedicated thread whose timer fired.
+    pub fn queue_dedicated(&self, id: ExecutorId) {
+        self.queues.mark(id.index());
+    }
+
+    /// After a step that left work to do: back to the end of the queue.
+    pub fn done_with_more(&self, id: ExecutorId) {
+        let queued = self.queues.done_with_more(id.index());
+        self.unpark_dedicated(id, queued);
+    }
+
+    /// After a step that ran out of work: idle, unless something came meanwhile.
+    pub fn done(&self, id: ExecutorId) {
+        if self.queues.done(id.index()) {
+            self.done_with_more(id);
+        }
+    }
+
+    /// Ends all waiting for good.
+    pub fn stop(&self) {
+        self.queues.stop();
+        self.dedicated.iter().filter_map(OnceLock::get).for_each(Thread::unpark);
+    }
+
+    /// Whether [`stop`](RunQueue::stop) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.queues.is_stopping()
+    }
+}
+
+impl DriverSeat<'_> {
+    /// The next executor to step, waiting for one; `None` when the worker stops.
+    pub fn take(&mut self, clock: &Clock) -> Option<ExecutorId> {
+        let RunQueue { queues, next_due, .. } = self.run_queue;
+        let driver = self.driver.as_mut()?;
+        let mut yields = 0;
+        while !queues.is_stopping() {
+            let now = clock.now();
+            self.run_queue.fire_due(now);
+            if let Some(executor) = queues.next(driver, now.0) {
+                return Some(ExecutorId(executor as u32));
+            }
+            if yields < YIELDS_BEFORE_SLEEP {
+                yields += 1;
+                std::thread::yield_now();
+                continue;
+            }
+            queues.sleep(driver, now.0, || match Time(next_due.load(Ordering::SeqCst)) {
+                Time::NEVER => SLEEP_MAX,
+                due => due.since(now),
+            });
+        }
+        None
+    }
+}
+
+impl Drop for DriverSeat<'_> {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            self.run_queue.queues.leave(driver);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ExecutorId = ExecutorId(0);
+
+    #[test]
+    fn a_wake_while_running_is_not_lost() {
+        let (queue, clock) = (RunQueue::new(2), Clock::simulated());
+        let mut driver = queue.driver().expect("there is room for one");
+        queue.wake(A, Urgency::Now);
+        queue.wake(A, Urgency::Now);
+        assert_eq!(queue.runnable(clock.now()), [A], "it stands in the queue once");
+        assert_eq!(driver.take(&clock), Some(A));
+        queue.wake(A, Urgency::Now);
+        queue.done(A);
+        assert_eq!(driver.take(&clock), Some(A), "it was woken while it was stepped");
+        queue.done(A);
+        queue.wake(ExecutorId(1), Urgency::Now);
+        assert_eq!(driver.take(&clock), Some(ExecutorId(1)), "there was nothing more for the first");
+    }
+
+    #[test]
+    fn timers_fire_in_order_and_not_before_their_time() {
+        let (queue, clock) = (RunQueue::new(2), Clock::simulated());
+        queue.wake_at(A, Time(2_000));
+        queue.wake_at(ExecutorId(1), Time(1_000));
+        assert_eq!(queue.runnable(clock.now()), []);
+        clock.advance(Duration::from_nanos(1_500));
+        assert_eq!(queue.runnable(clock.now()), [ExecutorId(1)]);
+        assert_eq!(queue.next_timer(), Some(Time(2_000)));
+    }
+
+    #[test]
+    fn a_stopped_queue_lets_every_driver_go() {
+        let queue = RunQueue::new(1);
+        std::thread::scope(|scope| {
+            let driver = scope.spawn(|| queue.driver().expect("there is room").take(&Clock::real()));
+            queue.stop();
+            assert_eq!(driver.join().expect("the driver returns"), None);
+        });
+    }
+}
