@@ -129,29 +129,29 @@ pub const LIVES_MOD: u32 = GENERATION_MOD / USES_MOD;
 /// Workers that tuples of a tree were sent to, as bits; worker 32 shares the bit of worker 0, and so
 /// on, so "not touched" is certain and "touched" is a maybe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Touched(pub u32);
+pub struct WorkerSet(pub u32);
 
-impl Touched {
+impl WorkerSet {
     /// No other worker than the spout's.
-    pub const NONE: Touched = Touched(0);
+    pub const NONE: WorkerSet = WorkerSet(0);
 
     /// This worker only.
-    pub fn worker(worker: WorkerId) -> Touched {
-        Touched(1 << (worker.0 % 32))
+    pub fn of(worker: WorkerId) -> WorkerSet {
+        WorkerSet(1 << (worker.0 % 32))
     }
 
-    /// Those of both.
+    /// The workers that are in either set.
     #[must_use]
-    pub fn and(self, other: Touched) -> Touched {
-        Touched(self.0 | other.0)
+    pub fn union(self, other: WorkerSet) -> WorkerSet {
+        WorkerSet(self.0 | other.0)
     }
 
-    /// Whether both have a worker in common.
-    pub fn meets(self, other: Touched) -> bool {
+    /// Whether a worker may be in both sets.
+    pub fn intersects(self, other: WorkerSet) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// The bits that are set.
+    /// The positions of the bits that are set.
     pub fn bits(self) -> impl Iterator<Item = usize> {
         (0..32).filter(move |bit| self.0 & (1 << bit) != 0)
     }

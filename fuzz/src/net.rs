@@ -61,7 +61,7 @@ fn frames_of(data: &[u8]) {
         position += again.len();
         payload_of(&found);
     }
-    if let Some(lacks) = frame::lacks(&input, FRAME_MAX) {
+    if let Some(lacks) = frame::missing_bytes(&input, FRAME_MAX) {
         assert!(lacks <= FRAME_MAX);
     }
 }

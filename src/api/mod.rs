@@ -12,7 +12,7 @@
 //! * [`MetricsReporter`]: who is told of the counters of a running topology.
 //! * [`TaskError`]: how user code reports that something went wrong.
 //!
-//! Nothing here runs anything: the runtime implements [`Route`] and hands itself in.
+//! Nothing here runs anything: the runtime implements [`OutputCollector`] and hands itself in.
 
 mod bolt;
 mod check;
@@ -38,7 +38,7 @@ pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
 pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
-pub use outputs::{OutputState, Outputs, Route, SpoutOutputs, Stage, Values};
+pub use outputs::{OutputCollector, OutputState, Outputs, SpoutOutputs, Stage, Values};
 pub use spout::{Spout, SpoutStatus};
 pub use stats::{
     ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,

@@ -318,7 +318,7 @@ impl OutputState {
 
     /// Calls the emit hooks for the row just written.
     #[cold]
-    fn run_emit_hooks(&mut self, route: &mut dyn Route, index: usize, targets: &[TaskId]) {
+    fn run_emit_hooks(&mut self, route: &mut dyn OutputCollector, index: usize, targets: &[TaskId]) {
         let OutputState { stages, hooks, .. } = self;
         let stage = &stages[index];
         if let Some(last) = stage.batch.len().checked_sub(1) {
@@ -342,7 +342,7 @@ fn row_size(row: &[Value]) -> Option<usize> {
 /// Calls each hook of a task. One that panics is reported, and fails neither the tuple nor the task.
 fn call_hooks(
     hooks: &mut [Box<dyn TaskHook>],
-    route: &mut dyn Route,
+    route: &mut dyn OutputCollector,
     mut call: impl FnMut(&mut dyn TaskHook),
 ) {
     for hook in hooks {
@@ -353,7 +353,7 @@ fn call_hooks(
 }
 
 /// The runtime, as the outputs see it. Implemented by `runtime::emitter`, never by users.
-pub trait Route {
+pub trait OutputCollector {
     /// Sends what the stage of stream `index` holds to its targets and leaves it empty.
     fn route(&mut self, index: usize, stage: &mut Stage);
     /// The same for a stage with one tuple; adds the tasks it went to.
@@ -399,12 +399,12 @@ pub trait Route {
 /// ```
 pub struct Outputs<'a> {
     state: &'a mut OutputState,
-    route: &'a mut dyn Route,
+    route: &'a mut dyn OutputCollector,
 }
 
 impl<'a> Outputs<'a> {
     /// For the runtime, which owns both halves.
-    pub fn new(state: &'a mut OutputState, route: &'a mut dyn Route) -> Outputs<'a> {
+    pub fn new(state: &'a mut OutputState, route: &'a mut dyn OutputCollector) -> Outputs<'a> {
         Outputs { state, route }
     }
 
@@ -788,7 +788,11 @@ impl<'a> Outputs<'a> {
 /// What few emits need, after the row was written: refusal on a direct stream, hooks, anchors
 /// beyond the first.
 #[cold]
-fn emit_rare(state: &mut OutputState, route: &mut dyn Route, index: usize) -> Result<(), EmitError> {
+fn emit_rare(
+    state: &mut OutputState,
+    route: &mut dyn OutputCollector,
+    index: usize,
+) -> Result<(), EmitError> {
     let stage = &mut state.stages[index];
     if stage.stream.direct {
         drop_last_row(stage);
@@ -835,7 +839,7 @@ fn struct_row(state: &OutputState, index: usize, value: &impl Serialize) -> Resu
 
 fn emit_direct(
     state: &mut OutputState,
-    route: &mut dyn Route,
+    route: &mut dyn OutputCollector,
     task: TaskId,
     stream: &str,
     values: impl Values,
@@ -866,7 +870,7 @@ fn emit_direct(
 
 fn emit_for_targets(
     state: &mut OutputState,
-    route: &mut dyn Route,
+    route: &mut dyn OutputCollector,
     index: usize,
     values: impl Values,
     message: Option<Anchor>,
@@ -911,12 +915,12 @@ fn emit_for_targets(
 /// ```
 pub struct SpoutOutputs<'a> {
     state: &'a mut OutputState,
-    route: &'a mut dyn Route,
+    route: &'a mut dyn OutputCollector,
 }
 
 impl<'a> SpoutOutputs<'a> {
     /// For the runtime, which owns both halves.
-    pub fn new(state: &'a mut OutputState, route: &'a mut dyn Route) -> SpoutOutputs<'a> {
+    pub fn new(state: &'a mut OutputState, route: &'a mut dyn OutputCollector) -> SpoutOutputs<'a> {
         SpoutOutputs { state, route }
     }
 

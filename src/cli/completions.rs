@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
 
 const EXAMPLES: &str = "\
@@ -23,11 +23,11 @@ pub(super) struct Args {
 }
 
 /// Takes the whole parser, which is named as the program was called.
-pub(super) fn execute(args: &Args, parser: &clap::Command) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args, parser: &clap::Command) -> Result<CommandOutcome, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut without_hidden(parser), parser.get_name(), &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The parser without the subcommands that are not for people, which the generator would offer.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::settings::{self, Setting};
 use crate::cli::terminal::{self, Stream};
 use crate::topology::registry::{ComponentType, Kind, Registry};
@@ -33,7 +33,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let registry = &context.registry;
     let bold = context.colors(Stream::Out);
     match (&args.name, args.json) {
@@ -42,7 +42,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
         (Some(name), false) => terminal::print(&describe(find(registry, name)?, bold))?,
         (Some(name), true) => terminal::print_json(&in_json(find(registry, name)?))?,
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn find<'a>(registry: &'a Registry, name: &str) -> Result<&'a ComponentType, CommandError> {

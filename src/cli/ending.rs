@@ -21,7 +21,7 @@ pub(super) enum Event {
 /// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Action {
+pub(super) enum EndAction {
     /// Go on as before.
     GoOn,
     /// Begin an orderly end.
@@ -47,7 +47,7 @@ enum Phase {
 
 impl Ending {
     /// Takes an event in and says what to do.
-    pub(super) fn on(&mut self, event: Event) -> Action {
+    pub(super) fn on(&mut self, event: Event) -> EndAction {
         let wanted = match event {
             Event::TimeUp | Event::ProcessorTimeUp => Phase::Draining,
             Event::Signal => {
@@ -56,13 +56,13 @@ impl Ending {
             }
         };
         if wanted <= self.phase {
-            return Action::GoOn;
+            return EndAction::GoOn;
         }
         self.phase = wanted;
         match wanted {
-            Phase::Running => Action::GoOn,
-            Phase::Draining => Action::Drain,
-            Phase::Stopping => Action::Stop,
+            Phase::Running => EndAction::GoOn,
+            Phase::Draining => EndAction::Drain,
+            Phase::Stopping => EndAction::Stop,
         }
     }
 
@@ -74,15 +74,15 @@ impl Ending {
 
 #[cfg(test)]
 mod tests {
-    use super::Action::{Drain, GoOn, Stop};
+    use super::EndAction::{Drain, GoOn, Stop};
     use super::Event::{ProcessorTimeUp, Signal, TimeUp};
     use super::*;
 
     #[test]
     fn a_run_is_drained_once_and_stopped_once() {
-        let check = |events: &[Event], expected: &[Action]| {
+        let check = |events: &[Event], expected: &[EndAction]| {
             let mut ending = Ending::default();
-            let actions: Vec<Action> = events.iter().map(|&event| ending.on(event)).collect();
+            let actions: Vec<EndAction> = events.iter().map(|&event| ending.on(event)).collect();
             assert_eq!(actions, expected, "{events:?}");
             assert!(ending.has_begun());
         };

@@ -5,7 +5,7 @@ use std::io;
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Outcome {
+pub(super) enum CommandOutcome {
     /// All is well: exit code 0.
     Done,
     /// The answer is a bad one, and the command has said so: exit code 1.
@@ -14,10 +14,10 @@ pub(super) enum Outcome {
     Misused,
 }
 
-impl Outcome {
-    /// [`Outcome::Done`] if so.
-    pub(super) fn done_if(good: bool) -> Outcome {
-        if good { Outcome::Done } else { Outcome::Failed }
+impl CommandOutcome {
+    /// [`CommandOutcome::Done`] if so.
+    pub(super) fn done_if(good: bool) -> CommandOutcome {
+        if good { CommandOutcome::Done } else { CommandOutcome::Failed }
     }
 }
 

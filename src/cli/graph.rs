@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::cli::context::Context;
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::Overrides;
 use crate::cli::terminal::{self, Stream};
 
@@ -41,12 +41,12 @@ pub(super) enum Format {
     Dot,
 }
 
-pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let topology = match args.overrides.load(&args.file, &context.registry) {
         Ok(topology) => topology,
         Err(errors) => {
             terminal::say(&errors.render(context.colors(Stream::Err)));
-            return Ok(Outcome::Failed);
+            return Ok(CommandOutcome::Failed);
         }
     };
     let drawing = match args.format {
@@ -55,5 +55,5 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
         Format::Dot => topology.to_dot(),
     };
     terminal::print(&drawing)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

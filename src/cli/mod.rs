@@ -52,7 +52,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal::{ColorWhen, Stream};
 use crate::logging::panics;
 use crate::topology::registry::Registry;
@@ -170,7 +170,7 @@ where
         Ok(line) => line,
         Err(usage) => {
             // Also help and version, which "fail" with code 0.
-            let outcome = if usage.exit_code() == 0 { Outcome::Done } else { Outcome::Misused };
+            let outcome = if usage.exit_code() == 0 { CommandOutcome::Done } else { CommandOutcome::Misused };
             let context = Context { registry, program, color: ColorWhen::Auto };
             return exit_code(terminal::print_usage(&usage).map(|()| outcome), &context);
         }
@@ -179,7 +179,7 @@ where
     exit_code(execute(&line.command, &context), &context)
 }
 
-fn execute(command: &Command, context: &Context) -> Result<Outcome, CommandError> {
+fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, CommandError> {
     match command {
         Command::Run(args) => run::execute(args, context),
         Command::Validate(args) => validate::execute(args, context),
@@ -192,11 +192,11 @@ fn execute(command: &Command, context: &Context) -> Result<Outcome, CommandError
     }
 }
 
-fn exit_code(result: Result<Outcome, CommandError>, context: &Context) -> ExitCode {
+fn exit_code(result: Result<CommandOutcome, CommandError>, context: &Context) -> ExitCode {
     match result {
-        Ok(Outcome::Done) | Err(CommandError::NobodyReads) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::from(1),
-        Ok(Outcome::Misused) => ExitCode::from(2),
+        Ok(CommandOutcome::Done) | Err(CommandError::NobodyReads) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::Failed) => ExitCode::from(1),
+        Ok(CommandOutcome::Misused) => ExitCode::from(2),
         Err(error) => {
             terminal::complain(&error, context.colors(Stream::Err));
             ExitCode::from(1)

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
 use crate::text::shown;
 
@@ -60,7 +60,7 @@ pub(super) struct Args {
     squall_version: Option<String>,
 }
 
-pub(super) fn execute(args: &Args) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
     let name = package_name(args)?;
     let squall = dependency(args, Path::new(env!("CARGO_MANIFEST_DIR")))?;
     refuse_unless_empty(&args.dir)?;
@@ -71,7 +71,7 @@ pub(super) fn execute(args: &Args) -> Result<Outcome, CommandError> {
     terminal::say(&format!(
         "`{name}` is in {dir}\n\n  cd {dir}\n  cargo test\n  cargo run --release -- run topology.toml"
     ));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// A file of the project: a template with the name of the package and its dependency on squall.

@@ -10,8 +10,8 @@ use slog::{FilterLevel, Logger};
 
 use crate::api::WorkerResources;
 use crate::cli::context::Context;
-use crate::cli::ending::{Action, Ending, Event};
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::ending::{EndAction, Ending, Event};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::{Files, Overrides, STDIN};
 use crate::cli::progress::{Beside, Progress};
 use crate::cli::running::{RunStats, Running};
@@ -143,12 +143,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let (source, topology) = match args.overrides.record(&args.file, &context.registry) {
         Ok(read) => read,
         Err(errors) => {
             terminal::say(&errors.render(context.colors(Stream::Err)));
-            return Ok(Outcome::Failed);
+            return Ok(CommandOutcome::Failed);
         }
     };
     let engine = args.config.as_ref().map(|path| declare::load_engine(&Files, path));
@@ -156,7 +156,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
         Ok(engine) => engine.unwrap_or_default(),
         Err(errors) => {
             terminal::say(&errors.render(context.colors(Stream::Err)));
-            return Ok(Outcome::Failed);
+            return Ok(CommandOutcome::Failed);
         }
     };
     if topology.options().start_inactive {
@@ -335,12 +335,12 @@ fn watch(
         let time_up = (clock.now() >= ends_at).then_some(Event::TimeUp);
         for event in signals.pending().map(event_of).chain(time_up) {
             match ending.on(event) {
-                Action::GoOn => {}
-                Action::Drain => {
+                EndAction::GoOn => {}
+                EndAction::Drain => {
                     slog::info!(logger, "draining"; "because" => because(event));
                     running.drain();
                 }
-                Action::Stop => {
+                EndAction::Stop => {
                     slog::warn!(logger, "stopping at once"; "because" => because(event));
                     running.kill();
                     gone_by = clock.now().after(stop_grace);

@@ -1,7 +1,7 @@
 //! `squall schema`.
 
 use crate::cli::context::Context;
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
 use crate::topology::schema;
 
@@ -24,9 +24,9 @@ pub(super) struct Args {
     engine: bool,
 }
 
-pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let schema =
         if args.engine { schema::engine_schema() } else { schema::document_schema(&context.registry) };
     terminal::print_json(&schema)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::FailureCause;
-use crate::cli::error::Outcome;
+use crate::cli::error::CommandOutcome;
 use crate::cli::running::RunStats;
 use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
 use crate::runtime::{ComponentStats, StopReason, TopologyStats};
@@ -18,11 +18,11 @@ pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
 
 /// Whether a run did all it was given: nothing failed for good, no component counted a loss, nothing
 /// is left open, and nobody cut it short.
-pub(super) fn outcome(run: &RunStats) -> Outcome {
+pub(super) fn outcome(run: &RunStats) -> CommandOutcome {
     let stats = &run.topology;
     let lost_nothing = failed_for_good(stats) + stats.lost + stats.losses() + stats.pending == 0;
     let in_order = !stats.cut_short && stats.stopped.is_none() && run.failure.is_none();
-    Outcome::done_if(lost_nothing && in_order)
+    CommandOutcome::done_if(lost_nothing && in_order)
 }
 
 /// Messages a second, over the whole run.
@@ -372,19 +372,19 @@ word-count ran for 2.0 s: all done
             change(&mut stats);
             assert_eq!(outcome(&here(stats)), expected);
         };
-        check(|_| {}, Outcome::Done);
-        check(|stats| stats.replayed = 7, Outcome::Done);
-        check(|stats| stats.dead_letters = 7, Outcome::Done);
-        check(|stats| stats.failed = 1, Outcome::Failed);
-        check(|stats| stats.pending = 1, Outcome::Failed);
-        check(|stats| stats.cut_short = true, Outcome::Failed);
+        check(|_| {}, CommandOutcome::Done);
+        check(|stats| stats.replayed = 7, CommandOutcome::Done);
+        check(|stats| stats.dead_letters = 7, CommandOutcome::Done);
+        check(|stats| stats.failed = 1, CommandOutcome::Failed);
+        check(|stats| stats.pending = 1, CommandOutcome::Failed);
+        check(|stats| stats.cut_short = true, CommandOutcome::Failed);
     }
 
     #[test]
     fn tuples_that_no_message_stands_for_fail_for_good() {
         let run = here(TopologyStats { failed: 1, failed_unanchored: 2000, ..stats() });
         assert_eq!(failed_for_good(&run.topology), 2001);
-        assert_eq!(outcome(&run), Outcome::Failed);
+        assert_eq!(outcome(&run), CommandOutcome::Failed);
         let text = for_people("t", &run);
         let expected =
             "2,001 failed, 0 replayed, 0 pending (of these 2,000 tuples that no message stands for)";
@@ -403,13 +403,13 @@ word-count ran for 2.0 s: all done
         let text = for_people("t", &here(stats.clone()));
         assert!(text.contains("all done"), "{text}");
         assert!(text.contains("\n  metrics of count: open -3; unmatched 1,200\n"), "{text}");
-        assert_eq!(outcome(&here(stats.clone())), Outcome::Done);
+        assert_eq!(outcome(&here(stats.clone())), CommandOutcome::Done);
 
         stats.components[0].metrics.add(&"unreadable".into(), &MetricValue::Loss(2));
         let text = for_people("t", &here(stats.clone()));
         assert!(text.contains("ran for 2.0 s: components report losses\n"), "{text}");
         assert!(text.contains("\n  metrics of lines: unreadable 2 (lost)\n"), "{text}");
-        assert_eq!(outcome(&here(stats.clone())), Outcome::Failed);
+        assert_eq!(outcome(&here(stats.clone())), CommandOutcome::Failed);
 
         stats.components[1].metrics.add(&"open".into(), &MetricValue::Counter(7));
         let line = in_json("t", &here(stats));
@@ -460,7 +460,7 @@ word-count ran for 2.0 s: all done
         let reason =
             StopReason { component: "lines".into(), task: TaskId(2), error: "no such file".to_owned() };
         let run = here(TopologyStats { stopped: Some(reason), ..stats() });
-        assert_eq!(outcome(&run), Outcome::Failed);
+        assert_eq!(outcome(&run), CommandOutcome::Failed);
         let text = for_people("t", &run);
         assert!(
             text.contains("t ran for 2.0 s: stopped by an error\n")
@@ -475,7 +475,7 @@ word-count ran for 2.0 s: all done
     #[test]
     fn a_run_that_was_given_up_is_not_done() {
         let run = RunStats { failure: Some("no such bolt".to_owned()), ..here(stats()) };
-        assert_eq!(outcome(&run), Outcome::Failed);
+        assert_eq!(outcome(&run), CommandOutcome::Failed);
         let text = for_people("word-count", &run);
         assert!(
             text.contains("ran for 2.0 s: given up") && text.contains("  given up: no such bolt\n"),

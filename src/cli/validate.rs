@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::Overrides;
 use crate::cli::terminal::{self, Stream};
 use crate::text::shown;
@@ -36,7 +36,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let mut problems = Vec::new();
     let mut valid = true;
     for (index, file) in args.files.iter().enumerate() {
@@ -60,7 +60,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<Outcome, Command
     if args.json {
         terminal::print_json(&Value::Array(problems))?;
     }
-    Ok(Outcome::done_if(valid))
+    Ok(CommandOutcome::done_if(valid))
 }
 
 fn describe(topology: &Topology) -> String {

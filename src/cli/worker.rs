@@ -1,7 +1,7 @@
 //! `squall worker`: what `run --workers` starts. Not for people, and hidden from the help.
 
 use crate::cli::context::Context;
-use crate::cli::error::{CommandError, Outcome};
+use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
 use crate::cluster::{self, worker::WorkerError};
 
@@ -9,16 +9,16 @@ use crate::cluster::{self, worker::WorkerError};
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {}
 
-pub(super) fn execute(_args: &Args, context: &Context) -> Result<Outcome, CommandError> {
+pub(super) fn execute(_args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     match cluster::worker::run(&context.registry, &cluster::wired::start) {
-        Ok(was_in_order) => Ok(Outcome::done_if(was_in_order)),
+        Ok(was_in_order) => Ok(CommandOutcome::done_if(was_in_order)),
         Err(WorkerError::ByHand) => {
             let program = &context.program;
             terminal::say(&format!(
                 "`{program} worker` is started by `{program} run --workers N`, which tells it what to do; there \
                  is nothing to start by hand."
             ));
-            Ok(Outcome::Misused)
+            Ok(CommandOutcome::Misused)
         }
         Err(error) => Err(CommandError::Refused(error.to_string())),
     }

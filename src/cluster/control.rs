@@ -30,7 +30,7 @@ use crate::ids::{Incarnation, WorkerId};
 use crate::logging::{Levels, LogFormat};
 use crate::net::{Members, Secret};
 use crate::runtime::StopReason;
-use crate::runtime::ending::Snapshot;
+use crate::runtime::end_sequence::EndProgress;
 use crate::topology::assignment::Assignment;
 
 /// Bytes of the longest line.
@@ -88,11 +88,11 @@ pub enum FromWorker {
     /// for.
     Beat(Beat),
     /// The answer to [`ToWorker::Probe`].
-    Snapshot {
+    Progress {
         /// The wave of the question.
         wave: u64,
         /// How far it has come.
-        snapshot: Snapshot,
+        progress: EndProgress,
     },
     /// Its counters, every `worker.stats_interval` if they have changed, and before its end. Of the
     /// latencies only the values whose counts have changed since it last said so.
@@ -336,7 +336,7 @@ pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, 
         }
         FromWorker::Listening { .. }
         | FromWorker::Beat(_)
-        | FromWorker::Snapshot { .. }
+        | FromWorker::Progress { .. }
         | FromWorker::DrainRequested
         | FromWorker::Stopped(_)
         | FromWorker::Link { .. }

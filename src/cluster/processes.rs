@@ -76,7 +76,7 @@ pub enum ProcessEvent {
 pub type LineSink = Box<dyn FnMut(&str) + Send>;
 
 /// Where what a process writes goes.
-pub struct Outputs {
+pub struct WorkerStreams {
     /// `None`: it has our stdout.
     pub stdout: Option<LineSink>,
     /// Its complaints.
@@ -88,7 +88,7 @@ pub struct Outputs {
 pub struct Process {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<ControlOutput>,
     /// Ends when its readers have.
     outputs: Receiver<()>,
 }
@@ -101,12 +101,12 @@ impl Process {
     pub fn start(
         executable: &Executable,
         name: &str,
-        outputs: Outputs,
+        outputs: WorkerStreams,
         events: impl FnMut(ProcessEvent) + Send + 'static,
     ) -> io::Result<Process> {
         let (control, theirs) = UnixStream::pair()?;
         control.set_nonblocking(true)?;
-        let outbox = Arc::new(Outbox::new(control)?);
+        let outbox = Arc::new(ControlOutput::new(control)?);
         let reaped = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let mut command = command(executable)?;
         command.stdin(OwnedFd::from(theirs)).stderr(Stdio::piped());
@@ -216,7 +216,7 @@ impl Drop for Reaped {
 
 /// What waits to be written to a process.
 #[derive(Debug)]
-struct Outbox {
+struct ControlOutput {
     control: UnixStream,
     waiting: Mutex<Waiting>,
     /// Readable: there is something to write, or to look at.
@@ -232,10 +232,10 @@ struct Waiting {
     overflown: bool,
 }
 
-impl Outbox {
-    fn new(control: UnixStream) -> io::Result<Outbox> {
+impl ControlOutput {
+    fn new(control: UnixStream) -> io::Result<ControlOutput> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Outbox { control, waiting: Mutex::default(), wake })
+        Ok(ControlOutput { control, waiting: Mutex::default(), wake })
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -308,7 +308,7 @@ pub(super) fn watcher_name(process: &str) -> String {
 
 /// The thread that looks after a process.
 struct Watcher {
-    outbox: Arc<Outbox>,
+    outbox: Arc<ControlOutput>,
     pidfd: Arc<OwnedFd>,
     /// Tells the readers of its outputs that nothing more comes.
     reaped: Arc<OwnedFd>,

@@ -22,7 +22,7 @@ use crate::net::bridge::{Bridge, LinkWatcher};
 use crate::net::{
     Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
 };
-use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::{AssembledShare, LocalOptions, MasterHandle, RunningShare, Share, StopReason};
 
 struct Wired {
@@ -100,7 +100,7 @@ fn until_leaving(log: Logger, leaving: Arc<AtomicBool>) -> Logger {
 struct Parent(Reports);
 
 impl MasterHandle for Parent {
-    fn look(&self, seen: &Snapshot) {
+    fn look(&self, seen: &EndProgress) {
         self.0.progress(seen.at_rest, seen.live_spouts);
     }
 
@@ -167,15 +167,15 @@ impl WorkerRuntime for Wired {
         self.running.carry_out(EndCommand::Close);
     }
 
-    fn snapshot(&self) -> Snapshot {
-        let snapshot = self.running.snapshot();
-        self.reports.progress(snapshot.at_rest, snapshot.live_spouts);
-        snapshot
+    fn progress(&self) -> EndProgress {
+        let progress = self.running.progress();
+        self.reports.progress(progress.at_rest, progress.live_spouts);
+        progress
     }
 
     fn stats(&self) -> WorkerStats {
         // First: what is counted after it includes all that was emitted before it came to 0.
-        let live_spouts = self.running.snapshot().live_spouts;
+        let live_spouts = self.running.progress().live_spouts;
         WorkerStats::new(
             live_spouts,
             self.running.stats(),
@@ -196,7 +196,7 @@ impl WorkerRuntime for Wired {
         let clock = Clock::real();
         let deadline = clock.now().after(at_most);
         loop {
-            let seen = self.running.snapshot();
+            let seen = self.running.progress();
             if seen.closed >= seen.executors {
                 self.running.carry_out(EndCommand::End);
                 self.running.end_process();

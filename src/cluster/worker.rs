@@ -44,7 +44,7 @@ use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
 use crate::net::{Members, Secret};
-use crate::runtime::ending::Snapshot;
+use crate::runtime::end_sequence::EndProgress;
 use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
@@ -53,7 +53,7 @@ pub use origin::WorkerError;
 pub use reports::Reports;
 
 /// How often links that are down for too long are reported.
-const COMPLAIN_EACH: Duration = Duration::from_secs(1);
+const LINK_REPORT_EACH: Duration = Duration::from_secs(1);
 /// How long executors may take to close.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -79,7 +79,7 @@ pub trait WorkerRuntime: Send + Sync {
     /// Closes all executors.
     fn close(&self);
     /// How far it has come.
-    fn snapshot(&self) -> Snapshot;
+    fn progress(&self) -> EndProgress;
     /// Its counters.
     fn stats(&self) -> WorkerStats;
     /// Why it cannot go on, if it cannot: the process is to end then, and another to take its place.
@@ -196,7 +196,7 @@ fn serve(
                 runtime.members(&now);
                 reports.members(worker, &now, clock.now());
             }
-            Ok(Some(command)) => obey(command, &*runtime, reports),
+            Ok(Some(command)) => run_command(command, &*runtime, reports),
             // The parent is gone; nobody is left to work for.
             Ok(None) | Err(_) => std::process::exit(1),
         }
@@ -249,7 +249,7 @@ fn start_with(
     start_runtime(spec, reports)
 }
 
-fn obey(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports) {
+fn run_command(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports) {
     match command {
         ToWorker::Activate => runtime.activate(),
         ToWorker::Deactivate => runtime.deactivate(),
@@ -257,7 +257,7 @@ fn obey(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports) {
         ToWorker::AskHolders { round } => runtime.ask_holders(round),
         ToWorker::Finish { round, place } => runtime.finish(round, place),
         ToWorker::Probe { wave } => {
-            reports.message(FromWorker::Snapshot { wave, snapshot: runtime.snapshot() });
+            reports.message(FromWorker::Progress { wave, progress: runtime.progress() });
         }
         // Taken care of by the caller, or not to come again.
         ToWorker::Close | ToWorker::End | ToWorker::Members(_) | ToWorker::Start(_) => {}
@@ -280,13 +280,13 @@ fn count(
     interval: Duration,
     link_lost: Duration,
 ) {
-    let mut complain_at = clock.now().after(COMPLAIN_EACH);
+    let mut report_links_at = clock.now().after(LINK_REPORT_EACH);
     loop {
         thread::sleep(interval);
         reports.stats(runtime.stats());
-        if clock.now() >= complain_at {
-            complain_at = clock.now().after(COMPLAIN_EACH);
-            reports.complain(link_lost, clock.now());
+        if clock.now() >= report_links_at {
+            report_links_at = clock.now().after(LINK_REPORT_EACH);
+            reports.report_links(link_lost, clock.now());
         }
         if let Some(why) = runtime.failure() {
             reports.fatal(why);

@@ -297,7 +297,7 @@ pub fn take(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, FrameErro
 
 /// How many bytes the frame at the start of `input` still lacks, if its header is there and right.
 /// Whoever reads from a socket may reserve so much, and no more.
-pub fn lacks(input: &[u8], max: usize) -> Option<usize> {
+pub fn missing_bytes(input: &[u8], max: usize) -> Option<usize> {
     let header = Header::read(input.first_chunk::<HEADER>()?);
     check_header(&header, max).ok()?;
     Some((HEADER + header.length as usize).saturating_sub(input.len()))
@@ -362,7 +362,7 @@ mod tests {
         for len in 0..whole.len() {
             assert_eq!(read(&whole[..len]), Ok(None));
             let lacks = (len >= HEADER).then(|| whole.len() - len);
-            assert_eq!(super::lacks(&whole[..len], MAX), lacks);
+            assert_eq!(super::missing_bytes(&whole[..len], MAX), lacks);
         }
     }
 

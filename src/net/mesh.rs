@@ -192,7 +192,7 @@ impl Mesh {
 
     /// How many bytes the frame at the start of `input` still lacks, if that is known: whoever reads
     /// may reserve so much. Never more than the connection may bring.
-    pub fn lacks(&self, conn: ConnId, input: &[u8]) -> Option<usize> {
+    pub fn missing_bytes(&self, conn: ConnId, input: &[u8]) -> Option<usize> {
         let connection = self.connections.get(&conn)?;
         let max = match connection.role {
             Role::Dialing { .. } | Role::Answering { .. } => {
@@ -201,7 +201,7 @@ impl Mesh {
             Role::Sends { .. } | Role::Receives { .. } => self.options.frame_max,
             Role::Closing => return None,
         };
-        frame::lacks(input, max)
+        frame::missing_bytes(input, max)
     }
 
     /// The connection is gone: it failed, the peer closed it, or [`Action::Close`] was done. What is

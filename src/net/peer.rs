@@ -75,7 +75,7 @@ impl Dial {
 
     /// The connection ended: when to dial again. `full jitter`: anything from 0 to a bound that
     /// doubles with each attempt, so that peers that lost each other do not meet again in step.
-    pub fn put_off(&mut self, options: &NetOptions, rng: &mut StdRng, now: Time) {
+    pub fn schedule_redial(&mut self, options: &NetOptions, rng: &mut StdRng, now: Time) {
         let doublings = self.attempts.min(31);
         self.attempts += 1;
         let bound = options.reconnect_min.saturating_mul(1 << doublings).min(options.reconnect_max);

@@ -27,8 +27,8 @@
 mod channel;
 mod handle;
 mod linger;
+mod logged_application;
 mod socket;
-mod told;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -58,7 +58,7 @@ use crate::ids::WorkerId;
 use channel::{Channel, FarEnd};
 use handle::{Command, Mailbox};
 use linger::Linger;
-use told::Told;
+use logged_application::LoggedApplication;
 
 pub use handle::{NetStatus, ORDERLY_END, PeerStatus, PollerHandle};
 
@@ -103,7 +103,7 @@ pub struct Poller {
     poll: Poll,
     listener: TcpListener,
     mesh: Mesh,
-    app: Told,
+    app: LoggedApplication,
     options: NetOptions,
     tls: Option<Tls>,
     outbox: Arc<Outbox>,
@@ -152,7 +152,7 @@ impl Poller {
             poll,
             listener,
             mesh: Mesh::new(identity, secret, options.clone(), seed),
-            app: Told::new(app, log),
+            app: LoggedApplication::new(app, log),
             options,
             tls,
             outbox: Arc::clone(&outbox),
@@ -208,7 +208,7 @@ impl Poller {
         }
         let may_take = self.linger.is_over(now) || self.outbox.is_urgent();
         if may_take && self.outbox.look() {
-            self.obey(now);
+            self.run_commands(now);
             self.take_outbox();
             self.linger.begin(now);
         }
@@ -274,7 +274,7 @@ impl Poller {
         }
     }
 
-    fn obey(&mut self, now: Time) {
+    fn run_commands(&mut self, now: Time) {
         for command in self.mailbox.take() {
             match command {
                 Command::SetMembers(members) => {
@@ -356,7 +356,7 @@ impl Poller {
         let far_end = FarEnd::Accepted(address);
         let Some(conn) = self.mesh.accepted(now) else {
             let why = "this worker ends";
-            return self.app.came_to_nothing(far_end, why, now);
+            return self.app.connection_failed(far_end, why, now);
         };
         let transport = self.tls.as_ref().map(Tls::accept).transpose();
         self.add(conn, far_end, transport.map(|session| (socket, session)), now);
@@ -388,7 +388,7 @@ impl Poller {
         match registered {
             Ok(channel) => drop(self.channels.insert(conn, channel)),
             Err(error) => {
-                self.app.came_to_nothing(far_end, &error.to_string(), now);
+                self.app.connection_failed(far_end, &error.to_string(), now);
                 self.mesh.closed(conn, &error.to_string(), now, &mut self.app);
             }
         }
@@ -428,7 +428,7 @@ impl Poller {
         if let Some(channel) = self.channels.remove(&conn)
             && !channel.was_link
         {
-            self.app.came_to_nothing(channel.far_end, why, now);
+            self.app.connection_failed(channel.far_end, why, now);
         }
         self.mesh.closed(conn, why, now, &mut self.app);
     }
@@ -443,7 +443,7 @@ impl Poller {
 
     fn read(&mut self, now: Time) {
         for (conn, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.wants_read()) {
-            let lacks = self.mesh.lacks(*conn, &channel.input).unwrap_or(0);
+            let lacks = self.mesh.missing_bytes(*conn, &channel.input).unwrap_or(0);
             let read = channel.read(&mut self.spare, lacks);
             // What came before the end counts, too.
             self.mesh.received(*conn, &mut channel.input, now, &mut self.app);

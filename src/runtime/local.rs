@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::setup::WorkerSetup;
 use crate::runtime::assemble::{AssembleError, assemble};
-use crate::runtime::ending::EndCommand;
+use crate::runtime::end_sequence::EndCommand;
 use crate::runtime::flow::message::{EndRequest, ExecutorCommand};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::process::{ProcessError, host_name};

@@ -13,7 +13,7 @@
 //!
 //! What stands beside the rooms begins with an assembled worker: `worker` steps one executor,
 //! `scheduler` has the threads that do so, `local` and `share` are what callers hold. `errors`, `faults`,
-//! `lifecycle`, `ending` and `audit` are small and used by several rooms.
+//! `lifecycle`, `end_sequence` and `audit` are small and used by several rooms.
 //!
 //! A tuple's walk through these files stands in ARCHITECTURE.md. To begin reading: `executor`, then
 //! `routing::emitter`.
@@ -21,7 +21,7 @@
 mod acking;
 mod assemble;
 mod audit;
-pub mod ending;
+pub mod end_sequence;
 mod errors;
 mod executor;
 mod faults;

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
-use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
@@ -97,8 +97,8 @@ impl RunningShare {
     }
 
     /// How far it has come.
-    pub fn snapshot(&self) -> Snapshot {
-        self.worker.local_executors.snapshot()
+    pub fn progress(&self) -> EndProgress {
+        self.worker.local_executors.progress()
     }
 
     /// Its counters; of the topology, what happens here.

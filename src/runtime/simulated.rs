@@ -10,7 +10,7 @@ use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
-use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::faults::Faults;
 use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
@@ -126,8 +126,8 @@ impl SimulatedWorker {
     }
 
     /// How far it has come.
-    pub fn snapshot(&self) -> Snapshot {
-        self.worker.local_executors.snapshot()
+    pub fn progress(&self) -> EndProgress {
+        self.worker.local_executors.progress()
     }
 
     pub fn violations(&self) -> Vec<String> {

@@ -216,7 +216,7 @@ impl World {
             input.extend_from_slice(&second[..bytes - split]);
             flying[end].drain(..bytes);
             mesh.received(conn, input, self.now, books);
-            let lacks = mesh.lacks(conn, input);
+            let lacks = mesh.missing_bytes(conn, input);
             assert!(lacks.is_none_or(|lacks| lacks <= self.options.frame_max + 20));
         } else if ends[1 - end].is_none() && flying[end].is_empty() && !is_held[end] {
             ends[end] = None;

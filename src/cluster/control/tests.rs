@@ -73,7 +73,10 @@ fn messages_arrive_in_order_and_the_end_is_the_end() {
     let said = [
         FromWorker::Listening { address: "[::1]:80".parse().unwrap() },
         FromWorker::Beat(Beat { at_rest: true, live_spouts: u64::MAX, links_up: 3 }),
-        FromWorker::Snapshot { wave: 9, snapshot: Snapshot { activity: u64::MAX, ..Snapshot::default() } },
+        FromWorker::Progress {
+            wave: 9,
+            progress: EndProgress { activity: u64::MAX, ..EndProgress::default() },
+        },
         FromWorker::Stats(Box::new(WorkerStats {
             latencies: vec![(1, 2), (3, 4)],
             ..WorkerStats::default()

@@ -13,7 +13,7 @@
 //! 2. The next life of a worker begins only when the exit of the one before was seen: two processes
 //!    never hold the same worker's files.
 //! 3. Spouts are activated when all workers have listened once; a replacement as soon as it listens.
-//! 4. The end is decided by `runtime::ending`, fed with what `waves` makes of the workers' answers.
+//! 4. The end is decided by `runtime::end_sequence`, fed with what `waves` makes of the workers' answers.
 //!    Workers are asked only while no spout can emit, or while something was asked of them.
 //! 5. Everything is answered at most once per event; whoever carries actions out reports what came of
 //!    them by new events.
@@ -28,11 +28,11 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, ToWorker};
-use crate::cluster::master::events::{Action, Event, Note};
-use crate::cluster::master::life::{Exit, Life, Phase};
-use crate::cluster::master::waves::Outcome;
+use crate::cluster::master::events::{Event, MasterAction, Note};
+use crate::cluster::master::life::{Exit, WorkerLife, WorkerPhase};
+use crate::cluster::master::waves::WaveOutcome;
 use crate::net::Endpoint;
-use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 
 pub use state::Core;
 
@@ -48,7 +48,7 @@ const FAILED_STARTS_MAX: u32 = 10;
 impl Core {
     /// Takes an event in and says what to do, in this order.
     #[must_use]
-    pub fn on(&mut self, event: Event, now: Time) -> Vec<Action> {
+    pub fn on(&mut self, event: Event, now: Time) -> Vec<MasterAction> {
         self.forgive_own_absence(now);
         match event {
             Event::Tick => {}
@@ -75,15 +75,15 @@ impl Core {
             return Time::NEVER;
         }
         let worker = &self.options.worker;
-        let of_life = |life: &Life| match life.phase {
-            Phase::Waiting { until } => until,
-            Phase::Starting { since } => since.after(worker.start_timeout),
-            Phase::Up { .. } => life.heard.after(worker.heartbeat_timeout),
-            Phase::Killed | Phase::Gone => Time::NEVER,
+        let of_life = |life: &WorkerLife| match life.phase {
+            WorkerPhase::Waiting { until } => until,
+            WorkerPhase::Starting { since } => since.after(worker.start_timeout),
+            WorkerPhase::Up { .. } => life.heard.after(worker.heartbeat_timeout),
+            WorkerPhase::Killed | WorkerPhase::Gone => Time::NEVER,
         };
         let of_lives = self.lives.iter().map(of_life).min().unwrap_or(Time::NEVER);
         let of_wave = if self.is_to_ask() { self.wave_at } else { Time::NEVER };
-        let of_run = self.ending.deadline().min(self.complaints.deadline());
+        let of_run = self.ending.deadline().min(self.link_reports.deadline());
         match self.dead_by.or(self.close_by) {
             Some(by) => by,
             // Looks at least as often as workers beat: that is how its own absence is noticed.
@@ -99,7 +99,7 @@ impl Core {
         if gap > self.options.worker.heartbeat_timeout / 2 {
             for life in &mut self.lives {
                 life.heard = life.heard.after(gap).min(now);
-                if let Phase::Starting { since } = &mut life.phase {
+                if let WorkerPhase::Starting { since } = &mut life.phase {
                     *since = since.after(gap).min(now);
                 }
             }
@@ -115,7 +115,7 @@ impl Core {
         self.lives[index].heard = now;
         match message {
             FromWorker::Listening { address } => {
-                if let Phase::Starting { since } = self.lives[index].phase {
+                if let WorkerPhase::Starting { since } = self.lives[index].phase {
                     self.lives[index].comes_up(address, now);
                     self.note(Note::Listening(who, now.since(since)));
                     self.send_members();
@@ -130,12 +130,12 @@ impl Core {
                     self.wave_at = self.wave_at.min(now.after(WAVE_SOON));
                 }
             }
-            FromWorker::Snapshot { wave, snapshot } => {
+            FromWorker::Progress { wave, progress } => {
                 if let Some(beat) = &mut self.lives[index].beat {
-                    beat.live_spouts = snapshot.live_spouts;
-                    beat.at_rest = snapshot.at_rest;
+                    beat.live_spouts = progress.live_spouts;
+                    beat.at_rest = progress.at_rest;
                 }
-                if let Some(outcome) = self.waves.answer(index, wave, snapshot) {
+                if let Some(outcome) = self.waves.answer(index, wave, progress) {
                     self.wave_is_over(outcome, now);
                 }
             }
@@ -153,14 +153,14 @@ impl Core {
             FromWorker::Stopped(reason) => self.stop(who, reason, now),
             FromWorker::Link { peer, up } => {
                 if up {
-                    self.complaints.withdraw(who.worker, peer);
+                    self.link_reports.withdraw(who.worker, peer);
                 }
                 self.note(Note::Link(who, peer, up));
             }
             FromWorker::LinkDown { peer, for_ms } => {
-                let both_up = self.lives.get(peer.index()).is_some_and(Life::is_up);
+                let both_up = self.lives.get(peer.index()).is_some_and(WorkerLife::is_up);
                 if both_up && Duration::from_millis(for_ms) >= self.options.link_lost {
-                    self.complaints.add(who.worker, peer, now);
+                    self.link_reports.add(who.worker, peer, now);
                 }
             }
             FromWorker::TooLarge { what } => self.note(Note::TooLarge(who, what)),
@@ -195,9 +195,10 @@ impl Core {
         let was_up = life.was_up;
         life.dies(&how, &self.options.worker, now);
         let (ever_up, failed_starts) = (life.ever_up, life.failed_starts);
-        let pause = if let Phase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
+        let pause =
+            if let WorkerPhase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
         self.version += 1;
-        self.complaints.forget(who.worker);
+        self.link_reports.forget(who.worker);
         self.ending.begin_again();
         self.ask_anew(now);
         self.note(Note::Died(who, how.clone(), pause));
@@ -228,24 +229,24 @@ impl Core {
             return;
         }
         if self.close_by.is_none() {
-            // No snapshot: what was asked for, and deadlines, need none.
-            while let Some(command) = self.ending.next(&Snapshot::default(), now) {
+            // Requests and deadlines need no answers of the workers.
+            while let Some(command) = self.ending.next(&EndProgress::default(), now) {
                 self.carry_out(command, now);
             }
         }
         match self.close_by {
             None => {
                 self.look_at_lives(now);
-                self.look_at_complaints(now);
+                self.replace_cut_off_worker(now);
                 self.look_at_waves(now);
             }
             Some(by) => self.look_at_end(by, now),
         }
     }
 
-    fn look_at_complaints(&mut self, now: Time) {
+    fn replace_cut_off_worker(&mut self, now: Time) {
         let link_lost = self.options.link_lost;
-        if let Some(worker) = self.complaints.conclude(now, link_lost) {
+        if let Some(worker) = self.link_reports.decide(now, link_lost) {
             self.replace(worker, format!("its links were down for more than {link_lost:?}"));
         }
     }
@@ -253,7 +254,7 @@ impl Core {
     /// Whether workers are to be asked how far they have come: all can answer, and either something
     /// was asked of them or no spout can emit.
     fn is_to_ask(&self) -> bool {
-        let may_emit = |life: &Life| life.beat.is_none_or(|beat| beat.live_spouts > 0);
+        let may_emit = |life: &WorkerLife| life.beat.is_none_or(|beat| beat.live_spouts > 0);
         self.all_were_up
             && !self.waves.is_open()
             && self.lives.iter().all(|life| life.is_up() && (life.was_active || self.ending.is_draining()))
@@ -267,12 +268,12 @@ impl Core {
         }
     }
 
-    fn wave_is_over(&mut self, outcome: Outcome, now: Time) {
+    fn wave_is_over(&mut self, outcome: WaveOutcome, now: Time) {
         let (seen, pause) = match outcome {
-            Outcome::Unrest(seen) => (seen, WAVE_PERIOD),
+            WaveOutcome::Unrest(seen) => (seen, WAVE_PERIOD),
             // The second question follows the first at once; till then nothing is concluded from it.
-            Outcome::Perhaps(_) => return self.wave_at = now,
-            Outcome::Rest(seen) => (seen, WAVE_PERIOD),
+            WaveOutcome::Perhaps(_) => return self.wave_at = now,
+            WaveOutcome::Rest(seen) => (seen, WAVE_PERIOD),
         };
         self.wave_at = now.after(pause);
         let answered = self.round.is_some_and(|round| seen.round == round && seen.answered >= seen.asked);
@@ -314,7 +315,7 @@ impl Core {
 
     /// Tells those who do not know whether spouts may emit.
     fn tell_active(&mut self) {
-        self.all_were_up |= self.lives.iter().all(Life::is_up);
+        self.all_were_up |= self.lives.iter().all(WorkerLife::is_up);
         if !self.all_were_up {
             return;
         }

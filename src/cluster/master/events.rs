@@ -36,7 +36,7 @@ pub enum Event {
     Said(Endpoint, FromWorker),
     /// Nothing sensible can be heard of it any more.
     Broken(Endpoint, String),
-    /// Its process was looked at, as [`Action::Examine`] asked: whether it was given no processor.
+    /// Its process was looked at, as [`MasterAction::Examine`] asked: whether it was given no processor.
     Examined(Endpoint, bool),
     /// Its process has ended.
     Exited(Endpoint, Exit),
@@ -52,7 +52,7 @@ pub enum Event {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub enum MasterAction {
     /// Start the process of a life, and tell it who takes part.
     Start(Endpoint, Members),
     /// Tell a worker something.

@@ -12,7 +12,7 @@ use crate::net::{Endpoint, Member};
 
 /// How far a life has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum WorkerPhase {
     /// Not started yet: a back-off passes.
     Waiting {
         /// Until then.
@@ -90,13 +90,13 @@ fn signal_name(signal: i32) -> String {
 
 /// A worker through all its lives.
 #[derive(Debug)]
-pub struct Life {
+pub struct WorkerLife {
     /// Which worker.
     pub worker: WorkerId,
     /// The present life, or the next one while it waits.
     pub incarnation: Incarnation,
     /// How far it has come.
-    pub phase: Phase,
+    pub phase: WorkerPhase,
     /// Where it listens, once it does.
     pub address: Option<SocketAddr>,
     /// When it last said anything.
@@ -129,13 +129,13 @@ pub struct Life {
     pub counts: Counts,
 }
 
-impl Life {
+impl WorkerLife {
     /// The first life, not started yet, of a worker whose spouts read from there.
-    pub fn new(worker: WorkerId, sources: Sources) -> Life {
-        Life {
+    pub fn new(worker: WorkerId, sources: Sources) -> WorkerLife {
+        WorkerLife {
             worker,
             incarnation: Incarnation(1),
-            phase: Phase::Waiting { until: Time::ZERO },
+            phase: WorkerPhase::Waiting { until: Time::ZERO },
             address: None,
             heard: Time::ZERO,
             beat: None,
@@ -166,22 +166,22 @@ impl Life {
 
     /// Whether it takes part.
     pub fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Up { .. })
+        matches!(self.phase, WorkerPhase::Up { .. })
     }
 
     /// Whether there is a process that reads what it is sent.
     pub fn listens_to_us(&self) -> bool {
-        matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. })
+        matches!(self.phase, WorkerPhase::Starting { .. } | WorkerPhase::Up { .. })
     }
 
     /// Whether there is a process.
     pub fn has_process(&self) -> bool {
-        self.listens_to_us() || self.phase == Phase::Killed
+        self.listens_to_us() || self.phase == WorkerPhase::Killed
     }
 
     /// It listens now.
     pub fn comes_up(&mut self, address: SocketAddr, now: Time) {
-        self.phase = Phase::Up { since: now };
+        self.phase = WorkerPhase::Up { since: now };
         self.address = Some(address);
         self.was_up = true;
         self.ever_up = true;
@@ -191,13 +191,15 @@ impl Life {
     /// It is dead. Plans the next life, the first one after a good life at once.
     pub fn dies(&mut self, how: &Exit, options: &WorkerOptions, now: Time) {
         match self.phase {
-            Phase::Up { since } if now.since(since) >= options.restart_reset => self.pause = Duration::ZERO,
+            WorkerPhase::Up { since } if now.since(since) >= options.restart_reset => {
+                self.pause = Duration::ZERO
+            }
             _ if !self.was_up && how.is_own_doing() => self.failed_starts += 1,
             _ => {}
         }
         self.counts.bury(self.reads);
         self.forget();
-        self.phase = Phase::Waiting { until: now.after(self.pause) };
+        self.phase = WorkerPhase::Waiting { until: now.after(self.pause) };
         self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
         self.incarnation = Incarnation(self.incarnation.0 + 1);
         self.restarts += 1;
@@ -206,7 +208,7 @@ impl Life {
 
     /// Its next life, if it waits for one, is due now.
     pub fn hurry(&mut self, now: Time) {
-        if let Phase::Waiting { until } = &mut self.phase {
+        if let WorkerPhase::Waiting { until } = &mut self.phase {
             *until = now.min(*until);
         }
     }
@@ -214,7 +216,7 @@ impl Life {
     /// It is dead and does not come back. What it counted stands as it last said.
     pub fn leaves(&mut self) {
         self.forget();
-        self.phase = Phase::Gone;
+        self.phase = WorkerPhase::Gone;
     }
 
     fn forget(&mut self) {

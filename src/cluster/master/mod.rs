@@ -7,16 +7,16 @@
 //! ```
 //!
 //! * `core`: what to do, pure; `events`: its words. `life`: one worker through its lives. `waves`: rest of all at once.
-//!   `complaints`: who is cut off. `counts`: what its lives counted and lost; `inputs`: what they read.
+//!   `link_reports`: which worker is cut off. `counts`: what its lives counted and lost; `inputs`: what they read.
 //! * `shell`: the thread that carries it out. `running`: the handle that embedders hold. `run`: what both
 //!   know of the run. `options`: what it is started with.
 
-mod complaints;
 mod core;
 mod counts;
 mod events;
 mod inputs;
 mod life;
+mod link_reports;
 mod options;
 mod run;
 mod running;
@@ -25,9 +25,9 @@ mod waves;
 
 pub use core::Core;
 pub use counts::Sources;
-pub use events::{Action, CoreOptions, Event, Note};
+pub use events::{CoreOptions, Event, MasterAction, Note};
 pub use inputs::sources;
-pub use life::{Exit, Life, Phase};
+pub use life::{Exit, WorkerLife, WorkerPhase};
 pub use options::{DialThrough, OutputLines, WorkersOptions};
 pub use run::{WorkerEvent, WorkerEventKind};
 pub use running::{RunningWorkers, StartWorkersError};

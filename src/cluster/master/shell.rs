@@ -15,11 +15,11 @@ use slog::{Logger, error, info, o, warn};
 
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
-use crate::cluster::master::events::{Action, Event, Note};
+use crate::cluster::master::events::{Event, MasterAction, Note};
 use crate::cluster::master::life::Exit;
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent, WorkerEventKind};
-use crate::cluster::processes::{LineSink, Outputs, Process, ProcessEvent, watcher_name};
+use crate::cluster::processes::{LineSink, Process, ProcessEvent, WorkerStreams, watcher_name};
 use crate::cluster::processor::is_starved;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
@@ -71,7 +71,7 @@ impl Shell {
             };
             let mut is_done = false;
             for action in actions {
-                is_done |= action == Action::Done;
+                is_done |= action == MasterAction::Done;
                 self.act(action);
             }
             if is_done {
@@ -89,22 +89,22 @@ impl Shell {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: MasterAction) {
         match action {
-            Action::Start(who, members) => self.start_process(who, members),
-            Action::Send(who, message) => self.send(who, message),
-            Action::Examine(who) => {
+            MasterAction::Start(who, members) => self.start_process(who, members),
+            MasterAction::Send(who, message) => self.send(who, message),
+            MasterAction::Examine(who) => {
                 let reader = watcher_name(&who.worker.to_string());
                 let is_starved = self.process(who).is_some_and(|process| is_starved(process.pid(), &reader));
                 let _ = self.happenings.send(Event::Examined(who, is_starved));
             }
-            Action::Kill(who) => {
+            MasterAction::Kill(who) => {
                 if let Some(process) = self.process(who) {
                     process.kill();
                 }
             }
-            Action::Note(note) => self.note(note),
-            Action::Done => {}
+            MasterAction::Note(note) => self.note(note),
+            MasterAction::Done => {}
         }
     }
 
@@ -162,7 +162,7 @@ impl Shell {
         let process = Process::start(
             &self.options.executable,
             &who.worker.to_string(),
-            Outputs { stdout: self.stdout_of(who.worker), stderr: self.stderr_of(who.worker) },
+            WorkerStreams { stdout: self.stdout_of(who.worker), stderr: self.stderr_of(who.worker) },
             move |event| drop(happenings.send(heard(who, event))),
         )?;
         let start = line(&ToWorker::Start(Box::new(start)));

@@ -27,7 +27,7 @@ fn start(executable: Executable) -> io::Result<Told> {
     let (err, stderr) = channel();
     let (out, stdout) = channel();
     let line = |to: std::sync::mpsc::Sender<String>| move |line: &str| drop(to.send(line.to_owned()));
-    let outputs = Outputs { stdout: Some(Box::new(line(out))), stderr: Box::new(line(err)) };
+    let outputs = WorkerStreams { stdout: Some(Box::new(line(out))), stderr: Box::new(line(err)) };
     let process = Process::start(&executable, "test", outputs, move |happened| {
         let _ = event.send((Instant::now(), happened));
     })?;
@@ -186,7 +186,7 @@ fn a_program_that_is_not_there_is_an_error() {
 fn a_descriptor_goes_along_with_the_first_byte() {
     let (parent, worker) = UnixStream::pair().unwrap();
     parent.set_nonblocking(true).unwrap();
-    let outbox = Outbox::new(parent).unwrap();
+    let outbox = ControlOutput::new(parent).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"rows").unwrap();
     outbox.push(b"start\n", Some(OwnedFd::from(file.try_clone().unwrap())));

@@ -171,7 +171,7 @@ impl Reports {
     }
 
     /// Tells of the peers that listen and whose connection is down for that long.
-    pub(super) fn complain(&self, longer: Duration, now: Time) {
+    pub(super) fn report_links(&self, longer: Duration, now: Time) {
         let links = lock(&self.0.links);
         for member in links.members.iter().filter(|member| member.address.is_some()) {
             let down = links.peers.get(&member.worker).copied().flatten().map(|since| now.since(since));
@@ -316,14 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_reached_for_long_is_complained_of() {
+    fn a_peer_that_cannot_be_reached_for_long_is_reported() {
         let (reports, sayings) = reports();
         let (own, longer) = (WorkerId(0), Duration::from_secs(10));
         let check = |seconds, expected: &[(u16, u64)]| {
-            reports.complain(longer, at(seconds));
-            let complaint =
+            reports.report_links(longer, at(seconds));
+            let report =
                 |(peer, for_ms): &(u16, u64)| FromWorker::LinkDown { peer: WorkerId(*peer), for_ms: *for_ms };
-            let expected: Vec<_> = expected.iter().map(complaint).collect();
+            let expected: Vec<_> = expected.iter().map(report).collect();
             let said = said(&reports, &sayings).into_iter();
             assert_eq!(
                 said.filter(|message| !matches!(message, FromWorker::Link { .. })).collect::<Vec<_>>(),

@@ -158,9 +158,9 @@ impl Mesh {
     ) {
         let down = LinkState::Down { why };
         match role {
-            Role::Dialing { peer, .. } => self.put_off(peer, now),
+            Role::Dialing { peer, .. } => self.schedule_redial(peer, now),
             Role::Sends { peer } => {
-                self.put_off(peer, now);
+                self.schedule_redial(peer, now);
                 app.link(peer, Direction::To, down, now);
             }
             Role::Receives { peer: worker } => {
@@ -177,9 +177,9 @@ impl Mesh {
         }
     }
 
-    pub(super) fn put_off(&mut self, worker: WorkerId, now: Time) {
+    pub(super) fn schedule_redial(&mut self, worker: WorkerId, now: Time) {
         if let Some(peer) = self.peers.get_mut(&worker) {
-            peer.dial.put_off(&self.options, &mut self.rng, now);
+            peer.dial.schedule_redial(&self.options, &mut self.rng, now);
         }
     }
 

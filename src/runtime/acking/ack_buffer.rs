@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::ids::{RootId, TaskId, Touched};
+use crate::ids::{RootId, TaskId, WorkerSet};
 use crate::runtime::acking::records::{AckRecords, FailureReport};
 use crate::tuple::{Anchor, MessageIndex};
 
@@ -19,7 +19,7 @@ pub struct AckBuffer {
     last: (RootId, u64),
     xors: FxHashMap<RootId, u64>,
     /// Which trees sent tuples to other workers, and to which. Empty in a single process.
-    touched: FxHashMap<RootId, Touched>,
+    touched: FxHashMap<RootId, WorkerSet>,
     rest: AckRecords,
 }
 
@@ -35,9 +35,9 @@ impl AckBuffer {
     }
 
     /// Notes that the tree sends tuples to another worker.
-    pub fn touch(&mut self, root: RootId, touched: Touched) {
+    pub fn touch(&mut self, root: RootId, touched: WorkerSet) {
         let noted = self.touched.entry(root).or_default();
-        *noted = noted.and(touched);
+        *noted = noted.union(touched);
     }
 
     #[inline]

@@ -56,7 +56,7 @@ use std::fmt;
 use rustc_hash::FxHashMap;
 
 use crate::ids::{
-    GENERATION_MOD, Incarnation, LIVES_MOD, RootId, SLOTS_MAX, TaskId, Touched, USES_MOD, WorkerId,
+    GENERATION_MOD, Incarnation, LIVES_MOD, RootId, SLOTS_MAX, TaskId, USES_MOD, WorkerId, WorkerSet,
 };
 use crate::runtime::acking::records::FailureReport;
 use crate::tuple::MessageIndex;
@@ -167,13 +167,13 @@ struct Cell {
     xor: u64,
     /// Of the last block; 28 bits of it, and 4 of `state`.
     tag: u32,
-    touched: Touched,
+    touched: WorkerSet,
 }
 
 const _: () = assert!(size_of::<Cell>() <= 16, "with a vector's spare room: 32 bytes a block at most");
 
 impl Cell {
-    const UNUSED: Cell = Cell { xor: 0, tag: State::Unused as u32, touched: Touched::NONE };
+    const UNUSED: Cell = Cell { xor: 0, tag: State::Unused as u32, touched: WorkerSet::NONE };
 
     /// A block that begins with a record other than its init.
     fn early(generation: u32) -> Cell {
@@ -262,7 +262,7 @@ pub struct Acker {
     slots_max: u32,
     open: usize,
     counts: AckerCounts,
-    /// By bit of [`Touched`]: the membership in which such a worker was last lost.
+    /// By bit of [`WorkerSet`]: the membership in which such a worker was last lost.
     lost_in: [u64; 32],
     /// The latest of them.
     last_loss: u64,
@@ -344,14 +344,14 @@ impl Acker {
     /// The block sent tuples to these workers, by a sender that went by membership `stamp`; said
     /// before the record that did. When one of them has been lost since then, the block is over.
     #[must_use = "the outcome is for the spout"]
-    pub fn touch(&mut self, root: RootId, touched: Touched, stamp: u64) -> Option<Outcome> {
+    pub fn touch(&mut self, root: RootId, touched: WorkerSet, stamp: u64) -> Option<Outcome> {
         let is_lost = stamp < self.last_loss && touched.bits().any(|bit| stamp < self.lost_in[bit]);
         let cell = self.enter(root)?;
         if is_lost {
             self.end(root);
             return Some(Outcome::Lost(root));
         }
-        cell.touched = cell.touched.and(touched);
+        cell.touched = cell.touched.union(touched);
         None
     }
 
@@ -366,7 +366,7 @@ impl Acker {
         stamp: u64,
         ran: &[TaskId],
     ) -> Vec<Outcome> {
-        let lost = Touched::worker(worker);
+        let lost = WorkerSet::of(worker);
         lost.bits().for_each(|bit| self.lost_in[bit] = stamp);
         self.last_loss = self.last_loss.max(stamp);
         for task in ran {
@@ -378,7 +378,7 @@ impl Acker {
         }
         let mut outcomes = Vec::new();
         for (task, table) in self.tables.iter_mut().enumerate() {
-            let touched = |cell: &&mut Cell| cell.is_open() && cell.touched.meets(lost);
+            let touched = |cell: &&mut Cell| cell.is_open() && cell.touched.intersects(lost);
             for (slot, cell) in table.iter_mut().enumerate() {
                 if touched(&cell) {
                     cell.set_state(State::Over);
@@ -541,8 +541,8 @@ mod tests {
     fn a_lost_worker_takes_the_blocks_that_touched_it_and_no_others() {
         let mut acker = Acker::new(64);
         let block = |slot| RootId::new(TaskId(3), slot, 1);
-        let (a, b) = (Touched::worker(WorkerId(1)), Touched::worker(WorkerId(2)));
-        for (slot, touched) in [(0, a), (1, b), (2, a.and(b)), (3, Touched::NONE)] {
+        let (a, b) = (WorkerSet::of(WorkerId(1)), WorkerSet::of(WorkerId(2)));
+        for (slot, touched) in [(0, a), (1, b), (2, a.union(b)), (3, WorkerSet::NONE)] {
             assert_eq!(acker.touch(block(slot), touched, 1), None);
             assert_eq!(acker.init(block(slot), 0b11), None);
         }

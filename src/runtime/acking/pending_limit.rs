@@ -25,7 +25,7 @@ const LATENCY_FLOOR: Duration = Duration::from_millis(20);
 
 /// The window of one spout task.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct PendingLimit {
     size: usize,
     auto: bool,
     least: Duration,
@@ -38,14 +38,14 @@ pub struct Window {
     next_look: Time,
 }
 
-impl Window {
+impl PendingLimit {
     /// A window as the topology sets it.
-    pub fn new(setting: AutoOr<u32>) -> Window {
+    pub fn new(setting: AutoOr<u32>) -> PendingLimit {
         let (size, auto) = match setting {
             AutoOr::Auto => (SPOUT_PENDING_AUTO_MIN * 4, true),
             AutoOr::Fixed(size) => (size, false),
         };
-        Window {
+        PendingLimit {
             size: size as usize,
             auto,
             least: Duration::MAX,
@@ -116,7 +116,7 @@ mod tests {
     /// Runs a window against a bottleneck of `per_second` messages with a bare latency, and
     /// returns where it settles.
     fn settle(per_second: f64, bare: Duration) -> usize {
-        let mut window = Window::new(AutoOr::Auto);
+        let mut window = PendingLimit::new(AutoOr::Auto);
         let mut now = Time::ZERO;
         for _ in 0..2000 {
             let queueing = window.size() as f64 / per_second;
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_fixed_window_stays() {
-        let mut window = Window::new(AutoOr::Fixed(7));
+        let mut window = PendingLimit::new(AutoOr::Fixed(7));
         window.note_limited();
         window.note_latency(Duration::from_secs(9), Time(1));
         assert_eq!(window.size(), 7);

@@ -5,7 +5,7 @@
 //! which the acker applies them, and each list says why it stands where it stands.
 
 use crate::api::FailureCause;
-use crate::ids::{RootId, Touched};
+use crate::ids::{RootId, WorkerSet};
 use crate::tuple::MessageIndex;
 
 /// Why a message failed, as whoever failed it says.
@@ -30,7 +30,7 @@ pub struct AckRecords {
     /// The membership that the sender went by when it sent tuples to other workers.
     pub membership: u64,
     /// Trees that sent tuples to other workers. They stand first of all: see `acker`.
-    pub touched: Vec<(RootId, Touched)>,
+    pub touched: Vec<(RootId, WorkerSet)>,
     /// Failed messages. They stand first, so that a spout hears of a failure before the end of the
     /// block it happened in.
     pub fails: Vec<(RootId, MessageIndex, FailureReport)>,

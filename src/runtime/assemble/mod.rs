@@ -25,14 +25,14 @@ use slog::o;
 use crate::api::{ContextParts, OutputState, TaskContext};
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
-use crate::runtime::acking::pending_limit::Window;
+use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::assemble::blueprint::Blueprint;
 use crate::runtime::assemble::endpoints::{Endpoints, Inboxes};
 use crate::runtime::assemble::links::Links;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::assemble::wiring::{Wiring, out_links};
 use crate::runtime::assemble::worker_state::WorkerState;
-use crate::runtime::ending::Ending;
+use crate::runtime::end_sequence::EndSequence;
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::acker::AckerExecutor;
 use crate::runtime::executor::bolt::BoltExecutor;
@@ -218,7 +218,7 @@ impl Assembly {
         let replay = options.replay;
         let tasks = self.task_parts(executor, component, index).into_iter();
         let tasks = tasks.map(|(context, state, emitter)| {
-            SpoutTask::new(Arc::clone(factory), context, state, emitter, Window::new(limit), replay)
+            SpoutTask::new(Arc::clone(factory), context, state, emitter, PendingLimit::new(limit), replay)
         });
         let downstream = self.downstream(index);
         let cycles =
@@ -356,7 +356,7 @@ impl Assembly {
         let coordinator = match self.blueprint.share() {
             None => {
                 let drain_timeout = self.blueprint.topology.options().drain_timeout;
-                let ending = Ending::new(local_executors.bolts.len(), drain_timeout);
+                let ending = EndSequence::new(local_executors.bolts.len(), drain_timeout);
                 EndCoordinator::alone(inbox, lifecycle, local_executors, ending)
             }
             Some(share) => {

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::api::{Bolt, FailureCause, OutputState, Outputs, Route, TaskContext, TaskError};
+use crate::api::{Bolt, FailureCause, OutputCollector, OutputState, Outputs, TaskContext, TaskError};
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::logging::panics::{catch_unwind, text_of};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
-use crate::runtime::ending::{EndCommand, Ending};
+use crate::runtime::end_sequence::{EndCommand, EndSequence};
 use crate::runtime::executor::local_executors::{LocalExecutors, MasterHandle};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::flow::inbox::Inbox;
@@ -16,7 +16,7 @@ use crate::runtime::lifecycle::Lifecycle;
 
 enum Role {
     /// Decides itself.
-    Decides(Ending),
+    Decides(EndSequence),
     /// Passes on.
     Reports(Arc<dyn MasterHandle>),
 }
@@ -35,7 +35,7 @@ impl EndCoordinator {
         inbox: Inbox,
         lifecycle: Arc<Lifecycle>,
         local_executors: Arc<LocalExecutors>,
-        ending: Ending,
+        ending: EndSequence,
     ) -> EndCoordinator {
         EndCoordinator { inbox, lifecycle, local_executors, role: Role::Decides(ending) }
     }
@@ -76,7 +76,7 @@ impl EndCoordinator {
         }
         match &mut self.role {
             Role::Decides(ending) => {
-                while let Some(command) = ending.next(&self.local_executors.snapshot(), cx.now) {
+                while let Some(command) = ending.next(&self.local_executors.progress(), cx.now) {
                     self.lifecycle.cut_short.fetch_or(ending.is_cut_short(), Ordering::SeqCst);
                     self.local_executors.carry_out(command);
                     if command == EndCommand::End {
@@ -86,7 +86,7 @@ impl EndCoordinator {
                 Step { outcome: StepOutcome::Idle, wake_at: ending.deadline() }
             }
             Role::Reports(master) => {
-                master.look(&self.local_executors.snapshot());
+                master.look(&self.local_executors.progress());
                 Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
             }
         }

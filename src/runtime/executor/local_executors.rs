@@ -1,13 +1,13 @@
 //! The executors of this process as the end of the topology needs them: in the order of the graph.
 //!
 //! Whoever decides about the end, the coordinator here or the master of the topology in another process,
-//! reads [`Snapshot`]s from them and sends them [`EndCommand`]s.
+//! reads [`EndProgress`]s from them and sends them [`EndCommand`]s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::api::StopReason;
-use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
@@ -46,14 +46,14 @@ impl LocalExecutors {
 
     /// How far this process has come. Answers are read first: what an executor sent before it
     /// answered is counted as under way by then.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn progress(&self) -> EndProgress {
         let round = self.round.load(Ordering::SeqCst);
         let asked = self.asked.load(Ordering::SeqCst);
         let answered = self.lifecycle.finished.load(Ordering::SeqCst) as u64;
         let closed = self.lifecycle.closed.load(Ordering::SeqCst) as u64;
         let at_rest = self.lifecycle.rest.is_at_rest();
         let pending: i64 = self.spouts.iter().map(|spout| spout.gauges.pending.load(Ordering::SeqCst)).sum();
-        Snapshot {
+        EndProgress {
             at_rest,
             activity: self.lifecycle.rest.activity(),
             live_spouts: self.lifecycle.rest.live_spouts() as u64,
@@ -102,7 +102,7 @@ impl LocalExecutors {
 /// Who hears that something may be due.
 pub trait MasterHandle: Send + Sync {
     /// Nothing is under way here, an executor answered or closed: a look is worth it.
-    fn look(&self, seen: &Snapshot);
+    fn look(&self, seen: &EndProgress);
     /// A component asks for an orderly end of the topology.
     fn drain(&self);
     /// A component cannot go on: the topology is to end in order, and the run has failed.

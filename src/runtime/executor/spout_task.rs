@@ -17,7 +17,7 @@ use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::backoff::Backoff;
 use crate::runtime::acking::pending::FailedMessage;
-use crate::runtime::acking::pending_limit::Window;
+use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::{Gauges, count};
@@ -52,7 +52,7 @@ pub struct SpoutTask {
     pub state: OutputState,
     pub emitter: Emitter,
     pub restart: Restart,
-    window: Window,
+    window: PendingLimit,
     /// Failed messages that may not be replayed yet.
     pub backoff: Backoff,
     /// Whether the topology is ending, so that nothing is replayed.
@@ -90,7 +90,7 @@ impl SpoutTask {
         context: TaskContext,
         state: OutputState,
         emitter: Emitter,
-        window: Window,
+        window: PendingLimit,
         replay: ReplayOptions,
     ) -> SpoutTask {
         SpoutTask {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::clock::Time;
-use crate::ids::{Touched, WorkerId};
+use crate::ids::{WorkerId, WorkerSet};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TreeMessage;
@@ -41,10 +41,10 @@ impl Address {
     }
 
     /// The bit of its worker, if that is another one.
-    pub fn touched(&self) -> Touched {
+    pub fn touched(&self) -> WorkerSet {
         match self {
-            Address::Here(_) => Touched::NONE,
-            Address::There(remote) => Touched::worker(remote.worker),
+            Address::Here(_) => WorkerSet::NONE,
+            Address::There(remote) => WorkerSet::of(remote.worker),
         }
     }
 

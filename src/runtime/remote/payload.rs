@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes};
 
 use crate::api::FailureCause;
 use crate::config::limits::BLOCK_MESSAGES_MAX;
-use crate::ids::{LinkId, RootId, TaskId, Touched};
+use crate::ids::{LinkId, RootId, TaskId, WorkerSet};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::{AckRecords, FailureReport};
 use crate::runtime::flow::outlet::HEADROOM;
@@ -143,7 +143,7 @@ pub fn decode_acks(mut payload: Bytes) -> Result<(ExecutorId, AckRecords), Paylo
     let [touched, fails, forgets, inits, acks, resets] = counts;
     let records = AckRecords {
         membership,
-        touched: reader.many(touched, 12, |r| Ok((RootId(r.u64()?), Touched(r.u32()?))))?,
+        touched: reader.many(touched, 12, |r| Ok((RootId(r.u64()?), WorkerSet(r.u32()?))))?,
         fails: reader.many(fails, 10, |r| Ok((RootId(r.u64()?), r.message()?, r.report()?)))?,
         forgets: reader.many(forgets, 8, |r| Ok(RootId(r.u64()?)))?,
         inits: reader.many(inits, 16, |r| Ok((RootId(r.u64()?), r.u64()?)))?,
@@ -271,7 +271,7 @@ mod tests {
     fn acks_and_outcomes_come_back_as_they_were() {
         let records = AckRecords {
             membership: 7,
-            touched: vec![(root(1), Touched(5))],
+            touched: vec![(root(1), WorkerSet(5))],
             fails: vec![
                 (root(2), 63, FailureCause::Abandoned.into()),
                 (root(2), 0, FailureReport { cause: FailureCause::Failed, is_final: true }),

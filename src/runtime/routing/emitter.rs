@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::api::{FailureCause, OutputState, Route, SourceMeta, Stage, TaskError};
+use crate::api::{FailureCause, OutputCollector, OutputState, SourceMeta, Stage, TaskError};
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::runtime::acking::ack_buffer::AckerTable;
@@ -187,7 +187,7 @@ impl Emitter {
     }
 }
 
-impl Route for Emitter {
+impl OutputCollector for Emitter {
     fn route(&mut self, index: usize, stage: &mut Stage) {
         self.route_inner(index, stage, None);
     }

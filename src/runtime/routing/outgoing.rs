@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
-use crate::ids::{RootId, Touched};
+use crate::ids::{RootId, WorkerSet};
 use crate::runtime::acking::ack_buffer::AckBuffer;
 use crate::runtime::acking::records::FailureReport;
 use crate::runtime::audit::Audit;
@@ -84,8 +84,8 @@ impl Outgoing {
 
     /// An edge of the tree to a task of another worker, or of this one.
     #[inline]
-    pub fn create_edge_to(&mut self, root: RootId, touched: Touched) -> u64 {
-        if touched != Touched::NONE && root.is_tracked() {
+    pub fn create_edge_to(&mut self, root: RootId, touched: WorkerSet) -> u64 {
+        if touched != WorkerSet::NONE && root.is_tracked() {
             self.acks.touch(root, touched);
         }
         self.create_edge(root)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::SourceMeta;
-use crate::ids::{TaskId, Touched};
+use crate::ids::{TaskId, WorkerSet};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::routing::outgoing::{Outgoing, TupleAnchors};
 use crate::tuple::{Anchor, BatchLimits, Run, TupleBatch, Value};
@@ -17,7 +17,7 @@ pub struct Target {
     /// The link to its executor, as an index into [`Outgoing::links`].
     pub out_link: usize,
     /// The bit of its worker, if that is another one.
-    touched: Touched,
+    touched: WorkerSet,
     /// What is to be sent to it.
     batch: TupleBatch,
     /// When it is full.
@@ -31,7 +31,7 @@ impl Target {
     pub fn new(
         (task, local_task): (TaskId, u32),
         out_link: usize,
-        touched: Touched,
+        touched: WorkerSet,
         arity: usize,
         full_at: BatchLimits,
     ) -> Target {
@@ -40,7 +40,7 @@ impl Target {
 
     /// Whether it runs in this worker.
     pub fn is_here(&self) -> bool {
-        self.touched == Touched::NONE
+        self.touched == WorkerSet::NONE
     }
 
     pub fn send(&mut self, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing, urgency: Urgency) {

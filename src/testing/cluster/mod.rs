@@ -29,7 +29,7 @@ use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
 use crate::cluster::WorkerStats;
 use crate::cluster::control::{FromWorker, ToWorker};
-use crate::cluster::master::{Action, Core, CoreOptions, Event, Exit, Note, sources};
+use crate::cluster::master::{Core, CoreOptions, Event, Exit, MasterAction, Note, sources};
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::net::bridge::Bridge;
@@ -250,7 +250,7 @@ impl SimulatedCluster {
     pub fn state(&self) -> String {
         let mut state = format!("master: {:?}\n", self.core);
         for (worker, process) in &self.processes {
-            let seen = process.worker().snapshot();
+            let seen = process.worker().progress();
             state += &format!("worker {worker}: {seen:?} runs {}\n", process.runs(self.clock.now()));
             state += &process.wire_state();
         }
@@ -454,7 +454,7 @@ impl SimulatedCluster {
                         continue;
                     }
                     if process.runs(now) {
-                        process.obey(*command);
+                        process.run_command(*command);
                     } else {
                         let at = process.stopped_until;
                         waiting.push((at, Happening::Command(life, command)));
@@ -474,26 +474,26 @@ impl SimulatedCluster {
         let now = self.clock.now();
         for action in self.core.on(event, now) {
             match action {
-                Action::Start(life, members) => {
+                MasterAction::Start(life, members) => {
                     let pause = Duration::from_millis(self.random.random_range(1..20));
                     self.channels.insert((life.worker, false), now.after(pause));
                     self.schedule(now.after(pause), Happening::Begin(life, members));
                 }
-                Action::Send(life, message) => {
+                MasterAction::Send(life, message) => {
                     let at = self.arrival(life.worker, false, now);
                     self.schedule(at, Happening::Command(life, Box::new(message)));
                 }
                 // Simulated processors are never short.
-                Action::Examine(life) => self.tell_master(Event::Examined(life, false)),
-                Action::Kill(life) => {
+                MasterAction::Examine(life) => self.tell_master(Event::Examined(life, false)),
+                MasterAction::Kill(life) => {
                     let is_running =
                         self.processes.get(&life.worker).is_some_and(|process| process.life == life);
                     if is_running {
                         self.end_process(life.worker, Exit::Signal(9));
                     }
                 }
-                Action::Note(note) => self.note(&note),
-                Action::Done => {}
+                MasterAction::Note(note) => self.note(&note),
+                MasterAction::Done => {}
             }
         }
     }

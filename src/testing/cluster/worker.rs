@@ -15,7 +15,7 @@ use crate::net::bridge::{Bridge, LinkWatcher};
 use crate::net::{
     Action, ConnId, Direction, Endpoint, LinkState, Members, Mesh, NetCounts, Outbound, Outbox,
 };
-use crate::runtime::ending::{EndCommand, Snapshot};
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::simulated::SimulatedWorker;
 use crate::runtime::{MasterHandle, StopReason};
 use crate::testing::cluster::network::{Arrival, End, Network};
@@ -49,7 +49,7 @@ impl Said {
 }
 
 impl MasterHandle for Said {
-    fn look(&self, seen: &Snapshot) {
+    fn look(&self, seen: &EndProgress) {
         let beat = Beat { at_rest: seen.at_rest, live_spouts: seen.live_spouts, links_up: 0 };
         self.push(FromWorker::Beat(beat));
     }
@@ -193,7 +193,7 @@ impl SimulatedProcess {
     }
 
     /// Does what its parent says.
-    pub fn obey(&mut self, command: ToWorker) {
+    pub fn run_command(&mut self, command: ToWorker) {
         match command {
             ToWorker::Start(_) | ToWorker::End => {}
             ToWorker::Members(members) => self.set_members(&members),
@@ -210,7 +210,7 @@ impl SimulatedProcess {
                 self.worker.carry_out(EndCommand::Close);
             }
             ToWorker::Probe { wave } => {
-                self.said.push(FromWorker::Snapshot { wave, snapshot: self.worker.snapshot() });
+                self.said.push(FromWorker::Progress { wave, progress: self.worker.progress() });
             }
         }
     }
@@ -225,7 +225,7 @@ impl SimulatedProcess {
         let mut messages = self.said.take();
         if now >= self.next_beat {
             self.next_beat = now.after(heartbeat);
-            let seen = self.worker.snapshot();
+            let seen = self.worker.progress();
             messages.push(FromWorker::Beat(Beat {
                 at_rest: seen.at_rest,
                 live_spouts: seen.live_spouts,
@@ -240,8 +240,8 @@ impl SimulatedProcess {
                 }
             }
         }
-        let has_closed = |seen: Snapshot| seen.closed >= seen.executors;
-        let ends = self.closing && has_closed(self.worker.snapshot());
+        let has_closed = |seen: EndProgress| seen.closed >= seen.executors;
+        let ends = self.closing && has_closed(self.worker.progress());
         if ends {
             messages.push(FromWorker::Stats(Box::new(self.stats())));
             messages.push(FromWorker::Ended { cut_short: false });
@@ -251,7 +251,7 @@ impl SimulatedProcess {
 
     fn stats(&self) -> WorkerStats {
         WorkerStats::new(
-            self.worker.snapshot().live_spouts,
+            self.worker.progress().live_spouts,
             self.worker.stats(),
             &self.worker.times(),
             Vec::new(),

@@ -1,6 +1,6 @@
 //! A bolt by itself.
 
-use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, Route as _, Streams, TaskError};
+use crate::api::{Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::metrics::MetricsRegistry;

@@ -5,7 +5,7 @@
 
 use smol_str::SmolStr;
 
-use crate::api::{FailureCause, OutputState, Route, Stage, TaskError};
+use crate::api::{FailureCause, OutputCollector, OutputState, Stage, TaskError};
 use crate::ids::{MessageId, RootId, SLOTS_MAX, TaskId};
 use crate::metrics::{Metric, MetricsRegistry};
 use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
@@ -92,7 +92,7 @@ impl Record {
     }
 }
 
-impl Route for Record {
+impl OutputCollector for Record {
     fn route(&mut self, _index: usize, stage: &mut Stage) {
         self.take_stage(stage);
     }

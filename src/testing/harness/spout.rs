@@ -1,7 +1,8 @@
 //! A spout by itself.
 
 use crate::api::{
-    Failure, FailureCause, OutputState, Route as _, Spout, SpoutOutputs, SpoutStatus, Streams, TaskError,
+    Failure, FailureCause, OutputCollector as _, OutputState, Spout, SpoutOutputs, SpoutStatus, Streams,
+    TaskError,
 };
 use crate::clock::Clock;
 use crate::config::Delivery;

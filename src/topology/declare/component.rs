@@ -22,7 +22,7 @@ use crate::topology::suggest::{self, shown};
 use crate::topology::validate::Site;
 
 /// What all components are read with.
-pub(super) struct Surroundings<'a> {
+pub(super) struct DocumentScope<'a> {
     pub registry: &'a Registry,
     /// The ids of all components, right or wrong.
     pub ids: HashSet<String>,
@@ -32,7 +32,7 @@ pub(super) struct Surroundings<'a> {
 
 /// Reads the component that will stand at position `at`.
 pub(super) fn read<'a>(
-    surroundings: &Surroundings<'_>,
+    scope: &DocumentScope<'_>,
     (kind, key, node): (Kind, &Key<'a>, &Node<'a>),
     at: usize,
     sites: &mut Sites<'a>,
@@ -42,7 +42,7 @@ pub(super) fn read<'a>(
     let id = SmolStr::new(key.get_ref());
     let of = format!(" of {kind} `{}`", shown(&id));
     let mut reader = Reader {
-        surroundings,
+        scope,
         section: Section { report, of },
         sites,
         kind,
@@ -102,7 +102,7 @@ pub(super) fn lay_over(
 const FROM_THE_PROGRAM: &[&str] = &["type", "config", "inputs"];
 
 struct Reader<'a, 't> {
-    surroundings: &'a Surroundings<'a>,
+    scope: &'a DocumentScope<'a>,
     section: Section<'a>,
     sites: &'a mut Sites<'t>,
     kind: Kind,
@@ -145,7 +145,7 @@ impl<'a, 't> Reader<'a, 't> {
                 "config" => self.config = self.section.table(name, value).map(|_| (key, value.clone())),
                 "inputs" => self.inputs = self.inputs(value),
                 "hooks" => {
-                    self.hooks = hooks::read(&mut self.section, value, self.surroundings.registry);
+                    self.hooks = hooks::read(&mut self.section, value, self.scope.registry);
                 }
                 name if foreign.contains(&name) => self.foreign(name, key),
                 name => {
@@ -160,7 +160,7 @@ impl<'a, 't> Reader<'a, 't> {
     fn component_type(&mut self, node: &Node<'_>) {
         self.complete = false;
         let Some(name) = self.section.text("type", node) else { return };
-        let found = self.surroundings.registry.component(name);
+        let found = self.scope.registry.component(name);
         match found.filter(|known| known.kind == self.kind) {
             Some(known) => {
                 self.options.blocking = known.blocking;
@@ -196,7 +196,7 @@ impl<'a, 't> Reader<'a, 't> {
 
     fn names_of_types(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let kind = self.kind;
-        let types = self.surroundings.registry.components();
+        let types = self.scope.registry.components();
         types.filter(move |known| known.kind == kind).map(|known| known.name.as_str())
     }
 
@@ -213,8 +213,8 @@ impl<'a, 't> Reader<'a, 't> {
         let mut inputs = Inputs {
             section: &mut self.section,
             sites: self.sites,
-            registry: self.surroundings.registry,
-            ids: &self.surroundings.ids,
+            registry: self.scope.registry,
+            ids: &self.scope.ids,
             at: self.at,
         };
         inputs.read(node)
@@ -228,7 +228,7 @@ impl<'a, 't> Reader<'a, 't> {
             None => (self.id.clone(), empty_table(self.id.clone())),
         };
         debug_assert!(matches!(node.get_ref(), DeValue::Table(_)));
-        match known.build(ValueDeserializer::from(node.clone()), self.surroundings.effort) {
+        match known.build(ValueDeserializer::from(node.clone()), self.scope.effort) {
             Ok(built) => {
                 self.sites.set_config(self.at, node);
                 Some(built)

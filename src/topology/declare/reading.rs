@@ -4,7 +4,7 @@ use smol_str::SmolStr;
 use toml::de::DeTable;
 
 use crate::config::{Delivery, TopologyOptions, limits};
-use crate::topology::declare::component::{self, Surroundings};
+use crate::topology::declare::component::{self, DocumentScope};
 use crate::topology::declare::hooks;
 use crate::topology::declare::keys::{self, Shape};
 use crate::topology::declare::section::{Section, place};
@@ -65,7 +65,7 @@ impl<'t> Reading<'t> {
             components.truncate(limits::COMPONENTS_MAX);
         }
         let ids = components.iter().map(|(_, key, _)| key.get_ref().to_string()).collect();
-        reading.all_components(&Surroundings { registry, ids, effort }, &components);
+        reading.all_components(&DocumentScope { registry, ids, effort }, &components);
         reading
     }
 
@@ -170,13 +170,9 @@ impl<'t> Reading<'t> {
         in_order(table).into_iter().map(|(key, node)| (kind, key, node)).collect()
     }
 
-    fn all_components(
-        &mut self,
-        surroundings: &Surroundings<'_>,
-        components: &[(Kind, &Key<'t>, &Node<'t>)],
-    ) {
+    fn all_components(&mut self, scope: &DocumentScope<'_>, components: &[(Kind, &Key<'t>, &Node<'t>)]) {
         for (at, component) in components.iter().enumerate() {
-            let read = component::read(surroundings, *component, at, &mut self.sites, &mut self.report);
+            let read = component::read(scope, *component, at, &mut self.sites, &mut self.report);
             self.draft.components.push(read);
         }
     }

@@ -13,7 +13,7 @@ use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::registry::BuildError;
 use crate::topology::suggest::{self, shown};
 
-/// The surroundings of wrong settings.
+/// The scope of wrong settings.
 pub(super) struct SettingsMistakes<'a, 't> {
     /// What they are of: `type `count``.
     pub what: &'a str,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
-use crate::cluster::master::events::{Action, Note};
-use crate::cluster::master::life::Life;
+use crate::cluster::master::events::{MasterAction, Note};
+use crate::cluster::master::life::WorkerLife;
 use crate::net::Endpoint;
 use crate::runtime::StopReason;
 
@@ -83,7 +83,7 @@ impl Core {
         self.close_by = Some(now.after(grace));
         self.waves.begin_again();
         self.broadcast(ToWorker::Close);
-        self.lives.iter_mut().filter(|life| !life.has_process()).for_each(Life::leaves);
+        self.lives.iter_mut().filter(|life| !life.has_process()).for_each(WorkerLife::leaves);
     }
 
     pub(super) fn look_at_end(&mut self, close_by: Time, now: Time) {
@@ -91,7 +91,7 @@ impl Core {
             self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
             self.dead_by = Some(now.after(DEATH_MAX));
             let running = self.with_process();
-            self.actions.extend(running.into_iter().map(Action::Kill));
+            self.actions.extend(running.into_iter().map(MasterAction::Kill));
         }
         let mut to_us = self.lives.iter().filter(|life| life.listens_to_us());
         if !self.end_told && to_us.all(|life| life.has_ended) {
@@ -105,12 +105,12 @@ impl Core {
                 self.note(Note::LeftBehind(left));
             }
             self.is_done = true;
-            self.actions.push(Action::Done);
+            self.actions.push(MasterAction::Done);
         }
     }
     /// The workers that have a process.
     fn with_process(&self) -> Vec<Endpoint> {
-        self.lives.iter().filter(|life| life.has_process()).map(Life::endpoint).collect()
+        self.lives.iter().filter(|life| life.has_process()).map(WorkerLife::endpoint).collect()
     }
 
     /// Has the workers examined that have not closed in time, once per deadline, and returns whether a
@@ -122,7 +122,7 @@ impl Core {
         if !std::mem::replace(&mut self.late_examined, true) {
             for life in self.lives.iter_mut().filter(|life| life.has_process()) {
                 life.is_examined = true;
-                self.actions.push(Action::Examine(life.endpoint()));
+                self.actions.push(MasterAction::Examine(life.endpoint()));
             }
         }
         self.lives.iter().any(|life| life.is_examined && life.has_process())

@@ -55,8 +55,8 @@ impl Worker {
         !self.is_live() && self.tokens == 0 && self.sent == 0
     }
 
-    fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    fn progress(&self) -> EndProgress {
+        EndProgress {
             at_rest: self.is_at_rest(),
             activity: self.activity,
             live_spouts: u64::from(self.is_live()),
@@ -64,7 +64,7 @@ impl Worker {
             asked: u64::from(self.round > 0),
             answered: u64::from(self.round > 0 && self.to_finish.is_none()),
             executors: 1,
-            ..Snapshot::default()
+            ..EndProgress::default()
         }
     }
 }
@@ -112,16 +112,16 @@ impl World {
     fn tell(&mut self, event: Event) {
         for action in self.core.on(event, self.now) {
             match action {
-                Action::Start(who, _) => self.start(who),
-                Action::Send(who, message) => {
+                MasterAction::Start(who, _) => self.start(who),
+                MasterAction::Send(who, message) => {
                     self.check(&message);
                     let worker = &mut self.workers[who.worker.index()];
                     assert_eq!(worker.incarnation, who.incarnation.0);
                     worker.inbox.push_back(message);
                 }
-                Action::Examine(who) => panic!("seed {}: nobody is overdue: {who}", self.seed),
-                Action::Kill(who) => panic!("seed {}: nobody is to be killed: {who}", self.seed),
-                Action::Note(_) | Action::Done => {}
+                MasterAction::Examine(who) => panic!("seed {}: nobody is overdue: {who}", self.seed),
+                MasterAction::Kill(who) => panic!("seed {}: nobody is to be killed: {who}", self.seed),
+                MasterAction::Note(_) | MasterAction::Done => {}
             }
         }
     }
@@ -200,7 +200,7 @@ impl World {
             }
             2 => {
                 if let Some(message) = self.workers[index].inbox.pop_front() {
-                    self.obey(index, message);
+                    self.run_command(index, message);
                 }
             }
             3 => {
@@ -251,7 +251,7 @@ impl World {
         self.workers.iter().any(|worker| worker.closed || worker.inbox.contains(&ToWorker::Close))
     }
 
-    fn obey(&mut self, index: usize, message: ToWorker) {
+    fn run_command(&mut self, index: usize, message: ToWorker) {
         let worker = &mut self.workers[index];
         match message {
             ToWorker::Activate => worker.active = true,
@@ -262,8 +262,8 @@ impl World {
             }
             ToWorker::AskHolders { .. } => panic!("nobody holds anything"),
             ToWorker::Probe { wave } => {
-                let snapshot = worker.snapshot();
-                worker.outbox.push_back(FromWorker::Snapshot { wave, snapshot });
+                let progress = worker.progress();
+                worker.outbox.push_back(FromWorker::Progress { wave, progress });
             }
             ToWorker::Close => {
                 worker.closed = true;

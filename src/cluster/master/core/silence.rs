@@ -3,8 +3,8 @@
 use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
-use crate::cluster::master::events::{Action, Note};
-use crate::cluster::master::life::Phase;
+use crate::cluster::master::events::{MasterAction, Note};
+use crate::cluster::master::life::WorkerPhase;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::Endpoint;
@@ -14,12 +14,12 @@ impl Core {
         for index in 0..self.lives.len() {
             let life = &self.lives[index];
             match life.phase {
-                Phase::Waiting { until } if now >= until => self.start(index, now),
-                Phase::Starting { .. } | Phase::Up { .. }
+                WorkerPhase::Waiting { until } if now >= until => self.start(index, now),
+                WorkerPhase::Starting { .. } | WorkerPhase::Up { .. }
                     if !life.is_examined && self.is_overdue(index, now) =>
                 {
                     self.lives[index].is_examined = true;
-                    self.actions.push(Action::Examine(self.lives[index].endpoint()));
+                    self.actions.push(MasterAction::Examine(self.lives[index].endpoint()));
                 }
                 _ => {}
             }
@@ -28,13 +28,13 @@ impl Core {
 
     fn start(&mut self, index: usize, now: Time) {
         let life = &mut self.lives[index];
-        life.phase = Phase::Starting { since: now };
+        life.phase = WorkerPhase::Starting { since: now };
         life.heard = now;
         life.has_ended = false;
         life.is_examined = false;
         let who = life.endpoint();
         let members = self.members();
-        self.actions.push(Action::Start(who, members));
+        self.actions.push(MasterAction::Start(who, members));
         if self.ending.is_draining() {
             self.send(index, ToWorker::Drain);
         }
@@ -45,9 +45,9 @@ impl Core {
         let WorkerOptions { start_timeout, heartbeat_timeout, .. } = self.options.worker;
         let life = &self.lives[index];
         match life.phase {
-            Phase::Starting { since } => now.since(since) >= start_timeout,
-            Phase::Up { .. } => now.since(life.heard) >= heartbeat_timeout,
-            Phase::Waiting { .. } | Phase::Killed | Phase::Gone => false,
+            WorkerPhase::Starting { since } => now.since(since) >= start_timeout,
+            WorkerPhase::Up { .. } => now.since(life.heard) >= heartbeat_timeout,
+            WorkerPhase::Waiting { .. } | WorkerPhase::Killed | WorkerPhase::Gone => false,
         }
     }
 
@@ -71,7 +71,7 @@ impl Core {
         let life = &mut self.lives[index];
         let silence = now.since(life.heard);
         match (&mut life.phase, is_starved) {
-            (Phase::Starting { since }, true) => {
+            (WorkerPhase::Starting { since }, true) => {
                 *since = now;
                 self.note(Note::Starved(who));
             }
@@ -79,7 +79,7 @@ impl Core {
                 life.heard = now;
                 self.note(Note::Starved(who));
             }
-            (Phase::Starting { .. }, false) => {
+            (WorkerPhase::Starting { .. }, false) => {
                 life.failed_starts += 1;
                 self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
             }

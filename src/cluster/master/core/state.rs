@@ -2,34 +2,34 @@
 
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
-use crate::cluster::master::complaints::Complaints;
-use crate::cluster::master::events::{Action, CoreOptions, Note};
-use crate::cluster::master::life::{Life, Phase};
-use crate::cluster::master::waves::Waves;
+use crate::cluster::master::events::{CoreOptions, MasterAction, Note};
+use crate::cluster::master::life::{WorkerLife, WorkerPhase};
+use crate::cluster::master::link_reports::LinkReports;
+use crate::cluster::master::waves::ProgressWaves;
 use crate::cluster::stats::WorkerStats;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 use crate::runtime::StopReason;
-use crate::runtime::ending::Ending;
+use crate::runtime::end_sequence::EndSequence;
 
 /// The state of a run.
 #[derive(Debug)]
 pub struct Core {
     pub(super) options: CoreOptions,
-    pub(super) lives: Vec<Life>,
+    pub(super) lives: Vec<WorkerLife>,
     /// Of the members.
     pub(super) version: u64,
     /// Whether spouts are to emit.
     pub(super) wanted_active: bool,
     /// Whether all workers have listened at the same time.
     pub(super) all_were_up: bool,
-    pub(super) ending: Ending,
-    pub(super) waves: Waves,
+    pub(super) ending: EndSequence,
+    pub(super) waves: ProgressWaves,
     /// When the next wave is due.
     pub(super) wave_at: Time,
     /// The round that was asked of the workers and may not be answered.
     pub(super) round: Option<u64>,
-    pub(super) complaints: Complaints,
+    pub(super) link_reports: LinkReports,
     /// Set when all were told to close: by then they are killed.
     pub(super) close_by: Option<Time>,
     /// Whether the workers that had not closed by then were examined, as silent ones are.
@@ -45,7 +45,7 @@ pub struct Core {
     pub(super) is_done: bool,
     /// When the last event came.
     pub(super) heard: Time,
-    pub(super) actions: Vec<Action>,
+    pub(super) actions: Vec<MasterAction>,
 }
 
 impl Core {
@@ -54,16 +54,16 @@ impl Core {
         Core {
             lives: (0..)
                 .zip(&options.sources)
-                .map(|(worker, sources)| Life::new(WorkerId(worker), *sources))
+                .map(|(worker, sources)| WorkerLife::new(WorkerId(worker), *sources))
                 .collect(),
             version: 1,
             wanted_active: !options.start_inactive,
             all_were_up: false,
-            ending: Ending::new(options.bolts, options.drain_timeout),
-            waves: Waves::new(options.sources.len()),
+            ending: EndSequence::new(options.bolts, options.drain_timeout),
+            waves: ProgressWaves::new(options.sources.len()),
             wave_at: Time::ZERO,
             round: None,
-            complaints: Complaints::new(),
+            link_reports: LinkReports::new(),
             close_by: None,
             late_examined: false,
             end_told: false,
@@ -79,7 +79,7 @@ impl Core {
     }
 
     /// The worker's present life.
-    pub fn lives(&self) -> &[Life] {
+    pub fn lives(&self) -> &[WorkerLife] {
         &self.lives
     }
 
@@ -104,25 +104,25 @@ impl Core {
         let life = &mut self.lives[worker.index()];
         if life.listens_to_us() {
             let who = life.endpoint();
-            life.phase = Phase::Killed;
+            life.phase = WorkerPhase::Killed;
             self.note(Note::Replaced(who, why));
-            self.actions.push(Action::Kill(who));
+            self.actions.push(MasterAction::Kill(who));
         }
     }
 
     // ---- Words to workers ----
 
     pub(super) fn note(&mut self, note: Note) {
-        self.actions.push(Action::Note(note));
+        self.actions.push(MasterAction::Note(note));
     }
 
     pub(super) fn members(&self) -> Members {
-        Members { version: self.version, members: self.lives.iter().map(Life::member).collect() }
+        Members { version: self.version, members: self.lives.iter().map(WorkerLife::member).collect() }
     }
 
     pub(super) fn send(&mut self, index: usize, message: ToWorker) {
         if self.lives[index].listens_to_us() {
-            self.actions.push(Action::Send(self.lives[index].endpoint(), message));
+            self.actions.push(MasterAction::Send(self.lives[index].endpoint(), message));
         }
     }
 

@@ -20,7 +20,7 @@ type Lives = BTreeMap<u16, (u32, bool)>;
 struct Story {
     core: Core,
     now: Time,
-    said: Vec<Action>,
+    said: Vec<MasterAction>,
     /// A wave that was asked and seen, and is not answered.
     open: Option<u64>,
     /// What a look at a silent worker finds.
@@ -74,7 +74,7 @@ impl Story {
     fn on(&mut self, event: Event) {
         for action in self.core.on(event, self.now) {
             match action {
-                Action::Examine(who) => self.on(Event::Examined(who, self.is_starved)),
+                MasterAction::Examine(who) => self.on(Event::Examined(who, self.is_starved)),
                 action => self.said.push(action),
             }
         }
@@ -96,7 +96,7 @@ impl Story {
 
     /// Lets time pass until nobody waits for a next life.
     fn until_started(&mut self) {
-        while self.core.lives().iter().any(|life| matches!(life.phase, Phase::Waiting { .. })) {
+        while self.core.lives().iter().any(|life| matches!(life.phase, WorkerPhase::Waiting { .. })) {
             self.now = self.core.deadline();
             self.tick();
         }
@@ -108,7 +108,7 @@ impl Story {
         while self.now < end {
             self.pass(ms(500).min(end.since(self.now)));
             let up: Vec<_> =
-                self.core.lives().iter().filter(|life| life.is_up()).map(Life::endpoint).collect();
+                self.core.lives().iter().filter(|life| life.is_up()).map(WorkerLife::endpoint).collect();
             up.into_iter().for_each(|who| self.beats(who, 1, false));
         }
     }
@@ -135,30 +135,30 @@ impl Story {
     }
 
     /// What was said since this was last asked.
-    fn take(&mut self) -> Vec<Action> {
+    fn take(&mut self) -> Vec<MasterAction> {
         std::mem::take(&mut self.said)
     }
 
     fn started(&mut self) -> Vec<Endpoint> {
         self.take()
             .into_iter()
-            .filter_map(|action| if let Action::Start(who, _) = action { Some(who) } else { None })
+            .filter_map(|action| if let MasterAction::Start(who, _) = action { Some(who) } else { None })
             .collect()
     }
 
     fn sent(&mut self) -> Vec<(Endpoint, ToWorker)> {
         self.take()
             .into_iter()
-            .filter_map(
-                |action| if let Action::Send(who, message) = action { Some((who, message)) } else { None },
-            )
+            .filter_map(|action| {
+                if let MasterAction::Send(who, message) = action { Some((who, message)) } else { None }
+            })
             .collect()
     }
 
     fn killed(&mut self) -> Vec<Endpoint> {
         self.take()
             .into_iter()
-            .filter_map(|action| if let Action::Kill(who) = action { Some(who) } else { None })
+            .filter_map(|action| if let MasterAction::Kill(who) = action { Some(who) } else { None })
             .collect()
     }
 
@@ -180,13 +180,13 @@ impl Story {
         }
     }
 
-    fn answer(&mut self, worker: u16, wave: u64, snapshot: Snapshot) {
+    fn answer(&mut self, worker: u16, wave: u64, progress: EndProgress) {
         let who = self.core.lives()[usize::from(worker)].endpoint();
-        self.says(who, FromWorker::Snapshot { wave, snapshot });
+        self.says(who, FromWorker::Progress { wave, progress });
     }
 
     /// All are at rest, twice; returns what the first worker is told then, questions aside.
-    fn rests(&mut self, snapshot: Snapshot) -> Vec<ToWorker> {
+    fn rests(&mut self, progress: EndProgress) -> Vec<ToWorker> {
         let workers = self.core.lives().len() as u16;
         for _ in 0..2 {
             let wave = self.wave().or_else(|| {
@@ -194,7 +194,7 @@ impl Story {
                 self.wave()
             });
             let wave = wave.expect("it asks when all are at rest");
-            (0..workers).for_each(|worker| self.answer(worker, wave, snapshot));
+            (0..workers).for_each(|worker| self.answer(worker, wave, progress));
         }
         let sent = self.sent();
         self.note_wave(&sent);
@@ -203,7 +203,7 @@ impl Story {
     }
 }
 
-const REST: Snapshot = Snapshot {
+const REST: EndProgress = EndProgress {
     at_rest: true,
     activity: 5,
     live_spouts: 0,
@@ -216,10 +216,10 @@ const REST: Snapshot = Snapshot {
     closed: 0,
 };
 
-fn members_of(action: &Action) -> Option<(Endpoint, u64, Lives)> {
+fn members_of(action: &MasterAction) -> Option<(Endpoint, u64, Lives)> {
     let (who, members) = match action {
-        Action::Start(who, members) => (who, members),
-        Action::Send(who, ToWorker::Members(members)) => (who, members),
+        MasterAction::Start(who, members) => (who, members),
+        MasterAction::Send(who, ToWorker::Members(members)) => (who, members),
         _ => return None,
     };
     let of = |member: &Member| (member.worker.0, (member.incarnation.0, member.address.is_some()));
@@ -243,7 +243,7 @@ fn all_are_started_and_activated_together() {
         [(life(0, 1), 1, one.clone()), (life(1, 1), 1, one)],
         "all are told, under the same version"
     );
-    assert!(!said.iter().any(|action| matches!(action, Action::Send(_, ToWorker::Activate))));
+    assert!(!said.iter().any(|action| matches!(action, MasterAction::Send(_, ToWorker::Activate))));
 
     story.listens(life(0, 1));
     let activated: Vec<_> = story
@@ -291,8 +291,11 @@ fn a_death_is_told_at_once_and_the_next_life_when_it_listens() {
     let back: Lives = [(0, (1, true)), (1, (2, true)), (2, (1, true))].into();
     let told: Vec<_> = said.iter().filter_map(members_of).map(|(_, version, of)| (version, of)).collect();
     assert_eq!(told, vec![(2, back); 3], "the same version, now with the address");
-    let activated = Action::Send(life(1, 2), ToWorker::Activate);
-    assert_eq!(said.iter().filter(|action| matches!(action, Action::Send(_, ToWorker::Activate))).count(), 1);
+    let activated = MasterAction::Send(life(1, 2), ToWorker::Activate);
+    assert_eq!(
+        said.iter().filter(|action| matches!(action, MasterAction::Send(_, ToWorker::Activate))).count(),
+        1
+    );
     assert!(said.contains(&activated));
     assert_eq!(story.core.lives()[1].restarts, 1);
 }
@@ -366,7 +369,7 @@ fn the_longest_pause_is_an_option() {
             story.take();
             let died = story.now;
             story.dies(life(0, incarnation));
-            let Phase::Waiting { until } = story.core.lives()[0].phase else {
+            let WorkerPhase::Waiting { until } = story.core.lives()[0].phase else {
                 panic!("incarnation {} does not wait", incarnation + 1)
             };
             pauses.push(until.since(died));
@@ -389,7 +392,7 @@ fn a_silent_worker_is_killed_and_replaced_when_it_is_dead() {
     assert_eq!(story.killed(), []);
     story.pass(ms(600));
     let said = story.take();
-    assert!(said.contains(&Action::Kill(life(1, 1))));
+    assert!(said.contains(&MasterAction::Kill(life(1, 1))));
     assert!(!said.iter().any(|action| members_of(action).is_some()), "it may still hold its files");
     story.beats(life(0, 1), 1, false);
     story.dies(life(1, 1));
@@ -432,8 +435,11 @@ fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
     story.on(Event::Exited(life(1, 1), Exit::Code(1)));
     assert_eq!(story.core.failure(), Some("no such bolt"));
     let said = story.take();
-    assert!(said.contains(&Action::Send(life(0, 1), ToWorker::Close)));
-    assert!(!said.iter().any(|action| matches!(action, Action::Start(..))), "the next life would fail too");
+    assert!(said.contains(&MasterAction::Send(life(0, 1), ToWorker::Close)));
+    assert!(
+        !said.iter().any(|action| matches!(action, MasterAction::Start(..))),
+        "the next life would fail too"
+    );
     story.pass(secs(1));
     story.ends(life(0, 1));
     assert!(story.core.is_done() && story.core.is_cut_short());
@@ -520,10 +526,10 @@ fn the_end_comes_in_order() {
     assert_eq!(story.wave(), None, "a spout lives");
     story.beats(life(1, 1), 0, true);
     assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
-    let answered = Snapshot { round: 1, asked: 1, answered: 1, ..REST };
+    let answered = EndProgress { round: 1, asked: 1, answered: 1, ..REST };
     assert_eq!(story.rests(answered), [ToWorker::Finish { round: 2, place: 1 }]);
-    assert_eq!(story.rests(Snapshot { answered: 0, round: 2, ..answered }), [], "not answered");
-    assert_eq!(story.rests(Snapshot { round: 2, activity: 6, ..answered }), [ToWorker::Close]);
+    assert_eq!(story.rests(EndProgress { answered: 0, round: 2, ..answered }), [], "not answered");
+    assert_eq!(story.rests(EndProgress { round: 2, activity: 6, ..answered }), [ToWorker::Close]);
     story.says(life(1, 1), FromWorker::Ended { cut_short: false });
     assert_eq!(story.sent(), [], "the other would take it for a death");
     story.says(life(0, 1), FromWorker::Ended { cut_short: false });
@@ -532,7 +538,7 @@ fn the_end_comes_in_order() {
     assert!(!story.core.is_done());
     story.on(Event::Exited(life(0, 1), Exit::Code(0)));
     assert!(story.core.is_done() && !story.core.is_cut_short());
-    assert_eq!(story.take().last(), Some(&Action::Done));
+    assert_eq!(story.take().last(), Some(&MasterAction::Done));
     assert_eq!(story.core.deadline(), Time::NEVER);
 }
 
@@ -542,7 +548,7 @@ fn the_first_question_comes_a_millisecond_after_rest_and_then_each_twenty() {
     story.beats(life(0, 1), 0, false);
     story.pass(ms(19));
     let first = story.wave().expect("bounded input is exhausted");
-    story.answer(0, first, Snapshot { at_rest: false, ..REST });
+    story.answer(0, first, EndProgress { at_rest: false, ..REST });
     story.pass(ms(19));
     assert_eq!(story.wave(), None);
     story.beats(life(0, 1), 0, true);
@@ -554,9 +560,9 @@ fn the_first_question_comes_a_millisecond_after_rest_and_then_each_twenty() {
 fn holders_are_asked_before_the_end() {
     let mut story = Story::running(2);
     (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
-    let held = Snapshot { pending: 1, holding: 1, ..REST };
+    let held = EndProgress { pending: 1, holding: 1, ..REST };
     assert_eq!(story.rests(held), [ToWorker::AskHolders { round: 1 }]);
-    let let_go = Snapshot { round: 1, asked: 1, answered: 1, activity: 9, ..REST };
+    let let_go = EndProgress { round: 1, asked: 1, answered: 1, activity: 9, ..REST };
     assert_eq!(story.rests(let_go), [ToWorker::Finish { round: 2, place: 0 }]);
 }
 
@@ -570,12 +576,12 @@ fn a_spout_that_lives_again_stops_the_questions() {
     story.answer(
         0,
         wave,
-        Snapshot { at_rest: false, live_spouts: 1, round: 1, asked: 1, answered: 1, ..REST },
+        EndProgress { at_rest: false, live_spouts: 1, round: 1, asked: 1, answered: 1, ..REST },
     );
     story.pass(ms(100));
     assert_eq!(story.wave(), None);
     story.beats(life(0, 1), 0, true);
-    assert_eq!(story.rests(Snapshot { round: 1, ..REST }), [ToWorker::Finish { round: 2, place: 0 }]);
+    assert_eq!(story.rests(EndProgress { round: 1, ..REST }), [ToWorker::Finish { round: 2, place: 0 }]);
 }
 
 #[test]
@@ -585,10 +591,10 @@ fn a_death_while_finishing_begins_the_end_again() {
     assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
     story.pass(ms(25));
     let wave = story.wave().expect("it waits for the answer");
-    story.answer(0, wave, Snapshot { round: 1, asked: 1, answered: 1, ..REST });
+    story.answer(0, wave, EndProgress { round: 1, asked: 1, answered: 1, ..REST });
     story.dies(life(1, 1));
     story.listens(life(1, 2));
-    story.says(life(1, 2), FromWorker::Snapshot { wave, snapshot: Snapshot { round: 1, ..REST } });
+    story.says(life(1, 2), FromWorker::Progress { wave, progress: EndProgress { round: 1, ..REST } });
     story.pass(ms(100));
     assert!(
         !story
@@ -630,7 +636,10 @@ fn a_drain_may_be_asked_for_by_a_component() {
     let said = story.take();
     assert_eq!(
         said,
-        [Action::Note(Note::DrainRequested(life(0, 1))), Action::Send(life(0, 1), ToWorker::Drain)]
+        [
+            MasterAction::Note(Note::DrainRequested(life(0, 1))),
+            MasterAction::Send(life(0, 1), ToWorker::Drain)
+        ]
     );
 }
 
@@ -658,8 +667,8 @@ fn a_component_that_cannot_go_on_drains_all_and_the_first_reason_stands() {
     story.says(life(1, 1), FromWorker::Stopped(reason("no such file")));
     story.says(life(0, 1), FromWorker::Stopped(reason("later")));
     let said = story.take();
-    let drain = |worker| Action::Send(life(worker, 1), ToWorker::Drain);
-    let note = Action::Note(Note::Stopped(life(1, 1), reason("no such file")));
+    let drain = |worker| MasterAction::Send(life(worker, 1), ToWorker::Drain);
+    let note = MasterAction::Note(Note::Stopped(life(1, 1), reason("no such file")));
     assert_eq!(said, [note, drain(0), drain(1)]);
     assert_eq!(story.core.stopped(), Some(&reason("no such file")));
 }
@@ -711,7 +720,7 @@ fn what_does_not_die_is_left_behind() {
     story.on(Event::Kill);
     story.pass(secs(8));
     assert!(story.core.is_done());
-    assert!(story.take().contains(&Action::Note(Note::LeftBehind(vec![life(0, 1)]))));
+    assert!(story.take().contains(&MasterAction::Note(Note::LeftBehind(vec![life(0, 1)]))));
 }
 
 #[test]
@@ -719,8 +728,8 @@ fn a_kill_while_closing_shortens_the_wait() {
     let mut story = Story::running(1);
     story.beats(life(0, 1), 0, true);
     story.rests(REST);
-    story.rests(Snapshot { round: 1, ..REST });
-    assert_eq!(story.rests(Snapshot { round: 2, ..REST }), [ToWorker::Close]);
+    story.rests(EndProgress { round: 1, ..REST });
+    assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Close]);
     story.pass(ms(100));
     story.on(Event::Kill);
     story.pass(ms(2100));
@@ -732,8 +741,8 @@ fn a_death_while_closing_is_an_end_and_not_a_good_one() {
     let mut story = Story::running(2);
     (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
     story.rests(REST);
-    story.rests(Snapshot { round: 1, ..REST });
-    assert_eq!(story.rests(Snapshot { round: 2, ..REST }), [ToWorker::Close]);
+    story.rests(EndProgress { round: 1, ..REST });
+    assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Close]);
     story.dies(life(0, 1));
     assert_eq!(story.started(), []);
     story.ends(life(1, 1));
@@ -746,7 +755,7 @@ fn a_worker_that_waits_for_its_next_life_does_not_hold_up_the_end() {
     story.dies(life(0, 1));
     story.listens(life(0, 2));
     story.dies(life(0, 2));
-    assert!(matches!(story.core.lives()[0].phase, Phase::Waiting { .. }));
+    assert!(matches!(story.core.lives()[0].phase, WorkerPhase::Waiting { .. }));
     story.on(Event::Kill);
     assert!(story.core.is_done());
 }
@@ -828,8 +837,8 @@ fn a_worker_that_gets_no_processor_is_waited_for() {
     story.is_starved = true;
     story.pass(secs(60));
     let said = story.take();
-    assert!(!said.iter().any(|action| matches!(action, Action::Kill(_))), "{said:?}");
-    let starved = |action: &&Action| matches!(action, Action::Note(Note::Starved(_)));
+    assert!(!said.iter().any(|action| matches!(action, MasterAction::Kill(_))), "{said:?}");
+    let starved = |action: &&MasterAction| matches!(action, MasterAction::Note(Note::Starved(_)));
     let notes = said.iter().filter(starved).count() as u128;
     assert!(notes >= 2, "each of the two is noted");
     let timeout = WorkerOptions::default().heartbeat_timeout;
@@ -856,8 +865,8 @@ fn a_worker_that_gets_no_processor_has_time_to_close() {
     let mut story = Story::running(2);
     (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
     story.rests(REST);
-    story.rests(Snapshot { round: 1, ..REST });
-    story.rests(Snapshot { round: 2, ..REST });
+    story.rests(EndProgress { round: 1, ..REST });
+    story.rests(EndProgress { round: 2, ..REST });
     assert!(story.core.is_closing());
     story.is_starved = true;
     story.pass(secs(60));

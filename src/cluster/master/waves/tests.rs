@@ -2,16 +2,16 @@
 
 use super::*;
 
-fn at_rest(activity: u64) -> Snapshot {
-    Snapshot { at_rest: true, activity, ..Snapshot::default() }
+fn at_rest(activity: u64) -> EndProgress {
+    EndProgress { at_rest: true, activity, ..EndProgress::default() }
 }
 
-fn busy(activity: u64) -> Snapshot {
-    Snapshot { at_rest: false, ..at_rest(activity) }
+fn busy(activity: u64) -> EndProgress {
+    EndProgress { at_rest: false, ..at_rest(activity) }
 }
 
 /// Asks, and answers as given.
-fn wave(waves: &mut Waves, answers: &[Snapshot]) -> Outcome {
+fn wave(waves: &mut ProgressWaves, answers: &[EndProgress]) -> WaveOutcome {
     let wave = waves.ask();
     let mut outcomes: Vec<_> = answers
         .iter()
@@ -24,29 +24,29 @@ fn wave(waves: &mut Waves, answers: &[Snapshot]) -> Outcome {
 
 #[test]
 fn rest_takes_two_waves_without_change() {
-    let mut waves = Waves::new(2);
-    assert!(matches!(wave(&mut waves, &[at_rest(1), busy(1)]), Outcome::Unrest(_)));
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(2)]), Outcome::Perhaps(_)));
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Perhaps(_)), "one has moved");
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Rest(_)));
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Rest(_)), "and still");
-    assert!(matches!(wave(&mut waves, &[busy(1), at_rest(3)]), Outcome::Unrest(_)));
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), Outcome::Perhaps(_)));
+    let mut waves = ProgressWaves::new(2);
+    assert!(matches!(wave(&mut waves, &[at_rest(1), busy(1)]), WaveOutcome::Unrest(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(2)]), WaveOutcome::Perhaps(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), WaveOutcome::Perhaps(_)), "one has moved");
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), WaveOutcome::Rest(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), WaveOutcome::Rest(_)), "and still");
+    assert!(matches!(wave(&mut waves, &[busy(1), at_rest(3)]), WaveOutcome::Unrest(_)));
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(3)]), WaveOutcome::Perhaps(_)));
 }
 
 #[test]
 fn activity_that_only_moved_over_is_seen() {
-    let mut waves = Waves::new(2);
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(2)]), Outcome::Perhaps(_)));
+    let mut waves = ProgressWaves::new(2);
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(2)]), WaveOutcome::Perhaps(_)));
     assert!(
-        matches!(wave(&mut waves, &[at_rest(2), at_rest(1)]), Outcome::Perhaps(_)),
+        matches!(wave(&mut waves, &[at_rest(2), at_rest(1)]), WaveOutcome::Perhaps(_)),
         "the sum is the same"
     );
 }
 
 #[test]
 fn answers_to_other_waves_are_not_heard() {
-    let mut waves = Waves::new(2);
+    let mut waves = ProgressWaves::new(2);
     let first = waves.ask();
     assert_eq!(waves.answer(0, first, at_rest(1)), None);
     waves.begin_again();
@@ -56,8 +56,8 @@ fn answers_to_other_waves_are_not_heard() {
     assert_eq!(waves.answer(1, first, at_rest(1)), None);
     assert_eq!(waves.answer(1, second, at_rest(1)), None);
     assert_eq!(waves.answer(1, second, busy(9)), None, "the first answer counts");
-    assert!(matches!(waves.answer(0, second, at_rest(1)), Some(Outcome::Perhaps(_))));
+    assert!(matches!(waves.answer(0, second, at_rest(1)), Some(WaveOutcome::Perhaps(_))));
     assert_eq!(waves.answer(0, second, at_rest(1)), None);
     waves.begin_again();
-    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(1)]), Outcome::Perhaps(_)), "all over again");
+    assert!(matches!(wave(&mut waves, &[at_rest(1), at_rest(1)]), WaveOutcome::Perhaps(_)), "all over again");
 }

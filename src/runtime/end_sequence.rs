@@ -18,8 +18,8 @@
 //! A drain has a deadline; when it passes, everything is closed as it is and the run counts as cut
 //! short. So does one whose executors do not answer the close.
 //!
-//! The machine is fed with a [`Snapshot`] and answers with at most one [`EndCommand`]; whoever
-//! carries it out takes a new snapshot and asks again. In one process that is the coordinator; over
+//! The machine is fed with a [`EndProgress`] and answers with at most one [`EndCommand`]; whoever
+//! carries it out takes a new progress and asks again. In one process that is the coordinator; over
 //! several, it is who started them, with the snapshots of all workers merged.
 
 use std::time::Duration;
@@ -33,7 +33,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// How far one worker, or all together, have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct EndProgress {
     /// Nothing is under way and no spout can emit.
     pub at_rest: bool,
     /// Grows with every message processed. Equal at two times at rest: nothing happened between.
@@ -56,11 +56,11 @@ pub struct Snapshot {
     pub closed: u64,
 }
 
-impl Snapshot {
+impl EndProgress {
     /// Both together. The round is the older one: who has not come that far has not answered.
     #[must_use]
-    pub fn merge(self, other: Snapshot) -> Snapshot {
-        Snapshot {
+    pub fn merge(self, other: EndProgress) -> EndProgress {
+        EndProgress {
             at_rest: self.at_rest && other.at_rest,
             activity: self.activity + other.activity,
             live_spouts: self.live_spouts + other.live_spouts,
@@ -82,12 +82,12 @@ pub enum EndCommand {
     Drain,
     /// Ask every executor that holds tuples to finish.
     AskHolders {
-        /// To be reported as [`Snapshot::round`].
+        /// To be reported as [`EndProgress::round`].
         round: u64,
     },
     /// Ask the bolt at this place of the graph's order to finish.
     Finish {
-        /// To be reported as [`Snapshot::round`].
+        /// To be reported as [`EndProgress::round`].
         round: u64,
         /// Counted over bolts, from 0.
         place: usize,
@@ -99,7 +99,7 @@ pub enum EndCommand {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum EndPhase {
     Running,
     /// Holders were asked to let go.
     Asking,
@@ -112,11 +112,11 @@ enum Phase {
 
 /// The machine. See the [module](self).
 #[derive(Debug)]
-pub struct Ending {
+pub struct EndSequence {
     /// Bolts of the topology.
     places: usize,
     drain_timeout: Duration,
-    phase: Phase,
+    phase: EndPhase,
     round: u64,
     drain_deadline: Time,
     drain_told: bool,
@@ -126,13 +126,13 @@ pub struct Ending {
     asked_at: Option<u64>,
 }
 
-impl Ending {
+impl EndSequence {
     /// Of a topology with so many bolts, which runs.
-    pub fn new(places: usize, drain_timeout: Duration) -> Ending {
-        Ending {
+    pub fn new(places: usize, drain_timeout: Duration) -> EndSequence {
+        EndSequence {
             places,
             drain_timeout,
-            phase: Phase::Running,
+            phase: EndPhase::Running,
             round: 0,
             drain_deadline: Time::NEVER,
             drain_told: true,
@@ -167,13 +167,13 @@ impl Ending {
 
     /// Whether executors were told to close.
     pub fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing(_) | Phase::Ended)
+        matches!(self.phase, EndPhase::Closing(_) | EndPhase::Ended)
     }
 
     /// Somebody was lost with all it knew: whatever was asked is asked again.
     pub fn begin_again(&mut self) {
         if !self.is_closing() {
-            self.phase = Phase::Running;
+            self.phase = EndPhase::Running;
             self.asked_at = None;
             self.drain_told = self.drain_deadline == Time::NEVER;
         }
@@ -182,14 +182,14 @@ impl Ending {
     /// When to look again without anything new.
     pub fn deadline(&self) -> Time {
         match self.phase {
-            Phase::Ended => Time::NEVER,
-            Phase::Closing(deadline) => deadline,
-            Phase::Running | Phase::Asking | Phase::Finishing(_) => self.drain_deadline,
+            EndPhase::Ended => Time::NEVER,
+            EndPhase::Closing(deadline) => deadline,
+            EndPhase::Running | EndPhase::Asking | EndPhase::Finishing(_) => self.drain_deadline,
         }
     }
 
     /// One command, if any is due; carry it out and ask again.
-    pub fn next(&mut self, seen: &Snapshot, now: Time) -> Option<EndCommand> {
+    pub fn next(&mut self, seen: &EndProgress, now: Time) -> Option<EndCommand> {
         let deadline_passed = now >= self.drain_deadline;
         if !self.is_closing() && (self.kill || deadline_passed) {
             self.cut_short = true;
@@ -200,27 +200,27 @@ impl Ending {
             return Some(EndCommand::Drain);
         }
         let answered = seen.round == self.round && seen.answered >= seen.asked;
-        if self.phase == Phase::Asking && answered {
-            self.phase = Phase::Running;
+        if self.phase == EndPhase::Asking && answered {
+            self.phase = EndPhase::Running;
         }
         match self.phase {
-            Phase::Running if seen.at_rest => self.at_rest(seen),
-            Phase::Finishing(place) if answered && seen.at_rest => Some(self.finished(place, seen, now)?),
-            Phase::Finishing(_) if answered && seen.live_spouts > 0 => {
+            EndPhase::Running if seen.at_rest => self.at_rest(seen),
+            EndPhase::Finishing(place) if answered && seen.at_rest => Some(self.finished(place, seen, now)?),
+            EndPhase::Finishing(_) if answered && seen.live_spouts > 0 => {
                 // A spout lives again: something failed while finishing, which ends the round.
-                self.phase = Phase::Running;
+                self.phase = EndPhase::Running;
                 None
             }
-            Phase::Closing(deadline) if seen.closed >= seen.executors || now >= deadline => {
+            EndPhase::Closing(deadline) if seen.closed >= seen.executors || now >= deadline => {
                 self.cut_short |= seen.closed < seen.executors;
-                self.phase = Phase::Ended;
+                self.phase = EndPhase::Ended;
                 Some(EndCommand::End)
             }
             _ => None,
         }
     }
 
-    fn at_rest(&mut self, seen: &Snapshot) -> Option<EndCommand> {
+    fn at_rest(&mut self, seen: &EndProgress) -> Option<EndCommand> {
         if seen.pending == 0 {
             return Some(self.finish(0));
         }
@@ -229,30 +229,30 @@ impl Ending {
             return None;
         }
         self.asked_at = Some(seen.activity);
-        self.phase = Phase::Asking;
+        self.phase = EndPhase::Asking;
         self.round += 1;
         Some(EndCommand::AskHolders { round: self.round })
     }
 
     fn finish(&mut self, place: usize) -> EndCommand {
-        self.phase = Phase::Finishing(place);
+        self.phase = EndPhase::Finishing(place);
         self.round += 1;
         EndCommand::Finish { round: self.round, place }
     }
 
-    fn finished(&mut self, place: usize, seen: &Snapshot, now: Time) -> Option<EndCommand> {
+    fn finished(&mut self, place: usize, seen: &EndProgress, now: Time) -> Option<EndCommand> {
         if place + 1 < self.places {
             return Some(self.finish(place + 1));
         }
         if seen.pending == 0 {
             return Some(self.close(now));
         }
-        self.phase = Phase::Running;
+        self.phase = EndPhase::Running;
         self.at_rest(seen)
     }
 
     fn close(&mut self, now: Time) -> EndCommand {
-        self.phase = Phase::Closing(now.after(CLOSE_MAX));
+        self.phase = EndPhase::Closing(now.after(CLOSE_MAX));
         EndCommand::Close
     }
 }
@@ -261,7 +261,7 @@ impl Ending {
 mod tests {
     use super::*;
 
-    const REST: Snapshot = Snapshot {
+    const REST: EndProgress = EndProgress {
         at_rest: true,
         activity: 7,
         live_spouts: 0,
@@ -273,10 +273,10 @@ mod tests {
         executors: 3,
         closed: 0,
     };
-    const BUSY: Snapshot = Snapshot { at_rest: false, live_spouts: 1, ..REST };
+    const BUSY: EndProgress = EndProgress { at_rest: false, live_spouts: 1, ..REST };
 
-    fn ending() -> Ending {
-        Ending::new(2, Duration::from_secs(30))
+    fn ending() -> EndSequence {
+        EndSequence::new(2, Duration::from_secs(30))
     }
 
     #[test]
@@ -285,15 +285,15 @@ mod tests {
         let now = Time::ZERO;
         assert_eq!(ending.next(&BUSY, now), None);
         assert_eq!(ending.next(&REST, now), Some(EndCommand::Finish { round: 1, place: 0 }));
-        let asked = Snapshot { round: 1, asked: 1, ..REST };
+        let asked = EndProgress { round: 1, asked: 1, ..REST };
         assert_eq!(ending.next(&asked, now), None, "not answered");
-        let answered = Snapshot { answered: 1, ..asked };
-        assert_eq!(ending.next(&Snapshot { at_rest: false, ..answered }, now), None, "still under way");
+        let answered = EndProgress { answered: 1, ..asked };
+        assert_eq!(ending.next(&EndProgress { at_rest: false, ..answered }, now), None, "still under way");
         assert_eq!(ending.next(&answered, now), Some(EndCommand::Finish { round: 2, place: 1 }));
         assert_eq!(ending.next(&answered, now), None, "an answer to the round before");
-        assert_eq!(ending.next(&Snapshot { round: 2, ..answered }, now), Some(EndCommand::Close));
-        assert_eq!(ending.next(&Snapshot { closed: 2, ..REST }, now), None);
-        assert_eq!(ending.next(&Snapshot { closed: 3, ..REST }, now), Some(EndCommand::End));
+        assert_eq!(ending.next(&EndProgress { round: 2, ..answered }, now), Some(EndCommand::Close));
+        assert_eq!(ending.next(&EndProgress { closed: 2, ..REST }, now), None);
+        assert_eq!(ending.next(&EndProgress { closed: 3, ..REST }, now), Some(EndCommand::End));
         assert!(!ending.is_cut_short());
     }
 
@@ -301,11 +301,11 @@ mod tests {
     fn holders_are_asked_once_per_standstill() {
         let mut ending = ending();
         let now = Time::ZERO;
-        let held = Snapshot { pending: 2, holding: 1, ..REST };
+        let held = EndProgress { pending: 2, holding: 1, ..REST };
         assert_eq!(ending.next(&held, now), Some(EndCommand::AskHolders { round: 1 }));
-        let answered = Snapshot { round: 1, asked: 1, answered: 1, ..held };
+        let answered = EndProgress { round: 1, asked: 1, answered: 1, ..held };
         assert_eq!(ending.next(&answered, now), None, "they answered and hold on");
-        let moved = Snapshot { activity: 8, ..answered };
+        let moved = EndProgress { activity: 8, ..answered };
         assert_eq!(ending.next(&moved, now), Some(EndCommand::AskHolders { round: 2 }));
     }
 
@@ -314,9 +314,9 @@ mod tests {
         let mut ending = ending();
         let now = Time::ZERO;
         let _ = ending.next(&REST, now);
-        let alive = Snapshot { at_rest: false, live_spouts: 1, round: 1, ..REST };
+        let alive = EndProgress { at_rest: false, live_spouts: 1, round: 1, ..REST };
         assert_eq!(ending.next(&alive, now), None);
-        let rest = Snapshot { round: 1, ..REST };
+        let rest = EndProgress { round: 1, ..REST };
         assert_eq!(ending.next(&rest, now), Some(EndCommand::Finish { round: 2, place: 0 }));
     }
 
@@ -337,8 +337,8 @@ mod tests {
     }
 
     #[test]
-    fn merged_snapshots_say_what_holds_for_all() {
-        let merged = REST.merge(Snapshot { round: 3, pending: 2, ..BUSY });
+    fn merged_progress_say_what_holds_for_all() {
+        let merged = REST.merge(EndProgress { round: 3, pending: 2, ..BUSY });
         assert_eq!((merged.at_rest, merged.round, merged.pending, merged.live_spouts), (false, 0, 2, 1));
         assert_eq!((merged.activity, merged.executors), (14, 6));
     }

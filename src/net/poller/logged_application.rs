@@ -1,9 +1,10 @@
-//! The application of a mesh, and the log that hears what it hears of links.
+//! The application of a mesh, with a log of what happens to its connections.
 //!
-//! A link that flaps is logged each time its state changes. While it is down, only the first failed
-//! attempt is logged, and one more when it has been in vain for [`PATIENCE`]: peers start one after
-//! the other, so the first says little. What connections of strangers come to is logged once in
-//! [`STRANGERS_EVERY`], with how many came to nothing in between; each has its reason in the counts.
+//! Each change of state is logged: a connection that comes up, and one that goes down. While it is down,
+//! only the first failed attempt to dial is logged, and one more after [`PATIENCE`]: workers start one after
+//! the other, so the first failure means little. Connections from addresses that are no workers of the
+//! topology are logged once in [`STRANGERS_EVERY`], with the number of those that failed in between; the
+//! reasons are in the counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,16 +19,16 @@ use super::handle::ORDERLY_END;
 use crate::clock::Time;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
-/// For how long a worker may be dialed in vain before that is worth a warning.
+/// How long dialing a worker may fail before a warning is logged.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often connections of strangers are logged.
+/// How often failed connections of strangers are logged.
 const STRANGERS_EVERY: Duration = Duration::from_secs(10);
 
-/// An application whose links are logged.
-pub(super) struct Told {
+/// An application whose connections are logged.
+pub(super) struct LoggedApplication {
     app: Box<dyn Application + Send>,
     pub log: Logger,
-    /// Workers that are dialed in vain.
+    /// Workers whose dialing fails.
     vain: BTreeMap<WorkerId, Vain>,
     /// Links that went down and are not up again.
     broken: BTreeSet<(WorkerId, Direction)>,
@@ -49,9 +50,9 @@ struct Strangers {
     unsaid: u64,
 }
 
-impl Told {
-    pub fn new(app: Box<dyn Application + Send>, log: Logger) -> Told {
-        Told {
+impl LoggedApplication {
+    pub fn new(app: Box<dyn Application + Send>, log: Logger) -> LoggedApplication {
+        LoggedApplication {
             app,
             log,
             vain: BTreeMap::new(),
@@ -61,8 +62,8 @@ impl Told {
         }
     }
 
-    /// A connection has ended before it was a link.
-    pub fn came_to_nothing(&mut self, far_end: FarEnd, why: &str, now: Time) {
+    /// A connection ended before its handshake was complete.
+    pub fn connection_failed(&mut self, far_end: FarEnd, why: &str, now: Time) {
         match far_end {
             FarEnd::Dialed(peer, address) => {
                 let log = self.log.new(slog::o!("peer" => peer.0, "address" => address.to_string()));
@@ -91,7 +92,7 @@ impl Told {
     }
 }
 
-impl Application for Told {
+impl Application for LoggedApplication {
     fn payload(
         &mut self,
         from: WorkerId,
