@@ -1,6 +1,7 @@
 //! What no compiler checks, but every reader counts on.
 //!
-//! * the layers of DESIGN: a module imports only from what stands before it in [`LAYERS`];
+//! * the layers of DESIGN: a module imports only from what stands before it in [`LAYERS`], and the rooms
+//!   within one, in [`ROOMS`];
 //! * what may be named in one place only, and what nowhere ([`ONLY_IN`], [`NOWHERE`]);
 //! * the order of files: no two import each other in a circle ([`circles`]);
 //! * the shape of files: a header, a name that says what is in it, a bearable length;
@@ -23,6 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use circles::{Circle, circles};
+use imports::imports;
 use source::{Source, code_only};
 
 /// The modules of the crate, by layer. A module may import itself and what stands before it.
@@ -37,6 +39,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cluster", &["cluster"]),
     ("faces", &["testing", "ui", "cli", "main"]),
 ];
+
+/// The rooms of a module that has some: a file of a room imports from that room and from those before
+/// it, and from no later one. Files that stand in no room may import from all.
+const ROOMS: &[(&str, &[&str])] =
+    &[("runtime", &["acking", "flow", "remote", "routing", "executor", "assemble"])];
 
 /// What only some files may name: the word, the files, and what others do instead.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
@@ -128,6 +135,31 @@ fn check_layers(source: &Source) -> Vec<Finding> {
                      move what both need to an earlier module, or hand it in as an argument"
                 ),
             ));
+        }
+    }
+    findings
+}
+
+/// The room of a file: its module, and the place of the room among those of the module.
+fn room_of(path: &str) -> Option<(&'static str, usize)> {
+    ROOMS.iter().find_map(|(module, rooms)| {
+        let inside = path.strip_prefix(module)?.strip_prefix('/')?;
+        Some((*module, rooms.iter().position(|room| inside.split('/').next() == Some(*room))?))
+    })
+}
+
+fn check_rooms(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for import in imports(sources) {
+        if let (Some((module, from)), Some((to_module, to))) = (room_of(&import.from), room_of(&import.to))
+            && module == to_module
+            && from < to
+        {
+            let advice = format!(
+                "`{}` stands in a later room of `{module}`: move what both need to an earlier room",
+                import.to
+            );
+            findings.push(finding(&import.from, import.line, advice));
         }
     }
     findings
@@ -391,6 +423,34 @@ fn sources_are_tidy() {
 fn no_files_import_each_other_in_a_circle() {
     let at = |circle: &Circle| finding(&circle.path[0].from, circle.path[0].line, circle.to_string());
     assert_none(&circles(&sources()).iter().map(at).collect::<Vec<_>>());
+}
+
+#[test]
+fn rooms_import_from_rooms_before_them() {
+    assert_none(&check_rooms(&sources()));
+}
+
+#[test]
+fn an_import_from_a_later_room_is_caught() {
+    let check = |path: &str, code: &str, expected: usize| {
+        let mut files = vec![
+            ("lib.rs", "pub mod runtime;"),
+            ("runtime/mod.rs", "pub mod acking;\npub mod executor;\npub mod flow;\npub mod worker;"),
+            ("runtime/acking/mod.rs", "pub mod acker;"),
+            ("runtime/acking/acker.rs", "pub struct Acker;"),
+            ("runtime/executor/mod.rs", "pub mod bolt;\npub mod step;"),
+            ("runtime/executor/step.rs", "pub struct Step;"),
+            ("runtime/flow/mod.rs", "pub mod link;"),
+        ];
+        files.push((path, code));
+        let sources: Vec<Source> = files.iter().map(|(path, code)| Source::new(path, code)).collect();
+        let found = check_rooms(&sources);
+        assert_eq!(found.len(), expected, "{path}: {code}");
+    };
+    check("runtime/flow/link.rs", "use crate::runtime::executor::step::Step;", 1);
+    check("runtime/flow/link.rs", "use crate::runtime::acking::acker::Acker;", 0);
+    check("runtime/executor/bolt.rs", "use crate::runtime::executor::step::Step;", 0);
+    check("runtime/worker.rs", "use crate::runtime::executor::step::Step;", 0);
 }
 
 #[test]
