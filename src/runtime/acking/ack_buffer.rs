@@ -1,8 +1,8 @@
-//! What one task has to tell the ackers, combined per tree until the end of its step.
+//! The ack records of one task, combined per tree until the end of its step.
 //!
-//! Combining is more than economy: the edges a task consumed and the ones it created in their
-//! place must reach the acker as *one* XOR. Told one after the other, the first could complete the
-//! tree while the second is still to come.
+//! Combining saves messages, but it is also needed for correctness. The edges that a task consumed and
+//! the edges that it created for them must reach the acker as *one* XOR. Sent as two records, the first
+//! could complete the tree before the second arrives.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::tuple::{Anchor, MessageIndex};
 /// Ack records under construction.
 #[derive(Debug, Default)]
 pub struct AckBuffer {
-    /// The tree that was touched last; not in `xors`. Tuples of a tree come in runs.
+    /// The XOR of the tree noted last, kept out of `xors`: tuples of a tree come in runs, so most edges
+    /// need no look-up.
     last: (RootId, u64),
     xors: FxHashMap<RootId, u64>,
     /// Which trees sent tuples to other workers, and to which. Empty in a single process.
@@ -48,7 +49,7 @@ impl AckBuffer {
         }
     }
 
-    /// Notes a block that begins: what was created for it so far becomes its init.
+    /// Notes that a block was closed: the XOR of its edges so far becomes its init.
     pub fn init(&mut self, root: RootId) {
         self.spill();
         let xor = self.xors.remove(&root).unwrap_or(0);
@@ -60,22 +61,22 @@ impl AckBuffer {
         self.rest.fails.push((root, message, report));
     }
 
-    /// Notes that the tree of this anchor gets its whole time-out again.
+    /// Notes that the time-out of this anchor's tree restarts.
     pub fn reset(&mut self, anchor: &Anchor) {
         self.rest.resets.push(anchor.root);
     }
 
-    /// Notes that a block ended without its acker.
+    /// Notes that the spout ended a block without its acker, for example because it expired.
     pub fn forget(&mut self, root: RootId) {
         self.rest.forgets.push(root);
     }
 
-    /// Whether there is anything to tell.
+    /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.last.1 == 0 && self.xors.is_empty() && self.touched.is_empty() && self.rest.is_empty()
     }
 
-    /// Takes everything, one set of records per acker.
+    /// Takes everything, as one set of records for each acker that has any.
     pub fn take(&mut self, ackers: &AckerTable) -> Vec<(usize, AckRecords)> {
         self.spill();
         self.rest.acks.extend(self.xors.drain().filter(|(_, xor)| *xor != 0));
@@ -101,7 +102,7 @@ impl AckBuffer {
 pub struct AckerTable {
     /// Ackers of the topology.
     pub count: usize,
-    /// By spout task: its ackers, those of its own worker if that has any.
+    /// By spout task: its ackers, which are those of its own worker if that worker has any.
     by_task: BTreeMap<TaskId, Box<[usize]>>,
 }
 
@@ -111,7 +112,7 @@ impl AckerTable {
         AckerTable { count, by_task }
     }
 
-    /// The acker of a tree. Any will do for a root that no spout of the topology has.
+    /// The acker of a tree. A root of no spout of the topology gets acker 0, which refuses it.
     pub fn acker_of(&self, root: RootId) -> usize {
         let own = self.by_task.get(&root.task());
         own.map_or(0, |ackers| ackers[root.slot() as usize % ackers.len()])

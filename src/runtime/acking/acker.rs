@@ -1,55 +1,60 @@
-//! The acker: knows when a tree of tuples is wholly processed, at 16 bytes a block,
-//! and which blocks a lost worker may have taken with it.
+//! The acker: detects when all tuples of a tree are processed, with 16 bytes for each block, and which
+//! blocks may have lost tuples together with a worker.
 //!
-//! Storm's algorithm (its `daemon/Acker`), with the repairs that an exhaustive search showed to be
+//! The algorithm is Storm's (its `daemon/Acker`), with the repairs that an exhaustive search showed to be
 //! necessary (`tests/acker_proof`). A *block* of up to 64 messages of one spout task is one entry.
 //!
-//! **The algebra.** Every edge of the tree has a random id that is never 0. The spout's *init*
-//! carries the XOR of the edges it sent; a bolt's *ack* carries the edges it took, XOR the edges it
-//! sent anchored to them. Each edge stands in exactly two records, so all records together are 0.
-//! Nothing less is, but for a collision of 2^-64: order the acks root first, and each holds an edge
-//! that no later one holds, so they are independent; init is their sum, and no other selection of
-//! them gives init. Two consequences:
+//! **The algebra.** Every edge of the tree has a random id that is never 0. The spout's *init* carries
+//! the XOR of the edges it sent. A bolt's *ack* carries the XOR of the edges it took and of the edges it
+//! sent anchored to them. Each edge stands in exactly two records, so the XOR of all records is 0.
 //!
 //! ```text
 //!  spout --e1--> a --e3--> c      init  e1^e2
 //!       \--e2--> b                acks  a: e1^e3   b: e2   c: e3       init^a^b^c == 0
 //! ```
 //!
-//! * XOR commutes, so records may come in any order, acks before their init included.
-//! * Records cancel when they come twice. Links de-duplicate by (incarnation, sequence); a second
-//!   init is ignored here besides, because init twice would leave "known and 0": acked, though
-//!   nothing was processed. An ack twice only hangs the block until its time-out.
+//! No smaller set of records that includes the init is 0, except by a collision of probability 2^-64.
+//! To see why, order the acks from the root down. Each ack holds an edge that no later ack holds (the
+//! edge it took), so the acks are linearly independent. The init is the XOR of all acks, and no other
+//! selection of acks gives the same value. Two consequences:
 //!
-//! **Runs.** The algebra does not ask that an edge be one tuple. Consecutive tuples of a block on
-//! their way to one target are a *run* and share an edge (see `tuple::TupleBatch`); their reader
-//! takes it once for all. A tuple that the reader keeps gets a new edge, as if the run had emitted
-//! a child to the reader itself, and that edge is taken when the tuple is released.
+//! * XOR commutes, so records may arrive in any order, and acks may arrive before their init.
+//! * A record that arrives twice cancels itself. The network layer drops duplicates by (incarnation,
+//!   sequence). In addition, the acker ignores a second init: applied twice, an init would leave a
+//!   known block with XOR 0, acked though nothing was processed. An ack that is applied twice only
+//!   leaves the block open until its time-out.
 //!
-//! **Lost records.** That a lost record leaves no 0 behind needs that a record with created edges
-//! also takes the edge they descend from. So when a step ends inside a run, and when something is
-//! emitted for a tuple that is kept, that edge is taken and another stands for the rest.
+//! **Runs.** The algebra does not require that an edge is one tuple. Consecutive tuples of a block to
+//! one target are a *run* and share an edge (see `tuple::TupleBatch`). The receiver takes that edge
+//! once for the whole run. A tuple that the receiver holds gets a new edge, as if the run had emitted a
+//! child to the receiver itself. That edge is taken when the held tuple is acked or failed.
 //!
-//! **Lost workers.** A record that sends tuples to another worker says to which, and the cell keeps
-//! the union. When a worker is lost, the blocks that have its bit may have lost tuples with it, and
-//! no others: by induction from the spout, whoever handed a tuple to a worker told so in the record
-//! of the same step, unless it was lost itself, and then the one before it told. A record is stamped
-//! with the membership its sender went by; one that names a worker lost since then is about the
-//! worker that was, and its block is lost at once.
+//! **Lost records.** A lost record must not leave a partial XOR of 0. Therefore a record with created
+//! edges must also take the edge from which they descend. So when a step ends inside a run, or when
+//! something is emitted for a held tuple, the old edge is taken and a new edge stands for the rest.
 //!
-//! 1. A block is open from its first init or ack until it completes or is forgotten; it completes
-//!    once, when it has its init and its XOR is 0.
-//! 2. A record of a block that is over, or of an older generation of its slot, leaves nothing
-//!    behind but a count. A newer generation takes the slot over: a spout uses a slot again only
-//!    when the slot's old block is over. Generations wrap, and compare as serial numbers (RFC 1982).
-//! 3. `fail` and `reset` are passed on and change nothing. A failing task also acks the edge, and
-//!    sends the failure first, so that it arrives before the block can complete.
+//! **Lost workers.** If a step sends tuples of a block to another worker, its record names that worker.
+//! The cell keeps the union of all workers named. When a worker is lost, the blocks with its bit set may
+//! have lost tuples, and no other blocks can. The proof is by induction from the spout: an executor that
+//! sends a tuple to a worker names the worker in the record of the same step. If that record was lost
+//! too, then because the executor's own worker was lost, and the record of the executor before it names
+//! that worker. A record is stamped with the membership that its sender had read. If a record names a
+//! worker that was lost after that membership, it means the old incarnation, so the block is lost.
+//!
+//! 1. A block is open from its first record of any kind but `fail` and `reset` until it completes, is
+//!    forgotten or is lost. It completes once, when it has its init and its XOR is 0.
+//! 2. A record of a block that is over, or of an older generation of its slot, only raises a count. A
+//!    newer generation replaces the old one: a spout uses a slot again only when the slot's old block
+//!    is over. Generations wrap around, and compare as serial numbers (RFC 1982).
+//! 3. `fail` and `reset` are forwarded to the spout and change nothing. A task that fails a tuple also
+//!    acks its edge, and sends the failure first, so that the failure arrives before the block can
+//!    complete.
 //! 4. A table has as many cells as the highest slot its spout task used, never more than `slots_max`.
 //!
-//! One file, because every rule is one about the same cell, and proven for all of them together.
+//! One file, because every rule is about the same cell, and the proof covers all rules together.
 //!
-//! It has no clock: time-outs are the spout's, which then sends `forget`. It does not know which
-//! of a block's messages failed: the spout's pending table does.
+//! The acker has no clock: the spout expires its blocks and then sends `forget`. The acker does not know
+//! which messages of a block failed: the spout's pending table does.
 
 use std::fmt;
 
@@ -61,7 +66,7 @@ use crate::ids::{
 use crate::runtime::acking::records::FailureReport;
 use crate::tuple::MessageIndex;
 
-/// What spouts and bolts tell the acker of a block.
+/// What spouts and bolts report to the acker about a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckRecord {
     /// From the spout, once per block: the XOR of all edges it sent.
@@ -87,7 +92,7 @@ pub enum AckRecord {
         /// Why.
         report: FailureReport,
     },
-    /// From a bolt: the block's time-out shall begin anew.
+    /// From a bolt: restart the block's time-out.
     Reset {
         /// The block.
         root: RootId,
@@ -99,13 +104,13 @@ pub enum AckRecord {
     },
 }
 
-/// What the acker tells the spout task that owns the block, `root.task()`.
+/// What the acker reports to the spout task that owns the block, `root.task()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an outcome that does not reach its spout is a message that times out"]
 pub enum Outcome {
-    /// Every edge of the block was processed. Said once; the block is over.
+    /// Every edge of the block was processed. Reported once; the block is over.
     Complete(RootId),
-    /// One message of the block failed; the block goes on.
+    /// One message of the block failed; the block stays open for the others.
     Failed {
         /// The block.
         root: RootId,
@@ -114,9 +119,9 @@ pub enum Outcome {
         /// Why.
         report: FailureReport,
     },
-    /// The block's time-out shall begin anew.
+    /// Restart the block's time-out.
     Reset(RootId),
-    /// A worker that the block had touched was lost; the block is over.
+    /// A worker that tuples of the block were sent to was lost; the block is over.
     Lost(RootId),
 }
 
@@ -133,11 +138,11 @@ impl Outcome {
 /// What an acker has refused or thrown away, since it began. Records, not tuples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AckerCounts {
-    /// Second inits of an open block. Above 0 a link has delivered something twice.
+    /// Second inits of an open block. If above 0, the network layer delivered a record twice.
     pub duplicate_inits: u64,
-    /// Records of blocks that are over. Usual after time-outs.
+    /// Records of blocks that are over. Normal after time-outs.
     pub late: u64,
-    /// Open blocks whose slot a newer generation took. Usual when a `forget` was lost.
+    /// Open blocks whose slot a newer generation took over. Normal when a `forget` was lost.
     pub replaced: u64,
     /// Records that name no spout task, or a slot beyond `slots_max`.
     pub refused: u64,
@@ -153,7 +158,7 @@ const _: () = assert!(GENERATION_MOD <= 1 << (32 - STATE_BITS));
 enum State {
     /// Nothing yet; any generation may begin.
     Unused = 0,
-    /// An open block whose acks came before its init.
+    /// An open block whose init has not arrived yet.
     Early = 1,
     /// An open block that has its init.
     Known = 2,
@@ -161,12 +166,15 @@ enum State {
     Over = 3,
 }
 
-/// The entry of one slot: its open block, or the memory that its last one is over.
+/// The entry of one slot: its open block, or a mark that its last block is over. Only the acker task
+/// writes it. It stays as long as the acker, so that late records of the last block are recognised.
 #[derive(Clone, Copy)]
 struct Cell {
+    /// XOR of the inits and acks of the open block so far.
     xor: u64,
-    /// Of the last block; 28 bits of it, and 4 of `state`.
+    /// 28 bits of the generation of the last block, then 4 bits of [`State`].
     tag: u32,
+    /// Union of the workers that records of the open block named.
     touched: WorkerSet,
 }
 
@@ -212,10 +220,10 @@ impl Cell {
     }
 }
 
-/// How a record stands to the cell of its slot.
+/// How a record relates to the cell of its slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// Its block is not known yet.
+    /// It is the first record of its block.
     Begins,
     /// Its block is the open one.
     Open,
@@ -223,8 +231,8 @@ enum Standing {
     Late,
 }
 
-/// Whether `generation` comes after `than`: of a later life, or of the same and a later use; both are
-/// later when less than half their circle ahead.
+/// Whether `generation` comes after `than`: of a later incarnation, or of the same incarnation and a
+/// later use of the slot. Each number is later when it is less than half its circle ahead.
 fn is_newer(generation: u32, than: u32) -> bool {
     let (life, life_before) = (generation / USES_MOD, than / USES_MOD);
     if life == life_before {
@@ -254,17 +262,17 @@ fn is_ahead(number: u32, of: u32, circle: u32) -> bool {
 /// assert_eq!(acker.open(), 0);
 /// ```
 pub struct Acker {
-    /// By spout task, as its id says (task 0 does not exist), then by slot.
+    /// Indexed by the id of the spout task (task 0 does not exist), then by slot.
     tables: Vec<Vec<Cell>>,
-    /// By spout task of a worker that was lost: the life that followed. Records of an older one are
-    /// late, whatever the cells say; those are empty again.
+    /// By spout task whose worker was lost: the incarnation that followed. Records of an older
+    /// incarnation are late. This must be kept here because `lose_worker` clears the cells of the task.
     lives: FxHashMap<TaskId, u32>,
     slots_max: u32,
     open: usize,
     counts: AckerCounts,
-    /// By bit of [`WorkerSet`]: the membership in which such a worker was last lost.
+    /// By bit of [`WorkerSet`]: the membership in which a worker with that bit was last lost.
     lost_in: [u64; 32],
-    /// The latest of them.
+    /// The highest of them: a record with this stamp or a higher one needs no look at `lost_in`.
     last_loss: u64,
 }
 
@@ -284,7 +292,7 @@ impl Acker {
         }
     }
 
-    /// Takes one record, whichever it is.
+    /// Applies one record of any kind.
     #[must_use = "the outcome is for the spout"]
     pub fn apply(&mut self, record: AckRecord) -> Option<Outcome> {
         match record {
@@ -322,27 +330,28 @@ impl Acker {
         self.settle(root)
     }
 
-    /// A bolt failed a message; passed on unless the block is over. It may precede the init.
+    /// A bolt failed a message; forwarded unless the block is over. It may precede the init.
     #[must_use = "the outcome is for the spout"]
     pub fn fail(&mut self, root: RootId, message: MessageIndex, report: FailureReport) -> Option<Outcome> {
         self.is_current(root).then_some(Outcome::Failed { root, message, report })
     }
 
-    /// A bolt asks for more time; passed on unless the block is over.
+    /// A bolt asks for more time; forwarded unless the block is over.
     #[must_use = "the outcome is for the spout"]
     pub fn reset(&mut self, root: RootId) -> Option<Outcome> {
         self.is_current(root).then_some(Outcome::Reset(root))
     }
 
-    /// The spout gave the block up. What still comes for it is late.
+    /// The spout gave the block up. Records of the block that arrive from now on are late.
     pub fn forget(&mut self, root: RootId) {
         if self.enter(root).is_some() {
             self.end(root);
         }
     }
 
-    /// The block sent tuples to these workers, by a sender that went by membership `stamp`; said
-    /// before the record that did. When one of them has been lost since then, the block is over.
+    /// Tuples of the block were sent to these workers, by an executor that had read membership `stamp`.
+    /// Must be applied before the init or ack of the same step, which could complete the block. If one
+    /// of the workers was lost after that membership, the block is lost.
     #[must_use = "the outcome is for the spout"]
     pub fn touch(&mut self, root: RootId, touched: WorkerSet, stamp: u64) -> Option<Outcome> {
         let is_lost = stamp < self.last_loss && touched.bits().any(|bit| stamp < self.lost_in[bit]);
@@ -355,9 +364,9 @@ impl Acker {
         None
     }
 
-    /// A worker is lost, and `next` is its next life, which membership `stamp` says for the first
-    /// time. Every open block that it may have had tuples of is over; those of the spouts it `ran`
-    /// are forgotten.
+    /// A worker is lost. `next` is its next incarnation, and `stamp` is the first membership that
+    /// contains it. Every open block that may have had tuples in the worker is over. Blocks of the
+    /// spout tasks that it `ran` are forgotten without an outcome, since nobody waits for one.
     #[must_use = "the outcomes are for the spouts"]
     pub fn lose_worker(
         &mut self,
@@ -391,7 +400,7 @@ impl Acker {
         outcomes
     }
 
-    /// Whether a record is of a life of its spout that is over.
+    /// Whether a record is of an incarnation of its spout task that is over.
     fn is_of_the_dead(&self, root: RootId) -> bool {
         let Some(life) = self.lives.get(&root.task()) else { return false };
         let of = root.generation() / USES_MOD;
@@ -414,8 +423,8 @@ impl Acker {
         cells * size_of::<Cell>() + self.tables.capacity() * size_of::<Vec<Cell>>()
     }
 
-    /// The cell of the record's block, opened if the block begins with this record; none, and a
-    /// count, if the record has no business here.
+    /// The cell of the record's block, opened if the block begins with this record. If the record is
+    /// late or out of bounds: `None`, and a count.
     #[inline]
     fn enter(&mut self, root: RootId) -> Option<&mut Cell> {
         let (task, slot) = (root.task().0 as usize, root.slot() as usize);
@@ -445,7 +454,7 @@ impl Acker {
         Some(cell)
     }
 
-    /// Makes room for a slot that was not used before; none, and a count, beyond the bounds.
+    /// Makes room for a slot that was not used before. Beyond the bounds: `None`, and a count.
     #[cold]
     fn grow(&mut self, root: RootId) -> Option<()> {
         if !self.is_in_bounds(root) {

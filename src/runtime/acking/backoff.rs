@@ -1,12 +1,13 @@
 //! Failed messages of a spout task that wait until they may be replayed.
 //!
-//! A message that fails again and again waits longer each time, by itself: so one that can never be
-//! processed, or a disk that is full, costs no processor, and all others go on meanwhile. The spout is
-//! told of the failure when the pause has passed; until then it does not know of it, so every spout
-//! replays with back-off, whatever it does in `fail`.
+//! Each message has its own pause, which grows with each failure of the message. So a message that can
+//! never be processed, or a disk that is full, costs little processor time, and other messages are
+//! processed meanwhile. `Spout::fail` is called only after the pause. So every spout replays with
+//! back-off, whatever it does in `fail`.
 //!
-//! 1. The pause doubles with each failure of the message, from the first to the longest, and is drawn
-//!    between a half and the whole of that, so that what failed together does not come back together.
+//! 1. The pause starts at `backoff_min` and doubles with each failure of the message, up to `backoff_max`.
+//!    It is drawn at random between half of that and all of it, so that messages that failed together are
+//!    not replayed together.
 //! 2. Time and randomness are handed in.
 //! 3. The number of messages that wait is bounded by the caller, which stops asking for new ones at
 //!    [`REPLAYS_WAITING_MAX`](crate::config::limits::REPLAYS_WAITING_MAX).
@@ -60,7 +61,7 @@ impl Backoff {
         self.waiting.len()
     }
 
-    /// Makes a message wait, as long as its failures ask for.
+    /// Makes a message wait. The pause depends on how often the message failed.
     pub fn add(&mut self, message: FailedMessage, now: Time, rng: &mut impl Rng) {
         let pause = pause(&self.options, message.failures);
         let pause = pause / 2 + pause.mul_f64(rng.random_range(0.0..=0.5));
@@ -84,7 +85,7 @@ impl Backoff {
         self.waiting.pop().map(|Reverse(first)| first.message)
     }
 
-    /// Forgets all of them.
+    /// Drops all waiting messages.
     pub fn clear(&mut self) {
         self.waiting.clear();
     }

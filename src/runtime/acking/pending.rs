@@ -1,19 +1,19 @@
-//! The messages of a spout task that are not done, and when they give up.
+//! The open messages of a spout task, and when they expire.
 //!
-//! Messages are kept in *blocks* of up to 64 that share a tree entry at the acker. A block is open
-//! while the spout's step goes on, and closed when it is full or the step ends; so with much
-//! traffic a block is 64 messages, with little it is one, and latency is that of Storm. What a block
-//! costs is that its messages time out together. So a message that failed before is a block of its
-//! own from then on: a neighbour that is never acked fails it once, and not on every replay.
+//! Messages are kept in *blocks* of up to 64 messages that share a tree entry at the acker. A block takes
+//! messages until it is full or the spout's step ends; then it is closed. So under high load a block has
+//! 64 messages, and under low load it has one and the latency is that of Storm. The price is that the
+//! messages of a block expire together. Therefore each replay of a message gets a block of its own:
+//! otherwise a neighbour that is never acked could fail the message again at every replay.
 //!
 //! Time-outs are a ring of deadlines in the order in which blocks were closed. Deadlines are in
-//! *tree time*, which stands still while the spout's path waits (see `tree_clock`), so nothing
-//! fails because it stood in a queue. An entry of the ring that is stale (its block is over, or its
-//! time-out was reset) is recognised by generation and deadline, and skipped.
+//! *tree time*, which stands still while the spout's path is starved (see `tree_clock`), so no message
+//! expires because its tuples waited in a queue. An entry of the ring is stale when its block is over or
+//! its time-out was reset. A stale entry is recognised by its generation and deadline, and skipped.
 //!
 //! 1. `in_flight` is the number of messages in blocks that are neither acked nor failed.
 //! 2. A slot is used again only once its block is over; its generation then grows by one.
-//! 3. A message fails at most once per emit, whatever the acker and the ring say in turn.
+//! 3. A message fails at most once per emit, even if the acker reports it failed and its block expires.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,23 +43,23 @@ pub struct FailedMessage {
 /// How often the messages of a spout task are replayed before they are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayLimit {
-    /// `max_replays`: so often, whatever they failed of.
+    /// `max_replays` is set: this often, whatever the causes of the failures.
     Set(u32),
-    /// Nothing is set, and the input may go on for ever: as often as they fail.
+    /// `max_replays` is not set, and the input may go on for ever: without limit.
     Unbounded,
-    /// Nothing is set, and the input has an end: [`BOUNDED_REPLAYS_MAX`] times, not counting replays
-    /// because of a lost worker, for which no message is to blame.
+    /// `max_replays` is not set, and the input has an end: [`BOUNDED_REPLAYS_MAX`] times. Failures because
+    /// a worker was lost do not count, since the message did not cause them.
     Bounded,
 }
 
 impl ReplayLimit {
-    /// What `max_replays` says, if it is set.
+    /// The limit that `max_replays` sets, if it is set.
     pub fn new(max_replays: Option<u32>) -> ReplayLimit {
         max_replays.map_or(ReplayLimit::Unbounded, ReplayLimit::Set)
     }
 
-    /// Whether a message that failed so often, and of these times so often by its own fault, was
-    /// replayed as often as it may be, or is with the next replay.
+    /// Whether the next emit of a message is the last one allowed. The message has failed `failures`
+    /// times, and `own` of these failures were not the loss of a worker.
     fn is_reached(self, failures: u32, own: u32) -> bool {
         match self {
             ReplayLimit::Set(max) => failures >= max,
@@ -69,25 +69,28 @@ impl ReplayLimit {
     }
 }
 
+/// The spout's entry of one slot. It stays when its block is over, for the next generation.
 #[derive(Debug, Default)]
 struct Block {
     generation: u32,
+    /// Whether the block is not over yet.
     in_use: bool,
     ids: Vec<MessageId>,
     /// One bit per message that failed.
     failed: u64,
     opened_at: Time,
+    /// In tree time. An entry of the ring with another deadline is stale.
     deadline: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
-    /// Those of them that were not the loss of a worker.
+    /// How many of these failures were not the loss of a worker.
     own: u32,
     /// Why it failed the last time.
     cause: FailureCause,
-    /// It failed and was not emitted again.
+    /// Whether it was not emitted again since its last failure.
     waiting: bool,
 }
 
@@ -95,18 +98,21 @@ struct Failures {
 #[derive(Debug)]
 pub struct Pending {
     task: TaskId,
-    /// What every generation has in its upper bits.
+    /// The worker's incarnation, as it stands in the upper bits of every generation.
     life: u32,
     timeout: Option<Duration>,
     limit: ReplayLimit,
     blocks: Vec<Block>,
+    /// Slots whose block is over.
     free: Vec<u32>,
     /// The block that messages are added to; all of them are first attempts.
     open: Option<u32>,
-    /// Blocks that are closed but whose init was not sent.
+    /// Blocks that take no more messages but whose init was not sent yet.
     closed: Vec<u32>,
+    /// Deadlines in tree time; may hold stale entries.
     ring: VecDeque<(Time, RootId)>,
     in_flight: usize,
+    /// Messages that failed since they were last acked. An ack removes the entry.
     failures: FxHashMap<MessageId, Failures>,
     /// Messages that failed and were not emitted again.
     waiting: usize,
@@ -138,7 +144,7 @@ impl Pending {
         }
     }
 
-    /// The input has an end: where nothing is set, messages are given up in the end.
+    /// The input has an end: if `max_replays` is not set, a default limit applies from now on.
     pub fn note_bounded(&mut self) {
         if self.limit == ReplayLimit::Unbounded {
             self.limit = ReplayLimit::Bounded;
@@ -160,7 +166,7 @@ impl Pending {
         self.replayed
     }
 
-    /// Begins a message: its place in the open block.
+    /// Begins a message: gives it a place in the open block, or, if it is a replay, in a new block.
     #[inline]
     pub fn open_message(&mut self, id: MessageId, now: Time) -> (RootId, MessageIndex, Attempt) {
         let attempt = if self.failures.is_empty() { self.first_attempt() } else { self.begin_replay(id) };
@@ -179,8 +185,8 @@ impl Pending {
         (root, message, attempt)
     }
 
-    /// Takes back a message that was just begun: its tuple was refused, so nothing of it was sent and
-    /// nobody may ack it. A replay counts as waiting again.
+    /// Takes back a message that was just begun. Its tuple was refused, so no tuple of it was sent, and it
+    /// must not be acked with its block. A replay counts as waiting again.
     pub fn withdraw(&mut self, root: RootId, id: MessageId) {
         let Some(block) = self.block_of(root) else { return };
         if block.ids.pop_if(|last| *last == id).is_none() {
@@ -239,7 +245,8 @@ impl Pending {
         }
     }
 
-    /// Closes the open block and names every block whose init is now due; their time-outs start.
+    /// Closes the open block, starts the time-out of every block closed in this step, and calls `init`
+    /// for each of them.
     pub fn close_blocks(&mut self, tree_now: Time, mut init: impl FnMut(RootId)) {
         self.close_open();
         for index in 0..self.closed.len() {
@@ -256,7 +263,8 @@ impl Pending {
         self.compact_ring();
     }
 
-    /// Keeps the ring in proportion to the blocks while one old block stays open for long.
+    /// Bounds the ring by the number of blocks. Needed when one old block stays open for long:
+    /// `trim_ring` then stops at its entry and cannot drop the stale entries behind it.
     fn compact_ring(&mut self) {
         if self.ring.len() > 2 * self.blocks.len() + BLOCK_MESSAGES_MAX as usize {
             let blocks = &self.blocks;
@@ -276,8 +284,8 @@ impl Pending {
         (block.in_use && block.generation == root.generation()).then_some(block)
     }
 
-    /// The whole block is done: its messages that did not fail are acked, in the order they were
-    /// emitted. Returns how many, and when the block was opened.
+    /// The whole block is complete: acks its messages that did not fail, in the order in which they were
+    /// emitted. Returns how many were acked, and when the block was opened.
     pub fn complete(&mut self, root: RootId, mut ack: impl FnMut(MessageId)) -> Option<(usize, Time)> {
         let block = self.block_of(root)?;
         let (ids, failed, opened_at) = (std::mem::take(&mut block.ids), block.failed, block.opened_at);
@@ -312,7 +320,7 @@ impl Pending {
         self.trim_ring();
     }
 
-    /// Drops stale entries from the front, so that a ring of done blocks does not grow.
+    /// Drops stale entries from the front, so that entries of blocks that are over do not pile up.
     fn trim_ring(&mut self) {
         while let Some((deadline, root)) = self.ring.front().copied() {
             let block = &self.blocks[root.slot() as usize];
@@ -324,7 +332,7 @@ impl Pending {
         }
     }
 
-    /// One message of a block failed. `None` if it had failed before or the block is over.
+    /// One message of a block failed. `None` if it had failed already or the block is over.
     pub fn fail(
         &mut self,
         root: RootId,
@@ -342,14 +350,15 @@ impl Pending {
         Some(self.note_failure(id, report))
     }
 
-    /// A failure that a bolt reports is final if the bolt says so, which knows its own limit; one that no
-    /// bolt reports, if the message was replayed as often as the topology allows.
+    /// Counts a failure and decides whether it is final. If a bolt reported the failure, the bolt decided,
+    /// because it may have a limit of its own. Otherwise (a time-out or a lost worker) it is final if the
+    /// message was replayed as often as the topology allows.
     fn note_failure(&mut self, id: MessageId, report: FailureReport) -> FailedMessage {
         let FailureReport { cause, is_final } = report;
         let room = self.failures.len() < FAILURES_REMEMBERED_MAX;
         let known = self.failures.contains_key(&id);
         if !known && !room {
-            // Too many to remember: it counts as lost, and a replay of it as a first attempt.
+            // The table is full: the message counts as failed, its next replay as a first attempt.
             self.waiting += 1;
             return FailedMessage { id, cause, failures: 1, is_final };
         }
@@ -372,7 +381,8 @@ impl Pending {
         FailedMessage { id, cause, failures: failures.count, is_final }
     }
 
-    /// Ends a block without the acker: every message that is open fails. The acker is to forget it.
+    /// Ends a block without an outcome `Complete`: every open message of it fails. If the acker still has
+    /// the block, the caller must send it `forget`.
     pub fn give_up(
         &mut self,
         root: RootId,
@@ -392,7 +402,7 @@ impl Pending {
         true
     }
 
-    /// Fails every block whose deadline has passed, and names it.
+    /// Expires every block whose deadline has passed: calls `fail` for its open messages, then `forget`.
     pub fn expire(
         &mut self,
         tree_now: Time,
@@ -417,7 +427,7 @@ impl Pending {
         self.ring.front().map(|(deadline, _)| *deadline)
     }
 
-    /// Starts the time-out of a block anew.
+    /// Restarts the time-out of a block.
     pub fn reset_timeout(&mut self, root: RootId, tree_now: Time) {
         let Some(timeout) = self.timeout else { return };
         let deadline = tree_now.after(timeout);
@@ -427,14 +437,14 @@ impl Pending {
         }
     }
 
-    /// All blocks that are not over, the one under construction included.
+    /// All blocks that are not over, including the one that still takes messages.
     pub fn open_roots(&self) -> Vec<RootId> {
         let slots = 0..self.blocks.len() as u32;
         slots.filter(|slot| self.blocks[*slot as usize].in_use).map(|slot| self.root(slot)).collect()
     }
 
-    /// Forgets every message, as after the loss of the spout instance that knew them. Names the
-    /// blocks, which the acker is to forget too.
+    /// Forgets every message, after the spout instance that emitted them broke. Calls `forget` for each
+    /// block, so that the caller can have the acker forget it, too.
     pub fn clear(&mut self, mut forget: impl FnMut(RootId)) {
         self.close_open();
         self.closed.clear();

@@ -1,10 +1,10 @@
-//! How many messages a spout task may have open: a fixed number, or one that finds itself.
+//! How many messages a spout task may have open: a fixed limit, or one that adjusts itself.
 //!
-//! Too small a window starves the pipeline; too large a one only lengthens its queues, since
-//! throughput is the bottleneck's and latency is window / throughput (Little's law). The automatic
-//! window looks at completion latency as TCP Vegas looks at round trips: it grows while latency
-//! stays near the least seen and the window is what holds the spout back, and shrinks when latency
-//! shows a standing queue.
+//! If the limit is too low, executors downstream run out of input. If it is too high, the queues only get
+//! longer: throughput is that of the bottleneck, and latency is limit / throughput (Little's law). The
+//! automatic limit uses completion latency as TCP Vegas uses round trips. It grows while latency stays
+//! near the least latency seen and the spout has to wait for the limit. It shrinks when the latency shows
+//! a standing queue.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use crate::clock::Time;
 use crate::config::AutoOr;
 use crate::config::limits::{SPOUT_PENDING_AUTO_MAX, SPOUT_PENDING_AUTO_MIN};
 
-/// How often the window is looked at.
+/// How often the limit is adjusted.
 const PERIOD: Duration = Duration::from_millis(50);
-/// The least latency is measured anew after so many periods, so that a changed topology is noticed.
-/// For that one period the window is at its least, or a standing queue would pass for the pipeline
-/// itself (as BBR probes the round trip).
+/// The least latency is measured again after this many periods, because it may have changed. For that one
+/// period the limit is at its minimum, so that no standing queue adds to the latency (BBR probes the
+/// round trip in the same way).
 const LEAST_LATENCY_PERIODS: u32 = 200;
-/// Latency this far above the least seen is a standing queue.
+/// Latency this many times the least seen means a standing queue.
 const QUEUE_FACTOR: u32 = 8;
-/// Latency below this is never called a queue.
+/// Latency below this never counts as a standing queue.
 const LATENCY_FLOOR: Duration = Duration::from_millis(20);
 
-/// The window of one spout task.
+/// The pending limit of one spout task.
 #[derive(Clone, Debug)]
 pub struct PendingLimit {
     size: usize,
     auto: bool,
     least: Duration,
     least_age: u32,
-    /// While the least latency is being measured: the size to go back to.
+    /// While the least latency is being measured: the size to restore afterwards.
     probing: Option<usize>,
     sum: Duration,
     count: u32,
@@ -39,7 +39,7 @@ pub struct PendingLimit {
 }
 
 impl PendingLimit {
-    /// A window as the topology sets it.
+    /// The limit that the topology sets.
     pub fn new(setting: AutoOr<u32>) -> PendingLimit {
         let (size, auto) = match setting {
             AutoOr::Auto => (SPOUT_PENDING_AUTO_MIN * 4, true),
@@ -63,12 +63,12 @@ impl PendingLimit {
         self.size
     }
 
-    /// Notes that the spout had to wait for the window.
+    /// Notes that the spout had to wait for the limit.
     pub fn note_limited(&mut self) {
         self.limited = true;
     }
 
-    /// Notes a completed block, and looks at the window if it is time.
+    /// Notes the latency of a completed block, and adjusts the limit if a period has passed.
     pub fn note_latency(&mut self, latency: Duration, now: Time) {
         if !self.auto {
             return;

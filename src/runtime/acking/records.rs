@@ -8,7 +8,7 @@ use crate::api::FailureCause;
 use crate::ids::{RootId, WorkerSet};
 use crate::tuple::MessageIndex;
 
-/// Why a message failed, as whoever failed it says.
+/// Why a message failed, as reported by the task that failed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureReport {
     /// Why.
@@ -24,28 +24,29 @@ impl From<FailureCause> for FailureReport {
     }
 }
 
-/// What an executor tells an acker at the end of a step, combined per tree.
+/// What an executor sends an acker at the end of a step, combined per tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckRecords {
-    /// The membership that the sender went by when it sent tuples to other workers.
+    /// The membership that the sender had read before it sent tuples to other workers.
     pub membership: u64,
-    /// Trees that sent tuples to other workers. They stand first of all: see `acker`.
+    /// Trees of which tuples were sent to other workers, and to which. Applied before everything else: an
+    /// init or ack of the same step could complete the block (see `acker`).
     pub touched: Vec<(RootId, WorkerSet)>,
-    /// Failed messages. They stand first, so that a spout hears of a failure before the end of the
-    /// block it happened in.
+    /// Failed messages. Applied before inits and acks, so that the failure is reported to the spout before
+    /// the block completes.
     pub fails: Vec<(RootId, MessageIndex, FailureReport)>,
-    /// Blocks that ended without the acker (timed out): their entries are dropped.
+    /// Blocks that the spout ended without the acker (for example expired): the acker drops their entries.
     pub forgets: Vec<RootId>,
     /// New blocks with the XOR of their first edges.
     pub inits: Vec<(RootId, u64)>,
     /// XOR of edges consumed and created, one record per tree.
     pub acks: Vec<(RootId, u64)>,
-    /// Trees whose time-out starts anew.
+    /// Trees whose time-out restarts.
     pub resets: Vec<RootId>,
 }
 
 impl AckRecords {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.touched.is_empty()
             && self.fails.is_empty()

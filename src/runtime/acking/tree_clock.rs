@@ -1,16 +1,16 @@
 //! The clock by which messages expire.
 //!
-//! A tuple that waits in a queue has not failed, so its message must not time out because of it. The
-//! tree clock of a spout therefore advances only while no consumer downstream keeps tuples waiting for
-//! long, and by at most [`TreeClock::STEP_MAX`] at a time, because a process that was suspended for a
-//! minute did not process anything in that minute.
+//! A tuple that waits in a queue has not failed, so its message must not expire because of it. The tree
+//! clock of a spout therefore advances only while no consumer downstream keeps tuples waiting for long.
+//! One call advances it by at most [`TreeClock::STEP_MAX`]: a process that was suspended for a minute did
+//! not process anything in that minute.
 
 use std::time::Duration;
 
 use crate::clock::Time;
 
-/// The time that time-outs go by: it stands still while the path of the spout's trees waits for a
-/// stalled or full consumer, and for as long as the whole process stood still.
+/// Tree time, in which deadlines are given. It stands still while a consumer downstream is starved, and
+/// does not count the time for which the whole process was suspended.
 #[derive(Debug)]
 pub struct TreeClock {
     elapsed: Time,
@@ -18,7 +18,7 @@ pub struct TreeClock {
 }
 
 impl TreeClock {
-    /// The most that one look adds: whoever was stopped for a minute lets no tree age by it.
+    /// The most that one call of [`TreeClock::advance`] adds.
     pub const STEP_MAX: Duration = Duration::from_millis(250);
 
     /// Starts at zero.
@@ -26,8 +26,8 @@ impl TreeClock {
         TreeClock { elapsed: Time::ZERO, last: now }
     }
 
-    /// Moves on, unless the path is starved. Look at least every [`TreeClock::STEP_MAX`] while
-    /// anything is pending.
+    /// Advances unless the path is starved, and returns the tree time. To be called at least every
+    /// [`TreeClock::STEP_MAX`] while a message is open, or tree time falls behind.
     pub fn advance(&mut self, now: Time, starved: bool) -> Time {
         let passed = now.since(self.last).min(TreeClock::STEP_MAX);
         self.last = now;
