@@ -1,4 +1,5 @@
-//! The shell around an acker: records in, outcomes out, one message per spout and step.
+//! The executor of an acker: applies the ack records it receives, and sends the outcomes to the spouts,
+//! at most one message per spout task and step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ pub struct AckerExecutor {
     acker: Acker,
     /// The executor of each spout task.
     spouts: BTreeMap<TaskId, Address>,
-    /// Outcomes of this step.
+    /// Outcomes of this step, by spout task; sent and cleared when the step ends.
     outcomes: BTreeMap<TaskId, Vec<Outcome>>,
 }
 
@@ -29,7 +30,7 @@ impl AckerExecutor {
         AckerExecutor { handles, index, acker: Acker::new(SLOTS_MAX), spouts, outcomes: BTreeMap::new() }
     }
 
-    /// Applies all records that came.
+    /// Applies all records that have arrived.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         let mut processed = 0;
         let mut closed = false;
@@ -116,8 +117,9 @@ impl AckerExecutor {
         }
     }
 
-    /// The acker is rebuilt empty, as a test wants it. What it knew is gone, so the spouts fail what it
-    /// kept at once. (Those of other workers are not told: there an acker dies with its process.)
+    /// A test crashes the acker: it starts again without entries, and notifies the spouts of this worker,
+    /// which fail at once the blocks that it kept. (Spouts of other workers are not notified. In production
+    /// an acker is lost only with its worker, and then their own ingress notifies them.)
     fn lose_everything(&mut self) {
         self.acker = Acker::new(SLOTS_MAX);
         self.outcomes.clear();

@@ -1,7 +1,7 @@
 //! The batch that a bolt's executor is executing, and the position in it.
 //!
-//! Its edges are consumed lazily: a chunk is executed first and settled after, so that a run of
-//! tuples costs one XOR and not one per tuple.
+//! Edges are consumed late: a chunk of tuples is executed first and *settled* afterwards. So a run of
+//! tuples costs one XOR and not one XOR per tuple.
 //!
 //! 1. `settled <= tuple`; they are equal whenever a step ends or an anchor is looked up.
 //! 2. A run's edge is noted as consumed when its last tuple is settled, not before; a step that ends
@@ -13,34 +13,34 @@ use crate::tuple::{Anchor, Value};
 
 /// A batch that is being executed.
 pub struct BatchCursor {
-    /// The tuples, where they come from, and whose credit they hold.
+    /// The tuples, their source, and the link whose credit they hold.
     pub incoming: Incoming,
     /// The tuple to execute next.
     pub tuple: u32,
-    /// The first tuple whose edges were not consumed yet: behind `tuple` only within a chunk.
+    /// The first tuple whose edges were not consumed yet. Less than `tuple` only within a chunk.
     settled: u32,
-    /// The run it stands in, and how many of that run are left.
+    /// The run of the first tuple that is not settled, and how many tuples of that run are not settled.
     run: usize,
     run_left: u32,
-    /// The first of its extra anchors.
+    /// The first extra anchor of the first tuple that is not settled.
     extra: usize,
     /// A copy of the tuple's values, made only when somebody may need them after `execute`.
     pub kept: Vec<Value>,
 }
 
 impl BatchCursor {
-    /// A batch of which nothing was executed yet.
+    /// A batch of which no tuple was executed yet.
     pub fn new(incoming: Incoming) -> BatchCursor {
         let run_left = incoming.batch.runs.first().map_or(0, |run| run.len);
         BatchCursor { incoming, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
     }
 
-    /// Whether all of it was executed.
+    /// Whether all tuples were executed.
     pub fn is_done(&self) -> bool {
         self.tuple >= self.incoming.batch.len
     }
 
-    /// The anchor of the tuple that is next. All before it must be settled.
+    /// The anchor of the next tuple. All tuples before it must be settled.
     pub fn anchor(&self) -> Anchor {
         let batch = &self.incoming.batch;
         match batch.runs.get(self.run) {
@@ -54,22 +54,23 @@ impl BatchCursor {
         }
     }
 
-    /// The further anchors of the tuple that is next.
+    /// The further anchors of the next tuple. All tuples before it must be settled.
     pub fn extras(&self) -> &[(u32, Anchor)] {
         let all = &self.incoming.batch.extras[self.extra..];
         let own = all.iter().take_while(|(tuple, _)| *tuple == self.tuple).count();
         &all[..own]
     }
 
-    /// Copies the values of the tuple that is next.
+    /// Copies the values of the next tuple.
     pub fn keep_row(&mut self) {
         self.kept.clear();
         self.kept.extend_from_slice(self.incoming.batch.row(self.tuple as usize));
     }
 
-    /// Makes what is left of the run in hand a run of its own, with an edge of its own. The step's ack
-    /// record then holds the edge that was taken beside those of what was emitted for it; alone, these
-    /// would stand in a record without which the others could add up to 0 (see `runtime::acking::acker`).
+    /// Called when a step ends within a run: makes the rest of the run a run of its own, with a new edge.
+    /// So the step's ack record holds the old edge beside the edges of the tuples that were emitted for it.
+    /// Without the old edge, that record could be lost and the other records of the tree could still
+    /// XOR to 0 (see "Lost records" in `runtime::acking::acker`).
     pub fn split_run(&mut self, emitter: &mut Emitter) {
         if let Some(run) = self.incoming.batch.runs.get_mut(self.run)
             && self.run_left < run.len
@@ -79,12 +80,13 @@ impl BatchCursor {
         }
     }
 
-    /// Where the stretch of tuples with one root ends that begins with the tuple that is next.
+    /// The end of the stretch of tuples with one root that begins with the next tuple.
     pub fn stretch_end(&self) -> u32 {
         if self.incoming.batch.is_tracked() { self.tuple + self.run_left } else { self.incoming.batch.len }
     }
 
-    /// Consumes the edges of all tuples before the one that is next: once for a whole run.
+    /// Consumes the edges of all executed tuples that are not settled. A run's edge is consumed once, with
+    /// the last tuple of the run; extra anchors have an edge for each tuple.
     pub fn settle(&mut self, emitter: &mut Emitter) {
         let mut behind = self.tuple - self.settled;
         self.settled = self.tuple;

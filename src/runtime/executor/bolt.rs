@@ -1,17 +1,17 @@
 //! Tasks of a bolt, stepped together.
 //!
-//! A step takes control messages first, then data while there is credit downstream, and ends by
-//! sending what was emitted and acked (see `emitter`). A batch that cannot be finished for want of
-//! credit or time stays in hand and is gone on with.
+//! A step first takes control messages, then data while there is credit downstream. It ends by sending
+//! what was emitted and acked (see `emitter`). If credit or time runs out within a batch, the executor
+//! keeps the batch in hand, and the next step continues at the same tuple.
 //!
-//! User code may fail in three ways, none of which ends the process: an `Err` fails the tuple; a
-//! panic fails the tuple and costs the instance, which is built again after a pause; a call that
-//! does not return is named by the watchdog. While one task of an executor waits to be built, the
-//! executor takes no data. A task whose `prepare` failed for good is not waited for: the run is ending,
-//! and what is still sent to it fails.
+//! User code may fail in three ways, none of which ends the process. An `Err` fails the tuple. A panic
+//! fails the tuple, and the instance is dropped and built again after a pause. A call that does not
+//! return is reported by the watchdog. While one task of an executor waits to be built, the executor
+//! takes no data. If `prepare` of a task failed for good, the executor does not wait for that task: the
+//! run is ending, and tuples that are still sent to the task fail.
 //!
-//! One file, because a step is one protocol: how far a batch in hand has come decides what credit,
-//! acks, dead letters and rebuilding may do.
+//! One file, because a step is one protocol: the position in the batch in hand decides what may be done
+//! about credit, acks, dead letters and rebuilding.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +30,7 @@ use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming};
 use crate::runtime::flow::run_queue::Urgency;
 
-/// After a call that waited, so many calls are each followed by sending their results.
+/// After a call that waited, this many calls each end the step, so that their results are sent at once.
 const WATCHED_CALLS: u32 = 64;
 
 /// An executor of a bolt.
@@ -38,17 +38,19 @@ pub struct BoltExecutor {
     handles: ExecutorHandles,
     tasks: Vec<BoltTask>,
     cursor: Option<BatchCursor>,
-    /// Links to executors of the same cycle. What enters the cycle here waits for their credit.
+    /// Links to executors of the same cycle. Tuples from outside the cycle are taken only while all
+    /// these links have credit.
     cycle_links: Vec<Arc<Link>>,
     /// Whether tasks may be built: set by the first activate.
     opened: bool,
-    /// Messages processed in this step whose results were not sent yet.
+    /// Batches processed in this step whose results were not sent yet. They count as outstanding until
+    /// the end of the step.
     processed: i64,
     finish_asked: bool,
     blocked_since: Option<Time>,
-    /// Where calls may wait: when the last one returned.
+    /// Of a blocking component: when its last call returned.
     called_at: Time,
-    /// Where calls may wait: so many more are each followed by sending their results.
+    /// Of a blocking component: how many more calls each end the step (see [`WATCHED_CALLS`]).
     watched: u32,
 }
 
@@ -80,7 +82,7 @@ impl BoltExecutor {
         Step { outcome, wake_at: if self.opened { self.wake_at() } else { Time::NEVER } }
     }
 
-    /// Builds what is missing, and takes data if nothing is.
+    /// Builds tasks that have no instance, and takes data once all have one.
     fn work(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut all_built = true;
         for task in &mut self.tasks {
@@ -94,7 +96,7 @@ impl BoltExecutor {
     }
 
     fn begin_step(&mut self, now: Time) {
-        // Acquire, and before anything is sent: see `remote::ingress`.
+        // Acquire, and before anything is sent: see "A lost worker" in `remote::ingress`.
         let membership = self.handles.membership.load(Ordering::Acquire);
         for task in &mut self.tasks {
             task.emitter.outgoing.now = now;
@@ -102,7 +104,7 @@ impl BoltExecutor {
         }
     }
 
-    /// Handles what came over the control lane; says whether to close.
+    /// Handles what came over the control lane; returns whether to close.
     fn take_control(&mut self, now: Time) -> bool {
         let mut close = false;
         while let Ok(control) = self.handles.inbox.control.try_recv() {
@@ -124,6 +126,9 @@ impl BoltExecutor {
         close
     }
 
+    /// Executes tuples until the budget or the time of the step is used up, input or credit runs out, or
+    /// a panic breaks the task. Credit is checked before each chunk, and `execute_chunk` ends early when
+    /// a link becomes full.
     fn take_data(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut budget = cx.budget;
         loop {
@@ -161,9 +166,10 @@ impl BoltExecutor {
         }
     }
 
-    /// Whether the step ends here, so that acks are sent and `flush` is called. Where calls wait, that
-    /// must not wait for further calls; where they return at once, doing it for each tuple would be
-    /// slow. So a call that waited ends the step, and so does each of the next [`WATCHED_CALLS`].
+    /// Whether the step must end here, so that acks are sent and `flush` is called. Only blocking
+    /// components need this. If their calls wait, acks must not wait for the next call. If their calls
+    /// return at once, ending the step after each tuple would be slow. So a call that waited ends the
+    /// step, and so does each of the next [`WATCHED_CALLS`] calls.
     fn must_send(&mut self, cx: &StepContext<'_>) -> bool {
         if !cx.may_wait {
             return false;
@@ -175,8 +181,9 @@ impl BoltExecutor {
         self.watched > 0 || now.since(cx.now) >= WAITED_AFTER
     }
 
-    /// Whether what is new may enter the cycle that this executor is part of, if it is. Links that lack
-    /// credit are told that somebody waits.
+    /// Whether tuples from outside may enter the cycle that this executor is part of. Always true if it is
+    /// part of none. Links that lack credit are marked as waited for, and then looked at once more, because
+    /// credit that returned before the mark wakes nobody.
     fn may_enter(&self) -> bool {
         let enough = || self.cycle_links.iter().all(|link| link.has_credit());
         if enough() {
@@ -186,7 +193,7 @@ impl BoltExecutor {
         enough()
     }
 
-    /// Takes the next batch, if there is one that may be taken.
+    /// Takes the next batch, if there is one that may be taken. Batches from within the cycle go first.
     fn take_batch(&mut self, now: Time) -> bool {
         let inbox = &self.handles.inbox;
         let enter = || if self.may_enter() { inbox.take_data() } else { None };
@@ -216,7 +223,7 @@ impl BoltExecutor {
         true
     }
 
-    /// Gives back the credit of the batch that is done.
+    /// Releases the credit of the batch that is done, and wakes the producer if it waits for that.
     fn release_batch(&mut self) {
         let Some(cursor) = self.cursor.take() else { return };
         let Incoming { batch, link, charge, .. } = cursor.incoming;
@@ -255,7 +262,7 @@ impl BoltExecutor {
     }
 
     fn wake_at(&self) -> Time {
-        // While a task is missing nothing else happens here, so a tick that is due does not count.
+        // While an instance is missing no tick is called, so the time of the next tick does not count.
         let missing = self.tasks.iter().filter(|task| task.bolt.is_none() && !task.restart.is_over());
         let next_build = missing.map(|task| task.restart.due).min();
         next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min()).unwrap_or(Time::NEVER)

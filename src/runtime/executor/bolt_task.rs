@@ -1,8 +1,8 @@
 //! One task of a bolt: its instance, its outputs, and what calls into it.
 //!
-//! `None` as instance means that the task is not built yet, or that user code panicked and the task waits
-//! for its next instance. Everything that outlives an instance (what it emitted, what it held, its
-//! counts) is kept in the task.
+//! If the instance is `None`, it is not built yet, or user code panicked and the task waits for its next
+//! instance. Everything that outlives an instance (emitted tuples, held tuples, counts) is kept in the
+//! task.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::tuple::Anchor;
 
 /// One task of a bolt.
 pub struct BoltTask {
-    /// The instance; `None` before it is built and after it broke.
+    /// The instance; `None` before it is built and after it panicked.
     pub bolt: Option<Box<dyn Bolt>>,
     factory: BoltFactory,
     pub context: TaskContext,
@@ -30,11 +30,11 @@ pub struct BoltTask {
     pub restart: Restart,
     tick: Option<Duration>,
     pub next_tick: Time,
-    /// Whether `flush` is due: something was executed since.
+    /// Whether `flush` is due, because a tuple was executed since the last `flush`.
     pub executed: bool,
     /// Tuples executed in this step.
     pub executed_now: u64,
-    /// The stage of the dead-letter stream, if somebody takes it.
+    /// The stage of the dead-letter stream, if the stream has subscribers.
     pub dead_letter_stage: Option<usize>,
 }
 
@@ -64,7 +64,8 @@ impl BoltTask {
         }
     }
 
-    /// Calls into the instance, if there is one; a panic costs it. Says whether the call succeeded.
+    /// Calls into the instance, if there is one. If the call panics, the instance is dropped. Returns
+    /// whether the call succeeded.
     fn call(
         &mut self,
         handles: &ExecutorHandles,
@@ -88,7 +89,8 @@ impl BoltTask {
         }
     }
 
-    /// Asks for what the bolt still has. If that fails, it is lost: at least a tuple counts.
+    /// Calls `finish`, in which the bolt emits what it still has. If that fails, tuples are lost, and at
+    /// least one lost tuple is counted.
     pub fn finish(&mut self, handles: &ExecutorHandles, now: Time) {
         let before = self.emitter.unanchored_now;
         let succeeded = self.call(handles, now, |bolt, out| bolt.finish(out));
@@ -97,7 +99,7 @@ impl BoltTask {
         }
     }
 
-    /// Drops a broken instance and plans the next one.
+    /// Drops a broken instance and schedules the building of the next one.
     pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
         self.state.repair();
@@ -105,7 +107,7 @@ impl BoltTask {
         self.restart.broke(now, &handles.errors);
     }
 
-    /// Builds and prepares the instance if it is due; says whether there is one.
+    /// Builds and prepares the instance if that is due; returns whether there is an instance.
     pub fn ensure_built(&mut self, handles: &ExecutorHandles, now: Time) -> bool {
         if self.bolt.is_some() {
             return true;
@@ -141,15 +143,15 @@ impl BoltTask {
         self.call(handles, now, |bolt, out| bolt.tick(out));
     }
 
-    /// What was dropped while held fails.
+    /// Fails the tuples whose hold was dropped without an ack or a fail.
     fn fail_abandoned(&mut self) {
         for settled in self.state.holds.take_abandoned() {
             self.emitter.fail(&settled.anchors, FailureCause::Abandoned);
         }
     }
 
-    /// Sends what was emitted so far, because the next call may wait for long; says whether the task
-    /// emits at all.
+    /// Sends what was emitted so far, because the next call may wait for long. Returns whether the task
+    /// has output streams at all.
     pub fn send_emitted(&mut self) -> bool {
         if self.emitter.streams.is_empty() {
             return false;
@@ -177,7 +179,7 @@ impl BoltTask {
 }
 
 impl BoltTask {
-    /// Hands the counts of the step to the executor's gauges.
+    /// Adds the counts of the step to the executor's gauges.
     fn publish_counts(&mut self, gauges: &Gauges) {
         let emitter = &mut self.emitter;
         let failed = std::mem::take(&mut emitter.failed_now);
@@ -189,14 +191,14 @@ impl BoltTask {
         count(&gauges.executed, executed as u64);
         count(&gauges.failed, failed + std::mem::take(&mut emitter.failed_later));
         count(&gauges.failed_unanchored, emitter.take_unanchored());
-        // What is held is acked when it is let go, perhaps many steps later.
+        // A held tuple is acked or failed when user code settles it, perhaps many steps later.
         let acked = executed - failed as i64 - held + settled_later;
         gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
     }
 }
 
 impl Drop for BoltTask {
-    /// What was not closed in order is dropped here, and its drop may panic.
+    /// Drops an instance that was not closed in order; its drop may panic.
     fn drop(&mut self) {
         let now = self.emitter.outgoing.now;
         drop_left(self.bolt.take(), &mut self.state.hooks, &self.emitter.errors, now);

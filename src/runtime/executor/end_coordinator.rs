@@ -1,7 +1,8 @@
-//! Carries out the end of a topology in this process: the executor around `ending`.
+//! Ends the topology in this process: the executor around `end_sequence`.
 //!
-//! The coordinator of a worker that is one of several does not decide: its commands come from whoever
-//! started the worker, and it is asked for snapshots in return.
+//! If the whole topology runs in this process, the coordinator decides about the end itself. If the worker
+//! is one of several, the master decides. The coordinator then reports progress and requests to the
+//! master, and the master's commands reach the executors through `LocalExecutors`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,9 +16,9 @@ use crate::runtime::flow::message::{Control, EndRequest};
 use crate::runtime::lifecycle::Lifecycle;
 
 enum Role {
-    /// Decides itself.
+    /// The coordinator decides itself.
     Decides(EndSequence),
-    /// Passes on.
+    /// The master decides; the coordinator reports to it.
     Reports(Arc<dyn MasterHandle>),
 }
 
@@ -64,7 +65,7 @@ impl EndCoordinator {
         }
     }
 
-    /// Looks at how far the end has come.
+    /// Takes requests, then carries out the commands that are due, or reports progress to the master.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {

@@ -1,7 +1,7 @@
 //! The executors of this process as the end of the topology needs them: in the order of the graph.
 //!
-//! Whoever decides about the end, the coordinator here or the master of the topology in another process,
-//! reads [`EndProgress`]s from them and sends them [`EndCommand`]s.
+//! The coordinator of this process, or the master in another process, decides about the end. It reads
+//! [`EndProgress`] from here, and decides on [`EndCommand`]s, which are carried out here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
 
-/// Whom commands go to: the executors of this process.
+/// The executors of this process, to which the commands go.
 pub struct LocalExecutors {
     /// All spout executors.
     pub spouts: Vec<InboxSender>,
@@ -23,12 +23,13 @@ pub struct LocalExecutors {
     pub ackers: Vec<InboxSender>,
     lifecycle: Arc<Lifecycle>,
     run_queue: Arc<RunQueue>,
+    /// The last round of `Finish` commands, and to how many bolt executors it was sent.
     round: AtomicU64,
     asked: AtomicU64,
 }
 
 impl LocalExecutors {
-    /// Of a process that has been asked nothing yet.
+    /// Of a process that has received no command yet.
     pub fn new(
         spouts: Vec<InboxSender>,
         bolts: Vec<Vec<InboxSender>>,
@@ -44,8 +45,8 @@ impl LocalExecutors {
         self.spouts.iter().chain(self.bolts.iter().flatten()).chain(&self.ackers)
     }
 
-    /// How far this process has come. Answers are read first: what an executor sent before it
-    /// answered is counted as under way by then.
+    /// How far this process has come with the end. Answers are read before `at_rest`: an executor counts
+    /// what it sends as outstanding before it answers, so an answer that is seen here implies that.
     pub fn progress(&self) -> EndProgress {
         let round = self.round.load(Ordering::SeqCst);
         let asked = self.asked.load(Ordering::SeqCst);
@@ -71,7 +72,7 @@ impl LocalExecutors {
         self.bolts.iter().flatten().filter(|bolt| bolt.gauges.held.load(Ordering::SeqCst) > 0)
     }
 
-    /// Does what was decided.
+    /// Carries out a command.
     pub fn carry_out(&self, command: EndCommand) {
         match command {
             EndCommand::Drain => {
@@ -99,9 +100,9 @@ impl LocalExecutors {
     }
 }
 
-/// Who hears that something may be due.
+/// The way to the master, for a coordinator that reports.
 pub trait MasterHandle: Send + Sync {
-    /// Nothing is under way here, an executor answered or closed: a look is worth it.
+    /// Reports progress: this process is at rest, or an executor answered or closed.
     fn look(&self, seen: &EndProgress);
     /// A component asks for an orderly end of the topology.
     fn drain(&self);

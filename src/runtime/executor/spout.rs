@@ -1,16 +1,16 @@
 //! Tasks of a spout, stepped together.
 //!
-//! A step takes outcomes first (so acks are never behind tuples), lets time-outs pass, and then
-//! calls `next_tuple` while there is room: the topology is active, the task's window is open, there
-//! is credit downstream and no edge that closes a cycle is full. It ends by sending what was
-//! emitted (see `emitter`); batches under construction leave as soon as the spout pauses.
+//! A step first takes control messages, among them outcomes, then expires messages, and then calls
+//! `next_tuple`. It calls `next_tuple` only while the topology is active, the task is below its pending
+//! limit, there is credit downstream, and no edge that closes a cycle is full. The step ends by sending
+//! what was emitted (see `emitter`). Batches under construction are sent as soon as the spout pauses.
 //!
-//! The spout is told of a failure when the message may be replayed (see `backoff`). A message that waits
-//! takes no room of the window, so that the others go on; it keeps the executor live, so that bounded
-//! input ends after it.
+//! `Spout::fail` is called when the message may be replayed (see `backoff`). Until then the message does
+//! not count against the pending limit, so that other messages are still emitted. The executor stays
+//! live while a message waits, so that bounded input ends only after its replay.
 //!
 //! One file, because a step is one protocol: what outcomes, time-outs and panics do to the open
-//! messages decides what `next_tuple` may be asked for.
+//! messages decides whether `next_tuple` may be called.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,14 +31,14 @@ use crate::runtime::flow::message::{Control, ExecutorCommand, Loss, TreeMessage}
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
 
-/// A cycle that has been full for so long is reported.
+/// A cycle that has been full for this long is reported.
 const STALLED_CYCLE_AFTER: Duration = Duration::from_secs(10);
 
 /// All edges of the topology that close a cycle.
 pub struct Cycles {
-    /// Those whose producer is here.
+    /// The links of those that have an end in this worker.
     pub here: Vec<Arc<Link>>,
-    /// Other workers that say one of theirs is full.
+    /// The other workers that report that one of their cycles is full.
     pub elsewhere: Arc<CyclesElsewhere>,
 }
 
@@ -53,7 +53,7 @@ pub struct SpoutExecutor {
     handles: ExecutorHandles,
     tasks: Vec<SpoutTask>,
     latencies: Latencies,
-    /// What everything downstream shows of itself.
+    /// The gauges of all executors downstream: they show whether a tuple is starved.
     downstream: Vec<Arc<Gauges>>,
     cycles: Cycles,
     tree_clock: TreeClock,
@@ -65,7 +65,7 @@ pub struct SpoutExecutor {
     live: bool,
     /// Since when a full cycle has held the spout back, and whether that was reported.
     held_back: Option<(Time, bool)>,
-    /// The task whose turn is first.
+    /// The task that emits first in the next step, so that all tasks get their turn.
     turn: usize,
     blocked_since: Option<Time>,
 }
@@ -127,7 +127,7 @@ impl SpoutExecutor {
             let tree_now = self.tree_clock.advance(now, starved);
             self.tasks.iter_mut().for_each(|task| task.emitter.tree_now = tree_now);
         }
-        // Acquire, and before anything is sent: see `remote::ingress`.
+        // Acquire, and before anything is sent: see "A lost worker" in `remote::ingress`.
         let membership = self.handles.membership.load(Ordering::Acquire);
         for task in &mut self.tasks {
             task.emitter.outgoing.now = now;
@@ -135,8 +135,8 @@ impl SpoutExecutor {
         }
     }
 
-    /// Handles what came over the control lane; returns how many counted messages, and whether to
-    /// close.
+    /// Handles what came over the control lane. Returns how many of these messages count as outstanding
+    /// until they are processed, and whether to close.
     fn take_control(&mut self, now: Time) -> (i64, bool) {
         let (mut processed, mut close) = (0, false);
         while let Ok(control) = self.handles.inbox.control.try_recv() {
@@ -178,6 +178,7 @@ impl SpoutExecutor {
         }
     }
 
+    /// Lets each task emit its share of the budget. The first task changes with every step.
     fn emit(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         if !self.active || self.draining || self.is_held_back(cx.now) {
             return StepOutcome::Idle;
@@ -193,7 +194,7 @@ impl SpoutExecutor {
                 Pause::Rest => {}
             }
             if cx.may_wait {
-                // The next call may wait for as long as it likes: nothing emitted waits with it.
+                // The next call may wait for long, so what was emitted is sent before it.
                 task.end_step(true);
                 self.handles.run_queue.hand_over();
             }
@@ -206,8 +207,8 @@ impl SpoutExecutor {
         }
     }
 
-    /// Whether a cycle of the topology is full. One that stays so is reported: it makes at least
-    /// as many tuples as it takes, or one of its bolts stands still.
+    /// Whether a cycle of the topology is full. A cycle that stays full is reported, because it then emits
+    /// at least as many tuples as it takes, or one of its bolts does not return.
     fn is_held_back(&mut self, now: Time) -> bool {
         let full = self.cycles.are_full();
         self.held_back = match self.held_back {
@@ -299,7 +300,7 @@ impl SpoutExecutor {
             }
             task.publish_counts(&self.handles.address.gauges);
         }
-        // What still waits is not replayed any more: it has failed.
+        // A message that still waits is not replayed any more: it counts as failed.
         self.handles.address.gauges.waiting.store(0, Ordering::SeqCst);
         self.handles.processed(processed);
         self.handles.lifecycle.closed.fetch_add(1, Ordering::SeqCst);

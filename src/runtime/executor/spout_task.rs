@@ -24,20 +24,21 @@ use crate::runtime::flow::gauges::{Gauges, count};
 use crate::runtime::routing::emitter::Emitter;
 use crate::topology::graph::SpoutFactory;
 
-/// No pause is shorter. A schedule that is finer than this would make a batch of every tuple and keep
-/// all cores spinning; rounded up, it makes bursts, and the cores sleep between them.
+/// The shortest pause between calls. A spout that asks for shorter pauses would send a batch for every
+/// tuple and keep all cores busy. With its pauses rounded up, it emits in bursts, and the cores sleep
+/// in between.
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 
-/// A spout that says `Idle` is asked again after this, then after twice as long, and so on.
+/// A spout that returns `Idle` is called again after this pause. The pause doubles each time.
 const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
 
 /// The longest such pause.
 pub const IDLE_PAUSE_MAX: Duration = Duration::from_millis(10);
 
-/// A consumer that keeps tuples waiting for longer makes the tree clock stand still.
+/// While a consumer keeps a tuple waiting for longer than this, the tree clock stands still.
 pub const STARVED_AFTER: Duration = Duration::from_millis(100);
 
-/// How often the tree clock is looked at while messages are open.
+/// How often the tree clock is advanced while messages are open, at the least.
 pub const TREE_CLOCK_PERIOD: Duration = Duration::from_millis(50);
 
 /// Completion latencies in nanoseconds, of all spouts of a worker.
@@ -45,7 +46,7 @@ pub type Latencies = Arc<Mutex<Histogram<u64>>>;
 
 /// One task of a spout.
 pub struct SpoutTask {
-    /// The instance; `None` before it is built and after it broke.
+    /// The instance; `None` before it is built and after it panicked.
     pub spout: Option<Box<dyn Spout>>,
     factory: SpoutFactory,
     context: TaskContext,
@@ -57,13 +58,14 @@ pub struct SpoutTask {
     pub backoff: Backoff,
     /// Whether the topology is ending, so that nothing is replayed.
     draining: bool,
+    /// Whether `next_tuple` returned `Exhausted`. A failure or a new instance resets it.
     exhausted: bool,
-    /// Whether it returned an error that ends the run: it is asked for nothing more.
+    /// Whether it returned an error that ends the run: `next_tuple` is not called any more.
     stopped: bool,
-    /// Not to be asked before this.
+    /// `next_tuple` is not called before this time.
     pub idle_until: Time,
     idle_pause: Duration,
-    /// Whether the instance knows that the topology is active.
+    /// Whether the last call of `activate` or `deactivate` was `activate`.
     activated: bool,
     /// Messages acked and failed in this step.
     acked_now: u64,
@@ -75,9 +77,9 @@ pub struct SpoutTask {
 /// Why a task stopped emitting in this step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// It could go on.
+    /// The budget or the time of the step is used up.
     Turn,
-    /// Nothing to emit, or nobody allowed to.
+    /// It has nothing to emit, or may not emit.
     Rest,
     /// No credit.
     Credit,
@@ -122,7 +124,7 @@ impl SpoutTask {
         self.emitter.pending.as_ref().map_or(0, |pending| pending.in_flight())
     }
 
-    /// Calls into the instance, if there is one; a panic costs it.
+    /// Calls into the instance, if there is one. If the call panics, the instance is dropped.
     fn call(
         &mut self,
         handles: &ExecutorHandles,
@@ -143,22 +145,23 @@ impl SpoutTask {
         self.stopped |= error.is_fatal();
     }
 
-    /// Whether it may be asked for a tuple.
+    /// Whether `next_tuple` may be called, now or after a pause.
     pub fn may_emit(&self) -> bool {
         !self.exhausted && !self.stopped && !self.restart.is_over()
     }
 
-    /// Whether it may have something to emit, now or when a failed message has waited long enough.
+    /// Whether it may still emit: new messages, or failed messages after their back-off.
     pub fn is_live(&self) -> bool {
         self.may_emit() || self.backoff.len() > 0
     }
 
-    /// Drops a broken instance, forgets the messages that only it knew, and plans the next one.
+    /// Drops a broken instance, forgets the messages that only it could replay, and schedules the building
+    /// of the next instance.
     pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
         self.state.repair();
         drop_broken(self.spout.take(), &self.emitter.errors, now);
-        // What was emitted is routed first, so that its trees are closed properly when forgotten.
+        // What was emitted is routed first, so that all its edges are noted before its trees are forgotten.
         self.emitter.route_stages(&mut self.state);
         let Emitter { pending, outgoing, .. } = &mut self.emitter;
         if let Some(pending) = pending {
@@ -171,7 +174,7 @@ impl SpoutTask {
         self.restart.broke(now, &handles.errors);
     }
 
-    /// Builds and opens the instance if it is due; says whether there is one.
+    /// Builds and opens the instance if that is due; returns whether there is an instance.
     pub fn ensure_built(&mut self, handles: &ExecutorHandles, now: Time) -> bool {
         if self.spout.is_some() {
             return true;
@@ -199,7 +202,7 @@ impl SpoutTask {
         self.spout.is_some()
     }
 
-    /// Tells the instance whether the topology is active, if it does not know.
+    /// Calls `activate` or `deactivate` if the state of the topology has changed since the last call.
     pub fn tell_active(&mut self, active: bool, handles: &ExecutorHandles, now: Time) {
         if self.activated != active && self.spout.is_some() {
             self.activated = active;
@@ -207,7 +210,7 @@ impl SpoutTask {
         }
     }
 
-    /// Hands the spout what became of its blocks.
+    /// Applies outcomes to the open messages, and calls `ack` and `fail` of the spout accordingly.
     pub fn take_outcomes(
         &mut self,
         outcomes: Vec<Outcome>,
@@ -258,8 +261,8 @@ impl SpoutTask {
         });
     }
 
-    /// Makes failed messages wait, or tells the spout at once where there is nothing to wait for: no
-    /// replay follows, or a worker was lost, which is no sign that the message fails again.
+    /// Makes failed messages wait for their back-off. `fail` is called at once if no replay follows, or if
+    /// the message was lost with a worker and never failed before: then it will probably not fail again.
     fn take_failed(&mut self, failed: &[FailedMessage], handles: &ExecutorHandles, now: Time) {
         for message in failed {
             self.failed_now += 1;
@@ -278,20 +281,21 @@ impl SpoutTask {
         let failure = Failure { cause, failures, is_final };
         self.call(handles, now, |spout, out| spout.fail(id, &failure, out));
         call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
-        // It may have kept the message, and is asked again even if it had nothing more.
+        // The spout may have queued the message for replay, so `next_tuple` is called again even if it
+        // was exhausted.
         self.exhausted = false;
         self.idle_until = Time::ZERO;
     }
 
-    /// Tells the spout of failed messages that have waited long enough.
+    /// Calls `fail` for failed messages whose back-off has passed.
     pub fn tell_due(&mut self, handles: &ExecutorHandles, now: Time) {
-        // A spout that is being built has no messages that wait; see `break_down`.
+        // While the task has no instance, no message waits: `break_down` cleared them.
         while let Some(message) = self.backoff.take_due(now) {
             self.tell_failed(message, handles, now);
         }
     }
 
-    /// The topology is ending: nothing is replayed any more, so nothing waits.
+    /// The topology is ending. Nothing is replayed any more, so `fail` is called for all waiting messages.
     pub fn drain(&mut self, handles: &ExecutorHandles, now: Time) {
         self.draining = true;
         while let Some(message) = self.backoff.take() {
@@ -306,7 +310,7 @@ impl SpoutTask {
         }
     }
 
-    /// Fails what the time says, at once.
+    /// Fails the messages whose time-out has passed.
     pub fn expire(&mut self, handles: &ExecutorHandles, now: Time) {
         let Emitter { pending, outgoing, tree_now, .. } = &mut self.emitter;
         let Some(pending) = pending else { return };
@@ -317,7 +321,7 @@ impl SpoutTask {
 
     /// Fails every block that a lost acker kept.
     pub fn lose_acker(&mut self, acker: usize, handles: &ExecutorHandles, now: Time) {
-        // A block under construction is closed first, so that its edges are accounted for.
+        // The open block is closed first, so that the acker has its init before the `forget`.
         self.emitter.route_stages(&mut self.state);
         self.emitter.send_acks();
         let Emitter { pending, outgoing, acker_table, .. } = &mut self.emitter;
@@ -331,7 +335,7 @@ impl SpoutTask {
         self.take_failed(&failed, handles, now);
     }
 
-    /// Calls `next_tuple` while there is room.
+    /// Calls `next_tuple` while there are credit, room below the pending limit, and budget.
     pub fn emit(&mut self, budget: u32, cx: &StepContext<'_>, handles: &ExecutorHandles) -> Pause {
         let mut budget = budget;
         loop {
@@ -339,7 +343,7 @@ impl SpoutTask {
                 return Pause::Rest;
             }
             if self.backoff.len() >= REPLAYS_WAITING_MAX {
-                // So much fails that what is new would only wait, too.
+                // So many messages fail that new ones would probably fail, too. Bounds the memory.
                 return Pause::Rest;
             }
             if self.emitter.is_blocked() {
@@ -359,7 +363,7 @@ impl SpoutTask {
         }
     }
 
-    /// At most so many calls of `next_tuple`; fewer when the spout pauses or credit runs out.
+    /// Calls `next_tuple` at most `calls` times, and fewer times if the spout pauses or credit runs out.
     fn emit_chunk(&mut self, calls: u32, handles: &ExecutorHandles, now: Time) {
         let Some(mut spout) = self.spout.take() else { return };
         let (state, emitter) = (&mut self.state, &mut self.emitter);
@@ -427,7 +431,7 @@ impl SpoutTask {
 }
 
 impl Drop for SpoutTask {
-    /// What was not closed in order is dropped here, and its drop may panic.
+    /// Drops an instance that was not closed in order; its drop may panic.
     fn drop(&mut self) {
         let now = self.emitter.outgoing.now;
         drop_left(self.spout.take(), &mut self.state.hooks, &self.emitter.errors, now);
@@ -436,6 +440,6 @@ impl Drop for SpoutTask {
 
 fn record(latencies: &Latencies, latency: Duration, messages: usize) {
     let mut histogram = latencies.lock().unwrap_or_else(PoisonError::into_inner);
-    // An auto-resizing histogram takes whatever fits 64 bits.
+    // An auto-resizing histogram accepts every 64-bit value, so this does not fail.
     let _ = histogram.record_n(latency.as_nanos() as u64, messages as u64);
 }

@@ -3,7 +3,7 @@
 //! A step does a bounded amount of work and never waits. Its caller passes in the clock, so production
 //! and the simulation step the same code.
 //!
-//! 1. A step that reaches [`STEP_TIME_MAX`] ends as soon as user code returns. The next step goes on.
+//! 1. A step that reaches [`STEP_TIME_MAX`] ends as soon as user code returns. The next step continues.
 //! 2. `Blocked` is not `Idle`: an executor that is `Blocked` has input and lacks credit, an executor
 //!    that is `Idle` has no input.
 
@@ -31,42 +31,42 @@ pub struct StepContext<'a> {
 }
 
 impl StepContext<'_> {
-    /// Whether the step has gone on for so long that others should have a turn.
+    /// Whether the step has run for so long that other executors should have a turn.
     pub fn is_over(&self) -> bool {
         self.clock.now().since(self.now) >= STEP_TIME_MAX
     }
 }
 
-/// A call that takes longer than this has waited, and what was emitted before it is sent.
+/// A call that takes longer than this counts as one that waited, and ends its step.
 pub const WAITED_AFTER: Duration = Duration::from_millis(1);
 
 /// A step ends after this long, if user code returns.
 const STEP_TIME_MAX: Duration = Duration::from_millis(5);
 
-/// The clock is looked at after so many tuples.
+/// The clock is read after this many tuples.
 pub const TUPLES_PER_LOOK: u32 = 64;
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum StepOutcome {
     /// There is more to do at once.
     Worked,
-    /// Nothing to do until a message or the time `wake_at` comes.
+    /// There is nothing to do until a message arrives or the time `wake_at` is reached.
     Idle,
-    /// There is work, but no credit for it; credit wakes the executor.
+    /// There is work, but no credit for it. The release of credit wakes the executor.
     Blocked,
     /// It was closed and is never to be stepped again.
     Closed,
 }
 
-/// What a step came to, and when to step again at the latest ([`Time::NEVER`]: when woken).
+/// The result of a step, and when to step again at the latest ([`Time::NEVER`]: only when woken).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Step {
     /// What happened.
     pub outcome: StepOutcome,
-    /// When to look again without being woken.
+    /// When to step the executor again if nothing wakes it before.
     pub wake_at: Time,
 }
 
@@ -74,24 +74,26 @@ pub struct Step {
 pub struct ExecutorHandles {
     /// Its own address, by which it wakes itself.
     pub address: InboxSender,
-    /// Its messages.
+    /// Its inbox.
     pub inbox: Inbox,
-    /// How the topology ends.
+    /// The counts and flags of the topology's end.
     pub lifecycle: Arc<Lifecycle>,
-    /// Who ends it.
+    /// The executor that ends the topology.
     pub coordinator: InboxSender,
     /// Where producers are woken when credit returns.
     pub run_queue: Arc<RunQueue>,
-    /// Which incarnations of the other workers are current.
+    /// Which incarnations of the other workers are current. Written by the ingress, read at the begin of
+    /// each step.
     pub membership: Arc<AtomicU64>,
-    /// How broken tasks come back.
+    /// How broken tasks are restarted.
     pub errors: ErrorOptions,
-    /// Interference, in tests only.
+    /// Injected faults, in tests only.
     pub faults: Option<Arc<dyn Faults>>,
 }
 
 impl ExecutorHandles {
-    /// Notes that so many messages were processed and everything that came of them was sent.
+    /// Notes that so many control messages or batches were processed, and that everything which followed
+    /// from them was sent. Wakes the coordinator if nothing is outstanding any more.
     pub fn processed(&self, messages: i64) {
         if messages > 0 && self.lifecycle.rest.processed(messages) {
             self.coordinator.wake(Urgency::Now);

@@ -20,15 +20,16 @@ use crate::runtime::routing::emitter::Emitter;
 use crate::text::shown;
 use crate::tuple::{Rows, Value};
 
-/// Why the inner loop came back.
+/// Why the inner loop returned.
 enum RunEnd {
-    /// The batch is done, credit may be missing, or it is time to look at the clock.
+    /// The chunk is done, or a link has become full.
     Paused,
-    /// User code refused the tuple.
+    /// User code returned an error for the tuple.
     Failed(TaskError),
 }
 
-/// Executes at most `chunk` tuples of the batch in hand; says whether the task is still alive.
+/// Executes at most `chunk` tuples of the batch in hand. Returns `false` if the task has lost its
+/// instance and waits for the next one.
 pub fn execute_chunk(
     task: &mut BoltTask,
     cursor: &mut BatchCursor,
@@ -68,8 +69,7 @@ pub fn execute_chunk(
     true
 }
 
-/// Executes tuples up to `stop_at`, run by run: what all tuples of a run have in common is done once
-/// for the run.
+/// Executes tuples up to `stop_at`, run by run. Work that is the same for all tuples of a run is done once.
 fn run_tuples(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
@@ -115,7 +115,7 @@ fn run_plain(
     Ok(())
 }
 
-/// The same for tuples that somebody may want to see afterwards, or that have several anchors.
+/// The same for tuples whose values may be needed afterwards, or that have several anchors.
 fn run_with_care(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
@@ -176,8 +176,9 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
     });
 }
 
-/// Deals with a tuple that user code refused: it becomes a dead letter if it is not replayed any more
-/// and somebody takes dead letters, else its message fails. A held tuple is left to whoever holds it.
+/// Handles a tuple for which user code returned an error or panicked. If the tuple is not replayed any
+/// more and the dead-letter stream has subscribers, it is sent there. Otherwise its messages fail. A held
+/// tuple is left alone, because whoever holds it acks or fails it.
 #[cold]
 fn fail_tuple(
     task: &mut BoltTask,
@@ -197,7 +198,7 @@ fn fail_tuple(
     cursor.settle(&mut task.emitter);
 }
 
-/// Fails tuples up to `stop_at` for a task that is never built.
+/// Fails tuples up to `stop_at` for a task whose instance is never built again.
 #[cold]
 fn refuse_tuples(task: &mut BoltTask, cursor: &mut BatchCursor, stop_at: u32) {
     while cursor.tuple < stop_at {
@@ -214,7 +215,7 @@ fn fail_anchors(emitter: &mut Emitter, cursor: &BatchCursor, cause: FailureCause
     emitter.failed_now += 1;
 }
 
-/// Says whether the tuple went to the dead-letter stream.
+/// Sends the tuple to the dead-letter stream if that is due; returns whether it was sent.
 fn send_dead_letter(
     task: &mut BoltTask,
     cursor: &BatchCursor,

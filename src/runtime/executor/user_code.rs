@@ -1,8 +1,8 @@
 //! Calls into user code around a task: building an instance, its hooks, and its end.
 //!
 //! User code may panic anywhere. Every call here catches the panic, reports it with the component and
-//! the task, and goes on with what is left: a hook that panics does not keep the other hooks from being
-//! called, and an instance that panics while it is dropped does not end the process.
+//! the task, and continues. If a hook panics, the other hooks are still called. If an instance panics
+//! while it is dropped, the process does not end.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -16,8 +16,9 @@ use crate::runtime::errors::ErrorReporter;
 use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::flow::gauges::count;
 
-/// When a broken task is built again: at once after a long good time, else with growing pauses. One
-/// that failed for good is not.
+/// When a broken task is built again. The pause doubles each time, from `restart_min` to `restart_max`. It
+/// starts again at `restart_min` if the last instance lived longer than `restart_max`. A task that failed
+/// for good is not built again.
 #[derive(Clone, Copy, Debug)]
 pub struct Restart {
     /// Not before this.
@@ -56,16 +57,17 @@ impl Restart {
         self.due = now.after(self.pause);
     }
 
-    /// The task was built; says whether it had been before.
+    /// Notes that the task was built; returns whether it had been built before.
     fn built(&mut self, now: Time) -> bool {
         self.built_at = now;
         std::mem::replace(&mut self.built, true)
     }
 
-    /// Builds an instance if that is due. `None`: it is not, or was in vain, which was reported.
+    /// Builds an instance if that is due. `None` if it is not due, or if user code returned an error,
+    /// which was reported.
     ///
     /// # Errors
-    /// What user code said when it panicked: the task is to break down.
+    /// The text of a panic of user code. The caller must then call `break_down` of the task.
     pub fn build<T>(
         &mut self,
         build: impl FnOnce() -> Result<T, TaskError>,
@@ -103,7 +105,7 @@ pub fn drop_broken<T>(broken: T, errors: &ErrorReporter, now: Time) {
     }
 }
 
-/// Calls each hook of a task. A panic of one is reported, and costs the others nothing.
+/// Calls each hook of a task. A panic of a hook is reported, and the other hooks are still called.
 pub fn call_hooks(
     hooks: &mut [Box<dyn TaskHook>],
     errors: &ErrorReporter,
