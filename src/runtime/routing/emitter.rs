@@ -1,10 +1,12 @@
-//! The sending half of a task: what `api::Outputs` calls into, and what a step ends with.
+//! The sending half of a task: `api::Outputs` calls it for each emitted tuple, and the executor at the
+//! end of each step.
 //!
-//! A step ends in an order that matters:
+//! A step must end in this order:
 //!
-//! 1. stages are routed, which draws the edges of everything emitted;
-//! 2. if input has run out, batches under construction are sent;
-//! 3. blocks are closed and ack records leave for the ackers, one piece per acker.
+//! 1. Stages are routed. This draws the edges of all emitted tuples.
+//! 2. If the executor pauses, batches under construction are sent.
+//! 3. Blocks are closed, and ack records are sent, as one message per acker. They come after 1, because
+//!    a record must hold the edges of everything that was emitted in the step.
 
 use std::sync::Arc;
 
@@ -25,9 +27,9 @@ use crate::tuple::{Anchor, Attempt, MessageIndex};
 
 /// An output stream with its subscribers.
 pub struct StreamOut {
-    /// What receivers are told of the origin.
+    /// The source of its tuples, as receivers see it.
     pub meta: Arc<SourceMeta>,
-    /// Who takes it.
+    /// Its subscribers.
     pub subscriptions: Vec<Subscription>,
 }
 
@@ -35,31 +37,31 @@ pub struct StreamOut {
 pub struct Emitter {
     /// One per stage, in the same order.
     pub streams: Vec<StreamOut>,
-    /// What goes out, and what is told to the ackers.
+    /// The links to other executors, and the ack records of the step.
     pub outgoing: Outgoing,
     /// The ackers of the topology; empty when nothing is tracked.
     pub ackers: Vec<Address>,
-    /// Which of them keeps which tree.
+    /// Which acker keeps which tree.
     pub acker_table: Arc<AckerTable>,
     /// Of a spout in a tracked topology: its open messages.
     pub pending: Option<Pending>,
     /// Of a spout in an untracked topology: messages emitted in this call, to be acked at once.
     pub untracked: Vec<MessageId>,
-    /// Where errors of user code go.
+    /// Where errors of user code are reported.
     pub errors: ErrorReporter,
-    /// Who ends the topology.
+    /// The executor that ends the topology.
     pub coordinator: InboxSender,
     /// The tree time of the step.
     pub tree_now: Time,
-    /// Tuples that failed in this step as they were executed.
+    /// Tuples that failed in this step while they were executed.
     pub failed_now: u64,
     /// Tuples that had been held and were acked in this step.
     pub acked_later: u64,
     /// Tuples that had been held and failed in this step.
     pub failed_later: u64,
-    /// Tuples lost in this step that no message stands for.
+    /// Lost tuples of this step that belong to no message.
     pub unanchored_now: u64,
-    /// Of a bolt that has a limit of its own: how often messages are replayed that it fails.
+    /// Of a bolt that has a limit of its own: how often messages that it fails are replayed.
     pub max_replays: Option<u32>,
 }
 
@@ -82,7 +84,7 @@ impl Emitter {
         }
     }
 
-    /// Closes blocks and tells the ackers. Stages must have been routed.
+    /// Closes blocks and sends the ack records. Stages must have been routed.
     pub fn send_acks(&mut self) {
         if self.ackers.is_empty() {
             return;
@@ -102,7 +104,8 @@ impl Emitter {
         }
     }
 
-    /// Whether some stream might find no credit. Cheap while no link was found full.
+    /// Whether some stream may lack credit. If so, its full links are marked, and a release of credit will
+    /// wake this executor. Cheap while no link was found full.
     pub fn is_blocked(&mut self) -> bool {
         if !self.outgoing.stalled {
             return false;
@@ -138,8 +141,8 @@ impl Emitter {
         }
     }
 
-    /// Whether a tuple with this anchor that fails here is not replayed any more: its message has been
-    /// replayed as often as may be, or there is no message.
+    /// Whether a tuple with this anchor is not replayed any more if it fails here: its message was replayed
+    /// as often as allowed, or the tuple belongs to no message.
     pub fn is_final(&self, anchor: &Anchor) -> bool {
         match self.max_replays {
             _ if !anchor.root.is_tracked() => true,
@@ -148,7 +151,7 @@ impl Emitter {
         }
     }
 
-    /// Fails the messages that a tuple is anchored to. Without any the tuple is lost, and counted.
+    /// Fails the messages that a tuple is anchored to. If there are none, the tuple is lost, and counted.
     pub fn fail_messages(&mut self, anchors: impl Iterator<Item = Anchor>, cause: FailureCause) {
         let mut is_anchored = false;
         for anchor in anchors.filter(|anchor| anchor.root.is_tracked()) {
@@ -159,19 +162,19 @@ impl Emitter {
         self.unanchored_now += u64::from(!is_anchored);
     }
 
-    /// Reports an error of a call that no tuple is in hand for. If it is that a tuple was refused as it
-    /// was emitted, the tuple is lost, and counted.
+    /// Reports an error of a call that has no input tuple. If the error is that an emitted tuple was
+    /// refused, that tuple is lost, and counted.
     pub fn report_loss(&mut self, error: &TaskError) {
         self.unanchored_now += u64::from(error.is_refused_emit());
         self.errors.report(error, self.outgoing.now);
     }
 
-    /// Takes the count of tuples lost that no message stands for.
+    /// Takes the count of lost tuples that belong to no message.
     pub fn take_unanchored(&mut self) -> u64 {
         std::mem::take(&mut self.unanchored_now) + std::mem::take(&mut self.outgoing.unanchored)
     }
 
-    /// Notes that a tuple with these anchors is done, without a hook or a count.
+    /// Notes that the edge of this anchor is taken. Calls no hook and counts nothing.
     pub fn consume(&mut self, anchor: &Anchor) {
         if anchor.root.is_tracked() {
             self.outgoing.acks.xor(anchor.root, anchor.edge);
@@ -181,7 +184,7 @@ impl Emitter {
         }
     }
 
-    /// Whether a stream has anybody to take it.
+    /// Whether a stream has subscribers.
     pub fn has_subscribers(&self, index: usize) -> bool {
         !self.streams[index].subscriptions.is_empty()
     }

@@ -1,12 +1,12 @@
 //! Which target a tuple goes to.
 //!
-//! A [`TargetSelector`] is what a grouping becomes for one emitting task and one subscriber. It works on
-//! positions in the subscriber's list of tasks and knows nothing of queues beyond the loads it is
-//! told; `emitter` does the sending.
+//! A [`TargetSelector`] carries out a grouping for one emitting task and one subscriber. It works on
+//! positions in the subscriber's list of tasks. It has no access to queues: loads are passed in, and
+//! `subscription` sends the tuples.
 //!
-//! Fields grouping goes through *key groups*: the hash of the key picks one of a fixed number of
-//! groups, and a table says which task owns the group. Rescaling then moves groups, not keys; how
-//! groups are spread over tasks is Flink's formula (`KeyGroupRangeAssignment`).
+//! Fields grouping uses *key groups*: the hash of the key picks one of a fixed number of groups, and a
+//! table maps the group to the task that owns it. Rescaling then moves groups, not keys. Groups are spread
+//! over tasks by Flink's formula (`KeyGroupRangeAssignment`).
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub enum TargetSelector {
     First,
     /// Whole batches go to every task.
     All,
-    /// Each tuple goes its own way.
+    /// The target is chosen for each tuple.
     Each(TupleSelector),
 }
 
@@ -35,28 +35,28 @@ pub enum TupleSelector {
     Shuffle(Shuffle),
     /// By key group.
     Fields(KeyGroups),
-    /// One of two by key, the one that got fewer.
+    /// One of two tasks by key: the one that this emitter has sent fewer tuples to.
     PartialKey(PartialKey),
     /// A random one.
     Random(Box<StdRng>),
-    /// The emitter says.
+    /// The emitting task names it.
     Direct,
-    /// The user's own.
+    /// The user's own grouping chooses.
     Custom(CustomSelector),
 }
 
-/// A custom grouping with what it is called with.
+/// A custom grouping with its targets.
 pub struct CustomSelector {
     /// The user's object, until it is dropped.
     grouping: Option<Box<dyn CustomGrouping>>,
     /// The subscriber's tasks.
     targets: Vec<TaskId>,
-    /// What it chose last; kept to save the allocation.
+    /// The tasks it chose last; kept to save the allocation.
     chosen: Vec<TaskId>,
 }
 
 impl Drop for CustomSelector {
-    /// The task is over when its grouping is dropped, so a panic of that changes nothing.
+    /// The grouping is dropped only with its task, so a panic in its drop is ignored.
     fn drop(&mut self) {
         let grouping = self.grouping.take();
         let _ = guarded(|| drop(grouping));
@@ -64,13 +64,13 @@ impl Drop for CustomSelector {
 }
 
 impl CustomSelector {
-    /// A grouping that is prepared, over these tasks.
+    /// A grouping that has been prepared for these tasks.
     pub fn new(grouping: Box<dyn CustomGrouping>, targets: Vec<TaskId>) -> CustomSelector {
         CustomSelector { grouping: Some(grouping), targets, chosen: Vec::new() }
     }
 
-    /// Asks the grouping for the positions of its targets; `None` if it panicked. Beside them, what
-    /// it did wrong: it panicked, or named a task that is no target.
+    /// Calls the grouping and returns the positions of the targets it chose; `None` if it panicked. The
+    /// second value is a fault to report: the grouping panicked, or chose a task that is no target.
     #[cold]
     pub fn choose(&mut self, tuple: &[Value]) -> (Option<Vec<usize>>, Option<String>) {
         let CustomSelector { grouping, targets, chosen } = self;
@@ -87,7 +87,7 @@ impl CustomSelector {
     }
 }
 
-/// Where the groups of a key space live: `group → position of the task`.
+/// Which task owns each key group: `group → position of the task`.
 #[derive(Clone, Debug)]
 pub struct KeyGroups {
     /// Where the key's fields stand in the tuple.
@@ -153,33 +153,33 @@ impl PartialKey {
     }
 }
 
-/// Shuffle, as Storm's `LoadAwareShuffleGrouping`: a ring of slots is walked in a shuffled order;
-/// a target's share of the ring falls by ten points at each refresh in which it is loaded, and
-/// grows back by one when it is not. With equal loads the walk is exactly even. On top of that a
-/// target without credit is passed over while another has some.
+/// Shuffle grouping, as Storm's `LoadAwareShuffleGrouping`. A ring of slots is walked in a shuffled order,
+/// and each target has a share of the slots. At each refresh a target's share falls by ten points if the
+/// target is loaded, and grows by one point if not. With equal loads the distribution is exactly even. In
+/// addition, a target without credit is skipped while another target has credit.
 #[derive(Debug)]
 pub struct Shuffle {
     /// 0 to 100 per target.
     weights: Vec<u8>,
     ring: Vec<u32>,
     position: usize,
-    /// Who last stood in for a target without credit.
+    /// The target that was last chosen in place of one without credit.
     instead: usize,
     rng: Box<StdRng>,
 }
 
-/// Slots per target in the ring, and in all at least.
+/// Slots per target in the ring, and the minimum for the whole ring.
 const RING_PER_TARGET: usize = 5;
 const RING_MIN: usize = 1000;
-/// Weights fall and grow by these at a refresh.
+/// By how much a weight falls or grows at a refresh.
 const WEIGHT_LOSS: u8 = 10;
 const WEIGHT_GAIN: u8 = 1;
 const WEIGHT_MAX: u8 = 100;
-/// A target is loaded when it is so much above the least loaded one.
+/// A target counts as loaded if its load is this much above that of the least loaded target.
 const LOAD_MARGIN: f32 = 0.05;
 
 impl Shuffle {
-    /// Over so many targets, walked in an order that the seed decides.
+    /// Over this many targets. The seed decides the order of the ring.
     pub fn new(targets: usize, seed: u64) -> Shuffle {
         let mut shuffle = Shuffle {
             weights: vec![WEIGHT_MAX; targets],
@@ -203,9 +203,9 @@ impl Shuffle {
         chosen as usize
     }
 
-    /// The next position, if it passes `fits`; otherwise one of those that do, in turn, or the next
-    /// all the same if none does. Asks each target once at most: the ring, whose slots may nearly all
-    /// be those of one full target, is not walked for it.
+    /// The next position of the ring, if it passes `fits`. Otherwise one of the targets that pass, in turn.
+    /// If none passes, the next position all the same. The search goes over targets and not over the ring,
+    /// because nearly all slots of the ring may belong to one full target.
     #[inline]
     pub fn next_where(&mut self, fits: impl Fn(usize) -> bool) -> usize {
         let first = self.next();
@@ -220,7 +220,7 @@ impl Shuffle {
         Some(self.instead)
     }
 
-    /// Takes the loads (0 to 1) of all targets in and moves their shares.
+    /// Adjusts the shares of all targets to their loads (0 to 1).
     pub fn refresh(&mut self, loads: impl Iterator<Item = f32> + Clone) {
         let least = loads.clone().fold(f32::INFINITY, f32::min);
         let mut changed = false;

@@ -26,16 +26,16 @@ use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
 
 /// An executor that this one sends to.
 pub struct OutLink {
-    /// Where its messages go.
+    /// The address of that executor.
     pub address: Address,
-    /// The credit towards it.
+    /// The credit for batches to it.
     pub link: Arc<Link>,
 }
 
 /// What all subscriptions of a task share while tuples are on their way out.
 pub struct Outgoing {
-    /// The executors that the executor of the task sends to. All its tasks share the list, so that what
-    /// goes once over each link has one place.
+    /// The executors to which the executor of the task sends. All its tasks share the list, so that each
+    /// link stands in it once.
     pub links: Arc<[OutLink]>,
     /// Edges created and consumed in this step.
     pub acks: AckBuffer,
@@ -43,24 +43,26 @@ pub struct Outgoing {
     pub rng: StdRng,
     /// The time of the step.
     pub now: Time,
-    /// The membership of the step: which incarnations of other workers tuples go to, at the oldest.
+    /// The membership that the step read when it began. Tuples that the step sends to other workers go to
+    /// the incarnations of this membership, or to later ones.
     pub membership: u64,
-    /// Whether a link was found without credit since this was last cleared.
+    /// Whether a batch that was sent took the last credit of its link. Set by [`Outgoing::send`]; cleared
+    /// by `Emitter::is_blocked` when no stream lacks credit any more.
     pub stalled: bool,
     /// Copies sent in this step.
     pub transferred: u64,
-    /// Tuples lost in this step that no message stands for.
+    /// Lost tuples of this step that belong to no message.
     pub unanchored: u64,
-    /// What custom groupings did wrong and what could not be sent, to be reported.
+    /// Faults of custom groupings, and batches that could not be sent. The emitter reports and clears them.
     pub faults: Vec<String>,
-    /// Counts the messages of the whole worker that were sent and not yet processed.
+    /// Counts what executors of the whole worker have sent each other and not yet processed.
     pub rest: Arc<Rest>,
-    /// In a simulation, the independent count of what is open.
+    /// In a simulation: counts open tuples independently of the ackers.
     pub audit: Option<Arc<Audit>>,
 }
 
 impl Outgoing {
-    /// An edge id: from a generator that cannot be guessed, never 0.
+    /// A random edge id, never 0. The generator is not predictable.
     #[inline]
     pub fn draw_edge(&mut self) -> u64 {
         loop {
@@ -71,7 +73,7 @@ impl Outgoing {
         }
     }
 
-    /// An edge of the tree, noted as created.
+    /// A new edge of the tree, noted in the ack buffer.
     #[inline]
     pub fn create_edge(&mut self, root: RootId) -> u64 {
         if !root.is_tracked() {
@@ -82,7 +84,7 @@ impl Outgoing {
         edge
     }
 
-    /// An edge of the tree to a task of another worker, or of this one.
+    /// The same for a tuple to a task in `touched`, which is empty if the task is in this worker.
     #[inline]
     pub fn create_edge_to(&mut self, root: RootId, touched: WorkerSet) -> u64 {
         if touched != WorkerSet::NONE && root.is_tracked() {
@@ -99,7 +101,8 @@ impl Outgoing {
         }
     }
 
-    /// Sends a batch to a target.
+    /// Charges the link for a batch and sends it. The batch is sent even without credit; the executor sees
+    /// `stalled` and takes no more input.
     pub fn send(
         &mut self,
         out_link: usize,
@@ -161,7 +164,8 @@ impl Outgoing {
         self.cannot_send(out_link, batch, charge, refusal);
     }
 
-    /// Fails the messages of a batch that does not fit the wire, as if its reader had refused it.
+    /// Fails the messages of a batch that cannot be encoded or is too large for a frame, and takes its
+    /// edges, as if the receiver had failed every tuple.
     #[cold]
     fn cannot_send(&mut self, out_link: usize, batch: &TupleBatch, charge: Charge, why: String) {
         let mut anchors = AnchorWalk::new(&batch.runs, &batch.msgs, &batch.extras);
@@ -175,7 +179,7 @@ impl Outgoing {
             audit.gone(batch);
         }
         self.faults.push(why);
-        // Its own credit: this task is the producer, and is awake.
+        // Nobody must be woken: the producer of this link is the executor that runs now.
         let _ = self.links[out_link].link.release(charge);
         self.rest.not_sent();
     }

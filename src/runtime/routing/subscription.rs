@@ -1,17 +1,17 @@
-//! From a stage to batches per target: where groupings meet queues.
+//! Spreads the tuples of a stage over batches, one for each target task.
 //!
 //! A task has one [`Subscription`] per subscriber of each of its streams, and in it one batch under
-//! construction per target task. [`Subscription::take_stage`] spreads a stage over them. With a
-//! single target the stage *becomes* the batch; with several, each tuple's values are moved; only
-//! a further subscriber costs a copy of the (24-byte) values, or none if it takes the whole batch.
+//! construction per target task. [`Subscription::take_stage`] spreads a stage over them. If there is a
+//! single target, the stage *becomes* the batch. If there are several, the values of each tuple are moved.
+//! Each further subscriber costs a copy of the (24-byte) values, or none if it takes the whole batch.
 //!
-//! 1. Every tracked copy of a tuple stands in a run with an edge that was drawn here and noted in
-//!    the ack buffer, before the buffer is next taken. So no ack can overtake the edges of what was
-//!    emitted while it was earned.
+//! 1. Every tracked copy of a tuple stands in a run whose edge was drawn here, and noted in the ack buffer
+//!    before the buffer is next taken. So the ack record of an input tuple also holds the edges of the
+//!    tuples that were emitted for it.
 //! 2. Batches to one target keep the order in which the tuples were emitted.
 //!
-//! One file, because every way from a stage to a batch has to keep runs, messages and further
-//! anchors in step with the values.
+//! One file, because every way from a stage to a batch must keep runs, messages and further anchors
+//! consistent with the values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::runtime::routing::outgoing::{AnchorWalk, Outgoing};
 use crate::runtime::routing::target::Target;
 use crate::tuple::{Rows, TupleBatch, Value};
 
-/// How often shuffle takes in the loads of its targets.
+/// How often a shuffle grouping reads the loads of its targets.
 const LOAD_REFRESH: Duration = Duration::from_millis(100);
 
 /// One subscriber of one stream.
@@ -46,14 +46,14 @@ impl Subscription {
         Subscription { selector, targets, load_aware, next_refresh: Time::ZERO }
     }
 
-    /// Whether a task takes the stream by direct grouping.
+    /// Whether a task subscribes to the stream by direct grouping.
     pub fn is_direct_target(&self, task: TaskId) -> bool {
         matches!(self.selector, TargetSelector::Each(TupleSelector::Direct))
             && self.targets.iter().any(|target| target.task == task)
     }
 
-    /// Spreads a batch over the targets. `direct` names the target of each tuple on a direct
-    /// stream; `chosen`, if given, gets the tasks.
+    /// Spreads a batch over the targets. On a direct stream, `direct` has the target of each tuple. The
+    /// chosen tasks are added to `chosen`, if given.
     pub fn take_stage(
         &mut self,
         batch: TupleBatch,
@@ -178,15 +178,16 @@ impl Subscription {
         }
     }
 
-    /// Sends what is under construction.
+    /// Sends the batches under construction.
     pub fn flush(&mut self, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing) {
         for target in &mut self.targets {
             target.send(meta, outgoing, Urgency::WhenDone);
         }
     }
 
-    /// Whether the next tuple might find no credit. Where it may go to any of several targets, one
-    /// with credit is enough. Links that lack it are told that somebody waits.
+    /// Whether the next tuple may find no credit. If it may go to any of several targets, one target with
+    /// credit is enough. Links without credit are marked as waited for, and then all are looked at once
+    /// more: credit that was released before the mark wakes nobody.
     pub fn lacks_credit(&self, outgoing: &Outgoing) -> bool {
         let is_shuffle = matches!(self.selector, TargetSelector::Each(TupleSelector::Shuffle(_)));
         let any_will_do = self.load_aware && is_shuffle;
@@ -207,7 +208,7 @@ enum Choice {
     One(usize),
     Several(Vec<usize>),
     Nobody,
-    /// Nobody, and the message fails.
+    /// The custom grouping panicked: the tuple is not sent, and its messages fail.
     Panicked,
 }
 

@@ -12,17 +12,17 @@ use crate::tuple::{Anchor, BatchLimits, Run, TupleBatch, Value};
 pub struct Target {
     /// The task.
     pub task: TaskId,
-    /// Its place in its executor.
+    /// Its number among the tasks of its executor.
     pub local_task: u32,
     /// The link to its executor, as an index into [`Outgoing::links`].
     pub out_link: usize,
-    /// The bit of its worker, if that is another one.
+    /// The bit of its worker; empty if it runs in this worker.
     touched: WorkerSet,
-    /// What is to be sent to it.
+    /// The batch under construction.
     batch: TupleBatch,
-    /// When it is full.
+    /// The sizes at which the batch is sent.
     full_at: BatchLimits,
-    /// Values that the last batch had: how much the next one reserves.
+    /// Number of values of the last batch, for which the next one reserves room.
     values_hint: usize,
 }
 
@@ -53,7 +53,8 @@ impl Target {
         outgoing.send(self.out_link, self.local_task, meta, batch, urgency);
     }
 
-    /// Notes the tuple whose values were just appended, and sends the batch if it is full.
+    /// Completes the tuple whose values were just appended: adds it to the last run, or begins a run with a
+    /// new edge. Sends the batch if it is full.
     #[inline]
     pub fn finish_tuple(
         &mut self,
@@ -88,7 +89,7 @@ impl Target {
         }
     }
 
-    /// Room for as many values as the last batch had, before the first one is written.
+    /// The values of the batch. If it is empty, room for as many values as in the last batch is reserved.
     #[inline]
     pub fn rows(&mut self) -> &mut Vec<Value> {
         let hint = self.values_hint;
@@ -99,7 +100,7 @@ impl Target {
         rows
     }
 
-    /// Takes a whole batch, keeping the order with what is there.
+    /// Takes a whole batch. The batch under construction is sent first, so that the order is kept.
     pub fn take_whole(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing) {
         self.send(meta, outgoing, Urgency::WhenDone);
         for run in &mut batch.runs {
