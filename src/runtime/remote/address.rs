@@ -14,12 +14,12 @@ use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::payload;
 use crate::topology::plan::ExecutorId;
 
-/// An executor, wherever it is.
+/// Where an executor is reached.
 #[derive(Clone)]
 pub enum Address {
     /// In this worker.
     Here(InboxSender),
-    /// In another.
+    /// In another worker.
     There(Arc<RemoteExecutor>),
 }
 
@@ -32,7 +32,7 @@ impl Address {
         }
     }
 
-    /// What the executor shows of itself; of a remote one, what its worker last said.
+    /// The gauges of the executor; of a remote executor, what its worker last reported.
     pub fn gauges(&self) -> &Arc<Gauges> {
         match self {
             Address::Here(inbox) => &inbox.gauges,
@@ -40,7 +40,7 @@ impl Address {
         }
     }
 
-    /// The bit of its worker, if that is another one.
+    /// The bit of its worker; empty if it runs in this worker.
     pub fn touched(&self) -> WorkerSet {
         match self {
             Address::Here(_) => WorkerSet::NONE,
@@ -48,7 +48,8 @@ impl Address {
         }
     }
 
-    /// Sends ack records or outcomes. Commands never cross: each worker is told by whoever started it.
+    /// Sends ack records or outcomes. Commands never go to another worker: the master sends each worker
+    /// its commands.
     pub fn send_tree_message(&self, message: TreeMessage, urgency: Urgency, now: Time) {
         match self {
             Address::Here(inbox) => inbox.send_control(message, urgency),
@@ -65,9 +66,9 @@ pub struct RemoteExecutor {
     pub worker: WorkerId,
     /// Its component, for messages to people.
     pub component: SmolStr,
-    /// What its worker last said of it; only `waiting_since` is kept.
+    /// What its worker last reported; only `waiting_since` is set. Written by the ingress, read by spouts.
     pub gauges: Arc<Gauges>,
-    /// The way there.
+    /// The way to its worker.
     pub outlet: Arc<dyn Outlet>,
 }
 

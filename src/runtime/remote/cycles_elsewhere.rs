@@ -11,23 +11,23 @@ use crate::ids::WorkerId;
 /// it at every step.
 #[derive(Debug)]
 pub struct CyclesElsewhere {
-    /// By worker, as it last said.
+    /// By worker: whether it last reported a full cycle.
     full: Vec<AtomicBool>,
-    /// How many of them are.
+    /// How many of them are `true`.
     count: AtomicUsize,
 }
 
 impl CyclesElsewhere {
-    /// None of so many workers says so.
+    /// For this many workers, none of which has reported a full cycle.
     pub fn new(workers: usize) -> CyclesElsewhere {
         let full = (0..workers).map(|_| AtomicBool::new(false)).collect();
         CyclesElsewhere { full, count: AtomicUsize::new(0) }
     }
 
-    /// What a worker says. Called by one thread.
+    /// Notes what a worker reports. Called by one thread.
     pub fn note(&self, worker: WorkerId, full: bool) {
         let Some(before) = self.full.get(worker.index()) else { return };
-        // SeqCst, as everything that decides whether a spout may emit.
+        // SeqCst, as for everything that decides whether a spout may emit.
         match (before.swap(full, Ordering::SeqCst), full) {
             (false, true) => _ = self.count.fetch_add(1, Ordering::SeqCst),
             (true, false) => _ = self.count.fetch_sub(1, Ordering::SeqCst),
@@ -35,7 +35,7 @@ impl CyclesElsewhere {
         }
     }
 
-    /// Whether any does.
+    /// Whether any worker reports a full cycle.
     pub fn any(&self) -> bool {
         self.count.load(Ordering::SeqCst) > 0
     }

@@ -1,19 +1,23 @@
-//! What other workers send this one, handed to whom it is for; and what follows when one is lost.
+//! Delivers what other workers send this one to its executors, and notifies executors when a worker is
+//! lost.
 //!
 //! One thread owns the ingress (the poller of `net`, or the simulation), so nothing here is locked.
 //!
-//! **A lost worker.** When an incarnation of a peer is over, this happens, in this order:
+//! **A lost worker.** When an incarnation of a peer is over, the following happens in this order:
 //!
-//! 1. what waits to be sent to it is thrown away; its credit comes back ([`Ingress::lost`]);
-//! 2. the membership is raised, which every step reads before it sends anything;
-//! 3. the ackers here are told, and fail the blocks that touched the worker; the spouts here are
-//!    told of the ackers that it ran, and fail what those kept ([`Ingress::workers_lost`]).
+//! 1. Payloads that wait to be sent to it are thrown away, and their credit is released
+//!    ([`Ingress::lost`]).
+//! 2. The membership is raised. Every step reads the membership before it sends anything.
+//! 3. The ackers of this worker are notified, and end the blocks of which tuples were sent to the lost
+//!    worker. The spouts of this worker are notified of each acker that the lost worker ran, and fail
+//!    the blocks that the acker kept ([`Ingress::workers_lost`]).
 //!
-//! So a tuple that was thrown away was sent by a step that read the membership before, its ack
-//! record is stamped with that, and an acker knows the record for one about the worker that was.
+//! So if a tuple was thrown away, the step that sent it had read an older membership. The ack record of
+//! that step is stamped with the older membership, so the acker recognises that the record means the lost
+//! incarnation, even if it arrives after 3.
 //!
-//! Links from the lost worker get new accounts: batches of the old incarnation that are still being
-//! processed give their credit back to nobody.
+//! Links from the lost worker get new accounts. Batches of the old incarnation that are still being
+//! processed release their credit into the old accounts, which nobody reads any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,12 +43,12 @@ use crate::runtime::remote::payload::{self, PayloadError};
 use crate::topology::plan::ExecutorId;
 use crate::tuple::TupleBatch;
 
-/// A consumer that keeps tuples waiting for longer is named in the status that peers get.
+/// An executor that keeps tuples waiting for longer than this is listed in the status sent to peers.
 const TOLD_AFTER: Duration = Duration::from_millis(50);
-/// A payload is a view of the buffer that it was read into, which it keeps alive. Small ones are copied
-/// out, so that a slow inbox of small batches does not hold many times their size.
+/// A payload is a view of the buffer that it was read into, and keeps the whole buffer alive. A payload
+/// smaller than this is copied, so that small batches in a slow inbox do not keep large buffers alive.
 const COPIED_BELOW: usize = 16 << 10;
-/// Executors that a status names at most.
+/// The most executors that a status lists.
 const TOLD_MAX: usize = 400;
 
 /// An executor as the ingress knows it.
@@ -55,9 +59,9 @@ pub struct Place {
     pub tasks: std::ops::Range<u32>,
     /// Its inbox, if it runs here.
     pub inbox: Option<InboxSender>,
-    /// What is shown of it, if it runs elsewhere.
+    /// Its address and gauges, if it runs in another worker.
     pub remote: Option<Arc<RemoteExecutor>>,
-    /// Whether it is a spout's.
+    /// Whether it is an executor of a spout.
     pub is_spout: bool,
     /// Which acker of the topology it is, if it is one.
     pub acker: Option<usize>,
@@ -65,25 +69,27 @@ pub struct Place {
 
 /// The two ends of a link, and its half in this worker, if it has one.
 pub struct LinkEnds {
-    /// Who sends.
+    /// The executor that sends.
     pub producer: ExecutorId,
-    /// Who receives.
+    /// The executor that receives.
     pub consumer: ExecutorId,
     /// Whether it closes a cycle.
     pub feedback: bool,
-    /// The half that is here: the producer's, or that of a consumer whose producer is elsewhere.
+    /// The half in this worker: the producer's, or the consumer's if the producer is in another worker.
+    /// A consumer's half is replaced when the producer's worker is lost.
     pub link: Option<Arc<Link>>,
 }
 
 /// Another worker.
 pub struct PeerWorker {
-    /// The way there.
+    /// The way to that worker.
     pub outlet: Arc<dyn Outlet>,
-    /// Credit owed to its current incarnation.
+    /// Credit to return to its current incarnation. Replaced when the worker is lost.
     pub returns: Arc<CreditReturns>,
-    /// Shows since when something waits for the wire, as if the wire were a consumer.
+    /// Shows since when a payload to this peer has waited to be written, as if the connection were a
+    /// consumer. Written by [`Ingress::note_wire`].
     pub wire: Arc<Gauges>,
-    /// The same of the outgoing that the peer has to others, as it says.
+    /// The same for the connections of the peer, as its last status reported.
     pub wires_there: Arc<Gauges>,
 }
 
@@ -95,27 +101,28 @@ pub struct Ingress {
     pub places: Vec<Place>,
     /// All links of the topology, by id.
     pub links: Vec<LinkEnds>,
-    /// By task and stream: what receivers are told of the origin.
+    /// By task and stream: the source of a tuple, as receivers see it.
     pub metas: Vec<Vec<Arc<SourceMeta>>>,
     /// The other workers, by id; `None` for this one and for those that have no executors.
     pub peers: Vec<Option<PeerWorker>>,
-    /// Which incarnations of them are current.
+    /// Which incarnations of the workers are current. Written here only; executors read it at the begin of
+    /// each step.
     pub membership: Arc<AtomicU64>,
     /// The peers in which a cycle of the topology is full.
     pub cycles_full: Arc<CyclesElsewhere>,
-    /// The way to the end.
+    /// Counts what is outstanding in this worker.
     pub lifecycle: Arc<Lifecycle>,
-    /// Who is runnable.
+    /// The runnable executors of this worker.
     pub run_queue: Arc<RunQueue>,
-    /// Who hears of rest.
+    /// Woken when nothing is outstanding in this worker any more.
     pub coordinator: InboxSender,
 }
 
 impl Ingress {
-    /// Takes a payload of a peer; it counts as under way here from then on.
+    /// Takes a payload of a peer and delivers it. It counts as outstanding in this worker from then on.
     ///
     /// # Errors
-    /// When it is malformed or not for this worker; it is then dropped.
+    /// When it is malformed or not for this worker; then it is dropped.
     pub fn take(
         &mut self,
         from: WorkerId,
@@ -178,7 +185,7 @@ impl Ingress {
         Ok(())
     }
 
-    /// A peer gives credit back.
+    /// A peer returned credit: releases it, and wakes the producer if it waits for that.
     pub fn credit(&self, link: LinkId, tuples: u64, bytes: u64) {
         let half = self.links.get(link.0 as usize).and_then(|ends| ends.link.as_ref());
         if let Some(half) = half
@@ -188,21 +195,21 @@ impl Ingress {
         }
     }
 
-    /// So many payloads are no longer under way here: a peer took them, or they are lost.
+    /// This many payloads are no longer outstanding in this worker: a peer took them, or they are lost.
     pub fn settled(&self, payloads: u64) {
         if payloads > 0 && self.lifecycle.rest.processed(payloads as i64) {
             self.coordinator.wake(Urgency::Now);
         }
     }
 
-    /// Payloads to a worker were thrown away, with the credit that was out to it.
+    /// Payloads to a lost worker were thrown away. `credits` is all credit that was out to that worker.
     pub fn lost(&self, payloads: u64, credits: &[(LinkId, u64, u64)]) {
         credits.iter().for_each(|(link, tuples, bytes)| self.credit(*link, *tuples, *bytes));
         self.settled(payloads);
     }
 
-    /// These workers have a next incarnation, as this membership is the first to say. What waited
-    /// for them must have been thrown away: see [`Ingress::lost`].
+    /// These workers are lost. Each comes with its next incarnation, and `membership` is the first that
+    /// contains it. Payloads to the old incarnations must have been thrown away: see [`Ingress::lost`].
     pub fn workers_lost(&mut self, lost: &[(WorkerId, Incarnation)], membership: u64) {
         for (worker, _) in lost {
             self.renew_links_from(*worker);
@@ -213,7 +220,8 @@ impl Ingress {
             }
             self.cycles_full.note(*worker, false);
         }
-        // Release: who reads it sees that everything to the old incarnations is gone.
+        // Release: a step that reads this membership also sees that the payloads to the old incarnations
+        // were thrown away.
         self.membership.store(membership, Ordering::Release);
         for (worker, next) in lost {
             let ackers_lost: Vec<usize> = self
@@ -237,11 +245,13 @@ impl Ingress {
         }
     }
 
-    /// Says that this membership is current, in which nobody was lost.
+    /// Raises the membership to one in which no worker was lost.
     pub fn raise_membership(&self, membership: u64) {
         self.membership.fetch_max(membership, Ordering::Release);
     }
 
+    /// Replaces the accounts and the consumers' halves of all links from a lost worker. Batches that hold
+    /// credit of the old halves keep them alive until they are processed.
     fn renew_links_from(&mut self, worker: WorkerId) {
         let Some(peer) = self.peers.get_mut(worker.index()).and_then(Option::as_mut) else { return };
         peer.returns = Arc::new(CreditReturns::new(Arc::clone(&peer.outlet)));
@@ -253,21 +263,21 @@ impl Ingress {
         }
     }
 
-    /// Totals of credit that a peer should hear of now; see [`CreditReturns::take_due`].
+    /// Totals of credit to send to a peer now; see [`CreditReturns::take_due`].
     pub fn take_credits_due(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
         if let Some(peer) = self.peer(peer) {
             peer.returns.take_due(into);
         }
     }
 
-    /// Totals of credit that a peer has not heard of.
+    /// Totals of credit that were not sent to a peer yet.
     pub fn take_credits_untold(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
         if let Some(peer) = self.peer(peer) {
             peer.returns.take_untold(into);
         }
     }
 
-    /// Totals of all credit given back to a peer's current incarnation.
+    /// Totals of all credit returned to a peer's current incarnation.
     pub fn all_credits(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
         if let Some(peer) = self.peer(peer) {
             peer.returns.all(into);
@@ -278,7 +288,7 @@ impl Ingress {
         self.peers.get(worker.index()).and_then(Option::as_ref)
     }
 
-    /// Since when something waits for the wire to a peer; `None`: nothing does.
+    /// Notes since when a payload has waited to be written to a peer; `None` if none waits.
     pub fn note_wire(&self, peer: WorkerId, waiting_since: Option<Time>) {
         if let Some(peer) = self.peer(peer) {
             let since = waiting_since.unwrap_or(Time::NEVER);
@@ -286,7 +296,8 @@ impl Ingress {
         }
     }
 
-    /// What peers are to know: whether a cycle is full here, and who keeps tuples waiting.
+    /// Writes the status that peers get: whether a cycle is full in this worker, how long a payload has
+    /// waited to be written, and which executors keep tuples waiting, and for how long.
     pub fn status(&self, now: Time, out: &mut Vec<u8>) {
         let is_full = |ends: &LinkEnds| {
             let is_ours = self.places[ends.producer.index()].inbox.is_some();
@@ -304,7 +315,7 @@ impl Ingress {
         }
     }
 
-    /// A peer's status.
+    /// Takes the status of a peer.
     pub fn note_status(&self, from: WorkerId, mut status: &[u8], now: Time) {
         let (Ok(full), Ok(outgoing)) = (status.try_get_u8(), status.try_get_u32_le()) else { return };
         self.cycles_full.note(from, full != 0);

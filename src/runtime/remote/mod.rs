@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   emitter, acker ─▶ Address::There ─▶ payload (bytes) ─▶ Outlet      implemented by `net`
-//!   inboxes, links ◀─ Ingress ◀── payload (bytes) ◀─────────────────── told by `net`
+//!   inboxes, links ◀─ Ingress ◀── payload (bytes) ◀─────────────────── called by `net`
 //! ```
 //!
-//! Nothing here knows of connections. What is handed to an [`Outlet`] either reaches the incarnation
-//! of the worker it was meant for, once, or that incarnation is gone, and `Ingress::workers_lost` is
-//! called. Everything that follows from a loss follows from that call.
+//! Nothing here deals with connections. A payload that is passed to an [`Outlet`] reaches the incarnation
+//! of the worker it was meant for exactly once, unless that incarnation is lost. Then
+//! `Ingress::workers_lost` is called, and it starts everything that must be done after a loss.
 
 pub mod address;
 pub mod cycles_elsewhere;

@@ -1,8 +1,8 @@
 //! What executors of different workers send each other, as bytes.
 //!
-//! The tuples of a batch are in the codec of `tuple`; the rest is fixed-width and little endian,
-//! because it is small and read once. The bytes come from an authenticated peer with a checksum, yet
-//! nothing is taken on trust: counts are held against what is left before anything is allocated.
+//! The tuples of a batch are in the codec of `tuple`. The rest is fixed-width and little endian, because
+//! it is small and read once. The bytes come from an authenticated peer and have a checksum, yet they are
+//! not trusted: each count is compared with the bytes that are left before anything is allocated.
 //!
 //! ```text
 //!  data      link(4) · source task(4) · stream(2) · local task(4) · tuples(4) · charged(4) · batch
@@ -25,16 +25,16 @@ use crate::topology::plan::ExecutorId;
 use crate::tuple::codec::{self, CodecError};
 use crate::tuple::{MessageIndex, TupleBatch};
 
-/// Why a payload is refused. Whoever sent it is not a squall of this version.
+/// Why a payload is refused. A correct sender of the same version never causes one of these errors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// It ends too early, or promises more than it holds.
+    /// It ends too early, or a count in it is too high.
     #[error("a payload ends too early")]
     Truncated,
-    /// It goes on after its end.
+    /// Bytes follow its end.
     #[error("{0} bytes follow the end of a payload")]
     Trailing(usize),
-    /// A number that stands for nothing.
+    /// It contains a number that names nothing.
     #[error("a payload names {what} {number}, which is none")]
     Unknown {
         /// What kind of thing.
@@ -47,9 +47,9 @@ pub enum PayloadError {
 /// What stands before the batch of a data payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataHeader {
-    /// Whose credit it holds.
+    /// The link whose credit it holds.
     pub link: LinkId,
-    /// The task that emitted.
+    /// The task that emitted it.
     pub source: TaskId,
     /// Which of its component's streams.
     pub stream: u16,
@@ -68,7 +68,7 @@ const DATA_HEADER: usize = 22;
 /// # Errors
 /// When a value nests too deep.
 pub fn encode_data(header: &DataHeader, batch: &TupleBatch) -> Result<Vec<u8>, CodecError> {
-    // Roughly: a byte and a half per value beside its text, and what tracking takes.
+    // A rough estimate: 10 bytes for each value beside its text, and the bytes of the tracking.
     let values = batch.rows.values().len();
     let tracking = batch.msgs.len() + 20 * batch.runs.len() + 20 * batch.extras.len();
     let mut out = Vec::with_capacity(HEADROOM + DATA_HEADER + 32 + batch.heap + 10 * values + tracking);
@@ -83,7 +83,7 @@ pub fn encode_data(header: &DataHeader, batch: &TupleBatch) -> Result<Vec<u8>, C
     Ok(out)
 }
 
-/// The header of a data payload; `payload` is left with the batch.
+/// The header of a data payload. The bytes of the batch remain in `payload`.
 ///
 /// # Errors
 /// When it is too short.
