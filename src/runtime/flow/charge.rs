@@ -1,12 +1,12 @@
 //! How much of a link's credit a batch takes: its tuples and its bytes.
 //!
-//! The limits of links that lead to another worker are derived here, too, because both halves of such a
-//! link, the producer's and the consumer's, must derive the same ones.
+//! The limits of links to another worker are derived here, too, because both halves of such a link, the
+//! producer's and the consumer's, must derive the same limits.
 
-/// Between workers, so many times as many tuples may be on their way: they are under way for longer.
+/// Between workers this many times as many tuples may be on their way, because they take longer to arrive.
 const REMOTE_TUPLES_FACTOR: usize = 4;
 
-/// Between workers, credit comes back in such parts of the whole.
+/// Between workers, credit is returned in lots; this many lots make the limit.
 const LOTS_PER_LIMIT: usize = 4;
 
 /// How much of a link's credit a batch holds.
@@ -19,12 +19,12 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// The credit of a link to another worker, where this is that of a link within one.
+    /// The limit of a link to another worker, if `self` is the limit of a link within a worker.
     pub fn remote_limit(self) -> Charge {
         Charge { tuples: self.tuples.saturating_mul(REMOTE_TUPLES_FACTOR), bytes: self.bytes }
     }
 
-    /// How much of a link's credit comes back at once from another worker.
+    /// How much credit is returned at once to a producer in another worker, if `self` is the limit.
     pub fn lot(self) -> Charge {
         Charge { tuples: (self.tuples / LOTS_PER_LIMIT).max(1), bytes: (self.bytes / LOTS_PER_LIMIT).max(1) }
     }

@@ -1,4 +1,4 @@
-//! What an executor shows of itself to other threads: counters, and how long its input has waited.
+//! What an executor publishes for other threads: counters, and how long its input has waited.
 
 mod sync;
 mod waiting_since;
@@ -14,12 +14,12 @@ use crate::clock::Time;
 
 const _: () = assert!(NOTHING_WAITS == Time::NEVER.0, "what never came does not wait");
 
-/// What an executor shows to others. Written by the executor itself unless said otherwise; all of
-/// it is statistics but `waiting_since` and `pending`.
+/// What an executor publishes. The executor itself writes these fields, unless a field names another
+/// writer. All are statistics except `waiting_since`, `pending` and `held`.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// When the batch in hand, or the oldest that waits, was sent. Also set by a producer that finds
-    /// that nothing waits. Read by spouts, whose tree clocks stand still while it lies far back.
+    /// When the batch in hand, or the oldest batch that waits, was sent. Also set by a producer that puts
+    /// a batch into an empty inbox. Read by spouts: while it is too long ago, their tree clocks stand still.
     pub waiting_since: WaitingSince,
     /// Tuples emitted.
     pub emitted: AtomicU64,
@@ -31,19 +31,19 @@ pub struct Gauges {
     pub acked: AtomicU64,
     /// Tuples or messages failed.
     pub failed: AtomicU64,
-    /// Messages emitted again, by why they had failed, in the order of [`FailureCause::ALL`].
+    /// Messages emitted again, by the cause of their failure, in the order of [`FailureCause::ALL`].
     pub replayed: [AtomicU64; FailureCause::ALL.len()],
-    /// Messages open. The coordinator reads it to know whether the end has come.
+    /// Open messages. The coordinator reads it to decide whether the topology can end.
     pub pending: AtomicI64,
-    /// Messages failed and not emitted again, those that wait for their replay among them.
+    /// Messages that failed and were not emitted again, including those that wait for their replay.
     pub lost: AtomicI64,
-    /// Messages failed that wait until they may be replayed.
+    /// Failed messages that wait for their replay.
     pub waiting: AtomicI64,
-    /// Tuples lost that no message stands for: failed without an anchor, or refused as they were emitted.
+    /// Lost tuples that belong to no message: failed without an anchor, or refused when emitted.
     pub failed_unanchored: AtomicU64,
     /// Failures of messages that had used up `max_replays`.
     pub given_up: AtomicU64,
-    /// Tuples held by bolts. The coordinator reads it to know whom to ask for them at the end.
+    /// Tuples held by bolts. The coordinator reads it to decide which executors get `Finish` at the end.
     pub held: AtomicI64,
     /// Tuples sent to the dead-letter stream.
     pub dead_letters: AtomicU64,
@@ -67,7 +67,7 @@ impl Gauges {
         Gauges::default()
     }
 
-    /// How long the oldest tuple that this executor holds or that waits for it has been waiting.
+    /// For how long the batch in hand, or the oldest batch that waits, has been waiting.
     pub fn waiting(&self, now: Time) -> Duration {
         match self.waiting_since.get() {
             NOTHING_WAITS => Duration::ZERO,
@@ -81,7 +81,7 @@ impl Gauges {
     }
 }
 
-/// Adds to a statistic of which this thread is the only writer at the time.
+/// Adds to a statistic.
 pub fn count(counter: &AtomicU64, n: u64) {
     // Relaxed: statistics order nothing.
     if n > 0 {

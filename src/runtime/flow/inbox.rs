@@ -1,10 +1,10 @@
-//! Inboxes: how messages reach an executor, and what the executor shows of itself to others.
+//! Inboxes: how batches and control messages reach an executor.
 //!
-//! An inbox has two lanes, both `flume` channels of batches, never of single tuples (a queue
-//! operation costs as much as ten tuples). The data lane needs no bound of its own: credit bounds
-//! it (see `link`); what is in a cycle has a channel of its own in it, and goes first. The
-//! control lane is bounded by what it answers: acks by the trees that credit and
-//! `max_spout_pending` let exist, commands by their sender.
+//! An inbox has two lanes, made of `flume` channels. They carry batches and never single tuples, because
+//! a channel operation costs as much as ten tuples. The data lane needs no bound of its own, because
+//! credit bounds it (see `link`). Within it, batches of a cycle have a channel of their own, and are taken
+//! first. The control lane is bounded by its causes: ack records and outcomes by the number of trees,
+//! which credit and `max_spout_pending` limit, and commands by their sender.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,8 +23,8 @@ use crate::tuple::codec;
 
 /// The reading end of an executor's lanes.
 pub struct Inbox {
-    /// Batches of the cycle that the executor is part of. Taken before the others, so that what is in
-    /// the cycle gets out of it before more comes in.
+    /// Batches of the cycle that the executor is part of. Taken before the others, so that batches leave
+    /// the cycle before more enter.
     cycle: Receiver<DataMessage>,
     /// All other batches.
     data: Receiver<DataMessage>,
@@ -53,7 +53,7 @@ impl Inbox {
         }
     }
 
-    /// Decodes a batch. One that cannot be is left empty: its credit goes back, its trees time out.
+    /// Decodes a batch. If that fails, the batch is left empty: its credit is released, its trees expire.
     fn unpack(&self, bytes: &[u8], mut incoming: Incoming) -> Incoming {
         let arity = incoming.batch.arity;
         match codec::decode(bytes) {
@@ -78,7 +78,7 @@ impl Inbox {
         self.data.is_empty() && self.cycle.is_empty()
     }
 
-    /// Says that nothing is in hand and nothing was waiting a moment ago.
+    /// Notes that no batch is in hand and none was in the lanes when the caller looked.
     pub fn note_empty(&self, now: Time) {
         self.gauges.waiting_since.note_empty(now.0, || self.has_no_data());
     }
@@ -100,7 +100,7 @@ pub struct InboxSender {
 }
 
 impl InboxSender {
-    /// Sends a batch. One to an executor that has ended is dropped; its worker is ending too.
+    /// Sends a batch. If the executor has ended, the batch is dropped: then the worker is ending, too.
     pub fn send_data(&self, message: DataMessage, urgency: Urgency) {
         let sent_at = message.sent_at().0;
         self.gauges.queued.fetch_add(message.charge().tuples as i64, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl InboxSender {
         self.run_queue.wake(self.executor, urgency);
     }
 
-    /// Makes the executor look at what it can do.
+    /// Makes the executor runnable, so that it is stepped.
     pub fn wake(&self, urgency: Urgency) {
         self.run_queue.wake(self.executor, urgency);
     }

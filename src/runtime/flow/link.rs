@@ -1,22 +1,22 @@
 //! Credit: how much may be on its way from one executor to another.
 //!
-//! Each ordered pair of executors that exchange tuples shares a [`Link`]. The producer charges it
-//! when a batch leaves and stops taking input once it is full; the consumer releases it when the
-//! batch is processed, and wakes the producer when half of the credit is back. A batch that is
-//! under way may overdraw the link by its own size; the *next* one waits. So a link holds at most
-//! its limit plus one step's output, and a slow consumer stops its producers and nobody else.
+//! Each ordered pair of executors that exchange tuples shares a [`Link`]. The producer charges the link
+//! when it sends a batch, and takes no more input while the link is full. The consumer releases the charge
+//! when the batch is processed, and wakes the producer when half of the credit is back. A batch may
+//! overdraw the link by its own size; then the *next* batch waits. So a link holds at most its limit plus
+//! the output of one step, and a slow consumer blocks its own producers only.
 //!
-//! **Cycles.** Were their executors to wait for each other as others do, they would wait for ever. So
-//! what enters a cycle waits for credit on the links within it, and what is in it goes on into a
-//! reserve. What enters brings no more into the cycle than one batch beyond its credit, so the reserve
-//! is there for what comes round.
+//! **Cycles.** If all executors of a cycle waited for each other's credit, they would wait for ever. So a
+//! batch that enters a cycle waits for credit on the links within it, but batches that are already in the
+//! cycle may use a reserve beyond the credit. Batches that enter overdraw the credit by at most one batch,
+//! so the reserve remains for batches within the cycle.
 //!
-//! A link between workers has a half in each. The producer's half is charged and waited for as any
-//! other; the consumer's half only passes on what is released, and `net` releases it over there, in
-//! lots of a quarter of the credit.
+//! A link between workers has two halves, one in each worker. The producer's half is charged and waited
+//! for like any other link. The consumer's half only collects released credit. `net` sends that credit to
+//! the producer's worker in lots of a quarter of the limit, and releases it on the producer's half.
 //!
-//! The file `credit` has the counters, and decides which release wakes the producer; here is what the
-//! counters are for, and their limits.
+//! The file `credit` has the counters, and decides which release wakes the producer. This file defines
+//! the limits and the kinds of links.
 
 mod credit;
 mod sync;
@@ -38,7 +38,7 @@ pub enum LinkKind {
     Acyclic,
     /// On a cycle.
     InCycle,
-    /// On a cycle, and it closes it: when it is full, the spouts are held back.
+    /// On a cycle, and declared as the edge that closes it. While it is full, spouts emit nothing.
     Feedback,
 }
 
@@ -46,14 +46,14 @@ pub enum LinkKind {
 pub struct Link {
     /// Which of the topology's links.
     pub id: LinkId,
-    /// Who sends; woken when credit returns.
+    /// The executor that sends. It is woken when credit is released.
     pub producer: ExecutorId,
     /// Whether it is part of a cycle.
     pub kind: LinkKind,
     credit: Credit,
-    /// Of a producer's half, tuples that may have been processed without its knowing.
+    /// Of a producer's half: how many tuples may have been processed whose credit was not returned yet.
     untold_max: usize,
-    /// Of a consumer's half: where released credit goes.
+    /// Of a consumer's half: the account that collects released credit.
     returns: Option<(Arc<CreditReturns>, Arc<Returned>)>,
 }
 
@@ -81,20 +81,20 @@ impl Link {
         Link::new(id, producer, max.remote_limit(), kind).renewed(returns)
     }
 
-    /// The same half for the next life of the producer's worker.
+    /// The same consumer's half for the next incarnation of the producer's worker, with a new account.
     pub fn renewed(&self, returns: Arc<CreditReturns>) -> Link {
         let max = Charge { tuples: self.credit.tuples_max, bytes: self.credit.bytes_max };
         let account = returns.account(self.id, max.lot());
         Link { returns: Some((returns, account)), ..Link::new(self.id, self.producer, max, self.kind) }
     }
 
-    /// Takes credit for a batch; says whether its producer may go on.
+    /// Takes credit for a batch; returns whether its producer may send another batch.
     pub fn charge(&self, charge: Charge) -> bool {
         self.credit.charge(charge.tuples, charge.bytes);
         self.may_send()
     }
 
-    /// Gives credit back; says whether the producer waits for it and should be woken.
+    /// Gives credit back; returns whether the producer waits for it and must be woken.
     #[must_use]
     pub fn release(&self, charge: Charge) -> bool {
         if let Some((returns, account)) = &self.returns {
@@ -109,7 +109,7 @@ impl Link {
         self.credit.has_credit()
     }
 
-    /// Whether another batch may be sent: with credit, or into the reserve.
+    /// Whether another batch may be sent: if there is credit, or, on a cycle, if there is reserve left.
     pub fn may_send(&self) -> bool {
         match self.kind {
             LinkKind::Acyclic => self.credit.has_credit(),
@@ -117,7 +117,7 @@ impl Link {
         }
     }
 
-    /// Says that the producer waits. It must look at [`Link::may_send`] once more after this.
+    /// Notes that the producer waits. The producer must call [`Link::may_send`] once more after this.
     pub fn wait(&self) {
         self.credit.wait();
     }
@@ -127,7 +127,8 @@ impl Link {
         self.credit.in_flight()
     }
 
-    /// How much of the credit is taken, 0 to 1 and above; what may be back unsaid does not count.
+    /// How much of the credit is taken, as a part of the limit; above 1 if the link is overdrawn. Credit
+    /// that the consumer may have released without returning it yet does not count as taken.
     pub fn load(&self) -> f32 {
         self.in_flight().saturating_sub(self.untold_max) as f32 / self.credit.tuples_max as f32
     }

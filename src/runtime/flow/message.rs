@@ -1,7 +1,7 @@
-//! Everything that one executor can send another: two closed kinds, one per lane of the inbox.
+//! Everything that one executor can send another: two closed enums, one per lane of the inbox.
 //!
-//! *Data* is bounded by credit and may make its producer wait. *Control* never waits behind data
-//! and needs no credit, so a full pipeline can still ack, fail, tick and end.
+//! *Data* needs credit, so its producer may have to wait. *Control* needs no credit and never waits
+//! behind data, so a full pipeline can still ack, fail and end.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::tuple::TupleBatch;
 pub struct Incoming {
     /// The tuples.
     pub batch: TupleBatch,
-    /// Where they come from.
+    /// Their source: component, stream and task.
     pub meta: Arc<SourceMeta>,
     /// The target, counted from the first task of its executor.
     pub local_task: u32,
@@ -28,25 +28,25 @@ pub struct Incoming {
     pub link: Arc<Link>,
     /// What the link was charged for it.
     pub charge: Charge,
-    /// When it was sent: how long it has been waiting decides whether tree clocks stand still.
+    /// When it was sent. If it waits for too long, tree clocks stand still.
     pub sent_at: Time,
 }
 
-/// What lies in the data lane of an inbox. What comes over one link keeps its order.
+/// A batch in the data lane of an inbox. Batches of one link keep their order.
 pub enum DataMessage {
     /// A batch from this worker.
     Batch(Incoming),
-    /// A batch from another, as it came: whoever takes it decodes it, on its own thread.
+    /// A batch from another worker, still encoded. The consumer decodes it, so that the poller need not.
     Encoded {
         /// The batch in the codec of `tuple`.
         bytes: Bytes,
-        /// All of it but the tuples; the batch in it is empty.
+        /// Everything but the tuples; its batch is empty.
         incoming: Incoming,
     },
 }
 
 impl DataMessage {
-    /// The link it came over, which decides its lane.
+    /// The link of the batch. Its kind decides which channel the batch takes.
     pub fn link(&self) -> &Link {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => &incoming.link,
@@ -68,32 +68,32 @@ impl DataMessage {
     }
 }
 
-/// What may come over the control lane. Each executor handles what is for its kind and ignores the rest
-/// by name, so that a new message is a decision for every kind of executor.
+/// What may come over the control lane. Each kind of executor handles its own variants, and names those
+/// that it ignores, so that a new variant must be considered for every kind of executor.
 pub enum Control {
     /// About trees of tuples.
     Tree(TreeMessage),
     /// What an executor is to do.
     Command(ExecutorCommand),
-    /// Part of the tracking is gone: blocks fail because of it.
+    /// An acker or a worker was lost: blocks fail because of it.
     Loss(Loss),
     /// What the coordinator is to do.
     End(EndRequest),
 }
 
-/// What executors send each other about trees, wherever they run. Of all that comes over the control
-/// lane, only this crosses from worker to worker.
+/// What executors send each other about trees. Of all control messages, only these are also sent from one
+/// worker to another.
 pub enum TreeMessage {
     /// To an acker: records of one executor's step.
     Acks(AckRecords),
-    /// To a spout's executor: what became of its blocks.
+    /// To a spout's executor: outcomes of its blocks.
     Outcomes(Vec<Outcome>),
 }
 
-/// A command to executors of this worker. It never crosses: whoever starts a worker commands it.
+/// A command to executors of this worker. Commands are never sent to executors of another worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecutorCommand {
-    /// To all: spouts may emit; what was not opened is opened.
+    /// To all: spouts may emit, and tasks that were not built yet are built.
     Activate,
     /// To spouts: emit nothing until the next `Activate`.
     Deactivate,
@@ -107,10 +107,10 @@ pub enum ExecutorCommand {
     Crash,
 }
 
-/// What was lost of the tracking, as the ingress of this worker or an acker of it reports.
+/// What was lost, as reported by the ingress of this worker, or by an acker of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// To a spout's executor: an acker lost its entries; every block it kept fails.
+    /// To a spout's executor: an acker lost its entries, so every block that it kept fails.
     Acker {
         /// Which of the topology's ackers.
         acker: usize,
@@ -119,9 +119,9 @@ pub enum Loss {
     Worker {
         /// Which.
         worker: WorkerId,
-        /// Its next life.
+        /// Its next incarnation.
         next: Incarnation,
-        /// The first membership without its last life.
+        /// The first membership without the lost incarnation.
         membership: u64,
     },
 }
@@ -131,7 +131,7 @@ pub enum Loss {
 pub enum EndRequest {
     /// End the topology in order.
     Drain,
-    /// A component cannot go on: end the topology in order. The reason stands in the lifecycle.
+    /// A component cannot continue: end the topology in order. The lifecycle holds the reason.
     Stop,
     /// End at once.
     Kill,

@@ -22,11 +22,13 @@ pub enum PayloadKind {
 
 /// The way to one other worker.
 pub trait Outlet: Send + Sync {
-    /// Takes a payload for the incarnation that is current: [`HEADROOM`] free bytes and then the
-    /// payload; of data, the credit it was charged, as (link, tuples, bytes). Never blocks.
+    /// Sends a payload to the current incarnation. `bytes` has [`HEADROOM`] free bytes, then the payload.
+    /// For data, `credit` is what the link was charged, as (link, tuples, bytes). Never blocks.
     fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time);
 
-    /// Says that there is credit to give back; see [`credit::CreditReturns`].
+    /// Notifies the poller that there is credit to return; see [`CreditReturns`].
+    ///
+    /// [`CreditReturns`]: crate::runtime::flow::credit_returns::CreditReturns
     fn poke(&self);
 
     /// The longest payload that may be sent.

@@ -1,57 +1,60 @@
-//! Accounts of credit that is given back, and who has to wake whom for it.
+//! Accounts of the credit that consumers release for producers in another worker, and the rule for waking
+//! the poller, which sends that credit to the peer.
 //!
 //! ```text
-//!   executor ── give_back ─▶ account ─▶ due ─▶ take_due ── poller, which tells the peer
-//!        └── a lot is untold, and the account was not due: wake the poller
+//!   executor ── give_back ─▶ account ─▶ due ─▶ take_due ── poller, which sends the totals to the peer
+//!        └── a lot is unsent, and the account was not due: wake the poller
 //! ```
 //!
-//! The consumer returns credit in lots: each telling wakes two threads and is a write and a read, and
-//! a producer that has most of its credit does not wait for the rest. What is untold is always less
-//! than one lot, or its account is due and the poller was woken; so a producer that waits for credit
-//! has more than that to come, and will be told.
+//! Credit is returned in lots of a fixed part of the link's limit. Each message with credit costs a write
+//! and a read and wakes two threads, and a producer that still has most of its credit does not need the
+//! rest. Credit that is released but not sent (*untold*) is less than one lot, or else its account is due
+//! and the poller was woken. So a blocked producer is still owed at least one lot, and will be woken.
 //!
-//! 1. Who gives back, adds to the totals first, and then looks whether a lot is untold. The first to
-//!    find one marks the account as due, lists it, and wakes the poller.
-//! 2. The poller takes the mark away before it reads the totals, so what it does not find there is
-//!    announced again. Both sides change the mark by read-modify-write only: who finds it set is ordered
-//!    before the poller that takes it away, and so are the totals.
-//! 3. Only one thread tells.
+//! 1. An executor that gives credit back adds to the totals first, and then checks whether a lot is
+//!    unsent. The first to find one marks the account as due, lists it, and wakes the poller.
+//! 2. The poller clears the mark before it reads the totals. Credit that comes too late for this read
+//!    finds the mark cleared, and marks the account again. Both sides change the mark by
+//!    read-modify-write only, so an executor that finds the mark set comes before the poller that clears
+//!    it, and the poller sees the totals of that executor.
+//! 3. Only one thread, the poller, sends totals.
 //!
 //! This file is compiled a second time with the types of loom, which tries all interleavings
 //! (`tests/net_models.rs`): hence `super::sync`, and nothing else from the crate.
 
 use super::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, PoisonError};
 
-/// What is given back for one link.
+/// The credit given back for one link. Totals only grow, so sending a total twice does no harm.
 #[derive(Debug)]
 pub struct Account<Id> {
     id: Id,
-    /// Tuples and bytes that are told at once.
+    /// So many unsent tuples or bytes make the account due.
     lot: (u64, u64),
+    /// All credit given back so far. Written by executors, read by the poller.
     tuples: AtomicU64,
     bytes: AtomicU64,
-    /// What was told of `tuples` and `bytes`.
+    /// The totals that were last sent. Written by the poller, read by executors.
     told_tuples: AtomicU64,
     told_bytes: AtomicU64,
-    /// It stands in [`Accounts::due`].
+    /// Whether it stands in [`Accounts::due`]. Set by executors, cleared by the poller.
     is_due: AtomicBool,
 }
 
 /// All accounts with one incarnation of a peer.
 #[derive(Debug)]
 pub struct Accounts<Id> {
-    /// Those of which a lot is untold.
+    /// The accounts of which a lot is unsent.
     due: Mutex<Vec<Arc<Account<Id>>>>,
     all: Mutex<Vec<Arc<Account<Id>>>>,
 }
 
 impl<Id: Copy> Accounts<Id> {
-    /// None yet.
+    /// Without accounts.
     pub fn new() -> Accounts<Id> {
         Accounts { due: Mutex::new(Vec::new()), all: Mutex::new(Vec::new()) }
     }
 
-    /// A new account, which tells so many tuples or bytes at once.
+    /// A new account, which becomes due when a lot of tuples or bytes is unsent.
     pub fn open(&self, id: Id, lot: (u64, u64)) -> Arc<Account<Id>> {
         let zero = || AtomicU64::new(0);
         let account = Arc::new(Account {
@@ -67,7 +70,7 @@ impl<Id: Copy> Accounts<Id> {
         account
     }
 
-    /// Notes credit that came back. Whether the poller must be woken to tell it.
+    /// Adds credit to an account; returns whether the caller must wake the poller.
     #[must_use]
     pub fn give_back(&self, account: &Arc<Account<Id>>, tuples: u64, bytes: u64) -> bool {
         account.tuples.fetch_add(tuples, Ordering::SeqCst);
@@ -79,24 +82,24 @@ impl<Id: Copy> Accounts<Id> {
         is_news
     }
 
-    /// Totals of the accounts of which a lot was untold.
+    /// The totals of all accounts that are due. They count as sent from now on.
     pub fn take_due(&self, into: &mut Vec<(Id, u64, u64)>) {
         let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
         for account in due {
-            // Cleared before the totals are read, so that what comes later is noted again; by an
-            // exchange, so that what was given back before the mark was set is seen.
+            // Cleared before the totals are read, so that later credit marks the account again. By an
+            // exchange, so that credit given back before the mark was set is seen.
             account.is_due.swap(false, Ordering::SeqCst);
             into.push(account.tell());
         }
     }
 
-    /// Totals of the accounts of which anything is untold.
+    /// The totals of all accounts with unsent credit. They count as sent from now on.
     pub fn take_untold(&self, into: &mut Vec<(Id, u64, u64)>) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         into.extend(all.iter().filter(|account| account.untold() != (0, 0)).map(|account| account.tell()));
     }
 
-    /// Totals of all accounts that ever got something back.
+    /// The totals of all accounts that were ever given credit. They count as sent from now on.
     pub fn all(&self, into: &mut Vec<(Id, u64, u64)>) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         into.extend(all.iter().map(|account| account.tell()).filter(|(_, tuples, _)| *tuples > 0));
@@ -117,7 +120,7 @@ impl<Id: Copy> Account<Id> {
         tuples >= self.lot.0 || bytes >= self.lot.1
     }
 
-    /// The totals, which count as told.
+    /// The totals, which count as sent from now on.
     fn tell(&self) -> (Id, u64, u64) {
         let (tuples, bytes) = (self.tuples.load(Ordering::SeqCst), self.bytes.load(Ordering::SeqCst));
         self.told_tuples.store(tuples, Ordering::SeqCst);

@@ -1,7 +1,7 @@
-//! Credit of links whose producers are in another worker, to be given back.
+//! Returns credit to producers in another worker.
 //!
-//! `accounts` holds the totals, and decides when the poller is to be woken; here it is, and the types of
-//! the runtime.
+//! `accounts` holds the totals and decides when the poller must be woken. This file wakes the poller, and
+//! connects the accounts with the types of the runtime.
 
 mod accounts;
 mod sync;
@@ -17,41 +17,41 @@ use crate::runtime::flow::outlet::Outlet;
 /// The account of one link.
 pub type Returned = Account<LinkId>;
 
-/// What a worker owes one incarnation of another in credit.
+/// The credit that this worker has to return to one incarnation of another worker.
 pub struct CreditReturns {
     outlet: Arc<dyn Outlet>,
     accounts: Accounts<LinkId>,
 }
 
 impl CreditReturns {
-    /// Nothing is owed yet.
+    /// No credit to return yet.
     pub fn new(outlet: Arc<dyn Outlet>) -> CreditReturns {
         CreditReturns { outlet, accounts: Accounts::new() }
     }
 
-    /// The account of one link, which tells so much at once.
+    /// A new account for one link, which becomes due when `lot` is unsent.
     pub fn account(&self, id: LinkId, lot: Charge) -> Arc<Returned> {
         self.accounts.open(id, (lot.tuples as u64, lot.bytes as u64))
     }
 
-    /// Notes that a batch of a link was processed.
+    /// Adds the credit of a processed batch, and wakes the poller if a lot has become due.
     pub fn give_back(&self, returned: &Arc<Returned>, charge: Charge) {
         if self.accounts.give_back(returned, charge.tuples as u64, charge.bytes as u64) {
             self.outlet.poke();
         }
     }
 
-    /// Totals of the links of which a lot was untold, as (link, tuples, bytes).
+    /// Totals of the links of which a lot is unsent, as (link, tuples, bytes).
     pub fn take_due(&self, into: &mut Vec<(LinkId, u64, u64)>) {
         self.accounts.take_due(into);
     }
 
-    /// Totals of the links of which anything is untold.
+    /// Totals of the links with unsent credit.
     pub fn take_untold(&self, into: &mut Vec<(LinkId, u64, u64)>) {
         self.accounts.take_untold(into);
     }
 
-    /// Totals of all links that ever gave something back.
+    /// Totals of all links for which credit was ever given back.
     pub fn all(&self, into: &mut Vec<(LinkId, u64, u64)>) {
         self.accounts.all(into);
     }

@@ -1,4 +1,4 @@
-//! What the accounts share memory by. `tests/net_models.rs` puts loom's types in this place.
+//! The types with which accounts are shared. `tests/net_models.rs` replaces them with loom's types.
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(super) use std::sync::{Arc, Mutex, PoisonError};

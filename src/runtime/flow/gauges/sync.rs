@@ -1,3 +1,3 @@
-//! What the time stamp is shared by. `tests/runtime_models.rs` puts loom's types in this place.
+//! The types with which the time is shared. `tests/runtime_models.rs` replaces them with loom's types.
 
 pub(super) use std::sync::atomic::{AtomicU64, Ordering};

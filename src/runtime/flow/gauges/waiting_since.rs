@@ -1,4 +1,4 @@
-//! Since when the input of an executor has been waiting, as the executor and its producers note it.
+//! Since when the input of an executor has been waiting. The executor and its producers write it.
 //!
 //! ```text
 //!   producer ── put the batch into the lane ─▶ note its time, if none is noted ─▶ wake the executor
@@ -38,15 +38,15 @@ impl WaitingSince {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Notes a time, whatever is noted: by the executor when it takes a batch, and by whoever writes what
-    /// another worker reports of its own.
+    /// Overwrites the time. Called by the executor when it takes a batch, and by the ingress for what
+    /// another worker reports about its executors.
     #[inline]
     pub fn set(&self, since: u64) {
         self.0.store(since, Ordering::SeqCst);
     }
 
-    /// For a producer: puts a batch into a lane and notes its time if nothing waited. The executor is to
-    /// be woken after this.
+    /// For a producer: puts a batch into a lane, and notes its time if no time is noted. The producer must
+    /// wake the executor after this.
     #[inline]
     pub fn put(&self, sent_at: u64, put: impl FnOnce()) {
         put();
@@ -54,11 +54,11 @@ impl WaitingSince {
         let _ = self.0.compare_exchange(NOTHING_WAITS, sent_at, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// For the executor, when nothing is in hand and nothing was in the lanes a moment ago.
+    /// For the executor, when no batch is in hand and none was in the lanes when it looked.
     #[inline]
     pub fn note_empty(&self, now: u64, is_empty: impl FnOnce() -> bool) {
         self.0.store(NOTHING_WAITS, Ordering::SeqCst);
-        // A batch that came between the look and the store would go unseen; so look again.
+        // A batch that arrived between the executor's look and the store would be missed, so look again.
         if !is_empty() {
             self.0.store(now, Ordering::SeqCst);
         }

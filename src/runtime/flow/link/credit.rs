@@ -1,16 +1,17 @@
-//! The counters of a link's credit, and who has to wake a producer that waits for it.
+//! The counters of a link's credit, and the rule that decides which release wakes a waiting producer.
 //!
 //! ```text
 //!   producer ── charge ─▶ tuples, bytes ◀── release ── consumer
 //!       └── wait ──────────▶ waited ◀──── half is back: look, and wake the producer if it is set
 //! ```
 //!
-//! 1. A producer that found no credit calls [`Credit::wait`], then looks once more, and sleeps only if
-//!    there is still none. A release takes the counters down before it looks at `waited`. Every access is
-//!    sequentially consistent, so the producer sees the credit or the release sees that it is waited for.
-//! 2. The release that clears `waited` wakes the producer: one wake for each wait at most.
-//! 3. A release takes both counters down before it looks at either. So of several releases at the same
-//!    time, the last to take them down sees the sum of all, and half of the credit is not missed.
+//! 1. A producer that found no credit calls [`Credit::wait`], then looks at the counters once more, and
+//!    sleeps only if there is still no credit. A release lowers the counters before it reads `waited`.
+//!    Every access is sequentially consistent, so either the producer sees the credit, or the release
+//!    sees that the producer waits.
+//! 2. The release that clears `waited` wakes the producer. So each wait causes at most one wake.
+//! 3. A release lowers both counters before it reads either. So if several releases run at the same time,
+//!    the last one to lower a counter sees the sum of all, and cannot miss that half of the credit is back.
 //! 4. Only what was charged is released, once: the counters never go below zero.
 //!
 //! This file is compiled a second time with the types of loom, which tries all interleavings
@@ -25,7 +26,7 @@ pub struct Credit {
     pub tuples_max: usize,
     /// Bytes that may be on their way.
     pub bytes_max: usize,
-    /// Bytes that may be on their way where the reserve counts, too.
+    /// Bytes that may be on their way on a link that may use the reserve.
     reserve: usize,
     /// Tuples on their way.
     tuples: AtomicUsize,
@@ -36,35 +37,35 @@ pub struct Credit {
 }
 
 impl Credit {
-    /// All the credit: so many tuples and bytes, or so many bytes with the reserve.
+    /// With all its credit: `tuples_max` and `bytes_max`, or `reserve` bytes if the reserve may be used.
     pub fn new(tuples_max: usize, bytes_max: usize, reserve: usize) -> Credit {
         let (tuples, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Credit { tuples_max, bytes_max, reserve, tuples, bytes, waited: AtomicBool::new(false) }
     }
 
-    /// Takes credit for a batch, be there some or not.
+    /// Takes credit for a batch, even if there is none left.
     #[inline]
     pub fn charge(&self, tuples: usize, bytes: usize) {
         self.tuples.fetch_add(tuples, Ordering::SeqCst);
         self.bytes.fetch_add(bytes, Ordering::SeqCst);
     }
 
-    /// Gives credit back; says whether the producer waits for it and must be woken.
+    /// Gives credit back; returns whether the producer waits for it and must be woken.
     ///
     /// # Panics
-    /// When more comes back than was taken.
+    /// When more is given back than was taken.
     #[inline]
     #[must_use]
     pub fn release(&self, tuples: usize, bytes: usize) -> bool {
         let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
         assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
-        // Looked at again: another release may have come between the two counters.
+        // Read again, and not computed: another release may have run between the two subtractions.
         let half_back = self.tuples.load(Ordering::SeqCst) <= self.tuples_max / 2
             && self.bytes.load(Ordering::SeqCst) <= self.bytes_max / 2;
         let half_reserve = self.reserve / 2;
         let reserve_back = bytes_before > half_reserve && bytes_before - bytes <= half_reserve;
-        // The load spares the exchange where nobody waits.
+        // The load saves the exchange if nobody waits.
         (half_back || reserve_back)
             && self.waited.load(Ordering::SeqCst)
             && self.waited.swap(false, Ordering::SeqCst)
@@ -77,13 +78,13 @@ impl Credit {
             && self.bytes.load(Ordering::SeqCst) < self.bytes_max
     }
 
-    /// Whether there is anything left with the reserve.
+    /// Whether there is credit left if the reserve may be used.
     #[inline]
     pub fn has_reserve(&self) -> bool {
         self.bytes.load(Ordering::SeqCst) < self.reserve
     }
 
-    /// Notes that the producer waits. It must look once more after this, before it sleeps.
+    /// Notes that the producer waits. The producer must look at the credit once more before it sleeps.
     #[inline]
     pub fn wait(&self) {
         self.waited.store(true, Ordering::SeqCst);
