@@ -19,7 +19,7 @@ const _: () = assert!(NOTHING_WAITS == Time::NEVER.0, "what never came does not 
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// When the batch in hand, or the oldest batch that waits, was sent. Also set by a producer that puts
-    /// a batch into an empty inbox. Read by spouts: while it is too long ago, their tree clocks stand still.
+    /// a batch into an empty inbox. Read by spouts: if it is too long ago, their tree clocks stand still.
     pub waiting_since: WaitingSince,
     /// Tuples emitted.
     pub emitted: AtomicU64,

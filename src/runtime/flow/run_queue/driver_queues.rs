@@ -1,4 +1,4 @@
-//! Which driver steps which executor: a queue for each driver, stealing, and who wakes whom.
+//! Decides which driver steps which executor: a queue for each driver, stealing, and the rules of waking.
 //!
 //! An executor is queued for the driver that stepped it last, its *home*, because that driver's core has
 //! the executor's data in its caches. An executor that no driver has stepped yet is queued in a shared
@@ -10,18 +10,20 @@
 //!      └─▶ no home yet: shared queue ─▶ any driver
 //! ```
 //!
-//! Waking a driver costs its waker a system call, and the woken driver the way there and back. That pays
-//! if the driver then has work for a while. A driver whose work lasted for less than [`PAYS_AFTER`] does
-//! not sleep but *naps*: for a short time, longer after each burst that did not pay, no other driver wakes
-//! it. Whoever would have woken it takes the work instead. Threads that are no drivers wake it as ever.
+//! Waking a driver costs a system call in the thread that wakes it, and two context switches for the
+//! driver. That pays only if the driver then has work for a while. A driver whose last burst of work was
+//! shorter than [`PAYS_AFTER`] does not sleep but *naps*: for a short time no other driver wakes it. The
+//! nap gets longer after each burst that did not pay. A driver that queues work for a napping driver takes
+//! that work over itself after its step. Threads that are no drivers wake a napping driver at once.
 //!
 //! 1. Each executor is in one of the four states of [`RunQueue`](super::RunQueue), and stands in one queue
 //!    at most: only the thread that wakes it while it is idle, or that stepped it, puts it into a queue.
-//! 2. A driver announces that it sleeps, then looks at the queues once more, then sleeps. A thread that
-//!    queues an executor does so first and looks for sleepers then. Both put a sequentially consistent
-//!    fence between the two, so one of them sees the other, and no executor waits while all drivers sleep.
-//! 3. A queue is served in order, and the shared queue is looked at after at most [`OWN_IN_A_ROW`]
-//!    executors of the driver's own, so none waits for ever.
+//! 2. A driver first marks itself as sleeping, then looks at the queues once more, then sleeps. A thread
+//!    first queues an executor, then looks for sleeping drivers. Both put a sequentially consistent fence
+//!    between the two actions. So the driver sees the executor or the thread sees the sleeping driver, and
+//!    no executor waits while all drivers sleep.
+//! 3. A queue is served in order, and a driver looks at the shared queue after at most [`OWN_IN_A_ROW`]
+//!    executors of its own queue, so no executor waits for ever.
 //!
 //! One file, because pushing, stealing and sleeping are one protocol, and loom tries it as a whole.
 //!
@@ -35,20 +37,21 @@ use super::sync::{
     AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, Parker, PoisonError, fence,
 };
 
-/// Work that lasts for so long is worth the wake of a driver.
+/// A burst of work that lasts at least this long is worth waking a driver.
 pub const PAYS_AFTER: Duration = Duration::from_micros(50);
-/// The first nap after work that was not; each further one is twice as long.
+/// The first nap after a burst that was too short; each further nap is twice as long.
 const NAP_MIN: Duration = Duration::from_micros(50);
 /// The longest nap.
 pub const NAP_MAX: Duration = Duration::from_millis(1);
-/// After so many executors of its own queue a driver looks at the shared queue first.
+/// After this many executors of its own queue, a driver looks at the shared queue first.
 const OWN_IN_A_ROW: u32 = 16;
 
-/// The state of an executor is a set of these bits. Neither: it is idle. `WOKEN` alone: it stands in a
-/// queue, or is being put there. Both: it was woken while it runs, and is queued again afterwards.
+/// The state of an executor is a set of these bits. No bit: it is idle. `WOKEN` alone: it stands in a
+/// queue, or is being put there. `RUNNING` alone: it is being stepped. Both: it was woken while it was
+/// stepped, and is queued again afterwards.
 ///
-/// All changes are read-modify-write, so each sees the latest state: either the step that follows a wake
-/// sees what the waker wrote before it, or the wake sees `RUNNING`.
+/// All changes are read-modify-write, so each sees the latest state. Either the next step sees what the
+/// waking thread wrote before its wake, or the wake sees `RUNNING`.
 const IDLE: u8 = 0;
 const WOKEN: u8 = 1;
 const RUNNING: u8 = 2;
@@ -58,7 +61,7 @@ const NO_HOME: u32 = u32::MAX;
 /// The home of an executor that has a thread of its own.
 const DEDICATED: u32 = u32::MAX - 1;
 
-/// What a driver does, as others see it.
+/// The activity of a driver, as other threads see it.
 /// Between two steps.
 const AWAKE: u8 = 0;
 /// In a step.
@@ -73,11 +76,11 @@ const ASLEEP: u8 = 3;
 pub enum Queued {
     /// In the queue of a driver, or in the shared one.
     ForDrivers,
-    /// Nowhere: its own thread is to be unparked.
+    /// In no queue: the caller must unpark the executor's own thread.
     Dedicated,
 }
 
-/// A driver's own view. It is kept by the thread.
+/// The state of a driver that only its own thread uses.
 #[derive(Debug)]
 pub struct Driver {
     index: usize,
@@ -112,21 +115,22 @@ pub struct DriverQueues {
     /// By executor: the driver that stepped it last.
     homes: Box<[AtomicU32]>,
     drivers: Box<[DriverQueue]>,
-    /// Drivers that were ever registered: those after them have never been used.
+    /// How many places of `drivers` were ever registered. The places after them were never used.
     used: AtomicUsize,
-    /// What has no home yet.
+    /// Executors that wait and have no home yet.
     shared: Mutex<VecDeque<usize>>,
     shared_len: AtomicUsize,
-    /// Drivers that are [`ASLEEP`].
+    /// How many drivers are [`ASLEEP`] or [`NAPPING`].
     sleeping: AtomicUsize,
-    /// Whether something was queued since the last [`hand_over`](DriverQueues::hand_over) whose driver was
-    /// not woken for it.
+    /// Whether an executor was queued without waking its driver. Set by the thread that queues it; cleared
+    /// by the next [`hand_over`](DriverQueues::hand_over) or [`next`](DriverQueues::next).
     is_deferred: AtomicBool,
     is_stopping: AtomicBool,
 }
 
 impl DriverQueue {
-    /// Whether other drivers may take what waits. A driver between two steps takes the next one itself.
+    /// Whether other drivers may steal from the queue. If the driver is between two steps, they leave it
+    /// one executor, because it is about to take that one itself.
     fn has_prey(&self) -> bool {
         match self.activity.load(Ordering::Relaxed) {
             AWAKE => self.len.load(Ordering::Acquire) > 1,
@@ -163,7 +167,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DriverQueues {
-    /// For so many executors, all idle, and so many drivers at most.
+    /// For this many executors, all idle, and at most `drivers_max` drivers.
     pub fn new(executors: usize, drivers_max: usize) -> DriverQueues {
         let queue = |_| DriverQueue {
             waiting: Mutex::new(Waiting { executors: VecDeque::new(), is_open: false }),
@@ -186,7 +190,7 @@ impl DriverQueues {
 
     // ---- Drivers come and go ----
 
-    /// A queue for one more driver; `None` if there are as many as there may be.
+    /// Opens a queue for one more driver; `None` if there are `drivers_max` already.
     pub fn register(&self) -> Option<Driver> {
         let index = self.drivers.iter().position(|driver| {
             let mut waiting = lock(&driver.waiting);
@@ -197,7 +201,7 @@ impl DriverQueues {
         Some(Driver { index, own_in_a_row: 0, busy_since: None, nap: NAP_MIN })
     }
 
-    /// Ends the queue of a driver. What waits in it is left to the others.
+    /// Closes the queue of a driver. Executors that wait in it move to the shared queue.
     pub fn leave(&self, driver: Driver) {
         let queue = &self.drivers[driver.index];
         let left = {
@@ -225,7 +229,7 @@ impl DriverQueues {
 
     // ---- Executors become runnable ----
 
-    /// Notes that an executor has something to do; says whether it must be queued for it.
+    /// Marks an executor as woken; returns whether the caller must queue it.
     pub fn mark(&self, executor: usize) -> bool {
         self.states[executor].fetch_or(WOKEN, Ordering::AcqRel) == IDLE
     }
@@ -235,9 +239,9 @@ impl DriverQueues {
         self.queue_and_wake(executor, &[ASLEEP, NAPPING])
     }
 
-    /// Queues an executor that was marked, and wakes a driver for it, unless all that sleep nap. The
-    /// caller is a step, so its thread calls [`hand_over`](DriverQueues::hand_over) or
-    /// [`next`](DriverQueues::next) when it ends.
+    /// Queues an executor that was marked, and wakes a driver for it, but none that naps. Only for calls
+    /// from within a step: the thread must call [`hand_over`](DriverQueues::hand_over) or
+    /// [`next`](DriverQueues::next) after the step.
     pub fn queue_soon(&self, executor: usize) -> Queued {
         let queued = self.queue_and_wake(executor, &[ASLEEP]);
         self.defer();
@@ -259,17 +263,17 @@ impl DriverQueues {
         Queued::ForDrivers
     }
 
-    /// Notes that something was queued whose driver may sleep.
+    /// Notes that an executor was queued whose driver may be asleep.
     fn defer(&self) {
-        // If the flag is set still, whoever takes it away sees what was queued before the fence.
+        // If the flag is still set, the thread that clears it sees what was queued before the fence.
         fence(Ordering::SeqCst);
         if !self.is_deferred.load(Ordering::Relaxed) {
             self.is_deferred.store(true, Ordering::Release);
         }
     }
 
-    /// Queues an executor that was marked. The caller calls [`hand_over`](DriverQueues::hand_over) or
-    /// [`next`](DriverQueues::next) soon.
+    /// Queues an executor that was marked, and wakes no driver. The caller must call
+    /// [`hand_over`](DriverQueues::hand_over) or [`next`](DriverQueues::next) soon.
     pub fn queue_deferred(&self, executor: usize) -> Queued {
         if self.queue(executor) == DEDICATED {
             return Queued::Dedicated;
@@ -303,14 +307,14 @@ impl DriverQueues {
         true
     }
 
-    /// Wakes a driver if it sleeps in one of these ways; says whether it did. The caller has put a
-    /// sequentially consistent fence before it.
+    /// Wakes a driver if its activity is one of `sleeps`; returns whether it woke the driver. The caller
+    /// must have put a sequentially consistent fence before it.
     fn wake_driver(&self, driver: &DriverQueue, sleeps: &[u8]) -> bool {
         let activity = driver.activity.load(Ordering::Relaxed);
         if !sleeps.contains(&activity) {
             return false;
         }
-        // If it fails, the driver has woken by itself, and looks at the queues after that.
+        // If this fails, the driver has woken by itself or by another thread, and will look at the queues.
         let woken = driver.activity.compare_exchange(activity, AWAKE, Ordering::SeqCst, Ordering::Relaxed);
         if woken.is_ok() {
             self.sleeping.fetch_sub(1, Ordering::SeqCst);
@@ -319,15 +323,15 @@ impl DriverQueues {
         woken.is_ok()
     }
 
-    /// Wakes one driver that sleeps in one of these ways, whichever: it takes what is shared, or steals
-    /// what waits. The caller has put a sequentially consistent fence before it.
+    /// Wakes any one driver whose activity is one of `sleeps`. It will take from the shared queue or steal.
+    /// The caller must have put a sequentially consistent fence before it.
     fn wake_any(&self, sleeps: &[u8]) {
         if self.sleeping.load(Ordering::SeqCst) > 0 {
             let _ = self.used_drivers().iter().any(|driver| self.wake_driver(driver, sleeps));
         }
     }
 
-    /// Wakes one driver, so that it sees that the first timer is due earlier.
+    /// Wakes one driver, because the first timer is now due earlier.
     pub fn wake_for_timer(&self) {
         fence(Ordering::SeqCst);
         self.wake_any(&[ASLEEP, NAPPING]);
@@ -337,8 +341,8 @@ impl DriverQueues {
         &self.drivers[..self.used.load(Ordering::Acquire)]
     }
 
-    /// Wakes drivers for what was queued without waking one. Called by threads that are no drivers after
-    /// they stepped an executor.
+    /// Wakes drivers for executors that were queued without waking one. Called by dedicated threads, within
+    /// and after each step.
     pub fn hand_over(&self) {
         if !self.is_deferred.load(Ordering::Relaxed) || !self.is_deferred.swap(false, Ordering::AcqRel) {
             return;
@@ -347,7 +351,7 @@ impl DriverQueues {
         self.wake_for_all(&[ASLEEP, NAPPING]);
     }
 
-    /// Wakes a driver if something waits and one sleeps: for what waits behind a long step.
+    /// Wakes drivers for all executors that wait, for example behind a long step of their driver.
     pub fn rescue(&self) {
         fence(Ordering::SeqCst);
         self.wake_for_all(&[ASLEEP, NAPPING]);
@@ -390,7 +394,8 @@ impl DriverQueues {
         Some(executor)
     }
 
-    /// Takes over what waits for drivers that sleep.
+    /// Moves executors that wait for sleeping drivers to this driver's own queue, which is cheaper than
+    /// waking these drivers. If much was moved, [`next`](DriverQueues::next) wakes one that is [`ASLEEP`].
     fn adopt(&self, driver: &Driver) {
         if self.sleeping.load(Ordering::SeqCst) == 0 {
             return;
@@ -443,15 +448,16 @@ impl DriverQueues {
         executor
     }
 
-    /// Takes an executor that waits for another driver.
+    /// Takes an executor from the queue of another driver.
     fn steal(&self, driver: &Driver) -> Option<usize> {
         let used = self.used.load(Ordering::Acquire);
         let others = (1..used).map(|step| (driver.index + step) % used);
         others.filter(|other| self.drivers[*other].has_prey()).find_map(|other| self.take_from(other))
     }
 
-    /// Sleeps, unless something came since the driver found nothing. `at_most` is asked after the sleep is
-    /// announced: a timer that is set later wakes the driver, an earlier one is in the answer.
+    /// Sleeps or naps, unless an executor was queued since the driver found none. `at_most` is called after
+    /// the driver is marked as sleeping. So a timer that is set before that is seen by `at_most`, and the
+    /// thread that sets one later sees the mark and wakes a driver.
     pub fn sleep(&self, driver: &mut Driver, now: u64, at_most: impl FnOnce() -> Duration) {
         let own = &self.drivers[driver.index];
         let nap = driver.end_burst(now);
@@ -467,7 +473,7 @@ impl DriverQueues {
         }
     }
 
-    /// Whether a driver must not sleep: its last look, see invariant 2.
+    /// Whether a driver must not sleep: its last look at the queues, see invariant 2.
     fn is_wanted(&self, driver: &Driver) -> bool {
         self.is_stopping.load(Ordering::SeqCst)
             || self.shared_len.load(Ordering::Acquire) > 0
@@ -483,8 +489,8 @@ impl DriverQueues {
         self.queue_deferred(executor)
     }
 
-    /// After a step that ran out of work: idle, unless something came meanwhile. Says whether it must be
-    /// queued again.
+    /// After a step that ran out of work: the executor becomes idle, unless it was woken during the step.
+    /// Returns whether the caller must queue it again.
     pub fn done(&self, executor: usize) -> bool {
         let state = &self.states[executor];
         state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err()
@@ -500,12 +506,12 @@ impl DriverQueues {
 
     // ---- The simulation ----
 
-    /// What waits, in the order in which it was queued, while no driver is registered.
+    /// The executors that wait, in the order in which they were queued, if no driver is registered.
     pub fn waiting(&self) -> Vec<usize> {
         lock(&self.shared).iter().copied().collect()
     }
 
-    /// Takes one that [`waiting`](DriverQueues::waiting) named.
+    /// Takes one of the executors that [`waiting`](DriverQueues::waiting) returned.
     pub fn take_chosen(&self, executor: usize) {
         let mut shared = lock(&self.shared);
         shared.retain(|queued| *queued != executor);

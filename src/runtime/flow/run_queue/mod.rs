@@ -1,7 +1,7 @@
-//! Which executors are to be stepped, and when.
+//! Which executors must be stepped, and when.
 //!
-//! Shared by everything that wakes executors and by whoever steps them: the driver threads, the
-//! dedicated threads of blocking executors, and the simulation. An executor is in one of four
+//! The run queue is shared by everything that wakes executors, and by everything that steps them: driver
+//! threads, dedicated threads of blocking executors, and the simulation. An executor is in one of four
 //! states, and only the transitions drawn here exist:
 //!
 //! ```text
@@ -12,14 +12,14 @@
 //!                      └──── done ───── Running, dirty
 //! ```
 //!
-//! [`driver_queues`] decides which driver steps an executor. Here are the timers, the dedicated threads,
-//! and the loop in which a driver waits.
+//! [`driver_queues`] decides which driver steps an executor. This file has the timers, the dedicated
+//! threads, and the loop in which a driver waits.
 //!
 //! 1. An executor stands in a queue at most once, and is stepped by one thread at a time.
-//! 2. A wake that happens after an executor looked at its inbox and before it went idle is not
-//!    lost: it turns Running into dirty, and dirty goes back to the queue.
-//! 3. A thread that waits may be woken for nothing, and no thread sleeps that is needed: a thread that
-//!    stepped an executor either takes the next one itself, or calls [`RunQueue::hand_over`].
+//! 2. A wake is not lost if it happens after the executor looked at its inbox and before it becomes idle:
+//!    the wake turns Running into dirty, and a dirty executor is queued again.
+//! 3. A thread may be woken without need, but no thread stays asleep that is needed. For that, a thread
+//!    that stepped an executor either takes the next one itself, or calls [`RunQueue::hand_over`].
 //! 4. An executor with a thread of its own is never in a queue.
 
 mod driver_queues;
@@ -37,8 +37,8 @@ use crate::config::limits::THREADS_MAX;
 use crate::runtime::flow::run_queue::driver_queues::{Driver, DriverQueues, Queued};
 use crate::topology::plan::ExecutorId;
 
-/// A driver without work gives way so often before it sleeps: waking it costs its waker a system
-/// call, and under load work comes within microseconds.
+/// A driver without work yields its core this many times before it sleeps. Waking it would cost another
+/// thread a system call, and under load new work comes within microseconds.
 const YIELDS_BEFORE_SLEEP: u32 = 8;
 /// The longest sleep without a timer.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
@@ -48,11 +48,10 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 pub enum Urgency {
     /// At once.
     Now,
-    /// At once, if a driver sleeps for which wakes have paid lately; else like `WhenDone`. For steps.
+    /// At once if a driver is asleep but not napping, otherwise like `WhenDone`. Only within a step.
     Soon,
-    /// At the end of the step in which the caller is. The thread that steps sees to it, whatever
-    /// kind of thread it is: a driver looks at the queues after each step, every other thread calls
-    /// [`RunQueue::hand_over`].
+    /// At the end of the current step. The thread that steps is responsible: a driver looks at the queues
+    /// after each step, and every other thread calls [`RunQueue::hand_over`].
     WhenDone,
 }
 
@@ -76,7 +75,7 @@ pub struct DriverSeat<'a> {
 }
 
 impl RunQueue {
-    /// A queue for so many executors, all idle.
+    /// A queue for this many executors, all idle.
     pub fn new(executors: usize) -> RunQueue {
         RunQueue {
             queues: DriverQueues::new(executors, THREADS_MAX as usize),
@@ -91,8 +90,8 @@ impl RunQueue {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that `thread` steps this executor, and nobody else does. The thread is unparked, because
-    /// the executor may have been woken before.
+    /// Declares that only `thread` steps this executor. The thread is unparked, because the executor may
+    /// have been woken before.
     pub fn dedicate(&self, id: ExecutorId, thread: Thread) {
         let _ = self.dedicated[id.index()].set(thread.clone());
         self.queues.dedicate(id.index());
@@ -132,8 +131,8 @@ impl RunQueue {
         self.queues.hand_over();
     }
 
-    /// Notifies a sleeping driver if anything waits. Called by the watchdog: the driver that it waits for
-    /// may be in a step that does not end.
+    /// Wakes sleeping drivers if an executor waits. Called by the watchdog: the driver in whose queue the
+    /// executor waits may be in a step that does not end.
     pub fn rescue(&self) {
         self.queues.rescue();
     }
@@ -152,7 +151,7 @@ impl RunQueue {
         }
     }
 
-    /// Queues everything whose time has come.
+    /// Wakes all executors whose timer is due.
     fn fire_due(&self, now: Time) {
         if self.next_due.load(Ordering::SeqCst) > now.0 {
             return;
@@ -175,7 +174,7 @@ impl RunQueue {
         self.queues.waiting().into_iter().map(|index| ExecutorId(index as u32)).collect()
     }
 
-    /// For the simulation: takes one that [`runnable`](RunQueue::runnable) named.
+    /// For the simulation: takes one of the executors that [`runnable`](RunQueue::runnable) returned.
     pub fn take_chosen(&self, id: ExecutorId) {
         self.queues.take_chosen(id.index());
     }
@@ -185,7 +184,7 @@ impl RunQueue {
         self.timers().peek().map(|Reverse((at, _))| *at)
     }
 
-    /// For a dedicated thread: whether its executor is to be stepped now.
+    /// For a dedicated thread: whether its executor must be stepped now. If so, it counts as running.
     pub fn take_dedicated(&self, id: ExecutorId) -> bool {
         self.queues.take_dedicated(id.index())
     }
@@ -195,20 +194,20 @@ impl RunQueue {
         self.queues.mark(id.index());
     }
 
-    /// After a step that left work to do: back to the end of the queue.
+    /// After a step that left work to do: puts the executor at the end of a queue.
     pub fn done_with_more(&self, id: ExecutorId) {
         let queued = self.queues.done_with_more(id.index());
         self.unpark_dedicated(id, queued);
     }
 
-    /// After a step that ran out of work: idle, unless something came meanwhile.
+    /// After a step that ran out of work: the executor becomes idle, unless it was woken during the step.
     pub fn done(&self, id: ExecutorId) {
         if self.queues.done(id.index()) {
             self.done_with_more(id);
         }
     }
 
-    /// Ends all waiting for good.
+    /// Wakes all threads for good, because the worker ends.
     pub fn stop(&self) {
         self.queues.stop();
         self.dedicated.iter().filter_map(OnceLock::get).for_each(Thread::unpark);
@@ -221,7 +220,8 @@ impl RunQueue {
 }
 
 impl DriverSeat<'_> {
-    /// The next executor to step, waiting for one; `None` when the worker stops.
+    /// Waits for the next executor to step; `None` when the worker stops. A driver that finds none yields
+    /// a few times, and then sleeps until it is woken or the first timer is due.
     pub fn take(&mut self, clock: &Clock) -> Option<ExecutorId> {
         let RunQueue { queues, next_due, .. } = self.run_queue;
         let driver = self.driver.as_mut()?;

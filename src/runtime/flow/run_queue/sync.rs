@@ -1,4 +1,4 @@
-//! What the driver queues share memory by. `tests/run_queue_models.rs` puts loom's types in this place.
+//! The types with which driver queues are shared. `tests/run_queue_models.rs` replaces them with loom's.
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::Condvar;
 use std::time::Duration;
 
-/// Lets one thread sleep until another wakes it. A wake that comes first ends the next sleep at once.
+/// Lets one thread sleep until another thread wakes it. A wake before the sleep ends that sleep at once.
 #[derive(Debug, Default)]
 pub(super) struct Parker {
     is_woken: Mutex<bool>,
@@ -14,14 +14,14 @@ pub(super) struct Parker {
 }
 
 impl Parker {
-    /// Sleeps until it is woken, or for so long at most.
+    /// Sleeps until it is woken, or for `at_most`.
     pub(super) fn park(&self, at_most: Duration) {
         let woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
         let woken = self.changed.wait_timeout_while(woken, at_most, |woken| !*woken);
         *woken.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
-    /// Wakes the sleeper.
+    /// Wakes the thread that sleeps, or ends its next sleep at once.
     pub(super) fn unpark(&self) {
         *self.is_woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_one();
