@@ -1,4 +1,4 @@
-//! What an assembly is built from. Every part of the construction reads it, and none changes it.
+//! The input of the assembly. Every part of the construction reads it, and none changes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use crate::topology::graph::{Component, Topology};
 use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
 use crate::topology::queue_shares::{QueueShares, queue_places};
 
-/// A topology, the plan of its executors, and what this worker was given beside them.
+/// A topology, the plan of its executors, and the setup of this worker.
 pub struct Blueprint {
     /// The topology.
     pub topology: Topology,
@@ -34,12 +34,12 @@ impl Blueprint {
         Blueprint { topology, plan, setup, queue_shares }
     }
 
-    /// The worker's part, if it is one of several.
+    /// The worker's share, if it is one of several.
     pub fn share(&self) -> Option<&Share> {
         self.setup.share.as_ref()
     }
 
-    /// Which life of its worker the process is.
+    /// Which incarnation of its worker the process is.
     pub fn incarnation(&self) -> Incarnation {
         self.share().map_or(Incarnation::default(), |share| share.incarnation)
     }
@@ -54,7 +54,7 @@ impl Blueprint {
         matches!(part, Part::Component(index) if self.topology.components()[index].is_spout())
     }
 
-    /// What a part is called in logs and errors.
+    /// The name of a part in logs and errors.
     pub fn part_name(&self, part: Part) -> &str {
         match part {
             Part::Component(index) => &self.topology.components()[index].id,
@@ -85,7 +85,7 @@ impl Blueprint {
         AckerTable::new(count, by_task)
     }
 
-    /// What receivers learn about the streams of a task.
+    /// For each stream of a task: its source, as receivers see it.
     pub fn metas_of(&self, task: TaskId) -> Vec<Arc<SourceMeta>> {
         let Some(Part::Component(index)) = self.plan.part_of(task) else { return Vec::new() };
         let component = &self.topology.components()[index];
@@ -138,7 +138,7 @@ impl Blueprint {
     }
 }
 
-/// What receivers learn about one stream of a task.
+/// The source of one stream of a task, as receivers see it.
 pub fn source_meta(component: &Component, at: usize, stream: &StreamDeclaration, task: TaskId) -> SourceMeta {
     SourceMeta {
         component: component.id.clone(),

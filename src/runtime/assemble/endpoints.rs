@@ -15,7 +15,7 @@ use crate::topology::plan::ExecutorId;
 pub struct Endpoints {
     /// By executor id, wherever the executor runs. The coordinator is not among them.
     addresses: Vec<Address>,
-    /// Who ends the topology. Every worker has one.
+    /// The executor that ends the topology. Every worker has one.
     pub coordinator: InboxSender,
 }
 
@@ -72,7 +72,7 @@ impl Endpoints {
         }
     }
 
-    /// The sender to an executor that is being made here.
+    /// The sender to an executor of this worker that is being built.
     pub fn own(&self, id: ExecutorId) -> &InboxSender {
         self.local(id).expect("only executors of this worker are made")
     }

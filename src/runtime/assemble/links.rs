@@ -1,8 +1,8 @@
 //! The links of the topology: one for each ordered pair of executors between which tuples may pass.
 //!
-//! Every worker numbers the links of the whole topology, in the same order, because a frame between
-//! workers names the link whose credit its batch holds. A worker has the link itself only where it runs
-//! the producer or the consumer; of a link between workers, each of the two has a half.
+//! Every worker numbers the links of the whole topology in the same order, because a payload between
+//! workers names the link whose credit its batch holds. A worker has a [`Link`] only if it runs the
+//! producer or the consumer. A link between workers has a half in each of the two workers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Links {
         own.filter_map(|((_, to, _), half)| half.as_ref().map(|link| (*to, link)))
     }
 
-    /// The edges that close a cycle, as far as this worker runs one of their ends.
+    /// The links that close a cycle and have an end in this worker.
     pub fn feedback(&self) -> Vec<Arc<Link>> {
         let own = self.0.values().flatten();
         own.filter(|link| link.kind == LinkKind::Feedback).cloned().collect()

@@ -1,12 +1,12 @@
-//! From a validated topology to a worker full of executors, none of which runs yet.
+//! Builds a worker with all its executors from a validated topology. Nothing runs yet.
 //!
-//! Everything an executor will ever talk to exists before the executor does, so no executor is changed
-//! after it was made. The files stand in the order of construction:
+//! Everything that an executor uses is built before the executor, so no executor is changed after it was
+//! built. The files stand in the order of construction:
 //!
 //! 1. [`setup`]: what the caller passes in; [`blueprint`]: the plan, and what follows from it alone.
-//! 2. [`worker_state`]: what all executors share; [`endpoints`]: addresses and inboxes; [`links`]: the credit.
+//! 2. [`worker_state`]: what all executors share; [`endpoints`]: addresses and inboxes; [`links`]: credit.
 //! 3. [`wiring`]: the emitter of a task, from its streams to the links.
-//! 4. Here: the executors, the coordinator, and the ingress for what other workers send.
+//! 4. This file: the executors, the coordinator, and the ingress for what other workers send.
 
 pub mod blueprint;
 pub mod endpoints;
@@ -55,12 +55,12 @@ use crate::runtime::worker::{HostedExecutor, Worker};
 use crate::topology::graph::{BoltFactory, Component, Constructor, SpoutFactory, Topology};
 use crate::topology::plan::{ExecutorPlan, Part};
 
-/// Builds the worker that runs a topology or its share of it; with a share, also what takes in what
-/// the others send.
+/// Builds the worker that runs a topology, or its share of the topology. With a share, also builds the
+/// ingress, which delivers what other workers send.
 ///
 /// # Errors
-/// When code of the user's that is called here panics: factories of hooks and groupings, and `prepare`
-/// of groupings. Each is named with its component.
+/// When user code that is called here panics: factories of hooks and groupings, and `prepare` of
+/// groupings. The error lists all panics, each with its component.
 pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Option<Ingress>), AssembleError> {
     let mut assembly = Assembly::new(Blueprint::new(topology, setup));
     let plan = assembly.blueprint.plan.executors.clone();
@@ -91,15 +91,15 @@ pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Optio
     Ok((worker, ingress))
 }
 
-/// Code of the user's panicked before anything ran.
+/// User code panicked while the worker was built.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", panics.join("; "))]
 pub struct AssembleError {
-    /// What panicked, in which component, and what it said.
+    /// For each panic: the component, what panicked, and the text of the panic.
     panics: Vec<String>,
 }
 
-/// A worker under construction: what was built before its first executor.
+/// A worker under construction: everything that is built before its first executor.
 struct Assembly {
     blueprint: Blueprint,
     shared: WorkerState,
@@ -109,7 +109,7 @@ struct Assembly {
     /// The other workers that have executors, by id.
     peers: Vec<Option<PeerWorker>>,
     random: StdRng,
-    /// What of the user's code panicked as it was called here.
+    /// Panics of user code so far.
     panics: Vec<String>,
 }
 
@@ -126,7 +126,7 @@ impl Assembly {
         Assembly { blueprint, shared, endpoints, inboxes, links, peers, random, panics: Vec::new() }
     }
 
-    /// What takes in what other workers send, if there are any.
+    /// The ingress for what other workers send, if the worker is one of several.
     fn ingress(&mut self) -> Option<Ingress> {
         let (blueprint, endpoints, shared) = (&self.blueprint, &self.endpoints, &self.shared);
         let share = blueprint.share()?;
@@ -175,7 +175,7 @@ impl Assembly {
         }
     }
 
-    /// Makes an executor of this worker.
+    /// Builds an executor of this worker.
     fn host(&mut self, executor: &ExecutorPlan) -> HostedExecutor {
         let address = self.endpoints.own(executor.id).clone();
         let name = address.component.clone();
@@ -247,7 +247,8 @@ impl Assembly {
         Executor::Bolt(Box::new(BoltExecutor::new(self.handles(executor), tasks, cycle_links)))
     }
 
-    /// What the executors downstream of a spout show of themselves, and the connections to other workers.
+    /// The gauges that decide whether a spout's tree clock stands still: those of all executors downstream,
+    /// and those of the connections between workers.
     fn downstream(&self, spout: usize) -> Vec<Arc<Gauges>> {
         let components = self.blueprint.topology.downstream_of(spout);
         let executors =
@@ -317,7 +318,7 @@ impl Assembly {
         )
     }
 
-    /// Makes the hooks of a task: those of the topology first, then those of the component.
+    /// Builds the hooks of a task: those of the topology first, then those of the component.
     fn add_hooks(&mut self, component: &Component, state: &mut OutputState) {
         for hook in self.blueprint.topology.hooks.iter().chain(&component.hooks.0) {
             match guarded(|| hook()) {

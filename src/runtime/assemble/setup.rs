@@ -19,7 +19,7 @@ use crate::topology::plan::{ExecutorId, Plan};
 pub struct WorkerSetup {
     /// The time.
     pub clock: Clock,
-    /// What all randomness comes from; `None`: the operating system.
+    /// The seed of all randomness; `None`: the operating system provides one.
     pub seed: Option<u64>,
     /// Where everything logs.
     pub logger: Logger,
@@ -27,9 +27,9 @@ pub struct WorkerSetup {
     pub resources: WorkerResources,
     /// The name of the machine.
     pub host: SmolStr,
-    /// Interference, in tests only.
+    /// Injected faults, in tests only.
     pub faults: Option<Arc<dyn Faults>>,
-    /// The witness of the ackers, in simulations only.
+    /// Checks the ackers, in simulations only.
     pub audit: Option<Arc<Audit>>,
     /// Whether blocking components get threads of their own.
     pub dedicated_threads: bool,
@@ -41,7 +41,7 @@ pub struct WorkerSetup {
 pub struct Share {
     /// Which worker it is.
     pub worker: WorkerId,
-    /// Which life of it.
+    /// Which incarnation of it.
     pub incarnation: Incarnation,
     /// All executors of the topology.
     pub plan: Plan,

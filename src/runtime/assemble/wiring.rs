@@ -1,8 +1,7 @@
-//! From a task to its subscribers: builds the emitter of each task, with a subscription for each
-//! subscriber of each of its streams.
+//! Builds the emitter of each task, with a subscription for each subscriber of each of its streams.
 //!
-//! Groupings that a user wrote are made and prepared here, so their code may panic here. A panic is noted
-//! with the component, and the assembly fails as a whole at its end, with all of them.
+//! Custom groupings are built and prepared here, so user code may panic here. Each panic is noted with the
+//! component, and the assembly continues. It fails at its end with a list of all panics.
 
 use std::sync::Arc;
 
@@ -44,9 +43,9 @@ pub struct Wiring<'a> {
     pub executor: &'a ExecutorPlan,
     /// Every link of which it is the producer. Its tasks share the list.
     pub out_links: Arc<[OutLink]>,
-    /// Where seeds come from. Their order is fixed, so that a seed repeats a simulation.
+    /// Generates seeds. They are drawn in a fixed order, so that a simulation repeats with the same seed.
     pub random: &'a mut StdRng,
-    /// What of the user's code panicked.
+    /// Panics of user code so far.
     pub panics: &'a mut Vec<String>,
 }
 
@@ -183,7 +182,7 @@ impl Wiring<'_> {
         TargetSelector::Each(each)
     }
 
-    /// A grouping that a user wrote, prepared. `None`: it panicked, which is noted.
+    /// Builds and prepares a custom grouping. `None` if it panicked, which is noted.
     fn custom(
         &mut self,
         name: &str,

@@ -17,11 +17,11 @@ use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
 
 /// What all executors of a worker share while they run. Each gets clones of what it needs.
 pub struct WorkerState {
-    /// Who is runnable.
+    /// The runnable executors.
     pub run_queue: Arc<RunQueue>,
-    /// The way to the end.
+    /// What is outstanding, and the state of the topology's end.
     pub lifecycle: Arc<Lifecycle>,
-    /// Which incarnations of the other workers are current.
+    /// Which incarnations of the other workers are current. The ingress raises it, executors read it.
     pub membership: Arc<AtomicU64>,
     /// The other workers in which a cycle of the topology is full.
     pub cycles_elsewhere: Arc<CyclesElsewhere>,
@@ -47,7 +47,7 @@ impl WorkerState {
         let (membership, workers) =
             blueprint.share().map_or((0, 0), |share| (share.membership, share.outlets.len()));
         WorkerState {
-            // One more than the plan has: the coordinator.
+            // One executor more than in the plan: the coordinator.
             run_queue: Arc::new(RunQueue::new(blueprint.plan.executors.len() + 1)),
             lifecycle: Arc::new(Lifecycle::default()),
             membership: Arc::new(AtomicU64::new(membership)),
