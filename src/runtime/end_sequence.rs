@@ -11,16 +11,17 @@
 //!                               Running ────────────────────────────────┘
 //! ```
 //!
-//! *At rest* is defined in `lifecycle`. Components finish one after another in the order of the
-//! graph, each after everything its predecessors emitted while finishing was processed. Executors
-//! that hold tuples at rest are asked to finish first, or their messages would stay open for ever.
+//! *At rest* is defined in `lifecycle::rest`. Bolts finish one after another in the order of the graph.
+//! Each bolt finishes only after all tuples that its predecessors emitted in `finish` were processed. If
+//! executors hold tuples while the topology is at rest, they get `finish` first, because otherwise the
+//! messages of these tuples would stay open for ever.
 //!
-//! A drain has a deadline; when it passes, everything is closed as it is and the run counts as cut
-//! short. So does one whose executors do not answer the close.
+//! A drain has a deadline. When it passes, all executors are closed at once, and the run counts as cut
+//! short. A run also counts as cut short if executors do not answer the close in time.
 //!
-//! The machine is fed with a [`EndProgress`] and answers with at most one [`EndCommand`]; whoever
-//! carries it out takes a new progress and asks again. In one process that is the coordinator; over
-//! several, it is who started them, with the snapshots of all workers merged.
+//! The caller passes an [`EndProgress`] and gets at most one [`EndCommand`]. It carries out the command,
+//! takes a new progress, and calls again. If the topology runs in one process, the caller is the
+//! coordinator. If it runs in several, the caller is the master, with the progress of all workers merged.
 
 use std::time::Duration;
 
@@ -34,21 +35,22 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// How far one worker, or all together, have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndProgress {
-    /// Nothing is under way and no spout can emit.
+    /// Nothing is outstanding and no spout can emit.
     pub at_rest: bool,
-    /// Grows with every message processed. Equal at two times at rest: nothing happened between.
+    /// Grows whenever something is processed. If it is equal at two times at rest, nothing was processed in
+    /// between.
     pub activity: u64,
     /// Spout executors that may still emit.
     pub live_spouts: u64,
-    /// Messages open.
+    /// Open messages.
     pub pending: u64,
     /// Executors that hold tuples.
     pub holding: u64,
-    /// The last round of asking or finishing that was carried out; 0 before the first.
+    /// The last round of `AskHolders` or `Finish` that was carried out; 0 before the first.
     pub round: u64,
-    /// Executors that were asked in that round.
+    /// Executors that got `Finish` in that round.
     pub asked: u64,
-    /// Those of them that have answered.
+    /// How many of them have answered.
     pub answered: u64,
     /// Executors in all.
     pub executors: u64,
@@ -57,7 +59,8 @@ pub struct EndProgress {
 }
 
 impl EndProgress {
-    /// Both together. The round is the older one: who has not come that far has not answered.
+    /// Merges the progress of two workers. The round is the lower one, because the worker with the lower
+    /// round has not carried out the later one yet.
     #[must_use]
     pub fn merge(self, other: EndProgress) -> EndProgress {
         EndProgress {
@@ -75,17 +78,17 @@ impl EndProgress {
     }
 }
 
-/// What is to be done next.
+/// What the caller must do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndCommand {
-    /// Tell all spouts to emit no more.
+    /// Have all spouts stop emitting.
     Drain,
-    /// Ask every executor that holds tuples to finish.
+    /// Have every executor that holds tuples call `finish`.
     AskHolders {
         /// To be reported as [`EndProgress::round`].
         round: u64,
     },
-    /// Ask the bolt at this place of the graph's order to finish.
+    /// Have the bolt at this place of the graph's order call `finish`.
     Finish {
         /// To be reported as [`EndProgress::round`].
         round: u64,
@@ -94,18 +97,18 @@ pub enum EndCommand {
     },
     /// Close every executor.
     Close,
-    /// It has ended.
+    /// The topology has ended.
     End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EndPhase {
     Running,
-    /// Holders were asked to let go.
+    /// Executors that hold tuples got `finish` and have not all answered.
     Asking,
     /// The bolt at this place of the order is finishing.
     Finishing(usize),
-    /// All are closing; the deadline.
+    /// All executors are closing, until this deadline.
     Closing(Time),
     Ended,
 }
@@ -113,7 +116,7 @@ enum EndPhase {
 /// The machine. See the [module](self).
 #[derive(Debug)]
 pub struct EndSequence {
-    /// Bolts of the topology.
+    /// Number of bolts of the topology.
     places: usize,
     drain_timeout: Duration,
     phase: EndPhase,
@@ -122,12 +125,12 @@ pub struct EndSequence {
     drain_told: bool,
     kill: bool,
     cut_short: bool,
-    /// The activity at the time holders were last asked: asked once per standstill.
+    /// The activity when holders last got `finish`. While it is unchanged, they do not get it again.
     asked_at: Option<u64>,
 }
 
 impl EndSequence {
-    /// Of a topology with so many bolts, which runs.
+    /// For a running topology with this many bolts.
     pub fn new(places: usize, drain_timeout: Duration) -> EndSequence {
         EndSequence {
             places,
@@ -142,7 +145,7 @@ impl EndSequence {
         }
     }
 
-    /// An orderly end is wanted; spouts are told by the next command.
+    /// Requests an orderly end. The next command is `Drain`.
     pub fn drain(&mut self, now: Time) {
         if self.drain_deadline == Time::NEVER {
             self.drain_deadline = now.after(self.drain_timeout);
@@ -150,27 +153,27 @@ impl EndSequence {
         }
     }
 
-    /// An end at once is wanted.
+    /// Requests an end at once.
     pub fn kill(&mut self) {
         self.kill = true;
     }
 
-    /// Whether a drain was asked for.
+    /// Whether a drain was requested.
     pub fn is_draining(&self) -> bool {
         self.drain_deadline != Time::NEVER
     }
 
-    /// Whether the end was or will be cut short, so that work may be undone.
+    /// Whether the end was or will be cut short, so that some work may not have been done.
     pub fn is_cut_short(&self) -> bool {
         self.cut_short
     }
 
-    /// Whether executors were told to close.
+    /// Whether `Close` was returned.
     pub fn is_closing(&self) -> bool {
         matches!(self.phase, EndPhase::Closing(_) | EndPhase::Ended)
     }
 
-    /// Somebody was lost with all it knew: whatever was asked is asked again.
+    /// A worker was lost, and with it its answers: starts the sequence again from `Running`.
     pub fn begin_again(&mut self) {
         if !self.is_closing() {
             self.phase = EndPhase::Running;
@@ -179,7 +182,7 @@ impl EndSequence {
         }
     }
 
-    /// When to look again without anything new.
+    /// When to call [`EndSequence::next`] again even if nothing changes.
     pub fn deadline(&self) -> Time {
         match self.phase {
             EndPhase::Ended => Time::NEVER,
@@ -188,7 +191,7 @@ impl EndSequence {
         }
     }
 
-    /// One command, if any is due; carry it out and ask again.
+    /// The next command, if one is due. The caller carries it out and calls again with a new progress.
     pub fn next(&mut self, seen: &EndProgress, now: Time) -> Option<EndCommand> {
         let deadline_passed = now >= self.drain_deadline;
         if !self.is_closing() && (self.kill || deadline_passed) {
@@ -207,7 +210,7 @@ impl EndSequence {
             EndPhase::Running if seen.at_rest => self.at_rest(seen),
             EndPhase::Finishing(place) if answered && seen.at_rest => Some(self.finished(place, seen, now)?),
             EndPhase::Finishing(_) if answered && seen.live_spouts > 0 => {
-                // A spout lives again: something failed while finishing, which ends the round.
+                // A message failed while bolts finished, and a spout may emit again. So the round is over.
                 self.phase = EndPhase::Running;
                 None
             }
@@ -225,7 +228,7 @@ impl EndSequence {
             return Some(self.finish(0));
         }
         if seen.holding == 0 || self.asked_at == Some(seen.activity) {
-            // Something was lost: its time-out brings it back.
+            // Tuples were lost. Their messages expire and are replayed, so there is nothing to do.
             return None;
         }
         self.asked_at = Some(seen.activity);

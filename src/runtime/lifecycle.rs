@@ -1,7 +1,7 @@
-//! What executors and the coordinator know in common about the end of a topology.
+//! What the executors and the coordinator of a worker share about the end of a topology.
 //!
-//! The file `rest` counts what is under way, and decides who wakes the coordinator when nothing is. Here is
-//! what executors answered the coordinator, why the run ends, and whether it has ended.
+//! The file `rest` counts what is outstanding, and decides who wakes the coordinator when nothing is. This
+//! file has the answers of executors to the coordinator, why the run ends, and whether it has ended.
 
 pub mod rest;
 mod sync;
@@ -18,7 +18,7 @@ use crate::api::StopReason;
 /// Shared by all executors of a worker.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    /// What is under way. Shared with everything that sends.
+    /// Counts what is outstanding. Shared with everything that sends.
     pub rest: Arc<Rest>,
     /// Executors that have answered `Finish` since the coordinator last set it to zero.
     pub finished: AtomicUsize,
@@ -33,18 +33,18 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Notes why the run is to end; says whether this is the first reason.
+    /// Notes why the run must end; returns whether this is the first reason.
     #[must_use]
     pub fn stop(&self, reason: StopReason) -> bool {
         self.stopped.set(reason).is_ok()
     }
 
-    /// Why the run ends, if a component could not go on.
+    /// Why the run ends, if a component could not continue.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.get()
     }
 
-    /// Ends the topology for whoever waits.
+    /// Notes that the topology has ended, and wakes all threads that wait for that.
     pub fn end(&self) {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.on_end.notify_all();
@@ -55,7 +55,7 @@ impl Lifecycle {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the end, at most so long; says whether it has come.
+    /// Waits for the end, at most for `at_most`; returns whether the topology has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = self.on_end.wait_timeout_while(ended, at_most, |ended| !*ended);
