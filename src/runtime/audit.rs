@@ -1,9 +1,10 @@
-//! An independent witness of the ackers, for simulations.
+//! An independent check of the ackers, for simulations.
 //!
-//! It counts, per tree, the tuple copies that exist: one more when a copy is sent or held, one less
-//! when it is processed, lost or let go. When an acker says that a tree is done, the count must be
-//! zero; so an XOR that came out 0 by mistake is caught, whatever the mistake was. It is told by the
-//! code that moves tuples, not by the code that draws edges. Production runs without it.
+//! The audit counts, per tree, the tuple copies that exist: one more when a copy is sent or held, one less
+//! when a copy is processed or a held tuple is acked or failed. When an acker reports that a tree is
+//! complete, the count must be zero. So an XOR that became 0 by mistake is found, whatever the mistake
+//! was. The code that moves tuples calls the audit, not the code that draws edges. In production there is
+//! no audit.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,7 @@ impl Audit {
         batch.extras.iter().for_each(|(_, anchor)| then(anchor.root, 1));
     }
 
-    /// A whole batch came into being.
+    /// A whole batch was created.
     pub fn created(&self, batch: &TupleBatch) {
         let mut books = self.books();
         Audit::each_root(batch, |root, copies| *books.live.entry(root).or_default() += copies);
@@ -52,14 +53,14 @@ impl Audit {
         Audit::each_root(batch, |root, copies| *books.lost.entry(root).or_default() += copies as u64);
     }
 
-    /// So many copies of a tree came into being (positive) or were dealt with (negative).
+    /// This many copies of a tree were created (positive) or processed (negative).
     pub fn change(&self, root: RootId, copies: i64) {
         if root.is_tracked() {
             *self.books().live.entry(root).or_default() += copies;
         }
     }
 
-    /// A spout was told that the tree is done.
+    /// A spout received the outcome that the tree is complete.
     pub fn completed(&self, root: RootId) {
         let mut books = self.books();
         let live = books.live.remove(&root).unwrap_or(0);
@@ -71,7 +72,7 @@ impl Audit {
         }
     }
 
-    /// What was found wrong so far.
+    /// The violations found so far.
     pub fn violations(&self) -> Vec<String> {
         self.books().violations.clone()
     }

@@ -1,10 +1,10 @@
-//! Errors of user code: counted always, logged with component and task, but not without end.
+//! Errors of user code: all are counted, and a limited number is logged with component and task.
 //!
-//! As in Storm, a component may report 5 errors in 10 s (both can be set); what comes beyond is
-//! counted, and the first report of the next interval says how many were swallowed.
+//! As in Storm, a component may log 5 errors in 10 s (both can be set). Further errors are only counted,
+//! and the first log line of the next interval reports how many were not shown.
 //!
-//! Every error of user code passes through here. So this is where its text is bounded and escaped,
-//! and where a fatal one ends the run.
+//! Every error of user code passes through this file. So its text is bounded and escaped here, and a fatal
+//! error ends the run from here.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::text::shown;
 
-/// Lets so many through per interval. Shared by the tasks of a component.
+/// Limits the log lines per interval. Shared by the tasks of a component.
 #[derive(Debug)]
 pub struct Throttle {
     limit: u32,
@@ -44,7 +44,7 @@ impl Throttle {
         Throttle { limit, interval, state: Mutex::default() }
     }
 
-    /// Whether one may pass now, and then how many were swallowed since the last that did.
+    /// If a line may be logged now: how many were suppressed since the last logged line. Otherwise `None`.
     pub fn pass(&self, now: Time) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = state.interval_start.is_none_or(|start| now.since(start) >= self.interval);
@@ -75,7 +75,7 @@ pub struct ErrorReporter {
     pub gauges: Arc<Gauges>,
     /// Where the first fatal error is kept.
     pub lifecycle: Arc<Lifecycle>,
-    /// Who ends the topology because of it.
+    /// The executor that ends the topology after a fatal error.
     pub coordinator: InboxSender,
 }
 
@@ -99,7 +99,7 @@ impl ErrorReporter {
         self.log(&text, now);
     }
 
-    /// Ends the run because of what this task cannot get over. The first reason stands.
+    /// Ends the run because of a fatal error. Only the first reason is kept.
     fn stop(&self, error: String) {
         let reason = StopReason { component: self.component.clone(), task: self.task, error };
         if self.lifecycle.stop(reason) {

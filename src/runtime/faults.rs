@@ -1,28 +1,27 @@
 //! Faults that tests inject into a running topology.
 //!
-//! Production passes no [`Faults`], and an executor without them asks nothing. The testing kit
-//! implements the trait: it drops batches, lets tasks die before they take one, and changes the records
-//! that an acker receives.
+//! In production there are no [`Faults`]. The testing kit implements the trait: it drops batches, makes
+//! tasks crash before they take a batch, and changes the records that an acker receives.
 
 use crate::runtime::acking::records::AckRecords;
 use crate::tuple::TupleBatch;
 
-/// What becomes of a batch that a test interferes with.
+/// What happens to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is processed.
     Deliver,
     /// It is lost.
     Drop,
-    /// The task dies before it takes the batch.
+    /// The task crashes before it takes the batch.
     Crash,
 }
 
-/// Interference for tests: asked for every batch before a task takes it.
+/// Faults that a test injects.
 pub trait Faults: Send + Sync {
-    /// What becomes of a batch for a task of a component.
+    /// What happens to a batch for a task of a component. Called for every batch before the task takes it.
     fn fate(&self, component: &str, task_index: usize, batch: &TupleBatch) -> Fate;
 
-    /// May change what an acker is told.
+    /// May change the records that an acker has received.
     fn tamper(&self, _records: &mut AckRecords) {}
 }

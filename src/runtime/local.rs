@@ -1,4 +1,4 @@
-//! A topology in this process.
+//! A topology that runs completely in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct LocalOptions {
     pub logger: slog::Logger,
     /// Objects that tasks find by `TaskContext::resources`.
     pub resources: WorkerResources,
-    /// Who is told of the counters while the topology runs.
+    /// The reporter that gets the counters while the topology runs.
     pub metrics: Option<MetricsReporting>,
 }
 
@@ -61,7 +61,7 @@ pub enum StartError {
         /// How many it is meant for.
         workers: u32,
     },
-    /// Code of the user's panicked that is called before anything runs.
+    /// User code panicked that is called before anything runs.
     #[error("cannot put the topology together")]
     Assemble(#[from] AssembleError),
 }
@@ -197,7 +197,7 @@ impl RunningTopology {
         &self.worker.metrics
     }
 
-    /// Waits until it has ended, at most so long; says whether it has.
+    /// Waits until it has ended, at most for `at_most`; returns whether it has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         self.worker.lifecycle.wait(at_most)
     }
@@ -205,14 +205,14 @@ impl RunningTopology {
     /// Asks for an orderly end: spouts stop, what is in flight is processed, at most for
     /// `drain_timeout`. Returns at once.
     pub fn drain(&self) {
-        // Tasks that were never built are built now, so that all of them finish and close in order.
-        // Spouts know of the drain by then, and emit nothing.
+        // Tasks that were never built are built now, so that all tasks finish and close in order. Spouts get
+        // `Drain` before `Activate`, so they emit nothing.
         self.worker.local_executors.carry_out(EndCommand::Drain);
         self.worker.activate();
         self.worker.coordinator().send_control(EndRequest::Drain, Urgency::Now);
     }
 
-    /// Ends it at once: what is in flight is lost, and the run counts as cut short. Components
+    /// Ends the topology at once: tuples in flight are lost, and the run counts as cut short. Components
     /// that answer are still closed. Returns at once.
     pub fn kill(&self) {
         self.worker.coordinator().send_control(EndRequest::Kill, Urgency::Now);
@@ -223,7 +223,7 @@ impl RunningTopology {
         self.worker.activate();
     }
 
-    /// Lets spouts rest; what is in flight goes on.
+    /// Has spouts emit nothing until the next `activate`. Tuples in flight are still processed.
     pub fn deactivate(&self) {
         self.worker.command_all(ExecutorCommand::Deactivate);
     }

@@ -11,12 +11,11 @@
 //! | `executor` | spouts, bolts, ackers and the coordinator as state machines that are stepped |
 //! | `assemble` | builds all of it from a plan |
 //!
-//! What stands beside the rooms begins with an assembled worker: `worker` steps one executor,
-//! `scheduler` has the threads that do so, `local` and `share` are what callers hold. `errors`, `faults`,
-//! `lifecycle`, `end_sequence` and `audit` are small and used by several rooms.
+//! The files beside the rooms use an assembled worker: `worker` steps one executor, `scheduler` has the
+//! threads that do so, and `local` and `share` are what callers hold. `errors`, `faults`, `lifecycle`,
+//! `end_sequence` and `audit` are small and used by several rooms.
 //!
-//! A tuple's walk through these files stands in ARCHITECTURE.md. To begin reading: `executor`, then
-//! `routing::emitter`.
+//! ARCHITECTURE.md follows a tuple through these files. Begin with `executor`, then `routing::emitter`.
 
 mod acking;
 mod assemble;

@@ -1,12 +1,11 @@
-//! What a program runs once in each process of a topology, around its tasks: resources that the tasks
-//! share, and worker hooks.
+//! What exists once in each process of a topology: resources that the tasks share, and worker hooks.
 //!
-//! 1. Resources are made first, in the order in which they were registered, then hooks start; tasks are
-//!    prepared after that. Where one fails, those that have started are shut down, and nothing runs.
-//! 2. A key that has an object already keeps it: whoever starts the topology, as a test, may put another
-//!    in the place of what is registered.
-//! 3. Hooks are shut down once, in the opposite order: when the process ends in order, or at the latest
-//!    when the worker is dropped.
+//! 1. Resources are built first, in the order in which they were registered. Then hooks start, and after
+//!    that tasks are prepared. If one fails, the hooks that have started are shut down, and nothing runs.
+//! 2. A key that already has an object keeps it. So the caller that starts the topology, for example a
+//!    test, can replace a registered resource.
+//! 3. Hooks are shut down once, in reverse order: when the process ends in order, or at the latest when
+//!    the worker is dropped.
 //! 4. A panic of a factory or a hook is caught and reported as its error.
 
 use std::panic::AssertUnwindSafe;
@@ -18,7 +17,7 @@ use crate::api::{TaskError, WorkerContext, WorkerHook};
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::topology::graph::Topology;
 
-/// Why a process cannot begin.
+/// Why a process cannot start its topology.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
@@ -27,7 +26,7 @@ pub enum ProcessError {
     Resource {
         /// Its key.
         key: String,
-        /// What its factory said.
+        /// The error or panic of its factory.
         why: String,
     },
     /// A worker hook did not start.
@@ -35,7 +34,7 @@ pub enum ProcessError {
     Hook {
         /// Its type.
         hook: &'static str,
-        /// What it said.
+        /// Its error or panic.
         why: String,
     },
 }
@@ -57,15 +56,15 @@ impl Process {
         Process { context, started: Mutex::default() }
     }
 
-    /// Who the process is.
+    /// The context that user code gets.
     pub fn context(&self) -> &WorkerContext {
         &self.context
     }
 
-    /// Makes the resources and starts the hooks of a topology.
+    /// Builds the resources and starts the hooks of a topology.
     ///
     /// # Errors
-    /// When one cannot be made or started; hooks that have started are shut down then.
+    /// When one cannot be built or started; then the hooks that have started are shut down.
     pub fn begin(&self, topology: &Topology) -> Result<(), ProcessError> {
         let begun = self.make_resources(topology).and_then(|()| self.start_hooks(topology));
         if begun.is_err() {
@@ -100,7 +99,7 @@ impl Process {
         Ok(())
     }
 
-    /// Shuts down the hooks that have started. Harmless when it was done.
+    /// Shuts down the hooks that have started. A second call does nothing.
     pub fn end(&self) {
         let started = std::mem::take(&mut *self.lock());
         for StartedHook { name, mut hook } in started.into_iter().rev() {
@@ -126,7 +125,7 @@ impl Drop for Process {
     }
 }
 
-/// Calls user code; its error or panic, for people.
+/// Calls user code; returns the text of its error or panic.
 fn caught<T>(call: impl FnOnce() -> Result<T, TaskError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| error.to_string()),

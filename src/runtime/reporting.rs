@@ -15,7 +15,7 @@ pub trait Reported: Send + 'static {
     fn topology_name(&self) -> &str;
     /// A snapshot of its counters.
     fn counters(&self) -> TopologyStats;
-    /// Waits until it has ended, at most so long; says whether it has.
+    /// Waits until it has ended, at most for `at_most`; returns whether it has ended.
     fn wait_for_end(&self, at_most: Duration) -> bool;
 }
 
@@ -24,12 +24,12 @@ pub trait Reported: Send + 'static {
 pub struct Reporter(Option<JoinHandle<()>>);
 
 impl Reporter {
-    /// No thread: nobody is called.
+    /// Without a thread: no reporter is called.
     pub fn idle() -> Reporter {
         Reporter(None)
     }
 
-    /// Starts the thread, if anybody wants to be called.
+    /// Starts the thread, if a reporter is registered.
     ///
     /// # Errors
     /// When the system refuses a thread.
@@ -47,7 +47,7 @@ impl Reporter {
     /// Waits for the last call. The topology must have ended.
     pub fn join(&mut self) {
         if let Some(thread) = self.0.take() {
-            // It catches what the user's code throws, and has nothing else to say.
+            // The thread catches panics of user code and returns nothing.
             let _ = thread.join();
         }
     }

@@ -1,10 +1,10 @@
 //! The threads that step executors.
 //!
-//! *Drivers*, as many as cores, take runnable executors from the run queue. A blocking executor has
-//! a *dedicated* thread, as every executor has in Storm. The *watchdog* looks at the drivers ten
-//! times a second: one whose step stays too long in user code is named in the log, and another
-//! driver takes its place, so that one misbehaving component does not stop the rest. When the step
-//! returns after all, the driver that came too many leaves.
+//! *Drivers*, by default one for each core, take runnable executors from the run queue. A blocking
+//! executor has a *dedicated* thread, as every executor has in Storm. The *watchdog* checks the drivers
+//! ten times a second. If a step stays too long in user code, the watchdog logs the component and starts
+//! another driver in place of the stuck one, so that one component does not stop the others. If the step
+//! returns after all, the replaced driver ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -31,7 +31,7 @@ struct DriverState {
     thread: OnceLock<ThreadOfKernel>,
     /// The executor being stepped, plus one; 0 between steps.
     stepping: AtomicU32,
-    /// Since when.
+    /// When the present step began.
     since: AtomicU64,
     /// Set by the watchdog when another driver took this one's place.
     replaced: AtomicBool,
@@ -40,8 +40,8 @@ struct DriverState {
 }
 
 impl DriverState {
-    /// The executor that has kept this driver for longer than `limit`, and for how long, as the looks of
-    /// the watchdog add it up; `passed` is the time since its last look.
+    /// The executor that has kept this driver for longer than `limit`, and for how long. `passed` is the time
+    /// since the last look of the watchdog.
     fn stuck(&self, passed: Duration, limit: Duration) -> Option<(ExecutorId, Duration)> {
         let stepping = self.stepping.load(Ordering::Acquire);
         if stepping == 0 {
@@ -142,12 +142,12 @@ impl Scheduler {
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner).retain(|driver| {
             !(driver.replaced.load(Ordering::Acquire) && driver.stepping.load(Ordering::Acquire) == 0)
         });
-        // A driver in a long step looks at its queue only afterwards; another one may be asleep.
+        // A driver in a long step looks at its queue only after the step; so wake sleeping drivers for it.
         self.worker.run_queue.rescue();
     }
 
-    /// Starts a driver in the place of one that is stuck. Without a thread to be had, the stuck driver
-    /// keeps its place and goes on when its call returns; the watchdog tries again after the same time.
+    /// Starts a driver in place of a stuck one. If no thread can be started, the stuck driver is not marked
+    /// as replaced and continues when its call returns; the watchdog tries again after the same time.
     fn replace(self: &Arc<Scheduler>, driver: &DriverState, executor: ExecutorId, kept: Duration) {
         let (worker, component) = (&self.worker, &self.worker.executor(executor).component);
         let count = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -168,7 +168,7 @@ impl Scheduler {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let stuck = self.worker.lifecycle.cut_short.load(Ordering::SeqCst);
         for thread in threads {
-            // After an end that was cut short a thread may never come back; it is left behind.
+            // After an end that was cut short, a thread may never return; it is not waited for.
             if thread.thread().id() != thread::current().id() && (!stuck || thread.is_finished()) {
                 let _ = thread.join();
             }
@@ -190,14 +190,14 @@ fn drive(worker: &Worker, state: &DriverState) {
             return;
         }
         if state.replaced.load(Ordering::Acquire) {
-            // What waits for this driver, the executor that it stepped included, is left to the others.
+            // Executors that wait for this driver, including the one just stepped, go to the other drivers.
             return;
         }
     }
 }
 
-/// The loop of a dedicated thread. Its naps may end early, because a wake that came while it was awake
-/// leaves a token behind; so the time to step again is kept until it has come or another step was made.
+/// The loop of a dedicated thread. `park` may return early, because an unpark during the last step left a
+/// token. So the time of the next step is kept until it is reached or another step was made.
 fn drive_one(worker: &Worker, id: ExecutorId) {
     let mut wake_at = Time::NEVER;
     while !worker.run_queue.is_stopping() {
@@ -220,8 +220,8 @@ fn drive_one(worker: &Worker, id: ExecutorId) {
     }
 }
 
-/// The runtime itself panicked: a bug of squall's. Nothing after it can be trusted, so the run ends,
-/// and says so.
+/// The runtime itself panicked, which is a bug of squall. Its state cannot be trusted any more, so the run
+/// ends with an error in the log.
 fn give_up(worker: &Worker, id: ExecutorId) {
     let component = &worker.executor(id).component;
     slog::crit!(worker.logger, "squall itself panicked; the run ends here. Please report this"; "component" => %component);

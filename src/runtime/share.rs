@@ -1,7 +1,7 @@
-//! A share of a topology in this process; the rest of it runs in others.
+//! A share of a topology in this process; the rest of the topology runs in other processes.
 //!
-//! Who started the process decides: when spouts may emit, who the other workers are, when the end
-//! has come. What the others send comes through the [`Ingress`], what goes to them through outlets.
+//! The master decides when spouts may emit, which other workers there are, and when the topology ends. What
+//! other workers send arrives through the [`Ingress`]; what is sent to them goes through outlets.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use crate::runtime::stats::ComponentTimes;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
 
-/// A share that was put together and does not run yet.
+/// A share that was built and does not run yet.
 pub struct AssembledShare {
     worker: Arc<Worker>,
 }
 
 impl AssembledShare {
-    /// Puts a share together. Whoever takes in what other workers send gets the ingress.
+    /// Builds a share, and the ingress for what other workers send.
     ///
     /// # Errors
-    /// When a hook or grouping cannot be made.
+    /// When a hook or grouping cannot be built.
     ///
     /// # Panics
     /// Never: a share has an ingress.
@@ -57,12 +57,12 @@ impl AssembledShare {
         Ok((assembled, ingress.expect("a share has an ingress")))
     }
 
-    /// Notes where other workers dial this one, for tasks and hooks that ask.
+    /// Notes the address at which other workers connect to this one, for tasks and hooks that ask.
     pub fn listens_at(&self, address: SocketAddr) {
         self.worker.process.context().listens_at(address);
     }
 
-    /// Makes its resources, starts its worker hooks, then its threads. No task is opened before the
+    /// Builds its resources, starts its worker hooks, then its threads. No task is opened before the
     /// first activate.
     ///
     /// # Errors
@@ -86,22 +86,22 @@ impl RunningShare {
         self.worker.activate();
     }
 
-    /// Lets spouts rest; what is in flight goes on.
+    /// Has spouts emit nothing until the next `activate`. Tuples in flight are still processed.
     pub fn deactivate(&self) {
         self.worker.command_all(ExecutorCommand::Deactivate);
     }
 
-    /// Does what was decided about the end.
+    /// Carries out a command of the master about the end.
     pub fn carry_out(&self, command: EndCommand) {
         self.worker.local_executors.carry_out(command);
     }
 
-    /// How far it has come.
+    /// How far the share has come with the end.
     pub fn progress(&self) -> EndProgress {
         self.worker.local_executors.progress()
     }
 
-    /// Its counters; of the topology, what happens here.
+    /// Its counters. They cover only the executors of this worker.
     pub fn stats(&self) -> TopologyStats {
         self.worker.stats()
     }
@@ -111,8 +111,8 @@ impl RunningShare {
         self.worker.times()
     }
 
-    /// Completion latencies of messages of spouts here: nanoseconds, and how many took so long;
-    /// rising.
+    /// Completion latencies of messages of the spouts of this worker, in rising order: nanoseconds, and
+    /// how many messages had this latency.
     pub fn latency_counts(&self) -> Vec<(u64, u64)> {
         self.worker.latency_counts()
     }
@@ -127,13 +127,13 @@ impl RunningShare {
         self.worker.process.end();
     }
 
-    /// Waits until it has ended, at most so long; says whether it has.
+    /// Waits until it has ended, at most for `at_most`; returns whether it has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         self.worker.lifecycle.wait(at_most)
     }
 
-    /// Waits for its threads. It must have ended; one that is stuck in user code is left behind when
-    /// the end was cut short.
+    /// Waits for its threads. The share must have ended. If the end was cut short, threads that are stuck in
+    /// user code are not waited for.
     pub fn join(&self, cut_short: bool) {
         self.worker.lifecycle.cut_short.fetch_or(cut_short, std::sync::atomic::Ordering::SeqCst);
         self.scheduler.join();

@@ -1,4 +1,4 @@
-//! The narrow door through which the simulation reaches into a worker.
+//! The interface through which the simulation controls a worker.
 
 use std::sync::Arc;
 
@@ -25,21 +25,21 @@ pub(crate) use crate::runtime::flow::message::ExecutorCommand;
 
 /// What a simulated worker is made with beside its topology.
 pub(crate) struct SimulatedSetup {
-    /// Moves when the simulation says so.
+    /// A clock that the simulation advances.
     pub clock: Clock,
-    /// What all randomness of the worker comes from.
+    /// The seed of all randomness of the worker.
     pub seed: u64,
     /// Where everything logs.
     pub logger: slog::Logger,
     /// Objects that tasks share.
     pub resources: WorkerResources,
-    /// Interference.
+    /// Injected faults.
     pub faults: Arc<dyn Faults>,
-    /// The witness of the ackers, one for all workers.
+    /// Checks the ackers; one for all workers.
     pub audit: Arc<Audit>,
 }
 
-/// A worker without threads: somebody else decides which executor is stepped.
+/// A worker without threads: the simulation decides which executor is stepped.
 pub(crate) struct SimulatedWorker {
     worker: Worker,
     audit: Arc<Audit>,
@@ -63,7 +63,7 @@ impl SimulatedWorker {
         SimulatedWorker::assembled(topology, None, setup).0
     }
 
-    /// One worker of several, and what takes in what the others send.
+    /// One worker of several, and its ingress for what the others send.
     pub fn with_share(topology: Topology, share: Share, setup: SimulatedSetup) -> (SimulatedWorker, Ingress) {
         let (worker, ingress) = SimulatedWorker::assembled(topology, Some(share), setup);
         (worker, ingress.expect("a share has an ingress"))
@@ -120,12 +120,12 @@ impl SimulatedWorker {
         self.worker.lifecycle.has_ended()
     }
 
-    /// Of one worker of several: does what was decided about the end.
+    /// For one worker of several: carries out a command about the end.
     pub fn carry_out(&self, command: EndCommand) {
         self.worker.local_executors.carry_out(command);
     }
 
-    /// How far it has come.
+    /// How far the worker has come with the end.
     pub fn progress(&self) -> EndProgress {
         self.worker.local_executors.progress()
     }

@@ -1,10 +1,10 @@
-//! How long a thread was ready to run and was given no processor.
+//! Measures for how long a thread was ready to run but got no processor.
 //!
 //! The watchdog measures how long a call into user code takes. On an overloaded machine a thread
-//! may wait for a processor for longer than its call takes, and a call that was never executing is
-//! not stuck. Linux counts that wait per thread, in the second number of
-//! `/proc/self/task/TID/schedstat` (see `Documentation/scheduler/sched-stats.rst` of the kernel).
-//! Where the file is missing the wait counts as zero, and wall time alone decides.
+//! may wait for a processor for longer than its call takes. Such a call is not stuck. Linux counts that
+//! wait per thread, in the second number of `/proc/self/task/TID/schedstat` (see
+//! `Documentation/scheduler/sched-stats.rst` of the kernel). If the file is missing, the wait counts as
+//! zero, and wall time alone decides.
 
 use std::fs;
 use std::time::Duration;
@@ -31,10 +31,10 @@ fn wait_in(text: &str) -> Option<Duration> {
     text.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
-/// How long a call has kept its thread, as successive looks add it up.
+/// How long a call has kept its thread, summed over the looks of the watchdog.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Suspicion {
-    /// When the call began, by which two calls are told apart.
+    /// When the call began; two calls are distinguished by this.
     call: u64,
     /// The thread's wait for a processor at the last look.
     starved: Duration,
@@ -44,7 +44,7 @@ pub struct Suspicion {
 
 impl Suspicion {
     /// Adds what passed since the last look, less the wait for a processor, and returns the sum for
-    /// this call. `passed` is bounded by `look_max`: while the whole process was stopped, nobody looked.
+    /// this call. `passed` counts as `look_max` at most, because the whole process may have been suspended.
     pub fn look(&mut self, call: u64, passed: Duration, look_max: Duration, starved: Duration) -> Duration {
         if self.call != call {
             *self = Suspicion { call, starved, kept: Duration::ZERO };
@@ -56,7 +56,7 @@ impl Suspicion {
         self.kept
     }
 
-    /// Forgets how long the call has taken so far.
+    /// Sets the sum for this call to zero.
     pub fn begin_anew(&mut self) {
         self.kept = Duration::ZERO;
     }

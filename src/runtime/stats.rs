@@ -1,4 +1,4 @@
-//! Sums what the executors of a process count, and what its components registered.
+//! Sums the gauges of the executors of a process, and the metrics that its components registered.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -38,13 +38,13 @@ impl Worker {
         self.components.iter().map(times).collect()
     }
 
-    /// Completion latencies: nanoseconds, and how many messages took so long; rising.
+    /// Completion latencies in rising order: nanoseconds, and how many messages had this latency.
     pub fn latency_counts(&self) -> Vec<(u64, u64)> {
         let histogram = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         histogram.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
     }
 
-    /// Sums what the executors show of themselves.
+    /// Sums the gauges of the executors.
     pub fn stats(&self) -> TopologyStats {
         let elapsed = self.clock.now().since(Time::ZERO);
         let mut stats = TopologyStats {

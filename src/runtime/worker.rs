@@ -1,4 +1,4 @@
-//! All executors of a process with what they share, and how one of them is stepped.
+//! All executors of a process, what they share, and how an executor is stepped.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::runtime::process::Process;
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Part};
 
-/// An executor in its place.
+/// An executor in its worker.
 pub struct HostedExecutor {
     /// Its component, for people.
     pub component: SmolStr,
@@ -30,8 +30,8 @@ pub struct HostedExecutor {
     pub blocking: bool,
     /// Its inbox.
     pub address: InboxSender,
-    /// The state machine. Locked by whoever steps it; the run queue sees to it that this is one at
-    /// a time, so the lock is never waited for.
+    /// The state machine. Locked by the thread that steps it. The run queue ensures that only one thread
+    /// steps it at a time, so no thread ever waits for the lock.
     body: Mutex<Executor>,
     /// The earliest timer set for it that has not fired.
     armed: AtomicU64,
@@ -59,13 +59,13 @@ pub struct Worker {
     pub components: Arc<Vec<ComponentInfo>>,
     /// The executors that are here, by id; the coordinator is the last.
     pub executors: Vec<Option<HostedExecutor>>,
-    /// Those that the end is told to.
+    /// The executors as the end of the topology needs them.
     pub local_executors: Arc<LocalExecutors>,
-    /// Who is runnable.
+    /// The runnable executors.
     pub run_queue: Arc<RunQueue>,
     /// The time.
     pub clock: Clock,
-    /// The way to the end.
+    /// What is outstanding, and the state of the topology's end.
     pub lifecycle: Arc<Lifecycle>,
     /// Completion latencies.
     pub latencies: Latencies,
@@ -73,7 +73,7 @@ pub struct Worker {
     pub metrics: MetricsRegistry,
     /// Where the runtime logs.
     pub logger: slog::Logger,
-    /// What user code runs once in this process. Dropped last, after the instances of all tasks.
+    /// Resources and worker hooks of this process. Dropped last, after the instances of all tasks.
     pub process: Process,
 }
 
@@ -83,7 +83,7 @@ impl Worker {
         self.executors.iter().flatten()
     }
 
-    /// The slot of an executor of this process.
+    /// An executor of this process.
     pub fn executor(&self, id: ExecutorId) -> &HostedExecutor {
         self.executors[id.index()].as_ref().expect("only executors of this process are stepped")
     }
@@ -93,8 +93,8 @@ impl Worker {
         &self.hosted().last().expect("the coordinator is always there").address
     }
 
-    /// Steps an executor that was taken from the run queue, and puts it back where it belongs.
-    /// Returns when it wants to be stepped again without being woken.
+    /// Steps an executor that was taken from the run queue. Then queues it again if it has more work, and
+    /// otherwise sets its timer and makes it idle. Returns when to step it again without a wake.
     pub fn step(&self, id: ExecutorId, budget: u32) -> Time {
         let executor = self.executor(id);
         let step = {
@@ -107,7 +107,7 @@ impl Worker {
                 self.run_queue.done_with_more(id);
                 Time::ZERO
             }
-            // A closed executor stays "running" for ever, so no wake finds it.
+            // A closed executor stays in the state Running for ever, so no wake queues it.
             StepOutcome::Closed => Time::NEVER,
             StepOutcome::Idle | StepOutcome::Blocked => {
                 if !executor.blocking {
@@ -125,9 +125,9 @@ impl Worker {
         local_executors.for_each(|executor| executor.address.send_control(command, Urgency::Now));
     }
 
-    /// Lets spouts emit, and tasks be built if they were not.
+    /// Lets spouts emit, and has tasks built that were not built yet.
     pub fn activate(&self) {
-        // Bolts first, so that they are prepared by the time the first tuple comes.
+        // Bolts first, so that they can be prepared before the first tuple arrives.
         let is_spout = |executor: &&HostedExecutor| self.is_spout(executor);
         let (spouts, others): (Vec<_>, Vec<_>) =
             self.hosted().filter(|executor| executor.part.is_some()).partition(is_spout);
@@ -142,7 +142,7 @@ impl Worker {
         executor.part.and_then(component).is_some_and(|index| self.topology.components()[index].is_spout())
     }
 
-    /// Sets a timer unless an earlier one is set already.
+    /// Sets a timer, unless an earlier timer is set already.
     fn arm(&self, id: ExecutorId, at: Time) {
         let armed = &self.executor(id).armed;
         let set = armed.load(Ordering::Relaxed);

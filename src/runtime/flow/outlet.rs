@@ -26,9 +26,7 @@ pub trait Outlet: Send + Sync {
     /// For data, `credit` is what the link was charged, as (link, tuples, bytes). Never blocks.
     fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time);
 
-    /// Notifies the poller that there is credit to return; see [`CreditReturns`].
-    ///
-    /// [`CreditReturns`]: crate::runtime::flow::credit_returns::CreditReturns
+    /// Notifies the poller that there is credit to return; see `credit_returns`.
     fn poke(&self);
 
     /// The longest payload that may be sent.
