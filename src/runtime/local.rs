@@ -205,8 +205,8 @@ impl RunningTopology {
     /// Asks for an orderly end: spouts stop, what is in flight is processed, at most for
     /// `drain_timeout`. Returns at once.
     pub fn drain(&self) {
-        // Tasks that were never built are built now, so that all tasks finish and close in order. Spouts get
-        // `Drain` before `Activate`, so they emit nothing.
+        // Tasks that were never built are built now, so that all tasks finish and close in order. Spouts
+        // get `Drain` before `Activate`, so they emit nothing.
         self.worker.local_executors.carry_out(EndCommand::Drain);
         self.worker.activate();
         self.worker.coordinator().send_control(EndRequest::Drain, Urgency::Now);

@@ -40,8 +40,8 @@ struct DriverState {
 }
 
 impl DriverState {
-    /// The executor that has kept this driver for longer than `limit`, and for how long. `passed` is the time
-    /// since the last look of the watchdog.
+    /// The executor that has kept this driver for longer than `limit`, and for how long. `passed` is the
+    /// time since the last look of the watchdog.
     fn stuck(&self, passed: Duration, limit: Duration) -> Option<(ExecutorId, Duration)> {
         let stepping = self.stepping.load(Ordering::Acquire);
         if stepping == 0 {

@@ -132,8 +132,8 @@ impl RunningShare {
         self.worker.lifecycle.wait(at_most)
     }
 
-    /// Waits for its threads. The share must have ended. If the end was cut short, threads that are stuck in
-    /// user code are not waited for.
+    /// Waits for its threads. The share must have ended. If the end was cut short, threads that are stuck
+    /// in user code are not waited for.
     pub fn join(&self, cut_short: bool) {
         self.worker.lifecycle.cut_short.fetch_or(cut_short, std::sync::atomic::Ordering::SeqCst);
         self.scheduler.join();
