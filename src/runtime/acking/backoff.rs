@@ -27,7 +27,7 @@ use crate::runtime::acking::pending::FailedMessage;
 pub struct Backoff {
     options: ReplayOptions,
     waiting: BinaryHeap<Reverse<Waiting>>,
-    /// Counts what was added, so that messages of one time leave in the order in which they came.
+    /// How many messages were ever added. It orders messages that are due at the same time.
     number: u64,
 }
 
@@ -91,7 +91,7 @@ impl Backoff {
     }
 }
 
-/// The pause after so many failures, before it is jittered.
+/// The pause after this many failures, without the random part.
 fn pause(options: &ReplayOptions, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     options.backoff_min.saturating_mul(1 << doublings).min(options.backoff_max)

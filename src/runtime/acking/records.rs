@@ -2,7 +2,7 @@
 //!
 //! Records of one tree are combined before they are sent: however many tuples of a tree a step took and
 //! emitted, the acker receives one XOR for it. The order of the lists in [`AckRecords`] is the order in
-//! which the acker applies them, and each list says why it stands where it stands.
+//! which the acker applies them. The comment of each list has the reason for its place.
 
 use crate::api::FailureCause;
 use crate::ids::{RootId, WorkerSet};

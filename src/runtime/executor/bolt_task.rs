@@ -138,7 +138,7 @@ impl BoltTask {
         if self.next_tick > now || self.bolt.is_none() {
             return;
         }
-        // Missed periods are not made up for, as with Storm's ticks behind a full queue.
+        // Missed ticks are skipped, as Storm's ticks are when the queue is full.
         self.next_tick = self.next_tick.after(tick).max(now);
         self.call(handles, now, |bolt, out| bolt.tick(out));
     }

@@ -60,7 +60,7 @@ impl EndCoordinator {
                 let reason = self.lifecycle.stopped();
                 master.stop(reason.expect("it is noted before the coordinator receives the request"));
             }
-            // Who started the worker ends it; the coordinator ends with the last executor.
+            // The master ends the worker.
             (EndRequest::Kill, Role::Reports(_)) => {}
         }
     }

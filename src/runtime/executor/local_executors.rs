@@ -106,6 +106,6 @@ pub trait MasterHandle: Send + Sync {
     fn look(&self, seen: &EndProgress);
     /// A component asks for an orderly end of the topology.
     fn drain(&self);
-    /// A component cannot go on: the topology is to end in order, and the run has failed.
+    /// A component cannot continue: the topology must end in order, and the run has failed.
     fn stop(&self, reason: &StopReason);
 }

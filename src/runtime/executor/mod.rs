@@ -1,12 +1,12 @@
 //! Executors: state machines that are stepped.
 //!
-//! `step` does a bounded amount of work and returns; it never waits. The same code is stepped by
-//! the driver threads of a worker, by the dedicated thread of a blocking component, and by the
-//! seeded simulation; time, randomness and peers are handed in.
+//! `step` does a bounded amount of work and returns; it never waits for another executor. The same code
+//! is stepped by the driver threads of a worker, by the dedicated thread of a blocking component, and by
+//! the seeded simulation. Time, randomness and addresses are passed in.
 //!
 //! * [`spout`] and [`bolt`] are executors of user code. Their tasks are [`spout_task`] and
-//!   [`bolt_task`]; `tuple_loop` calls `execute` for each tuple of a batch, `user_code` catches what
-//!   user code throws.
+//!   [`bolt_task`]; `tuple_loop` calls `execute` for each tuple of a batch, and `user_code` catches
+//!   panics of user code.
 //! * [`acker`] is the shell around `acking::acker`.
 //! * [`end_coordinator`] ends the topology, through [`local_executors`].
 //! * [`step`] is what all of them have in common.

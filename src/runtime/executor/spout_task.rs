@@ -32,7 +32,7 @@ const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// A spout that returns `Idle` is called again after this pause. The pause doubles each time.
 const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
 
-/// The longest such pause.
+/// The longest pause after `Idle`.
 pub const IDLE_PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// While a consumer keeps a tuple waiting for longer than this, the tree clock stands still.
@@ -249,7 +249,7 @@ impl SpoutTask {
 
     fn tell_acked(&mut self, acked: &[MessageId], handles: &ExecutorHandles, now: Time) {
         self.acked_now += acked.len() as u64;
-        // An error over one message must not keep the others from being acked.
+        // If `ack` fails for one message, it must still be called for the others.
         self.call(handles, now, |spout, out| {
             for id in acked {
                 spout.ack(*id).unwrap_or_else(|error| out.report_error(error));

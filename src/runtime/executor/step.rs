@@ -1,4 +1,4 @@
-//! What a step of an executor gets, what it returns, and what all executors of user code have.
+//! The input and the result of an executor's step, and what all executors of user code have.
 //!
 //! A step does a bounded amount of work and never waits. Its caller passes in the clock, so production
 //! and the simulation step the same code.
@@ -92,7 +92,7 @@ pub struct ExecutorHandles {
 }
 
 impl ExecutorHandles {
-    /// Notes that so many control messages or batches were processed, and that everything which followed
+    /// Notes that this many control messages or batches were processed, and that everything that followed
     /// from them was sent. Wakes the coordinator if nothing is outstanding any more.
     pub fn processed(&self, messages: i64) {
         if messages > 0 && self.lifecycle.rest.processed(messages) {

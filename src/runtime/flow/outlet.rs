@@ -1,7 +1,7 @@
 //! The way to another worker, as the runtime sees it. `net` implements it.
 //!
-//! The runtime encodes payloads and knows which lane each belongs to; connections, sequence numbers and
-//! retransmission are the business of the implementation.
+//! The runtime encodes payloads and chooses their lane. The implementation is responsible for connections,
+//! sequence numbers and retransmission.
 
 use crate::clock::Time;
 use crate::ids::LinkId;
@@ -9,7 +9,7 @@ use crate::ids::LinkId;
 /// Free bytes before a payload, for the header of its frame.
 pub const HEADROOM: usize = 20;
 
-/// What a payload is, which decides its lane.
+/// The kind of a payload. It decides the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PayloadKind {
     /// Records for an acker; control lane.

@@ -51,7 +51,7 @@ const COPIED_BELOW: usize = 16 << 10;
 /// The most executors that a status lists.
 const TOLD_MAX: usize = 400;
 
-/// An executor as the ingress knows it.
+/// What the ingress needs of an executor.
 pub struct Place {
     /// Where it runs.
     pub worker: WorkerId,

@@ -134,7 +134,7 @@ pub struct PartialKey {
 }
 
 impl PartialKey {
-    /// Over so many tasks.
+    /// Over this many tasks.
     pub fn new(positions: Vec<usize>, tasks: usize) -> PartialKey {
         PartialKey { positions, sent: vec![0; tasks] }
     }
