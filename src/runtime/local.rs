@@ -62,7 +62,7 @@ pub enum StartError {
         workers: u32,
     },
     /// User code panicked that is called before anything runs.
-    #[error("cannot put the topology together")]
+    #[error("cannot build the topology")]
     Assemble(#[from] AssembleError),
 }
 

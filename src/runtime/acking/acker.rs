@@ -36,10 +36,10 @@
 //! **Lost workers.** If a step sends tuples of a block to another worker, its record names that worker.
 //! The cell keeps the union of all workers named. When a worker is lost, the blocks with its bit set may
 //! have lost tuples, and no other blocks can. The proof is by induction from the spout: an executor that
-//! sends a tuple to a worker names the worker in the record of the same step. If that record was lost
-//! too, then because the executor's own worker was lost, and the record of the executor before it names
-//! that worker. A record is stamped with the membership that its sender had read. If a record names a
-//! worker that was lost after that membership, it means the old incarnation, so the block is lost.
+//! sends a tuple to a worker names the worker in the record of the same step. If the executor is lost
+//! together with that record, the executor before it has named the executor's own worker. A record is
+//! stamped with the membership that its sender had read. If a record names a worker that was lost after
+//! that membership, the record means the old incarnation, so the block is lost.
 //!
 //! 1. A block is open from its first record of any kind but `fail` and `reset` until it completes, is
 //!    forgotten or is lost. It completes once, when it has its init and its XOR is 0.

@@ -58,8 +58,8 @@ impl ReplayLimit {
         max_replays.map_or(ReplayLimit::Unbounded, ReplayLimit::Set)
     }
 
-    /// Whether the next emit of a message is the last one allowed. The message has failed `failures`
-    /// times, and `own` of these failures were not the loss of a worker.
+    /// Whether the emit that follows this many failures of a message is the last one allowed. `own` of the
+    /// failures were not the loss of a worker.
     fn is_reached(self, failures: u32, own: u32) -> bool {
         match self {
             ReplayLimit::Set(max) => failures >= max,

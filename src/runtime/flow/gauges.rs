@@ -12,7 +12,7 @@ use waiting_since::{NOTHING_WAITS, WaitingSince};
 use crate::api::FailureCause;
 use crate::clock::Time;
 
-const _: () = assert!(NOTHING_WAITS == Time::NEVER.0, "what never came does not wait");
+const _: () = assert!(NOTHING_WAITS == Time::NEVER.0, "Time::NEVER must mean that nothing waits");
 
 /// What an executor publishes. The executor itself writes these fields, unless a field names another
 /// writer. All are statistics except `waiting_since`, `pending` and `held`.

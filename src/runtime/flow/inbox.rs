@@ -60,7 +60,7 @@ impl Inbox {
             Ok(batch) if batch.arity == arity && batch.len() == incoming.charge.tuples => {
                 incoming.batch = batch
             }
-            Ok(_) => self.refuse(&incoming.meta, "it has another shape than its stream"),
+            Ok(_) => self.refuse(&incoming.meta, "its arity or length is not as announced"),
             Err(error) => self.refuse(&incoming.meta, &error.to_string()),
         }
         incoming

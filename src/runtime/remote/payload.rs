@@ -35,7 +35,7 @@ pub enum PayloadError {
     #[error("{0} bytes follow the end of a payload")]
     Trailing(usize),
     /// It contains a number that names nothing.
-    #[error("a payload names {what} {number}, which is none")]
+    #[error("a payload names {what} {number}, which does not exist")]
     Unknown {
         /// What kind of thing.
         what: &'static str,

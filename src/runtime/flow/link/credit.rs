@@ -59,7 +59,7 @@ impl Credit {
     pub fn release(&self, tuples: usize, bytes: usize) -> bool {
         let tuples_before = self.tuples.fetch_sub(tuples, Ordering::SeqCst);
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        assert!(tuples_before >= tuples && bytes_before >= bytes, "a link got back more than it lent");
+        assert!(tuples_before >= tuples && bytes_before >= bytes, "more credit was released than charged");
         // Read again, and not computed: another release may have run between the two subtractions.
         let half_back = self.tuples.load(Ordering::SeqCst) <= self.tuples_max / 2
             && self.bytes.load(Ordering::SeqCst) <= self.bytes_max / 2;
