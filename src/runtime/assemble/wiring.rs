@@ -121,6 +121,8 @@ impl Wiring<'_> {
         }
     }
 
+    /// The subscription of one input of the component `target`. It has a target for each task of that
+    /// component, or, if the grouping is `LocalOrShuffle` and some of them are in this worker, for those.
     fn subscription(&mut self, input: &InputSpec, meta: &SourceMeta, target: usize) -> Subscription {
         let options = self.blueprint.topology.options();
         let arity = meta.fields.len();
@@ -142,6 +144,8 @@ impl Wiring<'_> {
         Subscription::new(selector, targets, options.load_aware)
     }
 
+    /// How a grouping chooses among the targets. With a single target no choice is needed, except for
+    /// direct and custom groupings, which may choose no target.
     fn selector(
         &mut self,
         input: &InputSpec,

@@ -76,6 +76,7 @@ impl AckerExecutor {
         self.spouts.iter().filter(|(_, address)| is_there(address)).map(|(task, _)| *task).collect()
     }
 
+    /// Applies the records of one step. The order of the loops matters: see the lists of [`AckRecords`].
     fn apply(&mut self, mut records: AckRecords) {
         if let Some(faults) = &self.handles.faults {
             faults.tamper(&mut records);
@@ -103,6 +104,7 @@ impl AckerExecutor {
         }
     }
 
+    /// Adds an outcome to those that are sent at the end of the step.
     fn note(&mut self, outcome: Option<Outcome>) {
         let Some(outcome) = outcome else { return };
         self.outcomes.entry(outcome.root().task()).or_default().push(outcome);

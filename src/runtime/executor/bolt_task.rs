@@ -133,6 +133,7 @@ impl BoltTask {
         self.bolt.is_some()
     }
 
+    /// Calls `tick` if it is due and there is an instance.
     pub fn tick_if_due(&mut self, handles: &ExecutorHandles, now: Time) {
         let Some(tick) = self.tick else { return };
         if self.next_tick > now || self.bolt.is_none() {

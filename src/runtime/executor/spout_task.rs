@@ -394,6 +394,7 @@ impl SpoutTask {
         }
     }
 
+    /// Decides from the result of `next_tuple` when to call it again.
     fn note_status(&mut self, status: SpoutStatus, now: Time) {
         match status {
             SpoutStatus::Emitted => self.idle_pause = IDLE_PAUSE_MIN,
@@ -412,6 +413,7 @@ impl SpoutTask {
         }
     }
 
+    /// Ends a step: see `emitter` for the order. With `flush`, batches that are not full are sent, too.
     pub fn end_step(&mut self, flush: bool) {
         self.emitter.route_stages(&mut self.state);
         if flush {
@@ -420,6 +422,7 @@ impl SpoutTask {
         self.emitter.send_acks();
     }
 
+    /// Adds the counts of the step to the executor's gauges.
     pub fn publish_counts(&mut self, gauges: &Gauges) {
         count(&gauges.emitted, self.state.take_emitted());
         count(&gauges.transferred, std::mem::take(&mut self.emitter.outgoing.transferred));

@@ -37,7 +37,7 @@ impl StepContext<'_> {
     }
 }
 
-/// A call that takes longer than this counts as one that waited, and ends its step.
+/// A call of a blocking bolt that takes at least this long counts as one that waited, and ends its step.
 pub const WAITED_AFTER: Duration = Duration::from_millis(1);
 
 /// A step ends after this long, if user code returns.

@@ -157,6 +157,8 @@ impl Ingress {
         Ok(())
     }
 
+    /// Checks the header of a batch against the plan, and delivers the batch still encoded. A header that
+    /// passes names a link between the two workers, a task of its producer and a task of its consumer.
     fn take_data(&self, from: WorkerId, mut payload: Bytes, now: Time) -> Result<(), PayloadError> {
         let header = payload::decode_data_header(&mut payload)?;
         let ends = self.links.get(header.link.0 as usize).ok_or(unknown("link", header.link.0))?;

@@ -118,6 +118,8 @@ impl Emitter {
         blocked
     }
 
+    /// Hands the tuples of a stage to all subscriptions of its stream, and leaves the stage empty. The last
+    /// subscription gets the batch itself; each of the others gets a copy that shares the values.
     fn route_inner(&mut self, index: usize, stage: &mut Stage, mut chosen: Option<&mut Vec<TaskId>>) {
         let StreamOut { meta, subscriptions } = &mut self.streams[index];
         let empty = stage.empty_like();

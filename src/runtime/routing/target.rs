@@ -43,6 +43,7 @@ impl Target {
         self.touched == WorkerSet::NONE
     }
 
+    /// Sends the batch under construction, unless it is empty.
     pub fn send(&mut self, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing, urgency: Urgency) {
         if self.batch.is_empty() {
             return;

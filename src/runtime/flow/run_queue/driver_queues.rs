@@ -387,6 +387,7 @@ impl DriverQueues {
         self.homes[executor].store(driver.index as u32, Ordering::Relaxed);
         self.states[executor].swap(RUNNING, Ordering::AcqRel);
         own.activity.store(STEPPING, Ordering::Relaxed);
+        // More executors wait while this driver steps one, so another driver is woken for them.
         if own.has_work() || self.shared_len.load(Ordering::Acquire) > 0 {
             fence(Ordering::SeqCst);
             self.wake_any(&[ASLEEP]);
