@@ -1,8 +1,8 @@
 //! The inner loop of a bolt: takes tuples from the batch in hand and calls `execute` with each.
 //!
-//! There are two loops. The plain one is for the usual case and does nothing per tuple that it can do
-//! once per stretch of tuples. The careful one keeps a copy of each tuple, because a hook, a dead letter
-//! or an audit may need the values after `execute` has taken them.
+//! There are two loops. The plain loop is for the usual case, and does nothing per tuple that can be done
+//! once per stretch of tuples. The careful loop is for tuples with several anchors, and for tuples whose
+//! values a hook or a dead letter may need after `execute` has taken them, so it keeps a copy of each.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

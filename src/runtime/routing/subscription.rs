@@ -103,8 +103,8 @@ impl Subscription {
         }
     }
 
-    /// Chooses the target of each tuple and moves its values there. The values are copied if several targets
-    /// were chosen, or if other subscribers share them.
+    /// Chooses the target of each tuple and moves its values there. The values are copied if several
+    /// targets were chosen, or if other subscribers share them.
     fn take_tuple_by_tuple(
         &mut self,
         batch: TupleBatch,
