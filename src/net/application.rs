@@ -1,4 +1,4 @@
-//! What a mesh asks of and tells to whatever runs above it.
+//! The upcalls of a mesh: what it passes to, and requests from, the layer above it.
 
 use std::fmt;
 
@@ -8,18 +8,20 @@ use super::outbound::PayloadKind;
 use crate::clock::Time;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
-/// Upcalls of a `Mesh`, from whichever of its methods they follow, in the thread that calls it. None
-/// may wait: the links of all peers wait with it.
+/// Upcalls of a `Mesh`. The methods of the mesh call them, in the thread of their caller. None may
+/// wait, because the connections to all peers would wait with it.
 ///
-/// Links between a worker and its peer are two, one per direction, and what is said of one is not
-/// said of the other: `credit`, `settled` and `lost` are about payloads *to* the peer, `payload`,
-/// `credits_due`, `credits_untold` and `all_credits` about those *from* it.
+/// There are two connections between a worker and a peer, one per direction. `credit`, `settled` and
+/// `lost` are about payloads *to* the peer; `payload`, `credits_due`, `credits_untold` and
+/// `all_credits` about payloads *from* the peer.
 pub trait Application {
-    /// A payload from a peer: each once, and those of one lane in the order they were sent.
+    /// A payload came from a peer. Each payload is passed once, and those of one lane in the order they
+    /// were sent.
     ///
     /// # Errors
-    /// When it makes no sense. The link is closed and the payload counts as not taken, so the peer
-    /// sends it again; a link that gets no further is reported as lost in the end.
+    /// When the payload cannot be used. The connection is closed and the payload counts as not taken,
+    /// so the peer writes it again on the next connection, and may be refused again. The peer makes no
+    /// progress then; after `link_lost` that is reported to the parent.
     fn payload(
         &mut self,
         from: WorkerId,
@@ -28,59 +30,62 @@ pub trait Application {
         now: Time,
     ) -> Result<(), PayloadError>;
 
-    /// Credit that came back from a peer: so many tuples and bytes more than it had given before.
+    /// A peer returned credit of a link: this many tuples and bytes more than before.
     fn credit(&mut self, to: WorkerId, link: LinkId, tuples: u64, bytes: u64);
 
-    /// So many payloads were taken by the peer, and are its own now.
+    /// The peer reported this many more payloads as taken. From now on they count as the peer's.
     fn settled(&mut self, to: WorkerId, frames: u64);
 
-    /// The peer's life is over, and this is its next one. Said before `lost`; not of a peer that is
-    /// no member any more.
+    /// The peer's incarnation has ended, and `by` is the next one. Called before `lost`. Not called for a
+    /// peer that is not a member any more.
     fn replaced(&mut self, _peer: WorkerId, _by: Incarnation) {}
 
-    /// The peer's life is over: so many payloads to it were dropped, and this credit (link, tuples,
-    /// bytes) was out to it, for payloads taken and not, and will not come back. Said once for each
-    /// life of a peer that ends, even if nothing was lost; all that is said of the peer later is
-    /// about its next life, and totals of credit given to it begin at 0.
+    /// The peer's incarnation has ended. `frames` payloads to it were dropped. The peer will not return
+    /// the credit (link, tuples, bytes) that was outstanding, for payloads it took and for those it did
+    /// not take.
+    ///
+    /// Called once for each incarnation that ends, even if nothing was lost. All later calls are about
+    /// the next incarnation, and the totals of credit returned to it begin at 0.
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]);
 
-    /// What the peer's application wrote in `own_status`: when a link comes up, when it is sent by
-    /// `Mesh::send_status`, and each heartbeat.
+    /// A heartbeat came, with what the peer's application wrote in `own_status`. Heartbeats are sent when
+    /// a connection comes up, after `Mesh::send_status`, and at least at each interval.
     fn status(&mut self, from: WorkerId, status: &[u8], now: Time);
 
-    /// Appends what the peer's application shall see: at most `STATUS_MAX` bytes.
+    /// Appends the status to send to the peer's application, at most `STATUS_MAX` bytes.
     fn own_status(&mut self, to: WorkerId, out: &mut Vec<u8>);
 
-    /// Appends the totals (link, tuples, bytes) of credit given back to a peer that it should hear of
-    /// now. Called on each `tick` while the link is up, so it must be cheap.
+    /// Appends the totals (link, tuples, bytes) of credit returned to a peer that should be sent now.
+    /// Called on each `tick` while the connection is up, so it must be cheap.
     fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
 
-    /// Appends the totals of credit given back to a peer that changed since it heard of them. Called
-    /// with each heartbeat.
+    /// Appends the totals of credit returned to a peer that changed since they were last sent. Called
+    /// instead of `credits_due` when a heartbeat is sent.
     fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
 
-    /// Appends all totals of credit given back to this life of the peer. Called when a link comes up.
+    /// Appends all totals of credit returned to this incarnation of the peer. Called when a connection
+    /// from the peer comes up.
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
 
-    /// Members were set, and everything for lives that ended is handed back (`lost`). Nothing was
-    /// written to new lives yet.
+    /// Members were set, and `lost` was called for all incarnations that ended. Nothing was written to
+    /// new incarnations yet.
     fn members_set(&mut self, _version: u64) {}
 
-    /// Since when something is stuck between this worker and a peer that is linked: the oldest payload
-    /// to it that was not taken, or signs of life from it that are overdue. `None`: nothing is. Said
-    /// at each `tick`.
+    /// Since when something may be stuck between this worker and a peer: the time of the oldest payload to
+    /// it that was not taken, or of the last bytes from it, if they are overdue. `None`: nothing is
+    /// stuck. Called at each `tick`, for each peer.
     fn backlog(&mut self, _to: WorkerId, _since: Option<Time>) {}
 
-    /// A link changed its state.
+    /// A connection with a peer came up or went down.
     fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, now: Time);
 }
 
-/// A payload made no sense, and why.
+/// Why the application cannot use a payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PayloadError(pub String);
 
-/// Which of the two links with a peer.
+/// Which of the two connections with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// Payloads go to the peer.
@@ -98,7 +103,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// What became of a link.
+/// The state of a connection with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkState {
     /// The handshake is done.

@@ -1,8 +1,9 @@
-//! What stands between the wire and the runtime: upcalls of the mesh become messages of executors.
+//! The bridge from the wire to the runtime: it passes the upcalls of the mesh to the `Ingress`.
 //!
-//! The order in which a lost worker is dealt with is the runtime's (`runtime::remote::ingress`): the
-//! driver of the mesh empties the outbox into it and tells it of the new members; the mesh throws away
-//! what was for old incarnations, and then says that members are set.
+//! When a worker is lost, the order of the steps matters (`runtime::remote::ingress` explains why). The
+//! driver of the mesh empties the outbox into the mesh and sets the new members. The mesh drops what
+//! was for old incarnations (`replaced`, `lost`), and calls `members_set` after that. Only then does
+//! the bridge raise the membership that executors see.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +15,29 @@ use crate::clock::{Clock, Time};
 use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::runtime::remote::ingress::Ingress;
 
-/// Who hears of links that come and go: the log, and whoever started the worker.
+/// Is notified of connections that come up and go down.
 pub trait LinkWatcher: Send {
-    /// A link with a peer changed its state.
+    /// A connection with a peer changed its state.
     fn link(&mut self, peer: WorkerId, direction: Direction, state: &LinkState);
 }
 
-/// Nobody.
+/// Ignores all changes.
 impl LinkWatcher for () {
     fn link(&mut self, _peer: WorkerId, _direction: Direction, _state: &LinkState) {}
 }
 
-/// The runtime, as the mesh sees it.
+/// The runtime of a worker as the application of a mesh.
 pub struct Bridge {
     ingress: Ingress,
     watcher: Box<dyn LinkWatcher>,
-    /// Peers whose life ended since the members last changed.
+    /// Peers that were replaced, and by which incarnation. `replaced` adds to it; `members_set` takes
+    /// all of it.
     lost: Vec<(WorkerId, Incarnation)>,
     /// See [`Bridge::refused`].
     refused: u64,
     clock: Clock,
-    /// Peers whose link to this worker was up and is down, and since when.
+    /// Peers whose connection to this worker was up and is down, and since when. `backlog` reports such
+    /// a time as stuck, too.
     deaf_to: BTreeMap<WorkerId, Time>,
 }
 
@@ -44,7 +47,7 @@ impl Bridge {
         Bridge { ingress, watcher, lost: Vec::new(), refused: 0, clock, deaf_to: BTreeMap::new() }
     }
 
-    /// Payloads that made no sense.
+    /// How many payloads the ingress has refused.
     pub fn refused(&self) -> u64 {
         self.refused
     }

@@ -1,11 +1,11 @@
-//! One connection: what it is for, and what is to be written on it.
+//! One connection: its role, and what is to be written on it.
 //!
-//! Three queues feed it, in this order at each end of a frame: what the mesh itself says (`urgent`),
-//! the control lane, the data lane. A frame that was begun is finished first. So an ack waits for one
-//! frame of tuples at most, however many are queued.
+//! The next frame comes from one of three queues, in this order: frames of the mesh itself (`urgent`),
+//! the control lane, the data lane. A frame that was written in part is finished first. So an ack
+//! record waits for one frame of tuples at most, however many are queued.
 //!
-//! The order depends on the state alone. [`Connection::chunks`] and [`Connection::wrote`] agree on it
-//! as long as nothing happens in between.
+//! The order is computed from the state alone. [`Connection::chunks`] and [`Connection::wrote`] compute
+//! the same order as long as no other call comes between them.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -17,50 +17,53 @@ use super::sender::Sender;
 use crate::clock::Time;
 use crate::ids::WorkerId;
 
-/// Slices that are offered for one write.
+/// Slices that are offered for one write at most.
 pub const SLICES_MAX: usize = 64;
-/// Bytes that are offered for one write.
+/// Bytes that are offered for one write at most.
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 
-/// A connection, by a number that is never given again.
+/// The number of a connection. A mesh never uses a number again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// A connection, and how far it has got.
+/// The state of a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub role: Role,
-    /// When bytes last came in.
+    /// When bytes last came in. After `silence` without any, the connection is closed.
     pub heard_at: Time,
-    /// Bytes that came in and are no whole frame yet.
+    /// How many bytes came in that are not a whole frame yet.
     pub unread: usize,
     /// When a heartbeat was last queued, or the connection was made.
     pub beat_at: Time,
-    /// The application asked for a heartbeat that could not be queued yet.
+    /// A heartbeat is to be queued, although the interval is not over: the connection has just come up,
+    /// or the application asked for one. Reset when the heartbeat is queued.
     pub status_due: bool,
-    /// It was not asked what to say, because earlier words were not written. Once they are, it is.
+    /// `say_due` skipped this connection, because earlier frames of the mesh were not written. It is
+    /// served as soon as they are.
     pub is_passed_over: bool,
-    /// Bytes of the handshake so far.
+    /// Bytes of the handshake that were read so far.
     pub handshake_bytes: usize,
-    /// It stands in the mesh's list of connections with something to write.
+    /// It is in the mesh's list of connections with something to write.
     pub is_listed: bool,
+    /// Frames of the mesh itself, in order. `say` appends; `wrote` drops what was written whole.
     urgent: VecDeque<Vec<u8>>,
-    /// The frame that was written in part: where from, and how many bytes of it.
+    /// The frame that was written in part: its queue, and how many of its bytes were written.
     begun: Option<(Source, usize)>,
 }
 
 /// What a connection is for.
 #[derive(Debug)]
 pub(super) enum Role {
-    /// This worker dialed; the handshake goes on.
+    /// This worker dialed; the handshake is not done.
     Dialing { peer: WorkerId, deadline: Time, step: DialStep },
-    /// Somebody dialed this worker; the handshake goes on.
+    /// This worker accepted it; the handshake is not done.
     Answering { deadline: Time, step: Option<Answering> },
-    /// The link to the peer is up.
+    /// It is up, and carries payloads to the peer.
     Sends { peer: WorkerId },
-    /// The link from the peer is up.
+    /// It is up, and carries payloads from the peer.
     Receives { peer: WorkerId },
-    /// The mesh is done with it; a last frame may wait to be written.
+    /// The mesh has ended it; a last frame may wait to be written.
     Closing,
 }
 
@@ -69,9 +72,9 @@ pub(super) enum Role {
 pub(super) enum DialStep {
     /// The transport is not up.
     Connecting,
-    /// HELLO was said.
+    /// HELLO was queued.
     Greeted(Dialing),
-    /// PROOF was said.
+    /// PROOF was queued.
     Proved,
 }
 
@@ -99,18 +102,19 @@ impl Connection {
         }
     }
 
-    /// Queues a frame of no lane.
+    /// Queues a frame of the mesh itself, which has no lane.
     pub fn say(&mut self, frame: Vec<u8>) {
         self.urgent.push_back(frame);
     }
 
-    /// Whether all that the mesh said is written. It says no more before: what a peer does not read
-    /// must not pile up.
+    /// Whether all frames of the mesh itself are written. Until then `say_due` queues no more, so that
+    /// frames which a peer does not read do not pile up.
     pub fn is_quiet(&self) -> bool {
         self.urgent.is_empty()
     }
 
-    /// Gives up what is queued, for a last frame if the stream stands at the end of one.
+    /// Drops what is queued, and queues a last frame, unless another frame was written in part: the
+    /// peer would take the last frame for the rest of that one.
     pub fn finish(&mut self, last: Option<Vec<u8>>) {
         self.urgent.clear();
         if self.begun.take().is_none() {
@@ -128,7 +132,7 @@ impl Connection {
         urgent.into_iter().flatten().chain(lane.into_iter().flatten())
     }
 
-    /// What to write, in order; the first without the bytes that were written of it.
+    /// The frames to write, in order. Of a frame that was written in part, only the rest.
     fn output<'a>(&'a self, sender: Option<&'a Sender>) -> impl Iterator<Item = &'a [u8]> {
         let rest = move |(source, written): (Source, usize)| {
             self.queue(source, sender).next().map(|frame| &frame[written..])
@@ -141,7 +145,7 @@ impl Connection {
         begun.into_iter().chain(whole)
     }
 
-    /// Appends what to write next.
+    /// Appends the slices to write next, within [`SLICES_MAX`] and [`CHUNK_BYTES_MAX`].
     pub fn chunks<'a>(&'a self, sender: Option<&'a Sender>, into: &mut Vec<IoSlice<'a>>) {
         let mut room = CHUNK_BYTES_MAX;
         for frame in self.output(sender).take(SLICES_MAX) {
@@ -154,7 +158,8 @@ impl Connection {
         }
     }
 
-    /// So many of those bytes were written.
+    /// The first `bytes` bytes of what `chunks` appended were written. Drops frames of the mesh that
+    /// were written whole, and advances the sender over its frames, which it keeps until they are taken.
     pub fn wrote(&mut self, mut bytes: usize, mut sender: Option<&mut Sender>, counts: &mut NetCounts) {
         counts.bytes_out += bytes as u64;
         while bytes > 0 {

@@ -1,4 +1,5 @@
-//! What a mesh counts. Only totals, from the start of the worker; names of reasons are closed sets.
+//! The counters of a mesh. All are totals since the start of the worker. The names of reasons are
+//! closed sets, so the maps are bounded.
 
 use std::collections::BTreeMap;
 
@@ -26,22 +27,22 @@ pub struct NetCounts {
     pub dialed: u64,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed to make room, because too many had not proven who they are.
+    /// Accepted connections closed because too many had not completed their handshake.
     pub crowded_out: u64,
     /// Handshakes completed, from either side.
     pub links_up: u64,
-    /// Handshakes completed with a peer that this worker had been linked to before in the same
-    /// direction: the resumes.
+    /// Handshakes completed with a peer to which, or from which, a connection in the same direction was
+    /// up before.
     pub reconnects: u64,
     /// Heartbeats written.
     pub heartbeats_out: u64,
     /// Heartbeats read.
     pub heartbeats_in: u64,
-    /// Links ended because nothing was heard.
+    /// Connections closed because nothing came in for `silence`.
     pub silences: u64,
-    /// Links ended because the same peer proved itself on a newer connection.
+    /// Connections closed because the same peer completed a handshake on a newer one.
     pub superseded: u64,
-    /// Links ended because of what came in, by reason.
+    /// Connections closed because of a fault of the peer, by reason.
     pub bad_frames: ByReason,
     /// Handshakes that this worker refused, by reason.
     pub refused: ByReason,

@@ -1,20 +1,19 @@
-//! Why a link that was up is closed because of what came in.
+//! Faults of a peer on a connection that was up.
 //!
-//! Each of these closes the one link it was found on and is counted under its name; none ends the
-//! worker.
+//! Each fault closes its connection and is counted under its name. None ends the worker.
 
 use super::application::PayloadError;
 use super::frame::{FrameError, FrameKind, Lane};
 use crate::ids::LinkId;
 
-/// What a peer did wrong on a link that was up.
+/// How a peer broke the protocol on a connection that was up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkFault {
-    /// No frame.
+    /// The bytes are not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A frame that has no place on this link, or not now.
+    /// A frame of a kind that must not come on this connection, or not now.
     #[error("a frame of kind {kind:?} has no place here")]
     Misplaced {
         /// Its kind.
@@ -36,37 +35,37 @@ pub enum LinkFault {
         /// The one that came.
         found: u64,
     },
-    /// The peer took what was never written to it.
+    /// The peer reports frames as taken that were never written to it.
     #[error("frame {taken} of the {lane:?} lane was taken, but only {written} were written")]
     TakenAhead {
         /// Of which lane.
         lane: Lane,
-        /// What the peer says.
+        /// The last sequence that the peer reports as taken.
         taken: u64,
-        /// The last that was written.
+        /// The last sequence that was written.
         written: u64,
     },
-    /// The peer forgot what it had taken.
+    /// The peer reports fewer frames as taken than before.
     #[error("frame {before} of the {lane:?} lane was taken, and now only {taken}")]
     TakenBack {
         /// Of which lane.
         lane: Lane,
-        /// What the peer says.
+        /// The last sequence that the peer reports as taken.
         taken: u64,
-        /// What it said before.
+        /// The last sequence that it reported before.
         before: u64,
     },
-    /// The peer gave back more credit than it was given, or less than it gave back before.
+    /// The peer returned more credit in total than it was given, or a smaller total than before.
     #[error("credit of link {} comes back as {tuples} tuples and {bytes} bytes, which cannot be", link.0)]
     Credit {
         /// Which link.
         link: LinkId,
-        /// The total of tuples that the peer says.
+        /// The total of tuples that the peer reports.
         tuples: u64,
-        /// The total of bytes.
+        /// The total of bytes that the peer reports.
         bytes: u64,
     },
-    /// The application could not make sense of a payload.
+    /// The application refused a payload.
     #[error("a payload makes no sense: {0}")]
     Payload(#[from] PayloadError),
 }

@@ -1,4 +1,4 @@
-//! Frames: what a stream of bytes between two workers is cut into.
+//! Frames: the units of the byte stream between two workers.
 //!
 //! ```text
 //!  0        4        8      9       10      12           20
@@ -6,16 +6,16 @@
 //!  | u32    | u32    | u8   | u8=0  | u16   | u64        |        all little endian
 //! ```
 //!
-//! * `check` covers the other fields of the header but `crc`. Without it a flipped bit in `length`
-//!   would be noticed only after as many bytes had come as the wrong length promises, and the link
-//!   would stand still until then while heartbeats keep it alive.
+//! * `check` covers the other fields of the header except `crc`. Without it, the reader would notice a
+//!   flipped bit in `length` only after it had read as many bytes as the wrong length claims. Until
+//!   then the connection would make no progress, while heartbeats keep it alive.
 //! * `crc` is CRC32C over the payload, continued over `length`, `kind`, `flags`, `check` and
 //!   `sequence`, in this order. So the thread that wrote the payload can compute its part before the
 //!   sequence is known.
 //! * `sequence` counts the frames of a [`Lane`] from 1, and is 0 in frames of no lane.
 //!
-//! The bytes may come from anyone, so `length` is held against a cap before anything waits for it or
-//! allocates for it, and a frame is looked into only when its checksum is right.
+//! The bytes may come from an attacker. So `length` is checked against a limit before the reader waits
+//! or allocates for it, and the payload of a frame is read only if its checksum is right.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -24,27 +24,27 @@ use crate::runtime::flow::outlet::PayloadKind;
 /// Bytes of a header.
 pub const HEADER: usize = 20;
 
-/// What a frame is for. The numbers are written; they are never given to anything else.
+/// What a frame is for. The numbers are on the wire; a number is never used again for another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// The dialer says who it is and whom it wants.
+    /// From the dialer: who it is, and which worker it wants.
     Hello = 1,
-    /// The other says who it is, proves it, and asks for proof.
+    /// From the other side: who it is, its proof, and a nonce for the dialer's proof.
     Challenge = 2,
-    /// The dialer proves who it is.
+    /// From the dialer: its proof.
     Proof = 3,
-    /// The link is up; from where to resume.
+    /// The connection is up; the last sequences taken, after which the dialer resumes.
     Welcome = 4,
     /// The handshake failed, and why.
     Refused = 5,
-    /// Still there; with the status of the application.
+    /// A sign of life, with the status of the application.
     Heartbeat = 6,
-    /// Up to where sequenced frames were taken.
+    /// The last sequences taken.
     Taken = 7,
-    /// Credit that came back, as totals.
+    /// Credit that the receiver of payloads returns, as totals.
     Credit = 8,
-    /// The link ends, and why.
+    /// The sender of this frame closes the connection, and why.
     Bye = 9,
     /// Ack records.
     Acks = 16,
@@ -91,12 +91,12 @@ impl FrameKind {
         })
     }
 
-    /// Which lane counts frames of this kind. `None`: they are not counted, and not sent again.
+    /// The lane of frames of this kind. `None`: they have no sequence and are not written again.
     pub fn lane(self) -> Option<Lane> {
         self.payload().map(lane_of)
     }
 
-    /// The payload in frames of this kind, if it is the executors'.
+    /// The kind of the payload, if frames of this kind carry payloads of executors.
     pub fn payload(self) -> Option<PayloadKind> {
         match self {
             FrameKind::Acks => Some(PayloadKind::Acks),
@@ -125,7 +125,8 @@ impl From<PayloadKind> for FrameKind {
     }
 }
 
-/// The lane of a payload: what is under credit may wait, and what is not must not wait behind it.
+/// The lane of a payload. Tuples are under credit, so they may wait; ack records and outcomes are not,
+/// and must not wait behind tuples.
 pub fn lane_of(kind: PayloadKind) -> Lane {
     match kind {
         PayloadKind::Acks | PayloadKind::Outcomes => Lane::Control,
@@ -133,7 +134,7 @@ pub fn lane_of(kind: PayloadKind) -> Lane {
     }
 }
 
-/// Sequenced frames of two lanes share a connection; control frames go first.
+/// One of the two lanes of sequenced frames on a connection. Control frames go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Acks and outcomes.
@@ -147,7 +148,7 @@ pub enum Lane {
 pub struct Frame {
     /// What it is for.
     pub kind: FrameKind,
-    /// Its place in its lane; 0 if it has none.
+    /// Its sequence in its lane; 0 if it has no lane.
     pub sequence: u64,
     /// What it carries.
     pub payload: Bytes,
@@ -180,12 +181,12 @@ pub enum FrameError {
         /// Its sequence.
         sequence: u64,
     },
-    /// Longer than the receiver takes.
+    /// Longer than the receiver accepts.
     #[error("a frame of {length} bytes is longer than {max}")]
     TooLong {
-        /// What its header says.
+        /// The length in its header.
         length: usize,
-        /// What would be taken.
+        /// The longest that is accepted.
         max: usize,
     },
     /// The payload is not what was sent.
@@ -193,7 +194,7 @@ pub enum FrameError {
     Checksum,
 }
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     length: u32,
@@ -248,7 +249,7 @@ impl Header {
     }
 }
 
-/// The part of a frame's checksum that needs no header.
+/// The part of a frame's checksum that can be computed without the header.
 pub fn payload_crc(payload: &[u8]) -> u32 {
     crc32c::crc32c(payload)
 }
@@ -276,11 +277,11 @@ pub fn unsequenced(kind: FrameKind, write_payload: impl FnOnce(&mut Vec<u8>)) ->
     bytes
 }
 
-/// Takes the first frame out of `input`. `None`: it is not whole yet, and `input` is as it was.
+/// Takes the first frame out of `input`. `None`: it is not whole yet, and `input` is unchanged.
 ///
 /// # Errors
-/// When `input` does not begin with a frame, or with one whose payload has more than `max` bytes.
-/// What is left in `input` then means nothing.
+/// When `input` does not begin with a frame, or its payload has more than `max` bytes. `input` must
+/// not be read any further then.
 pub fn take(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, FrameError> {
     let Some(bytes) = input.first_chunk::<HEADER>() else { return Ok(None) };
     let header = Header::read(bytes);
@@ -295,8 +296,8 @@ pub fn take(input: &mut BytesMut, max: usize) -> Result<Option<Frame>, FrameErro
     Ok(Some(Frame { kind, sequence: header.sequence, payload: frame.freeze() }))
 }
 
-/// How many bytes the frame at the start of `input` still lacks, if its header is there and right.
-/// Whoever reads from a socket may reserve so much, and no more.
+/// How many bytes the frame at the start of `input` still lacks, if its header is whole and valid. A
+/// reader of a socket may reserve that many bytes, and no more.
 pub fn missing_bytes(input: &[u8], max: usize) -> Option<usize> {
     let header = Header::read(input.first_chunk::<HEADER>()?);
     check_header(&header, max).ok()?;

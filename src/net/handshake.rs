@@ -1,22 +1,22 @@
-//! The handshake: both sides prove that they know the secret of the run, and that they want each
-//! other.
+//! The handshake: both sides prove that they know the secret of the run, and that each is the worker
+//! and the incarnation that the other expects.
 //!
 //! ```text
 //!   dialer                                                       other
 //!   HELLO     magic · protocols · run · versions · from · to · nonce ─▶  checks all of it
 //!   checks it ◀─ CHALLENGE  protocol · who it is · nonce · MAC "squall server" of HELLO and this
 //!   PROOF     MAC "squall client" of HELLO and CHALLENGE ─────────────▶  checks it
-//!             ◀───────────────────── WELCOME  taken so far: the link is up
+//!             ◀─────────────── WELCOME  taken so far: the connection is up
 //! ```
 //!
 //! * The MACs are HMAC-SHA256 with the secret, compared in constant time. Each covers both nonces, so
-//!   nothing recorded can be used again, and each has a label, so none can be sent back to its maker.
-//! * Whatever fails, the side that notices says REFUSED with a code and a text, and closes. What the
-//!   text tells to a stranger is no more than CHALLENGE does.
-//! * The MACs prove who began the connection. Against somebody who can change bytes on the way only
-//!   TLS helps.
-//! * Magic and range of protocols come first and keep their places in all releases, so that two
-//!   releases that cannot talk at least know why.
+//!   a recorded MAC cannot be replayed. Each has a label, so a MAC cannot be sent back to its maker.
+//! * When a check fails, the side that finds it sends REFUSED with a code and a text, and closes the
+//!   connection. The text reveals no more to a stranger than CHALLENGE does.
+//! * The MACs prove who began the connection. They do not protect later bytes: only TLS helps against an
+//!   attacker who can change bytes on their way.
+//! * Magic and range of protocols come first and keep their places in all releases. So two releases that
+//!   have no protocol in common can still report why.
 
 use ring::hmac;
 use smol_str::SmolStr;
@@ -28,9 +28,9 @@ use crate::ids::{Incarnation, WorkerId, is_legal_name};
 
 /// The first bytes of a HELLO.
 pub const MAGIC: [u8; 4] = *b"SQLL";
-/// The oldest and the newest protocol that this release talks.
+/// The oldest and the newest protocol that this release speaks.
 pub const PROTOCOLS: (u16, u16) = (1, 1);
-/// Bytes that a connection may bring before its handshake is done, headers included.
+/// Bytes that a connection may send before its handshake is done, headers included.
 pub const HANDSHAKE_BYTES_MAX: usize = 4 << 10;
 
 const SERVER: &[u8] = b"squall server";
@@ -42,21 +42,21 @@ pub type Nonce = [u8; 32];
 /// Why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Something else than a worker of squall.
+    /// The other side is not a worker of squall.
     #[error("the first bytes are not squall's")]
     WrongMagic,
-    /// Releases too far apart.
+    /// The two releases have no protocol in common.
     #[error("the peer talks protocols {} to {}, this worker {} to {}", theirs.0, theirs.1, ours.0, ours.1)]
     Protocol {
-        /// What the peer talks, from and to.
+        /// The oldest and the newest protocol of the peer.
         theirs: (u16, u16),
-        /// What this worker talks.
+        /// The oldest and the newest protocol of this worker.
         ours: (u16, u16),
     },
     /// Another topology, or another run of the same.
     #[error("the peer belongs to another topology, or to another run of this one")]
     OtherTopology,
-    /// The executors are spread otherwise.
+    /// The peer has another assignment of executors to workers.
     #[error("the peer has version {theirs} of the assignment, this worker {ours}")]
     OtherAssignment {
         /// The peer's version.
@@ -64,29 +64,29 @@ pub enum Refusal {
         /// This worker's.
         ours: u64,
     },
-    /// The tuples have other fields.
+    /// The peer's streams or fields differ.
     #[error("the peer has another schema of the topology")]
     OtherSchema,
-    /// The dialer lives, but this worker has not been told yet.
+    /// The dialer has a newer incarnation than the parent has named to this worker so far.
     #[error("not yet: {from} is newer than this worker knows")]
     NotYet {
         /// The dialer.
         from: Endpoint,
     },
-    /// The dialer was replaced.
+    /// The dialer was replaced by a newer incarnation.
     #[error("fenced: {from} was replaced by incarnation {by}")]
     Fenced {
         /// The dialer.
         from: Endpoint,
-        /// Its present life.
+        /// Its present incarnation.
         by: Incarnation,
     },
-    /// Somebody else answers at this address.
+    /// The worker at this address is not the one that the dialer wants.
     #[error("this is {own}, not {wanted}")]
     WrongWorker {
-        /// Who answers.
+        /// The worker that answers.
         own: Endpoint,
-        /// Who was wanted.
+        /// The worker that the dialer wants.
         wanted: Endpoint,
     },
     /// The peer does not know the secret.
@@ -98,16 +98,16 @@ pub enum Refusal {
     /// It took longer than `handshake_timeout`.
     #[error("the handshake was not done in time")]
     TimedOut,
-    /// Not what comes next in a handshake.
+    /// The frame is not the next one of a handshake, or cannot be read.
     #[error("not a handshake: {what}")]
     Malformed {
-        /// What it is instead.
+        /// What was found instead.
         what: &'static str,
     },
 }
 
 impl Refusal {
-    /// The number on the wire. Numbers are never given to another reason.
+    /// The number on the wire. A number is never used again for another reason.
     pub fn code(&self) -> u8 {
         match self {
             Refusal::WrongMagic => 1,
@@ -130,7 +130,7 @@ impl Refusal {
         refusal_name(self.code())
     }
 
-    /// The frame that tells the peer.
+    /// The REFUSED frame.
     pub fn frame(&self) -> Vec<u8> {
         unsequenced(FrameKind::Refused, |out| {
             out.push(self.code());
@@ -139,7 +139,7 @@ impl Refusal {
     }
 }
 
-/// The code of [`Refusal::NotYet`], after which dialing again soon makes sense.
+/// The code of [`Refusal::NotYet`]. The dialer should dial again soon.
 pub const NOT_YET: u8 = 6;
 
 fn refusal_name(code: u8) -> &'static str {
@@ -160,10 +160,10 @@ fn refusal_name(code: u8) -> &'static str {
     }
 }
 
-/// A refusal, as the other side told it. Nothing in it is proven.
+/// A refusal that the other side sent. It is not authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Its number; perhaps one that only a newer release knows.
+    /// Its code, which may be one that only a newer release knows.
     pub code: u8,
     /// Its reason, fit for a log.
     pub reason: String,
@@ -182,10 +182,10 @@ impl Refused {
     }
 }
 
-/// What a dialer says of itself and wants.
+/// HELLO: who the dialer is, and which worker it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The oldest and the newest protocol it talks.
+    /// The oldest and the newest protocol that the dialer speaks.
     pub protocols: (u16, u16),
     /// Its run.
     pub topology: TopologyKey,
@@ -193,9 +193,9 @@ pub struct Hello {
     pub assignment: u64,
     /// Its hash of the schema.
     pub schema: u64,
-    /// Who it is.
+    /// The dialer.
     pub from: Endpoint,
-    /// Whom it wants.
+    /// The worker that it wants to reach.
     pub to: Endpoint,
     /// Makes this handshake differ from all others.
     pub nonce: Nonce,
@@ -246,7 +246,7 @@ impl Hello {
 
     fn decode_rest(protocols: (u16, u16), cursor: &mut Cursor<'_>) -> Option<Hello> {
         let [len] = cursor.array()?;
-        // What is not UTF-8 is no legal name either, and is refused as one.
+        // A name that is not UTF-8 becomes empty, which is refused as an illegal name.
         let name = SmolStr::new(str::from_utf8(cursor.slice(len.into())?).unwrap_or_default());
         Some(Hello {
             protocols,
@@ -259,11 +259,11 @@ impl Hello {
         })
     }
 
-    /// Whether this is a peer that `own` talks to. `known` is the life of the dialer's worker that
-    /// the parent told last.
+    /// Checks whether `own` accepts this dialer. `known` is the incarnation of the dialer's worker that
+    /// the parent named last.
     ///
     /// # Errors
-    /// The first of the reasons that holds.
+    /// The first reason to refuse it.
     pub fn check(&self, own: &Identity, known: Option<Incarnation>) -> Result<(), Refusal> {
         if self.topology != own.topology {
             return Err(Refusal::OtherTopology);
@@ -292,12 +292,12 @@ fn check_life(from: Endpoint, known: Option<Incarnation>) -> Result<(), Refusal>
     }
 }
 
-/// What the other side says of itself, and the proof of it.
+/// CHALLENGE: who the answering side is, and its proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Challenge {
-    /// The protocol that both will talk.
+    /// The protocol that both sides will speak.
     pub protocol: u16,
-    /// Who it is.
+    /// The answering worker.
     pub own: Endpoint,
     /// Makes this handshake differ from all others.
     pub nonce: Nonce,
@@ -337,7 +337,7 @@ impl Challenge {
     }
 }
 
-/// The dialer's side, after it said HELLO.
+/// The dialer's side, after it sent HELLO.
 #[derive(Debug)]
 pub struct Dialing {
     to: Endpoint,
@@ -345,7 +345,7 @@ pub struct Dialing {
 }
 
 impl Dialing {
-    /// Says HELLO: the frame to write, and what waits for the answer.
+    /// Begins a handshake. Returns the state that waits for CHALLENGE, and the HELLO frame to write.
     pub fn new(own: &Identity, to: Endpoint, nonce: Nonce) -> (Dialing, Vec<u8>) {
         let hello = Hello {
             protocols: PROTOCOLS,
@@ -361,10 +361,10 @@ impl Dialing {
         (Dialing { to, hello }, frame)
     }
 
-    /// Answers a CHALLENGE: the PROOF to write.
+    /// Checks a CHALLENGE. Returns the PROOF frame to write.
     ///
     /// # Errors
-    /// When it is not from the worker that was wanted, or not from this run.
+    /// When CHALLENGE is not from the wanted worker, or not from this run.
     pub fn prove(&self, payload: &[u8], secret: &Secret) -> Result<Vec<u8>, Refusal> {
         let malformed = Refusal::Malformed { what: "a CHALLENGE of another length" };
         let challenge = Challenge::decode(payload).ok_or(malformed)?;
@@ -383,7 +383,7 @@ impl Dialing {
     }
 }
 
-/// The side that is dialed, after it said CHALLENGE.
+/// The answering side, after it sent CHALLENGE.
 #[derive(Debug)]
 pub struct Answering {
     from: Endpoint,
@@ -392,8 +392,8 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Answers a HELLO that `hello` was read from and that passed [`Hello::check`]: the CHALLENGE to
-    /// write, and what waits for the proof.
+    /// Answers a HELLO that passed [`Hello::check`]; `payload` is the payload it was decoded from.
+    /// Returns the state that waits for PROOF, and the CHALLENGE frame to write.
     pub fn new(
         own: &Identity,
         hello: &Hello,
@@ -409,8 +409,8 @@ impl Answering {
         (Answering { from: hello.from, hello: payload.to_vec(), challenge }, frame)
     }
 
-    /// Checks a PROOF: who it is. The life of the peer is checked again, because it may have ended in
-    /// between.
+    /// Checks a PROOF. Returns the dialer. Its incarnation is checked again, because it may have been
+    /// replaced since HELLO.
     ///
     /// # Errors
     /// [`Refusal::BadProof`], [`Refusal::Fenced`], [`Refusal::NotYet`].
@@ -427,20 +427,20 @@ impl Answering {
         Ok(self.from)
     }
 
-    /// The worker that says it is dialing.
+    /// The worker that HELLO names as the dialer.
     pub fn from(&self) -> Endpoint {
         self.from
     }
 }
 
-/// The newest protocol that both talk.
+/// The newest protocol that both sides speak.
 fn chosen_protocol(theirs: (u16, u16)) -> Option<u16> {
     let newest = theirs.1.min(PROTOCOLS.1);
     (theirs.0 <= theirs.1 && newest >= theirs.0.max(PROTOCOLS.0)).then_some(newest)
 }
 
-/// What is signed. The length of the HELLO stands before it, so that no other two parts give the same
-/// whole.
+/// The bytes under a MAC. The length of HELLO precedes it, so that no other pair of `hello` and `rest`
+/// has the same bytes.
 fn signed(label: &[u8], hello: &[u8], rest: &[u8]) -> Vec<u8> {
     let len = u32::try_from(hello.len()).expect("a handshake is short");
     [label, &len.to_le_bytes(), hello, rest].concat()

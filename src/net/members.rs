@@ -1,7 +1,7 @@
-//! Who takes part in a topology: what a worker says of itself, and whom it expects.
+//! The members of a topology: how a worker identifies itself, and which peers it expects.
 //!
-//! Membership is the parent's to decide. It numbers each change and tells all workers; here the
-//! numbers are only compared, so that what comes late changes nothing.
+//! The parent decides on membership. It numbers each change and sends the list to all workers. A worker
+//! only compares the numbers, so that a list that arrives late changes nothing.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use crate::ids::{Incarnation, WorkerId};
 
-/// One run of one topology. Two runs of the same topology are strangers to each other.
+/// One run of one topology. Workers of two runs never connect, even if the topology is the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopologyKey {
     /// Its name, a legal one: see `ids::is_legal_name`.
@@ -20,12 +20,12 @@ pub struct TopologyKey {
     pub run: [u8; 16],
 }
 
-/// One life of one worker.
+/// One incarnation of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The worker.
     pub worker: WorkerId,
-    /// Which life of it.
+    /// Which incarnation of it.
     pub incarnation: Incarnation,
 }
 
@@ -35,8 +35,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What a worker says of itself and demands of its peers: only `worker` and `incarnation` may differ
-/// between two that talk.
+/// What identifies a worker in the handshake. Between two workers that connect, only `worker` and
+/// `incarnation` may differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The run it belongs to.
@@ -48,18 +48,18 @@ pub struct Identity {
     pub schema: u64,
     /// Its place in the assignment.
     pub worker: WorkerId,
-    /// Which life of it this is.
+    /// Which incarnation of the worker this is.
     pub incarnation: Incarnation,
 }
 
 impl Identity {
-    /// The life that is named.
+    /// The worker and its incarnation.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { worker: self.worker, incarnation: self.incarnation }
     }
 }
 
-/// What the workers of one run know and nobody else does. Not shown by `Debug`.
+/// The secret that the workers of one run share. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
@@ -69,7 +69,7 @@ impl Secret {
         Secret(bytes)
     }
 
-    /// The bytes, for whoever hands them to a worker.
+    /// The bytes, to hand them to a worker.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -81,14 +81,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A worker, as the parent knows it.
+/// A worker in the list of the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its place in the assignment.
     pub worker: WorkerId,
-    /// Its present life. What an older one says is refused.
+    /// Its present incarnation. Older incarnations are refused.
     pub incarnation: Incarnation,
-    /// Where it listens. `None`: it does not yet.
+    /// The address on which it listens. `None`: it does not listen yet.
     pub address: Option<SocketAddr>,
 }
 
@@ -98,6 +98,6 @@ pub struct Members {
     /// Counts changes, from 1. An address that becomes known is not a change, so two lists of one
     /// version differ in addresses only.
     pub version: u64,
-    /// Each worker once, itself included.
+    /// Each worker once, the receiver of the list included.
     pub members: Vec<Member>,
 }

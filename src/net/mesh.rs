@@ -1,15 +1,20 @@
-//! All links of a worker, as a state machine.
+//! All connections of a worker to its peers, as a state machine.
 //!
-//! Whoever drives it does so in turns: read from connections and hand the bytes to
-//! [`Mesh::received`], hand over what executors sent by [`Mesh::send`], call [`Mesh::tick`] once,
-//! perform [`Mesh::actions`], write what [`Mesh::ready`] names until [`Mesh::chunks`] is empty or the
-//! transport is full, sleep until [`Mesh::deadline`] or until something happens. Reading comes before
-//! the tick, so that a worker that was stopped for a while does not take what waits in its sockets
-//! for silence.
+//! A driver calls it in rounds:
 //!
-//! This file holds membership, and what is read and written; how connections begin and end is in
-//! `state`, how a handshake goes is in `greeting`, what comes over
-//! a link that is up in `traffic`, what time demands in `timing`.
+//! 1. Read from connections and pass the bytes to [`Mesh::received`].
+//! 2. Pass what executors sent to [`Mesh::send`].
+//! 3. Call [`Mesh::tick`] once, and perform [`Mesh::actions`].
+//! 4. For each connection that [`Mesh::ready`] names, write until [`Mesh::chunks`] is empty or the
+//!    transport is full.
+//! 5. Sleep until [`Mesh::deadline`] or the next event.
+//!
+//! Reading comes before the tick. Otherwise a worker that was stopped for a while would close
+//! connections as silent although bytes of their peers wait in its sockets.
+//!
+//! A connection is *up* once its handshake is done. This file holds membership, reading and writing;
+//! `state` how connections begin and end; `greeting` the handshake; `traffic` the frames of connections
+//! that are up; `timing` what is due by time.
 
 mod greeting;
 mod state;
@@ -37,8 +42,9 @@ pub use state::{Action, Mesh, UNPROVEN_MAX};
 impl Mesh {
     // ---- Members ----
 
-    /// The parent says who takes part. A peer whose life changed is given up, with all that was on
-    /// its way to it, and dialed anew; older lists than the last are ignored.
+    /// Sets the members, as the parent has sent them. If a peer has a newer incarnation, the connections
+    /// with the old one end, what was on its way to it is dropped, and the new one is dialed. A list
+    /// older than the last one is ignored.
     pub fn set_members(&mut self, members: &Members, now: Time, app: &mut dyn Application) {
         if members.version < self.version || self.is_over {
             return;
@@ -85,7 +91,7 @@ impl Mesh {
         self.peers.entry(worker).or_default().dial.start(now);
     }
 
-    /// Gives up all that was kept of the present life of a peer.
+    /// Drops all that was kept for the present incarnation of a peer, and reports it as lost.
     fn end_life(&mut self, worker: WorkerId, why: &str, now: Time, app: &mut dyn Application) {
         let Some(peer) = self.peers.get(&worker) else { return };
         for conn in [peer.dial.connection(), peer.from].into_iter().flatten() {
@@ -97,19 +103,19 @@ impl Mesh {
         app.lost(worker, ended.sender.untaken(), &ended.sender.outstanding());
     }
 
-    /// This life of the worker is over: from now on the mesh is silent.
+    /// A newer incarnation of this worker exists: closes all connections and opens none any more.
     fn fence(&mut self, by: Incarnation, now: Time, app: &mut dyn Application) {
         let why = format!("this is {}, which incarnation {by} replaced", self.own.endpoint());
         self.close_all(&why, now, app);
         self.fenced_by = Some(by);
     }
 
-    /// The life of this worker that replaced this one, if the members say so.
+    /// The incarnation that replaced this one, if the members have named a newer one.
     pub fn fenced_by(&self) -> Option<Incarnation> {
         self.fenced_by
     }
 
-    /// Ends all connections for good, with a word to the peers.
+    /// Ends all connections for good, and sends the peers a BYE with the reason.
     pub fn close_all(&mut self, why: &str, now: Time, app: &mut dyn Application) {
         self.is_over = true;
         let all: Vec<ConnId> = self.connections.keys().copied().collect();
@@ -120,11 +126,11 @@ impl Mesh {
 
     // ---- Payloads and status ----
 
-    /// Queues a payload to a peer. It is kept until the peer took it or its life is over; payloads to
-    /// a worker that was not named yet wait for that.
+    /// Queues a payload to a peer. It is kept until the peer has taken it or the peer's incarnation
+    /// ends. A payload to a worker that no list of members has named yet waits until one does.
     ///
     /// # Panics
-    /// When `to` is this worker: what stays in a process does not come here.
+    /// When `to` is this worker: payloads inside a process do not use the wire.
     pub fn send(&mut self, to: WorkerId, message: Outbound) {
         assert_ne!(to, self.own.worker, "payloads to the own worker do not take the wire");
         let peer = self.peers.entry(to).or_default();
@@ -134,7 +140,8 @@ impl Mesh {
         }
     }
 
-    /// Sends a heartbeat with the application's status over all links that are up, now.
+    /// Sends a heartbeat with the application's status over all connections that are up. One whose
+    /// earlier frames are not written yet gets it afterwards.
     pub fn send_status(&mut self, now: Time, app: &mut dyn Application) {
         for connection in self.connections.values_mut() {
             connection.status_due = matches!(connection.role, Role::Sends { .. } | Role::Receives { .. });
@@ -144,8 +151,8 @@ impl Mesh {
 
     // ---- Connections ----
 
-    /// Somebody connected. If too many have not said who they are, the oldest of these is closed.
-    /// `None`: the worker ends and lets nobody in; close it.
+    /// A connection was accepted. If too many accepted connections have not sent HELLO, the oldest of
+    /// them is closed. `None`: this worker ends, so the new connection must be closed.
     pub fn accepted(&mut self, now: Time) -> Option<ConnId> {
         if self.is_over {
             return None;
@@ -161,8 +168,8 @@ impl Mesh {
         Some(conn)
     }
 
-    /// Bytes came in: they were appended to `input`, which is this connection's own and comes back
-    /// with what is not a whole frame yet. May end the connection.
+    /// Bytes came in and were appended to `input`, a buffer of this connection alone. Whole frames are
+    /// taken out of it; the start of an incomplete frame stays. May end the connection.
     pub fn received(&mut self, conn: ConnId, input: &mut BytesMut, now: Time, app: &mut dyn Application) {
         if let Some(connection) = self.connections.get_mut(&conn)
             && connection.unread < input.len()
@@ -190,8 +197,8 @@ impl Mesh {
         }
     }
 
-    /// How many bytes the frame at the start of `input` still lacks, if that is known: whoever reads
-    /// may reserve so much. Never more than the connection may bring.
+    /// How many bytes the frame at the start of `input` still lacks, if that is known, so that the
+    /// reader can reserve them. Never more than the limit for a frame of this connection.
     pub fn missing_bytes(&self, conn: ConnId, input: &[u8]) -> Option<usize> {
         let connection = self.connections.get(&conn)?;
         let max = match connection.role {
@@ -204,8 +211,8 @@ impl Mesh {
         frame::missing_bytes(input, max)
     }
 
-    /// The connection is gone: it failed, the peer closed it, or [`Action::Close`] was done. What is
-    /// not known, or was said before, changes nothing.
+    /// The connection is gone: it failed, the peer closed it, or [`Action::Close`] was performed. A
+    /// connection that is unknown, or was reported as gone before, changes nothing.
     pub fn closed(&mut self, conn: ConnId, why: &str, now: Time, app: &mut dyn Application) {
         if let Some(connection) = self.connections.remove(&conn) {
             self.unlink(conn, connection.role, why.to_owned(), now, app);
@@ -225,10 +232,10 @@ impl Mesh {
         connection.chunks(peer.map(|peer| &peer.sender), into);
     }
 
-    /// So many bytes of what [`Mesh::chunks`] gave were written.
+    /// The first `bytes` bytes of what [`Mesh::chunks`] returned were written.
     ///
     /// # Panics
-    /// When it gave fewer.
+    /// When it returned fewer bytes.
     pub fn wrote(&mut self, conn: ConnId, bytes: usize) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let peer = match connection.role {
@@ -238,8 +245,9 @@ impl Mesh {
         connection.wrote(bytes, peer.map(|peer| &mut peer.sender), &mut self.counts);
     }
 
-    /// Appends the connections that got something to write since this was last asked. One that was
-    /// not written empty is not named again: the transport says when it has room.
+    /// Appends the connections that got something to write since the last call. A connection that still
+    /// had output after its last write is not named again for that: the driver writes on when the
+    /// transport has room.
     pub fn ready(&mut self, into: &mut Vec<ConnId>) {
         for conn in self.ready.drain(..) {
             if let Some(connection) = self.connections.get_mut(&conn) {
@@ -251,17 +259,17 @@ impl Mesh {
 
     // ---- Looking ----
 
-    /// What is to be done for the mesh since this was last asked, in order.
+    /// Takes the actions to be performed since the last call, in order.
     pub fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// What was counted so far.
+    /// The counters of this mesh since it was made.
     pub fn counts(&self) -> &NetCounts {
         &self.counts
     }
 
-    /// Whether a link with a peer is up.
+    /// Whether the connection with a peer in this direction is up.
     pub fn is_up(&self, peer: WorkerId, direction: Direction) -> bool {
         self.peers.get(&peer).is_some_and(|peer| match direction {
             Direction::To => matches!(peer.dial.state, DialState::Up(_)),
@@ -269,19 +277,20 @@ impl Mesh {
         })
     }
 
-    /// Since when payloads to a peer that listens get nowhere. A link that comes up and breaks again
-    /// before the peer took anything does not end that. `None`: they do, or there are none.
+    /// Since when payloads to a peer that listens make no progress. A connection that comes up and
+    /// breaks again before the peer took anything does not count as progress. `None`: payloads make
+    /// progress, or there are none.
     pub fn down_since(&self, peer: WorkerId) -> Option<Time> {
         self.peers.get(&peer)?.dial.down_since
     }
 
-    /// For people who look for the cause of a standstill.
+    /// The state of a peer in text, for people who look for the cause of a standstill.
     pub fn describe(&self, peer: WorkerId) -> String {
         let Some(peer) = self.peers.get(&peer) else { return "unknown".to_owned() };
         format!("{peer:?} {:?}", peer.from.map(|conn| &self.connections[&conn]))
     }
 
-    /// Payloads to a peer that it has not taken, and their bytes.
+    /// How many payloads to a peer it has not reported as taken, and their bytes.
     pub fn untaken(&self, peer: WorkerId) -> (u64, usize) {
         let peer = self.peers.get(&peer);
         peer.map_or((0, 0), |peer| (peer.sender.untaken(), peer.sender.untaken_bytes()))

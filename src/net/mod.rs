@@ -1,5 +1,5 @@
-//! The wire between workers: payloads of executors, each taken once and in order, over connections
-//! that may break at any byte.
+//! The wire between workers. It carries the payloads of executors over connections that may break at
+//! any byte; each payload is taken once and in order.
 //!
 //! ```text
 //!   worker X                                                worker Y
@@ -9,22 +9,23 @@
 //! ```
 //!
 //! [`Mesh`] is a state machine: bytes and time in, bytes and upcalls out. It does no I/O, reads no
-//! clock, starts no thread and draws from a seed, so the simulation, the fuzz targets and the poller
-//! drive the same code.
+//! clock, starts no thread, and takes its random numbers from a seed. So the simulation, the fuzz
+//! targets and the poller drive the same code.
 //!
-//! 1. A payload is taken once by each life of a peer: it is kept until the peer says that it took it,
-//!    written again on the next connection, and de-duplicated by its sequence.
-//! 2. Payloads of one lane are taken in the order they were sent; acks and outcomes have a lane of
-//!    their own and never wait behind tuples.
-//! 3. When a life of a peer ends, what was not taken and the credit that was out are handed back, and
-//!    nothing that comes from that life is accepted any more.
-//! 4. Nothing that comes in ends the worker or makes it allocate without bound: it closes the one
-//!    link, and is counted by its reason.
-//! 5. Both ends of a link speak at least each `heartbeat`; whichever hears nothing for `silence`
-//!    closes it. So a link that works one way only is down for both.
+//! 1. Each incarnation of a peer takes a payload once. The sender keeps the payload until the peer
+//!    reports it as taken (TAKEN), and writes it again on the next connection; the receiver drops
+//!    duplicates by their sequence.
+//! 2. Payloads of one lane are taken in the order they were sent. Ack records and outcomes have a lane
+//!    of their own and do not wait behind batches.
+//! 3. When an incarnation of a peer ends, the application gets back the credit that was outstanding and
+//!    the number of payloads that were not taken. Nothing from that incarnation is accepted any more.
+//! 4. No input from the network ends the worker or makes it allocate without bound. Bad input closes
+//!    its connection and is counted by its reason.
+//! 5. Both ends of a connection send at least every `heartbeat`. The end that receives nothing for
+//!    `silence` closes the connection. So a connection that works in one direction only is down for both.
 //!
-//! How much may be on its way is not decided here, but by the credit of links. What payloads mean is
-//! the application's. Who is a member, the parent's.
+//! Not decided here: how much may be on its way (the credit of links), what payloads mean (the
+//! application), and who is a member (the parent).
 
 mod application;
 pub mod bridge;

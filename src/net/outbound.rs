@@ -1,8 +1,8 @@
 //! Payloads on their way to a peer.
 //!
 //! An executor encodes into [`Outbound::bytes`] behind [`HEADROOM`] free bytes and computes the
-//! checksum of the payload in its own thread. The sender then writes the header in front, in place:
-//! between the executor and the socket nothing is copied, and the poller's thread reads no payload.
+//! checksum of the payload in its own thread. The sender then writes the header into the free bytes.
+//! So nothing is copied between the executor and the socket, and the poller does not read payloads.
 
 use super::frame;
 use crate::clock::Time;
@@ -15,21 +15,21 @@ const _: () = assert!(HEADROOM == frame::HEADER);
 /// A payload with room for its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
-    /// What it is.
+    /// The kind of payload.
     pub kind: PayloadKind,
     /// [`HEADROOM`] bytes of any content, then the payload.
     pub bytes: Vec<u8>,
     /// CRC32C of the payload.
     pub payload_crc: u32,
-    /// Whose credit it uses: the link, tuples, bytes. It comes back from the peer, or by
-    /// `Application::lost`.
+    /// The credit it uses: link, tuples, bytes. The peer returns that credit later; if the peer's
+    /// incarnation ends before, `Application::lost` reports it.
     pub credit: Option<(LinkId, u32, u32)>,
     /// When the executor sent it.
     pub sent_at: Time,
 }
 
 impl Outbound {
-    /// Seals what was encoded behind the headroom: computes the checksum.
+    /// A payload that was encoded behind the headroom. Computes its checksum.
     ///
     /// # Panics
     /// When `bytes` is shorter than the headroom.

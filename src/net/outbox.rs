@@ -1,13 +1,14 @@
-//! What executors have for other workers, until the poller takes it.
+//! The payloads of executors for other workers, until the poller takes them.
 //!
-//! An executor must not wait for a peer, nor for the poller, nor make a system call for each batch.
-//! So there is a queue for each peer, whose lock is held for the move of one item or of one vector,
-//! and a poller that is at work is not woken ([`queues`] says how none is left behind).
+//! An executor must not wait for a peer or for the poller, nor make a system call for each batch. So
+//! there is a queue for each peer. Its lock is held while one item or one vector is moved. A working
+//! poller is not woken; [`queues`] explains why no item is left behind.
 //!
-//! 1. What one executor pushes to one peer is taken in that order.
-//! 2. The outbox holds no more than credit allows: it neither refuses nor drops. What a peer's end
-//!    makes useless is taken by the poller, counted as lost, and only then is the next incarnation
-//!    shown to executors; so what is pushed in sight of a new incarnation is for that one.
+//! 1. What one executor pushes to one peer is taken in the order of the pushes.
+//! 2. The outbox neither refuses nor drops; credit bounds how many tuples and bytes it holds.
+//! 3. When a peer is replaced, the poller first takes what is queued for it, and the mesh drops that and
+//!    reports it as lost. Only then do executors see the new membership. So what is pushed by an
+//!    executor that has seen the new incarnation goes to that incarnation.
 
 mod queues;
 mod sync;
@@ -24,20 +25,20 @@ use queues::{Queues, Wake};
 /// Ends the poller's wait. Called from any thread, at most once for each wait.
 pub type WakePoller = Arc<dyn Fn() + Send + Sync>;
 
-/// The way out of a worker. Shared by its executors and its poller.
+/// A queue for each peer. Shared by the executors of a worker and its poller.
 pub struct Outbox {
     queues: Queues<Outbound>,
-    /// Set by the poller when it is bound. What is pushed before waits for its first look.
+    /// Set once, when the poller is bound. What was pushed before is taken in its first round.
     wake: OnceLock<WakePoller>,
 }
 
 impl Outbox {
-    /// An outbox to so many workers, the own one counted.
+    /// An outbox for this number of workers, including this worker itself.
     pub fn new(workers: usize) -> Outbox {
         Outbox { queues: Queues::new(workers), wake: OnceLock::new() }
     }
 
-    /// Sends a message to a worker. Never waits for it.
+    /// Queues a payload to a worker. Waits neither for that worker nor for the poller.
     ///
     /// # Panics
     /// When there is no such worker, which is a defect of the plan.
@@ -51,18 +52,18 @@ impl Outbox {
         self.queues.bytes(to.index())
     }
 
-    /// When the oldest message that the poller has not taken yet was sent.
+    /// When the oldest payload that the poller has not taken yet was sent.
     pub fn oldest(&self, to: WorkerId) -> Option<Time> {
         self.queues.oldest(to.index()).map(Time)
     }
 
-    /// Tells the poller that there is something to look for at once, be it not in here: credit to give
-    /// back, which somebody may wait for, or a command.
+    /// Makes the poller begin a round at once, for something that is not in this outbox: credit to
+    /// return, for which a producer may wait, or a command.
     pub fn poke(&self) {
         self.wake_if(self.queues.announce(true));
     }
 
-    /// Who is woken from now on. The first call counts.
+    /// Sets how the poller is woken. A second call fails.
     pub(crate) fn connect(&self, wake: WakePoller) -> Result<(), AlreadyConnected> {
         self.wake.set(wake).map_err(|_| AlreadyConnected)
     }
@@ -87,7 +88,7 @@ impl Outbox {
         self.queues.fall_asleep()
     }
 
-    /// Hands all that is queued to `send`, peer after peer. `taken` is a buffer.
+    /// Passes all that is queued to `send`, peer after peer. `taken` is an empty buffer to reuse.
     pub(crate) fn take_all(&self, taken: &mut Vec<Outbound>, mut send: impl FnMut(WorkerId, Outbound)) {
         for peer in 0..self.queues.len() {
             let to = WorkerId(u16::try_from(peer).expect("workers are numbered by 16 bits"));
@@ -97,14 +98,14 @@ impl Outbox {
     }
 
     fn wake_if(&self, wake: Wake) {
-        // A poller that sleeps has been connected.
+        // `wake` is set before the poller can sleep or linger.
         if let (Wake::Needed, Some(wake)) = (wake, self.wake.get()) {
             wake();
         }
     }
 }
 
-/// The way to one worker, as executors see it.
+/// The outlet to one worker, which executors use.
 struct PeerOutlet {
     outbox: Arc<Outbox>,
     to: WorkerId,
@@ -125,7 +126,7 @@ impl Outlet for PeerOutlet {
     }
 }
 
-/// The way to a worker. Payloads of more than `payload_max` bytes must not be sent.
+/// An outlet to a worker. Payloads of more than `payload_max` bytes must not be sent.
 pub fn outlet(outbox: &Arc<Outbox>, to: WorkerId, payload_max: usize) -> Arc<dyn Outlet> {
     Arc::new(PeerOutlet { outbox: Arc::clone(outbox), to, payload_max })
 }

@@ -1,7 +1,7 @@
-//! The payloads of frames that squall itself reads, after the handshake: TAKEN, CREDIT, BYE.
+//! The payloads of frames that the mesh itself reads: WELCOME, TAKEN, CREDIT, BYE.
 //!
-//! Each has one form: what decodes, encodes to the same bytes. Integers are little endian and of
-//! fixed width.
+//! Each payload has one encoding: whatever can be decoded, encodes to the same bytes again. Integers
+//! are little endian and of fixed width.
 //!
 //! ```text
 //!  WELCOME, TAKEN  control(8) · data(8)                      the last sequences taken, 0 for none
@@ -12,11 +12,11 @@
 use super::frame::{FrameKind, unsequenced};
 use crate::ids::LinkId;
 
-/// Bytes of a text that says why, at most.
+/// Bytes of a reason, at most.
 pub const REASON_MAX: usize = 200;
 /// Bytes of a status, at most.
 pub const STATUS_MAX: usize = 4 << 10;
-/// Links in one CREDIT frame, at most; more take several frames.
+/// Links in one CREDIT frame, at most. Totals of more links need several frames.
 pub const CREDITS_MAX: usize = 3 << 10;
 
 const CREDIT_BYTES: usize = 4 + 8 + 8;
@@ -69,17 +69,17 @@ pub fn credits(payload: &[u8]) -> Option<impl Iterator<Item = (LinkId, u64, u64)
     payload.len().is_multiple_of(CREDIT_BYTES).then(|| std::iter::from_fn(next))
 }
 
-/// A BYE frame. Of a long reason the start is told.
+/// A BYE frame. A reason that is too long is cut at its end.
 pub fn bye_frame(why: &str) -> Vec<u8> {
     unsequenced(FrameKind::Bye, |out| out.extend_from_slice(cut_reason(why).as_bytes()))
 }
 
-/// As much of a text as a reason may have.
+/// The start of a text, cut to the length that a reason may have.
 pub fn cut_reason(why: &str) -> &str {
     &why[..why.floor_char_boundary(REASON_MAX)]
 }
 
-/// A reason that a peer gave, fit for a log: one line, no control characters, not too long.
+/// A reason that a peer sent, made fit for a log: one line, no control characters, not too long.
 pub fn told_reason(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(REASON_MAX)]);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

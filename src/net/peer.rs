@@ -1,4 +1,4 @@
-//! What a mesh keeps of one peer: the present life of it, and both links.
+//! What a mesh keeps for one peer: its present incarnation, and the state of both connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,47 +13,48 @@ use crate::clock::Time;
 use crate::config::NetOptions;
 use crate::ids::Incarnation;
 
-/// Doublings of the pause before a peer that has not heard of us yet is dialed again.
+/// Doublings of the pause, at most, before a peer that answered "not yet" is dialed again.
 const NOT_YET_DOUBLINGS: u32 = 2;
 
 /// One peer.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    /// Its present life. `None`: the parent has not named it yet.
+    /// Its present incarnation. `None`: the parent has not named it yet.
     pub incarnation: Option<Incarnation>,
-    /// Where it listens, once it does.
+    /// The address on which it listens. `None`: it does not listen yet.
     pub address: Option<SocketAddr>,
     /// Payloads to it.
     pub sender: Sender,
-    /// The link to it.
+    /// The connection to it.
     pub dial: Dial,
     /// Payloads from it.
     pub receiver: Receiver,
-    /// The connection that they come on.
+    /// The connection from it, if it is up.
     pub from: Option<ConnId>,
-    /// It had such a connection before.
+    /// A connection from it was up before. Counts reconnects.
     pub was_heard: bool,
 }
 
-/// The link to a peer: when it is dialed, and how often it was in vain.
+/// The connection to a peer: its state, and when the peer is dialed next.
 #[derive(Debug, Default)]
 pub(super) struct Dial {
     pub state: DialState,
-    /// The peer was reached before.
+    /// A connection to the peer was up before. Counts reconnects.
     pub was_up: bool,
-    /// Since when payloads to the peer make no progress, or could make none.
+    /// Since when payloads to the peer make no progress, or could make none. Set when the connection
+    /// ends or dialing starts; cleared by `progress` only.
     pub down_since: Option<Time>,
-    /// Attempts since the last progress.
+    /// Dials that were scheduled since the last progress. Each doubles the bound of the pause.
     attempts: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DialState {
-    /// Dialed next at this time, if there is an address.
+    /// The peer is dialed next at this time, if its address is known.
     Waiting { at: Time },
-    /// Connecting, or in the handshake.
+    /// The connection is being made, or in its handshake.
     Busy(ConnId),
-    /// Payloads flow.
+    /// The connection is up.
     Up(ConnId),
 }
 
@@ -64,17 +65,18 @@ impl Default for DialState {
 }
 
 impl Dial {
-    /// Payloads got through, or there are none: a later failure begins with short pauses again.
+    /// The peer took payloads, or there are none to take. The next failure begins with short pauses.
     ///
-    /// That a handshake succeeded is not enough: a payload that the peer cannot take would end each
-    /// connection right after it, and nobody would be told.
+    /// A successful handshake alone is no progress. A payload that the peer cannot take ends each
+    /// connection soon after its handshake; if that reset `down_since`, the parent would never get a
+    /// report about it.
     pub fn progress(&mut self) {
         self.attempts = 0;
         self.down_since = None;
     }
 
-    /// The connection ended: when to dial again. `full jitter`: anything from 0 to a bound that
-    /// doubles with each attempt, so that peers that lost each other do not meet again in step.
+    /// The connection ended: schedules the next dial. The pause is random between 0 and a bound that
+    /// doubles with each attempt (full jitter), so that workers do not dial each other in lockstep.
     pub fn schedule_redial(&mut self, options: &NetOptions, rng: &mut StdRng, now: Time) {
         let doublings = self.attempts.min(31);
         self.attempts += 1;
@@ -84,19 +86,19 @@ impl Dial {
         self.down_since.get_or_insert(now);
     }
 
-    /// The peer will take this worker in a moment: pauses stay short.
+    /// The peer answered "not yet" and will soon accept this worker: keeps the next pauses short.
     pub fn expect_soon(&mut self) {
         self.attempts = self.attempts.min(NOT_YET_DOUBLINGS);
     }
 
-    /// Dials at once, as if for the first time.
+    /// Schedules a dial at once, with short pauses after it, as for a new peer.
     pub fn start(&mut self, now: Time) {
         self.attempts = 0;
         self.state = DialState::Waiting { at: now };
         self.down_since.get_or_insert(now);
     }
 
-    /// The connection of this link, whatever its state.
+    /// The connection to the peer, up or not.
     pub fn connection(&self) -> Option<ConnId> {
         match self.state {
             DialState::Waiting { .. } => None,

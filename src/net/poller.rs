@@ -1,4 +1,4 @@
-//! The thread that serves all sockets of a worker: the only place that knows `mio`.
+//! The thread that serves all sockets of a worker. This is the only file that uses `mio`.
 //!
 //! ```text
 //!            ┌──────────── one round ─────────────┐
@@ -8,21 +8,21 @@
 //!   timer ───┴─────────── busy: again, at once ────┘
 //! ```
 //!
-//! All that is to be decided is decided by [`Mesh`]; here bytes and time are brought to it, and what
-//! it wants is done. Reading comes before the tick, so that a worker that stood still for a while does
-//! not mistake what waits in its sockets for silence.
+//! [`Mesh`] makes all decisions. The poller passes it bytes and the time, and performs its actions.
+//! Reading comes before the tick. Otherwise a worker that was stopped for a while would close
+//! connections as silent although bytes of their peers wait in its sockets.
 //!
-//! 1. Nothing here waits but the poll: sockets never block, and an application's upcalls must not.
-//! 2. A round reads each connection once and writes a bounded number of bytes to each, so a peer that
-//!    sends or takes as fast as it can delays the others by one piece of work.
-//! 3. What fails on a connection closes that connection. What the system refuses to give (descriptors,
-//!    memory) is asked for again after a pause. Only a poll that fails ends the thread.
-//! 4. Before members are set, all that is queued for peers is handed to the mesh, which gives it up
-//!    for peers that were replaced and tells the application. What is pushed later goes to the next
-//!    incarnation.
+//! 1. Only the poll waits. Sockets never block, and upcalls of the application must not.
+//! 2. A round reads each connection once and writes a bounded number of bytes to each. So a peer that
+//!    sends or reads as fast as it can delays the others by one such piece of work.
+//! 3. A fault on a connection closes that connection. When the system refuses descriptors or memory,
+//!    the poller pauses and tries again. Only a poll that fails ends the thread.
+//! 4. Before members are set, the outbox is emptied into the mesh. The mesh drops what is for peers that
+//!    were replaced and reports it as lost. What is pushed later goes to the next incarnation.
 //! 5. No lock is held while the mesh or the application runs.
-//! 6. What executors pushed is taken at once if nothing was for the time of `linger`, or if it is much,
-//!    and else when that time is over: under load one write carries what many steps sent.
+//! 6. After a take, the poller lingers: for the time of `net.linger` it does not take what executors
+//!    push, unless a push is urgent. So under load one write carries what many steps sent. When nothing
+//!    was taken for that time, the next push is taken at once.
 
 mod channel;
 mod handle;
@@ -65,17 +65,17 @@ pub use handle::{NetStatus, ORDERLY_END, PeerStatus, PollerHandle};
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 const TIMER: Token = Token(2);
-/// Connections have the tokens from here, by their numbers.
+/// The token of a connection is its number plus this.
 const FIRST_CONNECTION: usize = 3;
-/// Events that one poll brings at most; the rest comes with the next.
+/// Events that one poll returns at most; the next poll returns the rest.
 const EVENTS_MAX: usize = 1024;
-/// Connections that are accepted in one round.
+/// Connections that are accepted in one round at most.
 const ACCEPTS_MAX: usize = 32;
-/// Bytes that are written to one connection in one round, but for the last write.
+/// After this many bytes to one connection, a round goes on to the next connection.
 const WRITE_MAX: usize = 2 * CHUNK_BYTES_MAX;
-/// The pause after the system had no descriptor or memory for another connection.
+/// The pause before the next accept after the system had no descriptor or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
-/// How often that is logged.
+/// That is logged once in this time at most.
 const EXHAUSTED_EVERY: Duration = Duration::from_secs(10);
 
 /// What a poller is made of, besides the application.
@@ -89,15 +89,15 @@ pub struct Wire {
     pub options: NetOptions,
     /// For nonces and jitter: from the system's generator.
     pub seed: u64,
-    /// What executors send. It has one poller.
+    /// What executors send. An outbox has one poller.
     pub outbox: Arc<Outbox>,
-    /// The time.
+    /// The source of the time.
     pub clock: Clock,
-    /// Where links and their failures are told.
+    /// Where connections and their failures are logged.
     pub log: Logger,
 }
 
-/// The thread's own.
+/// The state of the thread. Only this thread uses it, but for the outbox and the mailbox.
 pub struct Poller {
     worker: WorkerId,
     poll: Poll,
@@ -111,13 +111,13 @@ pub struct Poller {
     clock: Clock,
     members: Members,
     channels: BTreeMap<ConnId, Channel<TcpStream>>,
-    /// Connections wait to be accepted.
+    /// The listener may have connections to accept. Set by its event, reset when accept would block.
     is_accepting: bool,
-    /// After exhaustion: when to accept again, and when to log it again.
+    /// After the system ran out of resources: when to accept again, and when to log that again.
     accept_at: Time,
     exhausted_log_at: Time,
     linger: Linger,
-    /// There is more to do than this round did.
+    /// This round left work that needs no event: the next poll does not wait.
     is_busy: bool,
     is_over: bool,
     /// A buffer for reading, shared by all connections.
@@ -128,10 +128,10 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Binds the address of `[net]` and starts the thread. Returns where it listens.
+    /// Binds the address of `[net]` and starts the thread. Returns the address on which it listens.
     ///
     /// # Errors
-    /// When the address cannot be bound or must not be, or the files of `[net.tls]` are of no use.
+    /// When the address cannot or must not be bound, or the files of `[net.tls]` cannot be used.
     pub fn bind(wire: Wire, app: Box<dyn Application + Send>) -> io::Result<(PollerHandle, SocketAddr)> {
         let Wire { identity, secret, options, seed, outbox, clock, log } = wire;
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
@@ -143,7 +143,7 @@ impl Poller {
         let waker = Waker::new(poll.registry(), WAKER)?;
         let linger = Linger::new(options.linger)?;
         poll.registry().register(&mut SourceFd(&linger.timer()), TIMER, Interest::READABLE)?;
-        // It fails when the poller has ended, and then nobody is to be woken.
+        // Waking fails when the poller has ended; then there is no thread to wake.
         let wake = Arc::new(move || drop(waker.wake()));
         outbox.connect(wake).map_err(|_| io::Error::other("the outbox has a poller already"))?;
         let mailbox = Arc::new(Mailbox::default());
@@ -175,7 +175,7 @@ impl Poller {
         Ok((PollerHandle { mailbox, outbox, thread: Some(thread), address }, address))
     }
 
-    /// Runs, and leaves a word if it does not end as it should.
+    /// Runs the poller, and logs a panic of it.
     fn live(self) {
         let log = self.app.log.clone();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
@@ -217,11 +217,12 @@ impl Poller {
         self.mesh.tick(now, &mut self.app);
         self.act(now);
         self.write(now);
-        // Connections that failed in writing may be dialed anew.
+        // A connection that failed in writing may have left an action: to dial again.
         self.act(now);
     }
 
-    /// How long the poll may wait. Announces the wait to those who push, as the last thing.
+    /// How long the poll may wait. If it waits, the state of the outbox is set last: from then on
+    /// pushers know that they may have to wake the poller.
     fn timeout(&mut self) -> Option<Duration> {
         let paused = if self.is_accepting { self.accept_at } else { Time::NEVER };
         let deadline = self.mesh.deadline().min(paused);
@@ -230,7 +231,7 @@ impl Poller {
         if self.is_busy || wait.is_zero() {
             return Some(Duration::ZERO);
         }
-        // Without a timer there is no lingering.
+        // If the timer cannot be set, the poller sleeps instead, and the next push wakes it.
         let lingers = !self.linger.is_over(now) && self.linger.set_timer(now);
         let may_wait = if lingers { self.outbox.linger() } else { self.outbox.fall_asleep() };
         if !may_wait {
@@ -249,7 +250,7 @@ impl Poller {
             Token(number) => {
                 let conn = ConnId((number - FIRST_CONNECTION) as u64);
                 let Some(channel) = self.channels.get_mut(&conn) else { return };
-                // After an error, the next read or write says which.
+                // After an error event, the next read or write returns the error.
                 let has_failed = event.is_error();
                 channel.is_ending |= event.is_read_closed() || has_failed;
                 channel.readable |= event.is_readable() || channel.is_ending;
@@ -269,7 +270,7 @@ impl Poller {
                 channel.is_connecting = false;
                 self.mesh.dialed(conn, now);
             }
-            // A first event may come before anything has happened.
+            // The socket is not connected yet, although an event came: wait for the next event.
             Ok(None) => channel.writable = false,
         }
     }
@@ -285,7 +286,7 @@ impl Poller {
                     }
                 }
                 Command::SendStatus => self.mesh.send_status(now, &mut self.app),
-                // Whoever asked may have given up.
+                // The asking thread may have given up and dropped the receiver.
                 Command::Report(reply) => drop(reply.send(self.status(now))),
                 Command::Stop { why } => {
                     self.app.is_ending = true;
@@ -416,14 +417,14 @@ impl Poller {
         if let Some(channel) = self.channels.get_mut(&conn) {
             let mut chunks = Vec::with_capacity(SLICES_MAX);
             self.mesh.chunks(conn, &mut chunks);
-            // A last word, if the socket takes it.
+            // The last frame, if the socket takes it without waiting.
             let _ = channel.write(&chunks);
             channel.transport.close(&mut channel.socket);
         }
         self.lose(conn, why, now);
     }
 
-    /// A connection is of no more use.
+    /// A connection is gone: drops its channel and notifies the mesh.
     fn lose(&mut self, conn: ConnId, why: &str, now: Time) {
         if let Some(channel) = self.channels.remove(&conn)
             && !channel.was_link
@@ -445,7 +446,7 @@ impl Poller {
         for (conn, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.wants_read()) {
             let lacks = self.mesh.missing_bytes(*conn, &channel.input).unwrap_or(0);
             let read = channel.read(&mut self.spare, lacks);
-            // What came before the end counts, too.
+            // Bytes that came before the end of the stream are passed on, too.
             self.mesh.received(*conn, &mut channel.input, now, &mut self.app);
             channel.was_link |= self.mesh.is_link(*conn);
             match read {
@@ -474,8 +475,8 @@ impl Poller {
     }
 }
 
-/// Writes what the mesh has for a connection, until there is no more, the socket is full, or others
-/// should have their turn.
+/// Writes what the mesh has for a connection, until there is no more, the socket is full, or
+/// [`WRITE_MAX`] is reached.
 fn write_channel(conn: ConnId, channel: &mut Channel<TcpStream>, mesh: &mut Mesh) -> io::Result<()> {
     let mut written = 0;
     while channel.writable && written < WRITE_MAX {

@@ -1,11 +1,12 @@
-//! How much of what one life of a peer sends was taken.
+//! How many frames this worker has taken from one incarnation of a peer.
 //!
-//! 1. A lane takes exactly the next sequence. A lower one is a duplicate and leaves nothing but a
-//!    count; a higher one is a fault, because frames never overtake each other on a connection.
-//! 2. The state outlives connections and ends with the peer's life. So a payload is taken once,
-//!    however often connections are cut and frames are written again.
-//! 3. What was taken is told soon, but not frame by frame: after [`TOLD_BYTES`] or [`TOLD_DELAY`],
-//!    or together with whatever else is said.
+//! 1. A lane takes exactly the next sequence. A frame with a lower sequence is a duplicate: it is
+//!    counted and dropped. A higher sequence is a fault, because frames never overtake each other on
+//!    a connection.
+//! 2. This state outlives connections and ends with the peer's incarnation. So a payload is taken
+//!    once, however often connections are cut and frames are written again.
+//! 3. Frames are not reported as taken one by one. A TAKEN frame is sent after [`TOLD_BYTES`] or
+//!    [`TOLD_DELAY`], or earlier when credit is sent anyway.
 
 use std::time::Duration;
 
@@ -14,16 +15,17 @@ use super::frame::Lane;
 use super::payload::Taken;
 use crate::clock::Time;
 
-/// Taking is told at the latest after so long: the sender may then free its frames.
+/// A taken frame is reported at the latest after this time, so that the sender can free it.
 pub const TOLD_DELAY: Duration = Duration::from_millis(2);
-/// Taking is told after so many bytes.
+/// Taken frames are reported at once when they have this many bytes together.
 pub const TOLD_BYTES: usize = 256 << 10;
 
-/// What was taken from one life of a peer.
+/// The last sequences taken from one incarnation of a peer.
 #[derive(Debug, Default)]
 pub struct Receiver {
     taken: Taken,
-    /// Since when there is something taken that the peer was not told.
+    /// When the oldest taken frame that was not reported yet was taken. Set by `take`, cleared by
+    /// `tell`.
     untold_since: Option<Time>,
     untold_bytes: usize,
 }
@@ -32,14 +34,14 @@ pub struct Receiver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Admission {
-    /// It is the next.
+    /// It is the next frame of its lane: take it.
     Next,
-    /// It was taken before.
+    /// It was taken before: drop it.
     Duplicate,
 }
 
 impl Receiver {
-    /// Looks at the sequence of a frame. It is not yet taken by that.
+    /// Checks the sequence of a frame. The frame counts as taken only after `take`.
     ///
     /// # Errors
     /// [`LinkFault::Gap`].
@@ -55,7 +57,7 @@ impl Receiver {
         }
     }
 
-    /// The next frame of a lane was taken, with so many bytes.
+    /// Counts the next frame of a lane as taken. Its payload has `bytes` bytes.
     pub fn take(&mut self, lane: Lane, bytes: usize, now: Time) {
         match lane {
             Lane::Control => self.taken.control += 1,
@@ -70,13 +72,14 @@ impl Receiver {
         self.taken
     }
 
-    /// When the peer must be told. `None`: there is nothing to tell.
+    /// When the next TAKEN frame is due. `None`: everything was reported.
     pub fn tell_at(&self) -> Option<Time> {
         let since = self.untold_since?;
         Some(if self.untold_bytes >= TOLD_BYTES { since } else { since.after(TOLD_DELAY) })
     }
 
-    /// What to tell the peer, which is told by that. `None`: it knows.
+    /// Returns what the next TAKEN frame reports, and marks it as reported. `None`: there is nothing
+    /// new to report.
     pub fn tell(&mut self) -> Option<Taken> {
         self.untold_bytes = 0;
         self.untold_since.take().map(|_| self.taken)

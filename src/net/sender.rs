@@ -1,4 +1,4 @@
-//! What a worker keeps for one life of a peer until the peer has taken it.
+//! The frames a worker keeps for one incarnation of a peer until the peer has taken them.
 //!
 //! ```text
 //!   data lane    first ─▼                        ▼─ first + frames.len()
@@ -6,14 +6,14 @@
 //!                 └─ written ─┘
 //! ```
 //!
-//! 1. A frame gets its sequence and its header when it is sent, so it is the same bytes however often
-//!    it is written.
-//! 2. It stays until the peer says that it took it, or until the peer's life is over. How much that
-//!    is, credit bounds, not this.
-//! 3. Only what was written whole on the present connection, or on an earlier one, can be taken; what
-//!    a peer says beyond that is a fault.
-//! 4. `sent - returned` of a link is the credit that is out, for frames that were taken and for those
-//!    that were not.
+//! 1. A frame gets its sequence and its header when it is queued. So each time it is written, the same
+//!    bytes are written.
+//! 2. A frame stays until the peer reports it as taken, or until the peer's incarnation ends. Credit
+//!    bounds how many frames there are; nothing in this file does.
+//! 3. A peer can only have taken frames that were written whole, on the present connection or on an
+//!    earlier one. A peer that reports more is at fault.
+//! 4. `sent - returned` of a link is its outstanding credit. It covers frames that were taken and
+//!    frames that were not.
 
 use std::collections::VecDeque;
 
@@ -26,16 +26,16 @@ use super::payload::Taken;
 use crate::clock::Time;
 use crate::ids::LinkId;
 
-/// The frames and credit out to one life of a peer.
+/// The frames and the credit that are outstanding towards one incarnation of a peer.
 #[derive(Debug, Default)]
 pub struct Sender {
     control: SendLane,
     data: SendLane,
-    /// By link. Read in no order but the sorted one.
+    /// By link. `outstanding` sorts what it reads, so that simulations repeat exactly.
     accounts: FxHashMap<LinkId, Account>,
 }
 
-/// Totals of one link since the peer's life began.
+/// Totals of tuples and bytes of one link since the peer's incarnation began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     sent: (u64, u64),
@@ -44,13 +44,15 @@ struct Account {
 
 #[derive(Debug)]
 struct SendLane {
-    /// Frames that were not taken, in order, headers written, and when each was sent.
+    /// Frames not reported as taken, in order, with their headers, and when each was sent. `push`
+    /// appends; `settle` drops those that the peer took.
     frames: VecDeque<(Time, Vec<u8>)>,
-    /// The sequence of the first of them, or of the next one sent.
+    /// The sequence of the first of `frames`; if there are none, of the next frame.
     first: u64,
-    /// How many of them were written whole on the present connection.
+    /// How many of `frames` were written whole on the present connection. A new connection starts
+    /// at 0, so it writes all of them again.
     written: usize,
-    /// The last sequence that was ever written whole.
+    /// The last sequence that was ever written whole, on any connection.
     written_ever: u64,
     /// Bytes of `frames`.
     bytes: usize,
@@ -71,7 +73,8 @@ impl SendLane {
         self.frames.push_back((message.sent_at, bytes));
     }
 
-    /// Whether the peer can have taken all up to `taken`, when `written` were written.
+    /// Checks a peer's report that it took all sequences up to `taken`. The report must not go back
+    /// behind the previous one, nor beyond `written`, the last sequence written whole.
     fn check(&self, lane: Lane, taken: u64, written: u64) -> Result<(), LinkFault> {
         let before = self.first - 1;
         if taken < before {
@@ -83,7 +86,7 @@ impl SendLane {
         Ok(())
     }
 
-    /// The peer took all up to `taken`, which was checked: how many of them it had not said before.
+    /// Drops the frames up to `taken`, which was checked. Returns how many there were.
     fn settle(&mut self, taken: u64) -> u64 {
         let settled = taken + 1 - self.first;
         for _ in 0..settled {
@@ -115,8 +118,9 @@ impl Sender {
         }
     }
 
-    /// A new connection resumes where the peer says, and all after that is to be written again: how
-    /// many frames it took that it had not said.
+    /// Starts a new connection. WELCOME carried `taken`: frames up to there are dropped, and all later
+    /// ones will be written again. Returns how many were dropped: the peer took them, but its report
+    /// did not arrive on the connection before.
     ///
     /// # Errors
     /// [`LinkFault::TakenBack`], [`LinkFault::TakenAhead`].
@@ -126,7 +130,7 @@ impl Sender {
         self.settle(taken, control, data)
     }
 
-    /// The peer took frames on the present connection: how many.
+    /// Handles a TAKEN frame of the present connection. Returns how many frames it newly reports.
     ///
     /// # Errors
     /// [`LinkFault::TakenBack`], [`LinkFault::TakenAhead`].
@@ -141,7 +145,8 @@ impl Sender {
         Ok(self.control.settle(taken.control) + self.data.settle(taken.data))
     }
 
-    /// The peer gave back credit: by how much more than before.
+    /// Handles a CREDIT frame of the peer. `tuples` and `bytes` are totals; returns by how much they
+    /// exceed the previous ones.
     ///
     /// # Errors
     /// [`LinkFault::Credit`] when the total is less than the last, or more than was ever sent.
@@ -160,23 +165,23 @@ impl Sender {
         }
     }
 
-    /// How many frames were not taken.
+    /// How many frames the peer has not reported as taken.
     pub fn untaken(&self) -> u64 {
         (self.control.frames.len() + self.data.frames.len()) as u64
     }
 
-    /// When the oldest payload that was not taken was sent.
+    /// When the oldest of these frames was sent.
     pub fn oldest(&self) -> Option<Time> {
         let first = |lane: &SendLane| lane.frames.front().map(|(sent_at, _)| *sent_at);
         first(&self.control).into_iter().chain(first(&self.data)).min()
     }
 
-    /// How many bytes they have.
+    /// How many bytes these frames have.
     pub fn untaken_bytes(&self) -> usize {
         self.control.bytes + self.data.bytes
     }
 
-    /// The credit that is out, by link, in the order of links.
+    /// The outstanding credit (tuples, bytes) of each link that has any, in the order of links.
     pub fn outstanding(&self) -> Vec<(LinkId, u64, u64)> {
         let out =
             |account: &Account| (account.sent.0 - account.returned.0, account.sent.1 - account.returned.1);
@@ -190,14 +195,14 @@ impl Sender {
         credits
     }
 
-    /// The frames of a lane that the present connection has not written, in order.
+    /// The frames of a lane that were not yet written on the present connection, in order.
     pub(super) fn unwritten(&self, lane: Lane) -> impl Iterator<Item = &[u8]> {
         let lane = self.lane(lane);
         lane.frames.range(lane.written..).map(|(_, frame)| frame.as_slice())
     }
 
-    /// The first unwritten frame of a lane was written whole. Whether it had been before, on an
-    /// earlier connection.
+    /// Counts the first unwritten frame of a lane as written whole. Returns whether it was written
+    /// whole before, on an earlier connection.
     pub(super) fn wrote_one(&mut self, lane: Lane) -> bool {
         let lane = match lane {
             Lane::Control => &mut self.control,

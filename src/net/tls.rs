@@ -1,23 +1,23 @@
 //! Mutual TLS between workers, when `[net.tls]` names certificates.
 //!
-//! A [`TlsSession`] stands between a socket and the mesh and does no I/O of its own: it is handed
-//! the socket, takes or leaves what the socket has, and never waits.
+//! A [`TlsSession`] encrypts between a socket and the mesh. The caller passes the socket to each call,
+//! and no call waits.
 //!
 //! ```text
 //!   socket ◀─ records ─▶ TlsSession ◀─ bytes ─▶ Mesh: handshake by the secret, frames
 //! ```
 //!
-//! 1. TLS 1.3 only, by rustls on ring. Both sides must show a certificate that `authority` has
-//!    signed and that is valid now; whoever has none, or another, is refused. There is no fallback.
-//! 2. Who dials also checks that the certificate is made out to whom it dials: to `name`, or without
-//!    it to the address.
-//! 3. No session is resumed: each connection checks the certificates again, so that one which has
-//!    expired ends with the connection that showed it.
-//! 4. The own certificate is held against the same rules before anything is bound, because the
-//!    mistake is easier to understand here than in the logs of all peers.
+//! 1. TLS 1.3 only, by rustls on ring. Both sides must present a certificate that is valid now and
+//!    signed by `authority`. Any other peer is refused. There is no fallback.
+//! 2. The dialer also checks that the certificate is issued for `name`, or, if `name` is not set, for
+//!    the address it dials.
+//! 3. No session is resumed. So each connection checks the certificates again, and an expired
+//!    certificate cannot be used for a new connection.
+//! 4. A worker checks its own certificate by the same rules before it binds its address. A mistake is
+//!    easier to understand here than in the logs of all peers.
 //!
-//! TLS says that the other is a worker and that nobody listens; *which* worker, of which topology,
-//! is proven by the handshake inside.
+//! TLS proves that the peer is a worker and keeps the bytes secret. The handshake inside TLS proves
+//! *which* worker of which topology the peer is.
 
 #[cfg(test)]
 mod tests;
@@ -48,12 +48,12 @@ use crate::clock::Clock;
 use crate::config::net::TlsPaths;
 use crate::files;
 
-/// Bytes that a session may hold on their way to the socket.
+/// Bytes that a session may hold for the socket.
 const PENDING_MAX: usize = 256 << 10;
-/// Bytes of a file of certificates: ten times what all authorities that browsers trust take.
+/// Bytes of a file of certificates, at most: ten times the size of all authorities that browsers trust.
 const PEM_MAX: u64 = 4 << 20;
 
-/// Why the files of `[net.tls]` are of no use.
+/// Why the files of `[net.tls]` cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("net.tls.{key}: {}: {why}", path.display())]
 pub struct TlsError {
@@ -70,15 +70,15 @@ pub struct TlsError {
 pub struct Tls {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
-    /// Whom the certificates of peers must be made out to. `None`: to the address that is dialed.
+    /// The name that the certificates of dialed peers must have. `None`: the address that is dialed.
     name: Option<ServerName<'static>>,
 }
 
 impl Tls {
-    /// Reads the files, and holds the own certificate against the rules that peers will apply.
+    /// Reads the files, and checks the own certificate by the rules that peers will apply.
     ///
     /// # Errors
-    /// When a file cannot be read or used: with its name, and what is wrong.
+    /// When a file cannot be read or used. The error names the file and what is wrong with it.
     pub fn load(paths: &TlsPaths, clock: &Clock) -> Result<Tls, TlsError> {
         let of = |key, path: &PathBuf| {
             let path = path.clone();
@@ -165,7 +165,7 @@ fn describe_pem(error: &pem::Error) -> String {
     }
 }
 
-/// What peers will say of the own certificate, in either role.
+/// Checks the own certificate as peers will, in either role.
 fn check_own(
     chain: &[CertificateDer<'static>],
     roots: &Arc<RootCertStore>,
@@ -217,7 +217,7 @@ fn configure(
     Ok((client, server))
 }
 
-/// The date by which certificates are valid or not.
+/// The date for checking whether certificates are valid.
 #[derive(Debug)]
 struct WallClock(Clock);
 
@@ -247,8 +247,8 @@ impl TlsSession {
     /// it leaves the rest for the next call.
     ///
     /// # Errors
-    /// Those of the socket, and when the peer is not to be trusted or makes no sense. The alert
-    /// that tells the peer so has been offered to the socket.
+    /// Errors of the socket and of TLS: the peer's certificate is refused, or the peer breaks the
+    /// protocol. An alert to the peer was then written, if the socket took it.
     pub(super) fn read(
         &mut self,
         socket: &mut (impl Read + Write),
@@ -266,7 +266,7 @@ impl TlsSession {
             let state = match self.connection.process_new_packets() {
                 Ok(state) => state,
                 Err(error) => {
-                    // The reason is worth more than whatever the socket says to the alert.
+                    // An error of the socket while the alert is written would hide the real cause.
                     let _ = self.flush(socket);
                     return Err(failed(error));
                 }
@@ -281,18 +281,19 @@ impl TlsSession {
         Ok(Received::More)
     }
 
-    /// Encrypts what there is room for and writes what the socket takes. What was taken of `chunks`
-    /// may not have left yet.
+    /// Encrypts what the session has room for and writes what the socket takes. The session may still
+    /// hold bytes that it took of `chunks`.
     ///
     /// # Errors
-    /// Those of the socket, and the one that has ended the session.
+    /// Errors of the socket, and the error that ended the session.
     pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
         if !self.flush(socket)? {
             return Ok(Sent { bytes: 0, is_blocked: true });
         }
         let bytes = self.connection.writer().write_vectored(chunks)?;
         let is_flushed = self.flush(socket)?;
-        // During the handshake it keeps what it takes, up to a limit, and only a read helps.
+        // During the TLS handshake the session keeps what it takes, up to its limit. Only a read, which
+        // completes the handshake, lets it write that.
         Ok(Sent { bytes, is_blocked: !is_flushed })
     }
 
@@ -301,14 +302,14 @@ impl TlsSession {
         self.connection.wants_write()
     }
 
-    /// Says that the stream ends here, so that the peer can tell it from one that was cut.
+    /// Sends close_notify, so that the peer can distinguish the end of the stream from a cut.
     pub(super) fn close(&mut self, socket: &mut impl Write) {
         self.connection.send_close_notify();
-        // The connection is closed whatever comes of it.
+        // The connection is closed even if the socket does not take close_notify.
         let _ = self.flush(socket);
     }
 
-    /// Whether all has left.
+    /// Writes what the session holds. Returns whether the socket took all of it.
     fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
         while self.connection.wants_write() {
             match self.connection.write_tls(socket) {
@@ -327,11 +328,11 @@ fn failed(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {}", describe(&error)))
 }
 
-/// What rustls says, in terms of `[net.tls]` where that says more.
+/// The message of an error of rustls, in terms of `[net.tls]` where that is clearer.
 fn describe(error: &Error) -> String {
     use CertificateError as Bad;
     let told = match error {
-        // Another authority of the same name has signed it, in the second case.
+        // `BadSignature`: another authority with the same name has signed it.
         Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             "the certificate is not signed by `authority`"
         }

@@ -1,26 +1,26 @@
-//! What one read from a socket, or one write to it, came to, whether plain or through TLS.
+//! The result of one read from a socket or one write to it, with TLS or without.
 
 /// Bytes that are read from a socket at once.
 pub(super) const READ_MAX: usize = 128 << 10;
 
-/// What a read found.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Received {
-    /// All that was asked for; there may be more.
+    /// The read filled the room it had; there may be more to read.
     More,
-    /// All there was. The socket will say when there is more.
+    /// The read emptied the socket. An event will report when there is more.
     Drained,
-    /// The peer has closed.
+    /// The peer has closed the connection.
     Ended,
 }
 
-/// What a write did.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) struct Sent {
-    /// Bytes of the chunks that were taken.
+    /// How many bytes of the chunks were taken.
     pub bytes: usize,
-    /// The socket takes no more for now. It will say when it does.
+    /// The socket takes no more for now. An event will report when it does.
     pub is_blocked: bool,
 }

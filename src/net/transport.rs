@@ -1,10 +1,9 @@
-//! Bytes between a socket and the mesh, plain or through TLS.
+//! Bytes between a socket and the mesh, with TLS or without.
 //!
-//! What is read is handed on as views of the buffer it was read into, so a view keeps its whole
-//! buffer alive. Therefore a small read is copied to a buffer of its own size, and only what fills a
-//! good part of the large one takes it along: a view of a few bytes never holds more than
-//! [`READ_MAX`], and what all views hold is at most a few times what they show if they are let go
-//! in order.
+//! Payloads are views of the buffer they were read into, and a view keeps its whole buffer alive. So a
+//! small read is copied to a buffer of its own size, and only a read that fills at least a quarter of
+//! the large buffer keeps that buffer. Then a view of a few bytes never keeps more than [`READ_MAX`]
+//! alive. If views are dropped in order, all of them together keep at most a few times their own size.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
@@ -16,13 +15,13 @@ use rustix::io::Errno;
 use super::tls::TlsSession;
 use super::transfer::{READ_MAX, Received, Sent};
 
-/// A read of fewer bytes does not take the buffer along.
+/// A read of fewer bytes is copied out of the shared buffer.
 const KEPT_MIN: usize = READ_MAX / 4;
 
 /// How the bytes of a connection travel.
 #[derive(Debug)]
 pub(super) enum Transport {
-    /// As they are.
+    /// Not encrypted.
     Plain,
     /// Encrypted. Boxed, because it is large and rare.
     Tls(Box<TlsSession>),
@@ -30,11 +29,11 @@ pub(super) enum Transport {
 
 impl Transport {
     /// Appends what the socket has to `input`: about [`READ_MAX`] bytes at most, or `lacks` if that
-    /// is more, which is what a frame that has begun still needs. `spare` is a buffer that all
-    /// connections of a thread share.
+    /// is more. `lacks` is how many bytes the frame at the start of `input` still needs. `spare` is a
+    /// buffer that all connections of a thread share.
     ///
     /// # Errors
-    /// Those of the socket and of TLS: the connection is of no more use.
+    /// Errors of the socket and of TLS. The connection cannot be used any more.
     pub(super) fn read(
         &mut self,
         socket: &mut (impl Read + Write + AsFd),
@@ -48,10 +47,11 @@ impl Transport {
         }
     }
 
-    /// Writes what the socket takes of `chunks`, or of what was taken before.
+    /// Writes to the socket. With TLS, what is written may come from earlier `chunks` that the session
+    /// still holds. Returns how many bytes of `chunks` were taken.
     ///
     /// # Errors
-    /// Those of the socket and of TLS: the connection is of no more use.
+    /// Errors of the socket and of TLS. The connection cannot be used any more.
     pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
         match self {
             Transport::Plain => write_plain(socket, chunks),
@@ -59,12 +59,12 @@ impl Transport {
         }
     }
 
-    /// Whether it has bytes of its own for the socket.
+    /// Whether it holds bytes for the socket.
     pub(super) fn wants_write(&self) -> bool {
         matches!(self, Transport::Tls(session) if session.wants_write())
     }
 
-    /// Says goodbye, if there is a way to say it and the socket takes it.
+    /// Ends the TLS session in order, if there is one and the socket takes its last record.
     pub(super) fn close(&mut self, socket: &mut impl Write) {
         if let Transport::Tls(session) = self {
             session.close(socket);
@@ -72,7 +72,7 @@ impl Transport {
     }
 }
 
-/// Reads into room that nobody has cleared before: the kernel fills it, and rustix knows how far.
+/// Reads into spare capacity, which need not be zeroed first: rustix adds only what the kernel filled.
 fn read_plain(
     socket: &impl AsFd,
     input: &mut BytesMut,
@@ -81,7 +81,8 @@ fn read_plain(
 ) -> io::Result<Received> {
     let is_long = input.len() >= KEPT_MIN;
     let mut buffer = if is_long {
-        // The beginning of a long frame, alone in its buffer: it grows where it is.
+        // The beginning of a long frame is alone in its buffer: the buffer grows without a copy into
+        // the shared one.
         Vec::from(std::mem::take(input))
     } else {
         let mut buffer = std::mem::take(spare);

@@ -1,4 +1,7 @@
-//! Handshakes, from either side, up to the link being up. Then both sides tell their status at once.
+//! Handshakes, from either side, until the connection is up. Then both sides send their status at once.
+//!
+//! The dialer sends HELLO, the answering side CHALLENGE, the dialer PROOF, the answering side WELCOME
+//! with the last sequences it has taken. Either side may send REFUSED instead.
 
 use bytes::BytesMut;
 use rand::RngExt as _;
@@ -19,13 +22,13 @@ use crate::clock::Time;
 use crate::ids::{Incarnation, WorkerId};
 
 impl Mesh {
-    /// Whether a connection is one of the links: its handshake is done, and it has not ended.
+    /// Whether a connection is up: its handshake is done, and it has not ended.
     pub fn is_link(&self, conn: ConnId) -> bool {
         let connection = self.connections.get(&conn);
         connection.is_some_and(|c| matches!(c.role, Role::Sends { .. } | Role::Receives { .. }))
     }
 
-    /// The transport that [`Action::Dial`](super::Action::Dial) asked for is up.
+    /// The connection that [`Action::Dial`](super::Action::Dial) asked for was made. Sends HELLO.
     pub fn dialed(&mut self, conn: ConnId, now: Time) {
         let nonce = self.rng.random();
         let Some(connection) = self.connections.get_mut(&conn) else { return };
@@ -41,7 +44,8 @@ impl Mesh {
         self.say(conn, hello);
     }
 
-    /// Reads one frame of a handshake. Whether there was one, so that another may follow.
+    /// Reads one frame of a handshake. Returns whether there was a whole frame, so that the caller
+    /// looks for another one.
     pub(super) fn read_greeting(
         &mut self,
         conn: ConnId,
@@ -114,7 +118,7 @@ impl Mesh {
         self.peers.get(&worker).and_then(|peer| peer.incarnation)
     }
 
-    /// The other side does not want this worker.
+    /// Handles REFUSED: ends the connection. After "not yet", the next dials come after short pauses.
     fn refused(&mut self, conn: ConnId, payload: &[u8], now: Time, app: &mut dyn Application) {
         let refused = Refused::decode(payload);
         count(&mut self.counts.refused_by_peer, refused.name());
@@ -151,7 +155,9 @@ impl Mesh {
         Ok(())
     }
 
-    /// A peer proved who it is: the link from it is up, and an older connection of it ends.
+    /// A dialing peer proved who it is: the connection from it is up. An older connection from the same
+    /// peer ends. Sends WELCOME with what was taken, then all totals of credit, because credit frames
+    /// may have been lost with the connection before.
     fn welcome(&mut self, conn: ConnId, worker: WorkerId, now: Time, app: &mut dyn Application) {
         if let Some(older) = self.peers.get(&worker).and_then(|peer| peer.from) {
             self.counts.superseded += 1;
@@ -178,7 +184,11 @@ impl Mesh {
         self.list(conn);
     }
 
-    /// The peer took this worker: the link to it is up, from where the peer says.
+    /// The dialed peer sent WELCOME: the connection to it is up. `taken` says up to where the peer has
+    /// the frames; all later ones are written again.
+    ///
+    /// Only progress resets the pauses between dials: frames that the peer took, or no frames to send.
+    /// Otherwise a payload that the peer cannot take would make this worker dial without a pause.
     fn welcomed(
         &mut self,
         conn: ConnId,

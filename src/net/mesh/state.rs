@@ -1,4 +1,4 @@
-//! The state of a mesh, and its connections: how they begin, get something to write, and end.
+//! The state of a mesh, and the life cycle of its connections: they begin, get frames to write, and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,26 +17,26 @@ use crate::config::NetOptions;
 use crate::config::net::FRAME_MAX_RANGE;
 use crate::ids::{Incarnation, LinkId, WorkerId};
 
-/// Accepted connections that have said nothing of use yet.
+/// How many accepted connections may be open that have not sent an acceptable HELLO.
 pub const UNPROVEN_MAX: usize = 64;
-/// Accepted connections, for each peer, whose HELLO names this run and a member, and that have not
-/// proven it: one, and one before it whose end was not noticed.
+/// How many accepted connections, for each peer, may have sent a HELLO that names this run and a
+/// member, and no PROOF yet: one, and an older one whose end was not noticed.
 const GREETED_PER_PEER: usize = 2;
 
-/// What whoever drives a mesh must do for it.
+/// What the driver of a mesh must do for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Connect to an address, then call [`Mesh::dialed`], or [`Mesh::closed`] if it fails.
     Dial {
-        /// The connection to be.
+        /// The number of the new connection.
         conn: ConnId,
-        /// Whom it is to reach.
+        /// The worker to reach.
         peer: WorkerId,
-        /// Where.
+        /// Its address.
         address: SocketAddr,
     },
-    /// Write once what [`Mesh::chunks`] still has, without waiting, close the connection, and call
-    /// [`Mesh::closed`]. It may be closed already; then there is nothing to do.
+    /// Write once, without waiting, what [`Mesh::chunks`] still has. Then close the connection and call
+    /// [`Mesh::closed`]. If the connection is closed already, there is nothing to do.
     Close {
         /// The connection.
         conn: ConnId,
@@ -45,30 +45,32 @@ pub enum Action {
     },
 }
 
-/// All links of one worker.
+/// All connections of one worker.
 pub struct Mesh {
     pub(super) own: Identity,
     pub(super) secret: Secret,
     pub(super) options: NetOptions,
     pub(super) rng: StdRng,
-    /// Of the members that were set last.
+    /// The version of the members that were set last. Older lists are ignored.
     pub(super) version: u64,
-    /// The life of this worker that replaced this one.
+    /// The incarnation of this worker that replaced this one. Set once; then `is_over` is set, too.
     pub(super) fenced_by: Option<Incarnation>,
-    /// The worker ends: nobody is dialed or let in any more.
+    /// The worker ends: it neither dials nor accepts any more. Never reset.
     pub(super) is_over: bool,
     pub(super) peers: BTreeMap<WorkerId, Peer>,
     pub(super) connections: BTreeMap<ConnId, Connection>,
     pub(super) next_connection: u64,
-    /// Accepted connections that have not said HELLO, and those that have and must prove it. When one
-    /// more comes than may, the oldest goes: a peer needs a moment only, so a crowd of strangers that
-    /// says nothing, or cannot name the run, does not keep it out.
+    /// Accepted connections that have not sent HELLO (`silent`), and those that have and must send
+    /// PROOF (`greeted`). When one of these sets is full, its oldest connection is closed. A real peer
+    /// needs only a moment for its handshake, so strangers that send nothing, or that cannot name the
+    /// run, do not keep it out.
     pub(super) silent: BTreeSet<ConnId>,
     pub(super) greeted: BTreeSet<ConnId>,
     pub(super) actions: Vec<Action>,
+    /// Connections that got something to write since [`Mesh::ready`] was last called, each once.
     pub(super) ready: Vec<ConnId>,
     pub(super) counts: NetCounts,
-    /// Room for totals of credit.
+    /// A buffer for totals of credit, kept for its capacity.
     pub(super) totals: Vec<(LinkId, u64, u64)>,
 }
 
@@ -100,7 +102,7 @@ impl Mesh {
         }
     }
 
-    /// An accepted connection has said HELLO, and may be a peer's.
+    /// An accepted connection has sent an acceptable HELLO, so it may be a peer's.
     pub(super) fn greeted(&mut self, conn: ConnId) {
         self.silent.remove(&conn);
         if self.greeted.len() >= GREETED_PER_PEER * self.peers.len() {
@@ -110,7 +112,7 @@ impl Mesh {
         self.greeted.insert(conn);
     }
 
-    /// Closes a connection that has not proven who it is, to make room.
+    /// Closes an accepted connection that has not sent PROOF, to make room for another.
     pub(super) fn crowd_out(&mut self, conn: Option<ConnId>) {
         let Some(conn) = conn else { return };
         if let Some(connection) = self.connections.get_mut(&conn) {
@@ -129,7 +131,8 @@ impl Mesh {
         conn
     }
 
-    /// Ends a connection; `last` is written if the stream stands at the end of a frame.
+    /// Ends a connection. `last` is its last frame; it is written only if no other frame was written
+    /// in part.
     pub(super) fn end(
         &mut self,
         conn: ConnId,
@@ -147,7 +150,8 @@ impl Mesh {
         }
     }
 
-    /// What a connection was for goes on without it.
+    /// Takes an ended connection out of the state of its peer: schedules the next dial, and notifies the
+    /// application.
     pub(super) fn unlink(
         &mut self,
         conn: ConnId,
@@ -202,7 +206,7 @@ impl Mesh {
     }
 }
 
-/// Notes that a connection has something to write.
+/// Lists a connection as having something to write, unless it is listed already.
 pub(super) fn list(conn: ConnId, connection: &mut Connection, ready: &mut Vec<ConnId>) {
     if !std::mem::replace(&mut connection.is_listed, true) {
         ready.push(conn);

@@ -1,4 +1,9 @@
-//! What time demands of a mesh: giving up, dialing, and speaking in good time.
+//! What a mesh does because time has passed: it closes connections that timed out, dials peers, and
+//! sends heartbeats, credit and reports of taken frames.
+//!
+//! Frames that this file queues are made from the newest state. A connection whose earlier frames are
+//! not written yet gets none, so what a slow peer does not read cannot pile up; it is marked
+//! `is_passed_over` and served as soon as those frames are written.
 
 use std::net::SocketAddr;
 
@@ -14,7 +19,8 @@ use crate::clock::Time;
 use crate::ids::{LinkId, WorkerId};
 
 impl Mesh {
-    /// Does what is due: time-outs, silence, dialing, and what is to be said to peers.
+    /// Does what is due: closes connections that timed out, dials, and queues heartbeats, credit and
+    /// TAKEN frames. Then it reports each peer's backlog to the application.
     pub fn tick(&mut self, now: Time, app: &mut dyn Application) {
         self.expire(now, app);
         self.dial_due(now);
@@ -25,8 +31,8 @@ impl Mesh {
         }
     }
 
-    /// Since when nothing was heard on a connection, if that is longer than it should be: who knows
-    /// what is stuck in it.
+    /// When bytes last came in on a connection, if that is more than one and a half heartbeats ago.
+    /// Payloads may be stuck on such a connection.
     fn unheard_since(&self, conn: ConnId, now: Time) -> Option<Time> {
         let heard_at = self.connections.get(&conn)?.heard_at;
         let late = heard_at.after(self.options.heartbeat + self.options.heartbeat / 2);
@@ -94,8 +100,8 @@ impl Mesh {
         expiries.chain(sayings).chain(dials).min().unwrap_or(Time::NEVER)
     }
 
-    /// When a connection has something to say next. A connection whose last words are not written
-    /// yet says nothing.
+    /// When a connection has to send something next. `NEVER` while earlier frames of the mesh are not
+    /// written.
     fn says_at(&self, connection: &Connection) -> Time {
         let (Role::Sends { peer: worker } | Role::Receives { peer: worker }) = connection.role else {
             return Time::NEVER;
@@ -113,7 +119,11 @@ impl Mesh {
         }
     }
 
-    /// Says what is due on all links that are up: what was taken, credit, heartbeats.
+    /// Queues what is due on all connections that are up: TAKEN and credit towards a sender of
+    /// payloads, heartbeats in both directions.
+    ///
+    /// With a heartbeat goes all credit that changed since it was last sent; without one, only the
+    /// credit that the application wants to be sent now.
     pub(super) fn say_due(&mut self, now: Time, app: &mut dyn Application) {
         let Mesh { connections, peers, counts, ready, totals, options, .. } = self;
         for (conn, connection) in connections {
@@ -150,7 +160,7 @@ impl Mesh {
     }
 }
 
-/// Says credit, if there is any, and with it or in time what was taken.
+/// Queues the credit frames, if there are any, and a TAKEN frame if it is due or if credit is sent.
 fn say_taken(connection: &mut Connection, receiver: &mut Receiver, totals: &[(LinkId, u64, u64)], now: Time) {
     if totals.is_empty() && receiver.tell_at().is_none_or(|at| at > now) {
         return;

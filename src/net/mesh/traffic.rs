@@ -1,4 +1,7 @@
-//! What comes over links that are up.
+//! Frames that come in over connections that are up.
+//!
+//! On a connection that this worker dialed, the peer answers with TAKEN and CREDIT. On a connection that
+//! the peer dialed, it sends payloads. Heartbeats and BYE come on both; any other frame is a fault.
 
 use bytes::BytesMut;
 
@@ -15,11 +18,11 @@ use super::state::Mesh;
 use crate::clock::Time;
 use crate::ids::WorkerId;
 
-/// What follows from a frame for the connection.
+/// What the reader does after a frame.
 enum Next {
-    /// Another one.
+    /// It reads the next frame.
     Frame,
-    /// The peer ended it, for this reason.
+    /// It stops: the peer ended the connection, for this reason.
     Bye(String),
 }
 
@@ -36,7 +39,7 @@ impl Mesh {
         self.read_frames(conn, worker, input, now, app, payload_frame);
     }
 
-    /// Takes what the receiving side answers out of `input`.
+    /// Takes the answers of the side that receives payloads out of `input`.
     pub(super) fn read_answers(
         &mut self,
         conn: ConnId,
@@ -82,7 +85,7 @@ impl Mesh {
         }
     }
 
-    /// A peer did something wrong on a link that was up.
+    /// A peer broke the protocol on a connection that was up: counts it and ends the connection.
     pub(super) fn fault(&mut self, conn: ConnId, fault: &LinkFault, now: Time, app: &mut dyn Application) {
         count(&mut self.counts.bad_frames, fault.name());
         let why = fault.to_string();
@@ -91,7 +94,7 @@ impl Mesh {
     }
 }
 
-/// What reading a frame may touch.
+/// The state that reading a frame may change.
 struct Reading<'a> {
     worker: WorkerId,
     peer: &'a mut Peer,
@@ -112,7 +115,7 @@ impl Reading<'_> {
 fn payload_frame(frame: Frame, reading: &mut Reading<'_>) -> Result<Next, LinkFault> {
     let Some(kind) = frame.kind.payload() else {
         return match frame.kind {
-            // The dialer ran out of patience while WELCOME was on its way.
+            // The dialer's handshake timed out while WELCOME was on its way.
             FrameKind::Refused => Ok(Next::Bye(reading.refused(&frame.payload))),
             _ => common_frame(&frame, reading),
         };

@@ -1,12 +1,13 @@
-//! One connection as the poller drives it: what the system last said of its socket, and the bytes
-//! that are no whole frame yet.
+//! One connection as the poller drives it: the readiness of its socket, and the bytes that are not a
+//! whole frame yet.
 //!
-//! The system tells changes only (edge-triggered), so what it said is remembered until a read or a
-//! write finds the opposite:
+//! The system reports readiness only when it changes (edge-triggered). So it is kept here until a read
+//! or a write shows that the socket is not ready any more:
 //!
-//! 1. `readable` ends when a read finds less than there was room for. If the peer has closed, the end
-//!    is still to be read, and nobody will say so again: then it ends with the read after that.
-//! 2. `writable` ends when a write takes less than was offered.
+//! 1. `readable` is reset when a read returns fewer bytes than there was room for. If the peer has
+//!    closed, the end of the stream is still to be read, and no event will report that again. So in
+//!    that case `readable` stays set for one more read.
+//! 2. `writable` is reset when a write takes fewer bytes than were offered.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -23,17 +24,20 @@ pub(super) struct Channel<S> {
     pub socket: S,
     pub transport: Transport,
     pub far_end: FarEnd,
-    /// What was read and is not taken.
+    /// Bytes that were read and that the mesh has not taken yet.
     pub input: BytesMut,
     /// TCP has not connected yet.
     pub is_connecting: bool,
+    /// A read may find something. Set by events, reset by `read`.
     pub readable: bool,
+    /// A write may take something. Set by events, reset by `write`.
     pub writable: bool,
-    /// The peer will send no more than what can be read.
+    /// The system reported the end of the stream or an error. The peer sends nothing beyond what can be
+    /// read now.
     pub is_ending: bool,
     /// The mesh has something to write.
     pub has_output: bool,
-    /// Its handshake was done.
+    /// Its handshake was done once. The end of a connection without one is logged as a failure.
     pub was_link: bool,
 }
 
@@ -42,7 +46,7 @@ pub(super) struct Channel<S> {
 pub(super) enum FarEnd {
     /// A worker that this one dialed.
     Dialed(WorkerId, SocketAddr),
-    /// Whoever connected from there.
+    /// An unknown peer that connected from this address.
     Accepted(SocketAddr),
 }
 
@@ -70,11 +74,11 @@ impl<S: Read + Write + AsFd> Channel<S> {
         self.writable && !self.is_connecting && (self.has_output || self.transport.wants_write())
     }
 
-    /// Reads once. `lacks`: bytes until the frame that has begun is whole. `Ok(false)`: the peer has
-    /// closed.
+    /// Reads once. `lacks` is how many bytes the frame at the start of `input` still needs. `Ok(false)`:
+    /// the peer has closed.
     ///
     /// # Errors
-    /// Why the connection is of no more use.
+    /// Why the connection cannot be used any more.
     pub fn read(&mut self, spare: &mut Vec<u8>, lacks: usize) -> io::Result<bool> {
         match self.transport.read(&mut self.socket, &mut self.input, spare, lacks)? {
             Received::More => {}
@@ -84,10 +88,10 @@ impl<S: Read + Write + AsFd> Channel<S> {
         Ok(true)
     }
 
-    /// Writes once; says how many bytes of `chunks` were taken.
+    /// Writes once. Returns how many bytes of `chunks` were taken.
     ///
     /// # Errors
-    /// Why the connection is of no more use.
+    /// Why the connection cannot be used any more.
     pub fn write(&mut self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
         let sent = self.transport.write(&mut self.socket, chunks)?;
         self.writable = !sent.is_blocked;

@@ -1,4 +1,8 @@
-//! What the rest of a worker holds of its poller.
+//! The handle by which other threads of a worker use its poller.
+//!
+//! A call puts a command into the mailbox and pokes the outbox, which ends the poller's wait. The poller
+//! performs the commands in its next round. Only [`PollerHandle::status`] and
+//! [`PollerHandle::stop`] wait for it.
 
 use std::fmt;
 use std::io;
@@ -13,26 +17,27 @@ use super::super::members::Members;
 use super::super::outbox::Outbox;
 use crate::ids::{Incarnation, WorkerId};
 
-/// What a worker tells its peers when it ends as it should. They do not warn of it.
+/// The reason in the BYE of a worker that ends in order. Its peers do not log a warning then.
 pub const ORDERLY_END: &str = "the worker ends";
 
-/// How often one who waits for an answer looks whether the poller still runs.
+/// How often a thread that waits for an answer checks whether the poller still runs.
 const LIFE_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
-/// What other threads ask of the poller.
+/// What other threads request of the poller.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// The parent has said who takes part.
+    /// Set the members that the parent has sent.
     SetMembers(Members),
-    /// Peers shall see the application's status now.
+    /// Send the application's status to all peers now.
     SendStatus,
-    /// Somebody wants to know.
+    /// Send the present status to this channel.
     Report(SyncSender<NetStatus>),
-    /// End all links with a word to the peers, and the thread.
+    /// Send BYE with this reason on all connections, close them, and end the thread.
     Stop { why: String },
 }
 
-/// Commands that the poller has not seen yet. Few and small: its callers are one thread or two.
+/// Commands that the poller has not taken yet, in the order they were put. They are few and small,
+/// because one or two threads put them.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox(Mutex<Vec<Command>>);
 
@@ -46,37 +51,38 @@ impl Mailbox {
     }
 }
 
-/// The links of a worker at one moment.
+/// The connections of a worker at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetStatus {
     /// Totals since the start.
     pub counts: NetCounts,
-    /// The life of this worker that has replaced this one: it has to end.
+    /// The incarnation of this worker that has replaced this one, which must end then.
     pub fenced_by: Option<Incarnation>,
     /// All other members, by worker.
     pub peers: Vec<PeerStatus>,
 }
 
-/// The links with one peer.
+/// The connections with one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
     /// The peer.
     pub worker: WorkerId,
-    /// Its present life.
+    /// Its present incarnation.
     pub incarnation: Incarnation,
-    /// Whether the link to it is up.
+    /// Whether the connection to it is up.
     pub is_up_to: bool,
-    /// Whether the link from it is up.
+    /// Whether the connection from it is up.
     pub is_up_from: bool,
-    /// For how long payloads to it have got nowhere. Longer than `link_lost`: the parent should know.
+    /// For how long payloads to it have made no progress. If that is longer than `link_lost`, it should
+    /// be reported to the parent.
     pub down_for: Option<Duration>,
-    /// Payloads that it has not taken.
+    /// Payloads to it that it has not reported as taken.
     pub untaken: u64,
     /// Their bytes.
     pub untaken_bytes: u64,
 }
 
-/// A poller, from outside. Dropping it stops the poller.
+/// A handle of a running poller. Dropping it stops the poller.
 pub struct PollerHandle {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) outbox: Arc<Outbox>,
@@ -85,23 +91,23 @@ pub struct PollerHandle {
 }
 
 impl PollerHandle {
-    /// Where it accepts peers.
+    /// The address on which the poller accepts connections.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Says who takes part, from now on. Lists that are older than the last change nothing.
+    /// Sets the members. A list that is older than the last one is ignored.
     pub fn set_members(&self, members: Members) {
         self.tell(Command::SetMembers(members));
     }
 
-    /// Shows the application's status to all peers now, instead of with the next heartbeat.
+    /// Sends the application's status to all peers now, instead of at the next heartbeat.
     pub fn send_status(&self) {
         self.tell(Command::SendStatus);
     }
 
-    /// How the links are. Waits for the poller to come round, which it does at once, since it waits
-    /// for nothing itself. `None`: it has ended.
+    /// The state of the connections. Waits until the poller answers in its next round, which begins at
+    /// once, because the request ends the poll. `None`: the poller has ended.
     pub fn status(&self) -> Option<NetStatus> {
         let (reply, status) = sync_channel(1);
         self.tell(Command::Report(reply));
@@ -119,13 +125,14 @@ impl PollerHandle {
         self.status().unwrap_or_default().counts
     }
 
-    /// Whether the thread runs. Once it does not, though nobody stopped it, the worker is cut off for
-    /// good and must end; the log says why.
+    /// Whether the thread runs. If it has ended and was not stopped, the worker is cut off for good and
+    /// must end; the cause is in the log.
     pub fn is_running(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Ends all links, tells the peers why ([`ORDERLY_END`], if it is that), and waits for the thread.
+    /// Sends the peers BYE with this reason ([`ORDERLY_END`] for an end in order), closes all
+    /// connections, and waits for the thread.
     ///
     /// # Errors
     /// When the thread had panicked.
@@ -147,7 +154,7 @@ impl PollerHandle {
 
 impl Drop for PollerHandle {
     fn drop(&mut self) {
-        // Whoever wants to know how it ended, calls `stop`; the log knows.
+        // A caller that needs the result uses `stop`. A panic of the poller is in the log.
         let _ = self.end(ORDERLY_END);
     }
 }

@@ -1,6 +1,7 @@
-//! The pause after what executors pushed was taken, in which more of it may gather.
+//! The pause after the poller has emptied the outbox, in which executors may push more.
 //!
-//! A poll waits for whole milliseconds, so its shorter waits are ended by a timer of the system.
+//! The time-out of a poll has a resolution of milliseconds. So a timer of the system (timerfd), which
+//! the poll watches, ends the pause.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,38 +16,38 @@ pub(super) struct Linger {
     period: Duration,
     until: Time,
     timer: OwnedFd,
-    /// The timer will say when `until` is over.
+    /// The timer is set and will become readable at `until`.
     is_set: bool,
 }
 
 impl Linger {
-    /// Pauses of this length; 0: none.
+    /// Pauses of this length; 0 means none.
     ///
     /// # Errors
-    /// When the system has no timer to give.
+    /// When the system cannot create a timer.
     pub fn new(period: Duration) -> io::Result<Linger> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Linger { period, until: Time::ZERO, timer, is_set: false })
     }
 
-    /// What is readable when the timer has told.
+    /// The descriptor that becomes readable when the timer expires.
     pub fn timer(&self) -> RawFd {
         self.timer.as_raw_fd()
     }
 
-    /// Something was taken.
+    /// The outbox was emptied: a new pause begins.
     pub fn begin(&mut self, now: Time) {
         self.until = now.after(self.period);
         self.is_set = false;
     }
 
-    /// Whether there is no reason to wait.
+    /// Whether the pause is over.
     pub fn is_over(&self, now: Time) -> bool {
         self.until <= now
     }
 
-    /// Sees to it that the end of the pause ends a poll. `false`: that cannot be had.
+    /// Sets the timer, so that the end of the pause ends a poll. `false`: the system refused.
     pub fn set_timer(&mut self, now: Time) -> bool {
         if self.is_set {
             return true;
@@ -59,7 +60,8 @@ impl Linger {
         self.is_set
     }
 
-    /// The timer has told. Events are told once, and setting it anew clears what it counted.
+    /// The timer expired. Its count is not read: its event is reported once (edge-triggered), and
+    /// setting the timer again clears the count.
     pub fn clear_timer(&mut self) {
         self.is_set = false;
     }

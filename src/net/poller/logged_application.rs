@@ -1,10 +1,10 @@
 //! The application of a mesh, with a log of what happens to its connections.
 //!
-//! Each change of state is logged: a connection that comes up, and one that goes down. While it is down,
-//! only the first failed attempt to dial is logged, and one more after [`PATIENCE`]: workers start one after
-//! the other, so the first failure means little. Connections from addresses that are no workers of the
-//! topology are logged once in [`STRANGERS_EVERY`], with the number of those that failed in between; the
-//! reasons are in the counters.
+//! * A connection that comes up or goes down is logged.
+//! * While dialing a worker fails, the first failure is logged, and a warning after [`PATIENCE`].
+//!   Workers start one after the other, so the first failure means little.
+//! * Accepted connections whose handshake fails are logged once in [`STRANGERS_EVERY`], with the number
+//!   of those that failed in between. Their reasons are in the counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,12 +28,12 @@ const STRANGERS_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct LoggedApplication {
     app: Box<dyn Application + Send>,
     pub log: Logger,
-    /// Workers whose dialing fails.
+    /// Workers that cannot be dialed. An entry is dropped when a connection with that worker is up.
     vain: BTreeMap<WorkerId, Vain>,
-    /// Links that went down and are not up again.
+    /// Connections that went down and are not up again.
     broken: BTreeSet<(WorkerId, Direction)>,
     strangers: Strangers,
-    /// The worker ends, and its links with it.
+    /// The worker ends, so the end of a connection is no warning. Set by the poller.
     pub is_ending: bool,
 }
 
@@ -44,9 +44,9 @@ struct Vain {
 
 #[derive(Default)]
 struct Strangers {
-    /// When the next is logged.
+    /// When the next failure may be logged.
     at: Time,
-    /// How many were not.
+    /// How many failures were not logged since the last one that was.
     unsaid: u64,
 }
 

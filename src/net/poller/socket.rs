@@ -1,5 +1,5 @@
-//! Sockets as workers use them: never blocking, without Nagle's delay, given up by the system when
-//! a peer acknowledges nothing.
+//! Sockets as workers use them: they never block, have no Nagle delay, and the system closes them when
+//! a peer acknowledges no data for `net.silence` (TCP_USER_TIMEOUT).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,14 +11,15 @@ use crate::config::{AutoOr, NetOptions};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// Bytes that may wait unsent in the system before a socket counts as full. What an ack has in front
-/// of it there, it cannot overtake, and on a slow way the system would let megabytes wait.
+/// Bytes that may wait unsent in the system before a socket counts as full (TCP_NOTSENT_LOWAT). An ack
+/// cannot overtake bytes that wait there, and on a slow path the system would queue megabytes.
 const UNSENT_MAX: u32 = 256 << 10;
 
 /// Binds the address of `[net]`.
 ///
 /// # Errors
-/// Those of the system, with the address; and when others could reach it unprotected.
+/// Errors of the system, with the address; and `PermissionDenied` when other machines could reach the
+/// address without TLS and the options do not allow that.
 pub(super) fn listen(options: &NetOptions) -> io::Result<TcpListener> {
     let address = options.listen;
     if !address.ip().is_loopback() && options.tls.is_none() && !options.insecure {
@@ -31,7 +32,7 @@ pub(super) fn listen(options: &NetOptions) -> io::Result<TcpListener> {
     }
     let bind = || {
         let socket = socket(address, options)?;
-        // A worker that was restarted binds the port whose old connections linger.
+        // A restarted worker can bind its port again although old connections are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -42,7 +43,7 @@ pub(super) fn listen(options: &NetOptions) -> io::Result<TcpListener> {
     })
 }
 
-/// Begins to connect; the socket becomes writable when it is done, or has failed.
+/// Begins to connect. The socket becomes writable when the connection is made or has failed.
 pub(super) fn connect(address: SocketAddr, options: &NetOptions) -> io::Result<TcpStream> {
     let socket = socket(address, options)?;
     match socket.connect(&address.into()) {
@@ -51,7 +52,7 @@ pub(super) fn connect(address: SocketAddr, options: &NetOptions) -> io::Result<T
     }
 }
 
-/// Sets what every connection has, whoever began it.
+/// Sets the options of every connection, dialed or accepted.
 pub(super) fn tune<S: std::os::fd::AsFd>(stream: &S, options: &NetOptions) -> io::Result<()> {
     let stream = SockRef::from(stream);
     stream.set_tcp_nodelay(true)?;
@@ -59,15 +60,15 @@ pub(super) fn tune<S: std::os::fd::AsFd>(stream: &S, options: &NetOptions) -> io
     stream.set_tcp_notsent_lowat(UNSENT_MAX)
 }
 
-/// Whether an error of `accept` or `connect` says that this process or the system has run out of
-/// something, so that trying again at once is in vain.
+/// Whether an error of `accept` or `connect` means that this process or the system has run out of
+/// descriptors or memory, so that trying again at once would fail, too.
 pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     lacking.iter().any(|lacking| error.raw_os_error() == Some(lacking.raw_os_error()))
 }
 
-/// Buffers are set before the handshake of TCP, which agrees on the scale of windows; what is
-/// accepted has those of its listener.
+/// A socket with its buffer sizes set. They must be set before the TCP handshake, which negotiates the
+/// window scale. An accepted socket inherits them from its listener.
 fn socket(address: SocketAddr, options: &NetOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
