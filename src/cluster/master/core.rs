@@ -1,4 +1,4 @@
-//! What the master decides: events and the time in, actions out.
+//! The decisions of the master as a state machine: events and the time in, actions out.
 //!
 //! ```text
 //!              Start                 Listening            exit, or silence ─▶ Kill ─▶ exit
@@ -7,18 +7,21 @@
 //!      └────────── back-off, next incarnation ──────────────────┴──────────────────────────┘
 //! ```
 //!
-//! 1. Members have a version, from 1. A death is a new version, sent at once, in which the worker has
-//!    its next incarnation and no address; an address that becomes known is sent under the same
-//!    version. A worker hears of its own start nothing but through [`Start`](super::super::control).
-//! 2. The next life of a worker begins only when the exit of the one before was seen: two processes
-//!    never hold the same worker's files.
-//! 3. Spouts are activated when all workers have listened once; a replacement as soon as it listens.
-//! 4. The end is decided by `runtime::end_sequence`, fed with what `waves` makes of the workers' answers.
-//!    Workers are asked only while no spout can emit, or while something was asked of them.
-//! 5. Everything is answered at most once per event; whoever carries actions out reports what came of
-//!    them by new events.
-//! 6. A master that was itself stopped holds nobody's silence against them. Nor does it replace a worker
-//!    that was given no processor: before a silent worker is killed, its threads are looked at.
+//! 1. The list of members has a version, from 1. The death of a worker makes a new version, sent at
+//!    once, in which the worker has its next incarnation and no address. An address that becomes known is
+//!    sent under the same version. A new worker gets its first list with
+//!    [`Start`](super::super::control).
+//! 2. The next incarnation of a worker is started only after the exit of the one before was seen. So two
+//!    processes never hold the same worker's files.
+//! 3. Spouts are activated when all workers listen at the same time for the first time. The spouts of a
+//!    replacement are activated as soon as it listens.
+//! 4. `runtime::end_sequence` decides the end. It is fed with the result of each wave (`waves`). Workers
+//!    are asked only while no spout can emit, or while a request to them is not answered.
+//! 5. Each event is answered once, with a list of actions. The shell performs them and reports their
+//!    results as new events.
+//! 6. If the master itself did not run for a while, that time does not count as a worker's silence. Nor
+//!    does the master replace a worker that was given no processor: before it kills a silent worker, it
+//!    has the worker's threads examined.
 
 mod closing;
 mod silence;
@@ -36,17 +39,18 @@ use crate::runtime::end_sequence::{EndCommand, EndProgress};
 
 pub use state::Core;
 
-/// From "at rest" to the first question: others are likely to say the same.
+/// From a worker's report that it is at rest to the next wave: other workers are likely to come to rest
+/// at about the same time.
 const WAVE_SOON: Duration = Duration::from_millis(1);
-/// From one wave to the next while there is unrest.
+/// From the end of one wave to the next while not all workers are at rest.
 const WAVE_PERIOD: Duration = Duration::from_millis(20);
-/// Starts in a row that may fail before the run is given up; the first, if no life was ever good.
+/// At so many failed starts in a row the run is given up, for a worker that was never up.
 const FAILED_STARTS_NEW: u32 = 3;
 /// The same for a worker that was up before.
 const FAILED_STARTS_MAX: u32 = 10;
 
 impl Core {
-    /// Takes an event in and says what to do, in this order.
+    /// Handles an event. Returns the actions to perform, in order.
     #[must_use]
     pub fn on(&mut self, event: Event, now: Time) -> Vec<MasterAction> {
         self.forgive_own_absence(now);
@@ -69,7 +73,7 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to be told the time without anything else.
+    /// When the core needs an [`Event::Tick`] if no other event comes before.
     pub fn deadline(&self) -> Time {
         if self.is_done {
             return Time::NEVER;
@@ -86,14 +90,16 @@ impl Core {
         let of_run = self.ending.deadline().min(self.link_reports.deadline());
         match self.dead_by.or(self.close_by) {
             Some(by) => by,
-            // Looks at least as often as workers beat: that is how its own absence is noticed.
+            // At least one tick per heartbeat: a longer time between events then means that this process
+            // did not run (`forgive_own_absence`).
             None => of_lives.min(of_wave).min(of_run).min(self.heard.after(worker.heartbeat)),
         }
     }
 
     // ---- Events ----
 
-    /// Nobody could be heard while this process did not run.
+    /// If the last event was long ago, this process did not run, and could not read what workers sent.
+    /// That time is added to their deadlines.
     fn forgive_own_absence(&mut self, now: Time) {
         let gap = now.since(self.heard);
         if gap > self.options.worker.heartbeat_timeout / 2 {
@@ -223,13 +229,14 @@ impl Core {
 
     // ---- What is due ----
 
-    /// Does what the time and the state ask for.
+    /// Does what is due by the time and the state.
     fn look(&mut self, now: Time) {
         if self.is_done {
             return;
         }
         if self.close_by.is_none() {
-            // Requests and deadlines need no answers of the workers.
+            // Commands that follow from a request of the embedder or from a deadline need no answers of
+            // the workers, so the progress is empty.
             while let Some(command) = self.ending.next(&EndProgress::default(), now) {
                 self.carry_out(command, now);
             }
@@ -251,8 +258,8 @@ impl Core {
         }
     }
 
-    /// Whether workers are to be asked how far they have come: all can answer, and either something
-    /// was asked of them or no spout can emit.
+    /// Whether the next wave may be sent: all workers can answer, and either a request to them is not
+    /// answered or no spout can emit.
     fn is_to_ask(&self) -> bool {
         let may_emit = |life: &WorkerLife| life.beat.is_none_or(|beat| beat.live_spouts > 0);
         self.all_were_up
@@ -271,7 +278,7 @@ impl Core {
     fn wave_is_over(&mut self, outcome: WaveOutcome, now: Time) {
         let (seen, pause) = match outcome {
             WaveOutcome::Unrest(seen) => (seen, WAVE_PERIOD),
-            // The second question follows the first at once; till then nothing is concluded from it.
+            // The second wave follows at once. Nothing is concluded from the first alone.
             WaveOutcome::Perhaps(_) => return self.wave_at = now,
             WaveOutcome::Rest(seen) => (seen, WAVE_PERIOD),
         };
@@ -301,19 +308,20 @@ impl Core {
                 self.round = Some(round);
             }
             EndCommand::Close => self.close(now),
-            // Once all are told to close, their words are what counts: see `look_at_end`.
+            // After `Close`, `look_at_end` decides by the workers' own reports.
             EndCommand::End => {}
         }
     }
 
-    /// What was answered so far says nothing about what is now.
+    /// Drops the answers so far, because a command or a death made them stale.
     fn ask_anew(&mut self, now: Time) {
         self.waves.begin_again();
         self.round = None;
         self.wave_at = now;
     }
 
-    /// Tells those who do not know whether spouts may emit.
+    /// Sends whether spouts may emit to the workers whose last such command differs. Nothing is sent
+    /// until all workers have listened at the same time.
     fn tell_active(&mut self) {
         self.all_were_up |= self.lives.iter().all(WorkerLife::is_up);
         if !self.all_were_up {

@@ -1,21 +1,22 @@
-//! What the lives of one worker counted, and what its deaths lost.
+//! What the incarnations of one worker counted, and how many messages were lost when they died.
 //!
-//! A message that is open when its spout's worker dies is forgotten by everybody. Whether that is a
-//! loss depends on its source: the next life of the worker opens the source again and emits the
-//! message again, as a new one. So the open messages of a dead life are *owed* until a later life has
-//! emitted as many messages as the dead one had, or has exhausted its source. What is still owed when
-//! the run ends is lost, and so is at once what came from a source that cannot be read twice, as
-//! standard input. Every loss makes the exit code 1.
+//! When a worker dies, the state of the messages that its spouts had open is gone. Whether these
+//! messages are lost depends on their source. Usually the next incarnation opens the source again and
+//! emits them again, as new messages. So the open messages of a dead incarnation are *owed* until a
+//! later incarnation has emitted as many messages as the dead one had, or has exhausted its source.
+//! What is still owed when the run ends is lost. Messages from a source that cannot be read twice,
+//! such as standard input, are lost at once. Every loss makes the exit code 1.
 //!
-//! 1. The counters of a dead life are those of its last report, at most `worker.stats_interval` old.
-//!    Of them count the messages that were acked or had failed for good; the open ones count again
-//!    when they are emitted again. So emitted = acked + failed + waiting + pending + lost whenever all is said.
-//! 2. A life that could still emit when it last reported may have emitted since: it owes at least one
-//!    message, so that no loss is missed. The number of lost messages is therefore a lower bound.
-//! 3. A life that was started while the topology drains emits nothing: it owes nothing of its own, and
-//!    pays nothing of what is owed.
-//! 4. What is only true at the moment (tuples queued, gauges) dies with the life. A life that ends in
-//!    order keeps everything as it was last reported.
+//! 1. The counters of a dead incarnation are those of its last report, at most `worker.stats_interval`
+//!    old. Of its messages, those that were acked or had failed for good count. Open messages count
+//!    again when they are emitted again. So emitted = acked + failed + waiting + pending + lost once all
+//!    reports have arrived.
+//! 2. An incarnation that could still emit when it last reported may have emitted since. It owes at
+//!    least one message, so that no loss is missed. So the number of lost messages is a lower bound.
+//! 3. An incarnation that was started while the topology drains emits nothing. It owes nothing itself,
+//!    and does not settle what earlier incarnations owe.
+//! 4. Values of the moment (tuples queued, gauges) are dropped when an incarnation dies. An incarnation
+//!    that ends in order keeps everything as it was last reported.
 
 use crate::cluster::stats::{WorkerStats, changed};
 
@@ -24,19 +25,20 @@ use crate::cluster::stats::{WorkerStats, changed};
 pub enum Sources {
     /// It has no spouts.
     None,
-    /// From where the next life can read again.
+    /// From sources that the next incarnation can read again.
     #[default]
     ReadAgain,
-    /// From standard input: what was read is gone.
+    /// From standard input: what was read cannot be read again.
     ReadOnce,
 }
 
-/// What is owed to the messages of former lives.
+/// What is owed for the messages of former incarnations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Owed {
-    /// Messages that were open; at least so many.
+    /// How many messages were open, at least.
     messages: u64,
-    /// How far the source had been read: messages emitted.
+    /// How many messages had been emitted. A later incarnation that has emitted as many has read the
+    /// source at least as far, so nothing is owed any more.
     emitted: u64,
 }
 
@@ -44,11 +46,13 @@ struct Owed {
 #[derive(Debug, Default)]
 pub struct Counts {
     sources: Sources,
-    /// What former lives counted.
+    /// What former incarnations counted, summed.
     buried: WorkerStats,
-    /// What the present life last reported; `None` before it did.
+    /// What the present incarnation last reported; `None` before its first report.
     counted: Option<WorkerStats>,
+    /// Set by `bury`; cleared by a report of a later incarnation that has read as far.
     owed: Owed,
+    /// Messages of sources that cannot be read again. Only grows.
     lost: u64,
 }
 
@@ -58,8 +62,8 @@ impl Counts {
         Counts { sources, ..Counts::default() }
     }
 
-    /// Takes a report of the present life, with the latencies that have changed. `reads`: whether its
-    /// spouts were allowed to emit; `draining`: whether they no longer are.
+    /// Takes a report of the present incarnation, with the latencies that have changed. `reads`: whether
+    /// its spouts were allowed to emit; `draining`: whether they no longer are.
     pub fn report(&mut self, stats: WorkerStats, reads: bool, draining: bool) {
         let has_read_it_all = stats.live_spouts == 0 && !draining;
         if reads && (has_read_it_all || stats.emitted >= self.owed.emitted) {
@@ -70,7 +74,7 @@ impl Counts {
         self.counted = Some(WorkerStats { latencies, ..stats });
     }
 
-    /// The present life is over without an orderly end. `reads` as for [`Counts::report`].
+    /// The present incarnation has died without an orderly end. `reads` as for [`Counts::report`].
     pub fn bury(&mut self, reads: bool) {
         let report = self.counted.take();
         let may_have_emitted = report.as_ref().is_none_or(|last| last.live_spouts > 0);
@@ -82,7 +86,7 @@ impl Counts {
         match self.sources {
             Sources::ReadAgain if reads => {
                 let Owed { messages, emitted: before } = self.owed;
-                // A message that two lives had open counts once: they read the same.
+                // Two incarnations read the same source, so a message that both had open counts once.
                 self.owed = Owed { messages: messages.max(open), emitted: before.max(emitted) };
             }
             Sources::ReadOnce if reads => self.lost += open,
@@ -90,7 +94,8 @@ impl Counts {
         }
     }
 
-    /// Adds what all lives counted. While the run goes on, messages owed are open ones.
+    /// Adds what all incarnations counted to `sum`. While the run goes on, owed messages count as
+    /// pending.
     pub fn add_to(&self, sum: &mut WorkerStats, run_is_over: bool) {
         sum.add(&self.buried);
         if let Some(counted) = &self.counted {
@@ -102,7 +107,7 @@ impl Counts {
         }
     }
 
-    /// Messages that are lost, at least.
+    /// How many messages are lost, at least.
     pub fn lost(&self, run_is_over: bool) -> u64 {
         self.lost + if run_is_over { self.owed.messages } else { 0 }
     }

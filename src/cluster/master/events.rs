@@ -1,4 +1,4 @@
-//! What happens to the master, and what it has done about it.
+//! The events that the core of the master handles, and the actions that it returns.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 use crate::runtime::StopReason;
 
-/// What the core is told once.
+/// What the core is made with.
 #[derive(Clone, Debug)]
 pub struct CoreOptions {
     /// For each worker, from 0, where its spouts read.
@@ -27,22 +27,22 @@ pub struct CoreOptions {
     pub start_inactive: bool,
 }
 
-/// What happens.
+/// An event. An event of an incarnation that is not the current one is ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Nothing; time has passed.
+    /// Time has passed, and nothing else happened.
     Tick,
-    /// A worker said something.
+    /// A worker sent a message.
     Said(Endpoint, FromWorker),
-    /// Nothing sensible can be heard of it any more.
+    /// The control channel of a worker cannot be used any more, for this reason.
     Broken(Endpoint, String),
-    /// Its process was looked at, as [`MasterAction::Examine`] asked: whether it was given no processor.
+    /// The result of [`MasterAction::Examine`]: whether the worker was given no processor.
     Examined(Endpoint, bool),
-    /// Its process has ended.
+    /// The process of a worker has ended.
     Exited(Endpoint, Exit),
-    /// Spouts may emit (again).
+    /// The embedder wants spouts to emit (again).
     Activate,
-    /// Spouts are to rest.
+    /// The embedder wants spouts to rest.
     Deactivate,
     /// An orderly end is wanted.
     Drain,
@@ -50,47 +50,48 @@ pub enum Event {
     Kill,
 }
 
-/// What is to be done.
+/// What the shell has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MasterAction {
-    /// Start the process of a life, and tell it who takes part.
+    /// Start the process of this incarnation, and send it `Start` with these members.
     Start(Endpoint, Members),
-    /// Tell a worker something.
+    /// Send a message to a worker.
     Send(Endpoint, ToWorker),
-    /// Find out whether it is silent for want of a processor, and report that as [`Event::Examined`].
+    /// Find out whether the worker is silent because it is given no processor, and report the result as
+    /// [`Event::Examined`].
     Examine(Endpoint),
-    /// End its process by force.
+    /// Kill the process of a worker.
     Kill(Endpoint),
-    /// For the log.
+    /// Write this to the log, and to the history of the run where it belongs there.
     Note(Note),
-    /// It is over.
+    /// The run is over: end the master's thread.
     Done,
 }
 
-/// What people should know.
+/// What the master logs, about one worker or about the run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
-    /// It listens, so long after it was started.
+    /// The worker listens, this long after it was started.
     Listening(Endpoint, Duration),
-    /// It died, and is started again after so long.
+    /// The worker died, and is started again after this pause.
     Died(Endpoint, Exit, Duration),
-    /// It is late because it was given no processor, and gets its time again.
+    /// The worker is late because it was given no processor, and gets its time again.
     Starved(Endpoint),
-    /// It is to be killed, for this reason.
+    /// The worker is killed, for this reason, to be replaced.
     Replaced(Endpoint, String),
-    /// It ended as it was told to.
+    /// The worker closed and ended in order.
     Ended(Endpoint),
-    /// It ended although it was not asked to, or not in order, while all were ending.
+    /// The worker ended before it had closed, while all were closing.
     EndedBadly(Endpoint, Exit),
-    /// A message of it was too large, and what is missing because of that.
+    /// A message of the worker was too large; what is missing because of that.
     TooLarge(Endpoint, String),
-    /// It cannot go on, in its own words.
+    /// The worker cannot go on, for the reason that it reported.
     Fatal(Endpoint, String),
-    /// One of its components asks for an orderly end.
+    /// A component of the worker requests an orderly end.
     DrainRequested(Endpoint),
-    /// One of its components cannot go on.
+    /// A component of the worker cannot go on.
     Stopped(Endpoint, StopReason),
-    /// Its link to a peer came up or went down.
+    /// The connection by which the worker sends to a peer came up or went down.
     Link(Endpoint, WorkerId, bool),
     /// The run is given up.
     GivenUp(String),

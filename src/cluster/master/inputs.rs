@@ -1,4 +1,4 @@
-//! Which workers read what cannot be read again.
+//! Which workers read from sources that cannot be read again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -32,8 +32,8 @@ pub fn sources(
     (0..workers).zip(once).map(sources).collect()
 }
 
-/// Whether it is a spout that claims standard input for itself. Asked of an instance that is thrown
-/// away, as validation does.
+/// Whether a component is a spout that claims standard input for itself. As in validation, an instance
+/// is made to ask it, and dropped.
 fn claims_stdin(component: &Component) -> bool {
     let Constructor::Spout(factory) = &component.constructor else { return false };
     let claims = || {

@@ -1,4 +1,6 @@
-//! One worker as the master knows it: which life it is in, and when it may begin another.
+//! One worker as the master knows it: its present incarnation, and when the next one may start.
+//!
+//! Only the core of the master changes it, when it handles an event.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,46 +12,46 @@ use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Endpoint, Member};
 
-/// How far a life has come.
+/// The phase of the present incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerPhase {
-    /// Not started yet: a back-off passes.
+    /// Not started yet: the back-off is not over.
     Waiting {
-        /// Until then.
+        /// It is started at this time.
         until: Time,
     },
     /// Started, and not listening yet.
     Starting {
-        /// Since then.
+        /// When it was started, or last got its time again.
         since: Time,
     },
     /// Listening: it takes part.
     Up {
-        /// Since then.
+        /// When it reported that it listens.
         since: Time,
     },
-    /// Told to end by force; its exit has not been seen.
+    /// Killed; its exit has not been seen.
     Killed,
-    /// Dead, and not to come back.
+    /// Ended, and not to be started again.
     Gone,
 }
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this code.
+    /// It exited with this code.
     Code(i32),
-    /// By this signal.
+    /// This signal ended it.
     Signal(i32),
-    /// It could not even be started.
+    /// It could not be started.
     NotStarted(String),
 }
 
-/// Signals by which others end a process: it may be all right.
+/// Signals that come from other processes: they are no sign that the worker itself is faulty.
 const SIGNALS_FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 
 impl Exit {
-    /// Whether it is the process's own doing, so that another one may well end the same way.
+    /// Whether the process itself caused its end, so that its replacement may end the same way.
     pub fn is_own_doing(&self) -> bool {
         !matches!(self, Exit::Signal(signal) if SIGNALS_FROM_OUTSIDE.contains(signal))
     }
@@ -65,7 +67,7 @@ impl std::fmt::Display for Exit {
     }
 }
 
-/// The name of a signal that ends a process, for people.
+/// The name of a signal, for logs.
 fn signal_name(signal: i32) -> String {
     let names = [
         (1, "HUP"),
@@ -88,49 +90,53 @@ fn signal_name(signal: i32) -> String {
     name.map_or_else(|| signal.to_string(), |(_, name)| format!("SIG{name}"))
 }
 
-/// A worker through all its lives.
+/// A worker through all its incarnations.
 #[derive(Debug)]
 pub struct WorkerLife {
     /// Which worker.
     pub worker: WorkerId,
-    /// The present life, or the next one while it waits.
+    /// The present incarnation; in [`WorkerPhase::Waiting`] the one to be started next.
     pub incarnation: Incarnation,
-    /// How far it has come.
+    /// Its phase.
     pub phase: WorkerPhase,
-    /// Where it listens, once it does.
+    /// The address on which it listens. `None`: it does not listen yet.
     pub address: Option<SocketAddr>,
-    /// When it last said anything.
+    /// When its last message came, or when it was started. Moved forward if the master itself did not
+    /// run, or if the worker was given no processor.
     pub heard: Time,
-    /// What it last said of itself; `None` before it did.
+    /// Its last beat, updated by its answers to waves; `None` before the first beat.
     pub beat: Option<Beat>,
-    /// Whether it knows that spouts may emit.
+    /// Whether the last such command to it was that spouts may emit.
     pub active: bool,
-    /// Whether it was ever told so in this life. Before that, its rest means nothing.
+    /// Whether this incarnation was ever sent that command. Before that, its rest means nothing: its
+    /// spouts have not run yet.
     pub was_active: bool,
-    /// It is overdue, and is being examined.
+    /// It is overdue and is being examined. Set with the action, reset when the result comes.
     pub is_examined: bool,
-    /// It said that all its executors are closed.
+    /// It reported that all its executors are closed.
     pub has_ended: bool,
-    /// Why it cannot go on, in its own words.
+    /// The reason that it reported why it cannot go on. Kept until its exit is handled.
     pub fatal: Option<String>,
-    /// Whether this life has listened, and whether any has.
+    /// Whether this incarnation has listened.
     pub was_up: bool,
+    /// Whether any incarnation has listened.
     pub ever_up: bool,
-    /// Starts in a row that ended before it listened, by its own doing.
+    /// Starts in a row that failed: the process ended before it listened and caused that itself, or
+    /// did not listen within `start_timeout`. 0 again once an incarnation listens.
     pub failed_starts: u32,
-    /// Lives it has lost.
+    /// How many incarnations have died without an orderly end.
     pub restarts: u64,
-    /// The next pause before it is started.
+    /// The pause before the next start after the next death.
     pause: Duration,
-    /// Whether its spouts may have emitted: it was told that they may while the topology was not
-    /// draining.
+    /// Whether the spouts of this incarnation may have emitted: it was sent that they may while the
+    /// topology was not draining.
     pub reads: bool,
-    /// What all its lives counted.
+    /// What all its incarnations counted.
     pub counts: Counts,
 }
 
 impl WorkerLife {
-    /// The first life, not started yet, of a worker whose spouts read from there.
+    /// A worker before its first start. `sources`: where its spouts read.
     pub fn new(worker: WorkerId, sources: Sources) -> WorkerLife {
         WorkerLife {
             worker,
@@ -154,12 +160,12 @@ impl WorkerLife {
         }
     }
 
-    /// Who it is now.
+    /// The worker and its present incarnation.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { worker: self.worker, incarnation: self.incarnation }
     }
 
-    /// As others are told of it.
+    /// Its entry in the list of members.
     pub fn member(&self) -> Member {
         Member { worker: self.worker, incarnation: self.incarnation, address: self.address }
     }
@@ -169,17 +175,17 @@ impl WorkerLife {
         matches!(self.phase, WorkerPhase::Up { .. })
     }
 
-    /// Whether there is a process that reads what it is sent.
+    /// Whether there is a process that reads commands.
     pub fn listens_to_us(&self) -> bool {
         matches!(self.phase, WorkerPhase::Starting { .. } | WorkerPhase::Up { .. })
     }
 
-    /// Whether there is a process.
+    /// Whether there is a process whose exit was not seen.
     pub fn has_process(&self) -> bool {
         self.listens_to_us() || self.phase == WorkerPhase::Killed
     }
 
-    /// It listens now.
+    /// It reported that it listens at this address.
     pub fn comes_up(&mut self, address: SocketAddr, now: Time) {
         self.phase = WorkerPhase::Up { since: now };
         self.address = Some(address);
@@ -188,7 +194,9 @@ impl WorkerLife {
         self.failed_starts = 0;
     }
 
-    /// It is dead. Plans the next life, the first one after a good life at once.
+    /// Its process has ended without an orderly end. Prepares the next incarnation and its back-off.
+    /// The pause is zero for the first death and after an incarnation that was up for `restart_reset`;
+    /// otherwise it doubles.
     pub fn dies(&mut self, how: &Exit, options: &WorkerOptions, now: Time) {
         match self.phase {
             WorkerPhase::Up { since } if now.since(since) >= options.restart_reset => {
@@ -206,14 +214,14 @@ impl WorkerLife {
         self.fatal = None;
     }
 
-    /// Its next life, if it waits for one, is due now.
+    /// Ends the back-off, if it waits for one: the next incarnation is due now.
     pub fn hurry(&mut self, now: Time) {
         if let WorkerPhase::Waiting { until } = &mut self.phase {
             *until = now.min(*until);
         }
     }
 
-    /// It is dead and does not come back. What it counted stands as it last said.
+    /// It has ended and is not started again. Its counters stay as it last reported them.
     pub fn leaves(&mut self) {
         self.forget();
         self.phase = WorkerPhase::Gone;

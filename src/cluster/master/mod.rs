@@ -1,4 +1,5 @@
-//! The master: starts the workers of a topology, watches them, replaces the dead, ends them in order.
+//! The master: starts the workers of a topology, watches them, replaces those that died, and ends all
+//! in order.
 //!
 //! ```text
 //!   RunningWorkers ─ wishes ─▶┐                       ┌─▶ processes: start, send, kill
@@ -6,10 +7,12 @@
 //!   watchers ─ events ───────▶┘                       └─▶ Done
 //! ```
 //!
-//! * `core`: what to do, pure; `events`: its words. `life`: one worker through its lives. `waves`: rest of all at once.
-//!   `link_reports`: which worker is cut off. `counts`: what its lives counted and lost; `inputs`: what they read.
-//! * `shell`: the thread that carries it out. `running`: the handle that embedders hold. `run`: what both
-//!   know of the run. `options`: what it is started with.
+//! * `core`: the decisions, a pure state machine; `events`: its input and output. `life`: one worker
+//!   through its incarnations. `waves`: whether all workers are at rest at once. `link_reports`: which
+//!   worker is cut off. `counts`: what the incarnations of a worker counted and lost; `inputs`: which
+//!   workers read sources that cannot be read again.
+//! * `shell`: the thread that performs the actions. `running`: the handle for embedders. `run`: the
+//!   state that both share. `options`: the options of a run.
 
 mod core;
 mod counts;

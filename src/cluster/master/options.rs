@@ -1,4 +1,4 @@
-//! What workers are started with, by their embedder.
+//! The options with which an embedder starts workers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,18 +10,19 @@ use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 
-/// The address by which one worker dials another, when it is not the one that is listened at: for
-/// address translation, and for proxies of tests. From, to, and where that one listens.
+/// Returns the address by which one worker dials another, if that differs from the address on which the
+/// other listens: for address translation, and for proxies in tests. Arguments: the dialing worker, the
+/// dialed worker, and the address on which the dialed worker listens.
 pub type DialThrough = Arc<dyn Fn(WorkerId, WorkerId, SocketAddr) -> SocketAddr + Send + Sync>;
 /// Takes the lines that workers write.
 pub type OutputLines = Arc<dyn Fn(WorkerId, &str) + Send + Sync>;
 
-/// What workers are started with.
+/// Options of the workers of a run.
 #[derive(Clone)]
 pub struct WorkersOptions {
-    /// How many. At most as many are started as have something to do.
+    /// How many workers, at most. Workers that no executor is assigned to are not started.
     pub workers: u16,
-    /// Which program they run. It must call `squall::cli::run` with the components of the topology.
+    /// The program that they run. It must call `squall::cli::run` with the components of the topology.
     pub executable: Executable,
     /// `[net]`.
     pub net: NetOptions,
@@ -31,25 +32,25 @@ pub struct WorkersOptions {
     pub logger: slog::Logger,
     /// What the workers log, and how.
     pub log: LogSpec,
-    /// Where the workers' logs and complaints go, line by line; `None`: to the master's logger.
+    /// Takes what the workers write to stderr, line by line. `None`: the master's logger does.
     pub stderr: Option<OutputLines>,
     /// How `print` bolts show rows.
     pub print: PrintStyle,
-    /// Where rows go, line by line; `None`: they are written to this process's stdout by the workers
-    /// themselves, which is a lot faster.
+    /// Takes the rows that workers write to stdout, line by line. `None`: the workers write to this
+    /// process's stdout themselves, which is much faster.
     pub stdout: Option<OutputLines>,
-    /// Whether workers may read this process's stdin; otherwise theirs is empty. What a worker has
-    /// read and not processed is gone with it, and counts as lost: a replacement goes on where it
-    /// stopped.
+    /// Whether workers may read this process's stdin; otherwise their stdin is empty. If a worker dies,
+    /// what it has read and not processed is lost, and counts as lost: its replacement reads on where
+    /// the worker stopped.
     pub stdin: bool,
-    /// Addresses as one worker should dial another; `None`: those that they listen at.
+    /// Addresses by which workers dial each other. `None`: the addresses on which they listen.
     pub dial_through: Option<DialThrough>,
-    /// Who is told of the counters of all workers while they run.
+    /// Gets the counters of all workers while they run.
     pub metrics: Option<MetricsReporting>,
 }
 
 impl WorkersOptions {
-    /// So many workers of this program, no logs of the master's own.
+    /// Options for this number of workers of this program. The master itself logs nothing.
     pub fn new(workers: u16) -> WorkersOptions {
         WorkersOptions {
             workers,

@@ -1,6 +1,6 @@
-//! What is known of a run: its core, its processes and its history.
+//! The shared state of a run: its core, its processes and its history.
 //!
-//! The master's thread writes it, and the handle of the embedder reads it: both hold [`Shared`].
+//! The master's thread writes it, and the handle of the embedder reads it. Both hold [`Shared`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::cluster::stats::{ComponentShape, ProcessStats, WorkersStats, topology
 use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::reporting::Reported;
 
-/// Events that are remembered; the oldest go first.
+/// Events that are kept; beyond that, the oldest is dropped.
 const HISTORY_MAX: usize = 1 << 16;
 
 /// Something that happened to a worker.
@@ -21,11 +21,11 @@ const HISTORY_MAX: usize = 1 << 16;
 pub struct WorkerEvent {
     /// When, since the start of the run.
     pub at: Duration,
-    /// To whom.
+    /// The worker.
     pub worker: WorkerId,
-    /// In which life.
+    /// Its incarnation at that time.
     pub incarnation: Incarnation,
-    /// What.
+    /// What happened.
     pub kind: WorkerEventKind,
 }
 
@@ -35,19 +35,19 @@ pub struct WorkerEvent {
 pub enum WorkerEventKind {
     /// Its process was started, with this pid.
     Started(u32),
-    /// It listens: it takes part from here on.
+    /// It listens: it takes part from now on.
     Listening,
-    /// It is to be killed, for this reason.
+    /// It is killed, for this reason, to be replaced.
     Replaced(String),
-    /// Its process has ended, like this.
+    /// Its process has ended, in this way.
     Died(String),
-    /// The connection by which it sends to this peer is up.
+    /// The connection by which it sends to this peer came up.
     LinkUp(WorkerId),
-    /// It is down.
+    /// The connection by which it sends to this peer went down.
     LinkDown(WorkerId),
 }
 
-/// What the handle and the master's thread share.
+/// The state that the handle and the master's thread share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
     run: Mutex<Run>,
@@ -56,10 +56,10 @@ pub(super) struct Shared {
     shapes: Vec<ComponentShape>,
 }
 
-/// What is known of the run. Written by the master's thread alone.
+/// The state under the lock. Only the master's thread writes it.
 pub(super) struct Run {
     pub(super) core: Core,
-    /// Of the processes that there are, by worker.
+    /// The process id of each worker that has a process, by worker.
     pub(super) pids: Vec<Option<u32>>,
     pub(super) history: VecDeque<WorkerEvent>,
     /// Set by the master's thread as its last act.
@@ -67,7 +67,7 @@ pub(super) struct Run {
 }
 
 impl Shared {
-    /// Of a run of which nothing is started yet.
+    /// The state of a run in which nothing is started yet.
     pub(super) fn new(core: Core, name: String, shapes: Vec<ComponentShape>) -> Shared {
         let pids = vec![None; core.lives().len()];
         let run = Run { core, pids, history: VecDeque::new(), ended_at: None };

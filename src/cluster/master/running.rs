@@ -1,4 +1,4 @@
-//! A topology that runs in worker processes, as its embedder holds it.
+//! The handle by which an embedder controls a topology that runs in worker processes.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -31,28 +31,28 @@ use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartWorkersError {
-    /// None were asked for.
+    /// The options ask for 0 workers.
     #[error("a topology runs in at least one worker")]
     NoWorkers,
     /// The master's thread could not be started.
     #[error("cannot start the thread that watches the workers")]
     Thread(#[source] io::Error),
-    /// There is no randomness for the secret of the run.
+    /// The system has no random bytes for the secret of the run.
     #[error("the operating system has no randomness")]
     Randomness,
 }
 
-/// A topology that runs in worker processes. Dropped, it is killed.
+/// A topology that runs in worker processes. Dropping the handle kills it.
 ///
-/// Mirrors [`RunningTopology`](crate::runtime::RunningTopology), which runs in this process. A worker
-/// that dies is replaced; nothing of that is to be done by the holder.
+/// Has the methods of [`RunningTopology`](crate::runtime::RunningTopology), which runs in this process.
+/// A worker that dies is replaced without any call of the embedder.
 ///
 /// # Examples
 /// ```no_run
 /// use squall::cluster::{RunningWorkers, TopologySource, WorkersOptions};
 /// use squall::prelude::Registry;
 ///
-/// // The same program is started again as each worker, so its `main` must hand the same registry to
+/// // Each worker runs this program again, so its `main` must pass the same registry to
 /// // `squall::cli::run`.
 /// let registry = Registry::with_standard();
 /// let (source, topology) =
@@ -72,12 +72,11 @@ pub struct RunningWorkers {
 impl RunningWorkers {
     /// Starts the workers of a topology, which must be the one that `source` describes: a document, or a
     /// topology that the registry builds. The program must run its workers by `squall::cli::run` or
-    /// `squall::cli::run_worker`. Returns
-    /// before they are up.
+    /// `squall::cli::run_worker`. Returns before the workers are up.
     ///
     /// # Errors
-    /// When there is nothing to start them with. What keeps a worker from starting ends the run, and
-    /// is found in [`WorkersStats::failure`].
+    /// When no worker is asked for, or the system refuses a thread or random bytes. If a worker cannot
+    /// be started later, the run ends, and [`WorkersStats::failure`] holds the reason.
     pub fn start(
         topology: Topology,
         source: TopologySource,
@@ -123,7 +122,7 @@ impl RunningWorkers {
             .name("squall-master".to_owned())
             .spawn(move || shell.run(&happenings))
             .map_err(StartWorkersError::Thread)?;
-        // What was started by now is killed if this fails: its handle is dropped.
+        // If this fails, the handle is dropped, which kills what was started.
         let reporter = Reporter::idle();
         let mut running = RunningWorkers { shared, wishes, thread: Some(thread), reporter };
         let reported = Arc::clone(&running.shared);
@@ -136,19 +135,19 @@ impl RunningWorkers {
         self.shared.stats()
     }
 
-    /// Waits until it has ended, at most so long; says whether it has.
+    /// Waits until the run has ended, at most for this time. Returns whether it has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         self.shared.wait(at_most)
     }
 
-    /// Asks for an orderly end: spouts stop, what is in flight is processed, at most for
+    /// Requests an orderly end: spouts emit no more, and what is in flight is processed, at most for
     /// `drain_timeout`. Returns at once.
     pub fn drain(&self) {
         self.wish(Event::Drain);
     }
 
-    /// Ends it at once: what is in flight is lost, and the run counts as cut short. Components that
-    /// answer are still closed; workers that do not end within 2 s are killed. Returns at once.
+    /// Requests an end without delay: what is in flight is lost, and the run counts as cut short.
+    /// Components are still closed; workers that do not end within 2 s are killed. Returns at once.
     pub fn kill(&self) {
         self.wish(Event::Kill);
     }
@@ -178,8 +177,8 @@ impl RunningWorkers {
         self.shared.lock().pids.clone()
     }
 
-    /// In which life a worker is; the next one, if it is dead at the moment. `None` if there is no
-    /// such worker.
+    /// The present incarnation of a worker; the next one, if the worker is waiting to be started again.
+    /// `None` if there is no such worker.
     pub fn incarnation(&self, worker: WorkerId) -> Option<Incarnation> {
         self.shared.lock().core.lives().get(worker.index()).map(|life| life.incarnation)
     }
@@ -189,13 +188,13 @@ impl RunningWorkers {
         self.shared.lock().history.iter().cloned().collect()
     }
 
-    /// Since its start.
+    /// The time since the start of the run.
     pub fn elapsed(&self) -> Duration {
         self.shared.clock.now().since(Time::ZERO)
     }
 
     fn wish(&self, event: Event) {
-        // After the end there is nobody to wish from.
+        // After the end no thread receives it, and there is nothing to do.
         let _ = self.wishes.send(event);
     }
 }

@@ -1,7 +1,8 @@
-//! Carries out what the core decides: the only thread that starts workers and speaks to them.
+//! The master's thread: it passes events to the core and performs the actions of the core. No other
+//! thread starts workers or sends to them.
 //!
-//! It never waits for a worker: what it sends is written by the worker's watcher, and what it is told
-//! comes through one channel. Nor does it wait for whoever reads the log.
+//! This thread never waits for a worker. The worker's watcher thread writes what is sent and reads what
+//! the worker sends; all events arrive through one channel.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -24,22 +25,22 @@ use crate::cluster::processor::is_starved;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 
-/// How long whoever takes the last lines of a worker is waited for.
+/// How long the master waits at the end until the last lines of a worker were passed on.
 const OUTPUTS_MAX: Duration = Duration::from_secs(1);
 
 /// The master's thread.
 pub(super) struct Shell {
     shared: Arc<Shared>,
-    /// What all workers are told; the rest is filled in for each.
+    /// The `Start` message as all workers get it; `try_start` fills in the fields that differ.
     start: Start,
     options: WorkersOptions,
     happenings: Sender<Event>,
-    /// By worker; of the present life.
+    /// By worker: the present incarnation and its process. Replaced when the next one is started.
     processes: Vec<Option<(Endpoint, Process)>>,
 }
 
-/// Says that it is over when the thread ends, however that is. Without the thread the kernel kills
-/// all workers.
+/// Marks the run as ended when the thread ends, even by a panic. The kernel kills all workers when this
+/// thread ends.
 struct EndSaid(Arc<Shared>);
 
 impl Drop for EndSaid {
@@ -83,7 +84,7 @@ impl Shell {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Event::Tick,
             };
         }
-        // What they wrote last is to be read before anybody says that it is over.
+        // The last lines of the workers are passed on before the run counts as ended.
         for (_, process) in self.processes.drain(..).flatten() {
             process.wait_for_outputs(OUTPUTS_MAX);
         }
@@ -188,7 +189,7 @@ impl Shell {
         }
     }
 
-    // ---- What people should know ----
+    // ---- Log and history ----
 
     fn remember(&self, who: Endpoint, kind: WorkerEventKind) {
         let at = self.shared.clock.now().since(Time::ZERO);
@@ -258,7 +259,7 @@ impl Shell {
     }
 }
 
-/// What a process event means to the core.
+/// The event of the core that a process event becomes.
 fn heard(who: Endpoint, event: ProcessEvent) -> Event {
     match event {
         ProcessEvent::Line(line) => match parse::<FromWorker>(&line) {

@@ -39,7 +39,7 @@ pub struct ProgressWaves {
 }
 
 impl ProgressWaves {
-    /// Over so many workers.
+    /// Waves over this number of workers.
     pub fn new(workers: usize) -> ProgressWaves {
         ProgressWaves { wave: 0, answers: None, at_rest_with: None, workers }
     }
@@ -63,8 +63,8 @@ impl ProgressWaves {
         self.at_rest_with = None;
     }
 
-    /// Takes an answer in; says what the wave came to if it was the last. What belongs to another
-    /// wave is not heard.
+    /// Takes an answer. Returns the result of the wave if it was the last answer. An answer to another
+    /// wave is ignored.
     pub fn answer(&mut self, worker: usize, wave: u64, progress: EndProgress) -> Option<WaveOutcome> {
         let answers = self.answers.as_mut().filter(|_| wave == self.wave)?;
         answers[worker].get_or_insert(progress);

@@ -1,5 +1,8 @@
-//! The end: how it begins, and how it goes on once it is decided: all close, say so, and end together;
-//! who does not is killed, unless it was given no processor.
+//! The end of a run: how it begins, and what follows once it is decided.
+//!
+//! All workers are sent `Close`, close their executors, report that, and wait. When all have reported,
+//! all are sent `End`, so that no worker takes the end of a peer for a death. A worker that does not
+//! close in time is killed, unless it was given no processor.
 
 use std::time::Duration;
 
@@ -13,18 +16,18 @@ use crate::runtime::StopReason;
 
 /// How long workers may take to close in order: their executors have 5 s.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
-/// How long they may take when everything is to end at once.
+/// How long workers may take to close when the run is killed.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// How long a killed process may take to die, before it is left behind.
+/// How long killed processes may take to die before they are left behind.
 const DEATH_MAX: Duration = Duration::from_secs(5);
 
 impl Core {
-    /// Messages that died with a worker, at least.
+    /// How many messages were lost because workers died; a lower bound.
     pub fn lost(&self) -> u64 {
         self.lives.iter().map(|life| life.counts.lost(self.is_done)).sum()
     }
 
-    /// Whether all workers were told to close.
+    /// Whether `Close` was sent to all workers.
     pub fn is_closing(&self) -> bool {
         self.close_by.is_some()
     }
@@ -50,7 +53,7 @@ impl Core {
         self.stopped.as_ref()
     }
 
-    /// A component cannot go on: an orderly end, of which the first reason is kept.
+    /// A component cannot go on: begins an orderly end. The first such reason is kept.
     pub(super) fn stop(&mut self, who: Endpoint, reason: StopReason, now: Time) {
         if self.stopped.is_none() {
             self.note(Note::Stopped(who, reason.clone()));
@@ -59,8 +62,8 @@ impl Core {
         self.drain(now);
     }
 
-    /// Begins an orderly end. Nobody is waited for longer than needed: what pauses before its next life
-    /// begins it now.
+    /// Begins an orderly end. Workers in their back-off are started now, so that the end does not wait
+    /// for the pause.
     pub(super) fn drain(&mut self, now: Time) {
         if !self.ending.is_draining() {
             self.lives.iter_mut().for_each(|life| life.hurry(now));
@@ -113,8 +116,8 @@ impl Core {
         self.lives.iter().filter(|life| life.has_process()).map(WorkerLife::endpoint).collect()
     }
 
-    /// Has the workers examined that have not closed in time, once per deadline, and returns whether a
-    /// result is still missing. After a kill nobody is examined.
+    /// Requests an examination of the workers that have not closed in time, once per deadline. Returns
+    /// whether a result is still missing. After a kill no worker is examined.
     fn examine_late(&mut self) -> bool {
         if self.is_cut_short() {
             return false;

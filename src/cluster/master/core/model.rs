@@ -1,9 +1,9 @@
-//! The core against a world of workers that pass work around and die: whatever the order in which
-//! messages arrive, nobody is told to finish or close before there is nothing left to do.
+//! A model test: the core with simulated workers that pass work to each other and die. In whatever order
+//! messages arrive, no worker is sent `Finish` or `Close` while there is work left.
 //!
-//! Work is tokens. A worker consumes one at a time and may hand others on; a token on its way belongs
-//! to its sender until the receiver has it, as frames do. Spouts make tokens until they are exhausted.
-//! Channels to and from the master keep their order and delay as they like.
+//! Work is tokens. A worker consumes one token at a time and may send others. A token on its way counts
+//! as its sender's until the receiver has it, as frames do. Spouts make tokens until they are exhausted.
+//! Channels to and from the master keep their order, with any delay.
 
 use std::collections::VecDeque;
 
@@ -27,13 +27,13 @@ struct Worker {
     /// Tokens that its spout will make.
     to_make: u32,
     tokens: u32,
-    /// Sent and not taken.
+    /// Tokens that it has sent and that were not taken.
     sent: u32,
     activity: u64,
     round: u64,
-    /// Told to finish, and has not.
+    /// The place that it was sent a `Finish` for and has not finished.
     to_finish: Option<usize>,
-    /// Up to which place it has finished in this life.
+    /// Up to which place this incarnation has finished.
     finished: usize,
     said_rest: bool,
     said_live: bool,
@@ -74,10 +74,10 @@ struct World {
     core: Core,
     now: Time,
     workers: Vec<Worker>,
-    /// From, to.
+    /// Tokens on their way: from which worker, to which.
     on_the_way: Vec<(usize, usize)>,
     deaths_left: u32,
-    /// Spent by everything that makes work, so that worlds end.
+    /// Everything that makes work costs some of it, so that each world ends.
     budget: u32,
     seed: u64,
     started: u32,
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// What must hold when the master believes that all rest.
+    /// Checks what must hold when the master believes that all workers are at rest.
     fn check(&self, message: &ToWorker) {
         let believes_in_rest = matches!(message, ToWorker::Finish { .. } | ToWorker::Close);
         if !believes_in_rest {
@@ -163,7 +163,7 @@ impl World {
         let who = self.workers[index].endpoint(index);
         self.deaths_left -= 1;
         self.workers[index] = Worker { incarnation: who.incarnation.0, ..Worker::default() };
-        // What it had sent, or was to get, is lost; its peers know by the time they are told.
+        // The tokens that it had sent, or that were on their way to it, are lost.
         let on_the_way = std::mem::take(&mut self.on_the_way);
         for (from, to) in on_the_way {
             if from != index && to != index {
@@ -192,7 +192,7 @@ impl World {
     fn step(&mut self) {
         let index = self.random.random_range(0..self.workers.len());
         match self.random.random_range(0..8) {
-            // The master hears, and speaks.
+            // A message reaches the master, or a command reaches a worker.
             0 | 1 => {
                 if let Some(message) = self.workers[index].outbox.pop_front() {
                     self.tell(Event::Said(self.workers[index].endpoint(index), message));
@@ -231,7 +231,7 @@ impl World {
             6 if !self.on_the_way.is_empty() => {
                 let token = self.random.random_range(0..self.on_the_way.len());
                 let (from, to) = self.on_the_way.swap_remove(token);
-                // The receiver has it before the sender knows.
+                // The receiver has the token before the sender counts it as taken.
                 self.workers[to].tokens += 1;
                 self.workers[to].activity += 1;
                 self.workers[from].sent -= 1;
@@ -273,7 +273,7 @@ impl World {
         }
     }
 
-    /// As `Reports::progress`, now and then without need.
+    /// Sends a beat as `Reports::progress` does, and sometimes one that is not needed.
     fn beat(&mut self, index: usize) {
         let by_the_way = self.random.random_bool(0.02);
         let worker = &mut self.workers[index];
@@ -285,7 +285,7 @@ impl World {
         }
     }
 
-    /// Steps until the end; returns how many lives there were.
+    /// Steps until the end. Returns how many incarnations were started.
     fn run(mut self) -> u32 {
         self.tell(Event::Tick);
         for _ in 0..200_000 {

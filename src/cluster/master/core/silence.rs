@@ -1,4 +1,9 @@
-//! Workers that are due: to be started, to be heard of, or to be replaced.
+//! Workers that are due to be started, and workers that are silent for too long.
+//!
+//! A worker is overdue if it does not listen within `start_timeout`, or sends nothing for
+//! `heartbeat_timeout`. An overdue worker is examined first, because it may only lack processor time on
+//! an overloaded machine. The result of the examination decides whether it gets its time again or is
+//! replaced.
 
 use super::state::Core;
 use crate::clock::Time;
@@ -40,7 +45,7 @@ impl Core {
         }
     }
 
-    /// Whether a worker should have been heard of by now.
+    /// Whether a worker should have listened, or sent something, by now.
     fn is_overdue(&self, index: usize, now: Time) -> bool {
         let WorkerOptions { start_timeout, heartbeat_timeout, .. } = self.options.worker;
         let life = &self.lives[index];
@@ -51,8 +56,9 @@ impl Core {
         }
     }
 
-    /// What came of looking at a worker that was overdue. One that had no processor gets its time again;
-    /// one that was heard of meanwhile is left alone; any other is replaced, or killed if all close.
+    /// Handles the result of an examination. While the topology runs: a worker that has sent something
+    /// meanwhile is left alone, a worker that was given no processor gets its time again, and any other
+    /// is replaced. While all close: a worker that was given no processor extends the deadline for all.
     pub(super) fn examined(&mut self, who: Endpoint, is_starved: bool, now: Time) {
         let index = who.worker.index();
         if !self.is_current(who) || !std::mem::take(&mut self.lives[index].is_examined) {

@@ -1,4 +1,4 @@
-//! The state of a run, and the words to workers that every decision may end in.
+//! The state of a run, and the methods by which decisions become actions.
 
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
@@ -17,39 +17,41 @@ use crate::runtime::end_sequence::EndSequence;
 pub struct Core {
     pub(super) options: CoreOptions,
     pub(super) lives: Vec<WorkerLife>,
-    /// Of the members.
+    /// The version of the list of members. Each death adds 1.
     pub(super) version: u64,
-    /// Whether spouts are to emit.
+    /// Whether spouts may emit, by the embedder's last wish.
     pub(super) wanted_active: bool,
-    /// Whether all workers have listened at the same time.
+    /// Whether all workers have listened at the same time once. Spouts emit only after that.
     pub(super) all_were_up: bool,
     pub(super) ending: EndSequence,
     pub(super) waves: ProgressWaves,
-    /// When the next wave is due.
+    /// When the next wave is due, if `is_to_ask` allows one.
     pub(super) wave_at: Time,
-    /// The round that was asked of the workers and may not be answered.
+    /// The round of the last request to the workers (to ask holders, or to finish), until they have
+    /// answered it or it has become stale.
     pub(super) round: Option<u64>,
     pub(super) link_reports: LinkReports,
-    /// Set when all were told to close: by then they are killed.
+    /// Set when `Close` is sent to all workers: workers that still run at that time are killed.
     pub(super) close_by: Option<Time>,
-    /// Whether the workers that had not closed by then were examined, as silent ones are.
+    /// Whether the workers that had not closed by `close_by` were examined. Reset when it is extended.
     pub(super) late_examined: bool,
-    /// Whether those that have closed were told to end.
+    /// Whether `End` was sent to all workers.
     pub(super) end_told: bool,
-    /// Set when all were killed: by then they are left behind.
+    /// Set when all were killed: processes that still exist at that time are left behind.
     pub(super) dead_by: Option<Time>,
     pub(super) cut_short: bool,
     pub(super) failure: Option<String>,
-    /// The first error of a component that waiting cannot mend.
+    /// The first reason why a component could not go on.
     pub(super) stopped: Option<StopReason>,
     pub(super) is_done: bool,
-    /// When the last event came.
+    /// When the last event came. A long gap means that this process did not run.
     pub(super) heard: Time,
+    /// The actions of the event that is being handled, in order. Taken at its end.
     pub(super) actions: Vec<MasterAction>,
 }
 
 impl Core {
-    /// A run of which nothing is started yet; the first event starts it.
+    /// A run in which nothing is started yet. The first event starts it.
     pub fn new(options: CoreOptions) -> Core {
         Core {
             lives: (0..)
@@ -78,19 +80,19 @@ impl Core {
         }
     }
 
-    /// The worker's present life.
+    /// The workers, by number.
     pub fn lives(&self) -> &[WorkerLife] {
         &self.lives
     }
 
-    /// What all workers count.
+    /// The counters of all workers, summed.
     pub fn sum(&self) -> WorkerStats {
         let mut sum = WorkerStats::default();
         self.lives.iter().for_each(|life| life.counts.add_to(&mut sum, self.is_done));
         sum
     }
 
-    /// Whether it is over.
+    /// Whether the run is over.
     pub fn is_done(&self) -> bool {
         self.is_done
     }
@@ -99,7 +101,7 @@ impl Core {
         self.lives.get(who.worker.index()).is_some_and(|life| life.endpoint() == who && life.has_process())
     }
 
-    /// Kills a worker; its exit does the rest.
+    /// Kills a worker. It is started again when its exit is seen.
     pub(super) fn replace(&mut self, worker: WorkerId, why: String) {
         let life = &mut self.lives[worker.index()];
         if life.listens_to_us() {
@@ -110,7 +112,7 @@ impl Core {
         }
     }
 
-    // ---- Words to workers ----
+    // ---- Actions ----
 
     pub(super) fn note(&mut self, note: Note) {
         self.actions.push(MasterAction::Note(note));
