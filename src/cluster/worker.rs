@@ -1,21 +1,22 @@
-//! What a worker process does.
+//! The main function of a worker process.
 //!
 //! ```text
 //!   main thread:  stdin = control ─▶ Start ─▶ topology ─▶ WorkerRuntime ─▶ commands, one by one
-//!   "squall-control": Beat every `worker.heartbeat`, and whatever else is to be said ─▶ parent
-//!   "squall-stats":   Stats every `worker.stats_interval`, LinkDown                    ─▶ parent
+//!   "squall-control": Beat every `worker.heartbeat`, and all other reports ─▶ parent
+//!   "squall-stats":   Stats every `worker.stats_interval`, LinkDown        ─▶ "squall-control"
 //! ```
 //!
-//! The part that runs executors and speaks to peers is a [`WorkerRuntime`]; here is everything
-//! between it and the parent.
+//! A [`WorkerRuntime`] runs the executors and the connections to peers. This file holds everything
+//! between the runtime and the parent.
 //!
-//! 1. A worker dies with its parent, in three ways: the kernel kills it (`PR_SET_PDEATHSIG`); it sees
-//!    that its parent is another already; its control channel ends, whereupon it exits at once.
-//! 2. Beats have a thread of their own that computes nothing and takes no lock of the runtime's: a
-//!    busy worker is not a dead one.
+//! 1. A worker ends when its parent dies. There are three safeguards: the kernel kills the worker
+//!    (`PR_SET_PDEATHSIG`); the worker checks at its start that its parent still lives; and the worker
+//!    exits at once when its control channel ends.
+//! 2. The thread that sends beats computes nothing and takes no lock of the runtime. So a busy worker
+//!    still sends its beats.
 //! 3. The signals that drain a run are left to the parent (see [`crate::cluster::signals`]).
-//! 4. Its stdin is the control channel until that was taken over; then it is empty, or what came with
-//!    [`Start`](ToWorker::Start).
+//! 4. At its start the stdin of a worker is the control channel. After that its stdin is the descriptor
+//!    that came with [`Start`](ToWorker::Start), or empty.
 
 pub(super) mod origin;
 mod reports;
@@ -52,60 +53,61 @@ use crate::topology::registry::Registry;
 pub use origin::WorkerError;
 pub use reports::Reports;
 
-/// How often links that are down for too long are reported.
+/// How often connections that are down for too long are reported.
 const LINK_REPORT_EACH: Duration = Duration::from_secs(1);
 /// How long executors may take to close.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
-/// The part of a worker that runs executors and speaks to peers. All calls are short and may come
-/// from several threads at once, but commands come one after another, in the order of the parent.
+/// The part of a worker that runs executors and the connections to peers. Calls may come from several
+/// threads at once. Commands come one after another, in the order in which the parent sent them. All
+/// calls are short, except [`WorkerRuntime::wait_closed`].
 pub trait WorkerRuntime: Send + Sync {
-    /// Where peers may dial it.
+    /// The address at which peers can dial it.
     fn address(&self) -> SocketAddr;
-    /// Who takes part now. A version that was seen comes again when an address becomes known.
+    /// Sets the members. The same version comes again when an address becomes known.
     fn members(&self, members: &Members);
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
     fn activate(&self);
     /// Lets spouts rest.
     fn deactivate(&self);
-    /// Spouts emit no more. May come before [`WorkerRuntime::activate`], and twice.
+    /// Lets spouts emit no more. May come before [`WorkerRuntime::activate`], and twice.
     fn drain(&self);
-    /// Asks executors that hold tuples to finish; reported as the round of the next snapshot.
+    /// Asks executors that hold tuples to finish. The next snapshots carry this round.
     fn ask_holders(&self, round: u64);
-    /// Asks the executors of the bolt at this place to finish; reported as the round.
+    /// Asks the executors of the bolt at this place to finish. The next snapshots carry this round.
     fn finish(&self, round: u64, place: usize);
-    /// All workers are about to end: links that go down from now on are no news.
+    /// All workers are about to end: connections that go down from now on are not logged.
     fn leave(&self);
-    /// Closes all executors.
+    /// Asks all executors to close.
     fn close(&self);
-    /// How far it has come.
+    /// How far the worker is with the end of the topology.
     fn progress(&self) -> EndProgress;
-    /// Its counters.
+    /// The counters of the worker.
     fn stats(&self) -> WorkerStats;
-    /// Why it cannot go on, if it cannot: the process is to end then, and another to take its place.
+    /// Why the runtime cannot go on, if it cannot. The process must end then, and is replaced.
     fn failure(&self) -> Option<String>;
-    /// Waits until all executors have closed, at most so long, and shuts down the worker hooks of the
-    /// program; says whether they have.
+    /// Waits until all executors have closed, at most for this time, and shuts down the worker hooks of
+    /// the program. Returns whether all executors have closed.
     fn wait_closed(&self, at_most: Duration) -> bool;
 }
 
 /// What a runtime is started with.
 pub struct WorkerSpec {
-    /// What runs, all of it.
+    /// The whole topology.
     pub topology: Topology,
-    /// Which part of it runs here.
+    /// Which executors run in which worker.
     pub assignment: Assignment,
-    /// Who this is.
+    /// The number of this worker.
     pub worker: WorkerId,
-    /// Which life of it.
+    /// Its incarnation.
     pub incarnation: Incarnation,
     /// How many workers there are.
     pub workers: u16,
     /// Names the run.
     pub run: [u8; 16],
-    /// What the workers of the run know and nobody else does.
+    /// The secret that the workers of the run share.
     pub secret: Secret,
-    /// Who takes part at the start.
+    /// The members at the start.
     pub members: Members,
     /// `[net]`.
     pub net: NetOptions,
@@ -117,19 +119,19 @@ pub struct WorkerSpec {
     pub resources: WorkerResources,
 }
 
-/// Starts the runtime of a worker. What is wrong is told to the parent, for people.
+/// Starts the runtime of a worker. An error is reported to the parent, as text for people.
 pub type StartRuntime = dyn Fn(WorkerSpec, Reports) -> Result<Arc<dyn WorkerRuntime>, String>;
 
 /// Runs a worker process to its end. `registry` holds the component types of the topology, which
 /// must be those that the parent has.
 ///
-/// Returns whether it was closed in order. It exits by itself when its parent is gone.
+/// Returns whether it was closed in order. When its parent is gone, the process exits in this call.
 ///
 /// # Errors
-/// When nobody told it what to do.
+/// When there is no parent with a control channel, or no `Start` can be read from it.
 pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, WorkerError> {
     let control = take_control()?;
-    // First of all, because the signals of a process group come at any time.
+    // As early as possible, because signals to the process group may come at any time.
     signals::leave_to_parent()?;
     signals::survive_file_size_limit()?;
     die_with_parent(&control)?;
@@ -138,7 +140,7 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
     let start = match read::<ToWorker>(&mut commands)? {
         Some(ToWorker::Start(start)) => *start,
         Some(_) => return Err(ControlError::Malformed("the first message is not the start".into()).into()),
-        // The parent died before it said anything.
+        // The parent died before it sent anything.
         None => return Ok(false),
     };
     become_stdin(stdin)?;
@@ -156,7 +158,7 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
     Ok(serve(start, commands, registry, start_runtime, &reports))
 }
 
-/// From the start to the end.
+/// Starts the runtime, and carries out commands until the end.
 fn serve(
     start: Start,
     mut commands: BufReader<UnixStream>,
@@ -197,7 +199,7 @@ fn serve(
                 reports.members(worker, &now, clock.now());
             }
             Ok(Some(command)) => run_command(command, &*runtime, reports),
-            // The parent is gone; nobody is left to work for.
+            // The parent is gone: exit at once.
             Ok(None) | Err(_) => std::process::exit(1),
         }
     }
@@ -259,7 +261,7 @@ fn run_command(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports
         ToWorker::Probe { wave } => {
             reports.message(FromWorker::Progress { wave, progress: runtime.progress() });
         }
-        // Taken care of by the caller, or not to come again.
+        // The caller handles the first three. `Start` comes once, before the others.
         ToWorker::Close | ToWorker::End | ToWorker::Members(_) | ToWorker::Start(_) => {}
     }
 }
@@ -272,7 +274,8 @@ fn close(runtime: &dyn WorkerRuntime, reports: &Reports) {
     reports.message(FromWorker::Ended { cut_short: !closed });
 }
 
-/// The thread of statistics: also looks after links that are down, and after the runtime itself.
+/// The thread of statistics. It also reports connections that are down for too long, and ends the process
+/// when the runtime has failed.
 fn count(
     runtime: &dyn WorkerRuntime,
     reports: &Reports,

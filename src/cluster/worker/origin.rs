@@ -1,4 +1,4 @@
-//! Where a worker comes from: its control channel, its parent, and what is to be its stdin.
+//! What a worker gets from its parent at its start: the control channel, the death signal, its stdin.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -12,17 +12,17 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::cluster::control::ControlError;
 
-/// Why a worker did not even begin.
+/// Why a worker could not begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// Its stdin is no control channel.
+    /// Its stdin is not a control channel of its parent: the worker was started by hand.
     #[error("nobody has told this worker what to do")]
     ByHand,
-    /// The system refuses what it needs.
+    /// The system refuses something that the worker needs.
     #[error("cannot begin as a worker")]
     Io(#[from] io::Error),
-    /// The parent says nothing sensible.
+    /// The first message of the parent cannot be read.
     #[error("the parent cannot be understood")]
     Control(#[from] ControlError),
 }
@@ -37,10 +37,10 @@ pub(super) fn take_control() -> Result<UnixStream, WorkerError> {
     Ok(UnixStream::from(stdin.as_fd().try_clone_to_owned()?))
 }
 
-/// Lets the kernel kill this process when the thread that started it ends, and looks whether that
-/// has happened already.
+/// Lets the kernel kill this process when the thread that started it ends, and checks that the parent has
+/// not ended already.
 pub(super) fn die_with_parent(control: &UnixStream) -> Result<(), WorkerError> {
-    // The socket pair was made by the parent, and remembers by whom.
+    // The parent made the socket pair, so the kernel reports the parent's pid as the peer's.
     let parent = sockopt::socket_peercred(control).map_err(io::Error::from)?.pid;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     match getppid() {
@@ -49,7 +49,7 @@ pub(super) fn die_with_parent(control: &UnixStream) -> Result<(), WorkerError> {
     }
 }
 
-/// What comes along with the first byte: a descriptor to be stdin, or nothing. The byte stays.
+/// The descriptor for stdin that was sent along with the first byte, if any. The byte is not consumed.
 pub(in crate::cluster) fn take_stdin(control: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
@@ -63,7 +63,7 @@ pub(in crate::cluster) fn take_stdin(control: &UnixStream) -> io::Result<Option<
     Ok(descriptor)
 }
 
-/// Puts the worker's own stdin in the place of the control channel.
+/// Replaces the control channel by the worker's own stdin: the given descriptor, or an empty one.
 pub(super) fn become_stdin(stdin: Option<OwnedFd>) -> io::Result<()> {
     let stdin = match stdin {
         Some(stdin) => stdin,

@@ -1,9 +1,9 @@
-//! What a worker has to say to its parent, and the thread that says it.
+//! Reports of a worker to its parent, and the control thread that writes them.
 //!
-//! 1. Saying never blocks, and never makes a thread of the runtime wait for the parent.
-//! 2. What waits to be said is bounded while the parent does not listen: beats and statistics are
-//!    made anew each time, not queued. Links and answers are as many as there are peers and questions.
-//! 3. The control thread takes no lock of the runtime's: a busy worker is not a dead one.
+//! 1. A report never blocks its caller: the control thread alone writes to the parent.
+//! 2. While the parent does not read, little is queued. Of beats and statistics only the newest is
+//!    kept, not a queue. Reports of connections and answers are as few as the peers and the questions.
+//! 3. The control thread takes no lock of the runtime. So a busy worker still sends its heartbeats.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,10 +19,10 @@ use crate::ids::WorkerId;
 use crate::net::{Member, Members};
 use crate::runtime::StopReason;
 
-/// How long the last words may take to be written.
+/// How long the last reports may take to be written before the process ends without them.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 
-/// What a runtime has to say to the parent. Clones say it to the same one.
+/// Sends reports to the parent. Clones share one control thread.
 #[derive(Clone)]
 pub struct Reports(Arc<Inner>);
 
@@ -33,30 +33,34 @@ struct Inner {
     counted: Mutex<Counted>,
 }
 
-/// What is to be said by the control thread.
+/// What the control thread is to write.
 pub(super) enum Saying {
     Message(Box<FromWorker>),
-    /// The beat has changed in a way that the parent waits for.
+    /// The beat has changed in a way that the parent waits for: write it now.
     BeatNow,
-    /// There are statistics to be said.
+    /// New statistics wait in `Counted::waiting`.
     Stats,
-    /// Nobody waits at the other end of this any more once everything before it is written.
+    /// The control thread drops this sender once everything before it is written. That wakes the
+    /// thread that waits for its receiver.
     Flush(Sender<()>),
 }
 
-/// Peers, and since when the connection by which this worker sends to them is down; `None`: it is up.
+/// The connections by which this worker sends to its peers.
 #[derive(Default)]
 struct Links {
+    /// Since when the connection to a peer is down; `None`: it is up.
     peers: BTreeMap<WorkerId, Option<Time>>,
+    /// The members that were set last.
     members: Vec<Member>,
 }
 
-/// Statistics on their way.
+/// Statistics, sent and waiting.
 #[derive(Default)]
 struct Counted {
-    /// As they were last said.
+    /// The statistics as they were last sent.
     said: WorkerStats,
-    /// To be said; newer ones take their place.
+    /// The statistics to be sent. Set by the thread of statistics, where newer ones replace older
+    /// ones; taken by the control thread.
     waiting: Option<WorkerStats>,
 }
 
@@ -70,8 +74,9 @@ impl Reports {
         Reports(Arc::new(Inner { say, beat, links, counted }))
     }
 
-    /// How far the worker is from rest: to be called whenever it comes to rest or a spout of it
-    /// starts or stops to live; cheap enough to be called more often.
+    /// Sets whether the worker is at rest, and how many of its spouts may still emit. To be called
+    /// whenever the worker comes to rest, or that number changes from or to 0: then a beat is sent at
+    /// once. Cheap enough to be called more often.
     pub fn progress(&self, at_rest: bool, live_spouts: u64) {
         let is_news = {
             let mut beat = lock(&self.0.beat);
@@ -94,7 +99,8 @@ impl Reports {
         self.message(FromWorker::Stopped(reason));
     }
 
-    /// The connection by which this worker sends to a peer came up, or went down.
+    /// The connection by which this worker sends to a peer came up or went down. A connection that goes
+    /// down is reported only if it was up.
     pub fn link(&self, peer: WorkerId, up: bool, now: Time) {
         let has_changed = {
             let mut links = lock(&self.0.links);
@@ -110,7 +116,7 @@ impl Reports {
         }
     }
 
-    /// The worker cannot go on; the parent is told why. The process is to end after that.
+    /// Reports why the worker cannot go on, and waits until that is written. The process must end then.
     pub fn fatal(&self, message: String) {
         self.message(FromWorker::Fatal { message });
         self.flush();
@@ -121,18 +127,18 @@ impl Reports {
     }
 
     fn say(&self, saying: Saying) {
-        // Without the control thread there is no parent to tell either.
+        // The control thread ends only when the parent is gone; then nobody needs the report.
         let _ = self.0.say.send(saying);
     }
 
-    /// Waits until everything was written.
+    /// Waits until everything before this was written, at most for [`LAST_WORDS_MAX`].
     pub(super) fn flush(&self) {
         let (done, wait) = channel();
         self.say(Saying::Flush(done));
         let _ = wait.recv_timeout(LAST_WORDS_MAX);
     }
 
-    /// The counters now. Nothing is said if they are as they were.
+    /// Sets the counters to be sent. Nothing is sent if they have not changed since the last time.
     pub(super) fn stats(&self, stats: WorkerStats) {
         let is_first = {
             let mut counted = lock(&self.0.counted);
@@ -146,7 +152,7 @@ impl Reports {
         }
     }
 
-    /// The counters to be said: of the latencies, what has changed.
+    /// Takes the counters to be sent, as a message. Of the latencies it holds only what has changed.
     fn take_stats(&self) -> Option<FromWorker> {
         let mut counted = lock(&self.0.counted);
         let stats = counted.waiting.take()?;
@@ -156,8 +162,8 @@ impl Reports {
         Some(FromWorker::Stats(Box::new(message)))
     }
 
-    /// Who takes part now. A peer that is new, or that can be dialed only now, is not down for as
-    /// long as the one before it was.
+    /// Sets the members. If a peer has a new incarnation or a new address, the time for which its
+    /// connection is down begins again.
     pub(super) fn members(&self, own: WorkerId, members: &Members, now: Time) {
         let mut links = lock(&self.0.links);
         for member in members.members.iter().filter(|member| member.worker != own) {
@@ -170,7 +176,7 @@ impl Reports {
         links.members.clone_from(&members.members);
     }
 
-    /// Tells of the peers that listen and whose connection is down for that long.
+    /// Reports each peer that listens and to which the connection has been down for `longer` at least.
     pub(super) fn report_links(&self, longer: Duration, now: Time) {
         let links = lock(&self.0.links);
         for member in links.members.iter().filter(|member| member.address.is_some()) {
@@ -183,8 +189,8 @@ impl Reports {
     }
 }
 
-/// The control thread: beats, and passes on what others have to say. Returns `false` when the parent
-/// is gone, `true` when nobody has anything to say any more.
+/// The control thread: sends a beat every `heartbeat`, and the reports of other threads. Returns
+/// `false` when the parent is gone, `true` when all senders of reports are dropped.
 pub(super) fn speak(
     mut channel: UnixStream,
     sayings: &Receiver<Saying>,
@@ -193,7 +199,8 @@ pub(super) fn speak(
 ) -> bool {
     let clock = Clock::real();
     let mut next_beat = clock.now();
-    // What is too large is likely to be so again at the next interval.
+    // Statistics that are too large are likely to be too large at the next interval, too. That is
+    // reported once.
     let mut told_too_large = false;
     loop {
         let message = match sayings.recv_timeout(next_beat.since(clock.now())) {
@@ -210,7 +217,7 @@ pub(super) fn speak(
             Err(RecvTimeoutError::Disconnected) => return true,
         };
         let (line, missing) = message.map_or((None, None), |message| line_that_fits(message, LINE_MAX));
-        // The filter is asked only if something is missing.
+        // The filter runs, and sets the flag, only if something is missing.
         let news = missing.filter(|_| !std::mem::replace(&mut told_too_large, true));
         let news = news.map(|what| control::line(&FromWorker::TooLarge { what }));
         let mut lines = line.into_iter().chain(news);
