@@ -1,17 +1,17 @@
-//! What a parent and its workers say to each other: JSON, one message per line, over a Unix socket
+//! The control channel between a parent and a worker: JSON, one message per line, over a Unix socket
 //! pair.
 //!
-//! JSON, because these messages are few, are read by people when something goes wrong, and hold what
-//! `serde` describes anyway. Nothing here is on the way of a tuple.
+//! JSON, because these messages are few, people read them when something goes wrong, and their types have
+//! `serde` implementations anyway. No tuple travels here.
 //!
-//! 1. The first line to a worker is [`ToWorker::Start`]; it holds all the worker needs, secrets too,
-//!    so that nothing of it stands among the arguments or variables of a process.
-//! 2. Messages arrive in the order they were sent. A worker takes a command to heart before it reads
-//!    the next, so that a snapshot asked after a command knows of it.
-//! 3. A line is at most [`LINE_MAX`] bytes long. A longer one, or one that is no message, ends the
-//!    conversation: whoever wrote it is not who they should be. So a worker leaves out parts of a message
-//!    that would be longer, and says so ([`FromWorker::TooLarge`]).
-//! 4. The end of the stream is the end of the other side.
+//! 1. The first line to a worker is [`ToWorker::Start`]. It holds all that the worker needs, secrets
+//!    included, so that no secret is among the arguments or variables of a process.
+//! 2. Messages arrive in the order they were sent. A worker carries out a command before it reads the
+//!    next one. So the answer to a [`ToWorker::Probe`] takes all earlier commands into account.
+//! 3. A line is at most [`LINE_MAX`] bytes long. After a longer line, or one that is not a message, the
+//!    reader does not use the channel any more, because squall never writes such a line. So a worker
+//!    leaves out parts of a message that would be too long, and reports that ([`FromWorker::TooLarge`]).
+//! 4. The end of the stream means that the other side has ended.
 
 use std::fmt;
 use std::io::{self, BufRead};
@@ -36,137 +36,137 @@ use crate::topology::assignment::Assignment;
 /// Bytes of the longest line.
 pub const LINE_MAX: usize = 16 << 20;
 
-/// Bytes of a reason in a message that would be too long otherwise.
+/// Bytes to which a reason is cut if its message is too long.
 const TEXT_MAX: usize = 1 << 10;
 
-/// What a parent says.
+/// A message of the parent to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Who it is and what it runs. The first message, once.
+    /// Who the worker is and what it runs. The first message, sent once.
     Start(Box<Start>),
-    /// Who takes part now. Sent at every change, and whenever an address becomes known.
+    /// The members. Sent at every change, and whenever an address becomes known.
     Members(Members),
     /// Spouts may emit (again).
     Activate,
-    /// Spouts rest.
+    /// Spouts must rest.
     Deactivate,
-    /// Spouts emit no more; what is in flight is processed. Before the first [`ToWorker::Activate`]:
-    /// tasks are built then, and spouts emit nothing.
+    /// Spouts must not emit new messages any more; what is in flight is processed. If this comes before
+    /// the first [`ToWorker::Activate`], tasks are built now, and spouts emit nothing.
     Drain,
-    /// Executors that hold tuples are to finish.
+    /// Executors that hold tuples must finish.
     AskHolders {
         /// The round, to be named in the next snapshot.
         round: u64,
     },
-    /// The executors of the bolt at this place are to finish.
+    /// The executors of the bolt at this place must finish.
     Finish {
         /// The round, to be named in the next snapshot.
         round: u64,
-        /// Counted over bolts in the order of the graph.
+        /// The number of the bolt in the order of the graph, from 0.
         place: usize,
     },
-    /// All executors are to close; then the worker says its last counters and [`FromWorker::Ended`].
+    /// All executors must close. Then the worker sends its last counters and [`FromWorker::Ended`].
     Close,
-    /// All workers have closed: the process is to end.
+    /// All workers have closed: the process must end.
     End,
-    /// How far has it come?
+    /// A request for [`FromWorker::Progress`].
     Probe {
-        /// Which wave of questions this belongs to.
+        /// The wave of requests that this one belongs to.
         wave: u64,
     },
 }
 
-/// What a worker says.
+/// A message of a worker to the parent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// Peers may dial it there.
+    /// Peers can dial the worker at this address.
     Listening {
-        /// Where, as bound.
+        /// The address that it has bound.
         address: SocketAddr,
     },
-    /// It lives. Sent every `worker.heartbeat`, and when something in it changes that a parent waits
-    /// for.
+    /// The heartbeat. Sent every `worker.heartbeat`, and at once when something in it changes that the
+    /// parent waits for.
     Beat(Beat),
     /// The answer to [`ToWorker::Probe`].
     Progress {
-        /// The wave of the question.
+        /// The wave of the request.
         wave: u64,
-        /// How far it has come.
+        /// How far the worker is with the end of the topology.
         progress: EndProgress,
     },
-    /// Its counters, every `worker.stats_interval` if they have changed, and before its end. Of the
-    /// latencies only the values whose counts have changed since it last said so.
+    /// The counters of the worker, every `worker.stats_interval` if they have changed, and before its
+    /// end. Of the latencies only the values whose counts have changed since the last such message.
     Stats(Box<WorkerStats>),
-    /// One of its components asks for an orderly end of the topology.
+    /// A component requests an orderly end of the topology.
     DrainRequested,
-    /// One of its components cannot go on: the topology is to end in order, and the run has failed.
+    /// A component cannot go on: the topology must end in order, and the run has failed.
     Stopped(StopReason),
-    /// The connection by which it sends to a peer is up, or not any more.
+    /// The connection by which the worker sends to a peer came up or went down.
     Link {
         /// The peer.
         peer: WorkerId,
         /// Whether it is up now.
         up: bool,
     },
-    /// It could not reach a peer, or heard nothing of it, for longer than `net.link_lost`. Said again
-    /// while it lasts.
+    /// The connection by which the worker sends to a peer has been down for `net.link_lost` or longer.
+    /// Sent again and again while it stays down.
     LinkDown {
         /// The peer.
         peer: WorkerId,
-        /// For so many milliseconds.
+        /// For how many milliseconds it has been down.
         for_ms: u64,
     },
-    /// A message was too large and went without some of its parts, or not at all. Said once.
+    /// A message was too large and was sent without some of its parts, or not at all. Sent once.
     TooLarge {
         /// Which message, and what is missing, for people.
         what: String,
     },
-    /// It cannot go on, for a reason that it knows.
+    /// The worker cannot go on, for this reason.
     Fatal {
         /// The reason, for people.
         message: String,
     },
-    /// All its executors are closed; it waits for [`ToWorker::End`], so that its peers do not take
-    /// its end for a death.
+    /// All executors of the worker are closed. It waits for [`ToWorker::End`], so that its peers do not
+    /// take its end for a death.
     Ended {
         /// Whether some did not answer the close in time.
         cut_short: bool,
     },
 }
 
-/// A sign of life, with what changes often.
+/// A heartbeat, with the state that changes often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// Nothing is under way in it and none of its spouts can emit.
+    /// Nothing is under way in the worker, and none of its spouts can emit.
     pub at_rest: bool,
-    /// Spout executors of it that may still emit.
+    /// How many of its spout executors may still emit.
     pub live_spouts: u64,
-    /// Peers to which its connection is up.
+    /// To how many peers its connection is up.
     pub links_up: u16,
 }
 
-/// Everything a worker is told at its start.
+/// Everything that a worker needs at its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
-    /// The version of squall that the parent is of. Another worker refuses.
+    /// The parent's version of squall. A worker of another version refuses to start.
     pub version: String,
     /// The document, as the parent read it.
     pub source: TopologySource,
     /// Which executors run where.
     pub assignment: Assignment,
-    /// Who it is.
+    /// The number of the worker.
     pub worker: WorkerId,
-    /// Which life of it.
+    /// Its incarnation.
     pub incarnation: Incarnation,
     /// How many workers there are.
     pub workers: u16,
     /// Random bytes that name this run.
     #[serde(with = "hex")]
     pub run: [u8; 16],
-    /// What the workers of this run know and nobody else does.
+    /// The secret that the workers of this run share.
     #[serde(with = "hex_secret")]
     pub secret: Secret,
-    /// Who takes part.
+    /// The members at its start.
     pub members: Members,
     /// `[net]`.
     pub net: NetOptions,
@@ -177,7 +177,7 @@ pub struct Start {
     /// How `print` bolts show rows.
     #[serde(with = "print_style")]
     pub print: PrintStyle,
-    /// Whether a descriptor to be its stdin comes along.
+    /// Whether a descriptor for its stdin is sent along.
     pub stdin: bool,
     /// The standard streams that were closed when the parent was started.
     pub closed: ClosedStreams,
@@ -281,7 +281,7 @@ mod hex_secret {
     }
 }
 
-/// Why the conversation is over.
+/// Why the control channel cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
@@ -303,8 +303,9 @@ pub fn line<M: Serialize>(message: &M) -> Vec<u8> {
     line
 }
 
-/// A message of a worker as a line that its parent reads: one that is too long goes without what can be
-/// done without, or not at all. The second is what is missing then, for people.
+/// A message of a worker as a line of at most `len_max` bytes. A message that is too long loses parts
+/// that the parent can do without, or is not sent at all (`None`). The second value describes what is
+/// missing then, for people.
 pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, Option<String>) {
     let whole = line(&message);
     let fits = |line: &Vec<u8>| line.len() <= len_max;
@@ -354,11 +355,11 @@ pub fn parse<M: DeserializeOwned>(line: &[u8]) -> Result<M, ControlError> {
     serde_json::from_slice(line).map_err(|error| ControlError::Malformed(error.to_string()))
 }
 
-/// The next message; `None` at the end. A line that was cut off by the end is dropped: whoever
-/// wrote it died over it.
+/// Reads the next message; `None` at the end of the stream. A line without its end is dropped: its writer
+/// died while it wrote.
 ///
 /// # Errors
-/// As [`ControlError`] says; there is no way on from any.
+/// See [`ControlError`]. The stream must not be read any further then.
 pub fn read<M: DeserializeOwned>(reader: &mut impl BufRead) -> Result<Option<M>, ControlError> {
     let mut lines = Lines::default();
     loop {
@@ -378,18 +379,18 @@ pub fn read<M: DeserializeOwned>(reader: &mut impl BufRead) -> Result<Option<M>,
     }
 }
 
-/// Cuts what arrives in pieces into lines. Holds no more than one line and one piece, as long as
-/// lines are taken after each piece.
+/// Splits a stream that arrives in pieces into lines. It holds at most one line and one piece, if the
+/// caller takes all lines after each piece.
 #[derive(Default)]
 pub struct Lines {
-    /// What has arrived and was not taken.
+    /// Bytes that have arrived and were not taken.
     pending: Vec<u8>,
-    /// No end of a line stands before this place.
+    /// There is no end of a line before this place. Saves searching the same bytes again.
     searched: usize,
 }
 
 impl Lines {
-    /// Takes a piece in.
+    /// Appends a piece.
     pub fn push(&mut self, piece: &[u8]) {
         self.pending.extend_from_slice(piece);
     }
@@ -397,7 +398,7 @@ impl Lines {
     /// The next whole line, without its end.
     ///
     /// # Errors
-    /// When it is, or grows, too long.
+    /// When the line is too long, whole or not.
     pub fn take(&mut self) -> Result<Option<Vec<u8>>, ControlError> {
         let found = self.pending[self.searched..].iter().position(|byte| *byte == b'\n');
         let end = found.map(|at| self.searched + at);

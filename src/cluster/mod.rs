@@ -10,18 +10,18 @@
 //!          worker (`squall worker`): control reader · control writer · WorkerRuntime
 //! ```
 //!
-//! * [`control`]: what parent and worker say to each other. [`source`]: a document as it travels.
+//! * [`control`]: the messages between parent and worker. [`source`]: a document as it is sent to workers.
 //! * [`processes`]: one child process, from its start to its exit.
-//! * [`master`]: who decides. Its core is pure: events in, actions out.
-//! * [`worker`]: what a worker process does, around a [`worker::WorkerRuntime`].
-//! * [`signals`]: which end a run, in the parent and in workers.
+//! * [`master`]: the decisions of the parent. Its core is pure: events in, actions out.
+//! * [`worker`]: the main function of a worker process, around a [`worker::WorkerRuntime`].
+//! * [`signals`]: which signals end a run, in the parent and in workers.
 //! * [`stats`]: the counters of all workers as those of one topology.
 //!
-//! 1. The parent is the only authority on membership: it numbers each change and tells all workers.
-//! 2. A worker's death costs what it held in memory, and nothing else: it is started again with the
-//!    next incarnation, at once, then after growing pauses.
-//! 3. Nobody is left behind. A worker whose parent dies is killed by the kernel, and would notice the
-//!    end of its control channel; a parent that ends reaps all its workers.
+//! 1. The parent is the only authority on membership: it numbers each change and sends it to all workers.
+//! 2. When a worker dies, what it held in memory is lost, and nothing else. It is started again with the
+//!    next incarnation: at once the first time, later after growing pauses.
+//! 3. No process is left behind. If the parent dies, the kernel kills its workers, and the end of the
+//!    control channel would end them, too. A parent that ends reaps all its workers.
 
 pub mod control;
 pub mod master;

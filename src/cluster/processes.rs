@@ -1,25 +1,25 @@
-//! One worker process, as its parent sees it: started, spoken to, listened to, reaped.
+//! One worker process, as its parent sees it: it is started, exchanges messages, and is reaped.
 //!
 //! ```text
 //!   Process::start ─▶ child: stdin = its end of the control socket, stderr = a pipe, stdout = ours or a pipe
 //!        │
 //!        ├─ thread "squall-watch-N": poll(control, pidfd, wake)     ─▶ Line* · Broken? · Exited
-//!        └─ threads "squall-stderr-N" and "squall-stdout-N"         ─▶ lines, to whoever wants them
+//!        └─ threads "squall-stderr-N" and "squall-stdout-N"         ─▶ lines, to a LineSink
 //! ```
 //!
-//! The control socket is the child's stdin because a process can take that over without `unsafe`;
-//! what is to be the child's real stdin travels over the socket (`SCM_RIGHTS`), see `Process::send_stdin`.
+//! The control socket is the child's stdin, because a process can take its stdin over without `unsafe`.
+//! The child's real stdin is sent over the socket (`SCM_RIGHTS`), see `Process::send_stdin`.
 //!
-//! 1. [`ProcessEvent::Exited`] is the last event, and what the process said before stands before it:
-//!    the watcher empties the socket once the pidfd says that nobody writes any more.
-//! 2. A process is reaped by its watcher, at once. There are no zombies, and a pid that is killed is
-//!    never somebody else's, because killing goes through the pidfd.
-//! 3. Sending never blocks and never fails: what the socket does not take is kept, up to
-//!    `WAITING_MAX`, and written by the watcher. A process that reads nothing for so long is broken.
-//! 4. The kernel kills the child when the *thread* that started it ends: that thread must live as long
-//!    as its workers. The master's does.
-//! 5. Nothing but the three standard streams reaches the child: every descriptor of ours is
-//!    close-on-exec.
+//! 1. [`ProcessEvent::Exited`] is the last event. All that the process wrote to the control socket comes
+//!    before it: once the pidfd shows that the process has ended, the watcher reads the socket empty.
+//! 2. The watcher reaps a process as soon as it ends, so there are no zombies. Killing goes through the
+//!    pidfd, so it never hits another process that has got the same pid.
+//! 3. Sending never blocks and never fails. What the socket does not take is kept, up to `WAITING_MAX`,
+//!    and the watcher writes it later. If more than that waits, the process counts as broken.
+//! 4. The kernel kills the child when the *thread* that started it ends. So that thread must live as
+//!    long as its workers. The master's thread does.
+//! 5. The child inherits the three standard streams and no other descriptor: all descriptors of the
+//!    parent are close-on-exec.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, Read};
@@ -41,11 +41,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cluster::control::{LINE_MAX, Lines};
 
-/// Bytes that may wait for a process to read them.
+/// Bytes that may wait until a process reads them.
 const WAITING_MAX: usize = 2 * LINE_MAX;
-/// A process that closes its control channel is on its way out: its exit says more.
+/// How long the watcher waits for the exit of a process whose control channel has ended. The exit shows
+/// the cause better than the end of the channel.
 const END_SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-/// Bytes read in one go.
+/// Bytes read at once.
 const PIECE: usize = 64 << 10;
 /// A line of output that is longer is passed on in parts.
 const OUTPUT_LINE_MAX: usize = 64 << 10;
@@ -53,51 +54,52 @@ const OUTPUT_LINE_MAX: usize = 64 << 10;
 /// Which program worker processes run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Executable {
-    /// The program that this process runs, also when its file was replaced meanwhile: a restarted
-    /// worker is of the same version as its parent.
+    /// The program that this process runs, even if its file was replaced meanwhile. So a restarted
+    /// worker has the same version as its parent.
     #[default]
     This,
-    /// Another one, with these arguments. For tests.
+    /// Another program, with these arguments. For tests.
     At(PathBuf, Vec<OsString>),
 }
 
-/// What is to be told of a process.
+/// An event of a process, passed on by its watcher.
 #[derive(Debug)]
 pub enum ProcessEvent {
-    /// It said this, without the end of the line.
+    /// The process wrote this line to its control channel. Without the end of the line.
     Line(Vec<u8>),
-    /// Nothing sensible can be said or heard any more, for this reason. Said once.
+    /// The control channel cannot be used any more, for this reason. Passed on once at most.
     Broken(String),
-    /// It has ended and was reaped.
+    /// The process has ended and was reaped.
     Exited(ExitStatus),
 }
 
-/// Who hears what a process writes, line by line.
+/// Takes the output of a process, line by line.
 pub type LineSink = Box<dyn FnMut(&str) + Send>;
 
-/// Where what a process writes goes.
+/// Where the output of a process goes.
 pub struct WorkerStreams {
-    /// `None`: it has our stdout.
+    /// Takes its stdout. `None`: it inherits the parent's stdout.
     pub stdout: Option<LineSink>,
-    /// Its complaints.
+    /// Takes its stderr.
     pub stderr: LineSink,
 }
 
-/// A process that was started. Dropping it leaves it alone; its watcher reaps it all the same.
+/// A process that was started. Dropping this does not end the process; its watcher still reaps it.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
     pidfd: Arc<OwnedFd>,
     outbox: Arc<ControlOutput>,
-    /// Ends when its readers have.
+    /// Disconnected once the threads that read its output have ended: each holds a sender.
     outputs: Receiver<()>,
 }
 
 impl Process {
-    /// Starts a process. `name` is for its threads in the parent; `events` is called by the watcher.
+    /// Starts a process. `name` is for the names of its threads in the parent. The watcher thread calls
+    /// `events`.
     ///
     /// # Errors
-    /// When the system refuses: no such program, too many processes, descriptors or threads.
+    /// When the system refuses: no such program, or too many processes, descriptors or threads.
     pub fn start(
         executable: &Executable,
         name: &str,
@@ -126,7 +128,7 @@ impl Process {
                 drop(reading);
             })?;
         }
-        // The thread could fail to start; until it runs, the child is ours to reap.
+        // The watcher thread may fail to start. Until it runs, `Reaped` kills and reaps the child.
         let watcher = Watcher { outbox: Arc::clone(&outbox), pidfd: Arc::clone(&pidfd), reaped };
         let started = thread::Builder::new().name(watcher_name(name));
         let (hand_over, taken) = channel();
@@ -136,7 +138,7 @@ impl Process {
             }
         })?;
         if let Some(child) = child.0.take() {
-            // The receiver waits for it.
+            // This cannot fail: the watcher thread waits for it.
             let _ = hand_over.send(child);
         }
         Ok(Process { pid, pidfd, outbox, outputs: outputs_read })
@@ -147,28 +149,29 @@ impl Process {
         self.pid
     }
 
-    /// Sends a line. Never blocks; nobody hears it if the process is gone.
+    /// Sends a line. Never blocks. If the process is gone, the line is dropped.
     pub fn send(&self, line: &[u8]) {
         self.outbox.push(line, None);
     }
 
-    /// Sends a line with a descriptor: what is to be its stdin.
+    /// Sends a line, and with it the descriptor that becomes the stdin of the process.
     pub fn send_stdin(&self, line: &[u8], stdin: OwnedFd) {
         self.outbox.push(line, Some(stdin));
     }
 
-    /// Waits until all it wrote was taken, at most so long. It must have been reaped.
+    /// Waits until all output of the process was passed on, at most for this time. To be called after
+    /// the process was reaped.
     pub fn wait_for_outputs(&self, at_most: Duration) {
         let _ = self.outputs.recv_timeout(at_most);
     }
 
-    /// Ends it at once, whatever it does. Harmless if it is gone.
+    /// Kills the process. Does nothing if the process is gone.
     pub fn kill(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 }
 
-/// The program of `executable`, under the name that it goes by in lists of processes.
+/// The command that runs `executable`. Its argument 0 is the program's own name, for lists of processes.
 fn command(executable: &Executable) -> io::Result<Command> {
     match executable {
         Executable::At(path, arguments) => {
@@ -178,7 +181,7 @@ fn command(executable: &Executable) -> io::Result<Command> {
         }
         Executable::This => {
             let path = env::current_exe()?;
-            // The link leads to the program itself, not to whatever has its name by now.
+            // This link leads to the program that runs, even if another file has its path by now.
             let link = Path::new("/proc/self/exe");
             let mut command = Command::new(if link.exists() { link } else { &path });
             let shown = path.file_name().map_or_else(|| path.clone().into(), ToOwned::to_owned);
@@ -214,21 +217,22 @@ impl Drop for Reaped {
     }
 }
 
-/// What waits to be written to a process.
+/// The parent's end of the control channel, with what waits to be written to it. Senders append; the
+/// watcher writes.
 #[derive(Debug)]
 struct ControlOutput {
     control: UnixStream,
     waiting: Mutex<Waiting>,
-    /// Readable: there is something to write, or to look at.
+    /// An eventfd that wakes the watcher. Readable: something was appended, or too much waits.
     wake: OwnedFd,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// Goes with the first byte that is written from now on.
+    /// Sent along with the next byte that is written, then dropped.
     stdin: Option<OwnedFd>,
-    /// More waits than may; everything else is dropped.
+    /// More than [`WAITING_MAX`] would wait. Later lines are dropped, and the next write fails.
     overflown: bool,
 }
 
@@ -255,7 +259,7 @@ impl ControlOutput {
         wake(&self.wake);
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket takes.
     fn write(&self) -> io::Result<()> {
         let mut waiting = self.lock();
         if waiting.overflown {
@@ -284,7 +288,7 @@ impl ControlOutput {
     }
 }
 
-/// Writes to a socket without blocking and without a signal; a descriptor may go along.
+/// Writes to a socket without blocking and without SIGPIPE. `along` is a descriptor to send along.
 fn send(socket: &UnixStream, bytes: &[u8], along: Option<&OwnedFd>) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -297,27 +301,28 @@ fn send(socket: &UnixStream, bytes: &[u8], along: Option<&OwnedFd>) -> Result<us
 }
 
 fn wake(eventfd: &OwnedFd) {
-    // Full is as good as woken.
+    // If the counter is full, the eventfd is readable already.
     let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
 }
 
-/// The name of the thread that looks after the process of this name.
+/// The name of the watcher thread of the process of this name.
 pub(super) fn watcher_name(process: &str) -> String {
     format!("squall-watch-{process}")
 }
 
-/// The thread that looks after a process.
+/// The thread that watches a process: it reads and writes the control channel, and reaps the process.
 struct Watcher {
     outbox: Arc<ControlOutput>,
     pidfd: Arc<OwnedFd>,
-    /// Tells the readers of its outputs that nothing more comes.
+    /// An eventfd that becomes readable after the process was reaped. Then the readers of its output read
+    /// what is left and end.
     reaped: Arc<OwnedFd>,
 }
 
 impl Watcher {
     fn watch(self, mut child: Child, mut events: impl FnMut(ProcessEvent)) {
         let mut lines = Lines::default();
-        // Set when reading or writing has come to its end; the process may still be there.
+        // Set when the channel has ended or failed. The process may still run.
         let mut broken = false;
         loop {
             let mut wanted = PollFlags::empty();
@@ -348,7 +353,7 @@ impl Watcher {
                 };
                 if let Err(why) = outcome {
                     broken = true;
-                    // The end of the socket mostly belongs to the end of the process.
+                    // The channel usually ends because the process ends, which its exit reports.
                     if !has_ended && !self.ends_soon() {
                         events(ProcessEvent::Broken(why));
                     }
@@ -362,7 +367,7 @@ impl Watcher {
         wake(&self.reaped);
         match status {
             Ok(status) => events(ProcessEvent::Exited(status)),
-            // Somebody else reaped it: it is gone, and nobody knows how.
+            // Another part of this program has reaped it, so its exit status is unknown.
             Err(_) => events(ProcessEvent::Exited(ExitStatus::default())),
         }
     }
@@ -373,7 +378,7 @@ impl Watcher {
         matches!(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&END_SOON))), Ok(1..))
     }
 
-    /// Reads until nothing is there at the moment. `Err` at the end, and when it is no conversation.
+    /// Reads until the socket is empty. `Err` at the end of the stream, and when a line is too long.
     fn read(&self, lines: &mut Lines, events: &mut impl FnMut(ProcessEvent)) -> Result<(), String> {
         let mut piece = vec![0; PIECE];
         loop {
@@ -391,8 +396,8 @@ impl Watcher {
     }
 }
 
-/// Passes on what a process writes, until it ends or is reaped. A thread of its own, because whoever
-/// takes the lines may be slow, and nothing else must be.
+/// Passes on the output of a process, until the pipe ends or the process was reaped. Runs in a thread of
+/// its own, because the sink may be slow, and must not delay the watcher.
 fn read_output(pipe: &OwnedFd, reaped: &OwnedFd, mut sink: LineSink) {
     let _ = rustix::io::ioctl_fionbio(pipe, true);
     let mut piece = vec![0; PIECE];
@@ -406,7 +411,8 @@ fn read_output(pipe: &OwnedFd, reaped: &OwnedFd, mut sink: LineSink) {
                 pass_lines(&mut pending, &mut sink);
             }
             Err(Errno::INTR) => {}
-            // A grandchild may hold the pipe open for ever; the worker is dead and has said all.
+            // The worker is dead and the pipe is empty. A child of the worker may hold the pipe open for
+            // ever, so its end is not waited for.
             Err(Errno::AGAIN) if last => break,
             Err(Errno::AGAIN) => {
                 let mut fds = [PollFd::new(pipe, PollFlags::IN), PollFd::new(reaped, PollFlags::IN)];

@@ -1,9 +1,9 @@
 //! Whether a worker is late because it was given no processor.
 //!
-//! On an overloaded machine a healthy worker may be unable to send its heartbeat in time. To kill it
-//! would make the overload worse: its replacement has to start, and everybody else has to replay. So
-//! before a worker is replaced for its silence, or killed because it does not close, its parent looks at
-//! the threads that should have been heard:
+//! On an overloaded machine a healthy worker may be unable to send its heartbeat in time. Killing it
+//! would make the overload worse: its replacement has to start, and other workers have to replay. So
+//! before the parent replaces a silent worker, or kills one that does not close, it examines the threads
+//! that take part in sending and reading heartbeats:
 //!
 //! * the worker's control thread, which sends the heartbeats and computes nothing;
 //! * the worker's main thread, which reads the topology while the worker starts;
@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 /// The name of the thread of a worker that sends its heartbeats. The kernel keeps 15 bytes of a name.
 pub const CONTROL_THREAD: &str = "squall-control";
 
-/// Whether a worker cannot be heard because its threads, or the parent's thread `reader`, are starved.
+/// Whether no message of a worker arrives because a thread of the worker, or the parent's thread
+/// `reader`, is starved.
 pub fn is_starved(pid: u32, reader: &str) -> bool {
     is_starved_in(Path::new("/proc"), pid, reader)
 }
 
-/// The same, with `/proc` at another place.
+/// The same, with another directory as `/proc`.
 fn is_starved_in(proc: &Path, pid: u32, reader: &str) -> bool {
     let theirs = proc.join(format!("{pid}/task"));
     let main = theirs.join(pid.to_string());

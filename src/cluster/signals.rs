@@ -1,4 +1,4 @@
-//! Signals: which end a run, and which a process keeps as it found them.
+//! Signals: which ones end a run, and which ones a process leaves as they were.
 //!
 //! 1. Every signal that asks a process to end, and would end it at once, drains the run: see
 //!    `DRAINING`. Not among them are SIGKILL and SIGSTOP, which cannot be caught, and the signals
@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::process::Signal;
 
-/// What drains a run.
+/// The signals that drain a run.
 const DRAINING: [Signal; 12] = [
     Signal::HUP,
     Signal::INT,
@@ -33,16 +33,16 @@ const DRAINING: [Signal; 12] = [
     Signal::POWER,
 ];
 
-/// The numbers of the signals that drain a run started by this process: all of them but those that
-/// were ignored when it was started. Asked before anything changes what is ignored.
+/// The numbers of the signals that drain a run of this process: all except those that were ignored when
+/// the process was started. To be called before the process changes which signals are ignored.
 pub fn draining() -> Vec<i32> {
-    // Without /proc nobody knows what is ignored.
+    // Without /proc it is unknown what is ignored; then no signal counts as ignored.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored_in(&status);
     DRAINING.iter().map(|signal| signal.as_raw()).filter(|number| ignored >> (number - 1) & 1 == 0).collect()
 }
 
-/// Whether this signal says that the processor time of the process is used up. The system sends it
+/// Whether this signal means that the processor time of the process is used up. The system sends it
 /// again each second, so it never counts as a second signal.
 pub fn is_processor_limit(number: i32) -> bool {
     number == Signal::XCPU.as_raw()
@@ -62,7 +62,7 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     catch(Signal::XFSZ)
 }
 
-/// From now on the signals that drain a run do nothing in this process: they are its parent's.
+/// From now on the signals that drain a run do nothing in this process: its parent handles them.
 ///
 /// # Errors
 /// When the system refuses a handler.

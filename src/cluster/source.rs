@@ -1,10 +1,9 @@
-//! Where a topology comes from, as it travels from the parent to its workers: its document, or the
-//! name under which the program builds it.
+//! The source of a topology, as the parent sends it to its workers: its document, or the name under which
+//! the program builds it.
 //!
-//! A worker must run exactly what its parent validated, also when it is restarted an hour later and
-//! somebody has edited the file meanwhile, or when the document came from stdin. So the parent
-//! records every file and variable that was asked for while it read, and a worker reads from the
-//! record, by the same code.
+//! A worker must run exactly what its parent validated, even if it is restarted an hour later and the
+//! file was edited meanwhile, or if the document came from stdin. So the parent records every file and
+//! variable that it reads, and a worker reads from that record with the same code.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -35,16 +34,16 @@ use crate::topology::{Topology, TopologyErrors};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopologySource {
-    /// What the document is called: the path it was read by. Or the name of a topology that the
-    /// registry builds.
+    /// The path by which the document was read, or the name of a topology that the registry builds.
     path: String,
     /// The texts that were read, by path.
     files: BTreeMap<String, String>,
-    /// The variables that were asked for and set.
+    /// The variables that were read and were set.
     variables: BTreeMap<String, String>,
     /// `KEY=VALUE`, as given to `--set`.
     overrides: Vec<String>,
-    /// Of the topology that came of it: a worker that makes another of it is refused.
+    /// The fingerprint of the topology. If a worker makes a topology with another fingerprint, loading
+    /// fails.
     fingerprint: u64,
 }
 
@@ -67,10 +66,10 @@ impl TopologySource {
         Ok((TopologySource { path, overrides, fingerprint: topology.fingerprint(), ..read }, topology))
     }
 
-    /// Reads it again from the record, or builds it again.
+    /// Reads the topology again from the record, or builds it again.
     ///
     /// # Errors
-    /// When the registry is another than the one it was recorded with, or what is built in Rust is not
+    /// When the registry differs from the one it was recorded with, or a topology in Rust is not built
     /// the same each time.
     pub fn load(&self, registry: &Registry) -> Result<Topology, TopologyErrors> {
         let topology = declare::load(self, &self.path, registry, &self.overrides)?;
@@ -97,7 +96,7 @@ impl Source for TopologySource {
     }
 }
 
-/// Passes on what is asked, and notes the answers.
+/// Passes requests on to `source`, and records the answers.
 struct Recorder<'s> {
     source: &'s dyn Source,
     read: RefCell<TopologySource>,
@@ -105,12 +104,12 @@ struct Recorder<'s> {
 
 impl Source for Recorder<'_> {
     fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>> {
-        // Stdin can be read once only, and a file that changes is one file to all workers.
+        // Stdin can be read only once. And a file that changes while it is read has one content for all.
         if let Some(text) = self.read.borrow().files.get(path) {
             return Ok(text.clone().into_bytes());
         }
         let bytes = self.source.read(path, named_by, at_most)?;
-        // What is no text is refused by whoever asked, so that there will be nothing to read again.
+        // A file that is not text is not recorded: the caller refuses it, so no worker reads it.
         if let Ok(text) = str::from_utf8(&bytes) {
             self.read.borrow_mut().files.insert(path.to_owned(), text.to_owned());
         }

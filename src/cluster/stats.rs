@@ -1,9 +1,9 @@
 //! The counters of all workers as those of one topology.
 //!
-//! 1. Counters of a dead worker count on; what becomes of the messages that it had open is decided by
-//!    `master::counts`.
-//! 2. Latencies travel as how often each value was seen, so that percentiles are those of all
-//!    messages, not means of percentiles.
+//! 1. The counters of a dead worker still count. `master::counts` decides how the messages that it had
+//!    open are counted.
+//! 2. Latencies are sent as the number of times each value was seen. So percentiles are computed over all
+//!    messages, and are not means of percentiles.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct WorkerStats {
     pub dead_letters: u64,
     /// As [`TopologyStats::replays`]; their sum is [`TopologyStats::replayed`].
     pub replays: ReplayCounts,
-    /// Completion latencies: nanoseconds, and how many messages took so long. Rising.
+    /// Completion latencies: nanoseconds, and how many messages took that long. In rising order.
     pub latencies: Vec<(u64, u64)>,
     /// Its executors, by component.
     pub components: Vec<ComponentCounts>,
@@ -78,7 +78,7 @@ pub struct ComponentCounts {
 }
 
 impl WorkerStats {
-    /// What a worker counts, from what its runtime says of its share.
+    /// The counters of a worker, made from the statistics of its runtime.
     pub fn new(
         live_spouts: u64,
         stats: TopologyStats,
@@ -120,7 +120,7 @@ impl WorkerStats {
         }
     }
 
-    /// Adds what another life or worker counted.
+    /// Adds the counters of another incarnation or worker.
     pub fn add(&mut self, other: &WorkerStats) {
         self.emitted += other.emitted;
         self.acked += other.acked;
@@ -161,7 +161,7 @@ impl WorkerStats {
         self.latencies = Vec::new();
     }
 
-    /// Leaves out what a dead worker had in hand, and returns how many messages were open: those
+    /// Removes what a dead worker had not completed, and returns how many messages were open: those
     /// pending, and those that had failed and were to be emitted again, by the runtime or by their spout.
     pub fn bury(&mut self) -> u64 {
         let failed_for_good = self.failed.min(self.given_up);
@@ -199,7 +199,7 @@ impl ComponentCounts {
     }
 }
 
-/// What has changed of a rising list of values and how often they were seen.
+/// The entries that have changed in a rising list of values and how often each was seen.
 pub fn changes(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut before = before.iter().peekable();
     let mut is_new = |pair: &(u64, u64)| {
@@ -209,7 +209,7 @@ pub fn changes(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<(u64, u64)> {
     after.iter().copied().filter(|pair| is_new(pair)).collect()
 }
 
-/// A rising list with the changes of [`changes`] made.
+/// A rising list with changes applied, as [`changes`] returns them.
 pub fn changed(before: &[(u64, u64)], changes: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let is_same = |value: u64| changes.binary_search_by_key(&value, |change| change.0).is_err();
     let same: Vec<(u64, u64)> = before.iter().copied().filter(|old| is_same(old.0)).collect();
@@ -243,15 +243,15 @@ pub struct WorkersStats {
 /// The processes of a topology, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessStats {
-    /// Worker processes that are meant to be there.
+    /// How many worker processes there should be.
     pub workers: u16,
-    /// Those that are up: started, connected to the parent, and running.
+    /// How many of them are up: started, connected to the parent, and running.
     pub up: u16,
     /// How often a worker was started again.
     pub restarts: u64,
-    /// Connections between workers that are meant to be there: one for each ordered pair.
+    /// How many connections between workers there should be: one for each ordered pair.
     pub links: u32,
-    /// Those that are up.
+    /// How many of these connections are up.
     pub links_up: u32,
 }
 

@@ -1,7 +1,7 @@
 //! The runtime of a worker: its share of the executors, and the wire to its peers.
 //!
-//! Everything is made before anything runs: the outbox, then the executors that write to it, then the
-//! poller that empties it and hands what comes in to the executors. Threads start last.
+//! Everything is made before executors run: the outbox, then the executors that write to it, then the
+//! poller, which empties it and passes incoming payloads to the executors. The driver threads start last.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ struct Wired {
     leaving: Arc<AtomicBool>,
 }
 
-/// Starts it.
+/// Starts the runtime of a worker.
 ///
 /// # Errors
 /// When the assignment is for another topology, the address of `[net]` cannot be bound, a resource or
@@ -90,13 +90,13 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
 }
 
-/// The log of a wire that has nothing to say once all workers leave.
+/// A log that drops all records once all workers are about to end.
 fn until_leaving(log: Logger, leaving: Arc<AtomicBool>) -> Logger {
     let speaks = move |_: &slog::Record<'_>| !leaving.load(Ordering::Relaxed);
     Logger::root(log.filter(speaks).ignore_res(), slog::o!())
 }
 
-/// Who started this worker, as its coordinator sees it.
+/// The parent of this worker, as its coordinator sees it.
 struct Parent(Reports);
 
 impl MasterHandle for Parent {
@@ -113,7 +113,7 @@ impl MasterHandle for Parent {
     }
 }
 
-/// Tells the parent of the links by which this worker sends.
+/// Reports to the parent when a connection by which this worker sends to a peer comes up or goes down.
 struct Links {
     reports: Reports,
     clock: Clock,
@@ -146,7 +146,7 @@ impl WorkerRuntime for Wired {
 
     fn drain(&self) {
         self.running.carry_out(EndCommand::Drain);
-        // A worker that was started while the topology drains has to process what comes.
+        // A worker that was started while the topology drains has to process what its peers send.
         self.running.activate();
     }
 
@@ -159,7 +159,7 @@ impl WorkerRuntime for Wired {
     }
 
     fn leave(&self) {
-        // Relaxed: a record more or less.
+        // Relaxed: if the flag is seen late, a few more records are logged.
         self.leaving.store(true, Ordering::Relaxed);
     }
 
@@ -174,7 +174,7 @@ impl WorkerRuntime for Wired {
     }
 
     fn stats(&self) -> WorkerStats {
-        // First: what is counted after it includes all that was emitted before it came to 0.
+        // Read before the counters: once this is 0, the counters include all new messages ever emitted.
         let live_spouts = self.running.progress().live_spouts;
         WorkerStats::new(
             live_spouts,

@@ -20,7 +20,7 @@ pub type OutputLines = Arc<dyn Fn(WorkerId, &str) + Send + Sync>;
 /// Options of the workers of a run.
 #[derive(Clone)]
 pub struct WorkersOptions {
-    /// How many workers, at most. Workers that no executor is assigned to are not started.
+    /// How many workers, at most. Fewer are started if fewer have something to do.
     pub workers: u16,
     /// The program that they run. It must call `squall::cli::run` with the components of the topology.
     pub executable: Executable,
