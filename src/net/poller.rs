@@ -206,6 +206,7 @@ impl Poller {
         for event in events {
             self.note(event, now);
         }
+        // Commands are announced as urgent, so they do not wait for the end of the pause.
         let may_take = self.linger.is_over(now) || self.outbox.is_urgent();
         if may_take && self.outbox.look() {
             self.run_commands(now);
@@ -338,7 +339,7 @@ impl Poller {
                     return;
                 }
                 Err(error) if socket::is_exhaustion(&error) => return self.pause_accepting(&error, now),
-                // The one that was to be accepted has failed; there may be another.
+                // The connection failed before it was accepted. There may be another.
                 Err(_) => {}
             }
         }
@@ -349,7 +350,7 @@ impl Poller {
         self.accept_at = now.after(EXHAUSTED_PAUSE);
         if now >= self.exhausted_log_at {
             self.exhausted_log_at = now.after(EXHAUSTED_EVERY);
-            warn!(self.app.log, "no connection can be accepted; trying on"; "why" => %error);
+            warn!(self.app.log, "no connection can be accepted; trying again"; "why" => %error);
         }
     }
 
@@ -395,7 +396,7 @@ impl Poller {
         }
     }
 
-    /// Does what the mesh wants, and what it wants because of that.
+    /// Performs the actions of the mesh, until performing them causes no further action.
     fn act(&mut self, now: Time) {
         loop {
             let actions = self.mesh.actions();

@@ -140,6 +140,7 @@ impl Sender {
     }
 
     fn settle(&mut self, taken: Taken, control: u64, data: u64) -> Result<u64, LinkFault> {
+        // Both lanes are checked before any frame is dropped.
         self.control.check(Lane::Control, taken.control, control)?;
         self.data.check(Lane::Data, taken.data, data)?;
         Ok(self.control.settle(taken.control) + self.data.settle(taken.data))

@@ -173,6 +173,7 @@ impl Mesh {
         self.greeted.remove(&conn);
         self.counts.links_up += 1;
         self.counts.reconnects += u64::from(std::mem::replace(&mut peer.was_heard, true));
+        // WELCOME reports all that was taken, so no TAKEN frame is due.
         peer.receiver.tell();
         connection.say(peer.receiver.taken().frame(FrameKind::Welcome));
         app.link(worker, Direction::From, LinkState::Up, now);
@@ -188,7 +189,8 @@ impl Mesh {
     /// the frames; all later ones are written again.
     ///
     /// Only progress resets the pauses between dials: frames that the peer took, or no frames to send.
-    /// Otherwise a payload that the peer cannot take would make this worker dial without a pause.
+    /// Otherwise a payload that the peer cannot take would make this worker dial again and again with the
+    /// shortest pauses.
     fn welcomed(
         &mut self,
         conn: ConnId,

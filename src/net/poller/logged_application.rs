@@ -74,18 +74,18 @@ impl LoggedApplication {
                     info!(log, "a worker cannot be reached yet"; "why" => why);
                 } else if now.since(vain.since) >= PATIENCE && !vain.is_warned {
                     vain.is_warned = true;
-                    warn!(log, "a worker cannot be reached; it is dialed on"; "why" => why);
+                    warn!(log, "a worker cannot be reached; dialing goes on"; "why" => why);
                 } else {
                     debug!(log, "a worker cannot be reached"; "why" => why);
                 }
             }
             FarEnd::Accepted(address) if now >= self.strangers.at => {
-                info!(self.log, "a connection came to nothing";
+                info!(self.log, "an accepted connection failed";
                     "address" => %address, "why" => why, "others_since" => self.strangers.unsaid);
                 self.strangers = Strangers { at: now.after(STRANGERS_EVERY), unsaid: 0 };
             }
             FarEnd::Accepted(address) => {
-                debug!(self.log, "a connection came to nothing"; "address" => %address, "why" => why);
+                debug!(self.log, "an accepted connection failed"; "address" => %address, "why" => why);
                 self.strangers.unsaid += 1;
             }
         }
@@ -156,17 +156,17 @@ impl Application for LoggedApplication {
             LinkState::Up => {
                 self.vain.remove(&peer);
                 if self.broken.remove(&(peer, direction)) {
-                    info!(self.log, "a link is up again"; "peer" => peer.0, "direction" => %direction);
+                    info!(self.log, "a connection is up again"; "peer" => peer.0, "direction" => %direction);
                 } else {
-                    debug!(self.log, "a link is up"; "peer" => peer.0, "direction" => %direction);
+                    debug!(self.log, "a connection is up"; "peer" => peer.0, "direction" => %direction);
                 }
             }
             LinkState::Down { why } if self.is_ending || why.ends_with(ORDERLY_END) => {
-                debug!(self.log, "a link has ended"; "peer" => peer.0, "direction" => %direction, "why" => why);
+                debug!(self.log, "a connection has ended"; "peer" => peer.0, "direction" => %direction, "why" => why);
             }
             LinkState::Down { why } => {
                 self.broken.insert((peer, direction));
-                warn!(self.log, "a link is down"; "peer" => peer.0, "direction" => %direction, "why" => why);
+                warn!(self.log, "a connection is down"; "peer" => peer.0, "direction" => %direction, "why" => why);
             }
         }
         self.app.link(peer, direction, state, now);
