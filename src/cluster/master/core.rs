@@ -186,6 +186,7 @@ impl Core {
             return;
         }
         let life = &mut self.lives[who.worker.index()];
+        // While all close, an exit is expected, and the worker is not started again.
         if self.close_by.is_some() {
             let in_order = life.has_ended;
             life.leaves();
@@ -203,11 +204,14 @@ impl Core {
         let (ever_up, failed_starts) = (life.ever_up, life.failed_starts);
         let pause =
             if let WorkerPhase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
+        // The answers of the dead incarnation do not hold for the next one: the end starts over, and so
+        // do the waves.
         self.version += 1;
         self.link_reports.forget(who.worker);
         self.ending.begin_again();
         self.ask_anew(now);
         self.note(Note::Died(who, how.clone(), pause));
+        // A worker that never came up and reported why would only fail again.
         if !was_up && let Some(why) = fatal.clone().filter(|_| !ever_up) {
             return self.give_up(why, now);
         }
@@ -284,6 +288,7 @@ impl Core {
         };
         self.wave_at = now.after(pause);
         let answered = self.round.is_some_and(|round| seen.round == round && seen.answered >= seen.asked);
+        // The request is answered and spouts can emit: no wave is needed until they cannot.
         if answered && seen.live_spouts > 0 {
             self.round = None;
         }

@@ -1,10 +1,10 @@
-//! Which worker is cut off, decided from the workers' reports of links that stay down.
+//! Which worker is cut off, decided from the workers' reports of connections that stay down.
 //!
-//! Each worker reports a peer that it cannot reach, or that it has not heard of for `net.link_lost`. A
-//! connection has two ends and each reports the other, so a report alone does not show which of the two
-//! is cut off. The worker with bad connections to the most peers is. If two workers are equal in that,
-//! it is the one that more peers report; if they are equal in that, too, it is the one with the higher
-//! number, so that the decision does not depend on the order of the reports.
+//! Each worker reports the peers to which its connection has been down for `net.link_lost`. A report
+//! alone does not show which of the two workers is cut off. The worker with bad connections to the most
+//! peers counts as cut off. If two workers are equal in that, it is the one that more peers report. If
+//! they are equal in that, too, it is the one with the higher number, so that the decision does not
+//! depend on the order of the reports.
 //!
 //! The reports of one cut arrive one after another, so they are collected for [`GATHER`] before the
 //! decision. At most one worker is replaced at a time. Its replacement gets as long to connect as any

@@ -237,7 +237,7 @@ impl Shell {
             }
             Note::Fatal(who, why) => error!(self.logger(who), "a worker cannot go on"; "because" => why),
             Note::TooLarge(who, what) => {
-                error!(self.logger(who), "a worker had more to tell than a message holds"; "missing" => what);
+                error!(self.logger(who), "a message of a worker was too large"; "missing" => what);
             }
             Note::DrainRequested(who) => {
                 info!(self.logger(who), "draining"; "because" => "a component asked for it");

@@ -17,13 +17,13 @@ use crate::cluster::control::ControlError;
 #[non_exhaustive]
 pub enum WorkerError {
     /// Its stdin is not a control channel of its parent: the worker was started by hand.
-    #[error("nobody has told this worker what to do")]
+    #[error("this worker has no parent with a control channel")]
     ByHand,
     /// The system refuses something that the worker needs.
     #[error("cannot begin as a worker")]
     Io(#[from] io::Error),
     /// The first message of the parent cannot be read.
-    #[error("the parent cannot be understood")]
+    #[error("the messages of the parent cannot be read")]
     Control(#[from] ControlError),
 }
 

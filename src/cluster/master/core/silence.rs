@@ -90,7 +90,7 @@ impl Core {
                 self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
             }
             (_, false) => {
-                self.replace(WorkerId(index as u16), format!("it said nothing for {silence:.1?}"));
+                self.replace(WorkerId(index as u16), format!("it sent nothing for {silence:.1?}"));
             }
         }
     }
