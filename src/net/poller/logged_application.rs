@@ -156,17 +156,20 @@ impl Application for LoggedApplication {
             LinkState::Up => {
                 self.vain.remove(&peer);
                 if self.broken.remove(&(peer, direction)) {
-                    info!(self.log, "a connection is up again"; "peer" => peer.0, "direction" => %direction);
+                    info!(self.log, "a connection is up again";
+                        "peer" => peer.0, "direction" => %direction);
                 } else {
                     debug!(self.log, "a connection is up"; "peer" => peer.0, "direction" => %direction);
                 }
             }
             LinkState::Down { why } if self.is_ending || why.ends_with(ORDERLY_END) => {
-                debug!(self.log, "a connection has ended"; "peer" => peer.0, "direction" => %direction, "why" => why);
+                debug!(self.log, "a connection has ended";
+                    "peer" => peer.0, "direction" => %direction, "why" => why);
             }
             LinkState::Down { why } => {
                 self.broken.insert((peer, direction));
-                warn!(self.log, "a connection is down"; "peer" => peer.0, "direction" => %direction, "why" => why);
+                warn!(self.log, "a connection is down";
+                    "peer" => peer.0, "direction" => %direction, "why" => why);
             }
         }
         self.app.link(peer, direction, state, now);
