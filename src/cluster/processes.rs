@@ -1,7 +1,7 @@
 //! One worker process, as its parent sees it: it is started, exchanges messages, and is reaped.
 //!
 //! ```text
-//!   Process::start ─▶ child: stdin = its end of the control socket, stderr = a pipe, stdout = ours or a pipe
+//!   Process::start ─▶ child: stdin = its control socket, stderr = a pipe, stdout = ours or a pipe
 //!        │
 //!        ├─ thread "squall-watch-N": poll(control, pidfd, wake)     ─▶ Line* · Broken? · Exited
 //!        └─ threads "squall-stderr-N" and "squall-stdout-N"         ─▶ lines, to a LineSink

@@ -1,13 +1,13 @@
 //! Whether all workers are at rest at the same moment, decided from what each reports for itself.
 //!
-//! One answer of each worker is not enough: worker A can answer that it is at rest, be woken by a tuple of
-//! worker B, and B can then rest and answer the same, although work never stopped. So all workers are asked
-//! twice, in two *waves*. Each worker has an activity counter that grows with everything it does. If all
-//! workers are at rest in both waves and no counter has changed between them, each worker was at rest for the
-//! whole time from its first answer to its second. The second wave begins only after all answers to the
-//! first have arrived, so these times overlap, and at the moment between the waves all workers were at rest
-//! at once. No tuple was on its way between workers at that moment either, because a worker that has sent
-//! something is not at rest until its peer has taken it.
+//! One answer of each worker is not enough: worker A can answer that it is at rest, be woken by a tuple
+//! of worker B, and B can then rest and answer the same, although work never stopped. So all workers
+//! are asked twice, in two *waves*. Each worker has an activity counter that grows with everything it
+//! does. If all workers are at rest in both waves and no counter has changed between them, each worker
+//! was at rest for the whole time from its first answer to its second. The second wave begins only
+//! after all answers to the first have arrived, so these times overlap, and at the moment between the
+//! waves all workers were at rest at once. No tuple was on its way between workers at that moment
+//! either, because a worker that has sent something is not at rest until its peer has taken it.
 //!
 //! 1. A wave ends when every worker has answered. There is at most one wave at a time.
 //! 2. [`WaveOutcome::Rest`] needs two waves in a row for which this holds. A command to the workers in
