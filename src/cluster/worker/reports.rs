@@ -1,6 +1,7 @@
 //! Reports of a worker to its parent, and the control thread that writes them.
 //!
-//! 1. A report never blocks its caller: the control thread alone writes to the parent.
+//! 1. A report does not block its caller: the control thread alone writes to the parent. Only the last
+//!    report of a process waits until it is written, for at most [`LAST_WORDS_MAX`].
 //! 2. While the parent does not read, little is queued. Of beats and statistics only the newest is
 //!    kept, not a queue. Reports of connections and answers are as few as the peers and the questions.
 //! 3. The control thread takes no lock of the runtime. So a busy worker still sends its heartbeats.
