@@ -1,4 +1,4 @@
-//! Runs a topology to its end and gives back what every component emitted (Storm's
+//! Runs a topology to its end and returns what every component emitted (Storm's
 //! `completeTopology`).
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::tuple::Value;
 
 type Row = (SmolStr, Vec<Value>);
 
-/// What to run with.
+/// The mocks, the seed and the limits of a run.
 #[derive(Clone, Default)]
 pub struct CompleteOptions {
     mocks: BTreeMap<String, Vec<Row>>,
@@ -30,8 +30,8 @@ pub struct CompleteOptions {
 }
 
 impl CompleteOptions {
-    /// Replaces a spout by one that emits these rows to its default stream, each until it is
-    /// acked.
+    /// Replaces a spout by one that emits these rows to its default stream. A row that fails is emitted
+    /// again.
     #[must_use]
     pub fn mock<V: Values>(self, spout: &str, rows: impl IntoIterator<Item = V>) -> CompleteOptions {
         self.mock_stream(spout, DEFAULT_STREAM, rows)
@@ -85,14 +85,14 @@ impl CompleteOptions {
         self
     }
 
-    /// Sets what goes wrong; nothing by default.
+    /// Sets the faults to inject; none by default.
     #[must_use]
     pub fn faults(mut self, faults: FaultPlan) -> CompleteOptions {
         self.faults = faults;
         self
     }
 
-    /// Sets how much simulated time it may take; an hour by default.
+    /// Sets how much simulated time the run may take; an hour by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> CompleteOptions {
         self.timeout = Some(timeout);
@@ -107,7 +107,7 @@ pub enum CompleteError {
     /// A mock does not fit the topology.
     #[error(transparent)]
     Topology(#[from] TopologyErrors),
-    /// The run went wrong.
+    /// The simulated run failed.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
 }
@@ -159,7 +159,7 @@ impl TaskHook for Recorder {
     }
 }
 
-/// Runs a topology to its end in simulated time and gives back what every component emitted. Its
+/// Runs a topology to its end in simulated time and returns what every component emitted. Its
 /// spouts must be bounded or mocked.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Stand-ins for spouts and bolts: fed, fixed, capturing.
+//! Replacements for spouts and bolts in tests: [`Feeder`], [`FixedSpout`] and [`Capture`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,8 @@ enum Fate {
     Failed,
 }
 
+/// What a [`Feeder`] shares with the tasks of its spout. The test writes `waiting` and `closed`; the spout
+/// takes from `waiting` and writes `fates` and `acks_since` on ack and fail.
 #[derive(Debug, Default)]
 struct Feed {
     waiting: VecDeque<(MessageId, Vec<Value>)>,
@@ -29,8 +31,8 @@ struct Feed {
     closed: bool,
 }
 
-/// A spout that emits what the test feeds it, and tells what became of it (Storm's `FeederSpout`
-/// with its `AckTracker`). A failed message is not replayed. All tasks of the spout share the feed.
+/// A spout that emits what the test feeds it, and records which messages were acked or failed (Storm's
+/// `FeederSpout` with its `AckTracker`). A failed message is not replayed. All tasks share the feed.
 #[derive(Clone, Debug)]
 pub struct Feeder {
     fields: Fields,
@@ -53,7 +55,7 @@ impl Feeder {
         move || FeederSpout(feeder.clone())
     }
 
-    /// Feeds a tuple as a tracked message. The spout emits it when the simulation next goes on.
+    /// Feeds a tuple as a tracked message. The spout emits it when the simulation is next run.
     pub fn feed(&self, values: impl Values) -> MessageId {
         let mut feed = self.lock();
         feed.next_id += 1;
@@ -63,8 +65,8 @@ impl Feeder {
         id
     }
 
-    /// Feeds a tuple as the message of that id. A message that failed and is fed again is a replay, as
-    /// of a spout that emits it again: bolts see a higher [`attempt`](Outputs::attempt).
+    /// Feeds a tuple as a message with this id. If a message with this id failed before, this is a
+    /// replay of it, and bolts see a higher [`attempt`](Outputs::attempt).
     ///
     /// # Examples
     /// ```
@@ -97,7 +99,7 @@ impl Feeder {
         feed.waiting.push_back((id, row));
     }
 
-    /// Says that nothing more will be fed, so that the topology can end.
+    /// Marks the end of the feed, so that the topology can end.
     pub fn close(&self) {
         self.lock().closed = true;
     }
@@ -121,7 +123,7 @@ impl Feeder {
         self.has(id, Fate::Failed)
     }
 
-    /// How many messages were acked since this was last asked.
+    /// How many messages were acked since the last call.
     pub fn take_acks(&self) -> usize {
         std::mem::take(&mut self.lock().acks_since)
     }
@@ -163,8 +165,8 @@ impl Spout for FeederSpout {
     }
 }
 
-/// A spout that emits a fixed list of rows, each until it is acked, and then ends. Each task emits
-/// the whole list.
+/// A spout that emits a fixed list of rows and then ends. A row that fails is emitted again, unless the
+/// failure is final. Each task emits the whole list.
 #[derive(Clone, Debug)]
 pub struct FixedSpout {
     streams: Streams,
@@ -180,7 +182,7 @@ impl FixedSpout {
         FixedSpout::with_streams(Streams::new(fields), rows)
     }
 
-    /// Rows for streams named row by row.
+    /// Rows for several streams: each row comes with the name of its stream.
     ///
     /// # Examples
     /// ```
@@ -234,7 +236,7 @@ impl Spout for FixedSpout {
     }
 }
 
-/// A tuple that a [`Capture`] bolt got.
+/// A tuple that a [`Capture`] bolt received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedTuple {
     /// The component it came from.
@@ -245,7 +247,7 @@ pub struct CapturedTuple {
     pub values: Vec<Value>,
 }
 
-/// A bolt that keeps every tuple it gets, over all its tasks, in the order of execution.
+/// A bolt that keeps every tuple it receives, over all its tasks, in the order of execution.
 #[derive(Clone, Debug, Default)]
 pub struct Capture(Arc<Mutex<Vec<CapturedTuple>>>);
 

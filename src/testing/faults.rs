@@ -1,4 +1,7 @@
 //! Crashes, losses and failures for simulated topologies.
+//!
+//! A [`FaultPlan`] says which batches are lost, which tasks crash and what happens to ack records; the
+//! runtime asks [`ActiveFaults`] at those points. [`fail_nth`] and [`panic_nth`] wrap one bolt instead.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +18,7 @@ use crate::topology::TopologyErrors;
 use crate::topology::graph::{BoltFactory, Constructor, Topology};
 use crate::tuple::TupleBatch;
 
-/// What is to go wrong. An empty plan does nothing.
+/// The faults to inject. An empty plan injects none.
 #[derive(Clone, Debug, Default)]
 pub struct FaultPlan {
     drop_share: f64,
@@ -23,14 +26,15 @@ pub struct FaultPlan {
     lose_acks_share: f64,
     duplicate_inits: bool,
     complete_early: bool,
-    /// What happens to the n-th batch (from 1) that a component's tasks take together.
+    /// The fate of the n-th batch (from 1) that a component takes, counted over all its tasks. These
+    /// happen even after `heal_after`.
     at: BTreeMap<(SmolStr, u64), Fate>,
-    /// No fault after so many batches: the second phase of a simulation, in which all must heal.
+    /// The number of batches after which random faults stop; the topology must then recover.
     heal_after: Option<u64>,
 }
 
 impl FaultPlan {
-    /// Nothing goes wrong.
+    /// A plan without faults.
     pub fn new() -> FaultPlan {
         FaultPlan::default()
     }
@@ -42,15 +46,14 @@ impl FaultPlan {
         self
     }
 
-    /// With this probability a task dies as it takes a batch; it is built again after a pause.
+    /// With this probability a task crashes as it takes a batch. It is built again after a pause.
     #[must_use]
     pub fn crash_tasks(mut self, probability: f64) -> FaultPlan {
         self.crash_share = probability;
         self
     }
 
-    /// Each message of ack records to an acker is lost with this probability, whole, as a link would
-    /// lose it.
+    /// Each set of ack records that is sent to an acker is lost as a whole with this probability.
     #[must_use]
     pub fn lose_acks(mut self, probability: f64) -> FaultPlan {
         self.lose_acks_share = probability;
@@ -83,10 +86,10 @@ impl FaultPlan {
         self
     }
 
-    /// A task of the component dies as the component takes its n-th batch (from 1).
+    /// The task that takes the n-th batch (from 1) of the component crashes.
     ///
     /// # Examples
-    /// A bolt that keeps its state in memory only loses it with the task:
+    /// A bolt that keeps its state only in memory loses that state with the task:
     /// ```
     /// use squall::prelude::*;
     /// use squall::testing::{Capture, FaultPlan, FixedSpout, SimulatedTopology, SimulationOptions};
@@ -119,15 +122,15 @@ impl FaultPlan {
         self
     }
 
-    /// Every init reaches its acker twice, as over a link that repeats itself.
+    /// Every init reaches its acker twice, as over a network that duplicates.
     #[must_use]
     pub fn duplicate_inits(mut self) -> FaultPlan {
         self.duplicate_inits = true;
         self
     }
 
-    /// Ackers are told that everything is done as soon as it begins: a broken tracker, which the
-    /// simulation must catch.
+    /// Ackers complete each block as soon as they get its init. This simulates a defect of the tracking,
+    /// which the simulation must detect.
     #[must_use]
     pub fn complete_early(mut self) -> FaultPlan {
         self.complete_early = true;
@@ -141,7 +144,7 @@ impl FaultPlan {
         self
     }
 
-    /// The plan in action, its chances decided by a seed.
+    /// Starts the plan; `seed` decides the random faults.
     pub(crate) fn start(self, seed: u64) -> Arc<ActiveFaults> {
         let random = StdRng::seed_from_u64(seed ^ 0x5eed_fa17);
         Arc::new(ActiveFaults {
@@ -152,13 +155,14 @@ impl FaultPlan {
     }
 }
 
+/// What [`ActiveFaults`] counts: batches taken per component, and over all components.
 struct State {
     random: StdRng,
     taken: BTreeMap<SmolStr, u64>,
     batches: u64,
 }
 
-/// How often each kind of fault struck.
+/// How often each kind of fault occurred.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub dropped: AtomicU64,
@@ -167,7 +171,7 @@ pub(crate) struct Counts {
     pub acks_lost: AtomicU64,
 }
 
-/// A plan in action.
+/// A plan of a running topology.
 pub(crate) struct ActiveFaults {
     plan: FaultPlan,
     state: Mutex<State>,
@@ -223,14 +227,14 @@ impl Faults for ActiveFaults {
     }
 }
 
-/// What a [`Faulty`] bolt does at its moment.
+/// What a [`Faulty`] bolt does with its n-th tuple.
 #[derive(Clone, Copy, Debug)]
 enum Misdeed {
     Fail,
     Panic,
 }
 
-/// A bolt that misbehaves at one tuple and otherwise is the one it wraps.
+/// A bolt that fails or panics at one tuple, and passes every other call to the bolt it wraps.
 struct Faulty {
     inner: Box<dyn Bolt>,
     nth: u64,
@@ -328,7 +332,7 @@ fn misbehave(topology: Topology, bolt: &str, nth: u64, misdeed: Misdeed) -> Resu
     let Some(Constructor::Bolt(inner)) =
         topology.component(bolt).map(|component| component.constructor.clone())
     else {
-        // The topology's own error says which components there are.
+        // There is no such bolt: `with_bolt` returns the error that lists the components.
         return topology.with_bolt(bolt, || -> Faulty { unreachable!("there is no such bolt") });
     };
     let executed = Arc::new(AtomicU64::new(0));

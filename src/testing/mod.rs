@@ -1,17 +1,17 @@
 //! Testing topologies: what users call from `cargo test`, and what squall's own tests use.
 //!
-//! * [`SimulatedTopology`]: a topology in one thread, on a clock that moves when told, every
-//!   interleaving decided by a seed; the same executors that run in production.
+//! * [`SimulatedTopology`]: a topology in one thread and in simulated time. It runs the executors of
+//!   production; a seed decides in which order they are stepped.
 //! * [`complete_topology`]: runs a topology with mocked spouts to its end and returns what every
 //!   component emitted.
-//! * [`Feeder`], [`FixedSpout`], [`Capture`]: a spout that the test feeds, one with a fixed list, a
-//!   bolt that keeps what it gets.
+//! * [`Feeder`], [`FixedSpout`], [`Capture`]: a spout that the test feeds, a spout with a fixed list, a
+//!   bolt that keeps the tuples it receives.
 //! * [`harness`]: one bolt or spout by itself, fed by hand, without a runtime.
 //! * [`FaultPlan`]: crashes, losses and failures, at a chosen point or at random from a seed.
 //!
 //! # Examples
 //!
-//! **1. What does a topology emit?** Replace its spouts, run it to the end, look.
+//! **1. What does a topology emit?** Replace its spouts, run it to the end, and compare.
 //! ```
 //! use squall::prelude::*;
 //! use squall::testing::{CompleteOptions, complete_topology};
@@ -39,7 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **2. What happens in time?** A clock that the test moves: here a message that is never acked
+//! **2. When does something happen?** The test advances the clock: here a message that is never acked
 //! fails after its time-out, and not before.
 //! ```
 //! use std::time::Duration;
@@ -69,8 +69,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **3. Does it survive?** Lose batches, crash tasks, and check that every message arrives at least
-//! once, for as many seeds as you like. A seed that fails, fails again.
+//! **3. Does it survive faults?** Lose batches, crash tasks, and check that every message arrives at
+//! least once, for as many seeds as you like. A seed that fails once fails each time.
 //! ```
 //! use std::time::Duration;
 //! use squall::prelude::*;

@@ -1,15 +1,17 @@
 //! A topology in one thread, in simulated time, in an order that a seed decides.
 //!
-//! The executors are those of production; only who steps them, and when, differs. At each turn the
-//! seed picks one of the runnable executors and how much it may do, so that over many seeds every
-//! legal interleaving comes up. Time moves when nothing is runnable, or when the test says so, and
-//! only as far as the next timer; so an hour of waiting takes no time.
+//! The executors are those of production; only the scheduler differs. At each turn the seed chooses one
+//! of the runnable executors and its budget, so that many seeds cover many interleavings. Time
+//! advances only when nothing is runnable, and then straight to the next timer, so a simulated hour of
+//! waiting takes no real time.
 //!
 //! 1. The same topology, seed and calls give the same run, step by step ([`fingerprint`]).
-//! 2. A witness that knows nothing of XOR counts the tuples of every tree (`runtime::audit`); a
-//!    tree that is acked while one of them is alive or lost is an error of every run method.
+//! 2. An audit that does not use the XOR counts the tuples of every tree (`runtime::audit`). If a tree
+//!    is acked while one of its tuples is in flight or was lost, [`check`] and [`run_to_end`] fail.
 //!
 //! [`fingerprint`]: SimulatedTopology::fingerprint
+//! [`check`]: SimulatedTopology::check
+//! [`run_to_end`]: SimulatedTopology::run_to_end
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,17 +31,17 @@ use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
 
-/// Steps without a pause in which time could pass; more is a topology that never rests.
+/// Steps that may follow each other at one point in time; more is reported as a topology that never rests.
 const STEPS_WITHOUT_REST_MAX: u64 = 5_000_000;
-/// How much an executor may do at a turn, one of these.
+/// The budgets of a step; each turn draws one of them.
 const BUDGETS: [u32; 5] = [1, 3, 17, 256, 2048];
 
 /// How a simulation is set up.
 #[derive(Clone)]
 pub struct SimulationOptions {
-    /// What every choice comes from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// What goes wrong.
+    /// The faults to inject.
     pub faults: FaultPlan,
     /// Where components and runtime log; nowhere by default.
     pub logger: slog::Logger,
@@ -54,13 +56,13 @@ impl Default for SimulationOptions {
 }
 
 impl SimulationOptions {
-    /// Nothing goes wrong, in the order that this seed decides.
+    /// Options without faults; the seed decides the order of steps.
     pub fn seeded(seed: u64) -> SimulationOptions {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         SimulationOptions { seed, faults: FaultPlan::new(), logger, resources: WorkerResources::default() }
     }
 
-    /// Sets what goes wrong.
+    /// Sets the faults to inject.
     #[must_use]
     pub fn faults(mut self, faults: FaultPlan) -> SimulationOptions {
         self.faults = faults;
@@ -68,7 +70,7 @@ impl SimulationOptions {
     }
 }
 
-/// Why a simulated run is not as it should be. Each names the seed, which repeats it.
+/// Why a simulated run failed. Each error names the seed, with which the run can be repeated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimulationError {
@@ -87,10 +89,10 @@ pub enum SimulationError {
         seed: u64,
         /// Simulated time.
         after: Duration,
-        /// How far it came.
+        /// The counters at that time.
         stats: Box<TopologyStats>,
     },
-    /// Messages are unaccounted for at the end.
+    /// At the end, some messages are neither acked nor failed.
     #[error("seed {seed}: {emitted} messages emitted, but {acked} acked and {failed} failed")]
     Unaccounted {
         /// The seed of the run.
@@ -104,16 +106,16 @@ pub enum SimulationError {
     },
 }
 
-/// How often each fault of a plan struck.
+/// How often each fault of a plan occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultsStruck {
-    /// Batches lost on their way.
+    /// Batches that were lost before their task took them.
     pub batches_lost: u64,
-    /// Tasks that died as they took a batch.
+    /// Tasks that crashed as they took a batch.
     pub tasks_crashed: u64,
     /// Inits that reached their acker twice.
     pub inits_repeated: u64,
-    /// Messages of ack records lost on their way.
+    /// Sets of ack records that were lost on their way to an acker.
     pub acks_lost: u64,
 }
 
@@ -163,7 +165,7 @@ impl SimulatedTopology {
         self.clock.now().since(Time::ZERO)
     }
 
-    /// The clock that the topology lives by.
+    /// The clock of the topology.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -178,22 +180,22 @@ impl SimulatedTopology {
         self.worker.metrics()
     }
 
-    /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
+    /// Lets spouts emit. The first call opens and prepares all tasks.
     pub fn activate(&self) {
         self.worker.activate();
     }
 
-    /// Lets spouts rest.
+    /// Stops spouts from emitting, until [`activate`](SimulatedTopology::activate).
     pub fn deactivate(&self) {
         self.worker.deactivate();
     }
 
-    /// Asks for an orderly end.
+    /// Begins an orderly end: spouts stop, and what is in flight is processed.
     pub fn drain(&self) {
         self.worker.drain();
     }
 
-    /// Kills the tasks of a component (`__acker` for the ackers): their state is lost, they are
+    /// Kills the tasks of a component (`__acker` for the ackers). Their state is lost, and they are
     /// built again after a pause.
     ///
     /// # Panics
@@ -204,7 +206,7 @@ impl SimulatedTopology {
         executors.into_iter().for_each(|id| self.worker.command(id, ExecutorCommand::Crash));
     }
 
-    /// Stops the executors of a component for a time: what comes for them waits.
+    /// Stops the executors of a component for a time. What is delivered to them waits in their inboxes.
     ///
     /// # Panics
     /// When there is no such component.
@@ -226,7 +228,7 @@ impl SimulatedTopology {
         self.stalled.insert(id, self.clock.now().after(pause));
     }
 
-    /// How often the fault plan struck so far.
+    /// How often each fault of the plan occurred so far.
     pub fn faults_struck(&self) -> FaultsStruck {
         let counts = &self.faults.counts;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -243,10 +245,11 @@ impl SimulatedTopology {
         self.trace.digest()
     }
 
-    /// Steps until nothing is runnable. Time stands still.
+    /// Steps executors until none is runnable, without advancing time.
     ///
     /// # Panics
-    /// When the topology never rests: a spout that always has more, without a rate or a window.
+    /// When the topology never rests, as with a spout that always emits, without a rate or a limit of
+    /// pending messages.
     pub fn run_until_idle(&mut self) {
         let mut steps = 0;
         while self.step_one() {
@@ -255,7 +258,7 @@ impl SimulatedTopology {
         }
     }
 
-    /// Lets time pass, in steps from timer to timer, until everything that is due has happened.
+    /// Advances time by `by`, timer by timer, and steps everything that becomes runnable.
     pub fn advance(&mut self, by: Duration) {
         let target = self.clock.now().after(by);
         self.run_until_idle();
@@ -273,8 +276,8 @@ impl SimulatedTopology {
         self.run_until_idle();
     }
 
-    /// Takes so many steps; whenever nothing is runnable, time moves to the next timer. Ends early
-    /// when there is none, or the topology has ended.
+    /// Takes up to `steps` steps. Whenever nothing is runnable, time advances to the next timer. Returns
+    /// early when there is none, or when the topology has ended.
     pub fn run_steps(&mut self, steps: u64) {
         let target = self.steps + steps;
         while self.steps < target && !self.worker.has_ended() {
@@ -294,7 +297,7 @@ impl SimulatedTopology {
         self.worker.has_ended()
     }
 
-    /// Lets idle spouts look for what was fed, and everything follow from it: moves time by 20 ms.
+    /// Advances time by 20 ms, so that idle spouts emit what the test fed, and it is processed.
     pub fn settle(&mut self) {
         self.advance(Duration::from_millis(20));
     }
@@ -334,7 +337,8 @@ impl SimulatedTopology {
     fn account(&self) -> Result<TopologyStats, SimulationError> {
         let stats = self.stats();
         let TopologyStats { emitted, acked, failed, .. } = stats;
-        // A spout that crashed forgets what it had emitted, and emits it again under the same ids.
+        // A spout that crashed reads its source again and emits the same ids again. They count twice as
+        // emitted, so the sum below does not hold for it.
         let crashes = stats.components.iter().any(|component| component.is_spout && component.restarts > 0);
         if emitted != acked + failed && !crashes && !stats.cut_short {
             return Err(SimulationError::Unaccounted { seed: self.seed, emitted, acked, failed });
@@ -342,14 +346,14 @@ impl SimulatedTopology {
         Ok(stats)
     }
 
-    /// The next time at which something is due.
+    /// When the next timer expires or the next stalled executor continues.
     fn next_event(&self, now: Time) -> Time {
         let timer = self.worker.next_timer().unwrap_or(Time::NEVER);
         let wake = self.stalled.values().copied().filter(|until| *until > now).min().unwrap_or(Time::NEVER);
         timer.min(wake).max(now)
     }
 
-    /// Steps one executor; says whether there was one.
+    /// Steps one runnable executor that the seed chooses. Returns false if none is runnable.
     fn step_one(&mut self) -> bool {
         let now = self.clock.now();
         self.stalled.retain(|_, until| *until > now);

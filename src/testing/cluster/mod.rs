@@ -1,16 +1,17 @@
-//! A topology in several workers, in one thread and in simulated time: executors, wire and master are
-//! those of production; what is simulated is processes, sockets and the clock.
+//! A topology in several workers, in one thread and in simulated time. Executors, meshes and the core of
+//! the master are those of production; processes, sockets and the clock are simulated.
 //!
 //! ```text
 //!   master's core ── start, kill, commands ──▶ SimulatedProcess × n ── bytes ──▶ Network ──▶ …
 //!         ▲──────── messages, exits ───────────────┘
 //! ```
 //!
-//! One file, because a turn is one choice among all that could happen next, whoever it is to happen to.
+//! One file, because each turn chooses from everything that could happen next in the whole cluster: first
+//! all due events are delivered, then one runnable executor or one poller is stepped.
 //!
 //! 1. The same topology, seed and calls give the same run, step by step.
-//! 2. The witness of the ackers counts over all workers: a tree that is acked while a copy of one of
-//!    its tuples is alive or lost, in whatever process, is an error.
+//! 2. The audit counts the tuples of each tree over all workers. If a tree is acked while one of its
+//!    tuples is still in flight or was lost, in any process, the run fails.
 
 pub mod network;
 mod worker;
@@ -44,17 +45,17 @@ use crate::topology::plan::{ExecutorId, Plan};
 use network::{Network, NetworkStruck, Trouble};
 use worker::{Links, Parts, Said, SimulatedProcess};
 
-/// Turns without a pause in which time could pass; more is a cluster that never rests.
+/// Turns that may follow each other at one point in time; more is reported as a cluster that never rests.
 const TURNS_WITHOUT_REST_MAX: u64 = 5_000_000;
-/// How much an executor may do at a turn, one of these.
+/// The budgets of a step; each turn draws one of them.
 const BUDGETS: [u32; 5] = [1, 3, 17, 256, 2048];
 
 /// How a simulated cluster is set up.
 #[derive(Clone)]
 pub struct ClusterOptions {
-    /// What every choice comes from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Workers.
+    /// The number of workers.
     pub workers: u16,
     /// `[net]`.
     pub net: NetOptions,
@@ -67,7 +68,7 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
-    /// Nothing goes wrong, in the order that this seed decides.
+    /// Options without faults; the seed decides the order of steps.
     pub fn seeded(seed: u64, workers: u16) -> ClusterOptions {
         ClusterOptions {
             seed,
@@ -80,7 +81,7 @@ impl ClusterOptions {
     }
 }
 
-/// Something that reaches a process or the master at a time.
+/// An event that is delivered to a process or to the master at a given time.
 #[derive(Debug)]
 enum Happening {
     Begin(Endpoint, Members),
@@ -115,20 +116,20 @@ impl Ord for Scheduled {
     }
 }
 
-/// How often what came to pass among workers.
+/// How often each kind of event happened among the workers.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterCounts {
-    /// Trouble of the network.
+    /// The faults of the network.
     pub network: NetworkStruck,
-    /// What all wires counted, those of dead workers included.
+    /// The sum of the counters of all meshes, those of ended processes included.
     pub net: NetCounts,
     /// Workers killed by the test.
     pub killed: u64,
     /// Workers stopped by the test.
     pub stopped: u64,
-    /// Workers that died and were started again.
+    /// Workers that died and were restarted.
     pub restarted: u64,
-    /// Workers that the master replaced, by why: because they were silent, or cut off.
+    /// Workers that the master replaced, by reason: `silent` or `cut off`.
     pub replaced: BTreeMap<&'static str, u64>,
 }
 
@@ -144,7 +145,8 @@ pub struct SimulatedCluster {
     audit: Arc<Audit>,
     core: Core,
     processes: BTreeMap<WorkerId, SimulatedProcess>,
-    /// When what was last said by or to a worker arrives: channels keep their order.
+    /// For each worker and direction (`true`: to the master), when its last control message arrives. A
+    /// later message never arrives before that, so a control channel keeps its order.
     channels: BTreeMap<(WorkerId, bool), Time>,
     network: Network,
     agenda: BinaryHeap<Reverse<Scheduled>>,
@@ -154,7 +156,7 @@ pub struct SimulatedCluster {
 }
 
 impl SimulatedCluster {
-    /// Starts a topology in as many workers as have executors.
+    /// Starts a topology, in as many workers as have executors.
     pub fn start(topology: Topology, options: ClusterOptions) -> SimulatedCluster {
         let clock = Clock::simulated();
         let mut random = StdRng::seed_from_u64(options.seed);
@@ -208,12 +210,12 @@ impl SimulatedCluster {
         self.core.sum()
     }
 
-    /// Messages that died with a worker and were not read again, at least.
+    /// A lower bound of the messages that were lost with a worker and not read again from their source.
     pub fn lost(&self) -> u64 {
         self.core.lost()
     }
 
-    /// How often what came to pass.
+    /// How often each kind of event happened so far.
     pub fn counts(&self) -> ClusterCounts {
         let mut counts = self.counts.clone();
         counts.network = self.network.struck;
@@ -231,7 +233,7 @@ impl SimulatedCluster {
         self.core.is_done()
     }
 
-    /// Whether all workers were told to close.
+    /// Whether the master has sent the close command to all workers.
     pub fn is_closing(&self) -> bool {
         self.core.is_closing()
     }
@@ -246,7 +248,7 @@ impl SimulatedCluster {
         self.core.stopped()
     }
 
-    /// What every worker is at, for people who look for the cause of a standstill.
+    /// The state of the master and of each worker as text, for debugging a cluster that makes no progress.
     pub fn state(&self) -> String {
         let mut state = format!("master: {:?}\n", self.core);
         for (worker, process) in &self.processes {
@@ -259,19 +261,19 @@ impl SimulatedCluster {
 
     // ---- What a test does to it ----
 
-    /// Asks for an orderly end.
+    /// Asks the master to drain the topology.
     pub fn drain(&mut self) {
         self.tell_master(Event::Drain);
     }
 
-    /// Kills a worker's process, if it has one; says whether.
+    /// Kills a worker's process. Returns whether there was one.
     pub fn kill(&mut self, worker: WorkerId) -> bool {
         let killed = self.end_process(worker, Exit::Signal(9));
         self.counts.killed += u64::from(killed);
         killed
     }
 
-    /// Stops a worker's process for a time, if it has one; says whether.
+    /// Stops a worker's process for `pause`, as SIGSTOP does. Returns whether there was one.
     pub fn stop(&mut self, worker: WorkerId, pause: Duration) -> bool {
         let until = self.clock.now().after(pause);
         let Some(process) = self.processes.get_mut(&worker) else { return false };
@@ -280,18 +282,18 @@ impl SimulatedCluster {
         true
     }
 
-    /// What is wrong on the way from one worker to another.
+    /// The faults of the network from one worker to another, to be set by the test.
     pub fn trouble(&mut self, from: WorkerId, to: WorkerId) -> &mut Trouble {
         self.network.trouble(from, to)
     }
 
-    /// Cuts a connection between two workers, if there is one; says whether.
+    /// Cuts a connection between two workers; see [`Network::cut`]. Returns whether there was one.
     pub fn cut(&mut self, from: WorkerId, to: WorkerId, half_open: bool) -> bool {
         let now = self.clock.now();
         self.network.cut(from, to, half_open, now)
     }
 
-    /// The network is well, and nobody is stopped any more.
+    /// Removes all faults of the network and lets all stopped workers continue.
     pub fn heal(&mut self) {
         self.network.heal();
         let now = self.clock.now();
@@ -302,7 +304,8 @@ impl SimulatedCluster {
 
     // ---- Running ----
 
-    /// Takes so many turns; time moves whenever nothing is to do. Ends early with the topology.
+    /// Takes up to `turns` turns. Time advances whenever nothing is runnable. Returns early when the
+    /// topology has ended, or when nothing is runnable and no event is due at any time.
     pub fn run_turns(&mut self, turns: u64) {
         for _ in 0..turns {
             if self.has_ended() || (!self.turn() && !self.pass_time(Time::NEVER)) {
@@ -354,14 +357,14 @@ impl SimulatedCluster {
         if found.is_empty() { Ok(()) } else { Err(SimulationError::FalseAck { seed, found }) }
     }
 
-    /// Moves time to the next thing that is due; says whether that is before `target`.
+    /// Advances time to the next event. Returns false, without advancing, if that is after `target`.
     fn pass_time(&mut self, target: Time) -> bool {
         let now = self.clock.now();
         let next = self.next_event();
         if next == Time::NEVER || next > target {
             return false;
         }
-        // A poller that was named due although it is not would keep time from moving.
+        // At least a nanosecond: time must advance even if an event is reported as due now and is not.
         self.clock.advance(next.since(now).max(Duration::from_nanos(1)));
         true
     }
@@ -377,7 +380,8 @@ impl SimulatedCluster {
         agenda.min(processes).min(self.network.next_event()).min(self.core.deadline()).max(now)
     }
 
-    /// One thing that can happen now, as the seed decides; says whether there was any.
+    /// Delivers all due events, then steps one runnable executor or poller that the seed chooses.
+    /// Returns false if there was nothing to do at this time.
     fn turn(&mut self) -> bool {
         let now = self.clock.now();
         self.happen(now);
@@ -409,7 +413,7 @@ impl SimulatedCluster {
         true
     }
 
-    /// Takes what processes say.
+    /// Collects what the processes send to the master, and ends the processes that have closed.
     fn listen(&mut self, now: Time) {
         let workers: Vec<WorkerId> = self.processes.keys().copied().collect();
         for worker in workers {
@@ -428,7 +432,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// When what is said now arrives.
+    /// When a control message that is sent now arrives.
     fn arrival(&mut self, worker: WorkerId, to_master: bool, now: Time) -> Time {
         let latency = Duration::from_micros(self.random.random_range(10..500));
         let last = self.channels.entry((worker, to_master)).or_default();
@@ -441,7 +445,7 @@ impl SimulatedCluster {
         self.agenda.push(Reverse(Scheduled { at, number: self.number, what }));
     }
 
-    /// Everything that is due.
+    /// Delivers every event that is due. A command to a stopped process is delivered when it continues.
     fn happen(&mut self, now: Time) {
         let mut waiting = Vec::new();
         while self.agenda.peek().is_some_and(|Reverse(next)| next.at <= now) {
@@ -554,14 +558,14 @@ impl SimulatedCluster {
         let now = self.clock.now();
         add(&mut self.counts.net, process.net_counts());
         self.network.died(process.life, now);
-        // What it said before still arrives first.
+        // The exit goes through the same channel, so what the process sent before it arrives first.
         let at = self.arrival(worker, true, now);
         self.schedule(at, Happening::Exited(process.life, how));
         true
     }
 }
 
-/// Adds what one wire counted.
+/// Adds the counters of one mesh.
 fn add(sum: &mut NetCounts, one: &NetCounts) {
     sum.frames_out += one.frames_out;
     sum.bytes_out += one.bytes_out;

@@ -1,9 +1,12 @@
-//! The network between simulated workers: streams of bytes that arrive late, in pieces, broken, or
+//! The network between simulated workers: byte streams that arrive late, in pieces, corrupted, or
 //! not at all.
 //!
-//! What TCP hides (loss, duplication, reordering of packets) shows as delay: all that follows waits
-//! for what is sent again. What it does not hide is here as such: connections that break with bytes
-//! on their way, ends of which only one knows, bytes that are not what was written.
+//! Faults that TCP hides (loss, duplication and reordering of packets) appear as delay: all later bytes
+//! of the stream wait for the retransmission. Faults that TCP does not hide are simulated as they are:
+//! connections that break with bytes in flight, half-open connections, flipped bits.
+//!
+//! A connection has two pipes, one for each direction. A pipe holds segments, each with the time at which
+//! it arrives; a segment never arrives before the one that was written before it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,122 +18,126 @@ use crate::clock::Time;
 use crate::ids::WorkerId;
 use crate::net::{ConnId, Endpoint};
 
-/// Bytes that fit between two sockets.
+/// Bytes that a pipe holds, as the socket buffers of both ends would. A writer that finds it full waits.
 const PIPE_BYTES_MAX: usize = 64 << 10;
-/// How long TCP takes to send again what was lost.
+/// The delay that TCP needs to retransmit a lost packet.
 const RETRANSMIT: Duration = Duration::from_millis(200);
 
-/// What is wrong on the way from one worker to another.
+/// The faults of the network from one worker to another. Shares are probabilities for each write.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trouble {
-    /// Added to the latency, at most.
+    /// The most that is added to the latency.
     pub delay: Duration,
-    /// How many packets are lost below the stream, so that it stands still for a while.
+    /// The share of writes whose packet is lost below TCP, which delays the stream by the retransmission.
     pub loss: f64,
-    /// How many come twice or out of order below the stream, which costs a little time.
+    /// The share of writes whose packets are duplicated or reordered below TCP, a delay of milliseconds.
     pub reorder: f64,
-    /// How many writes arrive twice.
+    /// The share of writes that arrive twice.
     pub duplicate: f64,
-    /// How many writes arrive with a bit flipped.
+    /// The share of writes that arrive with one bit flipped.
     pub flip: f64,
-    /// How many writes break the connection, a part of them arriving.
+    /// The share of writes of which only the first part arrives; then the connection ends.
     pub truncate: f64,
-    /// Bytes in a second, at most.
+    /// The most bytes per second.
     pub bandwidth: Option<u32>,
-    /// Nothing arrives; what is sent waits.
+    /// Nothing arrives while this is set. What was sent waits and arrives later.
     pub blocked: bool,
-    /// The receiving end does not read.
+    /// The receiver does not read. New connections are still made.
     pub clogged: bool,
 }
 
-/// How often each kind of trouble struck.
+/// How often each kind of fault occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkStruck {
-    /// Packets lost below the stream.
+    /// Packets lost below TCP.
     pub losses: u64,
-    /// Packets doubled or out of order below the stream.
+    /// Packets duplicated or reordered below TCP.
     pub reordered: u64,
     /// Writes that arrived twice.
     pub duplicated: u64,
     /// Writes with a bit flipped.
     pub flips: u64,
-    /// Writes of which a part arrived, and then the end of the connection.
+    /// Writes of which only a part arrived before the connection ended.
     pub truncations: u64,
     /// Connections cut at both ends.
     pub cuts: u64,
-    /// Connections of which one end was cut and the other not told.
+    /// Connections that broke while one end was not notified.
     pub half_open: u64,
-    /// Writes that waited because nothing arrived at all.
+    /// Writes into a blocked direction.
     pub blocked: u64,
-    /// Writes that found no room.
+    /// Writes into a full pipe, which took no bytes.
     pub full: u64,
-    /// Connections refused, because nobody listened.
+    /// Connections refused because the worker was not running.
     pub refused: u64,
 }
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
-    /// The life that holds it.
+    /// The process that holds this end.
     pub life: Endpoint,
-    /// What its mesh calls it.
+    /// The number of the connection in the mesh of that process.
     pub conn: ConnId,
 }
 
-/// What a worker finds at its sockets.
+/// An event at the sockets of a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// Somebody wants to connect; answer with [`Network::accept`].
     Dialed(u64),
-    /// A connection that it dialed is there.
+    /// A connection that the worker dialed is established.
     Connected(ConnId),
-    /// Bytes.
+    /// Bytes were received.
     Bytes(ConnId, Vec<u8>),
-    /// The end of a connection.
+    /// The peer closed the connection, or the connection broke.
     Closed(ConnId, &'static str),
 }
 
+/// One direction of a connection.
 #[derive(Debug, Default)]
 struct Pipe {
+    /// What was written and not yet read, with the times of arrival.
     segments: VecDeque<(Time, Vec<u8>)>,
     bytes: usize,
     last_arrival: Time,
-    /// The writer's end is closed, as the reader learns then.
+    /// When the reader may learn that the writer's end is closed; `None` while it is open.
     fin: Option<Time>,
-    /// The reader was told.
+    /// The reader was notified of the end, or must not be: it closed first, or the end is half-open.
     told: bool,
 }
 
 #[derive(Debug)]
 struct Connection {
-    /// The end that dialed, and the one that answered.
+    /// The worker that dialed, and the worker that was dialed.
     from: WorkerId,
     to: WorkerId,
+    /// The end of the dialer and the end of the listener, while each is open.
     ends: [Option<End>; 2],
-    /// From the dialer, and to it.
+    /// By the writer: what the dialer writes, and what the listener writes.
     pipes: [Pipe; 2],
-    /// When it reaches the listener, while it has not.
+    /// When the dial reaches the listener; `None` once it has.
     dialing: Option<Time>,
-    /// Waits to be accepted; and the dialer was not told yet that it is connected.
+    /// The dial reached a listener that has not accepted it yet.
     waiting: bool,
+    /// The dialer has not been notified yet that the connection is established.
     connected_untold: bool,
-    /// It was cut: whatever is written now comes nowhere.
+    /// The connection was cut: whatever is written from now on is lost.
     dead: bool,
 }
 
-/// All connections, and what is wrong with the ways between workers.
+/// All connections, and the faults of the network.
 pub struct Network {
     troubles: BTreeMap<(WorkerId, WorkerId), Trouble>,
     connections: BTreeMap<u64, Connection>,
     by_end: BTreeMap<End, (u64, usize)>,
     next: u64,
     random: StdRng,
-    /// How often trouble struck.
+    /// How often each fault occurred.
     pub struck: NetworkStruck,
 }
 
 impl Network {
-    /// Without trouble.
+    /// A network without faults. `random` decides latencies, and which writes the shares affect.
     pub fn new(random: StdRng) -> Network {
         Network {
             troubles: BTreeMap::new(),
@@ -142,12 +149,12 @@ impl Network {
         }
     }
 
-    /// What is wrong on the way from one worker to another.
+    /// The faults from one worker to another, to be set by the test.
     pub fn trouble(&mut self, from: WorkerId, to: WorkerId) -> &mut Trouble {
         self.troubles.entry((from, to)).or_default()
     }
 
-    /// Nothing is wrong any more.
+    /// Removes all faults.
     pub fn heal(&mut self) {
         self.troubles.clear();
     }
@@ -163,7 +170,7 @@ impl Network {
         Duration::from_micros(micros + more)
     }
 
-    /// A worker dials another.
+    /// A worker dials another. `end` is the dialer's end of the new connection.
     pub fn dial(&mut self, end: End, to: WorkerId, now: Time) {
         let from = end.life.worker;
         let trouble = self.trouble_of(from, to);
@@ -184,7 +191,7 @@ impl Network {
         self.connections.insert(id, connection);
     }
 
-    /// The answer to [`Arrival::Dialed`].
+    /// The answer to [`Arrival::Dialed`]: the listener's end, or `None` to refuse the connection.
     pub fn accept(&mut self, id: u64, end: Option<End>, now: Time) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match end {
@@ -196,7 +203,8 @@ impl Network {
         }
     }
 
-    /// How many bytes of a write are taken.
+    /// Takes bytes that one end writes, with the faults of that direction. Returns how many were taken;
+    /// as with a socket, that may be fewer than all. What is written to a broken connection is lost.
     pub fn write(&mut self, end: End, bytes: &[u8], now: Time) -> usize {
         let Some((id, side)) = self.by_end.get(&end).copied() else { return bytes.len() };
         let connection = &self.connections[&id];
@@ -259,13 +267,13 @@ impl Network {
         share > 0.0 && self.random.random_bool(share)
     }
 
-    /// Whether a write would find room.
+    /// Whether a write would take at least one byte.
     pub fn has_room(&self, end: End) -> bool {
         let Some((id, side)) = self.by_end.get(&end) else { return false };
         self.connections[id].pipes[*side].bytes < PIPE_BYTES_MAX
     }
 
-    /// A worker closes its end. What it wrote still arrives.
+    /// A worker closes its end. What it wrote before still arrives.
     pub fn close(&mut self, end: End, now: Time) {
         let Some((id, side)) = self.by_end.remove(&end) else { return };
         let connection = self.connections.get_mut(&id).expect("ends are of connections");
@@ -287,8 +295,8 @@ impl Network {
         }
     }
 
-    /// A life is over: its ends are closed, and what it had written but the network not carried is
-    /// gone or not, as it comes.
+    /// A process died: its ends are closed. For about half of them, a random number of the segments that
+    /// it wrote last is lost.
     pub fn died(&mut self, life: Endpoint, now: Time) {
         let own: Vec<End> = self.by_end.keys().filter(|end| end.life == life).copied().collect();
         for end in own {
@@ -302,7 +310,7 @@ impl Network {
             }
             self.close(end, now);
         }
-        // Nobody will accept what still knocks.
+        // Nobody accepts the dials that wait at this process any more: they are refused.
         for connection in self.connections.values_mut().filter(|connection| connection.to == life.worker) {
             if connection.waiting && connection.ends[1].is_none() {
                 connection.pipes[1].fin.get_or_insert(now);
@@ -311,8 +319,8 @@ impl Network {
         }
     }
 
-    /// Cuts a connection between two workers, if there is one; says whether. Half-open: only one of
-    /// its ends is told.
+    /// Cuts a connection that `a` dialed to `b`, and returns whether there was one. Bytes in flight are
+    /// lost. With `half_open`, only one of the ends is notified; the other waits for ever.
     pub fn cut(&mut self, a: WorkerId, b: WorkerId, half_open: bool, now: Time) -> bool {
         let is_between =
             |c: &Connection| (c.from, c.to) == (a, b) && c.ends.iter().all(Option::is_some) && !c.dead;
@@ -325,7 +333,7 @@ impl Network {
             pipe.segments.clear();
             pipe.bytes = 0;
             if spared == Some(side) {
-                // Its reader waits for ever.
+                // The reader of this pipe is never notified.
                 pipe.told = true;
                 pipe.fin = None;
             } else {
@@ -340,7 +348,7 @@ impl Network {
         true
     }
 
-    /// What has come for a life by now, in an order that the seed decides between connections.
+    /// Takes what has arrived for a process by now. New connections are accepted if it `listens`.
     pub fn arrivals(&mut self, life: Endpoint, listens: bool, now: Time) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
         let own = self.connections.iter().filter(|(_, c)| c.from == life.worker || c.to == life.worker);
@@ -386,7 +394,8 @@ impl Network {
         }
     }
 
-    /// Brings dialers to their listeners; `listens` says whether a worker has one now.
+    /// Lets due dials reach their listeners. A dial is refused if the worker does not listen, and waits
+    /// while either direction is blocked.
     pub fn progress(&mut self, now: Time, listens: impl Fn(WorkerId) -> bool) {
         let due = |connection: &Connection| connection.dialing.is_some_and(|at| at <= now);
         let due = self.connections.iter().filter(|(_, connection)| due(connection));
@@ -409,7 +418,7 @@ impl Network {
         }
     }
 
-    /// When something arrives next for anybody.
+    /// When the next event occurs at any worker.
     pub fn next_event(&self) -> Time {
         let mut next = Time::NEVER;
         for connection in self.connections.values() {
@@ -434,7 +443,7 @@ impl Network {
         next
     }
 
-    /// Whether something is there for a life now.
+    /// Whether [`Network::arrivals`] would find something for a process now.
     pub fn has_arrivals(&self, life: Endpoint, now: Time) -> bool {
         self.connections.values().any(|connection| {
             if connection.to == life.worker && connection.waiting && connection.ends[1].is_none() {

@@ -42,7 +42,7 @@ fn two_workers(seed: u64, inactive: bool) -> (SimulatedCluster, WorkerId, Worker
     (cluster, spouts, bolts)
 }
 
-/// Takes turns until the master has heard what is wanted.
+/// Takes turns until the counters that workers reported to the master satisfy a condition.
 #[track_caller]
 fn run_until(cluster: &mut SimulatedCluster, heard: impl Fn(&WorkerStats) -> bool) {
     for _ in 0..1_000_000 {
@@ -54,7 +54,7 @@ fn run_until(cluster: &mut SimulatedCluster, heard: impl Fn(&WorkerStats) -> boo
     panic!("{:?}\n{}", cluster.stats(), cluster.state());
 }
 
-/// The master knows that all messages are open, and none has reached the bolt.
+/// Blocks the network to the bolt's worker, and runs until the master knows that all messages are open.
 #[track_caller]
 fn all_is_emitted_and_nothing_arrives(cluster: &mut SimulatedCluster, spouts: WorkerId, bolts: WorkerId) {
     cluster.trouble(spouts, bolts).blocked = true;
@@ -62,7 +62,7 @@ fn all_is_emitted_and_nothing_arrives(cluster: &mut SimulatedCluster, spouts: Wo
     assert_eq!(cluster.stats().acked, 0);
 }
 
-/// Everything that was emitted was acked, or stands somewhere: failed, pending or lost.
+/// Checks the counters, and that every message emitted is counted as acked, failed, pending or lost.
 #[track_caller]
 fn check_sums(cluster: &SimulatedCluster, expected: [u64; 4]) {
     let stats = cluster.stats();
@@ -71,8 +71,8 @@ fn check_sums(cluster: &SimulatedCluster, expected: [u64; 4]) {
     assert_eq!(stats.emitted, stats.acked + stats.failed + stats.pending + cluster.lost());
 }
 
-/// All was emitted and not acked, the drain had begun, and the worker of the bolt was killed: the
-/// messages failed and were not emitted again, and the summary said 0 failed.
+/// The worker of the bolt is killed during a drain, while no message is acked. The spout does not replay
+/// the failed messages any more; once, the summary nevertheless counted 0 as failed.
 #[test]
 fn a_bolts_worker_that_dies_in_a_drain_leaves_failures_behind() {
     for seed in 0..SEEDS {
@@ -87,8 +87,8 @@ fn a_bolts_worker_that_dies_in_a_drain_leaves_failures_behind() {
     }
 }
 
-/// The messages of a spout that dies in a drain are emitted by nobody again. The drain ended only with
-/// its time-out, and the summary said that nothing was pending.
+/// The worker of the spout is killed during a drain: no spout emits its messages again, so they are lost.
+/// Once, the drain ended only with its time-out, and the summary counted 0 as pending.
 #[test]
 fn a_spouts_worker_that_dies_in_a_drain_loses_what_was_open_and_holds_nobody_up() {
     for seed in 0..SEEDS {
@@ -105,7 +105,7 @@ fn a_spouts_worker_that_dies_in_a_drain_loses_what_was_open_and_holds_nobody_up(
     }
 }
 
-/// A worker that dies before the drain reads its source again, and nothing is lost.
+/// A spout whose worker dies before the drain reads its source again, and nothing is lost.
 #[test]
 fn what_is_read_again_is_not_lost() {
     for seed in 0..SEEDS {
@@ -118,7 +118,7 @@ fn what_is_read_again_is_not_lost() {
     }
 }
 
-/// A topology that was never activated is drained: there is nothing to wait for.
+/// A topology that was never activated has nothing in flight, so its drain ends at once.
 #[test]
 fn a_topology_that_was_never_activated_drains_at_once() {
     let (mut cluster, ..) = two_workers(1, true);

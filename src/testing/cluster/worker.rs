@@ -1,4 +1,8 @@
 //! A worker process of the simulation: the executors, mesh and bridge of production, without threads.
+//!
+//! [`SimulatedProcess::poll`] does one round of what the poller thread does in production, on a
+//! simulated [`Network`] in place of sockets. [`SimulatedProcess::say`] and
+//! [`SimulatedProcess::run_command`] stand for the control channel to the master.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,12 +24,12 @@ use crate::runtime::simulated::SimulatedWorker;
 use crate::runtime::{MasterHandle, StopReason};
 use crate::testing::cluster::network::{Arrival, End, Network};
 
-/// The port of a life, from which its address is made.
+/// The port of an incarnation of a worker. The port determines the worker; see [`worker_at`].
 fn port_of(life: Endpoint) -> u16 {
     10_000 + life.worker.0 * 1_000 + (life.incarnation.0 % 1_000) as u16
 }
 
-/// Where a life listens.
+/// The address on which an incarnation listens.
 pub fn address_of(life: Endpoint) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port_of(life)))
 }
@@ -34,7 +38,8 @@ fn worker_at(address: SocketAddr) -> WorkerId {
     WorkerId((address.port() - 10_000) / 1_000)
 }
 
-/// What executors have to say to the parent.
+/// Messages to the master that wait to be sent. Executors and the mesh push them;
+/// [`SimulatedProcess::say`] takes them.
 #[derive(Debug, Default)]
 pub struct Said(Mutex<Vec<FromWorker>>);
 
@@ -63,7 +68,7 @@ impl MasterHandle for Said {
     }
 }
 
-/// Links, as the parent hears of them.
+/// Reports to the master when the outgoing connection to a peer comes up or goes down.
 pub struct Links(pub Arc<Said>);
 
 impl LinkWatcher for Links {
@@ -74,21 +79,23 @@ impl LinkWatcher for Links {
     }
 }
 
-/// A process.
+/// One process: one incarnation of a worker.
 pub struct SimulatedProcess {
-    /// Which life it is.
+    /// Which worker and incarnation it is.
     pub life: Endpoint,
-    /// Not run before this.
+    /// The process does nothing before this time; the cluster sets it to stop the process.
     pub stopped_until: Time,
     worker: SimulatedWorker,
     mesh: Mesh,
     bridge: Bridge,
     outbox: Arc<Outbox>,
-    /// Set by who pushes while the poller sleeps.
+    /// Whether the poller has to run. Set by the outbox when something is pushed while the poller
+    /// sleeps; reset when a round of the poller begins.
     woken: Arc<AtomicBool>,
     said: Arc<Said>,
+    /// Bytes of each connection that were received and are not yet a whole frame.
     inputs: BTreeMap<ConnId, BytesMut>,
-    /// Connections that found no room, or have more to write.
+    /// Connections whose bytes did not all fit into the network; written again when there is room.
     unwritten: Vec<ConnId>,
     next_beat: Time,
     closing: bool,
@@ -97,22 +104,22 @@ pub struct SimulatedProcess {
     clock: Clock,
 }
 
-/// What a process is made of.
+/// The parts of a process.
 pub struct Parts {
-    /// Its executors.
+    /// The executors.
     pub worker: SimulatedWorker,
-    /// Its wire.
+    /// The connections to the peers.
     pub mesh: Mesh,
-    /// Between the two.
+    /// Hands what the mesh receives to the executors.
     pub bridge: Bridge,
-    /// What executors send.
+    /// What executors send to other workers.
     pub outbox: Arc<Outbox>,
-    /// What they tell the parent.
+    /// What executors and mesh report to the master.
     pub said: Arc<Said>,
 }
 
 impl SimulatedProcess {
-    /// A process that has just begun.
+    /// A process that has just started. It reports its address to the master.
     pub fn new(life: Endpoint, parts: Parts, members: &Members, clock: Clock) -> SimulatedProcess {
         let Parts { worker, mesh, bridge, outbox, said } = parts;
         let woken = Arc::new(AtomicBool::new(true));
@@ -146,17 +153,17 @@ impl SimulatedProcess {
         process
     }
 
-    /// Its executors.
+    /// The executors.
     pub fn worker(&self) -> &SimulatedWorker {
         &self.worker
     }
 
-    /// What its wire counted.
+    /// The counters of the mesh.
     pub fn net_counts(&self) -> &NetCounts {
         self.mesh.counts()
     }
 
-    /// Its links, for people.
+    /// The state of the connections as text, for debugging.
     pub fn wire_state(&self) -> String {
         let mut state = String::new();
         for peer in self.peers.iter().copied() {
@@ -170,7 +177,7 @@ impl SimulatedProcess {
         state
     }
 
-    /// Whether it runs now.
+    /// Whether the process runs now, that is, is not stopped.
     pub fn runs(&self, now: Time) -> bool {
         self.stopped_until <= now
     }
@@ -192,7 +199,7 @@ impl SimulatedProcess {
         self.outbox.take_all(&mut taken, |to, message| mesh.send(to, message));
     }
 
-    /// Does what its parent says.
+    /// Carries out a command of the master.
     pub fn run_command(&mut self, command: ToWorker) {
         match command {
             ToWorker::Start(_) | ToWorker::End => {}
@@ -215,7 +222,8 @@ impl SimulatedProcess {
         }
     }
 
-    /// What it says to its parent now; the second says whether it ends after that.
+    /// Takes the messages that are now sent to the master. The second value is true if the process has
+    /// closed all executors and ends after these messages.
     pub fn say(
         &mut self,
         heartbeat: std::time::Duration,
@@ -258,7 +266,7 @@ impl SimulatedProcess {
         )
     }
 
-    /// When it has something to do next, bytes not counted.
+    /// When the process has something to do next, received bytes not considered.
     pub fn next_event(&self) -> Time {
         if self.woken.load(Ordering::SeqCst) {
             return Time::ZERO;
@@ -267,7 +275,7 @@ impl SimulatedProcess {
         timer.min(self.mesh.deadline()).min(self.next_beat)
     }
 
-    /// Whether its poller has something to do.
+    /// Whether the poller has something to do.
     pub fn needs_poll(&self, network: &Network, now: Time) -> bool {
         self.woken.load(Ordering::SeqCst)
             || self.mesh.deadline() <= now
@@ -275,7 +283,8 @@ impl SimulatedProcess {
             || self.unwritten.iter().any(|conn| network.has_room(self.end(*conn)))
     }
 
-    /// A round of its poller, as that of production goes.
+    /// One round of the poller, in the order of the poller of production. The last check makes sure that
+    /// nothing that was pushed during the round waits for a wake-up that never comes.
     pub fn poll(&mut self, network: &mut Network) {
         let now = self.clock.now();
         self.woken.store(false, Ordering::SeqCst);
@@ -340,7 +349,7 @@ impl SimulatedProcess {
         }
     }
 
-    /// Writes what fits; says whether more is left.
+    /// Writes what fits. Returns whether more is left.
     fn write_one(&mut self, conn: ConnId, network: &mut Network, now: Time) -> bool {
         loop {
             let mut chunks = Vec::new();

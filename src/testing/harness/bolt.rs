@@ -1,4 +1,4 @@
-//! A bolt by itself.
+//! The harness of a bolt.
 
 use crate::api::{Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError};
 use crate::clock::Clock;
@@ -145,7 +145,7 @@ impl BoltHarness {
         &self.record.failed
     }
 
-    /// The inputs whose time-out was started anew.
+    /// The inputs whose time-out was restarted.
     pub fn timeouts_reset(&self) -> &[u64] {
         &self.record.timeouts_reset
     }
@@ -167,7 +167,7 @@ impl BoltHarness {
         self.settle();
     }
 
-    /// Takes what was emitted, and fails what was dropped.
+    /// Moves what the bolt emitted into the record, and fails held tuples that the bolt dropped.
     fn settle(&mut self) {
         self.record.take_all(&mut self.outputs);
         for settled in self.outputs.holds.take_abandoned() {

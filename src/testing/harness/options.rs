@@ -1,4 +1,4 @@
-//! Who the component under test is, and how it is made.
+//! The identity of the component under test, and how it is built.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,17 +19,17 @@ use crate::topology::effort::Effort;
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
 
-/// Who the component under test is. [`Default`]: the only task of a component called `component`,
-/// at least once, simulated clock, seed 0.
+/// The identity and the surroundings of the component under test. [`Default`]: the only task of a
+/// component called `component`, delivery at least once, a simulated clock, seed 0.
 #[derive(Clone)]
 pub struct HarnessOptions {
     /// Its id.
     pub component: String,
-    /// Its place among the component's tasks, from 0.
+    /// The index of its task among the tasks of the component, from 0.
     pub task_index: usize,
     /// How many tasks the component has.
     pub parallelism: usize,
-    /// Where its tuples come from, as it can look up.
+    /// The streams it takes, as `TaskContext` shows them.
     pub inputs: Vec<InputInfo>,
     /// How tuples are delivered.
     pub delivery: Delivery,

@@ -1,7 +1,7 @@
 //! What a component under test did: tuples emitted, acked and failed.
 //!
-//! The harness of a bolt and that of a spout keep the same [`Record`], which stands where the runtime
-//! would and is written by what the component calls.
+//! The harness of a bolt and the harness of a spout keep the same [`Record`]. It takes the place of the
+//! runtime: the calls of the component to its outputs are written to it.
 
 use smol_str::SmolStr;
 
@@ -24,7 +24,7 @@ pub struct Emitted {
     pub direct: Option<TaskId>,
 }
 
-/// What a component did, and the runtime as it sees it.
+/// What a component did. The component uses it as its runtime.
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) tracked: bool,

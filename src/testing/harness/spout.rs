@@ -1,4 +1,4 @@
-//! A spout by itself.
+//! The harness of a spout.
 
 use crate::api::{
     Failure, FailureCause, OutputCollector as _, OutputState, Spout, SpoutOutputs, SpoutStatus, Streams,
@@ -14,8 +14,8 @@ use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
 use crate::tuple::Value;
 
-/// A spout by itself. Of its messages, nothing is acked or failed until the test says so (but in
-/// at-most-once delivery, where each is acked at once).
+/// A spout by itself. Its messages stay open until the test acks or fails them. In at-most-once delivery
+/// each message is acked at once.
 ///
 /// # Examples
 /// ```
@@ -90,7 +90,7 @@ impl SpoutHarness {
         }
     }
 
-    /// Calls `next_tuple`. `None`: it returned an error, which is among [`SpoutHarness::errors`].
+    /// Calls `next_tuple`. Returns `None` if it failed; the error is then in [`SpoutHarness::errors`].
     #[allow(clippy::should_implement_trait, reason = "it is the spout's next tuple, not an iterator's")]
     pub fn next(&mut self) -> Option<SpoutStatus> {
         let begun = self.record.messages.len();
@@ -111,8 +111,8 @@ impl SpoutHarness {
         status
     }
 
-    /// Calls `next_tuple` until it has nothing to emit, at most so many times, and returns the
-    /// last status. Errors on the way are gathered and do not stop it.
+    /// Calls `next_tuple` until it emits nothing, at most so many times, and returns the last status.
+    /// Errors are collected and do not end the loop.
     pub fn run(&mut self, at_most: usize) -> Option<SpoutStatus> {
         let mut last = None;
         for _ in 0..at_most {
@@ -131,7 +131,7 @@ impl SpoutHarness {
         }
     }
 
-    /// Fails a message, for the first time and not for good.
+    /// Fails a message for the first time. The failure is not final.
     pub fn fail(&mut self, id: MessageId) {
         self.fail_with(id, Failure { cause: FailureCause::Failed, failures: 1, is_final: false });
     }

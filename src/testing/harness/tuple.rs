@@ -1,4 +1,4 @@
-//! Tuples to feed.
+//! Tuples that a test feeds to a harness.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl TestTuple {
         TestTuple { values: row, meta: Arc::new(meta), attempt: Attempt::FIRST }
     }
 
-    /// Names its values.
+    /// Sets the names of the values.
     ///
     /// # Panics
     /// When there are more or fewer names than values.
@@ -47,7 +47,7 @@ impl TestTuple {
         self
     }
 
-    /// Says which component and stream it comes from.
+    /// Sets the component and the stream that the tuple comes from.
     #[must_use]
     pub fn from(mut self, component: &str, stream: &str) -> TestTuple {
         let meta = Arc::make_mut(&mut self.meta);
@@ -56,14 +56,14 @@ impl TestTuple {
         self
     }
 
-    /// Says which task it comes from.
+    /// Sets the task that the tuple comes from.
     #[must_use]
     pub fn task(mut self, task: TaskId) -> TestTuple {
         Arc::make_mut(&mut self.meta).task = task;
         self
     }
 
-    /// Says how often its message was replayed before.
+    /// Sets how often the message of the tuple was replayed before.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> TestTuple {
         self.attempt = Attempt::new(attempt, false);
