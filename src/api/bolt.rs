@@ -10,8 +10,8 @@ use crate::api::streams::Streams;
 /// Processes tuples. One instance per task; every method is called by one thread at a time.
 ///
 /// Acking is automatic: what `execute` emits is anchored to its input, and the input is acked when
-/// it returns `Ok` and failed when it returns `Err` or panics. A bolt that needs more than that
-/// *holds* the input ([`Outputs::hold`]) and acks or fails it later.
+/// `execute` returns `Ok` and failed when it returns `Err` or panics. A bolt that needs the input longer
+/// *holds* it ([`Outputs::hold`]) and acks or fails it later.
 ///
 /// # Examples
 /// ```
@@ -33,15 +33,15 @@ use crate::api::streams::Streams;
 /// }
 /// ```
 pub trait Bolt: Send {
-    /// Processes one tuple. Must not wait; a bolt that has to is declared `blocking` and gets a
+    /// Processes one tuple. Must not wait; a bolt that has to wait is declared `blocking` and gets a
     /// thread of its own.
     ///
     /// # Errors
-    /// Fail the input, are counted and reported. The bolt goes on with the next tuple. After a
-    /// panic it is dropped and built again.
+    /// An error fails the input, is counted and reported, and the bolt goes on with the next tuple. After
+    /// a panic the instance is dropped and built again.
     ///
     /// # Examples
-    /// The `?` of a field that is missing or of another type fails the tuple:
+    /// A field that is missing or of another type fails the tuple, by `?`:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -60,8 +60,8 @@ pub trait Bolt: Send {
     /// ```
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError>;
 
-    /// The streams it emits to. Called before the topology starts, on an instance that is not
-    /// prepared; by default none.
+    /// The streams that the bolt emits to; by default none. Called before the topology starts, on an
+    /// instance that is not prepared.
     ///
     /// # Examples
     /// ```
@@ -79,9 +79,9 @@ pub trait Bolt: Send {
         Streams::none()
     }
 
-    /// Looks at what surrounds the component, and refuses settings that cannot work there: a field
-    /// that no input has, a tick that is missing. Called while the topology is validated, on an
-    /// instance that is not prepared. By default nothing is refused.
+    /// Refuses settings that cannot work in this topology: a field that no input has, a tick that is
+    /// missing. Called while the topology is validated, on an instance that is not prepared. By default
+    /// nothing is refused.
     ///
     /// # Examples
     /// ```
@@ -106,10 +106,10 @@ pub trait Bolt: Send {
     /// ```
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// Called once before anything else.
+    /// Called once, before the other calls of a running task.
     ///
     /// # Errors
-    /// Fail the task, which is built again and prepared with back-off.
+    /// An error fails the task. It is built and prepared again after growing pauses.
     ///
     /// # Examples
     /// ```
@@ -141,13 +141,13 @@ pub trait Bolt: Send {
         Ok(())
     }
 
-    /// Called each `tick` period of the component, if it has one. What it emits is not anchored.
+    /// Called once per `tick` period of the component, if it has one. What it emits is not anchored.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
-    /// A bolt that emits at each tick how many tuples came since the last one:
+    /// A bolt that emits at each tick how many tuples it executed since the tick before:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -178,14 +178,14 @@ pub trait Bolt: Send {
         Ok(())
     }
 
-    /// Called when the task has executed what was waiting, and at least once for each batch it
+    /// Called when the task has executed all waiting tuples, and at least once for each batch it
     /// took: the place to write a group of held tuples and ack them together.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
-    /// A bolt that writes in groups. A tuple is acked when its group is written, so that nothing is lost:
+    /// A bolt that writes in groups. It acks a tuple only when its group is written, so nothing is lost:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -216,11 +216,10 @@ pub trait Bolt: Send {
     }
 
     /// Bounded input has ended, and everything upstream has finished: emit what is still kept, ack
-    /// what is still held. Should a held tuple be failed here and replayed, more input and a
-    /// second call follow.
+    /// what is still held. If a message fails here and is replayed, more input and another call follow.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
     /// A total that is emitted when all input was processed:

@@ -1,8 +1,8 @@
-//! What a component is asked while its topology is validated.
+//! How a component checks its settings while its topology is validated.
 //!
-//! A constructor sees the settings of its component alone. A [`Check`] shows what surrounds the
+//! A constructor sees only the settings of its component. A [`Check`] also shows the surroundings of the
 //! component: the fields of its inputs, its tick. So a setting that cannot work is an error of
-//! `squall validate`, with its place in the file, and not an error of the first tuple.
+//! `squall validate`, with its place in the file, and not an error at the first tuple.
 
 use std::fmt;
 use std::time::Duration;
@@ -44,11 +44,11 @@ pub struct CheckInput {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The key of the settings that is wrong, so that the error can point at it.
+    /// The key of the settings that is wrong; the error shows its place.
     pub key: Option<String>,
     /// What is wrong, and what to write instead.
     pub message: String,
-    /// A name that was written, and the names there are; the error suggests one of them.
+    /// A name in the settings that does not exist, and the names that do; the error suggests one of them.
     pub choice: Option<Choice>,
 }
 
@@ -68,9 +68,9 @@ pub struct Refusal {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// What was written.
+    /// The name in the settings.
     pub written: SmolStr,
-    /// What could have been.
+    /// The names that exist.
     pub names: Fields,
 }
 
@@ -87,7 +87,7 @@ pub struct Choice {
 /// ```
 pub const STANDARD_INPUT: &str = "standard input";
 
-/// A resource of the process that one component alone can use, such as standard input.
+/// A resource of the process that only one component can use, such as standard input.
 ///
 /// # Examples
 /// ```
@@ -100,17 +100,17 @@ pub const STANDARD_INPUT: &str = "standard input";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The key of the settings that asks for it.
+    /// The key of the settings that asks for the resource.
     pub key: String,
-    /// What it is, as it stands in an error, as [`STANDARD_INPUT`].
+    /// The name of the resource in errors, such as [`STANDARD_INPUT`].
     pub resource: String,
 }
 
-/// The surroundings of a component, and what it says to them. Handed to
+/// The surroundings of a component, and what the component refuses and claims. Passed to
 /// [`Bolt::check`](crate::api::Bolt::check) and [`Spout::check`](crate::api::Spout::check).
 ///
 /// # Examples
-/// A bolt that needs a tick, and refuses a topology that gives it none:
+/// A bolt that needs a tick, and refuses a topology without one:
 /// ```
 /// use squall::prelude::*;
 ///
@@ -161,7 +161,7 @@ impl<'a> Check<'a> {
         Check { inputs, tick, parallelism, message_timeout: None, refusals: Vec::new(), claims: Vec::new() }
     }
 
-    /// With the topology's time-out of messages.
+    /// Sets the topology's `message_timeout`.
     ///
     /// # Examples
     /// ```
@@ -197,7 +197,7 @@ impl<'a> Check<'a> {
         self.inputs
     }
 
-    /// How often `tick` is called, if it is.
+    /// The period at which `tick` is called, if it is.
     ///
     /// # Examples
     /// ```
@@ -216,7 +216,7 @@ impl<'a> Check<'a> {
         self.tick
     }
 
-    /// After how long a message that is not acked fails, if messages are tracked and time out.
+    /// The time after which a message that is not acked fails, if messages are tracked and expire.
     ///
     /// # Examples
     /// A bolt that holds tuples for a while:

@@ -15,7 +15,7 @@ use crate::api::streams::Streams;
 /// use squall::api::{Bolt, bolt_fn};
 /// use squall::prelude::*;
 ///
-/// /// A bolt that a library hands out without saying what it is made of.
+/// /// A bolt of a library that hides its type.
 /// fn drop_all() -> impl Bolt {
 ///     bolt_fn(Streams::none(), |_, _| Ok(()))
 /// }
@@ -27,11 +27,11 @@ pub struct FnBolt<F> {
     execute: F,
 }
 
-/// A bolt that emits to these streams and processes each tuple by this function. What the function
-/// holds is the task's own state; it is lost with the task, as the state of any bolt.
+/// A bolt that emits to these streams and processes each tuple by this function. Variables captured by
+/// the function are the state of the task; they are lost with the task, as the state of any bolt.
 ///
 /// In a topology in Rust [`TopologyBuilder::bolt_fn`](crate::topology::TopologyBuilder::bolt_fn) is
-/// shorter; here is what a registry needs.
+/// shorter; a registry needs this function.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,4 @@
-//! Who a task is, and what it can look up and register.
+//! The identity of a task, and what it can look up and register.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::config::Delivery;
 use crate::ids::TaskId;
 use crate::metrics::{Counter, Gauge, Histogram, Metric, MetricKey, MetricsRegistry, OTHER_LOSSES};
 
-/// One input of a component, as the topology has it.
+/// One input of a component in the topology.
 ///
 /// # Examples
 /// ```
 /// use squall::prelude::*;
 ///
-/// /// Whether the task takes its tuples by their keys.
+/// /// Whether the inputs of the task are grouped by fields.
 /// fn is_keyed(context: &TaskContext) -> bool {
 ///     let own = context.components().iter().find(|info| info.id == context.component());
 ///     own.is_some_and(|info| info.inputs.iter().all(|input| input.grouping.starts_with("fields")))
@@ -45,7 +45,7 @@ pub struct InputInfo {
     pub grouping: String,
 }
 
-/// One component, as the topology has it.
+/// One component of the topology.
 ///
 /// # Examples
 /// ```
@@ -67,9 +67,9 @@ pub struct ComponentInfo {
     pub id: SmolStr,
     /// Its tasks, in order.
     pub tasks: Vec<TaskId>,
-    /// Where its tuples come from; empty for a spout.
+    /// Its inputs; empty for a spout.
     pub inputs: Vec<InputInfo>,
-    /// What it emits to.
+    /// The streams that it emits to.
     pub streams: Vec<StreamDeclaration>,
 }
 
@@ -82,27 +82,27 @@ pub struct ContextParts {
     pub component: SmolStr,
     /// The task.
     pub task: TaskId,
-    /// Its place among the component's tasks, from 0.
+    /// Its index among the tasks of the component, from 0.
     pub task_index: usize,
     /// All components of the topology, the system's own included.
     pub components: Arc<Vec<ComponentInfo>>,
-    /// The topology's `[settings]`, with those of the component laid over.
+    /// The topology's `[settings]`, overridden by those of the component.
     pub settings: Arc<toml::Table>,
     /// How tuples are delivered.
     pub delivery: Delivery,
     /// The worker process that it runs in.
     pub worker: WorkerContext,
-    /// Where metrics are registered.
+    /// The registry of metrics.
     pub metrics: MetricsRegistry,
-    /// The clock that the task lives by; simulated in tests.
+    /// The clock of the task; simulated in tests.
     pub clock: Clock,
-    /// A seed of the task's own: the same in a repeated simulation, different for each task.
+    /// A seed that differs for each task and is the same in a repeated simulation.
     pub seed: u64,
     /// Logs with component and task attached.
     pub logger: slog::Logger,
 }
 
-/// Who a task is. Handed to `open` and `prepare`; clone it to keep it.
+/// The identity of a task and its surroundings. Passed to `open` and `prepare`; clone it to keep it.
 ///
 /// # Examples
 /// A file for each task:
@@ -176,7 +176,7 @@ impl TaskContext {
         self.0.task
     }
 
-    /// The task's place among its component's tasks, from 0 to `parallelism() - 1`.
+    /// The task's index among the tasks of its component, from 0 to `parallelism() - 1`.
     ///
     /// # Examples
     /// Tasks that share the partitions of a source:
@@ -205,7 +205,7 @@ impl TaskContext {
         self.tasks_of(self.component()).len()
     }
 
-    /// All components of the topology, by which its graph can be walked.
+    /// All components of the topology, with their inputs and streams.
     ///
     /// # Examples
     /// Every component that a tuple of this one may reach:
@@ -236,7 +236,7 @@ impl TaskContext {
     /// The tasks of a component; empty if there is none of that id.
     ///
     /// # Examples
-    /// The tasks that a direct stream can go to:
+    /// The possible targets of a direct stream:
     /// ```
     /// use squall::prelude::*;
     ///
@@ -275,7 +275,7 @@ impl TaskContext {
         self.components().iter().find(|info| info.id == component).map_or(&[], |info| &info.tasks)
     }
 
-    /// One of the topology's `settings`, where the component's own are laid over the topology's.
+    /// A value of `settings`: the component's own, or else the topology's.
     ///
     /// # Errors
     /// When it is missing or of another type.
@@ -298,7 +298,7 @@ impl TaskContext {
     /// How tuples are delivered.
     ///
     /// # Examples
-    /// A spout that keeps what it emitted only where a replay may be asked for:
+    /// A spout that keeps what it emitted only if it may have to replay it:
     /// ```
     /// use squall::prelude::*;
     ///
@@ -332,7 +332,7 @@ impl TaskContext {
     /// ```
     /// use squall::prelude::*;
     ///
-    /// /// What all tasks of a worker share, set up once by `Registry::resource`.
+    /// /// An object that all tasks of a worker share, made once by `Registry::resource`.
     /// struct Pool {
     ///     size: usize,
     /// }
@@ -351,10 +351,10 @@ impl TaskContext {
         self.0.worker.resources()
     }
 
-    /// The clock to live by: real in production, simulated in tests.
+    /// The clock of the task: real in production, simulated in tests.
     ///
     /// # Examples
-    /// A bolt that is told the time by the clock can be tested without waiting:
+    /// A bolt that reads the time from this clock can be tested without waiting:
     /// ```
     /// use squall::testing::HarnessOptions;
     /// use std::time::Duration;
@@ -368,7 +368,7 @@ impl TaskContext {
         &self.0.clock
     }
 
-    /// A seed for randomness of the component's own: repeats in a simulation.
+    /// A seed for random numbers of the component. It is the same when a simulation is repeated.
     ///
     /// # Examples
     /// ```
@@ -402,7 +402,7 @@ impl TaskContext {
         &self.0.logger
     }
 
-    /// Registers a counter, or returns the one the task registered by this name before.
+    /// Registers a counter, or returns the one that the task registered under this name before.
     ///
     /// # Examples
     /// ```
@@ -418,8 +418,8 @@ impl TaskContext {
         }
     }
 
-    /// Registers a counter of what is lost: input that could not be read, output that could not be
-    /// written. The summary shows it like any counter; above 0, the run's exit code is 1.
+    /// Registers a counter of losses: input that could not be read, output that could not be written.
+    /// The summary shows it like any counter. If it is above 0, the run's exit code is 1.
     ///
     /// # Examples
     /// ```
@@ -438,7 +438,7 @@ impl TaskContext {
         }
     }
 
-    /// Registers a gauge, or returns the one the task registered by this name before.
+    /// Registers a gauge, or returns the one that the task registered under this name before.
     ///
     /// # Examples
     /// ```
@@ -454,7 +454,7 @@ impl TaskContext {
         }
     }
 
-    /// Registers a histogram, or returns the one the task registered by this name before.
+    /// Registers a histogram, or returns the one that the task registered under this name before.
     ///
     /// # Examples
     /// ```
@@ -470,8 +470,8 @@ impl TaskContext {
         }
     }
 
-    /// Registers a metric. Beyond the bound on their number, losses share one counter, and other
-    /// metrics are read by nobody.
+    /// Registers a metric. When there are too many metrics, further losses share one counter, and other
+    /// metrics work but are not shown anywhere.
     fn register(&self, name: &str, metric: Metric) -> Metric {
         let key = |name| MetricKey {
             component: self.0.component.clone(),
@@ -489,7 +489,7 @@ impl TaskContext {
         })
     }
 
-    /// Says that a name is taken by a metric of another kind and goes on with one nobody reads.
+    /// Logs that a name is used by a metric of another kind. The caller gets a metric that is not shown.
     fn taken<T>(&self, name: &str, unread: T) -> T {
         slog::warn!(self.0.logger, "a metric of this name has another kind"; "metric" => name);
         unread

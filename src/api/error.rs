@@ -1,4 +1,4 @@
-//! How user code says that something went wrong.
+//! Errors of user code, and errors of emits.
 
 use std::error::Error;
 use std::fmt;
@@ -8,15 +8,15 @@ use smol_str::SmolStr;
 use crate::ids::TaskId;
 use crate::tuple::ValueError;
 
-/// Why a call into user code did not succeed. Any error converts into it with `?`.
+/// Why a call into user code failed. Any error converts into it with `?`.
 ///
-/// From `Bolt::execute` it fails the input tuple; from `prepare` or `open` the task is rebuilt
-/// with back-off. It is counted, and reported with component and task, at most 5 times in 10 s
-/// (`[errors]` in the topology). [`TaskError::quiet`] counts without reporting, as Storm's
-/// `FailedException` does.
+/// Returned from `Bolt::execute`, it fails the input tuple; returned from `prepare` or `open`, the task
+/// is built again after growing pauses. It is counted, and reported with component and task, at most 5
+/// times in 10 s (`[topology.errors]`). An error made by [`TaskError::quiet`] is counted and not
+/// reported, like Storm's `FailedException`.
 ///
-/// [`TaskError::fatal`] is for what cannot become right by waiting: a file that does not exist, a
-/// setting that cannot work. It ends the run in order, with exit code 1 and this error as the reason.
+/// [`TaskError::fatal`] is for errors that no retry can solve: a file that does not exist, a setting that
+/// cannot work. It ends the run in order, with exit code 1 and this error as the reason.
 ///
 /// # Examples
 /// ```
@@ -42,7 +42,7 @@ pub struct TaskError {
 }
 
 impl TaskError {
-    /// An error with a message of its own.
+    /// An error with this message.
     ///
     /// # Examples
     /// ```
@@ -55,8 +55,8 @@ impl TaskError {
         TaskError { source: message.into().into(), reported: true, fatal: false }
     }
 
-    /// An error that waiting cannot mend. The topology drains as after Ctrl-C, and the run counts as
-    /// failed with this error as the reason. It may come from any call into user code.
+    /// An error that no retry can solve. The topology drains as after Ctrl-C, and the run counts as
+    /// failed with this error as the reason. Any call into user code may return it.
     ///
     /// # Examples
     /// ```
@@ -158,7 +158,7 @@ impl fmt::Debug for TaskError {
     }
 }
 
-/// Why a tuple could not be emitted. Nothing of it was sent.
+/// Why a tuple could not be emitted. The tuple was sent to no task.
 ///
 /// # Examples
 /// A row that is too large is left out; any other error fails the tuple:
@@ -182,11 +182,11 @@ pub enum EmitError {
     /// The component declares no such stream.
     #[error("component `{component}` declares no stream `{stream}` (it declares: {declared})")]
     UnknownStream {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
-        /// What there is.
+        /// The declared streams.
         declared: String,
     },
     /// The tuple has more or fewer values than the stream has fields.
@@ -194,9 +194,9 @@ pub enum EmitError {
         "component `{component}` emitted {found} values to stream `{stream}`, which has {expected} fields ({fields})"
     )]
     Arity {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
         /// Fields declared.
         expected: usize,
@@ -205,14 +205,14 @@ pub enum EmitError {
         /// The declared names.
         fields: String,
     },
-    /// The tuple is larger than a tuple may be.
+    /// The tuple is larger than `tuple_size_max`.
     #[error(
         "component `{component}` emitted a tuple of {size} bytes to stream `{stream}`; the limit is {limit}"
     )]
     Oversize {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
         /// Bytes of the tuple.
         size: usize,
@@ -222,11 +222,11 @@ pub enum EmitError {
     /// A value does not fit into the types that tuples have.
     #[error("component `{component}`, stream `{stream}`: {error}")]
     Value {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
-        /// What does not fit.
+        /// The mismatch.
         error: ValueError,
     },
     /// A value of the tuple nests deeper than a value may.
@@ -234,19 +234,19 @@ pub enum EmitError {
         "component `{component}` emitted a tuple to stream `{stream}` in which lists and maps nest deeper than {limit}"
     )]
     Depth {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
         /// Levels allowed.
         limit: usize,
     },
-    /// `emit` on a direct stream, or `emit_direct` on one that is not.
+    /// `emit` on a direct stream, or `emit_direct` on a stream that is not direct.
     #[error("component `{component}`: stream `{stream}` is {}, so use {}", if *.direct { "direct" } else { "not direct" }, if *.direct { "`emit_direct`" } else { "`emit`" })]
     Direct {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
         /// Whether the stream is a direct one.
         direct: bool,
@@ -254,9 +254,9 @@ pub enum EmitError {
     /// `emit_direct` to a task that does not subscribe to the stream with direct grouping.
     #[error("component `{component}`: task {task} does not take stream `{stream}` by direct grouping")]
     NotATarget {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
         /// The task named.
         task: TaskId,
@@ -264,11 +264,11 @@ pub enum EmitError {
     /// A struct given to `emit_struct` does not fit the stream's fields.
     #[error("component `{component}`, stream `{stream}`: {reason}")]
     Struct {
-        /// Who emitted.
+        /// The component that emitted.
         component: SmolStr,
-        /// To what.
+        /// The stream.
         stream: SmolStr,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What becomes of a message that was not processed, as spouts, bolts and counters name it.
+//! Why a message failed, and how often, as spouts and counters see it.
 
 use std::fmt;
 
@@ -17,11 +17,11 @@ pub enum FailureCause {
     Failed,
     /// A bolt panicked on one of its tuples.
     Panicked,
-    /// A bolt dropped a held tuple without a word.
+    /// A bolt dropped a held tuple without acking or failing it.
     Abandoned,
-    /// It was not done within `message_timeout`.
+    /// Its tree was not processed within `message_timeout`.
     TimedOut,
-    /// A task or link that it may have touched was lost.
+    /// Its acker was lost, or a task or worker that may have had tuples of it.
     Lost,
 }
 
@@ -46,7 +46,7 @@ impl FailureCause {
         FailureCause::Lost,
     ];
 
-    /// Its place in [`FailureCause::ALL`].
+    /// Its index in [`FailureCause::ALL`].
     ///
     /// # Examples
     /// ```
@@ -73,13 +73,13 @@ impl fmt::Display for FailureCause {
     }
 }
 
-/// What a spout is told of a failed message.
+/// What a spout gets with a failed message.
 ///
 /// # Examples
 /// ```
 /// use squall::prelude::*;
 ///
-/// /// Whether a message is worth another attempt: not if it was given up, and not if a bolt panics on it.
+/// /// Whether to replay a message: not if it was given up, and not if a bolt panicked on it.
 /// fn is_to_replay(failure: &Failure) -> bool {
 ///     !failure.is_final && failure.cause != FailureCause::Panicked
 /// }
@@ -90,9 +90,9 @@ impl fmt::Display for FailureCause {
 pub struct Failure {
     /// Why.
     pub cause: FailureCause,
-    /// How many times the message has failed now, 1 for the first.
+    /// How many times the message has failed, this failure included.
     pub failures: u32,
-    /// Whether the message has used up `max_replays`. A spout that replays such a message all the
-    /// same is taken at its word.
+    /// Whether the message has used up `max_replays`. If the spout emits it again nevertheless, the
+    /// runtime accepts it.
     pub is_final: bool,
 }

@@ -1,17 +1,17 @@
-//! Groupings of the user's own.
+//! Custom groupings.
 
 use smol_str::SmolStr;
 
 use crate::ids::TaskId;
 use crate::tuple::{Fields, Value};
 
-/// What a custom grouping is told before the first tuple.
+/// What a custom grouping can look up before the first tuple.
 ///
 /// # Examples
 /// ```
 /// use squall::api::GroupingContext;
 ///
-/// /// Where a grouping finds the field that it groups by.
+/// /// The index of the field that a grouping groups by.
 /// fn place_of(context: &GroupingContext, field: &str) -> Option<usize> {
 ///     context.fields.position(field)
 /// }
@@ -34,15 +34,15 @@ pub struct GroupingContext {
     pub fields: Fields,
     /// The component that subscribes.
     pub target: SmolStr,
-    /// The task that emits; each has a grouping of its own.
+    /// The task that emits. Each emitting task has its own instance of the grouping.
     pub task: TaskId,
 }
 
-/// Decides which tasks of the target get a tuple. One instance serves one emitting task and is called
-/// by one thread at a time.
+/// Chooses the tasks of the subscriber that get a tuple. One instance serves one emitting task and is
+/// called by one thread at a time.
 ///
 /// # Examples
-/// The first tasks get everything, whatever else there is:
+/// All tuples go to the first tasks:
 /// ```
 /// use squall::api::{CustomGrouping, GroupingContext};
 /// use squall::{TaskId, Value};
@@ -58,7 +58,7 @@ pub trait CustomGrouping: Send {
     /// Called once, before the first tuple.
     ///
     /// # Examples
-    /// Groups by a field, whose place depends on the stream:
+    /// Groups by a field, whose index depends on the stream:
     /// ```
     /// use squall::api::{CustomGrouping, GroupingContext};
     /// use squall::{TaskId, Value};
@@ -90,8 +90,9 @@ pub trait CustomGrouping: Send {
     /// ```
     fn prepare(&mut self, _context: &GroupingContext, _targets: &[TaskId]) {}
 
-    /// Puts the tasks that get this tuple into `chosen`, which comes empty. Choosing none drops the
-    /// tuple for this subscriber; a task that is no target is ignored and counted as an error.
+    /// Adds the tasks that get this tuple to `chosen`, which is empty before the call. If none is added,
+    /// the tuple is dropped for this subscriber. A task that is no target is ignored and counted as an
+    /// error.
     ///
     /// # Examples
     /// ```

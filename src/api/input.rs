@@ -1,6 +1,6 @@
-//! Tuples as a bolt meets them: in passing ([`Input`]) or kept ([`HeldTuple`]).
+//! Tuples as a bolt receives them: [`Input`] during `execute`, [`HeldTuple`] if the bolt keeps it.
 //!
-//! One file, because both kinds are read by the same methods; two fifths of it are examples.
+//! One file, because both types are read by the same methods; two fifths of it are examples.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::api::error::TaskError;
 use crate::ids::TaskId;
 use crate::tuple::{self, Anchor, Fields, FromValue, Timestamp, Value, ValueError, ValueType};
 
-/// Where a batch of tuples comes from; the same for all of them.
+/// The origin of a batch of tuples, which is the same for all of them.
 ///
 /// # Examples
 /// [`TestTuple`](crate::testing::TestTuple) fills it in for a test:
@@ -28,7 +28,7 @@ pub struct SourceMeta {
     pub component: SmolStr,
     /// The stream.
     pub stream: SmolStr,
-    /// Its place among the streams of the component.
+    /// The index of the stream in the component's declaration.
     pub stream_index: u16,
     /// The task that emitted.
     pub task: TaskId,
@@ -94,7 +94,7 @@ macro_rules! tuple_access {
         /// The task that emitted it.
         ///
         /// # Examples
-        /// A bolt that answers the task which asked, over a direct stream:
+        /// A bolt that answers the task that sent the tuple, over a direct stream:
         /// ```
         /// # use squall::prelude::*;
         /// # use squall::testing::{BoltHarness, TestTuple};
@@ -352,7 +352,7 @@ macro_rules! tuple_access {
         /// The tuple as a struct, matched by field names.
         ///
         /// # Errors
-        /// When the struct wants a field or type that the tuple does not have.
+        /// When the tuple lacks a field of the struct, or a field has another type.
         ///
         /// # Examples
         /// ```
@@ -426,10 +426,10 @@ pub(crate) enum Row<'a> {
     Shared(&'a [Value]),
 }
 
-/// A tuple on its way through `Bolt::execute`.
+/// The tuple that `Bolt::execute` is called with.
 ///
-/// It lends itself: to keep it, [`hold`](crate::api::Outputs::hold) it, which consumes it. When
-/// `execute` returns, an input that was not held is acked or failed by the runtime.
+/// It is borrowed for the call. To keep it, [`hold`](crate::api::Outputs::hold) it, which consumes it.
+/// When `execute` returns, the runtime acks or fails an input that was not held.
 ///
 /// # Examples
 /// ```
@@ -488,11 +488,11 @@ impl<'a> Input<'a> {
 
     tuple_access!();
 
-    /// Takes the value at a position out, leaving null, without a copy if this task is the only
-    /// reader. `Null` if there is no such position.
+    /// Takes out the value at a position and leaves null there. If this task is the only reader, the value
+    /// is not copied. Returns `Null` if there is no such position.
     ///
     /// # Examples
-    /// The large value is moved on and not copied:
+    /// The large value is moved and not copied:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -513,7 +513,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Takes all values out, without a copy if this task is the only reader.
+    /// Takes out all values. If this task is the only reader, they are not copied.
     ///
     /// # Examples
     /// ```
@@ -547,28 +547,31 @@ impl fmt::Debug for Input<'_> {
     }
 }
 
-/// What became of a held tuple that was dropped without `ack` or `fail`, for the runtime.
+/// A held tuple that was dropped without `ack` or `fail`, for the runtime.
 #[derive(Debug)]
 pub struct Settled {
     /// The anchors to fail.
     pub anchors: Vec<Anchor>,
 }
 
-/// The tuples of one task that were dropped while held; the runtime fails them at its next step.
+/// The held tuples of one task: how many there are, and which were dropped without `ack` or `fail`.
+///
+/// [`HeldTuple`] writes it when it is created and dropped, possibly on another thread. The executor of the task
+/// takes the abandoned tuples and fails them.
 #[derive(Debug, Default)]
 pub struct HoldRegistry {
     abandoned: Mutex<Vec<Settled>>,
-    /// Tuples held at present.
+    /// The number of tuples that are held now.
     held: AtomicI64,
 }
 
 impl HoldRegistry {
-    /// Takes what was dropped since the last call.
+    /// Takes the tuples that were abandoned since the last call.
     pub fn take_abandoned(&self) -> Vec<Settled> {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Tuples that are held at present.
+    /// The number of tuples that are held now.
     pub fn held(&self) -> i64 {
         self.held.load(Ordering::SeqCst)
     }
@@ -580,8 +583,8 @@ impl HoldRegistry {
 }
 
 /// A tuple that a bolt keeps beyond `execute`. It stays open in its tree until it is given to
-/// [`Outputs::ack`](crate::api::Outputs::ack) or [`Outputs::fail`](crate::api::Outputs::fail), both
-/// of which consume it: acking twice does not compile. Dropped without either, it fails.
+/// [`Outputs::ack`](crate::api::Outputs::ack) or [`Outputs::fail`](crate::api::Outputs::fail). Both
+/// consume it, so acking twice does not compile. If it is dropped without either, it fails.
 ///
 /// # Examples
 /// A bolt that emits two tuples as one, anchored to both:
@@ -624,8 +627,8 @@ impl HoldRegistry {
 pub struct HeldTuple {
     values: Vec<Value>,
     meta: Arc<SourceMeta>,
-    /// Empty for an untracked tuple, and once the tuple is settled. Their edges are renewed by every
-    /// emit that is anchored to the tuple.
+    /// Empty for an untracked tuple, and once the tuple was acked or failed. Every emit that is anchored
+    /// to the tuple replaces their edges by new ones (see `OutputCollector::renew_edge`).
     anchors: RefCell<Vec<Anchor>>,
     registry: Arc<HoldRegistry>,
 }
@@ -672,7 +675,7 @@ impl HeldTuple {
         &self.anchors
     }
 
-    /// For the runtime: the anchors, so that dropping the tuple no longer fails it.
+    /// For the runtime: takes the anchors, so that dropping the tuple does not fail it.
     pub(crate) fn settle(mut self) -> Vec<Anchor> {
         std::mem::take(self.anchors.get_mut())
     }

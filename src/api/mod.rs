@@ -2,17 +2,17 @@
 //!
 //! * [`Spout`] and [`Bolt`]: one required method each.
 //! * [`bolt_fn`]: a bolt that is one function.
-//! * [`Input`]: a tuple on its way through `execute`; [`HeldTuple`]: one that a bolt keeps.
-//! * [`Outputs`] and [`SpoutOutputs`]: where tuples are emitted.
-//! * [`TaskContext`]: who a task is, and what it can look up and register.
-//! * [`Check`]: what a component can find wrong before the topology starts.
+//! * [`Input`]: the tuple that `execute` is called with; [`HeldTuple`]: a tuple that a bolt keeps.
+//! * [`Outputs`] and [`SpoutOutputs`]: emit, ack, fail and report.
+//! * [`TaskContext`]: the identity of a task, and what it can look up and register.
+//! * [`Check`]: how a component refuses settings before the topology starts.
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`WorkerContext`]: the worker process that a task runs in.
 //! * [`CustomGrouping`], [`TaskHook`] and [`WorkerHook`]: the extension points beside components.
-//! * [`MetricsReporter`]: who is told of the counters of a running topology.
-//! * [`TaskError`]: how user code reports that something went wrong.
+//! * [`MetricsReporter`]: receives the counters of a running topology.
+//! * [`TaskError`]: an error of user code.
 //!
-//! Nothing here runs anything: the runtime implements [`OutputCollector`] and hands itself in.
+//! This module runs nothing: the runtime implements [`OutputCollector`] and passes itself to the outputs.
 
 mod bolt;
 mod check;

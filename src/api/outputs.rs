@@ -4,8 +4,8 @@
 //! construction; nothing is allocated and nothing is routed per tuple. The runtime routes a stage
 //! when it is full or the executor has run out of input.
 //!
-//! One file, because both faces write into the same [`OutputState`] and must agree on what a stage
-//! and its anchors look like between two emits; a third of it is examples.
+//! One file, because both types write to the same [`OutputState`] and must agree on the state of a stage
+//! and its anchors between two emits; a third of it is examples.
 
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ use crate::tuple::{
     self, Anchor, Attempt, BatchLimits, IntoValue, MessageIndex, TupleBatch, Value, ValueError,
 };
 
-/// Something that can be emitted: arrays and Rust tuples of whatever converts into [`Value`],
-/// slices and vectors of values. What may not fit into a value, as a `u64` or a `SystemTime`, is
-/// checked, and the emit fails if it does not.
+/// Something that can be emitted: arrays and Rust tuples of types that convert into [`Value`],
+/// slices and vectors of values. A `u64` or a `SystemTime` may not fit into a value; the emit then
+/// fails.
 ///
 /// # Examples
 /// ```
@@ -42,7 +42,7 @@ pub trait Values {
     /// Appends the values to a row under construction.
     ///
     /// # Errors
-    /// When one does not fit into a value. What was appended is then cut off again by the caller.
+    /// When one does not fit into a value. The caller then removes what was appended.
     ///
     /// # Examples
     /// A type of the program's own that can be emitted:
@@ -74,8 +74,8 @@ impl<T: IntoValue, const N: usize> Values for [T; N] {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         let mut refused = None;
-        // An iterator of known length is written where it is to stay. `push` would build each
-        // value on the stack first, and reading it back at once stalls the processor.
+        // `extend` with an iterator of known length writes each value to its final place. `push` would
+        // build each value on the stack first, and reading it back at once stalls the processor.
         row.extend(self.into_iter().map(|value| value.into_value(&mut refused)));
         refused.map_or(Ok(()), Err)
     }
@@ -131,18 +131,18 @@ values_for_tuples! {
 pub struct Stage {
     /// Name, fields and kind of the stream.
     pub stream: StreamDeclaration,
-    /// What was emitted and not yet routed.
+    /// Tuples emitted and not yet routed. Emits append to it; [`OutputCollector::route`] empties it.
     pub batch: TupleBatch,
-    /// When it is routed.
+    /// The sizes at which the batch is full and is routed.
     full_at: BatchLimits,
     /// On a direct stream, the target of each tuple of the batch.
     pub direct: Vec<TaskId>,
-    /// Tuples emitted since this was last taken.
+    /// Tuples emitted since [`OutputState::take_emitted`] was last called.
     pub emitted: u64,
 }
 
 impl Stage {
-    /// Whether the stage is to be routed now.
+    /// Whether the stage has to be routed now.
     #[inline]
     fn is_full(&self) -> bool {
         self.full_at.reached(&self.batch)
@@ -160,35 +160,37 @@ impl Stage {
     }
 }
 
-/// The emitting half of a task: its stages and the anchor of the tuple in hand. Owned by the
-/// executor, lent to user code inside [`Outputs`].
+/// The outputs of a task: its stages, and the anchors of the tuple that `execute` is called with. The
+/// executor owns it and lends it to user code inside [`Outputs`].
 pub struct OutputState {
     /// The component, for error messages.
     pub component: SmolStr,
     /// One per declared stream, in the order of declaration.
     pub stages: Vec<Stage>,
-    /// Where `default` stands among them.
+    /// The index of the stream `default` in `stages`.
     default_stage: Option<usize>,
     /// Whether the topology tracks tuple trees at all.
     pub tracked: bool,
-    /// Bytes that one tuple may have.
+    /// The most bytes of one tuple.
     pub tuple_size_max: usize,
-    /// The anchor of the tuple in hand: written by the executor before each `execute`.
+    /// The first anchor of the tuple that is executed. The executor writes it before each `execute`;
+    /// emits copy it.
     pub anchor: Anchor,
-    /// Its second and further anchors.
+    /// The second and further anchors of that tuple.
     pub extra_anchors: Vec<Anchor>,
-    /// Whether the tuple in hand was held; the executor then leaves its ack to the bolt.
+    /// Whether the bolt has held that tuple; the executor then does not ack it.
     pub held: bool,
-    /// How many were held since this was last taken.
+    /// How many tuples were held since the executor last took this number.
     pub held_count: u64,
-    /// Where dropped held tuples are noted.
+    /// Held tuples add themselves here when they are dropped; the executor then fails them.
     pub holds: Arc<HoldRegistry>,
     /// The task's hooks; usually none.
     pub hooks: Vec<Box<dyn TaskHook>>,
 }
 
 impl OutputState {
-    /// The state of a task that emits to `streams`. A stage is routed at so many tuples or bytes.
+    /// The state of a task that emits to `streams`. A stage is routed when it has `batch_tuples` tuples
+    /// or `batch_bytes` bytes.
     pub fn new(
         component: SmolStr,
         streams: impl IntoIterator<Item = StreamDeclaration>,
@@ -243,7 +245,7 @@ impl OutputState {
         }
     }
 
-    /// Writes one row with this anchor; on an error the stage is as before.
+    /// Appends one row with this anchor to a stage. On an error the stage is unchanged.
     #[inline]
     fn push_row(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
         let stage = &mut self.stages[index];
@@ -291,10 +293,10 @@ impl OutputState {
         }
     }
 
-    /// Emits a row of the system's own, with the anchor of the tuple in hand.
+    /// Emits a row that the system makes, with the anchors of the tuple that is executed.
     ///
     /// # Errors
-    /// When it is too large.
+    /// When the row is too large.
     pub(crate) fn push_anchored(&mut self, index: usize, row: Vec<Value>) -> Result<(), EmitError> {
         let anchor = self.anchor;
         self.push_row(index, row, anchor)?;
@@ -302,7 +304,7 @@ impl OutputState {
         Ok(())
     }
 
-    /// Cuts off a row that a panic left half-written.
+    /// Removes the incomplete row that a panic of user code left behind.
     pub(crate) fn repair(&mut self) {
         for stage in &mut self.stages {
             let whole = stage.batch.len() * stage.batch.arity as usize;
@@ -311,7 +313,7 @@ impl OutputState {
         self.held = false;
     }
 
-    /// Tuples emitted, over all streams, since this was last asked.
+    /// Tuples emitted to all streams since the last call.
     pub(crate) fn take_emitted(&mut self) -> u64 {
         self.stages.iter_mut().map(|stage| std::mem::take(&mut stage.emitted)).sum()
     }
@@ -332,14 +334,14 @@ impl OutputState {
 #[inline]
 fn row_size(row: &[Value]) -> Option<usize> {
     let mut size = 0;
-    // A loop, because the sum of an iterator of options is only inlined by a link-time optimizer.
+    // A loop, because only a link-time optimizer inlines the sum of an iterator of options.
     for value in row {
         size += value.size_within_depth()?;
     }
     Some(size)
 }
 
-/// Calls each hook of a task. One that panics is reported, and fails neither the tuple nor the task.
+/// Calls each hook of a task. A panic of a hook is reported; it fails neither the tuple nor the task.
 fn call_hooks(
     hooks: &mut [Box<dyn TaskHook>],
     route: &mut dyn OutputCollector,
@@ -352,28 +354,29 @@ fn call_hooks(
     }
 }
 
-/// The runtime, as the outputs see it. Implemented by `runtime::emitter`, never by users.
+/// What the outputs call in the runtime. Implemented by `runtime::emitter`, never by users.
 pub trait OutputCollector {
-    /// Sends what the stage of stream `index` holds to its targets and leaves it empty.
+    /// Sends the tuples in the stage of stream `index` to their targets and empties the stage.
     fn route(&mut self, index: usize, stage: &mut Stage);
-    /// The same for a stage with one tuple; adds the tasks it went to.
+    /// The same for a stage with one tuple; appends the tasks that it was sent to.
     fn route_one(&mut self, index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>);
     /// Whether a task takes the stream by direct grouping.
     fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
-    /// Draws an edge that belongs to the tree, for a tuple that is kept.
+    /// Draws an edge of the tree for a tuple that is held.
     fn keep_edge(&mut self, root: RootId) -> u64;
-    /// Gives a tuple that is kept another edge, before something is emitted anchored to it: what is
-    /// created and what is consumed for it must stand in one record (see `runtime::acking::acker`).
+    /// Replaces the edge of a held tuple by a new one, before something is emitted anchored to it: the
+    /// edges created and the edge consumed for it must be in one record (see `runtime::acking::acker`).
     fn renew_edge(&mut self, anchor: &mut Anchor);
-    /// The tuple with these anchors is done.
+    /// Acks the tuple with these anchors.
     fn ack(&mut self, anchors: &[Anchor]);
-    /// The tuple with these anchors has failed.
+    /// Fails the tuple with these anchors.
     fn fail(&mut self, anchors: &[Anchor], cause: FailureCause);
-    /// The time-out of the trees of these anchors starts anew.
+    /// Restarts the time-out of the trees of these anchors.
     fn reset_timeout(&mut self, anchors: &[Anchor]);
-    /// A message of a spout begins: its place in the block that is open.
+    /// Opens a message of a spout. Returns its place in the open block.
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
-    /// The tuple of the message begun last was refused: nothing was sent, so nothing is acked.
+    /// Takes back the message opened last, because its tuple was refused: nothing was sent for it, so it
+    /// is neither acked nor failed.
     fn withdraw_message(&mut self, root: RootId, id: MessageId);
     /// Counts and, within the limit, logs an error of user code.
     fn report(&mut self, error: &TaskError);
@@ -408,8 +411,8 @@ impl<'a> Outputs<'a> {
         Outputs { state, route }
     }
 
-    /// Emits to the default stream, anchored to the input in hand (in `tick` and `finish`: not
-    /// anchored).
+    /// Emits to the default stream, anchored to the current input. In `tick` and `finish` there is no
+    /// input, and the tuple is not anchored.
     ///
     /// # Errors
     /// When the component has no default stream, the number of values is not that of its fields,
@@ -433,7 +436,7 @@ impl<'a> Outputs<'a> {
         self.emit_at(index, values)
     }
 
-    /// Emits to a named stream, anchored to the input in hand.
+    /// Emits to a named stream, anchored to the current input.
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
@@ -487,7 +490,7 @@ impl<'a> Outputs<'a> {
         self.emit_at(index, row)
     }
 
-    /// Emits to a named stream and says which tasks the tuple goes to.
+    /// Emits to a named stream and returns the tasks that the tuple is sent to.
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
@@ -516,7 +519,7 @@ impl<'a> Outputs<'a> {
     /// As [`emit`](Outputs::emit), and when the stream is not direct or the task does not take it.
     ///
     /// # Examples
-    /// The targets are known from the [context](crate::api::TaskContext::tasks_of), or from who asked:
+    /// A bolt gets targets from its [context](crate::api::TaskContext::tasks_of), or from its input:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -533,14 +536,14 @@ impl<'a> Outputs<'a> {
         emit_direct(self.state, self.route, task, stream, values, anchor)
     }
 
-    /// Emits to a named stream, anchored to these held tuples instead of the input in hand. The
-    /// new tuple keeps the trees of all of them open.
+    /// Emits to a named stream, anchored to these held tuples instead of the current input. The new
+    /// tuple belongs to the trees of all of them and keeps these trees open.
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
     ///
     /// # Examples
-    /// Two tuples become one, which is acked for both:
+    /// Two tuples become one, which is anchored to both:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -583,13 +586,13 @@ impl<'a> Outputs<'a> {
         result
     }
 
-    /// Emits to a named stream without anchor: should the tuple be lost, nobody replays it.
+    /// Emits to a named stream without anchor: if the tuple is lost, it is not replayed.
     ///
     /// # Errors
     /// As [`emit`](Outputs::emit).
     ///
     /// # Examples
-    /// What is nice to have must not cause a replay of what is paid for:
+    /// The loss of a statistics tuple must not cause a replay of the payment:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -607,8 +610,8 @@ impl<'a> Outputs<'a> {
         self.emit_anchored(stream, &[], values)
     }
 
-    /// Keeps the input in hand beyond `execute`. What else is emitted in this call is still
-    /// anchored to it.
+    /// Keeps the current input beyond `execute`. What this call emits afterwards is still anchored to
+    /// it.
     ///
     /// # Examples
     /// ```
@@ -637,7 +640,7 @@ impl<'a> Outputs<'a> {
         HeldTuple::new(values, meta, anchors, Arc::clone(&self.state.holds))
     }
 
-    /// The held tuple is processed. Consumes it.
+    /// Acks the held tuple, and consumes it.
     ///
     /// # Examples
     /// ```
@@ -663,7 +666,7 @@ impl<'a> Outputs<'a> {
         call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_ack());
     }
 
-    /// The held tuple could not be processed: its message fails. Consumes it.
+    /// Fails the held tuple, and so its message. Consumes it.
     ///
     /// # Examples
     /// ```
@@ -683,10 +686,10 @@ impl<'a> Outputs<'a> {
         call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_fail());
     }
 
-    /// Gives the tree of a held tuple the whole `message_timeout` again.
+    /// Restarts the `message_timeout` of the tree of a held tuple.
     ///
     /// # Examples
-    /// A bolt that works on a tuple for long, and reports each part that is done:
+    /// A bolt that works on a tuple for a long time restarts the time-out after each part:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{BoltHarness, TestTuple};
@@ -706,7 +709,7 @@ impl<'a> Outputs<'a> {
         self.route.reset_timeout(&held.anchors().borrow());
     }
 
-    /// Reports an error without failing anything. Counted always, logged within the limit.
+    /// Reports an error without failing a tuple. It is always counted, and logged within the limit.
     ///
     /// # Examples
     /// ```
@@ -749,7 +752,7 @@ impl<'a> Outputs<'a> {
         self.route.request_drain();
     }
 
-    /// How often the message in hand was replayed; 0 when it came for the first time.
+    /// How often the message of the current input was replayed; 0 for the first time.
     ///
     /// # Examples
     /// ```
@@ -785,7 +788,7 @@ impl<'a> Outputs<'a> {
     }
 }
 
-/// What few emits need, after the row was written: refusal on a direct stream, hooks, anchors
+/// What only few emits need after the row was written: the error on a direct stream, hooks, anchors
 /// beyond the first.
 #[cold]
 fn emit_rare(
@@ -875,7 +878,7 @@ fn emit_for_targets(
     values: impl Values,
     message: Option<Anchor>,
 ) -> Result<Vec<TaskId>, EmitError> {
-    // What was emitted before goes first, so that the order of the stream holds.
+    // Earlier tuples are routed first, to keep the order of the stream.
     if !state.stages[index].batch.is_empty() {
         route.route(index, &mut state.stages[index]);
     }
@@ -924,7 +927,7 @@ impl<'a> SpoutOutputs<'a> {
         SpoutOutputs { state, route }
     }
 
-    /// Emits to the default stream, untracked: neither `ack` nor `fail` follows.
+    /// Emits to the default stream, untracked: neither `ack` nor `fail` is called for it.
     ///
     /// # Errors
     /// As [`Outputs::emit`].
@@ -977,9 +980,9 @@ impl<'a> SpoutOutputs<'a> {
         self.emit_at(index, values, Anchor::NONE)
     }
 
-    /// Emits to the default stream as the message `id`: `ack` or `fail` follows when the tree of
-    /// everything that came of it is done or has failed. In an at-most-once topology nothing is
-    /// tracked, and `ack` follows at once.
+    /// Emits to the default stream as the message `id`. When the whole tree of the message was processed,
+    /// `ack` is called; when it failed, `fail` is called. In an at-most-once topology nothing is tracked,
+    /// and `ack` follows at once.
     ///
     /// # Errors
     /// As [`Outputs::emit`].
@@ -1071,7 +1074,7 @@ impl<'a> SpoutOutputs<'a> {
         self.tracked(id, |out, anchor| out.emit_at(index, row, anchor))
     }
 
-    /// Emits to a named stream, tracked if `id` is given, and says which tasks the tuple goes to.
+    /// Emits to a named stream, tracked if `id` is given, and returns the tasks that the tuple is sent to.
     ///
     /// # Errors
     /// As [`Outputs::emit`].
@@ -1142,7 +1145,7 @@ impl<'a> SpoutOutputs<'a> {
         }
     }
 
-    /// Reports an error. Counted always, logged within the limit.
+    /// Reports an error. It is always counted, and logged within the limit.
     ///
     /// # Examples
     /// ```
@@ -1168,7 +1171,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Ends the topology in order: spouts stop, everything in flight is processed.
     ///
     /// # Examples
-    /// The end of one source ends the topology, although others go on:
+    /// The end of this source ends the topology, although other sources have more:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::SpoutHarness;
@@ -1188,7 +1191,7 @@ impl<'a> SpoutOutputs<'a> {
         self.route.request_drain();
     }
 
-    /// Begins a message, emits its tuple, and takes the message back if the tuple is refused.
+    /// Opens a message, emits its tuple, and withdraws the message if the tuple is refused.
     #[inline]
     fn tracked<T>(
         &mut self,

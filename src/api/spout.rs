@@ -10,10 +10,10 @@ use crate::api::outputs::SpoutOutputs;
 use crate::api::streams::Streams;
 use crate::ids::MessageId;
 
-/// What a call of [`Spout::next_tuple`] came to.
+/// The result of a call of [`Spout::next_tuple`].
 ///
 /// # Examples
-/// A spout whose source is asked at most once a second:
+/// A spout that queries its source at most once a second:
 /// ```
 /// use squall::prelude::*;
 /// use std::time::Duration;
@@ -31,22 +31,22 @@ use crate::ids::MessageId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum SpoutStatus {
-    /// Something was emitted; there may be more at once.
+    /// Something was emitted, and more may be available at once.
     Emitted,
-    /// Nothing to emit now. The runtime asks again after a pause that grows while the spout stays
-    /// idle, from 0.1 ms to 10 ms.
+    /// Nothing to emit now. The runtime calls `next_tuple` again after a pause that grows while the
+    /// spout stays idle, from 0.1 ms to 10 ms.
     Idle,
     /// Nothing to emit before this much time has passed. Less than 50 µs counts as 50 µs.
     IdleFor(Duration),
-    /// The source has ended. The spout is not asked again, but `ack` and `fail` still come; a
-    /// failed message may be emitted again from there.
+    /// The source has ended. `next_tuple` is not called again until a message fails, but `ack` and
+    /// `fail` still are; `fail` may emit the failed message again.
     Exhausted,
 }
 
 /// A source of tuples. One instance per task; every method is called by one thread at a time.
 ///
 /// # Examples
-/// A spout that counts to three, each number until it is acked:
+/// A spout that emits three numbers, and each of them again until it is acked:
 /// ```
 /// use squall::prelude::*;
 ///
@@ -81,14 +81,15 @@ pub enum SpoutStatus {
 ///     }
 /// }
 /// ```
-/// An exhausted spout is asked again after a failure, so that it can send what it has kept.
+/// After a failure, `next_tuple` of an exhausted spout is called again, so that it can emit what it kept.
 pub trait Spout: Send {
-    /// Emits the next tuple, if there is one. Must not wait; a spout that has to is declared
-    /// `blocking` and gets a thread of its own. Called only while there is room: below
-    /// `max_spout_pending`, with credit downstream, and while the topology is active.
+    /// Emits the next tuple, if there is one. Must not wait; a spout that has to wait is declared
+    /// `blocking` and gets a thread of its own. Called only while the task has fewer open messages than
+    /// `max_spout_pending`, its links have credit, and the topology is active.
     ///
     /// # Errors
-    /// Are counted, reported, and followed by a pause; what was emitted before stays emitted.
+    /// Errors are counted and reported, and the next call follows after a pause. What the call emitted
+    /// before the error stays emitted.
     ///
     /// # Examples
     /// ```
@@ -110,8 +111,8 @@ pub trait Spout: Send {
     /// ```
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError>;
 
-    /// The streams it emits to. Called before the topology starts, on an instance that is not
-    /// opened; by default none.
+    /// The streams that the spout emits to; by default none. Called before the topology starts, on an
+    /// instance that is not opened.
     ///
     /// # Examples
     /// ```
@@ -129,12 +130,12 @@ pub trait Spout: Send {
         Streams::none()
     }
 
-    /// Looks at what surrounds the component, and refuses settings that cannot work there: a field
-    /// that no input has, a tick that is missing. Called while the topology is validated, on an
-    /// instance that is not opened. By default nothing is refused.
+    /// Refuses settings that cannot work in this topology: a field that no input has, a tick that is
+    /// missing. Called while the topology is validated, on an instance that is not opened. By default
+    /// nothing is refused.
     ///
     /// # Examples
-    /// A spout that reads standard input, which one task alone can do:
+    /// A spout that reads standard input, which only one task can do:
     /// ```
     /// # use squall::prelude::*;
     /// use squall::api::STANDARD_INPUT;
@@ -155,10 +156,10 @@ pub trait Spout: Send {
     /// ```
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// Called once before anything else.
+    /// Called once, before the other calls of a running task.
     ///
     /// # Errors
-    /// Fail the task, which is built again and opened with back-off.
+    /// An error fails the task. It is built and opened again after growing pauses.
     ///
     /// # Examples
     /// Each task takes its own share of the files:
@@ -193,10 +194,10 @@ pub trait Spout: Send {
         Ok(())
     }
 
-    /// Whether the input has an end. A message of such a spout that fails again and again is given up
-    /// after ten replays if `max_replays` is not set, so that the run ends; one of an endless input is
-    /// replayed as often as it fails. Asked once, after `open`. A spout that has returned
-    /// [`SpoutStatus::Exhausted`] counts as one whose input has an end, whatever this says.
+    /// Whether the input has an end. If it has, a message that keeps failing is given up after ten
+    /// replays if `max_replays` is not set, so that the run ends. If it has none, a message is replayed as
+    /// often as it fails. Called once, after `open`. The input of a spout that has returned
+    /// [`SpoutStatus::Exhausted`] has an end, whatever this method returns.
     ///
     /// # Examples
     /// ```
@@ -217,10 +218,10 @@ pub trait Spout: Send {
         false
     }
 
-    /// The whole tree of this message was processed. It will not come again.
+    /// The whole tree of this message was processed. No further call concerns this message.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
     /// A job is kept until it is acked:
@@ -258,18 +259,18 @@ pub trait Spout: Send {
         Ok(())
     }
 
-    /// The tree of this message failed. To replay it, keep it and emit it again with the same id,
-    /// here or in `next_tuple`, which is called again even after `Exhausted`.
+    /// The tree of this message failed. To replay the message, emit it again with the same id, here or in
+    /// `next_tuple`, which is called again even after `Exhausted`.
     ///
-    /// The call comes when the message may be replayed: after a pause that grows with its failures
-    /// (`[topology.replay]`), at once for the first loss of a worker, when the message is given up, and
-    /// while the topology drains, when nothing is replayed any more.
+    /// The runtime calls this when the message may be replayed, after a pause that grows with its failures
+    /// (`[topology.replay]`). It calls it at once for the first loss of a worker, when the message is given
+    /// up, and while the topology drains, when nothing is replayed any more.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
-    /// Emitted again at once, with the same id, until it is given up:
+    /// A message is emitted again at once, with the same id, until it is given up:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::SpoutHarness;
@@ -314,13 +315,13 @@ pub trait Spout: Send {
         Ok(())
     }
 
-    /// The topology became active (also right after `open`).
+    /// The topology became active. Also called right after `open`.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
-    /// A connection that is there only while the topology is active:
+    /// A connection that is open only while the topology is active:
     /// ```
     /// # use squall::prelude::*;
     /// #[derive(Default)]
@@ -351,13 +352,13 @@ pub trait Spout: Send {
         Ok(())
     }
 
-    /// The topology became inactive: `next_tuple` rests, `ack` and `fail` go on.
+    /// The topology became inactive: `next_tuple` is not called any more, `ack` and `fail` still are.
     ///
     /// # Errors
-    /// Are counted and reported.
+    /// Errors are counted and reported.
     ///
     /// # Examples
-    /// See [`activate`](Spout::activate); a topology is told by whoever runs it:
+    /// See [`activate`](Spout::activate). The program that runs a topology deactivates and activates it:
     /// ```
     /// # use squall::prelude::*;
     /// # use squall::testing::{FixedSpout, Capture};

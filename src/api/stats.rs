@@ -1,8 +1,8 @@
-//! What a running topology counts, and who is told of it while it runs.
+//! The counters of a running topology, and the trait that receives them while it runs.
 //!
-//! The runtime fills these structs in: [`RunningTopology`](crate::runtime::RunningTopology) for one
-//! process, [`RunningWorkers`](crate::cluster::RunningWorkers) for several. A [`MetricsReporter`] gets
-//! the same structs at regular intervals and once at the end.
+//! [`RunningTopology`](crate::runtime::RunningTopology) fills in these structs for one process,
+//! [`RunningWorkers`](crate::cluster::RunningWorkers) for several. A [`MetricsReporter`] receives the
+//! same structs at regular intervals and once at the end.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::metrics::MetricTotals;
 /// them, to raise an alarm.
 ///
 /// One thread of the process that started the topology calls it: at every interval, and once after
-/// the end with the final counters ([`TopologyStats::ended`] is true then). A call may take its time;
-/// nothing of the topology waits for it, except that the end is reported after the call before it.
-/// A call that panics is logged, and is the last.
+/// the end with the final counters ([`TopologyStats::ended`] is true then). A call may be slow: the
+/// topology does not wait for it, and only the final call waits for the call before it. A panic is
+/// logged, and no further call is made.
 ///
 /// # Examples
 /// ```
@@ -30,7 +30,7 @@ use crate::metrics::MetricTotals;
 /// use squall::api::{MetricsReporter, TopologyStats};
 /// use squall::prelude::Registry;
 ///
-/// /// Keeps what was lost so far, for a health check.
+/// /// Keeps the number of losses so far, for a health check.
 /// #[derive(Default)]
 /// struct Health(AtomicU64);
 ///
@@ -84,14 +84,14 @@ pub trait MetricsReporter: Send + Sync {
 /// ```
 #[derive(Clone)]
 pub struct MetricsReporting {
-    /// From one call to the next.
+    /// The time from one call to the next.
     pub interval: Duration,
-    /// Who is called.
+    /// The reporter that is called.
     pub reporter: Arc<dyn MetricsReporter>,
 }
 
 impl MetricsReporting {
-    /// Calls it so often; at most once a millisecond.
+    /// A reporter that is called at this interval, at most once a millisecond.
     ///
     /// # Examples
     /// ```
@@ -121,7 +121,7 @@ impl fmt::Debug for MetricsReporting {
 /// ```
 /// use squall::api::{ComponentStats, TopologyStats};
 ///
-/// /// The component that is busiest: the one to give more tasks.
+/// /// The busiest component, which should get more tasks.
 /// fn bottleneck(stats: &TopologyStats) -> Option<&ComponentStats> {
 ///     stats.components.iter().max_by(|a, b| a.busy.total_cmp(&b.busy))
 /// }
@@ -141,13 +141,13 @@ pub struct ComponentStats {
     pub id: SmolStr,
     /// Whether it is a spout.
     pub is_spout: bool,
-    /// Tasks.
+    /// The number of its tasks.
     pub tasks: usize,
     /// Tuples emitted, over all its streams.
     pub emitted: u64,
-    /// Tuple copies handed to targets (one per target task).
+    /// Tuple copies sent to targets (one per target task).
     pub transferred: u64,
-    /// Tuples executed; for a bolt.
+    /// Tuples executed, of a bolt.
     pub executed: u64,
     /// Tuples acked; for a spout, messages acked.
     pub acked: u64,
@@ -194,7 +194,7 @@ pub struct LatencyStats {
     pub max: Duration,
 }
 
-/// Messages emitted again, by why they had failed.
+/// Messages emitted again, by the cause of their failure.
 ///
 /// # Examples
 /// ```
@@ -208,7 +208,7 @@ pub struct LatencyStats {
 pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
 
 impl ReplayCounts {
-    /// Because of this cause.
+    /// Replays because of this cause.
     ///
     /// # Examples
     /// ```
@@ -219,7 +219,7 @@ impl ReplayCounts {
         self.0[cause.index()]
     }
 
-    /// Because of this cause, to be changed.
+    /// Replays because of this cause, to be changed.
     ///
     /// # Examples
     /// ```
@@ -232,7 +232,7 @@ impl ReplayCounts {
         &mut self.0[cause.index()]
     }
 
-    /// Whatever the cause.
+    /// Replays of all causes.
     ///
     /// # Examples
     /// ```
@@ -246,7 +246,7 @@ impl ReplayCounts {
         self.0.iter().sum()
     }
 
-    /// Adds those of another.
+    /// Adds the counts of another.
     ///
     /// # Examples
     /// ```
@@ -262,7 +262,7 @@ impl ReplayCounts {
     }
 }
 
-/// Why a run was ended by one of its components: the first error that waiting could not mend.
+/// Why a component ended the run: the first error that no retry could solve.
 ///
 /// # Examples
 /// ```
@@ -276,7 +276,7 @@ impl ReplayCounts {
 pub struct StopReason {
     /// The component.
     pub component: SmolStr,
-    /// The task of it.
+    /// The task that returned the error.
     pub task: TaskId,
     /// The error, bounded and escaped.
     pub error: String,
@@ -294,7 +294,7 @@ impl fmt::Display for StopReason {
 /// ```
 /// use squall::api::TopologyStats;
 ///
-/// /// Whether a run that has ended did all that it was to do.
+/// /// Whether a run that has ended processed everything.
 /// fn is_well(stats: &TopologyStats) -> bool {
 ///     stats.ended && !stats.cut_short && stats.failed == 0 && stats.lost == 0 && stats.losses() == 0
 /// }
@@ -316,24 +316,25 @@ pub struct TopologyStats {
     pub emitted: u64,
     /// Messages acked.
     pub acked: u64,
-    /// Messages failed for good: they failed, were not emitted again and do not wait for it.
+    /// Messages failed for good: they failed, were not emitted again and do not wait for a replay.
     pub failed: u64,
     /// Messages that failed and wait for their replay.
     pub waiting: u64,
-    /// Tuples lost that no message stands for, so that nothing replays them: a bolt failed a tuple that
+    /// Failed tuples that belong to no message, so that no spout replays them: a bolt failed a tuple that
     /// was emitted without an anchor (in `tick` and `finish`, or where nothing is tracked), or a tuple
     /// was refused as it was emitted.
     pub failed_unanchored: u64,
-    /// Failures of messages that had used up `max_replays`. The rest of `failed` may come again yet.
+    /// Failures of messages that had used up `max_replays`. Spouts may still emit other messages in
+    /// `failed` again.
     pub given_up: u64,
     /// Messages emitted again after a failure.
     pub replayed: u64,
-    /// The same by why they had failed.
+    /// The same by the cause of the failure.
     pub replays: ReplayCounts,
     /// Messages open.
     pub pending: u64,
-    /// Messages that were open in a worker when it died, as far as its last report knew, and were not
-    /// read again from their source.
+    /// Messages that were open in a worker at its last report before it died, and that were not read
+    /// again from their source.
     pub lost: u64,
     /// Tuples sent to dead-letter streams.
     pub dead_letters: u64,
@@ -343,15 +344,14 @@ pub struct TopologyStats {
     pub components: Vec<ComponentStats>,
     /// Whether the topology has ended.
     pub ended: bool,
-    /// Whether the end was cut short by a deadline or a kill, so that work may be undone.
+    /// Whether the end was cut short by a deadline or a kill, so that some work may not have been done.
     pub cut_short: bool,
-    /// Why it was ended, if a component returned an error that waiting cannot mend.
+    /// Why the run was ended, if a component returned an error that no retry can solve.
     pub stopped: Option<StopReason>,
 }
 
 impl TopologyStats {
-    /// What components count as lost: the sum of all their loss counters. Above 0, the exit code of a
-    /// run is 1.
+    /// The sum of the loss counters of all components. If it is above 0, the exit code of the run is 1.
     ///
     /// # Examples
     /// ```
@@ -359,7 +359,7 @@ impl TopologyStats {
     /// # use squall::testing::{FixedSpout, SimulatedTopology, SimulationOptions};
     /// use squall::metrics::Counter;
     ///
-    /// /// Drops what it cannot write, and counts it.
+    /// /// Drops rows that it cannot write, and counts them as lost.
     /// #[derive(Default)]
     /// struct Writer {
     ///     unwritten: Counter,

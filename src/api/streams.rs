@@ -17,7 +17,7 @@ use crate::tuple::Fields;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamDeclaration {
-    /// Its name; `default` unless said otherwise.
+    /// Its name; `default` for the default stream.
     pub name: SmolStr,
     /// The names of its tuples' values.
     pub fields: Fields,

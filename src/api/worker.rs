@@ -1,5 +1,5 @@
-//! A worker process, as user code sees it: who it is, what its tasks share, and hooks that run once in
-//! it.
+//! A worker process, as user code sees it: its identity, the objects that its tasks share, and hooks that
+//! run once in it.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
 
 /// Objects that all tasks of a worker share, by key: a connection pool, a model, a cache.
 ///
-/// A program registers what makes them by
+/// A program registers a function that makes an object by
 /// [`Registry::resource`](crate::topology::registry::Registry::resource), or by
-/// [`TopologyBuilder::resource`](crate::topology::TopologyBuilder::resource) for one topology: it runs
-/// once in every worker process, before any task is prepared.
+/// [`TopologyBuilder::resource`](crate::topology::TopologyBuilder::resource) for one topology. The
+/// function runs once in every worker process, before any task is prepared.
 ///
 /// # Examples
 /// ```
@@ -47,7 +47,7 @@ type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
 pub struct WorkerResources(Arc<Mutex<Objects>>);
 
 impl WorkerResources {
-    /// Puts an object under a key, replacing what stood there.
+    /// Stores an object under a key, and replaces any object that had this key.
     ///
     /// # Examples
     /// ```
@@ -112,13 +112,14 @@ pub struct WorkerParts {
     pub topology: SmolStr,
     /// The worker.
     pub worker: WorkerId,
-    /// Which life of it.
+    /// The incarnation of the worker.
     pub incarnation: Incarnation,
     /// How many workers the topology has.
     pub workers: usize,
     /// The name of the machine.
     pub host: SmolStr,
-    /// Where other workers dial this one, once that is known; never for a topology in one process.
+    /// The address at which other workers dial this one. Set once the worker listens; never set for a
+    /// topology in one process.
     pub address: OnceLock<SocketAddr>,
     /// The topology's `[settings]`.
     pub settings: toml::Table,
@@ -135,7 +136,7 @@ pub struct WorkerParts {
 /// ```
 /// use squall::prelude::*;
 ///
-/// /// A name for connections of this task, by which a server's log tells who it was.
+/// /// A name for connections of this task, to be seen in the log of a server.
 /// fn client_id(context: &TaskContext) -> String {
 ///     let worker = context.worker();
 ///     format!("{}@{} pid {} task {}", worker.id(), worker.host(), worker.process_id(), context.task())
@@ -172,10 +173,10 @@ impl WorkerContext {
         &self.0.topology
     }
 
-    /// The worker: from 0 to `workers() - 1`. A worker that is started again keeps it.
+    /// The worker's number, from 0 to `workers() - 1`. A restarted worker keeps it.
     ///
     /// # Examples
-    /// A directory of the worker's own, which its next life finds again:
+    /// A directory of the worker, which its next incarnation uses again:
     /// ```
     /// use squall::prelude::*;
     ///
@@ -189,10 +190,10 @@ impl WorkerContext {
         self.0.worker
     }
 
-    /// Which life of the worker this process is: one more each time it is started again.
+    /// The incarnation of the worker that this process is. It grows with each restart.
     ///
     /// # Examples
-    /// A number that grows with each life, by which a server refuses what a life before still sends:
+    /// A fencing number, by which a server can refuse requests of an earlier incarnation:
     /// ```
     /// use squall::prelude::*;
     ///
@@ -245,7 +246,8 @@ impl WorkerContext {
         std::process::id()
     }
 
-    /// Where the worker listens for the others. `None` when the topology runs in one process.
+    /// The address at which the worker accepts connections of the other workers. `None` when the topology
+    /// runs in one process.
     ///
     /// # Examples
     /// ```
@@ -296,7 +298,7 @@ impl WorkerContext {
     /// Objects that all tasks of the worker share.
     ///
     /// # Examples
-    /// A worker hook finds what was made before it:
+    /// A worker hook can use the resources, which are made before it starts:
     /// ```
     /// use squall::prelude::*;
     ///
@@ -333,9 +335,9 @@ impl WorkerContext {
         &self.0.logger
     }
 
-    /// Notes where the worker listens. For the runtime, once.
+    /// Sets the address at which the worker listens. For the runtime, which calls it once.
     pub(crate) fn listens_at(&self, address: SocketAddr) {
-        // The first address stays: a worker listens at one for all its life.
+        // The first address is kept: a worker listens at one address as long as it runs.
         let _ = self.0.address.set(address);
     }
 }
@@ -353,7 +355,7 @@ pub(super) fn setting<T: DeserializeOwned>(settings: &toml::Table, key: &str) ->
 }
 
 /// Runs once in every worker process: at its start, before any task is prepared, and at its orderly
-/// end, after all tasks have closed (Storm's `BaseWorkerHook`). A process that is killed is not asked.
+/// end, after all tasks have closed (Storm's `BaseWorkerHook`). Not called at the end of a killed process.
 ///
 /// Registered by [`Registry::worker_hook`](crate::topology::registry::Registry::worker_hook), or by
 /// [`TopologyBuilder::worker_hook`](crate::topology::TopologyBuilder::worker_hook) for one topology.
@@ -362,7 +364,7 @@ pub(super) fn setting<T: DeserializeOwned>(settings: &toml::Table, key: &str) ->
 /// ```
 /// use squall::prelude::*;
 ///
-/// /// Says where the workers of a topology are.
+/// /// Logs on which machines the workers of a topology run.
 /// struct Announce;
 ///
 /// impl WorkerHook for Announce {
@@ -378,11 +380,11 @@ pub(super) fn setting<T: DeserializeOwned>(settings: &toml::Table, key: &str) ->
 /// registry.worker_hook(|| Announce);
 /// ```
 pub trait WorkerHook: Send {
-    /// The worker starts; resources are there, tasks are not.
+    /// The worker starts: resources have been made, tasks have not.
     ///
     /// # Errors
-    /// End the run with this reason when the topology starts. A worker that is started again later is
-    /// tried again after a pause, a few times.
+    /// An error ends the run when the topology starts, with the error as the reason. In a worker that is
+    /// restarted later, the start is retried a few times, after pauses.
     ///
     /// # Examples
     /// See the [trait](WorkerHook). An error here ends the run before anything was processed:
@@ -411,8 +413,8 @@ pub trait WorkerHook: Send {
         Ok(())
     }
 
-    /// All tasks have closed, and the worker is about to end. Called if `start` succeeded, in the
-    /// opposite order.
+    /// All tasks have closed, and the worker is about to end. Called for the hooks whose `start`
+    /// succeeded, in the opposite order.
     ///
     /// # Examples
     /// ```
