@@ -1,8 +1,8 @@
-//! What can be set about the engine rather than about one topology: the file `squall.toml`.
+//! The options of the engine, as opposed to those of one topology: the file `squall.toml`.
 //!
-//! A topology document says what is computed, and is the same on a laptop and in a cluster; the
-//! engine's file says how this installation runs it. How it is written is `topology::declare`'s
-//! (`parse_engine`), what is wrong with the values is found here, whoever set them.
+//! A topology document describes what is computed, and is the same on a laptop and in a cluster; the
+//! engine's file describes how this installation runs it. `topology::declare` reads the file
+//! (`parse_engine`); this module checks the values, from a file or from Rust.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::config::topology::TopologyOptions;
 use crate::config::units::show_size;
 use crate::config::worker::WorkerOptions;
 
-/// All options of an engine. [`Default`] is what an empty file means.
+/// All options of an engine. [`Default`] has the values of an empty file.
 ///
 /// # Examples
 /// ```
@@ -37,7 +37,7 @@ impl EngineOptions {
         problems
     }
 
-    /// What is wrong with these options for a topology: whether its largest tuple fits a frame.
+    /// Problems of these options with a topology: its largest tuple must fit a frame.
     pub fn problems_with(&self, topology: &TopologyOptions) -> Vec<OptionProblem> {
         let mut problems = Problems::default();
         let tuple = topology.queue.tuple_size_max;

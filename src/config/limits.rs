@@ -1,4 +1,4 @@
-//! The bounds that no option may pass, together, so that their relations can be checked.
+//! The bounds that no option may exceed, in one place, so that their relations can be checked.
 
 use std::time::Duration;
 
@@ -13,12 +13,13 @@ pub const INCLUDES_MAX: usize = 64;
 
 /// Components of a topology, the system's not counted.
 pub const COMPONENTS_MAX: usize = 4096;
-/// Streams that one component may declare: two more that it has anyway, and all have a number of 16 bits.
+/// Streams that one component may declare. It has two more streams of the system, and the numbers of all
+/// must fit 16 bits.
 pub const STREAMS_MAX: usize = u16::MAX as usize - 2;
 /// Inputs of a topology, over all its bolts.
 pub const INPUTS_MAX: usize = 32_768;
-/// The longest period or time-out: 30 days. Longer ones are mistakes, and sums of a clock's
-/// reading and a period stay far from overflow.
+/// The longest period or time-out: 30 days. A longer one is probably a mistake, and with this bound the
+/// sum of a point in time and a period cannot overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Executors or tasks of one component.
 pub const PARALLELISM_MAX: u32 = 4096;
@@ -28,7 +29,7 @@ pub const TASKS_MAX: u32 = 32_767;
 pub const THREADS_MAX: u32 = 1024;
 /// Messages that one spout task may have open.
 pub const SPOUT_PENDING_MAX: u32 = 1 << 20;
-/// Where an automatic `max_spout_pending` starts, and the least it shrinks to.
+/// The initial value of an automatic `max_spout_pending`, and the least that it shrinks to.
 pub const SPOUT_PENDING_AUTO_MIN: u32 = 1 << 10;
 /// The most an automatic `max_spout_pending` grows to.
 pub const SPOUT_PENDING_AUTO_MAX: u32 = 1 << 18;
@@ -37,24 +38,24 @@ pub const SPOUT_PENDING_AUTO_MAX: u32 = 1 << 18;
 pub const BLOCK_MESSAGES_MAX: u32 = 64;
 /// Replays of a message whose input has an end, where `max_replays` is not set.
 pub const BOUNDED_REPLAYS_MAX: u32 = 10;
-/// Failed messages of a spout task that may wait for their replay; while there are as many, the task is
-/// not asked for new ones.
+/// Failed messages of a spout task that may wait for their replay. While so many wait, the task emits no
+/// new messages.
 pub const REPLAYS_WAITING_MAX: usize = 1 << 12;
 /// Messages whose failures are remembered per spout task, for `max_replays`.
 pub const FAILURES_REMEMBERED_MAX: usize = 1 << 20;
 
 /// Tuples in a batch.
 pub const BATCH_MAX: u32 = 1 << 16;
-/// Bytes outside its rows at which a batch is sent, however few its tuples are: large tuples must not
-/// gather by the hundred.
+/// Bytes outside its rows at which a batch is sent, even if it has few tuples: otherwise a batch could
+/// hold hundreds of large tuples.
 pub const BATCH_HEAP_MAX: usize = 256 << 10;
 /// The least share of `queue.memory` that a batch under construction may have.
 pub const BATCH_BYTES_MIN: usize = 512;
 /// Pairs of tasks between which tuples may pass, over all inputs of a topology.
 pub const LANES_MAX: u64 = 1 << 20;
-/// The reserve of a link in a cycle, in multiples of its credit in bytes; tuples are not counted, as it
-/// is memory that has an end. A cycle that fills even that makes more than it takes, and no reserve
-/// would do.
+/// The reserve of a link in a cycle, in multiples of its credit in bytes. It is not counted in tuples,
+/// because it is memory that must be bounded. A cycle that fills the reserve makes more tuples than it
+/// takes; no reserve would be enough for it.
 pub const RESERVE: usize = 16;
 /// Tuples on their way over one link.
 pub const LINK_CAPACITY_MAX: u32 = 1 << 24;
@@ -63,19 +64,19 @@ pub const TUPLE_SIZE_MAX: u64 = 1 << 30;
 
 /// Worker processes of a topology.
 pub const WORKERS_MAX: u16 = 1024;
-/// The least that `net.frame_max` can be set to: larger than anything that is not tuples.
+/// The least that `net.frame_max` can be set to: larger than any payload that is not tuples.
 pub const FRAME_MIN: usize = 64 << 10;
 /// The most that `net.frame_max` can be set to.
 pub const FRAME_MAX: usize = 2 << 30;
-/// Bytes that a frame of one tuple may have beside the tuple and the batch it closes.
+/// Bytes that a frame may need in addition to its largest tuple and the batch that this tuple is in.
 pub const FRAME_OVERHEAD_MAX: u64 = 64 << 10;
 /// The least that a socket's buffers can be set to; the kernel takes no less.
 pub const SOCKET_BUFFER_MIN: usize = 4 << 10;
 /// The most that a socket's buffers can be set to; the kernel may give less.
 pub const SOCKET_BUFFER_MAX: usize = 1 << 30;
-/// Heartbeats and reports that come more often are a load of their own.
+/// The shortest interval of heartbeats and reports; more frequent ones would be a load of their own.
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
-/// Heartbeats that come more rarely find nobody dead.
+/// The longest interval of heartbeats; with rarer ones a death would be detected too late.
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 /// The longest silence on a connection before its peer counts as gone.
 pub const SILENCE_MAX: Duration = Duration::from_secs(300);

@@ -1,12 +1,12 @@
-//! What can be set about a topology, resolved: every option has its value here.
+//! The options of topologies and of the engine, resolved: every option has a value here.
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
-//! * [`EngineOptions`]: what is set about the engine, in `squall.toml`: [`NetOptions`],
+//! * [`EngineOptions`]: the options of the engine, in `squall.toml`: [`NetOptions`],
 //!   [`WorkerOptions`].
-//! * [`limits`]: the bounds that no option may pass, related to each other by const asserts.
-//! * [`units`]: durations and sizes as people write them.
+//! * [`limits`]: the bounds that no option may exceed, related to each other by const asserts.
+//! * [`units`]: durations and sizes as text.
 //!
-//! How options are written in TOML, and what is wrong with them, is `topology::declare`'s.
+//! `topology::declare` reads options from TOML, and reports mistakes with their places.
 
 mod auto;
 pub mod engine;

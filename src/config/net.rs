@@ -11,14 +11,14 @@ use crate::config::auto::AutoOr;
 use crate::config::limits::{self, DURATION_MAX};
 use crate::config::problems::{OptionProblem, Problems};
 
-/// What `frame_max` may be. The least holds whatever is not tuples; the most, one tuple of any size
-/// that a topology may allow.
+/// The bounds of `frame_max`. A frame of the smallest size holds any payload that is not tuples; one of
+/// the largest size holds one tuple of any size that a topology may allow.
 pub const FRAME_MAX_RANGE: RangeInclusive<usize> = limits::FRAME_MIN..=limits::FRAME_MAX;
 
-/// What the buffers of a socket may be, if they are set.
+/// The bounds of the buffers of a socket, if they are set.
 const BUFFER_RANGE: RangeInclusive<usize> = limits::SOCKET_BUFFER_MIN..=limits::SOCKET_BUFFER_MAX;
 
-/// `[net]`: how workers listen, dial and watch each other. Handed to every worker as JSON.
+/// `[net]`: how workers listen, dial and watch each other. The parent sends it to every worker as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetOptions {
@@ -26,30 +26,30 @@ pub struct NetOptions {
     pub listen: SocketAddr,
     /// `insecure`: whether an address that others can reach may be bound without `tls`.
     pub insecure: bool,
-    /// `frame_max`: bytes of the payload of one frame, within [`FRAME_MAX_RANGE`]. A peer that
-    /// announces more is cut off before anything is allocated.
+    /// `frame_max`: the most bytes of the payload of a frame, within [`FRAME_MAX_RANGE`]. If a peer
+    /// announces more, its connection is closed before memory is allocated.
     pub frame_max: usize,
     /// `heartbeat`: a connection on which nothing was written for so long writes a heartbeat.
     pub heartbeat: Duration,
-    /// `silence`: a connection on which nothing was received for so long is dead.
+    /// `silence`: a connection on which nothing was received for so long counts as dead.
     pub silence: Duration,
     /// `handshake_timeout`: a handshake that takes longer is given up.
     pub handshake_timeout: Duration,
-    /// `reconnect_min`: the bound of the first pause before a peer is dialed again; each bound is
-    /// twice the one before, and a pause is anything from 0 to its bound.
+    /// `reconnect_min`: the bound of the first pause before a peer is dialed again. Each bound is twice
+    /// the one before; a pause is random, from 0 to its bound.
     pub reconnect_min: Duration,
     /// `reconnect_max`: the largest such bound.
     pub reconnect_max: Duration,
     /// `link_lost`: a peer that could not be reached for so long is reported to the parent, which
     /// replaces it.
     pub link_lost: Duration,
-    /// `linger`: for how long after a write the tuples and acks that follow may gather, before they are
-    /// written, too. It ends early when there are many. Zero: they never wait.
+    /// `linger`: after a write, how long further tuples and acks may be collected before they are written
+    /// together. Enough of them are written earlier. Zero: they are always written at once.
     pub linger: Duration,
-    /// `send_buffer`: bytes the kernel keeps for sending, per connection; auto leaves it to the
-    /// kernel, which adapts it.
+    /// `send_buffer`: the size of the kernel's send buffer of each connection; auto: the kernel chooses
+    /// and adapts it.
     pub send_buffer: AutoOr<usize>,
-    /// `receive_buffer`: the same for what was received.
+    /// `receive_buffer`: the same for the receive buffer.
     pub receive_buffer: AutoOr<usize>,
     /// `[net.tls]`; `None`: plain TCP.
     pub tls: Option<TlsPaths>,
@@ -75,19 +75,19 @@ impl Default for NetOptions {
     }
 }
 
-/// `[net.tls]`: mutual TLS. Both ends of a connection show a certificate that `authority` signed.
+/// `[net.tls]`: mutual TLS. Both ends of a connection present a certificate that `authority` signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsPaths {
-    /// `certificate`: a PEM file with the worker's certificate, and those between it and the
-    /// authority's.
+    /// `certificate`: a PEM file with the worker's certificate, and any intermediate certificates up to
+    /// the authority's.
     pub certificate: PathBuf,
     /// `key`: a PEM file with the private key of the certificate.
     pub key: PathBuf,
     /// `authority`: a PEM file with the certificates of the authorities that peers may be signed by.
     pub authority: PathBuf,
-    /// `name`: whom the certificates of workers are made out to (a DNS name, or an address), if that
-    /// is the same for all. `None`: each to the address at which its worker is dialed.
+    /// `name`: the DNS name or address to which the certificates of all workers are issued, if it is the
+    /// same for all. `None`: each is issued to the address at which its worker is dialed.
     pub name: Option<String>,
 }
 
@@ -127,7 +127,8 @@ impl NetOptions {
         problems.at_least(("net.link_lost", self.link_lost), ("net.silence", self.silence));
     }
 
-    /// Whoever can reach the port could at least try: so nobody can, unless somebody wants it.
+    /// An address that other machines can reach needs TLS, unless `insecure` allows it: without TLS,
+    /// tuples are readable on the network.
     fn check_exposure(&self, problems: &mut Problems) {
         if self.listen.ip().is_loopback() || self.tls.is_some() || self.insecure {
             return;

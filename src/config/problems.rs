@@ -1,7 +1,7 @@
-//! What is wrong with the values of options, whoever set them.
+//! Problems with the values of options, from a file or from Rust.
 //!
-//! All problems of a table are collected and reported at once, each with the key that it is about. The
-//! checks that several tables make stand here, so that they read alike.
+//! All problems of a table are collected and reported at once, each with its key. Checks that several
+//! tables make are here, so that their messages are alike.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -14,11 +14,11 @@ use crate::config::units::{show_duration, show_size};
 pub struct OptionProblem {
     /// The option, as the path of its key in the file: `net.silence`.
     pub key: &'static str,
-    /// The other option that it has to do with, if there is one.
+    /// The other option that the problem involves, if there is one.
     pub other: Option<&'static str>,
     /// What is wrong, in one sentence.
     pub message: String,
-    /// What to write instead, if that is not plain from the message.
+    /// What to write instead, if the message does not show it.
     pub help: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Display for OptionProblem {
     }
 }
 
-/// Collects what is wrong.
+/// Collects the problems of one table.
 #[derive(Debug, Default)]
 pub(super) struct Problems(pub(super) Vec<OptionProblem>);
 
@@ -70,7 +70,7 @@ impl Problems {
         self.0.push(OptionProblem { key, other: None, message, help: None });
     }
 
-    /// One late beat is no death: the time-out covers at least two.
+    /// A single late heartbeat must not count as a death, so the time-out covers at least two.
     pub(super) fn twice(&mut self, timeout: (&'static str, Duration), beat: (&'static str, Duration)) {
         let least = beat.1.saturating_mul(2);
         if timeout.1 < least {

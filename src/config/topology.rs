@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::config::auto::AutoOr;
 use crate::config::limits;
 
-/// What becomes of a tuple when something fails.
+/// What happens when a tuple fails or is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// Nothing is tracked; what is lost stays lost. The fastest.
+    /// Nothing is tracked; lost tuples stay lost. The fastest.
     AtMostOnce,
-    /// Each message of a spout is tracked to the end of its tree, and fails if any part is lost,
-    /// so that the spout can replay it. A tuple may be processed twice.
+    /// Each message of a spout is tracked to the end of its tree. It fails if any tuple of the tree fails
+    /// or is lost, so that the spout can replay it. A tuple may be processed twice.
     #[default]
     AtLeastOnce,
 }
@@ -36,22 +36,22 @@ impl fmt::Display for Delivery {
     }
 }
 
-/// Options of a whole topology. [`Default`] is what an empty `[topology]` table means.
+/// Options of a whole topology. [`Default`] has the values of an empty `[topology]` table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopologyOptions {
     /// `delivery`.
     pub delivery: Delivery,
-    /// `workers`: worker processes; 1 runs in the process of who starts it.
+    /// `workers`: worker processes; 1 runs in the process that starts the topology.
     pub workers: u32,
     /// `ackers`: acker tasks; auto is one per worker that has spouts.
     pub ackers: AutoOr<u32>,
-    /// `message_timeout`: a tree that is not done after so long fails; the clock stands still
-    /// while its path waits for a stalled or full consumer. `None` (`"off"`): never.
+    /// `message_timeout`: a message whose tree is not processed after so long fails. The clock stands
+    /// still while tuples downstream wait for a stalled or full consumer. `None` (`"off"`): never.
     pub message_timeout: Option<Duration>,
     /// `max_spout_pending`: open messages per spout task; auto follows the completion latency.
     pub max_spout_pending: AutoOr<u32>,
     /// `max_replays`: a message that fails after so many replays is given up; see
-    /// [`ComponentOptions::max_replays`] for what becomes of the tuple. `None`: ten replays where the
+    /// [`ComponentOptions::max_replays`] for where the tuple is sent. `None`: ten replays where the
     /// input has an end ([`limits::BOUNDED_REPLAYS_MAX`]), no limit elsewhere. [`u32::MAX`] (`"off"`):
     /// no limit.
     pub max_replays: Option<u32>,
@@ -130,8 +130,8 @@ impl Default for QueueOptions {
 pub struct ReplayOptions {
     /// `backoff_min`: the pause before a message that failed once is replayed.
     pub backoff_min: Duration,
-    /// `backoff_max`: the longest such pause; each is twice the one before, less a random part of up
-    /// to a half.
+    /// `backoff_max`: the longest such pause. Each is twice the one before; a random part of up to a
+    /// half is subtracted.
     pub backoff_max: Duration,
 }
 
@@ -141,7 +141,7 @@ impl Default for ReplayOptions {
     }
 }
 
-/// `[topology.errors]`: how errors of user code are reported, and how a broken task comes back.
+/// `[topology.errors]`: how errors of user code are reported, and when a task that panicked is built again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorOptions {
     /// `limit`: reports per `interval` and component; the rest are counted.
@@ -193,10 +193,10 @@ pub struct ComponentOptions {
     /// `max_spout_pending`: overrides the topology's.
     pub max_spout_pending: Option<AutoOr<u32>>,
     /// `max_replays`: overrides the topology's, for tuples that this bolt fails. Such a tuple goes to
-    /// the bolt's dead-letter stream once its message was replayed so often; where nobody takes that
+    /// the bolt's dead-letter stream once its message was replayed so often. If no bolt takes that
     /// stream, the message is given up.
     pub max_replays: Option<u32>,
-    /// `settings`: laid over the topology's.
+    /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
 }
 
@@ -215,7 +215,7 @@ impl Default for ComponentOptions {
 }
 
 impl ComponentOptions {
-    /// Instances: `tasks`, or one per executor; never fewer than executors are useful for.
+    /// The number of tasks: `tasks`, or one per executor.
     pub fn task_count(&self) -> u32 {
         self.tasks.unwrap_or(self.parallelism)
     }

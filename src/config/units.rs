@@ -1,14 +1,14 @@
-//! Durations and sizes as people write them: `"500ms"`, `"2m 30s"`, `"64MiB"`.
+//! Durations and sizes as text with units: `"500ms"`, `"2m 30s"`, `"64MiB"`.
 //!
-//! A number without a unit is refused: nobody can tell seconds from milliseconds, or bytes from
-//! tuples, a year later.
+//! A number without a unit is refused: a reader could not see whether it means seconds or
+//! milliseconds, bytes or tuples.
 
 use std::time::Duration;
 
 /// Reads a duration: numbers with units from `ns` to `d`, added up.
 ///
 /// # Errors
-/// A sentence that says what is expected.
+/// A sentence that describes what is expected.
 ///
 /// # Examples
 /// ```
@@ -29,7 +29,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// `GB` (1000).
 ///
 /// # Errors
-/// A sentence that says what is expected.
+/// A sentence that describes what is expected.
 ///
 /// # Examples
 /// ```
@@ -43,14 +43,14 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         return Err(format!("size \"{}\" has no unit: {expected}", text.trim()));
     }
     let size: Result<bytesize::ByteSize, _> = text.trim().parse();
-    // A size that does not fit comes back saturated.
+    // The parser saturates a size that does not fit.
     match size.map(|size| size.as_u64()) {
         Ok(bytes) if bytes < u64::MAX => Ok(bytes),
         _ => Err(format!("not a size: \"{}\" ({expected})", text)),
     }
 }
 
-/// A duration as people write it, and as [`parse_duration`] reads it.
+/// A duration as text, as [`parse_duration`] reads it.
 ///
 /// # Examples
 /// ```
@@ -61,14 +61,14 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// ```
 pub fn show_duration(duration: Duration) -> String {
     const DAY: u64 = 24 * 60 * 60;
-    // Whole days as days: `humantime` would speak of months.
+    // Whole days as days: `humantime` would write months.
     match (duration.as_secs() / DAY, duration.as_secs() % DAY) {
         (days @ 1.., 0) if duration.subsec_nanos() == 0 => format!("{days}d"),
         _ => humantime::format_duration(duration).to_string(),
     }
 }
 
-/// A size as people write it, exact, and as [`parse_size`] reads it.
+/// A size as text, without rounding, as [`parse_size`] reads it.
 ///
 /// # Examples
 /// ```

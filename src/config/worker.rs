@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 use crate::config::limits::{self, DURATION_MAX};
 use crate::config::problems::{OptionProblem, Problems};
 
-/// `[worker]`. Handed to every worker as JSON.
+/// `[worker]`. The parent sends it to every worker as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerOptions {
-    /// `heartbeat`: how often a worker tells its parent that it is alive.
+    /// `heartbeat`: how often a worker sends a heartbeat to its parent.
     pub heartbeat: Duration,
-    /// `heartbeat_timeout`: a worker that said nothing for so long is killed and replaced.
+    /// `heartbeat_timeout`: a worker that sent nothing for so long is killed and replaced.
     pub heartbeat_timeout: Duration,
     /// `start_timeout`: a worker that is not listening after so long is killed and started again.
     pub start_timeout: Duration,
-    /// `restart_min`: a worker that dies is started again at once; if it dies again, after a pause of
-    /// this, and then of twice the one before.
+    /// `restart_min`: a worker that dies for the first time is restarted at once. If it dies again, it is
+    /// restarted after this pause, and then each time after twice the pause before.
     pub restart_min: Duration,
     /// `restart_max`: the longest such pause.
     pub restart_max: Duration,
-    /// `restart_reset`: a worker that lived for so long is started again at once when it dies.
+    /// `restart_reset`: a worker that ran for so long is restarted at once when it dies.
     pub restart_reset: Duration,
-    /// `stats_interval`: how often a worker tells its parent its counters.
+    /// `stats_interval`: how often a worker reports its counters to its parent.
     pub stats_interval: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
         WorkerOptions {
             heartbeat: Duration::from_millis(500),
-            // With the time it takes to look, a stopped worker is known within 3 s.
+            // Together with the interval of the check, a stopped worker is detected within 3 s.
             heartbeat_timeout: Duration::from_millis(2500),
             start_timeout: Duration::from_secs(30),
             restart_min: Duration::from_millis(50),
