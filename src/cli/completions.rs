@@ -22,7 +22,7 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-/// Takes the whole parser, which is named as the program was called.
+/// Writes the script for a parser, which has the name by which the program was called.
 pub(super) fn execute(args: &Args, parser: &clap::Command) -> Result<CommandOutcome, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut without_hidden(parser), parser.get_name(), &mut script);
@@ -30,7 +30,7 @@ pub(super) fn execute(args: &Args, parser: &clap::Command) -> Result<CommandOutc
     Ok(CommandOutcome::Done)
 }
 
-/// The parser without the subcommands that are not for people, which the generator would offer.
+/// The parser without hidden subcommands, which the generator would otherwise offer.
 fn without_hidden(all: &clap::Command) -> clap::Command {
     clap::Command::new(all.get_name().to_owned())
         .version(all.get_version().unwrap_or_default().to_owned())

@@ -109,8 +109,8 @@ fn describe(component: &ComponentType, bold: bool) -> String {
     text
 }
 
-/// What may stand there. That it is required, or what holds without it, is said here unless the
-/// description does.
+/// The values that a setting may have. Adds that it is required, or its default, unless the description
+/// does.
 fn kind_and_default(setting: &Setting) -> String {
     let unsaid = |what: &str| !setting.description.contains(what);
     match &setting.default {
@@ -120,7 +120,7 @@ fn kind_and_default(setting: &Setting) -> String {
     }
 }
 
-/// A default as it would stand in a document.
+/// A default as it would be written in a document.
 fn in_toml(value: &Value) -> String {
     match value {
         Value::Object(table) if table.is_empty() => "{}".to_owned(),
@@ -152,7 +152,7 @@ fn heading(text: &mut String, title: &str, bold: bool) {
     text.push_str(&format!("{gap}{on}{title}{off}\n"));
 }
 
-/// Appends words behind a label, further lines indented as far as the label is wide.
+/// Appends text after a label; further lines are indented by the width of the label.
 fn wrapped(text: &mut String, label: &str, words: &str) {
     let indent = label.chars().count();
     text.push_str(label);

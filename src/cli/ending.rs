@@ -1,28 +1,28 @@
-//! When a run ends early: what is to be done about a signal, and the end of `--for`.
+//! When a run ends early: the reaction to signals and to the end of `--for`.
 //!
-//! A pure core; the loop in `run` feeds it and does what it says.
+//! A pure core: the loop in `run` passes events to it and carries out the returned actions.
 //!
 //! 1. The first signal drains: spouts stop, what is in flight is processed within the topology's
 //!    `drain_timeout`. The second stops at once. A drain that `--for` or
-//!    the limit of processor time began counts as no signal.
-//! 2. A topology is told to drain once and to stop once.
+//!    the limit of processor time began does not count as the first signal.
+//! 2. Drain and stop are each returned at most once.
 
 /// Something that may end a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The time given by `--for` is over.
+    /// The time of `--for` has passed.
     TimeUp,
-    /// The processor time of the process is used up (`ulimit -t`); the system says so again and again.
+    /// The processor time of the process is used up (`ulimit -t`); the system repeats this signal.
     ProcessorTimeUp,
     /// A signal that asks the run to end.
     Signal,
 }
 
-/// What to do about it.
+/// The action that follows an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum EndAction {
-    /// Go on as before.
+    /// Continue.
     GoOn,
     /// Begin an orderly end.
     Drain,
@@ -30,7 +30,7 @@ pub(super) enum EndAction {
     Stop,
 }
 
-/// How far the end has come.
+/// The state of the end of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ending {
     phase: Phase,
@@ -46,7 +46,7 @@ enum Phase {
 }
 
 impl Ending {
-    /// Takes an event in and says what to do.
+    /// Takes an event and returns the action for it.
     pub(super) fn on(&mut self, event: Event) -> EndAction {
         let wanted = match event {
             Event::TimeUp | Event::ProcessorTimeUp => Phase::Draining,

@@ -1,16 +1,16 @@
-//! How commands end.
+//! The outcomes and errors of commands.
 
 use std::io;
 
-/// How a command that could do its work ended.
+/// The outcome of a command that could do its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum CommandOutcome {
     /// All is well: exit code 0.
     Done,
-    /// The answer is a bad one, and the command has said so: exit code 1.
+    /// The result is negative, and the command has reported it: exit code 1.
     Failed,
-    /// That is not how it is used, and the command has said so: exit code 2.
+    /// The usage is wrong, and the command has reported it: exit code 2.
     Misused,
 }
 
@@ -25,15 +25,15 @@ impl CommandOutcome {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum CommandError {
-    /// Whoever read stdout has gone. Not an error: they have what they wanted.
+    /// The reader of stdout has closed the pipe. The program does not treat this as an error.
     #[error("stdout is closed")]
     NobodyReads,
-    /// The operating system refused something.
+    /// A call to the operating system failed.
     #[error("cannot {action}")]
     Io {
-        /// What was tried, as in "write x.toml".
+        /// The action that failed, as in "write x.toml".
         action: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },

@@ -1,8 +1,8 @@
 //! Reading topology documents from the file system, with the variables of the environment.
 //!
-//! `topology` does no I/O of its own; this is the implementation of its
-//! [`Source`](crate::topology::declare::Source) that everybody uses who has files: the commands,
-//! and the tests of programs that embed squall.
+//! `topology` does no I/O. This module implements its
+//! [`Source`](crate::topology::declare::Source) for files; the commands use it, and the tests of
+//! programs that embed squall.
 
 use std::env::{self, VarError};
 use std::fs::File;
@@ -21,10 +21,10 @@ use crate::topology::{Topology, TopologyErrors};
 /// The path that stands for stdin.
 pub(super) const STDIN: &str = "-";
 
-/// Every path that leads there.
+/// All paths that stand for stdin.
 const STDIN_PATHS: [&str; 4] = [STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
-/// Values that are laid over those of the document.
+/// Values that override those of the document.
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct Overrides {
     /// Lay a value over the document's, as in `bolt.count.parallelism=2`; may be repeated
@@ -58,7 +58,7 @@ pub struct Files;
 
 impl Source for Files {
     fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>> {
-        // One byte more than allowed, so that what is too long is seen to be.
+        // One byte more than allowed, so that a document that is too long is detected.
         let limit = u64::try_from(at_most).unwrap_or(u64::MAX).saturating_add(1);
         match (path, named_by) {
             (STDIN, NamedBy::Caller) => read_and_wait(&mut io::stdin().lock(), limit),
@@ -83,14 +83,14 @@ impl Source for Files {
     }
 }
 
-/// Opens whatever the caller named: also the pipe of a shell's `<(…)`, or `/dev/stdin`.
+/// Opens the file that the caller named, which may be the pipe of a shell's `<(…)`, or `/dev/stdin`.
 fn open_any(path: &str) -> io::Result<File> {
     let file = File::open(path)?;
     refuse_directory(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Reads to the end, at most so much, and waits where an inherited descriptor does not.
+/// Reads to the end, or up to a limit. Waits for input even if the inherited descriptor is non-blocking.
 fn read_and_wait(from: &mut (impl Read + AsFd), limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {

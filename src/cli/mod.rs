@@ -1,6 +1,6 @@
 //! The command line, of squall's own binary and of every program that embeds squall.
 //!
-//! A program with components of its own registers them and hands the registry over; it then
+//! A program with components of its own registers them and passes the registry to [`run`]; it then
 //! validates, draws, lists and runs topologies by the same commands as `squall`:
 //!
 //! ```no_run
@@ -19,13 +19,13 @@
 //!
 //! One file per command, each with its arguments and one function `execute`.
 //!
-//! 1. Data goes to stdout, talk to stderr: a command in a pipe passes on nothing but its result.
+//! 1. Data goes to stdout, messages to stderr: a command in a pipe passes on nothing but its result.
 //! 2. Exit codes: 0 done, 1 it failed or something is invalid, 2 the command line is wrong.
-//! 3. A reader of stdout that goes away is no error: a listing ends, a run drains.
-//! 4. Colours only where somebody looks: `--color`, `NO_COLOR`, and whether it is a terminal.
+//! 3. It is no error if the reader of stdout closes the pipe: a listing ends, a run drains.
+//! 4. `--color`, `NO_COLOR` and whether the output is a terminal decide about colours.
 //!
-//! What a topology document means is decided by `topology`, what happens in a run by `runtime`;
-//! nothing here does more than ask them and show the answer.
+//! `topology` decides what a document means, and `runtime` what happens in a run; the commands only call
+//! them and show the results.
 
 mod completions;
 mod components;
@@ -117,8 +117,8 @@ pub fn run(registry: Registry) -> ExitCode {
 /// Runs this process as a worker if it was started as one; otherwise returns `None` at once.
 ///
 /// For programs that have a command line of their own and start topologies in worker processes by
-/// [`RunningWorkers`](crate::cluster::RunningWorkers): such a worker is the same program, started again
-/// with the single argument `worker`, so this call comes first in `main`. [`run`] does it by itself.
+/// [`RunningWorkers`](crate::cluster::RunningWorkers). A worker process runs the same program with the
+/// single argument `worker`, so `main` must call this function first. [`run`] calls it itself.
 ///
 /// # Examples
 /// ```no_run
@@ -169,7 +169,7 @@ where
     let line = match parsed {
         Ok(line) => line,
         Err(usage) => {
-            // Also help and version, which "fail" with code 0.
+            // Help and version are errors of the parser, too, with exit code 0.
             let outcome = if usage.exit_code() == 0 { CommandOutcome::Done } else { CommandOutcome::Misused };
             let context = Context { registry, program, color: ColorWhen::Auto };
             return exit_code(terminal::print_usage(&usage).map(|()| outcome), &context);
@@ -204,8 +204,8 @@ fn exit_code(result: Result<CommandOutcome, CommandError>, context: &Context) ->
     }
 }
 
-/// The parser, under the name that the program goes by. A program of somebody's own says whose
-/// commands they are when it is asked for its version.
+/// The parser, with the name of the program. The version text of a program that embeds squall also names
+/// squall.
 fn parser(program: &str) -> clap::Command {
     let own_version = env!("CARGO_PKG_VERSION");
     let version = match program {

@@ -15,10 +15,11 @@ Examples:
   cd greetings && cargo test
   cargo run --release -- run topology.toml";
 
-/// Crates and modules that the project's own crate would hide or be mistaken for.
+/// Names of crates and modules that a project must not have: its crate would hide them or be confused
+/// with them.
 const NAMES_TAKEN: [&str; 8] = ["alloc", "core", "proc_macro", "schemars", "serde", "squall", "std", "test"];
 
-/// The files of a project: where each goes, and what it holds.
+/// The files of a project: the path and the template of each.
 ///
 /// `{{name}}` stands for the package, `{{crate}}` for the crate (the package with `_` for `-`), and
 /// `{{squall}}` for the right side of the dependency.
@@ -111,7 +112,7 @@ fn what_is_wrong_with(name: &str) -> Option<&'static str> {
 }
 
 /// The right side of `squall = …` in the manifest. Without a flag it is the squall that this program
-/// was built from, whose sources stood in `built_from`: a project has to build as it is.
+/// was built from, whose sources were in `built_from`, so that the project builds without changes.
 fn dependency(args: &Args, built_from: &Path) -> Result<String, CommandError> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     match (&args.squall_path, &args.squall_git, &args.squall_version) {
@@ -136,13 +137,13 @@ fn dependency(args: &Args, built_from: &Path) -> Result<String, CommandError> {
     }
 }
 
-/// The version of squall that this program has.
+/// The version of squall in this program.
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Sources of squall.
 struct Sources {
     dir: PathBuf,
-    /// Whether Cargo took them out of a registry, where others get them, too.
+    /// Whether Cargo got them from a registry, so that other machines can get them, too.
     published: bool,
 }
 

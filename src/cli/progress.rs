@@ -4,13 +4,13 @@
 //! ⠹ word-count  00:12 of 00:30  184,201/s  acked 2,210,414  failed 0  pending 1,024  p50 0.18 ms  p99 1.31 ms
 //! ```
 //!
-//! While failed messages wait for their replay, `waiting for replay 12` stands after `pending`.
+//! While failed messages wait for their replay, `waiting for replay 12` follows `pending`.
 //!
-//! Where it runs in worker processes, `workers 3/3  restarts 0  links 6/6` stands before the rate.
+//! With worker processes, `workers 3/3  restarts 0  links 6/6` precedes the rate.
 //!
-//! Nothing is shown where nobody looks: when stderr is no terminal, or with `--quiet`. Whatever
-//! else goes to the same terminal is written through [`Progress::beside`], which takes the line
-//! away and puts it back.
+//! The line is not shown if stderr is no terminal, or with `--quiet`. All other output to the same
+//! terminal is written through [`Progress::beside`], which removes the line and draws it again
+//! afterwards.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ use crate::cli::running::RunStats;
 use crate::cli::summary::{grouped, milliseconds};
 use crate::cluster::ProcessStats;
 
-/// How far back the shown rate looks.
+/// The time over which the shown rate is computed.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 /// Snapshots kept for it; the run takes ten in a second.
 const SNAPSHOTS_MAX: usize = 64;
@@ -36,7 +36,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// A line for a topology, that is shown or not.
+    /// The line for a topology; `shown` or not.
     pub(super) fn new(topology: &str, run_for: Option<Duration>, shown: bool) -> Progress {
         let line = if shown {
             ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
@@ -49,12 +49,12 @@ impl Progress {
         Progress { line, topology: topology.to_owned(), run_for, rate: Rate::default() }
     }
 
-    /// A writer that keeps clear of the line.
+    /// A writer to the same terminal that does not disturb the line.
     pub(super) fn beside<W: Write>(&self, writer: W) -> Beside<W> {
         Beside { line: self.line.clone(), writer }
     }
 
-    /// Shows how things stand.
+    /// Shows the current counters.
     pub(super) fn show(&mut self, stats: &RunStats, ending: bool) {
         if self.line.is_hidden() {
             return;
@@ -64,7 +64,7 @@ impl Progress {
         self.line.tick();
     }
 
-    /// Takes the line away for good.
+    /// Removes the line for good.
     pub(super) fn finish(&self) {
         self.line.finish_and_clear();
     }
@@ -73,7 +73,7 @@ impl Progress {
 fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f64, ending: bool) -> String {
     let RunStats { topology: stats, processes, .. } = stats;
     let of = run_for.map_or_else(String::new, |whole| format!(" of {}", minutes(whole)));
-    // Before what changes with every tuple: a narrow terminal cuts the end of the line off.
+    // At the beginning of the line, because a narrow terminal cuts off its end.
     let processes = processes.map_or_else(String::new, |processes| {
         let restarts = grouped(processes.restarts);
         let ProcessStats { workers, up, links, links_up, .. } = processes;
@@ -113,7 +113,7 @@ fn minutes(time: Duration) -> String {
 struct Rate(VecDeque<(Duration, u64)>);
 
 impl Rate {
-    /// Takes a count at a time in, and says how many a second there were lately.
+    /// Records a count at a point in time. Returns the recent rate per second.
     fn after(&mut self, now: Duration, count: u64) -> f64 {
         while self.0.len() >= SNAPSHOTS_MAX
             || self.0.front().is_some_and(|(then, _)| *then + RATE_WINDOW < now)
@@ -127,7 +127,7 @@ impl Rate {
     }
 }
 
-/// Writes where a progress line may stand in the way.
+/// Writes to a terminal that may show a progress line.
 pub(super) struct Beside<W> {
     line: ProgressBar,
     writer: W,

@@ -30,13 +30,13 @@ use crate::text::escaped_json;
 use crate::topology::declare;
 use crate::topology::graph::Topology;
 
-/// How often signals, the time and the progress line are looked at.
+/// How often the loop checks signals and the time, and updates the progress line.
 const LOOK_EACH: Duration = Duration::from_millis(100);
-/// How long a topology that was told to stop may take, before it is left behind.
+/// How long a topology may take to stop. After that the process ends without waiting for it.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// The same where workers are stopped first, and killed if they do not stop.
+/// The same with worker processes, which are stopped first, and killed if they do not stop.
 const STOP_GRACE_WORKERS: Duration = Duration::from_secs(10);
-/// Worker processes on one machine.
+/// The most worker processes on one machine.
 const WORKERS_HERE_MAX: u16 = 64;
 
 const EXAMPLES: &str = "\
@@ -56,7 +56,7 @@ second signal stops at once.
 Exit codes: 0 everything was processed; 1 something failed for good, or the run was cut short, or
 the topology is invalid; 2 the command line is wrong.";
 
-/// Nothing on the command line activates a topology that waits for it.
+/// The error for a topology that starts inactive: no command activates it.
 const START_INACTIVE: &str = "the topology sets `start_inactive`, and nothing would ever activate it here: \
     remove the key, or add `--set topology.start_inactive=false`. It is for programs that embed squall, which \
     call `RunningTopology::activate`";
@@ -173,14 +173,14 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     Ok(summary::outcome(&stats))
 }
 
-/// Refuses options of the engine that do not fit a topology which runs in workers.
+/// Refuses options of the engine that do not fit a topology that runs in workers.
 fn check_fit(engine: &EngineOptions, topology: &Topology) -> Result<(), CommandError> {
     let problems = engine.problems_with(topology.options());
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     if lines.is_empty() { Ok(()) } else { Err(CommandError::Refused(lines.join("\n"))) }
 }
 
-/// In how many worker processes it is to run; `None`: in this one.
+/// The number of worker processes for a topology; `None`: it runs in this process.
 fn workers(args: &Args, topology: &Topology) -> Result<Option<u16>, CommandError> {
     let declared = topology.options().workers;
     match (args.workers, u16::try_from(declared)) {
@@ -194,7 +194,7 @@ fn workers(args: &Args, topology: &Topology) -> Result<Option<u16>, CommandError
     }
 }
 
-/// Prints the summary. If its reader has gone, the run still ended as it did.
+/// Prints the summary. A closed pipe does not change the outcome of the run.
 fn print_unless_closed(line: &str) -> Result<(), CommandError> {
     match terminal::print(line) {
         Err(CommandError::NobodyReads) => Ok(()),
@@ -202,7 +202,7 @@ fn print_unless_closed(line: &str) -> Result<(), CommandError> {
     }
 }
 
-/// What is to be run, and how.
+/// The topology to run, and the options of the engine.
 struct Work {
     source: TopologySource,
     topology: Topology,
@@ -248,8 +248,8 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     }
     let mut stats = running.stats();
     stats.topology.cut_short = true;
-    // A component that does not return would keep `join` and a drop waiting. The process ends now,
-    // and its threads with it.
+    // If a call into a component does not return, `join` and `drop` of the topology would wait for it.
+    // The process ends now, and its threads with it.
     std::mem::forget(running);
     Ok(stats)
 }
@@ -276,8 +276,8 @@ fn workers_options(
     }
 }
 
-/// What workers log is written already and passed on as it is. What else they write, as when a
-/// thread panics, becomes a record where records are JSON.
+/// Passes on the lines that workers write to stderr. Log records are already formatted and are passed on
+/// unchanged. Any other line, as of a panic, becomes a log record if records are JSON.
 fn stderr_lines(args: &Args, progress: &Progress, logger: &Logger) -> OutputLines {
     let pass_on = lines_to(progress.beside(OutputStream::stderr()));
     let is_json = args.log_format == LogFormatArg::Json;
@@ -291,10 +291,10 @@ fn stderr_lines(args: &Args, progress: &Progress, logger: &Logger) -> OutputLine
     })
 }
 
-/// The first error of writing rows, of which the workers know nothing.
+/// The first error of writing rows. This process writes them, so workers do not notice it.
 type FirstError = Arc<Mutex<Option<io::Error>>>;
 
-/// Where the workers' rows go if standard output is a terminal: past the progress line.
+/// Writes the workers' rows beside the progress line, if standard output is a terminal.
 fn rows_for_terminal(progress: &Progress, unwritten: &FirstError) -> Option<OutputLines> {
     let rows = || rows_to(progress.beside(OutputStream::stdout()), unwritten);
     Stream::Out.is_terminal().then(rows)
@@ -314,12 +314,12 @@ fn lines_to(writer: Beside<impl Write + Send + 'static>) -> OutputLines {
     let writer = Mutex::new(writer);
     Arc::new(move |_, line| {
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody may be listening any more.
+        // The reader may have closed the pipe; this is no error.
         let _ = stream::write_counted(&mut *writer, format!("{line}\n").as_bytes());
     })
 }
 
-/// Watches a topology until it has ended; says whether it has, or could not be stopped.
+/// Watches a topology until it has ended. Returns false if it could not be stopped.
 fn watch(
     running: &Running,
     mut signals: Signals,
@@ -373,7 +373,7 @@ fn print_style(args: &Args) -> PrintStyle {
     if args.json { PrintStyle::JsonLines } else { PrintStyle::Table }
 }
 
-/// Where rows go, and how: past the progress line if both are on the same terminal.
+/// The target and the style of rows: beside the progress line if both are on the same terminal.
 fn print_target(args: &Args, progress: &Progress) -> PrintTarget {
     let style = print_style(args);
     match Stream::Out.is_terminal() {
@@ -399,7 +399,7 @@ mod tests {
     use super::*;
     use crate::ids::WorkerId;
 
-    /// Rows of workers went to a terminal that was gone, and the run ended with exit 0.
+    /// Workers wrote rows to a terminal that no longer existed, and the run still ended with exit code 0.
     #[test]
     fn a_row_that_the_terminal_does_not_take_is_remembered() {
         let unwritten = FirstError::default();

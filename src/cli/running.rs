@@ -1,5 +1,5 @@
-//! A topology that runs, in this process or in worker processes: what the loop of `run` asks of
-//! either.
+//! A topology that runs, in this process or in worker processes, with the same methods for the loop of
+//! `run`.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::runtime::{RunningTopology, TopologyStats};
 pub(super) enum Running {
     /// In this process.
     Here(RunningTopology),
-    /// In processes of its own.
+    /// In worker processes.
     InWorkers(RunningWorkers),
 }
 
-/// How a run stands, or what it came to.
+/// The counters of a run, while it runs or at its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunStats {
-    /// The topology, wherever it runs.
+    /// The counters of the topology.
     pub(super) topology: TopologyStats,
-    /// Its worker processes, if it has any.
+    /// The counters of its worker processes, if it has any.
     pub(super) processes: Option<ProcessStats>,
-    /// Why it was given up, if it was.
+    /// Why the run was given up, if it was.
     pub(super) failure: Option<String>,
 }
 
@@ -41,7 +41,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end, at most so long; says whether it has come.
+    /// Waits for the end for a limited time. Returns whether the topology has ended.
     pub(super) fn wait(&self, at_most: Duration) -> bool {
         match self {
             Running::Here(running) => running.wait(at_most),
@@ -65,7 +65,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end, and for everything that belongs to it.
+    /// Waits for the end of the topology and of its threads and processes. Returns the final counters.
     pub(super) fn join(self) -> RunStats {
         match self {
             Running::Here(running) => RunStats { topology: running.join(), ..RunStats::default() },

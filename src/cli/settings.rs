@@ -1,4 +1,4 @@
-//! The settings of a component type as rows of a table, read off their JSON schema.
+//! The settings of a component type as rows of a table, taken from their JSON schema.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ const DEPTH_MAX: usize = 8;
 pub(super) struct Setting {
     /// Its key in the `config` table.
     pub(super) name: String,
-    /// What may stand there, in the words of TOML.
+    /// The values that it may have, in the terms of TOML.
     pub(super) kind: String,
     /// Whether it must be given.
     pub(super) required: bool,
-    /// What holds when it is not given, if the schema says so.
+    /// Its default, if the schema has one.
     pub(super) default: Option<Value>,
-    /// What it means.
+    /// Its description.
     pub(super) description: String,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn schema_of(component: &ComponentType) -> Value {
     schema.to_value()
 }
 
-/// The settings that such a schema describes, in the order of declaration.
+/// The settings that a schema describes, in the order of declaration.
 pub(super) fn settings_of(schema: &Value) -> Vec<Setting> {
     let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut reader = Reader { definitions, settings: Vec::new() };
@@ -50,8 +50,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Collects the properties of an object schema, also of the parts it is put together from.
-    /// What belongs to one of several alternatives is not required.
+    /// Collects the properties of an object schema and of the schemas that it combines. A property of one
+    /// of several alternatives is not required.
     fn collect(&mut self, schema: &Value, always: bool, depth: usize) {
         if depth == 0 {
             return;
@@ -97,8 +97,8 @@ impl Reader {
         schema
     }
 
-    /// What may stand there: `string`, `list of integer`, `"a" | "b"`, …; nothing for null, which
-    /// no document can hold.
+    /// The values that a schema allows: `string`, `list of integer`, `"a" | "b"`, …; empty for null, which
+    /// a TOML document cannot contain.
     fn kind(&self, schema: &Value, depth: usize) -> String {
         let schema = self.resolve(schema);
         if depth == 0 {
@@ -141,7 +141,7 @@ impl Reader {
     }
 }
 
-/// Alternatives without repetition; an empty one, which stands for null, is none.
+/// Alternatives without repetition and without empty ones, which stand for null.
 fn unique(kinds: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = Vec::new();
     for kind in kinds {

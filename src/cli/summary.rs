@@ -1,4 +1,4 @@
-//! What a run came to: a table for people on stderr, or one JSON line on stdout.
+//! The summary of a run: a table for people on stderr, or one JSON line on stdout.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::cli::running::RunStats;
 use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
 use crate::runtime::{ComponentStats, StopReason, TopologyStats};
 
-/// What failed and will not come again: messages, and tuples that no message stands for.
+/// What failed and is not replayed: messages, and tuples that belong to no message.
 pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
     stats.failed + stats.waiting + stats.failed_unanchored
 }
 
-/// Whether a run did all it was given: nothing failed for good, no component counted a loss, nothing
-/// is left open, and nobody cut it short.
+/// Whether a run processed everything: nothing failed for good or was lost, no component counted a loss,
+/// no message is open, and the run was neither stopped by an error, given up nor cut short.
 pub(super) fn outcome(run: &RunStats) -> CommandOutcome {
     let stats = &run.topology;
     let lost_nothing = failed_for_good(stats) + stats.lost + stats.losses() + stats.pending == 0;
@@ -67,7 +67,7 @@ pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
     json!({ "summary": summary }).to_string()
 }
 
-/// What a cause is called in JSON.
+/// The name of a cause in JSON.
 fn key_of(cause: FailureCause) -> &'static str {
     match cause {
         FailureCause::Failed => "failed",
@@ -78,7 +78,7 @@ fn key_of(cause: FailureCause) -> &'static str {
     }
 }
 
-/// Why a message was replayed, for people.
+/// The name of a cause of replays, for people.
 fn reason(cause: FailureCause) -> &'static str {
     match cause {
         FailureCause::Failed => "failed by a bolt",
@@ -111,8 +111,8 @@ fn component_in_json(component: &ComponentStats) -> Value {
     })
 }
 
-/// Metrics by name: a number, or for a histogram an object. Where two tasks of a component registered
-/// one name as two kinds, the second stands under its name and kind.
+/// Metrics by name: a number, or for a histogram an object. If two tasks of a component registered
+/// one name as two kinds, the second is listed under its name and kind.
 fn metrics_in_json(metrics: &MetricTotals) -> Value {
     let mut object = serde_json::Map::new();
     for MetricTotal { name, value } in metrics.iter() {
@@ -156,7 +156,7 @@ fn metric_for_people(MetricTotal { name, value }: &MetricTotal) -> String {
     }
 }
 
-/// The system's own parts are told apart by their names.
+/// Whether a component is of the user; components of the system have reserved names.
 fn is_users(component: &ComponentStats) -> bool {
     !crate::ids::is_reserved_name(&component.id)
 }
@@ -261,7 +261,7 @@ fn row(component: &ComponentStats) -> [String; 8] {
     ]
 }
 
-/// A number with its thousands set apart: 1,234,567.
+/// A number with separated thousands: 1,234,567.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -1,4 +1,4 @@
-//! What is printed where, and in which colours.
+//! Output to stdout and stderr, and its colours.
 
 use std::env;
 use std::error::Error;
@@ -24,12 +24,12 @@ pub(super) enum ColorWhen {
 pub(super) enum Stream {
     /// Data.
     Out,
-    /// Talk.
+    /// Messages.
     Err,
 }
 
 impl Stream {
-    /// Whether somebody looks at it.
+    /// Whether it is a terminal.
     pub(super) fn is_terminal(self) -> bool {
         match self {
             Stream::Out => io::stdout().is_terminal(),
@@ -39,7 +39,7 @@ impl Stream {
 }
 
 impl ColorWhen {
-    /// Whether what goes to that stream is coloured.
+    /// Whether output to this stream is coloured.
     pub(super) fn applies_to(self, stream: Stream) -> bool {
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -71,17 +71,17 @@ pub(super) fn print_json(document: &serde_json::Value) -> Result<(), CommandErro
     print(&escaped_json(&format!("{document:#}\n")))
 }
 
-/// Says something on stderr. Nothing is lost if nobody listens.
+/// Writes a message to stderr. A failed write is ignored.
 pub(super) fn say(text: &str) {
     let _ = write_counted(&mut OutputStream::stderr(), format!("{text}\n").as_bytes());
 }
 
-/// Prints what the parser of the command line has to say: help on stdout, mistakes on stderr.
+/// Prints the output of the parser of the command line: help on stdout, mistakes on stderr.
 pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
     let stream = if usage.use_stderr() { Stream::Err } else { Stream::Out };
     let text = usage.render();
     let plain = text.to_string();
-    // The parser takes escape sequences out of what it quotes, and leaves other control characters.
+    // The parser removes escape sequences from text that it quotes, but not other control characters.
     let is_hostile = plain.contains(|c: char| is_to_escape(c) && c != '\n');
     let text = match (is_hostile, ColorWhen::Auto.applies_to(stream)) {
         (true, _) => shown_lines(&plain),
@@ -97,7 +97,7 @@ pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
     }
 }
 
-/// Says what went wrong, with all its causes.
+/// Prints an error with all its causes.
 pub(super) fn complain(error: &dyn Error, color: bool) {
     let mut text = if color { "\x1b[1;31merror\x1b[0m: " } else { "error: " }.to_owned();
     let mut next = Some(error);

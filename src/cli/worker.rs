@@ -1,4 +1,4 @@
-//! `squall worker`: what `run --workers` starts. Not for people, and hidden from the help.
+//! `squall worker`: the command that `run --workers` starts. Hidden from the help, not for users.
 
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
