@@ -1,4 +1,4 @@
-//! Many tuples of one stream, laid flat, with the anchors that track them.
+//! Many tuples of one stream in flat vectors, with the anchors that track them.
 //!
 //! A batch is what moves between executors: one queue operation, one wake-up and one allocation
 //! for hundreds of tuples. Its rows stand one after another in a single vector, so that writing a
@@ -12,15 +12,15 @@
 //! ```
 //!
 //! **Runs.** In Storm every tuple copy has an edge id of its own. Here consecutive tuples of one
-//! tree that go to one target share an edge: a *run*. The reader acknowledges a run as a whole;
-//! when it wants to keep one tuple of it, it draws a new edge for that tuple, which is the same
-//! algebra as emitting a child. So tracking costs a compare per tuple, not a random number and an
-//! XOR, and the acker sees one record per tree and step.
+//! tree that go to one target share an edge: a *run*. The reader acknowledges a run as a whole.
+//! When it holds one tuple of the run, it draws a new edge for that tuple, which for the acker is the
+//! same as emitting a child. So tracking costs a compare per tuple, not a random number and an
+//! XOR, and the acker gets one record per tree and step.
 //!
 //! 1. `rows.len() == len * arity`.
 //! 2. In a tracked batch the runs' lengths add up to `len`, and `msgs.len() == len`; an untracked
-//!    batch has neither. An untracked tuple in a tracked batch stands in a run of root 0.
-//! 3. An edge id of a tracked run is never 0 once the batch has left its sender.
+//!    batch has neither. An untracked tuple in a tracked batch is in a run of root 0.
+//! 3. The edge id of a tracked run is not 0 once the batch has been sent.
 //! 4. `extras` is sorted by tuple. It holds the second and further anchors of tuples with several.
 
 use std::sync::Arc;
@@ -31,18 +31,18 @@ use crate::ids::RootId;
 /// Which message of a block, 0 to 63.
 pub type MessageIndex = u8;
 
-/// Which emit of a message a tuple comes of: how often the message had been replayed, and whether this
-/// replay is the last one that its spout makes.
+/// Which emit of its message a tuple descends from: how often the message had been replayed, and whether
+/// this replay is its last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempt(u32);
 
 impl Attempt {
     /// The first emit, of a message that may be replayed.
     pub const FIRST: Attempt = Attempt(0);
-    /// More replays are not counted.
+    /// The largest number of replays; further ones are not counted.
     pub const REPLAYS_MAX: u32 = u32::MAX >> 1;
 
-    /// After so many replays.
+    /// The attempt after so many replays.
     #[inline]
     pub fn new(replays: u32, is_last: bool) -> Attempt {
         Attempt(replays.min(Attempt::REPLAYS_MAX) << 1 | u32::from(is_last))
@@ -60,12 +60,12 @@ impl Attempt {
         self.0 & 1 == 1
     }
 
-    /// As one number, for the wire.
+    /// The attempt as one number, for the binary form.
     pub(super) fn bits(self) -> u32 {
         self.0
     }
 
-    /// From the number of [`Attempt::bits`].
+    /// The attempt from a number of [`Attempt::bits`].
     pub(super) fn from_bits(bits: u32) -> Attempt {
         Attempt(bits)
     }
@@ -78,13 +78,13 @@ pub struct Run {
     pub root: RootId,
     /// The edge that all of the run's tuples share; drawn when the run is routed to its target.
     pub edge: u64,
-    /// How many tuples.
+    /// The number of tuples.
     pub len: u32,
-    /// Which attempt the messages of this block are at.
+    /// The attempt of the messages of this block.
     pub attempt: Attempt,
 }
 
-/// What ties a tuple to the tree it belongs to.
+/// Ties a tuple to its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Anchor {
     /// The tree (block), or [`RootId::NONE`] for an untracked tuple.
@@ -93,7 +93,7 @@ pub struct Anchor {
     pub edge: u64,
     /// Which message of the block it descends from.
     pub message: MessageIndex,
-    /// Which attempt that message was at.
+    /// The attempt of that message.
     pub attempt: Attempt,
 }
 
@@ -105,9 +105,9 @@ impl Anchor {
 /// The values of a batch: owned by its only reader, or shared by several.
 #[derive(Clone, Debug)]
 pub enum Rows {
-    /// One reader, which may take values out.
+    /// There is one reader, which may take values out.
     Owned(Vec<Value>),
-    /// Several readers, each of which clones what it keeps.
+    /// There are several readers, each of which clones the values that it keeps.
     Shared(Arc<Vec<Value>>),
 }
 
@@ -139,22 +139,22 @@ impl Rows {
     }
 }
 
-/// Many tuples of one stream. The head of its file has a picture and the rules.
+/// Many tuples of one stream. The header of the module has a picture and the rules.
 #[derive(Clone, Debug)]
 pub struct TupleBatch {
-    /// Values per tuple.
+    /// The number of values per tuple.
     pub arity: u32,
-    /// Tuples.
+    /// The number of tuples.
     pub len: u32,
     /// The values, row after row.
     pub rows: Rows,
-    /// Which trees the tuples belong to; empty when none is tracked.
+    /// The runs: the trees that the tuples belong to. Empty when no tuple is tracked.
     pub runs: Vec<Run>,
-    /// Per tuple, the message of its block; empty when none is tracked.
+    /// For each tuple, the message of its block. Empty when no tuple is tracked.
     pub msgs: Vec<MessageIndex>,
-    /// Further anchors of tuples with several, as (tuple, anchor), sorted by tuple.
+    /// The second and further anchors of tuples with several, as (tuple, anchor), sorted by tuple.
     pub extras: Vec<(u32, Anchor)>,
-    /// Bytes outside the rows themselves ([`Value::heap_size`]), for the queue's budget.
+    /// Bytes of the values outside the rows ([`Value::heap_size`]), charged to the link with the rows.
     pub heap: usize,
 }
 
@@ -163,17 +163,17 @@ pub struct TupleBatch {
 pub struct BatchLimits {
     tuples: u32,
     bytes: usize,
-    /// Bytes of one row itself.
+    /// Bytes of one row, without what its values hold outside it.
     row: usize,
 }
 
 impl BatchLimits {
-    /// Full at so many tuples of `arity` values, or at so many bytes. One tuple fits in any case.
+    /// Full at so many tuples of `arity` values, or at so many bytes. A single tuple always fits.
     pub fn new(tuples: u32, bytes: usize, arity: usize) -> BatchLimits {
         BatchLimits { tuples, bytes, row: arity * size_of::<Value>() }
     }
 
-    /// Whether a batch has come so far.
+    /// Whether a batch has reached a limit.
     #[inline]
     pub fn reached(&self, batch: &TupleBatch) -> bool {
         batch.len >= self.tuples || batch.heap + batch.len as usize * self.row >= self.bytes
@@ -215,12 +215,12 @@ impl TupleBatch {
         &self.rows.values()[index * arity..(index + 1) * arity]
     }
 
-    /// Bytes that a queue is charged for the batch.
+    /// Bytes that a link is charged for the batch.
     pub fn charge(&self) -> usize {
         size_of_val(self.rows.values()) + self.heap
     }
 
-    /// Notes the anchor of the row that was just written. Call it once per row in a tracked batch,
+    /// Notes the anchor of the row that was just written. To be called once per row in a tracked batch,
     /// never in an untracked one.
     #[inline]
     pub fn note_anchor(&mut self, root: RootId, message: MessageIndex, attempt: Attempt) {

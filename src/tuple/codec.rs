@@ -1,8 +1,8 @@
-//! The versioned binary form of tuples: what peers send each other and what state is kept in.
+//! The versioned binary format of tuples, in which peers send them and state is stored.
 //!
-//! A batch holds its trees first and its values last, so that a reader knows what it is to allocate
-//! before it allocates. Integers are LEB128 varints unless their width is given; widths are little
-//! endian.
+//! A batch has its trees first and its values last, so that a reader knows what it has to allocate
+//! before it allocates. Integers are LEB128 varints unless their width is given; those with a width are
+//! little endian.
 //!
 //! ```text
 //!  batch   version=2 · arity · len · runs n · run*n · message(1)*len · extras m · extra*m · value*(len*arity)
@@ -20,16 +20,16 @@
 //!
 //! The bytes may come from anyone, so:
 //!
-//! 1. Every value has one form, the shortest, and map keys ascend: what decodes, encodes to the
-//!    same bytes. Doubles keep their bits, NaN and -0.0 too.
-//! 2. Nothing is allocated for what the input cannot hold. Each promised value takes a byte at
-//!    least, and promises not yet kept are subtracted from what is left, so nested promises do not
-//!    multiply. In all, decoding holds less than `ALLOCATION_FACTOR` bytes per byte of input.
-//! 3. Lists and maps nest at most `DEPTH_MAX` deep; the writer refuses what is deeper, so that an
-//!    emit fails and not a link.
-//! 4. What decodes keeps the rules of [`TupleBatch`]; trailing bytes are an error.
+//! 1. Every value has only one valid form, the shortest, and map keys ascend. So decoded input encodes
+//!    to the same bytes again. Doubles keep their bits, NaN and -0.0 too.
+//! 2. Nothing is allocated that the input cannot hold. Each announced value takes at least one byte, and
+//!    announced values that are not read yet are subtracted from the rest of the input, so nested counts
+//!    do not multiply. In all, decoding allocates less than `ALLOCATION_FACTOR` bytes per byte of input.
+//! 3. Lists and maps nest at most `DEPTH_MAX` deep. The writer refuses deeper ones, so that the emit
+//!    fails and not the connection.
+//! 4. A decoded batch satisfies the rules of [`TupleBatch`]; trailing bytes are an error.
 //!
-//! The length of the whole is not its concern: frames have a cap and a checksum of their own.
+//! The total length is not checked here: frames have a length limit and a checksum of their own.
 
 mod format;
 mod reader;
@@ -42,19 +42,19 @@ use super::value::Value;
 
 pub use format::{ALLOCATION_FACTOR, BATCH_VERSION, CodecError, DEPTH_MAX, VERSION};
 
-/// Appends the batch to `out`. Its length is the caller's to bound.
+/// Appends the batch to `out`. The caller has to bound its length.
 ///
 /// # Errors
-/// [`CodecError::Depth`], and [`CodecError::Batch`] when the batch breaks its own rules, which is a
-/// defect of the caller's. `out` is then as it was.
+/// [`CodecError::Depth`], and [`CodecError::Batch`] when the batch breaks the rules of batches, which is
+/// a defect of the caller. `out` is then unchanged.
 pub fn encode(batch: &TupleBatch, out: &mut Vec<u8>) -> Result<(), CodecError> {
     or_restored(out, |out| writer::write_batch(batch, out))
 }
 
-/// Reads a batch. Texts of up to 23 bytes are read without an allocation of their own.
+/// Reads a batch. Texts of up to 23 bytes need no allocation.
 ///
 /// # Errors
-/// When `input` is anything but what [`encode`] wrote, whole.
+/// When `input` is not exactly one output of [`encode`], of this release or an earlier one.
 pub fn decode(input: &[u8]) -> Result<TupleBatch, CodecError> {
     reader::read_whole(input, BATCH_VERSION, reader::Reader::batch)
 }
@@ -62,7 +62,7 @@ pub fn decode(input: &[u8]) -> Result<TupleBatch, CodecError> {
 /// Appends one value to `out`.
 ///
 /// # Errors
-/// [`CodecError::Depth`]. `out` is then as it was.
+/// [`CodecError::Depth`]. `out` is then unchanged.
 pub fn encode_value(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError> {
     or_restored(out, |out| {
         out.push(VERSION);
@@ -73,7 +73,7 @@ pub fn encode_value(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError> 
 /// Reads one value.
 ///
 /// # Errors
-/// When `input` is anything but what [`encode_value`] wrote, whole.
+/// When `input` is not exactly one output of [`encode_value`].
 pub fn decode_value(input: &[u8]) -> Result<Value, CodecError> {
     reader::read_whole(input, VERSION, reader::Reader::value)
 }

@@ -1,24 +1,24 @@
 //! Rust values into a [`Value`] and back: exactly, or not at all.
 //!
-//! What always fits converts by `From` (see `value`). What may not fit, because it is wider than the
-//! types of a value, converts by `TryFrom`, and where tuples are emitted it is checked there: the emit
-//! fails and names the number. Nothing is rounded, wrapped, or cut to the nearest number.
+//! A type that always fits converts by `From` (see `value`). A type that is wider than the types of a
+//! value may not fit; it converts by `TryFrom`. An emit checks such values, and if one does not fit, the
+//! emit fails with an error that names it. Nothing is rounded, wrapped, or saturated.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::tuple::value::{Timestamp, Value, ValueType};
 
-/// Why something does not convert into a value, or a value into something.
+/// Why a Rust value does not convert into a [`Value`], or back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// It has the right kind but is too large, too small or too fine.
+    /// It has the right kind but is too large, too small or too precise.
     #[error("{value} does not fit into {into} exactly")]
     Unfit {
-        /// What does not fit, for people.
+        /// The value that does not fit, as text.
         value: String,
-        /// What it was to become.
+        /// The type that it does not fit.
         into: &'static str,
     },
     /// The value has another type.
@@ -35,8 +35,8 @@ fn unfit(value: impl fmt::Display, into: &'static str) -> ValueError {
     ValueError::Unfit { value: value.to_string(), into }
 }
 
-/// What can stand in a tuple that is emitted: all that converts by `Into<Value>`, and the types that
-/// may not fit, which are checked (`u64`, `usize`, `i128`, `u128`, [`SystemTime`], and an `Option` of
+/// A type that can be emitted in a tuple: all types that convert by `Into<Value>`, and the types that may
+/// not fit, whose values are checked (`u64`, `usize`, `i128`, `u128`, [`SystemTime`], and an `Option` of
 /// one of these).
 ///
 /// # Examples
@@ -50,10 +50,10 @@ fn unfit(value: impl fmt::Display, into: &'static str) -> ValueError {
 /// assert_eq!(error.to_string(), "18446744073709551615 does not fit into an i64 exactly");
 /// ```
 pub trait IntoValue: Sized {
-    /// The value; when it does not fit, null, and `refused` says why.
+    /// The value. When it does not fit, returns null and sets `refused` to the error.
     ///
-    /// An out-parameter, because a type that always fits then costs nothing: the value is written
-    /// where it is to stay, and no result is looked at.
+    /// `refused` is a parameter and not a `Result`, because a type that always fits then costs nothing: the
+    /// value is written directly to its final place, and no result is checked.
     fn into_value(self, refused: &mut Option<ValueError>) -> Value;
 
     /// The value.
@@ -74,7 +74,7 @@ impl<T: Into<Value>> IntoValue for T {
     }
 }
 
-/// Types that may not fit: `TryFrom` by the function, and what follows from it.
+/// Types that may not fit: implements `TryFrom` by the function, and the traits that follow from it.
 macro_rules! checked {
     ($($from:ty => $convert:expr;)*) => {
         $(
@@ -147,7 +147,7 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// What a value can be read as, exactly; see [`Input::to`](crate::api::Input::to).
+/// A type that a value can be read as, exactly; see [`Input::to`](crate::api::Input::to).
 ///
 /// Integers are read as any integer type that they fit into, and as a double if that is exact; null is
 /// read as `None`.
@@ -163,7 +163,7 @@ impl From<Timestamp> for SystemTime {
 /// assert_eq!(<&str>::from_value(&Value::from("storm")), Ok("storm"));
 /// ```
 pub trait FromValue<'v>: Sized {
-    /// Reads it.
+    /// Reads the value as this type.
     ///
     /// # Errors
     /// When the value has another type, or does not fit.

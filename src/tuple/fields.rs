@@ -18,12 +18,12 @@ use smol_str::SmolStr;
 pub struct Fields(Arc<[SmolStr]>);
 
 impl Fields {
-    /// No fields at all: a stream of bare signals.
+    /// No fields: the tuples of the stream are empty and only serve as signals.
     pub fn none() -> Fields {
         Fields::default()
     }
 
-    /// How many there are: the arity of the stream's tuples.
+    /// The number of fields: the arity of the stream's tuples.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -33,7 +33,7 @@ impl Fields {
         self.0.is_empty()
     }
 
-    /// Where a field stands, from 0.
+    /// The index of a field, from 0.
     pub fn position(&self, name: &str) -> Option<usize> {
         // A linear scan: streams have a handful of fields, and names differ in their first bytes.
         self.0.iter().position(|field| field == name)

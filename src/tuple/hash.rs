@@ -1,12 +1,12 @@
 //! The stable 64-bit hash of values.
 //!
-//! Fields grouping, key groups and, later, keyed state rest on it, so it is the same on every
+//! Fields grouping, key groups and, later, keyed state depend on it, so it is the same on every
 //! machine, in every release and for every build: XXH3 (a published algorithm) over a defined
-//! form of the value. Golden values in the tests hold it in place.
+//! form of the value. Tests compare it with golden values.
 //!
 //! A scalar's form is its bytes, little endian; the type is the seed, so that `1`, `1.0` and
 //! `true` differ. Text has seed 0: `stable_hash("storm")` is plain `xxh3_64(b"storm")`. Lists and
-//! maps fold the hashes of their parts onto the hash of their length.
+//! maps combine the hashes of their parts, one after another, with the hash of their length.
 
 use std::hash::{Hash, Hasher};
 
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::value::{Value, canonical_bits};
 
-/// The seed of each type. Written out, for these numbers are as lasting as the hash itself.
+/// The seed of each type. The numbers are explicit, because they must never change, like the hash itself.
 mod seed {
     pub const NULL: u64 = 9;
     pub const BOOL: u64 = 1;
@@ -47,8 +47,8 @@ pub fn stable_hash(value: &Value) -> u64 {
     }
 }
 
-/// The hash of several values in order, as fields grouping takes it. Of a single value it is that
-/// value's own hash; of none, that of the empty list.
+/// The hash of several values in order, as fields grouping uses it. For a single value it is the hash of
+/// that value; for none, the hash of the empty list.
 #[inline]
 pub fn stable_hash_all<'a>(values: impl IntoIterator<Item = &'a Value>) -> u64 {
     let mut values = values.into_iter();
@@ -68,7 +68,7 @@ fn of_length(len: usize, seed: u64) -> u64 {
     xxh3_64_with_seed(&(len as u64).to_le_bytes(), seed)
 }
 
-/// Folds one more hash in; order matters.
+/// Combines the hash so far with one more; the order matters.
 fn combine(acc: u64, next: u64) -> u64 {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&acc.to_le_bytes());
@@ -81,8 +81,8 @@ mod tests {
     use super::*;
     use crate::tuple::Timestamp;
 
-    /// Recorded once. A change here re-routes every keyed stream and orphans every keyed state, so
-    /// it takes a new name for the hash, never a new number in this list.
+    /// These values were recorded once and must not change: a change would route every keyed stream
+    /// differently and lose every keyed state. A different hash needs a new name.
     #[test]
     fn golden_values() {
         let check = |value: Value, golden: u64| {

@@ -4,8 +4,8 @@
 //! * [`Fields`]: the names of a stream's values.
 //! * [`TupleBatch`]: many tuples of one stream, flat, with the anchors that track them.
 //! * [`codec`]: the versioned binary form of a batch.
-//! * [`IntoValue`], [`FromValue`]: Rust values to values and back, exactly or not at all.
-//! * [`hash`]: the stable hash that fields grouping rests on.
+//! * [`IntoValue`], [`FromValue`]: Rust values to values and back; a conversion is exact or fails.
+//! * [`hash`]: the stable hash that fields grouping uses.
 //! * [`serde`](mod@serde): structs to tuples and back.
 //!
 //! There is no owned "tuple" object on the hot path: a tuple is a row of a batch. A batch moves to

@@ -1,10 +1,10 @@
 //! The insides of list and map values: shared, and dropped without recursion.
 //!
-//! Values nest as deep as whoever builds them likes: an emit refuses what is deeper than
-//! [`DEPTH_MAX`](super::codec::DEPTH_MAX), but such a value has to be dropped, too. The drop that the
-//! compiler writes calls itself once a level and overflows the stack at some ten thousand levels. So the
-//! last owner of a list or map takes what is nested in it out first, and drops it piece by piece. What an
-//! emit refuses is measured here as well.
+//! User code may nest values to any depth. An emit refuses values deeper than
+//! [`DEPTH_MAX`](super::codec::DEPTH_MAX), but these values have to be dropped, too. The drop that the
+//! compiler generates recurses once per level and overflows the stack at some ten thousand levels. So the
+//! last owner of a list or map first takes the nested lists and maps out of it, and drops them one by one.
+//! The depth that an emit checks is computed here as well.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -62,19 +62,19 @@ fn is_nested(value: &&mut Value) -> bool {
     matches!(value, Value::List(_) | Value::Map(_))
 }
 
-/// The lists and maps of a list, taken out, if nobody else has it.
+/// Takes the lists and maps out of a list that has no other owner.
 fn take_nested(list: &mut SharedList) -> impl Iterator<Item = Value> {
     let values = Arc::get_mut(&mut list.0).into_iter().flatten();
     values.filter(is_nested).map(std::mem::take)
 }
 
-/// The lists and maps of a map, taken out, if nobody else has it.
+/// Takes the lists and maps out of a map that has no other owner.
 fn take_nested_values(map: &mut SharedMap) -> impl Iterator<Item = Value> {
     let values = Arc::get_mut(&mut map.0).into_iter().flat_map(Map::values_mut);
     values.filter(is_nested).map(std::mem::take)
 }
 
-/// Drops lists and maps of any depth. Each is empty of other lists and maps by the time it is dropped.
+/// Drops lists and maps of any depth. Each contains no other lists or maps when it is dropped.
 fn drop_nested(mut left: Vec<Value>) {
     while let Some(mut value) = left.pop() {
         match &mut value {
@@ -86,7 +86,7 @@ fn drop_nested(mut left: Vec<Value>) {
 }
 
 impl Value {
-    /// Its [`heap_size`](Value::heap_size), unless it nests deeper than a tuple may.
+    /// The [`heap_size`](Value::heap_size) of the value; `None` if it nests deeper than a tuple may.
     #[inline(always)]
     pub(crate) fn size_within_depth(&self) -> Option<usize> {
         match self {
@@ -102,7 +102,7 @@ impl Value {
     }
 }
 
-/// Bytes that a list or map holds outside itself; `None` if it nests deeper than so many levels.
+/// The bytes that a list or map holds outside itself; `None` if it nests deeper than so many levels.
 fn measure(value: &Value, depth: usize) -> Option<usize> {
     let below = |value: &Value| measure(value, depth.checked_sub(1)?);
     match value {
@@ -131,7 +131,7 @@ mod tests {
         value
     }
 
-    /// If it fails, a value that a component built takes the process down when it is dropped.
+    /// If this test fails, dropping a value that a component built can end the process.
     #[test]
     fn values_of_any_depth_are_dropped() {
         for lists in [true, false] {

@@ -1,9 +1,9 @@
 //! Rust types to values and rows, and back, through `serde`.
 //!
-//! User code would rather emit a struct than count positions. A struct becomes a row by its field
+//! User code can emit a struct instead of values by position. A struct becomes a row by its field
 //! names, so the order of a stream's fields and of a struct's members may differ; inside a value a
-//! struct is a map. The forms are those of JSON, so that what a JSON file holds, what TOML
-//! declares and what Rust emits look alike:
+//! struct is a map. The forms are those of JSON, so that data of JSON files, TOML documents and Rust
+//! code looks alike:
 //!
 //! | Rust | value |
 //! |---|---|
@@ -24,8 +24,8 @@
 //!
 //! **JSON.** [`Value`] itself is `Serialize` and `Deserialize`. In human-readable formats a
 //! timestamp is an RFC 3339 string and bytes are lower-case hex, as [`Display`]
-//! shows them; both read back as strings, for nothing is guessed. JSON has no NaN nor infinities:
-//! they become null. The lossless form is [`codec`](super::codec).
+//! shows them. Both are read back as strings, because types are not guessed. JSON has no NaN and no
+//! infinities: they become null. [`codec`](super::codec) is lossless.
 //!
 //! Readers may borrow: a `&str` member of the struct points into the row.
 //!
@@ -49,7 +49,7 @@ pub use ser::to_value;
 /// Reads anything deserializable from a value.
 ///
 /// # Errors
-/// When the value has not the shape, type or range that `T` wants; the error says where.
+/// When the value does not have the shape, type or range of `T`; the error shows the place.
 pub fn from_value<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, SerdeError> {
     T::deserialize(de::ValueDeserializer(value))
 }
@@ -58,8 +58,8 @@ pub fn from_value<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T, SerdeEr
 /// tuple by position. A member left out by `skip_serializing_if` is null.
 ///
 /// # Errors
-/// When the struct has a member that is no field, or none for a field, or when a member does not
-/// fit a [`Value`] (see [`to_value`]).
+/// When a member of the struct is no field, a field has no member, or a member does not fit a
+/// [`Value`] (see [`to_value`]).
 ///
 /// # Examples
 /// ```
@@ -84,11 +84,11 @@ pub fn to_row<T: Serialize + ?Sized>(fields: &Fields, value: &T) -> Result<Vec<V
     value.serialize(row::RowSerializer(fields))
 }
 
-/// Reads a struct from a row by field names, or a sequence or tuple by position. Fields that the
-/// struct has no member for are passed over; an `Option` without a field is `None`.
+/// Reads a struct from a row by field names, or a sequence or tuple by position. Fields without a member
+/// in the struct are skipped; an `Option` member without a field is `None`.
 ///
 /// # Errors
-/// When a member has no field, or a field not the type or range that its member wants.
+/// When a member has no field, or a field does not have the type or range of its member.
 pub fn from_row<'a, T: Deserialize<'a>>(fields: &'a Fields, row: &'a [Value]) -> Result<T, SerdeError> {
     T::deserialize(de::RowDeserializer { fields, row })
 }

@@ -1,11 +1,10 @@
 //! One dynamically typed value.
 //!
-//! A [`Value`] is 24 bytes: the width of a short string with its length, so that the commonest
-//! tuple of all, one word, costs no allocation and no pointer to follow. Strings up to 23 bytes
-//! lie inside; longer ones, bytes, lists and maps are behind an `Arc` and are shared, never
-//! copied, when a tuple goes to several readers.
+//! A [`Value`] is 24 bytes. Strings up to 23 bytes are stored inside, so that the most common tuple, one
+//! word, needs no allocation and no indirection. Longer strings, bytes, lists and maps are behind an
+//! `Arc` and are shared, not copied, when a tuple goes to several readers.
 //!
-//! 1. `Value` stays 24 bytes wide (asserted below): batches are arrays of them.
+//! 1. `Value` is 24 bytes wide (asserted below), because batches are arrays of them.
 //! 2. Cloning never copies more than those 24 bytes.
 //! 3. Equality, order and hash agree with each other and across machines: `-0.0 == 0.0`, every NaN
 //!    equals every other, an integer never equals a float, a map is ordered by key.
@@ -34,11 +33,11 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The values of a list, shared by its clones. How it is made and dropped: see `nested`.
+/// The values of a list, shared by its clones. See `nested` for how it is made and dropped.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedList(pub(super) Arc<[Value]>);
 
-/// The entries of a map, shared by its clones. How it is made and dropped: see `nested`.
+/// The entries of a map, shared by its clones. See `nested` for how it is made and dropped.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedMap(pub(super) Arc<Map>);
 
@@ -206,7 +205,7 @@ impl Value {
         if let Value::Timestamp(t) = self { Some(*t) } else { None }
     }
 
-    /// Bytes held outside the 24 of the value itself: what queues are charged for it.
+    /// Bytes held outside the 24 bytes of the value, for which links are charged too.
     #[inline(always)]
     pub fn heap_size(&self) -> usize {
         match self {
@@ -216,7 +215,7 @@ impl Value {
         }
     }
 
-    /// Kept apart, so that the common case is a comparison in the emit path.
+    /// A function of its own, so that the common case in the emit path is only a comparison.
     #[cold]
     fn shared_size(&self) -> usize {
         match self {
@@ -229,8 +228,8 @@ impl Value {
     }
 }
 
-/// One bit pattern per double that counts as one value: every NaN is the same, and so are the
-/// two zeros. What equality, order and hash are made from.
+/// The bit pattern by which doubles are compared and hashed: all NaN have the same pattern, and so have
+/// the two zeros.
 pub(super) fn canonical_bits(x: f64) -> u64 {
     if x.is_nan() {
         f64::NAN.to_bits() & !(1 << 63)
@@ -268,7 +267,7 @@ impl PartialOrd for Value {
 }
 
 impl Ord for Value {
-    /// Within a type by value; between types by [`ValueType`]. NaN comes after every number.
+    /// Values of one type by value, others by [`ValueType`]. NaN comes after every number.
     fn cmp(&self, other: &Value) -> Ordering {
         match (self, other) {
             (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
@@ -287,7 +286,7 @@ impl Ord for Value {
 }
 
 impl fmt::Display for Value {
-    /// Text as it is, bytes in hex, lists and maps as JSON would, time as RFC 3339.
+    /// Text as it is, bytes in hex, lists and maps as in JSON, time as RFC 3339.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Null => f.write_str("null"),

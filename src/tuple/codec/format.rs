@@ -1,6 +1,6 @@
-//! What the writer and the reader of tuples agree on: versions, tags, bounds, and the rules of a batch.
+//! What the writer and the reader of tuples share: versions, tags, bounds, and the rules of a batch.
 //!
-//! The form itself is written down at the head of [`codec`](super).
+//! The header of [`codec`](super) describes the format.
 
 use crate::config::limits::BLOCK_MESSAGES_MAX;
 use crate::tuple::batch::TupleBatch;
@@ -11,8 +11,8 @@ pub const VERSION: u8 = 1;
 pub const BATCH_VERSION: u8 = 2;
 /// How deep lists and maps may nest: a list of numbers has depth 1.
 pub const DEPTH_MAX: usize = 64;
-/// More than the bytes that decoding allocates for one byte of input; the worst is a map with one
-/// entry, which costs a whole B-tree node.
+/// An upper bound of the bytes that decoding allocates for one byte of input. The worst case is a map
+/// with one entry, which needs a whole B-tree node.
 pub const ALLOCATION_FACTOR: usize = 256;
 
 pub(super) mod tag {
@@ -41,19 +41,19 @@ pub(super) const SHORT_STR_LEN: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// Written by a release that this one does not know.
+    /// The version is unknown to this release.
     #[error("version {found} of the tuple format is not known (this is version {BATCH_VERSION})")]
     Version {
         /// The first byte.
         found: u8,
     },
-    /// The input ends too early, or promises more than it can hold.
+    /// The input ends too early, or announces more than it can hold.
     #[error("the input ends too early")]
     Truncated,
     /// The input goes on after its end.
     #[error("{left} bytes follow the end")]
     Trailing {
-        /// How many.
+        /// The number of further bytes.
         left: usize,
     },
     /// No value begins with this byte.
@@ -61,21 +61,21 @@ pub enum CodecError {
     Tag {
         /// The byte.
         tag: u8,
-        /// Where it stands.
+        /// Its position.
         at: usize,
     },
     /// Text is not UTF-8.
     #[error("text is not UTF-8, before {at}")]
     Text {
-        /// Where the text ends.
+        /// The position of the end of the text.
         at: usize,
     },
-    /// Something has another form than the one it must have.
+    /// Something is not encoded in its only valid form.
     #[error("{what}, before {at}")]
     NotCanonical {
-        /// What.
+        /// What it is.
         what: &'static str,
-        /// Where it ends.
+        /// The position of its end.
         at: usize,
     },
     /// Lists and maps nest too deep.
@@ -89,7 +89,7 @@ pub enum CodecError {
     },
 }
 
-/// The rules of [`TupleBatch`] that its types do not hold, checked on both sides of a wire.
+/// The rules of [`TupleBatch`] that its types do not ensure, checked on writing and on reading.
 pub(super) fn check_rules(batch: &TupleBatch) -> Result<(), CodecError> {
     let broken = |rule| Err(CodecError::Batch { rule });
     let len = u64::from(batch.len);

@@ -1,4 +1,4 @@
-//! Bytes into tuples, trusting none of them.
+//! Decodes tuples from untrusted bytes.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use crate::ids::RootId;
 use crate::tuple::batch::{Anchor, Attempt, Rows, Run, TupleBatch};
 use crate::tuple::value::{Map, Timestamp, Value};
 
-/// Bytes that the shortest run and the shortest further anchor take.
+/// The bytes of the shortest run and of the shortest further anchor.
 const RUN_BYTES_MIN: usize = 10;
 const EXTRA_BYTES_MIN: usize = 19;
 
-/// What is left of the input.
+/// The rest of the input, and the limits that are left.
 pub(super) struct Reader<'a> {
     left: &'a [u8],
     /// Length of the whole input.
     len: usize,
-    /// Values that lists, maps and the batch still have to read: a byte each at least.
+    /// Values that lists, maps and the batch have announced and not yet read. Each takes at least a byte.
     promised: usize,
     /// Levels of lists and maps that may still open.
     depth: usize,
-    /// The version that the input is of.
+    /// The version of the input.
     version: u8,
 }
 
-/// Reads one thing behind a version, which is this one or an older, and nothing after it.
+/// Reads a version, which is the current one or an older one, and what follows it up to the end.
 pub(super) fn read_whole<'a, T>(
     input: &'a [u8],
     version: u8,
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
     }
 
     fn extra(&mut self, last: &mut u32) -> Result<(u32, Anchor), CodecError> {
-        // Beyond the batch's length at the latest, which the rules then find.
+        // On an overflow the number is beyond the length of the batch, which `check_rules` refuses.
         *last = last.saturating_add(self.u32()?);
         let root = RootId(u64::from_le_bytes(self.array()?));
         let edge = u64::from_le_bytes(self.array()?);
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| CodecError::Text { at: self.at() })
     }
 
-    /// Notes that so many values are to come, if the input can hold them.
+    /// Notes that so many values follow, if the rest of the input can hold them.
     fn promise(&mut self, count: u64) -> Result<usize, CodecError> {
         let room = self.left.len().saturating_sub(self.promised);
         let count =
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// A count of things that take `bytes_min` at least, if the input can hold them.
+    /// Reads a count of items of at least `bytes_min` bytes each, if the rest of the input can hold them.
     fn count(&mut self, bytes_min: usize) -> Result<usize, CodecError> {
         let count = usize::try_from(self.varint()?).map_err(|_| CodecError::Truncated)?;
         if count > self.left.len() / bytes_min { Err(CodecError::Truncated) } else { Ok(count) }

@@ -13,7 +13,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes of release 0.1. They are read for ever; a new form gets a new version.
+/// The bytes of release 0.1. Every later release must read them; a new format gets a new version.
 #[test]
 fn golden_values() {
     let check = |value: Value, golden: &str| {
@@ -43,7 +43,7 @@ fn golden_values() {
 }
 
 fn tracked_batch() -> TupleBatch {
-    // As they were when the golden bytes were written: roots are opaque to the codec.
+    // The roots of the golden bytes. The codec does not interpret roots.
     let (a, b) = (RootId(0x0001_0000_0200_0003), RootId(0x0004_0000_0500_0006));
     let mut batch = TupleBatch::new(2);
     for (index, root) in [a, a, RootId::NONE, b].into_iter().enumerate() {
@@ -78,8 +78,8 @@ fn golden_batches() {
     );
 }
 
-/// Written by release 0.1, whose attempts were one byte. If it fails, state and frames of that release
-/// cannot be read any more.
+/// Bytes written by release 0.1, whose attempts were one byte. If this test fails, state and frames of that
+/// release cannot be read any more.
 #[test]
 fn batches_of_version_1_are_read() {
     let golden = "01 02 04 03 0300000200000100 0807060504030201 02 00 0000000000000000 01 02 \
@@ -139,13 +139,13 @@ fn hostile_values_are_refused() {
     assert_eq!(value_error("01050178"), not_canonical("a short text has the long form", 3));
     assert_eq!(value_error("010802016181016182"), not_canonical("a map's keys do not ascend", 8));
     assert_eq!(value_error("010000"), CodecError::Trailing { left: 1 });
-    // Lengths and counts of 2^63: nothing is allocated for them.
+    // Lengths and counts of 2^63: nothing must be allocated for them.
     for tag in ["05", "06", "07", "08"] {
         assert_eq!(value_error(&format!("01{tag}80808080808080808001")), CodecError::Truncated);
     }
 }
 
-/// Each list promises as many values as the input has bytes left, and its first value is a list.
+/// Each list announces as many values as the input has bytes left, and its first value is a list.
 #[test]
 fn nested_promises_do_not_multiply() {
     let mut bytes = vec![VERSION];

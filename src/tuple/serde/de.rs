@@ -1,4 +1,4 @@
-//! Values and rows into Rust types.
+//! Deserializes Rust types from values and rows.
 
 use std::fmt::Display;
 use std::iter;
@@ -29,7 +29,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
             Value::Bytes(b) => visitor.visit_borrowed_bytes(b),
             Value::List(l) => read_elements(l.len(), l.iter().enumerate(), visitor),
             Value::Map(m) => visitor.visit_map(Entries::new(m.iter().map(|(k, v)| (k.as_str(), v)))),
-            // As JSON shows it, so that other crates' times can be read from it.
+            // As text, as in JSON, so that types of other crates can be read from it.
             Value::Timestamp(t) => visitor.visit_string(t.to_string()),
         }
     }
@@ -99,7 +99,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
     }
 }
 
-/// Lets the visitor read elements, and refuses those it leaves over.
+/// Lets the visitor read elements, and returns an error if it does not read all.
 fn read_elements<'de, V: Visitor<'de>, S: Display>(
     len: usize,
     elements: impl ExactSizeIterator<Item = (S, &'de Value)>,
@@ -113,7 +113,7 @@ fn read_elements<'de, V: Visitor<'de>, S: Display>(
     }
 }
 
-/// Elements of a list or a row, each with the name of its place.
+/// The elements of a list or a row, each with a name for errors.
 struct Elements<I> {
     elements: I,
 }
@@ -164,7 +164,7 @@ impl<'de, I: ExactSizeIterator<Item = (&'de str, &'de Value)>> MapAccess<'de> fo
     }
 }
 
-/// Reads a map's key: text, or what was written as text.
+/// Reads the key of a map: text, or a value that was written as text.
 struct KeyDeserializer<'de>(&'de str);
 
 macro_rules! parsed_keys {
@@ -219,7 +219,7 @@ impl<'de> Deserializer<'de> for KeyDeserializer<'de> {
     }
 }
 
-/// Reads a row: a map from the stream's fields, or a sequence for who asks for one.
+/// Reads a row: as a map from the stream's fields, or as a sequence if the type asks for one.
 pub(super) struct RowDeserializer<'a> {
     pub(super) fields: &'a Fields,
     pub(super) row: &'a [Value],
@@ -259,7 +259,7 @@ impl<'de> Deserializer<'de> for RowDeserializer<'de> {
         visitor.visit_some(self)
     }
 
-    /// Of a stream without fields.
+    /// A tuple of a stream without fields.
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SerdeError> {
         visitor.visit_unit()
     }

@@ -13,7 +13,7 @@ pub enum SerdeError {
     UnknownField {
         /// The member.
         field: String,
-        /// What the stream has.
+        /// The fields of the stream.
         fields: Fields,
     },
     /// The struct has no member for a field of the stream.
@@ -29,21 +29,21 @@ pub enum SerdeError {
         expected: usize,
         /// Elements given.
         found: usize,
-        /// What the stream has.
+        /// The fields of the stream.
         fields: Fields,
     },
-    /// What has no field names cannot be a row.
+    /// A value without field names cannot be a row.
     #[error("a tuple is written from a struct, a map or a sequence, not from {found}")]
     NotARow {
-        /// What was given.
+        /// The kind of value that was given.
         found: &'static str,
     },
     /// Something inside has the wrong type or range.
     #[error("{}{reason}", if .path.is_empty() { String::new() } else { format!("`{}`: ", .path) })]
     Mismatch {
-        /// Where, as `field.member.3`; empty at the top.
+        /// The place, as `field.member.3`; empty at the top level.
         path: String,
-        /// What is wrong, and what would be right.
+        /// What was found, and what was expected.
         reason: String,
     },
 }
@@ -53,7 +53,7 @@ impl SerdeError {
         SerdeError::Mismatch { path: String::new(), reason: reason.to_string() }
     }
 
-    /// Says that it happened inside `step`.
+    /// Prepends `step` to the place of the error.
     pub(super) fn inside(self, step: impl Display) -> SerdeError {
         match self {
             SerdeError::Mismatch { path, reason } if path.is_empty() => {

@@ -1,4 +1,4 @@
-//! Structs, maps and sequences into rows.
+//! Serializes structs, maps and sequences into rows.
 
 use ::serde::ser::{self, Impossible, Serialize, Serializer};
 use smol_str::SmolStr;
@@ -104,7 +104,7 @@ impl<'a> Serializer for RowSerializer<'a> {
         value.serialize(self)
     }
 
-    /// A bare signal, for a stream without fields.
+    /// An empty tuple, for a stream without fields.
     fn serialize_unit(self) -> Result<Vec<Value>, SerdeError> {
         RowWriter::new(self.0).finish()
     }

@@ -1,4 +1,4 @@
-//! Rust types into values.
+//! Serializes Rust types into values.
 
 use std::fmt::Display;
 
@@ -30,8 +30,8 @@ pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, SerdeError> {
 
 /// Writes one [`Value`].
 pub(super) struct ValueSerializer {
-    /// Asks types that have two forms for the readable one. Not for values and timestamps, which
-    /// are to stay what they are.
+    /// Whether types with two forms are asked for the readable one. False inside values and timestamps,
+    /// which must pass through unchanged.
     human_readable: bool,
 }
 
@@ -191,7 +191,7 @@ impl Serializer for ValueSerializer {
     }
 }
 
-/// What an enum's variant holds, under the variant's name.
+/// A map from the name of an enum's variant to its content.
 fn in_variant(variant: Option<&'static str>, value: Value) -> Value {
     match variant {
         Some(name) => Value::map([(name, value)]),
@@ -250,7 +250,7 @@ impl MapWriter {
     }
 }
 
-/// The traits of `serde` that a sequence is written through, all alike.
+/// Implements the traits by which `serde` writes a sequence, all in the same way.
 macro_rules! by_position {
     ($writer:ty, $ok:ty, $finish:ident: $($trait:ident::$method:ident)*) => {
         $(impl ser::$trait for $writer {

@@ -1,8 +1,8 @@
-//! [`Value`] and [`Timestamp`] in other people's formats.
+//! [`Value`] and [`Timestamp`] in formats of other crates, such as JSON.
 //!
-//! Both announce themselves as a newtype struct of a name that only squall's own serializers look
-//! at; every other format sees through a newtype to what is inside. That is how they pass squall's
-//! serializers unchanged, wherever they stand, and still read well in JSON.
+//! Both are serialized as a newtype struct with a special name. Only squall's own serializers check this
+//! name, and then pass the value through unchanged. Every other format ignores the newtype and serializes
+//! what is inside, so the values are readable in JSON.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,7 +18,7 @@ use crate::tuple::value::{Map, Timestamp, Value};
 pub(super) const VALUE: &str = "squall::Value";
 pub(super) const TIMESTAMP: &str = "squall::Timestamp";
 
-/// Elements that are reserved on the word of an input.
+/// The most elements that are reserved because the input announces them.
 const RESERVE_MAX: usize = 1024;
 
 /// What is inside a value's newtype.
@@ -145,7 +145,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::from(map))
     }
 
-    /// How squall's own deserializer, which alone does so, hands over a timestamp.
+    /// Called only by squall's own deserializer, for a timestamp.
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
         let (IgnoredAny, nanoseconds) = data.variant_seed(PhantomData)?;
         Ok(Value::Timestamp(Timestamp(nanoseconds.newtype_variant()?)))
@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for TimestampVisitor {
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inside: D) -> Result<Timestamp, D::Error> {
-        // Formats that do not describe themselves hold what a compact serializer wrote.
+        // Formats that are not self-describing hold what a compact serializer wrote.
         if inside.is_human_readable() { inside.deserialize_any(self) } else { inside.deserialize_i64(self) }
     }
 
