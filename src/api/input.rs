@@ -556,8 +556,8 @@ pub struct Settled {
 
 /// The held tuples of one task: how many there are, and which were dropped without `ack` or `fail`.
 ///
-/// [`HeldTuple`] writes it when it is created and dropped, possibly on another thread. The executor of the task
-/// takes the abandoned tuples and fails them.
+/// A [`HeldTuple`] writes it when it is created and when it is dropped, possibly on another thread. The
+/// executor of the task takes the abandoned tuples and fails them.
 #[derive(Debug, Default)]
 pub struct HoldRegistry {
     abandoned: Mutex<Vec<Settled>>,

@@ -137,7 +137,7 @@ pub struct Stage {
     full_at: BatchLimits,
     /// On a direct stream, the target of each tuple of the batch.
     pub direct: Vec<TaskId>,
-    /// Tuples emitted since [`OutputState::take_emitted`] was last called.
+    /// Tuples emitted since the executor last took this number.
     pub emitted: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The command line, of squall's own binary and of every program that embeds squall.
 //!
-//! A program with components of its own registers them and passes the registry to [`run`]; it then
+//! A program with components of its own registers them and passes the registry to `run`; it then
 //! validates, draws, lists and runs topologies by the same commands as `squall`:
 //!
 //! ```no_run

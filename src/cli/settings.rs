@@ -97,8 +97,8 @@ impl Reader {
         schema
     }
 
-    /// The values that a schema allows: `string`, `list of integer`, `"a" | "b"`, …; empty for null, which
-    /// a TOML document cannot contain.
+    /// The values that a schema allows: `string`, `list of integer`, `"a" | "b"`, …; empty for null,
+    /// which a TOML document cannot contain.
     fn kind(&self, schema: &Value, depth: usize) -> String {
         let schema = self.resolve(schema);
         if depth == 0 {
