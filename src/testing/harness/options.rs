@@ -115,7 +115,7 @@ impl HarnessOptions {
     }
 }
 
-/// What makes instances of a registered type, with these settings.
+/// The constructor of a registered type, with these settings.
 pub(super) fn constructor(
     registry: &Registry,
     type_name: &str,

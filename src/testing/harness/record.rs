@@ -146,7 +146,7 @@ impl OutputCollector for Record {
     }
 }
 
-/// What a harness of either kind shows of its record.
+/// The methods by which both harnesses show their record.
 macro_rules! record_access {
     () => {
         /// Everything emitted since the last call, over all streams, each stream in its order.
@@ -154,7 +154,7 @@ macro_rules! record_access {
             std::mem::take(&mut self.record.emitted)
         }
 
-        /// Takes out the rows emitted to one stream since the last call.
+        /// Takes the rows emitted to one stream since the last call.
         pub fn take_rows(&mut self, stream: &str) -> Vec<Vec<Value>> {
             let (taken, kept) =
                 self.take_emitted().into_iter().partition(|emitted: &Emitted| emitted.stream == stream);
@@ -168,7 +168,7 @@ macro_rules! record_access {
             &self.streams
         }
 
-        /// Every error that it returned or reported, as a person reads it.
+        /// The text of every error that it returned or reported.
         pub fn errors(&self) -> &[String] {
             &self.record.errors
         }
@@ -183,7 +183,7 @@ macro_rules! record_access {
             &self.clock
         }
 
-        /// What a counter that it registered has come to; 0 if there is none of that name.
+        /// The value of a counter that it registered; 0 if there is none of that name.
         pub fn counter(&self, name: &str) -> u64 {
             crate::testing::harness::record::counted(&self.metrics, name)
         }
