@@ -16,7 +16,7 @@ use squall::testing::cluster::{ClusterCounts, ClusterOptions, SimulatedCluster};
 use crate::kit::HOUR;
 use crate::scenario::{Scenario, mixed};
 use crate::world::{Coverage, World};
-use crate::{caught, run_seeds};
+use crate::{again, caught, is_shown, run_seeds};
 
 /// Everything that must have occurred in the seeds of a test run.
 const SOMETIMES: &[&str] = &[
@@ -114,7 +114,7 @@ fn strike(
     let workers = cluster.workers();
     let (from, to) = two(&workers, random);
     let both = random.random_bool(0.5);
-    if std::env::var_os("SQUALL_SHOW").is_some() {
+    if is_shown() {
         eprintln!("{:?}: {kind:?} {from} {to} {both}", cluster.now());
     }
     match kind {
@@ -236,7 +236,7 @@ fn run(seed: u64) -> Result<Run, String> {
     cluster.heal();
     let result = cluster.run_to_end(HOUR);
     let shown = || eprintln!("{scenario:#?}\n{:?}\n{}", cluster.now(), cluster.state());
-    let show = || std::env::var_os("SQUALL_SHOW").is_some().then(shown);
+    let show = || is_shown().then(shown);
     if result.is_err() {
         show();
     }
@@ -287,11 +287,8 @@ fn cover(coverage: &mut Coverage, counts: &ClusterCounts) {
 }
 
 fn checked(seed: u64) -> Result<Run, String> {
-    caught(|| run(seed)).map_err(|what| {
-        format!(
-            "cluster seed {seed}:\n  {what}\n  again: SQUALL_SEED={seed} SQUALL_SEEDS=1 cargo test --test simulation cluster::seeds"
-        )
-    })
+    caught(|| run(seed))
+        .map_err(|what| format!("cluster seed {seed}:\n  {what}\n  {}", again(seed, "cluster::seeds")))
 }
 
 /// Runs a seed twice; the two must not differ in a turn.

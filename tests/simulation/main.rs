@@ -9,7 +9,12 @@
 //! seeds more are run until it has, which takes the same number on every machine.
 //!
 //! * `SQUALL_SEEDS` (200, and more while something has not occurred): how many seeds; `SQUALL_SEED`
-//!   (0): the first. One seed alone, with what it does: `SQUALL_SEED=17 SQUALL_SEEDS=1 cargo test --test simulation seeds -- --nocapture`.
+//!   (0): the first.
+//! * `SQUALL_SHOW`: if it is set, each seed prints its scenario and what was done to the topology, with
+//!   the simulated time. A seed of several workers prints the scenario only when it fails, with the state
+//!   of the master and of each worker. One seed alone:
+//!   `SQUALL_SEED=17 SQUALL_SEEDS=1 SQUALL_SHOW=1 cargo test --test simulation -- --exact seeds --nocapture`.
+//!   A seed of several workers: `cluster::seeds` in the place of `seeds`.
 //! * `seeds.txt`: seeds that found something once. They run first, always.
 //! * `scripts/simulate.sh`: many more, in release mode.
 
@@ -107,12 +112,30 @@ struct Run {
     coverage: Coverage,
 }
 
+/// Whether each seed prints what it does.
+fn is_shown() -> bool {
+    std::env::var_os("SQUALL_SHOW").is_some()
+}
+
+/// How one seed is run alone, and shows what it does. `test` is the path of the test.
+fn again(seed: u64, test: &str) -> String {
+    format!(
+        "again: SQUALL_SEED={seed} SQUALL_SEEDS=1 SQUALL_SHOW=1 cargo test --test simulation -- --exact {test} --nocapture"
+    )
+}
+
 /// Something from outside.
 fn command(topology: &mut SimulatedTopology, scenario: &Scenario, random: &mut StdRng, world: &World) {
     let components = scenario.components();
     let component = &components[random.random_range(0..components.len())];
+    let show = |what: &str, now: Duration| {
+        if is_shown() {
+            eprintln!("{now:?}: {what}");
+        }
+    };
     match random.random_range(0..10) {
         0..5 => {
+            show(&format!("crash {component}"), topology.now());
             topology.crash(component);
             let kind = component.split('-').next().unwrap_or_default();
             world.note(match kind {
@@ -123,12 +146,16 @@ fn command(topology: &mut SimulatedTopology, scenario: &Scenario, random: &mut S
         }
         5..9 => {
             world.note("stalled");
-            topology.stall(component, Duration::from_millis(random.random_range(1..3_000)));
+            let pause = Duration::from_millis(random.random_range(1..3_000));
+            show(&format!("stall {component} for {pause:?}"), topology.now());
+            topology.stall(component, pause);
         }
         _ => {
             world.note("deactivated");
+            let pause = Duration::from_millis(random.random_range(1..500));
+            show(&format!("deactivate for {pause:?}"), topology.now());
             topology.deactivate();
-            topology.advance(Duration::from_millis(random.random_range(1..500)));
+            topology.advance(pause);
             topology.activate();
         }
     }
@@ -137,7 +164,7 @@ fn command(topology: &mut SimulatedTopology, scenario: &Scenario, random: &mut S
 /// Runs one seed: a troubled part with commands between steps, then one in which all must heal.
 fn run(seed: u64) -> Result<Run, String> {
     let scenario = Scenario::from_seed(seed);
-    if std::env::var_os("SQUALL_SHOW").is_some() {
+    if is_shown() {
         eprintln!("{scenario:#?}");
     }
     let tracked = scenario.delivery == Delivery::AtLeastOnce;
@@ -212,11 +239,7 @@ fn caught<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 fn checked(seed: u64) -> Result<Run, String> {
-    caught(|| run(seed)).map_err(|what| {
-        format!(
-            "seed {seed}:\n  {what}\n  again: SQUALL_SEED={seed} SQUALL_SEEDS=1 cargo test --test simulation seeds"
-        )
-    })
+    caught(|| run(seed)).map_err(|what| format!("seed {seed}:\n  {what}\n  {}", again(seed, "seeds")))
 }
 
 /// Runs a seed twice; the two must not differ in a step or in a number.
