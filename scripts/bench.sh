@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Measures squall, and squall beside its peers, and says what each figure was taken on.
 #
-#   scripts/bench.sh core     [--json] [--quick] [--rounds N] [--seconds S]
-#   scripts/bench.sh latency  [--json] [--quick] [--rounds N] [--seconds S] [--rate WORDS_PER_S]
-#   scripts/bench.sh peers    [--json] [quick]   [--rounds N] [--seconds S]
-#   scripts/bench.sh idle     [--json] [--seconds S]
+#   scripts/bench.sh core     [--json] [--no-wait] [--quick] [--rounds N] [--seconds S]
+#   scripts/bench.sh latency  [--json] [--no-wait] [--quick] [--rounds N] [--seconds S] [--rate WORDS_PER_S]
+#   scripts/bench.sh peers    [--json] [--no-wait] [quick]   [--rounds N] [--seconds S]
+#   scripts/bench.sh idle     [--json] [--no-wait] [--seconds S]
 #   scripts/bench.sh tracking [--json]
-#   scripts/bench.sh wire     [--json] [--quick] [--rounds N] [--seconds S]
+#   scripts/bench.sh wire     [--json] [--no-wait] [--quick] [--rounds N] [--seconds S]
 #
 # core      spout→null, spout→identity→null and word count, at most once and at least once
 # latency   from the scheduled emit of a line to the count of its words, at half of the saturated rate
@@ -17,30 +17,35 @@
 #           several workers, latency across two, and what quiet workers cost
 #
 # All cases run once per round, in turn (A B C A B C …), so that whatever else the machine does hits
-# all alike. Results go to stdout as Markdown, or one JSON object per line; talk goes to stderr.
+# all alike. After its own builds and before the first case, the script waits until other work takes at
+# most a tenth of all cores. It waits a minute at most; then it measures all the same, and marks the
+# figures as taken on a busy machine. --no-wait measures at once, and marks them in the same way.
+# `tracking` counts bytes, which do not depend on other work, so it never waits.
+#
+# Results go to stdout as Markdown, or one JSON object per line; talk goes to stderr.
 # Needs Rust; the JVM peers need Java 17 and Maven besides, and are left out, aloud, without them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
 
-usage() {
-  sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
-  exit 2
-}
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' scripts/bench.sh; }
+wrong_usage() { usage >&2 && exit 2; }
 
 say() { echo "$*" >&2; }
 
 what=${1:-}
 [ $# -gt 0 ] && shift
-format=markdown rounds='' seconds='' quick='' rate=''
+format=markdown rounds='' seconds='' quick='' rate='' wait=yes
 while [ $# -gt 0 ]; do
   case $1 in
+    -h | --help) what=--help ;;
     --json) format=json ;;
+    --no-wait) wait='' ;;
     --quick | quick) quick=yes ;;
     --rounds) rounds=${2:?} && shift ;;
     --seconds) seconds=${2:?} && shift ;;
     --rate) rate=${2:?} && shift ;;
-    *) usage ;;
+    *) wrong_usage ;;
   esac
   shift
 done
@@ -55,7 +60,7 @@ text=topologies/data/founding_documents.txt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 results=$work/results ratios=$work/ratios
-: >"$results" >"$ratios"
+: >"$results" && : >"$ratios"
 
 # The benchmark's executable, so that cargo does not run beside what is measured.
 core_executable() {
@@ -102,6 +107,9 @@ run_rounds() {
 }
 declare -A suffix=([cpu_ns_per_tuple]=", processor" [memory_kib_max]=", memory" [p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
 
+# Waits for a quiet machine, unless --no-wait; sets $busy.
+quiet_down() { if [ -n "$wait" ]; then wait_until_quiet; else measure_busy; fi; }
+
 show_machine() { if [ "$format" = json ]; then machine_json; else machine_markdown && echo; fi; }
 
 # show UNIT SCALE
@@ -127,6 +135,7 @@ tracking_ratios() {
 
 bench_core() {
   core=$(core_executable)
+  quiet_down
   show_machine
   add_core_cases
   tracking_ratios
@@ -143,6 +152,7 @@ half_rate() {
 
 bench_latency() {
   core=$(core_executable)
+  quiet_down
   show_machine
   [ -n "$rate" ] || rate=$(half_rate)
   add "$rate words/s, at-least-once" "squall latency --rate $rate --delivery at-least-once"
@@ -163,6 +173,7 @@ bench_peers() {
     peers build storm && peers build flink && jvm=yes
   fi
   [ -n "$jvm" ] || say "Storm and Flink are left out: they need Java 17 and Maven, and a network for their first build"
+  quiet_down
   show_machine
 
   add_core_cases
@@ -193,7 +204,7 @@ bench_peers() {
   show "M/s" 1e-6
 
   hand_half=$(half_rate)
-  : >"$results" >"$ratios"
+  : >"$results" && : >"$ratios"
   cases=()
   local at="at $hand_half/s" slow="at 100000/s"
   add "squall $at" "squall latency --rate $hand_half"
@@ -220,6 +231,7 @@ bench_idle() {
   [ -n "$quick" ] || [ "$seconds" != 4 ] || seconds=10
   say "building squall"
   cargo build --release --quiet
+  quiet_down
   show_machine
   : >"$work/quiet.txt"
   IDLE_FILE=$work/quiet.txt cargo run --release --quiet -- validate scripts/bench/idle.toml >&2
@@ -268,6 +280,7 @@ wire() { "$wire" "$@" --warmup "$warmup" --seconds "$seconds"; }
 bench_wire() {
   local at share saturated workers
   wire=$(wire_executable)
+  quiet_down
   show_machine
   add "bare framing, decoded" "wire bare --mode decoded"
   add "wire, at-most-once" "wire topology --delivery at-most-once"
@@ -329,9 +342,11 @@ show_of() {
 
 # The processor time of worker processes that wait for input.
 bench_quiet_workers() {
-  local before after pids percent
+  local before after pids percent marked=''
   say "building squall"
   cargo build --release --quiet
+  quiet_down
+  is_quiet || marked=' **Taken on a busy machine.**'
   : >"$work/quiet.txt"
   IDLE_FILE=$work/quiet.txt "${CARGO_TARGET_DIR:-target}/release/squall" run scripts/bench/idle.toml --workers 2 >/dev/null 2>&1 &
   idle=$!
@@ -345,14 +360,15 @@ bench_quiet_workers() {
   kill "$idle" 2>/dev/null || true
   percent=$(awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v n="$(wc -w <<<"$pids")" 'BEGIN { printf "%.2f", ticks / hz / 10 / n * 100 }')
   if [ "$format" = json ]; then
-    echo "{\"case\":\"quiet worker\",\"cpu_percent_of_a_core\":$percent,\"target\":\"< 1\"}"
+    echo "{\"case\":\"quiet worker\",\"cpu_percent_of_a_core\":$percent,\"target\":\"< 1\",\"busy_percent\":$busy}"
   else
     echo
-    echo "A worker of a quiet topology takes $percent % of a core (wanted: under 1)."
+    echo "A worker of a quiet topology takes $percent % of a core (wanted: under 1).$marked"
   fi
 }
 
 case $what in
   core | latency | peers | idle | tracking | wire) "bench_$what" ;;
-  *) usage ;;
+  -h | --help) usage ;;
+  *) wrong_usage ;;
 esac

@@ -19,11 +19,11 @@ fi
 core=$(cargo bench --bench core --no-run --message-format=json |
   sed -n 's/.*"name":"core".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 work=$(mktemp -d)
+machine_markdown
 "$core" wordcount --tasks 1/2/2 --delivery at-least-once --warmup 1 --seconds "$seconds" >"$work/rate" &
 pid=$!
 trap 'kill -9 $pid 2>/dev/null || true; rm -rf "$work"' EXIT
 
-machine_markdown
 echo "* word count 1/2/2, at least once, $seconds s, a sample each $period s"
 start=$SECONDS
 while [ $((SECONDS - start)) -lt "$seconds" ]; do
