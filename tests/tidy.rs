@@ -468,7 +468,7 @@ fn documents_lead_to_files_that_exist() {
     assert!(documents.iter().any(|(path, _)| path.starts_with("docs/decisions/")));
     for (path, text) in documents {
         findings.extend(check_links(&path, &text, exists));
-        if path == "ARCHITECTURE.md" || path.starts_with("docs/decisions/") {
+        if ["ARCHITECTURE.md", "CONTRIBUTING.md"].contains(&&*path) || path.starts_with("docs/decisions/") {
             findings.extend(check_named_files(&path, &text, exists));
         }
     }
