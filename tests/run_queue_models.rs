@@ -1,8 +1,8 @@
 //! Every interleaving of drivers and of those who wake executors, by loom.
 //!
 //! The source of the driver queues is compiled here a second time, with loom's types in the place of the
-//! standard library's, so what is tried is the code itself. `cargo test` runs the models, and
-//! `LOOM_MAX_PREEMPTIONS` bounds them further.
+//! standard library's, so what is tried is the code itself. `cargo test` runs the models.
+//! `LOOM_MAX_PREEMPTIONS` replaces the bound of each; with 2, some take many minutes.
 //!
 //! Each model ends when everything that was put into an inbox was processed. An executor that is left
 //! behind while all drivers sleep is a deadlock, which loom reports. What each model was seen to catch, when
@@ -18,7 +18,6 @@ mod loom_kit;
 mod sync {
     use std::time::Duration;
 
-    use loom::sync::Condvar;
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
     pub use loom::sync::{Mutex, MutexGuard};
     pub use std::sync::PoisonError;
@@ -26,28 +25,20 @@ mod sync {
     use super::driver_queues::NAP_MAX;
 
     /// A nap always ends by its time here; a longer sleep never does, so a lost wake is a deadlock.
-    #[derive(Debug, Default)]
-    pub struct Parker {
-        is_woken: Mutex<bool>,
-        changed: Condvar,
-    }
+    #[derive(Default)]
+    pub struct Parker(super::loom_kit::Waker);
 
     impl Parker {
         pub fn park(&self, at_most: Duration) {
             if at_most <= NAP_MAX {
                 loom::thread::yield_now();
-                return;
+            } else {
+                self.0.wait();
             }
-            let mut woken = self.is_woken.lock().unwrap();
-            while !*woken {
-                woken = self.changed.wait(woken).unwrap();
-            }
-            *woken = false;
         }
 
         pub fn unpark(&self) {
-            *self.is_woken.lock().unwrap() = true;
-            self.changed.notify_one();
+            self.0.wake();
         }
     }
 }

@@ -70,6 +70,8 @@ const STEPPING: u8 = 1;
 const NAPPING: u8 = 2;
 /// Sleeps until it is woken or a timer is due.
 const ASLEEP: u8 = 3;
+/// Both ways to sleep.
+const SLEEPS: &[u8] = &[ASLEEP, NAPPING];
 
 /// Where an executor was queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,7 @@ pub struct DriverQueues {
 impl DriverQueue {
     /// Whether other drivers may steal from the queue. If the driver is between two steps, they leave it
     /// one executor, because it is about to take that one itself.
-    fn has_prey(&self) -> bool {
+    fn has_spare_work(&self) -> bool {
         match self.activity.load(Ordering::Relaxed) {
             AWAKE => self.len.load(Ordering::Acquire) > 1,
             _ => self.has_work(),
@@ -215,7 +217,7 @@ impl DriverQueues {
             self.queue_shared(executor);
         }
         fence(Ordering::SeqCst);
-        self.wake_any(&[ASLEEP, NAPPING]);
+        self.wake_any(SLEEPS);
     }
 
     /// Gives an executor a thread of its own: no driver steps it from now on.
@@ -236,7 +238,7 @@ impl DriverQueues {
 
     /// Queues an executor that was marked, and wakes a driver for it at once.
     pub fn queue_now(&self, executor: usize) -> Queued {
-        self.queue_and_wake(executor, &[ASLEEP, NAPPING])
+        self.queue_and_wake(executor, SLEEPS)
     }
 
     /// Queues an executor that was marked, and wakes a driver for it, but none that naps. Only for calls
@@ -334,7 +336,7 @@ impl DriverQueues {
     /// Wakes one driver, because the first timer is now due earlier.
     pub fn wake_for_timer(&self) {
         fence(Ordering::SeqCst);
-        self.wake_any(&[ASLEEP, NAPPING]);
+        self.wake_any(SLEEPS);
     }
 
     fn used_drivers(&self) -> &[DriverQueue] {
@@ -344,29 +346,38 @@ impl DriverQueues {
     /// Wakes drivers for executors that were queued without waking one. Called by dedicated threads, within
     /// and after each step.
     pub fn hand_over(&self) {
-        if !self.is_deferred.load(Ordering::Relaxed) || !self.is_deferred.swap(false, Ordering::AcqRel) {
-            return;
+        if self.take_deferred() {
+            self.wake_for_all();
         }
-        fence(Ordering::SeqCst);
-        self.wake_for_all(&[ASLEEP, NAPPING]);
+    }
+
+    /// Takes the mark of [`defer`](DriverQueues::defer) away; returns whether it was set.
+    fn take_deferred(&self) -> bool {
+        let was_set =
+            self.is_deferred.load(Ordering::Relaxed) && self.is_deferred.swap(false, Ordering::AcqRel);
+        if was_set {
+            fence(Ordering::SeqCst);
+        }
+        was_set
     }
 
     /// Wakes drivers for all executors that wait, for example behind a long step of their driver.
     pub fn rescue(&self) {
         fence(Ordering::SeqCst);
-        self.wake_for_all(&[ASLEEP, NAPPING]);
+        self.wake_for_all();
     }
 
-    fn wake_for_all(&self, sleeps: &[u8]) {
+    /// The caller must have put a sequentially consistent fence before it.
+    fn wake_for_all(&self) {
         if self.sleeping.load(Ordering::SeqCst) == 0 {
             return;
         }
         if self.shared_len.load(Ordering::Acquire) > 0 {
-            self.wake_any(sleeps);
+            self.wake_any(SLEEPS);
         }
         for driver in self.used_drivers().iter().filter(|driver| driver.has_work()) {
-            if !self.wake_driver(driver, sleeps) {
-                self.wake_any(sleeps);
+            if !self.wake_driver(driver, SLEEPS) {
+                self.wake_any(SLEEPS);
             }
         }
     }
@@ -378,8 +389,7 @@ impl DriverQueues {
     pub fn next(&self, driver: &mut Driver, now: u64) -> Option<usize> {
         let own = &self.drivers[driver.index];
         own.activity.store(AWAKE, Ordering::Relaxed);
-        if self.is_deferred.load(Ordering::Relaxed) && self.is_deferred.swap(false, Ordering::AcqRel) {
-            fence(Ordering::SeqCst);
+        if self.take_deferred() {
             self.adopt(driver);
         }
         let executor = self.take_own_or_shared(driver).or_else(|| self.steal(driver))?;
@@ -453,7 +463,7 @@ impl DriverQueues {
     fn steal(&self, driver: &Driver) -> Option<usize> {
         let used = self.used.load(Ordering::Acquire);
         let others = (1..used).map(|step| (driver.index + step) % used);
-        others.filter(|other| self.drivers[*other].has_prey()).find_map(|other| self.take_from(other))
+        others.filter(|other| self.drivers[*other].has_spare_work()).find_map(|other| self.take_from(other))
     }
 
     /// Sleeps or naps, unless an executor was queued since the driver found none. `at_most` is called after
@@ -479,15 +489,16 @@ impl DriverQueues {
         self.is_stopping.load(Ordering::SeqCst)
             || self.shared_len.load(Ordering::Acquire) > 0
             || self.drivers[driver.index].has_work()
-            || self.used_drivers().iter().any(DriverQueue::has_prey)
+            || self.used_drivers().iter().any(DriverQueue::has_spare_work)
     }
 
     // ---- Steps end ----
 
-    /// After a step that left work to do: back to the end of the queue.
+    /// After a step that left work to do: back to the end of the queue. Its home is the driver that stepped
+    /// it, which is awake and takes the next executor itself, so nobody is woken.
     pub fn done_with_more(&self, executor: usize) -> Queued {
         self.states[executor].swap(WOKEN, Ordering::AcqRel);
-        self.queue_deferred(executor)
+        if self.queue(executor) == DEDICATED { Queued::Dedicated } else { Queued::ForDrivers }
     }
 
     /// After a step that ran out of work: the executor becomes idle, unless it was woken during the step.
@@ -527,7 +538,7 @@ impl DriverQueues {
         self.is_stopping.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         for driver in self.used_drivers() {
-            self.wake_driver(driver, &[ASLEEP, NAPPING]);
+            self.wake_driver(driver, SLEEPS);
         }
     }
 

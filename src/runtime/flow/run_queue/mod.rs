@@ -276,6 +276,65 @@ mod tests {
         assert_eq!(driver.take(&clock), Some(ExecutorId(1)), "there was nothing more for the first");
     }
 
+    const B: ExecutorId = ExecutorId(1);
+
+    fn drivers<const N: usize>(queue: &RunQueue) -> [Driver; N] {
+        std::array::from_fn(|_| queue.queues.register().expect("there is room"))
+    }
+
+    /// What a driver takes, if there is anything.
+    fn next(queue: &RunQueue, driver: &mut Driver) -> Option<ExecutorId> {
+        queue.queues.next(driver, 0).map(|index| ExecutorId(index as u32))
+    }
+
+    /// Has a driver step an executor, which then is idle.
+    fn step(queue: &RunQueue, driver: &mut Driver, id: ExecutorId) {
+        queue.wake(id, Urgency::Now);
+        assert_eq!(next(queue, driver), Some(id));
+        queue.done(id);
+    }
+
+    #[test]
+    fn an_executor_waits_for_the_driver_that_stepped_it_last() {
+        let queue = RunQueue::new(2);
+        let [mut one, mut two] = drivers(&queue);
+        step(&queue, &mut one, A);
+        assert_eq!(next(&queue, &mut one), None, "it is between two steps now");
+        queue.wake(A, Urgency::Now);
+        queue.wake(B, Urgency::Now);
+        assert_eq!(next(&queue, &mut two), Some(B), "nobody has stepped it, so any driver may");
+        assert_eq!(next(&queue, &mut two), None, "the first driver is about to take the other itself");
+        assert_eq!(next(&queue, &mut one), Some(A));
+    }
+
+    #[test]
+    fn a_driver_without_work_takes_what_waits_behind_a_step_of_another() {
+        let queue = RunQueue::new(2);
+        let [mut one, mut two] = drivers(&queue);
+        step(&queue, &mut one, A);
+        step(&queue, &mut one, B);
+        queue.wake(A, Urgency::Now);
+        assert_eq!(next(&queue, &mut one), Some(A));
+        queue.wake(B, Urgency::Now);
+        assert_eq!(next(&queue, &mut two), Some(B));
+        queue.done(B);
+        queue.wake(B, Urgency::Now);
+        queue.done_with_more(A);
+        assert_eq!(next(&queue, &mut two), Some(B), "the second driver is its home now");
+        assert_eq!(next(&queue, &mut one), Some(A));
+    }
+
+    #[test]
+    fn an_executor_that_is_never_done_keeps_no_other_waiting() {
+        let queue = RunQueue::new(2);
+        let [mut driver] = drivers(&queue);
+        step(&queue, &mut driver, A);
+        queue.wake(A, Urgency::Now);
+        queue.wake(B, Urgency::Now);
+        let turns = std::iter::from_fn(|| next(&queue, &mut driver).inspect(|id| queue.done_with_more(*id)));
+        assert!(turns.take(100).any(|id| id == B));
+    }
+
     #[test]
     fn timers_fire_in_order_and_not_before_their_time() {
         let (queue, clock) = (RunQueue::new(2), Clock::simulated());
