@@ -22,7 +22,6 @@ use crate::runtime::assemble::links::Links;
 use crate::runtime::assemble::worker_state::WorkerState;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::flow::link::LinkKind;
-use crate::runtime::remote::address::Address;
 use crate::runtime::routing::emitter::{Emitter, StreamOut};
 use crate::runtime::routing::grouping::{
     CustomSelector, KeyGroups, PartialKey, Shuffle, TargetSelector, TupleSelector,
@@ -51,8 +50,7 @@ pub struct Wiring<'a> {
 
 /// The links of which an executor is the producer, with the addresses of their consumers.
 pub fn out_links(executor: &ExecutorPlan, endpoints: &Endpoints, links: &Links) -> Arc<[OutLink]> {
-    let out_link =
-        |(to, link)| OutLink { address: Address::clone(endpoints.address(to)), link: Arc::clone(link) };
+    let out_link = |(to, link)| OutLink { address: endpoints.address(to).clone(), link: Arc::clone(link) };
     links.of_producer(executor.id).map(out_link).collect()
 }
 
@@ -129,9 +127,10 @@ impl Wiring<'_> {
         let full_at = BatchLimits::new(options.queue.batch, self.blueprint.queue_shares.batch_bytes, arity);
         let mut targets = Vec::new();
         for to in self.blueprint.plan.executors_of(Part::Component(target)) {
-            let out_link = self.out_links.iter().position(|out| {
-                out.address.executor() == to.id && (out.link.kind == LinkKind::Feedback) == input.feedback
-            });
+            // The links of a producer are in the order of their consumers, of two links the one that closes
+            // a cycle second: see `assemble::links`.
+            let key = |out: &OutLink| (out.address.executor(), out.link.kind == LinkKind::Feedback);
+            let out_link = self.out_links.binary_search_by_key(&(to.id, input.feedback), key);
             let out_link = out_link.expect("there is a link to every subscriber");
             let touched = self.endpoints.address(to.id).touched();
             let target = |(local, task)| Target::new((task, local as u32), out_link, touched, arity, full_at);
