@@ -5,8 +5,8 @@
 #
 # The steps run in the order of that list. The script ends at the first step that fails, and says what
 # to do. At the end it prints how many seconds each step took, and their sum. On two cores this is less
-# than half a minute if nothing was changed, and one to two minutes if squall is built again; the first
-# time dependencies are built as well, which takes several minutes. `.ci/run` checks everything, also
+# than half a minute if nothing was changed, and one to two and a half if squall is built again; the
+# first time dependencies are built as well, which takes several minutes. `.ci/run` checks everything, also
 # integration tests, the simulation, documentation and examples.
 #
 # Needs Rust by rustup, with rustfmt and clippy. Reads no stdin. Exit codes: 0 all is well, 1 a step

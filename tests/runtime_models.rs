@@ -2,7 +2,7 @@
 //!
 //! The sources of the protocols are compiled here a second time, with loom's types in the place of the
 //! standard library's, so what is tried is the code itself and not a copy of its idea. No flag is
-//! needed: `cargo test` runs the models, and `LOOM_MAX_PREEMPTIONS` bounds them further.
+//! needed: `cargo test` runs the models. `LOOM_MAX_PREEMPTIONS` replaces the bound of each (see `loom_kit`).
 //!
 //! Each model names the changes of the source, or of what the model does in the place of its callers,
 //! that it was seen to report.

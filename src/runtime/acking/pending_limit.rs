@@ -113,19 +113,19 @@ impl PendingLimit {
 mod tests {
     use super::*;
 
-    /// Runs a window against a bottleneck of `per_second` messages with a bare latency, and
+    /// Runs a limit against a bottleneck of `per_second` messages with a bare latency, and
     /// returns where it settles.
     fn settle(per_second: f64, bare: Duration) -> usize {
-        let mut window = PendingLimit::new(AutoOr::Auto);
+        let mut limit = PendingLimit::new(AutoOr::Auto);
         let mut now = Time::ZERO;
         for _ in 0..2000 {
-            let queueing = window.size() as f64 / per_second;
+            let queueing = limit.size() as f64 / per_second;
             let latency = bare.max(Duration::from_secs_f64(queueing));
-            window.note_limited();
+            limit.note_limited();
             now = now.after(PERIOD);
-            window.note_latency(latency, now);
+            limit.note_latency(latency, now);
         }
-        window.size()
+        limit.size()
     }
 
     #[test]
@@ -140,10 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_window_stays() {
-        let mut window = PendingLimit::new(AutoOr::Fixed(7));
-        window.note_limited();
-        window.note_latency(Duration::from_secs(9), Time(1));
-        assert_eq!(window.size(), 7);
+    fn a_fixed_limit_stays() {
+        let mut limit = PendingLimit::new(AutoOr::Fixed(7));
+        limit.note_limited();
+        limit.note_latency(Duration::from_secs(9), Time(1));
+        assert_eq!(limit.size(), 7);
     }
 }

@@ -177,9 +177,7 @@ impl BoltTask {
         self.emitter.send_acks();
         self.publish_counts(&handles.address.gauges);
     }
-}
 
-impl BoltTask {
     /// Adds the counts of the step to the executor's gauges.
     fn publish_counts(&mut self, gauges: &Gauges) {
         let emitter = &mut self.emitter;

@@ -53,7 +53,7 @@ pub struct SpoutTask {
     pub state: OutputState,
     pub emitter: Emitter,
     pub restart: Restart,
-    window: PendingLimit,
+    pending_limit: PendingLimit,
     /// Failed messages that may not be replayed yet.
     pub backoff: Backoff,
     /// Whether the topology is ending, so that nothing is replayed.
@@ -92,7 +92,7 @@ impl SpoutTask {
         context: TaskContext,
         state: OutputState,
         emitter: Emitter,
-        window: PendingLimit,
+        pending_limit: PendingLimit,
         replay: ReplayOptions,
     ) -> SpoutTask {
         SpoutTask {
@@ -102,7 +102,7 @@ impl SpoutTask {
             state,
             emitter,
             restart: Restart::new(),
-            window,
+            pending_limit,
             backoff: Backoff::new(replay),
             draining: false,
             exhausted: false,
@@ -230,7 +230,7 @@ impl SpoutTask {
                     }
                     if let Some((messages, opened_at)) = pending.complete(root, |id| acked.push(id)) {
                         let latency = now.since(opened_at);
-                        self.window.note_latency(latency, now);
+                        self.pending_limit.note_latency(latency, now);
                         record(latencies, latency, messages);
                     }
                 }
@@ -349,9 +349,9 @@ impl SpoutTask {
             if self.emitter.is_blocked() {
                 return Pause::Credit;
             }
-            let room = self.window.size().saturating_sub(self.in_flight());
+            let room = self.pending_limit.size().saturating_sub(self.in_flight());
             if room == 0 {
-                self.window.note_limited();
+                self.pending_limit.note_limited();
                 return Pause::Rest;
             }
             if budget == 0 || cx.is_over() {

@@ -10,8 +10,7 @@ use std::time::Duration;
 use crate::api::{TaskError, TaskHook};
 use crate::clock::Time;
 use crate::config::ErrorOptions;
-use crate::logging::panics;
-use crate::logging::panics::{catch_unwind, guarded};
+use crate::logging::panics::{catch_unwind, guarded, text_of};
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::flow::gauges::count;
@@ -93,7 +92,7 @@ impl Restart {
                 self.broke(now, &handles.errors);
                 Ok(None)
             }
-            Err(panic) => Err(panics::text_of(&*panic)),
+            Err(panic) => Err(text_of(&*panic)),
         }
     }
 }
@@ -144,10 +143,10 @@ pub fn end_instance<T: ?Sized>(
     last: impl FnOnce(&mut T),
 ) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| last(&mut instance))) {
-        errors.report_text(&panics::text_of(&*panic), now);
+        errors.report_text(&text_of(&*panic), now);
     }
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(instance))) {
-        errors.report_text(&format!("dropped, it {}", panics::text_of(&*panic)), now);
+        errors.report_text(&format!("dropped, it {}", text_of(&*panic)), now);
     }
 }
 
