@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use smol_str::SmolStr;
+use squall::config::ChainMode;
 use squall::config::limits::SPOUT_PENDING_AUTO_MAX;
 use squall::ids::{RootId, SLOTS_MAX};
 use squall::metrics::Histogram;
@@ -63,6 +64,9 @@ struct Options {
     /// Tuples on their way over one link; 0: the default.
     #[arg(long, default_value_t = 0)]
     capacity: u32,
+    /// Components that run unchained: `all`, or ids with commas between.
+    #[arg(long, default_value = "", value_delimiter = ',')]
+    unchained: Vec<String>,
     /// What `cargo bench` adds.
     #[arg(long, hide = true)]
     bench: bool,
@@ -260,16 +264,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             topology.queue.capacity = options.capacity;
         }
     });
+    let chain = |id: &str| {
+        let off = options.unchained.iter().any(|unchained| unchained == "all" || unchained == id);
+        if off { ChainMode::Off } else { ChainMode::Auto }
+    };
     let counted = Arc::clone(&total);
     match options.workload.as_str() {
         "null" => {
             builder.spout("spout", || Constant(Value::from("some data"), 0));
-            builder.bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) }).shuffle("spout");
+            builder
+                .bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) })
+                .chain(chain("null"))
+                .shuffle("spout");
         }
         "identity" => {
             builder.spout("spout", || Constant(Value::from("some data"), 0));
-            builder.bolt("identity", || Identity).shuffle("spout");
-            builder.bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) }).shuffle("identity");
+            builder.bolt("identity", || Identity).chain(chain("identity")).shuffle("spout");
+            builder
+                .bolt("null", move || Null { fresh: 0, total: Arc::clone(&counted) })
+                .chain(chain("null"))
+                .shuffle("identity");
         }
         "wordcount" | "latency" => {
             let lines = Arc::new(read_lines(&options.text)?);
@@ -285,9 +299,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .spout("lines", move || Lines { lines: Arc::clone(&lines), next: 0, id: 0, pace: pace() })
                 .parallelism(spouts);
             if timed {
-                builder.bolt("split", || SplitTimed).parallelism(splits).shuffle("lines");
+                builder
+                    .bolt("split", || SplitTimed)
+                    .parallelism(splits)
+                    .chain(chain("split"))
+                    .shuffle("lines");
             } else {
-                builder.bolt("split", || Split).parallelism(splits).shuffle("lines");
+                builder.bolt("split", || Split).parallelism(splits).chain(chain("split")).shuffle("lines");
             }
             let latency = timed.then(|| (epoch, histogram.clone()));
             let count = move || Count {
@@ -297,7 +315,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 latency: latency.clone(),
                 late: Vec::new(),
             };
-            builder.bolt("count", count).parallelism(counts).fields("split", ["word"]);
+            builder.bolt("count", count).parallelism(counts).chain(chain("count")).fields("split", ["word"]);
         }
         other => return Err(format!("there is no workload `{other}`").into()),
     }

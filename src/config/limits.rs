@@ -57,6 +57,8 @@ pub const LANES_MAX: u64 = 1 << 20;
 /// because it is memory that must be bounded. A cycle that fills the reserve makes more tuples than it
 /// takes; no reserve would be enough for it.
 pub const RESERVE: usize = 16;
+/// Components in one chain. Each adds to the depth of the calls of a step.
+pub const CHAIN_MAX: usize = 16;
 /// Tuples on their way over one link.
 pub const LINK_CAPACITY_MAX: u32 = 1 << 24;
 /// Bytes of one tuple.

@@ -22,6 +22,7 @@ pub use engine::EngineOptions;
 pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
 pub use topology::{
-    ComponentOptions, Delivery, ErrorOptions, QueueOptions, ReplayOptions, TopologyOptions, WatchdogOptions,
+    ChainMode, ComponentOptions, Delivery, ErrorOptions, QueueOptions, ReplayOptions, TopologyOptions,
+    WatchdogOptions,
 };
 pub use worker::WorkerOptions;

@@ -36,6 +36,17 @@ impl fmt::Display for Delivery {
     }
 }
 
+/// Whether neighbours run fused, as one chain; see [`chains`](crate::topology::Topology::chains) for which
+/// may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChainMode {
+    /// Where that is faster.
+    #[default]
+    Auto,
+    /// Never: every executor is scheduled for itself.
+    Off,
+}
+
 /// Options of a whole topology. [`Default`] has the values of an empty `[topology]` table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopologyOptions {
@@ -67,6 +78,8 @@ pub struct TopologyOptions {
     pub key_groups: u32,
     /// `load_aware`: whether shuffle prefers targets with credit and short queues.
     pub load_aware: bool,
+    /// `chain`: whether neighbours run fused in one executor.
+    pub chain: ChainMode,
     /// `[topology.queue]`.
     pub queue: QueueOptions,
     /// `[topology.errors]`.
@@ -96,6 +109,7 @@ impl Default for TopologyOptions {
             max_task_parallelism: None,
             key_groups: limits::KEY_GROUPS_DEFAULT,
             load_aware: true,
+            chain: ChainMode::Auto,
             queue: QueueOptions::default(),
             errors: ErrorOptions::default(),
             watchdog: WatchdogOptions::default(),
@@ -190,6 +204,8 @@ pub struct ComponentOptions {
     pub tick: Option<Duration>,
     /// `blocking`: the component waits in its calls, so each executor gets a thread of its own.
     pub blocking: bool,
+    /// `chain`: overrides the topology's, for this component and its producer.
+    pub chain: Option<ChainMode>,
     /// `max_spout_pending`: overrides the topology's.
     pub max_spout_pending: Option<AutoOr<u32>>,
     /// `max_replays`: overrides the topology's, for tuples that this bolt fails. Such a tuple goes to
@@ -207,6 +223,7 @@ impl Default for ComponentOptions {
             tasks: None,
             tick: None,
             blocking: false,
+            chain: None,
             max_spout_pending: None,
             max_replays: None,
             settings: toml::Table::new(),

@@ -16,7 +16,7 @@ use crate::clock::Time;
 use crate::config::AutoOr;
 use crate::config::limits::THREADS_MAX;
 use crate::runtime::starvation::{Suspicion, ThreadOfKernel};
-use crate::runtime::worker::Worker;
+use crate::runtime::worker::{HostedExecutor, Worker};
 use crate::topology::plan::ExecutorId;
 
 /// Tuples that an executor may process before the next has its turn.
@@ -70,12 +70,8 @@ impl Scheduler {
     pub fn start(worker: Arc<Worker>) -> std::io::Result<Arc<Scheduler>> {
         let scheduler = Scheduler { worker, drivers: Mutex::default(), threads: Mutex::default() };
         let scheduler = Arc::new(scheduler);
-        let blocking: Vec<ExecutorId> = scheduler
-            .worker
-            .hosted()
-            .filter(|executor| executor.blocking)
-            .map(|executor| executor.address.executor)
-            .collect();
+        let blocking: Vec<ExecutorId> =
+            scheduler.worker.hosted().filter(|executor| executor.blocking).map(HostedExecutor::id).collect();
         for id in blocking {
             scheduler.start_dedicated(id)?;
         }
@@ -108,7 +104,7 @@ impl Scheduler {
 
     fn start_dedicated(self: &Arc<Scheduler>, id: ExecutorId) -> std::io::Result<()> {
         let worker = Arc::clone(&self.worker);
-        let name = format!("squall-{}", worker.executor(id).component);
+        let name = format!("squall-{}", worker.executor(id).components());
         let thread = self.spawn(name, move || drive_one(&worker, id))?;
         self.worker.run_queue.dedicate(id, thread);
         Ok(())
@@ -149,7 +145,7 @@ impl Scheduler {
     /// Starts a driver in place of a stuck one. If no thread can be started, the stuck driver is not marked
     /// as replaced and continues when its call returns; the watchdog tries again after the same time.
     fn replace(self: &Arc<Scheduler>, driver: &DriverState, executor: ExecutorId, kept: Duration) {
-        let (worker, component) = (&self.worker, &self.worker.executor(executor).component);
+        let (worker, component) = (&self.worker, self.worker.executor(executor).components());
         let count = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).len();
         if count >= THREADS_MAX as usize {
             return;
@@ -223,7 +219,7 @@ fn drive_one(worker: &Worker, id: ExecutorId) {
 /// The runtime itself panicked, which is a bug of squall. Its state cannot be trusted any more, so the run
 /// ends with an error in the log.
 fn give_up(worker: &Worker, id: ExecutorId) {
-    let component = &worker.executor(id).component;
+    let component = worker.executor(id).components();
     slog::crit!(worker.logger, "squall itself panicked; the run ends here. Please report this"; "component" => %component);
     worker.lifecycle.cut_short.store(true, Ordering::SeqCst);
     worker.lifecycle.end();

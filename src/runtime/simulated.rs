@@ -16,7 +16,7 @@ use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::stats::ComponentTimes;
-use crate::runtime::worker::Worker;
+use crate::runtime::worker::{HostedExecutor, Worker};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
 
@@ -135,12 +135,22 @@ impl SimulatedWorker {
     }
 
     pub fn executors_of(&self, component: &str) -> Vec<ExecutorId> {
-        let executors = self.worker.hosted().filter(|executor| executor.component == component);
+        let executors = self.worker.entries().filter(|executor| executor.address.component == component);
         executors.map(|executor| executor.address.executor).collect()
     }
 
+    /// The executor that is stepped for an executor: the head of its chain.
+    pub fn stepped_for(&self, id: ExecutorId) -> ExecutorId {
+        let mut hosted = self.worker.hosted();
+        let has =
+            |executor: &&HostedExecutor| executor.chain.iter().any(|entry| entry.address.executor == id);
+        hosted.find(has).map_or(id, HostedExecutor::id)
+    }
+
     pub fn command(&self, id: ExecutorId, command: ExecutorCommand) {
-        self.worker.executor(id).address.send_control(command, Urgency::Now);
+        let mut executors = self.worker.entries().filter(|executor| executor.address.executor == id);
+        let executor = executors.next().expect("only executors of this worker get commands");
+        executor.address.send_control(command, Urgency::Now);
     }
 
     pub fn runnable(&self, now: Time) -> Vec<ExecutorId> {

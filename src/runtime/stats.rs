@@ -85,8 +85,8 @@ impl Worker {
     }
 
     fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {
-        self.hosted()
-            .filter(move |executor| executor.component == component)
+        self.entries()
+            .filter(move |executor| executor.address.component == component)
             .map(|executor| &*executor.address.gauges)
     }
 

@@ -20,16 +20,20 @@ use crate::runtime::process::Process;
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Part};
 
-/// An executor in its worker.
-pub struct HostedExecutor {
-    /// Its component, for people.
-    pub component: SmolStr,
+/// An executor as the worker knows it: what it is part of, and how it is reached.
+pub struct ExecutorEntry {
     /// What it is part of; `None` for the coordinator.
     pub part: Option<Part>,
-    /// Whether it has a thread of its own.
-    pub blocking: bool,
     /// Its inbox.
     pub address: InboxSender,
+}
+
+/// An executor that is stepped for itself, with those that are chained behind it.
+pub struct HostedExecutor {
+    /// The executor, then those of its chain. Never empty.
+    pub chain: Vec<ExecutorEntry>,
+    /// Whether it has a thread of its own.
+    pub blocking: bool,
     /// The state machine. Locked by the thread that steps it. The run queue ensures that only one thread
     /// steps it at a time, so no thread ever waits for the lock.
     body: Mutex<Executor>,
@@ -38,16 +42,21 @@ pub struct HostedExecutor {
 }
 
 impl HostedExecutor {
-    /// An executor that has not been stepped.
-    pub fn new(
-        component: SmolStr,
-        part: Option<Part>,
-        blocking: bool,
-        address: InboxSender,
-        body: Executor,
-    ) -> HostedExecutor {
+    /// An executor that has not been stepped, with the entries of its chain.
+    pub fn new(chain: Vec<ExecutorEntry>, blocking: bool, body: Executor) -> HostedExecutor {
         let armed = AtomicU64::new(Time::NEVER.0);
-        HostedExecutor { component, part, blocking, address, body: Mutex::new(body), armed }
+        HostedExecutor { chain, blocking, body: Mutex::new(body), armed }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ExecutorId {
+        self.chain[0].address.executor
+    }
+
+    /// Its components, for people: `lines -> split` if it is a chain.
+    pub fn components(&self) -> SmolStr {
+        let names: Vec<&str> = self.chain.iter().map(|entry| entry.address.component.as_str()).collect();
+        SmolStr::new(names.join(" -> "))
     }
 }
 
@@ -57,7 +66,8 @@ pub struct Worker {
     pub topology: Topology,
     /// How components see each other.
     pub components: Arc<Vec<ComponentInfo>>,
-    /// The executors that are here, by id; the coordinator is the last.
+    /// The executors that are stepped here, by id; the coordinator is the last. None stands for an executor of
+    /// another worker, and for one that is chained behind another.
     pub executors: Vec<Option<HostedExecutor>>,
     /// The executors as the end of the topology needs them.
     pub local_executors: Arc<LocalExecutors>,
@@ -78,19 +88,24 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The executors of this process and its coordinator.
+    /// The executors that are stepped in this process, and its coordinator.
     pub fn hosted(&self) -> impl Iterator<Item = &HostedExecutor> {
         self.executors.iter().flatten()
     }
 
-    /// An executor of this process.
+    /// All executors of this process, and its coordinator.
+    pub fn entries(&self) -> impl Iterator<Item = &ExecutorEntry> {
+        self.hosted().flat_map(|executor| &executor.chain)
+    }
+
+    /// An executor that is stepped in this process.
     pub fn executor(&self, id: ExecutorId) -> &HostedExecutor {
         self.executors[id.index()].as_ref().expect("only executors of this process are stepped")
     }
 
     /// The inbox of the coordinator.
     pub fn coordinator(&self) -> &InboxSender {
-        &self.hosted().last().expect("the coordinator is always there").address
+        &self.entries().last().expect("the coordinator is always there").address
     }
 
     /// Steps an executor that was taken from the run queue. Then queues it again if it has more work, and
@@ -121,23 +136,23 @@ impl Worker {
 
     /// Sends a command to every executor but the coordinator.
     pub fn command_all(&self, command: ExecutorCommand) {
-        let local_executors = self.hosted().filter(|executor| executor.part.is_some());
+        let local_executors = self.entries().filter(|executor| executor.part.is_some());
         local_executors.for_each(|executor| executor.address.send_control(command, Urgency::Now));
     }
 
     /// Lets spouts emit, and has tasks built that were not built yet.
     pub fn activate(&self) {
         // Bolts first, so that they can be prepared before the first tuple arrives.
-        let is_spout = |executor: &&HostedExecutor| self.is_spout(executor);
+        let is_spout = |executor: &&ExecutorEntry| self.is_spout(executor);
         let (spouts, others): (Vec<_>, Vec<_>) =
-            self.hosted().filter(|executor| executor.part.is_some()).partition(is_spout);
-        let activate = |executor: &&HostedExecutor| {
+            self.entries().filter(|executor| executor.part.is_some()).partition(is_spout);
+        let activate = |executor: &&ExecutorEntry| {
             executor.address.send_control(ExecutorCommand::Activate, Urgency::Now)
         };
         others.iter().chain(&spouts).for_each(activate);
     }
 
-    fn is_spout(&self, executor: &HostedExecutor) -> bool {
+    fn is_spout(&self, executor: &ExecutorEntry) -> bool {
         let component = |part| if let Part::Component(index) = part { Some(index) } else { None };
         executor.part.and_then(component).is_some_and(|index| self.topology.components()[index].is_spout())
     }

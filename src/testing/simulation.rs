@@ -206,7 +206,8 @@ impl SimulatedTopology {
         executors.into_iter().for_each(|id| self.worker.command(id, ExecutorCommand::Crash));
     }
 
-    /// Stops the executors of a component for a time. What is delivered to them waits in their inboxes.
+    /// Stops the executors of a component for a time, with the chains that they are part of. What is delivered
+    /// to them waits in their inboxes.
     ///
     /// # Panics
     /// When there is no such component.
@@ -214,10 +215,10 @@ impl SimulatedTopology {
         let executors = self.worker.executors_of(component);
         assert!(!executors.is_empty(), "the topology has no component `{component}`");
         let until = self.clock.now().after(pause);
-        self.stalled.extend(executors.into_iter().map(|id| (id, until)));
+        self.stalled.extend(executors.into_iter().map(|id| (self.worker.stepped_for(id), until)));
     }
 
-    /// Stops one executor of a component, counted from 0, for a time; the others go on.
+    /// Stops one executor of a component, counted from 0, with its chain, for a time; the others go on.
     ///
     /// # Panics
     /// When there is no such component, or it has fewer executors.
@@ -225,7 +226,7 @@ impl SimulatedTopology {
         let executors = self.worker.executors_of(component);
         let id = executors.get(executor).copied();
         let id = id.unwrap_or_else(|| panic!("`{component}` has {} executors", executors.len()));
-        self.stalled.insert(id, self.clock.now().after(pause));
+        self.stalled.insert(self.worker.stepped_for(id), self.clock.now().after(pause));
     }
 
     /// How often each fault of the plan occurred so far.

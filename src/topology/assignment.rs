@@ -15,6 +15,7 @@
 //! 2. Ackers stand with spouts. Automatic ones are one for each worker with spouts, on that worker,
 //!    so that neither an init nor an outcome crosses the network. A fixed number is dealt to the
 //!    workers with spouts as far as evenness allows.
+//!    Executors that are chained behind others stand with these, and do not count.
 //! 3. Each component is spread over as many workers as it can be within 1 and 2.
 //! 4. Stable: what was placed before stays, unless evenness asks for its move; then as few executors
 //!    move as can be. An assignment in which nothing had to change comes back as it was.
@@ -92,7 +93,8 @@ impl Assignment {
     pub fn plan(&self, topology: &Topology) -> Option<Plan> {
         let sound = self.worker_of.iter().all(|worker| worker.0 < self.workers);
         // The numbers of spouts do not depend on that of ackers, which come last.
-        let with_any = Plan::new(topology, 1);
+        let workers = u32::from(self.workers);
+        let with_any = Plan::new(topology, workers, 1);
         let mut with_spouts: Vec<WorkerId> = (0..topology.components().len())
             .filter(|at| topology.components()[*at].is_spout())
             .flat_map(|at| with_any.executors_of(Part::Component(at)))
@@ -100,9 +102,14 @@ impl Assignment {
             .collect();
         with_spouts.sort_unstable();
         with_spouts.dedup();
-        let plan = Plan::new(topology, with_spouts.len() as u32);
+        let plan = Plan::new(topology, workers, with_spouts.len() as u32);
         let fits = self.shape == shape(topology, &plan) && self.worker_of.len() == plan.executors.len();
-        (sound && fits).then_some(plan)
+        let home = |executor: ExecutorId| self.worker_of.get(executor.index());
+        let together = plan
+            .executors
+            .iter()
+            .all(|executor| executor.behind.is_none_or(|before| home(before) == home(executor.id)));
+        (sound && fits && together).then_some(plan)
     }
 }
 
@@ -127,7 +134,8 @@ pub fn place(topology: &Topology, workers: u16, previous: Option<&Assignment>) -
     placing.place_fixed_ackers();
     placing.place_bolts();
     placing.even_out();
-    let plan = Plan::new(topology, placing.workers_with_spouts().count() as u32);
+    let with_spouts = placing.workers_with_spouts().count() as u32;
+    let plan = Plan::new(topology, workers.into(), with_spouts);
     let assignment = Assignment {
         version: previous.map_or(1, |previous| previous.version + 1),
         workers,
@@ -160,8 +168,11 @@ fn executor(index: usize) -> ExecutorId {
 /// A placement in the making. A *part* is a component, or after all of them the ackers, here as a
 /// number; an executor is named by its number in its part.
 struct Placing {
-    /// Executors of each part. Automatic ackers are none here: they follow from where spouts are.
+    /// Executors of each part. Automatic ackers are none here: they follow from where spouts are. Nor are
+    /// executors that are chained behind others.
     sizes: Vec<u32>,
+    /// Of each component that is chained: the producer.
+    chains: BTreeMap<usize, usize>,
     /// Whether each part is a spout.
     is_spout: Vec<bool>,
     /// Whether each worker with spouts has an acker of its own.
@@ -189,16 +200,18 @@ impl Share {
 
 impl Placing {
     fn new(topology: &Topology, workers: u16) -> Placing {
-        let mut sizes = shape(topology, &Plan::new(topology, 1));
+        let mut sizes = shape(topology, &Plan::new(topology, workers.into(), 1));
         let ackers = sizes.len() - 1;
         let automatic = sizes[ackers] > 0 && topology.options().ackers == AutoOr::Auto;
         if automatic {
             sizes[ackers] = 0;
         }
+        let chains = topology.chains_on(workers.into());
+        chains.keys().for_each(|chained| sizes[*chained] = 0);
         let users: u32 = sizes[..ackers].iter().sum();
         let in_use = u32::from(workers).min(users).max(1) as usize;
         let is_spout = topology.components().iter().map(Component::is_spout).chain([false]).collect();
-        Placing { sizes, is_spout, automatic, on: vec![Share::default(); in_use] }
+        Placing { sizes, chains, is_spout, automatic, on: vec![Share::default(); in_use] }
     }
 
     fn ackers(&self) -> usize {
@@ -362,17 +375,25 @@ impl Placing {
         if self.automatic {
             self.place_automatic_ackers(previous);
         }
-        let mut places = Vec::with_capacity(plan.executors.len());
-        for part in 0..self.sizes.len() {
-            let first = places.len();
-            places.resize(first + self.sizes[part] as usize, WorkerId(0));
-            for (worker, share) in (0..).zip(&self.on) {
-                for executor in share.executors.get(&part).into_iter().flatten() {
-                    places[first + *executor as usize] = WorkerId(worker);
-                }
+        let mut by_part: Vec<Vec<WorkerId>> =
+            self.sizes.iter().map(|size| vec![WorkerId(0); *size as usize]).collect();
+        for (worker, share) in (0..).zip(&self.on) {
+            for (part, executors) in &share.executors {
+                executors.iter().for_each(|executor| by_part[*part][*executor as usize] = WorkerId(worker));
             }
         }
+        let places = (0..by_part.len()).flat_map(|part| by_part[self.head_of(part)].clone());
+        let places: Vec<WorkerId> = places.collect();
+        debug_assert_eq!(places.len(), plan.executors.len());
         places
+    }
+
+    /// The first component of a chain.
+    fn head_of(&self, mut part: usize) -> usize {
+        while let Some(before) = self.chains.get(&part) {
+            part = *before;
+        }
+        part
     }
 
     /// One for each worker with spouts, and the one it had before if it can be.

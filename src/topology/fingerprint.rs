@@ -5,7 +5,7 @@
 //! at the wrong task or with the wrong fields. So each works out the hash of all that they must
 //! agree on, and a handshake with another hash is refused.
 //!
-//! 1. Whatever changes the plan, the links, the fields of a stream, the choice of a task or the
+//! 1. Whatever changes the plan, the chains, the links, the fields of a stream, the choice of a task or the
 //!    credit of a link changes the text; what is each worker's own affair does not (time-outs,
 //!    ticks, threads, settings).
 //! 2. The text is canonical: one line for each thing, in the order of declaration, names quoted, so
@@ -57,24 +57,25 @@ impl Topology {
         let queue = &options.queue;
         let (batch, capacity, memory) = (queue.batch, queue.capacity, queue.memory);
         writeln!(out, "queue {batch} {capacity} {memory} {}", queue.tuple_size_max)?;
-        self.components.iter().try_for_each(|component| write_component(component, out))
+        self.components.iter().try_for_each(|component| self.write_component(component, out))
     }
-}
 
-fn write_component(component: &Component, out: &mut String) -> fmt::Result {
-    let kind = if component.is_spout() { "spout" } else { "bolt" };
-    let options = &component.options;
-    let (tasks, executors) = (options.task_count(), options.parallelism);
-    writeln!(out, "{kind} {:?} {:?} {tasks} on {executors}", component.id, component.type_name)?;
-    for stream in component.streams.iter() {
-        write!(out, "stream {:?} {}", stream.name, if stream.direct { "direct" } else { "grouped" })?;
-        write_names(&stream.fields, out)?;
+    fn write_component(&self, component: &Component, out: &mut String) -> fmt::Result {
+        let kind = if component.is_spout() { "spout" } else { "bolt" };
+        let options = &component.options;
+        let (tasks, executors) = (options.task_count(), options.parallelism);
+        write!(out, "{kind} {:?} {:?} {tasks} on {executors}", component.id, component.type_name)?;
+        writeln!(out, " {}", if self.allows_chain(options) { "chained" } else { "alone" })?;
+        for stream in component.streams.iter() {
+            write!(out, "stream {:?} {}", stream.name, if stream.direct { "direct" } else { "grouped" })?;
+            write_names(&stream.fields, out)?;
+        }
+        for input in &component.inputs {
+            write!(out, "input {:?} {:?} feedback {}", input.component, input.stream, input.feedback)?;
+            write_grouping(&input.grouping, out)?;
+        }
+        Ok(())
     }
-    for input in &component.inputs {
-        write!(out, "input {:?} {:?} feedback {}", input.component, input.stream, input.feedback)?;
-        write_grouping(&input.grouping, out)?;
-    }
-    Ok(())
 }
 
 fn write_grouping(grouping: &Grouping, out: &mut String) -> fmt::Result {
@@ -109,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::api::Streams;
-    use crate::config::Delivery;
+    use crate::config::{ChainMode, Delivery};
     use crate::topology::graph::testing::topology;
 
     fn words() -> Topology {
@@ -130,9 +131,9 @@ ackers auto
 cap None
 key groups 1024
 queue 512 4096 67108864 8388608
-spout \"lines\" \"rust\" 1 on 1
+spout \"lines\" \"rust\" 1 on 1 chained
 stream \"default\" grouped \"value\"
-bolt \"count\" \"rust\" 1 on 1
+bolt \"count\" \"rust\" 1 on 1 chained
 stream \"default\" grouped \"value\"
 input \"lines\" \"default\" feedback false fields \"value\"
 ",
@@ -151,6 +152,7 @@ input \"lines\" \"default\" feedback false fields \"value\"
             |t| t.options.ackers = AutoOr::Fixed(1),
             |t| t.options.max_task_parallelism = Some(1),
             |t| t.options.key_groups = 512,
+            |t| t.options.chain = ChainMode::Off,
             |t| t.options.queue.batch = 1,
             |t| t.options.queue.capacity = 512,
             |t| t.options.queue.memory = 1 << 30,
@@ -160,6 +162,8 @@ input \"lines\" \"default\" feedback false fields \"value\"
             |t| t.components[0].type_name = "generate".into(),
             |t| t.components[0].options.parallelism = 2,
             |t| t.components[0].options.tasks = Some(2),
+            |t| t.components[0].options.chain = Some(ChainMode::Off),
+            |t| t.components[1].options.blocking = true,
             |t| t.components[0].streams = Streams::none(),
             |t| t.components[0].streams = Streams::new(["values"]),
             |t| t.components[0].streams = Streams::new(["value", "more"]),

@@ -9,7 +9,7 @@
 //!
 //! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
 //! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
-//!   [`assignment`]: which worker runs them; [`order`]: what comes before what.
+//!   `chains`: which of them run fused; [`assignment`]: which worker runs them; [`order`]: what comes before what.
 //! * [`effort`]: what it may cost to read one topology.
 //! * [`diagnostic`]: what is wrong, all of it at once, with places and suggestions.
 //!
@@ -19,6 +19,7 @@
 mod advice;
 pub mod assignment;
 pub mod builder;
+mod chains;
 pub mod declare;
 pub mod diagnostic;
 mod draft;

@@ -53,7 +53,7 @@ pub enum Part {
     Acker,
 }
 
-/// One executor and the tasks it steps.
+/// One executor and its tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutorPlan {
     /// Its id, which is its position in the plan.
@@ -62,6 +62,11 @@ pub struct ExecutorPlan {
     pub part: Part,
     /// The numbers of its tasks; never empty.
     pub tasks: Range<u32>,
+    /// The executor that it is chained behind: that one steps it, and hands it tuples without a queue. See
+    /// [`Topology::chains`].
+    pub behind: Option<ExecutorId>,
+    /// The executor that is chained behind it.
+    pub next: Option<ExecutorId>,
 }
 
 impl ExecutorPlan {
@@ -90,9 +95,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a topology whose spouts all run in `workers_with_spouts` workers: as many
+    /// The plan of a topology on so many workers, whose spouts all run in `workers_with_spouts` of them: as many
     /// ackers as that when `ackers` is automatic. A local run has one.
-    pub fn new(topology: &Topology, workers_with_spouts: u32) -> Plan {
+    pub fn new(topology: &Topology, workers: u32, workers_with_spouts: u32) -> Plan {
         let cap = topology.options().max_task_parallelism.unwrap_or(u32::MAX);
         let mut plan = Plan { executors: Vec::new(), parts: Vec::new(), executor_of_task: Vec::new() };
         for (index, component) in topology.components().iter().enumerate() {
@@ -101,12 +106,30 @@ impl Plan {
         }
         let ackers = acker_count(topology, workers_with_spouts);
         plan.push(Part::Acker, ackers, ackers);
+        for (consumer, producer) in topology.chains_on(workers) {
+            let producers = plan.part(Part::Component(producer)).executors.clone();
+            let consumers = plan.part(Part::Component(consumer)).executors.clone();
+            for (producer, consumer) in producers.zip(consumers) {
+                plan.executors[consumer as usize].behind = Some(ExecutorId(producer));
+                plan.executors[producer as usize].next = Some(ExecutorId(consumer));
+            }
+        }
         plan
+    }
+
+    /// The first executor of the chain that an executor is part of: the one that is scheduled. An executor
+    /// that is not chained behind another is its own.
+    pub fn head_of(&self, executor: ExecutorId) -> ExecutorId {
+        let mut head = executor;
+        while let Some(before) = self.executors[head.index()].behind {
+            head = before;
+        }
+        head
     }
 
     /// The plan of a topology that runs in one worker.
     pub fn local(topology: &Topology) -> Plan {
-        Plan::new(topology, 1)
+        Plan::new(topology, 1, 1)
     }
 
     /// How many tasks there are, ackers included. The last task has this number.
@@ -166,7 +189,13 @@ impl Plan {
         let mut next = first_task;
         for share in shares(tasks, parallelism) {
             let id = ExecutorId(self.executors.len() as u32);
-            self.executors.push(ExecutorPlan { id, part, tasks: next..next + share });
+            self.executors.push(ExecutorPlan {
+                id,
+                part,
+                tasks: next..next + share,
+                behind: None,
+                next: None,
+            });
             self.executor_of_task.extend((0..share).map(|_| id));
             next += share;
         }
@@ -252,7 +281,7 @@ mod tests {
             let mut topology = topology(&[("lines", &[])]);
             topology.options.delivery = delivery;
             topology.options.ackers = ackers;
-            assert_eq!(Plan::new(&topology, workers).task_ids(Part::Acker).len(), expected);
+            assert_eq!(Plan::new(&topology, workers, workers).task_ids(Part::Acker).len(), expected);
         };
         check(Delivery::AtLeastOnce, AutoOr::Auto, 1, 1);
         check(Delivery::AtLeastOnce, AutoOr::Auto, 3, 3);

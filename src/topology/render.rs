@@ -22,9 +22,14 @@ impl Topology {
     /// ```
     pub fn to_text(&self) -> String {
         let mut text = format!("{} ({})\n", self.name(), self.options().delivery);
+        let chains = self.chains();
         for at in self.topological_order() {
             let component = &self.components()[at];
-            text += &format!("{}: {}\n", component.id, summary(component));
+            text += &format!("{}: {}", component.id, summary(component));
+            if let Some(producer) = chains.get(&at) {
+                text += &format!(", chained behind {}", self.components()[*producer].id);
+            }
+            text.push('\n');
             for input in &component.inputs {
                 text += &format!("  ← {}\n", input_line(input));
             }
@@ -36,9 +41,10 @@ impl Topology {
         text
     }
 
-    /// As a Mermaid flow chart. Edges that lead back are dotted.
+    /// As a Mermaid flow chart. Edges that lead back are dotted, edges within a chain are thick.
     pub fn to_mermaid(&self) -> String {
         let mut text = String::from("flowchart LR\n");
+        let chains = self.chains();
         for (at, component) in self.components().iter().enumerate() {
             let (open, close) = if component.is_spout() { ("([", "])") } else { ("[", "]") };
             let label = format!("{}\n{}", component.id, short_summary(component));
@@ -46,14 +52,20 @@ impl Topology {
         }
         for edge in self.edges() {
             let label = mermaid(&edge_label(&self.components()[edge.to].inputs[edge.input]));
-            let arrow = if edge.feedback { "-.->" } else { "-->" };
+            let arrow = match edge.feedback {
+                true => "-.->",
+                false if chains.get(&edge.to) == Some(&edge.from) => "==>",
+                false => "-->",
+            };
             writeln!(text, "  c{} {arrow}|\"{label}\"| c{}", edge.from, edge.to).expect(TO_STRING);
         }
         text
     }
 
-    /// As a DOT graph, for Graphviz. Edges that lead back are dashed and do not shape the layout.
+    /// As a DOT graph, for Graphviz. Edges that lead back are dashed and do not shape the layout, edges within
+    /// a chain are bold.
     pub fn to_dot(&self) -> String {
+        let chains = self.chains();
         let mut text = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box];\n", dot(self.name()));
         for (at, component) in self.components().iter().enumerate() {
             let shape = if component.is_spout() { ", shape=ellipse" } else { "" };
@@ -62,7 +74,11 @@ impl Topology {
         }
         for edge in self.edges() {
             let label = dot(&edge_label(&self.components()[edge.to].inputs[edge.input]));
-            let style = if edge.feedback { ", style=dashed, constraint=false" } else { "" };
+            let style = match edge.feedback {
+                true => ", style=dashed, constraint=false",
+                false if chains.get(&edge.to) == Some(&edge.from) => ", style=bold",
+                false => "",
+            };
             writeln!(text, "  c{} -> c{} [label=\"{label}\"{style}];", edge.from, edge.to).expect(TO_STRING);
         }
         text + "}\n"

@@ -21,12 +21,14 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod chains;
 mod cluster;
 mod sabotage;
 mod scenario;
 mod untouched;
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,6 +54,7 @@ const ENOUGH: u64 = 1000;
 
 /// Everything that must have occurred in [`ENOUGH`] runs.
 const SOMETIMES: &[&str] = &[
+    "a chain of three",
     "acker crashed",
     "acks lost",
     "at most once",
@@ -60,6 +63,8 @@ const SOMETIMES: &[&str] = &[
     "batch lost",
     "bolt crashed",
     "came twice, as it may",
+    "chained behind a bolt",
+    "chained behind a spout",
     "deactivated",
     "dead letter",
     "execute failed",
@@ -88,6 +93,7 @@ const SOMETIMES: &[&str] = &[
     "joined",
     "next_tuple failed",
     "next_tuple panicked",
+    "nobody chained",
     "prepare failed",
     "replayed",
     "restart",
@@ -176,6 +182,7 @@ fn run(seed: u64) -> Result<Run, String> {
         move |dead| sinks.sink(dead),
     );
     let topology = builder.build().map_err(|errors| format!("not a valid topology: {errors}"))?;
+    let chains = topology.chains();
     let options = SimulationOptions::seeded(seed).faults(scenario.faults.clone());
     let mut topology = SimulatedTopology::start(topology, options);
     let random = &mut StdRng::seed_from_u64(mixed(seed, 2));
@@ -198,6 +205,7 @@ fn run(seed: u64) -> Result<Run, String> {
     }
     let mut coverage = world.coverage();
     cover(&mut coverage, &scenario, &stats, &topology);
+    cover_chains(&mut coverage, &scenario, &chains);
     Ok(Run { fingerprint: topology.fingerprint(), stats, coverage })
 }
 
@@ -231,6 +239,15 @@ fn cover(coverage: &mut Coverage, scenario: &Scenario, stats: &TopologyStats, to
         bolt.inputs.iter().for_each(|(_, way)| coverage.add(format!("grouping {way:?}"), 1));
     }
     scenario.sink_ways.iter().for_each(|way| coverage.add(format!("grouping {way:?}"), 1));
+}
+
+fn cover_chains(coverage: &mut Coverage, scenario: &Scenario, chains: &BTreeMap<usize, usize>) {
+    for producer in chains.values() {
+        let behind_a_spout = *producer < scenario.spouts.len();
+        coverage.add(if behind_a_spout { "chained behind a spout" } else { "chained behind a bolt" }, 1);
+        coverage.add("a chain of three", u64::from(chains.contains_key(producer)));
+    }
+    coverage.add("nobody chained", u64::from(chains.is_empty()));
 }
 
 /// A panic of the runtime is a finding like any other.

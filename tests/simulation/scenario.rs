@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use squall::api::CustomGrouping;
-use squall::config::AutoOr;
+use squall::config::{AutoOr, ChainMode};
 use squall::prelude::*;
 use squall::testing::FaultPlan;
 use squall::topology::TopologyBuilder;
@@ -87,9 +87,21 @@ pub struct BoltPlan {
     pub is_leaf: bool,
 }
 
+/// Whether neighbours run fused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chaining {
+    /// None does.
+    Off,
+    /// Those that happen to have as many tasks as each other.
+    AsDrawn,
+    /// All components are given as many tasks as each other, so that most may.
+    Aligned,
+}
+
 /// What a seed comes to.
 #[derive(Clone, Debug)]
 pub struct Scenario {
+    pub chaining: Chaining,
     pub delivery: Delivery,
     pub ackers: u32,
     pub timeout: Duration,
@@ -101,6 +113,7 @@ pub struct Scenario {
     pub payload: usize,
     pub spouts: Vec<SpoutPlan>,
     pub bolts: Vec<BoltPlan>,
+    pub sink_executors: u32,
     pub sink_tasks: u32,
     pub sink_ways: Vec<Way>,
     pub faults: FaultPlan,
@@ -134,7 +147,12 @@ impl Scenario {
         spouts.iter_mut().for_each(|spout| spout.ends_early |= endless);
         let batch = one_of(random, &[1, 2, 3, 8, 64]);
         let leaves = bolts.iter().filter(|bolt| bolt.is_leaf).count();
-        Scenario {
+        // Drawn apart, so that a seed draws everything else as it did before there were chains.
+        let apart = &mut StdRng::seed_from_u64(mixed(seed, 5));
+        let chaining =
+            one_of(apart, &[Chaining::Off, Chaining::AsDrawn, Chaining::Aligned, Chaining::Aligned]);
+        let scenario = Scenario {
+            chaining,
             delivery,
             ackers: random.random_range(1..=3),
             timeout: Duration::from_millis(random.random_range(300..4_000)),
@@ -149,6 +167,7 @@ impl Scenario {
             load_aware: random.random_bool(0.7),
             // A batch fits a link in bytes, too: into a cycle, one that does not may fill its reserve.
             payload: if random.random_bool(0.1) { 60_000 / batch as usize } else { 8 },
+            sink_executors: 2,
             sink_tasks: random.random_range(1..=2),
             sink_ways: (0..leaves).map(|_| one_of(random, &WAYS)).collect(),
             spouts,
@@ -156,7 +175,22 @@ impl Scenario {
             faults: draw_faults(random),
             turns: random.random_range(20..200),
             command_share: random.random_range(0.0..0.3),
+        };
+        scenario.aligned(apart)
+    }
+
+    /// With as many tasks of each component as of the others, if that is its way.
+    fn aligned(mut self, random: &mut StdRng) -> Scenario {
+        if self.chaining == Chaining::Aligned {
+            let executors = random.random_range(1..=2);
+            let tasks = executors * random.random_range(1..=2);
+            self.spouts.iter_mut().for_each(|spout| (spout.executors, spout.tasks) = (executors, tasks));
+            self.bolts.iter_mut().for_each(|bolt| (bolt.executors, bolt.tasks) = (executors, tasks));
+            (self.sink_executors, self.sink_tasks) = (executors, tasks);
+            // More tasks than were drawn leave less memory for each link.
+            self.payload = 8;
         }
+        self
     }
 
     /// The topology, with spouts and bolts made by these functions of the plans.
@@ -174,6 +208,9 @@ impl Scenario {
             options.max_spout_pending = self.pending;
             options.max_replays = self.max_replays;
             options.load_aware = self.load_aware;
+            if self.chaining == Chaining::Off {
+                options.chain = ChainMode::Off;
+            }
             (options.queue.batch, options.queue.capacity) = (self.batch, self.capacity);
             (options.queue.memory, options.queue.tuple_size_max) = (1 << 20, 1 << 16);
             options.errors.restart_min = Duration::from_millis(5);
@@ -198,7 +235,8 @@ impl Scenario {
             }
         }
         let (of_sink, of_dead) = (sink.clone(), sink);
-        let mut declared = builder.bolt("sink", move || of_sink(false)).parallelism(self.sink_tasks);
+        let mut declared = builder.bolt("sink", move || of_sink(false));
+        declared = declared.parallelism(self.sink_executors.min(self.sink_tasks)).tasks(self.sink_tasks);
         for (leaf, way) in self.bolts.iter().filter(|bolt| bolt.is_leaf).zip(&self.sink_ways) {
             declared = take(declared, (&leaf.id, "default"), *way);
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use squall::config::ChainMode;
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology};
 use squall::testing::{Capture, SimulatedTopology, SimulationOptions};
@@ -20,7 +21,11 @@ fn start(builder: TopologyBuilder, seed: u64) -> SimulatedTopology {
 }
 
 fn queue(builder: &mut TopologyBuilder, batch: u32, capacity: u32) {
-    builder.options(|options| (options.queue.batch, options.queue.capacity) = (batch, capacity));
+    builder.options(|options| {
+        (options.queue.batch, options.queue.capacity) = (batch, capacity);
+        // Within a chain there is no link.
+        options.chain = ChainMode::Off;
+    });
 }
 
 /// Counts tuples that are not the next number.

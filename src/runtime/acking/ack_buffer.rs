@@ -49,6 +49,14 @@ impl AckBuffer {
         }
     }
 
+    /// Whether a block is complete already, as far as this step knows: none of its tuples is left, and nothing
+    /// failed. Such a block is nobody else's, so no acker needs to hear of it.
+    pub fn is_settled(&mut self, root: RootId) -> bool {
+        self.spill();
+        let is_open = self.xors.get(&root).is_some_and(|xor| *xor != 0);
+        !is_open && self.touched.is_empty() && self.rest.fails.is_empty()
+    }
+
     /// Notes that a block was closed: the XOR of its edges so far becomes its init.
     pub fn init(&mut self, root: RootId) {
         self.spill();
@@ -69,6 +77,17 @@ impl AckBuffer {
     /// Notes that the spout ended a block without its acker, for example because it expired.
     pub fn forget(&mut self, root: RootId) {
         self.rest.forgets.push(root);
+    }
+
+    /// Takes over what another task noted in the same step, so that both are sent as one record.
+    pub fn absorb(&mut self, other: &mut AckBuffer) {
+        if other.is_empty() {
+            return;
+        }
+        other.spill();
+        other.xors.drain().for_each(|(root, xor)| self.xor(root, xor));
+        other.touched.drain().for_each(|(root, touched)| self.touch(root, touched));
+        self.rest.absorb(std::mem::take(&mut other.rest));
     }
 
     /// Whether there is nothing to send.

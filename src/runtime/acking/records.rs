@@ -46,6 +46,16 @@ pub struct AckRecords {
 }
 
 impl AckRecords {
+    /// Adds the records of another task of the same step.
+    pub fn absorb(&mut self, mut other: AckRecords) {
+        self.touched.append(&mut other.touched);
+        self.fails.append(&mut other.fails);
+        self.forgets.append(&mut other.forgets);
+        self.inits.append(&mut other.inits);
+        self.acks.append(&mut other.acks);
+        self.resets.append(&mut other.resets);
+    }
+
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.touched.is_empty()

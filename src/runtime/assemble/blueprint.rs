@@ -11,7 +11,7 @@ use crate::runtime::acking::ack_buffer::AckerTable;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::topology::assignment::ackers_for;
 use crate::topology::graph::{Component, Topology};
-use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
+use crate::topology::plan::{ACKER_COMPONENT, ExecutorPlan, Part, Plan};
 use crate::topology::queue_shares::{QueueShares, queue_places};
 
 /// A topology, the plan of its executors, and the setup of this worker.
@@ -52,6 +52,12 @@ impl Blueprint {
     /// Whether a part is a spout.
     pub fn is_spout(&self, part: Part) -> bool {
         matches!(part, Part::Component(index) if self.topology.components()[index].is_spout())
+    }
+
+    /// Whether an executor of the component `target` is chained behind an executor.
+    pub fn is_chained(&self, executor: &ExecutorPlan, target: usize) -> bool {
+        let next = executor.next.map(|next| self.plan.executors[next.index()].part);
+        next == Some(Part::Component(target))
     }
 
     /// The name of a part in logs and errors.

@@ -46,7 +46,8 @@ impl Endpoints {
                     Address::There(Arc::new(remote))
                 }
                 None => {
-                    let (address, inbox) = inbox(executor.id, name, run_queue);
+                    let (address, inbox) =
+                        inbox(executor.id, blueprint.plan.head_of(executor.id), name, run_queue);
                     inboxes.push(Some(inbox));
                     Address::Here(address)
                 }
@@ -54,7 +55,8 @@ impl Endpoints {
             addresses.push(address);
         }
         let coordinator_id = ExecutorId(executors.len() as u32);
-        let (coordinator, its_inbox) = inbox(coordinator_id, SmolStr::new("__coordinator"), run_queue);
+        let (coordinator, its_inbox) =
+            inbox(coordinator_id, coordinator_id, SmolStr::new("__coordinator"), run_queue);
         inboxes.push(Some(its_inbox));
         (Endpoints { addresses, coordinator }, Inboxes(inboxes))
     }

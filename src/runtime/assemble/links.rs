@@ -41,12 +41,13 @@ impl Links {
                 }
                 _ => LinkKind::Acyclic,
             };
+            let wakes = blueprint.plan.head_of(from);
             let half = match (endpoints.address(from), endpoints.address(to)) {
-                (Address::Here(_), Address::Here(_)) => Some(Link::new(id, from, max, kind)),
-                (Address::Here(_), Address::There(_)) => Some(Link::to_remote(id, from, max, kind)),
+                (Address::Here(_), Address::Here(_)) => Some(Link::new(id, wakes, max, kind)),
+                (Address::Here(_), Address::There(_)) => Some(Link::to_remote(id, wakes, max, kind)),
                 (Address::There(remote), Address::Here(_)) => {
                     let peer = peers[remote.worker.index()].as_ref().expect("it has an executor");
-                    Some(Link::from_remote(id, from, max, kind, Arc::clone(&peer.returns)))
+                    Some(Link::from_remote(id, wakes, max, kind, Arc::clone(&peer.returns)))
                 }
                 (Address::There(_), Address::There(_)) => None,
             };
@@ -87,6 +88,10 @@ fn link_keys(blueprint: &Blueprint) -> Vec<LinkKey> {
         for input in &component.inputs {
             let source = blueprint.component_index(&input.component);
             for from in blueprint.plan.executors_of(Part::Component(source)) {
+                // Dead letters of a bolt never go to the bolt that is chained behind it.
+                if blueprint.is_chained(from, target) {
+                    continue;
+                }
                 for to in blueprint.plan.executors_of(Part::Component(target)) {
                     keys.push((from.id, to.id, input.feedback));
                 }

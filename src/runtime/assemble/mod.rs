@@ -51,7 +51,7 @@ use crate::runtime::process::Process;
 use crate::runtime::remote::address::Address;
 use crate::runtime::remote::ingress::{Ingress, PeerWorker, Place};
 use crate::runtime::routing::emitter::Emitter;
-use crate::runtime::worker::{HostedExecutor, Worker};
+use crate::runtime::worker::{ExecutorEntry, HostedExecutor, Worker};
 use crate::topology::graph::{BoltFactory, Component, Constructor, SpoutFactory, Topology};
 use crate::topology::plan::{ExecutorPlan, Part};
 
@@ -64,10 +64,13 @@ use crate::topology::plan::{ExecutorPlan, Part};
 pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Option<Ingress>), AssembleError> {
     let mut assembly = Assembly::new(Blueprint::new(topology, setup));
     let plan = assembly.blueprint.plan.executors.clone();
-    let is_here =
-        |assembly: &Assembly, executor: &ExecutorPlan| assembly.endpoints.local(executor.id).is_some();
-    let mut executors: Vec<Option<HostedExecutor>> =
-        plan.iter().map(|executor| is_here(&assembly, executor).then(|| assembly.host(executor))).collect();
+    let is_stepped_here = |assembly: &Assembly, executor: &ExecutorPlan| {
+        executor.behind.is_none() && assembly.endpoints.local(executor.id).is_some()
+    };
+    let mut executors: Vec<Option<HostedExecutor>> = plan
+        .iter()
+        .map(|executor| is_stepped_here(&assembly, executor).then(|| assembly.host(executor)))
+        .collect();
     let local_executors = Arc::new(assembly.local_executors());
     executors.push(Some(assembly.host_coordinator(&local_executors)));
     let ingress = assembly.ingress();
@@ -175,10 +178,16 @@ impl Assembly {
         }
     }
 
-    /// Builds an executor of this worker.
+    /// Builds an executor of this worker that is stepped for itself, with those that are chained behind it.
     fn host(&mut self, executor: &ExecutorPlan) -> HostedExecutor {
-        let address = self.endpoints.own(executor.id).clone();
-        let name = address.component.clone();
+        let mut chain = Vec::new();
+        let mut at = Some(executor.id);
+        while let Some(id) = at {
+            let entry = &self.blueprint.plan.executors[id.index()];
+            let address = self.endpoints.own(id).clone();
+            chain.push(ExecutorEntry { part: Some(entry.part), address });
+            at = entry.next;
+        }
         let (body, blocking) = match executor.part {
             Part::Acker => (self.acker(executor), false),
             Part::Component(index) => {
@@ -186,12 +195,25 @@ impl Assembly {
                 let blocking = component.options.blocking && self.blueprint.setup.dedicated_threads;
                 let body = match &component.constructor {
                     Constructor::Spout(factory) => self.spout(executor, &component, index, factory),
-                    Constructor::Bolt(factory) => self.bolt(executor, &component, index, factory),
+                    Constructor::Bolt(factory) => {
+                        Executor::Bolt(Box::new(self.bolt(executor, &component, index, factory)))
+                    }
                 };
                 (body, blocking)
             }
         };
-        HostedExecutor::new(name, Some(executor.part), blocking, address, body)
+        HostedExecutor::new(chain, blocking, body)
+    }
+
+    /// Builds the executor that is chained behind one.
+    fn next_in_chain(&mut self, executor: &ExecutorPlan) -> Option<Box<BoltExecutor>> {
+        let next = self.blueprint.plan.executors[executor.next?.index()].clone();
+        let Part::Component(index) = next.part else { return None };
+        let component = self.blueprint.topology.components()[index].clone();
+        match &component.constructor {
+            Constructor::Bolt(factory) => Some(Box::new(self.bolt(&next, &component, index, factory))),
+            Constructor::Spout(_) => None,
+        }
     }
 
     fn acker(&mut self, executor: &ExecutorPlan) -> Executor {
@@ -226,7 +248,8 @@ impl Assembly {
         let latencies = Arc::clone(&self.shared.latencies);
         let tasks = tasks.collect();
         let handles = self.handles(executor);
-        Executor::Spout(Box::new(SpoutExecutor::new(handles, tasks, latencies, downstream, cycles)))
+        let next = self.next_in_chain(executor);
+        Executor::Spout(Box::new(SpoutExecutor::new(handles, tasks, latencies, downstream, cycles, next)))
     }
 
     fn bolt(
@@ -235,7 +258,7 @@ impl Assembly {
         component: &Component,
         index: usize,
         factory: &BoltFactory,
-    ) -> Executor {
+    ) -> BoltExecutor {
         let tick = component.options.tick.or(self.blueprint.topology.options().tick);
         let tasks = self.task_parts(executor, component, index).into_iter();
         let tasks = tasks.map(|(context, state, emitter)| {
@@ -244,7 +267,8 @@ impl Assembly {
         let own = self.links.of_producer(executor.id).map(|(_, link)| link);
         let cycle_links = own.filter(|link| link.kind != LinkKind::Acyclic).cloned().collect();
         let tasks = tasks.collect();
-        Executor::Bolt(Box::new(BoltExecutor::new(self.handles(executor), tasks, cycle_links)))
+        let handles = self.handles(executor);
+        BoltExecutor::new(handles, tasks, cycle_links, self.next_in_chain(executor))
     }
 
     /// The gauges that decide whether a spout's tree clock stands still: those of all executors downstream,
@@ -365,7 +389,7 @@ impl Assembly {
             }
         };
         let body = Executor::Coordinator(Box::new(coordinator));
-        HostedExecutor::new(address.component.clone(), None, false, address, body)
+        HostedExecutor::new(vec![ExecutorEntry { part: None, address }], false, body)
     }
 }
 

@@ -67,6 +67,7 @@ impl Wiring<'_> {
             rng: StdRng::seed_from_u64(self.random.next_u64()),
             now: Time::ZERO,
             stalled: false,
+            chained: Vec::new(),
             transferred: 0,
             unanchored: 0,
             faults: Vec::new(),
@@ -99,6 +100,7 @@ impl Wiring<'_> {
             ackers,
             acker_table: Arc::clone(&shared.acker_table),
             pending,
+            settled: Vec::new(),
             untracked: Vec::new(),
             errors: ErrorReporter {
                 component: component.id.clone(),
@@ -122,6 +124,11 @@ impl Wiring<'_> {
     /// The subscription of one input of the component `target`. It has a target for each task of that
     /// component, or, if the grouping is `LocalOrShuffle` and some of them are in this worker, for those.
     fn subscription(&mut self, input: &InputSpec, meta: &SourceMeta, target: usize) -> Subscription {
+        if let Some(next) = self.executor.next.filter(|_| self.blueprint.is_chained(self.executor, target)) {
+            let local_task = meta.task.0 - self.executor.tasks.start;
+            let first = self.blueprint.plan.executors[next.index()].tasks.start;
+            return Subscription::chained(TaskId(first + local_task), local_task);
+        }
         let options = self.blueprint.topology.options();
         let arity = meta.fields.len();
         let full_at = BatchLimits::new(options.queue.batch, self.blueprint.queue_shares.batch_bytes, arity);

@@ -7,14 +7,18 @@
 //! 2. A run's edge is noted as consumed when its last tuple is settled, not before; a step that ends
 //!    inside a run gives the rest an edge of its own.
 
-use crate::runtime::flow::message::Incoming;
+use crate::runtime::flow::message::TaskBatch;
 use crate::runtime::routing::emitter::Emitter;
 use crate::tuple::{Anchor, Value};
 
+/// The edge of tuples that have none: they are not tracked, or they were handed over within a chain and are
+/// still executed in the step that emitted them.
+const NO_EDGE: u64 = 0;
+
 /// A batch that is being executed.
 pub struct BatchCursor {
-    /// The tuples, their source, and the link whose credit they hold.
-    pub incoming: Incoming,
+    /// The tuples and their source.
+    pub input: TaskBatch,
     /// The tuple to execute next.
     pub tuple: u32,
     /// The first tuple whose edges were not consumed yet. Less than `tuple` only within a chunk.
@@ -30,19 +34,19 @@ pub struct BatchCursor {
 
 impl BatchCursor {
     /// A batch of which no tuple was executed yet.
-    pub fn new(incoming: Incoming) -> BatchCursor {
-        let run_left = incoming.batch.runs.first().map_or(0, |run| run.len);
-        BatchCursor { incoming, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
+    pub fn new(input: TaskBatch) -> BatchCursor {
+        let run_left = input.batch.runs.first().map_or(0, |run| run.len);
+        BatchCursor { input, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
     }
 
     /// Whether all tuples were executed.
     pub fn is_done(&self) -> bool {
-        self.tuple >= self.incoming.batch.len
+        self.tuple >= self.input.batch.len
     }
 
     /// The anchor of the next tuple. All tuples before it must be settled.
     pub fn anchor(&self) -> Anchor {
-        let batch = &self.incoming.batch;
+        let batch = &self.input.batch;
         match batch.runs.get(self.run) {
             Some(run) => Anchor {
                 root: run.root,
@@ -56,7 +60,7 @@ impl BatchCursor {
 
     /// The further anchors of the next tuple. All tuples before it must be settled.
     pub fn extras(&self) -> &[(u32, Anchor)] {
-        let all = &self.incoming.batch.extras[self.extra..];
+        let all = &self.input.batch.extras[self.extra..];
         let own = all.iter().take_while(|(tuple, _)| *tuple == self.tuple).count();
         &all[..own]
     }
@@ -64,7 +68,22 @@ impl BatchCursor {
     /// Copies the values of the next tuple.
     pub fn keep_row(&mut self) {
         self.kept.clear();
-        self.kept.extend_from_slice(self.incoming.batch.row(self.tuple as usize));
+        self.kept.extend_from_slice(self.input.batch.row(self.tuple as usize));
+    }
+
+    /// Gives edges to tuples that were handed over within a chain, and that the step did not come to. From now
+    /// on they are tracked like any others.
+    pub fn draw_edges(&mut self, emitter: &mut Emitter) {
+        let batch = &mut self.input.batch;
+        if let Some(run) = batch.runs.get_mut(self.run) {
+            run.len = self.run_left;
+        }
+        for run in &mut batch.runs[self.run..] {
+            run.edge = emitter.outgoing.create_edge(run.root);
+        }
+        for (_, anchor) in &mut batch.extras[self.extra..] {
+            anchor.edge = emitter.outgoing.create_edge(anchor.root);
+        }
     }
 
     /// Called when a step ends within a run: makes the rest of the run a run of its own, with a new edge.
@@ -72,7 +91,7 @@ impl BatchCursor {
     /// Without the old edge, that record could be lost and the other records of the tree could still
     /// XOR to 0 (see "Lost records" in `runtime::acking::acker`).
     pub fn split_run(&mut self, emitter: &mut Emitter) {
-        if let Some(run) = self.incoming.batch.runs.get_mut(self.run)
+        if let Some(run) = self.input.batch.runs.get_mut(self.run)
             && self.run_left < run.len
         {
             emitter.outgoing.renew_edge(run.root, &mut run.edge);
@@ -82,7 +101,7 @@ impl BatchCursor {
 
     /// The end of the stretch of tuples with one root that begins with the next tuple.
     pub fn stretch_end(&self) -> u32 {
-        if self.incoming.batch.is_tracked() { self.tuple + self.run_left } else { self.incoming.batch.len }
+        if self.input.batch.is_tracked() { self.tuple + self.run_left } else { self.input.batch.len }
     }
 
     /// Consumes the edges of all executed tuples that are not settled. A run's edge is consumed once, with
@@ -90,7 +109,7 @@ impl BatchCursor {
     pub fn settle(&mut self, emitter: &mut Emitter) {
         let mut behind = self.tuple - self.settled;
         self.settled = self.tuple;
-        let batch = &self.incoming.batch;
+        let batch = &self.input.batch;
         while let Some((tuple, anchor)) = batch.extras.get(self.extra)
             && *tuple < self.tuple
         {
@@ -107,7 +126,7 @@ impl BatchCursor {
             behind -= now;
             self.run_left -= now;
             if self.run_left == 0 {
-                if run.root.is_tracked() {
+                if run.edge != NO_EDGE {
                     emitter.outgoing.acks.xor(run.root, run.edge);
                 }
                 self.run += 1;

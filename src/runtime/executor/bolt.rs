@@ -1,4 +1,4 @@
-//! Tasks of a bolt, stepped together.
+//! Tasks of a bolt, stepped together, and the bolts that are chained behind them.
 //!
 //! A step first takes control messages, then data while there is credit downstream. It ends by sending
 //! what was emitted and acked (see `emitter`). If credit or time runs out within a batch, the executor
@@ -10,11 +10,24 @@
 //! takes no data. If `prepare` of a task failed for good, the executor does not wait for that task: the
 //! run is ending, and tuples that are still sent to the task fail.
 //!
+//! **Chains** (which bolts are chained: see `topology::chains`). The first executor of a chain is stepped, as
+//! any other; it owns the second, which owns the third. Each has an inbox for commands, and gauges. A batch
+//! that a task hands over is executed at once by its counterpart in the next executor, on the same thread.
+//!
+//! 1. A batch that is handed over and executed in the same step has no edges, and does not count as
+//!    outstanding: nobody outside the step can see it.
+//! 2. What a step leaves behind, because a bolt of the chain broke or a link became full, gets edges and
+//!    counts as outstanding. The chain takes no more input until that is executed.
+//! 3. The whole chain sends one ack record per tree and step. If the record of a bolt went alone, it could be
+//!    lost while the record of its producer arrives, and the tree would look complete.
+//!
 //! One file, because a step is one protocol: the position in the batch in hand decides what may be done
 //! about credit, acks, dead letters and rebuilding.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::clock::Time;
 use crate::runtime::executor::batch_cursor::BatchCursor;
@@ -25,19 +38,34 @@ use crate::runtime::executor::step::{
 use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::faults::Fate;
+use crate::runtime::flow::charge::Charge;
 use crate::runtime::flow::gauges::count;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming};
+use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming, TaskBatch};
 use crate::runtime::flow::run_queue::Urgency;
+use crate::runtime::routing::emitter::Emitter;
 
 /// After a call that waited, this many calls each end the step, so that their results are sent at once.
 const WATCHED_CALLS: u32 = 64;
+
+/// The batch in hand, and where it came from.
+struct InHand {
+    cursor: BatchCursor,
+    origin: Origin,
+}
+
+enum Origin {
+    /// From another executor, through the inbox. It holds credit.
+    Queue { link: Arc<Link>, charge: Charge },
+    /// From the executor that this one is chained behind.
+    Chain,
+}
 
 /// An executor of a bolt.
 pub struct BoltExecutor {
     handles: ExecutorHandles,
     tasks: Vec<BoltTask>,
-    cursor: Option<BatchCursor>,
+    in_hand: Option<InHand>,
     /// Links to executors of the same cycle. Tuples from outside the cycle are taken only while all
     /// these links have credit.
     cycle_links: Vec<Arc<Link>>,
@@ -47,71 +75,93 @@ pub struct BoltExecutor {
     /// the end of the step.
     processed: i64,
     finish_asked: bool,
+    closed: bool,
     blocked_since: Option<Time>,
     /// Of a blocking component: when its last call returned.
     called_at: Time,
     /// Of a blocking component: how many more calls each end the step (see [`WATCHED_CALLS`]).
     watched: u32,
+    /// Of a bolt in a chain: batches that were handed over, to execute after the one in hand.
+    handed_over: VecDeque<BatchCursor>,
+    /// How many batches that were handed over, with the one in hand, have edges and count as outstanding.
+    /// They are the first.
+    kept: usize,
+    /// How long the calls into this executor and those behind it took in this step. Of a bolt in a chain.
+    spent: Duration,
+    /// The executor that is chained behind this one.
+    next: Option<Box<BoltExecutor>>,
 }
 
 impl BoltExecutor {
-    /// An executor of these tasks, none of which is built yet.
-    pub fn new(handles: ExecutorHandles, tasks: Vec<BoltTask>, cycle_links: Vec<Arc<Link>>) -> BoltExecutor {
+    /// An executor of these tasks, none of which is built yet. `next` is chained behind it.
+    pub fn new(
+        handles: ExecutorHandles,
+        tasks: Vec<BoltTask>,
+        cycle_links: Vec<Arc<Link>>,
+        next: Option<Box<BoltExecutor>>,
+    ) -> BoltExecutor {
         BoltExecutor {
             handles,
             tasks,
-            cursor: None,
+            in_hand: None,
             cycle_links,
             opened: false,
             processed: 0,
             finish_asked: false,
+            closed: false,
             blocked_since: None,
             called_at: Time::ZERO,
             watched: 0,
+            handed_over: VecDeque::new(),
+            kept: 0,
+            spent: Duration::ZERO,
+            next,
         }
     }
 
-    /// Does a bounded amount of work.
+    /// Does a bounded amount of work. Called for the first executor of a chain.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
-        self.begin_step(cx.now);
-        if self.take_control(cx.now) {
-            return self.close();
+        // Acquire, and before anything is sent: see "A lost worker" in `remote::ingress`.
+        self.begin_step(cx.now, self.handles.membership.load(Ordering::Acquire));
+        self.take_control(cx.now);
+        if self.is_closing() {
+            let outcome = if self.is_closed() { StepOutcome::Closed } else { StepOutcome::Idle };
+            return Step { outcome, wake_at: Time::NEVER };
         }
         let outcome = if self.opened { self.work(cx) } else { StepOutcome::Idle };
         self.end_step(cx, outcome);
         Step { outcome, wake_at: if self.opened { self.wake_at() } else { Time::NEVER } }
     }
 
-    /// Builds tasks that have no instance, and takes data once all have one.
+    /// Takes data once all tasks of the chain have an instance.
     fn work(&mut self, cx: &StepContext<'_>) -> StepOutcome {
-        let mut all_built = true;
-        for task in &mut self.tasks {
-            all_built &= task.ensure_built(&self.handles, cx.now) || task.restart.is_over();
-        }
-        if !all_built {
+        if !self.build_and_tick(cx) {
             return StepOutcome::Idle;
         }
-        self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.handles, cx.now));
+        if let Some(next) = &mut self.next {
+            next.resume(cx);
+        }
         self.take_data(cx)
     }
 
-    fn begin_step(&mut self, now: Time) {
-        // Acquire, and before anything is sent: see "A lost worker" in `remote::ingress`.
-        let membership = self.handles.membership.load(Ordering::Acquire);
+    /// Sets the time and the membership of the step.
+    pub fn begin_step(&mut self, now: Time, membership: u64) {
         for task in &mut self.tasks {
             task.emitter.outgoing.now = now;
             task.emitter.outgoing.membership = membership;
         }
+        if let Some(next) = &mut self.next {
+            next.begin_step(now, membership);
+        }
     }
 
-    /// Handles what came over the control lane; returns whether to close.
-    fn take_control(&mut self, now: Time) -> bool {
-        let mut close = false;
+    /// Handles what came over the control lanes of the chain.
+    pub fn take_control(&mut self, now: Time) {
         while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
                 Control::Command(ExecutorCommand::Activate) => self.opened = true,
                 Control::Command(ExecutorCommand::Finish) => self.finish_asked = true,
-                Control::Command(ExecutorCommand::Close) => close = true,
+                Control::Command(ExecutorCommand::Close) => self.close(),
                 Control::Command(ExecutorCommand::Crash) => {
                     for task in &mut self.tasks {
                         task.break_down("crashed by a test", &self.handles, now);
@@ -123,47 +173,118 @@ impl BoltExecutor {
                 | Control::End(_) => {}
             }
         }
-        close
+        if let Some(next) = &mut self.next {
+            next.take_control(now);
+        }
+    }
+
+    /// Whether an executor of the chain was closed. Then the chain takes no data any more.
+    pub fn is_closing(&self) -> bool {
+        self.closed || self.next.as_ref().is_some_and(|next| next.is_closing())
+    }
+
+    /// Whether all executors of the chain were closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed && self.next.as_ref().is_none_or(|next| next.is_closed())
+    }
+
+    /// Builds tasks that have no instance, if that is due, and calls `tick` where it is due. Returns whether the
+    /// chain may take data: whether all its tasks have an instance.
+    pub fn build_and_tick(&mut self, cx: &StepContext<'_>) -> bool {
+        let behind = self.next.as_mut().is_none_or(|next| next.build_and_tick(cx));
+        if !self.opened {
+            return false;
+        }
+        let mut all_built = true;
+        for task in &mut self.tasks {
+            all_built &= task.ensure_built(&self.handles, cx.now) || task.restart.is_over();
+        }
+        if all_built {
+            // Also if another bolt of the chain is missing: held tuples may wait for the tick.
+            self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.handles, cx.now));
+        }
+        all_built && behind
+    }
+
+    /// Continues with what earlier steps left behind in the chain, from this executor on. The last executor is
+    /// the first, so that the others find room.
+    pub fn resume(&mut self, cx: &StepContext<'_>) {
+        if let Some(next) = &mut self.next {
+            next.resume(cx);
+        }
+        self.measured(cx, |own| own.execute_handed_over(cx));
     }
 
     /// Executes tuples until the budget or the time of the step is used up, input or credit runs out, or
-    /// a panic breaks the task. Credit is checked before each chunk, and `execute_chunk` ends early when
+    /// a panic breaks a task. Credit is checked before each chunk, and `execute_chunk` ends early when
     /// a link becomes full.
     fn take_data(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut budget = cx.budget;
         loop {
-            if self.cursor.is_none() && !self.take_batch(cx.now) {
+            if self.next.as_ref().is_some_and(|next| next.has_leftovers()) {
+                // Without credit, `is_blocked` is true below. Otherwise the next step continues with them.
+                let blocked = self.next.as_mut().is_some_and(|next| next.is_blocked(cx.now));
+                return if blocked { StepOutcome::Blocked } else { StepOutcome::Worked };
+            }
+            if self.in_hand.is_none() && !self.take_batch(cx.now) {
                 return if self.handles.inbox.has_no_data() {
                     StepOutcome::Idle
                 } else {
                     StepOutcome::Blocked
                 };
             }
-            let Some(cursor) = &mut self.cursor else { return StepOutcome::Worked };
-            let task = &mut self.tasks[cursor.incoming.local_task as usize];
-            if task.emitter.is_blocked() {
-                self.blocked_since.get_or_insert(cx.now);
+            if self.in_hand.is_none() {
+                return StepOutcome::Worked;
+            }
+            if self.is_blocked(cx.now) {
                 return StepOutcome::Blocked;
             }
-            if let Some(since) = self.blocked_since.take() {
-                count(&self.handles.address.gauges.blocked, cx.now.since(since).as_nanos() as u64);
-            }
-            let before = cursor.tuple;
             let chunk = if cx.may_wait { 1 } else { budget.min(TUPLES_PER_LOOK) };
-            let alive = execute_chunk(task, cursor, chunk, &self.handles, cx.now);
-            let executed = cursor.tuple - before;
-            task.executed_now += u64::from(executed);
-            if cx.may_wait && task.send_emitted() {
-                self.handles.run_queue.hand_over();
-            }
+            let (executed, alive) = self.execute(cx, chunk);
             budget = budget.saturating_sub(executed.max(1));
-            if cursor.is_done() {
-                self.release_batch();
-            }
             if !alive || budget == 0 || cx.is_over() || self.must_send(cx) {
                 return StepOutcome::Worked;
             }
         }
+    }
+
+    /// Executes up to `chunk` tuples of the batch in hand, and hands what they emitted to the next executor of
+    /// the chain. Returns how many were executed, and whether the task still has its instance.
+    fn execute(&mut self, cx: &StepContext<'_>, chunk: u32) -> (u32, bool) {
+        let Some(InHand { cursor, .. }) = &mut self.in_hand else { return (0, true) };
+        let task = &mut self.tasks[cursor.input.local_task as usize];
+        let before = cursor.tuple;
+        let alive = execute_chunk(task, cursor, chunk, &self.handles, cx.now);
+        let executed = cursor.tuple - before;
+        task.executed_now += u64::from(executed);
+        if let Some(next) = &mut self.next {
+            next.take_over(&mut task.emitter.outgoing.chained, cx);
+        }
+        if cx.may_wait && task.send_emitted() {
+            self.handles.run_queue.hand_over();
+        }
+        if cursor.is_done() {
+            self.release_batch();
+        }
+        (executed, alive)
+    }
+
+    /// Whether a task of the chain lacks credit. If so, its links are marked: a release wakes the chain.
+    pub fn is_blocked(&mut self, now: Time) -> bool {
+        let own = match (&self.in_hand, &mut self.tasks[..]) {
+            // Only the task in hand of the first executor decides, so that one full link stops one task.
+            (Some(InHand { cursor, origin: Origin::Queue { .. } }), tasks) => {
+                tasks[cursor.input.local_task as usize].emitter.is_blocked()
+            }
+            (_, tasks) => tasks.iter_mut().any(|task| task.emitter.is_blocked()),
+        };
+        if own {
+            self.blocked_since.get_or_insert(now);
+        } else if let Some(since) = self.blocked_since.take() {
+            count(&self.handles.address.gauges.blocked, now.since(since).as_nanos() as u64);
+        }
+        let behind = self.next.as_mut().is_some_and(|next| next.is_blocked(now));
+        own || behind
     }
 
     /// Whether the step must end here, so that acks are sent and `flush` is called. Only blocking
@@ -198,78 +319,219 @@ impl BoltExecutor {
         let inbox = &self.handles.inbox;
         let enter = || if self.may_enter() { inbox.take_data() } else { None };
         let next = inbox.take_cycle().or_else(enter);
-        let Some(incoming) = next else { return false };
-        let task_index = incoming.local_task as usize;
-        let fate = match &self.handles.faults {
-            None => Fate::Deliver,
-            Some(faults) => {
-                let context = &self.tasks[task_index].context;
-                faults.fate(context.component(), context.task_index(), &incoming.batch)
-            }
-        };
-        match fate {
-            Fate::Deliver => {}
-            Fate::Crash => self.tasks[task_index].break_down("crashed by a test", &self.handles, now),
-            Fate::Drop => {
-                if let Some(audit) = &self.tasks[task_index].emitter.outgoing.audit {
-                    audit.lost(&incoming.batch);
-                }
-            }
-        }
-        self.cursor = Some(BatchCursor::new(incoming));
+        let Some(Incoming { input, link, charge, .. }) = next else { return false };
+        let fate = self.fate(&input, now);
+        self.in_hand =
+            Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Queue { link, charge } });
         if fate == Fate::Drop {
             self.release_batch();
         }
         true
     }
 
-    /// Releases the credit of the batch that is done, and wakes the producer if it waits for that.
-    fn release_batch(&mut self) {
-        let Some(cursor) = self.cursor.take() else { return };
-        let Incoming { batch, link, charge, .. } = cursor.incoming;
-        self.processed += 1;
-        drop(batch);
-        if link.release(charge) {
-            self.handles.run_queue.wake(link.producer, Urgency::Soon);
+    /// What a test wants to become of a batch. A task that is to crash does so here.
+    fn fate(&mut self, input: &TaskBatch, now: Time) -> Fate {
+        let task = &mut self.tasks[input.local_task as usize];
+        let Some(faults) = &self.handles.faults else { return Fate::Deliver };
+        let fate = faults.fate(task.context.component(), task.context.task_index(), &input.batch);
+        match (fate, &task.emitter.outgoing.audit) {
+            (Fate::Crash, _) => task.break_down("crashed by a test", &self.handles, now),
+            (Fate::Drop, Some(audit)) => audit.lost(&input.batch),
+            (Fate::Drop, None) | (Fate::Deliver, _) => {}
         }
+        fate
+    }
+
+    /// Ends with the batch that is done. Releases its credit, and wakes the producer if it waits for that.
+    fn release_batch(&mut self) {
+        let Some(InHand { cursor, origin }) = self.in_hand.take() else { return };
+        drop(cursor);
+        match origin {
+            Origin::Queue { link, charge } => {
+                self.processed += 1;
+                if link.release(charge) {
+                    self.handles.run_queue.wake(link.producer, Urgency::Soon);
+                }
+            }
+            Origin::Chain if self.kept > 0 => {
+                self.kept -= 1;
+                self.processed += 1;
+            }
+            Origin::Chain => {}
+        }
+    }
+
+    /// Executes batches that the executor before this one in the chain handed over.
+    pub fn take_over(&mut self, batches: &mut Vec<TaskBatch>, cx: &StepContext<'_>) {
+        if !batches.is_empty() {
+            self.handed_over.extend(batches.drain(..).map(BatchCursor::new));
+            self.measured(cx, |next| next.execute_handed_over(cx));
+        }
+    }
+
+    /// Executes what was handed over, until a task breaks or a link is full.
+    fn execute_handed_over(&mut self, cx: &StepContext<'_>) {
+        loop {
+            if self.in_hand.is_none() {
+                let Some(mut cursor) = self.handed_over.pop_front() else { return };
+                let is_lost = self.fate(&cursor.input, cx.now) == Fate::Drop;
+                if is_lost && self.kept == 0 {
+                    // Its tuples get edges that nobody takes, as if it had been sent and lost.
+                    cursor.draw_edges(&mut self.tasks[cursor.input.local_task as usize].emitter);
+                }
+                self.in_hand = Some(InHand { cursor, origin: Origin::Chain });
+                if is_lost {
+                    self.release_batch();
+                    continue;
+                }
+            }
+            if self.is_blocked(cx.now) || self.next.as_ref().is_some_and(|next| next.has_leftovers()) {
+                return;
+            }
+            let (_, alive) = self.execute(cx, u32::MAX);
+            if !alive {
+                return;
+            }
+        }
+    }
+
+    /// Whether batches that were handed over wait in the chain, from this executor on.
+    pub fn has_leftovers(&self) -> bool {
+        let own = self.in_hand.is_some() || !self.handed_over.is_empty();
+        own || self.next.as_ref().is_some_and(|next| next.has_leftovers())
+    }
+
+    /// Calls, and notes how long that took.
+    fn measured(&mut self, cx: &StepContext<'_>, call: impl FnOnce(&mut BoltExecutor)) {
+        let before = cx.clock.now();
+        call(self);
+        self.spent += cx.clock.now().since(before);
     }
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
         let send = outcome != StepOutcome::Worked || cx.may_wait;
-        let finish = std::mem::take(&mut self.finish_asked);
-        if let Some(cursor) = &mut self.cursor {
-            cursor.split_run(&mut self.tasks[cursor.incoming.local_task as usize].emitter);
-        }
+        self.end_calls(cx);
+        self.send(send);
+        self.tasks.iter_mut().for_each(|task| task.emitter.send_acks());
+        let spent = cx.clock.now().since(cx.now);
+        self.conclude(cx.now, spent);
+    }
+
+    /// The calls that end a step: `finish` and `flush`, along the chain.
+    fn end_calls(&mut self, cx: &StepContext<'_>) {
         for task in &mut self.tasks {
-            if finish {
+            if self.finish_asked {
                 task.finish(&self.handles, cx.now);
             }
-            task.end_step(&self.handles, cx.now, send);
+            task.end_calls(&self.handles, cx.now);
+            if let Some(next) = &mut self.next {
+                next.take_over(&mut task.emitter.outgoing.chained, cx);
+            }
         }
+        if let Some(next) = &mut self.next {
+            next.measured(cx, |next| next.end_calls(cx));
+        }
+    }
+
+    /// Ends the step of an executor that is chained behind another, and of those behind it. What they note for
+    /// ackers is kept for [`give_acks`](BoltExecutor::give_acks).
+    pub fn end_chain(&mut self, cx: &StepContext<'_>, flush: bool) {
+        self.measured(cx, |own| own.end_calls(cx));
+        self.send(flush);
+    }
+
+    /// Publishes the counts of an executor that is chained behind another, and of those behind it. Their ack
+    /// records must have been sent. Returns how long the calls into them took.
+    pub fn conclude_chain(&mut self, now: Time) -> Duration {
+        let spent = std::mem::take(&mut self.spent);
+        self.conclude(now, spent);
+        spent
+    }
+
+    /// Sends what the chain emitted, with `flush` also batches that are not full, and gathers its ack records
+    /// in the tasks of this executor.
+    fn send(&mut self, flush: bool) {
+        if let Some(next) = &mut self.next {
+            next.send(flush);
+        }
+        if let Some(InHand { cursor, origin: Origin::Queue { .. } }) = &mut self.in_hand {
+            cursor.split_run(&mut self.tasks[cursor.input.local_task as usize].emitter);
+        }
+        self.keep_leftovers();
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            if flush {
+                task.emitter.flush();
+            }
+            if let Some(next) = &mut self.next {
+                next.give_acks(at, &mut task.emitter);
+            }
+        }
+    }
+
+    /// Gives the ack records of the task `at` to the task before it in the chain.
+    pub fn give_acks(&mut self, at: usize, to: &mut Emitter) {
+        to.outgoing.acks.absorb(&mut self.tasks[at].emitter.outgoing.acks);
+    }
+
+    /// Gives edges to what this step left behind, and counts it as outstanding.
+    fn keep_leftovers(&mut self) {
+        let mut kept = self.kept;
+        if let Some(InHand { cursor, origin: Origin::Chain }) = &mut self.in_hand {
+            let emitter = &mut self.tasks[cursor.input.local_task as usize].emitter;
+            if kept == 0 {
+                cursor.draw_edges(emitter);
+                emitter.outgoing.rest.sending();
+                self.kept += 1;
+            } else {
+                cursor.split_run(emitter);
+                kept -= 1;
+            }
+        }
+        for cursor in self.handed_over.iter_mut().skip(kept) {
+            let emitter = &mut self.tasks[cursor.input.local_task as usize].emitter;
+            cursor.draw_edges(emitter);
+            emitter.outgoing.rest.sending();
+            self.kept += 1;
+        }
+    }
+
+    /// Publishes the counts of the step, and that it was processed. `spent` is how long it took, here and in
+    /// the executors behind.
+    fn conclude(&mut self, now: Time, spent: Duration) {
+        let behind = self.next.as_mut().map_or(Duration::ZERO, |next| next.conclude_chain(now));
+        let gauges = &self.handles.address.gauges;
+        self.tasks.iter_mut().for_each(|task| task.publish_counts(gauges));
         let held = self.tasks.iter().map(|task| task.state.holds.held()).sum();
-        self.handles.address.gauges.held.store(held, Ordering::SeqCst);
-        if self.cursor.is_none() && self.handles.inbox.has_no_data() {
-            self.handles.inbox.note_empty(cx.now);
+        gauges.held.store(held, Ordering::SeqCst);
+        let has_input = self.in_hand.is_some() || !self.handed_over.is_empty();
+        if self.kept > 0 {
+            gauges.waiting_since.put(now.0, || {});
+        } else if !has_input && self.handles.inbox.has_no_data() {
+            self.handles.inbox.note_empty(now);
         }
-        let processed = std::mem::take(&mut self.processed);
-        self.handles.processed(processed);
-        if finish {
+        self.handles.processed(std::mem::take(&mut self.processed));
+        if std::mem::take(&mut self.finish_asked) {
             self.handles.lifecycle.finished.fetch_add(1, Ordering::SeqCst);
             self.handles.coordinator.wake(Urgency::Now);
         }
-        let spent = cx.clock.now().since(cx.now).as_nanos() as u64;
-        count(&self.handles.address.gauges.busy, spent);
+        count(&gauges.busy, spent.saturating_sub(behind).as_nanos() as u64);
     }
 
-    fn wake_at(&self) -> Time {
+    /// When to step the chain again if nothing wakes it before.
+    pub fn wake_at(&self) -> Time {
         // While an instance is missing no tick is called, so the time of the next tick does not count.
         let missing = self.tasks.iter().filter(|task| task.bolt.is_none() && !task.restart.is_over());
         let next_build = missing.map(|task| task.restart.due).min();
-        next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min()).unwrap_or(Time::NEVER)
+        let own = next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min());
+        let behind = self.next.as_ref().map_or(Time::NEVER, |next| next.wake_at());
+        own.unwrap_or(Time::NEVER).min(behind)
     }
 
-    /// The last step.
-    fn close(&mut self) -> Step {
+    /// Ends the instances of this executor.
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
         for task in &mut self.tasks {
             if let Some(bolt) = task.bolt.take() {
                 let (errors, now) = (&task.emitter.errors, task.emitter.outgoing.now);
@@ -279,6 +541,5 @@ impl BoltExecutor {
         }
         self.handles.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
         self.handles.coordinator.wake(Urgency::Now);
-        Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER }
     }
 }

@@ -163,23 +163,19 @@ impl BoltTask {
         true
     }
 
-    /// Ends a step: see `emitter` for the order.
-    pub fn end_step(&mut self, handles: &ExecutorHandles, now: Time, send: bool) {
+    /// The last calls of a step: `flush`, and the failure of tuples that were dropped. What was emitted is then
+    /// routed: see `emitter` for the order of all that ends a step.
+    pub fn end_calls(&mut self, handles: &ExecutorHandles, now: Time) {
         if self.executed {
             self.executed = false;
             self.call(handles, now, |bolt, out| bolt.flush(out));
         }
         self.fail_abandoned();
         self.emitter.route_stages(&mut self.state);
-        if send {
-            self.emitter.flush();
-        }
-        self.emitter.send_acks();
-        self.publish_counts(&handles.address.gauges);
     }
 
     /// Adds the counts of the step to the executor's gauges.
-    fn publish_counts(&mut self, gauges: &Gauges) {
+    pub fn publish_counts(&mut self, gauges: &Gauges) {
         let emitter = &mut self.emitter;
         let failed = std::mem::take(&mut emitter.failed_now);
         let settled_later = std::mem::take(&mut emitter.acked_later) as i64;

@@ -20,6 +20,7 @@ use crate::api::{FailureCause, ReplayCounts};
 use crate::clock::Time;
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::tree_clock::TreeClock;
+use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::spout_task::{
     IDLE_PAUSE_MAX, Latencies, Pause, STARVED_AFTER, SpoutTask, TREE_CLOCK_PERIOD,
 };
@@ -68,16 +69,20 @@ pub struct SpoutExecutor {
     /// The task that emits first in the next step, so that all tasks get their turn.
     turn: usize,
     blocked_since: Option<Time>,
+    closed: bool,
+    /// The executor that is chained behind this one: see `bolt`.
+    next: Option<Box<BoltExecutor>>,
 }
 
 impl SpoutExecutor {
-    /// An executor of these tasks, none of which is built yet. It counts as live.
+    /// An executor of these tasks, none of which is built yet. It counts as live. `next` is chained behind it.
     pub fn new(
         handles: ExecutorHandles,
         tasks: Vec<SpoutTask>,
         latencies: Latencies,
         downstream: Vec<Arc<Gauges>>,
         cycles: Cycles,
+        next: Option<Box<BoltExecutor>>,
     ) -> SpoutExecutor {
         handles.lifecycle.rest.spout_lives();
         SpoutExecutor {
@@ -95,15 +100,20 @@ impl SpoutExecutor {
             held_back: None,
             turn: 0,
             blocked_since: None,
+            closed: false,
+            next,
         }
     }
 
     /// Does a bounded amount of work.
     pub fn step(&mut self, cx: &StepContext<'_>) -> Step {
         self.begin_step(cx.now);
-        let (processed, close) = self.take_control(cx.now);
-        if close {
-            return self.close(processed);
+        let processed = self.take_control(cx);
+        if self.closed || self.next.as_ref().is_some_and(|next| next.is_closing()) {
+            self.handles.processed(processed);
+            let is_closed = self.closed && self.next.as_ref().is_none_or(|next| next.is_closed());
+            let outcome = if is_closed { StepOutcome::Closed } else { StepOutcome::Idle };
+            return Step { outcome, wake_at: Time::NEVER };
         }
         let mut outcome = StepOutcome::Idle;
         if self.opened {
@@ -114,9 +124,15 @@ impl SpoutExecutor {
                     task.tell_active(self.active, &self.handles, cx.now);
                 }
             }
-            outcome = self.emit(cx);
+            if self.is_chain_ready(cx) {
+                outcome = self.emit(cx);
+            }
         }
-        self.end_step(cx, outcome, processed);
+        let settled = self.end_step(cx, outcome, processed);
+        if settled && outcome == StepOutcome::Idle {
+            // There may be room below the pending limit again, and no outcome will come to say so.
+            outcome = StepOutcome::Worked;
+        }
         Step { outcome, wake_at: self.wake_at(cx.now) }
     }
 
@@ -133,12 +149,25 @@ impl SpoutExecutor {
             task.emitter.outgoing.now = now;
             task.emitter.outgoing.membership = membership;
         }
+        if let Some(next) = &mut self.next {
+            next.begin_step(now, membership);
+        }
     }
 
-    /// Handles what came over the control lane. Returns how many of these messages count as outstanding
-    /// until they are processed, and whether to close.
-    fn take_control(&mut self, now: Time) -> (i64, bool) {
-        let (mut processed, mut close) = (0, false);
+    /// Whether the executors behind this one can take tuples. They continue with what earlier steps left.
+    fn is_chain_ready(&mut self, cx: &StepContext<'_>) -> bool {
+        let Some(next) = &mut self.next else { return true };
+        if !next.build_and_tick(cx) {
+            return false;
+        }
+        next.resume(cx);
+        true
+    }
+
+    /// Handles what came over the control lanes of the chain. Returns how many of these messages count as
+    /// outstanding until they are processed.
+    fn take_control(&mut self, cx: &StepContext<'_>) -> i64 {
+        let (mut processed, now) = (0, cx.now);
         while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
                 Control::Tree(TreeMessage::Outcomes(outcomes)) => {
@@ -146,6 +175,9 @@ impl SpoutExecutor {
                     self.take_outcomes(outcomes, now);
                 }
                 Control::Loss(Loss::Acker { acker }) => {
+                    // Open blocks are closed first, so that the acker has their inits before it is to forget
+                    // them.
+                    self.send(cx, false);
                     self.tasks.iter_mut().for_each(|task| task.lose_acker(acker, &self.handles, now));
                 }
                 Control::Command(ExecutorCommand::Activate) => (self.opened, self.active) = (true, true),
@@ -159,14 +191,17 @@ impl SpoutExecutor {
                         task.break_down("crashed by a test", &self.handles, now);
                     }
                 }
-                Control::Command(ExecutorCommand::Close) => close = true,
+                Control::Command(ExecutorCommand::Close) => self.close(),
                 Control::Tree(TreeMessage::Acks(_))
                 | Control::Loss(Loss::Worker { .. })
                 | Control::Command(ExecutorCommand::Finish)
                 | Control::End(_) => {}
             }
         }
-        (processed, close)
+        if let Some(next) = &mut self.next {
+            next.take_control(now);
+        }
+        processed
     }
 
     fn take_outcomes(&mut self, outcomes: Vec<Outcome>, now: Time) {
@@ -188,14 +223,14 @@ impl SpoutExecutor {
         let share = if cx.may_wait { 1 } else { (cx.budget / tasks as u32).max(TUPLES_PER_LOOK) };
         for offset in 0..tasks {
             let task = &mut self.tasks[(self.turn + offset) % tasks];
-            match task.emit(share, cx, &self.handles) {
+            match task.emit(share, cx, &self.handles, &mut self.next) {
                 Pause::Turn => more = true,
                 Pause::Credit => blocked = true,
                 Pause::Rest => {}
             }
             if cx.may_wait {
                 // The next call may wait for long, so what was emitted is sent before it.
-                task.end_step(true);
+                task.send_emitted();
                 self.handles.run_queue.hand_over();
             }
         }
@@ -225,11 +260,36 @@ impl SpoutExecutor {
         full
     }
 
-    fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) {
+    /// Sends what was emitted, with `flush` also batches that are not full, and the ack records: see `emitter`
+    /// for the order. Returns whether messages were acked that were complete by then.
+    fn send(&mut self, cx: &StepContext<'_>, flush: bool) -> bool {
+        for task in &mut self.tasks {
+            task.emitter.route_stages(&mut task.state);
+        }
+        if let Some(next) = &mut self.next {
+            self.tasks.iter_mut().for_each(|task| next.take_over(&mut task.emitter.outgoing.chained, cx));
+            next.end_chain(cx, flush);
+        }
+        let mut settled = false;
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            if flush {
+                task.emitter.flush();
+            }
+            if let Some(next) = &mut self.next {
+                next.give_acks(at, &mut task.emitter);
+            }
+            task.emitter.send_acks();
+            settled |= task.take_settled(&self.latencies, &self.handles, cx.clock.now());
+        }
+        settled
+    }
+
+    fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome, processed: i64) -> bool {
+        let settled = self.send(cx, outcome != StepOutcome::Worked);
+        let behind = self.next.as_mut().map_or(Duration::ZERO, |next| next.conclude_chain(cx.now));
         let gauges = &self.handles.address.gauges;
         let (mut pending, mut lost, mut waiting, mut replayed) = (0, 0, 0, ReplayCounts::default());
         for task in &mut self.tasks {
-            task.end_step(outcome != StepOutcome::Worked);
             task.publish_counts(gauges);
             waiting += task.backoff.len() as i64;
             if let Some(open) = &task.emitter.pending {
@@ -248,7 +308,9 @@ impl SpoutExecutor {
         self.note_live();
         self.handles.processed(processed);
         let gauges = &self.handles.address.gauges;
-        count(&gauges.busy, cx.clock.now().since(cx.now).as_nanos() as u64);
+        let spent = cx.clock.now().since(cx.now).saturating_sub(behind);
+        count(&gauges.busy, spent.as_nanos() as u64);
+        settled
     }
 
     fn note_blocked(&mut self, blocked: bool, now: Time) {
@@ -287,11 +349,18 @@ impl SpoutExecutor {
                 wake_at = wake_at.min(now.after(TREE_CLOCK_PERIOD));
             }
         }
-        if self.held_back.is_some() { wake_at.min(now.after(IDLE_PAUSE_MAX)) } else { wake_at }
+        if self.held_back.is_some() {
+            wake_at = wake_at.min(now.after(IDLE_PAUSE_MAX));
+        }
+        let behind = self.next.as_ref().filter(|_| self.opened).map_or(Time::NEVER, |next| next.wake_at());
+        wake_at.min(behind)
     }
 
-    /// The last step.
-    fn close(&mut self, processed: i64) -> Step {
+    /// Ends the instances of this executor.
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
         for task in &mut self.tasks {
             if let Some(spout) = task.spout.take() {
                 let (errors, now) = (&task.emitter.errors, task.emitter.outgoing.now);
@@ -302,9 +371,7 @@ impl SpoutExecutor {
         }
         // A message that still waits is not replayed any more: it counts as failed.
         self.handles.address.gauges.waiting.store(0, Ordering::SeqCst);
-        self.handles.processed(processed);
         self.handles.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
         self.handles.coordinator.wake(Urgency::Now);
-        Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER }
     }
 }

@@ -18,6 +18,7 @@ use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::backoff::Backoff;
 use crate::runtime::acking::pending::FailedMessage;
 use crate::runtime::acking::pending_limit::PendingLimit;
+use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::{Gauges, count};
@@ -247,6 +248,16 @@ impl SpoutTask {
         self.take_failed(&failed, handles, now);
     }
 
+    /// Acks the messages of blocks that were complete when they were closed; returns whether there were any.
+    pub fn take_settled(&mut self, latencies: &Latencies, handles: &ExecutorHandles, now: Time) -> bool {
+        if self.emitter.settled.is_empty() {
+            return false;
+        }
+        let settled = std::mem::take(&mut self.emitter.settled);
+        self.take_outcomes(settled.into_iter().map(Outcome::Complete).collect(), latencies, handles, now);
+        true
+    }
+
     fn tell_acked(&mut self, acked: &[MessageId], handles: &ExecutorHandles, now: Time) {
         self.acked_now += acked.len() as u64;
         // If `ack` fails for one message, it must still be called for the others.
@@ -319,11 +330,8 @@ impl SpoutTask {
         self.take_failed(&failed, handles, now);
     }
 
-    /// Fails every block that a lost acker kept.
+    /// Fails every block that a lost acker kept. No block may be open.
     pub fn lose_acker(&mut self, acker: usize, handles: &ExecutorHandles, now: Time) {
-        // The open block is closed first, so that the acker has its init before the `forget`.
-        self.emitter.route_stages(&mut self.state);
-        self.emitter.send_acks();
         let Emitter { pending, outgoing, acker_table, .. } = &mut self.emitter;
         let Some(pending) = pending else { return };
         let mut failed = Vec::new();
@@ -335,8 +343,15 @@ impl SpoutTask {
         self.take_failed(&failed, handles, now);
     }
 
-    /// Calls `next_tuple` while there are credit, room below the pending limit, and budget.
-    pub fn emit(&mut self, budget: u32, cx: &StepContext<'_>, handles: &ExecutorHandles) -> Pause {
+    /// Calls `next_tuple` while there are credit, room below the pending limit, and budget. Tuples for the bolt
+    /// that is chained behind the spout go to `next`.
+    pub fn emit(
+        &mut self,
+        budget: u32,
+        cx: &StepContext<'_>,
+        handles: &ExecutorHandles,
+        next: &mut Option<Box<BoltExecutor>>,
+    ) -> Pause {
         let mut budget = budget;
         loop {
             if !self.may_emit() || self.idle_until > cx.now || self.spout.is_none() {
@@ -349,6 +364,15 @@ impl SpoutTask {
             if self.emitter.is_blocked() {
                 return Pause::Credit;
             }
+            if let Some(next) = next {
+                if next.is_blocked(cx.now) {
+                    return Pause::Credit;
+                }
+                if next.has_leftovers() {
+                    // A task broke. The next step waits until it is built, and continues with them.
+                    return Pause::Turn;
+                }
+            }
             let room = self.pending_limit.size().saturating_sub(self.in_flight());
             if room == 0 {
                 self.pending_limit.note_limited();
@@ -360,6 +384,9 @@ impl SpoutTask {
             let calls = budget.min(TUPLES_PER_LOOK).min(u32::try_from(room).unwrap_or(u32::MAX));
             budget -= calls;
             self.emit_chunk(calls, handles, cx.now);
+            if let Some(next) = next {
+                next.take_over(&mut self.emitter.outgoing.chained, cx);
+            }
         }
     }
 
@@ -413,12 +440,10 @@ impl SpoutTask {
         }
     }
 
-    /// Ends a step: see `emitter` for the order. With `flush`, batches that are not full are sent, too.
-    pub fn end_step(&mut self, flush: bool) {
+    /// Sends what was emitted so far, because the next call may wait for long. Such a spout is in no chain.
+    pub fn send_emitted(&mut self) {
         self.emitter.route_stages(&mut self.state);
-        if flush {
-            self.emitter.flush();
-        }
+        self.emitter.flush();
         self.emitter.send_acks();
     }
 

@@ -15,7 +15,7 @@ use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::call_hooks;
 use crate::runtime::flow::gauges::count;
-use crate::runtime::flow::message::Incoming;
+use crate::runtime::flow::message::TaskBatch;
 use crate::runtime::routing::emitter::Emitter;
 use crate::text::shown;
 use crate::tuple::{Rows, Value};
@@ -37,7 +37,7 @@ pub fn execute_chunk(
     handles: &ExecutorHandles,
     now: Time,
 ) -> bool {
-    let stop_at = (cursor.tuple + chunk).min(cursor.incoming.batch.len);
+    let stop_at = cursor.tuple.saturating_add(chunk).min(cursor.input.batch.len);
     let Some(mut bolt) = task.bolt.take() else {
         if task.restart.is_over() {
             refuse_tuples(task, cursor, stop_at);
@@ -83,7 +83,7 @@ fn run_tuples(
         state.extra_anchors.clear();
         let may_be_letter = takes_letters && emitter.is_final(&state.anchor);
         let may_need_row = !state.hooks.is_empty() || may_be_letter;
-        let plain = !may_need_row && cursor.incoming.batch.extras.is_empty();
+        let plain = !may_need_row && cursor.input.batch.extras.is_empty();
         let end = cursor.stretch_end().min(stop_at);
         let stretch = if plain { run_plain } else { run_with_care };
         if let Err(error) = stretch(bolt, state, emitter, cursor, end) {
@@ -147,7 +147,7 @@ fn execute_next(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
 ) -> Result<(), TaskError> {
-    let Incoming { batch, meta, .. } = &mut cursor.incoming;
+    let TaskBatch { batch, meta, .. } = &mut cursor.input;
     let meta: &Arc<SourceMeta> = meta;
     let (tuple, arity) = (cursor.tuple as usize, batch.arity as usize);
     if let Some(message) = batch.msgs.get(tuple) {
@@ -225,7 +225,7 @@ fn send_dead_letter(
     let Some(stage) = task.dead_letter_stage.filter(|_| task.emitter.is_final(&task.state.anchor)) else {
         return false;
     };
-    let meta = &cursor.incoming.meta;
+    let meta = &cursor.input.meta;
     let values = Value::map(meta.fields.iter().zip(cursor.kept.iter().cloned()));
     let letter = vec![
         Value::from(&meta.component),

@@ -55,13 +55,13 @@ impl Inbox {
 
     /// Decodes a batch. If that fails, the batch is left empty: its credit is released, its trees expire.
     fn unpack(&self, bytes: &[u8], mut incoming: Incoming) -> Incoming {
-        let arity = incoming.batch.arity;
+        let arity = incoming.input.batch.arity;
         match codec::decode(bytes) {
             Ok(batch) if batch.arity == arity && batch.len() == incoming.charge.tuples => {
-                incoming.batch = batch
+                incoming.input.batch = batch
             }
-            Ok(_) => self.refuse(&incoming.meta, "its arity or length is not as announced"),
-            Err(error) => self.refuse(&incoming.meta, &error.to_string()),
+            Ok(_) => self.refuse(&incoming.input.meta, "its arity or length is not as announced"),
+            Err(error) => self.refuse(&incoming.input.meta, &error.to_string()),
         }
         incoming
     }
@@ -89,6 +89,8 @@ impl Inbox {
 pub struct InboxSender {
     /// Whose inbox it is.
     pub executor: ExecutorId,
+    /// The executor that is woken: the head of the chain that the executor is part of.
+    head: ExecutorId,
     /// Its component, for messages to people.
     pub component: SmolStr,
     /// What it shows of itself.
@@ -111,23 +113,29 @@ impl InboxSender {
         self.gauges.waiting_since.put(sent_at, || {
             let _ = lane.send(message);
         });
-        self.run_queue.wake(self.executor, urgency);
+        self.run_queue.wake(self.head, urgency);
     }
 
     /// Sends a control message.
     pub fn send_control(&self, control: impl Into<Control>, urgency: Urgency) {
         let _ = self.control.send(control.into());
-        self.run_queue.wake(self.executor, urgency);
+        self.run_queue.wake(self.head, urgency);
     }
 
     /// Makes the executor runnable, so that it is stepped.
     pub fn wake(&self, urgency: Urgency) {
-        self.run_queue.wake(self.executor, urgency);
+        self.run_queue.wake(self.head, urgency);
     }
 }
 
-/// The two ends of a new inbox.
-pub fn inbox(executor: ExecutorId, component: SmolStr, run_queue: &Arc<RunQueue>) -> (InboxSender, Inbox) {
+/// The two ends of a new inbox. `head` is the executor that takes from it, for itself or for an executor that
+/// is chained behind it.
+pub fn inbox(
+    executor: ExecutorId,
+    head: ExecutorId,
+    component: SmolStr,
+    run_queue: &Arc<RunQueue>,
+) -> (InboxSender, Inbox) {
     let (cycle_in, cycle_out) = flume::unbounded();
     let (data_in, data_out) = flume::unbounded();
     let (control_in, control_out) = flume::unbounded();
@@ -137,6 +145,7 @@ pub fn inbox(executor: ExecutorId, component: SmolStr, run_queue: &Arc<RunQueue>
     (
         InboxSender {
             executor,
+            head,
             component,
             gauges,
             cycle: cycle_in,

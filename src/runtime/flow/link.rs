@@ -46,7 +46,7 @@ pub enum LinkKind {
 pub struct Link {
     /// Which of the topology's links.
     pub id: LinkId,
-    /// The executor that sends. It is woken when credit is released.
+    /// The executor that is woken when credit is released: the one that sends, or the head of its chain.
     pub producer: ExecutorId,
     /// Whether it is part of a cycle.
     pub kind: LinkKind,

@@ -16,14 +16,20 @@ use crate::runtime::flow::charge::Charge;
 use crate::runtime::flow::link::Link;
 use crate::tuple::TupleBatch;
 
-/// A batch on its way to one task.
-pub struct Incoming {
+/// A batch for one task.
+pub struct TaskBatch {
     /// The tuples.
     pub batch: TupleBatch,
     /// Their source: component, stream and task.
     pub meta: Arc<SourceMeta>,
     /// The target, counted from the first task of its executor.
     pub local_task: u32,
+}
+
+/// A batch on its way to a task of another executor.
+pub struct Incoming {
+    /// The batch and its target.
+    pub input: TaskBatch,
     /// The link whose credit the batch holds; released when it is processed.
     pub link: Arc<Link>,
     /// What the link was charged for it.
@@ -40,7 +46,7 @@ pub enum DataMessage {
     Encoded {
         /// The batch in the codec of `tuple`.
         bytes: Bytes,
-        /// Everything but the tuples; its batch is empty.
+        /// Everything but the tuples: its batch is empty.
         incoming: Incoming,
     },
 }

@@ -33,7 +33,7 @@ use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{DataMessage, Incoming, Loss, TreeMessage};
+use crate::runtime::flow::message::{DataMessage, Incoming, Loss, TaskBatch, TreeMessage};
 use crate::runtime::flow::outlet::{Outlet, PayloadKind};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
@@ -178,7 +178,8 @@ impl Ingress {
         let charge = Charge { tuples: header.tuples as usize, bytes: header.charged as usize };
         let batch = TupleBatch::new(meta.fields.len());
         let (local_task, link) = (header.local_task, Arc::clone(link));
-        let incoming = Incoming { batch, meta, local_task, link, charge, sent_at: now };
+        let input = TaskBatch { batch, meta, local_task };
+        let incoming = Incoming { input, link, charge, sent_at: now };
         if payload.len() < COPIED_BELOW {
             payload = Bytes::copy_from_slice(&payload);
         }

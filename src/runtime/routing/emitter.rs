@@ -45,6 +45,8 @@ pub struct Emitter {
     pub acker_table: Arc<AckerTable>,
     /// Of a spout in a tracked topology: its open messages.
     pub pending: Option<Pending>,
+    /// Of a spout in a tracked topology: blocks that were complete when they were closed.
+    pub settled: Vec<RootId>,
     /// Of a spout in an untracked topology: messages emitted in this call, to be acked at once.
     pub untracked: Vec<MessageId>,
     /// Where errors of user code are reported.
@@ -90,8 +92,11 @@ impl Emitter {
             return;
         }
         if let Some(pending) = &mut self.pending {
-            let acks = &mut self.outgoing.acks;
-            pending.close_blocks(self.tree_now, |root| acks.init(root));
+            let (acks, settled) = (&mut self.outgoing.acks, &mut self.settled);
+            pending.close_blocks(self.tree_now, |root| match acks.is_settled(root) {
+                true => settled.push(root),
+                false => acks.init(root),
+            });
         }
         if self.outgoing.acks.is_empty() {
             return;

@@ -23,6 +23,13 @@ use crate::tuple::hash::{stable_hash, stable_hash_all};
 pub enum TargetSelector {
     /// Whole batches go to the first task: it is the only one, or the grouping is global.
     First,
+    /// Whole batches go to this task of the bolt that is chained behind the executor.
+    Chained {
+        /// The task.
+        task: TaskId,
+        /// Its number among the tasks of its executor.
+        local_task: u32,
+    },
     /// Whole batches go to every task.
     All,
     /// The target is chosen for each tuple.

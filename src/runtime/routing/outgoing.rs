@@ -16,7 +16,7 @@ use crate::runtime::acking::records::FailureReport;
 use crate::runtime::audit::Audit;
 use crate::runtime::flow::charge::Charge;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{DataMessage, Incoming};
+use crate::runtime::flow::message::{DataMessage, Incoming, TaskBatch};
 use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::rest::Rest;
@@ -49,6 +49,9 @@ pub struct Outgoing {
     /// Whether a batch that was sent took the last credit of its link. Set by [`Outgoing::send`]; cleared
     /// by `Emitter::is_blocked` when no stream lacks credit any more.
     pub stalled: bool,
+    /// Batches for the bolt that is chained behind the executor. The executor hands them over and empties the
+    /// list before the step ends.
+    pub chained: Vec<TaskBatch>,
     /// Copies sent in this step.
     pub transferred: u64,
     /// Lost tuples of this step that belong to no message.
@@ -101,6 +104,17 @@ impl Outgoing {
         }
     }
 
+    /// Takes a batch for a task of the bolt that is chained behind the executor. Its tuples need no edges: they
+    /// are executed in this step, whose ack record is sent after that.
+    pub fn hand_over(&mut self, local_task: u32, meta: &Arc<SourceMeta>, mut batch: TupleBatch) {
+        self.transferred += batch.len() as u64;
+        batch.extras.iter_mut().for_each(|(_, anchor)| anchor.edge = 0);
+        if let Some(audit) = &self.audit {
+            audit.created(&batch);
+        }
+        self.chained.push(TaskBatch { batch, meta: Arc::clone(meta), local_task });
+    }
+
     /// Charges the link for a batch and sends it. The batch is sent even without credit; the executor sees
     /// `stalled` and takes no more input.
     pub fn send(
@@ -121,7 +135,8 @@ impl Outgoing {
         match address {
             Address::Here(inbox) => {
                 let (meta, link, sent_at) = (Arc::clone(meta), Arc::clone(link), self.now);
-                let incoming = Incoming { batch, meta, local_task, link, charge, sent_at };
+                let input = TaskBatch { batch, meta, local_task };
+                let incoming = Incoming { input, link, charge, sent_at };
                 inbox.send_data(DataMessage::Batch(incoming), urgency);
             }
             Address::There(remote) => {

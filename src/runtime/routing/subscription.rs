@@ -46,6 +46,11 @@ impl Subscription {
         Subscription { selector, targets, load_aware, next_refresh: Time::ZERO }
     }
 
+    /// The subscription of a bolt that is chained behind the executor: all tuples go to this task of it.
+    pub fn chained(task: TaskId, local_task: u32) -> Subscription {
+        Subscription::new(TargetSelector::Chained { task, local_task }, Vec::new(), false)
+    }
+
     /// Whether a task subscribes to the stream by direct grouping.
     pub fn is_direct_target(&self, task: TaskId) -> bool {
         matches!(self.selector, TargetSelector::Each(TupleSelector::Direct))
@@ -69,6 +74,12 @@ impl Subscription {
                     chosen.push(target.task);
                 }
                 target.take_whole(batch, meta, outgoing);
+            }
+            TargetSelector::Chained { task, local_task } => {
+                if let Some(chosen) = chosen {
+                    chosen.push(*task);
+                }
+                outgoing.hand_over(*local_task, meta, batch);
             }
             TargetSelector::All => self.take_by_all(batch, meta, outgoing, chosen),
             TargetSelector::Each(_) => self.take_tuple_by_tuple(batch, direct, meta, outgoing, chosen),

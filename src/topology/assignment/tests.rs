@@ -1,7 +1,7 @@
 //! Placement: Storm's cases, and properties over topologies of any shape.
 
 use super::*;
-use crate::config::Delivery;
+use crate::config::{ChainMode, Delivery};
 use crate::topology::graph::testing::topology;
 
 /// A topology without ackers: spouts and bolts with so many executors.
@@ -10,6 +10,7 @@ fn shaped(spouts: &[u32], bolts: &[u32]) -> Topology {
     let inputs: [&str; 1] = [&names[0]];
     let component = |at: usize| (&*names[at], if at < spouts.len() { &[][..] } else { &inputs[..] });
     let mut topology = topology(&(0..names.len()).map(component).collect::<Vec<_>>());
+    topology.options.chain = ChainMode::Off;
     for (component, executors) in topology.components.iter_mut().zip(spouts.iter().chain(bolts)) {
         component.options.parallelism = *executors;
     }
@@ -154,6 +155,33 @@ mod storm {
 
 fn moved(before: &Assignment, after: &Assignment) -> usize {
     before.worker_of.iter().zip(&after.worker_of).filter(|(before, after)| before != after).count()
+}
+
+#[test]
+fn a_chain_stands_on_one_worker_and_counts_once() {
+    let mut topology = topology(&[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("d", &["c"])]);
+    [0, 1, 3].into_iter().for_each(|at| topology.components[at].options.parallelism = 2);
+    let topology = untracked(topology);
+    let (plan, assignment) = place(&topology, 2, None);
+    // `c` has one executor, so it ends the chain of `a` and `b`, and `d` begins anew.
+    for (a, b) in plan.executors_of(Part::Component(0)).iter().zip(plan.executors_of(Part::Component(1))) {
+        assert_eq!((a.next, b.behind), (Some(b.id), Some(a.id)));
+        assert_eq!(assignment.worker_of(a.id), assignment.worker_of(b.id));
+    }
+    // Two chains of `a` and `b`, one executor of `c`, two of `d`: five units on two workers.
+    let units = |worker| {
+        let on_it = assignment.executors_on(WorkerId(worker));
+        on_it.filter(|id| plan.executors[id.index()].behind.is_none()).count()
+    };
+    assert_eq!(sorted(vec![units(0), units(1)]), [2, 3]);
+    assert_eq!(place(&topology, 2, Some(&assignment)).1, assignment, "it comes back as it was");
+
+    let mut changed = topology;
+    changed.options.chain = ChainMode::Off;
+    let (_, apart) = place(&changed, 2, Some(&assignment));
+    assert_eq!(sorted(loads(&apart)), [3, 4]);
+    changed.options.chain = ChainMode::Auto;
+    assert!(apart.plan(&changed).is_none() || apart.plan(&changed) == Some(place(&changed, 2, None).0));
 }
 
 #[test]
@@ -327,7 +355,7 @@ mod properties {
 
     /// Every placement of the executors of components that is sound, as workers by executor.
     fn all_sound(topology: &Topology, workers: usize) -> Vec<Vec<usize>> {
-        let plan = Plan::new(topology, 1);
+        let plan = Plan::new(topology, 1, 1);
         let users = plan.executors.iter().filter(|executor| executor.part != Part::Acker).count();
         let tracked = topology.options.delivery == Delivery::AtLeastOnce;
         let in_use = workers.min(users);
@@ -353,7 +381,7 @@ mod properties {
 
     /// On how many workers each component is, added up.
     fn spread(topology: &Topology, places: &[usize]) -> usize {
-        let plan = Plan::new(topology, 1);
+        let plan = Plan::new(topology, 1, 1);
         let workers_of = |part: usize| {
             let executors = plan.executors_of(Part::Component(part)).iter();
             sorted(executors.map(|executor| places[executor.id.index()]).collect())
@@ -367,7 +395,7 @@ mod properties {
     }
 
     fn user_places(topology: &Topology, assignment: &Assignment) -> Vec<usize> {
-        let users = Plan::new(topology, 1).executors.iter().filter(|e| e.part != Part::Acker).count();
+        let users = Plan::new(topology, 1, 1).executors.iter().filter(|e| e.part != Part::Acker).count();
         assignment.worker_of[..users].iter().map(|worker| worker.index()).collect()
     }
 

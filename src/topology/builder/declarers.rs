@@ -7,7 +7,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::api::{CustomGrouping, TaskHook};
-use crate::config::{AutoOr, ComponentOptions};
+use crate::config::{AutoOr, ChainMode, ComponentOptions};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::draft::DraftInput;
 use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory};
@@ -79,6 +79,13 @@ macro_rules! common_declarations {
             /// Says that its calls wait, so that each executor gets a thread of its own.
             pub fn blocking(self) -> Self {
                 self.0.options.blocking = true;
+                self
+            }
+
+            /// Says whether it may run fused with its neighbours, instead of the topology's `chain`; see
+            /// [`Topology::chains`](crate::topology::Topology::chains).
+            pub fn chain(self, mode: ChainMode) -> Self {
+                self.0.options.chain = Some(mode);
                 self
             }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::{AutoOr, ComponentOptions, TopologyOptions, limits};
+use crate::config::{AutoOr, ChainMode, ComponentOptions, TopologyOptions, limits};
 use crate::topology::registry::Kind;
 
 /// One key of a table whose values end up in an `O`.
@@ -39,6 +39,8 @@ pub(crate) enum Shape<O: 'static> {
     AutoOrSize(fn(&mut O, AutoOr<u64>)),
     /// A string that stands for something: what is expected, and how it is read.
     Text(&'static str, fn(&mut O, &str) -> Result<(), String>),
+    /// `"auto"` or `"off"`.
+    AutoOrOff(fn(&mut O, ChainMode)),
     /// A table of free values.
     Free(fn(&mut O, toml::Table)),
     /// A table of keys.
@@ -130,6 +132,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         doc: "Whether shuffle prefers targets with credit and short queues.",
         default: "true",
         shape: Shape::Switch(|o, v| o.load_aware = v),
+    },
+    Key {
+        path: "chain",
+        doc: "Whether neighbours run fused in one executor where that is faster (`auto`), or never (`off`).",
+        default: "\"auto\"",
+        shape: Shape::AutoOrOff(|o, v| o.chain = v),
     },
     Key {
         path: "tick",
@@ -279,6 +287,12 @@ static BLOCKING: ComponentKey = Key {
     default: "by type",
     shape: Shape::Switch(|o, v| o.blocking = v),
 };
+static CHAIN: ComponentKey = Key {
+    path: "chain",
+    doc: "Whether the component may run fused with its producer and its consumer (`auto`) or not (`off`).",
+    default: "the topology's",
+    shape: Shape::AutoOrOff(|o, v| o.chain = Some(v)),
+};
 static SETTINGS: ComponentKey = Key {
     path: "settings",
     doc: "Free values, laid over those of the topology.",
@@ -323,9 +337,20 @@ static MAX_REPLAYS: ComponentKey = Key {
 };
 
 static SPOUT: &[&ComponentKey] =
-    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
-static BOLT: &[&ComponentKey] =
-    &[&TYPE, &INPUTS, &PARALLELISM, &TASKS, &BLOCKING, &TICK, &MAX_REPLAYS, &HOOKS, &SETTINGS, &CONFIG];
+    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
+static BOLT: &[&ComponentKey] = &[
+    &TYPE,
+    &INPUTS,
+    &PARALLELISM,
+    &TASKS,
+    &BLOCKING,
+    &CHAIN,
+    &TICK,
+    &MAX_REPLAYS,
+    &HOOKS,
+    &SETTINGS,
+    &CONFIG,
+];
 
 /// `[spout.ID]` or `[bolt.ID]`.
 pub(crate) fn component(kind: Kind) -> &'static [&'static ComponentKey] {

@@ -2,8 +2,8 @@
 
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use crate::config::AutoOr;
 use crate::config::units::{parse_duration, parse_size};
+use crate::config::{AutoOr, ChainMode};
 use crate::topology::declare::keys::{Key, LATER, OTHER_NAMES, Shape};
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Node, in_order, type_name};
@@ -63,6 +63,11 @@ impl Section<'_> {
                     self.report
                         .push(Finding::at(place(node), message).help(Some(format!("it is {expected}"))));
                 }
+            },
+            Shape::AutoOrOff(set) => match node.get_ref().as_str() {
+                Some("auto") => set(options, ChainMode::Auto),
+                Some("off") => set(options, ChainMode::Off),
+                _ => self.wrong_type(key.path, node, "\"auto\" or \"off\""),
             },
             Shape::Free(set) => self.free(key.path, node).into_iter().for_each(|v| set(options, v)),
             Shape::Nested(_) | Shape::Special => {}
