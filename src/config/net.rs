@@ -33,7 +33,8 @@ pub struct NetOptions {
     pub heartbeat: Duration,
     /// `silence`: a connection on which nothing was received for so long counts as dead.
     pub silence: Duration,
-    /// `handshake_timeout`: a handshake that takes longer is given up.
+    /// `handshake_timeout`: a handshake that takes longer is given up. It grows, up to four times, while
+    /// handshakes with a peer that is alive are late.
     pub handshake_timeout: Duration,
     /// `reconnect_min`: the bound of the first pause before a peer is dialed again. Each bound is twice
     /// the one before; a pause is random, from 0 to its bound.

@@ -95,7 +95,7 @@ pub enum Refusal {
     /// More than [`HANDSHAKE_BYTES_MAX`] bytes.
     #[error("a handshake has no more than {HANDSHAKE_BYTES_MAX} bytes")]
     TooLong,
-    /// It took longer than `handshake_timeout`.
+    /// It took longer than it may; see `handshake_timeout`.
     #[error("the handshake was not done in time")]
     TimedOut,
     /// The frame is not the next one of a handshake, or cannot be read.
@@ -120,7 +120,7 @@ impl Refusal {
             Refusal::WrongWorker { .. } => 8,
             Refusal::BadProof => 9,
             Refusal::TooLong => 10,
-            Refusal::TimedOut => 11,
+            Refusal::TimedOut => TIMED_OUT,
             Refusal::Malformed { .. } => 12,
         }
     }
@@ -141,6 +141,8 @@ impl Refusal {
 
 /// The code of [`Refusal::NotYet`]. The dialer should dial again soon.
 pub const NOT_YET: u8 = 6;
+/// The code of [`Refusal::TimedOut`].
+pub const TIMED_OUT: u8 = 11;
 
 fn refusal_name(code: u8) -> &'static str {
     match code {
@@ -154,7 +156,7 @@ fn refusal_name(code: u8) -> &'static str {
         8 => "wrong-worker",
         9 => "bad-proof",
         10 => "too-long",
-        11 => "timed-out",
+        TIMED_OUT => "timed-out",
         12 => "malformed",
         _ => "unknown",
     }

@@ -15,6 +15,8 @@ use crate::ids::Incarnation;
 
 /// Doublings of the pause, at most, before a peer that answered "not yet" is dialed again.
 const NOT_YET_DOUBLINGS: u32 = 2;
+/// Doublings of the time-out of a handshake, at most: it grows to four times the option.
+const LATE_DOUBLINGS: u32 = 2;
 
 /// One peer.
 #[derive(Debug, Default)]
@@ -33,6 +35,9 @@ pub(super) struct Peer {
     pub from: Option<ConnId>,
     /// A connection from it was up before. Counts reconnects.
     pub was_heard: bool,
+    /// Doublings of the time-out of the next handshake with it, dialed or accepted, at most
+    /// [`LATE_DOUBLINGS`].
+    handshakes_late: u32,
 }
 
 /// The connection to a peer: its state, and when the peer is dialed next.
@@ -61,6 +66,48 @@ pub(super) enum DialState {
 impl Default for DialState {
     fn default() -> DialState {
         DialState::Waiting { at: Time::ZERO }
+    }
+}
+
+/// The time-out of a handshake grows while the peer is alive and handshakes with it are late, because one of
+/// the two workers is overloaded. The peer is alive if it has proven in the handshake that it knows the
+/// secret, or if a connection with it is up: such a connection ends after `silence` without a byte. HELLO and
+/// REFUSED prove nothing, because strangers can send them. So neither a stranger nor a silent peer causes
+/// longer time-outs.
+impl Peer {
+    /// How long the next handshake with the peer may take, if `least` is the option.
+    pub fn handshake_timeout(&self, least: Duration) -> Duration {
+        least * (1 << self.handshakes_late)
+    }
+
+    /// A handshake that this worker dialed was not done in time. `has_proven`: the peer has sent an
+    /// acceptable CHALLENGE. A peer that is not alive gets the shortest time-out again.
+    pub fn dialed_too_late(&mut self, has_proven: bool) {
+        if has_proven || self.from.is_some() {
+            self.allow_twice_the_time();
+        } else {
+            self.handshakes_late = 0;
+        }
+    }
+
+    /// A handshake that the peer seems to have dialed was not done in time: HELLO named the peer, and no
+    /// PROOF came. If the peer is not alive, that may have been a stranger, and changes nothing.
+    pub fn answered_too_late(&mut self) {
+        if self.from.is_some() || self.dial.is_up() {
+            self.allow_twice_the_time();
+        }
+    }
+
+    fn allow_twice_the_time(&mut self) {
+        self.handshakes_late = (self.handshakes_late + 1).min(LATE_DOUBLINGS);
+    }
+
+    /// A handshake with the peer was done. If both connections are up now, the next handshake gets the
+    /// shortest time-out again.
+    pub fn handshake_done(&mut self) {
+        if self.from.is_some() && self.dial.is_up() {
+            self.handshakes_late = 0;
+        }
     }
 }
 
@@ -96,6 +143,11 @@ impl Dial {
         self.attempts = 0;
         self.state = DialState::Waiting { at: now };
         self.down_since.get_or_insert(now);
+    }
+
+    /// Whether the connection to the peer is up.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, DialState::Up(_))
     }
 
     /// The connection to the peer, up or not.

@@ -69,6 +69,8 @@ pub struct World {
     pub breaks_at: u64,
     /// Given to each new pipe.
     pub flips_at: (u64, u8),
+    /// Given to each new pipe.
+    pub is_held: [bool; 2],
     /// Counts of lives that are over.
     pub past: Vec<NetCounts>,
     seed: u64,
@@ -110,6 +112,7 @@ impl World {
             is_apart: false,
             breaks_at: u64::MAX,
             flips_at: (u64::MAX, 0),
+            is_held: [false; 2],
             past: Vec::new(),
             seed,
         };
@@ -256,7 +259,7 @@ impl World {
         self.pipes.push(Pipe {
             ends: [Some((node, conn)), Some((other, accepted))],
             flying: Default::default(),
-            is_held: [false; 2],
+            is_held: self.is_held,
             carried: 0,
             breaks_at: self.breaks_at,
             flips_at: self.flips_at,
@@ -371,6 +374,7 @@ impl World {
         self.is_apart = false;
         self.breaks_at = u64::MAX;
         self.flips_at.1 = 0;
+        self.is_held = [false; 2];
         self.pipes.iter_mut().for_each(|pipe| pipe.flips_at.1 = 0);
         self.pipes.iter_mut().for_each(|pipe| (pipe.is_held, pipe.breaks_at) = ([false; 2], u64::MAX));
         self.nodes.iter_mut().for_each(|node| (node.is_stopped, node.is_listening) = (false, true));

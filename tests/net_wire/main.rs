@@ -3,6 +3,7 @@
 mod cuts;
 #[path = "../net_kit/mod.rs"]
 mod kit;
+mod late;
 mod members;
 mod refusals;
 mod seeds;

@@ -12,7 +12,7 @@ use super::super::counts::count;
 use super::super::fault::LinkFault;
 use super::super::frame::{self, Frame, FrameError, FrameKind, HEADER};
 use super::super::handshake::{
-    Answering, Dialing, HANDSHAKE_BYTES_MAX, Hello, NOT_YET, Nonce, Refusal, Refused,
+    Answering, Dialing, HANDSHAKE_BYTES_MAX, Hello, NOT_YET, Nonce, Refusal, Refused, TIMED_OUT,
 };
 use super::super::members::Endpoint;
 use super::super::payload::{CREDITS_MAX, Taken, bye_frame, credit_frame};
@@ -35,11 +35,11 @@ impl Mesh {
         let Role::Dialing { peer, deadline, step: step @ DialStep::Connecting } = &mut connection.role else {
             return;
         };
-        let incarnation = self.peers.get(peer).and_then(|peer| peer.incarnation).unwrap_or_default();
-        let to = Endpoint { worker: *peer, incarnation };
+        let Some(known) = self.peers.get(peer) else { return };
+        let to = Endpoint { worker: *peer, incarnation: known.incarnation.unwrap_or_default() };
         let (dialing, hello) = Dialing::new(&self.own, to, nonce);
         *step = DialStep::Greeted(dialing);
-        *deadline = now.after(self.options.handshake_timeout);
+        *deadline = now.after(known.handshake_timeout(self.options.handshake_timeout));
         connection.heard_at = now;
         self.say(conn, hello);
     }
@@ -119,9 +119,13 @@ impl Mesh {
     }
 
     /// Handles REFUSED: ends the connection. After "not yet", the next dials come after short pauses.
+    /// After "timed out", the next handshake may get more time, as after a time-out on this side.
     fn refused(&mut self, conn: ConnId, payload: &[u8], now: Time, app: &mut dyn Application) {
         let refused = Refused::decode(payload);
         count(&mut self.counts.refused_by_peer, refused.name());
+        if refused.code == TIMED_OUT {
+            self.handshake_was_late(conn);
+        }
         let dialed = self.connections.get(&conn).map(|connection| &connection.role);
         if let (Some(Role::Dialing { peer, .. }), NOT_YET) = (dialed, refused.code)
             && let Some(peer) = self.peers.get_mut(peer)
@@ -129,6 +133,24 @@ impl Mesh {
             peer.dial.expect_soon();
         }
         self.end(conn, format!("the peer refused: {}", refused.reason), None, now, app);
+    }
+
+    /// This side or the other has ended a handshake because it took too long.
+    pub(super) fn handshake_was_late(&mut self, conn: ConnId) {
+        match self.connections.get(&conn).map(|connection| &connection.role) {
+            Some(Role::Dialing { peer, step, .. }) => {
+                let has_proven = matches!(step, DialStep::Proved);
+                if let Some(peer) = self.peers.get_mut(peer) {
+                    peer.dialed_too_late(has_proven);
+                }
+            }
+            Some(Role::Answering { step: Some(answering), .. }) => {
+                if let Some(peer) = self.peers.get_mut(&answering.from().worker) {
+                    peer.answered_too_late();
+                }
+            }
+            _ => {}
+        }
     }
 
     fn proved(&mut self, conn: ConnId, proof: Vec<u8>) {
@@ -145,10 +167,14 @@ impl Mesh {
         hello.check(&self.own, self.known(hello.from.worker))?;
         let nonce: Nonce = self.rng.random();
         let (answering, challenge) = Answering::new(&self.own, &hello, payload, nonce, &self.secret);
+        let least = self.options.handshake_timeout;
+        let longest = self.peers.get(&hello.from.worker).map(|peer| peer.handshake_timeout(least));
         if let Some(connection) = self.connections.get_mut(&conn)
-            && let Role::Answering { step, .. } = &mut connection.role
+            && let Role::Answering { step, deadline } = &mut connection.role
         {
             *step = Some(answering);
+            // Until now the deadline was `least` after the connection was accepted.
+            *deadline = deadline.after(longest.unwrap_or(least) - least);
             self.greeted(conn);
             self.say(conn, challenge);
         }
@@ -170,6 +196,7 @@ impl Mesh {
         connection.role = Role::Receives { peer: worker };
         connection.status_due = true;
         peer.from = Some(conn);
+        peer.handshake_done();
         self.greeted.remove(&conn);
         self.counts.links_up += 1;
         self.counts.reconnects += u64::from(std::mem::replace(&mut peer.was_heard, true));
@@ -206,6 +233,7 @@ impl Mesh {
             Err(fault) => return self.fault(conn, &fault, now, app),
         };
         peer.dial.state = DialState::Up(conn);
+        peer.handshake_done();
         self.counts.links_up += 1;
         self.counts.reconnects += u64::from(std::mem::replace(&mut peer.dial.was_up, true));
         if settled > 0 || peer.sender.untaken() == 0 {

@@ -48,6 +48,7 @@ impl Mesh {
                     self.end(conn, "no connection was made in time".to_owned(), None, now, app);
                 }
                 Some(Role::Dialing { .. } | Role::Answering { .. }) => {
+                    self.handshake_was_late(conn);
                     self.refuse(conn, Refusal::TimedOut, now, app);
                 }
                 Some(Role::Sends { .. } | Role::Receives { .. }) => {
