@@ -11,7 +11,7 @@ use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::frame::{self, Frame, FrameKind, HEADER, unsequenced};
 use squall::net::handshake::{Answering, Challenge, Dialing, Hello, Refusal, Refused};
 use squall::net::payload::{Taken, bye_frame, credit_frame, credits, told_reason};
-use squall::net::{Endpoint, Identity, Secret, TopologyKey};
+use squall::net::{Endpoint, Identity, LinkCredit, Secret, TopologyKey};
 
 fn golden(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/net").join(format!("{name}.hex"));
@@ -119,7 +119,8 @@ fn heartbeat() {
 
 #[test]
 fn credit() {
-    let totals = [(LinkId(0x0102_0304), 5, 0x1112_1314_1516_1718), (LinkId(9), 0, 1)];
+    let first = LinkCredit { link: LinkId(0x0102_0304), tuples: 5, bytes: 0x1112_1314_1516_1718 };
+    let totals = [first, LinkCredit { link: LinkId(9), tuples: 0, bytes: 1 }];
     let payload = read("credit", FrameKind::Credit, 0).payload;
     assert!(credits(&payload).expect("whole totals").eq(totals));
     check_written("credit", &credit_frame(&totals));

@@ -12,8 +12,8 @@ use squall::clock::{Clock, Time};
 use squall::config::NetOptions;
 use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::{
-    Application, Direction, HEADROOM, Identity, LinkState, Member, Members, Outbound, Outbox, PayloadError,
-    PayloadKind, Poller, PollerHandle, Secret, TopologyKey, Wire,
+    Application, Direction, HEADROOM, Identity, LinkCredit, LinkState, Member, Members, Outbound, Outbox,
+    PayloadError, PayloadKind, Poller, PollerHandle, Secret, TopologyKey, Wire,
 };
 use squall::tuple::codec;
 
@@ -40,6 +40,12 @@ struct Side {
     received: SyncSender<Bytes>,
 }
 
+impl Side {
+    fn returned(&self) -> LinkCredit {
+        LinkCredit { link: LINK, tuples: self.shared.returned.load(Ordering::Acquire), bytes: 0 }
+    }
+}
+
 impl Application for Side {
     fn payload(
         &mut self,
@@ -52,31 +58,31 @@ impl Application for Side {
         self.received.send(payload).map_err(|_| PayloadError("the measurement is over".into()))
     }
 
-    fn credit(&mut self, _to: WorkerId, _link: LinkId, tuples: u64, _bytes: u64) {
-        *self.shared.credit.lock().expect("nobody panics with it") += tuples;
+    fn credit(&mut self, _to: WorkerId, more: LinkCredit) {
+        *self.shared.credit.lock().expect("nobody panics with it") += more.tuples;
         self.shared.more.notify_one();
     }
 
     fn settled(&mut self, _to: WorkerId, _frames: u64) {}
 
-    fn lost(&mut self, _to: WorkerId, _frames: u64, _credits: &[(LinkId, u64, u64)]) {}
+    fn lost(&mut self, _to: WorkerId, _frames: u64, _credits: &[LinkCredit]) {}
 
     fn status(&mut self, _from: WorkerId, _status: &[u8], _now: Time) {}
 
     fn own_status(&mut self, _to: WorkerId, _out: &mut Vec<u8>) {}
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.all_credits(to, out);
     }
 
-    fn credits_due(&mut self, _to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_due(&mut self, _to: WorkerId, out: &mut Vec<LinkCredit>) {
         if self.shared.is_noted.swap(false, Ordering::AcqRel) {
-            out.push((LINK, self.shared.returned.load(Ordering::Acquire), 0));
+            out.push(self.returned());
         }
     }
 
-    fn all_credits(&mut self, _to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
-        out.push((LINK, self.shared.returned.load(Ordering::Acquire), 0));
+    fn all_credits(&mut self, _to: WorkerId, out: &mut Vec<LinkCredit>) {
+        out.push(self.returned());
     }
 
     fn link(&mut self, _peer: WorkerId, _direction: Direction, _state: LinkState, _now: Time) {}
@@ -136,8 +142,8 @@ pub fn send(options: &Options, to: SocketAddr) -> Result<(), Failure> {
             codec::encode(&batch, &mut bytes)?;
             bytes
         };
-        let credit = Some((LINK, batch.len, u32::try_from(bytes.len())?));
-        shared.outbox.push(RECEIVER, Outbound::new(PayloadKind::Data, bytes, credit, Time::ZERO));
+        let credit = LinkCredit { link: LINK, tuples: batch.len.into(), bytes: bytes.len() as u64 };
+        shared.outbox.push(RECEIVER, Outbound::new(PayloadKind::Data, bytes, Some(credit), Time::ZERO));
     }
 }
 

@@ -2,11 +2,11 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::BytesMut;
-use squall::ids::{Incarnation, LinkId, WorkerId};
+use squall::ids::{Incarnation, WorkerId};
 use squall::net::frame::{self, Frame, FrameKind, HEADER, Lane};
 use squall::net::handshake::{Answering, Challenge, Dialing, HANDSHAKE_BYTES_MAX, Hello, Refused};
 use squall::net::payload::{CREDITS_MAX, REASON_MAX, Taken, bye_frame, credit_frame, credits, told_reason};
-use squall::net::{ConnId, Direction, Identity};
+use squall::net::{ConnId, Direction, Identity, LinkCredit};
 
 use super::net_kit::World;
 use super::net_kit::operation::{Kind, Operation};
@@ -79,7 +79,7 @@ fn payload_of(found: &Frame) {
         }
         FrameKind::Credit => {
             if let Some(totals) = credits(payload) {
-                let totals: Vec<(LinkId, u64, u64)> = totals.take(CREDITS_MAX + 1).collect();
+                let totals: Vec<LinkCredit> = totals.take(CREDITS_MAX + 1).collect();
                 if totals.len() <= CREDITS_MAX {
                     is_same(credit_frame(&totals));
                 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::outbound::PayloadKind;
+use super::outbound::{LinkCredit, PayloadKind};
 use crate::clock::Time;
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{Incarnation, WorkerId};
 
 /// Upcalls of a `Mesh`. The methods of the mesh call them, in the thread of their caller. None may
 /// wait, because the connections to all peers would wait with it.
@@ -30,8 +30,8 @@ pub trait Application {
         now: Time,
     ) -> Result<(), PayloadError>;
 
-    /// A peer returned credit of a link: this many tuples and bytes more than before.
-    fn credit(&mut self, to: WorkerId, link: LinkId, tuples: u64, bytes: u64);
+    /// A peer returned credit of a link: this much more than before.
+    fn credit(&mut self, to: WorkerId, more: LinkCredit);
 
     /// The peer reported this many more payloads as taken. From now on they count as the peer's.
     fn settled(&mut self, to: WorkerId, frames: u64);
@@ -41,12 +41,12 @@ pub trait Application {
     fn replaced(&mut self, _peer: WorkerId, _by: Incarnation) {}
 
     /// The peer's incarnation has ended. `frames` payloads to it were dropped. The peer will not return
-    /// the credit (link, tuples, bytes) that was outstanding, for payloads it took and for those it did
+    /// the credit that was outstanding, for payloads it took and for those it did
     /// not take.
     ///
     /// Called once for each incarnation that ends, even if nothing was lost. All later calls are about
     /// the next incarnation, and the totals of credit returned to it begin at 0.
-    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]);
+    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[LinkCredit]);
 
     /// A heartbeat came, with what the peer's application wrote in `own_status`. Heartbeats are sent when
     /// a connection comes up, after `Mesh::send_status`, and at least at each interval.
@@ -55,17 +55,17 @@ pub trait Application {
     /// Appends the status to send to the peer's application, at most `STATUS_MAX` bytes.
     fn own_status(&mut self, to: WorkerId, out: &mut Vec<u8>);
 
-    /// Appends the totals (link, tuples, bytes) of credit returned to a peer that should be sent now.
+    /// Appends the totals of credit returned to a peer that should be sent now.
     /// Called on each `tick` while the connection is up, so it must be cheap.
-    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>);
 
     /// Appends the totals of credit returned to a peer that changed since they were last sent. Called
     /// instead of `credits_due` when a heartbeat is sent.
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>);
 
     /// Appends all totals of credit returned to this incarnation of the peer. Called when a connection
     /// from the peer comes up.
-    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>);
+    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>);
 
     /// Members were set, and `lost` was called for all incarnations that ended. Nothing was written to
     /// new incarnations yet.

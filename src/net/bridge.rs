@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::application::{Application, Direction, LinkState, PayloadError};
-use super::outbound::PayloadKind;
+use super::outbound::{LinkCredit, PayloadKind};
 use crate::clock::{Clock, Time};
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::remote::ingress::Ingress;
 
 /// Is notified of connections that come up and go down.
@@ -67,8 +67,8 @@ impl Application for Bridge {
         })
     }
 
-    fn credit(&mut self, _to: WorkerId, link: LinkId, tuples: u64, bytes: u64) {
-        self.ingress.credit(link, tuples, bytes);
+    fn credit(&mut self, _to: WorkerId, more: LinkCredit) {
+        self.ingress.credit(more);
     }
 
     fn settled(&mut self, _to: WorkerId, frames: u64) {
@@ -79,7 +79,7 @@ impl Application for Bridge {
         self.lost.push((peer, by));
     }
 
-    fn lost(&mut self, _to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
+    fn lost(&mut self, _to: WorkerId, frames: u64, credits: &[LinkCredit]) {
         self.ingress.lost(frames, credits);
     }
 
@@ -91,15 +91,15 @@ impl Application for Bridge {
         self.ingress.status(self.clock.now(), out);
     }
 
-    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.ingress.take_credits_due(to, out);
     }
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.ingress.take_credits_untold(to, out);
     }
 
-    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.ingress.all_credits(to, out);
     }
 

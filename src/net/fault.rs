@@ -4,7 +4,7 @@
 
 use super::application::PayloadError;
 use super::frame::{FrameError, FrameKind, Lane};
-use crate::ids::LinkId;
+use super::outbound::LinkCredit;
 
 /// How a peer broke the protocol on a connection that was up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,14 +56,15 @@ pub enum LinkFault {
         before: u64,
     },
     /// The peer returned more credit in total than it was given, or a smaller total than before.
-    #[error("credit of link {} comes back as {tuples} tuples and {bytes} bytes, which cannot be", link.0)]
+    #[error(
+        "credit of link {} comes back as {} tuples and {} bytes, which cannot be",
+        total.link.0,
+        total.tuples,
+        total.bytes
+    )]
     Credit {
-        /// Which link.
-        link: LinkId,
-        /// The total of tuples that the peer reports.
-        tuples: u64,
-        /// The total of bytes that the peer reports.
-        bytes: u64,
+        /// The total that the peer reports.
+        total: LinkCredit,
     },
     /// The application refused a payload.
     #[error("a payload makes no sense: {0}")]

@@ -53,7 +53,7 @@ pub use counts::{ByReason, NetCounts};
 pub use fault::LinkFault;
 pub use members::{Endpoint, Identity, Member, Members, Secret, TopologyKey};
 pub use mesh::{Action, Mesh, UNPROVEN_MAX};
-pub use outbound::{HEADROOM, Outbound, PayloadKind};
+pub use outbound::{HEADROOM, LinkCredit, Outbound, PayloadKind};
 pub use outbox::{Outbox, outlet};
 pub use payload::STATUS_MAX;
 pub use poller::{NetStatus, ORDERLY_END, PeerStatus, Poller, PollerHandle, Wire};

@@ -6,8 +6,8 @@
 
 use super::frame;
 use crate::clock::Time;
-use crate::ids::LinkId;
 
+pub use crate::runtime::flow::charge::LinkCredit;
 pub use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 
 const _: () = assert!(HEADROOM == frame::HEADER);
@@ -21,9 +21,9 @@ pub struct Outbound {
     pub bytes: Vec<u8>,
     /// CRC32C of the payload.
     pub payload_crc: u32,
-    /// The credit it uses: link, tuples, bytes. The peer returns that credit later; if the peer's
-    /// incarnation ends before, `Application::lost` reports it.
-    pub credit: Option<(LinkId, u32, u32)>,
+    /// The credit it uses. The peer returns that credit later; if the peer's incarnation ends before,
+    /// `Application::lost` reports it.
+    pub credit: Option<LinkCredit>,
     /// When the executor sent it.
     pub sent_at: Time,
 }
@@ -33,12 +33,7 @@ impl Outbound {
     ///
     /// # Panics
     /// When `bytes` is shorter than the headroom.
-    pub fn new(
-        kind: PayloadKind,
-        bytes: Vec<u8>,
-        credit: Option<(LinkId, u32, u32)>,
-        sent_at: Time,
-    ) -> Outbound {
+    pub fn new(kind: PayloadKind, bytes: Vec<u8>, credit: Option<LinkCredit>, sent_at: Time) -> Outbound {
         let payload_crc = frame::payload_crc(&bytes[HEADROOM..]);
         Outbound { kind, bytes, payload_crc, credit, sent_at }
     }

@@ -16,9 +16,9 @@ mod sync;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::outbound::{Outbound, PayloadKind};
+use super::outbound::{LinkCredit, Outbound, PayloadKind};
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::WorkerId;
 use crate::runtime::flow::outlet::Outlet;
 use queues::{Queues, Wake};
 
@@ -113,7 +113,7 @@ struct PeerOutlet {
 }
 
 impl Outlet for PeerOutlet {
-    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time) {
+    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<LinkCredit>, now: Time) {
         self.outbox.push(self.to, Outbound::new(kind, bytes, credit, now));
     }
 

@@ -10,6 +10,7 @@
 //! ```
 
 use super::frame::{FrameKind, unsequenced};
+use super::outbound::LinkCredit;
 use crate::ids::LinkId;
 
 /// Bytes of a reason, at most.
@@ -50,22 +51,25 @@ impl Taken {
 }
 
 /// A CREDIT frame of at most [`CREDITS_MAX`] totals.
-pub fn credit_frame(totals: &[(LinkId, u64, u64)]) -> Vec<u8> {
+pub fn credit_frame(totals: &[LinkCredit]) -> Vec<u8> {
     debug_assert!(totals.len() <= CREDITS_MAX);
     unsequenced(FrameKind::Credit, |out| {
         out.reserve(totals.len() * CREDIT_BYTES);
-        for (link, tuples, bytes) in totals {
-            out.extend_from_slice(&link.0.to_le_bytes());
-            out.extend_from_slice(&tuples.to_le_bytes());
-            out.extend_from_slice(&bytes.to_le_bytes());
+        for total in totals {
+            out.extend_from_slice(&total.link.0.to_le_bytes());
+            out.extend_from_slice(&total.tuples.to_le_bytes());
+            out.extend_from_slice(&total.bytes.to_le_bytes());
         }
     })
 }
 
 /// The totals in a payload of CREDIT, in their order. `None`: it ends in the middle of one.
-pub fn credits(payload: &[u8]) -> Option<impl Iterator<Item = (LinkId, u64, u64)>> {
+pub fn credits(payload: &[u8]) -> Option<impl Iterator<Item = LinkCredit>> {
     let mut cursor = Cursor(payload);
-    let next = move || Some((LinkId(cursor.u32()?), cursor.u64()?, cursor.u64()?));
+    let next = move || {
+        let link = LinkId(cursor.u32()?);
+        Some(LinkCredit { link, tuples: cursor.u64()?, bytes: cursor.u64()? })
+    };
     payload.len().is_multiple_of(CREDIT_BYTES).then(|| std::iter::from_fn(next))
 }
 

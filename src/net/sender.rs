@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 
 use super::fault::LinkFault;
 use super::frame::{FrameKind, Lane, lane_of, seal};
-use super::outbound::Outbound;
+use super::outbound::{LinkCredit, Outbound};
 use super::payload::Taken;
 use crate::clock::Time;
 use crate::ids::LinkId;
@@ -106,10 +106,10 @@ impl SendLane {
 impl Sender {
     /// Queues a payload.
     pub fn push(&mut self, message: Outbound) {
-        if let Some((link, tuples, bytes)) = message.credit {
-            let account = self.accounts.entry(link).or_default();
-            account.sent.0 += u64::from(tuples);
-            account.sent.1 += u64::from(bytes);
+        if let Some(credit) = message.credit {
+            let account = self.accounts.entry(credit.link).or_default();
+            account.sent.0 += credit.tuples;
+            account.sent.1 += credit.bytes;
         }
         let kind = FrameKind::from(message.kind);
         match lane_of(message.kind) {
@@ -146,23 +146,23 @@ impl Sender {
         Ok(self.control.settle(taken.control) + self.data.settle(taken.data))
     }
 
-    /// Handles a CREDIT frame of the peer. `tuples` and `bytes` are totals; returns by how much they
-    /// exceed the previous ones.
+    /// Handles a total of credit in a CREDIT frame of the peer. Returns by how much it exceeds the previous
+    /// total.
     ///
     /// # Errors
     /// [`LinkFault::Credit`] when the total is less than the last, or more than was ever sent.
-    pub fn credit(&mut self, link: LinkId, tuples: u64, bytes: u64) -> Result<(u64, u64), LinkFault> {
-        let fault = LinkFault::Credit { link, tuples, bytes };
+    pub fn credit(&mut self, total: LinkCredit) -> Result<LinkCredit, LinkFault> {
+        let LinkCredit { link, tuples, bytes } = total;
         let Some(account) = self.accounts.get_mut(&link) else {
-            return if (tuples, bytes) == (0, 0) { Ok((0, 0)) } else { Err(fault) };
+            return if total.is_zero() { Ok(total) } else { Err(LinkFault::Credit { total }) };
         };
         let more = tuples.checked_sub(account.returned.0).zip(bytes.checked_sub(account.returned.1));
         match more {
-            Some(more) if tuples <= account.sent.0 && bytes <= account.sent.1 => {
+            Some((more, more_bytes)) if tuples <= account.sent.0 && bytes <= account.sent.1 => {
                 account.returned = (tuples, bytes);
-                Ok(more)
+                Ok(LinkCredit { link, tuples: more, bytes: more_bytes })
             }
-            _ => Err(fault),
+            _ => Err(LinkFault::Credit { total }),
         }
     }
 
@@ -182,17 +182,15 @@ impl Sender {
         self.control.bytes + self.data.bytes
     }
 
-    /// The outstanding credit (tuples, bytes) of each link that has any, in the order of links.
-    pub fn outstanding(&self) -> Vec<(LinkId, u64, u64)> {
-        let out =
-            |account: &Account| (account.sent.0 - account.returned.0, account.sent.1 - account.returned.1);
-        let mut credits: Vec<_> = self
-            .accounts
-            .iter()
-            .map(|(link, account)| (*link, out(account).0, out(account).1))
-            .filter(|(_, tuples, bytes)| (*tuples, *bytes) != (0, 0))
-            .collect();
-        credits.sort_unstable_by_key(|(link, _, _)| *link);
+    /// The outstanding credit of each link that has any, in the order of links.
+    pub fn outstanding(&self) -> Vec<LinkCredit> {
+        let out = |(link, account): (&LinkId, &Account)| LinkCredit {
+            link: *link,
+            tuples: account.sent.0 - account.returned.0,
+            bytes: account.sent.1 - account.returned.1,
+        };
+        let mut credits: Vec<_> = self.accounts.iter().map(out).filter(|credit| !credit.is_zero()).collect();
+        credits.sort_unstable_by_key(|credit| credit.link);
         credits
     }
 

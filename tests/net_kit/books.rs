@@ -6,7 +6,8 @@ use bytes::Bytes;
 use squall::clock::Time;
 use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::{
-    Application, Direction, Endpoint, HEADROOM, LinkState, Members, Outbound, PayloadError, PayloadKind,
+    Application, Direction, Endpoint, HEADROOM, LinkCredit, LinkState, Members, Outbound, PayloadError,
+    PayloadKind,
 };
 
 /// Links that tuples take credit of.
@@ -53,13 +54,17 @@ fn lane(kind: PayloadKind) -> usize {
 }
 
 /// The credit that a payload of tuples takes.
-fn credit_of(index: u64) -> (LinkId, u32, u32) {
-    (LinkId((index % LINKS) as u32), 1 + (index % 5) as u32, 100 + (index % 7) as u32)
+fn credit_of(index: u64) -> LinkCredit {
+    LinkCredit { link: LinkId((index % LINKS) as u32), tuples: 1 + index % 5, bytes: 100 + index % 7 }
 }
 
-fn add(totals: &mut Totals, link: LinkId, tuples: u64, bytes: u64) {
-    let total = totals.entry(link).or_default();
-    *total = (total.0 + tuples, total.1 + bytes);
+fn add(totals: &mut Totals, more: LinkCredit) {
+    let total = totals.entry(more.link).or_default();
+    *total = (total.0 + more.tuples, total.1 + more.bytes);
+}
+
+fn total_of(link: LinkId, (tuples, bytes): (u64, u64)) -> LinkCredit {
+    LinkCredit { link, tuples, bytes }
 }
 
 impl Books {
@@ -97,8 +102,8 @@ impl Books {
         bytes.extend_from_slice(&index.to_le_bytes());
         bytes.resize(bytes.len() + padding, index as u8);
         let credit = (kind == PayloadKind::Data).then(|| credit_of(index));
-        if let Some((link, tuples, bytes)) = credit {
-            add(&mut sent.credit, link, tuples.into(), bytes.into());
+        if let Some(credit) = credit {
+            add(&mut sent.credit, credit);
         }
         Outbound::new(kind, bytes, credit, now)
     }
@@ -107,17 +112,17 @@ impl Books {
     pub fn give_back_all(&mut self) {
         for taken in self.taken.values_mut() {
             for (link, (tuples, bytes)) in std::mem::take(&mut taken.owed) {
-                add(&mut taken.given_back, link, tuples, bytes);
+                add(&mut taken.given_back, LinkCredit { link, tuples, bytes });
                 taken.dirty.push(link);
             }
         }
     }
 
     /// Gives credit back to a peer that never asked for it.
-    pub fn give(&mut self, peer: WorkerId, link: LinkId, tuples: u64, bytes: u64) {
+    pub fn give(&mut self, peer: WorkerId, credit: LinkCredit) {
         let taken = self.taken.entry(peer).or_default();
-        add(&mut taken.given_back, link, tuples, bytes);
-        taken.dirty.push(link);
+        add(&mut taken.given_back, credit);
+        taken.dirty.push(credit.link);
     }
 
     pub fn is_settled(&self) -> bool {
@@ -169,15 +174,14 @@ impl Application for Books {
         assert_eq!(index, taken.lanes[lane(kind)], "each payload of a lane once, and in order");
         taken.lanes[lane(kind)] += 1;
         if kind == PayloadKind::Data {
-            let (link, tuples, bytes) = credit_of(index);
-            add(&mut taken.owed, link, tuples.into(), bytes.into());
+            add(&mut taken.owed, credit_of(index));
         }
         Ok(())
     }
 
-    fn credit(&mut self, to: WorkerId, link: LinkId, tuples: u64, bytes: u64) {
+    fn credit(&mut self, to: WorkerId, more: LinkCredit) {
         let sent = self.sent.entry(to).or_default();
-        add(&mut sent.returned, link, tuples, bytes);
+        add(&mut sent.returned, more);
         self.check_books();
     }
 
@@ -187,16 +191,18 @@ impl Application for Books {
         self.check_books();
     }
 
-    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
+    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[LinkCredit]) {
         let sent = self.sent.remove(&to).unwrap_or_default();
         self.taken.remove(&to);
         self.lives_lost += 1;
         assert_eq!(sent.settled + frames, sent.lanes.iter().sum::<u64>(), "settled or lost, all of it");
         let returned = |link| sent.returned.get(&link).copied().unwrap_or_default();
-        let out = |(link, (tuples, bytes)): (&LinkId, &(u64, u64))| {
-            (*link, tuples - returned(*link).0, bytes - returned(*link).1)
+        let out = |(link, (tuples, bytes)): (&LinkId, &(u64, u64))| LinkCredit {
+            link: *link,
+            tuples: tuples - returned(*link).0,
+            bytes: bytes - returned(*link).1,
         };
-        let out: Vec<_> = sent.credit.iter().map(out).filter(|(_, t, b)| (*t, *b) != (0, 0)).collect();
+        let out: Vec<_> = sent.credit.iter().map(out).filter(|credit| !credit.is_zero()).collect();
         assert_eq!(credits, out, "all credit that was out, in the order of links");
     }
 
@@ -211,19 +217,19 @@ impl Application for Books {
         out.extend_from_slice(&(self.statuses.len() as u64).to_le_bytes());
     }
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.credits_due(to, out);
     }
 
-    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         let Some(taken) = self.taken.get_mut(&to) else { return };
         let Taken { dirty, given_back, .. } = taken;
-        out.extend(dirty.drain(..).map(|link| (link, given_back[&link].0, given_back[&link].1)));
+        out.extend(dirty.drain(..).map(|link| total_of(link, given_back[&link])));
     }
 
-    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         let Some(taken) = self.taken.get(&to) else { return };
-        out.extend(taken.given_back.iter().map(|(link, (tuples, bytes))| (*link, *tuples, *bytes)));
+        out.extend(taken.given_back.iter().map(|(link, total)| total_of(*link, *total)));
     }
 
     fn link(&mut self, peer: WorkerId, direction: Direction, state: LinkState, _now: Time) {

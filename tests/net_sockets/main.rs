@@ -9,7 +9,7 @@ use std::time::Duration;
 use node::{Certificates, Ears, Plan, Way, introduce, noise, pair, plan, vacant, wait_status};
 use squall::config::NetOptions;
 use squall::ids::{Incarnation, LinkId, WorkerId};
-use squall::net::{Member, PayloadKind, Poller, UNPROVEN_MAX};
+use squall::net::{LinkCredit, Member, PayloadKind, Poller, UNPROVEN_MAX};
 
 // ---- Storm's tests ----
 
@@ -140,7 +140,7 @@ fn messages_flow_again_after_the_receiver_restarts() {
     introduce(2, &[&one], &[one.member, dead]);
     let lost = one.ears.wait("what was lost", |heard| heard.lost.pop());
     // The credit of the first is out, too: the first life took it and gave none back.
-    assert_eq!(lost, (WorkerId(1), 1, vec![(LinkId(1), 2, 20)]));
+    assert_eq!(lost, (WorkerId(1), 1, vec![LinkCredit { link: LinkId(1), tuples: 2, bytes: 20 }]));
     one.send(1, b"to the second life");
     let other = plan(1).again().start();
     introduce(2, &[&one, &other], &[one.member, other.member]);

@@ -14,12 +14,12 @@ use squall::config::NetOptions;
 use squall::config::net::TlsPaths;
 use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::{
-    Application, Direction, HEADROOM, Identity, LinkState, Member, Members, NetCounts, NetStatus, Outbound,
-    Outbox, PayloadError, PayloadKind, Poller, PollerHandle, Secret, TopologyKey, Wire,
+    Application, Direction, HEADROOM, Identity, LinkCredit, LinkState, Member, Members, NetCounts, NetStatus,
+    Outbound, Outbox, PayloadError, PayloadKind, Poller, PollerHandle, Secret, TopologyKey, Wire,
 };
 
 /// A peer that was replaced, payloads that were dropped, and credit that was out to it.
-type Lost = (WorkerId, u64, Vec<(LinkId, u64, u64)>);
+type Lost = (WorkerId, u64, Vec<LinkCredit>);
 
 /// What an application heard.
 #[derive(Default)]
@@ -91,13 +91,13 @@ impl Application for Ears {
         Ok(())
     }
 
-    fn credit(&mut self, _to: WorkerId, _link: LinkId, _tuples: u64, _bytes: u64) {}
+    fn credit(&mut self, _to: WorkerId, _more: LinkCredit) {}
 
     fn settled(&mut self, _to: WorkerId, frames: u64) {
         self.note(|heard| heard.settled += frames);
     }
 
-    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
+    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[LinkCredit]) {
         self.note(|heard| heard.lost.push((to, frames, credits.to_vec())));
     }
 
@@ -109,11 +109,11 @@ impl Application for Ears {
         out.extend_from_slice(b"well");
     }
 
-    fn credits_due(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+    fn credits_due(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
 
-    fn credits_untold(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+    fn credits_untold(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
 
-    fn all_credits(&mut self, _to: WorkerId, _out: &mut Vec<(LinkId, u64, u64)>) {}
+    fn all_credits(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
 
     fn link(&mut self, _peer: WorkerId, _direction: Direction, state: LinkState, _now: Time) {
         match state {
@@ -196,7 +196,8 @@ impl Node {
     pub fn send_kind(&self, to: u16, kind: PayloadKind, payload: &[u8]) {
         let mut bytes = vec![0; HEADROOM];
         bytes.extend_from_slice(payload);
-        self.outbox.push(WorkerId(to), Outbound::new(kind, bytes, Some((LinkId(1), 1, 10)), Time::ZERO));
+        let credit = LinkCredit { link: LinkId(1), tuples: 1, bytes: 10 };
+        self.outbox.push(WorkerId(to), Outbound::new(kind, bytes, Some(credit), Time::ZERO));
     }
 
     pub fn counts(&self) -> NetCounts {

@@ -8,7 +8,7 @@ use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::frame::{FrameKind, HEADER, unsequenced};
 use squall::net::handshake::{Dialing, HANDSHAKE_BYTES_MAX, Hello, PROTOCOLS, Refusal};
 use squall::net::payload::{REASON_MAX, Taken, credit_frame, credits};
-use squall::net::{Direction, Identity, PayloadKind, STATUS_MAX, Secret};
+use squall::net::{Direction, Identity, LinkCredit, PayloadKind, STATUS_MAX, Secret};
 
 use crate::kit::raw::{Raw, sequenced};
 use crate::kit::{Books, identity, key};
@@ -294,10 +294,14 @@ fn huge(length: u32) -> Vec<u8> {
     bytes
 }
 
+fn total(link: u32, tuples: u64, bytes: u64) -> LinkCredit {
+    LinkCredit { link: LinkId(link), tuples, bytes }
+}
+
 #[test]
 fn faults_of_a_peer_that_takes_payloads() {
     let taken = |control, data| Taken { control, data }.frame(FrameKind::Taken);
-    let credit = |link, tuples, bytes| credit_frame(&[(LinkId(link), tuples, bytes)]);
+    let credit = |link, tuples, bytes| credit_frame(&[total(link, tuples, bytes)]);
     check_answer(&taken(0, 6), "taken-ahead");
     check_answer(&taken(1, 3), "taken-ahead");
     check_answer(&taken(0, u64::MAX), "taken-ahead");
@@ -322,7 +326,7 @@ fn totals_may_be_repeated_and_name_links_that_were_never_used() {
     let message = raw.books.write(PEER, PayloadKind::Data, 10, raw.now);
     raw.mesh.send(PEER, message);
     raw.frames(conn);
-    let whole = credit_frame(&[(LinkId(0), 1, 100), (LinkId(5), 0, 0)]);
+    let whole = credit_frame(&[total(0, 1, 100), total(5, 0, 0)]);
     (0..3).for_each(|_| _ = raw.give(conn, &whole));
     assert!(raw.books.is_credit_back());
     assert_eq!(raw.closes(conn), None);
@@ -332,7 +336,7 @@ fn totals_may_be_repeated_and_name_links_that_were_never_used() {
 fn totals_of_many_links_take_several_frames() {
     let mut raw = Raw::new();
     let links = 7000;
-    (0..links).for_each(|link| raw.books.give(PEER, LinkId(link), 1, 10));
+    (0..links).for_each(|link| raw.books.give(PEER, total(link, 1, 10)));
     let (conn, proof) = raw.greet();
     raw.give(conn, &proof);
     let frames = raw.frames(conn);
@@ -342,7 +346,7 @@ fn totals_of_many_links_take_several_frames() {
         .inspect(|frame| assert!(frame.payload.len() <= *FRAME_MAX_RANGE.start()))
         .flat_map(|frame| credits(&frame.payload).expect("whole totals"))
         .collect();
-    assert!(totals.into_iter().eq((0..links).map(|link| (LinkId(link), 1, 10))));
+    assert!(totals.into_iter().eq((0..links).map(|link| total(link, 1, 10))));
 }
 
 #[test]

@@ -11,11 +11,12 @@ use super::super::connection::{ConnId, Connection, Role};
 use super::super::counts::{NetCounts, count};
 use super::super::handshake::Refusal;
 use super::super::members::{Identity, Secret};
+use super::super::outbound::LinkCredit;
 use super::super::peer::Peer;
 use crate::clock::Time;
 use crate::config::NetOptions;
 use crate::config::net::FRAME_MAX_RANGE;
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{Incarnation, WorkerId};
 
 /// How many accepted connections may be open that have not sent an acceptable HELLO.
 pub const UNPROVEN_MAX: usize = 64;
@@ -71,7 +72,7 @@ pub struct Mesh {
     pub(super) ready: Vec<ConnId>,
     pub(super) counts: NetCounts,
     /// A buffer for totals of credit, kept for its capacity.
-    pub(super) totals: Vec<(LinkId, u64, u64)>,
+    pub(super) totals: Vec<LinkCredit>,
 }
 
 impl Mesh {

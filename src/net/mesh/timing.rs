@@ -11,12 +11,13 @@ use super::super::application::Application;
 use super::super::connection::{ConnId, Connection, DialStep, Role};
 use super::super::frame::{FrameKind, unsequenced};
 use super::super::handshake::Refusal;
+use super::super::outbound::LinkCredit;
 use super::super::payload::{CREDITS_MAX, STATUS_MAX, bye_frame, credit_frame};
 use super::super::peer::{DialState, Peer};
 use super::super::receiver::Receiver;
 use super::state::{Action, Mesh, list};
 use crate::clock::Time;
-use crate::ids::{LinkId, WorkerId};
+use crate::ids::WorkerId;
 
 impl Mesh {
     /// Does what is due: closes connections that timed out, dials, and queues heartbeats, credit and
@@ -162,7 +163,7 @@ impl Mesh {
 }
 
 /// Queues the credit frames, if there are any, and a TAKEN frame if it is due or if credit is sent.
-fn say_taken(connection: &mut Connection, receiver: &mut Receiver, totals: &[(LinkId, u64, u64)], now: Time) {
+fn say_taken(connection: &mut Connection, receiver: &mut Receiver, totals: &[LinkCredit], now: Time) {
     if totals.is_empty() && receiver.tell_at().is_none_or(|at| at > now) {
         return;
     }

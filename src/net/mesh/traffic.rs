@@ -146,10 +146,10 @@ fn answer_frame(frame: Frame, reading: &mut Reading<'_>) -> Result<Next, LinkFau
             Ok(Next::Frame)
         }
         FrameKind::Credit => {
-            for (link, tuples, bytes) in credits(&frame.payload).ok_or(unreadable)? {
-                let (tuples, bytes) = reading.peer.sender.credit(link, tuples, bytes)?;
-                if (tuples, bytes) != (0, 0) {
-                    reading.app.credit(reading.worker, link, tuples, bytes);
+            for total in credits(&frame.payload).ok_or(unreadable)? {
+                let more = reading.peer.sender.credit(total)?;
+                if !more.is_zero() {
+                    reading.app.credit(reading.worker, more);
                 }
             }
             Ok(Next::Frame)

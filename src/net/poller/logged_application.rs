@@ -13,11 +13,11 @@ use bytes::Bytes;
 use slog::{Logger, debug, info, warn};
 
 use super::super::application::{Application, Direction, LinkState, PayloadError};
-use super::super::outbound::PayloadKind;
+use super::super::outbound::{LinkCredit, PayloadKind};
 use super::channel::FarEnd;
 use super::handle::ORDERLY_END;
 use crate::clock::Time;
-use crate::ids::{Incarnation, LinkId, WorkerId};
+use crate::ids::{Incarnation, WorkerId};
 
 /// How long dialing a worker may fail before a warning is logged.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -103,8 +103,8 @@ impl Application for LoggedApplication {
         self.app.payload(from, kind, payload, now)
     }
 
-    fn credit(&mut self, to: WorkerId, link: LinkId, tuples: u64, bytes: u64) {
-        self.app.credit(to, link, tuples, bytes);
+    fn credit(&mut self, to: WorkerId, more: LinkCredit) {
+        self.app.credit(to, more);
     }
 
     fn settled(&mut self, to: WorkerId, frames: u64) {
@@ -115,7 +115,7 @@ impl Application for LoggedApplication {
         self.app.replaced(peer, by);
     }
 
-    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[(LinkId, u64, u64)]) {
+    fn lost(&mut self, to: WorkerId, frames: u64, credits: &[LinkCredit]) {
         if frames > 0 {
             info!(self.log, "payloads to a worker that was replaced are dropped";
                 "peer" => to.0, "payloads" => frames);
@@ -131,15 +131,15 @@ impl Application for LoggedApplication {
         self.app.own_status(to, out);
     }
 
-    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_due(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.app.credits_due(to, out);
     }
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.app.credits_untold(to, out);
     }
 
-    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<(LinkId, u64, u64)>) {
+    fn all_credits(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.app.all_credits(to, out);
     }
 

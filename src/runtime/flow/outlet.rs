@@ -4,7 +4,7 @@
 //! sequence numbers and retransmission.
 
 use crate::clock::Time;
-use crate::ids::LinkId;
+use crate::runtime::flow::charge::LinkCredit;
 
 /// Free bytes before a payload, for the header of its frame.
 pub const HEADROOM: usize = 20;
@@ -23,8 +23,8 @@ pub enum PayloadKind {
 /// The way to one other worker.
 pub trait Outlet: Send + Sync {
     /// Sends a payload to the current incarnation. `bytes` has [`HEADROOM`] free bytes, then the payload.
-    /// For data, `credit` is what the link was charged, as (link, tuples, bytes). Never blocks.
-    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<(LinkId, u32, u32)>, now: Time);
+    /// For data, `credit` is what the link was charged. Never blocks.
+    fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<LinkCredit>, now: Time);
 
     /// Notifies the poller that there is credit to return; see `credit_returns`.
     fn poke(&self);

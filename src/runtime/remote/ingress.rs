@@ -27,8 +27,8 @@ use bytes::{Buf, Bytes};
 
 use crate::api::SourceMeta;
 use crate::clock::Time;
-use crate::ids::{Incarnation, LinkId, WorkerId};
-use crate::runtime::flow::charge::Charge;
+use crate::ids::{Incarnation, WorkerId};
+use crate::runtime::flow::charge::LinkCredit;
 use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
@@ -175,7 +175,7 @@ impl Ingress {
         let metas = &self.metas[header.source.index()];
         let meta = metas.get(usize::from(header.stream));
         let meta = Arc::clone(meta.ok_or(unknown("stream", u32::from(header.stream)))?);
-        let charge = Charge { tuples: header.tuples as usize, bytes: header.charged as usize };
+        let charge = header.credit().charge();
         let batch = TupleBatch::new(meta.fields.len());
         let (local_task, link) = (header.local_task, Arc::clone(link));
         let input = TaskBatch { batch, meta, local_task };
@@ -189,10 +189,10 @@ impl Ingress {
     }
 
     /// A peer returned credit: releases it, and wakes the producer if it waits for that.
-    pub fn credit(&self, link: LinkId, tuples: u64, bytes: u64) {
-        let half = self.links.get(link.0 as usize).and_then(|ends| ends.link.as_ref());
+    pub fn credit(&self, credit: LinkCredit) {
+        let half = self.links.get(credit.link.0 as usize).and_then(|ends| ends.link.as_ref());
         if let Some(half) = half
-            && half.release(Charge { tuples: tuples as usize, bytes: bytes as usize })
+            && half.release(credit.charge())
         {
             self.run_queue.wake(half.producer, Urgency::Now);
         }
@@ -206,8 +206,8 @@ impl Ingress {
     }
 
     /// Payloads to a lost worker were thrown away. `credits` is all credit that was out to that worker.
-    pub fn lost(&self, payloads: u64, credits: &[(LinkId, u64, u64)]) {
-        credits.iter().for_each(|(link, tuples, bytes)| self.credit(*link, *tuples, *bytes));
+    pub fn lost(&self, payloads: u64, credits: &[LinkCredit]) {
+        credits.iter().for_each(|credit| self.credit(*credit));
         self.settled(payloads);
     }
 
@@ -267,21 +267,21 @@ impl Ingress {
     }
 
     /// Totals of credit to send to a peer now; see [`CreditReturns::take_due`].
-    pub fn take_credits_due(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+    pub fn take_credits_due(&self, peer: WorkerId, into: &mut Vec<LinkCredit>) {
         if let Some(peer) = self.peer(peer) {
             peer.returns.take_due(into);
         }
     }
 
     /// Totals of credit that were not sent to a peer yet.
-    pub fn take_credits_untold(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+    pub fn take_credits_untold(&self, peer: WorkerId, into: &mut Vec<LinkCredit>) {
         if let Some(peer) = self.peer(peer) {
             peer.returns.take_untold(into);
         }
     }
 
     /// Totals of all credit returned to a peer's current incarnation.
-    pub fn all_credits(&self, peer: WorkerId, into: &mut Vec<(LinkId, u64, u64)>) {
+    pub fn all_credits(&self, peer: WorkerId, into: &mut Vec<LinkCredit>) {
         if let Some(peer) = self.peer(peer) {
             peer.returns.all(into);
         }

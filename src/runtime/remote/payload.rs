@@ -20,6 +20,7 @@ use crate::config::limits::BLOCK_MESSAGES_MAX;
 use crate::ids::{LinkId, RootId, TaskId, WorkerSet};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::{AckRecords, FailureReport};
+use crate::runtime::flow::charge::LinkCredit;
 use crate::runtime::flow::outlet::HEADROOM;
 use crate::topology::plan::ExecutorId;
 use crate::tuple::codec::{self, CodecError};
@@ -59,6 +60,13 @@ pub struct DataHeader {
     pub tuples: u32,
     /// Bytes that the link was charged.
     pub charged: u32,
+}
+
+impl DataHeader {
+    /// What the link was charged for the batch.
+    pub fn credit(&self) -> LinkCredit {
+        LinkCredit { link: self.link, tuples: self.tuples.into(), bytes: self.charged.into() }
+    }
 }
 
 const DATA_HEADER: usize = 22;

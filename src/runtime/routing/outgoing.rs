@@ -162,7 +162,7 @@ impl Outgoing {
         let header = DataHeader { link, source: meta.task, stream, local_task, tuples, charged };
         let refusal = match encode_data(&header, batch) {
             Ok(bytes) if bytes.len() - HEADROOM <= remote.outlet.payload_max() => {
-                let credit = Some((link, tuples, charged));
+                let credit = Some(header.credit());
                 remote.outlet.send(PayloadKind::Data, bytes, credit, self.now);
                 return;
             }

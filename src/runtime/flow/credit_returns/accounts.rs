@@ -82,27 +82,29 @@ impl<Id: Copy> Accounts<Id> {
         is_news
     }
 
-    /// The totals of all accounts that are due. They count as sent from now on.
-    pub fn take_due(&self, into: &mut Vec<(Id, u64, u64)>) {
+    /// Passes on the totals (tuples, bytes) of all accounts that are due. They count as sent from now on.
+    pub fn take_due(&self, mut told: impl FnMut(Id, u64, u64)) {
         let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
         for account in due {
             // Cleared before the totals are read, so that later credit marks the account again. By an
             // exchange, so that credit given back before the mark was set is seen.
             account.is_due.swap(false, Ordering::SeqCst);
-            into.push(account.tell());
+            account.tell(&mut told);
         }
     }
 
-    /// The totals of all accounts with unsent credit. They count as sent from now on.
-    pub fn take_untold(&self, into: &mut Vec<(Id, u64, u64)>) {
+    /// Passes on the totals of all accounts with unsent credit. They count as sent from now on.
+    pub fn take_untold(&self, mut told: impl FnMut(Id, u64, u64)) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        into.extend(all.iter().filter(|account| account.untold() != (0, 0)).map(|account| account.tell()));
+        all.iter().filter(|account| account.untold() != (0, 0)).for_each(|account| account.tell(&mut told));
     }
 
-    /// The totals of all accounts that were ever given credit. They count as sent from now on.
-    pub fn all(&self, into: &mut Vec<(Id, u64, u64)>) {
+    /// Passes on the totals of all accounts that were ever given credit. They count as sent from now on.
+    pub fn all(&self, mut told: impl FnMut(Id, u64, u64)) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        into.extend(all.iter().map(|account| account.tell()).filter(|(_, tuples, _)| *tuples > 0));
+        all.iter()
+            .filter(|account| account.tuples.load(Ordering::SeqCst) > 0)
+            .for_each(|account| account.tell(&mut told));
     }
 }
 
@@ -120,11 +122,11 @@ impl<Id: Copy> Account<Id> {
         tuples >= self.lot.0 || bytes >= self.lot.1
     }
 
-    /// The totals, which count as sent from now on.
-    fn tell(&self) -> (Id, u64, u64) {
+    /// Passes the totals on. They count as sent from now on.
+    fn tell(&self, told: &mut impl FnMut(Id, u64, u64)) {
         let (tuples, bytes) = (self.tuples.load(Ordering::SeqCst), self.bytes.load(Ordering::SeqCst));
         self.told_tuples.store(tuples, Ordering::SeqCst);
         self.told_bytes.store(bytes, Ordering::SeqCst);
-        (self.id, tuples, bytes)
+        told(self.id, tuples, bytes);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use accounts::{Account, Accounts};
 
 use crate::ids::LinkId;
-use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::charge::{Charge, LinkCredit};
 use crate::runtime::flow::outlet::Outlet;
 
 /// The account of one link.
@@ -41,20 +41,24 @@ impl CreditReturns {
         }
     }
 
-    /// Totals of the links of which a lot is unsent, as (link, tuples, bytes).
-    pub fn take_due(&self, into: &mut Vec<(LinkId, u64, u64)>) {
-        self.accounts.take_due(into);
+    /// Totals of the links of which a lot is unsent.
+    pub fn take_due(&self, into: &mut Vec<LinkCredit>) {
+        self.accounts.take_due(push_to(into));
     }
 
     /// Totals of the links with unsent credit.
-    pub fn take_untold(&self, into: &mut Vec<(LinkId, u64, u64)>) {
-        self.accounts.take_untold(into);
+    pub fn take_untold(&self, into: &mut Vec<LinkCredit>) {
+        self.accounts.take_untold(push_to(into));
     }
 
     /// Totals of all links for which credit was ever given back.
-    pub fn all(&self, into: &mut Vec<(LinkId, u64, u64)>) {
-        self.accounts.all(into);
+    pub fn all(&self, into: &mut Vec<LinkCredit>) {
+        self.accounts.all(push_to(into));
     }
+}
+
+fn push_to(into: &mut Vec<LinkCredit>) -> impl FnMut(LinkId, u64, u64) {
+    |link, tuples, bytes| into.push(LinkCredit { link, tuples, bytes })
 }
 
 #[cfg(test)]
@@ -69,7 +73,7 @@ mod tests {
     struct Pokes(AtomicU64);
 
     impl Outlet for Pokes {
-        fn send(&self, _: PayloadKind, _: Vec<u8>, _: Option<(LinkId, u32, u32)>, _: Time) {}
+        fn send(&self, _: PayloadKind, _: Vec<u8>, _: Option<LinkCredit>, _: Time) {}
 
         fn poke(&self) {
             self.0.fetch_add(1, Ordering::SeqCst);
@@ -80,10 +84,10 @@ mod tests {
         }
     }
 
-    fn told(take: impl FnOnce(&mut Vec<(LinkId, u64, u64)>)) -> Vec<(u32, u64, u64)> {
+    fn told(take: impl FnOnce(&mut Vec<LinkCredit>)) -> Vec<(u32, u64, u64)> {
         let mut told = Vec::new();
         take(&mut told);
-        told.into_iter().map(|(id, tuples, bytes)| (id.0, tuples, bytes)).collect()
+        told.into_iter().map(|total| (total.link.0, total.tuples, total.bytes)).collect()
     }
 
     #[test]
