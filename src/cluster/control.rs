@@ -30,7 +30,7 @@ use crate::ids::{Incarnation, WorkerId};
 use crate::logging::{Levels, LogFormat};
 use crate::net::{Members, Secret};
 use crate::runtime::StopReason;
-use crate::runtime::end_sequence::EndProgress;
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::topology::assignment::Assignment;
 
 /// Bytes of the longest line.
@@ -50,25 +50,14 @@ pub enum ToWorker {
     Activate,
     /// Spouts must rest.
     Deactivate,
-    /// Spouts must not emit new messages any more; what is in flight is processed. If this comes before
-    /// the first [`ToWorker::Activate`], tasks are built now, and spouts emit nothing.
-    Drain,
-    /// Executors that hold tuples must finish.
-    AskHolders {
-        /// The round, to be named in the next snapshot.
-        round: u64,
-    },
-    /// The executors of the bolt at this place must finish.
-    Finish {
-        /// The round, to be named in the next snapshot.
-        round: u64,
-        /// The number of the bolt in the order of the graph, from 0.
-        place: usize,
-    },
-    /// All executors must close. Then the worker sends its last counters and [`FromWorker::Ended`].
-    Close,
-    /// All workers have closed: the process must end.
-    End,
+    /// A step of the end of the topology.
+    ///
+    /// * `Drain` may come before the first [`ToWorker::Activate`]. Then tasks are built now, and spouts emit
+    ///   nothing.
+    /// * The rounds of `AskHolders` and `Finish` are to be named in the next snapshot.
+    /// * After `Close`, the worker sends its last counters and [`FromWorker::Ended`].
+    /// * `End` comes when all workers have closed: the process must end.
+    Ending(EndCommand),
     /// A request for [`FromWorker::Progress`].
     Probe {
         /// The wave of requests that this one belongs to.
@@ -126,7 +115,7 @@ pub enum FromWorker {
         /// The reason, for people.
         message: String,
     },
-    /// All executors of the worker are closed. It waits for [`ToWorker::End`], so that its peers do not
+    /// All executors of the worker are closed. It waits for [`EndCommand::End`], so that its peers do not
     /// take its end for a death.
     Ended {
         /// Whether some did not answer the close in time.

@@ -144,27 +144,17 @@ impl WorkerRuntime for Wired {
         self.running.deactivate();
     }
 
-    fn drain(&self) {
-        self.running.carry_out(EndCommand::Drain);
-        // A worker that was started while the topology drains has to process what its peers send.
-        self.running.activate();
-    }
-
-    fn ask_holders(&self, round: u64) {
-        self.running.carry_out(EndCommand::AskHolders { round });
-    }
-
-    fn finish(&self, round: u64, place: usize) {
-        self.running.carry_out(EndCommand::Finish { round, place });
+    fn carry_out(&self, command: EndCommand) {
+        self.running.carry_out(command);
+        if command == EndCommand::Drain {
+            // A worker that was started while the topology drains has to process what its peers send.
+            self.running.activate();
+        }
     }
 
     fn leave(&self) {
         // Relaxed: if the flag is seen late, a few more records are logged.
         self.leaving.store(true, Ordering::Relaxed);
-    }
-
-    fn close(&self) {
-        self.running.carry_out(EndCommand::Close);
     }
 
     fn progress(&self) -> EndProgress {

@@ -45,7 +45,7 @@ use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
 use crate::net::{Members, Secret};
-use crate::runtime::end_sequence::EndProgress;
+use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
@@ -70,16 +70,11 @@ pub trait WorkerRuntime: Send + Sync {
     fn activate(&self);
     /// Lets spouts rest.
     fn deactivate(&self);
-    /// Lets spouts emit no more. May come before [`WorkerRuntime::activate`], and twice.
-    fn drain(&self);
-    /// Asks executors that hold tuples to finish. The next snapshots carry this round.
-    fn ask_holders(&self, round: u64);
-    /// Asks the executors of the bolt at this place to finish. The next snapshots carry this round.
-    fn finish(&self, round: u64, place: usize);
+    /// Carries out a step of the end. The next snapshots carry its round. `Drain` may come before
+    /// [`WorkerRuntime::activate`], and twice.
+    fn carry_out(&self, command: EndCommand);
     /// All workers are about to end: connections that go down from now on are not logged.
     fn leave(&self);
-    /// Asks all executors to close.
-    fn close(&self);
     /// How far the worker is with the end of the topology.
     fn progress(&self) -> EndProgress;
     /// The counters of the worker.
@@ -189,8 +184,8 @@ fn serve(
     }
     loop {
         match read::<ToWorker>(&mut commands) {
-            Ok(Some(ToWorker::Close)) => close(&*runtime, reports),
-            Ok(Some(ToWorker::End)) => {
+            Ok(Some(ToWorker::Ending(EndCommand::Close))) => close(&*runtime, reports),
+            Ok(Some(ToWorker::Ending(EndCommand::End))) => {
                 reports.flush();
                 return true;
             }
@@ -255,20 +250,18 @@ fn run_command(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports
     match command {
         ToWorker::Activate => runtime.activate(),
         ToWorker::Deactivate => runtime.deactivate(),
-        ToWorker::Drain => runtime.drain(),
-        ToWorker::AskHolders { round } => runtime.ask_holders(round),
-        ToWorker::Finish { round, place } => runtime.finish(round, place),
+        ToWorker::Ending(command) => runtime.carry_out(command),
         ToWorker::Probe { wave } => {
             reports.message(FromWorker::Progress { wave, progress: runtime.progress() });
         }
-        // The caller handles the first three. `Start` comes once, before the others.
-        ToWorker::Close | ToWorker::End | ToWorker::Members(_) | ToWorker::Start(_) => {}
+        // The caller handles `Members`. `Start` comes once, before the others.
+        ToWorker::Members(_) | ToWorker::Start(_) => {}
     }
 }
 
 fn close(runtime: &dyn WorkerRuntime, reports: &Reports) {
     runtime.leave();
-    runtime.close();
+    runtime.carry_out(EndCommand::Close);
     let closed = runtime.wait_closed(CLOSE_MAX);
     reports.stats(runtime.stats());
     reports.message(FromWorker::Ended { cut_short: !closed });

@@ -301,14 +301,9 @@ impl Core {
 
     fn carry_out(&mut self, command: EndCommand, now: Time) {
         match command {
-            EndCommand::Drain => self.broadcast(ToWorker::Drain),
-            EndCommand::AskHolders { round } => {
-                self.broadcast(ToWorker::AskHolders { round });
-                self.ask_anew(now);
-                self.round = Some(round);
-            }
-            EndCommand::Finish { round, place } => {
-                self.broadcast(ToWorker::Finish { round, place });
+            EndCommand::Drain => self.broadcast(ToWorker::Ending(command)),
+            EndCommand::AskHolders { round } | EndCommand::Finish { round, .. } => {
+                self.broadcast(ToWorker::Ending(command));
                 self.ask_anew(now);
                 self.round = Some(round);
             }

@@ -202,19 +202,16 @@ impl SimulatedProcess {
     /// Carries out a command of the master.
     pub fn run_command(&mut self, command: ToWorker) {
         match command {
-            ToWorker::Start(_) | ToWorker::End => {}
+            ToWorker::Start(_) | ToWorker::Ending(EndCommand::End) => {}
             ToWorker::Members(members) => self.set_members(&members),
             ToWorker::Activate => self.worker.activate(),
             ToWorker::Deactivate => self.worker.deactivate(),
-            ToWorker::Drain => {
-                self.worker.carry_out(EndCommand::Drain);
-                self.worker.activate();
-            }
-            ToWorker::AskHolders { round } => self.worker.carry_out(EndCommand::AskHolders { round }),
-            ToWorker::Finish { round, place } => self.worker.carry_out(EndCommand::Finish { round, place }),
-            ToWorker::Close => {
-                self.closing = true;
-                self.worker.carry_out(EndCommand::Close);
+            ToWorker::Ending(command) => {
+                self.closing |= command == EndCommand::Close;
+                self.worker.carry_out(command);
+                if command == EndCommand::Drain {
+                    self.worker.activate();
+                }
             }
             ToWorker::Probe { wave } => {
                 self.said.push(FromWorker::Progress { wave, progress: self.worker.progress() });

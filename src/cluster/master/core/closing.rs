@@ -13,6 +13,7 @@ use crate::cluster::master::events::{MasterAction, Note};
 use crate::cluster::master::life::WorkerLife;
 use crate::net::Endpoint;
 use crate::runtime::StopReason;
+use crate::runtime::end_sequence::EndCommand;
 
 /// How long workers may take to close in order: their executors have 5 s.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
@@ -85,7 +86,7 @@ impl Core {
         let grace = if self.ending.is_cut_short() { KILL_GRACE } else { CLOSE_MAX };
         self.close_by = Some(now.after(grace));
         self.waves.begin_again();
-        self.broadcast(ToWorker::Close);
+        self.broadcast(ToWorker::Ending(EndCommand::Close));
         self.lives.iter_mut().filter(|life| !life.has_process()).for_each(WorkerLife::leaves);
     }
 
@@ -99,7 +100,7 @@ impl Core {
         let mut to_us = self.lives.iter().filter(|life| life.listens_to_us());
         if !self.end_told && to_us.all(|life| life.has_ended) {
             self.end_told = true;
-            self.broadcast(ToWorker::End);
+            self.broadcast(ToWorker::Ending(EndCommand::End));
         }
         let left = self.with_process();
         let too_late = self.dead_by.is_some_and(|by| now >= by);

@@ -128,7 +128,8 @@ impl World {
 
     /// Checks what must hold when the master believes that all workers are at rest.
     fn check(&self, message: &ToWorker) {
-        let believes_in_rest = matches!(message, ToWorker::Finish { .. } | ToWorker::Close);
+        let believes_in_rest =
+            matches!(message, ToWorker::Ending(EndCommand::Finish { .. } | EndCommand::Close));
         if !believes_in_rest {
             return;
         }
@@ -141,10 +142,12 @@ impl World {
             );
         }
         match message {
-            ToWorker::Finish { place, .. } => {
+            ToWorker::Ending(EndCommand::Finish { place, .. }) => {
                 assert!(self.workers.iter().all(|worker| worker.finished >= *place || *place == 0));
             }
-            ToWorker::Close => assert!(self.workers.iter().all(|worker| worker.finished == BOLTS)),
+            ToWorker::Ending(EndCommand::Close) => {
+                assert!(self.workers.iter().all(|worker| worker.finished == BOLTS))
+            }
             _ => {}
         }
     }
@@ -248,28 +251,33 @@ impl World {
     }
 
     fn is_closing(&self) -> bool {
-        self.workers.iter().any(|worker| worker.closed || worker.inbox.contains(&ToWorker::Close))
+        self.workers
+            .iter()
+            .any(|worker| worker.closed || worker.inbox.contains(&ToWorker::Ending(EndCommand::Close)))
     }
 
     fn run_command(&mut self, index: usize, message: ToWorker) {
         let worker = &mut self.workers[index];
         match message {
             ToWorker::Activate => worker.active = true,
-            ToWorker::Drain => worker.draining = true,
-            ToWorker::Finish { round, place } => {
+            ToWorker::Ending(EndCommand::Drain) => worker.draining = true,
+            ToWorker::Ending(EndCommand::Finish { round, place }) => {
                 worker.round = round;
                 worker.to_finish = Some(place);
             }
-            ToWorker::AskHolders { .. } => panic!("nobody holds anything"),
+            ToWorker::Ending(EndCommand::AskHolders { .. }) => panic!("nobody holds anything"),
             ToWorker::Probe { wave } => {
                 let progress = worker.progress();
                 worker.outbox.push_back(FromWorker::Progress { wave, progress });
             }
-            ToWorker::Close => {
+            ToWorker::Ending(EndCommand::Close) => {
                 worker.closed = true;
                 worker.outbox.push_back(FromWorker::Ended { cut_short: false });
             }
-            ToWorker::End | ToWorker::Start(_) | ToWorker::Members(_) | ToWorker::Deactivate => {}
+            ToWorker::Ending(EndCommand::End)
+            | ToWorker::Start(_)
+            | ToWorker::Members(_)
+            | ToWorker::Deactivate => {}
         }
     }
 

@@ -13,6 +13,7 @@ use crate::cluster::master::life::WorkerPhase;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::Endpoint;
+use crate::runtime::end_sequence::EndCommand;
 
 impl Core {
     pub(super) fn look_at_lives(&mut self, now: Time) {
@@ -41,7 +42,7 @@ impl Core {
         let members = self.members();
         self.actions.push(MasterAction::Start(who, members));
         if self.ending.is_draining() {
-            self.send(index, ToWorker::Drain);
+            self.send(index, ToWorker::Ending(EndCommand::Drain));
         }
     }
 

@@ -435,7 +435,7 @@ fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
     story.on(Event::Exited(life(1, 1), Exit::Code(1)));
     assert_eq!(story.core.failure(), Some("no such bolt"));
     let said = story.take();
-    assert!(said.contains(&MasterAction::Send(life(0, 1), ToWorker::Close)));
+    assert!(said.contains(&MasterAction::Send(life(0, 1), ToWorker::Ending(EndCommand::Close))));
     assert!(
         !said.iter().any(|action| matches!(action, MasterAction::Start(..))),
         "the next life would fail too"
@@ -525,15 +525,21 @@ fn the_end_comes_in_order() {
     story.beats(life(1, 1), 1, false);
     assert_eq!(story.wave(), None, "a spout lives");
     story.beats(life(1, 1), 0, true);
-    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
+    assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 1, place: 0 })]);
     let answered = EndProgress { round: 1, asked: 1, answered: 1, ..REST };
-    assert_eq!(story.rests(answered), [ToWorker::Finish { round: 2, place: 1 }]);
+    assert_eq!(story.rests(answered), [ToWorker::Ending(EndCommand::Finish { round: 2, place: 1 })]);
     assert_eq!(story.rests(EndProgress { answered: 0, round: 2, ..answered }), [], "not answered");
-    assert_eq!(story.rests(EndProgress { round: 2, activity: 6, ..answered }), [ToWorker::Close]);
+    assert_eq!(
+        story.rests(EndProgress { round: 2, activity: 6, ..answered }),
+        [ToWorker::Ending(EndCommand::Close)]
+    );
     story.says(life(1, 1), FromWorker::Ended { cut_short: false });
     assert_eq!(story.sent(), [], "the other would take it for a death");
     story.says(life(0, 1), FromWorker::Ended { cut_short: false });
-    assert_eq!(story.sent(), [(life(0, 1), ToWorker::End), (life(1, 1), ToWorker::End)]);
+    assert_eq!(
+        story.sent(),
+        [(life(0, 1), ToWorker::Ending(EndCommand::End)), (life(1, 1), ToWorker::Ending(EndCommand::End))]
+    );
     story.on(Event::Exited(life(1, 1), Exit::Code(0)));
     assert!(!story.core.is_done());
     story.on(Event::Exited(life(0, 1), Exit::Code(0)));
@@ -561,9 +567,9 @@ fn holders_are_asked_before_the_end() {
     let mut story = Story::running(2);
     (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
     let held = EndProgress { pending: 1, holding: 1, ..REST };
-    assert_eq!(story.rests(held), [ToWorker::AskHolders { round: 1 }]);
+    assert_eq!(story.rests(held), [ToWorker::Ending(EndCommand::AskHolders { round: 1 })]);
     let let_go = EndProgress { round: 1, asked: 1, answered: 1, activity: 9, ..REST };
-    assert_eq!(story.rests(let_go), [ToWorker::Finish { round: 2, place: 0 }]);
+    assert_eq!(story.rests(let_go), [ToWorker::Ending(EndCommand::Finish { round: 2, place: 0 })]);
 }
 
 #[test]
@@ -581,14 +587,17 @@ fn a_spout_that_lives_again_stops_the_questions() {
     story.pass(ms(100));
     assert_eq!(story.wave(), None);
     story.beats(life(0, 1), 0, true);
-    assert_eq!(story.rests(EndProgress { round: 1, ..REST }), [ToWorker::Finish { round: 2, place: 0 }]);
+    assert_eq!(
+        story.rests(EndProgress { round: 1, ..REST }),
+        [ToWorker::Ending(EndCommand::Finish { round: 2, place: 0 })]
+    );
 }
 
 #[test]
 fn a_death_while_finishing_begins_the_end_again() {
     let mut story = Story::running(2);
     (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
-    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
+    assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 1, place: 0 })]);
     story.pass(ms(25));
     let wave = story.wave().expect("it waits for the answer");
     story.answer(0, wave, EndProgress { round: 1, asked: 1, answered: 1, ..REST });
@@ -597,24 +606,30 @@ fn a_death_while_finishing_begins_the_end_again() {
     story.says(life(1, 2), FromWorker::Progress { wave, progress: EndProgress { round: 1, ..REST } });
     story.pass(ms(100));
     assert!(
-        !story
-            .sent()
-            .iter()
-            .any(|(_, message)| matches!(message, ToWorker::Finish { .. } | ToWorker::Probe { .. })),
+        !story.sent().iter().any(|(_, message)| matches!(
+            message,
+            ToWorker::Ending(EndCommand::Finish { .. }) | ToWorker::Probe { .. }
+        )),
         "the new one has not said how it is"
     );
     story.beats(life(1, 2), 1, false);
     story.pass(ms(100));
     assert_eq!(story.wave(), None, "its spout emits again");
     story.beats(life(1, 2), 0, true);
-    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 2, place: 0 }]);
+    assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 2, place: 0 })]);
 }
 
 #[test]
 fn a_drain_is_told_to_those_that_come_later_before_they_emit() {
     let mut story = Story::running(2);
     story.on(Event::Drain);
-    assert_eq!(story.sent(), [(life(0, 1), ToWorker::Drain), (life(1, 1), ToWorker::Drain)]);
+    assert_eq!(
+        story.sent(),
+        [
+            (life(0, 1), ToWorker::Ending(EndCommand::Drain)),
+            (life(1, 1), ToWorker::Ending(EndCommand::Drain))
+        ]
+    );
     story.on(Event::Drain);
     assert_eq!(story.sent(), []);
     story.dies(life(1, 1));
@@ -625,7 +640,7 @@ fn a_drain_is_told_to_those_that_come_later_before_they_emit() {
         .filter(|(who, message)| *who == life(1, 2) && !matches!(message, ToWorker::Members(_)))
         .map(|(_, message)| message)
         .collect();
-    assert_eq!(of_new, [ToWorker::Drain, ToWorker::Activate]);
+    assert_eq!(of_new, [ToWorker::Ending(EndCommand::Drain), ToWorker::Activate]);
 }
 
 #[test]
@@ -638,7 +653,7 @@ fn a_drain_may_be_asked_for_by_a_component() {
         said,
         [
             MasterAction::Note(Note::DrainRequested(life(0, 1))),
-            MasterAction::Send(life(0, 1), ToWorker::Drain)
+            MasterAction::Send(life(0, 1), ToWorker::Ending(EndCommand::Drain))
         ]
     );
 }
@@ -667,7 +682,7 @@ fn a_component_that_cannot_go_on_drains_all_and_the_first_reason_stands() {
     story.says(life(1, 1), FromWorker::Stopped(reason("no such file")));
     story.says(life(0, 1), FromWorker::Stopped(reason("later")));
     let said = story.take();
-    let drain = |worker| MasterAction::Send(life(worker, 1), ToWorker::Drain);
+    let drain = |worker| MasterAction::Send(life(worker, 1), ToWorker::Ending(EndCommand::Drain));
     let note = MasterAction::Note(Note::Stopped(life(1, 1), reason("no such file")));
     assert_eq!(said, [note, drain(0), drain(1)]);
     assert_eq!(story.core.stopped(), Some(&reason("no such file")));
@@ -679,7 +694,7 @@ fn a_drain_before_anybody_listens_ends_the_run() {
     story.on(Event::Drain);
     story.listens(life(0, 1));
     story.beats(life(0, 1), 0, true);
-    assert_eq!(story.rests(REST), [ToWorker::Finish { round: 1, place: 0 }]);
+    assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 1, place: 0 })]);
 }
 
 #[test]
@@ -688,7 +703,7 @@ fn a_drain_that_takes_too_long_is_cut_short() {
     story.on(Event::Drain);
     story.take();
     story.pass_beating(ms(30_100));
-    assert!(story.sent().contains(&(life(1, 1), ToWorker::Close)));
+    assert!(story.sent().contains(&(life(1, 1), ToWorker::Ending(EndCommand::Close))));
     story.ends(life(0, 1));
     story.ends(life(1, 1));
     assert!(story.core.is_done() && story.core.is_cut_short());
@@ -700,7 +715,7 @@ fn a_kill_closes_those_that_answer_and_kills_the_others() {
     story.dies(life(2, 1));
     story.take();
     story.on(Event::Kill);
-    let closed = [life(0, 1), life(1, 1), life(2, 2)].map(|who| (who, ToWorker::Close));
+    let closed = [life(0, 1), life(1, 1), life(2, 2)].map(|who| (who, ToWorker::Ending(EndCommand::Close)));
     assert_eq!(story.sent(), closed);
     story.ends(life(0, 1));
     story.pass(ms(1900));
@@ -729,7 +744,7 @@ fn a_kill_while_closing_shortens_the_wait() {
     story.beats(life(0, 1), 0, true);
     story.rests(REST);
     story.rests(EndProgress { round: 1, ..REST });
-    assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Close]);
+    assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Ending(EndCommand::Close)]);
     story.pass(ms(100));
     story.on(Event::Kill);
     story.pass(ms(2100));
@@ -742,7 +757,7 @@ fn a_death_while_closing_is_an_end_and_not_a_good_one() {
     (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
     story.rests(REST);
     story.rests(EndProgress { round: 1, ..REST });
-    assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Close]);
+    assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Ending(EndCommand::Close)]);
     story.dies(life(0, 1));
     assert_eq!(story.started(), []);
     story.ends(life(1, 1));
