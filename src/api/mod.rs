@@ -9,7 +9,7 @@
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`WorkerContext`]: the worker process that a task runs in.
 //! * [`CustomGrouping`], [`TaskHook`] and [`WorkerHook`]: the extension points beside components.
-//! * [`MetricsReporter`]: receives the counters of a running topology.
+//! * [`MetricsReporter`]: receives the counters of a running topology. [`COUNTERS`] lists them.
 //! * [`TaskError`]: an error of user code.
 //!
 //! This module runs nothing: the runtime implements [`OutputCollector`] and passes itself to the outputs.
@@ -18,6 +18,7 @@ mod bolt;
 mod check;
 mod closure;
 mod context;
+mod counters;
 mod error;
 mod failure;
 mod grouping;
@@ -33,6 +34,7 @@ pub use bolt::Bolt;
 pub use check::{Check, CheckInput, Choice, Claim, Refusal, STANDARD_INPUT};
 pub use closure::{FnBolt, bolt_fn};
 pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext};
+pub use counters::{COUNTERS, CounterId, CounterInfo, CounterKind, CounterValues};
 pub use error::{EmitError, TaskError};
 pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::api::counters::{CounterId, CounterValues};
 use crate::api::failure::FailureCause;
 use crate::ids::TaskId;
 use crate::metrics::MetricTotals;
@@ -163,10 +164,21 @@ pub struct ComponentStats {
     pub busy: f64,
     /// How much of the time its executors waited for credit downstream, 0 to 1, since the start.
     pub blocked: f64,
+    /// All its counters, by name. Those above are made of some of them.
+    pub counters: CounterValues,
     /// The last error reported, with the task it came from.
     pub last_error: Option<String>,
     /// The metrics that its tasks registered, summed over them.
     pub metrics: MetricTotals,
+}
+
+impl ComponentStats {
+    /// What its tasks counted as lost, and what the runtime did under names of its own.
+    fn losses(&self) -> u64 {
+        let listed = self.counters.listed().filter(|(counter, _)| counter.is_loss);
+        let listed = listed.map(|(_, value)| u64::try_from(value).unwrap_or(0));
+        listed.fold(self.metrics.losses(), u64::saturating_add)
+    }
 }
 
 /// Completion latency of messages: from the emit by the spout to the ack.
@@ -208,6 +220,11 @@ pub struct LatencyStats {
 pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
 
 impl ReplayCounts {
+    /// The replays among these counters.
+    pub(crate) fn among(counters: &CounterValues) -> ReplayCounts {
+        ReplayCounts(FailureCause::ALL.map(|cause| counters.count(CounterId::replayed(cause))))
+    }
+
     /// Replays because of this cause.
     ///
     /// # Examples
@@ -338,6 +355,9 @@ pub struct TopologyStats {
     pub lost: u64,
     /// Tuples sent to dead-letter streams.
     pub dead_letters: u64,
+    /// All counters, summed over the components. `emitted`, `acked` and `failed` are sums over spouts, and
+    /// `emitted` includes replays here. The fields above are made of some of them.
+    pub counters: CounterValues,
     /// Completion latency of messages since the start.
     pub complete_latency: LatencyStats,
     /// Per component, in the order of the topology; the system's own come last.
@@ -386,6 +406,6 @@ impl TopologyStats {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn losses(&self) -> u64 {
-        self.components.iter().fold(0, |sum, component| sum.saturating_add(component.metrics.losses()))
+        self.components.iter().map(ComponentStats::losses).fold(0, u64::saturating_add)
     }
 }

@@ -4,14 +4,20 @@
 //!    open are counted.
 //! 2. Latencies are sent as the number of times each value was seen. So percentiles are computed over all
 //!    messages, and are not means of percentiles.
+//! 3. Counters are sent by their names, without those that are 0. An unknown name is ignored, as an unknown
+//!    field of any message is. It does not occur: a worker of another version refuses to start.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::api::{CounterId, CounterValues};
 use crate::metrics::{Distribution, MetricTotals, distribution_of, merge_counts};
-use crate::runtime::{ComponentStats, ComponentTimes, LatencyStats, ReplayCounts, TopologyStats};
+use crate::runtime::stats::{component_stats, topology_stats};
+use crate::runtime::{ComponentShape, ComponentStats, LatencyStats, TopologyStats};
+use crate::topology::graph::Topology;
+use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
 
 /// Bytes of an error text in a message that would be too large otherwise.
 const TEXT_MAX: usize = 1 << 10;
@@ -19,27 +25,12 @@ const TEXT_MAX: usize = 1 << 10;
 /// What one worker counts, since it was started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStats {
-    /// As [`TopologyStats::emitted`].
-    pub emitted: u64,
-    /// As [`TopologyStats::acked`].
-    pub acked: u64,
-    /// As [`TopologyStats::failed`].
-    pub failed: u64,
-    /// As [`TopologyStats::waiting`].
-    pub waiting: u64,
-    /// As [`TopologyStats::failed_unanchored`].
-    pub failed_unanchored: u64,
-    /// As [`TopologyStats::given_up`].
-    pub given_up: u64,
-    /// As [`TopologyStats::pending`].
-    pub pending: u64,
+    /// As [`TopologyStats::counters`]. When the worker dies, its open messages are taken out of this total,
+    /// but not out of the counters of its components.
+    pub total: CounterValues,
     /// Spout executors that may still emit. Read before the counters: if it is 0, no message was
     /// emitted after them but replays.
     pub live_spouts: u64,
-    /// As [`TopologyStats::dead_letters`].
-    pub dead_letters: u64,
-    /// As [`TopologyStats::replays`]; their sum is [`TopologyStats::replayed`].
-    pub replays: ReplayCounts,
     /// Completion latencies: nanoseconds, and how many messages took that long. In rising order.
     pub latencies: Vec<(u64, u64)>,
     /// Its executors, by component.
@@ -51,26 +42,8 @@ pub struct WorkerStats {
 pub struct ComponentCounts {
     /// The component's id.
     pub id: SmolStr,
-    /// As [`ComponentStats::emitted`].
-    pub emitted: u64,
-    /// As [`ComponentStats::transferred`].
-    pub transferred: u64,
-    /// As [`ComponentStats::executed`].
-    pub executed: u64,
-    /// As [`ComponentStats::acked`].
-    pub acked: u64,
-    /// As [`ComponentStats::failed`].
-    pub failed: u64,
-    /// As [`ComponentStats::errors`].
-    pub errors: u64,
-    /// As [`ComponentStats::restarts`].
-    pub restarts: u64,
-    /// As [`ComponentStats::queued`].
-    pub queued: u64,
-    /// Nanoseconds in user code, over all its executors.
-    pub busy: u64,
-    /// Nanoseconds without credit, over all its executors.
-    pub blocked: u64,
+    /// As [`ComponentStats::counters`].
+    pub counters: CounterValues,
     /// The last error.
     pub last_error: Option<String>,
     /// What its tasks registered, summed over them.
@@ -79,59 +52,26 @@ pub struct ComponentCounts {
 
 impl WorkerStats {
     /// The counters of a worker, made from the statistics of its runtime.
-    pub fn new(
-        live_spouts: u64,
-        stats: TopologyStats,
-        times: &[ComponentTimes],
-        latencies: Vec<(u64, u64)>,
-    ) -> WorkerStats {
-        let time_of = |id: &SmolStr| times.iter().find(|times| times.id == *id).cloned().unwrap_or_default();
-        let counts = |component: ComponentStats| {
-            let ComponentTimes { busy, blocked, .. } = time_of(&component.id);
-            ComponentCounts {
-                emitted: component.emitted,
-                transferred: component.transferred,
-                executed: component.executed,
-                acked: component.acked,
-                failed: component.failed,
-                errors: component.errors,
-                restarts: component.restarts,
-                queued: component.queued,
-                busy,
-                blocked,
-                last_error: component.last_error,
-                metrics: component.metrics,
-                id: component.id,
-            }
+    pub fn new(live_spouts: u64, stats: TopologyStats, latencies: Vec<(u64, u64)>) -> WorkerStats {
+        let counts = |ComponentStats { id, counters, last_error, metrics, .. }| ComponentCounts {
+            id,
+            counters,
+            last_error,
+            metrics,
         };
-        WorkerStats {
-            emitted: stats.emitted,
-            acked: stats.acked,
-            failed: stats.failed,
-            waiting: stats.waiting,
-            failed_unanchored: stats.failed_unanchored,
-            given_up: stats.given_up,
-            pending: stats.pending,
-            live_spouts,
-            dead_letters: stats.dead_letters,
-            replays: stats.replays,
-            latencies,
-            components: stats.components.into_iter().map(counts).collect(),
-        }
+        let components = stats.components.into_iter().map(counts).collect();
+        WorkerStats { total: stats.counters, live_spouts, latencies, components }
+    }
+
+    /// Its total as statistics: what it counted of messages.
+    pub fn messages(&self) -> TopologyStats {
+        topology_stats(self.total, Duration::ZERO)
     }
 
     /// Adds the counters of another incarnation or worker.
     pub fn add(&mut self, other: &WorkerStats) {
-        self.emitted += other.emitted;
-        self.acked += other.acked;
-        self.failed += other.failed;
-        self.waiting += other.waiting;
-        self.failed_unanchored += other.failed_unanchored;
-        self.given_up += other.given_up;
-        self.pending += other.pending;
+        self.total.add(&other.total);
         self.live_spouts += other.live_spouts;
-        self.dead_letters += other.dead_letters;
-        self.replays.add(&other.replays);
         self.latencies = merge_counts(&self.latencies, &other.latencies);
         for counts in &other.components {
             match self.components.iter_mut().find(|own| own.id == counts.id) {
@@ -164,16 +104,15 @@ impl WorkerStats {
     /// Removes what a dead worker had not completed, and returns how many messages were open: those
     /// pending, and those that had failed and were to be emitted again, by the runtime or by their spout.
     pub fn bury(&mut self) -> u64 {
-        let failed_for_good = self.failed.min(self.given_up);
-        let open = self.pending + self.waiting + self.failed - failed_for_good;
-        self.pending = 0;
-        self.failed = failed_for_good;
-        self.waiting = 0;
-        self.failed = failed_for_good;
-        self.emitted = self.emitted.saturating_sub(open);
+        let TopologyStats { emitted, pending, failed, waiting, given_up, .. } = self.messages();
+        let failed_for_good = failed.min(given_up);
+        let open = pending + waiting + failed - failed_for_good;
+        self.total.forget_levels();
+        self.total.set(CounterId::UNREPLAYED, failed_for_good as i64);
+        self.total.change(CounterId::EMITTED, -(open.min(emitted) as i64));
         self.live_spouts = 0;
         for component in &mut self.components {
-            component.queued = 0;
+            component.counters.forget_levels();
             component.metrics.forget_gauges();
         }
         open
@@ -182,16 +121,7 @@ impl WorkerStats {
 
 impl ComponentCounts {
     fn add(&mut self, other: &ComponentCounts) {
-        self.emitted += other.emitted;
-        self.transferred += other.transferred;
-        self.executed += other.executed;
-        self.acked += other.acked;
-        self.failed += other.failed;
-        self.errors += other.errors;
-        self.restarts += other.restarts;
-        self.queued += other.queued;
-        self.busy += other.busy;
-        self.blocked += other.blocked;
+        self.counters.add(&other.counters);
         if other.last_error.is_some() {
             self.last_error.clone_from(&other.last_error);
         }
@@ -214,19 +144,6 @@ pub fn changed(before: &[(u64, u64)], changes: &[(u64, u64)]) -> Vec<(u64, u64)>
     let is_same = |value: u64| changes.binary_search_by_key(&value, |change| change.0).is_err();
     let same: Vec<(u64, u64)> = before.iter().copied().filter(|old| is_same(old.0)).collect();
     merge_counts(&same, changes)
-}
-
-/// A component as the plan knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComponentShape {
-    /// Its id.
-    pub id: SmolStr,
-    /// Whether it is a spout.
-    pub is_spout: bool,
-    /// Tasks.
-    pub tasks: usize,
-    /// Executors.
-    pub executors: usize,
 }
 
 /// A topology that runs in worker processes, at one moment.
@@ -255,47 +172,32 @@ pub struct ProcessStats {
     pub links_up: u32,
 }
 
-/// What all workers counted, as the statistics of a topology with these components.
-pub fn topology_stats(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Duration) -> TopologyStats {
-    TopologyStats {
-        elapsed,
-        emitted: sum.emitted,
-        acked: sum.acked,
-        failed: sum.failed,
-        waiting: sum.waiting,
-        failed_unanchored: sum.failed_unanchored,
-        given_up: sum.given_up,
-        replayed: sum.replays.total(),
-        replays: sum.replays,
-        pending: sum.pending,
-        dead_letters: sum.dead_letters,
-        complete_latency: latency_stats(&sum.latencies),
-        components: shapes.iter().map(|shape| component_stats(sum, shape, elapsed)).collect(),
-        ..TopologyStats::default()
-    }
+/// The components of a topology, and the system's own, in the order of their statistics.
+pub fn shapes(topology: &Topology, plan: &Plan) -> Vec<ComponentShape> {
+    let shape = |id: &str, is_spout, part| ComponentShape {
+        id: id.into(),
+        is_spout,
+        tasks: plan.tasks(part).len(),
+        executors: plan.executors_of(part).len(),
+    };
+    let users = topology.components().iter().enumerate();
+    let users = users.map(|(at, component)| shape(&component.id, component.is_spout(), Part::Component(at)));
+    let ackers = shape(ACKER_COMPONENT, false, Part::Acker);
+    users.chain(Some(ackers).filter(|ackers| ackers.tasks > 0)).collect()
 }
 
-fn component_stats(sum: &WorkerStats, shape: &ComponentShape, elapsed: Duration) -> ComponentStats {
+/// What all workers counted, as the statistics of a topology with these components.
+pub fn stats_of_all(sum: &WorkerStats, shapes: &[ComponentShape], elapsed: Duration) -> TopologyStats {
     let none = ComponentCounts::default();
-    let counts = sum.components.iter().find(|counts| counts.id == shape.id).unwrap_or(&none);
-    let share =
-        |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * shape.executors.max(1) as f64);
-    ComponentStats {
-        id: shape.id.clone(),
-        is_spout: shape.is_spout,
-        tasks: shape.tasks,
-        emitted: counts.emitted,
-        transferred: counts.transferred,
-        executed: counts.executed,
-        acked: counts.acked,
-        failed: counts.failed,
-        errors: counts.errors,
-        restarts: counts.restarts,
-        queued: counts.queued,
-        busy: share(counts.busy),
-        blocked: share(counts.blocked),
-        last_error: counts.last_error.clone(),
-        metrics: counts.metrics.clone(),
+    let stats = |shape: &ComponentShape| {
+        let counts = sum.components.iter().find(|counts| counts.id == shape.id).unwrap_or(&none);
+        let ComponentCounts { counters, last_error, metrics, .. } = counts.clone();
+        component_stats(shape.clone(), counters, last_error, metrics, elapsed)
+    };
+    TopologyStats {
+        complete_latency: latency_stats(&sum.latencies),
+        components: shapes.iter().map(stats).collect(),
+        ..topology_stats(sum.total, elapsed)
     }
 }
 
@@ -311,8 +213,10 @@ mod tests {
     use crate::api::FailureCause;
     use crate::metrics::MetricValue;
 
-    fn counts(id: &str, executed: u64) -> ComponentCounts {
-        ComponentCounts { id: id.into(), executed, queued: 1, busy: 500, ..ComponentCounts::default() }
+    fn counts(id: &str, executed: i64) -> ComponentCounts {
+        let (queued, busy) = ((CounterId::QUEUED, 1), (CounterId::BUSY, 500));
+        let counters = CounterValues::from([(CounterId::EXECUTED, executed), queued, busy]);
+        ComponentCounts { id: id.into(), counters, ..ComponentCounts::default() }
     }
 
     #[test]
@@ -339,7 +243,7 @@ mod tests {
         };
         let mut sum = of(&[(1000, 98)]);
         sum.add(&of(&[(1_000_000, 2)]));
-        let latency = topology_stats(&sum, &[], Duration::from_secs(1)).complete_latency;
+        let latency = stats_of_all(&sum, &[], Duration::from_secs(1)).complete_latency;
         assert_eq!(latency.count, 100);
         let near = |time: Duration, nanos: u64| {
             time.as_nanos().abs_diff(u128::from(nanos)) <= u128::from(nanos / 500)
@@ -356,13 +260,13 @@ mod tests {
         let mut other =
             WorkerStats { components: vec![counts("b", 5), counts("a", 4)], ..WorkerStats::default() };
         other.components[1].last_error = Some("task 2: no".to_owned());
-        *other.replays.of_mut(FailureCause::Lost) = 7;
+        other.total.set(CounterId::replayed(FailureCause::Lost), 7);
         sum.add(&other);
         sum.add(&WorkerStats { components: vec![counts("a", 0)], ..WorkerStats::default() });
         let shape =
             |id: &str, executors| ComponentShape { id: id.into(), is_spout: false, tasks: 4, executors };
         let shapes = [shape("a", 3), shape("b", 1), shape("nowhere", 1)];
-        let stats = topology_stats(&sum, &shapes, Duration::from_nanos(1000));
+        let stats = stats_of_all(&sum, &shapes, Duration::from_nanos(1000));
         let of: Vec<_> = stats.components.iter().map(|c| (&*c.id, c.executed, c.queued, c.busy)).collect();
         assert_eq!(of, [("a", 7, 3, 0.5), ("b", 5, 1, 0.5), ("nowhere", 0, 0, 0.0)]);
         assert_eq!(stats.components[0].last_error.as_deref(), Some("task 2: no"));
@@ -372,10 +276,12 @@ mod tests {
     #[test]
     fn the_dead_have_nothing_in_hand() {
         let mut stats = WorkerStats {
-            emitted: 5,
-            pending: 1,
-            failed: 4,
-            given_up: 1,
+            total: CounterValues::from([
+                (CounterId::EMITTED, 5),
+                (CounterId::PENDING, 1),
+                (CounterId::UNREPLAYED, 4),
+                (CounterId::GIVEN_UP, 1),
+            ]),
             live_spouts: 1,
             components: vec![counts("a", 3)],
             ..WorkerStats::default()
@@ -386,7 +292,9 @@ mod tests {
         assert_eq!(stats.bury(), 4, "the pending one, and three that waited to be emitted again");
         let metrics = &stats.components[0].metrics;
         assert_eq!((metrics.losses(), metrics.get("open")), (7, None), "a gauge is of the living");
-        assert_eq!((stats.emitted, stats.pending, stats.failed, stats.live_spouts), (1, 0, 1, 0));
-        assert_eq!((stats.components[0].executed, stats.components[0].queued), (3, 0));
+        let messages = stats.messages();
+        assert_eq!((messages.emitted, messages.pending, messages.failed, stats.live_spouts), (1, 0, 1, 0));
+        let counters = &stats.components[0].counters;
+        assert_eq!((counters.get(CounterId::EXECUTED), counters.get(CounterId::QUEUED)), (3, 0));
     }
 }

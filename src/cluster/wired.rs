@@ -166,12 +166,7 @@ impl WorkerRuntime for Wired {
     fn stats(&self) -> WorkerStats {
         // Read before the counters: once this is 0, the counters include all new messages ever emitted.
         let live_spouts = self.running.progress().live_spouts;
-        WorkerStats::new(
-            live_spouts,
-            self.running.stats(),
-            &self.running.times(),
-            self.running.latency_counts(),
-        )
+        WorkerStats::new(live_spouts, self.running.stats(), self.running.latency_counts())
     }
 
     fn failure(&self) -> Option<String> {

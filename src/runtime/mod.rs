@@ -35,7 +35,7 @@ mod scheduler;
 mod share;
 pub(crate) mod simulated;
 mod starvation;
-mod stats;
+pub(crate) mod stats;
 mod worker;
 
 pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, TopologyStats};
@@ -49,4 +49,4 @@ pub use faults::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use process::ProcessError;
 pub use share::{AssembledShare, RunningShare};
-pub use stats::ComponentTimes;
+pub use stats::ComponentShape;

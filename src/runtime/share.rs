@@ -18,7 +18,6 @@ use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::scheduler::Scheduler;
-use crate::runtime::stats::ComponentTimes;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
 
@@ -104,11 +103,6 @@ impl RunningShare {
     /// Its counters. They cover only the executors of this worker.
     pub fn stats(&self) -> TopologyStats {
         self.worker.stats()
-    }
-
-    /// Nanoseconds per component.
-    pub fn times(&self) -> Vec<ComponentTimes> {
-        self.worker.times()
     }
 
     /// Completion latencies of messages of the spouts of this worker, in rising order: nanoseconds, and

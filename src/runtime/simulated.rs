@@ -15,7 +15,6 @@ use crate::runtime::faults::Faults;
 use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
-use crate::runtime::stats::ComponentTimes;
 use crate::runtime::worker::{HostedExecutor, Worker};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
@@ -94,10 +93,6 @@ impl SimulatedWorker {
 
     pub fn stats(&self) -> TopologyStats {
         self.worker.stats()
-    }
-
-    pub fn times(&self) -> Vec<ComponentTimes> {
-        self.worker.times()
     }
 
     pub fn metrics(&self) -> &MetricsRegistry {

@@ -1,87 +1,136 @@
-//! Sums the gauges of the executors of a process, and the metrics that its components registered.
+//! The statistics of a process: what its executors count, and the metrics that its components registered.
+//!
+//! [`component_stats`] and [`topology_stats`] are the only places where counters become statistics. For
+//! several processes the parent calls them, too, with the sums over all workers.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::api::{ComponentInfo, ComponentStats, FailureCause, LatencyStats, ReplayCounts, TopologyStats};
+use crate::api::{
+    ComponentInfo, ComponentStats, CounterId, CounterValues, LatencyStats, ReplayCounts, TopologyStats,
+};
 use crate::clock::Time;
 use crate::metrics::MetricTotals;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Component;
 
-/// What the executors of a component in this process count in time; see
-/// [`RunningShare::times`](crate::runtime::RunningShare::times).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ComponentTimes {
-    /// The component.
+/// A component as the plan knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentShape {
+    /// Its id.
     pub id: SmolStr,
-    /// Nanoseconds in user code, over all its executors here.
-    pub busy: u64,
-    /// Nanoseconds without credit, over all its executors here.
-    pub blocked: u64,
+    /// Whether it is a spout.
+    pub is_spout: bool,
+    /// Tasks.
+    pub tasks: usize,
+    /// Executors that count; in one process of several, those that run there.
+    pub executors: usize,
+}
+
+/// What executors of a component counted, as its statistics. `elapsed`: the time since the start.
+pub fn component_stats(
+    shape: ComponentShape,
+    counters: CounterValues,
+    last_error: Option<String>,
+    metrics: MetricTotals,
+    elapsed: Duration,
+) -> ComponentStats {
+    let of_all = elapsed.as_nanos().max(1) as f64 * shape.executors.max(1) as f64;
+    let share = |time: CounterId| counters.count(time) as f64 / of_all;
+    ComponentStats {
+        id: shape.id,
+        is_spout: shape.is_spout,
+        tasks: shape.tasks,
+        emitted: counters.count(CounterId::EMITTED),
+        transferred: counters.count(CounterId::TRANSFERRED),
+        executed: counters.count(CounterId::EXECUTED),
+        acked: counters.count(CounterId::ACKED),
+        failed: counters.count(CounterId::FAILED),
+        errors: counters.count(CounterId::ERRORS),
+        restarts: counters.count(CounterId::RESTARTS),
+        queued: counters.count(CounterId::QUEUED),
+        busy: share(CounterId::BUSY),
+        blocked: share(CounterId::BLOCKED),
+        counters,
+        last_error,
+        metrics,
+    }
+}
+
+/// The total of a topology with these components.
+pub fn total_of(components: &[ComponentStats]) -> CounterValues {
+    let mut total = CounterValues::default();
+    components.iter().for_each(|component| total.add_component(component.is_spout, &component.counters));
+    total
+}
+
+/// The total of a topology, as its statistics. Says nothing of components, latencies, and the end.
+pub fn topology_stats(total: CounterValues, elapsed: Duration) -> TopologyStats {
+    let replays = ReplayCounts::among(&total);
+    let waiting = total.count(CounterId::WAITING);
+    TopologyStats {
+        elapsed,
+        emitted: total.count(CounterId::EMITTED).saturating_sub(replays.total()),
+        acked: total.count(CounterId::ACKED),
+        failed: total.count(CounterId::UNREPLAYED).saturating_sub(waiting),
+        waiting,
+        failed_unanchored: total.count(CounterId::FAILED_UNANCHORED),
+        given_up: total.count(CounterId::GIVEN_UP),
+        replayed: replays.total(),
+        replays,
+        pending: total.count(CounterId::PENDING),
+        dead_letters: total.count(CounterId::DEAD_LETTERS),
+        counters: total,
+        ..TopologyStats::default()
+    }
+}
+
+/// The counters of some executors, summed.
+pub fn counted<'a>(executors: impl Iterator<Item = &'a Gauges>) -> CounterValues {
+    let mut sum = CounterValues::default();
+    executors.for_each(|gauges| sum.add(&gauges.counters()));
+    sum
 }
 
 impl Worker {
-    /// Nanoseconds per component, in the order of [`TopologyStats::components`].
-    pub fn times(&self) -> Vec<ComponentTimes> {
-        let sum = |id: &str, of: fn(&Gauges) -> &AtomicU64| self.sum(id, |g| of(g).load(Ordering::Relaxed));
-        let times = |info: &ComponentInfo| ComponentTimes {
-            id: info.id.clone(),
-            busy: sum(&info.id, |gauges| &gauges.busy),
-            blocked: sum(&info.id, |gauges| &gauges.blocked),
-        };
-        self.components.iter().map(times).collect()
-    }
-
     /// Completion latencies in rising order: nanoseconds, and how many messages had this latency.
     pub fn latency_counts(&self) -> Vec<(u64, u64)> {
         let histogram = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         histogram.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
     }
 
-    /// Sums the gauges of the executors.
+    /// The statistics of the executors that run here.
     pub fn stats(&self) -> TopologyStats {
         let elapsed = self.clock.now().since(Time::ZERO);
-        let mut stats = TopologyStats {
-            elapsed,
+        let mut metrics = self.metrics.totals();
+        let stats = |info: &ComponentInfo| {
+            let metrics = metrics.remove(&info.id).unwrap_or_default();
+            let (counters, last_error) = (counted(self.gauges_of(&info.id)), self.last_error_of(&info.id));
+            component_stats(self.shape_of(info), counters, last_error, metrics, elapsed)
+        };
+        let components: Vec<ComponentStats> = self.components.iter().map(stats).collect();
+        let total = total_of(&components);
+        TopologyStats {
             complete_latency: self.complete_latency(),
+            components,
             ended: self.lifecycle.has_ended(),
             cut_short: self.lifecycle.cut_short.load(Ordering::SeqCst),
             stopped: self.lifecycle.stopped().cloned(),
-            ..TopologyStats::default()
-        };
-        let mut metrics = self.metrics.totals();
-        for info in self.components.iter() {
-            let component = self.component_stats(info, elapsed, &mut metrics);
-            stats.dead_letters += self.sum(&info.id, |gauges| gauges.dead_letters.load(Ordering::Relaxed));
-            stats.failed_unanchored +=
-                self.sum(&info.id, |gauges| gauges.failed_unanchored.load(Ordering::Relaxed));
-            if component.is_spout {
-                let mut replays = ReplayCounts::default();
-                for cause in FailureCause::ALL {
-                    *replays.of_mut(cause) =
-                        self.sum(&info.id, |gauges| gauges.replayed[cause.index()].load(Ordering::Relaxed));
-                }
-                let replayed = replays.total();
-                stats.replays.add(&replays);
-                stats.replayed += replayed;
-                stats.emitted += component.emitted.saturating_sub(replayed);
-                stats.acked += component.acked;
-                let waiting = self.sum_signed(&info.id, |gauges| gauges.waiting.load(Ordering::Relaxed));
-                let lost = self.sum_signed(&info.id, |gauges| gauges.lost.load(Ordering::Relaxed));
-                stats.waiting += waiting;
-                stats.failed += lost.saturating_sub(waiting);
-                stats.given_up += self.sum(&info.id, |gauges| gauges.given_up.load(Ordering::Relaxed));
-                stats.pending += self.sum_signed(&info.id, |gauges| gauges.pending.load(Ordering::Relaxed));
-            }
-            stats.components.push(component);
+            ..topology_stats(total, elapsed)
         }
-        stats
+    }
+
+    fn shape_of(&self, info: &ComponentInfo) -> ComponentShape {
+        ComponentShape {
+            id: info.id.clone(),
+            is_spout: self.topology.component(&info.id).is_some_and(Component::is_spout),
+            tasks: info.tasks.len(),
+            executors: self.gauges_of(&info.id).count(),
+        }
     }
 
     fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {
@@ -90,42 +139,9 @@ impl Worker {
             .map(|executor| &*executor.address.gauges)
     }
 
-    fn sum(&self, component: &str, of: impl Fn(&Gauges) -> u64) -> u64 {
-        self.gauges_of(component).map(of).sum()
-    }
-
-    fn sum_signed(&self, component: &str, of: impl Fn(&Gauges) -> i64) -> u64 {
-        self.gauges_of(component).map(of).sum::<i64>().max(0) as u64
-    }
-
-    fn component_stats(
-        &self,
-        info: &ComponentInfo,
-        elapsed: Duration,
-        metrics: &mut BTreeMap<SmolStr, MetricTotals>,
-    ) -> ComponentStats {
-        let sum =
-            |of: fn(&Gauges) -> &AtomicU64| self.sum(&info.id, |gauges| of(gauges).load(Ordering::Relaxed));
-        let executors = self.gauges_of(&info.id).count().max(1) as f64;
-        let share = |nanos: u64| nanos as f64 / (elapsed.as_nanos().max(1) as f64 * executors);
+    fn last_error_of(&self, component: &str) -> Option<String> {
         let lock = |gauges: &Gauges| gauges.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        ComponentStats {
-            id: info.id.clone(),
-            is_spout: self.topology.component(&info.id).is_some_and(Component::is_spout),
-            tasks: info.tasks.len(),
-            emitted: sum(|gauges| &gauges.emitted),
-            transferred: sum(|gauges| &gauges.transferred),
-            executed: sum(|gauges| &gauges.executed),
-            acked: sum(|gauges| &gauges.acked),
-            failed: sum(|gauges| &gauges.failed),
-            errors: sum(|gauges| &gauges.errors),
-            restarts: sum(|gauges| &gauges.restarts),
-            queued: self.sum_signed(&info.id, |gauges| gauges.queued.load(Ordering::Relaxed)),
-            busy: share(sum(|gauges| &gauges.busy)),
-            blocked: share(sum(|gauges| &gauges.blocked)),
-            last_error: self.gauges_of(&info.id).find_map(lock),
-            metrics: metrics.remove(&info.id).unwrap_or_default(),
-        }
+        self.gauges_of(component).find_map(lock)
     }
 
     fn complete_latency(&self) -> LatencyStats {

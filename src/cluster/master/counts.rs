@@ -18,6 +18,7 @@
 //! 4. Values of the moment (tuples queued, gauges) are dropped when an incarnation dies. An incarnation
 //!    that ends in order keeps everything as it was last reported.
 
+use crate::api::CounterId;
 use crate::cluster::stats::{WorkerStats, changed};
 
 /// Where the spouts of a worker read.
@@ -66,7 +67,7 @@ impl Counts {
     /// its spouts were allowed to emit; `draining`: whether they no longer are.
     pub fn report(&mut self, stats: WorkerStats, reads: bool, draining: bool) {
         let has_read_it_all = stats.live_spouts == 0 && !draining;
-        if reads && (has_read_it_all || stats.emitted >= self.owed.emitted) {
+        if reads && (has_read_it_all || stats.messages().emitted >= self.owed.emitted) {
             self.owed = Owed::default();
         }
         let before = self.counted.take().unwrap_or_default();
@@ -79,7 +80,7 @@ impl Counts {
         let report = self.counted.take();
         let may_have_emitted = report.as_ref().is_none_or(|last| last.live_spouts > 0);
         let mut last = report.unwrap_or_default();
-        let emitted = last.emitted;
+        let emitted = last.messages().emitted;
         let open = last.bury();
         self.buried.add(&last);
         let open = if may_have_emitted { open.max(1) } else { open };
@@ -101,9 +102,9 @@ impl Counts {
         if let Some(counted) = &self.counted {
             sum.add(counted);
         }
-        sum.emitted += self.lost + self.owed.messages;
+        sum.total.change(CounterId::EMITTED, (self.lost + self.owed.messages) as i64);
         if !run_is_over {
-            sum.pending += self.owed.messages;
+            sum.total.change(CounterId::PENDING, self.owed.messages as i64);
         }
     }
 
@@ -116,17 +117,23 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::CounterValues;
 
-    fn stats(emitted: u64, acked: u64, pending: u64, live_spouts: u64) -> WorkerStats {
-        let failed = emitted - acked - pending;
-        WorkerStats { emitted, acked, pending, failed, live_spouts, ..WorkerStats::default() }
+    fn stats(emitted: i64, acked: i64, pending: i64, live_spouts: u64) -> WorkerStats {
+        let total = CounterValues::from([
+            (CounterId::EMITTED, emitted),
+            (CounterId::ACKED, acked),
+            (CounterId::PENDING, pending),
+            (CounterId::UNREPLAYED, emitted - acked - pending),
+        ]);
+        WorkerStats { total, live_spouts, ..WorkerStats::default() }
     }
 
     /// Emitted, acked, failed, pending and lost; checks that nothing is missing.
     fn sums(counts: &Counts, run_is_over: bool) -> [u64; 5] {
         let mut sum = WorkerStats::default();
         counts.add_to(&mut sum, run_is_over);
-        let lost = counts.lost(run_is_over);
+        let (sum, lost) = (sum.messages(), counts.lost(run_is_over));
         assert_eq!(sum.emitted, sum.acked + sum.failed + sum.waiting + sum.pending + lost);
         [sum.emitted, sum.acked, sum.failed, sum.pending, lost]
     }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::api::TopologyStats;
 use crate::clock::{Clock, Time};
 use crate::cluster::master::core::Core;
-use crate::cluster::stats::{ComponentShape, ProcessStats, WorkersStats, topology_stats};
+use crate::cluster::stats::{ProcessStats, WorkersStats, stats_of_all};
 use crate::ids::{Incarnation, WorkerId};
+use crate::runtime::ComponentShape;
 use crate::runtime::reporting::Reported;
 
 /// Events that are kept; beyond that, the oldest is dropped.
@@ -86,7 +87,7 @@ impl Shared {
     pub(super) fn stats(&self) -> WorkersStats {
         let run = self.lock();
         let elapsed = run.ended_at.unwrap_or_else(|| self.clock.now()).since(Time::ZERO);
-        let mut topology = topology_stats(&run.core.sum(), &self.shapes, elapsed);
+        let mut topology = stats_of_all(&run.core.sum(), &self.shapes, elapsed);
         topology.ended = run.ended_at.is_some();
         topology.cut_short = run.core.is_cut_short();
         topology.stopped = run.core.stopped().cloned();

@@ -18,14 +18,13 @@ use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent};
 use crate::cluster::master::shell::Shell;
 use crate::cluster::source::TopologySource;
-use crate::cluster::stats::{ComponentShape, WorkersStats};
+use crate::cluster::stats::{WorkersStats, shapes};
 use crate::components::standard;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Members, Secret};
 use crate::runtime::reporting::Reporter;
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
-use crate::topology::plan::{ACKER_COMPONENT, Part, Plan};
 
 /// Why workers could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -209,20 +208,6 @@ impl fmt::Debug for RunningWorkers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningWorkers").field("pids", &self.worker_pids()).finish_non_exhaustive()
     }
-}
-
-/// The components of a topology, and the system's own, in the order of their statistics.
-fn shapes(topology: &Topology, plan: &Plan) -> Vec<ComponentShape> {
-    let shape = |id: &str, is_spout, part| ComponentShape {
-        id: id.into(),
-        is_spout,
-        tasks: plan.tasks(part).len(),
-        executors: plan.executors_of(part).len(),
-    };
-    let users = topology.components().iter().enumerate();
-    let users = users.map(|(at, component)| shape(&component.id, component.is_spout(), Part::Component(at)));
-    let ackers = shape(ACKER_COMPONENT, false, Part::Acker);
-    users.chain(Some(ackers).filter(|ackers| ackers.tasks > 0)).collect()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StartWorkersError> {

@@ -231,6 +231,7 @@ pub(super) fn speak(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{CounterId, CounterValues};
     use crate::ids::Incarnation;
 
     fn reports() -> (Reports, Receiver<Saying>) {
@@ -286,7 +287,7 @@ mod tests {
     fn statistics_are_said_when_they_change_and_never_pile_up() {
         let (reports, sayings) = reports();
         let stats = |emitted, latencies: &[(u64, u64)]| WorkerStats {
-            emitted,
+            total: CounterValues::from([(CounterId::EMITTED, emitted)]),
             latencies: latencies.to_vec(),
             ..WorkerStats::default()
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use waiting_since::{NOTHING_WAITS, WaitingSince};
 
-use crate::api::FailureCause;
+use crate::api::{CounterId, CounterValues, FailureCause};
 use crate::clock::Time;
 
 const _: () = assert!(NOTHING_WAITS == Time::NEVER.0, "Time::NEVER must mean that nothing waits");
@@ -73,6 +73,35 @@ impl Gauges {
             NOTHING_WAITS => Duration::ZERO,
             since => now.since(Time(since)),
         }
+    }
+
+    /// All counters at this moment.
+    pub fn counters(&self) -> CounterValues {
+        let sum = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as i64;
+        let level = |counter: &AtomicI64| counter.load(Ordering::Relaxed);
+        let mut values = CounterValues::from([
+            (CounterId::EMITTED, sum(&self.emitted)),
+            (CounterId::TRANSFERRED, sum(&self.transferred)),
+            (CounterId::EXECUTED, sum(&self.executed)),
+            (CounterId::ACKED, sum(&self.acked)),
+            (CounterId::FAILED, sum(&self.failed)),
+            (CounterId::ERRORS, sum(&self.errors)),
+            (CounterId::RESTARTS, sum(&self.restarts)),
+            (CounterId::QUEUED, level(&self.queued)),
+            (CounterId::BUSY, sum(&self.busy)),
+            (CounterId::BLOCKED, sum(&self.blocked)),
+            (CounterId::DEAD_LETTERS, sum(&self.dead_letters)),
+            (CounterId::FAILED_UNANCHORED, sum(&self.failed_unanchored)),
+            (CounterId::WAITING, level(&self.waiting)),
+            (CounterId::UNREPLAYED, level(&self.lost)),
+            (CounterId::GIVEN_UP, sum(&self.given_up)),
+            (CounterId::HELD, level(&self.held)),
+            (CounterId::PENDING, level(&self.pending)),
+        ]);
+        for cause in FailureCause::ALL {
+            values.set(CounterId::replayed(cause), sum(&self.replayed[cause.index()]));
+        }
+        values
     }
 
     /// Notes an error for display.

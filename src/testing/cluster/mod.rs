@@ -28,15 +28,15 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::api::WorkerResources;
 use crate::clock::{Clock, Time};
-use crate::cluster::WorkerStats;
 use crate::cluster::control::{FromWorker, ToWorker};
 use crate::cluster::master::{Core, CoreOptions, Event, Exit, MasterAction, Note, sources};
+use crate::cluster::stats::{shapes, stats_of_all};
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::net::bridge::Bridge;
 use crate::net::{Endpoint, Identity, Members, Mesh, NetCounts, Outbox, Secret, TopologyKey, outlet};
 use crate::runtime::simulated::{Audit, SimulatedSetup, SimulatedWorker};
-use crate::runtime::{Share, StopReason};
+use crate::runtime::{Share, StopReason, TopologyStats};
 use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::testing::simulation::SimulationError;
 use crate::topology::assignment::{Assignment, place};
@@ -205,9 +205,16 @@ impl SimulatedCluster {
         self.clock.now().since(Time::ZERO)
     }
 
-    /// The counters of all workers.
-    pub fn stats(&self) -> WorkerStats {
-        self.core.sum()
+    /// The counters of all workers. No latencies: simulated workers do not report them.
+    pub fn stats(&self) -> TopologyStats {
+        let stats = stats_of_all(&self.core.sum(), &shapes(&self.topology, &self.plan), self.now());
+        TopologyStats {
+            lost: self.core.lost(),
+            ended: self.core.is_done(),
+            cut_short: self.core.is_cut_short(),
+            stopped: self.core.stopped().cloned(),
+            ..stats
+        }
     }
 
     /// A lower bound of the messages that were lost with a worker and not read again from their source.
@@ -318,7 +325,7 @@ impl SimulatedCluster {
     ///
     /// # Errors
     /// When it has not ended after `at_most` of simulated time, or a tree was acked too early.
-    pub fn run_to_end(&mut self, at_most: Duration) -> Result<WorkerStats, SimulationError> {
+    pub fn run_to_end(&mut self, at_most: Duration) -> Result<TopologyStats, SimulationError> {
         let target = self.clock.now().after(at_most);
         let mut turns = 0;
         while !self.has_ended() {
@@ -334,13 +341,8 @@ impl SimulatedCluster {
             turns = 0;
             self.check()?;
             if !self.has_ended() && !self.pass_time(target) {
-                let stats = crate::runtime::TopologyStats {
-                    pending: self.stats().pending,
-                    acked: self.stats().acked,
-                    ..Default::default()
-                };
-                let seed = self.options.seed;
-                return Err(SimulationError::Unfinished { seed, after: at_most, stats: Box::new(stats) });
+                let (seed, stats) = (self.options.seed, Box::new(self.stats()));
+                return Err(SimulationError::Unfinished { seed, after: at_most, stats });
             }
         }
         self.check()?;

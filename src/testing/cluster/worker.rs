@@ -255,12 +255,7 @@ impl SimulatedProcess {
     }
 
     fn stats(&self) -> WorkerStats {
-        WorkerStats::new(
-            self.worker.progress().live_spouts,
-            self.worker.stats(),
-            &self.worker.times(),
-            Vec::new(),
-        )
+        WorkerStats::new(self.worker.progress().live_spouts, self.worker.stats(), Vec::new())
     }
 
     /// When the process has something to do next, received bytes not considered.

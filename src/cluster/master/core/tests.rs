@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::*;
+use crate::api::{CounterId, CounterValues};
 use crate::cluster::control::Beat;
 use crate::cluster::master::counts::Sources;
 use crate::cluster::master::events::CoreOptions;
@@ -776,13 +777,13 @@ fn a_worker_that_waits_for_its_next_life_does_not_hold_up_the_end() {
 }
 
 /// Counters of a worker whose messages all have this latency; its spout may still emit.
-fn counts(emitted: u64, pending: u64, latency: u64) -> FromWorker {
+fn counts(emitted: i64, pending: i64, latency: u64) -> FromWorker {
+    let acked = emitted - pending;
+    let total = [(CounterId::EMITTED, emitted), (CounterId::ACKED, acked), (CounterId::PENDING, pending)];
     FromWorker::Stats(Box::new(WorkerStats {
-        emitted,
-        acked: emitted - pending,
-        pending,
+        total: CounterValues::from(total),
         live_spouts: 1,
-        latencies: vec![(latency, emitted - pending)],
+        latencies: vec![(latency, acked as u64)],
         ..WorkerStats::default()
     }))
 }
@@ -791,7 +792,7 @@ fn counts(emitted: u64, pending: u64, latency: u64) -> FromWorker {
 fn counters_of_the_dead_count_on() {
     let mut story = Story::running(2);
     let sums = |story: &Story| {
-        let sum = story.core.sum();
+        let sum = story.core.sum().messages();
         assert_eq!(sum.emitted, sum.acked + sum.pending + story.core.lost());
         (sum.emitted, sum.pending, story.core.lost())
     };
@@ -819,12 +820,18 @@ fn counters_of_the_dead_count_on() {
 #[test]
 fn an_orderly_end_hides_nothing() {
     let mut story = Story::running(1);
-    let last = WorkerStats { emitted: 3, acked: 1, failed: 1, pending: 1, ..WorkerStats::default() };
+    let total = CounterValues::from([
+        (CounterId::EMITTED, 3),
+        (CounterId::ACKED, 1),
+        (CounterId::UNREPLAYED, 1),
+        (CounterId::PENDING, 1),
+    ]);
+    let last = WorkerStats { total, ..WorkerStats::default() };
     story.on(Event::Kill);
     story.says(life(0, 1), FromWorker::Stats(Box::new(last)));
     story.ends(life(0, 1));
     assert!(story.core.is_done());
-    let sum = story.core.sum();
+    let sum = story.core.sum().messages();
     assert_eq!((sum.emitted, sum.acked, sum.failed, sum.pending, story.core.lost()), (3, 1, 1, 1, 0));
 }
 
@@ -840,7 +847,7 @@ fn a_death_while_draining_loses_what_was_open() {
     story.says(life(0, 2), FromWorker::Stats(Box::default()));
     story.on(Event::Kill);
     story.ends(life(0, 2));
-    let sum = story.core.sum();
+    let sum = story.core.sum().messages();
     assert_eq!((sum.emitted, sum.acked, sum.pending, story.core.lost()), (2000, 1, 0, 1999));
 }
 
