@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::FailureCause;
+use crate::api::{CounterInfo, CounterKind, FailureCause};
 use crate::cli::error::CommandOutcome;
 use crate::cli::running::RunStats;
 use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
@@ -94,7 +94,7 @@ fn stop_in_json(reason: &StopReason) -> Value {
 }
 
 fn component_in_json(component: &ComponentStats) -> Value {
-    json!({
+    let mut object = json!({
         "id": component.id.as_str(),
         "tasks": component.tasks,
         "emitted": component.emitted,
@@ -108,7 +108,33 @@ fn component_in_json(component: &ComponentStats) -> Value {
         "blocked": rounded(component.blocked),
         "last_error": component.last_error,
         "metrics": metrics_in_json(&component.metrics),
-    })
+    });
+    if let Some(counters) = counters_in_json(component.counters.listed()) {
+        object["counters"] = counters;
+    }
+    object
+}
+
+/// Counters of the runtime by name, if there are any. Times are in nanoseconds.
+fn counters_in_json<'a>(counters: impl Iterator<Item = (&'a CounterInfo, i64)>) -> Option<Value> {
+    let object: serde_json::Map<String, Value> =
+        counters.map(|(counter, value)| (counter.name.to_owned(), json!(value))).collect();
+    if object.is_empty() { None } else { Some(Value::Object(object)) }
+}
+
+/// The counters of the runtime that were used, for people.
+fn counters_for_people<'a>(counters: impl Iterator<Item = (&'a CounterInfo, i64)>) -> Option<String> {
+    let used = counters.filter(|(_, value)| *value != 0);
+    let texts: Vec<String> = used.map(|(counter, value)| counter_for_people(counter, value)).collect();
+    if texts.is_empty() { None } else { Some(texts.join("; ")) }
+}
+
+fn counter_for_people(counter: &CounterInfo, value: i64) -> String {
+    let value = match counter.kind {
+        CounterKind::Sum | CounterKind::Level => signed(value),
+        CounterKind::Nanoseconds => milliseconds(Duration::from_nanos(value.unsigned_abs())),
+    };
+    format!("{} {value}{}", counter.name, if counter.is_loss { " (lost)" } else { "" })
 }
 
 /// Metrics by name: a number, or for a histogram an object. If two tasks of a component registered
@@ -145,9 +171,7 @@ fn metric_for_people(MetricTotal { name, value }: &MetricTotal) -> String {
     match value {
         MetricValue::Counter(sum) => format!("{name} {}", grouped(*sum)),
         MetricValue::Loss(sum) => format!("{name} {} (lost)", grouped(*sum)),
-        MetricValue::Gauge(value) => {
-            format!("{name} {}{}", if *value < 0 { "-" } else { "" }, grouped(value.unsigned_abs()))
-        }
+        MetricValue::Gauge(value) => format!("{name} {}", signed(*value)),
         MetricValue::Histogram(counts) => {
             let Distribution { count, p50, p99, max, .. } = counts.distribution();
             let [count, p50, p99, max] = [count, p50, p99, max].map(grouped);
@@ -219,6 +243,9 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
         if let Some(metrics) = metrics_for_people(&component.metrics) {
             text += &format!("  metrics of {}: {metrics}\n", component.id);
         }
+        if let Some(counters) = counters_for_people(component.counters.listed()) {
+            text += &format!("  counters of {}: {counters}\n", component.id);
+        }
     }
     if let Some(failure) = &run.failure {
         text += &format!("  given up: {failure}\n");
@@ -274,6 +301,11 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// The same of a number that may be below 0.
+fn signed(number: i64) -> String {
+    format!("{}{}", if number < 0 { "-" } else { "" }, grouped(number.unsigned_abs()))
+}
+
 /// A time in milliseconds, to about three digits.
 pub(super) fn milliseconds(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
@@ -293,9 +325,11 @@ fn rounded(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{COUNTERS, CounterId, CounterValues};
     use crate::cluster::ProcessStats;
     use crate::ids::TaskId;
-    use crate::runtime::LatencyStats;
+    use crate::runtime::stats::{component_stats, topology_stats, total_of};
+    use crate::runtime::{ComponentShape, LatencyStats};
 
     fn here(topology: TopologyStats) -> RunStats {
         RunStats { topology, ..RunStats::default() }
@@ -418,6 +452,39 @@ word-count ran for 2.0 s: all done
         assert_eq!(summary["components"][0]["metrics"], json!({"unreadable": 2}));
         let counted = json!({"open": 7, "open.gauge": -3, "unmatched": 1200, "unused": 0});
         assert_eq!(summary["components"][1]["metrics"], counted);
+    }
+
+    /// A loss that made no run fail would go unnoticed.
+    #[test]
+    fn a_counter_of_losses_makes_the_run_fail_and_no_other_does() {
+        for counter in CounterId::all() {
+            let shape = ComponentShape { id: "lines".into(), is_spout: true, tasks: 1, executors: 1 };
+            let (counters, time) = (CounterValues::from([(counter, 1)]), Duration::from_secs(1));
+            let components = vec![component_stats(shape, counters, None, MetricTotals::default(), time)];
+            let total = total_of(&components);
+            let run = here(TopologyStats { components, ..topology_stats(total, time) });
+            let expected = CommandOutcome::done_if(!counter.info().is_loss);
+            assert_eq!(outcome(&run), expected, "{}", counter.info().name);
+        }
+    }
+
+    #[test]
+    fn a_counter_without_a_field_of_its_own_is_shown_by_name() {
+        let info = |name, kind, is_loss| CounterInfo { name, kind, is_loss, ..COUNTERS[0] };
+        let (sum, level, nanoseconds) = (CounterKind::Sum, CounterKind::Level, CounterKind::Nanoseconds);
+        let counters = [
+            (&info("state_reads", sum, false), 1200),
+            (&info("state_open", level, false), -3),
+            (&info("state_time", nanoseconds, false), 2_500_000),
+            (&info("state_lost", sum, true), 1),
+            (&info("state_writes", sum, false), 0),
+        ];
+        let text = "state_reads 1,200; state_open -3; state_time 2.50 ms; state_lost 1 (lost)";
+        assert_eq!(counters_for_people(counters.into_iter()).as_deref(), Some(text));
+        let line =
+            r#"{"state_reads":1200,"state_open":-3,"state_time":2500000,"state_lost":1,"state_writes":0}"#;
+        assert_eq!(counters_in_json(counters.into_iter()).unwrap().to_string(), line);
+        assert_eq!(counters_in_json([].into_iter()), None);
     }
 
     #[test]
