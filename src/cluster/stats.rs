@@ -210,8 +210,11 @@ fn latency_stats(latencies: &[(u64, u64)]) -> LatencyStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::FailureCause;
+    use crate::api::{CounterInfo, FailureCause};
+    use crate::cluster::control::{self, FromWorker};
     use crate::metrics::MetricValue;
+    use crate::runtime::flow::gauges::Gauges;
+    use crate::runtime::stats::{counted, total_of};
 
     fn counts(id: &str, executed: i64) -> ComponentCounts {
         let (queued, busy) = ((CounterId::QUEUED, 1), (CounterId::BUSY, 500));
@@ -271,6 +274,47 @@ mod tests {
         assert_eq!(of, [("a", 7, 3, 0.5), ("b", 5, 1, 0.5), ("nowhere", 0, 0, 0.0)]);
         assert_eq!(stats.components[0].last_error.as_deref(), Some("task 2: no"));
         assert_eq!((stats.replayed, stats.replays.of(FailureCause::Lost)), (7, 7));
+    }
+
+    /// What a worker reports when these executors of a spout and of a bolt run in it.
+    fn report(spout: &[Gauges], bolt: &[Gauges]) -> WorkerStats {
+        let stats = |id: &str, is_spout, gauges: &[Gauges]| {
+            let shape = ComponentShape { id: id.into(), is_spout, tasks: 1, executors: gauges.len() };
+            component_stats(shape, counted(gauges.iter()), None, MetricTotals::default(), Duration::ZERO)
+        };
+        let components = vec![stats("spout", true, spout), stats("bolt", false, bolt)];
+        let total = total_of(&components);
+        let stats = TopologyStats { components, ..topology_stats(total, Duration::ZERO) };
+        let message = control::line(&FromWorker::Stats(Box::new(WorkerStats::new(0, stats, Vec::new()))));
+        match control::parse(&message).unwrap() {
+            FromWorker::Stats(stats) => *stats,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A counter that was forgotten on the way was 0 in the summary of a run with workers. Each counter has
+    /// its own numbers, so none can be taken for another.
+    #[test]
+    fn each_counter_reaches_the_totals() {
+        let number = |counter: CounterId| 10 + counter.index() as i64;
+        let gauges = |of_each: i64| {
+            let gauges = Gauges::new();
+            CounterId::all().for_each(|counter| gauges.change(counter, of_each * number(counter)));
+            gauges
+        };
+        let mut sum = WorkerStats::default();
+        sum.add(&report(&[gauges(1), gauges(2)], &[gauges(4)]));
+        sum.add(&report(&[gauges(8)], &[gauges(16), gauges(32)]));
+        let shape = |id: &str, is_spout| ComponentShape { id: id.into(), is_spout, tasks: 1, executors: 3 };
+        let shapes = [shape("spout", true), shape("bolt", false)];
+        let TopologyStats { counters, components, .. } = stats_of_all(&sum, &shapes, Duration::ZERO);
+        for counter in CounterId::all() {
+            let CounterInfo { name, is_of_messages, .. } = *counter.info();
+            assert_eq!(components[0].counters.get(counter), 11 * number(counter), "{name} of the spout");
+            assert_eq!(components[1].counters.get(counter), 52 * number(counter), "{name} of the bolt");
+            let all = if is_of_messages { 11 } else { 63 };
+            assert_eq!(counters.get(counter), all * number(counter), "{name}");
+        }
     }
 
     #[test]

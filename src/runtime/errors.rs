@@ -6,14 +6,13 @@
 //! Every error of user code passes through this file. So its text is bounded and escaped here, and a fatal
 //! error ends the run from here.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use slog::Logger;
 use smol_str::SmolStr;
 
-use crate::api::{StopReason, TaskError};
+use crate::api::{CounterId, StopReason, TaskError};
 use crate::clock::Time;
 use crate::ids::TaskId;
 use crate::runtime::flow::gauges::Gauges;
@@ -108,7 +107,7 @@ impl ErrorReporter {
     }
 
     fn note(&self, error: &str) {
-        self.gauges.errors.fetch_add(1, Ordering::Relaxed);
+        self.gauges.count(CounterId::ERRORS, 1);
         self.gauges.set_last_error(format!("task {}: {error}", self.task));
     }
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::api::CounterId;
 use crate::clock::Time;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
@@ -39,7 +40,6 @@ use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::faults::Fate;
 use crate::runtime::flow::charge::Charge;
-use crate::runtime::flow::gauges::count;
 use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming, TaskBatch};
 use crate::runtime::flow::run_queue::Urgency;
@@ -281,7 +281,7 @@ impl BoltExecutor {
         if own {
             self.blocked_since.get_or_insert(now);
         } else if let Some(since) = self.blocked_since.take() {
-            count(&self.handles.address.gauges.blocked, now.since(since).as_nanos() as u64);
+            self.handles.address.gauges.count(CounterId::BLOCKED, now.since(since).as_nanos() as u64);
         }
         let behind = self.next.as_mut().is_some_and(|next| next.is_blocked(now));
         own || behind
@@ -502,7 +502,7 @@ impl BoltExecutor {
         let gauges = &self.handles.address.gauges;
         self.tasks.iter_mut().for_each(|task| task.publish_counts(gauges));
         let held = self.tasks.iter().map(|task| task.state.holds.held()).sum();
-        gauges.held.store(held, Ordering::SeqCst);
+        gauges.publish(CounterId::HELD, held);
         let has_input = self.in_hand.is_some() || !self.handed_over.is_empty();
         if self.kept > 0 {
             gauges.waiting_since.put(now.0, || {});
@@ -514,7 +514,7 @@ impl BoltExecutor {
             self.handles.lifecycle.finished.fetch_add(1, Ordering::SeqCst);
             self.handles.coordinator.wake(Urgency::Now);
         }
-        count(&gauges.busy, spent.saturating_sub(behind).as_nanos() as u64);
+        gauges.count(CounterId::BUSY, spent.saturating_sub(behind).as_nanos() as u64);
     }
 
     /// When to step the chain again if nothing wakes it before.

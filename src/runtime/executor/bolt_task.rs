@@ -5,16 +5,17 @@
 //! task.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::api::{Bolt, FailureCause, OutputCollector, OutputState, Outputs, TaskContext, TaskError};
+use crate::api::{
+    Bolt, CounterId, FailureCause, OutputCollector, OutputState, Outputs, TaskContext, TaskError,
+};
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
-use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::Anchor;
@@ -181,14 +182,14 @@ impl BoltTask {
         let settled_later = std::mem::take(&mut emitter.acked_later) as i64;
         let held = std::mem::take(&mut self.state.held_count) as i64;
         let executed = std::mem::take(&mut self.executed_now) as i64;
-        count(&gauges.transferred, std::mem::take(&mut emitter.outgoing.transferred));
-        count(&gauges.emitted, self.state.take_emitted());
-        count(&gauges.executed, executed as u64);
-        count(&gauges.failed, failed + std::mem::take(&mut emitter.failed_later));
-        count(&gauges.failed_unanchored, emitter.take_unanchored());
+        gauges.count(CounterId::TRANSFERRED, std::mem::take(&mut emitter.outgoing.transferred));
+        gauges.count(CounterId::EMITTED, self.state.take_emitted());
+        gauges.count(CounterId::EXECUTED, executed as u64);
+        gauges.count(CounterId::FAILED, failed + std::mem::take(&mut emitter.failed_later));
+        gauges.count(CounterId::FAILED_UNANCHORED, emitter.take_unanchored());
         // A held tuple is acked or failed when user code settles it, perhaps many steps later.
         let acked = executed - failed as i64 - held + settled_later;
-        gauges.acked.fetch_add(acked as u64, Ordering::Relaxed);
+        gauges.change(CounterId::ACKED, acked);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::api::StopReason;
+use crate::api::{CounterId, StopReason};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::ExecutorCommand;
@@ -53,7 +53,7 @@ impl LocalExecutors {
         let answered = self.lifecycle.finished.load(Ordering::SeqCst) as u64;
         let closed = self.lifecycle.closed.load(Ordering::SeqCst) as u64;
         let at_rest = self.lifecycle.rest.is_at_rest();
-        let pending: i64 = self.spouts.iter().map(|spout| spout.gauges.pending.load(Ordering::SeqCst)).sum();
+        let pending: i64 = self.spouts.iter().map(|spout| spout.gauges.published(CounterId::PENDING)).sum();
         EndProgress {
             at_rest,
             activity: self.lifecycle.rest.activity(),
@@ -69,7 +69,7 @@ impl LocalExecutors {
     }
 
     fn holders(&self) -> impl Iterator<Item = &InboxSender> {
-        self.bolts.iter().flatten().filter(|bolt| bolt.gauges.held.load(Ordering::SeqCst) > 0)
+        self.bolts.iter().flatten().filter(|bolt| bolt.gauges.published(CounterId::HELD) > 0)
     }
 
     /// Carries out a command.

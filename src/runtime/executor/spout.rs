@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::api::{FailureCause, ReplayCounts};
+use crate::api::{CounterId, FailureCause, ReplayCounts};
 use crate::clock::Time;
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::tree_clock::TreeClock;
@@ -26,7 +26,7 @@ use crate::runtime::executor::spout_task::{
 };
 use crate::runtime::executor::step::{ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
-use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{Control, ExecutorCommand, Loss, TreeMessage};
 use crate::runtime::flow::run_queue::Urgency;
@@ -298,18 +298,18 @@ impl SpoutExecutor {
                 replayed.add(&open.replayed());
             }
         }
-        gauges.pending.store(pending, Ordering::SeqCst);
-        gauges.lost.store(lost, Ordering::SeqCst);
-        gauges.waiting.store(waiting, Ordering::SeqCst);
+        gauges.publish(CounterId::PENDING, pending);
+        gauges.set(CounterId::UNREPLAYED, lost);
+        gauges.set(CounterId::WAITING, waiting);
         for cause in FailureCause::ALL {
-            gauges.replayed[cause.index()].store(replayed.of(cause), Ordering::Relaxed);
+            gauges.set(CounterId::replayed(cause), replayed.of(cause) as i64);
         }
         self.note_blocked(outcome == StepOutcome::Blocked, cx.now);
         self.note_live();
         self.handles.processed(processed);
         let gauges = &self.handles.address.gauges;
         let spent = cx.clock.now().since(cx.now).saturating_sub(behind);
-        count(&gauges.busy, spent.as_nanos() as u64);
+        gauges.count(CounterId::BUSY, spent.as_nanos() as u64);
         settled
     }
 
@@ -317,7 +317,7 @@ impl SpoutExecutor {
         if blocked {
             self.blocked_since.get_or_insert(now);
         } else if let Some(since) = self.blocked_since.take() {
-            count(&self.handles.address.gauges.blocked, now.since(since).as_nanos() as u64);
+            self.handles.address.gauges.count(CounterId::BLOCKED, now.since(since).as_nanos() as u64);
         }
     }
 
@@ -370,7 +370,7 @@ impl SpoutExecutor {
             task.publish_counts(&self.handles.address.gauges);
         }
         // A message that still waits is not replayed any more: it counts as failed.
-        self.handles.address.gauges.waiting.store(0, Ordering::SeqCst);
+        self.handles.address.gauges.set(CounterId::WAITING, 0);
         self.handles.lifecycle.closed.fetch_add(1, Ordering::SeqCst);
         self.handles.coordinator.wake(Urgency::Now);
     }

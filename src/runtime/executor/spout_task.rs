@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::api::{
-    Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
+    CounterId, Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
 };
 use crate::clock::Time;
 use crate::config::ReplayOptions;
@@ -21,7 +21,7 @@ use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
-use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
 use crate::topology::graph::SpoutFactory;
 
@@ -449,12 +449,12 @@ impl SpoutTask {
 
     /// Adds the counts of the step to the executor's gauges.
     pub fn publish_counts(&mut self, gauges: &Gauges) {
-        count(&gauges.emitted, self.state.take_emitted());
-        count(&gauges.transferred, std::mem::take(&mut self.emitter.outgoing.transferred));
-        count(&gauges.acked, std::mem::take(&mut self.acked_now));
-        count(&gauges.failed, std::mem::take(&mut self.failed_now));
-        count(&gauges.given_up, std::mem::take(&mut self.given_up_now));
-        count(&gauges.failed_unanchored, self.emitter.take_unanchored());
+        gauges.count(CounterId::EMITTED, self.state.take_emitted());
+        gauges.count(CounterId::TRANSFERRED, std::mem::take(&mut self.emitter.outgoing.transferred));
+        gauges.count(CounterId::ACKED, std::mem::take(&mut self.acked_now));
+        gauges.count(CounterId::FAILED, std::mem::take(&mut self.failed_now));
+        gauges.count(CounterId::GIVEN_UP, std::mem::take(&mut self.given_up_now));
+        gauges.count(CounterId::FAILED_UNANCHORED, self.emitter.take_unanchored());
     }
 }
 

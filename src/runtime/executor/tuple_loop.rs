@@ -7,14 +7,13 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
+use crate::api::{Bolt, CounterId, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
 use crate::clock::Time;
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::call_hooks;
-use crate::runtime::flow::gauges::count;
 use crate::runtime::flow::message::TaskBatch;
 use crate::runtime::routing::emitter::Emitter;
 use crate::text::shown;
@@ -236,7 +235,7 @@ fn send_dead_letter(
     ];
     let sent = task.state.push_anchored(stage, letter).is_ok();
     if sent {
-        count(&handles.address.gauges.dead_letters, 1);
+        handles.address.gauges.count(CounterId::DEAD_LETTERS, 1);
     }
     sent
 }

@@ -7,13 +7,12 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use crate::api::{TaskError, TaskHook};
+use crate::api::{CounterId, TaskError, TaskHook};
 use crate::clock::Time;
 use crate::config::ErrorOptions;
 use crate::logging::panics::{catch_unwind, guarded, text_of};
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::executor::step::ExecutorHandles;
-use crate::runtime::flow::gauges::count;
 
 /// When a broken task is built again. The pause doubles each time, from `restart_min` to `restart_max`. It
 /// starts again at `restart_min` if the last instance lived longer than `restart_max`. A task that failed
@@ -80,7 +79,7 @@ impl Restart {
         match catch_unwind(AssertUnwindSafe(build)) {
             Ok(Ok(instance)) => {
                 if self.built(now) {
-                    count(&handles.address.gauges.restarts, 1);
+                    handles.address.gauges.count(CounterId::RESTARTS, 1);
                 }
                 Ok(Some(instance))
             }

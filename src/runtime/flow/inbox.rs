@@ -7,14 +7,13 @@
 //! which credit and `max_spout_pending` limit, and commands by their sender.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use flume::{Receiver, Sender};
 use smol_str::SmolStr;
 
-use crate::api::SourceMeta;
+use crate::api::{CounterId, SourceMeta};
 use crate::clock::Time;
-use crate::runtime::flow::gauges::{Gauges, count};
+use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::link::LinkKind;
 use crate::runtime::flow::message::{Control, DataMessage, Incoming};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
@@ -46,7 +45,7 @@ impl Inbox {
 
     fn take(&self, message: DataMessage) -> Incoming {
         self.gauges.waiting_since.set(message.sent_at().0);
-        self.gauges.queued.fetch_sub(message.charge().tuples as i64, Ordering::Relaxed);
+        self.gauges.change(CounterId::QUEUED, -(message.charge().tuples as i64));
         match message {
             DataMessage::Batch(incoming) => incoming,
             DataMessage::Encoded { bytes, incoming } => self.unpack(&bytes, incoming),
@@ -68,7 +67,7 @@ impl Inbox {
 
     #[cold]
     fn refuse(&self, meta: &SourceMeta, why: &str) {
-        count(&self.gauges.errors, 1);
+        self.gauges.count(CounterId::ERRORS, 1);
         let (component, task) = (&meta.component, meta.task);
         self.gauges.set_last_error(format!("a batch from `{component}`, task {task}, is refused: {why}"));
     }
@@ -105,7 +104,7 @@ impl InboxSender {
     /// Sends a batch. If the executor has ended, the batch is dropped: then the worker is ending, too.
     pub fn send_data(&self, message: DataMessage, urgency: Urgency) {
         let sent_at = message.sent_at().0;
-        self.gauges.queued.fetch_add(message.charge().tuples as i64, Ordering::Relaxed);
+        self.gauges.change(CounterId::QUEUED, message.charge().tuples as i64);
         let lane = match message.link().kind {
             LinkKind::Acyclic => &self.data,
             LinkKind::InCycle | LinkKind::Feedback => &self.cycle,
