@@ -9,7 +9,7 @@ mod memory_kit;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use squall::config::AutoOr;
+use squall::config::{AutoOr, ChainMode};
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology};
 use squall::testing::{SimulatedTopology, SimulationOptions};
@@ -89,6 +89,8 @@ fn the_memory_budget_holds_for_large_tuples() {
     for seed in 0..4 {
         let mut builder = TopologyBuilder::new("stall");
         builder.options(|options| {
+            // Within a chain there is no link.
+            options.chain = ChainMode::Off;
             options.message_timeout = Some(seconds(5));
             (options.queue.memory, options.queue.tuple_size_max) = (2 << 20, 1 << 20);
         });

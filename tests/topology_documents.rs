@@ -2,7 +2,7 @@
 
 mod topology_kit;
 
-use squall::config::{AutoOr, Delivery};
+use squall::config::{AutoOr, ChainMode, Delivery};
 use squall::topology::declare::{MemorySource, NamedBy, NoVariable, Source, load, load_engine, parse_str};
 use squall::topology::{Topology, TopologyErrors};
 use std::time::Duration;
@@ -94,6 +94,7 @@ fn every_option_has_its_effect() {
         max_task_parallelism = 8
         key_groups = 128
         load_aware = false
+        chain = "off"
         tick = "500ms"
         start_inactive = true
         queue = { batch = 100, capacity = 1000, memory = "1GiB", tuple_size_max = "1MiB" }
@@ -111,7 +112,7 @@ fn every_option_has_its_effect() {
     assert_eq!((options.max_replays, options.max_task_parallelism), (Some(3), Some(8)));
     assert_eq!(options.drain_timeout, Duration::from_secs(60));
     assert_eq!((options.key_groups, options.load_aware, options.start_inactive), (128, false, true));
-    assert_eq!(options.tick, Some(Duration::from_millis(500)));
+    assert_eq!((options.chain, options.tick), (ChainMode::Off, Some(Duration::from_millis(500))));
     assert_eq!((options.queue.batch, options.queue.capacity), (100, 1000));
     assert_eq!((options.queue.memory, options.queue.tuple_size_max), (1 << 30, 1 << 20));
     assert_eq!(options.replay.backoff_min, Duration::from_millis(20));
@@ -240,6 +241,8 @@ fn wrong_options_of_the_topology() {
     check_option("message_timeout = '0s'", &["`message_timeout` must be at least 1ms, not 0s"]);
     check_option("tick = '31d'", &["`tick` must be at most 30d, not 31d"]);
     check_option("drain_timeout = true", &["`drain_timeout` must be a duration, as \"30s\", not a boolean"]);
+    check_option("chain = 'always'", &["`chain` must be \"auto\" or \"off\", not \"always\""]);
+    check_option("chain = true", &["`chain` must be \"auto\" or \"off\", not a boolean"]);
     check_option("load_aware = 'yes'", &["`load_aware` must be `true` or `false`, not a string"]);
     check_option("queue = 3", &["`queue` must be a table, not an integer"]);
     check_option("queue.bach = 3", &["unknown key `queue.bach` (did you mean `batch`?)"]);
@@ -680,7 +683,7 @@ fn overrides_win_and_their_mistakes_are_named() {
     );
     check(
         "topology.nope=3",
-        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 9 more)",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 10 more)",
     );
     check(
         "bolt.split.parallelism=x",

@@ -144,6 +144,8 @@ pub struct ComponentStats {
     pub is_spout: bool,
     /// The number of its tasks.
     pub tasks: usize,
+    /// The component that it is chained behind: the two run fused in one executor.
+    pub chained_behind: Option<SmolStr>,
     /// Tuples emitted, over all its streams.
     pub emitted: u64,
     /// Tuple copies sent to targets (one per target task).

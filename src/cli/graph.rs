@@ -42,13 +42,15 @@ pub(super) enum Format {
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
-    let topology = match args.overrides.load(&args.file, &context.registry) {
+    let mut topology = match args.overrides.load(&args.file, &context.registry) {
         Ok(topology) => topology,
         Err(errors) => {
             terminal::say(&errors.render(context.colors(Stream::Err)));
             return Ok(CommandOutcome::Failed);
         }
     };
+    // Which components run as chains depends on the cores of this machine.
+    topology.options.resolve_threads();
     let drawing = match args.format {
         Format::Text => topology.to_text(),
         Format::Mermaid => topology.to_mermaid(),

@@ -109,6 +109,9 @@ fn component_in_json(component: &ComponentStats) -> Value {
         "last_error": component.last_error,
         "metrics": metrics_in_json(&component.metrics),
     });
+    if let Some(before) = &component.chained_behind {
+        object["chained_behind"] = json!(before.as_str());
+    }
     if let Some(counters) = counters_in_json(component.counters.listed()) {
         object["counters"] = counters;
     }
@@ -252,6 +255,14 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
     }
     if let Some(reason) = &stats.stopped {
         text += &format!("  stopped: {reason}\n");
+    }
+    let chained = stats
+        .components
+        .iter()
+        .filter_map(|c| Some(format!("{} behind {}", c.id, c.chained_behind.as_ref()?)));
+    let chained: Vec<String> = chained.collect();
+    if !chained.is_empty() {
+        text += &format!("  chained: {}\n", chained.join(", "));
     }
     let errors = stats.components.iter().filter_map(|c| Some((&c.id, c.last_error.as_ref()?)));
     for (id, error) in errors {
@@ -458,7 +469,13 @@ word-count ran for 2.0 s: all done
     #[test]
     fn a_counter_of_losses_makes_the_run_fail_and_no_other_does() {
         for counter in CounterId::all() {
-            let shape = ComponentShape { id: "lines".into(), is_spout: true, tasks: 1, executors: 1 };
+            let shape = ComponentShape {
+                id: "lines".into(),
+                is_spout: true,
+                tasks: 1,
+                chained_behind: None,
+                executors: 1,
+            };
             let (counters, time) = (CounterValues::from([(counter, 1)]), Duration::from_secs(1));
             let components = vec![component_stats(shape, counters, None, MetricTotals::default(), time)];
             let total = total_of(&components);

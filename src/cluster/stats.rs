@@ -178,12 +178,22 @@ pub fn shapes(topology: &Topology, plan: &Plan) -> Vec<ComponentShape> {
         id: id.into(),
         is_spout,
         tasks: plan.tasks(part).len(),
+        chained_behind: chained_behind(topology, plan, part),
         executors: plan.executors_of(part).len(),
     };
     let users = topology.components().iter().enumerate();
     let users = users.map(|(at, component)| shape(&component.id, component.is_spout(), Part::Component(at)));
     let ackers = shape(ACKER_COMPONENT, false, Part::Acker);
     users.chain(Some(ackers).filter(|ackers| ackers.tasks > 0)).collect()
+}
+
+/// The component that the executors of a part are chained behind.
+fn chained_behind(topology: &Topology, plan: &Plan, part: Part) -> Option<SmolStr> {
+    let before = plan.executors_of(part).first()?.behind?;
+    match plan.executors[before.index()].part {
+        Part::Component(at) => Some(topology.components()[at].id.clone()),
+        Part::Acker => None,
+    }
 }
 
 /// What all workers counted, as the statistics of a topology with these components.
@@ -266,8 +276,13 @@ mod tests {
         other.total.set(CounterId::replayed(FailureCause::Lost), 7);
         sum.add(&other);
         sum.add(&WorkerStats { components: vec![counts("a", 0)], ..WorkerStats::default() });
-        let shape =
-            |id: &str, executors| ComponentShape { id: id.into(), is_spout: false, tasks: 4, executors };
+        let shape = |id: &str, executors| ComponentShape {
+            id: id.into(),
+            is_spout: false,
+            tasks: 4,
+            chained_behind: None,
+            executors,
+        };
         let shapes = [shape("a", 3), shape("b", 1), shape("nowhere", 1)];
         let stats = stats_of_all(&sum, &shapes, Duration::from_nanos(1000));
         let of: Vec<_> = stats.components.iter().map(|c| (&*c.id, c.executed, c.queued, c.busy)).collect();
@@ -279,7 +294,13 @@ mod tests {
     /// What a worker reports when these executors of a spout and of a bolt run in it.
     fn report(spout: &[Gauges], bolt: &[Gauges]) -> WorkerStats {
         let stats = |id: &str, is_spout, gauges: &[Gauges]| {
-            let shape = ComponentShape { id: id.into(), is_spout, tasks: 1, executors: gauges.len() };
+            let shape = ComponentShape {
+                id: id.into(),
+                is_spout,
+                tasks: 1,
+                chained_behind: None,
+                executors: gauges.len(),
+            };
             component_stats(shape, counted(gauges.iter()), None, MetricTotals::default(), Duration::ZERO)
         };
         let components = vec![stats("spout", true, spout), stats("bolt", false, bolt)];
@@ -305,7 +326,13 @@ mod tests {
         let mut sum = WorkerStats::default();
         sum.add(&report(&[gauges(1), gauges(2)], &[gauges(4)]));
         sum.add(&report(&[gauges(8)], &[gauges(16), gauges(32)]));
-        let shape = |id: &str, is_spout| ComponentShape { id: id.into(), is_spout, tasks: 1, executors: 3 };
+        let shape = |id: &str, is_spout| ComponentShape {
+            id: id.into(),
+            is_spout,
+            tasks: 1,
+            chained_behind: None,
+            executors: 3,
+        };
         let shapes = [shape("spout", true), shape("bolt", false)];
         let TopologyStats { counters, components, .. } = stats_of_all(&sum, &shapes, Duration::ZERO);
         for counter in CounterId::all() {

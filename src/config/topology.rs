@@ -94,6 +94,18 @@ pub struct TopologyOptions {
     pub settings: toml::Table,
 }
 
+impl TopologyOptions {
+    /// Where the number of driver threads is left to the machine: makes it the number of its cores.
+    pub fn resolve_threads(&mut self) {
+        if self.threads == AutoOr::Auto {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.threads = AutoOr::Fixed(
+                u32::try_from(cores).map_or(limits::THREADS_MAX, |cores| cores.min(limits::THREADS_MAX)),
+            );
+        }
+    }
+}
+
 impl Default for TopologyOptions {
     fn default() -> TopologyOptions {
         TopologyOptions {

@@ -148,12 +148,13 @@ impl RunningTopology {
     /// assert_eq!(RunningTopology::start(here, LocalOptions::default())?.join().acked, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn start(topology: Topology, options: LocalOptions) -> Result<RunningTopology, StartError> {
+    pub fn start(mut topology: Topology, options: LocalOptions) -> Result<RunningTopology, StartError> {
         let workers = topology.options().workers;
         if workers > 1 {
             return Err(StartError::Workers { topology: topology.name().into(), workers });
         }
         let inactive = topology.options().start_inactive;
+        topology.options.resolve_threads();
         let (worker, _) = assemble(
             topology,
             WorkerSetup {

@@ -27,6 +27,8 @@ pub struct ComponentShape {
     pub is_spout: bool,
     /// Tasks.
     pub tasks: usize,
+    /// The component that it is chained behind.
+    pub chained_behind: Option<SmolStr>,
     /// Executors that count; in one process of several, those that run there.
     pub executors: usize,
 }
@@ -45,6 +47,7 @@ pub fn component_stats(
         id: shape.id,
         is_spout: shape.is_spout,
         tasks: shape.tasks,
+        chained_behind: shape.chained_behind,
         emitted: counters.count(CounterId::EMITTED),
         transferred: counters.count(CounterId::TRANSFERRED),
         executed: counters.count(CounterId::EXECUTED),
@@ -129,8 +132,15 @@ impl Worker {
             id: info.id.clone(),
             is_spout: self.topology.component(&info.id).is_some_and(Component::is_spout),
             tasks: info.tasks.len(),
+            chained_behind: self.chained_behind(&info.id),
             executors: self.gauges_of(&info.id).count(),
         }
+    }
+
+    fn chained_behind(&self, component: &str) -> Option<SmolStr> {
+        let neighbours = self.hosted().flat_map(|executor| executor.chain.windows(2));
+        let mut pairs = neighbours.map(|pair| [&pair[0].address.component, &pair[1].address.component]);
+        pairs.find(|[_, chained]| *chained == component).map(|[before, _]| before.clone())
     }
 
     fn gauges_of(&self, component: &str) -> impl Iterator<Item = &Gauges> {

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::AutoOr;
 use crate::ids::WorkerId;
+use crate::topology::chains::Scale;
 use crate::topology::graph::{Component, Topology};
 use crate::topology::plan::{ExecutorId, Part, Plan};
 
@@ -42,6 +43,8 @@ pub struct Assignment {
     pub version: u64,
     /// Workers that were asked for; some may have nothing to do.
     workers: u16,
+    /// Driver threads of each worker, as the chains were worked out for.
+    threads: u32,
     /// Executors of each component, then of the ackers, in the order of the plan. Tells whether a
     /// plan is the one that was placed, and which executor of an earlier plan is which of a later.
     shape: Vec<u32>,
@@ -69,6 +72,10 @@ impl Assignment {
         self.worker_of.len()
     }
 
+    fn scale(&self) -> Scale {
+        Scale { workers: self.workers.into(), threads: self.threads }
+    }
+
     /// The workers that were asked for.
     pub fn workers(&self) -> u16 {
         self.workers
@@ -93,8 +100,8 @@ impl Assignment {
     pub fn plan(&self, topology: &Topology) -> Option<Plan> {
         let sound = self.worker_of.iter().all(|worker| worker.0 < self.workers);
         // The numbers of spouts do not depend on that of ackers, which come last.
-        let workers = u32::from(self.workers);
-        let with_any = Plan::new(topology, workers, 1);
+        let scale = self.scale();
+        let with_any = Plan::new(topology, scale, 1);
         let mut with_spouts: Vec<WorkerId> = (0..topology.components().len())
             .filter(|at| topology.components()[*at].is_spout())
             .flat_map(|at| with_any.executors_of(Part::Component(at)))
@@ -102,7 +109,7 @@ impl Assignment {
             .collect();
         with_spouts.sort_unstable();
         with_spouts.dedup();
-        let plan = Plan::new(topology, workers, with_spouts.len() as u32);
+        let plan = Plan::new(topology, scale, with_spouts.len() as u32);
         let fits = self.shape == shape(topology, &plan) && self.worker_of.len() == plan.executors.len();
         let home = |executor: ExecutorId| self.worker_of.get(executor.index());
         let together = plan
@@ -121,12 +128,13 @@ impl Assignment {
 /// Without any worker.
 pub fn place(topology: &Topology, workers: u16, previous: Option<&Assignment>) -> (Plan, Assignment) {
     assert!(workers > 0, "a topology runs in at least one worker");
-    if let Some(previous) = previous.filter(|previous| previous.workers == workers)
+    let scale = Scale { workers: workers.into(), ..Scale::of(topology.options()) };
+    if let Some(previous) = previous.filter(|previous| previous.scale() == scale)
         && let Some(plan) = previous.plan(topology)
     {
         return (plan, previous.clone());
     }
-    let mut placing = Placing::new(topology, workers);
+    let mut placing = Placing::new(topology, scale);
     if let Some(previous) = previous {
         placing.keep(previous);
     }
@@ -135,10 +143,11 @@ pub fn place(topology: &Topology, workers: u16, previous: Option<&Assignment>) -
     placing.place_bolts();
     placing.even_out();
     let with_spouts = placing.workers_with_spouts().count() as u32;
-    let plan = Plan::new(topology, workers.into(), with_spouts);
+    let plan = Plan::new(topology, scale, with_spouts);
     let assignment = Assignment {
         version: previous.map_or(1, |previous| previous.version + 1),
         workers,
+        threads: scale.threads,
         shape: shape(topology, &plan),
         worker_of: placing.into_places(&plan, previous),
     };
@@ -199,17 +208,17 @@ impl Share {
 }
 
 impl Placing {
-    fn new(topology: &Topology, workers: u16) -> Placing {
-        let mut sizes = shape(topology, &Plan::new(topology, workers.into(), 1));
+    fn new(topology: &Topology, scale: Scale) -> Placing {
+        let mut sizes = shape(topology, &Plan::new(topology, scale, 1));
         let ackers = sizes.len() - 1;
         let automatic = sizes[ackers] > 0 && topology.options().ackers == AutoOr::Auto;
         if automatic {
             sizes[ackers] = 0;
         }
-        let chains = topology.chains_on(workers.into());
+        let chains = topology.chains_at(scale);
         chains.keys().for_each(|chained| sizes[*chained] = 0);
         let users: u32 = sizes[..ackers].iter().sum();
-        let in_use = u32::from(workers).min(users).max(1) as usize;
+        let in_use = scale.workers.min(users).max(1) as usize;
         let is_spout = topology.components().iter().map(Component::is_spout).chain([false]).collect();
         Placing { sizes, chains, is_spout, automatic, on: vec![Share::default(); in_use] }
     }

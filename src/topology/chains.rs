@@ -9,7 +9,7 @@
 //! bolt, which executes them in the same step. That costs no queue, no credit and no record for an acker.
 //! But both share a core, and each task of the bolt gets the tuples of one task, however uneven these are.
 //!
-//! A bolt is chained behind its producer if all of this holds:
+//! A bolt may be chained behind its producer if all of this holds:
 //!
 //! 1. The bolt has one input, and no other bolt takes anything of its producer but dead letters. The input is
 //!    not on a cycle.
@@ -20,18 +20,55 @@
 //! 4. Neither waits in its calls (`blocking`).
 //! 5. Neither has `chain = "off"`, nor the topology for those that do not say.
 //! 6. The chain is not longer than [`CHAIN_MAX`].
-//! 7. Each of the topology's workers gets something to do: while there are fewer chains than workers, the
-//!    longest is cut in half.
 //!
-//! All of it follows from the topology and the number of workers, so every worker finds the same chains.
+//! Of these, only as many are chained as leave enough executors to schedule ([`Scale::executors_wanted`]): a
+//! chain saves work, but what runs in one executor cannot run on two cores. While there are too few executors,
+//! the longest chain is cut in half. Where the topology runs on several workers, each gets something to do.
+//!
+//! All of it follows from the topology and the scale, so every worker finds the same chains.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::limits::CHAIN_MAX;
-use crate::config::{ChainMode, ComponentOptions};
+use crate::config::{AutoOr, ChainMode, ComponentOptions, TopologyOptions};
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::graph::{Grouping, Topology};
 use crate::topology::order::Edge;
+
+/// Where several threads share the executors, so many for each: with fewer, threads run out of work while
+/// another has too much. See docs/performance.md, "Chains".
+const EXECUTORS_PER_THREAD: u64 = 2;
+
+/// Where a topology runs: what decides how many executors it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Workers.
+    pub workers: u32,
+    /// Driver threads of each.
+    pub threads: u32,
+}
+
+impl Scale {
+    /// What the options say. Where they leave the number of threads to the machine, it is taken as one, as in a
+    /// simulation, unless [`TopologyOptions::resolve_threads`] was called.
+    pub fn of(options: &TopologyOptions) -> Scale {
+        let threads = match options.threads {
+            AutoOr::Fixed(threads) => threads,
+            AutoOr::Auto => 1,
+        };
+        Scale { workers: options.workers, threads }
+    }
+
+    /// How many executors should be scheduled, so that chains cost no core its work: one for each worker that
+    /// has one thread, [`EXECUTORS_PER_THREAD`] for each thread where there are several.
+    pub fn executors_wanted(self) -> u64 {
+        let each = if self.threads <= 1 { 1 } else { u64::from(self.threads) * EXECUTORS_PER_THREAD };
+        u64::from(self.workers) * each
+    }
+}
 
 impl Topology {
     /// The bolts that run fused with their producer, as positions in [`Topology::components`]: each bolt with
@@ -60,11 +97,11 @@ impl Topology {
     /// assert_eq!(topology.chains(), [(1, 0)].into(), "`split` behind `lines`; `count` has more tasks");
     /// ```
     pub fn chains(&self) -> BTreeMap<usize, usize> {
-        self.chains_on(self.options().workers)
+        self.chains_at(Scale::of(self.options()))
     }
 
-    /// The same, for a run on so many workers.
-    pub fn chains_on(&self, workers: u32) -> BTreeMap<usize, usize> {
+    /// The same, for a run at another scale than that of the options.
+    pub fn chains_at(&self, scale: Scale) -> BTreeMap<usize, usize> {
         let edges = self.edges();
         let cycles = self.cycle_edges();
         let letters =
@@ -78,7 +115,7 @@ impl Topology {
             }
         }
         self.cut_long(&mut found);
-        self.cut_for_workers(&mut found, workers);
+        self.cut_for_cores(&mut found, scale);
         found
     }
 
@@ -117,16 +154,16 @@ impl Topology {
         }
     }
 
-    /// Cuts chains in half, the longest first, until there is something to do for every worker.
-    fn cut_for_workers(&self, chains: &mut BTreeMap<usize, usize>, workers: u32) {
+    /// Cuts chains in half, the longest first, until there are enough executors to schedule.
+    fn cut_for_cores(&self, chains: &mut BTreeMap<usize, usize>, scale: Scale) {
         let executors = |at: usize| {
             let options = &self.components()[at].options;
             let cap = self.options().max_task_parallelism.unwrap_or(u32::MAX);
             u64::from(options.parallelism.min(options.task_count()).min(cap))
         };
         let heads = (0..self.components().len()).filter(|at| !chains.contains_key(at));
-        let mut units: u64 = heads.map(executors).sum();
-        while units < u64::from(workers) {
+        let mut scheduled: u64 = heads.map(executors).sum();
+        while scheduled < scale.executors_wanted() {
             let next: BTreeMap<usize, usize> = chains.iter().map(|(to, from)| (*from, *to)).collect();
             let heads = next.keys().filter(|at| !chains.contains_key(at));
             let members = heads.map(|head| std::iter::successors(Some(*head), |at| next.get(at).copied()));
@@ -135,7 +172,7 @@ impl Topology {
             };
             let cut = longest[longest.len().div_ceil(2)];
             chains.remove(&cut);
-            units += executors(cut);
+            scheduled += executors(cut);
         }
     }
 }
@@ -231,17 +268,25 @@ mod tests {
     }
 
     #[test]
-    fn every_worker_gets_something_to_do() {
-        let on = |workers| chains(|t| t.options.workers = workers);
-        assert_eq!(on(1), [(1, 0), (2, 1)]);
-        assert_eq!(on(2), [(1, 0)]);
-        assert_eq!(on(3), []);
-        assert_eq!(on(9), []);
-        let wide = |t: &mut Topology| {
-            (0..3).for_each(|at| t.components[at].options.parallelism = 4);
-            t.options.workers = 4;
+    fn every_worker_and_every_thread_gets_something_to_do() {
+        let on = |workers, threads, parallelism| {
+            let change = |t: &mut Topology| {
+                t.options.workers = workers;
+                t.options.threads = AutoOr::Fixed(threads);
+                (0..3).for_each(|at| t.components[at].options.parallelism = parallelism);
+            };
+            chains(change)
         };
-        assert_eq!(chains(wide), [(1, 0), (2, 1)]);
+        assert_eq!(on(1, 1, 1), [(1, 0), (2, 1)]);
+        assert_eq!(on(2, 1, 1), [(1, 0)]);
+        assert_eq!(on(3, 1, 1), []);
+        assert_eq!(on(9, 1, 1), []);
+        assert_eq!(on(4, 1, 4), [(1, 0), (2, 1)]);
+        assert_eq!(on(1, 2, 1), [], "three executors are not many for two threads");
+        assert_eq!(on(1, 2, 2), [(1, 0)], "four are left");
+        assert_eq!(on(1, 2, 4), [(1, 0), (2, 1)]);
+        assert_eq!(on(2, 2, 4), [(1, 0)]);
+        assert_eq!(chains(|t| t.options.threads = AutoOr::Auto), [(1, 0), (2, 1)], "as one thread");
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod validate;
 
 pub use assignment::{Assignment, ackers_for, place};
 pub use builder::TopologyBuilder;
+pub use chains::Scale;
 pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use graph::Topology;
 pub use implicit::{DEAD_LETTER_FIELDS, SYSTEM_STREAM};

@@ -22,6 +22,7 @@ use std::ops::Range;
 
 use crate::config::{AutoOr, Delivery};
 use crate::ids::TaskId;
+use crate::topology::chains::Scale;
 use crate::topology::graph::Topology;
 
 /// What the acker tasks are called where components are listed.
@@ -95,9 +96,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a topology on so many workers, whose spouts all run in `workers_with_spouts` of them: as many
+    /// The plan of a topology at a scale, whose spouts all run in `workers_with_spouts` workers: as many
     /// ackers as that when `ackers` is automatic. A local run has one.
-    pub fn new(topology: &Topology, workers: u32, workers_with_spouts: u32) -> Plan {
+    pub fn new(topology: &Topology, scale: Scale, workers_with_spouts: u32) -> Plan {
         let cap = topology.options().max_task_parallelism.unwrap_or(u32::MAX);
         let mut plan = Plan { executors: Vec::new(), parts: Vec::new(), executor_of_task: Vec::new() };
         for (index, component) in topology.components().iter().enumerate() {
@@ -106,7 +107,7 @@ impl Plan {
         }
         let ackers = acker_count(topology, workers_with_spouts);
         plan.push(Part::Acker, ackers, ackers);
-        for (consumer, producer) in topology.chains_on(workers) {
+        for (consumer, producer) in topology.chains_at(scale) {
             let producers = plan.part(Part::Component(producer)).executors.clone();
             let consumers = plan.part(Part::Component(consumer)).executors.clone();
             for (producer, consumer) in producers.zip(consumers) {
@@ -129,7 +130,7 @@ impl Plan {
 
     /// The plan of a topology that runs in one worker.
     pub fn local(topology: &Topology) -> Plan {
-        Plan::new(topology, 1, 1)
+        Plan::new(topology, Scale { workers: 1, ..Scale::of(topology.options()) }, 1)
     }
 
     /// How many tasks there are, ackers included. The last task has this number.
@@ -281,7 +282,10 @@ mod tests {
             let mut topology = topology(&[("lines", &[])]);
             topology.options.delivery = delivery;
             topology.options.ackers = ackers;
-            assert_eq!(Plan::new(&topology, workers, workers).task_ids(Part::Acker).len(), expected);
+            assert_eq!(
+                Plan::new(&topology, Scale { workers, threads: 1 }, workers).task_ids(Part::Acker).len(),
+                expected
+            );
         };
         check(Delivery::AtLeastOnce, AutoOr::Auto, 1, 1);
         check(Delivery::AtLeastOnce, AutoOr::Auto, 3, 3);

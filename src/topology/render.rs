@@ -195,6 +195,25 @@ count: bolt rust
     }
 
     #[test]
+    fn chains_are_shown() {
+        let chained = topology(&[("lines", &[]), ("split", &["lines"])]);
+        let expected = "test (at-least-once)
+lines: spout rust
+  → default (value)
+split: bolt rust, chained behind lines
+  ← lines by shuffle
+  → default (value)
+";
+        assert_eq!(chained.to_text(), expected);
+        assert!(chained.to_mermaid().contains("c0 ==>|\"shuffle\"| c1"), "{}", chained.to_mermaid());
+        assert!(
+            chained.to_dot().contains("c0 -> c1 [label=\"shuffle\", style=bold];"),
+            "{}",
+            chained.to_dot()
+        );
+    }
+
+    #[test]
     fn as_mermaid() {
         let expected = "flowchart LR
   c0([\"lines<br>rust\"])

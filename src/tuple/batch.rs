@@ -131,11 +131,18 @@ impl Rows {
     /// The vector to write to. Rows that were shared are copied first.
     #[inline]
     pub fn owned(&mut self) -> &mut Vec<Value> {
-        if let Rows::Shared(values) = self {
-            *self = Rows::Owned(values.to_vec());
+        if matches!(self, Rows::Shared(_)) {
+            self.unshare();
         }
         let Rows::Owned(values) = self else { unreachable!("made owned above") };
         values
+    }
+
+    /// Apart from [`owned`](Rows::owned), which every emit calls, so that the compiler inlines that.
+    #[cold]
+    #[inline(never)]
+    fn unshare(&mut self) {
+        *self = Rows::Owned(self.values().to_vec());
     }
 }
 

@@ -77,13 +77,14 @@ impl RunningWorkers {
     /// When no worker is asked for, or the system refuses a thread or random bytes. If a worker cannot
     /// be started later, the run ends, and [`WorkersStats::failure`] holds the reason.
     pub fn start(
-        topology: Topology,
+        mut topology: Topology,
         source: TopologySource,
         options: WorkersOptions,
     ) -> Result<RunningWorkers, StartWorkersError> {
         if options.workers == 0 {
             return Err(StartWorkersError::NoWorkers);
         }
+        topology.options.resolve_threads();
         let (plan, assignment) = place(&topology, options.workers, None);
         let used = assignment.used_workers();
         let workers = used.last().map_or(1, |last| last.0 + 1);

@@ -16,8 +16,8 @@
 //!
 //! 1. A batch that is handed over and executed in the same step has no edges, and does not count as
 //!    outstanding: nobody outside the step can see it.
-//! 2. What a step leaves behind, because a bolt of the chain broke or a link became full, gets edges and
-//!    counts as outstanding. The chain takes no more input until that is executed.
+//! 2. What a step leaves behind, because a bolt of the chain broke, a link became full or the step took long,
+//!    gets edges and counts as outstanding. The chain takes no more input until that is executed.
 //! 3. The whole chain sends one ack record per tree and step. If the record of a bolt went alone, it could be
 //!    lost while the record of its producer arrives, and the tree would look complete.
 //!
@@ -128,8 +128,11 @@ impl BoltExecutor {
             let outcome = if self.is_closed() { StepOutcome::Closed } else { StepOutcome::Idle };
             return Step { outcome, wake_at: Time::NEVER };
         }
-        let outcome = if self.opened { self.work(cx) } else { StepOutcome::Idle };
+        let mut outcome = if self.opened { self.work(cx) } else { StepOutcome::Idle };
         self.end_step(cx, outcome);
+        if outcome == StepOutcome::Idle && self.is_built() {
+            outcome = self.next.as_mut().map_or(outcome, |next| next.outcome_of_leftovers(cx.now));
+        }
         Step { outcome, wake_at: if self.opened { self.wake_at() } else { Time::NEVER } }
     }
 
@@ -369,9 +372,9 @@ impl BoltExecutor {
         }
     }
 
-    /// Executes what was handed over, until a task breaks or a link is full.
+    /// Executes what was handed over, until a task breaks, a link is full, or the time of the step is used up.
     fn execute_handed_over(&mut self, cx: &StepContext<'_>) {
-        loop {
+        while !cx.is_over() {
             if self.in_hand.is_none() {
                 let Some(mut cursor) = self.handed_over.pop_front() else { return };
                 let is_lost = self.fate(&cursor.input, cx.now) == Fate::Drop;
@@ -388,7 +391,7 @@ impl BoltExecutor {
             if self.is_blocked(cx.now) || self.next.as_ref().is_some_and(|next| next.has_leftovers()) {
                 return;
             }
-            let (_, alive) = self.execute(cx, u32::MAX);
+            let (_, alive) = self.execute(cx, TUPLES_PER_LOOK);
             if !alive {
                 return;
             }
@@ -399,6 +402,22 @@ impl BoltExecutor {
     pub fn has_leftovers(&self) -> bool {
         let own = self.in_hand.is_some() || !self.handed_over.is_empty();
         own || self.next.as_ref().is_some_and(|next| next.has_leftovers())
+    }
+
+    /// Whether all tasks of the chain, from this executor on, have an instance.
+    fn is_built(&self) -> bool {
+        let own = self.tasks.iter().all(|task| task.bolt.is_some() || task.restart.is_over());
+        own && self.next.as_ref().is_none_or(|next| next.is_built())
+    }
+
+    /// The outcome of a step that has nothing else to do, as far as what it left behind in the chain decides.
+    /// Without credit, the release of credit wakes the chain; without an instance, its timer does.
+    pub fn outcome_of_leftovers(&mut self, now: Time) -> StepOutcome {
+        match () {
+            () if !self.has_leftovers() || !self.is_built() => StepOutcome::Idle,
+            () if self.is_blocked(now) => StepOutcome::Blocked,
+            () => StepOutcome::Worked,
+        }
     }
 
     /// Calls, and notes how long that took.

@@ -129,9 +129,14 @@ impl SpoutExecutor {
             }
         }
         let settled = self.end_step(cx, outcome, processed);
-        if settled && outcome == StepOutcome::Idle {
-            // There may be room below the pending limit again, and no outcome will come to say so.
-            outcome = StepOutcome::Worked;
+        if outcome == StepOutcome::Idle {
+            let leftovers = self.next.as_mut().map(|next| next.outcome_of_leftovers(cx.now));
+            outcome = match leftovers {
+                // There may be room below the pending limit again, and no outcome will come to say so.
+                _ if settled => StepOutcome::Worked,
+                Some(leftovers) => leftovers,
+                None => outcome,
+            };
         }
         Step { outcome, wake_at: self.wake_at(cx.now) }
     }

@@ -355,7 +355,7 @@ mod properties {
 
     /// Every placement of the executors of components that is sound, as workers by executor.
     fn all_sound(topology: &Topology, workers: usize) -> Vec<Vec<usize>> {
-        let plan = Plan::new(topology, 1, 1);
+        let plan = Plan::new(topology, Scale { workers: 1, threads: 1 }, 1);
         let users = plan.executors.iter().filter(|executor| executor.part != Part::Acker).count();
         let tracked = topology.options.delivery == Delivery::AtLeastOnce;
         let in_use = workers.min(users);
@@ -381,7 +381,7 @@ mod properties {
 
     /// On how many workers each component is, added up.
     fn spread(topology: &Topology, places: &[usize]) -> usize {
-        let plan = Plan::new(topology, 1, 1);
+        let plan = Plan::new(topology, Scale { workers: 1, threads: 1 }, 1);
         let workers_of = |part: usize| {
             let executors = plan.executors_of(Part::Component(part)).iter();
             sorted(executors.map(|executor| places[executor.id.index()]).collect())
@@ -395,7 +395,11 @@ mod properties {
     }
 
     fn user_places(topology: &Topology, assignment: &Assignment) -> Vec<usize> {
-        let users = Plan::new(topology, 1, 1).executors.iter().filter(|e| e.part != Part::Acker).count();
+        let users = Plan::new(topology, Scale { workers: 1, threads: 1 }, 1)
+            .executors
+            .iter()
+            .filter(|e| e.part != Part::Acker)
+            .count();
         assignment.worker_of[..users].iter().map(|worker| worker.index()).collect()
     }
 

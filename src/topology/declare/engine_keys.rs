@@ -61,7 +61,7 @@ static NET: &[EngineKey] = &[
     },
     Key {
         path: "net.handshake_timeout",
-        doc: "How long making a connection may take, and how long its handshake.",
+        doc: "How long making a connection may take, and how long its handshake; up to four times as long with a peer that is alive but late.",
         default: "\"2s\"",
         shape: Shape::Period(|o, v| o.net.handshake_timeout = v),
     },

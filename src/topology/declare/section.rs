@@ -67,7 +67,13 @@ impl Section<'_> {
             Shape::AutoOrOff(set) => match node.get_ref().as_str() {
                 Some("auto") => set(options, ChainMode::Auto),
                 Some("off") => set(options, ChainMode::Off),
-                _ => self.wrong_type(key.path, node, "\"auto\" or \"off\""),
+                Some(other) => {
+                    let of = &self.of;
+                    let message =
+                        format!("`{}`{of} must be \"auto\" or \"off\", not \"{}\"", key.path, shown(other));
+                    self.report.push(Finding::at(place(node), message));
+                }
+                None => self.wrong_type(key.path, node, "\"auto\" or \"off\""),
             },
             Shape::Free(set) => self.free(key.path, node).into_iter().for_each(|v| set(options, v)),
             Shape::Nested(_) | Shape::Special => {}
