@@ -14,9 +14,13 @@ mod files;
 pub mod ids;
 pub mod logging;
 pub mod metrics;
+// The wire between workers. Public only for the tests and benchmarks of this package.
+#[doc(hidden)]
 pub mod net;
 pub mod runtime;
 pub mod testing;
+// Text as people may see it. Public only for the tests of this package.
+#[doc(hidden)]
 pub mod text;
 pub mod topology;
 pub mod tuple;

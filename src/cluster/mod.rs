@@ -10,12 +10,12 @@
 //!          worker (`squall worker`): control reader · control writer · WorkerRuntime
 //! ```
 //!
-//! * [`control`]: the messages between parent and worker. [`source`]: a document as it is sent to workers.
-//! * [`processes`]: one child process, from its start to its exit.
-//! * [`master`]: the decisions of the parent. Its core is pure: events in, actions out.
-//! * [`worker`]: the main function of a worker process, around a [`worker::WorkerRuntime`].
-//! * [`signals`]: which signals end a run, in the parent and in workers.
-//! * [`stats`]: the counters of all workers as those of one topology.
+//! * `control`: the messages between parent and worker. `source`: a document as it is sent to workers.
+//! * `processes`: one child process, from its start to its exit.
+//! * `master`: the decisions of the parent. Its core is pure: events in, actions out.
+//! * `worker`: the main function of a worker process, around a `worker::WorkerRuntime`.
+//! * `signals`: which signals end a run, in the parent and in workers.
+//! * `stats`: the counters of all workers as those of one topology.
 //!
 //! 1. The parent is the only authority on membership: it numbers each change and sends it to all workers.
 //! 2. When a worker dies, what it held in memory is lost, and nothing else. It is started again with the
@@ -23,15 +23,15 @@
 //! 3. No process is left behind. If the parent dies, the kernel kills its workers, and the end of the
 //!    control channel would end them, too. A parent that ends reaps all its workers.
 
-pub mod control;
-pub mod master;
-pub mod processes;
+pub(crate) mod control;
+pub(crate) mod master;
+pub(crate) mod processes;
 mod processor;
-pub mod signals;
-pub mod source;
-pub mod stats;
-pub mod wired;
-pub mod worker;
+pub(crate) mod signals;
+pub(crate) mod source;
+pub(crate) mod stats;
+pub(crate) mod wired;
+pub(crate) mod worker;
 
 pub use master::{
     DialThrough, OutputLines, RunningWorkers, StartWorkersError, WorkerEvent, WorkerEventKind, WorkersOptions,

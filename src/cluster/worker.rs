@@ -41,7 +41,7 @@ use crate::cluster::worker::origin::{become_stdin, die_with_parent, take_control
 use crate::cluster::worker::reports::speak;
 use crate::components::print::{PRINT_RESOURCE, PrintTarget};
 use crate::components::standard;
-use crate::config::{NetOptions, WorkerOptions};
+use crate::config::NetOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
 use crate::net::{Members, Secret};
@@ -106,8 +106,6 @@ pub struct WorkerSpec {
     pub members: Members,
     /// `[net]`.
     pub net: NetOptions,
-    /// `[worker]`.
-    pub options: WorkerOptions,
     /// Where to log; records name the worker already.
     pub logger: Logger,
     /// Objects that tasks find by `TaskContext::resources`.
@@ -239,7 +237,6 @@ fn start_with(
         secret: start.secret,
         members: start.members,
         net: start.net,
-        options: start.worker_options,
         logger: logger.clone(),
         resources,
     };

@@ -33,8 +33,6 @@ pub struct Bridge {
     /// Peers that were replaced, and by which incarnation. `replaced` adds to it; `members_set` takes
     /// all of it.
     lost: Vec<(WorkerId, Incarnation)>,
-    /// See [`Bridge::refused`].
-    refused: u64,
     clock: Clock,
     /// Peers whose connection to this worker was up and is down, and since when. `backlog` reports such
     /// a time as stuck, too.
@@ -44,12 +42,7 @@ pub struct Bridge {
 impl Bridge {
     /// A bridge to the executors of this worker.
     pub fn new(ingress: Ingress, watcher: Box<dyn LinkWatcher>, clock: Clock) -> Bridge {
-        Bridge { ingress, watcher, lost: Vec::new(), refused: 0, clock, deaf_to: BTreeMap::new() }
-    }
-
-    /// How many payloads the ingress has refused.
-    pub fn refused(&self) -> u64 {
-        self.refused
+        Bridge { ingress, watcher, lost: Vec::new(), clock, deaf_to: BTreeMap::new() }
     }
 }
 
@@ -61,10 +54,7 @@ impl Application for Bridge {
         payload: Bytes,
         now: Time,
     ) -> Result<(), PayloadError> {
-        self.ingress.take(from, kind, payload, now).map_err(|error| {
-            self.refused += 1;
-            PayloadError(error.to_string())
-        })
+        self.ingress.take(from, kind, payload, now).map_err(|error| PayloadError(error.to_string()))
     }
 
     fn credit(&mut self, _to: WorkerId, more: LinkCredit) {

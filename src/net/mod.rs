@@ -28,7 +28,7 @@
 //! application), and who is a member (the parent).
 
 mod application;
-pub mod bridge;
+pub(crate) mod bridge;
 mod connection;
 mod counts;
 mod fault;
@@ -41,8 +41,8 @@ mod outbox;
 pub mod payload;
 mod peer;
 mod poller;
-pub mod receiver;
-pub mod sender;
+pub(crate) mod receiver;
+pub(crate) mod sender;
 mod tls;
 mod transfer;
 mod transport;

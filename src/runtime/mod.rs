@@ -20,7 +20,7 @@
 mod acking;
 mod assemble;
 mod audit;
-pub mod end_sequence;
+pub(crate) mod end_sequence;
 mod errors;
 mod executor;
 mod faults;
@@ -29,7 +29,7 @@ mod lifecycle;
 mod local;
 mod process;
 pub(crate) mod remote;
-pub mod reporting;
+pub(crate) mod reporting;
 mod routing;
 mod scheduler;
 mod share;
@@ -40,13 +40,16 @@ mod worker;
 
 pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, TopologyStats};
 
+// Public only for the proofs and benchmarks of this package.
+#[doc(hidden)]
 pub use acking::acker;
+#[doc(hidden)]
 pub use acking::records::{AckRecords, FailureReport};
 pub use assemble::AssembleError;
-pub use assemble::setup::Share;
-pub use executor::local_executors::MasterHandle;
-pub use faults::{Fate, Faults};
+pub(crate) use assemble::setup::Share;
+pub(crate) use executor::local_executors::MasterHandle;
+pub(crate) use faults::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use process::ProcessError;
-pub use share::{AssembledShare, RunningShare};
-pub use stats::ComponentShape;
+pub(crate) use share::{AssembledShare, RunningShare};
+pub(crate) use stats::ComponentShape;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::api::TopologyStats;
 use crate::clock::Clock;
-use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
@@ -69,14 +68,15 @@ impl AssembledShare {
     pub fn start(self) -> Result<RunningShare, StartError> {
         self.worker.process.begin(&self.worker.topology)?;
         let scheduler = Scheduler::start(Arc::clone(&self.worker)).map_err(StartError::Thread)?;
-        Ok(RunningShare { worker: self.worker, scheduler })
+        Ok(RunningShare { worker: self.worker, _scheduler: scheduler })
     }
 }
 
 /// A share that runs.
 pub struct RunningShare {
     worker: Arc<Worker>,
-    scheduler: Arc<Scheduler>,
+    /// Held for the watchdog, which ends when nobody holds the scheduler.
+    _scheduler: Arc<Scheduler>,
 }
 
 impl RunningShare {
@@ -111,11 +111,6 @@ impl RunningShare {
         self.worker.latency_counts()
     }
 
-    /// The metrics that its components registered.
-    pub fn metrics(&self) -> &MetricsRegistry {
-        &self.worker.metrics
-    }
-
     /// Shuts down the worker hooks. All executors should have closed.
     pub fn end_process(&self) {
         self.worker.process.end();
@@ -124,12 +119,5 @@ impl RunningShare {
     /// Waits until it has ended, at most for `at_most`; returns whether it has ended.
     pub fn wait(&self, at_most: Duration) -> bool {
         self.worker.lifecycle.wait(at_most)
-    }
-
-    /// Waits for its threads. The share must have ended. If the end was cut short, threads that are stuck
-    /// in user code are not waited for.
-    pub fn join(&self, cut_short: bool) {
-        self.worker.lifecycle.cut_short.fetch_or(cut_short, std::sync::atomic::Ordering::SeqCst);
-        self.scheduler.join();
     }
 }

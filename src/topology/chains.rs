@@ -63,7 +63,7 @@ impl Scale {
     }
 
     /// How many executors should be scheduled, so that chains cost no core its work: one for each worker that
-    /// has one thread, [`EXECUTORS_PER_THREAD`] for each thread where there are several.
+    /// has one thread, `EXECUTORS_PER_THREAD` for each thread where there are several.
     pub fn executors_wanted(self) -> u64 {
         let each = if self.threads <= 1 { 1 } else { u64::from(self.threads) * EXECUTORS_PER_THREAD };
         u64::from(self.workers) * each

@@ -9,27 +9,27 @@
 //!
 //! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
 //! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
-//!   `chains`: which of them run fused; [`assignment`]: which worker runs them; [`order`]: what comes before what.
+//!   `chains`: which of them run fused; `assignment`: which worker runs them; `order`: what comes before what.
 //! * [`effort`]: what it may cost to read one topology.
-//! * [`diagnostic`]: what is wrong, all of it at once, with places and suggestions.
+//! * `diagnostic`: what is wrong, all of it at once, with places and suggestions.
 //!
 //! 1. A [`Topology`] exists only if validation found nothing.
 //! 2. There is one validator, whatever the topology was made by.
 
 mod advice;
-pub mod assignment;
+pub(crate) mod assignment;
 pub mod builder;
 mod chains;
 pub mod declare;
-pub mod diagnostic;
+pub(crate) mod diagnostic;
 mod draft;
 pub mod effort;
 mod fingerprint;
 pub mod graph;
 mod implicit;
-pub mod order;
+pub(crate) mod order;
 pub mod plan;
-pub mod queue_shares;
+pub(crate) mod queue_shares;
 pub mod registry;
 mod render;
 mod replace;

@@ -27,10 +27,9 @@ mod shell;
 mod waves;
 
 pub use core::Core;
-pub use counts::Sources;
 pub use events::{CoreOptions, Event, MasterAction, Note};
 pub use inputs::sources;
-pub use life::{Exit, WorkerLife, WorkerPhase};
+pub use life::Exit;
 pub use options::{DialThrough, OutputLines, WorkersOptions};
 pub use run::{WorkerEvent, WorkerEventKind};
 pub use running::{RunningWorkers, StartWorkersError};

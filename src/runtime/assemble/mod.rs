@@ -151,7 +151,6 @@ impl Assembly {
         };
         let metas = (1..=blueprint.plan.task_count()).map(|task| blueprint.metas_of(TaskId(task)));
         Some(Ingress {
-            me: share.worker,
             places: blueprint.plan.executors.iter().map(place).collect(),
             links: self.links.ends(),
             metas: metas.collect(),

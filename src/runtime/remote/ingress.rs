@@ -95,8 +95,6 @@ pub struct PeerWorker {
 
 /// See the [module](self).
 pub struct Ingress {
-    /// This worker.
-    pub me: WorkerId,
     /// All executors of the topology, by id.
     pub places: Vec<Place>,
     /// All links of the topology, by id.

@@ -88,7 +88,7 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         let workers = random.random_range(1..=4_u16);
         let options = CoreOptions {
-            sources: vec![crate::cluster::master::Sources::ReadAgain; usize::from(workers)],
+            sources: vec![crate::cluster::master::counts::Sources::ReadAgain; usize::from(workers)],
             worker: WorkerOptions { restart_max: Duration::from_millis(60), ..WorkerOptions::default() },
             link_lost: Duration::from_secs(10),
             bolts: BOLTS,
