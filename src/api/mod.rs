@@ -26,8 +26,11 @@ mod hooks;
 mod input;
 mod outputs;
 mod spout;
+mod spout_outputs;
+mod stages;
 mod stats;
 mod streams;
+mod values;
 mod worker;
 
 pub use bolt::Bolt;
@@ -40,10 +43,13 @@ pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
 pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
-pub use outputs::{OutputCollector, OutputState, Outputs, SpoutOutputs, Stage, Values};
+pub use outputs::Outputs;
 pub use spout::{Spout, SpoutStatus};
+pub use spout_outputs::SpoutOutputs;
+pub use stages::{OutputCollector, OutputState, Stage};
 pub use stats::{
     ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
 };
 pub use streams::{StreamDeclaration, Streams};
+pub use values::Values;
 pub use worker::{WorkerContext, WorkerHook, WorkerParts, WorkerResources};

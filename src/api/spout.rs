@@ -6,7 +6,7 @@ use crate::api::check::Check;
 use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
 use crate::api::failure::Failure;
-use crate::api::outputs::SpoutOutputs;
+use crate::api::spout_outputs::SpoutOutputs;
 use crate::api::streams::Streams;
 use crate::ids::MessageId;
 

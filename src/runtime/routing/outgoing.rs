@@ -104,11 +104,10 @@ impl Outgoing {
         }
     }
 
-    /// Takes a batch for a task of the bolt that is chained behind the executor. Its tuples need no edges: they
-    /// are executed in this step, whose ack record is sent after that.
-    pub fn hand_over(&mut self, local_task: u32, meta: &Arc<SourceMeta>, mut batch: TupleBatch) {
+    /// Takes a batch for a task of the bolt that is chained behind the executor. Its tuples have no edges, as
+    /// in the stage, and need none: they are executed in this step, whose ack record is sent after that.
+    pub fn hand_over(&mut self, local_task: u32, meta: &Arc<SourceMeta>, batch: TupleBatch) {
         self.transferred += batch.len() as u64;
-        batch.extras.iter_mut().for_each(|(_, anchor)| anchor.edge = 0);
         if let Some(audit) = &self.audit {
             audit.created(&batch);
         }

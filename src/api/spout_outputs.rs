@@ -1,0 +1,323 @@
+//! Where spouts emit and report.
+
+use ::serde::Serialize;
+
+use crate::api::error::{EmitError, TaskError};
+use crate::api::stages::{OutputCollector, OutputState, emit_direct, emit_for_targets, emit_row, struct_row};
+use crate::api::values::Values;
+use crate::ids::{MessageId, TaskId};
+use crate::tuple::Anchor;
+
+/// Where a spout emits.
+///
+/// # Examples
+/// ```
+/// # use squall::prelude::*;
+/// # use squall::testing::SpoutHarness;
+/// # struct Words;
+/// # impl Spout for Words {
+/// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+/// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+///     out.emit_tracked(["storm"], MessageId(7))?;
+///     Ok(SpoutStatus::Emitted)
+/// }
+/// # }
+/// # let mut words = SpoutHarness::new(Words);
+/// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+/// # assert_eq!(words.take_emitted()[0].anchors, [7]);
+/// ```
+pub struct SpoutOutputs<'a> {
+    state: &'a mut OutputState,
+    route: &'a mut dyn OutputCollector,
+}
+
+impl<'a> SpoutOutputs<'a> {
+    /// For the runtime, which owns both halves.
+    pub fn new(state: &'a mut OutputState, route: &'a mut dyn OutputCollector) -> SpoutOutputs<'a> {
+        SpoutOutputs { state, route }
+    }
+
+    /// Emits to the default stream, untracked: neither `ack` nor `fail` is called for it.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit(["storm"])?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert!(words.take_emitted()[0].anchors.is_empty());
+    /// ```
+    #[inline]
+    pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        self.emit_at(index, values, Anchor::NONE)
+    }
+
+    /// Emits to a named stream, untracked.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::none().stream("heartbeat", ["n"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_to("heartbeat", [1])?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.take_rows("heartbeat").len(), 1);
+    /// ```
+    pub fn emit_to(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
+        let index = self.state.stage_of(stream)?;
+        self.emit_at(index, values, Anchor::NONE)
+    }
+
+    /// Emits to the default stream as the message `id`. When the whole tree of the message was processed,
+    /// `ack` is called; when it failed, `fail` is called. In an at-most-once topology nothing is tracked,
+    /// and `ack` follows at once.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_tracked(["storm"], MessageId(7))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.take_emitted()[0].anchors, [7]);
+    /// ```
+    #[inline]
+    pub fn emit_tracked(&mut self, values: impl Values, id: MessageId) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        self.tracked(id, |out, anchor| out.emit_at(index, values, anchor))
+    }
+
+    /// Emits to a named stream as the message `id`.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::none().stream("rejected", ["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_tracked_to("rejected", ["storm"], MessageId(7))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # let emitted = words.take_emitted();
+    /// # assert_eq!((emitted[0].stream.as_str(), &emitted[0].anchors[..]), ("rejected", &[7][..]));
+    /// ```
+    pub fn emit_tracked_to(
+        &mut self,
+        stream: &str,
+        values: impl Values,
+        id: MessageId,
+    ) -> Result<(), EmitError> {
+        let index = self.state.stage_of(stream)?;
+        self.tracked(id, |out, anchor| out.emit_at(index, values, anchor))
+    }
+
+    /// Emits a struct to the default stream as the message `id`, its fields matched by name.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit_struct`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// #[derive(serde::Serialize)]
+    /// struct Hit {
+    ///     path: &'static str,
+    ///     status: u16,
+    /// }
+    ///
+    /// # struct Hits;
+    /// # impl Spout for Hits {
+    /// #     fn declare(&self) -> Streams { Streams::new(["status", "path"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_struct_tracked(&Hit { path: "/", status: 200 }, MessageId(7))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut hits = SpoutHarness::new(Hits);
+    /// # assert_eq!(hits.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(hits.take_rows("default"), [[Value::from(200), Value::from("/")]]);
+    /// ```
+    pub fn emit_struct_tracked(&mut self, value: &impl Serialize, id: MessageId) -> Result<(), EmitError> {
+        let index = self.state.default_stage()?;
+        let row = struct_row(self.state, index, value)?;
+        self.tracked(id, |out, anchor| out.emit_at(index, row, anchor))
+    }
+
+    /// Emits to a named stream, tracked if `id` is given, and returns the tasks that the tuple is sent to.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     let tasks = out.emit_for_targets("default", ["storm"], Some(MessageId(7)))?;
+    ///     assert_eq!(tasks.len(), 1, "a shuffled tuple goes to one task");
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// ```
+    pub fn emit_for_targets(
+        &mut self,
+        stream: &str,
+        values: impl Values,
+        id: Option<MessageId>,
+    ) -> Result<Vec<TaskId>, EmitError> {
+        let index = self.state.stage_of(stream)?;
+        let emit =
+            |out: &mut Self, anchor| emit_for_targets(out.state, out.route, index, values, Some(anchor));
+        match id {
+            Some(id) => self.tracked(id, emit),
+            None => emit(self, Anchor::NONE),
+        }
+    }
+
+    /// Emits to a direct stream, to the task named, tracked if `id` is given.
+    ///
+    /// # Errors
+    /// As [`Outputs::emit_direct`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::none().direct_stream("sorted", ["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.emit_direct(TaskId(3), "sorted", ["storm"], Some(MessageId(7)))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.take_emitted()[0].direct, Some(TaskId(3)));
+    /// ```
+    pub fn emit_direct(
+        &mut self,
+        task: TaskId,
+        stream: &str,
+        values: impl Values,
+        id: Option<MessageId>,
+    ) -> Result<(), EmitError> {
+        let emit = |out: &mut Self, anchor| emit_direct(out.state, out.route, task, stream, values, anchor);
+        match id {
+            Some(id) => self.tracked(id, emit),
+            None => emit(self, Anchor::NONE),
+        }
+    }
+
+    /// Reports an error. It is always counted, and logged within the limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.report_error(TaskError::new("a line of the file is no UTF-8"));
+    ///     out.emit(["storm"])?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(words.errors(), ["a line of the file is no UTF-8"]);
+    /// ```
+    pub fn report_error(&mut self, error: impl Into<TaskError>) {
+        self.route.report(&error.into());
+    }
+
+    /// Ends the topology in order: spouts stop, everything in flight is processed.
+    ///
+    /// # Examples
+    /// The end of this source ends the topology, although other sources have more:
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Words;
+    /// # impl Spout for Words {
+    /// #     fn declare(&self) -> Streams { Streams::new(["word"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.request_drain();
+    ///     Ok(SpoutStatus::Exhausted)
+    /// }
+    /// # }
+    /// # let mut words = SpoutHarness::new(Words);
+    /// # assert_eq!(words.next(), Some(SpoutStatus::Exhausted));
+    /// # assert!(words.drain_requested());
+    /// ```
+    pub fn request_drain(&mut self) {
+        self.route.request_drain();
+    }
+
+    /// Opens a message, emits its tuple, and withdraws the message if the tuple is refused.
+    #[inline]
+    fn tracked<T>(
+        &mut self,
+        id: MessageId,
+        emit: impl FnOnce(&mut Self, Anchor) -> Result<T, EmitError>,
+    ) -> Result<T, EmitError> {
+        let (root, message, attempt) = self.route.open_message(id);
+        let result = emit(self, Anchor { root, edge: 0, message, attempt });
+        if result.is_err() {
+            self.route.withdraw_message(root, id);
+        }
+        result
+    }
+
+    #[inline]
+    fn emit_at(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
+        emit_row(self.state, self.route, index, values, anchor)
+    }
+}

@@ -1,0 +1,432 @@
+//! The batches under construction of a task, to which its outputs write: one *stage* per stream.
+//!
+//! An emit writes its values straight into the stage of its stream; nothing is allocated and nothing is
+//! routed per tuple. The runtime routes a stage when it is full or the executor has run out of input.
+//! [`Outputs`](crate::api::Outputs) and [`SpoutOutputs`](crate::api::SpoutOutputs) are what user code sees
+//! of it.
+
+use std::sync::Arc;
+
+use ::serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::api::error::{EmitError, TaskError};
+use crate::api::failure::FailureCause;
+use crate::api::hooks::TaskHook;
+use crate::api::input::HoldRegistry;
+use crate::api::streams::StreamDeclaration;
+use crate::api::values::Values;
+use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
+use crate::logging::panics::guarded;
+use crate::tuple::codec::DEPTH_MAX;
+use crate::tuple::{self, Anchor, Attempt, BatchLimits, MessageIndex, TupleBatch, Value, ValueError};
+
+/// The batch under construction of one output stream.
+pub struct Stage {
+    /// Name, fields and kind of the stream.
+    pub stream: StreamDeclaration,
+    /// Tuples emitted and not yet routed. Emits append to it; [`OutputCollector::route`] empties it.
+    pub batch: TupleBatch,
+    /// The sizes at which the batch is full and is routed.
+    full_at: BatchLimits,
+    /// On a direct stream, the target of each tuple of the batch.
+    pub direct: Vec<TaskId>,
+    /// Tuples emitted since the executor last took this number.
+    pub emitted: u64,
+}
+
+impl Stage {
+    /// Whether the stage has to be routed now.
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.full_at.reached(&self.batch)
+    }
+
+    /// An empty batch for the next tuples, with room for as many as this one holds.
+    pub fn empty_like(&self) -> TupleBatch {
+        let mut batch = TupleBatch::new(self.batch.arity as usize);
+        batch.rows.owned().reserve(self.batch.rows.values().len());
+        if self.batch.is_tracked() {
+            batch.msgs.reserve(self.batch.len());
+            batch.runs.reserve(self.batch.runs.len());
+        }
+        batch
+    }
+}
+
+/// The outputs of a task: its stages, and the anchors of the tuple that `execute` is called with. The
+/// executor owns it and lends it to user code inside [`Outputs`].
+pub struct OutputState {
+    /// The component, for error messages.
+    pub component: SmolStr,
+    /// One per declared stream, in the order of declaration.
+    pub stages: Vec<Stage>,
+    /// The index of the stream `default` in `stages`.
+    default_stage: Option<usize>,
+    /// Whether the topology tracks tuple trees at all.
+    pub tracked: bool,
+    /// The most bytes of one tuple.
+    pub tuple_size_max: usize,
+    /// The first anchor of the tuple that is executed. The executor writes it before each `execute`;
+    /// emits copy it.
+    pub anchor: Anchor,
+    /// The second and further anchors of that tuple.
+    pub extra_anchors: Vec<Anchor>,
+    /// Whether the bolt has held that tuple; the executor then does not ack it.
+    pub held: bool,
+    /// How many tuples were held since the executor last took this number.
+    pub held_count: u64,
+    /// Held tuples add themselves here when they are dropped; the executor then fails them.
+    pub holds: Arc<HoldRegistry>,
+    /// The task's hooks; usually none.
+    pub hooks: Vec<Box<dyn TaskHook>>,
+}
+
+impl OutputState {
+    /// The state of a task that emits to `streams`. A stage is routed when it has `batch_tuples` tuples
+    /// or `batch_bytes` bytes.
+    pub fn new(
+        component: SmolStr,
+        streams: impl IntoIterator<Item = StreamDeclaration>,
+        tracked: bool,
+        (batch_tuples, batch_bytes): (u32, usize),
+        tuple_size_max: usize,
+    ) -> OutputState {
+        let stages: Vec<Stage> = streams
+            .into_iter()
+            .map(|stream| {
+                let batch = TupleBatch::new(stream.fields.len());
+                let full_at = BatchLimits::new(batch_tuples, batch_bytes, stream.fields.len());
+                Stage { stream, batch, full_at, direct: Vec::new(), emitted: 0 }
+            })
+            .collect();
+        let default_stage = stages.iter().position(|stage| stage.stream.name == DEFAULT_STREAM);
+        OutputState {
+            component,
+            stages,
+            default_stage,
+            tracked,
+            tuple_size_max,
+            anchor: Anchor::NONE,
+            extra_anchors: Vec::new(),
+            held: false,
+            held_count: 0,
+            holds: Arc::default(),
+            hooks: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn stage_of(&self, stream: &str) -> Result<usize, EmitError> {
+        self.stages
+            .iter()
+            .position(|stage| stage.stream.name == stream)
+            .ok_or_else(|| self.unknown_stream(stream))
+    }
+
+    #[inline]
+    pub(super) fn default_stage(&self) -> Result<usize, EmitError> {
+        self.default_stage.ok_or_else(|| self.unknown_stream(DEFAULT_STREAM))
+    }
+
+    #[cold]
+    fn unknown_stream(&self, stream: &str) -> EmitError {
+        let declared: Vec<_> = self.stages.iter().map(|stage| stage.stream.name.as_str()).collect();
+        EmitError::UnknownStream {
+            component: self.component.clone(),
+            stream: SmolStr::new(stream),
+            declared: if declared.is_empty() { "none".to_owned() } else { declared.join(", ") },
+        }
+    }
+
+    /// Appends one row with this anchor to a stage. On an error the stage is unchanged.
+    #[inline]
+    fn push_row(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
+        let stage = &mut self.stages[index];
+        let batch = &mut stage.batch;
+        let rows = batch.rows.owned();
+        let start = rows.len();
+        let pushed = values.push_into(rows);
+        let heap = row_size(&rows[start..]);
+        let found = rows.len() - start;
+        let heap = match (pushed, heap) {
+            (Ok(()), Some(heap)) if found == batch.arity as usize && heap <= self.tuple_size_max => heap,
+            (pushed, heap) => {
+                rows.truncate(start);
+                return Err(self.refused(index, found, heap, pushed.err()));
+            }
+        };
+        batch.heap += heap;
+        batch.len += 1;
+        stage.emitted += 1;
+        if self.tracked {
+            batch.note_anchor(anchor.root, anchor.message, anchor.attempt);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(
+        &self,
+        index: usize,
+        found: usize,
+        heap: Option<usize>,
+        value: Option<ValueError>,
+    ) -> EmitError {
+        let stage = &self.stages[index];
+        let (component, stream) = (self.component.clone(), stage.stream.name.clone());
+        let expected = stage.stream.fields.len();
+        if found != expected {
+            let fields = stage.stream.fields.to_string();
+            return EmitError::Arity { component, stream, expected, found, fields };
+        }
+        match (value, heap) {
+            (Some(error), _) => EmitError::Value { component, stream, error },
+            (None, Some(size)) => EmitError::Oversize { component, stream, size, limit: self.tuple_size_max },
+            (None, None) => EmitError::Depth { component, stream, limit: DEPTH_MAX },
+        }
+    }
+
+    /// Emits a row that the system makes, with the anchors of the tuple that is executed.
+    ///
+    /// # Errors
+    /// When the row is too large.
+    pub(crate) fn push_anchored(&mut self, index: usize, row: Vec<Value>) -> Result<(), EmitError> {
+        let anchor = self.anchor;
+        self.push_row(index, row, anchor)?;
+        note_extras(self, index);
+        Ok(())
+    }
+
+    /// Removes the incomplete row that a panic of user code left behind.
+    pub(crate) fn repair(&mut self) {
+        for stage in &mut self.stages {
+            let whole = stage.batch.len() * stage.batch.arity as usize;
+            stage.batch.rows.owned().truncate(whole);
+        }
+        self.held = false;
+    }
+
+    /// Tuples emitted to all streams since the last call.
+    pub(crate) fn take_emitted(&mut self) -> u64 {
+        self.stages.iter_mut().map(|stage| std::mem::take(&mut stage.emitted)).sum()
+    }
+
+    /// Calls the emit hooks for the row just written.
+    #[cold]
+    fn run_emit_hooks(&mut self, route: &mut dyn OutputCollector, index: usize, targets: &[TaskId]) {
+        let OutputState { stages, hooks, .. } = self;
+        let stage = &stages[index];
+        if let Some(last) = stage.batch.len().checked_sub(1) {
+            let row = stage.batch.row(last);
+            call_hooks(hooks, route, |hook| hook.emit(&stage.stream.name, row, targets));
+        }
+    }
+}
+
+/// Bytes held outside the values of a row, unless one nests deeper than a tuple may.
+#[inline]
+fn row_size(row: &[Value]) -> Option<usize> {
+    let mut size = 0;
+    // A loop, because only a link-time optimizer inlines the sum of an iterator of options.
+    for value in row {
+        size += value.size_within_depth()?;
+    }
+    Some(size)
+}
+
+/// Calls each hook of a task. A panic of a hook is reported; it fails neither the tuple nor the task.
+pub(super) fn call_hooks(
+    hooks: &mut [Box<dyn TaskHook>],
+    route: &mut dyn OutputCollector,
+    mut call: impl FnMut(&mut dyn TaskHook),
+) {
+    for hook in hooks {
+        if let Err(panic) = guarded(|| call(&mut **hook)) {
+            route.report(&TaskError::new(format!("hook {panic}")));
+        }
+    }
+}
+
+/// What the outputs call in the runtime. Implemented by `runtime::emitter`, never by users.
+pub trait OutputCollector {
+    /// Sends the tuples in the stage of stream `index` to their targets and empties the stage.
+    fn route(&mut self, index: usize, stage: &mut Stage);
+    /// The same for a stage with one tuple; appends the tasks that it was sent to.
+    fn route_one(&mut self, index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>);
+    /// Whether a task takes the stream by direct grouping.
+    fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
+    /// Draws an edge of the tree for a tuple that is held.
+    fn keep_edge(&mut self, root: RootId) -> u64;
+    /// Replaces the edge of a held tuple by a new one, before something is emitted anchored to it: the
+    /// edges created and the edge consumed for it must be in one record (see `runtime::acking::acker`).
+    fn renew_edge(&mut self, anchor: &mut Anchor);
+    /// Acks the tuple with these anchors.
+    fn ack(&mut self, anchors: &[Anchor]);
+    /// Fails the tuple with these anchors.
+    fn fail(&mut self, anchors: &[Anchor], cause: FailureCause);
+    /// Restarts the time-out of the trees of these anchors.
+    fn reset_timeout(&mut self, anchors: &[Anchor]);
+    /// Opens a message of a spout. Returns its place in the open block.
+    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
+    /// Takes back the message opened last, because its tuple was refused: nothing was sent for it, so it
+    /// is neither acked nor failed.
+    fn withdraw_message(&mut self, root: RootId, id: MessageId);
+    /// Counts and, within the limit, logs an error of user code.
+    fn report(&mut self, error: &TaskError);
+    /// Ends the topology in order, as SIGTERM would.
+    fn request_drain(&mut self);
+}
+
+/// Emits a row with this first anchor, and with the further anchors of the tuple that is executed. The stage is
+/// routed when it is full.
+#[inline]
+pub(super) fn emit_row(
+    state: &mut OutputState,
+    route: &mut dyn OutputCollector,
+    index: usize,
+    values: impl Values,
+    anchor: Anchor,
+) -> Result<(), EmitError> {
+    state.push_row(index, values, anchor)?;
+    if state.stages[index].stream.direct || !state.hooks.is_empty() || !state.extra_anchors.is_empty() {
+        emit_rare(state, route, index)?;
+    }
+    let stage = &mut state.stages[index];
+    if stage.is_full() {
+        route.route(index, stage);
+    }
+    Ok(())
+}
+
+/// What only few emits need after the row was written: the error on a direct stream, hooks, anchors
+/// beyond the first.
+#[cold]
+fn emit_rare(
+    state: &mut OutputState,
+    route: &mut dyn OutputCollector,
+    index: usize,
+) -> Result<(), EmitError> {
+    let stage = &mut state.stages[index];
+    if stage.stream.direct {
+        drop_last_row(stage);
+        let (component, stream) = (state.component.clone(), stage.stream.name.clone());
+        return Err(EmitError::Direct { component, stream, direct: true });
+    }
+    note_extras(state, index);
+    state.run_emit_hooks(route, index, &[]);
+    Ok(())
+}
+
+/// Notes the second and further anchors for the row just written.
+fn note_extras(state: &mut OutputState, index: usize) {
+    let batch = &mut state.stages[index].batch;
+    let tuple = batch.len - 1;
+    batch.extras.extend(state.extra_anchors.iter().map(|anchor| (tuple, Anchor { edge: 0, ..*anchor })));
+}
+
+fn drop_last_row(stage: &mut Stage) {
+    let batch = &mut stage.batch;
+    batch.len -= 1;
+    batch.heap -= batch.row(batch.len()).iter().map(Value::heap_size).sum::<usize>();
+    let keep = batch.len() * batch.arity as usize;
+    batch.rows.owned().truncate(keep);
+    stage.emitted -= 1;
+    if batch.msgs.pop().is_some()
+        && let Some(run) = batch.runs.last_mut()
+    {
+        run.len -= 1;
+        if run.len == 0 {
+            batch.runs.pop();
+        }
+    }
+}
+
+pub(super) fn struct_row(
+    state: &OutputState,
+    index: usize,
+    value: &impl Serialize,
+) -> Result<Vec<Value>, EmitError> {
+    let stream = &state.stages[index].stream;
+    tuple::serde::to_row(&stream.fields, value).map_err(|error| EmitError::Struct {
+        component: state.component.clone(),
+        stream: stream.name.clone(),
+        reason: error.to_string(),
+    })
+}
+
+pub(super) fn emit_direct(
+    state: &mut OutputState,
+    route: &mut dyn OutputCollector,
+    task: TaskId,
+    stream: &str,
+    values: impl Values,
+    anchor: Anchor,
+) -> Result<(), EmitError> {
+    let index = state.stage_of(stream)?;
+    if !state.stages[index].stream.direct {
+        let (component, stream) = (state.component.clone(), SmolStr::new(stream));
+        return Err(EmitError::Direct { component, stream, direct: false });
+    }
+    if !route.is_direct_target(index, task) {
+        return Err(EmitError::NotATarget {
+            component: state.component.clone(),
+            stream: SmolStr::new(stream),
+            task,
+        });
+    }
+    state.push_row(index, values, anchor)?;
+    state.stages[index].direct.push(task);
+    note_extras(state, index);
+    state.run_emit_hooks(route, index, &[task]);
+    let stage = &mut state.stages[index];
+    if stage.is_full() {
+        route.route(index, stage);
+    }
+    Ok(())
+}
+
+pub(super) fn emit_for_targets(
+    state: &mut OutputState,
+    route: &mut dyn OutputCollector,
+    index: usize,
+    values: impl Values,
+    message: Option<Anchor>,
+) -> Result<Vec<TaskId>, EmitError> {
+    // Earlier tuples are routed first, to keep the order of the stream.
+    if !state.stages[index].batch.is_empty() {
+        route.route(index, &mut state.stages[index]);
+    }
+    let anchor = message.unwrap_or(state.anchor);
+    state.push_row(index, values, anchor)?;
+    if state.stages[index].stream.direct {
+        return emit_rare(state, route, index).map(|()| Vec::new());
+    }
+    note_extras(state, index);
+    let hook_row = (!state.hooks.is_empty()).then(|| state.stages[index].batch.row(0).to_vec());
+    let mut targets = Vec::new();
+    route.route_one(index, &mut state.stages[index], &mut targets);
+    if let Some(row) = hook_row {
+        let stream = state.stages[index].stream.name.clone();
+        call_hooks(&mut state.hooks, route, |hook| hook.emit(&stream, &row, &targets));
+    }
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::Fields;
+
+    #[test]
+    fn a_row_that_is_taken_back_leaves_nothing() {
+        let stream = StreamDeclaration { name: "s".into(), fields: Fields::from(["x"]), direct: true };
+        let mut state = OutputState::new("bolt".into(), [stream], true, (10, 10_000), 1000);
+        state.push_row(0, ["a".repeat(100)], Anchor::NONE).expect("it fits");
+        state.push_row(0, ["b".repeat(500)], Anchor::NONE).expect("it fits");
+        drop_last_row(&mut state.stages[0]);
+        let batch = &state.stages[0].batch;
+        assert_eq!((batch.len, batch.heap, batch.msgs.len(), batch.runs[0].len), (1, 100, 1, 1));
+        assert_eq!(state.stages[0].emitted, 1);
+    }
+}
