@@ -90,6 +90,7 @@ impl Topology {
     ///     inputs = ['lines']
     ///     [bolt.count]
     ///     type = 'count'
+    ///     config.by = ['word']
     ///     parallelism = 4
     ///     inputs = [{ from = 'split', grouping = 'fields', fields = ['word'] }]
     /// ";
