@@ -27,7 +27,7 @@
 //!
 //! All of it follows from the topology and the scale, so every worker finds the same chains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
@@ -107,11 +107,12 @@ impl Topology {
         let cycles = self.cycle_edges();
         let letters =
             |edge: &Edge| self.components()[edge.to].inputs[edge.input].stream == DEAD_LETTER_STREAM;
+        let mut consumers = vec![0; self.components().len()];
+        edges.iter().filter(|edge| !letters(edge)).for_each(|edge| consumers[edge.from] += 1);
         let mut found = BTreeMap::new();
         for edge in edges.iter().filter(|edge| !letters(edge) && !cycles.contains(&(edge.from, edge.to))) {
-            let inputs = edges.iter().filter(|other| other.to == edge.to).count();
-            let consumers = edges.iter().filter(|other| other.from == edge.from && !letters(other)).count();
-            if inputs == 1 && consumers == 1 && self.may_be_chained(edge) {
+            let inputs = self.components()[edge.to].inputs.len();
+            if inputs == 1 && consumers[edge.from] == 1 && self.may_be_chained(edge) {
                 found.insert(edge.to, edge.from);
             }
         }
@@ -162,18 +163,23 @@ impl Topology {
             let cap = self.options().max_task_parallelism.unwrap_or(u32::MAX);
             u64::from(options.parallelism.min(options.task_count()).min(cap))
         };
+        let next: BTreeMap<usize, usize> = chains.iter().map(|(to, from)| (*from, *to)).collect();
         let heads = (0..self.components().len()).filter(|at| !chains.contains_key(at));
-        let mut scheduled: u64 = heads.map(executors).sum();
-        while scheduled < scale.executors_wanted() {
-            let next: BTreeMap<usize, usize> = chains.iter().map(|(to, from)| (*from, *to)).collect();
-            let heads = next.keys().filter(|at| !chains.contains_key(at));
-            let members = heads.map(|head| std::iter::successors(Some(*head), |at| next.get(at).copied()));
-            let Some(longest) = members.map(Iterator::collect::<Vec<usize>>).max_by_key(Vec::len) else {
-                return;
-            };
-            let cut = longest[longest.len().div_ceil(2)];
-            chains.remove(&cut);
-            scheduled += executors(cut);
+        let mut scheduled = 0;
+        let mut longest_first = BinaryHeap::new();
+        for head in heads {
+            scheduled += executors(head);
+            let members = std::iter::successors(Some(head), |at| next.get(at).copied());
+            let members: Vec<usize> = members.collect();
+            longest_first.push((members.len(), members));
+        }
+        while scheduled < scale.executors_wanted()
+            && let Some((length @ 2.., mut first)) = longest_first.pop()
+        {
+            let second = first.split_off(length.div_ceil(2));
+            chains.remove(&second[0]);
+            scheduled += executors(second[0]);
+            longest_first.extend([first, second].map(|half| (half.len(), half)));
         }
     }
 }
