@@ -6,7 +6,7 @@
 //!
 //! * [`spout`] and [`bolt`] are executors of user code. Their tasks are [`spout_task`] and
 //!   [`bolt_task`]; `tuple_loop` calls `execute` for each tuple of a batch, and `user_code` catches
-//!   panics of user code. `bolt/chain.rs` has what a bolt does behind another executor of its chain.
+//!   panics of user code.
 //! * [`acker`] is the shell around `acking::acker`.
 //! * [`end_coordinator`] ends the topology, through [`local_executors`].
 //! * [`step`] is what all of them have in common.
