@@ -40,7 +40,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Emits to the default stream, untracked: neither `ack` nor `fail` is called for it.
     ///
     /// # Errors
-    /// As [`Outputs::emit`].
+    /// As [`Outputs::emit`](crate::api::Outputs::emit).
     ///
     /// # Examples
     /// ```
@@ -67,7 +67,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Emits to a named stream, untracked.
     ///
     /// # Errors
-    /// As [`Outputs::emit`].
+    /// As [`Outputs::emit`](crate::api::Outputs::emit).
     ///
     /// # Examples
     /// ```
@@ -95,7 +95,7 @@ impl<'a> SpoutOutputs<'a> {
     /// and `ack` follows at once.
     ///
     /// # Errors
-    /// As [`Outputs::emit`].
+    /// As [`Outputs::emit`](crate::api::Outputs::emit).
     ///
     /// # Examples
     /// ```
@@ -122,7 +122,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Emits to a named stream as the message `id`.
     ///
     /// # Errors
-    /// As [`Outputs::emit`].
+    /// As [`Outputs::emit`](crate::api::Outputs::emit).
     ///
     /// # Examples
     /// ```
@@ -154,7 +154,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Emits a struct to the default stream as the message `id`, its fields matched by name.
     ///
     /// # Errors
-    /// As [`Outputs::emit_struct`].
+    /// As [`Outputs::emit_struct`](crate::api::Outputs::emit_struct).
     ///
     /// # Examples
     /// ```
@@ -187,7 +187,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Emits to a named stream, tracked if `id` is given, and returns the tasks that the tuple is sent to.
     ///
     /// # Errors
-    /// As [`Outputs::emit`].
+    /// As [`Outputs::emit`](crate::api::Outputs::emit).
     ///
     /// # Examples
     /// ```
@@ -223,7 +223,7 @@ impl<'a> SpoutOutputs<'a> {
     /// Emits to a direct stream, to the task named, tracked if `id` is given.
     ///
     /// # Errors
-    /// As [`Outputs::emit_direct`].
+    /// As [`Outputs::emit_direct`](crate::api::Outputs::emit_direct).
     ///
     /// # Examples
     /// ```

@@ -55,7 +55,7 @@ impl Stage {
 }
 
 /// The outputs of a task: its stages, and the anchors of the tuple that `execute` is called with. The
-/// executor owns it and lends it to user code inside [`Outputs`].
+/// executor owns it and lends it to user code inside [`Outputs`](crate::api::Outputs).
 pub struct OutputState {
     /// The component, for error messages.
     pub component: SmolStr,
