@@ -110,6 +110,29 @@ fn the_memory_budget_holds_for_large_tuples() {
     }
 }
 
+/// Within a chain there is no link whose credit would stop a producer, so each full batch must be executed
+/// before more is emitted. If it fails, a chain gathers the output of 64 calls, however large their tuples are.
+#[test]
+fn a_chain_holds_a_few_large_tuples_at_most() {
+    let _alone = lock(&ALONE);
+    const BYTES: usize = 256 << 10;
+    let peak = peak_of(|| {
+        let mut builder = TopologyBuilder::new("chain");
+        builder.options(|options| {
+            (options.queue.memory, options.queue.tuple_size_max) = (2 << 20, 1 << 20);
+        });
+        builder.spout("source", || Texts { next: 0, count: 200, bytes: BYTES });
+        builder.bolt("middle", identity(&["n", "text"])).shuffle("source");
+        builder.bolt("sink", null()).shuffle("middle");
+        let topology = builder.build().expect("a valid topology");
+        assert_eq!(topology.chains().len(), 2, "both bolts are chained");
+        let mut topology = SimulatedTopology::start(topology, SimulationOptions::seeded(1));
+        assert_eq!(topology.run_to_end(HOUR).expect("it ends").acked, 200);
+        topology
+    });
+    assert!(peak < 8 * BYTES, "{peak} bytes at once");
+}
+
 /// The most memory held at once by a topology of 64 spouts and 64 sinks, of which no sink takes
 /// anything, while each spout emits so many texts of 300 bytes.
 fn held_by_a_standstill(texts: u64, memory: u64) -> usize {

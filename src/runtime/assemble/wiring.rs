@@ -66,7 +66,7 @@ impl Wiring<'_> {
             membership: 0,
             rng: StdRng::seed_from_u64(self.random.next_u64()),
             now: Time::ZERO,
-            stalled: false,
+            must_pause: false,
             chained: Vec::new(),
             transferred: 0,
             unanchored: 0,

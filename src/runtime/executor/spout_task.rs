@@ -382,22 +382,24 @@ impl SpoutTask {
                 return Pause::Turn;
             }
             let calls = budget.min(TUPLES_PER_LOOK).min(u32::try_from(room).unwrap_or(u32::MAX));
-            budget -= calls;
-            self.emit_chunk(calls, handles, cx.now);
+            budget -= self.emit_chunk(calls, handles, cx.now);
             if let Some(next) = next {
                 next.take_over(&mut self.emitter.outgoing.chained, cx);
             }
         }
     }
 
-    /// Calls `next_tuple` at most `calls` times, and fewer times if the spout pauses or credit runs out.
-    fn emit_chunk(&mut self, calls: u32, handles: &ExecutorHandles, now: Time) {
-        let Some(mut spout) = self.spout.take() else { return };
+    /// Calls `next_tuple` at most `calls` times, and fewer times if the spout pauses, credit runs out, or a
+    /// batch waits to be handed over. Returns how often it was called.
+    fn emit_chunk(&mut self, calls: u32, handles: &ExecutorHandles, now: Time) -> u32 {
+        let Some(mut spout) = self.spout.take() else { return calls };
         let (state, emitter) = (&mut self.state, &mut self.emitter);
+        let mut called = 0;
         let run = || -> Result<SpoutStatus, TaskError> {
-            for _ in 0..calls {
+            while called < calls {
+                called += 1;
                 let status = spout.next_tuple(&mut SpoutOutputs::new(state, emitter))?;
-                if status != SpoutStatus::Emitted || emitter.outgoing.stalled {
+                if status != SpoutStatus::Emitted || emitter.outgoing.must_pause {
                     return Ok(status);
                 }
             }
@@ -419,6 +421,7 @@ impl SpoutTask {
             self.emitter.untracked = emitted;
             self.emitter.untracked.clear();
         }
+        called
     }
 
     /// Decides from the result of `next_tuple` when to call it again.

@@ -89,7 +89,7 @@ fn run_tuples(
             return RunEnd::Failed(error);
         }
         cursor.settle(emitter);
-        if emitter.outgoing.stalled {
+        if emitter.outgoing.must_pause {
             break;
         }
     }
@@ -107,7 +107,7 @@ fn run_plain(
     while cursor.tuple < end {
         execute_next(bolt, state, emitter, cursor)?;
         cursor.tuple += 1;
-        if emitter.outgoing.stalled {
+        if emitter.outgoing.must_pause {
             break;
         }
     }
@@ -132,7 +132,7 @@ fn run_with_care(
         }
         cursor.tuple += 1;
         cursor.settle(emitter);
-        if emitter.outgoing.stalled {
+        if emitter.outgoing.must_pause {
             break;
         }
     }

@@ -112,14 +112,14 @@ impl Emitter {
     /// Whether some stream may lack credit. If so, its full links are marked, and a release of credit will
     /// wake this executor. Cheap while no link was found full.
     pub fn is_blocked(&mut self) -> bool {
-        if !self.outgoing.stalled {
+        if !self.outgoing.must_pause {
             return false;
         }
         let outgoing = &self.outgoing;
         let blocked = self.streams.iter().any(|stream| {
             stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(outgoing))
         });
-        self.outgoing.stalled = blocked;
+        self.outgoing.must_pause = blocked;
         blocked
     }
 

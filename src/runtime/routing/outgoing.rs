@@ -46,9 +46,10 @@ pub struct Outgoing {
     /// The membership that the step read when it began. Tuples that the step sends to other workers go to
     /// the incarnations of this membership, or to later ones.
     pub membership: u64,
-    /// Whether a batch that was sent took the last credit of its link. Set by [`Outgoing::send`]; cleared
-    /// by `Emitter::is_blocked` when no stream lacks credit any more.
-    pub stalled: bool,
+    /// Whether user code is not to be called again before the executor has looked: a batch that was sent took
+    /// the last credit of its link, or a batch waits to be handed over. Set by [`Outgoing::send`] and
+    /// [`Outgoing::hand_over`]; cleared by `Emitter::is_blocked` when no stream lacks credit.
+    pub must_pause: bool,
     /// Batches for the bolt that is chained behind the executor. The executor hands them over and empties the
     /// list before the step ends.
     pub chained: Vec<TaskBatch>,
@@ -112,10 +113,12 @@ impl Outgoing {
             audit.created(&batch);
         }
         self.chained.push(TaskBatch { batch, meta: Arc::clone(meta), local_task });
+        // No link is here to become full, so a batch at a time bounds the memory.
+        self.must_pause = true;
     }
 
     /// Charges the link for a batch and sends it. The batch is sent even without credit; the executor sees
-    /// `stalled` and takes no more input.
+    /// `must_pause` and takes no more input.
     pub fn send(
         &mut self,
         out_link: usize,
@@ -128,7 +131,7 @@ impl Outgoing {
         let charge = Charge { tuples: batch.len(), bytes: batch.charge() };
         self.transferred += charge.tuples as u64;
         if !link.charge(charge) {
-            self.stalled = true;
+            self.must_pause = true;
         }
         self.rest.sending();
         match address {
