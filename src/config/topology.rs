@@ -95,14 +95,20 @@ pub struct TopologyOptions {
 }
 
 impl TopologyOptions {
-    /// Where the number of driver threads is left to the machine: makes it the number of its cores.
-    pub fn resolve_threads(&mut self) {
-        if self.threads == AutoOr::Auto {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            self.threads = AutoOr::Fixed(
-                u32::try_from(cores).map_or(limits::THREADS_MAX, |cores| cores.min(limits::THREADS_MAX)),
-            );
+    /// The number of driver threads on this machine: as set, or one for each core.
+    pub fn driver_threads(&self) -> u32 {
+        match self.threads {
+            AutoOr::Fixed(threads) => threads,
+            AutoOr::Auto => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                u32::try_from(cores).unwrap_or(u32::MAX).min(limits::THREADS_MAX)
+            }
         }
+    }
+
+    /// Where the number of driver threads is left to the machine: sets it to what that is here.
+    pub fn resolve_threads(&mut self) {
+        self.threads = AutoOr::Fixed(self.driver_threads());
     }
 }
 
@@ -216,7 +222,7 @@ pub struct ComponentOptions {
     pub tick: Option<Duration>,
     /// `blocking`: the component waits in its calls, so each executor gets a thread of its own.
     pub blocking: bool,
-    /// `chain`: overrides the topology's, for this component and its producer.
+    /// `chain`: overrides the topology's, for this component with its producer and its consumer.
     pub chain: Option<ChainMode>,
     /// `max_spout_pending`: overrides the topology's.
     pub max_spout_pending: Option<AutoOr<u32>>,

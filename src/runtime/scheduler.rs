@@ -13,7 +13,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::config::AutoOr;
 use crate::config::limits::THREADS_MAX;
 use crate::runtime::starvation::{Suspicion, ThreadOfKernel};
 use crate::runtime::worker::{HostedExecutor, Worker};
@@ -75,11 +74,7 @@ impl Scheduler {
         for id in blocking {
             scheduler.start_dedicated(id)?;
         }
-        let count = match scheduler.worker.topology.options().threads {
-            AutoOr::Fixed(count) => count as usize,
-            AutoOr::Auto => thread::available_parallelism().map_or(1, usize::from),
-        };
-        for _ in 0..count {
+        for _ in 0..scheduler.worker.topology.options().driver_threads() {
             scheduler.start_driver()?;
         }
         scheduler.start_watchdog()?;

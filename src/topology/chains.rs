@@ -36,6 +36,7 @@ use crate::config::{AutoOr, ChainMode, ComponentOptions, TopologyOptions};
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::graph::{Grouping, Topology};
 use crate::topology::order::Edge;
+use crate::topology::queue_shares::Crew;
 
 /// Where several threads share the executors, so many for each: with fewer, threads run out of work while
 /// another has too much. See docs/performance.md, "Chains".
@@ -121,6 +122,10 @@ impl Topology {
         found
     }
 
+    fn crew_of(&self, component: usize) -> Crew {
+        Crew::of(&self.components()[component].options, self.options())
+    }
+
     /// Whether a component with these options may be part of a chain.
     pub(crate) fn allows_chain(&self, options: &ComponentOptions) -> bool {
         !options.blocking && options.chain.unwrap_or(self.options().chain) == ChainMode::Auto
@@ -129,18 +134,15 @@ impl Topology {
     /// Whether the two components of an edge and its grouping allow it.
     fn may_be_chained(&self, edge: &Edge) -> bool {
         let (from, to) = (&self.components()[edge.from].options, &self.components()[edge.to].options);
-        let cap = self.options().max_task_parallelism.unwrap_or(u32::MAX);
-        let tasks = |options: &ComponentOptions| options.task_count().min(cap);
-        let executors = |options: &ComponentOptions| options.parallelism.min(tasks(options));
+        let (producer, consumer) = (self.crew_of(edge.from), self.crew_of(edge.to));
         let grouping_allows = match self.components()[edge.to].inputs[edge.input].grouping {
             Grouping::Shuffle | Grouping::LocalOrShuffle | Grouping::None => true,
             Grouping::Global | Grouping::All | Grouping::Fields(_) | Grouping::PartialKey(_) => {
-                tasks(to) == 1
+                consumer.tasks == 1
             }
             Grouping::Direct | Grouping::Custom(..) => false,
         };
-        let equal = tasks(from) == tasks(to) && executors(from) == executors(to);
-        equal && grouping_allows && self.allows_chain(from) && self.allows_chain(to)
+        producer == consumer && grouping_allows && self.allows_chain(from) && self.allows_chain(to)
     }
 
     /// Cuts chains that are too long.
@@ -158,17 +160,12 @@ impl Topology {
 
     /// Cuts chains in half, the longest first, until there are enough executors to schedule.
     fn cut_for_cores(&self, chains: &mut BTreeMap<usize, usize>, scale: Scale) {
-        let executors = |at: usize| {
-            let options = &self.components()[at].options;
-            let cap = self.options().max_task_parallelism.unwrap_or(u32::MAX);
-            u64::from(options.parallelism.min(options.task_count()).min(cap))
-        };
         let next: BTreeMap<usize, usize> = chains.iter().map(|(to, from)| (*from, *to)).collect();
         let heads = (0..self.components().len()).filter(|at| !chains.contains_key(at));
         let mut scheduled = 0;
         let mut longest_first = BinaryHeap::new();
         for head in heads {
-            scheduled += executors(head);
+            scheduled += self.crew_of(head).executors;
             let members = std::iter::successors(Some(head), |at| next.get(at).copied());
             let members: Vec<usize> = members.collect();
             longest_first.push((members.len(), members));
@@ -178,7 +175,7 @@ impl Topology {
         {
             let second = first.split_off(length.div_ceil(2));
             chains.remove(&second[0]);
-            scheduled += executors(second[0]);
+            scheduled += self.crew_of(second[0]).executors;
             longest_first.extend([first, second].map(|half| (half.len(), half)));
         }
     }
