@@ -1,13 +1,34 @@
 #!/usr/bin/env bash
 # Fuzzes each target for some seconds, from the corpus that is checked in.
 #
-#   scripts/fuzz.sh [SECONDS [TARGET...]]     60 seconds and all targets by default
+#   scripts/fuzz.sh [SECONDS [TARGET...]]
 #
-# Needs a nightly compiler; cargo-fuzz is installed when it is missing. New inputs are collected
-# under fuzz/target, not in the corpus: what is worth keeping is copied there by hand, under a name
-# that says what it shows. A crash is left in fuzz/artifacts, and the script ends with 1.
+#   SECONDS  how long each target runs; 60 by default
+#   TARGET   a file of fuzz/fuzz_targets, without `.rs`; all by default
+#
+# New inputs are collected under fuzz/target, not in the corpus. Copy what is worth keeping to the corpus
+# by hand, under a name that describes it. An input that crashes a target is left in fuzz/artifacts, and
+# the script ends.
+#
+# Needs a nightly compiler; cargo-fuzz is installed if it is missing. Exit codes: 0 no target crashed,
+# 1 one did, 2 the command line is wrong.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+usage() {
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/fuzz.sh
+}
+
+case ${1:-} in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  -*)
+    usage >&2
+    exit 2
+    ;;
+esac
 
 seconds=${1:-60}
 shift || true

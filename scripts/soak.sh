@@ -1,13 +1,33 @@
 #!/usr/bin/env bash
 # Counts words at full speed for a while, and fails if resident memory is not flat.
 #
-#   scripts/soak.sh [MINUTES]       10 by default; fractions are fine
+#   scripts/soak.sh [MINUTES]
+#
+#   MINUTES  how long; 10 by default, fractions are fine
 #
 # Flat: the mean of the last third of the samples is at most 2 % and 4 MiB above that of the middle
 # third. The first third is for caches and queues to fill.
+#
+# Needs Rust. Exit codes: 0 memory is flat, 1 it is not, or the run itself failed, 2 the command line is
+# wrong.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
+
+usage() {
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/soak.sh
+}
+
+case ${1:-} in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  -*)
+    usage >&2
+    exit 2
+    ;;
+esac
 
 minutes=${1:-10}
 period=5
