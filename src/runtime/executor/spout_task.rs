@@ -244,7 +244,7 @@ impl SpoutTask {
                 }
             }
         }
-        self.tell_acked(&acked, handles, now);
+        self.call_ack(&acked, handles, now);
         self.take_failed(&failed, handles, now);
     }
 
@@ -258,7 +258,7 @@ impl SpoutTask {
         true
     }
 
-    fn tell_acked(&mut self, acked: &[MessageId], handles: &ExecutorHandles, now: Time) {
+    fn call_ack(&mut self, acked: &[MessageId], handles: &ExecutorHandles, now: Time) {
         self.acked_now += acked.len() as u64;
         // If `ack` fails for one message, it must still be called for the others.
         self.call(handles, now, |spout, out| {
@@ -279,14 +279,14 @@ impl SpoutTask {
             self.failed_now += 1;
             let is_first_loss = message.cause == FailureCause::Lost && message.failures == 1;
             if message.is_final || self.draining || is_first_loss {
-                self.tell_failed(*message, handles, now);
+                self.call_fail(*message, handles, now);
             } else {
                 self.backoff.add(*message, now, &mut self.emitter.outgoing.rng);
             }
         }
     }
 
-    fn tell_failed(&mut self, message: FailedMessage, handles: &ExecutorHandles, now: Time) {
+    fn call_fail(&mut self, message: FailedMessage, handles: &ExecutorHandles, now: Time) {
         let FailedMessage { id, cause, failures, is_final } = message;
         self.given_up_now += u64::from(is_final);
         let failure = Failure { cause, failures, is_final };
@@ -302,7 +302,7 @@ impl SpoutTask {
     pub fn tell_due(&mut self, handles: &ExecutorHandles, now: Time) {
         // While the task has no instance, no message waits: `break_down` cleared them.
         while let Some(message) = self.backoff.take_due(now) {
-            self.tell_failed(message, handles, now);
+            self.call_fail(message, handles, now);
         }
     }
 
@@ -310,7 +310,7 @@ impl SpoutTask {
     pub fn drain(&mut self, handles: &ExecutorHandles, now: Time) {
         self.draining = true;
         while let Some(message) = self.backoff.take() {
-            self.tell_failed(message, handles, now);
+            self.call_fail(message, handles, now);
         }
     }
 
@@ -417,7 +417,7 @@ impl SpoutTask {
         }
         if !self.emitter.untracked.is_empty() {
             let emitted = std::mem::take(&mut self.emitter.untracked);
-            self.tell_acked(&emitted, handles, now);
+            self.call_ack(&emitted, handles, now);
             self.emitter.untracked = emitted;
             self.emitter.untracked.clear();
         }
