@@ -218,7 +218,7 @@ pub struct LatencyStats {
 /// *replays.of_mut(FailureCause::TimedOut) += 2;
 /// assert_eq!((replays.of(FailureCause::TimedOut), replays.total()), (2, 2));
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplayCounts([u64; FailureCause::ALL.len()]);
 
 impl ReplayCounts {
