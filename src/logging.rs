@@ -188,9 +188,14 @@ impl Serializer for FindComponent {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::Mutex;
+    use std::sync::mpsc::{self, RecvTimeoutError};
+    use std::time::Duration;
 
     use super::*;
+
+    /// How long a test waits for what takes milliseconds unless the code is broken.
+    const DEADLINE: Duration = Duration::from_secs(60);
 
     /// What was written, readable once the log is dropped.
     #[derive(Clone, Default)]
@@ -287,21 +292,32 @@ mod tests {
                 Ok(())
             }
         }
-        let (go_on, wait) = mpsc::channel();
-        let written = Written::default();
-        let stuck = Stuck(wait, written.clone());
-        let logging = Logging::start(Levels::default(), LogFormat::Terminal, false, stuck);
-        for _ in 0..2 * RECORDS_WAITING_MAX {
-            slog::info!(logging.logger, "more than fits");
-        }
-        drop(go_on);
-        // The count comes with the first record that fits again.
-        while !written.text().contains("records were dropped") {
-            slog::info!(logging.logger, "after the flood");
-            std::thread::yield_now();
-        }
-        drop(logging);
-        assert!(written.text().lines().count() > RECORDS_WAITING_MAX);
+        let flood = || {
+            let (go_on, wait) = mpsc::channel();
+            let written = Written::default();
+            let stuck = Stuck(wait, written.clone());
+            let logging = Logging::start(Levels::default(), LogFormat::Terminal, false, stuck);
+            for _ in 0..2 * RECORDS_WAITING_MAX {
+                slog::info!(logging.logger, "more than fits");
+            }
+            drop(go_on);
+            // The count comes with the first record that fits again.
+            while !written.text().contains("records were dropped") {
+                slog::info!(logging.logger, "after the flood");
+                std::thread::yield_now();
+            }
+            drop(logging);
+            assert!(written.text().lines().count() > RECORDS_WAITING_MAX);
+        };
+        // If a logger waits for the reader, or dropped records are not reported, `flood` does not end.
+        let (ended, end) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _ended = ended;
+            flood();
+        });
+        let end = end.recv_timeout(DEADLINE);
+        assert_eq!(end, Err(RecvTimeoutError::Disconnected), "the flood has not ended");
+        thread.join().unwrap();
     }
 
     /// A file name or a line of data could end a record and begin another, or drive the terminal.
@@ -344,10 +360,10 @@ mod tests {
     #[test]
     fn fields_of_json_keep_their_types_and_hide_nothing() {
         let text = written("info", LogFormat::Json, false, |logging| {
-            slog::info!(logging.logger, "said"; "msg" => "other", "n" => 1.5, "b" => true, "none" => None::<u8>);
+            slog::info!(logging.logger, "message"; "msg" => "other", "n" => 1.5, "b" => true, "none" => None::<u8>);
         });
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&line["msg"], &line["msg_"]), (&"said".into(), &"other".into()));
+        assert_eq!((&line["msg"], &line["msg_"]), (&"message".into(), &"other".into()));
         assert_eq!(
             (&line["n"], &line["b"], &line["none"]),
             (&1.5.into(), &true.into(), &serde_json::Value::Null)
