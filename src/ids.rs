@@ -53,15 +53,15 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// Which life of a worker: from 1, one more with each restart, given by whoever starts it. What
+/// Which process of a worker: from 1, one more with each restart, given by whoever starts it. What
 /// comes from an older incarnation than the current one is refused everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u32);
 
 impl Incarnation {
     /// As the upper part of a generation has it.
-    pub fn life(self) -> u32 {
-        self.0 % LIVES_MOD
+    pub fn generation_part(self) -> u32 {
+        self.0 % INCARNATIONS_MOD
     }
 }
 
@@ -124,7 +124,7 @@ pub const GENERATION_MOD: u32 = 1 << 28;
 pub const USES_MOD: u32 = 1 << 20;
 
 /// Incarnations, as far as a generation tells them apart.
-pub const LIVES_MOD: u32 = GENERATION_MOD / USES_MOD;
+pub const INCARNATIONS_MOD: u32 = GENERATION_MOD / USES_MOD;
 
 /// Workers that tuples of a tree were sent to, as bits; worker 32 shares the bit of worker 0, and so
 /// on, so "not touched" is certain and "touched" is a maybe.

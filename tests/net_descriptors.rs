@@ -32,7 +32,7 @@ fn who_cannot_be_accepted_waits_and_links_that_are_up_go_on() {
     for _ in 0..100 {
         one.send(1, b"on a link that is up");
     }
-    other.ears.wait_payloads(100);
+    other.recorder.wait_payloads(100);
     assert_eq!(one.counts().accepted, accepted);
 
     // The system does not say again that somebody waits.
@@ -42,5 +42,5 @@ fn who_cannot_be_accepted_waits_and_links_that_are_up_go_on() {
     let third = plan(2).start();
     introduce(2, &[&one, &third], &[one.member, other.member, third.member]);
     third.send(0, b"there is room again");
-    assert_eq!(one.ears.wait_text(), "there is room again");
+    assert_eq!(one.recorder.wait_text(), "there is room again");
 }

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use squall::ids::{Incarnation, LinkId, WorkerId};
 use squall::net::frame::{self, Frame, FrameKind, HEADER, unsequenced};
 use squall::net::handshake::{Answering, Challenge, Dialing, Hello, Refusal, Refused};
-use squall::net::payload::{Taken, bye_frame, credit_frame, credits, told_reason};
+use squall::net::payload::{Taken, bye_frame, credit_frame, credits, reason_from};
 use squall::net::{Endpoint, Identity, LinkCredit, Secret, TopologyKey};
 
 fn golden(name: &str) -> Vec<u8> {
@@ -105,8 +105,8 @@ fn welcome_and_taken() {
 #[test]
 fn refused() {
     let refusal = Refusal::Fenced { from: dialer().endpoint(), by: Incarnation(0x0403_0202) };
-    let told = Refused::decode(&read("refused", FrameKind::Refused, 0).payload);
-    assert_eq!((told.code, told.name(), told.reason), (7, "fenced", refusal.to_string()));
+    let refused = Refused::decode(&read("refused", FrameKind::Refused, 0).payload);
+    assert_eq!((refused.code, refused.name(), refused.reason), (7, "fenced", refusal.to_string()));
     check_written("refused", &refusal.frame());
 }
 
@@ -128,7 +128,7 @@ fn credit() {
 
 #[test]
 fn bye() {
-    assert_eq!(told_reason(&read("bye", FrameKind::Bye, 0).payload), "the topology has ended");
+    assert_eq!(reason_from(&read("bye", FrameKind::Bye, 0).payload), "the topology has ended");
     check_written("bye", &bye_frame("the topology has ended"));
 }
 

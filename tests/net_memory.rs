@@ -34,8 +34,8 @@ fn a_promised_length_is_not_allocated() {
         let mut input = BytesMut::from(&header(length)[..]);
         let peak = peak_of(|| raw.mesh.received(conn, &mut input, raw.now, &mut raw.books));
         assert!(peak < 4096, "{peak} bytes for a frame that says {length}");
-        let lacks = raw.mesh.missing_bytes(conn, &input);
-        assert_eq!(lacks, (length <= 16 << 20).then_some(length), "the reader may reserve what is allowed");
+        let missing = raw.mesh.missing_bytes(conn, &input);
+        assert_eq!(missing, (length <= 16 << 20).then_some(length), "the reader may reserve what is allowed");
     }
 }
 

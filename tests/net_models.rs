@@ -199,7 +199,7 @@ fn what_is_sent_to_a_new_incarnation_is_not_lost_with_the_old_one() {
 /// A producer that waits for credit hears of every lot that was given back: a lot that was left untold
 /// without a wake would leave it, and here the poller, waiting for ever, which loom reports.
 #[test]
-fn no_lot_of_credit_is_left_untold() {
+fn no_lot_of_credit_is_left_unsent() {
     model_with(2, || {
         let (accounts, waker) = (Arc::new(Accounts::new()), Arc::new(Waker::default()));
         let account = accounts.open(7, (2, 100));
@@ -226,7 +226,7 @@ fn no_lot_of_credit_is_left_untold() {
             });
         }
         givers.into_iter().for_each(|giver| giver.join().unwrap());
-        accounts.take_untold(|_, tuples, _| last = tuples);
+        accounts.take_unsent(|_, tuples, _| last = tuples);
         assert_eq!(last, 4, "nothing is lost");
     });
 }

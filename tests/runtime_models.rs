@@ -312,7 +312,7 @@ fn rest_is_not_seen_while_a_message_is_replayed() {
 ///
 /// Reports activity that is not counted, or only after the message is taken off the count.
 #[test]
-fn activity_tells_two_times_of_rest_apart() {
+fn activity_distinguishes_two_times_of_rest() {
     model(|| {
         let worker = Worker::new(1, 0);
         let rest_after_a_message = || {

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use squall::ids::{Incarnation, WorkerId};
 use squall::net::frame::{self, Frame, FrameKind, HEADER, Lane};
 use squall::net::handshake::{Answering, Challenge, Dialing, HANDSHAKE_BYTES_MAX, Hello, Refused};
-use squall::net::payload::{CREDITS_MAX, REASON_MAX, Taken, bye_frame, credit_frame, credits, told_reason};
+use squall::net::payload::{CREDITS_MAX, REASON_MAX, Taken, bye_frame, credit_frame, credits, reason_from};
 use squall::net::{ConnId, Direction, Identity, LinkCredit};
 
 use super::net_kit::World;
@@ -85,9 +85,9 @@ fn payload_of(found: &Frame) {
                 }
             }
         }
-        FrameKind::Refused => is_told(&Refused::decode(payload).reason),
+        FrameKind::Refused => check_reason(&Refused::decode(payload).reason),
         FrameKind::Bye => {
-            is_told(&told_reason(payload));
+            check_reason(&reason_from(payload));
             let _ = str::from_utf8(payload).map(bye_frame);
         }
         FrameKind::Proof | FrameKind::Heartbeat => {}
@@ -96,7 +96,7 @@ fn payload_of(found: &Frame) {
     }
 }
 
-fn is_told(reason: &str) {
+fn check_reason(reason: &str) {
     assert!(!reason.contains(char::is_control) && reason.chars().count() <= REASON_MAX);
 }
 

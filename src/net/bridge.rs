@@ -86,7 +86,7 @@ impl Application for Bridge {
     }
 
     fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
-        self.ingress.take_credits_untold(to, out);
+        self.ingress.take_credits_unsent(to, out);
     }
 
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {

@@ -31,7 +31,7 @@ pub struct ConnId(pub u64);
 pub(super) struct Connection {
     pub role: Role,
     /// When bytes last came in. After `silence` without any, the connection is closed.
-    pub heard_at: Time,
+    pub received_at: Time,
     /// How many bytes came in that are not a whole frame yet.
     pub unread: usize,
     /// When a heartbeat was last queued, or the connection was made.
@@ -39,7 +39,7 @@ pub(super) struct Connection {
     /// A heartbeat is to be queued, although the interval is not over: the connection has just come up,
     /// or the application asked for one. Reset when the heartbeat is queued.
     pub status_due: bool,
-    /// `say_due` skipped this connection, because earlier frames of the mesh were not written. It is
+    /// `queue_due` skipped this connection, because earlier frames of the mesh were not written. It is
     /// served as soon as they are.
     pub is_passed_over: bool,
     /// Bytes of the handshake that were read so far.
@@ -90,7 +90,7 @@ impl Connection {
     pub fn new(role: Role, now: Time) -> Connection {
         Connection {
             role,
-            heard_at: now,
+            received_at: now,
             unread: 0,
             beat_at: now,
             status_due: false,
@@ -103,11 +103,11 @@ impl Connection {
     }
 
     /// Queues a frame of the mesh itself, which has no lane.
-    pub fn say(&mut self, frame: Vec<u8>) {
+    pub fn queue_frame(&mut self, frame: Vec<u8>) {
         self.urgent.push_back(frame);
     }
 
-    /// Whether all frames of the mesh itself are written. Until then `say_due` queues no more, so that
+    /// Whether all frames of the mesh itself are written. Until then `queue_due` queues no more, so that
     /// frames which a peer does not read do not pile up.
     pub fn is_quiet(&self) -> bool {
         self.urgent.is_empty()

@@ -362,8 +362,8 @@ mod tests {
         let whole = data(1, b"some tuples");
         for len in 0..whole.len() {
             assert_eq!(read(&whole[..len]), Ok(None));
-            let lacks = (len >= HEADER).then(|| whole.len() - len);
-            assert_eq!(super::missing_bytes(&whole[..len], MAX), lacks);
+            let missing = (len >= HEADER).then(|| whole.len() - len);
+            assert_eq!(super::missing_bytes(&whole[..len], MAX), missing);
         }
     }
 

@@ -23,7 +23,7 @@ use smol_str::SmolStr;
 
 use super::frame::{FrameKind, HEADER, unsequenced};
 use super::members::{Endpoint, Identity, Secret, TopologyKey};
-use super::payload::{Cursor, cut_reason, told_reason};
+use super::payload::{Cursor, cut_reason, reason_from};
 use crate::ids::{Incarnation, WorkerId, is_legal_name};
 
 /// The first bytes of a HELLO.
@@ -175,7 +175,7 @@ impl Refused {
     /// Reads a payload of REFUSED. An empty one has code 0, which is no reason.
     pub fn decode(payload: &[u8]) -> Refused {
         let (code, reason) = payload.split_first().unwrap_or((&0, b"for no reason"));
-        Refused { code: *code, reason: told_reason(reason) }
+        Refused { code: *code, reason: reason_from(reason) }
     }
 
     /// The name under which it is counted.
@@ -282,11 +282,11 @@ impl Hello {
         if self.schema != own.schema {
             return Err(Refusal::OtherSchema);
         }
-        check_life(self.from, known)
+        check_incarnation(self.from, known)
     }
 }
 
-fn check_life(from: Endpoint, known: Option<Incarnation>) -> Result<(), Refusal> {
+fn check_incarnation(from: Endpoint, known: Option<Incarnation>) -> Result<(), Refusal> {
     match known {
         Some(known) if known == from.incarnation => Ok(()),
         Some(known) if known > from.incarnation => Err(Refusal::Fenced { from, by: known }),
@@ -425,7 +425,7 @@ impl Answering {
         if !is_mac(secret, CLIENT, &self.hello, &self.challenge, payload) {
             return Err(Refusal::BadProof);
         }
-        check_life(self.from, known)?;
+        check_incarnation(self.from, known)?;
         Ok(self.from)
     }
 

@@ -61,7 +61,7 @@ impl Mesh {
         let named = self.peers.iter().filter(|(_, peer)| peer.incarnation.is_some());
         let gone: Vec<WorkerId> = named.map(|(worker, _)| *worker).filter(|w| !is_member(w)).collect();
         for worker in gone {
-            self.end_life(worker, "the worker is no member any more", now, app);
+            self.end_incarnation(worker, "the worker is no member any more", now, app);
             self.peers.remove(&worker);
         }
         app.members_set(members.version);
@@ -75,7 +75,7 @@ impl Mesh {
             Some(known) if known < member.incarnation => {
                 let why = format!("worker {worker} was replaced by incarnation {}", member.incarnation);
                 app.replaced(worker, member.incarnation);
-                self.end_life(worker, &why, now, app);
+                self.end_incarnation(worker, &why, now, app);
             }
             Some(_) | None => {}
         }
@@ -92,7 +92,7 @@ impl Mesh {
     }
 
     /// Drops all that was kept for the present incarnation of a peer, and reports it as lost.
-    fn end_life(&mut self, worker: WorkerId, why: &str, now: Time, app: &mut dyn Application) {
+    fn end_incarnation(&mut self, worker: WorkerId, why: &str, now: Time, app: &mut dyn Application) {
         let Some(peer) = self.peers.get(&worker) else { return };
         for conn in [peer.dial.connection(), peer.from].into_iter().flatten() {
             self.end(conn, why.to_owned(), Some(bye_frame(why)), now, app);
@@ -146,7 +146,7 @@ impl Mesh {
         for connection in self.connections.values_mut() {
             connection.status_due = matches!(connection.role, Role::Sends { .. } | Role::Receives { .. });
         }
-        self.say_due(now, app);
+        self.queue_due(now, app);
     }
 
     // ---- Connections ----
@@ -175,7 +175,7 @@ impl Mesh {
         if let Some(connection) = self.connections.get_mut(&conn)
             && connection.unread < input.len()
         {
-            connection.heard_at = now;
+            connection.received_at = now;
         }
         self.read(conn, input, now, app);
         if let Some(connection) = self.connections.get_mut(&conn) {

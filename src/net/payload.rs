@@ -84,7 +84,7 @@ pub fn cut_reason(why: &str) -> &str {
 }
 
 /// A reason that a peer sent, made fit for a log: one line, no control characters, not too long.
-pub fn told_reason(bytes: &[u8]) -> String {
+pub fn reason_from(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(REASON_MAX)]);
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -34,7 +34,7 @@ pub(super) struct Peer {
     /// The connection from it, if it is up.
     pub from: Option<ConnId>,
     /// A connection from it was up before. Counts reconnects.
-    pub was_heard: bool,
+    pub was_up: bool,
     /// Doublings of the time-out of the next handshake with it, dialed or accepted, at most
     /// [`LATE_DOUBLINGS`].
     handshakes_late: u32,

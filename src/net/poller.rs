@@ -445,8 +445,8 @@ impl Poller {
 
     fn read(&mut self, now: Time) {
         for (conn, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.wants_read()) {
-            let lacks = self.mesh.missing_bytes(*conn, &channel.input).unwrap_or(0);
-            let read = channel.read(&mut self.spare, lacks);
+            let missing = self.mesh.missing_bytes(*conn, &channel.input).unwrap_or(0);
+            let read = channel.read(&mut self.spare, missing);
             // Bytes that came before the end of the stream are passed on, too.
             self.mesh.received(*conn, &mut channel.input, now, &mut self.app);
             channel.was_link |= self.mesh.is_link(*conn);

@@ -5,8 +5,8 @@
 //!    a connection.
 //! 2. This state outlives connections and ends with the peer's incarnation. So a payload is taken
 //!    once, however often connections are cut and frames are written again.
-//! 3. Frames are not reported as taken one by one. A TAKEN frame is sent after [`TOLD_BYTES`] or
-//!    [`TOLD_DELAY`], or earlier when credit is sent anyway.
+//! 3. Frames are not reported as taken one by one. A TAKEN frame is sent after [`TAKEN_BYTES`] or
+//!    [`TAKEN_DELAY`], or earlier when credit is sent anyway.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use super::payload::Taken;
 use crate::clock::Time;
 
 /// A taken frame is reported at the latest after this time, so that the sender can free it.
-pub const TOLD_DELAY: Duration = Duration::from_millis(2);
+pub const TAKEN_DELAY: Duration = Duration::from_millis(2);
 /// Taken frames are reported at once when they have this many bytes together.
-pub const TOLD_BYTES: usize = 256 << 10;
+pub const TAKEN_BYTES: usize = 256 << 10;
 
 /// The last sequences taken from one incarnation of a peer.
 #[derive(Debug, Default)]
 pub struct Receiver {
     taken: Taken,
     /// When the oldest taken frame that was not reported yet was taken. Set by `take`, cleared by
-    /// `tell`.
-    untold_since: Option<Time>,
-    untold_bytes: usize,
+    /// `report`.
+    unreported_since: Option<Time>,
+    unreported_bytes: usize,
 }
 
 /// Whether a frame is to be taken.
@@ -63,8 +63,8 @@ impl Receiver {
             Lane::Control => self.taken.control += 1,
             Lane::Data => self.taken.data += 1,
         }
-        self.untold_bytes += bytes;
-        self.untold_since.get_or_insert(now);
+        self.unreported_bytes += bytes;
+        self.unreported_since.get_or_insert(now);
     }
 
     /// What was taken so far.
@@ -73,16 +73,16 @@ impl Receiver {
     }
 
     /// When the next TAKEN frame is due. `None`: everything was reported.
-    pub fn tell_at(&self) -> Option<Time> {
-        let since = self.untold_since?;
-        Some(if self.untold_bytes >= TOLD_BYTES { since } else { since.after(TOLD_DELAY) })
+    pub fn report_at(&self) -> Option<Time> {
+        let since = self.unreported_since?;
+        Some(if self.unreported_bytes >= TAKEN_BYTES { since } else { since.after(TAKEN_DELAY) })
     }
 
     /// Returns what the next TAKEN frame reports, and marks it as reported. `None`: there is nothing
     /// new to report.
-    pub fn tell(&mut self) -> Option<Taken> {
-        self.untold_bytes = 0;
-        self.untold_since.take().map(|_| self.taken)
+    pub fn report(&mut self) -> Option<Taken> {
+        self.unreported_bytes = 0;
+        self.unreported_since.take().map(|_| self.taken)
     }
 }
 
@@ -91,17 +91,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_is_told_after_a_while_or_much() {
+    fn taken_frames_are_reported_after_a_delay_or_many_bytes() {
         let mut receiver = Receiver::default();
         let now = Time(1_000_000);
-        assert_eq!((receiver.tell_at(), receiver.tell()), (None, None));
+        assert_eq!((receiver.report_at(), receiver.report()), (None, None));
         for _ in 0..3 {
-            receiver.take(Lane::Data, TOLD_BYTES / 2, now);
-            assert_eq!(receiver.tell_at(), Some(now.after(TOLD_DELAY)), "the delay runs from the first");
-            receiver.take(Lane::Control, TOLD_BYTES / 2, now.after(TOLD_DELAY / 2));
-            assert_eq!(receiver.tell_at(), Some(now), "that is much");
-            assert_eq!(receiver.tell(), Some(receiver.taken()));
-            assert_eq!((receiver.tell_at(), receiver.tell()), (None, None));
+            receiver.take(Lane::Data, TAKEN_BYTES / 2, now);
+            assert_eq!(receiver.report_at(), Some(now.after(TAKEN_DELAY)), "the delay runs from the first");
+            receiver.take(Lane::Control, TAKEN_BYTES / 2, now.after(TAKEN_DELAY / 2));
+            assert_eq!(receiver.report_at(), Some(now), "that is much");
+            assert_eq!(receiver.report(), Some(receiver.taken()));
+            assert_eq!((receiver.report_at(), receiver.report()), (None, None));
         }
         assert_eq!(receiver.taken(), Taken { control: 3, data: 3 });
     }

@@ -331,7 +331,7 @@ fn failed(error: Error) -> io::Error {
 /// The message of an error of rustls, in terms of `[net.tls]` where that is clearer.
 fn describe(error: &Error) -> String {
     use CertificateError as Bad;
-    let told = match error {
+    let text = match error {
         // `BadSignature`: another authority with the same name has signed it.
         Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             "the certificate is not signed by `authority`"
@@ -361,5 +361,5 @@ fn describe(error: &Error) -> String {
         ) => "the peer refuses our certificate",
         _ => return error.to_string(),
     };
-    format!("{told} ({error})")
+    format!("{text} ({error})")
 }

@@ -28,8 +28,8 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Appends what the socket has to `input`: about [`READ_MAX`] bytes at most, or `lacks` if that
-    /// is more. `lacks` is how many bytes the frame at the start of `input` still needs. `spare` is a
+    /// Appends what the socket has to `input`: about [`READ_MAX`] bytes at most, or `missing` if that
+    /// is more. `missing` is how many bytes the frame at the start of `input` still needs. `spare` is a
     /// buffer that all connections of a thread share.
     ///
     /// # Errors
@@ -39,10 +39,10 @@ impl Transport {
         socket: &mut (impl Read + Write + AsFd),
         input: &mut BytesMut,
         spare: &mut Vec<u8>,
-        lacks: usize,
+        missing: usize,
     ) -> io::Result<Received> {
         match self {
-            Transport::Plain => read_plain(socket, input, spare, lacks),
+            Transport::Plain => read_plain(socket, input, spare, missing),
             Transport::Tls(session) => session.read(socket, input),
         }
     }
@@ -77,7 +77,7 @@ fn read_plain(
     socket: &impl AsFd,
     input: &mut BytesMut,
     spare: &mut Vec<u8>,
-    lacks: usize,
+    missing: usize,
 ) -> io::Result<Received> {
     let is_long = input.len() >= KEPT_MIN;
     let mut buffer = if is_long {
@@ -92,7 +92,7 @@ fn read_plain(
         input.clear();
         buffer
     };
-    buffer.reserve(READ_MAX.max(lacks));
+    buffer.reserve(READ_MAX.max(missing));
     let room = buffer.capacity() - buffer.len();
     let read = loop {
         match rustix::io::read(socket, spare_capacity(&mut buffer)) {
@@ -146,8 +146,8 @@ mod tests {
         (near, far)
     }
 
-    fn read(socket: &mut UnixStream, input: &mut BytesMut, spare: &mut Vec<u8>, lacks: usize) -> Received {
-        Transport::Plain.read(socket, input, spare, lacks).unwrap()
+    fn read(socket: &mut UnixStream, input: &mut BytesMut, spare: &mut Vec<u8>, missing: usize) -> Received {
+        Transport::Plain.read(socket, input, spare, missing).unwrap()
     }
 
     #[test]
@@ -201,8 +201,8 @@ mod tests {
                     Ok(written) => left = &left[written..],
                     Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
                 }
-                let lacks = take_at.saturating_sub(input.len());
-                assert_ne!(read(&mut near, &mut input, &mut spare, lacks), Received::Ended);
+                let missing = take_at.saturating_sub(input.len());
+                assert_ne!(read(&mut near, &mut input, &mut spare, missing), Received::Ended);
                 while input.len() >= take_at || (left.is_empty() && !input.is_empty()) {
                     let frame = input.split_to(input.len().min(take_at)).freeze();
                     taken.extend_from_slice(&frame);

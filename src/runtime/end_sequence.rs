@@ -122,7 +122,7 @@ pub struct EndSequence {
     phase: EndPhase,
     round: u64,
     drain_deadline: Time,
-    drain_told: bool,
+    drain_sent: bool,
     kill: bool,
     cut_short: bool,
     /// The activity when holders last got `finish`. While it is unchanged, they do not get it again.
@@ -138,7 +138,7 @@ impl EndSequence {
             phase: EndPhase::Running,
             round: 0,
             drain_deadline: Time::NEVER,
-            drain_told: true,
+            drain_sent: true,
             kill: false,
             cut_short: false,
             asked_at: None,
@@ -149,7 +149,7 @@ impl EndSequence {
     pub fn drain(&mut self, now: Time) {
         if self.drain_deadline == Time::NEVER {
             self.drain_deadline = now.after(self.drain_timeout);
-            self.drain_told = false;
+            self.drain_sent = false;
         }
     }
 
@@ -178,7 +178,7 @@ impl EndSequence {
         if !self.is_closing() {
             self.phase = EndPhase::Running;
             self.asked_at = None;
-            self.drain_told = self.drain_deadline == Time::NEVER;
+            self.drain_sent = self.drain_deadline == Time::NEVER;
         }
     }
 
@@ -198,8 +198,8 @@ impl EndSequence {
             self.cut_short = true;
             return Some(self.close(now));
         }
-        if !self.is_closing() && !self.drain_told {
-            self.drain_told = true;
+        if !self.is_closing() && !self.drain_sent {
+            self.drain_sent = true;
             return Some(EndCommand::Drain);
         }
         let answered = seen.round == self.round && seen.answered >= seen.asked;
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spout_that_lives_again_ends_the_finishing() {
+    fn a_spout_that_is_live_again_ends_the_finishing() {
         let mut ending = ending();
         let now = Time::ZERO;
         let _ = ending.next(&REST, now);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn merged_progress_say_what_holds_for_all() {
+    fn merged_progress_holds_for_all() {
         let merged = REST.merge(EndProgress { round: 3, pending: 2, ..BUSY });
         assert_eq!((merged.at_rest, merged.round, merged.pending, merged.live_spouts), (false, 0, 2, 1));
         assert_eq!((merged.activity, merged.executors), (14, 6));

@@ -15,7 +15,7 @@ const LINKS: u64 = 3;
 
 type Totals = BTreeMap<LinkId, (u64, u64)>;
 
-/// What went to the present life of a peer.
+/// What went to the present incarnation of a peer.
 #[derive(Default)]
 struct Sent {
     /// Payloads of the control lane, and of the data lane.
@@ -25,7 +25,7 @@ struct Sent {
     returned: Totals,
 }
 
-/// What came from the present life of a peer.
+/// What came from the present incarnation of a peer.
 #[derive(Default)]
 struct Taken {
     lanes: [u64; 2],
@@ -38,13 +38,13 @@ struct Taken {
 
 pub struct Books {
     pub own: Endpoint,
-    lives: BTreeMap<WorkerId, Incarnation>,
+    incarnations: BTreeMap<WorkerId, Incarnation>,
     sent: BTreeMap<WorkerId, Sent>,
     taken: BTreeMap<WorkerId, Taken>,
     pub links: BTreeMap<(WorkerId, Direction), LinkState>,
     pub downs: Vec<(WorkerId, Direction, String)>,
     pub statuses: BTreeMap<WorkerId, (u64, Time)>,
-    pub lives_lost: u64,
+    pub incarnations_lost: u64,
     /// Payloads are refused while this is so.
     pub refuses: bool,
 }
@@ -71,22 +71,22 @@ impl Books {
     pub fn new(own: Endpoint) -> Books {
         Books {
             own,
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             sent: BTreeMap::new(),
             taken: BTreeMap::new(),
             links: BTreeMap::new(),
             downs: Vec::new(),
             statuses: BTreeMap::new(),
-            lives_lost: 0,
+            incarnations_lost: 0,
             refuses: false,
         }
     }
 
-    /// The members are about to be set. The books of a life that ended are closed by `lost`, which
+    /// The members are about to be set. The books of an incarnation that ended are closed by `lost`, which
     /// must come.
-    pub fn told(&mut self, members: &Members) {
+    pub fn members_set(&mut self, members: &Members) {
         for member in &members.members {
-            let known = self.lives.entry(member.worker).or_insert(member.incarnation);
+            let known = self.incarnations.entry(member.worker).or_insert(member.incarnation);
             *known = (*known).max(member.incarnation);
         }
     }
@@ -133,7 +133,7 @@ impl Books {
         self.sent.values().all(|sent| sent.returned == sent.credit)
     }
 
-    /// How many payloads of each lane went to the present life of each peer.
+    /// How many payloads of each lane went to the present incarnation of each peer.
     pub fn sent(&self) -> impl Iterator<Item = (WorkerId, [u64; 2])> {
         self.sent.iter().map(|(peer, sent)| (*peer, sent.lanes))
     }
@@ -168,7 +168,11 @@ impl Application for Books {
         let incarnation = u32::from_le_bytes(payload[2..6].try_into().unwrap());
         let index = u64::from_le_bytes(payload[6..14].try_into().unwrap());
         assert_eq!(WorkerId(worker), from);
-        assert_eq!(Some(&Incarnation(incarnation)), self.lives.get(&from), "only the present life is heard");
+        assert_eq!(
+            Some(&Incarnation(incarnation)),
+            self.incarnations.get(&from),
+            "only the present incarnation is heard"
+        );
         assert!(payload[14..].iter().all(|byte| *byte == index as u8));
         let taken = self.taken.entry(from).or_default();
         assert_eq!(index, taken.lanes[lane(kind)], "each payload of a lane once, and in order");
@@ -194,7 +198,7 @@ impl Application for Books {
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[LinkCredit]) {
         let sent = self.sent.remove(&to).unwrap_or_default();
         self.taken.remove(&to);
-        self.lives_lost += 1;
+        self.incarnations_lost += 1;
         assert_eq!(sent.settled + frames, sent.lanes.iter().sum::<u64>(), "settled or lost, all of it");
         let returned = |link| sent.returned.get(&link).copied().unwrap_or_default();
         let out = |(link, (tuples, bytes)): (&LinkId, &(u64, u64))| LinkCredit {
@@ -208,7 +212,7 @@ impl Application for Books {
 
     fn status(&mut self, from: WorkerId, status: &[u8], now: Time) {
         let (incarnation, at) = status.split_first_chunk::<4>().unwrap();
-        assert_eq!(Some(&Incarnation(u32::from_le_bytes(*incarnation))), self.lives.get(&from));
+        assert_eq!(Some(&Incarnation(u32::from_le_bytes(*incarnation))), self.incarnations.get(&from));
         self.statuses.insert(from, (u64::from_le_bytes(at.try_into().unwrap()), now));
     }
 

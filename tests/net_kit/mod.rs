@@ -2,7 +2,7 @@
 //! each upcall is held against books that are kept beside it.
 //!
 //! What must hold whatever happens to the pipes is asserted in the upcalls themselves: payloads of a
-//! lane come once and in order, from the present life of the peer and meant for this one; credit
+//! lane come once and in order, from the present incarnation of the peer and meant for this one; credit
 //! that comes back was sent; what is reported lost is exactly what was not settled.
 
 #![allow(dead_code, reason = "each user takes a part of it")]
@@ -56,11 +56,11 @@ pub struct Pipe {
 
 pub struct World {
     pub now: Time,
-    /// The workers by their ids, then lives that were replaced but live on.
+    /// The workers by their ids, then incarnations that were replaced but live on.
     pub nodes: Vec<Node>,
     pub pipes: Vec<Pipe>,
-    /// The lives of the workers, as the parent knows them.
-    pub lives: Vec<Incarnation>,
+    /// The incarnations of the workers, as the parent knows them.
+    pub incarnations: Vec<Incarnation>,
     pub version: u64,
     pub options: NetOptions,
     /// Whether connections are made at all.
@@ -71,7 +71,7 @@ pub struct World {
     pub flips_at: (u64, u8),
     /// Given to each new pipe.
     pub is_held: [bool; 2],
-    /// Counts of lives that are over.
+    /// Counts of incarnations that are over.
     pub past: Vec<NetCounts>,
     seed: u64,
 }
@@ -100,13 +100,13 @@ impl Pipe {
 }
 
 impl World {
-    /// Workers in their first lives, who know of each other and are not linked yet.
+    /// Workers in their first incarnations, who know of each other and are not linked yet.
     pub fn new(nodes: usize, seed: u64) -> World {
         let mut world = World {
             now: Time(1_000_000_000),
             nodes: Vec::new(),
             pipes: Vec::new(),
-            lives: vec![Incarnation(1); nodes],
+            incarnations: vec![Incarnation(1); nodes],
             version: 1,
             options: NetOptions::default(),
             is_apart: false,
@@ -117,7 +117,7 @@ impl World {
             seed,
         };
         world.nodes = (0..nodes).map(|node| world.node(identity(node, Incarnation(1)))).collect();
-        (0..nodes).for_each(|node| world.tell(node));
+        (0..nodes).for_each(|node| world.set_members(node));
         world
     }
 
@@ -133,39 +133,39 @@ impl World {
     }
 
     pub fn members(&self) -> Members {
-        let member = |(node, life): (usize, &Incarnation)| Member {
+        let member = |(node, incarnation): (usize, &Incarnation)| Member {
             worker: WorkerId(node as u16),
-            incarnation: *life,
+            incarnation: *incarnation,
             address: self.nodes[node].is_listening.then(|| address(node)),
         };
-        Members { version: self.version, members: self.lives.iter().enumerate().map(member).collect() }
+        Members { version: self.version, members: self.incarnations.iter().enumerate().map(member).collect() }
     }
 
     /// The parent's list of members reaches a worker.
-    pub fn tell(&mut self, node: usize) {
+    pub fn set_members(&mut self, node: usize) {
         let members = self.members();
         let Node { mesh, books, .. } = &mut self.nodes[node];
-        books.told(&members);
+        books.members_set(&members);
         mesh.set_members(&members, self.now, books);
     }
 
-    pub fn tell_all(&mut self) {
-        (0..self.lives.len()).for_each(|node| self.tell(node));
+    pub fn set_members_of_all(&mut self) {
+        (0..self.incarnations.len()).for_each(|node| self.set_members(node));
     }
 
-    /// A worker is replaced: its next life listens, but only `tell` lets others know. The old life
-    /// is dead, or only seemed to be and goes on.
-    pub fn replace(&mut self, node: usize, lives_on: bool) {
-        if !lives_on {
+    /// A worker is replaced: its next incarnation listens, and another worker knows that only after
+    /// `set_members`. The old incarnation is dead, or stays alive although the parent takes it for dead.
+    pub fn replace(&mut self, node: usize, stays_alive: bool) {
+        if !stays_alive {
             let pipes = (0..self.pipes.len()).filter(|pipe| self.ends_at(*pipe, node)).collect::<Vec<_>>();
             pipes.into_iter().for_each(|pipe| self.cut(pipe, false));
         }
-        self.lives[node].0 += 1;
+        self.incarnations[node].0 += 1;
         self.version += 1;
         self.nodes[node].books.check_books();
-        let next = self.node(identity(node, self.lives[node]));
+        let next = self.node(identity(node, self.incarnations[node]));
         let past = std::mem::replace(&mut self.nodes[node], next);
-        if lives_on {
+        if stays_alive {
             let place = self.nodes.len();
             let ends = self.pipes.iter_mut().flat_map(|pipe| pipe.ends.iter_mut().flatten());
             ends.filter(|(n, _)| *n == node).for_each(|(n, _)| *n = place);
@@ -219,8 +219,8 @@ impl World {
             input.extend_from_slice(&second[..bytes - split]);
             flying[end].drain(..bytes);
             mesh.received(conn, input, self.now, books);
-            let lacks = mesh.missing_bytes(conn, input);
-            assert!(lacks.is_none_or(|lacks| lacks <= self.options.frame_max + 20));
+            let missing = mesh.missing_bytes(conn, input);
+            assert!(missing.is_none_or(|missing| missing <= self.options.frame_max + 20));
         } else if ends[1 - end].is_none() && flying[end].is_empty() && !is_held[end] {
             ends[end] = None;
             inputs.remove(&conn);
@@ -359,7 +359,7 @@ impl World {
     }
 
     pub fn is_linked(&self) -> bool {
-        let count = self.lives.len();
+        let count = self.incarnations.len();
         let up = |node: &Node, peer: usize| {
             let peer = WorkerId(peer as u16);
             node.mesh.is_up(peer, Direction::To) && node.mesh.is_up(peer, Direction::From)
@@ -378,8 +378,8 @@ impl World {
         self.pipes.iter_mut().for_each(|pipe| pipe.flips_at.1 = 0);
         self.pipes.iter_mut().for_each(|pipe| (pipe.is_held, pipe.breaks_at) = ([false; 2], u64::MAX));
         self.nodes.iter_mut().for_each(|node| (node.is_stopped, node.is_listening) = (false, true));
-        self.tell_all();
-        let workers = self.lives.len();
+        self.set_members_of_all();
+        let workers = self.incarnations.len();
         let is_settled = |world: &World| world.nodes[..workers].iter().all(|node| node.books.is_settled());
         self.until("rest", |world| world.is_linked() && is_settled(world));
         self.nodes.iter_mut().for_each(|node| node.books.give_back_all());
@@ -395,7 +395,7 @@ impl World {
         }
     }
 
-    /// A total over all workers and their past lives.
+    /// A total over all workers and their past incarnations.
     pub fn total(&self, of: impl Fn(&NetCounts) -> u64) -> u64 {
         self.nodes.iter().map(|node| node.mesh.counts()).chain(&self.past).map(of).sum()
     }

@@ -22,8 +22,8 @@ pub enum Operation {
     Apart { is_apart: bool },
     Flip { pipe: u8, end: bool, at: u16, mask: u8 },
     Stop { node: u8 },
-    Replace { node: u8, lives_on: bool },
-    Tell { node: u8 },
+    Replace { node: u8, stays_alive: bool },
+    SetMembers { node: u8 },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub enum Kind {
 impl World {
     /// Lets it happen. Not if it cannot: without a pipe, none is cut.
     pub fn apply(&mut self, operation: Operation) {
-        let count = self.lives.len();
+        let count = self.incarnations.len();
         let node = |node: u8| usize::from(node) % count;
         let pipe = |pipe: u8| usize::from(pipe).checked_rem(self.pipes.len());
         match operation {
@@ -76,8 +76,8 @@ impl World {
                 }
             }
             Operation::Stop { node: at } => self.nodes[node(at)].is_stopped ^= true,
-            Operation::Replace { node: at, lives_on } => self.replace(node(at), lives_on),
-            Operation::Tell { node: at } => self.tell(node(at)),
+            Operation::Replace { node: at, stays_alive } => self.replace(node(at), stays_alive),
+            Operation::SetMembers { node: at } => self.set_members(node(at)),
         }
     }
 }

@@ -13,7 +13,7 @@ use squall::net::{Action, ConnId, Endpoint, Identity, Member, Members, Mesh, Sec
 
 use super::{Books, address, identity, secret};
 
-/// Worker 0 in its first life, whose only peer, worker 1, is played by the test.
+/// Worker 0 in its first incarnation, whose only peer, worker 1, is played by the test.
 pub struct Raw {
     pub mesh: Mesh,
     pub books: Books,
@@ -39,7 +39,7 @@ impl Raw {
         raw
     }
 
-    /// Worker `worker` is in this life, and listens.
+    /// Worker `worker` is in this incarnation, and listens.
     pub fn member(&mut self, worker: u16, incarnation: u32) {
         self.members.version += 1;
         self.members.members.retain(|member| member.worker != WorkerId(worker));
@@ -48,7 +48,7 @@ impl Raw {
             incarnation: Incarnation(incarnation),
             address: Some(address(worker.into())),
         });
-        self.books.told(&self.members);
+        self.books.members_set(&self.members);
         self.mesh.set_members(&self.members, self.now, &mut self.books);
     }
 

@@ -21,9 +21,9 @@ use squall::net::{
 /// A peer that was replaced, payloads that were dropped, and credit that was out to it.
 type Lost = (WorkerId, u64, Vec<LinkCredit>);
 
-/// What an application heard.
+/// What an application has received.
 #[derive(Default)]
-pub struct Heard {
+pub struct Received {
     pub payloads: Vec<(WorkerId, PayloadKind, Bytes)>,
     pub settled: u64,
     pub lost: Vec<Lost>,
@@ -36,37 +36,38 @@ pub struct Heard {
 
 /// Shared by a test and an application.
 #[derive(Clone, Default)]
-pub struct Ears(Arc<(Mutex<Heard>, Condvar)>);
+pub struct Recorder(Arc<(Mutex<Received>, Condvar)>);
 
-impl Ears {
-    pub fn note(&self, note: impl FnOnce(&mut Heard)) {
-        note(&mut self.heard());
+impl Recorder {
+    pub fn note(&self, note: impl FnOnce(&mut Received)) {
+        note(&mut self.received());
         self.0.1.notify_all();
     }
 
-    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+    pub fn received(&self) -> MutexGuard<'_, Received> {
         self.0.0.lock().unwrap()
     }
 
-    /// Waits until the application has heard it.
+    /// Waits until the application has received it.
     #[track_caller]
-    pub fn wait<T>(&self, what: &str, mut found: impl FnMut(&mut Heard) -> Option<T>) -> T {
+    pub fn wait<T>(&self, what: &str, mut found: impl FnMut(&mut Received) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
-        let mut heard = self.heard();
+        let mut received = self.received();
         loop {
-            if let Some(found) = found(&mut heard) {
+            if let Some(found) = found(&mut received) {
                 return found;
             }
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "{what}: not within {DEADLINE:?}");
-            heard = self.0.1.wait_timeout(heard, left).unwrap().0;
+            received = self.0.1.wait_timeout(received, left).unwrap().0;
         }
     }
 
     #[track_caller]
     pub fn wait_payloads(&self, count: usize) -> Vec<(WorkerId, PayloadKind, Bytes)> {
-        let enough =
-            |heard: &mut Heard| (heard.payloads.len() >= count).then(|| std::mem::take(&mut heard.payloads));
+        let enough = |received: &mut Received| {
+            (received.payloads.len() >= count).then(|| std::mem::take(&mut received.payloads))
+        };
         let payloads = self.wait("payloads", enough);
         assert_eq!(payloads.len(), count, "more came than was sent");
         payloads
@@ -78,7 +79,7 @@ impl Ears {
     }
 }
 
-impl Application for Ears {
+impl Application for Recorder {
     fn payload(
         &mut self,
         from: WorkerId,
@@ -86,23 +87,23 @@ impl Application for Ears {
         payload: Bytes,
         _now: Time,
     ) -> Result<(), PayloadError> {
-        self.note(|heard| heard.payloads.push((from, kind, payload)));
-        self.wait("somebody lets go", |heard| (!heard.is_stuck).then_some(()));
+        self.note(|received| received.payloads.push((from, kind, payload)));
+        self.wait("somebody lets go", |received| (!received.is_stuck).then_some(()));
         Ok(())
     }
 
     fn credit(&mut self, _to: WorkerId, _more: LinkCredit) {}
 
     fn settled(&mut self, _to: WorkerId, frames: u64) {
-        self.note(|heard| heard.settled += frames);
+        self.note(|received| received.settled += frames);
     }
 
     fn lost(&mut self, to: WorkerId, frames: u64, credits: &[LinkCredit]) {
-        self.note(|heard| heard.lost.push((to, frames, credits.to_vec())));
+        self.note(|received| received.lost.push((to, frames, credits.to_vec())));
     }
 
     fn status(&mut self, _from: WorkerId, _status: &[u8], _now: Time) {
-        self.note(|heard| heard.statuses += 1);
+        self.note(|received| received.statuses += 1);
     }
 
     fn own_status(&mut self, _to: WorkerId, out: &mut Vec<u8>) {
@@ -118,7 +119,7 @@ impl Application for Ears {
     fn link(&mut self, _peer: WorkerId, _direction: Direction, state: LinkState, _now: Time) {
         match state {
             LinkState::Up => {}
-            LinkState::Down { why } => self.note(|heard| heard.downs.push(why)),
+            LinkState::Down { why } => self.note(|received| received.downs.push(why)),
         }
     }
 }
@@ -127,7 +128,7 @@ impl Application for Ears {
 pub struct Node {
     pub member: Member,
     pub outbox: Arc<Outbox>,
-    pub ears: Ears,
+    pub recorder: Recorder,
     pub poller: PollerHandle,
 }
 
@@ -181,10 +182,10 @@ impl Plan {
 
     #[track_caller]
     pub fn start(self) -> Node {
-        let (outbox, ears) = (Arc::new(Outbox::new(4)), Ears::default());
-        let (poller, address) = Poller::bind(self.wire(&outbox), Box::new(ears.clone())).unwrap();
+        let (outbox, recorder) = (Arc::new(Outbox::new(4)), Recorder::default());
+        let (poller, address) = Poller::bind(self.wire(&outbox), Box::new(recorder.clone())).unwrap();
         let (worker, incarnation) = (WorkerId(self.worker), Incarnation(self.incarnation));
-        Node { member: Member { worker, incarnation, address: Some(address) }, outbox, ears, poller }
+        Node { member: Member { worker, incarnation, address: Some(address) }, outbox, recorder, poller }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lives of workers: who is let in, who is fenced, and what is handed back when a life ends.
+//! Incarnations of workers: which one is accepted, which one is fenced, and what is handed back when an incarnation ends.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn a_worker_without_an_address_is_waited_for() {
     world.nodes[1].is_listening = false;
     world.replace(1, false);
     world.nodes[1].is_listening = false;
-    world.tell_all();
+    world.set_members_of_all();
     (0..3).for_each(|_| world.send(0, 1, PayloadKind::Data, 10));
     let dialed = world.nodes[0].mesh.counts().dialed;
     world.run(Duration::from_secs(20));
@@ -29,14 +29,14 @@ fn a_worker_without_an_address_is_waited_for() {
     assert_eq!(world.nodes[0].mesh.untaken(PEER), (3, 3 * (20 + 14 + 10)));
     let listens = world.now;
     world.nodes[1].is_listening = true;
-    world.tell(0);
+    world.set_members(0);
     assert_eq!(world.nodes[0].mesh.down_since(PEER), Some(listens));
     world.settle();
     assert_eq!(world.nodes[0].mesh.down_since(PEER), None);
 }
 
 #[test]
-fn the_end_of_a_life_hands_back_what_was_not_taken() {
+fn the_end_of_an_incarnation_hands_back_what_was_not_taken() {
     let mut world = World::new(2, 2);
     world.until("links", World::is_linked);
     (0..10).for_each(|_| world.send(0, 1, PayloadKind::Data, 100));
@@ -46,23 +46,23 @@ fn the_end_of_a_life_hands_back_what_was_not_taken() {
     // Ten are taken and their credit is back; of these five nothing is.
     (0..5).for_each(|_| world.send(0, 1, PayloadKind::Data, 100));
     world.replace(1, false);
-    assert_eq!(world.nodes[0].books.lives_lost, 0);
+    assert_eq!(world.nodes[0].books.incarnations_lost, 0);
     // The books check in `lost` that what is handed back is exact.
-    world.tell(0);
-    assert_eq!(world.nodes[0].books.lives_lost, 1);
+    world.set_members(0);
+    assert_eq!(world.nodes[0].books.incarnations_lost, 1);
     assert_eq!(world.nodes[0].mesh.counts().lost, 5);
     (0..4).for_each(|_| world.send(0, 1, PayloadKind::Data, 100));
     world.settle();
-    assert_eq!(world.nodes[1].books.taken_from(WorkerId(0)), [0, 4], "the next life begins at 1");
+    assert_eq!(world.nodes[1].books.taken_from(WorkerId(0)), [0, 4], "the next incarnation begins at 1");
 }
 
 #[test]
-fn a_life_that_ends_is_told_even_if_nothing_is_lost() {
+fn the_end_of_an_incarnation_is_reported_even_if_nothing_is_lost() {
     let mut world = World::new(2, 3);
     world.until("links", World::is_linked);
     world.replace(1, false);
-    world.tell(0);
-    assert_eq!((world.nodes[0].books.lives_lost, world.nodes[0].mesh.counts().lost), (1, 0));
+    world.set_members(0);
+    assert_eq!((world.nodes[0].books.incarnations_lost, world.nodes[0].mesh.counts().lost), (1, 0));
     let down = |direction| world.nodes[0].books.links[&(PEER, direction)].clone();
     assert_ne!(down(Direction::To), LinkState::Up);
     assert_ne!(down(Direction::From), LinkState::Up);
@@ -80,7 +80,7 @@ fn a_worker_that_is_no_member_any_more_is_given_up() {
     members.members.pop();
     let node = &mut world.nodes[0];
     node.mesh.set_members(&members, world.now, &mut node.books);
-    assert_eq!((node.books.lives_lost, node.mesh.counts().lost), (1, 1));
+    assert_eq!((node.books.incarnations_lost, node.mesh.counts().lost), (1, 1));
     assert!(!node.mesh.is_up(WorkerId(2), Direction::To) && !node.mesh.is_up(WorkerId(2), Direction::From));
     let dialed = node.mesh.counts().dialed;
     world.run(Duration::from_secs(5));
@@ -92,7 +92,7 @@ fn an_older_list_of_members_changes_nothing() {
     let mut world = World::new(2, 5);
     let old = world.members();
     world.replace(1, false);
-    world.tell_all();
+    world.set_members_of_all();
     world.until("links", World::is_linked);
     let node = &mut world.nodes[0];
     node.mesh.set_members(&old, world.now, &mut node.books);
@@ -104,7 +104,7 @@ fn an_older_list_of_members_changes_nothing() {
 }
 
 #[test]
-fn lives_never_go_back() {
+fn incarnations_never_go_back() {
     let mut raw = Raw::new();
     raw.member(1, 5);
     let member = |incarnation| Member { worker: PEER, incarnation: Incarnation(incarnation), address: None };
@@ -112,7 +112,7 @@ fn lives_never_go_back() {
     for (version, members) in lists {
         raw.mesh.set_members(&Members { version, members }, raw.now, &mut raw.books);
     }
-    assert_eq!(raw.books.lives_lost, 1, "the one that was replaced");
+    assert_eq!(raw.books.incarnations_lost, 1, "the one that was replaced");
     for (incarnation, answer) in [(4, "fenced"), (6, "not-yet")] {
         raw.identity.incarnation = Incarnation(incarnation);
         let conn = raw.mesh.accepted(raw.now).expect("room");
@@ -141,29 +141,29 @@ fn a_worker_that_moves_is_dialed_where_it_is() {
         if *conn == first && *address == crate::kit::address(55)),
         "{actions:?}"
     );
-    assert_eq!(raw.books.lives_lost, 0, "it is the same life");
+    assert_eq!(raw.books.incarnations_lost, 0, "it is the same incarnation");
 }
 
 #[test]
-fn a_newer_life_waits_until_the_parent_told_of_it() {
+fn a_newer_incarnation_waits_until_the_parent_names_it() {
     let mut world = World::new(2, 6);
     world.until("links", World::is_linked);
     world.replace(1, false);
-    world.tell(1);
+    world.set_members(1);
     world.send(1, 0, PayloadKind::Acks, 1);
     world.run(Duration::from_millis(300));
     let not_yet =
         |world: &World| world.nodes[0].mesh.counts().refused.get("not-yet").copied().unwrap_or_default();
-    assert!(not_yet(&world) >= 5, "the new life keeps asking: {}", not_yet(&world));
+    assert!(not_yet(&world) >= 5, "the new incarnation keeps asking: {}", not_yet(&world));
     assert_eq!(world.nodes[1].mesh.counts().refused_by_peer["not-yet"], not_yet(&world));
-    world.tell(0);
+    world.set_members(0);
     let waited = world.until("links", World::is_linked);
     assert!(waited <= Duration::from_millis(60), "and soon: {waited:?}");
     world.settle();
 }
 
 #[test]
-fn a_replaced_worker_is_let_in_nowhere_and_says_nothing_once_it_knows() {
+fn a_replaced_worker_is_refused_everywhere_and_dials_nobody_once_it_knows() {
     let mut raw = Raw::new();
     let (conn, _) = raw.link_to_mesh();
     raw.member(1, 2);
@@ -186,7 +186,7 @@ fn a_replaced_worker_is_let_in_nowhere_and_says_nothing_once_it_knows() {
 }
 
 #[test]
-fn a_life_that_ends_during_its_handshake_is_not_let_in() {
+fn an_incarnation_that_ends_during_its_handshake_is_refused() {
     let mut raw = Raw::new();
     let (conn, proof) = raw.greet();
     raw.member(1, 2);
@@ -269,7 +269,7 @@ fn a_crowd_of_strangers_does_not_keep_a_peer_out() {
 
 /// Somebody who overheard the name of the run cannot fill more than a few places either.
 #[test]
-fn those_who_say_hello_and_prove_nothing_are_bounded_too() {
+fn those_who_send_hello_and_prove_nothing_are_bounded_too() {
     let mut raw = Raw::new();
     let (_, hello) = Dialing::new(&raw.identity, raw.target(), [1; 32]);
     let mut open = 0_i64;

@@ -29,7 +29,7 @@ fn check_identity(change: impl FnOnce(&mut Identity), name: &str, says: &str) {
 }
 
 #[test]
-fn strangers_are_refused_by_what_they_say() {
+fn strangers_are_refused_by_what_they_send() {
     check_identity(|own| own.topology.name = "count".into(), "other-topology", "another topology");
     check_identity(|own| own.topology = key(8), "other-topology", "another run");
     check_identity(
@@ -45,7 +45,7 @@ fn strangers_are_refused_by_what_they_say() {
 }
 
 #[test]
-fn whoever_wants_somebody_else_is_told_who_is_here() {
+fn whoever_dials_somebody_else_is_sent_who_is_here() {
     for (worker, incarnation) in [(2, 1), (0, 2), (0, 0)] {
         let mut raw = Raw::new();
         let conn = raw.mesh.accepted(raw.now).expect("room");
@@ -145,7 +145,7 @@ fn a_worker_proves_itself_to_nobody_who_cannot() {
 }
 
 #[test]
-fn a_worker_talks_to_the_life_it_wants_only() {
+fn a_dialer_refuses_another_incarnation_than_it_dials() {
     let mut raw = Raw::new();
     raw.identity.incarnation = Incarnation(2);
     let conn = raw.dialed();
@@ -395,7 +395,7 @@ fn a_word_of_farewell_is_passed_on() {
 }
 
 #[test]
-fn the_end_of_a_worker_is_told_to_its_peers() {
+fn the_end_of_a_worker_is_sent_to_its_peers() {
     let mut raw = Raw::new();
     let (from, _) = raw.link_to_mesh();
     let to = raw.link_from_mesh(Taken::default());

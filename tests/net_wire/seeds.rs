@@ -37,8 +37,8 @@ fn any_operation(rng: &mut StdRng) -> Operation {
         }
         87..91 => Operation::Hold { pipe, end: rng.random() },
         91..93 => Operation::Stop { node },
-        93..94 => Operation::Replace { node, lives_on: rng.random() },
-        94..97 => Operation::Tell { node },
+        93..94 => Operation::Replace { node, stays_alive: rng.random() },
+        94..97 => Operation::SetMembers { node },
         97..98 => Operation::Apart { is_apart: rng.random_bool(0.3) },
         _ => Operation::BreakAt { bytes: rng.random_bool(0.5).then(|| rng.random_range(0..5000)) },
     }

@@ -34,7 +34,7 @@ fn an_idle_link_speaks_twice_a_second_and_stays_up() {
 }
 
 #[test]
-fn a_busy_link_tells_its_status_as_often_as_an_idle_one() {
+fn a_busy_link_sends_its_status_as_often_as_an_idle_one() {
     let mut world = linked(2);
     let (before, start) = (world.nodes[0].mesh.counts().heartbeats_out, world.now);
     for _ in 0..100 {
@@ -96,17 +96,17 @@ fn a_worker_that_slept_reads_before_it_judges() {
 fn a_call_without_new_bytes_is_not_hearing() {
     let mut raw = Raw::new();
     let (conn, _) = raw.link_to_mesh();
-    let heard = raw.now;
+    let received = raw.now;
     let mut input = bytes::BytesMut::from(&sequenced(FrameKind::Data, 1, b"tuples")[..25]);
     raw.now = raw.now.after(Duration::from_millis(700));
     raw.mesh.received(conn, &mut input, raw.now, &mut raw.books);
-    assert_eq!((raw.now.since(heard), input.len()), (Duration::from_millis(700), 25));
+    assert_eq!((raw.now.since(received), input.len()), (Duration::from_millis(700), 25));
     for _ in 0..2 {
         raw.now = raw.now.after(Duration::from_millis(1000));
         raw.mesh.received(conn, &mut input, raw.now, &mut raw.books);
         raw.mesh.tick(raw.now, &mut raw.books);
     }
-    assert_eq!(raw.mesh.counts().silences, 1, "part of a frame was heard 2 s ago, and nothing since");
+    assert_eq!(raw.mesh.counts().silences, 1, "part of a frame was received 2 s ago, and nothing since");
 }
 
 #[test]
@@ -116,12 +116,12 @@ fn statuses_travel_both_ways_at_once_when_asked() {
     let asked = world.now;
     let node = &mut world.nodes[0];
     let before = node.mesh.counts().heartbeats_out;
-    assert_eq!(before, 2, "each link told its status when it came up");
+    assert_eq!(before, 2, "each link sent its status when it came up");
     node.mesh.send_status(world.now, &mut node.books);
     world.step();
     world.step();
-    let (_, heard) = world.nodes[1].books.statuses[&WorkerId(0)];
-    assert!(heard >= asked && heard.since(asked) <= Duration::from_millis(2));
+    let (_, received) = world.nodes[1].books.statuses[&WorkerId(0)];
+    assert!(received >= asked && received.since(asked) <= Duration::from_millis(2));
     assert_eq!(world.nodes[0].mesh.counts().heartbeats_out - before, 2, "one on each of its links");
 }
 
@@ -214,7 +214,7 @@ fn a_peer_that_reads_nothing_makes_nothing_pile_up() {
 }
 
 #[test]
-fn what_could_not_be_said_is_said_once_there_is_room() {
+fn what_could_not_be_sent_is_sent_once_there_is_room() {
     let mut raw = Raw::new();
     let (conn, _) = raw.link_to_mesh();
     raw.mesh.tick(raw.now, &mut raw.books);

@@ -40,8 +40,8 @@ impl Mesh {
         let (dialing, hello) = Dialing::new(&self.own, to, nonce);
         *step = DialStep::Greeted(dialing);
         *deadline = now.after(known.handshake_timeout(self.options.handshake_timeout));
-        connection.heard_at = now;
-        self.say(conn, hello);
+        connection.received_at = now;
+        self.queue_frame(conn, hello);
     }
 
     /// Reads one frame of a handshake. Returns whether there was a whole frame, so that the caller
@@ -158,7 +158,7 @@ impl Mesh {
             && let Role::Dialing { step, .. } = &mut connection.role
         {
             *step = DialStep::Proved;
-            self.say(conn, proof);
+            self.queue_frame(conn, proof);
         }
     }
 
@@ -176,7 +176,7 @@ impl Mesh {
             // Until now the deadline was `least` after the connection was accepted.
             *deadline = deadline.after(longest.unwrap_or(least) - least);
             self.greeted(conn);
-            self.say(conn, challenge);
+            self.queue_frame(conn, challenge);
         }
         Ok(())
     }
@@ -199,15 +199,15 @@ impl Mesh {
         peer.handshake_done();
         self.greeted.remove(&conn);
         self.counts.links_up += 1;
-        self.counts.reconnects += u64::from(std::mem::replace(&mut peer.was_heard, true));
+        self.counts.reconnects += u64::from(std::mem::replace(&mut peer.was_up, true));
         // WELCOME reports all that was taken, so no TAKEN frame is due.
-        peer.receiver.tell();
-        connection.say(peer.receiver.taken().frame(FrameKind::Welcome));
+        peer.receiver.report();
+        connection.queue_frame(peer.receiver.taken().frame(FrameKind::Welcome));
         app.link(worker, Direction::From, LinkState::Up, now);
         self.totals.clear();
         app.all_credits(worker, &mut self.totals);
         for totals in self.totals.chunks(CREDITS_MAX) {
-            connection.say(credit_frame(totals));
+            connection.queue_frame(credit_frame(totals));
         }
         self.list(conn);
     }

@@ -194,9 +194,9 @@ impl Mesh {
         }
     }
 
-    pub(super) fn say(&mut self, conn: ConnId, frame: Vec<u8>) {
+    pub(super) fn queue_frame(&mut self, conn: ConnId, frame: Vec<u8>) {
         if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.say(frame);
+            connection.queue_frame(frame);
             list(conn, connection, &mut self.ready);
         }
     }

@@ -25,19 +25,19 @@ impl Mesh {
     pub fn tick(&mut self, now: Time, app: &mut dyn Application) {
         self.expire(now, app);
         self.dial_due(now);
-        self.say_due(now, app);
+        self.queue_due(now, app);
         for (worker, peer) in &self.peers {
-            let unheard = peer.from.and_then(|conn| self.unheard_since(conn, now));
-            app.backlog(*worker, peer.sender.oldest().into_iter().chain(unheard).min());
+            let silent = peer.from.and_then(|conn| self.silent_since(conn, now));
+            app.backlog(*worker, peer.sender.oldest().into_iter().chain(silent).min());
         }
     }
 
     /// When bytes last came in on a connection, if that is more than one and a half heartbeats ago.
     /// Payloads may be stuck on such a connection.
-    fn unheard_since(&self, conn: ConnId, now: Time) -> Option<Time> {
-        let heard_at = self.connections.get(&conn)?.heard_at;
-        let late = heard_at.after(self.options.heartbeat + self.options.heartbeat / 2);
-        (late < now).then_some(heard_at)
+    fn silent_since(&self, conn: ConnId, now: Time) -> Option<Time> {
+        let received_at = self.connections.get(&conn)?.received_at;
+        let late = received_at.after(self.options.heartbeat + self.options.heartbeat / 2);
+        (late < now).then_some(received_at)
     }
 
     fn expire(&mut self, now: Time, app: &mut dyn Application) {
@@ -65,7 +65,7 @@ impl Mesh {
     fn expires_at(&self, connection: &Connection) -> Time {
         match connection.role {
             Role::Dialing { deadline, .. } | Role::Answering { deadline, .. } => deadline,
-            Role::Sends { .. } | Role::Receives { .. } => connection.heard_at.after(self.options.silence),
+            Role::Sends { .. } | Role::Receives { .. } => connection.received_at.after(self.options.silence),
             Role::Closing => Time::NEVER,
         }
     }
@@ -93,18 +93,18 @@ impl Mesh {
     /// When [`Mesh::tick`] has something to do next, if nothing happens before. It may be past.
     pub fn deadline(&self) -> Time {
         let expiries = self.connections.values().map(|connection| self.expires_at(connection));
-        let sayings = self.connections.values().map(|connection| self.says_at(connection));
+        let sends = self.connections.values().map(|connection| self.due_at(connection));
         let dials = self.peers.values().filter(|peer| peer.address.is_some() && !self.is_over);
         let dials = dials.map(|peer| match peer.dial.state {
             DialState::Waiting { at } => at,
             DialState::Busy(_) | DialState::Up(_) => Time::NEVER,
         });
-        expiries.chain(sayings).chain(dials).min().unwrap_or(Time::NEVER)
+        expiries.chain(sends).chain(dials).min().unwrap_or(Time::NEVER)
     }
 
     /// When a connection has to send something next. `NEVER` while earlier frames of the mesh are not
     /// written.
-    fn says_at(&self, connection: &Connection) -> Time {
+    fn due_at(&self, connection: &Connection) -> Time {
         let (Role::Sends { peer: worker } | Role::Receives { peer: worker }) = connection.role else {
             return Time::NEVER;
         };
@@ -116,7 +116,7 @@ impl Mesh {
         }
         let heartbeat = connection.beat_at.after(self.options.heartbeat);
         match connection.role {
-            Role::Receives { .. } => heartbeat.min(peer.receiver.tell_at().unwrap_or(Time::NEVER)),
+            Role::Receives { .. } => heartbeat.min(peer.receiver.report_at().unwrap_or(Time::NEVER)),
             Role::Sends { .. } | Role::Dialing { .. } | Role::Answering { .. } | Role::Closing => heartbeat,
         }
     }
@@ -126,7 +126,7 @@ impl Mesh {
     ///
     /// With a heartbeat goes all credit that changed since it was last sent; without one, only the
     /// credit that the application wants to be sent now.
-    pub(super) fn say_due(&mut self, now: Time, app: &mut dyn Application) {
+    pub(super) fn queue_due(&mut self, now: Time, app: &mut dyn Application) {
         let Mesh { connections, peers, counts, ready, totals, options, .. } = self;
         for (conn, connection) in connections {
             let (worker, is_sender) = match connection.role {
@@ -148,11 +148,11 @@ impl Mesh {
                 } else {
                     app.credits_due(worker, totals);
                 }
-                say_taken(connection, &mut peer.receiver, totals, now);
+                queue_taken(connection, &mut peer.receiver, totals, now);
             }
             if beats {
                 connection.beat_at = now;
-                connection.say(heartbeat(worker, app));
+                connection.queue_frame(heartbeat(worker, app));
                 counts.heartbeats_out += 1;
             }
             if !connection.is_quiet() {
@@ -163,14 +163,14 @@ impl Mesh {
 }
 
 /// Queues the credit frames, if there are any, and a TAKEN frame if it is due or if credit is sent.
-fn say_taken(connection: &mut Connection, receiver: &mut Receiver, totals: &[LinkCredit], now: Time) {
-    if totals.is_empty() && receiver.tell_at().is_none_or(|at| at > now) {
+fn queue_taken(connection: &mut Connection, receiver: &mut Receiver, totals: &[LinkCredit], now: Time) {
+    if totals.is_empty() && receiver.report_at().is_none_or(|at| at > now) {
         return;
     }
-    if let Some(taken) = receiver.tell() {
-        connection.say(taken.frame(FrameKind::Taken));
+    if let Some(taken) = receiver.report() {
+        connection.queue_frame(taken.frame(FrameKind::Taken));
     }
-    totals.chunks(CREDITS_MAX).map(credit_frame).for_each(|frame| connection.say(frame));
+    totals.chunks(CREDITS_MAX).map(credit_frame).for_each(|frame| connection.queue_frame(frame));
 }
 
 fn heartbeat(worker: WorkerId, app: &mut dyn Application) -> Vec<u8> {

@@ -11,7 +11,7 @@ use super::super::counts::{NetCounts, count};
 use super::super::fault::LinkFault;
 use super::super::frame::{self, Frame, FrameKind, HEADER, lane_of};
 use super::super::handshake::Refused;
-use super::super::payload::{STATUS_MAX, Taken, bye_frame, credits, told_reason};
+use super::super::payload::{STATUS_MAX, Taken, bye_frame, credits, reason_from};
 use super::super::peer::Peer;
 use super::super::receiver::Admission;
 use super::state::Mesh;
@@ -169,7 +169,7 @@ fn common_frame(frame: &Frame, reading: &mut Reading<'_>) -> Result<Next, LinkFa
             reading.app.status(reading.worker, &frame.payload, reading.now);
             Ok(Next::Frame)
         }
-        FrameKind::Bye => Ok(Next::Bye(told_reason(&frame.payload))),
+        FrameKind::Bye => Ok(Next::Bye(reason_from(&frame.payload))),
         kind => Err(LinkFault::Misplaced { kind }),
     }
 }

@@ -101,12 +101,12 @@ impl<T> Queues<T> {
 
     /// Notes that there is something for the poller, in these queues or elsewhere.
     pub fn announce(&self, is_urgent: bool) -> Wake {
-        let said = if is_urgent { DIRTY | URGENT } else { DIRTY };
+        let flags = if is_urgent { DIRTY | URGENT } else { DIRTY };
         // Release: the poller acquires this in `look`, so it finds the item that was pushed before.
         // Acquire: pairs with the poller's change to `ASLEEP` or `LINGERING`, so whoever wakes it
         // ends a wait that has begun.
-        let before = self.poller.fetch_or(said, Ordering::AcqRel);
-        let is_first = |of: u8| said & of != 0 && before & of == 0;
+        let before = self.poller.fetch_or(flags, Ordering::AcqRel);
+        let is_first = |of: u8| flags & of != 0 && before & of == 0;
         let ends_sleep = before & ASLEEP != 0 && is_first(DIRTY);
         let ends_lingering = before & LINGERING != 0 && is_first(URGENT);
         if ends_sleep || ends_lingering { Wake::Needed } else { Wake::NotNeeded }

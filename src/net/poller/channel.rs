@@ -74,13 +74,13 @@ impl<S: Read + Write + AsFd> Channel<S> {
         self.writable && !self.is_connecting && (self.has_output || self.transport.wants_write())
     }
 
-    /// Reads once. `lacks` is how many bytes the frame at the start of `input` still needs. `Ok(false)`:
+    /// Reads once. `missing` is how many bytes the frame at the start of `input` still needs. `Ok(false)`:
     /// the peer has closed.
     ///
     /// # Errors
     /// Why the connection cannot be used any more.
-    pub fn read(&mut self, spare: &mut Vec<u8>, lacks: usize) -> io::Result<bool> {
-        match self.transport.read(&mut self.socket, &mut self.input, spare, lacks)? {
+    pub fn read(&mut self, spare: &mut Vec<u8>, missing: usize) -> io::Result<bool> {
+        match self.transport.read(&mut self.socket, &mut self.input, spare, missing)? {
             Received::More => {}
             Received::Drained => self.readable = std::mem::take(&mut self.is_ending),
             Received::Ended => return Ok(false),

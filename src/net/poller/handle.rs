@@ -21,7 +21,7 @@ use crate::ids::{Incarnation, WorkerId};
 pub const ORDERLY_END: &str = "the worker ends";
 
 /// How often a thread that waits for an answer checks whether the poller still runs.
-const LIFE_CHECKED_EVERY: Duration = Duration::from_millis(100);
+const RUNNING_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
 /// What other threads request of the poller.
 #[derive(Debug)]
@@ -98,21 +98,21 @@ impl PollerHandle {
 
     /// Sets the members. A list that is older than the last one is ignored.
     pub fn set_members(&self, members: Members) {
-        self.tell(Command::SetMembers(members));
+        self.send_command(Command::SetMembers(members));
     }
 
     /// Sends the application's status to all peers now, instead of at the next heartbeat.
     pub fn send_status(&self) {
-        self.tell(Command::SendStatus);
+        self.send_command(Command::SendStatus);
     }
 
     /// The state of the connections. Waits until the poller answers in its next round, which begins at
     /// once, because the request ends the poll. `None`: the poller has ended.
     pub fn status(&self) -> Option<NetStatus> {
         let (reply, status) = sync_channel(1);
-        self.tell(Command::Report(reply));
+        self.send_command(Command::Report(reply));
         loop {
-            match status.recv_timeout(LIFE_CHECKED_EVERY) {
+            match status.recv_timeout(RUNNING_CHECKED_EVERY) {
                 Ok(status) => return Some(status),
                 Err(RecvTimeoutError::Timeout) if self.is_running() => {}
                 Err(_) => return None,
@@ -142,11 +142,11 @@ impl PollerHandle {
 
     fn end(&mut self, why: &str) -> io::Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        self.tell(Command::Stop { why: why.to_owned() });
+        self.send_command(Command::Stop { why: why.to_owned() });
         thread.join().map_err(|_| io::Error::other("the thread of the poller panicked"))
     }
 
-    fn tell(&self, command: Command) {
+    fn send_command(&self, command: Command) {
         self.mailbox.put(command);
         self.outbox.poke();
     }

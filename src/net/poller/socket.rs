@@ -63,8 +63,8 @@ pub(super) fn tune<S: std::os::fd::AsFd>(stream: &S, options: &NetOptions) -> io
 /// Whether an error of `accept` or `connect` means that this process or the system has run out of
 /// descriptors or memory, so that trying again at once would fail, too.
 pub(super) fn is_exhaustion(error: &io::Error) -> bool {
-    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    lacking.iter().any(|lacking| error.raw_os_error() == Some(lacking.raw_os_error()))
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    exhausted.iter().any(|exhausted| error.raw_os_error() == Some(exhausted.raw_os_error()))
 }
 
 /// A socket with its buffer sizes set. They must be set before the TCP handshake, which negotiates the

@@ -61,7 +61,7 @@ use std::fmt;
 use rustc_hash::FxHashMap;
 
 use crate::ids::{
-    GENERATION_MOD, Incarnation, LIVES_MOD, RootId, SLOTS_MAX, TaskId, USES_MOD, WorkerId, WorkerSet,
+    GENERATION_MOD, INCARNATIONS_MOD, Incarnation, RootId, SLOTS_MAX, TaskId, USES_MOD, WorkerId, WorkerSet,
 };
 use crate::runtime::acking::records::FailureReport;
 use crate::tuple::MessageIndex;
@@ -234,11 +234,11 @@ enum Standing {
 /// Whether `generation` comes after `than`: of a later incarnation, or of the same incarnation and a
 /// later use of the slot. Each number is later when it is less than half its circle ahead.
 fn is_newer(generation: u32, than: u32) -> bool {
-    let (life, life_before) = (generation / USES_MOD, than / USES_MOD);
-    if life == life_before {
+    let (incarnation, incarnation_before) = (generation / USES_MOD, than / USES_MOD);
+    if incarnation == incarnation_before {
         is_ahead(generation, than, USES_MOD)
     } else {
-        is_ahead(life, life_before, LIVES_MOD)
+        is_ahead(incarnation, incarnation_before, INCARNATIONS_MOD)
     }
 }
 
@@ -266,7 +266,7 @@ pub struct Acker {
     tables: Vec<Vec<Cell>>,
     /// By spout task whose worker was lost: the incarnation that followed. Records of an older
     /// incarnation are late. This must be kept here because `lose_worker` clears the cells of the task.
-    lives: FxHashMap<TaskId, u32>,
+    incarnations: FxHashMap<TaskId, u32>,
     slots_max: u32,
     open: usize,
     counts: AckerCounts,
@@ -283,7 +283,7 @@ impl Acker {
         let slots_max = slots_max.min(SLOTS_MAX);
         Acker {
             tables: Vec::new(),
-            lives: FxHashMap::default(),
+            incarnations: FxHashMap::default(),
             slots_max,
             open: 0,
             counts: AckerCounts::default(),
@@ -379,7 +379,7 @@ impl Acker {
         lost.bits().for_each(|bit| self.lost_in[bit] = stamp);
         self.last_loss = self.last_loss.max(stamp);
         for task in ran {
-            self.lives.insert(*task, next.life());
+            self.incarnations.insert(*task, next.generation_part());
             if let Some(table) = self.tables.get_mut(task.0 as usize) {
                 self.open -= table.iter().filter(|cell| cell.is_open()).count();
                 table.clear();
@@ -401,10 +401,10 @@ impl Acker {
     }
 
     /// Whether a record is of an incarnation of its spout task that is over.
-    fn is_of_the_dead(&self, root: RootId) -> bool {
-        let Some(life) = self.lives.get(&root.task()) else { return false };
+    fn is_of_ended_incarnation(&self, root: RootId) -> bool {
+        let Some(incarnation) = self.incarnations.get(&root.task()) else { return false };
         let of = root.generation() / USES_MOD;
-        of != *life && !is_ahead(of, *life, LIVES_MOD)
+        of != *incarnation && !is_ahead(of, *incarnation, INCARNATIONS_MOD)
     }
 
     /// Blocks that are open now.
@@ -431,7 +431,7 @@ impl Acker {
         if self.tables.get(task).is_none_or(|table| slot >= table.len()) {
             self.grow(root)?;
         }
-        if !self.lives.is_empty() && self.is_of_the_dead(root) {
+        if !self.incarnations.is_empty() && self.is_of_ended_incarnation(root) {
             self.counts.late += 1;
             return None;
         }
@@ -495,7 +495,7 @@ impl Acker {
         }
         let cell = self.tables.get(root.task().0 as usize).and_then(|table| table.get(root.slot() as usize));
         let is_late = cell.is_some_and(|cell| cell.standing(root.generation()) == Standing::Late)
-            || self.is_of_the_dead(root);
+            || self.is_of_ended_incarnation(root);
         self.counts.late += u64::from(is_late);
         !is_late
     }
@@ -571,7 +571,7 @@ mod tests {
         assert_eq!(acker.open(), 1);
 
         let late = acker.counts().late;
-        assert_eq!(acker.ack(of_a_lost_spout, 5), None, "of a life that is over");
+        assert_eq!(acker.ack(of_a_lost_spout, 5), None, "of an incarnation that is over");
         assert_eq!((acker.open(), acker.counts().late), (1, late + 1));
         let of_the_next = RootId::new(TaskId(4), 0, 2 * USES_MOD + 1);
         assert_eq!(acker.init(of_the_next, 0), DONE(of_the_next));
@@ -579,7 +579,7 @@ mod tests {
 
     #[test]
     fn a_spout_that_was_started_again_is_newer_whatever_its_predecessor_used() {
-        let of = |life: u32, uses: u32| life * USES_MOD + uses;
+        let of = |incarnation: u32, uses: u32| incarnation * USES_MOD + uses;
         assert!(is_newer(of(2, 1), of(1, USES_MOD - 1)) && !is_newer(of(1, USES_MOD - 1), of(2, 1)));
         assert!(is_newer(of(0, 7), of(255, 9)), "incarnations wrap");
         assert!(is_newer(of(3, 0), of(3, USES_MOD - 1)), "uses wrap within one");

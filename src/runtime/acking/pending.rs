@@ -99,7 +99,7 @@ struct Failures {
 pub struct Pending {
     task: TaskId,
     /// The worker's incarnation, as it stands in the upper bits of every generation.
-    life: u32,
+    incarnation_part: u32,
     timeout: Option<Duration>,
     limit: ReplayLimit,
     blocks: Vec<Block>,
@@ -129,7 +129,7 @@ impl Pending {
     ) -> Pending {
         Pending {
             task,
-            life: incarnation.life() * USES_MOD,
+            incarnation_part: incarnation.generation_part() * USES_MOD,
             timeout,
             limit,
             blocks: Vec::new(),
@@ -230,7 +230,7 @@ impl Pending {
             (self.blocks.len() - 1) as u32
         });
         let block = &mut self.blocks[slot as usize];
-        block.generation = self.life + (block.generation + 1) % USES_MOD;
+        block.generation = self.incarnation_part + (block.generation + 1) % USES_MOD;
         block.in_use = true;
         block.failed = 0;
         block.opened_at = now;
@@ -530,7 +530,7 @@ mod tests {
 
     /// Fails message 7 with these causes, one after another, and says at which replay it is the last one,
     /// and after which failure it is given up. A bolt's report is final when the attempt was the last.
-    fn fate(limit: ReplayLimit, causes: &[FailureCause]) -> (Option<u32>, Option<u32>) {
+    fn last_replay_and_give_up(limit: ReplayLimit, causes: &[FailureCause]) -> (Option<u32>, Option<u32>) {
         let mut pending = pending(limit);
         let (mut last, mut given_up) = (None, None);
         for cause in causes {
@@ -553,7 +553,7 @@ mod tests {
         use FailureCause::{Failed, Lost, TimedOut};
         let max = BOUNDED_REPLAYS_MAX;
         let check = |limit, causes: &[FailureCause], expected| {
-            assert_eq!(fate(limit, causes), expected, "{limit:?} {causes:?}");
+            assert_eq!(last_replay_and_give_up(limit, causes), expected, "{limit:?} {causes:?}");
         };
         check(ReplayLimit::Set(2), &[Failed; 3], (Some(2), Some(3)));
         check(ReplayLimit::Set(2), &[TimedOut; 3], (Some(2), Some(3)));

@@ -125,10 +125,10 @@ impl AckerExecutor {
     fn lose_everything(&mut self) {
         self.acker = Acker::new(SLOTS_MAX);
         self.outcomes.clear();
-        let mut told = BTreeSet::new();
+        let mut notified = BTreeSet::new();
         for spout in self.spouts.values() {
             if let Address::Here(inbox) = spout
-                && told.insert(inbox.executor)
+                && notified.insert(inbox.executor)
             {
                 inbox.send_control(Loss::Acker { acker: self.index }, Urgency::WhenDone);
             }

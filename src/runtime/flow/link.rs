@@ -52,7 +52,7 @@ pub struct Link {
     pub kind: LinkKind,
     credit: Credit,
     /// Of a producer's half: how many tuples may have been processed whose credit was not returned yet.
-    untold_max: usize,
+    unreturned_max: usize,
     /// Of a consumer's half: the account that collects released credit.
     returns: Option<(Arc<CreditReturns>, Arc<Returned>)>,
 }
@@ -61,13 +61,13 @@ impl Link {
     /// A link with all its credit.
     pub fn new(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
         let credit = Credit::new(max.tuples, max.bytes, max.bytes.saturating_mul(RESERVE));
-        Link { id, producer, kind, credit, untold_max: 0, returns: None }
+        Link { id, producer, kind, credit, unreturned_max: 0, returns: None }
     }
 
     /// The producer's half of a link whose consumer is in another worker.
     pub fn to_remote(id: LinkId, producer: ExecutorId, max: Charge, kind: LinkKind) -> Link {
         let max = max.remote_limit();
-        Link { untold_max: max.lot().tuples, ..Link::new(id, producer, max, kind) }
+        Link { unreturned_max: max.lot().tuples, ..Link::new(id, producer, max, kind) }
     }
 
     /// The consumer's half of a link whose producer is in another worker.
@@ -130,7 +130,7 @@ impl Link {
     /// How much of the credit is taken, as a part of the limit; above 1 if the link is overdrawn. Credit
     /// that the consumer may have released without returning it yet does not count as taken.
     pub fn load(&self) -> f32 {
-        self.in_flight().saturating_sub(self.untold_max) as f32 / self.credit.tuples_max as f32
+        self.in_flight().saturating_sub(self.unreturned_max) as f32 / self.credit.tuples_max as f32
     }
 }
 

@@ -48,7 +48,7 @@ mod tests {
     /// Workers 3 and 67 shared a bit: when one of them had room again, spouts went on although the
     /// other was full.
     #[test]
-    fn each_of_a_thousand_workers_says_for_itself_whether_a_cycle_is_full() {
+    fn each_of_a_thousand_workers_reports_its_own_part_of_a_cycle() {
         let cycles = CyclesElsewhere::new(1024);
         let check = |worker, full, expected| {
             cycles.note(WorkerId(worker), full);

@@ -44,12 +44,12 @@ use crate::topology::plan::ExecutorId;
 use crate::tuple::TupleBatch;
 
 /// An executor that keeps tuples waiting for longer than this is listed in the status sent to peers.
-const TOLD_AFTER: Duration = Duration::from_millis(50);
+const LISTED_AFTER: Duration = Duration::from_millis(50);
 /// A payload is a view of the buffer that it was read into, and keeps the whole buffer alive. A payload
 /// smaller than this is copied, so that small batches in a slow inbox do not keep large buffers alive.
 const COPIED_BELOW: usize = 16 << 10;
 /// The most executors that a status lists.
-const TOLD_MAX: usize = 400;
+const LISTED_MAX: usize = 400;
 
 /// What the ingress needs of an executor.
 pub struct Place {
@@ -272,9 +272,9 @@ impl Ingress {
     }
 
     /// Totals of credit that were not sent to a peer yet.
-    pub fn take_credits_untold(&self, peer: WorkerId, into: &mut Vec<LinkCredit>) {
+    pub fn take_credits_unsent(&self, peer: WorkerId, into: &mut Vec<LinkCredit>) {
         if let Some(peer) = self.peer(peer) {
-            peer.returns.take_untold(into);
+            peer.returns.take_unsent(into);
         }
     }
 
@@ -309,7 +309,7 @@ impl Ingress {
         let longest = outgoing.max().unwrap_or_default();
         out.extend_from_slice(&u32::try_from(longest.as_millis()).unwrap_or(u32::MAX).to_le_bytes());
         let here = self.places.iter().filter_map(|place| place.inbox.as_ref());
-        for inbox in here.filter(|inbox| inbox.gauges.waiting(now) > TOLD_AFTER).take(TOLD_MAX) {
+        for inbox in here.filter(|inbox| inbox.gauges.waiting(now) > LISTED_AFTER).take(LISTED_MAX) {
             out.extend_from_slice(&inbox.executor.0.to_le_bytes());
             let waiting = u32::try_from(inbox.gauges.waiting(now).as_millis()).unwrap_or(u32::MAX);
             out.extend_from_slice(&waiting.to_le_bytes());

@@ -8,7 +8,7 @@
 //!
 //! Credit is returned in lots of a fixed part of the link's limit. Each message with credit costs a write
 //! and a read and wakes two threads, and a producer that still has most of its credit does not need the
-//! rest. Credit that is released but not sent (*untold*) is less than one lot, or else its account is due
+//! rest. Credit that is released but not sent is less than one lot, or else its account is due
 //! and the poller was woken. So a blocked producer is still owed at least one lot, and will be woken.
 //!
 //! 1. An executor that gives credit back adds to the totals first, and then checks whether a lot is
@@ -34,8 +34,8 @@ pub struct Account<Id> {
     tuples: AtomicU64,
     bytes: AtomicU64,
     /// The totals that were last sent. Written by the poller, read by executors.
-    told_tuples: AtomicU64,
-    told_bytes: AtomicU64,
+    sent_tuples: AtomicU64,
+    sent_bytes: AtomicU64,
     /// Whether it stands in [`Accounts::due`]. Set by executors, cleared by the poller.
     is_due: AtomicBool,
 }
@@ -62,8 +62,8 @@ impl<Id: Copy> Accounts<Id> {
             lot,
             tuples: zero(),
             bytes: zero(),
-            told_tuples: zero(),
-            told_bytes: zero(),
+            sent_tuples: zero(),
+            sent_bytes: zero(),
             is_due: AtomicBool::new(false),
         });
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&account));
@@ -83,50 +83,52 @@ impl<Id: Copy> Accounts<Id> {
     }
 
     /// Passes on the totals (tuples, bytes) of all accounts that are due. They count as sent from now on.
-    pub fn take_due(&self, mut told: impl FnMut(Id, u64, u64)) {
+    pub fn take_due(&self, mut send: impl FnMut(Id, u64, u64)) {
         let due = std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner));
         for account in due {
             // Cleared before the totals are read, so that later credit marks the account again. By an
             // exchange, so that credit given back before the mark was set is seen.
             account.is_due.swap(false, Ordering::SeqCst);
-            account.tell(&mut told);
+            account.send_totals(&mut send);
         }
     }
 
     /// Passes on the totals of all accounts with unsent credit. They count as sent from now on.
-    pub fn take_untold(&self, mut told: impl FnMut(Id, u64, u64)) {
+    pub fn take_unsent(&self, mut send: impl FnMut(Id, u64, u64)) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().filter(|account| account.untold() != (0, 0)).for_each(|account| account.tell(&mut told));
+        all.iter()
+            .filter(|account| account.unsent() != (0, 0))
+            .for_each(|account| account.send_totals(&mut send));
     }
 
     /// Passes on the totals of all accounts that were ever given credit. They count as sent from now on.
-    pub fn all(&self, mut told: impl FnMut(Id, u64, u64)) {
+    pub fn all(&self, mut send: impl FnMut(Id, u64, u64)) {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter()
             .filter(|account| account.tuples.load(Ordering::SeqCst) > 0)
-            .for_each(|account| account.tell(&mut told));
+            .for_each(|account| account.send_totals(&mut send));
     }
 }
 
 impl<Id: Copy> Account<Id> {
-    fn untold(&self) -> (u64, u64) {
-        let since = |total: &AtomicU64, told: &AtomicU64| {
-            let told = told.load(Ordering::SeqCst);
-            total.load(Ordering::SeqCst).saturating_sub(told)
+    fn unsent(&self) -> (u64, u64) {
+        let since = |total: &AtomicU64, sent: &AtomicU64| {
+            let sent = sent.load(Ordering::SeqCst);
+            total.load(Ordering::SeqCst).saturating_sub(sent)
         };
-        (since(&self.tuples, &self.told_tuples), since(&self.bytes, &self.told_bytes))
+        (since(&self.tuples, &self.sent_tuples), since(&self.bytes, &self.sent_bytes))
     }
 
     fn has_lot(&self) -> bool {
-        let (tuples, bytes) = self.untold();
+        let (tuples, bytes) = self.unsent();
         tuples >= self.lot.0 || bytes >= self.lot.1
     }
 
     /// Passes the totals on. They count as sent from now on.
-    fn tell(&self, told: &mut impl FnMut(Id, u64, u64)) {
+    fn send_totals(&self, send: &mut impl FnMut(Id, u64, u64)) {
         let (tuples, bytes) = (self.tuples.load(Ordering::SeqCst), self.bytes.load(Ordering::SeqCst));
-        self.told_tuples.store(tuples, Ordering::SeqCst);
-        self.told_bytes.store(bytes, Ordering::SeqCst);
-        told(self.id, tuples, bytes);
+        self.sent_tuples.store(tuples, Ordering::SeqCst);
+        self.sent_bytes.store(bytes, Ordering::SeqCst);
+        send(self.id, tuples, bytes);
     }
 }

@@ -47,8 +47,8 @@ impl CreditReturns {
     }
 
     /// Totals of the links with unsent credit.
-    pub fn take_untold(&self, into: &mut Vec<LinkCredit>) {
-        self.accounts.take_untold(push_to(into));
+    pub fn take_unsent(&self, into: &mut Vec<LinkCredit>) {
+        self.accounts.take_unsent(push_to(into));
     }
 
     /// Totals of all links for which credit was ever given back.
@@ -84,14 +84,14 @@ mod tests {
         }
     }
 
-    fn told(take: impl FnOnce(&mut Vec<LinkCredit>)) -> Vec<(u32, u64, u64)> {
-        let mut told = Vec::new();
-        take(&mut told);
-        told.into_iter().map(|total| (total.link.0, total.tuples, total.bytes)).collect()
+    fn sent(take: impl FnOnce(&mut Vec<LinkCredit>)) -> Vec<(u32, u64, u64)> {
+        let mut sent = Vec::new();
+        take(&mut sent);
+        sent.into_iter().map(|total| (total.link.0, total.tuples, total.bytes)).collect()
     }
 
     #[test]
-    fn credit_is_told_in_lots_or_with_other_words() {
+    fn credit_is_sent_in_lots_or_with_other_frames() {
         let outlet = Arc::new(Pokes::default());
         let pokes = || outlet.0.load(Ordering::SeqCst);
         let returns = CreditReturns::new(Arc::clone(&outlet) as Arc<dyn Outlet>);
@@ -99,16 +99,16 @@ mod tests {
         let give = |account, tuples, bytes| returns.give_back(account, Charge { tuples, bytes });
         give(&one, 9, 0);
         give(&two, 1, 99);
-        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![], 0), "neither is a lot");
+        assert_eq!((sent(|into| returns.take_due(into)), pokes()), (vec![], 0), "neither is a lot");
         give(&one, 1, 0);
         give(&one, 5, 0);
-        assert_eq!((told(|into| returns.take_due(into)), pokes()), (vec![(1, 15, 0)], 1), "one poke");
+        assert_eq!((sent(|into| returns.take_due(into)), pokes()), (vec![(1, 15, 0)], 1), "one poke");
         give(&one, 9, 0);
-        assert_eq!(told(|into| returns.take_due(into)), [], "it counts from what was told");
-        assert_eq!(told(|into| returns.take_untold(into)), [(1, 24, 0), (2, 1, 99)]);
-        assert_eq!((told(|into| returns.take_untold(into)), pokes()), (vec![], 1));
+        assert_eq!(sent(|into| returns.take_due(into)), [], "it counts from what was sent");
+        assert_eq!(sent(|into| returns.take_unsent(into)), [(1, 24, 0), (2, 1, 99)]);
+        assert_eq!((sent(|into| returns.take_unsent(into)), pokes()), (vec![], 1));
         give(&two, 1, 100);
-        assert_eq!((told(|into| returns.all(into)), pokes()), (vec![(1, 24, 0), (2, 2, 199)], 2));
-        assert_eq!(told(|into| returns.take_due(into)), [(2, 2, 199)], "again, which does no harm");
+        assert_eq!((sent(|into| returns.all(into)), pokes()), (vec![(1, 24, 0), (2, 2, 199)], 2));
+        assert_eq!(sent(|into| returns.take_due(into)), [(2, 2, 199)], "again, which does no harm");
     }
 }
