@@ -85,7 +85,7 @@ mod tests {
     /// On a busy machine it cannot be known which thread of a real process is starved, so this one has a
     /// `/proc` of its own.
     #[test]
-    fn the_threads_that_should_have_been_heard_are_looked_at_and_no_others() {
+    fn only_the_threads_of_the_control_channel_are_examined() {
         let check = |starved: &str, expected| {
             let proc = tempfile::tempdir().expect("a directory");
             for (task, name) in

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_as_ever() {
+    fn mistakes_are_reported_as_without_workers() {
         let registry = Registry::with_standard();
         let record = |path: &str, overrides: &[String]| {
             TopologySource::record(&files(), path, &registry, overrides).unwrap_err().render(false)

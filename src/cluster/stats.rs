@@ -103,7 +103,7 @@ impl WorkerStats {
 
     /// Removes what a dead worker had not completed, and returns how many messages were open: those
     /// pending, and those that had failed and were to be emitted again, by the runtime or by their spout.
-    pub fn bury(&mut self) -> u64 {
+    pub fn drop_open(&mut self) -> u64 {
         let TopologyStats { emitted, pending, failed, waiting, given_up, .. } = self.messages();
         let failed_for_good = failed.min(given_up);
         let open = pending + waiting + failed - failed_for_good;
@@ -360,7 +360,7 @@ mod tests {
         let metrics = &mut stats.components[0].metrics;
         metrics.add(&"seen".into(), &MetricValue::Loss(7));
         metrics.add(&"open".into(), &MetricValue::Gauge(2));
-        assert_eq!(stats.bury(), 4, "the pending one, and three that waited to be emitted again");
+        assert_eq!(stats.drop_open(), 4, "the pending one, and three that waited to be emitted again");
         let metrics = &stats.components[0].metrics;
         assert_eq!((metrics.losses(), metrics.get("open")), (7, None), "a gauge is of the living");
         let messages = stats.messages();

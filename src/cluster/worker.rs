@@ -38,7 +38,7 @@ use crate::cluster::processor::CONTROL_THREAD;
 use crate::cluster::signals;
 use crate::cluster::stats::WorkerStats;
 use crate::cluster::worker::origin::{become_stdin, die_with_parent, take_control, take_stdin};
-use crate::cluster::worker::reports::speak;
+use crate::cluster::worker::reports::send_reports;
 use crate::components::print::{PRINT_RESOURCE, PrintTarget};
 use crate::components::standard;
 use crate::config::NetOptions;
@@ -138,12 +138,12 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
     };
     become_stdin(stdin)?;
     standard::remember(start.closed);
-    let (say, sayings) = channel();
-    let reports = Reports::new(say);
+    let (sender, receiver) = channel();
+    let reports = Reports::new(sender);
     thread::Builder::new().name(CONTROL_THREAD.to_owned()).spawn({
         let (heartbeat, reports) = (start.worker_options.heartbeat, reports.clone());
         move || {
-            if !speak(control, &sayings, &reports, heartbeat) {
+            if !send_reports(control, &receiver, &reports, heartbeat) {
                 std::process::exit(1);
             }
         }

@@ -14,18 +14,18 @@ use crate::tuple::{Fields, Value};
 
 /// What became of a fed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum MessageState {
     Open,
     Acked,
     Failed,
 }
 
 /// What a [`Feeder`] shares with the tasks of its spout. The test writes `waiting` and `closed`; the spout
-/// takes from `waiting` and writes `fates` and `acks_since` on ack and fail.
+/// takes from `waiting` and writes `states` and `acks_since` on ack and fail.
 #[derive(Debug, Default)]
 struct Feed {
     waiting: VecDeque<(MessageId, Vec<Value>)>,
-    fates: BTreeMap<MessageId, Fate>,
+    states: BTreeMap<MessageId, MessageState>,
     next_id: u64,
     acks_since: usize,
     closed: bool,
@@ -95,7 +95,7 @@ impl Feeder {
     pub fn feed_as(&self, id: MessageId, values: impl Values) {
         let row = row_of(values);
         let mut feed = self.lock();
-        feed.fates.insert(id, Fate::Open);
+        feed.states.insert(id, MessageState::Open);
         feed.waiting.push_back((id, row));
     }
 
@@ -104,23 +104,23 @@ impl Feeder {
         self.lock().closed = true;
     }
 
-    fn has(&self, id: MessageId, fate: Fate) -> bool {
-        self.lock().fates.get(&id) == Some(&fate)
+    fn has(&self, id: MessageId, state: MessageState) -> bool {
+        self.lock().states.get(&id) == Some(&state)
     }
 
     /// Whether the message is neither acked nor failed.
     pub fn is_open(&self, id: MessageId) -> bool {
-        self.has(id, Fate::Open)
+        self.has(id, MessageState::Open)
     }
 
     /// Whether the message was acked.
     pub fn is_acked(&self, id: MessageId) -> bool {
-        self.has(id, Fate::Acked)
+        self.has(id, MessageState::Acked)
     }
 
     /// Whether the message failed.
     pub fn has_failed(&self, id: MessageId) -> bool {
-        self.has(id, Fate::Failed)
+        self.has(id, MessageState::Failed)
     }
 
     /// How many messages were acked since the last call.
@@ -149,7 +149,7 @@ impl Spout for FeederSpout {
 
     fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
         let mut feed = self.0.lock();
-        feed.fates.insert(id, Fate::Acked);
+        feed.states.insert(id, MessageState::Acked);
         feed.acks_since += 1;
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Spout for FeederSpout {
         _failure: &Failure,
         _out: &mut SpoutOutputs<'_>,
     ) -> Result<(), TaskError> {
-        self.0.lock().fates.insert(id, Fate::Failed);
+        self.0.lock().states.insert(id, MessageState::Failed);
         Ok(())
     }
 }

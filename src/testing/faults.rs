@@ -111,7 +111,7 @@ impl FaultPlan {
     /// let options = SimulationOptions::seeded(1).faults(faults);
     /// let mut topology = SimulatedTopology::start(builder.build()?, options);
     /// topology.run_to_end(std::time::Duration::from_secs(60))?;
-    /// assert_eq!(topology.faults_struck().tasks_crashed, 1);
+    /// assert_eq!(topology.fault_counts().tasks_crashed, 1);
     /// let counts: Vec<i64> = capture.rows().iter().filter_map(|row| row[0].as_i64()).collect();
     /// assert_eq!(counts[..4], [1, 2, 3, 1], "it counts from 1 again");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

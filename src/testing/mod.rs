@@ -104,4 +104,4 @@ pub use complete::{CompleteOptions, Completed, complete_topology};
 pub use doubles::{Capture, CapturedTuple, Feeder, FixedSpout};
 pub use faults::{FaultPlan, fail_nth, panic_nth};
 pub use harness::{BoltHarness, Emitted, HarnessOptions, SpoutHarness, TestTuple};
-pub use simulation::{FaultsStruck, SimulatedTopology, SimulationError, SimulationOptions};
+pub use simulation::{FaultCounts, SimulatedTopology, SimulationError, SimulationOptions};

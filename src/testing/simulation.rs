@@ -108,7 +108,7 @@ pub enum SimulationError {
 
 /// How often each fault of a plan occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FaultsStruck {
+pub struct FaultCounts {
     /// Batches that were lost before their task took them.
     pub batches_lost: u64,
     /// Tasks that crashed as they took a batch.
@@ -230,10 +230,10 @@ impl SimulatedTopology {
     }
 
     /// How often each fault of the plan occurred so far.
-    pub fn faults_struck(&self) -> FaultsStruck {
+    pub fn fault_counts(&self) -> FaultCounts {
         let counts = &self.faults.counts;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        FaultsStruck {
+        FaultCounts {
             batches_lost: get(&counts.dropped),
             tasks_crashed: get(&counts.crashed),
             inits_repeated: get(&counts.duplicated),

@@ -222,7 +222,7 @@ fn leftovers(stats: &TopologyStats) -> Vec<String> {
 }
 
 fn cover(coverage: &mut Coverage, scenario: &Scenario, stats: &TopologyStats, topology: &SimulatedTopology) {
-    let struck = topology.faults_struck();
+    let struck = topology.fault_counts();
     coverage.add("batch lost", struck.batches_lost);
     coverage.add("task crashed at a batch", struck.tasks_crashed);
     coverage.add("init repeated", struck.inits_repeated);

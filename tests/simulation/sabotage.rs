@@ -29,7 +29,7 @@ fn pipeline(timeout: Option<Duration>) -> squall::topology::graph::Topology {
 fn run(seed: u64, timeout: Option<Duration>, faults: FaultPlan) -> Result<(u64, u64), SimulationError> {
     let options = SimulationOptions::seeded(seed).faults(faults);
     let mut topology = SimulatedTopology::start(pipeline(timeout), options);
-    topology.run_to_end(seconds(60)).map(|stats| (stats.acked, topology.faults_struck().inits_repeated))
+    topology.run_to_end(seconds(60)).map(|stats| (stats.acked, topology.fault_counts().inits_repeated))
 }
 
 /// An acker that calls a tree done as soon as it begins must be caught; the sink stands still for a
@@ -97,7 +97,7 @@ fn a_task_crashes_at_the_batch_that_was_chosen() {
         let options = SimulationOptions::seeded(seed).faults(faults);
         let mut topology = SimulatedTopology::start(pipeline(Some(seconds(5))), options);
         let stats = topology.run_to_end(HOUR).expect("it ends");
-        assert_eq!(topology.faults_struck().tasks_crashed, 1, "seed {seed}");
+        assert_eq!(topology.fault_counts().tasks_crashed, 1, "seed {seed}");
         assert_eq!((stats.acked, stats.failed), (100, 0), "seed {seed}");
         let restarts = ["middle", "sink"].map(|component| of(&stats, component).restarts);
         assert_eq!(restarts, [1, 0], "seed {seed}");
@@ -106,7 +106,7 @@ fn a_task_crashes_at_the_batch_that_was_chosen() {
     let options = SimulationOptions::seeded(1).faults(faults);
     let mut topology = SimulatedTopology::start(pipeline(None), options);
     topology.run_to_end(HOUR).expect("it ends");
-    assert_eq!(topology.faults_struck().tasks_crashed, 0, "there is no such batch");
+    assert_eq!(topology.fault_counts().tasks_crashed, 0, "there is no such batch");
 }
 
 /// Ack records that are lost, whole messages of them, only ever delay: what was emitted for a part of

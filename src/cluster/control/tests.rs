@@ -71,7 +71,7 @@ fn a_start_arrives_as_it_was_sent() {
 
 #[test]
 fn messages_arrive_in_order_and_the_end_is_the_end() {
-    let said = [
+    let messages = [
         FromWorker::Listening { address: "[::1]:80".parse().unwrap() },
         FromWorker::Beat(Beat { at_rest: true, live_spouts: u64::MAX, links_up: 3 }),
         FromWorker::Progress {
@@ -93,11 +93,11 @@ fn messages_arrive_in_order_and_the_end_is_the_end() {
         FromWorker::Fatal { message: "two\nlines, and \u{1b}[31m".to_owned() },
         FromWorker::Ended { cut_short: true },
     ];
-    let mut bytes: Vec<u8> = said.iter().flat_map(line).collect();
-    assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), said.len());
+    let mut bytes: Vec<u8> = messages.iter().flat_map(line).collect();
+    assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), messages.len());
     bytes.extend(b"{\"Ended\":{\"cut_sho");
     let mut reader = reader(bytes, 5);
-    for message in said {
+    for message in messages {
         assert_eq!(read(&mut reader).unwrap(), Some(message));
     }
     assert_eq!(read::<FromWorker>(&mut reader).unwrap(), None, "what was cut off is dropped");
@@ -165,14 +165,14 @@ fn what_is_too_large_goes_without_some_parts_and_says_so() {
         components: vec![component("a"), component("b")],
         ..WorkerStats::default()
     };
-    let check = |len_max: usize, kept: &[&str], gone: &[&str], told: Option<&str>| {
+    let check = |len_max: usize, kept: &[&str], gone: &[&str], noted: Option<&str>| {
         let (line, missing) = line_that_fits(FromWorker::Stats(Box::new(stats.clone())), len_max);
         let text = String::from_utf8(line.unwrap_or_default()).unwrap();
         assert!(text.len() <= len_max);
         assert!(kept.iter().all(|part| text.contains(part)), "{len_max}: {text}");
         assert!(!gone.iter().any(|part| text.contains(part)), "{len_max}: {text}");
-        let ends = missing.as_deref().zip(told).is_some_and(|(missing, told)| missing.ends_with(told));
-        assert!(ends || (missing.is_none() && told.is_none()), "{missing:?}");
+        let ends = missing.as_deref().zip(noted).is_some_and(|(missing, noted)| missing.ends_with(noted));
+        assert!(ends || (missing.is_none() && noted.is_none()), "{missing:?}");
     };
     let (error, counter, loss, latency) = ("\u{e4}\u{e4}", "\"n0", "{\"Loss\":3}", "[99,1]");
     let missing = "missing in the summary";

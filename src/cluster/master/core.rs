@@ -32,8 +32,8 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, ToWorker};
 use crate::cluster::master::events::{Event, MasterAction, Note};
-use crate::cluster::master::life::{Exit, WorkerLife, WorkerPhase};
 use crate::cluster::master::waves::WaveOutcome;
+use crate::cluster::master::worker_record::{Exit, WorkerPhase, WorkerRecord};
 use crate::net::Endpoint;
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 
@@ -56,7 +56,7 @@ impl Core {
         self.forgive_own_absence(now);
         match event {
             Event::Tick => {}
-            Event::Said(who, message) => self.said(who, message, now),
+            Event::Message(who, message) => self.take_message(who, message, now),
             Event::Broken(who, why) => {
                 if self.is_current(who) && self.close_by.is_none() {
                     self.replace(who.worker, format!("its control channel is broken: {why}"));
@@ -79,20 +79,20 @@ impl Core {
             return Time::NEVER;
         }
         let worker = &self.options.worker;
-        let of_life = |life: &WorkerLife| match life.phase {
+        let of_worker = |record: &WorkerRecord| match record.phase {
             WorkerPhase::Waiting { until } => until,
             WorkerPhase::Starting { since } => since.after(worker.start_timeout),
-            WorkerPhase::Up { .. } => life.heard.after(worker.heartbeat_timeout),
+            WorkerPhase::Up { .. } => record.last_message_at.after(worker.heartbeat_timeout),
             WorkerPhase::Killed | WorkerPhase::Gone => Time::NEVER,
         };
-        let of_lives = self.lives.iter().map(of_life).min().unwrap_or(Time::NEVER);
+        let of_workers = self.workers.iter().map(of_worker).min().unwrap_or(Time::NEVER);
         let of_wave = if self.is_to_ask() { self.wave_at } else { Time::NEVER };
         let of_run = self.ending.deadline().min(self.link_reports.deadline());
         match self.dead_by.or(self.close_by) {
             Some(by) => by,
             // At least one tick per heartbeat: a longer time between events then means that this process
             // did not run (`forgive_own_absence`).
-            None => of_lives.min(of_wave).min(of_run).min(self.heard.after(worker.heartbeat)),
+            None => of_workers.min(of_wave).min(of_run).min(self.last_event_at.after(worker.heartbeat)),
         }
     }
 
@@ -101,43 +101,43 @@ impl Core {
     /// If the last event was long ago, this process did not run, and could not read what workers sent.
     /// That time is added to their deadlines.
     fn forgive_own_absence(&mut self, now: Time) {
-        let gap = now.since(self.heard);
+        let gap = now.since(self.last_event_at);
         if gap > self.options.worker.heartbeat_timeout / 2 {
-            for life in &mut self.lives {
-                life.heard = life.heard.after(gap).min(now);
-                if let WorkerPhase::Starting { since } = &mut life.phase {
+            for record in &mut self.workers {
+                record.last_message_at = record.last_message_at.after(gap).min(now);
+                if let WorkerPhase::Starting { since } = &mut record.phase {
                     *since = since.after(gap).min(now);
                 }
             }
         }
-        self.heard = now;
+        self.last_event_at = now;
     }
 
-    fn said(&mut self, who: Endpoint, message: FromWorker, now: Time) {
+    fn take_message(&mut self, who: Endpoint, message: FromWorker, now: Time) {
         if !self.is_current(who) {
             return;
         }
         let index = who.worker.index();
-        self.lives[index].heard = now;
+        self.workers[index].last_message_at = now;
         match message {
             FromWorker::Listening { address } => {
-                if let WorkerPhase::Starting { since } = self.lives[index].phase {
-                    self.lives[index].comes_up(address, now);
+                if let WorkerPhase::Starting { since } = self.workers[index].phase {
+                    self.workers[index].comes_up(address, now);
                     self.note(Note::Listening(who, now.since(since)));
                     self.send_members();
-                    self.tell_active();
+                    self.send_active();
                 }
             }
             FromWorker::Beat(beat) => {
-                let life = &mut self.lives[index];
-                let came_to_rest = beat.at_rest && !life.beat.is_some_and(|before| before.at_rest);
-                life.beat = Some(beat);
+                let record = &mut self.workers[index];
+                let came_to_rest = beat.at_rest && !record.beat.is_some_and(|before| before.at_rest);
+                record.beat = Some(beat);
                 if came_to_rest {
                     self.wave_at = self.wave_at.min(now.after(WAVE_SOON));
                 }
             }
             FromWorker::Progress { wave, progress } => {
-                if let Some(beat) = &mut self.lives[index].beat {
+                if let Some(beat) = &mut self.workers[index].beat {
                     beat.live_spouts = progress.live_spouts;
                     beat.at_rest = progress.at_rest;
                 }
@@ -147,8 +147,8 @@ impl Core {
             }
             FromWorker::Stats(stats) => {
                 let draining = self.ending.is_draining();
-                let life = &mut self.lives[index];
-                life.counts.report(*stats, life.reads, draining);
+                let record = &mut self.workers[index];
+                record.counts.report(*stats, record.reads, draining);
             }
             FromWorker::DrainRequested => {
                 if !self.ending.is_draining() && self.close_by.is_none() {
@@ -164,7 +164,7 @@ impl Core {
                 self.note(Note::Link(who, peer, up));
             }
             FromWorker::LinkDown { peer, for_ms } => {
-                let both_up = self.lives.get(peer.index()).is_some_and(WorkerLife::is_up);
+                let both_up = self.workers.get(peer.index()).is_some_and(WorkerRecord::is_up);
                 if both_up && Duration::from_millis(for_ms) >= self.options.link_lost {
                     self.link_reports.add(who.worker, peer, now);
                 }
@@ -172,10 +172,10 @@ impl Core {
             FromWorker::TooLarge { what } => self.note(Note::TooLarge(who, what)),
             FromWorker::Fatal { message } => {
                 self.note(Note::Fatal(who, message.clone()));
-                self.lives[index].fatal = Some(message);
+                self.workers[index].fatal = Some(message);
             }
             FromWorker::Ended { cut_short } => {
-                self.lives[index].has_ended = true;
+                self.workers[index].has_ended = true;
                 self.cut_short |= cut_short && self.close_by.is_some();
             }
         }
@@ -185,11 +185,11 @@ impl Core {
         if !self.is_current(who) {
             return;
         }
-        let life = &mut self.lives[who.worker.index()];
+        let record = &mut self.workers[who.worker.index()];
         // While all close, an exit is expected, and the worker is not started again.
         if self.close_by.is_some() {
-            let in_order = life.has_ended;
-            life.leaves();
+            let in_order = record.has_ended;
+            record.leaves();
             if in_order {
                 self.note(Note::Ended(who));
             } else {
@@ -198,12 +198,12 @@ impl Core {
             }
             return;
         }
-        let fatal = life.fatal.take();
-        let was_up = life.was_up;
-        life.dies(&how, &self.options.worker, now);
-        let (ever_up, failed_starts) = (life.ever_up, life.failed_starts);
+        let fatal = record.fatal.take();
+        let was_up = record.was_up;
+        record.dies(&how, &self.options.worker, now);
+        let (ever_up, failed_starts) = (record.ever_up, record.failed_starts);
         let pause =
-            if let WorkerPhase::Waiting { until } = life.phase { until.since(now) } else { Duration::ZERO };
+            if let WorkerPhase::Waiting { until } = record.phase { until.since(now) } else { Duration::ZERO };
         // The answers of the dead incarnation do not hold for the next one: the end starts over, and so
         // do the waves.
         self.version += 1;
@@ -228,7 +228,7 @@ impl Core {
 
     fn want_active(&mut self, active: bool) {
         self.wanted_active = active;
-        self.tell_active();
+        self.send_active();
     }
 
     // ---- What is due ----
@@ -247,7 +247,7 @@ impl Core {
         }
         match self.close_by {
             None => {
-                self.look_at_lives(now);
+                self.look_at_workers(now);
                 self.replace_cut_off_worker(now);
                 self.look_at_waves(now);
             }
@@ -265,17 +265,20 @@ impl Core {
     /// Whether the next wave may be sent: all workers can answer, and either a request to them is not
     /// answered or no spout can emit.
     fn is_to_ask(&self) -> bool {
-        let may_emit = |life: &WorkerLife| life.beat.is_none_or(|beat| beat.live_spouts > 0);
+        let may_emit = |record: &WorkerRecord| record.beat.is_none_or(|beat| beat.live_spouts > 0);
         self.all_were_up
             && !self.waves.is_open()
-            && self.lives.iter().all(|life| life.is_up() && (life.was_active || self.ending.is_draining()))
-            && (self.round.is_some() || !self.lives.iter().any(may_emit))
+            && self
+                .workers
+                .iter()
+                .all(|record| record.is_up() && (record.was_active || self.ending.is_draining()))
+            && (self.round.is_some() || !self.workers.iter().any(may_emit))
     }
 
     fn look_at_waves(&mut self, now: Time) {
         if now >= self.wave_at && self.is_to_ask() {
             let wave = self.waves.ask();
-            (0..self.lives.len()).for_each(|index| self.send(index, ToWorker::Probe { wave }));
+            (0..self.workers.len()).for_each(|index| self.send(index, ToWorker::Probe { wave }));
         }
     }
 
@@ -322,17 +325,17 @@ impl Core {
 
     /// Sends whether spouts may emit to the workers whose last such command differs. Nothing is sent
     /// until all workers have listened at the same time.
-    fn tell_active(&mut self) {
-        self.all_were_up |= self.lives.iter().all(WorkerLife::is_up);
+    fn send_active(&mut self) {
+        self.all_were_up |= self.workers.iter().all(WorkerRecord::is_up);
         if !self.all_were_up {
             return;
         }
         let active = self.wanted_active;
-        for index in 0..self.lives.len() {
-            if self.lives[index].is_up() && self.lives[index].active != active {
-                self.lives[index].active = active;
-                self.lives[index].was_active |= active;
-                self.lives[index].reads |= active && !self.ending.is_draining();
+        for index in 0..self.workers.len() {
+            if self.workers[index].is_up() && self.workers[index].active != active {
+                self.workers[index].active = active;
+                self.workers[index].was_active |= active;
+                self.workers[index].reads |= active && !self.ending.is_draining();
                 self.send(index, if active { ToWorker::Activate } else { ToWorker::Deactivate });
             }
         }

@@ -48,10 +48,10 @@ struct Owed {
 pub struct Counts {
     sources: Sources,
     /// What former incarnations counted, summed.
-    buried: WorkerStats,
+    former: WorkerStats,
     /// What the present incarnation last reported; `None` before its first report.
     counted: Option<WorkerStats>,
-    /// Set by `bury`; cleared by a report of a later incarnation that has read as far.
+    /// Set by `end_incarnation`; cleared by a report of a later incarnation that has read as far.
     owed: Owed,
     /// Messages of sources that cannot be read again. Only grows.
     lost: u64,
@@ -76,13 +76,13 @@ impl Counts {
     }
 
     /// The present incarnation has died without an orderly end. `reads` as for [`Counts::report`].
-    pub fn bury(&mut self, reads: bool) {
+    pub fn end_incarnation(&mut self, reads: bool) {
         let report = self.counted.take();
         let may_have_emitted = report.as_ref().is_none_or(|last| last.live_spouts > 0);
         let mut last = report.unwrap_or_default();
         let emitted = last.messages().emitted;
-        let open = last.bury();
-        self.buried.add(&last);
+        let open = last.drop_open();
+        self.former.add(&last);
         let open = if may_have_emitted { open.max(1) } else { open };
         match self.sources {
             Sources::ReadAgain if reads => {
@@ -98,7 +98,7 @@ impl Counts {
     /// Adds what all incarnations counted to `sum`. While the run goes on, owed messages count as
     /// pending.
     pub fn add_to(&self, sum: &mut WorkerStats, run_is_over: bool) {
-        sum.add(&self.buried);
+        sum.add(&self.former);
         if let Some(counted) = &self.counted {
             sum.add(counted);
         }
@@ -139,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn open_messages_of_a_dead_life_are_owed_until_they_were_read_again() {
+    fn open_messages_of_a_dead_incarnation_are_owed_until_they_were_read_again() {
         let mut counts = Counts::new(Sources::ReadAgain);
         counts.report(stats(100, 70, 20, 1), true, false);
         assert_eq!(sums(&counts, false), [100, 70, 10, 20, 0]);
-        counts.bury(true);
+        counts.end_incarnation(true);
         assert_eq!(sums(&counts, false), [100, 70, 0, 30, 0], "what had failed is emitted again, too");
         assert_eq!(sums(&counts, true), [100, 70, 0, 0, 30], "nobody did");
         counts.report(stats(99, 90, 9, 1), true, false);
@@ -153,11 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_exhausted_was_read_again_unless_it_was_told_to_stop() {
+    fn a_source_that_is_exhausted_was_read_again_unless_it_drains() {
         let check = |draining: bool, expected: u64| {
             let mut counts = Counts::new(Sources::ReadAgain);
             counts.report(stats(100, 70, 30, 1), true, false);
-            counts.bury(true);
+            counts.end_incarnation(true);
             counts.report(stats(80, 80, 0, 0), true, draining);
             assert_eq!(counts.lost(true), expected);
         };
@@ -166,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_life_that_drains_from_its_start_pays_nothing_and_owes_nothing() {
+    fn an_incarnation_that_drains_from_its_start_owes_nothing_and_settles_nothing() {
         let mut counts = Counts::new(Sources::ReadAgain);
         counts.report(stats(0, 0, 0, 1), true, false);
-        counts.bury(true);
+        counts.end_incarnation(true);
         assert_eq!(counts.lost(true), 1, "it may have emitted since");
         counts.report(stats(0, 0, 0, 0), false, true);
-        counts.bury(false);
+        counts.end_incarnation(false);
         assert_eq!(sums(&counts, true), [1, 0, 0, 0, 1]);
     }
 
@@ -180,19 +180,19 @@ mod tests {
     fn what_came_from_standard_input_is_lost_at_once() {
         let mut counts = Counts::new(Sources::ReadOnce);
         counts.report(stats(100, 70, 30, 1), true, false);
-        counts.bury(true);
+        counts.end_incarnation(true);
         assert_eq!(sums(&counts, false), [100, 70, 0, 0, 30]);
         counts.report(stats(500, 500, 0, 0), true, false);
-        counts.bury(true);
-        assert_eq!(counts.lost(true), 30, "the second life had processed all there was");
-        counts.bury(true);
+        counts.end_incarnation(true);
+        assert_eq!(counts.lost(true), 30, "the second incarnation had processed all there was");
+        counts.end_incarnation(true);
         assert_eq!(counts.lost(true), 31, "the third did not live to report");
     }
 
     #[test]
     fn a_worker_without_spouts_has_no_messages_to_lose() {
         let mut counts = Counts::new(Sources::None);
-        counts.bury(true);
+        counts.end_incarnation(true);
         assert_eq!(counts.lost(true), 0);
     }
 

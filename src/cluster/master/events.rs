@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cluster::control::{FromWorker, ToWorker};
 use crate::cluster::master::counts::Sources;
-use crate::cluster::master::life::Exit;
+use crate::cluster::master::worker_record::Exit;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
@@ -33,7 +33,7 @@ pub enum Event {
     /// Time has passed, and nothing else happened.
     Tick,
     /// A worker sent a message.
-    Said(Endpoint, FromWorker),
+    Message(Endpoint, FromWorker),
     /// The control channel of a worker cannot be used any more, for this reason.
     Broken(Endpoint, String),
     /// The result of [`MasterAction::Examine`]: whether the worker was given no processor.

@@ -7,7 +7,7 @@
 //!   watchers ─ events ───────▶┘                       └─▶ Done
 //! ```
 //!
-//! * `core`: the decisions, a pure state machine; `events`: its input and output. `life`: one worker
+//! * `core`: the decisions, a pure state machine; `events`: its input and output. `worker_record`: one worker
 //!   through its incarnations. `waves`: whether all workers are at rest at once. `link_reports`: which
 //!   worker is cut off. `counts`: what the incarnations of a worker counted and lost; `inputs`: which
 //!   workers read sources that cannot be read again.
@@ -18,18 +18,18 @@ mod core;
 mod counts;
 mod events;
 mod inputs;
-mod life;
 mod link_reports;
 mod options;
 mod run;
 mod running;
 mod shell;
 mod waves;
+mod worker_record;
 
 pub use core::Core;
 pub use events::{CoreOptions, Event, MasterAction, Note};
 pub use inputs::sources;
-pub use life::Exit;
 pub use options::{DialThrough, OutputLines, WorkersOptions};
 pub use run::{WorkerEvent, WorkerEventKind};
 pub use running::{RunningWorkers, StartWorkersError};
+pub use worker_record::Exit;

@@ -70,7 +70,7 @@ pub(super) struct Run {
 impl Shared {
     /// The state of a run in which nothing is started yet.
     pub(super) fn new(core: Core, name: String, shapes: Vec<ComponentShape>) -> Shared {
-        let pids = vec![None; core.lives().len()];
+        let pids = vec![None; core.workers().len()];
         let run = Run { core, pids, history: VecDeque::new(), ended_at: None };
         Shared { clock: Clock::real(), run: Mutex::new(run), on_end: Condvar::new(), name, shapes }
     }
@@ -92,15 +92,15 @@ impl Shared {
         topology.cut_short = run.core.is_cut_short();
         topology.stopped = run.core.stopped().cloned();
         topology.lost = run.core.lost();
-        let lives = run.core.lives();
-        let workers = u16::try_from(lives.len()).expect("workers are numbered by u16");
-        let up = lives.iter().filter(|life| life.is_up());
+        let records = run.core.workers();
+        let workers = u16::try_from(records.len()).expect("workers are numbered by u16");
+        let up = records.iter().filter(|record| record.is_up());
         let processes = ProcessStats {
             workers,
             up: up.clone().count() as u16,
-            restarts: lives.iter().map(|life| life.restarts).sum(),
+            restarts: records.iter().map(|record| record.restarts).sum(),
             links: u32::from(workers) * u32::from(workers - 1),
-            links_up: up.filter_map(|life| life.beat).map(|beat| u32::from(beat.links_up)).sum(),
+            links_up: up.filter_map(|record| record.beat).map(|beat| u32::from(beat.links_up)).sum(),
         };
         let bug =
             || (run.ended_at.is_some() && !run.core.is_done()).then(|| "squall itself panicked".to_owned());

@@ -180,7 +180,7 @@ impl RunningWorkers {
     /// The present incarnation of a worker; the next one, if the worker is waiting to be started again.
     /// `None` if there is no such worker.
     pub fn incarnation(&self, worker: WorkerId) -> Option<Incarnation> {
-        self.shared.lock().core.lives().get(worker.index()).map(|life| life.incarnation)
+        self.shared.lock().core.workers().get(worker.index()).map(|record| record.incarnation)
     }
 
     /// What happened to the workers so far, oldest first; the last 65,536 events.

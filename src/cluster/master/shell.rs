@@ -17,9 +17,9 @@ use slog::{Logger, error, info, o, warn};
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
 use crate::cluster::master::events::{Event, MasterAction, Note};
-use crate::cluster::master::life::Exit;
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent, WorkerEventKind};
+use crate::cluster::master::worker_record::Exit;
 use crate::cluster::processes::{LineSink, Process, ProcessEvent, WorkerStreams, watcher_name};
 use crate::cluster::processor::is_starved;
 use crate::ids::WorkerId;
@@ -41,9 +41,9 @@ pub(super) struct Shell {
 
 /// Marks the run as ended when the thread ends, even by a panic. The kernel kills all workers when this
 /// thread ends.
-struct EndSaid(Arc<Shared>);
+struct EndOnDrop(Arc<Shared>);
 
-impl Drop for EndSaid {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -62,7 +62,7 @@ impl Shell {
 
     /// Runs the workers until the end.
     pub(super) fn run(mut self, happenings: &Receiver<Event>) {
-        let _said_even_if_it_panics = EndSaid(Arc::clone(&self.shared));
+        let _ends_even_if_it_panics = EndOnDrop(Arc::clone(&self.shared));
         let mut event = Event::Tick;
         loop {
             let now = self.shared.clock.now();
@@ -164,7 +164,7 @@ impl Shell {
             &self.options.executable,
             &who.worker.to_string(),
             WorkerStreams { stdout: self.stdout_of(who.worker), stderr: self.stderr_of(who.worker) },
-            move |event| drop(happenings.send(heard(who, event))),
+            move |event| drop(happenings.send(event_of(who, event))),
         )?;
         let start = line(&ToWorker::Start(Box::new(start)));
         match stdin {
@@ -260,10 +260,10 @@ impl Shell {
 }
 
 /// The event of the core that a process event becomes.
-fn heard(who: Endpoint, event: ProcessEvent) -> Event {
+fn event_of(who: Endpoint, event: ProcessEvent) -> Event {
     match event {
         ProcessEvent::Line(line) => match parse::<FromWorker>(&line) {
-            Ok(message) => Event::Said(who, message),
+            Ok(message) => Event::Message(who, message),
             Err(error) => Event::Broken(who, error.to_string()),
         },
         ProcessEvent::Broken(why) => Event::Broken(who, why),

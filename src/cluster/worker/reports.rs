@@ -1,7 +1,7 @@
 //! Reports of a worker to its parent, and the control thread that writes them.
 //!
 //! 1. A report does not block its caller: the control thread alone writes to the parent. Only the last
-//!    report of a process waits until it is written, for at most [`LAST_WORDS_MAX`].
+//!    report of a process waits until it is written, for at most [`FLUSH_MAX`].
 //! 2. While the parent does not read, little is queued. Of beats and statistics only the newest is
 //!    kept, not a queue. Reports of connections and answers are as few as the peers and the questions.
 //! 3. The control thread takes no lock of the runtime. So a busy worker still sends its heartbeats.
@@ -21,21 +21,21 @@ use crate::net::{Member, Members};
 use crate::runtime::StopReason;
 
 /// How long the last reports may take to be written before the process ends without them.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// Sends reports to the parent. Clones share one control thread.
 #[derive(Clone)]
 pub struct Reports(Arc<Inner>);
 
 struct Inner {
-    say: Sender<Saying>,
+    sender: Sender<Report>,
     beat: Mutex<Beat>,
     links: Mutex<Links>,
     counted: Mutex<Counted>,
 }
 
 /// What the control thread is to write.
-pub(super) enum Saying {
+pub(super) enum Report {
     Message(Box<FromWorker>),
     /// The beat has changed in a way that the parent waits for: write it now.
     BeatNow,
@@ -59,7 +59,7 @@ struct Links {
 #[derive(Default)]
 struct Counted {
     /// The statistics as they were last sent.
-    said: WorkerStats,
+    sent: WorkerStats,
     /// The statistics to be sent. Set by the thread of statistics, where newer ones replace older
     /// ones; taken by the control thread.
     waiting: Option<WorkerStats>,
@@ -70,9 +70,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Reports {
-    pub(super) fn new(say: Sender<Saying>) -> Reports {
+    pub(super) fn new(sender: Sender<Report>) -> Reports {
         let (beat, links, counted) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Reports(Arc::new(Inner { say, beat, links, counted }))
+        Reports(Arc::new(Inner { sender, beat, links, counted }))
     }
 
     /// Sets whether the worker is at rest, and how many of its spouts may still emit. To be called
@@ -86,7 +86,7 @@ impl Reports {
             is_news
         };
         if is_news {
-            self.say(Saying::BeatNow);
+            self.push(Report::BeatNow);
         }
     }
 
@@ -124,32 +124,32 @@ impl Reports {
     }
 
     pub(super) fn message(&self, message: FromWorker) {
-        self.say(Saying::Message(Box::new(message)));
+        self.push(Report::Message(Box::new(message)));
     }
 
-    fn say(&self, saying: Saying) {
+    fn push(&self, report: Report) {
         // The control thread ends only when the parent is gone; then nobody needs the report.
-        let _ = self.0.say.send(saying);
+        let _ = self.0.sender.send(report);
     }
 
-    /// Waits until everything before this was written, at most for [`LAST_WORDS_MAX`].
+    /// Waits until everything before this was written, at most for [`FLUSH_MAX`].
     pub(super) fn flush(&self) {
         let (done, wait) = channel();
-        self.say(Saying::Flush(done));
-        let _ = wait.recv_timeout(LAST_WORDS_MAX);
+        self.push(Report::Flush(done));
+        let _ = wait.recv_timeout(FLUSH_MAX);
     }
 
     /// Sets the counters to be sent. Nothing is sent if they have not changed since the last time.
     pub(super) fn stats(&self, stats: WorkerStats) {
         let is_first = {
             let mut counted = lock(&self.0.counted);
-            if counted.waiting.is_none() && counted.said == stats {
+            if counted.waiting.is_none() && counted.sent == stats {
                 return;
             }
             counted.waiting.replace(stats).is_none()
         };
         if is_first {
-            self.say(Saying::Stats);
+            self.push(Report::Stats);
         }
     }
 
@@ -157,9 +157,9 @@ impl Reports {
     fn take_stats(&self) -> Option<FromWorker> {
         let mut counted = lock(&self.0.counted);
         let stats = counted.waiting.take()?;
-        let latencies = changes(&counted.said.latencies, &stats.latencies);
+        let latencies = changes(&counted.sent.latencies, &stats.latencies);
         let message = WorkerStats { latencies, ..stats.clone() };
-        counted.said = stats;
+        counted.sent = stats;
         Some(FromWorker::Stats(Box::new(message)))
     }
 
@@ -192,9 +192,9 @@ impl Reports {
 
 /// The control thread: sends a beat every `heartbeat`, and the reports of other threads. Returns
 /// `false` when the parent is gone, `true` when all senders of reports are dropped.
-pub(super) fn speak(
+pub(super) fn send_reports(
     mut channel: UnixStream,
-    sayings: &Receiver<Saying>,
+    receiver: &Receiver<Report>,
     reports: &Reports,
     heartbeat: Duration,
 ) -> bool {
@@ -202,16 +202,16 @@ pub(super) fn speak(
     let mut next_beat = clock.now();
     // Statistics that are too large are likely to be too large at the next interval, too. That is
     // reported once.
-    let mut told_too_large = false;
+    let mut reported_too_large = false;
     loop {
-        let message = match sayings.recv_timeout(next_beat.since(clock.now())) {
-            Ok(Saying::Message(message)) => Some(*message),
-            Ok(Saying::Stats) => reports.take_stats(),
-            Ok(Saying::Flush(done)) => {
+        let message = match receiver.recv_timeout(next_beat.since(clock.now())) {
+            Ok(Report::Message(message)) => Some(*message),
+            Ok(Report::Stats) => reports.take_stats(),
+            Ok(Report::Flush(done)) => {
                 drop(done);
                 None
             }
-            Ok(Saying::BeatNow) | Err(RecvTimeoutError::Timeout) => {
+            Ok(Report::BeatNow) | Err(RecvTimeoutError::Timeout) => {
                 next_beat = clock.now().after(heartbeat);
                 Some(FromWorker::Beat(*lock(&reports.0.beat)))
             }
@@ -219,7 +219,7 @@ pub(super) fn speak(
         };
         let (line, missing) = message.map_or((None, None), |message| line_that_fits(message, LINE_MAX));
         // The filter runs, and sets the flag, only if something is missing.
-        let news = missing.filter(|_| !std::mem::replace(&mut told_too_large, true));
+        let news = missing.filter(|_| !std::mem::replace(&mut reported_too_large, true));
         let news = news.map(|what| control::line(&FromWorker::TooLarge { what }));
         let mut lines = line.into_iter().chain(news);
         if lines.any(|line| channel.write_all(&line).is_err()) {
@@ -234,19 +234,19 @@ mod tests {
     use crate::api::{CounterId, CounterValues};
     use crate::ids::Incarnation;
 
-    fn reports() -> (Reports, Receiver<Saying>) {
-        let (say, sayings) = channel();
-        (Reports::new(say), sayings)
+    fn reports() -> (Reports, Receiver<Report>) {
+        let (sender, receiver) = channel();
+        (Reports::new(sender), receiver)
     }
 
-    fn said(reports: &Reports, sayings: &Receiver<Saying>) -> Vec<FromWorker> {
-        let message = |saying| match saying {
-            Saying::Message(message) => Some(*message),
-            Saying::Stats => reports.take_stats(),
-            Saying::BeatNow => Some(FromWorker::Beat(*lock(&reports.0.beat))),
-            Saying::Flush(_) => None,
+    fn sent(reports: &Reports, receiver: &Receiver<Report>) -> Vec<FromWorker> {
+        let message = |report| match report {
+            Report::Message(message) => Some(*message),
+            Report::Stats => reports.take_stats(),
+            Report::BeatNow => Some(FromWorker::Beat(*lock(&reports.0.beat))),
+            Report::Flush(_) => None,
         };
-        sayings.try_iter().filter_map(message).collect()
+        receiver.try_iter().filter_map(message).collect()
     }
 
     fn beat(at_rest: bool, live_spouts: u64) -> FromWorker {
@@ -268,10 +268,10 @@ mod tests {
 
     #[test]
     fn a_beat_is_early_when_the_parent_waits_for_it() {
-        let (reports, sayings) = reports();
+        let (reports, receiver) = reports();
         let check = |at_rest, live_spouts, expected: &[FromWorker]| {
             reports.progress(at_rest, live_spouts);
-            assert_eq!(said(&reports, &sayings), expected);
+            assert_eq!(sent(&reports, &receiver), expected);
         };
         check(false, 2, &[beat(false, 2)]);
         check(false, 1, &[]);
@@ -284,8 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_said_when_they_change_and_never_pile_up() {
-        let (reports, sayings) = reports();
+    fn statistics_are_sent_when_they_change_and_never_pile_up() {
+        let (reports, receiver) = reports();
         let stats = |emitted, latencies: &[(u64, u64)]| WorkerStats {
             total: CounterValues::from([(CounterId::EMITTED, emitted)]),
             latencies: latencies.to_vec(),
@@ -294,7 +294,7 @@ mod tests {
         let expect = |expected: &[WorkerStats]| {
             let expected: Vec<_> =
                 expected.iter().map(|stats| FromWorker::Stats(Box::new(stats.clone()))).collect();
-            assert_eq!(said(&reports, &sayings), expected);
+            assert_eq!(sent(&reports, &receiver), expected);
         };
         reports.stats(stats(0, &[]));
         expect(&[]);
@@ -308,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn links_are_told_when_they_change() {
-        let (reports, sayings) = reports();
+    fn links_are_reported_when_they_change() {
+        let (reports, receiver) = reports();
         let check = |up, expected: &[bool]| {
             reports.link(WorkerId(1), up, at(1));
             let expected: Vec<_> =
                 expected.iter().map(|up| FromWorker::Link { peer: WorkerId(1), up: *up }).collect();
-            assert_eq!(said(&reports, &sayings), expected);
+            assert_eq!(sent(&reports, &receiver), expected);
             assert_eq!(lock(&reports.0.beat).links_up, u16::from(up));
         };
         check(false, &[]);
@@ -326,16 +326,16 @@ mod tests {
 
     #[test]
     fn a_peer_that_cannot_be_reached_for_long_is_reported() {
-        let (reports, sayings) = reports();
+        let (reports, receiver) = reports();
         let (own, longer) = (WorkerId(0), Duration::from_secs(10));
         let check = |seconds, expected: &[(u16, u64)]| {
             reports.report_links(longer, at(seconds));
             let report =
                 |(peer, for_ms): &(u16, u64)| FromWorker::LinkDown { peer: WorkerId(*peer), for_ms: *for_ms };
             let expected: Vec<_> = expected.iter().map(report).collect();
-            let said = said(&reports, &sayings).into_iter();
+            let sent = sent(&reports, &receiver).into_iter();
             assert_eq!(
-                said.filter(|message| !matches!(message, FromWorker::Link { .. })).collect::<Vec<_>>(),
+                sent.filter(|message| !matches!(message, FromWorker::Link { .. })).collect::<Vec<_>>(),
                 expected
             );
         };
@@ -358,9 +358,9 @@ mod tests {
     #[test]
     fn beats_come_whatever_else_happens() {
         let (own, parent) = UnixStream::pair().unwrap();
-        let (reports, sayings) = reports();
-        let speaker = reports.clone();
-        std::thread::spawn(move || speak(own, &sayings, &speaker, Duration::from_millis(1)));
+        let (reports, receiver) = reports();
+        let sender = reports.clone();
+        std::thread::spawn(move || send_reports(own, &receiver, &sender, Duration::from_millis(1)));
         // The runtime is stuck with everything locked but what the control thread needs.
         let _links = lock(&reports.0.links);
         let _counted = lock(&reports.0.counted);

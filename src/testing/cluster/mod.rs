@@ -42,8 +42,8 @@ use crate::testing::simulation::SimulationError;
 use crate::topology::assignment::{Assignment, place};
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Plan};
-use network::{Network, NetworkStruck, Trouble};
-use worker::{Links, Parts, Said, SimulatedProcess};
+use network::{Network, NetworkFaultCounts, Trouble};
+use worker::{Links, MasterMessages, Parts, SimulatedProcess};
 
 /// Turns that may follow each other at one point in time; more is reported as a cluster that never rests.
 const TURNS_WITHOUT_REST_MAX: u64 = 5_000_000;
@@ -86,7 +86,7 @@ impl ClusterOptions {
 enum Happening {
     Begin(Endpoint, Members),
     Command(Endpoint, Box<ToWorker>),
-    Said(Endpoint, Box<FromWorker>),
+    Message(Endpoint, Box<FromWorker>),
     Exited(Endpoint, Exit),
 }
 
@@ -120,7 +120,7 @@ impl Ord for Scheduled {
 #[derive(Clone, Debug, Default)]
 pub struct ClusterCounts {
     /// The faults of the network.
-    pub network: NetworkStruck,
+    pub network: NetworkFaultCounts,
     /// The sum of the counters of all meshes, those of ended processes included.
     pub net: NetCounts,
     /// Workers killed by the test.
@@ -191,13 +191,13 @@ impl SimulatedCluster {
             counts: ClusterCounts::default(),
             trace: Xxh3::new(),
         };
-        cluster.tell_master(Event::Tick);
+        cluster.step_master(Event::Tick);
         cluster
     }
 
     /// The workers that have executors.
     pub fn workers(&self) -> Vec<WorkerId> {
-        self.core.lives().iter().map(|life| life.worker).collect()
+        self.core.workers().iter().map(|record| record.worker).collect()
     }
 
     /// The simulated time since the start.
@@ -225,7 +225,7 @@ impl SimulatedCluster {
     /// How often each kind of event happened so far.
     pub fn counts(&self) -> ClusterCounts {
         let mut counts = self.counts.clone();
-        counts.network = self.network.struck;
+        counts.network = self.network.fault_counts;
         self.processes.values().for_each(|process| add(&mut counts.net, process.net_counts()));
         counts
     }
@@ -270,7 +270,7 @@ impl SimulatedCluster {
 
     /// Asks the master to drain the topology.
     pub fn drain(&mut self) {
-        self.tell_master(Event::Drain);
+        self.step_master(Event::Drain);
     }
 
     /// Kills a worker's process. Returns whether there was one.
@@ -422,11 +422,12 @@ impl SimulatedCluster {
             let Some(process) = self.processes.get_mut(&worker).filter(|process| process.runs(now)) else {
                 continue;
             };
-            let life = process.life;
-            let (messages, ends) = process.say(self.options.worker.heartbeat, self.options.net.link_lost);
+            let endpoint = process.endpoint;
+            let (messages, ends) =
+                process.take_messages(self.options.worker.heartbeat, self.options.net.link_lost);
             for message in messages {
                 let at = self.arrival(worker, true, now);
-                self.schedule(at, Happening::Said(life, Box::new(message)));
+                self.schedule(at, Happening::Message(endpoint, Box::new(message)));
             }
             if ends {
                 self.end_process(worker, Exit::Code(0));
@@ -453,49 +454,51 @@ impl SimulatedCluster {
         while self.agenda.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(next)) = self.agenda.pop() else { break };
             match next.what {
-                Happening::Begin(life, members) => self.begin(life, &members),
-                Happening::Command(life, command) => {
-                    let Some(process) = self.processes.get_mut(&life.worker) else { continue };
-                    if process.life != life {
+                Happening::Begin(endpoint, members) => self.begin(endpoint, &members),
+                Happening::Command(endpoint, command) => {
+                    let Some(process) = self.processes.get_mut(&endpoint.worker) else { continue };
+                    if process.endpoint != endpoint {
                         continue;
                     }
                     if process.runs(now) {
                         process.run_command(*command);
                     } else {
                         let at = process.stopped_until;
-                        waiting.push((at, Happening::Command(life, command)));
+                        waiting.push((at, Happening::Command(endpoint, command)));
                     }
                 }
-                Happening::Said(life, message) => self.tell_master(Event::Said(life, *message)),
-                Happening::Exited(life, how) => self.tell_master(Event::Exited(life, how)),
+                Happening::Message(endpoint, message) => self.step_master(Event::Message(endpoint, *message)),
+                Happening::Exited(endpoint, how) => self.step_master(Event::Exited(endpoint, how)),
             }
         }
         waiting.into_iter().for_each(|(at, what)| self.schedule(at, what));
         if self.core.deadline() <= now {
-            self.tell_master(Event::Tick);
+            self.step_master(Event::Tick);
         }
     }
 
-    fn tell_master(&mut self, event: Event) {
+    fn step_master(&mut self, event: Event) {
         let now = self.clock.now();
         for action in self.core.on(event, now) {
             match action {
-                MasterAction::Start(life, members) => {
+                MasterAction::Start(endpoint, members) => {
                     let pause = Duration::from_millis(self.random.random_range(1..20));
-                    self.channels.insert((life.worker, false), now.after(pause));
-                    self.schedule(now.after(pause), Happening::Begin(life, members));
+                    self.channels.insert((endpoint.worker, false), now.after(pause));
+                    self.schedule(now.after(pause), Happening::Begin(endpoint, members));
                 }
-                MasterAction::Send(life, message) => {
-                    let at = self.arrival(life.worker, false, now);
-                    self.schedule(at, Happening::Command(life, Box::new(message)));
+                MasterAction::Send(endpoint, message) => {
+                    let at = self.arrival(endpoint.worker, false, now);
+                    self.schedule(at, Happening::Command(endpoint, Box::new(message)));
                 }
                 // Simulated processors are never short.
-                MasterAction::Examine(life) => self.tell_master(Event::Examined(life, false)),
-                MasterAction::Kill(life) => {
-                    let is_running =
-                        self.processes.get(&life.worker).is_some_and(|process| process.life == life);
+                MasterAction::Examine(endpoint) => self.step_master(Event::Examined(endpoint, false)),
+                MasterAction::Kill(endpoint) => {
+                    let is_running = self
+                        .processes
+                        .get(&endpoint.worker)
+                        .is_some_and(|process| process.endpoint == endpoint);
                     if is_running {
-                        self.end_process(life.worker, Exit::Signal(9));
+                        self.end_process(endpoint.worker, Exit::Signal(9));
                     }
                 }
                 MasterAction::Note(note) => self.note(&note),
@@ -515,21 +518,21 @@ impl SimulatedCluster {
         }
     }
 
-    fn begin(&mut self, life: Endpoint, members: &Members) {
+    fn begin(&mut self, endpoint: Endpoint, members: &Members) {
         let (workers, net) = (usize::from(self.options.workers), &self.options.net);
         let outbox = Arc::new(Outbox::new(workers));
         let mut outlets = vec![None; workers];
-        for peer in self.assignment.used_workers().into_iter().filter(|peer| *peer != life.worker) {
+        for peer in self.assignment.used_workers().into_iter().filter(|peer| *peer != endpoint.worker) {
             outlets[peer.index()] = Some(outlet(&outbox, peer, net.frame_max));
         }
-        let said = Arc::new(Said::default());
+        let to_master = Arc::new(MasterMessages::default());
         let share = Share {
-            worker: life.worker,
-            incarnation: life.incarnation,
+            worker: endpoint.worker,
+            incarnation: endpoint.incarnation,
             plan: self.plan.clone(),
             assignment: self.assignment.clone(),
             outlets,
-            master: Arc::clone(&said) as Arc<dyn crate::runtime::MasterHandle>,
+            master: Arc::clone(&to_master) as Arc<dyn crate::runtime::MasterHandle>,
             membership: members.version,
         };
         let around = SimulatedSetup {
@@ -545,24 +548,24 @@ impl SimulatedCluster {
             topology: TopologyKey { name: SmolStr::new(self.topology.name()), run: [7; 16] },
             assignment: self.assignment.version,
             schema: 1,
-            worker: life.worker,
-            incarnation: life.incarnation,
+            worker: endpoint.worker,
+            incarnation: endpoint.incarnation,
         };
         let mesh = Mesh::new(identity, Secret::new([9; 32]), net.clone(), self.random.next_u64());
-        let bridge = Bridge::new(ingress, Box::new(Links(Arc::clone(&said))), self.clock.clone());
-        let parts = Parts { worker, mesh, bridge, outbox, said };
-        let process = SimulatedProcess::new(life, parts, members, self.clock.clone());
-        self.processes.insert(life.worker, process);
+        let bridge = Bridge::new(ingress, Box::new(Links(Arc::clone(&to_master))), self.clock.clone());
+        let parts = Parts { worker, mesh, bridge, outbox, to_master };
+        let process = SimulatedProcess::new(endpoint, parts, members, self.clock.clone());
+        self.processes.insert(endpoint.worker, process);
     }
 
     fn end_process(&mut self, worker: WorkerId, how: Exit) -> bool {
         let Some(process) = self.processes.remove(&worker) else { return false };
         let now = self.clock.now();
         add(&mut self.counts.net, process.net_counts());
-        self.network.died(process.life, now);
+        self.network.died(process.endpoint, now);
         // The exit goes through the same channel, so what the process sent before it arrives first.
         let at = self.arrival(worker, true, now);
-        self.schedule(at, Happening::Exited(process.life, how));
+        self.schedule(at, Happening::Exited(process.endpoint, how));
         true
     }
 }

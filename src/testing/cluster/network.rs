@@ -48,7 +48,7 @@ pub struct Trouble {
 
 /// How often each kind of fault occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetworkStruck {
+pub struct NetworkFaultCounts {
     /// Packets lost below TCP.
     pub losses: u64,
     /// Packets duplicated or reordered below TCP.
@@ -75,7 +75,7 @@ pub struct NetworkStruck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
     /// The process that holds this end.
-    pub life: Endpoint,
+    pub endpoint: Endpoint,
     /// The number of the connection in the mesh of that process.
     pub conn: ConnId,
 }
@@ -103,7 +103,7 @@ struct Pipe {
     /// When the reader may learn that the writer's end is closed; `None` while it is open.
     fin: Option<Time>,
     /// The reader was notified of the end, or must not be: it closed first, or the end is half-open.
-    told: bool,
+    is_notified: bool,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ struct Connection {
     /// The dial reached a listener that has not accepted it yet.
     waiting: bool,
     /// The dialer has not been notified yet that the connection is established.
-    connected_untold: bool,
+    connect_unreported: bool,
     /// The connection was cut: whatever is written from now on is lost.
     dead: bool,
 }
@@ -133,7 +133,7 @@ pub struct Network {
     next: u64,
     random: StdRng,
     /// How often each fault occurred.
-    pub struck: NetworkStruck,
+    pub fault_counts: NetworkFaultCounts,
 }
 
 impl Network {
@@ -145,7 +145,7 @@ impl Network {
             by_end: BTreeMap::new(),
             next: 1,
             random,
-            struck: NetworkStruck::default(),
+            fault_counts: NetworkFaultCounts::default(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Network {
 
     /// A worker dials another. `end` is the dialer's end of the new connection.
     pub fn dial(&mut self, end: End, to: WorkerId, now: Time) {
-        let from = end.life.worker;
+        let from = end.endpoint.worker;
         let trouble = self.trouble_of(from, to);
         let latency = self.latency(&trouble);
         let id = self.next;
@@ -185,7 +185,7 @@ impl Network {
             pipes: Default::default(),
             dialing: Some(now.after(latency)),
             waiting: false,
-            connected_untold: false,
+            connect_unreported: false,
             dead: false,
         };
         self.connections.insert(id, connection);
@@ -217,35 +217,35 @@ impl Network {
         let room = PIPE_BYTES_MAX.saturating_sub(connection.pipes[side].bytes);
         let mut latency = self.latency(&trouble);
         if room == 0 {
-            self.struck.full += 1;
+            self.fault_counts.full += 1;
             return 0;
         }
         let most = bytes.len().min(room);
         let taken = if self.random.random_bool(0.1) { self.random.random_range(1..=most) } else { most };
         let mut segment = bytes[..taken].to_vec();
-        if self.strikes(trouble.loss) {
-            self.struck.losses += 1;
+        if self.occurs(trouble.loss) {
+            self.fault_counts.losses += 1;
             latency += RETRANSMIT;
         }
-        if self.strikes(trouble.reorder) {
-            self.struck.reordered += 1;
+        if self.occurs(trouble.reorder) {
+            self.fault_counts.reordered += 1;
             latency += Duration::from_millis(self.random.random_range(1..20));
         }
-        if self.strikes(trouble.flip) {
-            self.struck.flips += 1;
+        if self.occurs(trouble.flip) {
+            self.fault_counts.flips += 1;
             let at = self.random.random_range(0..segment.len());
             segment[at] ^= 1 << self.random.random_range(0..8);
         }
-        let truncated = self.strikes(trouble.truncate);
+        let truncated = self.occurs(trouble.truncate);
         if truncated {
-            self.struck.truncations += 1;
+            self.fault_counts.truncations += 1;
             segment.truncate(self.random.random_range(0..segment.len()));
         }
-        if self.strikes(trouble.duplicate) {
-            self.struck.duplicated += 1;
+        if self.occurs(trouble.duplicate) {
+            self.fault_counts.duplicated += 1;
             segment.extend_from_within(..);
         }
-        self.struck.blocked += u64::from(trouble.blocked);
+        self.fault_counts.blocked += u64::from(trouble.blocked);
         let connection = self.connections.get_mut(&id).expect("it was there");
         let pipe = &mut connection.pipes[side];
         let transfer = trouble
@@ -263,7 +263,7 @@ impl Network {
         taken
     }
 
-    fn strikes(&mut self, share: f64) -> bool {
+    fn occurs(&mut self, share: f64) -> bool {
         share > 0.0 && self.random.random_bool(share)
     }
 
@@ -282,23 +282,23 @@ impl Network {
         let at = now.max(connection.pipes[side].last_arrival);
         connection.pipes[side].fin.get_or_insert(at);
         connection.pipes[1 - side].segments.clear();
-        connection.pipes[1 - side].told = true;
+        connection.pipes[1 - side].is_notified = true;
         self.drop_if_done(id);
     }
 
     fn drop_if_done(&mut self, id: u64) {
         let Some(connection) = self.connections.get(&id) else { return };
         let open = connection.ends.iter().flatten().count();
-        let untold = connection.waiting && connection.ends[0].is_some();
-        if open == 0 && !untold {
+        let is_dialing = connection.waiting && connection.ends[0].is_some();
+        if open == 0 && !is_dialing {
             self.connections.remove(&id);
         }
     }
 
     /// A process died: its ends are closed. For about half of them, a random number of the segments that
     /// it wrote last is lost.
-    pub fn died(&mut self, life: Endpoint, now: Time) {
-        let own: Vec<End> = self.by_end.keys().filter(|end| end.life == life).copied().collect();
+    pub fn died(&mut self, endpoint: Endpoint, now: Time) {
+        let own: Vec<End> = self.by_end.keys().filter(|end| end.endpoint == endpoint).copied().collect();
         for end in own {
             if let Some((id, side)) = self.by_end.get(&end).copied()
                 && self.random.random_bool(0.5)
@@ -311,7 +311,8 @@ impl Network {
             self.close(end, now);
         }
         // Nobody accepts the dials that wait at this process any more: they are refused.
-        for connection in self.connections.values_mut().filter(|connection| connection.to == life.worker) {
+        for connection in self.connections.values_mut().filter(|connection| connection.to == endpoint.worker)
+        {
             if connection.waiting && connection.ends[1].is_none() {
                 connection.pipes[1].fin.get_or_insert(now);
                 connection.waiting = false;
@@ -334,46 +335,55 @@ impl Network {
             pipe.bytes = 0;
             if spared == Some(side) {
                 // The reader of this pipe is never notified.
-                pipe.told = true;
+                pipe.is_notified = true;
                 pipe.fin = None;
             } else {
                 pipe.fin = Some(now);
             }
         }
         if half_open {
-            self.struck.half_open += 1;
+            self.fault_counts.half_open += 1;
         } else {
-            self.struck.cuts += 1;
+            self.fault_counts.cuts += 1;
         }
         true
     }
 
     /// Takes what has arrived for a process by now. New connections are accepted if it `listens`.
-    pub fn arrivals(&mut self, life: Endpoint, listens: bool, now: Time) -> Vec<Arrival> {
+    pub fn arrivals(&mut self, endpoint: Endpoint, listens: bool, now: Time) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
-        let own = self.connections.iter().filter(|(_, c)| c.from == life.worker || c.to == life.worker);
+        let own =
+            self.connections.iter().filter(|(_, c)| c.from == endpoint.worker || c.to == endpoint.worker);
         let ids: Vec<u64> = own.map(|(id, _)| *id).collect();
         for id in ids {
-            self.arrivals_of(id, life, listens, now, &mut arrivals);
+            self.arrivals_of(id, endpoint, listens, now, &mut arrivals);
         }
         arrivals
     }
 
-    fn arrivals_of(&mut self, id: u64, life: Endpoint, listens: bool, now: Time, into: &mut Vec<Arrival>) {
+    fn arrivals_of(
+        &mut self,
+        id: u64,
+        endpoint: Endpoint,
+        listens: bool,
+        now: Time,
+        into: &mut Vec<Arrival>,
+    ) {
         let (from, to) = (self.connections[&id].from, self.connections[&id].to);
         let ways = [self.trouble_of(from, to), self.trouble_of(to, from)];
         let connection = self.connections.get_mut(&id).expect("it is there");
-        if to == life.worker && connection.waiting && connection.ends[1].is_none() && listens {
+        if to == endpoint.worker && connection.waiting && connection.ends[1].is_none() && listens {
             connection.waiting = false;
             into.push(Arrival::Dialed(id));
             return;
         }
-        let Some(side) = connection.ends.iter().position(|end| end.is_some_and(|end| end.life == life))
+        let Some(side) =
+            connection.ends.iter().position(|end| end.is_some_and(|end| end.endpoint == endpoint))
         else {
             return;
         };
         let end = connection.ends[side].expect("it was found");
-        if side == 0 && std::mem::take(&mut connection.connected_untold) {
+        if side == 0 && std::mem::take(&mut connection.connect_unreported) {
             into.push(Arrival::Connected(end.conn));
         }
         let pipe = &mut connection.pipes[1 - side];
@@ -388,8 +398,8 @@ impl Network {
                 into.push(Arrival::Bytes(end.conn, segment));
             }
         }
-        if pipe.segments.is_empty() && !pipe.told && pipe.fin.is_some_and(|at| at <= now) {
-            pipe.told = true;
+        if pipe.segments.is_empty() && !pipe.is_notified && pipe.fin.is_some_and(|at| at <= now) {
+            pipe.is_notified = true;
             into.push(Arrival::Closed(end.conn, "the connection was closed"));
         }
     }
@@ -410,9 +420,9 @@ impl Network {
             connection.dialing = None;
             if listens(to) {
                 connection.waiting = true;
-                connection.connected_untold = true;
+                connection.connect_unreported = true;
             } else {
-                self.struck.refused += 1;
+                self.fault_counts.refused += 1;
                 connection.pipes[1].fin = Some(now);
             }
         }
@@ -433,7 +443,7 @@ impl Network {
                 }
                 if let Some((at, _)) = pipe.segments.front() {
                     next = next.min(*at);
-                } else if !pipe.told
+                } else if !pipe.is_notified
                     && let Some(at) = pipe.fin
                 {
                     next = next.min(at);
@@ -444,14 +454,14 @@ impl Network {
     }
 
     /// Whether [`Network::arrivals`] would find something for a process now.
-    pub fn has_arrivals(&self, life: Endpoint, now: Time) -> bool {
+    pub fn has_arrivals(&self, endpoint: Endpoint, now: Time) -> bool {
         self.connections.values().any(|connection| {
-            if connection.to == life.worker && connection.waiting && connection.ends[1].is_none() {
+            if connection.to == endpoint.worker && connection.waiting && connection.ends[1].is_none() {
                 return true;
             }
-            let side = connection.ends.iter().position(|end| end.is_some_and(|end| end.life == life));
+            let side = connection.ends.iter().position(|end| end.is_some_and(|end| end.endpoint == endpoint));
             let Some(side) = side else { return false };
-            if side == 0 && connection.connected_untold {
+            if side == 0 && connection.connect_unreported {
                 return true;
             }
             let way =
@@ -460,7 +470,7 @@ impl Network {
             let pipe = &connection.pipes[1 - side];
             let due = match pipe.segments.front() {
                 Some((at, _)) => *at <= now,
-                None => !pipe.told && pipe.fin.is_some_and(|at| at <= now),
+                None => !pipe.is_notified && pipe.fin.is_some_and(|at| at <= now),
             };
             due && !trouble.blocked && !trouble.clogged
         })

@@ -1,7 +1,7 @@
 //! A worker process of the simulation: the executors, mesh and bridge of production, without threads.
 //!
 //! [`SimulatedProcess::poll`] does one round of what the poller thread does in production, on a
-//! simulated [`Network`] in place of sockets. [`SimulatedProcess::say`] and
+//! simulated [`Network`] in place of sockets. [`SimulatedProcess::take_messages`] and
 //! [`SimulatedProcess::run_command`] stand for the control channel to the master.
 
 use std::collections::BTreeMap;
@@ -25,13 +25,13 @@ use crate::runtime::{MasterHandle, StopReason};
 use crate::testing::cluster::network::{Arrival, End, Network};
 
 /// The port of an incarnation of a worker. The port determines the worker; see [`worker_at`].
-fn port_of(life: Endpoint) -> u16 {
-    10_000 + life.worker.0 * 1_000 + (life.incarnation.0 % 1_000) as u16
+fn port_of(endpoint: Endpoint) -> u16 {
+    10_000 + endpoint.worker.0 * 1_000 + (endpoint.incarnation.0 % 1_000) as u16
 }
 
 /// The address on which an incarnation listens.
-pub fn address_of(life: Endpoint) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port_of(life)))
+pub fn address_of(endpoint: Endpoint) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port_of(endpoint)))
 }
 
 fn worker_at(address: SocketAddr) -> WorkerId {
@@ -39,11 +39,11 @@ fn worker_at(address: SocketAddr) -> WorkerId {
 }
 
 /// Messages to the master that wait to be sent. Executors and the mesh push them;
-/// [`SimulatedProcess::say`] takes them.
+/// [`SimulatedProcess::take_messages`] takes them.
 #[derive(Debug, Default)]
-pub struct Said(Mutex<Vec<FromWorker>>);
+pub struct MasterMessages(Mutex<Vec<FromWorker>>);
 
-impl Said {
+impl MasterMessages {
     fn push(&self, message: FromWorker) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message);
     }
@@ -53,7 +53,7 @@ impl Said {
     }
 }
 
-impl MasterHandle for Said {
+impl MasterHandle for MasterMessages {
     fn look(&self, seen: &EndProgress) {
         let beat = Beat { at_rest: seen.at_rest, live_spouts: seen.live_spouts, links_up: 0 };
         self.push(FromWorker::Beat(beat));
@@ -69,7 +69,7 @@ impl MasterHandle for Said {
 }
 
 /// Reports to the master when the outgoing connection to a peer comes up or goes down.
-pub struct Links(pub Arc<Said>);
+pub struct Links(pub Arc<MasterMessages>);
 
 impl LinkWatcher for Links {
     fn link(&mut self, peer: WorkerId, direction: Direction, state: &LinkState) {
@@ -82,7 +82,7 @@ impl LinkWatcher for Links {
 /// One process: one incarnation of a worker.
 pub struct SimulatedProcess {
     /// Which worker and incarnation it is.
-    pub life: Endpoint,
+    pub endpoint: Endpoint,
     /// The process does nothing before this time; the cluster sets it to stop the process.
     pub stopped_until: Time,
     worker: SimulatedWorker,
@@ -92,7 +92,7 @@ pub struct SimulatedProcess {
     /// Whether the poller has to run. Set by the outbox when something is pushed while the poller
     /// sleeps; reset when a round of the poller begins.
     woken: Arc<AtomicBool>,
-    said: Arc<Said>,
+    to_master: Arc<MasterMessages>,
     /// Bytes of each connection that were received and are not yet a whole frame.
     inputs: BTreeMap<ConnId, BytesMut>,
     /// Connections whose bytes did not all fit into the network; written again when there is room.
@@ -115,27 +115,27 @@ pub struct Parts {
     /// What executors send to other workers.
     pub outbox: Arc<Outbox>,
     /// What executors and mesh report to the master.
-    pub said: Arc<Said>,
+    pub to_master: Arc<MasterMessages>,
 }
 
 impl SimulatedProcess {
     /// A process that has just started. It reports its address to the master.
-    pub fn new(life: Endpoint, parts: Parts, members: &Members, clock: Clock) -> SimulatedProcess {
-        let Parts { worker, mesh, bridge, outbox, said } = parts;
+    pub fn new(endpoint: Endpoint, parts: Parts, members: &Members, clock: Clock) -> SimulatedProcess {
+        let Parts { worker, mesh, bridge, outbox, to_master } = parts;
         let woken = Arc::new(AtomicBool::new(true));
         let flag = Arc::clone(&woken);
         let connected = outbox.connect(Arc::new(move || flag.store(true, Ordering::SeqCst)));
         assert!(connected.is_ok(), "an outbox has one poller");
         let now = clock.now();
         let mut process = SimulatedProcess {
-            life,
+            endpoint,
             stopped_until: Time::ZERO,
             worker,
             mesh,
             bridge,
             outbox,
             woken,
-            said,
+            to_master,
             inputs: BTreeMap::new(),
             unwritten: Vec::new(),
             next_beat: now,
@@ -145,11 +145,11 @@ impl SimulatedProcess {
                 .members
                 .iter()
                 .map(|member| member.worker)
-                .filter(|worker| *worker != life.worker)
+                .filter(|worker| *worker != endpoint.worker)
                 .collect(),
         };
         process.set_members(members);
-        process.said.push(FromWorker::Listening { address: address_of(life) });
+        process.to_master.push(FromWorker::Listening { address: address_of(endpoint) });
         process
     }
 
@@ -183,7 +183,7 @@ impl SimulatedProcess {
     }
 
     fn end(&self, conn: ConnId) -> End {
-        End { life: self.life, conn }
+        End { endpoint: self.endpoint, conn }
     }
 
     fn set_members(&mut self, members: &Members) {
@@ -214,20 +214,20 @@ impl SimulatedProcess {
                 }
             }
             ToWorker::Probe { wave } => {
-                self.said.push(FromWorker::Progress { wave, progress: self.worker.progress() });
+                self.to_master.push(FromWorker::Progress { wave, progress: self.worker.progress() });
             }
         }
     }
 
     /// Takes the messages that are now sent to the master. The second value is true if the process has
     /// closed all executors and ends after these messages.
-    pub fn say(
+    pub fn take_messages(
         &mut self,
         heartbeat: std::time::Duration,
         link_lost: std::time::Duration,
     ) -> (Vec<FromWorker>, bool) {
         let now = self.clock.now();
-        let mut messages = self.said.take();
+        let mut messages = self.to_master.take();
         if now >= self.next_beat {
             self.next_beat = now.after(heartbeat);
             let seen = self.worker.progress();
@@ -271,7 +271,7 @@ impl SimulatedProcess {
     pub fn needs_poll(&self, network: &Network, now: Time) -> bool {
         self.woken.load(Ordering::SeqCst)
             || self.mesh.deadline() <= now
-            || network.has_arrivals(self.life, now)
+            || network.has_arrivals(self.endpoint, now)
             || self.unwritten.iter().any(|conn| network.has_room(self.end(*conn)))
     }
 
@@ -283,7 +283,7 @@ impl SimulatedProcess {
         if self.outbox.look() {
             self.empty_outbox();
         }
-        for arrival in network.arrivals(self.life, true, now) {
+        for arrival in network.arrivals(self.endpoint, true, now) {
             self.take(arrival, network, now);
         }
         self.mesh.tick(now, &mut self.bridge);

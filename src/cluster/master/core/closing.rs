@@ -10,7 +10,7 @@ use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::events::{MasterAction, Note};
-use crate::cluster::master::life::WorkerLife;
+use crate::cluster::master::worker_record::WorkerRecord;
 use crate::net::Endpoint;
 use crate::runtime::StopReason;
 use crate::runtime::end_sequence::EndCommand;
@@ -25,7 +25,7 @@ const DEATH_MAX: Duration = Duration::from_secs(5);
 impl Core {
     /// How many messages were lost because workers died; a lower bound.
     pub fn lost(&self) -> u64 {
-        self.lives.iter().map(|life| life.counts.lost(self.is_done)).sum()
+        self.workers.iter().map(|record| record.counts.lost(self.is_done)).sum()
     }
 
     /// Whether `Close` was sent to all workers.
@@ -67,7 +67,7 @@ impl Core {
     /// for the pause.
     pub(super) fn drain(&mut self, now: Time) {
         if !self.ending.is_draining() {
-            self.lives.iter_mut().for_each(|life| life.hurry(now));
+            self.workers.iter_mut().for_each(|record| record.hurry(now));
         }
         self.ending.drain(now);
     }
@@ -87,19 +87,19 @@ impl Core {
         self.close_by = Some(now.after(grace));
         self.waves.begin_again();
         self.broadcast(ToWorker::Ending(EndCommand::Close));
-        self.lives.iter_mut().filter(|life| !life.has_process()).for_each(WorkerLife::leaves);
+        self.workers.iter_mut().filter(|record| !record.has_process()).for_each(WorkerRecord::leaves);
     }
 
     pub(super) fn look_at_end(&mut self, close_by: Time, now: Time) {
         if now >= close_by && self.dead_by.is_none() && !self.examine_late() {
-            self.cut_short |= self.lives.iter().any(|life| life.has_process() && !life.has_ended);
+            self.cut_short |= self.workers.iter().any(|record| record.has_process() && !record.has_ended);
             self.dead_by = Some(now.after(DEATH_MAX));
             let running = self.with_process();
             self.actions.extend(running.into_iter().map(MasterAction::Kill));
         }
-        let mut to_us = self.lives.iter().filter(|life| life.listens_to_us());
-        if !self.end_told && to_us.all(|life| life.has_ended) {
-            self.end_told = true;
+        let mut to_us = self.workers.iter().filter(|record| record.listens_to_us());
+        if !self.end_sent && to_us.all(|record| record.has_ended) {
+            self.end_sent = true;
             self.broadcast(ToWorker::Ending(EndCommand::End));
         }
         let left = self.with_process();
@@ -114,7 +114,7 @@ impl Core {
     }
     /// The workers that have a process.
     fn with_process(&self) -> Vec<Endpoint> {
-        self.lives.iter().filter(|life| life.has_process()).map(WorkerLife::endpoint).collect()
+        self.workers.iter().filter(|record| record.has_process()).map(WorkerRecord::endpoint).collect()
     }
 
     /// Requests an examination of the workers that have not closed in time, once per deadline. Returns
@@ -124,12 +124,12 @@ impl Core {
             return false;
         }
         if !std::mem::replace(&mut self.late_examined, true) {
-            for life in self.lives.iter_mut().filter(|life| life.has_process()) {
-                life.is_examined = true;
-                self.actions.push(MasterAction::Examine(life.endpoint()));
+            for record in self.workers.iter_mut().filter(|record| record.has_process()) {
+                record.is_examined = true;
+                self.actions.push(MasterAction::Examine(record.endpoint()));
             }
         }
-        self.lives.iter().any(|life| life.is_examined && life.has_process())
+        self.workers.iter().any(|record| record.is_examined && record.has_process())
     }
 
     /// A worker that has not closed in time was given no processor: the deadline begins again.

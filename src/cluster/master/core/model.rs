@@ -35,8 +35,8 @@ struct Worker {
     to_finish: Option<usize>,
     /// Up to which place this incarnation has finished.
     finished: usize,
-    said_rest: bool,
-    said_live: bool,
+    sent_rest: bool,
+    sent_live: bool,
     closed: bool,
     inbox: VecDeque<ToWorker>,
     outbox: VecDeque<FromWorker>,
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn on(&mut self, event: Event) {
         for action in self.core.on(event, self.now) {
             match action {
                 MasterAction::Start(who, _) => self.start(who),
@@ -176,7 +176,7 @@ impl World {
                 self.workers[from].activity += 1;
             }
         }
-        self.tell(Event::Exited(who, Exit::Signal(9)));
+        self.on(Event::Exited(who, Exit::Signal(9)));
     }
 
     fn make_work(&mut self, index: usize) {
@@ -198,7 +198,7 @@ impl World {
             // A message reaches the master, or a command reaches a worker.
             0 | 1 => {
                 if let Some(message) = self.workers[index].outbox.pop_front() {
-                    self.tell(Event::Said(self.workers[index].endpoint(index), message));
+                    self.on(Event::Message(self.workers[index].endpoint(index), message));
                 }
             }
             2 => {
@@ -208,7 +208,7 @@ impl World {
             }
             3 => {
                 self.now = self.now.after(Duration::from_micros(self.random.random_range(1..5000)));
-                self.tell(Event::Tick);
+                self.on(Event::Tick);
             }
             // A worker works.
             4 => {
@@ -286,8 +286,8 @@ impl World {
         let by_the_way = self.random.random_bool(0.02);
         let worker = &mut self.workers[index];
         let (at_rest, live) = (worker.is_at_rest(), worker.is_live());
-        if worker.alive && ((at_rest && !worker.said_rest) || live != worker.said_live || by_the_way) {
-            (worker.said_rest, worker.said_live) = (at_rest, live);
+        if worker.alive && ((at_rest && !worker.sent_rest) || live != worker.sent_live || by_the_way) {
+            (worker.sent_rest, worker.sent_live) = (at_rest, live);
             let beat = Beat { at_rest, live_spouts: u64::from(live), links_up: 0 };
             worker.outbox.push_back(FromWorker::Beat(beat));
         }
@@ -295,7 +295,7 @@ impl World {
 
     /// Steps until the end. Returns how many incarnations were started.
     fn run(mut self) -> u32 {
-        self.tell(Event::Tick);
+        self.on(Event::Tick);
         for _ in 0..200_000 {
             self.step();
             if self.core.is_done() {
@@ -307,7 +307,7 @@ impl World {
                     let who = self.workers[index].endpoint(index);
                     self.workers[index].closed = false;
                     self.workers[index].alive = false;
-                    self.tell(Event::Exited(who, Exit::Code(0)));
+                    self.on(Event::Exited(who, Exit::Code(0)));
                 }
             }
         }

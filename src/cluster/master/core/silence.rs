@@ -9,23 +9,23 @@ use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::events::{MasterAction, Note};
-use crate::cluster::master::life::WorkerPhase;
+use crate::cluster::master::worker_record::WorkerPhase;
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
 use crate::net::Endpoint;
 use crate::runtime::end_sequence::EndCommand;
 
 impl Core {
-    pub(super) fn look_at_lives(&mut self, now: Time) {
-        for index in 0..self.lives.len() {
-            let life = &self.lives[index];
-            match life.phase {
+    pub(super) fn look_at_workers(&mut self, now: Time) {
+        for index in 0..self.workers.len() {
+            let record = &self.workers[index];
+            match record.phase {
                 WorkerPhase::Waiting { until } if now >= until => self.start(index, now),
                 WorkerPhase::Starting { .. } | WorkerPhase::Up { .. }
-                    if !life.is_examined && self.is_overdue(index, now) =>
+                    if !record.is_examined && self.is_overdue(index, now) =>
                 {
-                    self.lives[index].is_examined = true;
-                    self.actions.push(MasterAction::Examine(self.lives[index].endpoint()));
+                    self.workers[index].is_examined = true;
+                    self.actions.push(MasterAction::Examine(self.workers[index].endpoint()));
                 }
                 _ => {}
             }
@@ -33,12 +33,12 @@ impl Core {
     }
 
     fn start(&mut self, index: usize, now: Time) {
-        let life = &mut self.lives[index];
-        life.phase = WorkerPhase::Starting { since: now };
-        life.heard = now;
-        life.has_ended = false;
-        life.is_examined = false;
-        let who = life.endpoint();
+        let record = &mut self.workers[index];
+        record.phase = WorkerPhase::Starting { since: now };
+        record.last_message_at = now;
+        record.has_ended = false;
+        record.is_examined = false;
+        let who = record.endpoint();
         let members = self.members();
         self.actions.push(MasterAction::Start(who, members));
         if self.ending.is_draining() {
@@ -49,10 +49,10 @@ impl Core {
     /// Whether a worker should have listened, or sent something, by now.
     fn is_overdue(&self, index: usize, now: Time) -> bool {
         let WorkerOptions { start_timeout, heartbeat_timeout, .. } = self.options.worker;
-        let life = &self.lives[index];
-        match life.phase {
+        let record = &self.workers[index];
+        match record.phase {
             WorkerPhase::Starting { since } => now.since(since) >= start_timeout,
-            WorkerPhase::Up { .. } => now.since(life.heard) >= heartbeat_timeout,
+            WorkerPhase::Up { .. } => now.since(record.last_message_at) >= heartbeat_timeout,
             WorkerPhase::Waiting { .. } | WorkerPhase::Killed | WorkerPhase::Gone => false,
         }
     }
@@ -62,7 +62,7 @@ impl Core {
     /// is replaced. While all close: a worker that was given no processor extends the deadline for all.
     pub(super) fn examined(&mut self, who: Endpoint, is_starved: bool, now: Time) {
         let index = who.worker.index();
-        if !self.is_current(who) || !std::mem::take(&mut self.lives[index].is_examined) {
+        if !self.is_current(who) || !std::mem::take(&mut self.workers[index].is_examined) {
             return;
         }
         if self.close_by.is_some() {
@@ -75,19 +75,19 @@ impl Core {
             return;
         }
         let WorkerOptions { start_timeout, .. } = self.options.worker;
-        let life = &mut self.lives[index];
-        let silence = now.since(life.heard);
-        match (&mut life.phase, is_starved) {
+        let record = &mut self.workers[index];
+        let silence = now.since(record.last_message_at);
+        match (&mut record.phase, is_starved) {
             (WorkerPhase::Starting { since }, true) => {
                 *since = now;
                 self.note(Note::Starved(who));
             }
             (_, true) => {
-                life.heard = now;
+                record.last_message_at = now;
                 self.note(Note::Starved(who));
             }
             (WorkerPhase::Starting { .. }, false) => {
-                life.failed_starts += 1;
+                record.failed_starts += 1;
                 self.replace(WorkerId(index as u16), format!("it did not listen within {start_timeout:?}"));
             }
             (_, false) => {

@@ -3,9 +3,9 @@
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::events::{CoreOptions, MasterAction, Note};
-use crate::cluster::master::life::{WorkerLife, WorkerPhase};
 use crate::cluster::master::link_reports::LinkReports;
 use crate::cluster::master::waves::ProgressWaves;
+use crate::cluster::master::worker_record::{WorkerPhase, WorkerRecord};
 use crate::cluster::stats::WorkerStats;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
@@ -16,7 +16,7 @@ use crate::runtime::end_sequence::EndSequence;
 #[derive(Debug)]
 pub struct Core {
     pub(super) options: CoreOptions,
-    pub(super) lives: Vec<WorkerLife>,
+    pub(super) workers: Vec<WorkerRecord>,
     /// The version of the list of members. Each death adds 1.
     pub(super) version: u64,
     /// Whether spouts may emit, by the embedder's last wish.
@@ -36,7 +36,7 @@ pub struct Core {
     /// Whether the workers that had not closed by `close_by` were examined. Reset when it is extended.
     pub(super) late_examined: bool,
     /// Whether `End` was sent to all workers.
-    pub(super) end_told: bool,
+    pub(super) end_sent: bool,
     /// Set when all were killed: processes that still exist at that time are left behind.
     pub(super) dead_by: Option<Time>,
     pub(super) cut_short: bool,
@@ -45,7 +45,7 @@ pub struct Core {
     pub(super) stopped: Option<StopReason>,
     pub(super) is_done: bool,
     /// When the last event came. A long gap means that this process did not run.
-    pub(super) heard: Time,
+    pub(super) last_event_at: Time,
     /// The actions of the event that is being handled, in order. Taken at its end.
     pub(super) actions: Vec<MasterAction>,
 }
@@ -54,9 +54,9 @@ impl Core {
     /// A run in which nothing is started yet. The first event starts it.
     pub fn new(options: CoreOptions) -> Core {
         Core {
-            lives: (0..)
+            workers: (0..)
                 .zip(&options.sources)
-                .map(|(worker, sources)| WorkerLife::new(WorkerId(worker), *sources))
+                .map(|(worker, sources)| WorkerRecord::new(WorkerId(worker), *sources))
                 .collect(),
             version: 1,
             wanted_active: !options.start_inactive,
@@ -68,27 +68,27 @@ impl Core {
             link_reports: LinkReports::new(),
             close_by: None,
             late_examined: false,
-            end_told: false,
+            end_sent: false,
             dead_by: None,
             cut_short: false,
             failure: None,
             stopped: None,
             is_done: false,
-            heard: Time::ZERO,
+            last_event_at: Time::ZERO,
             actions: Vec::new(),
             options,
         }
     }
 
     /// The workers, by number.
-    pub fn lives(&self) -> &[WorkerLife] {
-        &self.lives
+    pub fn workers(&self) -> &[WorkerRecord] {
+        &self.workers
     }
 
     /// The counters of all workers, summed.
     pub fn sum(&self) -> WorkerStats {
         let mut sum = WorkerStats::default();
-        self.lives.iter().for_each(|life| life.counts.add_to(&mut sum, self.is_done));
+        self.workers.iter().for_each(|record| record.counts.add_to(&mut sum, self.is_done));
         sum
     }
 
@@ -98,15 +98,17 @@ impl Core {
     }
 
     pub(super) fn is_current(&self, who: Endpoint) -> bool {
-        self.lives.get(who.worker.index()).is_some_and(|life| life.endpoint() == who && life.has_process())
+        self.workers
+            .get(who.worker.index())
+            .is_some_and(|record| record.endpoint() == who && record.has_process())
     }
 
     /// Kills a worker. It is started again when its exit is seen.
     pub(super) fn replace(&mut self, worker: WorkerId, why: String) {
-        let life = &mut self.lives[worker.index()];
-        if life.listens_to_us() {
-            let who = life.endpoint();
-            life.phase = WorkerPhase::Killed;
+        let record = &mut self.workers[worker.index()];
+        if record.listens_to_us() {
+            let who = record.endpoint();
+            record.phase = WorkerPhase::Killed;
             self.note(Note::Replaced(who, why));
             self.actions.push(MasterAction::Kill(who));
         }
@@ -119,17 +121,17 @@ impl Core {
     }
 
     pub(super) fn members(&self) -> Members {
-        Members { version: self.version, members: self.lives.iter().map(WorkerLife::member).collect() }
+        Members { version: self.version, members: self.workers.iter().map(WorkerRecord::member).collect() }
     }
 
     pub(super) fn send(&mut self, index: usize, message: ToWorker) {
-        if self.lives[index].listens_to_us() {
-            self.actions.push(MasterAction::Send(self.lives[index].endpoint(), message));
+        if self.workers[index].listens_to_us() {
+            self.actions.push(MasterAction::Send(self.workers[index].endpoint(), message));
         }
     }
 
     pub(super) fn broadcast(&mut self, message: ToWorker) {
-        (0..self.lives.len()).for_each(|index| self.send(index, message.clone()));
+        (0..self.workers.len()).for_each(|index| self.send(index, message.clone()));
     }
 
     pub(super) fn send_members(&mut self) {

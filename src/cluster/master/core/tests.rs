@@ -1,4 +1,4 @@
-//! The master's decisions, told as stories. One file, because all of them are told by one [`Story`].
+//! The master's decisions, as stories. One file, because all of them use one [`Story`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use crate::net::Member;
 use crate::runtime::StopReason;
 
 /// By worker: its incarnation, and whether its address is known.
-type Lives = BTreeMap<u16, (u32, bool)>;
+type Incarnations = BTreeMap<u16, (u32, bool)>;
 
-/// A core, the time, and what it has said so far.
+/// A core, the time, and the actions it has returned so far.
 struct Story {
     core: Core,
     now: Time,
-    said: Vec<MasterAction>,
+    actions: Vec<MasterAction>,
     /// A wave that was asked and seen, and is not answered.
     open: Option<u64>,
     /// What a look at a silent worker finds.
@@ -39,7 +39,7 @@ fn options(workers: u16) -> CoreOptions {
     }
 }
 
-fn life(worker: u16, incarnation: u32) -> Endpoint {
+fn endpoint(worker: u16, incarnation: u32) -> Endpoint {
     Endpoint { worker: WorkerId(worker), incarnation: Incarnation(incarnation) }
 }
 
@@ -57,8 +57,13 @@ fn secs(count: u64) -> Duration {
 
 impl Story {
     fn new(options: CoreOptions) -> Story {
-        let mut story =
-            Story { core: Core::new(options), now: Time(1), said: Vec::new(), open: None, is_starved: false };
+        let mut story = Story {
+            core: Core::new(options),
+            now: Time(1),
+            actions: Vec::new(),
+            open: None,
+            is_starved: false,
+        };
         story.tick();
         story
     }
@@ -66,9 +71,9 @@ impl Story {
     /// Of workers that listen and are active.
     fn running(workers: u16) -> Story {
         let mut story = Story::new(options(workers));
-        (0..workers).for_each(|worker| story.listens(life(worker, 1)));
-        (0..workers).for_each(|worker| story.beats(life(worker, 1), 1, false));
-        story.said.clear();
+        (0..workers).for_each(|worker| story.listens(endpoint(worker, 1)));
+        (0..workers).for_each(|worker| story.beats(endpoint(worker, 1), 1, false));
+        story.actions.clear();
         story
     }
 
@@ -76,7 +81,7 @@ impl Story {
         for action in self.core.on(event, self.now) {
             match action {
                 MasterAction::Examine(who) => self.on(Event::Examined(who, self.is_starved)),
-                action => self.said.push(action),
+                action => self.actions.push(action),
             }
         }
     }
@@ -95,9 +100,9 @@ impl Story {
         self.now = end;
     }
 
-    /// Lets time pass until nobody waits for a next life.
+    /// Lets time pass until nobody waits for a next record.
     fn until_started(&mut self) {
-        while self.core.lives().iter().any(|life| matches!(life.phase, WorkerPhase::Waiting { .. })) {
+        while self.core.workers().iter().any(|record| matches!(record.phase, WorkerPhase::Waiting { .. })) {
             self.now = self.core.deadline();
             self.tick();
         }
@@ -108,22 +113,27 @@ impl Story {
         let end = self.now.after(time);
         while self.now < end {
             self.pass(ms(500).min(end.since(self.now)));
-            let up: Vec<_> =
-                self.core.lives().iter().filter(|life| life.is_up()).map(WorkerLife::endpoint).collect();
+            let up: Vec<_> = self
+                .core
+                .workers()
+                .iter()
+                .filter(|record| record.is_up())
+                .map(WorkerRecord::endpoint)
+                .collect();
             up.into_iter().for_each(|who| self.beats(who, 1, false));
         }
     }
 
-    fn says(&mut self, who: Endpoint, message: FromWorker) {
-        self.on(Event::Said(who, message));
+    fn sends(&mut self, who: Endpoint, message: FromWorker) {
+        self.on(Event::Message(who, message));
     }
 
     fn listens(&mut self, who: Endpoint) {
-        self.says(who, FromWorker::Listening { address: address(who) });
+        self.sends(who, FromWorker::Listening { address: address(who) });
     }
 
     fn beats(&mut self, who: Endpoint, live_spouts: u64, at_rest: bool) {
-        self.says(who, FromWorker::Beat(Beat { at_rest, live_spouts, links_up: 1 }));
+        self.sends(who, FromWorker::Beat(Beat { at_rest, live_spouts, links_up: 1 }));
     }
 
     fn dies(&mut self, who: Endpoint) {
@@ -131,13 +141,13 @@ impl Story {
     }
 
     fn ends(&mut self, who: Endpoint) {
-        self.says(who, FromWorker::Ended { cut_short: false });
+        self.sends(who, FromWorker::Ended { cut_short: false });
         self.on(Event::Exited(who, Exit::Code(0)));
     }
 
-    /// What was said since this was last asked.
+    /// The actions since the last call.
     fn take(&mut self) -> Vec<MasterAction> {
-        std::mem::take(&mut self.said)
+        std::mem::take(&mut self.actions)
     }
 
     fn started(&mut self) -> Vec<Endpoint> {
@@ -176,19 +186,19 @@ impl Story {
         };
         let waves: Vec<u64> = sent.iter().filter_map(wave).collect();
         if let Some(wave) = waves.first() {
-            assert_eq!(waves, vec![*wave; self.core.lives().len()], "one wave at a time, to all");
+            assert_eq!(waves, vec![*wave; self.core.workers().len()], "one wave at a time, to all");
             self.open = Some(*wave);
         }
     }
 
     fn answer(&mut self, worker: u16, wave: u64, progress: EndProgress) {
-        let who = self.core.lives()[usize::from(worker)].endpoint();
-        self.says(who, FromWorker::Progress { wave, progress });
+        let who = self.core.workers()[usize::from(worker)].endpoint();
+        self.sends(who, FromWorker::Progress { wave, progress });
     }
 
-    /// All are at rest, twice; returns what the first worker is told then, questions aside.
+    /// All are at rest, twice; returns the messages that are then sent to the first worker, except `Probe`.
     fn rests(&mut self, progress: EndProgress) -> Vec<ToWorker> {
-        let workers = self.core.lives().len() as u16;
+        let workers = self.core.workers().len() as u16;
         for _ in 0..2 {
             let wave = self.wave().or_else(|| {
                 self.pass(ms(25));
@@ -199,8 +209,8 @@ impl Story {
         }
         let sent = self.sent();
         self.note_wave(&sent);
-        let told = sent.into_iter().filter(|(who, _)| who.worker == WorkerId(0)).map(|(_, message)| message);
-        told.filter(|message| !matches!(message, ToWorker::Probe { .. })).collect()
+        let sent = sent.into_iter().filter(|(who, _)| who.worker == WorkerId(0)).map(|(_, message)| message);
+        sent.filter(|message| !matches!(message, ToWorker::Probe { .. })).collect()
     }
 }
 
@@ -217,7 +227,7 @@ const REST: EndProgress = EndProgress {
     closed: 0,
 };
 
-fn members_of(action: &MasterAction) -> Option<(Endpoint, u64, Lives)> {
+fn members_of(action: &MasterAction) -> Option<(Endpoint, u64, Incarnations)> {
     let (who, members) = match action {
         MasterAction::Start(who, members) => (who, members),
         MasterAction::Send(who, ToWorker::Members(members)) => (who, members),
@@ -230,47 +240,47 @@ fn members_of(action: &MasterAction) -> Option<(Endpoint, u64, Lives)> {
 #[test]
 fn all_are_started_and_activated_together() {
     let mut story = Story::new(options(2));
-    let said = story.take();
-    let nobody: Lives = [(0, (1, false)), (1, (1, false))].into();
-    let starts: Vec<_> = said.iter().filter_map(members_of).collect();
-    assert_eq!(starts, [(life(0, 1), 1, nobody.clone()), (life(1, 1), 1, nobody)]);
+    let actions = story.take();
+    let nobody: Incarnations = [(0, (1, false)), (1, (1, false))].into();
+    let starts: Vec<_> = actions.iter().filter_map(members_of).collect();
+    assert_eq!(starts, [(endpoint(0, 1), 1, nobody.clone()), (endpoint(1, 1), 1, nobody)]);
 
-    story.listens(life(1, 1));
-    let said = story.take();
-    let one: Lives = [(0, (1, false)), (1, (1, true))].into();
-    let told: Vec<_> = said.iter().filter_map(members_of).collect();
+    story.listens(endpoint(1, 1));
+    let actions = story.take();
+    let one: Incarnations = [(0, (1, false)), (1, (1, true))].into();
+    let sent: Vec<_> = actions.iter().filter_map(members_of).collect();
     assert_eq!(
-        told,
-        [(life(0, 1), 1, one.clone()), (life(1, 1), 1, one)],
-        "all are told, under the same version"
+        sent,
+        [(endpoint(0, 1), 1, one.clone()), (endpoint(1, 1), 1, one)],
+        "it is sent to all, under the same version"
     );
-    assert!(!said.iter().any(|action| matches!(action, MasterAction::Send(_, ToWorker::Activate))));
+    assert!(!actions.iter().any(|action| matches!(action, MasterAction::Send(_, ToWorker::Activate))));
 
-    story.listens(life(0, 1));
+    story.listens(endpoint(0, 1));
     let activated: Vec<_> = story
         .sent()
         .into_iter()
         .filter(|(_, message)| *message == ToWorker::Activate)
         .map(|(who, _)| who)
         .collect();
-    assert_eq!(activated, [life(0, 1), life(1, 1)]);
-    story.listens(life(0, 1));
-    assert!(story.sent().is_empty(), "said twice changes nothing");
+    assert_eq!(activated, [endpoint(0, 1), endpoint(1, 1)]);
+    story.listens(endpoint(0, 1));
+    assert!(story.sent().is_empty(), "a second report changes nothing");
 }
 
 #[test]
 fn a_topology_that_starts_inactive_waits_for_the_word() {
     let mut story = Story::new(CoreOptions { start_inactive: true, ..options(1) });
-    story.listens(life(0, 1));
+    story.listens(endpoint(0, 1));
     assert!(!story.sent().iter().any(|(_, message)| *message == ToWorker::Activate));
     story.on(Event::Activate);
-    assert_eq!(story.sent(), [(life(0, 1), ToWorker::Activate)]);
+    assert_eq!(story.sent(), [(endpoint(0, 1), ToWorker::Activate)]);
     story.on(Event::Activate);
     assert_eq!(story.sent(), []);
     story.on(Event::Deactivate);
-    assert_eq!(story.sent(), [(life(0, 1), ToWorker::Deactivate)]);
-    story.dies(life(0, 1));
-    story.listens(life(0, 2));
+    assert_eq!(story.sent(), [(endpoint(0, 1), ToWorker::Deactivate)]);
+    story.dies(endpoint(0, 1));
+    story.listens(endpoint(0, 2));
     assert!(
         !story.sent().iter().any(|(_, message)| *message == ToWorker::Activate),
         "it rests as the others"
@@ -278,81 +288,82 @@ fn a_topology_that_starts_inactive_waits_for_the_word() {
 }
 
 #[test]
-fn a_death_is_told_at_once_and_the_next_life_when_it_listens() {
+fn a_death_is_sent_at_once_and_the_next_incarnation_when_it_listens() {
     let mut story = Story::running(3);
-    story.dies(life(1, 1));
-    let said = story.take();
-    let dead: Lives = [(0, (1, true)), (1, (2, false)), (2, (1, true))].into();
-    let told: Vec<_> = said.iter().filter_map(members_of).collect();
-    let expected = [(life(0, 1), 2, dead.clone()), (life(2, 1), 2, dead.clone()), (life(1, 2), 2, dead)];
-    assert_eq!(told, expected, "the others first, then the new one, which is started at once");
+    story.dies(endpoint(1, 1));
+    let actions = story.take();
+    let dead: Incarnations = [(0, (1, true)), (1, (2, false)), (2, (1, true))].into();
+    let sent: Vec<_> = actions.iter().filter_map(members_of).collect();
+    let expected =
+        [(endpoint(0, 1), 2, dead.clone()), (endpoint(2, 1), 2, dead.clone()), (endpoint(1, 2), 2, dead)];
+    assert_eq!(sent, expected, "the others first, then the new one, which is started at once");
 
-    story.listens(life(1, 2));
-    let said = story.take();
-    let back: Lives = [(0, (1, true)), (1, (2, true)), (2, (1, true))].into();
-    let told: Vec<_> = said.iter().filter_map(members_of).map(|(_, version, of)| (version, of)).collect();
-    assert_eq!(told, vec![(2, back); 3], "the same version, now with the address");
-    let activated = MasterAction::Send(life(1, 2), ToWorker::Activate);
+    story.listens(endpoint(1, 2));
+    let actions = story.take();
+    let back: Incarnations = [(0, (1, true)), (1, (2, true)), (2, (1, true))].into();
+    let sent: Vec<_> = actions.iter().filter_map(members_of).map(|(_, version, of)| (version, of)).collect();
+    assert_eq!(sent, vec![(2, back); 3], "the same version, now with the address");
+    let activated = MasterAction::Send(endpoint(1, 2), ToWorker::Activate);
     assert_eq!(
-        said.iter().filter(|action| matches!(action, MasterAction::Send(_, ToWorker::Activate))).count(),
+        actions.iter().filter(|action| matches!(action, MasterAction::Send(_, ToWorker::Activate))).count(),
         1
     );
-    assert!(said.contains(&activated));
-    assert_eq!(story.core.lives()[1].restarts, 1);
+    assert!(actions.contains(&activated));
+    assert_eq!(story.core.workers()[1].restarts, 1);
 }
 
 #[test]
 fn a_worker_that_dies_before_all_were_up_keeps_the_others_waiting() {
     let mut story = Story::new(options(2));
-    story.listens(life(0, 1));
-    story.dies(life(0, 1));
-    story.listens(life(1, 1));
+    story.listens(endpoint(0, 1));
+    story.dies(endpoint(0, 1));
+    story.listens(endpoint(1, 1));
     assert!(!story.sent().iter().any(|(_, message)| *message == ToWorker::Activate));
-    story.listens(life(0, 2));
+    story.listens(endpoint(0, 2));
     let activated = story.sent().into_iter().filter(|(_, message)| *message == ToWorker::Activate).count();
     assert_eq!(activated, 2);
 }
 
 #[test]
-fn nobody_hears_the_dead() {
+fn messages_of_the_dead_are_ignored() {
     let mut story = Story::running(2);
-    story.dies(life(0, 1));
-    story.listens(life(0, 2));
+    story.dies(endpoint(0, 1));
+    story.listens(endpoint(0, 2));
     story.take();
     for event in [
-        Event::Said(life(0, 1), FromWorker::Listening { address: address(life(0, 1)) }),
-        Event::Said(life(0, 1), FromWorker::DrainRequested),
-        Event::Said(life(0, 1), FromWorker::Fatal { message: "late".into() }),
-        Event::Exited(life(0, 1), Exit::Signal(9)),
-        Event::Broken(life(0, 1), "late".into()),
-        Event::Exited(life(9, 1), Exit::Signal(9)),
+        Event::Message(endpoint(0, 1), FromWorker::Listening { address: address(endpoint(0, 1)) }),
+        Event::Message(endpoint(0, 1), FromWorker::DrainRequested),
+        Event::Message(endpoint(0, 1), FromWorker::Fatal { message: "late".into() }),
+        Event::Exited(endpoint(0, 1), Exit::Signal(9)),
+        Event::Broken(endpoint(0, 1), "late".into()),
+        Event::Exited(endpoint(9, 1), Exit::Signal(9)),
     ] {
         story.on(event);
     }
     assert_eq!(story.take(), []);
-    assert_eq!(story.core.lives()[0].incarnation, Incarnation(2));
+    assert_eq!(story.core.workers()[0].incarnation, Incarnation(2));
 }
 
 #[test]
-fn pauses_grow_and_begin_anew_after_a_good_life() {
+fn pauses_grow_and_begin_anew_after_a_good_incarnation() {
     let mut story = Story::running(1);
     let mut expected = [0, 50, 100, 200, 400, 800].into_iter();
     for incarnation in 1..=6 {
-        story.listens(life(0, incarnation));
+        story.listens(endpoint(0, incarnation));
         story.take();
         let died = story.now;
-        story.dies(life(0, incarnation));
+        story.dies(endpoint(0, incarnation));
         while story.started().is_empty() {
             story.now = story.core.deadline();
             story.tick();
         }
         assert_eq!(Some(story.now.since(died).as_millis()), expected.next());
     }
-    story.listens(life(0, 7));
+    story.listens(endpoint(0, 7));
     story.pass_beating(secs(60));
     story.take();
-    story.dies(life(0, 7));
-    assert_eq!(story.started(), [life(0, 8)], "at once");
+    story.dies(endpoint(0, 7));
+    assert_eq!(story.started(), [endpoint(0, 8)], "at once");
 }
 
 #[test]
@@ -362,21 +373,21 @@ fn the_longest_pause_is_an_option() {
         chosen.worker.restart_max = longest;
         let mut story = Story::new(chosen);
         // The first replacement starts at once; each pause after it is twice the one before.
-        story.listens(life(0, 1));
-        story.dies(life(0, 1));
+        story.listens(endpoint(0, 1));
+        story.dies(endpoint(0, 1));
         let mut pauses = Vec::new();
         for incarnation in 2..=20 {
-            story.listens(life(0, incarnation));
+            story.listens(endpoint(0, incarnation));
             story.take();
             let died = story.now;
-            story.dies(life(0, incarnation));
-            let WorkerPhase::Waiting { until } = story.core.lives()[0].phase else {
+            story.dies(endpoint(0, incarnation));
+            let WorkerPhase::Waiting { until } = story.core.workers()[0].phase else {
                 panic!("incarnation {} does not wait", incarnation + 1)
             };
             pauses.push(until.since(died));
             assert!(until.since(died) <= longest);
             story.pass(longest);
-            assert_eq!(story.started(), [life(0, incarnation + 1)]);
+            assert_eq!(story.started(), [endpoint(0, incarnation + 1)]);
         }
         let expected: Vec<_> = (0..19).map(|doubled| (ms(50) * (1 << doubled)).min(longest)).collect();
         assert_eq!(pauses, expected);
@@ -388,16 +399,16 @@ fn a_silent_worker_is_killed_and_replaced_when_it_is_dead() {
     let mut story = Story::running(2);
     for _ in 0..4 {
         story.pass(ms(500));
-        story.beats(life(0, 1), 1, false);
+        story.beats(endpoint(0, 1), 1, false);
     }
     assert_eq!(story.killed(), []);
     story.pass(ms(600));
-    let said = story.take();
-    assert!(said.contains(&MasterAction::Kill(life(1, 1))));
-    assert!(!said.iter().any(|action| members_of(action).is_some()), "it may still hold its files");
-    story.beats(life(0, 1), 1, false);
-    story.dies(life(1, 1));
-    assert_eq!(story.started(), [life(1, 2)]);
+    let actions = story.take();
+    assert!(actions.contains(&MasterAction::Kill(endpoint(1, 1))));
+    assert!(!actions.iter().any(|action| members_of(action).is_some()), "it may still hold its files");
+    story.beats(endpoint(0, 1), 1, false);
+    story.dies(endpoint(1, 1));
+    assert_eq!(story.started(), [endpoint(1, 2)]);
 }
 
 #[test]
@@ -408,8 +419,8 @@ fn a_worker_that_does_not_listen_in_time_is_killed_and_in_the_end_the_run_given_
         story.pass(ms(29_900));
         assert_eq!(story.killed(), []);
         story.pass(ms(200));
-        assert_eq!(story.killed(), [life(0, incarnation)]);
-        story.dies(life(0, incarnation));
+        assert_eq!(story.killed(), [endpoint(0, incarnation)]);
+        story.dies(endpoint(0, incarnation));
     }
     assert!(story.core.is_done());
     assert!(story.core.failure().unwrap().contains("3 times"), "{:?}", story.core.failure());
@@ -424,25 +435,25 @@ fn a_master_that_was_stopped_holds_it_against_nobody() {
     story.pass(ms(2400));
     assert_eq!(story.killed(), []);
     story.pass(ms(200));
-    assert_eq!(story.killed(), [life(0, 1), life(1, 1)], "now they had their time");
+    assert_eq!(story.killed(), [endpoint(0, 1), endpoint(1, 1)], "now they had their time");
 }
 
 #[test]
 fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
     let mut story = Story::new(options(2));
-    assert_eq!(story.started(), [life(0, 1), life(1, 1)]);
-    story.listens(life(0, 1));
-    story.says(life(1, 1), FromWorker::Fatal { message: "no such bolt".into() });
-    story.on(Event::Exited(life(1, 1), Exit::Code(1)));
+    assert_eq!(story.started(), [endpoint(0, 1), endpoint(1, 1)]);
+    story.listens(endpoint(0, 1));
+    story.sends(endpoint(1, 1), FromWorker::Fatal { message: "no such bolt".into() });
+    story.on(Event::Exited(endpoint(1, 1), Exit::Code(1)));
     assert_eq!(story.core.failure(), Some("no such bolt"));
-    let said = story.take();
-    assert!(said.contains(&MasterAction::Send(life(0, 1), ToWorker::Ending(EndCommand::Close))));
+    let actions = story.take();
+    assert!(actions.contains(&MasterAction::Send(endpoint(0, 1), ToWorker::Ending(EndCommand::Close))));
     assert!(
-        !said.iter().any(|action| matches!(action, MasterAction::Start(..))),
-        "the next life would fail too"
+        !actions.iter().any(|action| matches!(action, MasterAction::Start(..))),
+        "the next incarnation would fail too"
     );
     story.pass(secs(1));
-    story.ends(life(0, 1));
+    story.ends(endpoint(0, 1));
     assert!(story.core.is_done() && story.core.is_cut_short());
     assert_eq!(story.started(), []);
 }
@@ -450,16 +461,16 @@ fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
 #[test]
 fn a_worker_that_was_good_before_is_given_more_chances() {
     let mut story = Story::running(1);
-    story.says(life(0, 1), FromWorker::Fatal { message: "the runtime broke".into() });
-    story.on(Event::Exited(life(0, 1), Exit::Code(1)));
+    story.sends(endpoint(0, 1), FromWorker::Fatal { message: "the runtime broke".into() });
+    story.on(Event::Exited(endpoint(0, 1), Exit::Code(1)));
     for incarnation in 2..=10 {
         assert_eq!(story.core.failure(), None);
         story.until_started();
-        story.on(Event::Exited(life(0, incarnation), Exit::Code(101)));
+        story.on(Event::Exited(endpoint(0, incarnation), Exit::Code(101)));
     }
     story.until_started();
     assert_eq!(story.core.failure(), None);
-    story.on(Event::Exited(life(0, 11), Exit::Code(101)));
+    story.on(Event::Exited(endpoint(0, 11), Exit::Code(101)));
     let why = story.core.failure().unwrap();
     assert!(why.contains("worker 0") && why.contains("10 times") && why.contains("exit code 101"), "{why}");
 }
@@ -468,10 +479,10 @@ fn a_worker_that_was_good_before_is_given_more_chances() {
 fn who_is_killed_at_its_start_from_outside_may_try_for_ever() {
     let mut story = Story::new(options(1));
     for incarnation in 1..50 {
-        story.dies(life(0, incarnation));
+        story.dies(endpoint(0, incarnation));
         story.pass(secs(30));
     }
-    assert_eq!((story.core.failure(), story.core.lives()[0].incarnation), (None, Incarnation(50)));
+    assert_eq!((story.core.failure(), story.core.workers()[0].incarnation), (None, Incarnation(50)));
 }
 
 #[test]
@@ -479,7 +490,7 @@ fn a_program_that_cannot_be_started_is_no_reason_to_loop() {
     let mut story = Story::new(options(1));
     for incarnation in 1..=3 {
         assert_eq!(story.core.failure(), None);
-        story.on(Event::Exited(life(0, incarnation), Exit::NotStarted("no such file".into())));
+        story.on(Event::Exited(endpoint(0, incarnation), Exit::NotStarted("no such file".into())));
         story.pass(secs(1));
     }
     assert!(story.core.failure().unwrap().contains("no such file"));
@@ -487,21 +498,21 @@ fn a_program_that_cannot_be_started_is_no_reason_to_loop() {
 }
 
 #[test]
-fn a_broken_channel_costs_the_worker_its_life() {
+fn a_worker_whose_channel_is_broken_is_killed() {
     let mut story = Story::running(2);
-    story.on(Event::Broken(life(1, 1), "not JSON".into()));
-    assert_eq!(story.killed(), [life(1, 1)]);
-    story.on(Event::Broken(life(1, 1), "not JSON".into()));
+    story.on(Event::Broken(endpoint(1, 1), "not JSON".into()));
+    assert_eq!(story.killed(), [endpoint(1, 1)]);
+    story.on(Event::Broken(endpoint(1, 1), "not JSON".into()));
     assert_eq!(story.killed(), []);
-    story.dies(life(1, 1));
-    assert_eq!(story.started(), [life(1, 2)]);
+    story.dies(endpoint(1, 1));
+    assert_eq!(story.started(), [endpoint(1, 2)]);
 }
 
 #[test]
 fn the_one_whose_links_are_down_is_replaced() {
     let mut story = Story::running(3);
     let complain = |story: &mut Story, who: u16, of: u16, seconds: u64| {
-        story.says(life(who, 1), FromWorker::LinkDown { peer: WorkerId(of), for_ms: 1000 * seconds });
+        story.sends(endpoint(who, 1), FromWorker::LinkDown { peer: WorkerId(of), for_ms: 1000 * seconds });
     };
     complain(&mut story, 0, 1, 9);
     story.pass_beating(secs(2));
@@ -511,9 +522,9 @@ fn the_one_whose_links_are_down_is_replaced() {
     }
     assert_eq!(story.killed(), [], "others may complain too");
     story.pass_beating(secs(2));
-    assert_eq!(story.killed(), [life(1, 1)]);
+    assert_eq!(story.killed(), [endpoint(1, 1)]);
     complain(&mut story, 0, 2, 10);
-    story.dies(life(1, 1));
+    story.dies(endpoint(1, 1));
     story.pass_beating(secs(2));
     assert_eq!(story.killed(), [], "one at a time");
 }
@@ -521,11 +532,11 @@ fn the_one_whose_links_are_down_is_replaced() {
 #[test]
 fn the_end_comes_in_order() {
     let mut story = Story::running(2);
-    story.beats(life(0, 1), 0, true);
+    story.beats(endpoint(0, 1), 0, true);
     story.pass(ms(100));
-    story.beats(life(1, 1), 1, false);
-    assert_eq!(story.wave(), None, "a spout lives");
-    story.beats(life(1, 1), 0, true);
+    story.beats(endpoint(1, 1), 1, false);
+    assert_eq!(story.wave(), None, "a spout is live");
+    story.beats(endpoint(1, 1), 0, true);
     assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 1, place: 0 })]);
     let answered = EndProgress { round: 1, asked: 1, answered: 1, ..REST };
     assert_eq!(story.rests(answered), [ToWorker::Ending(EndCommand::Finish { round: 2, place: 1 })]);
@@ -534,16 +545,19 @@ fn the_end_comes_in_order() {
         story.rests(EndProgress { round: 2, activity: 6, ..answered }),
         [ToWorker::Ending(EndCommand::Close)]
     );
-    story.says(life(1, 1), FromWorker::Ended { cut_short: false });
+    story.sends(endpoint(1, 1), FromWorker::Ended { cut_short: false });
     assert_eq!(story.sent(), [], "the other would take it for a death");
-    story.says(life(0, 1), FromWorker::Ended { cut_short: false });
+    story.sends(endpoint(0, 1), FromWorker::Ended { cut_short: false });
     assert_eq!(
         story.sent(),
-        [(life(0, 1), ToWorker::Ending(EndCommand::End)), (life(1, 1), ToWorker::Ending(EndCommand::End))]
+        [
+            (endpoint(0, 1), ToWorker::Ending(EndCommand::End)),
+            (endpoint(1, 1), ToWorker::Ending(EndCommand::End))
+        ]
     );
-    story.on(Event::Exited(life(1, 1), Exit::Code(0)));
+    story.on(Event::Exited(endpoint(1, 1), Exit::Code(0)));
     assert!(!story.core.is_done());
-    story.on(Event::Exited(life(0, 1), Exit::Code(0)));
+    story.on(Event::Exited(endpoint(0, 1), Exit::Code(0)));
     assert!(story.core.is_done() && !story.core.is_cut_short());
     assert_eq!(story.take().last(), Some(&MasterAction::Done));
     assert_eq!(story.core.deadline(), Time::NEVER);
@@ -552,13 +566,13 @@ fn the_end_comes_in_order() {
 #[test]
 fn the_first_question_comes_a_millisecond_after_rest_and_then_each_twenty() {
     let mut story = Story::running(1);
-    story.beats(life(0, 1), 0, false);
+    story.beats(endpoint(0, 1), 0, false);
     story.pass(ms(19));
     let first = story.wave().expect("bounded input is exhausted");
     story.answer(0, first, EndProgress { at_rest: false, ..REST });
     story.pass(ms(19));
     assert_eq!(story.wave(), None);
-    story.beats(life(0, 1), 0, true);
+    story.beats(endpoint(0, 1), 0, true);
     story.pass(ms(1));
     assert!(story.wave().is_some(), "it came to rest");
 }
@@ -566,7 +580,7 @@ fn the_first_question_comes_a_millisecond_after_rest_and_then_each_twenty() {
 #[test]
 fn holders_are_asked_before_the_end() {
     let mut story = Story::running(2);
-    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    (0..2).for_each(|worker| story.beats(endpoint(worker, 1), 0, true));
     let held = EndProgress { pending: 1, holding: 1, ..REST };
     assert_eq!(story.rests(held), [ToWorker::Ending(EndCommand::AskHolders { round: 1 })]);
     let let_go = EndProgress { round: 1, asked: 1, answered: 1, activity: 9, ..REST };
@@ -574,9 +588,9 @@ fn holders_are_asked_before_the_end() {
 }
 
 #[test]
-fn a_spout_that_lives_again_stops_the_questions() {
+fn a_spout_that_is_live_again_stops_the_waves() {
     let mut story = Story::running(1);
-    story.beats(life(0, 1), 0, true);
+    story.beats(endpoint(0, 1), 0, true);
     story.rests(REST);
     story.pass(ms(25));
     let wave = story.wave().expect("it waits for the answer to the round");
@@ -587,7 +601,7 @@ fn a_spout_that_lives_again_stops_the_questions() {
     );
     story.pass(ms(100));
     assert_eq!(story.wave(), None);
-    story.beats(life(0, 1), 0, true);
+    story.beats(endpoint(0, 1), 0, true);
     assert_eq!(
         story.rests(EndProgress { round: 1, ..REST }),
         [ToWorker::Ending(EndCommand::Finish { round: 2, place: 0 })]
@@ -597,48 +611,48 @@ fn a_spout_that_lives_again_stops_the_questions() {
 #[test]
 fn a_death_while_finishing_begins_the_end_again() {
     let mut story = Story::running(2);
-    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    (0..2).for_each(|worker| story.beats(endpoint(worker, 1), 0, true));
     assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 1, place: 0 })]);
     story.pass(ms(25));
     let wave = story.wave().expect("it waits for the answer");
     story.answer(0, wave, EndProgress { round: 1, asked: 1, answered: 1, ..REST });
-    story.dies(life(1, 1));
-    story.listens(life(1, 2));
-    story.says(life(1, 2), FromWorker::Progress { wave, progress: EndProgress { round: 1, ..REST } });
+    story.dies(endpoint(1, 1));
+    story.listens(endpoint(1, 2));
+    story.sends(endpoint(1, 2), FromWorker::Progress { wave, progress: EndProgress { round: 1, ..REST } });
     story.pass(ms(100));
     assert!(
         !story.sent().iter().any(|(_, message)| matches!(
             message,
             ToWorker::Ending(EndCommand::Finish { .. }) | ToWorker::Probe { .. }
         )),
-        "the new one has not said how it is"
+        "the new one has not reported yet"
     );
-    story.beats(life(1, 2), 1, false);
+    story.beats(endpoint(1, 2), 1, false);
     story.pass(ms(100));
     assert_eq!(story.wave(), None, "its spout emits again");
-    story.beats(life(1, 2), 0, true);
+    story.beats(endpoint(1, 2), 0, true);
     assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 2, place: 0 })]);
 }
 
 #[test]
-fn a_drain_is_told_to_those_that_come_later_before_they_emit() {
+fn a_drain_is_sent_to_those_that_come_later_before_they_emit() {
     let mut story = Story::running(2);
     story.on(Event::Drain);
     assert_eq!(
         story.sent(),
         [
-            (life(0, 1), ToWorker::Ending(EndCommand::Drain)),
-            (life(1, 1), ToWorker::Ending(EndCommand::Drain))
+            (endpoint(0, 1), ToWorker::Ending(EndCommand::Drain)),
+            (endpoint(1, 1), ToWorker::Ending(EndCommand::Drain))
         ]
     );
     story.on(Event::Drain);
     assert_eq!(story.sent(), []);
-    story.dies(life(1, 1));
-    story.listens(life(1, 2));
+    story.dies(endpoint(1, 1));
+    story.listens(endpoint(1, 2));
     let of_new: Vec<_> = story
         .sent()
         .into_iter()
-        .filter(|(who, message)| *who == life(1, 2) && !matches!(message, ToWorker::Members(_)))
+        .filter(|(who, message)| *who == endpoint(1, 2) && !matches!(message, ToWorker::Members(_)))
         .map(|(_, message)| message)
         .collect();
     assert_eq!(of_new, [ToWorker::Ending(EndCommand::Drain), ToWorker::Activate]);
@@ -647,14 +661,14 @@ fn a_drain_is_told_to_those_that_come_later_before_they_emit() {
 #[test]
 fn a_drain_may_be_asked_for_by_a_component() {
     let mut story = Story::running(1);
-    story.says(life(0, 1), FromWorker::DrainRequested);
-    story.says(life(0, 1), FromWorker::DrainRequested);
-    let said = story.take();
+    story.sends(endpoint(0, 1), FromWorker::DrainRequested);
+    story.sends(endpoint(0, 1), FromWorker::DrainRequested);
+    let actions = story.take();
     assert_eq!(
-        said,
+        actions,
         [
-            MasterAction::Note(Note::DrainRequested(life(0, 1))),
-            MasterAction::Send(life(0, 1), ToWorker::Ending(EndCommand::Drain))
+            MasterAction::Note(Note::DrainRequested(endpoint(0, 1))),
+            MasterAction::Send(endpoint(0, 1), ToWorker::Ending(EndCommand::Drain))
         ]
     );
 }
@@ -665,27 +679,27 @@ fn a_drain_may_be_asked_for_by_a_component() {
 fn a_drain_does_not_wait_for_the_pause_of_a_dead_worker() {
     let mut story = Story::running(2);
     for incarnation in 1..8 {
-        story.dies(life(1, incarnation));
+        story.dies(endpoint(1, incarnation));
         if incarnation < 7 {
             story.until_started();
-            story.listens(life(1, incarnation + 1));
+            story.listens(endpoint(1, incarnation + 1));
         }
     }
-    assert_eq!(story.started().last(), Some(&life(1, 7)));
+    assert_eq!(story.started().last(), Some(&endpoint(1, 7)));
     story.on(Event::Drain);
-    assert_eq!(story.started(), [life(1, 8)]);
+    assert_eq!(story.started(), [endpoint(1, 8)]);
 }
 
 #[test]
 fn a_component_that_cannot_go_on_drains_all_and_the_first_reason_stands() {
     let mut story = Story::running(2);
     let reason = |error: &str| StopReason { component: "b".into(), task: TaskId(1), error: error.to_owned() };
-    story.says(life(1, 1), FromWorker::Stopped(reason("no such file")));
-    story.says(life(0, 1), FromWorker::Stopped(reason("later")));
-    let said = story.take();
-    let drain = |worker| MasterAction::Send(life(worker, 1), ToWorker::Ending(EndCommand::Drain));
-    let note = MasterAction::Note(Note::Stopped(life(1, 1), reason("no such file")));
-    assert_eq!(said, [note, drain(0), drain(1)]);
+    story.sends(endpoint(1, 1), FromWorker::Stopped(reason("no such file")));
+    story.sends(endpoint(0, 1), FromWorker::Stopped(reason("later")));
+    let actions = story.take();
+    let drain = |worker| MasterAction::Send(endpoint(worker, 1), ToWorker::Ending(EndCommand::Drain));
+    let note = MasterAction::Note(Note::Stopped(endpoint(1, 1), reason("no such file")));
+    assert_eq!(actions, [note, drain(0), drain(1)]);
     assert_eq!(story.core.stopped(), Some(&reason("no such file")));
 }
 
@@ -693,8 +707,8 @@ fn a_component_that_cannot_go_on_drains_all_and_the_first_reason_stands() {
 fn a_drain_before_anybody_listens_ends_the_run() {
     let mut story = Story::new(options(1));
     story.on(Event::Drain);
-    story.listens(life(0, 1));
-    story.beats(life(0, 1), 0, true);
+    story.listens(endpoint(0, 1));
+    story.beats(endpoint(0, 1), 0, true);
     assert_eq!(story.rests(REST), [ToWorker::Ending(EndCommand::Finish { round: 1, place: 0 })]);
 }
 
@@ -704,28 +718,29 @@ fn a_drain_that_takes_too_long_is_cut_short() {
     story.on(Event::Drain);
     story.take();
     story.pass_beating(ms(30_100));
-    assert!(story.sent().contains(&(life(1, 1), ToWorker::Ending(EndCommand::Close))));
-    story.ends(life(0, 1));
-    story.ends(life(1, 1));
+    assert!(story.sent().contains(&(endpoint(1, 1), ToWorker::Ending(EndCommand::Close))));
+    story.ends(endpoint(0, 1));
+    story.ends(endpoint(1, 1));
     assert!(story.core.is_done() && story.core.is_cut_short());
 }
 
 #[test]
 fn a_kill_closes_those_that_answer_and_kills_the_others() {
     let mut story = Story::running(3);
-    story.dies(life(2, 1));
+    story.dies(endpoint(2, 1));
     story.take();
     story.on(Event::Kill);
-    let closed = [life(0, 1), life(1, 1), life(2, 2)].map(|who| (who, ToWorker::Ending(EndCommand::Close)));
+    let closed = [endpoint(0, 1), endpoint(1, 1), endpoint(2, 2)]
+        .map(|who| (who, ToWorker::Ending(EndCommand::Close)));
     assert_eq!(story.sent(), closed);
-    story.ends(life(0, 1));
+    story.ends(endpoint(0, 1));
     story.pass(ms(1900));
     assert_eq!(story.killed(), []);
     story.pass(ms(200));
-    assert_eq!(story.killed(), [life(1, 1), life(2, 2)]);
-    story.dies(life(1, 1));
+    assert_eq!(story.killed(), [endpoint(1, 1), endpoint(2, 2)]);
+    story.dies(endpoint(1, 1));
     assert!(!story.core.is_done());
-    story.dies(life(2, 2));
+    story.dies(endpoint(2, 2));
     assert!(story.core.is_done() && story.core.is_cut_short());
     assert_eq!(story.started(), [], "nobody comes back");
 }
@@ -736,42 +751,42 @@ fn what_does_not_die_is_left_behind() {
     story.on(Event::Kill);
     story.pass(secs(8));
     assert!(story.core.is_done());
-    assert!(story.take().contains(&MasterAction::Note(Note::LeftBehind(vec![life(0, 1)]))));
+    assert!(story.take().contains(&MasterAction::Note(Note::LeftBehind(vec![endpoint(0, 1)]))));
 }
 
 #[test]
 fn a_kill_while_closing_shortens_the_wait() {
     let mut story = Story::running(1);
-    story.beats(life(0, 1), 0, true);
+    story.beats(endpoint(0, 1), 0, true);
     story.rests(REST);
     story.rests(EndProgress { round: 1, ..REST });
     assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Ending(EndCommand::Close)]);
     story.pass(ms(100));
     story.on(Event::Kill);
     story.pass(ms(2100));
-    assert_eq!(story.killed(), [life(0, 1)]);
+    assert_eq!(story.killed(), [endpoint(0, 1)]);
 }
 
 #[test]
 fn a_death_while_closing_is_an_end_and_not_a_good_one() {
     let mut story = Story::running(2);
-    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    (0..2).for_each(|worker| story.beats(endpoint(worker, 1), 0, true));
     story.rests(REST);
     story.rests(EndProgress { round: 1, ..REST });
     assert_eq!(story.rests(EndProgress { round: 2, ..REST }), [ToWorker::Ending(EndCommand::Close)]);
-    story.dies(life(0, 1));
+    story.dies(endpoint(0, 1));
     assert_eq!(story.started(), []);
-    story.ends(life(1, 1));
+    story.ends(endpoint(1, 1));
     assert!(story.core.is_done() && story.core.is_cut_short());
 }
 
 #[test]
-fn a_worker_that_waits_for_its_next_life_does_not_hold_up_the_end() {
+fn a_worker_that_waits_for_its_restart_does_not_delay_the_end() {
     let mut story = Story::running(1);
-    story.dies(life(0, 1));
-    story.listens(life(0, 2));
-    story.dies(life(0, 2));
-    assert!(matches!(story.core.lives()[0].phase, WorkerPhase::Waiting { .. }));
+    story.dies(endpoint(0, 1));
+    story.listens(endpoint(0, 2));
+    story.dies(endpoint(0, 2));
+    assert!(matches!(story.core.workers()[0].phase, WorkerPhase::Waiting { .. }));
     story.on(Event::Kill);
     assert!(story.core.is_done());
 }
@@ -796,23 +811,23 @@ fn counters_of_the_dead_count_on() {
         assert_eq!(sum.emitted, sum.acked + sum.pending + story.core.lost());
         (sum.emitted, sum.pending, story.core.lost())
     };
-    story.says(life(0, 1), counts(10, 3, 5));
-    story.says(life(1, 1), counts(100, 7, 5));
-    story.says(life(1, 1), counts(200, 8, 5));
+    story.sends(endpoint(0, 1), counts(10, 3, 5));
+    story.sends(endpoint(1, 1), counts(100, 7, 5));
+    story.sends(endpoint(1, 1), counts(200, 8, 5));
     assert_eq!(sums(&story), (210, 11, 0));
-    story.dies(life(1, 1));
-    assert_eq!(sums(&story), (210, 11, 0), "its next life reads them again");
-    story.says(life(1, 1), counts(999, 9, 5));
-    story.listens(life(1, 2));
-    story.says(life(1, 2), counts(1, 1, 6));
+    story.dies(endpoint(1, 1));
+    assert_eq!(sums(&story), (210, 11, 0), "its next incarnation reads them again");
+    story.sends(endpoint(1, 1), counts(999, 9, 5));
+    story.listens(endpoint(1, 2));
+    story.sends(endpoint(1, 2), counts(1, 1, 6));
     assert_eq!(sums(&story), (211, 12, 0));
-    story.says(life(1, 2), counts(250, 1, 6));
+    story.sends(endpoint(1, 2), counts(250, 1, 6));
     assert_eq!(sums(&story), (452, 4, 0), "it has read as far as the one before");
     assert_eq!(story.core.sum().latencies, [(5, 199), (6, 249)]);
-    story.dies(life(1, 2));
+    story.dies(endpoint(1, 2));
     story.on(Event::Kill);
-    story.ends(life(0, 1));
-    assert_eq!(sums(&story), (452, 3, 1), "nobody reads that again; worker 0 keeps what it said last");
+    story.ends(endpoint(0, 1));
+    assert_eq!(sums(&story), (452, 3, 1), "nobody reads that again; worker 0 keeps what it reported last");
 }
 
 /// A message that fails for ever waits for its next replay when the end comes: it was counted as
@@ -828,8 +843,8 @@ fn an_orderly_end_hides_nothing() {
     ]);
     let last = WorkerStats { total, ..WorkerStats::default() };
     story.on(Event::Kill);
-    story.says(life(0, 1), FromWorker::Stats(Box::new(last)));
-    story.ends(life(0, 1));
+    story.sends(endpoint(0, 1), FromWorker::Stats(Box::new(last)));
+    story.ends(endpoint(0, 1));
     assert!(story.core.is_done());
     let sum = story.core.sum().messages();
     assert_eq!((sum.emitted, sum.acked, sum.failed, sum.pending, story.core.lost()), (3, 1, 1, 1, 0));
@@ -839,14 +854,14 @@ fn an_orderly_end_hides_nothing() {
 #[test]
 fn a_death_while_draining_loses_what_was_open() {
     let mut story = Story::running(1);
-    story.says(life(0, 1), counts(2000, 1999, 5));
+    story.sends(endpoint(0, 1), counts(2000, 1999, 5));
     story.on(Event::Drain);
-    story.dies(life(0, 1));
+    story.dies(endpoint(0, 1));
     story.until_started();
-    story.listens(life(0, 2));
-    story.says(life(0, 2), FromWorker::Stats(Box::default()));
+    story.listens(endpoint(0, 2));
+    story.sends(endpoint(0, 2), FromWorker::Stats(Box::default()));
     story.on(Event::Kill);
-    story.ends(life(0, 2));
+    story.ends(endpoint(0, 2));
     let sum = story.core.sum().messages();
     assert_eq!((sum.emitted, sum.acked, sum.pending, story.core.lost()), (2000, 1, 0, 1999));
 }
@@ -858,16 +873,16 @@ fn a_worker_that_gets_no_processor_is_waited_for() {
     let mut story = Story::running(2);
     story.is_starved = true;
     story.pass(secs(60));
-    let said = story.take();
-    assert!(!said.iter().any(|action| matches!(action, MasterAction::Kill(_))), "{said:?}");
+    let actions = story.take();
+    assert!(!actions.iter().any(|action| matches!(action, MasterAction::Kill(_))), "{actions:?}");
     let starved = |action: &&MasterAction| matches!(action, MasterAction::Note(Note::Starved(_)));
-    let notes = said.iter().filter(starved).count() as u128;
+    let notes = actions.iter().filter(starved).count() as u128;
     assert!(notes >= 2, "each of the two is noted");
     let timeout = WorkerOptions::default().heartbeat_timeout;
     assert!(notes <= 2 * (secs(60).as_nanos() / timeout.as_nanos()), "once per time-out: {notes}");
     story.is_starved = false;
     story.pass(timeout);
-    assert_eq!(story.killed(), [life(0, 1), life(1, 1)], "nothing keeps them from beating now");
+    assert_eq!(story.killed(), [endpoint(0, 1), endpoint(1, 1)], "nothing keeps them from beating now");
 }
 
 #[test]
@@ -876,8 +891,8 @@ fn a_worker_that_gets_no_processor_has_time_to_start() {
     story.is_starved = true;
     story.pass(WorkerOptions::default().start_timeout * 5);
     assert_eq!(story.killed(), []);
-    story.listens(life(0, 1));
-    assert!(story.core.lives()[0].is_up());
+    story.listens(endpoint(0, 1));
+    assert!(story.core.workers()[0].is_up());
 }
 
 /// On a machine with a load of 200, workers that were about to end were killed, and a run that had done
@@ -885,7 +900,7 @@ fn a_worker_that_gets_no_processor_has_time_to_start() {
 #[test]
 fn a_worker_that_gets_no_processor_has_time_to_close() {
     let mut story = Story::running(2);
-    (0..2).for_each(|worker| story.beats(life(worker, 1), 0, true));
+    (0..2).for_each(|worker| story.beats(endpoint(worker, 1), 0, true));
     story.rests(REST);
     story.rests(EndProgress { round: 1, ..REST });
     story.rests(EndProgress { round: 2, ..REST });
@@ -896,5 +911,5 @@ fn a_worker_that_gets_no_processor_has_time_to_close() {
     story.on(Event::Kill);
     story.is_starved = false;
     story.pass(secs(3));
-    assert_eq!(story.killed(), [life(0, 1), life(1, 1)], "who insists is not kept waiting");
+    assert_eq!(story.killed(), [endpoint(0, 1), endpoint(1, 1)], "who insists is not kept waiting");
 }

@@ -45,7 +45,7 @@ fn activity_that_only_moved_over_is_seen() {
 }
 
 #[test]
-fn answers_to_other_waves_are_not_heard() {
+fn answers_to_other_waves_are_ignored() {
     let mut waves = ProgressWaves::new(2);
     let first = waves.ask();
     assert_eq!(waves.answer(0, first, at_rest(1)), None);

@@ -92,7 +92,7 @@ fn signal_name(signal: i32) -> String {
 
 /// A worker through all its incarnations.
 #[derive(Debug)]
-pub struct WorkerLife {
+pub struct WorkerRecord {
     /// Which worker.
     pub worker: WorkerId,
     /// The present incarnation; in [`WorkerPhase::Waiting`] the one to be started next.
@@ -103,7 +103,7 @@ pub struct WorkerLife {
     pub address: Option<SocketAddr>,
     /// When its last message came, or when it was started. Moved forward if the master itself did not
     /// run, or if the worker was given no processor.
-    pub heard: Time,
+    pub last_message_at: Time,
     /// Its last beat, updated by its answers to waves; `None` before the first beat.
     pub beat: Option<Beat>,
     /// Whether the last such command to it was that spouts may emit.
@@ -135,15 +135,15 @@ pub struct WorkerLife {
     pub counts: Counts,
 }
 
-impl WorkerLife {
+impl WorkerRecord {
     /// A worker before its first start. `sources`: where its spouts read.
-    pub fn new(worker: WorkerId, sources: Sources) -> WorkerLife {
-        WorkerLife {
+    pub fn new(worker: WorkerId, sources: Sources) -> WorkerRecord {
+        WorkerRecord {
             worker,
             incarnation: Incarnation(1),
             phase: WorkerPhase::Waiting { until: Time::ZERO },
             address: None,
-            heard: Time::ZERO,
+            last_message_at: Time::ZERO,
             beat: None,
             active: false,
             was_active: false,
@@ -205,7 +205,7 @@ impl WorkerLife {
             _ if !self.was_up && how.is_own_doing() => self.failed_starts += 1,
             _ => {}
         }
-        self.counts.bury(self.reads);
+        self.counts.end_incarnation(self.reads);
         self.forget();
         self.phase = WorkerPhase::Waiting { until: now.after(self.pause) };
         self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
