@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_simulated_clock_moves_only_when_told() {
+    fn a_simulated_clock_moves_only_when_it_is_moved() {
         let clock = Clock::simulated();
         let seen_elsewhere = clock.clone();
         assert_eq!(clock.now(), Time::ZERO);

@@ -56,7 +56,7 @@ fn json_of(assert: &Assert) -> Value {
 }
 
 #[test]
-fn a_valid_document_is_said_to_be_so() {
+fn a_valid_document_is_reported_as_valid() {
     let assert = squall(&["validate", "-"], GOOD).success();
     assert_eq!(stderr_of(&assert), "-: valid: `words`, 1 spout, 2 bolts, 4 tasks\n");
     assert_eq!(stdout_of(&assert), "");

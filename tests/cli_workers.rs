@@ -171,14 +171,14 @@ impl Running {
         signal(self.child.id(), which);
     }
 
-    /// Waits for the end: the exit code, what was said, and the summary.
+    /// Waits for the end: the exit code, the text of stderr, and the summary.
     fn end(self) -> (Option<i32>, String, Value) {
-        let (code, said, mut lines) = self.end_with_rows();
+        let (code, stderr, mut lines) = self.end_with_rows();
         let last = lines.pop().expect("there is a summary");
-        (code, said, serde_json::from_str::<Value>(&last).unwrap()["summary"].clone())
+        (code, stderr, serde_json::from_str::<Value>(&last).unwrap()["summary"].clone())
     }
 
-    /// Waits for the end: the exit code, what was said, and the lines of stdout that came since the
+    /// Waits for the end: the exit code, the text of stderr, and the lines of stdout that came since the
     /// last call of `rows`.
     fn end_with_rows(mut self) -> (Option<i32>, String, Vec<String>) {
         drop(self.child.stdin.take());
@@ -190,8 +190,8 @@ impl Running {
         });
         assert!(!workers.into_iter().any(is_alive), "nobody is left behind");
         let lines = self.rows.iter().collect();
-        let said = self.stderr.iter().collect::<Vec<_>>().join("\n");
-        (status.unwrap().code(), said, lines)
+        let stderr = self.stderr.iter().collect::<Vec<_>>().join("\n");
+        (status.unwrap().code(), stderr, lines)
     }
 }
 
@@ -247,8 +247,8 @@ fn killed_workers_come_back_and_the_summary_says_so() {
         arrived.extend(numbers_of(&running.rows()));
     }
     running.signal(Signal::TERM);
-    let (code, said, mut lines) = running.end_with_rows();
-    assert_eq!(code, Some(0), "{said}");
+    let (code, stderr, mut lines) = running.end_with_rows();
+    assert_eq!(code, Some(0), "{stderr}");
     let last = lines.pop().expect("there is a summary");
     let summary = serde_json::from_str::<Value>(&last).unwrap()["summary"].clone();
     arrived.extend(numbers_of(&lines));
@@ -258,7 +258,7 @@ fn killed_workers_come_back_and_the_summary_says_so() {
     let by_cause: u64 = summary["replays"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     assert_eq!(summary["replayed"], by_cause);
     assert_eq!((&summary["failed"], &summary["pending"]), (&Value::from(0), &Value::from(0)));
-    assert!(said.contains("signal SIGKILL") && said.contains("  workers   3, 3 restarts"), "{said}");
+    assert!(stderr.contains("signal SIGKILL") && stderr.contains("  workers   3, 3 restarts"), "{stderr}");
 }
 
 #[test]
@@ -279,8 +279,8 @@ fn a_terminal_interrupts_all_and_the_run_is_drained() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::document(&write(dir.path(), "numbers.toml", NUMBERS), "3");
     kill_process_group(pid(running.child.id()), Signal::INT).unwrap();
-    let (code, said, summary) = running.end();
-    assert_eq!(code, Some(0), "{said}");
+    let (code, stderr, summary) = running.end();
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(
         (&summary["workers"]["restarts"], &summary["cut_short"]),
         (&Value::from(0), &Value::from(false))
@@ -319,8 +319,8 @@ fn a_parent_that_was_stopped_blames_nobody() {
     running.signal(Signal::CONT);
     running.rows();
     running.signal(Signal::TERM);
-    let (code, said, summary) = running.end();
-    assert_eq!((code, &summary["workers"]["restarts"]), (Some(0), &Value::from(0)), "{said}");
+    let (code, stderr, summary) = running.end();
+    assert_eq!((code, &summary["workers"]["restarts"]), (Some(0), &Value::from(0)), "{stderr}");
 }
 
 #[test]
@@ -339,8 +339,8 @@ fn the_document_and_the_program_are_those_of_the_start() {
     wait_until("others in their place", || running.workers().difference(&before).count() == 2);
     running.rows();
     running.signal(Signal::TERM);
-    let (code, said, _) = running.end();
-    assert_eq!(code, Some(0), "{said}");
+    let (code, stderr, _) = running.end();
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 #[test]

@@ -203,11 +203,11 @@ fn bounded_input_is_processed_to_its_end() {
     assert_eq!((stats.processes.workers, stats.processes.restarts), (3, 0));
 }
 
-/// Remembers what it was told.
+/// Keeps every report.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<TopologyStats>>>);
+struct KeptReports(Arc<Mutex<Vec<TopologyStats>>>);
 
-impl MetricsReporter for Told {
+impl MetricsReporter for KeptReports {
     fn report(&self, topology: &str, stats: &TopologyStats) {
         assert_eq!(topology, "numbers");
         self.0.lock().unwrap().push(stats.clone());
@@ -215,23 +215,23 @@ impl MetricsReporter for Told {
 }
 
 #[test]
-fn a_reporter_is_told_while_a_topology_runs_and_at_its_end() {
-    let told = Told::default();
-    let metrics = Some(MetricsReporting::new(Duration::from_millis(5), told.clone()));
+fn a_reporter_is_called_while_a_topology_runs_and_at_its_end() {
+    let reports = KeptReports::default();
+    let metrics = Some(MetricsReporting::new(Duration::from_millis(5), reports.clone()));
     let check = |last: &TopologyStats| {
-        let told = std::mem::take(&mut *told.0.lock().unwrap());
-        assert!(told.len() > 2, "only {}", told.len());
-        assert!(told.windows(2).all(|pair| pair[0].emitted <= pair[1].emitted && !pair[0].ended));
-        let end = told.last().unwrap();
+        let reports = std::mem::take(&mut *reports.0.lock().unwrap());
+        assert!(reports.len() > 2, "only {}", reports.len());
+        assert!(reports.windows(2).all(|pair| pair[0].emitted <= pair[1].emitted && !pair[0].ended));
+        let end = reports.last().unwrap();
         assert!(end.ended);
         assert_eq!((end.emitted, end.acked), (last.emitted, last.acked));
     };
-    let has_heard = |acked: u64| told.0.lock().unwrap().iter().any(|stats| stats.acked > acked);
+    let was_reported = |acked: u64| reports.0.lock().unwrap().iter().any(|stats| stats.acked > acked);
 
     let mut options = options(2);
     options.metrics.clone_from(&metrics);
     let running = start(&numbers(None, 5000), options);
-    wait_until("the reporter is told", || has_heard(100));
+    wait_until("the reporter is called", || was_reported(100));
     running.drain();
     check(&running.join().topology);
 
@@ -240,7 +240,7 @@ fn a_reporter_is_told_while_a_topology_runs_and_at_its_end() {
         squall::topology::declare::load(&files, "t.toml", &Registry::with_standard(), &[]).unwrap();
     let options = LocalOptions { metrics, ..LocalOptions::default() };
     let running = RunningTopology::start(topology, options).unwrap();
-    wait_until("the reporter is told", || has_heard(100));
+    wait_until("the reporter is called", || was_reported(100));
     running.drain();
     check(&running.join());
 }
@@ -468,7 +468,7 @@ impl Forwarder {
 }
 
 #[test]
-fn one_worker_dials_another_where_it_is_told_to() {
+fn one_worker_dials_another_at_the_address_of_dial_through() {
     let dials = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&dials);
     let ways: Arc<Mutex<BTreeMap<(WorkerId, WorkerId), Forwarder>>> = Arc::default();

@@ -929,7 +929,7 @@ fn causes_of<B: Bolt + 'static>(bolt: impl Fn() -> B + Send + Sync + 'static) ->
 /// Each way to fail a tuple reaches the spout under its name. If it fails, nobody can tell a bug from
 /// a refusal, and a held tuple that is forgotten waits for its time-out.
 #[test]
-fn spouts_are_told_why_a_message_failed() {
+fn spouts_get_the_cause_of_a_failure() {
     let once = || {
         let left = Arc::new(AtomicU64::new(1));
         move || left.swap(0, Ordering::SeqCst) == 1

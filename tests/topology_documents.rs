@@ -581,7 +581,7 @@ fn cycles() {
 }
 
 #[test]
-fn nothing_is_said_about_what_follows_from_another_mistake() {
+fn nothing_is_reported_that_follows_from_another_mistake() {
     // The fields of `split` are unknown as long as its settings are wrong.
     let document =
         WORD_COUNT.replace("inputs = [\"lines\"]", "inputs = [\"lines\"]\nconfig = { emmit = 'w' }");

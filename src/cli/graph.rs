@@ -45,7 +45,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     let mut topology = match args.overrides.load(&args.file, &context.registry) {
         Ok(topology) => topology,
         Err(errors) => {
-            terminal::say(&errors.render(context.colors(Stream::Err)));
+            terminal::write_message(&errors.render(context.colors(Stream::Err)));
             return Ok(CommandOutcome::Failed);
         }
     };

@@ -69,7 +69,7 @@ pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
         write(&args.dir.join(path), &filled(template, &name, &squall))?;
     }
     let dir = shown(args.dir.display());
-    terminal::say(&format!(
+    terminal::write_message(&format!(
         "`{name}` is in {dir}\n\n  cd {dir}\n  cargo test\n  cargo run --release -- run topology.toml"
     ));
     Ok(CommandOutcome::Done)

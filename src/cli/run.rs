@@ -147,7 +147,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     let (source, topology) = match args.overrides.record(&args.file, &context.registry) {
         Ok(read) => read,
         Err(errors) => {
-            terminal::say(&errors.render(context.colors(Stream::Err)));
+            terminal::write_message(&errors.render(context.colors(Stream::Err)));
             return Ok(CommandOutcome::Failed);
         }
     };
@@ -155,7 +155,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     let engine = match engine.transpose() {
         Ok(engine) => engine.unwrap_or_default(),
         Err(errors) => {
-            terminal::say(&errors.render(context.colors(Stream::Err)));
+            terminal::write_message(&errors.render(context.colors(Stream::Err)));
             return Ok(CommandOutcome::Failed);
         }
     };
@@ -165,7 +165,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     let name = topology.name().to_owned();
     let stats = run_to_the_end(Work { source, topology, engine }, args, context)?;
     if !args.quiet {
-        terminal::say(&summary::for_people(&name, &stats));
+        terminal::write_message(&summary::for_people(&name, &stats));
     }
     if args.json {
         print_unless_closed(&escaped_json(&format!("{}\n", summary::in_json(&name, &stats))))?;

@@ -72,7 +72,7 @@ pub(super) fn print_json(document: &serde_json::Value) -> Result<(), CommandErro
 }
 
 /// Writes a message to stderr. A failed write is ignored.
-pub(super) fn say(text: &str) {
+pub(super) fn write_message(text: &str) {
     let _ = write_counted(&mut OutputStream::stderr(), format!("{text}\n").as_bytes());
 }
 
@@ -91,7 +91,7 @@ pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
     match stream {
         Stream::Out => print(&text),
         Stream::Err => {
-            say(text.trim_end());
+            write_message(text.trim_end());
             Ok(())
         }
     }
@@ -106,7 +106,7 @@ pub(super) fn complain(error: &dyn Error, color: bool) {
         next = error.source();
         text.push_str(if next.is_some() { ": " } else { "" });
     }
-    say(&text);
+    write_message(&text);
 }
 
 #[cfg(test)]

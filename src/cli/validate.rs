@@ -42,8 +42,11 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     for (index, file) in args.files.iter().enumerate() {
         match args.overrides.load(file, &context.registry) {
             Ok(topology) if !args.json => {
-                terminal::say(&format!("{}: {}", shown(file), describe(&topology)));
-                topology.warnings().iter().for_each(|text| terminal::say(&format!("warning: {text}")));
+                terminal::write_message(&format!("{}: {}", shown(file), describe(&topology)));
+                topology
+                    .warnings()
+                    .iter()
+                    .for_each(|text| terminal::write_message(&format!("warning: {text}")));
             }
             Ok(_) => {}
             Err(errors) => {
@@ -52,7 +55,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
                     problems.extend(errors.diagnostics().iter().map(|problem| json!(problem)));
                 } else {
                     let gap = if index > 0 { "\n" } else { "" };
-                    terminal::say(&format!("{gap}{}", errors.render(context.colors(Stream::Err))));
+                    terminal::write_message(&format!("{gap}{}", errors.render(context.colors(Stream::Err))));
                 }
             }
         }

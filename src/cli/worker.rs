@@ -14,7 +14,7 @@ pub(super) fn execute(_args: &Args, context: &Context) -> Result<CommandOutcome,
         Ok(was_in_order) => Ok(CommandOutcome::done_if(was_in_order)),
         Err(WorkerError::ByHand) => {
             let program = &context.program;
-            terminal::say(&format!(
+            terminal::write_message(&format!(
                 "`{program} worker` is started by `{program} run --workers N`, which tells it what to do; there \
                  is nothing to start by hand."
             ));

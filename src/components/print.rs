@@ -490,7 +490,7 @@ a\\tb        1
 
     /// Serde leaves the control characters beyond ASCII as they are; a terminal obeys them.
     #[test]
-    fn json_lines_hold_nothing_that_a_terminal_obeys() {
+    fn json_lines_hold_no_control_sequences() {
         let paper = Paper::default();
         let mut print = printer(PrintStyle::JsonLines, &paper, "", 1);
         print.execute(row("\u{9b}31m\u{1b}[0m\u{7f}", 1).from("count", "hot"));
@@ -570,7 +570,7 @@ a\\tb        1
     }
 
     #[test]
-    fn floats_are_told_from_integers() {
+    fn floats_differ_from_integers() {
         let paper = Paper::default();
         let mut print = printer(PrintStyle::Table, &paper, "", 1);
         let list = Value::list([Value::from(0), Value::from(0.0)]);

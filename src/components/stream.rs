@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_cannot_mend_is_told_from_what_it_can() {
+    fn lasting_errors_are_distinguished_from_passing_ones() {
         let check = |errno: Errno, expected| {
             assert_eq!(is_permanent(&io::Error::from(errno)), expected, "{errno:?}");
         };

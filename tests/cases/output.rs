@@ -353,7 +353,7 @@ fn paths_that_no_file_system_takes_are_refused_before_the_start() {
 
 /// The logger panicked when it could not start its thread.
 #[test]
-fn a_thread_limit_is_said_and_ends_the_run() {
+fn a_thread_limit_is_reported_and_ends_the_run() {
     for workers in ["", "--workers 2"] {
         let place = Place::with(&[("t.toml", PRINTED)]);
         // Shells differ in the letter of the limit.

@@ -13,7 +13,7 @@
 //! * *first output*: until the sink task of the dead worker has written a row in its next life;
 //! * *90 % of the rate*: until a window of [`WINDOW`] begins that has 90 % of the rows of the mean
 //!   window before the kill, after one that had fewer; 0 if none had fewer;
-//! * *last replay*: until the last message was emitted again, as far as counters tell, which come
+//! * *last replay*: until the last message was emitted again, as far as counters print_recovery, which come
 //!   every [`STATS_EACH`];
 //! * *last row*: until the last row of a line that was made before the kill was written;
 //! * *others*: the rate of the sinks on the other workers from the first output on, as a part of
@@ -317,7 +317,7 @@ pub fn measure(workers: u16, kills: u64, rate: u64, seed: u64) -> Vec<String> {
         let worker = random.random_range(0..workers);
         match watch.kill(worker, tasks[usize::from(worker)]) {
             Some(recovery) => {
-                tell(nth, &recovery);
+                print_recovery(nth, &recovery);
                 all.push(recovery);
             }
             None => {
@@ -339,7 +339,7 @@ pub fn measure(workers: u16, kills: u64, rate: u64, seed: u64) -> Vec<String> {
     wrong
 }
 
-fn tell(nth: u64, recovery: &Recovery) {
+fn print_recovery(nth: u64, recovery: &Recovery) {
     let millis = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1000.0);
     record(
         "recovery.jsonl",

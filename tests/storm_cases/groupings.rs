@@ -209,14 +209,14 @@ fn a_direct_stream_reaches_the_task_named() {
 }
 
 /// All, global and none (`GroupingTest` and `testMultiTasks`): n copies, the lowest task only, one
-/// copy somewhere; and `emit_for_targets` names just those tasks. If it fails, what a bolt is told
+/// copy somewhere; and `emit_for_targets` names just those tasks. If it fails, what a bolt learns
 /// about the way of its tuples is not the way they go.
 #[test]
 fn emit_names_the_tasks_that_a_tuple_goes_to() {
     for seed in SEEDS {
-        let told: Arc<Mutex<Vec<BTreeSet<TaskId>>>> = Arc::default();
-        let noted = Arc::clone(&told);
-        let tell = move |input: Input<'_>, out: &mut Outputs<'_>| {
+        let named: Arc<Mutex<Vec<BTreeSet<TaskId>>>> = Arc::default();
+        let noted = Arc::clone(&named);
+        let note_targets = move |input: Input<'_>, out: &mut Outputs<'_>| {
             let targets = out.emit_for_targets("default", input)?;
             lock(&noted).push(targets.into_iter().collect());
             Ok(())
@@ -224,7 +224,7 @@ fn emit_names_the_tasks_that_a_tuple_goes_to() {
         let captures = [ByTask::default(), ByTask::default(), ByTask::default()];
         let mut builder = TopologyBuilder::new("targets");
         builder.spout("1", || Numbers::new(50));
-        builder.bolt("2", bolt(Streams::new(["n"]), tell)).shuffle("1");
+        builder.bolt("2", bolt(Streams::new(["n"]), note_targets)).shuffle("1");
         builder.bolt("all", captures[0].bolt()).parallelism(3).all("2");
         builder.bolt("global", captures[1].bolt()).parallelism(3).global("2");
         builder.bolt("none", captures[2].bolt()).parallelism(3).none("2");
@@ -233,8 +233,8 @@ fn emit_names_the_tasks_that_a_tuple_goes_to() {
         assert_eq!(captures[0].per_task(), [50, 50, 50]);
         assert_eq!(captures[1].per_task(), [50]);
         assert_eq!(captures[2].per_task().iter().sum::<u64>(), 50);
-        assert_eq!(lock(&told).len(), 50, "seed {seed}: each emit names its targets");
-        assert!(lock(&told).iter().all(|targets| targets.len() == 5), "3 of all, 1 global, 1 of none");
+        assert_eq!(lock(&named).len(), 50, "seed {seed}: each emit names its targets");
+        assert!(lock(&named).iter().all(|targets| targets.len() == 5), "3 of all, 1 global, 1 of none");
         assert_eq!(of(&stats, "2").transferred, 5 * 50);
     }
 }

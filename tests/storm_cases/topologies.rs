@@ -706,7 +706,7 @@ fn a_message_that_is_fed_again_is_a_replay() {
 /// `TestingTest.testTrackedTopology` and `testAdvanceClusterTime`: one fed tuple is one emit of the
 /// spout and one ack; time moves as far as it is told. If it fails, the kit cannot be trusted.
 #[test]
-fn a_tracked_topology_counts_and_its_time_moves_as_told() {
+fn a_tracked_topology_counts_and_its_time_moves_as_the_test_moves_it() {
     let feeder = Feeder::new(["n"]);
     let mut builder = TopologyBuilder::new("tracked");
     builder.spout("1", feeder.spout());

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_tasks_times_and_numbers_apart() {
+    fn names_differ_by_task_time_and_number() {
         let check = |template: &str, tasks: usize, n: u64, expected: &str| {
             assert_eq!(PathTemplate::check(template), Ok(()));
             let template = PathTemplate::for_task(template, 1, tasks);

@@ -201,7 +201,7 @@ fn a_name_that_is_taken_while_the_file_is_written_is_left_alone() {
 }
 
 #[test]
-fn what_no_waiting_mends_is_said() {
+fn what_no_waiting_mends_is_reported() {
     let dir = dir();
     std::os::unix::fs::symlink("nowhere", dir.path().join("dangling.txt")).expect("it can be made");
     fs::create_dir(dir.path().join("directory.txt")).expect("it can be made");

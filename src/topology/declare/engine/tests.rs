@@ -1,4 +1,4 @@
-//! What is read from the engine's file, and what is said of mistakes in it.
+//! What is read from the engine's file, and what is message of mistakes in it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -218,10 +218,10 @@ mod shipped {
     }
 
     #[test]
-    fn the_page_shows_what_is_said() {
+    fn the_page_shows_the_messages() {
         let check = |text: &str| {
-            let said = parse_engine("squall.toml", text).unwrap_err().render(false);
-            assert!(PAGE.contains(&format!("```text\n{said}\n```")), "{said}");
+            let message = parse_engine("squall.toml", text).unwrap_err().render(false);
+            assert!(PAGE.contains(&format!("```text\n{message}\n```")), "{message}");
         };
         check("[net]\nlisten = \"192.0.2.10:7000\"\n");
         check("[net]\nheartbeat = \"2s\"\nsilence = \"3s\"\n");
