@@ -46,7 +46,7 @@ pub(super) struct Connection {
     pub handshake_bytes: usize,
     /// It is in the mesh's list of connections with something to write.
     pub is_listed: bool,
-    /// Frames of the mesh itself, in order. `say` appends; `wrote` drops what was written whole.
+    /// Frames of the mesh itself, in order. `queue_frame` appends; `wrote` drops what was written whole.
     urgent: VecDeque<Vec<u8>>,
     /// The frame that was written in part: its queue, and how many of its bytes were written.
     begun: Option<(Source, usize)>,

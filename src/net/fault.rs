@@ -14,7 +14,7 @@ pub enum LinkFault {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A frame of a kind that must not come on this connection, or not now.
-    #[error("a frame of kind {kind:?} has no place here")]
+    #[error("a frame of kind {kind:?} must not come here")]
     Misplaced {
         /// Its kind.
         kind: FrameKind,
@@ -26,17 +26,17 @@ pub enum LinkFault {
         kind: FrameKind,
     },
     /// Frames are missing.
-    #[error("frame {found} of the {lane:?} lane came where {expected} was due")]
+    #[error("frame {found} of the {lane:?} lane came instead of frame {expected}")]
     Gap {
         /// Of which lane.
         lane: Lane,
-        /// The sequence that was due.
+        /// The sequence that should have come.
         expected: u64,
         /// The one that came.
         found: u64,
     },
     /// The peer reports frames as taken that were never written to it.
-    #[error("frame {taken} of the {lane:?} lane was taken, but only {written} were written")]
+    #[error("the peer reports frame {taken} of the {lane:?} lane as taken, but only {written} were written")]
     TakenAhead {
         /// Of which lane.
         lane: Lane,
@@ -46,7 +46,7 @@ pub enum LinkFault {
         written: u64,
     },
     /// The peer reports fewer frames as taken than before.
-    #[error("frame {before} of the {lane:?} lane was taken, and now only {taken}")]
+    #[error("the peer reported frame {before} of the {lane:?} lane as taken, and now only {taken}")]
     TakenBack {
         /// Of which lane.
         lane: Lane,
@@ -57,17 +57,17 @@ pub enum LinkFault {
     },
     /// The peer returned more credit in total than it was given, or a smaller total than before.
     #[error(
-        "credit of link {} comes back as {} tuples and {} bytes, which cannot be",
-        total.link.0,
+        "the peer reports {} tuples and {} bytes of credit as returned for link {}, which is impossible",
         total.tuples,
-        total.bytes
+        total.bytes,
+        total.link.0
     )]
     Credit {
         /// The total that the peer reports.
         total: LinkCredit,
     },
     /// The application refused a payload.
-    #[error("a payload makes no sense: {0}")]
+    #[error("a payload cannot be used: {0}")]
     Payload(#[from] PayloadError),
 }
 

@@ -162,19 +162,19 @@ pub enum FrameError {
     #[error("the header of a frame is damaged, or this is no peer of ours")]
     Header,
     /// Written by a release that this one does not know.
-    #[error("flags {flags:#04x} of a frame are not known")]
+    #[error("a frame has unknown flags {flags:#04x}")]
     Flags {
         /// The flags.
         flags: u8,
     },
     /// Written by a release that this one does not know.
-    #[error("frames of kind {kind} are not known")]
+    #[error("a frame has the unknown kind {kind}")]
     Kind {
         /// Its number.
         kind: u8,
     },
     /// A frame of no lane has a sequence, or one of a lane has none.
-    #[error("a frame has sequence {sequence}, against its kind ({kind:?})")]
+    #[error("a frame of kind {kind:?} must not have sequence {sequence}")]
     Sequence {
         /// Its kind.
         kind: FrameKind,
@@ -257,7 +257,7 @@ pub fn payload_crc(payload: &[u8]) -> u32 {
 /// Writes the header of a frame into its first [`HEADER`] bytes; the payload follows them already.
 ///
 /// # Panics
-/// When `bytes` has no room for a header, or its payload is longer than the length field can say.
+/// When `bytes` has no room for a header, or its payload is longer than the length field can hold.
 pub fn seal(bytes: &mut [u8], kind: FrameKind, sequence: u64, payload_crc: u32) {
     let (room, payload) = bytes.split_first_chunk_mut::<HEADER>().expect("a frame has room for its header");
     let length =
@@ -379,7 +379,7 @@ mod tests {
                 for mask in 1..=255 {
                     let mut changed = frame.clone();
                     changed[at] ^= mask;
-                    // The length says at once that it is wrong: nothing is waited for.
+                    // A wrong length is an error at once: no further bytes are waited for.
                     assert!(read(&changed).is_err(), "byte {at} ^ {mask:#04x} of {frame:02x?}");
                 }
             }

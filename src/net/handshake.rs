@@ -43,10 +43,10 @@ pub type Nonce = [u8; 32];
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The other side is not a worker of squall.
-    #[error("the first bytes are not squall's")]
+    #[error("the first bytes are not those of a squall handshake")]
     WrongMagic,
     /// The two releases have no protocol in common.
-    #[error("the peer talks protocols {} to {}, this worker {} to {}", theirs.0, theirs.1, ours.0, ours.1)]
+    #[error("the peer supports protocols {} to {}, this worker {} to {}", theirs.0, theirs.1, ours.0, ours.1)]
     Protocol {
         /// The oldest and the newest protocol of the peer.
         theirs: (u16, u16),
@@ -68,7 +68,7 @@ pub enum Refusal {
     #[error("the peer has another schema of the topology")]
     OtherSchema,
     /// The dialer has a newer incarnation than the parent has named to this worker so far.
-    #[error("not yet: {from} is newer than this worker knows")]
+    #[error("not yet: {from} is not in this worker's list of members")]
     NotYet {
         /// The dialer.
         from: Endpoint,
@@ -90,13 +90,13 @@ pub enum Refusal {
         wanted: Endpoint,
     },
     /// The peer does not know the secret.
-    #[error("the proof is wrong: another secret")]
+    #[error("the proof is wrong: the peer has another secret")]
     BadProof,
     /// More than [`HANDSHAKE_BYTES_MAX`] bytes.
-    #[error("a handshake has no more than {HANDSHAKE_BYTES_MAX} bytes")]
+    #[error("the handshake is longer than {HANDSHAKE_BYTES_MAX} bytes")]
     TooLong,
     /// It took longer than it may; see `handshake_timeout`.
-    #[error("the handshake was not done in time")]
+    #[error("the handshake was not completed in time")]
     TimedOut,
     /// The frame is not the next one of a handshake, or cannot be read.
     #[error("not a handshake: {what}")]

@@ -86,7 +86,7 @@ impl Mesh {
         }
         peer.address = member.address;
         if let Some(conn) = peer.dial.connection() {
-            self.end(conn, "the worker listens elsewhere now".to_owned(), None, now, app);
+            self.end(conn, "the worker listens at another address now".to_owned(), None, now, app);
         }
         self.peers.entry(worker).or_default().dial.start(now);
     }

@@ -80,7 +80,7 @@ impl Peer {
         least * (1 << self.handshakes_late)
     }
 
-    /// A handshake that this worker dialed was not done in time. `has_proven`: the peer has sent an
+    /// A handshake that this worker dialed was not completed in time. `has_proven`: the peer has sent an
     /// acceptable CHALLENGE. A peer that is not alive gets the shortest time-out again.
     pub fn dialed_too_late(&mut self, has_proven: bool) {
         if has_proven || self.from.is_some() {
@@ -90,7 +90,7 @@ impl Peer {
         }
     }
 
-    /// A handshake that the peer seems to have dialed was not done in time: HELLO named the peer, and no
+    /// A handshake that the peer seems to have dialed was not completed in time: HELLO named the peer, and no
     /// PROOF came. If the peer is not alive, that may have been a stranger, and changes nothing.
     pub fn answered_too_late(&mut self) {
         if self.from.is_some() || self.dial.is_up() {

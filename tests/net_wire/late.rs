@@ -31,7 +31,7 @@ fn timed_out(raw: &mut Raw, conn: ConnId) -> Duration {
         raw.mesh.tick(raw.now, &mut raw.books);
         keep_link_up(raw);
         if let Some((why, _)) = raw.closes(conn) {
-            assert_eq!(why, "refused: the handshake was not done in time");
+            assert_eq!(why, "refused: the handshake was not completed in time");
             return raw.now.since(start);
         }
         assert!(raw.now.since(start) < Duration::from_secs(60), "the handshake never times out");

@@ -38,7 +38,7 @@ fn strangers_are_refused_by_what_they_send() {
         "version 2 of the assignment, this worker 3",
     );
     check_identity(|own| own.schema += 1, "other-schema", "another schema");
-    check_identity(|own| own.incarnation = Incarnation(2), "not-yet", "worker 1, incarnation 2 is newer");
+    check_identity(|own| own.incarnation = Incarnation(2), "not-yet", "worker 1, incarnation 2 is not in");
     check_identity(|own| own.incarnation = Incarnation(0), "fenced", "replaced by incarnation 1");
     check_identity(|own| own.worker = WorkerId(9), "not-yet", "worker 9");
     check_identity(|own| own.worker = WorkerId(0), "malformed", "dials itself");
@@ -377,7 +377,7 @@ fn a_dialer_may_give_up_after_its_proof() {
     let (conn, _) = raw.link_to_mesh();
     raw.give(conn, &Refusal::TimedOut.frame());
     let (why, _) = raw.closes(conn).expect("closed");
-    assert_eq!(why, "the peer closed: the handshake was not done in time");
+    assert_eq!(why, "the peer closed: the handshake was not completed in time");
     assert_eq!(raw.mesh.counts().bad_frames.len(), 0);
     assert_eq!(raw.mesh.counts().refused_by_peer["timed-out"], 1);
 }

@@ -212,7 +212,7 @@ impl Mesh {
         self.list(conn);
     }
 
-    /// The dialed peer sent WELCOME: the connection to it is up. `taken` says up to where the peer has
+    /// The dialed peer sent WELCOME: the connection to it is up. `taken` states up to where the peer has
     /// the frames; all later ones are written again.
     ///
     /// Only progress resets the pauses between dials: frames that the peer took, or no frames to send.

@@ -120,7 +120,7 @@ impl Mesh {
             connection.role = Role::Closing;
             connection.finish(None);
             self.counts.crowded_out += 1;
-            let why = "too many connections have not proven who they are".to_owned();
+            let why = "too many connections have not completed the handshake".to_owned();
             self.actions.push(Action::Close { conn, why });
         }
     }

@@ -54,7 +54,7 @@ impl Mesh {
                 }
                 Some(Role::Sends { .. } | Role::Receives { .. }) => {
                     self.counts.silences += 1;
-                    let why = format!("nothing was heard for {:?}", self.options.silence);
+                    let why = format!("nothing was received for {:?}", self.options.silence);
                     self.end(conn, why.clone(), Some(bye_frame(&why)), now, app);
                 }
                 Some(Role::Closing) | None => {}

@@ -136,8 +136,8 @@ impl Side {
     }
 }
 
-/// A dialing and an accepting side that have said to each other all there is to say, and one word of
-/// the application each.
+/// A dialing and an accepting side that have completed the handshake, and have sent one word of the
+/// application each.
 fn meet(dialing: &Tls, accepting: &Tls) -> (Side, Side) {
     let (near, far) = pipe();
     let mut client = Side::new(dialing.dial(LOCALHOST).unwrap(), near);
@@ -237,7 +237,7 @@ fn a_plain_client_is_refused() {
     let tls = Files::new(&authority, &authority, &["127.0.0.1"]).load(&clock);
     let (mut near, far) = pipe();
     let mut server = Side::new(tls.accept().unwrap(), far);
-    near.write_all(b"SQLL and whatever a worker without TLS would say").unwrap();
+    near.write_all(b"SQLL and whatever a worker without TLS would send").unwrap();
     server.turn();
     assert!(server.failure.unwrap().contains("the peer does not speak TLS"));
     assert_eq!(&server.input[..], b"");
