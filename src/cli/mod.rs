@@ -64,9 +64,9 @@ Examples:
   squall run topologies/word_count.toml              run to the end of its input
   squall run topology.toml --workers 3               the same in three worker processes
   squall run topology.toml --for 30s --json          run for 30 seconds, rows and summary as JSON
-  squall validate topologies/*.toml                  say everything that is wrong with them
+  squall validate topologies/*.toml                  report everything that is wrong with them
   squall graph topology.toml --format mermaid        draw it
-  squall components count                            what the component `count` can be told
+  squall components count                            the settings of the component `count`
   squall new my-topology                             start a project with a bolt of your own
 
 Exit codes: 0 done; 1 it failed, or a topology is invalid; 2 the command line is wrong.";

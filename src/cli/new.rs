@@ -129,7 +129,7 @@ fn dependency(args: &Args, built_from: &Path) -> Result<String, CommandError> {
         (None, None, None) => match Sources::of(built_from) {
             Ok(Some(sources)) => Ok(sources.dependency()),
             Ok(None) | Err(_) => Err(CommandError::Refused(format!(
-                "the sources of squall that this program was built from are gone from {}: say where the project \
+                "the sources of squall that this program was built from are gone from {}: state where the project \
                  finds squall, by --squall-path DIR, --squall-git URL or --squall-version {OWN_VERSION}",
                 built_from.display()
             ))),

@@ -50,7 +50,7 @@ Examples:
 
 A run ends when all its spouts are exhausted and everything is processed, or after --for, or on a
 signal such as SIGINT, SIGTERM or SIGHUP; the latter two drain it: spouts stop, and what is in
-flight is processed, at most for the topology's `drain_timeout` (30s unless it says otherwise). A
+flight is processed, at most for the topology's `drain_timeout` (30s by default). A
 second signal stops at once.
 
 Exit codes: 0 everything was processed; 1 something failed for good, or the run was cut short, or

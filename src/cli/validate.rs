@@ -17,7 +17,7 @@ Examples:
 
 Exit codes: 0 all are valid; 1 something is wrong with one of them; 2 the command line is wrong.";
 
-/// Say everything that is wrong with topologies
+/// Report everything that is wrong with topologies
 ///
 /// Every mistake of every file is shown at once, with its line, a caret under the place, and what
 /// to write instead. Nothing is started.

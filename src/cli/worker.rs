@@ -15,7 +15,7 @@ pub(super) fn execute(_args: &Args, context: &Context) -> Result<CommandOutcome,
         Err(WorkerError::ByHand) => {
             let program = &context.program;
             terminal::write_message(&format!(
-                "`{program} worker` is started by `{program} run --workers N`, which tells it what to do; there \
+                "`{program} worker` is started by `{program} run --workers N`, which sends it what to do; there \
                  is nothing to start by hand."
             ));
             Ok(CommandOutcome::Misused)

@@ -263,7 +263,7 @@ impl ControlOutput {
     fn write(&self) -> io::Result<()> {
         let mut waiting = self.lock();
         if waiting.overflown {
-            return Err(io::Error::other("it reads nothing of what it is told"));
+            return Err(io::Error::other("it does not read what it is sent"));
         }
         let mut written = 0;
         while written < waiting.bytes.len() {

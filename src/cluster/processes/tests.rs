@@ -159,7 +159,7 @@ fn who_reads_nothing_is_broken_and_keeps_nobody_waiting() {
         child.process.send(&line);
     }
     match child.next() {
-        ProcessEvent::Broken(why) => assert!(why.contains("reads nothing"), "{why}"),
+        ProcessEvent::Broken(why) => assert!(why.contains("does not read"), "{why}"),
         other => panic!("{other:?}"),
     }
     child.process.kill();

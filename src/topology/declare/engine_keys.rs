@@ -142,13 +142,13 @@ static TLS: &[EngineKey] = &[
 static WORKER: &[EngineKey] = &[
     Key {
         path: "worker.heartbeat",
-        doc: "How often a worker tells its parent that it is alive.",
+        doc: "How often a worker reports to its parent that it is alive.",
         default: "\"500ms\"",
         shape: Shape::Period(|o, v| o.worker.heartbeat = v),
     },
     Key {
         path: "worker.heartbeat_timeout",
-        doc: "A worker that said nothing for so long is killed and replaced.",
+        doc: "A worker that sent nothing for so long is killed and replaced.",
         default: "\"2s 500ms\"",
         shape: Shape::Period(|o, v| o.worker.heartbeat_timeout = v),
     },
@@ -178,7 +178,7 @@ static WORKER: &[EngineKey] = &[
     },
     Key {
         path: "worker.stats_interval",
-        doc: "How often a worker tells its parent its counters.",
+        doc: "How often a worker sends its counters to its parent.",
         default: "\"250ms\"",
         shape: Shape::Period(|o, v| o.worker.stats_interval = v),
     },
