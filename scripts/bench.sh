@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures squall, and squall beside its peers, and says what each figure was taken on.
+# Measures squall, and squall beside its peers, and prints what each figure was taken on.
 #
 #   scripts/bench.sh core     [--json] [--no-wait] [--quick] [--rounds N] [--seconds S]
 #   scripts/bench.sh latency  [--json] [--no-wait] [--quick] [--rounds N] [--seconds S] [--rate WORDS_PER_S]

@@ -9,9 +9,9 @@
 #   --seed N      where seeds begin; otherwise random, and printed
 #   --only KIND   kill, drain, many, stop, reset, proxy, swarm, cgroup, stall, orphans or recovery
 #
-# `many` has as many workers as `squall run` allows, 64, whatever --workers says.
+# `many` has as many workers as `squall run` allows, 64, whatever --workers is.
 #
-# Each test adds up its rounds; a table at the end says which held. A round that fails prints its
+# Each test adds up its rounds; a table at the end shows which held. A round that fails prints its
 # seed, and leaves what its processes wrote in target/chaos/. Figures are in target/chaos/*.jsonl.
 set -euo pipefail
 cd "$(dirname "$0")/.."

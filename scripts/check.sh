@@ -3,8 +3,8 @@
 #
 #   scripts/check.sh
 #
-# The steps run in the order of that list. The script ends at the first step that fails, and says what
-# to do. At the end it prints how many seconds each step took, and their sum. On two cores this is less
+# The steps run in the order of that list. The script ends at the first step that fails, and prints
+# what to do. At the end it prints how many seconds each step took, and their sum. On two cores this is less
 # than half a minute if nothing was changed, and one to two and a half if squall is built again; the
 # first time dependencies are built as well, which takes several minutes. `.ci/run` checks everything, also
 # integration tests, the simulation, documentation and examples.
@@ -38,7 +38,7 @@ fi
 
 summary=() total=0
 
-# step NAME ADVICE COMMAND...: runs the command; if it fails, says the advice and ends the script.
+# step NAME ADVICE COMMAND...: runs the command; if it fails, prints the advice and ends the script.
 step() {
   local name=$1 advice=$2 start=$SECONDS took
   shift 2

@@ -30,7 +30,7 @@ impl Time {
     }
 }
 
-/// The machine's clock, or one that moves only when told. Clones share it.
+/// The machine's clock, or one that moves only when the test moves it. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -80,7 +80,7 @@ impl Clock {
         }
     }
 
-    /// Whether this clock moves only when told.
+    /// Whether this clock moves only when a test moves it.
     pub fn is_simulated(&self) -> bool {
         matches!(self.0, Source::Simulated(_))
     }

@@ -59,7 +59,7 @@ impl fmt::Display for WorkerId {
 pub struct Incarnation(pub u32);
 
 impl Incarnation {
-    /// As the upper part of a generation has it.
+    /// The upper part of a generation: the incarnation, which wraps there.
     pub fn generation_part(self) -> u32 {
         self.0 % INCARNATIONS_MOD
     }
@@ -97,7 +97,7 @@ impl fmt::Display for MessageId {
 
 /// A tracked tuple tree, or rather a *block* of up to 64 of them that share one XOR cell.
 ///
-/// The id says where its entry lives, so that nothing is hashed to find it:
+/// The id contains the place of its entry, so that nothing is hashed to find it:
 ///
 /// ```text
 ///   63            48 47            28 27                         0
@@ -106,8 +106,8 @@ impl fmt::Display for MessageId {
 ///  +----------------+----------------+---------------------------+
 /// ```
 ///
-/// A slot is used again once its block is done; the generation tells late records of the old block
-/// from those of the new one. Its upper 8 bits are the incarnation of the spout's worker, its lower
+/// A slot is used again once its block is done; the generation distinguishes late records of the old
+/// block from those of the new one. Its upper 8 bits are the incarnation of the spout's worker, its lower
 /// 20 count the uses of the slot; both wrap. So a spout that was started again, and knows nothing of
 /// what its predecessor used, is still newer to an acker that survived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,7 +123,7 @@ pub const GENERATION_MOD: u32 = 1 << 28;
 /// the incarnation.
 pub const USES_MOD: u32 = 1 << 20;
 
-/// Incarnations, as far as a generation tells them apart.
+/// Incarnations, as far as a generation distinguishes them.
 pub const INCARNATIONS_MOD: u32 = GENERATION_MOD / USES_MOD;
 
 /// Workers that tuples of a tree were sent to, as bits; worker 32 shares the bit of worker 0, and so

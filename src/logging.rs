@@ -14,7 +14,7 @@
 //! 2. [`Levels`] can be replaced while the program runs; the next record goes by the new ones.
 //! 3. A record is one line of bounded length, whatever it is made of, and is written in one piece.
 //! 4. Who logs does not wait for who reads. What does not fit is dropped, and the next record that
-//!    fits is preceded by one that says how many were lost.
+//!    fits is preceded by one with the number of lost records.
 //! 5. Dropping [`Logging`] writes what waits.
 //!
 //! There is no global logger, and no bridge from the `log` crate.
@@ -113,7 +113,7 @@ impl Drop for Logging {
         drop(self.panics.take());
         self.output.lines.end(|count| self.output.lost(count));
         if let Some(thread) = self.thread.take() {
-            // What a panic of the writer was about, has been said.
+            // A panic of the writer has been reported already.
             let _ = thread.join();
         }
     }
@@ -130,7 +130,7 @@ impl Output {
         self.lines.push(self.format.line(record, values), |count| self.lost(count));
     }
 
-    /// The line that says how many were dropped.
+    /// The line with the number of dropped records.
     fn lost(&self, count: u64) -> String {
         let message = format_args!("records were dropped: the log is read too slowly");
         let values = b!("dropped" => count);

@@ -36,7 +36,7 @@ impl fmt::Display for Shown<'_> {
 /// it is written, so a long one costs no copy.
 pub fn shown(text: impl fmt::Display) -> String {
     let mut bounded = Bounded { text: String::new(), cut: 0 };
-    // Writing to a string does not fail; a `Display` that fails by itself has said less.
+    // Writing to a string does not fail; a `Display` that fails by itself has written less.
     let _ = write!(bounded, "{text}");
     if bounded.cut > 0 {
         let _ = write!(bounded.text, "… ({} bytes more)", bounded.cut);

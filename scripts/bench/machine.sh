@@ -16,7 +16,7 @@ busy=''
 # host gave to other virtual machines (the eighth figure) is busy, too; time that waited for a disk is not.
 machine_ticks() { awk '/^cpu / { for (i = 2; i <= 9; i++) all += $i; print all - $5 - $6, all }' /proc/stat; }
 
-# Measures for two seconds how busy the machine is. The load average cannot tell: for minutes after a
+# Measures for two seconds how busy the machine is. The load average does not show it: for minutes after a
 # build has ended, it still counts the build.
 measure_busy() {
   local busy_before all_before busy_after all_after

@@ -414,7 +414,7 @@ mod tests {
         feed(&mut top, "b");
         top.tick();
         top.tick();
-        assert_eq!(texts(&top.take_rows("default")), ["a 2", "a 2"], "nothing new, nothing said");
+        assert_eq!(texts(&top.take_rows("default")), ["a 2", "a 2"], "nothing new, nothing emitted");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Values as JSON and back.
 //!
 //! Bytes become hex text and points in time RFC 3339 text, as when they are shown; NaN and the
-//! infinities, which JSON cannot say, become null. Back, a number without fraction and exponent is an
+//! infinities, which JSON cannot express, become null. Back, a number without fraction and exponent is an
 //! integer, and one that does not fit 64 bits is an error: as a double it would be another number.
 
 use std::borrow::Cow;
@@ -66,7 +66,7 @@ impl<'a> Object<'a> {
     /// Reads a text.
     ///
     /// # Errors
-    /// When it is not JSON, or no object; says where.
+    /// When it is not JSON, or no object; the error names the place.
     pub(super) fn read(text: &'a str) -> Result<Object<'a>, serde_json::Error> {
         serde_json::from_str(text)
     }

@@ -22,7 +22,7 @@ const FOLDED_CLASS: u64 = 16_384;
 /// Compiles a pattern.
 ///
 /// # Errors
-/// When it is malformed or too large, or too much was spent; says which.
+/// When it is malformed or too large, or too much was spent; the error names which.
 pub(super) fn compile(pattern: &str, effort: &Effort) -> Result<Regex, String> {
     effort.spend(parsing(pattern)).map_err(|error| error.to_string())?;
     for (at, size) in SIZES.into_iter().enumerate() {

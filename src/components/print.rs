@@ -6,7 +6,7 @@
 //!
 //! 1. A row is acked when it was written: rows are held from `execute` to `flush`, at most
 //!    1024 of them, and leave in one write, so lines of several tasks never mix.
-//! 2. When the reader of a pipe is gone (`| head`), the bolt says so once, asks for an orderly
+//! 2. When the reader of a pipe is gone (`| head`), the bolt logs that once, requests an orderly
 //!    end, and acks and counts what still comes: nobody is left to print for.
 //! 3. Any other write error fails the rows of which nothing was written. A row that was written in
 //!    part is completed first. What waiting cannot mend ends the run.
@@ -104,7 +104,7 @@ pub struct PrintSettings {
 pub struct Print {
     settings: PrintSettings,
     component: SmolStr,
-    /// Whether rows come from several streams, so that each table says which.
+    /// Whether rows come from several streams, so that each table names its stream.
     several_sources: bool,
     target: PrintTarget,
     table: Table,
@@ -314,7 +314,7 @@ impl Table {
         self.source = None;
     }
 
-    /// Starts a new table if the row is of another source; says whether it did.
+    /// Starts a new table if the row is of another source; returns whether it did.
     fn begin(&mut self, row: &HeldTuple) -> bool {
         let same = |(component, stream, fields): &(SmolStr, SmolStr, Fields)| {
             component == row.source_component() && stream == row.source_stream() && fields == row.fields()
@@ -397,7 +397,7 @@ mod tests {
     use crate::components::test_support::bolt_with;
     use crate::testing::{BoltHarness, HarnessOptions, TestTuple};
 
-    /// Collects what is written, or fails as told.
+    /// Collects what is written, or fails as the test set it.
     #[derive(Clone, Default)]
     struct Paper {
         written: Arc<Mutex<Vec<u8>>>,

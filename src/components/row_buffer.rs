@@ -69,8 +69,8 @@ impl RowBuffer {
         self.rows.is_empty() && self.torn.is_none()
     }
 
-    /// Writes everything by `write`, which says how far it came, and acks what was written. After an
-    /// error it says how many of the held rows were begun; the others wait for the caller to decide:
+    /// Writes everything by `write`, which reports how much it wrote, and acks what was written. After an
+    /// error it returns how many of the held rows were begun; the others wait for the caller to decide:
     /// [`RowBuffer::fail_unwritten`], [`RowBuffer::fail_all`] or [`RowBuffer::ack_unread`].
     pub(super) fn write(
         &mut self,

@@ -1,7 +1,7 @@
 //! `split`: one text in, one tuple per piece out.
 //!
 //! By default pieces stand between whitespace, and the split costs no allocation: a piece of up to
-//! 23 bytes lies inside its value. With `pattern` a regular expression says what stands between.
+//! 23 bytes lies inside its value. With `pattern` a regular expression matches what stands between.
 //! Empty pieces are never emitted.
 
 use regex::Regex;

@@ -2,12 +2,12 @@
 //!
 //! Rust's standard library opens closed standard streams as `/dev/null` before it calls `main`, so
 //! that a file opened later does not become standard output by accident. A program then reads
-//! nothing and writes to nowhere without an error. Afterwards nothing tells such a stream from a
-//! `/dev/null` that was given on purpose: Python and Node open theirs for reading and writing, too.
+//! nothing and writes to nowhere without an error. Afterwards such a stream cannot be distinguished
+//! from a `/dev/null` that was given on purpose: Python and Node open theirs for reading and writing, too.
 //! So a function that the loader calls before the standard library begins looks at the descriptors.
 //!
-//! Worker processes inherit the `/dev/null` of their parent. The parent tells each worker by
-//! [`ClosedStreams`] what was closed, and the worker remembers it by [`remember`].
+//! Worker processes inherit the `/dev/null` of their parent. The parent sends each worker
+//! [`ClosedStreams`], which names what was closed, and the worker keeps it by [`remember`].
 //!
 //! The state is global, because the standard streams of a process are.
 

@@ -134,7 +134,7 @@ impl Write for Stream {
     }
 }
 
-/// Writes all bytes, or says how many were written before the error.
+/// Writes all bytes, or returns how many were written before the error.
 ///
 /// # Errors
 /// The first error of the writer other than an interruption.
@@ -194,7 +194,7 @@ pub(super) fn is_lost_device(error: &io::Error) -> bool {
 
 fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
     match poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None) {
-        // With an error or a hang-up, the next write says which.
+        // With an error or a hang-up, the next write returns it.
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -258,6 +258,6 @@ mod tests {
         options.tls = Some(TlsPaths { key: PathBuf::from("key.pem"), ..TlsPaths::default() });
         let text = serde_json::to_string(&options).unwrap();
         assert_eq!(serde_json::from_str::<NetOptions>(&text).unwrap(), options);
-        assert!(serde_json::from_str::<NetOptions>("{}").is_err(), "a worker is told everything");
+        assert!(serde_json::from_str::<NetOptions>("{}").is_err(), "a worker is sent every field");
     }
 }

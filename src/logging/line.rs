@@ -92,7 +92,7 @@ impl LineFormat {
 /// A text of bounded length.
 fn bounded(text: impl fmt::Display) -> String {
     let mut bounded = Bounded { text: String::new(), cut: 0 };
-    // Writing to a string does not fail; a `Display` that fails by itself has said less.
+    // Writing to a string does not fail; a `Display` that fails by itself has written less.
     let _ = write!(bounded, "{text}");
     if bounded.cut > 0 {
         let _ = write!(bounded.text, "… ({} bytes more)", bounded.cut);

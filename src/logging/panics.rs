@@ -46,14 +46,14 @@ pub fn catch_unwind<R>(call: impl FnOnce() -> R + UnwindSafe) -> thread::Result<
 /// Calls user code that may panic.
 ///
 /// # Errors
-/// What it said when it panicked, as [`text_of`] has it.
+/// The message of its panic, as [`text_of`] returns it.
 #[inline]
 pub fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     // What user code left half-done is dropped, or is its own.
     catch_unwind(panic::AssertUnwindSafe(call)).map_err(|payload| text_of(&*payload))
 }
 
-/// What a payload says, and where this thread panicked if that is known. For the payload that
+/// The message of a payload, and where this thread panicked if that is known. For the payload that
 /// [`catch_unwind`] returned last.
 pub fn text_of(payload: &(dyn Any + Send)) -> String {
     let message = shown(message_of(payload));

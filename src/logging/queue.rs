@@ -4,7 +4,7 @@
 //! a thread that writes them. What does not fit is dropped and counted.
 //!
 //! Where no thread can be had, as under a limit of processes, lines are written at once by whoever
-//! logs: a log that may wait is better than a program that cannot say why it does not start.
+//! logs: a log that may wait is better than a program that cannot report why it does not start.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +60,7 @@ impl Lines {
         (lines, thread)
     }
 
-    /// Writes a line, or has it written. `report` says how many lines before it were lost.
+    /// Writes a line, or has it written. `report` makes the line that states how many before it were lost.
     pub fn push(&self, line: String, report: impl FnOnce(u64) -> String) {
         match self {
             Lines::Direct(writer) => write(writer, &line),

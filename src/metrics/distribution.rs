@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram as Hdr;
 
-/// What a histogram says, in the unit of what was recorded.
+/// What a histogram shows, in the unit of what was recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Distribution {
     /// Values recorded.

@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(ending.next(&BUSY, Time::ZERO), Some(EndCommand::Drain));
         assert_eq!(ending.next(&BUSY, Time::ZERO), None);
         ending.begin_again();
-        assert_eq!(ending.next(&BUSY, Time::ZERO), Some(EndCommand::Drain), "the new one was not told");
+        assert_eq!(ending.next(&BUSY, Time::ZERO), Some(EndCommand::Drain), "the new one was not sent it");
         let late = Time::ZERO.after(Duration::from_secs(30));
         assert_eq!(ending.deadline(), late);
         assert_eq!(ending.next(&BUSY, late), Some(EndCommand::Close));

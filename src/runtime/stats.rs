@@ -71,7 +71,7 @@ pub fn total_of(components: &[ComponentStats]) -> CounterValues {
     total
 }
 
-/// The total of a topology, as its statistics. Says nothing of components, latencies, and the end.
+/// The total of a topology, as its statistics, without components, latencies, and the end.
 pub fn topology_stats(total: CounterValues, elapsed: Duration) -> TopologyStats {
     let replays = ReplayCounts::among(&total);
     let waiting = total.count(CounterId::WAITING);

@@ -1,6 +1,6 @@
 //! Crashes, losses and failures for simulated topologies.
 //!
-//! A [`FaultPlan`] says which batches are lost, which tasks crash and what happens to ack records; the
+//! A [`FaultPlan`] states which batches are lost, which tasks crash and what happens to ack records; the
 //! runtime asks [`ActiveFaults`] at those points. [`fail_nth`] and [`panic_nth`] wrap one bolt instead.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What is valid in a topology, and yet hardly what was meant.
 //!
-//! Validation refuses what cannot work. This is said beside it: `squall validate` shows it, `squall run`
-//! logs it, and neither fails because of it.
+//! Validation refuses what cannot work. Advice is separate: `squall validate` shows it, `squall run` logs
+//! it, and neither fails because of it.
 
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::graph::{Component, Topology};

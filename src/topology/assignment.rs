@@ -34,8 +34,8 @@ use crate::topology::chains::Scale;
 use crate::topology::graph::{Component, Topology};
 use crate::topology::plan::{ExecutorId, Part, Plan};
 
-/// Which worker runs which executor. Its version is told in every handshake, so that two workers
-/// with different ideas of it never exchange a tuple.
+/// Which worker runs which executor. Its version is sent in every handshake, so that two workers
+/// with different assignments never exchange a tuple.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assignment {
@@ -45,7 +45,7 @@ pub struct Assignment {
     workers: u16,
     /// Driver threads of each worker, as the chains were worked out for.
     threads: u32,
-    /// Executors of each component, then of the ackers, in the order of the plan. Tells whether a
+    /// Executors of each component, then of the ackers, in the order of the plan. Shows whether a
     /// plan is the one that was placed, and which executor of an earlier plan is which of a later.
     shape: Vec<u32>,
     /// By executor.
@@ -95,8 +95,8 @@ impl Assignment {
         self.executors_on(worker).any(|executor| is_spout(plan.executors[executor.index()].part))
     }
 
-    /// The plan that was placed, if it is one of this topology: how a worker, which is told the
-    /// assignment, finds the plan its parent had.
+    /// The plan that was placed, if it is one of this topology: how a worker, which is sent the
+    /// assignment, finds the plan of its parent.
     pub fn plan(&self, topology: &Topology) -> Option<Plan> {
         let sound = self.worker_of.iter().all(|worker| worker.0 < self.workers);
         // The numbers of spouts do not depend on that of ackers, which come last.
@@ -122,7 +122,7 @@ impl Assignment {
 
 /// Works out the plan of a topology for so many workers, and which worker runs which executor.
 ///
-/// What `previous` says is kept as far as it can be, see the module.
+/// What `previous` assigns is kept as far as possible, see the module.
 ///
 /// # Panics
 /// Without any worker.

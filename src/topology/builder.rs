@@ -63,7 +63,7 @@ pub const RUST_TYPE: &str = "rust";
 /// assert_eq!(topology.component("sum").unwrap().options.parallelism, 2);
 /// # Ok::<(), squall::topology::TopologyErrors>(())
 /// ```
-/// Mistakes are told together:
+/// All mistakes are reported at once:
 /// ```
 /// # use squall::prelude::*;
 /// # use squall::topology::TopologyBuilder;

@@ -18,7 +18,7 @@
 //!    one task to choose from (global, all, fields, partial-key). A grouping in which the emitter or the user
 //!    decides (direct, custom) may decide that nobody gets a tuple, so it stays.
 //! 4. Neither waits in its calls (`blocking`).
-//! 5. Neither has `chain = "off"`, nor the topology for those that do not say.
+//! 5. Neither has `chain = "off"`, nor has the topology, which counts for those that do not set it.
 //! 6. The chain is not longer than [`CHAIN_MAX`].
 //!
 //! Of these, only as many are chained as leave enough executors to schedule ([`Scale::executors_wanted`]): a
@@ -53,7 +53,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// What the options say. Where they leave the number of threads to the machine, it is taken as one, as in a
+    /// The scale that the options set. Where they leave the number of threads to the machine, it is taken as one, as in a
     /// simulation, unless [`TopologyOptions::resolve_threads`] was called.
     pub fn of(options: &TopologyOptions) -> Scale {
         let threads = match options.threads {

@@ -1,8 +1,8 @@
 //! What is wrong with a topology, for people and for programs.
 //!
 //! A [`Diagnostic`] that comes of a document knows its [`Place`] and is shown with the line and a
-//! caret under it; one that comes of the Rust builder has none, and its message says which
-//! component it is about. Everything is reported at once, in the order of the text.
+//! caret under it; one that comes of the Rust builder has none, and its message names
+//! the component it is about. Everything is reported at once, in the order of the text.
 //!
 //! Bounds, because documents may be hostile: at most [`DIAGNOSTICS_MAX`] are kept, the rest is
 //! counted; a line longer than 4 KiB is named but not shown.
@@ -21,7 +21,7 @@ use crate::text::{is_to_escape, shown, shown_lines};
 
 /// How many diagnostics are kept.
 pub const DIAGNOSTICS_MAX: usize = 100;
-/// Bytes of a line that is shown: 4 KiB, as the module says.
+/// Bytes of a line that is shown: 4 KiB, see the module.
 const LINE_SHOWN_MAX: usize = 4096;
 /// Lines that are shown of a place that covers several.
 const LINES_SHOWN_MAX: usize = 3;
@@ -242,8 +242,8 @@ pub struct TopologyErrors {
 }
 
 impl TopologyErrors {
-    /// Sorts them, drops what is said twice, counts what is too much, and makes what is said about
-    /// data fit to be shown.
+    /// Sorts them, drops repetitions, counts those beyond the limit, and makes parts that
+    /// come from data fit to be shown.
     pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> TopologyErrors {
         assert!(!diagnostics.is_empty(), "an error says what is wrong");
         diagnostics.sort_by(Diagnostic::cmp_place);

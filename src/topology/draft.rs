@@ -2,7 +2,7 @@
 //! [`validate`](crate::topology::validate).
 //!
 //! A draft may hold anything: names twice, inputs that lead nowhere, numbers out of bounds. Where
-//! a part could not even be read, and that has been reported already, the draft says so by `None`,
+//! a part could not even be read, and that has been reported already, the draft holds `None`,
 //! and validation stays silent about everything that rests on it.
 
 use smol_str::SmolStr;

@@ -2,7 +2,7 @@
 //!
 //! Reading a document calls the code of its components: regular expressions are compiled, expressions
 //! parsed, names compared. A few thousand bytes can ask for minutes of that. So whatever costs more
-//! than it is long says beforehand how many steps it takes, and is refused when the whole document
+//! than it is long announces beforehand how many steps it takes, and is refused when the whole document
 //! has taken [`STEPS_MAX`]. Steps are counted, not timed: the same document is refused everywhere, on
 //! a busy machine as on an idle one.
 

@@ -210,7 +210,7 @@ impl Constructor {
     /// Builds one instance.
     ///
     /// # Errors
-    /// What the constructor returned, or said when it panicked.
+    /// The error that the constructor returned, or the message of its panic.
     pub fn build(&self) -> Result<Instance, TaskError> {
         let build = || match self {
             Constructor::Spout(factory) => factory().map(Instance::spout),
@@ -244,7 +244,7 @@ impl Instance {
     /// The streams it emits to.
     ///
     /// # Errors
-    /// What it said when it panicked.
+    /// The message of its panic.
     pub fn declare(&self) -> Result<Streams, String> {
         guarded(|| match &self.0 {
             Some(Asked::Spout(spout)) => spout.declare(),
@@ -257,7 +257,7 @@ impl Instance {
     /// Looks at what surrounds it.
     ///
     /// # Errors
-    /// What it said when it panicked.
+    /// The message of its panic.
     pub fn check(&self, check: &mut Check<'_>) -> Result<(), String> {
         guarded(|| match &self.0 {
             Some(Asked::Spout(spout)) => spout.check(check),

@@ -1,7 +1,7 @@
 //! The JSON schemas of topology documents and of the engine's file, for editors.
 //!
 //! squall's own keys come from the tables that also read them (`declare::keys`), components'
-//! settings from their structs. A component is one of the registered types, told apart by the
+//! settings from their structs. A component is one of the registered types, selected by the
 //! constant in `type`, so that an editor completes the settings of the right one.
 
 use schemars::SchemaGenerator;

@@ -144,7 +144,7 @@ impl Expressions {
     /// Evaluates expression `index` over the tuple that was bound.
     ///
     /// # Errors
-    /// When it fails; says where.
+    /// When it fails; the error names the place.
     pub(super) fn eval(&mut self, index: usize) -> Result<Value, TaskError> {
         let fields = self.bound.len();
         let Compiled { source, ast, .. } = &self.compiled[index];

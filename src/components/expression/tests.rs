@@ -187,7 +187,7 @@ fn any_field_can_be_named() {
     fails("@timestamp == \"x\"", "a field whose name is no plain word is written field(\"NAME\")");
 }
 
-/// What an expression says of inputs with the fields of [`FIELDS`].
+/// What an expression returns for inputs with the fields of [`FIELDS`].
 fn refusals(source: &str) -> Vec<String> {
     let expressions =
         Expressions::compile(&[source], &Effort::of_document()).map_err(|(_, why)| why).expect(source);

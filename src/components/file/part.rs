@@ -83,7 +83,7 @@ pub(super) struct Part {
     /// A failed write left bytes beyond `len`, which could not be cut off yet.
     torn: bool,
     pub(super) opened: Time,
-    /// What the template said when it was opened.
+    /// The template, filled in when the file was opened.
     pub(super) base: String,
     /// Which of the names of `base` it has.
     pub(super) number: u64,

@@ -1,8 +1,8 @@
 //! Names of part files: a template with the task, the time and a number.
 //!
 //! `{task}` is the task's index, `{seq}` a number that makes the name new, and strftime's `%Y` and
-//! so on the time the file was begun, in UTC. What tells files apart is added where the template
-//! forgets it: `-TASK` when the component has several tasks, `-N` when the name is taken, both
+//! so on the time the file was begun, in UTC. Where the template lacks what makes names differ, it
+//! is added: `-TASK` when the component has several tasks, `-N` when the name is taken, both
 //! before the extension.
 
 use std::path::{Path, PathBuf};

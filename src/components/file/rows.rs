@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the extension of a path says.
+    /// The format that the extension of a path stands for.
     pub(super) fn of_path(path: &str) -> Format {
         match path.rsplit_once('.').map(|(_, extension)| extension) {
             Some("csv") => Format::Csv,

@@ -123,7 +123,7 @@ impl LineBuffer {
         self.end += len;
     }
 
-    /// Nothing more comes: ends a last line that has no newline. Says whether any line is left.
+    /// Nothing more comes: ends a last line that has no newline. Returns whether any line is left.
     pub(super) fn finish(&mut self) -> bool {
         let left = self.end > self.next;
         if left && self.bytes[self.end - 1] != b'\n' {

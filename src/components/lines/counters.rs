@@ -1,4 +1,4 @@
-//! What `lines` counts besides its lines. The table in `docs/components.md` says what each means.
+//! What `lines` counts besides its lines. The table in `docs/components.md` states what each means.
 
 use crate::api::{SpoutOutputs, TaskContext, TaskError};
 use crate::metrics::Counter;

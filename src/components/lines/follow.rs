@@ -3,7 +3,7 @@
 //! A file is known by device and inode, not by name. Each scan (every `poll`) looks at what the
 //! patterns match now:
 //!
-//! * an unknown file is read from its beginning (at the very first scan: as `start` says), unless
+//! * an unknown file is read from its beginning (at the very first scan: as `start` states), unless
 //!   it is a copy of a file that is followed (see `copies`);
 //! * a known file under another name was *renamed*: it is read on under its new name;
 //! * a known file that is shorter than what was read of it was *truncated*: what is left of its
@@ -174,7 +174,7 @@ impl Follow {
         self.turn_lines = 0;
     }
 
-    /// Reads from the file whose turn it is. Says whether that brought anything.
+    /// Reads from the file whose turn it is. Returns whether that brought anything.
     fn read(&mut self, out: &mut SpoutOutputs<'_>) -> bool {
         let now = self.clock.now();
         let tail = &mut self.tails[self.turn];
@@ -221,7 +221,7 @@ impl Follow {
         self.turn = self.turn.min(self.tails.len().saturating_sub(1));
     }
 
-    /// Opens a file that is closed, in the place of another one if need be. Says whether it is open.
+    /// Opens a file that is closed, in the place of another one if need be. Returns whether it is open.
     fn reopen(&mut self, index: usize, out: &mut SpoutOutputs<'_>) -> bool {
         if self.open >= self.open_max && !self.close_one(index) {
             // All others are gone and cannot be opened again: they are read to their ends first.
@@ -246,7 +246,7 @@ impl Follow {
         }
     }
 
-    /// Closes the file whose turn is furthest away. Says whether there was one.
+    /// Closes the file whose turn is furthest away. Returns whether there was one.
     fn close_one(&mut self, except: usize) -> bool {
         let len = self.tails.len();
         let mut backwards = (1..len).map(|back| (except + len - back) % len);

@@ -4,7 +4,7 @@
 //!   0 .. head | … | recent .. position | not read yet
 //! ```
 //!
-//! `head` and `recent` are what a copy of the file has, too: by them a copy is told from a new file
+//! `head` and `recent` are what a copy of the file has, too: they distinguish a copy from a new file
 //! (see `copies`).
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What the first bytes of an input say about the rest: text, gzip, or what `lines` cannot read.
+//! What the first bytes of an input show about the rest: text, gzip, or what `lines` cannot read.
 //!
 //! The content decides, not the name: a `.log` may be compressed, and a `.gz` may be text. No
 //! signature contains a line feed, so a head that is still undecided never holds back a line.
@@ -9,7 +9,7 @@ pub(super) const HEAD_MAX: usize = 10;
 /// What a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Head {
-    /// Too short to say: it is the beginning of a signature.
+    /// Too short to decide: it is the beginning of a signature.
     Undecided,
     /// Text, after so many bytes of a byte-order mark.
     Text { mark_len: usize },

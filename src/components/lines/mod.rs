@@ -1,10 +1,10 @@
 //! `lines`: the lines of files, of files that grow, or of standard input.
 //!
 //! * `paths` finds files, `bounded` reads them to their ends;
-//! * `follow` watches them grow: `tail` is one file, `growing` its bytes, `copies` tells a copy from
-//!   a new file, `backoff` spaces what is tried again;
+//! * `follow` watches them grow: `tail` is one file, `growing` its bytes, `copies` distinguishes a
+//!   copy from a new file, `backoff` spaces what is tried again;
 //! * `source` reads bytes without waiting, `standard_input` as it was inherited, `unpack` makes text
-//!   of them by what `head` says of the first ones, and `buffer` cuts the text into lines.
+//!   of them by what `head` finds in the first ones, and `buffer` cuts the text into lines.
 //!
 //! Each line is one tracked message, kept until it is acked and sent again when it fails, unless
 //! that was its last failure. At most once, nothing is kept. Where reading stands is not stored: a

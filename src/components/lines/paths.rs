@@ -68,7 +68,7 @@ pub(super) fn is_standard_input(path: &str) -> bool {
     descriptor(path) == Some(Descriptor::StandardInput)
 }
 
-/// Whether a text can be a path or a pattern; says what is wrong with it.
+/// Checks that a text can be a path or a pattern; the error states what is wrong with it.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
     if pattern.is_empty() {
         return Err("is empty".to_owned());
@@ -151,7 +151,7 @@ pub(super) fn refuse_directory(pattern: &str) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Whether an error says that the process or the machine is short of something now: waiting helps.
+/// Whether an error means that the process or the machine is short of something now: waiting helps.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::NOBUFS];

@@ -162,7 +162,7 @@ impl Opened {
         self.lines.filled(len);
     }
 
-    /// Nothing more comes: ends a last line that has no newline. Says whether any line is left.
+    /// Nothing more comes: ends a last line that has no newline. Returns whether any line is left.
     pub(super) fn finish(&mut self) -> bool {
         if let Source::Growing(growing) = &mut self.source {
             let text = growing.finish();

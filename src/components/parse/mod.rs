@@ -3,7 +3,7 @@
 //! * `format = "regex"`: the named groups of `pattern` are the fields.
 //! * `"common"` and `"combined"`: a web server's access log (Apache's `LogFormat`s of these names,
 //!   nginx's `combined`), malformed requests included (`server`).
-//! * `"json"`: an object per line; `fields` says which keys, `a.b` is the `b` of the `a`.
+//! * `"json"`: an object per line; `fields` names the keys, `a.b` is the `b` of the `a`.
 //!
 //! A line that does not match, or a value that is none of its type, fails the tuple, goes to the
 //! stream `unmatched` with the reason, or is dropped and counted (`unmatched`), by the setting
@@ -84,7 +84,7 @@ pub struct ParseSettings {
     pub types: Ordered<FieldType>,
     /// How timestamps are written, as strftime does: `"%d/%b/%Y:%H:%M:%S %z"`; or a number since
     /// 1970: `"unix"` (seconds), `"unix_ms"`, `"unix_us"`, `"unix_ns"`. Default: RFC 3339, or a
-    /// number whose unit its magnitude tells; and the web server's way with its formats.
+    /// number whose magnitude shows its unit; with the web server's formats, as they write it.
     pub time_format: Option<String>,
     /// The zone of timestamps that do not name one: `"UTC"`, an offset such as `"+02:00"`, or a name
     /// such as `"Europe/Berlin"`. Default: none, and such a timestamp does not match.

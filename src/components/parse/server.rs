@@ -2,7 +2,7 @@
 //!
 //! A line is taken apart first by its columns, and its request then by itself. So a request that is
 //! none (empty, bytes of a TLS handshake, a path with blanks) costs no other column: host, time,
-//! status and size are there, and what of the request cannot be told apart stays whole in `path`.
+//! status and size are there, and what of the request cannot be separated stays whole in `path`.
 //!
 //! 1. Columns are found by a strict pattern, in which a quote inside of quotes is escaped, as Apache
 //!    and nginx write it. Only a line that does not fit is tried with the lenient one, in which it

@@ -1,7 +1,7 @@
 //! Texts and numbers to points in time.
 //!
 //! * Without a format: RFC 3339 (`2026-11-28T10:00:00Z`, a blank for the `T` too), or a number, the
-//!   time since 1970 in a unit that its magnitude tells (see [`Unit::of`]).
+//!   time since 1970 in a unit that its magnitude shows (see [`Unit::of`]).
 //! * `unix`, `unix_ms`, `unix_us`, `unix_ns`: a number in that unit.
 //! * Anything else is a format of strftime. It is tried when the settings are read: a time that it
 //!   writes must be read back as the same time, to the precision of the format.
@@ -51,7 +51,7 @@ impl Unit {
 
 #[derive(Clone, Debug)]
 enum Format {
-    /// RFC 3339, or a number whose magnitude tells its unit.
+    /// RFC 3339, or a number whose magnitude shows its unit.
     Standard,
     Unix(Unit),
     Strftime(String),
@@ -90,7 +90,7 @@ impl Times {
     /// Reads a text.
     ///
     /// # Errors
-    /// When it is no time; says why.
+    /// When it is not a time; the error states the reason.
     pub(super) fn read(&self, text: &str) -> Result<Timestamp, String> {
         match &self.format {
             Format::Unix(unit) => number(text)

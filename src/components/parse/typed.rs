@@ -31,7 +31,7 @@ impl FieldType {
     /// Reads a text.
     ///
     /// # Errors
-    /// When the text is none of the type; says why where that is not plain to see.
+    /// When the text is not of the type; the error states the reason if it is not obvious.
     pub(super) fn read(self, text: &str, times: &Times) -> Result<Value, String> {
         let wrong = |wanted: &str| format!("\"{}\" is no {wanted}", shortened(text));
         match self {

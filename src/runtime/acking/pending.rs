@@ -528,7 +528,7 @@ mod tests {
         assert_eq!((pending.lost(), pending.replayed().total()), (0, 2));
     }
 
-    /// Fails message 7 with these causes, one after another, and says at which replay it is the last one,
+    /// Fails message 7 with these causes, one after another, and returns at which replay it is the last one,
     /// and after which failure it is given up. A bolt's report is final when the attempt was the last.
     fn last_replay_and_give_up(limit: ReplayLimit, causes: &[FailureCause]) -> (Option<u32>, Option<u32>) {
         let mut pending = pending(limit);

@@ -76,13 +76,13 @@ macro_rules! common_declarations {
                 self
             }
 
-            /// Says that its calls wait, so that each executor gets a thread of its own.
+            /// Declares that its calls wait, so that each executor gets a thread of its own.
             pub fn blocking(self) -> Self {
                 self.0.options.blocking = true;
                 self
             }
 
-            /// Says whether it may run fused with its neighbours, instead of the topology's `chain`; see
+            /// Sets whether it may run fused with its neighbours, instead of the topology's `chain`; see
             /// [`Topology::chains`](crate::topology::Topology::chains).
             pub fn chain(self, mode: ChainMode) -> Self {
                 self.0.options.chain = Some(mode);

@@ -134,7 +134,7 @@ impl<'a, 't> Reader<'a, 't> {
         }
         let keys = keys::component(self.kind);
         let mut names: Vec<&'static str> = keys.iter().map(|key| key.name()).collect();
-        // That a spout has none is said by the validator; that a key is not for this kind is said
+        // The validator reports that a spout has none; that a key is not for this kind is reported
         // here.
         let foreign = foreign_names(self.kind);
         names.extend(foreign);

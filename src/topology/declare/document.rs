@@ -271,7 +271,7 @@ impl<'a, 't> Reader<'a, 't> {
     }
 }
 
-/// What the parser says of a key or table that is given twice.
+/// The message of the parser about a key or table that is given twice.
 const DUPLICATE_KEY: &str = "duplicate key";
 
 /// Whether the place lies in the header of a table.
@@ -336,7 +336,7 @@ fn is_shared(path: &str) -> bool {
         || path.strip_prefix(settings).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The path without `.` and without `..` where it can be told from the text.
+/// The path without `.` and without `..` where the text alone decides it.
 fn normal(path: &Path) -> String {
     let mut normal = PathBuf::new();
     for part in path.components() {

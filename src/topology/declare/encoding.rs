@@ -5,7 +5,7 @@
 //! place and the command that converts it. Nothing is converted silently: a guess that is wrong
 //! would change names and patterns.
 //!
-//! A UTF-8 byte-order mark at the head is allowed, as TOML says, and is no part of the text.
+//! A UTF-8 byte-order mark at the head is allowed, as in TOML, and is no part of the text.
 
 use std::str;
 
@@ -14,7 +14,7 @@ use crate::topology::declare::texts::Span;
 /// The UTF-8 byte-order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Bytes that are looked at to tell UTF-16 without a mark, and that are decoded to be shown.
+/// Bytes that are looked at to recognize UTF-16 without a mark, and that are decoded to be shown.
 const LOOKED_AT: usize = 2048;
 
 /// Kinds of files that are handed in by mistake, by their first bytes.

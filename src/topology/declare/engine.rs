@@ -124,7 +124,7 @@ impl Reading {
         Section { report: &mut self.report, of: String::new() }
     }
 
-    /// That the table is there says something by itself.
+    /// The presence of the table means something by itself.
     fn enter(&mut self, path: &str) {
         if path == "net.tls" {
             self.options.net.tls.get_or_insert_default();

@@ -16,7 +16,7 @@
 //! 1. Every mistake is reported, with its place, in one run; nothing is guessed.
 //! 2. Whatever the text, reading ends soon: its size and depth are bounded before it is parsed,
 //!    and the number of findings while it is read.
-//! 3. An unknown key is an error everywhere. Keys of later versions say so.
+//! 3. An unknown key is an error everywhere. The error of a key of a later version states that.
 
 mod bounds;
 mod built;

@@ -1,4 +1,4 @@
-//! `--set bolt.count.parallelism=2`: one value laid over what the files say.
+//! `--set bolt.count.parallelism=2`: one value in place of that in the files.
 //!
 //! The key is a dotted TOML key. Component ids may hold dots themselves: of several readings the
 //! longest id that exists is meant. The value is read as TOML, and as a plain string where it is

@@ -12,7 +12,7 @@ use crate::topology::suggest::{self, shown};
 /// Reads the values of keys into an `O`.
 pub(super) struct Section<'a> {
     pub report: &'a mut Report,
-    /// What the keys are of, as a message says it: ` of bolt `count`` or nothing.
+    /// What the keys are of, as a message names it: ` of bolt `count`` or nothing.
     pub of: String,
 }
 
@@ -107,7 +107,7 @@ impl Section<'_> {
         value
     }
 
-    /// Says that a value is not what it should be.
+    /// Reports that a value is not what it should be.
     pub fn wrong_type(&mut self, path: &str, node: &Node<'_>, expected: &str) {
         let found = type_name(node.get_ref());
         let message = format!("`{path}`{} must be {expected}, not {found}", self.of);

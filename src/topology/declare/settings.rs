@@ -1,7 +1,7 @@
 //! What is wrong with the `config` table of a component, or of a custom grouping.
 //!
-//! `serde` stops at the first mistake. The schema of the settings tells of the others that can be
-//! told without running the component's code: keys that do not exist, and keys that are missing.
+//! `serde` stops at the first mistake. The schema of the settings shows the others that can be
+//! found without running the component's code: keys that do not exist, and keys that are missing.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ impl SettingsMistakes<'_, '_> {
         self.more_of_the_same(report);
     }
 
-    /// What else the schema tells. What is said twice is dropped when errors are sorted.
+    /// What else the schema shows. Repetitions are dropped when errors are sorted.
     fn more_of_the_same(&self, report: &mut Report) {
         let schema = self.schema();
         let Some(table) = self.node.get_ref().as_table() else { return };
@@ -164,7 +164,7 @@ fn in_words_of_toml(message: &str) -> String {
     format!("{before}, expected {expected}")
 }
 
-/// What a schema says about the keys of the table itself.
+/// What a schema states about the keys of the table itself.
 struct SettingsSchema {
     keys: BTreeSet<String>,
     required: BTreeSet<String>,

@@ -31,7 +31,7 @@ pub trait Source {
     /// `at_most` bytes: what is longer is refused.
     ///
     /// # Errors
-    /// As the file system says; and what is no regular file, when a document named it.
+    /// Those of the file system; and what is no regular file, when a document named it.
     fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>>;
 
     /// The value of an environment variable.

@@ -103,7 +103,7 @@ impl Finding {
         }
     }
 
-    /// Says that something is missing, rather than wrong.
+    /// Marks that something is missing, rather than wrong.
     pub fn absence(mut self) -> Finding {
         self.is_absence = true;
         self

@@ -57,7 +57,7 @@ pub struct Built {
 }
 
 impl Built {
-    /// What this instance says of all that the constructor builds.
+    /// What holds for all instances that the constructor builds, by this one.
     ///
     /// # Errors
     /// When its `declare` panics.
@@ -149,7 +149,7 @@ impl fmt::Display for Kind {
 /// A registered component type.
 #[derive(Clone)]
 pub struct ComponentType {
-    /// What `type` says in TOML.
+    /// Its name, the value of `type` in TOML.
     pub name: String,
     /// Spout or bolt.
     pub kind: Kind,
@@ -159,8 +159,8 @@ pub struct ComponentType {
     pub output: String,
     /// A TOML example of a whole component table.
     pub example: String,
-    /// Whether its calls wait, so that it needs a thread of its own unless the topology says
-    /// otherwise.
+    /// Whether its calls wait, so that it needs a thread of its own unless the topology sets
+    /// something else.
     pub blocking: bool,
     pub(super) schema: SchemaFn,
     pub(super) build: BuildFn,
@@ -199,7 +199,7 @@ impl ComponentType {
         self
     }
 
-    /// Says that its calls wait.
+    /// Declares that its calls wait.
     pub fn blocking(&mut self) -> &mut ComponentType {
         self.blocking = true;
         self

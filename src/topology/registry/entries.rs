@@ -63,7 +63,7 @@ pub(super) type BuildGroupingFn =
 /// A registered custom grouping.
 #[derive(Clone)]
 pub struct GroupingType {
-    /// What `custom` says in TOML.
+    /// Its name, the value of `custom` in TOML.
     pub name: String,
     pub(super) schema: SchemaFn,
     pub(super) build: BuildGroupingFn,

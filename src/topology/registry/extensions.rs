@@ -1,5 +1,5 @@
-//! What programs register beside component types: custom groupings, hooks, resources, topologies, and who
-//! is told of the counters.
+//! What programs register beside component types: custom groupings, hooks, resources, topologies, and the
+//! reporter of the counters.
 
 use std::any::Any;
 use std::error::Error;
@@ -255,13 +255,13 @@ impl Registry {
         })
     }
 
-    /// Registers who is told of the counters of a topology that the command line runs, and how often;
+    /// Registers what receives the counters of a topology that the command line runs, and how often;
     /// replaces the one registered before.
     pub fn metrics_reporter(&mut self, interval: Duration, reporter: impl MetricsReporter + 'static) {
         self.metrics = Some(MetricsReporting::new(interval, reporter));
     }
 
-    /// Who is told of the counters of a topology.
+    /// What receives the counters of a topology.
     pub fn metrics(&self) -> Option<&MetricsReporting> {
         self.metrics.as_ref()
     }

@@ -59,7 +59,7 @@ fn presence(draft: &Draft, at: usize) -> Option<Problem> {
     }
 }
 
-/// The same stream twice in one bolt: neither can be told from the other there.
+/// The same stream twice in one bolt: the bolt cannot distinguish their tuples.
 fn repeated(draft: &Draft, at: usize) -> Vec<Problem> {
     let mut seen = HashMap::new();
     let mut problems = Vec::new();

@@ -3,7 +3,7 @@
 //! Everything wrong is reported at once, each problem with the [`Site`] it is about; where in a
 //! file that is, if anywhere, is known to whoever made the draft. What was reported while the
 //! draft was read is not reported again, nor is what follows from it: the streams of a component
-//! with wrong settings are unknown, so nothing is said about who subscribes to them.
+//! with wrong settings are unknown, so subscriptions to them are not checked.
 //!
 //! * `names`: legal, not reserved, given once.
 //! * `inputs`: components, streams, fields and groupings of subscriptions.

@@ -1,4 +1,4 @@
-//! What is read from the engine's file, and what is message of mistakes in it.
+//! What is read from the engine's file, and the messages about mistakes in it.
 
 use std::path::Path;
 use std::time::Duration;
