@@ -2,14 +2,14 @@
 //!
 //! * `format = "regex"`: the named groups of `pattern` are the fields.
 //! * `"common"` and `"combined"`: a web server's access log (Apache's `LogFormat`s of these names,
-//!   nginx's `combined`), malformed requests included (`server`).
+//!   nginx's `combined`), malformed requests included (`access_log`).
 //! * `"json"`: an object per line; `fields` names the keys, `a.b` is the `b` of the `a`.
 //!
 //! A line that does not match, or a value that is none of its type, fails the tuple, goes to the
 //! stream `unmatched` with the reason, or is dropped and counted (`unmatched`), by the setting
 //! `unmatched`.
 
-mod server;
+mod access_log;
 mod time;
 mod typed;
 
@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::components::json::{self, Object};
-use crate::components::parse::server::Server;
+use crate::components::parse::access_log::AccessLog;
 use crate::components::parse::time::Times;
 use crate::components::patterns;
 use crate::components::positions::Positions;
@@ -43,10 +43,12 @@ pub enum Format {
     /// By the regular expression `pattern`.
     #[default]
     Regex,
-    /// As a web server's common log format.
-    Common,
-    /// As a web server's combined log format.
-    Combined,
+    /// As a web server's access log in the common format.
+    #[serde(rename = "common")]
+    CommonLog,
+    /// As a web server's access log in the combined format.
+    #[serde(rename = "combined")]
+    CombinedLog,
     /// As a JSON object.
     Json,
 }
@@ -116,7 +118,7 @@ impl Default for ParseSettings {
     }
 }
 
-const SERVER_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
+const ACCESS_LOG_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
 
 enum Reader {
     Regex {
@@ -125,7 +127,7 @@ enum Reader {
         groups: Vec<usize>,
         places: CaptureLocations,
     },
-    Server(Server),
+    AccessLog(AccessLog),
     Json {
         keys: Vec<String>,
     },
@@ -152,20 +154,20 @@ impl Parse {
         spend_names(effort, "keep", settings.keep.len())?;
         spend_names(effort, "fields", settings.fields.len())?;
         spend_names(effort, "types", settings.types.0.len())?;
-        let is_server = matches!(settings.format, Format::Common | Format::Combined);
+        let is_access_log = matches!(settings.format, Format::CommonLog | Format::CombinedLog);
         if settings.format != Format::Regex && settings.pattern.is_some() {
             return Err(SettingError::at("pattern", "goes with format = \"regex\" only"));
         }
         if settings.format != Format::Json && !settings.fields.is_empty() {
             return Err(SettingError::at("fields", "goes with format = \"json\" only"));
         }
-        if is_server {
+        if is_access_log {
             settings.null.get_or_insert_with(|| "-".to_owned());
         }
         let reader = reader(&settings, effort)?;
         let fields = reader.fields();
-        let types = field_types(&settings, &fields, is_server)?;
-        let times = times(&settings, &types, is_server)?;
+        let types = field_types(&settings, &fields, is_access_log)?;
+        let times = times(&settings, &types, is_access_log)?;
         let positions = Positions::of(std::iter::once(&settings.field).chain(&settings.keep));
         Ok(Parse { settings, reader, fields, types, times, positions, unmatched: Counter::default() })
     }
@@ -187,8 +189,8 @@ impl Parse {
                 let found = |group: &usize| places.get(*group).map(|(from, to)| &text[from..to]);
                 groups.iter().enumerate().map(|(field, group)| typed(field, found(group))).collect()
             }
-            Reader::Server(server) => {
-                let texts = server.read(text).ok_or(NO_MATCH)?;
+            Reader::AccessLog(log) => {
+                let texts = log.read(text).ok_or(NO_MATCH)?;
                 texts.into_iter().enumerate().map(|(field, found)| typed(field, found)).collect()
             }
             Reader::Json { keys } => {
@@ -227,7 +229,7 @@ impl Reader {
     fn fields(&self) -> Fields {
         match self {
             Reader::Json { keys } => keys.iter().collect(),
-            Reader::Server(server) => server.fields().collect(),
+            Reader::AccessLog(log) => log.fields().collect(),
             Reader::Regex { regex, .. } => regex.capture_names().flatten().collect(),
         }
     }
@@ -246,8 +248,8 @@ fn reader(settings: &ParseSettings, effort: &Effort) -> Result<Reader, SettingEr
             ));
         }
         (Format::Regex, Some(pattern)) => pattern,
-        (Format::Common, _) => return Ok(Reader::Server(Server::new(false))),
-        (Format::Combined, _) => return Ok(Reader::Server(Server::new(true))),
+        (Format::CommonLog, _) => return Ok(Reader::AccessLog(AccessLog::new(false))),
+        (Format::CombinedLog, _) => return Ok(Reader::AccessLog(AccessLog::new(true))),
     };
     let regex = patterns::compile(pattern, effort).map_err(|why| SettingError::at("pattern", why))?;
     spend_names(effort, "pattern", regex.captures_len())?;
@@ -263,7 +265,7 @@ fn reader(settings: &ParseSettings, effort: &Effort) -> Result<Reader, SettingEr
 fn times(
     settings: &ParseSettings,
     types: &[Option<FieldType>],
-    is_server: bool,
+    is_access_log: bool,
 ) -> Result<Times, SettingError> {
     let has_times = types.contains(&Some(FieldType::Timestamp));
     let given = [("time_format", &settings.time_format), ("time_zone", &settings.time_zone)];
@@ -272,7 +274,7 @@ fn times(
             Err(SettingError::at(key, "goes with a field of type \"timestamp\" only; give one by `types`"))
         }
         _ => {
-            let format = settings.time_format.as_deref().or(is_server.then_some(SERVER_TIME));
+            let format = settings.time_format.as_deref().or(is_access_log.then_some(ACCESS_LOG_TIME));
             Times::new(format, settings.time_zone.as_deref())
         }
     }
@@ -281,7 +283,7 @@ fn times(
 fn field_types(
     settings: &ParseSettings,
     fields: &Fields,
-    is_server: bool,
+    is_access_log: bool,
 ) -> Result<Vec<Option<FieldType>>, SettingError> {
     if let Some(unknown) = settings.types.keys().find(|field| fields.position(field).is_none()) {
         return Err(SettingError::at(
@@ -291,12 +293,12 @@ fn field_types(
     }
     let given =
         |field: &str| settings.types.0.iter().find(|(name, _)| name == field).map(|(_, given)| *given);
-    let server = |field: &str| match field {
-        "status" | "size" if is_server => Some(FieldType::I64),
-        "time" if is_server => Some(FieldType::Timestamp),
+    let of_access_log = |field: &str| match field {
+        "status" | "size" if is_access_log => Some(FieldType::I64),
+        "time" if is_access_log => Some(FieldType::Timestamp),
         _ => None,
     };
-    Ok(fields.iter().map(|field| given(field).or_else(|| server(field))).collect())
+    Ok(fields.iter().map(|field| given(field).or_else(|| of_access_log(field))).collect())
 }
 
 impl Bolt for Parse {

@@ -48,20 +48,20 @@ static COMBINED: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// Reads lines of one format.
-pub(super) struct Server {
+pub(super) struct AccessLog {
     strict: Regex,
     lenient: Regex,
     places: CaptureLocations,
     is_combined: bool,
 }
 
-impl Server {
+impl AccessLog {
     /// The combined format, or the common one.
-    pub(super) fn new(is_combined: bool) -> Server {
+    pub(super) fn new(is_combined: bool) -> AccessLog {
         let patterns: &Patterns = if is_combined { &COMBINED } else { &COMMON };
         // Clones share what was compiled, and have scratch space of their own.
         let (strict, lenient) = (patterns.strict.clone(), patterns.lenient.clone());
-        Server { places: strict.capture_locations(), strict, lenient, is_combined }
+        AccessLog { places: strict.capture_locations(), strict, lenient, is_combined }
     }
 
     /// The names of the fields.
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn combined(line: &str) -> Option<String> {
-        let texts = Server::new(true).read(line)?;
+        let texts = AccessLog::new(true).read(line)?;
         Some(texts.into_iter().map(|text| text.unwrap_or("null")).collect::<Vec<_>>().join("|"))
     }
 
