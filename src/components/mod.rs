@@ -8,7 +8,7 @@
 //!   [`delay`];
 //! * sinks: [`mod@print`], [`mod@file`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
-//!   per source), `kept` (messages of a spout until they are acked), `expression`, `patterns`,
+//!   per source), `replay_buffer` (messages of a spout until they are acked), `expression`, `patterns`,
 //!   `json`, [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
 //!   standard streams were closed).
 //!
@@ -24,7 +24,6 @@ pub mod file;
 pub mod filter;
 pub mod generate;
 mod json;
-mod kept;
 pub mod lines;
 pub mod map;
 pub mod null;
@@ -33,6 +32,7 @@ mod patterns;
 mod positions;
 pub mod print;
 pub mod project;
+mod replay_buffer;
 mod row_buffer;
 pub mod sample;
 pub mod settings;

@@ -21,8 +21,9 @@ use serde::Deserialize;
 use crate::api::{Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
 use crate::clock::{Clock, Time};
 use crate::components::generate::template::Template;
-use crate::components::kept::Kept;
+use crate::components::replay_buffer::ReplayBuffer;
 use crate::components::settings::{Ordered, Scalar, spend_names};
+use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
@@ -70,8 +71,7 @@ pub struct Generate {
     made: u64,
     /// When the schedule began, and how many were made then.
     schedule: Option<(Time, u64)>,
-    kept: Kept<Arc<[Value]>>,
-    tracked: bool,
+    replays: ReplayBuffer<Arc<[Value]>>,
 }
 
 impl Generate {
@@ -102,8 +102,7 @@ impl Generate {
             tasks: 1,
             made: 0,
             schedule: None,
-            kept: Kept::default(),
-            tracked: true,
+            replays: ReplayBuffer::new(Delivery::default()),
         })
     }
 
@@ -171,7 +170,7 @@ impl Spout for Generate {
         self.rng = StdRng::seed_from_u64(context.seed());
         self.task = context.task_index() as u64;
         self.tasks = context.parallelism().max(1) as u64;
-        self.tracked = context.delivery().tracks_tuples();
+        self.replays = ReplayBuffer::new(context.delivery());
         Ok(())
     }
 
@@ -180,7 +179,7 @@ impl Spout for Generate {
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-        if let Some((id, row)) = self.kept.next_again() {
+        if let Some((id, row)) = self.replays.next_replay() {
             out.emit_tracked(&*row, id)?;
             return Ok(SpoutStatus::Emitted);
         }
@@ -193,17 +192,15 @@ impl Spout for Generate {
         }
         let row = self.make(seq);
         self.made += 1;
-        if self.tracked {
-            let id = self.kept.keep(Arc::clone(&row));
-            out.emit_tracked(&*row, id)?;
-        } else {
-            out.emit(&*row)?;
+        match self.replays.keep(&row) {
+            Some(id) => out.emit_tracked(&*row, id)?,
+            None => out.emit(&*row)?,
         }
         Ok(SpoutStatus::Emitted)
     }
 
     fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
-        self.kept.ack(id);
+        self.replays.ack(id);
         Ok(())
     }
 
@@ -213,7 +210,7 @@ impl Spout for Generate {
         failure: &Failure,
         _out: &mut SpoutOutputs<'_>,
     ) -> Result<(), TaskError> {
-        self.kept.fail(id, failure);
+        self.replays.fail(id, failure);
         Ok(())
     }
 

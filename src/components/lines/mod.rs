@@ -39,13 +39,14 @@ use smol_str::SmolStr;
 use crate::api::{
     Check, Failure, STANDARD_INPUT, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError,
 };
-use crate::components::kept::Kept;
 use crate::components::lines::bounded::Bounded;
 use crate::components::lines::counters::LinesCounters;
 use crate::components::lines::follow::Follow;
 use crate::components::lines::paths::Descriptor;
 use crate::components::lines::source::{Opened, Pull};
+use crate::components::replay_buffer::ReplayBuffer;
 use crate::components::settings::{ByteSize, OneOrMany, Period};
+use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::topology::registry::{Registry, SettingError};
 
@@ -114,9 +115,7 @@ struct Line {
 pub struct Lines {
     settings: LinesSettings,
     reader: Reader,
-    kept: Kept<Line>,
-    /// Whether lines are kept for replay.
-    tracked: bool,
+    replays: ReplayBuffer<Line>,
     counters: LinesCounters,
 }
 
@@ -149,8 +148,7 @@ impl Lines {
         Ok(Lines {
             settings,
             reader: Reader::Closed,
-            kept: Kept::default(),
-            tracked: true,
+            replays: ReplayBuffer::new(Delivery::default()),
             counters: LinesCounters::default(),
         })
     }
@@ -240,7 +238,7 @@ impl Spout for Lines {
     }
 
     fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.tracked = context.delivery().tracks_tuples();
+        self.replays = ReplayBuffer::new(context.delivery());
         self.counters = LinesCounters::new(context);
         let patterns = self.settings.path.as_slice();
         let line_len_max = self.settings.max_line.0 as usize;
@@ -261,7 +259,7 @@ impl Spout for Lines {
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-        if let Some((id, line)) = self.kept.next_again() {
+        if let Some((id, line)) = self.replays.next_replay() {
             self.emit(line, Some(id), out)?;
             return Ok(SpoutStatus::Emitted);
         }
@@ -277,18 +275,18 @@ impl Spout for Lines {
             Pull::End => return Ok(SpoutStatus::Exhausted),
         }
         let line = self.take_line(out);
-        let id = self.tracked.then(|| self.kept.keep(line.clone()));
+        let id = self.replays.keep(&line);
         if let Err(error) = self.emit(line, id, out) {
             // What cannot be emitted now never can: it is too large.
             self.counters.lines_dropped.add(1);
-            id.into_iter().for_each(|id| self.kept.ack(id));
+            id.into_iter().for_each(|id| self.replays.ack(id));
             return Err(error);
         }
         Ok(SpoutStatus::Emitted)
     }
 
     fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
-        self.kept.ack(id);
+        self.replays.ack(id);
         Ok(())
     }
 
@@ -298,7 +296,7 @@ impl Spout for Lines {
         failure: &Failure,
         _out: &mut SpoutOutputs<'_>,
     ) -> Result<(), TaskError> {
-        self.kept.fail(id, failure);
+        self.replays.fail(id, failure);
         Ok(())
     }
 
