@@ -31,7 +31,7 @@ source scripts/bench/machine.sh
 usage() { sed -n '2,/^set /s/^# \{0,1\}//p' scripts/bench.sh; }
 wrong_usage() { usage >&2 && exit 2; }
 
-say() { echo "$*" >&2; }
+log() { echo "$*" >&2; }
 
 what=${1:-}
 [ $# -gt 0 ] && shift
@@ -64,7 +64,7 @@ results=$work/results ratios=$work/ratios
 
 # The benchmark's executable, so that cargo does not run beside what is measured.
 core_executable() {
-  say "building benches/core.rs"
+  log "building benches/core.rs"
   cargo bench --bench core --no-run --message-format=json |
     sed -n 's/.*"name":"core".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
@@ -94,7 +94,7 @@ run_rounds() {
   for ((round = 1; round <= rounds; round++)); do
     for each in "${cases[@]}"; do
       name=${each%%$'\t'*} command=${each#*$'\t'}
-      say "round $round of $rounds: $name"
+      log "round $round of $rounds: $name"
       # Commands are made of our own words above; they are split at spaces.
       # shellcheck disable=SC2086
       line=$($command | tail -n 1)
@@ -167,12 +167,12 @@ bench_peers() {
   local jvm_warmup=10 native=2 jvm='' hand_half
   [ -n "$quick" ] && jvm_warmup=4 native=0.5
   core=$(core_executable)
-  say "building the peers"
+  log "building the peers"
   peers build handwritten
   if have_jvm; then
     peers build storm && peers build flink && jvm=yes
   fi
-  [ -n "$jvm" ] || say "Storm and Flink are left out: they need Java 17 and Maven, and a network for their first build"
+  [ -n "$jvm" ] || log "Storm and Flink are left out: they need Java 17 and Maven, and a network for their first build"
   quiet_down
   show_machine
 
@@ -229,7 +229,7 @@ cpu_ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{ print $12 + $13 }'; }
 bench_idle() {
   local before after percent met='not met'
   [ -n "$quick" ] || [ "$seconds" != 4 ] || seconds=10
-  say "building squall"
+  log "building squall"
   cargo build --release --quiet
   quiet_down
   show_machine
@@ -270,7 +270,7 @@ bench_tracking() {
 
 # The benchmark of the wire; it starts itself again as sender and as workers.
 wire_executable() {
-  say "building benches/wire"
+  log "building benches/wire"
   cargo bench --bench wire --no-run --message-format=json |
     sed -n 's/.*"name":"wire".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
@@ -290,7 +290,7 @@ bench_wire() {
     add "words, $workers workers" "wire topology --words --delivery at-least-once --workers $workers"
   done
   if have_jvm; then
-    say "building Storm's peer"
+    log "building Storm's peer"
     peers build storm
     local storm
     storm="peer storm $([ -n "$quick" ] && echo 4 || echo 10) wordcount --tasks 1/2/2 --ackers 2 --text $text"
@@ -300,7 +300,7 @@ bench_wire() {
     ratio "words to Storm" "words, 2 workers" "storm, 2 workers" min 15
     ratio "words to Storm, one process" "words, one process" "storm, 1 worker" - 0
   else
-    say "Storm is left out: it needs Java 17 and Maven, and a network for its first build"
+    log "Storm is left out: it needs Java 17 and Maven, and a network for its first build"
   fi
   ratio "to bare framing" "wire, at-most-once" "bare framing, decoded" min 0.5
   ratio "tracking" "wire, at-least-once" "wire, at-most-once" min 0.85
@@ -343,7 +343,7 @@ show_of() {
 # The processor time of worker processes that wait for input.
 bench_quiet_workers() {
   local before after pids percent marked=''
-  say "building squall"
+  log "building squall"
   cargo build --release --quiet
   quiet_down
   is_quiet || marked=' **Taken on a busy machine.**'

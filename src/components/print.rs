@@ -488,7 +488,7 @@ a\\tb        1
         assert_eq!(paper.text(), format!("{line}\n"));
     }
 
-    /// Serde leaves the control characters beyond ASCII as they are; a terminal obeys them.
+    /// Serde leaves the control characters beyond ASCII as they are; a terminal executes them.
     #[test]
     fn json_lines_hold_no_control_sequences() {
         let paper = Paper::default();

@@ -1,4 +1,4 @@
-//! What metrics came to: values that can be added up over tasks, lives of a worker, and workers.
+//! What metrics came to: values that can be added up over tasks, incarnations of a worker, and workers.
 //!
 //! Counters and losses are summed. Gauges are summed over what runs now. Histograms travel as how
 //! often each value was recorded, so that the quantiles of the sum are those of all values, not means
@@ -166,7 +166,7 @@ impl MetricTotals {
         }
     }
 
-    /// Adds those of another task, life or worker.
+    /// Adds those of another task, incarnation or worker.
     pub fn add_all(&mut self, other: &MetricTotals) {
         other.iter().for_each(|total| self.add(&total.name, &total.value));
     }

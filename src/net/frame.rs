@@ -38,7 +38,7 @@ pub enum FrameKind {
     Welcome = 4,
     /// The handshake failed, and why.
     Refused = 5,
-    /// A sign of life, with the status of the application.
+    /// The peer is alive; with the status of the application.
     Heartbeat = 6,
     /// The last sequences taken.
     Taken = 7,

@@ -171,7 +171,7 @@ impl Mesh {
     /// Bytes came in and were appended to `input`, a buffer of this connection alone. Whole frames are
     /// taken out of it; the start of an incomplete frame stays. May end the connection.
     pub fn received(&mut self, conn: ConnId, input: &mut BytesMut, now: Time, app: &mut dyn Application) {
-        // Also called when a read found nothing: only new bytes are a sign of life.
+        // Also called when a read found nothing: only new bytes show that the peer is alive.
         if let Some(connection) = self.connections.get_mut(&conn)
             && connection.unread < input.len()
         {

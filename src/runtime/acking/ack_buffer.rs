@@ -50,7 +50,7 @@ impl AckBuffer {
     }
 
     /// Whether a block is complete already, as far as this step knows: none of its tuples is left, and nothing
-    /// failed. Such a block is nobody else's, so no acker needs to hear of it.
+    /// failed. Such a block is nobody else's, so it is reported to no acker.
     pub fn is_settled(&mut self, root: RootId) -> bool {
         self.spill();
         let is_open = self.xors.get(&root).is_some_and(|xor| *xor != 0);

@@ -44,9 +44,9 @@ fn two_workers(seed: u64, inactive: bool) -> (SimulatedCluster, WorkerId, Worker
 
 /// Takes turns until the counters that workers reported to the master satisfy a condition.
 #[track_caller]
-fn run_until(cluster: &mut SimulatedCluster, heard: impl Fn(&TopologyStats) -> bool) {
+fn run_until(cluster: &mut SimulatedCluster, is_reached: impl Fn(&TopologyStats) -> bool) {
     for _ in 0..1_000_000 {
-        if heard(&cluster.stats()) {
+        if is_reached(&cluster.stats()) {
             return;
         }
         cluster.run_turns(1);
