@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use smol_str::SmolStr;
 use squall::config::ChainMode;
 use squall::config::limits::SPOUT_PENDING_AUTO_MAX;
 use squall::ids::{RootId, SLOTS_MAX};
@@ -25,6 +24,7 @@ use squall::prelude::*;
 use squall::runtime::acker::Acker;
 use squall::runtime::{LocalOptions, RunningTopology};
 use squall::topology::TopologyBuilder;
+use squall::tuple::Text;
 use xxhash_rust::xxh3::xxh3_64;
 
 #[global_allocator]
@@ -178,7 +178,7 @@ impl Hasher for Xxh3 {
 }
 
 struct Count {
-    counts: HashMap<SmolStr, u64, BuildHasherDefault<Xxh3>>,
+    counts: HashMap<Text, u64, BuildHasherDefault<Xxh3>>,
     /// Words counted since the last flush, and by all tasks.
     fresh: u64,
     total: Arc<AtomicU64>,

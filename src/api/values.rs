@@ -53,9 +53,10 @@ impl<T: IntoValue, const N: usize> Values for [T; N] {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         let mut refused = None;
-        // `extend` with an iterator of known length writes each value to its final place. `push` would
-        // build each value on the stack first, and reading it back at once stalls the processor.
-        row.extend(self.into_iter().map(|value| value.into_value(&mut refused)));
+        row.reserve(N);
+        for value in self {
+            value.push_into(row, &mut refused);
+        }
         refused.map_or(Ok(()), Err)
     }
 }
@@ -95,7 +96,7 @@ macro_rules! values_for_tuples {
             fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
                 let ($($t,)*) = self;
                 let mut refused = None;
-                $(row.extend(std::iter::once_with(|| $t.into_value(&mut refused)));)*
+                $($t.push_into(row, &mut refused);)*
                 refused.map_or(Ok(()), Err)
             }
         })*

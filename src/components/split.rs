@@ -7,7 +7,6 @@
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use smol_str::{SmolStr, StrExt as _};
 
 use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskError, Values};
 use crate::components::patterns;
@@ -84,7 +83,7 @@ impl Bolt for Split {
         };
         let lowercase = self.settings.lowercase;
         let kept: Vec<Value> = positions[1..].iter().map(|at| values[*at].clone()).collect();
-        let emit = |piece: &str| out.emit(Piece { value: piece_value(piece, lowercase), kept: &kept });
+        let emit = |piece: &str| out.emit(Piece { piece, lowercase, kept: &kept });
         match &self.pattern {
             Some(pattern) => pattern.split(text).filter(|piece| !piece.is_empty()).try_for_each(emit)?,
             None if text.is_ascii() => split_ascii(text).try_for_each(emit)?,
@@ -96,25 +95,23 @@ impl Bolt for Split {
 
 /// A row: the piece, then the kept fields.
 struct Piece<'a> {
-    value: Value,
+    piece: &'a str,
+    lowercase: bool,
     kept: &'a [Value],
 }
 
 impl Values for Piece<'_> {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
-        row.push(self.value);
+        let is_lowercase = |piece: &str| piece.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase());
+        if self.lowercase && !is_lowercase(self.piece) {
+            [self.piece.to_lowercase()].push_into(row)?;
+        } else {
+            [self.piece].push_into(row)?;
+        }
         row.extend_from_slice(self.kept);
         Ok(())
     }
-}
-
-#[inline]
-fn piece_value(piece: &str, lowercase: bool) -> Value {
-    if lowercase && !piece.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        return Value::Str(piece.to_lowercase_smolstr());
-    }
-    Value::Str(SmolStr::new(piece))
 }
 
 /// `split_whitespace` for text that is known to be ASCII: no decoding of characters.

@@ -5,9 +5,13 @@
 //! emit fails with an error that names it. Nothing is rounded, wrapped, or saturated.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::tuple::value::{Timestamp, Value, ValueType};
+use smol_str::SmolStr;
+
+use crate::tuple::text::Text;
+use crate::tuple::value::{Map, Timestamp, Value, ValueType};
 
 /// Why a Rust value does not convert into a [`Value`], or back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,19 +39,28 @@ fn unfit(value: impl fmt::Display, into: &'static str) -> ValueError {
     ValueError::Unfit { value: value.to_string(), into }
 }
 
-/// A type that can be emitted in a tuple: all types that convert by `Into<Value>`, and the types that may
-/// not fit, whose values are checked (`u64`, `usize`, `i128`, `u128`, [`SystemTime`], and an `Option` of
-/// one of these).
+/// A type that can be emitted in a tuple: all types that convert by `Into<Value>`, the types that may not
+/// fit, whose values are checked (`u64`, `usize`, `i128`, `u128`, [`SystemTime`]), and an `Option` of one of
+/// them. A program can implement it for its own types.
 ///
 /// # Examples
 /// ```
-/// use squall::tuple::IntoValue;
+/// use squall::tuple::{IntoValue, ValueError};
 /// use squall::Value;
 ///
 /// assert_eq!(7_u64.try_into_value(), Ok(Value::I64(7)));
 /// assert_eq!("storm".try_into_value(), Ok(Value::from("storm")));
 /// let error = u64::MAX.try_into_value().unwrap_err();
 /// assert_eq!(error.to_string(), "18446744073709551615 does not fit into an i64 exactly");
+///
+/// struct Celsius(f64);
+///
+/// impl IntoValue for Celsius {
+///     fn into_value(self, _refused: &mut Option<ValueError>) -> Value {
+///         Value::from(self.0)
+///     }
+/// }
+/// assert_eq!(Celsius(21.5).try_into_value(), Ok(Value::F64(21.5)));
 /// ```
 pub trait IntoValue: Sized {
     /// The value. When it does not fit, returns null and sets `refused` to the error.
@@ -55,6 +68,15 @@ pub trait IntoValue: Sized {
     /// `refused` is a parameter and not a `Result`, because a type that always fits then costs nothing: the
     /// value is written directly to its final place, and no result is checked.
     fn into_value(self, refused: &mut Option<ValueError>) -> Value;
+
+    /// Appends the value to a row under construction. When it does not fit, appends null and sets `refused`
+    /// to the error.
+    #[inline]
+    fn push_into(self, row: &mut Vec<Value>, refused: &mut Option<ValueError>) {
+        // `extend` with an iterator of known length writes the value to its final place. `push` would build
+        // the value on the stack first, and reading it back at once stalls the processor.
+        row.extend(std::iter::once_with(|| self.into_value(refused)));
+    }
 
     /// The value.
     ///
@@ -67,14 +89,79 @@ pub trait IntoValue: Sized {
     }
 }
 
-impl<T: Into<Value>> IntoValue for T {
-    #[inline]
-    fn into_value(self, _refused: &mut Option<ValueError>) -> Value {
-        self.into()
+/// Types that always fit.
+macro_rules! fitting {
+    ($($from:ty)*) => {
+        $(impl IntoValue for $from {
+            #[inline]
+            fn into_value(self, _refused: &mut Option<ValueError>) -> Value {
+                self.into()
+            }
+        })*
+    };
+}
+
+fitting! {
+    bool i64 i32 i16 i8 isize u32 u16 u8 f64 f32 char
+    Text SmolStr &SmolStr &[u8] Vec<u8> Arc<[u8]> Vec<Value> Map Timestamp Value
+}
+
+/// Types that may be short text. Its bytes are written straight to where they stay: see `text`.
+macro_rules! texts {
+    ($($from:ty => $push:expr;)*) => {
+        $(impl IntoValue for $from {
+            #[inline]
+            fn into_value(self, _refused: &mut Option<ValueError>) -> Value {
+                self.into()
+            }
+
+            #[inline]
+            fn push_into(self, row: &mut Vec<Value>, _refused: &mut Option<ValueError>) {
+                $push(row, self);
+            }
+        })*
+    };
+}
+
+texts! {
+    &str => |row, text| push_text(row, |pushed| pushed.set(text));
+    String => |row, text: String| push_text(row, |pushed| pushed.set(&text));
+    &String => |row, text| push_text(row, |pushed| pushed.set(text));
+    &Text => |row, text| push_text(row, |pushed| pushed.clone_from(text));
+    &Value => push_copy;
+}
+
+/// Appends a text, which `write` then changes.
+#[inline]
+fn push_text(row: &mut Vec<Value>, write: impl FnOnce(&mut Text)) {
+    row.push(Value::Str(Text::EMPTY));
+    if let Some(Value::Str(pushed)) = row.last_mut() {
+        write(pushed);
     }
 }
 
-/// Types that may not fit: implements `TryFrom` by the function, and the traits that follow from it.
+#[inline]
+fn push_copy(row: &mut Vec<Value>, value: &Value) {
+    match value {
+        Value::Str(text) => push_text(row, |pushed| pushed.clone_from(text)),
+        other => row.push(other.clone()),
+    }
+}
+
+impl IntoValue for () {
+    fn into_value(self, _refused: &mut Option<ValueError>) -> Value {
+        Value::Null
+    }
+}
+
+impl<T: IntoValue> IntoValue for Option<T> {
+    #[inline]
+    fn into_value(self, refused: &mut Option<ValueError>) -> Value {
+        self.map_or(Value::Null, |some| some.into_value(refused))
+    }
+}
+
+/// Types that may not fit: implements `TryFrom` by the function, and the conversion that follows from it.
 macro_rules! checked {
     ($($from:ty => $convert:expr;)*) => {
         $(
@@ -96,13 +183,6 @@ macro_rules! checked {
                             Value::Null
                         }
                     }
-                }
-            }
-
-            impl IntoValue for Option<$from> {
-                #[inline]
-                fn into_value(self, refused: &mut Option<ValueError>) -> Value {
-                    self.map_or(Value::Null, |some| some.into_value(refused))
                 }
             }
         )*
@@ -218,6 +298,7 @@ read_by! {
     &'v [u8], "bytes" => Value::as_bytes;
     &'v [Value], "a list" => Value::as_list;
     Timestamp, "a timestamp" => Value::as_timestamp;
+    Text, "a string" => |value: &'v Value| if let Value::Str(text) = value { Some(text.clone()) } else { None };
     SystemTime, "a timestamp" => |value: &Value| value.as_timestamp().map(SystemTime::from);
     &'v Value, "a value" => Some;
     Value, "a value" => |value: &Value| Some(value.clone());

@@ -1,6 +1,7 @@
 //! Tuples: ordered, named, dynamically typed values, and the batches they travel in.
 //!
 //! * [`Value`]: one value, 24 bytes wide; short strings inside, long data shared.
+//! * [`Text`]: the text of a value.
 //! * [`Fields`]: the names of a stream's values.
 //! * [`TupleBatch`]: many tuples of one stream, flat, with the anchors that track them.
 //! * [`codec`]: the versioned binary form of a batch.
@@ -18,9 +19,11 @@ mod fields;
 pub mod hash;
 mod nested;
 pub mod serde;
+mod text;
 mod value;
 
 pub use batch::{Anchor, Attempt, BatchLimits, MessageIndex, Rows, Run, TupleBatch};
 pub use convert::{FromValue, IntoValue, ValueError};
 pub use fields::Fields;
+pub use text::Text;
 pub use value::{Map, SharedList, SharedMap, Timestamp, Value, ValueType};

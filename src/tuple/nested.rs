@@ -91,7 +91,7 @@ impl Value {
     pub(crate) fn size_within_depth(&self) -> Option<usize> {
         match self {
             Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => Some(0),
-            Value::Str(s) if !s.is_heap_allocated() => Some(0),
+            Value::Str(s) if !s.is_shared() => Some(0),
             shared => shared.shared_size_within_depth(),
         }
     }

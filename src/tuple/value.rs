@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
+use super::text::Text;
+
 /// A map value: ordered by key, so that its bytes, hash and display are the same everywhere.
 pub type Map = BTreeMap<SmolStr, Value>;
 
@@ -63,7 +65,7 @@ pub enum Value {
     /// A double. All NaN are one value, and `-0.0` is `0.0`, in comparisons and hashes.
     F64(f64),
     /// Text: up to 23 bytes inside, longer shared.
-    Str(SmolStr),
+    Str(Text),
     /// Raw bytes, shared.
     Bytes(Arc<[u8]>),
     /// An ordered list, shared.
@@ -120,7 +122,7 @@ impl Value {
     /// A string value. Up to 23 bytes cost no allocation.
     #[inline]
     pub fn str(text: impl AsRef<str>) -> Value {
-        Value::Str(SmolStr::new(text))
+        Value::Str(Text::from(text.as_ref()))
     }
 
     /// A bytes value.
@@ -210,7 +212,7 @@ impl Value {
     pub fn heap_size(&self) -> usize {
         match self {
             Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => 0,
-            Value::Str(s) if !s.is_heap_allocated() => 0,
+            Value::Str(s) if !s.is_shared() => 0,
             shared => shared.shared_size(),
         }
     }
@@ -342,8 +344,10 @@ from! {
     &str => |v| Value::str(v);
     String => |v| Value::Str(v.into());
     &String => |v| Value::str(v);
-    SmolStr => |v| Value::Str(v);
-    &SmolStr => |v| Value::Str(v.clone());
+    Text => |v| Value::Str(v);
+    &Text => |v| Value::Str(v.clone());
+    SmolStr => |v| Value::Str(v.into());
+    &SmolStr => |v| Value::Str(v.into());
     &[u8] => |v| Value::bytes(v);
     Vec<u8> => |v| Value::bytes(v);
     Arc<[u8]> => |v| Value::Bytes(v);

@@ -111,7 +111,7 @@ impl Part {
             Part::Seq => Value::I64(seq as i64),
             Part::RandomInt(range) => Value::I64(rng.random_range(range.clone())),
             Part::RandomFloat(range) => Value::F64(rng.random_range(range.clone())),
-            Part::Choice(words) => Value::Str(words[rng.random_range(0..words.len())].clone()),
+            Part::Choice(words) => Value::from(&words[rng.random_range(0..words.len())]),
             Part::Uuid => Value::from(uuid(rng)),
             Part::Now => Value::Timestamp(Timestamp(now)),
         }

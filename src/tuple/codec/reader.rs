@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             tag @ tag::SHORT_STR..=tag::SHORT_STR_LAST => {
                 let text = self.text(usize::from(tag - tag::SHORT_STR))?;
-                Ok(Value::Str(SmolStr::new(text)))
+                Ok(Value::Str(text.into()))
             }
             tag @ tag::SHORT_I64.. => Ok(Value::I64(i64::from(tag - tag::SHORT_I64))),
             tag => self.long_value(tag),
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
             tag::TRUE => Value::Bool(true),
             tag::I64 => Value::I64(self.integer()?),
             tag::F64 => Value::F64(f64::from_bits(u64::from_le_bytes(self.array()?))),
-            tag::STR => Value::Str(SmolStr::new(self.long_text()?)),
+            tag::STR => Value::Str(self.long_text()?.into()),
             tag::BYTES => {
                 let len = self.count(1)?;
                 Value::Bytes(Arc::from(self.take(len)?))

@@ -202,7 +202,7 @@ fn in_variant(variant: Option<&'static str>, value: Value) -> Value {
 /// A map key as text.
 pub(super) fn key_text<T: Serialize + ?Sized>(key: &T) -> Result<SmolStr, SerdeError> {
     match to_value(key)? {
-        Value::Str(text) => Ok(text),
+        Value::Str(text) => Ok(SmolStr::new(text)),
         value @ (Value::I64(_) | Value::Bool(_) | Value::Timestamp(_)) => {
             Ok(SmolStr::from(value.to_string()))
         }
