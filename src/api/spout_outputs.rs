@@ -309,11 +309,14 @@ impl<'a> SpoutOutputs<'a> {
         emit: impl FnOnce(&mut Self, Anchor) -> Result<T, EmitError>,
     ) -> Result<T, EmitError> {
         let (root, message, attempt) = self.route.open_message(id);
-        let result = emit(self, Anchor { root, edge: 0, message, attempt });
-        if result.is_err() {
-            self.route.withdraw_message(root, id);
+        // A `match`, because only then the compiler does not copy the room for an error if there is none.
+        match emit(self, Anchor { root, edge: 0, message, attempt }) {
+            Ok(emitted) => Ok(emitted),
+            Err(error) => {
+                self.route.withdraw_message(root, id);
+                Err(error)
+            }
         }
-        result
     }
 
     #[inline]

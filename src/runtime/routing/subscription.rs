@@ -114,79 +114,57 @@ impl Subscription {
         }
     }
 
-    /// Chooses the target of each tuple and moves its values there. The values are copied if several
-    /// targets were chosen, or if other subscribers share them.
+    /// Chooses the target of each tuple and moves its values there.
     fn take_tuple_by_tuple(
         &mut self,
         batch: TupleBatch,
         direct: &[TaskId],
         meta: &Arc<SourceMeta>,
         outgoing: &mut Outgoing,
-        mut chosen: Option<&mut Vec<TaskId>>,
+        chosen: Option<&mut Vec<TaskId>>,
     ) {
         self.refresh_loads(outgoing);
-        let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
-        let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
-        let arity = arity as usize;
-        let mut values = RowSource::new(rows);
-        for tuple in 0..len as usize {
-            let row = values.peek(arity);
-            let heap = if heap == 0 { 0 } else { row.iter().map(Value::heap_size).sum() };
-            let anchors = anchors.next();
-            let position = match self.choose(row, direct.get(tuple).copied(), outgoing) {
-                Choice::One(position) => position,
-                Choice::Nobody => {
-                    values.skip(arity);
-                    continue;
-                }
-                Choice::Panicked => {
-                    anchors.fail(outgoing);
-                    values.skip(arity);
-                    continue;
-                }
-                Choice::Several(positions) => {
-                    for position in &positions {
-                        self.targets[*position].rows().extend_from_slice(values.peek(arity));
-                        self.targets[*position].finish_tuple(heap, &anchors, meta, outgoing);
-                    }
-                    self.tell(&mut chosen, &positions);
-                    values.skip(arity);
-                    continue;
-                }
-            };
-            values.move_row(arity, self.targets[position].rows());
-            self.targets[position].finish_tuple(heap, &anchors, meta, outgoing);
-            self.tell(&mut chosen, &[position]);
-        }
-    }
-
-    #[inline]
-    fn tell(&self, chosen: &mut Option<&mut Vec<TaskId>>, positions: &[usize]) {
-        if let Some(chosen) = chosen {
-            chosen.extend(positions.iter().map(|position| self.targets[*position].task));
-        }
-    }
-
-    #[inline]
-    fn choose(&mut self, row: &[Value], direct: Option<TaskId>, outgoing: &mut Outgoing) -> Choice {
-        let targets = &self.targets;
-        let TargetSelector::Each(selector) = &mut self.selector else { return Choice::Nobody };
+        let TargetSelector::Each(selector) = &mut self.selector else { return };
+        let (targets, load_aware) = (&mut self.targets, self.load_aware);
+        let count = targets.len();
+        // The loop is compiled for each grouping, so that it does not look at the grouping for each tuple.
         match selector {
-            TupleSelector::Fields(groups) => Choice::One(groups.choose(row)),
-            TupleSelector::Shuffle(shuffle) if self.load_aware => {
-                let fits = |position: usize| outgoing.links[targets[position].out_link].link.has_credit();
-                Choice::One(shuffle.next_where(fits))
+            TupleSelector::Fields(groups) => {
+                spread(targets, batch, meta, outgoing, chosen, |_, row, _, _| {
+                    Choice::One(groups.choose(row))
+                });
             }
-            TupleSelector::Shuffle(shuffle) => Choice::One(shuffle.next()),
-            TupleSelector::PartialKey(partial) => Choice::One(partial.choose(row)),
-            TupleSelector::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
-            TupleSelector::Direct => direct
-                .and_then(|task| targets.iter().position(|target| target.task == task))
-                .map_or(Choice::Nobody, Choice::One),
+            TupleSelector::PartialKey(partial) => {
+                spread(targets, batch, meta, outgoing, chosen, |_, row, _, _| {
+                    Choice::One(partial.choose(row))
+                });
+            }
+            TupleSelector::Shuffle(shuffle) if load_aware => {
+                spread(targets, batch, meta, outgoing, chosen, |_, _, targets, outgoing| {
+                    let link = |position: usize| &outgoing.links[targets[position].out_link].link;
+                    Choice::One(shuffle.next_where(|position| link(position).has_credit()))
+                });
+            }
+            TupleSelector::Shuffle(shuffle) => {
+                spread(targets, batch, meta, outgoing, chosen, |_, _, _, _| Choice::One(shuffle.next()));
+            }
+            TupleSelector::Random(rng) => {
+                spread(targets, batch, meta, outgoing, chosen, |_, _, _, _| {
+                    Choice::One(rng.random_range(0..count))
+                });
+            }
+            TupleSelector::Direct => {
+                spread(targets, batch, meta, outgoing, chosen, |tuple, _, targets, _| {
+                    let is_chosen = |task: &TaskId| targets.iter().position(|target| target.task == *task);
+                    direct.get(tuple).and_then(is_chosen).map_or(Choice::Nobody, Choice::One)
+                });
+            }
             TupleSelector::Custom(custom) => {
-                let (positions, fault) = custom.choose(row);
-                outgoing.faults.extend(fault);
-                positions.map_or(Choice::Panicked, Choice::Several)
+                spread(targets, batch, meta, outgoing, chosen, |_, row, _, outgoing| {
+                    let (positions, fault) = custom.choose(row);
+                    outgoing.faults.extend(fault);
+                    positions.map_or(Choice::Panicked, Choice::Several)
+                });
             }
         }
     }
@@ -225,6 +203,54 @@ enum Choice {
     Panicked,
 }
 
+/// Moves the values of each tuple to the target that `choose` returns for its number and its values. The
+/// values are copied if several targets were chosen, or if other subscribers share them.
+#[inline]
+fn spread(
+    targets: &mut [Target],
+    batch: TupleBatch,
+    meta: &Arc<SourceMeta>,
+    outgoing: &mut Outgoing,
+    mut chosen: Option<&mut Vec<TaskId>>,
+    mut choose: impl FnMut(usize, &[Value], &[Target], &mut Outgoing) -> Choice,
+) {
+    let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
+    let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
+    let arity = arity as usize;
+    let mut values = RowSource::new(rows);
+    for tuple in 0..len as usize {
+        let row = values.peek(arity);
+        let heap = if heap == 0 { 0 } else { row.iter().map(Value::heap_size).sum() };
+        let anchors = anchors.next();
+        let positions = match choose(tuple, row, targets, outgoing) {
+            Choice::One(position) => {
+                let target = &mut targets[position];
+                values.move_row(arity, target.rows());
+                target.finish_tuple(heap, &anchors, meta, outgoing);
+                if let Some(chosen) = &mut chosen {
+                    chosen.push(target.task);
+                }
+                continue;
+            }
+            Choice::Several(positions) => positions,
+            Choice::Nobody => Vec::new(),
+            Choice::Panicked => {
+                anchors.fail(outgoing);
+                Vec::new()
+            }
+        };
+        for position in positions {
+            let target = &mut targets[position];
+            target.rows().extend_from_slice(row);
+            target.finish_tuple(heap, &anchors, meta, outgoing);
+            if let Some(chosen) = &mut chosen {
+                chosen.push(target.task);
+            }
+        }
+        values.skip(arity);
+    }
+}
+
 /// Rows that are moved out one after another, or copied out if they are shared.
 enum RowSource {
     Owned(std::vec::IntoIter<Value>),
@@ -250,6 +276,12 @@ impl RowSource {
     #[inline]
     fn move_row(&mut self, arity: usize, to: &mut Vec<Value>) {
         match self {
+            // The usual tuple of one value, without a loop.
+            RowSource::Owned(values) if arity == 1 => {
+                if let Some(value) = values.next() {
+                    to.push(value);
+                }
+            }
             RowSource::Owned(values) => to.extend(values.by_ref().take(arity)),
             RowSource::Shared(values, at) => {
                 to.extend_from_slice(&values[*at..*at + arity]);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::api::SourceMeta;
-use crate::ids::{TaskId, WorkerSet};
+use crate::ids::{RootId, TaskId, WorkerSet};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::routing::outgoing::{Outgoing, TupleAnchors};
-use crate::tuple::{Anchor, BatchLimits, Run, TupleBatch, Value};
+use crate::tuple::{Anchor, Attempt, BatchLimits, Run, TupleBatch, Value};
 
 /// One task of a subscriber.
 pub struct Target {
@@ -71,22 +71,35 @@ impl Target {
             batch.msgs.push(message);
             match batch.runs.last_mut() {
                 Some(run) if run.root == root => run.len += 1,
-                _ => {
-                    let edge = outgoing.create_edge_to(root, self.touched);
-                    batch.runs.push(Run { root, edge, len: 1, attempt });
-                }
+                _ => self.begin_run(root, attempt, outgoing),
             }
-            for (_, anchor) in anchors.extras {
-                let edge = outgoing.create_edge_to(anchor.root, self.touched);
-                batch.extras.push((batch.len - 1, Anchor { edge, ..*anchor }));
-            }
-            if let Some(audit) = &outgoing.audit {
-                audit.change(root, 1);
-                anchors.extras.iter().for_each(|(_, anchor)| audit.change(anchor.root, 1));
+            if !anchors.extras.is_empty() || outgoing.audit.is_some() {
+                self.note_extras(root, anchors.extras, outgoing);
             }
         }
-        if self.full_at.reached(batch) {
+        if self.full_at.reached(&self.batch) {
             self.send(meta, outgoing, Urgency::Soon);
+        }
+    }
+
+    /// A function of its own, as [`note_extras`](Target::note_extras) is, so that the compiler inlines
+    /// [`finish_tuple`](Target::finish_tuple).
+    #[cold]
+    fn begin_run(&mut self, root: RootId, attempt: Attempt, outgoing: &mut Outgoing) {
+        let edge = outgoing.create_edge_to(root, self.touched);
+        self.batch.runs.push(Run { root, edge, len: 1, attempt });
+    }
+
+    /// Notes the further anchors of the last tuple, and its copies for an audit.
+    #[cold]
+    fn note_extras(&mut self, root: RootId, extras: &[(u32, Anchor)], outgoing: &mut Outgoing) {
+        for (_, anchor) in extras {
+            let edge = outgoing.create_edge_to(anchor.root, self.touched);
+            self.batch.extras.push((self.batch.len - 1, Anchor { edge, ..*anchor }));
+        }
+        if let Some(audit) = &outgoing.audit {
+            audit.change(root, 1);
+            extras.iter().for_each(|(_, anchor)| audit.change(anchor.root, 1));
         }
     }
 
