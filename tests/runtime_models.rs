@@ -191,7 +191,7 @@ impl Worker {
     fn new(messages: i32, spouts: i32) -> Arc<Worker> {
         let worker = Worker::default();
         (0..messages).for_each(|_| worker.send());
-        (0..spouts).for_each(|_| worker.spout_lives());
+        (0..spouts).for_each(|_| worker.count_live_spout());
         worker.coordinator.has_woken();
         Arc::new(worker)
     }
@@ -210,8 +210,8 @@ impl Worker {
     }
 
     /// As `SpoutExecutor::note_live`, of one that has something to emit.
-    fn spout_lives(&self) {
-        self.rest.spout_lives();
+    fn count_live_spout(&self) {
+        self.rest.count_live_spout();
         self.truth.lock().unwrap().1 += 1;
         self.coordinator.wake();
     }
@@ -296,7 +296,7 @@ fn rest_is_not_seen_while_a_message_is_replayed() {
     model(|| {
         let worker = Worker::new(1, 0);
         spawn(&worker, |worker| {
-            worker.spout_lives();
+            worker.count_live_spout();
             worker.process();
             worker.send();
             worker.spout_rests();

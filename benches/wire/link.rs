@@ -71,7 +71,7 @@ impl Application for Side {
 
     fn own_status(&mut self, _to: WorkerId, _out: &mut Vec<u8>) {}
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
+    fn credits_changed(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.all_credits(to, out);
     }
 
@@ -158,7 +158,7 @@ pub fn receive(options: &Options) -> Result<(), Failure> {
         intervals.count(tuples, payload.len() as u64);
         shared.returned.fetch_add(tuples, Ordering::AcqRel);
         if !shared.is_noted.swap(true, Ordering::AcqRel) {
-            shared.outbox.poke();
+            shared.outbox.wake_poller();
         }
     }
     println!("{}", intervals.report(options));

@@ -12,7 +12,7 @@ use crate::ids::{Incarnation, WorkerId};
 /// wait, because the connections to all peers would wait with it.
 ///
 /// There are two connections between a worker and a peer, one per direction. `credit`, `settled` and
-/// `lost` are about payloads *to* the peer; `payload`, `credits_due`, `credits_untold` and
+/// `lost` are about payloads *to* the peer; `payload`, `credits_due`, `credits_changed` and
 /// `all_credits` about payloads *from* the peer.
 pub trait Application {
     /// A payload came from a peer. Each payload is passed once, and those of one lane in the order they
@@ -61,7 +61,7 @@ pub trait Application {
 
     /// Appends the totals of credit returned to a peer that changed since they were last sent. Called
     /// instead of `credits_due` when a heartbeat is sent.
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>);
+    fn credits_changed(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>);
 
     /// Appends all totals of credit returned to this incarnation of the peer. Called when a connection
     /// from the peer comes up.

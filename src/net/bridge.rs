@@ -85,7 +85,7 @@ impl Application for Bridge {
         self.ingress.take_credits_due(to, out);
     }
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
+    fn credits_changed(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.ingress.take_credits_unsent(to, out);
     }
 

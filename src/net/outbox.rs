@@ -59,7 +59,7 @@ impl Outbox {
 
     /// Makes the poller begin a round at once, for something that is not in this outbox: credit to
     /// return, for which a producer may wait, or a command.
-    pub fn poke(&self) {
+    pub fn wake_poller(&self) {
         self.wake_if(self.queues.announce(true));
     }
 
@@ -117,8 +117,8 @@ impl Outlet for PeerOutlet {
         self.outbox.push(self.to, Outbound::new(kind, bytes, credit, now));
     }
 
-    fn poke(&self) {
-        self.outbox.poke();
+    fn wake_poller(&self) {
+        self.outbox.wake_poller();
     }
 
     fn payload_max(&self) -> usize {
@@ -207,11 +207,11 @@ mod tests {
         check(1);
         assert!(outbox.is_urgent() && !outbox.linger());
         outbox.push(WorkerId(1), message(&half, 0));
-        outbox.poke();
+        outbox.wake_poller();
         check(1);
         assert!(outbox.look());
         assert!(!outbox.is_urgent() && outbox.linger());
-        outbox.poke();
+        outbox.wake_poller();
         check(2);
     }
 
@@ -237,7 +237,7 @@ mod tests {
         check(1);
         assert!(outbox.look());
         assert!(outbox.fall_asleep());
-        outbox.poke();
+        outbox.wake_poller();
         check(2);
     }
 }

@@ -221,7 +221,7 @@ impl Application for Books {
         out.extend_from_slice(&(self.statuses.len() as u64).to_le_bytes());
     }
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
+    fn credits_changed(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
         self.credits_due(to, out);
     }
 

@@ -112,7 +112,7 @@ impl Application for Recorder {
 
     fn credits_due(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
 
-    fn credits_untold(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
+    fn credits_changed(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
 
     fn all_credits(&mut self, _to: WorkerId, _out: &mut Vec<LinkCredit>) {}
 

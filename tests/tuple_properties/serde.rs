@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn json_changes_only_what_it_lacks(value in any_value()) {
+    fn json_changes_only_what_it_does_not_have(value in any_value()) {
         let json = serde_json::to_string(&value).expect("a value can be written");
         let back: Value = serde_json::from_str(&json).expect("and read");
         prop_assert_eq!(back, in_json(&value));

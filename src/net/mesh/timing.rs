@@ -144,7 +144,7 @@ impl Mesh {
             if !is_sender {
                 totals.clear();
                 if beats {
-                    app.credits_untold(worker, totals);
+                    app.credits_changed(worker, totals);
                 } else {
                     app.credits_due(worker, totals);
                 }

@@ -1,6 +1,6 @@
 //! The handle by which other threads of a worker use its poller.
 //!
-//! A call puts a command into the mailbox and pokes the outbox, which ends the poller's wait. The poller
+//! A call puts a command into the mailbox and wake_ups the outbox, which ends the poller's wait. The poller
 //! performs the commands in its next round. Only [`PollerHandle::status`] and
 //! [`PollerHandle::stop`] wait for it.
 
@@ -148,7 +148,7 @@ impl PollerHandle {
 
     fn send_command(&self, command: Command) {
         self.mailbox.put(command);
-        self.outbox.poke();
+        self.outbox.wake_poller();
     }
 }
 

@@ -135,8 +135,8 @@ impl Application for LoggedApplication {
         self.app.credits_due(to, out);
     }
 
-    fn credits_untold(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
-        self.app.credits_untold(to, out);
+    fn credits_changed(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {
+        self.app.credits_changed(to, out);
     }
 
     fn all_credits(&mut self, to: WorkerId, out: &mut Vec<LinkCredit>) {

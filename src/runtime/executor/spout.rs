@@ -84,7 +84,7 @@ impl SpoutExecutor {
         cycles: Cycles,
         next: Option<Box<BoltExecutor>>,
     ) -> SpoutExecutor {
-        handles.lifecycle.rest.spout_lives();
+        handles.lifecycle.rest.count_live_spout();
         SpoutExecutor {
             handles,
             tasks,
@@ -119,9 +119,9 @@ impl SpoutExecutor {
         if self.opened {
             for task in &mut self.tasks {
                 task.expire(&self.handles, cx.now);
-                task.tell_due(&self.handles, cx.now);
+                task.call_due_fails(&self.handles, cx.now);
                 if task.ensure_built(&self.handles, cx.now) {
-                    task.tell_active(self.active, &self.handles, cx.now);
+                    task.call_activate(self.active, &self.handles, cx.now);
                 }
             }
             if self.is_chain_ready(cx) {
@@ -334,7 +334,7 @@ impl SpoutExecutor {
         }
         self.live = live;
         if live {
-            self.handles.lifecycle.rest.spout_lives();
+            self.handles.lifecycle.rest.count_live_spout();
         } else {
             self.handles.lifecycle.rest.spout_rests();
         }

@@ -204,7 +204,7 @@ impl SpoutTask {
     }
 
     /// Calls `activate` or `deactivate` if the state of the topology has changed since the last call.
-    pub fn tell_active(&mut self, active: bool, handles: &ExecutorHandles, now: Time) {
+    pub fn call_activate(&mut self, active: bool, handles: &ExecutorHandles, now: Time) {
         if self.activated != active && self.spout.is_some() {
             self.activated = active;
             self.call(handles, now, |spout, _| if active { spout.activate() } else { spout.deactivate() });
@@ -299,7 +299,7 @@ impl SpoutTask {
     }
 
     /// Calls `fail` for failed messages whose back-off has passed.
-    pub fn tell_due(&mut self, handles: &ExecutorHandles, now: Time) {
+    pub fn call_due_fails(&mut self, handles: &ExecutorHandles, now: Time) {
         // While the task has no instance, no message waits: `break_down` cleared them.
         while let Some(message) = self.backoff.take_due(now) {
             self.call_fail(message, handles, now);

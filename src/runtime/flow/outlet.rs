@@ -27,7 +27,7 @@ pub trait Outlet: Send + Sync {
     fn send(&self, kind: PayloadKind, bytes: Vec<u8>, credit: Option<LinkCredit>, now: Time);
 
     /// Notifies the poller that there is credit to return; see `credit_returns`.
-    fn poke(&self);
+    fn wake_poller(&self);
 
     /// The longest payload that may be sent.
     fn payload_max(&self) -> usize;

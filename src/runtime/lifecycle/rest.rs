@@ -60,7 +60,7 @@ impl Rest {
     }
 
     /// Counts a spout executor that may emit from now on. The coordinator must be woken after this.
-    pub fn spout_lives(&self) {
+    pub fn count_live_spout(&self) {
         self.live_spouts.fetch_add(1, Ordering::SeqCst);
     }
 

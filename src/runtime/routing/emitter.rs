@@ -117,7 +117,7 @@ impl Emitter {
         }
         let outgoing = &self.outgoing;
         let blocked = self.streams.iter().any(|stream| {
-            stream.subscriptions.iter().any(|subscription| subscription.lacks_credit(outgoing))
+            stream.subscriptions.iter().any(|subscription| subscription.waits_for_credit(outgoing))
         });
         self.outgoing.must_pause = blocked;
         blocked

@@ -179,7 +179,7 @@ impl Subscription {
     /// Whether the next tuple may find no credit. If it may go to any of several targets, one target with
     /// credit is enough. Links without credit are marked as waited for, and then all are looked at once
     /// more: credit that was released before the mark wakes nobody.
-    pub fn lacks_credit(&self, outgoing: &Outgoing) -> bool {
+    pub fn waits_for_credit(&self, outgoing: &Outgoing) -> bool {
         let is_shuffle = matches!(self.selector, TargetSelector::Each(TupleSelector::Shuffle(_)));
         let any_will_do = self.load_aware && is_shuffle;
         let link = |target: &Target| &outgoing.links[target.out_link].link;

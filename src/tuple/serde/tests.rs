@@ -159,7 +159,7 @@ fn rows_go_by_field_names() {
 }
 
 #[test]
-fn an_option_may_lack_its_field_and_a_field_its_member() {
+fn an_option_may_be_without_its_field_and_a_field_without_its_member() {
     let fields = Fields::from(["url", "count", "at", "more"]);
     let row = ["/".into(), 2.into(), Timestamp(1).into(), "not wanted".into()];
     assert_eq!(from_row::<Visit>(&fields, &row).unwrap(), visit());

@@ -37,7 +37,7 @@ impl CreditReturns {
     /// Adds the credit of a processed batch, and wakes the poller if a lot has become due.
     pub fn give_back(&self, returned: &Arc<Returned>, charge: Charge) {
         if self.accounts.give_back(returned, charge.tuples as u64, charge.bytes as u64) {
-            self.outlet.poke();
+            self.outlet.wake_poller();
         }
     }
 
@@ -75,7 +75,7 @@ mod tests {
     impl Outlet for Pokes {
         fn send(&self, _: PayloadKind, _: Vec<u8>, _: Option<LinkCredit>, _: Time) {}
 
-        fn poke(&self) {
+        fn wake_poller(&self) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
 
@@ -93,22 +93,26 @@ mod tests {
     #[test]
     fn credit_is_sent_in_lots_or_with_other_frames() {
         let outlet = Arc::new(Pokes::default());
-        let pokes = || outlet.0.load(Ordering::SeqCst);
+        let wake_ups = || outlet.0.load(Ordering::SeqCst);
         let returns = CreditReturns::new(Arc::clone(&outlet) as Arc<dyn Outlet>);
         let [one, two] = [1, 2].map(|id| returns.account(LinkId(id), Charge { tuples: 10, bytes: 100 }));
         let give = |account, tuples, bytes| returns.give_back(account, Charge { tuples, bytes });
         give(&one, 9, 0);
         give(&two, 1, 99);
-        assert_eq!((sent(|into| returns.take_due(into)), pokes()), (vec![], 0), "neither is a lot");
+        assert_eq!((sent(|into| returns.take_due(into)), wake_ups()), (vec![], 0), "neither is a lot");
         give(&one, 1, 0);
         give(&one, 5, 0);
-        assert_eq!((sent(|into| returns.take_due(into)), pokes()), (vec![(1, 15, 0)], 1), "one poke");
+        assert_eq!(
+            (sent(|into| returns.take_due(into)), wake_ups()),
+            (vec![(1, 15, 0)], 1),
+            "one wake-up"
+        );
         give(&one, 9, 0);
         assert_eq!(sent(|into| returns.take_due(into)), [], "it counts from what was sent");
         assert_eq!(sent(|into| returns.take_unsent(into)), [(1, 24, 0), (2, 1, 99)]);
-        assert_eq!((sent(|into| returns.take_unsent(into)), pokes()), (vec![], 1));
+        assert_eq!((sent(|into| returns.take_unsent(into)), wake_ups()), (vec![], 1));
         give(&two, 1, 100);
-        assert_eq!((sent(|into| returns.all(into)), pokes()), (vec![(1, 24, 0), (2, 2, 199)], 2));
+        assert_eq!((sent(|into| returns.all(into)), wake_ups()), (vec![(1, 24, 0), (2, 2, 199)], 2));
         assert_eq!(sent(|into| returns.take_due(into)), [(2, 2, 199)], "again, which does no harm");
     }
 }
