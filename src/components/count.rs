@@ -9,7 +9,8 @@
 //! bytes) and no allocation unless the word is new. With several, they are gathered first.
 //!
 //! What is emitted in `tick` and `finish` is not anchored: it stands for many inputs, which are
-//! long acked.
+//! long acked. A row that is refused there, for example because its key is larger than a tuple may be, is
+//! reported and counted as a loss (`rows_refused`), and the other rows are emitted.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -20,9 +21,10 @@ use rustc_hash::FxBuildHasher;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, Check, EmitError, Input, Outputs, Streams, TaskError, Values};
+use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError, Values};
 use crate::components::positions::Positions;
 use crate::components::settings::spend_names;
+use crate::metrics::Counter;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value, ValueError};
@@ -76,6 +78,7 @@ pub struct Count {
     /// Of the fields to count by, then of the field to sum.
     positions: Positions,
     counts: Counts,
+    rows_refused: Counter,
 }
 
 #[derive(Clone, Debug)]
@@ -112,16 +115,16 @@ impl Count {
             1 => Counts::One(Table::default()),
             _ => Counts::Several { table: Table::default(), key: Vec::new() },
         };
-        Ok(Count { settings, positions, counts })
+        Ok(Count { settings, positions, counts, rows_refused: Counter::default() })
     }
 
-    fn emit_all(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    fn emit_all(&mut self, out: &mut Outputs<'_>) {
         let (changed_only, top) = (self.settings.emit == Emit::Tick, self.settings.top);
-        match &mut self.counts {
-            Counts::One(table) => table.emit(out, changed_only, top)?,
-            Counts::Several { table, .. } => table.emit(out, changed_only, top)?,
-        }
-        Ok(())
+        let refused = match &mut self.counts {
+            Counts::One(table) => table.emit(out, changed_only, top),
+            Counts::Several { table, .. } => table.emit(out, changed_only, top),
+        };
+        self.rows_refused.add(refused);
     }
 }
 
@@ -141,6 +144,11 @@ impl Bolt for Count {
                 "the component needs a `tick`, at which counts are emitted: for example tick = \"5s\"",
             );
         }
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.rows_refused = context.loss_counter("rows_refused");
+        Ok(())
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -180,7 +188,7 @@ impl Bolt for Count {
         if self.settings.emit != Emit::Tick {
             return Ok(());
         }
-        self.emit_all(out)?;
+        self.emit_all(out);
         if self.settings.reset {
             match &mut self.counts {
                 Counts::One(table) => table.counts.clear(),
@@ -194,7 +202,10 @@ impl Bolt for Count {
         match self.settings.emit {
             Emit::Updates => Ok(()),
             Emit::Tick => self.tick(out),
-            Emit::Final => self.emit_all(out),
+            Emit::Final => {
+                self.emit_all(out);
+                Ok(())
+            }
         }
     }
 }
@@ -278,27 +289,29 @@ impl<K: Key> Table<K> {
         Ok(add)
     }
 
-    /// Emits what changed, or everything; with `top` the highest counts of all keys, if any changed.
-    fn emit(
-        &mut self,
-        out: &mut Outputs<'_>,
-        changed_only: bool,
-        top: Option<usize>,
-    ) -> Result<(), EmitError> {
+    /// Emits what changed, or everything; with `top` the highest counts of all keys, if any changed. Each
+    /// row that is refused is reported. Returns how many were.
+    fn emit(&mut self, out: &mut Outputs<'_>, changed_only: bool, top: Option<usize>) -> u64 {
         let changed = std::mem::take(&mut self.changed);
         for key in &changed {
             if let Some(entry) = self.counts.get_mut(key) {
                 entry.changed = false;
             }
         }
-        match top {
-            None if changed_only => {
-                changed.iter().try_for_each(|key| out.emit(counted(key, self.counts[key].count)))
+        let mut refused = 0;
+        let mut emit = |key: &K, count| {
+            if let Err(error) = out.emit(Counted { key: key.values(), count }) {
+                out.report_error(error);
+                refused += 1;
             }
-            None => self.counts.iter().try_for_each(|(key, entry)| out.emit(counted(key, entry.count))),
-            Some(_) if changed.is_empty() => Ok(()),
-            Some(n) => self.highest(n).into_iter().try_for_each(|(key, count)| out.emit(counted(key, count))),
+        };
+        match top {
+            None if changed_only => changed.iter().for_each(|key| emit(key, self.counts[key].count)),
+            None => self.counts.iter().for_each(|(key, entry)| emit(key, entry.count)),
+            Some(_) if changed.is_empty() => {}
+            Some(n) => self.highest(n).into_iter().for_each(|(key, count)| emit(key, count)),
         }
+        refused
     }
 
     /// The `n` highest counts, highest first; equal counts in the order of their keys.
@@ -317,10 +330,6 @@ impl<K: Key> Table<K> {
 #[cold]
 fn overflow(count: i64, add: i64) -> TaskError {
     TaskError::new(format!("the count would not fit an i64: {count} + {add}"))
-}
-
-fn counted<K: Key>(key: &K, count: i64) -> Counted<'_> {
-    Counted { key: key.values(), count }
 }
 
 pub(super) fn register(registry: &mut Registry) {
@@ -441,6 +450,28 @@ mod tests {
         assert_eq!(count.errors()[0], format!("the count would not fit an i64: {} + 1", i64::MAX));
         assert_eq!(count.errors()[1], "field `v` of stream `component.default` is f64, not an i64");
         assert_eq!(count.failed().len(), 2);
+    }
+
+    /// Feeds three keys, one of which makes a row that is larger than a tuple may be.
+    fn feed_one_too_large(count: &mut BoltHarness) {
+        let large = "x".repeat(20 << 20);
+        count.execute_all(["a", &large, "b"].map(|word| TestTuple::new([word]).fields(["word"])));
+    }
+
+    /// The first refused row ended `finish`, and with it the rows of all keys after it, in no particular
+    /// order.
+    #[test]
+    fn a_refused_row_is_counted_and_all_others_are_emitted() {
+        for config in ["emit = 'final'", "emit = 'final'\ntop = 3", "emit = 'tick'"] {
+            let mut count = bolt("count", &format!("by = ['word']\n{config}"));
+            feed_one_too_large(&mut count);
+            count.finish();
+            let mut rows = texts(&count.take_rows("default"));
+            rows.sort();
+            assert!(rows == ["a 1", "b 1"], "{config}: {} rows", rows.len());
+            assert_eq!((count.counter("rows_refused"), count.errors().len()), (1, 1), "{config}");
+            assert!(count.errors()[0].contains("emitted a tuple of"), "{}", count.errors()[0]);
+        }
     }
 
     #[test]
