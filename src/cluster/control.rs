@@ -115,6 +115,9 @@ pub enum FromWorker {
         /// The reason, for people.
         message: String,
     },
+    /// Executors of the worker have not closed in time because their threads got no processor. They get
+    /// more time. Sent once each time that their time is over again.
+    ClosesLate,
     /// All executors of the worker are closed. It waits for [`EndCommand::End`], so that its peers do not
     /// take its end for a death.
     Ended {
@@ -332,6 +335,7 @@ pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, 
         | FromWorker::Link { .. }
         | FromWorker::LinkDown { .. }
         | FromWorker::TooLarge { .. }
+        | FromWorker::ClosesLate
         | FromWorker::Ended { .. } => (None, Some(format!("a message of {len} bytes: it was not sent"))),
     }
 }

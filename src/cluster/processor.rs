@@ -17,6 +17,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::runtime::starvation::ThreadTimes;
+
 /// The name of the thread of a worker that sends its heartbeats. The kernel keeps 15 bytes of a name.
 pub const CONTROL_THREAD: &str = "squall-control";
 
@@ -46,47 +48,19 @@ fn is_named(task: &Path, name: &str) -> bool {
 
 fn is_thread_starved(task: &Path) -> bool {
     let read = |file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
-    is_runnable(&read("stat")) && has_waited_longer_than_it_ran(&read("schedstat"))
-}
-
-/// The state stands behind the name, which is in parentheses and may hold any character.
-fn is_runnable(stat: &str) -> bool {
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('R'))
-}
-
-/// `EXECUTED WAITED TIMESLICES`, in nanoseconds.
-fn has_waited_longer_than_it_ran(schedstat: &str) -> bool {
-    let mut numbers = schedstat.split_whitespace().map_while(|number| number.parse::<u64>().ok());
-    matches!((numbers.next(), numbers.next()), (Some(ran), Some(waited)) if waited > ran)
+    let times = ThreadTimes::of(&read("schedstat"), &read("stat"));
+    times.is_runnable && times.waited > times.ran
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_state_stands_behind_the_name() {
-        let check = |stat, expected| assert_eq!(is_runnable(stat), expected, "{stat}");
-        check("17 (squall-control) R 1 17", true);
-        check("17 (squall-control) S 1 17", false);
-        check("17 (a) R (b) T 1 17", false);
-        check("", false);
-    }
-
-    #[test]
-    fn a_thread_is_starved_when_it_waits_for_longer_than_it_runs() {
-        let check = |text, expected| assert_eq!(has_waited_longer_than_it_ran(text), expected, "{text}");
-        check("100 101 7\n", true);
-        check("101 100 7\n", false);
-        check("0 0 0\n", false);
-        check("", false);
-    }
-
     /// On a busy machine it cannot be known which thread of a real process is starved, so this one has a
     /// `/proc` of its own.
     #[test]
     fn only_the_threads_of_the_control_channel_are_examined() {
-        let check = |starved: &str, expected| {
+        let check_with = |starved: &str, other: (&str, &str), expected| {
             let proc = tempfile::tempdir().expect("a directory");
             for (task, name) in
                 [("7/task/7", "squall"), ("7/task/8", CONTROL_THREAD), ("7/task/9", "squall-driver-0")]
@@ -95,7 +69,7 @@ mod tests {
             {
                 let task_dir = proc.path().join(task);
                 fs::create_dir_all(&task_dir).expect("it can be made");
-                let (state, times) = if task == starved { ("R", "1 9 1\n") } else { ("S", "9 1 1\n") };
+                let (state, times) = if task == starved { ("R", "1 9 1\n") } else { other };
                 fs::write(task_dir.join("comm"), format!("{name}\n")).expect("it can be written");
                 fs::write(task_dir.join("stat"), format!("8 ({name}) {state} 1 7"))
                     .expect("it can be written");
@@ -103,6 +77,9 @@ mod tests {
             }
             assert_eq!(is_starved_in(proc.path(), 7, "squall-watch-w0"), expected, "{starved}");
         };
+        check_with("none", ("R", "9 1 1\n"), false);
+        check_with("none", ("S", "1 9 1\n"), false);
+        let check = |starved, expected| check_with(starved, ("S", "9 1 1\n"), expected);
         check("none", false);
         check("7/task/7", true);
         check("7/task/8", true);

@@ -179,8 +179,11 @@ impl WorkerRuntime for Wired {
 
     fn wait_closed(&self, at_most: Duration) -> bool {
         let clock = Clock::real();
-        let deadline = clock.now().after(at_most);
+        let mut deadline = clock.now().after(at_most);
+        let mut report_at = deadline;
+        let mut withheld = self.running.withheld_time(clock.now());
         loop {
+            deadline = deadline.after(withheld.look(clock.now()));
             let seen = self.running.progress();
             if seen.closed >= seen.executors {
                 self.running.carry_out(EndCommand::End);
@@ -190,6 +193,10 @@ impl WorkerRuntime for Wired {
             if clock.now() >= deadline {
                 self.running.end_process();
                 return false;
+            }
+            if clock.now() >= report_at {
+                self.reports.closes_late();
+                report_at = clock.now().after(at_most);
             }
             std::thread::sleep(Duration::from_millis(1));
         }

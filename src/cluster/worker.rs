@@ -45,7 +45,7 @@ use crate::config::NetOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
 use crate::net::{Members, Secret};
-use crate::runtime::end_sequence::{EndCommand, EndProgress};
+use crate::runtime::end_sequence::{CLOSE_MAX, EndCommand, EndProgress};
 use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
@@ -55,8 +55,6 @@ pub use reports::Reports;
 
 /// How often connections that are down for too long are reported.
 const LINK_REPORT_EACH: Duration = Duration::from_secs(1);
-/// How long executors may take to close.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// The part of a worker that runs executors and the connections to peers. Calls may come from several
 /// threads at once. Commands come one after another, in the order in which the parent sent them. All
@@ -81,8 +79,9 @@ pub trait WorkerRuntime: Send + Sync {
     fn stats(&self) -> WorkerStats;
     /// Why the runtime cannot go on, if it cannot. The process must end then, and is replaced.
     fn failure(&self) -> Option<String>;
-    /// Waits until all executors have closed, at most for this time, and shuts down the worker hooks of
-    /// the program. Returns whether all executors have closed.
+    /// Waits until all executors have closed, at most for this time besides the time in which their
+    /// threads got no processor, and shuts down the worker hooks of the program. Returns whether all
+    /// executors have closed.
     fn wait_closed(&self, at_most: Duration) -> bool;
 }
 

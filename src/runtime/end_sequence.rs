@@ -17,7 +17,8 @@
 //! messages of these tuples would stay open for ever.
 //!
 //! A drain has a deadline. When it passes, all executors are closed at once, and the run counts as cut
-//! short. A run also counts as cut short if executors do not answer the close in time.
+//! short. A run also counts as cut short if executors do not answer the close in time. Time in which their
+//! threads got no processor does not count, unless the run is cut short anyway or was killed.
 //!
 //! The caller passes an [`EndProgress`] and gets at most one [`EndCommand`]. It carries out the command,
 //! takes a new progress, and calls again. If the topology runs in one process, the caller is the
@@ -29,8 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 
-/// How long executors may take to answer a close.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// How long executors may take to answer a close, besides the time that was withheld from their threads.
+pub const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// How far one worker, or all together, have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +157,17 @@ impl EndSequence {
     /// Requests an end at once.
     pub fn kill(&mut self) {
         self.kill = true;
+    }
+
+    /// Notes that the threads of the executors could not use this much of the time that passed. While
+    /// executors close, it extends their deadline.
+    pub fn withheld(&mut self, time: Duration) {
+        if let EndPhase::Closing(deadline) = &mut self.phase
+            && !self.kill
+            && !self.cut_short
+        {
+            *deadline = deadline.after(time);
+        }
     }
 
     /// Whether a drain was requested.
@@ -337,6 +349,36 @@ mod tests {
         assert!(ending.is_cut_short());
         assert_eq!(ending.next(&BUSY, late), None);
         assert_eq!(ending.next(&BUSY, late.after(CLOSE_MAX)), Some(EndCommand::End));
+    }
+
+    /// A sequence whose executors have not closed.
+    fn closing(now: Time) -> EndSequence {
+        let mut ending = EndSequence::new(1, Duration::from_secs(30));
+        let _ = ending.next(&REST, now);
+        let answered = EndProgress { round: 1, asked: 1, answered: 1, ..REST };
+        assert_eq!(ending.next(&answered, now), Some(EndCommand::Close));
+        ending
+    }
+
+    /// On a machine with a load of 200, executors got no processor for longer than they had to close, and a
+    /// run that had done everything was called cut short.
+    #[test]
+    fn executors_that_get_no_processor_have_time_to_close() {
+        let mut ending = closing(Time::ZERO);
+        let late = Time::ZERO.after(Duration::from_secs(60));
+        ending.withheld(Duration::from_secs(56));
+        assert_eq!(ending.next(&REST, late), None);
+        assert_eq!(ending.next(&EndProgress { closed: 3, ..REST }, late), Some(EndCommand::End));
+        assert!(!ending.is_cut_short());
+    }
+
+    #[test]
+    fn a_killed_run_does_not_wait_for_a_processor() {
+        let mut ending = closing(Time::ZERO);
+        ending.kill();
+        ending.withheld(Duration::from_secs(56));
+        assert_eq!(ending.next(&REST, Time::ZERO.after(CLOSE_MAX)), Some(EndCommand::End));
+        assert!(ending.is_cut_short());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rest::Rest;
 
 use crate::api::StopReason;
+use crate::runtime::starvation::StepThreads;
 
 /// Shared by all executors of a worker.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub struct Lifecycle {
     pub closed: AtomicUsize,
     /// Whether the end was cut short.
     pub cut_short: AtomicBool,
+    /// The threads that step the executors. Each adds itself when it starts; read while executors close.
+    pub threads: Arc<StepThreads>,
     /// The first fatal error. Written by the task that returned it.
     stopped: OnceLock<StopReason>,
     ended: Mutex<bool>,

@@ -34,7 +34,7 @@ mod routing;
 mod scheduler;
 mod share;
 pub(crate) mod simulated;
-mod starvation;
+pub(crate) mod starvation;
 pub(crate) mod stats;
 mod worker;
 

@@ -170,6 +170,7 @@ impl Scheduler {
 /// The loop of a driver.
 fn drive(worker: &Worker, state: &DriverState) {
     let _ = state.thread.set(ThreadOfKernel::current());
+    let _entered = worker.lifecycle.threads.enter();
     let Some(mut seat) = worker.run_queue.driver() else { return };
     while let Some(id) = seat.take(&worker.clock) {
         state.since.store(worker.clock.now().0, Ordering::Release);
@@ -190,6 +191,7 @@ fn drive(worker: &Worker, state: &DriverState) {
 /// The loop of a dedicated thread. `park` may return early, because an unpark during the last step left a
 /// token. So the time of the next step is kept until it is reached or another step was made.
 fn drive_one(worker: &Worker, id: ExecutorId) {
+    let _entered = worker.lifecycle.threads.enter();
     let mut wake_at = Time::NEVER;
     while !worker.run_queue.is_stopping() {
         if worker.run_queue.take_dedicated(id) {

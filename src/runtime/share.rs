@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::TopologyStats;
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
@@ -17,6 +17,7 @@ use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::scheduler::Scheduler;
+use crate::runtime::starvation::WithheldTime;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
 
@@ -114,6 +115,11 @@ impl RunningShare {
     /// Shuts down the worker hooks. All executors should have closed.
     pub fn end_process(&self) {
         self.worker.process.end();
+    }
+
+    /// Measures how much of the time from now on its executors cannot use.
+    pub fn withheld_time(&self, now: Time) -> WithheldTime {
+        WithheldTime::new(Arc::clone(&self.worker.lifecycle.threads), now)
     }
 
     /// Waits until it has ended, at most for `at_most`; returns whether it has ended.

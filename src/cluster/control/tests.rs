@@ -91,6 +91,7 @@ fn messages_arrive_in_order_and_the_end_is_the_end() {
         FromWorker::Link { peer: WorkerId(3), up: false },
         FromWorker::LinkDown { peer: WorkerId(3), for_ms: 10_000 },
         FromWorker::Fatal { message: "two\nlines, and \u{1b}[31m".to_owned() },
+        FromWorker::ClosesLate,
         FromWorker::Ended { cut_short: true },
     ];
     let mut bytes: Vec<u8> = messages.iter().flat_map(line).collect();

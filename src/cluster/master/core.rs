@@ -174,6 +174,7 @@ impl Core {
                 self.note(Note::Fatal(who, message.clone()));
                 self.workers[index].fatal = Some(message);
             }
+            FromWorker::ClosesLate => self.extend_deadline(who, now),
             FromWorker::Ended { cut_short } => {
                 self.workers[index].has_ended = true;
                 self.cut_short |= cut_short && self.close_by.is_some();

@@ -100,6 +100,11 @@ impl Reports {
         self.message(FromWorker::Stopped(reason));
     }
 
+    /// Executors need more time to close, because their threads got no processor.
+    pub fn closes_late(&self) {
+        self.message(FromWorker::ClosesLate);
+    }
+
     /// The connection by which this worker sends to a peer came up or went down. A connection that goes
     /// down is reported only if it was up.
     pub fn link(&self, peer: WorkerId, up: bool, now: Time) {

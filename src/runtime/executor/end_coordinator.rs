@@ -14,10 +14,12 @@ use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::flow::inbox::Inbox;
 use crate::runtime::flow::message::{Control, EndRequest};
 use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::starvation::WithheldTime;
 
 enum Role {
-    /// The coordinator decides itself.
-    Decides(EndSequence),
+    /// The coordinator decides itself. Once executors close, it measures the time that is withheld from
+    /// their threads.
+    Decides { ending: EndSequence, withheld: Option<WithheldTime> },
     /// The master decides; the coordinator reports to it.
     Reports(Arc<dyn MasterHandle>),
 }
@@ -38,7 +40,8 @@ impl EndCoordinator {
         local_executors: Arc<LocalExecutors>,
         ending: EndSequence,
     ) -> EndCoordinator {
-        EndCoordinator { inbox, lifecycle, local_executors, role: Role::Decides(ending) }
+        let role = Role::Decides { ending, withheld: None };
+        EndCoordinator { inbox, lifecycle, local_executors, role }
     }
 
     /// Of one process among several.
@@ -53,8 +56,8 @@ impl EndCoordinator {
 
     fn take(&mut self, request: EndRequest, now: Time) {
         match (request, &mut self.role) {
-            (EndRequest::Drain | EndRequest::Stop, Role::Decides(ending)) => ending.drain(now),
-            (EndRequest::Kill, Role::Decides(ending)) => ending.kill(),
+            (EndRequest::Drain | EndRequest::Stop, Role::Decides { ending, .. }) => ending.drain(now),
+            (EndRequest::Kill, Role::Decides { ending, .. }) => ending.kill(),
             (EndRequest::Drain, Role::Reports(master)) => master.drain(),
             (EndRequest::Stop, Role::Reports(master)) => {
                 let reason = self.lifecycle.stopped();
@@ -76,20 +79,94 @@ impl EndCoordinator {
             }
         }
         match &mut self.role {
-            Role::Decides(ending) => {
+            Role::Decides { ending, withheld } => {
+                if let Some(withheld) = withheld {
+                    ending.withheld(withheld.look(cx.now));
+                }
                 while let Some(command) = ending.next(&self.local_executors.progress(), cx.now) {
                     self.lifecycle.cut_short.fetch_or(ending.is_cut_short(), Ordering::SeqCst);
                     self.local_executors.carry_out(command);
+                    if command == EndCommand::Close {
+                        *withheld = Some(WithheldTime::new(Arc::clone(&self.lifecycle.threads), cx.now));
+                    }
                     if command == EndCommand::End {
                         return Step { outcome: StepOutcome::Closed, wake_at: Time::NEVER };
                     }
                 }
-                Step { outcome: StepOutcome::Idle, wake_at: ending.deadline() }
+                let look_at = match withheld {
+                    Some(_) => cx.now.after(WithheldTime::LOOK_PERIOD),
+                    None => Time::NEVER,
+                };
+                Step { outcome: StepOutcome::Idle, wake_at: ending.deadline().min(look_at) }
             }
             Role::Reports(master) => {
                 master.look(&self.local_executors.progress());
                 Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::runtime::end_sequence::CLOSE_MAX;
+    use crate::runtime::flow::inbox::inbox;
+    use crate::runtime::flow::run_queue::{RunQueue, Urgency};
+    use crate::topology::plan::ExecutorId;
+
+    /// Time in which the process got no processor, here because it was suspended, is not time in which its
+    /// executors could close.
+    #[test]
+    fn the_close_is_not_cut_short_by_time_that_was_withheld() {
+        let lifecycle = Arc::new(Lifecycle::default());
+        let run_queue = Arc::new(RunQueue::new(2));
+        let new = |id, name: &str| inbox(ExecutorId(id), ExecutorId(id), name.into(), &run_queue);
+        let ((spout, _spout_inbox), (coordinator, coordinator_inbox)) = (new(0, "spout"), new(1, "end"));
+        let (shared, queue) = (Arc::clone(&lifecycle), Arc::clone(&run_queue));
+        let executors = Arc::new(LocalExecutors::new(vec![spout], vec![], vec![], shared, queue));
+        let ending = EndSequence::new(1, Duration::from_secs(30));
+        let mut end = EndCoordinator::alone(coordinator_inbox, Arc::clone(&lifecycle), executors, ending);
+        // A thread that steps executors and sleeps.
+        let (wake, sleep) = flume::bounded::<()>(0);
+        let (enter, entered) = flume::bounded(0);
+        let threads = Arc::clone(&lifecycle.threads);
+        let sleeper = thread::spawn(move || {
+            let entered = threads.enter();
+            let _ = enter.send(());
+            let _ = sleep.recv();
+            drop(entered);
+        });
+        entered.recv().expect("the thread runs");
+
+        let clock = Clock::simulated();
+        let mut step = || {
+            let cx = StepContext { clock: &clock, now: clock.now(), budget: 1, may_wait: false };
+            end.step(&cx)
+        };
+        coordinator.send_control(EndRequest::Drain, Urgency::Now);
+        let closing = loop {
+            let step = step();
+            if step.wake_at != Time::NEVER {
+                break step;
+            }
+        };
+        assert_eq!(closing.outcome, StepOutcome::Idle);
+        clock.advance(CLOSE_MAX * 10);
+        assert_eq!(step().outcome, StepOutcome::Idle, "all of it was withheld but 0.2 s");
+        assert!(!lifecycle.cut_short.load(Ordering::SeqCst));
+        let mut looks = 0;
+        while step().outcome != StepOutcome::Closed {
+            clock.advance(WithheldTime::LOOK_PERIOD);
+            looks += 1;
+        }
+        assert!(looks >= 48, "it has its 5 s: {looks}");
+        assert!(lifecycle.cut_short.load(Ordering::SeqCst));
+        drop(wake);
+        sleeper.join().expect("it ends");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! All workers are sent `Close`, close their executors, report that, and wait. When all have reported,
 //! all are sent `End`, so that no worker takes the end of a peer for a death. A worker that does not
-//! close in time is killed, unless it was given no processor.
+//! close in time is killed, unless it was given no processor. The master examines the threads that carry
+//! messages; a worker itself reports when its executors close late for that reason.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::net::Endpoint;
 use crate::runtime::StopReason;
 use crate::runtime::end_sequence::EndCommand;
 
-/// How long workers may take to close in order: their executors have 5 s.
+/// How long workers may take to close in order: their executors have 5 s, and a worker reports before that
+/// if they get more.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
 /// How long workers may take to close when the run is killed.
 const KILL_GRACE: Duration = Duration::from_secs(2);
@@ -132,9 +134,10 @@ impl Core {
         self.workers.iter().any(|record| record.is_examined && record.has_process())
     }
 
-    /// A worker that has not closed in time was given no processor: the deadline begins again.
+    /// A worker that has not closed in time, or its executors, were given no processor: the deadline begins
+    /// again.
     pub(super) fn extend_deadline(&mut self, who: Endpoint, now: Time) {
-        if self.dead_by.is_none() && !self.is_cut_short() {
+        if self.is_closing() && self.dead_by.is_none() && !self.is_cut_short() {
             self.close_by = Some(now.after(CLOSE_MAX));
             self.late_examined = false;
             self.note(Note::Starved(who));

@@ -913,3 +913,22 @@ fn a_worker_that_gets_no_processor_has_time_to_close() {
     story.pass(secs(3));
     assert_eq!(story.killed(), [endpoint(0, 1), endpoint(1, 1)], "who insists is not kept waiting");
 }
+
+/// The threads that carry messages got their processor, and those of the executors did not: the worker
+/// waited for its executors, and was killed after 6 s.
+#[test]
+fn a_worker_whose_executors_get_no_processor_has_time_to_close() {
+    let mut story = Story::running(1);
+    story.beats(endpoint(0, 1), 0, true);
+    story.rests(REST);
+    story.rests(EndProgress { round: 1, ..REST });
+    story.rests(EndProgress { round: 2, ..REST });
+    assert!(story.core.is_closing());
+    for _ in 0..12 {
+        story.pass(secs(5));
+        story.sends(endpoint(0, 1), FromWorker::ClosesLate);
+    }
+    assert_eq!(story.killed(), []);
+    story.ends(endpoint(0, 1));
+    assert!(!story.core.is_cut_short());
+}
