@@ -384,7 +384,8 @@ pub trait WorkerHook: Send {
     ///
     /// # Errors
     /// An error ends the run when the topology starts, with the error as the reason. In a worker that is
-    /// restarted later, the start is retried a few times, after pauses.
+    /// restarted later, the start is retried up to ten times, after pauses, because the error may pass: a
+    /// server may be away. [`TaskError::fatal`] ends the run there, too.
     ///
     /// # Examples
     /// See the [trait](WorkerHook). An error here ends the run before anything was processed:

@@ -111,10 +111,7 @@ pub enum FromWorker {
         what: String,
     },
     /// The worker cannot go on, for this reason.
-    Fatal {
-        /// The reason, for people.
-        message: String,
-    },
+    Fatal(WorkerFailure),
     /// Executors of the worker have not closed in time because their threads got no processor. They get
     /// more time. Sent once each time that their time is over again.
     ClosesLate,
@@ -124,6 +121,22 @@ pub enum FromWorker {
         /// Whether some did not answer the close in time.
         cut_short: bool,
     },
+}
+
+/// Why a worker cannot go on, or could not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerFailure {
+    /// The reason, for people.
+    pub why: String,
+    /// Whether the next incarnation would fail, too, so that the run must end.
+    pub is_permanent: bool,
+}
+
+impl From<String> for WorkerFailure {
+    /// A failure that the next incarnation may not have.
+    fn from(why: String) -> WorkerFailure {
+        WorkerFailure { why, is_permanent: false }
+    }
 }
 
 /// A heartbeat, with the state that changes often.
@@ -323,9 +336,9 @@ pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, 
             }
             (None, Some(format!("statistics of {len} bytes: they are missing in the summary")))
         }
-        FromWorker::Fatal { mut message } => {
-            message.truncate(message.floor_char_boundary(TEXT_MAX));
-            (Some(line(&FromWorker::Fatal { message })), None)
+        FromWorker::Fatal(mut failure) => {
+            failure.why.truncate(failure.why.floor_char_boundary(TEXT_MAX));
+            (Some(line(&FromWorker::Fatal(failure))), None)
         }
         FromWorker::Listening { .. }
         | FromWorker::Beat(_)

@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 
 use crate::api::TaskError;
 use crate::clock::Clock;
+use crate::cluster::control::WorkerFailure;
 use crate::cluster::stats::WorkerStats;
 use crate::cluster::worker::{Reports, WorkerRuntime, WorkerSpec};
 use crate::ids::WorkerId;
@@ -23,7 +24,9 @@ use crate::net::{
     Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
 };
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
-use crate::runtime::{AssembledShare, LocalOptions, MasterHandle, RunningShare, Share, StopReason};
+use crate::runtime::{
+    AssembledShare, LocalOptions, MasterHandle, RunningShare, Share, StartError, StopReason,
+};
 
 struct Wired {
     running: RunningShare,
@@ -38,10 +41,11 @@ struct Wired {
 /// # Errors
 /// When the assignment is for another topology, the address of `[net]` cannot be bound, a resource or
 /// worker hook of the program fails, or the system refuses a thread.
-pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime>, String> {
+pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime>, WorkerFailure> {
     let WorkerSpec { topology, assignment, worker, incarnation, workers, run, secret, members, net, .. } =
         spec;
-    let plan = assignment.plan(&topology).ok_or("the assignment is one of another topology")?;
+    let plan =
+        assignment.plan(&topology).ok_or_else(|| "the assignment is one of another topology".to_owned())?;
     let clock = Clock::real();
     let identity = Identity {
         topology: TopologyKey { name: SmolStr::new(topology.name()), run },
@@ -66,8 +70,8 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     };
     let options =
         LocalOptions { logger: spec.logger.clone(), resources: spec.resources, ..LocalOptions::default() };
-    let (assembled, ingress) = AssembledShare::new(topology, share, clock.clone(), options)
-        .map_err(|error| TaskError::from(error).to_string())?;
+    let (assembled, ingress) =
+        AssembledShare::new(topology, share, clock.clone(), options).map_err(failure)?;
     let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
     let bridge = Bridge::new(ingress, watcher, clock.clone());
     let leaving = Arc::new(AtomicBool::new(false));
@@ -84,10 +88,13 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
         .map_err(|error| format!("cannot listen for the other workers: {error}"))?;
     poller.set_members(members);
     assembled.listens_at(address);
-    let running = assembled
-        .start()
-        .map_err(|error| format!("cannot start a thread to run the topology on: {error}"))?;
+    let running = assembled.start().map_err(failure)?;
     Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
+}
+
+fn failure(error: StartError) -> WorkerFailure {
+    let is_permanent = error.is_fatal();
+    WorkerFailure { why: TaskError::from(error).to_string(), is_permanent }
 }
 
 /// A log that drops all records once all workers are about to end.

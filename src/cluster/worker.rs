@@ -33,7 +33,7 @@ use slog::{Logger, o};
 
 use crate::api::WorkerResources;
 use crate::clock::Clock;
-use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, read};
+use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, WorkerFailure, read};
 use crate::cluster::processor::CONTROL_THREAD;
 use crate::cluster::signals;
 use crate::cluster::stats::WorkerStats;
@@ -111,8 +111,8 @@ pub struct WorkerSpec {
     pub resources: WorkerResources,
 }
 
-/// Starts the runtime of a worker. An error is reported to the parent, as text for people.
-pub type StartRuntime = dyn Fn(WorkerSpec, Reports) -> Result<Arc<dyn WorkerRuntime>, String>;
+/// Starts the runtime of a worker.
+pub type StartRuntime = dyn Fn(WorkerSpec, Reports) -> Result<Arc<dyn WorkerRuntime>, WorkerFailure>;
 
 /// Runs a worker process to its end. `registry` holds the component types of the topology, which
 /// must be those that the parent has.
@@ -165,8 +165,8 @@ fn serve(
     let _ = rustix::thread::set_name(&process_name(worker));
     let runtime = match start_with(start, registry, start_runtime, &logging.logger, reports.clone()) {
         Ok(runtime) => runtime,
-        Err(why) => {
-            reports.fatal(why);
+        Err(failure) => {
+            reports.fatal(failure);
             return false;
         }
     };
@@ -176,7 +176,7 @@ fn serve(
         move || count(&*runtime, &reports, &clock, interval, link_lost)
     });
     if let Err(error) = counting {
-        reports.fatal(format!("cannot start a thread: {error}"));
+        reports.fatal(format!("cannot start a thread: {error}").into());
         return false;
     }
     loop {
@@ -215,13 +215,14 @@ fn start_with(
     start_runtime: &StartRuntime,
     logger: &Logger,
     reports: Reports,
-) -> Result<Arc<dyn WorkerRuntime>, String> {
+) -> Result<Arc<dyn WorkerRuntime>, WorkerFailure> {
     if start.version != env!("CARGO_PKG_VERSION") {
         return Err(format!(
             "this is a worker of squall {}, and its parent is of squall {}",
             env!("CARGO_PKG_VERSION"),
             start.version
-        ));
+        )
+        .into());
     }
     let topology = start.source.load(registry).map_err(|errors| errors.render(false))?;
     let resources = WorkerResources::default();
@@ -281,7 +282,7 @@ fn count(
             reports.report_links(link_lost, clock.now());
         }
         if let Some(why) = runtime.failure() {
-            reports.fatal(why);
+            reports.fatal(why.into());
             std::process::exit(1);
         }
     }

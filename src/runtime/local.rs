@@ -66,6 +66,13 @@ pub enum StartError {
     Assemble(#[from] AssembleError),
 }
 
+impl StartError {
+    /// Whether no other attempt can succeed: the user code that failed returned `TaskError::fatal`.
+    pub(crate) fn is_fatal(&self) -> bool {
+        matches!(self, StartError::Process(error) if error.is_fatal())
+    }
+}
+
 /// A topology that runs in this process. Dropped, it is killed.
 ///
 /// # Examples

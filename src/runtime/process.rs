@@ -27,7 +27,7 @@ pub enum ProcessError {
         /// Its key.
         key: String,
         /// The error or panic of its factory.
-        why: String,
+        why: TaskError,
     },
     /// A worker hook did not start.
     #[error("worker hook `{hook}` cannot start: {why}")]
@@ -35,8 +35,16 @@ pub enum ProcessError {
         /// Its type.
         hook: &'static str,
         /// Its error or panic.
-        why: String,
+        why: TaskError,
     },
+}
+
+impl ProcessError {
+    /// Whether no other attempt can succeed: the user code returned [`TaskError::fatal`].
+    pub fn is_fatal(&self) -> bool {
+        let (ProcessError::Resource { why, .. } | ProcessError::Hook { why, .. }) = self;
+        why.is_fatal()
+    }
 }
 
 struct StartedHook {
@@ -109,7 +117,7 @@ impl Process {
                 Ok(())
             };
             if let Err(why) = caught(end) {
-                slog::error!(self.context.logger(), "a worker hook did not shut down"; "hook" => name, "error" => why);
+                slog::error!(self.context.logger(), "a worker hook did not shut down"; "hook" => name, "error" => %why);
             }
         }
     }
@@ -125,12 +133,9 @@ impl Drop for Process {
     }
 }
 
-/// Calls user code; returns the text of its error or panic.
-fn caught<T>(call: impl FnOnce() -> Result<T, TaskError>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => Err(text_of(&*panic)),
-    }
+/// Calls user code; a panic becomes an error.
+fn caught<T>(call: impl FnOnce() -> Result<T, TaskError>) -> Result<T, TaskError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(TaskError::new(text_of(&*panic))))
 }
 
 /// The name of this machine.

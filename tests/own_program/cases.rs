@@ -24,6 +24,10 @@ pub const ALL: &[(&str, fn())] = &[
         resources_and_worker_hooks_run_once_in_each_process,
     ),
     ("a_resource_or_worker_hook_that_fails_ends_the_run", a_resource_or_worker_hook_that_fails_ends_the_run),
+    (
+        "a_worker_hook_that_can_never_start_again_ends_the_run",
+        a_worker_hook_that_can_never_start_again_ends_the_run,
+    ),
     ("a_worker_hook_that_panics_at_the_end_is_reported", a_worker_hook_that_panics_at_the_end_is_reported),
     ("hooks_of_a_document_run_in_workers", hooks_of_a_document_run_in_workers),
     ("hooks_are_added_to_a_topology_in_rust", hooks_are_added_to_a_topology_in_rust),
@@ -243,6 +247,13 @@ fn a_resource_or_worker_hook_that_fails_ends_the_run() {
             .exits(1)
             .says("worker hook `own_program::program::Announce` cannot start: nobody listens");
     }
+}
+
+fn a_worker_hook_that_can_never_start_again_ends_the_run() {
+    let ended = run_where("restarted-hook", 2);
+    ended.exits(1).says("cannot start: the licence has expired");
+    let failures = ended.stderr.matches("a worker cannot go on").count();
+    assert_eq!(failures, 1, "it is not tried again\n{}", ended.stderr);
 }
 
 fn a_worker_hook_that_panics_at_the_end_is_reported() {

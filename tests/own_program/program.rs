@@ -3,6 +3,7 @@
 use std::env;
 
 use squall::api::TaskHook;
+use squall::ids::Incarnation;
 use squall::prelude::*;
 
 /// Emits `n` from 0 to `end`, every task its share, each again until it is acked.
@@ -95,8 +96,12 @@ struct Announce;
 
 impl WorkerHook for Announce {
     fn start(&mut self, worker: &WorkerContext) -> Result<(), TaskError> {
-        if env::var("OWN_PROGRAM_FAILS").as_deref() == Ok("hook") {
-            return Err(TaskError::new("nobody listens"));
+        match env::var("OWN_PROGRAM_FAILS").as_deref() {
+            Ok("hook") => return Err(TaskError::new("nobody listens")),
+            Ok("restarted-hook") if worker.incarnation() > Incarnation(1) => {
+                return Err(TaskError::fatal("the licence has expired"));
+            }
+            _ => {}
         }
         let has_resource = worker.resources().contains("maker");
         eprintln!(
@@ -158,6 +163,10 @@ struct Where;
 impl Bolt for Where {
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         let worker = context.worker();
+        let dies = env::var("OWN_PROGRAM_FAILS").as_deref() == Ok("restarted-hook");
+        if dies && worker.incarnation() == Incarnation(1) && context.task_index() == 0 {
+            std::process::exit(3);
+        }
         let maker = context.resources().get::<Maker>("maker").ok_or_else(|| TaskError::fatal("no maker"))?;
         assert_eq!(worker.process_id(), maker.0, "each process has its own");
         let (id, all, host) = (worker.id(), worker.workers(), worker.host());

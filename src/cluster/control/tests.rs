@@ -90,7 +90,7 @@ fn messages_arrive_in_order_and_the_end_is_the_end() {
         }),
         FromWorker::Link { peer: WorkerId(3), up: false },
         FromWorker::LinkDown { peer: WorkerId(3), for_ms: 10_000 },
-        FromWorker::Fatal { message: "two\nlines, and \u{1b}[31m".to_owned() },
+        FromWorker::Fatal("two\nlines, and \u{1b}[31m".to_owned().into()),
         FromWorker::ClosesLate,
         FromWorker::Ended { cut_short: true },
     ];
@@ -188,7 +188,7 @@ fn what_is_too_large_goes_without_some_parts_and_says_so() {
     check(500, &[loss, "\"acked\":5"], &[error, counter, latency], Some(missing));
     check(100, &[], &["acked"], Some("they are missing in the summary"));
 
-    let fatal = FromWorker::Fatal { message: "why ".repeat(10_000) };
+    let fatal = FromWorker::Fatal("why ".repeat(10_000).into());
     let (line, _) = line_that_fits(fatal, 10_000);
     assert!(line.is_some_and(|line| line.len() < 2000 && line.starts_with(b"{\"Fatal\"")));
 }

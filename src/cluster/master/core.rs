@@ -170,9 +170,9 @@ impl Core {
                 }
             }
             FromWorker::TooLarge { what } => self.note(Note::TooLarge(who, what)),
-            FromWorker::Fatal { message } => {
-                self.note(Note::Fatal(who, message.clone()));
-                self.workers[index].fatal = Some(message);
+            FromWorker::Fatal(failure) => {
+                self.note(Note::Fatal(who, failure.why.clone()));
+                self.workers[index].fatal = Some(failure);
             }
             FromWorker::ClosesLate => self.extend_deadline(who, now),
             FromWorker::Ended { cut_short } => {
@@ -212,12 +212,16 @@ impl Core {
         self.ending.begin_again();
         self.ask_anew(now);
         self.note(Note::Died(who, how.clone(), pause));
-        // A worker that never came up and reported why would only fail again.
-        if !was_up && let Some(why) = fatal.clone().filter(|_| !ever_up) {
-            return self.give_up(why, now);
+        // A worker that never came up and reported why would only fail again. One that came up before may
+        // fail for a reason that passes, unless it reports that the reason does not.
+        if let Some(failure) = &fatal
+            && !was_up
+            && (!ever_up || failure.is_permanent)
+        {
+            return self.give_up(failure.why.clone(), now);
         }
         if failed_starts >= if ever_up { FAILED_STARTS_MAX } else { FAILED_STARTS_NEW } {
-            let why = fatal.unwrap_or_else(|| how.to_string());
+            let why = fatal.map_or_else(|| how.to_string(), |failure| failure.why);
             let message = format!(
                 "worker {} did not start {failed_starts} times in a row; the last time: {why}",
                 who.worker

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::cluster::control::Beat;
+use crate::cluster::control::{Beat, WorkerFailure};
 use crate::cluster::master::counts::{Counts, Sources};
 use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
@@ -116,7 +116,7 @@ pub struct WorkerRecord {
     /// It reported that all its executors are closed.
     pub has_ended: bool,
     /// The reason that it reported why it cannot go on. Kept until its exit is handled.
-    pub fatal: Option<String>,
+    pub fatal: Option<WorkerFailure>,
     /// Whether this incarnation has listened.
     pub was_up: bool,
     /// Whether any incarnation has listened.

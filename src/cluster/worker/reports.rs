@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Time};
-use crate::cluster::control::{self, Beat, FromWorker, LINE_MAX, line_that_fits};
+use crate::cluster::control::{self, Beat, FromWorker, LINE_MAX, WorkerFailure, line_that_fits};
 use crate::cluster::stats::{WorkerStats, changes};
 use crate::ids::WorkerId;
 use crate::net::{Member, Members};
@@ -123,8 +123,8 @@ impl Reports {
     }
 
     /// Reports why the worker cannot go on, and waits until that is written. The process must end then.
-    pub fn fatal(&self, message: String) {
-        self.message(FromWorker::Fatal { message });
+    pub fn fatal(&self, failure: WorkerFailure) {
+        self.message(FromWorker::Fatal(failure));
         self.flush();
     }
 

@@ -153,7 +153,7 @@ impl Registry {
     /// find the object by `TaskContext::resources`, under this key and by its type.
     ///
     /// When `build` fails or panics, the run ends with this reason. A worker that is started again
-    /// later is tried again after a pause, a few times. A key that has an object already keeps it: one
+    /// later is tried again after a pause, up to ten times, unless `build` returns [`TaskError::fatal`]. A key that has an object already keeps it: one
     /// of `LocalOptions::resources`, of a test, or of the topology itself.
     ///
     /// # Examples

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::api::{CounterId, CounterValues};
-use crate::cluster::control::Beat;
+use crate::cluster::control::{Beat, WorkerFailure};
 use crate::cluster::master::counts::Sources;
 use crate::cluster::master::events::CoreOptions;
 use crate::cluster::stats::WorkerStats;
@@ -45,6 +45,10 @@ fn endpoint(worker: u16, incarnation: u32) -> Endpoint {
 
 fn address(who: Endpoint) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1000 * (who.worker.0 + 1) + who.incarnation.0 as u16))
+}
+
+fn fatal(message: &str, is_permanent: bool) -> FromWorker {
+    FromWorker::Fatal(WorkerFailure { why: message.into(), is_permanent })
 }
 
 fn ms(count: u64) -> Duration {
@@ -333,7 +337,7 @@ fn messages_of_the_dead_are_ignored() {
     for event in [
         Event::Message(endpoint(0, 1), FromWorker::Listening { address: address(endpoint(0, 1)) }),
         Event::Message(endpoint(0, 1), FromWorker::DrainRequested),
-        Event::Message(endpoint(0, 1), FromWorker::Fatal { message: "late".into() }),
+        Event::Message(endpoint(0, 1), fatal("late", false)),
         Event::Exited(endpoint(0, 1), Exit::Signal(9)),
         Event::Broken(endpoint(0, 1), "late".into()),
         Event::Exited(endpoint(9, 1), Exit::Signal(9)),
@@ -443,7 +447,7 @@ fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
     let mut story = Story::new(options(2));
     assert_eq!(story.started(), [endpoint(0, 1), endpoint(1, 1)]);
     story.listens(endpoint(0, 1));
-    story.sends(endpoint(1, 1), FromWorker::Fatal { message: "no such bolt".into() });
+    story.sends(endpoint(1, 1), fatal("no such bolt", false));
     story.on(Event::Exited(endpoint(1, 1), Exit::Code(1)));
     assert_eq!(story.core.failure(), Some("no such bolt"));
     let actions = story.take();
@@ -461,7 +465,7 @@ fn a_mistake_of_the_user_ends_the_run_with_its_reason() {
 #[test]
 fn a_worker_that_was_good_before_is_given_more_chances() {
     let mut story = Story::running(1);
-    story.sends(endpoint(0, 1), FromWorker::Fatal { message: "the runtime broke".into() });
+    story.sends(endpoint(0, 1), fatal("the runtime broke", false));
     story.on(Event::Exited(endpoint(0, 1), Exit::Code(1)));
     for incarnation in 2..=10 {
         assert_eq!(story.core.failure(), None);
@@ -473,6 +477,24 @@ fn a_worker_that_was_good_before_is_given_more_chances() {
     story.on(Event::Exited(endpoint(0, 11), Exit::Code(101)));
     let why = story.core.failure().unwrap();
     assert!(why.contains("worker 0") && why.contains("10 times") && why.contains("exit code 101"), "{why}");
+}
+
+/// A worker hook that could never start again, for example because a password had been changed, was tried
+/// ten times with growing pauses before the run ended.
+#[test]
+fn a_restarted_worker_that_can_never_start_again_ends_the_run() {
+    let mut story = Story::running(2);
+    story.dies(endpoint(0, 1));
+    story.until_started();
+    story.sends(endpoint(0, 2), fatal("the database is away", false));
+    story.on(Event::Exited(endpoint(0, 2), Exit::Code(1)));
+    assert_eq!(story.core.failure(), None, "this may pass");
+    story.until_started();
+    story.sends(endpoint(0, 3), fatal("the password is wrong", true));
+    story.on(Event::Exited(endpoint(0, 3), Exit::Code(1)));
+    assert_eq!(story.core.failure(), Some("the password is wrong"));
+    story.ends(endpoint(1, 1));
+    assert!(story.core.is_done() && story.core.is_cut_short());
 }
 
 #[test]
