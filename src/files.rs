@@ -51,3 +51,44 @@ pub(crate) fn refuse_directory(metadata: &Metadata) -> io::Result<()> {
         false => Ok(()),
     }
 }
+
+/// Adds to the error of making a file or a directory what the user can do about it, if permissions are
+/// the reason. It names the nearest directory that exists. `instead` is the way around, as a request:
+/// "name another directory".
+pub(crate) fn with_remedy(error: io::Error, directory: &Path, instead: &str) -> io::Error {
+    let exists = |directory: &&Path| directory.exists();
+    let directory = directory.ancestors().find(exists).unwrap_or(Path::new(".")).display();
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied => format!("let squall write to the directory `{directory}`"),
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("mount the file system of the directory `{directory}` for writing")
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}; {remedy}, or {instead}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_permissions_have_a_remedy() {
+        let check = |errno: rustix::io::Errno, expected: &str| {
+            let error = with_remedy(errno.into(), Path::new("src/cli/not-there"), "name another directory");
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.kind(), io::Error::from(errno).kind());
+        };
+        check(
+            rustix::io::Errno::ACCESS,
+            "Permission denied (os error 13); let squall write to the directory `src/cli`, or name \
+             another directory",
+        );
+        check(
+            rustix::io::Errno::ROFS,
+            "Read-only file system (os error 30); mount the file system of the directory `src/cli` for writing, or \
+             name another directory",
+        );
+        check(rustix::io::Errno::NOSPC, "No space left on device (os error 28)");
+    }
+}

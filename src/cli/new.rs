@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
+use crate::files::with_remedy;
 use crate::text::shown;
 
 const EXAMPLES: &str = "\
@@ -181,8 +182,11 @@ fn refuse_unless_empty(dir: &Path) -> Result<(), CommandError> {
 
 fn write(path: &Path, text: &str) -> Result<(), CommandError> {
     let parent = path.parent().expect("a file of the project is in its directory");
-    fs::create_dir_all(parent).map_err(CommandError::io(format!("make {}", parent.display())))?;
-    fs::write(path, text).map_err(CommandError::io(format!("write {}", path.display())))
+    let explain = |error| with_remedy(error, parent, "name another directory");
+    fs::create_dir_all(parent)
+        .map_err(explain)
+        .map_err(CommandError::io(format!("make {}", parent.display())))?;
+    fs::write(path, text).map_err(explain).map_err(CommandError::io(format!("write {}", path.display())))
 }
 
 #[cfg(test)]

@@ -319,9 +319,23 @@ fn a_directory_that_cannot_be_written_to_ends_the_run() {
         place.chmod("ro", 0o555);
         let mut args = vec!["run", "t.toml"];
         args.extend(workers.into_iter().flat_map(|workers| ["--workers", workers]));
-        place.run_unprivileged(&args).exits(1).says("cannot write `ro/rows.csv`: Permission denied");
+        place
+            .run_unprivileged(&args)
+            .exits(1)
+            .says("cannot write `ro/rows.csv`: Permission denied")
+            .says("let squall write to the directory `ro`, or set `path` to another directory");
         place.chmod("ro", 0o755);
     }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_an_error_with_a_remedy() {
+    let remedy = "let squall write to the directory `ro`, or";
+    let place = Place::with(&[("t.toml", &to_file("ro/a/b/rows.csv")), ("ro/keep", "")]);
+    place.chmod("ro", 0o555);
+    place.run_unprivileged(&["run", "t.toml"]).exits(1).says(remedy).says("set `path` to another directory");
+    place.run_unprivileged(&["new", "ro/shop"]).exits(1).says(remedy).says("name another directory");
+    place.chmod("ro", 0o755);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use crate::clock::Time;
 use crate::components::file::path::{IN_PROGRESS, PathTemplate, with_suffix};
 use crate::components::file::rows::{Format, WholeRows};
+use crate::files::with_remedy;
 
 /// Bytes that are copied or read in one go.
 const PIECE: usize = 64 << 10;
@@ -111,11 +112,13 @@ impl Part {
             let path = template.numbered(&base, number);
             let (directory, name) = split(&path);
             let place = Entry {
-                directory: make_directory(directory)?,
+                directory: make_directory(directory).map_err(|error| explain(error, directory))?,
                 path: directory.to_owned(),
                 name: in_progress(&name),
             };
-            let created = if is_taken(&place.directory, &path, &name)? { None } else { create_new(&place)? };
+            let is_taken =
+                is_taken(&place.directory, &path, &name).map_err(|error| explain(error, directory))?;
+            let created = if is_taken { None } else { create_new(&place)? };
             if let Some(own) = created {
                 own.lock()?;
                 let file = disk(own.try_clone()?);
@@ -290,8 +293,13 @@ fn create_new(place: &Entry) -> io::Result<Option<File>> {
     match rustix::fs::openat(&place.directory, &place.name, flags, Mode::from_raw_mode(0o666)) {
         Ok(file) => Ok(Some(file.into())),
         Err(Errno::EXIST) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(explain(error.into(), &place.path)),
     }
+}
+
+/// Adds what the user can do about a directory in which no file can be made.
+fn explain(error: io::Error, directory: &Path) -> io::Error {
+    with_remedy(error, directory, "set `path` to another directory")
 }
 
 /// What was done with the files that a killed task left behind.
@@ -319,7 +327,10 @@ pub(super) fn recover(template: &PathTemplate, format: Format, sync: bool) -> io
         match open_own(&place)? {
             Own::Gone => {}
             Own::Foreign => leftovers.foreign.push(leftover),
-            Own::File(file) => leftovers.published.extend(publish_leftover(&place, file, format, sync)?),
+            Own::File(file) => {
+                let published = publish_leftover(&place, file, format, sync);
+                leftovers.published.extend(published.map_err(|error| explain(error, directory))?);
+            }
         }
     }
     Ok(leftovers)
