@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::kit::{Place, send_signal, wait, wait_until};
+use crate::kit::{Place, send_signal, wait, wait_for_file, wait_until};
 
 /// What components count stood nowhere: a run in workers kept it in processes that were gone.
 #[test]
@@ -110,6 +110,14 @@ fn workers_speak_tls_and_refuse_an_authority_that_is_not_theirs() {
     run.exits(1).says("given up").says("tls/worker.pem");
 }
 
+/// The pids of the worker processes of a parent.
+fn children(parent: u32) -> Vec<String> {
+    let tasks =
+        std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().filter_map(Result::ok);
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
 /// What a worker has read of standard input is gone when it is killed: its next life goes on behind it.
 /// The run said "all done".
 #[test]
@@ -128,13 +136,9 @@ fn what_a_killed_worker_had_read_of_standard_input_is_lost() {
     let mut child = command.spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin.write_all(b"one\ntwo\n").expect("it reads");
-    let children = format!("/proc/{}/task", child.id());
+    let parent = child.id();
     let reader = || {
-        let lists = std::fs::read_dir(&children).ok()?.filter_map(Result::ok);
-        let lists = lists.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        let pids: Vec<String> =
-            lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
-        pids.into_iter().find(|pid| {
+        children(parent).into_iter().find(|pid| {
             let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
             let names =
                 threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
@@ -146,4 +150,41 @@ fn what_a_killed_worker_had_read_of_standard_input_is_lost() {
     drop(stdin);
     let ended = wait(child);
     assert!(ended.exits(1).says("lost").summary()["lost"].as_u64() > Some(0), "{}", ended.all());
+}
+
+/// A file on standard input is read again by the next incarnation, from where the first began. All rows
+/// were delivered, and the run ended with "lost" and exit code 1.
+#[test]
+fn a_file_on_standard_input_is_read_again_after_a_kill() {
+    let document = r#"
+        topology = { name = "redirected", max_spout_pending = 10 }
+        spout.lines = { type = "lines", config.path = "-" }
+        [bolt.delay]
+        type = "delay"
+        blocking = true
+        inputs = ["lines"]
+        config = { period = "1ms", sleep = true, fields = ["line"] }
+        [bolt.file]
+        type = "file"
+        inputs = ["delay"]
+        config = { path = "out.txt", format = "text" }
+    "#;
+    let rows: Vec<String> = (0..1000).map(|n| format!("row {n}")).collect();
+    let place = Place::with(&[("t.toml", document), ("in.txt", &(rows.join("\n") + "\n"))]);
+    let mut command = place.squall(&["run", "t.toml", "--workers", "3", "--json"]);
+    command.stdin(std::fs::File::open(place.path("in.txt")).expect("it is there"));
+    let child = command.spawn().expect("it starts");
+    wait_for_file(&place.path("out.txt.inprogress"), 100);
+    children(child.id()).iter().for_each(|pid| send_signal("KILL", pid));
+    let ended = wait(child);
+    let summary = ended.exits(0).summary();
+    assert_eq!(summary["lost"], 0, "{}", ended.all());
+    assert!(summary["workers"]["restarts"].as_u64() >= Some(3), "{}", ended.all());
+    let files = std::fs::read_dir(place.path(".")).expect("it is there").filter_map(Result::ok);
+    let written: String = files
+        .filter(|file| file.file_name().to_string_lossy().starts_with("out"))
+        .map(|file| std::fs::read_to_string(file.path()).expect("text"))
+        .collect();
+    let written: std::collections::HashSet<&str> = written.lines().collect();
+    assert!(rows.iter().all(|row| written.contains(row.as_str())), "each row is there, some twice");
 }

@@ -5,7 +5,7 @@
 //! emits them again, as new messages. So the open messages of a dead incarnation are *owed* until a
 //! later incarnation has emitted as many messages as the dead one had, or has exhausted its source.
 //! What is still owed when the run ends is lost. Messages from a source that cannot be read twice,
-//! such as standard input, are lost at once. Every loss makes the exit code 1.
+//! such as a pipe on standard input, are lost at once. Every loss makes the exit code 1.
 //!
 //! 1. The counters of a dead incarnation are those of its last report, at most `worker.stats_interval`
 //!    old. Of its messages, those that were acked or had failed for good count. Open messages count
@@ -29,7 +29,7 @@ pub enum Sources {
     /// From sources that the next incarnation can read again.
     #[default]
     ReadAgain,
-    /// From standard input: what was read cannot be read again.
+    /// From standard input that is no file: what was read cannot be read again.
     ReadOnce,
 }
 

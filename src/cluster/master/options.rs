@@ -39,9 +39,10 @@ pub struct WorkersOptions {
     /// Takes the rows that workers write to stdout, line by line. `None`: the workers write to this
     /// process's stdout themselves, which is much faster.
     pub stdout: Option<OutputLines>,
-    /// Whether workers may read this process's stdin; otherwise their stdin is empty. If a worker dies,
-    /// what it has read and not processed is lost, and counts as lost: its replacement reads on where
-    /// the worker stopped.
+    /// Whether workers may read this process's stdin; otherwise their stdin is empty. If the worker that
+    /// reads it dies, its replacement reads a regular file again, from the offset that it had at the start
+    /// of the run. From anything else, what was read and not processed is lost, and counts as lost: the
+    /// replacement reads on where the worker stopped.
     pub stdin: bool,
     /// Addresses by which workers dial each other. `None`: the addresses on which they listen.
     pub dial_through: Option<DialThrough>,

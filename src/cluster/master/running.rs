@@ -13,7 +13,7 @@ use crate::clock::Time;
 use crate::cluster::control::Start;
 use crate::cluster::master::core::Core;
 use crate::cluster::master::events::{CoreOptions, Event};
-use crate::cluster::master::inputs::sources;
+use crate::cluster::master::inputs::{RereadInput, sources, stdin_reader};
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent};
 use crate::cluster::master::shell::Shell;
@@ -88,7 +88,10 @@ impl RunningWorkers {
         let (plan, assignment) = place(&topology, options.workers, None);
         let used = assignment.used_workers();
         let workers = used.last().map_or(1, |last| last.0 + 1);
-        let sources = sources(&topology, &plan, &assignment, workers, options.stdin);
+        let reader = options.stdin.then(|| stdin_reader(&topology, &plan, &assignment)).flatten();
+        let input = reader.and_then(|reader| RereadInput::new(reader, io::stdin()));
+        let reads_once = reader.filter(|_| input.is_none());
+        let sources = sources(&topology, &plan, &assignment, workers, reads_once);
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source,
@@ -117,7 +120,7 @@ impl RunningWorkers {
         let shared = Arc::new(Shared::new(core, topology.name().to_owned(), shapes(&topology, &plan)));
         let (wishes, happenings) = channel();
         let (metrics, logger) = (options.metrics.clone(), options.logger.clone());
-        let shell = Shell::new(Arc::clone(&shared), start, options, wishes.clone());
+        let shell = Shell::new(Arc::clone(&shared), start, options, input, wishes.clone());
         let thread = thread::Builder::new()
             .name("squall-master".to_owned())
             .spawn(move || shell.run(&happenings))

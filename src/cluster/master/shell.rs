@@ -17,6 +17,7 @@ use slog::{Logger, error, info, o, warn};
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
 use crate::cluster::master::events::{Event, MasterAction, Note};
+use crate::cluster::master::inputs::RereadInput;
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent, WorkerEventKind};
 use crate::cluster::master::worker_record::Exit;
@@ -34,6 +35,8 @@ pub(super) struct Shell {
     /// The `Start` message as all workers get it; `try_start` fills in the fields that differ.
     start: Start,
     options: WorkersOptions,
+    /// Standard input, if it can be read again.
+    input: Option<RereadInput>,
     happenings: Sender<Event>,
     /// By worker: the present incarnation and its process. Replaced when the next one is started.
     processes: Vec<Option<(Endpoint, Process)>>,
@@ -54,10 +57,11 @@ impl Shell {
         shared: Arc<Shared>,
         start: Start,
         options: WorkersOptions,
+        input: Option<RereadInput>,
         happenings: Sender<Event>,
     ) -> Shell {
         let processes = (0..start.workers).map(|_| None).collect();
-        Shell { shared, start, options, happenings, processes }
+        Shell { shared, start, options, input, happenings, processes }
     }
 
     /// Runs the workers until the end.
@@ -153,6 +157,9 @@ impl Shell {
             true => Some(io::stdin().as_fd().try_clone_to_owned()?),
             false => None,
         };
+        if let Some(input) = self.input.as_ref().filter(|input| input.reader == who.worker) {
+            input.rewind()?;
+        }
         let start = Start {
             worker: who.worker,
             incarnation: who.incarnation,

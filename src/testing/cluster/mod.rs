@@ -164,7 +164,7 @@ impl SimulatedCluster {
         let workers = assignment.used_workers().len() as u16;
         let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
         let core = Core::new(CoreOptions {
-            sources: sources(&topology, &plan, &assignment, workers, false),
+            sources: sources(&topology, &plan, &assignment, workers, None),
             worker: options.worker.clone(),
             link_lost: options.net.link_lost,
             bolts,
