@@ -538,6 +538,49 @@ fn poison_becomes_a_dead_letter_after_max_replays() {
     }
 }
 
+/// Holds each tuple until `flush`, and fails the number 5 there.
+#[derive(Default)]
+struct Holding(Vec<HeldTuple>);
+
+impl Bolt for Holding {
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.push(out.hold(input));
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        for held in self.0.drain(..) {
+            if held.i64("n")? == 5 { out.fail(held) } else { out.ack(held) }
+        }
+        Ok(())
+    }
+}
+
+/// A tuple that a bolt held and then failed came to no dead-letter stream: the rows that `file` could not
+/// write were given up, whoever took its dead letters.
+#[test]
+fn a_held_tuple_becomes_a_dead_letter_too() {
+    for max_replays in [0, 2] {
+        let letters = Capture::new();
+        let mut builder = builder();
+        builder.options(|options| options.max_replays = Some(max_replays));
+        builder.spout("spout", || Numbers::new(10));
+        builder.bolt("bolt", Holding::default).shuffle("spout");
+        builder.bolt("letters", letters.bolt()).shuffle(("bolt", "dead-letter"));
+        let stats = run(builder);
+        assert_eq!((stats.acked, stats.failed, stats.dead_letters), (10, 0, 1), "{stats:#?}");
+        assert_eq!(stats.replayed, u64::from(max_replays));
+        let letter = vec![
+            Value::from("spout"),
+            Value::from("default"),
+            Value::map([("n", Value::from(5))]),
+            Value::from("it was held, and then failed"),
+            Value::from(max_replays),
+        ];
+        assert_eq!(letters.rows(), [letter]);
+    }
+}
+
 /// Without anybody to take dead letters the message fails for good after the same replays, and the
 /// spout is told that this is final. If it fails, `max_replays` needs a bolt to mean anything.
 #[test]

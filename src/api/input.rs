@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::serde::de::DeserializeOwned;
@@ -554,13 +554,29 @@ pub struct Settled {
     pub anchors: Vec<Anchor>,
 }
 
+/// A held tuple that user code has failed, for the runtime.
+#[derive(Debug)]
+pub struct FailedHold {
+    /// Its values.
+    pub values: Vec<Value>,
+    /// Where it came from.
+    pub meta: Arc<SourceMeta>,
+    /// The anchors to fail, or to ack if a dead letter takes the place of the tuple.
+    pub anchors: Vec<Anchor>,
+}
+
 /// The held tuples of one task: how many there are, and which were dropped without `ack` or `fail`.
 ///
 /// A [`HeldTuple`] writes it when it is created and when it is dropped, possibly on another thread. The
-/// executor of the task takes the abandoned tuples and fails them.
+/// executor of the task takes the abandoned tuples and fails them. Where a bolt takes the dead letters of
+/// the task, the executor also takes the failed tuples, because it decides which become dead letters.
 #[derive(Debug, Default)]
 pub struct HoldRegistry {
     abandoned: Mutex<Vec<Settled>>,
+    /// Tuples that were failed since the executor last took them; used only with `takes_letters`.
+    failed: Mutex<Vec<FailedHold>>,
+    /// Whether a bolt takes the dead letters. Set once, before any user code runs.
+    takes_letters: AtomicBool,
     /// The number of tuples that are held now.
     held: AtomicI64,
 }
@@ -571,6 +587,26 @@ impl HoldRegistry {
         std::mem::take(&mut *self.lock())
     }
 
+    /// From now on, failed tuples are kept for [`HoldRegistry::take_failed`].
+    pub fn take_letters(&self) {
+        self.takes_letters.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes the tuples that were failed since the last call.
+    pub fn take_failed(&self) -> Vec<FailedHold> {
+        std::mem::take(&mut *self.lock_failed())
+    }
+
+    /// Keeps a failed tuple for the executor; gives back its anchors if no bolt takes dead letters.
+    pub(crate) fn fail(&self, mut held: HeldTuple) -> Option<Vec<Anchor>> {
+        if !self.takes_letters.load(Ordering::SeqCst) {
+            return Some(held.settle());
+        }
+        let (values, meta) = (std::mem::take(&mut held.values), Arc::clone(&held.meta));
+        self.lock_failed().push(FailedHold { values, meta, anchors: held.settle() });
+        None
+    }
+
     /// The number of tuples that are held now.
     pub fn held(&self) -> i64 {
         self.held.load(Ordering::SeqCst)
@@ -579,6 +615,10 @@ impl HoldRegistry {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Settled>> {
         // A panic between lock and unlock cannot leave the list half-written.
         self.abandoned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn lock_failed(&self) -> std::sync::MutexGuard<'_, Vec<FailedHold>> {
+        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -42,7 +42,7 @@ pub use error::{EmitError, TaskError};
 pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
-pub use input::{HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
+pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
 pub use outputs::Outputs;
 pub use spout::{Spout, SpoutStatus};
 pub use spout_outputs::SpoutOutputs;

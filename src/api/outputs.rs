@@ -296,7 +296,9 @@ impl<'a> Outputs<'a> {
         call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_ack());
     }
 
-    /// Fails the held tuple, and so its message. Consumes it.
+    /// Fails the held tuple, and so its message. Consumes it. If the message is not replayed any more and a
+    /// bolt takes the stream `dead-letter` of this one, the tuple goes there instead. The reason is not part
+    /// of that letter: report it by [`report_error`](Outputs::report_error).
     ///
     /// # Examples
     /// ```
@@ -312,7 +314,9 @@ impl<'a> Outputs<'a> {
     /// # assert_eq!(bolt.failed().len(), 1);
     /// ```
     pub fn fail(&mut self, held: HeldTuple) {
-        self.route.fail(&held.settle(), FailureCause::Failed);
+        if let Some(anchors) = self.state.holds.fail(held) {
+            self.route.fail(&anchors, FailureCause::Failed);
+        }
         call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_fail());
     }
 

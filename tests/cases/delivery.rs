@@ -103,3 +103,26 @@ fn a_topology_that_waits_to_be_activated_is_refused() {
     place.run(&["run", "t.toml"]).exits(1).says("start_inactive").says("--set topology.start_inactive=false");
     place.run(&["run", "t.toml", "--set", "topology.start_inactive=false"]).exits(0);
 }
+
+/// The rows that `file` could not write were given up, although a bolt took its dead letters.
+#[test]
+fn rows_that_cannot_be_written_become_dead_letters() {
+    let document = r#"
+        topology = { name = "full", max_replays = 1 }
+        spout.rows = { type = "generate", config = { count = 3, fields = { n = "{seq}" } } }
+        [bolt.store]
+        type = "file"
+        inputs = ["rows"]
+        config = { path = "/dev/full", format = "text" }
+        [bolt.print]
+        type = "print"
+        inputs = ["store.dead-letter"]
+    "#;
+    let place = Place::with(&[("t.toml", document)]);
+    for run in place.run_both_ways(&["run", "t.toml", "--json"], "2") {
+        let summary = run.exits(0).says("No space left on device").summary();
+        let counts = ["acked", "failed", "replayed", "dead_letters"].map(|key| summary[key].clone());
+        assert_eq!(counts, [3, 0, 3, 3], "{}", run.all());
+        assert_eq!(run.stdout.matches("it was held, and then failed").count(), 3, "{}", run.all());
+    }
+}

@@ -8,7 +8,8 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use crate::api::{
-    Bolt, CounterId, FailureCause, OutputCollector, OutputState, Outputs, TaskContext, TaskError,
+    Bolt, CounterId, FailedHold, FailureCause, OutputCollector, OutputState, Outputs, SourceMeta,
+    TaskContext, TaskError,
 };
 use crate::clock::Time;
 use crate::ids::DEAD_LETTER_STREAM;
@@ -18,7 +19,10 @@ use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
 use crate::topology::graph::BoltFactory;
-use crate::tuple::Anchor;
+use crate::tuple::{Anchor, Value};
+
+/// The reason in the dead letter of a tuple that was failed after it was held: user code gives none there.
+const FAILED_HOLD: &str = "it was held, and then failed";
 
 /// One task of a bolt.
 pub struct BoltTask {
@@ -50,6 +54,9 @@ impl BoltTask {
     ) -> BoltTask {
         let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
         let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
+        if dead_letter_stage.is_some() {
+            state.holds.take_letters();
+        }
         BoltTask {
             bolt: None,
             factory,
@@ -145,6 +152,47 @@ impl BoltTask {
         self.call(handles, now, |bolt, out| bolt.tick(out));
     }
 
+    /// Fails the tuples that were failed after they were held. Those that are not replayed any more go to
+    /// the dead-letter stream instead.
+    fn settle_failed(&mut self, handles: &ExecutorHandles) {
+        for FailedHold { values, meta, anchors } in self.state.holds.take_failed() {
+            self.state.anchor = anchors.first().copied().unwrap_or(Anchor::NONE);
+            self.state.extra_anchors.clear();
+            self.state.extra_anchors.extend(anchors.iter().skip(1));
+            if self.send_dead_letter(&meta, &values, FAILED_HOLD, handles) {
+                self.emitter.ack(&anchors);
+            } else {
+                self.emitter.fail(&anchors, FailureCause::Failed);
+            }
+        }
+    }
+
+    /// Sends a tuple with the present anchors to the dead-letter stream, if it is not replayed any more and
+    /// a bolt takes that stream. Returns whether it was sent; then it counts as processed.
+    pub fn send_dead_letter(
+        &mut self,
+        meta: &SourceMeta,
+        values: &[Value],
+        error: &str,
+        handles: &ExecutorHandles,
+    ) -> bool {
+        let Some(stage) = self.dead_letter_stage.filter(|_| self.emitter.is_final(&self.state.anchor)) else {
+            return false;
+        };
+        let letter = vec![
+            Value::from(&meta.component),
+            Value::from(&meta.stream),
+            Value::map(meta.fields.iter().zip(values.iter().cloned())),
+            Value::from(error),
+            Value::from(self.state.anchor.attempt.replays()),
+        ];
+        let sent = self.state.push_anchored(stage, letter).is_ok();
+        if sent {
+            handles.address.gauges.count(CounterId::DEAD_LETTERS, 1);
+        }
+        sent
+    }
+
     /// Fails the tuples whose hold was dropped without an ack or a fail.
     fn fail_abandoned(&mut self) {
         for settled in self.state.holds.take_abandoned() {
@@ -164,13 +212,14 @@ impl BoltTask {
         true
     }
 
-    /// The last calls of a step: `flush`, and the failure of tuples that were dropped. What was emitted is then
+    /// The last calls of a step: `flush`, and the failure of tuples that were held. What was emitted is then
     /// routed: see `emitter` for the order of all that ends a step.
     pub fn end_calls(&mut self, handles: &ExecutorHandles, now: Time) {
         if self.executed {
             self.executed = false;
             self.call(handles, now, |bolt, out| bolt.flush(out));
         }
+        self.settle_failed(handles);
         self.fail_abandoned();
         self.emitter.route_stages(&mut self.state);
     }

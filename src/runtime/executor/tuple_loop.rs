@@ -7,7 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use crate::api::{Bolt, CounterId, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
+use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
 use crate::clock::Time;
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::executor::batch_cursor::BatchCursor;
@@ -190,7 +190,8 @@ fn fail_tuple(
     if !task.state.hooks.is_empty() {
         run_hooks(&mut task.state, &task.emitter, &cursor.kept, false);
     }
-    if !task.state.held && !send_dead_letter(task, cursor, error, handles) {
+    let is_held = task.state.held;
+    if !is_held && !task.send_dead_letter(&cursor.input.meta, &cursor.kept, error, handles) {
         fail_anchors(&mut task.emitter, cursor, cause);
     }
     cursor.tuple += 1;
@@ -212,30 +213,4 @@ fn fail_anchors(emitter: &mut Emitter, cursor: &BatchCursor, cause: FailureCause
     let extras = cursor.extras().iter().map(|(_, anchor)| *anchor);
     emitter.fail_messages(std::iter::once(cursor.anchor()).chain(extras), cause);
     emitter.failed_now += 1;
-}
-
-/// Sends the tuple to the dead-letter stream if that is due; returns whether it was sent.
-fn send_dead_letter(
-    task: &mut BoltTask,
-    cursor: &BatchCursor,
-    error: &str,
-    handles: &ExecutorHandles,
-) -> bool {
-    let Some(stage) = task.dead_letter_stage.filter(|_| task.emitter.is_final(&task.state.anchor)) else {
-        return false;
-    };
-    let meta = &cursor.input.meta;
-    let values = Value::map(meta.fields.iter().zip(cursor.kept.iter().cloned()));
-    let letter = vec![
-        Value::from(&meta.component),
-        Value::from(&meta.stream),
-        values,
-        Value::from(error),
-        Value::from(task.state.anchor.attempt.replays()),
-    ];
-    let sent = task.state.push_anchored(stage, letter).is_ok();
-    if sent {
-        handles.address.gauges.count(CounterId::DEAD_LETTERS, 1);
-    }
-    sent
 }
