@@ -92,7 +92,10 @@ pub(super) struct Follow {
     too_many_reported: bool,
 }
 
-/// What one scan found.
+/// What one scan found. Each task scans for itself, which costs each of them a look at every file. A
+/// listing that the tasks of a worker share would be older than what a task has read by then, so that a
+/// file looks truncated, or is not found under a name that it had before a rotation; each task would have
+/// to look at its own files again, and be right about files that changed their task in between.
 #[derive(Default)]
 struct Scan {
     there: HashSet<FileId>,

@@ -7,7 +7,7 @@
 //! * A directory that cannot be read is reported, never skipped silently.
 //! * `**` does not descend into symbolic links, so it ends.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, DirEntry, FileType, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -204,19 +204,20 @@ fn walk(at: &Path, parts: &[Part], listing: &mut Listing) {
             }
         }
         Part::Matching(pattern) => {
-            for path in listing.entries(at) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if pattern.matches(&name) {
-                    step_into(&path, rest, listing);
+            for entry in listing.entries(at) {
+                let name = entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                match pattern.matches(&name) {
+                    // The entry has the kind of the file, so the file itself is not examined.
+                    true if rest.is_empty() && entry.is_file() => listing.files.push(entry.path),
+                    true => step_into(&entry.path, rest, listing),
+                    false => {}
                 }
             }
         }
         Part::Below => {
             walk(at, rest, listing);
-            for path in listing.entries(at) {
-                if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-                    walk(&path, parts, listing);
-                }
+            for entry in listing.entries(at).into_iter().filter(Entry::is_directory) {
+                walk(&entry.path, parts, listing);
             }
         }
     }
@@ -228,6 +229,28 @@ fn step_into(path: &Path, rest: &[Part], listing: &mut Listing) {
     }
 }
 
+/// An entry of a directory.
+struct Entry {
+    path: PathBuf,
+    /// The kind of the entry itself, also for a symbolic link; `None` if it cannot be known.
+    kind: Option<FileType>,
+}
+
+impl Entry {
+    fn of(directory: &Path, entry: &DirEntry) -> Entry {
+        // Most file systems write the kind into the directory; for the others it is a look at the file.
+        Entry { path: directory.join(entry.file_name()), kind: entry.file_type().ok() }
+    }
+
+    fn is_file(&self) -> bool {
+        self.kind.is_some_and(|kind| kind.is_file())
+    }
+
+    fn is_directory(&self) -> bool {
+        self.kind.is_some_and(|kind| kind.is_dir())
+    }
+}
+
 impl Listing {
     fn add(&mut self, path: &Path) {
         if !path.is_dir() {
@@ -236,14 +259,14 @@ impl Listing {
     }
 
     /// What is in a directory, by name.
-    fn entries(&mut self, directory: &Path) -> Vec<PathBuf> {
+    fn entries(&mut self, directory: &Path) -> Vec<Entry> {
         let entries = fs::read_dir(if directory.as_os_str().is_empty() { Path::new(".") } else { directory })
             .and_then(|entries| {
-                entries.map(|entry| Ok(directory.join(entry?.file_name()))).collect::<io::Result<Vec<_>>>()
+                entries.map(|entry| Ok(Entry::of(directory, &entry?))).collect::<io::Result<Vec<_>>>()
             });
         match entries {
             Ok(mut entries) => {
-                entries.sort_unstable();
+                entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
                 entries
             }
             // It went away, or never was one.
