@@ -102,11 +102,7 @@ mod tests {
         assert_eq!((sent(|into| returns.take_due(into)), wake_ups()), (vec![], 0), "neither is a lot");
         give(&one, 1, 0);
         give(&one, 5, 0);
-        assert_eq!(
-            (sent(|into| returns.take_due(into)), wake_ups()),
-            (vec![(1, 15, 0)], 1),
-            "one wake-up"
-        );
+        assert_eq!((sent(|into| returns.take_due(into)), wake_ups()), (vec![(1, 15, 0)], 1), "one wake-up");
         give(&one, 9, 0);
         assert_eq!(sent(|into| returns.take_due(into)), [], "it counts from what was sent");
         assert_eq!(sent(|into| returns.take_unsent(into)), [(1, 24, 0), (2, 1, 99)]);
