@@ -9,7 +9,7 @@
 //! `target/chaos/`. Times are never asserted here but where they are deadlines of the system itself.
 //!
 //! * `SQUALL_CHAOS_SEED` (1): the first seed. A seed repeats its schedule, not what the schedule meets.
-//! * `SQUALL_CHAOS_KILLS` (10): kills of `kills`; `SQUALL_CHAOS_RECOVERIES` (2): those that are
+//! * `SQUALL_CHAOS_KILLS` (5): kills of `kills`; `SQUALL_CHAOS_RECOVERIES` (1): those that are
 //!   measured; `SQUALL_CHAOS_ROUNDS` (1): rounds of everything else; `SQUALL_CHAOS_WORKERS` (3):
 //!   worker processes; `SQUALL_CHAOS_MANY` (8): those of `many_workers`.
 //! * `scripts/chaos.sh` sets them, in release mode.
@@ -137,7 +137,7 @@ impl Round {
 #[test]
 fn kills() {
     let _turn = turn();
-    let (wanted, mut seed) = (from_environment("SQUALL_CHAOS_KILLS", 10), first_seed());
+    let (wanted, mut seed) = (from_environment("SQUALL_CHAOS_KILLS", 5), first_seed());
     let mut sums = Sums::new("kills");
     while sums.killed() < wanted && sums.goes_on() {
         let left = (wanted - sums.killed()).min(KILLS_OF_ROUND) as usize;
@@ -456,7 +456,7 @@ fn a_parent_that_stood_still_replaces_nobody() {
 #[test]
 fn recovery() {
     let _turn = turn();
-    let kills = from_environment("SQUALL_CHAOS_RECOVERIES", 2);
+    let kills = from_environment("SQUALL_CHAOS_RECOVERIES", 1);
     let rate = from_environment("SQUALL_CHAOS_RATE", scaled(16_000));
     let wrong = recovery::measure(workers(), kills, rate, first_seed());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

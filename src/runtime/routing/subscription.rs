@@ -276,12 +276,7 @@ impl RowSource {
     #[inline]
     fn move_row(&mut self, arity: usize, to: &mut Vec<Value>) {
         match self {
-            // The usual tuple of one value, without a loop.
-            RowSource::Owned(values) if arity == 1 => {
-                if let Some(value) = values.next() {
-                    to.push(value);
-                }
-            }
+            // A value that is taken out and then pushed would be copied twice, and the second copy stalls.
             RowSource::Owned(values) => to.extend(values.by_ref().take(arity)),
             RowSource::Shared(values, at) => {
                 to.extend_from_slice(&values[*at..*at + arity]);
