@@ -251,16 +251,17 @@ fn spread(
     }
 }
 
-/// Rows that are moved out one after another, or copied out if they are shared.
+/// Rows that are moved out one after another, or copied out if they are shared. The number is the place of
+/// the next row.
 enum RowSource {
-    Owned(std::vec::IntoIter<Value>),
+    Owned(Vec<Value>, usize),
     Shared(Arc<Vec<Value>>, usize),
 }
 
 impl RowSource {
     fn new(rows: Rows) -> RowSource {
         match rows {
-            Rows::Owned(values) => RowSource::Owned(values.into_iter()),
+            Rows::Owned(values) => RowSource::Owned(values, 0),
             Rows::Shared(values) => RowSource::Shared(values, 0),
         }
     }
@@ -268,7 +269,7 @@ impl RowSource {
     #[inline]
     fn peek(&self, arity: usize) -> &[Value] {
         match self {
-            RowSource::Owned(values) => &values.as_slice()[..arity],
+            RowSource::Owned(values, at) => &values[*at..*at + arity],
             RowSource::Shared(values, at) => &values[*at..*at + arity],
         }
     }
@@ -276,19 +277,19 @@ impl RowSource {
     #[inline]
     fn move_row(&mut self, arity: usize, to: &mut Vec<Value>) {
         match self {
-            // A value that is taken out and then pushed would be copied twice, and the second copy stalls.
-            RowSource::Owned(values) => to.extend(values.by_ref().take(arity)),
-            RowSource::Shared(values, at) => {
-                to.extend_from_slice(&values[*at..*at + arity]);
-                *at += arity;
+            // Straight from place to place: a value that is taken out and then pushed is copied twice, and the
+            // second copy waits for the first.
+            RowSource::Owned(values, at) => {
+                to.extend(values[*at..*at + arity].iter_mut().map(std::mem::take));
             }
+            RowSource::Shared(values, at) => to.extend_from_slice(&values[*at..*at + arity]),
         }
+        self.skip(arity);
     }
 
+    #[inline]
     fn skip(&mut self, arity: usize) {
-        match self {
-            RowSource::Owned(values) => values.by_ref().take(arity).for_each(drop),
-            RowSource::Shared(_, at) => *at += arity,
-        }
+        let (RowSource::Owned(_, at) | RowSource::Shared(_, at)) = self;
+        *at += arity;
     }
 }
