@@ -133,7 +133,7 @@ texts! {
 
 /// Appends a text, which `write` then changes.
 #[inline]
-fn push_text(row: &mut Vec<Value>, write: impl FnOnce(&mut Text)) {
+pub(super) fn push_text(row: &mut Vec<Value>, write: impl FnOnce(&mut Text)) {
     row.push(Value::Str(Text::EMPTY));
     if let Some(Value::Str(pushed)) = row.last_mut() {
         write(pushed);

@@ -8,6 +8,7 @@ use super::format::{CodecError, DEPTH_MAX, SHORT_STR_LEN, VERSION, check_rules, 
 use crate::config::limits::BATCH_MAX;
 use crate::ids::RootId;
 use crate::tuple::batch::{Anchor, Attempt, Rows, Run, TupleBatch};
+use crate::tuple::convert::push_text;
 use crate::tuple::value::{Map, Timestamp, Value};
 
 /// The bytes of the shortest run and of the shortest further anchor.
@@ -66,11 +67,23 @@ impl<'a> Reader<'a> {
         let mut heap = 0;
         for _ in 0..count {
             self.promised -= 1;
-            let value = self.value()?;
-            heap += value.heap_size();
-            values.push(value);
+            self.push_value(&mut values)?;
+            heap += values.last().map_or(0, Value::heap_size);
         }
         Ok((values, heap))
+    }
+
+    /// Appends a value to a row. Short text is written straight to where it stays: see `tuple::text`.
+    #[inline]
+    fn push_value(&mut self, row: &mut Vec<Value>) -> Result<(), CodecError> {
+        let Some(tag @ tag::SHORT_STR..=tag::SHORT_STR_LAST) = self.left.first().copied() else {
+            row.push(self.value()?);
+            return Ok(());
+        };
+        self.byte()?;
+        let text = self.text(usize::from(tag - tag::SHORT_STR))?;
+        push_text(row, |pushed| pushed.set(text));
+        Ok(())
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts of a batch, in its own order")]
