@@ -72,7 +72,10 @@ impl Values for Vec<Value> {
 impl Values for &[Value] {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
-        row.extend_from_slice(self);
+        row.reserve(self.len());
+        for value in self {
+            value.push_into(row, &mut None);
+        }
         Ok(())
     }
 }

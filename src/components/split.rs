@@ -109,8 +109,7 @@ impl Values for Piece<'_> {
         } else {
             [self.piece].push_into(row)?;
         }
-        row.extend_from_slice(self.kept);
-        Ok(())
+        self.kept.push_into(row)
     }
 }
 

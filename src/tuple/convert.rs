@@ -39,9 +39,9 @@ fn unfit(value: impl fmt::Display, into: &'static str) -> ValueError {
     ValueError::Unfit { value: value.to_string(), into }
 }
 
-/// A type that can be emitted in a tuple: all types that convert by `Into<Value>`, the types that may not
-/// fit, whose values are checked (`u64`, `usize`, `i128`, `u128`, [`SystemTime`]), and an `Option` of one of
-/// them. A program can implement it for its own types.
+/// A type that can be emitted in a tuple: the types that [`Value`] implements `From` for, the types that may
+/// not fit, whose values are checked (`u64`, `usize`, `i128`, `u128`, [`SystemTime`]), and an `Option` of one
+/// of them. A program implements it for types of its own that it emits.
 ///
 /// # Examples
 /// ```
@@ -131,7 +131,7 @@ texts! {
     &Value => push_copy;
 }
 
-/// Appends a text, which `write` then changes.
+/// Appends an empty text, to which `write` then writes.
 #[inline]
 pub(super) fn push_text(row: &mut Vec<Value>, write: impl FnOnce(&mut Text)) {
     row.push(Value::Str(Text::EMPTY));
