@@ -28,8 +28,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
 
-usage() { sed -n '2,/^set /s/^# \{0,1\}//p' scripts/bench.sh; }
-wrong_usage() { usage >&2 && exit 2; }
+. scripts/usage.sh
 
 log() { echo "$*" >&2; }
 

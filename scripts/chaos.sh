@@ -16,11 +16,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
-
-usage() {
-  sed -n '2,17s/^# \{0,1\}//p' "$0"
-  exit "${1:-2}"
-}
+. scripts/usage.sh
 
 kills=''
 rounds=10
@@ -31,12 +27,15 @@ while [ $# -gt 0 ]; do
   case $1 in
     recovery) only=recovery ;;
     --kills | --rounds | --workers | --seed | --only)
-      [ $# -ge 2 ] || usage
+      [ $# -ge 2 ] || wrong_usage
       declare "${1#--}=$2"
       shift
       ;;
-    -h | --help) usage 0 ;;
-    *) usage ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    *) wrong_usage ;;
   esac
   shift
 done
@@ -49,7 +48,7 @@ declare -A tests=(
 )
 order=(kill drain many stop reset proxy swarm cgroup stall orphans recovery)
 if [ -n "$only" ]; then
-  [ -n "${tests[$only]:-}" ] || usage
+  [ -n "${tests[$only]:-}" ] || wrong_usage
   order=("$only")
 fi
 

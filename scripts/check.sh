@@ -15,21 +15,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 
-usage() {
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/check.sh
-}
-
-case ${1:-} in
-  '') ;;
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  *)
-    usage >&2
-    exit 2
-    ;;
-esac
+. scripts/usage.sh
+refuse_options "$@"
+[ $# -eq 0 ] || wrong_usage
 
 if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
   echo "Install Rust with rustup (https://rustup.rs), then run \`rustup component add rustfmt clippy\`." >&2

@@ -14,21 +14,8 @@
 # 1 one did, 2 the command line is wrong.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-usage() {
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/fuzz.sh
-}
-
-case ${1:-} in
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  -*)
-    usage >&2
-    exit 2
-    ;;
-esac
+. scripts/usage.sh
+refuse_options "$@"
 
 seconds=${1:-60}
 shift || true

@@ -14,21 +14,8 @@
 # Needs Rust. Exit codes: 0 all seeds passed, 1 a seed failed, 2 the command line is wrong.
 set -eu
 cd "$(dirname "$0")/.."
-
-usage() {
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/simulate.sh
-}
-
-case ${1:-} in
-    -h | --help)
-        usage
-        exit 0
-        ;;
-    -*)
-        usage >&2
-        exit 2
-        ;;
-esac
+. scripts/usage.sh
+refuse_options "$@"
 
 count=${1:-100000}
 start=${2:-1000000}

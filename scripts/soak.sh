@@ -13,21 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
-
-usage() {
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' scripts/soak.sh
-}
-
-case ${1:-} in
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  -*)
-    usage >&2
-    exit 2
-    ;;
-esac
+. scripts/usage.sh
+refuse_options "$@"
 
 minutes=${1:-10}
 period=5
