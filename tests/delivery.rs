@@ -509,6 +509,17 @@ impl Bolt for Poisoned {
     }
 }
 
+/// The dead letter of the number 5.
+fn letter_of_five(error: &str, replays: u32) -> Vec<Value> {
+    vec![
+        Value::from("spout"),
+        Value::from("default"),
+        Value::map([("n", Value::from(5))]),
+        Value::from(error),
+        Value::from(replays),
+    ]
+}
+
 /// A tuple that always fails becomes a dead letter after exactly `max_replays` replays, with where it
 /// came from, what it was, why and how often; its message is acked. If it fails, poison circles for
 /// ever or is thrown away too soon.
@@ -527,14 +538,7 @@ fn poison_becomes_a_dead_letter_after_max_replays() {
         assert_eq!(*lock(&attempts), (0..=max_replays).collect::<Vec<_>>());
         assert_eq!((stats.acked, stats.failed, stats.dead_letters), (10, 0, 1), "{stats:#?}");
         assert_eq!(stats.replayed, u64::from(max_replays));
-        let letter = vec![
-            Value::from("spout"),
-            Value::from("default"),
-            Value::map([("n", Value::from(5))]),
-            Value::from("poison"),
-            Value::from(max_replays),
-        ];
-        assert_eq!(letters.rows(), [letter]);
+        assert_eq!(letters.rows(), [letter_of_five("poison", max_replays)]);
     }
 }
 
@@ -570,14 +574,7 @@ fn a_held_tuple_becomes_a_dead_letter_too() {
         let stats = run(builder);
         assert_eq!((stats.acked, stats.failed, stats.dead_letters), (10, 0, 1), "{stats:#?}");
         assert_eq!(stats.replayed, u64::from(max_replays));
-        let letter = vec![
-            Value::from("spout"),
-            Value::from("default"),
-            Value::map([("n", Value::from(5))]),
-            Value::from("it was held, and then failed"),
-            Value::from(max_replays),
-        ];
-        assert_eq!(letters.rows(), [letter]);
+        assert_eq!(letters.rows(), [letter_of_five("it was held, and then failed", max_replays)]);
     }
 }
 
