@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
@@ -584,7 +584,7 @@ pub struct HoldRegistry {
 impl HoldRegistry {
     /// Takes the tuples that were abandoned since the last call.
     pub fn take_abandoned(&self) -> Vec<Settled> {
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut *lock(&self.abandoned))
     }
 
     /// From now on, failed tuples are kept for [`HoldRegistry::take_failed`].
@@ -594,7 +594,7 @@ impl HoldRegistry {
 
     /// Takes the tuples that were failed since the last call.
     pub fn take_failed(&self) -> Vec<FailedHold> {
-        std::mem::take(&mut *self.lock_failed())
+        std::mem::take(&mut *lock(&self.failed))
     }
 
     /// Keeps a failed tuple for the executor; gives back its anchors if no bolt takes dead letters.
@@ -603,7 +603,7 @@ impl HoldRegistry {
             return Some(held.settle());
         }
         let (values, meta) = (std::mem::take(&mut held.values), Arc::clone(&held.meta));
-        self.lock_failed().push(FailedHold { values, meta, anchors: held.settle() });
+        lock(&self.failed).push(FailedHold { values, meta, anchors: held.settle() });
         None
     }
 
@@ -611,15 +611,11 @@ impl HoldRegistry {
     pub fn held(&self) -> i64 {
         self.held.load(Ordering::SeqCst)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Settled>> {
-        // A panic between lock and unlock cannot leave the list half-written.
-        self.abandoned.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn lock_failed(&self) -> std::sync::MutexGuard<'_, Vec<FailedHold>> {
-        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+fn lock<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    // A panic between lock and unlock cannot leave the list half-written.
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A tuple that a bolt keeps beyond `execute`. It stays open in its tree until it is given to
@@ -726,7 +722,7 @@ impl Drop for HeldTuple {
         self.registry.held.fetch_sub(1, Ordering::SeqCst);
         let anchors = std::mem::take(self.anchors.get_mut());
         if !anchors.is_empty() {
-            self.registry.lock().push(Settled { anchors });
+            lock(&self.registry.abandoned).push(Settled { anchors });
         }
     }
 }

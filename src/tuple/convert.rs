@@ -102,7 +102,7 @@ macro_rules! fitting {
 }
 
 fitting! {
-    bool i64 i32 i16 i8 isize u32 u16 u8 f64 f32 char
+    () bool i64 i32 i16 i8 isize u32 u16 u8 f64 f32 char
     Text SmolStr &SmolStr &[u8] Vec<u8> Arc<[u8]> Vec<Value> Map Timestamp Value
 }
 
@@ -145,12 +145,6 @@ fn push_copy(row: &mut Vec<Value>, value: &Value) {
     match value {
         Value::Str(text) => push_text(row, |pushed| pushed.clone_from(text)),
         other => row.push(other.clone()),
-    }
-}
-
-impl IntoValue for () {
-    fn into_value(self, _refused: &mut Option<ValueError>) -> Value {
-        Value::Null
     }
 }
 

@@ -73,8 +73,9 @@ impl Text {
         match &self.0 {
             Repr::Inline { len, bytes } => {
                 let written = &bytes[..*len as usize];
-                // SAFETY: `bytes` and `len` are written by `of` and `set`, which write a whole `str` to the
-                // beginning of `bytes` and its length to `len`, and by `clone_from`, which copies both.
+                // SAFETY: `bytes` and `len` are written by `set`, which writes a whole `str` to the beginning of
+                // `bytes` and its length to `len`, and by `clone` and `clone_from`, which copy both. `EMPTY` has
+                // the length 0.
                 unsafe { std::str::from_utf8_unchecked(written) }
             }
             Repr::Shared(text) => text,
@@ -90,14 +91,9 @@ impl Text {
     /// `text`, copied.
     #[inline]
     fn of(text: &str) -> Text {
-        match InlineLen::ALL.get(text.len()) {
-            Some(len) => {
-                let mut bytes = [0; INLINE_MAX];
-                bytes[..text.len()].copy_from_slice(text.as_bytes());
-                Text(Repr::Inline { len: *len, bytes })
-            }
-            None => Text::long(text),
-        }
+        let mut copy = Text::EMPTY;
+        copy.set(text);
+        copy
     }
 
     #[cold]
@@ -108,14 +104,14 @@ impl Text {
     /// Becomes `text`, whose bytes are written straight to where they stay.
     #[inline]
     pub(super) fn set(&mut self, text: &str) {
-        if let Some(new_len) = InlineLen::ALL.get(text.len())
-            && let Repr::Inline { len, bytes } = &mut self.0
-        {
-            *bytes = [0; INLINE_MAX];
-            bytes[..text.len()].copy_from_slice(text.as_bytes());
-            *len = *new_len;
-        } else {
-            *self = Text::of(text);
+        match (InlineLen::ALL.get(text.len()), &mut self.0) {
+            (Some(new_len), Repr::Inline { len, bytes }) => {
+                *bytes = [0; INLINE_MAX];
+                bytes[..text.len()].copy_from_slice(text.as_bytes());
+                *len = *new_len;
+            }
+            (Some(_), Repr::Shared(_)) => *self = Text::of(text),
+            (None, _) => *self = Text::long(text),
         }
     }
 }

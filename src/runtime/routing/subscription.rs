@@ -23,7 +23,7 @@ use crate::clock::Time;
 use crate::ids::TaskId;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::routing::grouping::{TargetSelector, TupleSelector};
-use crate::runtime::routing::outgoing::{AnchorWalk, Outgoing};
+use crate::runtime::routing::outgoing::{AnchorWalk, Outgoing, TupleAnchors};
 use crate::runtime::routing::target::Target;
 use crate::tuple::{Rows, TupleBatch, Value};
 
@@ -124,43 +124,37 @@ impl Subscription {
         chosen: Option<&mut Vec<TaskId>>,
     ) {
         self.refresh_loads(outgoing);
+        let load_aware = self.load_aware;
         let TargetSelector::Each(selector) = &mut self.selector else { return };
-        let (targets, load_aware) = (&mut self.targets, self.load_aware);
-        let count = targets.len();
+        let spread = Spread { targets: &mut self.targets, meta, outgoing, chosen };
         // The loop is compiled for each grouping, so that it does not look at the grouping for each tuple.
         match selector {
             TupleSelector::Fields(groups) => {
-                spread(targets, batch, meta, outgoing, chosen, |_, row, _, _| {
-                    Choice::One(groups.choose(row))
-                });
+                spread.tuples(batch, |_, row, _, _| Choice::One(groups.choose(row)));
             }
             TupleSelector::PartialKey(partial) => {
-                spread(targets, batch, meta, outgoing, chosen, |_, row, _, _| {
-                    Choice::One(partial.choose(row))
-                });
+                spread.tuples(batch, |_, row, _, _| Choice::One(partial.choose(row)));
             }
             TupleSelector::Shuffle(shuffle) if load_aware => {
-                spread(targets, batch, meta, outgoing, chosen, |_, _, targets, outgoing| {
+                spread.tuples(batch, |_, _, targets, outgoing| {
                     let link = |position: usize| &outgoing.links[targets[position].out_link].link;
                     Choice::One(shuffle.next_where(|position| link(position).has_credit()))
                 });
             }
             TupleSelector::Shuffle(shuffle) => {
-                spread(targets, batch, meta, outgoing, chosen, |_, _, _, _| Choice::One(shuffle.next()));
+                spread.tuples(batch, |_, _, _, _| Choice::One(shuffle.next()));
             }
             TupleSelector::Random(rng) => {
-                spread(targets, batch, meta, outgoing, chosen, |_, _, _, _| {
-                    Choice::One(rng.random_range(0..count))
-                });
+                spread.tuples(batch, |_, _, targets, _| Choice::One(rng.random_range(0..targets.len())));
             }
             TupleSelector::Direct => {
-                spread(targets, batch, meta, outgoing, chosen, |tuple, _, targets, _| {
-                    let is_chosen = |task: &TaskId| targets.iter().position(|target| target.task == *task);
-                    direct.get(tuple).and_then(is_chosen).map_or(Choice::Nobody, Choice::One)
+                spread.tuples(batch, |tuple, _, targets, _| {
+                    let position_of = |task: &TaskId| targets.iter().position(|target| target.task == *task);
+                    direct.get(tuple).and_then(position_of).map_or(Choice::Nobody, Choice::One)
                 });
             }
             TupleSelector::Custom(custom) => {
-                spread(targets, batch, meta, outgoing, chosen, |_, row, _, outgoing| {
+                spread.tuples(batch, |_, row, _, outgoing| {
                     let (positions, fault) = custom.choose(row);
                     outgoing.faults.extend(fault);
                     positions.map_or(Choice::Panicked, Choice::Several)
@@ -203,51 +197,59 @@ enum Choice {
     Panicked,
 }
 
-/// Moves the values of each tuple to the target that `choose` returns for its number and its values. The
-/// values are copied if several targets were chosen, or if other subscribers share them.
-#[inline]
-fn spread(
-    targets: &mut [Target],
-    batch: TupleBatch,
-    meta: &Arc<SourceMeta>,
-    outgoing: &mut Outgoing,
-    mut chosen: Option<&mut Vec<TaskId>>,
-    mut choose: impl FnMut(usize, &[Value], &[Target], &mut Outgoing) -> Choice,
-) {
-    let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
-    let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
-    let arity = arity as usize;
-    let mut values = RowSource::new(rows);
-    for tuple in 0..len as usize {
-        let row = values.peek(arity);
-        let heap = if heap == 0 { 0 } else { row.iter().map(Value::heap_size).sum() };
-        let anchors = anchors.next();
-        let positions = match choose(tuple, row, targets, outgoing) {
-            Choice::One(position) => {
-                let target = &mut targets[position];
-                values.move_row(arity, target.rows());
-                target.finish_tuple(heap, &anchors, meta, outgoing);
-                if let Some(chosen) = &mut chosen {
-                    chosen.push(target.task);
+/// Where the tuples of a stage go, and what is needed to send them there.
+struct Spread<'a> {
+    targets: &'a mut [Target],
+    meta: &'a Arc<SourceMeta>,
+    outgoing: &'a mut Outgoing,
+    /// Gets the task of each copy of a tuple.
+    chosen: Option<&'a mut Vec<TaskId>>,
+}
+
+impl Spread<'_> {
+    /// Moves the values of each tuple to the target that `choose` returns for its number and its values.
+    /// The values are copied if several targets were chosen, or if other subscribers share them.
+    #[inline]
+    fn tuples(
+        mut self,
+        batch: TupleBatch,
+        mut choose: impl FnMut(usize, &[Value], &[Target], &mut Outgoing) -> Choice,
+    ) {
+        let TupleBatch { arity, len, rows, runs, msgs, extras, heap } = batch;
+        let mut anchors = AnchorWalk::new(&runs, &msgs, &extras);
+        let arity = arity as usize;
+        let mut values = RowSource::new(rows);
+        for tuple in 0..len as usize {
+            let row = values.peek(arity);
+            let heap = if heap == 0 { 0 } else { row.iter().map(Value::heap_size).sum() };
+            let anchors = anchors.next();
+            match choose(tuple, row, self.targets, self.outgoing) {
+                Choice::One(position) => {
+                    values.move_row(arity, self.targets[position].rows());
+                    self.finish(position, heap, &anchors);
+                    continue;
                 }
-                continue;
+                Choice::Several(positions) => {
+                    for position in positions {
+                        self.targets[position].rows().extend_from_slice(row);
+                        self.finish(position, heap, &anchors);
+                    }
+                }
+                Choice::Nobody => {}
+                Choice::Panicked => anchors.fail(self.outgoing),
             }
-            Choice::Several(positions) => positions,
-            Choice::Nobody => Vec::new(),
-            Choice::Panicked => {
-                anchors.fail(outgoing);
-                Vec::new()
-            }
-        };
-        for position in positions {
-            let target = &mut targets[position];
-            target.rows().extend_from_slice(row);
-            target.finish_tuple(heap, &anchors, meta, outgoing);
-            if let Some(chosen) = &mut chosen {
-                chosen.push(target.task);
-            }
+            values.skip(arity);
         }
-        values.skip(arity);
+    }
+
+    /// Completes the tuple whose values were just appended to a target's batch.
+    #[inline]
+    fn finish(&mut self, position: usize, heap: usize, anchors: &TupleAnchors<'_>) {
+        let target = &mut self.targets[position];
+        target.finish_tuple(heap, anchors, self.meta, self.outgoing);
+        if let Some(chosen) = &mut self.chosen {
+            chosen.push(target.task);
+        }
     }
 }
 

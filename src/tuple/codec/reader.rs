@@ -76,14 +76,21 @@ impl<'a> Reader<'a> {
     /// Appends a value to a row. Short text is written straight to where it stays: see `tuple::text`.
     #[inline]
     fn push_value(&mut self, row: &mut Vec<Value>) -> Result<(), CodecError> {
+        match self.short_text()? {
+            Some(text) => push_text(row, |pushed| pushed.set(text)),
+            None => row.push(self.value()?),
+        }
+        Ok(())
+    }
+
+    /// The next value, if it is a short text; otherwise nothing is read.
+    #[inline]
+    fn short_text(&mut self) -> Result<Option<&'a str>, CodecError> {
         let Some(tag @ tag::SHORT_STR..=tag::SHORT_STR_LAST) = self.left.first().copied() else {
-            row.push(self.value()?);
-            return Ok(());
+            return Ok(None);
         };
         self.byte()?;
-        let text = self.text(usize::from(tag - tag::SHORT_STR))?;
-        push_text(row, |pushed| pushed.set(text));
-        Ok(())
+        self.text(usize::from(tag - tag::SHORT_STR)).map(Some)
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts of a batch, in its own order")]
@@ -123,11 +130,10 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn value(&mut self) -> Result<Value, CodecError> {
+        if let Some(text) = self.short_text()? {
+            return Ok(Value::Str(text.into()));
+        }
         match self.byte()? {
-            tag @ tag::SHORT_STR..=tag::SHORT_STR_LAST => {
-                let text = self.text(usize::from(tag - tag::SHORT_STR))?;
-                Ok(Value::Str(text.into()))
-            }
             tag @ tag::SHORT_I64.. => Ok(Value::I64(i64::from(tag - tag::SHORT_I64))),
             tag => self.long_value(tag),
         }
