@@ -198,7 +198,7 @@ fn exit_code(result: Result<CommandOutcome, CommandError>, context: &Context) ->
         Ok(CommandOutcome::Failed) => ExitCode::from(1),
         Ok(CommandOutcome::Misused) => ExitCode::from(2),
         Err(error) => {
-            terminal::complain(&error, context.colors(Stream::Err));
+            terminal::write_error(&error, context.colors(Stream::Err));
             ExitCode::from(1)
         }
     }

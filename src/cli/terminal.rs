@@ -98,7 +98,7 @@ pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
 }
 
 /// Prints an error with all its causes.
-pub(super) fn complain(error: &dyn Error, color: bool) {
+pub(super) fn write_error(error: &dyn Error, color: bool) {
     let mut text = if color { "\x1b[1;31merror\x1b[0m: " } else { "error: " }.to_owned();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -533,19 +533,19 @@ fn a_worker_whose_channel_is_broken_is_killed() {
 #[test]
 fn the_one_whose_links_are_down_is_replaced() {
     let mut story = Story::running(3);
-    let complain = |story: &mut Story, who: u16, of: u16, seconds: u64| {
+    let report_link_down = |story: &mut Story, who: u16, of: u16, seconds: u64| {
         story.sends(endpoint(who, 1), FromWorker::LinkDown { peer: WorkerId(of), for_ms: 1000 * seconds });
     };
-    complain(&mut story, 0, 1, 9);
+    report_link_down(&mut story, 0, 1, 9);
     story.pass_beating(secs(2));
     assert_eq!(story.killed(), [], "not long enough");
     for (who, of) in [(1, 0), (1, 2), (0, 1), (2, 1)] {
-        complain(&mut story, who, of, 10);
+        report_link_down(&mut story, who, of, 10);
     }
     assert_eq!(story.killed(), [], "others may complain too");
     story.pass_beating(secs(2));
     assert_eq!(story.killed(), [endpoint(1, 1)]);
-    complain(&mut story, 0, 2, 10);
+    report_link_down(&mut story, 0, 2, 10);
     story.dies(endpoint(1, 1));
     story.pass_beating(secs(2));
     assert_eq!(story.killed(), [], "one at a time");
