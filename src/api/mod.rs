@@ -27,6 +27,7 @@ mod input;
 mod outputs;
 mod spout;
 mod spout_outputs;
+mod stage;
 mod stages;
 mod stats;
 mod streams;
@@ -46,7 +47,8 @@ pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, Settled, SourceMeta}
 pub use outputs::Outputs;
 pub use spout::{Spout, SpoutStatus};
 pub use spout_outputs::SpoutOutputs;
-pub use stages::{OutputCollector, OutputState, Stage};
+pub use stage::Stage;
+pub use stages::{Chosen, OutputCollector, OutputState};
 pub use stats::{
     ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
 };

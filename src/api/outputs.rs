@@ -5,10 +5,9 @@ use std::sync::Arc;
 use ::serde::Serialize;
 
 use crate::api::error::{EmitError, TaskError};
-use crate::api::failure::FailureCause;
 use crate::api::input::{HeldTuple, Input};
 use crate::api::stages::{
-    OutputCollector, OutputState, call_hooks, emit_direct, emit_for_targets, emit_row, struct_row,
+    OutputCollector, OutputState, Settlement, emit_direct, emit_for_targets, emit_row, struct_row,
 };
 use crate::api::values::Values;
 use crate::ids::TaskId;
@@ -270,7 +269,7 @@ impl<'a> Outputs<'a> {
         HeldTuple::new(values, meta, anchors, Arc::clone(&self.state.holds))
     }
 
-    /// Acks the held tuple, and consumes it.
+    /// Acks the held tuple, and consumes it. If the present call fails after this, the held tuple fails.
     ///
     /// # Examples
     /// ```
@@ -292,8 +291,7 @@ impl<'a> Outputs<'a> {
     /// # }
     /// ```
     pub fn ack(&mut self, held: HeldTuple) {
-        self.route.ack(&held.settle());
-        call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_ack());
+        self.state.settle(self.route, held, Settlement::Ack);
     }
 
     /// Fails the held tuple, and so its message. Consumes it. If the message is not replayed any more and a
@@ -314,10 +312,7 @@ impl<'a> Outputs<'a> {
     /// # assert_eq!(bolt.failed().len(), 1);
     /// ```
     pub fn fail(&mut self, held: HeldTuple) {
-        if let Some(anchors) = self.state.holds.fail(held) {
-            self.route.fail(&anchors, FailureCause::Failed);
-        }
-        call_hooks(&mut self.state.hooks, self.route, |hook| hook.bolt_fail());
+        self.state.settle(self.route, held, Settlement::Fail);
     }
 
     /// Restarts the `message_timeout` of the tree of a held tuple.

@@ -1,9 +1,14 @@
-//! The batches under construction of a task, to which its outputs write: one *stage* per stream.
+//! The outputs of a task: its [stages](crate::api::stage), one for each stream, and the call that writes to
+//! them.
 //!
-//! An emit writes its values straight into the stage of its stream; nothing is allocated and nothing is
-//! routed per tuple. The runtime routes a stage when it is full or the executor has run out of input.
 //! [`Outputs`](crate::api::Outputs) and [`SpoutOutputs`](crate::api::SpoutOutputs) are what user code sees
 //! of it.
+//!
+//! **A call of a bolt is atomic.** If it returns an error or panics, the tuples that it emitted are taken back,
+//! and the held tuples that it acked fail instead. Until the call has succeeded, stages are only cut, and acks
+//! are only noted: [`OutputState::finish_call`] carries them out, [`OutputState::take_back`] takes them back.
+//! Calls of spouts, and `flush` and `finish` of bolts, are not atomic: what they emit is routed at once when
+//! the stage is full.
 
 use std::sync::Arc;
 
@@ -13,46 +18,14 @@ use smol_str::SmolStr;
 use crate::api::error::{EmitError, TaskError};
 use crate::api::failure::FailureCause;
 use crate::api::hooks::TaskHook;
-use crate::api::input::HoldRegistry;
+use crate::api::input::{HeldTuple, HoldRegistry};
+use crate::api::stage::Stage;
 use crate::api::streams::StreamDeclaration;
 use crate::api::values::Values;
 use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
 use crate::logging::panics::guarded;
 use crate::tuple::codec::DEPTH_MAX;
-use crate::tuple::{self, Anchor, Attempt, BatchLimits, MessageIndex, TupleBatch, Value, ValueError};
-
-/// The batch under construction of one output stream.
-pub struct Stage {
-    /// Name, fields and kind of the stream.
-    pub stream: StreamDeclaration,
-    /// Tuples emitted and not yet routed. Emits append to it; [`OutputCollector::route`] empties it.
-    pub batch: TupleBatch,
-    /// The sizes at which the batch is full and is routed.
-    full_at: BatchLimits,
-    /// On a direct stream, the target of each tuple of the batch.
-    pub direct: Vec<TaskId>,
-    /// Tuples emitted since the executor last took this number.
-    pub emitted: u64,
-}
-
-impl Stage {
-    /// Whether the stage has to be routed now.
-    #[inline]
-    fn is_full(&self) -> bool {
-        self.full_at.reached(&self.batch)
-    }
-
-    /// An empty batch for the next tuples, with room for as many as this one holds.
-    pub fn empty_like(&self) -> TupleBatch {
-        let mut batch = TupleBatch::new(self.batch.arity as usize);
-        batch.rows.owned().reserve(self.batch.rows.values().len());
-        if self.batch.is_tracked() {
-            batch.msgs.reserve(self.batch.len());
-            batch.runs.reserve(self.batch.runs.len());
-        }
-        batch
-    }
-}
+use crate::tuple::{self, Anchor, Attempt, MessageIndex, Value, ValueError};
 
 /// The outputs of a task: its stages, and the anchors of the tuple that `execute` is called with. The
 /// executor owns it and lends it to user code inside [`Outputs`](crate::api::Outputs).
@@ -80,26 +53,34 @@ pub struct OutputState {
     pub holds: Arc<HoldRegistry>,
     /// The task's hooks; usually none.
     pub hooks: Vec<Box<dyn TaskHook>>,
+    /// Whether the present call is atomic. Written by the executor before a call.
+    pub atomic: bool,
+    /// Calls begun.
+    calls: u64,
+    /// Whether the present call left something to be carried out when it has succeeded.
+    unfinished: bool,
+    /// Held tuples that the present call acked or failed.
+    settled: Vec<(HeldTuple, Settlement)>,
+}
+
+/// What a call did with a held tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    Ack,
+    Fail,
 }
 
 impl OutputState {
-    /// The state of a task that emits to `streams`. A stage is routed when it has `batch_tuples` tuples
-    /// or `batch_bytes` bytes.
+    /// The state of a task that emits to `streams`. A stage is full at so many tuples, or so many bytes,
+    /// as `batch_limits` has them.
     pub fn new(
         component: SmolStr,
         streams: impl IntoIterator<Item = StreamDeclaration>,
         tracked: bool,
-        (batch_tuples, batch_bytes): (u32, usize),
+        batch_limits: (u32, usize),
         tuple_size_max: usize,
     ) -> OutputState {
-        let stages: Vec<Stage> = streams
-            .into_iter()
-            .map(|stream| {
-                let batch = TupleBatch::new(stream.fields.len());
-                let full_at = BatchLimits::new(batch_tuples, batch_bytes, stream.fields.len());
-                Stage { stream, batch, full_at, direct: Vec::new(), emitted: 0 }
-            })
-            .collect();
+        let stages: Vec<Stage> = streams.into_iter().map(|stream| Stage::new(stream, batch_limits)).collect();
         let default_stage = stages.iter().position(|stage| stage.stream.name == DEFAULT_STREAM);
         OutputState {
             component,
@@ -113,6 +94,93 @@ impl OutputState {
             held_count: 0,
             holds: Arc::default(),
             hooks: Vec::new(),
+            atomic: false,
+            calls: 0,
+            unfinished: false,
+            settled: Vec::new(),
+        }
+    }
+
+    /// Notes that a call into user code begins.
+    #[inline]
+    pub(crate) fn begin_call(&mut self) {
+        self.calls += 1;
+    }
+
+    /// Carries out what a call that has succeeded left: routes what is cut, acks and fails held tuples.
+    #[inline]
+    pub(crate) fn finish_call(&mut self, route: &mut dyn OutputCollector) {
+        if self.unfinished {
+            self.finish_unfinished(route);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_unfinished(&mut self, route: &mut dyn OutputCollector) {
+        self.unfinished = false;
+        for (index, stage) in self.stages.iter_mut().enumerate() {
+            stage.route_cuts(index, route);
+        }
+        for (held, settlement) in std::mem::take(&mut self.settled) {
+            self.settle_now(route, held, settlement);
+        }
+    }
+
+    /// Takes back what a call did that has failed: removes what it emitted, and fails the held tuples that it
+    /// acked or failed.
+    pub(crate) fn take_back(&mut self, route: &mut dyn OutputCollector) {
+        self.unfinished = false;
+        let call = self.calls;
+        self.stages.iter_mut().for_each(|stage| stage.take_back(call));
+        for (held, _) in std::mem::take(&mut self.settled) {
+            self.settle_now(route, held, Settlement::Fail);
+        }
+    }
+
+    /// Acks or fails a held tuple, at once or when the call has succeeded.
+    pub(super) fn settle(
+        &mut self,
+        route: &mut dyn OutputCollector,
+        held: HeldTuple,
+        settlement: Settlement,
+    ) {
+        if self.atomic {
+            self.settled.push((held, settlement));
+            self.unfinished = true;
+        } else {
+            self.settle_now(route, held, settlement);
+        }
+    }
+
+    fn settle_now(&mut self, route: &mut dyn OutputCollector, held: HeldTuple, settlement: Settlement) {
+        match settlement {
+            Settlement::Ack => {
+                route.ack(&held.settle());
+                call_hooks(&mut self.hooks, route, |hook| hook.bolt_ack());
+            }
+            Settlement::Fail => {
+                if let Some(anchors) = self.holds.fail(held) {
+                    route.fail(&anchors, FailureCause::Failed);
+                }
+                call_hooks(&mut self.hooks, route, |hook| hook.bolt_fail());
+            }
+        }
+    }
+
+    /// Ends a part of a stage that is full, and routes it unless the call may be taken back.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn stage_is_full(&mut self, route: &mut dyn OutputCollector, index: usize) {
+        self.stages[index].cut();
+        self.route_cuts_unless_atomic(route, index);
+    }
+
+    fn route_cuts_unless_atomic(&mut self, route: &mut dyn OutputCollector, index: usize) {
+        if self.atomic {
+            self.unfinished = true;
+        } else {
+            self.stages[index].route_cuts(index, route);
         }
     }
 
@@ -156,11 +224,9 @@ impl OutputState {
                 return Err(self.refused(index, found, heap, pushed.err()));
             }
         };
-        batch.heap += heap;
-        batch.len += 1;
-        stage.emitted += 1;
+        stage.note_row(self.calls, heap);
         if self.tracked {
-            batch.note_anchor(anchor.root, anchor.message, anchor.attempt);
+            stage.batch.note_anchor(anchor.root, anchor.message, anchor.attempt);
         }
         Ok(())
     }
@@ -198,13 +264,9 @@ impl OutputState {
         Ok(())
     }
 
-    /// Removes the incomplete row that a panic of user code left behind.
+    /// Removes the incomplete row that a panic of a spout left behind.
     pub(crate) fn repair(&mut self) {
-        for stage in &mut self.stages {
-            let whole = stage.batch.len() * stage.batch.arity as usize;
-            stage.batch.rows.owned().truncate(whole);
-        }
-        self.held = false;
+        self.stages.iter_mut().for_each(|stage| stage.truncate(stage.batch.len));
     }
 
     /// Tuples emitted to all streams since the last call.
@@ -248,12 +310,26 @@ pub(super) fn call_hooks(
     }
 }
 
+/// The targets of one tuple at one subscriber, chosen before the tuple is routed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// As for every tuple of the stream: there is nothing to choose.
+    AsEvery,
+    /// The targets at these positions.
+    At(Vec<usize>),
+    /// None, because the custom grouping panicked; the tuple's messages fail.
+    Panicked,
+}
+
 /// What the outputs call in the runtime. Implemented by `runtime::emitter`, never by users.
 pub trait OutputCollector {
     /// Sends the tuples in the stage of stream `index` to their targets and empties the stage.
     fn route(&mut self, index: usize, stage: &mut Stage);
-    /// The same for a stage with one tuple; appends the tasks that it was sent to.
-    fn route_one(&mut self, index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>);
+    /// Chooses the targets of a tuple before it is routed: one entry for each subscriber of the stream. Appends
+    /// the tasks to `tasks`.
+    fn choose(&mut self, index: usize, row: &[Value], tasks: &mut Vec<TaskId>) -> Vec<Chosen>;
+    /// Sends the only tuple in a stage to the targets that were chosen for it, and empties the stage.
+    fn route_chosen(&mut self, index: usize, stage: &mut Stage, chosen: &[Chosen]);
     /// Whether a task takes the stream by direct grouping.
     fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
     /// Draws an edge of the tree for a tuple that is held.
@@ -292,9 +368,8 @@ pub(super) fn emit_row(
     if state.stages[index].stream.direct || !state.hooks.is_empty() || !state.extra_anchors.is_empty() {
         emit_rare(state, route, index)?;
     }
-    let stage = &mut state.stages[index];
-    if stage.is_full() {
-        route.route(index, stage);
+    if state.stages[index].is_full() {
+        state.stage_is_full(route, index);
     }
     Ok(())
 }
@@ -309,7 +384,7 @@ fn emit_rare(
 ) -> Result<(), EmitError> {
     let stage = &mut state.stages[index];
     if stage.stream.direct {
-        drop_last_row(stage);
+        stage.truncate(stage.batch.len - 1);
         let (component, stream) = (state.component.clone(), stage.stream.name.clone());
         return Err(EmitError::Direct { component, stream, direct: true });
     }
@@ -323,23 +398,6 @@ fn note_extras(state: &mut OutputState, index: usize) {
     let batch = &mut state.stages[index].batch;
     let tuple = batch.len - 1;
     batch.extras.extend(state.extra_anchors.iter().map(|anchor| (tuple, Anchor { edge: 0, ..*anchor })));
-}
-
-fn drop_last_row(stage: &mut Stage) {
-    let batch = &mut stage.batch;
-    batch.len -= 1;
-    batch.heap -= batch.row(batch.len()).iter().map(Value::heap_size).sum::<usize>();
-    let keep = batch.len() * batch.arity as usize;
-    batch.rows.owned().truncate(keep);
-    stage.emitted -= 1;
-    if batch.msgs.pop().is_some()
-        && let Some(run) = batch.runs.last_mut()
-    {
-        run.len -= 1;
-        if run.len == 0 {
-            batch.runs.pop();
-        }
-    }
 }
 
 pub(super) fn struct_row(
@@ -379,9 +437,8 @@ pub(super) fn emit_direct(
     state.stages[index].direct.push(task);
     note_extras(state, index);
     state.run_emit_hooks(route, index, &[task]);
-    let stage = &mut state.stages[index];
-    if stage.is_full() {
-        route.route(index, stage);
+    if state.stages[index].is_full() {
+        state.stage_is_full(route, index);
     }
     Ok(())
 }
@@ -393,23 +450,18 @@ pub(super) fn emit_for_targets(
     values: impl Values,
     message: Option<Anchor>,
 ) -> Result<Vec<TaskId>, EmitError> {
-    // Earlier tuples are routed first, to keep the order of the stream.
-    if !state.stages[index].batch.is_empty() {
-        route.route(index, &mut state.stages[index]);
-    }
     let anchor = message.unwrap_or(state.anchor);
     state.push_row(index, values, anchor)?;
     if state.stages[index].stream.direct {
         return emit_rare(state, route, index).map(|()| Vec::new());
     }
     note_extras(state, index);
-    let hook_row = (!state.hooks.is_empty()).then(|| state.stages[index].batch.row(0).to_vec());
     let mut targets = Vec::new();
-    route.route_one(index, &mut state.stages[index], &mut targets);
-    if let Some(row) = hook_row {
-        let stream = state.stages[index].stream.name.clone();
-        call_hooks(&mut state.hooks, route, |hook| hook.emit(&stream, &row, &targets));
-    }
+    let batch = &state.stages[index].batch;
+    let chosen = route.choose(index, batch.row(batch.len() - 1), &mut targets);
+    state.run_emit_hooks(route, index, &targets);
+    state.stages[index].cut_out_last(chosen);
+    state.route_cuts_unless_atomic(route, index);
     Ok(targets)
 }
 
@@ -424,7 +476,7 @@ mod tests {
         let mut state = OutputState::new("bolt".into(), [stream], true, (10, 10_000), 1000);
         state.push_row(0, ["a".repeat(100)], Anchor::NONE).expect("it fits");
         state.push_row(0, ["b".repeat(500)], Anchor::NONE).expect("it fits");
-        drop_last_row(&mut state.stages[0]);
+        state.stages[0].truncate(1);
         let batch = &state.stages[0].batch;
         assert_eq!((batch.len, batch.heap, batch.msgs.len(), batch.runs[0].len), (1, 100, 1, 1));
         assert_eq!(state.stages[0].emitted, 1);

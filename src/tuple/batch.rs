@@ -180,6 +180,13 @@ impl BatchLimits {
         BatchLimits { tuples, bytes, row: arity * size_of::<Value>() }
     }
 
+    /// The limits for the tuples that follow in a batch, counted from its present end.
+    pub fn beyond(&self, batch: &TupleBatch) -> BatchLimits {
+        let (tuples, bytes) =
+            (batch.len + self.tuples, batch.heap + batch.len as usize * self.row + self.bytes);
+        BatchLimits { tuples, bytes, row: self.row }
+    }
+
     /// Whether a batch has reached a limit.
     #[inline]
     pub fn reached(&self, batch: &TupleBatch) -> bool {
@@ -240,6 +247,61 @@ impl TupleBatch {
         }
         self.runs.push(Run { root, edge: 0, len: 1, attempt });
     }
+
+    /// Removes the tuples from number `len` on, and the values of a row that was not completed.
+    pub fn truncate(&mut self, len: u32) {
+        drop(self.split_off(len));
+        let whole = self.len() * self.arity as usize;
+        self.rows.owned().truncate(whole);
+    }
+
+    /// Moves the tuples from number `at` on into a batch of their own. A run that goes across is divided. The
+    /// edges of the runs must not have been drawn yet.
+    pub fn split_off(&mut self, at: u32) -> TupleBatch {
+        let mut rest = TupleBatch::new(self.arity as usize);
+        if at >= self.len {
+            return rest;
+        }
+        let (from, to) = (at as usize * self.arity as usize, self.len() * self.arity as usize);
+        rest.rows = Rows::Owned(self.rows.owned().drain(from..to).collect());
+        rest.heap = rest.rows.values().iter().map(Value::heap_size).sum();
+        rest.len = self.len - at;
+        self.heap -= rest.heap;
+        self.len = at;
+        if self.is_tracked() {
+            rest.msgs = self.msgs.split_off(at as usize);
+            rest.runs = self.split_runs(at);
+            let extras = self.extras.partition_point(|(tuple, _)| *tuple < at);
+            rest.extras = self.extras.drain(extras..).map(|(tuple, anchor)| (tuple - at, anchor)).collect();
+        }
+        rest
+    }
+
+    /// Divides the runs at tuple `at`, and returns those from there on.
+    fn split_runs(&mut self, at: u32) -> Vec<Run> {
+        let (mut index, mut start) = (0, 0);
+        while start + self.runs[index].len <= at {
+            start += self.runs[index].len;
+            index += 1;
+        }
+        let mut rest = self.runs.split_off(index);
+        if start < at {
+            self.runs.push(Run { len: at - start, ..rest[0] });
+            rest[0].len -= at - start;
+        }
+        rest
+    }
+
+    /// Appends the tuples of another batch of the same stream.
+    pub fn append(&mut self, other: &mut TupleBatch) {
+        let len = self.len;
+        self.rows.owned().append(other.rows.owned());
+        self.runs.append(&mut other.runs);
+        self.msgs.append(&mut other.msgs);
+        self.extras.extend(other.extras.drain(..).map(|(tuple, anchor)| (tuple + len, anchor)));
+        self.len += std::mem::take(&mut other.len);
+        self.heap += std::mem::take(&mut other.heap);
+    }
 }
 
 #[cfg(test)]
@@ -259,6 +321,42 @@ mod tests {
         let runs: Vec<_> = batch.runs.iter().map(|run| (run.root, run.len)).collect();
         assert_eq!(runs, [(a, 3), (b, 1), (a, 1)]);
         assert_eq!(batch.msgs, [0, 0, 1, 0, 2]);
+    }
+
+    #[test]
+    fn a_batch_is_divided_at_any_tuple_and_put_together_again() {
+        let (a, b) = (RootId::new(TaskId(1), 0, 1), RootId::new(TaskId(1), 1, 1));
+        let mut whole = TupleBatch::new(2);
+        for (at, root) in [a, a, a, b, a, a].into_iter().enumerate() {
+            let text = "w".repeat(at * 20);
+            whole.heap += Value::from(&*text).heap_size();
+            whole.rows.owned().extend([Value::from(at as i64), Value::from(text)]);
+            whole.len += 1;
+            whole.note_anchor(root, at as u8, Attempt::FIRST);
+            if at % 2 == 1 {
+                whole.extras.push((at as u32, Anchor { root: b, ..Anchor::NONE }));
+            }
+        }
+        let runs = |batch: &TupleBatch| batch.runs.iter().map(|run| (run.root, run.len)).collect::<Vec<_>>();
+        for at in 0..=6 {
+            let mut front = whole.clone();
+            let mut back = front.split_off(at);
+            assert_eq!((front.len, back.len), (at, 6 - at));
+            assert_eq!((front.msgs.len(), back.msgs.len()), (front.len(), back.len()));
+            assert_eq!(front.runs.iter().chain(&back.runs).map(|run| run.len).sum::<u32>(), 6);
+            assert!(back.extras.iter().all(|(tuple, _)| *tuple < back.len));
+            let mut cut = whole.clone();
+            cut.rows.owned().push(Value::from("of a row that was not completed"));
+            cut.truncate(at);
+            assert_eq!(cut.rows.values(), front.rows.values());
+            assert_eq!((runs(&cut), cut.heap, &cut.extras), (runs(&front), front.heap, &front.extras));
+            front.append(&mut back);
+            assert_eq!(front.rows.values(), whole.rows.values());
+            assert_eq!((front.len, front.heap, &front.msgs), (6, whole.heap, &whole.msgs));
+            assert_eq!(front.extras, whole.extras);
+            assert!(back.is_empty() && back.rows.values().is_empty() && back.heap == 0);
+        }
+        assert_eq!(runs(&whole.clone().split_off(2)), [(a, 1), (b, 1), (a, 2)]);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod calls;
 mod chains;
 mod cluster;
 mod sabotage;

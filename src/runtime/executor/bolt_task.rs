@@ -48,7 +48,7 @@ impl BoltTask {
     pub fn new(
         factory: BoltFactory,
         context: TaskContext,
-        state: OutputState,
+        mut state: OutputState,
         emitter: Emitter,
         tick: Option<Duration>,
     ) -> BoltTask {
@@ -57,6 +57,7 @@ impl BoltTask {
         if dead_letter_stage.is_some() {
             state.holds.take_letters();
         }
+        state.atomic = true;
         BoltTask {
             bolt: None,
             factory,
@@ -72,36 +73,45 @@ impl BoltTask {
         }
     }
 
-    /// Calls into the instance, if there is one. If the call panics, the instance is dropped. Returns
-    /// whether the call succeeded.
+    /// Calls into the instance, if there is one. If the call fails and is atomic, what it did is taken back. If
+    /// it panics, the instance is dropped. Returns whether the call succeeded.
     fn call(
         &mut self,
         handles: &ExecutorHandles,
         now: Time,
+        atomic: bool,
         then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
     ) -> bool {
         let Some(bolt) = &mut self.bolt else { return true };
         self.state.anchor = Anchor::NONE;
         self.state.extra_anchors.clear();
+        self.state.atomic = atomic;
+        self.state.begin_call();
         let mut out = Outputs::new(&mut self.state, &mut self.emitter);
-        match catch_unwind(AssertUnwindSafe(|| then(&mut **bolt, &mut out))) {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                self.emitter.report_loss(&error);
-                false
-            }
-            Err(panic) => {
-                self.break_down(&text_of(&*panic), handles, now);
-                false
-            }
+        let result = catch_unwind(AssertUnwindSafe(|| then(&mut **bolt, &mut out)));
+        self.state.atomic = true;
+        if matches!(result, Ok(Ok(()))) {
+            self.state.finish_call(&mut self.emitter);
+            return true;
         }
+        if atomic {
+            self.state.take_back(&mut self.emitter);
+        } else {
+            self.state.repair();
+        }
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.emitter.report_loss(&error),
+            Err(panic) => self.break_down(&text_of(&*panic), handles, now),
+        }
+        false
     }
 
     /// Calls `finish`, in which the bolt emits what it still has. If that fails, tuples are lost, and at
     /// least one lost tuple is counted.
     pub fn finish(&mut self, handles: &ExecutorHandles, now: Time) {
         let before = self.emitter.unanchored_now;
-        let succeeded = self.call(handles, now, |bolt, out| bolt.finish(out));
+        let succeeded = self.call(handles, now, false, |bolt, out| bolt.finish(out));
         if !succeeded && self.emitter.unanchored_now == before {
             self.emitter.unanchored_now += 1;
         }
@@ -110,7 +120,6 @@ impl BoltTask {
     /// Drops a broken instance and schedules the building of the next one.
     pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
-        self.state.repair();
         drop_broken(self.bolt.take(), &self.emitter.errors, now);
         self.restart.broke(now, &handles.errors);
     }
@@ -149,7 +158,7 @@ impl BoltTask {
         }
         // Missed ticks are skipped, as Storm's ticks are when the queue is full.
         self.next_tick = self.next_tick.after(tick).max(now);
-        self.call(handles, now, |bolt, out| bolt.tick(out));
+        self.call(handles, now, true, |bolt, out| bolt.tick(out));
     }
 
     /// Fails the tuples that were failed after they were held. Those that are not replayed any more go to
@@ -217,7 +226,7 @@ impl BoltTask {
     pub fn end_calls(&mut self, handles: &ExecutorHandles, now: Time) {
         if self.executed {
             self.executed = false;
-            self.call(handles, now, |bolt, out| bolt.flush(out));
+            self.call(handles, now, false, |bolt, out| bolt.flush(out));
         }
         self.settle_failed(handles);
         self.fail_abandoned();

@@ -56,7 +56,6 @@ pub fn execute_chunk(
             }
             Err(panic) => {
                 let why = text_of(&*panic);
-                task.state.repair();
                 fail_tuple(task, cursor, &why, FailureCause::Panicked, handles);
                 task.bolt = Some(bolt);
                 task.break_down(&why, handles, now);
@@ -106,6 +105,7 @@ fn run_plain(
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
         execute_next(bolt, state, emitter, cursor)?;
+        state.finish_call(emitter);
         cursor.tuple += 1;
         if emitter.outgoing.must_pause {
             break;
@@ -127,6 +127,7 @@ fn run_with_care(
         state.extra_anchors.clear();
         state.extra_anchors.extend(cursor.extras().iter().map(|(_, anchor)| *anchor));
         execute_next(bolt, state, emitter, cursor)?;
+        state.finish_call(emitter);
         if !state.hooks.is_empty() {
             run_hooks(state, emitter, &cursor.kept, true);
         }
@@ -153,6 +154,7 @@ fn execute_next(
         state.anchor.message = *message;
     }
     state.held = false;
+    state.begin_call();
     let row = tuple * arity..(tuple + 1) * arity;
     let input = match &mut batch.rows {
         Rows::Owned(values) => Input::owned(&mut values[row], meta),
@@ -175,9 +177,9 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
     });
 }
 
-/// Handles a tuple for which user code returned an error or panicked. If the tuple is not replayed any
-/// more and the dead-letter stream has subscribers, it is sent there. Otherwise its messages fail. A held
-/// tuple is left alone, because whoever holds it acks or fails it.
+/// Handles a tuple for which user code returned an error or panicked. What the call did is taken back. If the
+/// tuple is not replayed any more and the dead-letter stream has subscribers, it is sent there. Otherwise its
+/// messages fail. A held tuple is left alone, because whoever holds it acks or fails it.
 #[cold]
 fn fail_tuple(
     task: &mut BoltTask,
@@ -186,6 +188,7 @@ fn fail_tuple(
     cause: FailureCause,
     handles: &ExecutorHandles,
 ) {
+    task.state.take_back(&mut task.emitter);
     cursor.settle(&mut task.emitter);
     if !task.state.hooks.is_empty() {
         run_hooks(&mut task.state, &task.emitter, &cursor.kept, false);

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::api::{FailureCause, OutputCollector, OutputState, SourceMeta, Stage, TaskError};
+use crate::api::{Chosen, FailureCause, OutputCollector, OutputState, SourceMeta, Stage, TaskError};
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::runtime::acking::ack_buffer::AckerTable;
@@ -23,7 +23,7 @@ use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
 use crate::runtime::routing::outgoing::Outgoing;
 use crate::runtime::routing::subscription::Subscription;
-use crate::tuple::{Anchor, Attempt, MessageIndex};
+use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
 
 /// An output stream with its subscribers.
 pub struct StreamOut {
@@ -125,22 +125,22 @@ impl Emitter {
 
     /// Hands the tuples of a stage to all subscriptions of its stream, and leaves the stage empty. The last
     /// subscription gets the batch itself; each of the others gets a copy that shares the values.
-    fn route_inner(&mut self, index: usize, stage: &mut Stage, mut chosen: Option<&mut Vec<TaskId>>) {
+    fn spread_stage(
+        &mut self,
+        index: usize,
+        stage: &mut Stage,
+        take: impl Fn(usize, &mut Subscription, TupleBatch, &[TaskId], &Arc<SourceMeta>, &mut Outgoing),
+    ) {
         let StreamOut { meta, subscriptions } = &mut self.streams[index];
         let empty = stage.empty_like();
         let mut batch = std::mem::replace(&mut stage.batch, empty);
         if let Some((last, earlier)) = subscriptions.split_last_mut() {
-            for subscription in earlier {
+            let position = earlier.len();
+            for (position, subscription) in earlier.iter_mut().enumerate() {
                 batch.rows.share();
-                subscription.take_stage(
-                    batch.clone(),
-                    &stage.direct,
-                    meta,
-                    &mut self.outgoing,
-                    chosen.as_deref_mut(),
-                );
+                take(position, subscription, batch.clone(), &stage.direct, meta, &mut self.outgoing);
             }
-            last.take_stage(batch, &stage.direct, meta, &mut self.outgoing, chosen);
+            take(position, last, batch, &stage.direct, meta, &mut self.outgoing);
         }
         stage.direct.clear();
         for fault in self.outgoing.faults.drain(..) {
@@ -199,11 +199,20 @@ impl Emitter {
 
 impl OutputCollector for Emitter {
     fn route(&mut self, index: usize, stage: &mut Stage) {
-        self.route_inner(index, stage, None);
+        self.spread_stage(index, stage, |_, subscription, batch, direct, meta, outgoing| {
+            subscription.take_stage(batch, direct, meta, outgoing);
+        });
     }
 
-    fn route_one(&mut self, index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>) {
-        self.route_inner(index, stage, Some(targets));
+    fn choose(&mut self, index: usize, row: &[Value], tasks: &mut Vec<TaskId>) -> Vec<Chosen> {
+        let subscriptions = self.streams[index].subscriptions.iter_mut();
+        subscriptions.map(|subscription| subscription.choose(row, &mut self.outgoing, tasks)).collect()
+    }
+
+    fn route_chosen(&mut self, index: usize, stage: &mut Stage, chosen: &[Chosen]) {
+        self.spread_stage(index, stage, |position, subscription, batch, _, meta, outgoing| {
+            subscription.take_chosen(batch, &chosen[position], meta, outgoing);
+        });
     }
 
     fn is_direct_target(&self, index: usize, task: TaskId) -> bool {

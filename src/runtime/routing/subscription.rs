@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::api::SourceMeta;
+use crate::api::{Chosen, SourceMeta};
 use crate::clock::Time;
 use crate::ids::TaskId;
 use crate::runtime::flow::run_queue::Urgency;
-use crate::runtime::routing::grouping::{TargetSelector, TupleSelector};
+use crate::runtime::routing::grouping::{CustomSelector, Shuffle, TargetSelector, TupleSelector};
 use crate::runtime::routing::outgoing::{AnchorWalk, Outgoing, TupleAnchors};
 use crate::runtime::routing::target::Target;
 use crate::tuple::{Rows, TupleBatch, Value};
@@ -57,48 +57,81 @@ impl Subscription {
             && self.targets.iter().any(|target| target.task == task)
     }
 
-    /// Spreads a batch over the targets. On a direct stream, `direct` has the target of each tuple. The
-    /// chosen tasks are added to `chosen`, if given.
+    /// Spreads a batch over the targets. On a direct stream, `direct` has the target of each tuple.
     pub fn take_stage(
         &mut self,
         batch: TupleBatch,
         direct: &[TaskId],
         meta: &Arc<SourceMeta>,
         outgoing: &mut Outgoing,
-        chosen: Option<&mut Vec<TaskId>>,
     ) {
         match &self.selector {
-            TargetSelector::First => {
-                let target = &mut self.targets[0];
-                if let Some(chosen) = chosen {
-                    chosen.push(target.task);
-                }
-                target.take_whole(batch, meta, outgoing);
-            }
-            TargetSelector::Chained { task, local_task } => {
-                if let Some(chosen) = chosen {
-                    chosen.push(*task);
-                }
-                outgoing.hand_over(*local_task, meta, batch);
-            }
-            TargetSelector::All => self.take_by_all(batch, meta, outgoing, chosen),
-            TargetSelector::Each(_) => self.take_tuple_by_tuple(batch, direct, meta, outgoing, chosen),
+            TargetSelector::First => self.targets[0].take_whole(batch, meta, outgoing),
+            TargetSelector::Chained { local_task, .. } => outgoing.hand_over(*local_task, meta, batch),
+            TargetSelector::All => self.take_by_all(batch, meta, outgoing),
+            TargetSelector::Each(_) => self.take_tuple_by_tuple(batch, direct, meta, outgoing),
         }
     }
 
-    fn take_by_all(
+    /// Chooses the targets of a tuple that [`take_chosen`](Subscription::take_chosen) gets later, and appends
+    /// their tasks to `tasks`.
+    pub fn choose(&mut self, row: &[Value], outgoing: &mut Outgoing, tasks: &mut Vec<TaskId>) -> Chosen {
+        self.refresh_loads(outgoing);
+        let targets = &self.targets;
+        let choice = match &mut self.selector {
+            TargetSelector::First => {
+                tasks.push(targets[0].task);
+                return Chosen::AsEvery;
+            }
+            TargetSelector::Chained { task, .. } => {
+                tasks.push(*task);
+                return Chosen::AsEvery;
+            }
+            TargetSelector::All => {
+                tasks.extend(targets.iter().map(|target| target.task));
+                return Chosen::AsEvery;
+            }
+            TargetSelector::Each(selector) => match selector {
+                TupleSelector::Fields(groups) => Choice::One(groups.choose(row)),
+                TupleSelector::PartialKey(partial) => Choice::One(partial.choose(row)),
+                TupleSelector::Shuffle(shuffle) if self.load_aware => by_load(shuffle, targets, outgoing),
+                TupleSelector::Shuffle(shuffle) => Choice::One(shuffle.next()),
+                TupleSelector::Random(rng) => Choice::One(rng.random_range(0..targets.len())),
+                // A tuple of a direct stream names its target, and nothing asks for it.
+                TupleSelector::Direct => Choice::Nobody,
+                TupleSelector::Custom(custom) => by_custom(custom, row, outgoing),
+            },
+        };
+        let positions = match choice {
+            Choice::One(position) => vec![position],
+            Choice::Several(positions) => positions,
+            Choice::Nobody => Vec::new(),
+            Choice::Panicked => return Chosen::Panicked,
+        };
+        tasks.extend(positions.iter().map(|position| targets[*position].task));
+        Chosen::At(positions)
+    }
+
+    /// Takes a batch of one tuple, whose targets were chosen before.
+    pub fn take_chosen(
         &mut self,
-        mut batch: TupleBatch,
+        batch: TupleBatch,
+        chosen: &Chosen,
         meta: &Arc<SourceMeta>,
         outgoing: &mut Outgoing,
-        chosen: Option<&mut Vec<TaskId>>,
     ) {
+        let choose: &dyn Fn() -> Choice = match chosen {
+            Chosen::AsEvery => return self.take_stage(batch, &[], meta, outgoing),
+            Chosen::At(positions) => &|| Choice::Several(positions.clone()),
+            Chosen::Panicked => &|| Choice::Panicked,
+        };
+        Spread { targets: &mut self.targets, meta, outgoing }.tuples(batch, |_, _, _, _| choose());
+    }
+
+    fn take_by_all(&mut self, mut batch: TupleBatch, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing) {
         batch.rows.share();
         for target in &mut self.targets {
             target.take_whole(batch.clone(), meta, outgoing);
-        }
-        if let Some(chosen) = chosen {
-            chosen.extend(self.targets.iter().map(|target| target.task));
         }
     }
 
@@ -121,12 +154,11 @@ impl Subscription {
         direct: &[TaskId],
         meta: &Arc<SourceMeta>,
         outgoing: &mut Outgoing,
-        chosen: Option<&mut Vec<TaskId>>,
     ) {
         self.refresh_loads(outgoing);
         let load_aware = self.load_aware;
         let TargetSelector::Each(selector) = &mut self.selector else { return };
-        let spread = Spread { targets: &mut self.targets, meta, outgoing, chosen };
+        let spread = Spread { targets: &mut self.targets, meta, outgoing };
         // The loop is compiled for each grouping, so that it does not look at the grouping for each tuple.
         match selector {
             TupleSelector::Fields(groups) => {
@@ -136,10 +168,7 @@ impl Subscription {
                 spread.tuples(batch, |_, row, _, _| Choice::One(partial.choose(row)));
             }
             TupleSelector::Shuffle(shuffle) if load_aware => {
-                spread.tuples(batch, |_, _, targets, outgoing| {
-                    let link = |position: usize| &outgoing.links[targets[position].out_link].link;
-                    Choice::One(shuffle.next_where(|position| link(position).has_credit()))
-                });
+                spread.tuples(batch, |_, _, targets, outgoing| by_load(shuffle, targets, outgoing));
             }
             TupleSelector::Shuffle(shuffle) => {
                 spread.tuples(batch, |_, _, _, _| Choice::One(shuffle.next()));
@@ -154,11 +183,7 @@ impl Subscription {
                 });
             }
             TupleSelector::Custom(custom) => {
-                spread.tuples(batch, |_, row, _, outgoing| {
-                    let (positions, fault) = custom.choose(row);
-                    outgoing.faults.extend(fault);
-                    positions.map_or(Choice::Panicked, Choice::Several)
-                });
+                spread.tuples(batch, |_, row, _, outgoing| by_custom(custom, row, outgoing));
             }
         }
     }
@@ -197,13 +222,24 @@ enum Choice {
     Panicked,
 }
 
+/// The next target that has credit, or the next one if none has.
+#[inline]
+fn by_load(shuffle: &mut Shuffle, targets: &[Target], outgoing: &Outgoing) -> Choice {
+    let link = |position: usize| &outgoing.links[targets[position].out_link].link;
+    Choice::One(shuffle.next_where(|position| link(position).has_credit()))
+}
+
+fn by_custom(custom: &mut CustomSelector, row: &[Value], outgoing: &mut Outgoing) -> Choice {
+    let (positions, fault) = custom.choose(row);
+    outgoing.faults.extend(fault);
+    positions.map_or(Choice::Panicked, Choice::Several)
+}
+
 /// Where the tuples of a stage go, and what is needed to send them there.
 struct Spread<'a> {
     targets: &'a mut [Target],
     meta: &'a Arc<SourceMeta>,
     outgoing: &'a mut Outgoing,
-    /// Gets the task of each copy of a tuple.
-    chosen: Option<&'a mut Vec<TaskId>>,
 }
 
 impl Spread<'_> {
@@ -247,9 +283,6 @@ impl Spread<'_> {
     fn finish(&mut self, position: usize, heap: usize, anchors: &TupleAnchors<'_>) {
         let target = &mut self.targets[position];
         target.finish_tuple(heap, anchors, self.meta, self.outgoing);
-        if let Some(chosen) = &mut self.chosen {
-            chosen.push(target.task);
-        }
     }
 }
 

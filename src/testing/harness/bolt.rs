@@ -91,9 +91,12 @@ impl BoltHarness {
         let anchor =
             if root.is_tracked() { Anchor { root, edge: 1, message: 0, attempt } } else { Anchor::NONE };
         (self.outputs.anchor, self.outputs.held) = (anchor, false);
+        self.outputs.atomic = true;
+        self.outputs.begin_call();
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);
         let result = self.bolt.execute(Input::owned(&mut values, &meta), &mut out);
         self.outputs.anchor = Anchor::NONE;
+        self.end_call(result.is_ok());
         match result {
             Ok(()) if !self.outputs.held => self.record.ack(&[anchor]),
             Ok(()) => {}
@@ -116,17 +119,17 @@ impl BoltHarness {
 
     /// Calls `tick`.
     pub fn tick(&mut self) {
-        self.call(|bolt, out| bolt.tick(out));
+        self.call(true, |bolt, out| bolt.tick(out));
     }
 
     /// Calls `flush`.
     pub fn flush(&mut self) {
-        self.call(|bolt, out| bolt.flush(out));
+        self.call(false, |bolt, out| bolt.flush(out));
     }
 
     /// Calls `finish`, as at the end of bounded input.
     pub fn finish(&mut self) {
-        self.call(|bolt, out| bolt.finish(out));
+        self.call(false, |bolt, out| bolt.finish(out));
     }
 
     /// Calls `cleanup`.
@@ -159,12 +162,29 @@ impl BoltHarness {
 
     record_access!();
 
-    fn call(&mut self, method: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>) {
+    fn call(
+        &mut self,
+        atomic: bool,
+        method: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
+    ) {
+        self.outputs.atomic = atomic;
+        self.outputs.begin_call();
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);
-        if let Err(error) = method(&mut *self.bolt, &mut out) {
+        let result = method(&mut *self.bolt, &mut out);
+        self.end_call(result.is_ok());
+        if let Err(error) = result {
             self.record.report(&error);
         }
         self.settle();
+    }
+
+    /// As the runtime: what a call that failed did is taken back, if the call is atomic.
+    fn end_call(&mut self, succeeded: bool) {
+        if self.outputs.atomic && !succeeded {
+            self.outputs.take_back(&mut self.record);
+        } else {
+            self.outputs.finish_call(&mut self.record);
+        }
     }
 
     /// Moves what the bolt emitted into the record, and fails held tuples that the bolt dropped.

@@ -5,7 +5,7 @@
 
 use smol_str::SmolStr;
 
-use crate::api::{FailureCause, OutputCollector, OutputState, Stage, TaskError};
+use crate::api::{Chosen, FailureCause, OutputCollector, OutputState, Stage, TaskError};
 use crate::ids::{MessageId, RootId, SLOTS_MAX, TaskId};
 use crate::metrics::{Metric, MetricsRegistry};
 use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
@@ -97,9 +97,14 @@ impl OutputCollector for Record {
         self.take_stage(stage);
     }
 
-    fn route_one(&mut self, _index: usize, stage: &mut Stage, targets: &mut Vec<TaskId>) {
+    /// Every tuple goes to task 1.
+    fn choose(&mut self, _index: usize, _row: &[Value], tasks: &mut Vec<TaskId>) -> Vec<Chosen> {
+        tasks.push(TaskId(1));
+        vec![Chosen::AsEvery]
+    }
+
+    fn route_chosen(&mut self, _index: usize, stage: &mut Stage, _chosen: &[Chosen]) {
         self.take_stage(stage);
-        targets.push(TaskId(1));
     }
 
     fn is_direct_target(&self, _index: usize, _task: TaskId) -> bool {

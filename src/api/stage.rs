@@ -1,0 +1,147 @@
+//! The batch under construction of one output stream: a *stage*.
+//!
+//! An emit writes its values straight into the stage of its stream; nothing is allocated and nothing is
+//! routed per tuple. The runtime routes a stage when it is full or the executor has run out of input.
+//!
+//! **Calls that are taken back.** What a bolt emitted in a call that fails is removed again. So nothing that
+//! was emitted in a call is routed before the call has succeeded. Where a stage becomes full during a call,
+//! it is only *cut*; when the call has succeeded, each part is routed as a batch of its own.
+//!
+//! ```text
+//!   | tuples of earlier calls | tuples of this call …        |
+//!   0                         call_start       cut       cut  len
+//! ```
+//!
+//! 1. `cuts` is sorted, and empty between calls.
+//! 2. `call_start <= len`; it counts only while `call` is the call that is running.
+
+use crate::api::stages::{Chosen, OutputCollector};
+use crate::api::streams::StreamDeclaration;
+use crate::ids::TaskId;
+use crate::tuple::{BatchLimits, TupleBatch};
+
+/// The batch under construction of one output stream.
+pub struct Stage {
+    /// Name, fields and kind of the stream.
+    pub stream: StreamDeclaration,
+    /// Tuples emitted and not yet routed. Emits append to it; [`OutputCollector::route`] empties it.
+    pub batch: TupleBatch,
+    /// On a direct stream, the target of each tuple of the batch.
+    pub direct: Vec<TaskId>,
+    /// Tuples emitted since the executor last took this number.
+    pub emitted: u64,
+    /// The sizes at which a batch is full and is routed.
+    limits: BatchLimits,
+    /// The same, counted from the last cut.
+    full_at: BatchLimits,
+    /// The call that emitted to the stage last, and how many tuples the stage held before it did.
+    call: u64,
+    call_start: u32,
+    cuts: Vec<Cut>,
+}
+
+/// An end of a part that is routed as a batch of its own.
+struct Cut {
+    at: u32,
+    /// Of a part of one tuple whose targets are chosen already: one entry for each subscriber.
+    chosen: Option<Vec<Chosen>>,
+}
+
+impl Stage {
+    pub(super) fn new(stream: StreamDeclaration, (batch_tuples, batch_bytes): (u32, usize)) -> Stage {
+        let batch = TupleBatch::new(stream.fields.len());
+        let limits = BatchLimits::new(batch_tuples, batch_bytes, stream.fields.len());
+        Stage {
+            stream,
+            batch,
+            direct: Vec::new(),
+            emitted: 0,
+            limits,
+            full_at: limits,
+            call: 0,
+            call_start: 0,
+            cuts: Vec::new(),
+        }
+    }
+
+    /// Whether the part under construction is full.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.full_at.reached(&self.batch)
+    }
+
+    /// Notes that a row was written in this call.
+    #[inline]
+    pub(super) fn note_row(&mut self, call: u64, heap: usize) {
+        if self.call != call {
+            self.call = call;
+            self.call_start = self.batch.len;
+        }
+        self.batch.heap += heap;
+        self.batch.len += 1;
+        self.emitted += 1;
+    }
+
+    /// Ends a part with the tuple written last.
+    pub(super) fn cut(&mut self) {
+        self.cuts.push(Cut { at: self.batch.len, chosen: None });
+        self.full_at = self.limits.beyond(&self.batch);
+    }
+
+    /// Makes a part of the tuple written last alone, whose targets are chosen already.
+    pub(super) fn cut_out_last(&mut self, chosen: Vec<Chosen>) {
+        self.cuts.push(Cut { at: self.batch.len - 1, chosen: None });
+        self.cut();
+        self.cuts.last_mut().expect("it was just cut").chosen = Some(chosen);
+    }
+
+    /// Routes all parts that end with a cut. The tuples after the last cut stay.
+    pub(super) fn route_cuts(&mut self, index: usize, route: &mut dyn OutputCollector) {
+        self.full_at = self.limits;
+        let mut cuts = std::mem::take(&mut self.cuts);
+        // From the last to the first, so that each tuple is moved once.
+        let mut later: Vec<_> = cuts.iter().rev().map(|cut| self.split_off(cut.at)).collect();
+        for cut in cuts.drain(..) {
+            match cut.chosen {
+                _ if self.batch.is_empty() => {}
+                None => route.route(index, self),
+                Some(chosen) => route.route_chosen(index, self, &chosen),
+            }
+            if let Some((mut batch, mut direct)) = later.pop() {
+                self.batch.append(&mut batch);
+                self.direct.append(&mut direct);
+            }
+        }
+        self.cuts = cuts;
+    }
+
+    fn split_off(&mut self, at: u32) -> (TupleBatch, Vec<TaskId>) {
+        let direct = self.direct.split_off(self.direct.len().min(at as usize));
+        (self.batch.split_off(at), direct)
+    }
+
+    /// Removes what was emitted in this call, and a row that was not completed.
+    pub(super) fn take_back(&mut self, call: u64) {
+        self.truncate(if self.call == call { self.call_start } else { self.batch.len });
+        self.cuts.clear();
+        self.full_at = self.limits;
+    }
+
+    /// Removes the tuples from number `len` on, and a row that was not completed.
+    pub(super) fn truncate(&mut self, len: u32) {
+        self.emitted -= u64::from(self.batch.len - len);
+        self.batch.truncate(len);
+        self.direct.truncate(len as usize);
+    }
+
+    /// An empty batch for the next tuples, with room for as many as this one holds.
+    pub fn empty_like(&self) -> TupleBatch {
+        let mut batch = TupleBatch::new(self.batch.arity as usize);
+        batch.rows.owned().reserve(self.batch.rows.values().len());
+        if self.batch.is_tracked() {
+            batch.msgs.reserve(self.batch.len());
+            batch.runs.reserve(self.batch.runs.len());
+        }
+        batch
+    }
+}

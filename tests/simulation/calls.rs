@@ -1,0 +1,285 @@
+//! Random calls of a bolt, some of which fail after they have emitted and acked: what a call that failed did
+//! must leave nothing behind.
+//!
+//! ```text
+//!   numbers ──▶ caller ──▶ sink          by shuffle, by key, to all, to named tasks, and anchored to a held tuple
+//! ```
+//!
+//! What a call does follows from its message and attempt. The caller notes each call with its last statement, so
+//! the note is there exactly if the call succeeded. The rows that arrive must be those of the noted calls.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use squall::prelude::*;
+use squall::testing::{SimulatedTopology, SimulationOptions};
+
+use crate::kit::{HOUR, Numbers, lock};
+use crate::scenario::mixed;
+use crate::world::Coverage;
+use crate::{again, caught, from_environment, is_shown, run_all};
+
+/// Where a row is emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Shuffle,
+    Key,
+    All,
+    /// By `emit_for_targets`, to the stream that is grouped by key.
+    ForTargets,
+    Direct,
+    /// Anchored to the tuple that an earlier call held.
+    Held,
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Ok,
+    Error,
+    Panic,
+}
+
+/// One call: what it emits, whether it holds its input, and how it ends.
+#[derive(Clone, Debug)]
+struct Call {
+    emits: Vec<Way>,
+    holds: bool,
+    end: End,
+}
+
+/// A topology drawn from a seed.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    seed: u64,
+    delivery: Delivery,
+    callers: u32,
+    sinks: u32,
+    numbers: u64,
+    batch: u32,
+    max_emits: usize,
+}
+
+impl Setup {
+    fn from_seed(seed: u64) -> Setup {
+        let random = &mut StdRng::seed_from_u64(seed);
+        Setup {
+            seed,
+            delivery: if random.random_bool(0.3) { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
+            callers: random.random_range(1..=2),
+            sinks: random.random_range(1..=3),
+            numbers: random.random_range(1..60),
+            batch: [1, 2, 3, 8, 512][random.random_range(0..5)],
+            max_emits: [1, 4, 30][random.random_range(0..3)],
+        }
+    }
+
+    fn call(&self, n: u64, attempt: u32) -> Call {
+        let random = &mut StdRng::seed_from_u64(mixed(mixed(self.seed, n), u64::from(attempt)));
+        let way = |random: &mut StdRng| {
+            [Way::Shuffle, Way::Key, Way::All, Way::ForTargets, Way::Direct, Way::Held]
+                [random.random_range(0..6)]
+        };
+        let emits = (0..random.random_range(0..=self.max_emits)).map(|_| way(random)).collect();
+        // A message fails for its own calls at most twice; with held tuples of others, more often.
+        let end = match random.random_range(0..10) {
+            0..3 if attempt < 2 => End::Error,
+            3 if attempt < 2 => End::Panic,
+            _ => End::Ok,
+        };
+        Call { emits, holds: random.random_bool(0.2), end }
+    }
+}
+
+/// A row that arrived: stream, message, attempt, and its number in the call. With how often it arrived.
+type Rows = BTreeMap<(String, i64, i64, i64), u64>;
+
+/// What the bolts of a run note.
+#[derive(Default)]
+struct Notes {
+    /// Calls that succeeded, with the rows that they emitted and to how many tasks each went.
+    expected: Rows,
+    arrived: Rows,
+    /// Where rows were sent by `emit_for_targets`, and where they arrived.
+    sent_to: BTreeMap<(i64, i64, i64), Vec<TaskId>>,
+    arrived_at: BTreeMap<(i64, i64, i64), Vec<TaskId>>,
+    ends: BTreeMap<&'static str, u64>,
+}
+
+struct Caller {
+    setup: Setup,
+    notes: Arc<Mutex<Notes>>,
+    sinks: Vec<TaskId>,
+    held: Option<HeldTuple>,
+}
+
+impl Bolt for Caller {
+    fn declare(&self) -> Streams {
+        let fields = ["n", "attempt", "at"];
+        let streams = Streams::none().stream("shuffle", fields).stream("key", fields).stream("all", fields);
+        streams.direct_stream("direct", fields)
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.sinks = context.tasks_of("sink").to_vec();
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let (n, attempt) = (input.i64("n")?, i64::from(out.attempt()));
+        let call = self.setup.call(n as u64, attempt as u32);
+        let mut rows = Vec::new();
+        let mut sent_to = Vec::new();
+        for (at, way) in (0..).zip(&call.emits) {
+            let row = [n, attempt, at];
+            let stream = match way {
+                Way::Shuffle => "shuffle",
+                Way::Key | Way::ForTargets | Way::Held => "key",
+                Way::All => "all",
+                Way::Direct => "direct",
+            };
+            match way {
+                Way::Shuffle | Way::Key | Way::All => out.emit_to(stream, row)?,
+                Way::ForTargets => sent_to.push((at, out.emit_for_targets(stream, row)?)),
+                Way::Direct => {
+                    let sink = self.sinks[at as usize % self.sinks.len()];
+                    out.emit_direct(sink, stream, row)?;
+                }
+                Way::Held => match self.held.take() {
+                    Some(held) => {
+                        out.emit_anchored(stream, &[&held], row)?;
+                        out.ack(held);
+                    }
+                    None => out.emit_to(stream, row)?,
+                },
+            }
+            rows.push((stream, at));
+        }
+        if call.holds && self.held.is_none() {
+            self.held = Some(out.hold(input));
+        }
+        let end = match call.end {
+            End::Ok => "ok",
+            End::Error => "error",
+            End::Panic => "panic",
+        };
+        *lock(&self.notes).ends.entry(end).or_default() += 1;
+        match call.end {
+            End::Ok => {}
+            End::Error => return Err(TaskError::quiet("the call fails")),
+            End::Panic => std::panic::resume_unwind(Box::new("the call fails")),
+        }
+        let mut notes = lock(&self.notes);
+        for (stream, at) in rows {
+            let copies = if stream == "all" { self.sinks.len() as u64 } else { 1 };
+            *notes.expected.entry((stream.to_owned(), n, attempt, at)).or_default() += copies;
+        }
+        for (at, tasks) in sent_to {
+            notes.sent_to.entry((n, attempt, at)).or_default().extend(tasks);
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.held.take().into_iter().for_each(|held| out.ack(held));
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.tick(out)
+    }
+}
+
+struct Sink {
+    notes: Arc<Mutex<Notes>>,
+    task: TaskId,
+}
+
+impl Bolt for Sink {
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.task = context.task();
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let (n, attempt, at) = (input.i64("n")?, input.i64("attempt")?, input.i64("at")?);
+        let mut notes = lock(&self.notes);
+        let stream = input.source_stream().to_owned();
+        if stream == "key" {
+            notes.arrived_at.entry((n, attempt, at)).or_default().push(self.task);
+        }
+        *notes.arrived.entry((stream, n, attempt, at)).or_default() += 1;
+        Ok(())
+    }
+}
+
+fn run(seed: u64) -> Result<Coverage, String> {
+    let setup = Setup::from_seed(seed);
+    if is_shown() {
+        eprintln!("seed {seed}: {setup:#?}");
+    }
+    let notes: Arc<Mutex<Notes>> = Arc::default();
+    let mut builder = TopologyBuilder::new("calls");
+    builder.options(|options| {
+        options.delivery = setup.delivery;
+        options.max_replays = Some(u32::MAX);
+        options.queue.batch = setup.batch;
+        options.tick = Some(Duration::from_millis(500));
+        options.errors.restart_min = Duration::from_millis(5);
+    });
+    builder.spout("numbers", move || Numbers::new(setup.numbers));
+    let of_caller = Arc::clone(&notes);
+    let caller = move || Caller { setup, notes: Arc::clone(&of_caller), sinks: Vec::new(), held: None };
+    let _ = builder.bolt("caller", caller).parallelism(setup.callers).shuffle("numbers");
+    let of_sink = Arc::clone(&notes);
+    let sink = builder.bolt("sink", move || Sink { notes: Arc::clone(&of_sink), task: TaskId(0) });
+    let sink = sink.parallelism(setup.sinks).shuffle(("caller", "shuffle"));
+    let _ = sink.fields(("caller", "key"), ["n"]).all(("caller", "all")).direct(("caller", "direct"));
+    let topology = builder.build().map_err(|error| error.to_string())?;
+    let mut topology = SimulatedTopology::start(topology, SimulationOptions::seeded(seed));
+    let stats = topology.run_to_end(HOUR).map_err(|error| error.to_string())?;
+    let notes = lock(&notes);
+    if notes.arrived != notes.expected {
+        return Err(format!("{setup:#?}\nexpected: {:?}\narrived: {:?}", notes.expected, notes.arrived));
+    }
+    for (row, tasks) in &notes.sent_to {
+        if notes.arrived_at.get(row) != Some(tasks) {
+            return Err(format!(
+                "row {row:?} was sent to {tasks:?}, and came to {:?}",
+                notes.arrived_at.get(row)
+            ));
+        }
+    }
+    let tracked = setup.delivery == Delivery::AtLeastOnce;
+    if tracked && (stats.acked, stats.given_up) != (setup.numbers, 0) {
+        return Err(format!("{setup:#?}\nof {} messages {} were acked", setup.numbers, stats.acked));
+    }
+    let mut coverage = Coverage::default();
+    for (end, count) in &notes.ends {
+        coverage.add(*end, *count);
+    }
+    coverage.add("at most once", u64::from(!tracked));
+    coverage.add("chosen before", notes.sent_to.len() as u64);
+    Ok(coverage)
+}
+
+/// If it fails, a call that failed has left something behind, or one that succeeded has lost something.
+#[test]
+fn a_call_that_fails_leaves_nothing() {
+    let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 300));
+    let seeds: Vec<u64> = (first..first + count).collect();
+    let check = |seed| {
+        let test = "calls::a_call_that_fails_leaves_nothing";
+        caught(|| run(seed)).map_err(|what| format!("seed {seed}: {what}\n  {}", again(seed, test)))
+    };
+    let (coverage, failures) = run_all(&seeds, check);
+    assert!(failures.is_empty(), "{} failed, the first:\n{}", failures.len(), failures[0]);
+    if count > 1 {
+        for what in ["ok", "error", "panic", "at most once", "chosen before"] {
+            assert!(coverage.0.get(what).is_some_and(|count| *count > 0), "never happened: {what}");
+        }
+    }
+}
