@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
-use squall::api::TaskHook;
+use squall::api::{CounterId, TaskHook};
+use squall::config::{AfterRetries, OnError};
 use squall::metrics::Metric;
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology, TopologyStats};
@@ -540,6 +541,151 @@ fn poison_becomes_a_dead_letter_after_max_replays() {
         assert_eq!(stats.replayed, u64::from(max_replays));
         assert_eq!(letters.rows(), [letter_of_five("poison", max_replays)]);
     }
+}
+
+/// Emits each number twice and then refuses 5 the first few times, by an error or a panic, after it has taken
+/// the number out of its input.
+#[derive(Clone)]
+struct Refuses {
+    times: u64,
+    how: How,
+    calls: Arc<AtomicU64>,
+}
+
+impl Refuses {
+    fn new(times: u64, how: How) -> Refuses {
+        Refuses { times, how, calls: Arc::default() }
+    }
+}
+
+impl Bolt for Refuses {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn execute(&mut self, mut input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let n = input.take(0);
+        out.emit([n.clone()])?;
+        out.emit([n.clone()])?;
+        if n != Value::from(5) || self.calls.fetch_add(1, Ordering::SeqCst) >= self.times {
+            return Ok(());
+        }
+        match self.how {
+            How::Error => Err(TaskError::new("refused")),
+            How::Panic => resume_unwind(Box::new("refused")),
+            How::Fatal => Err(TaskError::fatal("refused")),
+        }
+    }
+}
+
+/// Ten numbers through a bolt that refuses 5 so many times.
+fn refused(
+    refuses: &Refuses,
+    delivery: Delivery,
+    on_error: OnError,
+) -> (TopologyStats, [Vec<Vec<Value>>; 2]) {
+    let (rows, letters) = (Capture::new(), Capture::new());
+    let mut builder = builder();
+    builder.options(|options| {
+        options.delivery = delivery;
+        options.queue.batch = 3;
+    });
+    builder.spout("spout", || Numbers::new(10));
+    let refuses = refuses.clone();
+    builder.bolt("bolt", move || refuses.clone()).on_error(on_error).shuffle("spout");
+    builder.bolt("rows", rows.bolt()).shuffle("bolt");
+    builder.bolt("letters", letters.bolt()).shuffle(("bolt", "dead-letter"));
+    let stats = simulate(builder);
+    (stats, [rows.rows(), letters.rows()])
+}
+
+fn twice_each(numbers: impl Iterator<Item = i64>) -> Vec<Vec<Value>> {
+    numbers.flat_map(|n| [[Value::from(n)], [Value::from(n)]]).map(Vec::from).collect()
+}
+
+/// A call that fails is made again for the same tuple, with all its values, before any other tuple; nothing of
+/// the calls that failed is left, and the spout replays nothing. If it fails, `on_error.retry` loses tuples,
+/// repeats them or changes their order.
+#[test]
+fn a_call_that_fails_is_made_again() {
+    for delivery in [Delivery::AtLeastOnce, Delivery::AtMostOnce] {
+        for how in [How::Error, How::Panic] {
+            let refuses = Refuses::new(3, how);
+            let on_error = OnError { retry: 3, ..OnError::default() };
+            let (stats, [rows, letters]) = refused(&refuses, delivery, on_error);
+            assert_eq!(rows, twice_each(0..10), "{delivery} {how:?}");
+            assert_eq!((letters.len(), refuses.calls.load(Ordering::SeqCst)), (0, 4));
+            let bolt = of(&stats, "bolt");
+            let retried = bolt.counters.get(CounterId::CALLS_RETRIED);
+            assert_eq!((bolt.errors, retried, bolt.failed, stats.replayed), (3, 3, 0, 0), "{stats:#?}");
+            assert_eq!((stats.failed, stats.failed_unanchored), (0, 0));
+        }
+    }
+}
+
+/// The pauses before the calls double, up to the longest.
+#[test]
+fn calls_that_are_made_again_wait_longer_each_time() {
+    let on_error = OnError {
+        retry: 4,
+        backoff_min: Duration::from_millis(100),
+        backoff_max: Duration::from_millis(500),
+        ..OnError::default()
+    };
+    let pauses: Vec<u128> = (1..=5).map(|number| on_error.pause(number).as_millis()).collect();
+    assert_eq!(pauses, [100, 200, 400, 500, 500]);
+    let refuses = Refuses::new(4, How::Error);
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(10));
+    let of_bolt = refuses.clone();
+    builder.bolt("bolt", move || of_bolt.clone()).on_error(on_error).shuffle("spout");
+    let topology = builder.build().expect("a valid topology");
+    let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+    let calls = || refuses.calls.load(Ordering::SeqCst);
+    for (made, pause) in (1..).zip([100, 200, 400, 500]) {
+        topology.run_until_idle();
+        assert_eq!(calls(), made);
+        topology.advance(Duration::from_millis(pause - 1));
+        assert_eq!(calls(), made, "it was made again too early");
+        topology.advance(Duration::from_millis(1));
+    }
+    assert_eq!(calls(), 5);
+    assert_eq!(topology.run_to_end(HOUR).expect("it ends").acked, 10);
+}
+
+/// What cannot be processed becomes a dead letter after the calls that `on_error` asks for, whatever may be
+/// replayed, and in every delivery mode. If it fails, one bad tuple is replayed for long, or lost.
+#[test]
+fn what_is_refused_each_time_becomes_a_dead_letter() {
+    for (delivery, how) in [
+        (Delivery::AtLeastOnce, How::Error),
+        (Delivery::AtLeastOnce, How::Panic),
+        (Delivery::AtMostOnce, How::Error),
+    ] {
+        let refuses = Refuses::new(u64::MAX, how);
+        let on_error = OnError { retry: 2, then: AfterRetries::DeadLetter, ..OnError::default() };
+        let (stats, [rows, letters]) = refused(&refuses, delivery, on_error);
+        assert_eq!(rows, twice_each((0..10).filter(|n| *n != 5)), "{delivery} {how:?}");
+        let why = if how == How::Panic { "panicked: refused" } else { "refused" };
+        assert_eq!(letters, [letter_of_five(why, 0)]);
+        assert_eq!((refuses.calls.load(Ordering::SeqCst), stats.replayed, stats.failed), (3, 0, 0));
+    }
+}
+
+/// With `then = "stop"` the run ends with the error, and with `"fail"` the message is replayed as often as
+/// `max_replays` allows, each time with all its calls.
+#[test]
+fn after_its_last_call_a_tuple_fails_or_the_run_stops() {
+    let refuses = Refuses::new(u64::MAX, How::Error);
+    let on_error = OnError { retry: 1, then: AfterRetries::Stop, ..OnError::default() };
+    let (stats, _) = refused(&refuses, Delivery::AtLeastOnce, on_error);
+    let reason = stats.stopped.as_ref().map(|reason| (reason.component.as_str(), reason.error.as_str()));
+    assert_eq!(reason, Some(("bolt", "refused")));
+    let refuses = Refuses::new(5, How::Error);
+    let on_error = OnError { retry: 1, then: AfterRetries::Fail, ..OnError::default() };
+    let (stats, [rows, letters]) = refused(&refuses, Delivery::AtLeastOnce, on_error);
+    assert_eq!((stats.replayed, stats.acked, letters.len(), rows.len()), (2, 10, 0, 20), "{stats:#?}");
+    assert_eq!(refuses.calls.load(Ordering::SeqCst), 6);
 }
 
 /// Holds each tuple until `flush`, and fails the number 5 there.

@@ -351,8 +351,39 @@ fn wrong_components() {
         &["unknown key `num_tasks` of bolt `x` (did you mean `tasks`?)"],
     );
     check_added(
-        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\non_error = {}\n",
-        &["`on_error` of bolt `x` is not available in this version of squall"],
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nstreams = {}\n",
+        &["`streams` of bolt `x` is not available in this version of squall"],
+    );
+    check_added("[bolt.x]\ntype = 'print'\ninputs = ['lines']\non_error = {}\n", &[]);
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\n\
+         on_error = { retry = 5, backoff = '200ms..10s', then = 'stop' }\n",
+        &[],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\non_error = { retries = 5, backoff = '1s', then = 'retry' }\n",
+        &[
+            "unknown key `on_error.retries` of bolt `x` (did you mean `retry`?)",
+            "`on_error.backoff` of bolt `x`: \"1s\" is not two durations with `..` between them (it is two \
+             durations, as \"200ms..10s\")",
+            "`on_error.then` of bolt `x` must be \"fail\", \"dead-letter\" or \"stop\", not \"retry\"",
+        ],
+    );
+    check_added(
+        "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nmax_replays = 3\n\
+         on_error = { retry = 1001, backoff = '2s..1s', then = 'dead-letter' }\n",
+        &[
+            "bolt `x` has `max_replays`, and with `on_error.then = \"dead-letter\"` none of its tuples is \
+             replayed (leave out one of them)",
+            "`on_error.retry` of bolt `x` must be at most 1000, not 1001",
+            "`on_error.backoff` of bolt `x` must be at least 2s, not 1s",
+            "bolt `x` sends tuples to its dead-letter stream, and no bolt takes `x.dead-letter` (add a bolt with \
+             the input `x.dead-letter`, or set `then = \"fail\"`)",
+        ],
+    );
+    check_added(
+        "[spout.x]\ntype = 'picker'\non_error = {}\n",
+        &["unknown key `on_error` of spout `x`: only a bolt has it"],
     );
     check_added(
         "[bolt.x]\ntype = 'print'\ninputs = ['lines']\nmax_spout_pending = 2\n",

@@ -38,7 +38,9 @@ pub trait Bolt: Send {
     ///
     /// # Errors
     /// An error fails the input, is counted and reported, and the bolt goes on with the next tuple. After
-    /// a panic the instance is dropped and built again.
+    /// a panic the instance is dropped and built again. In both cases what the call emitted is taken back, and
+    /// held tuples that it acked fail. The component's [`on_error`](crate::config::OnError) may ask for the
+    /// call to be made again instead.
     ///
     /// # Examples
     /// A field that is missing or of another type fails the tuple, by `?`:
@@ -144,7 +146,7 @@ pub trait Bolt: Send {
     /// Called once per `tick` period of the component, if it has one. What it emits is not anchored.
     ///
     /// # Errors
-    /// Errors are counted and reported.
+    /// Errors are counted and reported, and what the call emitted is taken back.
     ///
     /// # Examples
     /// A bolt that emits at each tick how many tuples it executed since the tick before:

@@ -45,6 +45,7 @@ pub const COUNTERS: &[CounterInfo] = &[
     CounterInfo::sum("failed", "Failures of tuples or messages").of_messages().with_own_place(),
     CounterInfo::sum("errors", "Errors of user code").with_own_place(),
     CounterInfo::sum("restarts", "Tasks built again").with_own_place(),
+    CounterInfo::sum("calls_retried", "Calls of bolts made again after an error"),
     CounterInfo::level("queued", "Tuples in inboxes").with_own_place(),
     CounterInfo::nanoseconds("busy", "Time in user code").with_own_place(),
     CounterInfo::nanoseconds("blocked", "Time without credit downstream").with_own_place(),
@@ -186,6 +187,8 @@ impl CounterId {
     pub const ERRORS: CounterId = CounterId::named("errors");
     /// Tasks built again.
     pub const RESTARTS: CounterId = CounterId::named("restarts");
+    /// Calls of bolts made again after an error.
+    pub const CALLS_RETRIED: CounterId = CounterId::named("calls_retried");
     /// Tuples in inboxes. Producers add to it.
     pub const QUEUED: CounterId = CounterId::named("queued");
     /// Nanoseconds in user code.

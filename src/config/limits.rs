@@ -38,6 +38,8 @@ pub const SPOUT_PENDING_AUTO_MAX: u32 = 1 << 18;
 pub const BLOCK_MESSAGES_MAX: u32 = 64;
 /// Replays of a message whose input has an end, where `max_replays` is not set.
 pub const BOUNDED_REPLAYS_MAX: u32 = 10;
+/// How often a bolt's call may be made again.
+pub const CALL_RETRIES_MAX: u32 = 1000;
 /// Failed messages of a spout task that may wait for their replay. While so many wait, the task emits no
 /// new messages.
 pub const REPLAYS_WAITING_MAX: usize = 1 << 12;

@@ -21,8 +21,9 @@ pub use auto::AutoOr;
 pub use engine::EngineOptions;
 pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
+pub(crate) use topology::doubled;
 pub use topology::{
-    ChainMode, ComponentOptions, Delivery, ErrorOptions, QueueOptions, ReplayOptions, TopologyOptions,
-    WatchdogOptions,
+    AfterRetries, ChainMode, ComponentOptions, Delivery, ErrorOptions, OnError, QueueOptions, ReplayOptions,
+    TopologyOptions, WatchdogOptions,
 };
 pub use worker::WorkerOptions;

@@ -211,6 +211,55 @@ impl Default for WatchdogOptions {
     }
 }
 
+/// `on_error` of a bolt: what happens when `execute` returns an error or panics. What the call did has been
+/// taken back then. After a panic the instance is built again at once, because the pauses are those of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnError {
+    /// `retry`: how often the call is made again with the same tuple. Meanwhile the task executes no other.
+    pub retry: u32,
+    /// `backoff`, the part before `..`: the pause before the first of these calls.
+    pub backoff_min: Duration,
+    /// `backoff`, the part after `..`: the longest such pause. Each is twice the one before.
+    pub backoff_max: Duration,
+    /// `then`: what happens with the tuple when the last call has failed.
+    pub then: AfterRetries,
+}
+
+impl OnError {
+    /// The pause before the call that is made again for the `number`th time, counted from 1.
+    pub fn pause(&self, number: u32) -> Duration {
+        doubled(self.backoff_min, number, self.backoff_max)
+    }
+}
+
+impl Default for OnError {
+    fn default() -> OnError {
+        OnError {
+            retry: 0,
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(10),
+            then: AfterRetries::default(),
+        }
+    }
+}
+
+/// What happens with a tuple for which a bolt's call failed for the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterRetries {
+    /// It fails: its message is replayed by the spout, within `max_replays`.
+    #[default]
+    Fail,
+    /// It goes to the bolt's dead-letter stream at once, and counts as processed.
+    DeadLetter,
+    /// The run ends in order and counts as failed, with the error as the reason.
+    Stop,
+}
+
+/// A pause that starts at `first` and doubles each time, up to `most`. `number` counts from 1.
+pub fn doubled(first: Duration, number: u32, most: Duration) -> Duration {
+    first.saturating_mul(1 << number.saturating_sub(1).min(31)).min(most)
+}
+
 /// Options of one component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComponentOptions {
@@ -230,6 +279,9 @@ pub struct ComponentOptions {
     /// the bolt's dead-letter stream once its message was replayed so often. If no bolt takes that
     /// stream, the message is given up.
     pub max_replays: Option<u32>,
+    /// `on_error`, of a bolt. `None`: a call that fails is not made again, the tuple fails, and a task that
+    /// panicked is built again after a pause ([`ErrorOptions::restart_min`]).
+    pub on_error: Option<OnError>,
     /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
 }
@@ -244,6 +296,7 @@ impl Default for ComponentOptions {
             chain: None,
             max_spout_pending: None,
             max_replays: None,
+            on_error: None,
             settings: toml::Table::new(),
         }
     }

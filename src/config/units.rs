@@ -25,6 +25,25 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("not a duration: \"{}\" ({expected})", text))
 }
 
+/// Reads two durations, the shorter first: `"200ms..10s"`.
+///
+/// # Errors
+/// A sentence that describes what is expected.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use squall::config::units::parse_range;
+/// assert_eq!(parse_range("200ms..10s"), Ok((Duration::from_millis(200), Duration::from_secs(10))));
+/// assert_eq!(parse_range("10s").unwrap_err(), "\"10s\" is not two durations with `..` between them");
+/// ```
+pub fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
+    let Some((min, max)) = text.split_once("..") else {
+        return Err(format!("\"{text}\" is not two durations with `..` between them"));
+    };
+    Ok((parse_duration(min.trim())?, parse_duration(max.trim())?))
+}
+
 /// Reads a size in bytes: one number with a unit, `B`, `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`,
 /// `GB` (1000).
 ///

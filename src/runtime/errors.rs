@@ -87,7 +87,7 @@ impl ErrorReporter {
             self.log(&text, now);
         }
         if error.is_fatal() {
-            self.stop(text);
+            self.stop(&text);
         }
     }
 
@@ -98,9 +98,10 @@ impl ErrorReporter {
         self.log(&text, now);
     }
 
-    /// Ends the run because of a fatal error. Only the first reason is kept.
-    fn stop(&self, error: String) {
-        let reason = StopReason { component: self.component.clone(), task: self.task, error };
+    /// Ends the run because of an error that has been reported. Only the first reason is kept.
+    pub fn stop(&self, error: &str) {
+        let reason =
+            StopReason { component: self.component.clone(), task: self.task, error: error.to_owned() };
         if self.lifecycle.stop(reason) {
             self.coordinator.send_control(EndRequest::Stop, Urgency::Now);
         }

@@ -111,7 +111,7 @@ fn value<O: 'static>(key: &Key<O>) -> Value {
         Shape::Size(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB"] }),
         Shape::AutoOrSize(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB", "auto"] }),
         Shape::Text(_, _) => json!({ "type": "string", "minLength": 1 }),
-        Shape::AutoOrOff(_) => json!({ "enum": ["auto", "off"] }),
+        Shape::OneOf(words, _) => json!({ "enum": words }),
         Shape::Free(_) => json!({ "type": "object" }),
         Shape::Nested(inner) => object(inner.iter(), &[], key.doc),
         Shape::Special => special(key.name()),

@@ -5,8 +5,9 @@
 //!   numbers ──▶ caller ──▶ sink          by shuffle, by key, to all, to named tasks, and anchored to a held tuple
 //! ```
 //!
-//! What a call does follows from its message and attempt. The caller notes each call with its last statement, so
-//! the note is there exactly if the call succeeded. The rows that arrive must be those of the noted calls.
+//! What a call does follows from its message and from how many calls there were for that message. The caller
+//! notes each call with its last statement, so the note is there exactly if the call succeeded. The rows that
+//! arrive must be those of the noted calls.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,10 +15,12 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use squall::api::CounterId;
+use squall::config::OnError;
 use squall::prelude::*;
 use squall::testing::{SimulatedTopology, SimulationOptions};
 
-use crate::kit::{HOUR, Numbers, lock};
+use crate::kit::{HOUR, Numbers, lock, of};
 use crate::scenario::mixed;
 use crate::world::Coverage;
 use crate::{again, caught, from_environment, is_shown, run_all};
@@ -61,6 +64,8 @@ struct Setup {
     numbers: u64,
     batch: u32,
     max_emits: usize,
+    /// How often a failed call is made again before its message fails.
+    retry: u32,
 }
 
 impl Setup {
@@ -74,27 +79,28 @@ impl Setup {
             numbers: random.random_range(1..60),
             batch: [1, 2, 3, 8, 512][random.random_range(0..5)],
             max_emits: [1, 4, 30][random.random_range(0..3)],
+            retry: [0, 1, 5][random.random_range(0..3)],
         }
     }
 
-    fn call(&self, n: u64, attempt: u32) -> Call {
-        let random = &mut StdRng::seed_from_u64(mixed(mixed(self.seed, n), u64::from(attempt)));
+    fn call(&self, n: u64, number: u64) -> Call {
+        let random = &mut StdRng::seed_from_u64(mixed(mixed(self.seed, n), number));
         let way = |random: &mut StdRng| {
             [Way::Shuffle, Way::Key, Way::All, Way::ForTargets, Way::Direct, Way::Held]
                 [random.random_range(0..6)]
         };
         let emits = (0..random.random_range(0..=self.max_emits)).map(|_| way(random)).collect();
-        // A message fails for its own calls at most twice; with held tuples of others, more often.
         let end = match random.random_range(0..10) {
-            0..3 if attempt < 2 => End::Error,
-            3 if attempt < 2 => End::Panic,
+            0..3 if number < 3 => End::Error,
+            3 if number < 3 => End::Panic,
             _ => End::Ok,
         };
         Call { emits, holds: random.random_bool(0.2), end }
     }
 }
 
-/// A row that arrived: stream, message, attempt, and its number in the call. With how often it arrived.
+/// A row that arrived: stream, message, number of the call for it, and number in that call. With how often it
+/// arrived.
 type Rows = BTreeMap<(String, i64, i64, i64), u64>;
 
 /// What the bolts of a run note.
@@ -107,6 +113,8 @@ struct Notes {
     sent_to: BTreeMap<(i64, i64, i64), Vec<TaskId>>,
     arrived_at: BTreeMap<(i64, i64, i64), Vec<TaskId>>,
     ends: BTreeMap<&'static str, u64>,
+    /// Calls for each message.
+    calls: BTreeMap<i64, u64>,
 }
 
 struct Caller {
@@ -118,7 +126,7 @@ struct Caller {
 
 impl Bolt for Caller {
     fn declare(&self) -> Streams {
-        let fields = ["n", "attempt", "at"];
+        let fields = ["n", "call", "at"];
         let streams = Streams::none().stream("shuffle", fields).stream("key", fields).stream("all", fields);
         streams.direct_stream("direct", fields)
     }
@@ -129,12 +137,18 @@ impl Bolt for Caller {
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let (n, attempt) = (input.i64("n")?, i64::from(out.attempt()));
-        let call = self.setup.call(n as u64, attempt as u32);
+        let n = input.i64("n")?;
+        let number = {
+            let mut notes = lock(&self.notes);
+            let calls = notes.calls.entry(n).or_default();
+            *calls += 1;
+            *calls as i64
+        };
+        let call = self.setup.call(n as u64, number as u64);
         let mut rows = Vec::new();
         let mut sent_to = Vec::new();
         for (at, way) in (0..).zip(&call.emits) {
-            let row = [n, attempt, at];
+            let row = [n, number, at];
             let stream = match way {
                 Way::Shuffle => "shuffle",
                 Way::Key | Way::ForTargets | Way::Held => "key",
@@ -175,10 +189,10 @@ impl Bolt for Caller {
         let mut notes = lock(&self.notes);
         for (stream, at) in rows {
             let copies = if stream == "all" { self.sinks.len() as u64 } else { 1 };
-            *notes.expected.entry((stream.to_owned(), n, attempt, at)).or_default() += copies;
+            *notes.expected.entry((stream.to_owned(), n, number, at)).or_default() += copies;
         }
         for (at, tasks) in sent_to {
-            notes.sent_to.entry((n, attempt, at)).or_default().extend(tasks);
+            notes.sent_to.entry((n, number, at)).or_default().extend(tasks);
         }
         Ok(())
     }
@@ -205,13 +219,13 @@ impl Bolt for Sink {
     }
 
     fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let (n, attempt, at) = (input.i64("n")?, input.i64("attempt")?, input.i64("at")?);
+        let (n, number, at) = (input.i64("n")?, input.i64("call")?, input.i64("at")?);
         let mut notes = lock(&self.notes);
         let stream = input.source_stream().to_owned();
         if stream == "key" {
-            notes.arrived_at.entry((n, attempt, at)).or_default().push(self.task);
+            notes.arrived_at.entry((n, number, at)).or_default().push(self.task);
         }
-        *notes.arrived.entry((stream, n, attempt, at)).or_default() += 1;
+        *notes.arrived.entry((stream, n, number, at)).or_default() += 1;
         Ok(())
     }
 }
@@ -233,7 +247,11 @@ fn run(seed: u64) -> Result<Coverage, String> {
     builder.spout("numbers", move || Numbers::new(setup.numbers));
     let of_caller = Arc::clone(&notes);
     let caller = move || Caller { setup, notes: Arc::clone(&of_caller), sinks: Vec::new(), held: None };
-    let _ = builder.bolt("caller", caller).parallelism(setup.callers).shuffle("numbers");
+    let mut caller = builder.bolt("caller", caller).parallelism(setup.callers);
+    if setup.retry > 0 {
+        caller = caller.on_error(OnError { retry: setup.retry, ..OnError::default() });
+    }
+    let _ = caller.shuffle("numbers");
     let of_sink = Arc::clone(&notes);
     let sink = builder.bolt("sink", move || Sink { notes: Arc::clone(&of_sink), task: TaskId(0) });
     let sink = sink.parallelism(setup.sinks).shuffle(("caller", "shuffle"));
@@ -262,6 +280,7 @@ fn run(seed: u64) -> Result<Coverage, String> {
         coverage.add(*end, *count);
     }
     coverage.add("at most once", u64::from(!tracked));
+    coverage.add("made again", of(&stats, "caller").counters.get(CounterId::CALLS_RETRIED) as u64);
     coverage.add("chosen before", notes.sent_to.len() as u64);
     Ok(coverage)
 }
@@ -278,7 +297,7 @@ fn a_call_that_fails_leaves_nothing() {
     let (coverage, failures) = run_all(&seeds, check);
     assert!(failures.is_empty(), "{} failed, the first:\n{}", failures.len(), failures[0]);
     if count > 1 {
-        for what in ["ok", "error", "panic", "at most once", "chosen before"] {
+        for what in ["ok", "error", "panic", "at most once", "chosen before", "made again"] {
             assert!(coverage.0.get(what).is_some_and(|count| *count > 0), "never happened: {what}");
         }
     }

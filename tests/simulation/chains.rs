@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use squall::config::ChainMode;
+use squall::config::{ChainMode, OnError};
 use squall::prelude::*;
 use squall::runtime::TopologyStats;
 use squall::testing::{SimulatedTopology, SimulationOptions};
@@ -48,6 +48,8 @@ struct Pipeline {
     numbers: u64,
     batch: u32,
     max_pending: u32,
+    /// How often a call that failed is made again before its message fails.
+    retry: u32,
     stages: Vec<(Role, bool)>,
 }
 
@@ -80,6 +82,7 @@ impl Pipeline {
             numbers: random.random_range(1..120),
             batch: [1, 3, 16, 512][random.random_range(0..4)],
             max_pending: [1, 7, 1000][random.random_range(0..3)],
+            retry: [0, 0, 2][random.random_range(0..3)],
             stages: (0..random.random_range(1..=6))
                 .map(|_| (role(random), random.random_bool(0.2)))
                 .collect(),
@@ -102,13 +105,17 @@ impl Pipeline {
             options.queue.batch = self.batch;
             options.tick = Some(Duration::from_millis(40));
             options.errors.restart_min = Duration::from_millis(5);
+            options.errors.restart_max = Duration::from_millis(40);
         });
         let numbers = self.numbers;
         builder.spout("stage-0", move || Numbers::new(numbers)).parallelism(self.executors).tasks(self.tasks);
         for (at, (role, by_key)) in (1..).zip(self.stages.iter().copied()) {
             let before = format!("stage-{}", at - 1);
             let stage = move || Stage { at, role, held: Vec::new() };
-            let declared = builder.bolt(format!("stage-{at}"), stage);
+            let mut declared = builder.bolt(format!("stage-{at}"), stage);
+            if self.retry > 0 {
+                declared = declared.on_error(OnError { retry: self.retry, ..OnError::default() });
+            }
             let declared = declared.parallelism(self.executors).tasks(self.tasks);
             let _ = if by_key { declared.fields(&before, ["n"]) } else { declared.shuffle(&before) };
         }
@@ -183,7 +190,6 @@ impl Bolt for Stage {
                 return Err(TaskError::quiet("the first time"));
             }
             Role::PanicFirst(every) if is_first && number % every == 1 => {
-                // What it emitted before stays emitted, chained or not.
                 std::panic::resume_unwind(Box::new("the first time"));
             }
             Role::Poison(every) if number % every == 1 => return Err(TaskError::quiet("each time")),
@@ -281,6 +287,7 @@ fn compare(seed: u64) -> Result<Coverage, String> {
     }
     coverage.add("at most once", u64::from(pipeline.delivery == Delivery::AtMostOnce));
     coverage.add("several tasks", u64::from(pipeline.tasks > 1));
+    coverage.add("calls made again", u64::from(pipeline.retry > 0 && pipeline.can_fail()));
     Ok(coverage)
 }
 
@@ -302,6 +309,7 @@ fn a_topology_does_the_same_with_and_without_chains() {
         "Poison",
         "at most once",
         "several tasks",
+        "calls made again",
     ] {
         assert!(coverage.0.contains_key(what), "never happened: {what}");
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt as _};
 
 use crate::clock::Time;
-use crate::config::ReplayOptions;
+use crate::config::{ReplayOptions, doubled};
 use crate::runtime::acking::pending::FailedMessage;
 
 /// The messages of one task that wait. See the [module](self).
@@ -93,8 +93,7 @@ impl Backoff {
 
 /// The pause after this many failures, without the random part.
 fn pause(options: &ReplayOptions, failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(31);
-    options.backoff_min.saturating_mul(1 << doublings).min(options.backoff_max)
+    doubled(options.backoff_min, failures, options.backoff_max)
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ impl Assembly {
         let tick = component.options.tick.or(self.blueprint.topology.options().tick);
         let tasks = self.task_parts(executor, component, index).into_iter();
         let tasks = tasks.map(|(context, state, emitter)| {
-            BoltTask::new(Arc::clone(factory), context, state, emitter, tick)
+            BoltTask::new(Arc::clone(factory), context, state, emitter, tick, component.options.on_error)
         });
         let own = self.links.of_producer(executor.id).map(|(_, link)| link);
         let cycle_links = own.filter(|link| link.kind != LinkKind::Acyclic).cloned().collect();

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 
 use crate::api::{CustomGrouping, GroupingContext, SourceMeta};
 use crate::clock::Time;
+use crate::config::AfterRetries;
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
 use crate::runtime::acking::ack_buffer::AckBuffer;
@@ -117,7 +118,10 @@ impl Wiring<'_> {
             acked_later: 0,
             failed_later: 0,
             unanchored_now: 0,
-            max_replays: component.options.max_replays,
+            max_replays: match component.options.on_error.map(|on_error| on_error.then) {
+                Some(AfterRetries::DeadLetter) => Some(0),
+                Some(AfterRetries::Fail | AfterRetries::Stop) | None => component.options.max_replays,
+            },
         }
     }
 

@@ -28,15 +28,13 @@ pub struct BatchCursor {
     run_left: u32,
     /// The first extra anchor of the first tuple that is not settled.
     extra: usize,
-    /// A copy of the tuple's values, made only when somebody may need them after `execute`.
-    pub kept: Vec<Value>,
 }
 
 impl BatchCursor {
     /// A batch of which no tuple was executed yet.
     pub fn new(input: TaskBatch) -> BatchCursor {
         let run_left = input.batch.runs.first().map_or(0, |run| run.len);
-        BatchCursor { input, tuple: 0, settled: 0, run: 0, run_left, extra: 0, kept: Vec::new() }
+        BatchCursor { input, tuple: 0, settled: 0, run: 0, run_left, extra: 0 }
     }
 
     /// Whether all tuples were executed.
@@ -65,10 +63,9 @@ impl BatchCursor {
         &all[..own]
     }
 
-    /// Copies the values of the next tuple.
-    pub fn keep_row(&mut self) {
-        self.kept.clear();
-        self.kept.extend_from_slice(self.input.batch.row(self.tuple as usize));
+    /// The values of the next tuple.
+    pub fn row(&self) -> &[Value] {
+        self.input.batch.row(self.tuple as usize)
     }
 
     /// Gives edges to tuples that were handed over within a chain, and that the step did not come to. From now

@@ -5,8 +5,9 @@
 //! keeps the batch in hand, and the next step continues at the same tuple.
 //!
 //! User code may fail in three ways, none of which ends the process. An `Err` fails the tuple. A panic
-//! fails the tuple, and the instance is dropped and built again after a pause. A call that does not
-//! return is reported by the watchdog. While one task of an executor waits to be built, the executor
+//! fails the tuple, and the instance is dropped and built again after a pause. With `on_error.retry`, the
+//! call is first made again for the same tuple, after a pause. A call that does not return is reported by
+//! the watchdog. While one task of an executor waits to be built or to make a call again, the executor
 //! takes no data. If `prepare` of a task failed for good, the executor does not wait for that task: the
 //! run is ending, and tuples that are still sent to the task fail.
 //!
@@ -137,10 +138,10 @@ impl BoltExecutor {
         }
         let mut outcome = if self.opened { self.work(cx) } else { StepOutcome::Idle };
         self.end_step(cx, outcome);
-        if outcome == StepOutcome::Idle && self.is_built() {
+        if outcome == StepOutcome::Idle && self.can_execute(cx.now) {
             outcome = self.next.as_mut().map_or(outcome, |next| next.outcome_of_leftovers(cx.now));
         }
-        Step { outcome, wake_at: if self.opened { self.wake_at() } else { Time::NEVER } }
+        Step { outcome, wake_at: if self.opened { self.wake_at(cx.now) } else { Time::NEVER } }
     }
 
     /// Takes data once all tasks of the chain have an instance.
@@ -199,7 +200,7 @@ impl BoltExecutor {
     }
 
     /// Builds tasks that have no instance, if that is due, and calls `tick` where it is due. Returns whether the
-    /// chain may take data: whether all its tasks have an instance.
+    /// chain may take data: whether all its tasks have an instance, and none waits to make a call again.
     pub fn build_and_tick(&mut self, cx: &StepContext<'_>) -> bool {
         let behind = match &mut self.next {
             Some(next) => next.measured(cx, |next| next.build_and_tick(cx)),
@@ -209,14 +210,16 @@ impl BoltExecutor {
             return false;
         }
         let mut all_built = true;
+        let mut waits = false;
         for task in &mut self.tasks {
             all_built &= task.ensure_built(&self.handles, cx.now) || task.restart.is_over();
+            waits |= task.waits_for_retry(cx.now);
         }
         if all_built {
             // Also if another bolt of the chain is missing: held tuples may wait for the tick.
             self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.handles, cx.now));
         }
-        all_built && behind
+        all_built && !waits && behind
     }
 
     /// Executes tuples until the budget or the time of the step is used up, input or credit runs out, or
@@ -433,13 +436,16 @@ impl BoltExecutor {
     }
 
     /// When to step the chain again if nothing wakes it before.
-    pub fn wake_at(&self) -> Time {
+    pub fn wake_at(&self, now: Time) -> Time {
         // While an instance is missing no tick is called, so the time of the next tick does not count.
         let missing = self.tasks.iter().filter(|task| task.bolt.is_none() && !task.restart.is_over());
         let next_build = missing.map(|task| task.restart.due).min();
         let own = next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min());
-        let behind = self.next.as_ref().map_or(Time::NEVER, |next| next.wake_at());
-        own.unwrap_or(Time::NEVER).min(behind)
+        // A call that is due and not made waits for another task of the chain, which has a time of its own.
+        let retries = self.tasks.iter().filter(|task| task.waits_for_retry(now)).map(BoltTask::retry_due);
+        let retry = retries.min().unwrap_or(Time::NEVER);
+        let behind = self.next.as_ref().map_or(Time::NEVER, |next| next.wake_at(now));
+        own.unwrap_or(Time::NEVER).min(retry).min(behind)
     }
 
     /// Ends the instances of this executor.
@@ -501,17 +507,19 @@ impl BoltExecutor {
         own || self.next.as_ref().is_some_and(|next| next.has_leftovers())
     }
 
-    /// Whether all tasks of the chain, from this executor on, have an instance.
-    fn is_built(&self) -> bool {
-        let own = self.tasks.iter().all(|task| task.bolt.is_some() || task.restart.is_over());
-        own && self.next.as_ref().is_none_or(|next| next.is_built())
+    /// Whether all tasks of the chain, from this executor on, have an instance and do not wait to make a call
+    /// again.
+    fn can_execute(&self, now: Time) -> bool {
+        let can =
+            |task: &BoltTask| (task.bolt.is_some() || task.restart.is_over()) && !task.waits_for_retry(now);
+        self.tasks.iter().all(can) && self.next.as_ref().is_none_or(|next| next.can_execute(now))
     }
 
     /// The outcome of a step that has nothing else to do, as far as what it left behind in the chain decides.
     /// Without credit, the release of credit wakes the chain; without an instance, its timer does.
     pub fn outcome_of_leftovers(&mut self, now: Time) -> StepOutcome {
         match () {
-            () if !self.has_leftovers() || !self.is_built() => StepOutcome::Idle,
+            () if !self.has_leftovers() || !self.can_execute(now) => StepOutcome::Idle,
             () if self.is_blocked(now) => StepOutcome::Blocked,
             () => StepOutcome::Worked,
         }

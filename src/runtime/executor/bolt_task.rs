@@ -12,6 +12,7 @@ use crate::api::{
     TaskContext, TaskError,
 };
 use crate::clock::Time;
+use crate::config::OnError;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::executor::step::ExecutorHandles;
@@ -24,6 +25,17 @@ use crate::tuple::{Anchor, Value};
 /// The reason in the dead letter of a tuple that was failed after it was held: user code gives none there.
 const FAILED_HOLD: &str = "it was held, and then failed";
 
+/// The tuple in hand, for which a call failed and is made again.
+#[derive(Clone, Copy, Debug)]
+struct CallRetry {
+    /// Its number in the batch in hand.
+    tuple: u32,
+    /// How often the call was made again, the next time included.
+    number: u32,
+    /// When the call is made again.
+    due: Time,
+}
+
 /// One task of a bolt.
 pub struct BoltTask {
     /// The instance; `None` before it is built and after it panicked.
@@ -35,6 +47,8 @@ pub struct BoltTask {
     pub restart: Restart,
     tick: Option<Duration>,
     pub next_tick: Time,
+    pub on_error: Option<OnError>,
+    retry: Option<CallRetry>,
     /// Whether `flush` is due, because a tuple was executed since the last `flush`.
     pub executed: bool,
     /// Tuples executed in this step.
@@ -51,6 +65,7 @@ impl BoltTask {
         mut state: OutputState,
         emitter: Emitter,
         tick: Option<Duration>,
+        on_error: Option<OnError>,
     ) -> BoltTask {
         let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
         let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
@@ -67,6 +82,8 @@ impl BoltTask {
             restart: Restart::new(),
             tick,
             next_tick: Time::NEVER,
+            on_error,
+            retry: None,
             executed: false,
             executed_now: 0,
             dead_letter_stage,
@@ -124,6 +141,14 @@ impl BoltTask {
         self.restart.broke(now, &handles.errors);
     }
 
+    /// The same after a call for a tuple panicked. With `on_error`, the next instance is built at once.
+    pub fn break_down_in_call(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
+        self.break_down(why, handles, now);
+        if self.on_error.is_some() {
+            self.restart.at_once(now);
+        }
+    }
+
     /// Builds and prepares the instance if that is due; returns whether there is an instance.
     pub fn ensure_built(&mut self, handles: &ExecutorHandles, now: Time) -> bool {
         if self.bolt.is_some() {
@@ -159,6 +184,30 @@ impl BoltTask {
         // Missed ticks are skipped, as Storm's ticks are when the queue is full.
         self.next_tick = self.next_tick.after(tick).max(now);
         self.call(handles, now, true, |bolt, out| bolt.tick(out));
+    }
+
+    /// Decides whether the call that failed for this tuple of the batch in hand is made again. If so, notes when.
+    pub fn retries(&mut self, tuple: u32, now: Time) -> bool {
+        let made = self.retry.take().filter(|retry| retry.tuple == tuple).map_or(0, |retry| retry.number);
+        let Some(on_error) = self.on_error.filter(|on_error| made < on_error.retry) else { return false };
+        let number = made + 1;
+        self.retry = Some(CallRetry { tuple, number, due: now.after(on_error.pause(number)) });
+        true
+    }
+
+    /// The calls up to here in the batch in hand succeeded, or are not made again.
+    pub fn retries_no_more(&mut self) {
+        self.retry = None;
+    }
+
+    /// When the call that failed is made again; [`Time::NEVER`] if there is none.
+    pub fn retry_due(&self) -> Time {
+        self.retry.map_or(Time::NEVER, |retry| retry.due)
+    }
+
+    /// Whether the task executes no tuple yet, because a call is made again later.
+    pub fn waits_for_retry(&self, now: Time) -> bool {
+        self.retry.is_some_and(|retry| retry.due > now)
     }
 
     /// Fails the tuples that were failed after they were held. Those that are not replayed any more go to

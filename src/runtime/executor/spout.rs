@@ -357,7 +357,7 @@ impl SpoutExecutor {
         if self.held_back.is_some() {
             wake_at = wake_at.min(now.after(IDLE_PAUSE_MAX));
         }
-        let behind = self.next.as_ref().filter(|_| self.opened).map_or(Time::NEVER, |next| next.wake_at());
+        let behind = self.next.as_ref().filter(|_| self.opened).map_or(Time::NEVER, |next| next.wake_at(now));
         wake_at.min(behind)
     }
 

@@ -2,13 +2,14 @@
 //!
 //! There are two loops. The plain loop is for the usual case, and does nothing per tuple that can be done
 //! once per stretch of tuples. The careful loop is for tuples with several anchors, and for tuples whose
-//! values a hook or a dead letter may need after `execute` has taken them, so it keeps a copy of each.
+//! values a hook, a dead letter or another call may need after `execute`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
+use crate::api::{Bolt, CounterId, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
 use crate::clock::Time;
+use crate::config::AfterRetries;
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
@@ -28,7 +29,7 @@ enum RunEnd {
 }
 
 /// Executes at most `chunk` tuples of the batch in hand. Returns `false` if the task has lost its
-/// instance and waits for the next one.
+/// instance and waits for the next one, or waits to make a call again.
 pub fn execute_chunk(
     task: &mut BoltTask,
     cursor: &mut BatchCursor,
@@ -43,26 +44,35 @@ pub fn execute_chunk(
         }
         return task.restart.is_over();
     };
+    if task.waits_for_retry(now) {
+        task.bolt = Some(bolt);
+        return false;
+    }
     let takes_letters = task.dead_letter_stage.is_some();
+    let retries = task.on_error.is_some_and(|on_error| on_error.retry > 0);
     task.executed = true;
     while cursor.tuple < stop_at {
         let (state, emitter) = (&mut task.state, &mut task.emitter);
-        let run = || run_tuples(&mut *bolt, state, emitter, cursor, stop_at, takes_letters);
+        let run = || run_tuples(&mut *bolt, state, emitter, cursor, stop_at, (takes_letters, retries));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
                 task.emitter.errors.report(&error, now);
-                fail_tuple(task, cursor, &shown(&error), FailureCause::Failed, handles);
+                if call_failed(task, cursor, &shown(&error), FailureCause::Failed, handles, now) {
+                    task.bolt = Some(bolt);
+                    return false;
+                }
             }
             Err(panic) => {
                 let why = text_of(&*panic);
-                fail_tuple(task, cursor, &why, FailureCause::Panicked, handles);
+                let _ = call_failed(task, cursor, &why, FailureCause::Panicked, handles, now);
                 task.bolt = Some(bolt);
-                task.break_down(&why, handles, now);
+                task.break_down_in_call(&why, handles, now);
                 return false;
             }
         }
     }
+    task.retries_no_more();
     task.bolt = Some(bolt);
     true
 }
@@ -74,13 +84,13 @@ fn run_tuples(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
     stop_at: u32,
-    takes_letters: bool,
+    (takes_letters, retries): (bool, bool),
 ) -> RunEnd {
     while cursor.tuple < stop_at {
         state.anchor = cursor.anchor();
         state.extra_anchors.clear();
         let may_be_letter = takes_letters && emitter.is_final(&state.anchor);
-        let may_need_row = !state.hooks.is_empty() || may_be_letter;
+        let may_need_row = !state.hooks.is_empty() || may_be_letter || retries;
         let plain = !may_need_row && cursor.input.batch.extras.is_empty();
         let end = cursor.stretch_end().min(stop_at);
         let stretch = if plain { run_plain } else { run_with_care };
@@ -104,7 +114,7 @@ fn run_plain(
     end: u32,
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
-        execute_next(bolt, state, emitter, cursor)?;
+        execute_next(bolt, state, emitter, cursor, After::NotNeeded)?;
         state.finish_call(emitter);
         cursor.tuple += 1;
         if emitter.outgoing.must_pause {
@@ -123,13 +133,12 @@ fn run_with_care(
     end: u32,
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
-        cursor.keep_row();
         state.extra_anchors.clear();
         state.extra_anchors.extend(cursor.extras().iter().map(|(_, anchor)| *anchor));
-        execute_next(bolt, state, emitter, cursor)?;
+        execute_next(bolt, state, emitter, cursor, After::Needed)?;
         state.finish_call(emitter);
         if !state.hooks.is_empty() {
-            run_hooks(state, emitter, &cursor.kept, true);
+            run_hooks(state, emitter, cursor.row(), true);
         }
         cursor.tuple += 1;
         cursor.settle(emitter);
@@ -140,12 +149,20 @@ fn run_with_care(
     Ok(())
 }
 
+/// Whether the values of a tuple may be needed after `execute`, which then gets copies of those that it takes.
+#[derive(Clone, Copy)]
+enum After {
+    Needed,
+    NotNeeded,
+}
+
 #[inline(always)]
 fn execute_next(
     bolt: &mut dyn Bolt,
     state: &mut OutputState,
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
+    after: After,
 ) -> Result<(), TaskError> {
     let TaskBatch { batch, meta, .. } = &mut cursor.input;
     let meta: &Arc<SourceMeta> = meta;
@@ -156,9 +173,10 @@ fn execute_next(
     state.held = false;
     state.begin_call();
     let row = tuple * arity..(tuple + 1) * arity;
-    let input = match &mut batch.rows {
-        Rows::Owned(values) => Input::owned(&mut values[row], meta),
-        Rows::Shared(values) => Input::shared(&values[row], meta),
+    let input = match (&mut batch.rows, after) {
+        (Rows::Owned(values), After::NotNeeded) => Input::owned(&mut values[row], meta),
+        (Rows::Owned(values), After::Needed) => Input::shared(&values[row], meta),
+        (Rows::Shared(values), _) => Input::shared(&values[row], meta),
     };
     bolt.execute(input, &mut Outputs::new(state, emitter))
 }
@@ -177,10 +195,33 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
     });
 }
 
-/// Handles a tuple for which user code returned an error or panicked. What the call did is taken back. If the
-/// tuple is not replayed any more and the dead-letter stream has subscribers, it is sent there. Otherwise its
-/// messages fail. A held tuple is left alone, because whoever holds it acks or fails it.
+/// Handles a call that returned an error or panicked. What it did is taken back. Then it is made again later,
+/// or the tuple fails. Returns whether it is made again.
 #[cold]
+fn call_failed(
+    task: &mut BoltTask,
+    cursor: &mut BatchCursor,
+    error: &str,
+    cause: FailureCause,
+    handles: &ExecutorHandles,
+    now: Time,
+) -> bool {
+    task.state.take_back(&mut task.emitter);
+    cursor.settle(&mut task.emitter);
+    if !task.state.held && task.retries(cursor.tuple, now) {
+        handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
+        return true;
+    }
+    if task.on_error.is_some_and(|on_error| on_error.then == AfterRetries::Stop) {
+        task.emitter.errors.stop(error);
+    }
+    fail_tuple(task, cursor, error, cause, handles);
+    false
+}
+
+/// Fails the tuple in hand. If it is not replayed any more and the dead-letter stream has subscribers, it is
+/// sent there. Otherwise its messages fail. A held tuple is left alone, because whoever holds it acks or fails
+/// it.
 fn fail_tuple(
     task: &mut BoltTask,
     cursor: &mut BatchCursor,
@@ -188,13 +229,11 @@ fn fail_tuple(
     cause: FailureCause,
     handles: &ExecutorHandles,
 ) {
-    task.state.take_back(&mut task.emitter);
-    cursor.settle(&mut task.emitter);
     if !task.state.hooks.is_empty() {
-        run_hooks(&mut task.state, &task.emitter, &cursor.kept, false);
+        run_hooks(&mut task.state, &task.emitter, cursor.row(), false);
     }
     let is_held = task.state.held;
-    if !is_held && !task.send_dead_letter(&cursor.input.meta, &cursor.kept, error, handles) {
+    if !is_held && !task.send_dead_letter(&cursor.input.meta, cursor.row(), error, handles) {
         fail_anchors(&mut task.emitter, cursor, cause);
     }
     cursor.tuple += 1;

@@ -55,6 +55,13 @@ impl Restart {
         self.due = now.after(self.pause);
     }
 
+    /// The task is built again without a pause.
+    pub fn at_once(&mut self, now: Time) {
+        if !self.is_over() {
+            (self.due, self.pause) = (now, Duration::ZERO);
+        }
+    }
+
     /// Notes that the task was built; returns whether it had been built before.
     fn built(&mut self, now: Time) -> bool {
         self.built_at = now;

@@ -63,7 +63,8 @@ pub struct Emitter {
     pub failed_later: u64,
     /// Lost tuples of this step that belong to no message.
     pub unanchored_now: u64,
-    /// Of a bolt that has a limit of its own: how often messages that it fails are replayed.
+    /// Of a bolt that has a limit of its own: how often messages that it fails are replayed. 0 if what it fails
+    /// becomes a dead letter at once.
     pub max_replays: Option<u32>,
 }
 

@@ -37,7 +37,8 @@ impl Bolt for Pairs {
     fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         out.emit_direct(TaskId(9), "direct", [1])?;
         out.request_drain();
-        Err(TaskError::new("tick went wrong"))
+        out.report_error(TaskError::new("tick went wrong"));
+        Ok(())
     }
 }
 
@@ -58,6 +59,58 @@ fn what_a_bolt_does_is_written_down() {
     assert_eq!((emitted[0].direct, emitted[0].anchors.len()), (Some(TaskId(9)), 0));
     assert!(pairs.drain_requested());
     assert_eq!(pairs.errors().last().map(String::as_str), Some("tick went wrong"));
+}
+
+/// Holds its first input. From then on emits, acks the held tuple, and goes wrong.
+#[derive(Default)]
+struct GoesWrong(Option<HeldTuple>);
+
+impl GoesWrong {
+    fn emit_and_ack(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        out.emit([1, 2])?;
+        out.emit_for_targets("default", [3, 4])?;
+        if let Some(held) = self.0.take() {
+            out.emit_anchored("default", &[&held], [5, 6])?;
+            out.ack(held);
+        }
+        Err(TaskError::new("it went wrong"))
+    }
+}
+
+impl Bolt for GoesWrong {
+    fn declare(&self) -> Streams {
+        Streams::new(["a", "b"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if input.i64("field1")? == 0 {
+            out.emit([0, 0])?;
+            self.0 = Some(out.hold(input));
+            return Ok(());
+        }
+        self.emit_and_ack(out)
+    }
+
+    fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.emit_and_ack(out)
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.emit_and_ack(out)
+    }
+}
+
+#[test]
+fn a_call_that_fails_is_taken_back() {
+    let mut bolt = BoltHarness::new(GoesWrong::default());
+    bolt.execute_all([0, 1, 0].map(|n| TestTuple::new([n])));
+    assert_eq!(bolt.take_emitted().len(), 2, "what the calls emitted that succeeded");
+    assert_eq!((bolt.acked(), bolt.failed().len()), (&[] as &[u64], 2), "the tuple, and the held one");
+    bolt.tick();
+    assert_eq!((bolt.take_emitted().len(), bolt.failed().len()), (0, 3));
+    bolt.execute(TestTuple::new([0]));
+    bolt.finish();
+    assert_eq!((bolt.take_emitted().len(), bolt.acked()), (4, &[3][..]), "`finish` is not taken back");
 }
 
 #[test]

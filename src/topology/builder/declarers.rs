@@ -7,7 +7,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::api::{CustomGrouping, TaskHook};
-use crate::config::{AutoOr, ChainMode, ComponentOptions};
+use crate::config::{AutoOr, ChainMode, ComponentOptions, OnError};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::draft::DraftInput;
 use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory};
@@ -138,6 +138,27 @@ impl BoltDeclarer<'_> {
     /// message is given up.
     pub fn max_replays(self, replays: u32) -> Self {
         self.0.options.max_replays = Some(replays);
+        self
+    }
+
+    /// What happens when a call of the bolt fails for a tuple.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::config::{AfterRetries, OnError};
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{Capture, Feeder};
+    /// # let mut builder = TopologyBuilder::new("orders");
+    /// # builder.spout("orders", Feeder::new(["id"]).spout());
+    /// # let store = || bolt_fn(Streams::none(), |_: Input<'_>, _: &mut Outputs<'_>| Ok(()));
+    /// let on_error = OnError { retry: 5, then: AfterRetries::DeadLetter, ..OnError::default() };
+    /// builder.bolt("store", store).on_error(on_error).shuffle("orders");
+    /// builder.bolt("refused", Capture::new().bolt()).shuffle(("store", "dead-letter"));
+    /// # builder.build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_error(self, on_error: OnError) -> Self {
+        self.0.options.on_error = Some(on_error);
         self
     }
 

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::config::{AutoOr, ChainMode, ComponentOptions, TopologyOptions, limits};
+use crate::config::units::parse_range;
+use crate::config::{AfterRetries, AutoOr, ChainMode, ComponentOptions, TopologyOptions, limits};
 use crate::topology::registry::Kind;
 
 /// One key of a table whose values end up in an `O`.
@@ -39,8 +40,8 @@ pub(crate) enum Shape<O: 'static> {
     AutoOrSize(fn(&mut O, AutoOr<u64>)),
     /// A string that stands for something: what is expected, and how it is read.
     Text(&'static str, fn(&mut O, &str) -> Result<(), String>),
-    /// `"auto"` or `"off"`.
-    AutoOrOff(fn(&mut O, ChainMode)),
+    /// One of these words.
+    OneOf(&'static [&'static str], fn(&mut O, &str)),
     /// A table of free values.
     Free(fn(&mut O, toml::Table)),
     /// A table of keys.
@@ -54,6 +55,12 @@ impl<O> Key<O> {
     pub fn name(&self) -> &'static str {
         self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
     }
+}
+
+const CHAIN_MODES: &[&str] = &["auto", "off"];
+
+fn chain_mode(word: &str) -> ChainMode {
+    if word == "off" { ChainMode::Off } else { ChainMode::Auto }
 }
 
 type TopologyKey = Key<TopologyOptions>;
@@ -137,7 +144,7 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         path: "chain",
         doc: "Whether neighbours run fused in one executor where that is faster (`auto`), or never (`off`).",
         default: "\"auto\"",
-        shape: Shape::AutoOrOff(|o, v| o.chain = v),
+        shape: Shape::OneOf(CHAIN_MODES, |o, v| o.chain = chain_mode(v)),
     },
     Key {
         path: "tick",
@@ -291,7 +298,7 @@ static CHAIN: ComponentKey = Key {
     path: "chain",
     doc: "Whether the component may run fused with its producer and its consumer (`auto`) or not (`off`).",
     default: "the topology's",
-    shape: Shape::AutoOrOff(|o, v| o.chain = Some(v)),
+    shape: Shape::OneOf(CHAIN_MODES, |o, v| o.chain = Some(chain_mode(v))),
 };
 static SETTINGS: ComponentKey = Key {
     path: "settings",
@@ -336,6 +343,43 @@ static MAX_REPLAYS: ComponentKey = Key {
     shape: Shape::CountOrOff(0, u32::MAX, |o, v| o.max_replays = Some(v.unwrap_or(u32::MAX))),
 };
 
+static ON_ERROR: ComponentKey = Key {
+    path: "on_error",
+    doc: "What happens when a call of the bolt fails for a tuple.",
+    default: "see below",
+    shape: Shape::Nested(ON_ERROR_KEYS),
+};
+static ON_ERROR_KEYS: &[ComponentKey] = &[
+    Key {
+        path: "on_error.retry",
+        doc: "How often the call is made again with the same tuple; meanwhile the task executes no other.",
+        default: "0",
+        shape: Shape::Count(0, limits::CALL_RETRIES_MAX, |o, v| o.on_error.get_or_insert_default().retry = v),
+    },
+    Key {
+        path: "on_error.backoff",
+        doc: "The pause before the first of these calls and the longest such pause; each is twice the one before.",
+        default: "\"200ms..10s\"",
+        shape: Shape::Text("two durations, as \"200ms..10s\"", |o, v| {
+            let on_error = o.on_error.get_or_insert_default();
+            (on_error.backoff_min, on_error.backoff_max) = parse_range(v)?;
+            Ok(())
+        }),
+    },
+    Key {
+        path: "on_error.then",
+        doc: "What happens when the last of these calls failed: the tuple fails, so that its message is replayed (`fail`), goes to the bolt's dead-letter stream (`dead-letter`), or the run ends (`stop`).",
+        default: "\"fail\"",
+        shape: Shape::OneOf(&["fail", "dead-letter", "stop"], |o, v| {
+            o.on_error.get_or_insert_default().then = match v {
+                "dead-letter" => AfterRetries::DeadLetter,
+                "stop" => AfterRetries::Stop,
+                _ => AfterRetries::Fail,
+            };
+        }),
+    },
+];
+
 static SPOUT: &[&ComponentKey] =
     &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
 static BOLT: &[&ComponentKey] = &[
@@ -347,6 +391,7 @@ static BOLT: &[&ComponentKey] = &[
     &CHAIN,
     &TICK,
     &MAX_REPLAYS,
+    &ON_ERROR,
     &HOOKS,
     &SETTINGS,
     &CONFIG,
@@ -376,8 +421,7 @@ pub(crate) const GROUPINGS: &[&str] =
     &["shuffle", "fields", "partial-key", "all", "global", "none", "local-or-shuffle", "direct", "custom"];
 
 /// Keys and tables that come with later versions.
-pub(super) const LATER: &[&str] =
-    &["state", "stream", "test", "drpc", "checkpoint", "batch", "on_error", "streams"];
+pub(super) const LATER: &[&str] = &["state", "stream", "test", "drpc", "checkpoint", "batch", "streams"];
 
 /// What other systems and earlier drafts call a key.
 pub(super) const OTHER_NAMES: &[(&str, &str)] = &[

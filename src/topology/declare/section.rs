@@ -2,8 +2,8 @@
 
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use crate::config::AutoOr;
 use crate::config::units::{parse_duration, parse_size};
-use crate::config::{AutoOr, ChainMode};
 use crate::topology::declare::keys::{Key, LATER, OTHER_NAMES, Shape};
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Node, in_order, type_name};
@@ -64,19 +64,29 @@ impl Section<'_> {
                         .push(Finding::at(place(node), message).help(Some(format!("it is {expected}"))));
                 }
             },
-            Shape::AutoOrOff(set) => match node.get_ref().as_str() {
-                Some("auto") => set(options, ChainMode::Auto),
-                Some("off") => set(options, ChainMode::Off),
+            Shape::OneOf(words, set) => match node.get_ref().as_str() {
+                Some(word) if words.contains(&word) => set(options, word),
                 Some(other) => {
                     let of = &self.of;
                     let message =
-                        format!("`{}`{of} must be \"auto\" or \"off\", not \"{}\"", key.path, shown(other));
+                        format!("`{}`{of} must be {}, not \"{}\"", key.path, any_of(words), shown(other));
                     self.report.push(Finding::at(place(node), message));
                 }
-                None => self.wrong_type(key.path, node, "\"auto\" or \"off\""),
+                None => self.wrong_type(key.path, node, &any_of(words)),
             },
             Shape::Free(set) => self.free(key.path, node).into_iter().for_each(|v| set(options, v)),
-            Shape::Nested(_) | Shape::Special => {}
+            Shape::Nested(inner) => self.nested(key.path, inner, node, options),
+            Shape::Special => {}
+        }
+    }
+
+    /// Reads a table of keys.
+    fn nested<O>(&mut self, path: &str, keys: &'static [Key<O>], node: &Node<'_>, options: &mut O) {
+        let Some(table) = self.table(path, node) else { return };
+        let names: Vec<&'static str> = keys.iter().map(Key::name).collect();
+        for (name, _, value) in self.known(path, table, &names) {
+            let key = keys.iter().find(|key| key.name() == name).expect("it is a known name");
+            self.read(key, value, options);
         }
     }
 
@@ -214,6 +224,15 @@ impl Section<'_> {
                 .help(other_name(name, known).or_else(|| suggest::help(name, known.iter().copied(), "keys")))
         };
         self.report.push(finding);
+    }
+}
+
+/// `"auto" or "off"`, or `"a", "b" or "c"`.
+fn any_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::config::limits::{self, DURATION_MAX};
 use crate::config::units::{show_duration, show_size};
-use crate::config::{AutoOr, Delivery, TopologyOptions};
-use crate::topology::draft::Draft;
+use crate::config::{AfterRetries, AutoOr, Delivery, TopologyOptions};
+use crate::ids::DEAD_LETTER_STREAM;
+use crate::topology::draft::{Draft, DraftInput};
 use crate::topology::graph::Grouping;
 use crate::topology::queue_shares::{Crew, NoShares, QueuePlaces};
+use crate::topology::suggest::shown;
 use crate::topology::validate::problem::{ById, InputPart, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
@@ -106,7 +108,45 @@ fn component_problems(draft: &Draft, at: usize) -> Vec<Problem> {
     let tasks = options.tasks.and_then(|tasks| key("tasks", tasks, limits::PARALLELISM_MAX));
     let sound = parallelism.is_none() && tasks.is_none();
     let relations = if sound { task_relations(draft, at) } else { Vec::new() };
-    [parallelism, tasks, tick, pending].into_iter().flatten().chain(relations).collect()
+    let problems = [parallelism, tasks, tick, pending].into_iter().flatten();
+    problems.chain(on_error_problems(draft, at)).chain(relations).collect()
+}
+
+/// What is wrong with `on_error` of a bolt.
+fn on_error_problems(draft: &Draft, at: usize) -> impl Iterator<Item = Problem> {
+    let component = &draft.components[at];
+    let (options, on_error) = (&component.options, component.options.on_error.unwrap_or_default());
+    let site = || Site::Key(at, "on_error");
+    let what = |key: &str| format!("on_error.{key} of {}", named(draft, at));
+    let least = Duration::from_millis(1);
+    let letters = on_error.then == AfterRetries::DeadLetter;
+    let takes = |input: &DraftInput| input.component == component.id && input.stream == DEAD_LETTER_STREAM;
+    let is_taken = || draft.components.iter().any(|other| other.inputs().iter().any(takes));
+    let goes_nowhere = (letters && !is_taken()).then(|| {
+        let id = shown(&component.id);
+        let message = format!(
+            "{} sends tuples to its dead-letter stream, and no bolt takes `{id}.{DEAD_LETTER_STREAM}`",
+            named(draft, at)
+        );
+        let help = format!("add a bolt with the input `{id}.{DEAD_LETTER_STREAM}`, or set `then = \"fail\"`");
+        Problem::new(site(), message).help(help)
+    });
+    let two_limits = (letters && options.max_replays.is_some()).then(|| {
+        let message = format!(
+            "{} has `max_replays`, and with `on_error.then = \"dead-letter\"` none of its tuples is replayed",
+            named(draft, at)
+        );
+        Problem::new(Site::Key(at, "max_replays"), message).help("leave out one of them".to_owned())
+    });
+    [
+        within(site(), &what("retry"), on_error.retry.into(), 0, limits::CALL_RETRIES_MAX.into()),
+        lasting(site(), &what("backoff"), on_error.backoff_min, least),
+        lasting(site(), &what("backoff"), on_error.backoff_max, on_error.backoff_min.max(least)),
+        goes_nowhere,
+        two_limits,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What must hold between a component's tasks, its executors and the key groups.
