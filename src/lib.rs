@@ -18,6 +18,7 @@ pub mod metrics;
 #[doc(hidden)]
 pub mod net;
 pub mod runtime;
+pub mod state;
 pub mod testing;
 // Text as people may see it. Public only for the tests of this package.
 #[doc(hidden)]
@@ -31,9 +32,9 @@ pub use tuple::{Fields, Timestamp, Value};
 /// What a program that embeds squall usually needs.
 pub mod prelude {
     pub use crate::api::{
-        Bolt, Check, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, Outputs, Spout,
-        SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Values, WorkerContext, WorkerHook,
-        bolt_fn,
+        Bolt, Check, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, ListState, MapState,
+        OperatorState, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError,
+        ValueState, Values, WorkerContext, WorkerHook, bolt_fn,
     };
     pub use crate::config::Delivery;
     pub use crate::ids::{MessageId, TaskId};

@@ -688,6 +688,57 @@ fn after_its_last_call_a_tuple_fails_or_the_run_stops() {
     assert_eq!(refuses.calls.load(Ordering::SeqCst), 6);
 }
 
+/// Adds up numbers in state, and panics at 9 the first time, after it has added it. Emits the sum in the end.
+struct Sum {
+    sum: ValueState<i64>,
+    panics: Trouble,
+}
+
+impl Bolt for Sum {
+    fn declare(&self) -> Streams {
+        Streams::new(["sum"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        context.name_keys();
+        self.sum = context.value_state("sum")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let n = input.i64("n")?;
+        out.set_key(["all"])?;
+        self.sum.update(out, |sum| *sum += n)?;
+        if n == 9 { self.panics.at(Place::Execute) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        out.set_key(["all"])?;
+        let sum = self.sum.get(out)?.copied().unwrap_or(0);
+        Ok(out.emit([sum])?)
+    }
+}
+
+/// A task that panicked at its last tuple was not built again before the end, so `finish` was not called, and
+/// what the task had kept was lost without a word. State outlives the instance, without what the call that
+/// panicked did.
+#[test]
+fn a_task_that_panics_at_the_end_still_emits_its_state() {
+    for (delivery, expected) in [(Delivery::AtMostOnce, 36), (Delivery::AtLeastOnce, 45)] {
+        let (panics, sums) = (Trouble::new(Place::Execute, How::Panic, 1), Capture::new());
+        let mut builder = builder();
+        builder.options(|options| options.delivery = delivery);
+        builder.spout("spout", || Numbers::new(10));
+        let of_bolt = panics.clone();
+        let sum = move || Sum { sum: ValueState::default(), panics: of_bolt.clone() };
+        builder.bolt("bolt", sum).shuffle("spout");
+        builder.bolt("sums", sums.bolt()).shuffle("bolt");
+        let stats = run(builder);
+        assert_eq!(sums.rows(), [[Value::from(expected)]], "{stats:#?}");
+        assert_eq!((panics.struck.load(Ordering::SeqCst), of(&stats, "bolt").restarts), (1, 1));
+    }
+}
+
 /// Holds each tuple until `flush`, and fails the number 5 there.
 #[derive(Default)]
 struct Holding(Vec<HeldTuple>);

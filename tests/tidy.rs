@@ -30,12 +30,12 @@ use source::{Source, code_only};
 /// The modules of the crate, by layer. A module may import itself and what stands before it.
 /// Layers that are not written yet have their place already.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("ground", &["text", "files", "ids", "clock", "logging", "metrics", "config", "tuple"]),
+    ("ground", &["text", "files", "ids", "clock", "logging", "metrics", "config", "tuple", "state"]),
     ("api", &["api"]),
     ("topology", &["topology"]),
     ("runtime", &["runtime"]),
     ("net", &["net"]),
-    ("on the api", &["state", "window", "checkpoint", "trident", "stream", "components"]),
+    ("on the api", &["window", "checkpoint", "trident", "stream", "components"]),
     ("cluster", &["cluster"]),
     ("faces", &["testing", "ui", "cli", "main"]),
 ];

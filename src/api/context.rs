@@ -5,73 +5,14 @@ use std::sync::Arc;
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
+use crate::api::component_info::ComponentInfo;
 use crate::api::error::TaskError;
-use crate::api::streams::StreamDeclaration;
 use crate::api::worker::{WorkerContext, WorkerResources, setting};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;
 use crate::metrics::{Counter, Gauge, Histogram, Metric, MetricKey, MetricsRegistry, OTHER_LOSSES};
-
-/// One input of a component in the topology.
-///
-/// # Examples
-/// ```
-/// use squall::prelude::*;
-///
-/// /// Whether the inputs of the task are grouped by fields.
-/// fn is_keyed(context: &TaskContext) -> bool {
-///     let own = context.components().iter().find(|info| info.id == context.component());
-///     own.is_some_and(|info| info.inputs.iter().all(|input| input.grouping.starts_with("fields")))
-/// }
-/// # let mut options = squall::testing::HarnessOptions::default();
-/// # let info = |grouping: &str| squall::api::InputInfo {
-/// #     component: "split".into(),
-/// #     stream: "default".into(),
-/// #     grouping: grouping.to_owned(),
-/// # };
-/// # options.inputs = vec![info("fields(word)")];
-/// # assert!(is_keyed(&options.task_context()));
-/// # options.inputs = vec![info("shuffle")];
-/// # assert!(!is_keyed(&options.task_context()));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputInfo {
-    /// The component it comes from.
-    pub component: SmolStr,
-    /// Its stream.
-    pub stream: SmolStr,
-    /// The grouping, as written in TOML.
-    pub grouping: String,
-}
-
-/// One component of the topology.
-///
-/// # Examples
-/// ```
-/// use squall::prelude::*;
-///
-/// /// The components that take tuples from this one.
-/// fn subscribers(context: &TaskContext) -> Vec<&str> {
-///     let takes = |info: &&squall::api::ComponentInfo| {
-///         info.inputs.iter().any(|input| input.component == context.component())
-///     };
-///     context.components().iter().filter(takes).map(|info| info.id.as_str()).collect()
-/// }
-/// # let context = squall::testing::HarnessOptions::default().task_context();
-/// # assert!(subscribers(&context).is_empty());
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComponentInfo {
-    /// Its id.
-    pub id: SmolStr,
-    /// Its tasks, in order.
-    pub tasks: Vec<TaskId>,
-    /// Its inputs; empty for a spout.
-    pub inputs: Vec<InputInfo>,
-    /// The streams that it emits to.
-    pub streams: Vec<StreamDeclaration>,
-}
+use crate::state::StateRegistry;
 
 /// What a [`TaskContext`] is made of; the runtime fills it in.
 #[derive(Clone)]
@@ -98,6 +39,8 @@ pub struct ContextParts {
     pub clock: Clock,
     /// A seed that differs for each task and is the same in a repeated simulation.
     pub seed: u64,
+    /// The states that the task registers.
+    pub states: StateRegistry,
     /// Logs with component and task attached.
     pub logger: slog::Logger,
 }
@@ -385,6 +328,11 @@ impl TaskContext {
     /// ```
     pub fn seed(&self) -> u64 {
         self.0.seed
+    }
+
+    /// The states that the task has registered.
+    pub(crate) fn states(&self) -> &StateRegistry {
+        &self.0.states
     }
 
     /// Logs with component and task attached.

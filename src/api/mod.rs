@@ -5,6 +5,7 @@
 //! * [`Input`]: the tuple that `execute` is called with; [`HeldTuple`]: a tuple that a bolt keeps.
 //! * [`Outputs`] and [`SpoutOutputs`]: emit, ack, fail and report.
 //! * [`TaskContext`]: the identity of a task, and what it can look up and register.
+//! * [`ValueState`], [`MapState`], [`ListState`], [`OperatorState`]: what the runtime keeps for a task.
 //! * [`Check`]: how a component refuses settings before the topology starts.
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`WorkerContext`]: the worker process that a task runs in.
@@ -17,6 +18,7 @@
 mod bolt;
 mod check;
 mod closure;
+mod component_info;
 mod context;
 mod counters;
 mod error;
@@ -24,11 +26,14 @@ mod failure;
 mod grouping;
 mod hooks;
 mod input;
+mod input_keys;
 mod outputs;
+mod registration;
 mod spout;
 mod spout_outputs;
 mod stage;
 mod stages;
+mod state;
 mod stats;
 mod streams;
 mod values;
@@ -37,18 +42,21 @@ mod worker;
 pub use bolt::Bolt;
 pub use check::{Check, CheckInput, Choice, Claim, Refusal, STANDARD_INPUT};
 pub use closure::{FnBolt, bolt_fn};
-pub use context::{ComponentInfo, ContextParts, InputInfo, TaskContext};
+pub use component_info::{ComponentInfo, InputInfo};
+pub use context::{ContextParts, TaskContext};
 pub use counters::{COUNTERS, CounterId, CounterInfo, CounterKind, CounterValues};
 pub use error::{EmitError, TaskError};
 pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
 pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
+pub(crate) use input_keys::InputKeys;
 pub use outputs::Outputs;
 pub use spout::{Spout, SpoutStatus};
 pub use spout_outputs::SpoutOutputs;
-pub use stage::Stage;
-pub use stages::{Chosen, OutputCollector, OutputState};
+pub use stage::{Chosen, OutputCollector, Stage};
+pub use stages::OutputState;
+pub use state::{ListState, MapState, OperatorState, ValueState};
 pub use stats::{
     ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
 };

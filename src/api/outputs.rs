@@ -6,12 +6,12 @@ use ::serde::Serialize;
 
 use crate::api::error::{EmitError, TaskError};
 use crate::api::input::{HeldTuple, Input};
-use crate::api::stages::{
-    OutputCollector, OutputState, Settlement, emit_direct, emit_for_targets, emit_row, struct_row,
-};
+use crate::api::stage::OutputCollector;
+use crate::api::stages::{OutputState, Settlement, emit_direct, emit_for_targets, emit_row, struct_row};
 use crate::api::values::Values;
 use crate::ids::TaskId;
-use crate::tuple::Anchor;
+use crate::state::TaskState;
+use crate::tuple::{Anchor, Value, ValueError};
 
 /// Where a bolt emits, acks and reports.
 ///
@@ -313,6 +313,58 @@ impl<'a> Outputs<'a> {
     /// ```
     pub fn fail(&mut self, held: HeldTuple) {
         self.state.settle(self.route, held, Settlement::Fail);
+    }
+
+    /// Names the key of this call: which values of the task's state the call sees. It replaces the key that the
+    /// input was grouped by, until the call ends or names another key.
+    ///
+    /// # Errors
+    /// When a value does not fit into the types that tuples have.
+    ///
+    /// # Examples
+    /// Money that goes from one account to another. Both states are changed, or none if the call fails:
+    /// ```
+    /// # use squall::prelude::*;
+    /// fn transfer(
+    ///     balances: ValueState<i64>,
+    ///     input: Input<'_>,
+    ///     out: &mut Outputs<'_>,
+    /// ) -> Result<(), TaskError> {
+    ///     let cents = input.i64("cents")?;
+    ///     out.set_key([input.str("from")?])?;
+    ///     balances.update(out, |balance| *balance -= cents)?;
+    ///     out.set_key([input.str("to")?])?;
+    ///     balances.update(out, |balance| *balance += cents)?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn set_key(&mut self, key: impl Values) -> Result<(), ValueError> {
+        self.state.store.set_key(|row| key.push_into(row))
+    }
+
+    /// The key of this call; empty if it has none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// # let execute = |_: Input<'_>, out: &mut Outputs<'_>| -> Result<(), TaskError> {
+    /// assert!(out.key().is_empty());
+    /// out.set_key(("ann", 7))?;
+    /// assert_eq!(out.key(), [Value::from("ann"), Value::from(7)]);
+    /// # Ok(())
+    /// # };
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), execute));
+    /// # bolt.execute(TestTuple::new([1]));
+    /// # assert_eq!(bolt.errors(), [] as [&str; 0]);
+    /// ```
+    pub fn key(&self) -> &[Value] {
+        self.state.store.key()
+    }
+
+    /// The state of the task, for handles.
+    pub(super) fn state(&mut self) -> &mut TaskState {
+        &mut self.state.store
     }
 
     /// Restarts the `message_timeout` of the tree of a held tuple.

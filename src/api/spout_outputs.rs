@@ -3,7 +3,8 @@
 use ::serde::Serialize;
 
 use crate::api::error::{EmitError, TaskError};
-use crate::api::stages::{OutputCollector, OutputState, emit_direct, emit_for_targets, emit_row, struct_row};
+use crate::api::stage::OutputCollector;
+use crate::api::stages::{OutputState, emit_direct, emit_for_targets, emit_row, struct_row};
 use crate::api::values::Values;
 use crate::ids::{MessageId, TaskId};
 use crate::tuple::Anchor;

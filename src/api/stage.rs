@@ -1,4 +1,4 @@
-//! The batch under construction of one output stream: a *stage*.
+//! The batch under construction of one output stream: a *stage*. And what the runtime does with it.
 //!
 //! An emit writes its values straight into the stage of its stream; nothing is allocated and nothing is
 //! routed per tuple. The runtime routes a stage when it is full or the executor has run out of input.
@@ -15,10 +15,11 @@
 //! 1. `cuts` is sorted, and empty between calls.
 //! 2. `call_start <= len`; it counts only while `call` is the call that is running.
 
-use crate::api::stages::{Chosen, OutputCollector};
+use crate::api::error::TaskError;
+use crate::api::failure::FailureCause;
 use crate::api::streams::StreamDeclaration;
-use crate::ids::TaskId;
-use crate::tuple::{BatchLimits, TupleBatch};
+use crate::ids::{MessageId, RootId, TaskId};
+use crate::tuple::{Anchor, Attempt, BatchLimits, MessageIndex, TupleBatch, Value};
 
 /// The batch under construction of one output stream.
 pub struct Stage {
@@ -144,4 +145,48 @@ impl Stage {
         }
         batch
     }
+}
+
+/// The targets of one tuple at one subscriber, chosen before the tuple is routed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// As for every tuple of the stream: there is nothing to choose.
+    AsEvery,
+    /// The targets at these positions.
+    At(Vec<usize>),
+    /// None, because the custom grouping panicked; the tuple's messages fail.
+    Panicked,
+}
+
+/// What the outputs call in the runtime. Implemented by `runtime::emitter`, never by users.
+pub trait OutputCollector {
+    /// Sends the tuples in the stage of stream `index` to their targets and empties the stage.
+    fn route(&mut self, index: usize, stage: &mut Stage);
+    /// Chooses the targets of a tuple before it is routed: one entry for each subscriber of the stream. Appends
+    /// the tasks to `tasks`.
+    fn choose(&mut self, index: usize, row: &[Value], tasks: &mut Vec<TaskId>) -> Vec<Chosen>;
+    /// Sends the only tuple in a stage to the targets that were chosen for it, and empties the stage.
+    fn route_chosen(&mut self, index: usize, stage: &mut Stage, chosen: &[Chosen]);
+    /// Whether a task takes the stream by direct grouping.
+    fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
+    /// Draws an edge of the tree for a tuple that is held.
+    fn keep_edge(&mut self, root: RootId) -> u64;
+    /// Replaces the edge of a held tuple by a new one, before something is emitted anchored to it: the
+    /// edges created and the edge consumed for it must be in one record (see `runtime::acking::acker`).
+    fn renew_edge(&mut self, anchor: &mut Anchor);
+    /// Acks the tuple with these anchors.
+    fn ack(&mut self, anchors: &[Anchor]);
+    /// Fails the tuple with these anchors.
+    fn fail(&mut self, anchors: &[Anchor], cause: FailureCause);
+    /// Restarts the time-out of the trees of these anchors.
+    fn reset_timeout(&mut self, anchors: &[Anchor]);
+    /// Opens a message of a spout. Returns its place in the open block.
+    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
+    /// Takes back the message opened last, because its tuple was refused: nothing was sent for it, so it
+    /// is neither acked nor failed.
+    fn withdraw_message(&mut self, root: RootId, id: MessageId);
+    /// Counts and, within the limit, logs an error of user code.
+    fn report(&mut self, error: &TaskError);
+    /// Ends the topology in order, as SIGTERM would.
+    fn request_drain(&mut self);
 }

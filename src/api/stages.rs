@@ -4,8 +4,8 @@
 //! [`Outputs`](crate::api::Outputs) and [`SpoutOutputs`](crate::api::SpoutOutputs) are what user code sees
 //! of it.
 //!
-//! **A call of a bolt is atomic.** If it returns an error or panics, the tuples that it emitted are taken back,
-//! and the held tuples that it acked fail instead. Until the call has succeeded, stages are only cut, and acks
+//! **A call of a bolt is atomic.** If it returns an error or panics, the state that it changed is put back, the
+//! tuples that it emitted are taken back, and the held tuples that it acked fail instead. Until the call has succeeded, stages are only cut, and acks
 //! are only noted: [`OutputState::finish_call`] carries them out, [`OutputState::take_back`] takes them back.
 //! Calls of spouts, and `flush` and `finish` of bolts, are not atomic: what they emit is routed at once when
 //! the stage is full.
@@ -19,13 +19,14 @@ use crate::api::error::{EmitError, TaskError};
 use crate::api::failure::FailureCause;
 use crate::api::hooks::TaskHook;
 use crate::api::input::{HeldTuple, HoldRegistry};
-use crate::api::stage::Stage;
+use crate::api::stage::{OutputCollector, Stage};
 use crate::api::streams::StreamDeclaration;
 use crate::api::values::Values;
-use crate::ids::{DEFAULT_STREAM, MessageId, RootId, TaskId};
+use crate::ids::{DEFAULT_STREAM, TaskId};
 use crate::logging::panics::guarded;
+use crate::state::TaskState;
 use crate::tuple::codec::DEPTH_MAX;
-use crate::tuple::{self, Anchor, Attempt, MessageIndex, Value, ValueError};
+use crate::tuple::{self, Anchor, Value, ValueError};
 
 /// The outputs of a task: its stages, and the anchors of the tuple that `execute` is called with. The
 /// executor owns it and lends it to user code inside [`Outputs`](crate::api::Outputs).
@@ -53,6 +54,8 @@ pub struct OutputState {
     pub holds: Arc<HoldRegistry>,
     /// The task's hooks; usually none.
     pub hooks: Vec<Box<dyn TaskHook>>,
+    /// The state of the task, and the key of the present call.
+    pub store: TaskState,
     /// Whether the present call is atomic. Written by the executor before a call.
     pub atomic: bool,
     /// Calls begun.
@@ -94,6 +97,7 @@ impl OutputState {
             held_count: 0,
             holds: Arc::default(),
             hooks: Vec::new(),
+            store: TaskState::default(),
             atomic: false,
             calls: 0,
             unfinished: false,
@@ -105,11 +109,15 @@ impl OutputState {
     #[inline]
     pub(crate) fn begin_call(&mut self) {
         self.calls += 1;
+        self.store.clear_key();
     }
 
-    /// Carries out what a call that has succeeded left: routes what is cut, acks and fails held tuples.
+    /// Carries out what a call that has succeeded left: keeps the state, routes what is cut, acks and fails held tuples.
     #[inline]
     pub(crate) fn finish_call(&mut self, route: &mut dyn OutputCollector) {
+        if self.store.is_changed() {
+            self.store.commit();
+        }
         if self.unfinished {
             self.finish_unfinished(route);
         }
@@ -127,9 +135,10 @@ impl OutputState {
         }
     }
 
-    /// Takes back what a call did that has failed: removes what it emitted, and fails the held tuples that it
-    /// acked or failed.
+    /// Takes back what a call did that has failed: puts back the state that it changed, removes what it emitted,
+    /// and fails the held tuples that it acked or failed.
     pub(crate) fn take_back(&mut self, route: &mut dyn OutputCollector) {
+        self.store.undo();
         self.unfinished = false;
         let call = self.calls;
         self.stages.iter_mut().for_each(|stage| stage.take_back(call));
@@ -308,50 +317,6 @@ pub(super) fn call_hooks(
             route.report(&TaskError::new(format!("hook {panic}")));
         }
     }
-}
-
-/// The targets of one tuple at one subscriber, chosen before the tuple is routed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chosen {
-    /// As for every tuple of the stream: there is nothing to choose.
-    AsEvery,
-    /// The targets at these positions.
-    At(Vec<usize>),
-    /// None, because the custom grouping panicked; the tuple's messages fail.
-    Panicked,
-}
-
-/// What the outputs call in the runtime. Implemented by `runtime::emitter`, never by users.
-pub trait OutputCollector {
-    /// Sends the tuples in the stage of stream `index` to their targets and empties the stage.
-    fn route(&mut self, index: usize, stage: &mut Stage);
-    /// Chooses the targets of a tuple before it is routed: one entry for each subscriber of the stream. Appends
-    /// the tasks to `tasks`.
-    fn choose(&mut self, index: usize, row: &[Value], tasks: &mut Vec<TaskId>) -> Vec<Chosen>;
-    /// Sends the only tuple in a stage to the targets that were chosen for it, and empties the stage.
-    fn route_chosen(&mut self, index: usize, stage: &mut Stage, chosen: &[Chosen]);
-    /// Whether a task takes the stream by direct grouping.
-    fn is_direct_target(&self, index: usize, task: TaskId) -> bool;
-    /// Draws an edge of the tree for a tuple that is held.
-    fn keep_edge(&mut self, root: RootId) -> u64;
-    /// Replaces the edge of a held tuple by a new one, before something is emitted anchored to it: the
-    /// edges created and the edge consumed for it must be in one record (see `runtime::acking::acker`).
-    fn renew_edge(&mut self, anchor: &mut Anchor);
-    /// Acks the tuple with these anchors.
-    fn ack(&mut self, anchors: &[Anchor]);
-    /// Fails the tuple with these anchors.
-    fn fail(&mut self, anchors: &[Anchor], cause: FailureCause);
-    /// Restarts the time-out of the trees of these anchors.
-    fn reset_timeout(&mut self, anchors: &[Anchor]);
-    /// Opens a message of a spout. Returns its place in the open block.
-    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
-    /// Takes back the message opened last, because its tuple was refused: nothing was sent for it, so it
-    /// is neither acked nor failed.
-    fn withdraw_message(&mut self, root: RootId, id: MessageId);
-    /// Counts and, within the limit, logs an error of user code.
-    fn report(&mut self, error: &TaskError);
-    /// Ends the topology in order, as SIGTERM would.
-    fn request_drain(&mut self);
 }
 
 /// Emits a row with this first anchor, and with the further anchors of the tuple that is executed. The stage is

@@ -1,27 +1,24 @@
 //! `count`: how often each combination of some fields occurred.
 //!
-//! Counts live in memory, one entry per key and task, so the input is grouped by the same fields
-//! (`fields` grouping). A tuple is acked when it is counted; after a replay or a restart of the
-//! task a tuple may be counted twice or a count begin anew. Counts that survive both are for
-//! exactly-once topologies.
+//! Counts are [state](crate::state) of the task, by key, so the input is grouped by the same fields (`fields`
+//! grouping). They stay when the task is built again, and what a call that fails has counted is taken back. They
+//! end with the process. A tuple is acked when it is counted; after a replay it may be counted twice.
 //!
-//! With one field the key is the value itself, so counting a word is one hash (xxh3 over its
-//! bytes) and no allocation unless the word is new. With several, they are gathered first.
+//! If the input is grouped by the fields that are counted, in the same order, its key is looked up once, by the
+//! runtime. Otherwise the bolt names the key of each tuple.
 //!
 //! What is emitted in `tick` and `finish` is not anchored: it stands for many inputs, which are
 //! long acked. A row that is refused there, for example because its key is larger than a tuple may be, is
 //! reported and counted as a loss (`rows_refused`), and the other rows are emitted.
 
-use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::hash::Hash;
 
-use rustc_hash::FxBuildHasher;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError, Values};
+use crate::api::{
+    Bolt, Check, Input, InputInfo, Outputs, Streams, TaskContext, TaskError, ValueState, Values,
+};
 use crate::components::positions::Positions;
 use crate::components::settings::spend_names;
 use crate::metrics::Counter;
@@ -77,18 +74,23 @@ pub struct Count {
     settings: CountSettings,
     /// Of the fields to count by, then of the field to sum.
     positions: Positions,
-    counts: Counts,
+    counts: ValueState<Entry>,
+    /// Whether calls have the fields of `by` as their key already.
+    has_key: bool,
+    /// With `emit = "tick"`: the keys whose count changed since the last tick. They are marked in `counts`, too.
+    changed: Vec<Box<[Value]>>,
+    /// Whether `changed` may lack keys that are marked, because the instance is new.
+    is_new: bool,
     rows_refused: Counter,
 }
 
-#[derive(Clone, Debug)]
-enum Counts {
-    One(Table<Value>),
-    Several {
-        table: Table<Box<[Value]>>,
-        /// The key of the tuple in hand, gathered here.
-        key: Vec<Value>,
-    },
+/// What is kept for a key.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Entry {
+    count: i64,
+    /// With `emit = "tick"`: whether it changed since the last tick.
+    #[serde(default)]
+    changed: bool,
 }
 
 impl Count {
@@ -111,20 +113,76 @@ impl Count {
             return Err(SettingError::at("reset", "goes with emit = \"tick\" only"));
         }
         let positions = Positions::of(settings.by.iter().chain(&settings.sum));
-        let counts = match settings.by.len() {
-            1 => Counts::One(Table::default()),
-            _ => Counts::Several { table: Table::default(), key: Vec::new() },
-        };
-        Ok(Count { settings, positions, counts, rows_refused: Counter::default() })
+        Ok(Count {
+            settings,
+            positions,
+            counts: ValueState::default(),
+            has_key: false,
+            changed: Vec::new(),
+            is_new: true,
+            rows_refused: Counter::default(),
+        })
     }
 
-    fn emit_all(&mut self, out: &mut Outputs<'_>) {
-        let (changed_only, top) = (self.settings.emit == Emit::Tick, self.settings.top);
-        let refused = match &mut self.counts {
-            Counts::One(table) => table.emit(out, changed_only, top),
-            Counts::Several { table, .. } => table.emit(out, changed_only, top),
-        };
-        self.rows_refused.add(refused);
+    fn emit_row(&self, out: &mut Outputs<'_>, key: &[Value], count: i64) {
+        if let Err(error) = out.emit(Counted { key, count }) {
+            out.report_error(error);
+            self.rows_refused.add(1);
+        }
+    }
+
+    fn emit_all(&self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.counts.for_each(out, |out, key, entry| {
+            self.emit_row(out, key, entry.count);
+            Ok(())
+        })
+    }
+
+    /// Emits the highest counts, highest first; equal counts in the order of their keys.
+    fn emit_highest(&self, out: &mut Outputs<'_>, top: usize) -> Result<(), TaskError> {
+        let mut highest = Highest::new(top);
+        self.counts.for_each(out, |_, key, entry| {
+            highest.add(key, entry.count);
+            Ok(())
+        })?;
+        highest.finish().iter().for_each(|(key, count)| self.emit_row(out, key, *count));
+        Ok(())
+    }
+
+    /// Removes the marks of what changed since the last tick, and returns these keys with their counts.
+    fn take_changed(&mut self, out: &mut Outputs<'_>) -> Result<Vec<Found>, TaskError> {
+        let mut keys = std::mem::take(&mut self.changed);
+        if std::mem::take(&mut self.is_new) {
+            keys.clear();
+            self.counts.for_each(out, |_, key, entry| {
+                keys.extend(entry.changed.then(|| key.into()));
+                Ok(())
+            })?;
+        }
+        let mut changed = Vec::new();
+        for key in keys {
+            out.set_key(&*key)?;
+            // What a call that failed has noted is not marked.
+            if let Some(entry) = self.counts.get(out)?.copied().filter(|entry| entry.changed) {
+                self.counts.set(out, Entry { changed: false, ..entry })?;
+                changed.push((key, entry.count));
+            }
+        }
+        Ok(changed)
+    }
+
+    fn emit_changed(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let changed = self.take_changed(out)?;
+        match self.settings.top {
+            None => changed.iter().for_each(|(key, count)| self.emit_row(out, key, *count)),
+            Some(_) if changed.is_empty() => {}
+            Some(top) => self.emit_highest(out, top)?,
+        }
+        if self.settings.reset {
+            let counts = self.counts;
+            counts.for_each(out, |out, _, _| Ok(counts.clear(out)?))?;
+        }
+        Ok(())
     }
 }
 
@@ -148,36 +206,47 @@ impl Bolt for Count {
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.rows_refused = context.loss_counter("rows_refused");
+        self.counts = context.value_state("counts")?;
+        let own = context.components().iter().find(|info| info.id == context.component());
+        let inputs = own.map_or(&[] as &[_], |info| &info.inputs);
+        let is_keyed = |input: &InputInfo| input.key.iter().eq(self.settings.by.iter().map(String::as_str));
+        self.has_key = !inputs.is_empty() && inputs.iter().all(is_keyed);
+        if !self.has_key {
+            context.name_keys();
+        }
         Ok(())
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let positions = self.positions.resolve(&input)?;
         let values = input.values();
-        let by = self.settings.by.len();
+        let by = &positions[..self.settings.by.len()];
         let add = match &self.settings.sum {
             None => 1,
             // The input's own accessor words the error.
-            Some(field) => match values[positions[by]].as_i64() {
+            Some(field) => match values[positions[by.len()]].as_i64() {
                 Some(n) => n,
                 None => input.i64(field)?,
             },
         };
-        let updates = self.settings.emit == Emit::Updates;
-        match &mut self.counts {
-            Counts::One(table) => {
-                let key = &values[positions[0]];
-                let count = table.add(key, add, !updates, Value::clone)?;
-                if updates {
-                    out.emit(Counted { key: std::slice::from_ref(key), count })?;
-                }
-            }
-            Counts::Several { table, key } => {
-                key.clear();
-                key.extend(positions[..by].iter().map(|at| values[*at].clone()));
-                let count = table.add(key.as_slice(), add, !updates, |key| key.into())?;
-                if updates {
-                    out.emit(Counted { key, count })?;
+        if !self.has_key {
+            out.set_key(KeyOf { values, by })?;
+        }
+        let marks = self.settings.emit == Emit::Tick;
+        let (count, is_marked) = self.counts.update(out, |entry| {
+            entry.count = entry.count.checked_add(add).ok_or_else(|| overflow(entry.count, add))?;
+            let is_marked = marks && !std::mem::replace(&mut entry.changed, marks);
+            Ok::<_, TaskError>((entry.count, is_marked))
+        })??;
+        if is_marked {
+            self.changed.push(out.key().into());
+        }
+        if self.settings.emit == Emit::Updates {
+            match by {
+                [at] => out.emit(Counted { key: std::slice::from_ref(&values[*at]), count })?,
+                by => {
+                    let key: Vec<Value> = by.iter().map(|at| values[*at].clone()).collect();
+                    out.emit(Counted { key: &key, count })?;
                 }
             }
         }
@@ -188,25 +257,36 @@ impl Bolt for Count {
         if self.settings.emit != Emit::Tick {
             return Ok(());
         }
-        self.emit_all(out);
-        if self.settings.reset {
-            match &mut self.counts {
-                Counts::One(table) => table.counts.clear(),
-                Counts::Several { table, .. } => table.counts.clear(),
-            }
-        }
-        Ok(())
+        let result = self.emit_changed(out);
+        // If the call fails, its keys are marked again.
+        self.is_new = result.is_err();
+        result
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        match self.settings.emit {
-            Emit::Updates => Ok(()),
-            Emit::Tick => self.tick(out),
-            Emit::Final => {
-                self.emit_all(out);
-                Ok(())
-            }
+        match (self.settings.emit, self.settings.top) {
+            (Emit::Updates, _) => Ok(()),
+            (Emit::Tick, _) => self.tick(out),
+            (Emit::Final, Some(top)) => self.emit_highest(out, top),
+            (Emit::Final, None) => self.emit_all(out),
         }
+    }
+}
+
+/// A key and its count.
+type Found = (Box<[Value]>, i64);
+
+/// The values of a row that are counted by.
+struct KeyOf<'a> {
+    values: &'a [Value],
+    by: &'a [usize],
+}
+
+impl Values for KeyOf<'_> {
+    #[inline]
+    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
+        row.extend(self.by.iter().map(|at| self.values[*at].clone()));
+        Ok(())
     }
 }
 
@@ -225,106 +305,42 @@ impl Values for Counted<'_> {
     }
 }
 
-/// Something that counts stand under: one value, or several.
-trait Key: Eq + Hash + Ord + Clone {
-    fn values(&self) -> &[Value];
+/// The keys with the highest counts among those that were added.
+struct Highest {
+    top: usize,
+    /// Up to twice `top`.
+    found: Vec<Found>,
+    /// A count below it cannot be among the highest.
+    least: i64,
 }
 
-impl Key for Value {
-    fn values(&self) -> &[Value] {
-        std::slice::from_ref(self)
+impl Highest {
+    fn new(top: usize) -> Highest {
+        Highest { top, found: Vec::new(), least: i64::MIN }
     }
-}
 
-impl Key for Box<[Value]> {
-    fn values(&self) -> &[Value] {
-        self
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    count: i64,
-    /// Whether the key stands in `changed`.
-    changed: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Table<K> {
-    counts: HashMap<K, Entry, FxBuildHasher>,
-    /// The keys whose count changed since they were emitted last; kept only if somebody asks.
-    changed: Vec<K>,
-}
-
-impl<K> Default for Table<K> {
-    fn default() -> Table<K> {
-        Table { counts: HashMap::default(), changed: Vec::new() }
-    }
-}
-
-impl<K: Key> Table<K> {
-    /// Adds to the count of a key and returns it.
-    ///
-    /// # Errors
-    /// When the count would not fit an i64; it stays as it was.
-    #[inline]
-    fn add<Q>(&mut self, key: &Q, add: i64, note: bool, own: impl Fn(&Q) -> K) -> Result<i64, TaskError>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        if let Some(entry) = self.counts.get_mut(key) {
-            let Some(count) = entry.count.checked_add(add) else { return Err(overflow(entry.count, add)) };
-            entry.count = count;
-            if note && !entry.changed {
-                entry.changed = true;
-                self.changed.push(own(key));
-            }
-            return Ok(count);
+    fn add(&mut self, key: &[Value], count: i64) {
+        if count < self.least {
+            return;
         }
-        self.counts.insert(own(key), Entry { count: add, changed: note });
-        if note {
-            self.changed.push(own(key));
+        self.found.push((key.into(), count));
+        if self.found.len() >= self.top.saturating_mul(2).max(64) && self.found.len() > self.top {
+            self.found.select_nth_unstable_by(self.top - 1, rank);
+            self.least = self.found[self.top - 1].1;
+            self.found.truncate(self.top);
         }
-        Ok(add)
     }
 
-    /// Emits what changed, or everything; with `top` the highest counts of all keys, if any changed. Each
-    /// row that is refused is reported. Returns how many were.
-    fn emit(&mut self, out: &mut Outputs<'_>, changed_only: bool, top: Option<usize>) -> u64 {
-        let changed = std::mem::take(&mut self.changed);
-        for key in &changed {
-            if let Some(entry) = self.counts.get_mut(key) {
-                entry.changed = false;
-            }
-        }
-        let mut refused = 0;
-        let mut emit = |key: &K, count| {
-            if let Err(error) = out.emit(Counted { key: key.values(), count }) {
-                out.report_error(error);
-                refused += 1;
-            }
-        };
-        match top {
-            None if changed_only => changed.iter().for_each(|key| emit(key, self.counts[key].count)),
-            None => self.counts.iter().for_each(|(key, entry)| emit(key, entry.count)),
-            Some(_) if changed.is_empty() => {}
-            Some(n) => self.highest(n).into_iter().for_each(|(key, count)| emit(key, count)),
-        }
-        refused
+    /// Highest first.
+    fn finish(mut self) -> Vec<Found> {
+        self.found.sort_unstable_by(rank);
+        self.found.truncate(self.top);
+        self.found
     }
+}
 
-    /// The `n` highest counts, highest first; equal counts in the order of their keys.
-    fn highest(&self, n: usize) -> Vec<(&K, i64)> {
-        let rank = |a: &(&K, i64), b: &(&K, i64)| -> Ordering { b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)) };
-        let mut all: Vec<(&K, i64)> = self.counts.iter().map(|(key, entry)| (key, entry.count)).collect();
-        if n < all.len() {
-            all.select_nth_unstable_by(n, rank);
-            all.truncate(n);
-        }
-        all.sort_unstable_by(rank);
-        all
-    }
+fn rank(a: &Found, b: &Found) -> Ordering {
+    b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0))
 }
 
 #[cold]

@@ -433,8 +433,12 @@ mod tests {
     fn printer(style: PrintStyle, paper: &Paper, config: &str, sources: usize) -> BoltHarness {
         let mut options = HarnessOptions { component: "show".to_owned(), ..HarnessOptions::default() };
         options.resources.set(PRINT_RESOURCE, PrintTarget::new(style, paper.clone()));
-        let input =
-            InputInfo { component: "a".into(), stream: "default".into(), grouping: "global".to_owned() };
+        let input = InputInfo {
+            component: "a".into(),
+            stream: "default".into(),
+            grouping: "global".to_owned(),
+            key: Fields::default(),
+        };
         options.inputs = vec![input; sources];
         bolt_with("print", config, &options)
     }

@@ -1,5 +1,5 @@
-//! Random calls of a bolt, some of which fail after they have emitted and acked: what a call that failed did
-//! must leave nothing behind.
+//! Random calls of a bolt, some of which fail after they have emitted, acked and changed state: what a call that
+//! failed did must leave nothing behind.
 //!
 //! ```text
 //!   numbers ──▶ caller ──▶ sink          by shuffle, by key, to all, to named tasks, and anchored to a held tuple
@@ -7,7 +7,7 @@
 //!
 //! What a call does follows from its message and from how many calls there were for that message. The caller
 //! notes each call with its last statement, so the note is there exactly if the call succeeded. The rows that
-//! arrive must be those of the noted calls.
+//! arrive must be those of the noted calls, and the state must be what these calls made of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -66,6 +66,8 @@ struct Setup {
     max_emits: usize,
     /// How often a failed call is made again before its message fails.
     retry: u32,
+    /// Whether the caller's input is grouped by `n`, which then is the key of each call.
+    by_key: bool,
 }
 
 impl Setup {
@@ -80,6 +82,7 @@ impl Setup {
             batch: [1, 2, 3, 8, 512][random.random_range(0..5)],
             max_emits: [1, 4, 30][random.random_range(0..3)],
             retry: [0, 1, 5][random.random_range(0..3)],
+            by_key: random.random_bool(0.5),
         }
     }
 
@@ -115,6 +118,20 @@ struct Notes {
     ends: BTreeMap<&'static str, u64>,
     /// Calls for each message.
     calls: BTreeMap<i64, u64>,
+    /// By task: the state that the calls which succeeded have made, and the state at the end.
+    made: BTreeMap<TaskId, Kept>,
+    kept: BTreeMap<TaskId, Kept>,
+}
+
+/// The state of a caller, by key.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Kept {
+    sums: BTreeMap<Vec<Value>, i64>,
+    maps: BTreeMap<Vec<Value>, BTreeMap<i64, String>>,
+    lists: BTreeMap<Vec<Value>, Vec<i64>>,
+    /// Calls that succeeded, by the key of their input.
+    seen: BTreeMap<Vec<Value>, i64>,
+    all: Vec<i64>,
 }
 
 struct Caller {
@@ -122,6 +139,113 @@ struct Caller {
     notes: Arc<Mutex<Notes>>,
     sinks: Vec<TaskId>,
     held: Option<HeldTuple>,
+    task: TaskId,
+    sums: ValueState<i64>,
+    maps: MapState<i64, String>,
+    lists: ListState<i64>,
+    seen: ValueState<i64>,
+    all: OperatorState<i64>,
+}
+
+impl Caller {
+    fn new(setup: Setup, notes: &Arc<Mutex<Notes>>) -> Caller {
+        Caller {
+            setup,
+            notes: Arc::clone(notes),
+            sinks: Vec::new(),
+            held: None,
+            task: TaskId(0),
+            sums: ValueState::default(),
+            maps: MapState::default(),
+            lists: ListState::default(),
+            seen: ValueState::default(),
+            all: OperatorState::default(),
+        }
+    }
+
+    /// Changes the state of some keys, and the copy of it that counts if the call succeeds.
+    fn change_state(
+        &self,
+        n: i64,
+        number: i64,
+        made: &mut Kept,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), TaskError> {
+        if self.setup.by_key {
+            self.seen.update(out, |seen| *seen += 1)?;
+            *made.seen.entry(out.key().to_vec()).or_default() += 1;
+        }
+        let random = &mut StdRng::seed_from_u64(mixed(mixed(!self.setup.seed, n as u64), number as u64));
+        for _ in 0..random.random_range(0..5) {
+            let key = vec![Value::from(random.random_range(0..3)), Value::from("key")];
+            let entry = random.random_range(0..3);
+            out.set_key(&key[..])?;
+            match random.random_range(0..8) {
+                0 => {
+                    self.sums.update(out, |sum| *sum += n)?;
+                    *made.sums.entry(key).or_default() += n;
+                }
+                1 => {
+                    self.sums.clear(out)?;
+                    made.sums.remove(&key);
+                }
+                2 => {
+                    self.maps.insert(out, entry, number.to_string())?;
+                    made.maps.entry(key).or_default().insert(entry, number.to_string());
+                }
+                3 => {
+                    self.maps.remove(out, entry)?;
+                    made.maps.entry(key).or_default().remove(&entry);
+                }
+                4 => {
+                    self.maps.clear(out)?;
+                    made.maps.remove(&key);
+                }
+                5 => {
+                    self.lists.push(out, n)?;
+                    made.lists.entry(key).or_default().push(n);
+                }
+                6 => {
+                    let items = self.lists.items(out)?[..].iter().rev().copied().collect();
+                    self.lists.set(out, items)?;
+                    made.lists.entry(key).or_default().reverse();
+                }
+                _ => {
+                    self.all.push(out, n)?;
+                    made.all.push(n);
+                }
+            }
+        }
+        made.maps.retain(|_, map| !map.is_empty());
+        made.lists.retain(|_, list| !list.is_empty());
+        Ok(())
+    }
+
+    /// All state of the task.
+    fn kept(&self, out: &mut Outputs<'_>) -> Result<Kept, TaskError> {
+        let mut kept = Kept { all: self.all.items(out)?.to_vec(), ..Kept::default() };
+        self.sums.for_each(out, |_, key, sum| {
+            kept.sums.insert(key.to_vec(), sum);
+            Ok(())
+        })?;
+        self.seen.for_each(out, |_, key, seen| {
+            kept.seen.insert(key.to_vec(), seen);
+            Ok(())
+        })?;
+        for n in 0..3 {
+            let key = vec![Value::from(n), Value::from("key")];
+            out.set_key(&key[..])?;
+            let map: BTreeMap<_, _> = self.maps.entries(out)?.map(|(n, text)| (*n, text.clone())).collect();
+            if !map.is_empty() {
+                kept.maps.insert(key.clone(), map);
+            }
+            let list = self.lists.items(out)?.to_vec();
+            if !list.is_empty() {
+                kept.lists.insert(key, list);
+            }
+        }
+        Ok(kept)
+    }
 }
 
 impl Bolt for Caller {
@@ -133,6 +257,12 @@ impl Bolt for Caller {
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.sinks = context.tasks_of("sink").to_vec();
+        self.task = context.task();
+        self.sums = context.value_state("sums")?;
+        self.maps = context.map_state("maps")?;
+        self.lists = context.list_state("lists")?;
+        self.seen = context.value_state("seen")?;
+        self.all = context.operator_state("all")?;
         Ok(())
     }
 
@@ -145,6 +275,8 @@ impl Bolt for Caller {
             *calls as i64
         };
         let call = self.setup.call(n as u64, number as u64);
+        let mut made = lock(&self.notes).made.get(&self.task).cloned().unwrap_or_default();
+        self.change_state(n, number, &mut made, out)?;
         let mut rows = Vec::new();
         let mut sent_to = Vec::new();
         for (at, way) in (0..).zip(&call.emits) {
@@ -187,6 +319,7 @@ impl Bolt for Caller {
             End::Panic => std::panic::resume_unwind(Box::new("the call fails")),
         }
         let mut notes = lock(&self.notes);
+        notes.made.insert(self.task, made);
         for (stream, at) in rows {
             let copies = if stream == "all" { self.sinks.len() as u64 } else { 1 };
             *notes.expected.entry((stream.to_owned(), n, number, at)).or_default() += copies;
@@ -203,6 +336,8 @@ impl Bolt for Caller {
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let kept = self.kept(out)?;
+        lock(&self.notes).kept.insert(self.task, kept);
         self.tick(out)
     }
 }
@@ -246,12 +381,12 @@ fn run(seed: u64) -> Result<Coverage, String> {
     });
     builder.spout("numbers", move || Numbers::new(setup.numbers));
     let of_caller = Arc::clone(&notes);
-    let caller = move || Caller { setup, notes: Arc::clone(&of_caller), sinks: Vec::new(), held: None };
+    let caller = move || Caller::new(setup, &of_caller);
     let mut caller = builder.bolt("caller", caller).parallelism(setup.callers);
     if setup.retry > 0 {
         caller = caller.on_error(OnError { retry: setup.retry, ..OnError::default() });
     }
-    let _ = caller.shuffle("numbers");
+    let _ = if setup.by_key { caller.fields("numbers", ["n"]) } else { caller.shuffle("numbers") };
     let of_sink = Arc::clone(&notes);
     let sink = builder.bolt("sink", move || Sink { notes: Arc::clone(&of_sink), task: TaskId(0) });
     let sink = sink.parallelism(setup.sinks).shuffle(("caller", "shuffle"));
@@ -271,6 +406,11 @@ fn run(seed: u64) -> Result<Coverage, String> {
             ));
         }
     }
+    for (task, made) in &notes.made {
+        if notes.kept.get(task) != Some(made) {
+            return Err(format!("{setup:#?}\ntask {task} made {made:?}, and has {:?}", notes.kept.get(task)));
+        }
+    }
     let tracked = setup.delivery == Delivery::AtLeastOnce;
     if tracked && (stats.acked, stats.given_up) != (setup.numbers, 0) {
         return Err(format!("{setup:#?}\nof {} messages {} were acked", setup.numbers, stats.acked));
@@ -280,6 +420,12 @@ fn run(seed: u64) -> Result<Coverage, String> {
         coverage.add(*end, *count);
     }
     coverage.add("at most once", u64::from(!tracked));
+    coverage.add(
+        "state",
+        notes.made.values().filter(|made| made.sums.len() + made.lists.len() > 0).count() as u64,
+    );
+    coverage
+        .add("state by the input", notes.made.values().filter(|made| !made.seen.is_empty()).count() as u64);
     coverage.add("made again", of(&stats, "caller").counters.get(CounterId::CALLS_RETRIED) as u64);
     coverage.add("chosen before", notes.sent_to.len() as u64);
     Ok(coverage)
@@ -297,7 +443,16 @@ fn a_call_that_fails_leaves_nothing() {
     let (coverage, failures) = run_all(&seeds, check);
     assert!(failures.is_empty(), "{} failed, the first:\n{}", failures.len(), failures[0]);
     if count > 1 {
-        for what in ["ok", "error", "panic", "at most once", "chosen before", "made again"] {
+        for what in [
+            "ok",
+            "error",
+            "panic",
+            "at most once",
+            "chosen before",
+            "made again",
+            "state",
+            "state by the input",
+        ] {
             assert!(coverage.0.get(what).is_some_and(|count| *count > 0), "never happened: {what}");
         }
     }

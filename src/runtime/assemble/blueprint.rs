@@ -10,9 +10,10 @@ use crate::ids::{Incarnation, TaskId, WorkerId};
 use crate::runtime::acking::ack_buffer::AckerTable;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::topology::assignment::ackers_for;
-use crate::topology::graph::{Component, Topology};
+use crate::topology::graph::{Component, Grouping, Topology};
 use crate::topology::plan::{ACKER_COMPONENT, ExecutorPlan, Part, Plan};
 use crate::topology::queue_shares::{QueueShares, queue_places};
+use crate::tuple::Fields;
 
 /// A topology, the plan of its executors, and the setup of this worker.
 pub struct Blueprint {
@@ -129,6 +130,10 @@ impl Blueprint {
                     component: input.component.clone(),
                     stream: input.stream.clone(),
                     grouping: input.grouping.to_string(),
+                    key: match &input.grouping {
+                        Grouping::Fields(fields) => fields.clone(),
+                        _ => Fields::default(),
+                    },
                 })
                 .collect(),
             streams: component.all_streams(),

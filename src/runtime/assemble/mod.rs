@@ -52,6 +52,7 @@ use crate::runtime::remote::address::Address;
 use crate::runtime::remote::ingress::{Ingress, PeerWorker, Place};
 use crate::runtime::routing::emitter::Emitter;
 use crate::runtime::worker::{ExecutorEntry, HostedExecutor, Worker};
+use crate::state::StateRegistry;
 use crate::topology::graph::{BoltFactory, Component, Constructor, SpoutFactory, Topology};
 use crate::topology::plan::{ExecutorPlan, Part};
 
@@ -326,6 +327,7 @@ impl Assembly {
             metrics: self.shared.metrics.clone(),
             clock: setup.clock.clone(),
             seed,
+            states: StateRegistry::default(),
             logger: setup.logger.new(o!("component" => component.id.to_string(), "task" => task.0)),
         })
     }

@@ -82,7 +82,10 @@ pub struct BoltExecutor {
     /// Batches processed in this step whose results were not sent yet. They count as outstanding until
     /// the end of the step.
     processed: i64,
+    /// Whether `finish` is to be called, as soon as all tasks have an instance.
     finish_asked: bool,
+    /// Whether `finish` was called in this step.
+    has_finished: bool,
     closed: bool,
     blocked_since: Option<Time>,
     /// Of a blocking component: when its last call returned.
@@ -116,6 +119,7 @@ impl BoltExecutor {
             opened: false,
             processed: 0,
             finish_asked: false,
+            has_finished: false,
             closed: false,
             blocked_since: None,
             called_at: Time::ZERO,
@@ -379,8 +383,11 @@ impl BoltExecutor {
 
     /// The calls that end a step: `finish` and `flush`, along the chain.
     fn end_calls(&mut self, cx: &StepContext<'_>) {
+        // A task that is to be built again has state that `finish` emits.
+        let can_finish = !self.opened || self.is_built();
+        self.has_finished = can_finish && std::mem::take(&mut self.finish_asked);
         for task in &mut self.tasks {
-            if self.finish_asked {
+            if self.has_finished {
                 task.finish(&self.handles, cx.now);
             }
             task.end_calls(&self.handles, cx.now);
@@ -428,7 +435,7 @@ impl BoltExecutor {
             self.handles.inbox.note_empty(now);
         }
         self.handles.processed(std::mem::take(&mut self.processed));
-        if std::mem::take(&mut self.finish_asked) {
+        if std::mem::take(&mut self.has_finished) {
             self.handles.lifecycle.finished.fetch_add(1, Ordering::SeqCst);
             self.handles.coordinator.wake(Urgency::Now);
         }
@@ -507,12 +514,16 @@ impl BoltExecutor {
         own || self.next.as_ref().is_some_and(|next| next.has_leftovers())
     }
 
+    /// Whether all tasks of this executor have an instance, or will never have one.
+    fn is_built(&self) -> bool {
+        self.tasks.iter().all(|task| task.bolt.is_some() || task.restart.is_over())
+    }
+
     /// Whether all tasks of the chain, from this executor on, have an instance and do not wait to make a call
     /// again.
     fn can_execute(&self, now: Time) -> bool {
-        let can =
-            |task: &BoltTask| (task.bolt.is_some() || task.restart.is_over()) && !task.waits_for_retry(now);
-        self.tasks.iter().all(can) && self.next.as_ref().is_none_or(|next| next.can_execute(now))
+        let own = self.is_built() && !self.tasks.iter().any(|task| task.waits_for_retry(now));
+        own && self.next.as_ref().is_none_or(|next| next.can_execute(now))
     }
 
     /// The outcome of a step that has nothing else to do, as far as what it left behind in the chain decides.

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use crate::api::{
-    Bolt, CounterId, FailedHold, FailureCause, OutputCollector, OutputState, Outputs, SourceMeta,
+    Bolt, CounterId, FailedHold, FailureCause, InputKeys, OutputCollector, OutputState, Outputs, SourceMeta,
     TaskContext, TaskError,
 };
 use crate::clock::Time;
@@ -19,6 +19,7 @@ use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
+use crate::state::TaskState;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
 
@@ -42,6 +43,8 @@ pub struct BoltTask {
     pub bolt: Option<Box<dyn Bolt>>,
     factory: BoltFactory,
     pub context: TaskContext,
+    /// Which values of a tuple are its key.
+    pub keys: InputKeys,
     pub state: OutputState,
     pub emitter: Emitter,
     pub restart: Restart,
@@ -73,7 +76,10 @@ impl BoltTask {
             state.holds.take_letters();
         }
         state.atomic = true;
+        state.store = TaskState::new(context.states().clone());
+        let keys = InputKeys::new(&context);
         BoltTask {
+            keys,
             bolt: None,
             factory,
             context,
@@ -115,6 +121,7 @@ impl BoltTask {
             self.state.take_back(&mut self.emitter);
         } else {
             self.state.repair();
+            self.state.finish_call(&mut self.emitter);
         }
         match result {
             Ok(Ok(())) => {}
@@ -165,6 +172,7 @@ impl BoltTask {
         match self.restart.build(build, &self.emitter.errors, handles, now) {
             Ok(Some(bolt)) => {
                 self.bolt = Some(bolt);
+                self.state.store.take_registered();
                 if self.next_tick == Time::NEVER {
                     self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
                 }

@@ -28,6 +28,17 @@ enum RunEnd {
     Failed(TaskError),
 }
 
+/// What holds for all tuples of a chunk.
+struct Chunk<'a> {
+    stop_at: u32,
+    /// Whether a bolt takes dead letters of the task.
+    takes_letters: bool,
+    /// Whether a call that fails is made again.
+    retries: bool,
+    /// The positions of the key in each tuple, if calls get one.
+    key: &'a [usize],
+}
+
 /// Executes at most `chunk` tuples of the batch in hand. Returns `false` if the task has lost its
 /// instance and waits for the next one, or waits to make a call again.
 pub fn execute_chunk(
@@ -53,7 +64,9 @@ pub fn execute_chunk(
     task.executed = true;
     while cursor.tuple < stop_at {
         let (state, emitter) = (&mut task.state, &mut task.emitter);
-        let run = || run_tuples(&mut *bolt, state, emitter, cursor, stop_at, (takes_letters, retries));
+        let key = if state.store.takes_keys() { task.keys.positions(&cursor.input.meta) } else { &[] };
+        let chunk = Chunk { stop_at, takes_letters, retries, key };
+        let run = || run_tuples(&mut *bolt, state, emitter, cursor, &chunk);
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
@@ -83,9 +96,9 @@ fn run_tuples(
     state: &mut OutputState,
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
-    stop_at: u32,
-    (takes_letters, retries): (bool, bool),
+    chunk: &Chunk<'_>,
 ) -> RunEnd {
+    let Chunk { stop_at, takes_letters, retries, key } = *chunk;
     while cursor.tuple < stop_at {
         state.anchor = cursor.anchor();
         state.extra_anchors.clear();
@@ -94,7 +107,7 @@ fn run_tuples(
         let plain = !may_need_row && cursor.input.batch.extras.is_empty();
         let end = cursor.stretch_end().min(stop_at);
         let stretch = if plain { run_plain } else { run_with_care };
-        if let Err(error) = stretch(bolt, state, emitter, cursor, end) {
+        if let Err(error) = stretch(bolt, state, emitter, cursor, end, key) {
             return RunEnd::Failed(error);
         }
         cursor.settle(emitter);
@@ -112,9 +125,10 @@ fn run_plain(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
     end: u32,
+    key: &[usize],
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
-        execute_next(bolt, state, emitter, cursor, After::NotNeeded)?;
+        execute_next(bolt, state, emitter, cursor, key, After::NotNeeded)?;
         state.finish_call(emitter);
         cursor.tuple += 1;
         if emitter.outgoing.must_pause {
@@ -131,11 +145,12 @@ fn run_with_care(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
     end: u32,
+    key: &[usize],
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
         state.extra_anchors.clear();
         state.extra_anchors.extend(cursor.extras().iter().map(|(_, anchor)| *anchor));
-        execute_next(bolt, state, emitter, cursor, After::Needed)?;
+        execute_next(bolt, state, emitter, cursor, key, After::Needed)?;
         state.finish_call(emitter);
         if !state.hooks.is_empty() {
             run_hooks(state, emitter, cursor.row(), true);
@@ -162,6 +177,7 @@ fn execute_next(
     state: &mut OutputState,
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
+    key: &[usize],
     after: After,
 ) -> Result<(), TaskError> {
     let TaskBatch { batch, meta, .. } = &mut cursor.input;
@@ -173,6 +189,9 @@ fn execute_next(
     state.held = false;
     state.begin_call();
     let row = tuple * arity..(tuple + 1) * arity;
+    if !key.is_empty() {
+        state.store.set_key_of(&batch.rows.values()[row.clone()], key);
+    }
     let input = match (&mut batch.rows, after) {
         (Rows::Owned(values), After::NotNeeded) => Input::owned(&mut values[row], meta),
         (Rows::Owned(values), After::Needed) => Input::shared(&values[row], meta),

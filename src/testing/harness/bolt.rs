@@ -4,12 +4,13 @@ use crate::api::{Bolt, FailureCause, Input, OutputCollector as _, OutputState, O
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::metrics::MetricsRegistry;
+use crate::state::TaskState;
 use crate::testing::harness::options::{HarnessOptions, constructor};
 use crate::testing::harness::record::{Emitted, Record, record_access};
 use crate::testing::harness::tuple::TestTuple;
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
-use crate::tuple::{Anchor, Value};
+use crate::tuple::{Anchor, Fields, Value};
 
 /// A bolt by itself.
 ///
@@ -42,6 +43,7 @@ pub struct BoltHarness {
     record: Record,
     metrics: MetricsRegistry,
     clock: Clock,
+    key: Fields,
     fed: u64,
 }
 
@@ -61,11 +63,15 @@ impl BoltHarness {
     /// What `prepare` returned.
     pub fn start(mut bolt: Box<dyn Bolt>, options: &HarnessOptions) -> Result<BoltHarness, TaskError> {
         let (streams, metrics) = (bolt.declare(), MetricsRegistry::default());
-        bolt.prepare(&options.context(&streams, &metrics))?;
+        let context = options.context(&streams, &metrics);
+        bolt.prepare(&context)?;
         let tracked = options.delivery != Delivery::AtMostOnce;
-        let outputs = options.outputs(&streams);
+        let mut outputs = options.outputs(&streams);
+        outputs.store = TaskState::new(context.states().clone());
+        outputs.store.take_registered();
         let record = Record { tracked, ..Record::default() };
-        Ok(BoltHarness { bolt, streams, outputs, record, metrics, clock: options.clock.clone(), fed: 0 })
+        let (clock, key) = (options.clock.clone(), options.key.clone());
+        Ok(BoltHarness { bolt, streams, outputs, record, metrics, clock, key, fed: 0 })
     }
 
     /// Builds a registered bolt from the text of its `config` table, and prepares it.
@@ -93,6 +99,10 @@ impl BoltHarness {
         (self.outputs.anchor, self.outputs.held) = (anchor, false);
         self.outputs.atomic = true;
         self.outputs.begin_call();
+        if self.outputs.store.takes_keys() {
+            let key: Vec<usize> = self.key.iter().filter_map(|field| meta.fields.position(field)).collect();
+            self.outputs.store.set_key_of(&values, &key);
+        }
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);
         let result = self.bolt.execute(Input::owned(&mut values, &meta), &mut out);
         self.outputs.anchor = Anchor::NONE;

@@ -15,9 +15,11 @@ use crate::config::limits::BATCH_HEAP_MAX;
 use crate::config::{Delivery, QueueOptions};
 use crate::ids::{Incarnation, TaskId, WorkerId};
 use crate::metrics::MetricsRegistry;
+use crate::state::StateRegistry;
 use crate::topology::effort::Effort;
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
+use crate::tuple::Fields;
 
 /// The identity and the surroundings of the component under test. [`Default`]: the only task of a
 /// component called `component`, delivery at least once, a simulated clock, seed 0.
@@ -41,6 +43,8 @@ pub struct HarnessOptions {
     pub clock: Clock,
     /// The seed.
     pub seed: u64,
+    /// The fields that all its input is grouped by: the key of its state. By default none.
+    pub key: Fields,
 }
 
 impl Default for HarnessOptions {
@@ -55,6 +59,7 @@ impl Default for HarnessOptions {
             resources: WorkerResources::default(),
             clock: Clock::simulated(),
             seed: 0,
+            key: Fields::default(),
         }
     }
 }
@@ -83,6 +88,7 @@ impl HarnessOptions {
             metrics: metrics.clone(),
             clock: self.clock.clone(),
             seed: self.seed,
+            states: StateRegistry::default(),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
         })
     }

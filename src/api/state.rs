@@ -1,0 +1,493 @@
+//! Handles by which a bolt reaches its state.
+//!
+//! A handle is made in `prepare`, by the [`TaskContext`](crate::api::TaskContext), and is a name and a type. The
+//! state itself belongs to the runtime: it outlives the instance of the bolt, and what a call changed is taken
+//! back if the call fails.
+//!
+//! State is kept **by key**: the fields that the input of the call is grouped by, or the key that the bolt names
+//! by [`Outputs::set_key`](crate::api::Outputs::set_key). So each call sees only what belongs to its key.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use crate::api::error::TaskError;
+use crate::api::outputs::Outputs;
+use crate::state::{ListCells, MapCells, OperatorCells, StateError, StateValue, ValueCells};
+use crate::tuple::Value;
+
+/// The number of a handle that was not registered.
+const UNREGISTERED: u32 = u32::MAX;
+
+macro_rules! handle {
+    ($handle:ident<$($of:ident),+>) => {
+        impl<$($of),+> $handle<$($of),+> {
+            pub(super) fn new(state: u32) -> Self {
+                $handle { state, of: PhantomData }
+            }
+        }
+
+        impl<$($of),+> Clone for $handle<$($of),+> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<$($of),+> Copy for $handle<$($of),+> {}
+
+        /// A handle of nothing, to begin with: `prepare` replaces it.
+        impl<$($of),+> Default for $handle<$($of),+> {
+            fn default() -> Self {
+                $handle::new(UNREGISTERED)
+            }
+        }
+
+        impl<$($of),+> fmt::Debug for $handle<$($of),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($handle)).field(&self.state).finish()
+            }
+        }
+    };
+}
+
+/// One value for each key. Registered by [`TaskContext::value_state`](crate::api::TaskContext::value_state).
+///
+/// # Examples
+/// How often each word occurred. The count belongs to the word, because the input is grouped by it:
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{BoltHarness, HarnessOptions, TestTuple};
+///
+/// #[derive(Default)]
+/// struct Count {
+///     counts: ValueState<i64>,
+/// }
+///
+/// impl Bolt for Count {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["word", "count"])
+///     }
+///
+///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+///         self.counts = context.value_state("counts")?;
+///         Ok(())
+///     }
+///
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         let count = self.counts.update(out, |count| {
+///             *count += 1;
+///             *count
+///         })?;
+///         out.emit((input.str("word")?, count))?;
+///         Ok(())
+///     }
+/// }
+///
+/// let options = HarnessOptions { key: Fields::from(["word"]), ..HarnessOptions::default() };
+/// let mut count = BoltHarness::start(Box::new(Count::default()), &options)?;
+/// count.execute_all(["storm", "rain", "storm"].map(|word| TestTuple::new([word]).fields(["word"])));
+/// let counts: Vec<_> = count.take_rows("default").iter().map(|row| row[1].as_i64()).collect();
+/// assert_eq!(counts, [Some(1), Some(1), Some(2)]);
+/// # Ok::<(), TaskError>(())
+/// ```
+pub struct ValueState<T> {
+    state: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+handle!(ValueState<T>);
+
+impl<T: StateValue> ValueState<T> {
+    /// The value of the key, if there is one.
+    ///
+    /// # Errors
+    /// When the call has no key, or the handle was not registered.
+    pub fn get<'o>(&self, out: &'o mut Outputs<'_>) -> Result<Option<&'o T>, StateError> {
+        let state = out.state();
+        let slot = state.slot(self.state)?;
+        let cells = state.column::<ValueCells<T>>(self.state)?;
+        Ok(slot.and_then(|slot| cells.get(slot)))
+    }
+
+    /// Writes the value of the key.
+    ///
+    /// # Errors
+    /// As [`get`](ValueState::get).
+    pub fn set(&self, out: &mut Outputs<'_>, value: T) -> Result<(), StateError> {
+        let state = out.state();
+        let slot = state.slot_to_change(self.state)?;
+        state.column::<ValueCells<T>>(self.state)?.set(slot, Some(value));
+        Ok(())
+    }
+
+    /// Changes the value of the key in place. If there is none, `change` gets the default value. Until the
+    /// call is over, a copy of the old value is kept; what is large and changes in small parts is better kept
+    /// in a [`MapState`] or a [`ListState`].
+    ///
+    /// # Errors
+    /// As [`get`](ValueState::get).
+    pub fn update<R>(&self, out: &mut Outputs<'_>, change: impl FnOnce(&mut T) -> R) -> Result<R, StateError>
+    where
+        T: Default,
+    {
+        let state = out.state();
+        let slot = state.slot_to_change(self.state)?;
+        Ok(change(state.column::<ValueCells<T>>(self.state)?.change(slot, T::default)))
+    }
+
+    /// Removes the value of the key.
+    ///
+    /// # Errors
+    /// As [`get`](ValueState::get).
+    pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
+        let state = out.state();
+        if let Some(slot) = state.slot(self.state)? {
+            state.removes(slot);
+            state.column::<ValueCells<T>>(self.state)?.set(slot, None);
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every key of the task that has a value, in no particular order, and a copy of the
+    /// value. Within `each`, that key is the key of the call.
+    ///
+    /// # Errors
+    /// When the handle was not registered, and the first error of `each`.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn emit_all(counts: ValueState<i64>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///     counts.for_each(out, |out, key, count| Ok(out.emit((&key[0], count))?))
+    /// }
+    /// ```
+    pub fn for_each(
+        &self,
+        out: &mut Outputs<'_>,
+        mut each: impl FnMut(&mut Outputs<'_>, &[Value], T) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
+        let mut key: Vec<Value> = Vec::new();
+        let mut from = 0;
+        while let Some((slot, values)) = out.state().next_key(from) {
+            from = slot + 1;
+            key.clear();
+            key.extend_from_slice(values);
+            let value = out.state().column::<ValueCells<T>>(self.state)?.get(slot).cloned();
+            if let Some(value) = value {
+                out.set_key(key.as_slice())?;
+                each(out, &key, value)?;
+            }
+        }
+        out.state().clear_key();
+        Ok(())
+    }
+}
+
+/// A map for each key. Registered by [`TaskContext::map_state`](crate::api::TaskContext::map_state).
+///
+/// # Examples
+/// How often each page was seen by each visitor:
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{BoltHarness, HarnessOptions, TestTuple};
+///
+/// #[derive(Default)]
+/// struct Pages {
+///     pages: MapState<String, u64>,
+/// }
+///
+/// impl Bolt for Pages {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["visitor", "pages"])
+///     }
+///
+///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+///         self.pages = context.map_state("pages")?;
+///         Ok(())
+///     }
+///
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         let page = input.str("page")?;
+///         let times = self.pages.get(out, page)?.copied().unwrap_or(0) + 1;
+///         self.pages.insert(out, page.to_owned(), times)?;
+///         let pages = self.pages.len(out)? as u64;
+///         out.emit((input.str("visitor")?, pages))?;
+///         Ok(())
+///     }
+/// }
+///
+/// let options = HarnessOptions { key: Fields::from(["visitor"]), ..HarnessOptions::default() };
+/// let mut pages = BoltHarness::start(Box::new(Pages::default()), &options)?;
+/// let visit = |visitor, page| TestTuple::new((visitor, page)).fields(["visitor", "page"]);
+/// pages.execute_all([visit("ann", "/"), visit("ann", "/faq"), visit("bob", "/"), visit("ann", "/")]);
+/// let counts: Vec<_> = pages.take_rows("default").iter().map(|row| row[1].as_i64()).collect();
+/// assert_eq!(counts, [Some(1), Some(2), Some(1), Some(2)]);
+/// # Ok::<(), TaskError>(())
+/// ```
+pub struct MapState<K, V> {
+    state: u32,
+    of: PhantomData<fn() -> (K, V)>,
+}
+
+handle!(MapState<K, V>);
+
+impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
+    /// An entry of the key's map.
+    ///
+    /// # Errors
+    /// When the call has no key, or the handle was not registered.
+    pub fn get<'o, Q>(&self, out: &'o mut Outputs<'_>, entry: &Q) -> Result<Option<&'o V>, StateError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let state = out.state();
+        let slot = state.slot(self.state)?;
+        let cells = state.column::<MapCells<K, V>>(self.state)?;
+        Ok(slot.and_then(|slot| cells.map(slot)).and_then(|map| map.get(entry)))
+    }
+
+    /// Writes an entry, and returns whether there was one before.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    pub fn insert(&self, out: &mut Outputs<'_>, entry: K, value: V) -> Result<bool, StateError> {
+        let state = out.state();
+        let slot = state.slot_to_change(self.state)?;
+        Ok(state.column::<MapCells<K, V>>(self.state)?.set(slot, entry, Some(value)))
+    }
+
+    /// Removes an entry, and returns whether there was one.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    pub fn remove(&self, out: &mut Outputs<'_>, entry: K) -> Result<bool, StateError> {
+        let state = out.state();
+        let Some(slot) = state.slot(self.state)? else { return Ok(false) };
+        state.removes(slot);
+        Ok(state.column::<MapCells<K, V>>(self.state)?.set(slot, entry, None))
+    }
+
+    /// How many entries the key's map has.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    pub fn len(&self, out: &mut Outputs<'_>) -> Result<usize, StateError> {
+        Ok(self.entries(out)?.count())
+    }
+
+    /// Whether the key's map has no entry.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    pub fn is_empty(&self, out: &mut Outputs<'_>) -> Result<bool, StateError> {
+        Ok(self.len(out)? == 0)
+    }
+
+    /// The entries of the key's map, in no particular order.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    pub fn entries<'o>(
+        &self,
+        out: &'o mut Outputs<'_>,
+    ) -> Result<impl Iterator<Item = (&'o K, &'o V)> + use<'o, K, V>, StateError> {
+        let state = out.state();
+        let slot = state.slot(self.state)?;
+        let cells = state.column::<MapCells<K, V>>(self.state)?;
+        Ok(slot.and_then(|slot| cells.map(slot)).into_iter().flatten())
+    }
+
+    /// Removes all entries of the key's map.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
+        let state = out.state();
+        if let Some(slot) = state.slot(self.state)? {
+            state.removes(slot);
+            state.column::<MapCells<K, V>>(self.state)?.clear(slot);
+        }
+        Ok(())
+    }
+}
+
+/// A list for each key. Registered by [`TaskContext::list_state`](crate::api::TaskContext::list_state).
+///
+/// # Examples
+/// The last three readings of each sensor:
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{BoltHarness, HarnessOptions, TestTuple};
+///
+/// #[derive(Default)]
+/// struct Recent {
+///     readings: ListState<i64>,
+/// }
+///
+/// impl Bolt for Recent {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["sum"])
+///     }
+///
+///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+///         self.readings = context.list_state("readings")?;
+///         Ok(())
+///     }
+///
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         self.readings.push(out, input.i64("reading")?)?;
+///         let readings = self.readings.items(out)?;
+///         let recent = readings[readings.len().saturating_sub(3)..].to_vec();
+///         out.emit([recent.iter().sum::<i64>()])?;
+///         self.readings.set(out, recent)?;
+///         Ok(())
+///     }
+/// }
+///
+/// let options = HarnessOptions { key: Fields::from(["sensor"]), ..HarnessOptions::default() };
+/// let mut recent = BoltHarness::start(Box::new(Recent::default()), &options)?;
+/// let reading = |n: i64| TestTuple::new(("attic", n)).fields(["sensor", "reading"]);
+/// recent.execute_all([1, 2, 3, 4].map(reading));
+/// let sums: Vec<_> = recent.take_rows("default").iter().map(|row| row[0].as_i64()).collect();
+/// assert_eq!(sums, [Some(1), Some(3), Some(6), Some(9)]);
+/// # Ok::<(), TaskError>(())
+/// ```
+pub struct ListState<T> {
+    state: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+handle!(ListState<T>);
+
+impl<T: StateValue> ListState<T> {
+    /// The items of the key's list, in the order in which they were pushed.
+    ///
+    /// # Errors
+    /// When the call has no key, or the handle was not registered.
+    pub fn items<'o>(&self, out: &'o mut Outputs<'_>) -> Result<&'o [T], StateError> {
+        let state = out.state();
+        let slot = state.slot(self.state)?;
+        let cells = state.column::<ListCells<T>>(self.state)?;
+        Ok(slot.map_or(&[], |slot| cells.items(slot)))
+    }
+
+    /// Appends an item to the key's list.
+    ///
+    /// # Errors
+    /// As [`items`](ListState::items).
+    pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
+        let state = out.state();
+        let slot = state.slot_to_change(self.state)?;
+        state.column::<ListCells<T>>(self.state)?.push(slot, item);
+        Ok(())
+    }
+
+    /// Replaces the key's list. An empty list is the same as none.
+    ///
+    /// # Errors
+    /// As [`items`](ListState::items).
+    pub fn set(&self, out: &mut Outputs<'_>, items: Vec<T>) -> Result<(), StateError> {
+        let state = out.state();
+        let slot = state.slot_to_change(self.state)?;
+        state.removes(slot);
+        state.column::<ListCells<T>>(self.state)?.set(slot, items);
+        Ok(())
+    }
+
+    /// Removes all items of the key's list.
+    ///
+    /// # Errors
+    /// As [`items`](ListState::items).
+    pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
+        self.set(out, Vec::new())
+    }
+}
+
+/// One list of the task, without a key: for what belongs to the task itself, as the positions of a source.
+/// Registered by [`TaskContext::operator_state`](crate::api::TaskContext::operator_state).
+///
+/// # Examples
+/// The largest numbers that a task has seen:
+/// ```
+/// use squall::prelude::*;
+/// use squall::testing::{BoltHarness, TestTuple};
+///
+/// #[derive(Default)]
+/// struct Largest {
+///     largest: OperatorState<i64>,
+/// }
+///
+/// impl Bolt for Largest {
+///     fn declare(&self) -> Streams {
+///         Streams::new(["n"])
+///     }
+///
+///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+///         self.largest = context.operator_state("largest")?;
+///         Ok(())
+///     }
+///
+///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         let mut largest = self.largest.items(out)?.to_vec();
+///         largest.push(input.i64("n")?);
+///         largest.sort_unstable_by(|a, b| b.cmp(a));
+///         largest.truncate(2);
+///         self.largest.set(out, largest)?;
+///         Ok(())
+///     }
+///
+///     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+///         for n in self.largest.items(out)?.to_vec() {
+///             out.emit([n])?;
+///         }
+///         Ok(())
+///     }
+/// }
+/// # let mut largest = BoltHarness::new(Largest::default());
+/// # largest.execute_all([3, 9, 1, 7].map(|n| TestTuple::new([n]).fields(["n"])));
+/// # largest.finish();
+/// # assert_eq!(largest.take_rows("default"), [[Value::from(9)], [Value::from(7)]]);
+/// ```
+pub struct OperatorState<T> {
+    state: u32,
+    of: PhantomData<fn() -> T>,
+}
+
+handle!(OperatorState<T>);
+
+impl<T: StateValue> OperatorState<T> {
+    /// The items of the list, in the order in which they were pushed.
+    ///
+    /// # Errors
+    /// When the handle was not registered.
+    pub fn items<'o>(&self, out: &'o mut Outputs<'_>) -> Result<&'o [T], StateError> {
+        let state = out.state();
+        let slot = state.operator_slot();
+        Ok(state.column::<OperatorCells<T>>(self.state)?.list().items(slot))
+    }
+
+    /// Appends an item.
+    ///
+    /// # Errors
+    /// As [`items`](OperatorState::items).
+    pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
+        let state = out.state();
+        let slot = state.operator_slot_to_change();
+        state.column::<OperatorCells<T>>(self.state)?.list().push(slot, item);
+        Ok(())
+    }
+
+    /// Replaces the list.
+    ///
+    /// # Errors
+    /// As [`items`](OperatorState::items).
+    pub fn set(&self, out: &mut Outputs<'_>, items: Vec<T>) -> Result<(), StateError> {
+        let state = out.state();
+        let slot = state.operator_slot_to_change();
+        state.column::<OperatorCells<T>>(self.state)?.list().set(slot, items);
+        Ok(())
+    }
+}

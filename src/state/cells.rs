@@ -1,0 +1,258 @@
+//! The cells of each kind of state, and the logs by which a call is undone.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::state::columns::{Column, StateValue};
+
+/// Grows a column so that it has a cell for the slot, and returns the cell.
+#[inline]
+fn cell<T>(cells: &mut Vec<Option<T>>, slot: u32) -> &mut Option<T> {
+    let at = slot as usize;
+    if at >= cells.len() {
+        cells.resize_with(at + 1, || None);
+    }
+    &mut cells[at]
+}
+
+/// One value for each key.
+pub(crate) struct ValueCells<T> {
+    cells: Vec<Option<T>>,
+    /// Slots with what they held before the call, oldest first.
+    log: Vec<(u32, Option<T>)>,
+}
+
+impl<T> Default for ValueCells<T> {
+    fn default() -> ValueCells<T> {
+        ValueCells { cells: Vec::new(), log: Vec::new() }
+    }
+}
+
+impl<T: StateValue> ValueCells<T> {
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
+        self.cells.get(slot as usize)?.as_ref()
+    }
+
+    /// Writes or removes the value.
+    #[inline]
+    pub(crate) fn set(&mut self, slot: u32, value: Option<T>) {
+        let cell = cell(&mut self.cells, slot);
+        self.log.push((slot, std::mem::replace(cell, value)));
+    }
+
+    /// The value, to be changed in place. A copy of the old value is kept until the call is over.
+    #[inline]
+    pub(crate) fn change(&mut self, slot: u32, first: impl FnOnce() -> T) -> &mut T {
+        let cell = cell(&mut self.cells, slot);
+        // A slot that the call has changed last is in the log already.
+        if self.log.last().is_none_or(|(logged, _)| *logged != slot) {
+            self.log.push((slot, cell.clone()));
+        }
+        cell.get_or_insert_with(first)
+    }
+}
+
+impl<T: StateValue> Column for ValueCells<T> {
+    fn undo(&mut self) {
+        while let Some((slot, value)) = self.log.pop() {
+            self.cells[slot as usize] = value;
+        }
+    }
+
+    fn commit(&mut self) {
+        self.log.clear();
+    }
+
+    fn is_used(&self, slot: u32) -> bool {
+        self.get(slot).is_some()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+type Entries<K, V> = HashMap<K, V, FxBuildHasher>;
+
+/// A map for each key.
+pub(crate) struct MapCells<K, V> {
+    cells: Vec<Option<Box<Entries<K, V>>>>,
+    log: Vec<(u32, MapChange<K, V>)>,
+}
+
+/// What a change of a map overwrote.
+enum MapChange<K, V> {
+    Entry(K, Option<V>),
+    Whole(Box<Entries<K, V>>),
+}
+
+impl<K, V> Default for MapCells<K, V> {
+    fn default() -> MapCells<K, V> {
+        MapCells { cells: Vec::new(), log: Vec::new() }
+    }
+}
+
+impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
+    pub(crate) fn map(&self, slot: u32) -> Option<&Entries<K, V>> {
+        self.cells.get(slot as usize)?.as_deref()
+    }
+
+    /// Writes or removes an entry, and returns whether there was one.
+    pub(crate) fn set(&mut self, slot: u32, key: K, value: Option<V>) -> bool {
+        let cell = cell(&mut self.cells, slot);
+        let old = match value {
+            Some(value) => cell.get_or_insert_default().insert(key.clone(), value),
+            None => cell.as_mut().and_then(|map| map.remove(&key)),
+        };
+        if cell.as_ref().is_some_and(|map| map.is_empty()) {
+            *cell = None;
+        }
+        let was = old.is_some();
+        self.log.push((slot, MapChange::Entry(key, old)));
+        was
+    }
+
+    pub(crate) fn clear(&mut self, slot: u32) {
+        if let Some(map) = cell(&mut self.cells, slot).take() {
+            self.log.push((slot, MapChange::Whole(map)));
+        }
+    }
+}
+
+impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
+    fn undo(&mut self) {
+        while let Some((slot, change)) = self.log.pop() {
+            let cell = cell(&mut self.cells, slot);
+            match change {
+                MapChange::Whole(map) => *cell = Some(map),
+                MapChange::Entry(key, Some(value)) => {
+                    cell.get_or_insert_default().insert(key, value);
+                }
+                MapChange::Entry(key, None) => {
+                    if let Some(map) = cell {
+                        map.remove(&key);
+                    }
+                    if cell.as_ref().is_some_and(|map| map.is_empty()) {
+                        *cell = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.log.clear();
+    }
+
+    fn is_used(&self, slot: u32) -> bool {
+        self.map(slot).is_some()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// A list for each key.
+pub(crate) struct ListCells<T> {
+    cells: Vec<Option<Vec<T>>>,
+    log: Vec<(u32, ListChange<T>)>,
+}
+
+/// What a change of a list overwrote.
+enum ListChange<T> {
+    Pushed,
+    Whole(Option<Vec<T>>),
+}
+
+impl<T> Default for ListCells<T> {
+    fn default() -> ListCells<T> {
+        ListCells { cells: Vec::new(), log: Vec::new() }
+    }
+}
+
+impl<T: StateValue> ListCells<T> {
+    pub(crate) fn items(&self, slot: u32) -> &[T] {
+        self.cells.get(slot as usize).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    pub(crate) fn push(&mut self, slot: u32, item: T) {
+        cell(&mut self.cells, slot).get_or_insert_default().push(item);
+        self.log.push((slot, ListChange::Pushed));
+    }
+
+    /// Replaces the list; an empty one is removed.
+    pub(crate) fn set(&mut self, slot: u32, items: Vec<T>) {
+        let items = if items.is_empty() { None } else { Some(items) };
+        let old = std::mem::replace(cell(&mut self.cells, slot), items);
+        self.log.push((slot, ListChange::Whole(old)));
+    }
+}
+
+impl<T: StateValue> Column for ListCells<T> {
+    fn undo(&mut self) {
+        while let Some((slot, change)) = self.log.pop() {
+            let cell = cell(&mut self.cells, slot);
+            match change {
+                ListChange::Whole(items) => *cell = items,
+                ListChange::Pushed => {
+                    if let Some(items) = cell {
+                        items.pop();
+                    }
+                    if cell.as_ref().is_some_and(Vec::is_empty) {
+                        *cell = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.log.clear();
+    }
+
+    fn is_used(&self, slot: u32) -> bool {
+        !self.items(slot).is_empty()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// One list of the task, in the first cell. It keeps no slot in use for a key.
+pub(crate) struct OperatorCells<T>(ListCells<T>);
+
+impl<T> Default for OperatorCells<T> {
+    fn default() -> OperatorCells<T> {
+        OperatorCells(ListCells::default())
+    }
+}
+
+impl<T> OperatorCells<T> {
+    pub(crate) fn list(&mut self) -> &mut ListCells<T> {
+        &mut self.0
+    }
+}
+
+impl<T: StateValue> Column for OperatorCells<T> {
+    fn undo(&mut self) {
+        self.0.undo();
+    }
+
+    fn commit(&mut self) {
+        self.0.commit();
+    }
+
+    fn is_used(&self, _slot: u32) -> bool {
+        false
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}

@@ -1,0 +1,109 @@
+//! The keys of a task, and the slot of each.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
+
+use crate::tuple::Value;
+
+/// A key: one value, or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    One(Value),
+    Several(Box<[Value]>),
+}
+
+impl Key {
+    fn new(values: &[Value]) -> Key {
+        match values {
+            [value] => Key::One(value.clone()),
+            values => Key::Several(values.into()),
+        }
+    }
+
+    pub(super) fn values(&self) -> &[Value] {
+        match self {
+            Key::One(value) => std::slice::from_ref(value),
+            Key::Several(values) => values,
+        }
+    }
+}
+
+struct Entry {
+    key: Key,
+    /// Kept, so that the table can grow without hashing keys again.
+    hash: u64,
+}
+
+/// All keys that have a slot.
+#[derive(Default)]
+pub(super) struct KeyTable {
+    slots: HashTable<u32>,
+    /// One for each slot; `None` if the slot is free.
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+}
+
+/// The hash of a key in this process.
+#[inline]
+pub(super) fn hash_of(values: &[Value]) -> u64 {
+    let mut hasher = FxBuildHasher.build_hasher();
+    values.iter().for_each(|value| value.hash(&mut hasher));
+    hasher.finish()
+}
+
+impl KeyTable {
+    /// The slot of a key.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, values: &[Value]) -> Option<u32> {
+        let is_same = |slot: &u32| {
+            let entry = self.entries[*slot as usize].as_ref();
+            entry.is_some_and(|entry| entry.hash == hash && entry.key.values() == values)
+        };
+        self.slots.find(hash, is_same).copied()
+    }
+
+    /// Gives a key a slot. It must have none.
+    pub(super) fn insert(&mut self, hash: u64, values: &[Value]) -> u32 {
+        let entry = Some(Entry { key: Key::new(values), hash });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = entry;
+                slot
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() as u32 - 1
+            }
+        };
+        let entries = &self.entries;
+        let hash_again = |slot: &u32| entries[*slot as usize].as_ref().map_or(0, |entry| entry.hash);
+        self.slots.insert_unique(hash, slot, hash_again);
+        slot
+    }
+
+    /// Frees the slot of a key.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let Some(entry) = self.entries[slot as usize].take() else { return };
+        if let Ok(found) = self.slots.find_entry(entry.hash, |other| *other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+    }
+
+    /// The key of a slot.
+    pub(super) fn key(&self, slot: u32) -> Option<&Key> {
+        self.entries.get(slot as usize)?.as_ref().map(|entry| &entry.key)
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Slots given so far, the free ones included.
+    pub(super) fn slots(&self) -> u32 {
+        self.entries.len() as u32
+    }
+}

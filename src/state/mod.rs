@@ -1,0 +1,35 @@
+//! The state of a task: what it keeps by key, and beside keys.
+//!
+//! ```text
+//!            KeyTable: key ─▶ slot            columns: one for each state of the component
+//!            ┌────────────┐                   counts       seen         (operator state)
+//!   "storm" ─▶ slot 0     │              0  │ 17      │  │ {a, b}  │   │ one list, without a key
+//!   "rain"  ─▶ slot 1     │              1  │ 4       │  │         │
+//!            └────────────┘
+//! ```
+//!
+//! All states of a component share one table of keys, so a call looks its key up once, whichever states it uses
+//! and however often. A state is a column of cells, one for each slot.
+//!
+//! 1. A call is atomic. Each column logs what it overwrites; [`TaskState::undo`] puts it back, newest first,
+//!    and [`TaskState::commit`] forgets the log.
+//! 2. A key has a slot as long as some column has a value for it. The slot is given to another key only after
+//!    the call that emptied it was committed.
+//! 3. A column is known by its name. Its type is that of its first registration.
+//!
+//! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
+//! grouping). Nothing here does I/O or reads a clock.
+
+mod cells;
+mod columns;
+mod error;
+mod keys;
+mod registry;
+mod task_state;
+
+pub(crate) use cells::{ListCells, MapCells, OperatorCells, ValueCells};
+pub(crate) use columns::Column;
+pub use columns::StateValue;
+pub use error::StateError;
+pub use registry::{StateKind, StateRegistry};
+pub use task_state::TaskState;

@@ -1,0 +1,196 @@
+//! The state of one task, and the call that uses it.
+
+use std::any::Any;
+
+use smol_str::SmolStr;
+
+use crate::state::columns::Column;
+use crate::state::error::StateError;
+use crate::state::keys::{KeyTable, hash_of};
+use crate::state::registry::StateRegistry;
+use crate::tuple::Value;
+
+/// The slot of states that have no key.
+const NO_KEY_SLOT: u32 = 0;
+
+/// The state of one task. The executor owns it and lends it to user code inside the outputs.
+#[derive(Default)]
+pub struct TaskState {
+    registry: StateRegistry,
+    /// In the order of the registry.
+    columns: Vec<Box<dyn Column>>,
+    names: Vec<SmolStr>,
+    keys: KeyTable,
+    /// The key of the present call. Empty if it has none.
+    key: Vec<Value>,
+    hash: u64,
+    /// Its slot, once it was looked up; `None` inside if it has none.
+    slot: Option<Option<u32>>,
+    /// Whether the present call has changed something.
+    changed: bool,
+    /// Slots in which the present call may have written the first value or removed the last one.
+    checked: Vec<u32>,
+    takes_keys: bool,
+}
+
+impl TaskState {
+    /// The state of a task whose component registers here.
+    pub fn new(registry: StateRegistry) -> TaskState {
+        TaskState { registry, ..TaskState::default() }
+    }
+
+    /// Makes columns for states that were registered since the last call. To be called after `prepare`.
+    pub(crate) fn take_registered(&mut self) {
+        for state in self.registry.since(self.columns.len()) {
+            self.columns.push((state.make)());
+            self.names.push(state.name);
+        }
+        self.takes_keys = self.registry.takes_keys();
+    }
+
+    /// Whether each call is to be given the key that its input was grouped by.
+    #[inline]
+    pub(crate) fn takes_keys(&self) -> bool {
+        self.takes_keys
+    }
+
+    /// How many keys have state.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Sets the key of the present call: these values of a row.
+    #[inline]
+    pub(crate) fn set_key_of(&mut self, row: &[Value], positions: &[usize]) {
+        self.key.clear();
+        self.key.extend(positions.iter().filter_map(|at| row.get(*at)).cloned());
+        self.slot = None;
+    }
+
+    /// Sets the key of the present call by what `write` appends.
+    pub(crate) fn set_key<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<Value>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.key.clear();
+        self.slot = None;
+        write(&mut self.key)
+    }
+
+    /// The present call has no key.
+    #[inline]
+    pub(crate) fn clear_key(&mut self) {
+        if !self.key.is_empty() {
+            self.key.clear();
+            self.slot = None;
+        }
+    }
+
+    /// The key of the present call; empty if it has none.
+    pub(crate) fn key(&self) -> &[Value] {
+        &self.key
+    }
+
+    /// Whether the present call has changed something.
+    #[inline]
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The call has succeeded: its changes stay.
+    pub(crate) fn commit(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.commit());
+        self.end_call();
+    }
+
+    /// The call has failed: puts back what it changed.
+    pub(crate) fn undo(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.undo());
+        self.end_call();
+    }
+
+    /// Frees the slots of keys that have nothing any more.
+    fn end_call(&mut self) {
+        self.changed = false;
+        while let Some(slot) = self.checked.pop() {
+            if !self.columns.iter().any(|column| column.is_used(slot)) {
+                self.keys.remove(slot);
+                self.slot = None;
+            }
+        }
+    }
+
+    /// The column of a handle.
+    #[inline]
+    pub(crate) fn column<C: Column>(&mut self, state: u32) -> Result<&mut C, StateError> {
+        let column = self.columns.get_mut(state as usize).map(|column| column.as_any());
+        column.and_then(<dyn Any>::downcast_mut).ok_or(StateError::Unregistered)
+    }
+
+    /// The slot of the present key, for reading; `None` if nothing is kept for it.
+    #[inline]
+    pub(crate) fn slot(&mut self, state: u32) -> Result<Option<u32>, StateError> {
+        if let Some(slot) = self.slot {
+            return Ok(slot);
+        }
+        if self.key.is_empty() {
+            return Err(self.no_key(state));
+        }
+        self.hash = hash_of(&self.key);
+        let found = self.keys.find(self.hash, &self.key);
+        self.slot = Some(found);
+        Ok(found)
+    }
+
+    /// The slot of the present key, for a change. The key gets one if it has none.
+    #[inline]
+    pub(crate) fn slot_to_change(&mut self, state: u32) -> Result<u32, StateError> {
+        self.changed = true;
+        match self.slot(state)? {
+            Some(slot) => Ok(slot),
+            None => Ok(self.new_slot()),
+        }
+    }
+
+    #[cold]
+    fn new_slot(&mut self) -> u32 {
+        let slot = self.keys.insert(self.hash, &self.key);
+        self.slot = Some(Some(slot));
+        self.checked.push(slot);
+        slot
+    }
+
+    /// Notes that the present call removes what a state has in a slot.
+    pub(crate) fn removes(&mut self, slot: u32) {
+        self.changed = true;
+        self.checked.push(slot);
+    }
+
+    /// The slot of states without a key, for a change.
+    pub(crate) fn operator_slot_to_change(&mut self) -> u32 {
+        self.changed = true;
+        NO_KEY_SLOT
+    }
+
+    /// The same for reading.
+    pub(crate) fn operator_slot(&self) -> u32 {
+        NO_KEY_SLOT
+    }
+
+    /// The key of the first slot from `from` on that is in use, with that slot.
+    pub(crate) fn next_key(&self, from: u32) -> Option<(u32, &[Value])> {
+        (from..self.keys.slots()).find_map(|slot| Some((slot, self.keys.key(slot)?.values())))
+    }
+
+    #[cold]
+    fn no_key(&self, state: u32) -> StateError {
+        match self.names.get(state as usize) {
+            Some(name) => StateError::NoKey { state: name.clone() },
+            None => StateError::Unregistered,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! Random calls, some of which fail, against a model that copies everything before each call.
+
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::state::{
+    ListCells, MapCells, OperatorCells, StateError, StateKind, StateRegistry, TaskState, ValueCells,
+};
+use crate::tuple::Value;
+
+/// What a naive implementation keeps.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    values: BTreeMap<Vec<Value>, i64>,
+    maps: BTreeMap<Vec<Value>, BTreeMap<i64, String>>,
+    lists: BTreeMap<Vec<Value>, Vec<i64>>,
+    all: Vec<i64>,
+}
+
+struct States {
+    state: TaskState,
+    value: u32,
+    map: u32,
+    list: u32,
+    all: u32,
+}
+
+impl States {
+    fn new() -> States {
+        let registry = StateRegistry::default();
+        let value = registry.register::<ValueCells<i64>>("value", StateKind::Value).expect("a new name");
+        let map = registry.register::<MapCells<i64, String>>("map", StateKind::Map).expect("a new name");
+        let list = registry.register::<ListCells<i64>>("list", StateKind::List).expect("a new name");
+        let all = registry.register::<OperatorCells<i64>>("all", StateKind::Operator).expect("a new name");
+        let mut state = TaskState::new(registry);
+        state.take_registered();
+        States { state, value, map, list, all }
+    }
+
+    /// Does something random, to the state and to the model.
+    fn change(&mut self, model: &mut Model, random: &mut StdRng) {
+        let key = random_key(random);
+        self.state
+            .set_key(|row| {
+                row.extend(key.iter().cloned());
+                Ok::<(), ()>(())
+            })
+            .expect("it is written");
+        let n = random.random_range(0..5);
+        let state = &mut self.state;
+        match random.random_range(0..9) {
+            0..3 => {
+                let slot = state.slot_to_change(self.value).expect("there is a key");
+                *state.column::<ValueCells<i64>>(self.value).expect("it is one").change(slot, || 0) += n;
+                *model.values.entry(key).or_default() += n;
+            }
+            3 => {
+                if let Some(slot) = state.slot(self.value).expect("there is a key") {
+                    state.removes(slot);
+                    state.column::<ValueCells<i64>>(self.value).expect("it is one").set(slot, None);
+                }
+                model.values.remove(&key);
+            }
+            4 => {
+                let slot = state.slot_to_change(self.map).expect("there is a key");
+                let column = state.column::<MapCells<i64, String>>(self.map).expect("it is one");
+                column.set(slot, n, Some(n.to_string()));
+                model.maps.entry(key).or_default().insert(n, n.to_string());
+            }
+            5 => {
+                if let Some(slot) = state.slot(self.map).expect("there is a key") {
+                    state.removes(slot);
+                    let column = state.column::<MapCells<i64, String>>(self.map).expect("it is one");
+                    if n == 0 {
+                        column.clear(slot)
+                    } else {
+                        let _ = column.set(slot, n, None);
+                    }
+                }
+                if let Some(map) = model.maps.get_mut(&key) {
+                    if n == 0 { map.clear() } else { drop(map.remove(&n)) }
+                }
+                model.maps.retain(|_, map| !map.is_empty());
+            }
+            6 => {
+                let slot = state.slot_to_change(self.list).expect("there is a key");
+                state.column::<ListCells<i64>>(self.list).expect("it is one").push(slot, n);
+                model.lists.entry(key).or_default().push(n);
+            }
+            7 => {
+                if let Some(slot) = state.slot(self.list).expect("there is a key") {
+                    state.removes(slot);
+                    let items = (0..n).collect();
+                    state.column::<ListCells<i64>>(self.list).expect("it is one").set(slot, items);
+                    model.lists.insert(key, (0..n).collect());
+                    model.lists.retain(|_, list| !list.is_empty());
+                }
+            }
+            _ => {
+                let slot = state.operator_slot_to_change();
+                state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().push(slot, n);
+                model.all.push(n);
+            }
+        }
+    }
+
+    /// All that is kept, in the form of the model.
+    fn kept(&mut self) -> Model {
+        let mut kept = Model::default();
+        let mut from = 0;
+        while let Some((slot, key)) = self.state.next_key(from) {
+            let key = key.to_vec();
+            from = slot + 1;
+            let value =
+                self.state.column::<ValueCells<i64>>(self.value).expect("it is one").get(slot).copied();
+            kept.values.extend(value.map(|value| (key.clone(), value)));
+            let map = self.state.column::<MapCells<i64, String>>(self.map).expect("it is one").map(slot);
+            let map = map.map(|map| map.iter().map(|(n, text)| (*n, text.clone())).collect());
+            kept.maps.extend(map.map(|map| (key.clone(), map)));
+            let list =
+                self.state.column::<ListCells<i64>>(self.list).expect("it is one").items(slot).to_vec();
+            if !list.is_empty() {
+                kept.lists.insert(key, list);
+            }
+        }
+        let slot = self.state.operator_slot();
+        kept.all =
+            self.state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().items(slot).to_vec();
+        kept
+    }
+}
+
+fn random_key(random: &mut StdRng) -> Vec<Value> {
+    let texts = ["a", "b", "a text that does not fit into a value and is shared"];
+    match random.random_range(0..3) {
+        0 => vec![Value::from(random.random_range(0..4))],
+        1 => vec![Value::from(texts[random.random_range(0..3)])],
+        _ => vec![Value::from(texts[random.random_range(0..3)]), Value::from(random.random_range(0..2))],
+    }
+}
+
+#[test]
+fn a_call_that_fails_changes_nothing() {
+    for seed in 0..200 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let (mut states, mut model) = (States::new(), Model::default());
+        for _ in 0..60 {
+            let mut after = model.clone();
+            for _ in 0..random.random_range(0..8) {
+                states.change(&mut after, random);
+            }
+            if random.random_bool(0.4) {
+                states.state.undo();
+            } else {
+                states.state.commit();
+                model = after;
+            }
+            assert_eq!(states.kept(), model, "seed {seed}");
+            let keys: std::collections::BTreeSet<_> =
+                model.values.keys().chain(model.maps.keys()).chain(model.lists.keys()).collect();
+            assert_eq!(states.state.key_count(), keys.len(), "seed {seed}: keys without state have no slot");
+        }
+    }
+}
+
+#[test]
+fn a_name_has_one_type() {
+    let registry = StateRegistry::default();
+    let first = registry.register::<ValueCells<i64>>("counts", StateKind::Value);
+    assert_eq!(first, registry.register::<ValueCells<i64>>("counts", StateKind::Value));
+    let text = |error: StateError| error.to_string();
+    let other = registry.register::<ValueCells<String>>("counts", StateKind::Value).map_err(text);
+    let expected =
+        "state `counts` is value<i64>, and is registered once more as value<alloc::string::String>";
+    assert_eq!(other, Err(expected.to_owned()));
+    let kind = registry.register::<ListCells<i64>>("counts", StateKind::List).map_err(text);
+    assert!(kind.is_err_and(|text| text.contains("list<i64>")));
+    for name in ["", "a b", "ä", &"x".repeat(65)] {
+        let refused = registry.register::<ValueCells<i64>>(name, StateKind::Value);
+        assert!(matches!(refused, Err(StateError::Name { .. })), "{name}");
+    }
+}
+
+#[test]
+fn a_call_without_a_key_is_refused() {
+    let mut states = States::new();
+    states.state.clear_key();
+    assert_eq!(states.state.slot_to_change(states.map), Err(StateError::NoKey { state: "map".into() }));
+    assert_eq!(states.state.slot(7), Err(StateError::Unregistered));
+    assert!(states.state.column::<ValueCells<String>>(states.value).is_err(), "another type");
+}
