@@ -243,7 +243,11 @@ impl Round {
         nemesis.heal();
         if self.source.is_endless() && !is_drained {
             let made = ledger.made();
-            let replaced = arena.running.stats().processes.restarts > 0;
+            // By what was begun: the next process counts as a restart only once it has been started.
+            let is_lost = |event: &WorkerEvent| {
+                matches!(event.kind, WorkerEventKind::Replaced(_) | WorkerEventKind::Died(_))
+            };
+            let replaced = arena.running.events().iter().any(is_lost);
             if replaced && !patiently(self.end_max, || ledger.has_all(&made)) {
                 wrong.push(format!(
                     "LOST: a spout that began again did not come to where it was within {:?}",
