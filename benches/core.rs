@@ -67,6 +67,9 @@ struct Options {
     /// Components that run unchained: `all`, or ids with commas between.
     #[arg(long, default_value = "", value_delimiter = ',')]
     unchained: Vec<String>,
+    /// Whether the word count keeps its counts in state, by key, instead of in a map of the bolt.
+    #[arg(long)]
+    state: bool,
     /// What `cargo bench` adds.
     #[arg(long, hide = true)]
     bench: bool,
@@ -211,6 +214,31 @@ impl Bolt for Count {
     }
 }
 
+/// As `Count`, with the counts in state.
+struct StateCount {
+    counts: ValueState<u64>,
+    fresh: u64,
+    total: Arc<AtomicU64>,
+}
+
+impl Bolt for StateCount {
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.counts = context.value_state("counts")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, _input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.counts.update(out, |count| *count += 1)?;
+        self.fresh += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.total.fetch_add(std::mem::take(&mut self.fresh), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 struct Identity;
 
 impl Bolt for Identity {
@@ -307,6 +335,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             } else {
                 builder.bolt("split", || Split).parallelism(splits).chain(chain("split")).shuffle("lines");
             }
+            if options.state {
+                let count = move || StateCount {
+                    counts: ValueState::default(),
+                    fresh: 0,
+                    total: Arc::clone(&counted),
+                };
+                let count = builder.bolt("count", count).parallelism(counts).chain(chain("count"));
+                let _ = count.fields("split", ["word"]);
+                return measure(&options, builder, &total, &histogram);
+            }
             let latency = timed.then(|| (epoch, histogram.clone()));
             let count = move || Count {
                 counts: HashMap::default(),
@@ -319,6 +357,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         other => return Err(format!("there is no workload `{other}`").into()),
     }
+    measure(&options, builder, &total, &histogram)
+}
+
+/// Runs the topology, and prints a line for each measured interval.
+fn measure(
+    options: &Options,
+    builder: TopologyBuilder,
+    total: &AtomicU64,
+    histogram: &Histogram,
+) -> Result<(), Box<dyn std::error::Error>> {
     let running = RunningTopology::start(builder.build()?, LocalOptions::default())?;
     std::thread::sleep(Duration::from_secs_f64(options.warmup));
     for _ in 0..options.repeat {
@@ -328,7 +376,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let seconds = start.elapsed().as_secs_f64();
         let tuples = (total.load(Ordering::Relaxed) - before) as f64;
         let cpu_ns = (cpu_time() - cpu_before).as_nanos() as f64 / tuples;
-        println!("{}", report(&options, tuples / seconds, seconds, cpu_ns, &histogram));
+        println!("{}", report(options, tuples / seconds, seconds, cpu_ns, histogram));
     }
     if std::env::var_os("SQUALL_BENCH_STATS").is_some() {
         eprintln!("{:#?}", running.stats());

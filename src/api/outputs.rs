@@ -342,6 +342,11 @@ impl<'a> Outputs<'a> {
         self.state.store.set_key(|row| key.push_into(row))
     }
 
+    /// Names the key of this call: the values of a row at these positions.
+    pub(crate) fn set_key_of(&mut self, row: &[Value], positions: &[usize]) {
+        self.state.store.set_key_of(row, positions);
+    }
+
     /// The key of this call; empty if it has none.
     ///
     /// # Examples

@@ -230,7 +230,7 @@ impl Bolt for Count {
             },
         };
         if !self.has_key {
-            out.set_key(KeyOf { values, by })?;
+            out.set_key_of(values, by);
         }
         let marks = self.settings.emit == Emit::Tick;
         let (count, is_marked) = self.counts.update(out, |entry| {
@@ -275,20 +275,6 @@ impl Bolt for Count {
 
 /// A key and its count.
 type Found = (Box<[Value]>, i64);
-
-/// The values of a row that are counted by.
-struct KeyOf<'a> {
-    values: &'a [Value],
-    by: &'a [usize],
-}
-
-impl Values for KeyOf<'_> {
-    #[inline]
-    fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
-        row.extend(self.by.iter().map(|at| self.values[*at].clone()));
-        Ok(())
-    }
-}
 
 /// A row: the key's values, then the count.
 struct Counted<'a> {

@@ -47,19 +47,19 @@ pub(super) struct KeyTable {
 
 /// The hash of a key in this process.
 #[inline]
-pub(super) fn hash_of(values: &[Value]) -> u64 {
+pub(super) fn hash_of<'v>(values: impl Iterator<Item = &'v Value>) -> u64 {
     let mut hasher = FxBuildHasher.build_hasher();
-    values.iter().for_each(|value| value.hash(&mut hasher));
+    values.for_each(|value| value.hash(&mut hasher));
     hasher.finish()
 }
 
 impl KeyTable {
-    /// The slot of a key.
+    /// The slot of the key of this hash for which `is_key` is true.
     #[inline]
-    pub(super) fn find(&self, hash: u64, values: &[Value]) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<u32> {
         let is_same = |slot: &u32| {
             let entry = self.entries[*slot as usize].as_ref();
-            entry.is_some_and(|entry| entry.hash == hash && entry.key.values() == values)
+            entry.is_some_and(|entry| entry.hash == hash && is_key(&entry.key))
         };
         self.slots.find(hash, is_same).copied()
     }

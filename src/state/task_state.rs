@@ -6,12 +6,24 @@ use smol_str::SmolStr;
 
 use crate::state::columns::Column;
 use crate::state::error::StateError;
-use crate::state::keys::{KeyTable, hash_of};
+use crate::state::keys::{Key, KeyTable, hash_of};
 use crate::state::registry::StateRegistry;
 use crate::tuple::Value;
 
 /// The slot of states that have no key.
 const NO_KEY_SLOT: u32 = 0;
+
+/// The key of the present call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum PresentKey {
+    /// There is none.
+    #[default]
+    None,
+    /// It has a slot.
+    Slot(u32),
+    /// Nothing is kept for it; its values stand in `new_key`.
+    New,
+}
 
 /// The state of one task. The executor owns it and lends it to user code inside the outputs.
 #[derive(Default)]
@@ -21,11 +33,10 @@ pub struct TaskState {
     columns: Vec<Box<dyn Column>>,
     names: Vec<SmolStr>,
     keys: KeyTable,
-    /// The key of the present call. Empty if it has none.
-    key: Vec<Value>,
+    present: PresentKey,
+    /// The values of a present key that has no slot, and their hash.
+    new_key: Vec<Value>,
     hash: u64,
-    /// Its slot, once it was looked up; `None` inside if it has none.
-    slot: Option<Option<u32>>,
     /// Whether the present call has changed something.
     changed: bool,
     /// Slots in which the present call may have written the first value or removed the last one.
@@ -59,36 +70,71 @@ impl TaskState {
         self.keys.len()
     }
 
-    /// Sets the key of the present call: these values of a row.
+    /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
     #[inline]
     pub(crate) fn set_key_of(&mut self, row: &[Value], positions: &[usize]) {
-        self.key.clear();
-        self.key.extend(positions.iter().filter_map(|at| row.get(*at)).cloned());
-        self.slot = None;
+        match positions {
+            [at] => self.look_up_one(&row[*at]),
+            positions => self.look_up_several(row, positions),
+        }
     }
 
-    /// Sets the key of the present call by what `write` appends.
+    /// The usual case: the key is one value. It is copied only if it is new.
+    #[inline]
+    fn look_up_one(&mut self, value: &Value) {
+        let hash = hash_of(std::iter::once(value));
+        match self.keys.find(hash, |key| matches!(key, Key::One(known) if known == value)) {
+            Some(slot) => self.present = PresentKey::Slot(slot),
+            None => self.begin_new_key(hash, std::iter::once(value)),
+        }
+    }
+
+    fn look_up_several(&mut self, row: &[Value], positions: &[usize]) {
+        let values = || positions.iter().map(|at| &row[*at]);
+        let hash = hash_of(values());
+        match self.keys.find(hash, |key| key.values().iter().eq(values())) {
+            Some(slot) => self.present = PresentKey::Slot(slot),
+            None => self.begin_new_key(hash, values()),
+        }
+    }
+
+    #[cold]
+    fn begin_new_key<'v>(&mut self, hash: u64, values: impl Iterator<Item = &'v Value>) {
+        self.hash = hash;
+        self.new_key.clear();
+        self.new_key.extend(values.cloned());
+        self.present = PresentKey::New;
+    }
+
+    /// Sets the key of the present call by what `write` appends. If that is nothing, the call has no key.
     pub(crate) fn set_key<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<Value>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.key.clear();
-        self.slot = None;
-        write(&mut self.key)
+        self.new_key.clear();
+        self.present = PresentKey::None;
+        write(&mut self.new_key)?;
+        if !self.new_key.is_empty() {
+            self.hash = hash_of(self.new_key.iter());
+            let found = self.keys.find(self.hash, |key| key.values() == self.new_key);
+            self.present = found.map_or(PresentKey::New, PresentKey::Slot);
+        }
+        Ok(())
     }
 
     /// The present call has no key.
     #[inline]
     pub(crate) fn clear_key(&mut self) {
-        if !self.key.is_empty() {
-            self.key.clear();
-            self.slot = None;
-        }
+        self.present = PresentKey::None;
     }
 
     /// The key of the present call; empty if it has none.
     pub(crate) fn key(&self) -> &[Value] {
-        &self.key
+        match self.present {
+            PresentKey::None => &[],
+            PresentKey::Slot(slot) => self.keys.key(slot).map_or(&[], Key::values),
+            PresentKey::New => &self.new_key,
+        }
     }
 
     /// Whether the present call has changed something.
@@ -112,10 +158,10 @@ impl TaskState {
     /// Frees the slots of keys that have nothing any more.
     fn end_call(&mut self) {
         self.changed = false;
+        self.present = PresentKey::None;
         while let Some(slot) = self.checked.pop() {
             if !self.columns.iter().any(|column| column.is_used(slot)) {
                 self.keys.remove(slot);
-                self.slot = None;
             }
         }
     }
@@ -129,17 +175,12 @@ impl TaskState {
 
     /// The slot of the present key, for reading; `None` if nothing is kept for it.
     #[inline]
-    pub(crate) fn slot(&mut self, state: u32) -> Result<Option<u32>, StateError> {
-        if let Some(slot) = self.slot {
-            return Ok(slot);
+    pub(crate) fn slot(&self, state: u32) -> Result<Option<u32>, StateError> {
+        match self.present {
+            PresentKey::Slot(slot) => Ok(Some(slot)),
+            PresentKey::New => Ok(None),
+            PresentKey::None => Err(self.no_key(state)),
         }
-        if self.key.is_empty() {
-            return Err(self.no_key(state));
-        }
-        self.hash = hash_of(&self.key);
-        let found = self.keys.find(self.hash, &self.key);
-        self.slot = Some(found);
-        Ok(found)
     }
 
     /// The slot of the present key, for a change. The key gets one if it has none.
@@ -154,8 +195,8 @@ impl TaskState {
 
     #[cold]
     fn new_slot(&mut self) -> u32 {
-        let slot = self.keys.insert(self.hash, &self.key);
-        self.slot = Some(Some(slot));
+        let slot = self.keys.insert(self.hash, &self.new_key);
+        self.present = PresentKey::Slot(slot);
         self.checked.push(slot);
         slot
     }

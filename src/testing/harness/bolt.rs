@@ -101,7 +101,9 @@ impl BoltHarness {
         self.outputs.begin_call();
         if self.outputs.store.takes_keys() {
             let key: Vec<usize> = self.key.iter().filter_map(|field| meta.fields.position(field)).collect();
-            self.outputs.store.set_key_of(&values, &key);
+            if !key.is_empty() {
+                self.outputs.store.set_key_of(&values, &key);
+            }
         }
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);
         let result = self.bolt.execute(Input::owned(&mut values, &meta), &mut out);
