@@ -48,6 +48,11 @@ pub mod prelude {
 #[doc = include_str!("../ARCHITECTURE.md")]
 struct Architecture;
 
+/// Holds the examples of the page on state against the code.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/state.md")]
+struct State;
+
 /// Holds the examples of the first page against the code.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -101,10 +101,11 @@ fn the_tests_of_a_new_project_pass() {
     };
     let tests = String::from_utf8(cargo(&["test"]).stdout).unwrap();
     assert!(tests.contains("a_loud_word_is_in_capitals ... ok"), "{tests}");
-    assert!(tests.contains("every_word_is_shouted ... ok"), "{tests}");
+    assert!(tests.contains("each_word_has_a_count_of_its_own ... ok"), "{tests}");
+    assert!(tests.contains("every_word_is_shouted_and_counted ... ok"), "{tests}");
 
     let run = String::from_utf8(cargo(&["run", "--", "run", "topology.toml", "--json"]).stdout).unwrap();
-    assert_eq!(run.matches(r#"{"word":"GOOD!"}"#).count(), 3, "{run}");
+    assert_eq!(run.matches(r#"{"word":"GOOD!","count":3}"#).count(), 1, "{run}");
     let components = String::from_utf8(cargo(&["run", "--", "components", "shout"]).stdout).unwrap();
     assert!(components.starts_with("shout (bolt): Makes words loud."), "{components}");
 }

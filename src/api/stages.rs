@@ -1,4 +1,4 @@
-//! The outputs of a task: its [stages](crate::api::stage), one for each stream, and the call that writes to
+//! The outputs of a task: its stages, one for each stream, and the call that writes to
 //! them.
 //!
 //! [`Outputs`](crate::api::Outputs) and [`SpoutOutputs`](crate::api::SpoutOutputs) are what user code sees
@@ -6,7 +6,7 @@
 //!
 //! **A call of a bolt is atomic.** If it returns an error or panics, the state that it changed is put back, the
 //! tuples that it emitted are taken back, and the held tuples that it acked fail instead. Until the call has succeeded, stages are only cut, and acks
-//! are only noted: [`OutputState::finish_call`] carries them out, [`OutputState::take_back`] takes them back.
+//! are only noted: `OutputState::finish_call` carries them out, `OutputState::take_back` takes them back.
 //! Calls of spouts, and `flush` and `finish` of bolts, are not atomic: what they emit is routed at once when
 //! the stage is full.
 

@@ -1,4 +1,4 @@
-//! `squall new DIR`: a Cargo project with a bolt of its own, a topology and a test.
+//! `squall new DIR`: a Cargo project with bolts of its own, a topology and tests.
 
 use std::fs;
 use std::io::{self, ErrorKind};
