@@ -739,6 +739,118 @@ fn a_task_that_panics_at_the_end_still_emits_its_state() {
     }
 }
 
+/// An error that no retry can solve is not retried, and once the run stops, neither are other calls. If it fails,
+/// a run that cannot go on makes its users wait for all the pauses.
+#[test]
+fn no_call_is_made_again_once_the_run_stops() {
+    let refuses = Refuses::new(u64::MAX, How::Fatal);
+    let on_error = OnError { retry: 100, ..OnError::default() };
+    let (stats, _) = refused(&refuses, Delivery::AtLeastOnce, on_error);
+    assert_eq!((refuses.calls.load(Ordering::SeqCst), stats.stopped.is_some()), (1, true));
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(1000));
+    let refusals = Arc::new(AtomicU64::new(0));
+    let of_bolt = Arc::clone(&refusals);
+    let execute = move |_: Input<'_>, _: &mut Outputs<'_>| -> Result<(), TaskError> {
+        of_bolt.fetch_add(1, Ordering::SeqCst);
+        Err(TaskError::new("the database is away"))
+    };
+    let on_error = OnError { retry: 3, then: AfterRetries::Stop, ..OnError::default() };
+    builder.bolt("bolt", bolt(Streams::none(), execute)).on_error(on_error).shuffle("spout");
+    let topology = builder.build().expect("a valid topology");
+    let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+    let stats = topology.run_to_end(seconds(20)).expect("it ends soon");
+    assert_eq!((stats.stopped.is_some(), stats.cut_short), (true, false));
+    assert!(refusals.load(Ordering::SeqCst) <= 4 + 999, "the first made all its calls, the others one each");
+}
+
+/// Holds what it gets, and panics at 5 the first times; lets go at a tick.
+struct Hoarder {
+    held: Vec<HeldTuple>,
+    panics: Trouble,
+}
+
+impl Bolt for Hoarder {
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if input.i64("n")? == 5 {
+            self.panics.at(Place::Execute)?;
+        }
+        self.held.push(out.hold(input));
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.held.drain(..).for_each(|held| out.ack(held));
+        Ok(())
+    }
+}
+
+/// Tuples that a bolt held when it panicked at another one are replayed, although what the bolt fails becomes a
+/// dead letter at once; without tracking they become letters, too. They were given up at once, or vanished.
+#[test]
+fn tuples_that_were_held_at_a_panic_are_not_lost() {
+    for (delivery, expected) in [(Delivery::AtLeastOnce, 1), (Delivery::AtMostOnce, 6)] {
+        let (panics, letters) = (Trouble::new(Place::Execute, How::Panic, 1), Capture::new());
+        let mut builder = builder();
+        builder.options(|options| {
+            options.delivery = delivery;
+            options.chain = squall::config::ChainMode::Off;
+        });
+        builder.spout("spout", || Numbers::new(10));
+        let of_bolt = panics.clone();
+        let on_error = OnError { then: AfterRetries::DeadLetter, ..OnError::default() };
+        let hoarder = move || Hoarder { held: Vec::new(), panics: of_bolt.clone() };
+        builder.bolt("bolt", hoarder).on_error(on_error).shuffle("spout");
+        builder.bolt("letters", letters.bolt()).shuffle(("bolt", "dead-letter"));
+        let stats = simulate(builder);
+        assert_eq!((letters.rows().len(), stats.failed, stats.given_up), (expected, 0, 0), "{stats:#?}");
+        assert_eq!(stats.failed_unanchored, 0);
+        if delivery == Delivery::AtLeastOnce {
+            assert_eq!((stats.acked, stats.replayed), (10, 5), "the five that were held before");
+        }
+    }
+}
+
+/// Moves each count to another key, as a window moves to the next hour.
+struct Moves(ValueState<i64>);
+
+impl Bolt for Moves {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.0 = context.value_state("counts")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.0.update(out, |count| *count += 1)?;
+        let counts = self.0;
+        counts.for_each(out, |out, key, count| {
+            counts.clear(out)?;
+            let hour = key[0].as_i64().unwrap_or_default();
+            out.set_key([hour + 1_000])?;
+            Ok(counts.set(out, count)?)
+        })?;
+        out.emit([out.key()[0].clone()])?;
+        input.i64("n").map(|_| ())
+    }
+}
+
+/// A walk over all keys that adds keys came to the new ones as well, and never ended; and it left the call
+/// without its key.
+#[test]
+fn a_walk_over_all_keys_ends_and_leaves_the_key_of_the_call() {
+    let keys = Capture::new();
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(20));
+    builder.bolt("bolt", || Moves(ValueState::default())).fields("spout", ["n"]);
+    builder.bolt("keys", keys.bolt()).shuffle("bolt");
+    assert_eq!(simulate(builder).acked, 20);
+    assert_eq!(keys.rows(), (0..20).map(|n| vec![Value::from(n)]).collect::<Vec<_>>());
+}
+
 /// Holds each tuple until `flush`, and fails the number 5 there.
 #[derive(Default)]
 struct Holding(Vec<HeldTuple>);

@@ -126,14 +126,14 @@ use crate::tuple::Value;
 pub trait TaskHook: Send {
     /// Before the component's own `prepare` or `open`.
     fn prepare(&mut self, _context: &TaskContext) {}
-    /// A tuple was emitted to `stream`. `targets` is empty unless the call that emitted returns the targets
+    /// A tuple was emitted to `stream`, also if the call fails afterwards and the tuple is taken back. `targets` is empty unless the call that emitted returns the targets
     /// or names the target.
     fn emit(&mut self, _stream: &str, _tuple: &[Value], _targets: &[TaskId]) {}
     /// A spout's message was acked.
     fn spout_ack(&mut self, _id: MessageId) {}
     /// A spout's message failed.
     fn spout_fail(&mut self, _id: MessageId) {}
-    /// `execute` of a bolt has returned.
+    /// `execute` of a bolt has returned. Called once for a tuple, also if `on_error` made the call again.
     fn bolt_execute(&mut self, _tuple: &[Value]) {}
     /// A bolt acked a tuple.
     fn bolt_ack(&mut self) {}

@@ -11,6 +11,7 @@ use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
 use crate::api::error::TaskError;
+use crate::api::failure::FailureCause;
 use crate::ids::TaskId;
 use crate::tuple::{self, Anchor, Fields, FromValue, Timestamp, Value, ValueError, ValueType};
 
@@ -547,64 +548,61 @@ impl fmt::Debug for Input<'_> {
     }
 }
 
-/// A held tuple that was dropped without `ack` or `fail`, for the runtime.
-#[derive(Debug)]
-pub struct Settled {
-    /// The anchors to fail.
-    pub anchors: Vec<Anchor>,
-}
-
-/// A held tuple that user code has failed, for the runtime.
+/// A held tuple that has failed, for the runtime.
 #[derive(Debug)]
 pub struct FailedHold {
-    /// Its values.
+    /// Its values, if the registry takes letters.
     pub values: Vec<Value>,
     /// Where it came from.
     pub meta: Arc<SourceMeta>,
-    /// The anchors to fail, or to ack if a dead letter takes the place of the tuple.
+    /// What it is anchored to.
     pub anchors: Vec<Anchor>,
+    /// Why it failed: user code failed it, or dropped it without `ack` or `fail`.
+    pub cause: FailureCause,
+    /// The same in words, for its dead letter.
+    pub why: String,
 }
 
-/// The held tuples of one task: how many there are, and which were dropped without `ack` or `fail`.
+/// The held tuples of one task: how many there are, and which have failed.
 ///
 /// A [`HeldTuple`] writes it when it is created and when it is dropped, possibly on another thread. The
-/// executor of the task takes the abandoned tuples and fails them. Where a bolt takes the dead letters of
-/// the task, the executor also takes the failed tuples, because it decides which become dead letters.
+/// executor of the task takes the tuples that were dropped without `ack` or `fail`, and fails them. Where a
+/// bolt takes the dead letters of the task, the executor also takes the tuples that user code failed, because it
+/// decides which become dead letters.
 #[derive(Debug, Default)]
 pub struct HoldRegistry {
-    abandoned: Mutex<Vec<Settled>>,
-    /// Tuples that were failed since the executor last took them; used only with `takes_letters`.
     failed: Mutex<Vec<FailedHold>>,
-    /// Whether a bolt takes the dead letters. Set once, before any user code runs.
     takes_letters: AtomicBool,
-    /// The number of tuples that are held now.
     held: AtomicI64,
 }
 
 impl HoldRegistry {
-    /// Takes the tuples that were abandoned since the last call.
-    pub fn take_abandoned(&self) -> Vec<Settled> {
-        std::mem::take(&mut *lock(&self.abandoned))
-    }
-
     /// From now on, failed tuples are kept for [`HoldRegistry::take_failed`].
     pub fn take_letters(&self) {
         self.takes_letters.store(true, Ordering::SeqCst);
     }
 
-    /// Takes the tuples that were failed since the last call.
+    /// Takes the tuples that failed since the last call.
     pub fn take_failed(&self) -> Vec<FailedHold> {
         std::mem::take(&mut *lock(&self.failed))
     }
 
-    /// Keeps a failed tuple for the executor; gives back its anchors if no bolt takes dead letters.
-    pub(crate) fn fail(&self, mut held: HeldTuple) -> Option<Vec<Anchor>> {
+    /// Keeps a failed tuple for the executor, with the reason for its dead letter. Gives back its anchors instead
+    /// if no bolt takes dead letters.
+    pub(crate) fn fail(&self, held: HeldTuple, why: &str) -> Option<Vec<Anchor>> {
         if !self.takes_letters.load(Ordering::SeqCst) {
             return Some(held.settle());
         }
-        let (values, meta) = (std::mem::take(&mut held.values), Arc::clone(&held.meta));
-        lock(&self.failed).push(FailedHold { values, meta, anchors: held.settle() });
+        let mut held = held;
+        self.keep(&mut held, FailureCause::Failed, why);
         None
+    }
+
+    fn keep(&self, held: &mut HeldTuple, cause: FailureCause, why: &str) {
+        held.is_settled = true;
+        let (values, meta) = (std::mem::take(&mut held.values), Arc::clone(&held.meta));
+        let anchors = std::mem::take(held.anchors.get_mut());
+        lock(&self.failed).push(FailedHold { values, meta, anchors, cause, why: why.to_owned() });
     }
 
     /// The number of tuples that are held now.
@@ -667,6 +665,8 @@ pub struct HeldTuple {
     /// to the tuple replaces their edges by new ones (see `OutputCollector::renew_edge`).
     anchors: RefCell<Vec<Anchor>>,
     registry: Arc<HoldRegistry>,
+    /// Whether it was acked or failed.
+    is_settled: bool,
 }
 
 impl HeldTuple {
@@ -678,7 +678,7 @@ impl HeldTuple {
         registry: Arc<HoldRegistry>,
     ) -> HeldTuple {
         registry.held.fetch_add(1, Ordering::SeqCst);
-        HeldTuple { values, meta, anchors: RefCell::new(anchors), registry }
+        HeldTuple { values, meta, anchors: RefCell::new(anchors), registry, is_settled: false }
     }
 
     fn meta(&self) -> &SourceMeta {
@@ -713,6 +713,7 @@ impl HeldTuple {
 
     /// For the runtime: takes the anchors, so that dropping the tuple does not fail it.
     pub(crate) fn settle(mut self) -> Vec<Anchor> {
+        self.is_settled = true;
         std::mem::take(self.anchors.get_mut())
     }
 }
@@ -720,9 +721,9 @@ impl HeldTuple {
 impl Drop for HeldTuple {
     fn drop(&mut self) {
         self.registry.held.fetch_sub(1, Ordering::SeqCst);
-        let anchors = std::mem::take(self.anchors.get_mut());
-        if !anchors.is_empty() {
-            lock(&self.registry.abandoned).push(Settled { anchors });
+        if !self.is_settled {
+            let registry = Arc::clone(&self.registry);
+            registry.keep(self, FailureCause::Abandoned, "it was held, and then dropped");
         }
     }
 }

@@ -49,7 +49,7 @@ pub use error::{EmitError, TaskError};
 pub use failure::{Failure, FailureCause};
 pub use grouping::{CustomGrouping, GroupingContext};
 pub use hooks::TaskHook;
-pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, Settled, SourceMeta};
+pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, SourceMeta};
 pub(crate) use input_keys::InputKeys;
 pub use outputs::Outputs;
 pub use spout::{Spout, SpoutStatus};

@@ -1,14 +1,13 @@
-//! The outputs of a task: its stages, one for each stream, and the call that writes to
-//! them.
+//! The outputs of a task: its stages, one for each stream, and the call that writes to them.
 //!
 //! [`Outputs`](crate::api::Outputs) and [`SpoutOutputs`](crate::api::SpoutOutputs) are what user code sees
 //! of it.
 //!
 //! **A call of a bolt is atomic.** If it returns an error or panics, the state that it changed is put back, the
-//! tuples that it emitted are taken back, and the held tuples that it acked fail instead. Until the call has succeeded, stages are only cut, and acks
-//! are only noted: `OutputState::finish_call` carries them out, `OutputState::take_back` takes them back.
-//! Calls of spouts, and `flush` and `finish` of bolts, are not atomic: what they emit is routed at once when
-//! the stage is full.
+//! tuples that it emitted are taken back, and the held tuples that it acked fail instead. Until the call has
+//! succeeded, stages are only cut, and acks are only noted: `OutputState::finish_call` carries them out,
+//! `OutputState::take_back` takes them back. Calls of spouts, and `flush` and `finish` of bolts, are not atomic:
+//! what they emit is routed at once when the stage is full.
 
 use std::sync::Arc;
 
@@ -65,6 +64,9 @@ pub struct OutputState {
     /// Held tuples that the present call acked or failed.
     settled: Vec<(HeldTuple, Settlement)>,
 }
+
+/// The reason in the dead letter of a tuple that user code failed after it had held it: it gives none there.
+const FAILED_HOLD: &str = "it was held, and then failed";
 
 /// What a call did with a held tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,15 +137,20 @@ impl OutputState {
         }
     }
 
-    /// Takes back what a call did that has failed: puts back the state that it changed, removes what it emitted,
-    /// and fails the held tuples that it acked or failed.
-    pub(crate) fn take_back(&mut self, route: &mut dyn OutputCollector) {
+    /// Takes back what a call did that has failed for this reason: puts back the state that it changed, removes
+    /// what it emitted, and fails the held tuples that it acked or failed.
+    pub(crate) fn take_back(&mut self, route: &mut dyn OutputCollector, why: &str) {
         self.store.undo();
         self.unfinished = false;
         let call = self.calls;
         self.stages.iter_mut().for_each(|stage| stage.take_back(call));
-        for (held, _) in std::mem::take(&mut self.settled) {
-            self.settle_now(route, held, Settlement::Fail);
+        for (held, settlement) in std::mem::take(&mut self.settled) {
+            match settlement {
+                Settlement::Ack => {
+                    self.fail_now(route, held, &format!("the call that acked it failed: {why}"))
+                }
+                Settlement::Fail => self.fail_now(route, held, FAILED_HOLD),
+            }
         }
     }
 
@@ -168,13 +175,15 @@ impl OutputState {
                 route.ack(&held.settle());
                 call_hooks(&mut self.hooks, route, |hook| hook.bolt_ack());
             }
-            Settlement::Fail => {
-                if let Some(anchors) = self.holds.fail(held) {
-                    route.fail(&anchors, FailureCause::Failed);
-                }
-                call_hooks(&mut self.hooks, route, |hook| hook.bolt_fail());
-            }
+            Settlement::Fail => self.fail_now(route, held, FAILED_HOLD),
         }
+    }
+
+    fn fail_now(&mut self, route: &mut dyn OutputCollector, held: HeldTuple, why: &str) {
+        if let Some(anchors) = self.holds.fail(held, why) {
+            route.fail(&anchors, FailureCause::Failed);
+        }
+        call_hooks(&mut self.hooks, route, |hook| hook.bolt_fail());
     }
 
     /// Ends a part of a stage that is full, and routes it unless the call may be taken back.
@@ -273,7 +282,7 @@ impl OutputState {
         Ok(())
     }
 
-    /// Removes the incomplete row that a panic of a spout left behind.
+    /// Removes the incomplete row that a panic left behind in a call that is not atomic.
     pub(crate) fn repair(&mut self) {
         self.stages.iter_mut().for_each(|stage| stage.truncate(stage.batch.len));
     }

@@ -6,6 +6,8 @@
 //!
 //! State is kept **by key**: the fields that the input of the call is grouped by, or the key that the bolt names
 //! by [`Outputs::set_key`](crate::api::Outputs::set_key). So each call sees only what belongs to its key.
+//!
+//! One file, because the four handles are one idea: most of it is their examples.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -116,13 +118,13 @@ impl<T: StateValue> ValueState<T> {
     /// As [`get`](ValueState::get).
     pub fn set(&self, out: &mut Outputs<'_>, value: T) -> Result<(), StateError> {
         let state = out.state();
-        let slot = state.slot_to_change(self.state)?;
-        state.column::<ValueCells<T>>(self.state)?.set(slot, Some(value));
+        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
+        state.column::<ValueCells<T>>(self.state)?.set(call, slot, Some(value));
         Ok(())
     }
 
-    /// Changes the value of the key in place. If there is none, `change` gets the default value. Until the
-    /// call is over, a copy of the old value is kept; what is large and changes in small parts is better kept
+    /// Changes the value of the key in place. If there is none, `change` gets the default value. A copy of
+    /// the old value is kept until a later call writes; what is large and changes in small parts is better kept
     /// in a [`MapState`] or a [`ListState`].
     ///
     /// # Errors
@@ -132,8 +134,8 @@ impl<T: StateValue> ValueState<T> {
         T: Default,
     {
         let state = out.state();
-        let slot = state.slot_to_change(self.state)?;
-        Ok(change(state.column::<ValueCells<T>>(self.state)?.change(slot, T::default)))
+        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
+        Ok(change(state.column::<ValueCells<T>>(self.state)?.change(call, slot, T::default)))
     }
 
     /// Removes the value of the key.
@@ -143,14 +145,16 @@ impl<T: StateValue> ValueState<T> {
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
         let state = out.state();
         if let Some(slot) = state.slot(self.state)? {
+            let call = state.call();
             state.removes(slot);
-            state.column::<ValueCells<T>>(self.state)?.set(slot, None);
+            state.column::<ValueCells<T>>(self.state)?.set(call, slot, None);
         }
         Ok(())
     }
 
     /// Calls `each` with every key of the task that has a value, in no particular order, and a copy of the
-    /// value. Within `each`, that key is the key of the call.
+    /// value. Within `each`, that key is the key of the call; afterwards, it is the one from before. Keys that
+    /// `each` adds may be visited or not.
     ///
     /// # Errors
     /// When the handle was not registered, and the first error of `each`.
@@ -168,20 +172,24 @@ impl<T: StateValue> ValueState<T> {
         out: &mut Outputs<'_>,
         mut each: impl FnMut(&mut Outputs<'_>, &[Value], T) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
-        let mut key: Vec<Value> = Vec::new();
-        let mut from = 0;
-        while let Some((slot, values)) = out.state().next_key(from) {
+        let _ = out.state().column::<ValueCells<T>>(self.state)?;
+        let (before, end) = (out.key().to_vec(), out.state().slots());
+        let (mut key, mut from): (Vec<Value>, u32) = (Vec::new(), 0);
+        let mut result = Ok(());
+        while result.is_ok()
+            && let Some((slot, values)) = out.state().next_key(from..end)
+        {
             from = slot + 1;
             key.clear();
             key.extend_from_slice(values);
             let value = out.state().column::<ValueCells<T>>(self.state)?.get(slot).cloned();
             if let Some(value) = value {
                 out.set_key(key.as_slice())?;
-                each(out, &key, value)?;
+                result = each(out, &key, value);
             }
         }
-        out.state().clear_key();
-        Ok(())
+        out.set_key(before)?;
+        result
     }
 }
 
@@ -255,8 +263,8 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     /// As [`get`](MapState::get).
     pub fn insert(&self, out: &mut Outputs<'_>, entry: K, value: V) -> Result<bool, StateError> {
         let state = out.state();
-        let slot = state.slot_to_change(self.state)?;
-        Ok(state.column::<MapCells<K, V>>(self.state)?.set(slot, entry, Some(value)))
+        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
+        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, slot, entry, Some(value)))
     }
 
     /// Removes an entry, and returns whether there was one.
@@ -266,8 +274,9 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     pub fn remove(&self, out: &mut Outputs<'_>, entry: K) -> Result<bool, StateError> {
         let state = out.state();
         let Some(slot) = state.slot(self.state)? else { return Ok(false) };
+        let call = state.call();
         state.removes(slot);
-        Ok(state.column::<MapCells<K, V>>(self.state)?.set(slot, entry, None))
+        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, slot, entry, None))
     }
 
     /// How many entries the key's map has.
@@ -307,8 +316,9 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
         let state = out.state();
         if let Some(slot) = state.slot(self.state)? {
+            let call = state.call();
             state.removes(slot);
-            state.column::<MapCells<K, V>>(self.state)?.clear(slot);
+            state.column::<MapCells<K, V>>(self.state)?.clear(call, slot);
         }
         Ok(())
     }
@@ -380,8 +390,8 @@ impl<T: StateValue> ListState<T> {
     /// As [`items`](ListState::items).
     pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
         let state = out.state();
-        let slot = state.slot_to_change(self.state)?;
-        state.column::<ListCells<T>>(self.state)?.push(slot, item);
+        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
+        state.column::<ListCells<T>>(self.state)?.push(call, slot, item);
         Ok(())
     }
 
@@ -391,9 +401,9 @@ impl<T: StateValue> ListState<T> {
     /// As [`items`](ListState::items).
     pub fn set(&self, out: &mut Outputs<'_>, items: Vec<T>) -> Result<(), StateError> {
         let state = out.state();
-        let slot = state.slot_to_change(self.state)?;
+        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
         state.removes(slot);
-        state.column::<ListCells<T>>(self.state)?.set(slot, items);
+        state.column::<ListCells<T>>(self.state)?.set(call, slot, items);
         Ok(())
     }
 
@@ -406,7 +416,7 @@ impl<T: StateValue> ListState<T> {
     }
 }
 
-/// One list of the task, without a key: for what belongs to the task itself, as the positions of a source.
+/// One list of the task, without a key: for what belongs to the task itself.
 /// Registered by [`TaskContext::operator_state`](crate::api::TaskContext::operator_state).
 ///
 /// # Examples
@@ -475,8 +485,8 @@ impl<T: StateValue> OperatorState<T> {
     /// As [`items`](OperatorState::items).
     pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
         let state = out.state();
-        let slot = state.operator_slot_to_change();
-        state.column::<OperatorCells<T>>(self.state)?.list().push(slot, item);
+        let (call, slot) = (state.call(), state.operator_slot_to_change());
+        state.column::<OperatorCells<T>>(self.state)?.list().push(call, slot, item);
         Ok(())
     }
 
@@ -486,8 +496,8 @@ impl<T: StateValue> OperatorState<T> {
     /// As [`items`](OperatorState::items).
     pub fn set(&self, out: &mut Outputs<'_>, items: Vec<T>) -> Result<(), StateError> {
         let state = out.state();
-        let slot = state.operator_slot_to_change();
-        state.column::<OperatorCells<T>>(self.state)?.list().set(slot, items);
+        let (call, slot) = (state.call(), state.operator_slot_to_change());
+        state.column::<OperatorCells<T>>(self.state)?.list().set(call, slot, items);
         Ok(())
     }
 }

@@ -82,17 +82,21 @@ impl Delay {
     fn release_due(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let now = self.clock.now();
         while self.waiting.front().is_some_and(|waiting| waiting.due <= now) {
-            self.release_first(out)?;
+            self.release_first(out);
         }
         Ok(())
     }
 
-    fn release_first(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if let Some(Waiting { row, held, .. }) = self.waiting.pop_front() {
-            out.emit_anchored(DEFAULT_STREAM, &[&held], row)?;
-            out.ack(held);
+    /// Passes the first tuple on. One that is refused fails, and the others are not concerned.
+    fn release_first(&mut self, out: &mut Outputs<'_>) {
+        let Some(Waiting { row, held, .. }) = self.waiting.pop_front() else { return };
+        match out.emit_anchored(DEFAULT_STREAM, &[&held], row) {
+            Ok(()) => out.ack(held),
+            Err(error) => {
+                out.report_error(error);
+                out.fail(held);
+            }
         }
-        Ok(())
     }
 
     fn sleep(&self, period: Duration) {
@@ -147,7 +151,7 @@ impl Bolt for Delay {
         self.waiting.push_back(Waiting { due, row, held: out.hold(input) });
         if self.waiting.len() > self.settings.capacity {
             self.released_early.add(1);
-            self.release_first(out)?;
+            self.release_first(out);
         }
         Ok(())
     }
@@ -162,7 +166,7 @@ impl Bolt for Delay {
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         while !self.waiting.is_empty() {
-            self.release_first(out)?;
+            self.release_first(out);
         }
         Ok(())
     }

@@ -233,7 +233,8 @@ impl Bolt for Print {
             self.rows.hold(out.hold(input));
         }
         if self.rows.rows().len() >= HELD_MAX {
-            self.write_held(out)?;
+            // Reported and not returned: a call that fails takes back the acks of rows that are written.
+            self.write_held(out).unwrap_or_else(|error| out.report_error(error));
         }
         Ok(())
     }

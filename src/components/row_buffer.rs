@@ -10,7 +10,9 @@
 //! 2. A row that was written in part is *torn*: what is left of it is written before anything else,
 //!    so nothing stands between its parts, and it is acked then. So an error neither tears a row for
 //!    good nor repeats it.
-//! 3. Each attempt to write fails a row at most once.
+//! 3. Errors of writing are reported, not returned from `execute` or `tick`: a call that returns an error takes
+//!    back what it acked, and rows that are written would come again.
+//! 4. Each attempt to write fails a row at most once.
 
 use std::mem;
 

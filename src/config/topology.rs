@@ -212,7 +212,8 @@ impl Default for WatchdogOptions {
 }
 
 /// `on_error` of a bolt: what happens when `execute` returns an error or panics. What the call did has been
-/// taken back then. After a panic the instance is built again at once, because the pauses are those of the calls.
+/// taken back then. If the call is made again after a panic, the instance is built again at once, because the
+/// pause is that of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnError {
     /// `retry`: how often the call is made again with the same tuple. Meanwhile the task executes no other.

@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use rustc_hash::FxBuildHasher;
 
-use crate::state::columns::{Column, StateValue};
+use crate::state::columns::{Column, Log, StateValue};
 
 /// Grows a column so that it has a cell for the slot, and returns the cell.
 #[inline]
@@ -21,13 +21,13 @@ fn cell<T>(cells: &mut Vec<Option<T>>, slot: u32) -> &mut Option<T> {
 /// One value for each key.
 pub(crate) struct ValueCells<T> {
     cells: Vec<Option<T>>,
-    /// Slots with what they held before the call, oldest first.
-    log: Vec<(u32, Option<T>)>,
+    /// Slots with what they held before.
+    log: Log<(u32, Option<T>)>,
 }
 
 impl<T> Default for ValueCells<T> {
     fn default() -> ValueCells<T> {
-        ValueCells { cells: Vec::new(), log: Vec::new() }
+        ValueCells { cells: Vec::new(), log: Log::default() }
     }
 }
 
@@ -39,32 +39,28 @@ impl<T: StateValue> ValueCells<T> {
 
     /// Writes or removes the value.
     #[inline]
-    pub(crate) fn set(&mut self, slot: u32, value: Option<T>) {
+    pub(crate) fn set(&mut self, call: u64, slot: u32, value: Option<T>) {
         let cell = cell(&mut self.cells, slot);
-        self.log.push((slot, std::mem::replace(cell, value)));
+        self.log.push(call, (slot, std::mem::replace(cell, value)));
     }
 
     /// The value, to be changed in place. A copy of the old value is kept until the call is over.
     #[inline]
-    pub(crate) fn change(&mut self, slot: u32, first: impl FnOnce() -> T) -> &mut T {
+    pub(crate) fn change(&mut self, call: u64, slot: u32, first: impl FnOnce() -> T) -> &mut T {
         let cell = cell(&mut self.cells, slot);
         // A slot that the call has changed last is in the log already.
-        if self.log.last().is_none_or(|(logged, _)| *logged != slot) {
-            self.log.push((slot, cell.clone()));
+        if self.log.last(call).is_none_or(|(logged, _)| *logged != slot) {
+            self.log.push(call, (slot, cell.clone()));
         }
         cell.get_or_insert_with(first)
     }
 }
 
 impl<T: StateValue> Column for ValueCells<T> {
-    fn undo(&mut self) {
-        while let Some((slot, value)) = self.log.pop() {
+    fn undo(&mut self, call: u64) {
+        while let Some((slot, value)) = self.log.pop(call) {
             self.cells[slot as usize] = value;
         }
-    }
-
-    fn commit(&mut self) {
-        self.log.clear();
     }
 
     fn is_used(&self, slot: u32) -> bool {
@@ -81,7 +77,7 @@ type Entries<K, V> = HashMap<K, V, FxBuildHasher>;
 /// A map for each key.
 pub(crate) struct MapCells<K, V> {
     cells: Vec<Option<Box<Entries<K, V>>>>,
-    log: Vec<(u32, MapChange<K, V>)>,
+    log: Log<(u32, MapChange<K, V>)>,
 }
 
 /// What a change of a map overwrote.
@@ -92,7 +88,7 @@ enum MapChange<K, V> {
 
 impl<K, V> Default for MapCells<K, V> {
     fn default() -> MapCells<K, V> {
-        MapCells { cells: Vec::new(), log: Vec::new() }
+        MapCells { cells: Vec::new(), log: Log::default() }
     }
 }
 
@@ -102,30 +98,30 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
     }
 
     /// Writes or removes an entry, and returns whether there was one.
-    pub(crate) fn set(&mut self, slot: u32, key: K, value: Option<V>) -> bool {
-        let cell = cell(&mut self.cells, slot);
+    pub(crate) fn set(&mut self, call: u64, slot: u32, key: K, value: Option<V>) -> bool {
+        let (cell, logged) = (cell(&mut self.cells, slot), key.clone());
         let old = match value {
-            Some(value) => cell.get_or_insert_default().insert(key.clone(), value),
+            Some(value) => cell.get_or_insert_default().insert(key, value),
             None => cell.as_mut().and_then(|map| map.remove(&key)),
         };
         if cell.as_ref().is_some_and(|map| map.is_empty()) {
             *cell = None;
         }
         let was = old.is_some();
-        self.log.push((slot, MapChange::Entry(key, old)));
+        self.log.push(call, (slot, MapChange::Entry(logged, old)));
         was
     }
 
-    pub(crate) fn clear(&mut self, slot: u32) {
+    pub(crate) fn clear(&mut self, call: u64, slot: u32) {
         if let Some(map) = cell(&mut self.cells, slot).take() {
-            self.log.push((slot, MapChange::Whole(map)));
+            self.log.push(call, (slot, MapChange::Whole(map)));
         }
     }
 }
 
 impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
-    fn undo(&mut self) {
-        while let Some((slot, change)) = self.log.pop() {
+    fn undo(&mut self, call: u64) {
+        while let Some((slot, change)) = self.log.pop(call) {
             let cell = cell(&mut self.cells, slot);
             match change {
                 MapChange::Whole(map) => *cell = Some(map),
@@ -144,10 +140,6 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
         }
     }
 
-    fn commit(&mut self) {
-        self.log.clear();
-    }
-
     fn is_used(&self, slot: u32) -> bool {
         self.map(slot).is_some()
     }
@@ -160,7 +152,7 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
 /// A list for each key.
 pub(crate) struct ListCells<T> {
     cells: Vec<Option<Vec<T>>>,
-    log: Vec<(u32, ListChange<T>)>,
+    log: Log<(u32, ListChange<T>)>,
 }
 
 /// What a change of a list overwrote.
@@ -171,7 +163,7 @@ enum ListChange<T> {
 
 impl<T> Default for ListCells<T> {
     fn default() -> ListCells<T> {
-        ListCells { cells: Vec::new(), log: Vec::new() }
+        ListCells { cells: Vec::new(), log: Log::default() }
     }
 }
 
@@ -180,22 +172,22 @@ impl<T: StateValue> ListCells<T> {
         self.cells.get(slot as usize).and_then(Option::as_deref).unwrap_or_default()
     }
 
-    pub(crate) fn push(&mut self, slot: u32, item: T) {
+    pub(crate) fn push(&mut self, call: u64, slot: u32, item: T) {
         cell(&mut self.cells, slot).get_or_insert_default().push(item);
-        self.log.push((slot, ListChange::Pushed));
+        self.log.push(call, (slot, ListChange::Pushed));
     }
 
     /// Replaces the list; an empty one is removed.
-    pub(crate) fn set(&mut self, slot: u32, items: Vec<T>) {
+    pub(crate) fn set(&mut self, call: u64, slot: u32, items: Vec<T>) {
         let items = if items.is_empty() { None } else { Some(items) };
         let old = std::mem::replace(cell(&mut self.cells, slot), items);
-        self.log.push((slot, ListChange::Whole(old)));
+        self.log.push(call, (slot, ListChange::Whole(old)));
     }
 }
 
 impl<T: StateValue> Column for ListCells<T> {
-    fn undo(&mut self) {
-        while let Some((slot, change)) = self.log.pop() {
+    fn undo(&mut self, call: u64) {
+        while let Some((slot, change)) = self.log.pop(call) {
             let cell = cell(&mut self.cells, slot);
             match change {
                 ListChange::Whole(items) => *cell = items,
@@ -209,10 +201,6 @@ impl<T: StateValue> Column for ListCells<T> {
                 }
             }
         }
-    }
-
-    fn commit(&mut self) {
-        self.log.clear();
     }
 
     fn is_used(&self, slot: u32) -> bool {
@@ -240,16 +228,16 @@ impl<T> OperatorCells<T> {
 }
 
 impl<T: StateValue> Column for OperatorCells<T> {
-    fn undo(&mut self) {
-        self.0.undo();
-    }
-
-    fn commit(&mut self) {
-        self.0.commit();
+    fn undo(&mut self, call: u64) {
+        self.0.undo(call);
     }
 
     fn is_used(&self, _slot: u32) -> bool {
         false
+    }
+
+    fn keeps_without_key(&self) -> bool {
+        self.0.cells.iter().any(Option::is_some)
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -5,14 +5,53 @@ use std::any::Any;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// What a call overwrote in a column, oldest first. The entries of earlier calls are forgotten when the next call
+/// writes, so a call that succeeds has nothing to do.
+pub(crate) struct Log<E> {
+    /// The call that wrote last.
+    call: u64,
+    entries: Vec<E>,
+}
+
+impl<E> Default for Log<E> {
+    fn default() -> Log<E> {
+        Log { call: 0, entries: Vec::new() }
+    }
+}
+
+impl<E> Log<E> {
+    /// Adds an entry of this call.
+    #[inline]
+    pub(super) fn push(&mut self, call: u64, entry: E) {
+        if self.call != call {
+            self.call = call;
+            self.entries.clear();
+        }
+        self.entries.push(entry);
+    }
+
+    /// The last entry of this call.
+    #[inline]
+    pub(super) fn last(&self, call: u64) -> Option<&E> {
+        self.entries.last().filter(|_| self.call == call)
+    }
+
+    /// Takes the last entry of this call.
+    pub(super) fn pop(&mut self, call: u64) -> Option<E> {
+        if self.call == call { self.entries.pop() } else { None }
+    }
+}
+
 /// The cells of one state, one for each slot of the key table.
 pub(crate) trait Column: Any + Send {
-    /// Puts back what was overwritten since the last commit, newest first.
-    fn undo(&mut self);
-    /// Forgets what was overwritten.
-    fn commit(&mut self);
+    /// Puts back what this call overwrote, newest first.
+    fn undo(&mut self, call: u64);
     /// Whether there is something in the cell of a slot.
     fn is_used(&self, slot: u32) -> bool;
+    /// Whether something is kept that belongs to no key.
+    fn keeps_without_key(&self) -> bool {
+        false
+    }
     /// For the handle, which knows the type of its cells.
     fn as_any(&mut self) -> &mut dyn Any;
 }

@@ -11,8 +11,8 @@
 //! All states of a component share one table of keys, so a call looks its key up once, whichever states it uses
 //! and however often. A state is a column of cells, one for each slot.
 //!
-//! 1. A call is atomic. Each column logs what it overwrites; `TaskState::undo` puts it back, newest first,
-//!    and `TaskState::commit` forgets the log.
+//! 1. A call is atomic. Each column logs what a call overwrites, and `TaskState::undo` puts it back, newest
+//!    first.
 //! 2. A key has a slot as long as some column has a value for it. The slot is given to another key only after
 //!    the call that emptied it was committed.
 //! 3. A column is known by its name. Its type is that of its first registration.

@@ -1,6 +1,7 @@
 //! The state of one task, and the call that uses it.
 
 use std::any::Any;
+use std::ops::Range;
 
 use smol_str::SmolStr;
 
@@ -37,7 +38,9 @@ pub struct TaskState {
     /// The values of a present key that has no slot, and their hash.
     new_key: Vec<Value>,
     hash: u64,
-    /// Whether the present call has changed something.
+    /// The present call.
+    call: u64,
+    /// Whether it has changed something.
     changed: bool,
     /// Slots in which the present call may have written the first value or removed the last one.
     checked: Vec<u32>,
@@ -68,6 +71,16 @@ impl TaskState {
     /// How many keys have state.
     pub fn key_count(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Whether anything is kept.
+    pub(crate) fn keeps_something(&self) -> bool {
+        self.keys.len() > 0 || self.columns.iter().any(|column| column.keeps_without_key())
+    }
+
+    /// How many slots were given so far. Keys that the present call adds may get later ones.
+    pub(crate) fn slots(&self) -> u32 {
+        self.keys.slots()
     }
 
     /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
@@ -144,21 +157,37 @@ impl TaskState {
     }
 
     /// The call has succeeded: its changes stay.
+    #[inline]
     pub(crate) fn commit(&mut self) {
-        self.columns.iter_mut().for_each(|column| column.commit());
         self.end_call();
     }
 
     /// The call has failed: puts back what it changed.
     pub(crate) fn undo(&mut self) {
-        self.columns.iter_mut().for_each(|column| column.undo());
+        let call = self.call();
+        self.columns.iter_mut().for_each(|column| column.undo(call));
         self.end_call();
     }
 
+    /// The number of the present call, for the logs of columns. No two calls that change state have the same.
+    #[inline]
+    pub(crate) fn call(&self) -> u64 {
+        self.call + 1
+    }
+
     /// Frees the slots of keys that have nothing any more.
+    #[inline]
     fn end_call(&mut self) {
         self.changed = false;
+        self.call += 1;
         self.present = PresentKey::None;
+        if !self.checked.is_empty() {
+            self.free_slots();
+        }
+    }
+
+    #[cold]
+    fn free_slots(&mut self) {
         while let Some(slot) = self.checked.pop() {
             if !self.columns.iter().any(|column| column.is_used(slot)) {
                 self.keys.remove(slot);
@@ -218,9 +247,9 @@ impl TaskState {
         NO_KEY_SLOT
     }
 
-    /// The key of the first slot from `from` on that is in use, with that slot.
-    pub(crate) fn next_key(&self, from: u32) -> Option<(u32, &[Value])> {
-        (from..self.keys.slots()).find_map(|slot| Some((slot, self.keys.key(slot)?.values())))
+    /// The key of the first of these slots that is in use, with that slot.
+    pub(crate) fn next_key(&self, slots: Range<u32>) -> Option<(u32, &[Value])> {
+        slots.into_iter().find_map(|slot| Some((slot, self.keys.key(slot)?.values())))
     }
 
     #[cold]

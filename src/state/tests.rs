@@ -50,23 +50,25 @@ impl States {
             .expect("it is written");
         let n = random.random_range(0..5);
         let state = &mut self.state;
+        let call = state.call();
         match random.random_range(0..9) {
             0..3 => {
                 let slot = state.slot_to_change(self.value).expect("there is a key");
-                *state.column::<ValueCells<i64>>(self.value).expect("it is one").change(slot, || 0) += n;
+                *state.column::<ValueCells<i64>>(self.value).expect("it is one").change(call, slot, || 0) +=
+                    n;
                 *model.values.entry(key).or_default() += n;
             }
             3 => {
                 if let Some(slot) = state.slot(self.value).expect("there is a key") {
                     state.removes(slot);
-                    state.column::<ValueCells<i64>>(self.value).expect("it is one").set(slot, None);
+                    state.column::<ValueCells<i64>>(self.value).expect("it is one").set(call, slot, None);
                 }
                 model.values.remove(&key);
             }
             4 => {
                 let slot = state.slot_to_change(self.map).expect("there is a key");
                 let column = state.column::<MapCells<i64, String>>(self.map).expect("it is one");
-                column.set(slot, n, Some(n.to_string()));
+                column.set(call, slot, n, Some(n.to_string()));
                 model.maps.entry(key).or_default().insert(n, n.to_string());
             }
             5 => {
@@ -74,9 +76,9 @@ impl States {
                     state.removes(slot);
                     let column = state.column::<MapCells<i64, String>>(self.map).expect("it is one");
                     if n == 0 {
-                        column.clear(slot)
+                        column.clear(call, slot)
                     } else {
-                        let _ = column.set(slot, n, None);
+                        let _ = column.set(call, slot, n, None);
                     }
                 }
                 if let Some(map) = model.maps.get_mut(&key) {
@@ -86,21 +88,21 @@ impl States {
             }
             6 => {
                 let slot = state.slot_to_change(self.list).expect("there is a key");
-                state.column::<ListCells<i64>>(self.list).expect("it is one").push(slot, n);
+                state.column::<ListCells<i64>>(self.list).expect("it is one").push(call, slot, n);
                 model.lists.entry(key).or_default().push(n);
             }
             7 => {
                 if let Some(slot) = state.slot(self.list).expect("there is a key") {
                     state.removes(slot);
                     let items = (0..n).collect();
-                    state.column::<ListCells<i64>>(self.list).expect("it is one").set(slot, items);
+                    state.column::<ListCells<i64>>(self.list).expect("it is one").set(call, slot, items);
                     model.lists.insert(key, (0..n).collect());
                     model.lists.retain(|_, list| !list.is_empty());
                 }
             }
             _ => {
                 let slot = state.operator_slot_to_change();
-                state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().push(slot, n);
+                state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().push(call, slot, n);
                 model.all.push(n);
             }
         }
@@ -110,7 +112,7 @@ impl States {
     fn kept(&mut self) -> Model {
         let mut kept = Model::default();
         let mut from = 0;
-        while let Some((slot, key)) = self.state.next_key(from) {
+        while let Some((slot, key)) = self.state.next_key(from..self.state.slots()) {
             let key = key.to_vec();
             from = slot + 1;
             let value =

@@ -3,6 +3,7 @@
 //! Validation refuses what cannot work. Advice is separate: `squall validate` shows it, `squall run` logs
 //! it, and neither fails because of it.
 
+use crate::config::AfterRetries;
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::graph::{Component, Topology};
 
@@ -14,7 +15,8 @@ impl Topology {
 
     /// A limit of a bolt's own whose letters go nowhere, or a taker of letters that never come.
     fn dead_letter_warning(&self, bolt: &Component) -> Option<String> {
-        if bolt.is_spout() || bolt.streams.get(DEAD_LETTER_STREAM).is_some() {
+        let letters_at_once = bolt.options.on_error.is_some_and(|it| it.then == AfterRetries::DeadLetter);
+        if letters_at_once || bolt.is_spout() || bolt.streams.get(DEAD_LETTER_STREAM).is_some() {
             return None;
         }
         let id = &bolt.id;

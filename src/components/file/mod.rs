@@ -415,7 +415,8 @@ impl Bolt for File {
         self.rows.hold(out.hold(input));
         self.rows.end_row();
         if self.rows.text.len() >= BUFFER_MAX || self.rows.rows().len() >= HELD_MAX {
-            self.write_held(out)?;
+            // Reported and not returned: a call that fails takes back the acks of rows that are written.
+            self.write_held(out).unwrap_or_else(|error| out.report_error(error));
         }
         Ok(())
     }
@@ -425,8 +426,9 @@ impl Bolt for File {
     }
 
     fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.write_held(out)?;
-        self.rotate_if_old()
+        self.write_held(out).unwrap_or_else(|error| out.report_error(error));
+        self.rotate_if_old().unwrap_or_else(|error| out.report_error(error));
+        Ok(())
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {

@@ -82,7 +82,7 @@ pub struct BoltExecutor {
     /// Batches processed in this step whose results were not sent yet. They count as outstanding until
     /// the end of the step.
     processed: i64,
-    /// Whether `finish` is to be called, as soon as all tasks have an instance.
+    /// Whether `finish` is to be called, as soon as all tasks that keep state have an instance.
     finish_asked: bool,
     /// Whether `finish` was called in this step.
     has_finished: bool,
@@ -265,7 +265,7 @@ impl BoltExecutor {
         let Some(InHand { cursor, .. }) = &mut self.in_hand else { return (0, true) };
         let task = &mut self.tasks[cursor.input.local_task as usize];
         let before = cursor.tuple;
-        let alive = execute_chunk(task, cursor, chunk, &self.handles, cx.now);
+        let alive = execute_chunk(task, cursor, chunk, &self.handles, cx);
         let executed = cursor.tuple - before;
         task.executed_now += u64::from(executed);
         if let Some(next) = &mut self.next {
@@ -384,7 +384,8 @@ impl BoltExecutor {
     /// The calls that end a step: `finish` and `flush`, along the chain.
     fn end_calls(&mut self, cx: &StepContext<'_>) {
         // A task that is to be built again has state that `finish` emits.
-        let can_finish = !self.opened || self.is_built();
+        let waits_for = |task: &BoltTask| !is_built(task) && task.state.store.keeps_something();
+        let can_finish = !self.opened || !self.tasks.iter().any(waits_for);
         self.has_finished = can_finish && std::mem::take(&mut self.finish_asked);
         for task in &mut self.tasks {
             if self.has_finished {
@@ -472,6 +473,11 @@ impl BoltExecutor {
     }
 }
 
+/// Whether a task has an instance, or will never have one.
+fn is_built(task: &BoltTask) -> bool {
+    task.bolt.is_some() || task.restart.is_over()
+}
+
 /// What an executor does behind another in a chain.
 impl BoltExecutor {
     /// Executes batches that the executor before this one in the chain handed over.
@@ -516,7 +522,7 @@ impl BoltExecutor {
 
     /// Whether all tasks of this executor have an instance, or will never have one.
     fn is_built(&self) -> bool {
-        self.tasks.iter().all(|task| task.bolt.is_some() || task.restart.is_over())
+        self.tasks.iter().all(is_built)
     }
 
     /// Whether all tasks of the chain, from this executor on, have an instance and do not wait to make a call

@@ -12,19 +12,17 @@ use crate::api::{
     TaskContext, TaskError,
 };
 use crate::clock::Time;
-use crate::config::OnError;
+use crate::config::{AfterRetries, OnError};
 use crate::ids::DEAD_LETTER_STREAM;
-use crate::logging::panics::{catch_unwind, text_of};
+use crate::logging::panics::{catch_unwind, guarded, text_of};
 use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
 use crate::state::TaskState;
+use crate::text::shown;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
-
-/// The reason in the dead letter of a tuple that was failed after it was held: user code gives none there.
-const FAILED_HOLD: &str = "it was held, and then failed";
 
 /// The tuple in hand, for which a call failed and is made again.
 #[derive(Clone, Copy, Debug)]
@@ -117,8 +115,13 @@ impl BoltTask {
             self.state.finish_call(&mut self.emitter);
             return true;
         }
+        let why = match &result {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(error)) => shown(error),
+            Err(panic) => text_of(&**panic),
+        };
         if atomic {
-            self.state.take_back(&mut self.emitter);
+            self.take_back(&why, now);
         } else {
             self.state.repair();
             self.state.finish_call(&mut self.emitter);
@@ -126,9 +129,17 @@ impl BoltTask {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.emitter.report_loss(&error),
-            Err(panic) => self.break_down(&text_of(&*panic), handles, now),
+            Err(_) => self.break_down(&why, handles, now),
         }
         false
+    }
+
+    /// Takes back what a call did that has failed for this reason. Dropping what it wrote may panic.
+    pub fn take_back(&mut self, why: &str, now: Time) {
+        let (state, emitter) = (&mut self.state, &mut self.emitter);
+        if let Err(panic) = guarded(|| state.take_back(emitter, why)) {
+            self.emitter.errors.report_text(&format!("what a failed call had written {panic}"), now);
+        }
     }
 
     /// Calls `finish`, in which the bolt emits what it still has. If that fails, tuples are lost, and at
@@ -148,10 +159,11 @@ impl BoltTask {
         self.restart.broke(now, &handles.errors);
     }
 
-    /// The same after a call for a tuple panicked. With `on_error`, the next instance is built at once.
-    pub fn break_down_in_call(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
+    /// The same after a call for a tuple panicked. If the call is made again, the pause is that of the call, and
+    /// the next instance is built at once.
+    pub fn break_down_in_call(&mut self, why: &str, is_retried: bool, handles: &ExecutorHandles, now: Time) {
         self.break_down(why, handles, now);
-        if self.on_error.is_some() {
+        if is_retried {
             self.restart.at_once(now);
         }
     }
@@ -218,19 +230,30 @@ impl BoltTask {
         self.retry.is_some_and(|retry| retry.due > now)
     }
 
-    /// Fails the tuples that were failed after they were held. Those that are not replayed any more go to
-    /// the dead-letter stream instead.
+    /// Fails the held tuples that user code failed, or dropped without `ack` or `fail`. Those that are not
+    /// replayed any more go to the dead-letter stream instead.
     fn settle_failed(&mut self, handles: &ExecutorHandles) {
-        for FailedHold { values, meta, anchors } in self.state.holds.take_failed() {
+        for FailedHold { values, meta, anchors, cause, why } in self.state.holds.take_failed() {
+            // A tuple that was dropped, for example with an instance that panicked on another one, may be well.
+            // So it is replayed as often as the topology allows, whatever `on_error` says.
+            let limit = self.emitter.max_replays;
+            if cause == FailureCause::Abandoned && self.sends_letters_at_once() {
+                self.emitter.max_replays = None;
+            }
             self.state.anchor = anchors.first().copied().unwrap_or(Anchor::NONE);
             self.state.extra_anchors.clear();
             self.state.extra_anchors.extend(anchors.iter().skip(1));
-            if self.send_dead_letter(&meta, &values, FAILED_HOLD, handles) {
+            if self.send_dead_letter(&meta, &values, &why, handles) {
                 self.emitter.ack(&anchors);
             } else {
-                self.emitter.fail(&anchors, FailureCause::Failed);
+                self.emitter.fail(&anchors, cause);
             }
+            self.emitter.max_replays = limit;
         }
+    }
+
+    fn sends_letters_at_once(&self) -> bool {
+        self.on_error.is_some_and(|on_error| on_error.then == AfterRetries::DeadLetter)
     }
 
     /// Sends a tuple with the present anchors to the dead-letter stream, if it is not replayed any more and
@@ -259,13 +282,6 @@ impl BoltTask {
         sent
     }
 
-    /// Fails the tuples whose hold was dropped without an ack or a fail.
-    fn fail_abandoned(&mut self) {
-        for settled in self.state.holds.take_abandoned() {
-            self.emitter.fail(&settled.anchors, FailureCause::Abandoned);
-        }
-    }
-
     /// Sends what was emitted so far, because the next call may wait for long. Returns whether the task
     /// has output streams at all.
     pub fn send_emitted(&mut self) -> bool {
@@ -286,7 +302,6 @@ impl BoltTask {
             self.call(handles, now, false, |bolt, out| bolt.flush(out));
         }
         self.settle_failed(handles);
-        self.fail_abandoned();
         self.emitter.route_stages(&mut self.state);
     }
 

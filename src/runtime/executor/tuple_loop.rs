@@ -8,12 +8,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use crate::api::{Bolt, CounterId, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
-use crate::clock::Time;
 use crate::config::AfterRetries;
 use crate::logging::panics::{catch_unwind, text_of};
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
-use crate::runtime::executor::step::ExecutorHandles;
+use crate::runtime::executor::step::{ExecutorHandles, StepContext};
 use crate::runtime::executor::user_code::call_hooks;
 use crate::runtime::flow::message::TaskBatch;
 use crate::runtime::routing::emitter::Emitter;
@@ -46,8 +45,9 @@ pub fn execute_chunk(
     cursor: &mut BatchCursor,
     chunk: u32,
     handles: &ExecutorHandles,
-    now: Time,
+    cx: &StepContext<'_>,
 ) -> bool {
+    let now = cx.now;
     let stop_at = cursor.tuple.saturating_add(chunk).min(cursor.input.batch.len);
     let Some(mut bolt) = task.bolt.take() else {
         if task.restart.is_over() {
@@ -71,16 +71,22 @@ pub fn execute_chunk(
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
                 task.emitter.errors.report(&error, now);
-                if call_failed(task, cursor, &shown(&error), FailureCause::Failed, handles, now) {
+                let failure = CallFailure {
+                    why: &shown(&error),
+                    cause: FailureCause::Failed,
+                    is_fatal: error.is_fatal(),
+                };
+                if call_failed(task, cursor, &failure, handles, cx) {
                     task.bolt = Some(bolt);
                     return false;
                 }
             }
             Err(panic) => {
                 let why = text_of(&*panic);
-                let _ = call_failed(task, cursor, &why, FailureCause::Panicked, handles, now);
+                let failure = CallFailure { why: &why, cause: FailureCause::Panicked, is_fatal: false };
+                let is_retried = call_failed(task, cursor, &failure, handles, cx);
                 task.bolt = Some(bolt);
-                task.break_down_in_call(&why, handles, now);
+                task.break_down_in_call(&why, is_retried, handles, now);
                 return false;
             }
         }
@@ -214,27 +220,36 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
     });
 }
 
+/// How a call failed.
+struct CallFailure<'a> {
+    why: &'a str,
+    cause: FailureCause,
+    /// Whether no other call can succeed.
+    is_fatal: bool,
+}
+
 /// Handles a call that returned an error or panicked. What it did is taken back. Then it is made again later,
 /// or the tuple fails. Returns whether it is made again.
 #[cold]
 fn call_failed(
     task: &mut BoltTask,
     cursor: &mut BatchCursor,
-    error: &str,
-    cause: FailureCause,
+    failure: &CallFailure<'_>,
     handles: &ExecutorHandles,
-    now: Time,
+    cx: &StepContext<'_>,
 ) -> bool {
-    task.state.take_back(&mut task.emitter);
+    task.take_back(failure.why, cx.now);
     cursor.settle(&mut task.emitter);
-    if !task.state.held && task.retries(cursor.tuple, now) {
+    let run_stops = failure.is_fatal || handles.lifecycle.stopped().is_some();
+    // The pause begins when the call has ended, which may be long after the step began.
+    if !run_stops && !task.state.held && task.retries(cursor.tuple, cx.clock.now()) {
         handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
         return true;
     }
     if task.on_error.is_some_and(|on_error| on_error.then == AfterRetries::Stop) {
-        task.emitter.errors.stop(error);
+        task.emitter.errors.stop(failure.why);
     }
-    fail_tuple(task, cursor, error, cause, handles);
+    fail_tuple(task, cursor, failure.why, failure.cause, handles);
     false
 }
 

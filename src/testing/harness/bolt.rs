@@ -108,7 +108,7 @@ impl BoltHarness {
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);
         let result = self.bolt.execute(Input::owned(&mut values, &meta), &mut out);
         self.outputs.anchor = Anchor::NONE;
-        self.end_call(result.is_ok());
+        self.end_call(&result);
         match result {
             Ok(()) if !self.outputs.held => self.record.ack(&[anchor]),
             Ok(()) => {}
@@ -183,7 +183,7 @@ impl BoltHarness {
         self.outputs.begin_call();
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);
         let result = method(&mut *self.bolt, &mut out);
-        self.end_call(result.is_ok());
+        self.end_call(&result);
         if let Err(error) = result {
             self.record.report(&error);
         }
@@ -191,19 +191,20 @@ impl BoltHarness {
     }
 
     /// As the runtime: what a call that failed did is taken back, if the call is atomic.
-    fn end_call(&mut self, succeeded: bool) {
-        if self.outputs.atomic && !succeeded {
-            self.outputs.take_back(&mut self.record);
-        } else {
-            self.outputs.finish_call(&mut self.record);
+    fn end_call(&mut self, result: &Result<(), TaskError>) {
+        match result {
+            Err(error) if self.outputs.atomic => {
+                self.outputs.take_back(&mut self.record, &error.to_string());
+            }
+            Ok(()) | Err(_) => self.outputs.finish_call(&mut self.record),
         }
     }
 
     /// Moves what the bolt emitted into the record, and fails held tuples that the bolt dropped.
     fn settle(&mut self) {
         self.record.take_all(&mut self.outputs);
-        for settled in self.outputs.holds.take_abandoned() {
-            self.record.fail(&settled.anchors, FailureCause::Abandoned);
+        for failed in self.outputs.holds.take_failed() {
+            self.record.fail(&failed.anchors, failed.cause);
         }
     }
 }

@@ -131,6 +131,14 @@ fn on_error_problems(draft: &Draft, at: usize) -> impl Iterator<Item = Problem> 
         let help = format!("add a bolt with the input `{id}.{DEAD_LETTER_STREAM}`, or set `then = \"fail\"`");
         Problem::new(site(), message).help(help)
     });
+    let own_stream = component.streams().is_some_and(|streams| streams.get(DEAD_LETTER_STREAM).is_some());
+    let no_letters = (letters && own_stream).then(|| {
+        let message = format!(
+            "{} declares a stream `{DEAD_LETTER_STREAM}` of its own, so it has no dead letters",
+            named(draft, at)
+        );
+        Problem::new(site(), message).help("set `then = \"fail\"` or `\"stop\"`".to_owned())
+    });
     let two_limits = (letters && options.max_replays.is_some()).then(|| {
         let message = format!(
             "{} has `max_replays`, and with `on_error.then = \"dead-letter\"` none of its tuples is replayed",
@@ -143,6 +151,7 @@ fn on_error_problems(draft: &Draft, at: usize) -> impl Iterator<Item = Problem> 
         lasting(site(), &what("backoff"), on_error.backoff_min, least),
         lasting(site(), &what("backoff"), on_error.backoff_max, on_error.backoff_min.max(least)),
         goes_nowhere,
+        no_letters,
         two_limits,
     ]
     .into_iter()
