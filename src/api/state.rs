@@ -107,9 +107,9 @@ impl<T: StateValue> ValueState<T> {
     /// When the call has no key, or the handle was not registered.
     pub fn get<'o>(&self, out: &'o mut Outputs<'_>) -> Result<Option<&'o T>, StateError> {
         let state = out.state();
-        let slot = state.slot(self.state)?;
+        let place = state.place(self.state)?;
         let cells = state.column::<ValueCells<T>>(self.state)?;
-        Ok(slot.and_then(|slot| cells.get(slot)))
+        Ok(place.and_then(|place| cells.get(place)))
     }
 
     /// Writes the value of the key.
@@ -118,8 +118,8 @@ impl<T: StateValue> ValueState<T> {
     /// As [`get`](ValueState::get).
     pub fn set(&self, out: &mut Outputs<'_>, value: T) -> Result<(), StateError> {
         let state = out.state();
-        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
-        state.column::<ValueCells<T>>(self.state)?.set(call, slot, Some(value));
+        let (call, place) = (state.call(), state.place_to_change(self.state)?);
+        state.column::<ValueCells<T>>(self.state)?.set(call, place, Some(value));
         Ok(())
     }
 
@@ -134,8 +134,8 @@ impl<T: StateValue> ValueState<T> {
         T: Default,
     {
         let state = out.state();
-        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
-        Ok(change(state.column::<ValueCells<T>>(self.state)?.change(call, slot, T::default)))
+        let (call, place) = (state.call(), state.place_to_change(self.state)?);
+        Ok(change(state.column::<ValueCells<T>>(self.state)?.change(call, place, T::default)))
     }
 
     /// Removes the value of the key.
@@ -144,10 +144,10 @@ impl<T: StateValue> ValueState<T> {
     /// As [`get`](ValueState::get).
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
         let state = out.state();
-        if let Some(slot) = state.slot(self.state)? {
+        if let Some(place) = state.place(self.state)? {
             let call = state.call();
-            state.removes(slot);
-            state.column::<ValueCells<T>>(self.state)?.set(call, slot, None);
+            state.removes(place);
+            state.column::<ValueCells<T>>(self.state)?.set(call, place, None);
         }
         Ok(())
     }
@@ -173,16 +173,16 @@ impl<T: StateValue> ValueState<T> {
         mut each: impl FnMut(&mut Outputs<'_>, &[Value], T) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
         let _ = out.state().column::<ValueCells<T>>(self.state)?;
-        let (before, end) = (out.key().to_vec(), out.state().slots());
+        let (before, end) = (out.key().to_vec(), out.state().places());
         let (mut key, mut from): (Vec<Value>, u32) = (Vec::new(), 0);
         let mut result = Ok(());
         while result.is_ok()
-            && let Some((slot, values)) = out.state().next_key(from..end)
+            && let Some((place, values)) = out.state().next_key(from..end)
         {
-            from = slot + 1;
+            from = place + 1;
             key.clear();
             key.extend_from_slice(values);
-            let value = out.state().column::<ValueCells<T>>(self.state)?.get(slot).cloned();
+            let value = out.state().column::<ValueCells<T>>(self.state)?.get(place).cloned();
             if let Some(value) = value {
                 out.set_key(key.as_slice())?;
                 result = each(out, &key, value);
@@ -252,9 +252,9 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
         Q: Eq + Hash + ?Sized,
     {
         let state = out.state();
-        let slot = state.slot(self.state)?;
+        let place = state.place(self.state)?;
         let cells = state.column::<MapCells<K, V>>(self.state)?;
-        Ok(slot.and_then(|slot| cells.map(slot)).and_then(|map| map.get(entry)))
+        Ok(place.and_then(|place| cells.map(place)).and_then(|map| map.get(entry)))
     }
 
     /// Writes an entry, and returns whether there was one before.
@@ -263,8 +263,8 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     /// As [`get`](MapState::get).
     pub fn insert(&self, out: &mut Outputs<'_>, entry: K, value: V) -> Result<bool, StateError> {
         let state = out.state();
-        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
-        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, slot, entry, Some(value)))
+        let (call, place) = (state.call(), state.place_to_change(self.state)?);
+        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, place, entry, Some(value)))
     }
 
     /// Removes an entry, and returns whether there was one.
@@ -273,10 +273,10 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     /// As [`get`](MapState::get).
     pub fn remove(&self, out: &mut Outputs<'_>, entry: K) -> Result<bool, StateError> {
         let state = out.state();
-        let Some(slot) = state.slot(self.state)? else { return Ok(false) };
+        let Some(place) = state.place(self.state)? else { return Ok(false) };
         let call = state.call();
-        state.removes(slot);
-        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, slot, entry, None))
+        state.removes(place);
+        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, place, entry, None))
     }
 
     /// How many entries the key's map has.
@@ -304,9 +304,9 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
         out: &'o mut Outputs<'_>,
     ) -> Result<impl Iterator<Item = (&'o K, &'o V)> + use<'o, K, V>, StateError> {
         let state = out.state();
-        let slot = state.slot(self.state)?;
+        let place = state.place(self.state)?;
         let cells = state.column::<MapCells<K, V>>(self.state)?;
-        Ok(slot.and_then(|slot| cells.map(slot)).into_iter().flatten())
+        Ok(place.and_then(|place| cells.map(place)).into_iter().flatten())
     }
 
     /// Removes all entries of the key's map.
@@ -315,10 +315,10 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     /// As [`get`](MapState::get).
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
         let state = out.state();
-        if let Some(slot) = state.slot(self.state)? {
+        if let Some(place) = state.place(self.state)? {
             let call = state.call();
-            state.removes(slot);
-            state.column::<MapCells<K, V>>(self.state)?.clear(call, slot);
+            state.removes(place);
+            state.column::<MapCells<K, V>>(self.state)?.clear(call, place);
         }
         Ok(())
     }
@@ -379,9 +379,9 @@ impl<T: StateValue> ListState<T> {
     /// When the call has no key, or the handle was not registered.
     pub fn items<'o>(&self, out: &'o mut Outputs<'_>) -> Result<&'o [T], StateError> {
         let state = out.state();
-        let slot = state.slot(self.state)?;
+        let place = state.place(self.state)?;
         let cells = state.column::<ListCells<T>>(self.state)?;
-        Ok(slot.map_or(&[], |slot| cells.items(slot)))
+        Ok(place.map_or(&[], |place| cells.items(place)))
     }
 
     /// Appends an item to the key's list.
@@ -390,8 +390,8 @@ impl<T: StateValue> ListState<T> {
     /// As [`items`](ListState::items).
     pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
         let state = out.state();
-        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
-        state.column::<ListCells<T>>(self.state)?.push(call, slot, item);
+        let (call, place) = (state.call(), state.place_to_change(self.state)?);
+        state.column::<ListCells<T>>(self.state)?.push(call, place, item);
         Ok(())
     }
 
@@ -401,9 +401,9 @@ impl<T: StateValue> ListState<T> {
     /// As [`items`](ListState::items).
     pub fn set(&self, out: &mut Outputs<'_>, items: Vec<T>) -> Result<(), StateError> {
         let state = out.state();
-        let (call, slot) = (state.call(), state.slot_to_change(self.state)?);
-        state.removes(slot);
-        state.column::<ListCells<T>>(self.state)?.set(call, slot, items);
+        let (call, place) = (state.call(), state.place_to_change(self.state)?);
+        state.removes(place);
+        state.column::<ListCells<T>>(self.state)?.set(call, place, items);
         Ok(())
     }
 
@@ -475,8 +475,8 @@ impl<T: StateValue> OperatorState<T> {
     /// When the handle was not registered.
     pub fn items<'o>(&self, out: &'o mut Outputs<'_>) -> Result<&'o [T], StateError> {
         let state = out.state();
-        let slot = state.operator_slot();
-        Ok(state.column::<OperatorCells<T>>(self.state)?.list().items(slot))
+        let place = state.operator_place();
+        Ok(state.column::<OperatorCells<T>>(self.state)?.list().items(place))
     }
 
     /// Appends an item.
@@ -485,8 +485,8 @@ impl<T: StateValue> OperatorState<T> {
     /// As [`items`](OperatorState::items).
     pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
         let state = out.state();
-        let (call, slot) = (state.call(), state.operator_slot_to_change());
-        state.column::<OperatorCells<T>>(self.state)?.list().push(call, slot, item);
+        let (call, place) = (state.call(), state.operator_place_to_change());
+        state.column::<OperatorCells<T>>(self.state)?.list().push(call, place, item);
         Ok(())
     }
 
@@ -496,8 +496,8 @@ impl<T: StateValue> OperatorState<T> {
     /// As [`items`](OperatorState::items).
     pub fn set(&self, out: &mut Outputs<'_>, items: Vec<T>) -> Result<(), StateError> {
         let state = out.state();
-        let (call, slot) = (state.call(), state.operator_slot_to_change());
-        state.column::<OperatorCells<T>>(self.state)?.list().set(call, slot, items);
+        let (call, place) = (state.call(), state.operator_place_to_change());
+        state.column::<OperatorCells<T>>(self.state)?.list().set(call, place, items);
         Ok(())
     }
 }

@@ -8,10 +8,10 @@ use rustc_hash::FxBuildHasher;
 
 use crate::state::columns::{Column, Log, StateValue};
 
-/// Grows a column so that it has a cell for the slot, and returns the cell.
+/// Grows a column so that it has a cell for the place, and returns the cell.
 #[inline]
-fn cell<T>(cells: &mut Vec<Option<T>>, slot: u32) -> &mut Option<T> {
-    let at = slot as usize;
+fn cell<T>(cells: &mut Vec<Option<T>>, place: u32) -> &mut Option<T> {
+    let at = place as usize;
     if at >= cells.len() {
         cells.resize_with(at + 1, || None);
     }
@@ -21,7 +21,7 @@ fn cell<T>(cells: &mut Vec<Option<T>>, slot: u32) -> &mut Option<T> {
 /// One value for each key.
 pub(crate) struct ValueCells<T> {
     cells: Vec<Option<T>>,
-    /// Slots with what they held before.
+    /// Places with what they held before.
     log: Log<(u32, Option<T>)>,
 }
 
@@ -33,24 +33,24 @@ impl<T> Default for ValueCells<T> {
 
 impl<T: StateValue> ValueCells<T> {
     #[inline]
-    pub(crate) fn get(&self, slot: u32) -> Option<&T> {
-        self.cells.get(slot as usize)?.as_ref()
+    pub(crate) fn get(&self, place: u32) -> Option<&T> {
+        self.cells.get(place as usize)?.as_ref()
     }
 
     /// Writes or removes the value.
     #[inline]
-    pub(crate) fn set(&mut self, call: u64, slot: u32, value: Option<T>) {
-        let cell = cell(&mut self.cells, slot);
-        self.log.push(call, (slot, std::mem::replace(cell, value)));
+    pub(crate) fn set(&mut self, call: u64, place: u32, value: Option<T>) {
+        let cell = cell(&mut self.cells, place);
+        self.log.push(call, (place, std::mem::replace(cell, value)));
     }
 
     /// The value, to be changed in place. A copy of the old value is kept until the call is over.
     #[inline]
-    pub(crate) fn change(&mut self, call: u64, slot: u32, first: impl FnOnce() -> T) -> &mut T {
-        let cell = cell(&mut self.cells, slot);
-        // A slot that the call has changed last is in the log already.
-        if self.log.last(call).is_none_or(|(logged, _)| *logged != slot) {
-            self.log.push(call, (slot, cell.clone()));
+    pub(crate) fn change(&mut self, call: u64, place: u32, first: impl FnOnce() -> T) -> &mut T {
+        let cell = cell(&mut self.cells, place);
+        // A place that the call has changed last is in the log already.
+        if self.log.last(call).is_none_or(|(logged, _)| *logged != place) {
+            self.log.push(call, (place, cell.clone()));
         }
         cell.get_or_insert_with(first)
     }
@@ -58,13 +58,13 @@ impl<T: StateValue> ValueCells<T> {
 
 impl<T: StateValue> Column for ValueCells<T> {
     fn undo(&mut self, call: u64) {
-        while let Some((slot, value)) = self.log.pop(call) {
-            self.cells[slot as usize] = value;
+        while let Some((place, value)) = self.log.pop(call) {
+            self.cells[place as usize] = value;
         }
     }
 
-    fn is_used(&self, slot: u32) -> bool {
-        self.get(slot).is_some()
+    fn is_used(&self, place: u32) -> bool {
+        self.get(place).is_some()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -93,13 +93,13 @@ impl<K, V> Default for MapCells<K, V> {
 }
 
 impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
-    pub(crate) fn map(&self, slot: u32) -> Option<&Entries<K, V>> {
-        self.cells.get(slot as usize)?.as_deref()
+    pub(crate) fn map(&self, place: u32) -> Option<&Entries<K, V>> {
+        self.cells.get(place as usize)?.as_deref()
     }
 
     /// Writes or removes an entry, and returns whether there was one.
-    pub(crate) fn set(&mut self, call: u64, slot: u32, key: K, value: Option<V>) -> bool {
-        let (cell, logged) = (cell(&mut self.cells, slot), key.clone());
+    pub(crate) fn set(&mut self, call: u64, place: u32, key: K, value: Option<V>) -> bool {
+        let (cell, logged) = (cell(&mut self.cells, place), key.clone());
         let old = match value {
             Some(value) => cell.get_or_insert_default().insert(key, value),
             None => cell.as_mut().and_then(|map| map.remove(&key)),
@@ -108,21 +108,21 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
             *cell = None;
         }
         let was = old.is_some();
-        self.log.push(call, (slot, MapChange::Entry(logged, old)));
+        self.log.push(call, (place, MapChange::Entry(logged, old)));
         was
     }
 
-    pub(crate) fn clear(&mut self, call: u64, slot: u32) {
-        if let Some(map) = cell(&mut self.cells, slot).take() {
-            self.log.push(call, (slot, MapChange::Whole(map)));
+    pub(crate) fn clear(&mut self, call: u64, place: u32) {
+        if let Some(map) = cell(&mut self.cells, place).take() {
+            self.log.push(call, (place, MapChange::Whole(map)));
         }
     }
 }
 
 impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
     fn undo(&mut self, call: u64) {
-        while let Some((slot, change)) = self.log.pop(call) {
-            let cell = cell(&mut self.cells, slot);
+        while let Some((place, change)) = self.log.pop(call) {
+            let cell = cell(&mut self.cells, place);
             match change {
                 MapChange::Whole(map) => *cell = Some(map),
                 MapChange::Entry(key, Some(value)) => {
@@ -140,8 +140,8 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
         }
     }
 
-    fn is_used(&self, slot: u32) -> bool {
-        self.map(slot).is_some()
+    fn is_used(&self, place: u32) -> bool {
+        self.map(place).is_some()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -168,27 +168,27 @@ impl<T> Default for ListCells<T> {
 }
 
 impl<T: StateValue> ListCells<T> {
-    pub(crate) fn items(&self, slot: u32) -> &[T] {
-        self.cells.get(slot as usize).and_then(Option::as_deref).unwrap_or_default()
+    pub(crate) fn items(&self, place: u32) -> &[T] {
+        self.cells.get(place as usize).and_then(Option::as_deref).unwrap_or_default()
     }
 
-    pub(crate) fn push(&mut self, call: u64, slot: u32, item: T) {
-        cell(&mut self.cells, slot).get_or_insert_default().push(item);
-        self.log.push(call, (slot, ListChange::Pushed));
+    pub(crate) fn push(&mut self, call: u64, place: u32, item: T) {
+        cell(&mut self.cells, place).get_or_insert_default().push(item);
+        self.log.push(call, (place, ListChange::Pushed));
     }
 
     /// Replaces the list; an empty one is removed.
-    pub(crate) fn set(&mut self, call: u64, slot: u32, items: Vec<T>) {
+    pub(crate) fn set(&mut self, call: u64, place: u32, items: Vec<T>) {
         let items = if items.is_empty() { None } else { Some(items) };
-        let old = std::mem::replace(cell(&mut self.cells, slot), items);
-        self.log.push(call, (slot, ListChange::Whole(old)));
+        let old = std::mem::replace(cell(&mut self.cells, place), items);
+        self.log.push(call, (place, ListChange::Whole(old)));
     }
 }
 
 impl<T: StateValue> Column for ListCells<T> {
     fn undo(&mut self, call: u64) {
-        while let Some((slot, change)) = self.log.pop(call) {
-            let cell = cell(&mut self.cells, slot);
+        while let Some((place, change)) = self.log.pop(call) {
+            let cell = cell(&mut self.cells, place);
             match change {
                 ListChange::Whole(items) => *cell = items,
                 ListChange::Pushed => {
@@ -203,8 +203,8 @@ impl<T: StateValue> Column for ListCells<T> {
         }
     }
 
-    fn is_used(&self, slot: u32) -> bool {
-        !self.items(slot).is_empty()
+    fn is_used(&self, place: u32) -> bool {
+        !self.items(place).is_empty()
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -212,7 +212,7 @@ impl<T: StateValue> Column for ListCells<T> {
     }
 }
 
-/// One list of the task, in the first cell. It keeps no slot in use for a key.
+/// One list of the task, in the first cell. It keeps no place in use for a key.
 pub(crate) struct OperatorCells<T>(ListCells<T>);
 
 impl<T> Default for OperatorCells<T> {
@@ -232,7 +232,7 @@ impl<T: StateValue> Column for OperatorCells<T> {
         self.0.undo(call);
     }
 
-    fn is_used(&self, _slot: u32) -> bool {
+    fn is_used(&self, _place: u32) -> bool {
         false
     }
 

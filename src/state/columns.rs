@@ -42,12 +42,12 @@ impl<E> Log<E> {
     }
 }
 
-/// The cells of one state, one for each slot of the key table.
+/// The cells of one state, one for each place of the key table.
 pub(crate) trait Column: Any + Send {
     /// Puts back what this call overwrote, newest first.
     fn undo(&mut self, call: u64);
-    /// Whether there is something in the cell of a slot.
-    fn is_used(&self, slot: u32) -> bool;
+    /// Whether there is something in the cell of a place.
+    fn is_used(&self, place: u32) -> bool;
     /// Whether something is kept that belongs to no key.
     fn keeps_without_key(&self) -> bool {
         false

@@ -1,4 +1,4 @@
-//! The keys of a task, and the slot of each.
+//! The keys of a task, and the place of each.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -36,11 +36,11 @@ struct Entry {
     hash: u64,
 }
 
-/// All keys that have a slot.
+/// All keys that have a place.
 #[derive(Default)]
 pub(super) struct KeyTable {
-    slots: HashTable<u32>,
-    /// One for each slot; `None` if the slot is free.
+    places: HashTable<u32>,
+    /// One for each place; `None` if the place is free.
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
 }
@@ -54,23 +54,23 @@ pub(super) fn hash_of<'v>(values: impl Iterator<Item = &'v Value>) -> u64 {
 }
 
 impl KeyTable {
-    /// The slot of the key of this hash for which `is_key` is true.
+    /// The place of the key of this hash for which `is_key` is true.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_key: impl Fn(&Key) -> bool) -> Option<u32> {
-        let is_same = |slot: &u32| {
-            let entry = self.entries[*slot as usize].as_ref();
+        let is_same = |place: &u32| {
+            let entry = self.entries[*place as usize].as_ref();
             entry.is_some_and(|entry| entry.hash == hash && is_key(&entry.key))
         };
-        self.slots.find(hash, is_same).copied()
+        self.places.find(hash, is_same).copied()
     }
 
-    /// Gives a key a slot. It must have none.
+    /// Gives a key a place. It must have none.
     pub(super) fn insert(&mut self, hash: u64, values: &[Value]) -> u32 {
         let entry = Some(Entry { key: Key::new(values), hash });
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = entry;
-                slot
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.entries[place as usize] = entry;
+                place
             }
             None => {
                 self.entries.push(entry);
@@ -78,32 +78,32 @@ impl KeyTable {
             }
         };
         let entries = &self.entries;
-        let hash_again = |slot: &u32| entries[*slot as usize].as_ref().map_or(0, |entry| entry.hash);
-        self.slots.insert_unique(hash, slot, hash_again);
-        slot
+        let hash_again = |place: &u32| entries[*place as usize].as_ref().map_or(0, |entry| entry.hash);
+        self.places.insert_unique(hash, place, hash_again);
+        place
     }
 
-    /// Frees the slot of a key.
-    pub(super) fn remove(&mut self, slot: u32) {
-        let Some(entry) = self.entries[slot as usize].take() else { return };
-        if let Ok(found) = self.slots.find_entry(entry.hash, |other| *other == slot) {
+    /// Frees the place of a key.
+    pub(super) fn remove(&mut self, place: u32) {
+        let Some(entry) = self.entries[place as usize].take() else { return };
+        if let Ok(found) = self.places.find_entry(entry.hash, |other| *other == place) {
             found.remove();
         }
-        self.free.push(slot);
+        self.free.push(place);
     }
 
-    /// The key of a slot.
-    pub(super) fn key(&self, slot: u32) -> Option<&Key> {
-        self.entries.get(slot as usize)?.as_ref().map(|entry| &entry.key)
+    /// The key of a place.
+    pub(super) fn key(&self, place: u32) -> Option<&Key> {
+        self.entries.get(place as usize)?.as_ref().map(|entry| &entry.key)
     }
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 
-    /// Slots given so far, the free ones included.
-    pub(super) fn slots(&self) -> u32 {
+    /// Places given so far, the free ones included.
+    pub(super) fn places(&self) -> u32 {
         self.entries.len() as u32
     }
 }

@@ -1,19 +1,19 @@
 //! The state of a task: what it keeps by key, and beside keys.
 //!
 //! ```text
-//!            KeyTable: key ─▶ slot            columns: one for each state of the component
+//!            KeyTable: key ─▶ place            columns: one for each state of the component
 //!            ┌────────────┐                   counts       seen         (operator state)
-//!   "storm" ─▶ slot 0     │              0  │ 17      │  │ {a, b}  │   │ one list, without a key
-//!   "rain"  ─▶ slot 1     │              1  │ 4       │  │         │
+//!   "storm" ─▶ place 0     │              0  │ 17      │  │ {a, b}  │   │ one list, without a key
+//!   "rain"  ─▶ place 1     │              1  │ 4       │  │         │
 //!            └────────────┘
 //! ```
 //!
 //! All states of a component share one table of keys, so a call looks its key up once, whichever states it uses
-//! and however often. A state is a column of cells, one for each slot.
+//! and however often. A state is a column of cells, one for each place.
 //!
 //! 1. A call is atomic. Each column logs what a call overwrites, and `TaskState::undo` puts it back, newest
 //!    first.
-//! 2. A key has a slot as long as some column has a value for it. The slot is given to another key only after
+//! 2. A key has a place as long as some column has a value for it. The place is given to another key only after
 //!    the call that emptied it was committed.
 //! 3. A column is known by its name. Its type is that of its first registration.
 //!

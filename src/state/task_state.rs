@@ -11,8 +11,8 @@ use crate::state::keys::{Key, KeyTable, hash_of};
 use crate::state::registry::StateRegistry;
 use crate::tuple::Value;
 
-/// The slot of states that have no key.
-const NO_KEY_SLOT: u32 = 0;
+/// The place of states that have no key.
+const NO_KEY_PLACE: u32 = 0;
 
 /// The key of the present call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +20,8 @@ enum PresentKey {
     /// There is none.
     #[default]
     None,
-    /// It has a slot.
-    Slot(u32),
+    /// It has a place.
+    Known(u32),
     /// Nothing is kept for it; its values stand in `new_key`.
     New,
 }
@@ -35,14 +35,14 @@ pub struct TaskState {
     names: Vec<SmolStr>,
     keys: KeyTable,
     present: PresentKey,
-    /// The values of a present key that has no slot, and their hash.
+    /// The values of a present key that has no place, and their hash.
     new_key: Vec<Value>,
     hash: u64,
     /// The present call.
     call: u64,
     /// Whether it has changed something.
     changed: bool,
-    /// Slots in which the present call may have written the first value or removed the last one.
+    /// Places in which the present call may have written the first value or removed the last one.
     checked: Vec<u32>,
     takes_keys: bool,
 }
@@ -78,9 +78,9 @@ impl TaskState {
         self.keys.len() > 0 || self.columns.iter().any(|column| column.keeps_without_key())
     }
 
-    /// How many slots were given so far. Keys that the present call adds may get later ones.
-    pub(crate) fn slots(&self) -> u32 {
-        self.keys.slots()
+    /// How many places were given so far. Keys that the present call adds may get later ones.
+    pub(crate) fn places(&self) -> u32 {
+        self.keys.places()
     }
 
     /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
@@ -97,7 +97,7 @@ impl TaskState {
     fn look_up_one(&mut self, value: &Value) {
         let hash = hash_of(std::iter::once(value));
         match self.keys.find(hash, |key| matches!(key, Key::One(known) if known == value)) {
-            Some(slot) => self.present = PresentKey::Slot(slot),
+            Some(place) => self.present = PresentKey::Known(place),
             None => self.begin_new_key(hash, std::iter::once(value)),
         }
     }
@@ -106,7 +106,7 @@ impl TaskState {
         let values = || positions.iter().map(|at| &row[*at]);
         let hash = hash_of(values());
         match self.keys.find(hash, |key| key.values().iter().eq(values())) {
-            Some(slot) => self.present = PresentKey::Slot(slot),
+            Some(place) => self.present = PresentKey::Known(place),
             None => self.begin_new_key(hash, values()),
         }
     }
@@ -130,7 +130,7 @@ impl TaskState {
         if !self.new_key.is_empty() {
             self.hash = hash_of(self.new_key.iter());
             let found = self.keys.find(self.hash, |key| key.values() == self.new_key);
-            self.present = found.map_or(PresentKey::New, PresentKey::Slot);
+            self.present = found.map_or(PresentKey::New, PresentKey::Known);
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl TaskState {
     pub(crate) fn key(&self) -> &[Value] {
         match self.present {
             PresentKey::None => &[],
-            PresentKey::Slot(slot) => self.keys.key(slot).map_or(&[], Key::values),
+            PresentKey::Known(place) => self.keys.key(place).map_or(&[], Key::values),
             PresentKey::New => &self.new_key,
         }
     }
@@ -175,22 +175,22 @@ impl TaskState {
         self.call + 1
     }
 
-    /// Frees the slots of keys that have nothing any more.
+    /// Frees the places of keys that have nothing any more.
     #[inline]
     fn end_call(&mut self) {
         self.changed = false;
         self.call += 1;
         self.present = PresentKey::None;
         if !self.checked.is_empty() {
-            self.free_slots();
+            self.free_places();
         }
     }
 
     #[cold]
-    fn free_slots(&mut self) {
-        while let Some(slot) = self.checked.pop() {
-            if !self.columns.iter().any(|column| column.is_used(slot)) {
-                self.keys.remove(slot);
+    fn free_places(&mut self) {
+        while let Some(place) = self.checked.pop() {
+            if !self.columns.iter().any(|column| column.is_used(place)) {
+                self.keys.remove(place);
             }
         }
     }
@@ -202,54 +202,54 @@ impl TaskState {
         column.and_then(<dyn Any>::downcast_mut).ok_or(StateError::Unregistered)
     }
 
-    /// The slot of the present key, for reading; `None` if nothing is kept for it.
+    /// The place of the present key, for reading; `None` if nothing is kept for it.
     #[inline]
-    pub(crate) fn slot(&self, state: u32) -> Result<Option<u32>, StateError> {
+    pub(crate) fn place(&self, state: u32) -> Result<Option<u32>, StateError> {
         match self.present {
-            PresentKey::Slot(slot) => Ok(Some(slot)),
+            PresentKey::Known(place) => Ok(Some(place)),
             PresentKey::New => Ok(None),
             PresentKey::None => Err(self.no_key(state)),
         }
     }
 
-    /// The slot of the present key, for a change. The key gets one if it has none.
+    /// The place of the present key, for a change. The key gets one if it has none.
     #[inline]
-    pub(crate) fn slot_to_change(&mut self, state: u32) -> Result<u32, StateError> {
+    pub(crate) fn place_to_change(&mut self, state: u32) -> Result<u32, StateError> {
         self.changed = true;
-        match self.slot(state)? {
-            Some(slot) => Ok(slot),
-            None => Ok(self.new_slot()),
+        match self.place(state)? {
+            Some(place) => Ok(place),
+            None => Ok(self.new_place()),
         }
     }
 
     #[cold]
-    fn new_slot(&mut self) -> u32 {
-        let slot = self.keys.insert(self.hash, &self.new_key);
-        self.present = PresentKey::Slot(slot);
-        self.checked.push(slot);
-        slot
+    fn new_place(&mut self) -> u32 {
+        let place = self.keys.insert(self.hash, &self.new_key);
+        self.present = PresentKey::Known(place);
+        self.checked.push(place);
+        place
     }
 
-    /// Notes that the present call removes what a state has in a slot.
-    pub(crate) fn removes(&mut self, slot: u32) {
+    /// Notes that the present call removes what a state has in a place.
+    pub(crate) fn removes(&mut self, place: u32) {
         self.changed = true;
-        self.checked.push(slot);
+        self.checked.push(place);
     }
 
-    /// The slot of states without a key, for a change.
-    pub(crate) fn operator_slot_to_change(&mut self) -> u32 {
+    /// The place of states without a key, for a change.
+    pub(crate) fn operator_place_to_change(&mut self) -> u32 {
         self.changed = true;
-        NO_KEY_SLOT
+        NO_KEY_PLACE
     }
 
     /// The same for reading.
-    pub(crate) fn operator_slot(&self) -> u32 {
-        NO_KEY_SLOT
+    pub(crate) fn operator_place(&self) -> u32 {
+        NO_KEY_PLACE
     }
 
-    /// The key of the first of these slots that is in use, with that slot.
-    pub(crate) fn next_key(&self, slots: Range<u32>) -> Option<(u32, &[Value])> {
-        slots.into_iter().find_map(|slot| Some((slot, self.keys.key(slot)?.values())))
+    /// The key of the first of these places that is in use, with that place.
+    pub(crate) fn next_key(&self, places: Range<u32>) -> Option<(u32, &[Value])> {
+        places.into_iter().find_map(|place| Some((place, self.keys.key(place)?.values())))
     }
 
     #[cold]

@@ -53,32 +53,32 @@ impl States {
         let call = state.call();
         match random.random_range(0..9) {
             0..3 => {
-                let slot = state.slot_to_change(self.value).expect("there is a key");
-                *state.column::<ValueCells<i64>>(self.value).expect("it is one").change(call, slot, || 0) +=
+                let place = state.place_to_change(self.value).expect("there is a key");
+                *state.column::<ValueCells<i64>>(self.value).expect("it is one").change(call, place, || 0) +=
                     n;
                 *model.values.entry(key).or_default() += n;
             }
             3 => {
-                if let Some(slot) = state.slot(self.value).expect("there is a key") {
-                    state.removes(slot);
-                    state.column::<ValueCells<i64>>(self.value).expect("it is one").set(call, slot, None);
+                if let Some(place) = state.place(self.value).expect("there is a key") {
+                    state.removes(place);
+                    state.column::<ValueCells<i64>>(self.value).expect("it is one").set(call, place, None);
                 }
                 model.values.remove(&key);
             }
             4 => {
-                let slot = state.slot_to_change(self.map).expect("there is a key");
+                let place = state.place_to_change(self.map).expect("there is a key");
                 let column = state.column::<MapCells<i64, String>>(self.map).expect("it is one");
-                column.set(call, slot, n, Some(n.to_string()));
+                column.set(call, place, n, Some(n.to_string()));
                 model.maps.entry(key).or_default().insert(n, n.to_string());
             }
             5 => {
-                if let Some(slot) = state.slot(self.map).expect("there is a key") {
-                    state.removes(slot);
+                if let Some(place) = state.place(self.map).expect("there is a key") {
+                    state.removes(place);
                     let column = state.column::<MapCells<i64, String>>(self.map).expect("it is one");
                     if n == 0 {
-                        column.clear(call, slot)
+                        column.clear(call, place)
                     } else {
-                        let _ = column.set(call, slot, n, None);
+                        let _ = column.set(call, place, n, None);
                     }
                 }
                 if let Some(map) = model.maps.get_mut(&key) {
@@ -87,22 +87,22 @@ impl States {
                 model.maps.retain(|_, map| !map.is_empty());
             }
             6 => {
-                let slot = state.slot_to_change(self.list).expect("there is a key");
-                state.column::<ListCells<i64>>(self.list).expect("it is one").push(call, slot, n);
+                let place = state.place_to_change(self.list).expect("there is a key");
+                state.column::<ListCells<i64>>(self.list).expect("it is one").push(call, place, n);
                 model.lists.entry(key).or_default().push(n);
             }
             7 => {
-                if let Some(slot) = state.slot(self.list).expect("there is a key") {
-                    state.removes(slot);
+                if let Some(place) = state.place(self.list).expect("there is a key") {
+                    state.removes(place);
                     let items = (0..n).collect();
-                    state.column::<ListCells<i64>>(self.list).expect("it is one").set(call, slot, items);
+                    state.column::<ListCells<i64>>(self.list).expect("it is one").set(call, place, items);
                     model.lists.insert(key, (0..n).collect());
                     model.lists.retain(|_, list| !list.is_empty());
                 }
             }
             _ => {
-                let slot = state.operator_slot_to_change();
-                state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().push(call, slot, n);
+                let place = state.operator_place_to_change();
+                state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().push(call, place, n);
                 model.all.push(n);
             }
         }
@@ -112,24 +112,29 @@ impl States {
     fn kept(&mut self) -> Model {
         let mut kept = Model::default();
         let mut from = 0;
-        while let Some((slot, key)) = self.state.next_key(from..self.state.slots()) {
+        while let Some((place, key)) = self.state.next_key(from..self.state.places()) {
             let key = key.to_vec();
-            from = slot + 1;
+            from = place + 1;
             let value =
-                self.state.column::<ValueCells<i64>>(self.value).expect("it is one").get(slot).copied();
+                self.state.column::<ValueCells<i64>>(self.value).expect("it is one").get(place).copied();
             kept.values.extend(value.map(|value| (key.clone(), value)));
-            let map = self.state.column::<MapCells<i64, String>>(self.map).expect("it is one").map(slot);
+            let map = self.state.column::<MapCells<i64, String>>(self.map).expect("it is one").map(place);
             let map = map.map(|map| map.iter().map(|(n, text)| (*n, text.clone())).collect());
             kept.maps.extend(map.map(|map| (key.clone(), map)));
             let list =
-                self.state.column::<ListCells<i64>>(self.list).expect("it is one").items(slot).to_vec();
+                self.state.column::<ListCells<i64>>(self.list).expect("it is one").items(place).to_vec();
             if !list.is_empty() {
                 kept.lists.insert(key, list);
             }
         }
-        let slot = self.state.operator_slot();
-        kept.all =
-            self.state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().items(slot).to_vec();
+        let place = self.state.operator_place();
+        kept.all = self
+            .state
+            .column::<OperatorCells<i64>>(self.all)
+            .expect("it is one")
+            .list()
+            .items(place)
+            .to_vec();
         kept
     }
 }
@@ -162,7 +167,7 @@ fn a_call_that_fails_changes_nothing() {
             assert_eq!(states.kept(), model, "seed {seed}");
             let keys: std::collections::BTreeSet<_> =
                 model.values.keys().chain(model.maps.keys()).chain(model.lists.keys()).collect();
-            assert_eq!(states.state.key_count(), keys.len(), "seed {seed}: keys without state have no slot");
+            assert_eq!(states.state.key_count(), keys.len(), "seed {seed}: keys without state have no place");
         }
     }
 }
@@ -189,7 +194,7 @@ fn a_name_has_one_type() {
 fn a_call_without_a_key_is_refused() {
     let mut states = States::new();
     states.state.clear_key();
-    assert_eq!(states.state.slot_to_change(states.map), Err(StateError::NoKey { state: "map".into() }));
-    assert_eq!(states.state.slot(7), Err(StateError::Unregistered));
+    assert_eq!(states.state.place_to_change(states.map), Err(StateError::NoKey { state: "map".into() }));
+    assert_eq!(states.state.place(7), Err(StateError::Unregistered));
     assert!(states.state.column::<ValueCells<String>>(states.value).is_err(), "another type");
 }
