@@ -33,7 +33,7 @@ pub use tuple::{Fields, Timestamp, Value};
 pub mod prelude {
     pub use crate::api::{
         Bolt, Check, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, ListState, MapState,
-        OperatorState, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError,
+        OperatorState, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Timer,
         ValueState, Values, WorkerContext, WorkerHook, bolt_fn,
     };
     pub use crate::config::Delivery;

@@ -851,6 +851,86 @@ fn a_walk_over_all_keys_ends_and_leaves_the_key_of_the_call() {
     assert_eq!(keys.rows(), (0..20).map(|n| vec![Value::from(n)]).collect::<Vec<_>>());
 }
 
+/// Counts the tuples of each key, and emits the count when nothing has come for 10 s. The call of the timer of
+/// key 1 goes wrong the first times, after it has emitted and cleared the count.
+struct Idle {
+    counts: ValueState<i64>,
+    over: Timer,
+    trouble: Trouble,
+}
+
+impl Bolt for Idle {
+    fn declare(&self) -> Streams {
+        Streams::new(["key", "count"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.counts = context.value_state("counts")?;
+        self.over = context.timer("over")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, _: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.counts.update(out, |count| *count += 1)?;
+        Ok(self.over.set(out, seconds(10))?)
+    }
+
+    fn timer(&mut self, timer: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        assert!(timer == self.over && !timer.is_set(out)?);
+        let (key, count) = (out.key()[0].clone(), self.counts.get(out)?.copied());
+        self.counts.clear(out)?;
+        out.emit((key.clone(), count))?;
+        if key == Value::from(1) { self.trouble.at(Place::Tick) } else { Ok(()) }
+    }
+}
+
+/// A timer is called once, when nothing has come for its time, with the key that it was set for. A call that
+/// fails is taken back and made again after a pause; without another call it is a loss, and is counted. If it
+/// fails, sessions end early, twice or never, or with other counts.
+#[test]
+fn timers_are_called_with_their_key_when_they_are_due() {
+    for (how, retry) in [(How::Error, 2), (How::Panic, 2), (How::Error, 0)] {
+        let (rows, feeder, trouble) =
+            (Capture::new(), Feeder::new(["key"]), Trouble::new(Place::Tick, how, 2));
+        let mut builder = builder();
+        builder.spout("spout", feeder.spout());
+        let of_bolt = trouble.clone();
+        let idle =
+            move || Idle { counts: ValueState::default(), over: Timer::default(), trouble: of_bolt.clone() };
+        let on_error = OnError { retry, ..OnError::default() };
+        builder.bolt("bolt", idle).on_error(on_error).fields("spout", ["key"]);
+        builder.bolt("rows", rows.bolt()).shuffle("bolt");
+        let topology = builder.build().expect("a valid topology");
+        let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+        let row = |key: i64, count: i64| vec![Value::from(key), Value::from(count)];
+        for key in [0, 1, 0] {
+            feeder.feed([key]);
+        }
+        topology.run_until_idle();
+        topology.advance(seconds(6));
+        feeder.feed([1]);
+        topology.run_until_idle();
+        topology.advance(Duration::from_millis(3_999));
+        assert_eq!(rows.rows(), [] as [Vec<Value>; 0]);
+        topology.advance(Duration::from_millis(2));
+        assert_eq!(rows.rows(), [row(0, 2)], "key 1 was set again, so it is due later");
+        topology.advance(seconds(30));
+        feeder.feed([0]);
+        topology.run_until_idle();
+        topology.advance(seconds(11));
+        feeder.close();
+        let stats = topology.run_to_end(HOUR).expect("it ends");
+        let bolt = of(&stats, "bolt");
+        let (expected, retried, lost) = match retry {
+            0 => (vec![row(0, 2), row(0, 1)], 0, 1),
+            _ => (vec![row(0, 2), row(1, 2), row(0, 1)], 2, 0),
+        };
+        assert_eq!(rows.rows(), expected, "{how:?} {retry}");
+        assert_eq!(bolt.counters.get(CounterId::CALLS_RETRIED), retried);
+        assert_eq!((stats.failed_unanchored, stats.acked), (lost, 5));
+    }
+}
+
 /// Holds each tuple until `flush`, and fails the number 5 there.
 #[derive(Default)]
 struct Holding(Vec<HeldTuple>);

@@ -6,6 +6,7 @@ use crate::api::error::TaskError;
 use crate::api::input::Input;
 use crate::api::outputs::Outputs;
 use crate::api::streams::Streams;
+use crate::api::timer::Timer;
 
 /// Processes tuples. One instance per task; every method is called by one thread at a time.
 ///
@@ -177,6 +178,20 @@ pub trait Bolt: Send {
     /// ```
     /// The topology sets the period: `builder.bolt("per-tick", || PerTick(0)).tick(seconds)`.
     fn tick(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Called when a timer is due, with the key that it was set for. The timer is cleared before. What it emits
+    /// is not anchored. [`Timer`] has an example.
+    ///
+    /// Timers that are not due when the input ends are not waited for, and none is called after
+    /// [`finish`](Bolt::finish), which sees what their keys have.
+    ///
+    /// # Errors
+    /// Errors are counted and reported, and what the call did is taken back. The call is made again as the
+    /// component's [`on_error`](crate::config::OnError) says. After the last time, the timer is given up, and
+    /// counts as a lost tuple (`failed_unanchored`).
+    fn timer(&mut self, _timer: Timer, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
         Ok(())
     }
 

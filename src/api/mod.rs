@@ -5,7 +5,7 @@
 //! * [`Input`]: the tuple that `execute` is called with; [`HeldTuple`]: a tuple that a bolt keeps.
 //! * [`Outputs`] and [`SpoutOutputs`]: emit, ack, fail and report.
 //! * [`TaskContext`]: the identity of a task, and what it can look up and register.
-//! * [`ValueState`], [`MapState`], [`ListState`], [`OperatorState`]: what the runtime keeps for a task.
+//! * [`ValueState`], [`MapState`], [`ListState`], [`OperatorState`], [`Timer`]: what the runtime keeps for a task.
 //! * [`Check`]: how a component refuses settings before the topology starts.
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`WorkerContext`]: the worker process that a task runs in.
@@ -36,6 +36,7 @@ mod stages;
 mod state;
 mod stats;
 mod streams;
+mod timer;
 mod values;
 mod worker;
 
@@ -61,5 +62,6 @@ pub use stats::{
     ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
 };
 pub use streams::{StreamDeclaration, Streams};
+pub use timer::Timer;
 pub use values::Values;
 pub use worker::{WorkerContext, WorkerHook, WorkerParts, WorkerResources};

@@ -368,7 +368,7 @@ impl<'a> Outputs<'a> {
     }
 
     /// The state of the task, for handles.
-    pub(super) fn state(&mut self) -> &mut TaskState {
+    pub(crate) fn state(&mut self) -> &mut TaskState {
         &mut self.state.store
     }
 

@@ -5,8 +5,9 @@ use std::hash::Hash;
 use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
 use crate::api::state::{ListState, MapState, OperatorState, ValueState};
+use crate::api::timer::Timer;
 use crate::state::{
-    Column, ListCells, MapCells, OperatorCells, StateError, StateKind, StateValue, ValueCells,
+    Column, ListCells, MapCells, OperatorCells, StateError, StateKind, StateValue, TimerCells, ValueCells,
 };
 
 /// States that the runtime keeps for the task. A name is the stable identity of a state: it is up to 64 letters,
@@ -98,6 +99,22 @@ impl TaskContext {
     /// ```
     pub fn operator_state<T: StateValue>(&self, name: &str) -> Result<OperatorState<T>, TaskError> {
         self.register_state::<OperatorCells<T>>(name, StateKind::Operator).map(OperatorState::new)
+    }
+
+    /// Registers a timer for each key. [`Timer`] has an example.
+    ///
+    /// # Errors
+    /// As [`value_state`](TaskContext::value_state).
+    ///
+    /// # Examples
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// let over = context.timer("over")?;
+    /// assert_eq!(over, context.timer("over")?, "the same timer by the same name");
+    /// # Ok::<(), squall::prelude::TaskError>(())
+    /// ```
+    pub fn timer(&self, name: &str) -> Result<Timer, TaskError> {
+        self.register_state::<TimerCells>(name, StateKind::Timer).map(Timer::new)
     }
 
     /// Declares that the bolt names the key of each call itself, by

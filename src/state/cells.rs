@@ -10,7 +10,7 @@ use crate::state::columns::{Column, Log, StateValue};
 
 /// Grows a column so that it has a cell for the place, and returns the cell.
 #[inline]
-fn cell<T>(cells: &mut Vec<Option<T>>, place: u32) -> &mut Option<T> {
+pub(super) fn cell<T>(cells: &mut Vec<Option<T>>, place: u32) -> &mut Option<T> {
     let at = place as usize;
     if at >= cells.len() {
         cells.resize_with(at + 1, || None);

@@ -5,6 +5,8 @@ use std::any::Any;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock::Time;
+
 /// What a call overwrote in a column, oldest first. The entries of earlier calls are forgotten when the next call
 /// writes, so a call that succeeds has nothing to do.
 pub(crate) struct Log<E> {
@@ -48,6 +50,10 @@ pub(crate) trait Column: Any + Send {
     fn undo(&mut self, call: u64);
     /// Whether there is something in the cell of a place.
     fn is_used(&self, place: u32) -> bool;
+    /// The earliest time at which a timer of the column is due, and the place of its key.
+    fn next_due(&self) -> Option<(Time, u32)> {
+        None
+    }
     /// Whether something is kept that belongs to no key.
     fn keeps_without_key(&self) -> bool {
         false

@@ -15,10 +15,11 @@
 //!    first.
 //! 2. A key has a place as long as some column has a value for it. The place is given to another key only after
 //!    the call that emptied it was committed.
-//! 3. A column is known by its name. Its type is that of its first registration.
+//! 3. A timer is cleared by its own call. If that fails, it is set again, as anything else is put back.
+//! 4. A column is known by its name. Its type is that of its first registration.
 //!
 //! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
-//! grouping). Nothing here does I/O or reads a clock.
+//! grouping). Nothing here does I/O; the clock is the task's.
 
 mod cells;
 mod columns;
@@ -26,6 +27,7 @@ mod error;
 mod keys;
 mod registry;
 mod task_state;
+mod timer_cells;
 
 pub(crate) use cells::{ListCells, MapCells, OperatorCells, ValueCells};
 pub(crate) use columns::Column;
@@ -33,3 +35,4 @@ pub use columns::StateValue;
 pub use error::StateError;
 pub use registry::{StateKind, StateRegistry};
 pub use task_state::TaskState;
+pub(crate) use timer_cells::{Due, TimerCells};

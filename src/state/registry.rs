@@ -23,13 +23,15 @@ pub enum StateKind {
     List,
     /// One list of the task, without a key.
     Operator,
+    /// A timer for each key.
+    Timer,
 }
 
 impl StateKind {
     /// Whether it is kept by key.
     pub fn is_keyed(self) -> bool {
         match self {
-            StateKind::Value | StateKind::Map | StateKind::List => true,
+            StateKind::Value | StateKind::Map | StateKind::List | StateKind::Timer => true,
             StateKind::Operator => false,
         }
     }
@@ -42,6 +44,7 @@ impl fmt::Display for StateKind {
             StateKind::Map => "map",
             StateKind::List => "list",
             StateKind::Operator => "operator",
+            StateKind::Timer => "timer",
         })
     }
 }
@@ -60,8 +63,10 @@ pub(super) struct Registration {
 impl Registration {
     /// `value<i64>`.
     fn shown(&self) -> String {
-        let of = self.cells_name.split_once('<').map_or("", |(_, of)| of);
-        format!("{}<{of}", self.kind)
+        match self.cells_name.split_once('<') {
+            Some((_, of)) => format!("{}<{of}", self.kind),
+            None => self.kind.to_string(),
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use std::ops::Range;
 
 use smol_str::SmolStr;
 
+use crate::clock::{Clock, Time};
 use crate::state::columns::Column;
 use crate::state::error::StateError;
 use crate::state::keys::{Key, KeyTable, hash_of};
-use crate::state::registry::StateRegistry;
+use crate::state::registry::{StateKind, StateRegistry};
+use crate::state::timer_cells::{Due, TimerCells};
 use crate::tuple::Value;
 
 /// The place of states that have no key.
@@ -32,6 +34,9 @@ pub struct TaskState {
     registry: StateRegistry,
     /// In the order of the registry.
     columns: Vec<Box<dyn Column>>,
+    /// The numbers of those that are timers.
+    timers: Vec<u32>,
+    clock: Option<Clock>,
     names: Vec<SmolStr>,
     keys: KeyTable,
     present: PresentKey,
@@ -48,14 +53,17 @@ pub struct TaskState {
 }
 
 impl TaskState {
-    /// The state of a task whose component registers here.
-    pub fn new(registry: StateRegistry) -> TaskState {
-        TaskState { registry, ..TaskState::default() }
+    /// The state of a task whose component registers here. Its timers follow this clock.
+    pub fn new(registry: StateRegistry, clock: Clock) -> TaskState {
+        TaskState { registry, clock: Some(clock), ..TaskState::default() }
     }
 
     /// Makes columns for states that were registered since the last call. To be called after `prepare`.
     pub(crate) fn take_registered(&mut self) {
         for state in self.registry.since(self.columns.len()) {
+            if state.kind == StateKind::Timer {
+                self.timers.push(self.columns.len() as u32);
+            }
             self.columns.push((state.make)());
             self.names.push(state.name);
         }
@@ -228,6 +236,56 @@ impl TaskState {
         self.present = PresentKey::Known(place);
         self.checked.push(place);
         place
+    }
+
+    /// The time from which a timer that is set now counts.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.as_ref().map_or(Time::ZERO, Clock::now)
+    }
+
+    /// When the next timer is due; [`Time::NEVER`] if none is set.
+    pub(crate) fn next_due(&self) -> Time {
+        self.timers().map(|(due, ..)| due).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The timer that was due first, with the place of its key.
+    pub(crate) fn due_timer(&self, now: Time) -> Option<(u32, u32)> {
+        let (_, timer, place) = self.timers().filter(|(due, ..)| *due <= now).min()?;
+        Some((timer, place))
+    }
+
+    /// The first of each timer: when it is due, its number, and the place of its key.
+    fn timers(&self) -> impl Iterator<Item = (Time, u32, u32)> {
+        self.timers.iter().filter_map(|timer| {
+            let (due, place) = self.columns[*timer as usize].next_due()?;
+            Some((due, *timer, place))
+        })
+    }
+
+    /// Begins the call of a timer that is due: its key is that of the call, and the timer is cleared.
+    pub(crate) fn begin_timer(&mut self, timer: u32, place: u32) {
+        self.present = PresentKey::Known(place);
+        let call = self.call();
+        self.removes(place);
+        if let Ok(cells) = self.column::<TimerCells>(timer) {
+            cells.set(call, place, None);
+        }
+    }
+
+    /// How often the call of a timer that is set has failed.
+    pub(crate) fn timer_failures(&mut self, timer: u32, place: u32) -> u32 {
+        let due = self.column::<TimerCells>(timer).ok().and_then(|cells| cells.get(place));
+        due.map_or(0, |due| due.failures)
+    }
+
+    /// Sets a timer whose call has failed to a later time, or clears it.
+    pub(crate) fn set_failed_timer(&mut self, timer: u32, place: u32, due: Option<Due>) {
+        let call = self.call();
+        self.removes(place);
+        if let Ok(cells) = self.column::<TimerCells>(timer) {
+            cells.set(call, place, due);
+        }
+        self.commit();
     }
 
     /// Notes that the present call removes what a state has in a place.

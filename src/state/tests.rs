@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::clock::Clock;
 use crate::state::{
     ListCells, MapCells, OperatorCells, StateError, StateKind, StateRegistry, TaskState, ValueCells,
 };
@@ -34,7 +35,7 @@ impl States {
         let map = registry.register::<MapCells<i64, String>>("map", StateKind::Map).expect("a new name");
         let list = registry.register::<ListCells<i64>>("list", StateKind::List).expect("a new name");
         let all = registry.register::<OperatorCells<i64>>("all", StateKind::Operator).expect("a new name");
-        let mut state = TaskState::new(registry);
+        let mut state = TaskState::new(registry, Clock::simulated());
         state.take_registered();
         States { state, value, map, list, all }
     }

@@ -9,7 +9,7 @@
 //! notes each call with its last statement, so the note is there exactly if the call succeeded. The rows that
 //! arrive must be those of the noted calls, and the state must be what these calls made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -121,6 +121,9 @@ struct Notes {
     /// By task: the state that the calls which succeeded have made, and the state at the end.
     made: BTreeMap<TaskId, Kept>,
     kept: BTreeMap<TaskId, Kept>,
+    /// Calls of timers, and by task and key how often such a call failed.
+    timer_calls: u64,
+    timer_failures: BTreeMap<(TaskId, Vec<Value>), u32>,
 }
 
 /// The state of a caller, by key.
@@ -132,6 +135,8 @@ struct Kept {
     /// Calls that succeeded, by the key of their input.
     seen: BTreeMap<Vec<Value>, i64>,
     all: Vec<i64>,
+    /// Keys whose timer is set.
+    timers: BTreeSet<Vec<Value>>,
 }
 
 struct Caller {
@@ -145,6 +150,7 @@ struct Caller {
     lists: ListState<i64>,
     seen: ValueState<i64>,
     all: OperatorState<i64>,
+    timer: Timer,
 }
 
 impl Caller {
@@ -160,6 +166,7 @@ impl Caller {
             lists: ListState::default(),
             seen: ValueState::default(),
             all: OperatorState::default(),
+            timer: Timer::default(),
         }
     }
 
@@ -180,7 +187,7 @@ impl Caller {
             let key = vec![Value::from(random.random_range(0..3)), Value::from("key")];
             let entry = random.random_range(0..3);
             out.set_key(&key[..])?;
-            match random.random_range(0..8) {
+            match random.random_range(0..10) {
                 0 => {
                     self.sums.update(out, |sum| *sum += n)?;
                     *made.sums.entry(key).or_default() += n;
@@ -209,6 +216,14 @@ impl Caller {
                     let items = self.lists.items(out)?[..].iter().rev().copied().collect();
                     self.lists.set(out, items)?;
                     made.lists.entry(key).or_default().reverse();
+                }
+                7 => {
+                    self.timer.set(out, Duration::from_millis(20))?;
+                    made.timers.insert(key);
+                }
+                8 => {
+                    self.timer.clear(out)?;
+                    made.timers.remove(&key);
                 }
                 _ => {
                     self.all.push(out, n)?;
@@ -239,6 +254,9 @@ impl Caller {
             if !map.is_empty() {
                 kept.maps.insert(key.clone(), map);
             }
+            if self.timer.is_set(out)? {
+                kept.timers.insert(key.clone());
+            }
             let list = self.lists.items(out)?.to_vec();
             if !list.is_empty() {
                 kept.lists.insert(key, list);
@@ -263,6 +281,7 @@ impl Bolt for Caller {
         self.lists = context.list_state("lists")?;
         self.seen = context.value_state("seen")?;
         self.all = context.operator_state("all")?;
+        self.timer = context.timer("timer")?;
         Ok(())
     }
 
@@ -327,6 +346,28 @@ impl Bolt for Caller {
         for (at, tasks) in sent_to {
             notes.sent_to.entry((n, number, at)).or_default().extend(tasks);
         }
+        Ok(())
+    }
+
+    fn timer(&mut self, timer: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let key = out.key().to_vec();
+        assert!(timer == self.timer && !timer.is_set(out)?);
+        self.sums.update(out, |sum| *sum += 1)?;
+        let mut notes = lock(&self.notes);
+        notes.timer_calls += 1;
+        let random = &mut StdRng::seed_from_u64(mixed(self.setup.seed, notes.timer_calls));
+        let failures = notes.timer_failures.entry((self.task, key.clone())).or_default();
+        if *failures < self.setup.retry && random.random_bool(0.4) {
+            *failures += 1;
+            drop(notes);
+            match random.random_bool(0.5) {
+                true => return Err(TaskError::quiet("the timer fails")),
+                false => std::panic::resume_unwind(Box::new("the timer fails")),
+            }
+        }
+        let made = notes.made.entry(self.task).or_default();
+        made.timers.remove(&key);
+        *made.sums.entry(key).or_default() += 1;
         Ok(())
     }
 
@@ -428,6 +469,8 @@ fn run(seed: u64) -> Result<Coverage, String> {
     );
     coverage
         .add("state by the input", notes.made.values().filter(|made| !made.seen.is_empty()).count() as u64);
+    coverage.add("timers", notes.timer_calls);
+    coverage.add("timers that failed", u64::from(notes.timer_failures.values().sum::<u32>()));
     coverage.add("made again", of(&stats, "caller").counters.get(CounterId::CALLS_RETRIED) as u64);
     coverage.add("chosen before", notes.sent_to.len() as u64);
     Ok(coverage)
@@ -453,6 +496,8 @@ fn a_call_that_fails_leaves_nothing() {
             "chosen before",
             "made again",
             "state",
+            "timers",
+            "timers that failed",
             "state by the input",
         ] {
             assert!(coverage.0.get(what).is_some_and(|count| *count > 0), "never happened: {what}");

@@ -203,7 +203,7 @@ impl BoltExecutor {
         self.closed && self.next.as_ref().is_none_or(|next| next.is_closed())
     }
 
-    /// Builds tasks that have no instance, if that is due, and calls `tick` where it is due. Returns whether the
+    /// Builds tasks that have no instance, if that is due, and calls `tick` and timers where they are due. Returns whether the
     /// chain may take data: whether all its tasks have an instance, and none waits to make a call again.
     pub fn build_and_tick(&mut self, cx: &StepContext<'_>) -> bool {
         let behind = match &mut self.next {
@@ -221,7 +221,10 @@ impl BoltExecutor {
         }
         if all_built {
             // Also if another bolt of the chain is missing: held tuples may wait for the tick.
-            self.tasks.iter_mut().for_each(|task| task.tick_if_due(&self.handles, cx.now));
+            for task in &mut self.tasks {
+                task.tick_if_due(&self.handles, cx.now);
+                task.call_due_timers(&self.handles, cx.now);
+            }
         }
         all_built && !waits && behind
     }
@@ -448,7 +451,7 @@ impl BoltExecutor {
         // While an instance is missing no tick is called, so the time of the next tick does not count.
         let missing = self.tasks.iter().filter(|task| task.bolt.is_none() && !task.restart.is_over());
         let next_build = missing.map(|task| task.restart.due).min();
-        let own = next_build.or_else(|| self.tasks.iter().map(|task| task.next_tick).min());
+        let own = next_build.or_else(|| self.tasks.iter().map(BoltTask::next_call).min());
         // A call that is due and not made waits for another task of the chain, which has a time of its own.
         let retries = self.tasks.iter().filter(|task| task.waits_for_retry(now)).map(BoltTask::retry_due);
         let retry = retries.min().unwrap_or(Time::NEVER);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::api::{
     Bolt, CounterId, FailedHold, FailureCause, InputKeys, OutputCollector, OutputState, Outputs, SourceMeta,
-    TaskContext, TaskError,
+    TaskContext, TaskError, Timer,
 };
 use crate::clock::Time;
 use crate::config::{AfterRetries, OnError};
@@ -19,10 +19,13 @@ use crate::runtime::executor::step::ExecutorHandles;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
-use crate::state::TaskState;
+use crate::state::{Due, TaskState};
 use crate::text::shown;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
+
+/// So many calls of timers in a step; the others are made in the next.
+const TIMERS_PER_STEP: usize = 256;
 
 /// The tuple in hand, for which a call failed and is made again.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,12 @@ struct CallRetry {
     number: u32,
     /// When the call is made again.
     due: Time,
+}
+
+/// How a call failed that is not for a tuple.
+struct CallError {
+    why: String,
+    is_fatal: bool,
 }
 
 /// One task of a bolt.
@@ -52,6 +61,9 @@ pub struct BoltTask {
     retry: Option<CallRetry>,
     /// Whether `flush` is due, because a tuple was executed since the last `flush`.
     pub executed: bool,
+    /// Whether `finish` was called, and no tuple was executed since. Then no timer is called: what it emits could
+    /// come to a bolt that has finished, too.
+    pub has_finished: bool,
     /// Tuples executed in this step.
     pub executed_now: u64,
     /// The stage of the dead-letter stream, if the stream has subscribers.
@@ -74,7 +86,7 @@ impl BoltTask {
             state.holds.take_letters();
         }
         state.atomic = true;
-        state.store = TaskState::new(context.states().clone());
+        state.store = TaskState::new(context.states().clone(), context.clock().clone());
         let keys = InputKeys::new(&context);
         BoltTask {
             keys,
@@ -89,21 +101,25 @@ impl BoltTask {
             on_error,
             retry: None,
             executed: false,
+            has_finished: false,
             executed_now: 0,
             dead_letter_stage,
         }
     }
 
     /// Calls into the instance, if there is one. If the call fails and is atomic, what it did is taken back. If
-    /// it panics, the instance is dropped. Returns whether the call succeeded.
+    /// it panics, the instance is dropped.
+    ///
+    /// # Errors
+    /// Why the call failed. It was reported.
     fn call(
         &mut self,
         handles: &ExecutorHandles,
         now: Time,
         atomic: bool,
         then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
-    ) -> bool {
-        let Some(bolt) = &mut self.bolt else { return true };
+    ) -> Result<(), CallError> {
+        let Some(bolt) = &mut self.bolt else { return Ok(()) };
         self.state.anchor = Anchor::NONE;
         self.state.extra_anchors.clear();
         self.state.atomic = atomic;
@@ -113,7 +129,7 @@ impl BoltTask {
         self.state.atomic = true;
         if matches!(result, Ok(Ok(()))) {
             self.state.finish_call(&mut self.emitter);
-            return true;
+            return Ok(());
         }
         let why = match &result {
             Ok(Ok(())) => String::new(),
@@ -126,12 +142,16 @@ impl BoltTask {
             self.state.repair();
             self.state.finish_call(&mut self.emitter);
         }
+        let mut is_fatal = false;
         match result {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.emitter.report_loss(&error),
+            Ok(Err(error)) => {
+                is_fatal = error.is_fatal();
+                self.emitter.report_loss(&error);
+            }
             Err(_) => self.break_down(&why, handles, now),
         }
-        false
+        Err(CallError { why, is_fatal })
     }
 
     /// Takes back what a call did that has failed for this reason. Dropping what it wrote may panic.
@@ -145,9 +165,10 @@ impl BoltTask {
     /// Calls `finish`, in which the bolt emits what it still has. If that fails, tuples are lost, and at
     /// least one lost tuple is counted.
     pub fn finish(&mut self, handles: &ExecutorHandles, now: Time) {
+        self.has_finished = true;
         let before = self.emitter.unanchored_now;
-        let succeeded = self.call(handles, now, false, |bolt, out| bolt.finish(out));
-        if !succeeded && self.emitter.unanchored_now == before {
+        let result = self.call(handles, now, false, |bolt, out| bolt.finish(out));
+        if result.is_err() && self.emitter.unanchored_now == before {
             self.emitter.unanchored_now += 1;
         }
     }
@@ -195,6 +216,11 @@ impl BoltTask {
         self.bolt.is_some()
     }
 
+    /// When `tick` or a timer is due next.
+    pub fn next_call(&self) -> Time {
+        if self.has_finished { self.next_tick } else { self.next_tick.min(self.state.store.next_due()) }
+    }
+
     /// Calls `tick` if it is due and there is an instance.
     pub fn tick_if_due(&mut self, handles: &ExecutorHandles, now: Time) {
         let Some(tick) = self.tick else { return };
@@ -203,7 +229,51 @@ impl BoltTask {
         }
         // Missed ticks are skipped, as Storm's ticks are when the queue is full.
         self.next_tick = self.next_tick.after(tick).max(now);
-        self.call(handles, now, true, |bolt, out| bolt.tick(out));
+        // What went wrong was reported; the next tick comes by itself.
+        let _ = self.call(handles, now, true, |bolt, out| bolt.tick(out));
+    }
+
+    /// Calls timers that are due, a bounded number of them, if there is an instance that has not finished.
+    pub fn call_due_timers(&mut self, handles: &ExecutorHandles, now: Time) {
+        if self.has_finished {
+            return;
+        }
+        for _ in 0..TIMERS_PER_STEP {
+            let Some((timer, place)) = self.state.store.due_timer(now).filter(|_| self.bolt.is_some()) else {
+                return;
+            };
+            let result = self.call(handles, now, true, |bolt, out| {
+                out.state().begin_timer(timer, place);
+                bolt.timer(Timer::new(timer), out)
+            });
+            if let Err(error) = result {
+                self.timer_failed((timer, place), &error, handles, now);
+            }
+        }
+    }
+
+    /// The call of a timer failed: it is made again later, or the timer is given up.
+    fn timer_failed(
+        &mut self,
+        (timer, place): (u32, u32),
+        error: &CallError,
+        handles: &ExecutorHandles,
+        now: Time,
+    ) {
+        let number = self.state.store.timer_failures(timer, place) + 1;
+        let run_stops = error.is_fatal || handles.lifecycle.stopped().is_some();
+        let on_error = self.on_error.unwrap_or_default();
+        if number <= on_error.retry && !run_stops {
+            handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
+            let due = Due { at: now.after(on_error.pause(number)), failures: number };
+            self.state.store.set_failed_timer(timer, place, Some(due));
+            return;
+        }
+        if on_error.then == AfterRetries::Stop {
+            self.emitter.errors.stop(&error.why);
+        }
+        self.state.store.set_failed_timer(timer, place, None);
+        self.emitter.unanchored_now += 1;
     }
 
     /// Decides whether the call that failed for this tuple of the batch in hand is made again. If so, notes when.
@@ -299,7 +369,8 @@ impl BoltTask {
     pub fn end_calls(&mut self, handles: &ExecutorHandles, now: Time) {
         if self.executed {
             self.executed = false;
-            self.call(handles, now, false, |bolt, out| bolt.flush(out));
+            // What went wrong was reported, and the bolt decides about the tuples that it holds.
+            let _ = self.call(handles, now, false, |bolt, out| bolt.flush(out));
         }
         self.settle_failed(handles);
         self.emitter.route_stages(&mut self.state);

@@ -62,6 +62,7 @@ pub fn execute_chunk(
     let takes_letters = task.dead_letter_stage.is_some();
     let retries = task.on_error.is_some_and(|on_error| on_error.retry > 0);
     task.executed = true;
+    task.has_finished = false;
     while cursor.tuple < stop_at {
         let (state, emitter) = (&mut task.state, &mut task.emitter);
         let key = if state.store.takes_keys() { task.keys.positions(&cursor.input.meta) } else { &[] };

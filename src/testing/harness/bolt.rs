@@ -1,6 +1,8 @@
 //! The harness of a bolt.
 
-use crate::api::{Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError};
+use crate::api::{
+    Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError, Timer,
+};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::metrics::MetricsRegistry;
@@ -67,7 +69,7 @@ impl BoltHarness {
         bolt.prepare(&context)?;
         let tracked = options.delivery != Delivery::AtMostOnce;
         let mut outputs = options.outputs(&streams);
-        outputs.store = TaskState::new(context.states().clone());
+        outputs.store = TaskState::new(context.states().clone(), options.clock.clone());
         outputs.store.take_registered();
         let record = Record { tracked, ..Record::default() };
         let (clock, key) = (options.clock.clone(), options.key.clone());
@@ -132,6 +134,26 @@ impl BoltHarness {
     /// Calls `tick`.
     pub fn tick(&mut self) {
         self.call(true, |bolt, out| bolt.tick(out));
+    }
+
+    /// Calls the timers that are due by the harness's clock, and returns how many calls there were. A timer
+    /// whose call fails is given up.
+    pub fn call_due_timers(&mut self) -> usize {
+        let mut calls = 0;
+        while let Some((timer, place)) = self.outputs.store.due_timer(self.clock.now()) {
+            let mut failed = true;
+            self.call(true, |bolt, out| {
+                out.state().begin_timer(timer, place);
+                let result = bolt.timer(Timer::new(timer), out);
+                failed = result.is_err();
+                result
+            });
+            if failed {
+                self.outputs.store.set_failed_timer(timer, place, None);
+            }
+            calls += 1;
+        }
+        calls
     }
 
     /// Calls `flush`.
