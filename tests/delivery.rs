@@ -764,7 +764,7 @@ fn no_call_is_made_again_once_the_run_stops() {
     assert!(refusals.load(Ordering::SeqCst) <= 4 + 999, "the first made all its calls, the others one each");
 }
 
-/// Holds what it gets, and panics at 5 the first times; lets go at a tick.
+/// Holds what it gets until the end, and panics at 5 the first time.
 struct Hoarder {
     held: Vec<HeldTuple>,
     panics: Trouble,
@@ -965,6 +965,20 @@ fn a_held_tuple_becomes_a_dead_letter_too() {
         assert_eq!(stats.replayed, u64::from(max_replays));
         assert_eq!(letters.rows(), [letter_of_five("it was held, and then failed", max_replays)]);
     }
+}
+
+/// `then = "stop"` of a bolt that holds its tuples and fails one later, as `file` does, did nothing: no call of the
+/// bolt had failed.
+#[test]
+fn a_held_tuple_that_fails_stops_the_run_if_asked() {
+    let mut builder = builder();
+    builder.spout("spout", || Numbers::new(10));
+    let on_error = OnError { then: AfterRetries::Stop, ..OnError::default() };
+    builder.bolt("bolt", Holding::default).on_error(on_error).shuffle("spout");
+    let stats = run(builder);
+    let reason = stats.stopped.as_ref().map(|reason| (reason.component.as_str(), reason.error.as_str()));
+    assert_eq!(reason, Some(("bolt", "it was held, and then failed")));
+    assert_eq!((stats.acked, stats.failed), (9, 1));
 }
 
 /// Without anybody to take dead letters the message fails for good after the same replays, and the

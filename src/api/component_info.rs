@@ -14,8 +14,7 @@ use crate::tuple::Fields;
 ///
 /// /// Whether the inputs of the task are grouped by fields.
 /// fn is_keyed(context: &TaskContext) -> bool {
-///     let own = context.components().iter().find(|info| info.id == context.component());
-///     own.is_some_and(|info| info.inputs.iter().all(|input| input.grouping.starts_with("fields")))
+///     context.inputs().iter().all(|input| input.grouping.starts_with("fields"))
 /// }
 /// # let mut options = squall::testing::HarnessOptions::default();
 /// # let info = |grouping: &str| squall::api::InputInfo {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::api::component_info::ComponentInfo;
+use crate::api::component_info::{ComponentInfo, InputInfo};
 use crate::api::error::TaskError;
 use crate::api::worker::{WorkerContext, WorkerResources, setting};
 use crate::clock::Clock;
@@ -176,6 +176,26 @@ impl TaskContext {
         &self.0.components
     }
 
+    /// The inputs of the task's own component; empty for a spout.
+    ///
+    /// # Examples
+    /// A bolt that shows where a row comes from only if there are several sources:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn has_several_sources(context: &TaskContext) -> bool {
+    ///     context.inputs().len() > 1
+    /// }
+    /// # assert!(!has_several_sources(&squall::testing::HarnessOptions::default().task_context()));
+    /// ```
+    pub fn inputs(&self) -> &[InputInfo] {
+        self.info_of(self.component()).map_or(&[], |info| &info.inputs)
+    }
+
+    fn info_of(&self, component: &str) -> Option<&ComponentInfo> {
+        self.components().iter().find(|info| info.id == component)
+    }
+
     /// The tasks of a component; empty if there is none of that id.
     ///
     /// # Examples
@@ -215,7 +235,7 @@ impl TaskContext {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tasks_of(&self, component: &str) -> &[TaskId] {
-        self.components().iter().find(|info| info.id == component).map_or(&[], |info| &info.tasks)
+        self.info_of(component).map_or(&[], |info| &info.tasks)
     }
 
     /// A value of `settings`: the component's own, or else the topology's.

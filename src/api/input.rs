@@ -551,7 +551,7 @@ impl fmt::Debug for Input<'_> {
 /// A held tuple that has failed, for the runtime.
 #[derive(Debug)]
 pub struct FailedHold {
-    /// Its values, if the registry takes letters.
+    /// Its values.
     pub values: Vec<Value>,
     /// Where it came from.
     pub meta: Arc<SourceMeta>,
@@ -567,19 +567,19 @@ pub struct FailedHold {
 ///
 /// A [`HeldTuple`] writes it when it is created and when it is dropped, possibly on another thread. The
 /// executor of the task takes the tuples that were dropped without `ack` or `fail`, and fails them. Where a
-/// bolt takes the dead letters of the task, the executor also takes the tuples that user code failed, because it
-/// decides which become dead letters.
+/// bolt takes the dead letters of the task, or a failed tuple ends the run, the executor also takes the tuples that
+/// user code failed.
 #[derive(Debug, Default)]
 pub struct HoldRegistry {
     failed: Mutex<Vec<FailedHold>>,
-    takes_letters: AtomicBool,
+    keeps_failed: AtomicBool,
     held: AtomicI64,
 }
 
 impl HoldRegistry {
-    /// From now on, failed tuples are kept for [`HoldRegistry::take_failed`].
-    pub fn take_letters(&self) {
-        self.takes_letters.store(true, Ordering::SeqCst);
+    /// From now on, tuples that user code fails are kept for [`HoldRegistry::take_failed`], too.
+    pub fn keep_failed(&self) {
+        self.keeps_failed.store(true, Ordering::SeqCst);
     }
 
     /// Takes the tuples that failed since the last call.
@@ -587,13 +587,12 @@ impl HoldRegistry {
         std::mem::take(&mut *lock(&self.failed))
     }
 
-    /// Keeps a failed tuple for the executor, with the reason for its dead letter. Gives back its anchors instead
-    /// if no bolt takes dead letters.
-    pub(crate) fn fail(&self, held: HeldTuple, why: &str) -> Option<Vec<Anchor>> {
-        if !self.takes_letters.load(Ordering::SeqCst) {
+    /// Keeps a tuple that user code failed for the executor, with the reason for its dead letter. Gives back its
+    /// anchors instead if the executor does not take such tuples.
+    pub(crate) fn fail(&self, mut held: HeldTuple, why: &str) -> Option<Vec<Anchor>> {
+        if !self.keeps_failed.load(Ordering::SeqCst) {
             return Some(held.settle());
         }
-        let mut held = held;
         self.keep(&mut held, FailureCause::Failed, why);
         None
     }

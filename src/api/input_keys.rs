@@ -17,9 +17,7 @@ pub(crate) struct InputKeys {
 impl InputKeys {
     /// Of the inputs of a task's component.
     pub(crate) fn new(context: &TaskContext) -> InputKeys {
-        let own = context.components().iter().find(|info| info.id == context.component());
-        let inputs = own.map_or(Vec::new(), |info| info.inputs.clone());
-        InputKeys { inputs, source: None, positions: Vec::new() }
+        InputKeys { inputs: context.inputs().to_vec(), source: None, positions: Vec::new() }
     }
 
     /// The positions of the key in tuples of this source; none if they are not grouped by fields.

@@ -85,15 +85,18 @@ impl Stage {
 
     /// Ends a part with the tuple written last.
     pub(super) fn cut(&mut self) {
-        self.cuts.push(Cut { at: self.batch.len, chosen: None });
+        self.cut_at(self.batch.len, None);
+    }
+
+    fn cut_at(&mut self, at: u32, chosen: Option<Vec<Chosen>>) {
+        self.cuts.push(Cut { at, chosen });
         self.full_at = self.limits.beyond(&self.batch);
     }
 
     /// Makes a part of the tuple written last alone, whose targets are chosen already.
     pub(super) fn cut_out_last(&mut self, chosen: Vec<Chosen>) {
-        self.cuts.push(Cut { at: self.batch.len - 1, chosen: None });
-        self.cut();
-        self.cuts.last_mut().expect("it was just cut").chosen = Some(chosen);
+        self.cut_at(self.batch.len - 1, None);
+        self.cut_at(self.batch.len, Some(chosen));
     }
 
     /// Routes all parts that end with a cut. The tuples after the last cut stay.

@@ -111,7 +111,7 @@ impl OutputState {
     #[inline]
     pub(crate) fn begin_call(&mut self) {
         self.calls += 1;
-        self.store.clear_key();
+        self.store.begin_call(self.calls);
     }
 
     /// Carries out what a call that has succeeded left: keeps the state, routes what is cut, acks and fails held tuples.

@@ -207,8 +207,7 @@ impl Bolt for Count {
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.rows_refused = context.loss_counter("rows_refused");
         self.counts = context.value_state("counts")?;
-        let own = context.components().iter().find(|info| info.id == context.component());
-        let inputs = own.map_or(&[] as &[_], |info| &info.inputs);
+        let inputs = context.inputs();
         let is_keyed = |input: &InputInfo| input.key.iter().eq(self.settings.by.iter().map(String::as_str));
         self.has_key = !inputs.is_empty() && inputs.iter().all(is_keyed);
         if !self.has_key {

@@ -214,8 +214,7 @@ impl Print {
 impl Bolt for Print {
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.component = SmolStr::new(context.component());
-        let me = context.components().iter().find(|info| info.id == self.component);
-        self.several_sources = me.is_some_and(|info| info.inputs.len() > 1);
+        self.several_sources = context.inputs().len() > 1;
         self.rows_unread = context.counter("rows_unread");
         if let Some(target) = context.resources().get::<PrintTarget>(PRINT_RESOURCE) {
             self.target = (*target).clone();

@@ -43,13 +43,15 @@ pub struct TaskState {
     /// The values of a present key that has no place, and their hash.
     new_key: Vec<Value>,
     hash: u64,
-    /// The present call.
+    /// The present call. No two calls of the task have the same number.
     call: u64,
     /// Whether it has changed something.
     changed: bool,
     /// Places in which the present call may have written the first value or removed the last one.
     checked: Vec<u32>,
     takes_keys: bool,
+    /// Where the key stands in the rows that the task is executing; empty if it has none.
+    positions: Vec<usize>,
 }
 
 impl TaskState {
@@ -76,19 +78,46 @@ impl TaskState {
         self.takes_keys
     }
 
+    /// Where the key stands in the rows that come next. To be called only if the state takes keys.
+    pub(crate) fn set_positions(&mut self, positions: &[usize]) {
+        self.positions.clear();
+        self.positions.extend_from_slice(positions);
+    }
+
     /// How many keys have state.
-    pub fn key_count(&self) -> usize {
+    pub(crate) fn key_count(&self) -> usize {
         self.keys.len()
     }
 
     /// Whether anything is kept.
     pub(crate) fn keeps_something(&self) -> bool {
-        self.keys.len() > 0 || self.columns.iter().any(|column| column.keeps_without_key())
+        self.key_count() > 0 || self.columns.iter().any(|column| column.keeps_without_key())
     }
 
     /// How many places were given so far. Keys that the present call adds may get later ones.
     pub(crate) fn places(&self) -> u32 {
         self.keys.places()
+    }
+
+    /// A call begins, with this number, and without a key.
+    #[inline]
+    pub(crate) fn begin_call(&mut self, call: u64) {
+        self.call = call;
+        self.present = PresentKey::None;
+    }
+
+    /// Whether the rows that the task is executing have a key.
+    #[inline]
+    pub(crate) fn rows_have_key(&self) -> bool {
+        !self.positions.is_empty()
+    }
+
+    /// Sets the key of the present call: that of the row that is executed. Rows must have one.
+    #[inline]
+    pub(crate) fn take_key(&mut self, row: &[Value]) {
+        let positions = std::mem::take(&mut self.positions);
+        self.set_key_of(row, &positions);
+        self.positions = positions;
     }
 
     /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
@@ -143,12 +172,6 @@ impl TaskState {
         Ok(())
     }
 
-    /// The present call has no key.
-    #[inline]
-    pub(crate) fn clear_key(&mut self) {
-        self.present = PresentKey::None;
-    }
-
     /// The key of the present call; empty if it has none.
     pub(crate) fn key(&self) -> &[Value] {
         match self.present {
@@ -167,33 +190,25 @@ impl TaskState {
     /// The call has succeeded: its changes stay.
     #[inline]
     pub(crate) fn commit(&mut self) {
-        self.end_call();
-    }
-
-    /// The call has failed: puts back what it changed.
-    pub(crate) fn undo(&mut self) {
-        let call = self.call();
-        self.columns.iter_mut().for_each(|column| column.undo(call));
-        self.end_call();
-    }
-
-    /// The number of the present call, for the logs of columns. No two calls that change state have the same.
-    #[inline]
-    pub(crate) fn call(&self) -> u64 {
-        self.call + 1
-    }
-
-    /// Frees the places of keys that have nothing any more.
-    #[inline]
-    fn end_call(&mut self) {
         self.changed = false;
-        self.call += 1;
-        self.present = PresentKey::None;
         if !self.checked.is_empty() {
             self.free_places();
         }
     }
 
+    /// The call has failed: puts back what it changed.
+    pub(crate) fn undo(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.undo(self.call));
+        self.commit();
+    }
+
+    /// The number of the present call, for the logs of columns.
+    #[inline]
+    pub(crate) fn call(&self) -> u64 {
+        self.call
+    }
+
+    /// Frees the places of keys that have nothing any more.
     #[cold]
     fn free_places(&mut self) {
         while let Some(place) = self.checked.pop() {

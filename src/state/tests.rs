@@ -153,9 +153,11 @@ fn random_key(random: &mut StdRng) -> Vec<Value> {
 fn a_call_that_fails_changes_nothing() {
     for seed in 0..200 {
         let random = &mut StdRng::seed_from_u64(seed);
-        let (mut states, mut model) = (States::new(), Model::default());
+        let (mut states, mut model, mut calls) = (States::new(), Model::default(), 0);
         for _ in 0..60 {
             let mut after = model.clone();
+            calls += 1;
+            states.state.begin_call(calls);
             for _ in 0..random.random_range(0..8) {
                 states.change(&mut after, random);
             }
@@ -194,7 +196,7 @@ fn a_name_has_one_type() {
 #[test]
 fn a_call_without_a_key_is_refused() {
     let mut states = States::new();
-    states.state.clear_key();
+    states.state.begin_call(1);
     assert_eq!(states.state.place_to_change(states.map), Err(StateError::NoKey { state: "map".into() }));
     assert_eq!(states.state.place(7), Err(StateError::Unregistered));
     assert!(states.state.column::<ValueCells<String>>(states.value).is_err(), "another type");

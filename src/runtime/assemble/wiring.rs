@@ -118,10 +118,8 @@ impl Wiring<'_> {
             acked_later: 0,
             failed_later: 0,
             unanchored_now: 0,
-            max_replays: match component.options.on_error.map(|on_error| on_error.then) {
-                Some(AfterRetries::DeadLetter) => Some(0),
-                Some(AfterRetries::Fail | AfterRetries::Stop) | None => component.options.max_replays,
-            },
+            max_replays: component.options.max_replays,
+            letters_at_once: component.options.on_error.is_some_and(|it| it.then == AfterRetries::DeadLetter),
         }
     }
 

@@ -223,7 +223,7 @@ impl BoltExecutor {
             // Also if another bolt of the chain is missing: held tuples may wait for the tick.
             for task in &mut self.tasks {
                 task.tick_if_due(&self.handles, cx.now);
-                task.call_due_timers(&self.handles, cx.now);
+                task.call_due_timers(&self.handles, cx);
             }
         }
         all_built && !waits && behind

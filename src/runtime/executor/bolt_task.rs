@@ -4,6 +4,7 @@
 //! instance. Everything that outlives an instance (emitted tuples, held tuples, counts) is kept in the
 //! task.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::clock::Time;
 use crate::config::{AfterRetries, OnError};
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::logging::panics::{catch_unwind, guarded, text_of};
-use crate::runtime::executor::step::ExecutorHandles;
+use crate::runtime::executor::step::{ExecutorHandles, StepContext};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
@@ -38,10 +39,24 @@ struct CallRetry {
     due: Time,
 }
 
-/// How a call failed that is not for a tuple.
-struct CallError {
-    why: String,
+/// Why a call failed, or a tuple that was held.
+pub struct CallError {
+    pub why: String,
+    pub cause: FailureCause,
+    /// Whether no other call can succeed.
     is_fatal: bool,
+}
+
+impl CallError {
+    /// User code returned an error.
+    pub fn returned(error: &TaskError) -> CallError {
+        CallError { why: shown(error), cause: FailureCause::Failed, is_fatal: error.is_fatal() }
+    }
+
+    /// User code panicked.
+    pub fn panicked(panic: &(dyn Any + Send)) -> CallError {
+        CallError { why: text_of(panic), cause: FailureCause::Panicked, is_fatal: false }
+    }
 }
 
 /// One task of a bolt.
@@ -82,8 +97,8 @@ impl BoltTask {
     ) -> BoltTask {
         let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
         let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
-        if dead_letter_stage.is_some() {
-            state.holds.take_letters();
+        if dead_letter_stage.is_some() || on_error.is_some_and(|it| it.then == AfterRetries::Stop) {
+            state.holds.keep_failed();
         }
         state.atomic = true;
         state.store = TaskState::new(context.states().clone(), context.clock().clone());
@@ -127,31 +142,26 @@ impl BoltTask {
         let mut out = Outputs::new(&mut self.state, &mut self.emitter);
         let result = catch_unwind(AssertUnwindSafe(|| then(&mut **bolt, &mut out)));
         self.state.atomic = true;
-        if matches!(result, Ok(Ok(()))) {
-            self.state.finish_call(&mut self.emitter);
-            return Ok(());
-        }
-        let why = match &result {
-            Ok(Ok(())) => String::new(),
-            Ok(Err(error)) => shown(error),
-            Err(panic) => text_of(&**panic),
+        let failed = match &result {
+            Ok(Ok(())) => {
+                self.state.finish_call(&mut self.emitter);
+                return Ok(());
+            }
+            Ok(Err(error)) => CallError::returned(error),
+            Err(panic) => CallError::panicked(&**panic),
         };
         if atomic {
-            self.take_back(&why, now);
+            self.take_back(&failed.why, now);
         } else {
             self.state.repair();
             self.state.finish_call(&mut self.emitter);
         }
-        let mut is_fatal = false;
         match result {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                is_fatal = error.is_fatal();
-                self.emitter.report_loss(&error);
-            }
-            Err(_) => self.break_down(&why, handles, now),
+            Ok(Err(error)) => self.emitter.report_loss(&error),
+            Err(_) => self.break_down(&failed.why, handles, now),
         }
-        Err(CallError { why, is_fatal })
+        Err(failed)
     }
 
     /// Takes back what a call did that has failed for this reason. Dropping what it wrote may panic.
@@ -234,7 +244,8 @@ impl BoltTask {
     }
 
     /// Calls timers that are due, a bounded number of them, if there is an instance that has not finished.
-    pub fn call_due_timers(&mut self, handles: &ExecutorHandles, now: Time) {
+    pub fn call_due_timers(&mut self, handles: &ExecutorHandles, cx: &StepContext<'_>) {
+        let now = cx.now;
         if self.has_finished {
             return;
         }
@@ -247,7 +258,7 @@ impl BoltTask {
                 bolt.timer(Timer::new(timer), out)
             });
             if let Err(error) = result {
-                self.timer_failed((timer, place), &error, handles, now);
+                self.timer_failed((timer, place), &error, handles, cx);
             }
         }
     }
@@ -258,31 +269,52 @@ impl BoltTask {
         (timer, place): (u32, u32),
         error: &CallError,
         handles: &ExecutorHandles,
-        now: Time,
+        cx: &StepContext<'_>,
     ) {
         let number = self.state.store.timer_failures(timer, place) + 1;
-        let run_stops = error.is_fatal || handles.lifecycle.stopped().is_some();
-        let on_error = self.on_error.unwrap_or_default();
-        if number <= on_error.retry && !run_stops {
-            handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
-            let due = Due { at: now.after(on_error.pause(number)), failures: number };
-            self.state.store.set_failed_timer(timer, place, Some(due));
-            return;
+        let at = self.retry_at(number, error, handles, cx);
+        self.state.store.set_failed_timer(timer, place, at.map(|at| Due { at, failures: number }));
+        if at.is_none() {
+            self.stop_if_asked(error);
+            self.emitter.unanchored_now += 1;
         }
-        if on_error.then == AfterRetries::Stop {
-            self.emitter.errors.stop(&error.why);
-        }
-        self.state.store.set_failed_timer(timer, place, None);
-        self.emitter.unanchored_now += 1;
     }
 
     /// Decides whether the call that failed for this tuple of the batch in hand is made again. If so, notes when.
-    pub fn retries(&mut self, tuple: u32, now: Time) -> bool {
+    pub fn retries(
+        &mut self,
+        tuple: u32,
+        error: &CallError,
+        handles: &ExecutorHandles,
+        cx: &StepContext<'_>,
+    ) -> bool {
         let made = self.retry.take().filter(|retry| retry.tuple == tuple).map_or(0, |retry| retry.number);
-        let Some(on_error) = self.on_error.filter(|on_error| made < on_error.retry) else { return false };
         let number = made + 1;
-        self.retry = Some(CallRetry { tuple, number, due: now.after(on_error.pause(number)) });
-        true
+        let due = self.retry_at(number, error, handles, cx);
+        self.retry = due.map(|due| CallRetry { tuple, number, due });
+        due.is_some()
+    }
+
+    /// When a call that failed is made again, for the `number`th time, and counts that. `None` if it is not.
+    fn retry_at(
+        &self,
+        number: u32,
+        error: &CallError,
+        handles: &ExecutorHandles,
+        cx: &StepContext<'_>,
+    ) -> Option<Time> {
+        let run_stops = error.is_fatal || handles.lifecycle.stopped().is_some();
+        let on_error = self.on_error.filter(|on_error| number <= on_error.retry && !run_stops)?;
+        handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
+        // The pause begins when the call has ended, which may be long after the step began.
+        Some(cx.clock.now().after(on_error.pause(number)))
+    }
+
+    /// Ends the run if `on_error` asks for that after the last call.
+    pub fn stop_if_asked(&self, error: &CallError) {
+        if self.on_error.is_some_and(|on_error| on_error.then == AfterRetries::Stop) {
+            self.emitter.errors.stop(&error.why);
+        }
     }
 
     /// The calls up to here in the batch in hand succeeded, or are not made again.
@@ -304,26 +336,19 @@ impl BoltTask {
     /// replayed any more go to the dead-letter stream instead.
     fn settle_failed(&mut self, handles: &ExecutorHandles) {
         for FailedHold { values, meta, anchors, cause, why } in self.state.holds.take_failed() {
-            // A tuple that was dropped, for example with an instance that panicked on another one, may be well.
-            // So it is replayed as often as the topology allows, whatever `on_error` says.
-            let limit = self.emitter.max_replays;
-            if cause == FailureCause::Abandoned && self.sends_letters_at_once() {
-                self.emitter.max_replays = None;
+            let error = CallError { why, cause, is_fatal: false };
+            if cause == FailureCause::Failed {
+                self.stop_if_asked(&error);
             }
             self.state.anchor = anchors.first().copied().unwrap_or(Anchor::NONE);
             self.state.extra_anchors.clear();
             self.state.extra_anchors.extend(anchors.iter().skip(1));
-            if self.send_dead_letter(&meta, &values, &why, handles) {
+            if self.send_dead_letter(&meta, &values, &error, handles) {
                 self.emitter.ack(&anchors);
             } else {
                 self.emitter.fail(&anchors, cause);
             }
-            self.emitter.max_replays = limit;
         }
-    }
-
-    fn sends_letters_at_once(&self) -> bool {
-        self.on_error.is_some_and(|on_error| on_error.then == AfterRetries::DeadLetter)
     }
 
     /// Sends a tuple with the present anchors to the dead-letter stream, if it is not replayed any more and
@@ -332,17 +357,16 @@ impl BoltTask {
         &mut self,
         meta: &SourceMeta,
         values: &[Value],
-        error: &str,
+        error: &CallError,
         handles: &ExecutorHandles,
     ) -> bool {
-        let Some(stage) = self.dead_letter_stage.filter(|_| self.emitter.is_final(&self.state.anchor)) else {
-            return false;
-        };
+        let is_final = self.emitter.is_final(&self.state.anchor, error.cause);
+        let Some(stage) = self.dead_letter_stage.filter(|_| is_final) else { return false };
         let letter = vec![
             Value::from(&meta.component),
             Value::from(&meta.stream),
             Value::map(meta.fields.iter().zip(values.iter().cloned())),
-            Value::from(error),
+            Value::from(&*error.why),
             Value::from(self.state.anchor.attempt.replays()),
         ];
         let sent = self.state.push_anchored(stage, letter).is_ok();

@@ -7,16 +7,14 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use crate::api::{Bolt, CounterId, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
-use crate::config::AfterRetries;
-use crate::logging::panics::{catch_unwind, text_of};
+use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
+use crate::logging::panics::catch_unwind;
 use crate::runtime::executor::batch_cursor::BatchCursor;
-use crate::runtime::executor::bolt_task::BoltTask;
+use crate::runtime::executor::bolt_task::{BoltTask, CallError};
 use crate::runtime::executor::step::{ExecutorHandles, StepContext};
 use crate::runtime::executor::user_code::call_hooks;
 use crate::runtime::flow::message::TaskBatch;
 use crate::runtime::routing::emitter::Emitter;
-use crate::text::shown;
 use crate::tuple::{Rows, Value};
 
 /// Why the inner loop returned.
@@ -28,14 +26,12 @@ enum RunEnd {
 }
 
 /// What holds for all tuples of a chunk.
-struct Chunk<'a> {
+struct Chunk {
     stop_at: u32,
     /// Whether a bolt takes dead letters of the task.
     takes_letters: bool,
     /// Whether a call that fails is made again.
     retries: bool,
-    /// The positions of the key in each tuple, if calls get one.
-    key: &'a [usize],
 }
 
 /// Executes at most `chunk` tuples of the batch in hand. Returns `false` if the task has lost its
@@ -63,31 +59,27 @@ pub fn execute_chunk(
     let retries = task.on_error.is_some_and(|on_error| on_error.retry > 0);
     task.executed = true;
     task.has_finished = false;
+    let chunk = Chunk { stop_at, takes_letters, retries };
+    if task.state.store.takes_keys() {
+        task.state.store.set_positions(task.keys.positions(&cursor.input.meta));
+    }
     while cursor.tuple < stop_at {
         let (state, emitter) = (&mut task.state, &mut task.emitter);
-        let key = if state.store.takes_keys() { task.keys.positions(&cursor.input.meta) } else { &[] };
-        let chunk = Chunk { stop_at, takes_letters, retries, key };
         let run = || run_tuples(&mut *bolt, state, emitter, cursor, &chunk);
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(RunEnd::Paused) => break,
             Ok(RunEnd::Failed(error)) => {
                 task.emitter.errors.report(&error, now);
-                let failure = CallFailure {
-                    why: &shown(&error),
-                    cause: FailureCause::Failed,
-                    is_fatal: error.is_fatal(),
-                };
-                if call_failed(task, cursor, &failure, handles, cx) {
+                if call_failed(task, cursor, &CallError::returned(&error), handles, cx) {
                     task.bolt = Some(bolt);
                     return false;
                 }
             }
             Err(panic) => {
-                let why = text_of(&*panic);
-                let failure = CallFailure { why: &why, cause: FailureCause::Panicked, is_fatal: false };
-                let is_retried = call_failed(task, cursor, &failure, handles, cx);
+                let error = CallError::panicked(&*panic);
+                let is_retried = call_failed(task, cursor, &error, handles, cx);
                 task.bolt = Some(bolt);
-                task.break_down_in_call(&why, is_retried, handles, now);
+                task.break_down_in_call(&error.why, is_retried, handles, now);
                 return false;
             }
         }
@@ -103,18 +95,18 @@ fn run_tuples(
     state: &mut OutputState,
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
-    chunk: &Chunk<'_>,
+    chunk: &Chunk,
 ) -> RunEnd {
-    let Chunk { stop_at, takes_letters, retries, key } = *chunk;
+    let Chunk { stop_at, takes_letters, retries } = *chunk;
     while cursor.tuple < stop_at {
         state.anchor = cursor.anchor();
         state.extra_anchors.clear();
-        let may_be_letter = takes_letters && emitter.is_final(&state.anchor);
+        let may_be_letter = takes_letters && emitter.is_final(&state.anchor, FailureCause::Failed);
         let may_need_row = !state.hooks.is_empty() || may_be_letter || retries;
         let plain = !may_need_row && cursor.input.batch.extras.is_empty();
         let end = cursor.stretch_end().min(stop_at);
         let stretch = if plain { run_plain } else { run_with_care };
-        if let Err(error) = stretch(bolt, state, emitter, cursor, end, key) {
+        if let Err(error) = stretch(bolt, state, emitter, cursor, end) {
             return RunEnd::Failed(error);
         }
         cursor.settle(emitter);
@@ -132,10 +124,9 @@ fn run_plain(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
     end: u32,
-    key: &[usize],
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
-        execute_next(bolt, state, emitter, cursor, key, After::NotNeeded)?;
+        execute_next(bolt, state, emitter, cursor, After::NotNeeded)?;
         state.finish_call(emitter);
         cursor.tuple += 1;
         if emitter.outgoing.must_pause {
@@ -152,12 +143,11 @@ fn run_with_care(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
     end: u32,
-    key: &[usize],
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
         state.extra_anchors.clear();
         state.extra_anchors.extend(cursor.extras().iter().map(|(_, anchor)| *anchor));
-        execute_next(bolt, state, emitter, cursor, key, After::Needed)?;
+        execute_next(bolt, state, emitter, cursor, After::Needed)?;
         state.finish_call(emitter);
         if !state.hooks.is_empty() {
             run_hooks(state, emitter, cursor.row(), true);
@@ -184,7 +174,6 @@ fn execute_next(
     state: &mut OutputState,
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
-    key: &[usize],
     after: After,
 ) -> Result<(), TaskError> {
     let TaskBatch { batch, meta, .. } = &mut cursor.input;
@@ -196,8 +185,8 @@ fn execute_next(
     state.held = false;
     state.begin_call();
     let row = tuple * arity..(tuple + 1) * arity;
-    if !key.is_empty() {
-        state.store.set_key_of(&batch.rows.values()[row.clone()], key);
+    if state.store.rows_have_key() {
+        state.store.take_key(&batch.rows.values()[row.clone()]);
     }
     let input = match (&mut batch.rows, after) {
         (Rows::Owned(values), After::NotNeeded) => Input::owned(&mut values[row], meta),
@@ -221,55 +210,36 @@ fn run_hooks(state: &mut OutputState, emitter: &Emitter, row: &[Value], ok: bool
     });
 }
 
-/// How a call failed.
-struct CallFailure<'a> {
-    why: &'a str,
-    cause: FailureCause,
-    /// Whether no other call can succeed.
-    is_fatal: bool,
-}
-
 /// Handles a call that returned an error or panicked. What it did is taken back. Then it is made again later,
 /// or the tuple fails. Returns whether it is made again.
 #[cold]
 fn call_failed(
     task: &mut BoltTask,
     cursor: &mut BatchCursor,
-    failure: &CallFailure<'_>,
+    error: &CallError,
     handles: &ExecutorHandles,
     cx: &StepContext<'_>,
 ) -> bool {
-    task.take_back(failure.why, cx.now);
+    task.take_back(&error.why, cx.now);
     cursor.settle(&mut task.emitter);
-    let run_stops = failure.is_fatal || handles.lifecycle.stopped().is_some();
-    // The pause begins when the call has ended, which may be long after the step began.
-    if !run_stops && !task.state.held && task.retries(cursor.tuple, cx.clock.now()) {
-        handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
+    if !task.state.held && task.retries(cursor.tuple, error, handles, cx) {
         return true;
     }
-    if task.on_error.is_some_and(|on_error| on_error.then == AfterRetries::Stop) {
-        task.emitter.errors.stop(failure.why);
-    }
-    fail_tuple(task, cursor, failure.why, failure.cause, handles);
+    task.stop_if_asked(error);
+    fail_tuple(task, cursor, error, handles);
     false
 }
 
 /// Fails the tuple in hand. If it is not replayed any more and the dead-letter stream has subscribers, it is
 /// sent there. Otherwise its messages fail. A held tuple is left alone, because whoever holds it acks or fails
 /// it.
-fn fail_tuple(
-    task: &mut BoltTask,
-    cursor: &mut BatchCursor,
-    error: &str,
-    cause: FailureCause,
-    handles: &ExecutorHandles,
-) {
+fn fail_tuple(task: &mut BoltTask, cursor: &mut BatchCursor, error: &CallError, handles: &ExecutorHandles) {
     if !task.state.hooks.is_empty() {
         run_hooks(&mut task.state, &task.emitter, cursor.row(), false);
     }
     let is_held = task.state.held;
     if !is_held && !task.send_dead_letter(&cursor.input.meta, cursor.row(), error, handles) {
-        fail_anchors(&mut task.emitter, cursor, cause);
+        fail_anchors(&mut task.emitter, cursor, error.cause);
     }
     cursor.tuple += 1;
     cursor.settle(&mut task.emitter);

@@ -63,9 +63,10 @@ pub struct Emitter {
     pub failed_later: u64,
     /// Lost tuples of this step that belong to no message.
     pub unanchored_now: u64,
-    /// Of a bolt that has a limit of its own: how often messages that it fails are replayed. 0 if what it fails
-    /// becomes a dead letter at once.
+    /// Of a bolt that has a limit of its own: how often messages that it fails are replayed.
     pub max_replays: Option<u32>,
+    /// Whether what the bolt fails becomes a dead letter at once, and is not replayed.
+    pub letters_at_once: bool,
 }
 
 impl Emitter {
@@ -150,10 +151,13 @@ impl Emitter {
     }
 
     /// Whether a tuple with this anchor is not replayed any more if it fails here: its message was replayed
-    /// as often as allowed, or the tuple belongs to no message.
-    pub fn is_final(&self, anchor: &Anchor) -> bool {
+    /// as often as allowed, or the tuple belongs to no message, or it becomes a dead letter at once. A tuple that
+    /// was held and dropped, for example with an instance that panicked on another one, may be well, so it does
+    /// not become one at once.
+    pub fn is_final(&self, anchor: &Anchor, cause: FailureCause) -> bool {
         match self.max_replays {
             _ if !anchor.root.is_tracked() => true,
+            _ if self.letters_at_once && cause != FailureCause::Abandoned => true,
             Some(max) => anchor.attempt.replays() >= max,
             None => anchor.attempt.is_last(),
         }
@@ -164,7 +168,7 @@ impl Emitter {
         let mut is_anchored = false;
         for anchor in anchors.filter(|anchor| anchor.root.is_tracked()) {
             is_anchored = true;
-            let report = FailureReport { cause, is_final: self.is_final(&anchor) };
+            let report = FailureReport { cause, is_final: self.is_final(&anchor, cause) };
             self.outgoing.acks.fail(anchor.root, anchor.message, report);
         }
         self.unanchored_now += u64::from(!is_anchored);

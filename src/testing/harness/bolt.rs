@@ -103,8 +103,9 @@ impl BoltHarness {
         self.outputs.begin_call();
         if self.outputs.store.takes_keys() {
             let key: Vec<usize> = self.key.iter().filter_map(|field| meta.fields.position(field)).collect();
-            if !key.is_empty() {
-                self.outputs.store.set_key_of(&values, &key);
+            self.outputs.store.set_positions(&key);
+            if self.outputs.store.rows_have_key() {
+                self.outputs.store.take_key(&values);
             }
         }
         let mut out = Outputs::new(&mut self.outputs, &mut self.record);

@@ -113,9 +113,10 @@ fn component_problems(draft: &Draft, at: usize) -> Vec<Problem> {
 }
 
 /// What is wrong with `on_error` of a bolt.
-fn on_error_problems(draft: &Draft, at: usize) -> impl Iterator<Item = Problem> {
+fn on_error_problems(draft: &Draft, at: usize) -> Vec<Problem> {
     let component = &draft.components[at];
-    let (options, on_error) = (&component.options, component.options.on_error.unwrap_or_default());
+    let options = &component.options;
+    let Some(on_error) = options.on_error else { return Vec::new() };
     let site = || Site::Key(at, "on_error");
     let what = |key: &str| format!("on_error.{key} of {}", named(draft, at));
     let least = Duration::from_millis(1);
@@ -156,6 +157,7 @@ fn on_error_problems(draft: &Draft, at: usize) -> impl Iterator<Item = Problem> 
     ]
     .into_iter()
     .flatten()
+    .collect()
 }
 
 /// What must hold between a component's tasks, its executors and the key groups.
