@@ -78,8 +78,8 @@ fn a_name_that_cargo_would_refuse_writes_nothing() {
     check("serde", "the name is taken");
 }
 
-/// Builds a project as it is, which is against this checkout, without a network, and runs its tests and its program.
-/// It shares the target directory and the profile of this checkout, so that little is built twice.
+/// Builds a project against this checkout, without a network, and runs its tests and its program. Only squall and the
+/// project itself are compiled: it shares the target directory, the profile and the features of this checkout.
 #[test]
 fn the_tests_of_a_new_project_pass() {
     let target_dir = target_dir();
@@ -91,6 +91,7 @@ fn the_tests_of_a_new_project_pass() {
     new(&[path]).success();
     // The versions that this checkout was tested with; they are the ones at hand offline.
     fs::copy(Path::new(checkout()).join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    depend_on_what_tests_of_squall_depend_on(&project.join("Cargo.toml"));
 
     let cargo = |args: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -108,6 +109,25 @@ fn the_tests_of_a_new_project_pass() {
     assert_eq!(run.matches(r#"{"word":"GOOD!","count":3}"#).count(), 1, "{run}");
     let components = String::from_utf8(cargo(&["run", "--", "components", "shout"]).stdout).unwrap();
     assert!(components.starts_with("shout (bolt): Makes words loud."), "{components}");
+}
+
+/// Adds squall's dev-dependencies to a manifest. They enable features of packages that squall depends on too, and
+/// Cargo compiles a package again, and all that depend on it, for other features. The project cannot use them by
+/// mistake: it has them under other names.
+fn depend_on_what_tests_of_squall_depend_on(manifest: &Path) {
+    let squall: toml::Table =
+        fs::read_to_string(Path::new(checkout()).join("Cargo.toml")).unwrap().parse().unwrap();
+    let mut project: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+    let dependencies = project["dependencies"].as_table_mut().unwrap();
+    for (package, dependency) in squall["dev-dependencies"].as_table().unwrap() {
+        let mut renamed = match dependency {
+            toml::Value::Table(table) => table.clone(),
+            version => toml::Table::from_iter([("version".to_owned(), version.clone())]),
+        };
+        renamed.insert("package".to_owned(), package.as_str().into());
+        dependencies.insert(format!("tests-of-squall-{package}"), renamed.into());
+    }
+    fs::write(manifest, project.to_string()).unwrap();
 }
 
 /// `target`, or wherever the target directory of this build lies.
