@@ -3,7 +3,10 @@
 //! ```text
 //! cargo bench --bench core -- WORKLOAD [--tasks 1/1/1] [--delivery at-least-once] [--text FILE]
 //!                             [--rate WORDS_PER_S] [--warmup S] [--seconds S] [--repeat N]
+//! cargo bench --bench core -- wordcount --delivery exactly-once [--checkpoint-ms 1000]
 //! ```
+//!
+//! With `exactly-once`, words are counted in state, and checkpoints go to a directory that is removed afterwards.
 //!
 //! Workloads are those of `benches/peers`: `null`, `identity`, `wordcount`, `latency`. Besides,
 //! `tracking` says how many bytes an acker keeps for each tree in flight.
@@ -16,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use squall::api::Positions;
 use squall::config::ChainMode;
 use squall::config::limits::SPOUT_PENDING_AUTO_MAX;
 use squall::ids::{RootId, SLOTS_MAX};
@@ -37,9 +41,12 @@ struct Options {
     /// Spout/split/count tasks of the word count.
     #[arg(long, default_value = "1/1/1")]
     tasks: String,
-    /// at-least-once or at-most-once.
+    /// at-least-once, at-most-once or exactly-once.
     #[arg(long, default_value = "at-least-once")]
     delivery: String,
+    /// Of exactly-once: milliseconds from checkpoint to checkpoint.
+    #[arg(long, default_value_t = 1000)]
+    checkpoint_ms: u64,
     /// The text whose lines are counted, over and over.
     #[arg(long, default_value = "topologies/data/founding_documents.txt")]
     text: PathBuf,
@@ -127,6 +134,14 @@ impl Spout for Lines {
         self.id += 1;
         out.emit_tracked((line, at), MessageId(self.id))?;
         Ok(SpoutStatus::Emitted)
+    }
+
+    fn is_rewindable(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        positions.set("lines", &self.next)
     }
 }
 
@@ -279,9 +294,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let epoch = Instant::now();
     let histogram = Histogram::default();
     let mut builder = TopologyBuilder::new("bench");
-    let at_most_once = options.delivery == "at-most-once";
+    let exactly_once = options.delivery == "exactly-once";
+    let directory = exactly_once.then(tempfile::tempdir).transpose()?;
+    let delivery = match options.delivery.as_str() {
+        "at-most-once" => Delivery::AtMostOnce,
+        "at-least-once" => Delivery::AtLeastOnce,
+        "exactly-once" => Delivery::ExactlyOnce,
+        other => return Err(format!("there is no delivery `{other}`").into()),
+    };
     builder.options(|topology| {
-        topology.delivery = if at_most_once { Delivery::AtMostOnce } else { Delivery::AtLeastOnce };
+        topology.delivery = delivery;
+        if let Some(directory) = &directory {
+            topology.checkpoint.storage = Some(directory.path().to_owned());
+            topology.checkpoint.interval = Duration::from_millis(options.checkpoint_ms);
+        }
         if options.threads > 0 {
             topology.threads = squall::config::AutoOr::Fixed(options.threads);
         }
@@ -335,7 +361,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             } else {
                 builder.bolt("split", || Split).parallelism(splits).chain(chain("split")).shuffle("lines");
             }
-            if options.state {
+            if options.state || exactly_once {
                 let count = move || StateCount {
                     counts: ValueState::default(),
                     fresh: 0,
@@ -377,6 +403,13 @@ fn measure(
         let tuples = (total.load(Ordering::Relaxed) - before) as f64;
         let cpu_ns = (cpu_time() - cpu_before).as_nanos() as f64 / tuples;
         println!("{}", report(options, tuples / seconds, seconds, cpu_ns, histogram));
+    }
+    if let Some(checkpoints) = running.stats().checkpoints {
+        let (completed, failed, bytes) = (checkpoints.completed, checkpoints.failed, checkpoints.bytes);
+        eprintln!(
+            "{completed} checkpoints complete, {failed} given up; the last took {:?}, {bytes} bytes",
+            checkpoints.duration
+        );
     }
     if std::env::var_os("SQUALL_BENCH_STATS").is_some() {
         eprintln!("{:#?}", running.stats());

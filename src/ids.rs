@@ -71,6 +71,22 @@ impl fmt::Display for Incarnation {
     }
 }
 
+/// A checkpoint of a topology: which start of it took it, and which of that start's it is. A later start has a
+/// higher epoch, so its checkpoints are greater than all of the starts before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CheckpointId {
+    /// The start of the topology, from 1.
+    pub epoch: u64,
+    /// The number within the epoch, from 1.
+    pub number: u64,
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.number)
+    }
+}
+
 /// The credit between two executors, in the order of the topology's links: the same number in every
 /// worker, because every worker works out the same plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 //! that came of it, so that what fails is replayed.
 
 pub mod api;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -52,6 +53,11 @@ struct Architecture;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/state.md")]
 struct State;
+
+/// Holds the examples of the page on exactly-once against the code.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/exactly-once.md")]
+struct ExactlyOnce;
 
 /// Holds the examples of the first page against the code.
 #[cfg(doctest)]

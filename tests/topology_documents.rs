@@ -2,9 +2,10 @@
 
 mod topology_kit;
 
-use squall::config::{AutoOr, ChainMode, Delivery};
+use squall::config::{AutoOr, ChainMode, CheckpointMode, CheckpointOptions, Delivery};
 use squall::topology::declare::{MemorySource, NamedBy, NoVariable, Source, load, load_engine, parse_str};
-use squall::topology::{Topology, TopologyErrors};
+use squall::topology::{Topology, TopologyBuilder, TopologyErrors};
+use std::path::PathBuf;
 use std::time::Duration;
 use topology_kit::registry;
 
@@ -199,11 +200,10 @@ fn inputs_name_streams_and_groupings() {
 fn wrong_options_of_the_topology() {
     check_option("delivry = 'x'", &["unknown key `delivry` (did you mean `delivery`?)"]);
     check_option("guarantee = 'x'", &["unknown key `guarantee` (did you mean `delivery`?)"]);
+    check_option("delivery = 'exactly-once'", &[]);
     check_option(
-        "delivery = 'exactly-once'",
-        &[
-            "delivery `exactly-once` is not available in this version of squall (`at-least-once` loses nothing, but may process a tuple twice)",
-        ],
+        "delivery = 'exactly_once'\ncheckpoint.retain = 5",
+        &["there is no delivery `exactly_once` (did you mean `exactly-once`?)"],
     );
     check_option(
         "delivery = 'at-least'",
@@ -261,7 +261,7 @@ fn wrong_options_of_the_topology() {
         "settings.n = 99999999999999999999999999999999999999999999",
         &["`settings`: integer number overflowed"],
     );
-    check_option("checkpoint = {}", &["`checkpoint` is not available in this version of squall"]);
+    check_option("batch = {}", &["`batch` is not available in this version of squall"]);
     check_messages(
         &WORD_COUNT.replace("word-count", "word count"),
         &[
@@ -269,6 +269,199 @@ fn wrong_options_of_the_topology() {
         ],
     );
     check_messages(&WORD_COUNT.replace("\"word-count\"", "7"), &["`name` must be a string, not an integer"]);
+}
+
+/// The options of checkpoints of a document with these lines in `[topology]`.
+fn checkpoint(lines: &str) -> CheckpointOptions {
+    let document = WORD_COUNT.replace("[topology]\n", &format!("[topology]\n{lines}\n"));
+    topology(&document).options().checkpoint.clone()
+}
+
+#[test]
+fn every_option_of_checkpoints_has_its_effect() {
+    let defaults = CheckpointOptions {
+        interval: Duration::from_secs(10),
+        min_pause: Duration::ZERO,
+        timeout: Duration::from_secs(600),
+        retain: 3,
+        storage: None,
+        mode: CheckpointMode::ExactlyOnce,
+    };
+    assert_eq!(checkpoint("delivery = 'exactly-once'"), defaults);
+    assert_eq!(checkpoint("delivery = 'exactly-once'\ncheckpoint = {}"), defaults);
+    let set = "delivery = 'exactly-once'
+        checkpoint.interval = '1s'
+        checkpoint.min_pause = '200ms'
+        checkpoint.timeout = '1min'
+        checkpoint.retain = 5
+        checkpoint.storage = 'var/checkpoints'
+        checkpoint.mode = 'at-least-once'";
+    let expected = CheckpointOptions {
+        interval: Duration::from_secs(1),
+        min_pause: Duration::from_millis(200),
+        timeout: Duration::from_secs(60),
+        retain: 5,
+        storage: Some(PathBuf::from("var/checkpoints")),
+        mode: CheckpointMode::AtLeastOnce,
+    };
+    assert_eq!(checkpoint(set), expected);
+    assert_eq!(
+        checkpoint("delivery = 'exactly-once'\ncheckpoint.mode = 'exactly-once'").mode,
+        CheckpointMode::ExactlyOnce
+    );
+}
+
+/// As [`check_option`], with exactly-once.
+#[track_caller]
+fn check_checkpoint(line: &str, expected: &[&str]) {
+    check_option(&format!("delivery = 'exactly-once'\ncheckpoint.{line}"), expected);
+}
+
+#[test]
+fn wrong_options_of_checkpoints() {
+    check_checkpoint("interval = '10ms'", &[]);
+    check_checkpoint("interval = '24h'", &[]);
+    check_checkpoint("interval = '9ms'", &["`checkpoint.interval` must be at least 10ms, not 9ms"]);
+    check_checkpoint("interval = '25h'", &["`checkpoint.interval` must be at most 1d, not 1day 1h"]);
+    check_checkpoint(
+        "interval = 10",
+        &["`checkpoint.interval` has no unit: it must be a duration, as \"30s\""],
+    );
+    check_checkpoint("min_pause = '0s'", &[]);
+    check_checkpoint("min_pause = '31d'", &["`checkpoint.min_pause` must be at most 30d, not 31d"]);
+    check_checkpoint("timeout = '0s'", &["`checkpoint.timeout` must be at least 1ms, not 0s"]);
+    check_checkpoint("timeout = '31d'", &["`checkpoint.timeout` must be at most 30d, not 31d"]);
+    check_checkpoint("retain = 1", &[]);
+    check_checkpoint("retain = 100", &[]);
+    check_checkpoint("retain = 0", &["`checkpoint.retain` must be at least 1, not 0"]);
+    check_checkpoint("retain = 101", &["`checkpoint.retain` must be at most 100, not 101"]);
+    check_checkpoint("retain = -1", &["`checkpoint.retain` must be between 1 and 100"]);
+    check_checkpoint(
+        "storage = ''",
+        &[
+            "`checkpoint.storage` is empty, and must be the path of a directory (leave it out for the default directory)",
+        ],
+    );
+    check_checkpoint(
+        "storage = 5",
+        &["`checkpoint.storage` must be the path of a directory, not an integer"],
+    );
+    check_checkpoint(
+        "mode = 'unaligned'",
+        &["`checkpoint.mode` must be \"exactly-once\" or \"at-least-once\", not \"unaligned\""],
+    );
+    check_checkpoint("retian = 5", &["unknown key `checkpoint.retian` (did you mean `retain`?)"]);
+    check_option(
+        "delivery = 'exactly-once'\ncheckpoint = '10s'",
+        &["`checkpoint` must be a table, not a string"],
+    );
+}
+
+/// What the validator has against a topology of Rust with these options.
+fn refused_in_rust(change: impl FnOnce(&mut squall::config::TopologyOptions)) -> Vec<String> {
+    lines(topology(WORD_COUNT).with_options(change))
+}
+
+/// Options that nothing would use are refused, also where they have the values of the defaults.
+#[test]
+fn options_of_checkpoints_are_refused_with_another_delivery() {
+    let refusal = |delivery: &str| {
+        format!(
+            "`checkpoint` is used with `delivery = \"exactly-once\"` only, not with {delivery} (leave it out, or \
+             set `delivery = \"exactly-once\"`)"
+        )
+    };
+    check_option("checkpoint = {}", &[&refusal("at-least-once")]);
+    check_option("checkpoint.interval = '10s'", &[&refusal("at-least-once")]);
+    check_option("checkpoint.interval = '5s'", &[&refusal("at-least-once")]);
+    check_option("delivery = 'at-most-once'\ncheckpoint.retain = 5", &[&refusal("at-most-once")]);
+    check_option(
+        "checkpoint.retain = 0",
+        &[&refusal("at-least-once"), "`checkpoint.retain` must be at least 1, not 0"],
+    );
+    check(
+        &WORD_COUNT.replace("[spout.lines]", "[topology.checkpoint]\nretain = 5\n[spout.lines]"),
+        &[&format!("t:4:1: {}", refusal("at-least-once"))],
+    );
+    assert_eq!(refused_in_rust(|options| options.checkpoint.retain = 5), [refusal("at-least-once")]);
+    let both = |options: &mut squall::config::TopologyOptions| {
+        options.delivery = Delivery::ExactlyOnce;
+        options.checkpoint.retain = 5;
+    };
+    assert_eq!(refused_in_rust(both), [""; 0]);
+    let mut builder = TopologyBuilder::new("rust");
+    builder.options(|options| options.checkpoint.retain = 5);
+    builder.spout("s", || squall::testing::FixedSpout::new(["n"], [vec![1.into()]]));
+    assert_eq!(lines(builder.build()), [refusal("at-least-once")]);
+}
+
+#[test]
+fn exactly_once_is_refused_in_several_workers() {
+    let refusal = "exactly-once runs in one process so far, not in 3 workers (set `workers = 1`, or \
+        `delivery = \"at-least-once\"`)";
+    let document = |lines: &str| WORD_COUNT.replace("[topology]\n", &format!("[topology]\n{lines}\n"));
+    let three = document("delivery = 'exactly-once'\nworkers = 3");
+    check(&three, &[&format!("t:4:11: {refusal}")]);
+    check_option("delivery = 'exactly-once'\nworkers = 1", &[]);
+    check_option("delivery = 'at-most-once'\nworkers = 3", &[]);
+    let source = MemorySource::new().file("t", document("delivery = 'exactly-once'"));
+    let set = ["topology.workers=3".to_owned()];
+    assert_eq!(
+        lines(load(&source, "t", &registry(), &set)),
+        [format!("--set topology.workers=3:1:18: {refusal}")]
+    );
+    let both = |options: &mut squall::config::TopologyOptions| {
+        (options.delivery, options.workers) = (Delivery::ExactlyOnce, 3);
+    };
+    assert_eq!(refused_in_rust(both), [refusal]);
+}
+
+#[test]
+fn exactly_once_is_refused_with_a_cycle() {
+    let looped =
+        "\n[bolt.looped]\ntype = 'split'\ninputs = ['lines', { from = 'looped', feedback = true }]\n";
+    check_added(looped, &[]);
+    let document = WORD_COUNT.replace("[topology]\n", "[topology]\ndelivery = 'exactly-once'\n");
+    check(
+        &format!("{document}{looped}"),
+        &[
+            "t:18:50: input of bolt `looped`: it leads back, and exactly-once does not run in a topology with a \
+             cycle so far (leave out the input, or set `delivery = \"at-least-once\"`)",
+        ],
+    );
+    check_messages(
+        &format!("{document}{}", looped.replace("true", "false")),
+        &[
+            "tuples would go round in a cycle: `looped` → `looped` (if it is meant, mark the input that leads back with `feedback = true` (`.feedback()` in Rust))",
+        ],
+    );
+}
+
+/// There are no ackers where nothing is tracked, so a topology may have as many more tasks of its own.
+#[test]
+fn ackers_count_as_tasks_only_where_tuples_are_tracked() {
+    let wide: String = (0..8)
+        .map(|i| (i, if i < 7 { 4096 } else { 4091 }))
+        .map(|(i, tasks)| format!("[bolt.b{i}]\ntype = 'split'\ninputs = ['lines']\nparallelism = {tasks}\n"))
+        .collect();
+    let check = |delivery: &str, expected: &[&str]| {
+        let document =
+            WORD_COUNT.replace("[topology]\n", &format!("[topology]\ndelivery = '{delivery}'\nackers = 2\n"));
+        check_messages(&format!("{document}{wide}"), expected);
+    };
+    check("at-least-once", &["the topology has 32769 tasks; the limit is 32767"]);
+    check("at-most-once", &[]);
+    check("exactly-once", &[]);
+}
+
+/// As with at-most-once, what only tracking uses is accepted and has no effect.
+#[test]
+fn options_of_tracking_are_accepted_with_every_delivery() {
+    for delivery in ["at-most-once", "at-least-once", "exactly-once"] {
+        let options = "ackers = 2\nmessage_timeout = '5s'\nmax_replays = 3\nmax_spout_pending = 10\n\
+            replay.backoff_max = '5s'";
+        check_option(&format!("delivery = '{delivery}'\n{options}"), &[]);
+    }
 }
 
 #[test]
@@ -714,7 +907,7 @@ fn overrides_win_and_their_mistakes_are_named() {
     );
     check(
         "topology.nope=3",
-        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 10 more)",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 11 more)",
     );
     check(
         "bolt.split.parallelism=x",

@@ -63,29 +63,30 @@ fn the_schema_accepts_every_topology_that_is_shipped() {
 }
 
 #[test]
-fn the_fixture_has_every_key_of_the_schema() {
+fn the_fixtures_have_every_key_of_the_schema() {
     let schema = document_schema(&topology_kit::registry());
-    let text = fs::read_to_string(directory("tests/fixtures/every_key.toml")).expect("the fixture is there");
+    let text: String = documents("tests/fixtures").into_iter().map(|(_, text)| text).collect();
     let keys = keys(&schema);
     assert!(keys.len() > 40, "only {} keys were found in the schema", keys.len());
     for key in keys {
-        assert!(text.contains(&key), "`{key}` is not in the fixture");
+        assert!(text.contains(&key), "`{key}` is in no fixture");
     }
 }
 
 #[test]
 fn the_schema_refuses_what_the_reader_refuses() {
     let schema = document_schema(&topology_kit::registry());
-    let check = |from: &str, to: &str| {
-        let text = fs::read_to_string(directory("tests/fixtures/every_key.toml")).expect("it is there");
+    let check_in = |fixture: &str, from: &str, to: &str| {
+        let text = fs::read_to_string(directory("tests/fixtures").join(fixture)).expect("it is there");
         assert!(text.contains(from), "{from}");
         assert_ne!(refusals(&schema, &text.replacen(from, to, 1)), [""; 0], "{to}");
     };
+    let check = |from: &str, to: &str| check_in("every_key.toml", from, to);
     check("name = \"every-key\"", "");
     check("name = \"every-key\"", "name = \"every key\"");
     check("batch = 100", "bach = 100");
     check("batch = 100", "batch = 0");
-    check("at-least-once", "exactly-once");
+    check("at-least-once", "exactly-twice");
     check("workers = 3", "workers = 0");
     check("ackers = 2", "ackers = \"many\"");
     check("type = \"print\"", "type = \"prnit\"");
@@ -98,6 +99,13 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("hooks = [\"audit\"]", "hooks = \"audit\"");
     check("config = { tasks = 2 }", "config = { tsaks = 2 }");
     check(", config = { tasks = 2 }", "");
+    let check = |from: &str, to: &str| check_in("exactly_once.toml", from, to);
+    check("retain = 5", "retain = 0");
+    check("retain = 5", "retain = 101");
+    check("retain = 5", "retian = 5");
+    check("interval = \"1s\"", "interval = 1");
+    check("mode = \"at-least-once\"", "mode = \"at-most-once\"");
+    check("storage = \"checkpoints\"", "storage = \"\"");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::api::input::Input;
 use crate::api::outputs::Outputs;
 use crate::api::streams::Streams;
 use crate::api::timer::Timer;
+use crate::ids::CheckpointId;
 
 /// Processes tuples. One instance per task; every method is called by one thread at a time.
 ///
@@ -142,6 +143,77 @@ pub trait Bolt: Send {
     /// ```
     fn prepare(&mut self, _context: &TaskContext) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    /// The state of the task is there: as a checkpoint had it, as an earlier instance of this run left it, or empty.
+    /// Called after `prepare`, before everything else.
+    ///
+    /// # Errors
+    /// As for `prepare`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # struct Totals { kept: OperatorState<i64>, total: i64 }
+    /// # impl Bolt for Totals {
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///     self.total = self.kept.items(out)?.iter().sum();
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    fn init_state(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// A checkpoint of an `exactly-once` topology is taken: everything that was executed so far belongs to it,
+    /// nothing that comes later. The state is kept as this call leaves it. A sink makes durable what it wrote, so
+    /// that it can be committed later, whatever happens. `flush` was called before. The call may come again for the same
+    /// checkpoint, if another task of the executor has panicked.
+    ///
+    /// # Errors
+    /// An error fails the checkpoint, and what the call changed is taken back. The run goes on, and the next
+    /// checkpoint is taken later.
+    ///
+    /// # Examples
+    /// See [`TwoPhaseSink`](crate::api::TwoPhaseSink).
+    fn pre_commit(&mut self, _checkpoint: CheckpointId, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The checkpoint is complete and durable: what a sink pre-committed for it, and for earlier ones, is to become
+    /// visible. Calls for some checkpoints may be left out, and a call may come again: after a restore it comes for the
+    /// checkpoint that was restored, because nobody knows whether it came before. Nothing should be emitted here: what is
+    /// may be lost.
+    ///
+    /// # Errors
+    /// The call is made again after a pause that grows, until it succeeds.
+    ///
+    /// # Examples
+    /// See [`TwoPhaseSink`](crate::api::TwoPhaseSink).
+    fn committed(&mut self, _checkpoint: CheckpointId, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Whether the instance has data that the runtime does not keep for it, as an open file with rows that no
+    /// checkpoint has. If such an instance is lost in an `exactly-once` topology, because it panics, all tasks go back
+    /// to the last checkpoint. By default it has none: its data is in state, which outlives the instance.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # struct Rows { open: Vec<String> }
+    /// # impl Bolt for Rows {
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// fn keeps_data(&self) -> bool {
+    ///     !self.open.is_empty()
+    /// }
+    /// # }
+    /// # assert!(!Rows { open: Vec::new() }.keeps_data());
+    /// ```
+    fn keeps_data(&self) -> bool {
+        false
     }
 
     /// Called once per `tick` period of the component, if it has one. What it emits is not anchored.

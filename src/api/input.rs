@@ -3,6 +3,7 @@
 //! One file, because both types are read by the same methods; two fifths of it are examples.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -574,12 +575,51 @@ pub struct HoldRegistry {
     failed: Mutex<Vec<FailedHold>>,
     keeps_failed: AtomicBool,
     held: AtomicI64,
+    keeps_copies: AtomicBool,
+    /// Where checkpoints are taken: what is held now, in the order in which it was held.
+    copies: Mutex<HeldCopies>,
+}
+
+#[derive(Debug, Default)]
+struct HeldCopies {
+    next: u64,
+    rows: BTreeMap<u64, (Vec<Value>, Arc<SourceMeta>)>,
 }
 
 impl HoldRegistry {
     /// From now on, tuples that user code fails are kept for [`HoldRegistry::take_failed`], too.
     pub fn keep_failed(&self) {
         self.keeps_failed.store(true, Ordering::SeqCst);
+    }
+
+    /// One that keeps the same, of tuples that are held from now on. Those of before have nothing to do with it.
+    pub(crate) fn renewed(&self) -> HoldRegistry {
+        let renewed = HoldRegistry::default();
+        renewed.keeps_failed.store(self.keeps_failed.load(Ordering::SeqCst), Ordering::SeqCst);
+        renewed.keeps_copies.store(self.keeps_copies.load(Ordering::SeqCst), Ordering::SeqCst);
+        renewed
+    }
+
+    /// From now on, a copy of each held tuple is kept for [`copies`](HoldRegistry::copies).
+    pub fn keep_copies(&self) {
+        self.keeps_copies.store(true, Ordering::SeqCst);
+    }
+
+    /// What is held now, in the order in which it was held.
+    pub fn copies<T>(&self, of: impl Fn(&[Value], &SourceMeta) -> T) -> Vec<T> {
+        lock(&self.copies).rows.values().map(|(values, meta)| of(values, meta)).collect()
+    }
+
+    /// Keeps a copy of a tuple that is held from now on, and returns its number.
+    fn keep_copy(&self, values: &[Value], meta: &Arc<SourceMeta>) -> Option<u64> {
+        if !self.keeps_copies.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut copies = lock(&self.copies);
+        let number = copies.next;
+        copies.next += 1;
+        copies.rows.insert(number, (values.to_vec(), Arc::clone(meta)));
+        Some(number)
     }
 
     /// Takes the tuples that failed since the last call.
@@ -610,7 +650,7 @@ impl HoldRegistry {
     }
 }
 
-fn lock<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic between lock and unlock cannot leave the list half-written.
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -664,6 +704,8 @@ pub struct HeldTuple {
     /// to the tuple replaces their edges by new ones (see `OutputCollector::renew_edge`).
     anchors: RefCell<Vec<Anchor>>,
     registry: Arc<HoldRegistry>,
+    /// The number of its copy, where checkpoints are taken.
+    copy: Option<u64>,
     /// Whether it was acked or failed.
     is_settled: bool,
 }
@@ -677,7 +719,8 @@ impl HeldTuple {
         registry: Arc<HoldRegistry>,
     ) -> HeldTuple {
         registry.held.fetch_add(1, Ordering::SeqCst);
-        HeldTuple { values, meta, anchors: RefCell::new(anchors), registry, is_settled: false }
+        let copy = registry.keep_copy(&values, &meta);
+        HeldTuple { values, meta, anchors: RefCell::new(anchors), registry, copy, is_settled: false }
     }
 
     fn meta(&self) -> &SourceMeta {
@@ -720,6 +763,9 @@ impl HeldTuple {
 impl Drop for HeldTuple {
     fn drop(&mut self) {
         self.registry.held.fetch_sub(1, Ordering::SeqCst);
+        if let Some(number) = self.copy {
+            lock(&self.registry.copies).rows.remove(&number);
+        }
         if !self.is_settled {
             let registry = Arc::clone(&self.registry);
             registry.keep(self, FailureCause::Abandoned, "it was held, and then dropped");

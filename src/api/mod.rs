@@ -28,6 +28,7 @@ mod hooks;
 mod input;
 mod input_keys;
 mod outputs;
+mod positions;
 mod registration;
 mod spout;
 mod spout_outputs;
@@ -37,6 +38,7 @@ mod state;
 mod stats;
 mod streams;
 mod timer;
+mod two_phase;
 mod values;
 mod worker;
 
@@ -53,15 +55,18 @@ pub use hooks::TaskHook;
 pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, SourceMeta};
 pub(crate) use input_keys::InputKeys;
 pub use outputs::Outputs;
+pub use positions::Positions;
 pub use spout::{Spout, SpoutStatus};
 pub use spout_outputs::SpoutOutputs;
 pub use stage::{Chosen, OutputCollector, Stage};
 pub use stages::OutputState;
 pub use state::{ListState, MapState, OperatorState, ValueState};
 pub use stats::{
-    ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts, StopReason, TopologyStats,
+    CheckpointStats, ComponentStats, LatencyStats, MetricsReporter, MetricsReporting, ReplayCounts,
+    StopReason, TopologyStats,
 };
 pub use streams::{StreamDeclaration, Streams};
 pub use timer::Timer;
+pub use two_phase::{TwoPhaseBolt, TwoPhaseSink};
 pub use values::Values;
 pub use worker::{WorkerContext, WorkerHook, WorkerParts, WorkerResources};

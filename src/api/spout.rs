@@ -1,4 +1,6 @@
 //! Where streams begin.
+//!
+//! One file, because it is one trait; three quarters of it are examples.
 
 use std::time::Duration;
 
@@ -6,6 +8,7 @@ use crate::api::check::Check;
 use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
 use crate::api::failure::Failure;
+use crate::api::positions::Positions;
 use crate::api::spout_outputs::SpoutOutputs;
 use crate::api::streams::Streams;
 use crate::ids::MessageId;
@@ -216,6 +219,131 @@ pub trait Spout: Send {
     /// ```
     fn is_bounded(&self) -> bool {
         false
+    }
+
+    /// Whether the spout can go back to a position in its input. A topology that is `exactly-once` needs that of
+    /// all its spouts: after a crash they emit again what came after the last checkpoint. By default it cannot.
+    ///
+    /// # Examples
+    /// See [`snapshot`](Spout::snapshot).
+    /// ```
+    /// # use squall::prelude::*;
+    /// struct Clicks;
+    ///
+    /// impl Spout for Clicks {
+    /// #    fn declare(&self) -> Streams { Streams::new(["page"]) }
+    ///     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///         out.emit(["/index.html"])?;
+    ///         Ok(SpoutStatus::Emitted)
+    ///     }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("clicks");
+    /// builder.spout("clicks", || Clicks);
+    /// builder.options(|options| options.delivery = squall::config::Delivery::ExactlyOnce);
+    /// let error = builder.build().unwrap_err().to_string();
+    /// assert!(error.contains("cannot go back to a position in its input"), "{error}");
+    /// ```
+    fn is_rewindable(&self) -> bool {
+        false
+    }
+
+    /// Writes where the spout stands: what comes next after everything that was emitted so far. Called for each
+    /// checkpoint, between two calls of `next_tuple`.
+    ///
+    /// # Errors
+    /// An error fails the checkpoint. The run goes on, and the next checkpoint is taken later.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::api::Positions;
+    /// use squall::testing::SpoutHarness;
+    ///
+    /// #[derive(Default)]
+    /// struct Squares {
+    ///     next: i64,
+    /// }
+    ///
+    /// impl Spout for Squares {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["square"])
+    ///     }
+    ///
+    ///     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///         out.emit([self.next * self.next])?;
+    ///         self.next += 1;
+    ///         Ok(SpoutStatus::Emitted)
+    ///     }
+    ///
+    ///     fn is_rewindable(&self) -> bool {
+    ///         true
+    ///     }
+    ///
+    ///     fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+    ///         positions.set("squares", &self.next)
+    ///     }
+    ///
+    ///     fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+    ///         self.next = positions.get("squares")?.unwrap_or(0);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut squares = SpoutHarness::new(Squares::default());
+    /// let _ = squares.run(3);
+    /// let positions = squares.snapshot()?;
+    ///
+    /// let mut again = SpoutHarness::new(Squares::default());
+    /// again.restore(&positions)?;
+    /// let _ = again.next();
+    /// assert_eq!(again.take_rows("default"), [[Value::from(9)]]);
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    fn snapshot(&mut self, _positions: &mut Positions) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Goes back to where a checkpoint stood. Called after `open`, before everything else, with the positions of
+    /// all tasks of the spout: a task takes those of its own splits. Not called if there is no checkpoint yet; then
+    /// the spout begins at the beginning.
+    ///
+    /// # Errors
+    /// As for `open`.
+    ///
+    /// # Examples
+    /// See [`snapshot`](Spout::snapshot).
+    fn restore(&mut self, _positions: &Positions) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The checkpoint with these positions of this task is complete: what came before them will not be asked for
+    /// again. A spout may acknowledge it to its source now. Calls for some checkpoints may be left out.
+    ///
+    /// # Errors
+    /// Errors are counted and reported.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::api::Positions;
+    /// # struct Queue { acknowledged: u64 }
+    /// # impl Spout for Queue {
+    /// #     fn next_tuple(&mut self, _: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> { Ok(SpoutStatus::Idle) }
+    /// fn committed(&mut self, positions: &Positions) -> Result<(), TaskError> {
+    ///     self.acknowledged = positions.get("orders")?.unwrap_or(self.acknowledged);
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # let mut positions = Positions::default();
+    /// # positions.set("orders", &7_u64)?;
+    /// # let mut queue = Queue { acknowledged: 0 };
+    /// # queue.committed(&positions)?;
+    /// # assert_eq!(queue.acknowledged, 7);
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    fn committed(&mut self, _positions: &Positions) -> Result<(), TaskError> {
+        Ok(())
     }
 
     /// The whole tree of this message was processed. No further call concerns this message.

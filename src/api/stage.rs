@@ -138,6 +138,13 @@ impl Stage {
         self.direct.truncate(len as usize);
     }
 
+    /// Removes everything.
+    pub(super) fn clear(&mut self) {
+        self.truncate(0);
+        self.cuts.clear();
+        self.full_at = self.limits;
+    }
+
     /// An empty batch for the next tuples, with room for as many as this one holds.
     pub fn empty_like(&self) -> TupleBatch {
         let mut batch = TupleBatch::new(self.batch.arity as usize);

@@ -287,6 +287,16 @@ impl OutputState {
         self.stages.iter_mut().for_each(|stage| stage.truncate(stage.batch.len));
     }
 
+    /// Forgets what was emitted and not routed, what is held, and all state.
+    pub(crate) fn clear(&mut self) {
+        self.stages.iter_mut().for_each(Stage::clear);
+        self.settled.clear();
+        self.unfinished = false;
+        self.extra_anchors.clear();
+        self.holds = Arc::new(self.holds.renewed());
+        self.store.clear();
+    }
+
     /// Tuples emitted to all streams since the last call.
     pub(crate) fn take_emitted(&mut self) -> u64 {
         self.stages.iter_mut().map(|stage| std::mem::take(&mut stage.emitted)).sum()

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 use crate::api::counters::{CounterId, CounterValues};
 use crate::api::failure::FailureCause;
-use crate::ids::TaskId;
+use crate::ids::{CheckpointId, TaskId};
 use crate::metrics::MetricTotals;
 
 /// Receives the counters of a topology while it runs: to send them to a monitoring system, to draw
@@ -303,8 +303,45 @@ pub struct StopReason {
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, task {}: {}", self.component, self.task, self.error)
+        match self.task.0 {
+            // No task of a component, but the engine itself.
+            0 => write!(f, "{}: {}", self.component, self.error),
+            task => write!(f, "{}, task {task}: {}", self.component, self.error),
+        }
     }
+}
+
+/// How the checkpoints of a topology have gone so far.
+///
+/// # Examples
+/// ```
+/// use squall::api::CheckpointStats;
+/// use std::time::Duration;
+///
+/// /// Whether a crash now would lose more than a minute of work.
+/// fn is_old(stats: &CheckpointStats) -> bool {
+///     stats.age.is_none_or(|age| age > Duration::from_secs(60))
+/// }
+/// # assert!(is_old(&CheckpointStats::default()));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointStats {
+    /// Checkpoints that became complete.
+    pub completed: u64,
+    /// Checkpoints that were given up.
+    pub failed: u64,
+    /// How often all tasks went back to a checkpoint, or to the beginning.
+    pub recoveries: u64,
+    /// The checkpoint that the run began with; `None`: it began at the beginning.
+    pub resumed_from: Option<CheckpointId>,
+    /// The latest complete checkpoint.
+    pub latest: Option<CheckpointId>,
+    /// How long ago it became complete; `None`: none has in this run.
+    pub age: Option<Duration>,
+    /// How long it took.
+    pub duration: Duration,
+    /// The bytes that were written for it.
+    pub bytes: u64,
 }
 
 /// A snapshot of a topology.
@@ -370,6 +407,8 @@ pub struct TopologyStats {
     pub cut_short: bool,
     /// Why the run was ended, if a component returned an error that no retry can solve.
     pub stopped: Option<StopReason>,
+    /// How its checkpoints have gone, if it is exactly-once.
+    pub checkpoints: Option<CheckpointStats>,
 }
 
 impl TopologyStats {

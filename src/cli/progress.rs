@@ -6,6 +6,8 @@
 //!
 //! While failed messages wait for their replay, `waiting for replay 12` follows `pending`.
 //!
+//! With checkpoints, `checkpoint 1-17, 4 s old` follows, and while the last ones were given up, how many.
+//!
 //! With worker processes, `workers 3/3  restarts 0  links 6/6` precedes the rate.
 //!
 //! The line is not shown if stderr is no terminal, or with `--quiet`. All other output to the same
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::api::CheckpointStats;
 use crate::cli::running::RunStats;
 use crate::cli::summary::{grouped, milliseconds};
 use crate::cluster::ProcessStats;
@@ -79,16 +82,21 @@ fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f
         let ProcessStats { workers, up, links, links_up, .. } = processes;
         format!("  workers {up}/{workers}  restarts {restarts}  links {links_up}/{links}")
     });
-    let mut text = format!(
-        "{topology}  {}{of}{processes}  {}/s  acked {}  failed {}  pending {}",
-        minutes(stats.elapsed),
-        grouped(rate as u64),
-        grouped(stats.acked),
-        grouped(stats.failed + stats.failed_unanchored),
-        grouped(stats.pending),
-    );
+    let failed = grouped(stats.failed + stats.failed_unanchored);
+    let counts = match stats.checkpoints {
+        // With checkpoints no message is acked.
+        Some(_) => format!("emitted {}  failed {failed}", grouped(stats.emitted)),
+        None => {
+            format!("acked {}  failed {failed}  pending {}", grouped(stats.acked), grouped(stats.pending))
+        }
+    };
+    let (elapsed, rate) = (minutes(stats.elapsed), grouped(rate as u64));
+    let mut text = format!("{topology}  {elapsed}{of}{processes}  {rate}/s  {counts}");
     if stats.waiting > 0 {
         text += &format!("  waiting for replay {}", grouped(stats.waiting));
+    }
+    if let Some(checkpoints) = &stats.checkpoints {
+        text += &format!("  {}", describe_checkpoints(checkpoints));
     }
     let latency = &stats.complete_latency;
     if latency.count > 0 {
@@ -96,6 +104,21 @@ fn describe(topology: &str, run_for: Option<Duration>, stats: &RunStats, rate: f
     }
     if ending {
         text += "  (ending)";
+    }
+    text
+}
+
+fn describe_checkpoints(checkpoints: &CheckpointStats) -> String {
+    let mut text = match (checkpoints.latest, checkpoints.age) {
+        (Some(latest), Some(age)) => format!("checkpoint {latest}, {} s old", age.as_secs()),
+        (Some(latest), None) => format!("checkpoint {latest}, of the run before"),
+        (None, _) => "no checkpoint yet".to_owned(),
+    };
+    if checkpoints.failed > 0 {
+        text += &format!("  given up {}", grouped(checkpoints.failed));
+    }
+    if checkpoints.recoveries > 0 {
+        text += &format!("  went back {}", grouped(checkpoints.recoveries));
     }
     text
 }
@@ -146,6 +169,7 @@ impl<W: Write> Write for Beside<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::CheckpointId;
     use crate::runtime::{LatencyStats, TopologyStats};
 
     #[test]
@@ -157,6 +181,21 @@ mod tests {
         assert_eq!(rate.after(seconds(2), 300), 150.0);
         assert_eq!(rate.after(seconds(3), 300), 100.0);
         assert_eq!(rate.after(seconds(60), 300), 0.0);
+    }
+
+    #[test]
+    fn the_line_has_the_latest_checkpoint() {
+        let check = |checkpoints: CheckpointStats, expected: &str| {
+            assert_eq!(describe_checkpoints(&checkpoints), expected);
+        };
+        check(CheckpointStats::default(), "no checkpoint yet");
+        let latest = Some(CheckpointId { epoch: 2, number: 17 });
+        let checkpoints = CheckpointStats { latest, ..CheckpointStats::default() };
+        check(checkpoints, "checkpoint 2-17, of the run before");
+        let age = Some(Duration::from_millis(4700));
+        check(CheckpointStats { age, ..checkpoints }, "checkpoint 2-17, 4 s old");
+        let failed = CheckpointStats { age, failed: 1200, recoveries: 3, ..checkpoints };
+        check(failed, "checkpoint 2-17, 4 s old  given up 1,200  went back 3");
     }
 
     #[test]

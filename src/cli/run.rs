@@ -25,7 +25,7 @@ use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
 use crate::logging::{Levels, LogFormat, Logging};
-use crate::runtime::{LocalOptions, RunningTopology};
+use crate::runtime::{CheckpointBegin, LocalOptions, RunningTopology};
 use crate::text::escaped_json;
 use crate::topology::declare;
 use crate::topology::graph::Topology;
@@ -61,6 +61,10 @@ const START_INACTIVE: &str = "the topology sets `start_inactive`, and nothing wo
     remove the key, or add `--set topology.start_inactive=false`. It is for programs that embed squall, which \
     call `RunningTopology::activate`";
 
+/// The error for flags about checkpoints where there are none.
+const NO_CHECKPOINTS: &str = "`--resume` and `--discard-checkpoints` are about checkpoints, and only a topology \
+    with `delivery = \"exactly-once\"` takes them";
+
 /// Run a topology, in this process or in several
 ///
 /// Rows that `print` bolts show go to stdout. Progress, logs and the summary go to stderr.
@@ -87,6 +91,18 @@ pub(super) struct Args {
     /// End the run after so long, as in `500ms`, `30s`, `1h 30m`; otherwise when its input ends
     #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true, value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
     run_for: Option<Duration>,
+
+    /// Continue a run that was killed, from its latest checkpoint
+    ///
+    /// For topologies with `delivery = "exactly-once"`. If there is no checkpoint yet, the run begins at the beginning.
+    #[arg(long, conflicts_with = "discard_checkpoints")]
+    resume: bool,
+
+    /// Begin at the beginning, and delete the checkpoints of an earlier run that has not come to its end
+    ///
+    /// Without this flag and without --resume, a run is not started while there are such checkpoints.
+    #[arg(long)]
+    discard_checkpoints: bool,
 
     /// Print rows and summary as JSON
     ///
@@ -180,10 +196,29 @@ fn check_fit(engine: &EngineOptions, topology: &Topology) -> Result<(), CommandE
     if lines.is_empty() { Ok(()) } else { Err(CommandError::Refused(lines.join("\n"))) }
 }
 
+/// What becomes of the checkpoints of an earlier run.
+fn begin(args: &Args, topology: &Topology) -> Result<CheckpointBegin, CommandError> {
+    let begin = match (args.resume, args.discard_checkpoints) {
+        (true, _) => CheckpointBegin::Resume,
+        (false, true) => CheckpointBegin::Discard,
+        (false, false) => return Ok(CheckpointBegin::New),
+    };
+    match topology.options().delivery.is_exactly_once() {
+        true => Ok(begin),
+        false => Err(CommandError::Refused(NO_CHECKPOINTS.to_owned())),
+    }
+}
+
 /// The number of worker processes for a topology; `None`: it runs in this process.
 fn workers(args: &Args, topology: &Topology) -> Result<Option<u16>, CommandError> {
     let declared = topology.options().workers;
+    let wanted = args.workers.map_or(declared, u32::from);
+    if let Some(problem) = topology.options().workers_problem(wanted) {
+        return Err(CommandError::Refused(problem.to_string()));
+    }
     match (args.workers, u16::try_from(declared)) {
+        // `--workers 1` starts a worker process otherwise, and checkpoints are taken in this process only.
+        (Some(_), _) if topology.options().delivery.is_exactly_once() => Ok(None),
         (Some(workers), _) => Ok(Some(workers)),
         (None, Ok(1)) => Ok(None),
         (None, Ok(workers)) if workers <= WORKERS_HERE_MAX => Ok(Some(workers)),
@@ -214,7 +249,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     let watched = signals::draining();
     let signals = Signals::new(watched).map_err(CommandError::io("watch for signals"))?;
     signals::survive_file_size_limit().map_err(CommandError::io("watch for signals"))?;
-    let workers = workers(args, &topology)?;
+    let (workers, checkpoints) = (workers(args, &topology)?, begin(args, &topology)?);
     let shown = !args.quiet && Stream::Err.is_terminal();
     let mut progress = Progress::new(topology.name(), args.run_for, shown);
     let logging = start_log(args, context, &progress);
@@ -225,7 +260,8 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
             let resources = WorkerResources::default();
             resources.set(PRINT_RESOURCE, print_target(args, &progress));
             let metrics = context.registry.metrics().cloned();
-            let options = LocalOptions { logger: logging.logger.clone(), resources, metrics };
+            let logger = logging.logger.clone();
+            let options = LocalOptions { logger, resources, metrics, checkpoints };
             (Running::Here(RunningTopology::start(topology, options)?), STOP_GRACE)
         }
         Some(workers) => {
@@ -396,8 +432,11 @@ fn because(event: Event) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
     use crate::ids::WorkerId;
+    use crate::topology::registry::Registry;
 
     /// Workers wrote rows to a terminal that no longer existed, and the run still ended with exit code 0.
     #[test]
@@ -409,6 +448,33 @@ mod tests {
         rows(WorkerId(1), "another");
         let error = unwritten.lock().expect("nobody panics").take().expect("the row was not written");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    fn exactly_once() -> Topology {
+        let document = "[topology]\nname = 'a'\ndelivery = 'exactly-once'\n\
+            [spout.s]\ntype = 'generate'\nconfig.fields = { n = 'n' }";
+        declare::parse_str("a", document, &Registry::with_standard()).expect("a valid topology")
+    }
+
+    /// The document is valid, and `--workers` is not part of it. If this fails, exactly-once runs in worker
+    /// processes, which take no checkpoints.
+    #[test]
+    fn exactly_once_is_not_run_in_worker_processes() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let topology = exactly_once();
+        let workers = |line: &[&str]| {
+            let line = ["run", "a.toml"].into_iter().chain(line.iter().copied());
+            workers(&Line::parse_from(line).args, &topology).map_err(|error| error.to_string())
+        };
+        assert_eq!(workers(&[]), Ok(None));
+        assert_eq!(workers(&["--workers", "1"]), Ok(None));
+        let refused = "exactly-once runs in one process so far, not in 2 workers \
+            (set `workers = 1`, or `delivery = \"at-least-once\"`)";
+        assert_eq!(workers(&["--workers", "2"]), Err(refused.to_owned()));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::{CounterInfo, CounterKind, FailureCause};
+use crate::api::{CheckpointStats, CounterInfo, CounterKind, FailureCause};
 use crate::cli::error::CommandOutcome;
 use crate::cli::running::RunStats;
+use crate::ids::CheckpointId;
 use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
 use crate::runtime::{ComponentStats, StopReason, TopologyStats};
 
@@ -57,6 +58,7 @@ pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
         "given_up": run.failure,
         "stopped": stats.stopped.as_ref().map(stop_in_json),
         "workers": { "count": workers, "restarts": restarts },
+        "checkpoints": stats.checkpoints.as_ref().map(checkpoints_in_json),
         "seconds": rounded(stats.elapsed.as_secs_f64()),
         "tuples_per_second": rounded(tuples_per_second(stats)),
         "complete_latency_ms": {
@@ -65,6 +67,38 @@ pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
         "components": stats.components.iter().filter(|c| is_users(c)).map(component_in_json).collect::<Value>(),
     });
     json!({ "summary": summary }).to_string()
+}
+
+fn checkpoints_in_json(checkpoints: &CheckpointStats) -> Value {
+    let id = |id: Option<CheckpointId>| id.map(|id| id.to_string());
+    json!({
+        "completed": checkpoints.completed,
+        "failed": checkpoints.failed,
+        "recoveries": checkpoints.recoveries,
+        "resumed_from": id(checkpoints.resumed_from),
+        "latest": id(checkpoints.latest),
+        "age_seconds": checkpoints.age.map(|age| rounded(age.as_secs_f64())),
+        "duration_ms": rounded(checkpoints.duration.as_secs_f64() * 1e3),
+        "bytes": checkpoints.bytes,
+    })
+}
+
+fn checkpoints_for_people(checkpoints: &CheckpointStats) -> String {
+    let mut text = format!("{} complete", grouped(checkpoints.completed));
+    if checkpoints.failed > 0 {
+        text += &format!(", {} given up", grouped(checkpoints.failed));
+    }
+    if let Some(from) = checkpoints.resumed_from {
+        text += &format!(", continued from {from}");
+    }
+    if checkpoints.recoveries > 0 {
+        text += &format!(", all tasks went back {} times", grouped(checkpoints.recoveries));
+    }
+    if let (Some(latest), Some(_)) = (checkpoints.latest, checkpoints.age) {
+        let (took, bytes) = (milliseconds(checkpoints.duration), grouped(checkpoints.bytes));
+        text += &format!("; the latest, {latest}, took {took} and {bytes} bytes");
+    }
+    text
 }
 
 /// The name of a cause in JSON.
@@ -207,14 +241,17 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
         text.push('\n');
     }
     text.push('\n');
-    text += &format!(
-        "  messages  {} emitted, {} acked, {} failed, {} replayed, {} pending",
-        grouped(stats.emitted),
-        grouped(stats.acked),
-        grouped(failed),
-        grouped(stats.replayed),
-        grouped(stats.pending),
-    );
+    let [emitted, failed_text] = [stats.emitted, failed].map(grouped);
+    text += &match stats.checkpoints {
+        // With checkpoints no message is acked or replayed: the tasks go back together.
+        Some(_) => format!("  messages  {emitted} emitted, {failed_text} failed"),
+        None => format!(
+            "  messages  {emitted} emitted, {} acked, {failed_text} failed, {} replayed, {} pending",
+            grouped(stats.acked),
+            grouped(stats.replayed),
+            grouped(stats.pending),
+        ),
+    };
     if stats.failed_unanchored > 0 {
         let lost = grouped(stats.failed_unanchored);
         text += &format!(" (of these {lost} tuples that no message stands for)");
@@ -227,6 +264,9 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
     let causes: Vec<String> = causes.map(|(count, why)| format!("{} {why}", grouped(*count))).collect();
     if !causes.is_empty() {
         text += &format!("\n  replayed  {}", causes.join(", "));
+    }
+    if let Some(checkpoints) = &stats.checkpoints {
+        text += &format!("\n  checkpoints  {}", checkpoints_for_people(checkpoints));
     }
     if let Some(processes) = run.processes {
         text += &format!("\n  workers   {}, {} restarts", processes.workers, grouped(processes.restarts));

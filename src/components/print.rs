@@ -10,7 +10,8 @@
 //!    end, and acks and counts what still comes: nobody is left to print for.
 //! 3. Any other write error fails the rows of which nothing was written. A row that was written in
 //!    part is completed first. What waiting cannot mend ends the run.
-//! 4. Control characters in a table are shown escaped: a log line cannot drive the terminal.
+//! 4. Exactly once, rows are shown at once as well: those after the last checkpoint are shown again after a recovery.
+//! 5. Control characters in a table are shown escaped: a log line cannot drive the terminal.
 //!
 //! A JSON line is `{"component": …, "stream": …, "values": {…}}`: the id of the print bolt, the
 //! stream that the row came from, and its values by field name.

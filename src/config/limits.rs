@@ -66,6 +66,14 @@ pub const LINK_CAPACITY_MAX: u32 = 1 << 24;
 /// Bytes of one tuple.
 pub const TUPLE_SIZE_MAX: u64 = 1 << 30;
 
+/// The shortest interval of checkpoints.
+pub const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// The longest interval of checkpoints; all that was processed since the last one is processed again after a
+/// failure.
+pub const CHECKPOINT_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Complete checkpoints that are kept.
+pub const CHECKPOINTS_RETAINED_MAX: u32 = 100;
+
 /// Worker processes of a topology.
 pub const WORKERS_MAX: u16 = 1024;
 /// The least that `net.frame_max` can be set to: larger than any payload that is not tuples.
@@ -104,5 +112,7 @@ const _: () = assert!(PARALLELISM_MAX <= TASKS_MAX);
 const _: () = assert!(KEY_GROUPS_MAX >= PARALLELISM_MAX, "each task can own a key group");
 const _: () = assert!(BLOCK_MESSAGES_MAX <= 64, "failed messages of a block are a 64-bit mask");
 const _: () = assert!(BATCH_MAX <= LINK_CAPACITY_MAX, "a full batch fits a link");
+const _: () = assert!(CHECKPOINT_INTERVAL_MIN.as_nanos() < CHECKPOINT_INTERVAL_MAX.as_nanos());
+const _: () = assert!(CHECKPOINT_INTERVAL_MAX.as_nanos() <= DURATION_MAX.as_nanos());
 const _: () = assert!(FRAME_MAX <= u32::MAX as usize, "a frame's length is 32 bits");
 const _: () = assert!(TUPLE_SIZE_MAX + BATCH_HEAP_MAX as u64 + FRAME_OVERHEAD_MAX <= FRAME_MAX as u64);

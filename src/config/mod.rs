@@ -23,7 +23,7 @@ pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
 pub(crate) use topology::doubled;
 pub use topology::{
-    AfterRetries, ChainMode, ComponentOptions, Delivery, ErrorOptions, OnError, QueueOptions, ReplayOptions,
-    TopologyOptions, WatchdogOptions,
+    AfterRetries, ChainMode, CheckpointMode, CheckpointOptions, ComponentOptions, Delivery, ErrorOptions,
+    OnError, QueueOptions, ReplayOptions, TopologyOptions, WatchdogOptions,
 };
 pub use worker::WorkerOptions;

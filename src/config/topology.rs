@@ -1,10 +1,12 @@
 //! `[topology]` and the options of components: what the runtime reads.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::auto::AutoOr;
 use crate::config::limits;
+use crate::config::problems::OptionProblem;
 
 /// What happens when a tuple fails or is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,14 +17,33 @@ pub enum Delivery {
     /// or is lost, so that the spout can replay it. A tuple may be processed twice.
     #[default]
     AtLeastOnce,
+    /// Nothing is tracked. Checkpoints of the state of all tasks are taken while the topology runs. After a
+    /// failure the last checkpoint is restored, and the spouts go back to the positions that are stored in
+    /// it. State, and what two-phase sinks publish, are as if each tuple had been processed once.
+    ExactlyOnce,
 }
 
 impl Delivery {
     /// Whether ackers follow the tree of each message.
     pub fn tracks_tuples(self) -> bool {
         match self {
-            Delivery::AtMostOnce => false,
+            Delivery::AtMostOnce | Delivery::ExactlyOnce => false,
             Delivery::AtLeastOnce => true,
+        }
+    }
+
+    /// Whether checkpoints are taken, and restored after a failure.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::config::Delivery;
+    /// assert!(Delivery::ExactlyOnce.is_exactly_once());
+    /// assert!(!Delivery::AtLeastOnce.is_exactly_once());
+    /// ```
+    pub fn is_exactly_once(self) -> bool {
+        match self {
+            Delivery::AtMostOnce | Delivery::AtLeastOnce => false,
+            Delivery::ExactlyOnce => true,
         }
     }
 }
@@ -32,6 +53,7 @@ impl fmt::Display for Delivery {
         f.write_str(match self {
             Delivery::AtMostOnce => "at-most-once",
             Delivery::AtLeastOnce => "at-least-once",
+            Delivery::ExactlyOnce => "exactly-once",
         })
     }
 }
@@ -68,6 +90,9 @@ pub struct TopologyOptions {
     pub max_replays: Option<u32>,
     /// `[topology.replay]`.
     pub replay: ReplayOptions,
+    /// `[topology.checkpoint]`. Only [`Delivery::ExactlyOnce`] uses it; the validator refuses other values
+    /// than the defaults with another delivery.
+    pub checkpoint: CheckpointOptions,
     /// `threads`: driver threads; auto is one per core.
     pub threads: AutoOr<u32>,
     /// `drain_timeout`: how long an orderly end may take before it is cut short.
@@ -110,6 +135,54 @@ impl TopologyOptions {
     pub fn resolve_threads(&mut self) {
         self.threads = AutoOr::Fixed(self.driver_threads());
     }
+
+    /// What happens when a call of this bolt fails: its own `on_error` if it sets one. Otherwise, with
+    /// [`Delivery::ExactlyOnce`], the call is made again five times, after pauses from 10 ms to 10 s, because
+    /// no message is replayed there. Otherwise `None`.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::config::{ComponentOptions, Delivery, OnError, TopologyOptions};
+    ///
+    /// let mut options = TopologyOptions::default();
+    /// let mut bolt = ComponentOptions::default();
+    /// assert_eq!(options.on_error_of(&bolt), None);
+    ///
+    /// options.delivery = Delivery::ExactlyOnce;
+    /// assert_eq!(options.on_error_of(&bolt).map(|on_error| on_error.retry), Some(5));
+    /// bolt.on_error = Some(OnError::default());
+    /// assert_eq!(options.on_error_of(&bolt).map(|on_error| on_error.retry), Some(0));
+    /// ```
+    pub fn on_error_of(&self, component: &ComponentOptions) -> Option<OnError> {
+        let unset = self.delivery.is_exactly_once().then(|| OnError {
+            retry: 5,
+            backoff_min: Duration::from_millis(10),
+            backoff_max: Duration::from_secs(10),
+            then: AfterRetries::Fail,
+        });
+        component.on_error.or(unset)
+    }
+
+    /// Why these options cannot be used in so many worker processes. The number may be that of `workers`, or
+    /// the one that overrides it where the topology is started.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::config::{Delivery, TopologyOptions};
+    ///
+    /// let options = TopologyOptions { delivery: Delivery::ExactlyOnce, ..TopologyOptions::default() };
+    /// assert_eq!(options.workers_problem(1), None);
+    /// let problem = options.workers_problem(2).unwrap();
+    /// assert_eq!(problem.message, "exactly-once runs in one process so far, not in 2 workers");
+    /// ```
+    pub fn workers_problem(&self, workers: u32) -> Option<OptionProblem> {
+        (self.delivery.is_exactly_once() && workers > 1).then(|| OptionProblem {
+            key: "workers",
+            other: Some("delivery"),
+            message: format!("exactly-once runs in one process so far, not in {workers} workers"),
+            help: Some("set `workers = 1`, or `delivery = \"at-least-once\"`".to_owned()),
+        })
+    }
 }
 
 impl Default for TopologyOptions {
@@ -122,6 +195,7 @@ impl Default for TopologyOptions {
             max_spout_pending: AutoOr::Auto,
             max_replays: None,
             replay: ReplayOptions::default(),
+            checkpoint: CheckpointOptions::default(),
             threads: AutoOr::Auto,
             drain_timeout: Duration::from_secs(30),
             max_task_parallelism: None,
@@ -171,6 +245,50 @@ impl Default for ReplayOptions {
     fn default() -> ReplayOptions {
         ReplayOptions { backoff_min: Duration::from_millis(10), backoff_max: Duration::from_secs(10) }
     }
+}
+
+/// `[topology.checkpoint]`: how often checkpoints are taken, and where they are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// `interval`: the time from the begin of one checkpoint to the begin of the next.
+    pub interval: Duration,
+    /// `min_pause`: the least time between the end of one checkpoint and the begin of the next.
+    pub min_pause: Duration,
+    /// `timeout`: a checkpoint that takes longer is given up.
+    pub timeout: Duration,
+    /// `retain`: how many complete checkpoints are kept. Older ones are deleted.
+    pub retain: u32,
+    /// `storage`: the directory in which the checkpoints of this topology are stored. `None`: a directory of
+    /// its own below the user's state directory, `$XDG_STATE_HOME/squall/<topology>/checkpoints`, or
+    /// `~/.local/state/squall/<topology>/checkpoints` where that variable is not set.
+    pub storage: Option<PathBuf>,
+    /// `mode`: whether an input waits for the others at a barrier.
+    pub mode: CheckpointMode,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> CheckpointOptions {
+        CheckpointOptions {
+            interval: Duration::from_secs(10),
+            min_pause: Duration::ZERO,
+            timeout: Duration::from_secs(10 * 60),
+            retain: 3,
+            storage: None,
+            mode: CheckpointMode::default(),
+        }
+    }
+}
+
+/// What a task with several inputs does when the barrier of a checkpoint has arrived from one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CheckpointMode {
+    /// It takes no more tuples of this input until the barrier has arrived from all of them (the barriers
+    /// are aligned).
+    #[default]
+    ExactlyOnce,
+    /// It takes tuples of all inputs. Latency is lower, because no input waits for another; after a recovery,
+    /// tuples that overtook a barrier are processed twice.
+    AtLeastOnce,
 }
 
 /// `[topology.errors]`: how errors of user code are reported, and when a task that panicked is built again.
@@ -247,7 +365,8 @@ impl Default for OnError {
 /// What happens with a tuple for which a bolt's call failed for the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterRetries {
-    /// It fails: its message is replayed by the spout, within `max_replays`.
+    /// It fails. With [`Delivery::AtLeastOnce`], its message is replayed by the spout, within `max_replays`.
+    /// With another delivery nobody replays it: it is given up.
     #[default]
     Fail,
     /// It goes to the bolt's dead-letter stream at once, and counts as processed.
@@ -280,8 +399,9 @@ pub struct ComponentOptions {
     /// the bolt's dead-letter stream once its message was replayed so often. If no bolt takes that
     /// stream, the message is given up.
     pub max_replays: Option<u32>,
-    /// `on_error`, of a bolt. `None`: a call that fails is not made again, the tuple fails, and a task that
-    /// panicked is built again after a pause ([`ErrorOptions::restart_min`]).
+    /// `on_error`, of a bolt. `None`: as [`TopologyOptions::on_error_of`] has it for the topology's delivery.
+    /// If that is `None` too, a call that fails is not made again, the tuple fails, and a task that panicked
+    /// is built again after a pause ([`ErrorOptions::restart_min`]).
     pub on_error: Option<OnError>,
     /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
@@ -307,5 +427,52 @@ impl ComponentOptions {
     /// The number of tasks: `tasks`, or one per executor.
     pub fn task_count(&self) -> u32 {
         self.tasks.unwrap_or(self.parallelism)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(delivery: Delivery) -> TopologyOptions {
+        TopologyOptions { delivery, ..TopologyOptions::default() }
+    }
+
+    /// If it fails, a spout of an exactly-once topology keeps messages that no acker acks.
+    #[test]
+    fn only_at_least_once_tracks_tuples() {
+        let check = |delivery: Delivery, tracks, exactly_once| {
+            assert_eq!((delivery.tracks_tuples(), delivery.is_exactly_once()), (tracks, exactly_once));
+        };
+        check(Delivery::AtMostOnce, false, false);
+        check(Delivery::AtLeastOnce, true, false);
+        check(Delivery::ExactlyOnce, false, true);
+    }
+
+    #[test]
+    fn a_bolt_without_on_error_retries_its_calls_in_exactly_once_only() {
+        let unset = ComponentOptions::default();
+        assert_eq!(options(Delivery::AtMostOnce).on_error_of(&unset), None);
+        assert_eq!(options(Delivery::AtLeastOnce).on_error_of(&unset), None);
+        let default = OnError {
+            retry: 5,
+            backoff_min: Duration::from_millis(10),
+            backoff_max: Duration::from_secs(10),
+            then: AfterRetries::Fail,
+        };
+        assert_eq!(options(Delivery::ExactlyOnce).on_error_of(&unset), Some(default));
+        let own = OnError { retry: 1, then: AfterRetries::Stop, ..OnError::default() };
+        let set = ComponentOptions { on_error: Some(own), ..ComponentOptions::default() };
+        for delivery in [Delivery::AtMostOnce, Delivery::AtLeastOnce, Delivery::ExactlyOnce] {
+            assert_eq!(options(delivery).on_error_of(&set), Some(own), "{delivery}");
+        }
+    }
+
+    #[test]
+    fn only_exactly_once_refuses_several_workers() {
+        let refused = |delivery, workers| options(delivery).workers_problem(workers).is_some();
+        assert!(refused(Delivery::ExactlyOnce, 2) && refused(Delivery::ExactlyOnce, u32::MAX));
+        assert!(!refused(Delivery::ExactlyOnce, 1));
+        assert!(!refused(Delivery::AtLeastOnce, 2) && !refused(Delivery::AtMostOnce, 2));
     }
 }

@@ -109,6 +109,8 @@ enum EndPhase {
     Asking,
     /// The bolt at this place of the order is finishing.
     Finishing(usize),
+    /// All bolts have finished, and the last checkpoint is being taken.
+    LastCheckpoint,
     /// All executors are closing, until this deadline.
     Closing(Time),
     Ended,
@@ -126,6 +128,10 @@ pub struct EndSequence {
     drain_sent: bool,
     kill: bool,
     cut_short: bool,
+    /// Whether a last checkpoint is taken before the executors close.
+    takes_checkpoint: bool,
+    /// Whether that was taken.
+    checkpoint_taken: bool,
     /// The activity when holders last got `finish`. While it is unchanged, they do not get it again.
     asked_at: Option<u64>,
 }
@@ -142,8 +148,38 @@ impl EndSequence {
             drain_sent: true,
             kill: false,
             cut_short: false,
+            takes_checkpoint: false,
+            checkpoint_taken: false,
             asked_at: None,
         }
+    }
+
+    /// Has a last checkpoint be taken before the executors close: see
+    /// [`waits_for_last_checkpoint`](EndSequence::waits_for_last_checkpoint).
+    pub fn with_last_checkpoint(mut self) -> EndSequence {
+        self.takes_checkpoint = true;
+        self
+    }
+
+    /// No last checkpoint is taken: the run ends because of an error, and is continued from the one before.
+    pub fn skip_last_checkpoint(&mut self) {
+        self.takes_checkpoint = false;
+        self.checkpoint_taken |= self.phase == EndPhase::LastCheckpoint;
+    }
+
+    /// Whether all bolts have finished, and the last checkpoint is to be taken.
+    pub fn waits_for_last_checkpoint(&self) -> bool {
+        self.phase == EndPhase::LastCheckpoint
+    }
+
+    /// The last checkpoint was taken: the executors may close.
+    pub fn last_checkpoint_taken(&mut self) {
+        self.checkpoint_taken = true;
+    }
+
+    /// Whether bolts have begun to finish, and the executors do not close yet.
+    pub fn is_finishing(&self) -> bool {
+        matches!(self.phase, EndPhase::Finishing(_) | EndPhase::LastCheckpoint)
     }
 
     /// Requests an orderly end. The next command is `Drain`.
@@ -199,7 +235,9 @@ impl EndSequence {
         match self.phase {
             EndPhase::Ended => Time::NEVER,
             EndPhase::Closing(deadline) => deadline,
-            EndPhase::Running | EndPhase::Asking | EndPhase::Finishing(_) => self.drain_deadline,
+            EndPhase::Running | EndPhase::Asking | EndPhase::Finishing(_) | EndPhase::LastCheckpoint => {
+                self.drain_deadline
+            }
         }
     }
 
@@ -208,6 +246,9 @@ impl EndSequence {
         let deadline_passed = now >= self.drain_deadline;
         if !self.is_closing() && (self.kill || deadline_passed) {
             self.cut_short = true;
+            return Some(self.close(now));
+        }
+        if !self.is_closing() && self.checkpoint_taken {
             return Some(self.close(now));
         }
         if !self.is_closing() && !self.drain_sent {
@@ -258,6 +299,10 @@ impl EndSequence {
     fn finished(&mut self, place: usize, seen: &EndProgress, now: Time) -> Option<EndCommand> {
         if place + 1 < self.places {
             return Some(self.finish(place + 1));
+        }
+        if seen.pending == 0 && self.takes_checkpoint {
+            self.phase = EndPhase::LastCheckpoint;
+            return None;
         }
         if seen.pending == 0 {
             return Some(self.close(now));

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::setup::WorkerSetup;
 use crate::runtime::assemble::{AssembleError, assemble};
+use crate::runtime::checkpoint_start::{CheckpointBegin, CheckpointStartError, open_directory};
 use crate::runtime::end_sequence::EndCommand;
 use crate::runtime::flow::message::{EndRequest, ExecutorCommand};
 use crate::runtime::flow::run_queue::Urgency;
@@ -29,13 +30,16 @@ pub struct LocalOptions {
     pub resources: WorkerResources,
     /// The reporter that gets the counters while the topology runs.
     pub metrics: Option<MetricsReporting>,
+    /// What becomes of checkpoints of an earlier run, if the topology is exactly-once.
+    pub checkpoints: CheckpointBegin,
 }
 
 impl Default for LocalOptions {
-    /// No logs, no resources, no reporter.
+    /// No logs, no resources, no reporter; a topology that is exactly-once begins at the beginning.
     fn default() -> LocalOptions {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        LocalOptions { logger, resources: WorkerResources::default(), metrics: None }
+        let checkpoints = CheckpointBegin::default();
+        LocalOptions { logger, resources: WorkerResources::default(), metrics: None, checkpoints }
     }
 }
 
@@ -64,6 +68,9 @@ pub enum StartError {
     /// User code panicked that is called before anything runs.
     #[error("cannot build the topology")]
     Assemble(#[from] AssembleError),
+    /// The topology cannot begin with its checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointStartError),
 }
 
 impl StartError {
@@ -162,6 +169,13 @@ impl RunningTopology {
         }
         let inactive = topology.options().start_inactive;
         topology.options.resolve_threads();
+        let checkpoints = match topology.options().delivery.is_exactly_once() {
+            true => {
+                let holder = format!("process {} on {}", std::process::id(), host_name());
+                Some(open_directory(&topology, options.checkpoints, &holder)?)
+            }
+            false => None,
+        };
         let (worker, _) = assemble(
             topology,
             WorkerSetup {
@@ -174,6 +188,7 @@ impl RunningTopology {
                 audit: None,
                 dedicated_threads: true,
                 share: None,
+                checkpoints,
             },
         )?;
         worker.process.begin(&worker.topology)?;
@@ -217,13 +232,13 @@ impl RunningTopology {
         // get `Drain` before `Activate`, so they emit nothing.
         self.worker.local_executors.carry_out(EndCommand::Drain);
         self.worker.activate();
-        self.worker.coordinator().send_control(EndRequest::Drain, Urgency::Now);
+        self.worker.coordinator.send_control(EndRequest::Drain, Urgency::Now);
     }
 
     /// Ends the topology at once: tuples in flight are lost, and the run counts as cut short. Components
     /// that answer are still closed. Returns at once.
     pub fn kill(&self) {
-        self.worker.coordinator().send_control(EndRequest::Kill, Urgency::Now);
+        self.worker.coordinator.send_control(EndRequest::Kill, Urgency::Now);
     }
 
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.
@@ -241,6 +256,7 @@ impl RunningTopology {
         while !self.wait(Duration::from_secs(3600)) {}
         self.scheduler.join();
         self.reporter.join();
+        self.worker.close_checkpoints();
         self.worker.process.end();
         self.worker.stats()
     }

@@ -12,7 +12,8 @@
 //! | `assemble` | builds all of it from a plan |
 //!
 //! The files beside the rooms use an assembled worker: `worker` steps one executor, `scheduler` has the
-//! threads that do so, and `local` and `share` are what callers hold. `errors`, `faults`, `lifecycle`,
+//! threads that do so, and `local` and `share` are what callers hold. `checkpoint_sequence` decides about checkpoints,
+//! and `checkpoint_start` about those of earlier runs. `errors`, `faults`, `lifecycle`,
 //! `end_sequence` and `audit` are small and used by several rooms.
 //!
 //! ARCHITECTURE.md follows a tuple through these files. Begin with `executor`, then `routing::emitter`.
@@ -20,6 +21,9 @@
 mod acking;
 mod assemble;
 mod audit;
+mod checkpoint_actions;
+mod checkpoint_sequence;
+pub(crate) mod checkpoint_start;
 pub(crate) mod end_sequence;
 mod errors;
 mod executor;
@@ -47,6 +51,7 @@ pub use acking::acker;
 pub use acking::records::{AckRecords, FailureReport};
 pub use assemble::AssembleError;
 pub(crate) use assemble::setup::Share;
+pub use checkpoint_start::{CheckpointBegin, CheckpointStartError};
 pub(crate) use executor::local_executors::MasterHandle;
 pub(crate) use faults::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};

@@ -50,6 +50,7 @@ impl AssembledShare {
             audit: None,
             dedicated_threads: true,
             share: Some(share),
+            checkpoints: None,
         };
         let (worker, ingress) = assemble(topology, setup)?;
         let assembled = AssembledShare { worker: Arc::new(worker) };

@@ -6,10 +6,12 @@ use smol_str::SmolStr;
 
 use crate::api::TopologyStats;
 use crate::api::WorkerResources;
+use crate::checkpoint::MemoryStorage;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
+use crate::runtime::checkpoint_start::{self, CheckpointBegin};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::faults::Faults;
 use crate::runtime::flow::message::EndRequest;
@@ -36,6 +38,8 @@ pub(crate) struct SimulatedSetup {
     pub faults: Arc<dyn Faults>,
     /// Checks the ackers; one for all workers.
     pub audit: Arc<Audit>,
+    /// Where checkpoints are kept, if the topology is exactly-once.
+    pub checkpoints: MemoryStorage,
 }
 
 /// A worker without threads: the simulation decides which executor is stepped.
@@ -48,17 +52,8 @@ impl SimulatedWorker {
     /// A worker on a simulated clock, whose randomness comes from the seed.
     ///
     /// # Panics
-    /// When a resource or a worker hook of the topology fails.
-    pub fn new(
-        topology: Topology,
-        clock: Clock,
-        seed: u64,
-        logger: slog::Logger,
-        resources: WorkerResources,
-        faults: Arc<dyn Faults>,
-    ) -> SimulatedWorker {
-        let audit = Arc::new(Audit::default());
-        let setup = SimulatedSetup { clock, seed, logger, resources, faults, audit };
+    /// When a resource or a worker hook of the topology fails, and when its checkpoints cannot be read.
+    pub fn new(topology: Topology, setup: SimulatedSetup) -> SimulatedWorker {
         SimulatedWorker::assembled(topology, None, setup).0
     }
 
@@ -73,7 +68,11 @@ impl SimulatedWorker {
         share: Option<Share>,
         setup: SimulatedSetup,
     ) -> (SimulatedWorker, Option<Ingress>) {
-        let SimulatedSetup { clock, seed, logger, resources, faults, audit } = setup;
+        let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints } = setup;
+        let checkpoints = topology.options().delivery.is_exactly_once().then(|| {
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, Box::new(checkpoints));
+            opened.unwrap_or_else(|error| panic!("{error}"))
+        });
         let resources = if share.is_some() { resources.for_another_worker() } else { resources };
         let setup = WorkerSetup {
             clock,
@@ -85,6 +84,7 @@ impl SimulatedWorker {
             audit: Some(Arc::clone(&audit)),
             dedicated_threads: false,
             share,
+            checkpoints,
         };
         let (worker, ingress) = assemble(topology, setup).unwrap_or_else(|error| panic!("{error}"));
         worker.process.begin(&worker.topology).unwrap_or_else(|error| panic!("{error}"));
@@ -108,7 +108,7 @@ impl SimulatedWorker {
     }
 
     pub fn drain(&self) {
-        self.worker.coordinator().send_control(EndRequest::Drain, Urgency::Now);
+        self.worker.coordinator.send_control(EndRequest::Drain, Urgency::Now);
     }
 
     pub fn has_ended(&self) -> bool {

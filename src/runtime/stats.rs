@@ -117,7 +117,12 @@ impl Worker {
         };
         let components: Vec<ComponentStats> = self.components.iter().map(stats).collect();
         let total = total_of(&components);
+        let checkpoints = self.checkpoint_counts.as_ref().map(|counts| {
+            let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.at(self.clock.now())
+        });
         TopologyStats {
+            checkpoints,
             complete_latency: self.complete_latency(),
             components,
             ended: self.lifecycle.has_ended(),

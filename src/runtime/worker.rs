@@ -9,9 +9,11 @@ use crate::api::ComponentInfo;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::executor::Executor;
+use crate::runtime::executor::checkpoint_coordinator::SharedCounts;
+use crate::runtime::executor::latencies::Latencies;
 use crate::runtime::executor::local_executors::LocalExecutors;
-use crate::runtime::executor::spout_task::Latencies;
 use crate::runtime::executor::step::{StepContext, StepOutcome};
+use crate::runtime::flow::checkpoint::CheckpointEvent;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
@@ -22,7 +24,7 @@ use crate::topology::plan::{ExecutorId, Part};
 
 /// An executor as the worker knows it: what it is part of, and how it is reached.
 pub struct ExecutorEntry {
-    /// What it is part of; `None` for the coordinator.
+    /// What it is part of; `None` for the coordinator, and for the executor that writes checkpoints.
     pub part: Option<Part>,
     /// Its inbox.
     pub address: InboxSender,
@@ -66,11 +68,15 @@ pub struct Worker {
     pub topology: Topology,
     /// How components see each other.
     pub components: Arc<Vec<ComponentInfo>>,
-    /// The executors that are stepped here, by id; the coordinator is the last. None stands for an executor of
-    /// another worker, and for one that is chained behind another.
+    /// The executors that are stepped here, by id; then the coordinator, and the one that writes checkpoints, if there
+    /// is one. None stands for an executor of another worker, and for one that is chained behind another.
     pub executors: Vec<Option<HostedExecutor>>,
     /// The executors as the end of the topology needs them.
     pub local_executors: Arc<LocalExecutors>,
+    /// The inbox of the coordinator.
+    pub coordinator: InboxSender,
+    /// How checkpoints have gone so far, if any are taken.
+    pub checkpoint_counts: Option<SharedCounts>,
     /// The runnable executors.
     pub run_queue: Arc<RunQueue>,
     /// The time.
@@ -88,12 +94,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The executors that are stepped in this process, and its coordinator.
+    /// The executors that are stepped in this process.
     pub fn hosted(&self) -> impl Iterator<Item = &HostedExecutor> {
         self.executors.iter().flatten()
     }
 
-    /// All executors of this process, and its coordinator.
+    /// All executors of this process, those that are part of no component included.
     pub fn entries(&self) -> impl Iterator<Item = &ExecutorEntry> {
         self.hosted().flat_map(|executor| &executor.chain)
     }
@@ -101,11 +107,6 @@ impl Worker {
     /// An executor that is stepped in this process.
     pub fn executor(&self, id: ExecutorId) -> &HostedExecutor {
         self.executors[id.index()].as_ref().expect("only executors of this process are stepped")
-    }
-
-    /// The inbox of the coordinator.
-    pub fn coordinator(&self) -> &InboxSender {
-        &self.entries().last().expect("the coordinator is always there").address
     }
 
     /// Steps an executor that was taken from the run queue. Then queues it again if it has more work, and
@@ -134,7 +135,24 @@ impl Worker {
         }
     }
 
-    /// Sends a command to every executor but the coordinator.
+    /// Gives up the storage of checkpoints, so that another run may have it. The topology must have ended.
+    pub fn close_checkpoints(&self) {
+        // The others are not locked: a call into user code that does not return would be waited for.
+        let last = self.executors.last().and_then(Option::as_ref);
+        let Some(last) = last.filter(|_| self.checkpoint_counts.is_some()) else { return };
+        // After an end that was cut short, a write may never return. It is not waited for.
+        let body = match self.lifecycle.cut_short.load(Ordering::SeqCst) {
+            true => last.body.try_lock().ok(),
+            false => Some(last.body.lock().unwrap_or_else(PoisonError::into_inner)),
+        };
+        if let Some(mut body) = body
+            && let Executor::Storage(storage) = &mut *body
+        {
+            storage.close();
+        }
+    }
+
+    /// Sends a command to every executor of a component or acker.
     pub fn command_all(&self, command: ExecutorCommand) {
         let local_executors = self.entries().filter(|executor| executor.part.is_some());
         local_executors.for_each(|executor| executor.address.send_control(command, Urgency::Now));
@@ -150,6 +168,9 @@ impl Worker {
             executor.address.send_control(ExecutorCommand::Activate, Urgency::Now)
         };
         others.iter().chain(&spouts).for_each(activate);
+        if self.checkpoint_counts.is_some() {
+            self.coordinator.send_control(CheckpointEvent::Activated, Urgency::Now);
+        }
     }
 
     fn is_spout(&self, executor: &ExecutorEntry) -> bool {

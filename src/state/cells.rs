@@ -6,65 +6,73 @@ use std::hash::Hash;
 
 use rustc_hash::FxBuildHasher;
 
-use crate::state::columns::{Column, Log, StateValue};
-
-/// Grows a column so that it has a cell for the place, and returns the cell.
-#[inline]
-pub(super) fn cell<T>(cells: &mut Vec<Option<T>>, place: u32) -> &mut Option<T> {
-    let at = place as usize;
-    if at >= cells.len() {
-        cells.resize_with(at + 1, || None);
-    }
-    &mut cells[at]
-}
+use crate::state::columns::{Column, Log, NO_KEY_PLACE};
+use crate::state::encoding::EncodingError;
+use crate::state::stored::{Stored, WallOffset};
+use crate::state::tracked_cells::{SnapshotCells, TrackedCells};
+use crate::state::value::StateValue;
 
 /// One value for each key.
 pub(crate) struct ValueCells<T> {
-    cells: Vec<Option<T>>,
+    cells: TrackedCells<T>,
     /// Places with what they held before.
     log: Log<(u32, Option<T>)>,
 }
 
 impl<T> Default for ValueCells<T> {
     fn default() -> ValueCells<T> {
-        ValueCells { cells: Vec::new(), log: Log::default() }
+        ValueCells { cells: TrackedCells::default(), log: Log::default() }
     }
 }
 
 impl<T: StateValue> ValueCells<T> {
     #[inline]
     pub(crate) fn get(&self, place: u32) -> Option<&T> {
-        self.cells.get(place as usize)?.as_ref()
+        self.cells.get(place)
     }
 
     /// Writes or removes the value.
     #[inline]
     pub(crate) fn set(&mut self, call: u64, place: u32, value: Option<T>) {
-        let cell = cell(&mut self.cells, place);
-        self.log.push(call, (place, std::mem::replace(cell, value)));
+        self.cells.note_change(place);
+        let old = std::mem::replace(self.cells.cell(place), value);
+        self.log.push(call, (place, old));
     }
 
     /// The value, to be changed in place. A copy of the old value is kept until the call is over.
     #[inline]
     pub(crate) fn change(&mut self, call: u64, place: u32, first: impl FnOnce() -> T) -> &mut T {
-        let cell = cell(&mut self.cells, place);
         // A place that the call has changed last is in the log already.
         if self.log.last(call).is_none_or(|(logged, _)| *logged != place) {
-            self.log.push(call, (place, cell.clone()));
+            self.cells.note_change(place);
+            self.log.push(call, (place, self.cells.get(place).cloned()));
         }
-        cell.get_or_insert_with(first)
+        self.cells.cell(place).get_or_insert_with(first)
     }
 }
 
 impl<T: StateValue> Column for ValueCells<T> {
     fn undo(&mut self, call: u64) {
         while let Some((place, value)) = self.log.pop(call) {
-            self.cells[place as usize] = value;
+            *self.cells.cell(place) = value;
         }
     }
 
     fn is_used(&self, place: u32) -> bool {
         self.get(place).is_some()
+    }
+
+    fn cells(&mut self) -> &mut dyn SnapshotCells {
+        &mut self.cells
+    }
+
+    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
+        *self.cells.cell(place) = value.map(|value| T::read(value, wall)).transpose()?;
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        *self = ValueCells::default();
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -76,7 +84,7 @@ type Entries<K, V> = HashMap<K, V, FxBuildHasher>;
 
 /// A map for each key.
 pub(crate) struct MapCells<K, V> {
-    cells: Vec<Option<Box<Entries<K, V>>>>,
+    cells: TrackedCells<Box<Entries<K, V>>>,
     log: Log<(u32, MapChange<K, V>)>,
 }
 
@@ -88,18 +96,19 @@ enum MapChange<K, V> {
 
 impl<K, V> Default for MapCells<K, V> {
     fn default() -> MapCells<K, V> {
-        MapCells { cells: Vec::new(), log: Log::default() }
+        MapCells { cells: TrackedCells::default(), log: Log::default() }
     }
 }
 
 impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
     pub(crate) fn map(&self, place: u32) -> Option<&Entries<K, V>> {
-        self.cells.get(place as usize)?.as_deref()
+        self.cells.get(place).map(Box::as_ref)
     }
 
     /// Writes or removes an entry, and returns whether there was one.
     pub(crate) fn set(&mut self, call: u64, place: u32, key: K, value: Option<V>) -> bool {
-        let (cell, logged) = (cell(&mut self.cells, place), key.clone());
+        self.cells.note_change(place);
+        let (cell, logged) = (self.cells.cell(place), key.clone());
         let old = match value {
             Some(value) => cell.get_or_insert_default().insert(key, value),
             None => cell.as_mut().and_then(|map| map.remove(&key)),
@@ -113,7 +122,8 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
     }
 
     pub(crate) fn clear(&mut self, call: u64, place: u32) {
-        if let Some(map) = cell(&mut self.cells, place).take() {
+        self.cells.note_change(place);
+        if let Some(map) = self.cells.cell(place).take() {
             self.log.push(call, (place, MapChange::Whole(map)));
         }
     }
@@ -122,7 +132,7 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
 impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
     fn undo(&mut self, call: u64) {
         while let Some((place, change)) = self.log.pop(call) {
-            let cell = cell(&mut self.cells, place);
+            let cell = self.cells.cell(place);
             match change {
                 MapChange::Whole(map) => *cell = Some(map),
                 MapChange::Entry(key, Some(value)) => {
@@ -144,6 +154,20 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
         self.map(place).is_some()
     }
 
+    fn cells(&mut self) -> &mut dyn SnapshotCells {
+        &mut self.cells
+    }
+
+    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
+        let map = value.map(|value| Box::<Entries<K, V>>::read(value, wall)).transpose()?;
+        *self.cells.cell(place) = map.filter(|map| !map.is_empty());
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        *self = MapCells::default();
+    }
+
     fn as_any(&mut self) -> &mut dyn Any {
         self
     }
@@ -151,7 +175,7 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
 
 /// A list for each key.
 pub(crate) struct ListCells<T> {
-    cells: Vec<Option<Vec<T>>>,
+    cells: TrackedCells<Vec<T>>,
     log: Log<(u32, ListChange<T>)>,
 }
 
@@ -163,24 +187,26 @@ enum ListChange<T> {
 
 impl<T> Default for ListCells<T> {
     fn default() -> ListCells<T> {
-        ListCells { cells: Vec::new(), log: Log::default() }
+        ListCells { cells: TrackedCells::default(), log: Log::default() }
     }
 }
 
 impl<T: StateValue> ListCells<T> {
     pub(crate) fn items(&self, place: u32) -> &[T] {
-        self.cells.get(place as usize).and_then(Option::as_deref).unwrap_or_default()
+        self.cells.get(place).map(Vec::as_slice).unwrap_or_default()
     }
 
     pub(crate) fn push(&mut self, call: u64, place: u32, item: T) {
-        cell(&mut self.cells, place).get_or_insert_default().push(item);
+        self.cells.note_change(place);
+        self.cells.cell(place).get_or_insert_default().push(item);
         self.log.push(call, (place, ListChange::Pushed));
     }
 
     /// Replaces the list; an empty one is removed.
     pub(crate) fn set(&mut self, call: u64, place: u32, items: Vec<T>) {
         let items = if items.is_empty() { None } else { Some(items) };
-        let old = std::mem::replace(cell(&mut self.cells, place), items);
+        self.cells.note_change(place);
+        let old = std::mem::replace(self.cells.cell(place), items);
         self.log.push(call, (place, ListChange::Whole(old)));
     }
 }
@@ -188,7 +214,7 @@ impl<T: StateValue> ListCells<T> {
 impl<T: StateValue> Column for ListCells<T> {
     fn undo(&mut self, call: u64) {
         while let Some((place, change)) = self.log.pop(call) {
-            let cell = cell(&mut self.cells, place);
+            let cell = self.cells.cell(place);
             match change {
                 ListChange::Whole(items) => *cell = items,
                 ListChange::Pushed => {
@@ -205,6 +231,20 @@ impl<T: StateValue> Column for ListCells<T> {
 
     fn is_used(&self, place: u32) -> bool {
         !self.items(place).is_empty()
+    }
+
+    fn cells(&mut self) -> &mut dyn SnapshotCells {
+        &mut self.cells
+    }
+
+    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
+        let items = value.map(|value| Vec::read(value, wall)).transpose()?;
+        *self.cells.cell(place) = items.filter(|items| !items.is_empty());
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        *self = ListCells::default();
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -237,7 +277,19 @@ impl<T: StateValue> Column for OperatorCells<T> {
     }
 
     fn keeps_without_key(&self) -> bool {
-        self.0.cells.iter().any(Option::is_some)
+        self.0.is_used(NO_KEY_PLACE)
+    }
+
+    fn cells(&mut self) -> &mut dyn SnapshotCells {
+        self.0.cells()
+    }
+
+    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
+        self.0.restore(place, value, wall)
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -2,10 +2,13 @@
 
 use std::any::Any;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::clock::Time;
+use crate::state::encoding::EncodingError;
+use crate::state::stored::WallOffset;
+use crate::state::tracked_cells::SnapshotCells;
+
+/// The place of states that have no key.
+pub(super) const NO_KEY_PLACE: u32 = 0;
 
 /// What a call overwrote in a column, oldest first. The entries of earlier calls are forgotten when the next call
 /// writes, so a call that succeeds has nothing to do.
@@ -58,27 +61,12 @@ pub(crate) trait Column: Any + Send {
     fn keeps_without_key(&self) -> bool {
         false
     }
+    /// The cells, for a snapshot.
+    fn cells(&mut self) -> &mut dyn SnapshotCells;
+    /// Writes what a snapshot has for a place, or that it has nothing. Not undone, and not in the next delta.
+    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError>;
+    /// Forgets everything.
+    fn clear(&mut self);
     /// For the handle, which knows the type of its cells.
     fn as_any(&mut self) -> &mut dyn Any;
 }
-
-/// What can be kept as state: any owned serde type that can be copied. It is implemented by itself.
-///
-/// # Examples
-/// ```
-/// use serde::{Deserialize, Serialize};
-///
-/// /// What is known of a customer.
-/// #[derive(Clone, Default, Serialize, Deserialize)]
-/// struct Customer {
-///     orders: u64,
-///     cents: i64,
-/// }
-///
-/// fn is_state<T: squall::state::StateValue>() {}
-/// is_state::<Customer>();
-/// is_state::<Vec<String>>();
-/// ```
-pub trait StateValue: Serialize + DeserializeOwned + Clone + Send + 'static {}
-
-impl<T: Serialize + DeserializeOwned + Clone + Send + 'static> StateValue for T {}

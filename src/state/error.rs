@@ -62,4 +62,66 @@ pub enum StateError {
         /// The name, cut where it is long.
         name: String,
     },
+    /// The checkpoint has a state that the component has no more.
+    #[error("the checkpoint has state `{state}`, which the component does not register")]
+    NotRegistered {
+        /// The state, as errors show it.
+        state: Box<str>,
+    },
+    /// A state of this name is of another kind in the checkpoint.
+    #[error("state `{state}` is {old} in the checkpoint, and the component registers it as {new}")]
+    KindChanged {
+        /// The state.
+        state: SmolStr,
+        /// What it is in the checkpoint.
+        old: Box<str>,
+        /// What the component registers.
+        new: Box<str>,
+    },
+    /// What the checkpoint has for a key is no value of the type that the component registers.
+    #[error(
+        "state `{state}`{} cannot be restored: it is {old} in the checkpoint, and {new} in the component: {why}",
+        of_key(key)
+    )]
+    Unreadable {
+        /// The state.
+        state: SmolStr,
+        /// The key, as errors show it; `None` if the state has no keys.
+        key: Option<Box<str>>,
+        /// What it is in the checkpoint.
+        old: Box<str>,
+        /// What the component registers.
+        new: Box<str>,
+        /// What does not fit.
+        why: Box<str>,
+    },
+    /// What the state has for a key could not be written into a checkpoint.
+    #[error("state `{state}`{} cannot be written into a checkpoint: {why}", of_key(key))]
+    Unwritable {
+        /// The state.
+        state: SmolStr,
+        /// The key, as errors show it; `None` if the state has no keys.
+        key: Option<Box<str>>,
+        /// Why not.
+        why: Box<str>,
+    },
+    /// The bytes of a checkpoint are not what was written.
+    #[error("the checkpoint is damaged: {why}")]
+    Damaged {
+        /// What is wrong.
+        why: Box<str>,
+    },
+    /// The checkpoint was written by a later release.
+    #[error("the checkpoint has version {version} of the format of state, which this release does not know")]
+    Version {
+        /// The version.
+        version: u8,
+    },
+    /// A snapshot was to be written, and none has begun, or the last one has failed.
+    #[error("no snapshot of the state is being written")]
+    NoSnapshot,
+}
+
+fn of_key(key: &Option<Box<str>>) -> String {
+    key.as_ref().map_or(String::new(), |key| format!(" of key `{key}`"))
 }

@@ -1,10 +1,12 @@
 //! The keys of a task, and the place of each.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
+use crate::text::shown;
 use crate::tuple::Value;
 
 /// A key: one value, or several.
@@ -34,6 +36,22 @@ struct Entry {
     key: Key,
     /// Kept, so that the table can grow without hashing keys again.
     hash: u64,
+}
+
+/// A key as errors show it; `None` for what has no key.
+pub(super) fn shown_key(key: &[Value]) -> Option<Box<str>> {
+    struct Shown<'k>(&'k [Value]);
+
+    impl fmt::Display for Shown<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.iter().enumerate().try_for_each(|(at, value)| {
+                f.write_str(if at > 0 { ", " } else { "" })?;
+                value.fmt(f)
+            })
+        }
+    }
+
+    (!key.is_empty()).then(|| shown(Shown(key)).into())
 }
 
 /// All keys that have a place.
@@ -83,13 +101,14 @@ impl KeyTable {
         place
     }
 
-    /// Frees the place of a key.
-    pub(super) fn remove(&mut self, place: u32) {
-        let Some(entry) = self.entries[place as usize].take() else { return };
+    /// Frees the place of a key, and returns the key.
+    pub(super) fn remove(&mut self, place: u32) -> Option<Key> {
+        let entry = self.entries[place as usize].take()?;
         if let Ok(found) = self.places.find_entry(entry.hash, |other| *other == place) {
             found.remove();
         }
         self.free.push(place);
+        Some(entry.key)
     }
 
     /// The key of a place.

@@ -17,22 +17,34 @@
 //!    the call that emptied it was committed.
 //! 3. A timer is cleared by its own call. If that fails, it is set again, as anything else is put back.
 //! 4. A column is known by its name. Its type is that of its first registration.
+//! 5. A snapshot has what was kept when it began, between two calls. It is written in slices, while calls go on
+//!    (`snapshots`, `tracked_cells`), and `restore` reads it (`records` has the format).
 //!
 //! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
 //! grouping). Nothing here does I/O; the clock is the task's.
 
 mod cells;
 mod columns;
+pub(crate) mod encoding;
 mod error;
 mod keys;
+mod records;
 mod registry;
+mod restore;
+mod snapshots;
+mod stored;
 mod task_state;
 mod timer_cells;
+mod tracked_cells;
+mod value;
 
 pub(crate) use cells::{ListCells, MapCells, OperatorCells, ValueCells};
 pub(crate) use columns::Column;
-pub use columns::StateValue;
+pub use encoding::EncodingError;
 pub use error::StateError;
-pub use registry::{StateKind, StateRegistry};
+pub use registry::{StateDescription, StateKind, StateRegistry};
+pub(crate) use snapshots::SnapshotKind;
+pub(crate) use stored::Due;
 pub use task_state::TaskState;
-pub(crate) use timer_cells::{Due, TimerCells};
+pub(crate) use timer_cells::TimerCells;
+pub use value::StateValue;

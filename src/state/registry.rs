@@ -4,6 +4,7 @@ use std::any::{TypeId, type_name};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::state::columns::Column;
@@ -13,7 +14,8 @@ use crate::state::error::StateError;
 const NAME_MAX: usize = 64;
 
 /// How a state is organised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StateKind {
     /// One value for each key.
     Value,
@@ -49,6 +51,28 @@ impl fmt::Display for StateKind {
     }
 }
 
+/// A state of a task, for people who look at its checkpoints.
+///
+/// # Examples
+/// ```
+/// use squall::state::{StateDescription, StateKind};
+///
+/// let counts: StateDescription = serde_json::from_str(r#"{"name": "counts", "kind": "value", "type": "i64"}"#)?;
+/// assert_eq!((counts.name.as_str(), counts.kind), ("counts", StateKind::Value));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDescription {
+    /// The name that it is registered by.
+    pub name: SmolStr,
+    /// How it is organised.
+    pub kind: StateKind,
+    /// The Rust types of what it holds, as the compiler that built the topology prints them: `i64`, or
+    /// `u64, alloc::string::String` for a map. A timer has none.
+    #[serde(rename = "type")]
+    pub rust_type: String,
+}
+
 /// One state.
 #[derive(Clone)]
 pub(super) struct Registration {
@@ -61,13 +85,24 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// `value<i64>`.
-    fn shown(&self) -> String {
-        match self.cells_name.split_once('<') {
-            Some((_, of)) => format!("{}<{of}", self.kind),
-            None => self.kind.to_string(),
-        }
+    pub(super) fn described(&self) -> StateDescription {
+        StateDescription { name: self.name.clone(), kind: self.kind, rust_type: self.of().to_owned() }
     }
+
+    /// The Rust types of what it holds: `i64`. A timer has none.
+    pub(super) fn of(&self) -> &'static str {
+        let of = self.cells_name.split_once('<').and_then(|(_, of)| of.strip_suffix('>'));
+        of.unwrap_or_default()
+    }
+
+    pub(super) fn shown(&self) -> String {
+        shown_type(&self.kind.to_string(), self.of())
+    }
+}
+
+/// A kind, and what the state holds: `value<i64>`.
+pub(super) fn shown_type(kind: &str, of: &str) -> String {
+    if of.is_empty() { kind.to_owned() } else { format!("{kind}<{of}>") }
 }
 
 /// The states of one task, in the order of their registration. Filled by `prepare`; its clones are the same

@@ -3,18 +3,16 @@
 use std::any::Any;
 use std::ops::Range;
 
-use smol_str::SmolStr;
-
 use crate::clock::{Clock, Time};
-use crate::state::columns::Column;
+use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::error::StateError;
 use crate::state::keys::{Key, KeyTable, hash_of};
-use crate::state::registry::{StateKind, StateRegistry};
-use crate::state::timer_cells::{Due, TimerCells};
+use crate::state::registry::{Registration, StateDescription, StateKind, StateRegistry};
+use crate::state::restore::Restore;
+use crate::state::snapshots::{Kept, SnapshotKind, Snapshots};
+use crate::state::stored::{Due, WallOffset};
+use crate::state::timer_cells::TimerCells;
 use crate::tuple::Value;
-
-/// The place of states that have no key.
-const NO_KEY_PLACE: u32 = 0;
 
 /// The key of the present call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +35,10 @@ pub struct TaskState {
     /// The numbers of those that are timers.
     timers: Vec<u32>,
     clock: Option<Clock>,
-    names: Vec<SmolStr>,
+    /// What each column is of.
+    states: Vec<Registration>,
     keys: KeyTable,
+    snapshots: Snapshots,
     present: PresentKey,
     /// The values of a present key that has no place, and their hash.
     new_key: Vec<Value>,
@@ -67,7 +67,7 @@ impl TaskState {
                 self.timers.push(self.columns.len() as u32);
             }
             self.columns.push((state.make)());
-            self.names.push(state.name);
+            self.states.push(state);
         }
         self.takes_keys = self.registry.takes_keys();
     }
@@ -212,8 +212,10 @@ impl TaskState {
     #[cold]
     fn free_places(&mut self) {
         while let Some(place) = self.checked.pop() {
-            if !self.columns.iter().any(|column| column.is_used(place)) {
-                self.keys.remove(place);
+            if !self.columns.iter().any(|column| column.is_used(place))
+                && let Some(key) = self.keys.remove(place)
+            {
+                self.snapshots.key_left(place, key);
             }
         }
     }
@@ -248,6 +250,7 @@ impl TaskState {
     #[cold]
     fn new_place(&mut self) -> u32 {
         let place = self.keys.insert(self.hash, &self.new_key);
+        self.snapshots.key_came(place);
         self.present = PresentKey::Known(place);
         self.checked.push(place);
         place
@@ -325,10 +328,65 @@ impl TaskState {
         places.into_iter().find_map(|place| Some((place, self.keys.key(place)?.values())))
     }
 
+    /// Begins a snapshot of everything (`full`) or of what changed since the snapshot before was begun, and
+    /// returns which it is. It is a full one, too, if there is none before, or that one was not completed: a
+    /// snapshot that is not complete is given up now. Between calls only. Nothing is written yet, so
+    /// it costs nearly the same, however much is kept.
+    pub(crate) fn begin_snapshot(&mut self, full: bool) -> SnapshotKind {
+        let wall = self.wall();
+        self.snapshots.begin(full, &mut self.columns, wall)
+    }
+
+    /// Appends records of the snapshot that has begun until they take about `budget` bytes, and returns whether it
+    /// is complete. Between calls only. The chunks of a snapshot have what was kept when it began, whatever calls
+    /// have changed since; one value is never cut, so a long one makes a long chunk.
+    ///
+    /// # Errors
+    /// When a value cannot be written. The snapshot is then given up, and the next one is full.
+    pub(crate) fn write_snapshot(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<bool, StateError> {
+        let kept = Kept { columns: &mut self.columns, states: &self.states, keys: &self.keys };
+        self.snapshots.write(budget, out, kept)
+    }
+
+    /// Replaces what is kept by what snapshots have. Their chunks are given in the order in which they were
+    /// written: those of a full one, then those of the deltas that followed. The columns must have been made.
+    ///
+    /// # Errors
+    /// When the snapshots do not fit the states of the component, or are not whole. Nothing is kept then.
+    pub(crate) fn restore<'c>(
+        &mut self,
+        chunks: impl IntoIterator<Item = &'c [u8]>,
+    ) -> Result<(), StateError> {
+        self.clear();
+        let wall = self.wall();
+        let mut restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, wall);
+        let read = chunks.into_iter().try_for_each(|chunk| restore.read(chunk));
+        read.and_then(|()| restore.finish()).inspect_err(|_| self.clear())
+    }
+
+    /// Forgets everything that is kept, and a snapshot that is not complete. The columns stay.
+    pub(crate) fn clear(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.clear());
+        self.keys = KeyTable::default();
+        self.snapshots.clear();
+        self.present = PresentKey::None;
+        self.checked.clear();
+        self.changed = false;
+    }
+
+    /// The states that were registered.
+    pub(crate) fn described(&self) -> Vec<StateDescription> {
+        self.states.iter().map(Registration::described).collect()
+    }
+
+    fn wall(&self) -> WallOffset {
+        self.clock.as_ref().map_or(WallOffset::default(), WallOffset::of)
+    }
+
     #[cold]
     fn no_key(&self, state: u32) -> StateError {
-        match self.names.get(state as usize) {
-            Some(name) => StateError::NoKey { state: name.clone() },
+        match self.states.get(state as usize) {
+            Some(state) => StateError::NoKey { state: state.name.clone() },
             None => StateError::Unregistered,
         }
     }
@@ -337,3 +395,11 @@ impl TaskState {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod snapshot_tests;
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod restore_tests;

@@ -1,47 +1,70 @@
 //! Random calls, some of which fail, against a model that copies everything before each call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::clock::Clock;
 use crate::state::{
-    ListCells, MapCells, OperatorCells, StateError, StateKind, StateRegistry, TaskState, ValueCells,
+    Due, ListCells, MapCells, OperatorCells, StateError, StateKind, StateRegistry, TaskState, TimerCells,
+    ValueCells,
 };
 use crate::tuple::Value;
 
 /// What a naive implementation keeps.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Model {
+pub(super) struct Model {
     values: BTreeMap<Vec<Value>, i64>,
     maps: BTreeMap<Vec<Value>, BTreeMap<i64, String>>,
     lists: BTreeMap<Vec<Value>, Vec<i64>>,
     all: Vec<i64>,
+    /// When they are due by the wall clock, and their failures.
+    timers: BTreeMap<Vec<Value>, (i64, u32)>,
 }
 
-struct States {
-    state: TaskState,
+impl Model {
+    /// The keys that have something.
+    pub(super) fn keys(&self) -> BTreeSet<&Vec<Value>> {
+        let keys = self.values.keys().chain(self.maps.keys()).chain(self.lists.keys());
+        keys.chain(self.timers.keys()).collect()
+    }
+
+    fn remove(&mut self, key: &[Value]) {
+        self.values.remove(key);
+        self.maps.remove(key);
+        self.lists.remove(key);
+        self.timers.remove(key);
+    }
+}
+
+pub(super) struct States {
+    pub(super) clock: Clock,
+    pub(super) state: TaskState,
     value: u32,
     map: u32,
     list: u32,
     all: u32,
+    timer: u32,
 }
 
 impl States {
-    fn new() -> States {
+    pub(super) fn new() -> States {
         let registry = StateRegistry::default();
         let value = registry.register::<ValueCells<i64>>("value", StateKind::Value).expect("a new name");
         let map = registry.register::<MapCells<i64, String>>("map", StateKind::Map).expect("a new name");
         let list = registry.register::<ListCells<i64>>("list", StateKind::List).expect("a new name");
         let all = registry.register::<OperatorCells<i64>>("all", StateKind::Operator).expect("a new name");
-        let mut state = TaskState::new(registry, Clock::simulated());
+        let timer = registry.register::<TimerCells>("timer", StateKind::Timer).expect("a new name");
+        let clock = Clock::simulated();
+        let mut state = TaskState::new(registry, clock.clone());
         state.take_registered();
-        States { state, value, map, list, all }
+        States { clock, state, value, map, list, all, timer }
     }
 
     /// Does something random, to the state and to the model.
-    fn change(&mut self, model: &mut Model, random: &mut StdRng) {
+    pub(super) fn change(&mut self, model: &mut Model, random: &mut StdRng) {
         let key = random_key(random);
         self.state
             .set_key(|row| {
@@ -52,7 +75,7 @@ impl States {
         let n = random.random_range(0..5);
         let state = &mut self.state;
         let call = state.call();
-        match random.random_range(0..9) {
+        match random.random_range(0..13) {
             0..3 => {
                 let place = state.place_to_change(self.value).expect("there is a key");
                 *state.column::<ValueCells<i64>>(self.value).expect("it is one").change(call, place, || 0) +=
@@ -101,6 +124,30 @@ impl States {
                     model.lists.retain(|_, list| !list.is_empty());
                 }
             }
+            8 => {
+                let due = Due { at: state.now().after(Duration::from_secs(n as u64)), failures: n as u32 };
+                let place = state.place_to_change(self.timer).expect("there is a key");
+                state.column::<TimerCells>(self.timer).expect("it is one").set(call, place, Some(due));
+                model.timers.insert(key, (self.clock.wall_nanos() + n * 1_000_000_000, n as u32));
+            }
+            9 => {
+                if let Some(place) = state.place(self.timer).expect("there is a key") {
+                    state.removes(place);
+                    state.column::<TimerCells>(self.timer).expect("it is one").set(call, place, None);
+                }
+                model.timers.remove(&key);
+            }
+            // The key goes.
+            10..12 => {
+                if let Some(place) = state.place(self.value).expect("there is a key") {
+                    state.removes(place);
+                    state.column::<ValueCells<i64>>(self.value).expect("it is one").set(call, place, None);
+                    state.column::<MapCells<i64, String>>(self.map).expect("it is one").clear(call, place);
+                    state.column::<ListCells<i64>>(self.list).expect("it is one").set(call, place, vec![]);
+                    state.column::<TimerCells>(self.timer).expect("it is one").set(call, place, None);
+                }
+                model.remove(&key);
+            }
             _ => {
                 let place = state.operator_place_to_change();
                 state.column::<OperatorCells<i64>>(self.all).expect("it is one").list().push(call, place, n);
@@ -110,9 +157,10 @@ impl States {
     }
 
     /// All that is kept, in the form of the model.
-    fn kept(&mut self) -> Model {
+    pub(super) fn kept(&mut self) -> Model {
         let mut kept = Model::default();
         let mut from = 0;
+        let ahead = self.clock.wall_nanos() - self.clock.now().0 as i64;
         while let Some((place, key)) = self.state.next_key(from..self.state.places()) {
             let key = key.to_vec();
             from = place + 1;
@@ -125,8 +173,10 @@ impl States {
             let list =
                 self.state.column::<ListCells<i64>>(self.list).expect("it is one").items(place).to_vec();
             if !list.is_empty() {
-                kept.lists.insert(key, list);
+                kept.lists.insert(key.clone(), list);
             }
+            let due = self.state.column::<TimerCells>(self.timer).expect("it is one").get(place);
+            kept.timers.extend(due.map(|due| (key, (ahead + due.at.0 as i64, due.failures))));
         }
         let place = self.state.operator_place();
         kept.all = self
@@ -168,9 +218,8 @@ fn a_call_that_fails_changes_nothing() {
                 model = after;
             }
             assert_eq!(states.kept(), model, "seed {seed}");
-            let keys: std::collections::BTreeSet<_> =
-                model.values.keys().chain(model.maps.keys()).chain(model.lists.keys()).collect();
-            assert_eq!(states.state.key_count(), keys.len(), "seed {seed}: keys without state have no place");
+            let keys = model.keys().len();
+            assert_eq!(states.state.key_count(), keys, "seed {seed}: keys without state have no place");
         }
     }
 }

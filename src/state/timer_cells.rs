@@ -4,21 +4,15 @@ use std::any::Any;
 use std::collections::BTreeSet;
 
 use crate::clock::Time;
-use crate::state::cells::cell;
 use crate::state::columns::{Column, Log};
-
-/// A timer that is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
-    pub(crate) at: Time,
-    /// How often its call has failed.
-    pub(crate) failures: u32,
-}
+use crate::state::encoding::EncodingError;
+use crate::state::stored::{Due, Stored, WallOffset};
+use crate::state::tracked_cells::{SnapshotCells, TrackedCells};
 
 /// When a timer is due, for each key.
 #[derive(Default)]
 pub(crate) struct TimerCells {
-    cells: Vec<Option<Due>>,
+    cells: TrackedCells<Due>,
     /// The same, in the order of time.
     due: BTreeSet<(Time, u32)>,
     log: Log<(u32, Option<Due>)>,
@@ -26,17 +20,18 @@ pub(crate) struct TimerCells {
 
 impl TimerCells {
     pub(crate) fn get(&self, place: u32) -> Option<Due> {
-        self.cells.get(place as usize).copied().flatten()
+        self.cells.get(place).copied()
     }
 
     /// Sets or clears the timer of a key.
     pub(crate) fn set(&mut self, call: u64, place: u32, due: Option<Due>) {
+        self.cells.note_change(place);
         let old = self.write(place, due);
         self.log.push(call, (place, old));
     }
 
     fn write(&mut self, place: u32, due: Option<Due>) -> Option<Due> {
-        let old = std::mem::replace(cell(&mut self.cells, place), due);
+        let old = std::mem::replace(self.cells.cell(place), due);
         if let Some(old) = old {
             self.due.remove(&(old.at, place));
         }
@@ -54,6 +49,20 @@ impl Column for TimerCells {
 
     fn is_used(&self, place: u32) -> bool {
         self.get(place).is_some()
+    }
+
+    fn cells(&mut self) -> &mut dyn SnapshotCells {
+        &mut self.cells
+    }
+
+    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
+        let due = value.map(|value| Due::read(value, wall)).transpose()?;
+        self.write(place, due);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        *self = TimerCells::default();
     }
 
     fn next_due(&self) -> Option<(Time, u32)> {

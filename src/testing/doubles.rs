@@ -1,4 +1,6 @@
 //! Replacements for spouts and bolts in tests: [`Feeder`], [`FixedSpout`] and [`Capture`].
+//!
+//! Both spouts can be rewound, each task by itself, so a test can run them exactly once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smol_str::SmolStr;
 
 use crate::api::{
-    Bolt, Failure, Input, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskError, Values,
+    Bolt, Failure, Input, Outputs, Positions, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext,
+    TaskError, Values,
 };
+use crate::components::task_split;
 use crate::ids::MessageId;
 use crate::testing::row::row_of;
 use crate::tuple::{Fields, Value};
@@ -29,10 +33,56 @@ struct Feed {
     next_id: u64,
     acks_since: usize,
     closed: bool,
+    /// Exactly once: what each task has emitted.
+    emitted: BTreeMap<usize, Emitted>,
+}
+
+/// What a task has emitted and no complete checkpoint has.
+#[derive(Debug, Default)]
+struct Emitted {
+    /// How many rows came before these.
+    before: u64,
+    rows: VecDeque<(MessageId, Vec<Value>)>,
+}
+
+impl Emitted {
+    /// How many rows the task has emitted in all.
+    fn position(&self) -> u64 {
+        self.before + self.rows.len() as u64
+    }
+}
+
+impl Feed {
+    /// What the task emitted after this position waits again, before everything else.
+    fn go_back(&mut self, task: usize, position: u64) -> Result<(), TaskError> {
+        let emitted = self.emitted.entry(task).or_default();
+        if !(emitted.before..=emitted.position()).contains(&position) {
+            let why = format!("the feed does not have what came after row {position} of task {task}");
+            return Err(TaskError::fatal(why));
+        }
+        while emitted.position() > position {
+            emitted.rows.pop_back().into_iter().for_each(|row| self.waiting.push_front(row));
+        }
+        Ok(())
+    }
+
+    /// What the task emitted before this position is not asked for again.
+    fn commit(&mut self, task: usize, position: u64) {
+        let emitted = self.emitted.entry(task).or_default();
+        while emitted.before < position
+            && let Some((id, _)) = emitted.rows.pop_front()
+        {
+            emitted.before += 1;
+            self.states.insert(id, MessageState::Acked);
+            self.acks_since += 1;
+        }
+    }
 }
 
 /// A spout that emits what the test feeds it, and records which messages were acked or failed (Storm's
 /// `FeederSpout` with its `AckTracker`). A failed message is not replayed. All tasks share the feed.
+///
+/// Exactly once, a message counts as acked when a complete checkpoint has it.
 #[derive(Clone, Debug)]
 pub struct Feeder {
     fields: Fields,
@@ -52,7 +102,7 @@ impl Feeder {
     /// The constructor to give to `TopologyBuilder::spout`.
     pub fn spout(&self) -> impl Fn() -> FeederSpout + Send + Sync + 'static {
         let feeder = self.clone();
-        move || FeederSpout(feeder.clone())
+        move || FeederSpout { feeder: feeder.clone(), task: 0, tasks: 1, keeps: false, begins_anew: false }
     }
 
     /// Feeds a tuple as a tracked message. The spout emits it when the simulation is next run.
@@ -130,25 +180,74 @@ impl Feeder {
 }
 
 /// The spout of a [`Feeder`].
-pub struct FeederSpout(Feeder);
+pub struct FeederSpout {
+    feeder: Feeder,
+    task: usize,
+    tasks: usize,
+    /// Exactly once: what is emitted is kept, and not tracked.
+    keeps: bool,
+    /// What an earlier instance emitted comes again, unless there is a position to go back to.
+    begins_anew: bool,
+}
 
 impl Spout for FeederSpout {
     fn declare(&self) -> Streams {
-        Streams::new(self.0.fields.clone())
+        Streams::new(self.feeder.fields.clone())
+    }
+
+    fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        (self.task, self.tasks) = (context.task_index(), context.parallelism());
+        self.keeps = context.delivery().is_exactly_once();
+        self.begins_anew = self.keeps;
+        Ok(())
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-        let mut feed = self.0.lock();
+        let mut feed = self.feeder.lock();
+        if std::mem::take(&mut self.begins_anew) {
+            feed.go_back(self.task, 0)?;
+        }
         let Some((id, row)) = feed.waiting.pop_front() else {
             return Ok(if feed.closed { SpoutStatus::Exhausted } else { SpoutStatus::Idle });
         };
-        drop(feed);
-        out.emit_tracked(row, id)?;
+        if self.keeps {
+            feed.emitted.entry(self.task).or_default().rows.push_back((id, row.clone()));
+            drop(feed);
+            out.emit(row)?;
+        } else {
+            drop(feed);
+            out.emit_tracked(row, id)?;
+        }
         Ok(SpoutStatus::Emitted)
     }
 
+    fn is_rewindable(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        let mut feed = self.feeder.lock();
+        if std::mem::take(&mut self.begins_anew) {
+            feed.go_back(self.task, 0)?;
+        }
+        let position = feed.emitted.get(&self.task).map_or(0, Emitted::position);
+        positions.set(&task_split::name(self.task, self.tasks), &position)
+    }
+
+    fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        let position = task_split::position(positions, self.task, self.tasks)?;
+        self.begins_anew = false;
+        self.feeder.lock().go_back(self.task, position)
+    }
+
+    fn committed(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        let position = task_split::position(positions, self.task, self.tasks)?;
+        self.feeder.lock().commit(self.task, position);
+        Ok(())
+    }
+
     fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
-        let mut feed = self.0.lock();
+        let mut feed = self.feeder.lock();
         feed.states.insert(id, MessageState::Acked);
         feed.acks_since += 1;
         Ok(())
@@ -160,17 +259,21 @@ impl Spout for FeederSpout {
         _failure: &Failure,
         _out: &mut SpoutOutputs<'_>,
     ) -> Result<(), TaskError> {
-        self.0.lock().states.insert(id, MessageState::Failed);
+        self.feeder.lock().states.insert(id, MessageState::Failed);
         Ok(())
     }
 }
 
 /// A spout that emits a fixed list of rows and then ends. A row that fails is emitted again, unless the
-/// failure is final. Each task emits the whole list.
+/// failure is final. Each task emits the whole list. Exactly once, its position is the number of rows that it has
+/// emitted.
 #[derive(Clone, Debug)]
 pub struct FixedSpout {
     streams: Streams,
     rows: Arc<Vec<(SmolStr, Vec<Value>)>>,
+    task: usize,
+    tasks: usize,
+    is_exactly_once: bool,
     next: usize,
     again: VecDeque<usize>,
 }
@@ -200,13 +303,27 @@ impl FixedSpout {
         streams: Streams,
         rows: impl IntoIterator<Item = (SmolStr, Vec<Value>)>,
     ) -> FixedSpout {
-        FixedSpout { streams, rows: Arc::new(rows.into_iter().collect()), next: 0, again: VecDeque::new() }
+        FixedSpout {
+            streams,
+            rows: Arc::new(rows.into_iter().collect()),
+            task: 0,
+            tasks: 1,
+            is_exactly_once: false,
+            next: 0,
+            again: VecDeque::new(),
+        }
     }
 }
 
 impl Spout for FixedSpout {
     fn declare(&self) -> Streams {
         self.streams.clone()
+    }
+
+    fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        (self.task, self.tasks) = (context.task_index(), context.parallelism());
+        self.is_exactly_once = context.delivery().is_exactly_once();
+        Ok(())
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
@@ -219,8 +336,25 @@ impl Spout for FixedSpout {
             None => return Ok(SpoutStatus::Exhausted),
         };
         let (stream, row) = &self.rows[index];
-        out.emit_tracked_to(stream, row.as_slice(), MessageId(index as u64))?;
+        if self.is_exactly_once {
+            out.emit_to(stream, row.as_slice())?;
+        } else {
+            out.emit_tracked_to(stream, row.as_slice(), MessageId(index as u64))?;
+        }
         Ok(SpoutStatus::Emitted)
+    }
+
+    fn is_rewindable(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        positions.set(&task_split::name(self.task, self.tasks), &self.next)
+    }
+
+    fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        self.next = task_split::position(positions, self.task, self.tasks)?;
+        Ok(())
     }
 
     fn fail(
@@ -247,7 +381,8 @@ pub struct CapturedTuple {
     pub values: Vec<Value>,
 }
 
-/// A bolt that keeps every tuple it receives, over all its tasks, in the order of execution.
+/// A bolt that keeps every tuple it receives, over all its tasks, in the order of execution. Exactly once, it is no
+/// sink that commits: what comes again after a recovery is captured again.
 #[derive(Clone, Debug, Default)]
 pub struct Capture(Arc<Mutex<Vec<CapturedTuple>>>);
 
@@ -293,3 +428,6 @@ impl Bolt for CaptureBolt {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

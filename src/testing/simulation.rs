@@ -23,10 +23,11 @@ use rand::{RngExt, SeedableRng};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::api::WorkerResources;
+use crate::checkpoint::MemoryStorage;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::TopologyStats;
-use crate::runtime::simulated::{ExecutorCommand, SimulatedWorker};
+use crate::runtime::simulated::{ExecutorCommand, SimulatedSetup, SimulatedWorker};
 use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
@@ -47,6 +48,9 @@ pub struct SimulationOptions {
     pub logger: slog::Logger,
     /// Objects that tasks find by `TaskContext::resources`.
     pub resources: WorkerResources,
+    /// Where the checkpoints of a topology that is exactly-once are kept. If there are some, the topology goes on from
+    /// the latest, as another process would.
+    pub checkpoints: MemoryStorage,
 }
 
 impl Default for SimulationOptions {
@@ -59,7 +63,16 @@ impl SimulationOptions {
     /// Options without faults; the seed decides the order of steps.
     pub fn seeded(seed: u64) -> SimulationOptions {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        SimulationOptions { seed, faults: FaultPlan::new(), logger, resources: WorkerResources::default() }
+        let checkpoints = MemoryStorage::seeded(seed);
+        let (faults, resources) = (FaultPlan::new(), WorkerResources::default());
+        SimulationOptions { seed, faults, logger, resources, checkpoints }
+    }
+
+    /// Sets where checkpoints are kept.
+    #[must_use]
+    pub fn checkpoints(mut self, storage: MemoryStorage) -> SimulationOptions {
+        self.checkpoints = storage;
+        self
     }
 
     /// Sets the faults to inject.
@@ -136,14 +149,27 @@ impl SimulatedTopology {
     /// Starts a topology; nothing has been stepped yet.
     ///
     /// # Panics
-    /// When a resource or a worker hook of the topology fails.
+    /// When a resource or a worker hook of the topology fails, and when its checkpoints cannot be read.
     pub fn start(topology: Topology, options: SimulationOptions) -> SimulatedTopology {
-        let SimulationOptions { seed, faults, logger, resources } = options;
+        let SimulationOptions { seed, faults, logger, resources, checkpoints } = options;
         let clock = Clock::simulated();
         let faults = faults.start(seed);
         let inactive = topology.options().start_inactive;
         let interference = Arc::clone(&faults) as Arc<dyn crate::runtime::Faults>;
-        let worker = SimulatedWorker::new(topology, clock.clone(), seed, logger, resources, interference);
+        let audit = Arc::default();
+        let (clock_of_worker, faults_of_worker) = (clock.clone(), interference);
+        let worker = SimulatedWorker::new(
+            topology,
+            SimulatedSetup {
+                clock: clock_of_worker,
+                seed,
+                logger,
+                resources,
+                faults: faults_of_worker,
+                audit,
+                checkpoints,
+            },
+        );
         let simulated = SimulatedTopology {
             worker,
             clock,
@@ -341,6 +367,8 @@ impl SimulatedTopology {
         // A spout that crashed reads its source again and emits the same ids again. They count twice as
         // emitted, so the sum below does not hold for it.
         let crashes = stats.components.iter().any(|component| component.is_spout && component.restarts > 0);
+        // With checkpoints no message is acked: the tasks go back together.
+        let crashes = crashes || stats.checkpoints.is_some();
         if emitted != acked + failed && !crashes && !stats.cut_short {
             return Err(SimulationError::Unaccounted { seed: self.seed, emitted, acked, failed });
         }

@@ -16,7 +16,7 @@ use smol_str::SmolStr;
 use crate::api::{
     self, Bolt, Input, Outputs, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
 };
-use crate::config::{ComponentOptions, TopologyOptions};
+use crate::config::{CheckpointOptions, ComponentOptions, TopologyOptions};
 use crate::topology::builder::declarers::Declared;
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
 use crate::topology::draft::{Draft, DraftComponent};
@@ -281,6 +281,7 @@ impl TopologyBuilder {
         let components = components.collect();
         let draft = Draft {
             name: Some(self.name),
+            sets_checkpoint: self.options.checkpoint != CheckpointOptions::default(),
             options: self.options,
             components,
             hooks: self.hooks,

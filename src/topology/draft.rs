@@ -8,7 +8,7 @@
 use smol_str::SmolStr;
 
 use crate::api::Streams;
-use crate::config::{ComponentOptions, TopologyOptions};
+use crate::config::{CheckpointOptions, ComponentOptions, TopologyOptions};
 use crate::topology::graph::{
     Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, ProcessParts, Topology,
 };
@@ -21,6 +21,9 @@ pub(crate) struct Draft {
     pub options: TopologyOptions,
     pub components: Vec<DraftComponent>,
     pub hooks: Vec<HookFactory>,
+    /// Whether options of checkpoints are set: written in a document, even with the values of the defaults, or
+    /// changed in Rust. False if `delivery` could not be read, and that has been reported.
+    pub sets_checkpoint: bool,
     /// Resources of the process that reading the topology used up, such as standard input.
     pub taken: Vec<&'static str>,
     pub process: ProcessParts,
@@ -68,6 +71,7 @@ impl From<Topology> for Draft {
     fn from(topology: Topology) -> Draft {
         Draft {
             name: Some(topology.name),
+            sets_checkpoint: topology.options.checkpoint != CheckpointOptions::default(),
             options: topology.options,
             components: topology.components.into_iter().map(DraftComponent::from).collect(),
             hooks: topology.hooks,

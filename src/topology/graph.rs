@@ -254,6 +254,18 @@ impl Instance {
         .map_err(|panic| format!("its `declare` {panic}"))
     }
 
+    /// Whether it is a bolt, or a spout that can go back to a position in its input.
+    ///
+    /// # Errors
+    /// The message of its panic.
+    pub fn can_go_back(&self) -> Result<bool, String> {
+        guarded(|| match &self.0 {
+            Some(Asked::Spout(spout)) => spout.is_rewindable(),
+            Some(Asked::Bolt(_)) | None => true,
+        })
+        .map_err(|panic| format!("its `is_rewindable` {panic}"))
+    }
+
     /// Looks at what surrounds it.
     ///
     /// # Errors

@@ -213,7 +213,7 @@ fn shares(tasks: u32, parts: u32) -> impl Iterator<Item = u32> {
 
 fn acker_count(topology: &Topology, workers_with_spouts: u32) -> u32 {
     match (topology.options().delivery, topology.options().ackers) {
-        (Delivery::AtMostOnce, _) => 0,
+        (Delivery::AtMostOnce | Delivery::ExactlyOnce, _) => 0,
         (Delivery::AtLeastOnce, AutoOr::Auto) => workers_with_spouts.max(1),
         (Delivery::AtLeastOnce, AutoOr::Fixed(count)) => count,
     }
@@ -292,5 +292,6 @@ mod tests {
         check(Delivery::AtLeastOnce, AutoOr::Fixed(2), 1, 2);
         check(Delivery::AtMostOnce, AutoOr::Auto, 1, 0);
         check(Delivery::AtMostOnce, AutoOr::Fixed(2), 1, 0);
+        check(Delivery::ExactlyOnce, AutoOr::Fixed(2), 1, 0);
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::limits::{COMPONENTS_MAX, INPUTS_MAX};
 use crate::topology::declare::DELIVERIES;
+use crate::topology::declare::component_keys;
 use crate::topology::declare::engine_keys::ENGINE;
 use crate::topology::declare::keys::{self, Key, Shape};
 use crate::topology::registry::{ComponentType, GroupingType, Kind, Registry};
@@ -69,7 +70,7 @@ fn component(known: &ComponentType, inputs: &Value, generator: &mut SchemaGenera
     let mut required = vec!["type"];
     required.extend((known.kind == Kind::Bolt).then_some("inputs"));
     required.extend(needs_config.then_some("config"));
-    let keys = keys::component(known.kind).iter().copied();
+    let keys = component_keys::component(known.kind).iter().copied();
     let mut schema = object(keys, &required, &known.summary);
     schema["properties"]["type"] = json!({ "const": known.name, "description": known.summary });
     schema["properties"]["config"] = config;

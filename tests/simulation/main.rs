@@ -24,6 +24,7 @@ mod kit;
 mod calls;
 mod chains;
 mod cluster;
+mod exactly_once;
 mod sabotage;
 mod scenario;
 mod untouched;

@@ -19,6 +19,9 @@ impl Spout for Inert {
     fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
         Ok(SpoutStatus::Exhausted)
     }
+    fn is_rewindable(&self) -> bool {
+        true
+    }
 }
 
 impl Bolt for Inert {

@@ -1,145 +1,42 @@
 //! `file`: writes rows to part files, one at a time per task, or to a stream.
 //!
-//! ```text
-//!  execute: format, hold ──> flush: one write() ──> [fsync] ──> ack all of them
-//!                                   │
-//!                                   └─ fails: cut the file back, fail all of them, report
-//! ```
-//!
-//! 1. A tuple is acked when its bytes are with the operating system, or on the disk (`sync`).
-//!    Killed at any point, the file holds every acked row; rows written and not acked come again.
-//! 2. A file is written as `NAME.inprogress` and renamed when it is rotated and when the topology
-//!    ends, so readers see whole files only. Nothing that exists is ever replaced.
-//! 3. What a killed task left unpublished its successor publishes, without the torn last row.
-//! 4. Memory is bounded: 256 KiB or 16,384 rows are written without waiting for
-//!    `flush`.
-//! 5. An acked row that did not get into a published file is counted as a loss, so that the run
-//!    does not exit with 0.
-//! 6. What waiting cannot mend (a name that is too long, a directory that cannot be written to) ends
-//!    the run; a full disk fails rows, which are replayed later.
-//! 7. Streams (see `place`) are written in place, as `print` writes standard output.
+//! There are two ways, one for each promise: `acked` acks rows when they are written, at least once and at most
+//! once; `committed` publishes rows when the checkpoint that they belong to is complete, exactly once. Which one a
+//! task takes is decided when it is prepared. Both write `part`s, under names that `path` makes, with rows as
+//! `layout` and `rows` write them; only `acked` writes to a stream (`place`).
 
+mod acked;
+mod committed;
+mod layout;
 mod part;
 mod path;
 mod place;
 mod rows;
+mod sealed;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, ErrorKind};
-use std::path::PathBuf;
-
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use crate::api::{Bolt, Input, Outputs, TaskContext, TaskError};
-use crate::clock::Clock;
-use crate::components::file::part::{Disk, Part};
+use crate::api::{Bolt, Input, Outputs, TaskContext, TaskError, TwoPhaseBolt};
+use crate::components::file::acked::AckedFile;
+use crate::components::file::committed::CommittedFile;
 use crate::components::file::path::PathTemplate;
-use crate::components::file::place::Place;
-use crate::components::positions::Positions;
-use crate::components::row_buffer::RowBuffer;
-use crate::components::settings::{ByteSize, Period};
-use crate::components::stream::{Stream, Unwritten, is_lost_device, is_permanent, write_counted};
-use crate::metrics::Counter;
+use crate::ids::CheckpointId;
 use crate::topology::registry::{Registry, SettingError};
-use crate::tuple::Fields;
 
 pub use rows::Format;
-
-/// Bytes that are written without waiting for more.
-const BUFFER_MAX: usize = 256 << 10;
-/// Rows that are written without waiting for more.
-const HELD_MAX: usize = 16 << 10;
-
-/// Settings of [`File`].
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FileSettings {
-    /// The file's name, relative to the working directory. `{task}` is the task's index, `{seq}` a
-    /// number that makes the name new, and strftime's `%Y-%m-%d` the time the file was begun
-    /// (UTC). Directories are made. When the time in the name changes the file is rotated. A
-    /// device, a pipe and a descriptor (`/dev/stdout`, `/dev/fd/3`) are written to as they are.
-    /// Required.
-    pub path: String,
-    /// How rows are written: `"text"`, `"csv"` or `"jsonl"`. Default: by the extension of `path`
-    /// (`csv`; `jsonl`, `ndjson`, `json`), otherwise text.
-    #[serde(default)]
-    pub format: Option<Format>,
-    /// The fields that are written. Default: all. The rows of one CSV file have the same fields.
-    #[serde(default)]
-    pub fields: Option<Vec<String>>,
-    /// With CSV: whether each file begins with the names of the fields. Default: true.
-    #[serde(default = "header")]
-    pub header: bool,
-    /// With text: what stands between values. Default: a tab.
-    #[serde(default = "separator")]
-    pub separator: String,
-    /// Begin a new file when one has reached this size. Default: never.
-    #[serde(default)]
-    pub rotate_size: Option<ByteSize>,
-    /// Begin a new file when one is this old, as a duration; looked at when rows come and at the
-    /// component's `tick`. Default: never.
-    #[serde(default)]
-    pub rotate_every: Option<Period>,
-    /// Whether rows are on the disk (fsync), not only with the operating system, before they are
-    /// acked. Default: false.
-    #[serde(default)]
-    pub sync: bool,
-}
-
-fn header() -> bool {
-    true
-}
-
-fn separator() -> String {
-    "\t".to_owned()
-}
+pub use settings::FileSettings;
 
 /// The bolt `file`.
 pub struct File {
     settings: FileSettings,
-    format: Format,
-    /// Of the fields to write, if they are named.
-    positions: Option<Positions>,
-    /// The columns, which are the first row's if none are named.
-    columns: Option<Fields>,
-    template: PathTemplate,
-    /// The path of this task, if it may be that of a stream.
-    stream_path: Option<String>,
-    clock: Clock,
-    logger: slog::Logger,
-    counts: Counts,
-    disk: Disk,
-    target: Option<Target>,
-    /// The name of the file before, and its number: where to look for the next free one.
-    last: (String, u64),
-    rows: RowBuffer,
-    /// Nobody reads the stream any more: rows are acked and counted.
-    closed: bool,
+    mode: Mode,
 }
 
-/// What rows are written to.
-enum Target {
-    Part(Part),
-    Stream {
-        stream: Stream,
-        /// A pipe by its name: another reader may open it later.
-        is_named: bool,
-        /// The header was begun, or there is none.
-        begun: bool,
-    },
-}
-
-/// What the task counts.
-#[derive(Clone, Default)]
-struct Counts {
-    /// Loss: acked rows whose file did not get its name.
-    rows_unpublished: Counter,
-    /// Files that somebody removed or renamed while they were written, and that were written again.
-    files_rewritten: Counter,
-    /// Rows acked and not written, because nobody reads the stream any more.
-    rows_unread: Counter,
+enum Mode {
+    Acked(Box<AckedFile>),
+    /// Exactly once.
+    Committed(Box<TwoPhaseBolt<CommittedFile>>),
 }
 
 impl File {
@@ -149,317 +46,65 @@ impl File {
     /// When the path is no template, or a limit is 0.
     pub fn new(settings: FileSettings) -> Result<File, SettingError> {
         PathTemplate::check(&settings.path).map_err(|why| SettingError::at("path", why))?;
-        if settings.rotate_size == Some(ByteSize(0)) {
-            return Err(SettingError::at("rotate_size", "must be at least 1B"));
-        }
-        if settings.rotate_every.is_some_and(|every| every.0.is_zero()) {
-            return Err(SettingError::at("rotate_every", "must be more than nothing"));
-        }
-        let format = settings.format.unwrap_or_else(|| Format::of_path(&settings.path));
-        let positions = settings.fields.as_ref().map(Positions::of);
-        let columns = settings.fields.as_ref().map(|fields| fields.iter().collect());
-        let template = PathTemplate::for_task(&settings.path, 0, 1);
-        let stream_path = PathTemplate::of_stream(&settings.path, 0);
-        Ok(File {
-            settings,
-            format,
-            positions,
-            columns,
-            template,
-            stream_path,
-            clock: Clock::simulated(),
-            logger: slog::Logger::root(slog::Discard, slog::o!()),
-            counts: Counts::default(),
-            disk: part::disk,
-            target: None,
-            last: (String::new(), 0),
-            rows: RowBuffer::default(),
-            closed: false,
-        })
+        settings.check_limits()?;
+        let mode = Mode::Acked(Box::new(AckedFile::new(settings.clone())));
+        Ok(File { settings, mode })
     }
 
-    fn format_row(&mut self, input: &Input<'_>) -> Result<(), TaskError> {
-        let (format, separator, text) = (self.format, &self.settings.separator, &mut self.rows.text);
-        if let Some(positions) = &mut self.positions {
-            let positions = positions.resolve(input)?;
-            let row = positions.iter().map(|position| &input.values()[*position]);
-            let columns = self.columns.as_ref().expect("named fields are the columns");
-            rows::write_row(text, format, separator, columns, row);
-            return Ok(());
-        }
-        let columns = self.columns.get_or_insert_with(|| input.fields().clone());
-        if format == Format::Csv && columns != input.fields() {
-            let found = input.fields();
-            return Err(TaskError::new(format!(
-                "the columns of the file are {columns}; the row has {found}"
-            )));
-        }
-        rows::write_row(text, format, separator, input.fields(), input.values().iter());
-        Ok(())
-    }
-
-    /// Writes what is held, and acks or fails it. An error that it returns ends the run.
-    fn write_held(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if self.closed {
-            self.counts.rows_unread.add(self.rows.ack_unread(out));
-        }
-        if !self.rows.is_empty() {
-            // The rows go to the next file, whatever became of the one before.
-            self.rotate_if_old().unwrap_or_else(|error| out.report_error(error));
-            let written = match self.make_ready() {
-                Ok(()) => self.write_ready(out),
-                Err(error) => {
-                    let mut error = Some(error);
-                    self.rows.write(out, |_| {
-                        let error = error.take().unwrap_or_else(|| ErrorKind::Other.into());
-                        Err(Unwritten { written: 0, error })
-                    })
-                }
-            };
-            if let Err((_, error)) = written {
-                self.after_failed_write(&error, out)?;
-            }
-        }
-        let full = |part: &Part| self.settings.rotate_size.is_some_and(|size| part.len >= size.0);
-        if matches!(&self.target, Some(Target::Part(part)) if full(part)) {
-            self.publish_or_report(out);
-        }
-        Ok(())
-    }
-
-    /// Opens what is written to, if it is not open, and puts the header before the first row.
-    fn make_ready(&mut self) -> io::Result<()> {
-        match &mut self.target {
-            Some(Target::Part(part)) if !part.is_in_place() => self.write_again()?,
-            Some(_) => {}
-            None => self.target = Some(self.open()?),
-        }
-        let has_header = self.format == Format::Csv && self.settings.header;
-        let is_begun = match &self.target {
-            Some(Target::Part(part)) => part.len > 0,
-            Some(Target::Stream { begun, .. }) => *begun,
-            None => true,
-        };
-        if has_header && !is_begun && !self.rows.rows().is_empty() {
-            let mut header = String::new();
-            rows::write_header(&mut header, self.columns.as_ref().expect("a row was formatted"));
-            self.rows.put_before(&header);
-        }
-        Ok(())
-    }
-
-    fn open(&self) -> io::Result<Target> {
-        let place = self.stream_path.as_deref().map_or(Place::Files, Place::of);
-        if let Some(stream) = place.open()? {
-            let is_named = matches!(place, Place::Special(_));
-            return Ok(Target::Stream { stream, is_named, begun: false });
-        }
-        let base = self.template.at(self.clock.wall_nanos()).map_err(io::Error::other)?;
-        let first = if self.last.0 == base { self.last.1 + 1 } else { 0 };
-        Part::create(&self.template, base, first, self.clock.now(), self.disk).map(Target::Part)
-    }
-
-    fn write_ready(&mut self, out: &mut Outputs<'_>) -> Result<(), (usize, io::Error)> {
-        let (count, sync) = (self.rows.rows().len() as u64, self.settings.sync);
-        match self.target.as_mut().expect("it was made ready") {
-            Target::Part(part) => self.rows.write(out, |bytes| {
-                part.append(bytes, count, sync).map_err(|error| Unwritten { written: 0, error })
-            }),
-            Target::Stream { stream, begun, .. } => {
-                let written = self.rows.write(out, |bytes| {
-                    write_counted(stream, bytes)?;
-                    let synced = if sync { stream.sync() } else { Ok(()) };
-                    // What is written may not come again, whether it is on the disk or not.
-                    synced.map_err(|error| Unwritten { written: bytes.len(), error })
-                });
-                *begun |= written.as_ref().map_or_else(|(rows, _)| *rows, |()| 1) > 0;
-                written
-            }
+    fn bolt(&mut self) -> &mut dyn Bolt {
+        match &mut self.mode {
+            Mode::Acked(bolt) => &mut **bolt,
+            Mode::Committed(bolt) => &mut **bolt,
         }
     }
-
-    /// Decides what a failed write means for the run, and for the rows that were not written.
-    fn after_failed_write(&mut self, error: &io::Error, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let message = format!("cannot write `{}`: {error}", self.settings.path);
-        let Some(Target::Stream { is_named, .. }) = self.target else {
-            self.rows.fail_unwritten(out);
-            return if is_permanent(error) { Err(TaskError::fatal(message)) } else { report(out, message) };
-        };
-        match error.kind() {
-            ErrorKind::BrokenPipe if is_named => {
-                // The next reader begins with a whole row.
-                self.rows.fail_all(out);
-                self.target = None;
-                report(out, message)
-            }
-            ErrorKind::BrokenPipe => {
-                self.closed = true;
-                out.request_drain();
-                self.counts.rows_unread.add(self.rows.ack_unread(out));
-                report(out, format!("nobody reads `{}` any more; ending", self.settings.path))
-            }
-            _ => {
-                self.rows.fail_unwritten(out);
-                let ends_run = is_permanent(error) || is_lost_device(error);
-                if ends_run { Err(TaskError::fatal(message)) } else { report(out, message) }
-            }
-        }
-    }
-
-    /// Copies the rows of a part that somebody removed or renamed into a new file.
-    fn write_again(&mut self) -> io::Result<()> {
-        let Some(Target::Part(part)) = &mut self.target else { return Ok(()) };
-        let before = part.path().display().to_string();
-        // Never a permanent error: with the end of the run the rows in the open file would be lost,
-        // and whoever removed it may make room for the new one.
-        part.begin_again(&self.template, self.disk).map_err(|error| {
-            io::Error::other(format!("`{before}` was removed or renamed, and a new file fails: {error}"))
-        })?;
-        self.counts.files_rewritten.add(1);
-        slog::warn!(self.logger, "a file was removed or renamed while it was written; its rows were written again";
-            "before" => before, "now" => part.path().display().to_string(), "rows" => part.rows);
-        Ok(())
-    }
-
-    fn rotate_if_old(&mut self) -> Result<(), TaskError> {
-        let base = self.template.at(self.clock.wall_nanos()).map_err(TaskError::new)?;
-        let now = self.clock.now();
-        let every = self.settings.rotate_every;
-        let is_old =
-            |part: &Part| part.base != base || every.is_some_and(|every| now.since(part.opened) >= every.0);
-        let is_due = matches!(&self.target, Some(Target::Part(part)) if is_old(part));
-        if is_due { self.publish() } else { Ok(()) }
-    }
-
-    /// Gives the file its name, if there is one. What that fails for is counted as lost, and is
-    /// published by the next start if it can be.
-    fn publish(&mut self) -> Result<(), TaskError> {
-        let in_place = match &self.target {
-            None | Some(Target::Stream { .. }) => return Ok(()),
-            Some(Target::Part(part)) => part.len == 0 || part.is_in_place(),
-        };
-        let written_again = if in_place { Ok(()) } else { self.write_again() };
-        let Some(Target::Part(mut part)) = self.target.take() else { return Ok(()) };
-        self.last = (part.base.clone(), part.number);
-        let published = written_again.and_then(|()| part.publish(self.settings.sync));
-        match published {
-            Ok(Some(published)) if published.moved => {
-                let path = published.path.display().to_string();
-                slog::warn!(self.logger, "the directory was moved while a file was written; it was published there";
-                    "path" => path);
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.unpublished(&part, &error)),
-        }
-    }
-
-    fn unpublished(&self, part: &Part, error: &io::Error) -> TaskError {
-        self.counts.rows_unpublished.add(part.rows);
-        let (rows, path) = (part.rows, part.path());
-        let whereabouts = if part.is_in_place() {
-            format!("its {rows} rows are in `{}`", path.display())
-        } else {
-            format!("its {rows} rows are lost")
-        };
-        TaskError::new(format!("cannot publish `{}`: {error}; {whereabouts}", self.settings.path))
-    }
-
-    fn publish_or_report(&mut self, out: &mut Outputs<'_>) {
-        if let Err(error) = self.publish() {
-            out.report_error(error);
-        }
-    }
-}
-
-/// Reports an error that waiting may mend.
-fn report(out: &mut Outputs<'_>, message: String) -> Result<(), TaskError> {
-    out.report_error(TaskError::new(message));
-    Ok(())
 }
 
 impl Bolt for File {
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.clock = context.clock().clone();
-        self.logger = context.logger().clone();
-        self.counts = Counts {
-            rows_unpublished: context.loss_counter("rows_unpublished"),
-            files_rewritten: context.counter("files_rewritten"),
-            rows_unread: context.counter("rows_unread"),
-        };
-        let (task, tasks) = (context.task_index(), context.parallelism());
-        self.template = PathTemplate::for_task(&self.settings.path, task, tasks);
-        self.stream_path = PathTemplate::of_stream(&self.settings.path, task);
-        match self.stream_path.as_deref().map_or(Place::Files, Place::of) {
-            Place::Files => self.publish_leftovers(),
-            place @ Place::Descriptor(_) => match place.open() {
-                Ok(Some(stream)) if stream.was_closed() => Err(TaskError::fatal(format!(
-                    "cannot write `{}`: it was closed when squall was started",
-                    self.settings.path
-                ))),
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    Err(TaskError::fatal(format!("cannot write `{}`: {error}", self.settings.path)))
-                }
-            },
-            Place::Special(_) => Ok(()),
+        if context.delivery().is_exactly_once() {
+            let sink = CommittedFile::new(self.settings.clone());
+            self.mode = Mode::Committed(Box::new(TwoPhaseBolt::new(sink)));
         }
+        self.bolt().prepare(context)
+    }
+
+    fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().init_state(out)
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if self.closed {
-            self.counts.rows_unread.add(1);
-            return Ok(());
-        }
-        self.format_row(&input)?;
-        self.rows.hold(out.hold(input));
-        self.rows.end_row();
-        if self.rows.text.len() >= BUFFER_MAX || self.rows.rows().len() >= HELD_MAX {
-            // Reported and not returned: a call that fails takes back the acks of rows that are written.
-            self.write_held(out).unwrap_or_else(|error| out.report_error(error));
-        }
-        Ok(())
+        self.bolt().execute(input, out)
     }
 
     fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.write_held(out)
+        self.bolt().flush(out)
     }
 
     fn tick(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.write_held(out).unwrap_or_else(|error| out.report_error(error));
-        self.rotate_if_old().unwrap_or_else(|error| out.report_error(error));
-        Ok(())
+        self.bolt().tick(out)
+    }
+
+    fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().pre_commit(checkpoint, out)
+    }
+
+    fn committed(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().committed(checkpoint, out)
+    }
+
+    fn keeps_data(&self) -> bool {
+        match &self.mode {
+            Mode::Acked(bolt) => bolt.keeps_data(),
+            Mode::Committed(bolt) => bolt.keeps_data(),
+        }
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let written = self.write_held(out);
-        self.rows.fail_torn(out);
-        self.publish()?;
-        written
+        self.bolt().finish(out)
     }
 
-    /// Rows that are still held were not acked and are not written.
     fn cleanup(&mut self) {
-        if let Err(error) = self.publish() {
-            slog::error!(self.logger, "{}", error);
-        }
-    }
-}
-
-impl File {
-    fn publish_leftovers(&self) -> Result<(), TaskError> {
-        let leftovers = part::recover(&self.template, self.format, self.settings.sync).map_err(|error| {
-            let message = format!("cannot publish what was left of `{}`: {error}", self.settings.path);
-            if is_permanent(&error) { TaskError::fatal(message) } else { TaskError::new(message) }
-        })?;
-        let shown = |path: &PathBuf| path.display().to_string();
-        for path in leftovers.published.iter().map(shown) {
-            slog::warn!(self.logger, "published a file that was left unfinished"; "path" => path);
-        }
-        for path in leftovers.foreign.iter().map(shown) {
-            slog::warn!(self.logger, "left a file alone that squall did not make, or another user"; "path" => path);
-        }
-        Ok(())
+        self.bolt().cleanup();
     }
 }
 

@@ -1,7 +1,7 @@
 //! One part file on its way: written beside its final name, published by a rename.
 //!
-//! 1. While it is written it is called `NAME.inprogress` and locked, so that nobody takes it for
-//!    one that was left behind.
+//! 1. While it is written it is called `NAME.inprogress` (exactly once: `NAME.pending`) and locked, so that nobody
+//!    takes it for one that was left behind.
 //! 2. Its length after a failed write is what it was before: whole rows, all of them acked.
 //! 3. It never replaces anything: a name that a file has gets a number. Names are made and renamed
 //!    in one step that fails where the name is taken, and symbolic links are never followed.
@@ -22,7 +22,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fstat,
 use rustix::io::Errno;
 
 use crate::clock::Time;
-use crate::components::file::path::{IN_PROGRESS, PathTemplate, with_suffix};
+use crate::components::file::path::{PathTemplate, with_suffix};
 use crate::components::file::rows::{Format, WholeRows};
 use crate::files::with_remedy;
 
@@ -62,18 +62,37 @@ pub(super) fn disk(file: File) -> Box<dyn PartFile> {
 
 /// A name in an open directory.
 #[derive(Debug)]
-struct Entry {
-    directory: OwnedFd,
+pub(super) struct Entry {
+    pub(super) directory: OwnedFd,
     /// The path of the directory when it was opened.
     path: PathBuf,
-    name: OsString,
+    pub(super) name: OsString,
+}
+
+impl Entry {
+    /// The name that a path ends with, in its directory; `None` if that is not there.
+    pub(super) fn of(path: &Path) -> io::Result<Option<Entry>> {
+        let (directory, name) = split(path);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(directory, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Entry { directory: fd, path: directory.to_owned(), name })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes durable which names the directory has.
+    pub(super) fn sync_directory(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::fsync(rustix::fs::openat(&self.directory, ".", flags, Mode::empty())?)?)
+    }
 }
 
 pub(super) struct Part {
     file: Box<dyn PartFile>,
     /// The same file, to look at and to read.
     own: File,
-    /// Where it is now, under the name that ends in [`IN_PROGRESS`].
+    /// Where it is now, under the name that it has until it is published.
     place: Entry,
     /// The name that it is to get.
     published: OsString,
@@ -114,7 +133,7 @@ impl Part {
             let place = Entry {
                 directory: make_directory(directory).map_err(|error| explain(error, directory))?,
                 path: directory.to_owned(),
-                name: in_progress(&name),
+                name: unpublished(&name, template.unpublished),
             };
             let is_taken =
                 is_taken(&place.directory, &path, &name).map_err(|error| explain(error, directory))?;
@@ -148,6 +167,11 @@ impl Part {
     pub(super) fn is_in_place(&self) -> bool {
         let found = statat(&self.place.directory, &self.place.name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| is_same(&found, &self.own))
+    }
+
+    /// Whether its path leads to it. It does not when somebody moved its directory, either.
+    pub(super) fn is_at_its_path(&self) -> bool {
+        self.is_in_place() && is_at(&self.place.directory, &self.place.path)
     }
 
     /// Appends whole rows, all or none.
@@ -188,12 +212,14 @@ impl Part {
         Ok(())
     }
 
-    /// Gives it its final name, or removes it if it is empty. After an error it is what it was.
-    pub(super) fn publish(&mut self, sync: bool) -> io::Result<Option<Published>> {
+    /// The path that it is to get.
+    pub(super) fn published_path(&self) -> PathBuf {
+        self.place.path.join(&self.published)
+    }
+
+    /// Cuts off what a failed write left, and checks that the rest is there.
+    fn complete(&mut self) -> io::Result<()> {
         self.cut_back()?;
-        if self.len == 0 {
-            return self.remove().map(|()| None);
-        }
         let found = self.own.metadata()?.len();
         if found < self.len {
             return Err(io::Error::other(format!(
@@ -201,13 +227,35 @@ impl Part {
                 self.len
             )));
         }
+        Ok(())
+    }
+
+    /// Makes it durable under the name that it has until it is published.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.complete()?;
+        self.file.sync()?;
+        self.place.sync_directory()
+    }
+
+    /// The open file, which is locked as long as it is not dropped.
+    pub(super) fn into_file(self) -> File {
+        self.own
+    }
+
+    /// Gives it its final name, or removes it if it is empty. After an error it is what it was.
+    pub(super) fn publish(&mut self, sync: bool) -> io::Result<Option<Published>> {
+        self.complete()?;
+        if self.len == 0 {
+            return self.remove().map(|()| None);
+        }
         if sync {
             self.file.sync()?;
         }
         publish(&self.place, &self.published, sync).map(Some)
     }
 
-    fn remove(&self) -> io::Result<()> {
+    /// Removes it, if it is where it was begun.
+    pub(super) fn remove(&self) -> io::Result<()> {
         if !self.is_in_place() {
             return Ok(());
         }
@@ -236,7 +284,7 @@ fn copy(from: &File, len: u64, to: &mut dyn PartFile) -> io::Result<()> {
 }
 
 /// The directory and the name of a path.
-fn split(path: &Path) -> (&Path, OsString) {
+pub(super) fn split(path: &Path) -> (&Path, OsString) {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     let name = path.file_name().map_or_else(|| path.as_os_str().to_owned(), ToOwned::to_owned);
     (directory.unwrap_or(Path::new(".")), name)
@@ -316,34 +364,29 @@ pub(super) struct Leftovers {
 pub(super) fn recover(template: &PathTemplate, format: Format, sync: bool) -> io::Result<Leftovers> {
     let mut leftovers = Leftovers::default();
     for leftover in template.leftovers() {
-        let (directory, name) = split(&leftover);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(directory, flags, Mode::empty());
-        let place = match opened {
-            Ok(fd) => Entry { directory: fd, path: directory.to_owned(), name },
-            Err(Errno::NOENT) => continue,
-            Err(error) => return Err(error.into()),
-        };
+        let Some(place) = Entry::of(&leftover)? else { continue };
         match open_own(&place)? {
             Own::Gone => {}
             Own::Foreign => leftovers.foreign.push(leftover),
             Own::File(file) => {
-                let published = publish_leftover(&place, file, format, sync);
-                leftovers.published.extend(published.map_err(|error| explain(error, directory))?);
+                let name = place.name.to_string_lossy();
+                let name = name.strip_suffix(template.unpublished).unwrap_or(&name);
+                let published = publish_leftover(&place, file, &OsString::from(name), (format, sync));
+                leftovers.published.extend(published.map_err(|error| explain(error, &place.path))?);
             }
         }
     }
     Ok(leftovers)
 }
 
-enum Own {
+pub(super) enum Own {
     File(File),
     Foreign,
     Gone,
 }
 
 /// Opens a leftover if squall can have made it.
-fn open_own(place: &Entry) -> io::Result<Own> {
+pub(super) fn open_own(place: &Entry) -> io::Result<Own> {
     let flags = OFlags::RDWR
         | OFlags::APPEND
         | OFlags::NOFOLLOW
@@ -366,8 +409,8 @@ fn open_own(place: &Entry) -> io::Result<Own> {
 fn publish_leftover(
     place: &Entry,
     mut file: File,
-    format: Format,
-    sync: bool,
+    name: &OsString,
+    (format, sync): (Format, bool),
 ) -> io::Result<Option<PathBuf>> {
     if file.try_lock().is_err() {
         return Ok(None);
@@ -379,9 +422,7 @@ fn publish_leftover(
         return Ok(None);
     }
     file.sync_all()?;
-    let name = place.name.to_string_lossy();
-    let published = OsString::from(name.strip_suffix(IN_PROGRESS).unwrap_or(&name));
-    publish(place, &published, sync).map(|published| Some(published.path))
+    publish(place, name, sync).map(|published| Some(published.path))
 }
 
 fn whole_rows(file: &mut File, format: Format) -> io::Result<u64> {
@@ -396,7 +437,7 @@ fn whole_rows(file: &mut File, format: Format) -> io::Result<u64> {
 }
 
 /// Renames within the directory, to this name or, where it is taken, to one with a number.
-fn publish(place: &Entry, name: &OsString, sync: bool) -> io::Result<Published> {
+pub(super) fn publish(place: &Entry, name: &OsString, sync: bool) -> io::Result<Published> {
     let mut published = name.clone();
     let mut number = 0_u64;
     while let Err(error) = rename_to_free(&place.directory, &place.name, &published) {
@@ -407,8 +448,7 @@ fn publish(place: &Entry, name: &OsString, sync: bool) -> io::Result<Published> 
         published = with_suffix(&name.to_string_lossy(), &format!("-{number}")).into();
     }
     if sync {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::fsync(rustix::fs::openat(&place.directory, ".", flags, Mode::empty())?)?;
+        place.sync_directory()?;
     }
     let moved = !is_at(&place.directory, &place.path);
     let now_at = moved.then(|| path_of(&place.directory)).flatten();
@@ -439,8 +479,8 @@ fn rename_to_free(directory: &OwnedFd, from: &OsString, to: &OsString) -> rustix
     }
 }
 
-fn in_progress(published: &OsString) -> OsString {
+fn unpublished(published: &OsString, ending: &str) -> OsString {
     let mut name = published.clone();
-    name.push(IN_PROGRESS);
+    name.push(ending);
     name
 }

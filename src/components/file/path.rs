@@ -11,8 +11,12 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use regex::{Captures, Regex};
 
-/// What an unpublished file ends with.
+/// What an unpublished file ends with whose rows are acked.
 pub(super) const IN_PROGRESS: &str = ".inprogress";
+/// What an unpublished file ends with exactly once. Another ending, because these rows may belong to no checkpoint,
+/// and rows of the others are acked: neither may be taken for the other when `delivery` was changed.
+pub(super) const PENDING: &str = ".pending";
+const _: () = assert!(PENDING.len() <= IN_PROGRESS.len(), "names are checked with the longer one");
 
 /// Bytes of a name and of a path, as of Linux: `NAME_MAX`, and `PATH_MAX` without its end.
 const NAME_LEN_MAX: usize = 255;
@@ -29,6 +33,8 @@ pub(super) struct PathTemplate {
     /// With `{task}` filled in.
     source: String,
     has_seq: bool,
+    /// What names end with until they are published.
+    pub(super) unpublished: &'static str,
 }
 
 impl PathTemplate {
@@ -65,7 +71,13 @@ impl PathTemplate {
             source.to_owned()
         };
         let has_seq = source.contains("{seq}");
-        PathTemplate { source: source.replace("{task}", &task.to_string()), has_seq }
+        let source = source.replace("{task}", &task.to_string());
+        PathTemplate { source, has_seq, unpublished: IN_PROGRESS }
+    }
+
+    /// The same names, with another ending until they are published.
+    pub(super) fn ending_in(self, unpublished: &'static str) -> PathTemplate {
+        PathTemplate { unpublished, ..self }
     }
 
     /// The name at a time, with its number still open: the same text, the same file may go on.
@@ -90,7 +102,7 @@ impl PathTemplate {
         });
         let name = name.replace("{seq}", ANY_SEQ);
         let name = if self.has_seq { name } else { with_suffix(&name, ANY_SUFFIX) };
-        let name = format!("{}{IN_PROGRESS}", name.trim_start_matches("./"));
+        let name = format!("{}{}", name.trim_start_matches("./"), self.unpublished);
         let glob = glob::Pattern::escape(&name).replace([ANY_TIME, ANY_SEQ, ANY_SUFFIX].map(one_char), "*");
         let exact = regex::escape(&name)
             .replace(ANY_TIME, ".+?")

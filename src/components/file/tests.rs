@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::acked::{AckedFile, HELD_MAX};
 use super::part::PartFile;
-use super::*;
 use crate::components::test_support::{bolt, bolt_with, refusal};
 use crate::testing::{BoltHarness, HarnessOptions, TestTuple};
 
+#[cfg(test)]
+mod exactly_once;
 #[cfg(test)]
 mod surroundings;
 
@@ -197,7 +199,7 @@ impl PartFile for FullDisk {
 fn a_full_disk_fails_the_rows_and_leaves_no_half_ones() {
     let dir = dir();
     let settings = toml::from_str(&config(&dir, "w.txt", "")).expect("these are settings");
-    let mut sink = File::new(settings).expect("these are settings");
+    let mut sink = AckedFile::new(settings);
     sink.disk = |file| Box::new(FullDisk(file));
     let mut file = BoltHarness::new(sink);
     ROOM.store(6, Ordering::Relaxed);

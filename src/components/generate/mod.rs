@@ -7,6 +7,9 @@
 //!   tasks without a gap or a repetition.
 //! * What is random comes from the task's seed and repeats in a simulation.
 //! * A row is kept until it is acked, and sent again as it was when it fails.
+//! * Exactly once, nothing is kept: a position is the number of tuples that the task has made, and the seed. The
+//!   tuples after a position are the same whenever they are made, except for `{now}`. For that the random numbers
+//!   begin anew every `BLOCK_LEN` tuples, with a seed made of the task's seed and the number of the block.
 
 mod template;
 
@@ -16,18 +19,22 @@ use std::time::Duration;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::api::{Failure, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
+use crate::api::{Failure, Positions, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
 use crate::clock::{Clock, Time};
 use crate::components::generate::template::Template;
 use crate::components::replay_buffer::ReplayBuffer;
 use crate::components::settings::{Ordered, Scalar, spend_names};
+use crate::components::task_split;
 use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value};
+
+/// Tuples of a task that are made with the random numbers of one seed.
+const BLOCK_LEN: u64 = 256;
 
 /// Settings of [`Generate`].
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -57,6 +64,15 @@ enum Content {
     Rows(Vec<Arc<[Value]>>),
 }
 
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    /// Tuples that it has made.
+    made: u64,
+    /// The seed of the tuples, also of those that come next.
+    seed: u64,
+}
+
 /// The spout `generate`.
 pub struct Generate {
     fields: Fields,
@@ -64,6 +80,8 @@ pub struct Generate {
     rate: Option<f64>,
     count: Option<u64>,
     clock: Clock,
+    seed: u64,
+    /// Of the block that the next tuple belongs to.
     rng: StdRng,
     task: u64,
     tasks: u64,
@@ -97,6 +115,7 @@ impl Generate {
             rate: settings.rate,
             count: settings.count,
             clock: Clock::simulated(),
+            seed: 0,
             rng: StdRng::seed_from_u64(0),
             task: 0,
             tasks: 1,
@@ -121,10 +140,17 @@ impl Generate {
         (due > now).then(|| due.since(now))
     }
 
-    fn make(&mut self, seq: u64) -> Arc<[Value]> {
+    /// The next tuple.
+    fn make(&mut self) -> Arc<[Value]> {
+        let seq = self.next_seq();
+        let nth = self.made % BLOCK_LEN;
+        self.made += 1;
         match &self.content {
             Content::Rows(rows) => Arc::clone(&rows[(seq % rows.len() as u64) as usize]),
             Content::Templates(templates) => {
+                if nth == 0 {
+                    self.rng = StdRng::seed_from_u64(mixed(self.seed, self.made / BLOCK_LEN));
+                }
                 let timed = templates.iter().any(Template::is_timed);
                 let now = if timed { self.clock.wall_nanos() } else { 0 };
                 let rng = &mut self.rng;
@@ -132,6 +158,14 @@ impl Generate {
             }
         }
     }
+}
+
+/// The seed of a block (the finalizer of splitmix64, Steele et al., 2014).
+fn mixed(seed: u64, block: u64) -> u64 {
+    let mut z = seed.wrapping_add((block + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn templates(fields: &Ordered<String>) -> Result<(Fields, Content), SettingError> {
@@ -167,7 +201,7 @@ impl Spout for Generate {
 
     fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.clock = context.clock().clone();
-        self.rng = StdRng::seed_from_u64(context.seed());
+        self.seed = context.seed();
         self.task = context.task_index() as u64;
         self.tasks = context.parallelism().max(1) as u64;
         self.replays = ReplayBuffer::new(context.delivery());
@@ -190,13 +224,34 @@ impl Spout for Generate {
         if let Some(wait) = self.wait() {
             return Ok(SpoutStatus::IdleFor(wait));
         }
-        let row = self.make(seq);
-        self.made += 1;
+        let row = self.make();
         match self.replays.keep(&row) {
             Some(id) => out.emit_tracked(&*row, id)?,
             None => out.emit(&*row)?,
         }
         Ok(SpoutStatus::Emitted)
+    }
+
+    fn is_rewindable(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        let split = task_split::name(self.task as usize, self.tasks as usize);
+        positions.set(&split, &Position { made: self.made, seed: self.seed })
+    }
+
+    /// The tuples before the position in its block are made once more, which brings the random numbers to where
+    /// they stood. The schedule begins anew.
+    fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        let position: Position = task_split::position(positions, self.task as usize, self.tasks as usize)?;
+        self.seed = position.seed;
+        self.made = position.made - position.made % BLOCK_LEN;
+        while self.made < position.made {
+            self.make();
+        }
+        self.schedule = None;
+        Ok(())
     }
 
     fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
@@ -322,6 +377,74 @@ mod tests {
         assert_eq!(generate.take_emitted()[..], first[..1]);
         generate.ack(MessageId(0));
         assert_eq!(generate.next(), Some(SpoutStatus::Exhausted));
+    }
+
+    const RANDOM: &str = "fields = { n = '{seq}', a = '{random:0..1000000}', b = '{uuid}', c = '{choice:x|y} {random:0.0..1.0}' }";
+
+    fn exactly_once(task_index: usize, parallelism: usize, seed: u64) -> HarnessOptions {
+        HarnessOptions {
+            task_index,
+            parallelism,
+            seed,
+            delivery: Delivery::ExactlyOnce,
+            ..HarnessOptions::default()
+        }
+    }
+
+    #[test]
+    fn after_a_restore_the_rows_after_the_position_come_and_no_others() {
+        for (before, after) in [(0, 3), (5, 2000), (255, 10), (256, 300), (700, 1)] {
+            let mut first = spout_with("generate", RANDOM, &exactly_once(1, 3, 7));
+            let _ = first.run(before);
+            first.take_emitted();
+            let positions = first.snapshot().expect("it can be rewound");
+            let _ = first.run(after);
+            let lost = first.take_emitted();
+            assert!(lost.iter().all(|row| row.anchors.is_empty()), "nothing is tracked");
+            let mut second = spout_with("generate", RANDOM, &exactly_once(1, 3, 8));
+            second.restore(&positions).expect("it is of this task");
+            assert_eq!(second.snapshot().ok(), Some(positions), "it stands where the first stood");
+            let _ = second.run(after);
+            assert_eq!(second.take_emitted(), lost, "{after} rows from {before} on");
+        }
+    }
+
+    #[test]
+    fn rows_and_counts_go_on_from_the_position() {
+        let config = "count = 7\nrows = [{ w = 'a' }, { w = 'b' }, { w = 'c' }]";
+        let mut first = spout_with("generate", config, &exactly_once(0, 2, 0));
+        let _ = first.run(2);
+        let positions = first.snapshot().expect("it can be rewound");
+        let mut second = spout_with("generate", config, &exactly_once(0, 2, 0));
+        second.restore(&positions).expect("it is of this task");
+        assert_eq!(second.run(10), Some(SpoutStatus::Exhausted));
+        assert_eq!(texts(&second.take_rows("default")), ["b", "a"], "the rows 4 and 6 are left");
+    }
+
+    #[test]
+    fn the_schedule_begins_anew_after_a_restore() {
+        let config = "rate = 10\nfields = { n = '{seq}' }";
+        let mut first = spout_with("generate", config, &exactly_once(0, 1, 0));
+        let _ = first.run(1);
+        let positions = first.snapshot().expect("it can be rewound");
+        let mut second = spout_with("generate", config, &exactly_once(0, 1, 0));
+        second.clock().advance(Duration::from_secs(3600));
+        second.restore(&positions).expect("it is of this task");
+        assert_eq!(second.run(100), Some(SpoutStatus::IdleFor(Duration::from_millis(100))));
+        assert_eq!(texts(&second.take_rows("default")), ["1"], "an hour is not made up for");
+    }
+
+    #[test]
+    fn positions_of_another_number_of_tasks_are_refused() {
+        let mut first = spout_with("generate", RANDOM, &exactly_once(0, 3, 0));
+        let positions = first.snapshot().expect("it can be rewound");
+        let mut second = spout_with("generate", RANDOM, &exactly_once(0, 2, 0));
+        let error = second.restore(&positions).expect_err("it is of another task");
+        assert!(error.is_fatal(), "{error}");
+        assert!(
+            error.to_string().contains("task 0 of 3") && error.to_string().contains("task 0 of 2"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(super) struct LineBuffer {
     /// What was dropped of the next line so far, and whether the last byte of it was `\r`.
     cut: u64,
     cut_ends_in_cr: bool,
+    /// The last byte is a newline that the input does not have.
+    is_ended: bool,
     line_len_max: usize,
 }
 
@@ -46,6 +48,7 @@ impl LineBuffer {
             end: 0,
             cut: 0,
             cut_ends_in_cr: false,
+            is_ended: false,
             line_len_max,
         }
     }
@@ -88,6 +91,12 @@ impl LineBuffer {
         (lines, (self.cut == 0).then_some(partial as u64))
     }
 
+    /// Bytes that were read and stand behind the line in hand, those that were dropped included.
+    pub(super) fn unread(&self) -> u64 {
+        let kept = (self.end - self.next) as u64;
+        self.cut + kept - u64::from(self.is_ended && kept > 0)
+    }
+
     /// Forgets what stands without a newline behind the complete lines.
     pub(super) fn drop_partial(&mut self) {
         let rest = &self.bytes[self.next..self.end];
@@ -121,6 +130,7 @@ impl LineBuffer {
     /// So many bytes were read to [`LineBuffer::space`].
     pub(super) fn filled(&mut self, len: usize) {
         self.end += len;
+        self.is_ended = false;
     }
 
     /// Nothing more comes: ends a last line that has no newline. Returns whether any line is left.
@@ -129,6 +139,7 @@ impl LineBuffer {
         if left && self.bytes[self.end - 1] != b'\n' {
             self.space()[0] = b'\n';
             self.filled(1);
+            self.is_ended = true;
         }
         left
     }
@@ -227,6 +238,30 @@ mod tests {
         assert!(buffer.advance());
         assert_eq!(buffer.line(), (&b"two"[..], 0));
         assert!(!buffer.advance() && !buffer.finish());
+    }
+
+    #[test]
+    fn what_is_unread_is_where_the_next_line_begins() {
+        let text = b"one\r\nabcdefghijklmnop\n\nlast";
+        for step in [1, 2, 3, 7, 100] {
+            let (mut buffer, mut read, mut begins) = (LineBuffer::new(5), 0, vec![0]);
+            let mut drain = |buffer: &mut LineBuffer, read: u64| {
+                while buffer.advance() {
+                    begins.push(read - buffer.unread());
+                }
+                assert!(begins.last() == Some(&(read - buffer.unread())), "a part of a line is no line");
+            };
+            for piece in text.chunks(step) {
+                buffer.space()[..piece.len()].copy_from_slice(piece);
+                buffer.filled(piece.len());
+                read += piece.len() as u64;
+                drain(&mut buffer, read);
+            }
+            assert!(buffer.finish());
+            assert_eq!(read - buffer.unread(), 23, "the newline that was added was not read");
+            drain(&mut buffer, read);
+            assert_eq!(begins, [0, 5, 22, 23, 27], "by {step}");
+        }
     }
 
     #[test]

@@ -22,6 +22,10 @@
 //! (`ulimit -n`). When more files have something to read, they take turns: the one whose turn is
 //! furthest away is closed, and opened again later where reading stood.
 //!
+//! **Exactly once**, a checkpoint has the positions of the files that are followed. After a restore the first scan goes
+//! on with them: by another name, too, and in their directory where no pattern matches. What is lost is counted.
+//! Files that came since the checkpoint are read from their beginning, whatever `start` is.
+//!
 //! Not noticed: a file that is truncated and grows past its old length between two scans. Lost, and
 //! counted: what a file had left to read that is deleted while it waits for a descriptor.
 
@@ -33,12 +37,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{SpoutOutputs, TaskContext, TaskError};
+use crate::api::{Positions, SpoutOutputs, TaskContext, TaskError};
 use crate::clock::{Clock, Time};
 use crate::components::lines::backoff::Backoff;
 use crate::components::lines::copies::{COPY_SILENCE, Origin, Suspects};
 use crate::components::lines::counters::LinesCounters;
 use crate::components::lines::paths::{self, FileId, is_shortage};
+use crate::components::lines::position::{self, Extent, FilePosition, Restored, Resumed};
 use crate::components::lines::source::{Opened, Pull, Read1};
 use crate::components::lines::tail::Tail;
 
@@ -90,6 +95,9 @@ pub(super) struct Follow {
     /// Files of the last scan beyond [`FILES_MAX`], and whether that was reported.
     too_many: u64,
     too_many_reported: bool,
+    context: TaskContext,
+    /// Positions of a checkpoint whose files were not found yet.
+    restored: Restored,
 }
 
 /// What one scan found. Each task scans for itself, which costs each of them a look at every file. A
@@ -142,7 +150,24 @@ impl Follow {
             suspects: Suspects::default(),
             too_many: 0,
             too_many_reported: false,
+            context: context.clone(),
+            restored: Restored::default(),
         })
+    }
+
+    /// Writes the positions of all files of the task.
+    pub(super) fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        let followed = self.tails.iter_mut().map(Tail::position);
+        let files = followed.chain(self.restored.files().cloned());
+        position::write(positions, &self.context, self.scanned_before || self.restored.has_begun, files)
+    }
+
+    /// Goes back to the positions of a checkpoint. Nothing was read.
+    pub(super) fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        let (task, tasks) = (self.task, self.tasks);
+        self.restored = Restored::read(positions)?;
+        self.restored.retain_inodes(|inode| inode % tasks == task);
+        Ok(())
     }
 
     pub(super) fn source(&mut self) -> &mut Opened {
@@ -192,7 +217,7 @@ impl Follow {
         }
         let tail = &mut self.tails[self.turn];
         match tail.opened.read() {
-            Ok(Read1::Some) => {
+            Ok(Read1::Some | Read1::Skipped) => {
                 tail.trouble = None;
                 if tail.gone_since.is_some() {
                     tail.gone_since = Some(now);
@@ -283,7 +308,14 @@ impl Follow {
         let scan = self.look(now, out);
         self.too_many = 0;
         for (path, id, len) in &scan.new {
-            self.begin((path, *id, *len), is_first, out);
+            match self.restored.take(path, id) {
+                Some(position) => self.go_on((path, *id, *len), &position, out),
+                None => self.begin((path, *id, *len), is_first && !self.restored.has_begun, out),
+            }
+        }
+        // While something is hidden, nobody knows what is gone.
+        if scan.hidden.is_empty() {
+            self.look_for_restored(out);
         }
         self.tails.iter_mut().for_each(Tail::rewind);
         for tail in &mut self.tails {
@@ -356,6 +388,34 @@ impl Follow {
         }
     }
 
+    /// Files that are not where the patterns lead any more: renamed within their directory, or gone.
+    fn look_for_restored(&mut self, out: &mut SpoutOutputs<'_>) {
+        for position in self.restored.take_all() {
+            match position.find_renamed().and_then(|path| path.metadata().ok().zip(Some(path))) {
+                Some((metadata, path)) => {
+                    self.go_on((&path, FileId::of(&metadata), metadata.len()), &position, out);
+                }
+                None if position.extent == Extent::All => {}
+                None => {
+                    let why = "it is not there any more";
+                    self.counters.lost(&position.path, position.offset, &why, out);
+                }
+            }
+        }
+    }
+
+    /// Goes on with a file from its position, or from its beginning if it is not what it was.
+    fn go_on(&mut self, file: (&Path, FileId, u64), position: &FilePosition, out: &mut SpoutOutputs<'_>) {
+        let (path, id, len) = file;
+        let Resumed { offset, lines, head, lost } = position.resumed(path, len);
+        if let Some(why) = lost {
+            self.counters.lost(&position.path, position.offset, &why, out);
+        }
+        let mut tail = Tail::new(id, path, len, offset, self.line_len_max);
+        (tail.opened.number, tail.head) = (lines, head);
+        self.push(tail, out);
+    }
+
     fn begin(&mut self, new: (&Path, FileId, u64), is_first: bool, out: &mut SpoutOutputs<'_>) {
         let (path, id, len) = new;
         if self.tails.len() >= FILES_MAX {
@@ -380,6 +440,10 @@ impl Follow {
         };
         let mut tail = Tail::new(id, path, len, position, self.line_len_max);
         tail.opened.number = lines;
+        self.push(tail, out);
+    }
+
+    fn push(&mut self, tail: Tail, out: &mut SpoutOutputs<'_>) {
         self.tails.push(tail);
         // Open already while it has its name: it may be gone before its turn.
         if self.open < self.open_max {

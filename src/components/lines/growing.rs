@@ -61,6 +61,11 @@ impl Growing {
         &self.trace
     }
 
+    /// Bytes that were read and are no text yet.
+    pub(super) fn undecided(&self) -> u64 {
+        self.head.as_ref().map_or(0, |head| head.len() as u64)
+    }
+
     /// Reads once. Takes nothing when there is nothing now.
     pub(super) fn read(&mut self, space: &mut [u8]) -> io::Result<Taken> {
         let Some(file) = &mut self.file else { return Ok(Taken::default()) };
@@ -147,6 +152,11 @@ impl Trace {
         self.recent.drain(..too_many);
         self.recent.extend_from_slice(kept);
         self.position += bytes.len() as u64;
+    }
+
+    /// The first bytes, as far as they were read.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// How much was read.

@@ -7,8 +7,9 @@
 //!   of them by what `head` finds in the first ones, and `buffer` cuts the text into lines.
 //!
 //! Each line is one tracked message, kept until it is acked and sent again when it fails, unless
-//! that was its last failure. At most once, nothing is kept. Where reading stands is not stored: a
-//! spout that is built anew reads from the start.
+//! that was its last failure. At most once, nothing is kept. Exactly once, nothing is kept either: a checkpoint has the
+//! `position` in each file, which reading goes back to. Otherwise where reading stands is not stored: a spout that is
+//! built anew reads from the start.
 //!
 //! A text is UTF-8; what is not is replaced by U+FFFD and counted (`invalid_utf8`). A line longer
 //! than `max_line` is cut, reported and counted (`lines_cut`), never held in full. Input that is lost
@@ -23,6 +24,7 @@ mod follow;
 mod growing;
 mod head;
 mod paths;
+mod position;
 mod source;
 mod standard_input;
 mod tail;
@@ -37,7 +39,8 @@ use serde::Deserialize;
 use smol_str::SmolStr;
 
 use crate::api::{
-    Check, Failure, STANDARD_INPUT, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError,
+    Check, Failure, Positions, STANDARD_INPUT, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext,
+    TaskError,
 };
 use crate::components::lines::bounded::Bounded;
 use crate::components::lines::counters::LinesCounters;
@@ -258,7 +261,33 @@ impl Spout for Lines {
         !self.settings.follow && !self.settings.path.as_slice().iter().any(is_descriptor)
     }
 
+    /// Files can be read again; what comes from a descriptor, a pipe or a device comes once.
+    fn is_rewindable(&self) -> bool {
+        !self.settings.path.as_slice().iter().any(|path| paths::is_read_once(path))
+    }
+
+    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        match &mut self.reader {
+            Reader::Bounded(bounded) => bounded.snapshot(positions),
+            Reader::Follow(follow) => follow.snapshot(positions),
+            Reader::Closed => Ok(()),
+        }
+    }
+
+    fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        match &mut self.reader {
+            Reader::Bounded(bounded) => bounded.restore(positions),
+            Reader::Follow(follow) => follow.restore(positions),
+            Reader::Closed => Ok(()),
+        }
+    }
+
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        if let Reader::Bounded(bounded) = &mut self.reader
+            && let Some(error) = bounded.take_missing()
+        {
+            return Err(error);
+        }
         if let Some((id, line)) = self.replays.next_replay() {
             self.emit(line, Some(id), out)?;
             return Ok(SpoutStatus::Emitted);

@@ -7,19 +7,21 @@
 //! * A directory that cannot be read is reported, never skipped silently.
 //! * `**` does not descend into symbolic links, so it ends.
 
+use std::fmt;
 use std::fs::{self, DirEntry, FileType, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use glob::Pattern;
+use serde::{Deserialize, Serialize};
 
 use crate::api::TaskError;
 
 /// Which file it is, whatever its name: device, inode, and where the file system knows it the time
 /// of birth, because an inode is used again after its file was deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct FileId {
     device: u64,
     pub(super) inode: u64,
@@ -29,6 +31,21 @@ pub(super) struct FileId {
 impl FileId {
     pub(super) fn of(metadata: &Metadata) -> FileId {
         FileId { device: metadata.dev(), inode: metadata.ino(), born: metadata.created().ok() }
+    }
+
+    /// Whether it can be the same file on a device that has another number now.
+    pub(super) fn is_on_renumbered(&self, other: &FileId) -> bool {
+        self.born.is_some() && (self.inode, self.born) == (other.inode, other.born)
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.inode)?;
+        match self.born.and_then(|born| born.duration_since(UNIX_EPOCH).ok()) {
+            Some(born) => write!(f, ":{}", born.as_nanos()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -61,6 +78,11 @@ pub(super) fn descriptor(path: &str) -> Option<Descriptor> {
 
 fn text_of(component: Component<'_>) -> Option<&str> {
     component.as_os_str().to_str()
+}
+
+/// Whether a path is of something that can be read once: a descriptor, a pipe, a device.
+pub(super) fn is_read_once(path: &str) -> bool {
+    descriptor(path).is_some() || fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Whether a path means standard input.

@@ -19,7 +19,7 @@ use crate::api::{TaskContext, TaskError};
 use crate::components::lines::buffer::{LineBuffer, READ_SIZE};
 use crate::components::lines::growing::Growing;
 use crate::components::lines::standard_input::{self, Inherited};
-use crate::components::lines::unpack::Unpack;
+use crate::components::lines::unpack::{Unpack, too_short};
 
 /// Chunks that a reader thread may be ahead.
 const CHUNKS_AHEAD_MAX: usize = 8;
@@ -38,6 +38,8 @@ enum Source {
 pub(super) enum Read1 {
     /// Some bytes.
     Some,
+    /// Some bytes that stand before the position to begin at, and were dropped.
+    Skipped,
     /// Nothing now; more may come.
     Nothing,
     /// Nothing, and never again.
@@ -69,6 +71,9 @@ pub(super) struct Opened {
     pub(super) has_nul: bool,
     /// Whether the first line with one was reported.
     pub(super) nul_reported: bool,
+    /// Bytes of text that are still to be read and dropped, of so many in all.
+    skip: u64,
+    skip_all: u64,
     source: Source,
 }
 
@@ -82,6 +87,18 @@ impl Opened {
             read_by_thread(move || Ok(Box::new(File::open(path)?)))?
         };
         Ok(Opened::new(&path.to_string_lossy(), source, line_len_max))
+    }
+
+    /// A regular file, to be read to its end from so many bytes of its text on, which are so many lines.
+    pub(super) fn file(
+        path: &Path,
+        file: File,
+        (offset, lines): (u64, u64),
+        line_len_max: usize,
+    ) -> io::Result<Opened> {
+        let (unpack, skip) = Unpack::from_offset(file, offset)?;
+        let opened = Opened::new(&path.to_string_lossy(), Source::Direct(unpack), line_len_max);
+        Ok(Opened { position: offset - skip, number: lines, skip, skip_all: skip, ..opened })
     }
 
     /// A file that may grow, from so many bytes on.
@@ -102,7 +119,17 @@ impl Opened {
     fn new(name: &str, source: Source, line_len_max: usize) -> Opened {
         let lines = LineBuffer::new(line_len_max);
         let (name, nul_reported) = (SmolStr::new(name), false);
-        Opened { name, lines, position: 0, number: 0, has_nul: false, nul_reported, source }
+        let (skip, skip_all) = (0, 0);
+        Opened { name, lines, position: 0, number: 0, has_nul: false, nul_reported, skip, skip_all, source }
+    }
+
+    /// Where the next line begins.
+    pub(super) fn offset(&self) -> u64 {
+        let undecided = match &self.source {
+            Source::Growing(growing) => growing.undecided(),
+            Source::Direct(_) | Source::Thread(_) => 0,
+        };
+        (self.position + self.skip).saturating_sub(self.lines.unread() + undecided)
     }
 
     /// The file that grows.
@@ -123,10 +150,21 @@ impl Opened {
 
     /// Reads once. Never waits.
     pub(super) fn read(&mut self) -> io::Result<Read1> {
-        let Opened { lines, position, .. } = self;
+        let Opened { lines, position, skip, .. } = self;
         let len = match &mut self.source {
             Source::Direct(file) => match file.read(lines.space()) {
+                Ok(0) if *skip > 0 => return Err(too_short(self.skip_all)),
                 Ok(0) => return Ok(Read1::End),
+                Ok(len) if *skip > 0 => {
+                    let skipped = (len as u64).min(*skip) as usize;
+                    *skip -= skipped as u64;
+                    *position += skipped as u64;
+                    if skipped == len {
+                        return Ok(Read1::Skipped);
+                    }
+                    lines.space().copy_within(skipped..len, 0);
+                    len - skipped
+                }
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Read1::Nothing),
                 Err(error) => return Err(error),

@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::components::lines::backoff::Backoff;
 use crate::components::lines::growing::{Growing, Trace};
 use crate::components::lines::paths::FileId;
+use crate::components::lines::position::{Extent, FileHead, FilePosition};
 use crate::components::lines::source::Opened;
 
 pub(super) struct Tail {
@@ -24,6 +25,8 @@ pub(super) struct Tail {
     pub(super) before: Option<Truncated>,
     /// Whether reading begins anew when what is left of the old content is emitted.
     pub(super) rewinds: bool,
+    /// What the file begins with as of the checkpoint, until it is opened.
+    pub(super) head: FileHead,
 }
 
 /// What is known of the content that a truncated file had.
@@ -50,7 +53,28 @@ impl Tail {
             trouble: None,
             before: None,
             rewinds: false,
+            head: FileHead::default(),
         }
+    }
+
+    /// Where reading stands.
+    pub(super) fn position(&mut self) -> FilePosition {
+        let is_read = !self.has_more() && self.opened.lines.unread() == 0;
+        let extent = match self.gone_since {
+            _ if self.rewinds && self.opened.lines.unread() > 0 => Extent::Truncated,
+            Some(_) if is_read => Extent::All,
+            _ => Extent::Part,
+        };
+        // What is left of a truncated file is all new.
+        let (offset, lines) = match self.rewinds && extent == Extent::Part {
+            true => (0, 0),
+            false => (self.opened.offset(), self.opened.number),
+        };
+        let read = self.opened.as_growing().trace().head();
+        let head = if read.is_empty() { self.head } else { FileHead::of(read) };
+        let head = if self.rewinds { FileHead::default() } else { head };
+        let path = self.path.to_string_lossy().into_owned();
+        FilePosition { path, id: self.id, offset, lines, head, extent }
     }
 
     /// The file is there, under this name and so long.

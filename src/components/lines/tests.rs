@@ -1,4 +1,6 @@
 #[cfg(test)]
+mod exactly_once;
+#[cfg(test)]
 mod odd_files;
 #[cfg(test)]
 mod odd_growth;

@@ -4,7 +4,9 @@
 //! is broken in the middle is an error after the text before it. Memory is bounded by gzip's
 //! window (32 KiB) and one buffer, however much an input unpacks to.
 
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, Cursor, ErrorKind, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 
 use flate2::read::MultiGzDecoder;
 
@@ -28,6 +30,26 @@ enum State {
 impl Unpack {
     pub(super) fn new(reader: Box<dyn Read + Send>) -> Unpack {
         Unpack { reader, state: State::Head(Vec::new()), is_unpacking: false }
+    }
+
+    /// A regular file, to be read from so many bytes of its text on. Also returns how many of them are still to be
+    /// read and dropped: what is packed cannot be read from its middle.
+    pub(super) fn from_offset(mut file: File, offset: u64) -> io::Result<(Unpack, u64)> {
+        let mut head = [0; HEAD_MAX];
+        let len = file.read_at(&mut head, 0)?;
+        let Head::Text { mark_len } = head::look(&head[..len], true) else {
+            return Ok((Unpack::new(Box::new(file)), offset));
+        };
+        if offset == 0 {
+            return Ok((Unpack::new(Box::new(file)), 0));
+        }
+        let (at, len) = (mark_len as u64 + offset, file.metadata()?.len());
+        if len < at {
+            return Err(too_short(offset));
+        }
+        file.seek(SeekFrom::Start(at))?;
+        let state = State::Text(Cursor::default());
+        Ok((Unpack { reader: Box::new(file), state, is_unpacking: false }, 0))
     }
 
     /// Reads on until the head is decided.
@@ -65,6 +87,12 @@ impl Unpack {
             }
         }
     }
+}
+
+/// The error of a file that does not have any more what was read of it.
+pub(super) fn too_short(offset: u64) -> io::Error {
+    let why = format!("it is shorter than the {offset} bytes that were read of it before the checkpoint");
+    io::Error::new(ErrorKind::UnexpectedEof, why)
 }
 
 impl Read for Unpack {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::runtime::assemble::blueprint::Blueprint;
+use crate::runtime::executor::checkpoints::StorageSender;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::{Inbox, InboxSender, inbox};
 use crate::runtime::flow::run_queue::RunQueue;
@@ -17,9 +18,12 @@ pub struct Endpoints {
     addresses: Vec<Address>,
     /// The executor that ends the topology. Every worker has one.
     pub coordinator: InboxSender,
+    /// The executor that writes checkpoints, if there is one.
+    pub storage: Option<StorageSender>,
 }
 
-/// The inboxes of this worker that no executor has taken yet: by executor id, the coordinator's last.
+/// The inboxes of this worker that no executor has taken yet: by executor id, then the coordinator's, then that of
+/// the executor that writes checkpoints.
 pub struct Inboxes(Vec<Option<Inbox>>);
 
 impl Inboxes {
@@ -58,7 +62,13 @@ impl Endpoints {
         let (coordinator, its_inbox) =
             inbox(coordinator_id, coordinator_id, SmolStr::new("__coordinator"), run_queue);
         inboxes.push(Some(its_inbox));
-        (Endpoints { addresses, coordinator }, Inboxes(inboxes))
+        let storage = blueprint.setup.checkpoints.as_ref().map(|_| {
+            let id = ExecutorId(executors.len() as u32 + 1);
+            let (address, its_inbox) = inbox(id, id, SmolStr::new("__checkpoints"), run_queue);
+            inboxes.push(Some(its_inbox));
+            StorageSender { inbox: address, queue: Arc::default() }
+        });
+        (Endpoints { addresses, coordinator, storage }, Inboxes(inboxes))
     }
 
     /// Where an executor is reached.

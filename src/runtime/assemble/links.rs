@@ -63,6 +63,12 @@ impl Links {
         own.filter_map(|((_, to, _), half)| half.as_ref().map(|link| (*to, link)))
     }
 
+    /// The links of which an executor of this worker is the consumer.
+    pub fn of_consumer(&self, executor: ExecutorId) -> impl Iterator<Item = &Arc<Link>> {
+        let own = self.0.iter().filter(move |((_, to, _), _)| *to == executor);
+        own.filter_map(|(_, half)| half.as_ref())
+    }
+
     /// The links that close a cycle and have an end in this worker.
     pub fn feedback(&self) -> Vec<Arc<Link>> {
         let own = self.0.values().flatten();

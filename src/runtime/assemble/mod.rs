@@ -23,6 +23,8 @@ use rand::{Rng, SeedableRng};
 use slog::o;
 
 use crate::api::{ContextParts, OutputState, TaskContext};
+use crate::checkpoint::{CheckpointStore, TaskName};
+use crate::config::CheckpointMode;
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
 use crate::runtime::acking::pending_limit::PendingLimit;
@@ -32,16 +34,21 @@ use crate::runtime::assemble::links::Links;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::runtime::assemble::wiring::{Wiring, out_links};
 use crate::runtime::assemble::worker_state::WorkerState;
+use crate::runtime::checkpoint_actions::Parts;
+use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndSequence;
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::acker::AckerExecutor;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::bolt_task::BoltTask;
+use crate::runtime::executor::checkpoint_coordinator::CheckpointCoordinator;
+use crate::runtime::executor::checkpoints::{AlignedInputs, StorageSender};
 use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::spout::{Cycles, SpoutExecutor};
 use crate::runtime::executor::spout_task::SpoutTask;
 use crate::runtime::executor::step::ExecutorHandles;
+use crate::runtime::executor::storage::StorageExecutor;
 use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
@@ -73,7 +80,11 @@ pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Optio
         .map(|executor| is_stepped_here(&assembly, executor).then(|| assembly.host(executor)))
         .collect();
     let local_executors = Arc::new(assembly.local_executors());
-    executors.push(Some(assembly.host_coordinator(&local_executors)));
+    let checkpoints = assembly.blueprint.setup.checkpoints.take();
+    let epoch = checkpoints.as_ref().map(|checkpoints| checkpoints.epoch);
+    executors.push(Some(assembly.host_coordinator(&local_executors, epoch)));
+    executors.extend(checkpoints.map(|checkpoints| Some(assembly.host_storage(checkpoints.store))));
+    let coordinator = assembly.endpoints.coordinator.clone();
     let ingress = assembly.ingress();
     if !assembly.panics.is_empty() {
         return Err(AssembleError { panics: assembly.panics });
@@ -90,6 +101,8 @@ pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Optio
         metrics: shared.metrics,
         logger: setup.logger,
         local_executors,
+        coordinator,
+        checkpoint_counts: epoch.map(|_| shared.checkpoint_counts),
         process: Process::new(shared.worker),
     };
     Ok((worker, ingress))
@@ -175,7 +188,19 @@ impl Assembly {
             run_queue: Arc::clone(&shared.run_queue),
             errors: self.blueprint.topology.options().errors.clone(),
             faults: self.blueprint.setup.faults.clone(),
+            storage: self.endpoints.storage.clone(),
         }
+    }
+
+    /// The inputs of an executor, if it takes batches from an inbox and there are checkpoints.
+    fn aligned_inputs(&self, executor: &ExecutorPlan) -> Option<AlignedInputs> {
+        self.endpoints.storage.as_ref().filter(|_| executor.behind.is_none())?;
+        let blocks = match self.blueprint.topology.options().checkpoint.mode {
+            CheckpointMode::ExactlyOnce => true,
+            CheckpointMode::AtLeastOnce => false,
+        };
+        let links = self.links.of_consumer(executor.id).map(|link| link.id).collect();
+        Some(AlignedInputs::new(links, blocks))
     }
 
     /// Builds an executor of this worker that is stepped for itself, with those that are chained behind it.
@@ -260,15 +285,24 @@ impl Assembly {
         factory: &BoltFactory,
     ) -> BoltExecutor {
         let tick = component.options.tick.or(self.blueprint.topology.options().tick);
+        let on_error = self.blueprint.topology.options().on_error_of(&component.options);
         let tasks = self.task_parts(executor, component, index).into_iter();
-        let tasks = tasks.map(|(context, state, emitter)| {
-            BoltTask::new(Arc::clone(factory), context, state, emitter, tick, component.options.on_error)
+        let has_checkpoints = self.endpoints.storage.is_some();
+        let tasks = tasks.enumerate().map(|(local_task, (context, state, emitter))| {
+            let local_task = local_task as u32;
+            let mut task =
+                BoltTask::new(Arc::clone(factory), context, state, emitter, tick, on_error, local_task);
+            if has_checkpoints {
+                task.enable_checkpoints();
+            }
+            task
         });
         let own = self.links.of_producer(executor.id).map(|(_, link)| link);
         let cycle_links = own.filter(|link| link.kind != LinkKind::Acyclic).cloned().collect();
         let tasks = tasks.collect();
         let handles = self.handles(executor);
-        BoltExecutor::new(handles, tasks, cycle_links, self.next_in_chain(executor))
+        let inputs = self.aligned_inputs(executor);
+        BoltExecutor::new(handles, tasks, cycle_links, inputs, self.next_in_chain(executor))
     }
 
     /// The gauges that decide whether a spout's tree clock stands still: those of all executors downstream,
@@ -375,7 +409,56 @@ impl Assembly {
         )
     }
 
-    fn host_coordinator(&mut self, local_executors: &Arc<LocalExecutors>) -> HostedExecutor {
+    /// What the coordinator decides about checkpoints with.
+    fn checkpoint_coordinator(
+        &self,
+        local_executors: &Arc<LocalExecutors>,
+        epoch: u64,
+    ) -> Option<Box<CheckpointCoordinator>> {
+        let storage = self.endpoints.storage.clone()?;
+        let Blueprint { topology, plan, setup, .. } = &self.blueprint;
+        let mut tasks = BTreeMap::new();
+        for (index, component) in topology.components().iter().enumerate() {
+            let count = plan.tasks(Part::Component(index)).len();
+            tasks.extend(
+                (0..count).map(|task| (TaskName::new(component.id.clone(), task as u32), count as u32)),
+            );
+        }
+        let executors = local_executors.task_executors();
+        let parts = Parts { topology: topology.name.clone(), tasks, executors };
+        let sequence = CheckpointSequence::new(topology.options().checkpoint.clone(), parts, epoch);
+        Some(Box::new(CheckpointCoordinator::new(
+            sequence,
+            storage,
+            Arc::clone(local_executors),
+            Arc::clone(&self.shared.lifecycle),
+            Arc::clone(&self.shared.checkpoint_counts),
+            setup.logger.clone(),
+        )))
+    }
+
+    /// Builds the executor that writes checkpoints.
+    fn host_storage(&mut self, store: CheckpointStore) -> HostedExecutor {
+        let StorageSender { inbox: address, queue } =
+            self.endpoints.storage.clone().expect("it has an address where there are checkpoints");
+        let inbox = self.inboxes.take(address.executor);
+        let storage = StorageExecutor::new(
+            inbox,
+            self.endpoints.coordinator.clone(),
+            store,
+            queue,
+            self.blueprint.setup.logger.clone(),
+        );
+        let body = Executor::Storage(Box::new(storage));
+        let blocking = self.blueprint.setup.dedicated_threads;
+        HostedExecutor::new(vec![ExecutorEntry { part: None, address }], blocking, body)
+    }
+
+    fn host_coordinator(
+        &mut self,
+        local_executors: &Arc<LocalExecutors>,
+        epoch: Option<u64>,
+    ) -> HostedExecutor {
         let address = self.endpoints.coordinator.clone();
         let (inbox, lifecycle) = (self.inboxes.take(address.executor), Arc::clone(&self.shared.lifecycle));
         let local_executors = Arc::clone(local_executors);
@@ -383,7 +466,9 @@ impl Assembly {
             None => {
                 let drain_timeout = self.blueprint.topology.options().drain_timeout;
                 let ending = EndSequence::new(local_executors.bolts.len(), drain_timeout);
-                EndCoordinator::alone(inbox, lifecycle, local_executors, ending)
+                let checkpoints =
+                    epoch.and_then(|epoch| self.checkpoint_coordinator(&local_executors, epoch));
+                EndCoordinator::alone(inbox, lifecycle, local_executors, ending, checkpoints)
             }
             Some(share) => {
                 EndCoordinator::reporting(inbox, lifecycle, local_executors, Arc::clone(&share.master))

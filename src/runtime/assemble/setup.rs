@@ -6,6 +6,7 @@ use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::api::WorkerResources;
+use crate::checkpoint::CheckpointStore;
 use crate::clock::Clock;
 use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::audit::Audit;
@@ -35,6 +36,16 @@ pub struct WorkerSetup {
     pub dedicated_threads: bool,
     /// Which part of the topology runs here; `None`: all of it.
     pub share: Option<Share>,
+    /// Where checkpoints are kept, if the topology is exactly-once.
+    pub checkpoints: Option<CheckpointSetup>,
+}
+
+/// Where the checkpoints of a topology are kept, and which start of it this is.
+pub struct CheckpointSetup {
+    /// The store, in which this epoch has begun.
+    pub store: CheckpointStore,
+    /// The epoch.
+    pub epoch: u64,
 }
 
 /// A worker's part in a topology that runs in several.

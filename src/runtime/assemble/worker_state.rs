@@ -10,7 +10,8 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::acking::ack_buffer::AckerTable;
 use crate::runtime::assemble::blueprint::Blueprint;
 use crate::runtime::errors::Throttle;
-use crate::runtime::executor::spout_task::Latencies;
+use crate::runtime::executor::checkpoint_coordinator::SharedCounts;
+use crate::runtime::executor::latencies::Latencies;
 use crate::runtime::flow::run_queue::RunQueue;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
@@ -37,6 +38,8 @@ pub struct WorkerState {
     pub latencies: Latencies,
     /// Metrics that components register.
     pub metrics: MetricsRegistry,
+    /// How checkpoints have gone so far.
+    pub checkpoint_counts: SharedCounts,
 }
 
 impl WorkerState {
@@ -47,8 +50,8 @@ impl WorkerState {
         let (membership, workers) =
             blueprint.share().map_or((0, 0), |share| (share.membership, share.outlets.len()));
         WorkerState {
-            // One executor more than in the plan: the coordinator.
-            run_queue: Arc::new(RunQueue::new(blueprint.plan.executors.len() + 1)),
+            // Two executors more than in the plan: the coordinator, and the one that writes checkpoints.
+            run_queue: Arc::new(RunQueue::new(blueprint.plan.executors.len() + 2)),
             lifecycle: Arc::new(Lifecycle::default()),
             membership: Arc::new(AtomicU64::new(membership)),
             cycles_elsewhere: Arc::new(CyclesElsewhere::new(workers)),
@@ -58,6 +61,7 @@ impl WorkerState {
             worker: blueprint.worker_context(),
             latencies: Arc::new(Mutex::new(Histogram::new(3).expect("three digits are in range"))),
             metrics: MetricsRegistry::default(),
+            checkpoint_counts: SharedCounts::default(),
         }
     }
 }

@@ -55,7 +55,10 @@ impl AckerExecutor {
                     | ExecutorCommand::Drain
                     | ExecutorCommand::Finish,
                 )
-                | Control::End(_) => {}
+                | Control::End(_)
+                | Control::Checkpoint(_)
+                | Control::CheckpointEvent(_)
+                | Control::Storage(_) => {}
             }
         }
         self.send_outcomes(cx.now);

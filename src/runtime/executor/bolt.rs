@@ -41,6 +41,7 @@ use crate::api::CounterId;
 use crate::clock::Time;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
+use crate::runtime::executor::checkpoints::{AlignedInputs, ExecutorCheckpoints};
 use crate::runtime::executor::step::{
     ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER,
 };
@@ -48,6 +49,7 @@ use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::faults::Fate;
 use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::inbox::Taken;
 use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming, TaskBatch};
 use crate::runtime::flow::run_queue::Urgency;
@@ -57,33 +59,35 @@ use crate::runtime::routing::emitter::Emitter;
 const WATCHED_CALLS: u32 = 64;
 
 /// The batch in hand, and where it came from.
-struct InHand {
-    cursor: BatchCursor,
-    origin: Origin,
+pub(super) struct InHand {
+    pub(super) cursor: BatchCursor,
+    pub(super) origin: Origin,
 }
 
-enum Origin {
+pub(super) enum Origin {
     /// From another executor, through the inbox. It holds credit.
     Queue { link: Arc<Link>, charge: Charge },
     /// From the executor that this one is chained behind.
     Chain,
+    /// From a checkpoint: a tuple that the bolt held when it was taken.
+    Restored,
 }
 
 /// An executor of a bolt.
 pub struct BoltExecutor {
-    handles: ExecutorHandles,
-    tasks: Vec<BoltTask>,
-    in_hand: Option<InHand>,
+    pub(super) handles: ExecutorHandles,
+    pub(super) tasks: Vec<BoltTask>,
+    pub(super) in_hand: Option<InHand>,
     /// Links to executors of the same cycle. Tuples from outside the cycle are taken only while all
     /// these links have credit.
     cycle_links: Vec<Arc<Link>>,
     /// Whether tasks may be built: set by the first activate.
-    opened: bool,
+    pub(super) opened: bool,
     /// Batches processed in this step whose results were not sent yet. They count as outstanding until
     /// the end of the step.
-    processed: i64,
+    pub(super) processed: i64,
     /// Whether `finish` is to be called, as soon as all tasks that keep state have an instance.
-    finish_asked: bool,
+    pub(super) finish_asked: bool,
     /// Whether `finish` was called in this step.
     has_finished: bool,
     closed: bool,
@@ -93,25 +97,33 @@ pub struct BoltExecutor {
     /// Of a blocking component: how many more calls each end the step (see [`WATCHED_CALLS`]).
     watched: u32,
     /// Of a bolt in a chain: batches that were handed over, to execute after the one in hand.
-    handed_over: VecDeque<BatchCursor>,
+    pub(super) handed_over: VecDeque<BatchCursor>,
     /// How many batches that were handed over, with the one in hand, have edges and count as outstanding.
     /// They are the first.
-    kept: usize,
+    pub(super) kept: usize,
     /// How long the calls into this executor and those behind it took in this step. Of a bolt in a chain.
     spent: Duration,
+    /// Its part in checkpoints, where there are any.
+    pub(super) checkpoints: Option<ExecutorCheckpoints>,
+    /// Where there are checkpoints: its inputs, of the first executor of a chain.
+    pub(super) inputs: Option<AlignedInputs>,
     /// The executor that is chained behind this one.
-    next: Option<Box<BoltExecutor>>,
+    pub(super) next: Option<Box<BoltExecutor>>,
 }
 
 impl BoltExecutor {
-    /// An executor of these tasks, none of which is built yet. `next` is chained behind it.
+    /// An executor of these tasks, none of which is built yet. `inputs` are needed where there are checkpoints, if it is
+    /// chained behind no other. `next` is chained behind it.
     pub fn new(
         handles: ExecutorHandles,
         tasks: Vec<BoltTask>,
         cycle_links: Vec<Arc<Link>>,
+        inputs: Option<AlignedInputs>,
         next: Option<Box<BoltExecutor>>,
     ) -> BoltExecutor {
         BoltExecutor {
+            checkpoints: handles.storage.clone().map(ExecutorCheckpoints::new),
+            inputs,
             handles,
             tasks,
             in_hand: None,
@@ -140,12 +152,20 @@ impl BoltExecutor {
             let outcome = if self.is_closed() { StepOutcome::Closed } else { StepOutcome::Idle };
             return Step { outcome, wake_at: Time::NEVER };
         }
+        if !self.chain_runs() {
+            return self.step_halted(cx);
+        }
         let mut outcome = if self.opened { self.work(cx) } else { StepOutcome::Idle };
         self.end_step(cx, outcome);
         if outcome == StepOutcome::Idle && self.can_execute(cx.now) {
             outcome = self.next.as_mut().map_or(outcome, |next| next.outcome_of_leftovers(cx.now));
         }
-        Step { outcome, wake_at: if self.opened { self.wake_at(cx.now) } else { Time::NEVER } }
+        let (more, look_at) = self.end_checkpoints(cx);
+        if more && outcome == StepOutcome::Idle {
+            outcome = StepOutcome::Worked;
+        }
+        let wake_at = if self.opened { self.wake_at(cx.now).min(look_at) } else { Time::NEVER };
+        Step { outcome, wake_at }
     }
 
     /// Takes data once all tasks of the chain have an instance.
@@ -182,10 +202,13 @@ impl BoltExecutor {
                         task.break_down("crashed by a test", &self.handles, now);
                     }
                 }
+                Control::Checkpoint(command) => self.take_checkpoint_command(command, now),
                 Control::Command(ExecutorCommand::Deactivate | ExecutorCommand::Drain)
                 | Control::Tree(_)
                 | Control::Loss(_)
-                | Control::End(_) => {}
+                | Control::End(_)
+                | Control::CheckpointEvent(_)
+                | Control::Storage(_) => {}
             }
         }
         if let Some(next) = &mut self.next {
@@ -219,7 +242,8 @@ impl BoltExecutor {
             all_built &= task.ensure_built(&self.handles, cx.now) || task.restart.is_over();
             waits |= task.waits_for_retry(cx.now);
         }
-        if all_built {
+        self.take_restored();
+        if all_built && !self.is_prepared() {
             // Also if another bolt of the chain is missing: held tuples may wait for the tick.
             for task in &mut self.tasks {
                 task.tick_if_due(&self.handles, cx.now);
@@ -240,7 +264,16 @@ impl BoltExecutor {
                 let blocked = self.next.as_mut().is_some_and(|next| next.is_blocked(cx.now));
                 return if blocked { StepOutcome::Blocked } else { StepOutcome::Worked };
             }
+            if self.in_hand.is_none() && self.is_barrier_passing() {
+                if !self.pass_barrier(cx) {
+                    return StepOutcome::Worked;
+                }
+                continue;
+            }
             if self.in_hand.is_none() && !self.take_batch(cx.now) {
+                if self.is_barrier_passing() {
+                    continue;
+                }
                 return if self.handles.inbox.has_no_data() {
                     StepOutcome::Idle
                 } else {
@@ -330,9 +363,14 @@ impl BoltExecutor {
 
     /// Takes the next batch, if there is one that may be taken. Batches from within the cycle go first.
     fn take_batch(&mut self, now: Time) -> bool {
-        let inbox = &self.handles.inbox;
-        let enter = || if self.may_enter() { inbox.take_data() } else { None };
-        let next = inbox.take_cycle().or_else(enter);
+        if let Some(input) = self.tasks.iter_mut().find_map(|task| task.checkpoints.take_held()) {
+            self.in_hand = Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Restored });
+            return true;
+        }
+        let next = match &mut self.inputs {
+            Some(inputs) => inputs.next(|| self.handles.inbox.take_data()),
+            None => self.take_unaligned(),
+        };
         let Some(Incoming { input, link, charge, .. }) = next else { return false };
         let fate = self.fate(&input, now);
         self.in_hand =
@@ -341,6 +379,19 @@ impl BoltExecutor {
             self.release_batch();
         }
         true
+    }
+
+    /// The next batch where there are no checkpoints, and so no barriers.
+    fn take_unaligned(&self) -> Option<Incoming> {
+        let inbox = &self.handles.inbox;
+        let enter = || if self.may_enter() { inbox.take_data() } else { None };
+        match inbox.take_cycle().or_else(enter)? {
+            Taken::Batch(incoming) => Some(incoming),
+            Taken::Barrier(..) => {
+                debug_assert!(false, "barriers come where there are checkpoints");
+                None
+            }
+        }
     }
 
     /// What a test wants to become of a batch. A task that is to crash does so here.
@@ -357,7 +408,7 @@ impl BoltExecutor {
     }
 
     /// Ends with the batch that is done. Releases its credit, and wakes the producer if it waits for that.
-    fn release_batch(&mut self) {
+    pub(super) fn release_batch(&mut self) {
         let Some(InHand { cursor, origin }) = self.in_hand.take() else { return };
         drop(cursor);
         match origin {
@@ -371,7 +422,7 @@ impl BoltExecutor {
                 self.kept -= 1;
                 self.processed += 1;
             }
-            Origin::Chain => {}
+            Origin::Chain | Origin::Restored => {}
         }
     }
 
@@ -389,9 +440,10 @@ impl BoltExecutor {
         // A task that is to be built again has state that `finish` emits.
         let waits_for = |task: &BoltTask| !is_built(task) && task.state.store.keeps_something();
         let can_finish = !self.opened || !self.tasks.iter().any(waits_for);
-        self.has_finished = can_finish && std::mem::take(&mut self.finish_asked);
+        let finishes = can_finish && std::mem::take(&mut self.finish_asked);
+        self.has_finished |= finishes;
         for task in &mut self.tasks {
-            if self.has_finished {
+            if finishes {
                 task.finish(&self.handles, cx.now);
             }
             task.end_calls(&self.handles, cx.now);
@@ -426,7 +478,7 @@ impl BoltExecutor {
 
     /// Publishes the counts of the step, and that it was processed. `spent` is how long it took, here and in
     /// the executors behind.
-    fn conclude(&mut self, now: Time, spent: Duration) {
+    pub(super) fn conclude(&mut self, now: Time, spent: Duration) {
         let behind = self.next.as_mut().map_or(Duration::ZERO, |next| next.conclude_chain(now));
         let gauges = &self.handles.address.gauges;
         self.tasks.iter_mut().for_each(|task| task.publish_counts(gauges));
@@ -448,15 +500,19 @@ impl BoltExecutor {
 
     /// When to step the chain again if nothing wakes it before.
     pub fn wake_at(&self, now: Time) -> Time {
-        // While an instance is missing no tick is called, so the time of the next tick does not count.
+        // While an instance is missing, or a snapshot is about to begin, no tick is called, so its time does not count.
         let missing = self.tasks.iter().filter(|task| task.bolt.is_none() && !task.restart.is_over());
         let next_build = missing.map(|task| task.restart.due).min();
-        let own = next_build.or_else(|| self.tasks.iter().map(BoltTask::next_call).min());
+        let next_call = || self.tasks.iter().filter(|_| !self.is_prepared()).map(BoltTask::next_call).min();
+        let own = next_build.or_else(next_call);
+        // As long as an instance is missing, nothing is committed.
+        let built = self.checkpoints.as_ref().filter(|_| self.is_built());
+        let commit = built.map_or(Time::NEVER, ExecutorCheckpoints::commit_due);
         // A call that is due and not made waits for another task of the chain, which has a time of its own.
         let retries = self.tasks.iter().filter(|task| task.waits_for_retry(now)).map(BoltTask::retry_due);
         let retry = retries.min().unwrap_or(Time::NEVER);
         let behind = self.next.as_ref().map_or(Time::NEVER, |next| next.wake_at(now));
-        own.unwrap_or(Time::NEVER).min(retry).min(behind)
+        own.unwrap_or(Time::NEVER).min(retry).min(commit).min(behind)
     }
 
     /// Ends the instances of this executor.
@@ -477,7 +533,7 @@ impl BoltExecutor {
 }
 
 /// Whether a task has an instance, or will never have one.
-fn is_built(task: &BoltTask) -> bool {
+pub(super) fn is_built(task: &BoltTask) -> bool {
     task.bolt.is_some() || task.restart.is_over()
 }
 
@@ -524,13 +580,13 @@ impl BoltExecutor {
     }
 
     /// Whether all tasks of this executor have an instance, or will never have one.
-    fn is_built(&self) -> bool {
+    pub(super) fn is_built(&self) -> bool {
         self.tasks.iter().all(is_built)
     }
 
     /// Whether all tasks of the chain, from this executor on, have an instance and do not wait to make a call
     /// again.
-    fn can_execute(&self, now: Time) -> bool {
+    pub(super) fn can_execute(&self, now: Time) -> bool {
         let own = self.is_built() && !self.tasks.iter().any(|task| task.waits_for_retry(now));
         own && self.next.as_ref().is_none_or(|next| next.can_execute(now))
     }

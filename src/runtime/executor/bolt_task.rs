@@ -4,7 +4,6 @@
 //! instance. Everything that outlives an instance (emitted tuples, held tuples, counts) is kept in the
 //! task.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -14,14 +13,15 @@ use crate::api::{
 };
 use crate::clock::Time;
 use crate::config::{AfterRetries, OnError};
-use crate::ids::DEAD_LETTER_STREAM;
-use crate::logging::panics::{catch_unwind, guarded, text_of};
+use crate::ids::{CheckpointId, DEAD_LETTER_STREAM};
+use crate::logging::panics::{catch_unwind, guarded};
+use crate::runtime::executor::call_error::CallError;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext};
+use crate::runtime::executor::task_snapshots::TaskCheckpoints;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
 use crate::state::{Due, TaskState};
-use crate::text::shown;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
 
@@ -37,26 +37,6 @@ struct CallRetry {
     number: u32,
     /// When the call is made again.
     due: Time,
-}
-
-/// Why a call failed, or a tuple that was held.
-pub struct CallError {
-    pub why: String,
-    pub cause: FailureCause,
-    /// Whether no other call can succeed.
-    is_fatal: bool,
-}
-
-impl CallError {
-    /// User code returned an error.
-    pub fn returned(error: &TaskError) -> CallError {
-        CallError { why: shown(error), cause: FailureCause::Failed, is_fatal: error.is_fatal() }
-    }
-
-    /// User code panicked.
-    pub fn panicked(panic: &(dyn Any + Send)) -> CallError {
-        CallError { why: text_of(panic), cause: FailureCause::Panicked, is_fatal: false }
-    }
 }
 
 /// One task of a bolt.
@@ -83,6 +63,7 @@ pub struct BoltTask {
     pub executed_now: u64,
     /// The stage of the dead-letter stream, if the stream has subscribers.
     pub dead_letter_stage: Option<usize>,
+    pub checkpoints: TaskCheckpoints,
 }
 
 impl BoltTask {
@@ -94,6 +75,7 @@ impl BoltTask {
         emitter: Emitter,
         tick: Option<Duration>,
         on_error: Option<OnError>,
+        local_task: u32,
     ) -> BoltTask {
         let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
         let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
@@ -103,6 +85,7 @@ impl BoltTask {
         state.atomic = true;
         state.store = TaskState::new(context.states().clone(), context.clock().clone());
         let keys = InputKeys::new(&context);
+        let checkpoints = TaskCheckpoints::new(&context, local_task);
         BoltTask {
             keys,
             bolt: None,
@@ -119,7 +102,43 @@ impl BoltTask {
             has_finished: false,
             executed_now: 0,
             dead_letter_stage,
+            checkpoints,
         }
+    }
+
+    /// Keeps copies of held tuples from now on: there will be checkpoints.
+    pub fn enable_checkpoints(&mut self) {
+        self.state.holds.keep_copies();
+        self.checkpoints.enable(self.context.states());
+    }
+
+    /// Drops the instance, and everything that was emitted, held and kept.
+    pub fn halt(&mut self, now: Time) {
+        drop_broken(self.bolt.take(), &self.emitter.errors, now);
+        if let Err(panic) = guarded(|| self.state.clear()) {
+            self.emitter.errors.report_text(&format!("dropping its state {panic}"), now);
+        }
+        self.emitter.clear();
+        self.checkpoints.clear();
+        self.retry = None;
+        (self.executed, self.has_finished) = (false, false);
+        self.next_tick = Time::NEVER;
+        self.restart.begin_anew();
+    }
+
+    /// Everything that was executed so far is to belong to the checkpoint: calls `flush` and `pre_commit`.
+    pub fn prepare_snapshot(&mut self, checkpoint: CheckpointId, handles: &ExecutorHandles, now: Time) {
+        self.end_calls(handles, now);
+        let result = self.call(handles, now, true, |bolt, out| bolt.pre_commit(checkpoint, out));
+        if let Err(error) = result {
+            self.checkpoints.refuse(checkpoint, &error.why, &handles.coordinator);
+        }
+        self.emitter.route_stages(&mut self.state);
+    }
+
+    /// The checkpoint is complete. Returns whether the bolt has committed what belongs to it.
+    pub fn commit(&mut self, checkpoint: CheckpointId, handles: &ExecutorHandles, now: Time) -> bool {
+        self.call(handles, now, true, |bolt, out| bolt.committed(checkpoint, out)).is_ok()
     }
 
     /// Calls into the instance, if there is one. If the call fails and is atomic, what it did is taken back. If
@@ -159,7 +178,13 @@ impl BoltTask {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.emitter.report_loss(&error),
-            Err(_) => self.break_down(&failed.why, handles, now),
+            Err(_) => {
+                if !atomic {
+                    // It may have emitted a part of what it was to emit.
+                    handles.lost(&failed.why);
+                }
+                self.break_down(&failed.why, handles, now);
+            }
         }
         Err(failed)
     }
@@ -178,7 +203,10 @@ impl BoltTask {
         self.has_finished = true;
         let before = self.emitter.unanchored_now;
         let result = self.call(handles, now, false, |bolt, out| bolt.finish(out));
-        if result.is_err() && self.emitter.unanchored_now == before {
+        let Err(error) = result else { return };
+        // With checkpoints, all tasks go back after a panic, and `finish` is called again.
+        let comes_again = handles.has_checkpoints() && error.cause == FailureCause::Panicked;
+        if !comes_again && self.emitter.unanchored_now == before {
             self.emitter.unanchored_now += 1;
         }
     }
@@ -186,7 +214,14 @@ impl BoltTask {
     /// Drops a broken instance and schedules the building of the next one.
     pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
+        let keeps_data = |bolt: &dyn Bolt| guarded(|| bolt.keeps_data()).unwrap_or(true);
+        let is_lost = self.state.holds.held() > 0 || self.bolt.as_deref().is_some_and(keeps_data);
         drop_broken(self.bolt.take(), &self.emitter.errors, now);
+        if is_lost && handles.has_checkpoints() {
+            handles.lost(why);
+            // They come again with the checkpoint, so they do not fail.
+            drop(self.state.holds.take_failed());
+        }
         self.restart.broke(now, &handles.errors);
     }
 
@@ -216,6 +251,7 @@ impl BoltTask {
             Ok(Some(bolt)) => {
                 self.bolt = Some(bolt);
                 self.state.store.take_registered();
+                self.begin_with_state(handles, now);
                 if self.next_tick == Time::NEVER {
                     self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
                 }
@@ -224,6 +260,27 @@ impl BoltTask {
             Err(why) => self.break_down(&why, handles, now),
         }
         self.bolt.is_some()
+    }
+
+    /// Gives the new instance its state. If that fails, the instance is dropped.
+    fn begin_with_state(&mut self, handles: &ExecutorHandles, now: Time) {
+        if let Err(error) = self.checkpoints.restore_state(&mut self.state.store) {
+            let error = TaskError::fatal(error);
+            self.emitter.errors.report(&error, now);
+            drop_broken(self.bolt.take(), &self.emitter.errors, now);
+            self.restart.give_up();
+            return;
+        }
+        let result = self.call(handles, now, true, |bolt, out| bolt.init_state(out));
+        if let Err(error) = result
+            && self.bolt.is_some()
+        {
+            drop_broken(self.bolt.take(), &self.emitter.errors, now);
+            match error.is_fatal {
+                true => self.restart.give_up(),
+                false => self.restart.broke(now, &handles.errors),
+            }
+        }
     }
 
     /// When `tick` or a timer is due next.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Time;
-use crate::runtime::end_sequence::{EndCommand, EndSequence};
+use crate::runtime::end_sequence::{EndCommand, EndProgress, EndSequence};
+use crate::runtime::executor::checkpoint_coordinator::CheckpointCoordinator;
 use crate::runtime::executor::local_executors::{LocalExecutors, MasterHandle};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::flow::inbox::Inbox;
@@ -19,7 +20,11 @@ use crate::runtime::starvation::WithheldTime;
 enum Role {
     /// The coordinator decides itself. Once executors close, it measures the time that is withheld from
     /// their threads.
-    Decides { ending: EndSequence, withheld: Option<WithheldTime> },
+    Decides {
+        ending: EndSequence,
+        withheld: Option<WithheldTime>,
+        checkpoints: Option<Box<CheckpointCoordinator>>,
+    },
     /// The master decides; the coordinator reports to it.
     Reports(Arc<dyn MasterHandle>),
 }
@@ -39,8 +44,10 @@ impl EndCoordinator {
         lifecycle: Arc<Lifecycle>,
         local_executors: Arc<LocalExecutors>,
         ending: EndSequence,
+        checkpoints: Option<Box<CheckpointCoordinator>>,
     ) -> EndCoordinator {
-        let role = Role::Decides { ending, withheld: None };
+        let ending = if checkpoints.is_some() { ending.with_last_checkpoint() } else { ending };
+        let role = Role::Decides { ending, withheld: None, checkpoints };
         EndCoordinator { inbox, lifecycle, local_executors, role }
     }
 
@@ -73,17 +80,38 @@ impl EndCoordinator {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {
                 Control::End(request) => self.take(request, cx.now),
-                Control::Tree(_) | Control::Loss(_) | Control::Command(_) => {
+                Control::CheckpointEvent(event) => {
+                    if let Role::Decides { checkpoints: Some(checkpoints), .. } = &mut self.role {
+                        checkpoints.take(event, cx.now);
+                    }
+                }
+                Control::Tree(_)
+                | Control::Loss(_)
+                | Control::Command(_)
+                | Control::Checkpoint(_)
+                | Control::Storage(_) => {
                     debug_assert!(false, "for other executors, not for the coordinator");
                 }
             }
         }
         match &mut self.role {
-            Role::Decides { ending, withheld } => {
+            Role::Decides { ending, withheld, checkpoints } => {
                 if let Some(withheld) = withheld {
                     ending.withheld(withheld.look(cx.now));
                 }
-                while let Some(command) = ending.next(&self.local_executors.progress(), cx.now) {
+                loop {
+                    let mut progress = self.local_executors.progress();
+                    if let Some(checkpoints) = checkpoints {
+                        advance_checkpoints(checkpoints, ending, &mut progress, cx);
+                    }
+                    let command = ending.next(&progress, cx.now);
+                    if let Some(checkpoints) = checkpoints
+                        && ending.waits_for_last_checkpoint()
+                        && checkpoints.sequence().finished(cx.now)
+                    {
+                        continue;
+                    }
+                    let Some(command) = command else { break };
                     self.lifecycle.cut_short.fetch_or(ending.is_cut_short(), Ordering::SeqCst);
                     self.local_executors.carry_out(command);
                     if command == EndCommand::Close {
@@ -97,13 +125,51 @@ impl EndCoordinator {
                     Some(_) => cx.now.after(WithheldTime::LOOK_PERIOD),
                     None => Time::NEVER,
                 };
-                Step { outcome: StepOutcome::Idle, wake_at: ending.deadline().min(look_at) }
+                let due = checkpoints
+                    .as_mut()
+                    .map_or(Time::NEVER, |checkpoints| checkpoints.sequence().wake_at(cx.now));
+                Step { outcome: StepOutcome::Idle, wake_at: ending.deadline().min(look_at).min(due) }
             }
             Role::Reports(master) => {
                 master.look(&self.local_executors.progress());
                 Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
             }
         }
+    }
+}
+
+/// Carries out what is due about checkpoints, and brings the end of the topology in line with it.
+fn advance_checkpoints(
+    checkpoints: &mut CheckpointCoordinator,
+    ending: &mut EndSequence,
+    progress: &mut EndProgress,
+    cx: &StepContext<'_>,
+) {
+    if checkpoints.is_stopped() {
+        checkpoints.sequence().stop(cx.now);
+        ending.skip_last_checkpoint();
+    }
+    checkpoints.sequence().note_finishing(ending.is_finishing());
+    if checkpoints.advance(cx) {
+        ending.begin_again();
+    }
+    let sequence = checkpoints.sequence();
+    if sequence.is_over() {
+        ending.last_checkpoint_taken();
+    }
+    if sequence.has_failed() {
+        ending.kill();
+    }
+    // No message is open where nothing is tracked. Held tuples take their place: while there are any, the topology does
+    // not end.
+    progress.pending = progress.holding;
+    if sequence.is_taking() {
+        // A barrier is on its way, or about to be. No bolt may finish before it has passed.
+        progress.at_rest = false;
+    }
+    if !sequence.is_running() || sequence.only_commits() {
+        // Executors are halted: what they have done so far does not count.
+        (progress.at_rest, progress.answered) = (false, 0);
     }
 }
 
@@ -130,7 +196,8 @@ mod tests {
         let (shared, queue) = (Arc::clone(&lifecycle), Arc::clone(&run_queue));
         let executors = Arc::new(LocalExecutors::new(vec![spout], vec![], vec![], shared, queue));
         let ending = EndSequence::new(1, Duration::from_secs(30));
-        let mut end = EndCoordinator::alone(coordinator_inbox, Arc::clone(&lifecycle), executors, ending);
+        let mut end =
+            EndCoordinator::alone(coordinator_inbox, Arc::clone(&lifecycle), executors, ending, None);
         // A thread that steps executors and sleeps.
         let (wake, sleep) = flume::bounded::<()>(0);
         let (enter, entered) = flume::bounded(0);

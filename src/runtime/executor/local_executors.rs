@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::api::{CounterId, StopReason};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::message::ExecutorCommand;
+use crate::runtime::flow::message::{CheckpointCommand, ExecutorCommand};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
 
@@ -43,6 +43,22 @@ impl LocalExecutors {
 
     fn all(&self) -> impl Iterator<Item = &InboxSender> {
         self.spouts.iter().chain(self.bolts.iter().flatten()).chain(&self.ackers)
+    }
+
+    /// Sends a command about checkpoints to all executors of tasks.
+    pub fn command_tasks(&self, command: impl Fn() -> CheckpointCommand) {
+        let tasks = self.spouts.iter().chain(self.bolts.iter().flatten());
+        tasks.for_each(|executor| executor.send_control(command(), Urgency::Now));
+    }
+
+    /// Sends a command about checkpoints to all executors of spouts.
+    pub fn command_spouts(&self, command: impl Fn() -> CheckpointCommand) {
+        self.spouts.iter().for_each(|spout| spout.send_control(command(), Urgency::Now));
+    }
+
+    /// How many executors of tasks there are.
+    pub fn task_executors(&self) -> usize {
+        self.spouts.len() + self.bolts.iter().map(Vec::len).sum::<usize>()
     }
 
     /// How far this process has come with the end. Answers are read before `at_rest`: an executor counts

@@ -9,22 +9,36 @@
 //!   panics of user code.
 //! * [`acker`] is the shell around `acking::acker`.
 //! * [`end_coordinator`] ends the topology, through [`local_executors`].
+//! * [`checkpoints`] is what executors of tasks have for checkpoints. `bolt_checkpoints` and `spout_checkpoints` continue
+//!   the executors, `task_snapshots` and `spout_positions` are parts of tasks. [`storage`] writes what they send, and
+//!   [`checkpoint_coordinator`] decides.
 //! * [`step`] is what all of them have in common.
 
 pub mod acker;
 mod batch_cursor;
 pub mod bolt;
+mod bolt_checkpoints;
 pub mod bolt_task;
+mod call_error;
+pub mod checkpoint_coordinator;
+pub mod checkpoints;
 pub mod end_coordinator;
+mod idle_pause;
+pub mod latencies;
 pub mod local_executors;
 pub mod spout;
+mod spout_checkpoints;
+mod spout_positions;
 pub mod spout_task;
 pub mod step;
+pub mod storage;
+mod task_snapshots;
 mod tuple_loop;
 mod user_code;
 
 use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::step::{Step, StepContext};
+use crate::runtime::executor::storage::StorageExecutor;
 
 /// Any executor of a worker.
 pub enum Executor {
@@ -36,6 +50,8 @@ pub enum Executor {
     Acker(Box<acker::AckerExecutor>),
     /// The one that ends the topology.
     Coordinator(Box<EndCoordinator>),
+    /// The one that writes checkpoints.
+    Storage(Box<StorageExecutor>),
 }
 
 impl Executor {
@@ -46,6 +62,7 @@ impl Executor {
             Executor::Bolt(bolt) => bolt.step(cx),
             Executor::Acker(acker) => acker.step(cx),
             Executor::Coordinator(coordinator) => coordinator.step(cx),
+            Executor::Storage(storage) => storage.step(cx),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! One file, because a step is one protocol: what outcomes, time-outs and panics do to the open
 //! messages decides whether `next_tuple` may be called.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,11 +22,13 @@ use crate::clock::Time;
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::tree_clock::TreeClock;
 use crate::runtime::executor::bolt::BoltExecutor;
-use crate::runtime::executor::spout_task::{
-    IDLE_PAUSE_MAX, Latencies, Pause, STARVED_AFTER, SpoutTask, TREE_CLOCK_PERIOD,
-};
+use crate::runtime::executor::checkpoints::ExecutorCheckpoints;
+use crate::runtime::executor::idle_pause::IDLE_PAUSE_MAX;
+use crate::runtime::executor::latencies::Latencies;
+use crate::runtime::executor::spout_task::{Pause, STARVED_AFTER, SpoutTask, TREE_CLOCK_PERIOD};
 use crate::runtime::executor::step::{ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
+use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{Control, ExecutorCommand, Loss, TreeMessage};
@@ -51,15 +54,15 @@ impl Cycles {
 
 /// An executor of a spout.
 pub struct SpoutExecutor {
-    handles: ExecutorHandles,
-    tasks: Vec<SpoutTask>,
+    pub(super) handles: ExecutorHandles,
+    pub(super) tasks: Vec<SpoutTask>,
     latencies: Latencies,
     /// The gauges of all executors downstream: they show whether a tuple is starved.
     downstream: Vec<Arc<Gauges>>,
     cycles: Cycles,
     tree_clock: TreeClock,
     next_tree_look: Time,
-    opened: bool,
+    pub(super) opened: bool,
     active: bool,
     draining: bool,
     /// Whether this executor is counted among the live spouts.
@@ -70,8 +73,12 @@ pub struct SpoutExecutor {
     turn: usize,
     blocked_since: Option<Time>,
     closed: bool,
+    /// Its part in checkpoints, where there are any.
+    pub(super) checkpoints: Option<ExecutorCheckpoints>,
+    /// Barriers that are to be sent, each in its turn: a link on which one is missing would wait for it.
+    pub(super) begun: VecDeque<Barrier>,
     /// The executor that is chained behind this one: see `bolt`.
-    next: Option<Box<BoltExecutor>>,
+    pub(super) next: Option<Box<BoltExecutor>>,
 }
 
 impl SpoutExecutor {
@@ -86,6 +93,8 @@ impl SpoutExecutor {
     ) -> SpoutExecutor {
         handles.lifecycle.rest.count_live_spout();
         SpoutExecutor {
+            checkpoints: handles.storage.clone().map(ExecutorCheckpoints::new),
+            begun: VecDeque::new(),
             handles,
             tasks,
             latencies,
@@ -115,6 +124,9 @@ impl SpoutExecutor {
             let outcome = if is_closed { StepOutcome::Closed } else { StepOutcome::Idle };
             return Step { outcome, wake_at: Time::NEVER };
         }
+        if !self.chain_runs() {
+            return self.step_halted(cx, processed);
+        }
         let mut outcome = StepOutcome::Idle;
         if self.opened {
             for task in &mut self.tasks {
@@ -125,7 +137,11 @@ impl SpoutExecutor {
                 }
             }
             if self.is_chain_ready(cx) {
-                outcome = self.emit(cx);
+                let waits = !self.pass_barriers(cx);
+                outcome = match &mut self.next {
+                    Some(next) if waits => next.outcome_of_leftovers(cx.now),
+                    Some(_) | None => self.emit(cx),
+                };
             }
         }
         let settled = self.end_step(cx, outcome, processed);
@@ -138,7 +154,11 @@ impl SpoutExecutor {
                 None => outcome,
             };
         }
-        Step { outcome, wake_at: self.wake_at(cx.now) }
+        let (more, look_at) = self.end_checkpoints(cx);
+        if more && outcome == StepOutcome::Idle {
+            outcome = StepOutcome::Worked;
+        }
+        Step { outcome, wake_at: self.wake_at(cx.now).min(look_at) }
     }
 
     fn begin_step(&mut self, now: Time) {
@@ -197,10 +217,13 @@ impl SpoutExecutor {
                     }
                 }
                 Control::Command(ExecutorCommand::Close) => self.close(),
+                Control::Checkpoint(command) => self.take_checkpoint_command(command, now),
                 Control::Tree(TreeMessage::Acks(_))
                 | Control::Loss(Loss::Worker { .. })
                 | Control::Command(ExecutorCommand::Finish)
-                | Control::End(_) => {}
+                | Control::End(_)
+                | Control::CheckpointEvent(_)
+                | Control::Storage(_) => {}
             }
         }
         if let Some(next) = &mut self.next {
@@ -327,7 +350,7 @@ impl SpoutExecutor {
     }
 
     /// Keeps the count of spouts that may still emit.
-    fn note_live(&mut self) {
+    pub(super) fn note_live(&mut self) {
         let live = !self.draining && self.tasks.iter().any(SpoutTask::is_live);
         if live == self.live {
             return;
@@ -346,8 +369,8 @@ impl SpoutExecutor {
         for task in &self.tasks {
             if task.spout.is_none() && self.opened {
                 wake_at = wake_at.min(task.restart.due);
-            } else if self.active && !self.draining && task.may_emit() && task.idle_until > now {
-                wake_at = wake_at.min(task.idle_until);
+            } else if self.active && !self.draining && task.may_emit() && task.idle.until > now {
+                wake_at = wake_at.min(task.idle.until);
             }
             wake_at = wake_at.min(task.backoff.next_due());
             if task.in_flight() > 0 {

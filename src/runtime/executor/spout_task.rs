@@ -1,49 +1,37 @@
 //! One task of a spout: its instance, its open messages, and the pauses between its calls.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use crate::api::{
-    CounterId, Failure, FailureCause, OutputState, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
+    CounterId, Failure, FailureCause, OutputState, Positions, Spout, SpoutOutputs, SpoutStatus, TaskContext,
+    TaskError,
 };
 use crate::clock::Time;
 use crate::config::ReplayOptions;
 use crate::config::limits::REPLAYS_WAITING_MAX;
-use crate::ids::{MessageId, RootId, TaskId};
-use crate::logging::panics::{catch_unwind, text_of};
+use crate::ids::{CheckpointId, MessageId, RootId, TaskId};
+use crate::logging::panics::{catch_unwind, guarded, text_of};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::backoff::Backoff;
 use crate::runtime::acking::pending::FailedMessage;
 use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::executor::bolt::BoltExecutor;
+use crate::runtime::executor::idle_pause::IdlePause;
+use crate::runtime::executor::latencies::{Latencies, record};
+use crate::runtime::executor::spout_positions::SpoutCheckpoints;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
+use crate::text::shown;
 use crate::topology::graph::SpoutFactory;
-
-/// The shortest pause between calls. A spout that asks for shorter pauses would send a batch for every
-/// tuple and keep all cores busy. With its pauses rounded up, it emits in bursts, and the cores sleep
-/// in between.
-const PAUSE_MIN: Duration = Duration::from_micros(50);
-
-/// A spout that returns `Idle` is called again after this pause. The pause doubles each time.
-const IDLE_PAUSE_MIN: Duration = Duration::from_micros(100);
-
-/// The longest pause after `Idle`.
-pub const IDLE_PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// While a consumer keeps a tuple waiting for longer than this, the tree clock stands still.
 pub const STARVED_AFTER: Duration = Duration::from_millis(100);
 
 /// How often the tree clock is advanced while messages are open, at the least.
 pub const TREE_CLOCK_PERIOD: Duration = Duration::from_millis(50);
-
-/// Completion latencies in nanoseconds, of all spouts of a worker.
-pub type Latencies = Arc<Mutex<Histogram<u64>>>;
 
 /// One task of a spout.
 pub struct SpoutTask {
@@ -64,8 +52,7 @@ pub struct SpoutTask {
     /// Whether it returned an error that ends the run: `next_tuple` is not called any more.
     stopped: bool,
     /// `next_tuple` is not called before this time.
-    pub idle_until: Time,
-    idle_pause: Duration,
+    pub idle: IdlePause,
     /// Whether the last call of `activate` or `deactivate` was `activate`.
     activated: bool,
     /// Messages acked and failed in this step.
@@ -73,6 +60,7 @@ pub struct SpoutTask {
     failed_now: u64,
     /// Those of them that had used up `max_replays`.
     given_up_now: u64,
+    pub checkpoints: SpoutCheckpoints,
 }
 
 /// Why a task stopped emitting in this step.
@@ -96,6 +84,7 @@ impl SpoutTask {
         pending_limit: PendingLimit,
         replay: ReplayOptions,
     ) -> SpoutTask {
+        let checkpoints = SpoutCheckpoints::new(&context);
         SpoutTask {
             spout: None,
             factory,
@@ -108,12 +97,12 @@ impl SpoutTask {
             draining: false,
             exhausted: false,
             stopped: false,
-            idle_until: Time::ZERO,
-            idle_pause: IDLE_PAUSE_MIN,
+            idle: IdlePause::default(),
             activated: false,
             acked_now: 0,
             failed_now: 0,
             given_up_now: 0,
+            checkpoints,
         }
     }
 
@@ -160,6 +149,10 @@ impl SpoutTask {
     /// of the next instance.
     pub fn break_down(&mut self, why: &str, handles: &ExecutorHandles, now: Time) {
         self.emitter.errors.report_text(why, now);
+        if self.spout.is_some() {
+            // Its position is lost with it.
+            handles.lost(why);
+        }
         self.state.repair();
         drop_broken(self.spout.take(), &self.emitter.errors, now);
         // What was emitted is routed first, so that all its edges are noted before its trees are forgotten.
@@ -175,27 +168,74 @@ impl SpoutTask {
         self.restart.broke(now, &handles.errors);
     }
 
+    /// Drops the instance, and everything that was emitted and not sent.
+    pub fn halt(&mut self, now: Time) {
+        drop_broken(self.spout.take(), &self.emitter.errors, now);
+        if let Err(panic) = guarded(|| self.state.clear()) {
+            self.emitter.errors.report_text(&format!("dropping its state {panic}"), now);
+        }
+        self.emitter.clear();
+        self.checkpoints.clear();
+        (self.activated, self.exhausted) = (false, false);
+        self.idle = IdlePause::default();
+        self.restart.begin_anew();
+    }
+
+    /// Takes the position of the task for a checkpoint.
+    pub fn take_positions(&mut self, checkpoint: CheckpointId, handles: &ExecutorHandles, now: Time) {
+        let Some(storage) = &handles.storage else { return };
+        let mut positions = Positions::default();
+        let result = match &mut self.spout {
+            Some(spout) => guarded(|| spout.snapshot(&mut positions)),
+            None => Ok(Err(TaskError::new("it has no instance"))),
+        };
+        let positions = match result {
+            Ok(Ok(())) => Ok(positions),
+            Ok(Err(error)) => {
+                self.report(&error);
+                Err(shown(&error))
+            }
+            Err(panic) => {
+                self.break_down(&panic, handles, now);
+                Err(panic)
+            }
+        };
+        self.checkpoints.take(checkpoint, positions, storage, &handles.coordinator);
+    }
+
+    /// The checkpoint is complete.
+    pub fn commit(&mut self, checkpoint: CheckpointId, handles: &ExecutorHandles, now: Time) {
+        if let Some(positions) = self.checkpoints.committed(checkpoint) {
+            self.call(handles, now, |spout, _| spout.committed(&positions));
+        }
+    }
+
     /// Builds and opens the instance if that is due; returns whether there is an instance.
     pub fn ensure_built(&mut self, handles: &ExecutorHandles, now: Time) -> bool {
         if self.spout.is_some() {
             return true;
         }
+        let positions = self.checkpoints.to_restore();
         let (factory, context) = (&self.factory, &self.context);
         let (hooks, errors) = (&mut self.state.hooks, &self.emitter.errors);
         let build = || -> Result<(Box<dyn Spout>, bool), TaskError> {
             call_hooks(hooks, errors, now, |hook| hook.prepare(context));
             let mut spout = factory()?;
             spout.open(context)?;
+            if let Some(positions) = &positions {
+                spout.restore(positions)?;
+            }
             let is_bounded = spout.is_bounded();
             Ok((spout, is_bounded))
         };
         match self.restart.build(build, &self.emitter.errors, handles, now) {
             Ok(Some((spout, is_bounded))) => {
                 self.spout = Some(spout);
+                self.checkpoints.has_restored();
                 if is_bounded {
                     self.note_bounded();
                 }
-                self.idle_until = Time::ZERO;
+                self.idle.end();
             }
             Ok(None) => {}
             Err(why) => self.break_down(&why, handles, now),
@@ -295,7 +335,7 @@ impl SpoutTask {
         // The spout may have queued the message for replay, so `next_tuple` is called again even if it
         // was exhausted.
         self.exhausted = false;
-        self.idle_until = Time::ZERO;
+        self.idle.end();
     }
 
     /// Calls `fail` for failed messages whose back-off has passed.
@@ -354,7 +394,7 @@ impl SpoutTask {
     ) -> Pause {
         let mut budget = budget;
         loop {
-            if !self.may_emit() || self.idle_until > cx.now || self.spout.is_none() {
+            if !self.may_emit() || self.idle.until > cx.now || self.spout.is_none() {
                 return Pause::Rest;
             }
             if self.backoff.len() >= REPLAYS_WAITING_MAX {
@@ -426,20 +466,10 @@ impl SpoutTask {
 
     /// Decides from the result of `next_tuple` when to call it again.
     fn note_status(&mut self, status: SpoutStatus, now: Time) {
-        match status {
-            SpoutStatus::Emitted => self.idle_pause = IDLE_PAUSE_MIN,
-            SpoutStatus::Idle => {
-                self.idle_until = now.after(self.idle_pause);
-                self.idle_pause = (self.idle_pause * 2).min(IDLE_PAUSE_MAX);
-            }
-            SpoutStatus::IdleFor(pause) => {
-                self.idle_pause = IDLE_PAUSE_MIN;
-                self.idle_until = now.after(pause.max(PAUSE_MIN));
-            }
-            SpoutStatus::Exhausted => {
-                self.exhausted = true;
-                self.note_bounded();
-            }
+        self.idle.note(status, now);
+        if status == SpoutStatus::Exhausted {
+            self.exhausted = true;
+            self.note_bounded();
         }
     }
 
@@ -467,10 +497,4 @@ impl Drop for SpoutTask {
         let now = self.emitter.outgoing.now;
         drop_left(self.spout.take(), &mut self.state.hooks, &self.emitter.errors, now);
     }
-}
-
-fn record(latencies: &Latencies, latency: Duration, messages: usize) {
-    let mut histogram = latencies.lock().unwrap_or_else(PoisonError::into_inner);
-    // An auto-resizing histogram accepts every 64-bit value, so this does not fail.
-    let _ = histogram.record_n(latency.as_nanos() as u64, messages as u64);
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
+use crate::runtime::executor::checkpoints::StorageSender;
 use crate::runtime::faults::Faults;
+use crate::runtime::flow::checkpoint::CheckpointEvent;
 use crate::runtime::flow::inbox::{Inbox, InboxSender};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
@@ -89,9 +91,24 @@ pub struct ExecutorHandles {
     pub errors: ErrorOptions,
     /// Injected faults, in tests only.
     pub faults: Option<Arc<dyn Faults>>,
+    /// The way to the executor that writes checkpoints, where there is one.
+    pub storage: Option<StorageSender>,
 }
 
 impl ExecutorHandles {
+    /// Whether tasks go back to a checkpoint after a loss.
+    pub fn has_checkpoints(&self) -> bool {
+        self.storage.is_some()
+    }
+
+    /// Where there are checkpoints: a task has lost what no other has, so all go back to the latest.
+    pub fn lost(&self, why: &str) {
+        if self.has_checkpoints() {
+            let (component, why) = (self.address.component.clone(), why.to_owned());
+            self.coordinator.send_control(CheckpointEvent::Lost { component, why }, Urgency::Now);
+        }
+    }
+
     /// Notes that this many control messages or batches were processed, and that everything that followed
     /// from them was sent. Wakes the coordinator if nothing is outstanding any more.
     pub fn processed(&self, messages: i64) {

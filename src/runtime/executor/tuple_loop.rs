@@ -1,8 +1,9 @@
 //! The inner loop of a bolt: takes tuples from the batch in hand and calls `execute` with each.
 //!
 //! There are two loops. The plain loop is for the usual case, and does nothing per tuple that can be done
-//! once per stretch of tuples. The careful loop is for tuples with several anchors, and for tuples whose
-//! values a hook, a dead letter or another call may need after `execute`.
+//! once per stretch of tuples. If another call may need a tuple's values, `execute` gets copies of those that it
+//! takes. The careful loop is for tuples with several anchors, and for tuples that a hook or a dead letter may need
+//! after `execute`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use crate::api::{Bolt, FailureCause, Input, OutputState, Outputs, SourceMeta, TaskError};
 use crate::logging::panics::catch_unwind;
 use crate::runtime::executor::batch_cursor::BatchCursor;
-use crate::runtime::executor::bolt_task::{BoltTask, CallError};
+use crate::runtime::executor::bolt_task::BoltTask;
+use crate::runtime::executor::call_error::CallError;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext};
 use crate::runtime::executor::user_code::call_hooks;
 use crate::runtime::flow::message::TaskBatch;
@@ -102,11 +104,14 @@ fn run_tuples(
         state.anchor = cursor.anchor();
         state.extra_anchors.clear();
         let may_be_letter = takes_letters && emitter.is_final(&state.anchor, FailureCause::Failed);
-        let may_need_row = !state.hooks.is_empty() || may_be_letter || retries;
-        let plain = !may_need_row && cursor.input.batch.extras.is_empty();
+        let plain = state.hooks.is_empty() && !may_be_letter && cursor.input.batch.extras.is_empty();
         let end = cursor.stretch_end().min(stop_at);
-        let stretch = if plain { run_plain } else { run_with_care };
-        if let Err(error) = stretch(bolt, state, emitter, cursor, end) {
+        let result = match (plain, retries) {
+            (true, false) => run_plain(bolt, state, emitter, cursor, end, After::NotNeeded),
+            (true, true) => run_plain(bolt, state, emitter, cursor, end, After::Needed),
+            (false, _) => run_with_care(bolt, state, emitter, cursor, end),
+        };
+        if let Err(error) = result {
             return RunEnd::Failed(error);
         }
         cursor.settle(emitter);
@@ -124,9 +129,10 @@ fn run_plain(
     emitter: &mut Emitter,
     cursor: &mut BatchCursor,
     end: u32,
+    after: After,
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
-        execute_next(bolt, state, emitter, cursor, After::NotNeeded)?;
+        execute_next(bolt, state, emitter, cursor, after)?;
         state.finish_call(emitter);
         cursor.tuple += 1;
         if emitter.outgoing.must_pause {

@@ -34,7 +34,7 @@ impl Restart {
     }
 
     /// The task cannot be built, now or later: the run ends without it.
-    fn give_up(&mut self) {
+    pub fn give_up(&mut self) {
         self.due = Time::NEVER;
     }
 
@@ -53,6 +53,13 @@ impl Restart {
         }
         self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
         self.due = now.after(self.pause);
+    }
+
+    /// Everything begins anew, so the task is built as at its start.
+    pub fn begin_anew(&mut self) {
+        if !self.is_over() {
+            *self = Restart::new();
+        }
     }
 
     /// The task is built again without a pause.

@@ -13,12 +13,21 @@ use smol_str::SmolStr;
 
 use crate::api::{CounterId, SourceMeta};
 use crate::clock::Time;
+use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::gauges::Gauges;
-use crate::runtime::flow::link::LinkKind;
+use crate::runtime::flow::link::{Link, LinkKind};
 use crate::runtime::flow::message::{Control, DataMessage, Incoming};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::topology::plan::ExecutorId;
 use crate::tuple::codec;
+
+/// What was taken from the data lane.
+pub enum Taken {
+    /// A batch, decoded.
+    Batch(Incoming),
+    /// A barrier, and the link that it came over.
+    Barrier(Arc<Link>, Barrier),
+}
 
 /// The reading end of an executor's lanes.
 pub struct Inbox {
@@ -33,22 +42,23 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// The next batch of the executor's cycle. From now on it counts as "in hand".
-    pub fn take_cycle(&self) -> Option<Incoming> {
+    /// The next that came from the executor's cycle. From now on it counts as "in hand".
+    pub fn take_cycle(&self) -> Option<Taken> {
         self.cycle.try_recv().ok().map(|message| self.take(message))
     }
 
-    /// The next of all other batches.
-    pub fn take_data(&self) -> Option<Incoming> {
+    /// The next of everything else.
+    pub fn take_data(&self) -> Option<Taken> {
         self.data.try_recv().ok().map(|message| self.take(message))
     }
 
-    fn take(&self, message: DataMessage) -> Incoming {
+    fn take(&self, message: DataMessage) -> Taken {
         self.gauges.waiting_since.set(message.sent_at().0);
         self.gauges.change(CounterId::QUEUED, -(message.charge().tuples as i64));
         match message {
-            DataMessage::Batch(incoming) => incoming,
-            DataMessage::Encoded { bytes, incoming } => self.unpack(&bytes, incoming),
+            DataMessage::Batch(incoming) => Taken::Batch(incoming),
+            DataMessage::Encoded { bytes, incoming } => Taken::Batch(self.unpack(&bytes, incoming)),
+            DataMessage::Barrier { link, barrier, .. } => Taken::Barrier(link, barrier),
         }
     }
 

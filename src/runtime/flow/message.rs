@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use crate::api::SourceMeta;
 use crate::clock::Time;
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{CheckpointId, Incarnation, WorkerId};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::AckRecords;
+use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::charge::Charge;
+use crate::runtime::flow::checkpoint::{CheckpointEvent, Restored, StorageJob};
 use crate::runtime::flow::link::Link;
 use crate::tuple::TupleBatch;
 
@@ -38,7 +40,7 @@ pub struct Incoming {
     pub sent_at: Time,
 }
 
-/// A batch in the data lane of an inbox. Batches of one link keep their order.
+/// What travels in the data lane of an inbox. What comes over one link keeps its order.
 pub enum DataMessage {
     /// A batch from this worker.
     Batch(Incoming),
@@ -49,13 +51,23 @@ pub enum DataMessage {
         /// Everything but the tuples: its batch is empty.
         incoming: Incoming,
     },
+    /// The barrier of a checkpoint. It needs no credit.
+    Barrier {
+        /// The link that it came over.
+        link: Arc<Link>,
+        /// The barrier.
+        barrier: Barrier,
+        /// When it was sent.
+        sent_at: Time,
+    },
 }
 
 impl DataMessage {
-    /// The link of the batch. Its kind decides which channel the batch takes.
+    /// The link that it came over. Its kind decides which channel it takes.
     pub fn link(&self) -> &Link {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => &incoming.link,
+            DataMessage::Barrier { link, .. } => link,
         }
     }
 
@@ -63,6 +75,7 @@ impl DataMessage {
     pub fn charge(&self) -> Charge {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => incoming.charge,
+            DataMessage::Barrier { .. } => Charge::default(),
         }
     }
 
@@ -70,6 +83,7 @@ impl DataMessage {
     pub fn sent_at(&self) -> Time {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => incoming.sent_at,
+            DataMessage::Barrier { sent_at, .. } => *sent_at,
         }
     }
 }
@@ -85,6 +99,12 @@ pub enum Control {
     Loss(Loss),
     /// What the coordinator is to do.
     End(EndRequest),
+    /// What an executor of tasks is to do about checkpoints.
+    Checkpoint(CheckpointCommand),
+    /// To the coordinator: what has happened to a checkpoint.
+    CheckpointEvent(CheckpointEvent),
+    /// To the executor that writes checkpoints.
+    Storage(StorageJob),
 }
 
 /// What executors send each other about trees. Of all control messages, only these are also sent from one
@@ -111,6 +131,20 @@ pub enum ExecutorCommand {
     Close,
     /// To any, from a test: lose the state of the task as a panic would.
     Crash,
+}
+
+/// What executors of tasks do about checkpoints. Never sent to executors of another worker.
+pub enum CheckpointCommand {
+    /// To spouts: take part in this checkpoint, and send its barrier.
+    Begin(Barrier),
+    /// To all: the checkpoint is complete and durable.
+    Committed(CheckpointId),
+    /// To all: drop every instance and everything in hand, and take nothing until `Restore`.
+    Halt,
+    /// To all: take this, and wait for the others.
+    Restore(Arc<Restored>),
+    /// To all: everybody has what was restored, so run.
+    Resume,
 }
 
 /// What was lost, as reported by the ingress of this worker, or by an acker of it.
@@ -152,6 +186,24 @@ impl From<TreeMessage> for Control {
 impl From<ExecutorCommand> for Control {
     fn from(command: ExecutorCommand) -> Control {
         Control::Command(command)
+    }
+}
+
+impl From<CheckpointCommand> for Control {
+    fn from(command: CheckpointCommand) -> Control {
+        Control::Checkpoint(command)
+    }
+}
+
+impl From<CheckpointEvent> for Control {
+    fn from(event: CheckpointEvent) -> Control {
+        Control::CheckpointEvent(event)
+    }
+}
+
+impl From<StorageJob> for Control {
+    fn from(job: StorageJob) -> Control {
+        Control::Storage(job)
     }
 }
 

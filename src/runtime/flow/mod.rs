@@ -12,7 +12,9 @@
 //! * [`run_queue`]: which executors are runnable, and when.
 //! * [`outlet`]: the way to another worker; [`credit_returns`]: the credit that goes back over it.
 
+pub mod alignment;
 pub mod charge;
+pub mod checkpoint;
 pub mod credit_returns;
 pub mod gauges;
 pub mod inbox;

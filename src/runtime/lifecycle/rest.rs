@@ -79,6 +79,11 @@ impl Rest {
             && self.activity() == activity
     }
 
+    /// Whether anything is on its way.
+    pub fn has_outstanding(&self) -> bool {
+        self.outstanding.load(Ordering::SeqCst) != 0
+    }
+
     /// Spout executors that may still emit.
     pub fn live_spouts(&self) -> usize {
         self.live_spouts.load(Ordering::SeqCst)

@@ -88,6 +88,15 @@ impl Emitter {
         }
     }
 
+    /// Drops what was routed and not sent.
+    pub fn clear(&mut self) {
+        for stream in &mut self.streams {
+            stream.subscriptions.iter_mut().for_each(Subscription::clear);
+        }
+        self.outgoing.chained.clear();
+        self.untracked.clear();
+    }
+
     /// Closes blocks and sends the ack records. Stages must have been routed.
     pub fn send_acks(&mut self) {
         if self.ackers.is_empty() {

@@ -14,6 +14,7 @@ use crate::ids::{RootId, WorkerSet};
 use crate::runtime::acking::ack_buffer::AckBuffer;
 use crate::runtime::acking::records::FailureReport;
 use crate::runtime::audit::Audit;
+use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::charge::Charge;
 use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{DataMessage, Incoming, TaskBatch};
@@ -144,6 +145,22 @@ impl Outgoing {
             Address::There(remote) => {
                 let remote = Arc::clone(remote);
                 self.send_away(&remote, out_link, local_task, meta, &batch, charge);
+            }
+        }
+    }
+
+    /// Sends a barrier on all links. Everything that belongs before it must have been sent.
+    pub fn send_barrier(&mut self, barrier: Barrier) {
+        for OutLink { address, link } in self.links.iter() {
+            match address {
+                Address::Here(inbox) => {
+                    self.rest.sending();
+                    let message = DataMessage::Barrier { link: Arc::clone(link), barrier, sent_at: self.now };
+                    inbox.send_data(message, Urgency::WhenDone);
+                }
+                Address::There(_) => {
+                    debug_assert!(false, "a topology with checkpoints runs in one process");
+                }
             }
         }
     }

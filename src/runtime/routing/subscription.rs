@@ -188,6 +188,11 @@ impl Subscription {
         }
     }
 
+    /// Drops the batches under construction.
+    pub fn clear(&mut self) {
+        self.targets.iter_mut().for_each(Target::clear);
+    }
+
     /// Sends the batches under construction.
     pub fn flush(&mut self, meta: &Arc<SourceMeta>, outgoing: &mut Outgoing) {
         for target in &mut self.targets {

@@ -54,6 +54,11 @@ impl Target {
         outgoing.send(self.out_link, self.local_task, meta, batch, urgency);
     }
 
+    /// Drops the batch under construction.
+    pub fn clear(&mut self) {
+        self.batch = TupleBatch::new(self.batch.arity as usize);
+    }
+
     /// Completes the tuple whose values were just appended: adds it to the last run, or begins a run with a
     /// new edge. Sends the batch if it is full.
     #[inline]

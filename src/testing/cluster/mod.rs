@@ -27,6 +27,7 @@ use smol_str::SmolStr;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::api::WorkerResources;
+use crate::checkpoint::MemoryStorage;
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{FromWorker, ToWorker};
 use crate::cluster::master::{Core, CoreOptions, Event, Exit, MasterAction, Note, sources};
@@ -542,6 +543,7 @@ impl SimulatedCluster {
             resources: self.options.resources.clone(),
             faults: Arc::clone(&self.faults) as Arc<dyn crate::runtime::Faults>,
             audit: Arc::clone(&self.audit),
+            checkpoints: MemoryStorage::new(),
         };
         let (worker, ingress) = SimulatedWorker::with_share(self.topology.clone(), share, around);
         let identity = Identity {

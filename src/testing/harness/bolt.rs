@@ -4,7 +4,7 @@ use crate::api::{
     Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError, Timer,
 };
 use crate::clock::Clock;
-use crate::config::Delivery;
+use crate::ids::CheckpointId;
 use crate::metrics::MetricsRegistry;
 use crate::state::TaskState;
 use crate::testing::harness::options::{HarnessOptions, constructor};
@@ -67,13 +67,19 @@ impl BoltHarness {
         let (streams, metrics) = (bolt.declare(), MetricsRegistry::default());
         let context = options.context(&streams, &metrics);
         bolt.prepare(&context)?;
-        let tracked = options.delivery != Delivery::AtMostOnce;
+        let tracked = options.delivery.tracks_tuples();
         let mut outputs = options.outputs(&streams);
         outputs.store = TaskState::new(context.states().clone(), options.clock.clone());
         outputs.store.take_registered();
         let record = Record { tracked, ..Record::default() };
         let (clock, key) = (options.clock.clone(), options.key.clone());
-        Ok(BoltHarness { bolt, streams, outputs, record, metrics, clock, key, fed: 0 })
+        let mut harness = BoltHarness { bolt, streams, outputs, record, metrics, clock, key, fed: 0 };
+        harness.outputs.begin_call();
+        let result = harness.bolt.init_state(&mut Outputs::new(&mut harness.outputs, &mut harness.record));
+        harness.end_call(&result);
+        result?;
+        harness.settle();
+        Ok(harness)
     }
 
     /// Builds a registered bolt from the text of its `config` table, and prepares it.
@@ -165,6 +171,17 @@ impl BoltHarness {
     /// Calls `finish`, as at the end of bounded input.
     pub fn finish(&mut self) {
         self.call(false, |bolt, out| bolt.finish(out));
+    }
+
+    /// A checkpoint with this number is taken: calls `flush` and `pre_commit`.
+    pub fn checkpoint(&mut self, number: u64) {
+        self.flush();
+        self.call(true, |bolt, out| bolt.pre_commit(CheckpointId { epoch: 1, number }, out));
+    }
+
+    /// The checkpoint with this number is complete: calls `committed`.
+    pub fn committed(&mut self, number: u64) {
+        self.call(true, |bolt, out| bolt.committed(CheckpointId { epoch: 1, number }, out));
     }
 
     /// Calls `cleanup`.

@@ -108,7 +108,7 @@ impl HarnessOptions {
     }
 
     pub(super) fn outputs(&self, streams: &Streams) -> OutputState {
-        let tracked = self.delivery != Delivery::AtMostOnce;
+        let tracked = self.delivery.tracks_tuples();
         let queue = QueueOptions::default();
         let component = SmolStr::new(&self.component);
         OutputState::new(

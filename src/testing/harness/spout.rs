@@ -1,11 +1,10 @@
 //! The harness of a spout.
 
 use crate::api::{
-    Failure, FailureCause, OutputCollector as _, OutputState, Spout, SpoutOutputs, SpoutStatus, Streams,
-    TaskError,
+    Failure, FailureCause, OutputCollector as _, OutputState, Positions, Spout, SpoutOutputs, SpoutStatus,
+    Streams, TaskError,
 };
 use crate::clock::Clock;
-use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::metrics::MetricsRegistry;
 use crate::testing::harness::options::{HarnessOptions, constructor};
@@ -68,7 +67,7 @@ impl SpoutHarness {
         let (streams, metrics) = (spout.declare(), MetricsRegistry::default());
         spout.open(&options.context(&streams, &metrics))?;
         spout.activate()?;
-        let tracked = options.delivery != Delivery::AtMostOnce;
+        let tracked = options.delivery.tracks_tuples();
         let outputs = options.outputs(&streams);
         let record = Record { tracked, ..Record::default() };
         Ok(SpoutHarness { spout, streams, outputs, record, metrics, clock: options.clock.clone() })
@@ -122,6 +121,24 @@ impl SpoutHarness {
             }
         }
         last
+    }
+
+    /// Where the spout stands: calls `snapshot`.
+    ///
+    /// # Errors
+    /// What `snapshot` returned.
+    pub fn snapshot(&mut self) -> Result<Positions, TaskError> {
+        let mut positions = Positions::default();
+        self.spout.snapshot(&mut positions)?;
+        Ok(positions)
+    }
+
+    /// Calls `restore`. To be called before anything was emitted.
+    ///
+    /// # Errors
+    /// What `restore` returned.
+    pub fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        self.spout.restore(positions)
     }
 
     /// Acks a message.

@@ -6,9 +6,9 @@ use smol_str::SmolStr;
 use toml::de::{DeValue, ValueDeserializer};
 
 use crate::config::ComponentOptions;
+use crate::topology::declare::component_keys;
 use crate::topology::declare::hooks;
 use crate::topology::declare::inputs::Inputs;
-use crate::topology::declare::keys;
 use crate::topology::declare::section::{Section, place};
 use crate::topology::declare::settings::SettingsMistakes;
 use crate::topology::declare::sites::Sites;
@@ -82,7 +82,7 @@ pub(super) fn lay_over(
     let Some(table) = node.get_ref().as_table() else {
         return section.report.push(Finding::at(place(node), format!("{who} must be a table")));
     };
-    let keys = keys::component(component.kind);
+    let keys = component_keys::component(component.kind);
     let names: Vec<&'static str> = keys.iter().map(|key| key.name()).collect();
     for (name, span, value) in section.known("", table, &names) {
         sites.set(Site::Key(at, name), place(value));
@@ -132,7 +132,7 @@ impl<'a, 't> Reader<'a, 't> {
             Some((_, node)) => self.component_type(node),
             None => self.no_type(),
         }
-        let keys = keys::component(self.kind);
+        let keys = component_keys::component(self.kind);
         let mut names: Vec<&'static str> = keys.iter().map(|key| key.name()).collect();
         // The validator reports that a spout has none; that a key is not for this kind is reported
         // here.

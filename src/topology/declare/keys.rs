@@ -1,12 +1,12 @@
 //! Every key that squall itself understands, once: what reads it, what describes it to editors
 //! and what suggests it for a misspelt one all come from these tables. A component's own `config`
-//! is described by its settings struct instead.
+//! is described by its settings struct instead. The keys of components are in `component_keys`, those of the
+//! engine's file in `engine_keys`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::units::parse_range;
-use crate::config::{AfterRetries, AutoOr, ChainMode, ComponentOptions, TopologyOptions, limits};
-use crate::topology::registry::Kind;
+use crate::config::{AutoOr, ChainMode, CheckpointMode, TopologyOptions, limits};
 
 /// One key of a table whose values end up in an `O`.
 pub(crate) struct Key<O: 'static> {
@@ -57,9 +57,9 @@ impl<O> Key<O> {
     }
 }
 
-const CHAIN_MODES: &[&str] = &["auto", "off"];
+pub(super) const CHAIN_MODES: &[&str] = &["auto", "off"];
 
-fn chain_mode(word: &str) -> ChainMode {
+pub(super) fn chain_mode(word: &str) -> ChainMode {
     if word == "off" { ChainMode::Off } else { ChainMode::Auto }
 }
 
@@ -70,7 +70,7 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
     Key { path: "name", doc: "The name of the topology.", default: "required", shape: Shape::Special },
     Key {
         path: "delivery",
-        doc: "What becomes of a tuple when something fails: `at-most-once` or `at-least-once`.",
+        doc: "What happens to a tuple when something fails: `at-most-once`, `at-least-once` or `exactly-once`.",
         default: "\"at-least-once\"",
         shape: Shape::Special,
     },
@@ -177,6 +177,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         shape: Shape::Nested(REPLAY),
     },
     Key {
+        path: "checkpoint",
+        doc: "How often checkpoints are taken with `exactly-once`, and where they are stored.",
+        default: "see below",
+        shape: Shape::Nested(CHECKPOINT),
+    },
+    Key {
         path: "errors",
         doc: "How errors of components are reported, and how a broken task comes back.",
         default: "see below",
@@ -238,6 +244,53 @@ static REPLAY: &[TopologyKey] = &[
     },
 ];
 
+static CHECKPOINT: &[TopologyKey] = &[
+    Key {
+        path: "checkpoint.interval",
+        doc: "The time from the begin of one checkpoint to the begin of the next.",
+        default: "\"10s\"",
+        shape: Shape::Period(|o, v| o.checkpoint.interval = v),
+    },
+    Key {
+        path: "checkpoint.min_pause",
+        doc: "The least time between the end of one checkpoint and the begin of the next.",
+        default: "\"0ms\"",
+        shape: Shape::Period(|o, v| o.checkpoint.min_pause = v),
+    },
+    Key {
+        path: "checkpoint.timeout",
+        doc: "A checkpoint that takes longer is given up.",
+        default: "\"10min\"",
+        shape: Shape::Period(|o, v| o.checkpoint.timeout = v),
+    },
+    Key {
+        path: "checkpoint.retain",
+        doc: "How many complete checkpoints are kept; older ones are deleted.",
+        default: "3",
+        shape: Shape::Count(1, limits::CHECKPOINTS_RETAINED_MAX, |o, v| o.checkpoint.retain = v),
+    },
+    Key {
+        path: "checkpoint.storage",
+        doc: "The directory in which the checkpoints of this topology are stored.",
+        default: "`$XDG_STATE_HOME/squall/<topology>/checkpoints`",
+        shape: Shape::Text("the path of a directory", |o, v| {
+            o.checkpoint.storage = Some(PathBuf::from(v));
+            Ok(())
+        }),
+    },
+    Key {
+        path: "checkpoint.mode",
+        doc: "Whether an input waits for the others at a barrier (`exactly-once`), or not (`at-least-once`): lower latency, but after a recovery tuples may be processed twice.",
+        default: "\"exactly-once\"",
+        shape: Shape::OneOf(&["exactly-once", "at-least-once"], |o, v| {
+            o.checkpoint.mode = match v {
+                "at-least-once" => CheckpointMode::AtLeastOnce,
+                _ => CheckpointMode::ExactlyOnce,
+            };
+        }),
+    },
+];
+
 static ERRORS: &[TopologyKey] = &[
     Key {
         path: "errors.limit",
@@ -272,139 +325,6 @@ static WATCHDOG: &[TopologyKey] = &[Key {
     shape: Shape::Period(|o, v| o.watchdog.step = v),
 }];
 
-type ComponentKey = Key<ComponentOptions>;
-
-static TYPE: ComponentKey =
-    Key { path: "type", doc: "The registered component type.", default: "required", shape: Shape::Special };
-static PARALLELISM: ComponentKey = Key {
-    path: "parallelism",
-    doc: "Executors.",
-    default: "1",
-    shape: Shape::Count(1, limits::PARALLELISM_MAX, |o, v| o.parallelism = v),
-};
-static TASKS: ComponentKey = Key {
-    path: "tasks",
-    doc: "Instances, spread evenly over the executors; at least as many as these.",
-    default: "one per executor",
-    shape: Shape::Count(1, limits::PARALLELISM_MAX, |o, v| o.tasks = Some(v)),
-};
-static BLOCKING: ComponentKey = Key {
-    path: "blocking",
-    doc: "Whether the component waits in its calls, so that each executor gets a thread of its own.",
-    default: "by type",
-    shape: Shape::Switch(|o, v| o.blocking = v),
-};
-static CHAIN: ComponentKey = Key {
-    path: "chain",
-    doc: "Whether the component may run fused with its producer and its consumer (`auto`) or not (`off`).",
-    default: "the topology's",
-    shape: Shape::OneOf(CHAIN_MODES, |o, v| o.chain = Some(chain_mode(v))),
-};
-static SETTINGS: ComponentKey = Key {
-    path: "settings",
-    doc: "Free values, laid over those of the topology.",
-    default: "{}",
-    shape: Shape::Free(|o, v| o.settings = v),
-};
-static CONFIG: ComponentKey = Key {
-    path: "config",
-    doc: "The settings of the component's type.",
-    default: "by type",
-    shape: Shape::Special,
-};
-static HOOKS: ComponentKey = Key {
-    path: "hooks",
-    doc: "Registered hooks that watch the tasks of the component, beside those of the topology.",
-    default: "[]",
-    shape: Shape::Special,
-};
-static SPOUT_PENDING: ComponentKey = Key {
-    path: "max_spout_pending",
-    doc: "Messages that one task may have open, instead of the topology's.",
-    default: "the topology's",
-    shape: Shape::AutoOrCount(1, limits::SPOUT_PENDING_MAX, |o, v| o.max_spout_pending = Some(v)),
-};
-static INPUTS: ComponentKey = Key {
-    path: "inputs",
-    doc: "The streams that the bolt takes.",
-    default: "required",
-    shape: Shape::Special,
-};
-static TICK: ComponentKey = Key {
-    path: "tick",
-    doc: "How often the bolt is ticked, instead of the topology's.",
-    default: "the topology's",
-    shape: Shape::Period(|o, v| o.tick = Some(v)),
-};
-static MAX_REPLAYS: ComponentKey = Key {
-    path: "max_replays",
-    doc: "After so many replays a tuple that this bolt fails goes to its dead-letter stream, or its message is given up.",
-    default: "the topology's",
-    shape: Shape::CountOrOff(0, u32::MAX, |o, v| o.max_replays = Some(v.unwrap_or(u32::MAX))),
-};
-
-static ON_ERROR: ComponentKey = Key {
-    path: "on_error",
-    doc: "What happens when a call of the bolt fails for a tuple.",
-    default: "see below",
-    shape: Shape::Nested(ON_ERROR_KEYS),
-};
-static ON_ERROR_KEYS: &[ComponentKey] = &[
-    Key {
-        path: "on_error.retry",
-        doc: "How often the call is made again with the same tuple; meanwhile the task executes no other.",
-        default: "0",
-        shape: Shape::Count(0, limits::CALL_RETRIES_MAX, |o, v| o.on_error.get_or_insert_default().retry = v),
-    },
-    Key {
-        path: "on_error.backoff",
-        doc: "The pause before the first of these calls and the longest such pause; each is twice the one before.",
-        default: "\"200ms..10s\"",
-        shape: Shape::Text("two durations, as \"200ms..10s\"", |o, v| {
-            let on_error = o.on_error.get_or_insert_default();
-            (on_error.backoff_min, on_error.backoff_max) = parse_range(v)?;
-            Ok(())
-        }),
-    },
-    Key {
-        path: "on_error.then",
-        doc: "What happens when the last of these calls failed: the tuple fails, so that its message is replayed (`fail`), goes to the bolt's dead-letter stream (`dead-letter`), or the run ends (`stop`).",
-        default: "\"fail\"",
-        shape: Shape::OneOf(&["fail", "dead-letter", "stop"], |o, v| {
-            o.on_error.get_or_insert_default().then = match v {
-                "dead-letter" => AfterRetries::DeadLetter,
-                "stop" => AfterRetries::Stop,
-                _ => AfterRetries::Fail,
-            };
-        }),
-    },
-];
-
-static SPOUT: &[&ComponentKey] =
-    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
-static BOLT: &[&ComponentKey] = &[
-    &TYPE,
-    &INPUTS,
-    &PARALLELISM,
-    &TASKS,
-    &BLOCKING,
-    &CHAIN,
-    &TICK,
-    &MAX_REPLAYS,
-    &ON_ERROR,
-    &HOOKS,
-    &SETTINGS,
-    &CONFIG,
-];
-
-/// `[spout.ID]` or `[bolt.ID]`.
-pub(crate) fn component(kind: Kind) -> &'static [&'static ComponentKey] {
-    match kind {
-        Kind::Spout => SPOUT,
-        Kind::Bolt => BOLT,
-    }
-}
-
 /// An item of `inputs` that is a table.
 pub(crate) static INPUT: &[(&str, &str)] = &[
     ("from", "The component it takes tuples from, as `id` or `id.stream`."),
@@ -421,7 +341,7 @@ pub(crate) const GROUPINGS: &[&str] =
     &["shuffle", "fields", "partial-key", "all", "global", "none", "local-or-shuffle", "direct", "custom"];
 
 /// Keys and tables that come with later versions.
-pub(super) const LATER: &[&str] = &["state", "stream", "test", "drpc", "checkpoint", "batch", "streams"];
+pub(super) const LATER: &[&str] = &["state", "stream", "test", "drpc", "batch", "streams"];
 
 /// What other systems and earlier drafts call a key.
 pub(super) const OTHER_NAMES: &[(&str, &str)] = &[

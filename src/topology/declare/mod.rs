@@ -8,8 +8,8 @@
 //!
 //! * `source`: where texts and variables come from. `encoding`: bytes to text. `document`: files,
 //!   includes, overrides, one tree. `texts`: places over several texts.
-//! * `keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`, `settings`: the
-//!   tree to a draft.
+//! * `keys`, `component_keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`,
+//!   `settings`: the tree to a draft.
 //! * `built`: overrides laid over a topology that was built in Rust.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
 //!
@@ -21,6 +21,7 @@
 mod bounds;
 mod built;
 mod component;
+pub(crate) mod component_keys;
 mod document;
 mod encoding;
 mod engine;

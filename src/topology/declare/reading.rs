@@ -19,14 +19,16 @@ use crate::topology::validate::Site;
 
 /// The tables that a document is made of.
 const TABLES: &[&str] = &["topology", "spout", "bolt"];
-/// The values of `delivery` in this version.
-pub(crate) const DELIVERIES: &[&str] = &["at-most-once", "at-least-once"];
+/// The values of `delivery`.
+pub(crate) const DELIVERIES: &[&str] = &["at-most-once", "at-least-once", "exactly-once"];
 
 /// A tree on its way to a draft.
 pub(super) struct Reading<'t> {
     pub draft: Draft,
     pub sites: Sites<'t>,
     pub report: Report,
+    /// False if `delivery` is written and could not be read.
+    knows_delivery: bool,
 }
 
 impl<'t> Reading<'t> {
@@ -37,11 +39,12 @@ impl<'t> Reading<'t> {
             options: TopologyOptions::default(),
             components: Vec::new(),
             hooks: Vec::new(),
+            sets_checkpoint: false,
             taken: Vec::new(),
             process: registry.process_parts().clone(),
             complete: true,
         };
-        let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
+        let mut reading = Reading::new(draft);
         reading.sites.set(Site::Document, 0..0);
         let tables = reading.section().known("", root, TABLES);
         if !root.contains_key("topology") {
@@ -71,7 +74,7 @@ impl<'t> Reading<'t> {
 
     /// Lays a tree over the options of a draft that was made without a document.
     pub fn over(draft: Draft, root: &DeTable<'t>, registry: &Registry) -> Reading<'t> {
-        let mut reading = Reading { draft, sites: Sites::default(), report: Report::default() };
+        let mut reading = Reading::new(draft);
         for (name, _, node) in reading.section().known("", root, TABLES) {
             let kind = match name {
                 "topology" => {
@@ -94,6 +97,10 @@ impl<'t> Reading<'t> {
             }
         }
         reading
+    }
+
+    fn new(draft: Draft) -> Reading<'t> {
+        Reading { draft, sites: Sites::default(), report: Report::default(), knows_delivery: true }
     }
 
     fn section(&mut self) -> Section<'_> {
@@ -123,6 +130,7 @@ impl<'t> Reading<'t> {
             self.sites.set(Site::Option(key.path), place(node));
             match (&key.shape, name) {
                 (Shape::Nested(inner), _) => {
+                    self.draft.sets_checkpoint |= name == "checkpoint";
                     if let Some(table) = self.section().table(key.path, node) {
                         self.options((key.path, inner), table, registry);
                     }
@@ -139,6 +147,8 @@ impl<'t> Reading<'t> {
                 }
             }
         }
+        // Whether a delivery that could not be read uses checkpoints is not known.
+        self.draft.sets_checkpoint &= self.knows_delivery;
     }
 
     fn name(&mut self, node: &Node<'_>) {
@@ -147,18 +157,26 @@ impl<'t> Reading<'t> {
     }
 
     fn delivery(&mut self, node: &Node<'_>) {
-        let Some(written) = self.section().text("delivery", node) else { return };
-        let finding = match written {
-            "at-least-once" => return self.draft.options.delivery = Delivery::AtLeastOnce,
-            "at-most-once" => return self.draft.options.delivery = Delivery::AtMostOnce,
-            "exactly-once" => {
-                Finding::at(place(node), "delivery `exactly-once` is not available in this version of squall")
-                    .help(Some("`at-least-once` loses nothing, but may process a tuple twice".to_owned()))
+        let delivery =
+            self.section().text("delivery", node).and_then(|written| self.delivery_named(written, node));
+        match delivery {
+            Some(delivery) => self.draft.options.delivery = delivery,
+            None => self.knows_delivery = false,
+        }
+    }
+
+    fn delivery_named(&mut self, written: &str, node: &Node<'_>) -> Option<Delivery> {
+        match written {
+            "at-least-once" => Some(Delivery::AtLeastOnce),
+            "at-most-once" => Some(Delivery::AtMostOnce),
+            "exactly-once" => Some(Delivery::ExactlyOnce),
+            other => {
+                let finding = Finding::at(place(node), format!("there is no delivery `{}`", shown(other)))
+                    .help(suggest::help(other, DELIVERIES.iter().copied(), "deliveries"));
+                self.report.push(finding);
+                None
             }
-            other => Finding::at(place(node), format!("there is no delivery `{}`", shown(other)))
-                .help(suggest::help(other, DELIVERIES.iter().copied(), "deliveries")),
-        };
-        self.report.push(finding);
+        }
     }
 
     fn components<'n>(&mut self, kind: Kind, node: &'n Node<'t>) -> Vec<(Kind, &'n Key<'t>, &'n Node<'t>)> {

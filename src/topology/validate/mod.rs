@@ -8,10 +8,12 @@
 //! * `names`: legal, not reserved, given once.
 //! * `inputs`: components, streams, fields and groupings of subscriptions.
 //! * `flow`: cycles that nobody marked, bolts that no spout reaches, no spout at all.
+//! * `exactly_once`: one process, no cycle; options of checkpoints with no other delivery.
 //! * `surroundings`: each component's own check of its inputs, tick and parallelism, and resources that
 //!   one task alone can use.
 //! * `numbers`: everything with a bound in [`limits`](crate::config::limits).
 
+mod exactly_once;
 mod flow;
 mod inputs;
 mod names;
@@ -32,6 +34,7 @@ pub(crate) fn problems(draft: &Draft) -> Vec<Problem> {
     problems.extend(numbers::problems(draft, &by_id));
     problems.extend(inputs::problems(draft, &by_id));
     problems.extend(flow::problems(draft, &by_id));
+    problems.extend(exactly_once::problems(draft));
     problems.extend(surroundings::problems(draft, &by_id));
     problems
 }

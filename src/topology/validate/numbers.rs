@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::limits::{self, DURATION_MAX};
 use crate::config::units::{show_duration, show_size};
-use crate::config::{AfterRetries, AutoOr, Delivery, TopologyOptions};
+use crate::config::{AfterRetries, AutoOr, CheckpointOptions, Delivery, TopologyOptions};
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::draft::{Draft, DraftInput};
 use crate::topology::graph::Grouping;
@@ -59,7 +59,29 @@ fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
         period("errors.restart_max", options.errors.restart_max, options.errors.restart_min.max(least)),
         period("watchdog.step", options.watchdog.step, least),
     ];
-    checks.into_iter().flatten().collect()
+    checks.into_iter().flatten().chain(checkpoint_problems(&options.checkpoint)).collect()
+}
+
+fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = Problem> {
+    let period = |key, value: Duration, min: Duration, max: Duration| {
+        lasting_within(Site::Option(key), key, value, (min, max))
+    };
+    let (shortest, longest) = (limits::CHECKPOINT_INTERVAL_MIN, limits::CHECKPOINT_INTERVAL_MAX);
+    let retain = ("checkpoint.retain", u64::from(checkpoint.retain));
+    let is_empty = checkpoint.storage.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+    let no_path = is_empty.then(|| {
+        let site = Site::Option("checkpoint.storage");
+        let message = "`checkpoint.storage` is empty, and must be the path of a directory".to_owned();
+        Problem::new(site, message).help("leave it out for the default directory".to_owned())
+    });
+    let checks = [
+        period("checkpoint.interval", checkpoint.interval, shortest, longest),
+        period("checkpoint.min_pause", checkpoint.min_pause, Duration::ZERO, DURATION_MAX),
+        period("checkpoint.timeout", checkpoint.timeout, Duration::from_millis(1), DURATION_MAX),
+        within(Site::Option(retain.0), retain.0, retain.1, 1, limits::CHECKPOINTS_RETAINED_MAX.into()),
+        no_path,
+    ];
+    checks.into_iter().flatten()
 }
 
 fn acker_problem(options: &TopologyOptions) -> Option<Problem> {
@@ -190,7 +212,7 @@ fn task_relations(draft: &Draft, at: usize) -> Vec<Problem> {
 
 fn too_many_tasks(draft: &Draft) -> Option<Problem> {
     let ackers = match (draft.options.delivery, draft.options.ackers) {
-        (Delivery::AtMostOnce, _) => 0,
+        (Delivery::AtMostOnce | Delivery::ExactlyOnce, _) => 0,
         (Delivery::AtLeastOnce, AutoOr::Auto) => 1,
         (Delivery::AtLeastOnce, AutoOr::Fixed(ackers)) => u64::from(ackers),
     };
@@ -268,8 +290,17 @@ fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Prob
 }
 
 fn lasting(site: Site, what: &str, value: Duration, min: Duration) -> Option<Problem> {
-    let (below, above) = (value < min, value > DURATION_MAX);
-    let (min, max) = (below.then(|| show_duration(min)), above.then(|| show_duration(DURATION_MAX)));
+    lasting_within(site, what, value, (min, DURATION_MAX))
+}
+
+fn lasting_within(
+    site: Site,
+    what: &str,
+    value: Duration,
+    (min, max): (Duration, Duration),
+) -> Option<Problem> {
+    let (below, above) = (value < min, value > max);
+    let (min, max) = (below.then(|| show_duration(min)), above.then(|| show_duration(max)));
     out_of_bounds(site, what, &show_duration(value), min, max)
 }
 

@@ -34,6 +34,9 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
             problems.push(Problem::new(Site::Component(at), format!("{}: {panic}", named(draft, at))));
             continue;
         }
+        if draft.options.delivery.is_exactly_once() {
+            problems.extend(not_rewindable(draft, at, instance.can_go_back()));
+        }
         let (refusals, claimed) = check.into_parts();
         // Each suggestion compares with many names, so refusals are not worded without end.
         let room = DIAGNOSTICS_MAX.saturating_sub(problems.len());
@@ -41,6 +44,24 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         problems.extend(claimed.into_iter().filter_map(|claim| claims.claim(at, claim)));
     }
     problems
+}
+
+/// The problem of a spout that cannot go back in a topology that is exactly-once.
+fn not_rewindable(draft: &Draft, at: usize, can_go_back: Result<bool, String>) -> Option<Problem> {
+    let name = named(draft, at);
+    match can_go_back {
+        Ok(true) => None,
+        Ok(false) => {
+            let text = format!(
+                "{name} cannot go back to a position in its input, which every spout of a topology with `delivery = \
+                 \"exactly-once\"` has to after a crash"
+            );
+            let help =
+                "read from a source that can be read again, as files, or set `delivery = \"at-least-once\"`";
+            Some(Problem::new(Site::Component(at), text).help(Some(help.to_owned())))
+        }
+        Err(panic) => Some(Problem::new(Site::Component(at), format!("{name}: {panic}"))),
+    }
 }
 
 fn check_input(draft: &Draft, by_id: &ById<'_>, input: &DraftInput) -> CheckInput {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::{check, config, dir, files, row};
-use crate::components::file::File;
+use crate::components::file::acked::AckedFile;
 use crate::components::file::part::PartFile;
 use crate::components::test_support::{bolt, bolt_with};
 use crate::testing::{BoltHarness, HarnessOptions};
@@ -92,7 +92,7 @@ fn a_file_that_somebody_cut_is_not_published_as_if_it_were_whole() {
 fn nothing_is_published_when_nothing_was_written() {
     let dir = dir();
     let settings = toml::from_str(&config(&dir, "w.txt", "")).expect("these are settings");
-    let mut sink = File::new(settings).expect("these are settings");
+    let mut sink = AckedFile::new(settings);
     sink.disk = |file| Box::new(NoRoom(file));
     let mut file = BoltHarness::new(sink);
     file.execute(row("a", 1));
@@ -150,7 +150,7 @@ impl PartFile for Stubborn {
 fn a_torn_row_is_cut_off_before_the_next() {
     let dir = dir();
     let settings = toml::from_str(&config(&dir, "w.txt", "")).expect("these are settings");
-    let mut sink = File::new(settings).expect("these are settings");
+    let mut sink = AckedFile::new(settings);
     sink.disk = |file| Box::new(Stubborn { file, writes: 0, cuts: 0 });
     let mut file = BoltHarness::new(sink);
     for (word, n) in [("a", 1), ("b", 2), ("b", 2)] {

@@ -1,0 +1,275 @@
+//! A directory in which checkpoints are kept.
+//!
+//! 1. One process has the directory: it holds a lock on the file `LOCK`, whose text states who it is. The kernel
+//!    releases the lock when the process ends, however it ends. The file stays, so that two processes never lock
+//!    two files of this name.
+//! 2. A file that is written is always a new one. So nothing that exists is changed, and a symbolic link that
+//!    somebody put in place of a file is an error, for reading, too. The directory itself may be one.
+//! 3. What is durable is synced, and so is the directory that has its name. After a failed sync the file is given
+//!    up, because the kernel may forget that it could not write something.
+//!
+//! Each file that is appended to has an open descriptor until it is sealed or deleted.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::storage::CheckpointStorage;
+use crate::files::refuse_directory;
+use crate::text::shown;
+
+/// The file that is locked.
+const LOCK: &str = "LOCK";
+/// Bytes of a holder's text that are read.
+const HOLDER_MAX: u64 = 512;
+/// Ends the name of a file that will be renamed to what stands before.
+const UNFINISHED: &str = ".squall-tmp";
+
+/// Keeps checkpoints in a directory, which this process has for itself.
+///
+/// # Examples
+/// ```
+/// use squall::checkpoint::{CheckpointError, CheckpointStore, DirectoryStorage};
+///
+/// # let place = tempfile::tempdir().expect("a directory");
+/// # let path = place.path().join("orders");
+/// let storage = DirectoryStorage::open(&path, "pid 4711 on host1")?;
+/// let refused = DirectoryStorage::open(&path, "pid 4712 on host1");
+/// assert!(refused.is_err_and(|error| error.to_string().contains("in use by pid 4711 on host1")));
+///
+/// let mut store = CheckpointStore::open(Box::new(storage), "orders", 2)?;
+/// assert_eq!(store.begin_epoch()?, 1);
+/// # Ok::<(), CheckpointError>(())
+/// ```
+#[derive(Debug)]
+pub struct DirectoryStorage {
+    path: PathBuf,
+    directory: OwnedFd,
+    /// Files that are appended to.
+    begun: HashMap<String, File>,
+    /// Its lock is held as long as it is open.
+    _lock: File,
+}
+
+impl DirectoryStorage {
+    /// Opens a directory, and makes it if it is not there, with access for its owner only. `holder` states who has
+    /// it, for the message to whoever else wants it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Held`] when another process has it, [`CheckpointError::Open`] and [`CheckpointError::Io`]
+    /// when it cannot be made, read or locked.
+    pub fn open(path: impl AsRef<Path>, holder: &str) -> Result<DirectoryStorage, CheckpointError> {
+        let path = path.as_ref();
+        let location = location_of(path);
+        let failed = |action, file: &str| {
+            let (file, location) = (file.to_owned(), location.clone());
+            move |source| CheckpointError::Io { action, file, location, source }
+        };
+        let opened = make_directory(path).and_then(|()| open_directory(path));
+        let directory =
+            opened.map_err(|source| CheckpointError::Open { location: location.clone(), source })?;
+        let lock = match lock(&directory, holder).map_err(failed("lock", LOCK))? {
+            Lock::Ours(lock) => lock,
+            Lock::Held { holder } => return Err(CheckpointError::Held { location, holder }),
+        };
+        remove_unfinished(&directory).map_err(failed("delete", "*.squall-tmp"))?;
+        Ok(DirectoryStorage { path: path.to_owned(), directory, begun: HashMap::new(), _lock: lock })
+    }
+
+    /// The file of an unfinished publication. One that an earlier publication left behind is removed first.
+    fn create_unfinished(&self, name: &str) -> io::Result<File> {
+        match create_new(&self.directory, name) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_regular(&self.directory, name)? => {
+                rustix::fs::unlinkat(&self.directory, name, AtFlags::empty())?;
+                create_new(&self.directory, name)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes the names in the directory durable.
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.directory)?)
+    }
+}
+
+impl CheckpointStorage for DirectoryStorage {
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = match self.begun.get_mut(name) {
+            Some(file) => file,
+            None => {
+                let file = create_new(&self.directory, name)?;
+                self.begun.entry(name.to_owned()).or_insert(file)
+            }
+        };
+        file.write_all(bytes).inspect_err(|_| drop(self.begun.remove(name)))
+    }
+
+    fn seal(&mut self, name: &str) -> io::Result<()> {
+        let Some(file) = self.begun.remove(name) else {
+            return Err(io::Error::new(ErrorKind::NotFound, "it was not begun, or an earlier call failed"));
+        };
+        file.sync_all()?;
+        self.sync()
+    }
+
+    fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let unfinished = format!("{name}{UNFINISHED}");
+        let mut file = self.create_unfinished(&unfinished)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let renamed = written
+            .and_then(|()| Ok(rustix::fs::renameat(&self.directory, &*unfinished, &self.directory, name)?));
+        if renamed.is_err() {
+            // The next publication, or the next process, removes it if this fails.
+            let _ = rustix::fs::unlinkat(&self.directory, &*unfinished, AtFlags::empty());
+        }
+        renamed?;
+        self.sync()
+    }
+
+    fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File = match rustix::fs::openat(&self.directory, name, flags, Mode::empty()) {
+            Ok(file) => file.into(),
+            Err(error) => return Err(explain_link(error)),
+        };
+        let metadata = file.metadata()?;
+        refuse_directory(&metadata)?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        let too_long = || io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"));
+        if metadata.len() > limit {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).map_err(|_| too_long())?);
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
+    }
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        let is_ours = |name: &String| name != LOCK && !name.ends_with(UNFINISHED);
+        Ok(names(&self.directory)?.into_iter().filter(is_ours).collect())
+    }
+
+    fn delete(&mut self, names: &[String]) -> io::Result<()> {
+        let mut first_error = None;
+        for name in names {
+            self.begun.remove(name);
+            match rustix::fs::unlinkat(&self.directory, &**name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        self.sync()?;
+        first_error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn location(&self) -> String {
+        location_of(&self.path)
+    }
+}
+
+fn location_of(path: &Path) -> String {
+    format!("the directory `{}`", path.display())
+}
+
+/// Makes a directory and those above it, and makes it durable that they are there.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// What became of the attempt to lock a directory.
+enum Lock {
+    Ours(File),
+    Held { holder: String },
+}
+
+fn lock(directory: &OwnedFd, holder: &str) -> io::Result<Lock> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600));
+    let mut file: File = opened.map_err(explain_link)?.into();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.write_all(holder.as_bytes())?;
+            Ok(Lock::Ours(file))
+        }
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = Vec::new();
+            file.take(HOLDER_MAX).read_to_end(&mut text)?;
+            let text = shown(String::from_utf8_lossy(&text).trim());
+            // The holder locks first, and writes then.
+            let holder = if text.is_empty() { "another process".to_owned() } else { text };
+            Ok(Lock::Held { holder })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes publications that were not finished. Nobody else can be at them, because of the lock.
+fn remove_unfinished(directory: &OwnedFd) -> io::Result<()> {
+    for name in names(directory)?.iter().filter(|name| name.ends_with(UNFINISHED)) {
+        if is_regular(directory, name)? {
+            rustix::fs::unlinkat(directory, &**name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// The names in a directory. Those that are not UTF-8 are none of squall's.
+fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        names.extend(
+            entry.file_name().to_str().ok().filter(|name| ![".", ".."].contains(name)).map(str::to_owned),
+        );
+    }
+    Ok(names)
+}
+
+fn create_new(directory: &OwnedFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let created = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600));
+    created.map(File::from).map_err(io::Error::from)
+}
+
+/// Whether a name is that of a regular file, and not of a symbolic link.
+fn is_regular(directory: &OwnedFd, name: &str) -> io::Result<bool> {
+    let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+}
+
+/// Opening a symbolic link with `O_NOFOLLOW` fails as a loop of links does.
+fn explain_link(error: Errno) -> io::Error {
+    match error {
+        Errno::LOOP => io::Error::new(ErrorKind::InvalidInput, "it is a symbolic link; remove it"),
+        error => error.into(),
+    }
+}

@@ -1,0 +1,322 @@
+//! A storage in memory, which fails and forgets as a disk does.
+//!
+//! ```text
+//!            append               seal                crash
+//!  present   abc ──▶ abcdef       abcdef              abcdef, abc, abXdef or nothing: by the seed
+//!  durable   (no file)            abcdef ───────────▶ abcdef
+//! ```
+//!
+//! Each file has two contents: what a reader sees, and what a crash leaves for certain. What lies between them is
+//! decided by a seed. A file that was published is never torn: it has the old bytes or the new ones.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::checkpoint::storage::CheckpointStorage;
+
+/// Keeps checkpoints in memory, for tests and simulations. Its clones are the same storage, so a process that is
+/// started again opens what the one before has left.
+///
+/// # Examples
+/// What was not published before a crash is not there afterwards:
+/// ```
+/// use squall::checkpoint::{CheckpointError, CheckpointStore, MemoryStorage, TaskName};
+/// use squall::ids::CheckpointId;
+///
+/// let storage = MemoryStorage::new();
+/// let mut store = CheckpointStore::open(Box::new(storage.clone()), "orders", 2)?;
+/// let epoch = store.begin_epoch()?;
+/// store.append(CheckpointId { epoch, number: 1 }, &TaskName::new("count", 0), b"state")?;
+///
+/// storage.crash();
+/// let mut store = CheckpointStore::open(Box::new(storage), "orders", 2)?;
+/// assert!(store.latest().is_none());
+/// assert_eq!(store.begin_epoch()?, epoch + 1);
+/// # Ok::<(), CheckpointError>(())
+/// ```
+/// A full disk fails a checkpoint, and no more than that:
+/// ```
+/// use squall::checkpoint::{CheckpointError, CheckpointStore, MemoryStorage, TaskName};
+/// use squall::ids::CheckpointId;
+///
+/// let storage = MemoryStorage::new();
+/// let mut store = CheckpointStore::open(Box::new(storage.clone()), "orders", 2)?;
+/// let epoch = store.begin_epoch()?;
+/// let (first, second) = (CheckpointId { epoch, number: 1 }, CheckpointId { epoch, number: 2 });
+/// let task = TaskName::new("count", 0);
+///
+/// storage.fill_after(3);
+/// let full = store.append(first, &task, b"state").expect_err("the disk is full");
+/// assert!(full.to_string().ends_with("free some space there"), "{full}");
+/// store.discard(first);
+///
+/// storage.heal();
+/// store.append(second, &task, b"state")?;
+/// # Ok::<(), CheckpointError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryStorage(Arc<Mutex<Disk>>);
+
+#[derive(Debug)]
+struct Disk {
+    files: BTreeMap<String, MemoryFile>,
+    /// Operations so far, failed ones included.
+    operations: u64,
+    fault: Option<Fault>,
+    /// Bytes that can still be written.
+    space: Option<u64>,
+    /// Decides what failures and crashes leave behind.
+    rng: StdRng,
+}
+
+#[derive(Debug, Default)]
+struct MemoryFile {
+    present: Option<Vec<u8>>,
+    durable: Option<Vec<u8>>,
+    phase: Phase,
+}
+
+/// How far the writing of a file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// It is appended to.
+    #[default]
+    Begun,
+    /// It was appended to, and an operation failed.
+    GivenUp,
+    /// It was sealed or published.
+    Whole,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    /// The number of the operation, by [`Disk::operations`].
+    at: u64,
+    /// Those after it fail, too.
+    goes_on: bool,
+    kind: ErrorKind,
+}
+
+impl Default for MemoryStorage {
+    fn default() -> MemoryStorage {
+        MemoryStorage::new()
+    }
+}
+
+impl MemoryStorage {
+    /// An empty storage.
+    pub fn new() -> MemoryStorage {
+        MemoryStorage::seeded(0)
+    }
+
+    /// An empty storage. The seed decides what is left behind by operations that fail, and by crashes.
+    pub fn seeded(seed: u64) -> MemoryStorage {
+        MemoryStorage(Arc::new(Mutex::new(Disk {
+            files: BTreeMap::new(),
+            operations: 0,
+            fault: None,
+            space: None,
+            rng: StdRng::seed_from_u64(seed),
+        })))
+    }
+
+    /// The machine crashes. What was not durable is there, or is not; what was appended and not sealed may also be
+    /// cut, or have other bytes.
+    pub fn crash(&self) {
+        let mut disk = self.disk();
+        let Disk { files, rng, .. } = &mut *disk;
+        for file in files.values_mut() {
+            let is_lost = rng.random_bool(0.5);
+            if !is_lost {
+                file.durable = match file.phase {
+                    Phase::Begun | Phase::GivenUp => file.present.take().map(|bytes| torn(bytes, rng)),
+                    Phase::Whole => file.present.take(),
+                };
+            }
+            file.present.clone_from(&file.durable);
+            file.phase = Phase::Whole;
+        }
+        files.retain(|_, file| file.present.is_some());
+    }
+
+    /// The n-th operation from now, counted from 1, fails. It may have been done in part, or wholly.
+    pub fn fail_operation(&self, n: u64, kind: ErrorKind) {
+        let mut disk = self.disk();
+        disk.fault = Some(Fault { at: disk.operations + n, goes_on: false, kind });
+    }
+
+    /// The n-th operation from now, counted from 1, and all after it fail until [`heal`](Self::heal).
+    pub fn fail_from(&self, n: u64, kind: ErrorKind) {
+        let mut disk = self.disk();
+        disk.fault = Some(Fault { at: disk.operations + n, goes_on: true, kind });
+    }
+
+    /// The disk is full after so many bytes, until [`heal`](Self::heal). What is deleted makes no room.
+    pub fn fill_after(&self, bytes: u64) {
+        self.disk().space = Some(bytes);
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        let mut disk = self.disk();
+        (disk.fault, disk.space) = (None, None);
+    }
+
+    /// How many operations there were, failed ones included.
+    pub fn operations(&self) -> u64 {
+        self.disk().operations
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        // Nothing that holds the lock can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk {
+    /// Counts an operation. `Err`: it fails, in whatever state it leaves the file.
+    fn begin(&mut self) -> Result<(), io::Error> {
+        self.operations += 1;
+        let fails = |fault: &Fault| match fault.goes_on {
+            true => self.operations >= fault.at,
+            false => self.operations == fault.at,
+        };
+        match self.fault.filter(fails) {
+            Some(fault) => Err(fault.kind.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes room for bytes. `Err`: only so many have room.
+    fn take_space(&mut self, bytes: usize) -> Result<(), usize> {
+        let Some(space) = &mut self.space else { return Ok(()) };
+        let room = usize::try_from(*space).unwrap_or(usize::MAX);
+        *space = space.saturating_sub(bytes as u64);
+        if room < bytes { Err(room) } else { Ok(()) }
+    }
+
+    /// The file that is appended to, which begins if nothing has this name.
+    fn open_file(&mut self, name: &str) -> io::Result<&mut MemoryFile> {
+        let file = self.files.entry(name.to_owned()).or_default();
+        if file.present.is_none() {
+            file.present = Some(Vec::new());
+            file.phase = Phase::Begun;
+        }
+        match file.phase {
+            Phase::Begun => Ok(file),
+            Phase::GivenUp | Phase::Whole => Err(ErrorKind::AlreadyExists.into()),
+        }
+    }
+}
+
+/// What a crash may leave of bytes that were not synced: all of them, some, or others.
+fn torn(mut bytes: Vec<u8>, rng: &mut StdRng) -> Vec<u8> {
+    if bytes.is_empty() {
+        return bytes;
+    }
+    let at = rng.random_range(0..bytes.len());
+    match rng.random_range(0..3) {
+        0 => {}
+        1 => bytes.truncate(at),
+        _ => bytes[at] ^= 1 << rng.random_range(0..8),
+    }
+    bytes
+}
+
+impl CheckpointStorage for MemoryStorage {
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.disk();
+        let failed = disk.begin().err();
+        let room = disk.take_space(bytes.len());
+        let (written, error) = match (failed, room) {
+            (Some(error), _) => (disk.rng.random_range(0..=bytes.len()), Some(error)),
+            (None, Err(room)) => (room, Some(ErrorKind::StorageFull.into())),
+            (None, Ok(())) => (bytes.len(), None),
+        };
+        let file = disk.open_file(name)?;
+        file.present.get_or_insert_default().extend_from_slice(&bytes[..written]);
+        match error {
+            None => Ok(()),
+            Some(error) => {
+                file.phase = Phase::GivenUp;
+                Err(error)
+            }
+        }
+    }
+
+    fn seal(&mut self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let failed = disk.begin();
+        let reaches_the_disk = failed.is_ok() || disk.rng.random_bool(0.5);
+        let Some(file) = disk.files.get_mut(name).filter(|file| file.phase == Phase::Begun) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        if reaches_the_disk {
+            file.durable.clone_from(&file.present);
+            file.phase = Phase::Whole;
+        } else {
+            file.phase = Phase::GivenUp;
+        }
+        failed
+    }
+
+    fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.disk();
+        let failed = disk.begin();
+        if disk.take_space(bytes.len()).is_err() {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let (is_renamed, is_durable) = match failed {
+            Ok(()) => (true, true),
+            Err(_) => (disk.rng.random_bool(0.5), disk.rng.random_bool(0.5)),
+        };
+        if is_renamed {
+            let file = disk.files.entry(name.to_owned()).or_default();
+            file.present = Some(bytes.to_vec());
+            file.phase = Phase::Whole;
+            if is_durable {
+                file.durable.clone_from(&file.present);
+            }
+        }
+        failed
+    }
+
+    fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let mut disk = self.disk();
+        disk.begin()?;
+        let bytes = disk.files.get(name).and_then(|file| file.present.clone()).ok_or(ErrorKind::NotFound)?;
+        if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    }
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        let mut disk = self.disk();
+        disk.begin()?;
+        let files = disk.files.iter().filter(|(_, file)| file.present.is_some());
+        Ok(files.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn delete(&mut self, names: &[String]) -> io::Result<()> {
+        let mut disk = self.disk();
+        let failed = disk.begin();
+        let Disk { files, rng, .. } = &mut *disk;
+        for name in names {
+            let Some(file) = files.get_mut(name) else { continue };
+            if failed.is_ok() || rng.random_bool(0.5) {
+                file.present = None;
+            }
+            if failed.is_ok() {
+                file.durable = None;
+            }
+        }
+        files.retain(|_, file| file.present.is_some() || file.durable.is_some());
+        failed
+    }
+
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+}

@@ -1,0 +1,47 @@
+//! The store in which the checkpoints of a topology are kept.
+//!
+//! ```text
+//!  CheckpointStore                       CheckpointStorage: a directory, or memory in tests
+//!    begin_epoch ──── publish ─────────▶ EPOCH                   which start of the topology may publish
+//!    append, seal ─── append, seal ────▶ snapshot-2-7-count-0    what a task kept, in chunks
+//!    publish ──────── publish ─────────▶ manifest-2-7.json       names the snapshot files of checkpoint 2-7
+//!                                        LOCK                    of a directory: which process has it
+//! ```
+//!
+//! 1. A checkpoint exists when its manifest does. The manifest is published in one step, after every file that
+//!    it names is durable.
+//! 2. A file is deleted only when no retained manifest names it. A manifest is deleted, durably, before the
+//!    files that only it named.
+//! 3. Each start of a topology begins an *epoch*, higher than any before. `EPOCH` states which checkpoints of
+//!    earlier epochs count. What an older epoch publishes later does not count.
+//! 4. Everything that is read is checked: a cut, a flipped bit, a file of something else and a file of a newer
+//!    squall are errors that name the file, and nothing is deleted because of them. After a crash there are no
+//!    such errors, because files that were not durable are not named by a manifest.
+//! 5. [`CheckpointStore::open`] changes nothing.
+//!
+//! Nothing here has a thread or a clock: all calls are made by one thread, which may wait for the disk. Why
+//! files, epochs and deletions are as they are: `docs/decisions/0015-checkpoint-files.md`.
+//!
+//! Not here: what is in a chunk, when a checkpoint is taken, and who takes it.
+
+mod catalog;
+mod directory;
+mod epoch;
+mod error;
+mod manifest;
+mod memory;
+mod names;
+mod record;
+mod snapshot;
+mod storage;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use directory::DirectoryStorage;
+pub use error::CheckpointError;
+pub use manifest::{Manifest, RunState, SnapshotFile, TaskEntry};
+pub use memory::MemoryStorage;
+pub use names::TaskName;
+pub use storage::CheckpointStorage;
+pub use store::CheckpointStore;

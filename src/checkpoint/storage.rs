@@ -1,0 +1,43 @@
+//! What keeps the bytes of checkpoints.
+
+use std::io;
+
+/// Keeps the bytes of checkpoints: a directory, or memory in tests, or an object store.
+///
+/// Names are flat: letters, digits, and `_.-`. All calls are made by the one thread that has the store. They may
+/// wait for a disk or a network.
+///
+/// A file is written in one of two ways. [`append`](Self::append) and [`seal`](Self::seal) are for large files
+/// that nothing names until they are durable. [`publish`](Self::publish) is for the small ones by which everything
+/// else is found.
+///
+/// Two processes must not write to one place at the same time. An implementation refuses the second when it is
+/// opened, as [`DirectoryStorage`](crate::checkpoint::DirectoryStorage) does by a lock.
+pub trait CheckpointStorage: Send {
+    /// Appends to a file, and begins it at the first call. A name that exists already, because it was sealed or
+    /// because an earlier process began it, is an error. After an error, nothing more is appended to this file.
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes a file that was appended to durable: its bytes, and that it exists. Nothing is appended afterwards.
+    /// After an error the file counts as lost, and is never synced again: the kernel may report a failed write
+    /// once only.
+    fn seal(&mut self, name: &str) -> io::Result<()>;
+
+    /// Writes a file in one step, durably: after a crash at any moment, the name has the old bytes or the new ones.
+    /// An error leaves open which of them.
+    fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// All bytes of a file. `ErrorKind::NotFound` if it is not there, `ErrorKind::FileTooLarge` if it is longer
+    /// than the limit.
+    fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// The names of all files, in no particular order.
+    fn list(&mut self) -> io::Result<Vec<String>>;
+
+    /// Deletes files, durably when it returns. One that is not there is no error. If one cannot be deleted, the
+    /// others are deleted all the same, and the first error is returned.
+    fn delete(&mut self, names: &[String]) -> io::Result<()>;
+
+    /// What a message calls this place.
+    fn location(&self) -> String;
+}

@@ -1,0 +1,469 @@
+//! Writes checkpoints, publishes them, finds them again, and deletes those that are no longer wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use bytes::Bytes;
+
+use crate::checkpoint::catalog::Catalog;
+use crate::checkpoint::epoch::EpochRecord;
+use crate::checkpoint::error::{CheckpointError, Flaw, damaged};
+use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
+use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_name, snapshot_of};
+use crate::checkpoint::snapshot::{self, CHUNK_MAX, SnapshotWriter};
+use crate::checkpoint::storage::CheckpointStorage;
+use crate::ids::{CheckpointId, is_legal_name};
+
+/// The checkpoints of one topology.
+///
+/// # Examples
+/// A checkpoint of one task is written, published, and read by the next start of the topology:
+/// ```
+/// use std::collections::BTreeMap;
+/// use squall::checkpoint::{
+///     CheckpointError, CheckpointStore, Manifest, MemoryStorage, RunState, TaskEntry, TaskName,
+/// };
+/// use squall::ids::CheckpointId;
+///
+/// let storage = MemoryStorage::new();
+/// let mut store = CheckpointStore::open(Box::new(storage.clone()), "orders", 2)?;
+/// let checkpoint = CheckpointId { epoch: store.begin_epoch()?, number: 1 };
+/// let task = TaskName::new("count", 0);
+/// store.append(checkpoint, &task, b"first chunk")?;
+/// store.append(checkpoint, &task, b"second chunk")?;
+/// let file = store.seal(checkpoint, &task)?;
+///
+/// let (positions, states) = (BTreeMap::new(), Vec::new());
+/// let files = file.into_iter().collect();
+/// let count = TaskEntry { component: "count".into(), task_index: 0, tasks: 1, files, positions, states };
+/// let topology = "orders".into();
+/// store.publish(Manifest { checkpoint, topology, taken_at: 0, run: RunState::Running, tasks: vec![count] })?;
+///
+/// storage.crash();
+/// let mut store = CheckpointStore::open(Box::new(storage), "orders", 2)?;
+/// let latest = store.latest().expect("it was published").clone();
+/// let chunks = store.read(&latest.tasks[0].files[0])?;
+/// assert_eq!(chunks, ["first chunk", "second chunk"]);
+/// # Ok::<(), CheckpointError>(())
+/// ```
+pub struct CheckpointStore {
+    catalog: Catalog,
+    /// Manifests to keep.
+    retain: usize,
+    /// Those that are retained, oldest first.
+    manifests: Vec<Manifest>,
+    /// The epoch that this store has begun.
+    epoch: Option<u64>,
+    /// Snapshot files that were begun and not sealed, by their names. `None`: writing failed.
+    writers: BTreeMap<String, Option<SnapshotWriter>>,
+    /// Snapshot files that were begun for checkpoints that were neither published nor discarded.
+    unpublished: BTreeMap<CheckpointId, BTreeSet<String>>,
+    /// A checkpoint whose publication failed, and that may be there all the same.
+    undecided: Option<CheckpointId>,
+    /// Manifests to delete. They are deleted before any file of `garbage`.
+    stale_manifests: BTreeSet<String>,
+    /// Snapshot files to delete.
+    garbage: BTreeSet<String>,
+    /// Why something was not deleted.
+    deletion_error: Option<CheckpointError>,
+}
+
+impl CheckpointStore {
+    /// Reads what is there, and changes nothing. `retain` is how many checkpoints are kept, at least 1.
+    ///
+    /// # Errors
+    /// When the storage fails; when a manifest is damaged, newer than this squall, or of another topology.
+    pub fn open(
+        storage: Box<dyn CheckpointStorage>,
+        topology: &str,
+        retain: usize,
+    ) -> Result<CheckpointStore, CheckpointError> {
+        let mut store = CheckpointStore {
+            catalog: Catalog { storage, topology: topology.into() },
+            retain: retain.max(1),
+            manifests: Vec::new(),
+            epoch: None,
+            writers: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
+            undecided: None,
+            stale_manifests: BTreeSet::new(),
+            garbage: BTreeSet::new(),
+            deletion_error: None,
+        };
+        let record = store.catalog.read_epoch()?;
+        store.manifests = store.catalog.read_manifests(&record)?;
+        Ok(store)
+    }
+
+    /// The checkpoints, oldest first.
+    pub fn manifests(&self) -> &[Manifest] {
+        &self.manifests
+    }
+
+    /// The last checkpoint, from which the topology goes on.
+    pub fn latest(&self) -> Option<&Manifest> {
+        self.manifests.last()
+    }
+
+    /// The checkpoint whose publication failed with [`CheckpointError::Undecided`], as long as it may be there.
+    pub fn undecided(&self) -> Option<CheckpointId> {
+        self.undecided
+    }
+
+    /// Why files are still there that were to be deleted, for a warning. The next publication tries again. Returns
+    /// an error once.
+    pub fn take_deletion_error(&mut self) -> Option<CheckpointError> {
+        self.deletion_error.take()
+    }
+
+    /// Begins the epoch of a start of the topology, and returns its number, which is higher than any before. It is
+    /// durable. From now on, no earlier epoch can publish. Call [`latest`](Self::latest) afterwards: a checkpoint
+    /// may have been published since this store was opened.
+    ///
+    /// Deletes what earlier epochs wrote and did not publish.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when another start begins an epoch at the same time.
+    pub fn begin_epoch(&mut self) -> Result<u64, CheckpointError> {
+        self.abandon();
+        let claim = self.catalog.claim()?;
+        self.manifests = self.catalog.read_manifests(&claim)?;
+        self.catalog.check_epoch(claim.epoch)?;
+        let kept = self.manifests.iter().map(|manifest| manifest.checkpoint).collect();
+        self.catalog.write_epoch(&EpochRecord { since: claim.epoch, kept, ..claim.clone() })?;
+        self.epoch = Some(claim.epoch);
+        self.delete_unnamed(claim.epoch);
+        Ok(claim.epoch)
+    }
+
+    /// Gives all checkpoints up, for a fresh start that was asked for, and deletes them. None of them counts from
+    /// the moment this returns, even if files could not be deleted. Epochs go on rising;
+    /// [`begin_epoch`](Self::begin_epoch) comes next.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn clear(&mut self) -> Result<(), CheckpointError> {
+        self.abandon();
+        let claim = self.catalog.claim()?;
+        let cleared = EpochRecord { since: claim.epoch, kept: Vec::new(), ..claim };
+        self.catalog.write_epoch(&cleared)?;
+        self.manifests.clear();
+        self.delete_unnamed(cleared.epoch);
+        Ok(())
+    }
+
+    /// Appends a chunk to what a task keeps in a checkpoint.
+    ///
+    /// # Errors
+    /// When the storage fails; then the checkpoint cannot be published, and is to be discarded. When the checkpoint
+    /// is not of the current epoch.
+    pub fn append(
+        &mut self,
+        checkpoint: CheckpointId,
+        task: &TaskName,
+        chunk: &[u8],
+    ) -> Result<(), CheckpointError> {
+        self.check_own(checkpoint)?;
+        if !is_legal_name(&task.component) {
+            let flaw = format!("`{}` is no name for a component", task.component.escape_debug());
+            return Err(CheckpointError::Invalid { checkpoint, flaw });
+        }
+        if chunk.len() > CHUNK_MAX {
+            let flaw = format!("a chunk of `{task}` has {} bytes, and may have {CHUNK_MAX}", chunk.len());
+            return Err(CheckpointError::Invalid { checkpoint, flaw });
+        }
+        let name = snapshot_name(checkpoint, task);
+        self.unpublished.entry(checkpoint).or_default().insert(name.clone());
+        let writer = self.writers.entry(name.clone()).or_insert_with(|| Some(SnapshotWriter::default()));
+        let bytes = match writer {
+            Some(writer) => writer.chunk(chunk),
+            None => return Err(self.catalog.failed("write", &name)(failed_before())),
+        };
+        let written = self.catalog.storage.append(&name, &bytes);
+        if written.is_err() {
+            self.writers.insert(name.clone(), None);
+        }
+        written.map_err(self.catalog.failed("write", &name))
+    }
+
+    /// Makes durable what a task keeps in a checkpoint. `None`: it appended nothing, so there is no file.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn seal(
+        &mut self,
+        checkpoint: CheckpointId,
+        task: &TaskName,
+    ) -> Result<Option<SnapshotFile>, CheckpointError> {
+        self.check_own(checkpoint)?;
+        let name = snapshot_name(checkpoint, task);
+        let mut writer = match self.writers.get_mut(&name) {
+            None => return Ok(None),
+            // What is left is `None`, so a file whose sealing fails is not written again.
+            Some(writer) => match writer.take() {
+                Some(writer) => writer,
+                None => return Err(self.catalog.failed("write", &name)(failed_before())),
+            },
+        };
+        let (end, crc32c) = writer.end();
+        let sealed = self.catalog.storage.append(&name, &end).and_then(|()| self.catalog.storage.seal(&name));
+        sealed.map_err(self.catalog.failed("write", &name))?;
+        Ok(Some(SnapshotFile { name, bytes: writer.bytes(), crc32c }))
+    }
+
+    /// Publishes a checkpoint, whose files were sealed. Afterwards it is durable, and the latest. Then deletes
+    /// checkpoints that are too many, and files that no retained manifest names; if that fails, it is tried again
+    /// at the next publication ([`take_deletion_error`](Self::take_deletion_error)).
+    ///
+    /// # Errors
+    /// [`CheckpointError::Undecided`] when the checkpoint may be there or not, and [`CheckpointError::Fenced`] when a
+    /// later epoch has begun, which alone knows whether the checkpoint counts. After any other error it is not there:
+    /// when the number is not above the last, the manifest cannot be right, or the storage fails.
+    pub fn publish(&mut self, manifest: Manifest) -> Result<(), CheckpointError> {
+        let checkpoint = manifest.checkpoint;
+        let own = self.check_own(checkpoint)?;
+        let name = manifest_name(checkpoint);
+        let bytes = self.checked_bytes(&manifest, &name)?;
+        self.settle_other(checkpoint, own)?;
+        self.catalog.check_epoch(own)?;
+        self.stale_manifests.remove(&name);
+        if let Err(source) = self.catalog.storage.publish(&name, &bytes) {
+            return Err(self.after_failed_publish(checkpoint, own, source));
+        }
+        match self.catalog.check_epoch(own) {
+            Ok(()) => {}
+            Err(error @ CheckpointError::Fenced { .. }) => return Err(error),
+            Err(error) => {
+                self.undecided = Some(checkpoint);
+                return Err(self.undecided_error(checkpoint, io::Error::other(error)));
+            }
+        }
+        self.undecided = None;
+        self.manifests.push(manifest);
+        self.retire(checkpoint);
+        self.delete_garbage(own);
+        Ok(())
+    }
+
+    /// Deletes the files of a checkpoint that was given up. If that fails, it is tried again at the next
+    /// publication. One that is published stays.
+    pub fn discard(&mut self, checkpoint: CheckpointId) {
+        let Some(own) = self.epoch else { return };
+        if self.undecided == Some(checkpoint) {
+            self.stale_manifests.insert(manifest_name(checkpoint));
+        }
+        self.give_up_files(checkpoint);
+        self.delete_garbage(own);
+    }
+
+    /// The chunks of a file, all of which were checked.
+    ///
+    /// # Errors
+    /// When the storage fails; when the file is missing, damaged, or newer than this squall.
+    pub fn read(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+        let flawed = |flaw: Flaw, store: &CheckpointStore| flaw.of(&file.name, store.catalog.location());
+        if snapshot_of(&file.name).is_none() {
+            return Err(flawed(damaged("it has not the name of a snapshot file"), self));
+        }
+        let bytes = match self.catalog.storage.read(&file.name, file.bytes) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(flawed(damaged("it is missing"), self));
+            }
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                let flaw = damaged(format!("it is longer than the {} bytes that were written", file.bytes));
+                return Err(flawed(flaw, self));
+            }
+            Err(error) => return Err(self.catalog.failed("read", &file.name)(error)),
+        };
+        if bytes.len() as u64 != file.bytes {
+            let flaw = damaged(format!("{} of its {} bytes are there", bytes.len(), file.bytes));
+            return Err(flawed(flaw, self));
+        }
+        snapshot::chunks(&bytes, file.crc32c).map_err(|flaw| flawed(flaw, self))
+    }
+}
+
+impl fmt::Debug for CheckpointStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let checkpoints: Vec<CheckpointId> =
+            self.manifests.iter().map(|manifest| manifest.checkpoint).collect();
+        f.debug_struct("CheckpointStore")
+            .field("topology", &self.catalog.topology)
+            .field("location", &self.catalog.location())
+            .field("epoch", &self.epoch)
+            .field("checkpoints", &checkpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The epoch of this store.
+impl CheckpointStore {
+    /// Ends the epoch of this store, and forgets what it has begun. The files are deleted as those of any earlier
+    /// epoch.
+    fn abandon(&mut self) {
+        self.epoch = None;
+        self.undecided = None;
+        self.writers.clear();
+        self.unpublished.clear();
+        self.stale_manifests.clear();
+        self.garbage.clear();
+    }
+
+    /// Refuses a checkpoint that is not of the epoch of this store, which it returns.
+    fn check_own(&self, checkpoint: CheckpointId) -> Result<u64, CheckpointError> {
+        let location = || self.catalog.location();
+        match self.epoch {
+            None => Err(CheckpointError::NoEpoch { location: location() }),
+            Some(own) if own == checkpoint.epoch => Ok(own),
+            Some(current) => {
+                Err(CheckpointError::Fenced { location: location(), epoch: checkpoint.epoch, current })
+            }
+        }
+    }
+}
+
+/// Publication and deletion.
+impl CheckpointStore {
+    /// The bytes of a manifest that may be published.
+    fn checked_bytes(&self, manifest: &Manifest, name: &str) -> Result<Vec<u8>, CheckpointError> {
+        let checkpoint = manifest.checkpoint;
+        self.catalog.check_topology(name, &manifest.topology)?;
+        let other = self.undecided.filter(|undecided| *undecided != checkpoint);
+        let published = self.latest().map(|latest| latest.checkpoint);
+        if let Some(last) = published.max(other).filter(|last| *last >= checkpoint) {
+            let location = self.catalog.location();
+            return Err(CheckpointError::OutOfOrder { checkpoint, last, location });
+        }
+        manifest.check().map_err(|flaw| CheckpointError::Invalid { checkpoint, flaw })?;
+        let bytes = manifest.encode();
+        if bytes.len() as u64 > MANIFEST_MAX {
+            let flaw = format!("its manifest has {} bytes, and may have {MANIFEST_MAX}", bytes.len());
+            return Err(CheckpointError::Invalid { checkpoint, flaw });
+        }
+        Ok(bytes)
+    }
+
+    /// Takes back a publication of another checkpoint that may be there.
+    fn settle_other(&mut self, checkpoint: CheckpointId, own: u64) -> Result<(), CheckpointError> {
+        let Some(other) = self.undecided.filter(|undecided| *undecided != checkpoint) else { return Ok(()) };
+        self.stale_manifests.insert(manifest_name(other));
+        self.catalog.check_epoch(own)?;
+        self.delete_manifests().map_err(|source| self.undecided_error(other, source))
+    }
+
+    /// Takes back a publication that failed, and may be there in spite of it.
+    fn after_failed_publish(
+        &mut self,
+        checkpoint: CheckpointId,
+        own: u64,
+        source: io::Error,
+    ) -> CheckpointError {
+        let name = manifest_name(checkpoint);
+        self.undecided = Some(checkpoint);
+        match self.catalog.check_epoch(own) {
+            Ok(()) => {}
+            // A later epoch has begun, and has decided. Nothing here may be deleted any more.
+            Err(error @ CheckpointError::Fenced { .. }) => return error,
+            Err(_) => return self.undecided_error(checkpoint, source),
+        }
+        match self.catalog.storage.delete(std::slice::from_ref(&name)) {
+            Ok(()) => {
+                self.undecided = None;
+                self.catalog.failed("write", &name)(source)
+            }
+            Err(_) => self.undecided_error(checkpoint, source),
+        }
+    }
+
+    /// Finds what is not needed any more, now that this checkpoint is published.
+    fn retire(&mut self, published: CheckpointId) {
+        let too_many = self.manifests.len().saturating_sub(self.retain);
+        for manifest in self.manifests.drain(..too_many) {
+            self.stale_manifests.insert(manifest_name(manifest.checkpoint));
+            self.garbage.extend(manifest.file_names().map(str::to_owned));
+        }
+        // Checkpoints with lower numbers cannot be published any more.
+        let done: Vec<CheckpointId> = self.unpublished.range(..=published).map(|(id, _)| *id).collect();
+        done.into_iter().for_each(|id| self.give_up_files(id));
+    }
+
+    /// The files of a checkpoint are garbage, unless a manifest names them.
+    fn give_up_files(&mut self, checkpoint: CheckpointId) {
+        let files = self.unpublished.remove(&checkpoint).unwrap_or_default();
+        self.writers.retain(|name, _| !files.contains(name));
+        self.garbage.extend(files);
+    }
+
+    /// Deletes whatever this epoch has found there, and no manifest names.
+    fn delete_unnamed(&mut self, own: u64) {
+        let names = match self.catalog.storage.list() {
+            Ok(names) => names,
+            Err(source) => {
+                self.deletion_error = Some(self.catalog.failed("list", "snapshot-*")(source));
+                return;
+            }
+        };
+        let retained: BTreeSet<CheckpointId> =
+            self.manifests.iter().map(|manifest| manifest.checkpoint).collect();
+        for name in names {
+            if manifest_of(&name).is_some_and(|checkpoint| !retained.contains(&checkpoint)) {
+                self.stale_manifests.insert(name);
+            } else if snapshot_of(&name).is_some() {
+                self.garbage.insert(name);
+            }
+        }
+        self.delete_garbage(own);
+    }
+
+    /// Deletes manifests, and when these are gone for certain, files that no retained manifest names.
+    fn delete_garbage(&mut self, own: u64) {
+        let named: BTreeSet<&str> = self.manifests.iter().flat_map(Manifest::file_names).collect();
+        self.garbage.retain(|name| !named.contains(&**name));
+        if self.stale_manifests.is_empty() && self.garbage.is_empty() {
+            return;
+        }
+        // Whoever was superseded deletes nothing: a later epoch may use it.
+        if let Err(error) = self.catalog.check_epoch(own) {
+            self.deletion_error = Some(error);
+            return;
+        }
+        let deleted = self.delete_manifests().and_then(|()| {
+            let names: Vec<String> = self.garbage.iter().cloned().collect();
+            if names.is_empty() { Ok(()) } else { self.catalog.storage.delete(&names) }
+        });
+        match deleted {
+            Ok(()) => self.garbage.clear(),
+            Err(source) => {
+                let first =
+                    self.stale_manifests.first().or(self.garbage.first()).cloned().unwrap_or_default();
+                self.deletion_error = Some(self.catalog.failed("delete", &first)(source));
+            }
+        }
+    }
+
+    fn delete_manifests(&mut self) -> io::Result<()> {
+        if self.stale_manifests.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.stale_manifests.iter().cloned().collect();
+        self.catalog.storage.delete(&names)?;
+        self.stale_manifests.clear();
+        if self.undecided.is_some_and(|undecided| names.contains(&manifest_name(undecided))) {
+            self.undecided = None;
+        }
+        Ok(())
+    }
+}
+
+/// Errors.
+impl CheckpointStore {
+    fn undecided_error(&self, checkpoint: CheckpointId, source: io::Error) -> CheckpointError {
+        CheckpointError::Undecided { checkpoint, location: self.catalog.location(), source }
+    }
+}
+
+fn failed_before() -> io::Error {
+    io::Error::other("an earlier write to it failed, so this checkpoint cannot be completed")
+}

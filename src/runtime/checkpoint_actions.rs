@@ -1,0 +1,68 @@
+//! What the sequence of checkpoints is made with, asks for, and counts: see `checkpoint_sequence`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use crate::api::CheckpointStats;
+use crate::checkpoint::{Manifest, TaskName};
+use crate::clock::Time;
+use crate::ids::CheckpointId;
+use crate::runtime::flow::alignment::Barrier;
+use crate::runtime::flow::checkpoint::Restored;
+
+/// What the caller must do next.
+pub enum CheckpointAction {
+    /// Read the latest checkpoint.
+    Load,
+    /// Send this to all executors of tasks.
+    Restore(Arc<Restored>),
+    /// Let all executors of tasks run: all have what was restored.
+    Resume,
+    /// Send this to all executors of spouts.
+    Begin(Barrier),
+    /// Publish this checkpoint.
+    Publish(Box<Manifest>),
+    /// Tell all executors of tasks that it is complete.
+    Commit(CheckpointId),
+    /// Forget the files of this checkpoint: it was given up, for this reason.
+    GiveUp(CheckpointId, String),
+    /// Have all executors of tasks halt, for this reason.
+    Halt(String),
+    /// Show why the latest checkpoint cannot be read. It is tried again.
+    Wait(String),
+    /// End the run: it has failed for this reason.
+    Fail(String),
+}
+
+/// How checkpoints have gone so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckpointCounts {
+    pub stats: CheckpointStats,
+    /// When the latest became complete, if one has in this run.
+    pub completed_at: Option<Time>,
+}
+
+impl CheckpointCounts {
+    /// The same at this time.
+    pub fn at(&self, now: Time) -> CheckpointStats {
+        CheckpointStats { age: self.completed_at.map(|completed| now.since(completed)), ..self.stats }
+    }
+
+    /// The latest complete checkpoint.
+    pub fn latest(&self) -> Option<CheckpointId> {
+        self.stats.latest
+    }
+}
+
+/// What the topology is made of, as far as checkpoints are concerned.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The topology.
+    pub topology: SmolStr,
+    /// All tasks of components, with how many tasks the component has.
+    pub tasks: BTreeMap<TaskName, u32>,
+    /// The number of executors of tasks, those in chains included.
+    pub executors: usize,
+}

@@ -1,0 +1,500 @@
+//! Decides when checkpoints are taken, when they are complete, and and when all tasks go back to a checkpoint: a pure machine.
+//!
+//! ```text
+//!            loaded          all answered         due                all parts durable        published
+//!   Loading ───────▶ Restoring ──────────▶ Running ───▶ Taking(id) ───────────────▶ Publishing ─────────┐
+//!      ▲                                    ▲  ▲          │ too long, or refused        │ not published  │
+//!      │ all have halted,                   │  └──────────┴─────────────────────────────┘                │
+//!      │ nothing is on its way              └──────────────── Committed is sent to all ◀─────────────────┘
+//!   Halting ◀── a task has lost what no other has, in any phase                         the last: Committing ─▶ Closing ─▶ Over
+//! ```
+//!
+//! 1. A start is a recovery: executors begin halted, and take what was restored, which may be nothing.
+//! 2. A checkpoint is complete when its manifest is durable, and not before. What is committed is complete.
+//! 3. One checkpoint is taken at a time. Its number is never used again, whether it became complete or not.
+//! 4. If a checkpoint did not become complete, or tasks went back to one, the next has all of the state: what has
+//!    changed since the one before is not enough.
+//! 5. While bolts finish, no checkpoint begins: between them, some have emitted their last tuples and some have not.
+//!    The last checkpoint begins when all have finished.
+//! 6. If the run ends because of an error, no checkpoint becomes complete any more: the tuple that could not be executed
+//!    comes again when the run is continued.
+//! 7. If tasks lose what they had again and again, and no checkpoint becomes complete in between, the run ends.
+//!
+//! The caller carries out each action, and reports what comes of it. If the topology runs in one process, the caller
+//! is the coordinator.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::api::CheckpointStats;
+use crate::checkpoint::{Manifest, RunState, SnapshotFile, TaskEntry, TaskName};
+use crate::clock::Time;
+use crate::config::{CheckpointOptions, doubled};
+use crate::ids::CheckpointId;
+use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Parts};
+use crate::runtime::flow::alignment::Barrier;
+use crate::runtime::flow::checkpoint::{Extent, Loaded, StorageError, TaskPart};
+
+/// So often may tasks go back to the same checkpoint. Then the run ends.
+const RECOVERIES_MAX: u32 = 10;
+
+/// The pause before the second time that tasks go back to the same checkpoint. Each is twice the one before.
+const RECOVERY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How many tasks are named that had not taken part in a checkpoint.
+const MISSING_SHOWN: usize = 3;
+
+/// The pause after a checkpoint that did not become complete, if the interval is shorter or the run is ending.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+enum Phase {
+    /// The latest checkpoint is being read.
+    Loading,
+    /// Executors take what was restored.
+    Restoring { answers: usize },
+    /// Nothing is under way.
+    Running,
+    /// Tasks take their parts.
+    Taking { taken: BTreeMap<TaskName, TaskEntry>, deadline: Time },
+    /// All parts are durable.
+    Publishing { entries: BTreeMap<TaskName, TaskEntry> },
+    /// The last checkpoint is complete; executors commit it.
+    Committing { checkpoint: CheckpointId, answers: usize },
+    /// It is noted in the store that the last checkpoint is committed.
+    Closing,
+    /// The last checkpoint is committed.
+    Over,
+    /// Executors halt, and then begin again at this time at the earliest.
+    Halting { answers: usize, not_before: Time },
+    /// The run has failed.
+    Failed,
+}
+
+/// The machine. See the [module](self).
+pub struct CheckpointSequence {
+    options: CheckpointOptions,
+    parts: Parts,
+    phase: Phase,
+    /// What the caller has not been asked to do yet.
+    actions: VecDeque<CheckpointAction>,
+    /// The checkpoint that was begun last.
+    begun: CheckpointId,
+    begun_at: Time,
+    /// Whether it is the last: all bolts had finished when it began.
+    is_last: bool,
+    /// Not before this does the next one begin.
+    not_before: Time,
+    /// The files of the latest complete checkpoint.
+    entries: BTreeMap<TaskName, TaskEntry>,
+    /// Whether the next one may have only what has changed since then.
+    changes_suffice: bool,
+    /// Whether the topology was activated.
+    active: bool,
+    /// Whether the topology has ended, so that the next checkpoint is the last.
+    has_finished: bool,
+    /// Whether it had ended when the checkpoint was taken that tasks began with.
+    ended_before: bool,
+    /// Whether bolts finish.
+    is_finishing: bool,
+    /// Whether the run ends because of an error.
+    is_stopped: bool,
+    /// How often in a row the latest checkpoint could not be read.
+    failed_loads: u32,
+    /// How often tasks went back since a checkpoint became complete.
+    repeated: u32,
+    counts: CheckpointStats,
+    /// When the latest became complete.
+    completed_at: Option<Time>,
+}
+
+impl CheckpointSequence {
+    /// Of a process that has this epoch. Its executors are halted.
+    pub fn new(options: CheckpointOptions, parts: Parts, epoch: u64) -> CheckpointSequence {
+        CheckpointSequence {
+            options,
+            parts,
+            phase: Phase::Loading,
+            actions: VecDeque::from([CheckpointAction::Load]),
+            begun: CheckpointId { epoch, number: 0 },
+            begun_at: Time::ZERO,
+            is_last: false,
+            not_before: Time::ZERO,
+            entries: BTreeMap::new(),
+            changes_suffice: false,
+            active: false,
+            has_finished: false,
+            ended_before: false,
+            is_finishing: false,
+            is_stopped: false,
+            failed_loads: 0,
+            repeated: 0,
+            counts: CheckpointStats::default(),
+            completed_at: None,
+        }
+    }
+
+    /// How checkpoints have gone so far, without [`CheckpointStats::age`], and when the latest became complete.
+    pub fn counts(&self) -> CheckpointCounts {
+        CheckpointCounts { stats: self.counts, completed_at: self.completed_at }
+    }
+
+    /// The topology was activated.
+    pub fn activate(&mut self, now: Time) {
+        if !self.active {
+            self.active = true;
+            self.not_before = now.after(self.options.interval);
+        }
+    }
+
+    /// Whether bolts are finishing: then no checkpoint begins.
+    pub fn note_finishing(&mut self, is_finishing: bool) {
+        self.is_finishing = is_finishing;
+    }
+
+    /// The run ends because of an error: what is under way is given up, and no other checkpoint begins.
+    pub fn stop(&mut self, now: Time) {
+        self.is_stopped = true;
+        if matches!(self.phase, Phase::Taking { .. }) {
+            self.give_up("the run ends because of an error".to_owned(), now);
+        }
+    }
+
+    /// All bolts have finished: the next checkpoint that begins is the last.
+    /// Returns whether this is the first call.
+    pub fn finished(&mut self, now: Time) -> bool {
+        let is_news = !std::mem::replace(&mut self.has_finished, true);
+        if is_news {
+            self.not_before = now;
+        }
+        is_news
+    }
+
+    /// Whether the executors do what they are there for: they are not halted, and take nothing that was restored.
+    pub fn is_running(&self) -> bool {
+        match self.phase {
+            Phase::Running | Phase::Taking { .. } | Phase::Publishing { .. } | Phase::Committing { .. } => {
+                true
+            }
+            Phase::Loading
+            | Phase::Restoring { .. }
+            | Phase::Halting { .. }
+            | Phase::Closing
+            | Phase::Over
+            | Phase::Failed => false,
+        }
+    }
+
+    /// Whether the run has failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Failed)
+    }
+
+    /// Whether the last checkpoint is complete and committed.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// Whether the checkpoint that is restored is the last of a topology that has ended: nothing is left but to commit.
+    pub fn only_commits(&self) -> bool {
+        self.ended_before
+    }
+
+    /// Whether tasks take their parts of a checkpoint: barriers are on their way, or are about to be.
+    pub fn is_taking(&self) -> bool {
+        matches!(self.phase, Phase::Taking { .. })
+    }
+
+    /// What to do next, if anything. `at_rest`: nothing is on its way between executors. The caller calls again until
+    /// it returns `None`, after each event and at [`wake_at`](CheckpointSequence::wake_at).
+    pub fn next(&mut self, at_rest: bool, now: Time, wall_nanos: i64) -> Option<CheckpointAction> {
+        if self.actions.is_empty() {
+            self.advance(at_rest, now, wall_nanos);
+        }
+        self.actions.pop_front()
+    }
+
+    fn advance(&mut self, at_rest: bool, now: Time, wall_nanos: i64) {
+        let is_due = self.is_due(now);
+        match &mut self.phase {
+            Phase::Running if is_due => self.begin(now),
+            Phase::Taking { taken, .. } if taken.len() == self.parts.tasks.len() => {
+                let entries = std::mem::take(taken);
+                self.publish(entries, wall_nanos);
+            }
+            Phase::Taking { taken, deadline } if now >= *deadline => {
+                let missing = self.parts.tasks.keys().filter(|task| !taken.contains_key(task));
+                let missing: Vec<String> = missing.take(MISSING_SHOWN).map(ToString::to_string).collect();
+                let (timeout, missing) = (self.options.timeout, missing.join(", "));
+                self.give_up(
+                    format!("it was not complete after {timeout:?}: {missing} had not taken part"),
+                    now,
+                );
+            }
+            Phase::Committing { answers, .. } if *answers == self.parts.executors => self.close(wall_nanos),
+            Phase::Halting { answers, not_before }
+                if *answers == self.parts.executors && at_rest && now >= *not_before =>
+            {
+                self.phase = Phase::Loading;
+                self.actions.push_back(CheckpointAction::Load);
+            }
+            Phase::Loading
+            | Phase::Restoring { .. }
+            | Phase::Running
+            | Phase::Taking { .. }
+            | Phase::Publishing { .. }
+            | Phase::Committing { .. }
+            | Phase::Closing
+            | Phase::Over
+            | Phase::Halting { .. }
+            | Phase::Failed => {}
+        }
+    }
+
+    fn publish(&mut self, entries: BTreeMap<TaskName, TaskEntry>, wall_nanos: i64) {
+        let run = if self.is_last { RunState::Ended } else { RunState::Running };
+        self.publish_manifest(&entries, run, wall_nanos);
+        self.phase = Phase::Publishing { entries };
+    }
+
+    fn publish_manifest(&mut self, entries: &BTreeMap<TaskName, TaskEntry>, run: RunState, wall_nanos: i64) {
+        let manifest = Manifest {
+            checkpoint: self.begun,
+            topology: self.parts.topology.clone(),
+            taken_at: wall_nanos,
+            run,
+            tasks: entries.values().cloned().collect(),
+        };
+        self.actions.push_back(CheckpointAction::Publish(Box::new(manifest)));
+    }
+
+    /// All have committed the last checkpoint: it is published once more, as one of a run of which nothing is left.
+    fn close(&mut self, wall_nanos: i64) {
+        self.begun.number += 1;
+        let entries = std::mem::take(&mut self.entries);
+        self.publish_manifest(&entries, RunState::Committed, wall_nanos);
+        self.phase = Phase::Closing;
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.may_begin() && now >= self.not_before
+    }
+
+    fn may_begin(&self) -> bool {
+        self.active && !self.is_stopped && (self.has_finished || !self.is_finishing)
+    }
+
+    /// When to call [`next`](CheckpointSequence::next) if nothing happens before. If it is due already and `next` did
+    /// nothing, an event will come, and no timer is needed.
+    pub fn wake_at(&self, now: Time) -> Time {
+        let due = self.due();
+        if due > now { due } else { Time::NEVER }
+    }
+
+    fn due(&self) -> Time {
+        match &self.phase {
+            Phase::Running if self.may_begin() => self.not_before,
+            Phase::Taking { deadline, .. } => *deadline,
+            Phase::Halting { not_before, .. } => *not_before,
+            _ => Time::NEVER,
+        }
+    }
+
+    fn begin(&mut self, now: Time) {
+        self.begun.number += 1;
+        self.begun_at = now;
+        self.is_last = self.has_finished;
+        self.phase = Phase::Taking { taken: BTreeMap::new(), deadline: now.after(self.options.timeout) };
+        let barrier = Barrier { checkpoint: self.begun, full: !self.changes_suffice };
+        self.actions.push_back(CheckpointAction::Begin(barrier));
+    }
+
+    /// The checkpoint does not become complete.
+    fn give_up(&mut self, why: String, now: Time) {
+        self.phase = Phase::Running;
+        self.counts.failed += 1;
+        self.changes_suffice = false;
+        let pause = if self.has_finished { FAILURE_PAUSE } else { self.options.interval.max(FAILURE_PAUSE) };
+        self.not_before = now.after(pause);
+        self.actions.push_back(CheckpointAction::GiveUp(self.begun, why));
+    }
+
+    /// The part of a task is durable.
+    pub fn taken(&mut self, checkpoint: CheckpointId, part: TaskPart, file: Option<SnapshotFile>) {
+        let Phase::Taking { taken, .. } = &mut self.phase else { return };
+        let Some(tasks) = self.parts.tasks.get(&part.task).filter(|_| checkpoint == self.begun) else {
+            return;
+        };
+        let earlier = match part.extent {
+            Extent::Full => Vec::new(),
+            Extent::Delta => self.entries.get(&part.task).map_or_else(Vec::new, |entry| entry.files.clone()),
+        };
+        let entry = TaskEntry {
+            component: part.task.component.clone(),
+            task_index: part.task.task_index,
+            tasks: *tasks,
+            files: earlier.into_iter().chain(file).collect(),
+            positions: part.positions.into_json(),
+            states: part.states,
+        };
+        taken.insert(part.task, entry);
+    }
+
+    /// A task could not take its part.
+    pub fn refused(&mut self, checkpoint: CheckpointId, why: String, now: Time) {
+        if matches!(self.phase, Phase::Taking { .. }) && checkpoint == self.begun {
+            self.give_up(why, now);
+        }
+    }
+
+    /// The manifest is durable, or could not be written.
+    pub fn published(&mut self, checkpoint: CheckpointId, result: Result<(), StorageError>, now: Time) {
+        if checkpoint != self.begun {
+            return;
+        }
+        if matches!(self.phase, Phase::Closing) {
+            // If that failed, the next start is asked to commit once more, and finds nothing to do.
+            self.phase = Phase::Over;
+            return;
+        }
+        let Phase::Publishing { entries } = &mut self.phase else { return };
+        match result {
+            Ok(()) => {}
+            Err(StorageError { why, is_permanent: true }) => return self.fail(why),
+            Err(StorageError { why, is_permanent: false }) => return self.give_up(why, now),
+        }
+        let written_before: BTreeSet<&str> = names_of(&self.entries).collect();
+        let new = entries.values().flat_map(|entry| &entry.files);
+        let bytes = new.filter(|file| !written_before.contains(&*file.name)).map(|file| file.bytes).sum();
+        self.entries = std::mem::take(entries);
+        self.changes_suffice = true;
+        self.repeated = 0;
+        self.counts.completed += 1;
+        self.counts.latest = Some(checkpoint);
+        self.completed_at = Some(now);
+        self.counts.duration = now.since(self.begun_at);
+        self.counts.bytes = bytes;
+        self.not_before = match self.has_finished {
+            true => now,
+            false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
+        };
+        self.phase = match self.is_last {
+            true => Phase::Committing { checkpoint, answers: 0 },
+            false => Phase::Running,
+        };
+        self.actions.push_back(CheckpointAction::Commit(checkpoint));
+    }
+
+    /// The latest checkpoint was read, or could not be.
+    pub fn loaded(&mut self, result: Result<Loaded, StorageError>, now: Time) {
+        if !matches!(self.phase, Phase::Loading) {
+            return;
+        }
+        match result {
+            Ok(Loaded { manifest, restored }) => {
+                self.take_manifest(manifest);
+                self.phase = Phase::Restoring { answers: 0 };
+                self.failed_loads = 0;
+                self.actions.push_back(CheckpointAction::Restore(restored));
+            }
+            Err(StorageError { why, is_permanent: true }) => self.fail(why),
+            Err(StorageError { why, is_permanent: false }) => {
+                self.failed_loads += 1;
+                let pause = doubled(RECOVERY_PAUSE_MIN, self.failed_loads, RECOVERY_PAUSE_MAX);
+                self.phase = Phase::Halting { answers: self.parts.executors, not_before: now.after(pause) };
+                self.actions.push_back(CheckpointAction::Wait(why));
+            }
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        self.phase = Phase::Failed;
+        self.actions.push_back(CheckpointAction::Fail(why));
+    }
+
+    fn take_manifest(&mut self, manifest: Option<Manifest>) {
+        self.changes_suffice = false;
+        self.ended_before = false;
+        self.entries.clear();
+        let Some(manifest) = manifest else { return };
+        self.counts.latest = Some(manifest.checkpoint);
+        if manifest.checkpoint.epoch < self.begun.epoch {
+            self.counts.resumed_from = Some(manifest.checkpoint);
+        }
+        self.ended_before = manifest.run != RunState::Running;
+        self.has_finished = self.ended_before;
+        for entry in manifest.tasks {
+            let task = TaskName { component: entry.component.clone(), task_index: entry.task_index };
+            self.entries.insert(task, entry);
+        }
+    }
+
+    /// An executor has taken what was restored.
+    pub fn restored(&mut self, now: Time) {
+        let Phase::Restoring { answers } = &mut self.phase else { return };
+        *answers += 1;
+        if *answers == self.parts.executors {
+            self.phase = Phase::Running;
+            self.not_before = now.after(self.options.interval);
+            self.actions.push_back(CheckpointAction::Resume);
+            if let Some(checkpoint) = self.counts.latest.filter(|_| self.has_finished) {
+                // The topology had ended. All commit what they restored, and that is all that is left.
+                self.phase = Phase::Committing { checkpoint, answers: 0 };
+            }
+        }
+    }
+
+    /// All tasks of an executor have committed a checkpoint.
+    pub fn committed(&mut self, checkpoint: CheckpointId) {
+        if let Phase::Committing { checkpoint: last, answers } = &mut self.phase
+            && checkpoint == *last
+        {
+            *answers += 1;
+        }
+    }
+
+    /// A task has lost what no other has: all go back to the latest checkpoint.
+    pub fn lost(&mut self, why: String, now: Time) {
+        let is_over =
+            matches!(self.phase, Phase::Halting { .. } | Phase::Failed | Phase::Closing | Phase::Over);
+        if is_over || self.is_stopped {
+            // All go back already, or nothing is left to go back for.
+            return;
+        }
+        self.repeated += 1;
+        if self.repeated > RECOVERIES_MAX {
+            self.fail(format!(
+                "{why}; all tasks went back to the same checkpoint {RECOVERIES_MAX} times before"
+            ));
+            return;
+        }
+        self.counts.recoveries += 1;
+        if matches!(self.phase, Phase::Taking { .. }) {
+            self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
+        }
+        let pause = match self.repeated {
+            1 => Duration::ZERO,
+            repeated => doubled(RECOVERY_PAUSE_MIN, repeated - 1, RECOVERY_PAUSE_MAX),
+        };
+        self.has_finished = false;
+        self.is_finishing = false;
+        self.phase = Phase::Halting { answers: 0, not_before: now.after(pause) };
+        self.actions.push_back(CheckpointAction::Halt(why));
+    }
+
+    /// An executor has halted.
+    pub fn halted(&mut self) {
+        if let Phase::Halting { answers, .. } = &mut self.phase {
+            *answers += 1;
+        }
+    }
+}
+
+/// The names of all files of these tasks.
+fn names_of(entries: &BTreeMap<TaskName, TaskEntry>) -> impl Iterator<Item = &str> {
+    entries.values().flat_map(|entry| &entry.files).map(|file| file.name.as_str())
+}
+
+#[cfg(test)]
+#[path = "checkpoint_sequence/tests.rs"]
+mod tests;

@@ -1,0 +1,237 @@
+//! How a topology that is exactly-once begins: where its checkpoints are, and what becomes of those of earlier runs.
+
+use std::env;
+use std::path::PathBuf;
+
+use smol_str::SmolStr;
+
+use crate::checkpoint::{
+    CheckpointError, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest, RunState,
+};
+use crate::ids::CheckpointId;
+use crate::runtime::assemble::setup::CheckpointSetup;
+use crate::topology::graph::Topology;
+
+/// What a topology that is `exactly-once` does about the checkpoints of an earlier run.
+///
+/// # Examples
+/// A topology is continued where a run that was killed left it:
+/// ```
+/// use squall::runtime::{CheckpointBegin, LocalOptions};
+///
+/// let options = LocalOptions { checkpoints: CheckpointBegin::Resume, ..LocalOptions::default() };
+/// # let _ = options;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckpointBegin {
+    /// It begins at the beginning. If an earlier run has not come to its end, or its sinks have not published
+    /// everything, it is not started.
+    #[default]
+    New,
+    /// It goes on from the latest checkpoint. If there is none, it begins at the beginning.
+    Resume,
+    /// It begins at the beginning, and the checkpoints of an earlier run are deleted.
+    Discard,
+}
+
+/// Why a topology cannot begin with its checkpoints.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointStartError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] CheckpointError),
+    /// An earlier run has left checkpoints, and has not come to its end.
+    #[error(
+        "checkpoint {checkpoint} in {location} is of a run of `{topology}` that has not come to its end: write \
+         `--resume` to continue that run, or `--discard-checkpoints` to begin anew without it"
+    )]
+    Left {
+        /// The topology.
+        topology: SmolStr,
+        /// Its latest checkpoint.
+        checkpoint: CheckpointId,
+        /// Where it is.
+        location: String,
+    },
+    /// An earlier run has come to its end, and was ended before its sinks had published everything.
+    #[error(
+        "checkpoint {checkpoint} in {location} is of a run of `{topology}` that has come to its end, and not all of its \
+         rows may be published: write `--resume` to publish them, or `--discard-checkpoints` to begin anew without \
+         them"
+    )]
+    Unpublished {
+        /// The topology.
+        topology: SmolStr,
+        /// Its last checkpoint.
+        checkpoint: CheckpointId,
+        /// Where it is.
+        location: String,
+    },
+    /// The checkpoint is of another form of the topology.
+    #[error("checkpoint {checkpoint} in {location} does not fit topology `{topology}`: {}", differences.join("; "))]
+    Unfit {
+        /// The topology.
+        topology: SmolStr,
+        /// Its latest checkpoint.
+        checkpoint: CheckpointId,
+        /// Where it is.
+        location: String,
+        /// What is different.
+        differences: Vec<String>,
+    },
+    /// There is no directory to keep checkpoints in.
+    #[error(
+        "checkpoints need a directory, and neither XDG_STATE_HOME nor HOME is set: name one by \
+         `[topology.checkpoint] storage`"
+    )]
+    NoDirectory,
+}
+
+/// The directory of the checkpoints of a topology: the one that its options name, or one for each topology below the
+/// state directory of the user.
+fn directory_of(topology: &Topology) -> Result<PathBuf, CheckpointStartError> {
+    if let Some(directory) = &topology.options().checkpoint.storage {
+        return Ok(directory.clone());
+    }
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+    let name = topology.name();
+    // A name may be one or two dots, which are no names for a directory.
+    let name = if name.starts_with('.') { format!("_{name}") } else { name.to_owned() };
+    let state = state.ok_or(CheckpointStartError::NoDirectory)?;
+    Ok(state.join("squall").join(name).join("checkpoints"))
+}
+
+/// Opens the directory of the checkpoints of a topology, and begins an epoch in it. `holder` is shown to whoever wants
+/// it while this process has it.
+pub fn open_directory(
+    topology: &Topology,
+    begin: CheckpointBegin,
+    holder: &str,
+) -> Result<CheckpointSetup, CheckpointStartError> {
+    let storage = DirectoryStorage::open(directory_of(topology)?, holder)?;
+    open(topology, begin, Box::new(storage))
+}
+
+/// Opens a storage with the checkpoints of a topology, and begins an epoch in it.
+pub fn open(
+    topology: &Topology,
+    begin: CheckpointBegin,
+    storage: Box<dyn CheckpointStorage>,
+) -> Result<CheckpointSetup, CheckpointStartError> {
+    let location = storage.location();
+    let retain = topology.options().checkpoint.retain as usize;
+    let mut store = CheckpointStore::open(storage, topology.name(), retain)?;
+    let left = store.latest();
+    match (begin, left) {
+        (CheckpointBegin::Resume, Some(left)) => {
+            let differences = differences(topology, left);
+            if !differences.is_empty() {
+                let (topology, checkpoint) = (topology.name().into(), left.checkpoint);
+                return Err(CheckpointStartError::Unfit { topology, checkpoint, location, differences });
+            }
+        }
+        (CheckpointBegin::New, Some(left)) if left.run != RunState::Committed => {
+            let (topology, checkpoint) = (topology.name().into(), left.checkpoint);
+            return Err(match left.run {
+                RunState::Ended => CheckpointStartError::Unpublished { topology, checkpoint, location },
+                RunState::Running | RunState::Committed => {
+                    CheckpointStartError::Left { topology, checkpoint, location }
+                }
+            });
+        }
+        (CheckpointBegin::New | CheckpointBegin::Discard, Some(_)) => store.clear()?,
+        (_, None) => {}
+    }
+    let epoch = store.begin_epoch()?;
+    Ok(CheckpointSetup { store, epoch })
+}
+
+/// What a checkpoint has and the topology has not, and the other way around.
+fn differences(topology: &Topology, manifest: &Manifest) -> Vec<String> {
+    let mut differences = Vec::new();
+    for component in topology.components() {
+        let tasks = component.options.task_count();
+        let mut entries = manifest.tasks.iter().filter(|entry| entry.component == component.id);
+        match entries.next() {
+            None => differences.push(format!("it has no component `{}`", component.id)),
+            Some(entry) if entry.tasks != tasks => differences.push(format!(
+                "`{}` has {} tasks in it, and {tasks} in the topology",
+                component.id, entry.tasks
+            )),
+            Some(_) => {}
+        }
+    }
+    let is_unknown = |component: &SmolStr| topology.components().iter().all(|known| known.id != *component);
+    let mut unknown: Vec<_> = manifest.tasks.iter().map(|entry| &entry.component).collect();
+    unknown.dedup();
+    for component in unknown.into_iter().filter(|component| is_unknown(component)) {
+        differences.push(format!("the topology has no component `{component}`"));
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{MemoryStorage, TaskEntry};
+    use crate::testing::{Capture, FixedSpout};
+    use crate::topology::TopologyBuilder;
+    use crate::tuple::Value;
+
+    fn topology(sinks: u32) -> Topology {
+        let mut builder = TopologyBuilder::new("words");
+        builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+        builder.bolt("sink", Capture::new().bolt()).parallelism(sinks).shuffle("words");
+        builder.build().unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// A storage in which a run of one sink left a checkpoint.
+    fn left(run: RunState) -> MemoryStorage {
+        let storage = MemoryStorage::new();
+        let store = CheckpointStore::open(Box::new(storage.clone()), "words", 3);
+        let mut store = store.unwrap_or_else(|error| panic!("{error}"));
+        let epoch = store.begin_epoch().unwrap_or_else(|error| panic!("{error}"));
+        let entry = |component: &str| TaskEntry {
+            component: component.into(),
+            task_index: 0,
+            tasks: 1,
+            files: Vec::new(),
+            positions: [].into(),
+            states: Vec::new(),
+        };
+        let tasks = vec![entry("sink"), entry("words")];
+        let checkpoint = CheckpointId { epoch, number: 1 };
+        let manifest = Manifest { checkpoint, topology: "words".into(), taken_at: 0, run, tasks };
+        store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
+        storage
+    }
+
+    fn begun(run: RunState, begin: CheckpointBegin, sinks: u32) -> Result<Option<CheckpointId>, String> {
+        let setup = open(&topology(sinks), begin, Box::new(left(run))).map_err(|error| error.to_string())?;
+        Ok(setup.store.latest().map(|manifest| manifest.checkpoint))
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_never_overwritten_unasked() {
+        let first = Some(CheckpointId { epoch: 1, number: 1 });
+        let refused = |run, expected: &str| {
+            let error = begun(run, CheckpointBegin::New, 1).expect_err("it is refused");
+            assert!(error.contains(expected) && error.contains("--resume"), "{error}");
+        };
+        refused(RunState::Running, "has not come to its end");
+        refused(RunState::Ended, "not all of its rows may be published");
+        assert_eq!(begun(RunState::Committed, CheckpointBegin::New, 1), Ok(None));
+        for run in [RunState::Running, RunState::Ended, RunState::Committed] {
+            assert_eq!(begun(run, CheckpointBegin::Resume, 1), Ok(first));
+            assert_eq!(begun(run, CheckpointBegin::Discard, 1), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_form_is_refused() {
+        let error = begun(RunState::Running, CheckpointBegin::Resume, 2).expect_err("it is refused");
+        assert!(error.contains("`sink` has 1 tasks in it, and 2 in the topology"), "{error}");
+    }
+}

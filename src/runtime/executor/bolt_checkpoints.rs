@@ -1,0 +1,232 @@
+//! What a chain of bolts does about checkpoints: it continues `bolt`.
+//!
+//! When a barrier has come over all links of the first executor, it passes along the chain:
+//!
+//! ```text
+//!   first: flush, pre_commit ─▶ what they emitted is executed ─▶ next: flush, pre_commit ─▶ …
+//!   then each: send everything, begin the snapshot of its tasks, send the barrier on all its links
+//! ```
+//!
+//! 1. Nothing is executed between a task's `pre_commit` and the begin of its snapshot.
+//! 2. A snapshot begins in the step that passes the barrier, and is written in that step and in later ones, while
+//!    tuples are executed.
+//! 3. If what was emitted cannot be executed now, the barrier waits, and nothing else is taken.
+
+use crate::clock::Time;
+use crate::ids::CheckpointId;
+use crate::runtime::executor::batch_cursor::BatchCursor;
+use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin, is_built};
+use crate::runtime::executor::checkpoints::{AlignedInputs, ExecutorCheckpoints, QUEUE_LOOK_PERIOD};
+use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
+use crate::runtime::flow::alignment::Barrier;
+use crate::runtime::flow::inbox::Taken;
+use crate::runtime::flow::message::{CheckpointCommand, Incoming};
+use crate::runtime::flow::run_queue::Urgency;
+
+impl BoltExecutor {
+    /// Carries out a command about checkpoints.
+    pub(super) fn take_checkpoint_command(&mut self, command: CheckpointCommand, now: Time) {
+        let Some(checkpoints) = &mut self.checkpoints else { return };
+        match command {
+            CheckpointCommand::Halt => {
+                self.processed += checkpoints.halt();
+                self.halt(now);
+            }
+            CheckpointCommand::Restore(restored) => {
+                checkpoints.is_restored(restored.checkpoint, &self.handles.lifecycle.rest);
+                self.tasks.iter_mut().for_each(|task| task.checkpoints.restore(&restored));
+            }
+            CheckpointCommand::Resume => checkpoints.resume(),
+            CheckpointCommand::Committed(checkpoint) => checkpoints.commits(checkpoint),
+            // For spouts.
+            CheckpointCommand::Begin(_) => {}
+        }
+    }
+
+    /// Whether no executor of the chain is halted.
+    pub fn chain_runs(&self) -> bool {
+        let own = self.checkpoints.as_ref().is_none_or(ExecutorCheckpoints::runs);
+        own && self.next.as_ref().is_none_or(|next| next.chain_runs())
+    }
+
+    /// Drops everything that this executor has.
+    fn halt(&mut self, now: Time) {
+        for task in &mut self.tasks {
+            task.halt(now);
+        }
+        // What was handed over has edges and is outstanding only where it was left behind: see `keep_leftovers`.
+        self.release_batch();
+        while let Some(cursor) = self.handed_over.pop_front() {
+            self.in_hand = Some(InHand { cursor, origin: Origin::Chain });
+            self.release_batch();
+        }
+        debug_assert_eq!(self.kept, 0, "everything that was left behind is dropped");
+        self.finish_asked = false;
+        if let Some(inputs) = &mut self.inputs {
+            let (held, barriers) = inputs.clear();
+            self.processed += barriers;
+            held.into_iter().for_each(|incoming| self.drop_incoming(incoming));
+        }
+    }
+
+    /// Gives back the credit of a batch that is not executed.
+    fn drop_incoming(&mut self, Incoming { link, charge, .. }: Incoming) {
+        self.processed += 1;
+        if link.release(charge) {
+            self.handles.run_queue.wake(link.producer, Urgency::Soon);
+        }
+    }
+
+    /// The step of a chain in which an executor is halted: what comes is dropped until all tasks of the topology begin
+    /// again.
+    pub(super) fn step_halted(&mut self, cx: &StepContext<'_>) -> Step {
+        if self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.drops()) {
+            while let Some(taken) = self.handles.inbox.take_data() {
+                match taken {
+                    Taken::Batch(incoming) => self.drop_incoming(incoming),
+                    Taken::Barrier(..) => self.processed += 1,
+                }
+            }
+        }
+        let has_dropped = self.processed > 0;
+        self.conclude(cx.now, std::time::Duration::ZERO);
+        self.send_answers();
+        if has_dropped {
+            // The coordinator waits until nothing is on its way any more.
+            self.handles.coordinator.wake(Urgency::Now);
+        }
+        Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
+    }
+
+    /// Sends the answers of the chain to the coordinator.
+    pub fn send_answers(&mut self) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.send_answers(&self.handles.coordinator);
+        }
+        if let Some(next) = &mut self.next {
+            next.send_answers();
+        }
+    }
+
+    /// Whether a barrier has come over all links and waits to be passed on.
+    pub(super) fn is_barrier_passing(&self) -> bool {
+        self.inputs.as_ref().is_some_and(|inputs| inputs.passing.is_some())
+    }
+
+    /// Passes on the barrier that has come over all links. Returns whether it was passed on; otherwise something has to
+    /// be executed first, in a later step.
+    pub(super) fn pass_barrier(&mut self, cx: &StepContext<'_>) -> bool {
+        let Some(barrier) = self.inputs.as_ref().and_then(|inputs| inputs.passing) else { return true };
+        if !self.prepare_chain(barrier.checkpoint, cx) {
+            return false;
+        }
+        self.pass_along(barrier);
+        self.processed += self.inputs.as_mut().map_or(0, AlignedInputs::passed);
+        true
+    }
+
+    /// Has all tasks of the chain, from this executor on, flush and pre-commit. Returns whether all have, and
+    /// everything that they emitted was executed.
+    pub fn prepare_chain(&mut self, checkpoint: CheckpointId, cx: &StepContext<'_>) -> bool {
+        if !self.can_execute(cx.now) {
+            return false;
+        }
+        let is_new = |checkpoints: &mut ExecutorCheckpoints| {
+            checkpoints.prepared.replace(checkpoint) != Some(checkpoint)
+        };
+        if self.checkpoints.as_mut().is_some_and(is_new) {
+            for task in &mut self.tasks {
+                task.prepare_snapshot(checkpoint, &self.handles, cx.now);
+            }
+        }
+        if !self.is_built() {
+            // One has panicked. Its state is as before, so the barrier waits for its next instance.
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.prepared = None;
+            }
+            return false;
+        }
+        let Some(next) = &mut self.next else { return true };
+        for task in &mut self.tasks {
+            next.take_over(&mut task.emitter.outgoing.chained, cx);
+        }
+        !next.has_leftovers() && next.prepare_chain(checkpoint, cx)
+    }
+
+    /// Begins the snapshots of all tasks of the chain, from this executor on, and sends the barrier on all links.
+    pub fn pass_along(&mut self, barrier: Barrier) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.prepared = None;
+        }
+        for task in &mut self.tasks {
+            task.emitter.flush();
+            task.checkpoints.begin_snapshot(barrier, &mut task.state);
+        }
+        if let Some(task) = self.tasks.first_mut() {
+            task.emitter.outgoing.send_barrier(barrier);
+        }
+        if let Some(next) = &mut self.next {
+            next.pass_along(barrier);
+        }
+    }
+
+    /// Takes the tuples that bolts held when the checkpoint was taken, in an executor that is chained behind another.
+    pub(super) fn take_restored(&mut self) {
+        if self.checkpoints.is_some() && self.inputs.is_none() {
+            for task in &mut self.tasks {
+                self.handed_over
+                    .extend(std::iter::from_fn(|| task.checkpoints.take_held()).map(BatchCursor::new));
+            }
+        }
+    }
+
+    /// Whether everything is executed that was restored.
+    fn has_restored(&self) -> bool {
+        let waits = self.in_hand.is_some() || !self.handed_over.is_empty();
+        self.is_built() && !waits && self.tasks.iter().all(|task| !task.checkpoints.has_held())
+    }
+
+    /// Whether tasks have pre-committed a checkpoint, and their snapshots have not begun: then no tick and no timer is
+    /// called.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.prepared.is_some())
+    }
+
+    /// What ends a step about checkpoints: commits what is complete, writes parts of snapshots, and sends the answers.
+    /// Returns whether there is more to write now, and when to look again at the latest.
+    pub fn end_checkpoints(&mut self, cx: &StepContext<'_>) -> (bool, Time) {
+        let now = cx.now;
+        let (mut more, mut look_at) = (false, Time::NEVER);
+        let has_restored = self.opened && self.has_restored();
+        if let Some(checkpoints) = &mut self.checkpoints {
+            if has_restored {
+                self.handles.processed(checkpoints.has_restored());
+            }
+            if let Some(checkpoint) = checkpoints.due_commit(now)
+                && self.opened
+                && self.tasks.iter().all(is_built)
+            {
+                let mut succeeded = true;
+                for task in &mut self.tasks {
+                    succeeded &= task.commit(checkpoint, &self.handles, now);
+                }
+                // A call may take long, so the pause begins when it has ended.
+                checkpoints.committed(succeeded, cx.clock.now());
+            }
+            for task in self.tasks.iter_mut().filter(|task| task.checkpoints.is_writing()) {
+                if checkpoints.storage.queue.is_full() {
+                    look_at = now.after(QUEUE_LOOK_PERIOD);
+                } else {
+                    let (part, store) = (&mut task.checkpoints, &mut task.state.store);
+                    more |= part.write_snapshot(store, &checkpoints.storage, &self.handles.coordinator);
+                }
+            }
+        }
+        self.send_answers();
+        if let Some(next) = &mut self.next {
+            let (more_behind, look_at_behind) = next.end_checkpoints(cx);
+            (more, look_at) = (more || more_behind, look_at.min(look_at_behind));
+        }
+        (more, look_at)
+    }
+}

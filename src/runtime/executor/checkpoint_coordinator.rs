@@ -1,0 +1,133 @@
+//! The coordinator's half for checkpoints: carries out what the sequence decides, and tells it what came of that.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use slog::Logger;
+
+use crate::api::StopReason;
+use crate::clock::Time;
+use crate::ids::TaskId;
+use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts};
+use crate::runtime::checkpoint_sequence::CheckpointSequence;
+use crate::runtime::end_sequence::EndCommand;
+use crate::runtime::executor::checkpoints::StorageSender;
+use crate::runtime::executor::local_executors::LocalExecutors;
+use crate::runtime::executor::step::StepContext;
+use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
+use crate::runtime::flow::message::CheckpointCommand;
+use crate::runtime::lifecycle::Lifecycle;
+
+/// What stands in the place of a component in the reason of a run that fails because of its checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// The counts of checkpoints, for statistics.
+pub type SharedCounts = Arc<Mutex<CheckpointCounts>>;
+
+/// The coordinator's half for checkpoints.
+pub struct CheckpointCoordinator {
+    sequence: CheckpointSequence,
+    storage: StorageSender,
+    executors: Arc<LocalExecutors>,
+    lifecycle: Arc<Lifecycle>,
+    counts: SharedCounts,
+    logger: Logger,
+}
+
+impl CheckpointCoordinator {
+    /// For executors that are halted.
+    pub fn new(
+        sequence: CheckpointSequence,
+        storage: StorageSender,
+        executors: Arc<LocalExecutors>,
+        lifecycle: Arc<Lifecycle>,
+        counts: SharedCounts,
+        logger: Logger,
+    ) -> CheckpointCoordinator {
+        CheckpointCoordinator { sequence, storage, executors, lifecycle, counts, logger }
+    }
+
+    /// The sequence.
+    pub fn sequence(&mut self) -> &mut CheckpointSequence {
+        &mut self.sequence
+    }
+
+    /// Whether the run ends because of an error.
+    pub fn is_stopped(&self) -> bool {
+        self.lifecycle.stopped().is_some()
+    }
+
+    /// Passes an event to the sequence.
+    pub fn take(&mut self, event: CheckpointEvent, now: Time) {
+        match event {
+            CheckpointEvent::Activated => self.sequence.activate(now),
+            CheckpointEvent::Taken { checkpoint, part, file } => self.sequence.taken(checkpoint, *part, file),
+            CheckpointEvent::Refused { checkpoint, why } => self.sequence.refused(checkpoint, why, now),
+            CheckpointEvent::Published(checkpoint, result) => {
+                self.sequence.published(checkpoint, result, now);
+            }
+            CheckpointEvent::Loaded(result) => self.sequence.loaded(result.map(|loaded| *loaded), now),
+            CheckpointEvent::Halted => self.sequence.halted(),
+            CheckpointEvent::Restored => self.sequence.restored(now),
+            CheckpointEvent::Committed(checkpoint) => self.sequence.committed(checkpoint),
+            CheckpointEvent::Lost { component, why } => {
+                self.sequence
+                    .lost(format!("`{component}` failed in a way that cannot be taken back: {why}"), now);
+            }
+        }
+    }
+
+    /// Carries out everything that is due. Returns whether executors were halted, so that the end of the topology is
+    /// as far away as at its begin.
+    pub fn advance(&mut self, cx: &StepContext<'_>) -> bool {
+        let mut halted = false;
+        loop {
+            let at_rest = !self.lifecycle.rest.has_outstanding();
+            let Some(action) = self.sequence.next(at_rest, cx.now, cx.clock.wall_nanos()) else { break };
+            halted |= matches!(action, CheckpointAction::Halt(_));
+            self.carry_out(action);
+        }
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.sequence.counts();
+        halted
+    }
+
+    fn carry_out(&mut self, action: CheckpointAction) {
+        match action {
+            CheckpointAction::Load => self.storage.send(StorageJob::Load),
+            CheckpointAction::Restore(restored) => {
+                self.executors.command_tasks(|| CheckpointCommand::Restore(Arc::clone(&restored)));
+            }
+            CheckpointAction::Resume => {
+                if self.sequence.only_commits() {
+                    self.executors.carry_out(EndCommand::Drain);
+                }
+                self.executors.command_tasks(|| CheckpointCommand::Resume);
+            }
+            CheckpointAction::Begin(barrier) => {
+                self.executors.command_spouts(|| CheckpointCommand::Begin(barrier));
+            }
+            CheckpointAction::Publish(manifest) => self.storage.send(StorageJob::Publish(manifest)),
+            CheckpointAction::Commit(checkpoint) => {
+                self.executors.command_tasks(|| CheckpointCommand::Committed(checkpoint));
+            }
+            CheckpointAction::GiveUp(checkpoint, why) => {
+                slog::warn!(self.logger, "a checkpoint was given up: {}", why; "checkpoint" => %checkpoint);
+                self.storage.send(StorageJob::Discard(checkpoint));
+            }
+            CheckpointAction::Halt(why) => {
+                let latest =
+                    self.sequence.counts().latest().map_or("the begin".to_owned(), |id| id.to_string());
+                slog::warn!(self.logger, "all tasks go back to the latest checkpoint: {}", why; "latest_so_far" => latest);
+                self.executors.command_tasks(|| CheckpointCommand::Halt);
+            }
+            CheckpointAction::Wait(why) => {
+                slog::warn!(self.logger, "the latest checkpoint cannot be read; trying again: {}", why);
+            }
+            CheckpointAction::Fail(error) => {
+                slog::error!(self.logger, "the run ends: {}", error);
+                let component = CHECKPOINTS.into();
+                // An earlier reason stays.
+                let _ = self.lifecycle.stop(StopReason { component, task: TaskId(0), error });
+            }
+        }
+    }
+}

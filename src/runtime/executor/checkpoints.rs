@@ -1,0 +1,270 @@
+//! What an executor of tasks has for checkpoints.
+//!
+//! Executors begin *halted*: they have no instances, and drop what comes. Then they are given what was restored. When
+//! all have it, they run, so that nothing new is dropped. If a task has lost what no other has, all executors halt
+//! again, and begin once more with the latest checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::config::doubled;
+use crate::ids::{CheckpointId, LinkId};
+use crate::runtime::flow::alignment::{Alignment, Barrier, Parcel};
+use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
+use crate::runtime::flow::inbox::{InboxSender, Taken};
+use crate::runtime::flow::message::Incoming;
+use crate::runtime::flow::run_queue::Urgency;
+use crate::runtime::lifecycle::rest::Rest;
+
+/// A task writes at most about this many bytes of its state in a step.
+pub const SNAPSHOT_BYTES_PER_STEP: usize = 256 << 10;
+
+/// While so many bytes wait to be written, tasks write no more.
+const QUEUED_MAX: usize = 64 << 20;
+
+/// When tasks look again whether they may write.
+pub const QUEUE_LOOK_PERIOD: Duration = Duration::from_millis(2);
+
+/// The pauses before `committed` is called again after it failed.
+const COMMIT_PAUSE_MIN: Duration = Duration::from_millis(100);
+const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How many bytes of state wait to be written. Shared by all executors of a process.
+#[derive(Debug, Default)]
+pub struct StorageQueue {
+    bytes: AtomicUsize,
+}
+
+impl StorageQueue {
+    /// So many bytes were written, or dropped.
+    pub fn took(&self, bytes: usize) {
+        // Relaxed, here and below: it bounds memory, and orders nothing.
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn puts(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether no more may be put in now.
+    pub fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= QUEUED_MAX
+    }
+}
+
+/// The way to the executor that writes checkpoints.
+#[derive(Clone)]
+pub struct StorageSender {
+    /// Its inbox.
+    pub inbox: InboxSender,
+    /// What waits there.
+    pub queue: Arc<StorageQueue>,
+}
+
+impl StorageSender {
+    /// Sends a job.
+    pub fn send(&self, job: StorageJob) {
+        if let StorageJob::Append { chunk, .. } = &job {
+            self.queue.puts(chunk.len());
+        }
+        self.inbox.send_control(job, Urgency::WhenDone);
+    }
+}
+
+/// A checkpoint that is complete and that tasks are to commit.
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    checkpoint: CheckpointId,
+    /// When tasks are called (again).
+    due: Time,
+    failures: u32,
+}
+
+/// Whether an executor does what it is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// What comes is dropped: it belongs to what all executors leave behind.
+    Halted,
+    /// It has what was restored, and waits until all executors have. What comes waits, too.
+    Restored,
+    Running,
+}
+
+/// What an executor of tasks has for checkpoints, whichever place it has in its chain.
+pub struct ExecutorCheckpoints {
+    /// Where snapshots go.
+    pub storage: StorageSender,
+    mode: Mode,
+    /// Whether it counts as outstanding, because it has not done everything that was restored.
+    restoring: bool,
+    commit: Option<Commit>,
+    /// The barrier for which `pre_commit` was called.
+    pub prepared: Option<CheckpointId>,
+    /// What the coordinator gets at the end of the step.
+    answers: Vec<CheckpointEvent>,
+}
+
+impl ExecutorCheckpoints {
+    /// Of an executor that has not begun.
+    pub fn new(storage: StorageSender) -> ExecutorCheckpoints {
+        ExecutorCheckpoints {
+            storage,
+            mode: Mode::Halted,
+            restoring: false,
+            commit: None,
+            prepared: None,
+            answers: Vec::new(),
+        }
+    }
+
+    /// Whether it does what it is there for.
+    pub fn runs(&self) -> bool {
+        self.mode == Mode::Running
+    }
+
+    /// Whether it drops what comes.
+    pub fn drops(&self) -> bool {
+        self.mode == Mode::Halted
+    }
+
+    /// Notes an answer to the coordinator.
+    fn answer(&mut self, event: CheckpointEvent) {
+        self.answers.push(event);
+    }
+
+    /// Sends the answers.
+    pub fn send_answers(&mut self, coordinator: &InboxSender) {
+        for answer in self.answers.drain(..) {
+            coordinator.send_control(answer, Urgency::Now);
+        }
+    }
+
+    /// It drops what it has. Returns how many messages that count as outstanding that was.
+    pub fn halt(&mut self) -> i64 {
+        self.mode = Mode::Halted;
+        self.commit = None;
+        self.prepared = None;
+        self.answer(CheckpointEvent::Halted);
+        i64::from(std::mem::take(&mut self.restoring))
+    }
+
+    /// It has what was restored, which is of this checkpoint. Nobody knows whether tasks had committed that. Until its
+    /// instances are built, and have the tuples that they held, the executor counts as outstanding.
+    pub fn is_restored(&mut self, checkpoint: Option<CheckpointId>, rest: &Rest) {
+        rest.sending();
+        self.restoring = true;
+        self.mode = Mode::Restored;
+        self.answer(CheckpointEvent::Restored);
+        if let Some(checkpoint) = checkpoint {
+            self.commits(checkpoint);
+        }
+    }
+
+    /// Notes that everything is done that was restored. Returns how many messages that count as outstanding that was.
+    pub fn has_restored(&mut self) -> i64 {
+        i64::from(std::mem::take(&mut self.restoring))
+    }
+
+    /// All executors have what was restored.
+    pub fn resume(&mut self) {
+        if self.mode == Mode::Restored {
+            self.mode = Mode::Running;
+        }
+    }
+
+    /// Tasks are to commit a checkpoint, and those before it.
+    pub fn commits(&mut self, checkpoint: CheckpointId) {
+        self.commit = Some(Commit { checkpoint, due: Time::ZERO, failures: 0 });
+    }
+
+    /// The checkpoint that tasks are to commit now.
+    pub fn due_commit(&self, now: Time) -> Option<CheckpointId> {
+        self.commit.filter(|commit| commit.due <= now).map(|commit| commit.checkpoint)
+    }
+
+    /// When tasks are to commit next.
+    pub fn commit_due(&self) -> Time {
+        self.commit.map_or(Time::NEVER, |commit| commit.due)
+    }
+
+    /// All tasks have committed, or one could not.
+    pub fn committed(&mut self, succeeded: bool, now: Time) {
+        let Some(commit) = &mut self.commit else { return };
+        if succeeded {
+            let checkpoint = commit.checkpoint;
+            self.commit = None;
+            self.answer(CheckpointEvent::Committed(checkpoint));
+        } else {
+            commit.failures += 1;
+            commit.due = now.after(doubled(COMMIT_PAUSE_MIN, commit.failures, COMMIT_PAUSE_MAX));
+        }
+    }
+}
+
+/// The links of an executor that takes batches from an inbox, and the barriers on them.
+pub struct AlignedInputs {
+    alignment: Alignment<Incoming>,
+    /// The links, in the order in which the alignment numbers them.
+    links: Vec<LinkId>,
+    /// The barrier that has come over all links and was not passed on yet.
+    pub passing: Option<Barrier>,
+    /// Barriers that were taken and count as outstanding until they were passed on.
+    taken: i64,
+}
+
+impl AlignedInputs {
+    /// Of an executor to which these links lead. `blocks`: see `flow::alignment`.
+    pub fn new(links: Vec<LinkId>, blocks: bool) -> AlignedInputs {
+        AlignedInputs { alignment: Alignment::new(links.len(), blocks), links, passing: None, taken: 0 }
+    }
+
+    /// The next batch that may be executed, from what was held or from `inbox`. If a barrier has come over all links,
+    /// it is noted in `passing`, and there is no batch before it was passed on.
+    pub fn next(&mut self, mut inbox: impl FnMut() -> Option<Taken>) -> Option<Incoming> {
+        loop {
+            if self.passing.is_some() {
+                return None;
+            }
+            let parcel = match self.alignment.next_released() {
+                Some(parcel) => parcel,
+                None => {
+                    let (link, parcel) = match inbox()? {
+                        Taken::Batch(incoming) => (incoming.link.id, Parcel::Batch(incoming)),
+                        Taken::Barrier(link, barrier) => {
+                            self.taken += 1;
+                            (link.id, Parcel::Barrier(barrier))
+                        }
+                    };
+                    let position = self.links.iter().position(|known| *known == link);
+                    let position = position.expect("only links of the executor lead to its inbox");
+                    match self.alignment.take(position, parcel) {
+                        Some(parcel) => parcel,
+                        None => continue,
+                    }
+                }
+            };
+            match parcel {
+                Parcel::Batch(incoming) => return Some(incoming),
+                Parcel::Barrier(barrier) => self.passing = Some(barrier),
+            }
+        }
+    }
+
+    /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of.
+    pub fn passed(&mut self) -> i64 {
+        self.passing = None;
+        std::mem::replace(&mut self.taken, 0)
+    }
+
+    /// Forgets all barriers. Returns the batches that were held, and how many barriers count as outstanding.
+    pub fn clear(&mut self) -> (Vec<Incoming>, i64) {
+        let batch = |parcel| match parcel {
+            Parcel::Batch(incoming) => Some(incoming),
+            Parcel::Barrier(_) => None,
+        };
+        let batches = self.alignment.clear().into_iter().filter_map(batch).collect();
+        (batches, self.passed())
+    }
+}

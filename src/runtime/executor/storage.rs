@@ -1,0 +1,173 @@
+//! Writes checkpoints: an executor with a thread of its own, so that no other waits for a disk.
+//!
+//! Its jobs are done in the order in which they were sent, so what is loaded holds everything that was published
+//! before.
+//!
+//! If it is not certain whether a manifest became durable, nothing is published and nothing loaded before that is
+//! decided: a sink could otherwise abort what a later start finds complete.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use slog::Logger;
+
+use crate::api::Positions;
+use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest, TaskName};
+use crate::clock::Time;
+use crate::ids::CheckpointId;
+use crate::runtime::executor::checkpoints::StorageQueue;
+use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
+use crate::runtime::flow::checkpoint::{CheckpointEvent, Loaded, Restored, StorageError, StorageJob};
+use crate::runtime::flow::inbox::{Inbox, InboxSender};
+use crate::runtime::flow::message::Control;
+use crate::runtime::flow::run_queue::Urgency;
+use crate::text::shown;
+
+/// The executor that writes checkpoints.
+pub struct StorageExecutor {
+    inbox: Inbox,
+    coordinator: InboxSender,
+    /// `None` once it was closed.
+    store: Option<CheckpointStore>,
+    queue: Arc<StorageQueue>,
+    /// The last checkpoint that was given up. What still comes for it, or for one before, is dropped.
+    discarded: CheckpointId,
+    /// For each task that could not be written: for which checkpoint, and why.
+    broken: BTreeMap<TaskName, (CheckpointId, String)>,
+    logger: Logger,
+}
+
+impl StorageExecutor {
+    /// Writes to this store, and reports to the coordinator.
+    pub fn new(
+        inbox: Inbox,
+        coordinator: InboxSender,
+        store: CheckpointStore,
+        queue: Arc<StorageQueue>,
+        logger: Logger,
+    ) -> StorageExecutor {
+        let (discarded, broken) = (CheckpointId::default(), BTreeMap::new());
+        StorageExecutor { inbox, coordinator, store: Some(store), queue, discarded, broken, logger }
+    }
+
+    /// Gives up the storage, so that another process may have it.
+    pub fn close(&mut self) {
+        self.store = None;
+    }
+
+    /// Does one job.
+    pub fn step(&mut self, _cx: &StepContext<'_>) -> Step {
+        let Ok(control) = self.inbox.control.try_recv() else {
+            return Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER };
+        };
+        match control {
+            Control::Storage(job) => {
+                if let Some(mut store) = self.store.take() {
+                    let event = self.carry_out(job, &mut store);
+                    self.store = Some(store);
+                    if let Some(event) = event {
+                        self.coordinator.send_control(event, Urgency::WhenDone);
+                    }
+                }
+            }
+            Control::Tree(_)
+            | Control::Command(_)
+            | Control::Loss(_)
+            | Control::End(_)
+            | Control::Checkpoint(_)
+            | Control::CheckpointEvent(_) => {
+                debug_assert!(false, "for other executors, not for the one that writes checkpoints");
+            }
+        }
+        Step { outcome: StepOutcome::Worked, wake_at: Time::NEVER }
+    }
+
+    fn carry_out(&mut self, job: StorageJob, store: &mut CheckpointStore) -> Option<CheckpointEvent> {
+        match job {
+            StorageJob::Append { checkpoint, task, chunk } => {
+                self.queue.took(chunk.len());
+                if self.is_wanted(checkpoint, &task)
+                    && let Err(error) = store.append(checkpoint, &task, &chunk)
+                {
+                    self.broken.insert(task, (checkpoint, shown(&error)));
+                }
+                None
+            }
+            StorageJob::Seal { checkpoint, part } => {
+                if checkpoint <= self.discarded {
+                    return None;
+                }
+                let failure = self.broken.remove(&part.task).filter(|(of, _)| *of == checkpoint);
+                let sealed = match failure {
+                    Some((_, why)) => Err(why),
+                    None => store.seal(checkpoint, &part.task).map_err(|error| shown(&error)),
+                };
+                Some(match sealed {
+                    Ok(file) => CheckpointEvent::Taken { checkpoint, part, file },
+                    Err(why) => CheckpointEvent::Refused { checkpoint, why },
+                })
+            }
+            StorageJob::Publish(manifest) => {
+                let checkpoint = manifest.checkpoint;
+                let result = store.publish(*manifest);
+                if let Some(error) = store.take_deletion_error() {
+                    slog::warn!(self.logger, "files of old checkpoints are left: {}", shown(&error));
+                }
+                Some(CheckpointEvent::Published(checkpoint, result.map_err(failure)))
+            }
+            StorageJob::Discard(checkpoint) => {
+                self.discarded = self.discarded.max(checkpoint);
+                store.discard(checkpoint);
+                None
+            }
+            StorageJob::Load => Some(CheckpointEvent::Loaded(load(store).map(Box::new))),
+        }
+    }
+
+    /// Whether what comes for a task of this checkpoint is still written.
+    fn is_wanted(&self, checkpoint: CheckpointId, task: &TaskName) -> bool {
+        checkpoint > self.discarded && self.broken.get(task).is_none_or(|(of, _)| *of != checkpoint)
+    }
+}
+
+/// Takes back a manifest that may be durable, and was not reported as such.
+fn decide(store: &mut CheckpointStore) -> Result<(), StorageError> {
+    if let Some(checkpoint) = store.undecided() {
+        store.discard(checkpoint);
+    }
+    match store.undecided() {
+        None => Ok(()),
+        Some(checkpoint) => {
+            let why = format!("it is not certain whether checkpoint {checkpoint} is complete");
+            Err(StorageError { why, is_permanent: false })
+        }
+    }
+}
+
+/// Reads the latest checkpoint.
+fn load(store: &mut CheckpointStore) -> Result<Loaded, StorageError> {
+    decide(store)?;
+    let manifest = store.latest().cloned();
+    let mut restored =
+        Restored { checkpoint: manifest.as_ref().map(|manifest| manifest.checkpoint), ..Restored::default() };
+    for entry in manifest.iter().flat_map(|manifest: &Manifest| &manifest.tasks) {
+        let positions: &mut Positions = restored.positions.entry(entry.component.clone()).or_default();
+        positions.extend(entry.positions.clone());
+        let mut chunks = Vec::new();
+        for file in &entry.files {
+            chunks.extend(store.read(file).map_err(failure)?);
+        }
+        let task = TaskName { component: entry.component.clone(), task_index: entry.task_index };
+        restored.states.insert(task, chunks);
+    }
+    Ok(Loaded { manifest, restored: Arc::new(restored) })
+}
+
+/// An error of the store, as the sequence needs it.
+fn failure(error: CheckpointError) -> StorageError {
+    let may_pass = matches!(
+        error,
+        CheckpointError::Io { .. } | CheckpointError::Open { .. } | CheckpointError::Undecided { .. }
+    );
+    StorageError { why: shown(&error), is_permanent: !may_pass }
+}

@@ -1,0 +1,266 @@
+//! The snapshots of a task of a bolt, and how the task begins with one.
+//!
+//! Tuples that the bolt holds when a checkpoint is taken are part of it, as a state of their own. After a restore
+//! they come to the bolt once more, before anything else.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::api::{OutputState, Positions, SourceMeta, TaskContext};
+use crate::checkpoint::TaskName;
+use crate::ids::{CheckpointId, TaskId};
+use crate::logging::panics::guarded;
+use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender};
+use crate::runtime::flow::alignment::Barrier;
+use crate::runtime::flow::checkpoint::{CheckpointEvent, Extent, Restored, StorageJob, TaskPart};
+use crate::runtime::flow::inbox::InboxSender;
+use crate::runtime::flow::message::TaskBatch;
+use crate::runtime::flow::run_queue::Urgency;
+use crate::state::{OperatorCells, SnapshotKind, StateKind, StateRegistry, TaskState};
+use crate::text::shown;
+use crate::tuple::codec::{decode_value, encode_value};
+use crate::tuple::{Fields, TupleBatch, Value};
+
+/// The state in which tuples that the bolt holds are kept.
+const HELD_STATE: &str = "__held";
+
+/// A tuple that a bolt held when a checkpoint was taken.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HeldRow {
+    component: SmolStr,
+    stream: SmolStr,
+    stream_index: u16,
+    task: u32,
+    fields: Vec<SmolStr>,
+    /// Each value in the codec of tuples.
+    values: Vec<Vec<u8>>,
+}
+
+impl HeldRow {
+    fn new(values: &[Value], meta: &SourceMeta) -> HeldRow {
+        let encoded = |value: &Value| {
+            let mut bytes = Vec::new();
+            encode_value(value, &mut bytes).expect("what was emitted can be encoded");
+            bytes
+        };
+        HeldRow {
+            component: meta.component.clone(),
+            stream: meta.stream.clone(),
+            stream_index: meta.stream_index,
+            task: meta.task.0,
+            fields: meta.fields.iter().map(SmolStr::new).collect(),
+            values: values.iter().map(encoded).collect(),
+        }
+    }
+
+    /// The tuple once more, for the task at this place of its executor. `None`: a value does not decode.
+    fn to_batch(&self, local_task: u32) -> Option<TaskBatch> {
+        let values: Vec<Value> =
+            self.values.iter().map(|bytes| decode_value(bytes).ok()).collect::<Option<_>>()?;
+        let meta = SourceMeta {
+            component: self.component.clone(),
+            stream: self.stream.clone(),
+            stream_index: self.stream_index,
+            task: TaskId(self.task),
+            fields: self.fields.iter().cloned().collect::<Fields>(),
+        };
+        let mut batch = TupleBatch::new(values.len());
+        batch.len = 1;
+        batch.heap = values.iter().map(Value::heap_size).sum();
+        batch.rows.owned().extend(values);
+        Some(TaskBatch { batch, meta: Arc::new(meta), local_task })
+    }
+}
+
+/// A snapshot that is being written.
+pub struct Writing {
+    checkpoint: CheckpointId,
+    extent: Extent,
+}
+
+/// After so many deltas a full snapshot follows, so that a restore reads a bounded number of files.
+const DELTAS_MAX: u32 = 32;
+
+/// What the last full snapshot and the deltas after it take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    full_bytes: usize,
+    delta_bytes: usize,
+    deltas: u32,
+}
+
+impl Chain {
+    /// Whether a full snapshot is to follow: there is no file of one, or the deltas take more than it would.
+    fn needs_full(&self) -> bool {
+        self.full_bytes == 0 || self.deltas >= DELTAS_MAX || self.delta_bytes > self.full_bytes
+    }
+
+    fn begins(&mut self, extent: Extent) {
+        match extent {
+            Extent::Full => *self = Chain::default(),
+            Extent::Delta => self.deltas += 1,
+        }
+    }
+
+    fn wrote(&mut self, extent: Extent, bytes: usize) {
+        match extent {
+            Extent::Full => self.full_bytes += bytes,
+            Extent::Delta => self.delta_bytes += bytes,
+        }
+    }
+}
+
+/// What a task of a bolt has for checkpoints.
+pub struct TaskCheckpoints {
+    name: TaskName,
+    /// Its place among the tasks of its executor.
+    local_task: u32,
+    /// The number of the state in which held tuples are kept. `None`: there are no checkpoints.
+    held_state: Option<u32>,
+    writing: Option<Writing>,
+    chain: Chain,
+    /// What the task begins with, until an instance has it.
+    restored: Option<Arc<Restored>>,
+    /// Tuples that the bolt held when the checkpoint was taken, the first of them last.
+    held: Vec<TaskBatch>,
+}
+
+impl TaskCheckpoints {
+    /// Of this task, which is at this place of its executor.
+    pub fn new(context: &TaskContext, local_task: u32) -> TaskCheckpoints {
+        TaskCheckpoints {
+            name: TaskName::new(context.component(), context.task_index() as u32),
+            local_task,
+            held_state: None,
+            writing: None,
+            chain: Chain::default(),
+            restored: None,
+            held: Vec::new(),
+        }
+    }
+
+    /// There will be checkpoints: registers the state of held tuples.
+    pub fn enable(&mut self, states: &StateRegistry) {
+        self.held_state = states.register::<OperatorCells<HeldRow>>(HELD_STATE, StateKind::Operator).ok();
+    }
+
+    /// Forgets what was under way.
+    pub fn clear(&mut self) {
+        self.writing = None;
+        self.chain = Chain::default();
+        self.restored = None;
+        self.held.clear();
+    }
+
+    /// The next instance begins with this.
+    pub fn restore(&mut self, restored: &Arc<Restored>) {
+        self.restored = Some(Arc::clone(restored));
+    }
+
+    /// Gives the state what the checkpoint has of it, once for each restore. The states were registered.
+    ///
+    /// # Errors
+    /// When the checkpoint does not fit what the component registers.
+    pub fn restore_state(&mut self, store: &mut TaskState) -> Result<(), String> {
+        let Some(restored) = self.restored.take() else { return Ok(()) };
+        let chunks = restored.states.get(&self.name).filter(|chunks| !chunks.is_empty());
+        let Some(chunks) = chunks else { return Ok(()) };
+        // Reading a value calls code of its type.
+        guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))?.map_err(|error| error.to_string())?;
+        self.held = self.held_rows(store)?;
+        Ok(())
+    }
+
+    /// The tuples that the bolt held, the first of them last.
+    fn held_rows(&self, store: &mut TaskState) -> Result<Vec<TaskBatch>, String> {
+        let Some(held) = self.held_state else { return Ok(Vec::new()) };
+        let place = store.operator_place();
+        let cells = store.column::<OperatorCells<HeldRow>>(held).map_err(|error| error.to_string())?;
+        let rows = cells.list().items(place).iter().rev();
+        let batches: Option<_> = rows.map(|row| row.to_batch(self.local_task)).collect();
+        batches.ok_or_else(|| "a tuple that the bolt held cannot be read".to_owned())
+    }
+
+    /// A tuple that the bolt held when the checkpoint was taken that the task began with.
+    pub fn take_held(&mut self) -> Option<TaskBatch> {
+        self.held.pop()
+    }
+
+    /// Whether there are such tuples.
+    pub fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Tells the coordinator that the task cannot take its part of a checkpoint.
+    pub fn refuse(&self, checkpoint: CheckpointId, why: &str, coordinator: &InboxSender) {
+        let TaskName { component, task_index } = &self.name;
+        let why = format!("`{component}`, task {task_index}: {why}");
+        coordinator.send_control(CheckpointEvent::Refused { checkpoint, why }, Urgency::WhenDone);
+    }
+
+    /// Notes in the state which tuples are held.
+    fn note_held(&self, state: &mut OutputState) {
+        let held = state.holds.copies(HeldRow::new);
+        let Some(number) = self.held_state else { return };
+        state.begin_call();
+        let store = &mut state.store;
+        let (call, place) = (store.call(), store.operator_place());
+        let Ok(cells) = store.column::<OperatorCells<HeldRow>>(number) else { return };
+        if !(held.is_empty() && cells.list().items(place).is_empty()) {
+            cells.list().set(call, place, held);
+        }
+        store.commit();
+    }
+
+    /// Begins a snapshot of the state as it is now.
+    pub fn begin_snapshot(&mut self, barrier: Barrier, state: &mut OutputState) {
+        self.note_held(state);
+        let extent = match state.store.begin_snapshot(barrier.full || self.chain.needs_full()) {
+            SnapshotKind::Full => Extent::Full,
+            SnapshotKind::Delta => Extent::Delta,
+        };
+        self.chain.begins(extent);
+        self.writing = Some(Writing { checkpoint: barrier.checkpoint, extent });
+    }
+
+    /// Whether a snapshot is being written.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Writes a part of the snapshot. Returns whether there is more.
+    pub fn write_snapshot(
+        &mut self,
+        store: &mut TaskState,
+        storage: &StorageSender,
+        coordinator: &InboxSender,
+    ) -> bool {
+        let Some(Writing { checkpoint, extent }) = self.writing.take() else { return false };
+        let mut chunk = Vec::new();
+        // Writing a value calls code of its type.
+        let written = guarded(|| store.write_snapshot(SNAPSHOT_BYTES_PER_STEP, &mut chunk));
+        let is_complete = match written.and_then(|written| written.map_err(|error| shown(&error))) {
+            Ok(is_complete) => is_complete,
+            Err(why) => {
+                self.refuse(checkpoint, &why, coordinator);
+                return false;
+            }
+        };
+        // A task that keeps nothing, and has kept nothing since its last full snapshot, needs no file.
+        let keeps_nothing = extent == Extent::Full && is_complete && !store.keeps_something();
+        if !chunk.is_empty() && !keeps_nothing {
+            self.chain.wrote(extent, chunk.len());
+            storage.send(StorageJob::Append { checkpoint, task: self.name.clone(), chunk });
+        }
+        if !is_complete {
+            self.writing = Some(Writing { checkpoint, extent });
+            return true;
+        }
+        let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
+        let part = TaskPart { task, extent, states, positions };
+        storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
+        false
+    }
+}

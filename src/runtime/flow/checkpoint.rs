@@ -1,0 +1,127 @@
+//! What executors, the coordinator and the executor that writes checkpoints send each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+use crate::api::Positions;
+use crate::checkpoint::{Manifest, SnapshotFile, TaskName};
+use crate::ids::CheckpointId;
+use crate::state::StateDescription;
+
+/// What tasks begin with after a start or a recovery.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// The checkpoint. `None`: there is none, and the topology begins anew.
+    pub checkpoint: Option<CheckpointId>,
+    /// The state of each task, as the chunks in which it was written.
+    pub states: BTreeMap<TaskName, Vec<Bytes>>,
+    /// The positions of each spout, those of all its tasks together.
+    pub positions: BTreeMap<SmolStr, Positions>,
+}
+
+/// What was read from the store.
+pub struct Loaded {
+    /// The latest checkpoint.
+    pub manifest: Option<Manifest>,
+    /// What it holds.
+    pub restored: Arc<Restored>,
+}
+
+/// Whether a task has written all of its state, or what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Full,
+    /// What has changed since the checkpoint before.
+    Delta,
+}
+
+/// A task's part of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct TaskPart {
+    /// The task.
+    pub task: TaskName,
+    /// How much of its state was written.
+    pub extent: Extent,
+    /// The states that it has, for people.
+    pub states: Vec<StateDescription>,
+    /// Of a task of a spout: where it stands in its input.
+    pub positions: Positions,
+}
+
+/// Why a checkpoint was not published, or not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageError {
+    /// The reason.
+    pub why: String,
+    /// Whether no other attempt can succeed: a file is damaged, or a later start of the topology has taken over.
+    pub is_permanent: bool,
+}
+
+/// What has happened, for the coordinator.
+pub enum CheckpointEvent {
+    /// The topology was activated for the first time: from now on checkpoints are taken.
+    Activated,
+    /// The part of a task is durable, in this file if it has any state.
+    Taken {
+        /// Of this checkpoint.
+        checkpoint: CheckpointId,
+        /// The part.
+        part: Box<TaskPart>,
+        /// The file.
+        file: Option<SnapshotFile>,
+    },
+    /// A task could not take its part.
+    Refused {
+        /// Of this checkpoint.
+        checkpoint: CheckpointId,
+        /// Why not.
+        why: String,
+    },
+    /// The manifest is durable, or could not be written.
+    Published(CheckpointId, Result<(), StorageError>),
+    /// The latest checkpoint was read, or could not be.
+    Loaded(Result<Box<Loaded>, StorageError>),
+    /// An executor has halted.
+    Halted,
+    /// An executor has taken what was restored.
+    Restored,
+    /// All tasks of an executor have committed this checkpoint.
+    Committed(CheckpointId),
+    /// A task has lost what no other has: all tasks go back to the latest checkpoint.
+    Lost {
+        /// Its component.
+        component: SmolStr,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// Work for the executor that writes checkpoints. It is done in the order in which it was sent.
+pub enum StorageJob {
+    /// Append to the file of a task.
+    Append {
+        /// For this checkpoint.
+        checkpoint: CheckpointId,
+        /// The task.
+        task: TaskName,
+        /// The bytes.
+        chunk: Vec<u8>,
+    },
+    /// The part of a task is complete: make it durable.
+    Seal {
+        /// For this checkpoint.
+        checkpoint: CheckpointId,
+        /// The part.
+        part: Box<TaskPart>,
+    },
+    /// All parts are durable: publish the checkpoint.
+    Publish(Box<Manifest>),
+    /// The checkpoint was given up.
+    Discard(CheckpointId),
+    /// Read the latest checkpoint.
+    Load,
+}

@@ -1,0 +1,234 @@
+//! Snapshots in random slices while random calls go on, against copies of a model; and damaged ones.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::tests::{Model, States};
+use crate::state::SnapshotKind;
+use crate::state::records::{Record, Records};
+
+type Chunks = Vec<Vec<u8>>;
+
+fn slices(chunks: &Chunks) -> impl Iterator<Item = &[u8]> {
+    chunks.iter().map(Vec::as_slice)
+}
+
+/// A task, the model of its state, and the snapshots that were taken.
+struct Run {
+    states: States,
+    model: Model,
+    calls: u64,
+    /// The last complete snapshot and those that it follows.
+    chain: Chunks,
+    /// The snapshot in progress: its chunks, and the model at its begin.
+    begun: Option<(SnapshotKind, Chunks, Model)>,
+    /// Whether a delta may come next.
+    has_base: bool,
+}
+
+impl Run {
+    fn new() -> Run {
+        let (states, model) = (States::new(), Model::default());
+        Run { states, model, calls: 0, chain: Vec::new(), begun: None, has_base: false }
+    }
+
+    fn call(&mut self, changes: usize, random: &mut StdRng) {
+        let mut after = self.model.clone();
+        self.calls += 1;
+        self.states.state.begin_call(self.calls);
+        for _ in 0..changes {
+            self.states.change(&mut after, random);
+        }
+        if random.random_bool(0.3) {
+            self.states.state.undo();
+        } else {
+            self.states.state.commit();
+            self.model = after;
+        }
+    }
+
+    fn begin(&mut self, full: bool) {
+        let kind = self.states.state.begin_snapshot(full);
+        let expected = if full || !self.has_base { SnapshotKind::Full } else { SnapshotKind::Delta };
+        assert_eq!(kind, expected);
+        self.has_base = false;
+        self.begun = Some((kind, Vec::new(), self.model.clone()));
+    }
+
+    /// Writes a chunk of the snapshot in progress. If that completes it, returns the model at its begin.
+    fn write(&mut self, budget: usize) -> Option<Model> {
+        let (_, chunks, _) = self.begun.as_mut()?;
+        let mut chunk = Vec::new();
+        let is_complete = self.states.state.write_snapshot(budget, &mut chunk).expect("it can be written");
+        chunks.push(chunk);
+        if !is_complete {
+            return None;
+        }
+        let (kind, chunks, model) = self.begun.take()?;
+        self.has_base = true;
+        if kind == SnapshotKind::Full {
+            self.chain.clear();
+        }
+        self.chain.extend(chunks);
+        Some(model)
+    }
+
+    fn write_all(&mut self) -> Model {
+        loop {
+            if let Some(model) = self.write(1 << 20) {
+                return model;
+            }
+        }
+    }
+
+    fn check_chain(&self, expected: &Model, seed: u64) {
+        let mut restored = States::new();
+        restored.state.restore(slices(&self.chain)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(restored.kept(), *expected, "seed {seed}");
+        assert_eq!(restored.state.key_count(), expected.keys().len(), "seed {seed}: unused places");
+    }
+}
+
+#[test]
+fn what_is_restored_is_what_was_kept_when_the_snapshot_began() {
+    let (mut complete, mut deltas) = (0, 0);
+    for seed in 0..400 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut run = Run::new();
+        let (changes, budget) = (random.random_range(1..8), random.random_range(20..200));
+        for _ in 0..150 {
+            match random.random_range(0..100) {
+                // A snapshot that is not complete is seldom given up.
+                0..15 if run.begun.is_none() || random.random_bool(0.05) => {
+                    run.begin(random.random_bool(0.15));
+                }
+                15..60 => {
+                    let is_delta = run.begun.as_ref().is_some_and(|(kind, ..)| *kind == SnapshotKind::Delta);
+                    if let Some(model) = run.write(random.random_range(0..budget)) {
+                        run.check_chain(&model, seed);
+                        complete += 1;
+                        deltas += u32::from(is_delta);
+                    }
+                }
+                60 => run.states.clock.advance(Duration::from_millis(700)),
+                61 if random.random_bool(0.3) => {
+                    run.states.state.clear();
+                    (run.model, run.begun, run.has_base) = (Model::default(), None, false);
+                }
+                _ => run.call(changes, random),
+            }
+            assert_eq!(run.states.kept(), run.model, "seed {seed}");
+        }
+    }
+    assert!(complete > 800 && deltas > 400, "{complete} complete, {deltas} deltas");
+}
+
+#[test]
+fn a_rewound_state_goes_on_and_is_saved_again() {
+    for seed in 0..50 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut run = Run::new();
+        (0..30).for_each(|_| run.call(4, random));
+        run.begin(true);
+        let model = run.write_all();
+        (0..30).for_each(|_| run.call(4, random));
+        run.begin(false);
+        run.write(40);
+        run.states.state.restore(slices(&run.chain)).expect("it is whole");
+        (run.model, run.begun, run.has_base) = (model, None, false);
+        assert_eq!(run.states.kept(), run.model, "seed {seed}");
+        (0..30).for_each(|_| run.call(4, random));
+        run.begin(false);
+        let model = run.write_all();
+        run.check_chain(&model, seed);
+    }
+}
+
+/// A chain of a full snapshot and two deltas.
+fn chain(random: &mut StdRng) -> Chunks {
+    let mut run = Run::new();
+    for _ in 0..3 {
+        (0..10).for_each(|_| run.call(6, random));
+        run.begin(false);
+        while run.write(100).is_none() {}
+    }
+    run.chain
+}
+
+#[test]
+fn damaged_snapshots_are_errors() {
+    let mut refused = 0;
+    for seed in 0..400 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut chunks = chain(random);
+        let at = random.random_range(0..chunks.len());
+        let chunk = &mut chunks[at];
+        let byte = random.random_range(0..chunk.len());
+        let mut must_fail = true;
+        match random.random_range(0..7) {
+            0 => {
+                chunk[byte] ^= 1 << random.random_range(0..8);
+                must_fail = false; // Another value may be as good. That is what checksums are for.
+            }
+            1 => {
+                chunk[byte] = random.random_range(0..=255);
+                must_fail = false;
+            }
+            2 => chunk.truncate(byte),
+            3 => drop(chunks.remove(at)),
+            4 => chunks.truncate(at),
+            5 => {
+                let chunk = chunk.clone();
+                chunks.insert(at, chunk);
+            }
+            _ => *chunk = (0..byte).map(|_| random.random_range(0..=255)).collect(),
+        }
+        // Whole snapshots at the end may be missing: the rest is an older checkpoint.
+        must_fail &= !ends_with_a_snapshot(&chunks);
+        let mut restored = States::new();
+        match restored.state.restore(slices(&chunks)) {
+            Ok(()) => assert!(!must_fail, "seed {seed}"),
+            Err(_) => {
+                refused += 1;
+                assert_eq!(restored.kept(), Model::default(), "seed {seed}: nothing is left");
+            }
+        }
+    }
+    assert!(refused > 250, "{refused} were refused");
+}
+
+/// Whether the chunks are a whole number of snapshots, each of which has all its records.
+fn ends_with_a_snapshot(chunks: &Chunks) -> bool {
+    let (mut key, mut left, mut last) = (Vec::new(), None, None);
+    for chunk in chunks {
+        let mut records = Records::new(chunk);
+        while let Ok(Some(record)) = records.next(&mut key) {
+            match (record, left) {
+                (Record::Begin(begin), None) if begin.after == last => {
+                    (left, last) = (Some(0), Some(begin.number));
+                }
+                (Record::End { records }, Some(read)) if records == read => left = None,
+                (Record::Forget | Record::Value { .. } | Record::Remove { .. }, Some(read)) => {
+                    left = Some(read + 1);
+                }
+                _ => return false,
+            }
+        }
+    }
+    left.is_none() && last.is_some()
+}
+
+#[test]
+fn random_bytes_are_errors() {
+    for seed in 0..2_000 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let mut bytes: Vec<u8> =
+            (0..random.random_range(1..60)).map(|_| random.random_range(0..=255)).collect();
+        let length = bytes.len() as u32;
+        bytes.splice(0..0, length.to_le_bytes());
+        bytes[4] = random.random_range(0..7);
+        assert!(States::new().state.restore([&*bytes]).is_err(), "seed {seed}");
+    }
+}

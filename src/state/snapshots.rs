@@ -1,0 +1,258 @@
+//! Snapshots of the state of a task, written while calls go on.
+//!
+//! A snapshot has three parts: its begin, the keys that were forgotten since the one before, and the cells of each
+//! column in turn (see `tracked_cells`, which knows what a cell held when the snapshot began).
+//!
+//! A record names its key, and a cell has only a place. Places are given to other keys, so:
+//!
+//! 1. The first key that leaves a place after a snapshot began had that place when it began, unless it came later
+//!    (`born`). It is kept in `left`, so its cells that are pending find it there.
+//! 2. These keys are what the next delta forgets. A key that came and left in between is in no snapshot, so nothing
+//!    is kept for it: `left` has at most the keys that there were when the snapshot began.
+//! 3. A place whose key came after the begin belongs to no key of the snapshot. If it is visited, nothing is written.
+//!
+//! A snapshot that was abandoned, or failed, leaves no base for a delta: the next one is full.
+
+use std::collections::HashMap;
+use std::collections::hash_map::IntoValues;
+
+use rustc_hash::FxBuildHasher;
+
+use crate::state::columns::Column;
+use crate::state::encoding::EncodingError;
+use crate::state::error::StateError;
+use crate::state::keys::{Key, KeyTable, shown_key};
+use crate::state::records::{Begin, StateColumn, write_begin, write_end, write_forget, write_value};
+use crate::state::registry::Registration;
+use crate::state::stored::WallOffset;
+use crate::state::tracked_cells::Next;
+use crate::tuple::Value;
+
+/// What a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotKind {
+    /// Everything.
+    Full,
+    /// What changed since the snapshot before.
+    Delta,
+}
+
+/// The snapshots of a task.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    /// The number of the last one that has begun; 0 if none has.
+    number: u32,
+    /// Whether the last one is complete, so that a delta can follow it.
+    is_complete: bool,
+    in_progress: Option<InProgress>,
+    /// By place: keys that had it when the last snapshot began, and have it no more.
+    left: HashMap<u32, Key, FxBuildHasher>,
+    /// For each place the snapshot after whose begin its key came, or 0. May be shorter than the table of keys.
+    born: Vec<u32>,
+}
+
+struct InProgress {
+    kind: SnapshotKind,
+    next: Part,
+    /// Keys that are still to be forgotten.
+    forgotten: IntoValues<u32, Key>,
+    wall: WallOffset,
+    /// Written so far, without the begin.
+    records: u64,
+    /// The bytes of a value.
+    value: Vec<u8>,
+}
+
+enum Part {
+    Begin,
+    Forgotten,
+    Column(u32),
+}
+
+/// What the snapshots are of.
+pub(super) struct Kept<'t> {
+    pub(super) columns: &'t mut [Box<dyn Column>],
+    pub(super) states: &'t [Registration],
+    pub(super) keys: &'t KeyTable,
+}
+
+impl Snapshots {
+    pub(super) fn begin(
+        &mut self,
+        full: bool,
+        columns: &mut [Box<dyn Column>],
+        wall: WallOffset,
+    ) -> SnapshotKind {
+        let full = full || !self.is_complete;
+        self.number += 1;
+        self.is_complete = false;
+        columns.iter_mut().for_each(|column| column.cells().begin(self.number, full));
+        let left = std::mem::take(&mut self.left);
+        let (kind, forgotten) =
+            if full { (SnapshotKind::Full, HashMap::default()) } else { (SnapshotKind::Delta, left) };
+        self.in_progress = Some(InProgress {
+            kind,
+            next: Part::Begin,
+            forgotten: forgotten.into_values(),
+            wall,
+            records: 0,
+            value: Vec::new(),
+        });
+        kind
+    }
+
+    /// Appends records until they take `budget` bytes, at least one. A place without a record counts as a byte.
+    pub(super) fn write(
+        &mut self,
+        budget: usize,
+        out: &mut Vec<u8>,
+        mut kept: Kept<'_>,
+    ) -> Result<bool, StateError> {
+        // While it is worked on, it is not in its place: so if the code of a value panics, it is given up.
+        let Some(mut snapshot) = self.in_progress.take() else {
+            return if self.is_complete { Ok(true) } else { Err(StateError::NoSnapshot) };
+        };
+        let start = out.len();
+        let mut visited = 0;
+        while out.len() - start + visited < budget.max(1) {
+            match self.write_next(&mut snapshot, out, &mut kept) {
+                Ok(false) => visited += 1,
+                Ok(true) => {
+                    self.is_complete = true;
+                    return Ok(true);
+                }
+                Err(error) => {
+                    out.truncate(start);
+                    kept.columns.iter_mut().for_each(|column| column.cells().abandon());
+                    return Err(error);
+                }
+            }
+        }
+        self.in_progress = Some(snapshot);
+        Ok(false)
+    }
+
+    /// A key has got this place.
+    #[inline]
+    pub(super) fn key_came(&mut self, place: u32) {
+        if self.number > 0 {
+            let at = place as usize;
+            if at >= self.born.len() {
+                self.born.resize(at + 1, 0);
+            }
+            self.born[at] = self.number;
+        }
+    }
+
+    /// A key has lost this place.
+    #[inline]
+    pub(super) fn key_left(&mut self, place: u32, key: Key) {
+        if self.number > 0 && !self.is_new(place) {
+            self.left.insert(place, key);
+        }
+    }
+
+    /// Forgets all, and numbers go on: what is written next does not follow what was written before.
+    pub(super) fn clear(&mut self) {
+        *self = Snapshots { number: self.number, ..Snapshots::default() };
+    }
+
+    /// Whether the last key of a place came after the last snapshot had begun.
+    fn is_new(&self, place: u32) -> bool {
+        self.born.get(place as usize).is_some_and(|born| *born == self.number)
+    }
+
+    /// The key that had a place when the last snapshot began.
+    fn key_at_begin<'k>(&'k self, place: u32, keys: &'k KeyTable) -> Option<&'k [Value]> {
+        let current = || keys.key(place).filter(|_| !self.is_new(place));
+        self.left.get(&place).or_else(current).map(Key::values)
+    }
+
+    /// Visits one thing, and returns whether the snapshot is complete.
+    fn write_next(
+        &self,
+        snapshot: &mut InProgress,
+        out: &mut Vec<u8>,
+        kept: &mut Kept<'_>,
+    ) -> Result<bool, StateError> {
+        match snapshot.next {
+            Part::Begin => {
+                self.write_begin(snapshot.kind, out, kept.states)?;
+                snapshot.next = Part::Forgotten;
+            }
+            Part::Forgotten => match snapshot.forgotten.next() {
+                Some(key) => {
+                    let written = write_forget(key.values(), out);
+                    written.map_err(|error| unwritable("keys", key.values(), error))?;
+                    snapshot.records += 1;
+                }
+                None => snapshot.next = Part::Column(0),
+            },
+            Part::Column(state) if (state as usize) < kept.columns.len() => {
+                self.write_cell(state, snapshot, out, kept)?;
+            }
+            Part::Column(_) => {
+                let written = write_end(snapshot.records, out);
+                written.map_err(|error| unwritable("states", &[], error))?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn write_begin(
+        &self,
+        kind: SnapshotKind,
+        out: &mut Vec<u8>,
+        states: &[Registration],
+    ) -> Result<(), StateError> {
+        let column = |state: &Registration| StateColumn {
+            name: state.name.to_string(),
+            kind: state.kind.to_string(),
+            of: state.of().to_owned(),
+        };
+        let begin = Begin {
+            number: self.number,
+            after: (kind == SnapshotKind::Delta).then(|| self.number - 1),
+            states: states.iter().map(column).collect(),
+        };
+        write_begin(&begin, out).map_err(|error| unwritable("states", &[], error))
+    }
+
+    fn write_cell(
+        &self,
+        state: u32,
+        snapshot: &mut InProgress,
+        out: &mut Vec<u8>,
+        kept: &mut Kept<'_>,
+    ) -> Result<(), StateError> {
+        let registration = &kept.states[state as usize];
+        let key = |place| {
+            if registration.kind.is_keyed() { self.key_at_begin(place, kept.keys) } else { Some(&[][..]) }
+        };
+        let value = &mut snapshot.value;
+        value.clear();
+        let (place, value) = match kept.columns[state as usize].cells().write_next(snapshot.wall, value) {
+            Next::Complete => {
+                snapshot.next = Part::Column(state + 1);
+                return Ok(());
+            }
+            Next::Nothing => return Ok(()),
+            Next::Removed(place) => (place, None),
+            Next::Value(place) => (place, Some(value.as_slice())),
+            Next::Failed(place, error) => {
+                return Err(unwritable(&registration.name, key(place).unwrap_or_default(), error));
+            }
+        };
+        if let Some(key) = key(place) {
+            let written = write_value(state, key, value, out);
+            written.map_err(|error| unwritable(&registration.name, key, error))?;
+            snapshot.records += 1;
+        }
+        Ok(())
+    }
+}
+
+fn unwritable(state: &str, key: &[Value], error: EncodingError) -> StateError {
+    StateError::Unwritable { state: state.into(), key: shown_key(key), why: error.to_string().into() }
+}
