@@ -3,11 +3,13 @@
 #
 #   scripts/chaos.sh [--kills 200] [--rounds 10] [--workers 3] [--seed N] [--only KIND]
 #   scripts/chaos.sh recovery [--kills 100] [--workers 3] [--seed N]
+#   scripts/chaos.sh exactly-once [--kills 200] [--seed N]
 #
 #   --kills N     how many workers are killed (of `recovery`: 100 by default)
 #   --rounds N    how many rounds of everything else
 #   --seed N      where seeds begin; otherwise random, and printed
-#   --only KIND   kill, drain, many, stop, reset, proxy, swarm, cgroup, stall, orphans or recovery
+#   --only KIND   kill, drain, many, stop, reset, proxy, swarm, cgroup, stall, orphans, recovery or
+#                 exactly-once
 #
 # `many` has as many workers as `squall run` allows, 64, whatever --workers is.
 #
@@ -25,7 +27,7 @@ seed=$((RANDOM * 32768 + RANDOM))
 only=''
 while [ $# -gt 0 ]; do
   case $1 in
-    recovery) only=recovery ;;
+    recovery | exactly-once) only=$1 ;;
     --kills | --rounds | --workers | --seed | --only)
       [ $# -ge 2 ] || wrong_usage
       declare "${1#--}=$2"
@@ -43,10 +45,10 @@ done
 # Tests by what they are about; each runs by itself, so that one that fails does not hide the next.
 declare -A tests=(
   [kill]='kills kills_near_the_end' [drain]='kills_while_draining' [many]='many_workers' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
-  [stall]='stalled_sink' [recovery]='recovery'
+  [stall]='stalled_sink' [recovery]='recovery' [exactly-once]='exactly_once::an_exactly_once_run_is_killed_and_continued'
   [orphans]='leaks orphans_after_the_parent_was_killed an_interrupted_family_ends_in_order a_parent_that_stood_still_replaces_nobody'
 )
-order=(kill drain many stop reset proxy swarm cgroup stall orphans recovery)
+order=(kill drain many stop reset proxy swarm cgroup stall orphans recovery exactly-once)
 if [ -n "$only" ]; then
   [ -n "${tests[$only]:-}" ] || wrong_usage
   order=("$only")
