@@ -396,6 +396,36 @@ mod tests {
         assert_eq!(ending.next(&BUSY, late.after(CLOSE_MAX)), Some(EndCommand::End));
     }
 
+    #[test]
+    fn with_checkpoints_the_last_one_comes_before_the_close() {
+        let finished = |takes: bool| {
+            let mut ending = EndSequence::new(1, Duration::from_secs(30));
+            if takes {
+                ending = ending.with_last_checkpoint();
+            }
+            assert_eq!(ending.next(&REST, Time::ZERO), Some(EndCommand::Finish { round: 1, place: 0 }));
+            assert!(ending.is_finishing());
+            ending
+        };
+        let answered = EndProgress { round: 1, asked: 1, answered: 1, ..REST };
+        assert_eq!(finished(false).next(&answered, Time::ZERO), Some(EndCommand::Close));
+        let mut ending = finished(true);
+        assert_eq!(ending.next(&answered, Time::ZERO), None);
+        assert!(ending.waits_for_last_checkpoint());
+        ending.last_checkpoint_taken();
+        assert_eq!(ending.next(&answered, Time::ZERO), Some(EndCommand::Close));
+        // All tasks have gone back: the end is as far away as at the begin.
+        let mut ending = finished(true);
+        ending.begin_again();
+        assert!(!ending.is_finishing());
+        assert_eq!(ending.next(&BUSY, Time::ZERO), None);
+        // The run ends because of an error: it is continued from the checkpoint before.
+        let mut ending = finished(true);
+        let _ = ending.next(&answered, Time::ZERO);
+        ending.skip_last_checkpoint();
+        assert_eq!(ending.next(&answered, Time::ZERO), Some(EndCommand::Close));
+    }
+
     /// A sequence whose executors have not closed.
     fn closing(now: Time) -> EndSequence {
         let mut ending = EndSequence::new(1, Duration::from_secs(30));

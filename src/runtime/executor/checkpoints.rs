@@ -19,7 +19,7 @@ use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::rest::Rest;
 
 /// A task writes at most about this many bytes of its state in a step.
-pub const SNAPSHOT_BYTES_PER_STEP: usize = 256 << 10;
+pub const SNAPSHOT_BYTES_PER_STEP: usize = 64 << 10;
 
 /// While so many bytes wait to be written, tasks write no more.
 const QUEUED_MAX: usize = 64 << 20;

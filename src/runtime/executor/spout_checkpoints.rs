@@ -1,4 +1,5 @@
-//! What an executor of a spout does about checkpoints, as a continuation of `spout`: it takes the positions of its tasks, and sends the barrier.
+//! What an executor of a spout does about checkpoints, as a continuation of `spout`: it takes the positions of its
+//! tasks, and sends the barrier.
 //!
 //! A task that panics takes its position with it, so all tasks of the topology go back to the latest checkpoint.
 
