@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::checkpoint::error::{Flaw, damaged};
-use crate::checkpoint::names::snapshot_of;
+use crate::checkpoint::names::{TaskName, snapshot_of};
 use crate::checkpoint::record;
 use crate::ids::{CheckpointId, is_legal_name};
 use crate::state::StateDescription;
@@ -42,6 +42,13 @@ pub struct TaskEntry {
     pub positions: BTreeMap<String, serde_json::Value>,
     /// The states that are in the files.
     pub states: Vec<StateDescription>,
+}
+
+impl TaskEntry {
+    /// The name of the task.
+    pub fn task(&self) -> TaskName {
+        TaskName::new(self.component.clone(), self.task_index)
+    }
 }
 
 /// How far a run had come when a checkpoint was taken.

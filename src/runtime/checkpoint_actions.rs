@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol_str::SmolStr;
 
@@ -39,6 +40,7 @@ pub enum CheckpointAction {
 /// How checkpoints have gone so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckpointCounts {
+    /// Without [`CheckpointStats::age`].
     pub stats: CheckpointStats,
     /// When the latest became complete, if one has in this run.
     pub completed_at: Option<Time>,
@@ -50,9 +52,11 @@ impl CheckpointCounts {
         CheckpointStats { age: self.completed_at.map(|completed| now.since(completed)), ..self.stats }
     }
 
-    /// The latest complete checkpoint.
-    pub fn latest(&self) -> Option<CheckpointId> {
-        self.stats.latest
+    /// Counts a checkpoint that is complete. It took so long, and wrote so many bytes.
+    pub fn completed(&mut self, checkpoint: CheckpointId, duration: Duration, bytes: u64, now: Time) {
+        self.stats.completed += 1;
+        (self.stats.latest, self.stats.duration, self.stats.bytes) = (Some(checkpoint), duration, bytes);
+        self.completed_at = Some(now);
     }
 }
 

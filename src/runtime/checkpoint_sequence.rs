@@ -1,4 +1,4 @@
-//! Decides when checkpoints are taken, when they are complete, and and when all tasks go back to a checkpoint: a pure machine.
+//! Decides when a checkpoint is taken, when it is complete, and when all tasks go back to one: a pure machine.
 //!
 //! ```text
 //!            loaded          all answered         due                all parts durable        published
@@ -6,7 +6,7 @@
 //!      ▲                                    ▲  ▲          │ too long, or refused        │ not published  │
 //!      │ all have halted,                   │  └──────────┴─────────────────────────────┘                │
 //!      │ nothing is on its way              └──────────────── Committed is sent to all ◀─────────────────┘
-//!   Halting ◀── a task has lost what no other has, in any phase                         the last: Committing ─▶ Closing ─▶ Over
+//!   Halting ◀── a task has lost what no other has        the last: Committing ─▶ Closing ─▶ Over
 //! ```
 //!
 //! 1. A start is a recovery: executors begin halted, and take what was restored, which may be nothing.
@@ -26,14 +26,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::api::CheckpointStats;
 use crate::checkpoint::{Manifest, RunState, SnapshotFile, TaskEntry, TaskName};
 use crate::clock::Time;
 use crate::config::{CheckpointOptions, doubled};
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Parts};
 use crate::runtime::flow::alignment::Barrier;
-use crate::runtime::flow::checkpoint::{Extent, Loaded, StorageError, TaskPart};
+use crate::runtime::flow::checkpoint::{Loaded, StorageError, TaskPart};
+use crate::state::SnapshotKind;
 
 /// So often may tasks go back to the same checkpoint. Then the run ends.
 const RECOVERIES_MAX: u32 = 10;
@@ -103,9 +103,8 @@ pub struct CheckpointSequence {
     failed_loads: u32,
     /// How often tasks went back since a checkpoint became complete.
     repeated: u32,
-    counts: CheckpointStats,
-    /// When the latest became complete.
-    completed_at: Option<Time>,
+    /// How checkpoints have gone so far.
+    pub counts: CheckpointCounts,
 }
 
 impl CheckpointSequence {
@@ -129,14 +128,8 @@ impl CheckpointSequence {
             is_stopped: false,
             failed_loads: 0,
             repeated: 0,
-            counts: CheckpointStats::default(),
-            completed_at: None,
+            counts: CheckpointCounts::default(),
         }
-    }
-
-    /// How checkpoints have gone so far, without [`CheckpointStats::age`], and when the latest became complete.
-    pub fn counts(&self) -> CheckpointCounts {
-        CheckpointCounts { stats: self.counts, completed_at: self.completed_at }
     }
 
     /// The topology was activated.
@@ -160,14 +153,14 @@ impl CheckpointSequence {
         }
     }
 
-    /// All bolts have finished: the next checkpoint that begins is the last.
-    /// Returns whether this is the first call.
+    /// All bolts have finished: the next checkpoint that begins is the last. Returns whether that was not known before.
     pub fn finished(&mut self, now: Time) -> bool {
-        let is_news = !std::mem::replace(&mut self.has_finished, true);
-        if is_news {
-            self.not_before = now;
+        if self.has_finished {
+            return false;
         }
-        is_news
+        self.has_finished = true;
+        self.not_before = now;
+        true
     }
 
     /// Whether the executors do what they are there for: they are not halted, and take nothing that was restored.
@@ -312,7 +305,7 @@ impl CheckpointSequence {
     /// The checkpoint does not become complete.
     fn give_up(&mut self, why: String, now: Time) {
         self.phase = Phase::Running;
-        self.counts.failed += 1;
+        self.counts.stats.failed += 1;
         self.changes_suffice = false;
         let pause = if self.has_finished { FAILURE_PAUSE } else { self.options.interval.max(FAILURE_PAUSE) };
         self.not_before = now.after(pause);
@@ -325,9 +318,11 @@ impl CheckpointSequence {
         let Some(tasks) = self.parts.tasks.get(&part.task).filter(|_| checkpoint == self.begun) else {
             return;
         };
-        let earlier = match part.extent {
-            Extent::Full => Vec::new(),
-            Extent::Delta => self.entries.get(&part.task).map_or_else(Vec::new, |entry| entry.files.clone()),
+        let earlier = match part.kind {
+            SnapshotKind::Full => Vec::new(),
+            SnapshotKind::Delta => {
+                self.entries.get(&part.task).map_or_else(Vec::new, |entry| entry.files.clone())
+            }
         };
         let entry = TaskEntry {
             component: part.task.component.clone(),
@@ -369,11 +364,7 @@ impl CheckpointSequence {
         self.entries = std::mem::take(entries);
         self.changes_suffice = true;
         self.repeated = 0;
-        self.counts.completed += 1;
-        self.counts.latest = Some(checkpoint);
-        self.completed_at = Some(now);
-        self.counts.duration = now.since(self.begun_at);
-        self.counts.bytes = bytes;
+        self.counts.completed(checkpoint, now.since(self.begun_at), bytes, now);
         self.not_before = match self.has_finished {
             true => now,
             false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
@@ -417,15 +408,14 @@ impl CheckpointSequence {
         self.ended_before = false;
         self.entries.clear();
         let Some(manifest) = manifest else { return };
-        self.counts.latest = Some(manifest.checkpoint);
+        self.counts.stats.latest = Some(manifest.checkpoint);
         if manifest.checkpoint.epoch < self.begun.epoch {
-            self.counts.resumed_from = Some(manifest.checkpoint);
+            self.counts.stats.resumed_from = Some(manifest.checkpoint);
         }
         self.ended_before = manifest.run != RunState::Running;
         self.has_finished = self.ended_before;
         for entry in manifest.tasks {
-            let task = TaskName { component: entry.component.clone(), task_index: entry.task_index };
-            self.entries.insert(task, entry);
+            self.entries.insert(entry.task(), entry);
         }
     }
 
@@ -437,7 +427,7 @@ impl CheckpointSequence {
             self.phase = Phase::Running;
             self.not_before = now.after(self.options.interval);
             self.actions.push_back(CheckpointAction::Resume);
-            if let Some(checkpoint) = self.counts.latest.filter(|_| self.has_finished) {
+            if let Some(checkpoint) = self.counts.stats.latest.filter(|_| self.has_finished) {
                 // The topology had ended. All commit what they restored, and that is all that is left.
                 self.phase = Phase::Committing { checkpoint, answers: 0 };
             }
@@ -468,7 +458,7 @@ impl CheckpointSequence {
             ));
             return;
         }
-        self.counts.recoveries += 1;
+        self.counts.stats.recoveries += 1;
         if matches!(self.phase, Phase::Taking { .. }) {
             self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
         }

@@ -56,8 +56,8 @@ pub enum CheckpointStartError {
     },
     /// An earlier run has come to its end, and was ended before its sinks had published everything.
     #[error(
-        "checkpoint {checkpoint} in {location} is of a run of `{topology}` that has come to its end, and not all of its \
-         rows may be published: write `--resume` to publish them, or `--discard-checkpoints` to begin anew without \
+        "checkpoint {checkpoint} in {location} is of a run of `{topology}` that has come to its end, and not all of \
+         its rows may be published: write `--resume` to publish them, or `--discard-checkpoints` to begin anew without \
          them"
     )]
     Unpublished {

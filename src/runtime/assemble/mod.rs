@@ -47,7 +47,7 @@ use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::spout::{Cycles, SpoutExecutor};
 use crate::runtime::executor::spout_task::SpoutTask;
-use crate::runtime::executor::step::ExecutorHandles;
+use crate::runtime::executor::step::{ExecutorHandles, TaskParts};
 use crate::runtime::executor::storage::StorageExecutor;
 use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
@@ -57,7 +57,6 @@ use crate::runtime::flow::outlet::Outlet;
 use crate::runtime::process::Process;
 use crate::runtime::remote::address::Address;
 use crate::runtime::remote::ingress::{Ingress, PeerWorker, Place};
-use crate::runtime::routing::emitter::Emitter;
 use crate::runtime::worker::{ExecutorEntry, HostedExecutor, Worker};
 use crate::state::StateRegistry;
 use crate::topology::graph::{BoltFactory, Component, Constructor, SpoutFactory, Topology};
@@ -264,9 +263,8 @@ impl Assembly {
         let limit = component.options.max_spout_pending.unwrap_or(options.max_spout_pending);
         let replay = options.replay;
         let tasks = self.task_parts(executor, component, index).into_iter();
-        let tasks = tasks.map(|(context, state, emitter)| {
-            SpoutTask::new(Arc::clone(factory), context, state, emitter, PendingLimit::new(limit), replay)
-        });
+        let tasks =
+            tasks.map(|parts| SpoutTask::new(Arc::clone(factory), parts, PendingLimit::new(limit), replay));
         let downstream = self.downstream(index);
         let cycles =
             Cycles { here: self.links.feedback(), elsewhere: Arc::clone(&self.shared.cycles_elsewhere) };
@@ -288,10 +286,8 @@ impl Assembly {
         let on_error = self.blueprint.topology.options().on_error_of(&component.options);
         let tasks = self.task_parts(executor, component, index).into_iter();
         let has_checkpoints = self.endpoints.storage.is_some();
-        let tasks = tasks.enumerate().map(|(local_task, (context, state, emitter))| {
-            let local_task = local_task as u32;
-            let mut task =
-                BoltTask::new(Arc::clone(factory), context, state, emitter, tick, on_error, local_task);
+        let tasks = tasks.map(|parts| {
+            let mut task = BoltTask::new(Arc::clone(factory), parts, tick, on_error);
             if has_checkpoints {
                 task.enable_checkpoints();
             }
@@ -316,15 +312,10 @@ impl Assembly {
         executors.chain(self.peers.iter().flatten().flat_map(both)).collect()
     }
 
-    /// For each task of an executor: its context, its outputs with its hooks, and its emitter.
-    fn task_parts(
-        &mut self,
-        executor: &ExecutorPlan,
-        component: &Component,
-        index: usize,
-    ) -> Vec<(TaskContext, OutputState, Emitter)> {
+    /// What each task of an executor begins with.
+    fn task_parts(&mut self, executor: &ExecutorPlan, component: &Component, index: usize) -> Vec<TaskParts> {
         let out_links = out_links(executor, &self.endpoints, &self.links);
-        let parts = executor.task_ids().map(|task| {
+        let parts = executor.task_ids().zip(0..).map(|(task, local_task)| {
             let context = self.task_context(component, index, task);
             let mut state = self.output_state(component);
             self.add_hooks(component, &mut state);
@@ -338,7 +329,7 @@ impl Assembly {
                 panics: &mut self.panics,
             };
             let emitter = wiring.emitter(component, index, task, context.logger().clone());
-            (context, state, emitter)
+            TaskParts { context, state, emitter, local_task }
         });
         parts.collect()
     }
@@ -426,15 +417,14 @@ impl Assembly {
         }
         let executors = local_executors.task_executors();
         let parts = Parts { topology: topology.name.clone(), tasks, executors };
-        let sequence = CheckpointSequence::new(topology.options().checkpoint.clone(), parts, epoch);
-        Some(Box::new(CheckpointCoordinator::new(
-            sequence,
+        Some(Box::new(CheckpointCoordinator {
+            sequence: CheckpointSequence::new(topology.options().checkpoint.clone(), parts, epoch),
             storage,
-            Arc::clone(local_executors),
-            Arc::clone(&self.shared.lifecycle),
-            Arc::clone(&self.shared.checkpoint_counts),
-            setup.logger.clone(),
-        )))
+            executors: Arc::clone(local_executors),
+            lifecycle: Arc::clone(&self.shared.lifecycle),
+            counts: Arc::clone(&self.shared.checkpoint_counts),
+            logger: setup.logger.clone(),
+        }))
     }
 
     /// Builds the executor that writes checkpoints.

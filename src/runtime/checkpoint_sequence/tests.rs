@@ -64,17 +64,17 @@ impl Played {
         self.shown()
     }
 
-    fn take(&mut self, index: u32, extent: Extent) {
+    fn take(&mut self, index: u32, kind: SnapshotKind) {
         let checkpoint = self.sequence.begun;
         let (states, positions) = (Vec::new(), Positions::default());
-        let part = TaskPart { task: task(index), extent, states, positions };
+        let part = TaskPart { task: task(index), kind, states, positions };
         let name = format!("{checkpoint}-{index}");
         self.sequence.taken(checkpoint, part, Some(SnapshotFile { name, bytes: 10, crc32c: 0 }));
     }
 
     /// Takes all parts, and publishes.
-    fn complete(&mut self, extent: Extent) -> Vec<String> {
-        (0..TASKS).for_each(|index| self.take(index, extent));
+    fn complete(&mut self, kind: SnapshotKind) -> Vec<String> {
+        (0..TASKS).for_each(|index| self.take(index, kind));
         let checkpoint = self.sequence.begun;
         assert!(self.shown()[0].starts_with("publish"));
         self.sequence.published(checkpoint, Ok(()), self.now);
@@ -134,9 +134,9 @@ fn checkpoints_follow_each_other_and_later_ones_have_what_changed() {
     let mut played = Played::running(None);
     assert_eq!(played.advance(INTERVAL / 2), [""; 0]);
     assert_eq!(played.advance(INTERVAL / 2), ["begin 2-1 full"]);
-    assert_eq!(played.complete(Extent::Full), ["commit 2-1"]);
+    assert_eq!(played.complete(SnapshotKind::Full), ["commit 2-1"]);
     assert_eq!(played.advance(INTERVAL), ["begin 2-2"]);
-    (0..TASKS).for_each(|index| played.take(index, Extent::Delta));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Delta));
     assert_eq!(played.shown(), ["publish 2-2 [2, 2]"], "the file before, and the delta");
 }
 
@@ -144,9 +144,9 @@ fn checkpoints_follow_each_other_and_later_ones_have_what_changed() {
 fn after_a_start_with_a_checkpoint_everything_is_written_once_more() {
     let mut played = Played::running(Some(manifest(RunState::Running)));
     assert_eq!(played.advance(INTERVAL), ["begin 2-1 full"]);
-    (0..TASKS).for_each(|index| played.take(index, Extent::Full));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
     assert_eq!(played.shown(), ["publish 2-1 [1, 1]"]);
-    let stats = played.sequence.counts().at(played.now);
+    let stats = played.sequence.counts.at(played.now);
     assert_eq!(stats.resumed_from, Some(CheckpointId { epoch: 1, number: 5 }));
 }
 
@@ -154,10 +154,10 @@ fn after_a_start_with_a_checkpoint_everything_is_written_once_more() {
 fn what_is_not_complete_in_time_is_given_up() {
     let mut played = Played::running(None);
     let _ = played.advance(INTERVAL);
-    played.take(0, Extent::Full);
+    played.take(0, SnapshotKind::Full);
     let timeout = played.sequence.options.timeout;
     assert_eq!(played.advance(timeout), ["give up 2-1"]);
-    played.take(1, Extent::Full);
+    played.take(1, SnapshotKind::Full);
     assert_eq!(played.shown(), [""; 0], "what comes late is not counted");
     assert_eq!(played.advance(INTERVAL), ["begin 2-2 full"], "a delta would miss what 2-1 had");
 }
@@ -169,19 +169,19 @@ fn a_refusal_or_a_failed_publication_gives_a_checkpoint_up() {
     played.sequence.refused(CheckpointId { epoch: 2, number: 1 }, "no".into(), played.now);
     assert_eq!(played.shown(), ["give up 2-1"]);
     assert_eq!(played.advance(INTERVAL), ["begin 2-2 full"]);
-    (0..TASKS).for_each(|index| played.take(index, Extent::Full));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
     let _ = played.shown();
     let full = StorageError { why: "no space".into(), is_permanent: false };
     played.sequence.published(CheckpointId { epoch: 2, number: 2 }, Err(full), played.now);
     assert_eq!(played.shown(), ["give up 2-2"]);
-    assert_eq!(played.sequence.counts().at(played.now).failed, 2);
+    assert_eq!(played.sequence.counts.at(played.now).failed, 2);
 }
 
 #[test]
 fn a_process_that_was_superseded_ends() {
     let mut played = Played::running(None);
     let _ = played.advance(INTERVAL);
-    (0..TASKS).for_each(|index| played.take(index, Extent::Full));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
     let _ = played.shown();
     let fenced = StorageError { why: "epoch 3 has begun".into(), is_permanent: true };
     played.sequence.published(CheckpointId { epoch: 2, number: 1 }, Err(fenced), played.now);
@@ -257,7 +257,7 @@ fn the_last_checkpoint_begins_when_all_have_finished() {
     assert!(played.sequence.finished(played.now));
     assert!(!played.sequence.finished(played.now), "it is no news");
     assert_eq!(played.shown(), ["begin 2-1 full"]);
-    (0..TASKS).for_each(|index| played.take(index, Extent::Full));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
     assert_eq!(played.shown(), ["publish 2-1 [1, 1] last"]);
     let last = CheckpointId { epoch: 2, number: 1 };
     played.sequence.published(last, Ok(()), played.now);
@@ -278,7 +278,7 @@ fn a_checkpoint_that_began_before_the_end_is_not_the_last() {
     let _ = played.advance(INTERVAL);
     played.sequence.note_finishing(true);
     assert!(played.sequence.finished(played.now));
-    (0..TASKS).for_each(|index| played.take(index, Extent::Full));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
     assert_eq!(played.shown(), ["publish 2-1 [1, 1]"]);
     played.sequence.published(CheckpointId { epoch: 2, number: 1 }, Ok(()), played.now);
     assert_eq!(played.shown(), ["commit 2-1", "begin 2-2"], "the last one follows at once");
@@ -300,7 +300,7 @@ fn a_topology_that_had_ended_only_commits() {
 fn a_run_that_an_error_ends_completes_nothing_more() {
     let mut played = Played::running(None);
     let _ = played.advance(INTERVAL);
-    (0..TASKS).for_each(|index| played.take(index, Extent::Full));
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
     played.sequence.stop(played.now);
     assert_eq!(played.shown(), ["give up 2-1"]);
     assert_eq!(played.advance(INTERVAL * 3), [""; 0]);
@@ -326,7 +326,7 @@ fn in_any_order_only_what_is_whole_is_committed() {
                         begun
                     };
                     let (states, positions) = (Vec::new(), Positions::default());
-                    let part = TaskPart { task: task(index), extent: Extent::Full, states, positions };
+                    let part = TaskPart { task: task(index), kind: SnapshotKind::Full, states, positions };
                     taken.entry(of).or_insert_with(std::collections::BTreeSet::new).insert(index);
                     played.sequence.taken(of, part, None);
                 }

@@ -112,7 +112,7 @@ pub struct BoltExecutor {
 }
 
 impl BoltExecutor {
-    /// An executor of these tasks, none of which is built yet. `inputs` are needed where there are checkpoints, if it is
+    /// An executor of these tasks, none of which is built yet. Where there are checkpoints it needs `inputs`, if it is
     /// chained behind no other. `next` is chained behind it.
     pub fn new(
         handles: ExecutorHandles,
@@ -226,8 +226,8 @@ impl BoltExecutor {
         self.closed && self.next.as_ref().is_none_or(|next| next.is_closed())
     }
 
-    /// Builds tasks that have no instance, if that is due, and calls `tick` and timers where they are due. Returns whether the
-    /// chain may take data: whether all its tasks have an instance, and none waits to make a call again.
+    /// Builds tasks that have no instance, if that is due, and calls `tick` and timers where they are due. Returns
+    /// whether the chain may take data: whether all its tasks have an instance, and none waits to make a call again.
     pub fn build_and_tick(&mut self, cx: &StepContext<'_>) -> bool {
         let behind = match &mut self.next {
             Some(next) => next.measured(cx, |next| next.build_and_tick(cx)),

@@ -12,6 +12,8 @@
 //!    tuples are executed.
 //! 3. If what was emitted cannot be executed now, the barrier waits, and nothing else is taken.
 
+use std::time::Duration;
+
 use crate::clock::Time;
 use crate::ids::CheckpointId;
 use crate::runtime::executor::batch_cursor::BatchCursor;
@@ -33,7 +35,7 @@ impl BoltExecutor {
                 self.halt(now);
             }
             CheckpointCommand::Restore(restored) => {
-                checkpoints.is_restored(restored.checkpoint, &self.handles.lifecycle.rest);
+                checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
                 self.tasks.iter_mut().for_each(|task| task.checkpoints.restore(&restored));
             }
             CheckpointCommand::Resume => checkpoints.resume(),
@@ -89,7 +91,7 @@ impl BoltExecutor {
             }
         }
         let has_dropped = self.processed > 0;
-        self.conclude(cx.now, std::time::Duration::ZERO);
+        self.conclude(cx.now, Duration::ZERO);
         self.send_answers();
         if has_dropped {
             // The coordinator waits until nothing is on its way any more.
@@ -181,9 +183,9 @@ impl BoltExecutor {
     }
 
     /// Whether everything is executed that was restored.
-    fn has_restored(&self) -> bool {
+    fn is_restore_done(&self) -> bool {
         let waits = self.in_hand.is_some() || !self.handed_over.is_empty();
-        self.is_built() && !waits && self.tasks.iter().all(|task| !task.checkpoints.has_held())
+        self.opened && self.is_built() && !waits && self.tasks.iter().all(|task| !task.checkpoints.has_held())
     }
 
     /// Whether tasks have pre-committed a checkpoint, and their snapshots have not begun: then no tick and no timer is
@@ -197,10 +199,11 @@ impl BoltExecutor {
     pub fn end_checkpoints(&mut self, cx: &StepContext<'_>) -> (bool, Time) {
         let now = cx.now;
         let (mut more, mut look_at) = (false, Time::NEVER);
-        let has_restored = self.opened && self.has_restored();
+        let is_restoring = self.checkpoints.as_ref().is_some_and(ExecutorCheckpoints::is_restoring);
+        let is_restored = is_restoring && self.is_restore_done();
         if let Some(checkpoints) = &mut self.checkpoints {
-            if has_restored {
-                self.handles.processed(checkpoints.has_restored());
+            if is_restored {
+                self.handles.processed(checkpoints.end_restore());
             }
             if let Some(checkpoint) = checkpoints.due_commit(now)
                 && self.opened
@@ -221,8 +224,8 @@ impl BoltExecutor {
                     more |= part.write_snapshot(store, &checkpoints.storage, &self.handles.coordinator);
                 }
             }
+            checkpoints.send_answers(&self.handles.coordinator);
         }
-        self.send_answers();
         if let Some(next) = &mut self.next {
             let (more_behind, look_at_behind) = next.end_checkpoints(cx);
             (more, look_at) = (more || more_behind, look_at.min(look_at_behind));

@@ -16,7 +16,7 @@ use crate::config::{AfterRetries, OnError};
 use crate::ids::{CheckpointId, DEAD_LETTER_STREAM};
 use crate::logging::panics::{catch_unwind, guarded};
 use crate::runtime::executor::call_error::CallError;
-use crate::runtime::executor::step::{ExecutorHandles, StepContext};
+use crate::runtime::executor::step::{ExecutorHandles, StepContext, TaskParts};
 use crate::runtime::executor::task_snapshots::TaskCheckpoints;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
@@ -70,13 +70,11 @@ impl BoltTask {
     /// A task that is not built yet.
     pub fn new(
         factory: BoltFactory,
-        context: TaskContext,
-        mut state: OutputState,
-        emitter: Emitter,
+        parts: TaskParts,
         tick: Option<Duration>,
         on_error: Option<OnError>,
-        local_task: u32,
     ) -> BoltTask {
+        let TaskParts { context, mut state, emitter, local_task } = parts;
         let dead_letter_stage = state.stages.iter().position(|stage| stage.stream.name == DEAD_LETTER_STREAM);
         let dead_letter_stage = dead_letter_stage.filter(|stage| emitter.has_subscribers(*stage));
         if dead_letter_stage.is_some() || on_error.is_some_and(|it| it.then == AfterRetries::Stop) {
@@ -115,10 +113,7 @@ impl BoltTask {
     /// Drops the instance, and everything that was emitted, held and kept.
     pub fn halt(&mut self, now: Time) {
         drop_broken(self.bolt.take(), &self.emitter.errors, now);
-        if let Err(panic) = guarded(|| self.state.clear()) {
-            self.emitter.errors.report_text(&format!("dropping its state {panic}"), now);
-        }
-        self.emitter.clear();
+        self.emitter.drop_all(&mut self.state, now);
         self.checkpoints.clear();
         self.retry = None;
         (self.executed, self.has_finished) = (false, false);

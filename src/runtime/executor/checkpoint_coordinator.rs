@@ -23,34 +23,23 @@ const CHECKPOINTS: &str = "checkpoints";
 /// The counts of checkpoints, for statistics.
 pub type SharedCounts = Arc<Mutex<CheckpointCounts>>;
 
-/// The coordinator's half for checkpoints.
+/// The coordinator's half for checkpoints. It begins with executors that are halted.
 pub struct CheckpointCoordinator {
-    sequence: CheckpointSequence,
-    storage: StorageSender,
-    executors: Arc<LocalExecutors>,
-    lifecycle: Arc<Lifecycle>,
-    counts: SharedCounts,
-    logger: Logger,
+    /// What decides.
+    pub sequence: CheckpointSequence,
+    /// The way to the executor that writes checkpoints.
+    pub storage: StorageSender,
+    /// The executors that are told what to do.
+    pub executors: Arc<LocalExecutors>,
+    /// The life of the topology, which ends with an error when checkpoints fail for good.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Where the counts are shown.
+    pub counts: SharedCounts,
+    /// Says what was given up, and why tasks go back.
+    pub logger: Logger,
 }
 
 impl CheckpointCoordinator {
-    /// For executors that are halted.
-    pub fn new(
-        sequence: CheckpointSequence,
-        storage: StorageSender,
-        executors: Arc<LocalExecutors>,
-        lifecycle: Arc<Lifecycle>,
-        counts: SharedCounts,
-        logger: Logger,
-    ) -> CheckpointCoordinator {
-        CheckpointCoordinator { sequence, storage, executors, lifecycle, counts, logger }
-    }
-
-    /// The sequence.
-    pub fn sequence(&mut self) -> &mut CheckpointSequence {
-        &mut self.sequence
-    }
-
     /// Whether the run ends because of an error.
     pub fn is_stopped(&self) -> bool {
         self.lifecycle.stopped().is_some()
@@ -86,7 +75,7 @@ impl CheckpointCoordinator {
             halted |= matches!(action, CheckpointAction::Halt(_));
             self.carry_out(action);
         }
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.sequence.counts();
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.sequence.counts;
         halted
     }
 
@@ -115,8 +104,10 @@ impl CheckpointCoordinator {
             }
             CheckpointAction::Halt(why) => {
                 let latest =
-                    self.sequence.counts().latest().map_or("the begin".to_owned(), |id| id.to_string());
-                slog::warn!(self.logger, "all tasks go back to the latest checkpoint: {}", why; "latest_so_far" => latest);
+                    self.sequence.counts.stats.latest.map_or("the begin".to_owned(), |id| id.to_string());
+                slog::warn!(
+                    self.logger, "all tasks go back to the latest checkpoint: {}", why; "latest_so_far" => latest
+                );
                 self.executors.command_tasks(|| CheckpointCommand::Halt);
             }
             CheckpointAction::Wait(why) => {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::checkpoint::TaskName;
 use crate::clock::Time;
 use crate::config::doubled;
 use crate::ids::{CheckpointId, LinkId};
@@ -73,6 +74,13 @@ impl StorageSender {
     }
 }
 
+/// Tells the coordinator that a task cannot take its part of a checkpoint.
+pub fn refuse(task: &TaskName, checkpoint: CheckpointId, why: &str, coordinator: &InboxSender) {
+    let TaskName { component, task_index } = task;
+    let why = format!("`{component}`, task {task_index}: {why}");
+    coordinator.send_control(CheckpointEvent::Refused { checkpoint, why }, Urgency::WhenDone);
+}
+
 /// A checkpoint that is complete and that tasks are to commit.
 #[derive(Clone, Copy, Debug)]
 struct Commit {
@@ -98,7 +106,7 @@ pub struct ExecutorCheckpoints {
     pub storage: StorageSender,
     mode: Mode,
     /// Whether it counts as outstanding, because it has not done everything that was restored.
-    restoring: bool,
+    is_restoring: bool,
     commit: Option<Commit>,
     /// The barrier for which `pre_commit` was called.
     pub prepared: Option<CheckpointId>,
@@ -112,7 +120,7 @@ impl ExecutorCheckpoints {
         ExecutorCheckpoints {
             storage,
             mode: Mode::Halted,
-            restoring: false,
+            is_restoring: false,
             commit: None,
             prepared: None,
             answers: Vec::new(),
@@ -147,14 +155,14 @@ impl ExecutorCheckpoints {
         self.commit = None;
         self.prepared = None;
         self.answer(CheckpointEvent::Halted);
-        i64::from(std::mem::take(&mut self.restoring))
+        i64::from(std::mem::take(&mut self.is_restoring))
     }
 
     /// It has what was restored, which is of this checkpoint. Nobody knows whether tasks had committed that. Until its
     /// instances are built, and have the tuples that they held, the executor counts as outstanding.
-    pub fn is_restored(&mut self, checkpoint: Option<CheckpointId>, rest: &Rest) {
+    pub fn begin_restore(&mut self, checkpoint: Option<CheckpointId>, rest: &Rest) {
         rest.sending();
-        self.restoring = true;
+        self.is_restoring = true;
         self.mode = Mode::Restored;
         self.answer(CheckpointEvent::Restored);
         if let Some(checkpoint) = checkpoint {
@@ -162,9 +170,14 @@ impl ExecutorCheckpoints {
         }
     }
 
+    /// Whether there is something to do that was restored.
+    pub fn is_restoring(&self) -> bool {
+        self.is_restoring
+    }
+
     /// Notes that everything is done that was restored. Returns how many messages that count as outstanding that was.
-    pub fn has_restored(&mut self) -> i64 {
-        i64::from(std::mem::take(&mut self.restoring))
+    pub fn end_restore(&mut self) -> i64 {
+        i64::from(std::mem::take(&mut self.is_restoring))
     }
 
     /// All executors have what was restored.
@@ -206,18 +219,19 @@ impl ExecutorCheckpoints {
 /// The links of an executor that takes batches from an inbox, and the barriers on them.
 pub struct AlignedInputs {
     alignment: Alignment<Incoming>,
-    /// The links, in the order in which the alignment numbers them.
+    /// The links, in the order of their ids. The alignment numbers them in this order.
     links: Vec<LinkId>,
     /// The barrier that has come over all links and was not passed on yet.
     pub passing: Option<Barrier>,
-    /// Barriers that were taken and count as outstanding until they were passed on.
-    taken: i64,
+    /// Barriers that have arrived, and count as outstanding until they were passed on.
+    arrived: i64,
 }
 
 impl AlignedInputs {
     /// Of an executor to which these links lead. `blocks`: see `flow::alignment`.
-    pub fn new(links: Vec<LinkId>, blocks: bool) -> AlignedInputs {
-        AlignedInputs { alignment: Alignment::new(links.len(), blocks), links, passing: None, taken: 0 }
+    pub fn new(mut links: Vec<LinkId>, blocks: bool) -> AlignedInputs {
+        links.sort_unstable();
+        AlignedInputs { alignment: Alignment::new(links.len(), blocks), links, passing: None, arrived: 0 }
     }
 
     /// The next batch that may be executed, from what was held or from `inbox`. If a barrier has come over all links,
@@ -233,11 +247,11 @@ impl AlignedInputs {
                     let (link, parcel) = match inbox()? {
                         Taken::Batch(incoming) => (incoming.link.id, Parcel::Batch(incoming)),
                         Taken::Barrier(link, barrier) => {
-                            self.taken += 1;
+                            self.arrived += 1;
                             (link.id, Parcel::Barrier(barrier))
                         }
                     };
-                    let position = self.links.iter().position(|known| *known == link);
+                    let position = self.links.binary_search(&link);
                     let position = position.expect("only links of the executor lead to its inbox");
                     match self.alignment.take(position, parcel) {
                         Some(parcel) => parcel,
@@ -255,7 +269,7 @@ impl AlignedInputs {
     /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of.
     pub fn passed(&mut self) -> i64 {
         self.passing = None;
-        std::mem::replace(&mut self.taken, 0)
+        std::mem::replace(&mut self.arrived, 0)
     }
 
     /// Forgets all barriers. Returns the batches that were held, and how many barriers count as outstanding.

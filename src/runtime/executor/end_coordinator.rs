@@ -107,7 +107,7 @@ impl EndCoordinator {
                     let command = ending.next(&progress, cx.now);
                     if let Some(checkpoints) = checkpoints
                         && ending.waits_for_last_checkpoint()
-                        && checkpoints.sequence().finished(cx.now)
+                        && checkpoints.sequence.finished(cx.now)
                     {
                         continue;
                     }
@@ -126,8 +126,8 @@ impl EndCoordinator {
                     None => Time::NEVER,
                 };
                 let due = checkpoints
-                    .as_mut()
-                    .map_or(Time::NEVER, |checkpoints| checkpoints.sequence().wake_at(cx.now));
+                    .as_ref()
+                    .map_or(Time::NEVER, |checkpoints| checkpoints.sequence.wake_at(cx.now));
                 Step { outcome: StepOutcome::Idle, wake_at: ending.deadline().min(look_at).min(due) }
             }
             Role::Reports(master) => {
@@ -146,14 +146,14 @@ fn advance_checkpoints(
     cx: &StepContext<'_>,
 ) {
     if checkpoints.is_stopped() {
-        checkpoints.sequence().stop(cx.now);
+        checkpoints.sequence.stop(cx.now);
         ending.skip_last_checkpoint();
     }
-    checkpoints.sequence().note_finishing(ending.is_finishing());
+    checkpoints.sequence.note_finishing(ending.is_finishing());
     if checkpoints.advance(cx) {
         ending.begin_again();
     }
-    let sequence = checkpoints.sequence();
+    let sequence = &checkpoints.sequence;
     if sequence.is_over() {
         ending.last_checkpoint_taken();
     }

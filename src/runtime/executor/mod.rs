@@ -9,9 +9,9 @@
 //!   panics of user code.
 //! * [`acker`] is the shell around `acking::acker`.
 //! * [`end_coordinator`] ends the topology, through [`local_executors`].
-//! * [`checkpoints`] is what executors of tasks have for checkpoints. `bolt_checkpoints` and `spout_checkpoints` continue
-//!   the executors, `task_snapshots` and `spout_positions` are parts of tasks. [`storage`] writes what they send, and
-//!   [`checkpoint_coordinator`] decides.
+//! * [`checkpoints`] is what executors of tasks have for checkpoints. `bolt_checkpoints` and `spout_checkpoints`
+//!   continue the executors, `task_snapshots` and `spout_positions` are parts of tasks. [`storage`] writes what they
+//!   send, and [`checkpoint_coordinator`] decides.
 //! * [`step`] is what all of them have in common.
 
 pub mod acker;

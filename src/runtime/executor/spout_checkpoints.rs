@@ -24,7 +24,7 @@ impl SpoutExecutor {
                 self.tasks.iter_mut().for_each(|task| task.halt(now));
             }
             CheckpointCommand::Restore(restored) => {
-                checkpoints.is_restored(restored.checkpoint, &self.handles.lifecycle.rest);
+                checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
                 self.tasks.iter_mut().for_each(|task| task.checkpoints.restore(&restored));
             }
             CheckpointCommand::Resume => checkpoints.resume(),
@@ -50,6 +50,7 @@ impl SpoutExecutor {
         Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
     }
 
+    /// Sends the answers of the chain to the coordinator.
     fn send_answers(&mut self) {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.send_answers(&self.handles.coordinator);
@@ -108,14 +109,14 @@ impl SpoutExecutor {
         if let Some(checkpoints) = &mut self.checkpoints {
             let is_built = |task: &SpoutTask| task.spout.is_some() || task.restart.is_over();
             if self.opened && self.tasks.iter().all(is_built) {
-                self.handles.processed(checkpoints.has_restored());
+                self.handles.processed(checkpoints.end_restore());
             }
             if let Some(checkpoint) = checkpoints.due_commit(now) {
                 self.tasks.iter_mut().for_each(|task| task.commit(checkpoint, &self.handles, now));
                 checkpoints.committed(true, now);
             }
+            checkpoints.send_answers(&self.handles.coordinator);
         }
-        self.send_answers();
         self.next.as_mut().map_or((false, Time::NEVER), |next| next.end_checkpoints(cx))
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::api::{Positions, TaskContext};
 use crate::checkpoint::TaskName;
 use crate::ids::CheckpointId;
-use crate::runtime::executor::checkpoints::StorageSender;
-use crate::runtime::flow::checkpoint::{CheckpointEvent, Extent, Restored, StorageJob, TaskPart};
+use crate::runtime::executor::checkpoints::{StorageSender, refuse};
+use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
-use crate::runtime::flow::run_queue::Urgency;
+use crate::state::SnapshotKind;
 
 /// So many checkpoints may be under way before the positions of the oldest are forgotten.
 const POSITIONS_MAX: usize = 16;
@@ -20,20 +20,20 @@ pub struct SpoutCheckpoints {
     /// What the task begins with, until an instance has it.
     restored: Option<Arc<Restored>>,
     /// Where the task stood at checkpoints that are not known to be complete.
-    taken: VecDeque<(CheckpointId, Positions)>,
+    positions: VecDeque<(CheckpointId, Positions)>,
 }
 
 impl SpoutCheckpoints {
     /// Of this task.
     pub fn new(context: &TaskContext) -> SpoutCheckpoints {
         let name = TaskName::new(context.component(), context.task_index() as u32);
-        SpoutCheckpoints { name, restored: None, taken: VecDeque::new() }
+        SpoutCheckpoints { name, restored: None, positions: VecDeque::new() }
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.restored = None;
-        self.taken.clear();
+        self.positions.clear();
     }
 
     /// The next instance begins with this.
@@ -49,7 +49,7 @@ impl SpoutCheckpoints {
     }
 
     /// An instance has its positions.
-    pub fn has_restored(&mut self) {
+    pub fn end_restore(&mut self) {
         self.restored = None;
     }
 
@@ -64,26 +64,24 @@ impl SpoutCheckpoints {
         let positions = match positions {
             Ok(positions) => positions,
             Err(why) => {
-                let why = format!("`{}`, task {}: {why}", self.name.component, self.name.task_index);
-                let event = CheckpointEvent::Refused { checkpoint, why };
-                coordinator.send_control(event, Urgency::WhenDone);
+                refuse(&self.name, checkpoint, &why, coordinator);
                 return;
             }
         };
-        if self.taken.len() == POSITIONS_MAX {
-            self.taken.pop_front();
+        if self.positions.len() == POSITIONS_MAX {
+            self.positions.pop_front();
         }
-        self.taken.push_back((checkpoint, positions.clone()));
+        self.positions.push_back((checkpoint, positions.clone()));
         let (task, states) = (self.name.clone(), Vec::new());
-        let part = TaskPart { task, extent: Extent::Full, states, positions };
+        let part = TaskPart { task, kind: SnapshotKind::Full, states, positions };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
     }
 
     /// Where the task stood at a checkpoint that is complete. Those before are forgotten.
     pub fn committed(&mut self, checkpoint: CheckpointId) -> Option<Positions> {
         let mut last = None;
-        while self.taken.front().is_some_and(|(of, _)| *of <= checkpoint) {
-            last = self.taken.pop_front();
+        while self.positions.front().is_some_and(|(of, _)| *of <= checkpoint) {
+            last = self.positions.pop_front();
         }
         last.filter(|(of, _)| *of == checkpoint).map(|(_, positions)| positions)
     }

@@ -20,7 +20,7 @@ use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::idle_pause::IdlePause;
 use crate::runtime::executor::latencies::{Latencies, record};
 use crate::runtime::executor::spout_positions::SpoutCheckpoints;
-use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK};
+use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK, TaskParts};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
@@ -78,12 +78,11 @@ impl SpoutTask {
     /// A task that is not built yet.
     pub fn new(
         factory: SpoutFactory,
-        context: TaskContext,
-        state: OutputState,
-        emitter: Emitter,
+        parts: TaskParts,
         pending_limit: PendingLimit,
         replay: ReplayOptions,
     ) -> SpoutTask {
+        let TaskParts { context, state, emitter, .. } = parts;
         let checkpoints = SpoutCheckpoints::new(&context);
         SpoutTask {
             spout: None,
@@ -171,10 +170,7 @@ impl SpoutTask {
     /// Drops the instance, and everything that was emitted and not sent.
     pub fn halt(&mut self, now: Time) {
         drop_broken(self.spout.take(), &self.emitter.errors, now);
-        if let Err(panic) = guarded(|| self.state.clear()) {
-            self.emitter.errors.report_text(&format!("dropping its state {panic}"), now);
-        }
-        self.emitter.clear();
+        self.emitter.drop_all(&mut self.state, now);
         self.checkpoints.clear();
         (self.activated, self.exhausted) = (false, false);
         self.idle = IdlePause::default();
@@ -231,7 +227,7 @@ impl SpoutTask {
         match self.restart.build(build, &self.emitter.errors, handles, now) {
             Ok(Some((spout, is_bounded))) => {
                 self.spout = Some(spout);
-                self.checkpoints.has_restored();
+                self.checkpoints.end_restore();
                 if is_bounded {
                     self.note_bounded();
                 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crate::api::{OutputState, TaskContext};
 use crate::clock::{Clock, Time};
 use crate::config::ErrorOptions;
 use crate::runtime::executor::checkpoints::StorageSender;
@@ -19,6 +20,7 @@ use crate::runtime::flow::checkpoint::CheckpointEvent;
 use crate::runtime::flow::inbox::{Inbox, InboxSender};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::routing::emitter::Emitter;
 
 /// What a step is given.
 pub struct StepContext<'a> {
@@ -70,6 +72,18 @@ pub struct Step {
     pub outcome: StepOutcome,
     /// When to step the executor again if nothing wakes it before.
     pub wake_at: Time,
+}
+
+/// What a task of user code begins with.
+pub struct TaskParts {
+    /// What its instances are told about it.
+    pub context: TaskContext,
+    /// Its outputs, with its hooks.
+    pub state: OutputState,
+    /// The half that sends them.
+    pub emitter: Emitter,
+    /// Its place among the tasks of its executor.
+    pub local_task: u32,
 }
 
 /// What every executor of user code has.

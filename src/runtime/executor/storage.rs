@@ -157,8 +157,7 @@ fn load(store: &mut CheckpointStore) -> Result<Loaded, StorageError> {
         for file in &entry.files {
             chunks.extend(store.read(file).map_err(failure)?);
         }
-        let task = TaskName { component: entry.component.clone(), task_index: entry.task_index };
-        restored.states.insert(task, chunks);
+        restored.states.insert(entry.task(), chunks);
     }
     Ok(Loaded { manifest, restored: Arc::new(restored) })
 }

@@ -12,12 +12,11 @@ use crate::api::{OutputState, Positions, SourceMeta, TaskContext};
 use crate::checkpoint::TaskName;
 use crate::ids::{CheckpointId, TaskId};
 use crate::logging::panics::guarded;
-use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender};
+use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender, refuse};
 use crate::runtime::flow::alignment::Barrier;
-use crate::runtime::flow::checkpoint::{CheckpointEvent, Extent, Restored, StorageJob, TaskPart};
+use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
-use crate::runtime::flow::run_queue::Urgency;
 use crate::state::{OperatorCells, SnapshotKind, StateKind, StateRegistry, TaskState};
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
@@ -77,7 +76,7 @@ impl HeldRow {
 /// A snapshot that is being written.
 pub struct Writing {
     checkpoint: CheckpointId,
-    extent: Extent,
+    kind: SnapshotKind,
 }
 
 /// After so many deltas a full snapshot follows, so that a restore reads a bounded number of files.
@@ -97,17 +96,17 @@ impl Chain {
         self.full_bytes == 0 || self.deltas >= DELTAS_MAX || self.delta_bytes > self.full_bytes
     }
 
-    fn begins(&mut self, extent: Extent) {
-        match extent {
-            Extent::Full => *self = Chain::default(),
-            Extent::Delta => self.deltas += 1,
+    fn begins(&mut self, kind: SnapshotKind) {
+        match kind {
+            SnapshotKind::Full => *self = Chain::default(),
+            SnapshotKind::Delta => self.deltas += 1,
         }
     }
 
-    fn wrote(&mut self, extent: Extent, bytes: usize) {
-        match extent {
-            Extent::Full => self.full_bytes += bytes,
-            Extent::Delta => self.delta_bytes += bytes,
+    fn wrote(&mut self, kind: SnapshotKind, bytes: usize) {
+        match kind {
+            SnapshotKind::Full => self.full_bytes += bytes,
+            SnapshotKind::Delta => self.delta_bytes += bytes,
         }
     }
 }
@@ -195,9 +194,7 @@ impl TaskCheckpoints {
 
     /// Tells the coordinator that the task cannot take its part of a checkpoint.
     pub fn refuse(&self, checkpoint: CheckpointId, why: &str, coordinator: &InboxSender) {
-        let TaskName { component, task_index } = &self.name;
-        let why = format!("`{component}`, task {task_index}: {why}");
-        coordinator.send_control(CheckpointEvent::Refused { checkpoint, why }, Urgency::WhenDone);
+        refuse(&self.name, checkpoint, why, coordinator);
     }
 
     /// Notes in the state which tuples are held.
@@ -217,12 +214,9 @@ impl TaskCheckpoints {
     /// Begins a snapshot of the state as it is now.
     pub fn begin_snapshot(&mut self, barrier: Barrier, state: &mut OutputState) {
         self.note_held(state);
-        let extent = match state.store.begin_snapshot(barrier.full || self.chain.needs_full()) {
-            SnapshotKind::Full => Extent::Full,
-            SnapshotKind::Delta => Extent::Delta,
-        };
-        self.chain.begins(extent);
-        self.writing = Some(Writing { checkpoint: barrier.checkpoint, extent });
+        let kind = state.store.begin_snapshot(barrier.full || self.chain.needs_full());
+        self.chain.begins(kind);
+        self.writing = Some(Writing { checkpoint: barrier.checkpoint, kind });
     }
 
     /// Whether a snapshot is being written.
@@ -237,7 +231,7 @@ impl TaskCheckpoints {
         storage: &StorageSender,
         coordinator: &InboxSender,
     ) -> bool {
-        let Some(Writing { checkpoint, extent }) = self.writing.take() else { return false };
+        let Some(Writing { checkpoint, kind }) = self.writing.take() else { return false };
         let mut chunk = Vec::new();
         // Writing a value calls code of its type.
         let written = guarded(|| store.write_snapshot(SNAPSHOT_BYTES_PER_STEP, &mut chunk));
@@ -249,17 +243,17 @@ impl TaskCheckpoints {
             }
         };
         // A task that keeps nothing, and has kept nothing since its last full snapshot, needs no file.
-        let keeps_nothing = extent == Extent::Full && is_complete && !store.keeps_something();
+        let keeps_nothing = kind == SnapshotKind::Full && is_complete && !store.keeps_something();
         if !chunk.is_empty() && !keeps_nothing {
-            self.chain.wrote(extent, chunk.len());
+            self.chain.wrote(kind, chunk.len());
             storage.send(StorageJob::Append { checkpoint, task: self.name.clone(), chunk });
         }
         if !is_complete {
-            self.writing = Some(Writing { checkpoint, extent });
+            self.writing = Some(Writing { checkpoint, kind });
             return true;
         }
         let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
-        let part = TaskPart { task, extent, states, positions };
+        let part = TaskPart { task, kind, states, positions };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
         false
     }

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use crate::api::Positions;
 use crate::checkpoint::{Manifest, SnapshotFile, TaskName};
 use crate::ids::CheckpointId;
-use crate::state::StateDescription;
+use crate::state::{SnapshotKind, StateDescription};
 
 /// What tasks begin with after a start or a recovery.
 #[derive(Debug, Default)]
@@ -30,22 +30,13 @@ pub struct Loaded {
     pub restored: Arc<Restored>,
 }
 
-/// Whether a task has written all of its state, or what has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it.
-    Full,
-    /// What has changed since the checkpoint before.
-    Delta,
-}
-
 /// A task's part of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct TaskPart {
     /// The task.
     pub task: TaskName,
     /// How much of its state was written.
-    pub extent: Extent,
+    pub kind: SnapshotKind,
     /// The states that it has, for people.
     pub states: Vec<StateDescription>,
     /// Of a task of a spout: where it stands in its input.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::api::{Chosen, FailureCause, OutputCollector, OutputState, SourceMeta, Stage, TaskError};
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
+use crate::logging::panics::guarded;
 use crate::runtime::acking::ack_buffer::AckerTable;
 use crate::runtime::acking::pending::Pending;
 use crate::runtime::acking::records::FailureReport;
@@ -88,8 +89,11 @@ impl Emitter {
         }
     }
 
-    /// Drops what was routed and not sent.
-    pub fn clear(&mut self) {
+    /// Drops everything that the task emitted, holds and keeps. Dropping it may call user code that panics.
+    pub fn drop_all(&mut self, state: &mut OutputState, now: Time) {
+        if let Err(panic) = guarded(|| state.clear()) {
+            self.errors.report_text(&format!("dropping its state {panic}"), now);
+        }
         for stream in &mut self.streams {
             stream.subscriptions.iter_mut().for_each(Subscription::clear);
         }
