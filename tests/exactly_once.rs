@@ -394,7 +394,7 @@ fn a_full_disk_fails_checkpoints_and_nothing_else() {
     let (storage, published) = (MemoryStorage::new(), Published::default());
     let mut running = started(numbers_to_sink(1000, &published), &storage);
     running.advance(Duration::from_millis(50));
-    storage.fail_from(0, ErrorKind::StorageFull);
+    storage.fail_from(1, ErrorKind::StorageFull);
     let before = published.sorted().len();
     running.advance(Duration::from_millis(2500));
     let checkpoints = running.stats().checkpoints.expect("it takes checkpoints");
@@ -563,4 +563,57 @@ fn a_panic_while_state_is_written_fails_the_checkpoint_and_nothing_else() {
         stats.checkpoints.is_some_and(|checkpoints| checkpoints.failed > 0 && checkpoints.completed == 0)
     );
     assert!(stats.emitted > 900, "{}", stats.emitted);
+}
+
+/// Fills its state at some numbers, and empties it at others.
+struct Tides(ValueState<String>);
+
+impl Bolt for Tides {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.0 = context.value_state("texts")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let n = input.i64("n")?;
+        for key in 0..300 {
+            match n % 10 {
+                0 => {
+                    out.set_key([key])?;
+                    self.0.set(out, "x".repeat(1000))?;
+                }
+                5 => {
+                    out.set_key([key])?;
+                    self.0.clear(out)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(out.emit([n])?)
+    }
+}
+
+/// A snapshot is as the state was at the barrier, also if nothing is kept any more when its last part is written.
+#[test]
+fn a_state_may_become_empty_while_its_snapshot_is_written() {
+    for after in [61, 67, 73, 79, 83] {
+        let (storage, published) = (MemoryStorage::new(), Published::default());
+        let mut builder = builder();
+        builder.spout("numbers", || Numbers::new(1000));
+        builder.bolt("tides", || Tides(ValueState::default())).global("numbers");
+        builder.bolt("sink", published.sink()).shuffle("tides");
+        let mut running = started(built(builder), &storage);
+        for crashes in 1..10 {
+            running.advance(Duration::from_millis(after));
+            running.crash("numbers");
+            assert!(!running.has_ended(), "{crashes} crashes: {:?}", running.stats());
+        }
+        let stats = ended(running);
+        assert!(!stats.cut_short, "{:?}", stats.stopped);
+        assert_eq!(published.sorted(), (0..1000).collect::<Vec<_>>());
+    }
 }

@@ -460,6 +460,7 @@ impl CheckpointSequence {
         }
         self.counts.stats.recoveries += 1;
         if matches!(self.phase, Phase::Taking { .. }) {
+            self.counts.stats.failed += 1;
             self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
         }
         let pause = match self.repeated {

@@ -419,7 +419,7 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
                 2 => running.stall("count", Duration::from_millis(40)),
                 3 if setup.storage_fails => {
                     show(&format!("{:?}: the storage fails", running.now()));
-                    storage.fail_operation(random.random_range(0..3), std::io::ErrorKind::StorageFull);
+                    storage.fail_operation(random.random_range(1..=3), std::io::ErrorKind::StorageFull);
                     coverage.add("storage failed", 1);
                 }
                 4..12 => running.activate(),

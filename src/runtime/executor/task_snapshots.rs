@@ -74,9 +74,12 @@ impl HeldRow {
 }
 
 /// A snapshot that is being written.
+#[derive(Clone, Copy)]
 pub struct Writing {
     checkpoint: CheckpointId,
     kind: SnapshotKind,
+    /// Whether the task kept something when the snapshot began. What tuples do to the state afterwards does not count.
+    keeps_something: bool,
 }
 
 /// After so many deltas a full snapshot follows, so that a restore reads a bounded number of files.
@@ -216,7 +219,8 @@ impl TaskCheckpoints {
         self.note_held(state);
         let kind = state.store.begin_snapshot(barrier.full || self.chain.needs_full());
         self.chain.begins(kind);
-        self.writing = Some(Writing { checkpoint: barrier.checkpoint, kind });
+        let keeps_something = state.store.keeps_something();
+        self.writing = Some(Writing { checkpoint: barrier.checkpoint, kind, keeps_something });
     }
 
     /// Whether a snapshot is being written.
@@ -231,7 +235,8 @@ impl TaskCheckpoints {
         storage: &StorageSender,
         coordinator: &InboxSender,
     ) -> bool {
-        let Some(Writing { checkpoint, kind }) = self.writing.take() else { return false };
+        let Some(writing) = self.writing.take() else { return false };
+        let Writing { checkpoint, kind, keeps_something } = writing;
         let mut chunk = Vec::new();
         // Writing a value calls code of its type.
         let written = guarded(|| store.write_snapshot(SNAPSHOT_BYTES_PER_STEP, &mut chunk));
@@ -242,14 +247,13 @@ impl TaskCheckpoints {
                 return false;
             }
         };
-        // A task that keeps nothing, and has kept nothing since its last full snapshot, needs no file.
-        let keeps_nothing = kind == SnapshotKind::Full && is_complete && !store.keeps_something();
-        if !chunk.is_empty() && !keeps_nothing {
+        // A full snapshot of nothing needs no file.
+        if !chunk.is_empty() && (kind == SnapshotKind::Delta || keeps_something) {
             self.chain.wrote(kind, chunk.len());
             storage.send(StorageJob::Append { checkpoint, task: self.name.clone(), chunk });
         }
         if !is_complete {
-            self.writing = Some(Writing { checkpoint, kind });
+            self.writing = Some(writing);
             return true;
         }
         let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
