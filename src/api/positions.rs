@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
+use ::serde::{Deserialize, Serialize};
 
 use crate::api::error::TaskError;
 
@@ -24,7 +24,8 @@ use crate::api::error::TaskError;
 /// assert!(positions.get::<String>("orders.csv").unwrap_err().to_string().contains("orders.csv"));
 /// # Ok::<(), squall::prelude::TaskError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Positions(BTreeMap<String, serde_json::Value>);
 
 impl Positions {

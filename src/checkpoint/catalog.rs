@@ -4,12 +4,14 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 
+use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::checkpoint::epoch::{EPOCH_MAX, EpochRecord};
-use crate::checkpoint::error::{CheckpointError, damaged};
-use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest};
-use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of};
+use crate::checkpoint::error::{CheckpointError, Flaw, damaged};
+use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
+use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of, snapshot_of};
+use crate::checkpoint::snapshot;
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::ids::CheckpointId;
 
@@ -58,7 +60,7 @@ impl Catalog {
         ids.into_iter().map(|id| self.read_manifest(id)).collect()
     }
 
-    fn read_manifest(&mut self, checkpoint: CheckpointId) -> Result<Manifest, CheckpointError> {
+    pub(super) fn read_manifest(&mut self, checkpoint: CheckpointId) -> Result<Manifest, CheckpointError> {
         let name = manifest_name(checkpoint);
         let bytes = self.storage.read(&name, MANIFEST_MAX).map_err(|error| self.failed_read(&name, error))?;
         let decoded = Manifest::decode(&bytes).and_then(|manifest| match manifest.checkpoint == checkpoint {
@@ -68,6 +70,30 @@ impl Catalog {
         let manifest = decoded.map_err(|flaw| flaw.of(&name, self.location()))?;
         self.check_topology(&name, &manifest.topology)?;
         Ok(manifest)
+    }
+
+    /// The chunks of a snapshot file, all of which were checked.
+    pub(super) fn read_snapshot(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+        let flawed = |flaw: Flaw, catalog: &Catalog| flaw.of(&file.name, catalog.location());
+        if snapshot_of(&file.name).is_none() {
+            return Err(flawed(damaged("it has not the name of a snapshot file"), self));
+        }
+        let bytes = match self.storage.read(&file.name, file.bytes) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(flawed(damaged("it is missing"), self));
+            }
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                let flaw = damaged(format!("it is longer than the {} bytes that were written", file.bytes));
+                return Err(flawed(flaw, self));
+            }
+            Err(error) => return Err(self.failed("read", &file.name)(error)),
+        };
+        if bytes.len() as u64 != file.bytes {
+            let flaw = damaged(format!("{} of its {} bytes are there", bytes.len(), file.bytes));
+            return Err(flawed(flaw, self));
+        }
+        snapshot::chunks(&bytes, file.crc32c).map_err(|flaw| flawed(flaw, self))
     }
 
     pub(super) fn check_topology(&self, file: &str, found: &SmolStr) -> Result<(), CheckpointError> {

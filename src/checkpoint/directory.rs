@@ -1,6 +1,6 @@
 //! A directory in which checkpoints are kept.
 //!
-//! 1. One process has the directory: it holds a lock on the file `LOCK`, whose text states who it is. The kernel
+//! 1. One start of a topology has the directory: its process, or its master, holds a lock on the file `LOCK`, whose text states who it is. The kernel
 //!    releases the lock when the process ends, however it ends. The file stays, so that two processes never lock
 //!    two files of this name.
 //! 2. A file that is written is always a new one. So nothing that exists is changed, and a symbolic link that
@@ -54,8 +54,8 @@ pub struct DirectoryStorage {
     directory: OwnedFd,
     /// Files that are appended to.
     begun: HashMap<String, File>,
-    /// Its lock is held as long as it is open.
-    _lock: File,
+    /// Its lock is held as long as it is open. `None`: the master of the topology holds it.
+    _lock: Option<File>,
 }
 
 impl DirectoryStorage {
@@ -80,7 +80,19 @@ impl DirectoryStorage {
             Lock::Held { holder } => return Err(CheckpointError::Held { location, holder }),
         };
         remove_unfinished(&directory).map_err(failed("delete", "*.squall-tmp"))?;
-        Ok(DirectoryStorage { path: path.to_owned(), directory, begun: HashMap::new(), _lock: lock })
+        Ok(DirectoryStorage { path: path.to_owned(), directory, begun: HashMap::new(), _lock: Some(lock) })
+    }
+
+    /// Opens a directory for a worker of a topology whose master has it: it is there, and locked.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Open`] when it cannot be opened.
+    pub fn join(path: impl AsRef<Path>) -> Result<DirectoryStorage, CheckpointError> {
+        let path = path.as_ref().to_owned();
+        match open_directory(&path) {
+            Ok(directory) => Ok(DirectoryStorage { path, directory, begun: HashMap::new(), _lock: None }),
+            Err(source) => Err(CheckpointError::Open { location: location_of(&path), source }),
+        }
     }
 
     /// The file of an unfinished publication. One that an earlier publication left behind is removed first.
@@ -118,6 +130,10 @@ impl CheckpointStorage for DirectoryStorage {
         };
         file.sync_all()?;
         self.sync()
+    }
+
+    fn abandon(&mut self, name: &str) {
+        self.begun.remove(name);
     }
 
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {

@@ -264,6 +264,12 @@ impl CheckpointStorage for MemoryStorage {
         failed
     }
 
+    fn abandon(&mut self, name: &str) {
+        if let Some(file) = self.disk().files.get_mut(name).filter(|file| file.phase == Phase::Begun) {
+            file.phase = Phase::GivenUp;
+        }
+    }
+
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk();
         let failed = disk.begin();

@@ -33,10 +33,12 @@ mod memory;
 mod names;
 mod record;
 mod snapshot;
+mod snapshot_files;
 mod storage;
 mod store;
 #[cfg(test)]
 mod tests;
+mod worker_store;
 
 pub use directory::DirectoryStorage;
 pub use error::CheckpointError;
@@ -45,3 +47,4 @@ pub use memory::MemoryStorage;
 pub use names::TaskName;
 pub use storage::CheckpointStorage;
 pub use store::CheckpointStore;
+pub use worker_store::WorkerStore;

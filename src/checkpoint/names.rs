@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::ids::{CheckpointId, is_legal_name};
@@ -21,7 +22,7 @@ pub(super) const EPOCH: &str = "EPOCH";
 ///
 /// assert_eq!(TaskName::new("count", 3).to_string(), "count-3");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskName {
     /// The component.
     pub component: SmolStr,

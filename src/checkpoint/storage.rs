@@ -11,8 +11,9 @@ use std::io;
 /// that nothing names until they are durable. [`publish`](Self::publish) is for the small ones by which everything
 /// else is found.
 ///
-/// Two processes must not write to one place at the same time. An implementation refuses the second when it is
-/// opened, as [`DirectoryStorage`](crate::checkpoint::DirectoryStorage) does by a lock.
+/// Two starts of a topology must not write to one place at the same time. An implementation refuses the second when it
+/// is opened, as [`DirectoryStorage`](crate::checkpoint::DirectoryStorage) does by a lock. The workers of one start
+/// may append and seal, each its own files.
 pub trait CheckpointStorage: Send {
     /// Appends to a file, and begins it at the first call. A name that exists already, because it was sealed or
     /// because an earlier process began it, is an error. After an error, nothing more is appended to this file.
@@ -22,6 +23,9 @@ pub trait CheckpointStorage: Send {
     /// After an error the file counts as lost, and is never synced again: the kernel may report a failed write
     /// once only.
     fn seal(&mut self, name: &str) -> io::Result<()>;
+
+    /// Nothing more is appended to a file that was begun, and it is not sealed. It stays until it is deleted.
+    fn abandon(&mut self, name: &str);
 
     /// Writes a file in one step, durably: after a crash at any moment, the name has the old bytes or the new ones.
     /// An error leaves open which of them.

@@ -1,19 +1,18 @@
 //! Writes checkpoints, publishes them, finds them again, and deletes those that are no longer wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io::{self, ErrorKind};
+use std::collections::BTreeSet;
+use std::{fmt, io};
 
 use bytes::Bytes;
 
 use crate::checkpoint::catalog::Catalog;
 use crate::checkpoint::epoch::EpochRecord;
-use crate::checkpoint::error::{CheckpointError, Flaw, damaged};
+use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
-use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_name, snapshot_of};
-use crate::checkpoint::snapshot::{self, CHUNK_MAX, SnapshotWriter};
+use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_of};
+use crate::checkpoint::snapshot_files::SnapshotFiles;
 use crate::checkpoint::storage::CheckpointStorage;
-use crate::ids::{CheckpointId, is_legal_name};
+use crate::ids::CheckpointId;
 
 /// The checkpoints of one topology.
 ///
@@ -55,10 +54,9 @@ pub struct CheckpointStore {
     manifests: Vec<Manifest>,
     /// The epoch that this store has begun.
     epoch: Option<u64>,
-    /// Snapshot files that were begun and not sealed, by their names. `None`: writing failed.
-    writers: BTreeMap<String, Option<SnapshotWriter>>,
-    /// Snapshot files that were begun for checkpoints that were neither published nor discarded.
-    unpublished: BTreeMap<CheckpointId, BTreeSet<String>>,
+    files: SnapshotFiles,
+    /// Whether workers write snapshot files, too. Then those are found by their names.
+    has_workers: bool,
     /// A checkpoint whose publication failed, and that may be there all the same.
     undecided: Option<CheckpointId>,
     /// Manifests to delete. They are deleted before any file of `garbage`.
@@ -84,8 +82,8 @@ impl CheckpointStore {
             retain: retain.max(1),
             manifests: Vec::new(),
             epoch: None,
-            writers: BTreeMap::new(),
-            unpublished: BTreeMap::new(),
+            files: SnapshotFiles::default(),
+            has_workers: false,
             undecided: None,
             stale_manifests: BTreeSet::new(),
             garbage: BTreeSet::new(),
@@ -109,6 +107,23 @@ impl CheckpointStore {
     /// The checkpoint whose publication failed with [`CheckpointError::Undecided`], as long as it may be there.
     pub fn undecided(&self) -> Option<CheckpointId> {
         self.undecided
+    }
+
+    /// The last checkpoint. If there is one of which nobody knows whether it is there, it is taken back first.
+    ///
+    /// # Errors
+    /// When it cannot be taken back now.
+    pub fn settle(&mut self) -> Result<Option<&Manifest>, CheckpointError> {
+        if let Some(checkpoint) = self.undecided {
+            self.discard(checkpoint);
+        }
+        match self.undecided {
+            None => Ok(self.latest()),
+            Some(checkpoint) => {
+                let source = io::Error::other("it could not be taken back yet");
+                Err(self.undecided_error(checkpoint, source))
+            }
+        }
     }
 
     /// Why files are still there that were to be deleted, for a warning. The next publication tries again. Returns
@@ -153,6 +168,14 @@ impl CheckpointStore {
         Ok(())
     }
 
+    /// Workers write snapshot files to the same place, each by a [`WorkerStore`](crate::checkpoint::WorkerStore).
+    /// This store then finds by their names the files that are to be deleted.
+    #[must_use]
+    pub fn with_workers(mut self) -> CheckpointStore {
+        self.has_workers = true;
+        self
+    }
+
     /// Appends a chunk to what a task keeps in a checkpoint.
     ///
     /// # Errors
@@ -165,26 +188,7 @@ impl CheckpointStore {
         chunk: &[u8],
     ) -> Result<(), CheckpointError> {
         self.check_own(checkpoint)?;
-        if !is_legal_name(&task.component) {
-            let flaw = format!("`{}` is no name for a component", task.component.escape_debug());
-            return Err(CheckpointError::Invalid { checkpoint, flaw });
-        }
-        if chunk.len() > CHUNK_MAX {
-            let flaw = format!("a chunk of `{task}` has {} bytes, and may have {CHUNK_MAX}", chunk.len());
-            return Err(CheckpointError::Invalid { checkpoint, flaw });
-        }
-        let name = snapshot_name(checkpoint, task);
-        self.unpublished.entry(checkpoint).or_default().insert(name.clone());
-        let writer = self.writers.entry(name.clone()).or_insert_with(|| Some(SnapshotWriter::default()));
-        let bytes = match writer {
-            Some(writer) => writer.chunk(chunk),
-            None => return Err(self.catalog.failed("write", &name)(failed_before())),
-        };
-        let written = self.catalog.storage.append(&name, &bytes);
-        if written.is_err() {
-            self.writers.insert(name.clone(), None);
-        }
-        written.map_err(self.catalog.failed("write", &name))
+        self.files.append(&mut self.catalog, checkpoint, task, chunk)
     }
 
     /// Makes durable what a task keeps in a checkpoint. `None`: it appended nothing, so there is no file.
@@ -197,19 +201,7 @@ impl CheckpointStore {
         task: &TaskName,
     ) -> Result<Option<SnapshotFile>, CheckpointError> {
         self.check_own(checkpoint)?;
-        let name = snapshot_name(checkpoint, task);
-        let mut writer = match self.writers.get_mut(&name) {
-            None => return Ok(None),
-            // What is left is `None`, so a file whose sealing fails is not written again.
-            Some(writer) => match writer.take() {
-                Some(writer) => writer,
-                None => return Err(self.catalog.failed("write", &name)(failed_before())),
-            },
-        };
-        let (end, crc32c) = writer.end();
-        let sealed = self.catalog.storage.append(&name, &end).and_then(|()| self.catalog.storage.seal(&name));
-        sealed.map_err(self.catalog.failed("write", &name))?;
-        Ok(Some(SnapshotFile { name, bytes: writer.bytes(), crc32c }))
+        self.files.seal(&mut self.catalog, checkpoint, task)
     }
 
     /// Publishes a checkpoint, whose files were sealed. Afterwards it is durable, and the latest. Then deletes
@@ -262,26 +254,7 @@ impl CheckpointStore {
     /// # Errors
     /// When the storage fails; when the file is missing, damaged, or newer than this squall.
     pub fn read(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
-        let flawed = |flaw: Flaw, store: &CheckpointStore| flaw.of(&file.name, store.catalog.location());
-        if snapshot_of(&file.name).is_none() {
-            return Err(flawed(damaged("it has not the name of a snapshot file"), self));
-        }
-        let bytes = match self.catalog.storage.read(&file.name, file.bytes) {
-            Ok(bytes) => Bytes::from(bytes),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(flawed(damaged("it is missing"), self));
-            }
-            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-                let flaw = damaged(format!("it is longer than the {} bytes that were written", file.bytes));
-                return Err(flawed(flaw, self));
-            }
-            Err(error) => return Err(self.catalog.failed("read", &file.name)(error)),
-        };
-        if bytes.len() as u64 != file.bytes {
-            let flaw = damaged(format!("{} of its {} bytes are there", bytes.len(), file.bytes));
-            return Err(flawed(flaw, self));
-        }
-        snapshot::chunks(&bytes, file.crc32c).map_err(|flaw| flawed(flaw, self))
+        self.catalog.read_snapshot(file)
     }
 }
 
@@ -305,8 +278,7 @@ impl CheckpointStore {
     fn abandon(&mut self) {
         self.epoch = None;
         self.undecided = None;
-        self.writers.clear();
-        self.unpublished.clear();
+        self.files = SnapshotFiles::default();
         self.stale_manifests.clear();
         self.garbage.clear();
     }
@@ -384,16 +356,25 @@ impl CheckpointStore {
             self.stale_manifests.insert(manifest_name(manifest.checkpoint));
             self.garbage.extend(manifest.file_names().map(str::to_owned));
         }
-        // Checkpoints with lower numbers cannot be published any more.
-        let done: Vec<CheckpointId> = self.unpublished.range(..=published).map(|(id, _)| *id).collect();
-        done.into_iter().for_each(|id| self.give_up_files(id));
+        self.give_up_files(published);
     }
 
-    /// The files of a checkpoint are garbage, unless a manifest names them.
+    /// The files of a checkpoint, and of those before it, are garbage, unless a manifest names them: a checkpoint with
+    /// a lower number cannot be published any more.
     fn give_up_files(&mut self, checkpoint: CheckpointId) {
-        let files = self.unpublished.remove(&checkpoint).unwrap_or_default();
-        self.writers.retain(|name, _| !files.contains(name));
-        self.garbage.extend(files);
+        self.garbage.extend(self.files.give_up(checkpoint));
+        if !self.has_workers {
+            return;
+        }
+        match self.catalog.storage.list() {
+            Ok(names) => {
+                let is_over = |name: &String| snapshot_of(name).is_some_and(|of| of <= checkpoint);
+                self.garbage.extend(names.into_iter().filter(is_over));
+            }
+            Err(source) => {
+                self.deletion_error = Some(self.catalog.failed("list", "snapshot-*")(source));
+            }
+        }
     }
 
     /// Deletes whatever this epoch has found there, and no manifest names.
@@ -462,8 +443,4 @@ impl CheckpointStore {
     fn undecided_error(&self, checkpoint: CheckpointId, source: io::Error) -> CheckpointError {
         CheckpointError::Undecided { checkpoint, location: self.catalog.location(), source }
     }
-}
-
-fn failed_before() -> io::Error {
-    io::Error::other("an earlier write to it failed, so this checkpoint cannot be completed")
 }

@@ -212,13 +212,7 @@ fn begin(args: &Args, topology: &Topology) -> Result<CheckpointBegin, CommandErr
 /// The number of worker processes for a topology; `None`: it runs in this process.
 fn workers(args: &Args, topology: &Topology) -> Result<Option<u16>, CommandError> {
     let declared = topology.options().workers;
-    let wanted = args.workers.map_or(declared, u32::from);
-    if let Some(problem) = topology.options().workers_problem(wanted) {
-        return Err(CommandError::Refused(problem.to_string()));
-    }
     match (args.workers, u16::try_from(declared)) {
-        // `--workers 1` starts a worker process otherwise, and checkpoints are taken in this process only.
-        (Some(_), _) if topology.options().delivery.is_exactly_once() => Ok(None),
         (Some(workers), _) => Ok(Some(workers)),
         (None, Ok(1)) => Ok(None),
         (None, Ok(workers)) if workers <= WORKERS_HERE_MAX => Ok(Some(workers)),
@@ -268,7 +262,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
             check_fit(&engine, &topology)?;
             let options = workers_options(workers, args, context, &progress, &logging.logger);
             let options = WorkersOptions { stdout: rows_for_terminal(&progress, &unwritten), ..options };
-            let options = WorkersOptions { net: engine.net, worker: engine.worker, ..options };
+            let options = WorkersOptions { net: engine.net, worker: engine.worker, checkpoints, ..options };
             let running = RunningWorkers::start(topology, source, options)?;
             (Running::InWorkers(running), STOP_GRACE_WORKERS)
         }
@@ -432,11 +426,9 @@ fn because(event: Event) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
 
     use super::*;
     use crate::ids::WorkerId;
-    use crate::topology::registry::Registry;
 
     /// Workers wrote rows to a terminal that no longer existed, and the run still ended with exit code 0.
     #[test]
@@ -448,33 +440,6 @@ mod tests {
         rows(WorkerId(1), "another");
         let error = unwritten.lock().expect("nobody panics").take().expect("the row was not written");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    }
-
-    fn exactly_once() -> Topology {
-        let document = "[topology]\nname = 'a'\ndelivery = 'exactly-once'\n\
-            [spout.s]\ntype = 'generate'\nconfig.fields = { n = 'n' }";
-        declare::parse_str("a", document, &Registry::with_standard()).expect("a valid topology")
-    }
-
-    /// The document is valid, and `--workers` is not part of it. If this fails, exactly-once runs in worker
-    /// processes, which take no checkpoints.
-    #[test]
-    fn exactly_once_is_not_run_in_worker_processes() {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            args: Args,
-        }
-        let topology = exactly_once();
-        let workers = |line: &[&str]| {
-            let line = ["run", "a.toml"].into_iter().chain(line.iter().copied());
-            workers(&Line::parse_from(line).args, &topology).map_err(|error| error.to_string())
-        };
-        assert_eq!(workers(&[]), Ok(None));
-        assert_eq!(workers(&["--workers", "1"]), Ok(None));
-        let refused = "exactly-once runs in one process so far, not in 2 workers \
-            (set `workers = 1`, or `delivery = \"at-least-once\"`)";
-        assert_eq!(workers(&["--workers", "2"]), Err(refused.to_owned()));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::logging::{Levels, LogFormat};
 use crate::net::{Members, Secret};
 use crate::runtime::StopReason;
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
+use crate::runtime::flow::checkpoint::{CheckpointOrder, CheckpointReport, StorageError};
 use crate::topology::assignment::Assignment;
 
 /// Bytes of the longest line.
@@ -58,6 +59,8 @@ pub enum ToWorker {
     /// * After `Close`, the worker sends its last counters and [`FromWorker::Ended`].
     /// * `End` comes when all workers have closed: the process must end.
     Ending(EndCommand),
+    /// What the worker is to do about a checkpoint.
+    Checkpoint(CheckpointOrder),
     /// A request for [`FromWorker::Progress`].
     Probe {
         /// The wave of requests that this one belongs to.
@@ -90,6 +93,8 @@ pub enum FromWorker {
     DrainRequested,
     /// A component cannot go on: the topology must end in order, and the run has failed.
     Stopped(StopReason),
+    /// What has happened in the worker to a checkpoint.
+    Checkpoint(CheckpointReport),
     /// The connection by which the worker sends to a peer came up or went down.
     Link {
         /// The peer.
@@ -182,6 +187,8 @@ pub struct Start {
     /// How `print` bolts show rows.
     #[serde(with = "print_style")]
     pub print: PrintStyle,
+    /// The directory of the checkpoints, if the topology is exactly-once.
+    pub checkpoints: Option<String>,
     /// Whether a descriptor for its stdin is sent along.
     pub stdin: bool,
     /// The standard streams that were closed when the parent was started.
@@ -339,6 +346,20 @@ pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, 
         FromWorker::Fatal(mut failure) => {
             failure.why.truncate(failure.why.floor_char_boundary(TEXT_MAX));
             (Some(line(&FromWorker::Fatal(failure))), None)
+        }
+        FromWorker::Checkpoint(CheckpointReport::Taken { checkpoint, part, .. }) => {
+            let why = format!("the positions of {} take {len} bytes, which is too much", part.task);
+            let refused = CheckpointReport::Refused { checkpoint, why };
+            (Some(line(&FromWorker::Checkpoint(refused))), None)
+        }
+        FromWorker::Checkpoint(mut report) => {
+            if let CheckpointReport::Refused { why, .. }
+            | CheckpointReport::Lost { why, .. }
+            | CheckpointReport::NotRestored(StorageError { why, .. }) = &mut report
+            {
+                why.truncate(why.floor_char_boundary(TEXT_MAX));
+            }
+            (Some(line(&FromWorker::Checkpoint(report))), None)
         }
         FromWorker::Listening { .. }
         | FromWorker::Beat(_)

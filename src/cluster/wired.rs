@@ -14,6 +14,7 @@ use slog::{Drain, Logger};
 use smol_str::SmolStr;
 
 use crate::api::TaskError;
+use crate::checkpoint::{DirectoryStorage, WorkerStore};
 use crate::clock::Clock;
 use crate::cluster::control::WorkerFailure;
 use crate::cluster::stats::WorkerStats;
@@ -24,9 +25,11 @@ use crate::net::{
     Direction, Identity, LinkState, Members, Outbox, Poller, PollerHandle, TopologyKey, Wire, outlet,
 };
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
+use crate::runtime::flow::checkpoint::{CheckpointOrder, CheckpointReport};
 use crate::runtime::{
     AssembledShare, LocalOptions, MasterHandle, RunningShare, Share, StartError, StopReason,
 };
+use crate::text::shown;
 
 struct Wired {
     running: RunningShare,
@@ -70,8 +73,10 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     };
     let options =
         LocalOptions { logger: spec.logger.clone(), resources: spec.resources, ..LocalOptions::default() };
+    let checkpoints = spec.checkpoints.map(|directory| checkpoint_store(&directory, topology.name()));
     let (assembled, ingress) =
-        AssembledShare::new(topology, share, clock.clone(), options).map_err(failure)?;
+        AssembledShare::new(topology, share, clock.clone(), options, checkpoints.transpose()?)
+            .map_err(failure)?;
     let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
     let bridge = Bridge::new(ingress, watcher, clock.clone());
     let leaving = Arc::new(AtomicBool::new(false));
@@ -90,6 +95,14 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     assembled.listens_at(address);
     let running = assembled.start().map_err(failure)?;
     Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
+}
+
+/// The store in which the tasks of a worker keep their state.
+fn checkpoint_store(directory: &str, topology: &str) -> Result<WorkerStore, WorkerFailure> {
+    match DirectoryStorage::join(directory) {
+        Ok(storage) => Ok(WorkerStore::new(Box::new(storage), topology)),
+        Err(error) => Err(shown(&error).into()),
+    }
 }
 
 fn failure(error: StartError) -> WorkerFailure {
@@ -117,6 +130,10 @@ impl MasterHandle for Parent {
 
     fn stop(&self, reason: &StopReason) {
         self.0.stopped(reason.clone());
+    }
+
+    fn checkpoint(&self, report: CheckpointReport) {
+        self.0.checkpoint(report);
     }
 }
 
@@ -157,6 +174,10 @@ impl WorkerRuntime for Wired {
             // A worker that was started while the topology drains has to process what its peers send.
             self.running.activate();
         }
+    }
+
+    fn carry_out_order(&self, order: CheckpointOrder) {
+        self.running.carry_out_order(order);
     }
 
     fn leave(&self) {

@@ -46,6 +46,7 @@ use crate::ids::{Incarnation, WorkerId};
 use crate::logging::Logging;
 use crate::net::{Members, Secret};
 use crate::runtime::end_sequence::{CLOSE_MAX, EndCommand, EndProgress};
+use crate::runtime::flow::checkpoint::CheckpointOrder;
 use crate::topology::assignment::Assignment;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
@@ -71,6 +72,8 @@ pub trait WorkerRuntime: Send + Sync {
     /// Carries out a step of the end. The next snapshots carry its round. `Drain` may come before
     /// [`WorkerRuntime::activate`], and twice.
     fn carry_out(&self, command: EndCommand);
+    /// Carries out what the master wants done about a checkpoint.
+    fn carry_out_order(&self, order: CheckpointOrder);
     /// All workers are about to end: connections that go down from now on are not logged.
     fn leave(&self);
     /// How far the worker is with the end of the topology.
@@ -107,6 +110,8 @@ pub struct WorkerSpec {
     pub net: NetOptions,
     /// Where to log; records name the worker already.
     pub logger: Logger,
+    /// The directory of the checkpoints, if the topology is exactly-once.
+    pub checkpoints: Option<String>,
     /// Objects that tasks find by `TaskContext::resources`.
     pub resources: WorkerResources,
 }
@@ -238,6 +243,7 @@ fn start_with(
         members: start.members,
         net: start.net,
         logger: logger.clone(),
+        checkpoints: start.checkpoints,
         resources,
     };
     start_runtime(spec, reports)
@@ -248,6 +254,7 @@ fn run_command(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports
         ToWorker::Activate => runtime.activate(),
         ToWorker::Deactivate => runtime.deactivate(),
         ToWorker::Ending(command) => runtime.carry_out(command),
+        ToWorker::Checkpoint(order) => runtime.carry_out_order(order),
         ToWorker::Probe { wave } => {
             reports.message(FromWorker::Progress { wave, progress: runtime.progress() });
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::config::auto::AutoOr;
 use crate::config::limits;
-use crate::config::problems::OptionProblem;
 
 /// What happens when a tuple fails or is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -161,27 +160,6 @@ impl TopologyOptions {
             then: AfterRetries::Fail,
         });
         component.on_error.or(unset)
-    }
-
-    /// Why these options cannot be used in so many worker processes. The number may be that of `workers`, or
-    /// the one that overrides it where the topology is started.
-    ///
-    /// # Examples
-    /// ```
-    /// use squall::config::{Delivery, TopologyOptions};
-    ///
-    /// let options = TopologyOptions { delivery: Delivery::ExactlyOnce, ..TopologyOptions::default() };
-    /// assert_eq!(options.workers_problem(1), None);
-    /// let problem = options.workers_problem(2).unwrap();
-    /// assert_eq!(problem.message, "exactly-once runs in one process so far, not in 2 workers");
-    /// ```
-    pub fn workers_problem(&self, workers: u32) -> Option<OptionProblem> {
-        (self.delivery.is_exactly_once() && workers > 1).then(|| OptionProblem {
-            key: "workers",
-            other: Some("delivery"),
-            message: format!("exactly-once runs in one process so far, not in {workers} workers"),
-            help: Some("set `workers = 1`, or `delivery = \"at-least-once\"`".to_owned()),
-        })
     }
 }
 
@@ -466,13 +444,5 @@ mod tests {
         for delivery in [Delivery::AtMostOnce, Delivery::AtLeastOnce, Delivery::ExactlyOnce] {
             assert_eq!(options(delivery).on_error_of(&set), Some(own), "{delivery}");
         }
-    }
-
-    #[test]
-    fn only_exactly_once_refuses_several_workers() {
-        let refused = |delivery, workers| options(delivery).workers_problem(workers).is_some();
-        assert!(refused(Delivery::ExactlyOnce, 2) && refused(Delivery::ExactlyOnce, u32::MAX));
-        assert!(!refused(Delivery::ExactlyOnce, 1));
-        assert!(!refused(Delivery::AtLeastOnce, 2) && !refused(Delivery::AtMostOnce, 2));
     }
 }

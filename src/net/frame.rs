@@ -52,12 +52,13 @@ pub enum FrameKind {
     Outcomes = 17,
     /// Tuples.
     Data = 32,
-    // 33 is for barriers, which are refused as unknown until there are any.
+    /// The barrier of a checkpoint.
+    Barrier = 33,
 }
 
 impl FrameKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [FrameKind; 12] = [
+    pub const ALL: [FrameKind; 13] = [
         FrameKind::Hello,
         FrameKind::Challenge,
         FrameKind::Proof,
@@ -70,6 +71,7 @@ impl FrameKind {
         FrameKind::Acks,
         FrameKind::Outcomes,
         FrameKind::Data,
+        FrameKind::Barrier,
     ];
 
     /// The kind with this number.
@@ -87,6 +89,7 @@ impl FrameKind {
             16 => FrameKind::Acks,
             17 => FrameKind::Outcomes,
             32 => FrameKind::Data,
+            33 => FrameKind::Barrier,
             _ => return None,
         })
     }
@@ -102,6 +105,7 @@ impl FrameKind {
             FrameKind::Acks => Some(PayloadKind::Acks),
             FrameKind::Outcomes => Some(PayloadKind::Outcomes),
             FrameKind::Data => Some(PayloadKind::Data),
+            FrameKind::Barrier => Some(PayloadKind::Barrier),
             FrameKind::Hello
             | FrameKind::Challenge
             | FrameKind::Proof
@@ -121,16 +125,17 @@ impl From<PayloadKind> for FrameKind {
             PayloadKind::Acks => FrameKind::Acks,
             PayloadKind::Outcomes => FrameKind::Outcomes,
             PayloadKind::Data => FrameKind::Data,
+            PayloadKind::Barrier => FrameKind::Barrier,
         }
     }
 }
 
 /// The lane of a payload. Tuples are under credit, so they may wait; ack records and outcomes are not,
-/// and must not wait behind tuples.
+/// and must not wait behind tuples. Barriers keep their place among the tuples.
 pub fn lane_of(kind: PayloadKind) -> Lane {
     match kind {
         PayloadKind::Acks | PayloadKind::Outcomes => Lane::Control,
-        PayloadKind::Data => Lane::Data,
+        PayloadKind::Data | PayloadKind::Barrier => Lane::Data,
     }
 }
 

@@ -12,6 +12,8 @@ use crate::clock::Time;
 use crate::ids::CheckpointId;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::Restored;
+use crate::topology::graph::Topology;
+use crate::topology::plan::{Part, Plan};
 
 /// What the caller must do next.
 pub enum CheckpointAction {
@@ -60,6 +62,11 @@ impl CheckpointCounts {
     }
 }
 
+/// Why all tasks go back when a task of this component has lost what no other has.
+pub fn loss_of(component: &str, why: &str) -> String {
+    format!("`{component}` failed in a way that cannot be taken back: {why}")
+}
+
 /// What the topology is made of, as far as checkpoints are concerned.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -67,6 +74,18 @@ pub struct Parts {
     pub topology: SmolStr,
     /// All tasks of components, with how many tasks the component has.
     pub tasks: BTreeMap<TaskName, u32>,
-    /// The number of executors of tasks, those in chains included.
-    pub executors: usize,
+    /// How many answer for their executors: this process, or each worker.
+    pub answerers: usize,
+}
+
+impl Parts {
+    /// Of a topology with this plan, for whose executors so many answer.
+    pub fn new(topology: &Topology, plan: &Plan, answerers: usize) -> Parts {
+        let mut tasks = BTreeMap::new();
+        for (index, component) in topology.components().iter().enumerate() {
+            let count = plan.tasks(Part::Component(index)).len() as u32;
+            tasks.extend((0..count).map(|task| (TaskName::new(component.id.clone(), task), count)));
+        }
+        Parts { topology: topology.name.clone(), tasks, answerers }
+    }
 }

@@ -21,26 +21,22 @@
 //! 7. If tasks lose what they had again and again, and no checkpoint becomes complete in between, the run ends.
 //!
 //! The caller carries out each action, and reports what comes of it. If the topology runs in one process, the caller
-//! is the coordinator.
+//! is the coordinator; if it runs in several, the master.
+
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::checkpoint::{Manifest, RunState, SnapshotFile, TaskEntry, TaskName};
 use crate::clock::Time;
-use crate::config::{CheckpointOptions, doubled};
+use crate::config::CheckpointOptions;
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Parts};
+use crate::runtime::end_sequence::EndProgress;
 use crate::runtime::flow::alignment::Barrier;
-use crate::runtime::flow::checkpoint::{Loaded, StorageError, TaskPart};
+use crate::runtime::flow::checkpoint::{StorageError, TaskPart};
 use crate::state::SnapshotKind;
-
-/// So often may tasks go back to the same checkpoint. Then the run ends.
-const RECOVERIES_MAX: u32 = 10;
-
-/// The pause before the second time that tasks go back to the same checkpoint. Each is twice the one before.
-const RECOVERY_PAUSE_MIN: Duration = Duration::from_millis(100);
-const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How many tasks are named that had not taken part in a checkpoint.
 const MISSING_SHOWN: usize = 3;
@@ -48,11 +44,14 @@ const MISSING_SHOWN: usize = 3;
 /// The pause after a checkpoint that did not become complete, if the interval is shorter or the run is ending.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Who has answered: see [`Parts::answerers`].
+type Answers = BTreeSet<usize>;
+
 enum Phase {
     /// The latest checkpoint is being read.
     Loading,
     /// Executors take what was restored.
-    Restoring { answers: usize },
+    Restoring { answers: Answers },
     /// Nothing is under way.
     Running,
     /// Tasks take their parts.
@@ -60,13 +59,13 @@ enum Phase {
     /// All parts are durable.
     Publishing { entries: BTreeMap<TaskName, TaskEntry> },
     /// The last checkpoint is complete; executors commit it.
-    Committing { checkpoint: CheckpointId, answers: usize },
+    Committing { checkpoint: CheckpointId, answers: Answers },
     /// It is noted in the store that the last checkpoint is committed.
     Closing,
     /// The last checkpoint is committed.
     Over,
     /// Executors halt, and then begin again at this time at the earliest.
-    Halting { answers: usize, not_before: Time },
+    Halting { answers: Answers, not_before: Time },
     /// The run has failed.
     Failed,
 }
@@ -130,6 +129,15 @@ impl CheckpointSequence {
             repeated: 0,
             counts: CheckpointCounts::default(),
         }
+    }
+
+    /// Of a topology that runs in several workers, none of which has started: they answer that they have halted when
+    /// they are up.
+    #[must_use]
+    pub fn of_workers(mut self) -> CheckpointSequence {
+        self.actions.clear();
+        self.phase = Phase::Halting { answers: Answers::new(), not_before: Time::ZERO };
+        self
     }
 
     /// The topology was activated.
@@ -224,9 +232,11 @@ impl CheckpointSequence {
                     now,
                 );
             }
-            Phase::Committing { answers, .. } if *answers == self.parts.executors => self.close(wall_nanos),
+            Phase::Committing { answers, .. } if answers.len() == self.parts.answerers => {
+                self.close(wall_nanos)
+            }
             Phase::Halting { answers, not_before }
-                if *answers == self.parts.executors && at_rest && now >= *not_before =>
+                if answers.len() == self.parts.answerers && at_rest && now >= *not_before =>
             {
                 self.phase = Phase::Loading;
                 self.actions.push_back(CheckpointAction::Load);
@@ -370,32 +380,10 @@ impl CheckpointSequence {
             false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
         };
         self.phase = match self.is_last {
-            true => Phase::Committing { checkpoint, answers: 0 },
+            true => Phase::Committing { checkpoint, answers: Answers::new() },
             false => Phase::Running,
         };
         self.actions.push_back(CheckpointAction::Commit(checkpoint));
-    }
-
-    /// The latest checkpoint was read, or could not be.
-    pub fn loaded(&mut self, result: Result<Loaded, StorageError>, now: Time) {
-        if !matches!(self.phase, Phase::Loading) {
-            return;
-        }
-        match result {
-            Ok(Loaded { manifest, restored }) => {
-                self.take_manifest(manifest);
-                self.phase = Phase::Restoring { answers: 0 };
-                self.failed_loads = 0;
-                self.actions.push_back(CheckpointAction::Restore(restored));
-            }
-            Err(StorageError { why, is_permanent: true }) => self.fail(why),
-            Err(StorageError { why, is_permanent: false }) => {
-                self.failed_loads += 1;
-                let pause = doubled(RECOVERY_PAUSE_MIN, self.failed_loads, RECOVERY_PAUSE_MAX);
-                self.phase = Phase::Halting { answers: self.parts.executors, not_before: now.after(pause) };
-                self.actions.push_back(CheckpointAction::Wait(why));
-            }
-        }
     }
 
     fn fail(&mut self, why: String) {
@@ -403,80 +391,27 @@ impl CheckpointSequence {
         self.actions.push_back(CheckpointAction::Fail(why));
     }
 
-    fn take_manifest(&mut self, manifest: Option<Manifest>) {
-        self.changes_suffice = false;
-        self.ended_before = false;
-        self.entries.clear();
-        let Some(manifest) = manifest else { return };
-        self.counts.stats.latest = Some(manifest.checkpoint);
-        if manifest.checkpoint.epoch < self.begun.epoch {
-            self.counts.stats.resumed_from = Some(manifest.checkpoint);
-        }
-        self.ended_before = manifest.run != RunState::Running;
-        self.has_finished = self.ended_before;
-        for entry in manifest.tasks {
-            self.entries.insert(entry.task(), entry);
-        }
-    }
-
-    /// An executor has taken what was restored.
-    pub fn restored(&mut self, now: Time) {
-        let Phase::Restoring { answers } = &mut self.phase else { return };
-        *answers += 1;
-        if *answers == self.parts.executors {
-            self.phase = Phase::Running;
-            self.not_before = now.after(self.options.interval);
-            self.actions.push_back(CheckpointAction::Resume);
-            if let Some(checkpoint) = self.counts.stats.latest.filter(|_| self.has_finished) {
-                // The topology had ended. All commit what they restored, and that is all that is left.
-                self.phase = Phase::Committing { checkpoint, answers: 0 };
-            }
-        }
-    }
-
-    /// All tasks of an executor have committed a checkpoint.
-    pub fn committed(&mut self, checkpoint: CheckpointId) {
+    /// All tasks of this answerer have committed a checkpoint.
+    pub fn committed(&mut self, who: usize, checkpoint: CheckpointId) {
         if let Phase::Committing { checkpoint: last, answers } = &mut self.phase
             && checkpoint == *last
         {
-            *answers += 1;
+            answers.insert(who);
         }
     }
 
-    /// A task has lost what no other has: all go back to the latest checkpoint.
-    pub fn lost(&mut self, why: String, now: Time) {
-        let is_over =
-            matches!(self.phase, Phase::Halting { .. } | Phase::Failed | Phase::Closing | Phase::Over);
-        if is_over || self.is_stopped {
-            // All go back already, or nothing is left to go back for.
-            return;
+    /// Changes the progress of executors to what the end of the topology may see of it.
+    pub fn adjust(&self, progress: &mut EndProgress) {
+        // No message is open where nothing is tracked. Held tuples take their place: while there are any, the topology
+        // does not end.
+        progress.pending = progress.holding;
+        if self.is_taking() {
+            // A barrier is on its way, or about to be. No bolt may finish before it has passed.
+            progress.at_rest = false;
         }
-        self.repeated += 1;
-        if self.repeated > RECOVERIES_MAX {
-            self.fail(format!(
-                "{why}; all tasks went back to the same checkpoint {RECOVERIES_MAX} times before"
-            ));
-            return;
-        }
-        self.counts.stats.recoveries += 1;
-        if matches!(self.phase, Phase::Taking { .. }) {
-            self.counts.stats.failed += 1;
-            self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
-        }
-        let pause = match self.repeated {
-            1 => Duration::ZERO,
-            repeated => doubled(RECOVERY_PAUSE_MIN, repeated - 1, RECOVERY_PAUSE_MAX),
-        };
-        self.has_finished = false;
-        self.is_finishing = false;
-        self.phase = Phase::Halting { answers: 0, not_before: now.after(pause) };
-        self.actions.push_back(CheckpointAction::Halt(why));
-    }
-
-    /// An executor has halted.
-    pub fn halted(&mut self) {
-        if let Phase::Halting { answers, .. } = &mut self.phase {
-            *answers += 1;
+        if !self.is_running() || self.only_commits() {
+            // Executors are halted: what they have done so far does not count.
+            (progress.at_rest, progress.answered) = (false, 0);
         }
     }
 }

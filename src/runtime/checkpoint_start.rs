@@ -9,7 +9,6 @@ use crate::checkpoint::{
     CheckpointError, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest, RunState,
 };
 use crate::ids::CheckpointId;
-use crate::runtime::assemble::setup::CheckpointSetup;
 use crate::topology::graph::Topology;
 
 /// What a topology that is `exactly-once` does about the checkpoints of an earlier run.
@@ -88,9 +87,17 @@ pub enum CheckpointStartError {
     NoDirectory,
 }
 
+/// The checkpoints of a topology, and which start of it this is.
+pub struct OpenedCheckpoints {
+    /// The store, in which this epoch has begun.
+    pub store: CheckpointStore,
+    /// The epoch.
+    pub epoch: u64,
+}
+
 /// The directory of the checkpoints of a topology: the one that its options name, or one for each topology below the
 /// state directory of the user.
-fn directory_of(topology: &Topology) -> Result<PathBuf, CheckpointStartError> {
+pub fn checkpoint_directory(topology: &Topology) -> Result<PathBuf, CheckpointStartError> {
     if let Some(directory) = &topology.options().checkpoint.storage {
         return Ok(directory.clone());
     }
@@ -109,8 +116,8 @@ pub fn open_directory(
     topology: &Topology,
     begin: CheckpointBegin,
     holder: &str,
-) -> Result<CheckpointSetup, CheckpointStartError> {
-    let storage = DirectoryStorage::open(directory_of(topology)?, holder)?;
+) -> Result<OpenedCheckpoints, CheckpointStartError> {
+    let storage = DirectoryStorage::open(checkpoint_directory(topology)?, holder)?;
     open(topology, begin, Box::new(storage))
 }
 
@@ -119,7 +126,7 @@ pub fn open(
     topology: &Topology,
     begin: CheckpointBegin,
     storage: Box<dyn CheckpointStorage>,
-) -> Result<CheckpointSetup, CheckpointStartError> {
+) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let location = storage.location();
     let retain = topology.options().checkpoint.retain as usize;
     let mut store = CheckpointStore::open(storage, topology.name(), retain)?;
@@ -145,7 +152,7 @@ pub fn open(
         (_, None) => {}
     }
     let epoch = store.begin_epoch()?;
-    Ok(CheckpointSetup { store, epoch })
+    Ok(OpenedCheckpoints { store, epoch })
 }
 
 /// What a checkpoint has and the topology has not, and the other way around.

@@ -9,9 +9,11 @@ use crate::api::TopologyStats;
 use crate::api::{MetricsReporting, WorkerResources};
 use crate::clock::Clock;
 use crate::metrics::MetricsRegistry;
-use crate::runtime::assemble::setup::WorkerSetup;
+use crate::runtime::assemble::setup::{CheckpointSetup, WorkerSetup};
 use crate::runtime::assemble::{AssembleError, assemble};
-use crate::runtime::checkpoint_start::{CheckpointBegin, CheckpointStartError, open_directory};
+use crate::runtime::checkpoint_start::{
+    CheckpointBegin, CheckpointStartError, OpenedCheckpoints, open_directory,
+};
 use crate::runtime::end_sequence::EndCommand;
 use crate::runtime::flow::message::{EndRequest, ExecutorCommand};
 use crate::runtime::flow::run_queue::Urgency;
@@ -172,7 +174,9 @@ impl RunningTopology {
         let checkpoints = match topology.options().delivery.is_exactly_once() {
             true => {
                 let holder = format!("process {} on {}", std::process::id(), host_name());
-                Some(open_directory(&topology, options.checkpoints, &holder)?)
+                let OpenedCheckpoints { store, epoch } =
+                    open_directory(&topology, options.checkpoints, &holder)?;
+                Some(CheckpointSetup::Whole { store, epoch })
             }
             false => None,
         };

@@ -21,8 +21,8 @@
 mod acking;
 mod assemble;
 mod audit;
-mod checkpoint_actions;
-mod checkpoint_sequence;
+pub(crate) mod checkpoint_actions;
+pub(crate) mod checkpoint_sequence;
 pub(crate) mod checkpoint_start;
 pub(crate) mod end_sequence;
 mod errors;
@@ -56,5 +56,6 @@ pub(crate) use executor::local_executors::MasterHandle;
 pub(crate) use faults::{Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use process::ProcessError;
+pub(crate) use process::host_name;
 pub(crate) use share::{AssembledShare, RunningShare};
 pub(crate) use stats::ComponentShape;

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::TopologyStats;
+use crate::checkpoint::WorkerStore;
 use crate::clock::{Clock, Time};
 use crate::runtime::assemble::assemble;
-use crate::runtime::assemble::setup::{Share, WorkerSetup};
+use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
+use crate::runtime::flow::checkpoint::CheckpointOrder;
 use crate::runtime::flow::message::ExecutorCommand;
+use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
@@ -27,7 +30,8 @@ pub struct AssembledShare {
 }
 
 impl AssembledShare {
-    /// Builds a share, and the ingress for what other workers send.
+    /// Builds a share, and the ingress for what other workers send. `checkpoints`: where its tasks write, if the topology
+    /// is exactly-once.
     ///
     /// # Errors
     /// When a hook or grouping cannot be built.
@@ -39,6 +43,7 @@ impl AssembledShare {
         share: Share,
         clock: Clock,
         options: LocalOptions,
+        checkpoints: Option<WorkerStore>,
     ) -> Result<(AssembledShare, Ingress), StartError> {
         let setup = WorkerSetup {
             clock,
@@ -50,7 +55,7 @@ impl AssembledShare {
             audit: None,
             dedicated_threads: true,
             share: Some(share),
-            checkpoints: None,
+            checkpoints: checkpoints.map(CheckpointSetup::Share),
         };
         let (worker, ingress) = assemble(topology, setup)?;
         let assembled = AssembledShare { worker: Arc::new(worker) };
@@ -95,6 +100,11 @@ impl RunningShare {
     /// Carries out a command of the master about the end.
     pub fn carry_out(&self, command: EndCommand) {
         self.worker.local_executors.carry_out(command);
+    }
+
+    /// Carries out an order of the master about checkpoints.
+    pub fn carry_out_order(&self, order: CheckpointOrder) {
+        self.worker.coordinator.send_control(order, Urgency::Now);
     }
 
     /// How far the share has come with the end.

@@ -6,14 +6,15 @@ use smol_str::SmolStr;
 
 use crate::api::TopologyStats;
 use crate::api::WorkerResources;
-use crate::checkpoint::MemoryStorage;
+use crate::checkpoint::{MemoryStorage, WorkerStore};
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
-use crate::runtime::assemble::setup::{Share, WorkerSetup};
-use crate::runtime::checkpoint_start::{self, CheckpointBegin};
+use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
+use crate::runtime::checkpoint_start::{self, CheckpointBegin, OpenedCheckpoints};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::faults::Faults;
+use crate::runtime::flow::checkpoint::CheckpointOrder;
 use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
@@ -70,8 +71,13 @@ impl SimulatedWorker {
     ) -> (SimulatedWorker, Option<Ingress>) {
         let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints } = setup;
         let checkpoints = topology.options().delivery.is_exactly_once().then(|| {
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, Box::new(checkpoints));
-            opened.unwrap_or_else(|error| panic!("{error}"))
+            let storage = Box::new(checkpoints);
+            if share.is_some() {
+                return CheckpointSetup::Share(WorkerStore::new(storage, topology.name()));
+            }
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, storage);
+            let OpenedCheckpoints { store, epoch } = opened.unwrap_or_else(|error| panic!("{error}"));
+            CheckpointSetup::Whole { store, epoch }
         });
         let resources = if share.is_some() { resources.for_another_worker() } else { resources };
         let setup = WorkerSetup {
@@ -118,6 +124,11 @@ impl SimulatedWorker {
     /// For one worker of several: carries out a command about the end.
     pub fn carry_out(&self, command: EndCommand) {
         self.worker.local_executors.carry_out(command);
+    }
+
+    /// For one worker of several: carries out an order about checkpoints.
+    pub fn carry_out_order(&self, order: CheckpointOrder) {
+        self.worker.coordinator.send_control(order, Urgency::Now);
     }
 
     /// How far the worker has come with the end.

@@ -18,6 +18,8 @@ use std::collections::hash_map::IntoValues;
 
 use rustc_hash::FxBuildHasher;
 
+use serde::{Deserialize, Serialize};
+
 use crate::state::columns::Column;
 use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
@@ -29,7 +31,7 @@ use crate::state::tracked_cells::Next;
 use crate::tuple::Value;
 
 /// What a snapshot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SnapshotKind {
     /// Everything.
     Full,

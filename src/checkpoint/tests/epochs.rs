@@ -33,6 +33,10 @@ impl CheckpointStorage for Interrupted {
         self.storage.seal(name)
     }
 
+    fn abandon(&mut self, name: &str) {
+        self.storage.abandon(name);
+    }
+
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.before(&format!("publish {name}"));
         self.storage.publish(name, bytes)

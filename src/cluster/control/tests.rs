@@ -54,6 +54,7 @@ fn start() -> Start {
         worker_options: WorkerOptions { heartbeat: Duration::from_millis(123), ..WorkerOptions::default() },
         log: LogSpec { levels: "warn,count=debug".parse().unwrap(), format: LogFormat::Json, color: true },
         print: PrintStyle::JsonLines,
+        checkpoints: Some("/var/lib/t".to_owned()),
         stdin: true,
         closed: ClosedStreams { output: true, ..ClosedStreams::default() },
     }

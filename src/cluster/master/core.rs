@@ -23,6 +23,7 @@
 //!    does the master replace a worker that was given no processor: before it kills a silent worker, it
 //!    has the worker's threads examined.
 
+mod checkpoints;
 mod closing;
 mod silence;
 mod state;
@@ -64,6 +65,8 @@ impl Core {
             }
             Event::Examined(who, is_starved) => self.examined(who, is_starved, now),
             Event::Exited(who, how) => self.exited(who, how, now),
+            Event::Loaded(result) => self.loaded(result, now),
+            Event::Published(checkpoint, result) => self.published(checkpoint, result, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
             Event::Drain => self.drain(now),
@@ -87,7 +90,11 @@ impl Core {
         };
         let of_workers = self.workers.iter().map(of_worker).min().unwrap_or(Time::NEVER);
         let of_wave = if self.is_to_ask() { self.wave_at } else { Time::NEVER };
-        let of_run = self.ending.deadline().min(self.link_reports.deadline());
+        let of_checkpoints = self
+            .checkpoints
+            .as_ref()
+            .map_or(Time::NEVER, |checkpoints| checkpoints.sequence.wake_at(self.last_event_at));
+        let of_run = self.ending.deadline().min(self.link_reports.deadline()).min(of_checkpoints);
         match self.dead_by.or(self.close_by) {
             Some(by) => by,
             // At least one tick per heartbeat: a longer time between events then means that this process
@@ -124,6 +131,7 @@ impl Core {
                 if let WorkerPhase::Starting { since } = self.workers[index].phase {
                     self.workers[index].comes_up(address, now);
                     self.note(Note::Listening(who, now.since(since)));
+                    self.halted_by_start(index);
                     self.send_members();
                     self.send_active();
                 }
@@ -157,6 +165,7 @@ impl Core {
                 }
             }
             FromWorker::Stopped(reason) => self.stop(who, reason, now),
+            FromWorker::Checkpoint(report) => self.take_report(index, report, now),
             FromWorker::Link { peer, up } => {
                 if up {
                     self.link_reports.withdraw(who.worker, peer);
@@ -212,6 +221,7 @@ impl Core {
         self.ending.begin_again();
         self.ask_anew(now);
         self.note(Note::Died(who, how.clone(), pause));
+        self.left_by_death(who.worker.index(), &format!("worker {} died: {how}", who.worker), now);
         // A worker that never came up and reported why would only fail again. One that came up before may
         // fail for a reason that passes, unless it reports that the reason does not.
         if let Some(failure) = &fatal
@@ -244,6 +254,7 @@ impl Core {
             return;
         }
         if self.close_by.is_none() {
+            self.advance_checkpoints(now);
             // Commands that follow from a request of the embedder or from a deadline need no answers of
             // the workers, so the progress is empty.
             while let Some(command) = self.ending.next(&EndProgress::default(), now) {
@@ -270,13 +281,16 @@ impl Core {
     /// Whether the next wave may be sent: all workers can answer, and either a request to them is not
     /// answered or no spout can emit.
     fn is_to_ask(&self) -> bool {
+        if !self.all_were_up || self.waves.is_open() || !self.workers.iter().all(WorkerRecord::is_up) {
+            return false;
+        }
+        match &self.checkpoints {
+            Some(checkpoints) if checkpoints.sequence.waits_for_rest() => return true,
+            Some(checkpoints) if !checkpoints.sequence.is_running() => return false,
+            Some(_) | None => {}
+        }
         let may_emit = |record: &WorkerRecord| record.beat.is_none_or(|beat| beat.live_spouts > 0);
-        self.all_were_up
-            && !self.waves.is_open()
-            && self
-                .workers
-                .iter()
-                .all(|record| record.is_up() && (record.was_active || self.ending.is_draining()))
+        self.workers.iter().all(|record| record.was_active || self.ending.is_draining())
             && (self.round.is_some() || !self.workers.iter().any(may_emit))
     }
 
@@ -288,13 +302,18 @@ impl Core {
     }
 
     fn wave_is_over(&mut self, outcome: WaveOutcome, now: Time) {
-        let (seen, pause) = match outcome {
-            WaveOutcome::Unrest(seen) => (seen, WAVE_PERIOD),
+        let (mut seen, is_at_rest) = match outcome {
+            WaveOutcome::Unrest(seen) => (seen, false),
             // The second wave follows at once. Nothing is concluded from the first alone.
             WaveOutcome::Perhaps(_) => return self.wave_at = now,
-            WaveOutcome::Rest(seen) => (seen, WAVE_PERIOD),
+            WaveOutcome::Rest(seen) => (seen, true),
         };
-        self.wave_at = now.after(pause);
+        self.wave_at = now.after(WAVE_PERIOD);
+        if let Some(checkpoints) = &mut self.checkpoints
+            && checkpoints.take_progress(is_at_rest, &mut seen)
+        {
+            return;
+        }
         let answered = self.round.is_some_and(|round| seen.round == round && seen.answered >= seen.asked);
         // The request is answered and spouts can emit: no wave is needed until they cannot.
         if answered && seen.live_spouts > 0 {
@@ -322,7 +341,7 @@ impl Core {
     }
 
     /// Drops the answers so far, because a command or a death made them stale.
-    fn ask_anew(&mut self, now: Time) {
+    pub(super) fn ask_anew(&mut self, now: Time) {
         self.waves.begin_again();
         self.round = None;
         self.wave_at = now;

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use crate::checkpoint::Manifest;
 use crate::cluster::control::{FromWorker, ToWorker};
 use crate::cluster::master::counts::Sources;
 use crate::cluster::master::worker_record::Exit;
-use crate::config::WorkerOptions;
-use crate::ids::WorkerId;
+use crate::config::{CheckpointOptions, WorkerOptions};
+use crate::ids::{CheckpointId, WorkerId};
 use crate::net::{Endpoint, Members};
 use crate::runtime::StopReason;
+use crate::runtime::checkpoint_actions::Parts;
+use crate::runtime::flow::checkpoint::StorageError;
 
 /// What the core is made with.
 #[derive(Clone, Debug)]
@@ -25,6 +28,19 @@ pub struct CoreOptions {
     pub drain_timeout: Duration,
     /// Whether spouts wait for [`Event::Activate`].
     pub start_inactive: bool,
+    /// If the topology is exactly-once: how checkpoints are taken, of what, and which start of the topology this is.
+    pub checkpoints: Option<(CheckpointOptions, Parts, u64)>,
+}
+
+/// What is to be done in the store of checkpoints, in the order in which it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreJob {
+    /// Find the latest checkpoint.
+    Load,
+    /// Publish a checkpoint. The shell states the time in it.
+    Publish(Box<Manifest>),
+    /// Delete what was written for a checkpoint that was given up.
+    Discard(CheckpointId),
 }
 
 /// An event. An event of an incarnation that is not the current one is ignored.
@@ -40,6 +56,10 @@ pub enum Event {
     Examined(Endpoint, bool),
     /// The process of a worker has ended.
     Exited(Endpoint, Exit),
+    /// The latest checkpoint was found, or could not be.
+    Loaded(Result<Option<Box<Manifest>>, StorageError>),
+    /// A checkpoint was published, or could not be.
+    Published(CheckpointId, Result<(), StorageError>),
     /// The embedder wants spouts to emit (again).
     Activate,
     /// The embedder wants spouts to rest.
@@ -62,6 +82,8 @@ pub enum MasterAction {
     Examine(Endpoint),
     /// Kill the process of a worker.
     Kill(Endpoint),
+    /// Do this in the store of checkpoints, and report what comes of it.
+    Store(StoreJob),
     /// Write this to the log, and to the history of the run where it belongs there.
     Note(Note),
     /// The run is over: end the master's thread.
@@ -93,6 +115,12 @@ pub enum Note {
     Stopped(Endpoint, StopReason),
     /// The connection by which the worker sends to a peer came up or went down.
     Link(Endpoint, WorkerId, bool),
+    /// A checkpoint was given up, for this reason.
+    CheckpointGivenUp(CheckpointId, String),
+    /// All tasks go back to the latest checkpoint, if there is one, for this reason.
+    GoingBack(Option<CheckpointId>, String),
+    /// The latest checkpoint cannot be read, for this reason. It is tried again.
+    CheckpointUnread(String),
     /// The run is given up.
     GivenUp(String),
     /// Processes that do not die are left behind.

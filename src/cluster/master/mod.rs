@@ -11,9 +11,11 @@
 //!   through its incarnations. `waves`: whether all workers are at rest at once. `link_reports`: which
 //!   worker is cut off. `counts`: what the incarnations of a worker counted and lost; `inputs`: which
 //!   workers read sources that cannot be read again.
+//! * `checkpoints`: what the core has for checkpoints; `store`: the thread that publishes them.
 //! * `shell`: the thread that performs the actions. `running`: the handle for embedders. `run`: the
 //!   state that both share. `options`: the options of a run.
 
+mod checkpoints;
 mod core;
 mod counts;
 mod events;
@@ -23,13 +25,16 @@ mod options;
 mod run;
 mod running;
 mod shell;
+mod store;
 mod waves;
 mod worker_record;
 
 pub use core::Core;
-pub use events::{CoreOptions, Event, MasterAction, Note};
+pub use counts::Sources;
+pub use events::{CoreOptions, Event, MasterAction, Note, StoreJob};
 pub use inputs::sources;
 pub use options::{DialThrough, OutputLines, WorkersOptions};
 pub use run::{WorkerEvent, WorkerEventKind};
 pub use running::{RunningWorkers, StartWorkersError};
+pub use store::MasterStore;
 pub use worker_record::Exit;

@@ -9,6 +9,7 @@ use crate::cluster::processes::Executable;
 use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
+use crate::runtime::CheckpointBegin;
 
 /// Returns the address by which one worker dials another, if that differs from the address on which the
 /// other listens: for address translation, and for proxies in tests. Arguments: the dialing worker, the
@@ -44,6 +45,8 @@ pub struct WorkersOptions {
     /// of the run. From anything else, what was read and not processed is lost, and counts as lost: the
     /// replacement reads on where the worker stopped.
     pub stdin: bool,
+    /// What becomes of checkpoints of an earlier run, if the topology is exactly-once.
+    pub checkpoints: CheckpointBegin,
     /// Addresses by which workers dial each other. `None`: the addresses on which they listen.
     pub dial_through: Option<DialThrough>,
     /// Gets the counters of all workers while they run.
@@ -64,6 +67,7 @@ impl WorkersOptions {
             print: PrintStyle::default(),
             stdout: None,
             stdin: false,
+            checkpoints: CheckpointBegin::default(),
             dial_through: None,
             metrics: None,
         }

@@ -92,6 +92,7 @@ impl Shared {
         topology.cut_short = run.core.is_cut_short();
         topology.stopped = run.core.stopped().cloned();
         topology.lost = run.core.lost();
+        topology.checkpoints = run.core.checkpoint_stats(run.ended_at.unwrap_or_else(|| self.clock.now()));
         let records = run.core.workers();
         let workers = u16::try_from(records.len()).expect("workers are numbered by u16");
         let up = records.iter().filter(|record| record.is_up());

@@ -8,21 +8,28 @@ use std::{fmt, io};
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use slog::Logger;
 
-use crate::clock::Time;
+use crate::checkpoint::CheckpointStore;
+use crate::clock::{Clock, Time};
 use crate::cluster::control::Start;
 use crate::cluster::master::core::Core;
+use crate::cluster::master::counts::Sources;
 use crate::cluster::master::events::{CoreOptions, Event};
 use crate::cluster::master::inputs::{RereadInput, sources, stdin_reader};
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent};
-use crate::cluster::master::shell::Shell;
+use crate::cluster::master::shell::{Shell, StoreThread};
+use crate::cluster::master::store::MasterStore;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::{WorkersStats, shapes};
 use crate::components::standard;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Members, Secret};
+use crate::runtime::checkpoint_actions::Parts;
+use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory};
 use crate::runtime::reporting::Reporter;
+use crate::runtime::{CheckpointStartError, host_name};
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
 
@@ -39,6 +46,12 @@ pub enum StartWorkersError {
     /// The system has no random bytes for the secret of the run.
     #[error("the operating system has no randomness")]
     Randomness,
+    /// The directory of the checkpoints has a name that is not UTF-8, so workers cannot be told of it.
+    #[error("the name of the directory for checkpoints, `{0}`, is not UTF-8: choose another `storage`")]
+    DirectoryName(String),
+    /// The topology cannot begin with its checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointStartError),
 }
 
 /// A topology that runs in worker processes. Dropping the handle kills it.
@@ -91,7 +104,19 @@ impl RunningWorkers {
         let reader = options.stdin.then(|| stdin_reader(&topology, &plan, &assignment)).flatten();
         let input = reader.and_then(|reader| RereadInput::new(reader, io::stdin()));
         let reads_once = reader.filter(|_| input.is_none());
-        let sources = sources(&topology, &plan, &assignment, workers, reads_once);
+        let mut sources = sources(&topology, &plan, &assignment, workers, reads_once);
+        let opened = match topology.options().delivery.is_exactly_once() {
+            true => {
+                // What a worker had open when it died is emitted again after the checkpoint.
+                sources.fill(Sources::None);
+                let holder = format!("process {} on {}", std::process::id(), host_name());
+                let directory = checkpoint_directory(&topology)?;
+                let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
+                let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
+                Some((directory, open_directory(&topology, options.checkpoints, &holder)?))
+            }
+            false => None,
+        };
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source,
@@ -106,6 +131,7 @@ impl RunningWorkers {
             worker_options: options.worker.clone(),
             log: options.log.clone(),
             print: options.print,
+            checkpoints: opened.as_ref().map(|(directory, _)| directory.clone()),
             stdin: options.stdin,
             closed: standard::closed(),
         };
@@ -116,11 +142,17 @@ impl RunningWorkers {
             bolts: topology.components().iter().filter(|component| !component.is_spout()).count(),
             drain_timeout: topology.options().drain_timeout,
             start_inactive: topology.options().start_inactive,
+            checkpoints: opened.as_ref().map(|(_, opened)| {
+                let parts = Parts::new(&topology, &plan, usize::from(workers));
+                (topology.options().checkpoint.clone(), parts, opened.epoch)
+            }),
         });
         let shared = Arc::new(Shared::new(core, topology.name().to_owned(), shapes(&topology, &plan)));
         let (wishes, happenings) = channel();
         let (metrics, logger) = (options.metrics.clone(), options.logger.clone());
-        let shell = Shell::new(Arc::clone(&shared), start, options, input, wishes.clone());
+        let store = opened.map(|(_, opened)| start_store(opened.store, &logger, &wishes)).transpose();
+        let store = store.map_err(StartWorkersError::Thread)?;
+        let shell = Shell::new(Arc::clone(&shared), start, options, input, wishes.clone(), store);
         let thread = thread::Builder::new()
             .name("squall-master".to_owned())
             .spawn(move || shell.run(&happenings))
@@ -212,6 +244,16 @@ impl fmt::Debug for RunningWorkers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunningWorkers").field("pids", &self.worker_pids()).finish_non_exhaustive()
     }
+}
+
+/// Starts the thread that publishes checkpoints.
+fn start_store(store: CheckpointStore, logger: &Logger, events: &Sender<Event>) -> io::Result<StoreThread> {
+    let (jobs, taken) = channel();
+    let (store, events) = (MasterStore::new(store, logger.clone()), events.clone());
+    let thread = thread::Builder::new()
+        .name("squall-checkpts".to_owned())
+        .spawn(move || store.run(&taken, &events, &Clock::real()))?;
+    Ok(StoreThread { jobs, thread })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StartWorkersError> {

@@ -10,13 +10,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use slog::{Logger, error, info, o, warn};
 
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
-use crate::cluster::master::events::{Event, MasterAction, Note};
+use crate::cluster::master::events::{Event, MasterAction, Note, StoreJob};
 use crate::cluster::master::inputs::RereadInput;
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent, WorkerEventKind};
@@ -38,8 +39,17 @@ pub(super) struct Shell {
     /// Standard input, if it can be read again.
     input: Option<RereadInput>,
     happenings: Sender<Event>,
+    /// The thread that publishes checkpoints, if the topology is exactly-once.
+    store: Option<StoreThread>,
     /// By worker: the present incarnation and its process. Replaced when the next one is started.
     processes: Vec<Option<(Endpoint, Process)>>,
+}
+
+/// The thread that publishes checkpoints.
+pub(super) struct StoreThread {
+    /// What it is to do. When this is dropped, the thread ends.
+    pub(super) jobs: Sender<StoreJob>,
+    pub(super) thread: JoinHandle<()>,
 }
 
 /// Marks the run as ended when the thread ends, even by a panic. The kernel kills all workers when this
@@ -59,9 +69,10 @@ impl Shell {
         options: WorkersOptions,
         input: Option<RereadInput>,
         happenings: Sender<Event>,
+        store: Option<StoreThread>,
     ) -> Shell {
         let processes = (0..start.workers).map(|_| None).collect();
-        Shell { shared, start, options, input, happenings, processes }
+        Shell { shared, start, options, input, happenings, store, processes }
     }
 
     /// Runs the workers until the end.
@@ -92,6 +103,13 @@ impl Shell {
         for (_, process) in self.processes.drain(..).flatten() {
             process.wait_for_outputs(OUTPUTS_MAX);
         }
+        if let Some(StoreThread { jobs, thread }) = self.store {
+            drop(jobs);
+            // After an end that was cut short, a write may never return. It is not waited for.
+            if !self.shared.lock().core.is_cut_short() {
+                let _ = thread.join();
+            }
+        }
     }
 
     fn act(&mut self, action: MasterAction) {
@@ -106,6 +124,12 @@ impl Shell {
             MasterAction::Kill(who) => {
                 if let Some(process) = self.process(who) {
                     process.kill();
+                }
+            }
+            MasterAction::Store(job) => {
+                if let Some(store) = &self.store {
+                    // It ends only after this thread.
+                    let _ = store.jobs.send(job);
                 }
             }
             MasterAction::Note(note) => self.note(note),
@@ -255,6 +279,17 @@ impl Shell {
             Note::Link(who, peer, up) => {
                 let kind = if up { WorkerEventKind::LinkUp(peer) } else { WorkerEventKind::LinkDown(peer) };
                 self.remember(who, kind);
+            }
+            Note::CheckpointGivenUp(checkpoint, why) => {
+                warn!(self.options.logger, "a checkpoint was given up: {}", why; "checkpoint" => %checkpoint);
+            }
+            Note::GoingBack(latest, why) => {
+                let latest = latest.map_or("the begin".to_owned(), |id| id.to_string());
+                warn!(self.options.logger, "all tasks go back to the latest checkpoint: {}", why;
+                    "latest_so_far" => latest);
+            }
+            Note::CheckpointUnread(why) => {
+                warn!(self.options.logger, "the latest checkpoint cannot be read; trying again: {}", why);
             }
             Note::GivenUp(why) => error!(self.options.logger, "the run is given up"; "because" => why),
             Note::LeftBehind(left) => {

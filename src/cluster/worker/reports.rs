@@ -19,6 +19,7 @@ use crate::cluster::stats::{WorkerStats, changes};
 use crate::ids::WorkerId;
 use crate::net::{Member, Members};
 use crate::runtime::StopReason;
+use crate::runtime::flow::checkpoint::CheckpointReport;
 
 /// How long the last reports may take to be written before the process ends without them.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -98,6 +99,11 @@ impl Reports {
     /// A component cannot go on.
     pub fn stopped(&self, reason: StopReason) {
         self.message(FromWorker::Stopped(reason));
+    }
+
+    /// Something has happened to a checkpoint.
+    pub fn checkpoint(&self, report: CheckpointReport) {
+        self.message(FromWorker::Checkpoint(report));
     }
 
     /// Executors need more time to close, because their threads got no processor.

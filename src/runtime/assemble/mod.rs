@@ -15,7 +15,7 @@ pub mod setup;
 pub mod wiring;
 pub mod worker_state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::rngs::{StdRng, SysRng};
@@ -23,7 +23,7 @@ use rand::{Rng, SeedableRng};
 use slog::o;
 
 use crate::api::{ContextParts, OutputState, TaskContext};
-use crate::checkpoint::{CheckpointStore, TaskName};
+use crate::checkpoint::TaskName;
 use crate::config::CheckpointMode;
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
@@ -31,7 +31,7 @@ use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::assemble::blueprint::Blueprint;
 use crate::runtime::assemble::endpoints::{Endpoints, Inboxes};
 use crate::runtime::assemble::links::Links;
-use crate::runtime::assemble::setup::{Share, WorkerSetup};
+use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
 use crate::runtime::assemble::wiring::{Wiring, out_links};
 use crate::runtime::assemble::worker_state::WorkerState;
 use crate::runtime::checkpoint_actions::Parts;
@@ -44,11 +44,13 @@ use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::checkpoint_coordinator::CheckpointCoordinator;
 use crate::runtime::executor::checkpoints::{AlignedInputs, StorageSender};
 use crate::runtime::executor::end_coordinator::EndCoordinator;
+use crate::runtime::executor::executor_answers::ExecutorAnswers;
 use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::spout::{Cycles, SpoutExecutor};
 use crate::runtime::executor::spout_task::SpoutTask;
 use crate::runtime::executor::step::{ExecutorHandles, TaskParts};
-use crate::runtime::executor::storage::StorageExecutor;
+use crate::runtime::executor::storage::{StorageExecutor, Store};
+use crate::runtime::executor::worker_checkpoints::WorkerCheckpoints;
 use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
@@ -80,9 +82,12 @@ pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Optio
         .collect();
     let local_executors = Arc::new(assembly.local_executors());
     let checkpoints = assembly.blueprint.setup.checkpoints.take();
-    let epoch = checkpoints.as_ref().map(|checkpoints| checkpoints.epoch);
+    let epoch = checkpoints.as_ref().and_then(|checkpoints| match checkpoints {
+        CheckpointSetup::Whole { epoch, .. } => Some(*epoch),
+        CheckpointSetup::Share(_) => None,
+    });
     executors.push(Some(assembly.host_coordinator(&local_executors, epoch)));
-    executors.extend(checkpoints.map(|checkpoints| Some(assembly.host_storage(checkpoints.store))));
+    executors.extend(checkpoints.map(|checkpoints| Some(assembly.host_storage(checkpoints))));
     let coordinator = assembly.endpoints.coordinator.clone();
     let ingress = assembly.ingress();
     if !assembly.panics.is_empty() {
@@ -408,19 +413,12 @@ impl Assembly {
     ) -> Option<Box<CheckpointCoordinator>> {
         let storage = self.endpoints.storage.clone()?;
         let Blueprint { topology, plan, setup, .. } = &self.blueprint;
-        let mut tasks = BTreeMap::new();
-        for (index, component) in topology.components().iter().enumerate() {
-            let count = plan.tasks(Part::Component(index)).len();
-            tasks.extend(
-                (0..count).map(|task| (TaskName::new(component.id.clone(), task as u32), count as u32)),
-            );
-        }
-        let executors = local_executors.task_executors();
-        let parts = Parts { topology: topology.name.clone(), tasks, executors };
+        let parts = Parts::new(topology, plan, 1);
         Some(Box::new(CheckpointCoordinator {
             sequence: CheckpointSequence::new(topology.options().checkpoint.clone(), parts, epoch),
             storage,
             executors: Arc::clone(local_executors),
+            answers: ExecutorAnswers::of(local_executors.task_executors()),
             lifecycle: Arc::clone(&self.shared.lifecycle),
             counts: Arc::clone(&self.shared.checkpoint_counts),
             logger: setup.logger.clone(),
@@ -428,7 +426,11 @@ impl Assembly {
     }
 
     /// Builds the executor that writes checkpoints.
-    fn host_storage(&mut self, store: CheckpointStore) -> HostedExecutor {
+    fn host_storage(&mut self, checkpoints: CheckpointSetup) -> HostedExecutor {
+        let store = match checkpoints {
+            CheckpointSetup::Whole { store, .. } => Store::Whole(store),
+            CheckpointSetup::Share(store) => Store::Share { store, tasks: self.tasks_here() },
+        };
         let StorageSender { inbox: address, queue } =
             self.endpoints.storage.clone().expect("it has an address where there are checkpoints");
         let inbox = self.inboxes.take(address.executor);
@@ -442,6 +444,19 @@ impl Assembly {
         let body = Executor::Storage(Box::new(storage));
         let blocking = self.blueprint.setup.dedicated_threads;
         HostedExecutor::new(vec![ExecutorEntry { part: None, address }], blocking, body)
+    }
+
+    /// The tasks of components in this worker.
+    fn tasks_here(&self) -> BTreeSet<TaskName> {
+        let plan = &self.blueprint.plan;
+        let here = plan.executors.iter().filter(|executor| self.endpoints.local(executor.id).is_some());
+        let names = here.filter_map(|executor| {
+            let Part::Component(index) = executor.part else { return None };
+            let component = self.blueprint.topology.components()[index].id.clone();
+            let first = plan.tasks(executor.part).start;
+            Some(executor.task_ids().map(move |task| TaskName::new(component.clone(), task.0 - first)))
+        });
+        names.flatten().collect()
     }
 
     fn host_coordinator(
@@ -461,7 +476,11 @@ impl Assembly {
                 EndCoordinator::alone(inbox, lifecycle, local_executors, ending, checkpoints)
             }
             Some(share) => {
-                EndCoordinator::reporting(inbox, lifecycle, local_executors, Arc::clone(&share.master))
+                let storage = self.endpoints.storage.clone();
+                let checkpoints = storage
+                    .map(|storage| Box::new(WorkerCheckpoints::new(storage, Arc::clone(&local_executors))));
+                let master = Arc::clone(&share.master);
+                EndCoordinator::reporting(inbox, lifecycle, local_executors, master, checkpoints)
             }
         };
         let body = Executor::Coordinator(Box::new(coordinator));

@@ -6,7 +6,7 @@ use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::api::WorkerResources;
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::{CheckpointStore, WorkerStore};
 use crate::clock::Clock;
 use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::audit::Audit;
@@ -40,12 +40,17 @@ pub struct WorkerSetup {
     pub checkpoints: Option<CheckpointSetup>,
 }
 
-/// Where the checkpoints of a topology are kept, and which start of it this is.
-pub struct CheckpointSetup {
-    /// The store, in which this epoch has begun.
-    pub store: CheckpointStore,
-    /// The epoch.
-    pub epoch: u64,
+/// Where the checkpoints of a topology are kept.
+pub enum CheckpointSetup {
+    /// All of the topology runs in this process.
+    Whole {
+        /// The store, in which this epoch has begun.
+        store: CheckpointStore,
+        /// The epoch: which start of the topology this is.
+        epoch: u64,
+    },
+    /// The worker is one of several.
+    Share(WorkerStore),
 }
 
 /// A worker's part in a topology that runs in several.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::recovery::RECOVERIES_MAX;
 use super::*;
 use crate::api::Positions;
-use crate::runtime::flow::checkpoint::Restored;
+use crate::runtime::flow::checkpoint::{Loaded, Restored};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const TASKS: u32 = 2;
-const EXECUTORS: usize = 2;
+const ANSWERERS: usize = 2;
 
 fn task(index: u32) -> TaskName {
     TaskName::new("count", index)
@@ -29,8 +30,14 @@ impl Played {
     fn new() -> Played {
         let options = CheckpointOptions { interval: INTERVAL, ..CheckpointOptions::default() };
         let tasks = (0..TASKS).map(|index| (task(index), TASKS)).collect();
-        let parts = Parts { topology: "words".into(), tasks, executors: EXECUTORS };
+        let parts = Parts { topology: "words".into(), tasks, answerers: ANSWERERS };
         Played { sequence: CheckpointSequence::new(options, parts, 2), now: Time::ZERO }
+    }
+
+    /// Of several workers, none of which is up.
+    fn of_workers() -> Played {
+        let Played { sequence, now } = Played::new();
+        Played { sequence: sequence.of_workers(), now }
     }
 
     /// One that runs, and began with this manifest.
@@ -40,7 +47,7 @@ impl Played {
         assert_eq!(played.shown(), ["load"]);
         played.load(manifest);
         assert_eq!(played.shown(), ["restore"]);
-        (0..EXECUTORS).for_each(|_| played.sequence.restored(played.now));
+        (0..ANSWERERS).for_each(|who| played.sequence.restored(who, played.now));
         assert_eq!(played.shown(), ["resume"]);
         played
     }
@@ -82,7 +89,7 @@ impl Played {
     }
 
     fn halt_all(&mut self) {
-        (0..EXECUTORS).for_each(|_| self.sequence.halted());
+        (0..ANSWERERS).for_each(|who| self.sequence.halted(who));
     }
 }
 
@@ -202,9 +209,10 @@ fn after_a_loss_all_halt_before_anything_is_read() {
     assert_eq!(played.shown(), ["load"]);
     played.load(None);
     assert_eq!(played.shown(), ["restore"]);
-    played.sequence.restored(played.now);
+    played.sequence.restored(0, played.now);
+    played.sequence.restored(0, played.now);
     assert_eq!(played.shown(), [""; 0], "one has not answered");
-    played.sequence.restored(played.now);
+    played.sequence.restored(1, played.now);
     assert_eq!(played.shown(), ["resume"]);
     assert_eq!(played.advance(INTERVAL), ["begin 2-2 full"], "no number is used again");
 }
@@ -225,7 +233,7 @@ fn losses_without_a_checkpoint_in_between_slow_down_and_then_end_the_run() {
         assert_eq!(played.advance(pause), ["load"]);
         played.load(None);
         let _ = played.shown();
-        (0..EXECUTORS).for_each(|_| played.sequence.restored(played.now));
+        (0..ANSWERERS).for_each(|who| played.sequence.restored(who, played.now));
         assert_eq!(played.shown(), ["resume"]);
     }
     assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
@@ -250,6 +258,57 @@ fn a_store_that_cannot_be_read_now_is_read_later() {
 }
 
 #[test]
+fn workers_begin_when_all_are_up_and_go_back_when_one_dies() {
+    let mut played = Played::of_workers();
+    played.sequence.activate(played.now);
+    assert_eq!(played.shown(), [""; 0], "none is up");
+    played.sequence.halted(0);
+    played.sequence.halted(0);
+    assert_eq!(played.shown(), [""; 0], "one is up");
+    assert!(!played.sequence.waits_for_rest());
+    played.sequence.halted(1);
+    assert!(played.sequence.waits_for_rest());
+    assert_eq!(played.shown(), ["load"]);
+    played.sequence.left(1, "worker 1 died", played.now);
+    assert_eq!(played.shown(), ["halt"]);
+    played.load(None);
+    assert_eq!(played.shown(), [""; 0], "what was asked for before the death is no answer");
+    played.sequence.halted(0);
+    played.sequence.halted(1);
+    played.sequence.left(1, "worker 1 died again", played.now);
+    assert_eq!(played.shown(), [""; 0]);
+    played.sequence.halted(1);
+    assert_eq!(played.shown(), ["load"]);
+    played.load(None);
+    assert_eq!(played.shown(), ["restore"]);
+    played.sequence.restored(1, played.now);
+    let away = StorageError { why: "away".into(), is_permanent: false };
+    played.sequence.not_restored(away, played.now);
+    assert_eq!(played.shown(), ["wait", "halt"], "those that have it halt again");
+    played.halt_all();
+    assert_eq!(played.advance(Duration::from_millis(100)), ["load"]);
+    played.load(None);
+    let _ = played.shown();
+    (0..ANSWERERS).for_each(|who| played.sequence.restored(who, played.now));
+    assert_eq!(played.shown(), ["resume"]);
+    assert_eq!(played.advance(INTERVAL), ["begin 2-1 full"]);
+    for _ in 0..2 * RECOVERIES_MAX {
+        played.sequence.left(0, "killed again", played.now);
+        assert_eq!(
+            played.shown().last().map(String::as_str),
+            Some("halt"),
+            "this may happen as often as it wants"
+        );
+        played.halt_all();
+        assert_eq!(played.shown(), ["load"]);
+        played.load(None);
+        let _ = played.shown();
+        (0..ANSWERERS).for_each(|who| played.sequence.restored(who, played.now));
+        assert_eq!(played.shown(), ["resume"]);
+    }
+}
+
+#[test]
 fn the_last_checkpoint_begins_when_all_have_finished() {
     let mut played = Played::running(None);
     played.sequence.note_finishing(true);
@@ -262,9 +321,9 @@ fn the_last_checkpoint_begins_when_all_have_finished() {
     let last = CheckpointId { epoch: 2, number: 1 };
     played.sequence.published(last, Ok(()), played.now);
     assert_eq!(played.shown(), ["commit 2-1"]);
-    played.sequence.committed(last);
+    played.sequence.committed(0, last);
     assert_eq!(played.shown(), [""; 0]);
-    played.sequence.committed(last);
+    played.sequence.committed(1, last);
     assert_eq!(played.shown(), ["publish 2-2 [1, 1] committed"]);
     assert!(!played.sequence.is_over());
     played.sequence.published(CheckpointId { number: 2, ..last }, Ok(()), played.now);
@@ -290,7 +349,7 @@ fn a_topology_that_had_ended_only_commits() {
     assert!(played.sequence.only_commits());
     assert_eq!(played.advance(INTERVAL), [""; 0]);
     let last = CheckpointId { epoch: 1, number: 5 };
-    (0..EXECUTORS).for_each(|_| played.sequence.committed(last));
+    (0..ANSWERERS).for_each(|who| played.sequence.committed(who, last));
     assert_eq!(played.shown(), ["publish 2-1 [1, 1] committed"]);
     played.sequence.published(CheckpointId { epoch: 2, number: 1 }, Ok(()), played.now);
     assert!(played.sequence.is_over());
@@ -317,7 +376,8 @@ fn in_any_order_only_what_is_whole_is_committed() {
         let (mut taken, mut published, mut committed) = (BTreeMap::new(), None, CheckpointId::default());
         for _ in 0..300 {
             let begun = played.sequence.begun;
-            match random.random_range(0..12) {
+            let who = random.random_range(0..ANSWERERS);
+            match random.random_range(0..13) {
                 0..4 => {
                     let index = random.random_range(0..TASKS);
                     let of = if random.random_bool(0.2) {
@@ -338,10 +398,11 @@ fn in_any_order_only_what_is_whole_is_committed() {
                     }
                 }
                 5 => played.load(None),
-                6 | 7 => played.sequence.restored(played.now),
-                8 => played.sequence.halted(),
+                6 | 7 => played.sequence.restored(who, played.now),
+                8 => played.sequence.halted(who),
                 9 if random.random_bool(0.1) => played.sequence.lost("a loss".into(), played.now),
                 10 if random.random_bool(0.1) => played.sequence.refused(begun, "no".into(), played.now),
+                11 if random.random_bool(0.1) => played.sequence.left(who, "a worker died", played.now),
                 _ => played.now = played.now.after(INTERVAL / 3),
             }
             for action in played.actions(random.random_bool(0.5)) {

@@ -58,6 +58,7 @@ impl AckerExecutor {
                 | Control::End(_)
                 | Control::Checkpoint(_)
                 | Control::CheckpointEvent(_)
+                | Control::CheckpointOrder(_)
                 | Control::Storage(_) => {}
             }
         }

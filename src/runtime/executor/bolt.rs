@@ -208,6 +208,7 @@ impl BoltExecutor {
                 | Control::Loss(_)
                 | Control::End(_)
                 | Control::CheckpointEvent(_)
+                | Control::CheckpointOrder(_)
                 | Control::Storage(_) => {}
             }
         }

@@ -7,10 +7,11 @@ use slog::Logger;
 use crate::api::StopReason;
 use crate::clock::Time;
 use crate::ids::TaskId;
-use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts};
+use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, loss_of};
 use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndCommand;
 use crate::runtime::executor::checkpoints::StorageSender;
+use crate::runtime::executor::executor_answers::ExecutorAnswers;
 use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::step::StepContext;
 use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
@@ -19,6 +20,9 @@ use crate::runtime::lifecycle::Lifecycle;
 
 /// What stands in the place of a component in the reason of a run that fails because of its checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
+
+/// The only answerer of the sequence: see `Parts::answerers`.
+const THIS_PROCESS: usize = 0;
 
 /// The counts of checkpoints, for statistics.
 pub type SharedCounts = Arc<Mutex<CheckpointCounts>>;
@@ -31,6 +35,8 @@ pub struct CheckpointCoordinator {
     pub storage: StorageSender,
     /// The executors that are told what to do.
     pub executors: Arc<LocalExecutors>,
+    /// What they have answered.
+    pub answers: ExecutorAnswers,
     /// The life of the topology, which ends with an error when checkpoints fail for good.
     pub lifecycle: Arc<Lifecycle>,
     /// Where the counts are shown.
@@ -55,13 +61,16 @@ impl CheckpointCoordinator {
                 self.sequence.published(checkpoint, result, now);
             }
             CheckpointEvent::Loaded(result) => self.sequence.loaded(result.map(|loaded| *loaded), now),
-            CheckpointEvent::Halted => self.sequence.halted(),
-            CheckpointEvent::Restored => self.sequence.restored(now),
-            CheckpointEvent::Committed(checkpoint) => self.sequence.committed(checkpoint),
-            CheckpointEvent::Lost { component, why } => {
-                self.sequence
-                    .lost(format!("`{component}` failed in a way that cannot be taken back: {why}"), now);
+            CheckpointEvent::Halted if self.answers.halted() => self.sequence.halted(THIS_PROCESS),
+            CheckpointEvent::Restored if self.answers.restored() => self.sequence.restored(THIS_PROCESS, now),
+            CheckpointEvent::Committed(checkpoint) if self.answers.committed(checkpoint) => {
+                self.sequence.committed(THIS_PROCESS, checkpoint);
             }
+            CheckpointEvent::Halted | CheckpointEvent::Restored | CheckpointEvent::Committed(_) => {}
+            CheckpointEvent::ShareLoaded { .. } => {
+                debug_assert!(false, "one worker of several reads a share, and this is the only one");
+            }
+            CheckpointEvent::Lost { component, why } => self.sequence.lost(loss_of(&component, &why), now),
         }
     }
 
@@ -83,6 +92,7 @@ impl CheckpointCoordinator {
         match action {
             CheckpointAction::Load => self.storage.send(StorageJob::Load),
             CheckpointAction::Restore(restored) => {
+                self.answers.begin_restore(restored.checkpoint);
                 self.executors.command_tasks(|| CheckpointCommand::Restore(Arc::clone(&restored)));
             }
             CheckpointAction::Resume => {
@@ -96,6 +106,7 @@ impl CheckpointCoordinator {
             }
             CheckpointAction::Publish(manifest) => self.storage.send(StorageJob::Publish(manifest)),
             CheckpointAction::Commit(checkpoint) => {
+                self.answers.begin_commit(checkpoint);
                 self.executors.command_tasks(|| CheckpointCommand::Committed(checkpoint));
             }
             CheckpointAction::GiveUp(checkpoint, why) => {
@@ -108,6 +119,7 @@ impl CheckpointCoordinator {
                 slog::warn!(
                     self.logger, "all tasks go back to the latest checkpoint: {}", why; "latest_so_far" => latest
                 );
+                self.answers.begin_halt();
                 self.executors.command_tasks(|| CheckpointCommand::Halt);
             }
             CheckpointAction::Wait(why) => {

@@ -12,6 +12,8 @@ use crate::runtime::end_sequence::{EndCommand, EndProgress, EndSequence};
 use crate::runtime::executor::checkpoint_coordinator::CheckpointCoordinator;
 use crate::runtime::executor::local_executors::{LocalExecutors, MasterHandle};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
+use crate::runtime::executor::worker_checkpoints::WorkerCheckpoints;
+use crate::runtime::flow::checkpoint::CheckpointEvent;
 use crate::runtime::flow::inbox::Inbox;
 use crate::runtime::flow::message::{Control, EndRequest};
 use crate::runtime::lifecycle::Lifecycle;
@@ -26,7 +28,7 @@ enum Role {
         checkpoints: Option<Box<CheckpointCoordinator>>,
     },
     /// The master decides; the coordinator reports to it.
-    Reports(Arc<dyn MasterHandle>),
+    Reports { master: Arc<dyn MasterHandle>, checkpoints: Option<Box<WorkerCheckpoints>> },
 }
 
 /// The executor that ends the topology.
@@ -57,21 +59,34 @@ impl EndCoordinator {
         lifecycle: Arc<Lifecycle>,
         local_executors: Arc<LocalExecutors>,
         master: Arc<dyn MasterHandle>,
+        checkpoints: Option<Box<WorkerCheckpoints>>,
     ) -> EndCoordinator {
-        EndCoordinator { inbox, lifecycle, local_executors, role: Role::Reports(master) }
+        EndCoordinator { inbox, lifecycle, local_executors, role: Role::Reports { master, checkpoints } }
     }
 
     fn take(&mut self, request: EndRequest, now: Time) {
         match (request, &mut self.role) {
             (EndRequest::Drain | EndRequest::Stop, Role::Decides { ending, .. }) => ending.drain(now),
             (EndRequest::Kill, Role::Decides { ending, .. }) => ending.kill(),
-            (EndRequest::Drain, Role::Reports(master)) => master.drain(),
-            (EndRequest::Stop, Role::Reports(master)) => {
+            (EndRequest::Drain, Role::Reports { master, .. }) => master.drain(),
+            (EndRequest::Stop, Role::Reports { master, .. }) => {
                 let reason = self.lifecycle.stopped();
                 master.stop(reason.expect("it is noted before the coordinator receives the request"));
             }
             // The master ends the worker.
-            (EndRequest::Kill, Role::Reports(_)) => {}
+            (EndRequest::Kill, Role::Reports { .. }) => {}
+        }
+    }
+
+    fn take_checkpoint_event(&mut self, event: CheckpointEvent, now: Time) {
+        match &mut self.role {
+            Role::Decides { checkpoints: Some(checkpoints), .. } => checkpoints.take(event, now),
+            Role::Reports { master, checkpoints: Some(checkpoints) } => {
+                if let Some(report) = checkpoints.take(event) {
+                    master.checkpoint(report);
+                }
+            }
+            Role::Decides { checkpoints: None, .. } | Role::Reports { checkpoints: None, .. } => {}
         }
     }
 
@@ -80,9 +95,10 @@ impl EndCoordinator {
         while let Ok(control) = self.inbox.control.try_recv() {
             match control {
                 Control::End(request) => self.take(request, cx.now),
-                Control::CheckpointEvent(event) => {
-                    if let Role::Decides { checkpoints: Some(checkpoints), .. } = &mut self.role {
-                        checkpoints.take(event, cx.now);
+                Control::CheckpointEvent(event) => self.take_checkpoint_event(event, cx.now),
+                Control::CheckpointOrder(order) => {
+                    if let Role::Reports { checkpoints: Some(checkpoints), .. } = &mut self.role {
+                        checkpoints.carry_out(order);
                     }
                 }
                 Control::Tree(_)
@@ -130,7 +146,7 @@ impl EndCoordinator {
                     .map_or(Time::NEVER, |checkpoints| checkpoints.sequence.wake_at(cx.now));
                 Step { outcome: StepOutcome::Idle, wake_at: ending.deadline().min(look_at).min(due) }
             }
-            Role::Reports(master) => {
+            Role::Reports { master, .. } => {
                 master.look(&self.local_executors.progress());
                 Step { outcome: StepOutcome::Idle, wake_at: Time::NEVER }
             }
@@ -160,17 +176,7 @@ fn advance_checkpoints(
     if sequence.has_failed() {
         ending.kill();
     }
-    // No message is open where nothing is tracked. Held tuples take their place: while there are any, the topology does
-    // not end.
-    progress.pending = progress.holding;
-    if sequence.is_taking() {
-        // A barrier is on its way, or about to be. No bolt may finish before it has passed.
-        progress.at_rest = false;
-    }
-    if !sequence.is_running() || sequence.only_commits() {
-        // Executors are halted: what they have done so far does not count.
-        (progress.at_rest, progress.answered) = (false, 0);
-    }
+    sequence.adjust(progress);
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::api::{CounterId, StopReason};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
+use crate::runtime::flow::checkpoint::CheckpointReport;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::{CheckpointCommand, ExecutorCommand};
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
@@ -124,4 +125,6 @@ pub trait MasterHandle: Send + Sync {
     fn drain(&self);
     /// A component cannot continue: the topology must end in order, and the run has failed.
     fn stop(&self, reason: &StopReason);
+    /// Something has happened to a checkpoint.
+    fn checkpoint(&self, report: CheckpointReport);
 }

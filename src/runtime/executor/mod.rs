@@ -11,7 +11,7 @@
 //! * [`end_coordinator`] ends the topology, through [`local_executors`].
 //! * [`checkpoints`] is what executors of tasks have for checkpoints. `bolt_checkpoints` and `spout_checkpoints`
 //!   continue the executors, `task_snapshots` and `spout_positions` are parts of tasks. [`storage`] writes what they
-//!   send, and [`checkpoint_coordinator`] decides.
+//!   send. [`checkpoint_coordinator`] decides, or the master does, and [`worker_checkpoints`] carries that out.
 //! * [`step`] is what all of them have in common.
 
 pub mod acker;
@@ -23,6 +23,7 @@ mod call_error;
 pub mod checkpoint_coordinator;
 pub mod checkpoints;
 pub mod end_coordinator;
+pub mod executor_answers;
 mod idle_pause;
 pub mod latencies;
 pub mod local_executors;
@@ -35,6 +36,7 @@ pub mod storage;
 mod task_snapshots;
 mod tuple_loop;
 mod user_code;
+pub mod worker_checkpoints;
 
 use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::step::{Step, StepContext};

@@ -82,7 +82,7 @@ pub struct SpoutExecutor {
 }
 
 impl SpoutExecutor {
-    /// An executor of these tasks, none of which is built yet. It counts as live. `next` is chained behind it.
+    /// An executor of these tasks, none of which is built yet. It counts as live, unless it begins halted. `next` is chained behind it.
     pub fn new(
         handles: ExecutorHandles,
         tasks: Vec<SpoutTask>,
@@ -91,7 +91,11 @@ impl SpoutExecutor {
         cycles: Cycles,
         next: Option<Box<BoltExecutor>>,
     ) -> SpoutExecutor {
-        handles.lifecycle.rest.count_live_spout();
+        // With checkpoints it begins halted.
+        let live = handles.storage.is_none();
+        if live {
+            handles.lifecycle.rest.count_live_spout();
+        }
         SpoutExecutor {
             checkpoints: handles.storage.clone().map(ExecutorCheckpoints::new),
             begun: VecDeque::new(),
@@ -105,7 +109,7 @@ impl SpoutExecutor {
             opened: false,
             active: false,
             draining: false,
-            live: true,
+            live,
             held_back: None,
             turn: 0,
             blocked_since: None,
@@ -223,6 +227,7 @@ impl SpoutExecutor {
                 | Control::Command(ExecutorCommand::Finish)
                 | Control::End(_)
                 | Control::CheckpointEvent(_)
+                | Control::CheckpointOrder(_)
                 | Control::Storage(_) => {}
             }
         }
@@ -351,7 +356,8 @@ impl SpoutExecutor {
 
     /// Keeps the count of spouts that may still emit.
     pub(super) fn note_live(&mut self) {
-        let live = !self.draining && self.tasks.iter().any(SpoutTask::is_live);
+        // While it is halted, it can emit nothing. Before it can, it counts as outstanding.
+        let live = !self.draining && !self.is_halted() && self.tasks.iter().any(SpoutTask::is_live);
         if live == self.live {
             return;
         }

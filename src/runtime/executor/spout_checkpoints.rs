@@ -39,6 +39,11 @@ impl SpoutExecutor {
         own && self.next.as_ref().is_none_or(|next| next.chain_runs())
     }
 
+    /// Whether this executor is halted.
+    pub(super) fn is_halted(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(ExecutorCheckpoints::drops)
+    }
+
     /// The step of a chain in which an executor is halted.
     pub(super) fn step_halted(&mut self, cx: &StepContext<'_>, processed: i64) -> Step {
         if let Some(next) = &mut self.next {

@@ -6,13 +6,14 @@
 //! If it is not certain whether a manifest became durable, nothing is published and nothing loaded before that is
 //! decided: a sink could otherwise abort what a later start finds complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use slog::Logger;
 
 use crate::api::Positions;
-use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest, TaskName};
+use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest, SnapshotFile, TaskName, WorkerStore};
 use crate::clock::Time;
 use crate::ids::CheckpointId;
 use crate::runtime::executor::checkpoints::StorageQueue;
@@ -23,12 +24,90 @@ use crate::runtime::flow::message::Control;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::text::shown;
 
+/// Where the executor writes.
+pub enum Store {
+    /// The store of a topology that is all in this process.
+    Whole(CheckpointStore),
+    /// The store of one worker of several. The master publishes.
+    Share {
+        /// The store.
+        store: WorkerStore,
+        /// The tasks of this worker.
+        tasks: BTreeSet<TaskName>,
+    },
+}
+
+impl Store {
+    fn append(
+        &mut self,
+        checkpoint: CheckpointId,
+        task: &TaskName,
+        chunk: &[u8],
+    ) -> Result<(), CheckpointError> {
+        match self {
+            Store::Whole(store) => store.append(checkpoint, task, chunk),
+            Store::Share { store, .. } => store.append(checkpoint, task, chunk),
+        }
+    }
+
+    fn seal(
+        &mut self,
+        checkpoint: CheckpointId,
+        task: &TaskName,
+    ) -> Result<Option<SnapshotFile>, CheckpointError> {
+        match self {
+            Store::Whole(store) => store.seal(checkpoint, task),
+            Store::Share { store, .. } => store.seal(checkpoint, task),
+        }
+    }
+
+    fn discard(&mut self, checkpoint: CheckpointId) {
+        match self {
+            Store::Whole(store) => store.discard(checkpoint),
+            Store::Share { store, .. } => store.forget(checkpoint),
+        }
+    }
+
+    fn read(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+        match self {
+            Store::Whole(store) => store.read(file),
+            Store::Share { store, .. } => store.read(file),
+        }
+    }
+
+    /// Whether a task runs in this process.
+    fn is_here(&self, task: &TaskName) -> bool {
+        match self {
+            Store::Whole(_) => true,
+            Store::Share { tasks, .. } => tasks.contains(task),
+        }
+    }
+
+    /// Reads what the tasks of this process keep in a checkpoint, and the positions of all spouts.
+    fn restored(&mut self, manifest: Option<&Manifest>) -> Result<Arc<Restored>, StorageError> {
+        let checkpoint = manifest.map(|manifest| manifest.checkpoint);
+        let mut restored = Restored { checkpoint, ..Restored::default() };
+        for entry in manifest.iter().flat_map(|manifest| &manifest.tasks) {
+            let positions: &mut Positions = restored.positions.entry(entry.component.clone()).or_default();
+            positions.extend(entry.positions.clone());
+            if self.is_here(&entry.task()) {
+                let mut chunks = Vec::new();
+                for file in &entry.files {
+                    chunks.extend(self.read(file)?);
+                }
+                restored.states.insert(entry.task(), chunks);
+            }
+        }
+        Ok(Arc::new(restored))
+    }
+}
+
 /// The executor that writes checkpoints.
 pub struct StorageExecutor {
     inbox: Inbox,
     coordinator: InboxSender,
     /// `None` once it was closed.
-    store: Option<CheckpointStore>,
+    store: Option<Store>,
     queue: Arc<StorageQueue>,
     /// The last checkpoint that was given up. What still comes for it, or for one before, is dropped.
     discarded: CheckpointId,
@@ -42,7 +121,7 @@ impl StorageExecutor {
     pub fn new(
         inbox: Inbox,
         coordinator: InboxSender,
-        store: CheckpointStore,
+        store: Store,
         queue: Arc<StorageQueue>,
         logger: Logger,
     ) -> StorageExecutor {
@@ -75,14 +154,15 @@ impl StorageExecutor {
             | Control::Loss(_)
             | Control::End(_)
             | Control::Checkpoint(_)
-            | Control::CheckpointEvent(_) => {
+            | Control::CheckpointEvent(_)
+            | Control::CheckpointOrder(_) => {
                 debug_assert!(false, "for other executors, not for the one that writes checkpoints");
             }
         }
         Step { outcome: StepOutcome::Worked, wake_at: Time::NEVER }
     }
 
-    fn carry_out(&mut self, job: StorageJob, store: &mut CheckpointStore) -> Option<CheckpointEvent> {
+    fn carry_out(&mut self, job: StorageJob, store: &mut Store) -> Option<CheckpointEvent> {
         match job {
             StorageJob::Append { checkpoint, task, chunk } => {
                 self.queue.took(chunk.len());
@@ -108,12 +188,13 @@ impl StorageExecutor {
                 })
             }
             StorageJob::Publish(manifest) => {
+                let Store::Whole(store) = store else { return None };
                 let checkpoint = manifest.checkpoint;
                 let result = store.publish(*manifest);
                 if let Some(error) = store.take_deletion_error() {
                     slog::warn!(self.logger, "files of old checkpoints are left: {}", shown(&error));
                 }
-                Some(CheckpointEvent::Published(checkpoint, result.map_err(failure)))
+                Some(CheckpointEvent::Published(checkpoint, result.map_err(StorageError::from)))
             }
             StorageJob::Discard(checkpoint) => {
                 self.discarded = self.discarded.max(checkpoint);
@@ -121,6 +202,10 @@ impl StorageExecutor {
                 None
             }
             StorageJob::Load => Some(CheckpointEvent::Loaded(load(store).map(Box::new))),
+            StorageJob::LoadShare { recovery, checkpoint } => {
+                let result = load_share(store, checkpoint);
+                Some(CheckpointEvent::ShareLoaded { recovery, result })
+            }
         }
     }
 
@@ -130,43 +215,21 @@ impl StorageExecutor {
     }
 }
 
-/// Takes back a manifest that may be durable, and was not reported as such.
-fn decide(store: &mut CheckpointStore) -> Result<(), StorageError> {
-    if let Some(checkpoint) = store.undecided() {
-        store.discard(checkpoint);
-    }
-    match store.undecided() {
-        None => Ok(()),
-        Some(checkpoint) => {
-            let why = format!("it is not certain whether checkpoint {checkpoint} is complete");
-            Err(StorageError { why, is_permanent: false })
-        }
-    }
-}
-
 /// Reads the latest checkpoint.
-fn load(store: &mut CheckpointStore) -> Result<Loaded, StorageError> {
-    decide(store)?;
-    let manifest = store.latest().cloned();
-    let mut restored =
-        Restored { checkpoint: manifest.as_ref().map(|manifest| manifest.checkpoint), ..Restored::default() };
-    for entry in manifest.iter().flat_map(|manifest: &Manifest| &manifest.tasks) {
-        let positions: &mut Positions = restored.positions.entry(entry.component.clone()).or_default();
-        positions.extend(entry.positions.clone());
-        let mut chunks = Vec::new();
-        for file in &entry.files {
-            chunks.extend(store.read(file).map_err(failure)?);
-        }
-        restored.states.insert(entry.task(), chunks);
-    }
-    Ok(Loaded { manifest, restored: Arc::new(restored) })
+fn load(store: &mut Store) -> Result<Loaded, StorageError> {
+    let manifest = match store {
+        Store::Whole(store) => store.settle()?.cloned(),
+        Store::Share { .. } => None,
+    };
+    let restored = store.restored(manifest.as_ref())?;
+    Ok(Loaded { manifest, restored })
 }
 
-/// An error of the store, as the sequence needs it.
-fn failure(error: CheckpointError) -> StorageError {
-    let may_pass = matches!(
-        error,
-        CheckpointError::Io { .. } | CheckpointError::Open { .. } | CheckpointError::Undecided { .. }
-    );
-    StorageError { why: shown(&error), is_permanent: !may_pass }
+/// Reads what the tasks of this worker keep in a checkpoint.
+fn load_share(store: &mut Store, checkpoint: Option<CheckpointId>) -> Result<Arc<Restored>, StorageError> {
+    let manifest = match (&mut *store, checkpoint) {
+        (Store::Share { store, .. }, Some(checkpoint)) => Some(store.manifest(checkpoint)?),
+        _ => None,
+    };
+    store.restored(manifest.as_ref())
 }

@@ -1,15 +1,18 @@
-//! What executors, the coordinator and the executor that writes checkpoints send each other.
+//! What executors, the coordinator, the executor that writes checkpoints and the master send each other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::api::Positions;
-use crate::checkpoint::{Manifest, SnapshotFile, TaskName};
+use crate::checkpoint::{CheckpointError, Manifest, SnapshotFile, TaskName};
 use crate::ids::CheckpointId;
+use crate::runtime::flow::alignment::Barrier;
 use crate::state::{SnapshotKind, StateDescription};
+use crate::text::shown;
 
 /// What tasks begin with after a start or a recovery.
 #[derive(Debug, Default)]
@@ -31,7 +34,7 @@ pub struct Loaded {
 }
 
 /// A task's part of a checkpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskPart {
     /// The task.
     pub task: TaskName,
@@ -44,12 +47,22 @@ pub struct TaskPart {
 }
 
 /// Why a checkpoint was not published, or not read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageError {
     /// The reason.
     pub why: String,
     /// Whether no other attempt can succeed: a file is damaged, or a later start of the topology has taken over.
     pub is_permanent: bool,
+}
+
+impl From<CheckpointError> for StorageError {
+    fn from(error: CheckpointError) -> StorageError {
+        let may_pass = matches!(
+            error,
+            CheckpointError::Io { .. } | CheckpointError::Open { .. } | CheckpointError::Undecided { .. }
+        );
+        StorageError { why: shown(&error), is_permanent: !may_pass }
+    }
 }
 
 /// What has happened, for the coordinator.
@@ -76,6 +89,13 @@ pub enum CheckpointEvent {
     Published(CheckpointId, Result<(), StorageError>),
     /// The latest checkpoint was read, or could not be.
     Loaded(Result<Box<Loaded>, StorageError>),
+    /// In one worker of several: what the tasks of this worker keep in a checkpoint was read, or could not be.
+    ShareLoaded {
+        /// For this recovery.
+        recovery: u64,
+        /// What was read.
+        result: Result<Arc<Restored>, StorageError>,
+    },
     /// An executor has halted.
     Halted,
     /// An executor has taken what was restored.
@@ -115,4 +135,72 @@ pub enum StorageJob {
     Discard(CheckpointId),
     /// Read the latest checkpoint.
     Load,
+    /// In one worker of several: read what the tasks of this worker keep in a checkpoint.
+    LoadShare {
+        /// For this recovery.
+        recovery: u64,
+        /// The checkpoint. `None`: the topology begins at its beginning.
+        checkpoint: Option<CheckpointId>,
+    },
+}
+
+/// What the master has a worker do about checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckpointOrder {
+    /// All its executors halt. The number is higher than that of any recovery before.
+    Halt {
+        /// The recovery that begins.
+        recovery: u64,
+    },
+    /// Its tasks begin with this checkpoint, and wait.
+    Restore {
+        /// The recovery.
+        recovery: u64,
+        /// The checkpoint. `None`: they begin anew.
+        checkpoint: Option<CheckpointId>,
+    },
+    /// All workers have what was restored: run.
+    Resume,
+    /// Its spouts take part in a checkpoint, and send its barrier.
+    Begin(Barrier),
+    /// The checkpoint is complete: commit it.
+    Commit(CheckpointId),
+    /// The checkpoint was given up: write nothing more for it.
+    Discard(CheckpointId),
+}
+
+/// What a worker reports to the master about checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CheckpointReport {
+    /// All its executors have halted.
+    Halted,
+    /// All its executors have what was restored.
+    Restored,
+    /// What is to be restored could not be read.
+    NotRestored(StorageError),
+    /// All its tasks have committed this checkpoint.
+    Committed(CheckpointId),
+    /// The part of a task is durable.
+    Taken {
+        /// Of this checkpoint.
+        checkpoint: CheckpointId,
+        /// The part.
+        part: Box<TaskPart>,
+        /// Its file, if the task keeps anything.
+        file: Option<SnapshotFile>,
+    },
+    /// A task could not take its part.
+    Refused {
+        /// Of this checkpoint.
+        checkpoint: CheckpointId,
+        /// Why not.
+        why: String,
+    },
+    /// A task has lost what no other has.
+    Lost {
+        /// Its component.
+        component: SmolStr,
+        /// What happened.
+        why: String,
+    },
 }

@@ -14,7 +14,7 @@ use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::AckRecords;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::charge::Charge;
-use crate::runtime::flow::checkpoint::{CheckpointEvent, Restored, StorageJob};
+use crate::runtime::flow::checkpoint::{CheckpointEvent, CheckpointOrder, Restored, StorageJob};
 use crate::runtime::flow::link::Link;
 use crate::tuple::TupleBatch;
 
@@ -103,6 +103,8 @@ pub enum Control {
     Checkpoint(CheckpointCommand),
     /// To the coordinator: what has happened to a checkpoint.
     CheckpointEvent(CheckpointEvent),
+    /// To the coordinator of one worker of several: what the master wants done about a checkpoint.
+    CheckpointOrder(CheckpointOrder),
     /// To the executor that writes checkpoints.
     Storage(StorageJob),
 }
@@ -198,6 +200,12 @@ impl From<CheckpointCommand> for Control {
 impl From<CheckpointEvent> for Control {
     fn from(event: CheckpointEvent) -> Control {
         Control::CheckpointEvent(event)
+    }
+}
+
+impl From<CheckpointOrder> for Control {
+    fn from(order: CheckpointOrder) -> Control {
+        Control::CheckpointOrder(order)
     }
 }
 

@@ -18,6 +18,8 @@ pub enum PayloadKind {
     Outcomes,
     /// A batch of tuples; data lane, under credit.
     Data,
+    /// The barrier of a checkpoint; data lane, without credit.
+    Barrier,
 }
 
 /// The way to one other worker.

@@ -130,6 +130,7 @@ impl Ingress {
     ) -> Result<(), PayloadError> {
         match kind {
             PayloadKind::Data => self.take_data(from, payload, now),
+            PayloadKind::Barrier => self.take_barrier(from, payload, now),
             PayloadKind::Acks => {
                 let (acker, records) = payload::decode_acks(payload)?;
                 self.deliver(acker, TreeMessage::Acks(records), |place| place.acker.is_some())
@@ -183,6 +184,21 @@ impl Ingress {
         }
         self.lifecycle.rest.sending();
         inbox.send_data(DataMessage::Encoded { bytes: payload, incoming }, Urgency::Now);
+        Ok(())
+    }
+
+    /// Delivers a barrier, in its place among the batches of its link.
+    fn take_barrier(&self, from: WorkerId, payload: Bytes, now: Time) -> Result<(), PayloadError> {
+        let (id, barrier) = payload::decode_barrier(payload)?;
+        let ends = self.links.get(id.0 as usize).ok_or(unknown("link", id.0))?;
+        let inbox = self.places[ends.consumer.index()].inbox.as_ref();
+        let is_theirs = self.places[ends.producer.index()].worker == from;
+        let (Some(inbox), Some(link)) = (inbox.filter(|_| is_theirs), &ends.link) else {
+            return Err(unknown("link", id.0));
+        };
+        let link = Arc::clone(link);
+        self.lifecycle.rest.sending();
+        inbox.send_data(DataMessage::Barrier { link, barrier, sent_at: now }, Urgency::Now);
         Ok(())
     }
 

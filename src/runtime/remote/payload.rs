@@ -10,6 +10,7 @@
 //!            · root(8) touched(4) … · root(8) message(1) cause(1) … · root(8) …
 //!            · root(8) xor(8) … · root(8) xor(8) … · root(8) …
 //!  outcomes  executor(4) · n(4) · kind(1) root(8) message(1) cause(1) …
+//!  barrier   link(4) · epoch(8) · number(8) · full(1)
 //!  cause     the cause's place among all, and 128 more if the message is given up
 //! ```
 
@@ -17,9 +18,10 @@ use bytes::{Buf, Bytes};
 
 use crate::api::FailureCause;
 use crate::config::limits::BLOCK_MESSAGES_MAX;
-use crate::ids::{LinkId, RootId, TaskId, WorkerSet};
+use crate::ids::{CheckpointId, LinkId, RootId, TaskId, WorkerSet};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::{AckRecords, FailureReport};
+use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::charge::LinkCredit;
 use crate::runtime::flow::outlet::HEADROOM;
 use crate::topology::plan::ExecutorId;
@@ -105,6 +107,34 @@ pub fn decode_data_header(payload: &mut Bytes) -> Result<DataHeader, PayloadErro
         tuples: reader.u32()?,
         charged: reader.u32()?,
     })
+}
+
+/// A barrier on a link, after [`HEADROOM`] free bytes.
+pub fn encode_barrier(link: LinkId, barrier: Barrier) -> Vec<u8> {
+    let Barrier { checkpoint, full } = barrier;
+    let mut out = vec![0; HEADROOM];
+    out.extend_from_slice(&link.0.to_le_bytes());
+    out.extend_from_slice(&checkpoint.epoch.to_le_bytes());
+    out.extend_from_slice(&checkpoint.number.to_le_bytes());
+    out.push(u8::from(full));
+    out
+}
+
+/// The link and the barrier.
+///
+/// # Errors
+/// When it is not what [`encode_barrier`] writes.
+pub fn decode_barrier(mut payload: Bytes) -> Result<(LinkId, Barrier), PayloadError> {
+    let mut reader = Reader(&mut payload);
+    let link = LinkId(reader.u32()?);
+    let checkpoint = CheckpointId { epoch: reader.u64()?, number: reader.u64()? };
+    let full = match reader.u8()? {
+        0 => false,
+        1 => true,
+        other => return Err(PayloadError::Unknown { what: "kind of snapshot", number: u64::from(other) }),
+    };
+    reader.end()?;
+    Ok((link, Barrier { checkpoint, full }))
 }
 
 /// Records for an acker, after [`HEADROOM`] free bytes.
@@ -326,6 +356,19 @@ mod tests {
         let mut bytes = payload(encode_data(&header, &batch).expect("nothing nests"));
         assert_eq!(decode_data_header(&mut bytes), Ok(header));
         assert_eq!(codec::decode(&bytes).expect("as it was").rows.values(), batch.rows.values());
+    }
+
+    #[test]
+    fn a_barrier_comes_back_with_its_link() {
+        let barrier = Barrier { checkpoint: CheckpointId { epoch: 3, number: u64::MAX }, full: true };
+        let bytes = payload(encode_barrier(LinkId(7), barrier));
+        assert_eq!(decode_barrier(bytes.clone()), Ok((LinkId(7), barrier)));
+        for len in 0..bytes.len() {
+            assert_eq!(decode_barrier(bytes.slice(..len)), Err(PayloadError::Truncated));
+        }
+        let mut other = bytes.to_vec();
+        *other.last_mut().expect("it has bytes") = 2;
+        assert!(matches!(decode_barrier(Bytes::from(other)), Err(PayloadError::Unknown { .. })));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::rest::Rest;
 use crate::runtime::remote::address::{Address, RemoteExecutor};
-use crate::runtime::remote::payload::{DataHeader, encode_data};
+use crate::runtime::remote::payload::{DataHeader, encode_barrier, encode_data};
 use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
 
 /// An executor that this one sends to.
@@ -152,14 +152,15 @@ impl Outgoing {
     /// Sends a barrier on all links. Everything that belongs before it must have been sent.
     pub fn send_barrier(&mut self, barrier: Barrier) {
         for OutLink { address, link } in self.links.iter() {
+            self.rest.sending();
             match address {
                 Address::Here(inbox) => {
-                    self.rest.sending();
                     let message = DataMessage::Barrier { link: Arc::clone(link), barrier, sent_at: self.now };
                     inbox.send_data(message, Urgency::WhenDone);
                 }
-                Address::There(_) => {
-                    debug_assert!(false, "a topology with checkpoints runs in one process");
+                Address::There(remote) => {
+                    let bytes = encode_barrier(link.id, barrier);
+                    remote.outlet.send(PayloadKind::Barrier, bytes, None, self.now);
                 }
             }
         }

@@ -30,14 +30,18 @@ use crate::api::WorkerResources;
 use crate::checkpoint::MemoryStorage;
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{FromWorker, ToWorker};
-use crate::cluster::master::{Core, CoreOptions, Event, Exit, MasterAction, Note, sources};
+use crate::cluster::master::{
+    Core, CoreOptions, Event, Exit, MasterAction, MasterStore, Note, Sources, StoreJob, sources,
+};
 use crate::cluster::stats::{shapes, stats_of_all};
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::net::bridge::Bridge;
 use crate::net::{Endpoint, Identity, Members, Mesh, NetCounts, Outbox, Secret, TopologyKey, outlet};
+use crate::runtime::checkpoint_actions::Parts as CheckpointParts;
+use crate::runtime::checkpoint_start;
 use crate::runtime::simulated::{Audit, SimulatedSetup, SimulatedWorker};
-use crate::runtime::{Share, StopReason, TopologyStats};
+use crate::runtime::{CheckpointBegin, Share, StopReason, TopologyStats};
 use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::testing::simulation::SimulationError;
 use crate::topology::assignment::{Assignment, place};
@@ -66,6 +70,9 @@ pub struct ClusterOptions {
     pub faults: FaultPlan,
     /// Objects that tasks find by `TaskContext::resources`.
     pub resources: WorkerResources,
+    /// Where checkpoints are kept, if the topology is exactly-once. A cluster that is started with the storage of an
+    /// earlier one goes on from its latest checkpoint.
+    pub checkpoints: MemoryStorage,
 }
 
 impl ClusterOptions {
@@ -78,6 +85,7 @@ impl ClusterOptions {
             worker: WorkerOptions::default(),
             faults: FaultPlan::new(),
             resources: WorkerResources::default(),
+            checkpoints: MemoryStorage::new(),
         }
     }
 }
@@ -89,6 +97,8 @@ enum Happening {
     Command(Endpoint, Box<ToWorker>),
     Message(Endpoint, Box<FromWorker>),
     Exited(Endpoint, Exit),
+    /// To the master: something was done in the store of checkpoints.
+    Stored(Box<Event>),
 }
 
 struct Scheduled {
@@ -145,6 +155,10 @@ pub struct SimulatedCluster {
     faults: Arc<ActiveFaults>,
     audit: Arc<Audit>,
     core: Core,
+    /// The store of checkpoints of the master, if the topology is exactly-once.
+    store: Option<MasterStore>,
+    /// When the last job of the store is done.
+    stored_at: Time,
     processes: BTreeMap<WorkerId, SimulatedProcess>,
     /// For each worker and direction (`true`: to the master), when its last control message arrives. A
     /// later message never arrives before that, so a control channel keeps its order.
@@ -164,14 +178,29 @@ impl SimulatedCluster {
         let (plan, assignment) = place(&topology, options.workers, None);
         let workers = assignment.used_workers().len() as u16;
         let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
+        let opened = topology.options().delivery.is_exactly_once().then(|| {
+            let storage = Box::new(options.checkpoints.clone());
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, storage);
+            opened.unwrap_or_else(|error| panic!("{error}"))
+        });
+        let mut sources = sources(&topology, &plan, &assignment, workers, None);
+        if opened.is_some() {
+            sources.fill(Sources::None);
+        }
         let core = Core::new(CoreOptions {
-            sources: sources(&topology, &plan, &assignment, workers, None),
+            sources,
             worker: options.worker.clone(),
             link_lost: options.net.link_lost,
             bolts,
             drain_timeout: topology.options().drain_timeout,
             start_inactive: topology.options().start_inactive,
+            checkpoints: opened.as_ref().map(|opened| {
+                let parts = CheckpointParts::new(&topology, &plan, usize::from(workers));
+                (topology.options().checkpoint.clone(), parts, opened.epoch)
+            }),
         });
+        let no_log = slog::Logger::root(slog::Discard, slog::o!());
+        let store = opened.map(|opened| MasterStore::new(opened.store, no_log));
         let network = Network::new(StdRng::seed_from_u64(random.next_u64()));
         let faults = options.faults.clone().start(options.seed);
         let mut cluster = SimulatedCluster {
@@ -184,6 +213,8 @@ impl SimulatedCluster {
             faults,
             audit: Arc::default(),
             core,
+            store,
+            stored_at: Time::ZERO,
             processes: BTreeMap::new(),
             channels: BTreeMap::new(),
             network,
@@ -214,6 +245,7 @@ impl SimulatedCluster {
             ended: self.core.is_done(),
             cut_short: self.core.is_cut_short(),
             stopped: self.core.stopped().cloned(),
+            checkpoints: self.core.checkpoint_stats(self.clock.now()),
             ..stats
         }
     }
@@ -249,6 +281,11 @@ impl SimulatedCluster {
     /// Whether the end was cut short.
     pub fn is_cut_short(&self) -> bool {
         self.core.is_cut_short()
+    }
+
+    /// Why the run was given up, if it was.
+    pub fn failure(&self) -> Option<&str> {
+        self.core.failure()
     }
 
     /// Why the run was ended, if a component could not go on.
@@ -470,6 +507,7 @@ impl SimulatedCluster {
                 }
                 Happening::Message(endpoint, message) => self.step_master(Event::Message(endpoint, *message)),
                 Happening::Exited(endpoint, how) => self.step_master(Event::Exited(endpoint, how)),
+                Happening::Stored(event) => self.step_master(*event),
             }
         }
         waiting.into_iter().for_each(|(at, what)| self.schedule(at, what));
@@ -502,10 +540,22 @@ impl SimulatedCluster {
                         self.end_process(endpoint.worker, Exit::Signal(9));
                     }
                 }
+                MasterAction::Store(job) => self.store(job, now),
                 MasterAction::Note(note) => self.note(&note),
                 MasterAction::Done => {}
             }
         }
+    }
+
+    /// Does a job of the store. The master is told some time later, in the order of the jobs.
+    fn store(&mut self, job: StoreJob, now: Time) {
+        let wall_nanos = self.clock.wall_nanos();
+        let Some(event) = self.store.as_mut().and_then(|store| store.carry_out(job, wall_nanos)) else {
+            return;
+        };
+        let pause = Duration::from_micros(self.random.random_range(10..5_000));
+        self.stored_at = now.after(pause).max(self.stored_at);
+        self.schedule(self.stored_at, Happening::Stored(Box::new(event)));
     }
 
     fn note(&mut self, note: &Note) {
@@ -543,7 +593,7 @@ impl SimulatedCluster {
             resources: self.options.resources.clone(),
             faults: Arc::clone(&self.faults) as Arc<dyn crate::runtime::Faults>,
             audit: Arc::clone(&self.audit),
-            checkpoints: MemoryStorage::new(),
+            checkpoints: self.options.checkpoints.clone(),
         };
         let (worker, ingress) = SimulatedWorker::with_share(self.topology.clone(), share, around);
         let identity = Identity {

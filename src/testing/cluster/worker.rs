@@ -20,6 +20,7 @@ use crate::net::{
     Action, ConnId, Direction, Endpoint, LinkState, Members, Mesh, NetCounts, Outbound, Outbox,
 };
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
+use crate::runtime::flow::checkpoint::CheckpointReport;
 use crate::runtime::simulated::SimulatedWorker;
 use crate::runtime::{MasterHandle, StopReason};
 use crate::testing::cluster::network::{Arrival, End, Network};
@@ -65,6 +66,10 @@ impl MasterHandle for MasterMessages {
 
     fn stop(&self, reason: &StopReason) {
         self.push(FromWorker::Stopped(reason.clone()));
+    }
+
+    fn checkpoint(&self, report: CheckpointReport) {
+        self.push(FromWorker::Checkpoint(report));
     }
 }
 
@@ -213,6 +218,7 @@ impl SimulatedProcess {
                     self.worker.activate();
                 }
             }
+            ToWorker::Checkpoint(order) => self.worker.carry_out_order(order),
             ToWorker::Probe { wave } => {
                 self.to_master.push(FromWorker::Progress { wave, progress: self.worker.progress() });
             }

@@ -7,13 +7,10 @@ use crate::topology::draft::Draft;
 use crate::topology::validate::problem::{InputPart, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
-    let options = &draft.options;
-    if !options.delivery.is_exactly_once() {
-        return unused_checkpoint(draft).into_iter().collect();
+    match draft.options.delivery.is_exactly_once() {
+        true => feedback(draft),
+        false => unused_checkpoint(draft).into_iter().collect(),
     }
-    let workers = options.workers_problem(options.workers);
-    let workers = workers.map(|it| Problem::new(Site::Option(it.key), it.message).help(it.help));
-    workers.into_iter().chain(feedback(draft)).collect()
 }
 
 fn unused_checkpoint(draft: &Draft) -> Option<Problem> {

@@ -8,7 +8,7 @@
 //! * `names`: legal, not reserved, given once.
 //! * `inputs`: components, streams, fields and groupings of subscriptions.
 //! * `flow`: cycles that nobody marked, bolts that no spout reaches, no spout at all.
-//! * `exactly_once`: one process, no cycle; options of checkpoints with no other delivery.
+//! * `exactly_once`: no cycle; options of checkpoints with no other delivery.
 //! * `surroundings`: each component's own check of its inputs, tick and parallelism, and resources that
 //!   one task alone can use.
 //! * `numbers`: everything with a bound in [`limits`](crate::config::limits).

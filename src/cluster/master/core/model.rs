@@ -94,6 +94,7 @@ impl World {
             bolts: BOLTS,
             drain_timeout: Duration::from_secs(100_000),
             start_inactive: false,
+            checkpoints: None,
         };
         let deaths_left = if random.random_bool(0.5) { random.random_range(1..4) } else { 0 };
         World {
@@ -121,6 +122,7 @@ impl World {
                 }
                 MasterAction::Examine(who) => panic!("seed {}: nobody is overdue: {who}", self.seed),
                 MasterAction::Kill(who) => panic!("seed {}: nobody is to be killed: {who}", self.seed),
+                MasterAction::Store(job) => panic!("seed {}: no checkpoints are taken: {job:?}", self.seed),
                 MasterAction::Note(_) | MasterAction::Done => {}
             }
         }
@@ -277,6 +279,7 @@ impl World {
             ToWorker::Ending(EndCommand::End)
             | ToWorker::Start(_)
             | ToWorker::Members(_)
+            | ToWorker::Checkpoint(_)
             | ToWorker::Deactivate => {}
         }
     }

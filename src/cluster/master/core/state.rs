@@ -2,6 +2,7 @@
 
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
+use crate::cluster::master::checkpoints::MasterCheckpoints;
 use crate::cluster::master::events::{CoreOptions, MasterAction, Note};
 use crate::cluster::master::link_reports::LinkReports;
 use crate::cluster::master::waves::ProgressWaves;
@@ -10,6 +11,7 @@ use crate::cluster::stats::WorkerStats;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 use crate::runtime::StopReason;
+use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndSequence;
 
 /// The state of a run.
@@ -24,6 +26,8 @@ pub struct Core {
     /// Whether all workers have listened at the same time once. Spouts emit only after that.
     pub(super) all_were_up: bool,
     pub(super) ending: EndSequence,
+    /// What decides about checkpoints, if the topology is exactly-once.
+    pub(super) checkpoints: Option<MasterCheckpoints>,
     pub(super) waves: ProgressWaves,
     /// When the next wave is due, if `is_to_ask` allows one.
     pub(super) wave_at: Time,
@@ -52,7 +56,9 @@ pub struct Core {
 
 impl Core {
     /// A run in which nothing is started yet. The first event starts it.
-    pub fn new(options: CoreOptions) -> Core {
+    pub fn new(mut options: CoreOptions) -> Core {
+        let checkpoints = options.checkpoints.take();
+        let ending = EndSequence::new(options.bolts, options.drain_timeout);
         Core {
             workers: (0..)
                 .zip(&options.sources)
@@ -61,7 +67,10 @@ impl Core {
             version: 1,
             wanted_active: !options.start_inactive,
             all_were_up: false,
-            ending: EndSequence::new(options.bolts, options.drain_timeout),
+            ending: if checkpoints.is_some() { ending.with_last_checkpoint() } else { ending },
+            checkpoints: checkpoints.map(|(options, parts, epoch)| {
+                MasterCheckpoints::new(CheckpointSequence::new(options, parts, epoch))
+            }),
             waves: ProgressWaves::new(options.sources.len()),
             wave_at: Time::ZERO,
             round: None,

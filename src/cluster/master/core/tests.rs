@@ -36,6 +36,7 @@ fn options(workers: u16) -> CoreOptions {
         bolts: 2,
         drain_timeout: Duration::from_secs(30),
         start_inactive: false,
+        checkpoints: None,
     }
 }
 
