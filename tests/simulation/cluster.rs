@@ -54,7 +54,7 @@ const SOMETIMES: &[&str] = &[
 
 /// What may go wrong in a run, a random part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Kill,
     KillAll,
     Stop,
@@ -72,7 +72,7 @@ enum Kind {
     Truncate,
 }
 
-const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 15] = [
     Kind::Kill,
     Kind::KillAll,
     Kind::Stop,
@@ -105,7 +105,7 @@ fn two(workers: &[WorkerId], random: &mut StdRng) -> (WorkerId, WorkerId) {
 }
 
 /// Something goes wrong. Returns for how long a worker is stopped by it.
-fn strike(
+pub fn strike(
     cluster: &mut SimulatedCluster,
     kind: Kind,
     random: &mut StdRng,
@@ -260,7 +260,7 @@ fn run(seed: u64) -> Result<Run, String> {
     Ok(Run { fingerprint: cluster.fingerprint(), acked: stats.acked, coverage })
 }
 
-fn cover(coverage: &mut Coverage, counts: &ClusterCounts) {
+pub fn cover(coverage: &mut Coverage, counts: &ClusterCounts) {
     let (network, net) = (&counts.network, &counts.net);
     let noted = [
         ("packet lost", network.losses),

@@ -53,9 +53,9 @@ const SOMETIMES: &[&str] = &[
 
 /// A topology drawn from a seed.
 #[derive(Clone, Debug)]
-struct Setup {
-    seed: u64,
-    rows: u64,
+pub struct Setup {
+    pub seed: u64,
+    pub rows: u64,
     keys: u64,
     spouts: [u32; 2],
     holders: u32,
@@ -67,13 +67,13 @@ struct Setup {
     chained: bool,
     holds: bool,
     /// Panics and errors of user code before it behaves.
-    faults: u64,
-    kills: u64,
-    storage_fails: bool,
+    pub faults: u64,
+    pub kills: u64,
+    pub storage_fails: bool,
 }
 
 impl Setup {
-    fn from_seed(seed: u64) -> Setup {
+    pub fn from_seed(seed: u64) -> Setup {
         let random = &mut StdRng::seed_from_u64(seed);
         Setup {
             seed,
@@ -113,7 +113,7 @@ impl Setup {
 }
 
 /// What decides about faults of user code, over all processes of a run.
-struct Chaos {
+pub struct Chaos {
     random: Mutex<StdRng>,
     left: AtomicU64,
     happened: Mutex<Coverage>,
@@ -128,6 +128,19 @@ enum Fault {
 }
 
 impl Chaos {
+    pub fn of(setup: &Setup) -> Arc<Chaos> {
+        Arc::new(Chaos {
+            random: Mutex::new(StdRng::seed_from_u64(setup.seed)),
+            left: AtomicU64::new(setup.faults),
+            happened: Mutex::default(),
+        })
+    }
+
+    /// What has struck.
+    pub fn happened(&self) -> Coverage {
+        std::mem::take(&mut *lock(&self.happened))
+    }
+
     /// Decides about a place that is struck once in `one_in` calls.
     fn fault(&self, place: &'static str, one_in: u32) -> Fault {
         if self.left.load(Ordering::SeqCst) == 0 {
@@ -276,7 +289,7 @@ impl Bolt for Count {
 
 /// What the sinks write to: it outlives every process.
 #[derive(Default)]
-struct Store {
+pub struct Store {
     /// Transactions that are pre-committed: task, number, rows.
     prepared: BTreeMap<(usize, u64), Vec<(i64, i64)>>,
     visible: Vec<(i64, i64)>,
@@ -337,7 +350,7 @@ impl TwoPhaseSink for Sink {
     }
 }
 
-fn topology(setup: &Setup, chaos: &Arc<Chaos>, store: &Arc<Mutex<Store>>) -> Topology {
+pub fn topology(setup: &Setup, chaos: &Arc<Chaos>, store: &Arc<Mutex<Store>>) -> Topology {
     let mut builder = TopologyBuilder::new("exactly-once");
     let names = ["rows", "more"];
     let spouts: Vec<usize> = (0..2).filter(|spout| setup.spouts[*spout] > 0).collect();
@@ -382,11 +395,7 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
     let random = &mut StdRng::seed_from_u64(!setup.seed);
     let store = Arc::new(Mutex::new(Store::default()));
     let storage = MemoryStorage::seeded(setup.seed);
-    let chaos = Arc::new(Chaos {
-        random: Mutex::new(StdRng::seed_from_u64(setup.seed)),
-        left: AtomicU64::new(setup.faults),
-        happened: Mutex::default(),
-    });
+    let chaos = Chaos::of(setup);
     let mut coverage = Coverage::default();
     let mut kills = setup.kills;
     let show = |text: &str| {
@@ -442,11 +451,11 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
         storage.crash();
         storage.heal();
     }
-    coverage.merge(std::mem::take(&mut *lock(&chaos.happened)));
+    coverage.merge(chaos.happened());
     (coverage, store)
 }
 
-fn note(stats: &TopologyStats, coverage: &mut Coverage) {
+pub fn note(stats: &TopologyStats, coverage: &mut Coverage) {
     let checkpoints = stats.checkpoints.expect("it takes checkpoints");
     let mut note = |holds: bool, what: &'static str| {
         if holds {
@@ -460,7 +469,7 @@ fn note(stats: &TopologyStats, coverage: &mut Coverage) {
     note(checkpoints.resumed_from.is_some(), "continued from a checkpoint");
 }
 
-fn check(setup: &Setup, store: &Store) {
+pub fn check(setup: &Setup, store: &Store) {
     let mut counts: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for (key, count) in &store.visible {
         counts.entry(*key).or_default().push(*count);

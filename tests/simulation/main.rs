@@ -25,6 +25,7 @@ mod calls;
 mod chains;
 mod cluster;
 mod exactly_once;
+mod exactly_once_workers;
 mod sabotage;
 mod scenario;
 mod untouched;

@@ -1,0 +1,128 @@
+//! The topologies of `exactly_once` in several workers, over a network that misbehaves, with workers that are killed and
+//! stopped, and with masters that are killed with all of their workers and followed by another.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use squall::checkpoint::MemoryStorage;
+use squall::testing::cluster::{ClusterOptions, SimulatedCluster};
+
+use crate::cluster::{KINDS, Kind, cover, strike};
+use crate::exactly_once::{Chaos, Setup, Store, check, note, topology};
+use crate::kit::{HOUR, lock};
+use crate::scenario::mixed;
+use crate::world::Coverage;
+use crate::{again, caught, is_shown, run_seeds};
+
+/// Everything that must have happened over all seeds.
+const SOMETIMES: &[&str] = &[
+    "bad frame: checksum",
+    "checkpoint completed",
+    "checkpoint given up",
+    "connection cut",
+    "connection half open",
+    "continued from a checkpoint",
+    "duplicate frame dropped",
+    "frame resent",
+    "frames lost with a worker",
+    "master killed",
+    "one-way partition",
+    "partition",
+    "replaced: cut off",
+    "replaced: silent",
+    "several checkpoints completed",
+    "storage failed",
+    "went back",
+    "worker killed",
+    "worker stopped",
+    "workers: 2",
+    "workers: 3",
+    "workers: 4",
+];
+
+fn run(seed: u64) -> Result<Coverage, String> {
+    let random = &mut StdRng::seed_from_u64(mixed(seed, 11));
+    let mut setup = Setup::from_seed(seed);
+    if random.random_bool(0.6) {
+        // Inside the workers all goes well in most runs: what is looked for lies between them.
+        setup.faults = 0;
+    }
+    let kinds: Vec<Kind> = KINDS.into_iter().filter(|_| random.random_bool(0.35)).collect();
+    let (workers, turns) = (random.random_range(2..=4), random.random_range(5..60));
+    let link_lost = Duration::from_secs(random.random_range(3..10));
+    let (storage, store) = (MemoryStorage::seeded(seed), Arc::new(Mutex::new(Store::default())));
+    let (chaos, mut coverage) = (Chaos::of(&setup), Coverage::default());
+    let show = |text: &str| {
+        if is_shown() {
+            eprintln!("{text}");
+        }
+    };
+    show(&format!("{setup:?}, {workers} workers, {kinds:?}"));
+    for master in (0..=setup.kills).rev() {
+        let mut options = ClusterOptions::seeded(random.next_u64(), workers);
+        options.checkpoints = storage.clone();
+        options.worker.restart_max = Duration::from_secs(1);
+        options.net.link_lost = link_lost;
+        let mut cluster = SimulatedCluster::start(topology(&setup, &chaos, &store), options);
+        coverage.add(format!("workers: {}", cluster.workers().len()), 1);
+        for _ in 0..turns {
+            cluster.run_turns(random.random_range(1..300));
+            if cluster.has_ended() {
+                break;
+            }
+            if setup.storage_fails && random.random_bool(0.05) {
+                show(&format!("{:?}: the storage fails", cluster.now()));
+                storage.fail_operation(random.random_range(1..=5), std::io::ErrorKind::StorageFull);
+                coverage.add("storage failed", 1);
+            }
+            if cluster.workers().len() > 1 && !kinds.is_empty() && random.random_bool(0.3) {
+                let kind = kinds[random.random_range(0..kinds.len())];
+                strike(&mut cluster, kind, random, &mut coverage);
+            }
+        }
+        if master == 0 {
+            cluster.heal();
+            storage.heal();
+            let ended = cluster.run_to_end(HOUR);
+            if let Err(error) = &ended {
+                show(&cluster.state());
+                return Err(format!("{error}, {:?}", cluster.failure()));
+            }
+        }
+        let stats = cluster.stats();
+        note(&stats, &mut coverage);
+        cover(&mut coverage, &cluster.counts());
+        if let Some(failure) = cluster.failure() {
+            return Err(format!("the run was given up: {failure}"));
+        }
+        if cluster.has_ended() {
+            show(&format!("{:?}: ended, {:?}", cluster.now(), stats.checkpoints));
+            if stats.failed_unanchored > 0 || stats.lost > 0 || stats.stopped.is_some() {
+                return Err(format!("{stats:?}"));
+            }
+            break;
+        }
+        coverage.add("master killed", 1);
+        show(&format!("{:?}: killed, {:?}", cluster.now(), stats.checkpoints));
+        drop(cluster);
+        if random.random_bool(0.5) {
+            // The whole machine: what its disk had not synced is lost.
+            storage.crash();
+        }
+        storage.heal();
+    }
+    check(&setup, &lock(&store));
+    coverage.merge(chaos.happened());
+    Ok(coverage)
+}
+
+/// If it fails, a crash of a worker or a master, or a fault of the network, loses rows or publishes some twice.
+#[test]
+fn seeds() {
+    run_seeds("exactly_once_workers", SOMETIMES, |seed| {
+        caught(|| run(seed))
+            .map_err(|what| format!("seed {seed}: {what}\n  {}", again(seed, "exactly_once_workers::seeds")))
+    });
+}
