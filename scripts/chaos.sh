@@ -45,7 +45,7 @@ done
 # Tests by what they are about; each runs by itself, so that one that fails does not hide the next.
 declare -A tests=(
   [kill]='kills kills_near_the_end' [drain]='kills_while_draining' [many]='many_workers' [stop]='stops' [reset]='resets' [proxy]='bad_network' [swarm]='swarm' [cgroup]='starved'
-  [stall]='stalled_sink' [recovery]='recovery' [exactly-once]='exactly_once::an_exactly_once_run_is_killed_and_continued'
+  [stall]='stalled_sink' [recovery]='recovery' [exactly-once]='exactly_once::an_exactly_once_run_is_killed_and_continued exactly_once::exactly_once_workers_are_killed_and_continued'
   [orphans]='leaks orphans_after_the_parent_was_killed an_interrupted_family_ends_in_order a_parent_that_stood_still_replaces_nobody'
 )
 order=(kill drain many stop reset proxy swarm cgroup stall orphans recovery exactly-once)

@@ -3,6 +3,9 @@
 //! 1. One start of a topology has the directory: its process, or its master, holds a lock on the file `LOCK`, whose text states who it is. The kernel
 //!    releases the lock when the process ends, however it ends. The file stays, so that two processes never lock
 //!    two files of this name.
+//!    Workers hold a shared lock on the file `WORKERS` as long as they live. The next start waits for these locks, so
+//!    that nothing of an earlier start writes any more when a new one begins: a process that was killed may still be
+//!    in a call of the kernel that writes.
 //! 2. A file that is written is always a new one. So nothing that exists is changed, and a symbolic link that
 //!    somebody put in place of a file is an error, for reading, too. The directory itself may be one.
 //! 3. What is durable is synced, and so is the directory that has its name. After a failed sync the file is given
@@ -16,6 +19,8 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -27,6 +32,11 @@ use crate::text::shown;
 
 /// The file that is locked.
 const LOCK: &str = "LOCK";
+/// The file that workers lock.
+const WORKERS: &str = "WORKERS";
+/// How long a start waits for the workers of an earlier one, which die with their master.
+const WORKERS_WAIT: Duration = Duration::from_secs(10);
+const WORKERS_LOOK_PERIOD: Duration = Duration::from_millis(5);
 /// Bytes of a holder's text that are read.
 const HOLDER_MAX: u64 = 512;
 /// Ends the name of a file that will be renamed to what stands before.
@@ -54,8 +64,8 @@ pub struct DirectoryStorage {
     directory: OwnedFd,
     /// Files that are appended to.
     begun: HashMap<String, File>,
-    /// Its lock is held as long as it is open. `None`: the master of the topology holds it.
-    _lock: Option<File>,
+    /// The lock is held as long as this is open.
+    _lock: File,
 }
 
 impl DirectoryStorage {
@@ -79,20 +89,31 @@ impl DirectoryStorage {
             Lock::Ours(lock) => lock,
             Lock::Held { holder } => return Err(CheckpointError::Held { location, holder }),
         };
+        if !wait_for_workers(&directory).map_err(failed("lock", WORKERS))? {
+            let holder = "workers of an earlier run, which have not ended".to_owned();
+            return Err(CheckpointError::Held { location, holder });
+        }
         remove_unfinished(&directory).map_err(failed("delete", "*.squall-tmp"))?;
-        Ok(DirectoryStorage { path: path.to_owned(), directory, begun: HashMap::new(), _lock: Some(lock) })
+        Ok(DirectoryStorage { path: path.to_owned(), directory, begun: HashMap::new(), _lock: lock })
     }
 
     /// Opens a directory for a worker of a topology whose master has it: it is there, and locked.
     ///
     /// # Errors
-    /// [`CheckpointError::Open`] when it cannot be opened.
+    /// [`CheckpointError::Open`] when it cannot be opened, [`CheckpointError::Io`] when it cannot be locked.
     pub fn join(path: impl AsRef<Path>) -> Result<DirectoryStorage, CheckpointError> {
         let path = path.as_ref().to_owned();
-        match open_directory(&path) {
-            Ok(directory) => Ok(DirectoryStorage { path, directory, begun: HashMap::new(), _lock: None }),
-            Err(source) => Err(CheckpointError::Open { location: location_of(&path), source }),
-        }
+        let location = location_of(&path);
+        let directory = open_directory(&path)
+            .map_err(|source| CheckpointError::Open { location: location.clone(), source })?;
+        let locked = open_lock(&directory, WORKERS).and_then(|file| {
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+            Ok(file)
+        });
+        let failed =
+            |source| CheckpointError::Io { action: "lock", file: WORKERS.to_owned(), location, source };
+        let lock = locked.map_err(failed)?;
+        Ok(DirectoryStorage { path, directory, begun: HashMap::new(), _lock: lock })
     }
 
     /// The file of an unfinished publication. One that an earlier publication left behind is removed first.
@@ -171,7 +192,7 @@ impl CheckpointStorage for DirectoryStorage {
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {
-        let is_ours = |name: &String| name != LOCK && !name.ends_with(UNFINISHED);
+        let is_ours = |name: &String| name != LOCK && name != WORKERS && !name.ends_with(UNFINISHED);
         Ok(names(&self.directory)?.into_iter().filter(is_ours).collect())
     }
 
@@ -223,13 +244,33 @@ enum Lock {
     Held { holder: String },
 }
 
-fn lock(directory: &OwnedFd, holder: &str) -> io::Result<Lock> {
+/// Opens a file to be locked, and makes it if it is not there.
+fn open_lock(directory: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(directory, LOCK, flags, Mode::from_raw_mode(0o600));
-    let mut file: File = opened.map_err(explain_link)?.into();
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
+    let opened = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600));
+    let file: File = opened.map_err(explain_link)?.into();
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
     }
+}
+
+/// Waits until no worker of an earlier start lives. Returns whether none does.
+fn wait_for_workers(directory: &OwnedFd) -> io::Result<bool> {
+    let file = open_lock(directory, WORKERS)?;
+    let begin = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if begin.elapsed() < WORKERS_WAIT => thread::sleep(WORKERS_LOOK_PERIOD),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn lock(directory: &OwnedFd, holder: &str) -> io::Result<Lock> {
+    let mut file = open_lock(directory, LOCK)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             file.set_len(0)?;

@@ -1,8 +1,8 @@
 //! `squall run` of an exactly-once topology, killed with -9 again and again, and continued: what its files hold in the
-//! end is the reference, row by row.
+//! end is the reference, row by row. In one process, and in workers, of which single ones are killed and stopped.
 //!
-//! A run is killed at a random time after it has completed a checkpoint of its own, so each start comes forward, on
-//! any machine. Only what runs on its own is killed: when the topology has ended before enough kills, another begins.
+//! A strike comes at a random time after another checkpoint was completed, so each comes forward, on any machine. When
+//! the topology has ended before enough strikes, another begins.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::figures::record;
 use crate::kit::DEADLINE;
@@ -60,10 +61,11 @@ fn document(dir: &Path, words: u64) -> PathBuf {
     path
 }
 
-fn start(dir: &Path, document: &Path) -> Child {
+fn start(dir: &Path, document: &Path, workers: Option<u16>) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("it can be made");
     let run = Command::new(env!("CARGO_BIN_EXE_squall"))
         .args(["run", "--resume", "--json"])
+        .args(workers.map(|workers| format!("--workers={workers}")))
         .arg(document)
         .stdout(Stdio::null())
         .stderr(Stdio::from(log))
@@ -77,17 +79,20 @@ fn manifests(dir: &Path) -> usize {
     files.filter(|file| file.file_name().to_string_lossy().starts_with("manifest-")).count()
 }
 
-/// Names of manifests of the highest epoch: `manifest-EPOCH-NUMBER.json`.
-fn epoch(dir: &Path) -> u64 {
+/// The latest checkpoint: its epoch and number.
+fn latest(dir: &Path) -> (u64, u64) {
     let files = fs::read_dir(dir.join("checkpoints")).into_iter().flatten().flatten();
-    let epoch = |name: &str| name.strip_prefix("manifest-")?.split('-').next()?.parse().ok();
-    files.filter_map(|file| epoch(&file.file_name().to_string_lossy())).max().unwrap_or(0)
+    let checkpoint = |name: &str| {
+        let (epoch, number) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once('-')?;
+        Some((epoch.parse().ok()?, number.parse().ok()?))
+    };
+    files.filter_map(|file| checkpoint(&file.file_name().to_string_lossy())).max().unwrap_or_default()
 }
 
-/// Kills a run some time after its first checkpoint. Returns whether it was still running.
-fn kill(dir: &Path, run: &mut Child, random: &mut StdRng) -> bool {
-    let (before, deadline) = (epoch(dir), Instant::now() + DEADLINE);
-    while epoch(dir) == before {
+/// Waits until a run has completed a checkpoint, and then for a random time. Returns whether it still runs.
+fn wait_for_progress(dir: &Path, run: &mut Child, random: &mut StdRng) -> bool {
+    let (before, deadline) = (latest(dir), Instant::now() + DEADLINE);
+    while latest(dir) == before {
         if run.try_wait().expect("it is a child").is_some() {
             return false;
         }
@@ -95,12 +100,34 @@ fn kill(dir: &Path, run: &mut Child, random: &mut StdRng) -> bool {
         thread::sleep(Duration::from_millis(2));
     }
     thread::sleep(Duration::from_micros(random.random_range(0..250_000)));
-    if run.try_wait().expect("it is a child").is_some() {
-        return false;
+    run.try_wait().expect("it is a child").is_none()
+}
+
+/// The processes of a run's workers.
+fn workers_of(run: &Child) -> Vec<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", run.id())).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let pids = lists.flat_map(|list| {
+        list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>()
+    });
+    pids.collect()
+}
+
+/// Kills or stops one of the run's workers. It is a child of a child of this process.
+fn strike_worker(run: &Child, random: &mut StdRng) {
+    let workers = workers_of(run);
+    if workers.is_empty() {
+        return;
     }
-    run.kill().expect("it is a child");
-    run.wait().expect("it is a child");
-    true
+    let worker = workers[random.random_range(0..workers.len())];
+    if random.random_bool(0.8) {
+        // It may have ended by itself.
+        let _ = kill_process(worker, Signal::KILL);
+        return;
+    }
+    let _ = kill_process(worker, Signal::STOP);
+    thread::sleep(Duration::from_millis(random.random_range(10..400)));
+    let _ = kill_process(worker, Signal::CONT);
 }
 
 /// The rows of all files with final names: for each word the counts, in order.
@@ -122,34 +149,33 @@ fn published(dir: &Path) -> BTreeMap<String, Vec<u64>> {
     counts
 }
 
-/// If it fails, a kill loses rows, publishes some twice, or makes a count wrong.
-#[test]
-fn an_exactly_once_run_is_killed_and_continued() {
-    let _turn = turn();
+/// Runs topologies, and strikes them as often as wanted.
+fn runs_are_struck(kind: &str, workers: Option<u16>) {
     let wanted = from_environment("SQUALL_CHAOS_KILLS", 4);
-    let (mut killed, mut seed, mut rounds) = (0, first_seed(), 0);
-    while killed < wanted {
-        let of_round = (wanted - killed).min(KILLS_OF_ROUND);
+    let (mut struck, mut seed, mut rounds) = (0, first_seed(), 0);
+    while struck < wanted {
+        let of_round = (wanted - struck).min(KILLS_OF_ROUND);
         let random = &mut StdRng::seed_from_u64(seed);
-        let dir = fresh_dir(&format!("exactly-once-{seed}"));
-        // A life lasts 0.2 s or more, and each word is counted once.
+        let dir = fresh_dir(&format!("{kind}-{seed}"));
+        // From one strike to the next, 0.2 s or more pass, and each word is counted once.
         let words = RATE / 4 * of_round + 20_000;
         let document = document(&dir, words);
-        let mut ended = false;
+        let mut run = start(&dir, &document, workers);
         for _ in 0..of_round {
-            let mut run = start(&dir, &document);
-            if !kill(&dir, &mut run, random) {
-                let status = run.wait().expect("it is a child");
-                assert!(status.success(), "seed {seed}: {status}, see {}", dir.display());
-                ended = true;
+            if !wait_for_progress(&dir, &mut run, random) {
                 break;
             }
-            killed += 1;
+            struck += 1;
+            if workers.is_some() && random.random_bool(0.75) {
+                strike_worker(&run, random);
+            } else {
+                run.kill().expect("it is a child");
+                run.wait().expect("it is a child");
+                run = start(&dir, &document, workers);
+            }
         }
-        if !ended {
-            let status = start(&dir, &document).wait().expect("it is a child");
-            assert!(status.success(), "seed {seed}: {status}, see {}", dir.display());
-        }
+        let status = run.wait().expect("it is a child");
+        assert!(status.success(), "seed {seed}: {status}, see {}", dir.display());
         let each = words / WORDS.len() as u64;
         let expected: BTreeMap<String, Vec<u64>> =
             WORDS.iter().map(|word| ((*word).to_owned(), (1..=each).collect())).collect();
@@ -164,8 +190,24 @@ fn an_exactly_once_run_is_killed_and_continued() {
         rounds += 1;
         seed += 1;
     }
-    let line =
-        serde_json::json!({ "killed": killed, "rounds": rounds, "machine": crate::figures::machine() });
-    println!("exactly once: {killed} kills in {rounds} runs, every count there once");
+    let line = serde_json::json!({
+        "kind": kind, "struck": struck, "rounds": rounds, "machine": crate::figures::machine()
+    });
+    println!("{kind}: {struck} strikes in {rounds} runs, every count there once");
     record("exactly-once.jsonl", &line);
+}
+
+/// If it fails, a kill loses rows, publishes some twice, or makes a count wrong.
+#[test]
+fn an_exactly_once_run_is_killed_and_continued() {
+    let _turn = turn();
+    runs_are_struck("exactly-once", None);
+}
+
+/// The same in workers: three of four strikes kill or stop a worker, the others kill the parent.
+#[test]
+fn exactly_once_workers_are_killed_and_continued() {
+    let _turn = turn();
+    let workers = from_environment("SQUALL_CHAOS_WORKERS", 3);
+    runs_are_struck("exactly-once-workers", u16::try_from(workers).ok());
 }

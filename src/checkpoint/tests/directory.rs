@@ -276,3 +276,24 @@ fn nothing_is_left_over_in_a_directory() {
     assert_eq!(store.manifests(), manifests);
     assert_no_leftovers(&store, names);
 }
+
+/// A worker that was killed may still be in a call that writes. The next start waits until it is gone.
+#[test]
+fn a_start_waits_for_the_workers_of_the_one_before() {
+    let place = tempfile::tempdir().expect("a directory");
+    let master = DirectoryStorage::open(place.path(), "the master").expect("it opens");
+    let workers = [(); 2].map(|()| DirectoryStorage::join(place.path()).expect("several may"));
+    drop(master);
+    let (done, wait) = std::sync::mpsc::channel();
+    let path = place.path().to_owned();
+    let next = thread::spawn(move || {
+        let opened = DirectoryStorage::open(path, "the next").map(drop);
+        done.send(()).expect("it is waited for");
+        opened
+    });
+    thread::sleep(std::time::Duration::from_millis(50));
+    assert!(wait.try_recv().is_err(), "two workers live");
+    drop(workers);
+    wait.recv().expect("it ends");
+    next.join().expect("it does not panic").expect("it opens");
+}
