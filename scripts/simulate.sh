@@ -6,8 +6,8 @@
 #   COUNT   how many seeds; 100000 by default
 #   START   the first seed; 1000000 by default
 #   TEST    `seeds`: topologies in one process, the default; `cluster::seeds`: topologies of several
-#           workers, over a network that fails; or `exactly_once::seeds`: topologies that are exactly-once,
-#           whose process is killed and continued
+#           workers, over a network that fails; `exactly_once::seeds`: topologies that are exactly-once,
+#           whose process is killed and continued; or `exactly_once_workers::seeds`: the same in workers
 #
 # The seeds run in chunks of 5000; after each chunk the script prints how many are done. At the first
 # chunk in which a seed fails, it prints the seed and the command that repeats it, and ends.

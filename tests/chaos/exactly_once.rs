@@ -149,8 +149,8 @@ fn published(dir: &Path) -> BTreeMap<String, Vec<u64>> {
     counts
 }
 
-/// Runs topologies, and strikes them as often as wanted.
-fn runs_are_struck(kind: &str, workers: Option<u16>) {
+/// Runs topologies, and strikes them as often as wanted. Each start has at most so many workers, or none.
+fn runs_are_struck(kind: &str, workers_max: u16) {
     let wanted = from_environment("SQUALL_CHAOS_KILLS", 4);
     let (mut struck, mut seed, mut rounds) = (0, first_seed(), 0);
     while struck < wanted {
@@ -160,6 +160,7 @@ fn runs_are_struck(kind: &str, workers: Option<u16>) {
         // From one strike to the next, 0.2 s or more pass, and each word is counted once.
         let words = RATE / 4 * of_round + 20_000;
         let document = document(&dir, words);
+        let mut workers = (workers_max > 0).then_some(workers_max);
         let mut run = start(&dir, &document, workers);
         for _ in 0..of_round {
             if !wait_for_progress(&dir, &mut run, random) {
@@ -171,6 +172,7 @@ fn runs_are_struck(kind: &str, workers: Option<u16>) {
             } else {
                 run.kill().expect("it is a child");
                 run.wait().expect("it is a child");
+                workers = Some(random.random_range(0..=workers_max)).filter(|workers| *workers > 0);
                 run = start(&dir, &document, workers);
             }
         }
@@ -201,13 +203,14 @@ fn runs_are_struck(kind: &str, workers: Option<u16>) {
 #[test]
 fn an_exactly_once_run_is_killed_and_continued() {
     let _turn = turn();
-    runs_are_struck("exactly-once", None);
+    runs_are_struck("exactly-once", 0);
 }
 
-/// The same in workers: three of four strikes kill or stop a worker, the others kill the parent.
+/// The same in workers: three of four strikes kill or stop a worker. The others kill the parent, and the run is continued
+/// with another number of workers, or with none.
 #[test]
 fn exactly_once_workers_are_killed_and_continued() {
     let _turn = turn();
     let workers = from_environment("SQUALL_CHAOS_WORKERS", 3);
-    runs_are_struck("exactly-once-workers", u16::try_from(workers).ok());
+    runs_are_struck("exactly-once-workers", u16::try_from(workers).expect("so many workers there may be"));
 }

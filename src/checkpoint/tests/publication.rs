@@ -5,7 +5,8 @@ use super::{
     write,
 };
 use crate::checkpoint::{
-    CheckpointError, CheckpointStorage as _, CheckpointStore, Manifest, MemoryStorage, SnapshotFile, TaskName,
+    CheckpointError, CheckpointStorage as _, CheckpointStore, Manifest, MemoryStorage, SnapshotFile,
+    TaskName, WorkerStore,
 };
 use crate::ids::CheckpointId;
 
@@ -243,4 +244,40 @@ fn a_file_that_is_missing_or_exchanged_is_noticed() {
                     of it, or begin without checkpoints in an empty place";
     assert_eq!(text(store.read(first)), expected);
     assert_eq!(store.read(second).expect("it is whole").len(), 2);
+}
+
+/// Nobody says which files a worker had begun that died, so they are found by their names.
+#[test]
+fn files_of_workers_are_deleted_when_no_checkpoint_needs_them() {
+    let storage = MemoryStorage::new();
+    let mut master = open(&storage).expect("it opens").with_workers();
+    let epoch = master.begin_epoch().expect("it begins");
+    let [first, second] = tasks();
+    let mut complete = |number| {
+        let mut workers = [(); 2].map(|()| WorkerStore::new(Box::new(storage.clone()), TOPOLOGY));
+        let files = [(0, &first), (1, &second)].map(|(worker, task)| {
+            workers[worker].append(id(epoch, number), task, b"state").expect("it is written");
+            let file = workers[worker].seal(id(epoch, number), task).expect("it is sealed");
+            vec![file.expect("it has a file")]
+        });
+        master.publish(manifest(id(epoch, number), files)).expect("it is published");
+        names(&storage)
+    };
+    let _ = complete(1);
+    let mut died = WorkerStore::new(Box::new(storage.clone()), TOPOLOGY);
+    died.append(id(epoch, 2), &first, b"half of its state").expect("it is written");
+    let files = complete(3);
+    let left = |files: &[String], number| {
+        files.iter().filter(|name| name.starts_with(&format!("snapshot-{epoch}-{number}-"))).count()
+    };
+    assert_eq!([1, 2, 3].map(|number| left(&files, number)), [2, 0, 2], "{files:?}");
+
+    // One that was given up, while the file of a worker is still open.
+    let mut slow = WorkerStore::new(Box::new(storage.clone()), TOPOLOGY);
+    slow.append(id(epoch, 4), &first, b"state").expect("it is written");
+    master.discard(id(epoch, 4));
+    assert_eq!(left(&names(&storage), 4), 0);
+    slow.forget(id(epoch, 4));
+    assert_eq!(slow.seal(id(epoch, 4), &first).expect("there is nothing to seal"), None);
+    assert!(master.take_deletion_error().is_none());
 }

@@ -4,10 +4,14 @@ use std::io::{BufReader, Read};
 use std::time::Duration;
 
 use super::*;
-use crate::api::{CounterId, CounterValues};
+use crate::api::{CounterId, CounterValues, Positions};
+use crate::checkpoint::TaskName;
 use crate::cluster::stats::ComponentCounts;
 use crate::components::standard::ClosedStreams;
+use crate::ids::CheckpointId;
 use crate::metrics::MetricValue;
+use crate::runtime::flow::checkpoint::TaskPart;
+use crate::state::SnapshotKind;
 use crate::topology::TopologyBuilder;
 use crate::topology::assignment::place;
 
@@ -192,4 +196,29 @@ fn what_is_too_large_goes_without_some_parts_and_says_so() {
     let fatal = FromWorker::Fatal("why ".repeat(10_000).into());
     let (line, _) = line_that_fits(fatal, 10_000);
     assert!(line.is_some_and(|line| line.len() < 2000 && line.starts_with(b"{\"Fatal\"")));
+}
+
+#[test]
+fn a_task_whose_positions_are_too_large_refuses_the_checkpoint() {
+    let checkpoint = CheckpointId { epoch: 1, number: 2 };
+    let taken = |text: usize| {
+        let mut positions = Positions::default();
+        positions.set("split", &"x".repeat(text)).expect("it is JSON");
+        let (task, kind, states) = (TaskName::new("lines", 3), SnapshotKind::Full, Vec::new());
+        let part = Box::new(TaskPart { task, kind, states, positions });
+        FromWorker::Checkpoint(CheckpointReport::Taken { checkpoint, part, file: None })
+    };
+    let (line, missing) = line_that_fits(taken(10), 1000);
+    assert_eq!(parse::<FromWorker>(&line.expect("it fits")).expect("a message"), taken(10));
+    assert_eq!(missing, None);
+    let (line, missing) = line_that_fits(taken(2000), 1000);
+    let refused = parse::<FromWorker>(&line.expect("it fits")).expect("a message");
+    let FromWorker::Checkpoint(CheckpointReport::Refused { checkpoint: of, why }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((of, missing), (checkpoint, None));
+    assert!(why.contains("positions of lines-3"), "{why}");
+    let long = CheckpointReport::Lost { component: "count".into(), why: "y".repeat(5000) };
+    let (line, _) = line_that_fits(FromWorker::Checkpoint(long), 2000);
+    assert!(line.expect("it fits").len() <= 2000);
 }
