@@ -176,7 +176,7 @@ impl RunningTopology {
                 let holder = format!("process {} on {}", std::process::id(), host_name());
                 let OpenedCheckpoints { store, epoch } =
                     open_directory(&topology, options.checkpoints, &holder)?;
-                Some(CheckpointSetup::Whole { store, epoch })
+                Some(CheckpointSetup::Whole { store: Box::new(store), epoch })
             }
             false => None,
         };

@@ -77,7 +77,7 @@ impl SimulatedWorker {
             }
             let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, storage);
             let OpenedCheckpoints { store, epoch } = opened.unwrap_or_else(|error| panic!("{error}"));
-            CheckpointSetup::Whole { store, epoch }
+            CheckpointSetup::Whole { store: Box::new(store), epoch }
         });
         let resources = if share.is_some() { resources.for_another_worker() } else { resources };
         let setup = WorkerSetup {

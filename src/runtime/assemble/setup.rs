@@ -45,7 +45,7 @@ pub enum CheckpointSetup {
     /// All of the topology runs in this process.
     Whole {
         /// The store, in which this epoch has begun.
-        store: CheckpointStore,
+        store: Box<CheckpointStore>,
         /// The epoch: which start of the topology this is.
         epoch: u64,
     },

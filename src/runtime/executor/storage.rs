@@ -27,7 +27,7 @@ use crate::text::shown;
 /// Where the executor writes.
 pub enum Store {
     /// The store of a topology that is all in this process.
-    Whole(CheckpointStore),
+    Whole(Box<CheckpointStore>),
     /// The store of one worker of several. The master publishes.
     Share {
         /// The store.
