@@ -10,8 +10,11 @@
 //!    would be invisible to XOR (see `runtime::acking::acker`).
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text::shown;
 
 /// One task of a component: a positive number, unique in its topology, dense from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +87,37 @@ pub struct CheckpointId {
 impl fmt::Display for CheckpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.epoch, self.number)
+    }
+}
+
+/// Why a text is no [`CheckpointId`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is no checkpoint: write EPOCH-NUMBER as `squall checkpoint list` shows it, for example 2-17",
+    shown(text)
+)]
+pub struct CheckpointIdError {
+    text: String,
+}
+
+impl FromStr for CheckpointId {
+    type Err = CheckpointIdError;
+
+    /// Reads what `Display` writes, and nothing else.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::ids::CheckpointId;
+    ///
+    /// assert_eq!("2-17".parse(), Ok(CheckpointId { epoch: 2, number: 17 }));
+    /// assert!("2-017".parse::<CheckpointId>().is_err());
+    /// ```
+    fn from_str(text: &str) -> Result<CheckpointId, CheckpointIdError> {
+        let numbers = text.split_once('-').and_then(|(epoch, number)| {
+            Some(CheckpointId { epoch: epoch.parse().ok()?, number: number.parse().ok()? })
+        });
+        let error = || CheckpointIdError { text: text.to_owned() };
+        numbers.filter(|id| id.to_string() == text).ok_or_else(error)
     }
 }
 
@@ -234,6 +268,21 @@ mod tests {
         check(1, 0, 0);
         check(1, SLOTS_MAX - 1, 1);
         check(SPOUT_TASK_MAX, 77, GENERATION_MOD - 1);
+    }
+
+    #[test]
+    fn a_checkpoint_is_read_as_it_is_shown() {
+        let check = |text: &str, expected: Option<(u64, u64)>| {
+            let expected = expected.map(|(epoch, number)| CheckpointId { epoch, number });
+            assert_eq!(text.parse().ok(), expected, "{text}");
+        };
+        check("1-1", Some((1, 1)));
+        check("0-18446744073709551615", Some((0, u64::MAX)));
+        for bad in ["", "1", "1-", "-1", "+1-2", "01-2", "1-02", "1-2-3", "1-2 ", "0-18446744073709551616"] {
+            check(bad, None);
+        }
+        let error = "a\nb".parse::<CheckpointId>().map_err(|error| error.to_string());
+        assert!(error.is_err_and(|text| text.starts_with(r"`a\nb` is no checkpoint: write EPOCH-NUMBER")));
     }
 
     #[test]

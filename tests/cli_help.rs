@@ -36,6 +36,15 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["components", "--help"]), file!["snapshots/help_components.txt"]);
     assert_data_eq!(stdout_of(&["schema", "--help"]), file!["snapshots/help_schema.txt"]);
     assert_data_eq!(stdout_of(&["new", "--help"]), file!["snapshots/help_new.txt"]);
+    assert_data_eq!(stdout_of(&["checkpoint", "--help"]), file!["snapshots/help_checkpoint.txt"]);
+    assert_data_eq!(
+        stdout_of(&["checkpoint", "list", "--help"]),
+        file!["snapshots/help_checkpoint_list.txt"]
+    );
+    assert_data_eq!(
+        stdout_of(&["checkpoint", "inspect", "--help"]),
+        file!["snapshots/help_checkpoint_inspect.txt"]
+    );
     assert_data_eq!(stdout_of(&["completions", "--help"]), file!["snapshots/help_completions.txt"]);
 }
 
@@ -54,8 +63,19 @@ fn the_manual_knows_every_flag() {
         &manual[begin..end]
     };
     let common = section("For all of them");
-    for command in ["run", "validate", "graph", "components", "schema", "new", "completions"] {
-        let help = stdout_of(&[command, "--help"]);
+    let commands = [
+        "run",
+        "validate",
+        "graph",
+        "components",
+        "schema",
+        "new",
+        "checkpoint list",
+        "checkpoint inspect",
+        "completions",
+    ];
+    for command in commands {
+        let help = stdout_of(&command.split(' ').chain(["--help"]).collect::<Vec<_>>());
         assert!(!flags_in(&help).is_empty());
         for flag in flags_in(&help) {
             let known = section(&format!("`{command}`")).contains(flag) || common.contains(flag);

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use crate::checkpoint::epoch::{EPOCH_MAX, EpochRecord};
-use crate::checkpoint::error::{CheckpointError, Flaw, damaged};
+use crate::checkpoint::error::{CheckpointError, damaged};
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of, snapshot_of};
-use crate::checkpoint::snapshot;
+use crate::checkpoint::snapshot::read_chunks;
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::ids::CheckpointId;
 
@@ -63,10 +63,7 @@ impl Catalog {
     pub(super) fn read_manifest(&mut self, checkpoint: CheckpointId) -> Result<Manifest, CheckpointError> {
         let name = manifest_name(checkpoint);
         let bytes = self.storage.read(&name, MANIFEST_MAX).map_err(|error| self.failed_read(&name, error))?;
-        let decoded = Manifest::decode(&bytes).and_then(|manifest| match manifest.checkpoint == checkpoint {
-            true => Ok(manifest),
-            false => Err(damaged(format!("it is the manifest of checkpoint {}", manifest.checkpoint))),
-        });
+        let decoded = Manifest::decode_of(checkpoint, &bytes);
         let manifest = decoded.map_err(|flaw| flaw.of(&name, self.location()))?;
         self.check_topology(&name, &manifest.topology)?;
         Ok(manifest)
@@ -74,26 +71,12 @@ impl Catalog {
 
     /// The chunks of a snapshot file, all of which were checked.
     pub(super) fn read_snapshot(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
-        let flawed = |flaw: Flaw, catalog: &Catalog| flaw.of(&file.name, catalog.location());
         if snapshot_of(&file.name).is_none() {
-            return Err(flawed(damaged("it has not the name of a snapshot file"), self));
+            let flaw = damaged("it has not the name of a snapshot file");
+            return Err(flaw.of(&file.name, self.location()));
         }
-        let bytes = match self.storage.read(&file.name, file.bytes) {
-            Ok(bytes) => Bytes::from(bytes),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(flawed(damaged("it is missing"), self));
-            }
-            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-                let flaw = damaged(format!("it is longer than the {} bytes that were written", file.bytes));
-                return Err(flawed(flaw, self));
-            }
-            Err(error) => return Err(self.failed("read", &file.name)(error)),
-        };
-        if bytes.len() as u64 != file.bytes {
-            let flaw = damaged(format!("{} of its {} bytes are there", bytes.len(), file.bytes));
-            return Err(flawed(flaw, self));
-        }
-        snapshot::chunks(&bytes, file.crc32c).map_err(|flaw| flawed(flaw, self))
+        let read = self.storage.read(&file.name, file.bytes);
+        read_chunks(file, read, self.location())
     }
 
     pub(super) fn check_topology(&self, file: &str, found: &SmolStr) -> Result<(), CheckpointError> {

@@ -7,7 +7,7 @@
 //!    that nothing of an earlier start writes any more when a new one begins: a process that was killed may still be
 //!    in a call of the kernel that writes.
 //! 2. A file that is written is always a new one. So nothing that exists is changed, and a symbolic link that
-//!    somebody put in place of a file is an error, for reading, too. The directory itself may be one.
+//!    somebody put in place of a file is an error, for reading, too (`entries`). The directory itself may be one.
 //! 3. What is durable is synced, and so is the directory that has its name. After a failed sync the file is given
 //!    up, because the kernel may forget that it could not write something.
 //!
@@ -22,12 +22,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::checkpoint::entries::{explain_link, location_of, names, open_directory, read_file};
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::storage::CheckpointStorage;
-use crate::files::refuse_directory;
 use crate::text::shown;
 
 /// The file that is locked.
@@ -172,23 +172,7 @@ impl CheckpointStorage for DirectoryStorage {
     }
 
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File = match rustix::fs::openat(&self.directory, name, flags, Mode::empty()) {
-            Ok(file) => file.into(),
-            Err(error) => return Err(explain_link(error)),
-        };
-        let metadata = file.metadata()?;
-        refuse_directory(&metadata)?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        let too_long = || io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"));
-        if metadata.len() > limit {
-            return Err(too_long());
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).map_err(|_| too_long())?);
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
+        read_file(&self.directory, name, limit)
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {
@@ -214,10 +198,6 @@ impl CheckpointStorage for DirectoryStorage {
     }
 }
 
-fn location_of(path: &Path) -> String {
-    format!("the directory `{}`", path.display())
-}
-
 /// Makes a directory and those above it, and makes it durable that they are there.
 fn make_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> =
@@ -231,11 +211,6 @@ fn make_directory(path: &Path) -> io::Result<()> {
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     }
     Ok(())
-}
-
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// What became of the attempt to lock a directory.
@@ -299,18 +274,6 @@ fn remove_unfinished(directory: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// The names in a directory. Those that are not UTF-8 are none of squall's.
-fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        names.extend(
-            entry.file_name().to_str().ok().filter(|name| ![".", ".."].contains(name)).map(str::to_owned),
-        );
-    }
-    Ok(names)
-}
-
 fn create_new(directory: &OwnedFd, name: &str) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let created = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600));
@@ -321,12 +284,4 @@ fn create_new(directory: &OwnedFd, name: &str) -> io::Result<File> {
 fn is_regular(directory: &OwnedFd, name: &str) -> io::Result<bool> {
     let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
-}
-
-/// Opening a symbolic link with `O_NOFOLLOW` fails as a loop of links does.
-fn explain_link(error: Errno) -> io::Error {
-    match error {
-        Errno::LOOP => io::Error::new(ErrorKind::InvalidInput, "it is a symbolic link; remove it"),
-        error => error.into(),
-    }
 }

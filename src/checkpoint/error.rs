@@ -23,7 +23,7 @@ use crate::ids::CheckpointId;
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The storage failed.
-    #[error("cannot {action} `{file}` in {location}: {source}{}", remedy(.source))]
+    #[error("cannot {action} `{file}` in {location}: {source}{}", remedy_to(action, .source))]
     Io {
         /// What was to be done: `write`, `read`, `delete`, `list`, `lock`.
         action: &'static str,
@@ -38,6 +38,14 @@ pub enum CheckpointError {
     #[error("cannot open {location}: {source}{}", remedy(.source))]
     Open {
         /// Where the checkpoints are to be kept.
+        location: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The directory cannot be opened to look at what is in it.
+    #[error("cannot open {location}: {source}{}", remedy_to_look(.source))]
+    Unopened {
+        /// The directory.
         location: String,
         /// Why it failed.
         source: io::Error,
@@ -108,6 +116,39 @@ pub enum CheckpointError {
         /// The epoch that is current.
         current: u64,
     },
+    /// There is no such checkpoint.
+    #[error("there is no checkpoint {checkpoint} in {location}: {}", shown_list(there))]
+    Unknown {
+        /// The checkpoint that was asked for.
+        checkpoint: CheckpointId,
+        /// Where the checkpoints are kept.
+        location: String,
+        /// Those that are there, oldest first.
+        there: Vec<CheckpointId>,
+    },
+    /// There is no checkpoint to look at.
+    #[error(
+        "there are no checkpoints in {location}: name the directory that `storage` in `[topology.checkpoint]` names; \
+         without that key it is `squall/TOPOLOGY/checkpoints` in $XDG_STATE_HOME or ~/.local/state"
+    )]
+    NoCheckpoints {
+        /// The directory.
+        location: String,
+    },
+    /// The run that uses the directory has deleted a checkpoint while it was read.
+    #[error(
+        "checkpoint {checkpoint} in {location} was deleted while it was read, because a run keeps only its latest \
+         ones: {}; `retain` in `[topology.checkpoint]` keeps more",
+        shown_list(there)
+    )]
+    Deleted {
+        /// The checkpoint that was read.
+        checkpoint: CheckpointId,
+        /// The directory.
+        location: String,
+        /// Those that are there, oldest first.
+        there: Vec<CheckpointId>,
+    },
     /// Something was to be written before [`begin_epoch`](crate::checkpoint::CheckpointStore::begin_epoch).
     #[error("no epoch of the checkpoints in {location} was begun by this process")]
     NoEpoch {
@@ -158,6 +199,34 @@ fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::PermissionDenied => "; let squall write there, or name another place",
         ErrorKind::ReadOnlyFilesystem => "; mount the file system for writing, or name another place",
         _ => "",
+    }
+}
+
+/// The same about an action on a file.
+fn remedy_to(action: &str, error: &io::Error) -> &'static str {
+    match (action, error.kind()) {
+        ("read" | "list", ErrorKind::PermissionDenied) => "; let squall read it",
+        _ => remedy(error),
+    }
+}
+
+/// The same about a directory that is only to be looked at.
+fn remedy_to_look(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            "; name the directory that `storage` in `[topology.checkpoint]` names; without that key it is \
+             `squall/TOPOLOGY/checkpoints` in $XDG_STATE_HOME or ~/.local/state"
+        }
+        ErrorKind::PermissionDenied => "; let squall read it, as whoever runs the topology can",
+        _ => "",
+    }
+}
+
+fn shown_list(there: &[CheckpointId]) -> String {
+    let ids: Vec<String> = there.iter().map(CheckpointId::to_string).collect();
+    match ids.is_empty() {
+        true => "none is there".to_owned(),
+        false => format!("{} {} there", ids.join(", "), if ids.len() == 1 { "is" } else { "are" }),
     }
 }
 

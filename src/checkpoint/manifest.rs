@@ -107,6 +107,15 @@ impl Manifest {
         record::encode(KIND, self)
     }
 
+    /// The manifest of a checkpoint, which these bytes must be.
+    pub(super) fn decode_of(checkpoint: CheckpointId, bytes: &[u8]) -> Result<Manifest, Flaw> {
+        let manifest = Manifest::decode(bytes)?;
+        match manifest.checkpoint == checkpoint {
+            true => Ok(manifest),
+            false => Err(damaged(format!("it is the manifest of checkpoint {}", manifest.checkpoint))),
+        }
+    }
+
     /// The manifest that these bytes are.
     pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, Flaw> {
         let manifest: Manifest = record::decode(KIND, bytes)?;

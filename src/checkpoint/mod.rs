@@ -26,11 +26,13 @@
 
 mod catalog;
 mod directory;
+mod entries;
 mod epoch;
 mod error;
 mod manifest;
 mod memory;
 mod names;
+mod reader;
 mod record;
 mod snapshot;
 mod snapshot_files;
@@ -45,6 +47,7 @@ pub use error::CheckpointError;
 pub use manifest::{Manifest, RunState, SnapshotFile, TaskEntry};
 pub use memory::MemoryStorage;
 pub use names::TaskName;
+pub(crate) use reader::{CheckpointReader, Listed};
 pub use storage::CheckpointStorage;
 pub use store::CheckpointStore;
 pub use worker_store::WorkerStore;

@@ -10,9 +10,12 @@
 //! one of ours is noticed, too. (A checksum of the whole file would not do: a CRC over bytes that end with their own
 //! CRC is the same for all files.) A length is checked against what is left before it is used.
 
+use std::io::{self, ErrorKind};
+
 use bytes::{Buf as _, Bytes};
 
-use crate::checkpoint::error::{Flaw, damaged};
+use crate::checkpoint::error::{CheckpointError, Flaw, damaged};
+use crate::checkpoint::manifest::SnapshotFile;
 
 const MAGIC: &[u8; 8] = b"SQUALLCK";
 const VERSION: u32 = 1;
@@ -76,6 +79,30 @@ impl SnapshotWriter {
         self.bytes += out.len() as u64;
         self.crc = crc32c::crc32c_append(self.crc, out);
     }
+}
+
+/// The chunks of a file that a manifest names. `read` is what the storage has returned for its name, with the length
+/// of the file as the limit.
+pub(super) fn read_chunks(
+    file: &SnapshotFile,
+    read: io::Result<Vec<u8>>,
+    location: String,
+) -> Result<Vec<Bytes>, CheckpointError> {
+    let SnapshotFile { name, bytes: expected, crc32c } = file;
+    let read = match read {
+        Ok(bytes) if bytes.len() as u64 != *expected => {
+            Err(damaged(format!("{} of its {expected} bytes are there", bytes.len())))
+        }
+        Ok(bytes) => chunks(&bytes.into(), *crc32c),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged("it is missing")),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            Err(damaged(format!("it is longer than the {expected} bytes that were written")))
+        }
+        Err(source) => {
+            return Err(CheckpointError::Io { action: "read", file: name.clone(), location, source });
+        }
+    };
+    read.map_err(|flaw| flaw.of(name, location))
 }
 
 /// The chunks of a file, as views of its bytes. `crc` is the checksum that its writer returned.

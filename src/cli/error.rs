@@ -40,6 +40,9 @@ pub(super) enum CommandError {
     /// The command refuses, for the reason given.
     #[error("{0}")]
     Refused(String),
+    /// Checkpoints could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::CheckpointError),
     /// The topology could not be started.
     #[error("cannot start the topology")]
     Start(#[from] crate::runtime::StartError),

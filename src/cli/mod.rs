@@ -17,7 +17,7 @@
 //! The program may also register topologies that it builds in Rust: `registry.topology("words", …)`.
 //! `my-program run words --workers 3` runs one of them in three worker processes.
 //!
-//! One file per command, each with its arguments and one function `execute`.
+//! One file per command, each with its arguments and one function `execute`. Commands of two words share a folder.
 //!
 //! 1. Data goes to stdout, messages to stderr: a command in a pipe passes on nothing but its result.
 //! 2. Exit codes: 0 done, 1 it failed or something is invalid, 2 the command line is wrong.
@@ -27,6 +27,7 @@
 //! `topology` decides what a document means, and `runtime` what happens in a run; the commands only call
 //! them and show the results.
 
+mod checkpoint;
 mod completions;
 mod components;
 mod context;
@@ -68,6 +69,7 @@ Examples:
   squall graph topology.toml --format mermaid        draw it
   squall components count                            the settings of the component `count`
   squall new my-topology                             start a project with a bolt of your own
+  squall checkpoint inspect checkpoints              check the latest checkpoint of a run
 
 Exit codes: 0 done; 1 it failed, or a topology is invalid; 2 the command line is wrong.";
 
@@ -85,6 +87,8 @@ struct CommandLine {
     #[arg(
         long,
         global = true,
+        // Otherwise its place among the flags of a command depends on how many commands there are.
+        display_order = 900,
         value_enum,
         value_name = "WHEN",
         default_value_t,
@@ -102,6 +106,7 @@ enum Command {
     Components(components::Args),
     Schema(schema::Args),
     New(new::Args),
+    Checkpoint(checkpoint::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
@@ -187,6 +192,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Components(args) => components::execute(args, context),
         Command::Schema(args) => schema::execute(args, context),
         Command::New(args) => new::execute(args),
+        Command::Checkpoint(args) => checkpoint::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
     }

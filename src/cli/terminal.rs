@@ -99,19 +99,42 @@ pub(super) fn print_usage(usage: &clap::Error) -> Result<(), CommandError> {
 
 /// Prints an error with all its causes.
 pub(super) fn write_error(error: &dyn Error, color: bool) {
-    let mut text = if color { "\x1b[1;31merror\x1b[0m: " } else { "error: " }.to_owned();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        text.push_str(&shown_lines(&error.to_string()));
-        next = error.source();
-        text.push_str(if next.is_some() { ": " } else { "" });
+    let head = if color { "\x1b[1;31merror\x1b[0m: " } else { "error: " };
+    write_message(&format!("{head}{}", with_causes(error)));
+}
+
+/// The text of an error and of all its causes. A cause that is in the text of its error already is not repeated.
+fn with_causes(error: &dyn Error) -> String {
+    let mut last = error.to_string();
+    let mut text = shown_lines(&last);
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let of_cause = cause.to_string();
+        if !last.contains(&of_cause) {
+            text.extend([": ", &shown_lines(&of_cause)]);
+        }
+        last = of_cause;
+        next = cause.source();
     }
-    write_message(&text);
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::CheckpointError;
+
+    /// What a full disk does to a checkpoint was printed as `No space left on device; free some space there: No space
+    /// left on device`.
+    #[test]
+    fn a_cause_is_printed_once() {
+        let source = || io::Error::other("it is full");
+        let location = "the directory `a`".to_owned();
+        let named = CheckpointError::Open { location, source: source() };
+        assert_eq!(with_causes(&named), "cannot open the directory `a`: it is full");
+        let left_out = CommandError::Io { action: "write `a`".to_owned(), source: source() };
+        assert_eq!(with_causes(&left_out), "cannot write `a`: it is full");
+    }
 
     #[test]
     fn colours_go_where_somebody_looks() {

@@ -6,6 +6,7 @@ mod epochs;
 mod failures;
 mod golden;
 mod publication;
+mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 
