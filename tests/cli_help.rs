@@ -45,6 +45,8 @@ fn each_command_explains_itself() {
         stdout_of(&["checkpoint", "inspect", "--help"]),
         file!["snapshots/help_checkpoint_inspect.txt"]
     );
+    assert_data_eq!(stdout_of(&["state", "--help"]), file!["snapshots/help_state.txt"]);
+    assert_data_eq!(stdout_of(&["state", "get", "--help"]), file!["snapshots/help_state_get.txt"]);
     assert_data_eq!(stdout_of(&["completions", "--help"]), file!["snapshots/help_completions.txt"]);
 }
 
@@ -72,6 +74,7 @@ fn the_manual_knows_every_flag() {
         "new",
         "checkpoint list",
         "checkpoint inspect",
+        "state get",
         "completions",
     ];
     for command in commands {

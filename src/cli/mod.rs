@@ -41,6 +41,7 @@ mod run;
 mod running;
 mod schema;
 mod settings;
+mod state;
 mod summary;
 mod terminal;
 mod validate;
@@ -107,6 +108,7 @@ enum Command {
     Schema(schema::Args),
     New(new::Args),
     Checkpoint(checkpoint::Args),
+    State(state::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
@@ -193,6 +195,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Schema(args) => schema::execute(args, context),
         Command::New(args) => new::execute(args),
         Command::Checkpoint(args) => checkpoint::execute(args, context),
+        Command::State(args) => state::execute(args),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
     }

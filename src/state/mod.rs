@@ -18,7 +18,8 @@
 //! 3. A timer is cleared by its own call. If that fails, it is set again, as anything else is put back.
 //! 4. A column is known by its name. Its type is that of its first registration.
 //! 5. A snapshot has what was kept when it began, between two calls. It is written in slices, while calls go on
-//!    (`snapshots`, `tracked_cells`), and `restore` reads it (`records` has the format).
+//!    (`snapshots`, `tracked_cells`), and `restore` reads it (`records` has the format). Without the types of the
+//!    component, `saved` reads it, and `json` shows its values.
 //!
 //! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
 //! grouping). Nothing here does I/O; the clock is the task's.
@@ -27,10 +28,13 @@ mod cells;
 mod columns;
 pub(crate) mod encoding;
 mod error;
+mod json;
 mod keys;
 mod records;
 mod registry;
 mod restore;
+mod saved;
+mod sequence;
 mod snapshots;
 mod stored;
 mod task_state;
@@ -42,7 +46,9 @@ pub(crate) use cells::{ListCells, MapCells, OperatorCells, ValueCells};
 pub(crate) use columns::Column;
 pub use encoding::EncodingError;
 pub use error::StateError;
+pub(crate) use json::{key_in_json, value_in_json};
 pub use registry::{StateDescription, StateKind, StateRegistry};
+pub(crate) use saved::{SavedState, SavedStateReader};
 pub(crate) use snapshots::SnapshotKind;
 pub(crate) use stored::Due;
 pub use task_state::TaskState;

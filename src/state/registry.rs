@@ -30,6 +30,10 @@ pub enum StateKind {
 }
 
 impl StateKind {
+    /// All kinds.
+    pub(crate) const ALL: [StateKind; 5] =
+        [StateKind::Value, StateKind::Map, StateKind::List, StateKind::Operator, StateKind::Timer];
+
     /// Whether it is kept by key.
     pub fn is_keyed(self) -> bool {
         match self {

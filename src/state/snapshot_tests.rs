@@ -1,13 +1,15 @@
 //! Snapshots in random slices while random calls go on, against copies of a model; and damaged ones.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::json;
 
 use super::tests::{Model, States};
-use crate::state::SnapshotKind;
 use crate::state::records::{Record, Records};
+use crate::state::{SavedState, SavedStateReader, SnapshotKind, StateError, key_in_json, value_in_json};
 
 type Chunks = Vec<Vec<u8>>;
 
@@ -88,7 +90,23 @@ impl Run {
         restored.state.restore(slices(&self.chain)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(restored.kept(), *expected, "seed {seed}");
         assert_eq!(restored.state.key_count(), expected.keys().len(), "seed {seed}: unused places");
+        let saved = saved(&self.chain).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(saved, expected.in_json(), "seed {seed}");
     }
+}
+
+/// What is read without knowing the types, one JSON text for each state and key.
+fn saved(chunks: &Chunks) -> Result<BTreeSet<String>, StateError> {
+    let mut reader = SavedStateReader::default();
+    slices(chunks).try_for_each(|chunk| reader.read(chunk))?;
+    let mut lines = BTreeSet::new();
+    for SavedState { name, kind, values } in reader.finish()? {
+        for (key, value) in &values {
+            let value = value_in_json(kind, value).unwrap_or_else(|error| json!(error.to_string()));
+            lines.insert(json!([name, key_in_json(key), value]).to_string());
+        }
+    }
+    Ok(lines)
 }
 
 #[test]
@@ -188,8 +206,10 @@ fn damaged_snapshots_are_errors() {
         // Whole snapshots at the end may be missing: the rest is an older checkpoint.
         must_fail &= !ends_with_a_snapshot(&chunks);
         let mut restored = States::new();
+        let saved = saved(&chunks);
+        assert!(!must_fail || saved.is_err(), "seed {seed}");
         match restored.state.restore(slices(&chunks)) {
-            Ok(()) => assert!(!must_fail, "seed {seed}"),
+            Ok(()) => assert!(!must_fail && saved.is_ok(), "seed {seed}"),
             Err(_) => {
                 refused += 1;
                 assert_eq!(restored.kept(), Model::default(), "seed {seed}: nothing is left");
@@ -230,5 +250,6 @@ fn random_bytes_are_errors() {
         bytes.splice(0..0, length.to_le_bytes());
         bytes[4] = random.random_range(0..7);
         assert!(States::new().state.restore([&*bytes]).is_err(), "seed {seed}");
+        assert!(saved(&vec![bytes]).is_err(), "seed {seed}");
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::{Value as Json, json};
 
 use crate::clock::Clock;
 use crate::state::{
     Due, ListCells, MapCells, OperatorCells, StateError, StateKind, StateRegistry, TaskState, TimerCells,
     ValueCells,
 };
-use crate::tuple::Value;
+use crate::tuple::{Timestamp, Value};
 
 /// What a naive implementation keeps.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +30,19 @@ impl Model {
     pub(super) fn keys(&self) -> BTreeSet<&Vec<Value>> {
         let keys = self.values.keys().chain(self.maps.keys()).chain(self.lists.keys());
         keys.chain(self.timers.keys()).collect()
+    }
+
+    /// What there is, as somebody sees it who reads a checkpoint without knowing the types.
+    pub(super) fn in_json(&self) -> BTreeSet<String> {
+        let line = |state: &str, key: &Vec<Value>, value: Json| json!([state, key, value]).to_string();
+        let values = self.values.iter().map(|(key, value)| line("value", key, json!(value)));
+        let maps = self.maps.iter().map(|(key, map)| line("map", key, json!(map)));
+        let lists = self.lists.iter().map(|(key, list)| line("list", key, json!(list)));
+        let all = (!self.all.is_empty()).then(|| line("all", &Vec::new(), json!(self.all)));
+        let timers = self.timers.iter().map(|(key, (due, failures))| {
+            line("timer", key, json!({ "due": Timestamp(*due), "failures": failures }))
+        });
+        values.chain(maps).chain(lists).chain(all).chain(timers).collect()
     }
 
     fn remove(&mut self, key: &[Value]) {

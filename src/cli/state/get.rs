@@ -1,0 +1,345 @@
+//! `squall state get DIR`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+
+use crate::checkpoint::{CheckpointError, CheckpointReader, TaskEntry};
+use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::state::contents::Contents;
+use crate::cli::summary::grouped;
+use crate::cli::terminal;
+use crate::ids::CheckpointId;
+use crate::state::{SavedState, StateKind, key_in_json, value_in_json};
+use crate::text::{escaped_json, shown};
+use crate::tuple::Value;
+
+const EXAMPLES: &str = "\
+Examples:
+  squall state get checkpoints --component count --state counts --key '[\"the\"]'
+  squall state get checkpoints --component count --state counts --key '[\"the\"]' --checkpoint 2-17
+  squall state get checkpoints --component store --state prepared --task 0
+  squall state get checkpoints --component count --state counts --dump | jq -c .value
+
+A key is a JSON array with one value for each of its fields. A point in time is written as RFC 3339,
+and bytes as lower-case hex, as --dump shows them.
+
+Exit codes: 0 done; 1 the key, state, component or checkpoint is not there, or cannot be read; 2 the
+command line is wrong.";
+
+/// How often the latest checkpoint is read before a run that deletes it meanwhile is an error.
+const ATTEMPTS_MAX: usize = 8;
+/// Bytes of JSON lines that are written at once.
+const LINES_MAX: usize = 1 << 16;
+/// Keys that an error names.
+const SAMPLE_MAX: usize = 3;
+
+/// Print what a state has for a key, or all that a component keeps, as JSON
+///
+/// Nothing is changed, and a run may be using the directory. The state of one task at a time is in memory.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The directory in which a topology keeps its checkpoints
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+
+    /// The component that keeps the state
+    #[arg(long, value_name = "NAME")]
+    component: String,
+
+    /// The state, by the name that the component registers it by; with --dump, all states if none is named
+    #[arg(long, value_name = "NAME", required_unless_present = "dump")]
+    state: Option<String>,
+
+    /// The key: a JSON array, for example '["the"]'; not needed for an operator state, which has no keys
+    #[arg(long, value_name = "JSON", value_parser = parse_key, conflicts_with = "dump")]
+    key: Option<JsonKey>,
+
+    /// Print all keys, one JSON line each: {"state": …, "task": …, "key": […], "value": …}
+    ///
+    /// Lines are in the order of tasks, then states as they were registered, then keys. An operator state has one line
+    /// for each task, whose key is null.
+    #[arg(long)]
+    dump: bool,
+
+    /// Look at this task of the component only, counted from 0
+    #[arg(long, value_name = "N")]
+    task: Option<u32>,
+
+    /// The checkpoint, as `squall checkpoint list` shows it; the latest one if none is given
+    #[arg(long, value_name = "CHECKPOINT")]
+    checkpoint: Option<CheckpointId>,
+}
+
+/// A key as the command line has it: a JSON array that is not empty.
+#[derive(Clone, Debug, PartialEq)]
+struct JsonKey(Json);
+
+fn parse_key(text: &str) -> Result<JsonKey, String> {
+    let hint =
+        "write a JSON array with one value for each field of the key, in quotes for the shell: '[\"the\"]'";
+    match serde_json::from_str::<Json>(text) {
+        Ok(Json::Array(values)) if !values.is_empty() => Ok(JsonKey(Json::Array(values))),
+        Ok(_) => Err(hint.to_owned()),
+        Err(error) => Err(format!("{error}; {hint}")),
+    }
+}
+
+pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
+    let reader = CheckpointReader::open(&args.directory)?;
+    let mut lines = Lines::default();
+    for attempt in 1.. {
+        match print_state(&reader, args, &mut lines) {
+            // The next one is read, unless a part of this one was printed.
+            Err(CommandError::Checkpoint(CheckpointError::Deleted { .. }))
+                if args.checkpoint.is_none() && lines.are_unwritten && attempt < ATTEMPTS_MAX =>
+            {
+                lines = Lines::default();
+            }
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    Ok(CommandOutcome::Done)
+}
+
+fn print_state(reader: &CheckpointReader, args: &Args, lines: &mut Lines) -> Result<(), CommandError> {
+    let manifest = reader.manifest(args.checkpoint)?;
+    let contents = Contents::find(reader, manifest, &args.component, args.task)?;
+    let state = args.state.as_ref().map(|name| contents.state(name)).transpose()?;
+    let Some(state) = state.filter(|_| !args.dump) else {
+        return dump(&contents, args.state.as_deref(), lines);
+    };
+    let (name, component) = (&state.name, &contents.component);
+    let value = match (&args.key, state.kind) {
+        (Some(key), kind) if kind.is_keyed() => value_of(&contents, name, key)?,
+        (None, StateKind::Operator) => list_of(&contents, name)?,
+        (Some(_), _) => {
+            let text = format!(
+                "state `{name}` of `{component}` has no keys, because it is an operator state: leave out --key"
+            );
+            return Err(CommandError::Refused(text));
+        }
+        (None, _) => {
+            let text = format!(
+                "state `{name}` of `{component}` is kept by key: name one by --key, or print all of them by --dump"
+            );
+            return Err(CommandError::Refused(text));
+        }
+    };
+    terminal::print_json(&value)
+}
+
+/// Prints everything, or one state.
+fn dump(contents: &Contents<'_>, name: Option<&str>, lines: &mut Lines) -> Result<(), CommandError> {
+    contents.check_stateful()?;
+    for task in &contents.tasks {
+        for state in contents.read(task)?.iter().filter(|state| name.is_none_or(|name| state.name == name)) {
+            for (key, value) in &state.values {
+                let value = decoded(contents, task, state, key, value)?;
+                let key = state.kind.is_keyed().then(|| key_in_json(key));
+                let line =
+                    json!({ "state": state.name, "task": task.task_index, "key": key, "value": value });
+                lines.add(&line)?;
+            }
+        }
+    }
+    lines.flush()
+}
+
+/// What a state has for a key, in whichever task.
+fn value_of(contents: &Contents<'_>, name: &str, key: &JsonKey) -> Result<Json, CommandError> {
+    let mut found: Vec<(u32, Json)> = Vec::new();
+    let (mut keys, mut likely, mut sample) = (0, None, Vec::new());
+    for task in &contents.tasks {
+        for state in contents.read(task)?.iter().filter(|state| state.name == name) {
+            if let Some((stored, value)) = find(state, key) {
+                found.push((task.task_index, decoded(contents, task, state, stored, value)?));
+            }
+            keys += state.values.len() as u64;
+            let more = SAMPLE_MAX - sample.len();
+            sample.extend(state.values.keys().take(more).map(|key| shown(key_in_json(key))));
+            likely = likely.or_else(|| {
+                state.values.keys().map(|key| key_in_json(key)).find(|known| is_like(known, &key.0))
+            });
+        }
+    }
+    let component = &contents.component;
+    let tasks: Vec<String> = found.iter().map(|(task, _)| task.to_string()).collect();
+    match (found.len(), found.pop()) {
+        (1, Some((_, value))) => Ok(value),
+        (0, _) | (_, None) => {
+            let there = match (keys, likely) {
+                (0, _) => "it has no keys".to_owned(),
+                (_, Some(likely)) => format!("did you mean `{}`?", shown(likely)),
+                (_, None) => {
+                    let such_as = if keys > sample.len() as u64 { "such as " } else { "" };
+                    format!(
+                        "of its {}, {such_as}{}; --dump prints all",
+                        counted(keys, "key"),
+                        sample.join(", ")
+                    )
+                }
+            };
+            let place = contents.place();
+            let key = shown(&key.0);
+            let text =
+                format!("state `{name}` of `{component}` has nothing for key `{key}` in {place}: {there}");
+            Err(CommandError::Refused(text))
+        }
+        (_, Some(_)) => {
+            let tasks = tasks.join(", ");
+            let key = shown(&key.0);
+            let text = format!(
+                "state `{name}` has key `{key}` in several tasks of `{component}`, {tasks}: name one by --task"
+            );
+            Err(CommandError::Refused(text))
+        }
+    }
+}
+
+/// The list of an operator state, of which each task has one.
+fn list_of(contents: &Contents<'_>, name: &str) -> Result<Json, CommandError> {
+    let [task] = &contents.tasks[..] else {
+        let (component, tasks) = (&contents.component, contents.tasks.len());
+        let text = format!(
+            "each of the {tasks} tasks of `{component}` has a list of its own in state `{name}`: name one by --task, \
+             or print all of them by --dump"
+        );
+        return Err(CommandError::Refused(text));
+    };
+    for state in contents.read(task)?.iter().filter(|state| state.name == name) {
+        if let Some((key, value)) = state.values.first_key_value() {
+            return decoded(contents, task, state, key, value);
+        }
+    }
+    Ok(Json::Array(Vec::new()))
+}
+
+/// The entry of a key. JSON has fewer types than keys have, so what looks the same in JSON is found, too.
+fn find<'s>(state: &'s SavedState, key: &JsonKey) -> Option<(&'s [Value], &'s [u8])> {
+    let exact = serde_json::from_value::<Vec<Value>>(key.0.clone()).ok();
+    let exact = exact.and_then(|exact| state.values.get_key_value(&exact[..]));
+    let found = exact.or_else(|| state.values.iter().find(|(stored, _)| key_in_json(stored) == key.0));
+    found.map(|(key, value)| (&**key, &**value))
+}
+
+/// Whether two keys have the same texts, although not the same types.
+fn is_like(known: &Json, wanted: &Json) -> bool {
+    let texts = |key: &Json| -> Vec<String> {
+        let text =
+            |value: &Json| value.as_str().map_or_else(|| value.to_string(), |text| text.to_lowercase());
+        key.as_array().map(|values| values.iter().map(text).collect()).unwrap_or_default()
+    };
+    texts(known) == texts(wanted)
+}
+
+fn decoded(
+    contents: &Contents<'_>,
+    task: &TaskEntry,
+    state: &SavedState,
+    key: &[Value],
+    value: &[u8],
+) -> Result<Json, CommandError> {
+    value_in_json(state.kind, value).map_err(|error| {
+        let (name, component, index) = (shown(&state.name), &contents.component, task.task_index);
+        let (key, error) = (shown(key_in_json(key)), shown(error));
+        CommandError::Refused(format!(
+            "state `{name}` of `{component}`, task {index}, cannot be shown for key `{key}`: {error}"
+        ))
+    })
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// JSON lines on their way to standard output.
+struct Lines {
+    text: String,
+    /// Whether nothing was written so far.
+    are_unwritten: bool,
+}
+
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines { text: String::new(), are_unwritten: true }
+    }
+}
+
+impl Lines {
+    fn add(&mut self, line: &Json) -> Result<(), CommandError> {
+        self.text.push_str(&escaped_json(&line.to_string()));
+        self.text.push('\n');
+        if self.text.len() >= LINES_MAX { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), CommandError> {
+        self.are_unwritten = false;
+        terminal::print(&std::mem::take(&mut self.text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::Timestamp;
+
+    #[test]
+    fn a_key_is_an_array() {
+        let check = |text: &str, expected: Option<Json>| {
+            let parsed = parse_key(text);
+            assert_eq!(parsed.clone().ok(), expected.map(JsonKey), "{text}");
+            if let Err(error) = parsed {
+                assert!(error.contains("write a JSON array"), "{error}");
+            }
+        };
+        check(r#"["the", 7]"#, Some(json!(["the", 7])));
+        check("[[]]", Some(json!([[]])));
+        for bad in ["", "the", "[the]", r#""the""#, "7", "[]", "{}", r#"["the"] x"#] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_by_what_json_shows_of_it() {
+        let values = [
+            Value::from("the"),
+            Value::from(7),
+            Value::from("7"),
+            Value::from(1.5),
+            Value::Timestamp(Timestamp(17)),
+            Value::Bytes([0xff].as_slice().into()),
+            Value::Null,
+        ];
+        let entry = |value: &Value| (Box::from([value.clone()]), value.to_string().into_bytes().into());
+        let values = values.iter().map(entry).collect();
+        let state = SavedState { name: "counts".into(), kind: StateKind::Value, values };
+        let check = |key: Json, expected: Option<&str>| {
+            let found = find(&state, &JsonKey(key)).map(|(_, value)| String::from_utf8_lossy(value));
+            assert_eq!(found.as_deref(), expected);
+        };
+        check(json!(["the"]), Some("the"));
+        check(json!([7]), Some("7"));
+        check(json!(["7"]), Some("7"));
+        check(json!([1.5]), Some("1.5"));
+        check(json!(["1970-01-01T00:00:00.000000017Z"]), Some("1970-01-01T00:00:00.000000017Z"));
+        check(json!(["ff"]), Some("ff"));
+        check(json!([null]), Some("null"));
+        check(json!(["teh"]), None);
+        check(json!([7.0]), None);
+        check(json!(["the", "the"]), None);
+    }
+
+    #[test]
+    fn keys_of_other_types_are_like() {
+        let check =
+            |known: Json, wanted: Json, expected: bool| assert_eq!(is_like(&known, &wanted), expected);
+        check(json!([7]), json!(["7"]), true);
+        check(json!(["The"]), json!(["the"]), true);
+        check(json!([7, "a"]), json!(["7", "A"]), true);
+        check(json!([7]), json!([7, 7]), false);
+        check(json!([7]), json!(["8"]), false);
+    }
+}
