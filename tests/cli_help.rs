@@ -53,7 +53,7 @@ fn each_command_explains_itself() {
 /// The flags that a help text lists, one at the start of a line each.
 fn flags_in(help: &str) -> Vec<&str> {
     let options = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-    options.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--"))).collect()
+    options.filter_map(|line| line.split([' ', ',', '[', '=']).find(|word| word.starts_with("--"))).collect()
 }
 
 #[test]

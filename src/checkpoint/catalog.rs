@@ -23,10 +23,12 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    /// Takes the next epoch. What counts stays as it is.
-    pub(super) fn claim(&mut self) -> Result<EpochRecord, CheckpointError> {
+    /// Takes the next epoch. What counts stays as it is. Manifests are checked as by
+    /// [`read_manifests`](Self::read_manifests).
+    pub(super) fn claim(&mut self, until: Option<CheckpointId>) -> Result<EpochRecord, CheckpointError> {
         let mut record = self.read_epoch()?;
-        let published = self.read_manifests(&record)?.last().map_or(0, |manifest| manifest.checkpoint.epoch);
+        self.read_manifests(&record, until)?;
+        let published = self.ids(&record)?.last().map_or(0, |checkpoint| checkpoint.epoch);
         let highest = record.epoch.max(published);
         record.epoch = highest
             .checked_add(1)
@@ -52,12 +54,21 @@ impl Catalog {
         self.storage.publish(EPOCH, &record.encode()).map_err(self.failed("write", EPOCH))
     }
 
-    /// The manifests that count, oldest first.
-    pub(super) fn read_manifests(&mut self, record: &EpochRecord) -> Result<Vec<Manifest>, CheckpointError> {
+    /// The checkpoints that count, by the names of their manifests.
+    pub(super) fn ids(&mut self, record: &EpochRecord) -> Result<BTreeSet<CheckpointId>, CheckpointError> {
         let names = self.storage.list().map_err(self.failed("list", "manifest-*.json"))?;
         let ids = names.iter().filter_map(|name| manifest_of(name));
-        let ids: BTreeSet<CheckpointId> = ids.filter(|id| record.counts(*id)).collect();
-        ids.into_iter().map(|id| self.read_manifest(id)).collect()
+        Ok(ids.filter(|id| record.counts(*id)).collect())
+    }
+
+    /// The manifests that count, oldest first; those after `until` are not looked at.
+    pub(super) fn read_manifests(
+        &mut self,
+        record: &EpochRecord,
+        until: Option<CheckpointId>,
+    ) -> Result<Vec<Manifest>, CheckpointError> {
+        let ids = self.ids(record)?.into_iter().filter(|id| until.is_none_or(|until| *id <= until));
+        ids.map(|id| self.read_manifest(id)).collect()
     }
 
     pub(super) fn read_manifest(&mut self, checkpoint: CheckpointId) -> Result<Manifest, CheckpointError> {

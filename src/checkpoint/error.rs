@@ -62,8 +62,8 @@ pub enum CheckpointError {
     },
     /// A file cannot be what was written.
     #[error(
-        "checkpoint file `{file}` in {location} cannot be used: {flaw}; put back a copy of it, or begin without \
-         checkpoints in an empty place"
+        "checkpoint file `{file}` in {location} cannot be used: {flaw}; put back a copy of it, continue from another \
+         checkpoint by `--resume=CHECKPOINT`, or begin without checkpoints in an empty place"
     )]
     Damaged {
         /// The file.

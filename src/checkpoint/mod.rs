@@ -14,6 +14,7 @@
 //!    files that only it named.
 //! 3. Each start of a topology begins an *epoch*, higher than any before. `EPOCH` states which checkpoints of
 //!    earlier epochs count. What an older epoch publishes later does not count.
+//!    A start that goes back to an earlier checkpoint gives up the later ones there, in one write.
 //! 4. Everything that is read is checked: a cut, a flipped bit, a file of something else and a file of a newer
 //!    squall are errors that name the file, and nothing is deleted because of them. After a crash there are no
 //!    such errors, because files that were not durable are not named by a manifest.

@@ -52,6 +52,11 @@ pub struct CheckpointStore {
     retain: usize,
     /// Those that are retained, oldest first.
     manifests: Vec<Manifest>,
+    /// The checkpoint that the topology goes back to. Later ones are not looked at, and are given up by the next
+    /// epoch; then this is `None`.
+    back_to: Option<CheckpointId>,
+    /// What the last epoch has given up.
+    given_up: Vec<CheckpointId>,
     /// The epoch that this store has begun.
     epoch: Option<u64>,
     files: SnapshotFiles,
@@ -77,10 +82,43 @@ impl CheckpointStore {
         topology: &str,
         retain: usize,
     ) -> Result<CheckpointStore, CheckpointError> {
-        let mut store = CheckpointStore {
+        let mut store = CheckpointStore::new(storage, topology, retain);
+        let record = store.catalog.read_epoch()?;
+        store.manifests = store.catalog.read_manifests(&record, None)?;
+        Ok(store)
+    }
+
+    /// Opens the store to go back to a checkpoint, which becomes the latest one, and changes nothing yet.
+    /// [`begin_epoch`](Self::begin_epoch) gives up all later ones. Their manifests are not looked at, so a damaged one
+    /// is no obstacle.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`CheckpointError::Unknown`] when there is no such checkpoint.
+    pub fn open_at(
+        storage: Box<dyn CheckpointStorage>,
+        topology: &str,
+        retain: usize,
+        checkpoint: CheckpointId,
+    ) -> Result<CheckpointStore, CheckpointError> {
+        let mut store = CheckpointStore::new(storage, topology, retain);
+        let record = store.catalog.read_epoch()?;
+        let there = store.catalog.ids(&record)?;
+        if !there.contains(&checkpoint) {
+            let (location, there) = (store.catalog.location(), there.into_iter().collect());
+            return Err(CheckpointError::Unknown { checkpoint, location, there });
+        }
+        store.manifests = store.catalog.read_manifests(&record, Some(checkpoint))?;
+        store.back_to = Some(checkpoint);
+        Ok(store)
+    }
+
+    fn new(storage: Box<dyn CheckpointStorage>, topology: &str, retain: usize) -> CheckpointStore {
+        CheckpointStore {
             catalog: Catalog { storage, topology: topology.into() },
             retain: retain.max(1),
             manifests: Vec::new(),
+            back_to: None,
+            given_up: Vec::new(),
             epoch: None,
             files: SnapshotFiles::default(),
             has_workers: false,
@@ -88,10 +126,7 @@ impl CheckpointStore {
             stale_manifests: BTreeSet::new(),
             garbage: BTreeSet::new(),
             deletion_error: None,
-        };
-        let record = store.catalog.read_epoch()?;
-        store.manifests = store.catalog.read_manifests(&record)?;
-        Ok(store)
+        }
     }
 
     /// The checkpoints, oldest first.
@@ -136,20 +171,31 @@ impl CheckpointStore {
     /// durable. From now on, no earlier epoch can publish. Call [`latest`](Self::latest) afterwards: a checkpoint
     /// may have been published since this store was opened.
     ///
-    /// Deletes what earlier epochs wrote and did not publish.
+    /// Deletes what earlier epochs wrote and did not publish, and the checkpoints after the one that the store was
+    /// [opened at](Self::open_at). These count until one durable write, and not any more after it.
     ///
     /// # Errors
     /// As [`open`](Self::open), and when another start begins an epoch at the same time.
     pub fn begin_epoch(&mut self) -> Result<u64, CheckpointError> {
         self.abandon();
-        let claim = self.catalog.claim()?;
-        self.manifests = self.catalog.read_manifests(&claim)?;
+        let claim = self.catalog.claim(self.back_to)?;
+        self.manifests = self.catalog.read_manifests(&claim, self.back_to)?;
+        let mut given_up = self.catalog.ids(&claim)?;
+        given_up.retain(|id| self.back_to.is_some_and(|back_to| *id > back_to));
         self.catalog.check_epoch(claim.epoch)?;
         let kept = self.manifests.iter().map(|manifest| manifest.checkpoint).collect();
         self.catalog.write_epoch(&EpochRecord { since: claim.epoch, kept, ..claim.clone() })?;
+        self.back_to = None;
+        self.given_up = given_up.into_iter().collect();
         self.epoch = Some(claim.epoch);
         self.delete_unnamed(claim.epoch);
         Ok(claim.epoch)
+    }
+
+    /// The checkpoints that [`begin_epoch`](Self::begin_epoch) gave up, because the store was
+    /// [opened at](Self::open_at) an earlier one.
+    pub fn given_up(&self) -> &[CheckpointId] {
+        &self.given_up
     }
 
     /// Gives all checkpoints up, for a fresh start that was asked for, and deletes them. None of them counts from
@@ -160,7 +206,7 @@ impl CheckpointStore {
     /// When the storage fails.
     pub fn clear(&mut self) -> Result<(), CheckpointError> {
         self.abandon();
-        let claim = self.catalog.claim()?;
+        let claim = self.catalog.claim(None)?;
         let cleared = EpochRecord { since: claim.epoch, kept: Vec::new(), ..claim };
         self.catalog.write_epoch(&cleared)?;
         self.manifests.clear();

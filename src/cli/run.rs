@@ -24,6 +24,7 @@ use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
+use crate::ids::CheckpointId;
 use crate::logging::{Levels, LogFormat, Logging};
 use crate::runtime::{CheckpointBegin, LocalOptions, RunningTopology};
 use crate::text::escaped_json;
@@ -45,6 +46,7 @@ Examples:
   squall run topologies/word_count.toml --workers 3
   squall run topology.toml --for 30s
   squall run topology.toml --set bolt.count.parallelism=4 --set topology.message_timeout=5s
+  squall run exactly_once.toml --resume=2-17
   squall run topology.toml --json | jq -c 'select(.component == \"print\").values'
   generate-topology | squall run - --log info,count=debug --log-format json
 
@@ -92,11 +94,20 @@ pub(super) struct Args {
     #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true, value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
     run_for: Option<Duration>,
 
-    /// Continue a run that was killed, from its latest checkpoint
+    /// Continue a run that was killed, from its latest checkpoint, or go back to an earlier one
     ///
     /// For topologies with `delivery = "exactly-once"`. If there is no checkpoint yet, the run begins at the beginning.
-    #[arg(long, conflicts_with = "discard_checkpoints")]
-    resume: bool,
+    ///
+    /// --resume=CHECKPOINT goes back to that checkpoint, as `squall checkpoint list` shows it. Later checkpoints are
+    /// given up, and rows that sinks published since are published again.
+    #[arg(
+        long,
+        value_name = "CHECKPOINT",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with = "discard_checkpoints"
+    )]
+    resume: Option<Option<CheckpointId>>,
 
     /// Begin at the beginning, and delete the checkpoints of an earlier run that has not come to its end
     ///
@@ -199,9 +210,10 @@ fn check_fit(engine: &EngineOptions, topology: &Topology) -> Result<(), CommandE
 /// What becomes of the checkpoints of an earlier run.
 fn begin(args: &Args, topology: &Topology) -> Result<CheckpointBegin, CommandError> {
     let begin = match (args.resume, args.discard_checkpoints) {
-        (true, _) => CheckpointBegin::Resume,
-        (false, true) => CheckpointBegin::Discard,
-        (false, false) => return Ok(CheckpointBegin::New),
+        (Some(None), _) => CheckpointBegin::Resume,
+        (Some(Some(checkpoint)), _) => CheckpointBegin::ResumeFrom(checkpoint),
+        (None, true) => CheckpointBegin::Discard,
+        (None, false) => return Ok(CheckpointBegin::New),
     };
     match topology.options().delivery.is_exactly_once() {
         true => Ok(begin),

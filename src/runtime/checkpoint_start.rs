@@ -3,6 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
+use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::checkpoint::{
@@ -29,6 +30,9 @@ pub enum CheckpointBegin {
     New,
     /// It goes on from the latest checkpoint. If there is none, it begins at the beginning.
     Resume,
+    /// It goes back to this checkpoint, and on from there. Later ones are given up. What sinks have published since is
+    /// published once more.
+    ResumeFrom(CheckpointId),
     /// It begins at the beginning, and the checkpoints of an earlier run are deleted.
     Discard,
 }
@@ -95,6 +99,18 @@ pub struct OpenedCheckpoints {
     pub epoch: u64,
 }
 
+impl OpenedCheckpoints {
+    /// Warns of what comes twice after the topology went back to an earlier checkpoint.
+    pub fn warn_of_given_up(&self, logger: &Logger) {
+        let given_up: Vec<String> = self.store.given_up().iter().map(CheckpointId::to_string).collect();
+        if let (false, Some(latest)) = (given_up.is_empty(), self.store.latest()) {
+            slog::warn!(logger, "went back to an earlier checkpoint; later ones were given up, and rows that sinks \
+                published since are published again";
+                "checkpoint" => latest.checkpoint.to_string(), "given_up" => given_up.join(", "));
+        }
+    }
+}
+
 /// The directory of the checkpoints of a topology: the one that its options name, or one for each topology below the
 /// state directory of the user.
 pub fn checkpoint_directory(topology: &Topology) -> Result<PathBuf, CheckpointStartError> {
@@ -129,10 +145,17 @@ pub fn open(
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let location = storage.location();
     let retain = topology.options().checkpoint.retain as usize;
-    let mut store = CheckpointStore::open(storage, topology.name(), retain)?;
+    let mut store = match begin {
+        CheckpointBegin::New | CheckpointBegin::Resume | CheckpointBegin::Discard => {
+            CheckpointStore::open(storage, topology.name(), retain)?
+        }
+        CheckpointBegin::ResumeFrom(checkpoint) => {
+            CheckpointStore::open_at(storage, topology.name(), retain, checkpoint)?
+        }
+    };
     let left = store.latest();
     match (begin, left) {
-        (CheckpointBegin::Resume, Some(left)) => {
+        (CheckpointBegin::Resume | CheckpointBegin::ResumeFrom(_), Some(left)) => {
             let differences = differences(topology, left);
             if !differences.is_empty() {
                 let (topology, checkpoint) = (topology.name().into(), left.checkpoint);
@@ -234,6 +257,33 @@ mod tests {
             assert_eq!(begun(run, CheckpointBegin::Resume, 1), Ok(first));
             assert_eq!(begun(run, CheckpointBegin::Discard, 1), Ok(None));
         }
+    }
+
+    #[test]
+    fn an_earlier_checkpoint_is_gone_back_to() {
+        let storage = left(RunState::Running);
+        let checkpoint = CheckpointId { epoch: 1, number: 1 };
+        let mut store = CheckpointStore::open(Box::new(storage.clone()), "words", 3).expect("it opens");
+        let epoch = store.begin_epoch().expect("it begins");
+        let first = store.latest().expect("it was left").clone();
+        let later = CheckpointId { epoch, number: 7 };
+        store.publish(Manifest { checkpoint: later, ..first }).expect("it is published");
+        drop(store);
+
+        let back = |to, sinks| {
+            open(&topology(sinks), CheckpointBegin::ResumeFrom(to), Box::new(storage.clone()))
+                .map_err(|error| error.to_string())
+        };
+        let error = back(CheckpointId { epoch: 1, number: 2 }, 1).map(|_| ()).expect_err("it is not there");
+        assert!(
+            error.contains("there is no checkpoint 1-2") && error.contains("1-1, 2-7 are there"),
+            "{error}"
+        );
+        let error = back(checkpoint, 2).map(|_| ()).expect_err("it does not fit");
+        assert!(error.contains("`sink` has 1 tasks in it, and 2 in the topology"), "{error}");
+        let opened = back(checkpoint, 1).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(opened.store.latest().map(|manifest| manifest.checkpoint), Some(checkpoint));
+        assert_eq!(opened.store.given_up(), [later]);
     }
 
     #[test]

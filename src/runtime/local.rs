@@ -174,8 +174,9 @@ impl RunningTopology {
         let checkpoints = match topology.options().delivery.is_exactly_once() {
             true => {
                 let holder = format!("process {} on {}", std::process::id(), host_name());
-                let OpenedCheckpoints { store, epoch } =
-                    open_directory(&topology, options.checkpoints, &holder)?;
+                let opened = open_directory(&topology, options.checkpoints, &holder)?;
+                opened.warn_of_given_up(&options.logger);
+                let OpenedCheckpoints { store, epoch } = opened;
                 Some(CheckpointSetup::Whole { store: Box::new(store), epoch })
             }
             false => None,

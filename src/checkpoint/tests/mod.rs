@@ -4,6 +4,7 @@ mod crashes;
 mod directory;
 mod epochs;
 mod failures;
+mod going_back;
 mod golden;
 mod publication;
 mod reader;

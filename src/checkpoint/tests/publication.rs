@@ -241,7 +241,8 @@ fn a_file_that_is_missing_or_exchanged_is_noticed() {
     assert!(text(store.read(first)).contains(&format!("it is longer than the {} bytes", first.bytes)));
     disk.delete(std::slice::from_ref(&first.name)).expect("it is deleted");
     let expected = "checkpoint file `snapshot-1-1-count-0` in memory cannot be used: it is missing; put back a copy \
-                    of it, or begin without checkpoints in an empty place";
+                    of it, continue from another checkpoint by `--resume=CHECKPOINT`, or begin without checkpoints in an \
+                    empty place";
     assert_eq!(text(store.read(first)), expected);
     assert_eq!(store.read(second).expect("it is whole").len(), 2);
 }

@@ -23,7 +23,8 @@ Examples:
 
 Every file that the checkpoint names is read, and its checksums are compared. A file that is
 missing, cut off, changed, exchanged for another one, or of a newer squall is named. A checkpoint
-with such a file cannot be restored: put back a copy of the file.
+with such a file cannot be restored: put back a copy of the file, or continue from another
+checkpoint by `squall run FILE --resume=CHECKPOINT`.
 
 Exit codes: 0 all of it can be read; 1 something cannot; 2 the command line is wrong.";
 
@@ -68,7 +69,8 @@ pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
         let files = checked.problems.iter().flatten().count();
         let checkpoint = checked.manifest.checkpoint;
         return Err(CommandError::Refused(format!(
-            "{broken} of {files} files of checkpoint {checkpoint} in {} cannot be used: put back copies of them",
+            "{broken} of {files} files of checkpoint {checkpoint} in {} cannot be used: put back copies of them, or continue from \
+             another checkpoint by `squall run FILE --resume=CHECKPOINT`",
             reader.location()
         )));
     }

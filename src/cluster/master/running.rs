@@ -113,7 +113,9 @@ impl RunningWorkers {
                 let directory = checkpoint_directory(&topology)?;
                 let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
                 let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-                Some((directory, open_directory(&topology, options.checkpoints, &holder)?))
+                let opened = open_directory(&topology, options.checkpoints, &holder)?;
+                opened.warn_of_given_up(&options.logger);
+                Some((directory, opened))
             }
             false => None,
         };
