@@ -72,8 +72,16 @@ fn a_run_that_was_killed_is_shown_and_left_as_it_is() {
     let named: Vec<String> =
         tasks.iter().map(|task| format!("{}-{}", task["component"], task["task"])).collect();
     assert_eq!(named, [r#""count"-0"#, r#""count"-1"#, r#""store"-0"#, r#""words"-0"#]);
-    let counts = json!({ "name": "counts", "kind": "value", "type": "squall::components::count::Entry" });
-    assert!(tasks[0]["states"].as_array().is_some_and(|states| states.contains(&counts)), "{inspected}");
+    // Two words, each in one of the tasks.
+    let counts = |task: &Value| {
+        let state = task["states"].as_array()?.iter().find(|state| state["name"] == "counts")?.clone();
+        assert_eq!(
+            (&state["kind"], &state["type"]),
+            (&json!("value"), &json!("squall::components::count::Entry"))
+        );
+        state["keys"].as_u64()
+    };
+    assert_eq!(tasks[..2].iter().filter_map(counts).sum::<u64>(), 2, "{inspected}");
     assert_eq!(tasks[3]["positions"].as_object().map(|positions| positions.len()), Some(1));
     assert_eq!(inspected["problems"], 0);
 
@@ -91,9 +99,23 @@ fn a_run_that_has_ended_is_committed() {
     assert!(place.squall(&["checkpoint", "inspect", "checkpoints"], 0).stdout.contains("), committed, "));
 }
 
+/// A snapshot of a task that keeps nothing: its begin and its end, each after its length. `format` is 1.
+fn snapshot(number: u64, format: u8) -> Vec<u8> {
+    let after = (number > 1).then(|| number - 1);
+    let begin = rmp_serde::to_vec(&json!({ "number": number, "after": after, "states": [] }));
+    let begin = [&[1, format][..], &begin.expect("it can be written")].concat();
+    let record = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat();
+    [record(&begin), record(&[5, 0])].concat()
+}
+
 /// A directory with checkpoints 1-1 and 1-2, of which a task wrote a file each. `change` may make the manifest of the
 /// second one wrong, and what its file is.
 fn written(change: impl FnOnce(&Path, &mut Manifest)) -> Place {
+    written_in(1, change)
+}
+
+/// The same, with the state in this version of its format.
+fn written_in(format: u8, change: impl FnOnce(&Path, &mut Manifest)) -> Place {
     let place = Place::new();
     let storage = DirectoryStorage::open(place.path("checkpoints"), "a test").expect("it opens");
     let mut store = CheckpointStore::open(Box::new(storage), "words", 3).expect("it opens");
@@ -101,7 +123,7 @@ fn written(change: impl FnOnce(&Path, &mut Manifest)) -> Place {
     let (task, mut files, mut change) = (TaskName::new("count", 0), Vec::new(), Some(change));
     for number in 1..=2 {
         let checkpoint = CheckpointId { epoch, number };
-        store.append(checkpoint, &task, b"storm").expect("it is written");
+        store.append(checkpoint, &task, &snapshot(number, format)).expect("it is written");
         files.extend(store.seal(checkpoint, &task).expect("it is written"));
         let entry = TaskEntry {
             component: "count".into(),
@@ -147,6 +169,8 @@ fn a_file_that_cannot_be_used_is_named() {
     // What was done to a file, the file, and what is reported of it.
     let check = |damage: fn(&Path), file: &str, expected: &str| {
         let place = written(|_, _| ());
+        let length = fs::metadata(place.path("checkpoints").join(file)).expect("it is there").len();
+        let expected = &*expected.replace("LENGTH", &length.to_string());
         damage(&place.path("checkpoints"));
         let printed = place.squall(&["checkpoint", "inspect", "checkpoints"], 1);
         let line = printed.stdout.lines().find(|line| line.contains(file)).unwrap_or_default();
@@ -170,14 +194,14 @@ fn a_file_that_cannot_be_used_is_named() {
     };
     let lost = "its checksum is wrong, so some of it was lost or changed";
     check(|at| fs::remove_file(at.join(SECOND)).expect("deleted"), SECOND, "it is missing");
-    check(|at| edit(&at.join(SECOND), |bytes| bytes.truncate(9)), SECOND, "9 of its 41 bytes are there");
-    check(|at| edit(&at.join(SECOND), Vec::clear), SECOND, "0 of its 41 bytes are there");
+    check(|at| edit(&at.join(SECOND), |bytes| bytes.truncate(9)), SECOND, "9 of its LENGTH bytes are there");
+    check(|at| edit(&at.join(SECOND), Vec::clear), SECOND, "0 of its LENGTH bytes are there");
     check(|at| edit(&at.join(FIRST), |bytes| bytes[22] ^= 1), FIRST, lost);
     check(|at| edit(&at.join(FIRST), |bytes| bytes[20..].fill(0)), FIRST, lost);
     check(
         |at| edit(&at.join(FIRST), |bytes| bytes.push(0)),
         FIRST,
-        "it is longer than the 41 bytes that were written",
+        "it is longer than the LENGTH bytes that were written",
     );
     check(
         |at| {
@@ -197,6 +221,32 @@ fn a_file_that_cannot_be_used_is_named() {
         SECOND,
         "it cannot be read: it is a symbolic link; remove it",
     );
+}
+
+/// Each file is whole, and together they are no state.
+#[test]
+fn state_that_cannot_be_restored_is_named() {
+    let check = |place: Place, expected: &str| {
+        let printed = place.squall(&["checkpoint", "inspect", "checkpoints"], 1);
+        assert!(
+            printed.stdout.contains(&format!("\n  its state cannot be read: {expected}")),
+            "{}",
+            printed.stdout
+        );
+        let error = "error: the state of 1 of 1 tasks of checkpoint 1-2 in the directory `checkpoints` cannot be used";
+        assert!(printed.stderr.starts_with(error), "{}", printed.stderr);
+        let inspected = place.squall(&["checkpoint", "inspect", "checkpoints", "--json"], 1).json();
+        let problem = inspected["tasks"][0]["problem"].as_str().unwrap_or_default();
+        assert!(problem.starts_with(expected), "{inspected}");
+        assert_eq!(
+            (&inspected["problems"], &inspected["tasks"][0]["files"][0]["problem"]),
+            (&json!(1), &Value::Null)
+        );
+    };
+    let without_first = written(|_, manifest| drop(manifest.tasks[0].files.remove(0)));
+    check(without_first, "the checkpoint is damaged: snapshot 2 follows 1, and here it follows none");
+    check(written_in(2, |_, _| ()), "the checkpoint has version 2 of the format of state");
+    assert!(written(|_, _| ()).squall(&["checkpoint", "inspect", "checkpoints"], 0).stderr.is_empty());
 }
 
 #[test]

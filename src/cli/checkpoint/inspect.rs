@@ -1,17 +1,20 @@
 //! `squall checkpoint inspect DIR [CHECKPOINT]`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
-use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, SnapshotFile, TaskEntry};
+use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, TaskEntry};
 use crate::cli::checkpoint::shown::{age, age_seconds, bytes, date, run_state};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
 use crate::clock::Clock;
 use crate::ids::CheckpointId;
+use crate::state::SavedStateReader;
 use crate::text::{Shown, shown};
 use crate::tuple::Timestamp;
 
@@ -22,8 +25,9 @@ Examples:
   squall checkpoint inspect checkpoints --json | jq '.tasks[].files[] | select(.problem)'
 
 Every file that the checkpoint names is read, and its checksums are compared. A file that is
-missing, cut off, changed, exchanged for another one, or of a newer squall is named. A checkpoint
-with such a file cannot be restored: put back a copy of the file, or continue from another
+missing, cut off, changed, exchanged for another one, or of a newer squall is named. If all files of
+a task are whole, it is checked that they follow each other, and keys are counted. A checkpoint with
+such a file cannot be restored: put back a copy of the file, or continue from another
 checkpoint by `squall run FILE --resume=CHECKPOINT`.
 
 Exit codes: 0 all of it can be read; 1 something cannot; 2 the command line is wrong.";
@@ -53,28 +57,55 @@ pub(super) struct Args {
 /// A checkpoint whose files were checked.
 struct Checked {
     manifest: Manifest,
-    /// For each task what is wrong with each of its files.
-    problems: Vec<Vec<Option<String>>>,
+    /// One for each task of the manifest.
+    tasks: Vec<CheckedTask>,
+}
+
+/// What was found in the files of a task.
+#[derive(Default)]
+struct CheckedTask {
+    /// What is wrong with each file.
+    files: Vec<Option<String>>,
+    /// Why the state in the files, which are whole, cannot be read.
+    state: Option<String>,
+    /// How many keys each state has, if it could be read and has keys.
+    keys: BTreeMap<SmolStr, u64>,
+}
+
+impl Checked {
+    fn broken_files(&self) -> usize {
+        self.tasks.iter().flat_map(|task| &task.files).flatten().count()
+    }
+
+    fn broken_states(&self) -> usize {
+        self.tasks.iter().filter(|task| task.state.is_some()).count()
+    }
+
+    /// The error about what is wrong, if something is.
+    fn result(&self, location: &str) -> Result<CommandOutcome, CommandError> {
+        let (files, states) = (self.broken_files(), self.broken_states());
+        let all = self.tasks.iter().map(|task| task.files.len()).sum::<usize>();
+        let broken = match (files, states) {
+            (0, 0) => return Ok(CommandOutcome::Done),
+            (0, states) => format!("the state of {states} of {} tasks", self.tasks.len()),
+            (files, _) => format!("{files} of {all} files"),
+        };
+        let checkpoint = self.manifest.checkpoint;
+        Err(CommandError::Refused(format!(
+            "{broken} of checkpoint {checkpoint} in {location} cannot be used: put back copies of the files, or continue \
+             from another checkpoint by `squall run FILE --resume=CHECKPOINT`"
+        )))
+    }
 }
 
 pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
     let reader = CheckpointReader::open(&args.directory)?;
     let (checked, now) = (check(&reader, args.checkpoint)?, Clock::real().wall_nanos());
-    let broken = checked.problems.iter().flatten().flatten().count();
     match args.json {
         true => terminal::print_json(&in_json(&checked, now))?,
         false => terminal::print(&for_people(&checked, reader.location(), now))?,
     }
-    if broken > 0 {
-        let files = checked.problems.iter().flatten().count();
-        let checkpoint = checked.manifest.checkpoint;
-        return Err(CommandError::Refused(format!(
-            "{broken} of {files} files of checkpoint {checkpoint} in {} cannot be used: put back copies of them, or continue from \
-             another checkpoint by `squall run FILE --resume=CHECKPOINT`",
-            reader.location()
-        )));
-    }
-    Ok(CommandOutcome::Done)
+    checked.result(reader.location())
 }
 
 /// Reads a checkpoint and all its files. If a run deletes the latest one meanwhile, the next one is read.
@@ -83,24 +114,51 @@ fn check(reader: &CheckpointReader, wanted: Option<CheckpointId>) -> Result<Chec
     loop {
         attempts -= 1;
         let manifest = reader.manifest(wanted)?;
-        let (mut problems, mut first_error) = (Vec::new(), None);
-        for task in &manifest.tasks {
-            let checked = task.files.iter().map(|file| match reader.chunks(file) {
-                Ok(_) => None,
-                Err(error) => {
-                    let text = problem(&error);
-                    first_error.get_or_insert(error);
-                    Some(text)
-                }
-            });
-            problems.push(checked.collect());
-        }
+        let mut first_error = None;
+        let tasks = manifest.tasks.iter().map(|task| check_task(reader, task, &mut first_error)).collect();
         match first_error.map(|error| reader.explain(manifest.checkpoint, error)) {
             Some(CheckpointError::Deleted { .. }) if wanted.is_none() && attempts > 0 => {}
             Some(deleted @ CheckpointError::Deleted { .. }) => return Err(deleted),
-            Some(_) | None => return Ok(Checked { manifest, problems }),
+            Some(_) | None => return Ok(Checked { manifest, tasks }),
         }
     }
+}
+
+/// Reads the files of a task, and what it keeps, if all of them are whole.
+fn check_task(
+    reader: &CheckpointReader,
+    task: &TaskEntry,
+    first_error: &mut Option<CheckpointError>,
+) -> CheckedTask {
+    let (mut checked, mut states) = (CheckedTask::default(), Ok(SavedStateReader::default()));
+    for file in &task.files {
+        let problem = match reader.chunks(file) {
+            Ok(chunks) => {
+                states = states.and_then(|mut states| {
+                    chunks.iter().try_for_each(|chunk| states.read(chunk))?;
+                    Ok(states)
+                });
+                None
+            }
+            Err(error) => {
+                let text = problem(&error);
+                first_error.get_or_insert(error);
+                Some(text)
+            }
+        };
+        checked.files.push(problem);
+    }
+    if task.files.is_empty() || checked.files.iter().any(Option::is_some) {
+        return checked;
+    }
+    match states.and_then(SavedStateReader::finish) {
+        Ok(states) => {
+            let keyed = states.into_iter().filter(|state| state.kind.is_keyed());
+            checked.keys = keyed.map(|state| (state.name, state.values.len() as u64)).collect();
+        }
+        Err(error) => checked.state = Some(error.to_string()),
+    }
+    checked
 }
 
 /// What is wrong with a file, beside its name.
@@ -116,18 +174,7 @@ fn problem(error: &CheckpointError) -> String {
 }
 
 fn in_json(checked: &Checked, now: i64) -> Value {
-    let Checked { manifest, problems } = checked;
-    let file = |(file, problem): (&SnapshotFile, &Option<String>)| json!({ "name": file.name, "bytes": file.bytes, "problem": problem });
-    let task = |(task, problems): (&TaskEntry, &Vec<Option<String>>)| {
-        json!({
-            "component": task.component,
-            "task": task.task_index,
-            "tasks": task.tasks,
-            "files": task.files.iter().zip(problems).map(file).collect::<Value>(),
-            "states": task.states,
-            "positions": task.positions,
-        })
-    };
+    let Checked { manifest, tasks } = checked;
     json!({
         "checkpoint": manifest.checkpoint.to_string(),
         "topology": manifest.topology,
@@ -135,13 +182,34 @@ fn in_json(checked: &Checked, now: i64) -> Value {
         "age_seconds": age_seconds(manifest.taken_at, now),
         "run": manifest.run,
         "bytes": bytes(manifest),
-        "problems": problems.iter().flatten().flatten().count(),
-        "tasks": manifest.tasks.iter().zip(problems).map(task).collect::<Value>(),
+        "problems": checked.broken_files() + checked.broken_states(),
+        "tasks": manifest.tasks.iter().zip(tasks).map(|(task, checked)| task_in_json(task, checked)).collect::<Value>(),
+    })
+}
+
+fn task_in_json(task: &TaskEntry, checked: &CheckedTask) -> Value {
+    let files = task
+        .files
+        .iter()
+        .zip(&checked.files)
+        .map(|(file, problem)| json!({ "name": file.name, "bytes": file.bytes, "problem": problem }));
+    let states = task.states.iter().map(|state| {
+        let keys = checked.keys.get(&state.name);
+        json!({ "name": state.name, "kind": state.kind, "type": state.rust_type, "keys": keys })
+    });
+    json!({
+        "component": task.component,
+        "task": task.task_index,
+        "tasks": task.tasks,
+        "files": files.collect::<Value>(),
+        "states": states.collect::<Value>(),
+        "positions": task.positions,
+        "problem": checked.state,
     })
 }
 
 fn for_people(checked: &Checked, location: &str, now: i64) -> String {
-    let Checked { manifest, problems } = checked;
+    let Checked { manifest, tasks } = checked;
     let mut text = format!(
         "checkpoint {} of `{}` in {location}\ntaken {} ({}), {}, {} in all\n",
         manifest.checkpoint,
@@ -151,9 +219,9 @@ fn for_people(checked: &Checked, location: &str, now: i64) -> String {
         run_state(manifest.run),
         of_bytes(bytes(manifest)),
     );
-    for (task, problems) in manifest.tasks.iter().zip(problems) {
+    for (task, checked) in manifest.tasks.iter().zip(tasks) {
         let _ = writeln!(text, "\n{}, task {} of {}", task.component, task.task_index, task.tasks);
-        let lines = lines_of(task, problems);
+        let lines = lines_of(task, checked);
         if lines.is_empty() {
             text.push_str("  keeps nothing\n");
         }
@@ -163,14 +231,19 @@ fn for_people(checked: &Checked, location: &str, now: i64) -> String {
 }
 
 /// Files, states and positions of a task, each kind in columns.
-fn lines_of(task: &TaskEntry, problems: &[Option<String>]) -> Vec<String> {
-    let files = task.files.iter().zip(problems).map(|(file, problem)| {
+fn lines_of(task: &TaskEntry, checked: &CheckedTask) -> Vec<String> {
+    let files = task.files.iter().zip(&checked.files).map(|(file, problem)| {
         let problem = problem.as_ref().map_or_else(|| "ok".to_owned(), shown);
         (file.name.clone(), format!("{}, {problem}", of_bytes(file.bytes)))
     });
     let states = task.states.iter().map(|state| {
         let of = if state.rust_type.is_empty() { String::new() } else { format!("<{}>", state.rust_type) };
-        (shown(&state.name), shown(format_args!("{}{of}", state.kind)))
+        let keys = match checked.keys.get(&state.name) {
+            Some(1) => ", 1 key".to_owned(),
+            Some(keys) => format!(", {} keys", grouped(*keys)),
+            None => String::new(),
+        };
+        (shown(&state.name), shown(format_args!("{}{of}{keys}", state.kind)))
     });
     let positions = task.positions.iter().map(|(split, position)| (shown(split), shown(position)));
     let kinds =
@@ -180,6 +253,7 @@ fn lines_of(task: &TaskEntry, problems: &[Option<String>]) -> Vec<String> {
         let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         lines.extend(pairs.iter().map(|(name, what)| format!("{kind:8}  {name:width$}  {what}")));
     }
+    lines.extend(checked.state.as_ref().map(|why| format!("its state cannot be read: {}", shown(why))));
     lines
 }
 
