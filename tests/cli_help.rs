@@ -45,6 +45,13 @@ fn each_command_explains_itself() {
         stdout_of(&["checkpoint", "inspect", "--help"]),
         file!["snapshots/help_checkpoint_inspect.txt"]
     );
+    assert_data_eq!(stdout_of(&["ps", "--help"]), file!["snapshots/help_ps.txt"]);
+    assert_data_eq!(stdout_of(&["savepoint", "--help"]), file!["snapshots/help_savepoint.txt"]);
+    assert_data_eq!(
+        stdout_of(&["savepoint", "create", "--help"]),
+        file!["snapshots/help_savepoint_create.txt"]
+    );
+    assert_data_eq!(stdout_of(&["stop", "--help"]), file!["snapshots/help_stop.txt"]);
     assert_data_eq!(stdout_of(&["state", "--help"]), file!["snapshots/help_state.txt"]);
     assert_data_eq!(stdout_of(&["state", "get", "--help"]), file!["snapshots/help_state_get.txt"]);
     assert_data_eq!(stdout_of(&["completions", "--help"]), file!["snapshots/help_completions.txt"]);

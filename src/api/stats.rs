@@ -334,6 +334,8 @@ pub struct CheckpointStats {
     pub recoveries: u64,
     /// The checkpoint that the run began with; `None`: it began at the beginning.
     pub resumed_from: Option<CheckpointId>,
+    /// The savepoint with which the run was stopped, to be continued; `None`: it was not.
+    pub stopped_with: Option<CheckpointId>,
     /// The latest complete checkpoint.
     pub latest: Option<CheckpointId>,
     /// How long ago it became complete; `None`: none has in this run.

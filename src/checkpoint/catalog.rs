@@ -11,7 +11,7 @@ use crate::checkpoint::epoch::{EPOCH_MAX, EpochRecord};
 use crate::checkpoint::error::{CheckpointError, damaged};
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of, snapshot_of};
-use crate::checkpoint::snapshot::read_chunks;
+use crate::checkpoint::snapshot::{read_checked, read_chunks};
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::ids::CheckpointId;
 
@@ -90,11 +90,27 @@ impl Catalog {
         read_chunks(file, read, self.location())
     }
 
+    /// The bytes of a snapshot file, all of which were checked.
+    pub(super) fn checked_bytes(&mut self, file: &SnapshotFile) -> Result<Bytes, CheckpointError> {
+        let read = self.storage.read(&file.name, file.bytes);
+        read_checked(file, read, self.location()).map(|(bytes, _)| bytes)
+    }
+
     pub(super) fn check_topology(&self, file: &str, found: &SmolStr) -> Result<(), CheckpointError> {
+        self.check_topology_in(file, &self.location(), found)
+    }
+
+    /// Refuses a file in this place, if it is of another topology.
+    pub(super) fn check_topology_in(
+        &self,
+        file: &str,
+        location: &str,
+        found: &SmolStr,
+    ) -> Result<(), CheckpointError> {
         if *found == self.topology {
             return Ok(());
         }
-        let (file, location) = (file.to_owned(), self.location());
+        let (file, location) = (file.to_owned(), location.to_owned());
         let (expected, found) = (self.topology.clone(), found.clone());
         Err(CheckpointError::ForeignTopology { file, location, expected, found })
     }

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -28,6 +28,7 @@ use rustix::io::Errno;
 use crate::checkpoint::entries::{explain_link, location_of, names, open_directory, read_file};
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::storage::CheckpointStorage;
+use crate::clock::Clock;
 use crate::text::shown;
 
 /// The file that is locked.
@@ -233,11 +234,12 @@ fn open_lock(directory: &OwnedFd, name: &str) -> io::Result<File> {
 /// Waits until no worker of an earlier start lives. Returns whether none does.
 fn wait_for_workers(directory: &OwnedFd) -> io::Result<bool> {
     let file = open_lock(directory, WORKERS)?;
-    let begin = Instant::now();
+    let clock = Clock::real();
+    let deadline = clock.now().after(WORKERS_WAIT);
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
-            Err(Errno::WOULDBLOCK) if begin.elapsed() < WORKERS_WAIT => thread::sleep(WORKERS_LOOK_PERIOD),
+            Err(Errno::WOULDBLOCK) if clock.now() < deadline => thread::sleep(WORKERS_LOOK_PERIOD),
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(error.into()),
         }

@@ -126,6 +126,12 @@ pub enum CheckpointError {
         /// Those that are there, oldest first.
         there: Vec<CheckpointId>,
     },
+    /// A savepoint is to be written where something is.
+    #[error("{location} is not empty: a savepoint needs a directory of its own, which is empty or not there")]
+    NotEmpty {
+        /// The directory.
+        location: String,
+    },
     /// There is no checkpoint to look at.
     #[error(
         "there are no checkpoints in {location}: name the directory that `storage` in `[topology.checkpoint]` names; \

@@ -35,6 +35,7 @@ mod memory;
 mod names;
 mod reader;
 mod record;
+mod savepoint;
 mod snapshot;
 mod snapshot_files;
 mod storage;

@@ -24,7 +24,7 @@ use crate::checkpoint::epoch::{EPOCH_MAX, EpochRecord};
 use crate::checkpoint::error::{CheckpointError, damaged};
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of};
-use crate::checkpoint::snapshot::read_chunks;
+use crate::checkpoint::snapshot::{read_checked, read_chunks};
 use crate::ids::CheckpointId;
 
 /// How often a list is read before checkpoints that were deleted meanwhile are left out of it.
@@ -101,6 +101,12 @@ impl CheckpointReader {
     /// The chunks of a file, all of which were checked.
     pub(crate) fn chunks(&self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
         read_chunks(file, read_file(&self.directory, &file.name, file.bytes), self.location.clone())
+    }
+
+    /// The bytes of a file, all of which were checked.
+    pub(crate) fn checked_bytes(&self, file: &SnapshotFile) -> Result<Bytes, CheckpointError> {
+        let read = read_file(&self.directory, &file.name, file.bytes);
+        read_checked(file, read, self.location.clone()).map(|(bytes, _)| bytes)
     }
 
     /// The error to report after a file of this checkpoint could not be used: the checkpoint may have been deleted.

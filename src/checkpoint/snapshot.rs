@@ -88,12 +88,24 @@ pub(super) fn read_chunks(
     read: io::Result<Vec<u8>>,
     location: String,
 ) -> Result<Vec<Bytes>, CheckpointError> {
+    read_checked(file, read, location).map(|(_, chunks)| chunks)
+}
+
+/// The bytes of a file that a manifest names, which were checked, and its chunks.
+pub(super) fn read_checked(
+    file: &SnapshotFile,
+    read: io::Result<Vec<u8>>,
+    location: String,
+) -> Result<(Bytes, Vec<Bytes>), CheckpointError> {
     let SnapshotFile { name, bytes: expected, crc32c } = file;
     let read = match read {
         Ok(bytes) if bytes.len() as u64 != *expected => {
             Err(damaged(format!("{} of its {expected} bytes are there", bytes.len())))
         }
-        Ok(bytes) => chunks(&bytes.into(), *crc32c),
+        Ok(bytes) => {
+            let bytes = Bytes::from(bytes);
+            chunks(&bytes, *crc32c).map(|chunks| (bytes, chunks))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Err(damaged("it is missing")),
         Err(error) if error.kind() == ErrorKind::FileTooLarge => {
             Err(damaged(format!("it is longer than the {expected} bytes that were written")))

@@ -1,6 +1,9 @@
 //! Writes checkpoints, publishes them, finds them again, and deletes those that are no longer wanted.
+//!
+//! One file, because what is published decides what may be deleted.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::{fmt, io};
 
 use bytes::Bytes;
@@ -10,6 +13,7 @@ use crate::checkpoint::epoch::EpochRecord;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_of};
+use crate::checkpoint::savepoint;
 use crate::checkpoint::snapshot_files::SnapshotFiles;
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::ids::CheckpointId;
@@ -211,6 +215,31 @@ impl CheckpointStore {
         self.catalog.write_epoch(&cleared)?;
         self.manifests.clear();
         self.delete_unnamed(cleared.epoch);
+        Ok(())
+    }
+
+    /// Copies a checkpoint that is published to a directory, which must be empty or not there: as a savepoint.
+    ///
+    /// # Errors
+    /// When the checkpoint is not there, or cannot be read or written.
+    pub fn export(&mut self, checkpoint: CheckpointId, directory: &Path) -> Result<(), CheckpointError> {
+        match self.manifests.iter().find(|manifest| manifest.checkpoint == checkpoint) {
+            Some(manifest) => savepoint::export(&mut self.catalog, manifest, directory),
+            None => {
+                let there = self.manifests.iter().map(|manifest| manifest.checkpoint).collect();
+                Err(CheckpointError::Unknown { checkpoint, location: self.catalog.location(), there })
+            }
+        }
+    }
+
+    /// Copies the checkpoint of a savepoint to here, where no checkpoint counts. [`begin_epoch`](Self::begin_epoch)
+    /// comes next.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or is of another topology.
+    pub fn import(&mut self, directory: &Path) -> Result<(), CheckpointError> {
+        self.abandon();
+        self.manifests = vec![savepoint::import(&mut self.catalog, directory)?];
         Ok(())
     }
 

@@ -39,6 +39,7 @@ mod new;
 mod progress;
 mod run;
 mod running;
+mod runs;
 mod schema;
 mod settings;
 mod state;
@@ -102,6 +103,9 @@ struct CommandLine {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::Args),
+    Ps(runs::ps::Args),
+    Savepoint(runs::savepoint::Args),
+    Stop(runs::stop::Args),
     Validate(validate::Args),
     Graph(graph::Args),
     Components(components::Args),
@@ -189,6 +193,9 @@ where
 fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, CommandError> {
     match command {
         Command::Run(args) => run::execute(args, context),
+        Command::Ps(args) => runs::ps::execute(args),
+        Command::Savepoint(args) => runs::savepoint::execute(args),
+        Command::Stop(args) => runs::stop::execute(args),
         Command::Validate(args) => validate::execute(args, context),
         Command::Graph(args) => graph::execute(args, context),
         Command::Components(args) => components::execute(args, context),

@@ -1,6 +1,7 @@
 //! `squall run FILE`.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::{Files, Overrides, STDIN};
 use crate::cli::progress::{Beside, Progress};
 use crate::cli::running::{RunStats, Running};
+use crate::cli::runs::{RunSocket, Served};
 use crate::cli::summary;
 use crate::cli::terminal::{self, Stream};
 use crate::clock::{Clock, Time};
@@ -26,8 +28,9 @@ use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
 use crate::ids::CheckpointId;
 use crate::logging::{Levels, LogFormat, Logging};
+use crate::runtime::checkpoint_start::checkpoint_directory;
 use crate::runtime::{CheckpointBegin, LocalOptions, RunningTopology};
-use crate::text::escaped_json;
+use crate::text::{escaped_json, shown};
 use crate::topology::declare;
 use crate::topology::graph::Topology;
 
@@ -64,7 +67,7 @@ const START_INACTIVE: &str = "the topology sets `start_inactive`, and nothing wo
     call `RunningTopology::activate`";
 
 /// The error for flags about checkpoints where there are none.
-const NO_CHECKPOINTS: &str = "`--resume` and `--discard-checkpoints` are about checkpoints, and only a topology \
+const NO_CHECKPOINTS: &str = "`--resume`, `--from-savepoint` and `--discard-checkpoints` are about checkpoints, and only a topology \
     with `delivery = \"exactly-once\"` takes them";
 
 /// Run a topology, in this process or in several
@@ -108,6 +111,13 @@ pub(super) struct Args {
         conflicts_with = "discard_checkpoints"
     )]
     resume: Option<Option<CheckpointId>>,
+
+    /// Go on from a savepoint, as `squall savepoint create` and `squall stop --savepoint` write them
+    ///
+    /// It is copied, and stays as it is. If there are checkpoints of a run that has not come to its end, the run is not
+    /// started, unless --discard-checkpoints deletes them.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    from_savepoint: Option<PathBuf>,
 
     /// Begin at the beginning, and delete the checkpoints of an earlier run that has not come to its end
     ///
@@ -212,6 +222,10 @@ fn begin(args: &Args, topology: &Topology) -> Result<CheckpointBegin, CommandErr
     let begin = match (args.resume, args.discard_checkpoints) {
         (Some(None), _) => CheckpointBegin::Resume,
         (Some(Some(checkpoint)), _) => CheckpointBegin::ResumeFrom(checkpoint),
+        (None, discard) if args.from_savepoint.is_some() => {
+            let directory = args.from_savepoint.clone().unwrap_or_default();
+            CheckpointBegin::Savepoint { directory, discard }
+        }
         (None, true) => CheckpointBegin::Discard,
         (None, false) => return Ok(CheckpointBegin::New),
     };
@@ -261,6 +275,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     let logging = start_log(args, context, &progress);
     let unwritten = FirstError::default();
     topology.warnings().iter().for_each(|text| slog::warn!(logging.logger, "{}", text));
+    let served = (topology.name().to_owned(), savepoint_directory(&topology));
     let (running, stop_grace) = match workers {
         None => {
             let resources = WorkerResources::default();
@@ -279,10 +294,13 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
             (Running::InWorkers(running), STOP_GRACE_WORKERS)
         }
     };
+    let running = Arc::new(running);
+    let socket = open_socket(&running, (args, workers.unwrap_or(0)), served, &logging.logger);
     let ended = watch(&running, signals, (args.run_for, stop_grace), &mut progress, &logging.logger);
     progress.finish();
+    drop(socket);
     if ended {
-        let mut stats = running.join();
+        let mut stats = sole_owner(running).join();
         let unwritten = unwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         let failure = unwritten.map(|error| format!("cannot write to standard output: {error}"));
         stats.failure = stats.failure.or(failure);
@@ -294,6 +312,43 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     // The process ends now, and its threads with it.
     std::mem::forget(running);
     Ok(stats)
+}
+
+/// Opens the socket by which other commands reach the run. Without one it goes on.
+fn open_socket(
+    running: &Arc<Running>,
+    (args, workers): (&Args, u16),
+    (topology, savepoints): (String, Option<PathBuf>),
+    logger: &Logger,
+) -> Option<RunSocket> {
+    let (file, logger) = (args.file.clone(), logger.clone());
+    let running = Arc::downgrade(running);
+    let served = Served { running, topology, file, workers, savepoints, logger: logger.clone() };
+    let socket = RunSocket::open(served);
+    let warn = |error: &io::Error| {
+        slog::warn!(logger, "`squall ps`, `savepoint` and `stop` cannot reach this run: {}", shown(error));
+    };
+    socket.inspect_err(warn).ok()
+}
+
+/// The run, once whoever answers a command has let go of it. The run has ended, so that is soon.
+fn sole_owner(mut running: Arc<Running>) -> Running {
+    loop {
+        match Arc::try_unwrap(running) {
+            Ok(running) => return running,
+            Err(shared) => running = shared,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Where savepoints go that name no directory: beside the checkpoints, if the topology takes any.
+fn savepoint_directory(topology: &Topology) -> Option<PathBuf> {
+    if !topology.options().delivery.is_exactly_once() {
+        return None;
+    }
+    let checkpoints = std::path::absolute(checkpoint_directory(topology).ok()?).ok()?;
+    Some(checkpoints.parent()?.join("savepoints"))
 }
 
 fn workers_options(

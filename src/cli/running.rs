@@ -1,10 +1,11 @@
 //! A topology that runs, in this process or in worker processes, with the same methods for the loop of
 //! `run`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::{ProcessStats, RunningWorkers};
-use crate::runtime::{RunningTopology, TopologyStats};
+use crate::runtime::{RunningTopology, Savepoint, SavepointError, TopologyStats};
 
 /// A topology that runs.
 pub(super) enum Running {
@@ -62,6 +63,14 @@ impl Running {
         match self {
             Running::Here(running) => running.kill(),
             Running::InWorkers(running) => running.kill(),
+        }
+    }
+
+    /// Takes a savepoint; `stops`: the run ends with it.
+    pub(super) fn savepoint(&self, directory: PathBuf, stops: bool) -> Result<Savepoint, SavepointError> {
+        match self {
+            Running::Here(running) => running.savepoint(directory, stops),
+            Running::InWorkers(running) => running.savepoint(directory, stops),
         }
     }
 

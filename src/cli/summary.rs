@@ -76,6 +76,7 @@ fn checkpoints_in_json(checkpoints: &CheckpointStats) -> Value {
         "failed": checkpoints.failed,
         "recoveries": checkpoints.recoveries,
         "resumed_from": id(checkpoints.resumed_from),
+        "stopped_with": id(checkpoints.stopped_with),
         "latest": id(checkpoints.latest),
         "age_seconds": checkpoints.age.map(|age| rounded(age.as_secs_f64())),
         "duration_ms": rounded(checkpoints.duration.as_secs_f64() * 1e3),
@@ -90,6 +91,9 @@ fn checkpoints_for_people(checkpoints: &CheckpointStats) -> String {
     }
     if let Some(from) = checkpoints.resumed_from {
         text += &format!(", continued from {from}");
+    }
+    if let Some(savepoint) = checkpoints.stopped_with {
+        text += &format!(", stopped with {savepoint}");
     }
     if checkpoints.recoveries > 0 {
         text += &format!(", all tasks went back {} times", grouped(checkpoints.recoveries));
@@ -321,6 +325,9 @@ fn verdict(run: &RunStats, failed: u64) -> &'static str {
         () if stats.losses() > 0 => "components report losses",
         () if stats.lost > 0 => "messages were lost with a worker",
         () if stats.pending > 0 => "some messages are still open",
+        () if stats.checkpoints.is_some_and(|checkpoints| checkpoints.stopped_with.is_some()) => {
+            "stopped with a savepoint, to be continued"
+        }
         () => "all done",
     }
 }

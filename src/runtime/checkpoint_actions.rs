@@ -1,6 +1,7 @@
 //! What the sequence of checkpoints is made with, asks for, and counts: see `checkpoint_sequence`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,12 @@ pub enum CheckpointAction {
     Publish(Box<Manifest>),
     /// Tell all executors of tasks that it is complete.
     Commit(CheckpointId),
+    /// Copy this checkpoint, which is complete, to a directory: it is a savepoint.
+    Export(CheckpointId, PathBuf),
+    /// Tell whoever wants a savepoint what became of it.
+    AnswerSavepoint(Result<CheckpointId, String>),
+    /// Have all spouts rest, because the run stops with a savepoint; or have them go on, because it does not.
+    Rest(bool),
     /// Forget the files of this checkpoint: it was given up, for this reason.
     GiveUp(CheckpointId, String),
     /// Have all executors of tasks halt, for this reason.

@@ -7,7 +7,8 @@ use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest, RunState,
+    CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest,
+    RunState,
 };
 use crate::ids::CheckpointId;
 use crate::topology::graph::Topology;
@@ -22,7 +23,7 @@ use crate::topology::graph::Topology;
 /// let options = LocalOptions { checkpoints: CheckpointBegin::Resume, ..LocalOptions::default() };
 /// # let _ = options;
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum CheckpointBegin {
     /// It begins at the beginning. If an earlier run has not come to its end, or its sinks have not published
     /// everything, it is not started.
@@ -35,6 +36,14 @@ pub enum CheckpointBegin {
     ResumeFrom(CheckpointId),
     /// It begins at the beginning, and the checkpoints of an earlier run are deleted.
     Discard,
+    /// It goes on from a savepoint, which is copied and stays as it is.
+    Savepoint {
+        /// The directory of the savepoint.
+        directory: PathBuf,
+        /// Whether checkpoints of an earlier run are deleted. Otherwise it is not started if there are any, and that
+        /// run has not come to its end.
+        discard: bool,
+    },
 }
 
 /// Why a topology cannot begin with its checkpoints.
@@ -146,23 +155,19 @@ pub fn open(
     let location = storage.location();
     let retain = topology.options().checkpoint.retain as usize;
     let mut store = match begin {
-        CheckpointBegin::New | CheckpointBegin::Resume | CheckpointBegin::Discard => {
-            CheckpointStore::open(storage, topology.name(), retain)?
-        }
         CheckpointBegin::ResumeFrom(checkpoint) => {
             CheckpointStore::open_at(storage, topology.name(), retain, checkpoint)?
         }
+        _ => CheckpointStore::open(storage, topology.name(), retain)?,
     };
     let left = store.latest();
-    match (begin, left) {
+    match (&begin, left) {
         (CheckpointBegin::Resume | CheckpointBegin::ResumeFrom(_), Some(left)) => {
-            let differences = differences(topology, left);
-            if !differences.is_empty() {
-                let (topology, checkpoint) = (topology.name().into(), left.checkpoint);
-                return Err(CheckpointStartError::Unfit { topology, checkpoint, location, differences });
-            }
+            check_fit(topology, left, &location)?;
         }
-        (CheckpointBegin::New, Some(left)) if left.run != RunState::Committed => {
+        (CheckpointBegin::New | CheckpointBegin::Savepoint { discard: false, .. }, Some(left))
+            if left.run != RunState::Committed =>
+        {
             let (topology, checkpoint) = (topology.name().into(), left.checkpoint);
             return Err(match left.run {
                 RunState::Ended => CheckpointStartError::Unpublished { topology, checkpoint, location },
@@ -171,11 +176,31 @@ pub fn open(
                 }
             });
         }
+        (CheckpointBegin::Savepoint { directory, .. }, left) => {
+            // Nothing is deleted before it is known that the savepoint can be used.
+            let savepoint = CheckpointReader::open(directory)?;
+            check_fit(topology, &savepoint.manifest(None)?, savepoint.location())?;
+            if left.is_some() {
+                store.clear()?;
+            }
+            store.import(directory)?;
+        }
         (CheckpointBegin::New | CheckpointBegin::Discard, Some(_)) => store.clear()?,
         (_, None) => {}
     }
     let epoch = store.begin_epoch()?;
     Ok(OpenedCheckpoints { store, epoch })
+}
+
+/// Refuses a checkpoint that does not fit a topology.
+fn check_fit(topology: &Topology, manifest: &Manifest, location: &str) -> Result<(), CheckpointStartError> {
+    let differences = differences(topology, manifest);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let (topology, checkpoint) = (topology.name().into(), manifest.checkpoint);
+    let location = location.to_owned();
+    Err(CheckpointStartError::Unfit { topology, checkpoint, location, differences })
 }
 
 /// What a checkpoint has and the topology has not, and the other way around.

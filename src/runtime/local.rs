@@ -1,5 +1,6 @@
 //! A topology that runs completely in this process.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use crate::runtime::checkpoint_start::{
     CheckpointBegin, CheckpointStartError, OpenedCheckpoints, open_directory,
 };
 use crate::runtime::end_sequence::EndCommand;
+use crate::runtime::flow::checkpoint::CheckpointEvent;
 use crate::runtime::flow::message::{EndRequest, ExecutorCommand};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::reporting::{Reported, Reporter};
+use crate::runtime::savepoint_desk::{Savepoint, SavepointError};
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
@@ -244,6 +247,25 @@ impl RunningTopology {
     /// that answer are still closed. Returns at once.
     pub fn kill(&self) {
         self.worker.coordinator.send_control(EndRequest::Kill, Urgency::Now);
+    }
+
+    /// Takes a savepoint: a checkpoint that is copied to this directory, which must be empty or not there. Waits for it.
+    /// It is never deleted, and another run may begin with it ([`CheckpointBegin::Savepoint`]). If `stops`, spouts emit
+    /// nothing from now on, and the run ends when the savepoint is there and its sinks have committed it; nothing is
+    /// finished, so the run that begins with it goes on where this one stopped.
+    ///
+    /// # Errors
+    /// When the topology takes no checkpoints, the savepoint cannot be taken, or the run ends before. If the run has not
+    /// ended, it goes on.
+    pub fn savepoint(&self, directory: PathBuf, stops: bool) -> Result<Savepoint, SavepointError> {
+        if self.worker.checkpoint_counts.is_none() {
+            return Err(SavepointError::NoCheckpoints);
+        }
+        let ask = |directory| {
+            let wanted = CheckpointEvent::SavepointWanted { directory, stops };
+            self.worker.coordinator.send_control(wanted, Urgency::Now);
+        };
+        self.worker.savepoints.ask(directory, ask, || self.worker.lifecycle.has_ended())
     }
 
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.

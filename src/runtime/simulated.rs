@@ -1,5 +1,6 @@
 //! The interface through which the simulation controls a worker.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -14,7 +15,7 @@ use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
 use crate::runtime::checkpoint_start::{self, CheckpointBegin, OpenedCheckpoints};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::faults::Faults;
-use crate::runtime::flow::checkpoint::CheckpointOrder;
+use crate::runtime::flow::checkpoint::{CheckpointEvent, CheckpointOrder};
 use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
@@ -115,6 +116,11 @@ impl SimulatedWorker {
 
     pub fn drain(&self) {
         self.worker.coordinator.send_control(EndRequest::Drain, Urgency::Now);
+    }
+
+    pub fn ask_for_savepoint(&self, directory: PathBuf, stops: bool) {
+        let wanted = CheckpointEvent::SavepointWanted { directory, stops };
+        self.worker.coordinator.send_control(wanted, Urgency::Now);
     }
 
     pub fn has_ended(&self) -> bool {

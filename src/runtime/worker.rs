@@ -19,6 +19,7 @@ use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::{RunQueue, Urgency};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::process::Process;
+use crate::runtime::savepoint_desk::SavepointDesk;
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Part};
 
@@ -77,6 +78,8 @@ pub struct Worker {
     pub coordinator: InboxSender,
     /// How checkpoints have gone so far, if any are taken.
     pub checkpoint_counts: Option<SharedCounts>,
+    /// Where a thread waits that wants a savepoint.
+    pub savepoints: Arc<SavepointDesk>,
     /// The runnable executors.
     pub run_queue: Arc<RunQueue>,
     /// The time.

@@ -14,6 +14,7 @@
 //! [`run_to_end`]: SimulatedTopology::run_to_end
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -214,6 +215,12 @@ impl SimulatedTopology {
     /// Begins an orderly end: spouts stop, and what is in flight is processed.
     pub fn drain(&self) {
         self.worker.drain();
+    }
+
+    /// Asks for a savepoint in this directory. If `stops`, the run ends with it, and is continued by a topology that is
+    /// started with the same storage ([`SimulationOptions::checkpoints`]).
+    pub fn ask_for_savepoint(&self, directory: PathBuf, stops: bool) {
+        self.worker.ask_for_savepoint(directory, stops);
     }
 
     /// Kills the tasks of a component (`__acker` for the ackers). Their state is lost, and they are

@@ -115,7 +115,7 @@ pub struct Printed {
 }
 
 impl Printed {
-    fn of(output: &Output) -> Printed {
+    pub fn of(output: &Output) -> Printed {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is text");
         Printed { stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }

@@ -35,6 +35,7 @@ const SOMETIMES: &[&str] = &[
     "went back",
     "continued from a checkpoint",
     "process killed",
+    "stopped with a savepoint",
     "crashed from outside",
     "storage failed",
     "open",
@@ -398,6 +399,7 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
     let chaos = Chaos::of(setup);
     let mut coverage = Coverage::default();
     let mut kills = setup.kills;
+    let savepoints = tempfile::tempdir().expect("there is room");
     let show = |text: &str| {
         if is_shown() {
             eprintln!("{text}");
@@ -408,6 +410,7 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
         let options = SimulationOptions::seeded(setup.seed ^ process).checkpoints(storage.clone());
         let mut running = SimulatedTopology::start(topology(setup, &chaos, &store), options);
         let lifetime = random.random_range(1..25);
+        let mut asked = false;
         for turn in 0.. {
             running.run_steps(random.random_range(1..40));
             running.advance(Duration::from_millis(random.random_range(0..8)));
@@ -431,7 +434,13 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
                     storage.fail_operation(random.random_range(1..=3), std::io::ErrorKind::StorageFull);
                     coverage.add("storage failed", 1);
                 }
-                4..12 => running.activate(),
+                4 if !asked => {
+                    let stops = random.random_bool(0.5);
+                    show(&format!("{:?}: a savepoint, {stops}", running.now()));
+                    running.ask_for_savepoint(savepoints.path().join(process.to_string()), stops);
+                    asked = true;
+                }
+                5..13 => running.activate(),
                 _ => {}
             }
         }
@@ -441,6 +450,14 @@ fn run(setup: &Setup) -> (Coverage, Arc<Mutex<Store>>) {
             show(&format!("{:?}: ended, {:?}", running.now(), stats.checkpoints));
             assert!(!stats.cut_short && stats.stopped.is_none(), "{:?}", stats.stopped);
             assert_eq!(stats.failed_unanchored, 0, "no tuple was given up");
+            if is_stopped(&stats) {
+                // It is continued, as if the process had been killed after everything was done.
+                coverage.add("stopped with a savepoint", 1);
+                drop(running);
+                storage.crash();
+                storage.heal();
+                continue;
+            }
             break;
         }
         assert!(kills > 0, "it does not come to its end: {stats:?}");
@@ -467,6 +484,11 @@ pub fn note(stats: &TopologyStats, coverage: &mut Coverage) {
     note(checkpoints.failed > 0, "checkpoint given up");
     note(checkpoints.recoveries > 0, "went back");
     note(checkpoints.resumed_from.is_some(), "continued from a checkpoint");
+}
+
+/// Whether a run was stopped with a savepoint.
+pub fn is_stopped(stats: &TopologyStats) -> bool {
+    stats.checkpoints.is_some_and(|checkpoints| checkpoints.stopped_with.is_some())
 }
 
 pub fn check(setup: &Setup, store: &Store) {

@@ -10,7 +10,7 @@ use squall::checkpoint::MemoryStorage;
 use squall::testing::cluster::{ClusterOptions, SimulatedCluster};
 
 use crate::cluster::{KINDS, Kind, cover, strike};
-use crate::exactly_once::{Chaos, Setup, Store, check, note, topology};
+use crate::exactly_once::{Chaos, Setup, Store, check, is_stopped, note, topology};
 use crate::kit::{HOUR, lock};
 use crate::scenario::mixed;
 use crate::world::Coverage;
@@ -33,6 +33,7 @@ const SOMETIMES: &[&str] = &[
     "replaced: cut off",
     "replaced: silent",
     "several checkpoints completed",
+    "stopped with a savepoint",
     "storage failed",
     "went back",
     "worker killed",
@@ -60,7 +61,10 @@ fn run(seed: u64) -> Result<Coverage, String> {
         }
     };
     show(&format!("{setup:?}, {workers} workers, {kinds:?}"));
-    for master in (0..=setup.kills).rev() {
+    let savepoints = tempfile::tempdir().expect("there is room");
+    let mut masters = (0..=setup.kills).rev();
+    let mut next = masters.next();
+    while let Some(master) = next {
         let mut options = ClusterOptions::seeded(random.next_u64(), workers);
         options.checkpoints = storage.clone();
         options.worker.restart_max = Duration::from_secs(1);
@@ -76,6 +80,11 @@ fn run(seed: u64) -> Result<Coverage, String> {
                 show(&format!("{:?}: the storage fails", cluster.now()));
                 storage.fail_operation(random.random_range(1..=5), std::io::ErrorKind::StorageFull);
                 coverage.add("storage failed", 1);
+            }
+            if random.random_bool(0.01) {
+                let (stops, name) = (random.random_bool(0.5), cluster.now().as_nanos().to_string());
+                show(&format!("{:?}: a savepoint, {stops}", cluster.now()));
+                cluster.ask_for_savepoint(savepoints.path().join(format!("{master}-{name}")), stops);
             }
             if cluster.workers().len() > 1 && !kinds.is_empty() && random.random_bool(0.3) {
                 let kind = kinds[random.random_range(0..kinds.len())];
@@ -102,8 +111,17 @@ fn run(seed: u64) -> Result<Coverage, String> {
             if stats.failed_unanchored > 0 || stats.lost > 0 || stats.stopped.is_some() {
                 return Err(format!("{stats:?}"));
             }
+            if is_stopped(&stats) {
+                // Another master continues it.
+                coverage.add("stopped with a savepoint", 1);
+                drop(cluster);
+                storage.crash();
+                storage.heal();
+                continue;
+            }
             break;
         }
+        next = masters.next();
         coverage.add("master killed", 1);
         show(&format!("{:?}: killed, {:?}", cluster.now(), stats.checkpoints));
         drop(cluster);

@@ -67,6 +67,8 @@ impl Core {
             Event::Exited(who, how) => self.exited(who, how, now),
             Event::Loaded(result) => self.loaded(result, now),
             Event::Published(checkpoint, result) => self.published(checkpoint, result, now),
+            Event::Savepoint { directory, stops } => self.want_savepoint(directory, stops),
+            Event::Exported(result) => self.exported(result, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
             Event::Drain => self.drain(now),
@@ -241,7 +243,7 @@ impl Core {
         self.send_members();
     }
 
-    fn want_active(&mut self, active: bool) {
+    pub(super) fn want_active(&mut self, active: bool) {
         self.wanted_active = active;
         self.send_active();
     }

@@ -1,5 +1,6 @@
 //! The events that the core of the master handles, and the actions that it returns.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::checkpoint::Manifest;
@@ -41,6 +42,8 @@ pub enum StoreJob {
     Publish(Box<Manifest>),
     /// Delete what was written for a checkpoint that was given up.
     Discard(CheckpointId),
+    /// Copy a checkpoint that is complete to a directory.
+    Export(CheckpointId, PathBuf),
 }
 
 /// An event. An event of an incarnation that is not the current one is ignored.
@@ -60,6 +63,15 @@ pub enum Event {
     Loaded(Result<Option<Box<Manifest>>, StorageError>),
     /// A checkpoint was published, or could not be.
     Published(CheckpointId, Result<(), StorageError>),
+    /// The embedder wants a savepoint in this directory.
+    Savepoint {
+        /// The directory.
+        directory: PathBuf,
+        /// Whether the run ends with it.
+        stops: bool,
+    },
+    /// The savepoint was copied, or could not be.
+    Exported(Result<(), String>),
     /// The embedder wants spouts to emit (again).
     Activate,
     /// The embedder wants spouts to rest.
@@ -84,6 +96,8 @@ pub enum MasterAction {
     Kill(Endpoint),
     /// Do this in the store of checkpoints, and report what comes of it.
     Store(StoreJob),
+    /// Tell the embedder what became of the savepoint.
+    AnswerSavepoint(Result<CheckpointId, String>),
     /// Write this to the log, and to the history of the run where it belongs there.
     Note(Note),
     /// The run is over: end the master's thread.

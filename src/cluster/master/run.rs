@@ -13,6 +13,7 @@ use crate::cluster::stats::{ProcessStats, WorkersStats, stats_of_all};
 use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::ComponentShape;
 use crate::runtime::reporting::Reported;
+use crate::runtime::savepoint_desk::SavepointDesk;
 
 /// Events that are kept; beyond that, the oldest is dropped.
 const HISTORY_MAX: usize = 1 << 16;
@@ -51,6 +52,8 @@ pub enum WorkerEventKind {
 /// The state that the handle and the master's thread share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
+    /// Where a thread waits that wants a savepoint.
+    pub(super) savepoints: SavepointDesk,
     run: Mutex<Run>,
     on_end: Condvar,
     name: String,
@@ -72,7 +75,14 @@ impl Shared {
     pub(super) fn new(core: Core, name: String, shapes: Vec<ComponentShape>) -> Shared {
         let pids = vec![None; core.workers().len()];
         let run = Run { core, pids, history: VecDeque::new(), ended_at: None };
-        Shared { clock: Clock::real(), run: Mutex::new(run), on_end: Condvar::new(), name, shapes }
+        Shared {
+            clock: Clock::real(),
+            savepoints: SavepointDesk::default(),
+            run: Mutex::new(run),
+            on_end: Condvar::new(),
+            name,
+            shapes,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Run> {

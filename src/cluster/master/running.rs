@@ -1,5 +1,6 @@
 //! The handle by which an embedder controls a topology that runs in worker processes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -29,7 +30,7 @@ use crate::net::{Members, Secret};
 use crate::runtime::checkpoint_actions::Parts;
 use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory};
 use crate::runtime::reporting::Reporter;
-use crate::runtime::{CheckpointStartError, host_name};
+use crate::runtime::{CheckpointStartError, Savepoint, SavepointError, host_name};
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
 
@@ -113,7 +114,7 @@ impl RunningWorkers {
                 let directory = checkpoint_directory(&topology)?;
                 let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
                 let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-                let opened = open_directory(&topology, options.checkpoints, &holder)?;
+                let opened = open_directory(&topology, options.checkpoints.clone(), &holder)?;
                 opened.warn_of_given_up(&options.logger);
                 Some((directory, opened))
             }
@@ -187,6 +188,20 @@ impl RunningWorkers {
     /// Components are still closed; workers that do not end within 2 s are killed. Returns at once.
     pub fn kill(&self) {
         self.wish(Event::Kill);
+    }
+
+    /// Takes a savepoint, as [`RunningTopology::savepoint`](crate::runtime::RunningTopology::savepoint) does. The master
+    /// writes it.
+    ///
+    /// # Errors
+    /// When the topology takes no checkpoints, the savepoint cannot be taken, or the run ends before. If the run has not
+    /// ended, it goes on.
+    pub fn savepoint(&self, directory: PathBuf, stops: bool) -> Result<Savepoint, SavepointError> {
+        if self.shared.lock().core.checkpoint_stats(self.shared.clock.now()).is_none() {
+            return Err(SavepointError::NoCheckpoints);
+        }
+        let ask = |directory| self.wish(Event::Savepoint { directory, stops });
+        self.shared.savepoints.ask(directory, ask, || self.wait(Duration::ZERO))
     }
 
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.

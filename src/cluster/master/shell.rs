@@ -132,6 +132,7 @@ impl Shell {
                     let _ = store.jobs.send(job);
                 }
             }
+            MasterAction::AnswerSavepoint(answer) => self.shared.savepoints.answer(answer),
             MasterAction::Note(note) => self.note(note),
             MasterAction::Done => {}
         }

@@ -38,6 +38,10 @@ impl MasterStore {
                 }
                 Some(Event::Published(checkpoint, result.map_err(StorageError::from)))
             }
+            StoreJob::Export(checkpoint, directory) => {
+                let exported = self.store.export(checkpoint, &directory);
+                Some(Event::Exported(exported.map_err(|error| shown(&error))))
+            }
             StoreJob::Discard(checkpoint) => {
                 self.store.discard(checkpoint);
                 None

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::runtime::assemble::blueprint::Blueprint;
+use crate::runtime::assemble::setup::Share;
 use crate::runtime::executor::checkpoints::StorageSender;
+use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::{Inbox, InboxSender, inbox};
+use crate::runtime::flow::outlet::Outlet;
 use crate::runtime::flow::run_queue::RunQueue;
 use crate::runtime::remote::address::{Address, RemoteExecutor};
+use crate::runtime::remote::ingress::PeerWorker;
 use crate::topology::plan::ExecutorId;
 
 /// Where each executor is reached.
@@ -88,4 +92,18 @@ impl Endpoints {
     pub fn own(&self, id: ExecutorId) -> &InboxSender {
         self.local(id).expect("only executors of this worker are made")
     }
+}
+
+/// The other workers that have executors.
+pub fn peers(share: Option<&Share>) -> Vec<Option<PeerWorker>> {
+    let Some(share) = share else { return Vec::new() };
+    let peer = |outlet: &Option<Arc<dyn Outlet>>| {
+        outlet.as_ref().map(|outlet| PeerWorker {
+            outlet: Arc::clone(outlet),
+            returns: Arc::new(CreditReturns::new(Arc::clone(outlet))),
+            wire: Arc::new(Gauges::new()),
+            wires_there: Arc::new(Gauges::new()),
+        })
+    };
+    share.outlets.iter().map(peer).collect()
 }

@@ -29,9 +29,9 @@ use crate::ids::TaskId;
 use crate::logging::panics::guarded;
 use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::assemble::blueprint::Blueprint;
-use crate::runtime::assemble::endpoints::{Endpoints, Inboxes};
+use crate::runtime::assemble::endpoints::{Endpoints, Inboxes, peers};
 use crate::runtime::assemble::links::Links;
-use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
+use crate::runtime::assemble::setup::{CheckpointSetup, WorkerSetup};
 use crate::runtime::assemble::wiring::{Wiring, out_links};
 use crate::runtime::assemble::worker_state::WorkerState;
 use crate::runtime::checkpoint_actions::Parts;
@@ -51,11 +51,9 @@ use crate::runtime::executor::spout_task::SpoutTask;
 use crate::runtime::executor::step::{ExecutorHandles, TaskParts};
 use crate::runtime::executor::storage::{StorageExecutor, Store};
 use crate::runtime::executor::worker_checkpoints::WorkerCheckpoints;
-use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::link::LinkKind;
-use crate::runtime::flow::outlet::Outlet;
 use crate::runtime::process::Process;
 use crate::runtime::remote::address::Address;
 use crate::runtime::remote::ingress::{Ingress, PeerWorker, Place};
@@ -107,6 +105,7 @@ pub fn assemble(topology: Topology, setup: WorkerSetup) -> Result<(Worker, Optio
         local_executors,
         coordinator,
         checkpoint_counts: epoch.map(|_| shared.checkpoint_counts),
+        savepoints: shared.savepoints,
         process: Process::new(shared.worker),
     };
     Ok((worker, ingress))
@@ -421,6 +420,7 @@ impl Assembly {
             answers: ExecutorAnswers::of(local_executors.task_executors()),
             lifecycle: Arc::clone(&self.shared.lifecycle),
             counts: Arc::clone(&self.shared.checkpoint_counts),
+            savepoints: Arc::clone(&self.shared.savepoints),
             logger: setup.logger.clone(),
         }))
     }
@@ -486,18 +486,4 @@ impl Assembly {
         let body = Executor::Coordinator(Box::new(coordinator));
         HostedExecutor::new(vec![ExecutorEntry { part: None, address }], false, body)
     }
-}
-
-/// The other workers that have executors.
-fn peers(share: Option<&Share>) -> Vec<Option<PeerWorker>> {
-    let Some(share) = share else { return Vec::new() };
-    let peer = |outlet: &Option<Arc<dyn Outlet>>| {
-        outlet.as_ref().map(|outlet| PeerWorker {
-            outlet: Arc::clone(outlet),
-            returns: Arc::new(CreditReturns::new(Arc::clone(outlet))),
-            wire: Arc::new(Gauges::new()),
-            wires_there: Arc::new(Gauges::new()),
-        })
-    };
-    share.outlets.iter().map(peer).collect()
 }

@@ -15,6 +15,7 @@ use crate::runtime::executor::latencies::Latencies;
 use crate::runtime::flow::run_queue::RunQueue;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::remote::cycles_elsewhere::CyclesElsewhere;
+use crate::runtime::savepoint_desk::SavepointDesk;
 
 /// What all executors of a worker share while they run. Each gets clones of what it needs.
 pub struct WorkerState {
@@ -40,6 +41,8 @@ pub struct WorkerState {
     pub metrics: MetricsRegistry,
     /// How checkpoints have gone so far.
     pub checkpoint_counts: SharedCounts,
+    /// Where a thread waits that wants a savepoint.
+    pub savepoints: Arc<SavepointDesk>,
 }
 
 impl WorkerState {
@@ -62,6 +65,7 @@ impl WorkerState {
             latencies: Arc::new(Mutex::new(Histogram::new(3).expect("three digits are in range"))),
             metrics: MetricsRegistry::default(),
             checkpoint_counts: SharedCounts::default(),
+            savepoints: Arc::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::checkpoint::{Manifest, RunState};
 use crate::clock::Time;
 use crate::config::doubled;
 use crate::runtime::checkpoint_actions::CheckpointAction;
-use crate::runtime::checkpoint_sequence::{Answers, CheckpointSequence, Phase};
+use crate::runtime::checkpoint_sequence::machine::{Answers, CheckpointSequence, Phase};
 use crate::runtime::flow::checkpoint::{Loaded, StorageError};
 
 /// So often may tasks go back to the same checkpoint. Then the run ends.
@@ -128,6 +128,7 @@ impl CheckpointSequence {
             self.counts.stats.failed += 1;
             self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
         }
+        self.savepoints.refuse(&format!("all tasks went back: {why}"), &mut self.actions);
         self.has_finished = false;
         self.is_finishing = false;
         self.phase = Phase::Halting { answers: Answers::new(), not_before };

@@ -17,6 +17,7 @@ use crate::runtime::executor::step::StepContext;
 use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
 use crate::runtime::flow::message::CheckpointCommand;
 use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::savepoint_desk::SavepointDesk;
 
 /// What stands in the place of a component in the reason of a run that fails because of its checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
@@ -41,6 +42,8 @@ pub struct CheckpointCoordinator {
     pub lifecycle: Arc<Lifecycle>,
     /// Where the counts are shown.
     pub counts: SharedCounts,
+    /// Who waits for a savepoint.
+    pub savepoints: Arc<SavepointDesk>,
     /// Says what was given up, and why tasks go back.
     pub logger: Logger,
 }
@@ -60,6 +63,10 @@ impl CheckpointCoordinator {
             CheckpointEvent::Published(checkpoint, result) => {
                 self.sequence.published(checkpoint, result, now);
             }
+            CheckpointEvent::SavepointWanted { directory, stops } => {
+                self.sequence.want_savepoint(directory, stops);
+            }
+            CheckpointEvent::Exported(result) => self.sequence.exported(result, now),
             CheckpointEvent::Loaded(result) => self.sequence.loaded(result.map(|loaded| *loaded), now),
             CheckpointEvent::Halted if self.answers.halted() => self.sequence.halted(THIS_PROCESS),
             CheckpointEvent::Restored if self.answers.restored() => self.sequence.restored(THIS_PROCESS, now),
@@ -109,6 +116,11 @@ impl CheckpointCoordinator {
                 self.answers.begin_commit(checkpoint);
                 self.executors.command_tasks(|| CheckpointCommand::Committed(checkpoint));
             }
+            CheckpointAction::Export(checkpoint, directory) => {
+                self.storage.send(StorageJob::Export { checkpoint, directory });
+            }
+            CheckpointAction::AnswerSavepoint(answer) => self.savepoints.answer(answer),
+            CheckpointAction::Rest(rests) => self.executors.rest_spouts(rests),
             CheckpointAction::GiveUp(checkpoint, why) => {
                 slog::warn!(self.logger, "a checkpoint was given up: {}", why; "checkpoint" => %checkpoint);
                 self.storage.send(StorageJob::Discard(checkpoint));

@@ -57,6 +57,12 @@ impl LocalExecutors {
         self.spouts.iter().for_each(|spout| spout.send_control(command(), Urgency::Now));
     }
 
+    /// Has all spouts emit nothing, or go on.
+    pub fn rest_spouts(&self, rests: bool) {
+        let command = if rests { ExecutorCommand::Deactivate } else { ExecutorCommand::Activate };
+        self.spouts.iter().for_each(|spout| spout.send_control(command, Urgency::Now));
+    }
+
     /// How many executors of tasks there are.
     pub fn task_executors(&self) -> usize {
         self.spouts.len() + self.bolts.iter().map(Vec::len).sum::<usize>()

@@ -201,6 +201,11 @@ impl StorageExecutor {
                 store.discard(checkpoint);
                 None
             }
+            StorageJob::Export { checkpoint, directory } => {
+                let Store::Whole(store) = store else { return None };
+                let exported = store.export(checkpoint, &directory).map_err(|error| shown(&error));
+                Some(CheckpointEvent::Exported(exported))
+            }
             StorageJob::Load => Some(CheckpointEvent::Loaded(load(store).map(Box::new))),
             StorageJob::LoadShare { recovery, checkpoint } => {
                 let result = load_share(store, checkpoint);

@@ -78,7 +78,11 @@ impl WorkerCheckpoints {
             }
             CheckpointEvent::Lost { component, why } => Some(CheckpointReport::Lost { component, why }),
             // The master knows that it activates, and publishes itself.
-            CheckpointEvent::Activated | CheckpointEvent::Published(..) | CheckpointEvent::Loaded(_) => None,
+            CheckpointEvent::Activated
+            | CheckpointEvent::Published(..)
+            | CheckpointEvent::Loaded(_)
+            | CheckpointEvent::SavepointWanted { .. }
+            | CheckpointEvent::Exported(_) => None,
         }
     }
 }

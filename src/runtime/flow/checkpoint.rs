@@ -1,6 +1,7 @@
 //! What executors, the coordinator, the executor that writes checkpoints and the master send each other.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -96,6 +97,15 @@ pub enum CheckpointEvent {
         /// What was read.
         result: Result<Arc<Restored>, StorageError>,
     },
+    /// Somebody wants a savepoint.
+    SavepointWanted {
+        /// The directory to which it is copied.
+        directory: PathBuf,
+        /// Whether the run ends with it.
+        stops: bool,
+    },
+    /// The savepoint was copied, or could not be.
+    Exported(Result<(), String>),
     /// An executor has halted.
     Halted,
     /// An executor has taken what was restored.
@@ -133,6 +143,13 @@ pub enum StorageJob {
     Publish(Box<Manifest>),
     /// The checkpoint was given up.
     Discard(CheckpointId),
+    /// Copy a checkpoint that is complete to a directory.
+    Export {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Read the latest checkpoint.
     Load,
     /// In one worker of several: read what the tasks of this worker keep in a checkpoint.

@@ -18,6 +18,7 @@ mod worker;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use crate::cluster::master::{
 };
 use crate::cluster::stats::{shapes, stats_of_all};
 use crate::config::{NetOptions, WorkerOptions};
-use crate::ids::WorkerId;
+use crate::ids::{CheckpointId, WorkerId};
 use crate::net::bridge::Bridge;
 use crate::net::{Endpoint, Identity, Members, Mesh, NetCounts, Outbox, Secret, TopologyKey, outlet};
 use crate::runtime::checkpoint_actions::Parts as CheckpointParts;
@@ -159,6 +160,8 @@ pub struct SimulatedCluster {
     store: Option<MasterStore>,
     /// When the last job of the store is done.
     stored_at: Time,
+    /// What became of the last savepoint that was asked for.
+    savepoint: Option<Result<CheckpointId, String>>,
     processes: BTreeMap<WorkerId, SimulatedProcess>,
     /// For each worker and direction (`true`: to the master), when its last control message arrives. A
     /// later message never arrives before that, so a control channel keeps its order.
@@ -215,6 +218,7 @@ impl SimulatedCluster {
             core,
             store,
             stored_at: Time::ZERO,
+            savepoint: None,
             processes: BTreeMap::new(),
             channels: BTreeMap::new(),
             network,
@@ -309,6 +313,17 @@ impl SimulatedCluster {
     /// Asks the master to drain the topology.
     pub fn drain(&mut self) {
         self.step_master(Event::Drain);
+    }
+
+    /// Asks the master for a savepoint in this directory; `stops`: the run ends with it.
+    pub fn ask_for_savepoint(&mut self, directory: PathBuf, stops: bool) {
+        self.savepoint = None;
+        self.step_master(Event::Savepoint { directory, stops });
+    }
+
+    /// What became of the last savepoint that was asked for; `None`: it is not known yet.
+    pub fn savepoint(&self) -> Option<&Result<CheckpointId, String>> {
+        self.savepoint.as_ref()
     }
 
     /// Kills a worker's process. Returns whether there was one.
@@ -541,6 +556,7 @@ impl SimulatedCluster {
                     }
                 }
                 MasterAction::Store(job) => self.store(job, now),
+                MasterAction::AnswerSavepoint(answer) => self.savepoint = Some(answer),
                 MasterAction::Note(note) => self.note(&note),
                 MasterAction::Done => {}
             }

@@ -7,6 +7,7 @@
 //! 3. Nothing is restored before all workers have halted and two waves have found that nothing is on its way, in a
 //!    worker or between two. What was on its way from before can so reach nobody.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::state::Core;
@@ -87,6 +88,20 @@ impl Core {
         }
     }
 
+    /// The embedder wants a savepoint.
+    pub(super) fn want_savepoint(&mut self, directory: PathBuf, stops: bool) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.sequence.want_savepoint(directory, stops);
+        }
+    }
+
+    /// The savepoint was copied, or could not be.
+    pub(super) fn exported(&mut self, result: Result<(), String>, now: Time) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.sequence.exported(result, now);
+        }
+    }
+
     /// Carries out what is due about checkpoints, and brings the end of the topology in line with it.
     pub(super) fn advance_checkpoints(&mut self, now: Time) {
         let Some(mut checkpoints) = self.checkpoints.take() else { return };
@@ -138,6 +153,13 @@ impl Core {
             CheckpointAction::Begin(barrier) => self.order(CheckpointOrder::Begin(barrier)),
             CheckpointAction::Publish(manifest) => self.store(StoreJob::Publish(manifest)),
             CheckpointAction::Commit(checkpoint) => self.order(CheckpointOrder::Commit(checkpoint)),
+            CheckpointAction::Export(checkpoint, directory) => {
+                self.store(StoreJob::Export(checkpoint, directory));
+            }
+            CheckpointAction::AnswerSavepoint(answer) => {
+                self.actions.push(MasterAction::AnswerSavepoint(answer));
+            }
+            CheckpointAction::Rest(rests) => self.want_active(!rests),
             CheckpointAction::GiveUp(checkpoint, why) => {
                 self.note(Note::CheckpointGivenUp(checkpoint, why));
                 self.order(CheckpointOrder::Discard(checkpoint));

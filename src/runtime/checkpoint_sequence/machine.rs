@@ -1,31 +1,7 @@
-//! Decides when a checkpoint is taken, when it is complete, and when all tasks go back to one: a pure machine.
-//!
-//! ```text
-//!            loaded          all answered         due                all parts durable        published
-//!   Loading ───────▶ Restoring ──────────▶ Running ───▶ Taking(id) ───────────────▶ Publishing ─────────┐
-//!      ▲                                    ▲  ▲          │ too long, or refused        │ not published  │
-//!      │ all have halted,                   │  └──────────┴─────────────────────────────┘                │
-//!      │ nothing is on its way              └──────────────── Committed is sent to all ◀─────────────────┘
-//!   Halting ◀── a task has lost what no other has        the last: Committing ─▶ Closing ─▶ Over
-//! ```
-//!
-//! 1. A start is a recovery: executors begin halted, and take what was restored, which may be nothing.
-//! 2. A checkpoint is complete when its manifest is durable, and not before. What is committed is complete.
-//! 3. One checkpoint is taken at a time. Its number is never used again, whether it became complete or not.
-//! 4. If a checkpoint did not become complete, or tasks went back to one, the next has all of the state: what has
-//!    changed since the one before is not enough.
-//! 5. While bolts finish, no checkpoint begins: between them, some have emitted their last tuples and some have not.
-//!    The last checkpoint begins when all have finished.
-//! 6. If the run ends because of an error, no checkpoint becomes complete any more: the tuple that could not be executed
-//!    comes again when the run is continued.
-//! 7. If tasks lose what they had again and again, and no checkpoint becomes complete in between, the run ends.
-//!
-//! The caller carries out each action, and reports what comes of it. If the topology runs in one process, the caller
-//! is the coordinator; if it runs in several, the master.
-
-mod recovery;
+//! The state of the machine, and how a checkpoint is taken, published and committed: see the [module](super).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::checkpoint::{Manifest, RunState, SnapshotFile, TaskEntry, TaskName};
@@ -36,6 +12,7 @@ use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Par
 use crate::runtime::end_sequence::EndProgress;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{StorageError, TaskPart};
+use crate::runtime::savepoints::Savepoints;
 use crate::state::SnapshotKind;
 
 /// How many tasks are named that had not taken part in a checkpoint.
@@ -44,10 +21,13 @@ const MISSING_SHOWN: usize = 3;
 /// The pause after a checkpoint that did not become complete, if the interval is shorter or the run is ending.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Who has answered: see [`Parts::answerers`].
-type Answers = BTreeSet<usize>;
+/// Why no savepoint is taken any more.
+const ENDS_ALREADY: &str = "the input has ended, and the run comes to its end";
 
-enum Phase {
+/// Who has answered: see [`Parts::answerers`].
+pub(super) type Answers = BTreeSet<usize>;
+
+pub(super) enum Phase {
     /// The latest checkpoint is being read.
     Loading,
     /// Executors take what was restored.
@@ -70,38 +50,40 @@ enum Phase {
     Failed,
 }
 
-/// The machine. See the [module](self).
+/// The machine. See the [module](super).
 pub struct CheckpointSequence {
-    options: CheckpointOptions,
-    parts: Parts,
-    phase: Phase,
+    pub(super) options: CheckpointOptions,
+    pub(super) parts: Parts,
+    pub(super) phase: Phase,
     /// What the caller has not been asked to do yet.
-    actions: VecDeque<CheckpointAction>,
+    pub(super) actions: VecDeque<CheckpointAction>,
     /// The checkpoint that was begun last.
-    begun: CheckpointId,
-    begun_at: Time,
+    pub(super) begun: CheckpointId,
+    pub(super) begun_at: Time,
     /// Whether it is the last: all bolts had finished when it began.
-    is_last: bool,
+    pub(super) is_last: bool,
     /// Not before this does the next one begin.
-    not_before: Time,
+    pub(super) not_before: Time,
     /// The files of the latest complete checkpoint.
-    entries: BTreeMap<TaskName, TaskEntry>,
+    pub(super) entries: BTreeMap<TaskName, TaskEntry>,
     /// Whether the next one may have only what has changed since then.
-    changes_suffice: bool,
+    pub(super) changes_suffice: bool,
     /// Whether the topology was activated.
-    active: bool,
+    pub(super) active: bool,
     /// Whether the topology has ended, so that the next checkpoint is the last.
-    has_finished: bool,
+    pub(super) has_finished: bool,
     /// Whether it had ended when the checkpoint was taken that tasks began with.
-    ended_before: bool,
+    pub(super) ended_before: bool,
     /// Whether bolts finish.
-    is_finishing: bool,
+    pub(super) is_finishing: bool,
     /// Whether the run ends because of an error.
-    is_stopped: bool,
+    pub(super) is_stopped: bool,
     /// How often in a row the latest checkpoint could not be read.
-    failed_loads: u32,
+    pub(super) failed_loads: u32,
     /// How often tasks went back since a checkpoint became complete.
-    repeated: u32,
+    pub(super) repeated: u32,
+    /// The savepoint that somebody wants.
+    pub(super) savepoints: Savepoints,
     /// How checkpoints have gone so far.
     pub counts: CheckpointCounts,
 }
@@ -127,6 +109,7 @@ impl CheckpointSequence {
             is_stopped: false,
             failed_loads: 0,
             repeated: 0,
+            savepoints: Savepoints::default(),
             counts: CheckpointCounts::default(),
         }
     }
@@ -156,6 +139,7 @@ impl CheckpointSequence {
     /// The run ends because of an error: what is under way is given up, and no other checkpoint begins.
     pub fn stop(&mut self, now: Time) {
         self.is_stopped = true;
+        self.savepoints.refuse("the run ends because of an error", &mut self.actions);
         if matches!(self.phase, Phase::Taking { .. }) {
             self.give_up("the run ends because of an error".to_owned(), now);
         }
@@ -168,6 +152,7 @@ impl CheckpointSequence {
         }
         self.has_finished = true;
         self.not_before = now;
+        self.savepoints.refuse(ENDS_ALREADY, &mut self.actions);
         true
     }
 
@@ -233,7 +218,15 @@ impl CheckpointSequence {
                 );
             }
             Phase::Committing { answers, .. } if answers.len() == self.parts.answerers => {
-                self.close(wall_nanos)
+                match self.savepoints.committed(&mut self.actions) {
+                    // The run is continued from it, so nothing states that it has ended.
+                    true if self.savepoints.last().is_some() => {
+                        self.counts.stats.stopped_with = self.savepoints.last();
+                        self.phase = Phase::Over;
+                    }
+                    true => {}
+                    false => self.close(wall_nanos),
+                }
             }
             Phase::Halting { answers, not_before }
                 if answers.len() == self.parts.answerers && at_rest && now >= *not_before =>
@@ -280,7 +273,7 @@ impl CheckpointSequence {
     }
 
     fn is_due(&self, now: Time) -> bool {
-        self.may_begin() && now >= self.not_before
+        self.may_begin() && (now >= self.not_before || self.savepoints.waits())
     }
 
     fn may_begin(&self) -> bool {
@@ -308,7 +301,8 @@ impl CheckpointSequence {
         self.begun_at = now;
         self.is_last = self.has_finished;
         self.phase = Phase::Taking { taken: BTreeMap::new(), deadline: now.after(self.options.timeout) };
-        let barrier = Barrier { checkpoint: self.begun, full: !self.changes_suffice };
+        let full = self.savepoints.begins(self.begun) || !self.changes_suffice;
+        let barrier = Barrier { checkpoint: self.begun, full };
         self.actions.push_back(CheckpointAction::Begin(barrier));
     }
 
@@ -319,7 +313,26 @@ impl CheckpointSequence {
         self.changes_suffice = false;
         let pause = if self.has_finished { FAILURE_PAUSE } else { self.options.interval.max(FAILURE_PAUSE) };
         self.not_before = now.after(pause);
-        self.actions.push_back(CheckpointAction::GiveUp(self.begun, why));
+        self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
+        self.savepoints.given_up(self.begun, &why, &mut self.actions);
+    }
+
+    /// Somebody wants a savepoint in this directory; `stops`: the run ends with it. The answer is an action.
+    pub fn want_savepoint(&mut self, directory: PathBuf, stops: bool) {
+        self.savepoints.want(directory, stops, &mut self.actions);
+        if self.has_finished || self.is_stopped || matches!(self.phase, Phase::Over | Phase::Failed) {
+            self.savepoints.refuse(ENDS_ALREADY, &mut self.actions);
+        }
+    }
+
+    /// The savepoint was copied, or could not be. Then the run goes on.
+    pub fn exported(&mut self, result: Result<(), String>, now: Time) {
+        let is_failure = result.is_err();
+        self.savepoints.exported(result, &mut self.actions);
+        if is_failure && !self.is_last && matches!(self.phase, Phase::Committing { .. }) {
+            self.phase = Phase::Running;
+            self.not_before = now.after(self.options.interval);
+        }
     }
 
     /// The part of a task is durable.
@@ -379,14 +392,16 @@ impl CheckpointSequence {
             true => now,
             false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
         };
-        self.phase = match self.is_last {
+        let stops = self.savepoints.completed(checkpoint, &mut self.actions);
+        self.phase = match self.is_last || stops {
             true => Phase::Committing { checkpoint, answers: Answers::new() },
             false => Phase::Running,
         };
         self.actions.push_back(CheckpointAction::Commit(checkpoint));
     }
 
-    fn fail(&mut self, why: String) {
+    pub(super) fn fail(&mut self, why: String) {
+        self.savepoints.refuse(&why, &mut self.actions);
         self.phase = Phase::Failed;
         self.actions.push_back(CheckpointAction::Fail(why));
     }
@@ -422,5 +437,4 @@ fn names_of(entries: &BTreeMap<TaskName, TaskEntry>) -> impl Iterator<Item = &st
 }
 
 #[cfg(test)]
-#[path = "checkpoint_sequence/tests.rs"]
 mod tests;
