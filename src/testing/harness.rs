@@ -23,8 +23,9 @@ mod spout;
 mod tests;
 mod tuple;
 
-pub use bolt::BoltHarness;
+pub use bolt::{BoltHarness, Snapshot};
 pub use options::HarnessOptions;
+pub(crate) use options::constructor;
 pub use record::Emitted;
 pub use spout::SpoutHarness;
 pub use tuple::TestTuple;

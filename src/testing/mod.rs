@@ -91,9 +91,12 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//! **4. Does a sink or spout of your own keep what exactly-once asks of it?** Crash it at every step of its protocol, by
+//! [`conformance::SinkCheck`] and [`conformance::check_spout`].
 
 pub mod cluster;
 mod complete;
+pub mod conformance;
 mod doubles;
 mod faults;
 pub mod harness;
@@ -103,5 +106,5 @@ mod simulation;
 pub use complete::{CompleteOptions, Completed, complete_topology};
 pub use doubles::{Capture, CapturedTuple, Feeder, FixedSpout};
 pub use faults::{FaultPlan, fail_nth, panic_nth};
-pub use harness::{BoltHarness, Emitted, HarnessOptions, SpoutHarness, TestTuple};
+pub use harness::{BoltHarness, Emitted, HarnessOptions, Snapshot, SpoutHarness, TestTuple};
 pub use simulation::{FaultCounts, SimulatedTopology, SimulationError, SimulationOptions};

@@ -295,6 +295,7 @@ config = { rate = 1000, count = 60_000, fields = { id = "{seq}", user = "user-{r
 mod tests {
     use super::*;
     use crate::components::test_support::{spout, spout_with, texts};
+    use crate::testing::conformance::check_registered_spout;
     use crate::testing::{HarnessOptions, SpoutHarness};
 
     fn refusal(config: &str) -> String {
@@ -310,6 +311,18 @@ mod tests {
         assert_eq!(texts(&generate.take_rows("default")), ["0 n0", "1 n1", "2 n2"]);
         let fields = generate.streams().get("default").map(|stream| stream.fields.to_string());
         assert_eq!(fields.as_deref(), Some("z, a"));
+    }
+
+    #[test]
+    fn a_spout_that_crashes_after_any_row_goes_on_behind_it() {
+        for config in [
+            "count = 30\nfields = { n = '{seq}' }",
+            "count = 70\nrows = [{ a = 1 }, { a = 2 }, { a = 3 }]",
+            "count = 10\nrate = 3\nfields = { n = '{seq}' }",
+        ] {
+            let report = check_registered_spout(&Registry::with_standard(), "generate", config, 1000);
+            report.unwrap_or_else(|broken| panic!("{config}: {broken}"));
+        }
     }
 
     #[test]

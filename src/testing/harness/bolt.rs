@@ -49,6 +49,10 @@ pub struct BoltHarness {
     fed: u64,
 }
 
+/// What a bolt kept at a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Vec<u8>);
+
 impl BoltHarness {
     /// Prepares a bolt, with the default [`HarnessOptions`].
     ///
@@ -63,7 +67,61 @@ impl BoltHarness {
     ///
     /// # Errors
     /// What `prepare` returned.
-    pub fn start(mut bolt: Box<dyn Bolt>, options: &HarnessOptions) -> Result<BoltHarness, TaskError> {
+    pub fn start(bolt: Box<dyn Bolt>, options: &HarnessOptions) -> Result<BoltHarness, TaskError> {
+        BoltHarness::begin(bolt, options, None)
+    }
+
+    /// Prepares a bolt that begins with what another instance kept at a checkpoint, as after a crash.
+    ///
+    /// # Errors
+    /// What `prepare` or `init_state` returned, and when the bolt does not register what the checkpoint has.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::testing::{BoltHarness, HarnessOptions, TestTuple};
+    ///
+    /// #[derive(Default)]
+    /// struct Sum(OperatorState<i64>);
+    /// impl Bolt for Sum {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["sum"])
+    ///     }
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         self.0 = context.operator_state("sum")?;
+    ///         Ok(())
+    ///     }
+    ///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         let sum = self.0.items(out)?.first().unwrap_or(&0) + input.i64("n")?;
+    ///         self.0.set(out, vec![sum])?;
+    ///         Ok(out.emit([sum])?)
+    ///     }
+    /// }
+    ///
+    /// let n = |n: i64| TestTuple::new([n]).fields(["n"]);
+    /// let mut before = BoltHarness::new(Sum::default());
+    /// before.execute(n(40));
+    /// let kept = before.checkpoint(1);
+    /// before.execute(n(1000));
+    ///
+    /// let mut after = BoltHarness::restored(Box::new(Sum::default()), &HarnessOptions::default(), &kept)?;
+    /// after.execute(n(2));
+    /// assert_eq!(after.take_rows("default"), [[Value::from(42)]]);
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    pub fn restored(
+        bolt: Box<dyn Bolt>,
+        options: &HarnessOptions,
+        snapshot: &Snapshot,
+    ) -> Result<BoltHarness, TaskError> {
+        BoltHarness::begin(bolt, options, Some(snapshot))
+    }
+
+    fn begin(
+        mut bolt: Box<dyn Bolt>,
+        options: &HarnessOptions,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<BoltHarness, TaskError> {
         let (streams, metrics) = (bolt.declare(), MetricsRegistry::default());
         let context = options.context(&streams, &metrics);
         bolt.prepare(&context)?;
@@ -71,6 +129,9 @@ impl BoltHarness {
         let mut outputs = options.outputs(&streams);
         outputs.store = TaskState::new(context.states().clone(), options.clock.clone());
         outputs.store.take_registered();
+        if let Some(Snapshot(chunk)) = snapshot.filter(|snapshot| !snapshot.0.is_empty()) {
+            outputs.store.restore([chunk.as_slice()]).map_err(|error| TaskError::new(error.to_string()))?;
+        }
         let record = Record { tracked, ..Record::default() };
         let (clock, key) = (options.clock.clone(), options.key.clone());
         let mut harness = BoltHarness { bolt, streams, outputs, record, metrics, clock, key, fed: 0 };
@@ -173,10 +234,23 @@ impl BoltHarness {
         self.call(false, |bolt, out| bolt.finish(out));
     }
 
-    /// A checkpoint with this number is taken: calls `flush` and `pre_commit`.
-    pub fn checkpoint(&mut self, number: u64) {
+    /// A checkpoint with this number is taken: calls `flush` and `pre_commit`. Returns what the bolt keeps then, with
+    /// which another instance can begin ([`BoltHarness::restored`]); tuples that it holds are not part of it.
+    ///
+    /// # Panics
+    /// When what it keeps cannot be written.
+    pub fn checkpoint(&mut self, number: u64) -> Snapshot {
         self.flush();
         self.call(true, |bolt, out| bolt.pre_commit(CheckpointId { epoch: 1, number }, out));
+        let mut chunk = Vec::new();
+        self.outputs.store.begin_snapshot(true);
+        loop {
+            match self.outputs.store.write_snapshot(usize::MAX, &mut chunk) {
+                Ok(true) => return Snapshot(chunk),
+                Ok(false) => {}
+                Err(error) => panic!("what the bolt keeps cannot be written: {error}"),
+            }
+        }
     }
 
     /// The checkpoint with this number is complete: calls `committed`.

@@ -122,7 +122,7 @@ impl HarnessOptions {
 }
 
 /// The constructor of a registered type, with these settings.
-pub(super) fn constructor(
+pub(crate) fn constructor(
     registry: &Registry,
     type_name: &str,
     config: &str,

@@ -141,6 +141,14 @@ impl SpoutHarness {
         self.spout.restore(positions)
     }
 
+    /// A checkpoint with this position is complete: calls `committed`.
+    ///
+    /// # Errors
+    /// What `committed` returned.
+    pub fn committed(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        self.spout.committed(positions)
+    }
+
     /// Acks a message.
     pub fn ack(&mut self, id: MessageId) {
         if let Err(error) = self.spout.ack(id) {

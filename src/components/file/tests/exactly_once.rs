@@ -14,6 +14,7 @@ use crate::components::file::part::PartFile;
 use crate::components::test_support::bolt_with;
 use crate::config::Delivery;
 use crate::ids::TaskId;
+use crate::testing::conformance::SinkCheck;
 use crate::testing::{BoltHarness, HarnessOptions, TestTuple};
 use crate::topology::registry::Registry;
 use crate::tuple::Value;
@@ -410,4 +411,31 @@ fn a_crash_between_two_names_is_completed() {
     fs::hard_link(out.join("w.txt.pending"), out.join("w.txt")).expect("the name is free");
     drop(world.start());
     assert_eq!(world.found(), (vec![0, 1, 2], 0));
+}
+
+/// Crashed at every step of the protocol of a sink.
+#[test]
+fn a_sink_that_crashes_anywhere_publishes_each_row_once() {
+    let dir = tempfile::tempdir().expect("there is room");
+    let (read, emptied) = (dir.path().to_owned(), dir.path().to_owned());
+    let config = format!("path = \"{}/{{seq}}.jsonl\"", dir.path().display());
+    let visible = move || {
+        let files = fs::read_dir(&read).expect("it is there").map(|file| file.expect("it is there").path());
+        let published = files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+        let rows = published.flat_map(|path| {
+            let text = fs::read_to_string(path).expect("it is text");
+            let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON");
+            text.lines().map(|line| row(line)["row"].as_str().expect("a text").to_owned()).collect::<Vec<_>>()
+        });
+        rows.collect()
+    };
+    let row = |row: &str| TestTuple::new([row]).fields(["row"]);
+    let check = SinkCheck::registered(Registry::with_standard(), "file", &config, row, visible);
+    let fresh = move || {
+        for file in fs::read_dir(&emptied).expect("it is there") {
+            fs::remove_file(file.expect("it is there").path()).expect("it can be removed");
+        }
+    };
+    let report = check.fresh(fresh).run().unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(report.crashes > 100, "{report:?}");
 }

@@ -11,7 +11,9 @@ use crate::components::lines::Lines;
 use crate::components::lines::unpack::tests::gzip;
 use crate::components::test_support::spout_with;
 use crate::config::Delivery;
+use crate::testing::conformance::check_registered_spout;
 use crate::testing::{HarnessOptions, SpoutHarness};
+use crate::topology::registry::Registry;
 
 fn start(config: &str) -> SpoutHarness {
     start_task(config, 0, 1)
@@ -343,4 +345,17 @@ fn each_task_goes_on_with_its_own_followed_files() {
         assert!(lines.errors().is_empty(), "the files of the other task are not lost: {:?}", lines.errors());
     }
     assert_eq!(emitted, 12);
+}
+
+/// Crashed after every line, of several files, one of them compressed.
+#[test]
+fn a_spout_that_crashes_after_any_line_goes_on_behind_it() {
+    let dir = dir();
+    write(&dir, "a.log", "one\ntwo\n\nfour");
+    write(&dir, "b.log", "five\n");
+    write(&dir, "c.log.gz", gzip(b"six\nseven\neight\n"));
+    let registry = Registry::with_standard();
+    let report = check_registered_spout(&registry, "lines", &path(&dir, "*"), 1000);
+    let report = report.unwrap_or_else(|broken| panic!("{broken}"));
+    assert_eq!(report.rows, 8);
 }

@@ -1,0 +1,508 @@
+//! The check of a sink.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::api::{Bolt, TaskError};
+use crate::config::Delivery;
+use crate::testing::conformance::broken::{Broken, BrokenPromises};
+use crate::testing::harness::{BoltHarness, HarnessOptions, Snapshot, TestTuple, constructor};
+use crate::topology::graph::Constructor;
+use crate::topology::registry::Registry;
+
+/// Checkpoints of a script.
+const CHECKPOINTS: u64 = 3;
+/// Rows before each of them.
+const ROWS: u64 = 2;
+
+/// Crashes a sink at every step of its protocol.
+///
+/// Each *script* writes rows, takes checkpoints and commits them. At one of its steps the instance is dropped, as in a
+/// crash; another one begins with the last complete checkpoint, and goes on to the end. Then each row must be visible
+/// once. Before that, no row of a checkpoint that is not complete may be visible. There are scripts in which commits come
+/// late, come twice, and in which the second instance crashes, too.
+///
+/// An instance is dropped, not killed, so what its `Drop` does happens; a sink should do nothing in it.
+///
+/// # Examples
+/// A sink that appends rows when they are committed forgets that a commit may come again:
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use squall::api::{TwoPhaseBolt, TwoPhaseSink};
+/// use squall::prelude::*;
+/// use squall::testing::TestTuple;
+/// use squall::testing::conformance::SinkCheck;
+///
+/// struct Appends(Arc<Mutex<Vec<String>>>);
+///
+/// impl TwoPhaseSink for Appends {
+///     type Transaction = Vec<String>;
+///
+///     fn begin(&mut self) -> Result<Vec<String>, TaskError> {
+///         Ok(Vec::new())
+///     }
+///     fn write(&mut self, rows: &mut Vec<String>, input: Input<'_>) -> Result<(), TaskError> {
+///         rows.push(input.str("row")?.to_owned());
+///         Ok(())
+///     }
+///     fn pre_commit(&mut self, _: &mut Vec<String>) -> Result<(), TaskError> {
+///         Ok(())
+///     }
+///     fn commit(&mut self, rows: &Vec<String>) -> Result<(), TaskError> {
+///         self.0.lock().unwrap().extend(rows.iter().cloned());
+///         Ok(())
+///     }
+///     fn abort_others(&mut self, _: &[Vec<String>]) -> Result<(), TaskError> {
+///         Ok(())
+///     }
+/// }
+///
+/// let rows: Arc<Mutex<Vec<String>>> = Arc::default();
+/// let (store, reader, emptied) = (rows.clone(), rows.clone(), rows);
+/// let check = SinkCheck::new(
+///     move || Box::new(TwoPhaseBolt::new(Appends(store.clone()))),
+///     |row| TestTuple::new([row]).fields(["row"]),
+///     move || reader.lock().unwrap().clone(),
+/// );
+/// let broken = check.fresh(move || emptied.lock().unwrap().clear()).run().unwrap_err();
+/// assert!(broken.to_string().contains("is visible 2 times"), "{broken}");
+/// ```
+pub struct SinkCheck {
+    sink: Box<dyn Fn() -> Result<Box<dyn Bolt>, TaskError>>,
+    row: Box<dyn Fn(&str) -> TestTuple>,
+    visible: Box<dyn Fn() -> Vec<String>>,
+    fresh: Box<dyn Fn()>,
+    options: HarnessOptions,
+}
+
+/// What was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkReport {
+    /// Scripts that were run.
+    pub scripts: usize,
+    /// Instances that crashed in them.
+    pub crashes: usize,
+}
+
+/// A step of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SinkStep {
+    Write,
+    /// The barrier of the next checkpoint: flush, pre-commit, and what is kept is taken.
+    PreCommit,
+    /// That checkpoint is complete.
+    Complete,
+    /// The tasks are told so.
+    Commit,
+}
+
+/// What differs between scripts.
+#[derive(Clone, Copy, Debug)]
+struct Script {
+    /// Commits come after the rows that follow, and not at once.
+    late: bool,
+    /// Each commit comes twice.
+    twice: bool,
+    /// The instance crashes after so many steps; `None`: never.
+    crash_after: Option<usize>,
+    /// The next instance crashes, too, before it has committed what it began with.
+    crash_again: bool,
+}
+
+impl Script {
+    fn steps(&self) -> Vec<SinkStep> {
+        let mut steps = Vec::new();
+        for checkpoint in 0..CHECKPOINTS {
+            steps.extend((0..ROWS).map(|_| SinkStep::Write));
+            let commits = if self.twice { 2 } else { 1 };
+            if self.late && checkpoint > 0 {
+                steps.extend([SinkStep::Commit].repeat(commits));
+            }
+            steps.extend([SinkStep::PreCommit, SinkStep::Complete]);
+            if !self.late || checkpoint + 1 == CHECKPOINTS {
+                steps.extend([SinkStep::Commit].repeat(commits));
+            }
+        }
+        steps
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps = self.steps();
+        for (at, step) in steps.iter().enumerate() {
+            let name = match step {
+                SinkStep::Write => "write",
+                SinkStep::PreCommit => "pre_commit",
+                SinkStep::Complete => "(complete)",
+                SinkStep::Commit => "commit",
+            };
+            let crash = match self.crash_after == Some(at + 1) {
+                true if self.crash_again => " CRASH CRASH",
+                true => " CRASH",
+                false => "",
+            };
+            write!(f, "{}{name}{crash}", if at > 0 { " " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// The last complete checkpoint.
+struct Complete {
+    number: u64,
+    snapshot: Snapshot,
+    /// Rows that belong to it and to those before.
+    rows: u64,
+}
+
+impl SinkCheck {
+    /// Of a sink: `sink` makes an instance, `row` the tuple of a row, and `visible` returns the rows that a reader sees,
+    /// in any order.
+    pub fn new(
+        sink: impl Fn() -> Box<dyn Bolt> + 'static,
+        row: impl Fn(&str) -> TestTuple + 'static,
+        visible: impl Fn() -> Vec<String> + 'static,
+    ) -> SinkCheck {
+        SinkCheck::fallible(move || Ok(sink()), row, visible)
+    }
+
+    /// Of a sink whose instances may fail to be made.
+    pub fn fallible(
+        sink: impl Fn() -> Result<Box<dyn Bolt>, TaskError> + 'static,
+        row: impl Fn(&str) -> TestTuple + 'static,
+        visible: impl Fn() -> Vec<String> + 'static,
+    ) -> SinkCheck {
+        SinkCheck {
+            sink: Box::new(sink),
+            row: Box::new(row),
+            visible: Box::new(visible),
+            fresh: Box::new(|| {}),
+            options: HarnessOptions { delivery: Delivery::ExactlyOnce, ..HarnessOptions::default() },
+        }
+    }
+
+    /// Of a registered bolt, with the text of its `config` table.
+    pub fn registered(
+        registry: Registry,
+        type_name: &str,
+        config: &str,
+        row: impl Fn(&str) -> TestTuple + 'static,
+        visible: impl Fn() -> Vec<String> + 'static,
+    ) -> SinkCheck {
+        let (type_name, config) = (type_name.to_owned(), config.to_owned());
+        let new = move || match constructor(&registry, &type_name, &config)? {
+            Constructor::Bolt(build) => build(),
+            Constructor::Spout(_) => Err(TaskError::new(format!("`{type_name}` is a spout"))),
+        };
+        SinkCheck::fallible(new, row, visible)
+    }
+
+    /// Called before each script: empties what the sink writes to. Without it, rows of earlier scripts must not be
+    /// visible.
+    #[must_use]
+    pub fn fresh(mut self, fresh: impl Fn() + 'static) -> SinkCheck {
+        self.fresh = Box::new(fresh);
+        self
+    }
+
+    /// What the sink sees of its surroundings.
+    #[must_use]
+    pub fn options(mut self, options: HarnessOptions) -> SinkCheck {
+        self.options = options;
+        self
+    }
+
+    /// Runs all scripts.
+    ///
+    /// # Errors
+    /// What the sink did not keep, with the script that shows it.
+    pub fn run(&self) -> Result<SinkReport, BrokenPromises> {
+        let mut report = SinkReport { scripts: 0, crashes: 0 };
+        let mut broken = Vec::new();
+        for (late, twice) in [(false, false), (true, false), (false, true), (true, true)] {
+            let whole = Script { late, twice, crash_after: None, crash_again: false };
+            let crashes = (1..=whole.steps().len()).flat_map(|after| {
+                let once = Script { crash_after: Some(after), ..whole };
+                [once, Script { crash_again: true, ..once }]
+            });
+            for script in std::iter::once(whole).chain(crashes) {
+                report.scripts += 1;
+                report.crashes += usize::from(script.crash_after.is_some()) + usize::from(script.crash_again);
+                (self.fresh)();
+                if let Err(what) = self.play(script) {
+                    broken.push(Broken { what, script: script.to_string() });
+                }
+            }
+        }
+        if broken.is_empty() { Ok(report) } else { Err(BrokenPromises(broken)) }
+    }
+
+    fn begin(&self, from: Option<&Complete>) -> Result<BoltHarness, String> {
+        let sink = (self.sink)().map_err(|error| format!("no instance can be made: {error}"))?;
+        let begun = match from {
+            Some(complete) => BoltHarness::restored(sink, &self.options, &complete.snapshot),
+            None => BoltHarness::start(sink, &self.options),
+        };
+        begun.map_err(|error| format!("an instance cannot begin: {error}"))
+    }
+
+    /// Plays a script.
+    fn play(&self, script: Script) -> Result<(), String> {
+        let steps = script.steps();
+        let mut playing = Playing { check: self, complete: None, begun: 0, written: 0, taken: None };
+        let mut sink = self.begin(None)?;
+        for (at, step) in steps.iter().enumerate() {
+            playing.step(*step, &mut sink)?;
+            if script.crash_after != Some(at + 1) {
+                continue;
+            }
+            drop(sink);
+            if script.crash_again {
+                drop(self.begin(playing.complete.as_ref())?);
+                playing.check_visible()?;
+            }
+            let next = self.begin(playing.complete.as_ref())?;
+            return playing.finish(next, script.late);
+        }
+        playing.check_end()
+    }
+}
+
+/// A script that is being played.
+struct Playing<'c> {
+    check: &'c SinkCheck,
+    complete: Option<Complete>,
+    /// The last checkpoint that was begun. No number is used again.
+    begun: u64,
+    written: u64,
+    /// What was taken of the checkpoint that was begun, and is not complete.
+    taken: Option<Complete>,
+}
+
+impl Playing<'_> {
+    fn step(&mut self, step: SinkStep, sink: &mut BoltHarness) -> Result<(), String> {
+        let errors = sink.errors().len();
+        match step {
+            SinkStep::Write => {
+                let row = (self.check.row)(&row(self.written));
+                sink.execute(row);
+                self.written += 1;
+            }
+            SinkStep::PreCommit => {
+                self.begun += 1;
+                let snapshot = sink.checkpoint(self.begun);
+                self.taken = Some(Complete { number: self.begun, snapshot, rows: self.written });
+            }
+            SinkStep::Complete => self.complete = self.taken.take(),
+            SinkStep::Commit => {
+                if let Some(complete) = &self.complete {
+                    sink.committed(complete.number);
+                }
+            }
+        }
+        if let Some(error) = sink.errors().get(errors) {
+            return Err(format!("a call failed: {error}"));
+        }
+        self.check_visible()
+    }
+
+    /// After a crash: commits what it began with, and writes the rest. `late`: commits that only after the next
+    /// pre-commit, as when the store was away.
+    fn finish(&mut self, mut sink: BoltHarness, late: bool) -> Result<(), String> {
+        self.taken = None;
+        self.written = self.complete.as_ref().map_or(0, |complete| complete.rows);
+        self.check_visible()?;
+        let mut is_committed = !late || self.written == CHECKPOINTS * ROWS;
+        if is_committed {
+            self.step(SinkStep::Commit, &mut sink)?;
+        }
+        while self.written < CHECKPOINTS * ROWS {
+            for _ in 0..ROWS {
+                self.step(SinkStep::Write, &mut sink)?;
+            }
+            self.step(SinkStep::PreCommit, &mut sink)?;
+            if !std::mem::replace(&mut is_committed, true) {
+                self.step(SinkStep::Commit, &mut sink)?;
+            }
+            self.step(SinkStep::Complete, &mut sink)?;
+            self.step(SinkStep::Commit, &mut sink)?;
+        }
+        self.check_end()
+    }
+
+    /// Nothing is visible that belongs to no complete checkpoint.
+    fn check_visible(&self) -> Result<(), String> {
+        let complete = self.complete.as_ref().map_or(0, |complete| complete.rows);
+        let counts = self.counts();
+        match (complete..CHECKPOINTS * ROWS).map(row).find(|row| counts.contains_key(row)) {
+            Some(row) => Err(format!("`{row}` is visible before its checkpoint is complete")),
+            None => Ok(()),
+        }
+    }
+
+    /// Each row is visible once.
+    fn check_end(&self) -> Result<(), String> {
+        let mut counts = self.counts();
+        for row in (0..CHECKPOINTS * ROWS).map(row) {
+            match counts.remove(&row) {
+                Some(1) => {}
+                Some(times) => return Err(format!("`{row}` is visible {times} times")),
+                None => return Err(format!("`{row}` is lost")),
+            }
+        }
+        match counts.first_key_value() {
+            Some((row, _)) => Err(format!("`{row}` is visible, and nobody wrote it")),
+            None => Ok(()),
+        }
+    }
+
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        (self.check.visible)().into_iter().for_each(|row| *counts.entry(row).or_default() += 1);
+        counts
+    }
+}
+
+/// The text of a row.
+fn row(number: u64) -> String {
+    format!("row-{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+    use crate::api::{Input, TwoPhaseBolt, TwoPhaseSink};
+
+    /// What the sink does wrong.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Wrong {
+        Nothing,
+        KeepsPreparedInMemory,
+        CommitsTwice,
+        ShowsAtOnce,
+        ShowsAtPreCommit,
+        AbortsWhatIsKept,
+        UsesNumbersAgain,
+    }
+
+    #[derive(Default)]
+    struct Store {
+        prepared: BTreeMap<u64, Vec<String>>,
+        committed: BTreeMap<u64, Vec<String>>,
+        visible: Vec<String>,
+    }
+
+    struct Sink {
+        store: Arc<Mutex<Store>>,
+        wrong: Wrong,
+        next: u64,
+        open: Vec<String>,
+        memory: BTreeMap<u64, Vec<String>>,
+    }
+
+    impl Sink {
+        fn store(&self) -> std::sync::MutexGuard<'_, Store> {
+            self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    impl TwoPhaseSink for Sink {
+        type Transaction = u64;
+
+        fn begin(&mut self) -> Result<u64, TaskError> {
+            self.next += 1;
+            Ok(self.next)
+        }
+
+        fn write(&mut self, _: &mut u64, input: Input<'_>) -> Result<(), TaskError> {
+            let row = input.str("row")?.to_owned();
+            match self.wrong {
+                Wrong::ShowsAtOnce => self.store().visible.push(row),
+                _ => self.open.push(row),
+            }
+            Ok(())
+        }
+
+        fn pre_commit(&mut self, number: &mut u64) -> Result<(), TaskError> {
+            let rows = std::mem::take(&mut self.open);
+            match self.wrong {
+                Wrong::KeepsPreparedInMemory => _ = self.memory.insert(*number, rows),
+                Wrong::ShowsAtPreCommit => self.store().visible.extend(rows),
+                _ => _ = self.store().prepared.insert(*number, rows),
+            }
+            Ok(())
+        }
+
+        fn commit(&mut self, number: &u64) -> Result<(), TaskError> {
+            let from_memory = self.memory.remove(number);
+            let wrong = self.wrong;
+            let mut store = self.store();
+            let rows = match wrong {
+                Wrong::CommitsTwice => store.prepared.get(number).cloned(),
+                _ => store.prepared.remove(number),
+            };
+            if let Some(rows) = rows.or(from_memory) {
+                store.committed.insert(*number, rows.clone());
+                store.visible.extend(rows);
+            }
+            Ok(())
+        }
+
+        fn abort_others(&mut self, keep: &[u64]) -> Result<(), TaskError> {
+            self.next = match self.wrong {
+                Wrong::UsesNumbersAgain => 0,
+                _ => {
+                    let committed = self.store().committed.last_key_value().map_or(0, |(number, _)| *number);
+                    keep.iter().copied().max().unwrap_or(0).max(committed)
+                }
+            };
+            let wrong = self.wrong;
+            self.store().prepared.retain(|number, _| {
+                let is_kept = keep.contains(number);
+                is_kept && wrong != Wrong::AbortsWhatIsKept
+            });
+            Ok(())
+        }
+    }
+
+    fn checked(wrong: Wrong) -> Result<SinkReport, String> {
+        let store: Arc<Mutex<Store>> = Arc::default();
+        let (writes, reads, empties) = (Arc::clone(&store), Arc::clone(&store), store);
+        let new = move || {
+            let store = Arc::clone(&writes);
+            let sink = Sink { store, wrong, next: 0, open: Vec::new(), memory: BTreeMap::new() };
+            Box::new(TwoPhaseBolt::new(sink)) as Box<dyn Bolt>
+        };
+        let visible = move || reads.lock().unwrap_or_else(PoisonError::into_inner).visible.clone();
+        let check = SinkCheck::new(new, |row| TestTuple::new([row]).fields(["row"]), visible);
+        let fresh = move || *empties.lock().unwrap_or_else(PoisonError::into_inner) = Store::default();
+        check.fresh(fresh).run().map_err(|broken| broken.to_string())
+    }
+
+    #[test]
+    fn a_sink_that_keeps_its_promises_passes() {
+        let report = checked(Wrong::Nothing).unwrap_or_else(|broken| panic!("{broken}"));
+        assert_eq!(
+            report,
+            SinkReport { scripts: 4 + 2 * (15 + 15 + 18 + 18), crashes: 3 * (15 + 15 + 18 + 18) }
+        );
+    }
+
+    #[test]
+    fn each_promise_that_is_broken_is_named_with_a_script() {
+        let check = |wrong, what: &str| {
+            let broken = checked(wrong).expect_err("it is wrong");
+            assert!(broken.contains(what) && broken.contains("CRASH"), "{wrong:?}: {broken}");
+        };
+        check(Wrong::KeepsPreparedInMemory, "is lost");
+        check(Wrong::CommitsTwice, "is visible 2 times");
+        check(Wrong::ShowsAtOnce, "`row-0` is visible before its checkpoint is complete");
+        check(Wrong::ShowsAtPreCommit, "`row-0` is visible before its checkpoint is complete");
+        check(Wrong::AbortsWhatIsKept, "is lost");
+        check(Wrong::UsesNumbersAgain, "is visible before its checkpoint is complete");
+    }
+}
