@@ -57,7 +57,14 @@ impl Clock {
     /// A clock at [`Time::ZERO`] that moves by [`Clock::advance`] only. Its wall starts at
     /// 2026-01-01T00:00:00Z, the same in every run.
     pub fn simulated() -> Clock {
-        let wall_start = 1_767_225_600 * 1_000_000_000;
+        Clock::simulated_later(Duration::ZERO)
+    }
+
+    /// The same, for a process that starts so much later: its wall starts there.
+    pub fn simulated_later(by: Duration) -> Clock {
+        let start_of_2026 = 1_767_225_600 * 1_000_000_000;
+        let by = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        let wall_start = by.saturating_add(start_of_2026);
         Clock(Source::Simulated(Arc::new(Simulated { now: AtomicU64::new(0), wall_start })))
     }
 
@@ -109,6 +116,8 @@ mod tests {
         clock.advance(Duration::from_secs(3));
         assert_eq!(seen_elsewhere.now().since(Time::ZERO), Duration::from_secs(3));
         assert_eq!(seen_elsewhere.wall_nanos(), 1_767_225_603_000_000_000);
+        let later = Clock::simulated_later(Duration::from_secs(3));
+        assert_eq!((later.now(), later.wall_nanos()), (Time::ZERO, 1_767_225_603_000_000_000));
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub mod prelude {
     };
     pub use crate::config::Delivery;
     pub use crate::ids::{MessageId, TaskId};
+    pub use crate::state::Ttl;
     pub use crate::topology::TopologyBuilder;
     pub use crate::topology::registry::{NoSettings, Registry, SettingError};
     pub use crate::tuple::{Fields, Timestamp, Value};

@@ -245,7 +245,7 @@ fn state_that_cannot_be_restored_is_named() {
     };
     let without_first = written(|_, manifest| drop(manifest.tasks[0].files.remove(0)));
     check(without_first, "the checkpoint is damaged: snapshot 2 follows 1, and here it follows none");
-    check(written_in(2, |_, _| ()), "the checkpoint has version 2 of the format of state");
+    check(written_in(3, |_, _| ()), "the checkpoint has version 3 of the format of state");
     assert!(written(|_, _| ()).squall(&["checkpoint", "inspect", "checkpoints"], 0).stderr.is_empty());
 }
 

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use squall::api::{CounterId, TaskHook};
-use squall::config::{AfterRetries, OnError};
+use squall::config::{AfterRetries, ChainMode, OnError};
 use squall::metrics::Metric;
 use squall::prelude::*;
 use squall::runtime::{LocalOptions, RunningTopology, TopologyStats};
@@ -1826,4 +1826,65 @@ fn empty_input_ends_too() {
         let stats = run(builder);
         assert_eq!((stats.acked, stats.cut_short), (first + second, false));
     }
+}
+
+/// How many of [`Live`] there are.
+static LIVE: AtomicU64 = AtomicU64::new(0);
+
+/// A value that counts itself.
+#[derive(Serialize, Deserialize)]
+struct Live(i64);
+
+impl Live {
+    fn new(n: i64) -> Live {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Live(n)
+    }
+}
+
+impl Clone for Live {
+    fn clone(&self) -> Live {
+        Live::new(self.0)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Keys that came once stayed in memory for ever. Nothing wakes the task here but what expires.
+#[test]
+fn state_that_has_expired_is_removed_from_a_task_without_input() {
+    #[derive(Default)]
+    struct Keep(ValueState<Live>);
+
+    impl Bolt for Keep {
+        fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+            self.0 = context.expiring(Ttl::after_write(seconds(80))).value_state("live")?;
+            Ok(())
+        }
+
+        fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+            Ok(self.0.set(out, Live::new(input.i64("n")?))?)
+        }
+    }
+
+    let feeder = Feeder::new(["n"]);
+    let mut builder = TopologyBuilder::new("brief");
+    // The steps of a spout, which looks for input all the time, must not be those of the bolt.
+    builder.options(|options| options.chain = ChainMode::Off);
+    builder.spout("numbers", feeder.spout());
+    builder.bolt("keep", Keep::default).fields("numbers", ["n"]);
+    let topology = builder.build().expect("valid");
+    let mut topology = SimulatedTopology::start(topology, SimulationOptions::default());
+    for n in 0..2_000 {
+        feeder.feed([n]);
+    }
+    topology.advance(seconds(79));
+    assert_eq!(LIVE.load(Ordering::Relaxed), 2_000);
+    // They are removed when at most a quarter of their time to live has passed once more.
+    topology.advance(seconds(21));
+    assert_eq!(LIVE.load(Ordering::Relaxed), 0);
 }

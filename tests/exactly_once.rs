@@ -16,7 +16,7 @@ use squall::checkpoint::{CheckpointStore, MemoryStorage, RunState};
 use squall::config::{AfterRetries, CheckpointMode, OnError};
 use squall::prelude::*;
 use squall::runtime::{CheckpointBegin, LocalOptions, RunningTopology, TopologyStats};
-use squall::testing::{SimulatedTopology, SimulationOptions};
+use squall::testing::{Capture, SimulatedTopology, SimulationOptions};
 use squall::topology::Topology;
 
 /// Emits `n` from 0 to `count`, one each millisecond or in bursts.
@@ -615,5 +615,118 @@ fn a_state_may_become_empty_while_its_snapshot_is_written() {
         let stats = ended(running);
         assert!(!stats.cut_short, "{:?}", stats.stopped);
         assert_eq!(published.sorted(), (0..1000).collect::<Vec<_>>());
+    }
+}
+
+/// Counts everything in one value, which is forgotten when nothing came for half a second.
+#[derive(Default)]
+struct Streak(ValueState<i64>);
+
+impl Bolt for Streak {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        context.name_keys();
+        self.0 = context.expiring(Ttl::after_write(Duration::from_millis(500))).value_state("streak")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, _: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        out.set_key(["all"])?;
+        let count = self.0.update(out, |count| {
+            *count += 1;
+            *count
+        })?;
+        Ok(out.emit([count])?)
+    }
+}
+
+/// The process is killed and started again, first at once, then after ten seconds, and once more at once.
+#[test]
+fn the_time_to_live_of_state_goes_on_while_nothing_runs() {
+    let storage = MemoryStorage::new();
+    let mut first_counts = Vec::new();
+    for started_after in [0, 300, 10_500, 10_900] {
+        let capture = Capture::new();
+        let mut builder = builder();
+        builder.spout("numbers", || Numbers::new(10_000));
+        builder.bolt("streak", Streak::default).shuffle("numbers");
+        builder.bolt("capture", capture.bolt()).shuffle("streak");
+        let options = SimulationOptions::seeded(1).checkpoints(storage.clone());
+        let options = options.starts_after(Duration::from_millis(started_after));
+        let mut running = SimulatedTopology::start(built(builder), options);
+        running.advance(Duration::from_millis(200));
+        let counts: Vec<i64> = capture.rows().iter().filter_map(|row| row[0].as_i64()).collect();
+        assert!(counts.len() > 100 && counts.windows(2).all(|two| two[1] == two[0] + 1), "{counts:?}");
+        first_counts.push(counts[0]);
+        kill(running, &storage);
+    }
+    let [at_first, at_once, later, and_at_once] = first_counts[..] else { panic!("{first_counts:?}") };
+    assert_eq!((at_first, later), (1, 1), "after ten seconds the streak is over");
+    assert!(at_once > 100 && and_at_once > 100, "{first_counts:?}");
+}
+
+/// Keys that came once stayed in memory, and in each full snapshot, for ever.
+#[test]
+fn state_that_has_expired_is_given_back_while_nothing_comes() {
+    struct Once(ValueState<i64>);
+
+    impl Bolt for Once {
+        fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+            self.0 = context.expiring(Ttl::after_write(Duration::from_millis(400))).value_state("once")?;
+            Ok(())
+        }
+
+        fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+            Ok(self.0.set(out, input.i64("n")?)?)
+        }
+    }
+
+    let storage = MemoryStorage::new();
+    let mut builder = builder();
+    builder.spout("numbers", || Unending(Numbers::new(2_000)));
+    builder.bolt("once", || Once(ValueState::default())).fields("numbers", ["n"]);
+    let mut running = started(built(builder), &storage);
+    // A task that keeps nothing has no file, from its next full snapshot on.
+    let bytes = || {
+        let store = CheckpointStore::open(Box::new(storage.clone()), "once", 1).expect("it can be read");
+        let manifest = store.latest().expect("a checkpoint is complete");
+        let once = manifest.tasks.iter().find(|task| task.component == "once").expect("it takes part");
+        once.files.iter().map(|file| file.bytes).sum::<u64>()
+    };
+    running.advance(Duration::from_secs(1));
+    assert!(bytes() > 4_000, "{} bytes of about 400 keys that are alive", bytes());
+    running.advance(Duration::from_secs(3));
+    assert_eq!(bytes(), 0);
+    assert!(!running.has_ended(), "it waits for more");
+}
+
+/// A spout that waits for more when it has no more.
+struct Unending(Numbers);
+
+impl Spout for Unending {
+    fn declare(&self) -> Streams {
+        self.0.declare()
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        Ok(match self.0.next_tuple(out)? {
+            SpoutStatus::Exhausted => SpoutStatus::IdleFor(HOUR),
+            status => status,
+        })
+    }
+
+    fn is_rewindable(&self) -> bool {
+        true
+    }
+
+    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+        self.0.snapshot(positions)
+    }
+
+    fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+        self.0.restore(positions)
     }
 }

@@ -56,6 +56,7 @@ pub use input::{FailedHold, HeldTuple, HoldRegistry, Input, SourceMeta};
 pub(crate) use input_keys::InputKeys;
 pub use outputs::Outputs;
 pub use positions::Positions;
+pub use registration::ExpiringStates;
 pub use spout::{Spout, SpoutStatus};
 pub use spout_outputs::SpoutOutputs;
 pub use stage::{Chosen, OutputCollector, Stage};

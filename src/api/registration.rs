@@ -7,7 +7,8 @@ use crate::api::error::TaskError;
 use crate::api::state::{ListState, MapState, OperatorState, ValueState};
 use crate::api::timer::Timer;
 use crate::state::{
-    Column, ListCells, MapCells, OperatorCells, StateError, StateKind, StateValue, TimerCells, ValueCells,
+    Column, ExpiringListCells, ExpiringMapCells, ExpiringValueCells, ListCells, MapCells, OperatorCells,
+    StateError, StateKind, StateValue, TimerCells, Ttl, ValueCells,
 };
 
 /// States that the runtime keeps for the task. A name is the stable identity of a state: it is up to 64 letters,
@@ -86,6 +87,60 @@ impl TaskContext {
         self.register_state::<ListCells<T>>(name, StateKind::List).map(ListState::new)
     }
 
+    /// States that are registered by what this returns have a time to live: an entry is gone so long after it was
+    /// written, or also read, last. An entry is the value of a key, an entry of its map, or an item of its list.
+    ///
+    /// From its deadline on no call sees the entry, as if it had been removed then. A call has one time: the one at
+    /// which it uses such a state first. The memory is given back soon afterwards, between calls, and the next
+    /// checkpoint does not have the entry.
+    ///
+    /// # Examples
+    /// A visitor who was away for half an hour begins again at page 1:
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use squall::prelude::*;
+    /// use squall::testing::{BoltHarness, HarnessOptions, TestTuple};
+    ///
+    /// #[derive(Default)]
+    /// struct Visits {
+    ///     pages: ValueState<i64>,
+    /// }
+    ///
+    /// impl Bolt for Visits {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["visitor", "page"])
+    ///     }
+    ///
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         let half_an_hour = Ttl::after_write(Duration::from_secs(30 * 60));
+    ///         self.pages = context.expiring(half_an_hour).value_state("pages")?;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    ///         let page = self.pages.update(out, |pages| {
+    ///             *pages += 1;
+    ///             *pages
+    ///         })?;
+    ///         Ok(out.emit((input.str("visitor")?, page))?)
+    ///     }
+    /// }
+    ///
+    /// let options = HarnessOptions { key: Fields::from(["visitor"]), ..HarnessOptions::default() };
+    /// let mut visits = BoltHarness::start(Box::new(Visits::default()), &options)?;
+    /// for minutes in [0, 29, 30] {
+    ///     visits.clock().advance(Duration::from_secs(60 * minutes));
+    ///     visits.execute(TestTuple::new(["ann"]).fields(["visitor"]));
+    /// }
+    /// let pages: Vec<_> = visits.take_rows("default").iter().map(|row| row[1].as_i64()).collect();
+    /// assert_eq!(pages, [Some(1), Some(2), Some(1)]);
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    pub fn expiring(&self, ttl: Ttl) -> ExpiringStates<'_> {
+        ExpiringStates { context: self, ttl }
+    }
+
     /// Registers a state without a key: one list of the task. [`OperatorState`] has an example.
     ///
     /// # Errors
@@ -152,7 +207,108 @@ impl TaskContext {
     }
 
     fn register_state<C: Column + Default>(&self, name: &str, kind: StateKind) -> Result<u32, TaskError> {
-        let registered = self.states().register::<C>(name, kind);
-        registered.map_err(|error: StateError| TaskError::fatal(error.to_string()))
+        self.states().register::<C>(name, kind).map_err(refused)
+    }
+}
+
+fn refused(error: StateError) -> TaskError {
+    TaskError::fatal(error.to_string())
+}
+
+/// Registers states with a time to live. Made by [`TaskContext::expiring`], which has an example.
+#[derive(Clone, Copy)]
+pub struct ExpiringStates<'c> {
+    context: &'c TaskContext,
+    ttl: Ttl,
+}
+
+impl ExpiringStates<'_> {
+    /// Registers a state of one value for each key.
+    ///
+    /// # Errors
+    /// A fatal error if the time to live is 0 or more than 36,500 days, if the name cannot be one, or is that of a
+    /// state of another type or with another time to live.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use squall::state::Ttl;
+    ///
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// let hour = Ttl::after_write(Duration::from_secs(3600));
+    /// context.expiring(hour).value_state::<i64>("counts")?;
+    /// let error = context.value_state::<i64>("counts").unwrap_err().to_string();
+    /// assert!(error.starts_with("state `counts` is value<i64> with a time to live of 1h after write"), "{error}");
+    /// assert!(context.expiring(Ttl::after_write(Duration::ZERO)).value_state::<i64>("other").is_err());
+    /// # Ok::<(), squall::prelude::TaskError>(())
+    /// ```
+    pub fn value_state<T: StateValue>(&self, name: &str) -> Result<ValueState<T>, TaskError> {
+        self.register::<ExpiringValueCells<T>>(name, StateKind::Value).map(ValueState::new)
+    }
+
+    /// Registers a state of a map for each key. Each entry of the map expires by itself.
+    ///
+    /// # Errors
+    /// As [`value_state`](ExpiringStates::value_state).
+    ///
+    /// # Examples
+    /// Which pages a visitor has seen in the last hour:
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use squall::prelude::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Pages(MapState<String, u64>);
+    ///
+    /// impl Bolt for Pages {
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         self.0 = context.expiring(Ttl::after_write(Duration::from_secs(3600))).map_state("pages")?;
+    ///         Ok(())
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    /// # Pages::default().prepare(&squall::testing::HarnessOptions::default().task_context())?;
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    pub fn map_state<K: StateValue + Eq + Hash, V: StateValue>(
+        &self,
+        name: &str,
+    ) -> Result<MapState<K, V>, TaskError> {
+        self.register::<ExpiringMapCells<K, V>>(name, StateKind::Map).map(MapState::new)
+    }
+
+    /// Registers a state of a list for each key. Each item of the list expires by itself.
+    ///
+    /// # Errors
+    /// As [`value_state`](ExpiringStates::value_state).
+    ///
+    /// # Examples
+    /// The readings of the last minute:
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use squall::prelude::*;
+    ///
+    /// #[derive(Default)]
+    /// struct Recent(ListState<i64>);
+    ///
+    /// impl Bolt for Recent {
+    ///     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+    ///         self.0 = context.expiring(Ttl::after_write(Duration::from_secs(60))).list_state("readings")?;
+    ///         Ok(())
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    /// # Recent::default().prepare(&squall::testing::HarnessOptions::default().task_context())?;
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    pub fn list_state<T: StateValue>(&self, name: &str) -> Result<ListState<T>, TaskError> {
+        self.register::<ExpiringListCells<T>>(name, StateKind::List).map(ListState::new)
+    }
+
+    fn register<C: Column + From<Ttl>>(&self, name: &str, kind: StateKind) -> Result<u32, TaskError> {
+        self.context.states().register_expiring::<C>(name, kind, self.ttl).map_err(refused)
     }
 }

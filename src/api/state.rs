@@ -7,20 +7,32 @@
 //! State is kept **by key**: the fields that the input of the call is grouped by, or the key that the bolt names
 //! by [`Outputs::set_key`](crate::api::Outputs::set_key). So each call sees only what belongs to its key.
 //!
+//! A state with a time to live has the same handle, because its bolt uses it in the same way. It has a column of
+//! another type. A change first tries the column without one, so a state without a time to live pays nothing for the
+//! others. What returns a reference cannot try one after the other, and asks first, which is a comparison in a
+//! task in which nothing expires.
+//!
 //! One file, because the four handles are one idea: most of it is their examples.
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
 use crate::api::error::TaskError;
 use crate::api::outputs::Outputs;
-use crate::state::{ListCells, MapCells, OperatorCells, StateError, StateValue, ValueCells};
+use crate::state::{
+    CallTime, ExpiringListCells, ExpiringMapCells, ExpiringValueCells, ListCells, MapCells, OperatorCells,
+    StateError, StateValue, TaskState, ValueCells,
+};
 use crate::tuple::Value;
 
 /// The number of a handle that was not registered.
 const UNREGISTERED: u32 = u32::MAX;
+
+/// A place that nothing is in.
+const NO_PLACE: u32 = u32::MAX;
 
 macro_rules! handle {
     ($handle:ident<$($of:ident),+>) => {
@@ -108,6 +120,10 @@ impl<T: StateValue> ValueState<T> {
     pub fn get<'o>(&self, out: &'o mut Outputs<'_>) -> Result<Option<&'o T>, StateError> {
         let state = out.state();
         let place = state.place(self.state)?;
+        if state.expires(self.state) {
+            let (cells, at) = self.expiring(state)?;
+            return Ok(place.and_then(|place| cells.get(at, place)));
+        }
         let cells = state.column::<ValueCells<T>>(self.state)?;
         Ok(place.and_then(|place| cells.get(place)))
     }
@@ -119,7 +135,12 @@ impl<T: StateValue> ValueState<T> {
     pub fn set(&self, out: &mut Outputs<'_>, value: T) -> Result<(), StateError> {
         let state = out.state();
         let (call, place) = (state.call(), state.place_to_change(self.state)?);
-        state.column::<ValueCells<T>>(self.state)?.set(call, place, Some(value));
+        if let Ok(cells) = state.column::<ValueCells<T>>(self.state) {
+            cells.set(call, place, Some(value));
+        } else {
+            let (cells, at) = self.expiring(state)?;
+            cells.set(at, place, value);
+        }
         Ok(())
     }
 
@@ -135,7 +156,25 @@ impl<T: StateValue> ValueState<T> {
     {
         let state = out.state();
         let (call, place) = (state.call(), state.place_to_change(self.state)?);
-        Ok(change(state.column::<ValueCells<T>>(self.state)?.change(call, place, T::default)))
+        if let Ok(cells) = state.column::<ValueCells<T>>(self.state) {
+            return Ok(change(cells.change(call, place, T::default)));
+        }
+        self.update_expiring(state, place, change)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn update_expiring<R>(
+        &self,
+        state: &mut TaskState,
+        place: u32,
+        change: impl FnOnce(&mut T) -> R,
+    ) -> Result<R, StateError>
+    where
+        T: Default,
+    {
+        let (cells, at) = self.expiring(state)?;
+        Ok(change(cells.change(at, place, T::default)))
     }
 
     /// Removes the value of the key.
@@ -147,14 +186,19 @@ impl<T: StateValue> ValueState<T> {
         if let Some(place) = state.place(self.state)? {
             let call = state.call();
             state.removes(place);
-            state.column::<ValueCells<T>>(self.state)?.set(call, place, None);
+            if let Ok(cells) = state.column::<ValueCells<T>>(self.state) {
+                cells.set(call, place, None);
+            } else {
+                let (cells, at) = self.expiring(state)?;
+                cells.clear_value(at, place);
+            }
         }
         Ok(())
     }
 
     /// Calls `each` with every key of the task that has a value, in no particular order, and a copy of the
     /// value. Within `each`, that key is the key of the call; afterwards, it is the one from before. Keys that
-    /// `each` adds may be visited or not.
+    /// `each` adds may be visited or not. A visit does not begin a time to live anew, not even one after access.
     ///
     /// # Errors
     /// When the handle was not registered, and the first error of `each`.
@@ -172,7 +216,7 @@ impl<T: StateValue> ValueState<T> {
         out: &mut Outputs<'_>,
         mut each: impl FnMut(&mut Outputs<'_>, &[Value], T) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
-        let _ = out.state().column::<ValueCells<T>>(self.state)?;
+        let _ = self.peek(out.state(), NO_PLACE)?;
         let (before, end) = (out.key().to_vec(), out.state().places());
         let (mut key, mut from): (Vec<Value>, u32) = (Vec::new(), 0);
         let mut result = Ok(());
@@ -182,14 +226,29 @@ impl<T: StateValue> ValueState<T> {
             from = place + 1;
             key.clear();
             key.extend_from_slice(values);
-            let value = out.state().column::<ValueCells<T>>(self.state)?.get(place).cloned();
-            if let Some(value) = value {
+            if let Some(value) = self.peek(out.state(), place)? {
                 out.set_key(key.as_slice())?;
                 result = each(out, &key, value);
             }
         }
         out.set_key(before)?;
         result
+    }
+
+    /// A copy of the value in a place, without beginning its time to live anew.
+    fn peek(&self, state: &mut TaskState, place: u32) -> Result<Option<T>, StateError> {
+        if let Ok(cells) = state.column::<ValueCells<T>>(self.state) {
+            return Ok(cells.get(place).cloned());
+        }
+        let (cells, at) = self.expiring(state)?;
+        Ok(cells.peek(at.now, place).cloned())
+    }
+
+    fn expiring<'s>(
+        &self,
+        state: &'s mut TaskState,
+    ) -> Result<(&'s mut ExpiringValueCells<T>, CallTime), StateError> {
+        state.expiring_column(self.state)
     }
 }
 
@@ -253,6 +312,10 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     {
         let state = out.state();
         let place = state.place(self.state)?;
+        if state.expires(self.state) {
+            let (cells, at) = self.expiring(state)?;
+            return Ok(place.and_then(|place| cells.get(at, place, entry)));
+        }
         let cells = state.column::<MapCells<K, V>>(self.state)?;
         Ok(place.and_then(|place| cells.map(place)).and_then(|map| map.get(entry)))
     }
@@ -264,7 +327,11 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     pub fn insert(&self, out: &mut Outputs<'_>, entry: K, value: V) -> Result<bool, StateError> {
         let state = out.state();
         let (call, place) = (state.call(), state.place_to_change(self.state)?);
-        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, place, entry, Some(value)))
+        if let Ok(cells) = state.column::<MapCells<K, V>>(self.state) {
+            return Ok(cells.set(call, place, entry, Some(value)));
+        }
+        let (cells, at) = self.expiring(state)?;
+        Ok(cells.insert(at, place, entry, value))
     }
 
     /// Removes an entry, and returns whether there was one.
@@ -276,15 +343,25 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
         let Some(place) = state.place(self.state)? else { return Ok(false) };
         let call = state.call();
         state.removes(place);
-        Ok(state.column::<MapCells<K, V>>(self.state)?.set(call, place, entry, None))
+        if let Ok(cells) = state.column::<MapCells<K, V>>(self.state) {
+            return Ok(cells.set(call, place, entry, None));
+        }
+        let (cells, at) = self.expiring(state)?;
+        Ok(cells.remove(at, place, entry))
     }
 
-    /// How many entries the key's map has.
+    /// How many entries the key's map has. With a time to live, each is looked at.
     ///
     /// # Errors
     /// As [`get`](MapState::get).
     pub fn len(&self, out: &mut Outputs<'_>) -> Result<usize, StateError> {
-        Ok(self.entries(out)?.count())
+        let state = out.state();
+        let Some(place) = state.place(self.state)? else { return Ok(0) };
+        if let Ok(cells) = state.column::<MapCells<K, V>>(self.state) {
+            return Ok(cells.map(place).map_or(0, HashMap::len));
+        }
+        let (cells, at) = self.expiring(state)?;
+        Ok(cells.len(at.now, place))
     }
 
     /// Whether the key's map has no entry.
@@ -305,8 +382,14 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
     ) -> Result<impl Iterator<Item = (&'o K, &'o V)> + use<'o, K, V>, StateError> {
         let state = out.state();
         let place = state.place(self.state)?;
-        let cells = state.column::<MapCells<K, V>>(self.state)?;
-        Ok(place.and_then(|place| cells.map(place)).into_iter().flatten())
+        let (plain, expiring) = if state.expires(self.state) {
+            let (cells, at) = self.expiring(state)?;
+            (None, place.map(|place| cells.entries(at, place)))
+        } else {
+            let cells = state.column::<MapCells<K, V>>(self.state)?;
+            (place.and_then(|place| cells.map(place)), None)
+        };
+        Ok(plain.into_iter().flatten().chain(expiring.into_iter().flatten()))
     }
 
     /// Removes all entries of the key's map.
@@ -318,9 +401,21 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
         if let Some(place) = state.place(self.state)? {
             let call = state.call();
             state.removes(place);
-            state.column::<MapCells<K, V>>(self.state)?.clear(call, place);
+            if let Ok(cells) = state.column::<MapCells<K, V>>(self.state) {
+                cells.clear(call, place);
+            } else {
+                let (cells, at) = self.expiring(state)?;
+                cells.clear_map(at, place);
+            }
         }
         Ok(())
+    }
+
+    fn expiring<'s>(
+        &self,
+        state: &'s mut TaskState,
+    ) -> Result<(&'s mut ExpiringMapCells<K, V>, CallTime), StateError> {
+        state.expiring_column(self.state)
     }
 }
 
@@ -380,6 +475,10 @@ impl<T: StateValue> ListState<T> {
     pub fn items<'o>(&self, out: &'o mut Outputs<'_>) -> Result<&'o [T], StateError> {
         let state = out.state();
         let place = state.place(self.state)?;
+        if state.expires(self.state) {
+            let (cells, at) = self.expiring(state)?;
+            return Ok(place.map_or(&[], |place| cells.items(at, place)));
+        }
         let cells = state.column::<ListCells<T>>(self.state)?;
         Ok(place.map_or(&[], |place| cells.items(place)))
     }
@@ -391,7 +490,12 @@ impl<T: StateValue> ListState<T> {
     pub fn push(&self, out: &mut Outputs<'_>, item: T) -> Result<(), StateError> {
         let state = out.state();
         let (call, place) = (state.call(), state.place_to_change(self.state)?);
-        state.column::<ListCells<T>>(self.state)?.push(call, place, item);
+        if let Ok(cells) = state.column::<ListCells<T>>(self.state) {
+            cells.push(call, place, item);
+        } else {
+            let (cells, at) = self.expiring(state)?;
+            cells.push(at, place, item);
+        }
         Ok(())
     }
 
@@ -403,7 +507,12 @@ impl<T: StateValue> ListState<T> {
         let state = out.state();
         let (call, place) = (state.call(), state.place_to_change(self.state)?);
         state.removes(place);
-        state.column::<ListCells<T>>(self.state)?.set(call, place, items);
+        if let Ok(cells) = state.column::<ListCells<T>>(self.state) {
+            cells.set(call, place, items);
+        } else {
+            let (cells, at) = self.expiring(state)?;
+            cells.set(at, place, items);
+        }
         Ok(())
     }
 
@@ -413,6 +522,13 @@ impl<T: StateValue> ListState<T> {
     /// As [`items`](ListState::items).
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
         self.set(out, Vec::new())
+    }
+
+    fn expiring<'s>(
+        &self,
+        state: &'s mut TaskState,
+    ) -> Result<(&'s mut ExpiringListCells<T>, CallTime), StateError> {
+        state.expiring_column(self.state)
     }
 }
 

@@ -7,10 +7,13 @@ use std::hash::Hash;
 use rustc_hash::FxBuildHasher;
 
 use crate::state::columns::{Column, Log, NO_KEY_PLACE};
-use crate::state::encoding::EncodingError;
-use crate::state::stored::{Stored, WallOffset};
+use crate::state::encoding::{EncodingError, decode};
+use crate::state::stored::{SnapshotTime, Written};
 use crate::state::tracked_cells::{SnapshotCells, TrackedCells};
 use crate::state::value::StateValue;
+
+/// The date of an entry whose state had a time to live when the snapshot was written, and has none now.
+type Date = i64;
 
 /// One value for each key.
 pub(crate) struct ValueCells<T> {
@@ -66,8 +69,17 @@ impl<T: StateValue> Column for ValueCells<T> {
         &mut self.cells
     }
 
-    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
-        *self.cells.cell(place) = value.map(|value| T::read(value, wall)).transpose()?;
+    fn restore(
+        &mut self,
+        place: u32,
+        value: Option<Written<'_>>,
+        _time: SnapshotTime,
+    ) -> Result<(), EncodingError> {
+        let read = |value| match value {
+            Written::Plain(bytes) => decode(bytes),
+            Written::Dated(bytes) => decode(bytes).map(|(_, value): (Date, T)| value),
+        };
+        *self.cells.cell(place) = value.map(read).transpose()?;
         Ok(())
     }
 
@@ -158,8 +170,20 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
         &mut self.cells
     }
 
-    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
-        let map = value.map(|value| Box::<Entries<K, V>>::read(value, wall)).transpose()?;
+    fn restore(
+        &mut self,
+        place: u32,
+        value: Option<Written<'_>>,
+        _time: SnapshotTime,
+    ) -> Result<(), EncodingError> {
+        type Dated<K, V> = Entries<K, (Date, V)>;
+        let without_date = |(key, (_, value))| (key, value);
+        let read = |value| match value {
+            Written::Plain(bytes) => decode::<Box<Entries<K, V>>>(bytes),
+            Written::Dated(bytes) => decode::<Dated<K, V>>(bytes)
+                .map(|dated| Box::new(dated.into_iter().map(without_date).collect())),
+        };
+        let map = value.map(read).transpose()?;
         *self.cells.cell(place) = map.filter(|map| !map.is_empty());
         Ok(())
     }
@@ -237,8 +261,19 @@ impl<T: StateValue> Column for ListCells<T> {
         &mut self.cells
     }
 
-    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
-        let items = value.map(|value| Vec::read(value, wall)).transpose()?;
+    fn restore(
+        &mut self,
+        place: u32,
+        value: Option<Written<'_>>,
+        _time: SnapshotTime,
+    ) -> Result<(), EncodingError> {
+        let read = |value| match value {
+            Written::Plain(bytes) => decode::<Vec<T>>(bytes),
+            Written::Dated(bytes) => {
+                decode::<Vec<(Date, T)>>(bytes).map(|dated| dated.into_iter().map(|(_, item)| item).collect())
+            }
+        };
+        let items = value.map(read).transpose()?;
         *self.cells.cell(place) = items.filter(|items| !items.is_empty());
         Ok(())
     }
@@ -284,8 +319,13 @@ impl<T: StateValue> Column for OperatorCells<T> {
         self.0.cells()
     }
 
-    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
-        self.0.restore(place, value, wall)
+    fn restore(
+        &mut self,
+        place: u32,
+        value: Option<Written<'_>>,
+        time: SnapshotTime,
+    ) -> Result<(), EncodingError> {
+        self.0.restore(place, value, time)
     }
 
     fn clear(&mut self) {

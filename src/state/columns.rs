@@ -4,7 +4,7 @@ use std::any::Any;
 
 use crate::clock::Time;
 use crate::state::encoding::EncodingError;
-use crate::state::stored::WallOffset;
+use crate::state::stored::{SnapshotTime, Written};
 use crate::state::tracked_cells::SnapshotCells;
 
 /// The place of states that have no key.
@@ -57,6 +57,13 @@ pub(crate) trait Column: Any + Send {
     fn next_due(&self) -> Option<(Time, u32)> {
         None
     }
+    /// When a task that does nothing else should remove what has expired.
+    fn next_removal(&self) -> Time {
+        Time::NEVER
+    }
+    /// Removes some of what has expired, a bounded amount. Between calls only. Appends the places whose cells are
+    /// empty then.
+    fn remove_expired(&mut self, _now: Time, _emptied: &mut Vec<u32>) {}
     /// Whether something is kept that belongs to no key.
     fn keeps_without_key(&self) -> bool {
         false
@@ -64,7 +71,12 @@ pub(crate) trait Column: Any + Send {
     /// The cells, for a snapshot.
     fn cells(&mut self) -> &mut dyn SnapshotCells;
     /// Writes what a snapshot has for a place, or that it has nothing. Not undone, and not in the next delta.
-    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError>;
+    fn restore(
+        &mut self,
+        place: u32,
+        value: Option<Written<'_>>,
+        time: SnapshotTime,
+    ) -> Result<(), EncodingError>;
     /// Forgets everything.
     fn clear(&mut self);
     /// For the handle, which knows the type of its cells.

@@ -1,5 +1,7 @@
 //! Why state could not be read or changed.
 
+use std::time::Duration;
+
 use smol_str::SmolStr;
 
 /// Why state could not be read or changed.
@@ -53,6 +55,14 @@ pub enum StateError {
         old: String,
         /// What was asked for.
         new: String,
+    },
+    /// A time to live that no state can have.
+    #[error(
+        "a state cannot have a time to live of {period:?}: it must be more than 0 and at most 36500 days"
+    )]
+    Ttl {
+        /// The time to live.
+        period: Duration,
     },
     /// A name that a state cannot have.
     #[error(

@@ -4,7 +4,8 @@
 //! order in which they were written; entries of a map state are sorted, because a hash map has no order. Keys of
 //! objects are text, so numbers and booleans become text. A map with any other key, or with two keys of the same
 //! text, becomes a list of pairs. Bytes become lower-case hex. NaN and infinities become null. A timer is an object:
-//! when it is due, and how often its call has failed.
+//! when it is due, and how often its call has failed. A state with a time to live is shown as one without: the dates
+//! of its entries are left out.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,13 +15,22 @@ use serde_json::{Map, Number, Value as Json, json};
 
 use crate::state::encoding::{EncodingError, decode};
 use crate::state::registry::StateKind;
+use crate::state::stored::Written;
 use crate::tuple::{Timestamp, Value};
 
 /// How deep a value may nest. Readers of JSON have such limits, too.
 const DEPTH_MAX: usize = 128;
 
 /// What a state of this kind has for a key.
-pub(crate) fn value_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, EncodingError> {
+pub(crate) fn value_in_json(kind: StateKind, written: Written<'_>) -> Result<Json, EncodingError> {
+    match written {
+        Written::Plain(bytes) => plain_in_json(kind, bytes),
+        Written::Dated(bytes) => dated_in_json(kind, bytes),
+    }
+}
+
+fn plain_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, EncodingError> {
+    let self_described = || read::<Described>(bytes, DEPTH_MAX).map(|Described(value)| value);
     match kind {
         StateKind::Timer => {
             let (due, failures): (i64, u32) = decode(bytes)?;
@@ -28,8 +38,21 @@ pub(crate) fn value_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, Encod
             let due = (due != i64::MAX).then_some(Timestamp(due));
             Ok(json!({ "due": due, "failures": failures }))
         }
-        StateKind::Map => Ok(sorted(self_described(bytes)?)),
-        StateKind::Value | StateKind::List | StateKind::Operator => self_described(bytes),
+        StateKind::Map => Ok(sorted(self_described()?)),
+        StateKind::Value | StateKind::List | StateKind::Operator => self_described(),
+    }
+}
+
+/// The same for a state with a time to live. The array of a date and what it belongs to is one level more.
+fn dated_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, EncodingError> {
+    match kind {
+        StateKind::Timer => Err(EncodingError::new("a timer has no time to live".to_owned())),
+        StateKind::Value => read::<Dated>(bytes, DEPTH_MAX + 1).map(|(_, Described(value))| value),
+        StateKind::Map => read::<DatedMap>(bytes, DEPTH_MAX + 1).map(|DatedMap(map)| sorted(map)),
+        StateKind::List | StateKind::Operator => {
+            let items: Vec<Dated> = read(bytes, DEPTH_MAX + 1)?;
+            Ok(items.into_iter().map(|(_, Described(item))| item).collect())
+        }
     }
 }
 
@@ -38,11 +61,12 @@ pub(crate) fn key_in_json(key: &[Value]) -> Json {
     key.iter().map(|value| json!(value)).collect()
 }
 
-fn self_described(mut bytes: &[u8]) -> Result<Json, EncodingError> {
+/// Reads what takes up all of the input.
+fn read<'de, T: Deserialize<'de>>(mut bytes: &[u8], depth_max: usize) -> Result<T, EncodingError> {
     let unreadable = |error: rmp_serde::decode::Error| EncodingError::new(error.to_string());
     let mut deserializer = rmp_serde::Deserializer::new(&mut bytes);
-    deserializer.set_max_depth(DEPTH_MAX);
-    let Described(value) = Described::deserialize(&mut deserializer).map_err(unreadable)?;
+    deserializer.set_max_depth(depth_max);
+    let value = T::deserialize(&mut deserializer).map_err(unreadable)?;
     match bytes.len() {
         0 => Ok(value),
         more => Err(EncodingError::new(format!("{more} bytes follow the value"))),
@@ -144,6 +168,36 @@ impl<'de> Visitor<'de> for DescribedVisitor {
     }
 }
 
+/// A date, and what it belongs to.
+type Dated = (i64, Described);
+
+/// A map whose entries have dates, without these.
+struct DatedMap(Json);
+
+impl<'de> Deserialize<'de> for DatedMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DatedMap, D::Error> {
+        deserializer.deserialize_map(DatedMapVisitor).map(DatedMap)
+    }
+}
+
+struct DatedMapVisitor;
+
+impl<'de> Visitor<'de> for DatedMapVisitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map whose entries have dates")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some((Described(key), (_, Described(value)))) = entries.next_entry::<Described, Dated>()? {
+            pairs.push((key, value));
+        }
+        Ok(object_or_pairs(pairs))
+    }
+}
+
 fn object_or_pairs(pairs: Vec<(Json, Json)>) -> Json {
     let texts: Option<HashSet<String>> = pairs.iter().map(|(key, _)| text_of(key)).collect();
     match texts.is_some_and(|texts| texts.len() == pairs.len()) {
@@ -196,7 +250,8 @@ mod tests {
     #[test]
     fn a_value_is_written_as_serde_would_write_it() {
         let check = |value: &dyn erased::Value, expected: Json| {
-            let found = value_in_json(StateKind::Value, &value.bytes()).map_err(|error| error.to_string());
+            let found = value_in_json(StateKind::Value, Written::Plain(&value.bytes()))
+                .map_err(|error| error.to_string());
             assert_eq!(found.as_ref().map(Json::to_string), Ok(expected.to_string()));
         };
         check(&7_i8, json!(7));
@@ -232,7 +287,8 @@ mod tests {
     #[test]
     fn maps_are_objects_where_their_keys_allow_it() {
         let check = |map: Vec<u8>, expected: Json| {
-            let found = value_in_json(StateKind::Map, &map).map_err(|error| error.to_string());
+            let found =
+                value_in_json(StateKind::Map, Written::Plain(&map)).map_err(|error| error.to_string());
             assert_eq!(found.as_ref().map(Json::to_string), Ok(expected.to_string()));
         };
         check(bytes_of(&BTreeMap::<u8, u8>::new()), json!({}));
@@ -248,8 +304,9 @@ mod tests {
 
     #[test]
     fn a_timer_is_due_at_a_date() {
-        let json =
-            |bytes: Vec<u8>| value_in_json(StateKind::Timer, &bytes).map_err(|error| error.to_string());
+        let json = |bytes: Vec<u8>| {
+            value_in_json(StateKind::Timer, Written::Plain(&bytes)).map_err(|error| error.to_string())
+        };
         let expected = json!({ "due": "1970-01-01T00:00:00.000000017Z", "failures": 3 });
         assert_eq!(json(bytes_of(&(17_i64, 3_u32))), Ok(expected));
         assert_eq!(json(bytes_of(&(i64::MAX, 0_u32))), Ok(json!({ "due": null, "failures": 0 })));
@@ -258,7 +315,9 @@ mod tests {
     #[test]
     fn what_is_no_value_is_refused() {
         let check = |bytes: &[u8], expected: &str| {
-            let error = value_in_json(StateKind::Value, bytes).expect_err("it is refused").to_string();
+            let error = value_in_json(StateKind::Value, Written::Plain(bytes))
+                .expect_err("it is refused")
+                .to_string();
             assert!(error.contains(expected), "{error}");
         };
         check(&[], "");
@@ -266,6 +325,41 @@ mod tests {
         check(&[0xdd, 0xff, 0xff, 0xff, 0xff], "");
         check(&[0xc1], "");
         check(&[&[0x91].repeat(DEPTH_MAX + 1)[..], &[7]].concat(), "depth limit exceeded");
-        assert!(value_in_json(StateKind::Value, &[&[0x91].repeat(DEPTH_MAX - 2)[..], &[7]].concat()).is_ok());
+        let deep = [&[0x91].repeat(DEPTH_MAX - 2)[..], &[7]].concat();
+        assert!(value_in_json(StateKind::Value, Written::Plain(&deep)).is_ok());
+        let deep = [&[0x92, 17][..], &deep[..]].concat();
+        assert!(value_in_json(StateKind::Value, Written::Dated(&deep)).is_ok());
+    }
+
+    #[test]
+    fn dates_are_left_out() {
+        let check = |kind: StateKind, bytes: Vec<u8>, expected: Json| {
+            let found = value_in_json(kind, Written::Dated(&bytes)).map_err(|error| error.to_string());
+            assert_eq!(found.as_ref().map(Json::to_string), Ok(expected.to_string()));
+        };
+        let date = 1_800_000_000_000_000_000_i64;
+        check(StateKind::Value, bytes_of(&(date, 7)), json!(7));
+        check(StateKind::Value, bytes_of(&(-1_i64, [1, 2])), json!([1, 2]));
+        let map = BTreeMap::from([(10, (date, "x")), (2, (date + 1, "y"))]);
+        check(StateKind::Map, bytes_of(&map), json!({ "10": "x", "2": "y" }));
+        check(StateKind::Map, bytes_of(&BTreeMap::from([((2, "b"), (date, 1))])), json!([[[2, "b"], 1]]));
+        check(StateKind::List, bytes_of(&[(date, (3, 4)), (date, (5, 6))]), json!([[3, 4], [5, 6]]));
+        check(StateKind::List, bytes_of(&Vec::<(i64, u8)>::new()), json!([]));
+    }
+
+    #[test]
+    fn what_should_have_dates_and_has_none_is_refused() {
+        let check = |kind: StateKind, bytes: Vec<u8>| {
+            assert!(value_in_json(kind, Written::Dated(&bytes)).is_err(), "{kind} {bytes:?}");
+        };
+        check(StateKind::Value, bytes_of(&7));
+        check(StateKind::Value, bytes_of(&[7]));
+        check(StateKind::Value, bytes_of(&(7, 8, 9)));
+        check(StateKind::Value, bytes_of(&("7", 8)));
+        check(StateKind::Value, [bytes_of(&(7, 8)), vec![9]].concat());
+        check(StateKind::Map, bytes_of(&BTreeMap::from([(1, 2)])));
+        check(StateKind::Map, bytes_of(&[(7, 8)]));
+        check(StateKind::List, bytes_of(&[7, 8]));
+        check(StateKind::Timer, bytes_of(&(7_i64, 0_u32)));
     }
 }

@@ -20,6 +20,8 @@
 //! 5. A snapshot has what was kept when it began, between two calls. It is written in slices, while calls go on
 //!    (`snapshots`, `tracked_cells`), and `restore` reads it (`records` has the format). Without the types of the
 //!    component, `saved` reads it, and `json` shows its values.
+//! 6. A state with a time to live has columns of its own (`expiring_cells`): an entry that has expired is seen by no
+//!    call, and is removed between calls, a bounded number of them at a time (`expiry`).
 //!
 //! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
 //! grouping). Nothing here does I/O; the clock is the task's.
@@ -28,6 +30,9 @@ mod cells;
 mod columns;
 pub(crate) mod encoding;
 mod error;
+mod expiring;
+mod expiring_cells;
+mod expiry;
 mod json;
 mod keys;
 mod records;
@@ -40,17 +45,20 @@ mod stored;
 mod task_state;
 mod timer_cells;
 mod tracked_cells;
+mod ttl;
 mod value;
 
 pub(crate) use cells::{ListCells, MapCells, OperatorCells, ValueCells};
 pub(crate) use columns::Column;
 pub use encoding::EncodingError;
 pub use error::StateError;
+pub(crate) use expiring_cells::{CallTime, ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
 pub(crate) use json::{key_in_json, value_in_json};
 pub use registry::{StateDescription, StateKind, StateRegistry};
-pub(crate) use saved::{SavedState, SavedStateReader};
+pub(crate) use saved::{SavedState, SavedStateReader, SavedValue};
 pub(crate) use snapshots::SnapshotKind;
 pub(crate) use stored::Due;
 pub use task_state::TaskState;
 pub(crate) use timer_cells::TimerCells;
+pub use ttl::Ttl;
 pub use value::StateValue;

@@ -2,16 +2,22 @@
 //!
 //! ```text
 //!  record   length of what follows (4, little endian) · tag (1) · rest
-//!  begin    01 · version=1 (1) · MessagePack of `Begin`: number, number before, states
+//!  begin    01 · version (1) · MessagePack of `Begin`: number, number before, states
 //!  forget   02 · key                              the key has nothing any more
 //!  value    03 · state · key · MessagePack        what a state has for the key
 //!  remove   04 · state · key                      the state has nothing for the key any more
+//!  dated    06 · state · key · MessagePack        the same as `value`, for a state whose entries expire
 //!  end      05 · number of records since the begin, which is not counted
 //!  key      n · (length, bytes of `tuple::codec`)*n
 //! ```
 //!
 //! Numbers are LEB128 varints unless their width is given. A state is named by its position in `Begin`; one without
-//! keys has the key of 0 values. The value of a timer is its date, in nanoseconds since 1970, and its failures.
+//! keys has the key of 0 values. The value of a timer is its date, in nanoseconds since 1970, and its failures. In
+//! `dated`, each value, entry of a map and item of a list is an array of two: the date from which its time to live
+//! counts, and what it is.
+//!
+//! The version is 2 if a state has a time to live, so that a release that does not know `dated` refuses the snapshot by
+//! its version. Otherwise it is 1, as before.
 //!
 //! 1. Records count in their order: a later one replaces what an earlier one wrote. The keys that a snapshot
 //!    forgets come before its values, because such a key may have come again.
@@ -23,12 +29,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::encoding::{EncodingError, decode, encode};
 use crate::state::error::StateError;
+use crate::state::stored::Written;
 use crate::text::shown;
 use crate::tuple::Value;
 use crate::tuple::codec::{decode_value, encode_value};
 
-/// The version of the format.
+/// The version of a snapshot without dates.
 const VERSION: u8 = 1;
+
+/// The version of a snapshot that may have `dated` records.
+const VERSION_WITH_DATES: u8 = 2;
 
 /// Bytes of the length of a record.
 const LENGTH_SIZE: usize = 4;
@@ -39,6 +49,7 @@ mod tag {
     pub(super) const VALUE: u8 = 3;
     pub(super) const REMOVE: u8 = 4;
     pub(super) const END: u8 = 5;
+    pub(super) const DATED: u8 = 6;
 }
 
 /// How a snapshot begins.
@@ -64,7 +75,7 @@ pub(super) struct StateColumn {
 pub(super) enum Record<'r> {
     Begin(Begin),
     Forget,
-    Value { state: u64, value: &'r [u8] },
+    Value { state: u64, value: Written<'r> },
     Remove { state: u64 },
     End { records: u64 },
 }
@@ -75,9 +86,9 @@ pub(super) fn damaged(why: impl Into<Box<str>>) -> StateError {
 
 // ---- Writing ----
 
-pub(super) fn write_begin(begin: &Begin, out: &mut Vec<u8>) -> Result<(), EncodingError> {
+pub(super) fn write_begin(begin: &Begin, has_dates: bool, out: &mut Vec<u8>) -> Result<(), EncodingError> {
     write(out, |out| {
-        out.extend([tag::BEGIN, VERSION]);
+        out.extend([tag::BEGIN, if has_dates { VERSION_WITH_DATES } else { VERSION }]);
         encode(begin, out)
     })
 }
@@ -93,14 +104,19 @@ pub(super) fn write_forget(key: &[Value], out: &mut Vec<u8>) -> Result<(), Encod
 pub(super) fn write_value(
     state: u32,
     key: &[Value],
-    value: Option<&[u8]>,
+    value: Option<Written<'_>>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodingError> {
     write(out, |out| {
-        out.push(if value.is_some() { tag::VALUE } else { tag::REMOVE });
+        let (tag, bytes) = match value {
+            Some(Written::Plain(bytes)) => (tag::VALUE, bytes),
+            Some(Written::Dated(bytes)) => (tag::DATED, bytes),
+            None => (tag::REMOVE, &[][..]),
+        };
+        out.push(tag);
         write_varint(u64::from(state), out);
         write_key(key, out)?;
-        out.extend_from_slice(value.unwrap_or_default());
+        out.extend_from_slice(bytes);
         Ok(())
     })
 }
@@ -183,10 +199,11 @@ fn read<'r>(mut rest: Bytes<'r>, key: &mut Vec<Value>) -> Result<Record<'r>, Sta
             read_key(&mut rest, key)?;
             Record::Forget
         }
-        tag::VALUE => {
+        tag @ (tag::VALUE | tag::DATED) => {
             let state = rest.varint().ok_or_else(short)?;
             read_key(&mut rest, key)?;
-            return Ok(Record::Value { state, value: rest.0 });
+            let written = if tag == tag::VALUE { Written::Plain } else { Written::Dated };
+            return Ok(Record::Value { state, value: written(rest.0) });
         }
         tag::REMOVE => {
             let state = rest.varint().ok_or_else(short)?;
@@ -201,7 +218,7 @@ fn read<'r>(mut rest: Bytes<'r>, key: &mut Vec<Value>) -> Result<Record<'r>, Sta
 
 fn read_begin(mut rest: Bytes<'_>) -> Result<Begin, StateError> {
     match rest.byte() {
-        Some(VERSION) => decode(rest.0).map_err(|error| damaged(shown(error))),
+        Some(VERSION | VERSION_WITH_DATES) => decode(rest.0).map_err(|error| damaged(shown(error))),
         Some(version) => Err(StateError::Version { version }),
         None => Err(damaged("a record ends too early")),
     }

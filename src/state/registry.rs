@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 
 use crate::state::columns::Column;
 use crate::state::error::StateError;
+use crate::state::ttl::Ttl;
 
 /// The longest name of a state.
 const NAME_MAX: usize = 64;
@@ -84,8 +85,10 @@ pub(super) struct Registration {
     pub(super) kind: StateKind,
     cells: TypeId,
     cells_name: &'static str,
+    /// How long its entries live; `None`: until they are removed.
+    pub(super) ttl: Option<Ttl>,
     /// Makes the column that the state is kept in.
-    pub(super) make: fn() -> Box<dyn Column>,
+    pub(super) make: Arc<dyn Fn() -> Box<dyn Column> + Send + Sync>,
 }
 
 impl Registration {
@@ -100,7 +103,8 @@ impl Registration {
     }
 
     pub(super) fn shown(&self) -> String {
-        shown_type(&self.kind.to_string(), self.of())
+        let shown = shown_type(&self.kind.to_string(), self.of());
+        self.ttl.map_or_else(|| shown.clone(), |ttl| format!("{shown} with {ttl}"))
     }
 }
 
@@ -127,6 +131,29 @@ impl StateRegistry {
         name: &str,
         kind: StateKind,
     ) -> Result<u32, StateError> {
+        self.add::<C>(name, kind, None, Arc::new(|| Box::new(C::default())))
+    }
+
+    /// The same for a state whose entries expire.
+    pub(crate) fn register_expiring<C: Column + From<Ttl>>(
+        &self,
+        name: &str,
+        kind: StateKind,
+        ttl: Ttl,
+    ) -> Result<u32, StateError> {
+        if !ttl.is_valid() {
+            return Err(StateError::Ttl { period: ttl.period() });
+        }
+        self.add::<C>(name, kind, Some(ttl), Arc::new(move || Box::new(C::from(ttl))))
+    }
+
+    fn add<C: Column>(
+        &self,
+        name: &str,
+        kind: StateKind,
+        ttl: Option<Ttl>,
+        make: Arc<dyn Fn() -> Box<dyn Column> + Send + Sync>,
+    ) -> Result<u32, StateError> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(is_plain) {
             return Err(StateError::Name { name: name.chars().take(NAME_MAX).collect() });
@@ -136,7 +163,8 @@ impl StateRegistry {
             kind,
             cells: TypeId::of::<C>(),
             cells_name: type_name::<C>(),
-            make: || Box::new(C::default()),
+            ttl,
+            make,
         };
         let mut registered = self.registered();
         let states = &mut registered.states;
@@ -145,7 +173,7 @@ impl StateRegistry {
             return Ok(states.len() as u32 - 1);
         };
         let old = &states[at];
-        if (old.kind, old.cells) != (new.kind, new.cells) {
+        if (old.kind, old.cells, old.ttl) != (new.kind, new.cells, new.ttl) {
             let state = old.name.clone();
             return Err(StateError::Retyped { state, old: old.shown(), new: new.shown() });
         }

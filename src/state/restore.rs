@@ -3,7 +3,9 @@
 //! 1. What is restored is what the last snapshot has (`sequence`).
 //! 2. A state of the checkpoint that the component does not register is an error, so nothing is lost unnoticed.
 //!    A registered state that the checkpoint lacks begins empty.
-//! 3. Keys that have nothing in the end have no place.
+//! 3. A state may have got a time to live since, or lost it, or have another: see `expiring`. What has expired by now
+//!    is not restored.
+//! 4. Keys that have nothing in the end have no place.
 
 use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::encoding::EncodingError;
@@ -12,7 +14,7 @@ use crate::state::keys::{KeyTable, hash_of, shown_key};
 use crate::state::records::{StateColumn, damaged};
 use crate::state::registry::{Registration, shown_type};
 use crate::state::sequence::{Changes, SnapshotSequence};
-use crate::state::stored::WallOffset;
+use crate::state::stored::{SnapshotTime, Written};
 use crate::text::shown;
 use crate::tuple::Value;
 
@@ -27,7 +29,7 @@ struct Restored<'t> {
     columns: &'t mut [Box<dyn Column>],
     states: &'t [Registration],
     keys: &'t mut KeyTable,
-    wall: WallOffset,
+    time: SnapshotTime,
     /// The states of the snapshot that is being read, with the number that each has in the task.
     found: Vec<(u32, StateColumn)>,
 }
@@ -38,9 +40,9 @@ impl<'t> Restore<'t> {
         columns: &'t mut [Box<dyn Column>],
         states: &'t [Registration],
         keys: &'t mut KeyTable,
-        wall: WallOffset,
+        time: SnapshotTime,
     ) -> Restore<'t> {
-        let restored = Restored { columns, states, keys, wall, found: Vec::new() };
+        let restored = Restored { columns, states, keys, time, found: Vec::new() };
         Restore { sequence: SnapshotSequence::default(), restored }
     }
 
@@ -66,7 +68,7 @@ impl Changes for Restored<'_> {
         for (column, state) in self.columns.iter_mut().zip(self.states) {
             if state.kind.is_keyed() {
                 column
-                    .restore(place, None, self.wall)
+                    .restore(place, None, self.time)
                     .map_err(|error| damaged(format!("a key cannot be forgotten: {error}")))?;
             }
         }
@@ -74,7 +76,7 @@ impl Changes for Restored<'_> {
         Ok(())
     }
 
-    fn set(&mut self, state: u64, key: &[Value], value: Option<&[u8]>) -> Result<(), StateError> {
+    fn set(&mut self, state: u64, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError> {
         let found = usize::try_from(state).ok().and_then(|state| self.found.get(state));
         let Some((number, column)) = found else {
             return Err(damaged(format!("it has no state {state}")));
@@ -84,7 +86,7 @@ impl Changes for Restored<'_> {
             return Err(damaged(format!("a key of state `{}` is none", shown(&column.name))));
         }
         let Some(place) = self.place(key, value.is_some()) else { return Ok(()) };
-        let restored = self.columns[number as usize].restore(place, value, self.wall);
+        let restored = self.columns[number as usize].restore(place, value, self.time);
         restored.map_err(|error| self.unreadable(state as usize, key, &error))?;
         self.free_if_unused(key, place);
         Ok(())

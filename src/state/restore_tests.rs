@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::tests::{Model, States};
 use crate::clock::{Clock, Time};
 use crate::state::records::{Begin, Record, Records, StateColumn, write_begin, write_end, write_value};
+use crate::state::stored::Written;
 use crate::state::{
     Column, Due, ListCells, MapCells, OperatorCells, SnapshotKind, StateError, StateKind, StateRegistry,
     StateValue, TaskState, TimerCells, ValueCells,
@@ -129,13 +130,15 @@ fn a_key_that_has_nothing_in_the_end_has_no_place() {
     let states = vec![state("list", "list"), state("map", "map"), state("value", "value")];
     let (key, empty_list, empty_map, one) = (&[Value::from(1)], &[0x90][..], &[0x80][..], &[1][..]);
     let mut bytes = Vec::new();
-    let mut write = |state, value| write_value(state, key, value, &mut bytes).expect("it can be written");
+    let mut write = |state, value: Option<&[u8]>| {
+        write_value(state, key, value.map(Written::Plain), &mut bytes).expect("it can be written")
+    };
     write(0, Some(empty_list));
     write(1, Some(empty_map));
     write(2, Some(one));
     write(2, None);
     let mut whole = Vec::new();
-    write_begin(&Begin { number: 1, after: None, states }, &mut whole).expect("it can be written");
+    write_begin(&Begin { number: 1, after: None, states }, false, &mut whole).expect("it can be written");
     whole.extend(bytes);
     write_end(4, &mut whole).expect("it can be written");
     let mut restored = States::new();
@@ -298,9 +301,9 @@ fn snapshots_of_earlier_releases_are_read() {
     assert_eq!((restored.get("rain"), restored.get("storm")), (Some(4), None));
 
     let mut later = golden[0].clone();
-    later[5] = 2;
+    later[5] = 3;
     let error = restored.state.restore([&*later]).map_err(|error| error.to_string());
-    let expected = "the checkpoint has version 2 of the format of state, which this release does not know";
+    let expected = "the checkpoint has version 3 of the format of state, which this release does not know";
     assert_eq!(error, Err(expected.to_owned()));
 }
 
@@ -405,6 +408,9 @@ fn states_are_described() {
         ("list", StateKind::List, "i64"),
         ("all", StateKind::Operator, "i64"),
         ("timer", StateKind::Timer, ""),
+        ("brief-value", StateKind::Value, "i64"),
+        ("brief-map", StateKind::Map, "i64, alloc::string::String"),
+        ("brief-list", StateKind::List, "i64"),
     ];
     assert_eq!(kinds, expected);
 }

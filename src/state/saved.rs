@@ -2,6 +2,9 @@
 //!
 //! Values stay the bytes that they are in the checkpoint; `json` shows them. Of each snapshot only what is left in the
 //! end is in memory, so this takes about what the state takes in the task.
+//!
+//! A snapshot has no time to live, but only the dates from which it counts. So entries that have expired since the
+//! snapshot was written are here, too.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +14,7 @@ use crate::state::error::StateError;
 use crate::state::records::{StateColumn, damaged};
 use crate::state::registry::StateKind;
 use crate::state::sequence::{Changes, SnapshotSequence};
+use crate::state::stored::Written;
 use crate::text::shown;
 use crate::tuple::Value;
 
@@ -35,7 +39,32 @@ pub(crate) struct SavedState {
     pub(crate) name: SmolStr,
     pub(crate) kind: StateKind,
     /// By key, in its order. A state without keys has the key of 0 values, if it has something.
-    pub(crate) values: BTreeMap<Box<[Value]>, Box<[u8]>>,
+    pub(crate) values: BTreeMap<Box<[Value]>, SavedValue>,
+}
+
+/// The bytes of what a state has for a key: a `Written` that owns them.
+#[derive(Debug)]
+pub(crate) enum SavedValue {
+    Plain(Box<[u8]>),
+    Dated(Box<[u8]>),
+}
+
+impl SavedValue {
+    pub(crate) fn written(&self) -> Written<'_> {
+        match self {
+            SavedValue::Plain(bytes) => Written::Plain(bytes),
+            SavedValue::Dated(bytes) => Written::Dated(bytes),
+        }
+    }
+}
+
+impl From<Written<'_>> for SavedValue {
+    fn from(written: Written<'_>) -> SavedValue {
+        match written {
+            Written::Plain(bytes) => SavedValue::Plain(bytes.into()),
+            Written::Dated(bytes) => SavedValue::Dated(bytes.into()),
+        }
+    }
 }
 
 impl SavedStateReader {
@@ -62,7 +91,7 @@ impl Changes for SavedStates {
         Ok(())
     }
 
-    fn set(&mut self, state: u64, key: &[Value], value: Option<&[u8]>) -> Result<(), StateError> {
+    fn set(&mut self, state: u64, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError> {
         let found = usize::try_from(state).ok().and_then(|state| self.found.get(state));
         let Some(number) = found else {
             return Err(damaged(format!("it has no state {state}")));

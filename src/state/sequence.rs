@@ -5,6 +5,7 @@
 
 use crate::state::error::StateError;
 use crate::state::records::{Begin, Record, Records, StateColumn, damaged};
+use crate::state::stored::Written;
 use crate::tuple::Value;
 
 /// Takes what the records of snapshots state, in their order.
@@ -16,7 +17,7 @@ pub(super) trait Changes {
     fn forget(&mut self, key: &[Value]) -> Result<(), StateError>;
 
     /// What a state has for a key; `None` if it has nothing any more. A state without keys has the key of 0 values.
-    fn set(&mut self, state: u64, key: &[Value], value: Option<&[u8]>) -> Result<(), StateError>;
+    fn set(&mut self, state: u64, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError>;
 }
 
 /// How far snapshots were read.

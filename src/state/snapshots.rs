@@ -26,7 +26,7 @@ use crate::state::error::StateError;
 use crate::state::keys::{Key, KeyTable, shown_key};
 use crate::state::records::{Begin, StateColumn, write_begin, write_end, write_forget, write_value};
 use crate::state::registry::Registration;
-use crate::state::stored::WallOffset;
+use crate::state::stored::{SnapshotTime, Written};
 use crate::state::tracked_cells::Next;
 use crate::tuple::Value;
 
@@ -58,7 +58,8 @@ struct InProgress {
     next: Part,
     /// Keys that are still to be forgotten.
     forgotten: IntoValues<u32, Key>,
-    wall: WallOffset,
+    /// When it began.
+    time: SnapshotTime,
     /// Written so far, without the begin.
     records: u64,
     /// The bytes of a value.
@@ -83,7 +84,7 @@ impl Snapshots {
         &mut self,
         full: bool,
         columns: &mut [Box<dyn Column>],
-        wall: WallOffset,
+        time: SnapshotTime,
     ) -> SnapshotKind {
         let full = full || !self.is_complete;
         self.number += 1;
@@ -96,7 +97,7 @@ impl Snapshots {
             kind,
             next: Part::Begin,
             forgotten: forgotten.into_values(),
-            wall,
+            time,
             records: 0,
             value: Vec::new(),
         });
@@ -213,12 +214,13 @@ impl Snapshots {
             kind: state.kind.to_string(),
             of: state.of().to_owned(),
         };
+        let has_dates = states.iter().any(|state| state.ttl.is_some());
         let begin = Begin {
             number: self.number,
             after: (kind == SnapshotKind::Delta).then(|| self.number - 1),
             states: states.iter().map(column).collect(),
         };
-        write_begin(&begin, out).map_err(|error| unwritable("states", &[], error))
+        write_begin(&begin, has_dates, out).map_err(|error| unwritable("states", &[], error))
     }
 
     fn write_cell(
@@ -234,14 +236,15 @@ impl Snapshots {
         };
         let value = &mut snapshot.value;
         value.clear();
-        let (place, value) = match kept.columns[state as usize].cells().write_next(snapshot.wall, value) {
+        let (place, value) = match kept.columns[state as usize].cells().write_next(snapshot.time, value) {
             Next::Complete => {
                 snapshot.next = Part::Column(state + 1);
                 return Ok(());
             }
             Next::Nothing => return Ok(()),
             Next::Removed(place) => (place, None),
-            Next::Value(place) => (place, Some(value.as_slice())),
+            Next::Value(place) if registration.ttl.is_some() => (place, Some(Written::Dated(value))),
+            Next::Value(place) => (place, Some(Written::Plain(value))),
             Next::Failed(place, error) => {
                 return Err(unwritable(&registration.name, key(place).unwrap_or_default(), error));
             }

@@ -6,11 +6,12 @@ use std::ops::Range;
 use crate::clock::{Clock, Time};
 use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::error::StateError;
+use crate::state::expiring_cells::CallTime;
 use crate::state::keys::{Key, KeyTable, hash_of};
 use crate::state::registry::{Registration, StateDescription, StateKind, StateRegistry};
 use crate::state::restore::Restore;
 use crate::state::snapshots::{Kept, SnapshotKind, Snapshots};
-use crate::state::stored::{Due, WallOffset};
+use crate::state::stored::{Due, SnapshotTime};
 use crate::state::timer_cells::TimerCells;
 use crate::tuple::Value;
 
@@ -34,6 +35,10 @@ pub struct TaskState {
     columns: Vec<Box<dyn Column>>,
     /// The numbers of those that are timers.
     timers: Vec<u32>,
+    /// The numbers of those whose entries expire.
+    expiring: Vec<u32>,
+    /// The last call that asked for the time, and the time then.
+    timed: CallTime,
     clock: Option<Clock>,
     /// What each column is of.
     states: Vec<Registration>,
@@ -65,6 +70,9 @@ impl TaskState {
         for state in self.registry.since(self.columns.len()) {
             if state.kind == StateKind::Timer {
                 self.timers.push(self.columns.len() as u32);
+            }
+            if state.ttl.is_some() {
+                self.expiring.push(self.columns.len() as u32);
             }
             self.columns.push((state.make)());
             self.states.push(state);
@@ -224,7 +232,53 @@ impl TaskState {
     #[inline]
     pub(crate) fn column<C: Column>(&mut self, state: u32) -> Result<&mut C, StateError> {
         let column = self.columns.get_mut(state as usize).map(|column| column.as_any());
-        column.and_then(<dyn Any>::downcast_mut).ok_or(StateError::Unregistered)
+        match column.and_then(<dyn Any>::downcast_mut) {
+            Some(cells) => Ok(cells),
+            // Made only where it is needed: an error has to be dropped.
+            None => Err(StateError::Unregistered),
+        }
+    }
+
+    /// Whether a state has a time to live.
+    #[inline]
+    pub(crate) fn expires(&self, state: u32) -> bool {
+        !self.expiring.is_empty() && self.expiring.contains(&state)
+    }
+
+    /// The column of a handle whose state has a time to live, and the time of the call.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn expiring_column<C: Column>(
+        &mut self,
+        state: u32,
+    ) -> Result<(&mut C, CallTime), StateError> {
+        let time = self.call_time();
+        self.column(state).map(|cells| (cells, time))
+    }
+
+    /// The present call with its time: that of its first use of a state with a time to live.
+    fn call_time(&mut self) -> CallTime {
+        if self.timed.call != self.call {
+            self.timed = CallTime { call: self.call, now: self.now() };
+        }
+        self.timed
+    }
+
+    /// Removes some of what has expired, a bounded amount. Between calls only.
+    #[inline]
+    pub(crate) fn remove_expired(&mut self, now: Time) {
+        if !self.expiring.is_empty() {
+            for state in &self.expiring {
+                self.columns[*state as usize].remove_expired(now, &mut self.checked);
+            }
+            self.free_places();
+        }
+    }
+
+    /// When `remove_expired` is to be called if nothing else happens; [`Time::NEVER`] if nothing expires.
+    pub(crate) fn next_removal(&self) -> Time {
+        let removals = self.expiring.iter().map(|state| self.columns[*state as usize].next_removal());
+        removals.min().unwrap_or(Time::NEVER)
     }
 
     /// The place of the present key, for reading; `None` if nothing is kept for it.
@@ -333,8 +387,8 @@ impl TaskState {
     /// snapshot that is not complete is given up now. Between calls only. Nothing is written yet, so
     /// it costs nearly the same, however much is kept.
     pub(crate) fn begin_snapshot(&mut self, full: bool) -> SnapshotKind {
-        let wall = self.wall();
-        self.snapshots.begin(full, &mut self.columns, wall)
+        let time = self.time();
+        self.snapshots.begin(full, &mut self.columns, time)
     }
 
     /// Appends records of the snapshot that has begun until they take about `budget` bytes, and returns whether it
@@ -358,8 +412,8 @@ impl TaskState {
         chunks: impl IntoIterator<Item = &'c [u8]>,
     ) -> Result<(), StateError> {
         self.clear();
-        let wall = self.wall();
-        let mut restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, wall);
+        let time = self.time();
+        let mut restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, time);
         let read = chunks.into_iter().try_for_each(|chunk| restore.read(chunk));
         read.and_then(|()| restore.finish()).inspect_err(|_| self.clear())
     }
@@ -379,8 +433,8 @@ impl TaskState {
         self.states.iter().map(Registration::described).collect()
     }
 
-    fn wall(&self) -> WallOffset {
-        self.clock.as_ref().map_or(WallOffset::default(), WallOffset::of)
+    fn time(&self) -> SnapshotTime {
+        self.clock.as_ref().map_or(SnapshotTime::default(), SnapshotTime::of)
     }
 
     #[cold]
@@ -403,3 +457,7 @@ mod snapshot_tests;
 #[cfg(test)]
 #[path = "restore_tests.rs"]
 mod restore_tests;
+
+#[cfg(test)]
+#[path = "ttl_tests.rs"]
+mod ttl_tests;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::clock::Time;
 use crate::state::columns::{Column, Log};
 use crate::state::encoding::EncodingError;
-use crate::state::stored::{Due, Stored, WallOffset};
+use crate::state::stored::{Due, SnapshotTime, Written};
 use crate::state::tracked_cells::{SnapshotCells, TrackedCells};
 
 /// When a timer is due, for each key.
@@ -55,8 +55,13 @@ impl Column for TimerCells {
         &mut self.cells
     }
 
-    fn restore(&mut self, place: u32, value: Option<&[u8]>, wall: WallOffset) -> Result<(), EncodingError> {
-        let due = value.map(|value| Due::read(value, wall)).transpose()?;
+    fn restore(
+        &mut self,
+        place: u32,
+        value: Option<Written<'_>>,
+        time: SnapshotTime,
+    ) -> Result<(), EncodingError> {
+        let due = value.map(|value| Due::read(value, time)).transpose()?;
         self.write(place, due);
         Ok(())
     }

@@ -11,11 +11,12 @@
 //!    existed when it began; a delta has the places of its list whose stamp is that of the snapshot before.
 //! 3. No snapshot begins within a call. So the first change after its begin sees a value that is committed, and if
 //!    the call fails, the value is put back without a stamp: the place is written once more than necessary.
-//! 4. A snapshot has each place at most once. So what changes a thousand times is written once; and a cell is
+//! 4. What had expired when the snapshot began is not written, whether it has been removed or not.
+//! 5. A snapshot has each place at most once. So what changes a thousand times is written once; and a cell is
 //!    written whole, a map or a list, too.
 
 use crate::state::encoding::EncodingError;
-use crate::state::stored::{Stored, WallOffset};
+use crate::state::stored::{SnapshotTime, Stored};
 
 /// What a column does next for a snapshot.
 pub(crate) enum Next {
@@ -39,7 +40,7 @@ pub(crate) trait SnapshotCells {
     /// Gives up a snapshot that is not complete.
     fn abandon(&mut self);
     /// Visits a place of the snapshot that has begun, and appends what its cell held at that time.
-    fn write_next(&mut self, wall: WallOffset, out: &mut Vec<u8>) -> Next;
+    fn write_next(&mut self, time: SnapshotTime, out: &mut Vec<u8>) -> Next;
 }
 
 /// What the snapshot in progress must still visit, besides copies.
@@ -178,11 +179,14 @@ impl<C: Stored> SnapshotCells for TrackedCells<C> {
         self.copies = Vec::new();
     }
 
-    fn write_next(&mut self, wall: WallOffset, out: &mut Vec<u8>) -> Next {
-        let written = |place, value: Option<&C>, out| match value.map(|value| value.write(wall, out)) {
-            Some(Ok(())) => Next::Value(place),
-            Some(Err(error)) => Next::Failed(place, error),
-            None => Next::Removed(place),
+    fn write_next(&mut self, time: SnapshotTime, out: &mut Vec<u8>) -> Next {
+        let written = |place, value: Option<&C>, out| {
+            let value = value.filter(|value| value.has_something(time.now()));
+            match value.map(|value| value.write(time, out)) {
+                Some(Ok(())) => Next::Value(place),
+                Some(Err(error)) => Next::Failed(place, error),
+                None => Next::Removed(place),
+            }
         };
         let next = if let Some((place, copy)) = self.copies.pop() {
             written(place, copy.as_ref(), out)

@@ -52,6 +52,9 @@ pub struct SimulationOptions {
     /// Where the checkpoints of a topology that is exactly-once are kept. If there are some, the topology goes on from
     /// the latest, as another process would.
     pub checkpoints: MemoryStorage,
+    /// How long after the begin of simulated dates, 2026-01-01T00:00:00Z, the topology starts. For a restart after some
+    /// time in which nothing ran: timers and times to live go on by the wall clock.
+    pub starts_after: Duration,
 }
 
 impl Default for SimulationOptions {
@@ -66,13 +69,20 @@ impl SimulationOptions {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let checkpoints = MemoryStorage::seeded(seed);
         let (faults, resources) = (FaultPlan::new(), WorkerResources::default());
-        SimulationOptions { seed, faults, logger, resources, checkpoints }
+        SimulationOptions { seed, faults, logger, resources, checkpoints, starts_after: Duration::ZERO }
     }
 
     /// Sets where checkpoints are kept.
     #[must_use]
     pub fn checkpoints(mut self, storage: MemoryStorage) -> SimulationOptions {
         self.checkpoints = storage;
+        self
+    }
+
+    /// Sets how long after the begin of simulated dates the topology starts.
+    #[must_use]
+    pub fn starts_after(mut self, time: Duration) -> SimulationOptions {
+        self.starts_after = time;
         self
     }
 
@@ -152,8 +162,8 @@ impl SimulatedTopology {
     /// # Panics
     /// When a resource or a worker hook of the topology fails, and when its checkpoints cannot be read.
     pub fn start(topology: Topology, options: SimulationOptions) -> SimulatedTopology {
-        let SimulationOptions { seed, faults, logger, resources, checkpoints } = options;
-        let clock = Clock::simulated();
+        let SimulationOptions { seed, faults, logger, resources, checkpoints, starts_after } = options;
+        let clock = Clock::simulated_later(starts_after);
         let faults = faults.start(seed);
         let inactive = topology.options().start_inactive;
         let setup = SimulatedSetup {

@@ -17,13 +17,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use squall::api::{Positions, TwoPhaseBolt, TwoPhaseSink};
 use squall::checkpoint::MemoryStorage;
+use squall::clock::Clock;
 use squall::config::{ChainMode, OnError};
 use squall::prelude::*;
 use squall::runtime::TopologyStats;
 use squall::testing::{SimulatedTopology, SimulationOptions};
 use squall::topology::Topology;
 
-use crate::kit::lock;
+use crate::kit::{HOUR, lock};
 use crate::world::Coverage;
 use crate::{again, caught, from_environment, is_shown, run_all};
 
@@ -258,10 +259,28 @@ impl Bolt for Hold {
     }
 }
 
-/// Counts by key.
+/// Counts by key. With `expires`, the counts have a time to live that none reaches, and the dates of the last rows
+/// of the key one that most reach: none may be seen that has.
 struct Count {
     chaos: Arc<Chaos>,
+    expires: bool,
     counts: ValueState<i64>,
+    recent: Option<(ListState<i64>, Clock)>,
+}
+
+/// How long the date of a row is kept.
+const RECENT: Duration = Duration::from_millis(20);
+
+impl Count {
+    fn look_at_recent(&self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let Some((recent, clock)) = &self.recent else { return Ok(()) };
+        let now = clock.wall_nanos();
+        let is_old = |date: &i64| now - date >= RECENT.as_nanos() as i64;
+        if recent.items(out)?.iter().any(is_old) {
+            return Err(TaskError::fatal("a date has expired and is seen"));
+        }
+        Ok(recent.push(out, now)?)
+    }
 }
 
 impl Bolt for Count {
@@ -270,7 +289,13 @@ impl Bolt for Count {
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.counts = context.value_state("counts")?;
+        if self.expires {
+            self.counts = context.expiring(Ttl::after_access(HOUR)).value_state("counts")?;
+            let recent = context.expiring(Ttl::after_write(RECENT)).list_state("recent")?;
+            self.recent = Some((recent, context.clock().clone()));
+        } else {
+            self.counts = context.value_state("counts")?;
+        }
         Ok(())
     }
 
@@ -279,6 +304,7 @@ impl Bolt for Count {
             *count += 1;
             *count
         })?;
+        self.look_at_recent(out)?;
         out.emit([input.i64("key")?, count])?;
         self.chaos.strike("execute of a bolt with state")
     }
@@ -371,7 +397,9 @@ pub fn topology(setup: &Setup, chaos: &Arc<Chaos>, store: &Arc<Mutex<Store>>) ->
     let retry = OnError { retry: 50, backoff_min: Duration::from_millis(1), ..OnError::default() };
     hold.on_error(retry);
     let strikes = Arc::clone(chaos);
-    let new = move || Count { chaos: Arc::clone(&strikes), counts: ValueState::default() };
+    let expires = setup.seed.is_multiple_of(3);
+    let new =
+        move || Count { chaos: Arc::clone(&strikes), expires, counts: ValueState::default(), recent: None };
     let count = builder.bolt("count", new).parallelism(setup.counters).fields("hold", ["key"]);
     count.on_error(retry);
     let (strikes, store) = (Arc::clone(chaos), Arc::clone(store));

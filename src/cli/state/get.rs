@@ -10,7 +10,7 @@ use crate::cli::state::contents::Contents;
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
 use crate::ids::CheckpointId;
-use crate::state::{SavedState, StateKind, key_in_json, value_in_json};
+use crate::state::{SavedState, SavedValue, StateKind, key_in_json, value_in_json};
 use crate::text::{escaped_json, shown};
 use crate::tuple::Value;
 
@@ -218,11 +218,11 @@ fn list_of(contents: &Contents<'_>, name: &str) -> Result<Json, CommandError> {
 }
 
 /// The entry of a key. JSON has fewer types than keys have, so what looks the same in JSON is found, too.
-fn find<'s>(state: &'s SavedState, key: &JsonKey) -> Option<(&'s [Value], &'s [u8])> {
+fn find<'s>(state: &'s SavedState, key: &JsonKey) -> Option<(&'s [Value], &'s SavedValue)> {
     let exact = serde_json::from_value::<Vec<Value>>(key.0.clone()).ok();
     let exact = exact.and_then(|exact| state.values.get_key_value(&exact[..]));
     let found = exact.or_else(|| state.values.iter().find(|(stored, _)| key_in_json(stored) == key.0));
-    found.map(|(key, value)| (&**key, &**value))
+    found.map(|(key, value)| (&**key, value))
 }
 
 /// Whether two keys have the same texts, although not the same types.
@@ -240,9 +240,9 @@ fn decoded(
     task: &TaskEntry,
     state: &SavedState,
     key: &[Value],
-    value: &[u8],
+    value: &SavedValue,
 ) -> Result<Json, CommandError> {
-    value_in_json(state.kind, value).map_err(|error| {
+    value_in_json(state.kind, value.written()).map_err(|error| {
         let (name, component, index) = (shown(&state.name), &contents.component, task.task_index);
         let (key, error) = (shown(key_in_json(key)), shown(error));
         CommandError::Refused(format!(
@@ -313,11 +313,17 @@ mod tests {
             Value::Bytes([0xff].as_slice().into()),
             Value::Null,
         ];
-        let entry = |value: &Value| (Box::from([value.clone()]), value.to_string().into_bytes().into());
+        let bytes = |value: &Value| SavedValue::Plain(value.to_string().into_bytes().into());
+        let entry = |value: &Value| (Box::from([value.clone()]), bytes(value));
         let values = values.iter().map(entry).collect();
         let state = SavedState { name: "counts".into(), kind: StateKind::Value, values };
         let check = |key: Json, expected: Option<&str>| {
-            let found = find(&state, &JsonKey(key)).map(|(_, value)| String::from_utf8_lossy(value));
+            let text = |value: &SavedValue| match value {
+                SavedValue::Plain(bytes) | SavedValue::Dated(bytes) => {
+                    String::from_utf8_lossy(bytes).into_owned()
+                }
+            };
+            let found = find(&state, &JsonKey(key)).map(|(_, value)| text(value));
             assert_eq!(found.as_deref(), expected);
         };
         check(json!(["the"]), Some("the"));

@@ -278,9 +278,11 @@ impl BoltTask {
         }
     }
 
-    /// When `tick` or a timer is due next.
+    /// When `tick` or a timer is due next, or state that has expired is to be removed.
     pub fn next_call(&self) -> Time {
-        if self.has_finished { self.next_tick } else { self.next_tick.min(self.state.store.next_due()) }
+        let store = &self.state.store;
+        let own = if self.has_finished { Time::NEVER } else { store.next_due().min(store.next_removal()) };
+        self.next_tick.min(own)
     }
 
     /// Calls `tick` if it is due and there is an instance.
@@ -441,7 +443,7 @@ impl BoltTask {
     }
 
     /// The last calls of a step: `flush`, and the failure of tuples that were held. What was emitted is then
-    /// routed: see `emitter` for the order of all that ends a step.
+    /// routed: see `emitter` for the order of all that ends a step. Some of the state that has expired is removed.
     pub fn end_calls(&mut self, handles: &ExecutorHandles, now: Time) {
         if self.executed {
             self.executed = false;
@@ -450,6 +452,10 @@ impl BoltTask {
         }
         self.settle_failed(handles);
         self.emitter.route_stages(&mut self.state);
+        // Dropping what the bolt kept runs code of its type.
+        if let Err(panic) = guarded(|| self.state.store.remove_expired(now)) {
+            self.emitter.errors.report_text(&format!("what had expired {panic}"), now);
+        }
     }
 
     /// Adds the counts of the step to the executor's gauges.

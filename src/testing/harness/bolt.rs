@@ -314,8 +314,10 @@ impl BoltHarness {
         }
     }
 
-    /// Moves what the bolt emitted into the record, and fails held tuples that the bolt dropped.
+    /// Moves what the bolt emitted into the record, fails held tuples that the bolt dropped, and removes state that has
+    /// expired.
     fn settle(&mut self) {
+        self.outputs.store.remove_expired(self.clock.now());
         self.record.take_all(&mut self.outputs);
         for failed in self.outputs.holds.take_failed() {
             self.record.fail(&failed.anchors, failed.cause);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::prelude::*;
 use crate::testing::{BoltHarness, HarnessOptions, SpoutHarness, TestTuple};
 
@@ -164,4 +166,100 @@ fn many_tuples_of_one_call_come_in_order() {
             .all(|n| emitted[n].anchors == [n as u64 + 7] && emitted[n].values == [Value::from(n as i64)])
     );
     assert!(emitted[2000].anchors.is_empty());
+}
+
+/// What each kind of state has, after a write that fails if it is asked to.
+#[derive(Default)]
+struct Brief {
+    value: ValueState<i64>,
+    map: MapState<i64, i64>,
+    list: ListState<i64>,
+}
+
+impl Bolt for Brief {
+    fn declare(&self) -> Streams {
+        Streams::new(["value", "map", "list"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        let ttl = Duration::from_secs(10);
+        let kept = match context.setting::<bool>("reads-refresh")? {
+            true => context.expiring(Ttl::after_access(ttl)),
+            false => context.expiring(Ttl::after_write(ttl)),
+        };
+        self.value = kept.value_state("value")?;
+        self.map = kept.map_state("map")?;
+        self.list = kept.list_state("list")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let n = input.i64("n")?;
+        if n > 0 {
+            self.value.update(out, |value| *value += n)?;
+            self.map.insert(out, n, n)?;
+            self.list.push(out, n)?;
+        }
+        let value = self.value.get(out)?.copied();
+        let map = self.map.entries(out)?.map(|(_, n)| *n).sum::<i64>();
+        let list = self.list.items(out)?.iter().sum::<i64>();
+        match input.str("then")? {
+            "fail" => Err(TaskError::new("asked to")),
+            _ => Ok(out.emit((value, map, list))?),
+        }
+    }
+}
+
+fn brief(reads_refresh: bool) -> (BoltHarness, impl Fn(&mut BoltHarness, i64, &str) -> Vec<Option<i64>>) {
+    let settings = toml::Table::from_iter([("reads-refresh".to_owned(), reads_refresh.into())]);
+    let options = HarnessOptions { key: Fields::from(["key"]), settings, ..HarnessOptions::default() };
+    let harness = BoltHarness::start(Box::new(Brief::default()), &options).expect("it can be prepared");
+    let call = |brief: &mut BoltHarness, n: i64, then: &str| {
+        brief.execute(TestTuple::new(("a", n, then)).fields(["key", "n", "then"]));
+        let rows = brief.take_rows("default");
+        rows.iter().flatten().map(Value::as_i64).collect()
+    };
+    (harness, call)
+}
+
+#[test]
+fn state_expires_by_the_clock_of_the_harness() {
+    let (mut brief, call) = brief(false);
+    assert_eq!(call(&mut brief, 1, ""), [Some(1); 3]);
+    brief.clock().advance(Duration::from_secs(6));
+    assert_eq!(call(&mut brief, 2, ""), [Some(3); 3]);
+    brief.clock().advance(Duration::from_secs(4));
+    assert_eq!(
+        call(&mut brief, 0, ""),
+        [Some(3), Some(2), Some(2)],
+        "of map and list each entry expires by itself"
+    );
+    brief.clock().advance(Duration::from_secs(6));
+    assert_eq!(call(&mut brief, 0, ""), [None, Some(0), Some(0)]);
+}
+
+/// A call that failed after it had read or written kept the state alive, although it had changed nothing.
+#[test]
+fn a_failed_call_takes_back_deadlines() {
+    for reads_refresh in [false, true] {
+        let (mut brief, call) = brief(reads_refresh);
+        call(&mut brief, 1, "");
+        brief.clock().advance(Duration::from_secs(6));
+        let reads = [0, 0, 2, 2];
+        assert!(reads.iter().all(|n| call(&mut brief, *n, "fail").is_empty()));
+        brief.clock().advance(Duration::from_secs(4));
+        assert_eq!(call(&mut brief, 0, ""), [None, Some(0), Some(0)], "{reads_refresh}");
+    }
+}
+
+#[test]
+fn a_read_begins_a_time_to_live_after_access_anew() {
+    let (mut brief, call) = brief(true);
+    call(&mut brief, 1, "");
+    for _ in 0..5 {
+        brief.clock().advance(Duration::from_secs(6));
+        assert_eq!(call(&mut brief, 0, ""), [Some(1); 3]);
+    }
+    brief.clock().advance(Duration::from_secs(10));
+    assert_eq!(call(&mut brief, 0, ""), [None, Some(0), Some(0)]);
 }
