@@ -3,11 +3,11 @@
 #[path = "checkpoint_kit/mod.rs"]
 mod checkpoint_kit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use checkpoint_kit::{Place, Printed};
+use checkpoint_kit::{Place, Printed, WORDS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use squall::api::{ListState, MapState, OperatorState, Positions, Timer};
@@ -177,6 +177,33 @@ fn a_dump_has_every_key_in_order() {
 fn deltas_are_merged_as_a_restore_does_it() {
     let place = Place::new();
     place.run_and_kill();
+    check_counts(&place);
+    let prepared = lines(&get(&place, &["--component", "store", "--state", "prepared", "--dump"], 0));
+    assert!(prepared[0]["value"][0][1][0]["rows"].as_u64() > Some(0), "{prepared:?}");
+}
+
+#[test]
+fn counts_with_a_time_to_live_are_shown_without_their_dates() {
+    let place = Place::new();
+    let words = WORDS.replace(r#"by = ["word"]"#, r#"by = ["word"], ttl = "1h""#);
+    assert_ne!(words, WORDS);
+    fs::write(place.path("words.toml"), words).expect("it can be written");
+    place.run_and_kill();
+    check_counts(&place);
+    let dumped = lines(&get(&place, &["--component", "count", "--state", "counts", "--dump"], 0));
+    let words: BTreeSet<&str> = dumped.iter().filter_map(|line| line["key"][0].as_str()).collect();
+    assert_eq!(words, BTreeSet::from(["squall", "storm"]));
+    for line in &dumped {
+        let value = line["value"].as_object().expect("an object");
+        assert_eq!(value.keys().collect::<Vec<_>>(), ["count", "changed"], "{line}");
+    }
+    let inspected = place.squall(&["checkpoint", "inspect", "checkpoints", "--json"], 0).json();
+    let tasks = inspected["tasks"].as_array().expect("an array");
+    assert!(tasks.iter().all(|task| task["problem"].is_null()), "{inspected}");
+}
+
+/// Checks the counts in every checkpoint, and that some consist of several snapshots.
+fn check_counts(place: &Place) {
     let mut with_deltas = 0;
     let listed = place.squall(&["checkpoint", "list", "checkpoints", "--json"], 0).json();
     for checkpoint in
@@ -194,15 +221,13 @@ fn deltas_are_merged_as_a_restore_does_it() {
             let key = format!("[\"{word}\"]");
             let args =
                 ["--component", "count", "--state", "counts", "--checkpoint", checkpoint, "--key", &key];
-            get(&place, &args, 0).json()["count"].as_i64().expect("a number")
+            get(place, &args, 0).json()["count"].as_i64().expect("a number")
         };
         let (storm, squall) = (count("storm"), count("squall"));
         assert_eq!(storm + squall, made, "{checkpoint}");
         assert!((storm - 2 * squall).abs() <= 2, "{checkpoint}: {storm} {squall}");
     }
     assert!(with_deltas > 0, "no checkpoint has deltas: {listed}");
-    let prepared = lines(&get(&place, &["--component", "store", "--state", "prepared", "--dump"], 0));
-    assert!(prepared[0]["value"][0][1][0]["rows"].as_u64() > Some(0), "{prepared:?}");
 }
 
 #[test]

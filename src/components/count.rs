@@ -2,7 +2,8 @@
 //!
 //! Counts are [state](crate::state) of the task, by key, so the input is grouped by the same fields (`fields`
 //! grouping). They stay when the task is built again, and what a call that fails has counted is taken back. They
-//! end with the process. A tuple is acked when it is counted; after a replay it may be counted twice.
+//! end with the process, unless checkpoints keep them. A tuple is acked when it is counted; after a replay it may be
+//! counted twice. With `ttl`, a count is forgotten when its key has not come for so long.
 //!
 //! If the input is grouped by the fields that are counted, in the same order, its key is looked up once, by the
 //! runtime. Otherwise the bolt names the key of each tuple.
@@ -20,8 +21,10 @@ use crate::api::{
     Bolt, Check, Input, InputInfo, Outputs, Streams, TaskContext, TaskError, ValueState, Values,
 };
 use crate::components::positions::Positions;
-use crate::components::settings::spend_names;
+use crate::components::settings::{Period, spend_names};
+use crate::config::units::show_duration;
 use crate::metrics::Counter;
+use crate::state::Ttl;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::{Fields, Value, ValueError};
@@ -59,6 +62,11 @@ pub struct CountSettings {
     /// With `emit = "tick"`: whether every count begins at 0 again after each tick. Default: false.
     #[serde(default)]
     pub reset: bool,
+    /// How long a count is kept after it was changed last, as a duration; then the key begins at 0 again, and takes no
+    /// memory. With `emit = "tick"` it must be longer than the `tick`, and begins anew when the count is emitted, too.
+    /// Default: for ever.
+    #[serde(default)]
+    pub ttl: Option<Period>,
     /// The field that the count is emitted in. Default: `"count"`.
     #[serde(default = "count_field")]
     pub field: String,
@@ -97,7 +105,7 @@ impl Count {
     /// A bolt with these settings.
     ///
     /// # Errors
-    /// When `by` is empty, or a setting does not go with `emit`.
+    /// When `by` is empty, a setting does not go with `emit`, or `ttl` is out of range.
     pub fn new(settings: CountSettings, effort: &Effort) -> Result<Count, SettingError> {
         spend_names(effort, "by", settings.by.len())?;
         if settings.by.is_empty() {
@@ -111,6 +119,9 @@ impl Count {
         }
         if settings.reset && settings.emit != Emit::Tick {
             return Err(SettingError::at("reset", "goes with emit = \"tick\" only"));
+        }
+        if ttl_of(&settings).is_some_and(|ttl| !ttl.is_valid()) {
+            return Err(SettingError::at("ttl", "must be more than 0 and at most 36500d"));
         }
         let positions = Positions::of(settings.by.iter().chain(&settings.sum));
         Ok(Count {
@@ -202,11 +213,24 @@ impl Bolt for Count {
                 "the component needs a `tick`, at which counts are emitted: for example tick = \"5s\"",
             );
         }
+        if let (Some(Period(ttl)), Emit::Tick, Some(tick)) =
+            (self.settings.ttl, self.settings.emit, check.tick())
+            && ttl <= tick
+        {
+            let tick = show_duration(tick);
+            check.refuse(
+                "ttl",
+                format!("must be longer than the `tick` ({tick}), or counts expire before they are emitted"),
+            );
+        }
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.rows_refused = context.loss_counter("rows_refused");
-        self.counts = context.value_state("counts")?;
+        self.counts = match ttl_of(&self.settings) {
+            None => context.value_state("counts")?,
+            Some(ttl) => context.expiring(ttl).value_state("counts")?,
+        };
         let inputs = context.inputs();
         let is_keyed = |input: &InputInfo| input.key.iter().eq(self.settings.by.iter().map(String::as_str));
         self.has_key = !inputs.is_empty() && inputs.iter().all(is_keyed);
@@ -270,6 +294,10 @@ impl Bolt for Count {
             (Emit::Final, None) => self.emit_all(out),
         }
     }
+}
+
+fn ttl_of(settings: &CountSettings) -> Option<Ttl> {
+    settings.ttl.map(|Period(period)| Ttl::after_write(period))
 }
 
 /// A key and its count.
@@ -354,6 +382,8 @@ config = { by = ["word"], emit = "final", top = 20 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::components::test_support::{bolt, refusal, texts};
     use crate::testing::{BoltHarness, TestTuple};
 
@@ -476,12 +506,37 @@ mod tests {
     }
 
     #[test]
+    fn a_count_is_forgotten_when_its_key_does_not_come() {
+        let minutes = |count: &BoltHarness, n: u64| count.clock().advance(Duration::from_secs(60 * n));
+        let mut count = bolt("count", "by = ['word']\nttl = '1h'");
+        feed(&mut count, "a b");
+        minutes(&count, 59);
+        feed(&mut count, "a");
+        minutes(&count, 1);
+        feed(&mut count, "a b");
+        minutes(&count, 60);
+        feed(&mut count, "a");
+        assert_eq!(texts(&count.take_rows("default")), ["a 1", "b 1", "a 2", "a 3", "b 1", "a 1"]);
+        for config in ["emit = 'final'", "emit = 'final'\ntop = 5", "emit = 'tick'"] {
+            let mut count = bolt("count", &format!("by = ['word']\nttl = '1h'\n{config}"));
+            feed(&mut count, "a b b");
+            minutes(&count, 40);
+            feed(&mut count, "b");
+            minutes(&count, 20);
+            count.finish();
+            assert_eq!(texts(&count.take_rows("default")), ["b 3"], "{config}");
+        }
+    }
+
+    #[test]
     fn settings_that_do_not_go_together_are_refused() {
         for (config, why) in [
             ("by = []", "at least one field"),
             ("by = ['w']\ntop = 3", "goes with emit = \"tick\" or \"final\" only"),
             ("by = ['w']\nemit = 'final'\ntop = 0", "at least 1"),
             ("by = ['w']\nreset = true", "goes with emit = \"tick\" only"),
+            ("by = ['w']\nttl = '0s'", "more than 0 and at most 36500d"),
+            ("by = ['w']\nttl = 5", "expected a string"),
             ("", "missing field `by`"),
             ("by = ['w']\nspeed = 1", "unknown field `speed`"),
         ] {

@@ -196,6 +196,11 @@ fn what_needs_a_tick_is_refused_without_one() {
     validate(&bolt("count", count, ""), "\"b\"").exits(1).says("the component needs a `tick`");
     validate(&bolt("count", count, "tick = \"1s\""), "\"b\"").exits(0);
     validate(&bolt("count", "by = [\"line\"]", ""), "\"b\"").exits(0);
+    let brief = format!("{count}, ttl = \"1s\"");
+    validate(&bolt("count", &brief, "tick = \"1s\""), "\"b\"")
+        .exits(1)
+        .says("must be longer than the `tick` (1s)");
+    validate(&bolt("count", &brief, "tick = \"500ms\""), "\"b\"").exits(0);
     let delay = "period = \"5s\", fields = [\"line\"]";
     validate(&bolt("delay", delay, ""), "\"b\"").exits(1).says("the component needs a `tick`");
     validate(&bolt("delay", delay, "tick = \"1s\""), "\"b\"").exits(0);
