@@ -194,3 +194,23 @@ fn what_cannot_be_read_again_is_refused() {
     }
     assert_eq!(refused("some/*.log"), "");
 }
+
+/// After a restart `sample` began to count at the first tuple once more, and chose others than without one.
+#[test]
+fn every_nth_tuple_is_chosen_whatever_is_killed() {
+    let document = |dir: &Path| {
+        format!(
+            "[topology]\nname = 'every'\ndelivery = 'exactly-once'\n[topology.checkpoint]\ninterval = '50ms'\n\
+             [spout.rows]\ntype = 'generate'\n[spout.rows.config]\nrate = 1000\ncount = 2_000\n\
+             fields = {{ n = '{{seq}}' }}\n\
+             [bolt.some]\ntype = 'sample'\ninputs = ['rows']\nconfig = {{ every = 7, fields = ['n'] }}\n\
+             [bolt.store]\ntype = 'file'\ninputs = ['some']\nconfig = {{ path = '{}/out/r.jsonl' }}\n",
+            dir.display()
+        )
+    };
+    let whole = tempfile::tempdir().expect("a temporary directory");
+    run_to_end(start(&document(whole.path()), &MemoryStorage::seeded(1), 1));
+    let expected = rows(&whole.path().join("out"));
+    assert_eq!(expected.len(), 2_000_usize.div_ceil(7));
+    check(8, document, &expected);
+}

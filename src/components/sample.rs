@@ -1,14 +1,18 @@
 //! `sample`: passes some of the tuples, every n-th or a random fraction.
+//!
+//! With `every`, how many tuples have come is [state](crate::state) of the task, without a key. So it goes back with a
+//! checkpoint, and a call that fails does not count. A random choice has no memory, so there is nothing to keep.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
+use crate::api::{Bolt, Check, Input, OperatorState, Outputs, Streams, TaskContext, TaskError};
 use crate::components::positions::Positions;
 use crate::components::settings::spend_names;
 use crate::metrics::Counter;
+use crate::state::StateError;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::tuple::Fields;
@@ -31,7 +35,7 @@ pub struct SampleSettings {
 
 #[derive(Debug)]
 enum Choice {
-    Every { n: u64, seen: u64 },
+    Every { n: u64 },
     Fraction { probability: f64, rng: Box<StdRng> },
 }
 
@@ -40,6 +44,8 @@ pub struct Sample {
     fields: Fields,
     positions: Positions,
     choice: Choice,
+    /// How many tuples have come since the last that was passed, that one included; nothing before the first.
+    since_passed: OperatorState<u64>,
     left_out: Counter,
 }
 
@@ -51,7 +57,7 @@ impl Sample {
     pub fn new(settings: &SampleSettings, effort: &Effort) -> Result<Sample, SettingError> {
         spend_names(effort, "fields", settings.fields.len())?;
         let choice = match (settings.every, settings.fraction) {
-            (Some(n), None) if n > 0 => Choice::Every { n, seen: 0 },
+            (Some(n), None) if n > 0 => Choice::Every { n },
             (Some(_), None) => return Err(SettingError::at("every", "must be at least 1")),
             (None, Some(probability)) if (0.0..=1.0).contains(&probability) => {
                 Choice::Fraction { probability, rng: Box::new(StdRng::seed_from_u64(0)) }
@@ -64,19 +70,25 @@ impl Sample {
             fields: settings.fields.iter().collect(),
             positions,
             choice,
+            since_passed: OperatorState::default(),
             left_out: Counter::default(),
         })
     }
 }
 
-impl Choice {
-    fn next(&mut self) -> bool {
-        match self {
-            Choice::Every { n, seen } => {
-                *seen += 1;
-                (*seen - 1).is_multiple_of(*n)
+impl Sample {
+    /// Whether the next tuple is passed.
+    fn is_chosen(&mut self, out: &mut Outputs<'_>) -> Result<bool, StateError> {
+        match &mut self.choice {
+            Choice::Every { n } => {
+                let since = match self.since_passed.items(out)?.first() {
+                    Some(since) if since < n => since + 1,
+                    Some(_) | None => 1,
+                };
+                self.since_passed.set(out, vec![since])?;
+                Ok(since == 1)
             }
-            Choice::Fraction { probability, rng } => rng.random_bool(*probability),
+            Choice::Fraction { probability, rng } => Ok(rng.random_bool(*probability)),
         }
     }
 }
@@ -94,12 +106,13 @@ impl Bolt for Sample {
         if let Choice::Fraction { rng, .. } = &mut self.choice {
             **rng = StdRng::seed_from_u64(context.seed());
         }
+        self.since_passed = context.operator_state("since_passed")?;
         self.left_out = context.counter("left_out");
         Ok(())
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if self.choice.next() {
+        if self.is_chosen(out)? {
             let row = self.positions.values(&input)?;
             out.emit(row)?;
         } else {
@@ -142,6 +155,16 @@ mod tests {
         sample.execute_all(numbers(8));
         assert_eq!(texts(&sample.take_rows("default")), ["0", "3", "6"]);
         assert_eq!((sample.acked().len(), sample.counter("left_out")), (8, 5));
+    }
+
+    #[test]
+    fn a_call_that_fails_does_not_count() {
+        let mut sample = bolt("sample", "every = 2\nfields = ['n']");
+        let mut tuples: Vec<TestTuple> = numbers(4).collect();
+        tuples.insert(2, TestTuple::new([9]).fields(["other"]));
+        sample.execute_all(tuples);
+        assert_eq!(texts(&sample.take_rows("default")), ["0", "2"]);
+        assert_eq!(sample.failed().len(), 1);
     }
 
     #[test]
