@@ -132,6 +132,7 @@ fn written_in(format: u8, change: impl FnOnce(&Path, &mut Manifest)) -> Place {
             files: files.clone(),
             positions: BTreeMap::from([("a\nb".into(), json!(7))]),
             states: Vec::new(),
+            names_keys: false,
         };
         let (topology, run) = ("words".into(), RunState::Running);
         let mut manifest = Manifest { checkpoint, topology, taken_at: 0, run, tasks: vec![entry] };

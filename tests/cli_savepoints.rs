@@ -163,6 +163,12 @@ fn so_is_one_in_workers_and_their_number_may_change() {
 }
 
 #[test]
+fn the_number_of_tasks_may_change() {
+    let tasks = ["--set", "bolt.count.parallelism=5", "--set", "bolt.store.parallelism=1", "--workers", "3"];
+    check_stops_and_goes_on(&[], &tasks);
+}
+
+#[test]
 fn a_savepoint_is_taken_while_the_run_goes_on() {
     let runs = Runs::new();
     let mut child = runs.start(&[]);
@@ -228,7 +234,15 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     let more = ["run", "words.toml", "--from-savepoint", "saved", "--discard-checkpoints"];
     let storage =
         ["--set", "topology.checkpoint.storage=\"elsewhere\"", "--set", "spout.words.parallelism=2"];
-    refused(&[&more[..], &storage].concat(), "`words` has 1 tasks in it, and 2 in the topology");
+    refused(&[&more[..], &storage].concat(), "the checkpoint has no position of task 0 of 2");
+    // Without a component that keeps something.
+    let less = WORDS.replace("bolt.count", "bolt.tally").replace("[\"count\"]", "[\"tally\"]");
+    let less = less.replace("\"checkpoints\"", "\"less\"");
+    fs::write(runs.place.path("less.toml"), less).expect("it can be written");
+    let from = ["run", "less.toml", "-q", "--from-savepoint", "saved"];
+    refused(&from, "it has state `count.counts`, and the topology has no component `count`");
+    let allowed = ["--allow-dropped-state", "count", "--for", "1s"];
+    runs.squall(&[&from[..], &allowed].concat(), 0);
     child.kill().expect("it runs");
     child.wait().expect("it was started");
     // The socket of the run that was killed is taken away.

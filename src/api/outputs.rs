@@ -339,11 +339,13 @@ impl<'a> Outputs<'a> {
     /// }
     /// ```
     pub fn set_key(&mut self, key: impl Values) -> Result<(), ValueError> {
+        self.state.store.note_named();
         self.state.store.set_key(|row| key.push_into(row))
     }
 
     /// Names the key of this call: the values of a row at these positions.
     pub(crate) fn set_key_of(&mut self, row: &[Value], positions: &[usize]) {
+        self.state.store.note_named();
         self.state.store.set_key_of(row, positions);
     }
 

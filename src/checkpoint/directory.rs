@@ -1,6 +1,7 @@
 //! A directory in which checkpoints are kept.
 //!
-//! 1. One start of a topology has the directory: its process, or its master, holds a lock on the file `LOCK`, whose text states who it is. The kernel
+//! 1. One start of a topology has the directory: its process, or its master, holds a lock on the file `LOCK`, whose
+//!    text states who it is. The kernel
 //!    releases the lock when the process ends, however it ends. The file stays, so that two processes never lock
 //!    two files of this name.
 //!    Workers hold a shared lock on the file `WORKERS` as long as they live. The next start waits for these locks, so

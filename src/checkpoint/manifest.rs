@@ -42,6 +42,9 @@ pub struct TaskEntry {
     pub positions: BTreeMap<String, serde_json::Value>,
     /// The states that are in the files.
     pub states: Vec<StateDescription>,
+    /// Whether the bolt named keys itself, so that nobody knows which of several tasks they belong to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub names_keys: bool,
 }
 
 impl TaskEntry {
@@ -168,6 +171,7 @@ mod tests {
                 serde_json::json!({ "line": u64::MAX, "part": 0.1 }),
             )]),
             states: kinds.map(state).into(),
+            names_keys: false,
         };
         let checkpoint = CheckpointId { epoch: 2, number: 3 };
         Manifest {

@@ -37,9 +37,10 @@ use crate::ids::CheckpointId;
 /// store.append(checkpoint, &task, b"second chunk")?;
 /// let file = store.seal(checkpoint, &task)?;
 ///
-/// let (positions, states) = (BTreeMap::new(), Vec::new());
+/// let (positions, states, names_keys) = (BTreeMap::new(), Vec::new(), false);
 /// let files = file.into_iter().collect();
-/// let count = TaskEntry { component: "count".into(), task_index: 0, tasks: 1, files, positions, states };
+/// let component = "count".into();
+/// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
 /// let topology = "orders".into();
 /// store.publish(Manifest { checkpoint, topology, taken_at: 0, run: RunState::Running, tasks: vec![count] })?;
 ///

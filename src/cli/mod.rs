@@ -28,6 +28,7 @@
 //! them and show the results.
 
 mod checkpoint;
+mod checkpoint_flags;
 mod completions;
 mod components;
 mod context;

@@ -10,6 +10,7 @@ use signal_hook::iterator::Signals;
 use slog::{FilterLevel, Logger};
 
 use crate::api::WorkerResources;
+use crate::cli::checkpoint_flags::{CheckpointFlags, savepoint_directory};
 use crate::cli::context::Context;
 use crate::cli::ending::{EndAction, Ending, Event};
 use crate::cli::error::{CommandError, CommandOutcome};
@@ -26,10 +27,8 @@ use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
-use crate::ids::CheckpointId;
 use crate::logging::{Levels, LogFormat, Logging};
-use crate::runtime::checkpoint_start::checkpoint_directory;
-use crate::runtime::{CheckpointBegin, LocalOptions, RunningTopology};
+use crate::runtime::{LocalOptions, RunningTopology};
 use crate::text::{escaped_json, shown};
 use crate::topology::declare;
 use crate::topology::graph::Topology;
@@ -66,10 +65,6 @@ const START_INACTIVE: &str = "the topology sets `start_inactive`, and nothing wo
     remove the key, or add `--set topology.start_inactive=false`. It is for programs that embed squall, which \
     call `RunningTopology::activate`";
 
-/// The error for flags about checkpoints where there are none.
-const NO_CHECKPOINTS: &str = "`--resume`, `--from-savepoint` and `--discard-checkpoints` are about checkpoints, and only a topology \
-    with `delivery = \"exactly-once\"` takes them";
-
 /// Run a topology, in this process or in several
 ///
 /// Rows that `print` bolts show go to stdout. Progress, logs and the summary go to stderr.
@@ -97,33 +92,8 @@ pub(super) struct Args {
     #[arg(long = "for", value_name = "DURATION", allow_hyphen_values = true, value_parser = parse_duration, env = "SQUALL_FOR", hide_env_values = true)]
     run_for: Option<Duration>,
 
-    /// Continue a run that was killed, from its latest checkpoint, or go back to an earlier one
-    ///
-    /// For topologies with `delivery = "exactly-once"`. If there is no checkpoint yet, the run begins at the beginning.
-    ///
-    /// --resume=CHECKPOINT goes back to that checkpoint, as `squall checkpoint list` shows it. Later checkpoints are
-    /// given up, and rows that sinks published since are published again.
-    #[arg(
-        long,
-        value_name = "CHECKPOINT",
-        num_args = 0..=1,
-        require_equals = true,
-        conflicts_with = "discard_checkpoints"
-    )]
-    resume: Option<Option<CheckpointId>>,
-
-    /// Go on from a savepoint, as `squall savepoint create` and `squall stop --savepoint` write them
-    ///
-    /// It is copied, and stays as it is. If there are checkpoints of a run that has not come to its end, the run is not
-    /// started, unless --discard-checkpoints deletes them.
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
-    from_savepoint: Option<PathBuf>,
-
-    /// Begin at the beginning, and delete the checkpoints of an earlier run that has not come to its end
-    ///
-    /// Without this flag and without --resume, a run is not started while there are such checkpoints.
-    #[arg(long)]
-    discard_checkpoints: bool,
+    #[command(flatten)]
+    checkpoints: CheckpointFlags,
 
     /// Print rows and summary as JSON
     ///
@@ -217,24 +187,6 @@ fn check_fit(engine: &EngineOptions, topology: &Topology) -> Result<(), CommandE
     if lines.is_empty() { Ok(()) } else { Err(CommandError::Refused(lines.join("\n"))) }
 }
 
-/// What becomes of the checkpoints of an earlier run.
-fn begin(args: &Args, topology: &Topology) -> Result<CheckpointBegin, CommandError> {
-    let begin = match (args.resume, args.discard_checkpoints) {
-        (Some(None), _) => CheckpointBegin::Resume,
-        (Some(Some(checkpoint)), _) => CheckpointBegin::ResumeFrom(checkpoint),
-        (None, discard) if args.from_savepoint.is_some() => {
-            let directory = args.from_savepoint.clone().unwrap_or_default();
-            CheckpointBegin::Savepoint { directory, discard }
-        }
-        (None, true) => CheckpointBegin::Discard,
-        (None, false) => return Ok(CheckpointBegin::New),
-    };
-    match topology.options().delivery.is_exactly_once() {
-        true => Ok(begin),
-        false => Err(CommandError::Refused(NO_CHECKPOINTS.to_owned())),
-    }
-}
-
 /// The number of worker processes for a topology; `None`: it runs in this process.
 fn workers(args: &Args, topology: &Topology) -> Result<Option<u16>, CommandError> {
     let declared = topology.options().workers;
@@ -269,7 +221,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     let watched = signals::draining();
     let signals = Signals::new(watched).map_err(CommandError::io("watch for signals"))?;
     signals::survive_file_size_limit().map_err(CommandError::io("watch for signals"))?;
-    let (workers, checkpoints) = (workers(args, &topology)?, begin(args, &topology)?);
+    let (workers, checkpoints) = (workers(args, &topology)?, args.checkpoints.begin(&topology)?);
     let shown = !args.quiet && Stream::Err.is_terminal();
     let mut progress = Progress::new(topology.name(), args.run_for, shown);
     let logging = start_log(args, context, &progress);
@@ -282,7 +234,8 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
             resources.set(PRINT_RESOURCE, print_target(args, &progress));
             let metrics = context.registry.metrics().cloned();
             let logger = logging.logger.clone();
-            let options = LocalOptions { logger, resources, metrics, checkpoints };
+            let allow_dropped_state = args.checkpoints.allow_dropped_state.clone();
+            let options = LocalOptions { logger, resources, metrics, checkpoints, allow_dropped_state };
             (Running::Here(RunningTopology::start(topology, options)?), STOP_GRACE)
         }
         Some(workers) => {
@@ -342,15 +295,6 @@ fn sole_owner(mut running: Arc<Running>) -> Running {
     }
 }
 
-/// Where savepoints go that name no directory: beside the checkpoints, if the topology takes any.
-fn savepoint_directory(topology: &Topology) -> Option<PathBuf> {
-    if !topology.options().delivery.is_exactly_once() {
-        return None;
-    }
-    let checkpoints = std::path::absolute(checkpoint_directory(topology).ok()?).ok()?;
-    Some(checkpoints.parent()?.join("savepoints"))
-}
-
 fn workers_options(
     workers: u16,
     args: &Args,
@@ -369,6 +313,7 @@ fn workers_options(
         print: print_style(args),
         stdin: args.file != STDIN,
         metrics: context.registry.metrics().cloned(),
+        allow_dropped_state: args.checkpoints.allow_dropped_state.clone(),
         ..WorkersOptions::new(workers)
     }
 }

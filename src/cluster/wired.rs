@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::SysRng;
@@ -37,6 +37,9 @@ struct Wired {
     address: SocketAddr,
     reports: Reports,
     leaving: Arc<AtomicBool>,
+    /// The version of the members that were set last, and of those that the poller has applied.
+    members_set: AtomicU64,
+    membership: Arc<AtomicU64>,
 }
 
 /// Starts the runtime of a worker.
@@ -78,6 +81,7 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
         AssembledShare::new(topology, share, clock.clone(), options, checkpoints.transpose()?)
             .map_err(failure)?;
     let watcher = Box::new(Links { reports: reports.clone(), clock: clock.clone() });
+    let (membership, members_set) = (Arc::clone(&ingress.membership), AtomicU64::new(members.version));
     let bridge = Bridge::new(ingress, watcher, clock.clone());
     let leaving = Arc::new(AtomicBool::new(false));
     let wire = Wire {
@@ -94,7 +98,7 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     poller.set_members(members);
     assembled.listens_at(address);
     let running = assembled.start().map_err(failure)?;
-    Ok(Arc::new(Wired { running, poller, address, reports, leaving }))
+    Ok(Arc::new(Wired { running, poller, address, reports, leaving, members_set, membership }))
 }
 
 /// The store in which the tasks of a worker keep their state.
@@ -157,6 +161,7 @@ impl WorkerRuntime for Wired {
     }
 
     fn members(&self, members: &Members) {
+        self.members_set.fetch_max(members.version, Ordering::SeqCst);
         self.poller.set_members(members.clone());
     }
 
@@ -186,7 +191,9 @@ impl WorkerRuntime for Wired {
     }
 
     fn progress(&self) -> EndProgress {
-        let progress = self.running.progress();
+        let mut progress = self.running.progress();
+        // What an incarnation that is over has sent may come until the poller has applied the members without it.
+        progress.at_rest &= self.membership.load(Ordering::SeqCst) >= self.members_set.load(Ordering::SeqCst);
         self.reports.progress(progress.at_rest, progress.live_spouts);
         progress
     }

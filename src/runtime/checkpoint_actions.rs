@@ -95,4 +95,9 @@ impl Parts {
         }
         Parts { topology: topology.name.clone(), tasks, answerers }
     }
+
+    /// How many tasks each component has.
+    pub fn counts(&self) -> BTreeMap<SmolStr, u32> {
+        self.tasks.iter().map(|(task, count)| (task.component.clone(), *count)).collect()
+    }
 }

@@ -1,5 +1,6 @@
 //! How a topology that is exactly-once begins: where its checkpoints are, and what becomes of those of earlier runs.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::checkpoint::{
     CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest,
-    RunState,
+    RunState, TaskEntry,
 };
 use crate::ids::CheckpointId;
 use crate::topology::graph::Topology;
@@ -140,16 +141,19 @@ pub fn checkpoint_directory(topology: &Topology) -> Result<PathBuf, CheckpointSt
 pub fn open_directory(
     topology: &Topology,
     begin: CheckpointBegin,
+    dropped: &[String],
     holder: &str,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let storage = DirectoryStorage::open(checkpoint_directory(topology)?, holder)?;
-    open(topology, begin, Box::new(storage))
+    open(topology, begin, dropped, Box::new(storage))
 }
 
-/// Opens a storage with the checkpoints of a topology, and begins an epoch in it.
+/// Opens a storage with the checkpoints of a topology, and begins an epoch in it. What the components in `dropped` kept
+/// may be left behind, if the topology does not have them any more.
 pub fn open(
     topology: &Topology,
     begin: CheckpointBegin,
+    dropped: &[String],
     storage: Box<dyn CheckpointStorage>,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let location = storage.location();
@@ -163,7 +167,7 @@ pub fn open(
     let left = store.latest();
     match (&begin, left) {
         (CheckpointBegin::Resume | CheckpointBegin::ResumeFrom(_), Some(left)) => {
-            check_fit(topology, left, &location)?;
+            check_fit(topology, left, &location, dropped)?;
         }
         (CheckpointBegin::New | CheckpointBegin::Savepoint { discard: false, .. }, Some(left))
             if left.run != RunState::Committed =>
@@ -179,7 +183,7 @@ pub fn open(
         (CheckpointBegin::Savepoint { directory, .. }, left) => {
             // Nothing is deleted before it is known that the savepoint can be used.
             let savepoint = CheckpointReader::open(directory)?;
-            check_fit(topology, &savepoint.manifest(None)?, savepoint.location())?;
+            check_fit(topology, &savepoint.manifest(None)?, savepoint.location(), dropped)?;
             if left.is_some() {
                 store.clear()?;
             }
@@ -192,9 +196,14 @@ pub fn open(
     Ok(OpenedCheckpoints { store, epoch })
 }
 
-/// Refuses a checkpoint that does not fit a topology.
-fn check_fit(topology: &Topology, manifest: &Manifest, location: &str) -> Result<(), CheckpointStartError> {
-    let differences = differences(topology, manifest);
+/// Refuses a checkpoint that does not fit a topology. What the components in `dropped` kept may be left behind.
+fn check_fit(
+    topology: &Topology,
+    manifest: &Manifest,
+    location: &str,
+    dropped: &[String],
+) -> Result<(), CheckpointStartError> {
+    let differences = differences(topology, manifest, dropped);
     if differences.is_empty() {
         return Ok(());
     }
@@ -203,34 +212,56 @@ fn check_fit(topology: &Topology, manifest: &Manifest, location: &str) -> Result
     Err(CheckpointStartError::Unfit { topology, checkpoint, location, differences })
 }
 
-/// What a checkpoint has and the topology has not, and the other way around.
-fn differences(topology: &Topology, manifest: &Manifest) -> Vec<String> {
+/// What keeps a topology from beginning with a checkpoint. A component that the checkpoint does not have begins with
+/// nothing.
+fn differences(topology: &Topology, manifest: &Manifest, dropped: &[String]) -> Vec<String> {
     let mut differences = Vec::new();
-    for component in topology.components() {
-        let tasks = component.options.task_count();
-        let mut entries = manifest.tasks.iter().filter(|entry| entry.component == component.id);
-        match entries.next() {
-            None => differences.push(format!("it has no component `{}`", component.id)),
-            Some(entry) if entry.tasks != tasks => differences.push(format!(
-                "`{}` has {} tasks in it, and {tasks} in the topology",
-                component.id, entry.tasks
-            )),
+    let component = |id: &SmolStr| topology.components().iter().find(|component| component.id == *id);
+    let mut seen = BTreeSet::new();
+    for entry in manifest.tasks.iter().filter(|entry| seen.insert(entry.component.clone())) {
+        let of_component = || manifest.tasks.iter().filter(|other| other.component == entry.component);
+        match component(&entry.component).map(|component| component.options.task_count()) {
+            Some(tasks) if tasks != entry.tasks && of_component().any(|entry| entry.names_keys) => {
+                differences.push(format!(
+                    "`{0}` has {1} tasks in it, and {tasks} in the topology, and its keys cannot be moved, because it \
+                     names them itself: give it {1} tasks",
+                    entry.component, entry.tasks
+                ));
+            }
             Some(_) => {}
+            None if dropped.iter().any(|dropped| *dropped == *entry.component) => {}
+            None if of_component().all(|entry| entry.files.is_empty() && entry.positions.is_empty()) => {}
+            None => differences.push(format!(
+                "it has {}, and the topology has no component `{1}`: add it, or leave that behind with \
+                 `--allow-dropped-state {1}`",
+                kept(of_component()),
+                entry.component
+            )),
         }
     }
-    let is_unknown = |component: &SmolStr| topology.components().iter().all(|known| known.id != *component);
-    let mut unknown: Vec<_> = manifest.tasks.iter().map(|entry| &entry.component).collect();
-    unknown.dedup();
-    for component in unknown.into_iter().filter(|component| is_unknown(component)) {
-        differences.push(format!("the topology has no component `{component}`"));
-    }
     differences
+}
+
+/// What the tasks of a component keep in a checkpoint, for people.
+fn kept<'e>(entries: impl Iterator<Item = &'e TaskEntry> + Clone) -> String {
+    let splits: usize = entries.clone().map(|entry| entry.positions.len()).sum();
+    let (own, of_bolt): (BTreeSet<_>, BTreeSet<_>) = entries
+        .flat_map(|entry| entry.states.iter().map(|state| format!("{}.{}", entry.component, state.name)))
+        .partition(|name| name.contains(".__"));
+    let of_bolt: Vec<String> = of_bolt.iter().map(|name| format!("`{name}`")).collect();
+    match (of_bolt.is_empty(), splits, own.is_empty()) {
+        (false, ..) => format!("state {}", of_bolt.join(", ")),
+        (true, 1.., _) => format!("positions in {splits} splits"),
+        (true, 0, false) => "tuples that a bolt held".to_owned(),
+        (true, 0, true) => "files without states".to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{MemoryStorage, TaskEntry};
+    use crate::checkpoint::{MemoryStorage, SnapshotFile};
+    use crate::state::{StateDescription, StateKind};
     use crate::testing::{Capture, FixedSpout};
     use crate::topology::TopologyBuilder;
     use crate::tuple::Value;
@@ -255,6 +286,7 @@ mod tests {
             files: Vec::new(),
             positions: [].into(),
             states: Vec::new(),
+            names_keys: false,
         };
         let tasks = vec![entry("sink"), entry("words")];
         let checkpoint = CheckpointId { epoch, number: 1 };
@@ -264,7 +296,8 @@ mod tests {
     }
 
     fn begun(run: RunState, begin: CheckpointBegin, sinks: u32) -> Result<Option<CheckpointId>, String> {
-        let setup = open(&topology(sinks), begin, Box::new(left(run))).map_err(|error| error.to_string())?;
+        let setup =
+            open(&topology(sinks), begin, &[], Box::new(left(run))).map_err(|error| error.to_string())?;
         Ok(setup.store.latest().map(|manifest| manifest.checkpoint))
     }
 
@@ -296,7 +329,7 @@ mod tests {
         drop(store);
 
         let back = |to, sinks| {
-            open(&topology(sinks), CheckpointBegin::ResumeFrom(to), Box::new(storage.clone()))
+            open(&topology(sinks), CheckpointBegin::ResumeFrom(to), &[], Box::new(storage.clone()))
                 .map_err(|error| error.to_string())
         };
         let error = back(CheckpointId { epoch: 1, number: 2 }, 1).map(|_| ()).expect_err("it is not there");
@@ -304,16 +337,70 @@ mod tests {
             error.contains("there is no checkpoint 1-2") && error.contains("1-1, 2-7 are there"),
             "{error}"
         );
-        let error = back(checkpoint, 2).map(|_| ()).expect_err("it does not fit");
-        assert!(error.contains("`sink` has 1 tasks in it, and 2 in the topology"), "{error}");
-        let opened = back(checkpoint, 1).unwrap_or_else(|error| panic!("{error}"));
+        let opened = back(checkpoint, 2).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(opened.store.latest().map(|manifest| manifest.checkpoint), Some(checkpoint));
         assert_eq!(opened.store.given_up(), [later]);
     }
 
+    /// A checkpoint of these components, which keep something, with how many tasks each has and whether it names keys.
+    fn manifest(components: &[(&str, u32, bool)]) -> Manifest {
+        let entry = |(component, tasks, names_keys): &(&str, u32, bool)| TaskEntry {
+            component: (*component).into(),
+            task_index: 0,
+            tasks: *tasks,
+            files: vec![SnapshotFile { name: "snapshot".into(), bytes: 1, crc32c: 0 }],
+            positions: [].into(),
+            states: vec![StateDescription {
+                name: "counts".into(),
+                kind: StateKind::Value,
+                rust_type: "i64".to_owned(),
+            }],
+            names_keys: *names_keys,
+        };
+        Manifest {
+            checkpoint: CheckpointId { epoch: 1, number: 1 },
+            topology: "words".into(),
+            taken_at: 0,
+            run: RunState::Running,
+            tasks: components.iter().map(entry).collect(),
+        }
+    }
+
     #[test]
-    fn a_checkpoint_of_another_form_is_refused() {
-        let error = begun(RunState::Running, CheckpointBegin::Resume, 2).expect_err("it is refused");
-        assert!(error.contains("`sink` has 1 tasks in it, and 2 in the topology"), "{error}");
+    fn what_would_be_lost_is_refused_and_what_can_be_moved_is_not() {
+        let check = |components: &[(&str, u32, bool)], dropped: &[&str], expected: &[&str]| {
+            let dropped: Vec<String> = dropped.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(differences(&topology(2), &manifest(components), &dropped), expected);
+        };
+        check(&[("sink", 2, false), ("words", 1, false)], &[], &[]);
+        check(&[("sink", 3, false), ("words", 7, false)], &[], &[]);
+        check(&[("words", 1, false)], &[], &[]);
+        check(
+            &[("sink", 3, true)],
+            &[],
+            &[
+                "`sink` has 3 tasks in it, and 2 in the topology, and its keys cannot be moved, because it names them \
+               itself: give it 3 tasks",
+            ],
+        );
+        check(&[("sink", 2, true)], &[], &[]);
+        check(
+            &[("gone", 1, false)],
+            &["other"],
+            &[
+                "it has state `gone.counts`, and the topology has no component `gone`: add it, or leave that behind \
+               with `--allow-dropped-state gone`",
+            ],
+        );
+        check(&[("gone", 1, false)], &["gone"], &[]);
+    }
+
+    #[test]
+    fn what_keeps_nothing_may_go() {
+        let mut manifest = manifest(&[("gone", 1, false)]);
+        manifest.tasks[0].files.clear();
+        assert_eq!(differences(&topology(1), &manifest, &[]), [""; 0]);
+        manifest.tasks[0].positions.insert("a.log".to_owned(), 7.into());
+        assert_eq!(differences(&topology(1), &manifest, &[]).len(), 1);
     }
 }

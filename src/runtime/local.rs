@@ -17,7 +17,7 @@ use crate::runtime::checkpoint_start::{
 };
 use crate::runtime::end_sequence::EndCommand;
 use crate::runtime::flow::checkpoint::CheckpointEvent;
-use crate::runtime::flow::message::{EndRequest, ExecutorCommand};
+use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::reporting::{Reported, Reporter};
@@ -37,6 +37,9 @@ pub struct LocalOptions {
     pub metrics: Option<MetricsReporting>,
     /// What becomes of checkpoints of an earlier run, if the topology is exactly-once.
     pub checkpoints: CheckpointBegin,
+    /// Components that the topology does not have any more, and whose state in the checkpoint is left behind. Otherwise
+    /// such state is an error.
+    pub allow_dropped_state: Vec<String>,
 }
 
 impl Default for LocalOptions {
@@ -44,7 +47,8 @@ impl Default for LocalOptions {
     fn default() -> LocalOptions {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let checkpoints = CheckpointBegin::default();
-        LocalOptions { logger, resources: WorkerResources::default(), metrics: None, checkpoints }
+        let (resources, allow_dropped_state) = (WorkerResources::default(), Vec::new());
+        LocalOptions { logger, resources, metrics: None, checkpoints, allow_dropped_state }
     }
 }
 
@@ -177,7 +181,8 @@ impl RunningTopology {
         let checkpoints = match topology.options().delivery.is_exactly_once() {
             true => {
                 let holder = format!("process {} on {}", std::process::id(), host_name());
-                let opened = open_directory(&topology, options.checkpoints, &holder)?;
+                let opened =
+                    open_directory(&topology, options.checkpoints, &options.allow_dropped_state, &holder)?;
                 opened.warn_of_given_up(&options.logger);
                 let OpenedCheckpoints { store, epoch } = opened;
                 Some(CheckpointSetup::Whole { store: Box::new(store), epoch })
@@ -275,7 +280,7 @@ impl RunningTopology {
 
     /// Has spouts emit nothing until the next `activate`. Tuples in flight are still processed.
     pub fn deactivate(&self) {
-        self.worker.command_all(ExecutorCommand::Deactivate);
+        self.worker.deactivate();
     }
 
     /// Waits for the end and returns the final counters.

@@ -22,7 +22,8 @@ struct Wanted {
     stops: bool,
     /// Its checkpoint, once that has begun.
     checkpoint: Option<CheckpointId>,
-    /// Whether it was copied.
+    /// Whether that is complete, and whether it was copied.
+    is_complete: bool,
     is_copied: bool,
 }
 
@@ -47,7 +48,8 @@ impl Savepoints {
         if stops {
             actions.push_back(CheckpointAction::Rest(true));
         }
-        self.wanted = Some(Wanted { directory, stops, checkpoint: None, is_copied: false });
+        self.wanted =
+            Some(Wanted { directory, stops, checkpoint: None, is_complete: false, is_copied: false });
     }
 
     /// Whether one is to begin as soon as a checkpoint can.
@@ -63,42 +65,46 @@ impl Savepoints {
 
     /// A checkpoint is complete. If it is a savepoint, it is to be copied. Returns whether the run ends with it.
     pub fn completed(&mut self, checkpoint: CheckpointId, actions: &mut Actions) -> bool {
-        let Some(wanted) = self.wanted.as_ref().filter(|wanted| wanted.checkpoint == Some(checkpoint)) else {
+        let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.checkpoint == Some(checkpoint)) else {
             return false;
         };
+        wanted.is_complete = true;
         actions.push_back(CheckpointAction::Export(checkpoint, wanted.directory.clone()));
         wanted.stops
     }
 
-    /// The savepoint was copied, or could not be.
-    pub fn exported(&mut self, result: Result<(), String>, actions: &mut Actions) {
-        match (result, &mut self.wanted) {
-            (Err(why), Some(_)) => self.refuse(&why, actions),
-            (Ok(()), Some(wanted)) if wanted.stops => wanted.is_copied = true,
-            (Ok(()), Some(Wanted { checkpoint: Some(checkpoint), .. })) => {
-                actions.push_back(CheckpointAction::AnswerSavepoint(Ok(*checkpoint)));
-                self.wanted = None;
-            }
-            (Ok(()), Some(Wanted { checkpoint: None, .. })) | (_, None) => {}
-        }
-    }
-
-    /// All tasks have committed the last checkpoint. Returns whether the run ends with a savepoint: if it does and the
-    /// savepoint was not copied yet, nothing ends.
-    pub fn committed(&mut self, actions: &mut Actions) -> bool {
-        let Some(Wanted { stops: true, checkpoint: Some(checkpoint), is_copied, .. }) = self.wanted else {
+    /// A checkpoint was copied, or could not be. It may be one whose savepoint was given up since. Returns whether the
+    /// run does not stop with a savepoint because of that.
+    pub fn exported(
+        &mut self,
+        checkpoint: CheckpointId,
+        result: Result<(), String>,
+        actions: &mut Actions,
+    ) -> bool {
+        let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.checkpoint == Some(checkpoint)) else {
             return false;
         };
-        if is_copied {
-            self.wanted = None;
-            self.last = Some(checkpoint);
-            actions.push_back(CheckpointAction::AnswerSavepoint(Ok(checkpoint)));
+        match result {
+            Ok(()) if wanted.stops => wanted.is_copied = true,
+            Ok(()) => {
+                actions.push_back(CheckpointAction::AnswerSavepoint(Ok(checkpoint)));
+                self.wanted = None;
+            }
+            Err(why) => {
+                let stops = wanted.stops;
+                self.refuse(&why, actions);
+                return stops;
+            }
         }
-        true
+        false
     }
 
-    /// The savepoint with which the run has ended.
-    pub fn last(&self) -> Option<CheckpointId> {
+    /// All tasks have committed a savepoint that stops the run. Returns it if the run ends now: when it is copied, too.
+    pub fn stops(&mut self, actions: &mut Actions) -> Option<CheckpointId> {
+        let wanted = self.wanted.as_ref().filter(|wanted| wanted.stops && wanted.is_copied)?;
+        self.last = wanted.checkpoint;
+        self.wanted = None;
+        actions.extend(self.last.map(|checkpoint| CheckpointAction::AnswerSavepoint(Ok(checkpoint))));
         self.last
     }
 
@@ -109,6 +115,13 @@ impl Savepoints {
             if wanted.stops {
                 actions.push_back(CheckpointAction::Rest(false));
             }
+        }
+    }
+
+    /// All tasks go back. A savepoint that is complete is copied all the same, unless the run stops with it.
+    pub fn interrupt(&mut self, why: &str, actions: &mut Actions) {
+        if self.wanted.as_ref().is_some_and(|wanted| wanted.stops || !wanted.is_complete) {
+            self.refuse(why, actions);
         }
     }
 

@@ -14,7 +14,6 @@ use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::checkpoint::CheckpointOrder;
-use crate::runtime::flow::message::ExecutorCommand;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::local::{LocalOptions, StartError};
 use crate::runtime::process::host_name;
@@ -94,7 +93,7 @@ impl RunningShare {
 
     /// Has spouts emit nothing until the next `activate`. Tuples in flight are still processed.
     pub fn deactivate(&self) {
-        self.worker.command_all(ExecutorCommand::Deactivate);
+        self.worker.deactivate();
     }
 
     /// Carries out a command of the master about the end.

@@ -76,7 +76,7 @@ impl SimulatedWorker {
             if share.is_some() {
                 return CheckpointSetup::Share(WorkerStore::new(storage, topology.name()));
             }
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, storage);
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage);
             let OpenedCheckpoints { store, epoch } = opened.unwrap_or_else(|error| panic!("{error}"));
             CheckpointSetup::Whole { store: Box::new(store), epoch }
         });
@@ -111,7 +111,7 @@ impl SimulatedWorker {
     }
 
     pub fn deactivate(&self) {
-        self.worker.command_all(ExecutorCommand::Deactivate);
+        self.worker.deactivate();
     }
 
     pub fn drain(&self) {

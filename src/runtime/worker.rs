@@ -1,13 +1,16 @@
 //! All executors of a process, what they share, and how an executor is stepped.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use smol_str::SmolStr;
 
 use crate::api::ComponentInfo;
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
+use crate::runtime::end_sequence::CLOSE_MAX;
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::checkpoint_coordinator::SharedCounts;
 use crate::runtime::executor::latencies::Latencies;
@@ -143,14 +146,20 @@ impl Worker {
         // The others are not locked: a call into user code that does not return would be waited for.
         let last = self.executors.last().and_then(Option::as_ref);
         let Some(last) = last.filter(|_| self.checkpoint_counts.is_some()) else { return };
-        // After an end that was cut short, a write may never return. It is not waited for.
-        let body = match self.lifecycle.cut_short.load(Ordering::SeqCst) {
-            true => last.body.try_lock().ok(),
-            false => Some(last.body.lock().unwrap_or_else(PoisonError::into_inner)),
+        // After an end that was cut short, a write may never return, so it is not waited for without end.
+        let deadline = self.clock.now().after(CLOSE_MAX);
+        let mut body = loop {
+            match last.body.try_lock() {
+                Ok(body) => break body,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if !self.lifecycle.cut_short.load(Ordering::SeqCst) => {
+                    break last.body.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(TryLockError::WouldBlock) if self.clock.now() >= deadline => return,
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
         };
-        if let Some(mut body) = body
-            && let Executor::Storage(storage) = &mut *body
-        {
+        if let Executor::Storage(storage) = &mut *body {
             storage.close();
         }
     }
@@ -161,8 +170,15 @@ impl Worker {
         local_executors.for_each(|executor| executor.address.send_control(command, Urgency::Now));
     }
 
+    /// Has spouts emit nothing until the next `activate`.
+    pub fn deactivate(&self) {
+        self.local_executors.want_active(false);
+        self.command_all(ExecutorCommand::Deactivate);
+    }
+
     /// Lets spouts emit, and has tasks built that were not built yet.
     pub fn activate(&self) {
+        self.local_executors.want_active(true);
         // Bolts first, so that they can be prepared before the first tuple arrives.
         let is_spout = |executor: &&ExecutorEntry| self.is_spout(executor);
         let (spouts, others): (Vec<_>, Vec<_>) =

@@ -328,6 +328,14 @@ impl<T: StateValue> Column for OperatorCells<T> {
         self.0.restore(place, value, time)
     }
 
+    fn append(&mut self, value: &[u8]) -> Result<(), EncodingError> {
+        let items: Vec<T> = decode(value)?;
+        if !items.is_empty() {
+            self.0.cells.cell(NO_KEY_PLACE).get_or_insert_default().extend(items);
+        }
+        Ok(())
+    }
+
     fn clear(&mut self) {
         self.0.clear();
     }

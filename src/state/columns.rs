@@ -77,6 +77,10 @@ pub(crate) trait Column: Any + Send {
         value: Option<Written<'_>>,
         time: SnapshotTime,
     ) -> Result<(), EncodingError>;
+    /// Adds the items of another task's operator state. No other state has any.
+    fn append(&mut self, _value: &[u8]) -> Result<(), EncodingError> {
+        Ok(())
+    }
     /// Forgets everything.
     fn clear(&mut self);
     /// For the handle, which knows the type of its cells.

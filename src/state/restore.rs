@@ -7,6 +7,9 @@
 //!    is not restored.
 //! 4. Keys that have nothing in the end have no place.
 
+use std::collections::BTreeMap;
+
+use crate::ids::is_reserved_name;
 use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
@@ -18,10 +21,25 @@ use crate::state::stored::{SnapshotTime, Written};
 use crate::text::shown;
 use crate::tuple::Value;
 
+/// What of the state of several tasks belongs to one.
+pub(crate) trait StateShare {
+    /// Whether this key does.
+    fn has_key(&self, key: &[Value]) -> bool;
+    /// Whether the operator state of the task with this index does.
+    fn has_operator_state_of(&self, task: u32) -> bool;
+}
+
 /// A state that is being restored.
 pub(super) struct Restore<'t> {
     sequence: SnapshotSequence,
     restored: Restored<'t>,
+}
+
+/// What is taken of a task's state, and what is left.
+#[derive(Clone, Copy)]
+struct Taken<'t> {
+    share: &'t dyn StateShare,
+    has_operator_state: bool,
 }
 
 /// What was restored so far.
@@ -32,6 +50,10 @@ struct Restored<'t> {
     time: SnapshotTime,
     /// The states of the snapshot that is being read, with the number that each has in the task.
     found: Vec<(u32, StateColumn)>,
+    /// What is taken. `None`: all of it.
+    taken: Option<Taken<'t>>,
+    /// With a share: the last value of each operator state, to be added at the end to what other tasks had.
+    operator: BTreeMap<u32, Vec<u8>>,
 }
 
 impl<'t> Restore<'t> {
@@ -42,8 +64,17 @@ impl<'t> Restore<'t> {
         keys: &'t mut KeyTable,
         time: SnapshotTime,
     ) -> Restore<'t> {
-        let restored = Restored { columns, states, keys, time, found: Vec::new() };
+        let (found, operator) = (Vec::new(), BTreeMap::new());
+        let restored = Restored { columns, states, keys, time, found, taken: None, operator };
         Restore { sequence: SnapshotSequence::default(), restored }
+    }
+
+    /// Takes only what belongs to this share of the state of the task with this index. What other tasks had is there
+    /// already.
+    pub(super) fn share(mut self, share: &'t dyn StateShare, task: u32) -> Restore<'t> {
+        let has_operator_state = share.has_operator_state_of(task);
+        self.restored.taken = Some(Taken { share, has_operator_state });
+        self
     }
 
     /// Reads a chunk: whole records.
@@ -52,8 +83,12 @@ impl<'t> Restore<'t> {
     }
 
     /// All chunks were read.
-    pub(super) fn finish(self) -> Result<(), StateError> {
-        self.sequence.finish()
+    pub(super) fn finish(mut self) -> Result<(), StateError> {
+        self.sequence.finish()?;
+        for (position, value) in std::mem::take(&mut self.restored.operator) {
+            self.restored.append(position, &value)?;
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +99,9 @@ impl Changes for Restored<'_> {
     }
 
     fn forget(&mut self, key: &[Value]) -> Result<(), StateError> {
+        if self.taken.is_some_and(|taken| !taken.share.has_key(key)) {
+            return Ok(());
+        }
         let Some(place) = self.place(key, false) else { return Ok(()) };
         for (column, state) in self.columns.iter_mut().zip(self.states) {
             if state.kind.is_keyed() {
@@ -85,6 +123,20 @@ impl Changes for Restored<'_> {
         if self.states[number as usize].kind.is_keyed() == key.is_empty() {
             return Err(damaged(format!("a key of state `{}` is none", shown(&column.name))));
         }
+        match self.taken {
+            Some(taken) if key.is_empty() => {
+                // Only what stands there in the end counts. Operator state has no time to live.
+                match value {
+                    Some(Written::Plain(bytes)) if taken.has_operator_state || is_for_all(&column.name) => {
+                        self.operator.insert(state as u32, bytes.to_vec());
+                    }
+                    _ => _ = self.operator.remove(&(state as u32)),
+                }
+                return Ok(());
+            }
+            Some(taken) if !taken.share.has_key(key) => return Ok(()),
+            Some(_) | None => {}
+        }
         let Some(place) = self.place(key, value.is_some()) else { return Ok(()) };
         let restored = self.columns[number as usize].restore(place, value, self.time);
         restored.map_err(|error| self.unreadable(state as usize, key, &error))?;
@@ -93,7 +145,19 @@ impl Changes for Restored<'_> {
     }
 }
 
+/// Whether each task gets all of an operator state, and takes what belongs to it: a state of the runtime.
+fn is_for_all(state: &str) -> bool {
+    is_reserved_name(state)
+}
+
 impl Restored<'_> {
+    /// Adds items to an operator state, by its position in the snapshot.
+    fn append(&mut self, position: u32, value: &[u8]) -> Result<(), StateError> {
+        let Some((number, _)) = self.found.get(position as usize) else { return Ok(()) };
+        let appended = self.columns[*number as usize].append(value);
+        appended.map_err(|error| self.unreadable(position as usize, &[], &error))
+    }
+
     /// The number of a state in the task.
     fn find(&self, state: StateColumn) -> Result<(u32, StateColumn), StateError> {
         let Some(at) = self.states.iter().position(|registered| registered.name == state.name) else {

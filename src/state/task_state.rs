@@ -9,8 +9,7 @@ use crate::state::error::StateError;
 use crate::state::expiring_cells::CallTime;
 use crate::state::keys::{Key, KeyTable, hash_of};
 use crate::state::registry::{Registration, StateDescription, StateKind, StateRegistry};
-use crate::state::restore::Restore;
-use crate::state::snapshots::{Kept, SnapshotKind, Snapshots};
+use crate::state::snapshots::Snapshots;
 use crate::state::stored::{Due, SnapshotTime};
 use crate::state::timer_cells::TimerCells;
 use crate::tuple::Value;
@@ -32,7 +31,7 @@ enum PresentKey {
 pub struct TaskState {
     registry: StateRegistry,
     /// In the order of the registry.
-    columns: Vec<Box<dyn Column>>,
+    pub(super) columns: Vec<Box<dyn Column>>,
     /// The numbers of those that are timers.
     timers: Vec<u32>,
     /// The numbers of those whose entries expire.
@@ -41,9 +40,9 @@ pub struct TaskState {
     timed: CallTime,
     clock: Option<Clock>,
     /// What each column is of.
-    states: Vec<Registration>,
-    keys: KeyTable,
-    snapshots: Snapshots,
+    pub(super) states: Vec<Registration>,
+    pub(super) keys: KeyTable,
+    pub(super) snapshots: Snapshots,
     present: PresentKey,
     /// The values of a present key that has no place, and their hash.
     new_key: Vec<Value>,
@@ -55,6 +54,9 @@ pub struct TaskState {
     /// Places in which the present call may have written the first value or removed the last one.
     checked: Vec<u32>,
     takes_keys: bool,
+    /// Whether the bolt named the key of the present call, and whether it ever named a new one.
+    pub(super) is_named: bool,
+    pub(super) names_keys: bool,
     /// Where the key stands in the rows that the task is executing; empty if it has none.
     positions: Vec<usize>,
 }
@@ -112,6 +114,7 @@ impl TaskState {
     pub(crate) fn begin_call(&mut self, call: u64) {
         self.call = call;
         self.present = PresentKey::None;
+        self.is_named = false;
     }
 
     /// Whether the rows that the task is executing have a key.
@@ -304,6 +307,7 @@ impl TaskState {
     #[cold]
     fn new_place(&mut self) -> u32 {
         let place = self.keys.insert(self.hash, &self.new_key);
+        self.names_keys |= self.is_named;
         self.snapshots.key_came(place);
         self.present = PresentKey::Known(place);
         self.checked.push(place);
@@ -382,42 +386,6 @@ impl TaskState {
         places.into_iter().find_map(|place| Some((place, self.keys.key(place)?.values())))
     }
 
-    /// Begins a snapshot of everything (`full`) or of what changed since the snapshot before was begun, and
-    /// returns which it is. It is a full one, too, if there is none before, or that one was not completed: a
-    /// snapshot that is not complete is given up now. Between calls only. Nothing is written yet, so
-    /// it costs nearly the same, however much is kept.
-    pub(crate) fn begin_snapshot(&mut self, full: bool) -> SnapshotKind {
-        let time = self.time();
-        self.snapshots.begin(full, &mut self.columns, time)
-    }
-
-    /// Appends records of the snapshot that has begun until they take about `budget` bytes, and returns whether it
-    /// is complete. Between calls only. The chunks of a snapshot have what was kept when it began, whatever calls
-    /// have changed since; one value is never cut, so a long one makes a long chunk.
-    ///
-    /// # Errors
-    /// When a value cannot be written. The snapshot is then given up, and the next one is full.
-    pub(crate) fn write_snapshot(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<bool, StateError> {
-        let kept = Kept { columns: &mut self.columns, states: &self.states, keys: &self.keys };
-        self.snapshots.write(budget, out, kept)
-    }
-
-    /// Replaces what is kept by what snapshots have. Their chunks are given in the order in which they were
-    /// written: those of a full one, then those of the deltas that followed. The columns must have been made.
-    ///
-    /// # Errors
-    /// When the snapshots do not fit the states of the component, or are not whole. Nothing is kept then.
-    pub(crate) fn restore<'c>(
-        &mut self,
-        chunks: impl IntoIterator<Item = &'c [u8]>,
-    ) -> Result<(), StateError> {
-        self.clear();
-        let time = self.time();
-        let mut restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, time);
-        let read = chunks.into_iter().try_for_each(|chunk| restore.read(chunk));
-        read.and_then(|()| restore.finish()).inspect_err(|_| self.clear())
-    }
-
     /// Forgets everything that is kept, and a snapshot that is not complete. The columns stay.
     pub(crate) fn clear(&mut self) {
         self.columns.iter_mut().for_each(|column| column.clear());
@@ -433,7 +401,7 @@ impl TaskState {
         self.states.iter().map(Registration::described).collect()
     }
 
-    fn time(&self) -> SnapshotTime {
+    pub(super) fn time(&self) -> SnapshotTime {
         self.clock.as_ref().map_or(SnapshotTime::default(), SnapshotTime::of)
     }
 

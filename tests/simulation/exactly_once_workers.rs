@@ -24,6 +24,7 @@ const SOMETIMES: &[&str] = &[
     "connection cut",
     "connection half open",
     "continued from a checkpoint",
+    "deactivated",
     "duplicate frame dropped",
     "frame resent",
     "frames lost with a worker",
@@ -81,6 +82,15 @@ fn run(seed: u64) -> Result<Coverage, String> {
                 storage.fail_operation(random.random_range(1..=5), std::io::ErrorKind::StorageFull);
                 coverage.add("storage failed", 1);
             }
+            match random.random_range(0..100) {
+                0 | 1 => {
+                    show(&format!("{:?}: deactivated", cluster.now()));
+                    cluster.deactivate();
+                    coverage.add("deactivated", 1);
+                }
+                2..10 => cluster.activate(),
+                _ => {}
+            }
             if random.random_bool(0.01) {
                 let (stops, name) = (random.random_bool(0.5), cluster.now().as_nanos().to_string());
                 show(&format!("{:?}: a savepoint, {stops}", cluster.now()));
@@ -93,6 +103,7 @@ fn run(seed: u64) -> Result<Coverage, String> {
         }
         if master == 0 {
             cluster.heal();
+            cluster.activate();
             storage.heal();
             let ended = cluster.run_to_end(HOUR);
             if let Err(error) = &ended {

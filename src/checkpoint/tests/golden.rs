@@ -51,6 +51,7 @@ fn a_manifest_of_version_1_is_read() {
         tasks: 1,
         files: vec![file],
         positions: [].into(),
+        names_keys: false,
         states: vec![
             state("counts", StateKind::Value, "i64"),
             state("seen", StateKind::Map, "(alloc::string::String, u64)"),
@@ -66,6 +67,7 @@ fn a_manifest_of_version_1_is_read() {
         files: Vec::new(),
         positions: [("words.txt".into(), serde_json::json!({ "byte": 4096, "line": 17 }))].into(),
         states: Vec::new(),
+        names_keys: false,
     };
     let manifest = Manifest {
         checkpoint: id(2, 7),

@@ -61,6 +61,7 @@ fn manifest(checkpoint: CheckpointId, files: [Vec<SnapshotFile>; 2]) -> Manifest
         files,
         positions: BTreeMap::new(),
         states: Vec::new(),
+        names_keys: false,
     };
     let tasks = tasks().into_iter().zip(files).map(entry).collect();
     Manifest { checkpoint, topology: TOPOLOGY.into(), taken_at: 17, run: RunState::Running, tasks }

@@ -85,21 +85,37 @@ impl Drop for RunSocket {
     }
 }
 
+/// The place of a client, which it gives back when it has gone.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(clients: &Arc<AtomicUsize>) -> Place {
+        clients.fetch_add(1, Ordering::SeqCst);
+        Place(Arc::clone(clients))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn serve(listener: &UnixListener, served: &Arc<Served>, clients: &Arc<AtomicUsize>, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) {
         let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&LOOK_PERIOD));
         let Ok((stream, _)) = listener.accept() else { continue };
-        if clients.fetch_add(1, Ordering::SeqCst) >= CLIENTS_MAX {
-            clients.fetch_sub(1, Ordering::SeqCst);
+        let place = Place::take(clients);
+        if clients.load(Ordering::SeqCst) > CLIENTS_MAX {
             continue;
         }
-        let (served, clients) = (Arc::clone(served), Arc::clone(clients));
+        let served = Arc::clone(served);
         let client = thread::Builder::new().name("squall-client".to_owned());
         // If there is no thread, the client is told nothing, and may try again.
         let _ = client.spawn(move || {
             // A client that has gone is none of the run's business.
             let _ = answer(&stream, &served);
-            clients.fetch_sub(1, Ordering::SeqCst);
+            drop(place);
         });
     }
 }

@@ -205,7 +205,7 @@ fn a_task_whose_positions_are_too_large_refuses_the_checkpoint() {
         let mut positions = Positions::default();
         positions.set("split", &"x".repeat(text)).expect("it is JSON");
         let (task, kind, states) = (TaskName::new("lines", 3), SnapshotKind::Full, Vec::new());
-        let part = Box::new(TaskPart { task, kind, states, positions });
+        let part = Box::new(TaskPart { task, kind, states, positions, names_keys: false });
         FromWorker::Checkpoint(CheckpointReport::Taken { checkpoint, part, file: None })
     };
     let (line, missing) = line_that_fits(taken(10), 1000);

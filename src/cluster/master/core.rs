@@ -68,7 +68,7 @@ impl Core {
             Event::Loaded(result) => self.loaded(result, now),
             Event::Published(checkpoint, result) => self.published(checkpoint, result, now),
             Event::Savepoint { directory, stops } => self.want_savepoint(directory, stops),
-            Event::Exported(result) => self.exported(result, now),
+            Event::Exported(checkpoint, result) => self.exported(checkpoint, result, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
             Event::Drain => self.drain(now),
@@ -205,7 +205,8 @@ impl Core {
             if in_order {
                 self.note(Note::Ended(who));
             } else {
-                self.cut_short = true;
+                // Once the last checkpoint is committed, nothing is left to be done.
+                self.cut_short |= !self.has_committed_all();
                 self.note(Note::EndedBadly(who, how));
             }
             return;
@@ -243,7 +244,7 @@ impl Core {
         self.send_members();
     }
 
-    pub(super) fn want_active(&mut self, active: bool) {
+    fn want_active(&mut self, active: bool) {
         self.wanted_active = active;
         self.send_active();
     }
@@ -350,21 +351,37 @@ impl Core {
     }
 
     /// Sends whether spouts may emit to the workers whose last such command differs. Nothing is sent
-    /// until all workers have listened at the same time.
-    fn send_active(&mut self) {
+    /// until all workers have listened at the same time. A worker that was started after the first activation opens
+    /// its tasks, also if its spouts are to rest.
+    pub(super) fn send_active(&mut self) {
         self.all_were_up |= self.workers.iter().all(WorkerRecord::is_up);
         if !self.all_were_up {
             return;
         }
-        let active = self.wanted_active;
+        self.was_activated |= self.wanted_active;
+        let active = self.wanted_active && !self.rests;
         for index in 0..self.workers.len() {
-            if self.workers[index].is_up() && self.workers[index].active != active {
-                self.workers[index].active = active;
-                self.workers[index].was_active |= active;
-                self.workers[index].reads |= active && !self.ending.is_draining();
-                self.send(index, if active { ToWorker::Activate } else { ToWorker::Deactivate });
+            if !self.workers[index].is_up() {
+                continue;
+            }
+            if self.was_activated && !self.workers[index].was_active {
+                self.set_active(index, true);
+            }
+            if self.workers[index].active != active {
+                self.set_active(index, active);
             }
         }
+    }
+}
+
+impl Core {
+    fn set_active(&mut self, index: usize, active: bool) {
+        let draining = self.ending.is_draining();
+        let record = &mut self.workers[index];
+        record.active = active;
+        record.was_active |= active;
+        record.reads |= active && !draining;
+        self.send(index, if active { ToWorker::Activate } else { ToWorker::Deactivate });
     }
 }
 

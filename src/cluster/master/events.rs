@@ -70,8 +70,8 @@ pub enum Event {
         /// Whether the run ends with it.
         stops: bool,
     },
-    /// The savepoint was copied, or could not be.
-    Exported(Result<(), String>),
+    /// This checkpoint was copied as a savepoint, or could not be.
+    Exported(CheckpointId, Result<(), String>),
     /// The embedder wants spouts to emit (again).
     Activate,
     /// The embedder wants spouts to rest.

@@ -47,6 +47,9 @@ pub struct WorkersOptions {
     pub stdin: bool,
     /// What becomes of checkpoints of an earlier run, if the topology is exactly-once.
     pub checkpoints: CheckpointBegin,
+    /// Components that the topology does not have any more, and whose state in the checkpoint is left behind. Otherwise
+    /// such state is an error.
+    pub allow_dropped_state: Vec<String>,
     /// Addresses by which workers dial each other. `None`: the addresses on which they listen.
     pub dial_through: Option<DialThrough>,
     /// Gets the counters of all workers while they run.
@@ -68,6 +71,7 @@ impl WorkersOptions {
             stdout: None,
             stdin: false,
             checkpoints: CheckpointBegin::default(),
+            allow_dropped_state: Vec::new(),
             dial_through: None,
             metrics: None,
         }

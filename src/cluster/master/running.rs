@@ -114,7 +114,12 @@ impl RunningWorkers {
                 let directory = checkpoint_directory(&topology)?;
                 let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
                 let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-                let opened = open_directory(&topology, options.checkpoints.clone(), &holder)?;
+                let opened = open_directory(
+                    &topology,
+                    options.checkpoints.clone(),
+                    &options.allow_dropped_state,
+                    &holder,
+                )?;
                 opened.warn_of_given_up(&options.logger);
                 Some((directory, opened))
             }

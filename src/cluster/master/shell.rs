@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use crate::cluster::processes::{LineSink, Process, ProcessEvent, WorkerStreams, 
 use crate::cluster::processor::is_starved;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
+use crate::runtime::flow::checkpoint::StorageError;
 
 /// How long the master waits at the end until the last lines of a worker were passed on.
 const OUTPUTS_MAX: Duration = Duration::from_secs(1);
@@ -127,9 +128,20 @@ impl Shell {
                 }
             }
             MasterAction::Store(job) => {
-                if let Some(store) = &self.store {
-                    // It ends only after this thread.
-                    let _ = store.jobs.send(job);
+                let refused = self.store.as_ref().and_then(|store| store.jobs.send(job).err());
+                if let Some(SendError(job)) = refused {
+                    // It ends only after this thread, so it has panicked.
+                    let why = "the thread that writes checkpoints has ended".to_owned();
+                    let error = StorageError { why, is_permanent: true };
+                    let event = match job {
+                        StoreJob::Load => Some(Event::Loaded(Err(error))),
+                        StoreJob::Publish(manifest) => {
+                            Some(Event::Published(manifest.checkpoint, Err(error)))
+                        }
+                        StoreJob::Export(checkpoint, _) => Some(Event::Exported(checkpoint, Err(error.why))),
+                        StoreJob::Discard(_) => None,
+                    };
+                    event.into_iter().for_each(|event| _ = self.happenings.send(event));
                 }
             }
             MasterAction::AnswerSavepoint(answer) => self.shared.savepoints.answer(answer),

@@ -40,7 +40,7 @@ impl MasterStore {
             }
             StoreJob::Export(checkpoint, directory) => {
                 let exported = self.store.export(checkpoint, &directory);
-                Some(Event::Exported(exported.map_err(|error| shown(&error))))
+                Some(Event::Exported(checkpoint, exported.map_err(|error| shown(&error))))
             }
             StoreJob::Discard(checkpoint) => {
                 self.store.discard(checkpoint);

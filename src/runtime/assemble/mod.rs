@@ -290,10 +290,11 @@ impl Assembly {
         let on_error = self.blueprint.topology.options().on_error_of(&component.options);
         let tasks = self.task_parts(executor, component, index).into_iter();
         let has_checkpoints = self.endpoints.storage.is_some();
+        let key_groups = self.blueprint.topology.options().key_groups;
         let tasks = tasks.map(|parts| {
             let mut task = BoltTask::new(Arc::clone(factory), parts, tick, on_error);
             if has_checkpoints {
-                task.enable_checkpoints();
+                task.enable_checkpoints(key_groups);
             }
             task
         });
@@ -434,10 +435,12 @@ impl Assembly {
         let StorageSender { inbox: address, queue } =
             self.endpoints.storage.clone().expect("it has an address where there are checkpoints");
         let inbox = self.inboxes.take(address.executor);
+        let Blueprint { topology, plan, .. } = &self.blueprint;
+        let counts = Parts::new(topology, plan, 1).counts();
         let storage = StorageExecutor::new(
             inbox,
             self.endpoints.coordinator.clone(),
-            store,
+            (store, counts),
             queue,
             self.blueprint.setup.logger.clone(),
         );

@@ -27,6 +27,15 @@ const ENDS_ALREADY: &str = "the input has ended, and the run comes to its end";
 /// Who has answered: see [`Parts::answerers`].
 pub(super) type Answers = BTreeSet<usize>;
 
+/// What comes when all have committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitsBefore {
+    /// The end: the checkpoint is the last, or was the last of the run that is continued.
+    End,
+    /// The end of a run that is stopped with this savepoint.
+    Stop,
+}
+
 pub(super) enum Phase {
     /// The latest checkpoint is being read.
     Loading,
@@ -38,8 +47,8 @@ pub(super) enum Phase {
     Taking { taken: BTreeMap<TaskName, TaskEntry>, deadline: Time },
     /// All parts are durable.
     Publishing { entries: BTreeMap<TaskName, TaskEntry> },
-    /// The last checkpoint is complete; executors commit it.
-    Committing { checkpoint: CheckpointId, answers: Answers },
+    /// A checkpoint is complete, and the run goes on only when executors have committed it.
+    Committing { checkpoint: CheckpointId, why: CommitsBefore, answers: Answers },
     /// It is noted in the store that the last checkpoint is committed.
     Closing,
     /// The last checkpoint is committed.
@@ -139,7 +148,7 @@ impl CheckpointSequence {
     /// The run ends because of an error: what is under way is given up, and no other checkpoint begins.
     pub fn stop(&mut self, now: Time) {
         self.is_stopped = true;
-        self.savepoints.refuse("the run ends because of an error", &mut self.actions);
+        self.refuse_savepoint("the run ends because of an error", now);
         if matches!(self.phase, Phase::Taking { .. }) {
             self.give_up("the run ends because of an error".to_owned(), now);
         }
@@ -152,7 +161,7 @@ impl CheckpointSequence {
         }
         self.has_finished = true;
         self.not_before = now;
-        self.savepoints.refuse(ENDS_ALREADY, &mut self.actions);
+        self.refuse_savepoint(ENDS_ALREADY, now);
         true
     }
 
@@ -217,17 +226,16 @@ impl CheckpointSequence {
                     now,
                 );
             }
-            Phase::Committing { answers, .. } if answers.len() == self.parts.answerers => {
-                match self.savepoints.committed(&mut self.actions) {
+            Phase::Committing { answers, why, .. } if answers.len() == self.parts.answerers => match why {
+                CommitsBefore::End => self.publish_end(wall_nanos),
+                CommitsBefore::Stop => {
                     // The run is continued from it, so nothing states that it has ended.
-                    true if self.savepoints.last().is_some() => {
-                        self.counts.stats.stopped_with = self.savepoints.last();
+                    if let Some(savepoint) = self.savepoints.stops(&mut self.actions) {
+                        self.counts.stats.stopped_with = Some(savepoint);
                         self.phase = Phase::Over;
                     }
-                    true => {}
-                    false => self.close(wall_nanos),
                 }
-            }
+            },
             Phase::Halting { answers, not_before }
                 if answers.len() == self.parts.answerers && at_rest && now >= *not_before =>
             {
@@ -265,7 +273,7 @@ impl CheckpointSequence {
     }
 
     /// All have committed the last checkpoint: it is published once more, as one of a run of which nothing is left.
-    fn close(&mut self, wall_nanos: i64) {
+    fn publish_end(&mut self, wall_nanos: i64) {
         self.begun.number += 1;
         let entries = std::mem::take(&mut self.entries);
         self.publish_manifest(&entries, RunState::Committed, wall_nanos);
@@ -277,7 +285,8 @@ impl CheckpointSequence {
     }
 
     fn may_begin(&self) -> bool {
-        self.active && !self.is_stopped && (self.has_finished || !self.is_finishing)
+        // A topology that has ended may never have been activated.
+        (self.active || self.has_finished) && !self.is_stopped && (self.has_finished || !self.is_finishing)
     }
 
     /// When to call [`next`](CheckpointSequence::next) if nothing happens before. If it is due already and `next` did
@@ -325,13 +334,24 @@ impl CheckpointSequence {
         }
     }
 
-    /// The savepoint was copied, or could not be. Then the run goes on.
-    pub fn exported(&mut self, result: Result<(), String>, now: Time) {
-        let is_failure = result.is_err();
-        self.savepoints.exported(result, &mut self.actions);
-        if is_failure && !self.is_last && matches!(self.phase, Phase::Committing { .. }) {
+    /// A savepoint was copied, or could not be. Then the run goes on.
+    pub fn exported(&mut self, checkpoint: CheckpointId, result: Result<(), String>, now: Time) {
+        if self.savepoints.exported(checkpoint, result, &mut self.actions) {
+            self.does_not_stop(now);
+        }
+    }
+
+    /// No savepoint is taken now, and the run does not stop with one.
+    fn refuse_savepoint(&mut self, why: &str, now: Time) {
+        self.savepoints.refuse(why, &mut self.actions);
+        self.does_not_stop(now);
+    }
+
+    fn does_not_stop(&mut self, now: Time) {
+        if matches!(self.phase, Phase::Committing { why: CommitsBefore::Stop, .. }) {
             self.phase = Phase::Running;
-            self.not_before = now.after(self.options.interval);
+            let pause = if self.has_finished { Duration::ZERO } else { self.options.interval };
+            self.not_before = now.after(pause);
         }
     }
 
@@ -354,6 +374,7 @@ impl CheckpointSequence {
             files: earlier.into_iter().chain(file).collect(),
             positions: part.positions.into_json(),
             states: part.states,
+            names_keys: part.names_keys,
         };
         taken.insert(part.task, entry);
     }
@@ -393,9 +414,11 @@ impl CheckpointSequence {
             false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
         };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
-        self.phase = match self.is_last || stops {
-            true => Phase::Committing { checkpoint, answers: Answers::new() },
-            false => Phase::Running,
+        let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };
+        self.phase = match (self.is_last, stops) {
+            (true, _) => commits(CommitsBefore::End),
+            (false, true) => commits(CommitsBefore::Stop),
+            (false, false) => Phase::Running,
         };
         self.actions.push_back(CheckpointAction::Commit(checkpoint));
     }
@@ -408,7 +431,7 @@ impl CheckpointSequence {
 
     /// All tasks of this answerer have committed a checkpoint.
     pub fn committed(&mut self, who: usize, checkpoint: CheckpointId) {
-        if let Phase::Committing { checkpoint: last, answers } = &mut self.phase
+        if let Phase::Committing { checkpoint: last, answers, .. } = &mut self.phase
             && checkpoint == *last
         {
             answers.insert(who);

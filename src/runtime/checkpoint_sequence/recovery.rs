@@ -6,7 +6,7 @@ use crate::checkpoint::{Manifest, RunState};
 use crate::clock::Time;
 use crate::config::doubled;
 use crate::runtime::checkpoint_actions::CheckpointAction;
-use crate::runtime::checkpoint_sequence::machine::{Answers, CheckpointSequence, Phase};
+use crate::runtime::checkpoint_sequence::machine::{Answers, CheckpointSequence, CommitsBefore, Phase};
 use crate::runtime::flow::checkpoint::{Loaded, StorageError};
 
 /// So often may tasks go back to the same checkpoint. Then the run ends.
@@ -44,7 +44,12 @@ impl CheckpointSequence {
         self.ended_before = false;
         self.entries.clear();
         let Some(manifest) = manifest else { return };
-        self.counts.stats.latest = Some(manifest.checkpoint);
+        let latest = self.counts.stats.latest.replace(manifest.checkpoint);
+        if manifest.checkpoint.epoch == self.begun.epoch && latest < Some(manifest.checkpoint) {
+            // It became complete while all began to go back.
+            self.counts.stats.completed += 1;
+            self.repeated = 0;
+        }
         if manifest.checkpoint.epoch < self.begun.epoch {
             self.counts.stats.resumed_from = Some(manifest.checkpoint);
         }
@@ -66,7 +71,8 @@ impl CheckpointSequence {
             self.actions.push_back(CheckpointAction::Resume);
             if let Some(checkpoint) = self.counts.stats.latest.filter(|_| self.has_finished) {
                 // The topology had ended. All commit what they restored, and that is all that is left.
-                self.phase = Phase::Committing { checkpoint, answers: Answers::new() };
+                self.phase =
+                    Phase::Committing { checkpoint, why: CommitsBefore::End, answers: Answers::new() };
             }
         }
     }
@@ -128,7 +134,7 @@ impl CheckpointSequence {
             self.counts.stats.failed += 1;
             self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
         }
-        self.savepoints.refuse(&format!("all tasks went back: {why}"), &mut self.actions);
+        self.savepoints.interrupt(&format!("all tasks went back: {why}"), &mut self.actions);
         self.has_finished = false;
         self.is_finishing = false;
         self.phase = Phase::Halting { answers: Answers::new(), not_before };

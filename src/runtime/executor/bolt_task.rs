@@ -105,9 +105,9 @@ impl BoltTask {
     }
 
     /// Keeps copies of held tuples from now on: there will be checkpoints.
-    pub fn enable_checkpoints(&mut self) {
+    pub fn enable_checkpoints(&mut self, key_groups: u32) {
         self.state.holds.keep_copies();
-        self.checkpoints.enable(self.context.states());
+        self.checkpoints.enable(&self.context, key_groups);
     }
 
     /// Drops the instance, and everything that was emitted, held and kept.

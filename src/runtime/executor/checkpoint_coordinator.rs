@@ -66,7 +66,7 @@ impl CheckpointCoordinator {
             CheckpointEvent::SavepointWanted { directory, stops } => {
                 self.sequence.want_savepoint(directory, stops);
             }
-            CheckpointEvent::Exported(result) => self.sequence.exported(result, now),
+            CheckpointEvent::Exported(checkpoint, result) => self.sequence.exported(checkpoint, result, now),
             CheckpointEvent::Loaded(result) => self.sequence.loaded(result.map(|loaded| *loaded), now),
             CheckpointEvent::Halted if self.answers.halted() => self.sequence.halted(THIS_PROCESS),
             CheckpointEvent::Restored if self.answers.restored() => self.sequence.restored(THIS_PROCESS, now),

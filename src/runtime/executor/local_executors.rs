@@ -4,7 +4,7 @@
 //! [`EndProgress`] from here, and decides on [`EndCommand`]s, which are carried out here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::api::{CounterId, StopReason};
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
@@ -24,6 +24,8 @@ pub struct LocalExecutors {
     pub ackers: Vec<InboxSender>,
     lifecycle: Arc<Lifecycle>,
     run_queue: Arc<RunQueue>,
+    /// Whether the embedder wants spouts to emit.
+    wanted_active: AtomicBool,
     /// The last round of `Finish` commands, and to how many bolt executors it was sent.
     round: AtomicU64,
     asked: AtomicU64,
@@ -39,7 +41,8 @@ impl LocalExecutors {
         run_queue: Arc<RunQueue>,
     ) -> LocalExecutors {
         let (round, asked) = (AtomicU64::new(0), AtomicU64::new(0));
-        LocalExecutors { spouts, bolts, ackers, lifecycle, run_queue, round, asked }
+        let wanted_active = AtomicBool::new(false);
+        LocalExecutors { spouts, bolts, ackers, lifecycle, run_queue, wanted_active, round, asked }
     }
 
     fn all(&self) -> impl Iterator<Item = &InboxSender> {
@@ -57,9 +60,16 @@ impl LocalExecutors {
         self.spouts.iter().for_each(|spout| spout.send_control(command(), Urgency::Now));
     }
 
-    /// Has all spouts emit nothing, or go on.
+    /// Notes whether the embedder wants spouts to emit.
+    pub fn want_active(&self, active: bool) {
+        // Relaxed: it orders nothing.
+        self.wanted_active.store(active, Ordering::Relaxed);
+    }
+
+    /// Has all spouts emit nothing, or go on if the embedder wants them to.
     pub fn rest_spouts(&self, rests: bool) {
-        let command = if rests { ExecutorCommand::Deactivate } else { ExecutorCommand::Activate };
+        let goes_on = !rests && self.wanted_active.load(Ordering::Relaxed);
+        let command = if goes_on { ExecutorCommand::Activate } else { ExecutorCommand::Deactivate };
         self.spouts.iter().for_each(|spout| spout.send_control(command, Urgency::Now));
     }
 

@@ -33,6 +33,7 @@ mod spout_positions;
 pub mod spout_task;
 pub mod step;
 pub mod storage;
+mod task_share;
 mod task_snapshots;
 mod tuple_loop;
 mod user_code;

@@ -73,7 +73,7 @@ impl SpoutCheckpoints {
         }
         self.positions.push_back((checkpoint, positions.clone()));
         let (task, states) = (self.name.clone(), Vec::new());
-        let part = TaskPart { task, kind: SnapshotKind::Full, states, positions };
+        let part = TaskPart { task, kind: SnapshotKind::Full, states, positions, names_keys: false };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
     }
 

@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use slog::Logger;
+use smol_str::SmolStr;
 
 use crate::api::Positions;
-use crate::checkpoint::{CheckpointError, CheckpointStore, Manifest, SnapshotFile, TaskName, WorkerStore};
+use crate::checkpoint::{
+    CheckpointError, CheckpointStore, Manifest, SnapshotFile, TaskEntry, TaskName, WorkerStore,
+};
 use crate::clock::Time;
 use crate::ids::CheckpointId;
 use crate::runtime::executor::checkpoints::StorageQueue;
@@ -75,22 +78,34 @@ impl Store {
         }
     }
 
-    /// Whether a task runs in this process.
-    fn is_here(&self, task: &TaskName) -> bool {
+    /// Whether what a task kept is needed in this process: the task is here, or the component has another number of
+    /// tasks now, and some of them are here.
+    fn is_needed(&self, entry: &TaskEntry, counts: &BTreeMap<SmolStr, u32>) -> bool {
         match self {
             Store::Whole(_) => true,
-            Store::Share { tasks, .. } => tasks.contains(task),
+            Store::Share { tasks, .. } if counts.get(&entry.component) == Some(&entry.tasks) => {
+                tasks.contains(&entry.task())
+            }
+            Store::Share { tasks, .. } => tasks.iter().any(|task| task.component == entry.component),
         }
     }
 
     /// Reads what the tasks of this process keep in a checkpoint, and the positions of all spouts.
-    fn restored(&mut self, manifest: Option<&Manifest>) -> Result<Arc<Restored>, StorageError> {
+    fn restored(
+        &mut self,
+        manifest: Option<&Manifest>,
+        counts: &BTreeMap<SmolStr, u32>,
+    ) -> Result<Arc<Restored>, StorageError> {
         let checkpoint = manifest.map(|manifest| manifest.checkpoint);
         let mut restored = Restored { checkpoint, ..Restored::default() };
         for entry in manifest.iter().flat_map(|manifest| &manifest.tasks) {
             let positions: &mut Positions = restored.positions.entry(entry.component.clone()).or_default();
             positions.extend(entry.positions.clone());
-            if self.is_here(&entry.task()) {
+            restored.tasks.insert(entry.component.clone(), entry.tasks);
+            if entry.names_keys {
+                restored.names_keys.insert(entry.component.clone());
+            }
+            if self.is_needed(entry, counts) {
                 let mut chunks = Vec::new();
                 for file in &entry.files {
                     chunks.extend(self.read(file)?);
@@ -108,6 +123,8 @@ pub struct StorageExecutor {
     coordinator: InboxSender,
     /// `None` once it was closed.
     store: Option<Store>,
+    /// How many tasks each component has.
+    counts: BTreeMap<SmolStr, u32>,
     queue: Arc<StorageQueue>,
     /// The last checkpoint that was given up. What still comes for it, or for one before, is dropped.
     discarded: CheckpointId,
@@ -117,16 +134,16 @@ pub struct StorageExecutor {
 }
 
 impl StorageExecutor {
-    /// Writes to this store, and reports to the coordinator.
+    /// Writes to this store, and reports to the coordinator. With the store comes how many tasks each component has.
     pub fn new(
         inbox: Inbox,
         coordinator: InboxSender,
-        store: Store,
+        (store, counts): (Store, BTreeMap<SmolStr, u32>),
         queue: Arc<StorageQueue>,
         logger: Logger,
     ) -> StorageExecutor {
         let (discarded, broken) = (CheckpointId::default(), BTreeMap::new());
-        StorageExecutor { inbox, coordinator, store: Some(store), queue, discarded, broken, logger }
+        StorageExecutor { inbox, coordinator, store: Some(store), counts, queue, discarded, broken, logger }
     }
 
     /// Gives up the storage, so that another process may have it.
@@ -204,11 +221,11 @@ impl StorageExecutor {
             StorageJob::Export { checkpoint, directory } => {
                 let Store::Whole(store) = store else { return None };
                 let exported = store.export(checkpoint, &directory).map_err(|error| shown(&error));
-                Some(CheckpointEvent::Exported(exported))
+                Some(CheckpointEvent::Exported(checkpoint, exported))
             }
-            StorageJob::Load => Some(CheckpointEvent::Loaded(load(store).map(Box::new))),
+            StorageJob::Load => Some(CheckpointEvent::Loaded(load(store, &self.counts).map(Box::new))),
             StorageJob::LoadShare { recovery, checkpoint } => {
-                let result = load_share(store, checkpoint);
+                let result = load_share(store, checkpoint, &self.counts);
                 Some(CheckpointEvent::ShareLoaded { recovery, result })
             }
         }
@@ -221,20 +238,24 @@ impl StorageExecutor {
 }
 
 /// Reads the latest checkpoint.
-fn load(store: &mut Store) -> Result<Loaded, StorageError> {
+fn load(store: &mut Store, counts: &BTreeMap<SmolStr, u32>) -> Result<Loaded, StorageError> {
     let manifest = match store {
         Store::Whole(store) => store.settle()?.cloned(),
         Store::Share { .. } => None,
     };
-    let restored = store.restored(manifest.as_ref())?;
+    let restored = store.restored(manifest.as_ref(), counts)?;
     Ok(Loaded { manifest, restored })
 }
 
 /// Reads what the tasks of this worker keep in a checkpoint.
-fn load_share(store: &mut Store, checkpoint: Option<CheckpointId>) -> Result<Arc<Restored>, StorageError> {
+fn load_share(
+    store: &mut Store,
+    checkpoint: Option<CheckpointId>,
+    counts: &BTreeMap<SmolStr, u32>,
+) -> Result<Arc<Restored>, StorageError> {
     let manifest = match (&mut *store, checkpoint) {
         (Store::Share { store, .. }, Some(checkpoint)) => Some(store.manifest(checkpoint)?),
         _ => None,
     };
-    store.restored(manifest.as_ref())
+    store.restored(manifest.as_ref(), counts)
 }

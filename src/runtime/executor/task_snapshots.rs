@@ -13,11 +13,12 @@ use crate::checkpoint::TaskName;
 use crate::ids::{CheckpointId, TaskId};
 use crate::logging::panics::guarded;
 use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender, refuse};
+use crate::runtime::executor::task_share::TaskShare;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
-use crate::state::{OperatorCells, SnapshotKind, StateKind, StateRegistry, TaskState};
+use crate::state::{OperatorCells, SnapshotKind, StateKind, TaskState};
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
 use crate::tuple::{Fields, TupleBatch, Value};
@@ -52,6 +53,12 @@ impl HeldRow {
             fields: meta.fields.iter().map(SmolStr::new).collect(),
             values: values.iter().map(encoded).collect(),
         }
+    }
+
+    /// The value of a field.
+    fn value_of(&self, field: &str) -> Option<Value> {
+        let at = self.fields.iter().position(|name| name == field)?;
+        decode_value(self.values.get(at)?).ok()
     }
 
     /// The tuple once more, for the task at this place of its executor. `None`: a value does not decode.
@@ -123,6 +130,8 @@ pub struct TaskCheckpoints {
     held_state: Option<u32>,
     writing: Option<Writing>,
     chain: Chain,
+    /// What belongs to it of the state of another number of tasks. `None`: there are no checkpoints.
+    share: Option<TaskShare>,
     /// What the task begins with, until an instance has it.
     restored: Option<Arc<Restored>>,
     /// Tuples that the bolt held when the checkpoint was taken, the first of them last.
@@ -136,6 +145,7 @@ impl TaskCheckpoints {
             name: TaskName::new(context.component(), context.task_index() as u32),
             local_task,
             held_state: None,
+            share: None,
             writing: None,
             chain: Chain::default(),
             restored: None,
@@ -144,7 +154,9 @@ impl TaskCheckpoints {
     }
 
     /// There will be checkpoints: registers the state of held tuples.
-    pub fn enable(&mut self, states: &StateRegistry) {
+    pub fn enable(&mut self, context: &TaskContext, key_groups: u32) {
+        let states = context.states();
+        self.share = Some(TaskShare::new(context, key_groups));
         self.held_state = states.register::<OperatorCells<HeldRow>>(HELD_STATE, StateKind::Operator).ok();
     }
 
@@ -167,22 +179,45 @@ impl TaskCheckpoints {
     /// When the checkpoint does not fit what the component registers.
     pub fn restore_state(&mut self, store: &mut TaskState) -> Result<(), String> {
         let Some(restored) = self.restored.take() else { return Ok(()) };
-        let chunks = restored.states.get(&self.name).filter(|chunks| !chunks.is_empty());
-        let Some(chunks) = chunks else { return Ok(()) };
-        // Reading a value calls code of its type.
-        guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))?.map_err(|error| error.to_string())?;
-        self.held = self.held_rows(store)?;
+        if restored.names_keys.contains(&self.name.component) {
+            store.has_named_keys();
+        }
+        let share = self.share.take();
+        let tasks_before = restored.tasks.get(&self.name.component).copied();
+        let other_share =
+            share.as_ref().filter(|share| tasks_before.is_some_and(|before| before != share.tasks()));
+        if let Some(share) = other_share {
+            let tasks = restored.states.iter().filter(|(task, _)| task.component == self.name.component);
+            let tasks = tasks.filter(|(_, chunks)| !chunks.is_empty());
+            let chunks = tasks.map(|(task, chunks)| (task.task_index, chunks.iter().map(|chunk| &**chunk)));
+            // Reading a value calls code of its type.
+            guarded(|| store.restore_share(chunks, share))?.map_err(|error| error.to_string())?;
+            self.held = self.held_rows(store, Some(share))?;
+        } else if let Some(chunks) = restored.states.get(&self.name).filter(|chunks| !chunks.is_empty()) {
+            guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))?
+                .map_err(|error| error.to_string())?;
+            self.held = self.held_rows(store, None)?;
+        }
+        self.share = share;
         Ok(())
     }
 
     /// The tuples that the bolt held, the first of them last.
-    fn held_rows(&self, store: &mut TaskState) -> Result<Vec<TaskBatch>, String> {
+    fn held_rows(&self, store: &mut TaskState, share: Option<&TaskShare>) -> Result<Vec<TaskBatch>, String> {
         let Some(held) = self.held_state else { return Ok(Vec::new()) };
         let place = store.operator_place();
         let cells = store.column::<OperatorCells<HeldRow>>(held).map_err(|error| error.to_string())?;
-        let rows = cells.list().items(place).iter().rev();
-        let batches: Option<_> = rows.map(|row| row.to_batch(self.local_task)).collect();
-        batches.ok_or_else(|| "a tuple that the bolt held cannot be read".to_owned())
+        let mut batches = Vec::new();
+        for (nth, row) in cells.list().items(place).iter().enumerate().rev() {
+            let is_ours = share.map_or(Ok(true), |share| {
+                share.has_held(nth, (&row.component, &row.stream), |field| row.value_of(field))
+            });
+            if is_ours? {
+                let batch = row.to_batch(self.local_task);
+                batches.push(batch.ok_or("a tuple that the bolt held cannot be read")?);
+            }
+        }
+        Ok(batches)
     }
 
     /// A tuple that the bolt held when the checkpoint was taken that the task began with.
@@ -257,7 +292,8 @@ impl TaskCheckpoints {
             return true;
         }
         let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
-        let part = TaskPart { task, kind, states, positions };
+        let names_keys = store.names_keys();
+        let part = TaskPart { task, kind, states, positions, names_keys };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
         false
     }

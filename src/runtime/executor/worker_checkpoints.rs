@@ -82,7 +82,7 @@ impl WorkerCheckpoints {
             | CheckpointEvent::Published(..)
             | CheckpointEvent::Loaded(_)
             | CheckpointEvent::SavepointWanted { .. }
-            | CheckpointEvent::Exported(_) => None,
+            | CheckpointEvent::Exported(..) => None,
         }
     }
 }

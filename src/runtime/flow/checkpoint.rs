@@ -1,6 +1,6 @@
 //! What executors, the coordinator, the executor that writes checkpoints and the master send each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +24,10 @@ pub struct Restored {
     pub states: BTreeMap<TaskName, Vec<Bytes>>,
     /// The positions of each spout, those of all its tasks together.
     pub positions: BTreeMap<SmolStr, Positions>,
+    /// How many tasks each component had.
+    pub tasks: BTreeMap<SmolStr, u32>,
+    /// The components that named keys themselves.
+    pub names_keys: BTreeSet<SmolStr>,
 }
 
 /// What was read from the store.
@@ -45,6 +49,8 @@ pub struct TaskPart {
     pub states: Vec<StateDescription>,
     /// Of a task of a spout: where it stands in its input.
     pub positions: Positions,
+    /// Whether the bolt named keys itself: see `TaskEntry::names_keys`.
+    pub names_keys: bool,
 }
 
 /// Why a checkpoint was not published, or not read.
@@ -104,8 +110,8 @@ pub enum CheckpointEvent {
         /// Whether the run ends with it.
         stops: bool,
     },
-    /// The savepoint was copied, or could not be.
-    Exported(Result<(), String>),
+    /// This checkpoint was copied as a savepoint, or could not be.
+    Exported(CheckpointId, Result<(), String>),
     /// An executor has halted.
     Halted,
     /// An executor has taken what was restored.

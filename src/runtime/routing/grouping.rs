@@ -106,8 +106,17 @@ pub struct KeyGroups {
 impl KeyGroups {
     /// Spreads `groups` evenly over `tasks`, in contiguous ranges.
     pub fn new(positions: Vec<usize>, groups: u32, tasks: usize) -> KeyGroups {
-        let owner = |group: u32| (u64::from(group) * tasks as u64 / u64::from(groups)) as u32;
+        let owner = |group: u32| KeyGroups::owner_of(group, groups, tasks as u32);
         KeyGroups { positions, table: (0..groups).map(owner).collect() }
+    }
+
+    fn owner_of(group: u32, groups: u32, tasks: u32) -> u32 {
+        (u64::from(group) * u64::from(tasks) / u64::from(groups)) as u32
+    }
+
+    /// The position of the task that owns a key with this hash.
+    pub fn owner(hash: u64, groups: u32, tasks: u32) -> u32 {
+        KeyGroups::owner_of(KeyGroups::group(hash, groups as usize) as u32, groups, tasks)
     }
 
     /// The group of a hash: its high bits, so that any number of groups is filled evenly.

@@ -183,7 +183,7 @@ impl SimulatedCluster {
         let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
         let opened = topology.options().delivery.is_exactly_once().then(|| {
             let storage = Box::new(options.checkpoints.clone());
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, storage);
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage);
             opened.unwrap_or_else(|error| panic!("{error}"))
         });
         let mut sources = sources(&topology, &plan, &assignment, workers, None);
@@ -313,6 +313,16 @@ impl SimulatedCluster {
     /// Asks the master to drain the topology.
     pub fn drain(&mut self) {
         self.step_master(Event::Drain);
+    }
+
+    /// Has the master let spouts rest.
+    pub fn deactivate(&mut self) {
+        self.step_master(Event::Deactivate);
+    }
+
+    /// Has the master let spouts emit again.
+    pub fn activate(&mut self) {
+        self.step_master(Event::Activate);
     }
 
     /// Asks the master for a savepoint in this directory; `stops`: the run ends with it.

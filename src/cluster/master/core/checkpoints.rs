@@ -28,6 +28,11 @@ impl Core {
         self.checkpoints.as_ref().map(|checkpoints| checkpoints.sequence.counts.at(now))
     }
 
+    /// Whether the last checkpoint is complete and committed.
+    pub(super) fn has_committed_all(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.sequence.is_over())
+    }
+
     /// A worker is up, and its executors are halted.
     pub(super) fn halted_by_start(&mut self, worker: usize) {
         if let Some(checkpoints) = &mut self.checkpoints {
@@ -95,10 +100,10 @@ impl Core {
         }
     }
 
-    /// The savepoint was copied, or could not be.
-    pub(super) fn exported(&mut self, result: Result<(), String>, now: Time) {
+    /// This checkpoint was copied as a savepoint, or could not be.
+    pub(super) fn exported(&mut self, checkpoint: CheckpointId, result: Result<(), String>, now: Time) {
         if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.sequence.exported(result, now);
+            checkpoints.sequence.exported(checkpoint, result, now);
         }
     }
 
@@ -159,7 +164,10 @@ impl Core {
             CheckpointAction::AnswerSavepoint(answer) => {
                 self.actions.push(MasterAction::AnswerSavepoint(answer));
             }
-            CheckpointAction::Rest(rests) => self.want_active(!rests),
+            CheckpointAction::Rest(rests) => {
+                self.rests = rests;
+                self.send_active();
+            }
             CheckpointAction::GiveUp(checkpoint, why) => {
                 self.note(Note::CheckpointGivenUp(checkpoint, why));
                 self.order(CheckpointOrder::Discard(checkpoint));

@@ -23,6 +23,10 @@ pub struct Core {
     pub(super) version: u64,
     /// Whether spouts may emit, by the embedder's last wish.
     pub(super) wanted_active: bool,
+    /// Whether spouts rest all the same, because the run stops with a savepoint.
+    pub(super) rests: bool,
+    /// Whether spouts were ever allowed to emit. From then on the tasks of each worker are opened.
+    pub(super) was_activated: bool,
     /// Whether all workers have listened at the same time once. Spouts emit only after that.
     pub(super) all_were_up: bool,
     pub(super) ending: EndSequence,
@@ -66,6 +70,8 @@ impl Core {
                 .collect(),
             version: 1,
             wanted_active: !options.start_inactive,
+            rests: false,
+            was_activated: false,
             all_were_up: false,
             ending: if checkpoints.is_some() { ending.with_last_checkpoint() } else { ending },
             checkpoints: checkpoints.map(|(options, parts, epoch)| {

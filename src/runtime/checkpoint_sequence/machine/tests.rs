@@ -1,5 +1,7 @@
 //! The sequence, step by step, and under random events.
 
+mod savepoints;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -74,7 +76,7 @@ impl Played {
     fn take(&mut self, index: u32, kind: SnapshotKind) {
         let checkpoint = self.sequence.begun;
         let (states, positions) = (Vec::new(), Positions::default());
-        let part = TaskPart { task: task(index), kind, states, positions };
+        let part = TaskPart { task: task(index), kind, states, positions, names_keys: false };
         let name = format!("{checkpoint}-{index}");
         self.sequence.taken(checkpoint, part, Some(SnapshotFile { name, bytes: 10, crc32c: 0 }));
     }
@@ -133,6 +135,7 @@ fn manifest(run: RunState) -> Manifest {
         files: vec![SnapshotFile { name: format!("1-5-{index}"), bytes: 10, crc32c: 0 }],
         positions: BTreeMap::new(),
         states: Vec::new(),
+        names_keys: false,
     };
     Manifest {
         checkpoint: CheckpointId { epoch: 1, number: 5 },
@@ -316,68 +319,33 @@ fn workers_begin_when_all_are_up_and_go_back_when_one_dies() {
 }
 
 #[test]
-fn a_savepoint_is_taken_at_once_and_in_full_and_the_run_goes_on() {
+fn a_topology_that_was_never_activated_takes_its_last_checkpoint() {
+    let mut played = Played::new();
+    let _ = played.shown();
+    played.load(None);
+    let _ = played.shown();
+    (0..ANSWERERS).for_each(|who| played.sequence.restored(who, played.now));
+    assert_eq!(played.shown(), ["resume"]);
+    assert_eq!(played.advance(INTERVAL), [""; 0], "it is not active");
+    assert!(played.sequence.finished(played.now));
+    assert_eq!(played.shown(), ["begin 2-1 full"]);
+}
+
+#[test]
+fn a_checkpoint_that_became_complete_while_all_went_back_counts() {
     let mut played = Played::running(None);
     let _ = played.advance(INTERVAL);
-    let _ = played.complete(SnapshotKind::Full);
-    played.sequence.want_savepoint("s".into(), false);
-    assert_eq!(played.shown(), ["begin 2-2 full"]);
-    played.sequence.want_savepoint("t".into(), false);
-    assert_eq!(played.shown(), ["no savepoint: another savepoint is being taken"]);
-    assert_eq!(played.complete(SnapshotKind::Full), ["export 2-2 to s", "commit 2-2"]);
-    played.sequence.exported(Ok(()), played.now);
-    assert_eq!(played.shown(), ["savepoint 2-2"]);
-    assert_eq!(played.advance(INTERVAL), ["begin 2-3"]);
-    // One that is wanted while a checkpoint is taken waits for the next.
-    played.sequence.want_savepoint("u".into(), false);
-    assert_eq!(played.shown(), [""; 0]);
-    assert_eq!(played.complete(SnapshotKind::Delta), ["commit 2-3", "begin 2-4 full"]);
-    let timeout = played.sequence.options.timeout;
-    let shown = played.advance(timeout);
-    assert_eq!(shown[0], "give up 2-4");
-    assert!(shown[1].starts_with("no savepoint: it was not complete"), "{shown:?}");
-}
-
-#[test]
-fn a_run_stops_with_a_savepoint_when_all_have_committed_it() {
-    let mut played = Played::running(None);
-    played.sequence.want_savepoint("s".into(), true);
-    assert_eq!(played.shown(), ["rest", "begin 2-1 full"]);
-    assert_eq!(played.complete(SnapshotKind::Full), ["export 2-1 to s", "commit 2-1"]);
-    let checkpoint = CheckpointId { epoch: 2, number: 1 };
-    (0..ANSWERERS).for_each(|who| played.sequence.committed(who, checkpoint));
-    assert_eq!(played.shown(), [""; 0], "it is not copied yet");
-    played.sequence.exported(Ok(()), played.now);
-    assert_eq!(played.shown(), ["savepoint 2-1"]);
-    assert!(played.sequence.is_over());
-    assert_eq!(played.sequence.counts.at(played.now).stopped_with, Some(checkpoint));
-}
-
-#[test]
-fn a_run_that_cannot_stop_with_a_savepoint_goes_on() {
-    let full = || Err("no space".to_owned());
-    let mut played = Played::running(None);
-    played.sequence.want_savepoint("s".into(), true);
+    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
+    assert!(played.shown()[0].starts_with("publish"));
+    played.sequence.lost("a spout panicked".into(), played.now);
     let _ = played.shown();
-    let _ = played.complete(SnapshotKind::Full);
-    played.sequence.exported(full(), played.now);
-    assert_eq!(played.shown(), ["no savepoint: no space", "go on"]);
-    assert_eq!(played.advance(INTERVAL), ["begin 2-2"]);
-    let _ = played.complete(SnapshotKind::Delta);
-    // A loss while all commit it.
-    played.sequence.want_savepoint("s".into(), true);
-    assert_eq!(played.shown(), ["rest", "begin 2-3 full"]);
-    let _ = played.complete(SnapshotKind::Full);
-    played.sequence.exported(Ok(()), played.now);
-    played.sequence.left(0, "worker 0 died", played.now);
-    assert_eq!(played.shown(), ["no savepoint: all tasks went back: worker 0 died", "go on", "halt"]);
-    // The input has ended.
-    let mut played = Played::running(None);
-    played.sequence.finished(played.now);
-    let _ = played.shown();
-    played.sequence.want_savepoint("s".into(), false);
-    let shown = played.shown();
-    assert_eq!(shown, ["no savepoint: the input has ended, and the run comes to its end"]);
+    let checkpoint = played.sequence.begun;
+    played.sequence.published(checkpoint, Ok(()), played.now);
+    played.halt_all();
+    assert_eq!(played.shown(), ["load"]);
+    played.load(Some(Manifest { checkpoint, ..manifest(RunState::Running) }));
+    let stats = played.sequence.counts.at(played.now);
+    assert_eq!((stats.completed, stats.latest), (1, Some(checkpoint)));
 }
 
 #[test]
@@ -458,7 +426,13 @@ fn in_any_order_only_what_is_whole_is_committed() {
                         begun
                     };
                     let (states, positions) = (Vec::new(), Positions::default());
-                    let part = TaskPart { task: task(index), kind: SnapshotKind::Full, states, positions };
+                    let part = TaskPart {
+                        task: task(index),
+                        kind: SnapshotKind::Full,
+                        states,
+                        positions,
+                        names_keys: false,
+                    };
                     taken.entry(of).or_insert_with(std::collections::BTreeSet::new).insert(index);
                     played.sequence.taken(of, part, None);
                 }

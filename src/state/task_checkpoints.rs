@@ -1,0 +1,82 @@
+//! Snapshots of the state of a task, and how it is restored from them.
+
+use crate::state::error::StateError;
+use crate::state::restore::{Restore, StateShare};
+use crate::state::snapshots::{Kept, SnapshotKind};
+use crate::state::task_state::TaskState;
+
+impl TaskState {
+    /// Begins a snapshot of everything (`full`) or of what changed since the snapshot before was begun, and
+    /// returns which it is. It is a full one, too, if there is none before, or that one was not completed: a
+    /// snapshot that is not complete is given up now. Between calls only. Nothing is written yet, so
+    /// it costs nearly the same, however much is kept.
+    pub(crate) fn begin_snapshot(&mut self, full: bool) -> SnapshotKind {
+        let time = self.time();
+        self.snapshots.begin(full, &mut self.columns, time)
+    }
+
+    /// Appends records of the snapshot that has begun until they take about `budget` bytes, and returns whether it
+    /// is complete. Between calls only. The chunks of a snapshot have what was kept when it began, whatever calls
+    /// have changed since; one value is never cut, so a long one makes a long chunk.
+    ///
+    /// # Errors
+    /// When a value cannot be written. The snapshot is then given up, and the next one is full.
+    pub(crate) fn write_snapshot(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<bool, StateError> {
+        let kept = Kept { columns: &mut self.columns, states: &self.states, keys: &self.keys };
+        self.snapshots.write(budget, out, kept)
+    }
+
+    /// Replaces what is kept by what snapshots have. Their chunks are given in the order in which they were
+    /// written: those of a full one, then those of the deltas that followed. The columns must have been made.
+    ///
+    /// # Errors
+    /// When the snapshots do not fit the states of the component, or are not whole. Nothing is kept then.
+    pub(crate) fn restore<'c>(
+        &mut self,
+        chunks: impl IntoIterator<Item = &'c [u8]>,
+    ) -> Result<(), StateError> {
+        self.clear();
+        let time = self.time();
+        let mut restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, time);
+        let read = chunks.into_iter().try_for_each(|chunk| restore.read(chunk));
+        read.and_then(|()| restore.finish()).inspect_err(|_| self.clear())
+    }
+
+    /// Replaces what is kept by a share of what several tasks kept. For each of them, its index and the chunks of its
+    /// snapshots, as for [`restore`](Self::restore).
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub(crate) fn restore_share<'c, C: IntoIterator<Item = &'c [u8]>>(
+        &mut self,
+        tasks: impl IntoIterator<Item = (u32, C)>,
+        share: &dyn StateShare,
+    ) -> Result<(), StateError> {
+        self.clear();
+        let time = self.time();
+        let restored = tasks.into_iter().try_for_each(|(task, chunks)| {
+            let restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, time);
+            let mut restore = restore.share(share, task);
+            chunks.into_iter().try_for_each(|chunk| restore.read(chunk))?;
+            restore.finish()
+        });
+        restored.inspect_err(|_| self.clear())
+    }
+
+    /// Whether the bolt has named keys itself: see [`note_named`](Self::note_named).
+    pub(crate) fn names_keys(&self) -> bool {
+        self.names_keys
+    }
+
+    /// The bolt has named keys before the checkpoint that was restored.
+    pub(crate) fn has_named_keys(&mut self) {
+        self.names_keys = true;
+    }
+
+    /// The key of the present call is named by the bolt. If it is a new one, it belongs to this task by what the bolt
+    /// knows, and not by what its input is grouped by.
+    #[inline]
+    pub(crate) fn note_named(&mut self) {
+        self.is_named = true;
+    }
+}
