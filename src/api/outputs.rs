@@ -296,7 +296,7 @@ impl<'a> Outputs<'a> {
 
     /// Fails the held tuple, and so its message. Consumes it. If the message is not replayed any more and a
     /// bolt takes the stream `dead-letter` of this one, the tuple goes there instead. The reason is not part
-    /// of that letter: report it by [`report_error`](Outputs::report_error).
+    /// of that letter: give it by [`fail_with`](Outputs::fail_with).
     ///
     /// # Examples
     /// ```
@@ -313,6 +313,31 @@ impl<'a> Outputs<'a> {
     /// ```
     pub fn fail(&mut self, held: HeldTuple) {
         self.state.settle(self.route, held, Settlement::Fail);
+    }
+
+    /// Fails the held tuple as [`fail`](Outputs::fail) does, with the reason that its dead letter has in `error`.
+    /// The reason is not logged: report it by [`report_error`](Outputs::report_error), too, if it belongs there.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::{BoltHarness, TestTuple};
+    /// /// Settles a row that a database may have refused.
+    /// fn settle(row: HeldTuple, refusal: Option<String>, out: &mut Outputs<'_>) {
+    ///     match refusal {
+    ///         Some(why) => out.fail_with(row, why),
+    ///         None => out.ack(row),
+    ///     }
+    /// }
+    /// # let mut bolt = BoltHarness::new(bolt_fn(Streams::none(), |input, out| {
+    /// #     let row = out.hold(input);
+    /// #     Ok(settle(row, Some("there is such a row".to_owned()), out))
+    /// # }));
+    /// # bolt.execute(TestTuple::new([1]));
+    /// # assert_eq!(bolt.failed().len(), 1);
+    /// ```
+    pub fn fail_with(&mut self, held: HeldTuple, why: impl Into<String>) {
+        self.state.settle(self.route, held, Settlement::FailWith(why.into()));
     }
 
     /// Names the key of this call: which values of the task's state the call sees. It replaces the key that the

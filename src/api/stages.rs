@@ -65,14 +65,16 @@ pub struct OutputState {
     settled: Vec<(HeldTuple, Settlement)>,
 }
 
-/// The reason in the dead letter of a tuple that user code failed after it had held it: it gives none there.
+/// The reason in the dead letter of a tuple that user code failed after it had held it, if it gave none.
 const FAILED_HOLD: &str = "it was held, and then failed";
 
 /// What a call did with a held tuple.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settlement {
     Ack,
     Fail,
+    /// With the reason for its dead letter.
+    FailWith(String),
 }
 
 impl OutputState {
@@ -150,6 +152,7 @@ impl OutputState {
                     self.fail_now(route, held, &format!("the call that acked it failed: {why}"))
                 }
                 Settlement::Fail => self.fail_now(route, held, FAILED_HOLD),
+                Settlement::FailWith(reason) => self.fail_now(route, held, &reason),
             }
         }
     }
@@ -176,6 +179,7 @@ impl OutputState {
                 call_hooks(&mut self.hooks, route, |hook| hook.bolt_ack());
             }
             Settlement::Fail => self.fail_now(route, held, FAILED_HOLD),
+            Settlement::FailWith(reason) => self.fail_now(route, held, &reason),
         }
     }
 

@@ -68,7 +68,13 @@ fn list(registry: &Registry, bold: bool) -> String {
         heading(&mut text, title, bold);
         for component in of_kind {
             let name = format!("  {:width$}  ", component.name);
-            wrapped(&mut text, &name, &component.summary);
+            match component.missing_feature {
+                Some(feature) => {
+                    let summary = format!("{} (needs the Cargo feature `{feature}`)", component.summary);
+                    wrapped(&mut text, &name, &summary);
+                }
+                None => wrapped(&mut text, &name, &component.summary),
+            }
         }
     }
     if registry.topologies().next().is_some() {
@@ -82,6 +88,10 @@ fn describe(component: &ComponentType, bold: bool) -> String {
     let settings = settings::settings_of(&settings::schema_of(component));
     let mut text = String::new();
     wrapped(&mut text, "", &format!("{} ({}): {}", component.name, component.kind, component.summary));
+    if let Some(feature) = component.missing_feature {
+        let build = format!("Not compiled in: build squall by `cargo build --release --features {feature}`.");
+        wrapped(&mut text, "", &build);
+    }
     if component.blocking {
         text.push_str("Its calls wait, so each of its executors gets a thread of its own.\n");
     }

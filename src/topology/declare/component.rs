@@ -166,6 +166,9 @@ impl<'a, 't> Reader<'a, 't> {
                 self.options.blocking = known.blocking;
                 self.component_type = Some(known);
                 self.complete = true;
+                if let Some(feature) = known.missing_feature {
+                    self.not_compiled_in(name, place(node), feature);
+                }
             }
             None => self.unknown_type(name, place(node), found),
         }
@@ -184,6 +187,15 @@ impl<'a, 't> Reader<'a, 't> {
             }
         };
         self.section.report.push(finding);
+    }
+
+    /// The type is known, so its settings are checked all the same.
+    fn not_compiled_in(&mut self, name: &str, span: Span, feature: &str) {
+        let message = format!("the type `{name}` is not compiled in: it needs the Cargo feature `{feature}`");
+        let help = format!("build squall by `cargo build --release --features {feature}`");
+        self.section
+            .report
+            .push(Finding::at(span, message).label(Some("not compiled in".to_owned())).help(Some(help)));
     }
 
     fn no_type(&mut self) {

@@ -162,6 +162,9 @@ pub struct ComponentType {
     /// Whether its calls wait, so that it needs a thread of its own unless the topology sets
     /// something else.
     pub blocking: bool,
+    /// The Cargo feature that the type needs and that this program was built without: a topology with the
+    /// type is refused.
+    pub missing_feature: Option<&'static str>,
     pub(super) schema: SchemaFn,
     pub(super) build: BuildFn,
 }
@@ -196,6 +199,14 @@ impl ComponentType {
     /// Sets the TOML example.
     pub fn example(&mut self, example: &str) -> &mut ComponentType {
         example.trim().clone_into(&mut self.example);
+        self
+    }
+
+    /// Declares that it needs a Cargo feature, and whether this program was built with it. Without it the type is
+    /// described and its settings are checked, but a topology that has it is refused with an error that names the
+    /// feature.
+    pub fn needs_feature(&mut self, feature: &'static str, is_compiled_in: bool) -> &mut ComponentType {
+        self.missing_feature = (!is_compiled_in).then_some(feature);
         self
     }
 
