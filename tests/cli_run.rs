@@ -155,6 +155,8 @@ fn every_topology_that_is_shipped_runs() {
         format!("topology.checkpoint.storage={own}/checkpoints"),
         format!("bolt.store.config.path={own}/{{task}}-{{seq}}.jsonl"),
     ];
+    // tests/postgres.rs runs it, where there is a server.
+    files.retain(|path| !path.ends_with("orders_postgres.toml"));
     for file in files {
         let file = file.to_str().unwrap();
         let mut args = vec![file, "--for", "5s", "--json"];

@@ -6,7 +6,7 @@
 //! * spouts: [`lines`], [`mod@generate`];
 //! * rows to rows: [`split`], [`count`], [`filter`], [`map`], [`project`], [`parse`], [`sample`],
 //!   [`delay`];
-//! * sinks: [`mod@print`], [`mod@file`], [`null`];
+//! * sinks: [`mod@print`], [`mod@file`], [`mod@postgres`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
 //!   per source), `replay_buffer` (messages of a spout until they are acked), `task_split` (positions of spouts, one
 //!   for each task), `expression`, `patterns`,
@@ -31,6 +31,7 @@ pub mod null;
 pub mod parse;
 mod patterns;
 mod positions;
+pub mod postgres;
 pub mod print;
 pub mod project;
 mod replay_buffer;
@@ -71,5 +72,6 @@ pub fn register(registry: &mut Registry) {
     delay::register(registry);
     print::register(registry);
     file::register(registry);
+    postgres::register(registry);
     null::register(registry);
 }

@@ -1,4 +1,4 @@
-//! Kinds of settings that several components have: sizes, periods, one-or-many, ordered tables.
+//! Kinds of settings that several components have: sizes, periods, one-or-many, ordered tables, secrets.
 //!
 //! Each reads itself from TOML with an error that says what to write instead, and describes
 //! itself to editors.
@@ -65,6 +65,79 @@ impl JsonSchema for Period {
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "^[0-9]+ *[a-zµ]+" })
+    }
+}
+
+/// The shortest and the longest of pauses that grow, written as `"100ms..10s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pauses {
+    /// The first pause. Each is twice the one before.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Pauses {
+    /// The pause after so many failures in a row, from 1.
+    pub fn after(&self, failures: u32) -> Duration {
+        let doubled = self.min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+        doubled.min(self.max)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pauses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pauses, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let (min, max) = units::parse_range(&text).map_err(D::Error::custom)?;
+        Ok(Pauses { min, max })
+    }
+}
+
+impl JsonSchema for Pauses {
+    fn schema_name() -> Cow<'static, str> {
+        "Pauses".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+ *[a-zµ]+ *\\.\\. *[0-9]+ *[a-zµ]+" })
+    }
+}
+
+/// A text that is never shown: it may hold a password. `Debug` does not show it, and no error may quote it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for whoever connects with it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl JsonSchema for Secret {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
     }
 }
 

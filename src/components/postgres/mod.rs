@@ -1,0 +1,183 @@
+//! `postgres`: writes rows to a table of PostgreSQL.
+//!
+//! There are two ways, one for each promise: `acked` acks rows when the transaction that they are in is committed, at
+//! least once and at most once; `committed` writes the rows of a checkpoint in one transaction when the checkpoint is
+//! complete, exactly once. Which one a task takes is decided when it is prepared. Both make `row`s of tuples and write
+//! them by a `statement` through a `session`, with `values` as the server reads them.
+//!
+//! `client` speaks to the server. It alone needs the Cargo feature `postgres`; without it the settings are checked,
+//! and everything else is tested with a server in memory.
+
+#![cfg_attr(
+    not(feature = "postgres"),
+    allow(
+        dead_code,
+        reason = "statements and types of columns are the client's; without it only tests use them"
+    )
+)]
+
+mod acked;
+#[cfg(feature = "postgres")]
+mod client;
+mod committed;
+mod connection;
+mod kept_rows;
+mod row;
+mod session;
+mod settings;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::sync::Arc;
+
+use crate::api::{Bolt, Check, Input, Outputs, TaskContext, TaskError, Timer};
+use crate::components::postgres::acked::AckedRows;
+use crate::components::postgres::committed::CommittedRows;
+use crate::components::postgres::connection::Connect;
+use crate::components::postgres::row::RowTemplate;
+use crate::components::postgres::session::Session;
+use crate::components::postgres::statement::Statement;
+use crate::ids::CheckpointId;
+use crate::topology::registry::{Registry, SettingError};
+
+pub use settings::{BatchSettings, Columns, PostgresSettings, WriteMode};
+
+/// What makes the connector of a task. The tests have one of their own.
+type Connector = Arc<dyn Fn(&PostgresSettings, &Statement, &TaskContext) -> Box<dyn Connect> + Send + Sync>;
+
+/// The bolt `postgres`.
+pub struct Postgres {
+    settings: PostgresSettings,
+    statement: Statement,
+    template: RowTemplate,
+    connector: Connector,
+    /// `None` before `prepare`.
+    bolt: Option<Box<dyn Bolt>>,
+}
+
+impl Postgres {
+    /// A bolt with these settings.
+    ///
+    /// # Errors
+    /// When settings are missing, do not go together, or are not what they should be.
+    pub fn new(settings: PostgresSettings) -> Result<Postgres, SettingError> {
+        settings.check_limits()?;
+        check_url(&settings)?;
+        let (statement, sources) = Statement::new(&settings)?;
+        let template = RowTemplate::new(sources).map_err(|(key, why)| SettingError::at(&key, why))?;
+        Ok(Postgres { settings, statement, template, connector: Arc::new(connector), bolt: None })
+    }
+
+    fn bolt(&mut self) -> &mut dyn Bolt {
+        &mut **self.bolt.as_mut().expect("`prepare` is called first")
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn check_url(settings: &PostgresSettings) -> Result<(), SettingError> {
+    client::server_of(settings).map(drop)
+}
+
+#[cfg(feature = "postgres")]
+fn connector(settings: &PostgresSettings, statement: &Statement, context: &TaskContext) -> Box<dyn Connect> {
+    Box::new(client::Connector::new(settings, statement, context))
+}
+
+/// Only the client knows what a URL is.
+#[cfg(not(feature = "postgres"))]
+fn check_url(_: &PostgresSettings) -> Result<(), SettingError> {
+    Ok(())
+}
+
+#[cfg(not(feature = "postgres"))]
+fn connector(_: &PostgresSettings, _: &Statement, _: &TaskContext) -> Box<dyn Connect> {
+    struct Missing;
+
+    impl Connect for Missing {
+        fn connect(&mut self) -> Result<Box<dyn connection::Connection>, connection::DatabaseError> {
+            Err(connection::DatabaseError::Permanent(
+                "squall was built without the Cargo feature `postgres`: build it by `cargo build --release \
+                 --features postgres`"
+                    .to_owned(),
+            ))
+        }
+    }
+
+    Box::new(Missing)
+}
+
+impl Bolt for Postgres {
+    fn check(&self, check: &mut Check<'_>) {
+        self.template.check(check);
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        let connector = (self.connector)(&self.settings, &self.statement, context);
+        let session = Session::new(connector, self.statement.clone());
+        let bolt: Box<dyn Bolt> = match context.delivery().is_exactly_once() {
+            true => Box::new(CommittedRows::new(self.template.clone(), session)),
+            false => Box::new(AckedRows::new(self.settings.clone(), self.template.clone(), session)),
+        };
+        self.bolt.insert(bolt).prepare(context)
+    }
+
+    fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().init_state(out)
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().execute(input, out)
+    }
+
+    fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().flush(out)
+    }
+
+    fn timer(&mut self, timer: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().timer(timer, out)
+    }
+
+    fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().pre_commit(checkpoint, out)
+    }
+
+    fn committed(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().committed(checkpoint, out)
+    }
+
+    fn keeps_data(&self) -> bool {
+        self.bolt.as_ref().is_some_and(|bolt| bolt.keeps_data())
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.bolt().finish(out)
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .bolt("postgres", "Writes rows to a table of PostgreSQL.", |settings: &PostgresSettings| {
+            Postgres::new(settings.clone())
+        })
+        .output("none")
+        .example(
+            r#"
+[bolt.store]
+type = "postgres"
+parallelism = 2
+inputs = [{ from = "orders", fields = ["id"] }]
+
+[bolt.store.config]
+url = "postgres://squall@127.0.0.1/shop"
+password_file = "/run/secrets/shop"
+table = "orders"
+columns = ["id", "item", "amount"]
+mode = "upsert"
+key = ["id"]
+"#,
+        )
+        .blocking()
+        .needs_feature("postgres", cfg!(feature = "postgres"));
+}
