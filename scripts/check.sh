@@ -7,7 +7,8 @@
 # what to do. At the end it prints how many seconds each step took, and their sum. On two cores this is less
 # than half a minute if nothing was changed, and one to two and a half if squall is built again; the
 # first time dependencies are built as well, which takes several minutes. `.ci/run` checks everything, also
-# integration tests, the simulation, documentation and examples.
+# integration tests, the simulation, documentation and examples. The lints see all features, the unit tests
+# run without any.
 #
 # Needs Rust by rustup, with rustfmt and clippy. Reads no stdin. Exit codes: 0 all is well, 1 a step
 # failed, 2 the command line is wrong.
@@ -45,7 +46,7 @@ step() {
 step "format" "Run \`cargo fmt\`, then this script again." \
   cargo fmt --check
 step "lints" "Change the code as clippy advises above; a lint that is wrong here is allowed with its reason." \
-  cargo clippy --all-targets --locked -- -D warnings
+  cargo clippy --all-targets --locked --features server-tests -- -D warnings
 step "unit tests" "Repair what the failed tests describe; \`cargo test --lib NAME\` runs one of them alone." \
   cargo test --lib --locked
 step "tidy" "Do what each finding above says; tests/tidy.rs has the rules and their reasons." \

@@ -1,0 +1,251 @@
+//! Whole topologies: the processes of squall and the server are killed while they run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::server::{Server, wait_until};
+
+/// How many rows the topologies make, and how many a second.
+const COUNT: i64 = 12_000;
+const RATE: i64 = 3000;
+
+/// Numbers into the table `numbers`, which takes one twice; and how often each remainder has come, which only the
+/// last row of each checkpoint shows.
+fn document(directory: &Path, server: &Server, delivery: &str) -> String {
+    let (url, directory_shown) = (server.url(), directory.display());
+    let checkpoint = match delivery {
+        "exactly-once" => {
+            format!("checkpoint = {{ interval = '100ms', storage = '{directory_shown}/checkpoints' }}")
+        }
+        _ => String::new(),
+    };
+    let text = format!(
+        "[topology]\nname = 'numbers'\ndelivery = '{delivery}'\n{checkpoint}\n\
+         [spout.numbers]\ntype = 'generate'\n[spout.numbers.config]\nrate = {RATE}\ncount = {COUNT}\n\
+         fields = {{ n = '{{seq}}', kind = '{{choice:a|b|c}}' }}\n\
+         [bolt.store]\ntype = 'postgres'\nparallelism = 2\ninputs = ['numbers']\n\
+         [bolt.store.config]\nurl = '{url}'\ntable = 'numbers'\ncolumns = ['n']\n\
+         [bolt.count]\ntype = 'count'\ninputs = [{{ from = 'numbers', fields = ['kind'] }}]\n\
+         config = {{ by = ['kind'], emit = 'updates' }}\n\
+         [bolt.kinds]\ntype = 'postgres'\ninputs = [{{ from = 'count', fields = ['kind'] }}]\n\
+         [bolt.kinds.config]\nurl = '{url}'\ntable = 'kinds'\ncolumns = ['kind', 'count']\n\
+         mode = 'upsert'\nkey = ['kind']\n",
+    );
+    let path = directory.join("numbers.toml");
+    fs::write(&path, text).expect("the directory is the test's");
+    path.to_str().expect("it is text").to_owned()
+}
+
+fn make_tables(server: &Server) {
+    server.query("CREATE TABLE numbers (n bigint); CREATE TABLE kinds (kind text PRIMARY KEY, count bigint)");
+}
+
+fn squall(args: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command.args(["run"]).args(args).args(["--json", "--config", "tests/fixtures/engine/patient.toml"]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("squall can be started")
+}
+
+/// Waits for the end of a run, and shows what it wrote if it failed.
+fn ended(run: Child) -> Output {
+    let output = run.wait_with_output().expect("it is a child");
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{error}", output.status);
+    output
+}
+
+fn rows(server: &Server) -> i64 {
+    server.number("SELECT count(*) FROM numbers")
+}
+
+/// The tables have what a run has that nothing happened to.
+fn assert_exact(server: &Server) {
+    let found = server.query("SELECT count(*), count(DISTINCT n), min(n), max(n) FROM numbers");
+    assert_eq!(found, [format!("{COUNT}|{COUNT}|0|{}", COUNT - 1)]);
+    assert_eq!(server.number("SELECT sum(count) FROM kinds"), COUNT);
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    // It may have ended by itself.
+    let _ = kill_process(pid, Signal::KILL);
+}
+
+fn children(parent: u32) -> BTreeSet<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().filter_map(Result::ok);
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Waits until so many rows are there, or the run has ended.
+fn wait_for_rows(server: &Server, run: &mut Child, at_least: i64) {
+    wait_until("rows", || rows(server) >= at_least || run.try_wait().expect("it is a child").is_some());
+}
+
+#[test]
+fn a_server_that_is_killed_loses_no_row_at_least_once() {
+    let (mut server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let mut run = squall(&[&document(directory.path(), &server, "at-least-once")]);
+    for part in 1..=2 {
+        wait_for_rows(&server, &mut run, COUNT * part / 4);
+        server.kill();
+        server.restart();
+    }
+    ended(run);
+    let found = server.query("SELECT count(DISTINCT n), min(n), max(n) FROM numbers");
+    assert_eq!(found, [format!("{COUNT}|0|{}", COUNT - 1)]);
+    assert!(rows(&server) < COUNT * 3 / 2, "{} rows: more than batches came again", rows(&server));
+}
+
+#[test]
+fn a_server_that_is_killed_leaves_each_row_once_exactly_once() {
+    let (mut server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let mut run = squall(&[&document(directory.path(), &server, "exactly-once")]);
+    for part in 1..=3 {
+        wait_for_rows(&server, &mut run, COUNT * part / 5);
+        server.kill();
+        server.restart();
+    }
+    ended(run);
+    assert_exact(&server);
+}
+
+#[test]
+fn runs_that_are_killed_and_continued_leave_each_row_once() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let document = document(directory.path(), &server, "exactly-once");
+    let workers: [&[&str]; 4] = [&[], &[], &["--workers", "2"], &[]];
+    for (nth, workers) in workers.into_iter().enumerate() {
+        let mut run = squall(&[&[document.as_str(), "--resume"], workers].concat());
+        wait_for_rows(&server, &mut run, COUNT * (nth as i64 + 1) / 6);
+        kill(run.id());
+        run.wait().expect("it is a child");
+    }
+    let before = rows(&server);
+    assert!(before < COUNT, "it was killed in the middle");
+    ended(squall(&[&document, "--resume"]));
+    assert_exact(&server);
+}
+
+/// Rows that were committed after that checkpoint are committed again, and no other row is left out.
+#[test]
+fn a_run_that_goes_back_to_an_earlier_checkpoint_loses_no_row() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let document = document(directory.path(), &server, "exactly-once");
+    let mut run = squall(&[&document]);
+    wait_for_rows(&server, &mut run, COUNT / 2);
+    kill(run.id());
+    run.wait().expect("it is a child");
+    let checkpoints = directory.path().join("checkpoints");
+    let listed =
+        Command::new(env!("CARGO_BIN_EXE_squall")).args(["checkpoint", "list"]).arg(checkpoints).output();
+    let listed = String::from_utf8(listed.expect("squall can be started").stdout).expect("it is text");
+    let oldest = listed.lines().nth(1).and_then(|line| line.split(' ').next()).expect("several are kept");
+    ended(squall(&[&document, &format!("--resume={oldest}")]));
+    assert_eq!(server.number("SELECT count(DISTINCT n) FROM numbers"), COUNT, "{listed}");
+    assert!(rows(&server) > COUNT, "some were committed again");
+    assert_eq!(server.number("SELECT sum(count) FROM kinds"), COUNT);
+}
+
+/// Somebody copied the checkpoints of a run that was killed, and both copies go on: they have the same numbers.
+#[test]
+fn of_two_runs_that_continue_one_only_the_later_goes_on() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let first = document(directory.path(), &server, "exactly-once");
+    let mut run = squall(&[&first]);
+    wait_for_rows(&server, &mut run, COUNT / 5);
+    kill(run.id());
+    run.wait().expect("it is a child");
+    let other = tempfile::tempdir().expect("a directory");
+    let from = directory.path().join("checkpoints");
+    let copied = Command::new("cp").arg("-r").args([&from, &other.path().join("checkpoints")]).status();
+    assert!(copied.expect("there is `cp`").success());
+    let second = document(other.path(), &server, "exactly-once");
+    let mut earlier = squall(&[&first, "--resume"]);
+    let rows_before = rows(&server);
+    wait_for_rows(&server, &mut earlier, rows_before + COUNT / 10);
+    let later = squall(&[&second, "--resume"]);
+    let output = earlier.wait_with_output().expect("it is a child");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("was taken over"), "{error}");
+    ended(later);
+    assert_eq!(server.number("SELECT count(DISTINCT n) FROM numbers"), COUNT);
+}
+
+/// In another directory of checkpoints, whose numbers begin anew.
+#[test]
+fn a_run_that_goes_on_from_a_savepoint_leaves_each_row_once() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let mut run = squall(&[&document(directory.path(), &server, "exactly-once")]);
+    wait_for_rows(&server, &mut run, COUNT / 3);
+    let savepoint = directory.path().join("savepoint").display().to_string();
+    let stopped = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .args(["stop", &run.id().to_string(), &format!("--savepoint={savepoint}")])
+        .output();
+    let stopped = stopped.expect("squall can be started");
+    assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+    ended(run);
+    assert!(rows(&server) < COUNT, "it was stopped in the middle");
+    let other = tempfile::tempdir().expect("a directory");
+    let document = document(other.path(), &server, "exactly-once");
+    ended(squall(&[&document, "--from-savepoint", &savepoint]));
+    assert_exact(&server);
+}
+
+#[test]
+fn workers_that_are_killed_leave_each_row_once() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    make_tables(&server);
+    let document = document(directory.path(), &server, "exactly-once");
+    let mut run = squall(&[&document, "--workers", "2"]);
+    for part in 1..=3 {
+        wait_for_rows(&server, &mut run, COUNT * part / 5);
+        let workers = children(run.id());
+        let nth = part as usize % workers.len().max(1);
+        workers.into_iter().nth(nth).into_iter().for_each(kill);
+    }
+    ended(run);
+    assert_exact(&server);
+}
+
+#[test]
+fn the_topology_that_is_shipped_runs() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    let shipped = fs::read_to_string("topologies/orders_postgres.toml").expect("it is shipped");
+    // The statements that its comment has.
+    let tables: Vec<&str> =
+        shipped.lines().filter_map(|line| line.split("-c '").nth(1)?.split('\'').next()).collect();
+    let tables: Vec<&str> = tables.into_iter().filter(|sql| sql.starts_with("CREATE")).collect();
+    assert_eq!(tables.len(), 2);
+    tables.iter().for_each(|sql| drop(server.query(sql)));
+    let storage = format!("topology.checkpoint.storage={}", directory.path().display());
+    let urls = ["store", "counts"].map(|bolt| format!("bolt.{bolt}.config.url={}", server.url()));
+    let few = "spout.orders.config.count=20000";
+    ended(squall(&[
+        "topologies/orders_postgres.toml",
+        "--set",
+        &storage,
+        "--set",
+        &urls[0],
+        "--set",
+        &urls[1],
+        "--set",
+        few,
+    ]));
+    assert_eq!(server.query("SELECT count(*), count(DISTINCT id) FROM orders"), ["20000|20000"]);
+    assert_eq!(server.number("SELECT sum(orders) FROM customers"), 20_000);
+}
