@@ -84,6 +84,7 @@ impl Place {
             return None;
         }
         let (start, end) = (self.span.start - self.shown.start, self.span.end - self.shown.start);
+        let source = &without_passwords(source);
         let (before, meant) = (visible(&source[..start]), visible(&source[start..end]));
         let within = before.len()..before.len() + meant.len();
         let source = before + &meant + &visible(&source[end..]);
@@ -95,6 +96,25 @@ impl Place {
     fn origin(&self) -> Origin<'_> {
         Origin::path(shown(&self.file)).line(self.line as usize).char_column(self.column as usize)
     }
+}
+
+/// Lines of a document with stars for the passwords of URLs (`scheme://user:password@host`), a star for each byte, so
+/// that places stay where they are.
+fn without_passwords(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        shown.push_str(before);
+        rest = after;
+        // What belongs to the host begins behind the last `@` before anything that no user and no password has.
+        let end = after.find(['/', '"', '\'', ' ', '\t', '\n', '?']).unwrap_or(after.len());
+        let Some(user_end) = after[..end].rfind('@') else { continue };
+        let Some(colon) = after[..user_end].find(':') else { continue };
+        shown.push_str(&after[..=colon]);
+        shown.extend(std::iter::repeat_n('*', user_end - colon - 1));
+        rest = &after[user_end..];
+    }
+    shown + rest
 }
 
 /// Lines of a document as they are shown: without what a terminal would act upon, one character for
@@ -307,3 +327,18 @@ impl fmt::Debug for TopologyErrors {
 }
 
 impl std::error::Error for TopologyErrors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_urls_are_not_shown() {
+        let check = |line: &str, shown: &str| assert_eq!(without_passwords(line), shown, "{line}");
+        check("url = \"postgres://me:hush@db/shop\"", "url = \"postgres://me:****@db/shop\"");
+        check("a = 'x://u:p@s@h' b = 'y://u:@h'", "a = 'x://u:***@h' b = 'y://u:@h'");
+        check("url = \"postgres://me@db:5432/shop\"", "url = \"postgres://me@db:5432/shop\"");
+        check("url = \"http://db:80/a@b:c\"", "url = \"http://db:80/a@b:c\"");
+        check("no url: x@y", "no url: x@y");
+    }
+}
