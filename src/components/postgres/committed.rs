@@ -25,6 +25,8 @@
 //!    transaction, and counts as a loss, so that the exit code is 1. What can be known before (the types of columns)
 //!    fails the tuple in `execute`, so that `on_error` and dead letters are for it.
 //! 5. Rows are kept in memory, and in the state, from their checkpoint on until they are committed.
+//! 6. If the bolt has fewer tasks after a restore, those that are left have the state of those that are gone. What
+//!    these had in the checkpoint is written before anything else, under the numbers of the task that is gone.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -49,6 +51,8 @@ const NO_CHECKPOINT: CheckpointId = CheckpointId { epoch: 0, number: 0 };
 /// Where the task is in its sequence of transactions.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Sequence {
+    /// The task, which may not be there any more.
+    task: i32,
     lineage: i64,
     /// The number of the last transaction.
     last: i64,
@@ -57,6 +61,8 @@ struct Sequence {
 /// The rows of a checkpoint that is not known to be committed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Transaction {
+    /// Whose it is.
+    task: i32,
     sequence: i64,
     checkpoint: CheckpointId,
     rows: KeptRows,
@@ -74,7 +80,7 @@ pub(super) struct CommittedRows {
     /// The rows since the last checkpoint.
     open: KeptRows,
     transactions: OperatorState<Transaction>,
-    /// One, once it is begun.
+    /// One, once it is begun. After a restore, also those of tasks that are gone.
     sequences: OperatorState<Sequence>,
     lineage: i64,
     owner: i64,
@@ -98,10 +104,19 @@ impl CommittedRows {
         }
     }
 
-    /// Claims the row of the task, so that no earlier instance can write any more. `begun`: the sequence that the
+    fn writer_of(&self, task: i32) -> Writer {
+        Writer { task, ..self.writer.clone() }
+    }
+
+    /// Claims the row of a task, so that no earlier instance can write any more. `begun`: the sequence that the
     /// state has, and whether transactions of it are not known to be committed.
-    fn claim(&mut self, begun: Option<(Sequence, bool)>) -> Result<(), DatabaseError> {
-        let (writer, lineage, owner) = (&self.writer, self.lineage, self.owner);
+    fn claim(
+        &mut self,
+        writer: &Writer,
+        lineage: i64,
+        begun: Option<(Sequence, bool)>,
+    ) -> Result<(), DatabaseError> {
+        let owner = self.owner;
         self.session.transaction(|connection| {
             connection.command(Command::MakeTables)?;
             let found = connection.lock_progress(writer)?;
@@ -124,14 +139,33 @@ impl CommittedRows {
         })
     }
 
+    /// Writes what tasks that are gone had in the checkpoint, which is complete.
+    fn write_for_those_gone(
+        &mut self,
+        sequences: &[Sequence],
+        transactions: &[Transaction],
+    ) -> Result<(), TaskError> {
+        let own_task = self.writer.task;
+        for sequence in sequences.iter().filter(|sequence| sequence.task != own_task) {
+            let left: Vec<&Transaction> =
+                transactions.iter().filter(|transaction| transaction.task == sequence.task).collect();
+            let writer = self.writer_of(sequence.task);
+            let begun = Some((*sequence, !left.is_empty()));
+            self.claim(&writer, sequence.lineage, begun).map_err(|error| task_error(&error))?;
+            left.iter().try_for_each(|transaction| self.commit(sequence.lineage, transaction))?;
+        }
+        Ok(())
+    }
+
     /// Writes the rows of a checkpoint, if they are not there.
-    fn commit(&mut self, transaction: &Transaction) -> Result<(), TaskError> {
+    fn commit(&mut self, lineage: i64, transaction: &Transaction) -> Result<(), TaskError> {
+        let writer = self.writer_of(transaction.task);
         let rows = transaction.rows.to_rows();
         let rows = rows.ok_or_else(|| TaskError::fatal("rows in the state of `postgres` are damaged"))?;
         let mut commit = Commit {
-            writer: &self.writer,
+            writer: &writer,
             progress: Progress {
-                lineage: self.lineage,
+                lineage,
                 owner: self.owner,
                 sequence: transaction.sequence,
                 checkpoint: transaction.checkpoint,
@@ -224,17 +258,22 @@ impl Bolt for CommittedRows {
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let begun = self.sequences.items(out)?.first().copied();
-        let has_open = !self.transactions.items(out)?.is_empty();
+        let own_task = self.writer.task;
+        let (sequences, mut transactions) =
+            (self.sequences.items(out)?.to_vec(), self.transactions.items(out)?.to_vec());
         // Two instances of a task do not begin with one seed at one time.
         let seed = self.seed ^ self.clock.wall_nanos().cast_unsigned();
         self.owner = StdRng::seed_from_u64(seed).random();
+        self.write_for_those_gone(&sequences, &transactions)?;
+        transactions.retain(|transaction| transaction.task == own_task);
+        let begun = sequences.iter().copied().find(|sequence| sequence.task == own_task);
         self.lineage = begun.map_or(self.owner, |begun| begun.lineage);
-        self.claim(begun.map(|begun| (begun, has_open))).map_err(|error| task_error(&error))?;
-        if begun.is_none() {
-            self.sequences.set(out, vec![Sequence { lineage: self.lineage, last: 0 }])?;
-        }
-        Ok(())
+        let (writer, has_open) = (self.writer.clone(), !transactions.is_empty());
+        let claimed = self.claim(&writer, self.lineage, begun.map(|begun| (begun, has_open)));
+        claimed.map_err(|error| task_error(&error))?;
+        let own = begun.unwrap_or(Sequence { task: own_task, lineage: self.lineage, last: 0 });
+        self.transactions.set(out, transactions)?;
+        Ok(self.sequences.set(out, vec![own])?)
     }
 
     fn execute(&mut self, input: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -248,9 +287,9 @@ impl Bolt for CommittedRows {
             return Ok(());
         }
         let last = self.sequences.items(out)?.first().map_or(0, |sequence| sequence.last);
-        let sequence = last + 1;
-        self.transactions.push(out, Transaction { sequence, checkpoint, rows: self.open.clone() })?;
-        self.sequences.set(out, vec![Sequence { lineage: self.lineage, last: sequence }])?;
+        let (task, sequence) = (self.writer.task, last + 1);
+        self.transactions.push(out, Transaction { task, sequence, checkpoint, rows: self.open.clone() })?;
+        self.sequences.set(out, vec![Sequence { task, lineage: self.lineage, last: sequence }])?;
         self.open = KeptRows::default();
         Ok(())
     }
@@ -265,7 +304,7 @@ impl Bolt for CommittedRows {
         if due.is_empty() {
             return Ok(());
         }
-        due.iter().try_for_each(|transaction| self.commit(transaction))?;
+        due.iter().try_for_each(|transaction| self.commit(self.lineage, transaction))?;
         Ok(self.transactions.set(out, later)?)
     }
 

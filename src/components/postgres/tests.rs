@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use server::{Connecting, Server};
 
 use super::connection::DatabaseError;
@@ -190,7 +192,7 @@ fn the_dead_letter_of_a_refused_row_has_the_error_of_the_server() {
 // ---- exactly once ----
 
 /// `generate` makes 0 to `count`, and `postgres` writes them.
-fn topology(count: u64, server: &Server) -> Topology {
+fn topology(count: u64, tasks: u32, server: &Server) -> Topology {
     let mut registry = Registry::with_standard();
     let of_test = server.clone();
     registry.bolt(
@@ -202,15 +204,25 @@ fn topology(count: u64, server: &Server) -> Topology {
         "[topology]\nname = 'shop'\ndelivery = 'exactly-once'\n[topology.checkpoint]\ninterval = '50ms'\n\
          [spout.orders]\ntype = 'generate'\n[spout.orders.config]\nrate = 1000\ncount = {count}\n\
          fields = {{ n = '{{seq}}', text = 'order {{seq}}' }}\n\
-         [bolt.store]\ntype = 'on-test-server'\nparallelism = 2\ninputs = ['orders']\n\
+         [bolt.store]\ntype = 'on-test-server'\nparallelism = {tasks}\ninputs = ['orders']\n\
          [bolt.store.config]\n{SETTINGS}"
     );
     parse_str("test.toml", &document, &registry).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
 }
 
 fn start(count: u64, server: &Server, storage: &MemoryStorage, seed: u64) -> SimulatedTopology {
+    start_with(2, count, server, storage, seed)
+}
+
+fn start_with(
+    tasks: u32,
+    count: u64,
+    server: &Server,
+    storage: &MemoryStorage,
+    seed: u64,
+) -> SimulatedTopology {
     SimulatedTopology::start(
-        topology(count, server),
+        topology(count, tasks, server),
         SimulationOptions::seeded(seed).checkpoints(storage.clone()),
     )
 }
@@ -277,6 +289,35 @@ fn a_connection_that_breaks_in_any_call_leaves_each_row_once() {
         server.lock().is_dead = false;
         run_to_end(run);
         assert_eq!(server.firsts(), numbers(120), "call {at}, after: {is_after}");
+    }
+}
+
+/// Tasks that are left write what those that are gone had in the last checkpoint. The process dies in a call of each
+/// life, or between calls.
+#[test]
+fn another_number_of_tasks_leaves_each_row_once() {
+    for seed in 0..60 {
+        let (server, storage) = (Server::default(), MemoryStorage::seeded(seed));
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..6 {
+            let calls = server.lock().calls;
+            server.lock().dies_at = Some((calls + random.random_range(1..40), random.random()));
+            let tasks = random.random_range(1..=4);
+            let mut run = start_with(tasks, 300, &server, &storage, random.random_range(0..1000));
+            let steps = random.random_range(100..4000);
+            for _ in 0..steps {
+                if server.lock().is_dead || run.has_ended() {
+                    break;
+                }
+                run.run_steps(1);
+            }
+            drop(run);
+            storage.crash();
+            server.lock().is_dead = false;
+            server.lock().dies_at = None;
+        }
+        let stats = run_to_end(start_with(random.random_range(1..=4), 300, &server, &storage, 1));
+        assert_eq!((server.firsts(), stats.failed), (numbers(300), 0), "seed {seed}");
     }
 }
 
