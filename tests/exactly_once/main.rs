@@ -2,6 +2,7 @@
 //!
 //! Random faults are in `tests/simulation/exactly_once.rs`; here each test is one story.
 
+mod accidents;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod rescaling;
