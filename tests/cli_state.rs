@@ -179,7 +179,7 @@ fn deltas_are_merged_as_a_restore_does_it() {
     place.run_and_kill();
     check_counts(&place);
     let prepared = lines(&get(&place, &["--component", "store", "--state", "prepared", "--dump"], 0));
-    assert!(prepared[0]["value"][0][1][0]["rows"].as_u64() > Some(0), "{prepared:?}");
+    assert!(prepared[0]["value"][0][2][0]["rows"].as_u64() > Some(0), "{prepared:?}");
 }
 
 #[test]

@@ -156,6 +156,16 @@ impl TaskContext {
         self.register_state::<OperatorCells<T>>(name, StateKind::Operator).map(OperatorState::new)
     }
 
+    /// The same, but after a restore with another number of tasks each task gets that of all tasks, and takes what
+    /// belongs to it.
+    pub(crate) fn operator_state_for_all<T: StateValue>(
+        &self,
+        name: &str,
+    ) -> Result<OperatorState<T>, TaskError> {
+        let registered = self.states().register_for_all::<OperatorCells<T>>(name);
+        registered.map(OperatorState::new).map_err(refused)
+    }
+
     /// Registers a timer for each key. [`Timer`] has an example.
     ///
     /// # Errors

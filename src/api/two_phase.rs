@@ -133,37 +133,40 @@ pub trait TwoPhaseSink: Send {
 
     /// Removes everything of this task that an earlier instance left and that is not in `keep`: it belongs to no
     /// checkpoint. Called once for each instance, before `begin`. The transactions in `keep` are committed later, each
-    /// when its checkpoint is complete.
+    /// when its checkpoint is complete. After a restore with another number of tasks, those of all tasks are in it, and
+    /// this task commits its share of them.
     ///
     /// # Errors
     /// As for [`Bolt::prepare`].
     fn abort_others(&mut self, keep: &[Self::Transaction]) -> Result<(), TaskError>;
 }
 
-/// A transaction that was pre-committed for a checkpoint and is not known to be committed.
-type Prepared<T> = (CheckpointId, T);
+/// A transaction that was pre-committed for a checkpoint and is not known to be committed, and which task began it.
+type Prepared<T> = (CheckpointId, u32, T);
 
 /// A bolt that writes to a [`TwoPhaseSink`].
 pub struct TwoPhaseBolt<S: TwoPhaseSink> {
     sink: S,
     open: Option<S::Transaction>,
     prepared: OperatorState<Prepared<S::Transaction>>,
+    task: u32,
+    tasks: u32,
 }
 
 impl<S: TwoPhaseSink> TwoPhaseBolt<S> {
     /// A bolt that writes to this sink. [`TwoPhaseSink`] has an example.
     pub fn new(sink: S) -> TwoPhaseBolt<S> {
-        TwoPhaseBolt { sink, open: None, prepared: OperatorState::default() }
+        TwoPhaseBolt { sink, open: None, prepared: OperatorState::default(), task: 0, tasks: 1 }
     }
 
     /// Commits the transactions that were pre-committed for this checkpoint and for those before.
     fn commit_until(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let (due, later): (Vec<_>, Vec<_>) =
-            self.prepared.items(out)?.iter().cloned().partition(|(of, _)| *of <= checkpoint);
+            self.prepared.items(out)?.iter().cloned().partition(|(of, ..)| *of <= checkpoint);
         if due.is_empty() {
             return Ok(());
         }
-        due.iter().try_for_each(|(_, transaction)| self.sink.commit(transaction))?;
+        due.iter().try_for_each(|(.., transaction)| self.sink.commit(transaction))?;
         Ok(self.prepared.set(out, later)?)
     }
 }
@@ -174,14 +177,22 @@ impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.prepared = context.operator_state("prepared")?;
+        self.prepared = context.operator_state_for_all("prepared")?;
+        (self.task, self.tasks) = (context.task_index() as u32, context.parallelism().max(1) as u32);
         self.sink.prepare(context)
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let prepared = self.prepared.items(out)?.iter();
-        let keep: Vec<_> = prepared.map(|(_, transaction)| transaction.clone()).collect();
-        self.sink.abort_others(&keep)
+        let prepared = self.prepared.items(out)?.to_vec();
+        let keep: Vec<_> = prepared.iter().map(|(.., transaction)| transaction.clone()).collect();
+        self.sink.abort_others(&keep)?;
+        // Each goes back to the task that began it, or to the one that stands in for it while it is gone.
+        let is_own = |(_, task, _): &Prepared<_>| task % self.tasks == self.task;
+        let own: Vec<_> = prepared.iter().filter(|prepared| is_own(prepared)).cloned().collect();
+        if own.len() < prepared.len() {
+            self.prepared.set(out, own)?;
+        }
+        Ok(())
     }
 
     fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -195,7 +206,7 @@ impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {
     fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let Some(transaction) = &mut self.open else { return Ok(()) };
         self.sink.pre_commit(transaction)?;
-        self.prepared.push(out, (checkpoint, transaction.clone()))?;
+        self.prepared.push(out, (checkpoint, self.task, transaction.clone()))?;
         self.open = None;
         Ok(())
     }

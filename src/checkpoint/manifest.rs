@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 use crate::checkpoint::error::{Flaw, damaged};
 use crate::checkpoint::names::{TaskName, snapshot_of};
 use crate::checkpoint::record;
+use crate::config::limits::KEY_GROUPS_DEFAULT;
 use crate::ids::{CheckpointId, is_legal_name};
 use crate::state::StateDescription;
 
@@ -78,7 +79,7 @@ pub enum RunState {
 /// store.publish(Manifest {
 ///     checkpoint: CheckpointId { epoch, number: 1 },
 ///     topology: "orders".into(),
-///     taken_at: 1_790_000_000_000_000_000,
+///     key_groups: 1024, taken_at: 1_790_000_000_000_000_000,
 ///     run: RunState::Running,
 ///     tasks: Vec::new(),
 /// })?;
@@ -95,8 +96,20 @@ pub struct Manifest {
     pub taken_at: i64,
     /// How far the run had come.
     pub run: RunState,
+    /// Into how many groups fields grouping hashed keys. Written if it is not the default.
+    #[serde(default = "key_groups_default", skip_serializing_if = "is_default")]
+    pub key_groups: u32,
     /// Its tasks.
     pub tasks: Vec<TaskEntry>,
+}
+
+/// Of manifests that do not say it.
+fn key_groups_default() -> u32 {
+    KEY_GROUPS_DEFAULT
+}
+
+fn is_default(key_groups: &u32) -> bool {
+    *key_groups == KEY_GROUPS_DEFAULT
 }
 
 impl Manifest {
@@ -177,6 +190,7 @@ mod tests {
         Manifest {
             checkpoint,
             topology: "words".into(),
+            key_groups: 512,
             taken_at: -1,
             run: RunState::Ended,
             tasks: vec![task],

@@ -39,7 +39,7 @@ use crate::ids::CheckpointId;
 /// let component = "count".into();
 /// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
 /// let topology = "orders".into();
-/// master.publish(Manifest { checkpoint, topology, taken_at: 0, run: RunState::Running, tasks: vec![count] })?;
+/// master.publish(Manifest { checkpoint, topology, key_groups: 1024, taken_at: 0, run: RunState::Running, tasks: vec![count] })?;
 ///
 /// let manifest = worker.manifest(checkpoint)?;
 /// assert_eq!(worker.read(&manifest.tasks[0].files[0])?, ["state"]);

@@ -81,6 +81,8 @@ pub struct Parts {
     pub topology: SmolStr,
     /// All tasks of components, with how many tasks the component has.
     pub tasks: BTreeMap<TaskName, u32>,
+    /// Into how many groups fields grouping hashes keys.
+    pub key_groups: u32,
     /// How many answer for their executors: this process, or each worker.
     pub answerers: usize,
 }
@@ -93,7 +95,8 @@ impl Parts {
             let count = plan.tasks(Part::Component(index)).len() as u32;
             tasks.extend((0..count).map(|task| (TaskName::new(component.id.clone(), task), count)));
         }
-        Parts { topology: topology.name.clone(), tasks, answerers }
+        let key_groups = topology.options().key_groups;
+        Parts { topology: topology.name.clone(), tasks, key_groups, answerers }
     }
 
     /// How many tasks each component has.

@@ -217,10 +217,20 @@ fn check_fit(
 fn differences(topology: &Topology, manifest: &Manifest, dropped: &[String]) -> Vec<String> {
     let mut differences = Vec::new();
     let component = |id: &SmolStr| topology.components().iter().find(|component| component.id == *id);
+    let cap = topology.options().max_task_parallelism.unwrap_or(u32::MAX);
+    let key_groups = topology.options().key_groups;
+    let has_keys = |entry: &TaskEntry| entry.states.iter().any(|state| state.kind.is_keyed());
+    if manifest.key_groups != key_groups && manifest.tasks.iter().any(has_keys) {
+        differences.push(format!(
+            "its keys were shared out with `key_groups = {}`, and the topology has {key_groups}: write {0} again",
+            manifest.key_groups
+        ));
+    }
     let mut seen = BTreeSet::new();
     for entry in manifest.tasks.iter().filter(|entry| seen.insert(entry.component.clone())) {
         let of_component = || manifest.tasks.iter().filter(|other| other.component == entry.component);
-        match component(&entry.component).map(|component| component.options.task_count()) {
+        let tasks = component(&entry.component).map(|component| component.options.task_count().min(cap));
+        match tasks {
             Some(tasks) if tasks != entry.tasks && of_component().any(|entry| entry.names_keys) => {
                 differences.push(format!(
                     "`{0}` has {1} tasks in it, and {tasks} in the topology, and its keys cannot be moved, because it \
@@ -252,7 +262,7 @@ fn kept<'e>(entries: impl Iterator<Item = &'e TaskEntry> + Clone) -> String {
     match (of_bolt.is_empty(), splits, own.is_empty()) {
         (false, ..) => format!("state {}", of_bolt.join(", ")),
         (true, 1.., _) => format!("positions in {splits} splits"),
-        (true, 0, false) => "tuples that a bolt held".to_owned(),
+        (true, 0, false) => "tuples that it held".to_owned(),
         (true, 0, true) => "files without states".to_owned(),
     }
 }
@@ -290,7 +300,8 @@ mod tests {
         };
         let tasks = vec![entry("sink"), entry("words")];
         let checkpoint = CheckpointId { epoch, number: 1 };
-        let manifest = Manifest { checkpoint, topology: "words".into(), taken_at: 0, run, tasks };
+        let manifest =
+            Manifest { checkpoint, topology: "words".into(), key_groups: 1024, taken_at: 0, run, tasks };
         store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
         storage
     }
@@ -360,6 +371,7 @@ mod tests {
         Manifest {
             checkpoint: CheckpointId { epoch: 1, number: 1 },
             topology: "words".into(),
+            key_groups: 1024,
             taken_at: 0,
             run: RunState::Running,
             tasks: components.iter().map(entry).collect(),
@@ -393,6 +405,27 @@ mod tests {
             ],
         );
         check(&[("gone", 1, false)], &["gone"], &[]);
+    }
+
+    #[test]
+    fn tasks_are_counted_as_the_plan_does() {
+        let mut topology = topology(4);
+        topology.options.max_task_parallelism = Some(2);
+        assert_eq!(differences(&topology, &manifest(&[("sink", 2, true)]), &[]), [""; 0]);
+        assert_eq!(differences(&topology, &manifest(&[("sink", 4, true)]), &[]).len(), 1);
+    }
+
+    #[test]
+    fn keys_that_were_shared_out_in_another_way_are_refused() {
+        let mut manifest = manifest(&[("sink", 2, false)]);
+        manifest.key_groups = 512;
+        let found = differences(&topology(2), &manifest, &[]);
+        assert_eq!(
+            found,
+            ["its keys were shared out with `key_groups = 512`, and the topology has 1024: write 512 again"]
+        );
+        manifest.tasks[0].states.clear();
+        assert_eq!(differences(&topology(2), &manifest, &[]), [""; 0], "it has no keys");
     }
 
     #[test]

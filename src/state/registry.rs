@@ -87,6 +87,8 @@ pub(super) struct Registration {
     cells_name: &'static str,
     /// How long its entries live; `None`: until they are removed.
     pub(super) ttl: Option<Ttl>,
+    /// Whether each task gets that of all tasks: see [`register_for_all`](StateRegistry::register_for_all).
+    pub(super) is_for_all: bool,
     /// Makes the column that the state is kept in.
     pub(super) make: Arc<dyn Fn() -> Box<dyn Column> + Send + Sync>,
 }
@@ -134,6 +136,14 @@ impl StateRegistry {
         self.add::<C>(name, kind, None, Arc::new(|| Box::new(C::default())))
     }
 
+    /// The same for operator state of which each task gets that of all tasks, if their number has changed at a restore.
+    /// It takes what belongs to it.
+    pub(crate) fn register_for_all<C: Column + Default>(&self, name: &str) -> Result<u32, StateError> {
+        let number = self.register::<C>(name, StateKind::Operator)?;
+        self.registered().states[number as usize].is_for_all = true;
+        Ok(number)
+    }
+
     /// The same for a state whose entries expire.
     pub(crate) fn register_expiring<C: Column + From<Ttl>>(
         &self,
@@ -164,6 +174,7 @@ impl StateRegistry {
             cells: TypeId::of::<C>(),
             cells_name: type_name::<C>(),
             ttl,
+            is_for_all: false,
             make,
         };
         let mut registered = self.registered();

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::is_reserved_name;
 use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
@@ -127,7 +126,9 @@ impl Changes for Restored<'_> {
             Some(taken) if key.is_empty() => {
                 // Only what stands there in the end counts. Operator state has no time to live.
                 match value {
-                    Some(Written::Plain(bytes)) if taken.has_operator_state || is_for_all(&column.name) => {
+                    Some(Written::Plain(bytes))
+                        if taken.has_operator_state || self.states[number as usize].is_for_all =>
+                    {
                         self.operator.insert(state as u32, bytes.to_vec());
                     }
                     _ => _ = self.operator.remove(&(state as u32)),
@@ -143,11 +144,6 @@ impl Changes for Restored<'_> {
         self.free_if_unused(key, place);
         Ok(())
     }
-}
-
-/// Whether each task gets all of an operator state, and takes what belongs to it: a state of the runtime.
-fn is_for_all(state: &str) -> bool {
-    is_reserved_name(state)
 }
 
 impl Restored<'_> {

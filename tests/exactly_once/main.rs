@@ -200,6 +200,58 @@ fn a_run_that_had_ended_only_commits() {
     assert_eq!(published.sorted(), (0..50).collect::<Vec<_>>());
 }
 
+/// It was noted that nothing is left, so the next start deleted the rows that were not published.
+#[test]
+fn a_run_whose_sink_cannot_begin_stays_to_be_continued() {
+    struct NeverBegins(Sink);
+
+    impl TwoPhaseSink for NeverBegins {
+        type Transaction = u64;
+
+        fn begin(&mut self) -> Result<u64, TaskError> {
+            self.0.begin()
+        }
+
+        fn write(&mut self, transaction: &mut u64, input: Input<'_>) -> Result<(), TaskError> {
+            self.0.write(transaction, input)
+        }
+
+        fn pre_commit(&mut self, transaction: &mut u64) -> Result<(), TaskError> {
+            self.0.pre_commit(transaction)
+        }
+
+        fn commit(&mut self, transaction: &u64) -> Result<(), TaskError> {
+            self.0.commit(transaction)
+        }
+
+        fn abort_others(&mut self, _: &[u64]) -> Result<(), TaskError> {
+            Err(TaskError::fatal("the password is wrong"))
+        }
+    }
+
+    let (storage, published) = (MemoryStorage::new(), Published::default());
+    let run_state = || {
+        let store = CheckpointStore::open(Box::new(storage.clone()), "once", 1);
+        store.ok().and_then(|store| store.latest().map(|manifest| manifest.run))
+    };
+    let mut running = started(numbers_to_sink(50, &published), &storage);
+    while run_state() != Some(RunState::Ended) {
+        running.run_steps(1);
+    }
+    kill(running, &storage);
+    let mut builder = builder();
+    builder.spout("numbers", || Numbers::new(50));
+    let store = published.clone();
+    let sink = move || NeverBegins(Sink { published: store.clone(), next: 0, open: Vec::new() });
+    builder.bolt("sink", move || TwoPhaseBolt::new(sink())).shuffle("numbers");
+    let stats = ended(started(built(builder), &storage));
+    assert!(stats.stopped.is_some_and(|stopped| format!("{stopped:?}").contains("the password is wrong")));
+    assert_eq!(run_state(), Some(RunState::Ended));
+    ended(started(numbers_to_sink(50, &published), &storage));
+    assert_eq!(published.sorted(), (0..50).collect::<Vec<_>>());
+    assert_eq!(run_state(), Some(RunState::Committed));
+}
+
 #[test]
 fn spouts_hear_which_of_their_positions_are_committed() {
     let (storage, published) = (MemoryStorage::new(), Published::default());

@@ -80,6 +80,8 @@ type Rows = Vec<(i64, i64)>;
 struct Counted {
     prepared: Arc<Mutex<BTreeMap<Transaction, Rows>>>,
     published: Arc<Mutex<Rows>>,
+    /// No sink can commit.
+    is_away: Arc<Mutex<bool>>,
 }
 
 struct CountSink {
@@ -113,6 +115,9 @@ impl TwoPhaseSink for CountSink {
     }
 
     fn commit(&mut self, transaction: &Transaction) -> Result<(), TaskError> {
+        if *lock(&self.store.is_away) {
+            return Err(TaskError::new("the store is away"));
+        }
         let rows = lock(&self.store.prepared).remove(transaction);
         lock(&self.store.published).extend(rows.unwrap_or_default());
         Ok(())
@@ -137,6 +142,7 @@ fn another_parallelism_changes_no_result() {
         let mut random = StdRng::seed_from_u64(seed);
         let mut kills = 0;
         loop {
+            *lock(&counted.is_away) = kills < 8 && random.random_bool(0.4);
             let [keyed, counts, sinks] = [(); 3].map(|()| random.random_range(1..=4));
             let mut builder = builder();
             builder.spout("numbers", || Numbers::new(600));
@@ -168,6 +174,58 @@ fn another_parallelism_changes_no_result() {
             (0..7).flat_map(|key| (1..=(600 - key + 6) / 7).map(move |count| (key, count))).collect();
         assert_eq!(rows, expected, "seed {seed}, {kills} kills");
     }
+}
+
+/// It was asked to begin at positions that it did not have.
+#[test]
+fn a_spout_that_is_new_begins_at_the_beginning() {
+    struct Strict(Numbers);
+
+    impl Spout for Strict {
+        fn declare(&self) -> Streams {
+            self.0.declare()
+        }
+
+        fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+            self.0.next_tuple(out)
+        }
+
+        fn is_rewindable(&self) -> bool {
+            true
+        }
+
+        fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
+            self.0.snapshot(positions)
+        }
+
+        fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
+            match positions.get::<i64>("numbers")? {
+                Some(_) => self.0.restore(positions),
+                None => Err(TaskError::fatal("it has no position")),
+            }
+        }
+    }
+
+    let (storage, published) = (MemoryStorage::new(), Published::default());
+    let topology = |has_more: bool| {
+        let mut builder = builder();
+        builder.spout("numbers", || Strict(Numbers::new(100)));
+        let sink = builder.bolt("sink", published.sink()).shuffle("numbers");
+        if has_more {
+            sink.shuffle("more");
+            builder.spout("more", || Strict(Numbers::new(100)));
+        }
+        built(builder)
+    };
+    for has_more in [false, true] {
+        let mut running = started(topology(has_more), &storage);
+        running.advance(Duration::from_millis(50));
+        kill(running, &storage);
+    }
+    let stats = ended(started(topology(true), &storage));
+    assert!(!stats.cut_short && stats.stopped.is_none(), "{:?}", stats.stopped);
+    let expected: Vec<i64> = (0..100).flat_map(|n| [n, n]).collect();
+    assert_eq!(published.sorted(), expected);
 }
 
 /// Nobody knows which task the keys of such a bolt belong to.

@@ -72,6 +72,7 @@ fn a_manifest_of_version_1_is_read() {
     let manifest = Manifest {
         checkpoint: id(2, 7),
         topology: "words".into(),
+        key_groups: 1024,
         taken_at: 1_790_000_000_000_000_001,
         run: RunState::Ended,
         tasks: vec![lines, count],

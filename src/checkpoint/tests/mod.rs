@@ -64,7 +64,14 @@ fn manifest(checkpoint: CheckpointId, files: [Vec<SnapshotFile>; 2]) -> Manifest
         names_keys: false,
     };
     let tasks = tasks().into_iter().zip(files).map(entry).collect();
-    Manifest { checkpoint, topology: TOPOLOGY.into(), taken_at: 17, run: RunState::Running, tasks }
+    Manifest {
+        checkpoint,
+        topology: TOPOLOGY.into(),
+        key_groups: 1024,
+        taken_at: 17,
+        run: RunState::Running,
+        tasks,
+    }
 }
 
 /// Writes the files of a checkpoint and makes its manifest. The first task has a full file in each odd checkpoint,

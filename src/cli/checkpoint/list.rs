@@ -121,7 +121,14 @@ mod tests {
     fn listed() -> [Listed; 2] {
         let checkpoint = CheckpointId { epoch: 2, number: 17 };
         let (topology, taken_at) = ("words\n".into(), 1_790_000_000_120_000_000);
-        let manifest = Manifest { checkpoint, topology, taken_at, run: RunState::Running, tasks: Vec::new() };
+        let manifest = Manifest {
+            checkpoint,
+            topology,
+            key_groups: 1024,
+            taken_at,
+            run: RunState::Running,
+            tasks: Vec::new(),
+        };
         let next = CheckpointId { number: 18, ..checkpoint };
         let missing = CheckpointError::NoCheckpoints { location: "the directory `a`".to_owned() };
         [Listed { checkpoint, manifest: Ok(manifest) }, Listed { checkpoint: next, manifest: Err(missing) }]

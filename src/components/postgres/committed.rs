@@ -84,6 +84,8 @@ pub(super) struct CommittedRows {
     sequences: OperatorState<Sequence>,
     lineage: i64,
     owner: i64,
+    /// A transaction of which nobody knows whether it was committed, and what was refused in it.
+    unsure: Option<(i64, Vec<Refusal>)>,
 }
 
 impl CommittedRows {
@@ -101,6 +103,7 @@ impl CommittedRows {
             sequences: OperatorState::default(),
             lineage: 0,
             owner: 0,
+            unsure: None,
         }
     }
 
@@ -172,13 +175,23 @@ impl CommittedRows {
             },
             rows: &rows,
             is_there: false,
+            refused: Vec::new(),
         };
-        let refused = self.session.write(&rows, &mut commit).map_err(|error| {
-            self.counts.attempts_failed.add(1);
-            task_error(&error)
-        })?;
+        let earlier = self.unsure.take();
+        let mut refused = match self.session.write(&rows, &mut commit) {
+            Ok(refused) => refused,
+            Err(error) => {
+                self.counts.attempts_failed.add(1);
+                self.unsure = Some((transaction.sequence, commit.refused));
+                return Err(task_error(&error));
+            }
+        };
         if commit.is_there {
-            return Ok(());
+            // By the attempt before, or before the process died.
+            match earlier {
+                Some((sequence, of_it)) if sequence == transaction.sequence => refused = of_it,
+                _ => return Ok(()),
+            }
         }
         self.counts.transactions.add(1);
         self.counts.rows_written.add((rows.len() - refused.len()) as u64);
@@ -216,6 +229,8 @@ struct Commit<'a> {
     rows: &'a [Vec<Value>],
     /// Whether the rows were there already.
     is_there: bool,
+    /// The rows that were refused.
+    refused: Vec<Refusal>,
 }
 
 impl Companion for Commit<'_> {
@@ -229,6 +244,7 @@ impl Companion for Commit<'_> {
     }
 
     fn after(&mut self, connection: &mut dyn Connection, refused: &[Refusal]) -> Result<(), DatabaseError> {
+        self.refused = refused.to_vec();
         for Refusal { place, why } in refused {
             let mut row = String::new();
             json::write_value(&mut row, &Value::list(self.rows[*place].iter().cloned()));

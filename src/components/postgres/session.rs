@@ -117,8 +117,8 @@ impl Session {
     ) -> Result<Vec<Refusal>, DatabaseError> {
         self.connect()?;
         let (mut places, mut parameters, mut misfits) = (Vec::new(), Vec::new(), Vec::new());
-        for place in self.statement.effective(rows) {
-            match self.parameters(&rows[place]) {
+        for (place, row) in rows.iter().enumerate() {
+            match self.parameters(row) {
                 Ok(row) => {
                     places.push(place);
                     parameters.push(row);
@@ -126,7 +126,12 @@ impl Session {
                 Err(why) => misfits.push(Refusal { place, why }),
             }
         }
-        let rows = Rows { statement: &self.statement, places: &places, parameters: &parameters };
+        let fit: Vec<&[Value]> = places.iter().map(|place| rows[*place].as_slice()).collect();
+        let last = self.statement.effective(&fit);
+        let all = Rows { statement: &self.statement, places: &places, parameters: &parameters };
+        let (last_places, last_parameters): (Vec<_>, Vec<_>) =
+            last.iter().map(|at| (places[*at], parameters[*at].clone())).unzip();
+        let last = Rows { statement: &self.statement, places: &last_places, parameters: &last_parameters };
         let Some(connection) = &mut self.connection else { unreachable!("it was connected above") };
         let mut done = Err(DatabaseError::Row(String::new()));
         for care in [Care::None, Care::Marks, Care::MarksAndChecks] {
@@ -135,6 +140,9 @@ impl Session {
                     return Ok(None);
                 }
                 let mut refused = misfits.clone();
+                // If the last row of a key is refused, the one before counts. A statement with both is refused as a
+                // whole, so they go one by one, in their order.
+                let rows = if care == Care::None { &last } else { &all };
                 rows.write(connection, care, &mut refused)?;
                 companion.after(connection, &refused)?;
                 Ok(Some(refused))

@@ -109,7 +109,7 @@ impl Statement {
     }
 
     /// The rows that are to be written, by their places: of an upsert without those that later ones replace.
-    pub(super) fn effective(&self, rows: &[Vec<Value>]) -> Vec<usize> {
+    pub(super) fn effective(&self, rows: &[&[Value]]) -> Vec<usize> {
         let Statement::Table { mode: WriteMode::Upsert, key, .. } = self else {
             return (0..rows.len()).collect();
         };
@@ -276,6 +276,7 @@ mod tests {
     #[test]
     fn of_an_upsert_only_the_last_row_of_a_key_is_written() {
         let rows: Vec<Vec<Value>> = [(1, 1), (2, 1), (1, 2)].map(|(k, v)| vec![k.into(), v.into()]).to_vec();
+        let rows: Vec<&[Value]> = rows.iter().map(Vec::as_slice).collect();
         let upsert = statement("table = 't'\ncolumns = ['k', 'v']\nmode = 'upsert'\nkey = ['k']");
         assert_eq!(upsert.expect("a statement").effective(&rows), [1, 2]);
         let insert = statement("table = 't'\ncolumns = ['k', 'v']").expect("a statement");

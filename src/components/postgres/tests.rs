@@ -90,6 +90,18 @@ fn a_refused_row_fails_alone() {
     }
 }
 
+/// The one before was dropped for its sake, and was neither written nor refused.
+#[test]
+fn if_the_last_row_of_a_key_is_refused_the_one_before_counts() {
+    let server = Server::default();
+    server.lock().forbidden = BTreeSet::from(["7".to_owned()]);
+    let mut sink = harness("mode = 'upsert'\nkey = ['text']", &server);
+    sink.execute_all([1, 7].map(tuple));
+    sink.finish();
+    assert_eq!((sink.acked(), server.firsts()), (&[0][..], vec!["1".to_owned()]));
+    assert_eq!(sink.failed().len(), 1);
+}
+
 #[test]
 fn a_value_that_does_not_fit_its_column_fails_its_tuple() {
     let server = Server::default();
@@ -332,6 +344,24 @@ fn a_row_that_is_refused_at_the_commit_is_kept_once_and_counts_as_lost() {
     assert_eq!((writer.topology.as_str(), writer.component.as_str()), ("shop", "store"));
     assert_eq!((row.row.as_str(), row.why.as_str()), (r#"[17,"order 17"]"#, "17 is forbidden"));
     assert_eq!(stats.losses(), 1, "the exit code is 1");
+}
+
+/// The server has committed, and its answer is lost.
+#[test]
+fn refused_rows_count_whatever_call_breaks() {
+    for (at, is_after) in (1..=40).flat_map(|at| [(at, false), (at, true)]) {
+        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
+        server.lock().forbidden = BTreeSet::from(["17".to_owned()]);
+        server.lock().dies_at = Some((at, is_after));
+        let mut run = start(60, &server, &storage, 1);
+        while !server.lock().is_dead && !run.has_ended() {
+            run.run_steps(1);
+        }
+        server.lock().is_dead = false;
+        let stats = run_to_end(run);
+        assert_eq!((server.firsts().len(), stats.losses()), (59, 1), "call {at}, after: {is_after}");
+        assert_eq!(server.lock().disk.refused.len(), 1);
+    }
 }
 
 /// A process was stopped, another one continued its run, and now the first goes on.

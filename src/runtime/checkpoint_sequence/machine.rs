@@ -190,6 +190,12 @@ impl CheckpointSequence {
         matches!(self.phase, Phase::Over)
     }
 
+    /// Whether executors may close: the last checkpoint is committed, or it was taken before, and an error keeps a task
+    /// from committing it. Then the next start commits it.
+    pub fn may_close(&self) -> bool {
+        self.is_over() || (self.is_stopped && self.ended_before)
+    }
+
     /// Whether the checkpoint that is restored is the last of a topology that has ended: nothing is left but to commit.
     pub fn only_commits(&self) -> bool {
         self.ended_before
@@ -265,6 +271,7 @@ impl CheckpointSequence {
         let manifest = Manifest {
             checkpoint: self.begun,
             topology: self.parts.topology.clone(),
+            key_groups: self.parts.key_groups,
             taken_at: wall_nanos,
             run,
             tasks: entries.values().cloned().collect(),

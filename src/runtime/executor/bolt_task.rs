@@ -131,9 +131,11 @@ impl BoltTask {
         self.emitter.route_stages(&mut self.state);
     }
 
-    /// The checkpoint is complete. Returns whether the bolt has committed what belongs to it.
+    /// The checkpoint is complete. Returns whether the bolt has committed what belongs to it. One that was given up has
+    /// not, because nobody else can do it.
     pub fn commit(&mut self, checkpoint: CheckpointId, handles: &ExecutorHandles, now: Time) -> bool {
-        self.call(handles, now, true, |bolt, out| bolt.committed(checkpoint, out)).is_ok()
+        self.bolt.is_some()
+            && self.call(handles, now, true, |bolt, out| bolt.committed(checkpoint, out)).is_ok()
     }
 
     /// Calls into the instance, if there is one. If the call fails and is atomic, what it did is taken back. If

@@ -170,7 +170,7 @@ fn advance_checkpoints(
         ending.begin_again();
     }
     let sequence = &checkpoints.sequence;
-    if sequence.is_over() {
+    if sequence.may_close() {
         ending.last_checkpoint_taken();
     }
     if sequence.has_failed() {

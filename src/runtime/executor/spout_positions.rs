@@ -41,11 +41,12 @@ impl SpoutCheckpoints {
         self.restored = Some(Arc::clone(restored));
     }
 
-    /// The positions that the next instance begins with; `None` if it begins at the beginning.
+    /// The positions that the next instance begins with; `None` if it begins at the beginning, as a spout does that the
+    /// checkpoint does not have.
     pub fn to_restore(&self) -> Option<Positions> {
         let restored = self.restored.as_ref()?;
         restored.checkpoint?;
-        Some(restored.positions.get(&self.name.component).cloned().unwrap_or_default())
+        restored.positions.get(&self.name.component).cloned()
     }
 
     /// An instance has its positions.

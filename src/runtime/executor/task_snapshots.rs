@@ -18,7 +18,7 @@ use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
-use crate::state::{OperatorCells, SnapshotKind, StateKind, TaskState};
+use crate::state::{OperatorCells, SnapshotKind, TaskState};
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
 use crate::tuple::{Fields, TupleBatch, Value};
@@ -157,7 +157,7 @@ impl TaskCheckpoints {
     pub fn enable(&mut self, context: &TaskContext, key_groups: u32) {
         let states = context.states();
         self.share = Some(TaskShare::new(context, key_groups));
-        self.held_state = states.register::<OperatorCells<HeldRow>>(HELD_STATE, StateKind::Operator).ok();
+        self.held_state = states.register_for_all::<OperatorCells<HeldRow>>(HELD_STATE).ok();
     }
 
     /// Forgets what was under way.

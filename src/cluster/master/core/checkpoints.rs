@@ -123,7 +123,7 @@ impl Core {
             while let Some(action) = checkpoints.sequence.next(checkpoints.is_at_rest, now, 0) {
                 self.carry_out_checkpoint(action, &mut checkpoints, now);
             }
-            if checkpoints.sequence.is_over() {
+            if checkpoints.sequence.may_close() {
                 self.ending.last_checkpoint_taken();
             }
             if !(self.ending.waits_for_last_checkpoint() && checkpoints.sequence.finished(now)) {

@@ -32,7 +32,7 @@ impl Played {
     fn new() -> Played {
         let options = CheckpointOptions { interval: INTERVAL, ..CheckpointOptions::default() };
         let tasks = (0..TASKS).map(|index| (task(index), TASKS)).collect();
-        let parts = Parts { topology: "words".into(), tasks, answerers: ANSWERERS };
+        let parts = Parts { topology: "words".into(), tasks, key_groups: 1024, answerers: ANSWERERS };
         Played { sequence: CheckpointSequence::new(options, parts, 2), now: Time::ZERO }
     }
 
@@ -140,6 +140,7 @@ fn manifest(run: RunState) -> Manifest {
     Manifest {
         checkpoint: CheckpointId { epoch: 1, number: 5 },
         topology: "words".into(),
+        key_groups: 1024,
         taken_at: 0,
         run,
         tasks: (0..TASKS).map(entry).collect(),
