@@ -1,12 +1,10 @@
 //! A directory in which checkpoints are kept.
 //!
 //! 1. One start of a topology has the directory: its process, or its master, holds a lock on the file `LOCK`, whose
-//!    text states who it is. The kernel
-//!    releases the lock when the process ends, however it ends. The file stays, so that two processes never lock
-//!    two files of this name.
-//!    Workers hold a shared lock on the file `WORKERS` as long as they live. The next start waits for these locks, so
-//!    that nothing of an earlier start writes any more when a new one begins: a process that was killed may still be
-//!    in a call of the kernel that writes.
+//!    text states who it is. The kernel releases the lock when the process ends, however it ends. The file stays, so
+//!    that two processes never lock two files of this name. Workers hold a shared lock on the file `WORKERS` as long
+//!    as they live. The next start waits for these locks, so that nothing of an earlier start writes any more when a
+//!    new one begins: a process that was killed may still be in a call of the kernel that writes.
 //! 2. A file that is written is always a new one. So nothing that exists is changed, and a symbolic link that
 //!    somebody put in place of a file is an error, for reading, too (`entries`). The directory itself may be one.
 //! 3. What is durable is synced, and so is the directory that has its name. After a failed sync the file is given

@@ -79,7 +79,8 @@ pub enum RunState {
 /// store.publish(Manifest {
 ///     checkpoint: CheckpointId { epoch, number: 1 },
 ///     topology: "orders".into(),
-///     key_groups: 1024, taken_at: 1_790_000_000_000_000_000,
+///     key_groups: 1024,
+///     taken_at: 1_790_000_000_000_000_000,
 ///     run: RunState::Running,
 ///     tasks: Vec::new(),
 /// })?;

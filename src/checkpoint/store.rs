@@ -42,7 +42,8 @@ use crate::ids::CheckpointId;
 /// let component = "count".into();
 /// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
 /// let topology = "orders".into();
-/// store.publish(Manifest { checkpoint, topology, key_groups: 1024, taken_at: 0, run: RunState::Running, tasks: vec![count] })?;
+/// let (key_groups, taken_at, run) = (1024, 0, RunState::Running);
+/// store.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, tasks: vec![count] })?;
 ///
 /// storage.crash();
 /// let mut store = CheckpointStore::open(Box::new(storage), "orders", 2)?;

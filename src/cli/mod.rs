@@ -45,6 +45,7 @@ mod schema;
 mod settings;
 mod state;
 mod summary;
+mod table;
 mod terminal;
 mod validate;
 mod worker;

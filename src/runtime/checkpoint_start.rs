@@ -11,7 +11,7 @@ use crate::checkpoint::{
     CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest,
     RunState, TaskEntry,
 };
-use crate::ids::CheckpointId;
+use crate::ids::{CheckpointId, is_reserved_name};
 use crate::topology::graph::Topology;
 
 /// What a topology that is `exactly-once` does about the checkpoints of an earlier run.
@@ -255,11 +255,12 @@ fn differences(topology: &Topology, manifest: &Manifest, dropped: &[String]) -> 
 /// What the tasks of a component keep in a checkpoint, for people.
 fn kept<'e>(entries: impl Iterator<Item = &'e TaskEntry> + Clone) -> String {
     let splits: usize = entries.clone().map(|entry| entry.positions.len()).sum();
-    let (own, of_bolt): (BTreeSet<_>, BTreeSet<_>) = entries
-        .flat_map(|entry| entry.states.iter().map(|state| format!("{}.{}", entry.component, state.name)))
-        .partition(|name| name.contains(".__"));
-    let of_bolt: Vec<String> = of_bolt.iter().map(|name| format!("`{name}`")).collect();
-    match (of_bolt.is_empty(), splits, own.is_empty()) {
+    let states = entries.flat_map(|entry| entry.states.iter().map(|state| (&entry.component, &state.name)));
+    let (of_runtime, of_bolt): (BTreeSet<_>, BTreeSet<_>) =
+        states.partition(|(_, name)| is_reserved_name(name));
+    let of_bolt: Vec<String> =
+        of_bolt.iter().map(|(component, name)| format!("`{component}.{name}`")).collect();
+    match (of_bolt.is_empty(), splits, of_runtime.is_empty()) {
         (false, ..) => format!("state {}", of_bolt.join(", ")),
         (true, 1.., _) => format!("positions in {splits} splits"),
         (true, 0, false) => "tuples that it held".to_owned(),

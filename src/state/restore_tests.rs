@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::tests::{Model, States};
+use super::tests::{Model, States, begin_call};
 use crate::clock::{Clock, Time};
 use crate::state::records::{Begin, Record, Records, StateColumn, write_begin, write_end, write_value};
 use crate::state::stored::Written;
@@ -39,13 +39,7 @@ impl<C: Column + Default> One<C> {
 
     fn place(&mut self, key: impl Into<Value>) -> Option<u32> {
         self.calls += 1;
-        self.state.begin_call(self.calls);
-        let key = key.into();
-        let write = |row: &mut Vec<Value>| {
-            row.push(key);
-            Ok::<(), ()>(())
-        };
-        self.state.set_key(write).expect("it is written");
+        begin_call(&mut self.state, self.calls, key);
         self.state.place(0).expect("there is a key")
     }
 

@@ -85,6 +85,17 @@ impl Model {
     }
 }
 
+/// Begins a call with a key of one value.
+pub(super) fn begin_call(state: &mut TaskState, call: u64, key: impl Into<Value>) {
+    state.begin_call(call);
+    let key = key.into();
+    let write = |row: &mut Vec<Value>| {
+        row.push(key);
+        Ok::<(), ()>(())
+    };
+    state.set_key(write).expect("it is written");
+}
+
 pub(super) struct States {
     pub(super) clock: Clock,
     pub(super) state: TaskState,

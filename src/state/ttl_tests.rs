@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use super::tests::begin_call;
 use crate::clock::Clock;
 use crate::state::expiring_cells::CallTime;
 use crate::state::records::{Record, Records};
@@ -51,13 +52,7 @@ impl Brief {
     /// A call with this key.
     fn call<C: Column>(&mut self, key: impl Into<Value>, call: impl FnOnce(&mut C, CallTime, u32)) {
         self.calls += 1;
-        self.state.begin_call(self.calls);
-        let key = key.into();
-        let write = |row: &mut Vec<Value>| {
-            row.push(key);
-            Ok::<(), ()>(())
-        };
-        self.state.set_key(write).expect("it is written");
+        begin_call(&mut self.state, self.calls, key);
         let place = self.state.place_to_change(0).expect("there is a key");
         self.state.removes(place);
         let at = CallTime { call: self.calls, now: self.clock.now() };

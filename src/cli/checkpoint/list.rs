@@ -8,6 +8,7 @@ use crate::checkpoint::{CheckpointReader, Listed, Manifest};
 use crate::cli::checkpoint::shown::{age, age_seconds, bytes, date, run_state};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::summary::grouped;
+use crate::cli::table::table;
 use crate::cli::terminal;
 use crate::clock::Clock;
 use crate::text::shown;
@@ -79,18 +80,7 @@ fn for_people(listed: &[Listed], now: i64) -> String {
     let heading = ["CHECKPOINT", "TAKEN", "AGE", "RUN", "TASKS", "BYTES", "TOPOLOGY"].map(str::to_owned);
     let rows: Vec<[String; 7]> =
         std::iter::once(heading).chain(listed.iter().map(|listed| row(listed, now))).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-            4 | 5 => format!("{cell:>width$}"),
-            _ => format!("{cell:width$}"),
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table(&rows, &[4, 5])
 }
 
 fn row(listed: &Listed, now: i64) -> [String; 7] {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::runs::directory::{Run, runs};
 use crate::cli::summary::grouped;
+use crate::cli::table::table;
 use crate::cli::terminal;
 use crate::text::shown;
 
@@ -27,7 +28,7 @@ pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandErro
     match args.json {
         true => terminal::print_json(&runs.iter().map(in_json).collect())?,
         false if runs.is_empty() => terminal::write_message("no topology runs here"),
-        false => terminal::print(&table(&runs))?,
+        false => terminal::print(&for_people(&runs))?,
     }
     Ok(CommandOutcome::Done)
 }
@@ -46,7 +47,7 @@ fn in_json(run: &Run) -> Value {
     })
 }
 
-fn table(runs: &[Run]) -> String {
+fn for_people(runs: &[Run]) -> String {
     let mut rows = vec![["RUN", "WORKERS", "SECONDS", "EMITTED", "CHECKPOINT", "FILE"].map(str::to_owned)];
     for Run { name, info, .. } in runs {
         let workers = if info.workers == 0 { "-".to_owned() } else { info.workers.to_string() };
@@ -60,16 +61,5 @@ fn table(runs: &[Run]) -> String {
             shown(&info.file),
         ]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let mut text = String::new();
-    for [name, workers, seconds, emitted, checkpoint, file] in &rows {
-        let line = format!(
-            "{name:0$}  {workers:>1$}  {seconds:>2$}  {emitted:>3$}  {checkpoint:4$}  {file}",
-            widths[0], widths[1], widths[2], widths[3], widths[4]
-        );
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
+    table(&rows, &[1, 2, 3])
 }

@@ -128,10 +128,11 @@ impl Session {
         }
         let fit: Vec<&[Value]> = places.iter().map(|place| rows[*place].as_slice()).collect();
         let last = self.statement.effective(&fit);
+        // They are copied only if a later row replaces one.
+        let last: Option<(Vec<usize>, Vec<_>)> = (last.len() < fit.len())
+            .then(|| last.iter().map(|at| (places[*at], parameters[*at].clone())).unzip());
         let all = Rows { statement: &self.statement, places: &places, parameters: &parameters };
-        let (last_places, last_parameters): (Vec<_>, Vec<_>) =
-            last.iter().map(|at| (places[*at], parameters[*at].clone())).unzip();
-        let last = Rows { statement: &self.statement, places: &last_places, parameters: &last_parameters };
+        let last = last.as_ref().map_or(all, |(places, parameters)| Rows { places, parameters, ..all });
         let Some(connection) = &mut self.connection else { unreachable!("it was connected above") };
         let mut done = Err(DatabaseError::Row(String::new()));
         for care in [Care::None, Care::Marks, Care::MarksAndChecks] {
@@ -142,7 +143,7 @@ impl Session {
                 let mut refused = misfits.clone();
                 // If the last row of a key is refused, the one before counts. A statement with both is refused as a
                 // whole, so they go one by one, in their order.
-                let rows = if care == Care::None { &last } else { &all };
+                let rows = if care == Care::None { last } else { all };
                 rows.write(connection, care, &mut refused)?;
                 companion.after(connection, &refused)?;
                 Ok(Some(refused))
@@ -185,6 +186,7 @@ fn in_transaction<T>(
 }
 
 /// Rows as they are sent.
+#[derive(Clone, Copy)]
 struct Rows<'a> {
     statement: &'a Statement,
     /// Where each stands among all rows.
