@@ -245,6 +245,20 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     runs.squall(&[&from[..], &allowed].concat(), 0);
     child.kill().expect("it runs");
     child.wait().expect("it was started");
+    // A file of it is damaged. The checkpoints of the run before are still there.
+    let checkpoints = runs.squall(&["checkpoint", "list", "checkpoints"], 0).stdout;
+    let files = fs::read_dir(runs.place.path("saved")).expect("it is there");
+    let mut paths = files.map(|entry| entry.expect("it is there").path());
+    let snapshot = paths.find(|path| path.to_string_lossy().contains("snapshot-"));
+    let snapshot = snapshot.expect("`count` keeps something");
+    let bytes = fs::read(&snapshot).expect("it can be read");
+    fs::write(&snapshot, &bytes[..bytes.len() - 3]).expect("it can be written");
+    refused(&more, "cannot be used");
+    let listed = runs.squall(&["checkpoint", "list", "checkpoints"], 0).stdout;
+    let ids = |listed: &str| -> Vec<String> {
+        listed.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(ids(&listed), ids(&checkpoints));
     // The socket of the run that was killed is taken away.
     assert_eq!(runs.runs().len(), 0);
     assert_eq!(fs::read_dir(runs.runtime.path().join("squall")).expect("it is there").count(), 0);

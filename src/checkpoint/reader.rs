@@ -109,6 +109,12 @@ impl CheckpointReader {
         read_checked(file, read, self.location.clone()).map(|(bytes, _)| bytes)
     }
 
+    /// Reads and checks all files of a checkpoint.
+    pub(crate) fn check_files(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        let mut files = manifest.tasks.iter().flat_map(|task| &task.files);
+        files.try_for_each(|file| self.checked_bytes(file).map(drop))
+    }
+
     /// The error to report after a file of this checkpoint could not be used: the checkpoint may have been deleted.
     pub(crate) fn explain(&self, checkpoint: CheckpointId, error: CheckpointError) -> CheckpointError {
         match self.ids() {

@@ -183,7 +183,9 @@ pub fn open(
         (CheckpointBegin::Savepoint { directory, .. }, left) => {
             // Nothing is deleted before it is known that the savepoint can be used.
             let savepoint = CheckpointReader::open(directory)?;
-            check_fit(topology, &savepoint.manifest(None)?, savepoint.location(), dropped)?;
+            let manifest = savepoint.manifest(None)?;
+            check_fit(topology, &manifest, savepoint.location(), dropped)?;
+            savepoint.check_files(&manifest)?;
             if left.is_some() {
                 store.clear()?;
             }
