@@ -217,22 +217,25 @@ impl<T: StateValue> ValueState<T> {
         mut each: impl FnMut(&mut Outputs<'_>, &[Value], T) -> Result<(), TaskError>,
     ) -> Result<(), TaskError> {
         let _ = self.peek(out.state(), NO_PLACE)?;
-        let (before, end) = (out.key().to_vec(), out.state().places());
-        let (mut key, mut from): (Vec<Value>, u32) = (Vec::new(), 0);
-        let mut result = Ok(());
-        while result.is_ok()
-            && let Some((place, values)) = out.state().next_key(from..end)
-        {
-            from = place + 1;
-            key.clear();
-            key.extend_from_slice(values);
-            if let Some(value) = self.peek(out.state(), place)? {
-                out.set_key(key.as_slice())?;
-                result = each(out, &key, value);
-            }
-        }
+        let before = out.key().to_vec();
+        let result = self.visit_all(out, &mut each);
         out.set_key(before)?;
         result
+    }
+
+    fn visit_all(
+        &self,
+        out: &mut Outputs<'_>,
+        each: &mut impl FnMut(&mut Outputs<'_>, &[Value], T) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
+        let (mut walk, mut key) = (out.state().walk()?, Vec::new());
+        while let Some(place) = out.state().next_key(&mut walk, &mut key)? {
+            if let Some(value) = self.peek(out.state(), place)? {
+                out.set_key(key.as_slice())?;
+                each(out, &key, value)?;
+            }
+        }
+        Ok(())
     }
 
     /// A copy of the value in a place, without beginning its time to live anew.

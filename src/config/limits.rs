@@ -74,6 +74,11 @@ pub const CHECKPOINT_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Complete checkpoints that are kept.
 pub const CHECKPOINTS_RETAINED_MAX: u32 = 100;
 
+/// The least of its state that a task keeps in memory, in bytes.
+pub const STATE_MEMORY_MIN: u64 = 64 << 10;
+/// The most of its state that a task can be told to keep in memory, in bytes.
+pub const STATE_MEMORY_MAX: u64 = 1 << 40;
+
 /// Worker processes of a topology.
 pub const WORKERS_MAX: u16 = 1024;
 /// The least that `net.frame_max` can be set to: larger than any payload that is not tuples.

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod limits;
 pub mod net;
 mod problems;
+mod state;
 mod topology;
 pub mod units;
 mod worker;
@@ -21,6 +22,7 @@ pub use auto::AutoOr;
 pub use engine::EngineOptions;
 pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
+pub use state::{BoltStateOptions, StateBackendKind, StateOptions};
 pub(crate) use topology::doubled;
 pub use topology::{
     AfterRetries, ChainMode, CheckpointMode, CheckpointOptions, ComponentOptions, Delivery, ErrorOptions,

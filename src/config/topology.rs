@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::auto::AutoOr;
 use crate::config::limits;
+use crate::config::state::{BoltStateOptions, StateOptions};
 
 /// What happens when a tuple fails or is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -92,6 +93,8 @@ pub struct TopologyOptions {
     /// `[topology.checkpoint]`. Only [`Delivery::ExactlyOnce`] uses it; the validator refuses other values
     /// than the defaults with another delivery.
     pub checkpoint: CheckpointOptions,
+    /// `[state]`.
+    pub state: StateOptions,
     /// `threads`: driver threads; auto is one per core.
     pub threads: AutoOr<u32>,
     /// `drain_timeout`: how long an orderly end may take before it is cut short.
@@ -174,6 +177,7 @@ impl Default for TopologyOptions {
             max_replays: None,
             replay: ReplayOptions::default(),
             checkpoint: CheckpointOptions::default(),
+            state: StateOptions::default(),
             threads: AutoOr::Auto,
             drain_timeout: Duration::from_secs(30),
             max_task_parallelism: None,
@@ -381,6 +385,8 @@ pub struct ComponentOptions {
     /// If that is `None` too, a call that fails is not made again, the tuple fails, and a task that panicked
     /// is built again after a pause ([`ErrorOptions::restart_min`]).
     pub on_error: Option<OnError>,
+    /// `state`, of a bolt.
+    pub state: BoltStateOptions,
     /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
 }
@@ -396,6 +402,7 @@ impl Default for ComponentOptions {
             max_spout_pending: None,
             max_replays: None,
             on_error: None,
+            state: BoltStateOptions::default(),
             settings: toml::Table::new(),
         }
     }

@@ -1,7 +1,6 @@
 //! How a topology that is exactly-once begins: where its checkpoints are, and what becomes of those of earlier runs.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::path::PathBuf;
 
 use slog::Logger;
@@ -12,6 +11,7 @@ use crate::checkpoint::{
     RunState, TaskEntry,
 };
 use crate::ids::{CheckpointId, is_reserved_name};
+use crate::runtime::user_directory::user_directory;
 use crate::topology::graph::Topology;
 
 /// What a topology that is `exactly-once` does about the checkpoints of an earlier run.
@@ -127,13 +127,7 @@ pub fn checkpoint_directory(topology: &Topology) -> Result<PathBuf, CheckpointSt
     if let Some(directory) = &topology.options().checkpoint.storage {
         return Ok(directory.clone());
     }
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-    let name = topology.name();
-    // A name may be one or two dots, which are no names for a directory.
-    let name = if name.starts_with('.') { format!("_{name}") } else { name.to_owned() };
-    let state = state.ok_or(CheckpointStartError::NoDirectory)?;
-    Ok(state.join("squall").join(name).join("checkpoints"))
+    Ok(user_directory(topology).ok_or(CheckpointStartError::NoDirectory)?.join("checkpoints"))
 }
 
 /// Opens the directory of the checkpoints of a topology, and begins an epoch in it. `holder` is shown to whoever wants

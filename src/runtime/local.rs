@@ -23,6 +23,7 @@ use crate::runtime::process::{ProcessError, host_name};
 use crate::runtime::reporting::{Reported, Reporter};
 use crate::runtime::savepoint_desk::{Savepoint, SavepointError};
 use crate::runtime::scheduler::Scheduler;
+use crate::runtime::user_directory::state_backend;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
 
@@ -189,6 +190,7 @@ impl RunningTopology {
             }
             false => None,
         };
+        let state_backend = state_backend(&topology);
         let (worker, _) = assemble(
             topology,
             WorkerSetup {
@@ -202,6 +204,7 @@ impl RunningTopology {
                 dedicated_threads: true,
                 share: None,
                 checkpoints,
+                state_backend,
             },
         )?;
         worker.process.begin(&worker.topology)?;

@@ -42,6 +42,7 @@ mod share;
 pub(crate) mod simulated;
 pub(crate) mod starvation;
 pub(crate) mod stats;
+mod user_directory;
 mod worker;
 
 pub use crate::api::{ComponentStats, LatencyStats, ReplayCounts, StopReason, TopologyStats};

@@ -20,6 +20,7 @@ use crate::runtime::process::host_name;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::starvation::WithheldTime;
+use crate::runtime::user_directory::state_backend;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
 
@@ -44,6 +45,7 @@ impl AssembledShare {
         options: LocalOptions,
         checkpoints: Option<WorkerStore>,
     ) -> Result<(AssembledShare, Ingress), StartError> {
+        let state_backend = state_backend(&topology);
         let setup = WorkerSetup {
             clock,
             seed: None,
@@ -55,6 +57,7 @@ impl AssembledShare {
             dedicated_threads: true,
             share: Some(share),
             checkpoints: checkpoints.map(CheckpointSetup::Share),
+            state_backend,
         };
         let (worker, ingress) = assemble(topology, setup)?;
         let assembled = AssembledShare { worker: Arc::new(worker) };

@@ -20,6 +20,7 @@ use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::worker::{HostedExecutor, Worker};
+use crate::state::MemoryBackend;
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
 
@@ -92,6 +93,7 @@ impl SimulatedWorker {
             dedicated_threads: false,
             share,
             checkpoints,
+            state_backend: Arc::new(MemoryBackend::default()),
         };
         let (worker, ingress) = assemble(topology, setup).unwrap_or_else(|error| panic!("{error}"));
         worker.process.begin(&worker.topology).unwrap_or_else(|error| panic!("{error}"));

@@ -1,8 +1,12 @@
 //! Why state could not be read or changed.
 
+use std::fmt;
 use std::time::Duration;
 
 use smol_str::SmolStr;
+
+use crate::state::key_store::StoreError;
+use crate::text::shown;
 
 /// Why state could not be read or changed.
 ///
@@ -127,9 +131,28 @@ pub enum StateError {
         /// The version.
         version: u8,
     },
+    /// The state of the key is not in memory, and the store of the backend could not be read or written.
+    #[error("the store of the state failed: {why}")]
+    Store {
+        /// Why.
+        why: Box<str>,
+    },
     /// A snapshot was to be written, and none has begun, or the last one has failed.
     #[error("no snapshot of the state is being written")]
     NoSnapshot,
+}
+
+impl StateError {
+    /// What a backend that has a store could not do.
+    pub(super) fn store(why: impl fmt::Display) -> StateError {
+        StateError::Store { why: shown(why).into() }
+    }
+}
+
+impl From<StoreError> for StateError {
+    fn from(error: StoreError) -> StateError {
+        StateError::store(error)
+    }
 }
 
 fn of_key(key: &Option<Box<str>>) -> String {

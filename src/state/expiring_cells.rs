@@ -120,6 +120,10 @@ impl<C: Perishable> SnapshotCells for ExpiringCells<C> {
     fn write_next(&mut self, time: SnapshotTime, out: &mut Vec<u8>) -> Next {
         self.cells.write_next(time.dated_before(self.expiry.ttl().period()), out)
     }
+
+    fn write_cell(&self, place: u32, time: SnapshotTime, out: &mut Vec<u8>) -> Result<bool, EncodingError> {
+        self.cells.write_cell(place, time.dated_before(self.expiry.ttl().period()), out)
+    }
 }
 
 /// What all these columns do alike; `cell` reads a cell, and `undo` undoes a change.

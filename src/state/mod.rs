@@ -20,11 +20,13 @@
 //! 5. A snapshot has what was kept when it began, between two calls. It is written in slices, while calls go on
 //!    (`snapshots`, `tracked_cells`), and `restore` reads it (`records` has the format). Without the types of the
 //!    component, `saved` reads it, and `json` shows its values.
-//! 6. A state with a time to live has columns of its own (`expiring_cells`): an entry that has expired is seen by no
+//! 6. With a backend that has a store (`key_store`, `redb_store`), memory has the keys that are in use, and the store
+//!    has the others (`spill`).
+//! 7. A state with a time to live has columns of its own (`expiring_cells`): an entry that has expired is seen by no
 //!    call, and is removed between calls, a bounded number of them at a time (`expiry`).
 //!
 //! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
-//! grouping). Nothing here does I/O; the clock is the task's.
+//! grouping). Only `redb_store` does I/O; the clock is the task's.
 
 mod cells;
 mod columns;
@@ -34,16 +36,24 @@ mod expiring;
 mod expiring_cells;
 mod expiry;
 mod json;
+mod key_store;
 mod keys;
+mod memory_store;
+mod parts;
 mod records;
+mod redb_store;
 mod registry;
 mod restore;
 mod saved;
 mod sequence;
 mod snapshots;
+mod spill;
+mod spill_snapshots;
+mod spill_walks;
 mod stored;
 mod task_checkpoints;
 mod task_state;
+mod task_store;
 mod timer_cells;
 mod tracked_cells;
 mod ttl;
@@ -55,6 +65,9 @@ pub use encoding::EncodingError;
 pub use error::StateError;
 pub(crate) use expiring_cells::{CallTime, ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
 pub(crate) use json::{key_in_json, value_in_json};
+pub(crate) use key_store::{StateBackend, StoreError};
+pub(crate) use memory_store::MemoryBackend;
+pub(crate) use redb_store::RedbBackend;
 pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::StateShare;
 pub(crate) use saved::{SavedState, SavedStateReader, SavedValue};

@@ -19,11 +19,13 @@
 //! The version is 2 if a state has a time to live, so that a release that does not know `dated` refuses the snapshot by
 //! its version. Otherwise it is 1, as before.
 //!
-//! 1. Records count in their order: a later one replaces what an earlier one wrote. The keys that a snapshot
-//!    forgets come before its values, because such a key may have come again.
+//! 1. Records count in their order: a later one replaces what an earlier one wrote. A key that a snapshot
+//!    forgets comes before its values, because it may have come again.
 //! 2. A delta names the snapshot that it follows, and a snapshot ends with the count of its records. So one that is
 //!    missing, cut off or in the wrong place is refused. Whoever keeps the bytes adds a checksum.
 //! 3. Reading fails with an error, whatever the input is, and allocates no more than the input has.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,33 @@ pub(super) fn write_forget(key: &[Value], out: &mut Vec<u8>) -> Result<(), Encod
     })
 }
 
+/// The same for a key that is given by its bytes.
+pub(super) fn write_forget_bytes(key: &[u8], out: &mut Vec<u8>) -> Result<(), EncodingError> {
+    write(out, |out| {
+        out.push(tag::FORGET);
+        out.extend_from_slice(key);
+        Ok(())
+    })
+}
+
+/// The bytes of a key. Equal keys have the same.
+pub(super) fn key_bytes(key: &[Value]) -> Result<Vec<u8>, EncodingError> {
+    let mut bytes = Vec::new();
+    match key.iter().any(|value| matches!(value.canonical(), Cow::Owned(_))) {
+        true => {
+            let canonical: Vec<Value> = key.iter().map(|value| value.canonical().into_owned()).collect();
+            write_key(&canonical, &mut bytes)?;
+        }
+        false => write_key(key, &mut bytes)?,
+    }
+    Ok(bytes)
+}
+
+/// The key that has these bytes replaces what stands in `key`.
+pub(super) fn read_key_bytes(bytes: &[u8], key: &mut Vec<Value>) -> Result<(), StateError> {
+    read_key(&mut Bytes(bytes), key)
+}
+
 /// What a state has for a key; `None` if it has nothing any more.
 pub(super) fn write_value(
     state: u32,
@@ -161,7 +190,7 @@ fn write_key(key: &[Value], out: &mut Vec<u8>) -> Result<(), EncodingError> {
     Ok(())
 }
 
-fn write_varint(mut n: u64, out: &mut Vec<u8>) {
+pub(super) fn write_varint(mut n: u64, out: &mut Vec<u8>) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -233,6 +262,12 @@ fn read_key(rest: &mut Bytes<'_>, key: &mut Vec<Value>) -> Result<(), StateError
         key.push(decode_value(value).map_err(|error| damaged(format!("a key cannot be read: {error}")))?);
     }
     Ok(())
+}
+
+/// A number at the begin of bytes, and what follows it.
+pub(super) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut left = Bytes(bytes);
+    left.varint().map(|number| (number, left.0))
 }
 
 /// Bytes that are not read yet. What it cannot read is `None`.

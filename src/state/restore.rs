@@ -9,14 +9,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::columns::{Column, NO_KEY_PLACE};
+use crate::state::columns::NO_KEY_PLACE;
 use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
-use crate::state::keys::{KeyTable, hash_of, shown_key};
+use crate::state::keys::{hash_of, shown_key};
+use crate::state::parts::Parts;
 use crate::state::records::{StateColumn, damaged};
-use crate::state::registry::{Registration, shown_type};
+use crate::state::registry::shown_type;
 use crate::state::sequence::{Changes, SnapshotSequence};
-use crate::state::stored::{SnapshotTime, Written};
+use crate::state::snapshots::Kept;
+use crate::state::stored::Written;
 use crate::text::shown;
 use crate::tuple::Value;
 
@@ -43,10 +45,7 @@ struct Taken<'t> {
 
 /// What was restored so far.
 struct Restored<'t> {
-    columns: &'t mut [Box<dyn Column>],
-    states: &'t [Registration],
-    keys: &'t mut KeyTable,
-    time: SnapshotTime,
+    kept: Kept<'t>,
     /// The states of the snapshot that is being read, with the number that each has in the task.
     found: Vec<(u32, StateColumn)>,
     /// What is taken. `None`: all of it.
@@ -57,14 +56,8 @@ struct Restored<'t> {
 
 impl<'t> Restore<'t> {
     /// These must be empty, and have a column for each state.
-    pub(super) fn new(
-        columns: &'t mut [Box<dyn Column>],
-        states: &'t [Registration],
-        keys: &'t mut KeyTable,
-        time: SnapshotTime,
-    ) -> Restore<'t> {
-        let (found, operator) = (Vec::new(), BTreeMap::new());
-        let restored = Restored { columns, states, keys, time, found, taken: None, operator };
+    pub(super) fn new(kept: Kept<'t>) -> Restore<'t> {
+        let restored = Restored { kept, found: Vec::new(), taken: None, operator: BTreeMap::new() };
         Restore { sequence: SnapshotSequence::default(), restored }
     }
 
@@ -78,7 +71,13 @@ impl<'t> Restore<'t> {
 
     /// Reads a chunk: whole records.
     pub(super) fn read(&mut self, chunk: &[u8]) -> Result<(), StateError> {
-        self.sequence.read(chunk, &mut self.restored)
+        self.sequence.read(chunk, &mut self.restored)?;
+        let Kept { parts, spill } = &mut self.restored.kept;
+        if let Some(spill) = spill.as_mut().filter(|spill| spill.is_over()) {
+            spill.evict(parts);
+            spill.check_room()?;
+        }
+        Ok(())
     }
 
     /// All chunks were read.
@@ -101,15 +100,16 @@ impl Changes for Restored<'_> {
         if self.taken.is_some_and(|taken| !taken.share.has_key(key)) {
             return Ok(());
         }
-        let Some(place) = self.place(key, false) else { return Ok(()) };
-        for (column, state) in self.columns.iter_mut().zip(self.states) {
+        let Some(place) = self.place(key, false)? else { return Ok(()) };
+        let Parts { columns, states, time, .. } = &mut self.kept.parts;
+        for (column, state) in columns.iter_mut().zip(*states) {
             if state.kind.is_keyed() {
                 column
-                    .restore(place, None, self.time)
+                    .restore(place, None, *time)
                     .map_err(|error| damaged(format!("a key cannot be forgotten: {error}")))?;
             }
         }
-        self.free_if_unused(key, place);
+        self.restored(key, place, 0);
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl Changes for Restored<'_> {
             return Err(damaged(format!("it has no state {state}")));
         };
         let number = *number;
-        if self.states[number as usize].kind.is_keyed() == key.is_empty() {
+        if self.kept.parts.states[number as usize].kind.is_keyed() == key.is_empty() {
             return Err(damaged(format!("a key of state `{}` is none", shown(&column.name))));
         }
         match self.taken {
@@ -127,7 +127,7 @@ impl Changes for Restored<'_> {
                 // Only what stands there in the end counts. Operator state has no time to live.
                 match value {
                     Some(Written::Plain(bytes))
-                        if taken.has_operator_state || self.states[number as usize].is_for_all =>
+                        if taken.has_operator_state || self.kept.parts.states[number as usize].is_for_all =>
                     {
                         self.operator.insert(state as u32, bytes.to_vec());
                     }
@@ -138,10 +138,14 @@ impl Changes for Restored<'_> {
             Some(taken) if !taken.share.has_key(key) => return Ok(()),
             Some(_) | None => {}
         }
-        let Some(place) = self.place(key, value.is_some()) else { return Ok(()) };
-        let restored = self.columns[number as usize].restore(place, value, self.time);
+        let Some(place) = self.place(key, value.is_some())? else { return Ok(()) };
+        let time = self.kept.parts.time;
+        let restored = self.kept.parts.columns[number as usize].restore(place, value, time);
         restored.map_err(|error| self.unreadable(state as usize, key, &error))?;
-        self.free_if_unused(key, place);
+        let bytes = value.map_or(0, |value| match value {
+            Written::Plain(bytes) | Written::Dated(bytes) => bytes.len(),
+        });
+        self.restored(key, place, bytes);
         Ok(())
     }
 }
@@ -150,16 +154,17 @@ impl Restored<'_> {
     /// Adds items to an operator state, by its position in the snapshot.
     fn append(&mut self, position: u32, value: &[u8]) -> Result<(), StateError> {
         let Some((number, _)) = self.found.get(position as usize) else { return Ok(()) };
-        let appended = self.columns[*number as usize].append(value);
+        let appended = self.kept.parts.columns[*number as usize].append(value);
         appended.map_err(|error| self.unreadable(position as usize, &[], &error))
     }
 
     /// The number of a state in the task.
     fn find(&self, state: StateColumn) -> Result<(u32, StateColumn), StateError> {
-        let Some(at) = self.states.iter().position(|registered| registered.name == state.name) else {
+        let states = self.kept.parts.states;
+        let Some(at) = states.iter().position(|registered| registered.name == state.name) else {
             return Err(StateError::NotRegistered { state: shown(&state.name).into() });
         };
-        let registered = &self.states[at];
+        let registered = &states[at];
         if registered.kind.to_string() != state.kind {
             let old = shown(shown_type(&state.kind, &state.of));
             return Err(StateError::KindChanged {
@@ -172,25 +177,49 @@ impl Restored<'_> {
     }
 
     /// The place of a key. It gets one if it has none and must have one.
-    fn place(&mut self, key: &[Value], must_have: bool) -> Option<u32> {
+    fn place(&mut self, key: &[Value], must_have: bool) -> Result<Option<u32>, StateError> {
         if key.is_empty() {
-            return Some(NO_KEY_PLACE);
+            return Ok(Some(NO_KEY_PLACE));
         }
-        let hash = hash_of(key.iter());
-        let found = self.keys.find(hash, |known| known.values() == key);
-        found.or_else(|| must_have.then(|| self.keys.insert(hash, key)))
+        let (hash, Kept { parts, spill }) = (hash_of(key.iter()), &mut self.kept);
+        let mut found = parts.keys.find(hash, |known| known.values() == key);
+        if found.is_none()
+            && let Some(spill) = spill
+        {
+            found = spill.find(hash, key, parts)?;
+        }
+        Ok(found.or_else(|| {
+            must_have.then(|| {
+                let place = parts.keys.insert(hash, key);
+                if let Some(spill) = spill {
+                    spill.came(place);
+                }
+                place
+            })
+        }))
     }
 
-    fn free_if_unused(&mut self, key: &[Value], place: u32) {
-        if !key.is_empty() && !self.columns.iter().any(|column| column.is_used(place)) {
-            self.keys.remove(place);
+    /// What a key has in a place was restored, from so many bytes. The place is freed if that is nothing.
+    fn restored(&mut self, key: &[Value], place: u32, bytes: usize) {
+        if key.is_empty() {
+            return;
+        }
+        let Kept { parts, spill } = &mut self.kept;
+        if parts.columns.iter().any(|column| column.is_used(place)) {
+            if let Some(spill) = spill {
+                spill.restored(place, bytes);
+            }
+        } else if let Some(key) = parts.keys.remove(place)
+            && let Some(spill) = spill
+        {
+            spill.removed(place, &key);
         }
     }
 
     /// The error about a state, by its position in the snapshot.
     fn unreadable(&self, state: usize, key: &[Value], error: &EncodingError) -> StateError {
         let (number, column) = &self.found[state];
-        let registered = &self.states[*number as usize];
+        let registered = &self.kept.parts.states[*number as usize];
         StateError::Unreadable {
             state: registered.name.clone(),
             key: shown_key(key),

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value as Json, json};
 
-use super::tests::{Model, States, brief_ttl};
+use super::tests::{Model, States};
 use crate::clock::{Clock, Time};
 use crate::state::records::{Record, Records};
 use crate::state::{SavedState, SavedStateReader, SnapshotKind, StateError, key_in_json, value_in_json};
@@ -33,7 +33,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let (states, model) = (States::with(brief_ttl(seed), Clock::simulated()), Model::default());
+        let (states, model) = (States::of_seed(seed, Clock::simulated()), Model::default());
         Run { states, model, calls: 0, chain: Vec::new(), begun: None, has_base: false }
     }
 
@@ -59,7 +59,7 @@ impl Run {
 
     /// The task goes on in another process, with what the chain has.
     fn move_to_another_process(&mut self, seed: u64) {
-        let mut states = States::with(brief_ttl(seed), self.states.clock.clone());
+        let mut states = States::of_seed(seed + 2, self.states.clock.clone());
         states.state.restore(slices(&self.chain)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         (self.states, self.has_base) = (states, false);
     }
@@ -104,7 +104,8 @@ impl Run {
         clock.advance(self.states.clock.now().since(Time::ZERO));
         clock.advance(Duration::from_millis(seed % 4 * 700));
         let expected = &expected.clone().at(clock.wall_nanos());
-        let mut restored = States::with(brief_ttl(seed), clock);
+        // The same time to live, and maybe another backend.
+        let mut restored = States::of_seed(seed + 4, clock);
         restored.state.restore(slices(&self.chain)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(restored.kept(), *expected, "seed {seed}");
         assert_eq!(restored.state.key_count(), expected.keys().len(), "seed {seed}: unused places");

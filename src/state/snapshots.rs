@@ -11,6 +11,9 @@
 //!    is kept for it: `left` has at most the keys that there were when the snapshot began.
 //! 3. A place whose key came after the begin belongs to no key of the snapshot. If it is visited, nothing is written.
 //!
+//! If keys may be out of memory, all of this is about states without keys only. What is kept by key follows as a last
+//! part, which `spill` writes.
+//!
 //! A snapshot that was abandoned, or failed, leaves no base for a delta: the next one is full.
 
 use std::collections::HashMap;
@@ -20,12 +23,14 @@ use rustc_hash::FxBuildHasher;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::columns::Column;
 use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
 use crate::state::keys::{Key, KeyTable, shown_key};
+use crate::state::parts::Parts;
 use crate::state::records::{Begin, StateColumn, write_begin, write_end, write_forget, write_value};
 use crate::state::registry::Registration;
+use crate::state::spill::Spill;
+use crate::state::spill_snapshots::SpillStep;
 use crate::state::stored::{SnapshotTime, Written};
 use crate::state::tracked_cells::Next;
 use crate::tuple::Value;
@@ -70,29 +75,32 @@ enum Part {
     Begin,
     Forgotten,
     Column(u32),
+    Spill,
 }
 
 /// What the snapshots are of.
 pub(super) struct Kept<'t> {
-    pub(super) columns: &'t mut [Box<dyn Column>],
-    pub(super) states: &'t [Registration],
-    pub(super) keys: &'t KeyTable,
+    pub(super) parts: Parts<'t>,
+    pub(super) spill: Option<&'t mut Spill>,
 }
 
 impl Snapshots {
-    pub(super) fn begin(
-        &mut self,
-        full: bool,
-        columns: &mut [Box<dyn Column>],
-        time: SnapshotTime,
-    ) -> SnapshotKind {
+    pub(super) fn begin(&mut self, full: bool, kept: Kept<'_>) -> SnapshotKind {
         let full = full || !self.is_complete;
         self.number += 1;
         self.is_complete = false;
-        columns.iter_mut().for_each(|column| column.cells().begin(self.number, full));
+        let time = kept.parts.time;
+        for (column, state) in kept.parts.columns.iter_mut().zip(kept.parts.states) {
+            if kept.spill.is_none() || !state.kind.is_keyed() {
+                column.cells().begin(self.number, full);
+            }
+        }
         let left = std::mem::take(&mut self.left);
         let (kind, forgotten) =
             if full { (SnapshotKind::Full, HashMap::default()) } else { (SnapshotKind::Delta, left) };
+        if let Some(spill) = kept.spill {
+            spill.begin(full, self.number, time.now());
+        }
         self.in_progress = Some(InProgress {
             kind,
             next: Part::Begin,
@@ -126,7 +134,10 @@ impl Snapshots {
                 }
                 Err(error) => {
                     out.truncate(start);
-                    kept.columns.iter_mut().for_each(|column| column.cells().abandon());
+                    kept.parts.columns.iter_mut().for_each(|column| column.cells().abandon());
+                    if let Some(spill) = kept.spill {
+                        spill.abandon();
+                    }
                     return Err(error);
                 }
             }
@@ -180,7 +191,7 @@ impl Snapshots {
     ) -> Result<bool, StateError> {
         match snapshot.next {
             Part::Begin => {
-                self.write_begin(snapshot.kind, out, kept.states)?;
+                self.write_begin(snapshot.kind, out, kept.parts.states)?;
                 snapshot.next = Part::Forgotten;
             }
             Part::Forgotten => match snapshot.forgotten.next() {
@@ -191,13 +202,21 @@ impl Snapshots {
                 }
                 None => snapshot.next = Part::Column(0),
             },
-            Part::Column(state) if (state as usize) < kept.columns.len() => {
-                self.write_cell(state, snapshot, out, kept)?;
-            }
-            Part::Column(_) => {
-                let written = write_end(snapshot.records, out);
-                written.map_err(|error| unwritable("states", &[], error))?;
-                return Ok(true);
+            Part::Column(state) => match kept.parts.states.get(state as usize) {
+                Some(registration) if kept.spill.is_some() && registration.kind.is_keyed() => {
+                    snapshot.next = Part::Column(state + 1);
+                }
+                Some(_) => self.write_cell(state, snapshot, out, &mut kept.parts)?,
+                None if kept.spill.is_some() => snapshot.next = Part::Spill,
+                None => return write_last(snapshot.records, out),
+            },
+            Part::Spill => {
+                let spill = kept.spill.as_mut().ok_or(StateError::NoSnapshot)?;
+                match spill.write_next(out, &mut kept.parts)? {
+                    SpillStep::Nothing => {}
+                    SpillStep::Records(records) => snapshot.records += records,
+                    SpillStep::Complete => return write_last(snapshot.records, out),
+                }
             }
         }
         Ok(false)
@@ -228,7 +247,7 @@ impl Snapshots {
         state: u32,
         snapshot: &mut InProgress,
         out: &mut Vec<u8>,
-        kept: &mut Kept<'_>,
+        kept: &mut Parts<'_>,
     ) -> Result<(), StateError> {
         let registration = &kept.states[state as usize];
         let key = |place| {
@@ -256,6 +275,12 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+/// Ends the snapshot.
+fn write_last(records: u64, out: &mut Vec<u8>) -> Result<bool, StateError> {
+    write_end(records, out).map_err(|error| unwritable("states", &[], error))?;
+    Ok(true)
 }
 
 fn unwritable(state: &str, key: &[Value], error: EncodingError) -> StateError {

@@ -1,8 +1,9 @@
 //! Snapshots of the state of a task, and how it is restored from them.
 
 use crate::state::error::StateError;
+use crate::state::parts::Parts;
 use crate::state::restore::{Restore, StateShare};
-use crate::state::snapshots::{Kept, SnapshotKind};
+use crate::state::snapshots::{Kept, SnapshotKind, Snapshots};
 use crate::state::task_state::TaskState;
 
 impl TaskState {
@@ -11,8 +12,14 @@ impl TaskState {
     /// snapshot that is not complete is given up now. Between calls only. Nothing is written yet, so
     /// it costs nearly the same, however much is kept.
     pub(crate) fn begin_snapshot(&mut self, full: bool) -> SnapshotKind {
+        let (snapshots, kept) = self.kept();
+        snapshots.begin(full, kept)
+    }
+
+    fn kept(&mut self) -> (&mut Snapshots, Kept<'_>) {
         let time = self.time();
-        self.snapshots.begin(full, &mut self.columns, time)
+        let TaskState { snapshots, columns, states, keys, spill, .. } = self;
+        (snapshots, Kept { parts: Parts { columns, states, keys, time }, spill: spill.as_deref_mut() })
     }
 
     /// Appends records of the snapshot that has begun until they take about `budget` bytes, and returns whether it
@@ -22,8 +29,8 @@ impl TaskState {
     /// # Errors
     /// When a value cannot be written. The snapshot is then given up, and the next one is full.
     pub(crate) fn write_snapshot(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<bool, StateError> {
-        let kept = Kept { columns: &mut self.columns, states: &self.states, keys: &self.keys };
-        self.snapshots.write(budget, out, kept)
+        let (snapshots, kept) = self.kept();
+        snapshots.write(budget, out, kept)
     }
 
     /// Replaces what is kept by what snapshots have. Their chunks are given in the order in which they were
@@ -36,8 +43,7 @@ impl TaskState {
         chunks: impl IntoIterator<Item = &'c [u8]>,
     ) -> Result<(), StateError> {
         self.clear();
-        let time = self.time();
-        let mut restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, time);
+        let mut restore = Restore::new(self.kept().1);
         let read = chunks.into_iter().try_for_each(|chunk| restore.read(chunk));
         read.and_then(|()| restore.finish()).inspect_err(|_| self.clear())
     }
@@ -53,10 +59,8 @@ impl TaskState {
         share: &dyn StateShare,
     ) -> Result<(), StateError> {
         self.clear();
-        let time = self.time();
         let restored = tasks.into_iter().try_for_each(|(task, chunks)| {
-            let restore = Restore::new(&mut self.columns, &self.states, &mut self.keys, time);
-            let mut restore = restore.share(share, task);
+            let mut restore = Restore::new(self.kept().1).share(share, task);
             chunks.into_iter().try_for_each(|chunk| restore.read(chunk))?;
             restore.finish()
         });

@@ -1,22 +1,24 @@
 //! The state of one task, and the call that uses it.
 
 use std::any::Any;
-use std::ops::Range;
+use std::sync::Arc;
 
 use crate::clock::{Clock, Time};
 use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::error::StateError;
 use crate::state::expiring_cells::CallTime;
+use crate::state::key_store::StateBackend;
 use crate::state::keys::{Key, KeyTable, hash_of};
 use crate::state::registry::{Registration, StateDescription, StateKind, StateRegistry};
 use crate::state::snapshots::Snapshots;
+use crate::state::spill::Spill;
 use crate::state::stored::{Due, SnapshotTime};
 use crate::state::timer_cells::TimerCells;
 use crate::tuple::Value;
 
 /// The key of the present call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum PresentKey {
+pub(super) enum PresentKey {
     /// There is none.
     #[default]
     None,
@@ -24,6 +26,8 @@ enum PresentKey {
     Known(u32),
     /// Nothing is kept for it; its values stand in `new_key`.
     New,
+    /// The store could not be read, so it is not known what is kept for it. Its values stand in `new_key`.
+    Unknown,
 }
 
 /// The state of one task. The executor owns it and lends it to user code inside the outputs.
@@ -43,10 +47,16 @@ pub struct TaskState {
     pub(super) states: Vec<Registration>,
     pub(super) keys: KeyTable,
     pub(super) snapshots: Snapshots,
-    present: PresentKey,
+    /// Where keys go that leave memory, and how many bytes it may take. `None`: they stay.
+    pub(super) backend: Option<(Arc<dyn StateBackend>, usize)>,
+    /// Keys that are not in memory. `None`: all are.
+    pub(super) spill: Option<Box<Spill>>,
+    pub(super) present: PresentKey,
+    /// Why the present key is unknown.
+    pub(super) unknown: Option<StateError>,
     /// The values of a present key that has no place, and their hash.
-    new_key: Vec<Value>,
-    hash: u64,
+    pub(super) new_key: Vec<Value>,
+    pub(super) hash: u64,
     /// The present call. No two calls of the task have the same number.
     call: u64,
     /// Whether it has changed something.
@@ -96,17 +106,12 @@ impl TaskState {
 
     /// How many keys have state.
     pub(crate) fn key_count(&self) -> usize {
-        self.keys.len()
+        self.keys.len() + self.spill.as_ref().map_or(0, |spill| spill.cold())
     }
 
     /// Whether anything is kept.
     pub(crate) fn keeps_something(&self) -> bool {
         self.key_count() > 0 || self.columns.iter().any(|column| column.keeps_without_key())
-    }
-
-    /// How many places were given so far. Keys that the present call adds may get later ones.
-    pub(crate) fn places(&self) -> u32 {
-        self.keys.places()
     }
 
     /// A call begins, with this number, and without a key.
@@ -115,6 +120,9 @@ impl TaskState {
         self.call = call;
         self.present = PresentKey::None;
         self.is_named = false;
+        if self.spill.as_ref().is_some_and(|spill| spill.is_over()) {
+            self.evict();
+        }
     }
 
     /// Whether the rows that the task is executing have a key.
@@ -145,7 +153,7 @@ impl TaskState {
     fn look_up_one(&mut self, value: &Value) {
         let hash = hash_of(std::iter::once(value));
         match self.keys.find(hash, |key| matches!(key, Key::One(known) if known == value)) {
-            Some(place) => self.present = PresentKey::Known(place),
+            Some(place) => self.begin_known_key(place),
             None => self.begin_new_key(hash, std::iter::once(value)),
         }
     }
@@ -154,8 +162,16 @@ impl TaskState {
         let values = || positions.iter().map(|at| &row[*at]);
         let hash = hash_of(values());
         match self.keys.find(hash, |key| key.values().iter().eq(values())) {
-            Some(place) => self.present = PresentKey::Known(place),
+            Some(place) => self.begin_known_key(place),
             None => self.begin_new_key(hash, values()),
+        }
+    }
+
+    #[inline]
+    fn begin_known_key(&mut self, place: u32) {
+        self.present = PresentKey::Known(place);
+        if let Some(spill) = &mut self.spill {
+            spill.used(place);
         }
     }
 
@@ -164,7 +180,7 @@ impl TaskState {
         self.hash = hash;
         self.new_key.clear();
         self.new_key.extend(values.cloned());
-        self.present = PresentKey::New;
+        self.find_cold_key();
     }
 
     /// Sets the key of the present call by what `write` appends. If that is nothing, the call has no key.
@@ -177,8 +193,10 @@ impl TaskState {
         write(&mut self.new_key)?;
         if !self.new_key.is_empty() {
             self.hash = hash_of(self.new_key.iter());
-            let found = self.keys.find(self.hash, |key| key.values() == self.new_key);
-            self.present = found.map_or(PresentKey::New, PresentKey::Known);
+            match self.keys.find(self.hash, |key| key.values() == self.new_key) {
+                Some(place) => self.begin_known_key(place),
+                None => self.find_cold_key(),
+            }
         }
         Ok(())
     }
@@ -188,7 +206,7 @@ impl TaskState {
         match self.present {
             PresentKey::None => &[],
             PresentKey::Known(place) => self.keys.key(place).map_or(&[], Key::values),
-            PresentKey::New => &self.new_key,
+            PresentKey::New | PresentKey::Unknown => &self.new_key,
         }
     }
 
@@ -226,7 +244,10 @@ impl TaskState {
             if !self.columns.iter().any(|column| column.is_used(place))
                 && let Some(key) = self.keys.remove(place)
             {
-                self.snapshots.key_left(place, key);
+                match &mut self.spill {
+                    Some(spill) => spill.removed(place, &key),
+                    None => self.snapshots.key_left(place, key),
+                }
             }
         }
     }
@@ -256,6 +277,12 @@ impl TaskState {
         state: u32,
     ) -> Result<(&mut C, CallTime), StateError> {
         let time = self.call_time();
+        let is_refreshed = |state: &Registration| state.ttl.is_some_and(|ttl| ttl.is_refreshed_by_reads());
+        if let PresentKey::Known(place) = self.present
+            && self.states.get(state as usize).is_some_and(is_refreshed)
+        {
+            self.before_change(place);
+        }
         self.column(state).map(|cells| (cells, time))
     }
 
@@ -275,13 +302,20 @@ impl TaskState {
                 self.columns[*state as usize].remove_expired(now, &mut self.checked);
             }
             self.free_places();
+            let ttls = self.states.iter().filter_map(|state| state.ttl).map(|ttl| ttl.period());
+            if let Some(shortest) = ttls.min()
+                && let Some((spill, mut parts)) = self.spill_parts()
+            {
+                spill.sweep(shortest, &mut parts);
+            }
         }
     }
 
     /// When `remove_expired` is to be called if nothing else happens; [`Time::NEVER`] if nothing expires.
     pub(crate) fn next_removal(&self) -> Time {
         let removals = self.expiring.iter().map(|state| self.columns[*state as usize].next_removal());
-        removals.min().unwrap_or(Time::NEVER)
+        let sweep = self.spill.as_ref().map_or(Time::NEVER, |spill| spill.next_sweep());
+        removals.min().map_or(Time::NEVER, |removal| removal.min(sweep))
     }
 
     /// The place of the present key, for reading; `None` if nothing is kept for it.
@@ -291,6 +325,7 @@ impl TaskState {
             PresentKey::Known(place) => Ok(Some(place)),
             PresentKey::New => Ok(None),
             PresentKey::None => Err(self.no_key(state)),
+            PresentKey::Unknown => Err(self.unknown.clone().unwrap_or(StateError::Unregistered)),
         }
     }
 
@@ -298,20 +333,28 @@ impl TaskState {
     #[inline]
     pub(crate) fn place_to_change(&mut self, state: u32) -> Result<u32, StateError> {
         self.changed = true;
-        match self.place(state)? {
-            Some(place) => Ok(place),
-            None => Ok(self.new_place()),
-        }
+        let place = match self.place(state)? {
+            Some(place) => place,
+            None => self.new_place()?,
+        };
+        self.before_change(place);
+        Ok(place)
     }
 
     #[cold]
-    fn new_place(&mut self) -> u32 {
+    fn new_place(&mut self) -> Result<u32, StateError> {
+        if let Some(spill) = &self.spill {
+            spill.check_room()?;
+        }
         let place = self.keys.insert(self.hash, &self.new_key);
         self.names_keys |= self.is_named;
-        self.snapshots.key_came(place);
+        match &mut self.spill {
+            Some(spill) => spill.came(place),
+            None => self.snapshots.key_came(place),
+        }
         self.present = PresentKey::Known(place);
         self.checked.push(place);
-        place
+        Ok(place)
     }
 
     /// The time from which a timer that is set now counts.
@@ -368,6 +411,7 @@ impl TaskState {
     pub(crate) fn removes(&mut self, place: u32) {
         self.changed = true;
         self.checked.push(place);
+        self.before_change(place);
     }
 
     /// The place of states without a key, for a change.
@@ -381,16 +425,14 @@ impl TaskState {
         NO_KEY_PLACE
     }
 
-    /// The key of the first of these places that is in use, with that place.
-    pub(crate) fn next_key(&self, places: Range<u32>) -> Option<(u32, &[Value])> {
-        places.into_iter().find_map(|place| Some((place, self.keys.key(place)?.values())))
-    }
-
     /// Forgets everything that is kept, and a snapshot that is not complete. The columns stay.
     pub(crate) fn clear(&mut self) {
         self.columns.iter_mut().for_each(|column| column.clear());
         self.keys = KeyTable::default();
         self.snapshots.clear();
+        if let Some(spill) = &mut self.spill {
+            spill.clear();
+        }
         self.present = PresentKey::None;
         self.checked.clear();
         self.changed = false;
@@ -421,6 +463,10 @@ mod tests;
 #[cfg(test)]
 #[path = "snapshot_tests.rs"]
 mod snapshot_tests;
+
+#[cfg(test)]
+#[path = "spill_tests.rs"]
+mod spill_tests;
 
 #[cfg(test)]
 #[path = "restore_tests.rs"]

@@ -41,6 +41,8 @@ pub(crate) trait SnapshotCells {
     fn abandon(&mut self);
     /// Visits a place of the snapshot that has begun, and appends what its cell held at that time.
     fn write_next(&mut self, time: SnapshotTime, out: &mut Vec<u8>) -> Next;
+    /// Appends what the cell of a place holds now, whatever snapshots there are. Returns whether it holds something.
+    fn write_cell(&self, place: u32, time: SnapshotTime, out: &mut Vec<u8>) -> Result<bool, EncodingError>;
 }
 
 /// What the snapshot in progress must still visit, besides copies.
@@ -177,6 +179,11 @@ impl<C: Stored> SnapshotCells for TrackedCells<C> {
     fn abandon(&mut self) {
         self.pending = Pending::Nothing;
         self.copies = Vec::new();
+    }
+
+    fn write_cell(&self, place: u32, time: SnapshotTime, out: &mut Vec<u8>) -> Result<bool, EncodingError> {
+        let value = self.get(place).filter(|value| value.has_something(time.now()));
+        value.map(|value| value.write(time, out)).transpose().map(|written| written.is_some())
     }
 
     fn write_next(&mut self, time: SnapshotTime, out: &mut Vec<u8>) -> Next {

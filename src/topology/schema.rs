@@ -29,6 +29,7 @@ pub fn document_schema(registry: &Registry) -> Value {
         "type": "object",
         "properties": {
             "topology": object(keys::TOPOLOGY.iter(), &["name"], "Options of the whole topology."),
+            "state": object(keys::STATE.iter(), &[], "Where what bolts keep by key is."),
             "spout": spouts,
             "bolt": bolts,
         },

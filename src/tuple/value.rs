@@ -9,6 +9,7 @@
 //! 3. Equality, order and hash agree with each other and across machines: `-0.0 == 0.0`, every NaN
 //!    equals every other, an integer never equals a float, a map is ordered by key.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -226,6 +227,25 @@ impl Value {
             Value::List(l) => l.iter().map(|v| size_of::<Value>() + v.heap_size()).sum(),
             Value::Map(m) => m.iter().map(|(k, v)| 2 * size_of::<Value>() + k.len() + v.heap_size()).sum(),
             Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => 0,
+        }
+    }
+}
+
+impl Value {
+    /// The value that stands for all that are equal to it: equal values have the same bytes then.
+    pub(crate) fn canonical(&self) -> Cow<'_, Value> {
+        match self {
+            Value::F64(x) if x.to_bits() != canonical_bits(*x) => {
+                Cow::Owned(Value::F64(f64::from_bits(canonical_bits(*x))))
+            }
+            Value::List(items) if items.iter().any(|item| matches!(item.canonical(), Cow::Owned(_))) => {
+                Cow::Owned(Value::list(items.iter().map(|item| item.canonical().into_owned())))
+            }
+            Value::Map(entries) if entries.iter().any(|(_, it)| matches!(it.canonical(), Cow::Owned(_))) => {
+                let entries = entries.iter().map(|(key, it)| (key.clone(), it.canonical().into_owned()));
+                Cow::Owned(Value::map(entries))
+            }
+            _ => Cow::Borrowed(self),
         }
     }
 }

@@ -72,9 +72,20 @@ impl Place {
 
     /// Starts a run, and waits until it has taken so many checkpoints.
     pub fn run_until(&self, checkpoints: u64) -> Child {
-        let child = self.command(&["run", "words.toml", "-q"]).spawn().expect("it can be started");
+        self.run_while(&[], || self.latest() < checkpoints)
+    }
+
+    /// Starts a run with these arguments, and waits until it has taken a checkpoint, or one more.
+    pub fn run_until_next(&self, args: &[&str]) -> Child {
+        let before = self.latest_id();
+        self.run_while(args, || self.latest_id() == before)
+    }
+
+    fn run_while(&self, args: &[&str], waits: impl Fn() -> bool) -> Child {
+        let args = [&["run", "words.toml", "-q"], args].concat();
+        let child = self.command(&args).spawn().expect("it can be started");
         let begin = Instant::now();
-        while self.latest() < checkpoints {
+        while waits() {
             assert!(begin.elapsed() < PATIENCE, "no checkpoint is taken");
             std::thread::yield_now();
         }
@@ -83,13 +94,16 @@ impl Place {
 
     /// The number of the latest checkpoint; 0 if there is none.
     pub fn latest(&self) -> u64 {
+        self.latest_id().map_or(0, |id| id.number)
+    }
+
+    fn latest_id(&self) -> Option<CheckpointId> {
         if !self.path("checkpoints").exists() {
-            return 0;
+            return None;
         }
         let listed = self.squall(&["checkpoint", "list", "checkpoints", "--json"], 0).json();
         let id = listed.as_array().and_then(|listed| listed.last()).map(|last| last["checkpoint"].clone());
-        let id = id.and_then(|id| id.as_str()?.parse::<CheckpointId>().ok());
-        id.map_or(0, |id| id.number)
+        id.and_then(|id| id.as_str()?.parse().ok())
     }
 
     pub fn run_and_kill(&self) {

@@ -24,7 +24,7 @@ use slog::o;
 
 use crate::api::{ContextParts, OutputState, TaskContext};
 use crate::checkpoint::TaskName;
-use crate::config::CheckpointMode;
+use crate::config::{CheckpointMode, StateBackendKind};
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
 use crate::runtime::acking::pending_limit::PendingLimit;
@@ -291,10 +291,18 @@ impl Assembly {
         let tasks = self.task_parts(executor, component, index).into_iter();
         let has_checkpoints = self.endpoints.storage.is_some();
         let key_groups = self.blueprint.topology.options().key_groups;
+        let memory = match self.blueprint.topology.options().state.of_bolt(&component.options.state) {
+            (StateBackendKind::Memory, _) => None,
+            (StateBackendKind::Redb, memory) => Some(usize::try_from(memory).unwrap_or(usize::MAX)),
+        };
+        let state_backend = Arc::clone(&self.blueprint.setup.state_backend);
         let tasks = tasks.map(|parts| {
             let mut task = BoltTask::new(Arc::clone(factory), parts, tick, on_error);
             if has_checkpoints {
                 task.enable_checkpoints(key_groups);
+            }
+            if let Some(memory) = memory {
+                task.state.store.set_backend(Arc::clone(&state_backend), memory);
             }
             task
         });

@@ -13,6 +13,7 @@ use crate::runtime::audit::Audit;
 use crate::runtime::executor::local_executors::MasterHandle;
 use crate::runtime::faults::Faults;
 use crate::runtime::flow::outlet::Outlet;
+use crate::state::StateBackend;
 use crate::topology::assignment::Assignment;
 use crate::topology::plan::{ExecutorId, Plan};
 
@@ -38,6 +39,8 @@ pub struct WorkerSetup {
     pub share: Option<Share>,
     /// Where checkpoints are kept, if the topology is exactly-once.
     pub checkpoints: Option<CheckpointSetup>,
+    /// Where bolts keep state that is not in memory, if they are to.
+    pub state_backend: Arc<dyn StateBackend>,
 }
 
 /// Where the checkpoints of a topology are kept.

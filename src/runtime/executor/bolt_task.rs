@@ -21,7 +21,7 @@ use crate::runtime::executor::task_snapshots::TaskCheckpoints;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
-use crate::state::{Due, TaskState};
+use crate::state::{Due, StoreError, TaskState};
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
 
@@ -64,6 +64,10 @@ pub struct BoltTask {
     /// The stage of the dead-letter stream, if the stream has subscribers.
     pub dead_letter_stage: Option<usize>,
     pub checkpoints: TaskCheckpoints,
+}
+
+fn no_store(error: &StoreError) -> String {
+    format!("the store of its state cannot be opened: {error}")
 }
 
 impl BoltTask {
@@ -248,7 +252,11 @@ impl BoltTask {
             Ok(Some(bolt)) => {
                 self.bolt = Some(bolt);
                 self.state.store.take_registered();
-                self.begin_with_state(handles, now);
+                match self.state.store.open_store() {
+                    Ok(()) => self.begin_with_state(handles, now),
+                    Err(error) if error.is_permanent => self.give_up(no_store(&error), now),
+                    Err(error) => self.break_down(&no_store(&error), handles, now),
+                }
                 if self.next_tick == Time::NEVER {
                     self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
                 }
@@ -259,14 +267,17 @@ impl BoltTask {
         self.bolt.is_some()
     }
 
+    /// Drops the instance, and ends the run for this reason.
+    fn give_up(&mut self, why: String, now: Time) {
+        self.emitter.errors.report(&TaskError::fatal(why), now);
+        drop_broken(self.bolt.take(), &self.emitter.errors, now);
+        self.restart.give_up();
+    }
+
     /// Gives the new instance its state. If that fails, the instance is dropped.
     fn begin_with_state(&mut self, handles: &ExecutorHandles, now: Time) {
         if let Err(error) = self.checkpoints.restore_state(&mut self.state.store) {
-            let error = TaskError::fatal(error);
-            self.emitter.errors.report(&error, now);
-            drop_broken(self.bolt.take(), &self.emitter.errors, now);
-            self.restart.give_up();
-            return;
+            return self.give_up(error, now);
         }
         let result = self.call(handles, now, true, |bolt, out| bolt.init_state(out));
         if let Err(error) = result

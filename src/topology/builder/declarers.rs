@@ -7,7 +7,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::api::{CustomGrouping, TaskHook};
-use crate::config::{AutoOr, ChainMode, ComponentOptions, OnError};
+use crate::config::{AutoOr, BoltStateOptions, ChainMode, ComponentOptions, OnError};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::draft::DraftInput;
 use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory};
@@ -159,6 +159,28 @@ impl BoltDeclarer<'_> {
     /// ```
     pub fn on_error(self, on_error: OnError) -> Self {
         self.0.options.on_error = Some(on_error);
+        self
+    }
+
+    /// Where the state of this bolt is kept while it runs, in place of
+    /// [`TopologyOptions::state`](crate::config::TopologyOptions::state).
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::config::{BoltStateOptions, StateBackendKind};
+    /// use squall::prelude::*;
+    /// use squall::testing::Feeder;
+    ///
+    /// let mut builder = TopologyBuilder::new("customers");
+    /// # builder.spout("orders", Feeder::new(["customer"]).spout());
+    /// # let customers = || bolt_fn(Streams::none(), |_: Input<'_>, _: &mut Outputs<'_>| Ok(()));
+    /// let state = BoltStateOptions { backend: Some(StateBackendKind::Redb), memory: Some(256 << 20) };
+    /// builder.bolt("customers", customers).state(state).fields("orders", ["customer"]);
+    /// # builder.build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn state(self, state: BoltStateOptions) -> Self {
+        self.0.options.state = state;
         self
     }
 

@@ -263,7 +263,7 @@ impl<'a, 't> Reader<'a, 't> {
 /// Keys that only the other kind of component has, `inputs` aside.
 fn foreign_names(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Spout => &["inputs", "tick", "max_replays", "on_error"],
+        Kind::Spout => &["inputs", "tick", "max_replays", "on_error", "state"],
         Kind::Bolt => &["max_spout_pending"],
     }
 }

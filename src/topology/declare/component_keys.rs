@@ -1,7 +1,7 @@
 //! Every key of `[spout.ID]` and `[bolt.ID]`, once, as `keys` has those of `[topology]`.
 
 use crate::config::units::parse_range;
-use crate::config::{AfterRetries, ComponentOptions, limits};
+use crate::config::{AfterRetries, ComponentOptions, StateBackendKind, limits};
 use crate::topology::declare::keys::{CHAIN_MODES, Key, Shape, chain_mode};
 use crate::topology::registry::Kind;
 
@@ -113,6 +113,29 @@ static ON_ERROR_KEYS: &[ComponentKey] = &[
     },
 ];
 
+static STATE: ComponentKey = Key {
+    path: "state",
+    doc: "What keeps the state of the bolt while it runs; overrides `[state]`.",
+    default: "as `[state]` has it",
+    shape: Shape::Nested(STATE_KEYS),
+};
+static STATE_KEYS: &[ComponentKey] = &[
+    Key {
+        path: "state.backend",
+        doc: "`memory`, or `redb` for state that is larger than memory.",
+        default: "that of `[state]`",
+        shape: Shape::OneOf(StateBackendKind::NAMES, |o, v| {
+            o.state.backend = Some(StateBackendKind::named(v));
+        }),
+    },
+    Key {
+        path: "state.memory",
+        doc: "How much of its state each task of the bolt keeps in memory, about, with `redb`.",
+        default: "that of `[state]`",
+        shape: Shape::Size(|o, v| o.state.memory = Some(v)),
+    },
+];
+
 static SPOUT: &[&ComponentKey] =
     &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
 static BOLT: &[&ComponentKey] = &[
@@ -125,6 +148,7 @@ static BOLT: &[&ComponentKey] = &[
     &TICK,
     &MAX_REPLAYS,
     &ON_ERROR,
+    &STATE,
     &HOOKS,
     &SETTINGS,
     &CONFIG,

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{AutoOr, ChainMode, CheckpointMode, TopologyOptions, limits};
+use crate::config::{AutoOr, ChainMode, CheckpointMode, StateBackendKind, TopologyOptions, limits};
 
 /// One key of a table whose values end up in an `O`.
 pub(crate) struct Key<O: 'static> {
@@ -291,6 +291,31 @@ static CHECKPOINT: &[TopologyKey] = &[
     },
 ];
 
+/// `[state]`, which stands beside `[topology]`.
+pub(crate) static STATE: &[TopologyKey] = &[
+    Key {
+        path: "state.backend",
+        doc: "What keeps the state of bolts while they run: `memory`, or `redb` for state that is larger than memory.",
+        default: "\"memory\"",
+        shape: Shape::OneOf(StateBackendKind::NAMES, |o, v| o.state.backend = StateBackendKind::named(v)),
+    },
+    Key {
+        path: "state.memory",
+        doc: "How much of its state each task keeps in memory, about, with `redb`.",
+        default: "\"64MiB\"",
+        shape: Shape::Size(|o, v| o.state.memory = v),
+    },
+    Key {
+        path: "state.directory",
+        doc: "The directory of the files in which `redb` keeps what is not in memory.",
+        default: "`$XDG_STATE_HOME/squall/<topology>/state`",
+        shape: Shape::Text("the path of a directory", |o, v| {
+            o.state.directory = Some(PathBuf::from(v));
+            Ok(())
+        }),
+    },
+];
+
 static ERRORS: &[TopologyKey] = &[
     Key {
         path: "errors.limit",
@@ -341,7 +366,7 @@ pub(crate) const GROUPINGS: &[&str] =
     &["shuffle", "fields", "partial-key", "all", "global", "none", "local-or-shuffle", "direct", "custom"];
 
 /// Keys and tables that come with later versions.
-pub(super) const LATER: &[&str] = &["state", "stream", "test", "drpc", "batch", "streams"];
+pub(super) const LATER: &[&str] = &["stream", "test", "drpc", "batch", "streams"];
 
 /// What other systems and earlier drafts call a key.
 pub(super) const OTHER_NAMES: &[(&str, &str)] = &[

@@ -18,7 +18,7 @@ use crate::topology::suggest::{self, shown};
 use crate::topology::validate::Site;
 
 /// The tables that a document is made of.
-const TABLES: &[&str] = &["topology", "spout", "bolt"];
+const TABLES: &[&str] = &["topology", "state", "spout", "bolt"];
 /// The values of `delivery`.
 pub(crate) const DELIVERIES: &[&str] = &["at-most-once", "at-least-once", "exactly-once"];
 
@@ -56,6 +56,7 @@ impl<'t> Reading<'t> {
         for (name, key, node) in tables {
             match name {
                 "topology" => reading.topology(key, node, registry),
+                "state" => reading.state(node, registry),
                 "spout" => components.extend(reading.components(Kind::Spout, node)),
                 _ => components.extend(reading.components(Kind::Bolt, node)),
             }
@@ -81,6 +82,10 @@ impl<'t> Reading<'t> {
                     if let Some(table) = reading.section().table(name, node) {
                         reading.options(("", keys::TOPOLOGY), table, registry);
                     }
+                    continue;
+                }
+                "state" => {
+                    reading.state(node, registry);
                     continue;
                 }
                 "spout" => Kind::Spout,
@@ -117,7 +122,13 @@ impl<'t> Reading<'t> {
         }
     }
 
-    /// The options of `[topology]` or of a table in it.
+    fn state(&mut self, node: &Node<'_>, registry: &Registry) {
+        if let Some(table) = self.section().table("state", node) {
+            self.options(("state", keys::STATE), table, registry);
+        }
+    }
+
+    /// The options of `[topology]`, of a table in it, or of `[state]`.
     fn options(
         &mut self,
         (prefix, keys): (&str, &'static [keys::Key<TopologyOptions>]),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::limits::{self, DURATION_MAX};
 use crate::config::units::{show_duration, show_size};
-use crate::config::{AfterRetries, AutoOr, CheckpointOptions, Delivery, TopologyOptions};
+use crate::config::{AfterRetries, AutoOr, CheckpointOptions, Delivery, StateOptions, TopologyOptions};
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::draft::{Draft, DraftInput};
 use crate::topology::graph::Grouping;
@@ -59,7 +60,29 @@ fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
         period("errors.restart_max", options.errors.restart_max, options.errors.restart_min.max(least)),
         period("watchdog.step", options.watchdog.step, least),
     ];
-    checks.into_iter().flatten().chain(checkpoint_problems(&options.checkpoint)).collect()
+    let further = checkpoint_problems(&options.checkpoint).chain(state_problems(&options.state));
+    checks.into_iter().flatten().chain(further).collect()
+}
+
+fn state_problems(state: &StateOptions) -> impl Iterator<Item = Problem> {
+    let directory = state.directory.as_ref();
+    let checks = [
+        state_memory(Site::Option("state.memory"), "state.memory", state.memory),
+        directory.and_then(|path| no_path("state.directory", path)),
+    ];
+    checks.into_iter().flatten()
+}
+
+fn state_memory(site: Site, what: &str, value: u64) -> Option<Problem> {
+    within(site, what, value, limits::STATE_MEMORY_MIN, limits::STATE_MEMORY_MAX)
+}
+
+/// What is wrong with an option that is the path of a directory.
+fn no_path(key: &'static str, path: &Path) -> Option<Problem> {
+    path.as_os_str().is_empty().then(|| {
+        let message = format!("`{key}` is empty, and must be the path of a directory");
+        Problem::new(Site::Option(key), message).help("leave it out for the default directory".to_owned())
+    })
 }
 
 fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = Problem> {
@@ -68,18 +91,12 @@ fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = P
     };
     let (shortest, longest) = (limits::CHECKPOINT_INTERVAL_MIN, limits::CHECKPOINT_INTERVAL_MAX);
     let retain = ("checkpoint.retain", u64::from(checkpoint.retain));
-    let is_empty = checkpoint.storage.as_ref().is_some_and(|path| path.as_os_str().is_empty());
-    let no_path = is_empty.then(|| {
-        let site = Site::Option("checkpoint.storage");
-        let message = "`checkpoint.storage` is empty, and must be the path of a directory".to_owned();
-        Problem::new(site, message).help("leave it out for the default directory".to_owned())
-    });
     let checks = [
         period("checkpoint.interval", checkpoint.interval, shortest, longest),
         period("checkpoint.min_pause", checkpoint.min_pause, Duration::ZERO, DURATION_MAX),
         period("checkpoint.timeout", checkpoint.timeout, Duration::from_millis(1), DURATION_MAX),
         within(Site::Option(retain.0), retain.0, retain.1, 1, limits::CHECKPOINTS_RETAINED_MAX.into()),
-        no_path,
+        checkpoint.storage.as_ref().and_then(|path| no_path("checkpoint.storage", path)),
     ];
     checks.into_iter().flatten()
 }
@@ -130,7 +147,10 @@ fn component_problems(draft: &Draft, at: usize) -> Vec<Problem> {
     let tasks = options.tasks.and_then(|tasks| key("tasks", tasks, limits::PARALLELISM_MAX));
     let sound = parallelism.is_none() && tasks.is_none();
     let relations = if sound { task_relations(draft, at) } else { Vec::new() };
-    let problems = [parallelism, tasks, tick, pending].into_iter().flatten();
+    let memory = options.state.memory.and_then(|memory| {
+        state_memory(Site::Key(at, "state"), &format!("state.memory of {}", named(draft, at)), memory)
+    });
+    let problems = [parallelism, tasks, tick, pending, memory].into_iter().flatten();
     problems.chain(on_error_problems(draft, at)).chain(relations).collect()
 }
 

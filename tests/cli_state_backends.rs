@@ -1,0 +1,124 @@
+//! `[state]`: a run with a backend that puts keys out of memory, killed and continued with another one.
+
+#[path = "checkpoint_kit/mod.rs"]
+mod checkpoint_kit;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use checkpoint_kit::Place;
+use serde_json::Value;
+
+/// 40,000 numbers of which 8,000 are different, so each is counted five times. Memory has a few hundred of them.
+const NUMBERS: &str = r#"
+[topology]
+name = "numbers"
+delivery = "exactly-once"
+checkpoint = { interval = "50ms", storage = "checkpoints" }
+
+[state]
+backend = "redb"
+memory = "64KiB"
+directory = "state"
+
+[spout.numbers]
+type = "generate"
+config = { rate = 4_000, count = 40_000, fields = { n = "{seq}" } }
+
+[bolt.modulo]
+type = "map"
+inputs = ["numbers"]
+config = { set = { n = "n % 8000" }, keep = [] }
+
+[bolt.count]
+type = "count"
+parallelism = 2
+inputs = [{ from = "modulo", fields = ["n"] }]
+config = { by = ["n"], emit = "final" }
+
+[bolt.print]
+type = "print"
+inputs = ["count"]
+"#;
+
+/// The counts that a run prints, and its summary.
+fn counts(printed: &str) -> (BTreeMap<i64, Vec<i64>>, Value) {
+    let (mut counts, mut summary) = (BTreeMap::new(), Value::Null);
+    for line in printed.lines() {
+        let line: Value = serde_json::from_str(line).expect("it is JSON");
+        if let Some(of_run) = line.get("summary") {
+            summary = of_run.clone();
+        } else {
+            let number = |field: &str| line["values"][field].as_i64().expect("a number");
+            counts.entry(number("n")).or_insert_with(Vec::new).push(number("count"));
+        }
+    }
+    (counts, summary)
+}
+
+#[test]
+fn a_run_is_killed_and_continued_with_one_backend_and_the_other() {
+    let place = Place::new();
+    fs::write(place.path("words.toml"), NUMBERS).expect("it can be written");
+    for backend in ["redb", "memory", "redb"] {
+        let set = format!("state.backend={backend}");
+        let mut child = place.run_until_next(&["--resume", "--set", &set]);
+        child.kill().expect("it runs");
+        child.wait().expect("it was started");
+        assert_eq!(fs::read_dir(place.path("state")).map_or(0, Iterator::count), 0, "files have no names");
+    }
+    let args =
+        ["run", "words.toml", "-q", "--json", "--resume", "--set", "spout.numbers.config.rate=1_000_000"];
+    let printed = place.squall(&args, 0);
+    let (counts, summary) = counts(&printed.stdout);
+    assert_eq!(counts.len(), 8_000);
+    assert!(counts.values().all(|counts| *counts == [5]), "{counts:?}");
+    assert!(summary["checkpoints"]["resumed_from"].is_string(), "{summary}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_one_ends_the_run_with_the_reason() {
+    let place = Place::new();
+    fs::write(place.path("words.toml"), NUMBERS).expect("it can be written");
+    fs::write(place.path("state"), "").expect("it can be written");
+    let printed = place.squall(&["run", "words.toml", "-q", "--json"], 1);
+    let reason = "the store of its state cannot be opened: there can be no file in `state`";
+    assert!(printed.stderr.contains(reason), "{}", printed.stderr);
+}
+
+/// Without exactly-once, too, and for one bolt alone.
+#[test]
+fn one_bolt_has_a_backend_of_its_own() {
+    let place = Place::new();
+    let own = NUMBERS.replace("backend = \"redb\"\nmemory = \"64KiB\"\n", "");
+    let own = own.replace(
+        "delivery = \"exactly-once\"\ncheckpoint = { interval = \"50ms\", storage = \"checkpoints\" }\n",
+        "",
+    );
+    let own = own.replace("parallelism = 2", "state = { backend = \"redb\", memory = \"64KiB\" }");
+    let own = own.replace("rate = 4_000, ", "");
+    fs::write(place.path("words.toml"), own).expect("it can be written");
+    let printed = place.squall(&["run", "words.toml", "-q", "--json"], 0);
+    let (counts, _) = counts(&printed.stdout);
+    assert_eq!(counts.len(), 8_000);
+    assert!(counts.values().all(|counts| *counts == [5]));
+    assert!(place.path("state").is_dir(), "it was used");
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let place = Place::new();
+    let check = |from: &str, to: &str, expected: &str| {
+        fs::write(place.path("words.toml"), NUMBERS.replace(from, to)).expect("it can be written");
+        let printed = place.squall(&["validate", "words.toml"], 1);
+        assert!(printed.stderr.contains(expected), "{to}:\n{}", printed.stderr);
+    };
+    check("backend = \"redb\"", "backend = \"rocksdb\"", "must be \"memory\" or \"redb\"");
+    check("memory = \"64KiB\"", "memory = \"1KiB\"", "state.memory");
+    check("directory = \"state\"", "directory = \"\"", "state.directory");
+    check("[state]", "[states]", "state");
+    let spout = "type = \"generate\"\nstate = { backend = \"redb\" }";
+    check("type = \"generate\"", spout, "`state`");
+    let bolt = "type = \"count\"\nstate = { memory = \"1KiB\" }";
+    check("type = \"count\"", bolt, "`state.memory` of bolt `count`");
+}
