@@ -5,8 +5,11 @@ mod checkpoint_kit;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use checkpoint_kit::Place;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 /// 40,000 numbers of which 8,000 are different, so each is counted five times. Memory has a few hundred of them.
@@ -103,6 +106,46 @@ fn one_bolt_has_a_backend_of_its_own() {
     assert_eq!(counts.len(), 8_000);
     assert!(counts.values().all(|counts| *counts == [5]));
     assert!(place.path("state").is_dir(), "it was used");
+}
+
+/// A limit of files stands for a full disk: the task waits, and goes on when the limit is raised.
+#[test]
+fn a_full_disk_is_waited_for() {
+    let place = Place::new();
+    let long = "x".repeat(1_500);
+    let text = NUMBERS
+        .replace(
+            "delivery = \"exactly-once\"\ncheckpoint = { interval = \"50ms\", storage = \"checkpoints\" }\n",
+            "message_timeout = \"off\"\n",
+        )
+        .replace("rate = 4_000, ", "")
+        .replace(
+            "set = { n = \"n % 8000\" }, keep = []",
+            "set = { n = \"n % 8000\", text = '\"LONG\"' }, keep = []",
+        )
+        .replace("LONG", &long)
+        .replace("fields = [\"n\"]", "fields = [\"n\", \"text\"]")
+        .replace("by = [\"n\"]", "by = [\"n\", \"text\"]")
+        .replace("parallelism = 2\n", "");
+    fs::write(place.path("words.toml"), text).expect("it can be written");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("ulimit -S -f 4096; exec \"$0\" run words.toml -q --json");
+    command.arg(env!("CARGO_BIN_EXE_squall")).current_dir(place.path("."));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it can be started");
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let full =
+        stderr.lines().map_while(Result::ok).find(|line| line.contains("the store of the state failed"));
+    assert!(full.is_some_and(|line| line.contains("File too large")), "the limit is reached");
+    let pid = Pid::from_child(&child);
+    let none = Rlimit { current: None, maximum: None };
+    prlimit(Some(pid), Resource::Fsize, none).expect("it may be raised");
+    let output = child.wait_with_output().expect("it was started");
+    let (counts, summary) = counts(&String::from_utf8(output.stdout).expect("it is text"));
+    assert_eq!(output.status.code(), Some(0), "{summary}");
+    assert_eq!(counts.len(), 2_000);
+    assert!(counts.values().all(|counts| *counts == [5]), "{counts:?}");
+    assert_eq!(summary["failed"], 0);
 }
 
 #[test]

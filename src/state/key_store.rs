@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{why}")]
 pub(crate) struct StoreError {
-    why: String,
+    pub(super) why: String,
     /// Whether no other attempt can succeed.
     pub(crate) is_permanent: bool,
 }

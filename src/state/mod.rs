@@ -65,7 +65,7 @@ pub use encoding::EncodingError;
 pub use error::StateError;
 pub(crate) use expiring_cells::{CallTime, ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
 pub(crate) use json::{key_in_json, value_in_json};
-pub(crate) use key_store::{StateBackend, StoreError};
+pub(crate) use key_store::StateBackend;
 pub(crate) use memory_store::MemoryBackend;
 pub(crate) use redb_store::RedbBackend;
 pub use registry::{StateDescription, StateKind, StateRegistry};

@@ -26,10 +26,30 @@ pub(crate) struct Walk {
 }
 
 struct ColdWalk {
-    view: Box<dyn StoreView>,
     number: u32,
+    /// The bytes of keys that wait to be written, in their order, and the next of them.
+    waiting: Vec<Vec<u8>>,
+    next: usize,
+    /// All others.
+    view: Box<dyn StoreView>,
     /// The place of the key that was visited last.
     loaded: Option<u32>,
+}
+
+impl ColdWalk {
+    /// The bytes of the next key.
+    fn next_key(&mut self) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(key) = self.waiting.get(self.next) {
+            self.next += 1;
+            return Ok(Some(key.clone()));
+        }
+        while let Some((key, _)) = self.view.next()? {
+            if self.waiting.binary_search(&key).is_err() {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Walk {
@@ -46,16 +66,17 @@ impl Walk {
 
 impl Spill {
     /// Begins a visit of all keys.
-    pub(super) fn walk(&mut self, places: u32, now: Time) -> Result<Walk, StateError> {
+    pub(super) fn walk(&mut self, places: u32) -> Result<Walk, StateError> {
         if let Some(error) = &self.not_cleared {
             return Err(error.clone().into());
         }
         let mut walk = Walk::resident(places);
         if self.cold > 0 {
-            self.write(now)?;
             let view = self.store.view(ViewOf::Everything)?;
+            let waiting = self.unwritten.iter().filter(|(_, change)| change.entry.is_some());
+            let waiting = waiting.map(|(key, _)| key.clone()).collect();
             self.walks += 1;
-            walk.cold = Some(ColdWalk { view, number: self.walks, loaded: None });
+            walk.cold = Some(ColdWalk { number: self.walks, waiting, next: 0, view, loaded: None });
         }
         Ok(walk)
     }
@@ -79,10 +100,7 @@ impl Spill {
         {
             self.evict_place(place, parts)?;
         }
-        while let Some((bytes, entry)) = cold.view.next()? {
-            if entry.is_none() {
-                continue;
-            }
+        while let Some(bytes) = cold.next_key()? {
             read_key_bytes(&bytes, key)?;
             let hash = hash_of(key.iter());
             match parts.keys.find(hash, |known| known.values() == key) {

@@ -52,6 +52,8 @@ pub struct TaskState {
     /// Keys that are not in memory. `None`: all are.
     pub(super) spill: Option<Box<Spill>>,
     pub(super) present: PresentKey,
+    /// Whether the store has failed in the present call.
+    pub(super) store_failed: bool,
     /// Why the present key is unknown.
     pub(super) unknown: Option<StateError>,
     /// The values of a present key that has no place, and their hash.
@@ -120,6 +122,7 @@ impl TaskState {
         self.call = call;
         self.present = PresentKey::None;
         self.is_named = false;
+        self.store_failed = false;
         if self.spill.as_ref().is_some_and(|spill| spill.is_over()) {
             self.evict();
         }
@@ -344,7 +347,7 @@ impl TaskState {
     #[cold]
     fn new_place(&mut self) -> Result<u32, StateError> {
         if let Some(spill) = &self.spill {
-            spill.check_room()?;
+            spill.check_room().inspect_err(|_| self.store_failed = true)?;
         }
         let place = self.keys.insert(self.hash, &self.new_key);
         self.names_keys |= self.is_named;

@@ -26,7 +26,11 @@ impl TaskState {
         {
             // A part is for what the store itself keeps in memory.
             let of_store = memory / 4;
-            self.spill = Some(Box::new(Spill::new(backend.open(of_store)?, memory - of_store)));
+            let store = backend.open(of_store).map_err(|error| StoreError {
+                why: format!("the store of its state cannot be opened: {error}"),
+                ..error
+            })?;
+            self.spill = Some(Box::new(Spill::new(store, memory - of_store)));
         }
         Ok(())
     }
@@ -72,9 +76,9 @@ impl TaskState {
 
     /// Begins a visit of all keys. Keys that come later may be visited or not.
     pub(crate) fn walk(&mut self) -> Result<Walk, StateError> {
-        let (places, now) = (self.keys.places(), self.now());
+        let places = self.keys.places();
         match &mut self.spill {
-            Some(spill) => spill.walk(places, now),
+            Some(spill) => spill.walk(places).inspect_err(|_| self.store_failed = true),
             None => Ok(Walk::resident(places)),
         }
     }
@@ -94,9 +98,20 @@ impl TaskState {
                 return Ok(Some(place));
             }
         }
-        match self.spill_parts() {
+        let next = match self.spill_parts() {
             Some((spill, mut parts)) => spill.next_cold(walk, key, &mut parts),
             None => Ok(None),
-        }
+        };
+        next.inspect_err(|_| self.store_failed = true)
+    }
+
+    /// Whether keys may leave memory.
+    pub(crate) fn has_store(&self) -> bool {
+        self.spill.is_some()
+    }
+
+    /// Whether the present call could not use the state because the store failed. That is no fault of its input.
+    pub(crate) fn has_store_failed(&self) -> bool {
+        self.store_failed || self.present == PresentKey::Unknown
     }
 }

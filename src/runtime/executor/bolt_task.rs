@@ -21,7 +21,7 @@ use crate::runtime::executor::task_snapshots::TaskCheckpoints;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
-use crate::state::{Due, StoreError, TaskState};
+use crate::state::{Due, TaskState};
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
 
@@ -64,10 +64,6 @@ pub struct BoltTask {
     /// The stage of the dead-letter stream, if the stream has subscribers.
     pub dead_letter_stage: Option<usize>,
     pub checkpoints: TaskCheckpoints,
-}
-
-fn no_store(error: &StoreError) -> String {
-    format!("the store of its state cannot be opened: {error}")
 }
 
 impl BoltTask {
@@ -254,8 +250,8 @@ impl BoltTask {
                 self.state.store.take_registered();
                 match self.state.store.open_store() {
                     Ok(()) => self.begin_with_state(handles, now),
-                    Err(error) if error.is_permanent => self.give_up(no_store(&error), now),
-                    Err(error) => self.break_down(&no_store(&error), handles, now),
+                    Err(error) if error.is_permanent => self.give_up(error.to_string(), now),
+                    Err(error) => self.break_down(&error.to_string(), handles, now),
                 }
                 if self.next_tick == Time::NEVER {
                     self.next_tick = self.tick.map_or(Time::NEVER, |tick| now.after(tick));
@@ -371,7 +367,12 @@ impl BoltTask {
         cx: &StepContext<'_>,
     ) -> Option<Time> {
         let run_stops = error.is_fatal || handles.lifecycle.stopped().is_some();
-        let on_error = self.on_error.filter(|on_error| number <= on_error.retry && !run_stops)?;
+        let policy = match self.state.store.has_store_failed() {
+            // A disk that is full is no fault of the tuple: it waits until the disk has room.
+            true => Some(OnError { retry: u32::MAX, ..OnError::default() }),
+            false => self.on_error,
+        };
+        let on_error = policy.filter(|on_error| number <= on_error.retry && !run_stops)?;
         handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
         // The pause begins when the call has ended, which may be long after the step began.
         Some(cx.clock.now().after(on_error.pause(number)))

@@ -58,7 +58,8 @@ pub fn execute_chunk(
         return false;
     }
     let takes_letters = task.dead_letter_stage.is_some();
-    let retries = task.on_error.is_some_and(|on_error| on_error.retry > 0);
+    // A call that fails because of the store of the state is made again, too.
+    let retries = task.on_error.is_some_and(|on_error| on_error.retry > 0) || task.state.store.has_store();
     task.executed = true;
     task.has_finished = false;
     let chunk = Chunk { stop_at, takes_letters, retries };
