@@ -9,6 +9,9 @@
 #           workers, over a network that fails; `exactly_once::seeds`: topologies that are exactly-once,
 #           whose process is killed and continued; or `exactly_once_workers::seeds`: the same in workers
 #
+# `cargo test` runs the same code with few seeds: 150 of `exactly_once::seeds`, 50 of each of the others,
+# and more while something that must occur has not. `.ci/run` runs 1000 of each.
+#
 # The seeds run in chunks of 5000; after each chunk the script prints how many are done. At the first
 # chunk in which a seed fails, it prints the seed and the command that repeats it, and ends.
 #

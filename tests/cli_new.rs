@@ -1,5 +1,6 @@
 //! `squall new`: what it writes, what it refuses, and that the project's own test passes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,13 +92,18 @@ fn the_tests_of_a_new_project_pass() {
     new(&[path]).success();
     // The versions that this checkout was tested with; they are the ones at hand offline.
     fs::copy(Path::new(checkout()).join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
-    depend_on_what_tests_of_squall_depend_on(&project.join("Cargo.toml"));
+    build_as_tests_of_squall_are_built(&project.join("Cargo.toml"));
 
     let cargo = |args: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&project).env("CARGO_TARGET_DIR", &target_dir);
         command.env("CARGO_NET_OFFLINE", "true").env_remove("RUSTFLAGS").args(args);
-        command.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+        // Cargo describes the package of a test in the environment. Build scripts of dependencies look at
+        // these variables, so with them `ring` and all that depends on it would be compiled once more here,
+        // and again in the next build of this checkout.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| describes_a_package(name)) {
+            command.env_remove(name);
+        }
         command.assert().success().get_output().clone()
     };
     let tests = String::from_utf8(cargo(&["test"]).stdout).unwrap();
@@ -111,10 +117,19 @@ fn the_tests_of_a_new_project_pass() {
     assert!(components.starts_with("shout (bolt): Makes words loud."), "{components}");
 }
 
-/// Adds squall's dev-dependencies to a manifest. They enable features of packages that squall depends on too, and
-/// Cargo compiles a package again, and all that depend on it, for other features. The project cannot use them by
-/// mistake: it has them under other names.
-fn depend_on_what_tests_of_squall_depend_on(manifest: &Path) {
+/// Whether Cargo sets a variable for the program that it runs, and not a user for Cargo.
+fn describes_a_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_CFG_"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+        || name == "CARGO_PRIMARY_PACKAGE"
+        || name == "OUT_DIR"
+}
+
+/// Adds squall's dev-dependencies and its profile to a manifest. The dependencies enable features of packages
+/// that squall depends on too, and Cargo compiles a package again, and all that depend on it, for other
+/// features or another profile. The project cannot use them by mistake: it has them under other names.
+fn build_as_tests_of_squall_are_built(manifest: &Path) {
     let squall: toml::Table =
         fs::read_to_string(Path::new(checkout()).join("Cargo.toml")).unwrap().parse().unwrap();
     let mut project: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
@@ -127,6 +142,8 @@ fn depend_on_what_tests_of_squall_depend_on(manifest: &Path) {
         renamed.insert("package".to_owned(), package.as_str().into());
         dependencies.insert(format!("tests-of-squall-{package}"), renamed.into());
     }
+    let profile = ("dev".to_owned(), squall["profile"]["dev"].clone());
+    project.insert("profile".to_owned(), toml::Table::from_iter([profile]).into());
     fs::write(manifest, project.to_string()).unwrap();
 }
 

@@ -6,6 +6,7 @@
 //! `sync = true` made 33 rows a second. Here `max_spout_pending` is 1, so each row comes only after all
 //! that came of the row before it was acked, in every branch. A branch that stands still stops all.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
@@ -119,5 +120,44 @@ fn every_component_works_on_both_kinds_of_thread() {
             check(GENERATE, blocking, workers);
             check(LINES, blocking, workers);
         }
+    }
+}
+
+/// The section of the page on components about one type.
+fn section_of(kind: &str) -> &'static str {
+    const PAGE: &str = include_str!("../../docs/components.md");
+    let start = PAGE.find(&format!("\n## `{kind}`\n")).unwrap_or_else(|| panic!("no section on `{kind}`"));
+    let section = &PAGE[start + 1..];
+    section.find("\n## ").map_or(section, |end| &section[..end])
+}
+
+/// Whatever a shipped component counts is in the summary, and its section of the page says what it means.
+/// `postgres` is not here, because it needs a server: tests/postgres looks at its counters.
+#[test]
+fn what_every_component_counts_is_documented() {
+    let mut counted = BTreeSet::new();
+    let generate = GENERATE.replace("config = {", "config = { count = 2,");
+    for (spout, kind) in [(LINES, "lines"), (&generate, "generate")] {
+        let place = Place::with(&[("t.toml", &topology(spout, "false"))]);
+        let summary = place.run_with_input(&["run", "t.toml", "--json"], b"one\ntwo\n").exits(0).summary();
+        for component in summary["components"].as_array().expect("a list") {
+            let id = component["id"].as_str().expect("a name");
+            let kind = match id {
+                "source" => kind,
+                "sleeping" => "delay",
+                _ if id.starts_with("named-") => "map",
+                _ => id,
+            };
+            for (name, _) in component["metrics"].as_object().into_iter().flatten() {
+                assert!(
+                    section_of(kind).contains(&format!("`{name}`")),
+                    "`{name}` of `{kind}` is not explained"
+                );
+                counted.insert(name.clone());
+            }
+        }
+    }
+    for name in ["invalid_utf8", "unmatched", "rejected", "left_out", "released_early", "rows_refused"] {
+        assert!(counted.contains(name), "`{name}` is not in the summary: {counted:?}");
     }
 }

@@ -537,7 +537,7 @@ pub fn check(setup: &Setup, store: &Store) {
 /// If it fails, a crash loses rows or publishes some twice.
 #[test]
 fn seeds() {
-    let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 300));
+    let (first, count) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 150));
     let seeds: Vec<u64> = (first..first + count).collect();
     let check = |seed| {
         let test = "exactly_once::seeds";

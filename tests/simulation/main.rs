@@ -8,7 +8,7 @@
 //! fault and each way back must have occurred, or the test tests less than it says: after the first
 //! seeds more are run until it has, which takes the same number on every machine.
 //!
-//! * `SQUALL_SEEDS` (100, and more while something has not occurred): how many seeds; `SQUALL_SEED`
+//! * `SQUALL_SEEDS` (50, and more while something has not occurred): how many seeds; `SQUALL_SEED`
 //!   (0): the first.
 //! * `SQUALL_SHOW`: if it is set, each seed prints its scenario and what was done to the topology, with
 //!   the simulated time. A seed of several workers prints the scenario only when it fails, with the state
@@ -49,7 +49,7 @@ use scenario::{Role, Scenario, mixed};
 use world::{Coverage, World};
 
 /// Seeds that are run if nobody says how many.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 50;
 /// By so many at a time more are run until everything has occurred,
 const MORE: u64 = 50;
 /// but not more than these: by then it must have.

@@ -352,7 +352,9 @@ impl SimulatedProcess {
         loop {
             let mut chunks = Vec::new();
             self.mesh.chunks(conn, &mut chunks);
-            let bytes: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+            // Byte by byte this took half of the time of the simulated clusters in a debug build.
+            let mut bytes = Vec::with_capacity(chunks.iter().map(|chunk| chunk.len()).sum());
+            chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
             drop(chunks);
             if bytes.is_empty() {
                 return false;
