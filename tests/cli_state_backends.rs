@@ -121,7 +121,7 @@ fn a_full_disk_is_waited_for() {
         .replace("rate = 4_000, ", "")
         .replace(
             "set = { n = \"n % 8000\" }, keep = []",
-            "set = { n = \"n % 8000\", text = '\"LONG\"' }, keep = []",
+            "set = { n = \"n % 2000\", text = '\"LONG\"' }, keep = []",
         )
         .replace("LONG", &long)
         .replace("fields = [\"n\"]", "fields = [\"n\", \"text\"]")
