@@ -118,7 +118,7 @@ fn a_full_disk_is_waited_for() {
             "delivery = \"exactly-once\"\ncheckpoint = { interval = \"50ms\", storage = \"checkpoints\" }\n",
             "message_timeout = \"off\"\n",
         )
-        .replace("rate = 4_000, ", "")
+        .replace("rate = 4_000, count = 40_000", "count = 10_000")
         .replace(
             "set = { n = \"n % 8000\" }, keep = []",
             "set = { n = \"n % 2000\", text = '\"LONG\"' }, keep = []",
