@@ -25,6 +25,9 @@ use crate::state::StateValue;
 ///    another process that has only the value of the transaction, whatever is killed.
 /// 2. [`commit`](TwoPhaseSink::commit) may come again for a transaction that was committed, and then does nothing.
 /// 3. Nothing of a transaction is visible before `commit`.
+/// 4. [`begin`](TwoPhaseSink::begin) returns a value that no transaction before had, also not one of an earlier instance
+///    that was committed. Otherwise, after all tasks went back to a checkpoint that has the earlier one, the later one is
+///    committed in its place.
 ///
 /// # Examples
 /// Rows that are collected, and moved to where readers see them:
@@ -35,9 +38,11 @@ use crate::state::StateValue;
 /// use squall::prelude::*;
 /// use squall::testing::{BoltHarness, TestTuple};
 ///
-/// /// A store that outlives the sink: rows by transaction, and those that are visible.
+/// /// A store that outlives the sink: the number of the last transaction, rows by transaction, and those that are
+/// /// visible.
 /// #[derive(Default)]
 /// struct Store {
+///     last: u64,
 ///     prepared: Vec<(u64, Vec<String>)>,
 ///     visible: Vec<String>,
 /// }
@@ -45,7 +50,6 @@ use crate::state::StateValue;
 /// #[derive(Default)]
 /// struct Rows {
 ///     store: Arc<Mutex<Store>>,
-///     next: u64,
 ///     open: Vec<String>,
 /// }
 ///
@@ -53,8 +57,9 @@ use crate::state::StateValue;
 ///     type Transaction = u64;
 ///
 ///     fn begin(&mut self) -> Result<u64, TaskError> {
-///         self.next += 1;
-///         Ok(self.next)
+///         let mut store = self.store.lock().unwrap();
+///         store.last += 1;
+///         Ok(store.last)
 ///     }
 ///
 ///     fn write(&mut self, _: &mut u64, input: Input<'_>) -> Result<(), TaskError> {
@@ -78,7 +83,6 @@ use crate::state::StateValue;
 ///     }
 ///
 ///     fn abort_others(&mut self, keep: &[u64]) -> Result<(), TaskError> {
-///         self.next = keep.iter().copied().max().unwrap_or(0);
 ///         self.store.lock().unwrap().prepared.retain(|(of, _)| keep.contains(of));
 ///         Ok(())
 ///     }
@@ -107,7 +111,8 @@ pub trait TwoPhaseSink: Send {
     /// As [`Bolt::check`].
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// Begins a transaction. Called before the first row after a checkpoint, so an interval without rows has none.
+    /// Begins a transaction, which has a value that was not used before. Called before the first row after a checkpoint,
+    /// so an interval without rows has none.
     ///
     /// # Errors
     /// The tuple that it was begun for fails, or its call is made again: see `on_error`.
@@ -133,7 +138,8 @@ pub trait TwoPhaseSink: Send {
 
     /// Removes everything of this task that an earlier instance left and that is not in `keep`: it belongs to no
     /// checkpoint. Called once for each instance, before `begin`. The transactions in `keep` are committed later, each
-    /// when its checkpoint is complete. After a restore with another number of tasks, those of all tasks are in it, and
+    /// when its checkpoint is complete. Those that were committed may be missing in it, so it does not say which values
+    /// were used. After a restore with another number of tasks, those of all tasks are in it, and
     /// this task commits its share of them.
     ///
     /// # Errors
