@@ -69,8 +69,41 @@ struct Disk {
     fault: Option<Fault>,
     /// Bytes that can still be written.
     space: Option<u64>,
+    /// How often each fault had an effect: see [`MemoryStorage::faults`].
+    faults: BTreeMap<&'static str, u64>,
     /// Decides what failures and crashes leave behind.
     rng: StdRng,
+}
+
+/// What is done with a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageOperation {
+    /// A file is written to.
+    Append,
+    /// A file is made durable (`fsync`).
+    Seal,
+    /// A small file is written and renamed, durably.
+    Publish,
+    /// A file is read.
+    Read,
+    /// Names are listed.
+    List,
+    /// Files are deleted, durably.
+    Delete,
+}
+
+impl StorageOperation {
+    /// What is counted when such an operation fails.
+    fn failed(self) -> &'static str {
+        match self {
+            StorageOperation::Append => "append failed",
+            StorageOperation::Seal => "seal failed",
+            StorageOperation::Publish => "publish failed",
+            StorageOperation::Read => "read failed",
+            StorageOperation::List => "list failed",
+            StorageOperation::Delete => "delete failed",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +129,8 @@ enum Phase {
 struct Fault {
     /// The number of the operation, by [`Disk::operations`].
     at: u64,
+    /// From that number on the first of this kind fails.
+    only: Option<StorageOperation>,
     /// Those after it fail, too.
     goes_on: bool,
     kind: ErrorKind,
@@ -120,6 +155,7 @@ impl MemoryStorage {
             operations: 0,
             fault: None,
             space: None,
+            faults: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
         })))
     }
@@ -128,14 +164,19 @@ impl MemoryStorage {
     /// cut, or have other bytes.
     pub fn crash(&self) {
         let mut disk = self.disk();
-        let Disk { files, rng, .. } = &mut *disk;
+        let Disk { files, rng, faults, .. } = &mut *disk;
         for file in files.values_mut() {
-            let is_lost = rng.random_bool(0.5);
+            let (is_lost, is_synced) = (rng.random_bool(0.5), file.present == file.durable);
             if !is_lost {
                 file.durable = match file.phase {
-                    Phase::Begun | Phase::GivenUp => file.present.take().map(|bytes| torn(bytes, rng)),
+                    Phase::Begun | Phase::GivenUp => {
+                        file.present.take().map(|bytes| torn(bytes, rng, faults))
+                    }
                     Phase::Whole => file.present.take(),
                 };
+            }
+            if !is_synced {
+                *faults.entry(if is_lost { "write lost" } else { "write kept" }).or_default() += 1;
             }
             file.present.clone_from(&file.durable);
             file.phase = Phase::Whole;
@@ -146,13 +187,42 @@ impl MemoryStorage {
     /// The n-th operation from now, counted from 1, fails. It may have been done in part, or wholly.
     pub fn fail_operation(&self, n: u64, kind: ErrorKind) {
         let mut disk = self.disk();
-        disk.fault = Some(Fault { at: disk.operations + n, goes_on: false, kind });
+        disk.fault = Some(Fault { at: disk.operations + n, only: None, goes_on: false, kind });
     }
 
     /// The n-th operation from now, counted from 1, and all after it fail until [`heal`](Self::heal).
     pub fn fail_from(&self, n: u64, kind: ErrorKind) {
         let mut disk = self.disk();
-        disk.fault = Some(Fault { at: disk.operations + n, goes_on: true, kind });
+        disk.fault = Some(Fault { at: disk.operations + n, only: None, goes_on: true, kind });
+    }
+
+    /// The next operation of this kind fails. It may have been done in part, or wholly.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use squall::checkpoint::{CheckpointError, CheckpointStore, MemoryStorage, StorageOperation, TaskName};
+    /// use squall::ids::CheckpointId;
+    ///
+    /// let storage = MemoryStorage::new();
+    /// let mut store = CheckpointStore::open(Box::new(storage.clone()), "orders", 2)?;
+    /// let (checkpoint, task) = (CheckpointId { epoch: store.begin_epoch()?, number: 1 }, TaskName::new("count", 0));
+    /// storage.fail_next(StorageOperation::Seal, ErrorKind::Other);
+    /// store.append(checkpoint, &task, b"state")?;
+    /// assert!(store.seal(checkpoint, &task).is_err());
+    /// assert_eq!(storage.faults().get("seal failed"), Some(&1));
+    /// # Ok::<(), CheckpointError>(())
+    /// ```
+    pub fn fail_next(&self, operation: StorageOperation, kind: ErrorKind) {
+        let mut disk = self.disk();
+        disk.fault = Some(Fault { at: disk.operations + 1, only: Some(operation), goes_on: false, kind });
+    }
+
+    /// How often each fault had an effect so far: `append failed` and so on for each [`StorageOperation`];
+    /// `disk full`; of failed publications, those that were `published all the same`; and of what was not durable
+    /// when the machine crashed, `write lost`, `write kept`, and of the latter `write cut` and `bit flipped`.
+    pub fn faults(&self) -> BTreeMap<&'static str, u64> {
+        self.disk().faults.clone()
     }
 
     /// The disk is full after so many bytes, until [`heal`](Self::heal). What is deleted makes no room.
@@ -179,16 +249,23 @@ impl MemoryStorage {
 
 impl Disk {
     /// Counts an operation. `Err`: it fails, in whatever state it leaves the file.
-    fn begin(&mut self) -> Result<(), io::Error> {
+    fn begin(&mut self, operation: StorageOperation) -> Result<(), io::Error> {
         self.operations += 1;
-        let fails = |fault: &Fault| match fault.goes_on {
-            true => self.operations >= fault.at,
-            false => self.operations == fault.at,
+        let fails = |fault: &Fault| match (fault.only, fault.goes_on) {
+            (Some(only), _) => only == operation && self.operations >= fault.at,
+            (None, true) => self.operations >= fault.at,
+            (None, false) => self.operations == fault.at,
         };
-        match self.fault.filter(fails) {
-            Some(fault) => Err(fault.kind.into()),
-            None => Ok(()),
+        let Some(fault) = self.fault.filter(fails) else { return Ok(()) };
+        if fault.only.is_some() {
+            self.fault = None;
         }
+        self.count(operation.failed());
+        Err(fault.kind.into())
+    }
+
+    fn count(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
     }
 
     /// Takes room for bytes. `Err`: only so many have room.
@@ -196,7 +273,11 @@ impl Disk {
         let Some(space) = &mut self.space else { return Ok(()) };
         let room = usize::try_from(*space).unwrap_or(usize::MAX);
         *space = space.saturating_sub(bytes as u64);
-        if room < bytes { Err(room) } else { Ok(()) }
+        if room < bytes {
+            self.count("disk full");
+            return Err(room);
+        }
+        Ok(())
     }
 
     /// The file that is appended to, which begins if nothing has this name.
@@ -214,15 +295,21 @@ impl Disk {
 }
 
 /// What a crash may leave of bytes that were not synced: all of them, some, or others.
-fn torn(mut bytes: Vec<u8>, rng: &mut StdRng) -> Vec<u8> {
+fn torn(mut bytes: Vec<u8>, rng: &mut StdRng, faults: &mut BTreeMap<&'static str, u64>) -> Vec<u8> {
     if bytes.is_empty() {
         return bytes;
     }
     let at = rng.random_range(0..bytes.len());
     match rng.random_range(0..3) {
         0 => {}
-        1 => bytes.truncate(at),
-        _ => bytes[at] ^= 1 << rng.random_range(0..8),
+        1 => {
+            bytes.truncate(at);
+            *faults.entry("write cut").or_default() += 1;
+        }
+        _ => {
+            bytes[at] ^= 1 << rng.random_range(0..8);
+            *faults.entry("bit flipped").or_default() += 1;
+        }
     }
     bytes
 }
@@ -230,7 +317,7 @@ fn torn(mut bytes: Vec<u8>, rng: &mut StdRng) -> Vec<u8> {
 impl CheckpointStorage for MemoryStorage {
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk();
-        let failed = disk.begin().err();
+        let failed = disk.begin(StorageOperation::Append).err();
         let room = disk.take_space(bytes.len());
         let (written, error) = match (failed, room) {
             (Some(error), _) => (disk.rng.random_range(0..=bytes.len()), Some(error)),
@@ -250,7 +337,7 @@ impl CheckpointStorage for MemoryStorage {
 
     fn seal(&mut self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
-        let failed = disk.begin();
+        let failed = disk.begin(StorageOperation::Seal);
         let reaches_the_disk = failed.is_ok() || disk.rng.random_bool(0.5);
         let Some(file) = disk.files.get_mut(name).filter(|file| file.phase == Phase::Begun) else {
             return Err(ErrorKind::NotFound.into());
@@ -272,7 +359,7 @@ impl CheckpointStorage for MemoryStorage {
 
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.disk();
-        let failed = disk.begin();
+        let failed = disk.begin(StorageOperation::Publish);
         if disk.take_space(bytes.len()).is_err() {
             return Err(ErrorKind::StorageFull.into());
         }
@@ -281,6 +368,9 @@ impl CheckpointStorage for MemoryStorage {
             Err(_) => (disk.rng.random_bool(0.5), disk.rng.random_bool(0.5)),
         };
         if is_renamed {
+            if failed.is_err() {
+                disk.count("published all the same");
+            }
             let file = disk.files.entry(name.to_owned()).or_default();
             file.present = Some(bytes.to_vec());
             file.phase = Phase::Whole;
@@ -293,21 +383,21 @@ impl CheckpointStorage for MemoryStorage {
 
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         let mut disk = self.disk();
-        disk.begin()?;
+        disk.begin(StorageOperation::Read)?;
         let bytes = disk.files.get(name).and_then(|file| file.present.clone()).ok_or(ErrorKind::NotFound)?;
         if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {
         let mut disk = self.disk();
-        disk.begin()?;
+        disk.begin(StorageOperation::List)?;
         let files = disk.files.iter().filter(|(_, file)| file.present.is_some());
         Ok(files.map(|(name, _)| name.clone()).collect())
     }
 
     fn delete(&mut self, names: &[String]) -> io::Result<()> {
         let mut disk = self.disk();
-        let failed = disk.begin();
+        let failed = disk.begin(StorageOperation::Delete);
         let Disk { files, rng, .. } = &mut *disk;
         for name in names {
             let Some(file) = files.get_mut(name) else { continue };

@@ -47,7 +47,7 @@ mod worker_store;
 pub use directory::DirectoryStorage;
 pub use error::CheckpointError;
 pub use manifest::{Manifest, RunState, SnapshotFile, TaskEntry};
-pub use memory::MemoryStorage;
+pub use memory::{MemoryStorage, StorageOperation};
 pub use names::TaskName;
 pub(crate) use reader::{CheckpointReader, Listed};
 pub use storage::CheckpointStorage;

@@ -1,7 +1,8 @@
 //! Faults that tests inject into a running topology.
 //!
 //! In production there are no [`Faults`]. The testing kit implements the trait: it drops batches, makes
-//! tasks crash before they take a batch, and changes the records that an acker receives.
+//! tasks crash before they take a batch, changes the records that an acker receives, and plants defects in the
+//! protocol of checkpoints, which the simulation must find.
 
 use crate::runtime::acking::records::AckRecords;
 use crate::tuple::TupleBatch;
@@ -17,6 +18,17 @@ pub enum Fate {
     Crash,
 }
 
+/// A defect of the protocol of checkpoints. See the methods of `FaultPlan` that plant them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointDefect {
+    /// A barrier is passed on when it has come over one of several links.
+    BarrierEarly,
+    /// The first batch that an executor held during an alignment is skipped, at each alignment.
+    HeldBatchSkipped,
+    /// Tasks commit a checkpoint when its manifest is about to be published.
+    CommitBeforeDurable,
+}
+
 /// Faults that a test injects.
 pub trait Faults: Send + Sync {
     /// What happens to a batch for a task of a component. Called for every batch before the task takes it.
@@ -24,4 +36,9 @@ pub trait Faults: Send + Sync {
 
     /// May change the records that an acker has received.
     fn tamper(&self, _records: &mut AckRecords) {}
+
+    /// The defect that is planted.
+    fn checkpoint_defect(&self) -> Option<CheckpointDefect> {
+        None
+    }
 }

@@ -56,7 +56,7 @@ pub use assemble::AssembleError;
 pub(crate) use assemble::setup::Share;
 pub use checkpoint_start::{CheckpointBegin, CheckpointStartError};
 pub(crate) use executor::local_executors::MasterHandle;
-pub(crate) use faults::{Fate, Faults};
+pub(crate) use faults::{CheckpointDefect, Fate, Faults};
 pub use local::{LocalOptions, RunningTopology, StartError};
 pub use process::ProcessError;
 pub(crate) use process::host_name;

@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 
 use crate::api::TopologyStats;
 use crate::api::WorkerResources;
-use crate::checkpoint::{MemoryStorage, WorkerStore};
+use crate::checkpoint::{CheckpointStorage, WorkerStore};
 use crate::clock::{Clock, Time};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::assemble;
@@ -42,7 +42,7 @@ pub(crate) struct SimulatedSetup {
     /// Checks the ackers; one for all workers.
     pub audit: Arc<Audit>,
     /// Where checkpoints are kept, if the topology is exactly-once.
-    pub checkpoints: MemoryStorage,
+    pub checkpoints: Box<dyn CheckpointStorage>,
 }
 
 /// A worker without threads: the simulation decides which executor is stepped.
@@ -73,7 +73,7 @@ impl SimulatedWorker {
     ) -> (SimulatedWorker, Option<Ingress>) {
         let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints } = setup;
         let checkpoints = topology.options().delivery.is_exactly_once().then(|| {
-            let storage = Box::new(checkpoints);
+            let storage = checkpoints;
             if share.is_some() {
                 return CheckpointSetup::Share(WorkerStore::new(storage, topology.name()));
             }

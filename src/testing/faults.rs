@@ -12,8 +12,9 @@ use rand::{RngExt, SeedableRng};
 use smol_str::SmolStr;
 
 use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
-
-use crate::runtime::{AckRecords, Fate, Faults};
+use crate::checkpoint::{CheckpointStorage, MemoryStorage};
+use crate::runtime::{AckRecords, CheckpointDefect, Fate, Faults};
+use crate::testing::defective_storage::{DefectiveStorage, StoreDefect};
 use crate::topology::TopologyErrors;
 use crate::topology::graph::{BoltFactory, Constructor, Topology};
 use crate::tuple::TupleBatch;
@@ -26,6 +27,8 @@ pub struct FaultPlan {
     lose_acks_share: f64,
     duplicate_inits: bool,
     complete_early: bool,
+    checkpoint_defect: Option<CheckpointDefect>,
+    store_defect: Option<StoreDefect>,
     /// The fate of the n-th batch (from 1) that a component takes, counted over all its tasks. These
     /// happen even after `heal_after`.
     at: BTreeMap<(SmolStr, u64), Fate>,
@@ -137,11 +140,55 @@ impl FaultPlan {
         self
     }
 
+    /// An executor with several inputs passes a barrier on when it has come over the first of them. This, like the
+    /// four that follow, simulates a defect of checkpoints, which the simulation must detect. A plan has one of them.
+    #[must_use]
+    pub fn pass_barriers_early(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::BarrierEarly);
+        self
+    }
+
+    /// Of the batches that an executor holds while it aligns barriers, the first is skipped.
+    #[must_use]
+    pub fn skip_held_batch(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::HeldBatchSkipped);
+        self
+    }
+
+    /// Tasks commit a checkpoint before its manifest is durable. In one process only.
+    #[must_use]
+    pub fn commit_before_durable(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::CommitBeforeDurable);
+        self
+    }
+
+    /// A start publishes checkpoints though a later start has begun.
+    #[must_use]
+    pub fn forget_fence(mut self) -> FaultPlan {
+        self.store_defect = Some(StoreDefect::FenceForgotten);
+        self
+    }
+
+    /// A start goes on from the checkpoint before the latest, if there is one.
+    #[must_use]
+    pub fn restore_stale_manifest(mut self) -> FaultPlan {
+        self.store_defect = Some(StoreDefect::ManifestStale);
+        self
+    }
+
     /// Random faults stop after so many batches over all components.
     #[must_use]
     pub fn heal_after(mut self, batches: u64) -> FaultPlan {
         self.heal_after = Some(batches);
         self
+    }
+
+    /// The storage of checkpoints as a start sees it.
+    pub(crate) fn storage(&self, storage: MemoryStorage) -> Box<dyn CheckpointStorage> {
+        match self.store_defect {
+            None => Box::new(storage),
+            Some(defect) => Box::new(DefectiveStorage::new(storage, defect)),
+        }
     }
 
     /// Starts the plan; `seed` decides the random faults.
@@ -224,6 +271,10 @@ impl Faults for ActiveFaults {
         if self.plan.complete_early {
             records.acks.extend(records.inits.iter().copied());
         }
+    }
+
+    fn checkpoint_defect(&self) -> Option<CheckpointDefect> {
+        self.plan.checkpoint_defect
     }
 }
 

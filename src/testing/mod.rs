@@ -97,6 +97,7 @@
 pub mod cluster;
 mod complete;
 pub mod conformance;
+mod defective_storage;
 mod doubles;
 mod faults;
 pub mod harness;

@@ -164,6 +164,7 @@ impl SimulatedTopology {
     pub fn start(topology: Topology, options: SimulationOptions) -> SimulatedTopology {
         let SimulationOptions { seed, faults, logger, resources, checkpoints, starts_after } = options;
         let clock = Clock::simulated_later(starts_after);
+        let checkpoints = faults.storage(checkpoints);
         let faults = faults.start(seed);
         let inactive = topology.options().start_inactive;
         let setup = SimulatedSetup {

@@ -51,6 +51,7 @@ use crate::runtime::executor::spout_task::SpoutTask;
 use crate::runtime::executor::step::{ExecutorHandles, TaskParts};
 use crate::runtime::executor::storage::{StorageExecutor, Store};
 use crate::runtime::executor::worker_checkpoints::WorkerCheckpoints;
+use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::link::LinkKind;
@@ -203,7 +204,12 @@ impl Assembly {
             CheckpointMode::AtLeastOnce => false,
         };
         let links = self.links.of_consumer(executor.id).map(|link| link.id).collect();
-        Some(AlignedInputs::new(links, blocks))
+        Some(AlignedInputs::new(links, blocks, self.checkpoint_defect()))
+    }
+
+    /// The defect that a test has planted.
+    fn checkpoint_defect(&self) -> Option<CheckpointDefect> {
+        self.blueprint.setup.faults.as_ref().and_then(|faults| faults.checkpoint_defect())
     }
 
     /// Builds an executor of this worker that is stepped for itself, with those that are chained behind it.
@@ -430,6 +436,7 @@ impl Assembly {
             lifecycle: Arc::clone(&self.shared.lifecycle),
             counts: Arc::clone(&self.shared.checkpoint_counts),
             savepoints: Arc::clone(&self.shared.savepoints),
+            defect: self.checkpoint_defect(),
             logger: setup.logger.clone(),
         }))
     }

@@ -368,12 +368,17 @@ impl BoltExecutor {
             self.in_hand = Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Restored });
             return true;
         }
-        let next = match &mut self.inputs {
-            Some(inputs) => inputs.next(|| self.handles.inbox.take_data()),
-            None => self.take_unaligned(),
+        let (next, is_skipped) = match &mut self.inputs {
+            Some(inputs) => {
+                let next = inputs.next(|| self.handles.inbox.take_data());
+                let (ignored, is_skipped) = inputs.take_defect();
+                self.processed += ignored;
+                (next, is_skipped)
+            }
+            None => (self.take_unaligned(), false),
         };
         let Some(Incoming { input, link, charge, .. }) = next else { return false };
-        let fate = self.fate(&input, now);
+        let fate = if is_skipped { Fate::Drop } else { self.fate(&input, now) };
         self.in_hand =
             Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Queue { link, charge } });
         if fate == Fate::Drop {

@@ -6,7 +6,7 @@ use slog::Logger;
 
 use crate::api::StopReason;
 use crate::clock::Time;
-use crate::ids::TaskId;
+use crate::ids::{CheckpointId, TaskId};
 use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, loss_of};
 use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndCommand;
@@ -14,6 +14,7 @@ use crate::runtime::executor::checkpoints::StorageSender;
 use crate::runtime::executor::executor_answers::ExecutorAnswers;
 use crate::runtime::executor::local_executors::LocalExecutors;
 use crate::runtime::executor::step::StepContext;
+use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
 use crate::runtime::flow::message::CheckpointCommand;
 use crate::runtime::lifecycle::Lifecycle;
@@ -44,6 +45,8 @@ pub struct CheckpointCoordinator {
     pub counts: SharedCounts,
     /// Who waits for a savepoint.
     pub savepoints: Arc<SavepointDesk>,
+    /// The defect that a test has planted.
+    pub defect: Option<CheckpointDefect>,
     /// Says what was given up, and why tasks go back.
     pub logger: Logger,
 }
@@ -95,6 +98,11 @@ impl CheckpointCoordinator {
         halted
     }
 
+    fn commit(&mut self, checkpoint: CheckpointId) {
+        self.answers.begin_commit(checkpoint);
+        self.executors.command_tasks(|| CheckpointCommand::Committed(checkpoint));
+    }
+
     fn carry_out(&mut self, action: CheckpointAction) {
         match action {
             CheckpointAction::Load => self.storage.send(StorageJob::Load),
@@ -111,11 +119,13 @@ impl CheckpointCoordinator {
             CheckpointAction::Begin(barrier) => {
                 self.executors.command_spouts(|| CheckpointCommand::Begin(barrier));
             }
-            CheckpointAction::Publish(manifest) => self.storage.send(StorageJob::Publish(manifest)),
-            CheckpointAction::Commit(checkpoint) => {
-                self.answers.begin_commit(checkpoint);
-                self.executors.command_tasks(|| CheckpointCommand::Committed(checkpoint));
+            CheckpointAction::Publish(manifest) => {
+                if self.defect == Some(CheckpointDefect::CommitBeforeDurable) {
+                    self.commit(manifest.checkpoint);
+                }
+                self.storage.send(StorageJob::Publish(manifest));
             }
+            CheckpointAction::Commit(checkpoint) => self.commit(checkpoint),
             CheckpointAction::Export(checkpoint, directory) => {
                 self.storage.send(StorageJob::Export { checkpoint, directory });
             }

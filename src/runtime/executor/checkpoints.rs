@@ -12,6 +12,7 @@ use crate::checkpoint::TaskName;
 use crate::clock::Time;
 use crate::config::doubled;
 use crate::ids::{CheckpointId, LinkId};
+use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::alignment::{Alignment, Barrier, Parcel};
 use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
 use crate::runtime::flow::inbox::{InboxSender, Taken};
@@ -225,13 +226,59 @@ pub struct AlignedInputs {
     pub passing: Option<Barrier>,
     /// Barriers that have arrived, and count as outstanding until they were passed on.
     arrived: i64,
+    /// The defect that a test has planted.
+    defect: Option<PlantedDefect>,
+}
+
+/// A defect that a test has planted in an alignment.
+struct PlantedDefect {
+    kind: CheckpointDefect,
+    /// The checkpoint whose barrier was passed on last.
+    passed: CheckpointId,
+    /// Barriers that came after the one that was passed on, and still count as outstanding.
+    ignored: i64,
+    /// Whether a batch that was held has been chosen to be skipped.
+    has_chosen: bool,
+    /// Whether the batch that was handed out last is to be skipped.
+    skips: bool,
+}
+
+impl PlantedDefect {
+    fn new(kind: CheckpointDefect) -> PlantedDefect {
+        PlantedDefect { kind, passed: CheckpointId::default(), ignored: 0, has_chosen: false, skips: false }
+    }
+
+    /// Whether nothing is aligned: the first barrier of a checkpoint is passed on, and the others are ignored.
+    fn is_early(&self) -> bool {
+        self.kind == CheckpointDefect::BarrierEarly
+    }
+
+    /// A barrier has arrived. Returns it if it is passed on at once.
+    fn passes(&mut self, barrier: Barrier) -> Option<Barrier> {
+        let is_first = std::mem::replace(&mut self.passed, barrier.checkpoint) != barrier.checkpoint;
+        self.ignored += i64::from(!is_first);
+        is_first.then_some(barrier)
+    }
+
+    /// A batch that was held is handed out.
+    fn hands_out_held(&mut self) {
+        let chooses = self.kind == CheckpointDefect::HeldBatchSkipped && !self.has_chosen;
+        self.has_chosen |= chooses;
+        self.skips = chooses;
+    }
 }
 
 impl AlignedInputs {
     /// Of an executor to which these links lead. `blocks`: see `flow::alignment`.
-    pub fn new(mut links: Vec<LinkId>, blocks: bool) -> AlignedInputs {
+    pub fn new(mut links: Vec<LinkId>, blocks: bool, defect: Option<CheckpointDefect>) -> AlignedInputs {
         links.sort_unstable();
-        AlignedInputs { alignment: Alignment::new(links.len(), blocks), links, passing: None, arrived: 0 }
+        AlignedInputs {
+            alignment: Alignment::new(links.len(), blocks),
+            links,
+            passing: None,
+            arrived: 0,
+            defect: defect.map(PlantedDefect::new),
+        }
     }
 
     /// The next batch that may be executed, from what was held or from `inbox`. If a barrier has come over all links,
@@ -242,10 +289,22 @@ impl AlignedInputs {
                 return None;
             }
             let parcel = match self.alignment.next_released() {
-                Some(parcel) => parcel,
+                Some(parcel) => {
+                    if let (Some(defect), Parcel::Batch(_)) = (&mut self.defect, &parcel) {
+                        defect.hands_out_held();
+                    }
+                    parcel
+                }
                 None => {
                     let (link, parcel) = match inbox()? {
                         Taken::Batch(incoming) => (incoming.link.id, Parcel::Batch(incoming)),
+                        Taken::Barrier(_, barrier)
+                            if let Some(defect) = self.defect.as_mut().filter(|defect| defect.is_early()) =>
+                        {
+                            self.passing = defect.passes(barrier);
+                            self.arrived += i64::from(self.passing.is_some());
+                            continue;
+                        }
                         Taken::Barrier(link, barrier) => {
                             self.arrived += 1;
                             (link.id, Parcel::Barrier(barrier))
@@ -264,6 +323,15 @@ impl AlignedInputs {
                 Parcel::Barrier(barrier) => self.passing = Some(barrier),
             }
         }
+    }
+
+    /// What a defect does that a test has planted: how many barriers were ignored, which count as outstanding, and
+    /// whether the batch that was handed out last is to be skipped.
+    pub fn take_defect(&mut self) -> (i64, bool) {
+        let take = |defect: &mut PlantedDefect| {
+            (std::mem::take(&mut defect.ignored), std::mem::take(&mut defect.skips))
+        };
+        self.defect.as_mut().map_or((0, false), take)
     }
 
     /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of.

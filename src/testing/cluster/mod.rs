@@ -182,7 +182,7 @@ impl SimulatedCluster {
         let workers = assignment.used_workers().len() as u16;
         let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
         let opened = topology.options().delivery.is_exactly_once().then(|| {
-            let storage = Box::new(options.checkpoints.clone());
+            let storage = options.faults.storage(options.checkpoints.clone());
             let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage);
             opened.unwrap_or_else(|error| panic!("{error}"))
         });
@@ -619,7 +619,7 @@ impl SimulatedCluster {
             resources: self.options.resources.clone(),
             faults: Arc::clone(&self.faults) as Arc<dyn crate::runtime::Faults>,
             audit: Arc::clone(&self.audit),
-            checkpoints: self.options.checkpoints.clone(),
+            checkpoints: Box::new(self.options.checkpoints.clone()),
         };
         let (worker, ingress) = SimulatedWorker::with_share(self.topology.clone(), share, around);
         let identity = Identity {

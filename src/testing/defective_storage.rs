@@ -1,0 +1,91 @@
+//! A storage of checkpoints that deceives the start that uses it, as if squall had a defect.
+
+use std::io;
+
+use crate::checkpoint::{CheckpointStorage, MemoryStorage};
+
+/// The file that states which epoch is current.
+const EPOCH: &str = "EPOCH";
+
+/// A defect of squall that a storage can simulate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreDefect {
+    /// A start does not find that a later one has begun.
+    FenceForgotten,
+    /// A start does not find the latest manifest, if there are several.
+    ManifestStale,
+}
+
+/// The storage, as one start sees it.
+pub struct DefectiveStorage {
+    storage: MemoryStorage,
+    defect: StoreDefect,
+    /// What this start wrote into [`EPOCH`] last.
+    epoch: Option<Vec<u8>>,
+    /// The manifest that is not found, once that was decided.
+    hidden: Option<Option<String>>,
+}
+
+impl DefectiveStorage {
+    /// A view of this storage with a defect.
+    pub fn new(storage: MemoryStorage, defect: StoreDefect) -> DefectiveStorage {
+        DefectiveStorage { storage, defect, epoch: None, hidden: None }
+    }
+}
+
+/// The epoch and number in the name of a manifest.
+fn manifest_of(name: &str) -> Option<(u64, u64)> {
+    let (epoch, number) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once('-')?;
+    Some((epoch.parse().ok()?, number.parse().ok()?))
+}
+
+impl CheckpointStorage for DefectiveStorage {
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.storage.append(name, bytes)
+    }
+
+    fn seal(&mut self, name: &str) -> io::Result<()> {
+        self.storage.seal(name)
+    }
+
+    fn abandon(&mut self, name: &str) {
+        self.storage.abandon(name);
+    }
+
+    fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.storage.publish(name, bytes)?;
+        if name == EPOCH {
+            self.epoch = Some(bytes.to_vec());
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+        match &self.epoch {
+            Some(epoch) if name == EPOCH && self.defect == StoreDefect::FenceForgotten => Ok(epoch.clone()),
+            _ => self.storage.read(name, limit),
+        }
+    }
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        let mut names = self.storage.list()?;
+        if self.defect == StoreDefect::ManifestStale {
+            let hidden = self.hidden.get_or_insert_with(|| {
+                let mut manifests: Vec<&String> =
+                    names.iter().filter(|name| manifest_of(name).is_some()).collect();
+                manifests.sort_by_key(|name| manifest_of(name));
+                manifests.pop().filter(|_| !manifests.is_empty()).cloned()
+            });
+            names.retain(|name| Some(name) != hidden.as_ref());
+        }
+        Ok(names)
+    }
+
+    fn delete(&mut self, names: &[String]) -> io::Result<()> {
+        self.storage.delete(names)
+    }
+
+    fn location(&self) -> String {
+        self.storage.location()
+    }
+}
