@@ -14,7 +14,8 @@
 //!   the simulated time. A seed of several workers prints the scenario only when it fails, with the state
 //!   of the master and of each worker. One seed alone:
 //!   `SQUALL_SEED=17 SQUALL_SEEDS=1 SQUALL_SHOW=1 cargo test --test simulation -- --exact seeds --nocapture`.
-//!   A seed of several workers: `cluster::seeds` in the place of `seeds`.
+//!   A seed of several workers: `cluster::seeds` in the place of `seeds`. Of topologies that are exactly-once:
+//!   `exactly_once::seeds`, `exactly_once_workers::seeds` and `exactly_once::layouts::any_layout`.
 //! * `seeds.txt`: seeds that found something once. They run first, always.
 //! * `scripts/simulate.sh`: many more, in release mode.
 
@@ -304,14 +305,17 @@ fn run_all(seeds: &[u64], check: impl Fn(u64) -> Result<Coverage, String> + Sync
     results.into_inner().expect("no thread panicked")
 }
 
-/// Seeds that found something once, of one worker ("alone") or several ("cluster").
+/// The kinds of seeds that are named in `seeds.txt`. All others are of one worker ("alone").
+const KINDS_OF_SEEDS: [&str; 3] = ["cluster", "exactly_once", "exactly_once_workers"];
+
+/// Seeds of this kind that found something once.
 fn known_seeds(kind: &str) -> Vec<u64> {
     let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
     let of_kind = lines.filter_map(|line| {
         let mut words = line.split_whitespace();
         let seed = words.next()?.parse().ok()?;
-        let is_cluster = words.next() == Some("cluster");
-        (is_cluster == (kind == "cluster")).then_some(seed)
+        let of = words.next().filter(|word| KINDS_OF_SEEDS.contains(word)).unwrap_or("alone");
+        (of == kind).then_some(seed)
     });
     of_kind.collect()
 }
@@ -319,8 +323,18 @@ fn known_seeds(kind: &str) -> Vec<u64> {
 /// Runs the seeds that the environment asks for, and those that found something once. If it asks for
 /// none or for many, everything of `sometimes` must have come about.
 fn run_seeds(kind: &str, sometimes: &[&str], check: impl Fn(u64) -> Result<Coverage, String> + Sync) {
+    run_so_many_seeds(SEEDS, kind, sometimes, check);
+}
+
+/// The same, with so many seeds if the environment asks for none.
+fn run_so_many_seeds(
+    otherwise: u64,
+    kind: &str,
+    sometimes: &[&str],
+    check: impl Fn(u64) -> Result<Coverage, String> + Sync,
+) {
     let (first, asked) = (from_environment("SQUALL_SEED", 0), from_environment("SQUALL_SEEDS", 0));
-    let count = if asked == 0 { SEEDS } else { asked };
+    let count = if asked == 0 { otherwise } else { asked };
     let mut seeds = if count > 1 { known_seeds(kind) } else { Vec::new() };
     seeds.extend(first..first + count);
     let begin = Instant::now();

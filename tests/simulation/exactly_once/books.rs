@@ -1,0 +1,318 @@
+//! What outlives every process of a run: faults of user code, the store that sinks write to, and the sums of accounts
+//! at each checkpoint.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use squall::ids::CheckpointId;
+use squall::prelude::*;
+
+use crate::exactly_once::plan::{Fence, Setup};
+use crate::kit::lock;
+use crate::world::Coverage;
+
+/// Where user code may fail or panic.
+const PLACES: [&str; 18] = [
+    "open",
+    "next_tuple",
+    "snapshot of a spout",
+    "restore of a spout",
+    "execute",
+    "execute of a bolt with state",
+    "timer",
+    "tick",
+    "flush",
+    "finish",
+    "pre_commit",
+    "committed",
+    "prepare of a sink",
+    "write",
+    "pre_commit of a sink",
+    "pre_commit of a sink, after it",
+    "commit",
+    "commit, after it",
+];
+
+/// What decides about faults of user code, over all processes of a run.
+pub struct Chaos {
+    random: Mutex<StdRng>,
+    left: AtomicU64,
+    /// Where this seed has more faults than elsewhere, so that the first seeds have all of them; and how many more.
+    favoured: &'static str,
+    favoured_left: AtomicU64,
+    happened: Mutex<Coverage>,
+}
+
+/// What a call does.
+#[derive(PartialEq)]
+enum Fault {
+    None,
+    Error,
+    Panic,
+}
+
+impl Chaos {
+    pub fn of(setup: &Setup) -> Arc<Chaos> {
+        Arc::new(Chaos {
+            random: Mutex::new(StdRng::seed_from_u64(setup.seed)),
+            left: AtomicU64::new(setup.faults),
+            favoured: PLACES[(setup.seed / 5) as usize % PLACES.len()],
+            favoured_left: AtomicU64::new(if setup.faults > 0 { 2 } else { 0 }),
+            happened: Mutex::default(),
+        })
+    }
+
+    /// What has occurred.
+    pub fn happened(&self) -> Coverage {
+        std::mem::take(&mut *lock(&self.happened))
+    }
+
+    /// Decides about a place where a fault occurs once in `one_in` calls.
+    fn fault(&self, place: &'static str, one_in: u32) -> Fault {
+        let is_favoured = place == self.favoured && self.favoured_left.load(Ordering::SeqCst) > 0;
+        let (left, one_in) = if is_favoured { (&self.favoured_left, 3) } else { (&self.left, one_in) };
+        if left.load(Ordering::SeqCst) == 0 {
+            return Fault::None;
+        }
+        let draw = lock(&self.random).random_range(0..one_in);
+        if draw > 1 {
+            return Fault::None;
+        }
+        left.fetch_sub(1, Ordering::SeqCst);
+        lock(&self.happened).add(place, 1);
+        if draw == 0 { Fault::Error } else { Fault::Panic }
+    }
+
+    /// Fails or panics, perhaps.
+    pub fn strike(&self, place: &'static str) -> Result<(), TaskError> {
+        self.strike_one_in(40, place)
+    }
+
+    /// The same for a call that is made once for each checkpoint.
+    pub fn strike_of_checkpoint(&self, place: &'static str) -> Result<(), TaskError> {
+        self.strike_one_in(6, place)
+    }
+
+    fn strike_one_in(&self, one_in: u32, place: &'static str) -> Result<(), TaskError> {
+        match self.fault(place, one_in) {
+            Fault::None => Ok(()),
+            Fault::Error => Err(TaskError::new(place)),
+            Fault::Panic => std::panic::resume_unwind(Box::new(place)),
+        }
+    }
+
+    /// Panics, perhaps: in a call whose errors are losses.
+    pub fn panic(&self, place: &'static str, one_in: u32) {
+        if self.fault(place, one_in) != Fault::None {
+            std::panic::resume_unwind(Box::new(place));
+        }
+    }
+}
+
+/// Which part of a topology a row was published by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Count,
+    Credit,
+    Letter,
+}
+
+impl Kind {
+    pub fn of(number: i64) -> Result<Kind, TaskError> {
+        [Kind::Count, Kind::Credit, Kind::Letter]
+            .into_iter()
+            .find(|kind| *kind as i64 == number)
+            .ok_or_else(|| TaskError::fatal("a row of no kind"))
+    }
+}
+
+/// A row that is published: the `nth` of its kind and key, which came of the row with this id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Published {
+    pub kind: Kind,
+    pub key: i64,
+    pub nth: i64,
+    pub id: i64,
+}
+
+/// The name of a transaction: the start that began it, or 0; the task; and a number.
+pub type Transaction = (u64, usize, u64);
+
+/// What the sinks write to.
+#[derive(Default)]
+pub struct Store {
+    /// Transactions that are pre-committed.
+    pub prepared: BTreeMap<Transaction, Vec<Published>>,
+    pub visible: Vec<Published>,
+    /// The highest number that was pre-committed, by the rest of the name.
+    highest: BTreeMap<(u64, usize), u64>,
+    /// The latest start that has taken the store over.
+    owner: u64,
+    /// Calls of starts that were replaced, which were refused.
+    pub refused: u64,
+}
+
+impl Store {
+    /// Makes the rows of a transaction durable.
+    pub fn prepare(&mut self, transaction: Transaction, rows: Vec<Published>) {
+        let (start, task, number) = transaction;
+        let highest = self.highest.entry((start, task)).or_default();
+        *highest = (*highest).max(number);
+        self.prepared.insert(transaction, rows);
+    }
+
+    /// The highest number of the transactions of a start and task that were pre-committed.
+    pub fn highest(&self, start: u64, task: usize) -> u64 {
+        self.highest.get(&(start, task)).copied().unwrap_or(0)
+    }
+
+    /// A start takes the store over.
+    pub fn claim(&mut self, start: u64) {
+        self.owner = self.owner.max(start);
+    }
+
+    /// Refuses a start that was replaced.
+    ///
+    /// # Errors
+    /// An error that ends its run.
+    pub fn check_owner(&mut self, start: u64, fence: Fence) -> Result<(), TaskError> {
+        if fence == Fence::Owner && start < self.owner {
+            self.refused += 1;
+            return Err(TaskError::fatal("another start has taken the store over"));
+        }
+        Ok(())
+    }
+}
+
+/// The sums of the accounts of each task at a checkpoint.
+#[derive(Default)]
+struct Sums {
+    tasks: usize,
+    by_task: BTreeMap<(&'static str, usize), i64>,
+}
+
+/// What accounts add up to: nothing, because each amount that is added to one is taken from another.
+#[derive(Default)]
+pub struct Ledger {
+    sums: BTreeMap<CheckpointId, Sums>,
+    /// Complete checkpoints that were looked at.
+    pub checked: u64,
+    pub wrong: Vec<String>,
+}
+
+impl Ledger {
+    /// Notes what the accounts of a task add up to in its part of a checkpoint, which so many tasks take part in.
+    pub fn note(&mut self, checkpoint: CheckpointId, task: (&'static str, usize), tasks: usize, sum: i64) {
+        let sums = self.sums.entry(checkpoint).or_default();
+        sums.tasks = tasks;
+        sums.by_task.insert(task, sum);
+    }
+
+    /// The checkpoint is complete.
+    pub fn check(&mut self, checkpoint: CheckpointId) {
+        let Some(sums) = self.sums.get(&checkpoint) else { return };
+        let sum: i64 = sums.by_task.values().sum();
+        self.checked += 1;
+        if sum != 0 || sums.by_task.len() != sums.tasks {
+            self.wrong.push(format!(
+                "in checkpoint {checkpoint} accounts of {} of {} tasks add up to {sum}: {:?}",
+                sums.by_task.len(),
+                sums.tasks,
+                sums.by_task
+            ));
+        }
+    }
+}
+
+/// Everything that outlives the processes of a run.
+#[derive(Clone)]
+pub struct Books {
+    pub chaos: Arc<Chaos>,
+    pub store: Arc<Mutex<Store>>,
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// Where the bolt `file` writes to.
+    pub files: Arc<tempfile::TempDir>,
+}
+
+impl Books {
+    pub fn of(setup: &Setup) -> Books {
+        Books {
+            chaos: Chaos::of(setup),
+            store: Arc::default(),
+            ledger: Arc::default(),
+            files: Arc::new(tempfile::tempdir().expect("there is room")),
+        }
+    }
+
+    /// The rows in the files with final names.
+    fn in_files(&self, rescales: bool) -> Result<Vec<Published>, String> {
+        let mut rows = Vec::new();
+        for entry in std::fs::read_dir(self.files.path()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "csv") {
+                // Nobody removes what a task left that is not there any more.
+                if rescales {
+                    continue;
+                }
+                return Err(format!("{} was left over", path.display()));
+            }
+            for line in std::fs::read_to_string(&path).map_err(|error| error.to_string())?.lines() {
+                let values: Vec<i64> = line.split(',').filter_map(|value| value.parse().ok()).collect();
+                let [kind, key, nth, id] = values[..] else { return Err(format!("a torn row: {line:?}")) };
+                let kind = Kind::of(kind).map_err(|_| format!("a row of no kind: {line:?}"))?;
+                rows.push(Published { kind, key, nth, id });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Compares what was published with what a run publishes that nothing happens to.
+    ///
+    /// # Errors
+    /// Says what is different.
+    pub fn verdict(&self, setup: &Setup) -> Result<(), String> {
+        let ledger = lock(&self.ledger);
+        if let Some(wrong) = ledger.wrong.first() {
+            return Err(wrong.clone());
+        }
+        let store = lock(&self.store);
+        compare(setup, &store.visible)?;
+        if setup.files {
+            compare(setup, &self.in_files(setup.rescales)?).map_err(|what| format!("in files: {what}"))?;
+        }
+        let last = store.owner;
+        let left: Vec<&Transaction> = store
+            .prepared
+            .keys()
+            // What a replaced start pre-committed after the last one began belongs to nobody.
+            .filter(|(start, ..)| *start == 0 || *start == last)
+            .collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("not everything was committed: {left:?}")) }
+    }
+}
+
+fn compare(setup: &Setup, rows: &[Published]) -> Result<(), String> {
+    let reference = setup.shape.reference();
+    let mut found: BTreeMap<(Kind, i64), Vec<(i64, i64)>> = BTreeMap::new();
+    for row in rows {
+        found.entry((row.kind, row.key)).or_default().push((row.nth, row.id));
+    }
+    let counted = reference.counted.into_iter().map(|(key, ids)| ((Kind::Count, key), ids));
+    let credited = reference.credited.into_iter().map(|(key, ids)| ((Kind::Credit, key), ids));
+    let letters = Some(reference.letters).filter(|ids| !ids.is_empty()).map(|ids| ((Kind::Letter, 0), ids));
+    for (of, ids) in counted.chain(credited).chain(letters) {
+        let (mut nths, mut found): (Vec<i64>, Vec<i64>) =
+            found.remove(&of).unwrap_or_default().into_iter().unzip();
+        nths.sort_unstable();
+        found.sort_unstable();
+        // The list of a key has no gap and no row twice. Letters have no order.
+        let gap_free = of.0 == Kind::Letter || nths == (1..=ids.len() as i64).collect::<Vec<_>>();
+        if !gap_free || found != ids {
+            return Err(format!("{of:?}: {} rows, and not {}: {nths:?}", found.len(), ids.len()));
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(format!("rows that nobody emitted: {found:?}")) }
+}

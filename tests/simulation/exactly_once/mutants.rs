@@ -1,0 +1,91 @@
+//! Defects that are planted in squall and in a sink: the seeds must find each of them, or they prove nothing.
+
+use std::time::Duration;
+
+use squall::testing::FaultPlan;
+
+use crate::caught;
+use crate::exactly_once::plan::{Fence, NEVER, Setup};
+use crate::exactly_once::{Arranged, run};
+
+/// So many seeds are looked at, and tried if they are fit.
+const SEEDS: u64 = 500;
+
+/// Runs the seeds that are fit for a defect until one finds it, which passes without the defect.
+///
+/// # Panics
+/// When none finds it: the defect survives.
+fn is_found(defect: &FaultPlan, fit: impl Fn(&Setup) -> bool, change: impl Fn(&mut Setup)) {
+    let mut tried = 0;
+    for seed in 0..SEEDS {
+        let mut setup = Setup::from_seed(seed);
+        if !fit(&setup) {
+            continue;
+        }
+        tried += 1;
+        let sound = setup.clone();
+        change(&mut setup);
+        let Err(what) = caught(|| run(&setup, defect)) else { continue };
+        println!("found by seed {seed}, the {tried}. that was tried: {}", what.lines().next().unwrap_or(""));
+        let passed = caught(|| run(&sound, &FaultPlan::new()));
+        assert!(passed.is_ok(), "seed {seed} fails without the defect, too: {passed:?}");
+        return;
+    }
+    panic!("none of {tried} seeds finds it");
+}
+
+fn has_two_inputs(setup: &Setup) -> bool {
+    setup.shape.stages.iter().any(|stage| stage.inputs.len() > 1)
+}
+
+fn is_restored(setup: &Setup) -> bool {
+    setup.kills > 0 && setup.interval <= Duration::from_millis(20) && setup.shape.rows > 50
+}
+
+fn has_zombies(setup: &Setup) -> bool {
+    Arranged::of(setup.seed) == Arranged::Zombie && setup.interval != NEVER
+}
+
+/// A bolt whose barrier goes on when it has come over the first of its links: its snapshot lacks what the other links
+/// bring before theirs, and that is lost with the first restore.
+#[test]
+fn a_barrier_that_is_passed_on_early_is_found() {
+    let defect = FaultPlan::new().pass_barriers_early();
+    is_found(&defect, |setup| has_two_inputs(setup) && is_restored(setup), |_| {});
+}
+
+/// A batch that was held during an alignment and is then left out.
+#[test]
+fn a_held_batch_that_is_skipped_is_found() {
+    let defect = FaultPlan::new().skip_held_batch();
+    is_found(&defect, |setup| has_two_inputs(setup) && setup.interval != NEVER, |_| {});
+}
+
+/// A commit before the manifest is durable: if that is never published, the rows come again.
+#[test]
+fn a_commit_before_the_checkpoint_is_durable_is_found() {
+    let defect = FaultPlan::new().commit_before_durable();
+    is_found(&defect, is_restored, |_| {});
+}
+
+/// A start that was replaced and publishes checkpoints all the same: its sinks commit, and so do those of the start
+/// that has replaced it.
+#[test]
+fn a_store_that_forgets_its_fence_is_found() {
+    let defect = FaultPlan::new().forget_fence();
+    is_found(&defect, |setup| setup.fence == Fence::Name && has_zombies(setup), |_| {});
+}
+
+/// The same with a store of rows that takes transactions of whoever comes.
+#[test]
+fn a_sink_that_forgets_its_fence_is_found() {
+    let fit = |setup: &Setup| setup.fence == Fence::Owner && has_zombies(setup);
+    is_found(&FaultPlan::new(), fit, |setup| setup.fence = Fence::Forgotten);
+}
+
+/// A start that goes on from the checkpoint before the latest, whose rows were published.
+#[test]
+fn a_stale_manifest_that_is_restored_is_found() {
+    let defect = FaultPlan::new().restore_stale_manifest();
+    is_found(&defect, |setup| is_restored(setup) && setup.retain > 1, |_| {});
+}

@@ -1,0 +1,435 @@
+//! An exactly-once topology drawn from a seed, and what comes of it: computed without squall.
+//!
+//! ```text
+//!   rows, more ──▶ stages (1 to 4, each of one or two of those before) ──▶ of every leaf:
+//!                    │ dead letters                        ├─▶ count (by key) ──────────────────┐
+//!                    └────────▶ letters ──▶ sink           └─▶ debit (by key) ─▶ credit (by to) ─┴─▶ sink, files
+//! ```
+//!
+//! What comes of a row follows from the row alone, never from the task that has it or from the order in which rows
+//! come. So the result depends on the [`Shape`] only. Everything in a [`Layout`], and the options in [`Setup`], must
+//! not change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::kit::HOUR;
+use crate::scenario::mixed;
+
+/// A number that looks random, and that only these two give (SplitMix64). Cheaper than a generator with a seed.
+fn hashed(number: u64, salt: u64) -> u64 {
+    let mut hash = number.wrapping_add(salt.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// More rows than this make a run slow and find no more.
+const ROWS_MAX: usize = 500;
+
+/// A row: an id that no other row of its stream has, and a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    pub id: i64,
+    pub key: i64,
+}
+
+impl Row {
+    /// The account that the amount of the row goes to. It comes from the account `key`.
+    pub fn to(self, keys: u64) -> i64 {
+        (hashed(self.id as u64, 7) % keys) as i64
+    }
+
+    pub fn amount(self) -> i64 {
+        1 + self.id.rem_euclid(100)
+    }
+
+    /// Whether this row is one of those: one in `of`.
+    pub fn is_one_in(self, of: i64) -> bool {
+        self.id.rem_euclid(of) == 0
+    }
+}
+
+/// What a stage does with its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Pass,
+    /// Emits each twice, and none of one in three.
+    Copies,
+    /// Gives each another key.
+    Rekey,
+    /// Holds one in four until its next tick.
+    Hold,
+    /// Keeps the rows of a key in state, until a timer of the key emits them.
+    Wait,
+    /// Emits the first of those rows of a key that have the same remainder, as state remembers.
+    Distinct,
+    /// Fails for one in seven, each time: it becomes a dead letter.
+    Poison,
+}
+
+const ROLES: [Role; 7] =
+    [Role::Pass, Role::Copies, Role::Rekey, Role::Hold, Role::Wait, Role::Distinct, Role::Poison];
+
+impl Role {
+    /// Whether it has state by key, so that a row has to come to the task of its key.
+    pub fn is_keyed(self) -> bool {
+        matches!(self, Role::Wait | Role::Distinct)
+    }
+}
+
+/// How a stage takes a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    Shuffle,
+    Fields,
+    PartialKey,
+    /// All tasks get each row, and the one whose turn it is takes it.
+    All,
+    Global,
+    None,
+    LocalOrShuffle,
+    /// The emitter names the task.
+    Direct,
+}
+
+/// Where a stage gets rows from: a spout or an earlier stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Spout(usize),
+    Stage(usize),
+}
+
+pub const SPOUTS: [&str; 2] = ["rows", "more"];
+
+impl Source {
+    /// The component.
+    pub fn id(self) -> String {
+        match self {
+            Source::Spout(spout) => SPOUTS[spout].to_owned(),
+            Source::Stage(stage) => format!("stage-{stage}"),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub number: usize,
+    pub role: Role,
+    pub inputs: Vec<(Source, Way)>,
+}
+
+impl Stage {
+    fn id_of(&self, row: Row, copy: u64) -> i64 {
+        hashed(hashed(row.id as u64, self.number as u64 + 1), copy) as i64
+    }
+
+    /// The row of a key with this remainder that a [`Role::Distinct`] emits.
+    pub fn distinct(&self, row: Row) -> (i64, Row) {
+        let remainder = row.id.rem_euclid(10);
+        let id = hashed(hashed(row.key as u64, remainder as u64), self.number as u64 + 1) as i64;
+        (remainder, Row { id, key: row.key })
+    }
+
+    /// What comes of a row, but for [`Role::Distinct`].
+    pub fn made_of(&self, row: Row, keys: u64) -> Vec<Row> {
+        let one = |key| vec![Row { id: self.id_of(row, 0), key }];
+        match self.role {
+            Role::Copies if row.is_one_in(3) => Vec::new(),
+            Role::Copies => (0..2).map(|copy| Row { id: self.id_of(row, copy), key: row.key }).collect(),
+            Role::Rekey => one((hashed(row.id as u64, 11) % keys) as i64),
+            Role::Pass | Role::Hold | Role::Wait | Role::Distinct | Role::Poison => one(row.key),
+        }
+    }
+}
+
+/// What the result depends on.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Rows of each split.
+    pub rows: u64,
+    pub keys: u64,
+    /// Of each spout.
+    pub splits: [u64; 2],
+    pub stages: Vec<Stage>,
+    /// Whether the rows of the leaves are transfers, too.
+    pub transfers: bool,
+}
+
+impl Shape {
+    fn draw(random: &mut StdRng) -> Shape {
+        let splits = [random.random_range(1..=3), random.random_range(0..=2)];
+        let spouts = splits.iter().filter(|splits| **splits > 0).count();
+        let mut stages: Vec<Stage> = Vec::new();
+        for number in 0..random.random_range(1..=4) {
+            let before: Vec<Source> =
+                (0..spouts).map(Source::Spout).chain((0..number).map(Source::Stage)).collect();
+            let mut from = vec![before[random.random_range(0..before.len())]];
+            let other = before[random.random_range(0..before.len())];
+            // Most have two, because barriers are aligned there.
+            if other != from[0] && random.random_bool(0.7) {
+                from.push(other);
+            }
+            let role = ROLES[random.random_range(0..ROLES.len())];
+            let inputs = from.into_iter().map(|from| (from, Shape::draw_way(role, from, random))).collect();
+            stages.push(Stage { number, role, inputs });
+        }
+        let mut shape = Shape {
+            rows: random.random_range(1..150),
+            keys: random.random_range(1..8),
+            splits,
+            stages,
+            transfers: random.random_bool(0.6),
+        };
+        while shape.rows > 1 && shape.of_leaves().len() > ROWS_MAX {
+            shape.rows /= 2;
+        }
+        shape
+    }
+
+    fn draw_way(role: Role, from: Source, random: &mut StdRng) -> Way {
+        if role.is_keyed() {
+            return Way::Fields;
+        }
+        let mut ways = vec![Way::Shuffle, Way::Fields, Way::Global, Way::None, Way::LocalOrShuffle];
+        // What is held by these cannot be shared out among another number of tasks.
+        if role != Role::Hold {
+            ways.extend([Way::PartialKey, Way::All]);
+            if let Source::Stage(_) = from {
+                ways.push(Way::Direct);
+            }
+        }
+        ways[random.random_range(0..ways.len())]
+    }
+
+    /// The spouts and stages that no stage takes rows from.
+    pub fn leaves(&self) -> Vec<Source> {
+        let spouts = (0..2).filter(|spout| self.splits[*spout] > 0).map(Source::Spout);
+        let all = spouts.chain((0..self.stages.len()).map(Source::Stage));
+        let is_taken = |source: &Source| {
+            self.stages.iter().flat_map(|stage| &stage.inputs).any(|(from, _)| from == source)
+        };
+        all.filter(|source| !is_taken(source)).collect()
+    }
+
+    /// The n-th row of a split.
+    pub fn row(&self, spout: usize, split: u64, n: u64) -> Row {
+        let id = hashed(hashed(spout as u64 * 100 + split, 1 << 32), n) as i64;
+        Row { id, key: (hashed(id as u64, 5) % self.keys) as i64 }
+    }
+
+    /// The rows of all spouts and stages, and those that became dead letters.
+    fn all_rows(&self) -> (BTreeMap<Source, Vec<Row>>, Vec<i64>) {
+        let mut rows: BTreeMap<Source, Vec<Row>> = BTreeMap::new();
+        let mut dead = Vec::new();
+        for spout in 0..2 {
+            let splits = 0..self.splits[spout];
+            let of_split = |split| (0..self.rows).map(move |n| self.row(spout, split, n));
+            rows.insert(Source::Spout(spout), splits.flat_map(of_split).collect());
+        }
+        for stage in &self.stages {
+            let came: Vec<Row> = stage.inputs.iter().flat_map(|(from, _)| rows[from].clone()).collect();
+            let (poisoned, good): (Vec<Row>, Vec<Row>) =
+                came.into_iter().partition(|row| stage.role == Role::Poison && row.is_one_in(7));
+            dead.extend(poisoned.iter().map(|row| row.id));
+            let made = match stage.role {
+                Role::Distinct => {
+                    let distinct: BTreeSet<Row> = good.iter().map(|row| stage.distinct(*row).1).collect();
+                    distinct.into_iter().collect()
+                }
+                _ => good.iter().flat_map(|row| stage.made_of(*row, self.keys)).collect(),
+            };
+            rows.insert(Source::Stage(stage.number), made);
+        }
+        (rows, dead)
+    }
+
+    fn of_leaves(&self) -> Vec<Row> {
+        let (rows, _) = self.all_rows();
+        self.leaves().into_iter().flat_map(|leaf| rows[&leaf].clone()).collect()
+    }
+
+    /// What is published in the end.
+    pub fn reference(&self) -> Reference {
+        let mut reference = Reference { letters: self.all_rows().1, ..Reference::default() };
+        for row in self.of_leaves() {
+            reference.counted.entry(row.key).or_default().push(row.id);
+            if self.transfers {
+                reference.credited.entry(row.to(self.keys)).or_default().push(row.id);
+            }
+        }
+        reference.counted.values_mut().chain(reference.credited.values_mut()).for_each(|ids| ids.sort());
+        reference.letters.sort();
+        reference
+    }
+}
+
+/// What is published by a run that nothing happens to: ids of rows, in order.
+#[derive(Debug, Default)]
+pub struct Reference {
+    /// By key.
+    pub counted: BTreeMap<i64, Vec<i64>>,
+    /// By the account that the amount went to.
+    pub credited: BTreeMap<i64, Vec<i64>>,
+    pub letters: Vec<i64>,
+}
+
+/// Executors and tasks of each component.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub spouts: [u32; 2],
+    pub stages: Vec<(u32, u32)>,
+    pub count: (u32, u32),
+    pub debit: (u32, u32),
+    pub credit: (u32, u32),
+    pub sink: (u32, u32),
+}
+
+impl Layout {
+    fn draw(stages: usize, random: &mut StdRng) -> Layout {
+        let mut tasks = |most| {
+            let executors = random.random_range(1..=most);
+            (executors, executors * [1, 1, 2][random.random_range(0..3)])
+        };
+        Layout {
+            stages: (0..stages).map(|_| tasks(2)).collect(),
+            count: tasks(3),
+            debit: tasks(2),
+            credit: tasks(2),
+            sink: tasks(2),
+            spouts: [tasks(3).0, tasks(2).0],
+        }
+    }
+}
+
+/// How a sink keeps others from its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// The store refuses who was replaced, as `postgres` does.
+    Owner,
+    /// A transaction has a name that no other start uses, so only the store of checkpoints fences.
+    Name,
+    /// Not at all. This is a defect, which must be found.
+    Forgotten,
+}
+
+/// A topology, how it is laid out and configured, and what happens to it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub shape: Shape,
+    pub layout: Layout,
+    /// Whether each start has another layout.
+    pub rescales: bool,
+    pub batch: u32,
+    pub capacity: u32,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub retain: u32,
+    pub chained: bool,
+    pub load_aware: bool,
+    /// Whether `count` has state that expires.
+    pub expires: bool,
+    /// Whether rows go to files, too.
+    pub files: bool,
+    pub fence: Fence,
+    /// Panics and errors of user code before it behaves.
+    pub faults: u64,
+    /// How often a task may be crashed from outside.
+    pub crashes: u32,
+    pub kills: u64,
+}
+
+/// No checkpoint but the last, and those that are asked for.
+pub const NEVER: Duration = Duration::from_secs(20 * HOUR.as_secs());
+
+/// The first is the shortest there is.
+const INTERVALS: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(90),
+    NEVER,
+];
+
+impl Setup {
+    pub fn from_seed(seed: u64) -> Setup {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let shape = Shape::draw(random);
+        Setup::of(shape, seed, random)
+    }
+
+    /// The same rows and stages, in another layout and with other options.
+    pub fn variant(&self, number: u64) -> Setup {
+        let random = &mut StdRng::seed_from_u64(mixed(self.seed, number));
+        Setup::of(self.shape.clone(), self.seed, random)
+    }
+
+    fn of(shape: Shape, seed: u64, random: &mut StdRng) -> Setup {
+        let mut setup = Setup {
+            seed,
+            layout: Layout::draw(shape.stages.len(), random),
+            rescales: random.random_bool(0.5),
+            batch: [1, 2, 7, 64][random.random_range(0..4)],
+            capacity: [64, 256][random.random_range(0..2)],
+            interval: INTERVALS[random.random_range(0..INTERVALS.len())],
+            timeout: Duration::from_millis([30, 600_000, 600_000][random.random_range(0..3)]),
+            retain: random.random_range(1..=3),
+            chained: random.random_bool(0.5),
+            load_aware: random.random_bool(0.7),
+            expires: random.random_bool(0.3),
+            files: random.random_bool(0.06),
+            fence: if random.random_bool(0.5) { Fence::Owner } else { Fence::Name },
+            faults: [0, 4, 12][random.random_range(0..3)],
+            crashes: 100,
+            kills: random.random_range(0..4),
+            shape,
+        };
+        if setup.interval == NEVER {
+            // All tasks may go back ten times to the same checkpoint, and there is only one.
+            setup.faults = setup.faults.min(4);
+            setup.crashes = 2;
+        }
+        setup
+    }
+
+    /// The layout of the next start.
+    pub fn rescale(&mut self, random: &mut StdRng) {
+        if self.rescales {
+            self.layout = Layout::draw(self.shape.stages.len(), random);
+        }
+    }
+
+    /// What the seed drew, for the table of what occurred.
+    pub fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<String> = Vec::new();
+        for stage in &self.shape.stages {
+            kinds.push(format!("role {:?}", stage.role));
+            kinds.extend(stage.inputs.iter().map(|(_, way)| format!("grouping {way:?}")));
+            if stage.inputs.len() > 1 {
+                kinds.push("two inputs".to_owned());
+            }
+        }
+        kinds.push(match self.interval {
+            NEVER => "interval: never".to_owned(),
+            interval => format!("interval: {interval:?}"),
+        });
+        kinds.push(format!("fence by {:?}", self.fence));
+        for (is_so, what) in [
+            (self.shape.transfers, "transfers"),
+            (self.files, "files"),
+            (self.expires, "state that expires"),
+            (self.chained, "chained"),
+            (self.shape.splits[1] == 0, "one spout"),
+            (self.shape.splits[1] > 0, "two spouts"),
+        ] {
+            if is_so {
+                kinds.push(what.to_owned());
+            }
+        }
+        kinds
+    }
+}
