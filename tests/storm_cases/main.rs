@@ -3,6 +3,7 @@
 //! * [`topologies`]: `TopologyIntegrationTest`, `TestingTest`, `TickTupleTest`, `MessagingTest`.
 //! * [`groupings`]: `GroupingTest` and its kin, through the whole runtime.
 //! * [`links`]: what `JCQueueTest` and the back-pressure tests ask of queues.
+//! * [`state`]: `CheckpointSpoutTest`, `InMemoryKeyValueStateTest`, and Trident's counts of words.
 //!
 //! Not here: what belongs to several processes (locality scopes, transport, serialised hops), and
 //! `TopologyIntegrationTest.testKryoDecoratorsConfig`, since there is no Kryo and nothing in its
@@ -15,4 +16,5 @@ mod groupings;
 #[path = "../kit/in_order.rs"]
 mod in_order;
 mod links;
+mod state;
 mod topologies;
