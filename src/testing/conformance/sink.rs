@@ -20,7 +20,8 @@ const ROWS: u64 = 2;
 /// Each *script* writes rows, takes checkpoints and commits them. At one of its steps the instance is dropped, as in a
 /// crash; another one begins with the last complete checkpoint, and goes on to the end. Then each row must be visible
 /// once. Before that, no row of a checkpoint that is not complete may be visible. There are scripts in which commits come
-/// late, come twice, and in which the second instance crashes, too.
+/// late, come twice, in which the second instance crashes, too, and in which an instance is lost alone: the next one has
+/// its state, writes more, and crashes before that is complete.
 ///
 /// An instance is dropped, not killed, so what its `Drop` does happens; a sink should do nothing in it.
 ///
@@ -108,6 +109,9 @@ struct Script {
     crash_after: Option<usize>,
     /// The next instance crashes, too, before it has committed what it began with.
     crash_again: bool,
+    /// The instance is lost alone first: the next one has its state, writes, pre-commits, and then crashes with all
+    /// others, before that checkpoint is complete.
+    alone_first: bool,
 }
 
 impl Script {
@@ -128,6 +132,16 @@ impl Script {
     }
 }
 
+impl Script {
+    /// The same with an instance that is lost alone after these steps, if that may be: it has committed everything, and
+    /// more rows follow.
+    fn alone(self, steps: &[SinkStep]) -> Option<Script> {
+        let after = self.crash_after?;
+        let may_be = matches!(steps.get(after - 1..=after), Some([SinkStep::Commit, SinkStep::Write]));
+        (may_be && !self.late).then_some(Script { alone_first: true, ..self })
+    }
+}
+
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps = self.steps();
@@ -139,6 +153,7 @@ impl fmt::Display for Script {
                 SinkStep::Commit => "commit",
             };
             let crash = match self.crash_after == Some(at + 1) {
+                true if self.alone_first => " LOST ALONE write write pre_commit CRASH",
                 true if self.crash_again => " CRASH CRASH",
                 true => " CRASH",
                 false => "",
@@ -222,14 +237,16 @@ impl SinkCheck {
         let mut report = SinkReport { scripts: 0, crashes: 0 };
         let mut broken = Vec::new();
         for (late, twice) in [(false, false), (true, false), (false, true), (true, true)] {
-            let whole = Script { late, twice, crash_after: None, crash_again: false };
-            let crashes = (1..=whole.steps().len()).flat_map(|after| {
+            let whole = Script { late, twice, crash_after: None, crash_again: false, alone_first: false };
+            let steps = whole.steps();
+            let crashes = (1..=steps.len()).flat_map(|after| {
                 let once = Script { crash_after: Some(after), ..whole };
-                [once, Script { crash_again: true, ..once }]
+                [Some(once), Some(Script { crash_again: true, ..once }), once.alone(&steps)]
             });
-            for script in std::iter::once(whole).chain(crashes) {
+            for script in std::iter::once(whole).chain(crashes.flatten()) {
                 report.scripts += 1;
-                report.crashes += usize::from(script.crash_after.is_some()) + usize::from(script.crash_again);
+                report.crashes += usize::from(script.crash_after.is_some())
+                    + usize::from(script.crash_again || script.alone_first);
                 (self.fresh)();
                 if let Err(what) = self.play(script) {
                     broken.push(Broken { what, script: script.to_string() });
@@ -240,12 +257,18 @@ impl SinkCheck {
     }
 
     fn begin(&self, from: Option<&Complete>) -> Result<BoltHarness, String> {
-        let sink = (self.sink)().map_err(|error| format!("no instance can be made: {error}"))?;
-        let begun = match from {
-            Some(complete) => BoltHarness::restored(sink, &self.options, &complete.snapshot),
-            None => BoltHarness::start(sink, &self.options),
-        };
-        begun.map_err(|error| format!("an instance cannot begin: {error}"))
+        match from {
+            Some(complete) => self.restored(&complete.snapshot),
+            None => BoltHarness::start(self.instance()?, &self.options).map_err(cannot_begin),
+        }
+    }
+
+    fn restored(&self, from: &Snapshot) -> Result<BoltHarness, String> {
+        BoltHarness::restored(self.instance()?, &self.options, from).map_err(cannot_begin)
+    }
+
+    fn instance(&self) -> Result<Box<dyn Bolt>, String> {
+        (self.sink)().map_err(|error| format!("no instance can be made: {error}"))
     }
 
     /// Plays a script.
@@ -258,6 +281,15 @@ impl SinkCheck {
             if script.crash_after != Some(at + 1) {
                 continue;
             }
+            if script.alone_first {
+                let kept = sink.kept();
+                drop(sink);
+                let mut next = self.restored(&kept)?;
+                for step in [SinkStep::Write; ROWS as usize].into_iter().chain([SinkStep::PreCommit]) {
+                    playing.step(step, &mut next)?;
+                }
+                sink = next;
+            }
             drop(sink);
             if script.crash_again {
                 drop(self.begin(playing.complete.as_ref())?);
@@ -268,6 +300,10 @@ impl SinkCheck {
         }
         playing.check_end()
     }
+}
+
+fn cannot_begin(error: TaskError) -> String {
+    format!("an instance cannot begin: {error}")
 }
 
 /// A script that is being played.
@@ -387,6 +423,7 @@ mod tests {
         ShowsAtPreCommit,
         AbortsWhatIsKept,
         UsesNumbersAgain,
+        CountsOnFromKept,
     }
 
     #[derive(Default)]
@@ -455,6 +492,7 @@ mod tests {
         fn abort_others(&mut self, keep: &[u64]) -> Result<(), TaskError> {
             self.next = match self.wrong {
                 Wrong::UsesNumbersAgain => 0,
+                Wrong::CountsOnFromKept => keep.iter().copied().max().unwrap_or(0),
                 _ => {
                     let committed = self.store().committed.last_key_value().map_or(0, |(number, _)| *number);
                     keep.iter().copied().max().unwrap_or(0).max(committed)
@@ -488,7 +526,7 @@ mod tests {
         let report = checked(Wrong::Nothing).unwrap_or_else(|broken| panic!("{broken}"));
         assert_eq!(
             report,
-            SinkReport { scripts: 4 + 2 * (15 + 15 + 18 + 18), crashes: 3 * (15 + 15 + 18 + 18) }
+            SinkReport { scripts: 4 + 2 * (15 + 15 + 18 + 18) + 4, crashes: 3 * (15 + 15 + 18 + 18) + 2 * 4 }
         );
     }
 
@@ -504,5 +542,6 @@ mod tests {
         check(Wrong::ShowsAtPreCommit, "`row-0` is visible before its checkpoint is complete");
         check(Wrong::AbortsWhatIsKept, "is lost");
         check(Wrong::UsesNumbersAgain, "is visible before its checkpoint is complete");
+        check(Wrong::CountsOnFromKept, "is visible before its checkpoint is complete");
     }
 }

@@ -242,6 +242,11 @@ impl BoltHarness {
     pub fn checkpoint(&mut self, number: u64) -> Snapshot {
         self.flush();
         self.call(true, |bolt, out| bolt.pre_commit(CheckpointId { epoch: 1, number }, out));
+        self.kept()
+    }
+
+    /// What the bolt keeps now, which the next instance has if this one is lost alone.
+    pub(crate) fn kept(&mut self) -> Snapshot {
         let mut chunk = Vec::new();
         self.outputs.store.begin_snapshot(true);
         loop {
