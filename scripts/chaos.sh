@@ -11,6 +11,11 @@
 #   --only KIND   kill, drain, many, stop, reset, proxy, swarm, cgroup, stall, orphans, recovery or
 #                 exactly-once
 #
+# `exactly-once` also strikes a PostgreSQL server that a run writes to, if Debian's packages of it are there:
+# `scripts/test-servers.sh` installs them. Each round starts a server of its own, in a temporary directory on a free
+# port of the loopback interface, as the user `postgres` if the script runs as root, and stops it. Without the
+# packages this part is skipped, and the table says so.
+#
 # `many` has as many workers as `squall run` allows, 64, whatever --workers is.
 #
 # Each test adds up its rounds; a table at the end shows which held. A round that fails prints its
@@ -54,12 +59,25 @@ if [ -n "$only" ]; then
   order=("$only")
 fi
 
+features=()
+skipped_rows=()
+if [[ " ${order[*]} " = *" exactly-once "* ]]; then
+  postgres_test=exactly_once_postgres::an_exactly_once_run_and_its_server_are_struck
+  if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && command -v psql >/dev/null; then
+    features=(--features server-tests)
+    tests[exactly-once]+=" $postgres_test"
+  else
+    echo "SKIPPED $postgres_test: there is no PostgreSQL: scripts/test-servers.sh installs it"
+    skipped_rows=("$postgres_test")
+  fi
+fi
+
 export SQUALL_CHAOS_SEED=$seed SQUALL_CHAOS_ROUNDS=$rounds SQUALL_CHAOS_WORKERS=$workers
 export SQUALL_CHAOS_MANY=64
 export SQUALL_CHAOS_KILLS=${kills:-200} SQUALL_CHAOS_RECOVERIES=${kills:-100}
 
 # The tests' executable, so that cargo runs beside nothing, and sources may change meanwhile.
-chaos=$(cargo test --release --test chaos --no-run --message-format=json |
+chaos=$(cargo test --release "${features[@]}" --test chaos --no-run --message-format=json |
   sed -n 's/.*"name":"chaos".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 machine_markdown
 echo "* seed $seed, $workers workers, ${kills:-200} kills, $rounds rounds of everything else"
@@ -68,6 +86,9 @@ logs=target/chaos/logs
 mkdir -p "$logs"
 table=()
 failed=0
+for test in "${skipped_rows[@]}"; do
+  table+=("$(printf '| %-46s | %-22s | %5d s |' "$test" 'skipped' 0)")
+done
 for kind in "${order[@]}"; do
   for test in ${tests[$kind]}; do
     echo

@@ -21,10 +21,10 @@ use crate::round::fresh_dir;
 use crate::{first_seed, from_environment, turn};
 
 /// Kills in one topology.
-const KILLS_OF_ROUND: u64 = 25;
+pub const KILLS_OF_ROUND: u64 = 25;
 /// Words a second.
 const RATE: u64 = 40_000;
-const WORDS: [&str; 5] = ["stream", "tuple", "spout", "bolt", "barrier"];
+pub const WORDS: [&str; 5] = ["stream", "tuple", "spout", "bolt", "barrier"];
 
 /// A topology that runs for about as long as its kills take.
 fn document(dir: &Path, words: u64) -> PathBuf {
@@ -61,7 +61,8 @@ fn document(dir: &Path, words: u64) -> PathBuf {
     path
 }
 
-fn start(dir: &Path, document: &Path, workers: Option<u16>) -> Child {
+/// Starts a run, or goes on with it.
+pub fn start(dir: &Path, document: &Path, workers: Option<u16>) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("it can be made");
     let run = Command::new(env!("CARGO_BIN_EXE_squall"))
         .args(["run", "--resume", "--json"])
@@ -90,7 +91,7 @@ fn latest(dir: &Path) -> (u64, u64) {
 }
 
 /// Waits until a run has completed a checkpoint, and then for a random time. Returns whether it still runs.
-fn wait_for_progress(dir: &Path, run: &mut Child, random: &mut StdRng) -> bool {
+pub fn wait_for_progress(dir: &Path, run: &mut Child, random: &mut StdRng) -> bool {
     let (before, deadline) = (latest(dir), Instant::now() + DEADLINE);
     while latest(dir) == before {
         if run.try_wait().expect("it is a child").is_some() {
@@ -114,7 +115,7 @@ fn workers_of(run: &Child) -> Vec<Pid> {
 }
 
 /// Kills or stops one of the run's workers. It is a child of a child of this process.
-fn strike_worker(run: &Child, random: &mut StdRng) {
+pub fn strike_worker(run: &Child, random: &mut StdRng) {
     let workers = workers_of(run);
     if workers.is_empty() {
         return;

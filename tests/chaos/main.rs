@@ -9,7 +9,7 @@
 //! `target/chaos/`. Times are never asserted here but where they are deadlines of the system itself.
 //!
 //! * `SQUALL_CHAOS_SEED` (1): the first seed. A seed repeats its schedule, not what the schedule meets.
-//! * `SQUALL_CHAOS_KILLS` (3): kills of `kills`, and of `exactly_once`; `SQUALL_CHAOS_RECOVERIES` (1): those that are
+//! * `SQUALL_CHAOS_KILLS` (3): kills of `kills`, and of `exactly_once` and `exactly_once_postgres`; `SQUALL_CHAOS_RECOVERIES` (1): those that are
 //!   measured; `SQUALL_CHAOS_ROUNDS` (1): rounds of everything else; `SQUALL_CHAOS_WORKERS` (3):
 //!   worker processes; `SQUALL_CHAOS_MANY` (8): those of `many_workers`. In a single round each kind of
 //!   fault is carried out as in others, but fewer times or for a shorter time.
@@ -21,6 +21,8 @@
 mod kit;
 
 mod exactly_once;
+#[cfg(feature = "server-tests")]
+mod exactly_once_postgres;
 mod figures;
 mod ledger;
 mod nemesis;
@@ -30,6 +32,9 @@ mod processes;
 mod proxy;
 mod recovery;
 mod round;
+#[cfg(feature = "server-tests")]
+#[path = "../postgres/server.rs"]
+mod server;
 mod stall;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,6 +5,8 @@
 //! 3. It ends with the test, also if that panics or is killed: the kernel kills it with the thread that started it
 //!    (`setpriv --pdeathsig`).
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything here may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -58,7 +62,14 @@ impl Server {
         wait_until("the server is gone", || !answers(&self.psql("SELECT 1")));
     }
 
-    /// Starts it again after [`kill`](Server::kill).
+    /// Stops the server in order, without waiting for its clients (a "fast" shutdown).
+    pub fn stop(&mut self) {
+        let process = Pid::from_raw(i32::try_from(self.process.id()).expect("a pid")).expect("a pid");
+        kill_process(process, Signal::INT).expect("it is a child");
+        self.process.wait().expect("it is a child");
+    }
+
+    /// Starts it again after [`kill`](Server::kill) or [`stop`](Server::stop).
     pub fn restart(&mut self) {
         self.process = launch(self.directory.path(), self.port);
         self.wait_until_ready();
