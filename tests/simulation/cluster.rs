@@ -271,6 +271,7 @@ pub fn cover(coverage: &mut Coverage, counts: &ClusterCounts) {
         ("connection cut", network.cuts),
         ("connection half open", network.half_open),
         ("connection refused", network.refused),
+        ("written by a dead worker, and late", network.late),
         ("duplicate frame dropped", net.duplicates),
         ("frame resent", net.resent),
         ("frames lost with a worker", net.lost),

@@ -51,6 +51,7 @@ const SOMETIMES_IN_WORKERS: &[&str] = &[
     "workers: 2",
     "workers: 3",
     "workers: 4",
+    "written by a dead worker, and late",
 ];
 
 /// A master that was replaced, and its workers go on for so many turns.

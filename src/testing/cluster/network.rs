@@ -69,6 +69,8 @@ pub struct NetworkFaultCounts {
     pub full: u64,
     /// Connections refused because the worker was not running.
     pub refused: u64,
+    /// Writes of a process that arrived after it had died.
+    pub late: u64,
 }
 
 /// One end of a connection.
@@ -300,13 +302,14 @@ impl Network {
     pub fn died(&mut self, endpoint: Endpoint, now: Time) {
         let own: Vec<End> = self.by_end.keys().filter(|end| end.endpoint == endpoint).copied().collect();
         for end in own {
-            if let Some((id, side)) = self.by_end.get(&end).copied()
-                && self.random.random_bool(0.5)
-            {
+            if let Some((id, side)) = self.by_end.get(&end).copied() {
                 let pipe = &mut self.connections.get_mut(&id).expect("it is there").pipes[side];
-                let kept = self.random.random_range(0..=pipe.segments.len());
-                pipe.segments.truncate(kept);
-                pipe.bytes = pipe.segments.iter().map(|(_, segment)| segment.len()).sum();
+                if self.random.random_bool(0.5) {
+                    let kept = self.random.random_range(0..=pipe.segments.len());
+                    pipe.segments.truncate(kept);
+                    pipe.bytes = pipe.segments.iter().map(|(_, segment)| segment.len()).sum();
+                }
+                self.fault_counts.late += pipe.segments.len() as u64;
             }
             self.close(end, now);
         }
