@@ -26,6 +26,7 @@ pub mod testing;
 pub mod text;
 pub mod topology;
 pub mod tuple;
+mod wal;
 
 pub use ids::{MessageId, TaskId};
 pub use tuple::{Fields, Timestamp, Value};

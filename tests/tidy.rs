@@ -32,7 +32,19 @@ use source::{Source, code_only};
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "ground",
-        &["text", "files", "ids", "clock", "logging", "metrics", "config", "tuple", "state", "checkpoint"],
+        &[
+            "text",
+            "files",
+            "ids",
+            "clock",
+            "logging",
+            "metrics",
+            "config",
+            "tuple",
+            "state",
+            "checkpoint",
+            "wal",
+        ],
     ),
     ("api", &["api"]),
     ("topology", &["topology"]),

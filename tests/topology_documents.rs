@@ -285,6 +285,7 @@ fn every_option_of_checkpoints_has_its_effect() {
         timeout: Duration::from_secs(600),
         retain: 3,
         storage: None,
+        wal_storage: None,
         mode: CheckpointMode::ExactlyOnce,
     };
     assert_eq!(checkpoint("delivery = 'exactly-once'"), defaults);
@@ -295,6 +296,7 @@ fn every_option_of_checkpoints_has_its_effect() {
         checkpoint.timeout = '1min'
         checkpoint.retain = 5
         checkpoint.storage = 'var/checkpoints'
+        checkpoint.wal_storage = 'var/logs'
         checkpoint.mode = 'at-least-once'";
     let expected = CheckpointOptions {
         interval: Duration::from_secs(1),
@@ -302,6 +304,7 @@ fn every_option_of_checkpoints_has_its_effect() {
         timeout: Duration::from_secs(60),
         retain: 5,
         storage: Some(PathBuf::from("var/checkpoints")),
+        wal_storage: Some(PathBuf::from("var/logs")),
         mode: CheckpointMode::AtLeastOnce,
     };
     assert_eq!(checkpoint(set), expected);

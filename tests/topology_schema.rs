@@ -106,6 +106,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("interval = \"1s\"", "interval = 1");
     check("mode = \"at-least-once\"", "mode = \"at-most-once\"");
     check("storage = \"checkpoints\"", "storage = \"\"");
+    check("wal_storage = \"logs\"", "wal_storage = 1");
 }
 
 #[test]

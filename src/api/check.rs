@@ -141,6 +141,7 @@ pub struct Check<'a> {
     tick: Option<Duration>,
     parallelism: usize,
     message_timeout: Option<Duration>,
+    is_logged: bool,
     refusals: Vec<Refusal>,
     claims: Vec<Claim>,
 }
@@ -158,7 +159,15 @@ impl<'a> Check<'a> {
     /// assert_eq!((check.tick(), check.parallelism()), (Some(Duration::from_secs(1)), 3));
     /// ```
     pub fn new(inputs: &'a [CheckInput], tick: Option<Duration>, parallelism: usize) -> Check<'a> {
-        Check { inputs, tick, parallelism, message_timeout: None, refusals: Vec::new(), claims: Vec::new() }
+        Check {
+            inputs,
+            tick,
+            parallelism,
+            message_timeout: None,
+            is_logged: false,
+            refusals: Vec::new(),
+            claims: Vec::new(),
+        }
     }
 
     /// Sets the topology's `message_timeout`.
@@ -175,6 +184,27 @@ impl<'a> Check<'a> {
     pub fn with_message_timeout(mut self, timeout: Option<Duration>) -> Check<'a> {
         self.message_timeout = timeout;
         self
+    }
+
+    /// Sets whether the component is a spout behind a write-ahead log.
+    #[must_use]
+    pub(crate) fn with_wal(mut self, is_logged: bool) -> Check<'a> {
+        self.is_logged = is_logged;
+        self
+    }
+
+    /// Whether the component is a spout behind a write-ahead log (`wal = true`). After a failure, rows that are in the log
+    /// come from there, so what the spout reads must not come a second time from its source.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::api::Check;
+    ///
+    /// assert!(!Check::new(&[], None, 1).is_logged());
+    /// ```
+    pub fn is_logged(&self) -> bool {
+        self.is_logged
     }
 
     /// The inputs of the component; none for a spout.

@@ -37,6 +37,7 @@ mod stages;
 mod state;
 mod stats;
 mod streams;
+pub(crate) mod task_split;
 mod timer;
 mod two_phase;
 mod values;

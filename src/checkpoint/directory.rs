@@ -12,7 +12,7 @@
 //!
 //! Each file that is appended to has an open descriptor until it is sealed or deleted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use crate::checkpoint::entries::{explain_link, location_of, names, open_directory, read_file};
 use crate::checkpoint::error::CheckpointError;
-use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::storage::{CheckpointStorage, LogStorage};
 use crate::clock::Clock;
 use crate::text::shown;
 
@@ -64,6 +64,8 @@ pub struct DirectoryStorage {
     directory: OwnedFd,
     /// Files that are appended to.
     begun: HashMap<String, File>,
+    /// Those of them whose names are durable.
+    named: HashSet<String>,
     /// The lock is held as long as this is open.
     _lock: File,
 }
@@ -94,7 +96,13 @@ impl DirectoryStorage {
             return Err(CheckpointError::Held { location, holder });
         }
         remove_unfinished(&directory).map_err(failed("delete", "*.squall-tmp"))?;
-        Ok(DirectoryStorage { path: path.to_owned(), directory, begun: HashMap::new(), _lock: lock })
+        Ok(DirectoryStorage {
+            path: path.to_owned(),
+            directory,
+            begun: HashMap::new(),
+            named: HashSet::new(),
+            _lock: lock,
+        })
     }
 
     /// Opens a directory for a worker of a topology whose master has it: it is there, and locked.
@@ -113,7 +121,7 @@ impl DirectoryStorage {
         let failed =
             |source| CheckpointError::Io { action: "lock", file: WORKERS.to_owned(), location, source };
         let lock = locked.map_err(failed)?;
-        Ok(DirectoryStorage { path, directory, begun: HashMap::new(), _lock: lock })
+        Ok(DirectoryStorage { path, directory, begun: HashMap::new(), named: HashSet::new(), _lock: lock })
     }
 
     /// The file of an unfinished publication. One that an earlier publication left behind is removed first.
@@ -128,7 +136,7 @@ impl DirectoryStorage {
     }
 
     /// Makes the names in the directory durable.
-    fn sync(&self) -> io::Result<()> {
+    fn sync_names(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.directory)?)
     }
 }
@@ -142,18 +150,24 @@ impl CheckpointStorage for DirectoryStorage {
                 self.begun.entry(name.to_owned()).or_insert(file)
             }
         };
-        file.write_all(bytes).inspect_err(|_| drop(self.begun.remove(name)))
+        let written = file.write_all(bytes);
+        if written.is_err() {
+            self.abandon(name);
+        }
+        written
     }
 
     fn seal(&mut self, name: &str) -> io::Result<()> {
+        self.named.remove(name);
         let Some(file) = self.begun.remove(name) else {
-            return Err(io::Error::new(ErrorKind::NotFound, "it was not begun, or an earlier call failed"));
+            return Err(not_begun());
         };
         file.sync_all()?;
-        self.sync()
+        self.sync_names()
     }
 
     fn abandon(&mut self, name: &str) {
+        self.named.remove(name);
         self.begun.remove(name);
     }
 
@@ -168,7 +182,7 @@ impl CheckpointStorage for DirectoryStorage {
             let _ = rustix::fs::unlinkat(&self.directory, &*unfinished, AtFlags::empty());
         }
         renamed?;
-        self.sync()
+        self.sync_names()
     }
 
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
@@ -183,18 +197,34 @@ impl CheckpointStorage for DirectoryStorage {
     fn delete(&mut self, names: &[String]) -> io::Result<()> {
         let mut first_error = None;
         for name in names {
-            self.begun.remove(name);
+            self.abandon(name);
             match rustix::fs::unlinkat(&self.directory, &**name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        self.sync()?;
+        self.sync_names()?;
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn location(&self) -> String {
         location_of(&self.path)
+    }
+}
+
+impl LogStorage for DirectoryStorage {
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let Some(file) = self.begun.get(name) else {
+            return Err(not_begun());
+        };
+        let is_named = self.named.contains(name);
+        let synced = file.sync_data().and_then(|()| if is_named { Ok(()) } else { self.sync_names() });
+        match &synced {
+            Ok(()) if is_named => {}
+            Ok(()) => _ = self.named.insert(name.to_owned()),
+            Err(_) => self.abandon(name),
+        }
+        synced
     }
 }
 
@@ -211,6 +241,10 @@ fn make_directory(path: &Path) -> io::Result<()> {
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     }
     Ok(())
+}
+
+fn not_begun() -> io::Error {
+    io::Error::new(ErrorKind::NotFound, "it was not begun, or an earlier call failed")
 }
 
 /// What became of the attempt to lock a directory.

@@ -198,7 +198,7 @@ pub enum CheckpointError {
 }
 
 /// What to do about an error of the storage, as the end of its text.
-fn remedy(error: &io::Error) -> &'static str {
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull => "; free some space there",
         ErrorKind::QuotaExceeded => "; free some space there, or raise the quota",

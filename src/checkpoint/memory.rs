@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::storage::{CheckpointStorage, LogStorage};
 
 /// Keeps checkpoints in memory, for tests and simulations. Its clones are the same storage, so a process that is
 /// started again opens what the one before has left.
@@ -73,6 +73,8 @@ struct Disk {
     faults: BTreeMap<&'static str, u64>,
     /// Decides what failures and crashes leave behind.
     rng: StdRng,
+    /// Directories beside this one on the same machine, in which write-ahead logs are kept.
+    logs: BTreeMap<String, MemoryStorage>,
 }
 
 /// What is done with a storage.
@@ -157,6 +159,7 @@ impl MemoryStorage {
             space: None,
             faults: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
+            logs: BTreeMap::new(),
         })))
     }
 
@@ -164,13 +167,15 @@ impl MemoryStorage {
     /// cut, or have other bytes.
     pub fn crash(&self) {
         let mut disk = self.disk();
-        let Disk { files, rng, faults, .. } = &mut *disk;
+        let Disk { files, rng, faults, logs, .. } = &mut *disk;
+        logs.values().for_each(MemoryStorage::crash);
         for file in files.values_mut() {
             let (is_lost, is_synced) = (rng.random_bool(0.5), file.present == file.durable);
             if !is_lost {
+                let synced = file.durable.as_ref().map_or(0, Vec::len);
                 file.durable = match file.phase {
                     Phase::Begun | Phase::GivenUp => {
-                        file.present.take().map(|bytes| torn(bytes, rng, faults))
+                        file.present.take().map(|bytes| torn(bytes, synced, rng, faults))
                     }
                     Phase::Whole => file.present.take(),
                 };
@@ -236,6 +241,28 @@ impl MemoryStorage {
         (disk.fault, disk.space) = (None, None);
     }
 
+    /// Where the write-ahead log of this name is kept. It crashes with this storage, and has faults of its own.
+    pub(crate) fn log(&self, name: &str) -> MemoryStorage {
+        let mut disk = self.disk();
+        let seed = disk.rng.random();
+        let new = || MemoryStorage::seeded(seed);
+        disk.logs.entry(name.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// The names of the write-ahead logs that were opened.
+    pub(crate) fn logs(&self) -> Vec<String> {
+        self.disk().logs.keys().cloned().collect()
+    }
+
+    /// Changes a file behind squall's back.
+    #[cfg(test)]
+    pub(crate) fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut disk = self.disk();
+        let file = disk.files.get_mut(name).expect("the file is there");
+        change(file.present.as_mut().expect("the file is there"));
+        file.durable.clone_from(&file.present);
+    }
+
     /// How many operations there were, failed ones included.
     pub fn operations(&self) -> u64 {
         self.disk().operations
@@ -294,12 +321,17 @@ impl Disk {
     }
 }
 
-/// What a crash may leave of bytes that were not synced: all of them, some, or others.
-fn torn(mut bytes: Vec<u8>, rng: &mut StdRng, faults: &mut BTreeMap<&'static str, u64>) -> Vec<u8> {
-    if bytes.is_empty() {
+/// What a crash may leave of bytes, of which so many were synced. Of the others, all, some, or changed ones.
+fn torn(
+    mut bytes: Vec<u8>,
+    synced: usize,
+    rng: &mut StdRng,
+    faults: &mut BTreeMap<&'static str, u64>,
+) -> Vec<u8> {
+    if bytes.len() <= synced {
         return bytes;
     }
-    let at = rng.random_range(0..bytes.len());
+    let at = rng.random_range(synced..bytes.len());
     match rng.random_range(0..3) {
         0 => {}
         1 => {
@@ -414,5 +446,23 @@ impl CheckpointStorage for MemoryStorage {
 
     fn location(&self) -> String {
         "memory".to_owned()
+    }
+}
+
+impl LogStorage for MemoryStorage {
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let failed = disk.begin(StorageOperation::Seal);
+        let reaches_the_disk = failed.is_ok() || disk.rng.random_bool(0.5);
+        let Some(file) = disk.files.get_mut(name).filter(|file| file.phase == Phase::Begun) else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        if reaches_the_disk {
+            file.durable.clone_from(&file.present);
+        }
+        if failed.is_err() {
+            file.phase = Phase::GivenUp;
+        }
+        failed
     }
 }

@@ -46,10 +46,12 @@ mod worker_store;
 
 pub use directory::DirectoryStorage;
 pub use error::CheckpointError;
+pub(crate) use error::remedy;
 pub use manifest::{Manifest, RunState, SnapshotFile, TaskEntry};
 pub use memory::{MemoryStorage, StorageOperation};
 pub use names::TaskName;
 pub(crate) use reader::{CheckpointReader, Listed};
 pub use storage::CheckpointStorage;
+pub(crate) use storage::LogStorage;
 pub use store::CheckpointStore;
 pub use worker_store::WorkerStore;

@@ -45,3 +45,11 @@ pub trait CheckpointStorage: Send {
     /// What a message calls this place.
     fn location(&self) -> String;
 }
+
+/// A storage in which a write-ahead log can be kept: files that are appended to after they were made durable.
+pub(crate) trait LogStorage: CheckpointStorage {
+    /// Makes durable what a file has that this process appends to, and that the file exists. More may be appended
+    /// afterwards. After an error nothing more is, and what was appended since the last sync counts as lost: the kernel
+    /// may report a failed write once only.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+}

@@ -8,8 +8,7 @@
 //!   [`delay`];
 //! * sinks: [`mod@print`], [`mod@file`], [`mod@postgres`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
-//!   per source), `replay_buffer` (messages of a spout until they are acked), `task_split` (positions of spouts, one
-//!   for each task), `expression`, `patterns`,
+//!   per source), `replay_buffer` (messages of a spout until they are acked), `expression`, `patterns`,
 //!   `json`, [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
 //!   standard streams were closed).
 //!
@@ -41,7 +40,6 @@ pub mod settings;
 pub mod split;
 pub mod standard;
 pub mod stream;
-pub(crate) mod task_split;
 #[cfg(test)]
 mod test_support;
 #[cfg(test)]

@@ -244,6 +244,9 @@ pub struct CheckpointOptions {
     /// its own below the user's state directory, `$XDG_STATE_HOME/squall/<topology>/checkpoints`, or
     /// `~/.local/state/squall/<topology>/checkpoints` where that variable is not set.
     pub storage: Option<PathBuf>,
+    /// `wal_storage`: the directory in which the write-ahead logs of this topology are stored, one for each task of a
+    /// spout with [`wal`](ComponentOptions::wal). `None`: a directory beside `storage`, whose name ends in `-wal`.
+    pub wal_storage: Option<PathBuf>,
     /// `mode`: whether an input waits for the others at a barrier.
     pub mode: CheckpointMode,
 }
@@ -256,6 +259,7 @@ impl Default for CheckpointOptions {
             timeout: Duration::from_secs(10 * 60),
             retain: 3,
             storage: None,
+            wal_storage: None,
             mode: CheckpointMode::default(),
         }
     }
@@ -387,6 +391,9 @@ pub struct ComponentOptions {
     pub on_error: Option<OnError>,
     /// `state`, of a bolt.
     pub state: BoltStateOptions,
+    /// `wal`, of a spout that cannot go back to a position in its input: what it reads is written to a write-ahead log
+    /// before it counts as read, so that it comes again after a failure. Only with [`Delivery::ExactlyOnce`].
+    pub wal: bool,
     /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
 }
@@ -403,6 +410,7 @@ impl Default for ComponentOptions {
             max_replays: None,
             on_error: None,
             state: BoltStateOptions::default(),
+            wal: false,
             settings: toml::Table::new(),
         }
     }

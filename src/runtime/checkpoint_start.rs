@@ -1,18 +1,20 @@
 //! How a topology that is exactly-once begins: where its checkpoints are, and what becomes of those of earlier runs.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 
 use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, Manifest,
-    RunState, TaskEntry,
+    CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, LogStorage,
+    Manifest, RunState, TaskEntry,
 };
 use crate::ids::{CheckpointId, is_reserved_name};
 use crate::runtime::user_directory::user_directory;
 use crate::topology::graph::Topology;
+use crate::wal::{SEGMENT_LEN_MAX, Wal, WalError, WalPlace, WalPosition, log_name};
 
 /// What a topology that is `exactly-once` does about the checkpoints of an earlier run.
 ///
@@ -93,6 +95,17 @@ pub enum CheckpointStartError {
         /// What is different.
         differences: Vec<String>,
     },
+    /// The directory of the write-ahead logs cannot be read.
+    #[error("cannot look for the write-ahead logs of `{component}`: {source}")]
+    Logs {
+        /// The spout.
+        component: SmolStr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A write-ahead log cannot be used.
+    #[error("{0}")]
+    Log(String),
     /// There is no directory to keep checkpoints in.
     #[error(
         "checkpoints need a directory, and neither XDG_STATE_HOME nor HOME is set: name one by \
@@ -130,6 +143,17 @@ pub fn checkpoint_directory(topology: &Topology) -> Result<PathBuf, CheckpointSt
     Ok(user_directory(topology).ok_or(CheckpointStartError::NoDirectory)?.join("checkpoints"))
 }
 
+/// The directory of the write-ahead logs of a topology that is exactly-once: the one that its options name, or one beside
+/// its checkpoints.
+pub fn wal_directory(topology: &Topology) -> Result<PathBuf, CheckpointStartError> {
+    if let Some(directory) = &topology.options().checkpoint.wal_storage {
+        return Ok(directory.clone());
+    }
+    let mut name = checkpoint_directory(topology)?.into_os_string();
+    name.push("-wal");
+    Ok(PathBuf::from(name))
+}
+
 /// Opens the directory of the checkpoints of a topology, and begins an epoch in it. `holder` is shown to whoever wants
 /// it while this process has it.
 pub fn open_directory(
@@ -139,7 +163,7 @@ pub fn open_directory(
     holder: &str,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let storage = DirectoryStorage::open(checkpoint_directory(topology)?, holder)?;
-    open(topology, begin, dropped, Box::new(storage))
+    open(topology, begin, dropped, Box::new(storage), &WalPlace::Directory(wal_directory(topology)?))
 }
 
 /// Opens a storage with the checkpoints of a topology, and begins an epoch in it. What the components in `dropped` kept
@@ -149,6 +173,7 @@ pub fn open(
     begin: CheckpointBegin,
     dropped: &[String],
     storage: Box<dyn CheckpointStorage>,
+    logs: &WalPlace,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let location = storage.location();
     let retain = topology.options().checkpoint.retain as usize;
@@ -185,11 +210,64 @@ pub fn open(
             }
             store.import(directory)?;
         }
-        (CheckpointBegin::New | CheckpointBegin::Discard, Some(_)) => store.clear()?,
+        // The logs first: if that is interrupted, the next start is told once more what to do.
+        (CheckpointBegin::New, Some(left)) => {
+            begin_logs_after(topology, left, logs)?;
+            store.clear()?;
+        }
+        (CheckpointBegin::Discard, left) => {
+            let has_left = left.is_some();
+            remove_logs(topology, logs)?;
+            if has_left {
+                store.clear()?;
+            }
+        }
         (_, None) => {}
     }
     let epoch = store.begin_epoch()?;
     Ok(OpenedCheckpoints { store, epoch })
+}
+
+/// The logs of a topology, opened one after the other.
+fn for_each_log(
+    topology: &Topology,
+    logs: &WalPlace,
+    mut call: impl FnMut(&str, Box<dyn LogStorage>) -> Result<(), WalError>,
+) -> Result<(), CheckpointStartError> {
+    let logged = topology.components().iter().filter(|component| component.options.wal);
+    for component in logged {
+        let there = logs
+            .logs_of(&component.id)
+            .map_err(|source| CheckpointStartError::Logs { component: component.id.clone(), source })?;
+        for log in there {
+            let storage = logs.open(&log)?;
+            call(&log, storage).map_err(|error| CheckpointStartError::Log(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A new run begins with what the run before had read, and not emitted when it came to its end.
+fn begin_logs_after(
+    topology: &Topology,
+    ended: &Manifest,
+    logs: &WalPlace,
+) -> Result<(), CheckpointStartError> {
+    for_each_log(topology, logs, |log, mut storage| {
+        let of_log = |entry: &&TaskEntry| log_name(&entry.component, entry.task_index as usize) == log;
+        let entry = ended.tasks.iter().find(of_log);
+        let position = entry.and_then(|entry| entry.positions.values().find_map(WalPosition::of_json));
+        let Some(position) = position else { return Ok(()) };
+        if !Wal::is_there(&mut *storage, position.log)? {
+            return Ok(());
+        }
+        Wal::open(storage, position.log, SEGMENT_LEN_MAX)?.set_begin(position.next)
+    })
+}
+
+/// Nothing of the run before is read any more.
+fn remove_logs(topology: &Topology, logs: &WalPlace) -> Result<(), CheckpointStartError> {
+    for_each_log(topology, logs, |_, mut storage| Wal::remove(&mut *storage))
 }
 
 /// Refuses a checkpoint that does not fit a topology. What the components in `dropped` kept may be left behind.
@@ -267,17 +345,24 @@ fn kept<'e>(entries: impl Iterator<Item = &'e TaskEntry> + Clone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Spout, SpoutOutputs, SpoutStatus, Streams, TaskError};
     use crate::checkpoint::{MemoryStorage, SnapshotFile};
+    use crate::config::Delivery;
     use crate::state::{StateDescription, StateKind};
     use crate::testing::{Capture, FixedSpout};
     use crate::topology::TopologyBuilder;
     use crate::tuple::Value;
+    use crate::wal::LogId;
 
     fn topology(sinks: u32) -> Topology {
         let mut builder = TopologyBuilder::new("words");
         builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
         builder.bolt("sink", Capture::new().bolt()).parallelism(sinks).shuffle("words");
         builder.build().unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn no_logs() -> WalPlace {
+        WalPlace::Memory(MemoryStorage::new())
     }
 
     /// A storage in which a run of one sink left a checkpoint.
@@ -304,8 +389,8 @@ mod tests {
     }
 
     fn begun(run: RunState, begin: CheckpointBegin, sinks: u32) -> Result<Option<CheckpointId>, String> {
-        let setup =
-            open(&topology(sinks), begin, &[], Box::new(left(run))).map_err(|error| error.to_string())?;
+        let setup = open(&topology(sinks), begin, &[], Box::new(left(run)), &no_logs())
+            .map_err(|error| error.to_string())?;
         Ok(setup.store.latest().map(|manifest| manifest.checkpoint))
     }
 
@@ -337,8 +422,14 @@ mod tests {
         drop(store);
 
         let back = |to, sinks| {
-            open(&topology(sinks), CheckpointBegin::ResumeFrom(to), &[], Box::new(storage.clone()))
-                .map_err(|error| error.to_string())
+            open(
+                &topology(sinks),
+                CheckpointBegin::ResumeFrom(to),
+                &[],
+                Box::new(storage.clone()),
+                &no_logs(),
+            )
+            .map_err(|error| error.to_string())
         };
         let error = back(CheckpointId { epoch: 1, number: 2 }, 1).map(|_| ()).expect_err("it is not there");
         assert!(
@@ -432,5 +523,74 @@ mod tests {
         assert_eq!(differences(&topology(1), &manifest, &[]), [""; 0]);
         manifest.tasks[0].positions.insert("a.log".to_owned(), 7.into());
         assert_eq!(differences(&topology(1), &manifest, &[]).len(), 1);
+    }
+
+    /// It cannot go back.
+    struct Ended;
+
+    impl Spout for Ended {
+        fn declare(&self) -> Streams {
+            Streams::new(["word"])
+        }
+        fn next_tuple(&mut self, _: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+            Ok(SpoutStatus::Exhausted)
+        }
+    }
+
+    /// A log of ten records of the spout, in a storage in which a run left a checkpoint that stands at the seventh.
+    fn left_with_log(run: RunState) -> (Topology, MemoryStorage, WalPlace) {
+        let mut builder = TopologyBuilder::new("words");
+        builder.options(|options| options.delivery = Delivery::ExactlyOnce);
+        builder.spout("words", || Ended).wal();
+        builder.bolt("sink", Capture::new().bolt()).shuffle("words");
+        let topology = builder.build().unwrap_or_else(|errors| panic!("{errors}"));
+        let (storage, id) = (MemoryStorage::new(), LogId(5));
+        let log = Wal::open(Box::new(storage.log("words-0")), id, SEGMENT_LEN_MAX);
+        let mut log = log.unwrap_or_else(|error| panic!("{error}"));
+        for _ in 0..10 {
+            log.append(&[b"rain".to_vec()]).unwrap_or_else(|error| panic!("{error}"));
+        }
+        let mut store = CheckpointStore::open(Box::new(storage.clone()), "words", 3).expect("it opens");
+        let epoch = store.begin_epoch().expect("no fault is set");
+        let position = serde_json::to_value(WalPosition { log: id, next: 7 }).expect("it is JSON");
+        let entry = TaskEntry {
+            component: "words".into(),
+            task_index: 0,
+            tasks: 1,
+            files: Vec::new(),
+            positions: [("task 0 of 1".to_owned(), position)].into(),
+            states: Vec::new(),
+            names_keys: false,
+        };
+        let checkpoint = CheckpointId { epoch, number: 1 };
+        let manifest = Manifest {
+            checkpoint,
+            topology: "words".into(),
+            key_groups: 1024,
+            taken_at: 0,
+            run,
+            tasks: vec![entry],
+        };
+        store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
+        let place = WalPlace::Memory(storage.clone());
+        (topology, storage, place)
+    }
+
+    /// The records that a task would begin with, without a checkpoint.
+    #[test]
+    fn a_new_run_begins_with_what_the_one_before_has_not_emitted() {
+        let left_in_log = |run, begin: CheckpointBegin| {
+            let (topology, storage, place) = left_with_log(run);
+            open(&topology, begin, &[], Box::new(storage.clone()), &place)
+                .unwrap_or_else(|error| panic!("{error}"));
+            let log = Wal::open(Box::new(storage.log("words-0")), LogId(6), SEGMENT_LEN_MAX);
+            let log = log.unwrap_or_else(|error| panic!("{error}"));
+            (log.begin(), log.next())
+        };
+        assert_eq!(left_in_log(RunState::Committed, CheckpointBegin::New), (7, 10));
+        assert_eq!(left_in_log(RunState::Running, CheckpointBegin::Resume), (0, 10));
+        for run in [RunState::Running, RunState::Ended, RunState::Committed] {
+            assert_eq!(left_in_log(run, CheckpointBegin::Discard), (0, 0), "{run:?}");
+        }
     }
 }

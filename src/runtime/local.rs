@@ -13,7 +13,7 @@ use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::setup::{CheckpointSetup, WorkerSetup};
 use crate::runtime::assemble::{AssembleError, assemble};
 use crate::runtime::checkpoint_start::{
-    CheckpointBegin, CheckpointStartError, OpenedCheckpoints, open_directory,
+    CheckpointBegin, CheckpointStartError, OpenedCheckpoints, open_directory, wal_directory,
 };
 use crate::runtime::end_sequence::EndCommand;
 use crate::runtime::flow::checkpoint::CheckpointEvent;
@@ -26,6 +26,7 @@ use crate::runtime::scheduler::Scheduler;
 use crate::runtime::user_directory::state_backend;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
+use crate::wal::WalPlace;
 
 /// What a local run is started with.
 #[derive(Clone)]
@@ -179,6 +180,7 @@ impl RunningTopology {
         }
         let inactive = topology.options().start_inactive;
         topology.options.resolve_threads();
+        let mut logs = None;
         let checkpoints = match topology.options().delivery.is_exactly_once() {
             true => {
                 let holder = format!("process {} on {}", std::process::id(), host_name());
@@ -186,6 +188,7 @@ impl RunningTopology {
                     open_directory(&topology, options.checkpoints, &options.allow_dropped_state, &holder)?;
                 opened.warn_of_given_up(&options.logger);
                 let OpenedCheckpoints { store, epoch } = opened;
+                logs = Some(WalPlace::Directory(wal_directory(&topology)?));
                 Some(CheckpointSetup::Whole { store: Box::new(store), epoch })
             }
             false => None,
@@ -205,6 +208,7 @@ impl RunningTopology {
                 share: None,
                 checkpoints,
                 state_backend,
+                logs,
             },
         )?;
         worker.process.begin(&worker.topology)?;

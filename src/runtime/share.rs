@@ -12,6 +12,7 @@ use crate::checkpoint::WorkerStore;
 use crate::clock::{Clock, Time};
 use crate::runtime::assemble::assemble;
 use crate::runtime::assemble::setup::{CheckpointSetup, Share, WorkerSetup};
+use crate::runtime::checkpoint_start::wal_directory;
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::checkpoint::CheckpointOrder;
 use crate::runtime::flow::run_queue::Urgency;
@@ -23,6 +24,7 @@ use crate::runtime::starvation::WithheldTime;
 use crate::runtime::user_directory::state_backend;
 use crate::runtime::worker::Worker;
 use crate::topology::graph::Topology;
+use crate::wal::WalPlace;
 
 /// A share that was built and does not run yet.
 pub struct AssembledShare {
@@ -46,6 +48,10 @@ impl AssembledShare {
         checkpoints: Option<WorkerStore>,
     ) -> Result<(AssembledShare, Ingress), StartError> {
         let state_backend = state_backend(&topology);
+        let logs = match checkpoints {
+            Some(_) => Some(WalPlace::Directory(wal_directory(&topology)?)),
+            None => None,
+        };
         let setup = WorkerSetup {
             clock,
             seed: None,
@@ -58,6 +64,7 @@ impl AssembledShare {
             share: Some(share),
             checkpoints: checkpoints.map(CheckpointSetup::Share),
             state_backend,
+            logs,
         };
         let (worker, ingress) = assemble(topology, setup)?;
         let assembled = AssembledShare { worker: Arc::new(worker) };

@@ -23,6 +23,7 @@ use crate::runtime::worker::{HostedExecutor, Worker};
 use crate::state::MemoryBackend;
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
+use crate::wal::WalPlace;
 
 pub(crate) use crate::runtime::audit::Audit;
 pub(crate) use crate::runtime::flow::message::ExecutorCommand;
@@ -43,6 +44,8 @@ pub(crate) struct SimulatedSetup {
     pub audit: Arc<Audit>,
     /// Where checkpoints are kept, if the topology is exactly-once.
     pub checkpoints: Box<dyn CheckpointStorage>,
+    /// Where write-ahead logs are kept.
+    pub logs: WalPlace,
 }
 
 /// A worker without threads: the simulation decides which executor is stepped.
@@ -71,13 +74,13 @@ impl SimulatedWorker {
         share: Option<Share>,
         setup: SimulatedSetup,
     ) -> (SimulatedWorker, Option<Ingress>) {
-        let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints } = setup;
+        let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints, logs } = setup;
         let checkpoints = topology.options().delivery.is_exactly_once().then(|| {
             let storage = checkpoints;
             if share.is_some() {
                 return CheckpointSetup::Share(WorkerStore::new(storage, topology.name()));
             }
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage);
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage, &logs);
             let OpenedCheckpoints { store, epoch } = opened.unwrap_or_else(|error| panic!("{error}"));
             CheckpointSetup::Whole { store: Box::new(store), epoch }
         });
@@ -94,6 +97,7 @@ impl SimulatedWorker {
             share,
             checkpoints,
             state_backend: Arc::new(MemoryBackend::default()),
+            logs: Some(logs),
         };
         let (worker, ingress) = assemble(topology, setup).unwrap_or_else(|error| panic!("{error}"));
         worker.process.begin(&worker.topology).unwrap_or_else(|error| panic!("{error}"));

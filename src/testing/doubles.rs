@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol_str::SmolStr;
 
+use crate::api::task_split;
 use crate::api::{
     Bolt, Failure, Input, Outputs, Positions, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext,
     TaskError, Values,
 };
-use crate::components::task_split;
 use crate::ids::MessageId;
 use crate::testing::row::row_of;
 use crate::tuple::{Fields, Value};

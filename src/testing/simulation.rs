@@ -32,6 +32,7 @@ use crate::runtime::simulated::{ExecutorCommand, SimulatedSetup, SimulatedWorker
 use crate::testing::faults::{ActiveFaults, FaultPlan};
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
+use crate::wal::WalPlace;
 
 /// Steps that may follow each other at one point in time; more is reported as a topology that never rests.
 const STEPS_WITHOUT_REST_MAX: u64 = 5_000_000;
@@ -164,6 +165,7 @@ impl SimulatedTopology {
     pub fn start(topology: Topology, options: SimulationOptions) -> SimulatedTopology {
         let SimulationOptions { seed, faults, logger, resources, checkpoints, starts_after } = options;
         let clock = Clock::simulated_later(starts_after);
+        let logs = WalPlace::Memory(checkpoints.clone());
         let checkpoints = faults.storage(checkpoints);
         let faults = faults.start(seed);
         let inactive = topology.options().start_inactive;
@@ -175,6 +177,7 @@ impl SimulatedTopology {
             faults: Arc::clone(&faults) as Arc<dyn crate::runtime::Faults>,
             audit: Arc::default(),
             checkpoints,
+            logs,
         };
         let worker = SimulatedWorker::new(topology, setup);
         let simulated = SimulatedTopology {

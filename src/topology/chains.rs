@@ -128,7 +128,7 @@ impl Topology {
 
     /// Whether a component with these options may be part of a chain.
     pub(crate) fn allows_chain(&self, options: &ComponentOptions) -> bool {
-        !options.blocking && options.chain.unwrap_or(self.options().chain) == ChainMode::Auto
+        !options.blocking && !options.wal && options.chain.unwrap_or(self.options().chain) == ChainMode::Auto
     }
 
     /// Whether the two components of an edge and its grouping allow it.

@@ -100,6 +100,9 @@ fn summary(component: &Component) -> String {
     if options.blocking {
         text += ", blocking";
     }
+    if options.wal {
+        text += ", wal";
+    }
     text
 }
 

@@ -6,6 +6,7 @@ mod accidents;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod rescaling;
+mod wal;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

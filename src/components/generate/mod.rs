@@ -21,12 +21,12 @@ use rand::rngs::StdRng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::task_split;
 use crate::api::{Failure, Positions, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError};
 use crate::clock::{Clock, Time};
 use crate::components::generate::template::Template;
 use crate::components::replay_buffer::ReplayBuffer;
 use crate::components::settings::{Ordered, Scalar, spend_names};
-use crate::components::task_split;
 use crate::config::Delivery;
 use crate::ids::MessageId;
 use crate::topology::effort::Effort;

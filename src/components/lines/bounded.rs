@@ -44,6 +44,8 @@ pub(super) struct Bounded {
     current: Option<Opened>,
     backoff: Backoff,
     line_len_max: usize,
+    /// Exactly once: whether the input comes once, so that the spout is behind a write-ahead log.
+    is_logged: bool,
 }
 
 /// A file that is to be read.
@@ -80,6 +82,7 @@ impl Bounded {
     ) -> Result<Bounded, TaskError> {
         let (task, tasks) = (context.task_index(), context.parallelism().max(1));
         let is_exactly_once = context.delivery().is_exactly_once();
+        let is_logged = is_exactly_once && patterns.iter().any(|pattern| paths::is_read_once(pattern));
         let (mut files, mut unread, mut reads_stdin, mut missing) = (Vec::new(), Vec::new(), false, None);
         for pattern in patterns {
             if paths::is_standard_input(pattern) {
@@ -113,7 +116,10 @@ impl Bounded {
         if task != 0 {
             unread.clear();
         }
-        let current = if reads_stdin { Some(Opened::standard_input(context, line_len_max)?) } else { None };
+        let current = match reads_stdin {
+            true => Some(Opened::standard_input(context, line_len_max, is_logged)?),
+            false => None,
+        };
         let (context, counters, backoff) = (context.clone(), counters.clone(), Backoff::default());
         Ok(Bounded {
             context,
@@ -128,12 +134,20 @@ impl Bounded {
             current,
             backoff,
             line_len_max,
+            is_logged,
         })
     }
 
     /// Why there is nothing to read, once.
     pub(super) fn take_missing(&mut self) -> Option<TaskError> {
         self.missing.take()
+    }
+
+    /// Behind a write-ahead log: whether nothing more is to be read than what is under way.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        if let Some(source) = &mut self.current {
+            source.pause(is_paused);
+        }
     }
 
     /// Writes the positions of all files of the task.
@@ -266,9 +280,9 @@ impl Bounded {
     fn open_next(&mut self, out: &mut SpoutOutputs<'_>) -> Option<Pull> {
         let Some(waiting) = self.waiting.front() else { return Some(Pull::End) };
         let path = &waiting.path;
-        let opened = match self.context.delivery().is_exactly_once() {
+        let opened = match self.context.delivery().is_exactly_once() && !self.is_logged {
             true => open_again(waiting, self.line_len_max).map(|(opened, began)| (opened, Some(began))),
-            false => Opened::path(path, self.line_len_max).map(|opened| (opened, None)),
+            false => Opened::path(path, self.line_len_max, self.is_logged).map(|opened| (opened, None)),
         };
         match opened {
             Ok((opened, began)) => (self.current, self.began) = (Some(opened), began),

@@ -8,8 +8,9 @@
 //!
 //! Each line is one tracked message, kept until it is acked and sent again when it fails, unless
 //! that was its last failure. At most once, nothing is kept. Exactly once, nothing is kept either: a checkpoint has the
-//! `position` in each file, which reading goes back to. Otherwise where reading stands is not stored: a spout that is
-//! built anew reads from the start.
+//! `position` in each file, which reading goes back to, and what can be read once only goes through a write-ahead log
+//! (`wal = true`, which is the runtime's). Otherwise where reading stands is not stored: a spout that is built anew reads
+//! from the start.
 //!
 //! A text is UTF-8; what is not is replaced by U+FFFD and counted (`invalid_utf8`). A line longer
 //! than `max_line` is cut, reported and counted (`lines_cut`), never held in full. Input that is lost
@@ -156,6 +157,12 @@ impl Lines {
         })
     }
 
+    fn pause(&mut self, is_paused: bool) {
+        if let Reader::Bounded(bounded) = &mut self.reader {
+            bounded.pause(is_paused);
+        }
+    }
+
     /// The line in hand, as text.
     #[inline]
     fn take_line(&mut self, out: &mut SpoutOutputs<'_>) -> Line {
@@ -227,6 +234,17 @@ impl Spout for Lines {
     }
 
     fn check(&self, check: &mut Check<'_>) {
+        let patterns = self.settings.path.as_slice();
+        if check.is_logged()
+            && patterns.iter().any(|path| paths::is_read_once(path))
+            && let Some(file) = patterns.iter().find(|path| !paths::is_read_once(path))
+        {
+            let why = format!(
+                "`{file}` can be read again, and would be after a failure although its rows are in the write-ahead log; \
+                 read it in a spout of its own, without `wal`"
+            );
+            check.refuse("path", why);
+        }
         let mut claimed = Vec::new();
         for descriptor in self.settings.path.as_slice().iter().filter_map(|path| paths::descriptor(path)) {
             if claimed.contains(&descriptor) {
@@ -280,6 +298,16 @@ impl Spout for Lines {
             Reader::Follow(follow) => follow.restore(positions),
             Reader::Closed => Ok(()),
         }
+    }
+
+    fn activate(&mut self) -> Result<(), TaskError> {
+        self.pause(false);
+        Ok(())
+    }
+
+    fn deactivate(&mut self) -> Result<(), TaskError> {
+        self.pause(true);
+        Ok(())
     }
 
     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {

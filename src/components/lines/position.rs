@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::task_split;
 use crate::api::{Positions, TaskContext, TaskError};
 use crate::components::lines::paths::{self, FileId};
-use crate::components::task_split;
 
 /// Bytes of the beginning of a file that are compared.
 const HEAD_LEN_MAX: usize = 1 << 10;

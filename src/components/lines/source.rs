@@ -4,6 +4,9 @@
 //! device may wait for ever, and so may opening one; a thread of its own does both and hands
 //! chunks over by a bounded channel, so that the spout never waits. The thread ends with its input
 //! or, at the next chunk, when the spout is gone.
+//!
+//! Behind a write-ahead log the thread reads a chunk when it is asked for one, so that little is read and not in the log.
+//! A spout that is paused asks for none.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -28,9 +31,37 @@ enum Source {
     /// Read here: it never waits.
     Direct(Unpack),
     /// Read by a thread.
-    Thread(Receiver<io::Result<Vec<u8>>>),
+    Thread(Chunks),
     /// A file that may grow.
     Growing(Growing),
+}
+
+/// What a thread reads.
+struct Chunks {
+    received: Receiver<io::Result<Vec<u8>>>,
+    /// If it reads only what it is asked for.
+    asks: Option<Asks>,
+}
+
+struct Asks {
+    sender: Sender<()>,
+    /// Whether a chunk was asked for that has not come.
+    is_waiting: bool,
+    is_paused: bool,
+}
+
+impl Chunks {
+    fn next(&mut self) -> Result<io::Result<Vec<u8>>, TryRecvError> {
+        let received = self.received.try_recv();
+        if let Some(asks) = &mut self.asks {
+            asks.is_waiting &= received.is_err();
+            if !asks.is_waiting && !asks.is_paused {
+                // If the thread is gone, its input has ended, and that is found out above.
+                asks.is_waiting = asks.sender.try_send(()).is_ok();
+            }
+        }
+        received
+    }
 }
 
 /// What a read brought.
@@ -78,13 +109,13 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens a path, to be read to its end.
-    pub(super) fn path(path: &Path, line_len_max: usize) -> io::Result<Opened> {
+    /// Opens a path, to be read to its end. `is_logged`: behind a write-ahead log.
+    pub(super) fn path(path: &Path, line_len_max: usize, is_logged: bool) -> io::Result<Opened> {
         let source = if path.metadata()?.is_file() {
             Source::Direct(Unpack::new(Box::new(File::open(path)?)))
         } else {
             let path = PathBuf::from(path);
-            read_by_thread(move || Ok(Box::new(File::open(path)?)))?
+            read_by_thread(is_logged, move || Ok(Box::new(File::open(path)?)))?
         };
         Ok(Opened::new(&path.to_string_lossy(), source, line_len_max))
     }
@@ -107,11 +138,21 @@ impl Opened {
         Opened { position, ..opened }
     }
 
-    /// Standard input, or what stands for it.
-    pub(super) fn standard_input(context: &TaskContext, line_len_max: usize) -> Result<Opened, TaskError> {
+    /// Standard input, or what stands for it. `is_logged`: behind a write-ahead log.
+    pub(super) fn standard_input(
+        context: &TaskContext,
+        line_len_max: usize,
+        is_logged: bool,
+    ) -> Result<Opened, TaskError> {
         let source = match standard_input::open(context)? {
+            Inherited::File(_) if is_logged => {
+                return Err(TaskError::fatal(
+                    "standard input is a file, from which a spout with `wal = true` would read rows again that are in \
+                     its log: name the file by `path`, and leave `wal` out",
+                ));
+            }
             Inherited::File(reader) => Source::Direct(Unpack::new(reader)),
-            Inherited::Stream(reader) => read_by_thread(move || Ok(reader))?,
+            Inherited::Stream(reader) => read_by_thread(is_logged, move || Ok(reader))?,
         };
         Ok(Opened::new("-", source, line_len_max))
     }
@@ -130,6 +171,13 @@ impl Opened {
             Source::Direct(_) | Source::Thread(_) => 0,
         };
         (self.position + self.skip).saturating_sub(self.lines.unread() + undecided)
+    }
+
+    /// Behind a write-ahead log: whether to ask for no more than what was asked for.
+    pub(super) fn pause(&mut self, is_paused: bool) {
+        if let Source::Thread(Chunks { asks: Some(asks), .. }) = &mut self.source {
+            asks.is_paused = is_paused;
+        }
     }
 
     /// The file that grows.
@@ -169,7 +217,7 @@ impl Opened {
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Read1::Nothing),
                 Err(error) => return Err(error),
             },
-            Source::Thread(chunks) => match chunks.try_recv() {
+            Source::Thread(chunks) => match chunks.next() {
                 Ok(chunk) => {
                     let chunk = chunk?;
                     lines.space()[..chunk.len()].copy_from_slice(&chunk);
@@ -220,25 +268,41 @@ impl Opened {
 type OpenReader = dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send;
 
 fn read_by_thread(
+    is_logged: bool,
     open: impl FnOnce() -> io::Result<Box<dyn Read + Send>> + Send + 'static,
 ) -> io::Result<Source> {
-    let (sender, receiver) = flume::bounded(CHUNKS_AHEAD_MAX);
+    let (sender, received) = flume::bounded(CHUNKS_AHEAD_MAX);
+    let (asks, asked) = if is_logged {
+        let (sender, asked) = flume::bounded(1);
+        (Some(Asks { sender, is_waiting: false, is_paused: false }), Some(asked))
+    } else {
+        (None, None)
+    };
     let open: Box<OpenReader> = Box::new(open);
-    thread::Builder::new().name("squall-lines".to_owned()).spawn(move || send_chunks(open, &sender))?;
-    Ok(Source::Thread(receiver))
+    let read = move || send_chunks(open, &sender, asked.as_ref());
+    thread::Builder::new().name("squall-lines".to_owned()).spawn(read)?;
+    Ok(Source::Thread(Chunks { received, asks }))
 }
 
-fn send_chunks(open: Box<OpenReader>, chunks: &Sender<io::Result<Vec<u8>>>) {
+fn send_chunks(open: Box<OpenReader>, chunks: &Sender<io::Result<Vec<u8>>>, asked: Option<&Receiver<()>>) {
     let mut reader = match open() {
         Ok(reader) => Unpack::new(reader),
         Err(error) => return drop(chunks.send(Err(error))),
     };
     let mut space = vec![0; READ_SIZE];
     loop {
-        let sent = match reader.read(&mut space) {
+        if asked.is_some_and(|asked| asked.recv().is_err()) {
+            return;
+        }
+        let read = loop {
+            match reader.read(&mut space) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        let sent = match read {
             Ok(0) => return,
             Ok(len) => chunks.send(Ok(space[..len].to_vec())),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return drop(chunks.send(Err(error))),
         };
         if sent.is_err() {

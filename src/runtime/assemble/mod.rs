@@ -46,6 +46,7 @@ use crate::runtime::executor::checkpoints::{AlignedInputs, StorageSender};
 use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::executor_answers::ExecutorAnswers;
 use crate::runtime::executor::local_executors::LocalExecutors;
+use crate::runtime::executor::logged_spout::LoggedSpouts;
 use crate::runtime::executor::spout::{Cycles, SpoutExecutor};
 use crate::runtime::executor::spout_task::SpoutTask;
 use crate::runtime::executor::step::{ExecutorHandles, TaskParts};
@@ -226,7 +227,8 @@ impl Assembly {
             Part::Acker => (self.acker(executor), false),
             Part::Component(index) => {
                 let component = self.blueprint.topology.components()[index].clone();
-                let blocking = component.options.blocking && self.blueprint.setup.dedicated_threads;
+                let waits = component.options.blocking || component.options.wal;
+                let blocking = waits && self.blueprint.setup.dedicated_threads;
                 let body = match &component.constructor {
                     Constructor::Spout(factory) => self.spout(executor, &component, index, factory),
                     Constructor::Bolt(factory) => {
@@ -272,9 +274,14 @@ impl Assembly {
         let options = self.blueprint.topology.options();
         let limit = component.options.max_spout_pending.unwrap_or(options.max_spout_pending);
         let replay = options.replay;
+        let (logs, batch_bytes) =
+            (self.blueprint.setup.logs.as_ref(), self.blueprint.queue_shares.batch_bytes);
+        let logged = LoggedSpouts::of(&self.blueprint.topology, component, logs, batch_bytes);
         let tasks = self.task_parts(executor, component, index).into_iter();
-        let tasks =
-            tasks.map(|parts| SpoutTask::new(Arc::clone(factory), parts, PendingLimit::new(limit), replay));
+        let tasks = tasks.map(|parts| {
+            let factory = logged.as_ref().map_or_else(|| Arc::clone(factory), LoggedSpouts::factory_of_task);
+            SpoutTask::new(factory, parts, PendingLimit::new(limit), replay)
+        });
         let downstream = self.downstream(index);
         let cycles =
             Cycles { here: self.links.feedback(), elsewhere: Arc::clone(&self.shared.cycles_elsewhere) };

@@ -16,6 +16,7 @@ use crate::runtime::flow::outlet::Outlet;
 use crate::state::StateBackend;
 use crate::topology::assignment::Assignment;
 use crate::topology::plan::{ExecutorId, Plan};
+use crate::wal::WalPlace;
 
 /// What a worker is built with beside its topology.
 pub struct WorkerSetup {
@@ -41,6 +42,8 @@ pub struct WorkerSetup {
     pub checkpoints: Option<CheckpointSetup>,
     /// Where bolts keep state that is not in memory, if they are to.
     pub state_backend: Arc<dyn StateBackend>,
+    /// Where the write-ahead logs of spouts are kept, if the topology is exactly-once.
+    pub logs: Option<WalPlace>,
 }
 
 /// Where the checkpoints of a topology are kept.

@@ -27,6 +27,8 @@ pub mod executor_answers;
 mod idle_pause;
 pub mod latencies;
 pub mod local_executors;
+pub mod logged_source;
+pub mod logged_spout;
 pub mod spout;
 mod spout_checkpoints;
 mod spout_positions;

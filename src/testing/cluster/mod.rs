@@ -48,6 +48,7 @@ use crate::testing::simulation::SimulationError;
 use crate::topology::assignment::{Assignment, place};
 use crate::topology::graph::Topology;
 use crate::topology::plan::{ExecutorId, Plan};
+use crate::wal::WalPlace;
 use network::{Network, NetworkFaultCounts, Trouble};
 use worker::{Links, MasterMessages, Parts, SimulatedProcess};
 
@@ -182,8 +183,9 @@ impl SimulatedCluster {
         let workers = assignment.used_workers().len() as u16;
         let bolts = topology.components().iter().filter(|component| !component.is_spout()).count();
         let opened = topology.options().delivery.is_exactly_once().then(|| {
+            let logs = WalPlace::Memory(options.checkpoints.clone());
             let storage = options.faults.storage(options.checkpoints.clone());
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage);
+            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage, &logs);
             opened.unwrap_or_else(|error| panic!("{error}"))
         });
         let mut sources = sources(&topology, &plan, &assignment, workers, None);
@@ -620,6 +622,7 @@ impl SimulatedCluster {
             faults: Arc::clone(&self.faults) as Arc<dyn crate::runtime::Faults>,
             audit: Arc::clone(&self.audit),
             checkpoints: Box::new(self.options.checkpoints.clone()),
+            logs: WalPlace::Memory(self.options.checkpoints.clone()),
         };
         let (worker, ingress) = SimulatedWorker::with_share(self.topology.clone(), share, around);
         let identity = Identity {

@@ -124,6 +124,38 @@ impl SpoutDeclarer<'_> {
         self.0.options.max_spout_pending = Some(AutoOr::Fixed(messages));
         self
     }
+
+    /// Puts it behind a write-ahead log, so that it can be used with `delivery = "exactly-once"` although it cannot go
+    /// back to a position in its input.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// /// Lines of a connection, which come once.
+    /// struct Received(Vec<&'static str>);
+    ///
+    /// impl Spout for Received {
+    ///     fn declare(&self) -> Streams {
+    ///         Streams::new(["line"])
+    ///     }
+    ///     fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///         let Some(line) = self.0.pop() else { return Ok(SpoutStatus::Exhausted) };
+    ///         out.emit([line])?;
+    ///         Ok(SpoutStatus::Emitted)
+    ///     }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("received");
+    /// builder.options(|options| options.delivery = Delivery::ExactlyOnce);
+    /// builder.spout("lines", || Received(vec!["storm"])).wal();
+    /// builder.build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wal(self) -> Self {
+        self.0.options.wal = true;
+        self
+    }
 }
 
 impl BoltDeclarer<'_> {

@@ -57,6 +57,12 @@ static SPOUT_PENDING: ComponentKey = Key {
     default: "the topology's",
     shape: Shape::AutoOrCount(1, limits::SPOUT_PENDING_MAX, |o, v| o.max_spout_pending = Some(v)),
 };
+static WAL: ComponentKey = Key {
+    path: "wal",
+    doc: "Whether what the spout reads goes through a write-ahead log, because it cannot be read again. With `delivery = \"exactly-once\"` only.",
+    default: "false",
+    shape: Shape::Switch(|o, v| o.wal = v),
+};
 static INPUTS: ComponentKey = Key {
     path: "inputs",
     doc: "The streams that the bolt takes.",
@@ -137,7 +143,7 @@ static STATE_KEYS: &[ComponentKey] = &[
 ];
 
 static SPOUT: &[&ComponentKey] =
-    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
+    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &WAL, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
 static BOLT: &[&ComponentKey] = &[
     &TYPE,
     &INPUTS,

@@ -279,6 +279,15 @@ static CHECKPOINT: &[TopologyKey] = &[
         }),
     },
     Key {
+        path: "checkpoint.wal_storage",
+        doc: "The directory in which the write-ahead logs of this topology are stored, for spouts with `wal = true`.",
+        default: "`storage`, with `-wal` behind it",
+        shape: Shape::Text("the path of a directory", |o, v| {
+            o.checkpoint.wal_storage = Some(PathBuf::from(v));
+            Ok(())
+        }),
+    },
+    Key {
         path: "checkpoint.mode",
         doc: "Whether an input waits for the others at a barrier (`exactly-once`), or not (`at-least-once`): lower latency, but after a recovery tuples may be processed twice.",
         default: "\"exactly-once\"",

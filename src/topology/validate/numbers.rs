@@ -97,6 +97,7 @@ fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = P
         period("checkpoint.timeout", checkpoint.timeout, Duration::from_millis(1), DURATION_MAX),
         within(Site::Option(retain.0), retain.0, retain.1, 1, limits::CHECKPOINTS_RETAINED_MAX.into()),
         checkpoint.storage.as_ref().and_then(|path| no_path("checkpoint.storage", path)),
+        checkpoint.wal_storage.as_ref().and_then(|path| no_path("checkpoint.wal_storage", path)),
     ];
     checks.into_iter().flatten()
 }

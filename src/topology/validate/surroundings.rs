@@ -29,13 +29,17 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         };
         let tracked = draft.options.delivery.tracks_tuples();
         let timeout = draft.options.message_timeout.filter(|_| tracked);
-        let mut check = Check::new(&inputs, tick, capped(draft, at) as usize).with_message_timeout(timeout);
+        let mut check = Check::new(&inputs, tick, capped(draft, at) as usize)
+            .with_message_timeout(timeout)
+            .with_wal(component.options.wal);
         if let Err(panic) = instance.check(&mut check) {
             problems.push(Problem::new(Site::Component(at), format!("{}: {panic}", named(draft, at))));
             continue;
         }
-        if draft.options.delivery.is_exactly_once() {
-            problems.extend(not_rewindable(draft, at, instance.can_go_back()));
+        if component.kind == Kind::Spout
+            && (draft.options.delivery.is_exactly_once() || component.options.wal)
+        {
+            problems.extend(position_problem(draft, at, instance.can_go_back()));
         }
         let (refusals, claimed) = check.into_parts();
         // Each suggestion compares with many names, so refusals are not worded without end.
@@ -46,22 +50,49 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     problems
 }
 
-/// The problem of a spout that cannot go back in a topology that is exactly-once.
-fn not_rewindable(draft: &Draft, at: usize, can_go_back: Result<bool, String>) -> Option<Problem> {
-    let name = named(draft, at);
-    match can_go_back {
-        Ok(true) => None,
-        Ok(false) => {
+/// The problem of a spout that can or cannot go back in its input: in a topology that is exactly-once it needs a
+/// write-ahead log if it cannot, and none otherwise.
+fn position_problem(draft: &Draft, at: usize, can_go_back: Result<bool, String>) -> Option<Problem> {
+    let (name, options) = (named(draft, at), &draft.components[at].options);
+    let delivery = draft.options.delivery;
+    let key = Site::Key(at, "wal");
+    match (can_go_back, options.wal) {
+        (Err(panic), _) => Some(Problem::new(Site::Component(at), format!("{name}: {panic}"))),
+        (Ok(_), true) if !delivery.is_exactly_once() => {
+            let text =
+                format!("{name}: `wal` is used with `delivery = \"exactly-once\"` only, not with {delivery}");
+            let help = "leave it out, or set `delivery = \"exactly-once\"`".to_owned();
+            Some(Problem::new(key, text).help(Some(help)))
+        }
+        (Ok(true), true) => {
+            let text = format!("{name} can go back to a position in its input by itself, and needs no `wal`");
+            Some(Problem::new(key, text).help(Some("leave `wal` out".to_owned())))
+        }
+        (Ok(false), true) => direct_stream(draft, at).map(|stream| {
+            let text = format!(
+                "{name} has the direct stream `{stream}`, and the tasks that its tuples go to may be other ones when they \
+                 come again from the write-ahead log"
+            );
+            let help = "declare the stream as one that is grouped, and let a bolt behind it choose the tasks";
+            Problem::new(key, text).help(Some(help.to_owned()))
+        }),
+        (Ok(true), false) => None,
+        (Ok(false), false) => {
             let text = format!(
                 "{name} cannot go back to a position in its input, which every spout of a topology with `delivery = \
                  \"exactly-once\"` has to after a crash"
             );
-            let help =
-                "read from a source that can be read again, as files, or set `delivery = \"at-least-once\"`";
+            let help = "set `wal = true` on it, so that what it reads goes through a write-ahead log; or read from a source \
+                        that can be read again, as files, or set `delivery = \"at-least-once\"`";
             Some(Problem::new(Site::Component(at), text).help(Some(help.to_owned())))
         }
-        Err(panic) => Some(Problem::new(Site::Component(at), format!("{name}: {panic}"))),
     }
+}
+
+/// A direct stream of a component, if it has one.
+fn direct_stream(draft: &Draft, at: usize) -> Option<SmolStr> {
+    let streams = draft.components[at].streams()?;
+    streams.iter().find(|stream| stream.direct).map(|stream| stream.name.clone())
 }
 
 fn check_input(draft: &Draft, by_id: &ById<'_>, input: &DraftInput) -> CheckInput {

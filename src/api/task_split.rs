@@ -5,7 +5,8 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::api::{Positions, TaskError};
+use crate::api::error::TaskError;
+use crate::api::positions::Positions;
 
 /// The name of the split that a task has.
 pub(crate) fn name(task: usize, tasks: usize) -> String {
