@@ -126,6 +126,60 @@ fn rows_of_several_tasks_in_several_files_are_there_once() {
     check(6, document, &expected);
 }
 
+/// Rows are in the file before their checkpoint is complete, and what belongs to none is taken back. In the end all of them
+/// are there, and clean.
+#[test]
+fn dirty_rows_are_taken_back_and_in_the_end_each_is_there_once() {
+    let (mut kills, mut taken_back) = (0, 0);
+    for seed in 0..6 {
+        let (dir, storage) =
+            (tempfile::tempdir().expect("a temporary directory"), MemoryStorage::seeded(seed));
+        let out = dir.path().join("out");
+        let document = format!(
+            "[topology]\nname = 'dirty'\ndelivery = 'exactly-once'\n[topology.checkpoint]\ninterval = '50ms'\n\
+             [spout.rows]\ntype = 'generate'\n[spout.rows.config]\nrate = 1000\ncount = 1_000\n\
+             fields = {{ n = '{{seq}}' }}\n\
+             [bolt.store]\ntype = 'file'\nparallelism = 2\ninputs = ['rows']\n\
+             config = {{ path = '{}/r-{{task}}.jsonl', dirty = true }}\n",
+            out.display()
+        );
+        let lines = |task: usize| {
+            let text = fs::read_to_string(out.join(format!("r-{task}.jsonl"))).unwrap_or_default();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut random = StdRng::seed_from_u64(seed);
+        for nth in 0..KILLS {
+            let mut run = start(&document, &storage, seed * KILLS + nth);
+            run.run_steps(random.random_range(1..2000));
+            if run.has_ended() {
+                break;
+            }
+            kill(run, &storage);
+            let before = lines(0).len() + lines(1).len();
+            // The next instance takes back before it writes anything.
+            let mut next = start(&document, &storage, seed);
+            next.run_steps(60);
+            taken_back += u32::from(lines(0).len() + lines(1).len() < before);
+            kill(next, &storage);
+            kills += 1;
+        }
+        run_to_end(start(&document, &storage, seed));
+        let mut rows: Vec<String> = [0, 1].into_iter().flat_map(lines).collect();
+        rows.sort();
+        let mut expected: Vec<String> = (0..1000).map(|n| format!("{{\"n\":{n}}}")).collect();
+        expected.sort();
+        assert!(rows == expected, "seed {seed}: other rows");
+        for task in [0, 1] {
+            let path = out.join(format!("r-{task}.jsonl"));
+            let (bytes, rows) = (fs::metadata(&path).expect("it is there").len(), lines(task).len());
+            let clean = fs::read_to_string(out.join(format!("r-{task}.jsonl.clean"))).expect("it is there");
+            assert_eq!(clean, format!("{{\"clean_bytes\":{bytes},\"clean_rows\":{rows}}}\n"), "seed {seed}");
+        }
+        assert_eq!(fs::read_dir(&out).expect("it is there").count(), 4, "seed {seed}: nothing else is left");
+    }
+    assert!(kills > 12 && taken_back > 0, "{kills} kills, and {taken_back} times rows were taken back");
+}
+
 /// Logs that grow and are rotated, also while nobody reads them, and lines that `delay` holds.
 #[test]
 fn lines_of_rotated_logs_are_there_once() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use crate::config::Delivery;
 use crate::tuple::Fields;
 
 /// One input of the component that is checked.
@@ -142,6 +143,7 @@ pub struct Check<'a> {
     parallelism: usize,
     message_timeout: Option<Duration>,
     is_logged: bool,
+    delivery: Delivery,
     refusals: Vec<Refusal>,
     claims: Vec<Claim>,
 }
@@ -165,6 +167,7 @@ impl<'a> Check<'a> {
             parallelism,
             message_timeout: None,
             is_logged: false,
+            delivery: Delivery::default(),
             refusals: Vec::new(),
             claims: Vec::new(),
         }
@@ -184,6 +187,26 @@ impl<'a> Check<'a> {
     pub fn with_message_timeout(mut self, timeout: Option<Duration>) -> Check<'a> {
         self.message_timeout = timeout;
         self
+    }
+
+    /// Sets the topology's `delivery`.
+    #[must_use]
+    pub(crate) fn with_delivery(mut self, delivery: Delivery) -> Check<'a> {
+        self.delivery = delivery;
+        self
+    }
+
+    /// How tuples are delivered.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::api::Check;
+    ///
+    /// assert_eq!(Check::new(&[], None, 1).delivery(), Delivery::AtLeastOnce);
+    /// ```
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
     }
 
     /// Sets whether the component is a spout behind a write-ahead log.

@@ -21,13 +21,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Input, TaskContext, TaskError, TwoPhaseSink};
 use crate::clock::Clock;
 use crate::components::file::layout::Layout;
+use crate::components::file::made_directories::MadeDirectories;
 use crate::components::file::part::{self, Disk, Part};
 use crate::components::file::path::{PENDING, PathTemplate};
 use crate::components::file::place::Place;
@@ -51,8 +51,8 @@ pub(super) struct CommittedFile {
     pub(super) disk: Disk,
     /// What rows are written to.
     part: Option<Part>,
-    /// Directories that got a new one for this part, and are to be durable with it.
-    made_in: Vec<PathBuf>,
+    /// Directories that were made for this part.
+    made: MadeDirectories,
     /// Rows of this part that are not written, and how many.
     text: String,
     rows: u64,
@@ -84,7 +84,7 @@ impl CommittedFile {
             files_rewritten: Counter::default(),
             disk: part::disk,
             part: None,
-            made_in: Vec::new(),
+            made: MadeDirectories::default(),
             text: String::new(),
             rows: 0,
             kept: Vec::new(),
@@ -130,7 +130,7 @@ impl CommittedFile {
         let base = self.base()?;
         let used = self.kept.iter().chain(&self.last).filter(|(of, _)| *of == base);
         let first = used.map(|(_, number)| number + 1).max().unwrap_or(0);
-        note_missing(&mut self.made_in, &self.template.numbered(&base, first));
+        self.made.note_missing(&self.template.numbered(&base, first));
         let part = Part::create(&self.template, base, first, self.clock.now(), self.disk);
         self.part = Some(part.map_err(|error| self.error("write", &error))?);
         Ok(())
@@ -143,7 +143,7 @@ impl CommittedFile {
         // It is found by its path when it is published, so its directory must not have moved either.
         if !part.is_at_its_path() {
             let before = part.path().display().to_string();
-            note_missing(&mut self.made_in, &part.published_path());
+            self.made.note_missing(&part.published_path());
             part.begin_again(&self.template, self.disk)?;
             self.files_rewritten.add(1);
             slog::warn!(self.logger, "a file was removed or renamed while it was written; its rows were written again";
@@ -166,7 +166,7 @@ impl CommittedFile {
         if part.len == 0 {
             return part.remove().map_err(|error| self.error("remove an empty part of", &error));
         }
-        let synced = part.sync().and_then(|()| self.made_in.iter().try_for_each(|path| sync_directory(path)));
+        let synced = part.sync().and_then(|()| self.made.sync());
         if let Err(error) = synced {
             self.broken = Some(format!("rows of `{}` may not be on the disk: {error}", self.settings.path));
             return self.check_whole();
@@ -180,7 +180,6 @@ impl CommittedFile {
             bytes: part.len,
             rows: part.rows,
         };
-        self.made_in.clear();
         self.last = Some((part.base.clone(), part.number));
         self.locked.insert(pending, part.into_file());
         transaction.0.push(sealed);
@@ -196,21 +195,6 @@ impl CommittedFile {
     }
 }
 
-/// Notes the directories in which others are to be made for this file.
-fn note_missing(made_in: &mut Vec<PathBuf>, file: &Path) {
-    let (directory, _) = part::split(file);
-    let missing = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
-    for parent in missing.map(|path| part::split(path).0) {
-        if !made_in.iter().any(|path| path == parent) {
-            made_in.push(parent.to_owned());
-        }
-    }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
-}
-
 impl TwoPhaseSink for CommittedFile {
     type Transaction = Parts;
 
@@ -221,15 +205,7 @@ impl TwoPhaseSink for CommittedFile {
         self.files_rewritten = context.counter("files_rewritten");
         let (task, tasks) = (context.task_index(), context.parallelism());
         self.template = PathTemplate::for_task(&self.settings.path, task, tasks).ending_in(PENDING);
-        let stream = PathTemplate::of_stream(&self.settings.path, task);
-        match stream.as_deref().map_or(Place::Files, Place::of) {
-            Place::Files => Ok(()),
-            Place::Descriptor(_) | Place::Special(_) => Err(TaskError::fatal(format!(
-                "cannot write `{}` with `delivery = \"exactly-once\"`: what was written to a stream, a device or a \
-                 pipe cannot be taken back; name a file, or use `print`, which may show rows again",
-                self.settings.path
-            ))),
-        }
+        Place::refuse_stream(&self.settings.path, task)
     }
 
     /// Parts are begun with their first rows.

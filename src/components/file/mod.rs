@@ -1,13 +1,15 @@
 //! `file`: writes rows to part files, one at a time per task, or to a stream.
 //!
-//! There are two ways, one for each promise: `acked` acks rows when they are written, at least once and at most
-//! once; `committed` publishes rows when the checkpoint that they belong to is complete, exactly once. Which one a
-//! task takes is decided when it is prepared. Both write `part`s, under names that `path` makes, with rows as
+//! There are three ways: `acked` acks rows when they are written, at least once and at most once; exactly once,
+//! `committed` publishes rows when the checkpoint that they belong to is complete, and `dirty` writes them at once and
+//! takes back what belongs to no checkpoint. Which one a task takes is decided when it is prepared. Both write `part`s, under names that `path` makes, with rows as
 //! `layout` and `rows` write them; only `acked` writes to a stream (`place`).
 
 mod acked;
 mod committed;
+mod dirty;
 mod layout;
+mod made_directories;
 mod part;
 mod path;
 mod place;
@@ -17,9 +19,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use crate::api::{Bolt, Input, Outputs, TaskContext, TaskError, TwoPhaseBolt};
+use crate::api::{Bolt, Check, Input, JournaledBolt, Outputs, TaskContext, TaskError, TwoPhaseBolt};
 use crate::components::file::acked::AckedFile;
 use crate::components::file::committed::CommittedFile;
+use crate::components::file::dirty::DirtyFile;
 use crate::components::file::path::PathTemplate;
 use crate::ids::CheckpointId;
 use crate::topology::registry::{Registry, SettingError};
@@ -37,6 +40,8 @@ enum Mode {
     Acked(Box<AckedFile>),
     /// Exactly once.
     Committed(Box<TwoPhaseBolt<CommittedFile>>),
+    /// Exactly once, with `dirty`.
+    Dirty(Box<JournaledBolt<DirtyFile>>),
 }
 
 impl File {
@@ -55,15 +60,29 @@ impl File {
         match &mut self.mode {
             Mode::Acked(bolt) => &mut **bolt,
             Mode::Committed(bolt) => &mut **bolt,
+            Mode::Dirty(bolt) => &mut **bolt,
         }
     }
 }
 
 impl Bolt for File {
+    fn check(&self, check: &mut Check<'_>) {
+        if self.settings.dirty && !check.delivery().is_exactly_once() {
+            check.refuse(
+                "dirty",
+                "goes with `delivery = \"exactly-once\"` only; without it, rows stay as they are written",
+            );
+        }
+    }
+
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        if context.delivery().is_exactly_once() {
-            let sink = CommittedFile::new(self.settings.clone());
-            self.mode = Mode::Committed(Box::new(TwoPhaseBolt::new(sink)));
+        let settings = || self.settings.clone();
+        match (context.delivery().is_exactly_once(), self.settings.dirty) {
+            (true, false) => {
+                self.mode = Mode::Committed(Box::new(TwoPhaseBolt::new(CommittedFile::new(settings()))));
+            }
+            (true, true) => self.mode = Mode::Dirty(Box::new(JournaledBolt::new(DirtyFile::new(settings())))),
+            (false, _) => {}
         }
         self.bolt().prepare(context)
     }
@@ -96,6 +115,7 @@ impl Bolt for File {
         match &self.mode {
             Mode::Acked(bolt) => bolt.keeps_data(),
             Mode::Committed(bolt) => bolt.keeps_data(),
+            Mode::Dirty(bolt) => bolt.keeps_data(),
         }
     }
 

@@ -8,8 +8,11 @@
 //! 4. It is found by its directory's descriptor and by its device and inode, and not by its path.
 //!    A directory that is renamed meanwhile takes the file with it, and it is published there. A
 //!    file that is removed or renamed meanwhile is still open: its rows are copied into a new one.
-//! 5. What is left behind is published only if squall can have made it: a regular file of the same
+//! 5. With `dirty`, a file has its final name from the begin, and is gone on with after a restore.
+//! 6. What is left behind is published only if squall can have made it: a regular file of the same
 //!    user with one name.
+//!
+//! One file, because how a part is named, locked, written, cut and published is one protocol.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -156,6 +159,21 @@ impl Part {
             }
             number += 1;
         }
+    }
+
+    /// Goes on with a file that was cut to so many bytes and rows. `begun`: the template, filled in, which of its names
+    /// the file has, and the time.
+    pub(super) fn reopen(
+        path: &Path,
+        (base, number, opened): (String, u64, Time),
+        (len, rows): (u64, u64),
+        disk: Disk,
+    ) -> io::Result<Option<Part>> {
+        let Some(place) = Entry::of(path)? else { return Ok(None) };
+        let Own::File(own) = open_own(&place)? else { return Ok(None) };
+        own.lock()?;
+        let (file, published) = (disk(own.try_clone()?), place.name.clone());
+        Ok(Some(Part { file, own, place, published, len, rows, torn: false, opened, base, number }))
     }
 
     /// Its path, as long as it is not published.

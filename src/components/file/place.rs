@@ -17,6 +17,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
+use crate::api::TaskError;
+use crate::components::file::path::PathTemplate;
 use crate::components::stream::Stream;
 
 /// Symbolic links that are followed, as by the kernel.
@@ -45,6 +47,20 @@ impl Place {
         match fs::metadata(path) {
             Ok(found) if !found.is_file() && !found.is_dir() => Place::Special(path.to_owned()),
             _ => Place::Files,
+        }
+    }
+
+    /// Exactly once: refuses a path that leads to a stream.
+    ///
+    /// # Errors
+    /// When it does: fatal.
+    pub(super) fn refuse_stream(path: &str, task: usize) -> Result<(), TaskError> {
+        match PathTemplate::of_stream(path, task).as_deref().map_or(Place::Files, Place::of) {
+            Place::Files => Ok(()),
+            Place::Descriptor(_) | Place::Special(_) => Err(TaskError::fatal(format!(
+                "cannot write `{path}` with `delivery = \"exactly-once\"`: what was written to a stream, a device or a pipe \
+                 cannot be taken back; name a file, or use `print`, which may show rows again"
+            ))),
         }
     }
 

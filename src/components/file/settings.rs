@@ -41,6 +41,10 @@ pub struct FileSettings {
     /// acked. Exactly once they always are before a checkpoint is complete. Default: false.
     #[serde(default)]
     pub sync: bool,
+    /// Exactly once: whether rows are visible at once, and taken back if all tasks go back to a checkpoint before them.
+    /// The file beside, `NAME.clean`, states which of them stay. Not with rotation. Default: false.
+    #[serde(default)]
+    pub dirty: bool,
 }
 
 fn header() -> bool {
@@ -56,6 +60,18 @@ impl FileSettings {
     pub(super) fn check_limits(&self) -> Result<(), SettingError> {
         if self.rotate_size == Some(ByteSize(0)) {
             return Err(SettingError::at("rotate_size", "must be at least 1B"));
+        }
+        if self.dirty && self.rotate_size.is_some() {
+            return Err(SettingError::at(
+                "rotate_size",
+                "does not go with dirty = true: rows are taken back from one file",
+            ));
+        }
+        if self.dirty && self.rotate_every.is_some() {
+            return Err(SettingError::at(
+                "rotate_every",
+                "does not go with dirty = true: rows are taken back from one file",
+            ));
         }
         if self.rotate_every.is_some_and(|every| every.0.is_zero()) {
             return Err(SettingError::at("rotate_every", "must be more than nothing"));

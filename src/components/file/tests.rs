@@ -12,6 +12,8 @@ use crate::components::test_support::{bolt, bolt_with, refusal};
 use crate::testing::{BoltHarness, HarnessOptions, TestTuple};
 
 #[cfg(test)]
+mod dirty;
+#[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
 mod surroundings;

@@ -21,7 +21,8 @@ const ROWS: u64 = 2;
 /// crash; another one begins with the last complete checkpoint, and goes on to the end. Then each row must be visible
 /// once. Before that, no row of a checkpoint that is not complete may be visible. There are scripts in which commits come
 /// late, come twice, in which the second instance crashes, too, and in which an instance is lost alone: the next one has
-/// its state, writes more, and crashes before that is complete.
+/// its state, writes more, and crashes before that is complete. Of a sink that writes at once, see
+/// [`dirty`](SinkCheck::dirty).
 ///
 /// An instance is dropped, not killed, so what its `Drop` does happens; a sink should do nothing in it.
 ///
@@ -74,6 +75,8 @@ pub struct SinkCheck {
     row: Box<dyn Fn(&str) -> TestTuple>,
     visible: Box<dyn Fn() -> Vec<String>>,
     fresh: Box<dyn Fn()>,
+    /// Of a sink that writes at once: the rows that are clean.
+    clean: Option<Box<dyn Fn() -> Vec<String>>>,
     options: HarnessOptions,
 }
 
@@ -194,6 +197,7 @@ impl SinkCheck {
             row: Box::new(row),
             visible: Box::new(visible),
             fresh: Box::new(|| {}),
+            clean: None,
             options: HarnessOptions { delivery: Delivery::ExactlyOnce, ..HarnessOptions::default() },
         }
     }
@@ -219,6 +223,65 @@ impl SinkCheck {
     #[must_use]
     pub fn fresh(mut self, fresh: impl Fn() + 'static) -> SinkCheck {
         self.fresh = Box::new(fresh);
+        self
+    }
+
+    /// Of a sink that writes at once and takes rows back ([`JournaledSink`](crate::api::JournaledSink)): `clean` returns
+    /// those of the visible rows that a reader knows to stay. Then rows must be visible when they are written and flushed,
+    /// those that belong to no complete checkpoint must be gone when the next instance has begun, and only rows of complete
+    /// checkpoints may be clean.
+    ///
+    /// # Examples
+    /// A sink that does not take rows back:
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use squall::api::{JournaledBolt, JournaledSink};
+    /// use squall::prelude::*;
+    /// use squall::testing::TestTuple;
+    /// use squall::testing::conformance::SinkCheck;
+    ///
+    /// /// Rows, and how many of them are clean.
+    /// type Table = Arc<Mutex<(Vec<String>, usize)>>;
+    ///
+    /// struct Appends(Table);
+    ///
+    /// impl JournaledSink for Appends {
+    ///     type Mark = usize;
+    ///
+    ///     fn write(&mut self, input: Input<'_>) -> Result<(), TaskError> {
+    ///         self.0.lock().unwrap().0.push(input.str("row")?.to_owned());
+    ///         Ok(())
+    ///     }
+    ///     fn mark(&mut self) -> Result<usize, TaskError> {
+    ///         Ok(self.0.lock().unwrap().0.len())
+    ///     }
+    ///     fn clean(&mut self, mark: &usize) -> Result<(), TaskError> {
+    ///         self.0.lock().unwrap().1 = *mark;
+    ///         Ok(())
+    ///     }
+    ///     fn undo(&mut self, _: Option<&usize>, _: &[usize]) -> Result<(), TaskError> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let table = Table::default();
+    /// let (written, read, cleaned, emptied) = (table.clone(), table.clone(), table.clone(), table);
+    /// let check = SinkCheck::new(
+    ///     move || Box::new(JournaledBolt::new(Appends(written.clone()))),
+    ///     |row| TestTuple::new([row]).fields(["row"]),
+    ///     move || read.lock().unwrap().0.clone(),
+    /// );
+    /// let check = check.dirty(move || {
+    ///     let table = cleaned.lock().unwrap();
+    ///     table.0[..table.1].to_vec()
+    /// });
+    /// let broken = check.fresh(move || *emptied.lock().unwrap() = Default::default()).run().unwrap_err();
+    /// assert!(broken.to_string().contains("is visible after a crash"), "{broken}");
+    /// ```
+    #[must_use]
+    pub fn dirty(mut self, clean: impl Fn() -> Vec<String> + 'static) -> SinkCheck {
+        self.clean = Some(Box::new(clean));
         self
     }
 
@@ -291,9 +354,10 @@ impl SinkCheck {
                 sink = next;
             }
             drop(sink);
+            playing.written = playing.complete.as_ref().map_or(0, |complete| complete.rows);
             if script.crash_again {
                 drop(self.begin(playing.complete.as_ref())?);
-                playing.check_visible()?;
+                playing.check_visible(true)?;
             }
             let next = self.begin(playing.complete.as_ref())?;
             return playing.finish(next, script.late);
@@ -324,6 +388,9 @@ impl Playing<'_> {
             SinkStep::Write => {
                 let row = (self.check.row)(&row(self.written));
                 sink.execute(row);
+                if self.check.clean.is_some() {
+                    sink.flush();
+                }
                 self.written += 1;
             }
             SinkStep::PreCommit => {
@@ -341,15 +408,14 @@ impl Playing<'_> {
         if let Some(error) = sink.errors().get(errors) {
             return Err(format!("a call failed: {error}"));
         }
-        self.check_visible()
+        self.check_visible(false)
     }
 
     /// After a crash: commits what it began with, and writes the rest. `late`: commits that only after the next
     /// pre-commit, as when the store was away.
     fn finish(&mut self, mut sink: BoltHarness, late: bool) -> Result<(), String> {
         self.taken = None;
-        self.written = self.complete.as_ref().map_or(0, |complete| complete.rows);
-        self.check_visible()?;
+        self.check_visible(true)?;
         let mut is_committed = !late || self.written == CHECKPOINTS * ROWS;
         if is_committed {
             self.step(SinkStep::Commit, &mut sink)?;
@@ -368,37 +434,67 @@ impl Playing<'_> {
         self.check_end()
     }
 
-    /// Nothing is visible that belongs to no complete checkpoint.
-    fn check_visible(&self) -> Result<(), String> {
+    /// Nothing is visible that belongs to no complete checkpoint. Of a sink that writes at once: nothing of that is clean,
+    /// and each row that was written is visible once, and no other. `has_begun`: another instance has just begun.
+    fn check_visible(&self, has_begun: bool) -> Result<(), String> {
         let complete = self.complete.as_ref().map_or(0, |complete| complete.rows);
-        let counts = self.counts();
-        match (complete..CHECKPOINTS * ROWS).map(row).find(|row| counts.contains_key(row)) {
-            Some(row) => Err(format!("`{row}` is visible before its checkpoint is complete")),
-            None => Ok(()),
+        let later = complete..CHECKPOINTS * ROWS;
+        let Some(clean) = &self.check.clean else {
+            let visible = counts(&*self.check.visible);
+            return match later.map(row).find(|row| visible.contains_key(row)) {
+                Some(row) => Err(format!("`{row}` is visible before its checkpoint is complete")),
+                None => Ok(()),
+            };
+        };
+        let clean = counts(&**clean);
+        if let Some(row) = later.map(row).find(|row| clean.contains_key(row)) {
+            return Err(format!("`{row}` is clean before its checkpoint is complete"));
         }
-    }
-
-    /// Each row is visible once.
-    fn check_end(&self) -> Result<(), String> {
-        let mut counts = self.counts();
-        for row in (0..CHECKPOINTS * ROWS).map(row) {
-            match counts.remove(&row) {
-                Some(1) => {}
-                Some(times) => return Err(format!("`{row}` is visible {times} times")),
-                None => return Err(format!("`{row}` is lost")),
+        let visible = counts(&*self.check.visible);
+        for number in 0..CHECKPOINTS * ROWS {
+            let row = row(number);
+            match (visible.get(&row), number < self.written) {
+                (Some(1), true) | (None, false) => {}
+                (Some(times), true) => return Err(format!("`{row}` is visible {times} times")),
+                (None, true) if number < complete => return Err(format!("`{row}` is lost")),
+                (None, true) => return Err(format!("`{row}` was written, and is not visible")),
+                (Some(_), false) if has_begun => {
+                    return Err(format!("`{row}` is visible after a crash, and belongs to no checkpoint"));
+                }
+                (Some(_), false) => return Err(format!("`{row}` is visible, and was not written again")),
             }
         }
-        match counts.first_key_value() {
-            Some((row, _)) => Err(format!("`{row}` is visible, and nobody wrote it")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    fn counts(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        (self.check.visible)().into_iter().for_each(|row| *counts.entry(row).or_default() += 1);
-        counts
+    /// Each row is visible once, and clean if the sink writes at once.
+    fn check_end(&self) -> Result<(), String> {
+        check_all(&*self.check.visible, "visible")?;
+        self.check.clean.as_ref().map_or(Ok(()), |clean| check_all(&**clean, "clean"))
     }
+}
+
+/// Each row must be there once. `what`: what rows are that are there.
+fn check_all(rows: &dyn Fn() -> Vec<String>, what: &str) -> Result<(), String> {
+    let mut counts = counts(rows);
+    for row in (0..CHECKPOINTS * ROWS).map(row) {
+        match counts.remove(&row) {
+            Some(1) => {}
+            Some(times) => return Err(format!("`{row}` is {what} {times} times")),
+            None if what == "clean" => return Err(format!("`{row}` is never clean")),
+            None => return Err(format!("`{row}` is lost")),
+        }
+    }
+    match counts.first_key_value() {
+        Some((row, _)) => Err(format!("`{row}` is {what}, and nobody wrote it")),
+        None => Ok(()),
+    }
+}
+
+fn counts(rows: &dyn Fn() -> Vec<String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    rows().into_iter().for_each(|row| *counts.entry(row).or_default() += 1);
+    counts
 }
 
 /// The text of a row.
@@ -411,7 +507,7 @@ mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
-    use crate::api::{Input, TwoPhaseBolt, TwoPhaseSink};
+    use crate::api::{Input, JournaledBolt, JournaledSink, TwoPhaseBolt, TwoPhaseSink};
 
     /// What the sink does wrong.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -543,5 +639,138 @@ mod tests {
         check(Wrong::AbortsWhatIsKept, "is lost");
         check(Wrong::UsesNumbersAgain, "is visible before its checkpoint is complete");
         check(Wrong::CountsOnFromKept, "is visible before its checkpoint is complete");
+    }
+
+    /// What is wrong with a sink that writes at once.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum WrongAtOnce {
+        Nothing,
+        TakesNothingBack,
+        TakesTooMuchBack,
+        ForgetsItsMarkInACrash,
+        CleansAtTheMark,
+        NeverCleans,
+        WritesAtTheMark,
+        AddsWhatIsClean,
+        CutsToWhatIsClean,
+    }
+
+    /// Rows, and those of them that are clean.
+    #[derive(Default)]
+    struct Table {
+        rows: Vec<String>,
+        clean: Vec<String>,
+    }
+
+    struct AtOnce {
+        table: Arc<Mutex<Table>>,
+        wrong: WrongAtOnce,
+        buffered: Vec<String>,
+        marked: u64,
+    }
+
+    impl AtOnce {
+        fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+            self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    impl JournaledSink for AtOnce {
+        type Mark = u64;
+
+        fn write(&mut self, input: Input<'_>) -> Result<(), TaskError> {
+            let row = input.str("row")?.to_owned();
+            match self.wrong {
+                WrongAtOnce::WritesAtTheMark => self.buffered.push(row),
+                _ => self.table().rows.push(row),
+            }
+            Ok(())
+        }
+
+        fn mark(&mut self) -> Result<u64, TaskError> {
+            let buffered = std::mem::take(&mut self.buffered);
+            self.table().rows.extend(buffered);
+            let mark = self.table().rows.len() as u64;
+            self.marked = mark;
+            match self.wrong {
+                WrongAtOnce::CleansAtTheMark => self.clean(&mark)?,
+                WrongAtOnce::ForgetsItsMarkInACrash => return Ok(0),
+                _ => {}
+            }
+            Ok(mark)
+        }
+
+        fn clean(&mut self, mark: &u64) -> Result<(), TaskError> {
+            let mark = match self.wrong {
+                WrongAtOnce::ForgetsItsMarkInACrash => self.marked,
+                WrongAtOnce::NeverCleans => return Ok(()),
+                _ => *mark,
+            };
+            let wrong = self.wrong;
+            let mut table = self.table();
+            let clean = table.rows[..(mark as usize).min(table.rows.len())].to_vec();
+            match wrong {
+                WrongAtOnce::AddsWhatIsClean => {
+                    let known = table.clean.len();
+                    let from = if known == clean.len() { 0 } else { known };
+                    table.clean.extend(clean.into_iter().skip(from));
+                }
+                _ => table.clean = clean,
+            }
+            Ok(())
+        }
+
+        fn undo(&mut self, mark: Option<&u64>, _: &[u64]) -> Result<(), TaskError> {
+            let (wrong, mark) = (self.wrong, mark.copied().unwrap_or(0) as usize);
+            let mut table = self.table();
+            let len = match wrong {
+                WrongAtOnce::TakesNothingBack => return Ok(()),
+                WrongAtOnce::TakesTooMuchBack => mark.saturating_sub(1),
+                WrongAtOnce::CutsToWhatIsClean => table.clean.len(),
+                _ => mark,
+            };
+            table.rows.truncate(len);
+            Ok(())
+        }
+    }
+
+    fn checked_at_once(wrong: WrongAtOnce) -> Result<SinkReport, String> {
+        let table: Arc<Mutex<Table>> = Arc::default();
+        let (writes, reads, cleans, empties) =
+            (Arc::clone(&table), Arc::clone(&table), Arc::clone(&table), table);
+        let new = move || {
+            let sink = AtOnce { table: Arc::clone(&writes), wrong, buffered: Vec::new(), marked: 0 };
+            Box::new(JournaledBolt::new(sink)) as Box<dyn Bolt>
+        };
+        let visible = move || reads.lock().unwrap_or_else(PoisonError::into_inner).rows.clone();
+        let clean = move || cleans.lock().unwrap_or_else(PoisonError::into_inner).clean.clone();
+        let check = SinkCheck::new(new, |row| TestTuple::new([row]).fields(["row"]), visible).dirty(clean);
+        let fresh = move || *empties.lock().unwrap_or_else(PoisonError::into_inner) = Table::default();
+        check.fresh(fresh).run().map_err(|broken| broken.to_string())
+    }
+
+    #[test]
+    fn a_sink_that_writes_at_once_and_takes_back_passes() {
+        let report = checked_at_once(WrongAtOnce::Nothing).unwrap_or_else(|broken| panic!("{broken}"));
+        assert!(report.crashes > 100, "{report:?}");
+    }
+
+    #[test]
+    fn what_a_sink_that_writes_at_once_breaks_is_named() {
+        let check = |wrong, what: &str| {
+            let broken = checked_at_once(wrong).expect_err("it is wrong");
+            assert!(broken.contains(what), "{wrong:?}: {broken}");
+        };
+        check(
+            WrongAtOnce::TakesNothingBack,
+            "`row-0` is visible after a crash, and belongs to no checkpoint",
+        );
+        check(WrongAtOnce::TakesTooMuchBack, "is lost");
+        check(WrongAtOnce::ForgetsItsMarkInACrash, "is lost");
+        check(WrongAtOnce::CleansAtTheMark, "`row-0` is clean before its checkpoint is complete");
+        check(WrongAtOnce::NeverCleans, "`row-0` is never clean");
+        check(WrongAtOnce::WritesAtTheMark, "`row-0` was written, and is not visible");
+        check(WrongAtOnce::AddsWhatIsClean, "`row-0` is clean 3 times");
+        check(WrongAtOnce::CutsToWhatIsClean, "is lost");
     }
 }

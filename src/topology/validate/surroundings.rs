@@ -31,7 +31,8 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         let timeout = draft.options.message_timeout.filter(|_| tracked);
         let mut check = Check::new(&inputs, tick, capped(draft, at) as usize)
             .with_message_timeout(timeout)
-            .with_wal(component.options.wal);
+            .with_wal(component.options.wal)
+            .with_delivery(draft.options.delivery);
         if let Err(panic) = instance.check(&mut check) {
             problems.push(Problem::new(Site::Component(at), format!("{}: {panic}", named(draft, at))));
             continue;
