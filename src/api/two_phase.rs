@@ -25,9 +25,9 @@ use crate::state::StateValue;
 ///    another process that has only the value of the transaction, whatever is killed.
 /// 2. [`commit`](TwoPhaseSink::commit) may come again for a transaction that was committed, and then does nothing.
 /// 3. Nothing of a transaction is visible before `commit`.
-/// 4. [`begin`](TwoPhaseSink::begin) returns a value that no transaction before had, also not one of an earlier instance
-///    that was committed. Otherwise, after all tasks went back to a checkpoint that has the earlier one, the later one is
-///    committed in its place.
+/// 4. [`begin`](TwoPhaseSink::begin) returns a value that no transaction before had that may be committed again: it
+///    counts on from the highest of those in [`abort_others`](TwoPhaseSink::abort_others), for example. Otherwise, after
+///    all tasks went back to a checkpoint that has the earlier one, the later one is committed in its place.
 ///
 /// # Examples
 /// Rows that are collected, and moved to where readers see them:
@@ -38,11 +38,9 @@ use crate::state::StateValue;
 /// use squall::prelude::*;
 /// use squall::testing::{BoltHarness, TestTuple};
 ///
-/// /// A store that outlives the sink: the number of the last transaction, rows by transaction, and those that are
-/// /// visible.
+/// /// A store that outlives the sink: rows by transaction, and those that are visible.
 /// #[derive(Default)]
 /// struct Store {
-///     last: u64,
 ///     prepared: Vec<(u64, Vec<String>)>,
 ///     visible: Vec<String>,
 /// }
@@ -50,6 +48,7 @@ use crate::state::StateValue;
 /// #[derive(Default)]
 /// struct Rows {
 ///     store: Arc<Mutex<Store>>,
+///     next: u64,
 ///     open: Vec<String>,
 /// }
 ///
@@ -57,9 +56,8 @@ use crate::state::StateValue;
 ///     type Transaction = u64;
 ///
 ///     fn begin(&mut self) -> Result<u64, TaskError> {
-///         let mut store = self.store.lock().unwrap();
-///         store.last += 1;
-///         Ok(store.last)
+///         self.next += 1;
+///         Ok(self.next)
 ///     }
 ///
 ///     fn write(&mut self, _: &mut u64, input: Input<'_>) -> Result<(), TaskError> {
@@ -83,6 +81,7 @@ use crate::state::StateValue;
 ///     }
 ///
 ///     fn abort_others(&mut self, keep: &[u64]) -> Result<(), TaskError> {
+///         self.next = keep.iter().copied().max().unwrap_or(0);
 ///         self.store.lock().unwrap().prepared.retain(|(of, _)| keep.contains(of));
 ///         Ok(())
 ///     }
@@ -111,8 +110,9 @@ pub trait TwoPhaseSink: Send {
     /// As [`Bolt::check`].
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// Begins a transaction, which has a value that was not used before. Called before the first row after a checkpoint,
-    /// so an interval without rows has none.
+    /// Begins a transaction, whose value is another than those in the `keep` of
+    /// [`abort_others`](TwoPhaseSink::abort_others). Called before the first row after a checkpoint, so an interval
+    /// without rows has none.
     ///
     /// # Errors
     /// The tuple that it was begun for fails, or its call is made again: see `on_error`.
@@ -138,8 +138,8 @@ pub trait TwoPhaseSink: Send {
 
     /// Removes everything of this task that an earlier instance left and that is not in `keep`: it belongs to no
     /// checkpoint. Called once for each instance, before `begin`. The transactions in `keep` are committed later, each
-    /// when its checkpoint is complete. Those that were committed may be missing in it, so it does not say which values
-    /// were used. After a restore with another number of tasks, those of all tasks are in it, and
+    /// when its checkpoint is complete. The last one that the task pre-committed is among them, also if it was committed:
+    /// a checkpoint that tasks may go back to has no later one. After a restore with another number of tasks, those of all tasks are in it, and
     /// this task commits its share of them.
     ///
     /// # Errors
@@ -155,6 +155,9 @@ pub struct TwoPhaseBolt<S: TwoPhaseSink> {
     sink: S,
     open: Option<S::Transaction>,
     prepared: OperatorState<Prepared<S::Transaction>>,
+    /// The last transaction that was pre-committed, and by which task: the sink must not use its value again. In
+    /// `prepared` it is no more when it was committed, and an instance that follows this one would not know of it.
+    last: OperatorState<(u32, S::Transaction)>,
     task: u32,
     tasks: u32,
 }
@@ -162,7 +165,8 @@ pub struct TwoPhaseBolt<S: TwoPhaseSink> {
 impl<S: TwoPhaseSink> TwoPhaseBolt<S> {
     /// A bolt that writes to this sink. [`TwoPhaseSink`] has an example.
     pub fn new(sink: S) -> TwoPhaseBolt<S> {
-        TwoPhaseBolt { sink, open: None, prepared: OperatorState::default(), task: 0, tasks: 1 }
+        let (prepared, last) = (OperatorState::default(), OperatorState::default());
+        TwoPhaseBolt { sink, open: None, prepared, last, task: 0, tasks: 1 }
     }
 
     /// Commits the transactions that were pre-committed for this checkpoint and for those before.
@@ -184,19 +188,25 @@ impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.prepared = context.operator_state_for_all("prepared")?;
+        self.last = context.operator_state_for_all("last")?;
         (self.task, self.tasks) = (context.task_index() as u32, context.parallelism().max(1) as u32);
         self.sink.prepare(context)
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let prepared = self.prepared.items(out)?.to_vec();
-        let keep: Vec<_> = prepared.iter().map(|(.., transaction)| transaction.clone()).collect();
+        let (prepared, last) = (self.prepared.items(out)?.to_vec(), self.last.items(out)?.to_vec());
+        let prepared_or_last = prepared.iter().map(|(.., it)| it).chain(last.iter().map(|(_, it)| it));
+        let keep: Vec<_> = prepared_or_last.cloned().collect();
         self.sink.abort_others(&keep)?;
         // Each goes back to the task that began it, or to the one that stands in for it while it is gone.
         let is_own = |(_, task, _): &Prepared<_>| task % self.tasks == self.task;
         let own: Vec<_> = prepared.iter().filter(|prepared| is_own(prepared)).cloned().collect();
         if own.len() < prepared.len() {
             self.prepared.set(out, own)?;
+        }
+        let own: Vec<_> = last.iter().filter(|(task, _)| task % self.tasks == self.task).cloned().collect();
+        if own.len() < last.len() {
+            self.last.set(out, own)?;
         }
         Ok(())
     }
@@ -213,6 +223,9 @@ impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {
         let Some(transaction) = &mut self.open else { return Ok(()) };
         self.sink.pre_commit(transaction)?;
         self.prepared.push(out, (checkpoint, self.task, transaction.clone()))?;
+        let others = self.last.items(out)?.iter().filter(|(task, _)| *task != self.task).cloned();
+        let last = others.chain([(self.task, transaction.clone())]).collect();
+        self.last.set(out, last)?;
         self.open = None;
         Ok(())
     }

@@ -147,8 +147,6 @@ pub struct Store {
     /// Transactions that are pre-committed.
     pub prepared: BTreeMap<Transaction, Vec<Published>>,
     pub visible: Vec<Published>,
-    /// The highest number that was pre-committed, by the rest of the name.
-    highest: BTreeMap<(u64, usize), u64>,
     /// The latest start that has taken the store over.
     owner: u64,
     /// Calls of starts that were replaced, which were refused.
@@ -156,19 +154,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes the rows of a transaction durable.
-    pub fn prepare(&mut self, transaction: Transaction, rows: Vec<Published>) {
-        let (start, task, number) = transaction;
-        let highest = self.highest.entry((start, task)).or_default();
-        *highest = (*highest).max(number);
-        self.prepared.insert(transaction, rows);
-    }
-
-    /// The highest number of the transactions of a start and task that were pre-committed.
-    pub fn highest(&self, start: u64, task: usize) -> u64 {
-        self.highest.get(&(start, task)).copied().unwrap_or(0)
-    }
-
     /// A start takes the store over.
     pub fn claim(&mut self, start: u64) {
         self.owner = self.owner.max(start);

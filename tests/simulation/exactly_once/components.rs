@@ -480,7 +480,7 @@ impl TwoPhaseSink for Sink {
         {
             let mut store = lock(&self.store);
             store.check_owner(self.start, self.fence)?;
-            store.prepare(*transaction, std::mem::take(&mut self.open));
+            store.prepared.insert(*transaction, std::mem::take(&mut self.open));
         }
         self.chaos.strike_of_checkpoint("pre_commit of a sink, after it").inspect_err(|_| {
             self.open = lock(&self.store).prepared.remove(transaction).unwrap_or_default();
@@ -504,9 +504,8 @@ impl TwoPhaseSink for Sink {
         store.claim(self.start);
         let is_own = |(start, task, _): &Transaction| *start <= self.start && task % self.tasks == self.task;
         store.prepared.retain(|transaction, _| !is_own(transaction) || keep.contains(transaction));
-        // Not from `keep`, which is empty if an instance before this one has committed: its number would be used again,
-        // and after a restore be taken for the one that the checkpoint has.
-        self.next = store.highest(self.name(), self.task);
+        let own = keep.iter().filter(|(start, task, _)| (*start, *task) == (self.name(), self.task));
+        self.next = own.map(|(.., number)| *number).max().unwrap_or(0);
         Ok(())
     }
 }
