@@ -4,12 +4,10 @@
 //! cargo bench --bench core -- WORKLOAD [--tasks 1/1/1] [--delivery at-least-once] [--text FILE]
 //!                             [--rate WORDS_PER_S] [--warmup S] [--seconds S] [--repeat N]
 //! cargo bench --bench core -- wordcount --delivery exactly-once [--checkpoint-ms 1000]
-//! cargo bench --bench core -- keys --delivery exactly-once [--keys 1000000]
 //! ```
 //!
-//! With `exactly-once`, words are counted in state, and checkpoints go to a directory that is removed afterwards.
-//! `keys` counts numbers drawn from so many by one task, and measures the time from each call to the next: a pause at a
-//! barrier shows there.
+//! With `exactly-once`, words are counted in state, and checkpoints go to a directory that is removed afterwards. What
+//! else there is to measure of state is in `benches/state`.
 //!
 //! Workloads are those of `benches/peers`: `null`, `identity`, `wordcount`, `latency`. Besides,
 //! `tracking` says how many bytes an acker keeps for each tree in flight.
@@ -39,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser, Clone)]
 struct Options {
-    /// null, identity, wordcount, latency, keys or tracking.
+    /// null, identity, wordcount, latency or tracking.
     workload: String,
     /// Spout/split/count tasks of the word count.
     #[arg(long, default_value = "1/1/1")]
@@ -50,9 +48,6 @@ struct Options {
     /// Of exactly-once: milliseconds from checkpoint to checkpoint.
     #[arg(long, default_value_t = 1000)]
     checkpoint_ms: u64,
-    /// Of the workload `keys`: how many different numbers there are.
-    #[arg(long, default_value_t = 1_000_000)]
-    keys: u64,
     /// The text whose lines are counted, over and over.
     #[arg(long, default_value = "topologies/data/founding_documents.txt")]
     text: PathBuf,
@@ -198,64 +193,6 @@ impl Hasher for Xxh3 {
 
     fn finish(&self) -> u64 {
         self.0
-    }
-}
-
-/// Emits numbers below `keys`, in an order that looks random.
-struct Keys {
-    keys: u64,
-    next: u64,
-}
-
-impl Spout for Keys {
-    fn declare(&self) -> Streams {
-        Streams::new(["key"])
-    }
-
-    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
-        let drawn = self.next.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
-        self.next += 1;
-        out.emit([(drawn % self.keys) as i64])?;
-        Ok(SpoutStatus::Emitted)
-    }
-
-    fn is_rewindable(&self) -> bool {
-        true
-    }
-
-    fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
-        positions.set("keys", &self.next)
-    }
-}
-
-/// Counts numbers in state, and notes the time from call to call.
-struct KeyCount {
-    counts: ValueState<i64>,
-    total: Arc<AtomicU64>,
-    pauses: Vec<u64>,
-    last: Option<Instant>,
-    histogram: Histogram,
-}
-
-impl Bolt for KeyCount {
-    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.counts = context.value_state("counts")?;
-        Ok(())
-    }
-
-    fn execute(&mut self, _: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.counts.update(out, |count| *count += 1)?;
-        let now = Instant::now();
-        if let Some(last) = self.last.replace(now) {
-            self.pauses.push(now.duration_since(last).as_nanos() as u64);
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.total.fetch_add(self.pauses.len() as u64, Ordering::Relaxed);
-        self.histogram.record_all(self.pauses.drain(..));
-        Ok(())
     }
 }
 
@@ -445,19 +382,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             };
             builder.bolt("count", count).parallelism(counts).chain(chain("count")).fields("split", ["word"]);
         }
-        "keys" => {
-            let keys = options.keys;
-            builder.spout("numbers", move || Keys { keys, next: 0 });
-            let histogram = histogram.clone();
-            let count = move || KeyCount {
-                counts: ValueState::default(),
-                total: Arc::clone(&counted),
-                pauses: Vec::new(),
-                last: None,
-                histogram: histogram.clone(),
-            };
-            builder.bolt("count", count).chain(chain("count")).fields("numbers", ["key"]);
-        }
         other => return Err(format!("there is no workload `{other}`").into()),
     }
     measure(&options, builder, &total, &histogram)
@@ -503,7 +427,7 @@ fn report(
     histogram: &Histogram,
 ) -> serde_json::Value {
     let us = |nanos: u64| nanos as f64 / 1000.0;
-    let latency = (options.workload == "latency" || options.workload == "keys").then(|| {
+    let latency = (options.workload == "latency").then(|| {
         let q = |quantile| us(histogram.quantile(quantile));
         serde_json::json!({ "p50": q(0.5), "p90": q(0.9), "p99": q(0.99), "p999": q(0.999), "max": q(1.0) })
     });

@@ -7,6 +7,7 @@
 #   scripts/bench.sh idle     [--json] [--no-wait] [--seconds S]
 #   scripts/bench.sh tracking [--json]
 #   scripts/bench.sh wire     [--json] [--no-wait] [--quick] [--rounds N] [--seconds S]
+#   scripts/bench.sh state    [--json] [--no-wait] [--quick] [--rounds N] [--seconds S] [--only PART]
 #
 # core      spout→null, spout→identity→null and word count, at most once and at least once
 # latency   from the scheduled emit of a line to the count of its words, at half of the saturated rate
@@ -15,6 +16,10 @@
 # tracking  bytes in the acker for each tree in flight
 # wire      100-byte tuples from one worker process to another beside bare framing, words counted by
 #           several workers, latency across two, and what quiet workers cost
+# state     state and exactly-once: words counted with a checkpoint each second beside the same without
+#           state, by hand and by Flink; sizes, pauses and memory of 10 million keys; recovery after a
+#           kill with a million keys; rows into PostgreSQL beside a plain loop. PART is words, keys,
+#           memory, recovery or postgres
 #
 # All cases run once per round, in turn (A B C A B C …), so that whatever else the machine does hits
 # all alike. After its own builds and before the first case, the script waits until other work takes at
@@ -23,7 +28,9 @@
 # `tracking` counts bytes, which do not depend on other work, so it never waits.
 #
 # Results go to stdout as Markdown, or one JSON object per line; talk goes to stderr.
-# Needs Rust; the JVM peers need Java 17 and Maven besides, and are left out, aloud, without them.
+# Needs Rust; the JVM peers need Java 17 and Maven besides, and are left out, aloud, without them. So is
+# PostgreSQL without its server, which scripts/test-servers.sh installs. `state` needs 4 GiB of memory and
+# half an hour, with --quick a few minutes, after its builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
@@ -34,7 +41,7 @@ log() { echo "$*" >&2; }
 
 what=${1:-}
 [ $# -gt 0 ] && shift
-format=markdown rounds='' seconds='' quick='' rate='' wait=yes
+format=markdown rounds='' seconds='' quick='' rate='' wait=yes only=''
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) what=--help ;;
@@ -44,6 +51,7 @@ while [ $# -gt 0 ]; do
     --rounds) rounds=${2:?} && shift ;;
     --seconds) seconds=${2:?} && shift ;;
     --rate) rate=${2:?} && shift ;;
+    --only) only=${2:?} && shift ;;
     *) wrong_usage ;;
   esac
   shift
@@ -61,10 +69,10 @@ trap 'rm -rf "$work"' EXIT
 results=$work/results ratios=$work/ratios
 : >"$results" && : >"$ratios"
 
-# The benchmark's executable, so that cargo does not run beside what is measured.
+# The benchmark's executable, so that cargo does not run beside what is measured. Arguments are cargo's.
 core_executable() {
   log "building benches/core.rs"
-  cargo bench --bench core --no-run --message-format=json |
+  cargo bench --bench core "$@" --no-run --message-format=json |
     sed -n 's/.*"name":"core".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
@@ -104,7 +112,9 @@ run_rounds() {
     done
   done
 }
-declare -A suffix=([cpu_ns_per_tuple]=", processor" [memory_kib_max]=", memory" [p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max")
+declare -A suffix=([cpu_ns_per_tuple]=", processor" [memory_kib_max]=", memory" [p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max"
+  [barrier_us]=", at a barrier" [barrier_processor_us]=", at a barrier, processor" [longest_us]=", longest" [longest_processor_us]=", longest, processor"
+  [full_bytes_per_key]=", full" [delta_percent]=", after 1 % has changed" [p50_ms]=", p50" [p99_ms]=", p99" [squall_rate]=" by squall" [loop_rate]=" by a loop")
 
 # Waits for a quiet machine, unless --no-wait; sets $busy.
 quiet_down() { if [ -n "$wait" ]; then wait_until_quiet; else measure_busy; fi; }
@@ -366,8 +376,171 @@ bench_quiet_workers() {
   fi
 }
 
+state_executable() {
+  log "building benches/state"
+  cargo bench --bench state "$@" --no-run --message-format=json |
+    sed -n 's/.*"name":"state".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+
+state() { "$state" "$@"; }
+
+have_postgres() { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && command -v psql >/dev/null; }
+
+# Whether a part of `state` is wanted.
+wanted() { [ -z "$only" ] || [ "$only" = "$1" ]; }
+
+# Begins the next part, with no cases, results and ratios; and with a head over its tables.
+begin_part() {
+  cases=()
+  : >"$results" && : >"$ratios"
+  [ "$format" = json ] || printf '\n**%s**\n' "$1"
+}
+
+# show_part UNIT SCALE: the only table of a part.
+show_part() {
+  [ "$format" = json ] || echo
+  show "$@"
+}
+
+bench_state() {
+  local jvm='' with_postgres=()
+  case $only in '' | words | keys | memory | recovery | postgres) ;; *) wrong_usage ;; esac
+  # Both with the same features, so that squall is compiled once.
+  if have_postgres; then with_postgres=(--features postgres); fi
+  if wanted words; then
+    core=$(core_executable "${with_postgres[@]}")
+    log "building the peers"
+    peers build handwritten
+    if have_jvm; then peers build flink && jvm=yes; fi
+    [ -n "$jvm" ] || log "Flink is left out: it needs Java 17 and Maven, and a network for its first build"
+  fi
+  [ "$only" = words ] || state=$(state_executable "${with_postgres[@]}")
+  quiet_down
+  show_machine
+  if wanted words; then bench_state_words; fi
+  if wanted keys; then bench_state_keys; fi
+  if wanted memory; then bench_state_memory; fi
+  if wanted recovery; then bench_state_recovery; fi
+  if wanted postgres; then
+    if have_postgres; then
+      bench_state_postgres
+    else
+      log "PostgreSQL is left out: scripts/test-servers.sh installs its server"
+    fi
+  fi
+}
+
+bench_state_words() {
+  local tasks backend native=2 jvm_warmup=10 ours='' plain='' hand='' hashmap='' rocksdb=''
+  [ -n "$quick" ] && native=0.5 jvm_warmup=4
+  begin_part "Words, exactly once with a checkpoint each second"
+  for tasks in 1/1/1 1/2/2; do
+    add "$tasks, a map without state" "squall wordcount --tasks $tasks --delivery at-most-once"
+    add "$tasks, exactly-once" "squall wordcount --tasks $tasks --delivery exactly-once --checkpoint-ms 1000"
+    add "$tasks, handwritten" "peer handwritten $native wordcount --tasks $tasks --text $text"
+    plain+="$tasks, a map without state;" ours+="$tasks, exactly-once;" hand+="$tasks, handwritten;"
+  done
+  add "no checkpoint" "squall wordcount --delivery exactly-once --checkpoint-ms 3600000"
+  add "each 100 ms" "squall wordcount --delivery exactly-once --checkpoint-ms 100"
+  if [ -n "$jvm" ]; then
+    for backend in hashmap rocksdb map; do
+      for tasks in 1/1/1 1/2/2; do
+        add "$tasks, flink $backend" "peer flink $jvm_warmup wordcount --tasks $tasks --delivery exactly-once --state $backend --text $text"
+      done
+    done
+    hashmap="1/1/1, flink hashmap;1/2/2, flink hashmap" rocksdb="1/1/1, flink rocksdb;1/2/2, flink rocksdb"
+  fi
+  plain=${plain%;} ours=${ours%;} hand=${hand%;}
+  ratio "to a map without state" "$ours" "$plain" min 0.9
+  ratio "to hand-written" "$ours" "$hand" - 0
+  if [ -n "$jvm" ]; then
+    ratio "to Flink, hash map" "$ours" "$hashmap" min 1.5
+    ratio "to Flink, RocksDB" "$ours" "$rocksdb" - 0
+    ratio "to Flink, a map of its own" "$ours" "1/1/1, flink map;1/2/2, flink map" - 0
+  fi
+  ratio "each 100 ms" "each 100 ms" "no checkpoint" min 0.9
+  run_rounds "rate cpu_ns_per_tuple"
+  mv "$results" "$work/all"
+  show_of '' "M/s" 1e-6
+  : >"$ratios"
+  # Of processor time less is better, so it is the other way round. Both have the same tasks.
+  for tasks in 1/1/1 1/2/2; do
+    ratio "$tasks, to a map without state" "$tasks, a map without state, processor" "$tasks, exactly-once, processor" min 0.9
+    ratio "$tasks, to hand-written" "$tasks, handwritten, processor" "$tasks, exactly-once, processor" - 0
+    [ -z "$jvm" ] || ratio "$tasks, to Flink, hash map" "$tasks, flink hashmap, processor" "$tasks, exactly-once, processor" min 1.5
+  done
+  ratio "each 100 ms" "no checkpoint, processor" "each 100 ms, processor" min 0.9
+  show_of ', processor' "ns of processor time a word" 1
+}
+
+# Large cases take minutes, so there are at most three rounds of them.
+few_rounds() { [ "$rounds" -le 3 ] || rounds=3; }
+
+bench_state_keys() {
+  local keys=10000000 barriers=200 interval=250
+  [ -n "$quick" ] && keys=200000 barriers=20 interval=50
+  local of="--keys $keys --barriers $barriers --interval-ms $interval" rounds=$rounds
+  few_rounds
+  begin_part "A task with $keys keys, a checkpoint each $interval ms, p99 of $barriers"
+  add "exactly-once" "state keys --delivery exactly-once $of"
+  add "without checkpoints" "state keys --delivery at-most-once $of"
+  run_rounds "barrier_us barrier_processor_us longest_us longest_processor_us full_bytes_per_key delta_percent"
+  # Without checkpoints there are no barriers.
+  grep -v 'without checkpoints, at a barrier' "$results" >"$work/all"
+  ratio "at a barrier, µs" "exactly-once, at a barrier" 1 max 5000
+  ratio "at a barrier, µs of processor time" "exactly-once, at a barrier, processor" 1 max 5000
+  ratio "anywhere, µs" "exactly-once, longest" 1 max 5000
+  ratio "anywhere, µs of processor time" "exactly-once, longest, processor" 1 max 5000
+  grep -v 'full\|has changed' "$work/all" >"$results"
+  show_part "µs" 1
+  : >"$ratios"
+  show_of ', full' "bytes a key" 1
+  ratio "of the full size, %" "exactly-once, after 1 % has changed" 1 max 3
+  show_of ', after 1 % has changed' "% of the full size" 1
+}
+
+bench_state_memory() {
+  local keys=10000000 rounds=$rounds of texts
+  [ -n "$quick" ] && keys=200000
+  few_rounds
+  begin_part "Memory of $keys keys with a count"
+  for of in map state snapshots; do
+    for texts in '' --texts; do
+      # So that the allocator keeps nothing of what was freed.
+      add "$of, $([ -n "$texts" ] && echo texts || echo numbers)" "env MIMALLOC_PURGE_DELAY=0 $state memory --of $of $texts --keys $keys"
+    done
+  done
+  ratio "texts, to a map" "snapshots, texts" "map, texts" max 1.5
+  ratio "numbers, to a map" "snapshots, numbers" "map, numbers" max 1.5
+  run_rounds bytes_per_key
+  show_part "bytes a key" 1
+}
+
+bench_state_recovery() {
+  local keys=1000000 kills=20 rounds=$rounds
+  [ -n "$quick" ] && keys=50000 kills=3
+  few_rounds
+  begin_part "From a kill to 90 % of the rate, $keys keys, 3 workers, $kills kills a round"
+  add "recovery" "state recovery --keys $keys --kills $kills"
+  ratio "p50, ms" "recovery, p50" 1 max 1000
+  ratio "p99, ms" "recovery, p99" 1 max 2000
+  run_rounds "p50_ms p99_ms"
+  show_part "ms" 1
+}
+
+bench_state_postgres() {
+  local for=10 rounds=$rounds
+  [ -n "$quick" ] && for=3
+  few_rounds
+  begin_part "Rows into PostgreSQL"
+  add "rows" "state postgres --seconds $for"
+  ratio "to a plain loop" "rows by squall" "rows by a loop" min 0.9
+  run_rounds "squall_rate loop_rate"
+  show_part "thousand rows/s" 1e-3
+}
+
 case $what in
-  core | latency | peers | idle | tracking | wire) "bench_$what" ;;
+  core | latency | peers | idle | tracking | wire | state) "bench_$what" ;;
   -h | --help) usage ;;
   *) wrong_usage ;;
 esac

@@ -1,10 +1,13 @@
 package peer;
 
+import java.lang.management.ManagementFactory;
 import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLongArray;
+
+import com.sun.management.OperatingSystemMXBean;
 
 import org.HdrHistogram.Histogram;
 import org.HdrHistogram.SingleWriterRecorder;
@@ -66,21 +69,28 @@ public final class Meter {
         }
         sleep(Double.parseDouble(options.text("warmup")));
         takeLatency();
+        OperatingSystemMXBean system =
+                (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
         long before = passed();
         long since = System.nanoTime();
+        long processor = system.getProcessCpuTime();
         for (int i = 0; i < options.number("repeat"); i++) {
             double rest = Double.parseDouble(options.text("seconds")) - (System.nanoTime() - since) / 1e9;
             sleep(Math.max(0, rest));
             long after = passed();
             long now = System.nanoTime();
+            long processorNow = system.getProcessCpuTime();
             double seconds = (now - since) / 1e9;
             System.out.printf(Locale.ROOT,
                     "{\"peer\":\"%s\",\"workload\":\"%s\",\"tasks\":\"%s\",\"delivery\":\"%s\","
-                            + "\"config\":{%s},\"rate\":%.0f,\"seconds\":%.3f,\"latency_us\":%s}%n",
+                            + "\"config\":{%s},\"rate\":%.0f,\"seconds\":%.3f,"
+                            + "\"cpu_ns_per_tuple\":%.1f,\"latency_us\":%s}%n",
                     peer, options.workload, options.tasks(), delivery, config,
-                    (after - before) / seconds, seconds, quantiles(takeLatency()));
+                    (after - before) / seconds, seconds,
+                    (processorNow - processor) / (double) Math.max(1, after - before), quantiles(takeLatency()));
             before = after;
             since = now;
+            processor = processorNow;
         }
     }
 

@@ -4,7 +4,7 @@
 //! nothing. Each sink has one writer; the main thread only reads.
 
 use std::{
-    mem,
+    fs, mem,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -59,11 +59,12 @@ impl Meter {
     /// Sleeps through the warm-up and each interval, and prints a line per interval.
     pub fn measure(&self, label: &Label, warmup: Duration, seconds: Duration, repeat: u32) {
         thread::sleep(warmup);
-        let (mut before, mut since) = (self.tuples(), Instant::now());
+        let (mut before, mut since, mut processor) = (self.tuples(), Instant::now(), processor_time());
         self.take_latency();
         for _ in 0..repeat {
             thread::sleep(seconds.saturating_sub(since.elapsed()));
-            let (after, now) = (self.tuples(), Instant::now());
+            let (after, now, processor_now) = (self.tuples(), Instant::now(), processor_time());
+            let processor_ns = (processor_now - processor).as_nanos() as f64 / (after - before).max(1) as f64;
             let elapsed = (now - since).as_secs_f64();
             let line = json!({
                 "peer": label.peer,
@@ -73,10 +74,11 @@ impl Meter {
                 "config": label.config,
                 "rate": ((after - before) as f64 / elapsed).round(),
                 "seconds": elapsed,
+                "cpu_ns_per_tuple": (processor_ns * 10.0).round() / 10.0,
                 "latency_us": quantiles(&self.take_latency()),
             });
             println!("{line}");
-            (before, since) = (after, now);
+            (before, since, processor) = (after, now, processor_now);
         }
     }
 
@@ -121,6 +123,15 @@ impl Sink {
         }
         self.passed(tuples);
     }
+}
+
+/// Processor time of this process, user and system.
+fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields 14 and 15, counted from behind the command's closing parenthesis; 100 ticks a second.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
 /// From a nanosecond to a minute, to three digits.

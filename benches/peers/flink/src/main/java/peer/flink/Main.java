@@ -1,5 +1,6 @@
 package peer.flink;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
 
@@ -8,6 +9,7 @@ import org.apache.flink.api.common.functions.FlatMapFunction;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.ExecutionOptions;
 import org.apache.flink.configuration.JobManagerOptions;
@@ -15,6 +17,7 @@ import org.apache.flink.configuration.MemorySize;
 import org.apache.flink.configuration.PipelineOptions;
 import org.apache.flink.configuration.RestOptions;
 import org.apache.flink.configuration.RestartStrategyOptions;
+import org.apache.flink.configuration.StateBackendOptions;
 import org.apache.flink.configuration.TaskManagerOptions;
 import org.apache.flink.connector.datagen.source.GeneratorFunction;
 import org.apache.flink.core.execution.CheckpointingMode;
@@ -35,18 +38,21 @@ public final class Main {
     public static void main(String[] args) throws Exception {
         // An empty default depends on the workload: see `configuration`.
         Options options = new Options(args, Map.of(
-                "delivery", "none", "chaining", "on", "object-reuse", "on", "buffer-timeout", ""));
-        Scratch.enter();
-        Configuration configuration = configuration(options);
+                "delivery", "none", "chaining", "on", "object-reuse", "on", "buffer-timeout", "",
+                "state", "map", "checkpoint-ms", "1000"));
+        Options.require(options.text("state").matches("map|hashmap|rocksdb"), "--state is map, hashmap or rocksdb");
+        Path scratch = Scratch.enter();
+        Configuration configuration = configuration(options, scratch);
+        int interval = options.number("checkpoint-ms");
         StreamExecutionEnvironment env =
                 StreamExecutionEnvironment.createLocalEnvironment(options.parallelism(), configuration);
         String delivery = switch (options.text("delivery")) {
             case "at-least-once" -> {
-                env.enableCheckpointing(1000, CheckpointingMode.AT_LEAST_ONCE);
+                env.enableCheckpointing(interval, CheckpointingMode.AT_LEAST_ONCE);
                 yield "at-least-once";
             }
             case "exactly-once" -> {
-                env.enableCheckpointing(1000, CheckpointingMode.EXACTLY_ONCE);
+                env.enableCheckpointing(interval, CheckpointingMode.EXACTLY_ONCE);
                 yield "exactly-once";
             }
             case "none" -> "at-most-once";
@@ -55,11 +61,13 @@ public final class Main {
         build(env, options);
         env.executeAsync("peer");
         Meter.measure("flink", options, delivery, String.format(
-                "\"chaining\":%s,\"object_reuse\":%s,\"buffer_timeout_ms\":%s,\"checkpoint_ms\":%s,\"rate\":%s",
+                "\"chaining\":%s,\"object_reuse\":%s,\"buffer_timeout_ms\":%s,\"state\":\"%s\","
+                        + "\"checkpoint_ms\":%s,\"rate\":%s",
                 configuration.get(PipelineOptions.OPERATOR_CHAINING),
                 configuration.get(PipelineOptions.OBJECT_REUSE),
                 configuration.get(ExecutionOptions.BUFFER_TIMEOUT).toMillis(),
-                delivery.equals("at-most-once") ? "null" : "1000",
+                options.text("state"),
+                delivery.equals("at-most-once") ? "null" : interval,
                 options.isLatency() ? options.text("rate") : "null"));
         Scratch.leave(0);
     }
@@ -77,7 +85,8 @@ public final class Main {
                     .flatMap((FlatMapFunction<String, String>) (line, out) -> Text.split(line, out::collect))
                     .returns(Types.STRING)
                     .keyBy(word -> word)
-                    .flatMap(new Count.Plain()).returns(Types.VOID);
+                    .flatMap(options.text("state").equals("map") ? new Count.Plain() : new KeyedCount())
+                    .returns(Types.VOID);
             default -> source(env, new TimedLines(file, rate), TIMED)
                     .flatMap((FlatMapFunction<Tuple2<String, Long>, Tuple2<String, Long>>) (line, out) ->
                             Text.split(line.f0, word -> out.collect(Tuple2.of(word, line.f1))))
@@ -94,7 +103,7 @@ public final class Main {
                 .setParallelism(1);
     }
 
-    private static Configuration configuration(Options options) {
+    private static Configuration configuration(Options options, Path scratch) {
         Configuration configuration = new Configuration();
         configuration.set(PipelineOptions.OPERATOR_CHAINING, options.text("chaining").equals("on"));
         configuration.set(PipelineOptions.OBJECT_REUSE, options.text("object-reuse").equals("on"));
@@ -103,6 +112,12 @@ public final class Main {
                 !timeout.isEmpty() ? Long.parseLong(timeout) : options.isLatency() ? 0 : 100));
         // A failure should end the figures, not hide in them.
         configuration.set(RestartStrategyOptions.RESTART_STRATEGY, "disable");
+        if (!options.text("state").equals("map")) {
+            configuration.set(StateBackendOptions.STATE_BACKEND, options.text("state"));
+            // As in production, and as squall: checkpoints are files, and those of RocksDB have what changed.
+            configuration.set(CheckpointingOptions.CHECKPOINTS_DIRECTORY, scratch.resolve("checkpoints").toUri().toString());
+            configuration.set(CheckpointingOptions.INCREMENTAL_CHECKPOINTS, options.text("state").equals("rocksdb"));
+        }
         configuration.set(JobManagerOptions.BIND_HOST, "localhost");
         configuration.set(RestOptions.BIND_ADDRESS, "localhost");
         configuration.set(TaskManagerOptions.NUM_TASK_SLOTS, options.parallelism());
