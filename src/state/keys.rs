@@ -30,6 +30,16 @@ impl Key {
             Key::Several(values) => values,
         }
     }
+
+    /// Whether it is this one value. Text, which is the most frequent, is compared in place.
+    #[inline]
+    pub(super) fn is_one(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Key::One(Value::Str(known)), Value::Str(text)) => known == text,
+            (Key::One(known), value) => known == value,
+            (Key::Several(_), _) => false,
+        }
+    }
 }
 
 struct Entry {
@@ -61,6 +71,8 @@ pub(super) struct KeyTable {
     /// One for each place; `None` if the place is free.
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
+    /// How many keys have lost their places. As long as it is the same, a key that was found has its place.
+    removals: u64,
 }
 
 /// The hash of a key in this process.
@@ -108,7 +120,14 @@ impl KeyTable {
             found.remove();
         }
         self.free.push(place);
+        self.removals += 1;
         Some(entry.key)
+    }
+
+    /// How many keys have lost their places so far.
+    #[inline]
+    pub(super) fn removals(&self) -> u64 {
+        self.removals
     }
 
     /// The key of a place.

@@ -9,6 +9,7 @@ use crate::state::error::StateError;
 use crate::state::expiring_cells::CallTime;
 use crate::state::key_store::StateBackend;
 use crate::state::keys::{Key, KeyTable, hash_of};
+use crate::state::keys_ahead::KeysAhead;
 use crate::state::registry::{Registration, StateDescription, StateKind, StateRegistry};
 use crate::state::snapshots::Snapshots;
 use crate::state::spill::Spill;
@@ -71,6 +72,8 @@ pub struct TaskState {
     pub(super) names_keys: bool,
     /// Where the key stands in the rows that the task is executing; empty if it has none.
     positions: Vec<usize>,
+    /// The places of the keys of the rows that come next.
+    ahead: KeysAhead,
 }
 
 impl TaskState {
@@ -134,12 +137,31 @@ impl TaskState {
         !self.positions.is_empty()
     }
 
-    /// Sets the key of the present call: that of the row that is executed. Rows must have one.
+    /// The same for a row that was not looked up before.
     #[inline]
     pub(crate) fn take_key(&mut self, row: &[Value]) {
         let positions = std::mem::take(&mut self.positions);
         self.set_key_of(row, &positions);
         self.positions = positions;
+    }
+
+    /// Looks up the keys of rows that are executed next, in this order, each by
+    /// [`take_next_key`](Self::take_next_key). They replace those of the last call.
+    #[inline]
+    pub(crate) fn look_ahead(&mut self, values: &[Value], arity: usize) {
+        match self.positions[..] {
+            [at] => self.ahead.look_up(&self.keys, values.chunks_exact(arity).map(|row| &row[at])),
+            _ => self.ahead.clear(),
+        }
+    }
+
+    /// Sets the key of the present call: that of the row that is executed. Rows must have one.
+    #[inline]
+    pub(crate) fn take_next_key(&mut self, row: &[Value]) {
+        match self.ahead.next(&self.keys) {
+            Some(place) => self.begin_known_key(place),
+            None => self.take_key(row),
+        }
     }
 
     /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
@@ -155,7 +177,7 @@ impl TaskState {
     #[inline]
     fn look_up_one(&mut self, value: &Value) {
         let hash = hash_of(std::iter::once(value));
-        match self.keys.find(hash, |key| matches!(key, Key::One(known) if known == value)) {
+        match self.keys.find(hash, |key| key.is_one(value)) {
             Some(place) => self.begin_known_key(place),
             None => self.begin_new_key(hash, std::iter::once(value)),
         }
@@ -432,6 +454,7 @@ impl TaskState {
     pub(crate) fn clear(&mut self) {
         self.columns.iter_mut().for_each(|column| column.clear());
         self.keys = KeyTable::default();
+        self.ahead.clear();
         self.snapshots.clear();
         if let Some(spill) = &mut self.spill {
             spill.clear();

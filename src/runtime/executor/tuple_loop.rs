@@ -17,6 +17,7 @@ use crate::runtime::executor::step::{ExecutorHandles, StepContext};
 use crate::runtime::executor::user_code::call_hooks;
 use crate::runtime::flow::message::TaskBatch;
 use crate::runtime::routing::emitter::Emitter;
+use crate::state::ROWS_AHEAD;
 use crate::tuple::{Rows, Value};
 
 /// Why the inner loop returned.
@@ -133,14 +134,32 @@ fn run_plain(
     after: After,
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
-        execute_next(bolt, state, emitter, cursor, after)?;
-        state.finish_call(emitter);
-        cursor.tuple += 1;
-        if emitter.outgoing.must_pause {
-            break;
+        let part_end = look_ahead(state, cursor, end);
+        while cursor.tuple < part_end {
+            execute_next(bolt, state, emitter, cursor, after)?;
+            state.finish_call(emitter);
+            cursor.tuple += 1;
+            if emitter.outgoing.must_pause {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// Looks up the keys of some of the next tuples, if they have keys, and returns where these tuples end.
+#[inline]
+fn look_ahead(state: &mut OutputState, cursor: &BatchCursor, end: u32) -> u32 {
+    if !state.store.rows_have_key() {
+        return end;
+    }
+    let part_end = end.min(cursor.tuple + ROWS_AHEAD);
+    let batch = &cursor.input.batch;
+    let arity = batch.arity as usize;
+    state
+        .store
+        .look_ahead(&batch.rows.values()[cursor.tuple as usize * arity..part_end as usize * arity], arity);
+    part_end
 }
 
 /// The same for tuples whose values may be needed afterwards, or that have several anchors.
@@ -152,6 +171,7 @@ fn run_with_care(
     end: u32,
 ) -> Result<(), TaskError> {
     while cursor.tuple < end {
+        look_ahead(state, cursor, cursor.tuple + 1);
         state.extra_anchors.clear();
         state.extra_anchors.extend(cursor.extras().iter().map(|(_, anchor)| *anchor));
         execute_next(bolt, state, emitter, cursor, After::Needed)?;
@@ -193,7 +213,7 @@ fn execute_next(
     state.begin_call();
     let row = tuple * arity..(tuple + 1) * arity;
     if state.store.rows_have_key() {
-        state.store.take_key(&batch.rows.values()[row.clone()]);
+        state.store.take_next_key(&batch.rows.values()[row.clone()]);
     }
     let input = match (&mut batch.rows, after) {
         (Rows::Owned(values), After::NotNeeded) => Input::owned(&mut values[row], meta),
