@@ -39,6 +39,7 @@ mod json;
 mod key_store;
 mod keys;
 mod keys_ahead;
+mod long_list;
 mod memory_store;
 mod parts;
 mod records;

@@ -16,6 +16,7 @@
 //!    written whole, a map or a list, too.
 
 use crate::state::encoding::EncodingError;
+use crate::state::long_list::{Items, LongList};
 use crate::state::stored::{SnapshotTime, Stored};
 
 /// What a column does next for a snapshot.
@@ -53,11 +54,8 @@ enum Pending {
         next: u32,
         end: u32,
     },
-    /// These places, from an index on.
-    Changed {
-        places: Vec<u32>,
-        next: usize,
-    },
+    /// These places.
+    Changed(Items<u32>),
 }
 
 /// Cells, one for each place.
@@ -68,10 +66,10 @@ pub(super) struct TrackedCells<C> {
     /// The stamp of each place; 0, and none, if it was not changed or the delta in progress has written it.
     stamps: Vec<u32>,
     /// Places whose stamp is `number`.
-    changed: Vec<u32>,
+    changed: LongList<u32>,
     pending: Pending,
     /// What pending cells held before they were changed.
-    copies: Vec<(u32, Option<C>)>,
+    copies: LongList<(u32, Option<C>)>,
 }
 
 impl<C> Default for TrackedCells<C> {
@@ -80,9 +78,9 @@ impl<C> Default for TrackedCells<C> {
             cells: Vec::new(),
             number: 0,
             stamps: Vec::new(),
-            changed: Vec::new(),
+            changed: LongList::default(),
             pending: Pending::Nothing,
-            copies: Vec::new(),
+            copies: LongList::default(),
         }
     }
 }
@@ -137,7 +135,7 @@ impl<C: Stored> TrackedCells<C> {
         match &self.pending {
             Pending::Nothing => false,
             Pending::All { next, end } => (*next..*end).contains(&place),
-            Pending::Changed { .. } => self.stamp(place) == self.number - 1,
+            Pending::Changed(_) => self.stamp(place) == self.number - 1,
         }
     }
 
@@ -150,11 +148,7 @@ impl<C: Stored> TrackedCells<C> {
                 *next += 1;
                 (place < *end).then_some(place)
             }
-            Pending::Changed { places, next } => {
-                let place = places.get(*next).copied();
-                *next += 1;
-                place
-            }
+            Pending::Changed(places) => places.next(),
         }
     }
 
@@ -170,15 +164,15 @@ impl<C: Stored> SnapshotCells for TrackedCells<C> {
         self.pending = if full || self.number == 0 {
             Pending::All { next: 0, end: self.cells.len() as u32 }
         } else {
-            Pending::Changed { places: changed, next: 0 }
+            Pending::Changed(changed.into_items())
         };
-        self.copies = Vec::new();
+        self.copies = LongList::default();
         self.number = number;
     }
 
     fn abandon(&mut self) {
         self.pending = Pending::Nothing;
-        self.copies = Vec::new();
+        self.copies = LongList::default();
     }
 
     fn write_cell(&self, place: u32, time: SnapshotTime, out: &mut Vec<u8>) -> Result<bool, EncodingError> {
