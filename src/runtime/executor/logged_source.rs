@@ -19,8 +19,6 @@ const GROUP_ROWS: usize = 2048;
 const GROUP_BYTES: usize = 512 << 10;
 /// Rows of a record, about.
 const RECORD_ROWS: usize = 512;
-/// Calls of a source that is closed, at the most, to get what it has at hand.
-const LAST_CALLS_MAX: u32 = 1 << 20;
 /// A spout that cannot go back, and what it emitted since the last group.
 pub struct Source {
     pub spout: Box<dyn Spout>,
@@ -54,15 +52,15 @@ impl Source {
         Ok(())
     }
 
-    /// Has it emit what it has at hand, before it is closed.
-    pub fn read_to_pause(&mut self) {
-        // It is asked to read no further; whether it can be is its own affair.
+    /// Asks it to read no more than it has at hand. Whether it can be asked is its own affair.
+    pub fn pause(&mut self) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.spout.deactivate()));
-        for _ in 0..LAST_CALLS_MAX {
-            if self.read().is_err() || !matches!(self.status, Ok(SpoutStatus::Emitted)) {
-                return;
-            }
-        }
+    }
+
+    /// Acknowledges what it has emitted.
+    pub fn ack(&mut self) -> Result<(), TaskError> {
+        let Source { spout, collected, .. } = self;
+        collected.messages.drain(..).try_for_each(|message| spout.ack(message))
     }
 
     fn is_group_full(&self) -> bool {

@@ -33,6 +33,9 @@ use crate::runtime::executor::logged_source::{LoggedRows, Source};
 use crate::topology::graph::{Component, Constructor, SpoutFactory, Topology};
 use crate::wal::{LogId, SEGMENT_LEN_MAX, Wal, WalError, WalPlace, WalPosition, log_name};
 
+/// Groups that are read of a source that is closed, at the most: more than it can have at hand, unless it makes its rows
+/// itself.
+const LAST_GROUPS_MAX: u32 = 64;
 /// Pauses before a log that cannot be written is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -255,9 +258,19 @@ impl Spout for LoggedSpout {
     fn close(&mut self) {
         let Some(mut open) = self.open.take() else { return };
         let Some(source) = &mut open.kept.source else { return };
-        source.read_to_pause();
-        if append(&mut open.kept.log, source).is_err() {
-            open.counts.rows_unlogged.add(source.row_count() as u64);
+        source.pause();
+        for _ in 0..LAST_GROUPS_MAX {
+            let is_over = source.read().is_err() || !matches!(source.status, Ok(SpoutStatus::Emitted));
+            if append(&mut open.kept.log, source).is_err() {
+                open.counts.rows_unlogged.add(source.row_count() as u64);
+                break;
+            }
+            source.collected.take_rows();
+            // An error cannot be reported any more, and the message is in the log.
+            let _ = source.ack();
+            if is_over {
+                break;
+            }
         }
         source.spout.close();
     }
@@ -339,9 +352,7 @@ impl Open {
         // The source could emit them, so this cannot fail. If it did, the run would have to end, and read them again.
         let emitted: Result<(), EmitError> = rows.iter().try_for_each(|rows| rows.emit(out));
         emitted.map_err(|error| TaskError::fatal(error.to_string()))?;
-        let acked: Result<(), TaskError> =
-            source.collected.messages.drain(..).try_for_each(|message| source.spout.ack(message));
-        acked.unwrap_or_else(|error| out.report_error(error));
+        source.ack().unwrap_or_else(|error| out.report_error(error));
         match std::mem::replace(&mut source.status, Ok(SpoutStatus::Emitted)) {
             Ok(SpoutStatus::Exhausted) => {
                 source.is_exhausted = true;
@@ -394,6 +405,7 @@ mod tests {
         has_panic: bool,
         /// Emits to two streams in turn.
         alternates: bool,
+        never_pauses: bool,
     }
 
     impl Queue {
@@ -425,7 +437,11 @@ mod tests {
             }
             assert!(!std::mem::take(&mut state.has_panic), "the source panics after it has emitted");
             // Pauses, so that there are groups of several sizes.
-            Ok(if n % 5 == 4 { SpoutStatus::IdleFor(Duration::ZERO) } else { SpoutStatus::Emitted })
+            Ok(if n % 5 == 4 && !state.never_pauses {
+                SpoutStatus::IdleFor(Duration::ZERO)
+            } else {
+                SpoutStatus::Emitted
+            })
         }
 
         fn ack(&mut self, id: MessageId) -> Result<(), TaskError> {
@@ -597,6 +613,22 @@ mod tests {
         assert_eq!((emitted.len(), queue.state().next), (5, 10));
         let mut next = start(&process(&queue, &storage, 1), Some(&positions));
         assert_eq!(rest(&mut next), (5..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_at_hand_at_the_end_may_be_many_groups() {
+        const ROWS: i64 = 9000;
+        let (queue, storage) = (Queue::of(ROWS), MemoryStorage::new());
+        queue.state().never_pauses = true;
+        let mut first = start(&process(&queue, &storage, 1), None);
+        let _ = first.next();
+        let (emitted, positions) = (numbers(&mut first).len() as i64, snapshot(&mut first));
+        assert!((1..ROWS / 2).contains(&emitted), "a group is bounded: {emitted}");
+        first.close();
+        assert_eq!(queue.state().next, ROWS);
+        assert_eq!(queue.state().acked.len() as i64, ROWS);
+        let mut next = start(&process(&queue, &storage, 1), Some(&positions));
+        assert_eq!(rest(&mut next), (emitted..ROWS).collect::<Vec<_>>());
     }
 
     #[test]

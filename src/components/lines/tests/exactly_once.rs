@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 
 use tempfile::TempDir;
 
 use super::{POLL, append, dir, drain, path, write};
 use crate::api::{Positions, Spout as _, SpoutStatus};
-use crate::components::lines::Lines;
 use crate::components::lines::unpack::tests::gzip;
+use crate::components::lines::{Lines, STDIN_RESOURCE, StandardInput};
 use crate::components::test_support::spout_with;
 use crate::config::Delivery;
 use crate::testing::conformance::check_registered_spout;
@@ -240,9 +241,34 @@ fn what_can_be_read_once_cannot_be_rewound() {
     assert!(is_rewindable(&path(&dir, "*")) && is_rewindable(&path(&dir, "not-there-yet")));
     assert!(!is_rewindable("path = '-'") && !is_rewindable("path = ['a', '/dev/stdin', 'b']"));
     assert!(!is_rewindable("path = '/dev/fd/7'") && !is_rewindable("path = '/dev/null'"));
-    let mut lines = start("path = '/dev/null'");
+    // Nobody knows before the start what a pattern matches.
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
+    let mut lines = start(&path(&dir, "pip[e]"));
     assert_eq!(lines.next(), Some(SpoutStatus::Exhausted));
-    check_lost(&lines, (1, 0), "it is a device, not a regular file");
+    check_lost(&lines, (1, 0), "it is a pipe, not a regular file");
+}
+
+/// Behind a write-ahead log, the thread reads when it is asked for a chunk, to the end of the input.
+#[test]
+fn what_comes_once_is_read_when_it_is_asked_for() {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let options = HarnessOptions { delivery: Delivery::ExactlyOnce, ..HarnessOptions::default() };
+    options.resources.set(STDIN_RESOURCE, StandardInput::new(reader));
+    let mut lines = spout_with("lines", "path = '-'", &options);
+    writer.write_all(b"one\ntwo\n").expect("it is open");
+    // The thread is asked, and its chunk comes when it has read it.
+    let emitted = |lines: &mut SpoutHarness, count: usize| {
+        let mut rows = Vec::new();
+        while rows.len() < count {
+            let _ = lines.next();
+            rows.extend(lines.take_emitted().into_iter().map(|emitted| emitted.values[0].to_string()));
+        }
+        rows
+    };
+    assert_eq!(emitted(&mut lines, 2), ["one", "two"]);
+    drop(writer);
+    while lines.next() != Some(SpoutStatus::Exhausted) {}
 }
 
 // ---- Files that are followed ----
