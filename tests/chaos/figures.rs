@@ -76,6 +76,16 @@ impl Times {
     }
 }
 
+/// What became of a fault that a test is about.
+#[derive(Debug, PartialEq, Eq)]
+enum CameAbout {
+    Struck,
+    /// Although it could have been carried out.
+    Never,
+    /// It could not be carried out, for these reasons.
+    Skipped(String),
+}
+
 /// The rounds of a test, added up.
 pub struct Sums {
     name: &'static str,
@@ -231,15 +241,20 @@ impl Sums {
     /// A fault that a test is about: it must have struck. Where this machine cannot do it, that is said
     /// past the capture of the test's output, so that nobody takes the test for one that has passed.
     pub fn require(&mut self, seed: u64, kind: Kind) {
-        if self.struck.contains_key(&kind) {
-            return;
+        match self.came_about(kind) {
+            CameAbout::Struck => {}
+            CameAbout::Never => self.complain(seed, format!("{kind:?} never happened")),
+            // Not `eprintln!`, which is shown for tests that fail only.
+            CameAbout::Skipped(why) => drop(writeln!(std::io::stderr(), "SKIPPED {}: {why}", self.name)),
         }
-        if self.skipped.is_empty() {
-            return self.complain(seed, format!("{kind:?} never happened"));
+    }
+
+    fn came_about(&self, kind: Kind) -> CameAbout {
+        if self.struck.contains_key(&kind) {
+            return CameAbout::Struck;
         }
         let reasons: Vec<&str> = self.skipped.keys().map(String::as_str).collect();
-        // Not `eprintln!`, which is shown for tests that fail only.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {}: {}", self.name, reasons.join("; "));
+        if reasons.is_empty() { CameAbout::Never } else { CameAbout::Skipped(reasons.join("; ")) }
     }
 
     /// Something that is wrong with a seed, beyond what its round found.
@@ -296,3 +311,23 @@ const CAUSES: [(FailureCause, &str); 5] = [
     (FailureCause::Panicked, "panicked"),
     (FailureCause::Abandoned, "abandoned"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fault that never struck is a failure, or is reported as skipped with the reason. It used to pass as if
+    /// it had struck.
+    #[test]
+    fn what_never_struck_fails_or_is_skipped_for_a_reason() {
+        let mut sums = Sums::new("starved");
+        assert_eq!(sums.came_about(Kind::Starve), CameAbout::Never);
+        sums.require(7, Kind::Starve);
+        assert_eq!(sums.failed, [(7, vec!["Starve never happened".to_owned()])]);
+        sums.skipped.insert("starving needs root".to_owned(), 2);
+        let why = "starving needs root".to_owned();
+        assert_eq!(sums.came_about(Kind::Starve), CameAbout::Skipped(why));
+        sums.struck.insert(Kind::Starve, 1);
+        assert_eq!(sums.came_about(Kind::Starve), CameAbout::Struck);
+    }
+}
