@@ -16,8 +16,8 @@
 //! * *last replay*: until the last message was emitted again, as far as counters print_recovery, which come
 //!   every [`STATS_EACH`];
 //! * *last row*: until the last row of a line that was made before the kill was written;
-//! * *others*: the rate of the sinks on the other workers from the first output on, as a part of
-//!   theirs before the kill. A worker that is back must not slow the others down.
+//! * *others*: the rate of the sinks on the other workers from the first output on, for [`OTHERS_MIN`] at
+//!   least, as a part of theirs before the kill. A worker that is back must not slow the others down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -48,6 +48,8 @@ const DIP_MAX: Duration = Duration::from_millis(500);
 /// How long a run is looked at before a kill, and at least after one.
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_millis(2500);
+/// How long the others are looked at, at least, once the worker is back.
+const OTHERS_MIN: Duration = Duration::from_secs(1);
 /// What has not come back after so long, on however busy a machine, never will.
 const AFTER_MAX: Duration = Duration::from_secs(60);
 /// A recovery that took longer is told in full.
@@ -112,6 +114,11 @@ fn sink_tasks(document: &str, workers: u16) -> Vec<usize> {
     let places = workers_of(document, "ids", workers);
     let task_on = |worker: u16| places.iter().position(|place| *place == worker);
     (0..workers).map(|worker| task_on(worker).expect("the sink is on every worker")).collect()
+}
+
+/// Until when a run is looked at after a kill whose worker was back at this time.
+fn looked_at_until(back: Duration) -> Duration {
+    AFTER.max(back + OTHERS_MIN)
 }
 
 /// A row that was written since the last look.
@@ -241,8 +248,8 @@ impl Watch {
         let mut next_stats = Duration::ZERO;
         loop {
             let since = self.begin.elapsed().saturating_sub(killed_at);
-            let is_back = || recovery.first_output.is_some() && self.back_at(killed_at, enough).is_some();
-            if since > AFTER_MAX || (since > AFTER && is_back()) {
+            let is_seen = recovery.first_output.is_some_and(|back| since > looked_at_until(back));
+            if since > AFTER_MAX || (is_seen && self.back_at(killed_at, enough).is_some()) {
                 break;
             }
             let (mut first, mut late) = (false, false);
@@ -268,7 +275,7 @@ impl Watch {
         }
         recovery.rate = self.back_at(killed_at, enough);
         recovery.others = recovery.first_output.map(|back| {
-            self.rate_of_others(killed_at + back, killed_at + AFTER, task)
+            self.rate_of_others(killed_at + back, killed_at + looked_at_until(back), task)
                 / self.rate_of_others(killed_at - BEFORE, killed_at, task)
         });
         for event in self.arena.running.events().into_iter().skip(noted_before) {
@@ -394,4 +401,19 @@ fn conclude(all: &[Recovery], wrong: &mut Vec<String>) {
     let (least, few, half) = (at(0.0), at(0.01), at(0.5));
     println!("  others, once it is back, % of their rate: p50 {half:.0}, p1 {few:.0}, least {least:.0}");
     record("recovery.jsonl", &json!({"others_percent": {"p50": half, "p1": few, "min": least}}));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On one core that was busy with other things a worker was back only after [`AFTER`]: the others were then
+    /// looked at until a time before they were begun to be looked at, and the test panicked.
+    #[test]
+    fn the_others_are_looked_at_however_late_a_worker_is_back() {
+        for back in [20, 1499, 1500, 1501, 2499, 2500, 2501, 6930, 60_000].map(Duration::from_millis) {
+            let until = looked_at_until(back);
+            assert!(until >= AFTER && until - back >= OTHERS_MIN, "{back:?}: until {until:?}");
+        }
+    }
 }
