@@ -24,7 +24,6 @@ mod memory;
 mod recovery;
 #[cfg(feature = "postgres")]
 #[path = "../../tests/postgres/server.rs"]
-#[allow(dead_code, reason = "it is of the tests, which kill it and look at its rows")]
 mod server;
 mod tap;
 

@@ -56,6 +56,7 @@ mod stored;
 mod task_checkpoints;
 mod task_state;
 mod task_store;
+mod task_timers;
 mod timer_cells;
 mod tracked_cells;
 mod ttl;

@@ -1,17 +1,19 @@
 //! The input of the assembly. Every part of the construction reads it, and none changes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use smol_str::SmolStr;
 
 use crate::api::{ComponentInfo, InputInfo, SourceMeta, StreamDeclaration, WorkerContext, WorkerParts};
+use crate::checkpoint::TaskName;
+use crate::config::StateBackendKind;
 use crate::ids::{Incarnation, TaskId, WorkerId};
 use crate::runtime::acking::ack_buffer::AckerTable;
 use crate::runtime::assemble::setup::{Share, WorkerSetup};
 use crate::topology::assignment::ackers_for;
 use crate::topology::graph::{Component, Grouping, Topology};
-use crate::topology::plan::{ACKER_COMPONENT, ExecutorPlan, Part, Plan};
+use crate::topology::plan::{ACKER_COMPONENT, ExecutorId, ExecutorPlan, Part, Plan};
 use crate::topology::queue_shares::{QueueShares, queue_places};
 use crate::tuple::Fields;
 
@@ -90,6 +92,26 @@ impl Blueprint {
             }
         }
         AckerTable::new(count, by_task)
+    }
+
+    /// The tasks of components whose executors are wanted.
+    pub fn tasks_of(&self, is_wanted: impl Fn(ExecutorId) -> bool) -> BTreeSet<TaskName> {
+        let wanted = self.plan.executors.iter().filter(|executor| is_wanted(executor.id));
+        let names = wanted.filter_map(|executor| {
+            let Part::Component(index) = executor.part else { return None };
+            let component = self.topology.components()[index].id.clone();
+            let first = self.plan.tasks(executor.part).start;
+            Some(executor.task_ids().map(move |task| TaskName::new(component.clone(), task.0 - first)))
+        });
+        names.flatten().collect()
+    }
+
+    /// How many bytes of state a task of a bolt keeps in memory. `None`: all.
+    pub fn memory_of_state(&self, bolt: &Component) -> Option<usize> {
+        match self.topology.options().state.of_bolt(&bolt.options.state) {
+            (StateBackendKind::Memory, _) => None,
+            (StateBackendKind::Redb, memory) => Some(usize::try_from(memory).unwrap_or(usize::MAX)),
+        }
     }
 
     /// For each stream of a task: its source, as receivers see it.

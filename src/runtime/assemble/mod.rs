@@ -15,7 +15,7 @@ pub mod setup;
 pub mod wiring;
 pub mod worker_state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::rngs::{StdRng, SysRng};
@@ -23,8 +23,7 @@ use rand::{Rng, SeedableRng};
 use slog::o;
 
 use crate::api::{ContextParts, OutputState, TaskContext};
-use crate::checkpoint::TaskName;
-use crate::config::{CheckpointMode, StateBackendKind};
+use crate::config::CheckpointMode;
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
 use crate::runtime::acking::pending_limit::PendingLimit;
@@ -304,10 +303,7 @@ impl Assembly {
         let tasks = self.task_parts(executor, component, index).into_iter();
         let has_checkpoints = self.endpoints.storage.is_some();
         let key_groups = self.blueprint.topology.options().key_groups;
-        let memory = match self.blueprint.topology.options().state.of_bolt(&component.options.state) {
-            (StateBackendKind::Memory, _) => None,
-            (StateBackendKind::Redb, memory) => Some(usize::try_from(memory).unwrap_or(usize::MAX)),
-        };
+        let memory = self.blueprint.memory_of_state(component);
         let state_backend = Arc::clone(&self.blueprint.setup.state_backend);
         let tasks = tasks.map(|parts| {
             let mut task = BoltTask::new(Arc::clone(factory), parts, tick, on_error);
@@ -450,9 +446,10 @@ impl Assembly {
 
     /// Builds the executor that writes checkpoints.
     fn host_storage(&mut self, checkpoints: CheckpointSetup) -> HostedExecutor {
+        let tasks = self.blueprint.tasks_of(|executor| self.endpoints.local(executor).is_some());
         let store = match checkpoints {
             CheckpointSetup::Whole { store, .. } => Store::Whole(store),
-            CheckpointSetup::Share(store) => Store::Share { store, tasks: self.tasks_here() },
+            CheckpointSetup::Share(store) => Store::Share { store, tasks },
         };
         let StorageSender { inbox: address, queue } =
             self.endpoints.storage.clone().expect("it has an address where there are checkpoints");
@@ -469,19 +466,6 @@ impl Assembly {
         let body = Executor::Storage(Box::new(storage));
         let blocking = self.blueprint.setup.dedicated_threads;
         HostedExecutor::new(vec![ExecutorEntry { part: None, address }], blocking, body)
-    }
-
-    /// The tasks of components in this worker.
-    fn tasks_here(&self) -> BTreeSet<TaskName> {
-        let plan = &self.blueprint.plan;
-        let here = plan.executors.iter().filter(|executor| self.endpoints.local(executor.id).is_some());
-        let names = here.filter_map(|executor| {
-            let Part::Component(index) = executor.part else { return None };
-            let component = self.blueprint.topology.components()[index].id.clone();
-            let first = plan.tasks(executor.part).start;
-            Some(executor.task_ids().map(move |task| TaskName::new(component.clone(), task.0 - first)))
-        });
-        names.flatten().collect()
     }
 
     fn host_coordinator(

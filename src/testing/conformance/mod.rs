@@ -4,6 +4,7 @@
 //! of its protocol, let another instance go on from the last complete checkpoint, and compare what is there in the end.
 
 mod broken;
+mod script;
 mod sink;
 mod spout;
 
