@@ -4,6 +4,7 @@
 //! cargo bench --bench core -- WORKLOAD [--tasks 1/1/1] [--delivery at-least-once] [--text FILE]
 //!                             [--rate WORDS_PER_S] [--warmup S] [--seconds S] [--repeat N]
 //! cargo bench --bench core -- wordcount --delivery exactly-once [--checkpoint-ms 1000]
+//!                             [--backend memory]
 //! ```
 //!
 //! With `exactly-once`, words are counted in state, and checkpoints go to a directory that is removed afterwards. What
@@ -21,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use squall::api::Positions;
-use squall::config::ChainMode;
 use squall::config::limits::SPOUT_PENDING_AUTO_MAX;
+use squall::config::{ChainMode, StateBackendKind};
 use squall::ids::{RootId, SLOTS_MAX};
 use squall::metrics::Histogram;
 use squall::prelude::*;
@@ -48,6 +49,9 @@ struct Options {
     /// Of exactly-once: milliseconds from checkpoint to checkpoint.
     #[arg(long, default_value_t = 1000)]
     checkpoint_ms: u64,
+    /// What keeps the counts of exactly-once: memory or redb.
+    #[arg(long, default_value = "memory")]
+    backend: String,
     /// The text whose lines are counted, over and over.
     #[arg(long, default_value = "topologies/data/founding_documents.txt")]
     text: PathBuf,
@@ -303,11 +307,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "exactly-once" => Delivery::ExactlyOnce,
         other => return Err(format!("there is no delivery `{other}`").into()),
     };
+    let backend = match options.backend.as_str() {
+        "memory" => StateBackendKind::Memory,
+        "redb" => StateBackendKind::Redb,
+        other => return Err(format!("there is no backend `{other}`").into()),
+    };
     builder.options(|topology| {
         topology.delivery = delivery;
         if let Some(directory) = &directory {
             topology.checkpoint.storage = Some(directory.path().to_owned());
             topology.checkpoint.interval = Duration::from_millis(options.checkpoint_ms);
+            topology.state.backend = backend;
+            topology.state.directory = Some(directory.path().join("state"));
         }
         if options.threads > 0 {
             topology.threads = squall::config::AutoOr::Fixed(options.threads);

@@ -431,13 +431,15 @@ bench_state() {
 }
 
 bench_state_words() {
-  local tasks backend native=2 jvm_warmup=10 ours='' plain='' hand='' hashmap='' rocksdb=''
+  local tasks backend native=2 jvm_warmup=10 ours='' redb='' plain='' hand='' hashmap='' rocksdb=''
   [ -n "$quick" ] && native=0.5 jvm_warmup=4
   begin_part "Words, exactly once with a checkpoint each second"
   for tasks in 1/1/1 1/2/2; do
     add "$tasks, a map without state" "squall wordcount --tasks $tasks --delivery at-most-once"
     add "$tasks, exactly-once" "squall wordcount --tasks $tasks --delivery exactly-once --checkpoint-ms 1000"
+    add "$tasks, exactly-once, redb" "squall wordcount --tasks $tasks --delivery exactly-once --checkpoint-ms 1000 --backend redb"
     add "$tasks, handwritten" "peer handwritten $native wordcount --tasks $tasks --text $text"
+    redb+="$tasks, exactly-once, redb;"
     plain+="$tasks, a map without state;" ours+="$tasks, exactly-once;" hand+="$tasks, handwritten;"
   done
   add "no checkpoint" "squall wordcount --delivery exactly-once --checkpoint-ms 3600000"
@@ -450,12 +452,12 @@ bench_state_words() {
     done
     hashmap="1/1/1, flink hashmap;1/2/2, flink hashmap" rocksdb="1/1/1, flink rocksdb;1/2/2, flink rocksdb"
   fi
-  plain=${plain%;} ours=${ours%;} hand=${hand%;}
+  plain=${plain%;} ours=${ours%;} redb=${redb%;} hand=${hand%;}
   ratio "to a map without state" "$ours" "$plain" min 0.9
   ratio "to hand-written" "$ours" "$hand" - 0
   if [ -n "$jvm" ]; then
     ratio "to Flink, hash map" "$ours" "$hashmap" min 1.5
-    ratio "to Flink, RocksDB" "$ours" "$rocksdb" - 0
+    ratio "redb to Flink, RocksDB" "$redb" "$rocksdb" min 2
     ratio "to Flink, a map of its own" "$ours" "1/1/1, flink map;1/2/2, flink map" - 0
   fi
   ratio "each 100 ms" "each 100 ms" "no checkpoint" min 0.9

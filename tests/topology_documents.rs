@@ -472,7 +472,7 @@ fn wrong_tables() {
     check_added(
         "[state.x]\n[[stream]]\n[[test]]\n",
         &[
-            "`state` is not available in this version of squall",
+            "unknown key `state.x` (keys: backend, memory, directory)",
             "`stream` is not available in this version of squall",
             "`test` is not available in this version of squall",
         ],
