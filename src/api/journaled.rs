@@ -74,8 +74,9 @@ use crate::state::StateValue;
 ///     }
 ///
 ///     fn undo(&mut self, mark: Option<&u64>, _: &[u64]) -> Result<(), TaskError> {
-///         self.next = mark.copied().unwrap_or(0);
-///         self.table.lock().unwrap().rows.retain(|number, _| *number < self.next);
+///         let mut table = self.table.lock().unwrap();
+///         self.next = mark.copied().unwrap_or(table.clean);
+///         table.rows.retain(|number, _| *number < self.next);
 ///         Ok(())
 ///     }
 /// }

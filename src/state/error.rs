@@ -137,6 +137,12 @@ pub enum StateError {
         /// Why.
         why: Box<str>,
     },
+    /// What is kept for the key could not be put out of memory, or read again: its bytes are not those of its type.
+    #[error("what is kept for the key cannot be read or written: {why}")]
+    Entry {
+        /// Why.
+        why: Box<str>,
+    },
     /// A snapshot was to be written, and none has begun, or the last one has failed.
     #[error("no snapshot of the state is being written")]
     NoSnapshot,
@@ -146,6 +152,11 @@ impl StateError {
     /// What a backend that has a store could not do.
     pub(super) fn store(why: impl fmt::Display) -> StateError {
         StateError::Store { why: shown(why).into() }
+    }
+
+    /// What is kept for one key cannot be written or read.
+    pub(super) fn entry(why: impl fmt::Display) -> StateError {
+        StateError::Entry { why: shown(why).into() }
     }
 }
 

@@ -44,7 +44,7 @@ impl Parts<'_> {
             }
             Ok((records, count))
         });
-        let (records, count) = written.map_err(StateError::store)??;
+        let (records, count) = written.map_err(StateError::entry)??;
         let mut entry = Vec::with_capacity(records.len() + 2);
         write_varint(count, &mut entry);
         entry.extend_from_slice(&records);
@@ -53,7 +53,7 @@ impl Parts<'_> {
 
     /// Writes an entry into the cells of a place.
     pub(super) fn load(&mut self, place: u32, entry: &[u8]) -> Result<(), StateError> {
-        let damaged = || StateError::store("an entry is damaged");
+        let damaged = || StateError::entry("it is damaged");
         let (_, records) = read_varint(entry).ok_or_else(damaged)?;
         // Reading a value calls code of its type.
         let read = guarded(|| {
@@ -62,11 +62,11 @@ impl Parts<'_> {
                 let Record::Value { state, value } = record else { return Err(damaged()) };
                 let column = self.columns.get_mut(state as usize).ok_or_else(damaged)?;
                 let restored = column.restore(place, Some(value), self.time);
-                restored.map_err(StateError::store)?;
+                restored.map_err(StateError::entry)?;
             }
             Ok(())
         });
-        read.map_err(StateError::store)?
+        read.map_err(StateError::entry)?
     }
 
     pub(super) fn is_used(&self, place: u32) -> bool {
@@ -80,11 +80,12 @@ impl Parts<'_> {
 
     /// Empties the cells of a place, and frees it.
     pub(super) fn empty(&mut self, place: u32) {
+        self.keys.remove(place);
         for (column, state) in self.columns.iter_mut().zip(self.states) {
             if state.kind.is_keyed() {
-                column.restore(place, None, self.time).expect("an empty cell can be read");
+                // Dropping a value calls code of its type. If that panics, the value is gone all the same.
+                let _ = guarded(|| column.restore(place, None, self.time));
             }
         }
-        self.keys.remove(place);
     }
 }

@@ -186,7 +186,7 @@ impl Restored<'_> {
         if found.is_none()
             && let Some(spill) = spill
         {
-            found = spill.find(hash, key, parts)?;
+            found = spill.find_to_use(hash, key, parts)?;
         }
         Ok(found.or_else(|| {
             must_have.then(|| {
@@ -212,7 +212,7 @@ impl Restored<'_> {
         } else if let Some(key) = parts.keys.remove(place)
             && let Some(spill) = spill
         {
-            spill.removed(place, &key);
+            spill.removed(place, &key, parts);
         }
     }
 

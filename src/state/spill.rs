@@ -40,8 +40,12 @@ use crate::tuple::Value;
 /// What a resident key takes besides the bytes of its entry, about.
 const KEY_COST: usize = 128;
 
-/// After so many changes of a key, what it takes is measured again.
+/// What a key takes is measured again after at most so many changes, if it does not grow. What is large and does not
+/// grow is measured less often, because that takes longer.
 const CHANGES_PER_MEASURE: u32 = 64;
+
+/// What a change that waits takes besides its bytes, about.
+const CHANGE_COST: usize = 96;
 
 /// So many changes are written at once, if memory allows.
 const CHANGES_PER_WRITE: usize = 1024;
@@ -63,14 +67,18 @@ pub(super) const PENDING: u8 = 16;
 /// Something is stored for it.
 pub(super) const STORED: u8 = 32;
 
+/// The entry of a key that has nothing: no records.
+const EMPTY_ENTRY: &[u8] = &[0];
+
 /// What is known of a place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Resident {
     pub(super) flags: u8,
     /// Bytes that it takes, about.
     pub(super) size: u32,
-    /// Since it was measured.
+    /// Since it was measured, and how many there are to be until the next time.
     pub(super) changes: u32,
+    pub(super) measure_after: u32,
     /// How many walks had begun when it was loaded.
     pub(super) loaded: u32,
 }
@@ -188,17 +196,29 @@ impl Spill {
     pub(super) fn leave(&mut self, place: u32) -> Resident {
         let resident = std::mem::take(&mut self.residents[place as usize]);
         self.used = self.used.saturating_sub(resident.size as usize);
+        self.evict_at = self.evict_at.min(self.used + self.memory / 16).max(self.memory);
         resident
     }
 
     /// A key has left this place because nothing is kept for it any more.
-    pub(super) fn removed(&mut self, place: u32, key: &Key) {
+    pub(super) fn removed(&mut self, place: u32, key: &Key, parts: &Parts<'_>) {
         let resident = self.leave(place);
         // Whatever a snapshot or the store has for it is to be forgotten.
         if (resident.is(STORED) || self.number > 0)
             && let Ok(bytes) = key_bytes(key.values())
         {
+            // What was left when the snapshot in progress began has expired since.
+            if resident.is(PENDING) && self.snapshot.is_some() {
+                self.add_aside(&bytes, EMPTY_ENTRY, parts);
+            }
             self.put(bytes, StoreChange { entry: None, is_changed: true });
+        }
+    }
+
+    /// The call that wrote the first value of a key has succeeded.
+    pub(super) fn stays(&mut self, place: u32, parts: &mut Parts<'_>) {
+        if self.residents.get(place as usize).is_some_and(|resident| resident.is(RESIDENT)) {
+            self.measure(place, parts);
         }
     }
 
@@ -210,12 +230,22 @@ impl Spill {
         let resident = &mut self.residents[place as usize];
         resident.flags = (resident.flags | UNSAVED | CHANGED) & !PENDING;
         resident.changes += 1;
-        // What is large is measured less often, because that takes longer.
-        if resident.changes >= CHANGES_PER_MEASURE.max(resident.size / 64) {
-            resident.changes = 0;
-            let size = parts.entry(place).map_or(0, |entry| entry.len());
-            self.measured(place, size);
+        if resident.changes >= resident.measure_after {
+            self.measure(place, parts);
         }
+    }
+
+    fn measure(&mut self, place: u32, parts: &mut Parts<'_>) {
+        let before = self.residents[place as usize];
+        // What cannot be written counts as before.
+        let size = parts.entry(place).map_or(before.size as usize, |entry| entry.len());
+        self.measured(place, size);
+        let resident = &mut self.residents[place as usize];
+        let grows = resident.size / 5 > before.size / 4;
+        let most = CHANGES_PER_MEASURE.max(resident.size / 64);
+        resident.changes = 0;
+        resident.measure_after =
+            if grows { before.measure_after / 2 } else { before.measure_after * 2 }.clamp(1, most);
     }
 
     /// The restore of a checkpoint has changed what is kept in a place, by a value of so many bytes.
@@ -243,20 +273,40 @@ impl Spill {
         key: &[Value],
         parts: &mut Parts<'_>,
     ) -> Result<Option<u32>, StateError> {
-        if let Some(error) = &self.not_cleared {
-            return Err(error.clone().into());
-        }
+        self.ensure_cleared(parts.time.now())?;
         if self.cold == 0 {
             return Ok(None);
         }
-        let bytes = key_bytes(key).map_err(StateError::store)?;
+        let bytes = key_bytes(key).map_err(StateError::entry)?;
         let entry = match self.unwritten.get(&bytes) {
             Some(change) => change.entry.clone(),
             None => self.store.get(&bytes)?,
         };
         let Some(entry) = entry else { return Ok(None) };
-        self.check_room()?;
         self.load(hash, key, &entry, parts)
+    }
+
+    /// The same for the key of a call, which stays in memory after it.
+    pub(super) fn find_to_use(
+        &mut self,
+        hash: u64,
+        key: &[Value],
+        parts: &mut Parts<'_>,
+    ) -> Result<Option<u32>, StateError> {
+        self.check_room()?;
+        self.find(hash, key, parts)
+    }
+
+    /// Forgets what could not be forgotten before.
+    pub(super) fn ensure_cleared(&mut self, now: Time) -> Result<(), StoreError> {
+        let Some(error) = &self.not_cleared else { return Ok(()) };
+        if now < self.retry_at {
+            return Err(error.clone());
+        }
+        let cleared = self.store.clear();
+        self.retry_at = if cleared.is_ok() { Time::ZERO } else { now.after(PAUSE_MAX) };
+        self.not_cleared = cleared.clone().err();
+        cleared
     }
 
     fn load(
@@ -277,7 +327,7 @@ impl Spill {
         if !parts.is_used(place) {
             // All that was kept has expired.
             if let Some(key) = parts.keys.remove(place) {
-                self.removed(place, &key);
+                self.removed(place, &key, parts);
             }
             return Ok(None);
         }
@@ -335,7 +385,7 @@ impl Spill {
         let resident = self.residents[place as usize];
         let Some(key) = parts.keys.key(place) else { return Ok(()) };
         if resident.is(UNSAVED) {
-            let bytes = key_bytes(key.values()).map_err(StateError::store)?;
+            let bytes = key_bytes(key.values()).map_err(StateError::entry)?;
             let entry = parts.entry(place)?;
             if resident.is(PENDING) && self.snapshot.is_some() {
                 self.add_aside(&bytes, &entry, parts);
@@ -349,7 +399,9 @@ impl Spill {
     }
 
     fn put(&mut self, key: Vec<u8>, mut change: StoreChange) {
-        let size = |key: &[u8], change: &StoreChange| key.len() + change.entry.as_ref().map_or(0, Vec::len);
+        let size = |key: &[u8], change: &StoreChange| {
+            CHANGE_COST + key.len() + change.entry.as_ref().map_or(0, Vec::len)
+        };
         self.unwritten_bytes += size(&key, &change);
         if let Some(old) = self.unwritten.get(&key) {
             self.unwritten_bytes -= size(&key, old);
@@ -377,7 +429,7 @@ impl Spill {
         }
     }
 
-    /// Forgets all keys. If that is not possible now, it is tried again with the next call of this.
+    /// Forgets all keys. If that is not possible now, it is tried again before anything is read.
     pub(super) fn clear(&mut self) {
         self.snapshot = None;
         self.residents.clear();

@@ -21,7 +21,7 @@ impl Spill {
     /// Begins the snapshot of this number. Takes a view of the store, and passes over the marks of resident keys.
     pub(super) fn begin(&mut self, is_full: bool, number: u32, now: Time) {
         let since = self.number;
-        let failed = self.not_cleared.clone().map_or_else(|| self.write(now), Err);
+        let failed = self.ensure_cleared(now).and_then(|()| self.write(now));
         let of = if is_full { ViewOf::Everything } else { ViewOf::ChangesAfter(since) };
         let view = failed.and_then(|()| self.store.view(of));
         self.number = number;
@@ -76,7 +76,7 @@ impl Spill {
         self.residents[place].flags &= !PENDING;
         let place = place as u32;
         let Some(key) = parts.keys.key(place) else { return Ok(SpillStep::Nothing) };
-        let bytes = key_bytes(key.values()).map_err(StateError::store)?;
+        let bytes = key_bytes(key.values()).map_err(StateError::entry)?;
         let entry = parts.entry(place)?;
         self.measured(place, entry.len());
         write_entry(Some(&*bytes), Some(&*entry), parts, out).map(SpillStep::Records)
@@ -85,7 +85,7 @@ impl Spill {
     /// Writes aside what the snapshot must have of a place.
     pub(super) fn write_aside(&mut self, place: u32, parts: &mut Parts<'_>) {
         let Some(key) = parts.keys.key(place) else { return };
-        let bytes = key_bytes(key.values()).map_err(StateError::store);
+        let bytes = key_bytes(key.values()).map_err(StateError::entry);
         match bytes.and_then(|bytes| Ok((bytes, parts.entry(place)?))) {
             Ok((bytes, entry)) => self.add_aside(&bytes, &entry, parts),
             Err(error) => {
@@ -114,12 +114,12 @@ fn write_entry(
     parts: &Parts<'_>,
     out: &mut Vec<u8>,
 ) -> Result<u64, StateError> {
-    let damaged = || StateError::store("an entry is damaged");
+    let damaged = || StateError::entry("it is damaged");
     let (count, records) = entry.map_or(Some((0, &[][..])), read_varint).ok_or_else(damaged)?;
     let states = parts.states.iter().filter(|state| state.kind.is_keyed()).count() as u64;
     let forgotten = forgotten.filter(|_| count < states);
     if let Some(key) = forgotten {
-        write_forget_bytes(key, out).map_err(StateError::store)?;
+        write_forget_bytes(key, out).map_err(StateError::entry)?;
     }
     out.extend_from_slice(records);
     Ok(count + u64::from(forgotten.is_some()))

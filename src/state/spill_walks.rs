@@ -66,10 +66,8 @@ impl Walk {
 
 impl Spill {
     /// Begins a visit of all keys.
-    pub(super) fn walk(&mut self, places: u32) -> Result<Walk, StateError> {
-        if let Some(error) = &self.not_cleared {
-            return Err(error.clone().into());
-        }
+    pub(super) fn walk(&mut self, places: u32, now: Time) -> Result<Walk, StateError> {
+        self.ensure_cleared(now)?;
         let mut walk = Walk::resident(places);
         if self.cold > 0 {
             let view = self.store.view(ViewOf::Everything)?;
@@ -133,8 +131,8 @@ impl Spill {
         }
         let pass = ttl / SWEEPS_PER_TTL;
         let steps = u32::try_from(self.cold / SWEPT_PER_STEP).unwrap_or(u32::MAX).saturating_add(1);
-        // After an error the keys that are left are looked at by the next sweep.
-        let is_complete = self.sweep_some(parts).unwrap_or(true);
+        // After an error the sweep goes on behind the key that cannot be read.
+        let is_complete = self.sweep_some(parts).unwrap_or(false);
         if is_complete {
             self.swept.clear();
         }

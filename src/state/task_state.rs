@@ -265,13 +265,13 @@ impl TaskState {
     #[cold]
     fn free_places(&mut self) {
         while let Some(place) = self.checked.pop() {
-            if !self.columns.iter().any(|column| column.is_used(place))
-                && let Some(key) = self.keys.remove(place)
-            {
-                match &mut self.spill {
-                    Some(spill) => spill.removed(place, &key),
-                    None => self.snapshots.key_left(place, key),
-                }
+            let is_used = self.columns.iter().any(|column| column.is_used(place));
+            let key = if is_used { None } else { self.keys.remove(place) };
+            match (self.spill_parts(), key) {
+                (Some((spill, parts)), Some(key)) => spill.removed(place, &key, &parts),
+                (Some((spill, mut parts)), None) => spill.stays(place, &mut parts),
+                (None, Some(key)) => self.snapshots.key_left(place, key),
+                (None, None) => {}
             }
         }
     }
@@ -367,9 +367,8 @@ impl TaskState {
 
     #[cold]
     fn new_place(&mut self) -> Result<u32, StateError> {
-        if let Some(spill) = &self.spill {
-            spill.check_room().inspect_err(|_| self.store_failed = true)?;
-        }
+        let room = self.spill.as_ref().map_or(Ok(()), |spill| spill.check_room());
+        room.inspect_err(|error| self.note_store_error(error))?;
         let place = self.keys.insert(self.hash, &self.new_key);
         self.names_keys |= self.is_named;
         match &mut self.spill {

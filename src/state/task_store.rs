@@ -55,10 +55,13 @@ impl TaskState {
         self.present = PresentKey::New;
         let (hash, key) = (self.hash, std::mem::take(&mut self.new_key));
         if let Some((spill, mut parts)) = self.spill_parts() {
-            match spill.find(hash, &key, &mut parts) {
+            match spill.find_to_use(hash, &key, &mut parts) {
                 Ok(Some(place)) => self.present = PresentKey::Known(place),
                 Ok(None) => {}
-                Err(error) => (self.present, self.unknown) = (PresentKey::Unknown, Some(error)),
+                Err(error) => {
+                    self.note_store_error(&error);
+                    (self.present, self.unknown) = (PresentKey::Unknown, Some(error));
+                }
             }
         }
         self.new_key = key;
@@ -76,11 +79,12 @@ impl TaskState {
 
     /// Begins a visit of all keys. Keys that come later may be visited or not.
     pub(crate) fn walk(&mut self) -> Result<Walk, StateError> {
-        let places = self.keys.places();
-        match &mut self.spill {
-            Some(spill) => spill.walk(places).inspect_err(|_| self.store_failed = true),
+        let (places, now) = (self.keys.places(), self.now());
+        let walk = match &mut self.spill {
+            Some(spill) => spill.walk(places, now),
             None => Ok(Walk::resident(places)),
-        }
+        };
+        walk.inspect_err(|error| self.note_store_error(error))
     }
 
     /// The place of the next key, which replaces what stands in `key`. The present call has no key then.
@@ -102,7 +106,12 @@ impl TaskState {
             Some((spill, mut parts)) => spill.next_cold(walk, key, &mut parts),
             None => Ok(None),
         };
-        next.inspect_err(|_| self.store_failed = true)
+        next.inspect_err(|error| self.note_store_error(error))
+    }
+
+    /// Notes whether an error is about the store as a whole, and not about one key.
+    pub(super) fn note_store_error(&mut self, error: &StateError) {
+        self.store_failed |= matches!(error, StateError::Store { .. });
     }
 
     /// Whether keys may leave memory.
@@ -112,6 +121,6 @@ impl TaskState {
 
     /// Whether the present call could not use the state because the store failed. That is no fault of its input.
     pub(crate) fn has_store_failed(&self) -> bool {
-        self.store_failed || self.present == PresentKey::Unknown
+        self.store_failed
     }
 }

@@ -262,6 +262,14 @@ impl States {
         self.state.expiring_column(self.brief_list).expect("it is one").0
     }
 
+    /// A call writes or removes a value without a time to live.
+    pub(super) fn write_plain(&mut self, value: Option<i64>) {
+        let (call, place) =
+            (self.state.call(), self.state.place_to_change(self.value).expect("there is a key"));
+        self.state.removes(place);
+        self.state.column::<ValueCells<i64>>(self.value).expect("it is one").set(call, place, value);
+    }
+
     /// A call writes a value that has a time to live.
     pub(super) fn write_brief(&mut self, value: i64) {
         let at = CallTime { call: self.state.call(), now: self.clock.now() };

@@ -49,6 +49,10 @@ pub(super) struct DirtyFile {
     rows_unpublished: Counter,
     pub(super) disk: Disk,
     part: Option<Part>,
+    /// The number of the first file that is begun.
+    first_number: u64,
+    /// The mark that this instance began with, if its file is not as the mark says.
+    gone: Option<FileMark>,
     made: MadeDirectories,
     /// Rows that are not written, and how many.
     text: String,
@@ -160,6 +164,8 @@ impl DirtyFile {
             rows_unpublished: Counter::default(),
             disk: part::disk,
             part: None,
+            first_number: 0,
+            gone: None,
             made: MadeDirectories::default(),
             text: String::new(),
             rows: 0,
@@ -187,7 +193,7 @@ impl DirtyFile {
         }
         let base = self.template.at(self.clock.wall_nanos()).map_err(TaskError::new)?;
         self.made.note_missing(&self.template.numbered(&base, 0));
-        let part = Part::create(&self.template, base, 0, self.clock.now(), self.disk);
+        let part = Part::create(&self.template, base, self.first_number, self.clock.now(), self.disk);
         let part = part.map_err(|error| self.error("write", &error))?;
         if let Err(error) = CleanLength::default().write(&part.path()) {
             let _ = part.remove();
@@ -309,6 +315,14 @@ impl JournaledSink for DirtyFile {
     fn mark(&mut self) -> Result<FileMark, TaskError> {
         self.write_out()?;
         let Some(part) = &mut self.part else { return Err(TaskError::new("no row was written")) };
+        if part.has_foreign_bytes().map_err(|error| TaskError::new(error.to_string()))? {
+            let why = format!(
+                "somebody else wrote to `{}`, so its rows cannot be taken back: only squall may write to it",
+                part.path().display()
+            );
+            self.broken = Some(why.clone());
+            return Err(TaskError::fatal(why));
+        }
         if let Err(error) = part.sync().and_then(|()| self.made.sync()) {
             let why = format!("rows of `{}` may not be on the disk: {error}", self.settings.path);
             self.broken = Some(why.clone());
@@ -319,6 +333,9 @@ impl JournaledSink for DirtyFile {
     }
 
     fn clean(&mut self, mark: &FileMark) -> Result<(), TaskError> {
+        if self.gone.as_ref() == Some(mark) {
+            return Ok(()); // Another file may have its name by now.
+        }
         let clean = CleanLength { clean_bytes: mark.bytes, clean_rows: mark.rows };
         clean.write(Path::new(&mark.path)).map_err(|error| self.error("write the clean length of", &error))
     }
@@ -329,14 +346,17 @@ impl JournaledSink for DirtyFile {
         for mark in gone {
             self.cut_to(mark)?;
         }
-        if let Some(mark) = mark
-            && self.cut_to(mark)?
-        {
-            let (path, base) = (Path::new(&mark.path), mark.base.clone());
-            let begun = (base, mark.number, self.clock.now());
-            let part = Part::reopen(path, begun, (mark.bytes, mark.rows), self.disk);
-            self.part = part.map_err(|error| self.error("write", &error))?;
+        let Some(mark) = mark else { return Ok(()) };
+        if !self.cut_to(mark)? {
+            // The next file gets another name: this mark may be gone back to once more, and must find nothing.
+            self.first_number = mark.number + 1;
+            self.gone = Some(mark.clone());
+            return Ok(());
         }
+        let (path, base) = (Path::new(&mark.path), mark.base.clone());
+        let begun = (base, mark.number, self.clock.now());
+        let part = Part::reopen(path, begun, (mark.bytes, mark.rows), self.disk);
+        self.part = part.map_err(|error| self.error("write", &error))?;
         Ok(())
     }
 }

@@ -235,6 +235,12 @@ impl Part {
         self.place.path.join(&self.published)
     }
 
+    /// Whether it has more than was written here.
+    pub(super) fn has_foreign_bytes(&mut self) -> io::Result<bool> {
+        self.cut_back()?;
+        Ok(self.own.metadata()?.len() > self.len)
+    }
+
     /// Cuts off what a failed write left, and checks that the rest is there.
     fn complete(&mut self) -> io::Result<()> {
         self.cut_back()?;

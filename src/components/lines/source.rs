@@ -111,7 +111,13 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens a path, to be read to its end. `is_logged`: behind a write-ahead log.
     pub(super) fn path(path: &Path, line_len_max: usize, is_logged: bool) -> io::Result<Opened> {
-        let source = if path.metadata()?.is_file() {
+        let is_file = path.metadata()?.is_file();
+        if is_file && is_logged {
+            let why = "it is a regular file, which can be read again, and would be although its rows are in the \
+                write-ahead log: name it by its own path, in a spout without `wal`";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let source = if is_file {
             Source::Direct(Unpack::new(Box::new(File::open(path)?)))
         } else {
             let path = PathBuf::from(path);

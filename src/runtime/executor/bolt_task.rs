@@ -273,7 +273,10 @@ impl BoltTask {
     /// Gives the new instance its state. If that fails, the instance is dropped.
     fn begin_with_state(&mut self, handles: &ExecutorHandles, now: Time) {
         if let Err(error) = self.checkpoints.restore_state(&mut self.state.store) {
-            return self.give_up(error, now);
+            return match error.is_permanent {
+                true => self.give_up(error.why, now),
+                false => self.break_down(&error.why, handles, now),
+            };
         }
         let result = self.call(handles, now, true, |bolt, out| bolt.init_state(out));
         if let Err(error) = result
@@ -367,12 +370,10 @@ impl BoltTask {
         cx: &StepContext<'_>,
     ) -> Option<Time> {
         let run_stops = error.is_fatal || handles.lifecycle.stopped().is_some();
-        let policy = match self.state.store.has_store_failed() {
-            // A disk that is full is no fault of the tuple: it waits until the disk has room.
-            true => Some(OnError { retry: u32::MAX, ..OnError::default() }),
-            false => self.on_error,
-        };
-        let on_error = policy.filter(|on_error| number <= on_error.retry && !run_stops)?;
+        // A disk that is full is no fault of the tuple: it waits until the disk has room.
+        let waits = OnError { retry: u32::MAX, ..OnError::default() };
+        let waits = self.state.store.has_store_failed().then_some(waits);
+        let on_error = waits.or(self.on_error).filter(|on_error| number <= on_error.retry && !run_stops)?;
         handles.address.gauges.count(CounterId::CALLS_RETRIED, 1);
         // The pause begins when the call has ended, which may be long after the step began.
         Some(cx.clock.now().after(on_error.pause(number)))

@@ -27,13 +27,16 @@ pub struct Source {
     /// What its last call came to.
     pub status: Result<SpoutStatus, TaskError>,
     pub is_exhausted: bool,
+    /// Whether it waits in its calls: then each row is a group, so that it does not wait for the next one.
+    waits: bool,
 }
 
 impl Source {
     /// A source that has emitted nothing. `outputs`: what it emits into.
-    pub fn new(spout: Box<dyn Spout>, outputs: OutputState) -> Source {
+    /// `waits`: whether it waits in its calls.
+    pub fn new(spout: Box<dyn Spout>, outputs: OutputState, waits: bool) -> Source {
         let (collected, status) = (Collected::default(), Ok(SpoutStatus::Emitted));
-        Source { spout, outputs, collected, status, is_exhausted: false }
+        Source { spout, outputs, collected, status, is_exhausted: false, waits }
     }
 
     /// Has it emit until it pauses, or a group is full. `Err`: it panicked.
@@ -48,6 +51,9 @@ impl Source {
             let call = || spout.next_tuple(&mut SpoutOutputs::new(outputs, collected));
             self.status = catch_unwind(AssertUnwindSafe(call))?;
             self.keep_order();
+            if self.waits && self.row_count() > 0 {
+                break;
+            }
         }
         Ok(())
     }

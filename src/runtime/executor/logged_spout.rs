@@ -56,6 +56,8 @@ pub struct LoggedSpouts {
     pub tuple_size_max: usize,
     /// How many checkpoints are retained.
     pub retain: usize,
+    /// Whether the source waits in its calls, so that what it has emitted cannot wait for the next call.
+    pub source_waits: bool,
 }
 
 impl LoggedSpouts {
@@ -77,13 +79,14 @@ impl LoggedSpouts {
             batch_limits: (options.queue.batch, batch_bytes),
             tuple_size_max: usize::try_from(options.queue.tuple_size_max).unwrap_or(usize::MAX),
             retain: options.checkpoint.retain as usize,
+            source_waits: component.options.blocking,
         }))
     }
 
     fn new_source(&self, spout: Box<dyn Spout>) -> Source {
         let (component, streams) = (self.component.clone(), self.streams.iter().cloned());
         let outputs = OutputState::new(component, streams, false, self.batch_limits, self.tuple_size_max);
-        Source::new(spout, outputs)
+        Source::new(spout, outputs, self.source_waits)
     }
 
     /// What builds the instances of one task.
@@ -260,7 +263,15 @@ impl Spout for LoggedSpout {
         let Some(source) = &mut open.kept.source else { return };
         source.pause();
         for _ in 0..LAST_GROUPS_MAX {
-            let is_over = source.read().is_err() || !matches!(source.status, Ok(SpoutStatus::Emitted));
+            let is_over = match source.read().map(|()| &source.status) {
+                Ok(Ok(SpoutStatus::Emitted)) => false,
+                // What is behind a row that it could not emit is still at hand.
+                Ok(Err(error)) if !error.is_fatal() => {
+                    open.counts.rows_unlogged.add(1);
+                    false
+                }
+                Ok(_) | Err(_) => true,
+            };
             if append(&mut open.kept.log, source).is_err() {
                 open.counts.rows_unlogged.add(source.row_count() as u64);
                 break;
@@ -461,6 +472,7 @@ mod tests {
             batch_limits: (100, 1 << 20),
             tuple_size_max: 1 << 20,
             retain,
+            source_waits: false,
         }))
     }
 

@@ -18,7 +18,7 @@ use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
-use crate::state::{OperatorCells, SnapshotKind, TaskState};
+use crate::state::{OperatorCells, SnapshotKind, StateError, TaskState};
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
 use crate::tuple::{Fields, TupleBatch, Value};
@@ -77,6 +77,27 @@ impl HeldRow {
         batch.heap = values.iter().map(Value::heap_size).sum();
         batch.rows.owned().extend(values);
         Some(TaskBatch { batch, meta: Arc::new(meta), local_task })
+    }
+}
+
+/// Why a task did not get its state.
+#[derive(Debug)]
+pub struct RestoreError {
+    /// The reason.
+    pub why: String,
+    /// Whether no other attempt can succeed: not if it was the store of the state that failed.
+    pub is_permanent: bool,
+}
+
+impl RestoreError {
+    fn permanent(why: String) -> RestoreError {
+        RestoreError { why, is_permanent: true }
+    }
+}
+
+impl From<StateError> for RestoreError {
+    fn from(error: StateError) -> RestoreError {
+        RestoreError { why: error.to_string(), is_permanent: !matches!(error, StateError::Store { .. }) }
     }
 }
 
@@ -177,28 +198,40 @@ impl TaskCheckpoints {
     ///
     /// # Errors
     /// When the checkpoint does not fit what the component registers.
-    pub fn restore_state(&mut self, store: &mut TaskState) -> Result<(), String> {
+    pub fn restore_state(&mut self, store: &mut TaskState) -> Result<(), RestoreError> {
         let Some(restored) = self.restored.take() else { return Ok(()) };
+        let share = self.share.take();
+        let given = self.give(&restored, share.as_ref(), store);
+        self.share = share;
+        if given.as_ref().is_err_and(|error| !error.is_permanent) {
+            self.restored = Some(restored);
+        }
+        given
+    }
+
+    fn give(
+        &mut self,
+        restored: &Restored,
+        share: Option<&TaskShare>,
+        store: &mut TaskState,
+    ) -> Result<(), RestoreError> {
         if restored.names_keys.contains(&self.name.component) {
             store.has_named_keys();
         }
-        let share = self.share.take();
         let tasks_before = restored.tasks.get(&self.name.component).copied();
-        let other_share =
-            share.as_ref().filter(|share| tasks_before.is_some_and(|before| before != share.tasks()));
+        let other_share = share.filter(|share| tasks_before.is_some_and(|before| before != share.tasks()));
         if let Some(share) = other_share {
             let tasks = restored.states.iter().filter(|(task, _)| task.component == self.name.component);
             let tasks = tasks.filter(|(_, chunks)| !chunks.is_empty());
             let chunks = tasks.map(|(task, chunks)| (task.task_index, chunks.iter().map(|chunk| &**chunk)));
             // Reading a value calls code of its type.
-            guarded(|| store.restore_share(chunks, share))?.map_err(|error| error.to_string())?;
-            self.held = self.held_rows(store, Some(share))?;
+            guarded(|| store.restore_share(chunks, share)).map_err(RestoreError::permanent)??;
+            self.held = self.held_rows(store, Some(share)).map_err(RestoreError::permanent)?;
         } else if let Some(chunks) = restored.states.get(&self.name).filter(|chunks| !chunks.is_empty()) {
-            guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))?
-                .map_err(|error| error.to_string())?;
-            self.held = self.held_rows(store, None)?;
+            guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))
+                .map_err(RestoreError::permanent)??;
+            self.held = self.held_rows(store, None).map_err(RestoreError::permanent)?;
         }
-        self.share = share;
         Ok(())
     }
 
