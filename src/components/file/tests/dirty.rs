@@ -122,6 +122,44 @@ fn a_run_that_is_not_continued_leaves_its_clean_rows() {
     );
 }
 
+/// If a later rollback took the new file for the one that is gone, it would cut it in the middle of its rows.
+#[test]
+fn a_new_file_does_not_get_the_name_of_one_that_is_gone() {
+    let dir = dir();
+    let mut first = file(&dir, "w.txt");
+    first.execute(row("a long row", 1));
+    let complete = first.checkpoint(1);
+    first.committed(1);
+    drop(first);
+    for name in ["w.txt", "w.txt.clean"] {
+        fs::remove_file(dir.path().join(name)).expect("it is there");
+    }
+    for _ in 0..2 {
+        // All tasks go back to the checkpoint, and the same rows come.
+        let mut next = restored(&dir, "w.txt", &complete);
+        next.execute(row("b", 2));
+        next.committed(1);
+        next.execute(row("c", 3));
+        next.flush();
+        drop(next);
+    }
+    let none = "{\"clean_bytes\":0,\"clean_rows\":0}\n";
+    check(&dir, &[("w-1.txt", "b\t2\nc\t3\n"), ("w-1.txt.clean", none)]);
+}
+
+#[test]
+fn rows_of_somebody_else_in_its_file_end_the_run() {
+    let dir = dir();
+    let mut lines = file(&dir, "w.txt");
+    lines.execute(row("a", 1));
+    lines.flush();
+    let path = dir.path().join("w.txt");
+    let mut other = fs::OpenOptions::new().append(true).open(path).expect("it is there");
+    std::io::Write::write_all(&mut other, b"not mine\n").expect("there is room");
+    lines.checkpoint(1);
+    assert!(lines.errors()[0].contains("somebody else wrote to"), "{:?}", lines.errors());
+}
+
 #[test]
 fn a_file_that_somebody_takes_away_ends_the_run() {
     let dir = dir();
