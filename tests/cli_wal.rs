@@ -220,6 +220,17 @@ fn a_run_that_has_ended_leaves_an_empty_log_and_discarding_empties_it() {
     check_counts(&place, &first);
 }
 
+/// A line that is larger than a tuple may be is lost, and the lines behind it are not.
+#[test]
+fn a_line_that_is_refused_reaches_the_exit_code() {
+    let place = place();
+    let mut run = Fed::start(&place, &["--set", "topology.queue.tuple_size_max=2KiB"]);
+    let long = "x".repeat(4096);
+    run.feed(&format!("before\n{long}\nafter\n"));
+    assert_eq!(run.end(), Some(1));
+    check_counts(&place, "before\nafter\n");
+}
+
 #[test]
 fn a_file_as_standard_input_is_refused() {
     let place = place();

@@ -442,7 +442,7 @@ impl<'a> Outputs<'a> {
     /// # assert_eq!((bolt.errors(), bolt.acked()), (&["an empty line".to_owned()][..], &[0][..]));
     /// ```
     pub fn report_error(&mut self, error: impl Into<TaskError>) {
-        self.route.report(&error.into());
+        self.route.report(error.into());
     }
 
     /// Ends the topology in order: spouts stop, everything in flight is processed.

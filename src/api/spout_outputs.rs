@@ -276,7 +276,7 @@ impl<'a> SpoutOutputs<'a> {
     /// # assert_eq!(words.errors(), ["a line of the file is no UTF-8"]);
     /// ```
     pub fn report_error(&mut self, error: impl Into<TaskError>) {
-        self.route.report(&error.into());
+        self.route.report(error.into());
     }
 
     /// Ends the topology in order: spouts stop, everything in flight is processed.

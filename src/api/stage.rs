@@ -196,7 +196,7 @@ pub trait OutputCollector {
     /// is neither acked nor failed.
     fn withdraw_message(&mut self, root: RootId, id: MessageId);
     /// Counts and, within the limit, logs an error of user code.
-    fn report(&mut self, error: &TaskError);
+    fn report(&mut self, error: TaskError);
     /// Ends the topology in order, as SIGTERM would.
     fn request_drain(&mut self);
 }

@@ -337,7 +337,7 @@ pub(super) fn call_hooks(
 ) {
     for hook in hooks {
         if let Err(panic) = guarded(|| call(&mut **hook)) {
-            route.report(&TaskError::new(format!("hook {panic}")));
+            route.report(TaskError::new(format!("hook {panic}")));
         }
     }
 }

@@ -170,8 +170,8 @@ impl OutputCollector for Collected {
         self.messages.pop();
     }
 
-    fn report(&mut self, error: &TaskError) {
-        self.errors.push(TaskError::new(error.to_string()));
+    fn report(&mut self, error: TaskError) {
+        self.errors.push(error);
     }
 
     fn request_drain(&mut self) {
@@ -208,5 +208,26 @@ impl LoggedRows {
 
     pub fn emit(&self, out: &mut SpoutOutputs<'_>) -> Result<(), EmitError> {
         (0..self.batch.len()).try_for_each(|row| out.emit_to(&self.stream, self.batch.row(row)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A loss and a fatal error are what they are to the runtime, although the source reports them to the log.
+    #[test]
+    fn a_reported_error_stays_what_it_is() {
+        let mut collected = Collected::default();
+        collected.report(
+            EmitError::UnknownStream {
+                component: "queue".into(),
+                stream: "x".into(),
+                declared: String::new(),
+            }
+            .into(),
+        );
+        collected.report(TaskError::fatal("it cannot work"));
+        assert!(collected.errors[0].is_refused_emit() && collected.errors[1].is_fatal());
     }
 }

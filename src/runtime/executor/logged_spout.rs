@@ -11,7 +11,7 @@
 //! 2. A group is emitted in the call that appended it, so between two calls the position is the end of the log, or, while
 //!    records of before come again, the next of them.
 //! 3. If the log cannot be written, the group waits, nothing more is read, and it is tried again with back-off.
-//! 4. When all tasks go back, the source, its log and a group that waits stay ([`Place`]), so that nothing is lost as long
+//! 4. When all tasks go back, the source, its log and a group that waits stay ([`Handover`]), so that nothing is lost as long
 //!    as the process lives. Only a source that panicked is built again.
 //! 5. The log keeps what comes after each checkpoint that is retained.
 //! 6. When the task is closed, what the source has at hand is appended, and not emitted: the next run begins with it.
@@ -91,19 +91,19 @@ impl LoggedSpouts {
 
     /// What builds the instances of one task.
     pub fn factory_of_task(self: &Arc<LoggedSpouts>) -> SpoutFactory {
-        let (common, place) = (Arc::clone(self), Arc::new(Place::default()));
+        let (common, handover) = (Arc::clone(self), Arc::new(Handover::default()));
         Arc::new(move || {
-            let (common, place) = (Arc::clone(&common), Arc::clone(&place));
-            Ok(Box::new(LoggedSpout { common, place, open: None }))
+            let (common, handover) = (Arc::clone(&common), Arc::clone(&handover));
+            Ok(Box::new(LoggedSpout { common, handover, open: None }))
         })
     }
 }
 
 /// Where a source and its log wait between two instances of the task.
 #[derive(Default)]
-struct Place(Mutex<Option<Kept>>);
+struct Handover(Mutex<Option<Kept>>);
 
-impl Place {
+impl Handover {
     fn take(&self) -> Option<Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -123,7 +123,7 @@ struct Kept {
 /// The spout that a task has.
 struct LoggedSpout {
     common: Arc<LoggedSpouts>,
-    place: Arc<Place>,
+    handover: Arc<Handover>,
     /// `None`: before `open`, and after `close`.
     open: Option<Open>,
 }
@@ -167,7 +167,7 @@ impl Spout for LoggedSpout {
 
     fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         let (task, tasks) = (context.task_index(), context.parallelism().max(1));
-        let mut kept = match self.place.take() {
+        let mut kept = match self.handover.take() {
             Some(kept) => kept,
             None => {
                 let storage = self.common.place.open(&log_name(&self.common.component, task))?;
@@ -188,7 +188,7 @@ impl Spout for LoggedSpout {
             match built {
                 Ok(spout) => kept.source = Some(self.common.new_source(spout)),
                 Err(error) => {
-                    self.place.put(kept);
+                    self.handover.put(kept);
                     return Err(error);
                 }
             }
@@ -265,8 +265,8 @@ impl Spout for LoggedSpout {
         for _ in 0..LAST_GROUPS_MAX {
             let is_over = match source.read().map(|()| &source.status) {
                 Ok(Ok(SpoutStatus::Emitted)) => false,
-                // What is behind a row that it could not emit is still at hand.
-                Ok(Err(error)) if !error.is_fatal() => {
+                // What is behind a row that was refused is still at hand.
+                Ok(Err(error)) if error.is_refused_emit() => {
                     open.counts.rows_unlogged.add(1);
                     false
                 }
@@ -296,7 +296,7 @@ impl LoggedSpout {
 impl Drop for LoggedSpout {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            self.place.put(open.kept);
+            self.handover.put(open.kept);
         }
     }
 }
@@ -417,6 +417,8 @@ mod tests {
         /// Emits to two streams in turn.
         alternates: bool,
         never_pauses: bool,
+        /// A row that is emitted with a value too many.
+        refused: Option<i64>,
     }
 
     impl Queue {
@@ -442,6 +444,9 @@ mod tests {
             let n = state.next;
             state.next += 1;
             let id = MessageId(n as u64);
+            if state.refused == Some(n) {
+                out.emit([n, n])?;
+            }
             match state.alternates && n % 2 == 1 {
                 true => out.emit_tracked_to("odd", [n], id)?,
                 false => out.emit_tracked([n], id)?,
@@ -625,6 +630,21 @@ mod tests {
         assert_eq!((emitted.len(), queue.state().next), (5, 10));
         let mut next = start(&process(&queue, &storage, 1), Some(&positions));
         assert_eq!(rest(&mut next), (5..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_at_hand_behind_a_refused_row_is_kept_too() {
+        let (queue, storage) = (Queue::of(20), MemoryStorage::new());
+        queue.state().refused = Some(7);
+        let mut first = start(&process(&queue, &storage, 1), None);
+        let _ = first.next();
+        let (emitted, positions) = (numbers(&mut first), snapshot(&mut first));
+        first.close();
+        assert_eq!(first.counter("rows_unlogged"), 1);
+        drop(first);
+        assert_eq!((emitted.len(), queue.state().next), (5, 10));
+        let mut next = start(&process(&queue, &storage, 1), Some(&positions));
+        assert_eq!(rest(&mut next), (5..20).filter(|n| *n != 7).collect::<Vec<_>>());
     }
 
     #[test]

@@ -286,8 +286,8 @@ impl OutputCollector for Emitter {
         }
     }
 
-    fn report(&mut self, error: &TaskError) {
-        self.report_loss(error);
+    fn report(&mut self, error: TaskError) {
+        self.report_loss(&error);
     }
 
     fn request_drain(&mut self) {

@@ -183,7 +183,7 @@ impl BoltHarness {
             Ok(()) if !self.outputs.held => self.record.ack(&[anchor]),
             Ok(()) => {}
             Err(error) => {
-                self.record.report(&error);
+                self.record.report(error);
                 self.record.fail(&[anchor], FailureCause::Failed);
             }
         }
@@ -304,7 +304,7 @@ impl BoltHarness {
         let result = method(&mut *self.bolt, &mut out);
         self.end_call(&result);
         if let Err(error) = result {
-            self.record.report(&error);
+            self.record.report(error);
         }
         self.settle();
     }

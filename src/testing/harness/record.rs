@@ -142,7 +142,7 @@ impl OutputCollector for Record {
         self.messages.pop();
     }
 
-    fn report(&mut self, error: &TaskError) {
+    fn report(&mut self, error: TaskError) {
         self.errors.push(error.to_string());
     }
 

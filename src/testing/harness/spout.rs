@@ -97,7 +97,7 @@ impl SpoutHarness {
         let status = match self.spout.next_tuple(&mut out) {
             Ok(status) => Some(status),
             Err(error) => {
-                self.record.report(&error);
+                self.record.report(error);
                 None
             }
         };
@@ -152,7 +152,7 @@ impl SpoutHarness {
     /// Acks a message.
     pub fn ack(&mut self, id: MessageId) {
         if let Err(error) = self.spout.ack(id) {
-            self.record.report(&error);
+            self.record.report(error);
         }
     }
 
@@ -165,7 +165,7 @@ impl SpoutHarness {
     pub fn fail_with(&mut self, id: MessageId, failure: Failure) {
         let mut out = SpoutOutputs::new(&mut self.outputs, &mut self.record);
         if let Err(error) = self.spout.fail(id, &failure, &mut out) {
-            self.record.report(&error);
+            self.record.report(error);
         }
         self.settle();
     }
