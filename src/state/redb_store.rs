@@ -169,8 +169,8 @@ impl RedbStore {
         self.database.as_ref().ok_or_else(|| StoreError::new("it is closed"))
     }
 
-    /// Opens the database again with the next call if this has failed.
-    fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Closes the database if this has failed. The next call opens it again.
+    fn close_if_failed<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.is_err() {
             (self.entries, self.database) = (None, None);
         }
@@ -190,15 +190,16 @@ impl RedbStore {
         }
         {
             let mut entries = transaction.open_table(ENTRIES).map_err(failed)?;
+            // Before the first snapshot nothing is noted, because that one has everything.
             let noted: TableDefinition<'_, &[u8], ()> = TableDefinition::new(&name);
-            let mut noted = transaction.open_table(noted).map_err(failed)?;
+            let noted = (snapshot > 0).then(|| transaction.open_table(noted).map_err(failed));
+            let mut noted = noted.transpose()?;
             for (key, change) in changes {
                 match &change.entry {
                     Some(entry) => drop(entries.insert(&**key, &**entry).map_err(failed)?),
                     None => drop(entries.remove(&**key).map_err(failed)?),
                 }
-                // Before the first snapshot nothing is noted, because that one has everything.
-                if change.is_changed && snapshot > 0 {
+                if let Some(noted) = noted.as_mut().filter(|_| change.is_changed) {
                     noted.insert(&**key, ()).map_err(failed)?;
                 }
             }
@@ -269,25 +270,25 @@ fn existing<T>(table: Result<T, TableError>) -> Result<Option<T>, StoreError> {
 impl KeyStore for RedbStore {
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let entry = self.try_get(key);
-        self.settle(entry)
+        self.close_if_failed(entry)
     }
 
     fn write(&mut self, snapshot: u32, changes: &StoreChanges) -> Result<(), StoreError> {
         // What is being read keeps pages from being used again.
         self.entries = None;
         let written = self.try_write(snapshot, changes);
-        self.settle(written)
+        self.close_if_failed(written)
     }
 
     fn view(&mut self, of: ViewOf<'_>) -> Result<Box<dyn StoreView>, StoreError> {
         let view = self.try_view(of);
-        self.settle(view)
+        self.close_if_failed(view)
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
         self.entries = None;
         let cleared = self.try_clear();
-        self.settle(cleared)
+        self.close_if_failed(cleared)
     }
 }
 

@@ -192,7 +192,7 @@ impl Restored<'_> {
             must_have.then(|| {
                 let place = parts.keys.insert(hash, key);
                 if let Some(spill) = spill {
-                    spill.came(place);
+                    spill.add(place);
                 }
                 place
             })

@@ -172,19 +172,16 @@ impl Spill {
 
     /// The key of a call has this place.
     #[inline]
-    pub(super) fn used(&mut self, place: u32) {
+    pub(super) fn touch(&mut self, place: u32) {
         self.residents[place as usize].flags |= RECENT;
     }
 
     /// A key has got this place that nothing was kept for.
-    pub(super) fn came(&mut self, place: u32) {
-        self.settle(
-            place,
-            Resident { flags: RESIDENT | RECENT, size: KEY_COST as u32, ..Resident::default() },
-        );
+    pub(super) fn add(&mut self, place: u32) {
+        self.note(place, Resident { flags: RESIDENT | RECENT, size: KEY_COST as u32, ..Resident::default() });
     }
 
-    fn settle(&mut self, place: u32, resident: Resident) {
+    fn note(&mut self, place: u32, resident: Resident) {
         let at = place as usize;
         if at >= self.residents.len() {
             self.residents.resize(at + 1, Resident::default());
@@ -193,7 +190,7 @@ impl Spill {
         self.used += resident.size as usize;
     }
 
-    pub(super) fn leave(&mut self, place: u32) -> Resident {
+    pub(super) fn forget_place(&mut self, place: u32) -> Resident {
         let resident = std::mem::take(&mut self.residents[place as usize]);
         self.used = self.used.saturating_sub(resident.size as usize);
         self.evict_at = self.evict_at.min(self.used + self.memory / 16).max(self.memory);
@@ -202,7 +199,7 @@ impl Spill {
 
     /// A key has left this place because nothing is kept for it any more.
     pub(super) fn removed(&mut self, place: u32, key: &Key, parts: &Parts<'_>) {
-        let resident = self.leave(place);
+        let resident = self.forget_place(place);
         // Whatever a snapshot or the store has for it is to be forgotten.
         if (resident.is(STORED) || self.number > 0)
             && let Ok(bytes) = key_bytes(key.values())
@@ -216,7 +213,7 @@ impl Spill {
     }
 
     /// The call that wrote the first value of a key has succeeded.
-    pub(super) fn stays(&mut self, place: u32, parts: &mut Parts<'_>) {
+    pub(super) fn measure_new(&mut self, place: u32, parts: &mut Parts<'_>) {
         if self.residents.get(place as usize).is_some_and(|resident| resident.is(RESIDENT)) {
             self.measure(place, parts);
         }
@@ -322,7 +319,7 @@ impl Spill {
             return Err(error);
         }
         let size = u32::try_from(entry.len() + KEY_COST).unwrap_or(u32::MAX);
-        self.settle(place, Resident { flags: RESIDENT | RECENT | STORED, size, ..Resident::default() });
+        self.note(place, Resident { flags: RESIDENT | RECENT | STORED, size, ..Resident::default() });
         self.cold -= 1;
         if !parts.is_used(place) {
             // All that was kept has expired.
@@ -393,7 +390,7 @@ impl Spill {
             self.put(bytes, StoreChange { entry: Some(entry), is_changed: resident.is(CHANGED) });
         }
         parts.empty(place);
-        self.leave(place);
+        self.forget_place(place);
         self.cold += 1;
         Ok(())
     }

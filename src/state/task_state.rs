@@ -195,7 +195,7 @@ impl TaskState {
     fn begin_known_key(&mut self, place: u32) {
         self.present = PresentKey::Known(place);
         if let Some(spill) = &mut self.spill {
-            spill.used(place);
+            spill.touch(place);
         }
     }
 
@@ -269,7 +269,7 @@ impl TaskState {
             let key = if is_used { None } else { self.keys.remove(place) };
             match (self.spill_parts(), key) {
                 (Some((spill, parts)), Some(key)) => spill.removed(place, &key, &parts),
-                (Some((spill, mut parts)), None) => spill.stays(place, &mut parts),
+                (Some((spill, mut parts)), None) => spill.measure_new(place, &mut parts),
                 (None, Some(key)) => self.snapshots.key_left(place, key),
                 (None, None) => {}
             }
@@ -372,7 +372,7 @@ impl TaskState {
         let place = self.keys.insert(self.hash, &self.new_key);
         self.names_keys |= self.is_named;
         match &mut self.spill {
-            Some(spill) => spill.came(place),
+            Some(spill) => spill.add(place),
             None => self.snapshots.key_came(place),
         }
         self.present = PresentKey::Known(place);

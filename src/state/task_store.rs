@@ -44,6 +44,8 @@ impl TaskState {
 
     /// What is known of keys that are not in memory, and what is in memory.
     pub(super) fn spill_parts(&mut self) -> Option<(&mut Spill, Parts<'_>)> {
+        // Before the clock is asked, because most tasks have no store.
+        self.spill.as_ref()?;
         let time = self.time();
         let TaskState { spill: Some(spill), columns, states, keys, .. } = self else { return None };
         Some((spill, Parts { columns, states, keys, time }))
