@@ -295,6 +295,19 @@ impl Disk {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    /// Has a file that was begun written to the disk (`fsync`). Returns the file, whether it got there, which it may
+    /// although the call fails, and what the call returned.
+    fn sync(&mut self, name: &str) -> io::Result<(&mut MemoryFile, bool, io::Result<()>)> {
+        let synced = self.begin(StorageOperation::Seal);
+        let reaches_the_disk = synced.is_ok() || self.rng.random_bool(0.5);
+        let file = self.files.get_mut(name).filter(|file| file.phase == Phase::Begun);
+        let file = file.ok_or(ErrorKind::NotFound)?;
+        if reaches_the_disk {
+            file.durable.clone_from(&file.present);
+        }
+        Ok((file, reaches_the_disk, synced))
+    }
+
     /// Takes room for bytes. `Err`: only so many have room.
     fn take_space(&mut self, bytes: usize) -> Result<(), usize> {
         let Some(space) = &mut self.space else { return Ok(()) };
@@ -369,18 +382,9 @@ impl CheckpointStorage for MemoryStorage {
 
     fn seal(&mut self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
-        let failed = disk.begin(StorageOperation::Seal);
-        let reaches_the_disk = failed.is_ok() || disk.rng.random_bool(0.5);
-        let Some(file) = disk.files.get_mut(name).filter(|file| file.phase == Phase::Begun) else {
-            return Err(ErrorKind::NotFound.into());
-        };
-        if reaches_the_disk {
-            file.durable.clone_from(&file.present);
-            file.phase = Phase::Whole;
-        } else {
-            file.phase = Phase::GivenUp;
-        }
-        failed
+        let (file, reached_the_disk, synced) = disk.sync(name)?;
+        file.phase = if reached_the_disk { Phase::Whole } else { Phase::GivenUp };
+        synced
     }
 
     fn abandon(&mut self, name: &str) {
@@ -452,17 +456,10 @@ impl CheckpointStorage for MemoryStorage {
 impl LogStorage for MemoryStorage {
     fn sync(&mut self, name: &str) -> io::Result<()> {
         let mut disk = self.disk();
-        let failed = disk.begin(StorageOperation::Seal);
-        let reaches_the_disk = failed.is_ok() || disk.rng.random_bool(0.5);
-        let Some(file) = disk.files.get_mut(name).filter(|file| file.phase == Phase::Begun) else {
-            return Err(ErrorKind::NotFound.into());
-        };
-        if reaches_the_disk {
-            file.durable.clone_from(&file.present);
-        }
-        if failed.is_err() {
+        let (file, _, synced) = disk.sync(name)?;
+        if synced.is_err() {
             file.phase = Phase::GivenUp;
         }
-        failed
+        synced
     }
 }

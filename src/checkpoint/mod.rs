@@ -50,6 +50,7 @@ pub(crate) use error::remedy;
 pub use manifest::{Manifest, RunState, SnapshotFile, TaskEntry};
 pub use memory::{MemoryStorage, StorageOperation};
 pub use names::TaskName;
+pub(crate) use names::{EPOCH, manifest_of};
 pub(crate) use reader::{CheckpointReader, Listed};
 pub use storage::CheckpointStorage;
 pub(crate) use storage::LogStorage;

@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use crate::ids::{CheckpointId, is_legal_name};
 
 /// The file that states which epoch is current.
-pub(super) const EPOCH: &str = "EPOCH";
+pub(crate) const EPOCH: &str = "EPOCH";
 
 /// One task, by its component and its place among that component's tasks.
 ///
@@ -54,7 +54,7 @@ pub(super) fn manifest_name(checkpoint: CheckpointId) -> String {
 }
 
 /// The checkpoint whose manifest has this name.
-pub(super) fn manifest_of(name: &str) -> Option<CheckpointId> {
+pub(crate) fn manifest_of(name: &str) -> Option<CheckpointId> {
     let (checkpoint, rest) = checkpoint_of(name.strip_prefix("manifest-")?.strip_suffix(".json")?)?;
     (rest.is_empty() && manifest_name(checkpoint) == name).then_some(checkpoint)
 }

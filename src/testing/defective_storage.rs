@@ -2,10 +2,7 @@
 
 use std::io;
 
-use crate::checkpoint::{CheckpointStorage, MemoryStorage};
-
-/// The file that states which epoch is current.
-const EPOCH: &str = "EPOCH";
+use crate::checkpoint::{CheckpointStorage, EPOCH, MemoryStorage, manifest_of};
 
 /// A defect of squall that a storage can simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +28,6 @@ impl DefectiveStorage {
     pub fn new(storage: MemoryStorage, defect: StoreDefect) -> DefectiveStorage {
         DefectiveStorage { storage, defect, epoch: None, hidden: None }
     }
-}
-
-/// The epoch and number in the name of a manifest.
-fn manifest_of(name: &str) -> Option<(u64, u64)> {
-    let (epoch, number) = name.strip_prefix("manifest-")?.strip_suffix(".json")?.split_once('-')?;
-    Some((epoch.parse().ok()?, number.parse().ok()?))
 }
 
 impl CheckpointStorage for DefectiveStorage {

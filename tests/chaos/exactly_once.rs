@@ -26,8 +26,22 @@ pub const KILLS_OF_ROUND: u64 = 25;
 const RATE: u64 = 40_000;
 pub const WORDS: [&str; 5] = ["stream", "tuple", "spout", "bolt", "barrier"];
 
-/// A topology that runs for about as long as its kills take.
-fn document(dir: &Path, words: u64) -> PathBuf {
+/// Each count of each word into files.
+fn sink(dir: &Path) -> String {
+    format!(
+        r#"
+        [bolt.store]
+        type = "file"
+        parallelism = 2
+        inputs = ["count"]
+        config = {{ path = "{}/out/{{task}}-{{seq}}.jsonl" }}
+        "#,
+        dir.display()
+    )
+}
+
+/// A topology that counts words, so many a second, and has these sinks. Each takes the counts of `count`.
+pub fn document(dir: &Path, (rate, words): (u64, u64), sinks: &str) -> PathBuf {
     let rows: Vec<String> = WORDS.iter().map(|word| format!("{{ word = \"{word}\" }}")).collect();
     let text = format!(
         r#"
@@ -39,19 +53,14 @@ fn document(dir: &Path, words: u64) -> PathBuf {
         [spout.words]
         type = "generate"
         parallelism = 2
-        config = {{ rate = {RATE}, count = {words}, rows = [{rows}] }}
+        config = {{ rate = {rate}, count = {words}, rows = [{rows}] }}
 
         [bolt.count]
         type = "count"
         parallelism = 2
         inputs = [{{ from = "words", fields = ["word"] }}]
         config = {{ by = ["word"], emit = "updates" }}
-
-        [bolt.store]
-        type = "file"
-        parallelism = 2
-        inputs = ["count"]
-        config = {{ path = "{dir}/out/{{task}}-{{seq}}.jsonl" }}
+        {sinks}
         "#,
         dir = dir.display(),
         rows = rows.join(", "),
@@ -160,7 +169,7 @@ fn runs_are_struck(kind: &str, workers_max: u16) {
         let dir = fresh_dir(&format!("{kind}-{seed}"));
         // From one strike to the next, 0.2 s or more pass, and each word is counted once.
         let words = RATE / 4 * of_round + 20_000;
-        let document = document(&dir, words);
+        let document = document(&dir, (RATE, words), &sink(&dir));
         let mut workers = (workers_max > 0).then_some(workers_max);
         let mut run = start(&dir, &document, workers);
         for _ in 0..of_round {

@@ -4,15 +4,13 @@
 //!
 //! Behind the feature `server-tests`, because it needs the packages of PostgreSQL: see `scripts/test-servers.sh`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::exactly_once::{KILLS_OF_ROUND, WORDS, start, strike_worker, wait_for_progress};
+use crate::exactly_once::{KILLS_OF_ROUND, WORDS, document, start, strike_worker, wait_for_progress};
 use crate::figures::record;
 use crate::round::fresh_dir;
 use crate::server::Server;
@@ -22,26 +20,9 @@ use crate::{first_seed, from_environment, turn};
 const RATE: u64 = 8_000;
 
 /// Each count of each word into one table, by inserts, and how often each has come into another, by upserts.
-fn document(dir: &Path, words: u64, url: &str) -> PathBuf {
-    let rows: Vec<String> = WORDS.iter().map(|word| format!("{{ word = \"{word}\" }}")).collect();
-    let text = format!(
+fn sinks(url: &str) -> String {
+    format!(
         r#"
-        [topology]
-        name = "struck"
-        delivery = "exactly-once"
-        checkpoint = {{ interval = "30ms", storage = "{dir}/checkpoints" }}
-
-        [spout.words]
-        type = "generate"
-        parallelism = 2
-        config = {{ rate = {RATE}, count = {words}, rows = [{rows}] }}
-
-        [bolt.count]
-        type = "count"
-        parallelism = 2
-        inputs = [{{ from = "words", fields = ["word"] }}]
-        config = {{ by = ["word"], emit = "updates" }}
-
         [bolt.store]
         type = "postgres"
         parallelism = 2
@@ -52,13 +33,8 @@ fn document(dir: &Path, words: u64, url: &str) -> PathBuf {
         type = "postgres"
         inputs = [{{ from = "count", fields = ["word"] }}]
         config = {{ url = "{url}", table = "latest", columns = ["word", "count"], mode = "upsert", key = ["word"] }}
-        "#,
-        dir = dir.display(),
-        rows = rows.join(", "),
-    );
-    let path = dir.join("struck.toml");
-    fs::write(&path, text).expect("the directory is there");
-    path
+        "#
+    )
 }
 
 /// What is struck.
@@ -96,7 +72,7 @@ fn an_exactly_once_run_and_its_server_are_struck() {
         server.query("CREATE TABLE latest (word text PRIMARY KEY, count bigint)");
         // A server that was killed is away for a second or more, and the run goes on meanwhile.
         let words = (RATE * of_round + 20_000) / WORDS.len() as u64 * WORDS.len() as u64;
-        let document = document(&dir, words, &server.url());
+        let document = document(&dir, (RATE, words), &sinks(&server.url()));
         let mut workers = (rounds % 2 == 1).then_some(2);
         let mut run = start(&dir, &document, workers);
         for _ in 0..of_round {

@@ -41,21 +41,8 @@ fn a_crash_after_any_step_changes_no_number() {
         builder.bolt("sink", published.sink()).shuffle("total");
         started(built(builder), storage)
     };
-    let (mut died, mut had_published, mut step) = (0, 0, 1);
-    loop {
-        let (published, storage) = (Published::default(), MemoryStorage::seeded(step));
-        let mut running = start(&published, &storage);
-        running.run_steps(step);
-        if running.has_ended() {
-            break;
-        }
-        had_published += u32::from(!published.sorted().is_empty());
-        died += 1;
-        kill(running, &storage);
-        assert!(!ended(start(&published, &storage)).cut_short);
-        assert_eq!(published.sorted(), (1..=COUNT).collect::<Vec<_>>(), "it died after step {step}");
-        step += 1;
-    }
+    let expected: Vec<i64> = (1..=COUNT).collect();
+    let (died, had_published) = dies_after_any_step(&expected, || start);
     // Otherwise the deaths were all at the beginning, or all at the end.
     assert!(died > 100 && had_published > 20 && had_published < died, "{had_published} of {died}");
 }

@@ -166,6 +166,29 @@ fn kill(running: SimulatedTopology, storage: &MemoryStorage) {
     storage.crash();
 }
 
+/// A run dies after each step in turn, and is continued. `new` makes what starts it and what goes on with it. Returns how
+/// often it died, and how often something was published before.
+fn dies_after_any_step<S>(expected: &[i64], new: impl Fn() -> S) -> (u32, u32)
+where
+    S: Fn(&Published, &MemoryStorage) -> SimulatedTopology,
+{
+    let (mut died, mut had_published) = (0, 0);
+    for step in 1.. {
+        let (start, published, storage) = (new(), Published::default(), MemoryStorage::seeded(step));
+        let mut running = start(&published, &storage);
+        running.run_steps(step);
+        if running.has_ended() {
+            break;
+        }
+        had_published += u32::from(!published.sorted().is_empty());
+        died += 1;
+        kill(running, &storage);
+        assert!(!ended(start(&published, &storage)).cut_short);
+        assert_eq!(published.sorted(), expected, "it died after step {step}");
+    }
+    (died, had_published)
+}
+
 #[test]
 fn a_run_that_was_killed_is_continued() {
     let (storage, published) = (MemoryStorage::new(), Published::default());

@@ -203,9 +203,8 @@ impl TwoPhaseSink for CommittedFile {
         self.logger = context.logger().clone();
         self.rows_unpublished = context.loss_counter("rows_unpublished");
         self.files_rewritten = context.counter("files_rewritten");
-        let (task, tasks) = (context.task_index(), context.parallelism());
-        self.template = PathTemplate::for_task(&self.settings.path, task, tasks).ending_in(PENDING);
-        Place::refuse_stream(&self.settings.path, task)
+        self.template = Place::files_of(&self.settings.path, context, PENDING)?;
+        Ok(())
     }
 
     /// Parts are begun with their first rows.

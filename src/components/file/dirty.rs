@@ -287,9 +287,8 @@ impl JournaledSink for DirtyFile {
         self.clock = context.clock().clone();
         self.logger = context.logger().clone();
         self.rows_unpublished = context.loss_counter("rows_unpublished");
-        let (task, tasks) = (context.task_index(), context.parallelism());
-        self.template = PathTemplate::for_task(&self.settings.path, task, tasks).ending_in("");
-        Place::refuse_stream(&self.settings.path, task)
+        self.template = Place::files_of(&self.settings.path, context, "")?;
+        Ok(())
     }
 
     fn write(&mut self, input: Input<'_>) -> Result<(), TaskError> {

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-use crate::api::TaskError;
+use crate::api::{TaskContext, TaskError};
 use crate::components::file::path::PathTemplate;
 use crate::components::stream::Stream;
 
@@ -50,13 +50,18 @@ impl Place {
         }
     }
 
-    /// Exactly once: refuses a path that leads to a stream.
+    /// Exactly once: the names of a task's files, which end in this until they are published.
     ///
     /// # Errors
-    /// When it does: fatal.
-    pub(super) fn refuse_stream(path: &str, task: usize) -> Result<(), TaskError> {
+    /// When the path leads to a stream: fatal.
+    pub(super) fn files_of(
+        path: &str,
+        context: &TaskContext,
+        unpublished: &'static str,
+    ) -> Result<PathTemplate, TaskError> {
+        let (task, tasks) = (context.task_index(), context.parallelism());
         match PathTemplate::of_stream(path, task).as_deref().map_or(Place::Files, Place::of) {
-            Place::Files => Ok(()),
+            Place::Files => Ok(PathTemplate::for_task(path, task, tasks).ending_in(unpublished)),
             Place::Descriptor(_) | Place::Special(_) => Err(TaskError::fatal(format!(
                 "cannot write `{path}` with `delivery = \"exactly-once\"`: what was written to a stream, a device or a pipe \
                  cannot be taken back; name a file, or use `print`, which may show rows again"
