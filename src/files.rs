@@ -52,6 +52,20 @@ pub(crate) fn refuse_directory(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
+/// Whether waiting cannot mend the error of making a directory, or a file in it. A full disk may have room later.
+pub(crate) fn cannot_be_made(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotADirectory
+            | ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename
+    )
+}
+
 /// Adds to the error of making a file or a directory what the user can do about it, if permissions are
 /// the reason. It names the nearest directory that exists. `instead` is the way around, as a request:
 /// "name another directory".

@@ -220,6 +220,19 @@ fn a_run_that_has_ended_leaves_an_empty_log_and_discarding_empties_it() {
     check_counts(&place, &first);
 }
 
+#[test]
+fn a_place_that_cannot_have_a_log_ends_the_run() {
+    let place = place();
+    fs::write(place.path("taken"), "").expect("it can be written");
+    for storage in ["taken", "/proc/none"] {
+        let storage_key = format!("topology.checkpoint.wal_storage={storage}");
+        let text = place.squall(&["run", "lines.toml", "-q", "--set", &storage_key], 1).stderr;
+        let remedy =
+            "name a directory that is there or can be made (`wal_storage` in `[topology.checkpoint]`)";
+        assert!(text.contains(storage) && text.contains(remedy), "{text}");
+    }
+}
+
 /// A line that is larger than a tuple may be is lost, and the lines behind it are not.
 #[test]
 fn a_line_that_is_refused_reaches_the_exit_code() {

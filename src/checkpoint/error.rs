@@ -35,7 +35,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The storage cannot be opened.
-    #[error("cannot open {location}: {source}{}", remedy(.source))]
+    #[error("cannot open {location}: {source}{}", remedy_to_open(.source))]
     Open {
         /// Where the checkpoints are to be kept.
         location: String,
@@ -205,6 +205,16 @@ pub(crate) fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::PermissionDenied => "; let squall write there, or name another place",
         ErrorKind::ReadOnlyFilesystem => "; mount the file system for writing, or name another place",
         _ => "",
+    }
+}
+
+/// The same about a directory that is opened, or made if it is not there.
+fn remedy_to_open(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "; name a directory that is there or can be made"
+        }
+        _ => remedy(error),
     }
 }
 

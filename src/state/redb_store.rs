@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use redb::{
     Database, ReadOnlyTable, ReadableDatabase, StorageBackend, TableDefinition, TableError, TableHandle,
 };
 
-use crate::files::with_remedy;
+use crate::files::{cannot_be_made, with_remedy};
 use crate::state::key_store::{
     KeyStore, StateBackend, StoreChanges, StoreError, StoreView, ViewOf, ViewedKey,
 };
@@ -52,17 +52,10 @@ impl StateBackend for RedbBackend {
             StoreError::permanent(why)
         })?;
         let file = scratch_file(directory).map_err(|error| {
+            let is_permanent = cannot_be_made(&error);
             let error = with_remedy(error, directory, "name another directory by `state.directory`");
             let why = format!("there can be no file in `{}`: {error}", directory.display());
-            // A full disk, for one, may have room later.
-            match error.kind() {
-                ErrorKind::PermissionDenied
-                | ErrorKind::ReadOnlyFilesystem
-                | ErrorKind::NotADirectory
-                | ErrorKind::AlreadyExists
-                | ErrorKind::InvalidInput => StoreError::permanent(why),
-                _ => StoreError::new(why),
-            }
+            if is_permanent { StoreError::permanent(why) } else { StoreError::new(why) }
         })?;
         Ok(Box::new(RedbStore::new(file, memory)?))
     }

@@ -27,7 +27,9 @@ use crate::api::{
     EmitError, OutputState, Positions, Spout, SpoutOutputs, SpoutStatus, StreamDeclaration, Streams,
     TaskContext, TaskError, task_split,
 };
+use crate::checkpoint::CheckpointError;
 use crate::config::doubled;
+use crate::files::cannot_be_made;
 use crate::metrics::Counter;
 use crate::runtime::executor::logged_source::{LoggedRows, Source};
 use crate::topology::graph::{Component, Constructor, SpoutFactory, Topology};
@@ -170,7 +172,8 @@ impl Spout for LoggedSpout {
         let mut kept = match self.handover.take() {
             Some(kept) => kept,
             None => {
-                let storage = self.common.place.open(&log_name(&self.common.component, task))?;
+                let storage = self.common.place.open(&log_name(&self.common.component, task));
+                let storage = storage.map_err(|error| cannot_open(&error))?;
                 let log = Wal::open(storage, LogId(context.seed()), SEGMENT_LEN_MAX).map_err(task_error)?;
                 let records = log.next() - log.begin();
                 if records > 0 {
@@ -381,6 +384,15 @@ fn append(log: &mut Wal, source: &mut Source) -> Result<(), WalError> {
     source.collect();
     let records: Vec<Vec<u8>> = source.collected.rows.iter().map(LoggedRows::encode).collect();
     log.append(&records)
+}
+
+/// The log cannot be opened. What waiting cannot mend ends the run.
+fn cannot_open(error: &CheckpointError) -> TaskError {
+    let why = format!("{error} (`wal_storage` in `[topology.checkpoint]`)");
+    match error {
+        CheckpointError::Open { source, .. } if cannot_be_made(source) => TaskError::fatal(why),
+        _ => TaskError::new(why),
+    }
 }
 
 fn task_error(error: WalError) -> TaskError {
