@@ -396,8 +396,9 @@ fn cannot_open(error: &CheckpointError) -> TaskError {
 }
 
 fn task_error(error: WalError) -> TaskError {
+    // Its text has its cause, which a `TaskError` made of it would add once more.
     match error.is_transient() {
-        true => error.into(),
+        true => TaskError::new(error.to_string()),
         false => TaskError::fatal(error.to_string()),
     }
 }
@@ -602,6 +603,7 @@ mod tests {
             "{:?}",
             spout.errors()
         );
+        assert_eq!(spout.errors()[0].matches("no storage space").count(), 1, "{:?}", spout.errors());
         let read = queue.state().next;
         assert_eq!((read, queue.state().acked.len()), (10, 5), "it has read one group, and acked none of it");
         assert_eq!(numbers(&mut spout), [0, 1, 2, 3, 4]);
