@@ -6,6 +6,7 @@ use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
 use crate::api::input::Input;
 use crate::api::outputs::Outputs;
+use crate::api::own_tasks::OwnTasks;
 use crate::api::state::OperatorState;
 use crate::ids::CheckpointId;
 use crate::state::StateValue;
@@ -165,15 +166,14 @@ pub struct JournaledBolt<S: JournaledSink> {
     marks: OperatorState<Marked<S::Mark>>,
     /// The checkpoint up to which rows are clean.
     clean: Option<CheckpointId>,
-    task: u32,
-    tasks: u32,
+    own_tasks: OwnTasks,
 }
 
 impl<S: JournaledSink> JournaledBolt<S> {
     /// A bolt that writes to this sink. [`JournaledSink`] has an example.
     pub fn new(sink: S) -> JournaledBolt<S> {
         let (marks, clean) = (OperatorState::default(), None);
-        JournaledBolt { sink, is_dirty: false, marks, clean, task: 0, tasks: 1 }
+        JournaledBolt { sink, is_dirty: false, marks, clean, own_tasks: OwnTasks::default() }
     }
 }
 
@@ -192,23 +192,17 @@ impl<S: JournaledSink> Bolt for JournaledBolt<S> {
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.marks = context.operator_state_for_all("marks")?;
-        (self.task, self.tasks) = (context.task_index() as u32, context.parallelism().max(1) as u32);
+        self.own_tasks = OwnTasks::of(context);
         self.sink.prepare(context)
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let all = self.marks.items(out)?.to_vec();
         // Each goes back to the task that made it, or to the one that stands in for it while it is gone.
-        let is_own = |(_, task, _): &Marked<_>| task % self.tasks == self.task;
-        let own: Vec<Marked<S::Mark>> = all.iter().filter(|mark| is_own(mark)).cloned().collect();
+        let own = self.own_tasks.keep(&self.marks, |(_, task, _)| *task, out)?;
         let (mine, gone): (Vec<_>, Vec<_>) =
-            last_of_each(&own).into_iter().partition(|(_, task, _)| *task == self.task);
+            last_of_each(&own).into_iter().partition(|(_, task, _)| *task == self.own_tasks.task);
         let gone: Vec<S::Mark> = gone.into_iter().map(|(.., mark)| mark).collect();
-        self.sink.undo(mine.first().map(|(.., mark)| mark), &gone)?;
-        if own.len() < all.len() {
-            self.marks.set(out, own)?;
-        }
-        Ok(())
+        self.sink.undo(mine.first().map(|(.., mark)| mark), &gone)
     }
 
     fn execute(&mut self, input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -226,7 +220,7 @@ impl<S: JournaledSink> Bolt for JournaledBolt<S> {
             return Ok(());
         }
         let mark = self.sink.mark()?;
-        self.marks.push(out, (checkpoint, self.task, mark))?;
+        self.marks.push(out, (checkpoint, self.own_tasks.task, mark))?;
         self.is_dirty = false;
         Ok(())
     }
@@ -242,7 +236,7 @@ impl<S: JournaledSink> Bolt for JournaledBolt<S> {
         due.iter().try_for_each(|(.., mark)| self.sink.clean(mark))?;
         self.clean = newest;
         // The last mark stays: if rows come after it, they are taken back to it. Tasks that are gone write no more.
-        let kept = due.into_iter().filter(|(_, task, _)| *task == self.task);
+        let kept = due.into_iter().filter(|(_, task, _)| *task == self.own_tasks.task);
         Ok(self.marks.set(out, kept.chain(later).collect())?)
     }
 

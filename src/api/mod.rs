@@ -29,6 +29,7 @@ mod input;
 mod input_keys;
 mod journaled;
 mod outputs;
+mod own_tasks;
 mod positions;
 mod registration;
 mod spout;

@@ -6,6 +6,7 @@ use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
 use crate::api::input::Input;
 use crate::api::outputs::Outputs;
+use crate::api::own_tasks::OwnTasks;
 use crate::api::state::OperatorState;
 use crate::ids::CheckpointId;
 use crate::state::StateValue;
@@ -139,8 +140,8 @@ pub trait TwoPhaseSink: Send {
     /// Removes everything of this task that an earlier instance left and that is not in `keep`: it belongs to no
     /// checkpoint. Called once for each instance, before `begin`. The transactions in `keep` are committed later, each
     /// when its checkpoint is complete. The last one that the task pre-committed is among them, also if it was committed:
-    /// a checkpoint that tasks may go back to has no later one. After a restore with another number of tasks, those of all tasks are in it, and
-    /// this task commits its share of them.
+    /// a checkpoint that tasks may go back to has no later one. After a restore with another number of tasks, those of all
+    /// tasks are in it, and this task commits its share of them.
     ///
     /// # Errors
     /// As for [`Bolt::prepare`].
@@ -158,26 +159,14 @@ pub struct TwoPhaseBolt<S: TwoPhaseSink> {
     /// The last transaction that was pre-committed, and by which task: the sink must not use its value again. In
     /// `prepared` it is no more when it was committed, and an instance that follows this one would not know of it.
     last: OperatorState<(u32, S::Transaction)>,
-    task: u32,
-    tasks: u32,
+    own_tasks: OwnTasks,
 }
 
 impl<S: TwoPhaseSink> TwoPhaseBolt<S> {
     /// A bolt that writes to this sink. [`TwoPhaseSink`] has an example.
     pub fn new(sink: S) -> TwoPhaseBolt<S> {
         let (prepared, last) = (OperatorState::default(), OperatorState::default());
-        TwoPhaseBolt { sink, open: None, prepared, last, task: 0, tasks: 1 }
-    }
-
-    /// Commits the transactions that were pre-committed for this checkpoint and for those before.
-    fn commit_until(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let (due, later): (Vec<_>, Vec<_>) =
-            self.prepared.items(out)?.iter().cloned().partition(|(of, ..)| *of <= checkpoint);
-        if due.is_empty() {
-            return Ok(());
-        }
-        due.iter().try_for_each(|(.., transaction)| self.sink.commit(transaction))?;
-        Ok(self.prepared.set(out, later)?)
+        TwoPhaseBolt { sink, open: None, prepared, last, own_tasks: OwnTasks::default() }
     }
 }
 
@@ -189,25 +178,17 @@ impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.prepared = context.operator_state_for_all("prepared")?;
         self.last = context.operator_state_for_all("last")?;
-        (self.task, self.tasks) = (context.task_index() as u32, context.parallelism().max(1) as u32);
+        self.own_tasks = OwnTasks::of(context);
         self.sink.prepare(context)
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let (prepared, last) = (self.prepared.items(out)?.to_vec(), self.last.items(out)?.to_vec());
-        let prepared_or_last = prepared.iter().map(|(.., it)| it).chain(last.iter().map(|(_, it)| it));
-        let keep: Vec<_> = prepared_or_last.cloned().collect();
+        let mut keep: Vec<_> = self.prepared.items(out)?.iter().map(|(.., it)| it.clone()).collect();
+        keep.extend(self.last.items(out)?.iter().map(|(_, it)| it.clone()));
         self.sink.abort_others(&keep)?;
         // Each goes back to the task that began it, or to the one that stands in for it while it is gone.
-        let is_own = |(_, task, _): &Prepared<_>| task % self.tasks == self.task;
-        let own: Vec<_> = prepared.iter().filter(|prepared| is_own(prepared)).cloned().collect();
-        if own.len() < prepared.len() {
-            self.prepared.set(out, own)?;
-        }
-        let own: Vec<_> = last.iter().filter(|(task, _)| task % self.tasks == self.task).cloned().collect();
-        if own.len() < last.len() {
-            self.last.set(out, own)?;
-        }
+        self.own_tasks.keep(&self.prepared, |(_, task, _)| *task, out)?;
+        self.own_tasks.keep(&self.last, |(task, _)| *task, out)?;
         Ok(())
     }
 
@@ -222,16 +203,23 @@ impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {
     fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let Some(transaction) = &mut self.open else { return Ok(()) };
         self.sink.pre_commit(transaction)?;
-        self.prepared.push(out, (checkpoint, self.task, transaction.clone()))?;
-        let others = self.last.items(out)?.iter().filter(|(task, _)| *task != self.task).cloned();
-        let last = others.chain([(self.task, transaction.clone())]).collect();
+        let task = self.own_tasks.task;
+        self.prepared.push(out, (checkpoint, task, transaction.clone()))?;
+        let others = self.last.items(out)?.iter().filter(|(of, _)| *of != task).cloned();
+        let last = others.chain([(task, transaction.clone())]).collect();
         self.last.set(out, last)?;
         self.open = None;
         Ok(())
     }
 
     fn committed(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.commit_until(checkpoint, out)
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.prepared.items(out)?.iter().cloned().partition(|(of, ..)| *of <= checkpoint);
+        if due.is_empty() {
+            return Ok(());
+        }
+        due.iter().try_for_each(|(.., transaction)| self.sink.commit(transaction))?;
+        Ok(self.prepared.set(out, later)?)
     }
 
     fn keeps_data(&self) -> bool {
