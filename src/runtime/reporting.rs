@@ -63,6 +63,10 @@ fn report(reporting: &MetricsReporting, topology: &impl Reported, logger: &Logge
     loop {
         let has_ended = topology.wait_for_end(reporting.interval);
         let stats = topology.counters();
+        if stats.ended && !has_ended {
+            // It ended after the wait; the end is reported once, with the last counters.
+            continue;
+        }
         let call = || reporting.reporter.report(topology.topology_name(), &stats);
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
             slog::error!(logger, "the metrics reporter panicked and is not called again");
@@ -70,6 +74,56 @@ fn report(reporting: &MetricsReporting, topology: &impl Reported, logger: &Logge
         }
         if has_ended {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::api::MetricsReporter;
+
+    /// What each wait returns, and whether the counters read after it are those of an ended topology.
+    struct Scripted(Mutex<VecDeque<(bool, bool)>>);
+
+    impl Reported for Scripted {
+        fn topology_name(&self) -> &'static str {
+            "scripted"
+        }
+
+        fn counters(&self) -> TopologyStats {
+            let (_, ended) = self.0.lock().unwrap().pop_front().expect("a step");
+            TopologyStats { ended, ..TopologyStats::default() }
+        }
+
+        fn wait_for_end(&self, _: Duration) -> bool {
+            self.0.lock().unwrap().front().expect("a step").0
+        }
+    }
+
+    struct Ends(Arc<Mutex<Vec<bool>>>);
+
+    impl MetricsReporter for Ends {
+        fn report(&self, _: &str, stats: &TopologyStats) {
+            self.0.lock().unwrap().push(stats.ended);
+        }
+    }
+
+    #[test]
+    fn a_topology_that_ends_after_the_wait_is_reported_as_ended_once() {
+        for steps in [
+            vec![(false, false), (true, true)],
+            vec![(false, false), (false, true), (true, true)],
+            vec![(false, false), (false, true), (false, true), (true, true)],
+        ] {
+            let ends = Arc::default();
+            let reporting = MetricsReporting::new(Duration::from_millis(1), Ends(Arc::clone(&ends)));
+            let topology = Scripted(Mutex::new(steps.into()));
+            report(&reporting, &topology, &Logger::root(slog::Discard, slog::o!()));
+            assert_eq!(*ends.lock().unwrap(), [false, true]);
         }
     }
 }
