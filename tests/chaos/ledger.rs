@@ -63,6 +63,8 @@ pub struct Books {
     pub ids: u64,
     /// Rows of `tally`.
     pub tally: u64,
+    /// How many lines at least did not arrive whole: a line is one id, and two words.
+    pub incomplete: u64,
     /// What is missing; nothing if all arrived.
     pub lost: Vec<String>,
     /// What else is wrong.
@@ -210,7 +212,14 @@ config = {{ path = "{dir}/out/tally-{{task}}-{{seq}}.txt" }}
         books.wrong.extend(strange.map(|word| format!("nobody wrote the word `{word}`")));
         books.wrong.truncate(20);
         books.lost.extend(missing(&lines, &seen));
-        books.lost.extend(too_few(&known, &rows_of).into_iter().take(3));
+        let few = too_few(&known, &rows_of);
+        // Each line has the word `all`, and one of the others.
+        let (all, others): (Vec<_>, Vec<_>) = few.iter().partition(|(word, ..)| *word == "all");
+        let lacking =
+            |few: &[&(&str, u64, u64)]| few.iter().map(|(_, rows, expected)| expected - rows).sum::<u64>();
+        books.incomplete = (books.lines - books.arrived).max(lacking(&all)).max(lacking(&others));
+        let shown = |(word, rows, expected)| format!("`{word}` has {rows} rows, less than {expected}");
+        books.lost.extend(few.into_iter().take(3).map(shown));
         books
     }
 
@@ -243,10 +252,14 @@ fn occurrences(lines: &[usize]) -> BTreeMap<String, u64> {
     occurrences
 }
 
-fn too_few(occurrences: &BTreeMap<String, u64>, rows_of: &BTreeMap<String, u64>) -> Vec<String> {
-    let rows = |word: &String| rows_of.get(word).copied().unwrap_or(0);
-    let few = occurrences.iter().filter(|(word, expected)| rows(word) < **expected);
-    few.map(|(word, expected)| format!("`{word}` has {} rows, less than {expected}", rows(word))).collect()
+/// The words that have fewer rows than lines have them: how many rows, and how many there are to be.
+fn too_few<'a>(
+    occurrences: &'a BTreeMap<String, u64>,
+    rows_of: &BTreeMap<String, u64>,
+) -> Vec<(&'a str, u64, u64)> {
+    let rows = |word| rows_of.get(word).copied().unwrap_or(0);
+    let few = occurrences.iter().filter(|(word, expected)| rows(*word) < **expected);
+    few.map(|(word, expected)| (word.as_str(), rows(word), *expected)).collect()
 }
 
 fn note_id(row: &str, seen: &mut [bool]) -> bool {
@@ -334,5 +347,17 @@ mod tests {
         check(&[IDS, TALLY, ("tally-1-0.txt", "w40\t1\n")], "nobody wrote the word `w40`");
         check(&[IDS, TALLY, ("tally-1-0.txt", "w1\t0\n")], "never written");
         check(&[IDS, TALLY, ("ids-1-0.txt.inprogress", "1\n")], "not published");
+    }
+
+    #[test]
+    fn a_line_of_which_only_a_part_arrived_is_incomplete() {
+        let incomplete =
+            |ids: &str, tally: &str| books(&[("ids-0-0.txt", ids), ("tally-0-0.txt", tally)]).incomplete;
+        let (ids, tally) = (IDS.1, TALLY.1);
+        assert_eq!(incomplete(ids, tally), 0);
+        assert_eq!(incomplete("0\n2\n", tally), 1);
+        assert_eq!(incomplete(ids, "all\t1\nall\t2\nall\t3\nw0\t1\n"), 2);
+        assert_eq!(incomplete("0\n2\n", "w0\t1\nw1\t1\nw2\t1\n"), 3, "no row of `all`");
+        assert_eq!(incomplete("", ""), 3);
     }
 }

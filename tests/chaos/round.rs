@@ -298,11 +298,10 @@ impl Round {
             wrong.extend(books.wrong.iter().cloned());
         }
         // After a restart an endless source begins at 0 again. If it is drained before it has passed its old
-        // position, messages that were in flight are lost, and squall must have counted them.
-        let missing = books.lines - books.arrived;
+        // position, messages that were in flight are lost, in whole or in part, and squall must have counted them.
         let is_counted = self.source.is_endless()
             && stats.processes.restarts > 0
-            && (1..=stats.topology.lost).contains(&missing);
+            && (1..=stats.topology.lost).contains(&books.incomplete);
         if ended && !self.may_lose && !is_counted {
             wrong.extend(books.lost.iter().cloned());
         }
