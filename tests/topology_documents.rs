@@ -283,6 +283,7 @@ fn every_option_of_checkpoints_has_its_effect() {
         interval: Duration::from_secs(10),
         min_pause: Duration::ZERO,
         timeout: Duration::from_secs(600),
+        max_concurrent: 1,
         retain: 3,
         storage: None,
         wal_storage: None,
@@ -292,22 +293,25 @@ fn every_option_of_checkpoints_has_its_effect() {
     assert_eq!(checkpoint("delivery = 'exactly-once'\ncheckpoint = {}"), defaults);
     let set = "delivery = 'exactly-once'
         checkpoint.interval = '1s'
-        checkpoint.min_pause = '200ms'
         checkpoint.timeout = '1min'
+        checkpoint.max_concurrent = 3
         checkpoint.retain = 5
         checkpoint.storage = 'var/checkpoints'
         checkpoint.wal_storage = 'var/logs'
         checkpoint.mode = 'at-least-once'";
     let expected = CheckpointOptions {
         interval: Duration::from_secs(1),
-        min_pause: Duration::from_millis(200),
+        min_pause: Duration::ZERO,
         timeout: Duration::from_secs(60),
+        max_concurrent: 3,
         retain: 5,
         storage: Some(PathBuf::from("var/checkpoints")),
         wal_storage: Some(PathBuf::from("var/logs")),
         mode: CheckpointMode::AtLeastOnce,
     };
     assert_eq!(checkpoint(set), expected);
+    let pause = "delivery = 'exactly-once'\ncheckpoint.min_pause = '200ms'";
+    assert_eq!(checkpoint(pause).min_pause, Duration::from_millis(200));
     assert_eq!(
         checkpoint("delivery = 'exactly-once'\ncheckpoint.mode = 'exactly-once'").mode,
         CheckpointMode::ExactlyOnce
@@ -334,6 +338,16 @@ fn wrong_options_of_checkpoints() {
     check_checkpoint("min_pause = '31d'", &["`checkpoint.min_pause` must be at most 30d, not 31d"]);
     check_checkpoint("timeout = '0s'", &["`checkpoint.timeout` must be at least 1ms, not 0s"]);
     check_checkpoint("timeout = '31d'", &["`checkpoint.timeout` must be at most 30d, not 31d"]);
+    check_checkpoint("max_concurrent = 10", &[]);
+    check_checkpoint("max_concurrent = 0", &["`checkpoint.max_concurrent` must be at least 1, not 0"]);
+    check_checkpoint("max_concurrent = 11", &["`checkpoint.max_concurrent` must be at most 10, not 11"]);
+    check_checkpoint("min_pause = '1s'\ncheckpoint.max_concurrent = 1", &[]);
+    check_checkpoint(
+        "min_pause = '1s'\ncheckpoint.max_concurrent = 2",
+        &[
+            "no pause fits between checkpoints that overlap: `checkpoint.min_pause` is 1s, `checkpoint.max_concurrent` 2 (leave one of the two out)",
+        ],
+    );
     check_checkpoint("retain = 1", &[]);
     check_checkpoint("retain = 100", &[]);
     check_checkpoint("retain = 0", &["`checkpoint.retain` must be at least 1, not 0"]);

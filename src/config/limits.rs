@@ -73,6 +73,8 @@ pub const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub const CHECKPOINT_INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Complete checkpoints that are kept.
 pub const CHECKPOINTS_RETAINED_MAX: u32 = 100;
+/// Checkpoints that are under way at once.
+pub const CHECKPOINTS_CONCURRENT_MAX: u32 = 10;
 
 /// The least of its state that a task keeps in memory, in bytes.
 pub const STATE_MEMORY_MIN: u64 = 64 << 10;

@@ -238,6 +238,8 @@ pub struct CheckpointOptions {
     pub min_pause: Duration,
     /// `timeout`: a checkpoint that takes longer is given up.
     pub timeout: Duration,
+    /// `max_concurrent`: how many checkpoints may be under way at once.
+    pub max_concurrent: u32,
     /// `retain`: how many complete checkpoints are kept. Older ones are deleted.
     pub retain: u32,
     /// `storage`: the directory in which the checkpoints of this topology are stored. `None`: a directory of
@@ -257,6 +259,7 @@ impl Default for CheckpointOptions {
             interval: Duration::from_secs(10),
             min_pause: Duration::ZERO,
             timeout: Duration::from_secs(10 * 60),
+            max_concurrent: 1,
             retain: 3,
             storage: None,
             wal_storage: None,

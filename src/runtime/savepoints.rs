@@ -57,6 +57,11 @@ impl Savepoints {
         self.wanted.as_ref().is_some_and(|wanted| wanted.checkpoint.is_none())
     }
 
+    /// Whether one is wanted or being taken: then no other checkpoint is taken at the same time.
+    pub fn is_taken(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| !wanted.is_complete)
+    }
+
     /// A checkpoint begins. Returns whether it is a savepoint.
     pub fn begins(&mut self, checkpoint: CheckpointId) -> bool {
         let Some(wanted) = &mut self.wanted else { return false };

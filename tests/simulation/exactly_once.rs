@@ -41,6 +41,9 @@ use plan::{NEVER, Setup};
 pub const SOMETIMES: &[&str] = &[
     "checkpoint completed",
     "checkpoint given up",
+    "checkpoints at once: 1",
+    "checkpoints at once: 2",
+    "checkpoints at once: 3",
     "chained",
     "commit",
     "commit, after it",

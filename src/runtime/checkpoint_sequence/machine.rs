@@ -9,14 +9,12 @@ use crate::clock::Time;
 use crate::config::CheckpointOptions;
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Parts};
+use crate::runtime::checkpoint_sequence::pending::{Pending, PendingCheckpoints};
 use crate::runtime::end_sequence::EndProgress;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{StorageError, TaskPart};
 use crate::runtime::savepoints::Savepoints;
 use crate::state::SnapshotKind;
-
-/// How many tasks are named that had not taken part in a checkpoint.
-const MISSING_SHOWN: usize = 3;
 
 /// The pause after a checkpoint that did not become complete, if the interval is shorter or the run is ending.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -41,12 +39,8 @@ pub(super) enum Phase {
     Loading,
     /// Executors take what was restored.
     Restoring { answers: Answers },
-    /// Nothing is under way.
+    /// Executors do what they are there for, and checkpoints are taken.
     Running,
-    /// Tasks take their parts.
-    Taking { taken: BTreeMap<TaskName, TaskEntry>, deadline: Time },
-    /// All parts are durable.
-    Publishing { entries: BTreeMap<TaskName, TaskEntry> },
     /// A checkpoint is complete, and the run goes on only when executors have committed it.
     Committing { checkpoint: CheckpointId, why: CommitsBefore, answers: Answers },
     /// It is noted in the store that the last checkpoint is committed.
@@ -69,13 +63,13 @@ pub struct CheckpointSequence {
     /// The checkpoint that was begun last.
     pub(super) begun: CheckpointId,
     pub(super) begun_at: Time,
-    /// Whether it is the last: all bolts had finished when it began.
-    pub(super) is_last: bool,
+    /// Those that have begun and are not complete.
+    pub(super) pending: PendingCheckpoints,
     /// Not before this does the next one begin.
     pub(super) not_before: Time,
     /// The files of the latest complete checkpoint.
     pub(super) entries: BTreeMap<TaskName, TaskEntry>,
-    /// Whether the next one may have only what has changed since then.
+    /// Whether the next one may have only what has changed since the one that was begun last.
     pub(super) changes_suffice: bool,
     /// Whether the topology was activated.
     pub(super) active: bool,
@@ -107,7 +101,7 @@ impl CheckpointSequence {
             actions: VecDeque::from([CheckpointAction::Load]),
             begun: CheckpointId { epoch, number: 0 },
             begun_at: Time::ZERO,
-            is_last: false,
+            pending: PendingCheckpoints::default(),
             not_before: Time::ZERO,
             entries: BTreeMap::new(),
             changes_suffice: false,
@@ -149,8 +143,8 @@ impl CheckpointSequence {
     pub fn stop(&mut self, now: Time) {
         self.is_stopped = true;
         self.refuse_savepoint("the run ends because of an error", now);
-        if matches!(self.phase, Phase::Taking { .. }) {
-            self.give_up("the run ends because of an error".to_owned(), now);
+        if let Some(first) = self.pending.first_taken() {
+            self.give_up(first, "the run ends because of an error", now);
         }
     }
 
@@ -168,9 +162,7 @@ impl CheckpointSequence {
     /// Whether the executors do what they are there for: they are not halted, and take nothing that was restored.
     pub fn is_running(&self) -> bool {
         match self.phase {
-            Phase::Running | Phase::Taking { .. } | Phase::Publishing { .. } | Phase::Committing { .. } => {
-                true
-            }
+            Phase::Running | Phase::Committing { .. } => true,
             Phase::Loading
             | Phase::Restoring { .. }
             | Phase::Halting { .. }
@@ -203,7 +195,7 @@ impl CheckpointSequence {
 
     /// Whether tasks take their parts of a checkpoint: barriers are on their way, or are about to be.
     pub fn is_taking(&self) -> bool {
-        matches!(self.phase, Phase::Taking { .. })
+        self.pending.lacks_parts(self.parts.tasks.len())
     }
 
     /// What to do next, if anything. `at_rest`: nothing is on its way between executors. The caller calls again until
@@ -216,22 +208,8 @@ impl CheckpointSequence {
     }
 
     fn advance(&mut self, at_rest: bool, now: Time, wall_nanos: i64) {
-        let is_due = self.is_due(now);
         match &mut self.phase {
-            Phase::Running if is_due => self.begin(now),
-            Phase::Taking { taken, .. } if taken.len() == self.parts.tasks.len() => {
-                let entries = std::mem::take(taken);
-                self.publish(entries, wall_nanos);
-            }
-            Phase::Taking { taken, deadline } if now >= *deadline => {
-                let missing = self.parts.tasks.keys().filter(|task| !taken.contains_key(task));
-                let missing: Vec<String> = missing.take(MISSING_SHOWN).map(ToString::to_string).collect();
-                let (timeout, missing) = (self.options.timeout, missing.join(", "));
-                self.give_up(
-                    format!("it was not complete after {timeout:?}: {missing} had not taken part"),
-                    now,
-                );
-            }
+            Phase::Running => self.advance_pending(now, wall_nanos),
             Phase::Committing { answers, why, .. } if answers.len() == self.parts.answerers => match why {
                 CommitsBefore::End => self.publish_end(wall_nanos),
                 CommitsBefore::Stop => {
@@ -250,9 +228,6 @@ impl CheckpointSequence {
             }
             Phase::Loading
             | Phase::Restoring { .. }
-            | Phase::Running
-            | Phase::Taking { .. }
-            | Phase::Publishing { .. }
             | Phase::Committing { .. }
             | Phase::Closing
             | Phase::Over
@@ -261,15 +236,30 @@ impl CheckpointSequence {
         }
     }
 
-    fn publish(&mut self, entries: BTreeMap<TaskName, TaskEntry>, wall_nanos: i64) {
-        let run = if self.is_last { RunState::Ended } else { RunState::Running };
-        self.publish_manifest(&entries, run, wall_nanos);
-        self.phase = Phase::Publishing { entries };
+    /// Publishes the oldest checkpoint that is pending, gives up what takes too long, or begins the next one.
+    fn advance_pending(&mut self, now: Time, wall_nanos: i64) {
+        if let Some((checkpoint, is_last, entries)) = self.pending.take_publishable(self.parts.tasks.len()) {
+            let run = if is_last { RunState::Ended } else { RunState::Running };
+            self.publish_manifest(checkpoint, &entries, run, wall_nanos);
+        } else if let Some(late) = self.pending.first_late(now) {
+            let missing = self.pending.missing(late, self.parts.tasks.keys());
+            let timeout = self.options.timeout;
+            let why = format!("it was not complete after {timeout:?}: {missing} had not taken part");
+            self.give_up(late, &why, now);
+        } else if self.is_due(now) {
+            self.begin(now);
+        }
     }
 
-    fn publish_manifest(&mut self, entries: &BTreeMap<TaskName, TaskEntry>, run: RunState, wall_nanos: i64) {
+    fn publish_manifest(
+        &mut self,
+        checkpoint: CheckpointId,
+        entries: &BTreeMap<TaskName, TaskEntry>,
+        run: RunState,
+        wall_nanos: i64,
+    ) {
         let manifest = Manifest {
-            checkpoint: self.begun,
+            checkpoint,
             topology: self.parts.topology.clone(),
             key_groups: self.parts.key_groups,
             taken_at: wall_nanos,
@@ -283,7 +273,7 @@ impl CheckpointSequence {
     fn publish_end(&mut self, wall_nanos: i64) {
         self.begun.number += 1;
         let entries = std::mem::take(&mut self.entries);
-        self.publish_manifest(&entries, RunState::Committed, wall_nanos);
+        self.publish_manifest(self.begun, &entries, RunState::Committed, wall_nanos);
         self.phase = Phase::Closing;
     }
 
@@ -293,7 +283,13 @@ impl CheckpointSequence {
 
     fn may_begin(&self) -> bool {
         // A topology that has ended may never have been activated.
-        (self.active || self.has_finished) && !self.is_stopped && (self.has_finished || !self.is_finishing)
+        let wants_one = self.active || self.has_finished;
+        let is_alone = self.has_finished || self.savepoints.is_taken();
+        let at_once = if is_alone { 1 } else { self.options.max_concurrent };
+        wants_one
+            && !self.is_stopped
+            && (self.has_finished || !self.is_finishing)
+            && self.pending.len() < at_once as usize
     }
 
     /// When to call [`next`](CheckpointSequence::next) if nothing happens before. If it is due already and `next` did
@@ -305,8 +301,10 @@ impl CheckpointSequence {
 
     fn due(&self) -> Time {
         match &self.phase {
-            Phase::Running if self.may_begin() => self.not_before,
-            Phase::Taking { deadline, .. } => *deadline,
+            Phase::Running => {
+                let next = if self.may_begin() { self.not_before } else { Time::NEVER };
+                next.min(self.pending.deadline())
+            }
             Phase::Halting { not_before, .. } => *not_before,
             _ => Time::NEVER,
         }
@@ -315,22 +313,32 @@ impl CheckpointSequence {
     fn begin(&mut self, now: Time) {
         self.begun.number += 1;
         self.begun_at = now;
-        self.is_last = self.has_finished;
-        self.phase = Phase::Taking { taken: BTreeMap::new(), deadline: now.after(self.options.timeout) };
+        self.not_before = now.after(self.options.interval);
         let full = self.savepoints.begins(self.begun) || !self.changes_suffice;
-        let barrier = Barrier { checkpoint: self.begun, full };
-        self.actions.push_back(CheckpointAction::Begin(barrier));
+        // If this one fails, all later ones do, so what has changed since it is enough for the next.
+        self.changes_suffice = true;
+        self.pending.begins(self.begun, now, self.options.timeout, self.has_finished);
+        self.actions.push_back(CheckpointAction::Begin(Barrier { checkpoint: self.begun, full }));
     }
 
-    /// The checkpoint does not become complete.
-    fn give_up(&mut self, why: String, now: Time) {
-        self.phase = Phase::Running;
-        self.counts.stats.failed += 1;
+    /// The checkpoint at this place of those that are pending does not become complete, and no later one, which may
+    /// have only what has changed since.
+    fn give_up(&mut self, first: usize, why: &str, now: Time) {
         self.changes_suffice = false;
         let pause = if self.has_finished { FAILURE_PAUSE } else { self.options.interval.max(FAILURE_PAUSE) };
         self.not_before = now.after(pause);
-        self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
-        self.savepoints.given_up(self.begun, &why, &mut self.actions);
+        self.drop_pending(first, why);
+    }
+
+    /// Forgets the checkpoint at this place of those that are pending, and all later ones.
+    pub(super) fn drop_pending(&mut self, first: usize, why: &str) {
+        let mut why = why.to_owned();
+        for checkpoint in self.pending.drop_from(first) {
+            self.counts.stats.failed += 1;
+            self.actions.push_back(CheckpointAction::GiveUp(checkpoint, why.clone()));
+            self.savepoints.given_up(checkpoint, &why, &mut self.actions);
+            why = format!("the one before it, {checkpoint}, was given up");
+        }
     }
 
     /// Somebody wants a savepoint in this directory; `stops`: the run ends with it. The answer is an action.
@@ -364,14 +372,14 @@ impl CheckpointSequence {
 
     /// The part of a task is durable.
     pub fn taken(&mut self, checkpoint: CheckpointId, part: TaskPart, file: Option<SnapshotFile>) {
-        let Phase::Taking { taken, .. } = &mut self.phase else { return };
-        let Some(tasks) = self.parts.tasks.get(&part.task).filter(|_| checkpoint == self.begun) else {
-            return;
-        };
+        let Some(tasks) = self.parts.tasks.get(&part.task) else { return };
+        let Some(place) = self.pending.place_of(checkpoint) else { return };
         let earlier = match part.kind {
             SnapshotKind::Full => Vec::new(),
             SnapshotKind::Delta => {
-                self.entries.get(&part.task).map_or_else(Vec::new, |entry| entry.files.clone())
+                // A task takes its parts in order, so the checkpoint before has what this one goes on from.
+                let before = self.pending.before(place).unwrap_or(&self.entries);
+                before.get(&part.task).map_or_else(Vec::new, |entry| entry.files.clone())
             }
         };
         let entry = TaskEntry {
@@ -383,46 +391,45 @@ impl CheckpointSequence {
             states: part.states,
             names_keys: part.names_keys,
         };
-        taken.insert(part.task, entry);
+        self.pending.takes(place, part.task, entry);
     }
 
     /// A task could not take its part.
-    pub fn refused(&mut self, checkpoint: CheckpointId, why: String, now: Time) {
-        if matches!(self.phase, Phase::Taking { .. }) && checkpoint == self.begun {
-            self.give_up(why, now);
+    pub fn refused(&mut self, checkpoint: CheckpointId, why: &str, now: Time) {
+        if let Some(place) = self.pending.place_of(checkpoint) {
+            self.give_up(place, why, now);
         }
     }
 
     /// The manifest is durable, or could not be written.
     pub fn published(&mut self, checkpoint: CheckpointId, result: Result<(), StorageError>, now: Time) {
-        if checkpoint != self.begun {
-            return;
-        }
-        if matches!(self.phase, Phase::Closing) {
+        if matches!(self.phase, Phase::Closing) && checkpoint == self.begun {
             // If that failed, the next start is asked to commit once more, and finds nothing to do.
             self.phase = Phase::Over;
             return;
         }
-        let Phase::Publishing { entries } = &mut self.phase else { return };
+        if !matches!(self.phase, Phase::Running) || !self.pending.is_publishing(checkpoint) {
+            return;
+        }
         match result {
             Ok(()) => {}
             Err(StorageError { why, is_permanent: true }) => return self.fail(why),
-            Err(StorageError { why, is_permanent: false }) => return self.give_up(why, now),
+            Err(StorageError { why, is_permanent: false }) => return self.give_up(0, &why, now),
         }
+        let Some(Pending { begun_at, is_last, entries, .. }) = self.pending.completes() else { return };
         let written_before: BTreeSet<&str> = names_of(&self.entries).collect();
         let new = entries.values().flat_map(|entry| &entry.files);
         let bytes = new.filter(|file| !written_before.contains(&*file.name)).map(|file| file.bytes).sum();
-        self.entries = std::mem::take(entries);
-        self.changes_suffice = true;
+        self.entries = entries;
         self.repeated = 0;
-        self.counts.completed(checkpoint, now.since(self.begun_at), bytes, now);
+        self.counts.completed(checkpoint, now.since(begun_at), bytes, now);
         self.not_before = match self.has_finished {
             true => now,
             false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
         };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
         let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };
-        self.phase = match (self.is_last, stops) {
+        self.phase = match (is_last, stops) {
             (true, _) => commits(CommitsBefore::End),
             (false, true) => commits(CommitsBefore::Stop),
             (false, false) => Phase::Running,

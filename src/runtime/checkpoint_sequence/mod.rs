@@ -1,17 +1,21 @@
 //! Decides when a checkpoint is taken, when it is complete, and when all tasks go back to one: a pure machine.
 //!
 //! ```text
-//!            loaded          all answered         due                all parts durable        published
-//!   Loading ───────▶ Restoring ──────────▶ Running ───▶ Taking(id) ───────────────▶ Publishing ─────────┐
-//!      ▲                                    ▲  ▲          │ too long, or refused        │ not published  │
-//!      │ all have halted,                   │  └──────────┴─────────────────────────────┘                │
-//!      │ nothing is on its way              └──────────────── Committed is sent to all ◀─────────────────┘
-//!   Halting ◀── a task has lost what no other has        the last: Committing ─▶ Closing ─▶ Over
+//!            loaded          all answered
+//!   Loading ───────▶ Restoring ──────────▶ Running ──────────────────▶ Committing ─▶ Closing ─▶ Over
+//!      ▲                                     │     the last is complete
+//!      │ all have halted,                    │ a task has lost what no other has
+//!      │ nothing is on its way               ▼
+//!      └────────────────────────────────── Halting
+//!
+//!   While it runs: due ─▶ barriers are sent ─▶ all parts durable ─▶ published ─▶ Committed is sent to all
+//!                                   └─ too long, or refused: given up, and with it all that began later
 //! ```
 //!
 //! 1. A start is a recovery: executors begin halted, and take what was restored, which may be nothing.
 //! 2. A checkpoint is complete when its manifest is durable, and not before. What is committed is complete.
-//! 3. One checkpoint is taken at a time. Its number is never used again, whether it became complete or not.
+//! 3. Several checkpoints may be under way (`max_concurrent`). They become complete in their order. The last one, and
+//!    savepoints, are alone. A number is never used again, whether its checkpoint became complete or not.
 //! 4. If a checkpoint did not become complete, or tasks went back to one, the next has all of the state: what has
 //!    changed since the one before is not enough.
 //! 5. While bolts finish, no checkpoint begins: between them, some have emitted their last tuples and some have not.
@@ -23,9 +27,11 @@
 //! The caller carries out each action, and reports what comes of it. If the topology runs in one process, the caller
 //! is the coordinator; if it runs in several, the master.
 //!
-//! `machine` has the state and what happens in order, `recovery` how all tasks go back.
+//! `machine` has the state and what happens in order, `pending` the checkpoints that are under way, `recovery` how all
+//! tasks go back.
 
 mod machine;
+mod pending;
 mod recovery;
 
 pub use machine::CheckpointSequence;

@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::config::doubled;
 use crate::runtime::checkpoint_actions::CheckpointAction;
 use crate::runtime::checkpoint_sequence::machine::{Answers, CheckpointSequence, CommitsBefore, Phase};
+use crate::runtime::checkpoint_sequence::pending::PendingCheckpoints;
 use crate::runtime::flow::checkpoint::{Loaded, StorageError};
 
 /// So often may tasks go back to the same checkpoint. Then the run ends.
@@ -119,21 +120,19 @@ impl CheckpointSequence {
         match &mut self.phase {
             Phase::Halting { answers, .. } => _ = answers.remove(&who),
             Phase::Failed | Phase::Closing | Phase::Over => {}
-            Phase::Loading
-            | Phase::Restoring { .. }
-            | Phase::Running
-            | Phase::Taking { .. }
-            | Phase::Publishing { .. }
-            | Phase::Committing { .. } => self.go_back(why.to_owned(), now),
+            Phase::Loading | Phase::Restoring { .. } | Phase::Running | Phase::Committing { .. } => {
+                self.go_back(why.to_owned(), now)
+            }
         }
     }
 
     fn go_back(&mut self, why: String, not_before: Time) {
         self.counts.stats.recoveries += 1;
-        if matches!(self.phase, Phase::Taking { .. }) {
-            self.counts.stats.failed += 1;
-            self.actions.push_back(CheckpointAction::GiveUp(self.begun, why.clone()));
+        // One that is being published may become complete: what is read afterwards shows it.
+        if let Some(first) = self.pending.first_taken() {
+            self.drop_pending(first, &why);
         }
+        self.pending = PendingCheckpoints::default();
         self.savepoints.interrupt(&format!("all tasks went back: {why}"), &mut self.actions);
         self.has_finished = false;
         self.is_finishing = false;

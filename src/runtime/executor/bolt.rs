@@ -266,6 +266,9 @@ impl BoltExecutor {
                 return if blocked { StepOutcome::Blocked } else { StepOutcome::Worked };
             }
             if self.in_hand.is_none() && self.is_barrier_passing() {
+                if self.waits_for_snapshot() {
+                    return StepOutcome::Idle;
+                }
                 if !self.pass_barrier(cx) {
                     return StepOutcome::Worked;
                 }

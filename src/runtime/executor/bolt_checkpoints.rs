@@ -11,6 +11,7 @@
 //! 2. A snapshot begins in the step that passes the barrier, and is written in that step and in later ones, while
 //!    tuples are executed.
 //! 3. If what was emitted cannot be executed now, the barrier waits, and nothing else is taken.
+//! 4. If checkpoints overlap, and a snapshot is still being written for the one before, the barrier waits for it.
 
 use std::time::Duration;
 
@@ -113,6 +114,20 @@ impl BoltExecutor {
     /// Whether a barrier has come over all links and waits to be passed on.
     pub(super) fn is_barrier_passing(&self) -> bool {
         self.inputs.as_ref().is_some_and(|inputs| inputs.passing.is_some())
+    }
+
+    /// Whether the barrier that has come over all links waits until the snapshots of the checkpoint before are written.
+    pub(super) fn waits_for_snapshot(&self) -> bool {
+        let passing = self.inputs.as_ref().and_then(|inputs| inputs.passing);
+        passing.is_some_and(|barrier| self.writes_what_precedes(barrier))
+    }
+
+    /// Whether a task of the chain, from this executor on, still writes a snapshot that this barrier goes on from. A full
+    /// one goes on from nothing, so what is still written was given up.
+    pub fn writes_what_precedes(&self, barrier: Barrier) -> bool {
+        !barrier.full
+            && (self.tasks.iter().any(|task| task.checkpoints.is_writing())
+                || self.next.as_ref().is_some_and(|next| next.writes_what_precedes(barrier)))
     }
 
     /// Passes on the barrier that has come over all links. Returns whether it was passed on; otherwise something has to

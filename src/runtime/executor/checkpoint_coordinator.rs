@@ -62,7 +62,7 @@ impl CheckpointCoordinator {
         match event {
             CheckpointEvent::Activated => self.sequence.activate(now),
             CheckpointEvent::Taken { checkpoint, part, file } => self.sequence.taken(checkpoint, *part, file),
-            CheckpointEvent::Refused { checkpoint, why } => self.sequence.refused(checkpoint, why, now),
+            CheckpointEvent::Refused { checkpoint, why } => self.sequence.refused(checkpoint, &why, now),
             CheckpointEvent::Published(checkpoint, result) => {
                 self.sequence.published(checkpoint, result, now);
             }

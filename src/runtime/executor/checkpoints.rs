@@ -334,10 +334,13 @@ impl AlignedInputs {
         self.defect.as_mut().map_or((0, false), take)
     }
 
-    /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of.
+    /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of. Others may have
+    /// arrived of a later checkpoint, and are held.
     pub fn passed(&mut self) -> i64 {
         self.passing = None;
-        std::mem::replace(&mut self.arrived, 0)
+        let parts = self.arrived.min(self.links.len() as i64);
+        self.arrived -= parts;
+        parts
     }
 
     /// Forgets all barriers. Returns the batches that were held, and how many barriers count as outstanding.
@@ -347,6 +350,7 @@ impl AlignedInputs {
             Parcel::Barrier(_) => None,
         };
         let batches = self.alignment.clear().into_iter().filter_map(batch).collect();
-        (batches, self.passed())
+        self.passing = None;
+        (batches, std::mem::take(&mut self.arrived))
     }
 }

@@ -82,6 +82,9 @@ impl SpoutExecutor {
             // A task is not built yet. It wakes the executor.
             return false;
         }
+        if self.next.as_ref().is_some_and(|next| next.writes_what_precedes(barrier)) {
+            return false;
+        }
         for task in &mut self.tasks {
             task.emitter.route_stages(&mut task.state);
             if let Some(next) = &mut self.next {

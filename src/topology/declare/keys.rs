@@ -264,6 +264,12 @@ static CHECKPOINT: &[TopologyKey] = &[
         shape: Shape::Period(|o, v| o.checkpoint.timeout = v),
     },
     Key {
+        path: "checkpoint.max_concurrent",
+        doc: "How many checkpoints may be under way at once. They become complete in their order.",
+        default: "1",
+        shape: Shape::Count(1, limits::CHECKPOINTS_CONCURRENT_MAX, |o, v| o.checkpoint.max_concurrent = v),
+    },
+    Key {
         path: "checkpoint.retain",
         doc: "How many complete checkpoints are kept; older ones are deleted.",
         default: "3",

@@ -91,15 +91,34 @@ fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = P
     };
     let (shortest, longest) = (limits::CHECKPOINT_INTERVAL_MIN, limits::CHECKPOINT_INTERVAL_MAX);
     let retain = ("checkpoint.retain", u64::from(checkpoint.retain));
+    let concurrent = ("checkpoint.max_concurrent", u64::from(checkpoint.max_concurrent));
     let checks = [
         period("checkpoint.interval", checkpoint.interval, shortest, longest),
         period("checkpoint.min_pause", checkpoint.min_pause, Duration::ZERO, DURATION_MAX),
         period("checkpoint.timeout", checkpoint.timeout, Duration::from_millis(1), DURATION_MAX),
         within(Site::Option(retain.0), retain.0, retain.1, 1, limits::CHECKPOINTS_RETAINED_MAX.into()),
+        within(
+            Site::Option(concurrent.0),
+            concurrent.0,
+            concurrent.1,
+            1,
+            limits::CHECKPOINTS_CONCURRENT_MAX.into(),
+        ),
+        pause_between_concurrent(checkpoint),
         checkpoint.storage.as_ref().and_then(|path| no_path("checkpoint.storage", path)),
         checkpoint.wal_storage.as_ref().and_then(|path| no_path("checkpoint.wal_storage", path)),
     ];
     checks.into_iter().flatten()
+}
+
+fn pause_between_concurrent(checkpoint: &CheckpointOptions) -> Option<Problem> {
+    let CheckpointOptions { min_pause, max_concurrent, .. } = checkpoint;
+    (*max_concurrent > 1 && !min_pause.is_zero()).then(|| {
+        let message = format!(
+            "no pause fits between checkpoints that overlap: `checkpoint.min_pause` is {min_pause:?}, `checkpoint.max_concurrent` {max_concurrent}"
+        );
+        Problem::new(Site::Option("checkpoint.min_pause"), message).help("leave one of the two out".to_owned())
+    })
 }
 
 fn acker_problem(options: &TopologyOptions) -> Option<Problem> {

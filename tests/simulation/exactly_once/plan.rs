@@ -328,6 +328,8 @@ pub struct Setup {
     pub capacity: u32,
     pub interval: Duration,
     pub timeout: Duration,
+    /// Checkpoints at once.
+    pub at_once: u32,
     pub retain: u32,
     pub chained: bool,
     pub load_aware: bool,
@@ -377,6 +379,7 @@ impl Setup {
             capacity: [64, 256][random.random_range(0..2)],
             interval: INTERVALS[random.random_range(0..INTERVALS.len())],
             timeout: Duration::from_millis([30, 600_000, 600_000][random.random_range(0..3)]),
+            at_once: [1, 1, 2, 3][random.random_range(0..4)],
             retain: random.random_range(1..=3),
             chained: random.random_bool(0.5),
             load_aware: random.random_bool(0.7),
@@ -417,6 +420,7 @@ impl Setup {
             NEVER => "interval: never".to_owned(),
             interval => format!("interval: {interval:?}"),
         });
+        kinds.push(format!("checkpoints at once: {}", self.at_once));
         kinds.push(format!("fence by {:?}", self.fence));
         for (is_so, what) in [
             (self.shape.transfers, "transfers"),

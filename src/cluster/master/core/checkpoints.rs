@@ -64,7 +64,7 @@ impl Core {
             }
             CheckpointReport::Committed(checkpoint) => sequence.committed(worker, checkpoint),
             CheckpointReport::Taken { checkpoint, part, file } => sequence.taken(checkpoint, *part, file),
-            CheckpointReport::Refused { checkpoint, why } => sequence.refused(checkpoint, why, now),
+            CheckpointReport::Refused { checkpoint, why } => sequence.refused(checkpoint, &why, now),
             CheckpointReport::Lost { component, why } => sequence.lost(loss_of(&component, &why), now),
         }
     }

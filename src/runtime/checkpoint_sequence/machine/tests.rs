@@ -1,5 +1,6 @@
 //! The sequence, step by step, and under random events.
 
+mod overlapping;
 mod savepoints;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,13 @@ struct Played {
 impl Played {
     /// Of a process with epoch 2.
     fn new() -> Played {
-        let options = CheckpointOptions { interval: INTERVAL, ..CheckpointOptions::default() };
+        Played::with(1)
+    }
+
+    /// The same, with so many checkpoints at once.
+    fn with(max_concurrent: u32) -> Played {
+        let options =
+            CheckpointOptions { interval: INTERVAL, max_concurrent, ..CheckpointOptions::default() };
         let tasks = (0..TASKS).map(|index| (task(index), TASKS)).collect();
         let parts = Parts { topology: "words".into(), tasks, key_groups: 1024, answerers: ANSWERERS };
         Played { sequence: CheckpointSequence::new(options, parts, 2), now: Time::ZERO }
@@ -44,7 +51,12 @@ impl Played {
 
     /// One that runs, and began with this manifest.
     fn running(manifest: Option<Manifest>) -> Played {
-        let mut played = Played::new();
+        Played::new().run(manifest)
+    }
+
+    /// Begins with this manifest, and runs.
+    fn run(self, manifest: Option<Manifest>) -> Played {
+        let mut played = self;
         played.sequence.activate(played.now);
         assert_eq!(played.shown(), ["load"]);
         played.load(manifest);
@@ -74,7 +86,10 @@ impl Played {
     }
 
     fn take(&mut self, index: u32, kind: SnapshotKind) {
-        let checkpoint = self.sequence.begun;
+        self.take_of(self.sequence.begun, index, kind);
+    }
+
+    fn take_of(&mut self, checkpoint: CheckpointId, index: u32, kind: SnapshotKind) {
         let (states, positions) = (Vec::new(), Positions::default());
         let part = TaskPart { task: task(index), kind, states, positions, names_keys: false };
         let name = format!("{checkpoint}-{index}");
@@ -184,7 +199,7 @@ fn what_is_not_complete_in_time_is_given_up() {
 fn a_refusal_or_a_failed_publication_gives_a_checkpoint_up() {
     let mut played = Played::running(None);
     let _ = played.advance(INTERVAL);
-    played.sequence.refused(CheckpointId { epoch: 2, number: 1 }, "no".into(), played.now);
+    played.sequence.refused(CheckpointId { epoch: 2, number: 1 }, "no", played.now);
     assert_eq!(played.shown(), ["give up 2-1"]);
     assert_eq!(played.advance(INTERVAL), ["begin 2-2 full"]);
     (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
@@ -412,7 +427,7 @@ fn a_run_that_an_error_ends_completes_nothing_more() {
 fn in_any_order_only_what_is_whole_is_committed() {
     for seed in 0..500 {
         let random = &mut StdRng::seed_from_u64(seed);
-        let mut played = Played::new();
+        let mut played = Played::with(random.random_range(1..4));
         played.sequence.activate(played.now);
         let (mut taken, mut published, mut committed) = (BTreeMap::new(), None, CheckpointId::default());
         for _ in 0..300 {
@@ -422,7 +437,10 @@ fn in_any_order_only_what_is_whole_is_committed() {
                 0..4 => {
                     let index = random.random_range(0..TASKS);
                     let of = if random.random_bool(0.2) {
-                        CheckpointId { number: begun.number.max(1) - 1, ..begun }
+                        CheckpointId {
+                            number: begun.number.saturating_sub(random.random_range(1..4)),
+                            ..begun
+                        }
                     } else {
                         begun
                     };
@@ -448,7 +466,7 @@ fn in_any_order_only_what_is_whole_is_committed() {
                 6 | 7 => played.sequence.restored(who, played.now),
                 8 => played.sequence.halted(who),
                 9 if random.random_bool(0.1) => played.sequence.lost("a loss".into(), played.now),
-                10 if random.random_bool(0.1) => played.sequence.refused(begun, "no".into(), played.now),
+                10 if random.random_bool(0.1) => played.sequence.refused(begun, "no", played.now),
                 11 if random.random_bool(0.1) => played.sequence.left(who, "a worker died", played.now),
                 _ => played.now = played.now.after(INTERVAL / 3),
             }
