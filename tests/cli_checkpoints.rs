@@ -135,8 +135,15 @@ fn written_in(format: u8, change: impl FnOnce(&Path, &mut Manifest)) -> Place {
             names_keys: false,
         };
         let (topology, run) = ("words".into(), RunState::Running);
-        let mut manifest =
-            Manifest { checkpoint, topology, key_groups: 1024, taken_at: 0, run, tasks: vec![entry] };
+        let mut manifest = Manifest {
+            checkpoint,
+            topology,
+            key_groups: 1024,
+            taken_at: 0,
+            run,
+            txid: 0,
+            tasks: vec![entry],
+        };
         if number == 2
             && let Some(change) = change.take()
         {

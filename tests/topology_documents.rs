@@ -2,7 +2,7 @@
 
 mod topology_kit;
 
-use squall::config::{AutoOr, ChainMode, CheckpointMode, CheckpointOptions, Delivery};
+use squall::config::{AutoOr, BatchOptions, ChainMode, CheckpointMode, CheckpointOptions, Delivery};
 use squall::topology::declare::{MemorySource, NamedBy, NoVariable, Source, load, load_engine, parse_str};
 use squall::topology::{Topology, TopologyBuilder, TopologyErrors};
 use std::path::PathBuf;
@@ -371,6 +371,47 @@ fn wrong_options_of_checkpoints() {
     check_option(
         "delivery = 'exactly-once'\ncheckpoint = '10s'",
         &["`checkpoint` must be a table, not a string"],
+    );
+}
+
+#[test]
+fn batches_set_the_pace_of_checkpoints() {
+    let batch = |lines: &str| {
+        let lines = format!("[topology]\ndelivery = 'exactly-once'\n{lines}\n");
+        let topology = topology(&WORD_COUNT.replace("[topology]\n", &lines));
+        (topology.options().batch, topology.options().checkpoint_at_pace())
+    };
+    let pace = |interval: u64, at_once| (Duration::from_millis(interval), at_once);
+    let check = |lines: &str, (interval, max_pending): (Duration, u32)| {
+        let (batch, checkpoint) = batch(lines);
+        assert_eq!(batch, Some(BatchOptions { interval, max_pending }), "{lines}");
+        assert_eq!((checkpoint.interval, checkpoint.max_concurrent), (interval, max_pending), "{lines}");
+    };
+    assert_eq!(batch("").0, None);
+    check("batch = {}", pace(500, 3));
+    check("batch.interval = '1s'", pace(1000, 3));
+    check("batch.max_pending = 1", pace(500, 1));
+    check("batch = { interval = '20ms', max_pending = 10 }\ncheckpoint.retain = 2", pace(20, 10));
+    check_option(
+        "batch = {}",
+        &[
+            "`batch` is used with `delivery = \"exactly-once\"` only, not with at-least-once (leave it out, or set `delivery = \"exactly-once\"`)",
+        ],
+    );
+    let wrong = |lines: &str, expected: &[&str]| {
+        check_option(&format!("delivery = 'exactly-once'\n{lines}"), expected)
+    };
+    wrong("batch.interval = '1ms'", &["`batch.interval` must be at least 10ms, not 1ms"]);
+    wrong("batch.max_pending = 0", &["`batch.max_pending` must be at least 1, not 0"]);
+    wrong("batch.max_pending = 11", &["`batch.max_pending` must be at most 10, not 11"]);
+    wrong("batch.intervall = '1s'", &["unknown key `batch.intervall` (did you mean `interval`?)"]);
+    wrong("batch = 3", &["`batch` must be a table, not an integer"]);
+    wrong(
+        "batch = {}\ncheckpoint.interval = '1s'\ncheckpoint.max_concurrent = 2",
+        &[
+            "`checkpoint.interval` does not go with `batch`: each batch ends with a checkpoint (leave it out, and set `batch.interval`)",
+            "`checkpoint.max_concurrent` does not go with `batch`: each batch ends with a checkpoint (leave it out, and set `batch.max_pending`)",
+        ],
     );
 }
 

@@ -15,6 +15,7 @@
 //!
 //! This module runs nothing: the runtime implements [`OutputCollector`] and passes itself to the outputs.
 
+mod batch;
 mod bolt;
 mod check;
 mod closure;
@@ -45,6 +46,7 @@ mod two_phase;
 mod values;
 mod worker;
 
+pub use batch::Batch;
 pub use bolt::Bolt;
 pub use check::{Check, CheckInput, Choice, Claim, Refusal, STANDARD_INPUT};
 pub use closure::{FnBolt, bolt_fn};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::serde::Serialize;
 
+use crate::api::batch::Batch;
 use crate::api::error::{EmitError, TaskError};
 use crate::api::input::{HeldTuple, Input};
 use crate::api::stage::OutputCollector;
@@ -38,6 +39,11 @@ impl<'a> Outputs<'a> {
     /// For the runtime, which owns both halves.
     pub fn new(state: &'a mut OutputState, route: &'a mut dyn OutputCollector) -> Outputs<'a> {
         Outputs { state, route }
+    }
+
+    /// The batch that ends now: in `pre_commit`, and in the `flush` before it. Elsewhere `None`. [`Batch`] has an example.
+    pub fn batch(&self) -> Option<Batch> {
+        self.state.batch
     }
 
     /// Emits to the default stream, anchored to the current input. In `tick` and `finish` there is no

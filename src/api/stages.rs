@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ::serde::Serialize;
 use smol_str::SmolStr;
 
+use crate::api::batch::Batch;
 use crate::api::error::{EmitError, TaskError};
 use crate::api::failure::FailureCause;
 use crate::api::hooks::TaskHook;
@@ -57,6 +58,8 @@ pub struct OutputState {
     pub store: TaskState,
     /// Whether the present call is atomic. Written by the executor before a call.
     pub atomic: bool,
+    /// The batch that ends with the present call.
+    pub batch: Option<Batch>,
     /// Calls begun.
     calls: u64,
     /// Whether the present call left something to be carried out when it has succeeded.
@@ -103,6 +106,7 @@ impl OutputState {
             hooks: Vec::new(),
             store: TaskState::default(),
             atomic: false,
+            batch: None,
             calls: 0,
             unfinished: false,
             settled: Vec::new(),

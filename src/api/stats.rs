@@ -338,6 +338,9 @@ pub struct CheckpointStats {
     pub stopped_with: Option<CheckpointId>,
     /// The latest complete checkpoint.
     pub latest: Option<CheckpointId>,
+    /// How many became complete on the way to it, in this run and in those that it continues: the transaction id of the
+    /// last batch that was committed.
+    pub txid: u64,
     /// How long ago it became complete; `None`: none has in this run.
     pub age: Option<Duration>,
     /// How long it took.

@@ -82,6 +82,7 @@ pub enum RunState {
 ///     key_groups: 1024,
 ///     taken_at: 1_790_000_000_000_000_000,
 ///     run: RunState::Running,
+///     txid: 1,
 ///     tasks: Vec::new(),
 /// })?;
 /// assert_eq!(store.latest().map(|manifest| manifest.checkpoint.number), Some(1));
@@ -100,8 +101,16 @@ pub struct Manifest {
     /// Into how many groups fields grouping hashed keys. Written if it is not the default.
     #[serde(default = "key_groups_default", skip_serializing_if = "is_default")]
     pub key_groups: u32,
+    /// How many checkpoints became complete on the way to it, with itself: the transaction id of the batch that it ends.
+    /// 0 in those of versions that did not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub txid: u64,
     /// Its tasks.
     pub tasks: Vec<TaskEntry>,
+}
+
+fn is_zero(txid: &u64) -> bool {
+    *txid == 0
 }
 
 /// Of manifests that do not say it.
@@ -194,6 +203,7 @@ mod tests {
             key_groups: 512,
             taken_at: -1,
             run: RunState::Ended,
+            txid: 0,
             tasks: vec![task],
         }
     }

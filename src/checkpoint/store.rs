@@ -42,8 +42,8 @@ use crate::ids::CheckpointId;
 /// let component = "count".into();
 /// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
 /// let topology = "orders".into();
-/// let (key_groups, taken_at, run) = (1024, 0, RunState::Running);
-/// store.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, tasks: vec![count] })?;
+/// let (key_groups, taken_at, run, txid) = (1024, 0, RunState::Running, 1);
+/// store.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, txid, tasks: vec![count] })?;
 ///
 /// storage.crash();
 /// let mut store = CheckpointStore::open(Box::new(storage), "orders", 2)?;

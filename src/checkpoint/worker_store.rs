@@ -38,8 +38,8 @@ use crate::ids::CheckpointId;
 /// let files = file.into_iter().collect();
 /// let component = "count".into();
 /// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
-/// let (topology, key_groups, taken_at, run) = ("orders".into(), 1024, 0, RunState::Running);
-/// master.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, tasks: vec![count] })?;
+/// let (topology, key_groups, taken_at, run, txid) = ("orders".into(), 1024, 0, RunState::Running, 1);
+/// master.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, txid, tasks: vec![count] })?;
 ///
 /// let manifest = worker.manifest(checkpoint)?;
 /// assert_eq!(worker.read(&manifest.tasks[0].files[0])?, ["state"]);

@@ -78,6 +78,7 @@ fn checkpoints_in_json(checkpoints: &CheckpointStats) -> Value {
         "resumed_from": id(checkpoints.resumed_from),
         "stopped_with": id(checkpoints.stopped_with),
         "latest": id(checkpoints.latest),
+        "txid": checkpoints.txid,
         "age_seconds": checkpoints.age.map(|age| rounded(age.as_secs_f64())),
         "duration_ms": rounded(checkpoints.duration.as_secs_f64() * 1e3),
         "bytes": checkpoints.bytes,

@@ -25,7 +25,7 @@ pub use problems::OptionProblem;
 pub use state::{BoltStateOptions, StateBackendKind, StateOptions};
 pub(crate) use topology::doubled;
 pub use topology::{
-    AfterRetries, ChainMode, CheckpointMode, CheckpointOptions, ComponentOptions, Delivery, ErrorOptions,
-    OnError, QueueOptions, ReplayOptions, TopologyOptions, WatchdogOptions,
+    AfterRetries, BatchOptions, ChainMode, CheckpointMode, CheckpointOptions, ComponentOptions, Delivery,
+    ErrorOptions, OnError, QueueOptions, ReplayOptions, TopologyOptions, WatchdogOptions,
 };
 pub use worker::WorkerOptions;

@@ -93,6 +93,9 @@ pub struct TopologyOptions {
     /// `[topology.checkpoint]`. Only [`Delivery::ExactlyOnce`] uses it; the validator refuses other values
     /// than the defaults with another delivery.
     pub checkpoint: CheckpointOptions,
+    /// `[topology.batch]`: whether the input is processed in micro-batches, and at what pace. Only
+    /// [`Delivery::ExactlyOnce`] has them.
+    pub batch: Option<BatchOptions>,
     /// `[state]`.
     pub state: StateOptions,
     /// `threads`: driver threads; auto is one per core.
@@ -122,6 +125,27 @@ pub struct TopologyOptions {
 }
 
 impl TopologyOptions {
+    /// The options of checkpoints: those that are set, at the pace of micro-batches where there are any.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::config::{BatchOptions, TopologyOptions};
+    ///
+    /// let mut options = TopologyOptions::default();
+    /// options.batch = Some(BatchOptions::default());
+    /// let checkpoint = options.checkpoint_at_pace();
+    /// assert_eq!((checkpoint.interval.as_millis(), checkpoint.max_concurrent), (500, 3));
+    /// ```
+    pub fn checkpoint_at_pace(&self) -> CheckpointOptions {
+        let checkpoint = self.checkpoint.clone();
+        match self.batch {
+            None => checkpoint,
+            Some(BatchOptions { interval, max_pending }) => {
+                CheckpointOptions { interval, max_concurrent: max_pending, ..checkpoint }
+            }
+        }
+    }
+
     /// The number of driver threads on this machine: as set, or one for each core.
     pub fn driver_threads(&self) -> u32 {
         match self.threads {
@@ -177,6 +201,7 @@ impl Default for TopologyOptions {
             max_replays: None,
             replay: ReplayOptions::default(),
             checkpoint: CheckpointOptions::default(),
+            batch: None,
             state: StateOptions::default(),
             threads: AutoOr::Auto,
             drain_timeout: Duration::from_secs(30),
@@ -265,6 +290,28 @@ impl Default for CheckpointOptions {
             wal_storage: None,
             mode: CheckpointMode::default(),
         }
+    }
+}
+
+/// `[topology.batch]`: micro-batches, as Trident has them. A batch is what is emitted between two barriers, and has a
+/// transaction id.
+///
+/// # Examples
+/// ```
+/// use squall::config::BatchOptions;
+/// assert_eq!(BatchOptions::default().max_pending, 3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// `interval`: how long a batch takes in input.
+    pub interval: Duration,
+    /// `max_pending`: how many batches may be under way at once.
+    pub max_pending: u32,
+}
+
+impl Default for BatchOptions {
+    fn default() -> BatchOptions {
+        BatchOptions { interval: Duration::from_millis(500), max_pending: 3 }
     }
 }
 

@@ -382,8 +382,15 @@ mod tests {
         };
         let tasks = vec![entry("sink"), entry("words")];
         let checkpoint = CheckpointId { epoch, number: 1 };
-        let manifest =
-            Manifest { checkpoint, topology: "words".into(), key_groups: 1024, taken_at: 0, run, tasks };
+        let manifest = Manifest {
+            checkpoint,
+            topology: "words".into(),
+            key_groups: 1024,
+            taken_at: 0,
+            run,
+            txid: 0,
+            tasks,
+        };
         store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
         storage
     }
@@ -462,6 +469,7 @@ mod tests {
             key_groups: 1024,
             taken_at: 0,
             run: RunState::Running,
+            txid: 0,
             tasks: components.iter().map(entry).collect(),
         }
     }
@@ -569,6 +577,7 @@ mod tests {
             key_groups: 1024,
             taken_at: 0,
             run,
+            txid: 0,
             tasks: vec![entry],
         };
         store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));

@@ -75,10 +75,14 @@ fn a_manifest_of_version_1_is_read() {
         key_groups: 1024,
         taken_at: 1_790_000_000_000_000_001,
         run: RunState::Ended,
+        txid: 0,
         tasks: vec![lines, count],
     };
     let bytes = golden("manifest.json", &manifest.encode());
-    assert_eq!(Manifest::decode(&bytes), Ok(manifest));
+    assert_eq!(Manifest::decode(&bytes), Ok(manifest.clone()));
+    let numbered = Manifest { txid: 7, tasks: Vec::new(), ..manifest };
+    let bytes = golden("manifest_with_txid.json", &numbered.encode());
+    assert_eq!(Manifest::decode(&bytes), Ok(numbered));
 }
 
 #[test]

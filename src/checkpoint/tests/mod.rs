@@ -70,6 +70,7 @@ fn manifest(checkpoint: CheckpointId, files: [Vec<SnapshotFile>; 2]) -> Manifest
         key_groups: 1024,
         taken_at: 17,
         run: RunState::Running,
+        txid: 0,
         tasks,
     }
 }

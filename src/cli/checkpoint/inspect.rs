@@ -181,6 +181,7 @@ fn in_json(checked: &Checked, now: i64) -> Value {
         "taken_at": Timestamp(manifest.taken_at),
         "age_seconds": age_seconds(manifest.taken_at, now),
         "run": manifest.run,
+        "txid": manifest.txid,
         "bytes": bytes(manifest),
         "problems": checked.broken_files() + checked.broken_states(),
         "tasks": manifest.tasks.iter().zip(tasks).map(|(task, checked)| task_in_json(task, checked)).collect::<Value>(),

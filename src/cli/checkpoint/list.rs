@@ -70,6 +70,7 @@ fn in_json(listed: &Listed, now: i64) -> Value {
         "taken_at": of(|manifest, _| json!(Timestamp(manifest.taken_at))),
         "age_seconds": of(|manifest, now| json!(age_seconds(manifest.taken_at, now))),
         "run": of(|manifest, _| json!(manifest.run)),
+        "txid": of(|manifest, _| json!(manifest.txid)),
         "tasks": of(|manifest, _| json!(manifest.tasks.len())),
         "bytes": of(|manifest, _| json!(bytes(manifest))),
         "problem": problem,
@@ -117,6 +118,7 @@ mod tests {
             key_groups: 1024,
             taken_at,
             run: RunState::Running,
+            txid: 17,
             tasks: Vec::new(),
         };
         let next = CheckpointId { number: 18, ..checkpoint };
@@ -140,7 +142,7 @@ CHECKPOINT  TAKEN                     AGE      RUN             TASKS  BYTES  TOP
         let [good, bad] = listed().map(|listed| in_json(&listed, 1_790_000_004_120_000_000));
         let expected = json!({
             "checkpoint": "2-17", "topology": "words\n", "taken_at": "2026-09-21T14:13:20.12Z",
-            "age_seconds": 4.0, "run": "running", "tasks": 0, "bytes": 0, "problem": null,
+            "age_seconds": 4.0, "run": "running", "txid": 17, "tasks": 0, "bytes": 0, "problem": null,
         });
         assert_eq!(good, expected);
         assert_eq!((&bad["checkpoint"], &bad["run"]), (&json!("2-18"), &Value::Null));

@@ -152,7 +152,7 @@ impl RunningWorkers {
             start_inactive: topology.options().start_inactive,
             checkpoints: opened.as_ref().map(|(_, opened)| {
                 let parts = Parts::new(&topology, &plan, usize::from(workers));
-                (topology.options().checkpoint.clone(), parts, opened.epoch)
+                (topology.options().checkpoint_at_pace(), parts, opened.epoch)
             }),
         });
         let shared = Arc::new(Shared::new(core, topology.name().to_owned(), shapes(&topology, &plan)));

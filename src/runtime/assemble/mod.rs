@@ -432,7 +432,7 @@ impl Assembly {
         let Blueprint { topology, plan, setup, .. } = &self.blueprint;
         let parts = Parts::new(topology, plan, 1);
         Some(Box::new(CheckpointCoordinator {
-            sequence: CheckpointSequence::new(topology.options().checkpoint.clone(), parts, epoch),
+            sequence: CheckpointSequence::new(topology.options().checkpoint_at_pace(), parts, epoch),
             storage,
             executors: Arc::clone(local_executors),
             answers: ExecutorAnswers::of(local_executors.task_executors()),

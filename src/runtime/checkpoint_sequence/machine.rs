@@ -67,6 +67,8 @@ pub struct CheckpointSequence {
     pub(super) pending: PendingCheckpoints,
     /// Not before this does the next one begin.
     pub(super) not_before: Time,
+    /// How many checkpoints have become complete: the transaction id of the last batch.
+    pub(super) txid: u64,
     /// The files of the latest complete checkpoint.
     pub(super) entries: BTreeMap<TaskName, TaskEntry>,
     /// Whether the next one may have only what has changed since the one that was begun last.
@@ -103,6 +105,7 @@ impl CheckpointSequence {
             begun_at: Time::ZERO,
             pending: PendingCheckpoints::default(),
             not_before: Time::ZERO,
+            txid: 0,
             entries: BTreeMap::new(),
             changes_suffice: false,
             active: false,
@@ -238,9 +241,13 @@ impl CheckpointSequence {
 
     /// Publishes the oldest checkpoint that is pending, gives up what takes too long, or begins the next one.
     fn advance_pending(&mut self, now: Time, wall_nanos: i64) {
-        if let Some((checkpoint, is_last, entries)) = self.pending.take_publishable(self.parts.tasks.len()) {
-            let run = if is_last { RunState::Ended } else { RunState::Running };
-            self.publish_manifest(checkpoint, &entries, run, wall_nanos);
+        if let Some(oldest) = self.pending.take_publishable(self.parts.tasks.len()) {
+            let (checkpoint, tasks) = (oldest.checkpoint, oldest.tasks());
+            let run = if oldest.is_last { RunState::Ended } else { RunState::Running };
+            self.publish(Manifest {
+                txid: self.txid + 1,
+                ..self.manifest(checkpoint, tasks, run, wall_nanos)
+            });
         } else if let Some(late) = self.pending.first_late(now) {
             let missing = self.pending.missing(late, self.parts.tasks.keys());
             let timeout = self.options.timeout;
@@ -251,29 +258,33 @@ impl CheckpointSequence {
         }
     }
 
-    fn publish_manifest(
-        &mut self,
+    fn publish(&mut self, manifest: Manifest) {
+        self.actions.push_back(CheckpointAction::Publish(Box::new(manifest)));
+    }
+
+    fn manifest(
+        &self,
         checkpoint: CheckpointId,
-        entries: &BTreeMap<TaskName, TaskEntry>,
+        tasks: Vec<TaskEntry>,
         run: RunState,
         wall_nanos: i64,
-    ) {
-        let manifest = Manifest {
+    ) -> Manifest {
+        Manifest {
             checkpoint,
             topology: self.parts.topology.clone(),
             key_groups: self.parts.key_groups,
             taken_at: wall_nanos,
             run,
-            tasks: entries.values().cloned().collect(),
-        };
-        self.actions.push_back(CheckpointAction::Publish(Box::new(manifest)));
+            txid: self.txid,
+            tasks,
+        }
     }
 
     /// All have committed the last checkpoint: it is published once more, as one of a run of which nothing is left.
     fn publish_end(&mut self, wall_nanos: i64) {
         self.begun.number += 1;
-        let entries = std::mem::take(&mut self.entries);
-        self.publish_manifest(self.begun, &entries, RunState::Committed, wall_nanos);
+        let tasks = std::mem::take(&mut self.entries).into_values().collect();
+        self.publish(self.manifest(self.begun, tasks, RunState::Committed, wall_nanos));
         self.phase = Phase::Closing;
     }
 
@@ -318,7 +329,8 @@ impl CheckpointSequence {
         // If this one fails, all later ones do, so what has changed since it is enough for the next.
         self.changes_suffice = true;
         self.pending.begins(self.begun, now, self.options.timeout, self.has_finished);
-        self.actions.push_back(CheckpointAction::Begin(Barrier { checkpoint: self.begun, full }));
+        let txid = self.txid + self.pending.len() as u64;
+        self.actions.push_back(CheckpointAction::Begin(Barrier { checkpoint: self.begun, full, txid }));
     }
 
     /// The checkpoint at this place of those that are pending does not become complete, and no later one, which may
@@ -421,6 +433,8 @@ impl CheckpointSequence {
         let new = entries.values().flat_map(|entry| &entry.files);
         let bytes = new.filter(|file| !written_before.contains(&*file.name)).map(|file| file.bytes).sum();
         self.entries = entries;
+        self.txid += 1;
+        self.counts.stats.txid = self.txid;
         self.repeated = 0;
         self.counts.completed(checkpoint, now.since(begun_at), bytes, now);
         self.not_before = match self.has_finished {

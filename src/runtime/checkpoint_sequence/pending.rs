@@ -28,6 +28,13 @@ pub struct Pending {
     is_publishing: bool,
 }
 
+impl Pending {
+    /// The parts, in the order of the tasks.
+    pub fn tasks(&self) -> Vec<TaskEntry> {
+        self.entries.values().cloned().collect()
+    }
+}
+
 /// Those that have begun and are not complete, oldest first. Only the oldest is published.
 #[derive(Default)]
 pub struct PendingCheckpoints(VecDeque<Pending>);
@@ -76,16 +83,13 @@ impl PendingCheckpoints {
     }
 
     /// The oldest, if it has all of this many parts: it is being published from now on.
-    pub fn take_publishable(
-        &mut self,
-        tasks: usize,
-    ) -> Option<(CheckpointId, bool, BTreeMap<TaskName, TaskEntry>)> {
+    pub fn take_publishable(&mut self, tasks: usize) -> Option<&Pending> {
         let oldest = self.0.front_mut()?;
         if oldest.is_publishing || oldest.entries.len() < tasks {
             return None;
         }
         oldest.is_publishing = true;
-        Some((oldest.checkpoint, oldest.is_last, oldest.entries.clone()))
+        Some(oldest)
     }
 
     /// Whether this one is being published.

@@ -42,6 +42,8 @@ impl CheckpointSequence {
 
     fn take_manifest(&mut self, manifest: Option<Manifest>) {
         self.changes_suffice = false;
+        self.txid = manifest.as_ref().map_or(0, |manifest| manifest.txid);
+        self.counts.stats.txid = self.txid;
         self.ended_before = false;
         self.entries.clear();
         let Some(manifest) = manifest else { return };

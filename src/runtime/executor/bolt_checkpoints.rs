@@ -16,7 +16,6 @@
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::ids::CheckpointId;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin, is_built};
 use crate::runtime::executor::checkpoints::{AlignedInputs, ExecutorCheckpoints, QUEUE_LOOK_PERIOD};
@@ -134,7 +133,7 @@ impl BoltExecutor {
     /// be executed first, in a later step.
     pub(super) fn pass_barrier(&mut self, cx: &StepContext<'_>) -> bool {
         let Some(barrier) = self.inputs.as_ref().and_then(|inputs| inputs.passing) else { return true };
-        if !self.prepare_chain(barrier.checkpoint, cx) {
+        if !self.prepare_chain(barrier, cx) {
             return false;
         }
         self.pass_along(barrier);
@@ -144,16 +143,18 @@ impl BoltExecutor {
 
     /// Has all tasks of the chain, from this executor on, flush and pre-commit. Returns whether all have, and
     /// everything that they emitted was executed.
-    pub fn prepare_chain(&mut self, checkpoint: CheckpointId, cx: &StepContext<'_>) -> bool {
+    pub fn prepare_chain(&mut self, barrier: Barrier, cx: &StepContext<'_>) -> bool {
         if !self.can_execute(cx.now) {
             return false;
         }
         let is_new = |checkpoints: &mut ExecutorCheckpoints| {
-            checkpoints.prepared.replace(checkpoint) != Some(checkpoint)
+            checkpoints.prepared.replace(barrier.checkpoint) != Some(barrier.checkpoint)
         };
         if self.checkpoints.as_mut().is_some_and(is_new) {
             for task in &mut self.tasks {
-                task.prepare_snapshot(checkpoint, &self.handles, cx.now);
+                task.state.batch = Some(barrier.batch());
+                task.prepare_snapshot(barrier.checkpoint, &self.handles, cx.now);
+                task.state.batch = None;
             }
         }
         if !self.is_built() {
@@ -167,7 +168,7 @@ impl BoltExecutor {
         for task in &mut self.tasks {
             next.take_over(&mut task.emitter.outgoing.chained, cx);
         }
-        !next.has_leftovers() && next.prepare_chain(checkpoint, cx)
+        !next.has_leftovers() && next.prepare_chain(barrier, cx)
     }
 
     /// Begins the snapshots of all tasks of the chain, from this executor on, and sends the barrier on all links.

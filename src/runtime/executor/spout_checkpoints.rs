@@ -91,9 +91,8 @@ impl SpoutExecutor {
                 next.take_over(&mut task.emitter.outgoing.chained, cx);
             }
         }
-        let is_ready = |next: &mut Box<BoltExecutor>| {
-            !next.has_leftovers() && next.prepare_chain(barrier.checkpoint, cx)
-        };
+        let is_ready =
+            |next: &mut Box<BoltExecutor>| !next.has_leftovers() && next.prepare_chain(barrier, cx);
         if !self.next.as_mut().is_none_or(is_ready) {
             return false;
         }

@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Batch;
 use crate::ids::CheckpointId;
 
 /// The barrier of a checkpoint.
@@ -32,6 +33,15 @@ pub struct Barrier {
     pub checkpoint: CheckpointId,
     /// Whether tasks write all of their state, and not only what has changed since the checkpoint before.
     pub full: bool,
+    /// The transaction id of the batch that it ends.
+    pub txid: u64,
+}
+
+impl Barrier {
+    /// The batch that it ends.
+    pub fn batch(&self) -> Batch {
+        Batch { txid: self.txid, attempt: self.checkpoint }
+    }
 }
 
 /// What comes over a link, and what is handed out.
@@ -130,7 +140,7 @@ mod tests {
     use super::*;
 
     fn barrier(number: u64) -> Barrier {
-        Barrier { checkpoint: CheckpointId { epoch: 1, number }, full: false }
+        Barrier { checkpoint: CheckpointId { epoch: 1, number }, full: false, txid: number }
     }
 
     /// A batch of a link: which link, and which batch of it.

@@ -201,7 +201,7 @@ impl SimulatedCluster {
             start_inactive: topology.options().start_inactive,
             checkpoints: opened.as_ref().map(|opened| {
                 let parts = CheckpointParts::new(&topology, &plan, usize::from(workers));
-                (topology.options().checkpoint.clone(), parts, opened.epoch)
+                (topology.options().checkpoint_at_pace(), parts, opened.epoch)
             }),
         });
         let no_log = slog::Logger::root(slog::Discard, slog::o!());

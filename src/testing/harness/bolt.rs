@@ -1,7 +1,7 @@
 //! The harness of a bolt.
 
 use crate::api::{
-    Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError, Timer,
+    Batch, Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError, Timer,
 };
 use crate::clock::Clock;
 use crate::ids::CheckpointId;
@@ -234,14 +234,18 @@ impl BoltHarness {
         self.call(false, |bolt, out| bolt.finish(out));
     }
 
-    /// A checkpoint with this number is taken: calls `flush` and `pre_commit`. Returns what the bolt keeps then, with
+    /// A checkpoint with this number is taken, with which a batch of this transaction id ends: calls `flush` and
+    /// `pre_commit`. Returns what the bolt keeps then, with
     /// which another instance can begin ([`BoltHarness::restored`]); tuples that it holds are not part of it.
     ///
     /// # Panics
     /// When what it keeps cannot be written.
     pub fn checkpoint(&mut self, number: u64) -> Snapshot {
+        let checkpoint = CheckpointId { epoch: 1, number };
+        self.outputs.batch = Some(Batch { txid: number, attempt: checkpoint });
         self.flush();
-        self.call(true, |bolt, out| bolt.pre_commit(CheckpointId { epoch: 1, number }, out));
+        self.call(true, |bolt, out| bolt.pre_commit(checkpoint, out));
+        self.outputs.batch = None;
         self.kept()
     }
 

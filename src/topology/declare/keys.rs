@@ -183,6 +183,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         shape: Shape::Nested(CHECKPOINT),
     },
     Key {
+        path: "batch",
+        doc: "Micro-batches with `exactly-once`: how long each takes in input, and how many are under way at once.",
+        default: "no batches",
+        shape: Shape::Nested(BATCH),
+    },
+    Key {
         path: "errors",
         doc: "How errors of components are reported, and how a broken task comes back.",
         default: "see below",
@@ -306,6 +312,23 @@ static CHECKPOINT: &[TopologyKey] = &[
     },
 ];
 
+static BATCH: &[TopologyKey] = &[
+    Key {
+        path: "batch.interval",
+        doc: "How long a batch takes in input.",
+        default: "\"500ms\"",
+        shape: Shape::Period(|o, v| o.batch.get_or_insert_default().interval = v),
+    },
+    Key {
+        path: "batch.max_pending",
+        doc: "How many batches may be under way at once. They are committed in their order.",
+        default: "3",
+        shape: Shape::Count(1, limits::CHECKPOINTS_CONCURRENT_MAX, |o, v| {
+            o.batch.get_or_insert_default().max_pending = v;
+        }),
+    },
+];
+
 /// `[state]`, which stands beside `[topology]`.
 pub(crate) static STATE: &[TopologyKey] = &[
     Key {
@@ -381,7 +404,7 @@ pub(crate) const GROUPINGS: &[&str] =
     &["shuffle", "fields", "partial-key", "all", "global", "none", "local-or-shuffle", "direct", "custom"];
 
 /// Keys and tables that come with later versions.
-pub(super) const LATER: &[&str] = &["stream", "test", "drpc", "batch", "streams"];
+pub(super) const LATER: &[&str] = &["stream", "test", "drpc", "streams"];
 
 /// What other systems and earlier drafts call a key.
 pub(super) const OTHER_NAMES: &[(&str, &str)] = &[

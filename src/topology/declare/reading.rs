@@ -143,6 +143,10 @@ impl<'t> Reading<'t> {
                 (Shape::Nested(inner), _) => {
                     self.draft.sets_checkpoint |= name == "checkpoint";
                     if let Some(table) = self.section().table(key.path, node) {
+                        if name == "batch" {
+                            // An empty table asks for batches, too.
+                            self.draft.options.batch.get_or_insert_default();
+                        }
                         self.options((key.path, inner), table, registry);
                     }
                 }

@@ -2,14 +2,15 @@
 //!
 //! The bounds of the options of checkpoints stand in `numbers`.
 
+use crate::config::CheckpointOptions;
 use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::draft::Draft;
 use crate::topology::validate::problem::{InputPart, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     match draft.options.delivery.is_exactly_once() {
-        true => feedback(draft),
-        false => unused_checkpoint(draft).into_iter().collect(),
+        true => feedback(draft).into_iter().chain(two_paces(draft)).collect(),
+        false => unused_checkpoint(draft).into_iter().chain(unused_batch(draft)).collect(),
     }
 }
 
@@ -21,6 +22,33 @@ fn unused_checkpoint(draft: &Draft) -> Option<Problem> {
         let help = "leave it out, or set `delivery = \"exactly-once\"`".to_owned();
         Problem::new(Site::Option("checkpoint"), message).help(help)
     })
+}
+
+fn unused_batch(draft: &Draft) -> Option<Problem> {
+    draft.options.batch.is_some().then(|| {
+        let delivery = draft.options.delivery;
+        let message = format!("`batch` is used with `delivery = \"exactly-once\"` only, not with {delivery}");
+        let help = "leave it out, or set `delivery = \"exactly-once\"`".to_owned();
+        Problem::new(Site::Option("batch"), message).help(help)
+    })
+}
+
+/// Keys of `checkpoint` that say at what pace checkpoints are taken, where batches do.
+fn two_paces(draft: &Draft) -> Vec<Problem> {
+    if draft.options.batch.is_none() {
+        return Vec::new();
+    }
+    let (set, unset) = (&draft.options.checkpoint, CheckpointOptions::default());
+    let keys = [
+        ("checkpoint.interval", set.interval != unset.interval, "batch.interval"),
+        ("checkpoint.min_pause", set.min_pause != unset.min_pause, "batch.interval"),
+        ("checkpoint.max_concurrent", set.max_concurrent != unset.max_concurrent, "batch.max_pending"),
+    ];
+    let problem = |(key, _, instead)| {
+        let message = format!("`{key}` does not go with `batch`: each batch ends with a checkpoint");
+        Problem::new(Site::Option(key), message).help(format!("leave it out, and set `{instead}`"))
+    };
+    keys.into_iter().filter(|(_, is_set, _)| *is_set).map(problem).collect()
 }
 
 /// Inputs that lead back: a barrier would go round in the cycle, and never arrive from all inputs. A cycle

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::config::limits::{self, DURATION_MAX};
 use crate::config::units::{show_duration, show_size};
-use crate::config::{AfterRetries, AutoOr, CheckpointOptions, Delivery, StateOptions, TopologyOptions};
+use crate::config::{
+    AfterRetries, AutoOr, BatchOptions, CheckpointOptions, Delivery, StateOptions, TopologyOptions,
+};
 use crate::ids::DEAD_LETTER_STREAM;
 use crate::topology::draft::{Draft, DraftInput};
 use crate::topology::graph::Grouping;
@@ -60,7 +62,9 @@ fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
         period("errors.restart_max", options.errors.restart_max, options.errors.restart_min.max(least)),
         period("watchdog.step", options.watchdog.step, least),
     ];
-    let further = checkpoint_problems(&options.checkpoint).chain(state_problems(&options.state));
+    let further = checkpoint_problems(&options.checkpoint)
+        .chain(batch_problems(options))
+        .chain(state_problems(&options.state));
     checks.into_iter().flatten().chain(further).collect()
 }
 
@@ -107,6 +111,17 @@ fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = P
         pause_between_concurrent(checkpoint),
         checkpoint.storage.as_ref().and_then(|path| no_path("checkpoint.storage", path)),
         checkpoint.wal_storage.as_ref().and_then(|path| no_path("checkpoint.wal_storage", path)),
+    ];
+    checks.into_iter().flatten()
+}
+
+fn batch_problems(options: &TopologyOptions) -> impl Iterator<Item = Problem> {
+    let BatchOptions { interval, max_pending } = options.batch.unwrap_or_default();
+    let (shortest, longest) = (limits::CHECKPOINT_INTERVAL_MIN, limits::CHECKPOINT_INTERVAL_MAX);
+    let (key, pending) = ("batch.max_pending", u64::from(max_pending));
+    let checks = [
+        lasting_within(Site::Option("batch.interval"), "batch.interval", interval, (shortest, longest)),
+        within(Site::Option(key), key, pending, 1, limits::CHECKPOINTS_CONCURRENT_MAX.into()),
     ];
     checks.into_iter().flatten()
 }

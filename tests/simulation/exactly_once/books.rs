@@ -1,12 +1,13 @@
 //! What outlives every process of a run: faults of user code, the store that sinks write to, and the sums of accounts
 //! at each checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use squall::api::Batch;
 use squall::ids::CheckpointId;
 use squall::prelude::*;
 
@@ -212,9 +213,47 @@ impl Ledger {
     }
 }
 
+/// The batches that tasks saw.
+#[derive(Default)]
+pub struct Batches {
+    /// The transaction id of each attempt.
+    txids: BTreeMap<CheckpointId, u64>,
+    /// The attempt with which each batch was committed.
+    committed: BTreeMap<u64, CheckpointId>,
+    wrong: Vec<String>,
+}
+
+impl Batches {
+    /// A batch ends.
+    pub fn note(&mut self, batch: Option<Batch>) {
+        let Some(Batch { txid, attempt }) = batch else {
+            self.wrong.push("a batch ends that has no transaction id".to_owned());
+            return;
+        };
+        let before = *self.txids.entry(attempt).or_insert(txid);
+        if before != txid {
+            self.wrong.push(format!("attempt {attempt} is of batch {before} and of batch {txid}"));
+        }
+    }
+
+    /// The batch of this attempt is committed: no other attempt of it was, and each batch before it was tried before.
+    pub fn commits(&mut self, attempt: CheckpointId) {
+        let Some(txid) = self.txids.get(&attempt).copied() else { return };
+        let committed = *self.committed.entry(txid).or_insert(attempt);
+        if committed != attempt {
+            self.wrong.push(format!("batch {txid} is committed with attempts {committed} and {attempt}"));
+        }
+        let earlier = self.txids.range(..attempt).map(|(_, txid)| *txid).collect::<BTreeSet<_>>();
+        if let Some(left_out) = (1..txid).find(|txid| !earlier.contains(txid)) {
+            self.wrong.push(format!("batch {txid} is committed, and batch {left_out} was never tried"));
+        }
+    }
+}
+
 /// Everything that outlives the processes of a run.
 #[derive(Clone)]
 pub struct Books {
+    pub batches: Arc<Mutex<Batches>>,
     pub chaos: Arc<Chaos>,
     pub store: Arc<Mutex<Store>>,
     pub ledger: Arc<Mutex<Ledger>>,
@@ -228,6 +267,7 @@ impl Books {
             chaos: Chaos::of(setup),
             store: Arc::default(),
             ledger: Arc::default(),
+            batches: Arc::default(),
             files: Arc::new(tempfile::tempdir().expect("there is room")),
         }
     }
@@ -261,6 +301,9 @@ impl Books {
     pub fn verdict(&self, setup: &Setup) -> Result<(), String> {
         let ledger = lock(&self.ledger);
         if let Some(wrong) = ledger.wrong.first() {
+            return Err(wrong.clone());
+        }
+        if let Some(wrong) = lock(&self.batches).wrong.first() {
             return Err(wrong.clone());
         }
         let store = lock(&self.store);

@@ -12,7 +12,7 @@ use squall::prelude::*;
 use squall::topology::Topology;
 use squall::topology::builder::BoltDeclarer;
 
-use crate::exactly_once::books::{Books, Chaos, Kind, Ledger, Published, Store, Transaction};
+use crate::exactly_once::books::{Batches, Books, Chaos, Kind, Ledger, Published, Store, Transaction};
 use crate::exactly_once::plan::{Fence, Role, Row, SPOUTS, Setup, Shape, Source, Stage, Way};
 use crate::kit::{HOUR, lock};
 
@@ -248,6 +248,7 @@ const RECENT: Duration = Duration::from_millis(20);
 /// last rows of the key one that most reach: none may be seen that has.
 struct Count {
     chaos: Arc<Chaos>,
+    batches: Arc<Mutex<Batches>>,
     expires: bool,
     counts: ValueState<i64>,
     ids: ListState<i64>,
@@ -298,11 +299,13 @@ impl Bolt for Count {
         self.chaos.strike("execute of a bolt with state")
     }
 
-    fn pre_commit(&mut self, _: CheckpointId, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+    fn pre_commit(&mut self, _: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        lock(&self.batches).note(out.batch());
         self.chaos.strike("pre_commit")
     }
 
-    fn committed(&mut self, _: CheckpointId, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+    fn committed(&mut self, checkpoint: CheckpointId, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        lock(&self.batches).commits(checkpoint);
         self.chaos.strike_of_checkpoint("committed")
     }
 }
@@ -584,8 +587,10 @@ pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
 fn add_ends(builder: &mut TopologyBuilder, setup: &Setup, books: &Books, shape: &Arc<Shape>, start: u64) {
     let layout = &setup.layout;
     let (chaos, expires) = (Arc::clone(&books.chaos), setup.expires);
+    let batches = Arc::clone(&books.batches);
     let new = move || Count {
         chaos: Arc::clone(&chaos),
+        batches: Arc::clone(&batches),
         expires,
         counts: ValueState::default(),
         ids: ListState::default(),

@@ -158,6 +158,7 @@ fn manifest(run: RunState) -> Manifest {
         key_groups: 1024,
         taken_at: 0,
         run,
+        txid: 5,
         tasks: (0..TASKS).map(entry).collect(),
     }
 }

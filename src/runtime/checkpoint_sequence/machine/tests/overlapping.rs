@@ -1,8 +1,10 @@
 //! Checkpoints that are under way at once.
 
-use super::{INTERVAL, Played, TASKS, manifest};
-use crate::checkpoint::RunState;
+use super::{ANSWERERS, INTERVAL, Played, TASKS, manifest};
+use crate::checkpoint::{Manifest, RunState};
 use crate::ids::CheckpointId;
+use crate::runtime::checkpoint_actions::CheckpointAction;
+use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::StorageError;
 use crate::state::SnapshotKind::{Delta, Full};
 
@@ -91,7 +93,7 @@ fn the_one_that_is_published_may_become_complete_while_all_go_back() {
     played.sequence.published(id(1), Ok(()), played.now);
     played.halt_all();
     assert_eq!(played.shown(), ["load"]);
-    let complete = crate::checkpoint::Manifest { checkpoint: id(1), ..manifest(RunState::Running) };
+    let complete = Manifest { checkpoint: id(1), ..manifest(RunState::Running) };
     played.load(Some(complete));
     let stats = played.sequence.counts.at(played.now);
     assert_eq!((stats.completed, stats.failed, stats.latest), (1, 1, Some(id(1))));
@@ -116,4 +118,48 @@ fn a_savepoint_and_the_last_one_are_alone() {
     assert_eq!(played.advance(INTERVAL), [""; 0]);
     assert_eq!(played.complete(Delta), ["commit 2-4", "begin 2-5"]);
     assert_eq!(played.advance(INTERVAL), [""; 0]);
+}
+
+/// The transaction ids of the batches that end with the checkpoints that begin now.
+fn begun_txids(played: &mut Played) -> Vec<(CheckpointId, u64)> {
+    let barrier = |action| match action {
+        CheckpointAction::Begin(Barrier { checkpoint, txid, .. }) => Some((checkpoint, txid)),
+        _ => None,
+    };
+    played.actions(true).into_iter().filter_map(barrier).collect()
+}
+
+#[test]
+fn a_batch_that_fails_and_all_after_it_come_again_with_a_later_attempt() {
+    let mut played = Played::with(3).run(Some(manifest(RunState::Running)));
+    let begin = |played: &mut Played| {
+        played.now = played.now.after(INTERVAL);
+        begun_txids(played)
+    };
+    assert_eq!(begin(&mut played), [(id(1), 6)], "the checkpoint that it began with ended batch 5");
+    assert_eq!(begin(&mut played), [(id(2), 7)]);
+    assert_eq!(begin(&mut played), [(id(3), 8)]);
+    played.sequence.refused(id(2), "no", played.now);
+    assert_eq!(begin(&mut played), [(id(4), 7)]);
+    (0..TASKS).for_each(|index| played.take_of(id(1), index, Full));
+    assert_eq!(played.shown(), ["publish 2-1 [1, 1]"]);
+    played.sequence.published(id(1), Ok(()), played.now);
+    assert_eq!(played.shown(), ["commit 2-1"]);
+    assert_eq!(played.sequence.counts.at(played.now).txid, 6);
+    assert_eq!(begin(&mut played), [(id(5), 8)]);
+    (0..TASKS).for_each(|index| played.take_of(id(4), index, Full));
+    let published = played.actions(true).into_iter().find_map(|action| match action {
+        CheckpointAction::Publish(manifest) => Some((manifest.checkpoint, manifest.txid)),
+        _ => None,
+    });
+    assert_eq!(published, Some((id(4), 7)));
+    // All tasks go back to batch 6.
+    played.sequence.lost("a spout panicked".into(), played.now);
+    let _ = played.shown();
+    played.halt_all();
+    let _ = played.shown();
+    played.load(Some(Manifest { checkpoint: id(1), txid: 6, ..manifest(RunState::Running) }));
+    (0..ANSWERERS).for_each(|who| played.sequence.restored(who, played.now));
+    let _ = played.shown();
+    assert_eq!(begin(&mut played), [(id(6), 7)]);
 }
