@@ -515,7 +515,7 @@ impl SimulatedCluster {
 
     /// Delivers every event that is due. A command to a stopped process is delivered when it continues.
     fn happen(&mut self, now: Time) {
-        let mut waiting = Vec::new();
+        self.processes.values_mut().filter(|process| process.runs(now)).for_each(SimulatedProcess::catch_up);
         while self.agenda.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(next)) = self.agenda.pop() else { break };
             match next.what {
@@ -525,11 +525,9 @@ impl SimulatedCluster {
                     if process.endpoint != endpoint {
                         continue;
                     }
+                    process.waiting.push_back(*command);
                     if process.runs(now) {
-                        process.run_command(*command);
-                    } else {
-                        let at = process.stopped_until;
-                        waiting.push((at, Happening::Command(endpoint, command)));
+                        process.catch_up();
                     }
                 }
                 Happening::Message(endpoint, message) => self.step_master(Event::Message(endpoint, *message)),
@@ -537,7 +535,6 @@ impl SimulatedCluster {
                 Happening::Stored(event) => self.step_master(*event),
             }
         }
-        waiting.into_iter().for_each(|(at, what)| self.schedule(at, what));
         if self.core.deadline() <= now {
             self.step_master(Event::Tick);
         }

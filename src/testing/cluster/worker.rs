@@ -4,7 +4,7 @@
 //! simulated [`Network`] in place of sockets. [`SimulatedProcess::take_messages`] and
 //! [`SimulatedProcess::run_command`] stand for the control channel to the master.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,6 +90,8 @@ pub struct SimulatedProcess {
     pub endpoint: Endpoint,
     /// The process does nothing before this time; the cluster sets it to stop the process.
     pub stopped_until: Time,
+    /// Commands that came while it was stopped, in their order.
+    pub waiting: VecDeque<ToWorker>,
     worker: SimulatedWorker,
     mesh: Mesh,
     bridge: Bridge,
@@ -135,6 +137,7 @@ impl SimulatedProcess {
         let mut process = SimulatedProcess {
             endpoint,
             stopped_until: Time::ZERO,
+            waiting: VecDeque::new(),
             worker,
             mesh,
             bridge,
@@ -204,8 +207,15 @@ impl SimulatedProcess {
         self.outbox.take_all(&mut taken, |to, message| mesh.send(to, message));
     }
 
+    /// Carries out the commands that have come.
+    pub fn catch_up(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            self.run_command(command);
+        }
+    }
+
     /// Carries out a command of the master.
-    pub fn run_command(&mut self, command: ToWorker) {
+    fn run_command(&mut self, command: ToWorker) {
         match command {
             ToWorker::Start(_) | ToWorker::Ending(EndCommand::End) => {}
             ToWorker::Members(members) => self.set_members(&members),
