@@ -261,7 +261,7 @@ fn wrong_options_of_the_topology() {
         "settings.n = 99999999999999999999999999999999999999999999",
         &["`settings`: integer number overflowed"],
     );
-    check_option("batch = {}", &["`batch` is not available in this version of squall"]);
+    check_option("streams = {}", &["`streams` is not available in this version of squall"]);
     check_messages(
         &WORD_COUNT.replace("word-count", "word count"),
         &[
@@ -283,6 +283,7 @@ fn every_option_of_checkpoints_has_its_effect() {
         interval: Duration::from_secs(10),
         min_pause: Duration::ZERO,
         timeout: Duration::from_secs(600),
+        alignment_timeout: None,
         max_concurrent: 1,
         retain: 3,
         storage: None,
@@ -303,6 +304,7 @@ fn every_option_of_checkpoints_has_its_effect() {
         interval: Duration::from_secs(1),
         min_pause: Duration::ZERO,
         timeout: Duration::from_secs(60),
+        alignment_timeout: None,
         max_concurrent: 3,
         retain: 5,
         storage: Some(PathBuf::from("var/checkpoints")),
@@ -312,6 +314,8 @@ fn every_option_of_checkpoints_has_its_effect() {
     assert_eq!(checkpoint(set), expected);
     let pause = "delivery = 'exactly-once'\ncheckpoint.min_pause = '200ms'";
     assert_eq!(checkpoint(pause).min_pause, Duration::from_millis(200));
+    let overtakes = "delivery = 'exactly-once'\ncheckpoint.alignment_timeout = '2s'";
+    assert_eq!(checkpoint(overtakes).alignment_timeout, Some(Duration::from_secs(2)));
     assert_eq!(
         checkpoint("delivery = 'exactly-once'\ncheckpoint.mode = 'exactly-once'").mode,
         CheckpointMode::ExactlyOnce
@@ -346,6 +350,30 @@ fn wrong_options_of_checkpoints() {
         "min_pause = '1s'\ncheckpoint.max_concurrent = 2",
         &[
             "no pause fits between checkpoints that overlap: `checkpoint.min_pause` is 1s, `checkpoint.max_concurrent` 2 (leave one of the two out)",
+        ],
+    );
+    check_checkpoint("alignment_timeout = '0s'", &[]);
+    check_checkpoint("alignment_timeout = 'off'\ncheckpoint.max_concurrent = 2", &[]);
+    check_checkpoint(
+        "alignment_timeout = '31d'",
+        &["`checkpoint.alignment_timeout` must be at most 30d, not 31d"],
+    );
+    check_checkpoint(
+        "alignment_timeout = '1s'\ncheckpoint.mode = 'at-least-once'",
+        &[
+            "`checkpoint.alignment_timeout` has no place here: no input waits with `checkpoint.mode = \"at-least-once\"` (leave one of the two out)",
+        ],
+    );
+    check_checkpoint(
+        "alignment_timeout = '1s'\ncheckpoint.max_concurrent = 2",
+        &[
+            "`checkpoint.alignment_timeout` has no place here: a barrier cannot overtake another one (leave it out, or set `checkpoint.max_concurrent = 1`)",
+        ],
+    );
+    check_option(
+        "delivery = 'exactly-once'\nbatch = {}\ncheckpoint.alignment_timeout = '1s'",
+        &[
+            "`checkpoint.alignment_timeout` has no place here: a barrier cannot overtake another one (leave it out, or set `batch.max_pending = 1`)",
         ],
     );
     check_checkpoint("retain = 1", &[]);
@@ -953,7 +981,7 @@ fn overrides_win_and_their_mistakes_are_named() {
     );
     check(
         "topology.nope=3",
-        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 11 more)",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 12 more)",
     );
     check(
         "bolt.split.parallelism=x",

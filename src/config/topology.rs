@@ -263,6 +263,9 @@ pub struct CheckpointOptions {
     pub min_pause: Duration,
     /// `timeout`: a checkpoint that takes longer is given up.
     pub timeout: Duration,
+    /// `alignment_timeout`: a barrier that waits longer for tuples in front of it, or for the other inputs of a task,
+    /// overtakes them, and they become a part of the checkpoint. `None` (`"off"`): it waits for its turn.
+    pub alignment_timeout: Option<Duration>,
     /// `max_concurrent`: how many checkpoints may be under way at once.
     pub max_concurrent: u32,
     /// `retain`: how many complete checkpoints are kept. Older ones are deleted.
@@ -284,6 +287,7 @@ impl Default for CheckpointOptions {
             interval: Duration::from_secs(10),
             min_pause: Duration::ZERO,
             timeout: Duration::from_secs(10 * 60),
+            alignment_timeout: None,
             max_concurrent: 1,
             retain: 3,
             storage: None,
@@ -325,6 +329,16 @@ pub enum CheckpointMode {
     /// It takes tuples of all inputs. Latency is lower, because no input waits for another; after a recovery,
     /// tuples that overtook a barrier are processed twice.
     AtLeastOnce,
+}
+
+impl CheckpointMode {
+    /// Whether an input waits for the others.
+    pub(crate) fn aligns(self) -> bool {
+        match self {
+            CheckpointMode::ExactlyOnce => true,
+            CheckpointMode::AtLeastOnce => false,
+        }
+    }
 }
 
 /// `[topology.errors]`: how errors of user code are reported, and when a task that panicked is built again.

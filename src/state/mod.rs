@@ -75,7 +75,7 @@ pub(crate) use redb_store::RedbBackend;
 pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::StateShare;
 pub(crate) use saved::{SavedState, SavedStateReader, SavedValue};
-pub(crate) use snapshots::SnapshotKind;
+pub(crate) use snapshots::{LateRecord, SnapshotKind, WriteStep};
 pub(crate) use stored::Due;
 pub use task_state::TaskState;
 pub(crate) use timer_cells::TimerCells;

@@ -11,6 +11,8 @@
 //!    is kept for it: `left` has at most the keys that there were when the snapshot began.
 //! 3. A place whose key came after the begin belongs to no key of the snapshot. If it is visited, nothing is written.
 //!
+//! A value that is known only later, because it is of tuples that are still on their way, comes last: `LateRecord`.
+//!
 //! If keys may be out of memory, all of this is about states without keys only. What is kept by key follows as a last
 //! part, which `spill` writes.
 //!
@@ -76,6 +78,34 @@ enum Part {
     Forgotten,
     Column(u32),
     Spill,
+    Late,
+}
+
+/// What a snapshot has beside what was kept when it began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LateRecord<'r> {
+    /// Nothing.
+    None,
+    /// That is not known yet, so the snapshot cannot end.
+    Unknown,
+    /// The value of a state without keys, in place of what it was.
+    Value {
+        /// The number of the state.
+        state: u32,
+        /// The value, encoded.
+        bytes: &'r [u8],
+    },
+}
+
+/// How far a snapshot is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteStep {
+    /// There is more to write.
+    More,
+    /// All that is known is written.
+    Waits,
+    /// It is complete.
+    Complete,
 }
 
 /// What the snapshots are of.
@@ -116,21 +146,26 @@ impl Snapshots {
     pub(super) fn write(
         &mut self,
         budget: usize,
+        late: LateRecord<'_>,
         out: &mut Vec<u8>,
         mut kept: Kept<'_>,
-    ) -> Result<bool, StateError> {
+    ) -> Result<WriteStep, StateError> {
         // While it is worked on, it is not in its place: so if the code of a value panics, it is given up.
         let Some(mut snapshot) = self.in_progress.take() else {
-            return if self.is_complete { Ok(true) } else { Err(StateError::NoSnapshot) };
+            return if self.is_complete { Ok(WriteStep::Complete) } else { Err(StateError::NoSnapshot) };
         };
         let start = out.len();
         let mut visited = 0;
         while out.len() - start + visited < budget.max(1) {
-            match self.write_next(&mut snapshot, out, &mut kept) {
-                Ok(false) => visited += 1,
-                Ok(true) => {
+            match self.write_next(&mut snapshot, late, out, &mut kept) {
+                Ok(WriteStep::More) => visited += 1,
+                Ok(WriteStep::Waits) => {
+                    self.in_progress = Some(snapshot);
+                    return Ok(WriteStep::Waits);
+                }
+                Ok(WriteStep::Complete) => {
                     self.is_complete = true;
-                    return Ok(true);
+                    return Ok(WriteStep::Complete);
                 }
                 Err(error) => {
                     out.truncate(start);
@@ -143,7 +178,7 @@ impl Snapshots {
             }
         }
         self.in_progress = Some(snapshot);
-        Ok(false)
+        Ok(WriteStep::More)
     }
 
     /// A key has got this place.
@@ -182,13 +217,14 @@ impl Snapshots {
         self.left.get(&place).or_else(current).map(Key::values)
     }
 
-    /// Visits one thing, and returns whether the snapshot is complete.
+    /// Visits one thing.
     fn write_next(
         &self,
         snapshot: &mut InProgress,
+        late: LateRecord<'_>,
         out: &mut Vec<u8>,
         kept: &mut Kept<'_>,
-    ) -> Result<bool, StateError> {
+    ) -> Result<WriteStep, StateError> {
         match snapshot.next {
             Part::Begin => {
                 self.write_begin(snapshot.kind, out, kept.parts.states)?;
@@ -208,18 +244,31 @@ impl Snapshots {
                 }
                 Some(_) => self.write_cell(state, snapshot, out, &mut kept.parts)?,
                 None if kept.spill.is_some() => snapshot.next = Part::Spill,
-                None => return write_last(snapshot.records, out),
+                None => snapshot.next = Part::Late,
             },
             Part::Spill => {
                 let spill = kept.spill.as_mut().ok_or(StateError::NoSnapshot)?;
                 match spill.write_next(out, &mut kept.parts)? {
                     SpillStep::Nothing => {}
                     SpillStep::Records(records) => snapshot.records += records,
-                    SpillStep::Complete => return write_last(snapshot.records, out),
+                    SpillStep::Complete => snapshot.next = Part::Late,
                 }
             }
+            Part::Late => {
+                match late {
+                    LateRecord::None => {}
+                    LateRecord::Unknown => return Ok(WriteStep::Waits),
+                    LateRecord::Value { state, bytes } => {
+                        let written = write_value(state, &[], Some(Written::Plain(bytes)), out);
+                        written.map_err(|error| unwritable("states", &[], error))?;
+                        snapshot.records += 1;
+                    }
+                }
+                write_end(snapshot.records, out).map_err(|error| unwritable("states", &[], error))?;
+                return Ok(WriteStep::Complete);
+            }
         }
-        Ok(false)
+        Ok(WriteStep::More)
     }
 
     fn write_begin(
@@ -275,12 +324,6 @@ impl Snapshots {
         }
         Ok(())
     }
-}
-
-/// Ends the snapshot.
-fn write_last(records: u64, out: &mut Vec<u8>) -> Result<bool, StateError> {
-    write_end(records, out).map_err(|error| unwritable("states", &[], error))?;
-    Ok(true)
 }
 
 fn unwritable(state: &str, key: &[Value], error: EncodingError) -> StateError {

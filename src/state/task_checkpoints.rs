@@ -3,7 +3,7 @@
 use crate::state::error::StateError;
 use crate::state::parts::Parts;
 use crate::state::restore::{Restore, StateShare};
-use crate::state::snapshots::{Kept, SnapshotKind, Snapshots};
+use crate::state::snapshots::{Kept, LateRecord, SnapshotKind, Snapshots, WriteStep};
 use crate::state::task_state::TaskState;
 
 impl TaskState {
@@ -29,8 +29,21 @@ impl TaskState {
     /// # Errors
     /// When a value cannot be written. The snapshot is then given up, and the next one is full.
     pub(crate) fn write_snapshot(&mut self, budget: usize, out: &mut Vec<u8>) -> Result<bool, StateError> {
+        Ok(self.write_snapshot_with(LateRecord::None, budget, out)? == WriteStep::Complete)
+    }
+
+    /// The same for a snapshot that ends with what is known late.
+    ///
+    /// # Errors
+    /// As [`write_snapshot`](Self::write_snapshot).
+    pub(crate) fn write_snapshot_with(
+        &mut self,
+        late: LateRecord<'_>,
+        budget: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<WriteStep, StateError> {
         let (snapshots, kept) = self.kept();
-        snapshots.write(budget, out, kept)
+        snapshots.write(budget, late, out, kept)
     }
 
     /// Replaces what is kept by what snapshots have. Their chunks are given in the order in which they were

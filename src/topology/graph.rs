@@ -126,6 +126,20 @@ pub enum Grouping {
     Custom(SmolStr, GroupingFactory),
 }
 
+impl Grouping {
+    /// Whether it can be found out anew which task gets a tuple, when there is another number of tasks.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self {
+            Grouping::Shuffle
+            | Grouping::Fields(_)
+            | Grouping::Global
+            | Grouping::None
+            | Grouping::LocalOrShuffle => true,
+            Grouping::PartialKey(_) | Grouping::All | Grouping::Direct | Grouping::Custom(..) => false,
+        }
+    }
+}
+
 impl fmt::Display for Grouping {
     /// As written in TOML, fields in parentheses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

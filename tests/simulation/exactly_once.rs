@@ -39,6 +39,9 @@ use plan::{NEVER, Setup};
 
 /// Everything that must have happened over all seeds, in one process or in several workers.
 pub const SOMETIMES: &[&str] = &[
+    "barriers overtake after 0ns",
+    "barriers overtake after 3ms",
+    "barriers wait for their turn",
     "checkpoint completed",
     "checkpoint given up",
     "checkpoints at once: 1",

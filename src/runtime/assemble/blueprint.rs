@@ -140,6 +140,12 @@ impl Blueprint {
         })
     }
 
+    /// Whether it can be found out anew for each tuple that comes in which task of the part gets it.
+    pub fn groups_repeatably(&self, part: Part) -> bool {
+        let Part::Component(index) = part else { return false };
+        self.topology.components()[index].inputs.iter().all(|input| input.grouping.is_repeatable())
+    }
+
     /// How components see each other.
     pub fn component_infos(&self) -> Vec<ComponentInfo> {
         let user = self.topology.components().iter().enumerate().map(|(index, component)| ComponentInfo {

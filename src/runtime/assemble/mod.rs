@@ -23,7 +23,6 @@ use rand::{Rng, SeedableRng};
 use slog::o;
 
 use crate::api::{ContextParts, OutputState, TaskContext};
-use crate::config::CheckpointMode;
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
 use crate::runtime::acking::pending_limit::PendingLimit;
@@ -38,10 +37,11 @@ use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndSequence;
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::acker::AckerExecutor;
+use crate::runtime::executor::aligned_inputs::AlignedInputs;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::checkpoint_coordinator::CheckpointCoordinator;
-use crate::runtime::executor::checkpoints::{AlignedInputs, StorageSender};
+use crate::runtime::executor::checkpoints::StorageSender;
 use crate::runtime::executor::end_coordinator::EndCoordinator;
 use crate::runtime::executor::executor_answers::ExecutorAnswers;
 use crate::runtime::executor::local_executors::LocalExecutors;
@@ -199,12 +199,11 @@ impl Assembly {
     /// The inputs of an executor, if it takes batches from an inbox and there are checkpoints.
     fn aligned_inputs(&self, executor: &ExecutorPlan) -> Option<AlignedInputs> {
         self.endpoints.storage.as_ref().filter(|_| executor.behind.is_none())?;
-        let blocks = match self.blueprint.topology.options().checkpoint.mode {
-            CheckpointMode::ExactlyOnce => true,
-            CheckpointMode::AtLeastOnce => false,
-        };
+        let options = &self.blueprint.topology.options().checkpoint;
+        // Tuples that a barrier has overtaken must find their task again, also if there is another number of tasks.
+        let timeout = options.alignment_timeout.filter(|_| self.blueprint.groups_repeatably(executor.part));
         let links = self.links.of_consumer(executor.id).map(|link| link.id).collect();
-        Some(AlignedInputs::new(links, blocks, self.checkpoint_defect()))
+        Some(AlignedInputs::new(links, options.mode.aligns(), timeout, self.checkpoint_defect()))
     }
 
     /// The defect that a test has planted.

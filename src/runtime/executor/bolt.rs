@@ -39,9 +39,10 @@ use std::time::Duration;
 
 use crate::api::CounterId;
 use crate::clock::Time;
+use crate::runtime::executor::aligned_inputs::AlignedInputs;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
-use crate::runtime::executor::checkpoints::{AlignedInputs, ExecutorCheckpoints};
+use crate::runtime::executor::checkpoints::ExecutorCheckpoints;
 use crate::runtime::executor::step::{
     ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER,
 };
@@ -259,11 +260,17 @@ impl BoltExecutor {
     /// a link becomes full.
     fn take_data(&mut self, cx: &StepContext<'_>) -> StepOutcome {
         let mut budget = cx.budget;
+        self.take_ahead();
         loop {
             if self.next.as_ref().is_some_and(|next| next.has_leftovers()) {
                 // Without credit, `is_blocked` is true below. Otherwise the next step continues with them.
                 let blocked = self.next.as_mut().is_some_and(|next| next.is_blocked(cx.now));
                 return if blocked { StepOutcome::Blocked } else { StepOutcome::Worked };
+            }
+            if self.barrier_overtakes(cx.now)
+                && let Some(outcome) = self.overtake(cx)
+            {
+                return outcome;
             }
             if self.in_hand.is_none() && self.is_barrier_passing() {
                 if self.waits_for_snapshot() {
@@ -371,6 +378,7 @@ impl BoltExecutor {
             self.in_hand = Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Restored });
             return true;
         }
+        self.take_ahead();
         let (next, is_skipped) = match &mut self.inputs {
             Some(inputs) => {
                 let next = inputs.next(|| self.handles.inbox.take_data());
@@ -521,7 +529,9 @@ impl BoltExecutor {
         let retries = self.tasks.iter().filter(|task| task.waits_for_retry(now)).map(BoltTask::retry_due);
         let retry = retries.min().unwrap_or(Time::NEVER);
         let behind = self.next.as_ref().map_or(Time::NEVER, |next| next.wake_at(now));
-        own.unwrap_or(Time::NEVER).min(retry).min(commit).min(behind)
+        // One that is due and has not overtaken waits for something else, which wakes the executor.
+        let overtake = self.inputs.as_ref().map(AlignedInputs::overtakes_at).filter(|at| *at > now);
+        own.unwrap_or(Time::NEVER).min(retry).min(commit).min(behind).min(overtake.unwrap_or(Time::NEVER))
     }
 
     /// Ends the instances of this executor.

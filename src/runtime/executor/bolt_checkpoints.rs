@@ -16,10 +16,12 @@
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::runtime::executor::aligned_inputs::AlignedInputs;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin, is_built};
-use crate::runtime::executor::checkpoints::{AlignedInputs, ExecutorCheckpoints, QUEUE_LOOK_PERIOD};
+use crate::runtime::executor::checkpoints::{ExecutorCheckpoints, QUEUE_LOOK_PERIOD};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
+use crate::runtime::executor::task_snapshots::HeldRow;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::inbox::Taken;
 use crate::runtime::flow::message::{CheckpointCommand, Incoming};
@@ -139,6 +141,57 @@ impl BoltExecutor {
         self.pass_along(barrier);
         self.processed += self.inputs.as_mut().map_or(0, AlignedInputs::passed);
         true
+    }
+
+    /// Whether a barrier has waited too long, and is to overtake what it waits for.
+    pub(super) fn barrier_overtakes(&mut self, now: Time) -> bool {
+        self.inputs.as_mut().is_some_and(|inputs| inputs.look(&self.handles.inbox, now))
+    }
+
+    /// Takes everything out of the inbox, as long as a barrier that has overtaken is to come over other links: what comes
+    /// before it there belongs to the checkpoint.
+    pub(super) fn take_ahead(&mut self) {
+        let BoltExecutor { inputs, tasks, handles, processed, .. } = self;
+        let Some(inputs) = inputs.as_mut().filter(|inputs| inputs.is_open()) else { return };
+        let mut record = |Incoming { input, .. }: &Incoming| {
+            tasks[input.local_task as usize].checkpoints.add_in_flight(HeldRow::all_of(input, 0));
+        };
+        *processed += inputs.take_ahead(&handles.inbox, &mut record);
+        if !inputs.is_open() {
+            tasks.iter_mut().for_each(|task| task.checkpoints.close_in_flight());
+        }
+    }
+
+    /// A barrier overtakes what waits in front of it: that becomes a part of the snapshots. Returns how the step ends, if
+    /// the barrier has to wait all the same.
+    pub(super) fn overtake(&mut self, cx: &StepContext<'_>) -> Option<StepOutcome> {
+        let barrier = self.inputs.as_mut()?.next_to_overtake(&self.handles.inbox)?;
+        if self.writes_what_precedes(barrier) {
+            return Some(StepOutcome::Idle);
+        }
+        if !self.prepare_chain(barrier, cx) {
+            return Some(StepOutcome::Worked);
+        }
+        let mut rows: Vec<Vec<HeldRow>> = self.tasks.iter().map(|_| Vec::new()).collect();
+        if let Some(InHand { cursor, .. }) = &self.in_hand {
+            rows[cursor.input.local_task as usize].extend(HeldRow::all_of(&cursor.input, cursor.tuple));
+        }
+        for (task, rows) in self.tasks.iter().zip(&mut rows) {
+            rows.extend(task.checkpoints.copies_of_held());
+        }
+        let mut record = |Incoming { input, .. }: &Incoming| {
+            rows[input.local_task as usize].extend(HeldRow::all_of(input, 0));
+        };
+        self.processed += self.inputs.as_mut()?.overtake(&mut record);
+        self.pass_along(barrier);
+        let is_open = self.inputs.as_ref()?.is_open();
+        for (task, rows) in self.tasks.iter_mut().zip(rows) {
+            task.checkpoints.open_in_flight(rows);
+            if !is_open {
+                task.checkpoints.close_in_flight();
+            }
+        }
+        None
     }
 
     /// Has all tasks of the chain, from this executor on, flush and pre-commit. Returns whether all have, and

@@ -11,12 +11,9 @@ use std::time::Duration;
 use crate::checkpoint::TaskName;
 use crate::clock::Time;
 use crate::config::doubled;
-use crate::ids::{CheckpointId, LinkId};
-use crate::runtime::faults::CheckpointDefect;
-use crate::runtime::flow::alignment::{Alignment, Barrier, Parcel};
+use crate::ids::CheckpointId;
 use crate::runtime::flow::checkpoint::{CheckpointEvent, StorageJob};
-use crate::runtime::flow::inbox::{InboxSender, Taken};
-use crate::runtime::flow::message::Incoming;
+use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::rest::Rest;
 
@@ -214,143 +211,5 @@ impl ExecutorCheckpoints {
             commit.failures += 1;
             commit.due = now.after(doubled(COMMIT_PAUSE_MIN, commit.failures, COMMIT_PAUSE_MAX));
         }
-    }
-}
-
-/// The links of an executor that takes batches from an inbox, and the barriers on them.
-pub struct AlignedInputs {
-    alignment: Alignment<Incoming>,
-    /// The links, in the order of their ids. The alignment numbers them in this order.
-    links: Vec<LinkId>,
-    /// The barrier that has come over all links and was not passed on yet.
-    pub passing: Option<Barrier>,
-    /// Barriers that have arrived, and count as outstanding until they were passed on.
-    arrived: i64,
-    /// The defect that a test has planted.
-    defect: Option<PlantedDefect>,
-}
-
-/// A defect that a test has planted in an alignment.
-struct PlantedDefect {
-    kind: CheckpointDefect,
-    /// The checkpoint whose barrier was passed on last.
-    passed: CheckpointId,
-    /// Barriers that came after the one that was passed on, and still count as outstanding.
-    ignored: i64,
-    /// Whether a batch that was held has been chosen to be skipped.
-    has_chosen: bool,
-    /// Whether the batch that was handed out last is to be skipped.
-    skips: bool,
-}
-
-impl PlantedDefect {
-    fn new(kind: CheckpointDefect) -> PlantedDefect {
-        PlantedDefect { kind, passed: CheckpointId::default(), ignored: 0, has_chosen: false, skips: false }
-    }
-
-    /// Whether nothing is aligned: the first barrier of a checkpoint is passed on, and the others are ignored.
-    fn is_early(&self) -> bool {
-        self.kind == CheckpointDefect::BarrierEarly
-    }
-
-    /// A barrier has arrived. Returns it if it is passed on at once.
-    fn passes(&mut self, barrier: Barrier) -> Option<Barrier> {
-        let is_first = std::mem::replace(&mut self.passed, barrier.checkpoint) != barrier.checkpoint;
-        self.ignored += i64::from(!is_first);
-        is_first.then_some(barrier)
-    }
-
-    /// A batch that was held is handed out.
-    fn hands_out_held(&mut self) {
-        let chooses = self.kind == CheckpointDefect::HeldBatchSkipped && !self.has_chosen;
-        self.has_chosen |= chooses;
-        self.skips = chooses;
-    }
-}
-
-impl AlignedInputs {
-    /// Of an executor to which these links lead. `blocks`: see `flow::alignment`.
-    pub fn new(mut links: Vec<LinkId>, blocks: bool, defect: Option<CheckpointDefect>) -> AlignedInputs {
-        links.sort_unstable();
-        AlignedInputs {
-            alignment: Alignment::new(links.len(), blocks),
-            links,
-            passing: None,
-            arrived: 0,
-            defect: defect.map(PlantedDefect::new),
-        }
-    }
-
-    /// The next batch that may be executed, from what was held or from `inbox`. If a barrier has come over all links,
-    /// it is noted in `passing`, and there is no batch before it was passed on.
-    pub fn next(&mut self, mut inbox: impl FnMut() -> Option<Taken>) -> Option<Incoming> {
-        loop {
-            if self.passing.is_some() {
-                return None;
-            }
-            let parcel = match self.alignment.next_released() {
-                Some(parcel) => {
-                    if let (Some(defect), Parcel::Batch(_)) = (&mut self.defect, &parcel) {
-                        defect.hands_out_held();
-                    }
-                    parcel
-                }
-                None => {
-                    let (link, parcel) = match inbox()? {
-                        Taken::Batch(incoming) => (incoming.link.id, Parcel::Batch(incoming)),
-                        Taken::Barrier(_, barrier)
-                            if let Some(defect) = self.defect.as_mut().filter(|defect| defect.is_early()) =>
-                        {
-                            self.passing = defect.passes(barrier);
-                            self.arrived += i64::from(self.passing.is_some());
-                            continue;
-                        }
-                        Taken::Barrier(link, barrier) => {
-                            self.arrived += 1;
-                            (link.id, Parcel::Barrier(barrier))
-                        }
-                    };
-                    let position = self.links.binary_search(&link);
-                    let position = position.expect("only links of the executor lead to its inbox");
-                    match self.alignment.take(position, parcel) {
-                        Some(parcel) => parcel,
-                        None => continue,
-                    }
-                }
-            };
-            match parcel {
-                Parcel::Batch(incoming) => return Some(incoming),
-                Parcel::Barrier(barrier) => self.passing = Some(barrier),
-            }
-        }
-    }
-
-    /// What a defect does that a test has planted: how many barriers were ignored, which count as outstanding, and
-    /// whether the batch that was handed out last is to be skipped.
-    pub fn take_defect(&mut self) -> (i64, bool) {
-        let take = |defect: &mut PlantedDefect| {
-            (std::mem::take(&mut defect.ignored), std::mem::take(&mut defect.skips))
-        };
-        self.defect.as_mut().map_or((0, false), take)
-    }
-
-    /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of. Others may have
-    /// arrived of a later checkpoint, and are held.
-    pub fn passed(&mut self) -> i64 {
-        self.passing = None;
-        let parts = self.arrived.min(self.links.len() as i64);
-        self.arrived -= parts;
-        parts
-    }
-
-    /// Forgets all barriers. Returns the batches that were held, and how many barriers count as outstanding.
-    pub fn clear(&mut self) -> (Vec<Incoming>, i64) {
-        let batch = |parcel| match parcel {
-            Parcel::Batch(incoming) => Some(incoming),
-            Parcel::Barrier(_) => None,
-        };
-        let batches = self.alignment.clear().into_iter().filter_map(batch).collect();
-        self.passing = None;
-        (batches, std::mem::take(&mut self.arrived))
     }
 }

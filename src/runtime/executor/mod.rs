@@ -15,6 +15,7 @@
 //! * [`step`] is what all of them have in common.
 
 pub mod acker;
+pub mod aligned_inputs;
 mod batch_cursor;
 pub mod bolt;
 mod bolt_checkpoints;

@@ -18,7 +18,8 @@ use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
-use crate::state::{OperatorCells, SnapshotKind, StateError, TaskState};
+use crate::state::encoding::encode;
+use crate::state::{LateRecord, OperatorCells, SnapshotKind, StateError, TaskState, WriteStep};
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
 use crate::tuple::{Fields, TupleBatch, Value};
@@ -26,7 +27,10 @@ use crate::tuple::{Fields, TupleBatch, Value};
 /// The state in which tuples that the bolt holds are kept.
 const HELD_STATE: &str = "__held";
 
-/// A tuple that a bolt held when a checkpoint was taken.
+/// The state in which tuples are kept that were on their way when a barrier overtook them.
+const IN_FLIGHT_STATE: &str = "__in_flight";
+
+/// A tuple that a bolt held when a checkpoint was taken, or that was on its way.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct HeldRow {
     component: SmolStr,
@@ -53,6 +57,11 @@ impl HeldRow {
             fields: meta.fields.iter().map(SmolStr::new).collect(),
             values: values.iter().map(encoded).collect(),
         }
+    }
+
+    /// The tuples of a batch, from this one on.
+    pub fn all_of(batch: &TaskBatch, from: u32) -> impl Iterator<Item = HeldRow> {
+        (from..batch.batch.len).map(|tuple| HeldRow::new(batch.batch.row(tuple as usize), &batch.meta))
     }
 
     /// The value of a field.
@@ -110,6 +119,18 @@ pub struct Writing {
     keeps_something: bool,
 }
 
+/// The tuples that a barrier has overtaken, and that belong to the checkpoint.
+#[derive(Default)]
+enum InFlight {
+    /// The barrier has overtaken none.
+    #[default]
+    None,
+    /// More may come.
+    Open(Vec<HeldRow>),
+    /// These, encoded.
+    Known(Vec<u8>),
+}
+
 /// After so many deltas a full snapshot follows, so that a restore reads a bounded number of files.
 const DELTAS_MAX: u32 = 32;
 
@@ -119,6 +140,8 @@ struct Chain {
     full_bytes: usize,
     delta_bytes: usize,
     deltas: u32,
+    /// Whether the last of them has tuples that were on their way: the next one has to replace them.
+    has_in_flight: bool,
 }
 
 impl Chain {
@@ -149,6 +172,9 @@ pub struct TaskCheckpoints {
     local_task: u32,
     /// The number of the state in which held tuples are kept. `None`: there are no checkpoints.
     held_state: Option<u32>,
+    /// The same for tuples that were on their way.
+    in_flight_state: Option<u32>,
+    in_flight: InFlight,
     writing: Option<Writing>,
     chain: Chain,
     /// What belongs to it of the state of another number of tasks. `None`: there are no checkpoints.
@@ -166,6 +192,8 @@ impl TaskCheckpoints {
             name: TaskName::new(context.component(), context.task_index() as u32),
             local_task,
             held_state: None,
+            in_flight_state: None,
+            in_flight: InFlight::None,
             share: None,
             writing: None,
             chain: Chain::default(),
@@ -179,11 +207,13 @@ impl TaskCheckpoints {
         let states = context.states();
         self.share = Some(TaskShare::new(context, key_groups));
         self.held_state = states.register_for_all::<OperatorCells<HeldRow>>(HELD_STATE).ok();
+        self.in_flight_state = states.register_for_all::<OperatorCells<HeldRow>>(IN_FLIGHT_STATE).ok();
     }
 
     /// Forgets what was under way.
     pub fn clear(&mut self) {
         self.writing = None;
+        self.in_flight = InFlight::None;
         self.chain = Chain::default();
         self.restored = None;
         self.held.clear();
@@ -226,18 +256,30 @@ impl TaskCheckpoints {
             let chunks = tasks.map(|(task, chunks)| (task.task_index, chunks.iter().map(|chunk| &**chunk)));
             // Reading a value calls code of its type.
             guarded(|| store.restore_share(chunks, share)).map_err(RestoreError::permanent)??;
-            self.held = self.held_rows(store, Some(share)).map_err(RestoreError::permanent)?;
+            self.held = self.kept_rows(store, Some(share)).map_err(RestoreError::permanent)?;
         } else if let Some(chunks) = restored.states.get(&self.name).filter(|chunks| !chunks.is_empty()) {
             guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))
                 .map_err(RestoreError::permanent)??;
-            self.held = self.held_rows(store, None).map_err(RestoreError::permanent)?;
+            self.held = self.kept_rows(store, None).map_err(RestoreError::permanent)?;
         }
         Ok(())
     }
 
-    /// The tuples that the bolt held, the first of them last.
-    fn held_rows(&self, store: &mut TaskState, share: Option<&TaskShare>) -> Result<Vec<TaskBatch>, String> {
-        let Some(held) = self.held_state else { return Ok(Vec::new()) };
+    /// The tuples that the bolt held, and then those that were on their way to it, the first of them last.
+    fn kept_rows(&self, store: &mut TaskState, share: Option<&TaskShare>) -> Result<Vec<TaskBatch>, String> {
+        let mut rows = self.rows_of(self.in_flight_state, store, share)?;
+        rows.extend(self.rows_of(self.held_state, store, share)?);
+        Ok(rows)
+    }
+
+    /// The tuples in one of these states.
+    fn rows_of(
+        &self,
+        state: Option<u32>,
+        store: &mut TaskState,
+        share: Option<&TaskShare>,
+    ) -> Result<Vec<TaskBatch>, String> {
+        let Some(held) = state else { return Ok(Vec::new()) };
         let place = store.operator_place();
         let cells = store.column::<OperatorCells<HeldRow>>(held).map_err(|error| error.to_string())?;
         let mut batches = Vec::new();
@@ -253,7 +295,7 @@ impl TaskCheckpoints {
         Ok(batches)
     }
 
-    /// A tuple that the bolt held when the checkpoint was taken that the task began with.
+    /// A tuple that the bolt held, or that was on its way to it, when the checkpoint was taken that the task began with.
     pub fn take_held(&mut self) -> Option<TaskBatch> {
         self.held.pop()
     }
@@ -268,18 +310,20 @@ impl TaskCheckpoints {
         refuse(&self.name, checkpoint, why, coordinator);
     }
 
-    /// Notes in the state which tuples are held.
+    /// Notes in the state which tuples are held, and that none is on its way, as far as is known now.
     fn note_held(&self, state: &mut OutputState) {
         let held = state.holds.copies(HeldRow::new);
-        let Some(number) = self.held_state else { return };
         state.begin_call();
-        let store = &mut state.store;
-        let (call, place) = (store.call(), store.operator_place());
-        let Ok(cells) = store.column::<OperatorCells<HeldRow>>(number) else { return };
-        if !(held.is_empty() && cells.list().items(place).is_empty()) {
-            cells.list().set(call, place, held);
+        for (number, rows) in [(self.held_state, held), (self.in_flight_state, Vec::new())] {
+            let store = &mut state.store;
+            let (call, place) = (store.call(), store.operator_place());
+            let column = number.and_then(|number| store.column::<OperatorCells<HeldRow>>(number).ok());
+            let Some(cells) = column else { continue };
+            if !(rows.is_empty() && cells.list().items(place).is_empty()) {
+                cells.list().set(call, place, rows);
+            }
         }
-        store.commit();
+        state.store.commit();
     }
 
     /// Begins a snapshot of the state as it is now.
@@ -289,6 +333,47 @@ impl TaskCheckpoints {
         self.chain.begins(kind);
         let keeps_something = state.store.keeps_something();
         self.writing = Some(Writing { checkpoint: barrier.checkpoint, kind, keeps_something });
+        self.know_in_flight(&[]);
+    }
+
+    /// The barrier of the snapshot that has begun has overtaken these tuples, and more may come.
+    pub fn open_in_flight(&mut self, rows: Vec<HeldRow>) {
+        if let Some(writing) = &mut self.writing {
+            // Whether the file is needed is known only when the first chunks are written already.
+            writing.keeps_something = true;
+            // What the snapshot before had is replaced by whatever is known in the end.
+            self.chain.has_in_flight |= matches!(self.in_flight, InFlight::Known(_));
+            self.in_flight = InFlight::Open(rows);
+        }
+    }
+
+    /// More tuples that the barrier has overtaken.
+    pub fn add_in_flight(&mut self, rows: impl IntoIterator<Item = HeldRow>) {
+        if let InFlight::Open(known) = &mut self.in_flight {
+            known.extend(rows);
+        }
+    }
+
+    /// There are no others.
+    pub fn close_in_flight(&mut self) {
+        if let InFlight::Open(rows) = std::mem::take(&mut self.in_flight) {
+            self.know_in_flight(&rows);
+        }
+    }
+
+    /// Notes which tuples were on their way. If none was, that has to be written only where some were before.
+    fn know_in_flight(&mut self, rows: &[HeldRow]) {
+        let mut bytes = Vec::new();
+        // A row has bytes and names, which always can be encoded.
+        let is_written = encode(rows, &mut bytes).is_ok();
+        let had_some = std::mem::replace(&mut self.chain.has_in_flight, !rows.is_empty());
+        let changes = is_written && (had_some || !rows.is_empty());
+        self.in_flight = if changes { InFlight::Known(bytes) } else { InFlight::None };
+    }
+
+    /// Copies of the tuples that the bolt held, or that were on their way, and that it did not get yet after a restore.
+    pub fn copies_of_held(&self) -> Vec<HeldRow> {
+        self.held.iter().rev().flat_map(|held| HeldRow::all_of(held, 0)).collect()
     }
 
     /// Whether a snapshot is being written.
@@ -307,9 +392,14 @@ impl TaskCheckpoints {
         let Writing { checkpoint, kind, keeps_something } = writing;
         let mut chunk = Vec::new();
         // Writing a value calls code of its type.
-        let written = guarded(|| store.write_snapshot(SNAPSHOT_BYTES_PER_STEP, &mut chunk));
-        let is_complete = match written.and_then(|written| written.map_err(|error| shown(&error))) {
-            Ok(is_complete) => is_complete,
+        let late = match (&self.in_flight, self.in_flight_state) {
+            (InFlight::Known(bytes), Some(state)) => LateRecord::Value { state, bytes },
+            (InFlight::Open(_), _) => LateRecord::Unknown,
+            (InFlight::None | InFlight::Known(_), _) => LateRecord::None,
+        };
+        let written = guarded(|| store.write_snapshot_with(late, SNAPSHOT_BYTES_PER_STEP, &mut chunk));
+        let step = match written.and_then(|written| written.map_err(|error| shown(&error))) {
+            Ok(step) => step,
             Err(why) => {
                 self.refuse(checkpoint, &why, coordinator);
                 return false;
@@ -320,10 +410,11 @@ impl TaskCheckpoints {
             self.chain.wrote(kind, chunk.len());
             storage.send(StorageJob::Append { checkpoint, task: self.name.clone(), chunk });
         }
-        if !is_complete {
+        if step != WriteStep::Complete {
             self.writing = Some(writing);
-            return true;
+            return step == WriteStep::More;
         }
+        self.in_flight = InFlight::None;
         let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
         let names_keys = store.names_keys();
         let part = TaskPart { task, kind, states, positions, names_keys };

@@ -53,6 +53,16 @@ pub enum Parcel<T> {
     Barrier(Barrier),
 }
 
+impl<T> Parcel<T> {
+    /// The barrier, if it is one.
+    pub fn barrier(&self) -> Option<Barrier> {
+        match self {
+            Parcel::Barrier(barrier) => Some(*barrier),
+            Parcel::Batch(_) => None,
+        }
+    }
+}
+
 /// The inputs of an executor.
 #[derive(Debug)]
 pub struct Alignment<T> {
@@ -124,6 +134,26 @@ impl<T> Alignment<T> {
             self.released.extend(later);
         }
         taken
+    }
+
+    /// The barrier that has come over some links, and is to come over the others.
+    pub fn aligning(&self) -> Option<Barrier> {
+        self.aligning
+    }
+
+    /// The first barrier of what was released and not looked at again.
+    pub fn first_released(&self) -> Option<Barrier> {
+        self.released.iter().find_map(|(_, parcel)| parcel.barrier())
+    }
+
+    /// A barrier overtakes: nothing waits for it any more. Returns over which links the barrier has come that is being
+    /// aligned, and everything that was held or released, in its order.
+    pub fn overtake(&mut self) -> (Vec<bool>, impl Iterator<Item = (usize, Parcel<T>)> + use<'_, T>) {
+        self.aligning = None;
+        let links = self.arrived.len();
+        let arrived = std::mem::replace(&mut self.arrived, vec![false; links]);
+        // What is held of a link came before what was released of it and was not looked at again.
+        (arrived, self.held.drain(..).chain(self.released.drain(..)))
     }
 
     /// Forgets all barriers, and returns what was held.

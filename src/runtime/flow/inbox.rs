@@ -7,6 +7,7 @@
 //! which credit and `max_spout_pending` limit, and commands by their sender.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flume::{Receiver, Sender};
 use smol_str::SmolStr;
@@ -39,9 +40,17 @@ pub struct Inbox {
     /// Everything else.
     pub control: Receiver<Control>,
     gauges: Arc<Gauges>,
+    /// Barriers that wait in the lanes.
+    barriers: Arc<AtomicUsize>,
 }
 
 impl Inbox {
+    /// Whether a barrier waits.
+    pub fn has_barrier(&self) -> bool {
+        // Relaxed, here and below: it says that looking is worth while, and whoever sends a barrier wakes the reader.
+        self.barriers.load(Ordering::Relaxed) > 0
+    }
+
     /// The next that came from the executor's cycle. From now on it counts as "in hand".
     pub fn take_cycle(&self) -> Option<Taken> {
         self.cycle.try_recv().ok().map(|message| self.take(message))
@@ -58,7 +67,10 @@ impl Inbox {
         match message {
             DataMessage::Batch(incoming) => Taken::Batch(incoming),
             DataMessage::Encoded { bytes, incoming } => Taken::Batch(self.unpack(&bytes, incoming)),
-            DataMessage::Barrier { link, barrier, .. } => Taken::Barrier(link, barrier),
+            DataMessage::Barrier { link, barrier, .. } => {
+                self.barriers.fetch_sub(1, Ordering::Relaxed);
+                Taken::Barrier(link, barrier)
+            }
         }
     }
 
@@ -107,6 +119,7 @@ pub struct InboxSender {
     cycle: Sender<DataMessage>,
     data: Sender<DataMessage>,
     control: Sender<Control>,
+    barriers: Arc<AtomicUsize>,
     run_queue: Arc<RunQueue>,
 }
 
@@ -114,6 +127,9 @@ impl InboxSender {
     /// Sends a batch. If the executor has ended, the batch is dropped: then the worker is ending, too.
     pub fn send_data(&self, message: DataMessage, urgency: Urgency) {
         let sent_at = message.sent_at().0;
+        if matches!(message, DataMessage::Barrier { .. }) {
+            self.barriers.fetch_add(1, Ordering::Relaxed);
+        }
         self.gauges.change(CounterId::QUEUED, message.charge().tuples as i64);
         let lane = match message.link().kind {
             LinkKind::Acyclic => &self.data,
@@ -150,7 +166,14 @@ pub fn inbox(
     let (control_in, control_out) = flume::unbounded();
     let gauges = Arc::new(Gauges::new());
     let run_queue = Arc::clone(run_queue);
-    let inbox = Inbox { cycle: cycle_out, data: data_out, control: control_out, gauges: Arc::clone(&gauges) };
+    let barriers = Arc::<AtomicUsize>::default();
+    let inbox = Inbox {
+        cycle: cycle_out,
+        data: data_out,
+        control: control_out,
+        gauges: Arc::clone(&gauges),
+        barriers: Arc::clone(&barriers),
+    };
     (
         InboxSender {
             executor,
@@ -160,6 +183,7 @@ pub fn inbox(
             cycle: cycle_in,
             data: data_in,
             control: control_in,
+            barriers,
             run_queue,
         },
         inbox,

@@ -21,4 +21,5 @@ pub mod inbox;
 pub mod link;
 pub mod message;
 pub mod outlet;
+pub mod overtaking;
 pub mod run_queue;

@@ -270,6 +270,12 @@ static CHECKPOINT: &[TopologyKey] = &[
         shape: Shape::Period(|o, v| o.checkpoint.timeout = v),
     },
     Key {
+        path: "checkpoint.alignment_timeout",
+        doc: "A barrier that waits longer overtakes the tuples that it waits for, and they become a part of the checkpoint.",
+        default: "\"off\"",
+        shape: Shape::PeriodOrOff(|o, v| o.checkpoint.alignment_timeout = v),
+    },
+    Key {
         path: "checkpoint.max_concurrent",
         doc: "How many checkpoints may be under way at once. They become complete in their order.",
         default: "1",

@@ -2,14 +2,14 @@
 //!
 //! The bounds of the options of checkpoints stand in `numbers`.
 
-use crate::config::CheckpointOptions;
+use crate::config::{CheckpointMode, CheckpointOptions};
 use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::draft::Draft;
 use crate::topology::validate::problem::{InputPart, Problem, Site, named};
 
 pub(super) fn problems(draft: &Draft) -> Vec<Problem> {
     match draft.options.delivery.is_exactly_once() {
-        true => feedback(draft).into_iter().chain(two_paces(draft)).collect(),
+        true => feedback(draft).into_iter().chain(two_paces(draft)).chain(unaligned(draft)).collect(),
         false => unused_checkpoint(draft).into_iter().chain(unused_batch(draft)).collect(),
     }
 }
@@ -49,6 +49,27 @@ fn two_paces(draft: &Draft) -> Vec<Problem> {
         Problem::new(Site::Option(key), message).help(format!("leave it out, and set `{instead}`"))
     };
     keys.into_iter().filter(|(_, is_set, _)| *is_set).map(problem).collect()
+}
+
+/// What does not go with barriers that overtake.
+fn unaligned(draft: &Draft) -> Option<Problem> {
+    let key = "checkpoint.alignment_timeout";
+    let checkpoint = draft.options.checkpoint_at_pace();
+    checkpoint.alignment_timeout?;
+    let (why, help) = match (checkpoint.mode, checkpoint.max_concurrent) {
+        (CheckpointMode::AtLeastOnce, _) => (
+            "no input waits with `checkpoint.mode = \"at-least-once\"`",
+            "leave one of the two out".to_owned(),
+        ),
+        (CheckpointMode::ExactlyOnce, 1) => return None,
+        (CheckpointMode::ExactlyOnce, _) => {
+            let pace =
+                if draft.options.batch.is_some() { "batch.max_pending" } else { "checkpoint.max_concurrent" };
+            ("a barrier cannot overtake another one", format!("leave it out, or set `{pace} = 1`"))
+        }
+    };
+    let message = format!("`{key}` has no place here: {why}");
+    Some(Problem::new(Site::Option(key), message).help(help))
 }
 
 /// Inputs that lead back: a barrier would go round in the cycle, and never arrive from all inputs. A cycle

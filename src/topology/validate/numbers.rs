@@ -109,6 +109,9 @@ fn checkpoint_problems(checkpoint: &CheckpointOptions) -> impl Iterator<Item = P
             limits::CHECKPOINTS_CONCURRENT_MAX.into(),
         ),
         pause_between_concurrent(checkpoint),
+        checkpoint.alignment_timeout.and_then(|timeout| {
+            period("checkpoint.alignment_timeout", timeout, Duration::ZERO, DURATION_MAX)
+        }),
         checkpoint.storage.as_ref().and_then(|path| no_path("checkpoint.storage", path)),
         checkpoint.wal_storage.as_ref().and_then(|path| no_path("checkpoint.wal_storage", path)),
     ];

@@ -577,6 +577,7 @@ pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
         options.checkpoint.interval = setup.interval;
         options.checkpoint.timeout = setup.timeout;
         options.checkpoint.max_concurrent = setup.at_once;
+        options.checkpoint.alignment_timeout = setup.alignment_timeout;
         options.checkpoint.retain = setup.retain;
         options.chain = if setup.chained { ChainMode::Auto } else { ChainMode::Off };
     });

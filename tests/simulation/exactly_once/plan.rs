@@ -330,6 +330,8 @@ pub struct Setup {
     pub timeout: Duration,
     /// Checkpoints at once.
     pub at_once: u32,
+    /// When barriers overtake, if one checkpoint is taken at a time.
+    pub alignment_timeout: Option<Duration>,
     pub retain: u32,
     pub chained: bool,
     pub load_aware: bool,
@@ -380,6 +382,8 @@ impl Setup {
             interval: INTERVALS[random.random_range(0..INTERVALS.len())],
             timeout: Duration::from_millis([30, 600_000, 600_000][random.random_range(0..3)]),
             at_once: [1, 1, 2, 3][random.random_range(0..4)],
+            alignment_timeout: [None, Some(Duration::ZERO), Some(Duration::from_millis(3))]
+                [random.random_range(0..3)],
             retain: random.random_range(1..=3),
             chained: random.random_bool(0.5),
             load_aware: random.random_bool(0.7),
@@ -391,6 +395,9 @@ impl Setup {
             kills: random.random_range(0..4),
             shape,
         };
+        if setup.at_once > 1 {
+            setup.alignment_timeout = None;
+        }
         if setup.interval == NEVER {
             // All tasks may go back ten times to the same checkpoint, and there is only one.
             setup.faults = setup.faults.min(4);
@@ -421,6 +428,10 @@ impl Setup {
             interval => format!("interval: {interval:?}"),
         });
         kinds.push(format!("checkpoints at once: {}", self.at_once));
+        kinds.push(match self.alignment_timeout {
+            None => "barriers wait for their turn".to_owned(),
+            Some(timeout) => format!("barriers overtake after {timeout:?}"),
+        });
         kinds.push(format!("fence by {:?}", self.fence));
         for (is_so, what) in [
             (self.shape.transfers, "transfers"),
