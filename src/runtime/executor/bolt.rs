@@ -11,26 +11,8 @@
 //! takes no data. If `prepare` of a task failed for good, the executor does not wait for that task: the
 //! run is ending, and tuples that are still sent to the task fail.
 //!
-//! **Chains** (which bolts are chained: see `topology::chains`). The first executor of a chain is stepped, as
-//! any other. It owns the second, which owns the third. Each has an inbox for commands, and gauges. A batch
-//! that a task hands over is executed by its counterpart in the next executor, in the same step and on the
-//! same thread.
-//!
-//! ```text
-//!   head.step ── execute ─▶ stage ─ route ─▶ take_over ── execute ─▶ stage ─ route ─▶ take_over …
-//!        │                                       └ what is left: edges, outstanding, `resume` in the next step
-//!        └─ end: end_chain (calls of `flush`, batches sent) ─▶ give_acks ─▶ ack records sent ─▶ conclude_chain
-//! ```
-//!
-//! 1. A batch that is handed over and executed in the same step has no edges, and does not count as
-//!    outstanding: nobody outside the step can see it.
-//! 2. What a step leaves behind, because a bolt of the chain broke, a link became full or the step took long,
-//!    gets edges and counts as outstanding. The chain takes no more input until that is executed.
-//! 3. The whole chain sends one ack record per tree and step. If the record of a bolt went alone, it could be
-//!    lost while the record of its producer arrives, and the tree would look complete.
-//!
-//! One file, because a step is one protocol: the position in the batch in hand decides what may be done
-//! about credit, acks, dead letters and rebuilding.
+//! `bolt_inputs` has where batches come from, `bolt_chain` the bolts that are chained behind this one and stepped with
+//! it, and `bolt_checkpoints` how a barrier is passed on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,13 +30,10 @@ use crate::runtime::executor::step::{
 };
 use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
-use crate::runtime::faults::Fate;
 use crate::runtime::flow::charge::Charge;
-use crate::runtime::flow::inbox::Taken;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Control, ExecutorCommand, Incoming, TaskBatch};
+use crate::runtime::flow::message::{Control, ExecutorCommand};
 use crate::runtime::flow::run_queue::Urgency;
-use crate::runtime::routing::emitter::Emitter;
 
 /// After a call that waited, this many calls each end the step, so that their results are sent at once.
 const WATCHED_CALLS: u32 = 64;
@@ -81,7 +60,7 @@ pub struct BoltExecutor {
     pub(super) in_hand: Option<InHand>,
     /// Links to executors of the same cycle. Tuples from outside the cycle are taken only while all
     /// these links have credit.
-    cycle_links: Vec<Arc<Link>>,
+    pub(super) cycle_links: Vec<Arc<Link>>,
     /// Whether tasks may be built: set by the first activate.
     pub(super) opened: bool,
     /// Batches processed in this step whose results were not sent yet. They count as outstanding until
@@ -103,7 +82,7 @@ pub struct BoltExecutor {
     /// They are the first.
     pub(super) kept: usize,
     /// How long the calls into this executor and those behind it took in this step. Of a bolt in a chain.
-    spent: Duration,
+    pub(super) spent: Duration,
     /// Its part in checkpoints, where there are any.
     pub(super) checkpoints: Option<ExecutorCheckpoints>,
     /// Where there are checkpoints: its inputs, of the first executor of a chain.
@@ -308,7 +287,7 @@ impl BoltExecutor {
 
     /// Executes up to `chunk` tuples of the batch in hand, and hands what they emitted to the next executor of
     /// the chain. Returns how many were executed, and whether the task still has its instance.
-    fn execute(&mut self, cx: &StepContext<'_>, chunk: u32) -> (u32, bool) {
+    pub(super) fn execute(&mut self, cx: &StepContext<'_>, chunk: u32) -> (u32, bool) {
         let Some(InHand { cursor, .. }) = &mut self.in_hand else { return (0, true) };
         let task = &mut self.tasks[cursor.input.local_task as usize];
         let before = cursor.tuple;
@@ -360,89 +339,6 @@ impl BoltExecutor {
         self.watched > 0 || now.since(cx.now) >= WAITED_AFTER
     }
 
-    /// Whether tuples from outside may enter the cycle that this executor is part of. Always true if it is
-    /// part of none. Links that lack credit are marked as waited for, and then looked at once more, because
-    /// credit that returned before the mark wakes nobody.
-    fn may_enter(&self) -> bool {
-        let enough = || self.cycle_links.iter().all(|link| link.has_credit());
-        if enough() {
-            return true;
-        }
-        self.cycle_links.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
-        enough()
-    }
-
-    /// Takes the next batch, if there is one that may be taken. Batches from within the cycle go first.
-    fn take_batch(&mut self, now: Time) -> bool {
-        if let Some(input) = self.tasks.iter_mut().find_map(|task| task.checkpoints.take_held()) {
-            self.in_hand = Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Restored });
-            return true;
-        }
-        self.take_ahead();
-        let (next, is_skipped) = match &mut self.inputs {
-            Some(inputs) => {
-                let next = inputs.next(|| self.handles.inbox.take_data());
-                let (ignored, is_skipped) = inputs.take_defect();
-                self.processed += ignored;
-                (next, is_skipped)
-            }
-            None => (self.take_unaligned(), false),
-        };
-        let Some(Incoming { input, link, charge, .. }) = next else { return false };
-        let fate = if is_skipped { Fate::Drop } else { self.fate(&input, now) };
-        self.in_hand =
-            Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Queue { link, charge } });
-        if fate == Fate::Drop {
-            self.release_batch();
-        }
-        true
-    }
-
-    /// The next batch where there are no checkpoints, and so no barriers.
-    fn take_unaligned(&self) -> Option<Incoming> {
-        let inbox = &self.handles.inbox;
-        let enter = || if self.may_enter() { inbox.take_data() } else { None };
-        match inbox.take_cycle().or_else(enter)? {
-            Taken::Batch(incoming) => Some(incoming),
-            Taken::Barrier(..) => {
-                debug_assert!(false, "barriers come where there are checkpoints");
-                None
-            }
-        }
-    }
-
-    /// What a test wants to become of a batch. A task that is to crash does so here.
-    fn fate(&mut self, input: &TaskBatch, now: Time) -> Fate {
-        let task = &mut self.tasks[input.local_task as usize];
-        let Some(faults) = &self.handles.faults else { return Fate::Deliver };
-        let fate = faults.fate(task.context.component(), task.context.task_index(), &input.batch);
-        match (fate, &task.emitter.outgoing.audit) {
-            (Fate::Crash, _) => task.break_down("crashed by a test", &self.handles, now),
-            (Fate::Drop, Some(audit)) => audit.lost(&input.batch),
-            (Fate::Drop, None) | (Fate::Deliver, _) => {}
-        }
-        fate
-    }
-
-    /// Ends with the batch that is done. Releases its credit, and wakes the producer if it waits for that.
-    pub(super) fn release_batch(&mut self) {
-        let Some(InHand { cursor, origin }) = self.in_hand.take() else { return };
-        drop(cursor);
-        match origin {
-            Origin::Queue { link, charge } => {
-                self.processed += 1;
-                if link.release(charge) {
-                    self.handles.run_queue.wake(link.producer, Urgency::Soon);
-                }
-            }
-            Origin::Chain if self.kept > 0 => {
-                self.kept -= 1;
-                self.processed += 1;
-            }
-            Origin::Chain | Origin::Restored => {}
-        }
-    }
-
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
         let send = outcome != StepOutcome::Worked || cx.may_wait;
         self.end_calls(cx);
@@ -453,7 +349,7 @@ impl BoltExecutor {
     }
 
     /// The calls that end a step: `finish` and `flush`, along the chain.
-    fn end_calls(&mut self, cx: &StepContext<'_>) {
+    pub(super) fn end_calls(&mut self, cx: &StepContext<'_>) {
         // A task that is to be built again has state that `finish` emits.
         let waits_for = |task: &BoltTask| !is_built(task) && task.state.store.keeps_something();
         let can_finish = !self.opened || !self.tasks.iter().any(waits_for);
@@ -475,7 +371,7 @@ impl BoltExecutor {
 
     /// Sends what the chain emitted, with `flush` also batches that are not full, and gathers its ack records
     /// in the tasks of this executor.
-    fn send(&mut self, flush: bool) {
+    pub(super) fn send(&mut self, flush: bool) {
         if let Some(next) = &mut self.next {
             next.send(flush);
         }
@@ -554,130 +450,4 @@ impl BoltExecutor {
 /// Whether a task has an instance, or will never have one.
 pub(super) fn is_built(task: &BoltTask) -> bool {
     task.bolt.is_some() || task.restart.is_over()
-}
-
-/// What an executor does behind another in a chain.
-impl BoltExecutor {
-    /// Executes batches that the executor before this one in the chain handed over.
-    pub fn take_over(&mut self, batches: &mut Vec<TaskBatch>, cx: &StepContext<'_>) {
-        if !batches.is_empty() {
-            self.handed_over.extend(batches.drain(..).map(BatchCursor::new));
-            self.measured(cx, |next| next.execute_handed_over(cx));
-        }
-    }
-
-    /// Executes what was handed over, until a task breaks, a link is full, or the time of the step is used up.
-    fn execute_handed_over(&mut self, cx: &StepContext<'_>) {
-        while !cx.is_over() {
-            if self.in_hand.is_none() {
-                let Some(mut cursor) = self.handed_over.pop_front() else { return };
-                let is_lost = self.fate(&cursor.input, cx.now) == Fate::Drop;
-                if is_lost && self.kept == 0 {
-                    // Its tuples get edges that nobody takes, as if it had been sent and lost.
-                    cursor.draw_edges(&mut self.tasks[cursor.input.local_task as usize].emitter);
-                }
-                self.in_hand = Some(InHand { cursor, origin: Origin::Chain });
-                if is_lost {
-                    self.release_batch();
-                    continue;
-                }
-            }
-            if self.is_blocked(cx.now) || self.next.as_ref().is_some_and(|next| next.has_leftovers()) {
-                return;
-            }
-            let (_, alive) = self.execute(cx, TUPLES_PER_LOOK);
-            if !alive {
-                return;
-            }
-        }
-    }
-
-    /// Whether batches that were handed over wait in the chain, from this executor on.
-    pub fn has_leftovers(&self) -> bool {
-        let own = self.in_hand.is_some() || !self.handed_over.is_empty();
-        own || self.next.as_ref().is_some_and(|next| next.has_leftovers())
-    }
-
-    /// Whether all tasks of this executor have an instance, or will never have one.
-    pub(super) fn is_built(&self) -> bool {
-        self.tasks.iter().all(is_built)
-    }
-
-    /// Whether all tasks of the chain, from this executor on, have an instance and do not wait to make a call
-    /// again.
-    pub(super) fn can_execute(&self, now: Time) -> bool {
-        let own = self.is_built() && !self.tasks.iter().any(|task| task.waits_for_retry(now));
-        own && self.next.as_ref().is_none_or(|next| next.can_execute(now))
-    }
-
-    /// The outcome of a step that has nothing else to do, as far as what it left behind in the chain decides.
-    /// Without credit, the release of credit wakes the chain; without an instance, its timer does.
-    pub fn outcome_of_leftovers(&mut self, now: Time) -> StepOutcome {
-        match () {
-            () if !self.has_leftovers() || !self.can_execute(now) => StepOutcome::Idle,
-            () if self.is_blocked(now) => StepOutcome::Blocked,
-            () => StepOutcome::Worked,
-        }
-    }
-
-    /// Continues with what earlier steps left behind in the chain, from this executor on. The last executor is
-    /// the first, so that the others find room.
-    pub fn resume(&mut self, cx: &StepContext<'_>) {
-        self.measured(cx, |own| {
-            if let Some(next) = &mut own.next {
-                next.resume(cx);
-            }
-            own.execute_handed_over(cx);
-        });
-    }
-
-    /// Ends the step of an executor that is chained behind another, and of those behind it. What they note for
-    /// ackers is kept for [`give_acks`](BoltExecutor::give_acks).
-    pub fn end_chain(&mut self, cx: &StepContext<'_>, flush: bool) {
-        self.measured(cx, |own| own.end_calls(cx));
-        self.send(flush);
-    }
-
-    /// Gives edges to what this step left behind, and counts it as outstanding.
-    fn keep_leftovers(&mut self) {
-        let mut kept = self.kept;
-        if let Some(InHand { cursor, origin: Origin::Chain }) = &mut self.in_hand {
-            let emitter = &mut self.tasks[cursor.input.local_task as usize].emitter;
-            if kept == 0 {
-                cursor.draw_edges(emitter);
-                emitter.outgoing.rest.sending();
-                self.kept += 1;
-            } else {
-                cursor.split_run(emitter);
-                kept -= 1;
-            }
-        }
-        for cursor in self.handed_over.iter_mut().skip(kept) {
-            let emitter = &mut self.tasks[cursor.input.local_task as usize].emitter;
-            cursor.draw_edges(emitter);
-            emitter.outgoing.rest.sending();
-            self.kept += 1;
-        }
-    }
-
-    /// Gives the ack records of the task `at` to the task before it in the chain.
-    pub fn give_acks(&mut self, at: usize, to: &mut Emitter) {
-        to.outgoing.acks.absorb(&mut self.tasks[at].emitter.outgoing.acks);
-    }
-
-    /// Publishes the counts of an executor that is chained behind another, and of those behind it. Their ack
-    /// records must have been sent. Returns how long the calls into them took.
-    pub fn conclude_chain(&mut self, now: Time) -> Duration {
-        let spent = std::mem::take(&mut self.spent);
-        self.conclude(now, spent);
-        spent
-    }
-
-    /// Calls, and notes how long that took.
-    fn measured<T>(&mut self, cx: &StepContext<'_>, call: impl FnOnce(&mut BoltExecutor) -> T) -> T {
-        let before = cx.clock.now();
-        let result = call(self);
-        self.spent += cx.clock.now().since(before);
-        result
-    }
 }

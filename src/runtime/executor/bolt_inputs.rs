@@ -1,0 +1,94 @@
+//! Where an executor of a bolt takes batches from, and how it ends with one: it continues `bolt`.
+
+use crate::clock::Time;
+use crate::runtime::executor::batch_cursor::BatchCursor;
+use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin};
+use crate::runtime::faults::Fate;
+use crate::runtime::flow::inbox::Taken;
+use crate::runtime::flow::message::{Incoming, TaskBatch};
+use crate::runtime::flow::run_queue::Urgency;
+
+impl BoltExecutor {
+    /// Whether tuples from outside may enter the cycle that this executor is part of. Always true if it is
+    /// part of none. Links that lack credit are marked as waited for, and then looked at once more, because
+    /// credit that returned before the mark wakes nobody.
+    fn may_enter(&self) -> bool {
+        let enough = || self.cycle_links.iter().all(|link| link.has_credit());
+        if enough() {
+            return true;
+        }
+        self.cycle_links.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
+        enough()
+    }
+
+    /// Takes the next batch, if there is one that may be taken. Batches from within the cycle go first.
+    pub(super) fn take_batch(&mut self, now: Time) -> bool {
+        if let Some(input) = self.tasks.iter_mut().find_map(|task| task.checkpoints.take_held()) {
+            self.in_hand = Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Restored });
+            return true;
+        }
+        self.take_ahead();
+        let (next, is_skipped) = match &mut self.inputs {
+            Some(inputs) => {
+                let next = inputs.next(|| self.handles.inbox.take_data());
+                let (ignored, is_skipped) = inputs.take_defect();
+                self.processed += ignored;
+                (next, is_skipped)
+            }
+            None => (self.take_unaligned(), false),
+        };
+        let Some(Incoming { input, link, charge, .. }) = next else { return false };
+        let fate = if is_skipped { Fate::Drop } else { self.fate(&input, now) };
+        self.in_hand =
+            Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Queue { link, charge } });
+        if fate == Fate::Drop {
+            self.release_batch();
+        }
+        true
+    }
+
+    /// The next batch where there are no checkpoints, and so no barriers.
+    fn take_unaligned(&self) -> Option<Incoming> {
+        let inbox = &self.handles.inbox;
+        let enter = || if self.may_enter() { inbox.take_data() } else { None };
+        match inbox.take_cycle().or_else(enter)? {
+            Taken::Batch(incoming) => Some(incoming),
+            Taken::Barrier(..) => {
+                debug_assert!(false, "barriers come where there are checkpoints");
+                None
+            }
+        }
+    }
+
+    /// What a test wants to become of a batch. A task that is to crash does so here.
+    pub(super) fn fate(&mut self, input: &TaskBatch, now: Time) -> Fate {
+        let task = &mut self.tasks[input.local_task as usize];
+        let Some(faults) = &self.handles.faults else { return Fate::Deliver };
+        let fate = faults.fate(task.context.component(), task.context.task_index(), &input.batch);
+        match (fate, &task.emitter.outgoing.audit) {
+            (Fate::Crash, _) => task.break_down("crashed by a test", &self.handles, now),
+            (Fate::Drop, Some(audit)) => audit.lost(&input.batch),
+            (Fate::Drop, None) | (Fate::Deliver, _) => {}
+        }
+        fate
+    }
+
+    /// Ends with the batch that is done. Releases its credit, and wakes the producer if it waits for that.
+    pub(super) fn release_batch(&mut self) {
+        let Some(InHand { cursor, origin }) = self.in_hand.take() else { return };
+        drop(cursor);
+        match origin {
+            Origin::Queue { link, charge } => {
+                self.processed += 1;
+                if link.release(charge) {
+                    self.handles.run_queue.wake(link.producer, Urgency::Soon);
+                }
+            }
+            Origin::Chain if self.kept > 0 => {
+                self.kept -= 1;
+                self.processed += 1;
+            }
+            Origin::Chain | Origin::Restored => {}
+        }
+    }
+}
