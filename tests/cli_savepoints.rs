@@ -197,6 +197,39 @@ fn a_savepoint_is_taken_while_the_run_goes_on() {
 }
 
 #[test]
+fn the_state_of_a_running_topology_is_that_of_its_latest_checkpoint() {
+    let runs = Runs::new();
+    let mut child = runs.start(&[]);
+    let pid = child.id().to_string();
+    let key = ["--component", "count", "--state", "counts", "--key", "[\"storm\"]"];
+    let count = |run: &str| {
+        let printed = runs.squall(&[&["state", "get", run], &key[..]].concat(), 0);
+        printed.json()["count"].as_u64().expect("a number")
+    };
+    let before = count("words");
+    assert!(before > 0);
+    let listed = runs.squall(&["checkpoint", "list", &pid, "--json"], 0).json();
+    assert!(!listed.as_array().expect("a list").is_empty());
+    // A count of later is that of a later checkpoint.
+    let latest =
+        || runs.squall(&["checkpoint", "inspect", "words", "--json"], 0).json()["checkpoint"].clone();
+    let seen = latest();
+    while latest() == seen {
+        std::thread::yield_now();
+    }
+    assert!(count(&pid) > before);
+    let missing = runs.squall(&[&["state", "get", "word"], &key[..]].concat(), 1).stderr;
+    let expected = format!("; and there is no run `word`: words-{pid} run here");
+    assert!(missing.contains("cannot open the directory `word`") && missing.contains(&expected), "{missing}");
+    child.kill().expect("it runs");
+    child.wait().expect("it was started");
+    let over = runs.squall(&[&["state", "get", "words"], &key[..]].concat(), 1).stderr;
+    assert!(over.contains("there is no run `words`: no topology runs here"), "{over}");
+    // By the directory it is still there.
+    assert!(count("checkpoints") > before);
+}
+
+#[test]
 fn a_run_is_drained_by_a_command() {
     let runs = Runs::new();
     let child = runs.start(&["--workers", "2"]);

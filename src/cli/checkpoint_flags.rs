@@ -69,11 +69,10 @@ impl CheckpointFlags {
     }
 }
 
-/// Where savepoints go that name no directory: beside the checkpoints, if the topology takes any.
-pub(super) fn savepoint_directory(topology: &Topology) -> Option<PathBuf> {
+/// Where the checkpoints of the topology are, as an absolute path, if it takes any.
+pub(super) fn checkpoints_of(topology: &Topology) -> Option<PathBuf> {
     if !topology.options().delivery.is_exactly_once() {
         return None;
     }
-    let checkpoints = std::path::absolute(checkpoint_directory(topology).ok()?).ok()?;
-    Some(checkpoints.parent()?.join("savepoints"))
+    std::path::absolute(checkpoint_directory(topology).ok()?).ok()
 }

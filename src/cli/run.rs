@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 use slog::{FilterLevel, Logger};
 
 use crate::api::WorkerResources;
-use crate::cli::checkpoint_flags::{CheckpointFlags, savepoint_directory};
+use crate::cli::checkpoint_flags::{CheckpointFlags, checkpoints_of};
 use crate::cli::context::Context;
 use crate::cli::ending::{EndAction, Ending, Event};
 use crate::cli::error::{CommandError, CommandOutcome};
@@ -227,7 +227,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
     let logging = start_log(args, context, &progress);
     let unwritten = FirstError::default();
     topology.warnings().iter().for_each(|text| slog::warn!(logging.logger, "{}", text));
-    let served = (topology.name().to_owned(), savepoint_directory(&topology));
+    let served = (topology.name().to_owned(), checkpoints_of(&topology));
     let (running, stop_grace) = match workers {
         None => {
             let resources = WorkerResources::default();
@@ -271,12 +271,12 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
 fn open_socket(
     running: &Arc<Running>,
     (args, workers): (&Args, u16),
-    (topology, savepoints): (String, Option<PathBuf>),
+    (topology, checkpoints): (String, Option<PathBuf>),
     logger: &Logger,
 ) -> Option<RunSocket> {
     let (file, logger) = (args.file.clone(), logger.clone());
     let running = Arc::downgrade(running);
-    let served = Served { running, topology, file, workers, savepoints, logger: logger.clone() };
+    let served = Served { running, topology, file, workers, checkpoints, logger: logger.clone() };
     let socket = RunSocket::open(served);
     let warn = |error: &io::Error| {
         slog::warn!(logger, "`squall ps`, `savepoint` and `stop` cannot reach this run: {}", shown(error));

@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, TaskEntry};
 use crate::cli::checkpoint::shown::{age, age_seconds, bytes, date, run_state};
 use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::runs::checkpoints_at;
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
 use crate::clock::Clock;
@@ -41,9 +42,9 @@ const ATTEMPTS_MAX: usize = 8;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The directory in which a topology keeps its checkpoints
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    /// The directory in which a topology keeps its checkpoints, or a run, by a name that `squall ps` shows
+    #[arg(value_name = "DIR|RUN")]
+    place: PathBuf,
 
     /// The checkpoint, as `squall checkpoint list` shows it; the latest one if none is given
     #[arg(value_name = "CHECKPOINT")]
@@ -99,7 +100,7 @@ impl Checked {
 }
 
 pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let reader = CheckpointReader::open(&args.directory)?;
+    let reader = CheckpointReader::open(&checkpoints_at(&args.place)?)?;
     let (checked, now) = (check(&reader, args.checkpoint)?, Clock::real().wall_nanos());
     match args.json {
         true => terminal::print_json(&in_json(&checked, now))?,

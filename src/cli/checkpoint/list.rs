@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::{CheckpointReader, Listed, Manifest};
 use crate::cli::checkpoint::shown::{age, age_seconds, bytes, date, run_state};
 use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::runs::checkpoints_at;
 use crate::cli::summary::grouped;
 use crate::cli::table::table;
 use crate::cli::terminal;
@@ -33,9 +34,9 @@ Exit codes: 0 all is well, also if there are none; 1 a checkpoint or the directo
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The directory in which a topology keeps its checkpoints
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    /// The directory in which a topology keeps its checkpoints, or a run, by a name that `squall ps` shows
+    #[arg(value_name = "DIR|RUN")]
+    place: PathBuf,
 
     /// Print a JSON array, with what is wrong with a checkpoint as its `problem`
     #[arg(long)]
@@ -43,7 +44,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn execute(args: &Args, color: bool) -> Result<CommandOutcome, CommandError> {
-    let reader = CheckpointReader::open(&args.directory)?;
+    let reader = CheckpointReader::open(&checkpoints_at(&args.place)?)?;
     let (listed, now) = (reader.list()?, Clock::real().wall_nanos());
     if args.json {
         terminal::print_json(&listed.iter().map(|listed| in_json(listed, now)).collect())?;

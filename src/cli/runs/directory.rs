@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, process};
 
+use crate::checkpoint::CheckpointReader;
 use crate::cli::error::CommandError;
 use crate::cli::runs::messages::{Reply, Request, RunInfo, exchange};
+use crate::ids::is_legal_name;
 use crate::text::shown;
 
 /// How long a run may take to say what it is.
@@ -40,6 +42,21 @@ impl Run {
             reply => Ok(reply),
         }
     }
+}
+
+/// The directory of checkpoints that a command is to look at: this one, or that of the run with this name.
+pub(in crate::cli) fn checkpoints_at(place: &Path) -> Result<PathBuf, CommandError> {
+    let name = place.to_str().filter(|name| is_legal_name(name));
+    let Some(name) = name.filter(|_| !place.exists()) else { return Ok(place.to_owned()) };
+    let run = find(name).map_err(|no_run| match CheckpointReader::open(place) {
+        Err(error) => CommandError::Refused(format!("{}; and {}", shown(&error), shown(&no_run))),
+        Ok(_) => no_run,
+    })?;
+    run.info.checkpoints.ok_or_else(|| {
+        let run = shown(&run.name);
+        let why = "only a topology with `delivery = \"exactly-once\"` takes any";
+        CommandError::Refused(format!("the run `{run}` keeps no checkpoints: {why}"))
+    })
 }
 
 /// The name of this process's run.

@@ -60,6 +60,9 @@ pub(super) struct RunInfo {
     pub(super) emitted: u64,
     /// The latest complete checkpoint, if the topology takes any.
     pub(super) checkpoint: Option<String>,
+    /// The directory of its checkpoints, an absolute path, if it takes any.
+    #[serde(default)]
+    pub(super) checkpoints: Option<PathBuf>,
 }
 
 /// Sends a request, and reads the reply. `wait`: how long that may take.

@@ -14,4 +14,5 @@ pub(super) mod savepoint;
 mod socket;
 pub(super) mod stop;
 
+pub(super) use directory::checkpoints_at;
 pub(super) use socket::{RunSocket, Served};

@@ -44,6 +44,7 @@ fn in_json(run: &Run) -> Value {
         "seconds": info.seconds,
         "emitted": info.emitted,
         "checkpoint": info.checkpoint,
+        "checkpoints": info.checkpoints,
     })
 }
 

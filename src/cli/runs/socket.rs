@@ -46,8 +46,8 @@ pub(in crate::cli) struct Served {
     pub(in crate::cli) topology: String,
     pub(in crate::cli) file: String,
     pub(in crate::cli) workers: u16,
-    /// Where savepoints go that name no directory; `None`: the topology takes none.
-    pub(in crate::cli) savepoints: Option<PathBuf>,
+    /// Where its checkpoints are; `None`: the topology takes none. Savepoints that name no directory go beside them.
+    pub(in crate::cli) checkpoints: Option<PathBuf>,
     pub(in crate::cli) logger: Logger,
 }
 
@@ -141,7 +141,8 @@ fn answer(stream: &UnixStream, served: &Served) -> io::Result<()> {
 }
 
 fn savepoint(served: &Served, running: &Running, directory: Option<PathBuf>, stop: bool) -> Reply {
-    let Some(directory) = directory.or_else(|| Some(served.savepoints.as_ref()?.join(fresh_name()))) else {
+    let beside = || Some(served.checkpoints.as_ref()?.parent()?.join("savepoints").join(fresh_name()));
+    let Some(directory) = directory.or_else(beside) else {
         let none =
             "a savepoint is a checkpoint, and only a topology with `delivery = \"exactly-once\"` takes any";
         return Reply::Error(none.to_owned());
@@ -174,5 +175,6 @@ fn info(served: &Served, running: &Running) -> RunInfo {
         seconds: stats.elapsed.as_secs_f64(),
         emitted: stats.emitted,
         checkpoint: stats.checkpoints.and_then(|checkpoints| checkpoints.latest).map(|id| id.to_string()),
+        checkpoints: served.checkpoints.clone(),
     }
 }

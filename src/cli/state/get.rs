@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::checkpoint::{CheckpointError, CheckpointReader, TaskEntry};
 use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::runs::checkpoints_at;
 use crate::cli::state::contents::Contents;
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
@@ -18,8 +19,12 @@ const EXAMPLES: &str = "\
 Examples:
   squall state get checkpoints --component count --state counts --key '[\"the\"]'
   squall state get checkpoints --component count --state counts --key '[\"the\"]' --checkpoint 2-17
+  squall state get words --component count --state counts --key '[\"the\"]'
   squall state get checkpoints --component store --state prepared --task 0
   squall state get checkpoints --component count --state counts --dump | jq -c .value
+
+Of a run, as `words` above, the latest complete checkpoint is looked at: what was processed since is
+not in it. A directory comes before a run of the same name.
 
 A key is a JSON array with one value for each of its fields. A point in time is written as RFC 3339,
 and bytes as lower-case hex, as --dump shows them.
@@ -36,13 +41,14 @@ const SAMPLE_MAX: usize = 3;
 
 /// Print what a state has for a key, or all that a component keeps, as JSON
 ///
-/// Nothing is changed, and a run may be using the directory. The state of one task at a time is in memory.
+/// Nothing is changed, and a run may be using the directory; of a running topology this shows the state of its latest
+/// checkpoint. The state of one task at a time is in memory.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The directory in which a topology keeps its checkpoints
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    /// The directory in which a topology keeps its checkpoints, or a run, by a name that `squall ps` shows
+    #[arg(value_name = "DIR|RUN")]
+    place: PathBuf,
 
     /// The component that keeps the state
     #[arg(long, value_name = "NAME")]
@@ -87,7 +93,7 @@ fn parse_key(text: &str) -> Result<JsonKey, String> {
 }
 
 pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let reader = CheckpointReader::open(&args.directory)?;
+    let reader = CheckpointReader::open(&checkpoints_at(&args.place)?)?;
     let mut lines = Lines::default();
     for attempt in 1.. {
         match print_state(&reader, args, &mut lines) {
