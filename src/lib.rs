@@ -25,6 +25,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod text;
 pub mod topology;
+pub mod trident;
 pub mod tuple;
 mod wal;
 

@@ -175,6 +175,9 @@ impl Spout for Any {
     fn next_tuple(&mut self, _out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
         Ok(SpoutStatus::Exhausted)
     }
+    fn is_rewindable(&self) -> bool {
+        true
+    }
 }
 
 fn registry_with_any() -> Registry {
@@ -223,7 +226,12 @@ fn completed(example: &str) -> String {
     let before = before.iter().map(|(id, streams)| {
         format!("[spout.{id}]\ntype = \"any\"\nconfig = {{ fields = {fields:?}, streams = {streams:?} }}\n")
     });
-    format!("[topology]\nname = \"example\"\n{example}\n{}", before.collect::<String>())
+    // What only exactly-once has.
+    let delivery = if example.contains("type = \"aggregate\"") { "exactly-once" } else { "at-least-once" };
+    format!(
+        "[topology]\nname = \"example\"\ndelivery = \"{delivery}\"\n{example}\n{}",
+        before.collect::<String>()
+    )
 }
 
 /// The components and streams that the bolts of a document take.

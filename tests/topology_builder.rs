@@ -408,7 +408,7 @@ fn a_component_can_refuse_several_tasks() {
 #[test]
 fn a_component_built_in_rust_refuses_what_surrounds_it_too() {
     let wants = |settings: WantsSettings| move || Wants(settings.clone());
-    let none = WantsSettings { field: None, ticks: false, device: None };
+    let none = WantsSettings { field: None, ticks: false, device: None, state: None };
     let field = WantsSettings { field: Some("wrod".to_owned()), ..none.clone() };
     let ticks = WantsSettings { ticks: true, ..none.clone() };
     let lamp = WantsSettings { device: Some("lamp".to_owned()), ..none };

@@ -555,7 +555,7 @@ fn wrong_tables() {
     check_added(
         "[state.x]\n[[stream]]\n[[test]]\n",
         &[
-            "unknown key `state.x` (keys: backend, memory, directory)",
+            "state `x` has no `type` (types: shelf)",
             "`stream` is not available in this version of squall",
             "`test` is not available in this version of squall",
         ],

@@ -96,6 +96,10 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("path = ", "pth = ");
     check("grouping = \"all\"", "grouping = \"every\"");
     check("inputs = [\"lines\"]", "inputs = []");
+    check("type = \"shelf\"", "type = \"shelves\"");
+    check("mode = \"transactional\"", "mode = \"exact\"");
+    check("room = ", "rom = ");
+    check("room = \"3.14\"", "");
     check("hooks = [\"audit\"]", "hooks = \"audit\"");
     check("config = { tasks = 2 }", "config = { tsaks = 2 }");
     check(", config = { tasks = 2 }", "");

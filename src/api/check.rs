@@ -19,7 +19,7 @@ use crate::tuple::Fields;
 /// use squall::api::CheckInput;
 ///
 /// let fields = Some(["status", "path"].into());
-/// let input = CheckInput { component: "parse".into(), stream: "default".into(), fields };
+/// let input = CheckInput { component: "parse".into(), stream: "default".into(), fields, key: None };
 /// assert!(input.fields.is_some_and(|fields| fields.position("path") == Some(1)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct CheckInput {
     pub stream: SmolStr,
     /// The fields of that stream; `None` where they are not known because of another error.
     pub fields: Option<Fields>,
+    /// The fields that it is grouped by, with the grouping `fields`.
+    pub key: Option<Fields>,
 }
 
 /// One thing that a component refuses.
@@ -60,7 +62,7 @@ pub struct Refusal {
 /// use squall::api::{Check, CheckInput};
 ///
 /// let fields = Some(["status"].into());
-/// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields }];
+/// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields, key: None }];
 /// let mut check = Check::new(&inputs, None, 1);
 /// check.require_field("keep", "statuss");
 /// let (refusals, _) = check.into_parts();
@@ -107,6 +109,16 @@ pub struct Claim {
     pub resource: String,
 }
 
+/// A state that a component uses.
+#[derive(Debug)]
+pub(crate) struct StateUse {
+    /// The key of the settings that has its name.
+    pub(crate) key: String,
+    pub(crate) name: String,
+    /// The fields of its keys.
+    pub(crate) fields: Vec<SmolStr>,
+}
+
 /// The surroundings of a component, and what the component refuses and claims. Passed to
 /// [`Bolt::check`](crate::api::Bolt::check) and [`Spout::check`](crate::api::Spout::check).
 ///
@@ -146,6 +158,7 @@ pub struct Check<'a> {
     delivery: Delivery,
     refusals: Vec<Refusal>,
     claims: Vec<Claim>,
+    states: Vec<StateUse>,
 }
 
 impl<'a> Check<'a> {
@@ -170,6 +183,7 @@ impl<'a> Check<'a> {
             delivery: Delivery::default(),
             refusals: Vec::new(),
             claims: Vec::new(),
+            states: Vec::new(),
         }
     }
 
@@ -345,7 +359,7 @@ impl<'a> Check<'a> {
     /// use squall::api::{Check, CheckInput};
     ///
     /// let fields = Some(["status", "path"].into());
-    /// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields }];
+    /// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields, key: None }];
     /// let mut check = Check::new(&inputs, None, 1);
     /// check.require_field("keep", "path");
     /// check.require_field("keep", "statuss");
@@ -392,6 +406,37 @@ impl<'a> Check<'a> {
     /// ```
     pub fn claim(&mut self, key: &str, resource: &str) {
         self.claims.push(Claim { key: key.to_owned(), resource: resource.to_owned() });
+    }
+
+    /// Uses the state of this name, a `[state.NAME]` of the topology, with keys of these fields. A state that is not there,
+    /// or that another component uses, is an error of validation. `key` is the key of the settings that has the name.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Totals;
+    ///
+    /// impl Bolt for Totals {
+    ///     fn check(&self, check: &mut Check<'_>) {
+    ///         check.use_state("state", "totals", &["word".into()]);
+    ///     }
+    /// #    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> { Ok(()) }
+    /// }
+    ///
+    /// let mut builder = TopologyBuilder::new("words");
+    /// builder.spout("words", squall::testing::Feeder::new(["word"]).spout());
+    /// builder.bolt("totals", || Totals).fields("words", ["word"]);
+    /// let errors = builder.build().unwrap_err().to_string();
+    /// assert!(errors.contains("bolt `totals` uses the state `totals`, which there is not"), "{errors}");
+    /// ```
+    pub fn use_state(&mut self, key: &str, name: &str, fields: &[SmolStr]) {
+        let (key, name) = (key.to_owned(), name.to_owned());
+        self.states.push(StateUse { key, name, fields: fields.to_vec() });
+    }
+
+    pub(crate) fn take_states(&mut self) -> Vec<StateUse> {
+        std::mem::take(&mut self.states)
     }
 
     /// What was refused, and what was claimed.

@@ -6,6 +6,7 @@
 //! * [`Outputs`] and [`SpoutOutputs`]: emit, ack, fail and report.
 //! * [`TaskContext`]: the identity of a task, and what it can look up and register.
 //! * [`ValueState`], [`MapState`], [`ListState`], [`OperatorState`], [`Timer`]: what the runtime keeps for a task.
+//! * [`BackingMap`]: where totals are kept outside of squall.
 //! * [`Check`]: how a component refuses settings before the topology starts.
 //! * [`Streams`]: the output streams that a component declares.
 //! * [`WorkerContext`]: the worker process that a task runs in.
@@ -15,6 +16,7 @@
 //!
 //! This module runs nothing: the runtime implements [`OutputCollector`] and passes itself to the outputs.
 
+mod backing_map;
 mod batch;
 mod bolt;
 mod check;
@@ -46,8 +48,10 @@ mod two_phase;
 mod values;
 mod worker;
 
+pub use backing_map::{BackingMap, MapKey, MapOpening, MapWriter, NamedState, StateStore, Stored};
 pub use batch::Batch;
 pub use bolt::Bolt;
+pub(crate) use check::StateUse;
 pub use check::{Check, CheckInput, Choice, Claim, Refusal, STANDARD_INPUT};
 pub use closure::{FnBolt, bolt_fn};
 pub use component_info::{ComponentInfo, InputInfo};

@@ -6,7 +6,7 @@
 //! * spouts: [`lines`], [`mod@generate`];
 //! * rows to rows: [`split`], [`count`], [`filter`], [`map`], [`project`], [`parse`], [`sample`],
 //!   [`delay`];
-//! * sinks: [`mod@print`], [`mod@file`], [`mod@postgres`], [`null`];
+//! * sinks: [`mod@print`], [`mod@file`], [`mod@postgres`], [`aggregate`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
 //!   per source), `replay_buffer` (messages of a spout until they are acked), `expression`, `patterns`,
 //!   `json`, [`stream`] and `row_buffer` (descriptors that rows are written to), [`standard`] (which of the
@@ -17,6 +17,7 @@
 //! **Output fields are known before the topology starts**, so a component that passes fields on
 //! names them in a setting (`keep`, `fields`): it cannot see the fields of its inputs then.
 
+pub mod aggregate;
 pub mod count;
 pub mod delay;
 mod expression;
@@ -62,6 +63,7 @@ pub fn register(registry: &mut Registry) {
     generate::register(registry);
     split::register(registry);
     count::register(registry);
+    aggregate::register(registry);
     filter::register(registry);
     map::register(registry);
     project::register(registry);

@@ -129,7 +129,7 @@ fn the_topologies_shipped_say_what_they_show_and_fit_together() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }
 
 fn data(file: &str) -> String {

@@ -11,6 +11,9 @@ pub const DOCUMENT_DEPTH_MAX: usize = 64;
 /// Files that a topology document may include.
 pub const INCLUDES_MAX: usize = 64;
 
+/// Stores outside of squall that a topology may have.
+pub const STATES_MAX: usize = 256;
+
 /// Components of a topology, the system's not counted.
 pub const COMPONENTS_MAX: usize = 4096;
 /// Streams that one component may declare. It has two more streams of the system, and the numbers of all

@@ -22,7 +22,7 @@ pub use auto::AutoOr;
 pub use engine::EngineOptions;
 pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
-pub use state::{BoltStateOptions, StateBackendKind, StateOptions};
+pub use state::{BoltStateOptions, StateBackendKind, StateMode, StateOptions};
 pub(crate) use topology::doubled;
 pub use topology::{
     AfterRetries, BatchOptions, ChainMode, CheckpointMode, CheckpointOptions, ComponentOptions, Delivery,

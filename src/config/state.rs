@@ -80,3 +80,46 @@ pub struct BoltStateOptions {
     /// `memory`.
     pub memory: Option<u64>,
 }
+
+/// `mode` of `[state.NAME]`: what is stored beside a value, so that a batch that comes again after a crash is counted once.
+///
+/// # Examples
+/// ```
+/// use squall::config::StateMode;
+/// assert_eq!(StateMode::default().to_string(), "opaque");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StateMode {
+    /// Nothing: a batch may be counted twice.
+    NonTransactional,
+    /// The last transaction: a batch that comes again is skipped.
+    Transactional,
+    /// The last transaction, and the value before it: a batch that comes again is counted anew.
+    #[default]
+    Opaque,
+}
+
+impl StateMode {
+    /// The names that it has in documents.
+    pub(crate) const NAMES: &[&str] = &["non-transactional", "transactional", "opaque"];
+
+    /// The one with this name.
+    pub(crate) fn named(name: &str) -> Option<StateMode> {
+        match name {
+            "non-transactional" => Some(StateMode::NonTransactional),
+            "transactional" => Some(StateMode::Transactional),
+            "opaque" => Some(StateMode::Opaque),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for StateMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StateMode::NonTransactional => "non-transactional",
+            StateMode::Transactional => "transactional",
+            StateMode::Opaque => "opaque",
+        })
+    }
+}

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::api::{
-    self, Bolt, Input, Outputs, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
+    self, Bolt, Input, Outputs, Spout, StateStore, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
 };
-use crate::config::{CheckpointOptions, ComponentOptions, TopologyOptions};
+use crate::config::{CheckpointOptions, ComponentOptions, StateMode, TopologyOptions};
 use crate::topology::builder::declarers::Declared;
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
-use crate::topology::draft::{Draft, DraftComponent};
-use crate::topology::graph::{Constructor, HookFactory, ProcessParts, Topology};
+use crate::topology::draft::{Draft, DraftComponent, DraftState};
+use crate::topology::graph::{Constructor, HookFactory, ProcessParts, StateFactory, Topology};
 use crate::topology::registry::{Built, Kind};
 use crate::topology::validate::{self, Problem};
 
@@ -81,6 +81,7 @@ pub struct TopologyBuilder {
     options: TopologyOptions,
     components: Vec<Declared>,
     hooks: Vec<HookFactory>,
+    states: Vec<DraftState>,
     process: ProcessParts,
 }
 
@@ -92,6 +93,7 @@ impl TopologyBuilder {
             options: TopologyOptions::default(),
             components: Vec::new(),
             hooks: Vec::new(),
+            states: Vec::new(),
             process: ProcessParts::default(),
         }
     }
@@ -172,6 +174,53 @@ impl TopologyBuilder {
         F: Fn() -> H + Send + Sync + 'static,
     {
         self.process.worker_hook(factory);
+        self
+    }
+
+    /// Adds a store outside of squall, which a bolt uses by its name: `[state.NAME]` of a document. `store` runs once when
+    /// the topology is built, and once in each process.
+    ///
+    /// # Examples
+    /// How often each word has come, in a map that the test looks into:
+    /// ```
+    /// use squall::components::aggregate::{Aggregate, AggregateSettings, Function};
+    /// use squall::config::StateMode;
+    /// use squall::prelude::*;
+    /// use squall::testing::{FixedSpout, SimulatedTopology, SimulationOptions};
+    /// use squall::trident::{MemoryMap, MemoryStore};
+    ///
+    /// let totals = MemoryMap::default();
+    /// let store = MemoryStore(totals.clone());
+    /// let mut builder = TopologyBuilder::new("words");
+    /// builder.options(|options| options.delivery = Delivery::ExactlyOnce);
+    /// builder.state("totals", StateMode::Opaque, move || Ok::<_, TaskError>(store.clone()));
+    /// builder.spout("words", || FixedSpout::new(["word"], ["a", "b", "a"].map(|word| vec![Value::from(word)])));
+    /// let settings = AggregateSettings {
+    ///     state: "totals".to_owned(),
+    ///     by: vec!["word".to_owned()],
+    ///     function: Function::Count,
+    ///     field: None,
+    /// };
+    /// builder.bolt_with("count", move || Aggregate::new(settings.clone())).fields("words", ["word"]);
+    /// let mut run = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
+    /// run.run_to_end(std::time::Duration::from_secs(60))?;
+    /// assert_eq!(totals.entries()[&vec![Value::from("a")]].value, Value::from(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn state<S, E, F>(&mut self, name: impl AsRef<str>, mode: StateMode, store: F) -> &mut TopologyBuilder
+    where
+        S: StateStore + 'static,
+        E: Into<TaskError>,
+        F: Fn() -> Result<S, E> + Send + Sync + 'static,
+    {
+        let factory: StateFactory = Arc::new(move || match store() {
+            Ok(store) => Ok(Box::new(store)),
+            Err(error) => Err(error.into()),
+        });
+        let (name, type_name) = (SmolStr::new(name), SmolStr::new_static(RUST_TYPE));
+        let mut state = DraftState { name, type_name, mode, factory: Some(factory), store: None };
+        state.build();
+        self.states.push(state);
         self
     }
 
@@ -285,6 +334,7 @@ impl TopologyBuilder {
             options: self.options,
             components,
             hooks: self.hooks,
+            states: self.states,
             taken: Vec::new(),
             process: self.process,
             complete: true,

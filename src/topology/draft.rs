@@ -7,10 +7,12 @@
 
 use smol_str::SmolStr;
 
-use crate::api::Streams;
-use crate::config::{CheckpointOptions, ComponentOptions, TopologyOptions};
+use crate::api::{StateStore, Streams};
+use crate::config::{CheckpointOptions, ComponentOptions, StateMode, TopologyOptions};
+use crate::logging::panics::guarded;
 use crate::topology::graph::{
-    Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, ProcessParts, Topology,
+    Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, ProcessParts, StateFactory, StateSpec,
+    Topology,
 };
 use crate::topology::registry::{Built, Kind};
 
@@ -21,6 +23,7 @@ pub(crate) struct Draft {
     pub options: TopologyOptions,
     pub components: Vec<DraftComponent>,
     pub hooks: Vec<HookFactory>,
+    pub states: Vec<DraftState>,
     /// Whether options of checkpoints are set: written in a document, even with the values of the defaults, or
     /// changed in Rust. False if `delivery` could not be read, and that has been reported.
     pub sets_checkpoint: bool,
@@ -30,6 +33,17 @@ pub(crate) struct Draft {
     /// Whether these are all components: false when some could not even be listed, and that has
     /// been reported.
     pub complete: bool,
+}
+
+/// A store outside of squall that may be wrong.
+pub(crate) struct DraftState {
+    pub name: SmolStr,
+    pub type_name: SmolStr,
+    pub mode: StateMode,
+    /// `None`: its type or settings are wrong, and reported.
+    pub factory: Option<StateFactory>,
+    /// The store that was built to be asked. `None`: it was checked before, or it could not be built.
+    pub store: Option<Box<dyn StateStore>>,
 }
 
 /// A component that may be wrong.
@@ -75,10 +89,17 @@ impl From<Topology> for Draft {
             options: topology.options,
             components: topology.components.into_iter().map(DraftComponent::from).collect(),
             hooks: topology.hooks,
+            states: topology.states.into_iter().map(DraftState::from).collect(),
             taken: Vec::new(),
             process: topology.process,
             complete: true,
         }
+    }
+}
+
+impl From<StateSpec> for DraftState {
+    fn from(StateSpec { name, type_name, mode, factory }: StateSpec) -> DraftState {
+        DraftState { name, type_name, mode, factory: Some(factory), store: None }
     }
 }
 
@@ -114,6 +135,9 @@ impl Draft {
         for built in components.filter_map(|component| component.built.as_mut()) {
             built.instance = built.constructor.build().ok();
         }
+        for state in &mut self.states {
+            state.build();
+        }
     }
 
     /// The topology of a draft in which validation found nothing.
@@ -121,13 +145,32 @@ impl Draft {
     /// # Panics
     /// When a part is missing, which would have been reported.
     pub fn into_topology(self) -> Topology {
+        let states: Vec<StateSpec> = self.states.into_iter().map(DraftState::into_spec).collect();
+        let mut process = self.process;
+        for resource in states.iter().map(StateSpec::resource) {
+            process.resources.retain(|known| known.key != resource.key);
+            process.resources.push(resource);
+        }
         Topology {
             name: self.name.expect("a missing name was reported"),
             options: self.options,
             components: self.components.into_iter().map(DraftComponent::into_component).collect(),
             hooks: self.hooks,
-            process: self.process,
+            states,
+            process,
         }
+    }
+}
+
+impl DraftState {
+    /// Builds the store that is asked. One that cannot be built now is not checked: it fails when the topology starts.
+    pub fn build(&mut self) {
+        self.store = self.factory.as_ref().and_then(|factory| guarded(|| factory().ok()).ok().flatten());
+    }
+
+    fn into_spec(self) -> StateSpec {
+        let factory = self.factory.expect("a state that could not be built was reported");
+        StateSpec { name: self.name, type_name: self.type_name, mode: self.mode, factory }
     }
 }
 

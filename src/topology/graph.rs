@@ -7,9 +7,10 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use crate::api::{
-    Bolt, Check, CustomGrouping, Spout, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
+    Bolt, Check, CustomGrouping, NamedState, Spout, StateStore, Streams, TaskError, TaskHook, WorkerContext,
+    WorkerHook,
 };
-use crate::config::{ComponentOptions, TopologyOptions};
+use crate::config::{ComponentOptions, StateMode, TopologyOptions};
 use crate::logging::panics::guarded;
 use crate::tuple::Fields;
 
@@ -21,6 +22,8 @@ pub type BoltFactory = Arc<dyn Fn() -> Result<Box<dyn Bolt>, TaskError> + Send +
 pub type GroupingFactory = Arc<dyn Fn() -> Box<dyn CustomGrouping> + Send + Sync>;
 /// Builds an instance of a task hook, once per task.
 pub type HookFactory = Arc<dyn Fn() -> Box<dyn TaskHook> + Send + Sync>;
+/// Makes the store of a `[state.NAME]`, once in each process.
+pub type StateFactory = Arc<dyn Fn() -> Result<Box<dyn StateStore>, TaskError> + Send + Sync>;
 
 /// Makes an object that all tasks of a worker share.
 pub type ResourceFactory =
@@ -100,6 +103,34 @@ impl fmt::Debug for ProcessParts {
         let keys: Vec<&str> = self.resources.iter().map(|resource| resource.key.as_str()).collect();
         let hooks: Vec<&str> = self.hooks.iter().map(|hook| hook.name).collect();
         f.debug_struct("ProcessParts").field("resources", &keys).field("hooks", &hooks).finish()
+    }
+}
+
+/// A `[state.NAME]`: a store outside of squall.
+#[derive(Clone)]
+pub struct StateSpec {
+    /// Its name.
+    pub name: SmolStr,
+    /// The registered type it is of, or `rust` for one that was handed to the builder.
+    pub type_name: SmolStr,
+    /// What is stored beside values.
+    pub mode: StateMode,
+    /// What makes the store.
+    pub factory: StateFactory,
+}
+
+impl StateSpec {
+    /// What tasks find the store by.
+    pub(crate) fn resource(&self) -> Resource {
+        let (factory, mode) = (Arc::clone(&self.factory), self.mode);
+        let build: ResourceFactory = Arc::new(move |_| Ok(Arc::new(NamedState { mode, store: factory()? })));
+        Resource { key: NamedState::resource(&self.name).into(), build }
+    }
+}
+
+impl fmt::Debug for StateSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state `{}` of type {} ({})", self.name, self.type_name, self.mode)
     }
 }
 
@@ -347,6 +378,8 @@ pub struct Topology {
     pub(crate) options: TopologyOptions,
     pub(crate) components: Vec<Component>,
     pub(crate) hooks: Vec<HookFactory>,
+    pub(crate) states: Vec<StateSpec>,
+    /// The states are among its resources.
     pub(crate) process: ProcessParts,
 }
 
@@ -364,6 +397,11 @@ impl Topology {
     /// Its components, spouts and bolts in the order they were declared.
     pub fn components(&self) -> &[Component] {
         &self.components
+    }
+
+    /// Its stores outside of squall, in the order they were declared.
+    pub fn states(&self) -> &[StateSpec] {
+        &self.states
     }
 
     /// The component of that id.
@@ -412,6 +450,7 @@ pub(crate) mod testing {
             options,
             components,
             hooks: Vec::new(),
+            states: Vec::new(),
             process: ProcessParts::default(),
         }
     }

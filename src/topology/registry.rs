@@ -9,6 +9,8 @@
 mod component;
 mod entries;
 mod extensions;
+mod state_type;
+mod states;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -20,6 +22,7 @@ use crate::topology::registry::component::{BuildFn, SchemaFn, build_fn};
 
 pub use component::{BuildError, Built, ComponentType, Kind, NoSettings, SettingError};
 pub use entries::{GroupingType, Registry};
+pub use state_type::StateType;
 
 impl Registry {
     /// A registry without any type.
@@ -88,6 +91,7 @@ impl Registry {
     #[doc(hidden)]
     pub fn assume_compiled_in(&mut self) {
         self.components.values_mut().for_each(|component| component.missing_feature = None);
+        self.states.values_mut().for_each(|state| state.missing_feature = None);
     }
 
     fn insert(

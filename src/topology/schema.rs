@@ -8,12 +8,13 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::config::limits::{COMPONENTS_MAX, INPUTS_MAX};
+use crate::config::StateMode;
+use crate::config::limits::{COMPONENTS_MAX, INPUTS_MAX, STATES_MAX};
 use crate::topology::declare::DELIVERIES;
 use crate::topology::declare::component_keys;
 use crate::topology::declare::engine_keys::ENGINE;
 use crate::topology::declare::keys::{self, Key, Shape};
-use crate::topology::registry::{ComponentType, GroupingType, Kind, Registry};
+use crate::topology::registry::{ComponentType, GroupingType, Kind, Registry, StateType};
 
 /// What names of topologies and components look like; `__` is the system's.
 const NAME: &str = "^(?!__)[A-Za-z0-9_.-]{1,64}$";
@@ -29,7 +30,7 @@ pub fn document_schema(registry: &Registry) -> Value {
         "type": "object",
         "properties": {
             "topology": object(keys::TOPOLOGY.iter(), &["name"], "Options of the whole topology."),
-            "state": object(keys::STATE.iter(), &[], "Where what bolts keep by key is."),
+            "state": states(registry, &mut generator),
             "spout": spouts,
             "bolt": bolts,
         },
@@ -47,6 +48,35 @@ pub fn engine_schema() -> Value {
     let mut schema = object(ENGINE.iter(), &[], "How this installation of squall runs topologies.");
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("squall engine");
+    schema
+}
+
+/// The options of `[state]`, and stores outside of squall by their names.
+fn states(registry: &Registry, generator: &mut SchemaGenerator) -> Value {
+    let description = "Where what bolts keep by key is, and stores outside of squall, by name.";
+    let mut schema = object(keys::STATE.iter(), &[], description);
+    let variants: Vec<Value> = registry.states().map(|known| state(known, generator)).collect();
+    if !variants.is_empty() {
+        schema["additionalProperties"] = json!({ "oneOf": variants });
+        schema["maxProperties"] = json!(keys::STATE.len() + STATES_MAX);
+    }
+    schema
+}
+
+fn state(known: &StateType, generator: &mut SchemaGenerator) -> Value {
+    let mut schema = known.schema(generator).to_value();
+    let mode = "What is stored beside a value, so that a batch that comes again is counted once. Default: \"opaque\".";
+    let own = json!({
+        "type": { "const": known.name, "description": known.summary },
+        "mode": { "enum": StateMode::NAMES, "description": mode },
+    });
+    let mut properties = own.as_object().cloned().unwrap_or_default();
+    properties.extend(schema["properties"].as_object().cloned().unwrap_or_default());
+    schema["properties"] = Value::Object(properties);
+    let mut required = vec![json!("type")];
+    required.extend(schema["required"].as_array().cloned().unwrap_or_default());
+    schema["required"] = Value::Array(required);
+    schema["description"] = json!(known.summary);
     schema
 }
 

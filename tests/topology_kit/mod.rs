@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use squall::prelude::*;
 use squall::topology::registry::{NoSettings, SettingError};
+use squall::trident::MemoryStore;
 
 /// Declares streams and does nothing.
 pub struct Inert(pub Streams);
@@ -45,6 +46,9 @@ pub struct WantsSettings {
     /// A resource to claim.
     #[serde(default)]
     pub device: Option<String>,
+    /// A state to use.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 /// Refuses places where it cannot work.
@@ -57,6 +61,9 @@ impl Bolt for Wants {
         }
         if self.0.ticks && check.tick().is_none() {
             check.refuse("ticks", "there is no tick");
+        }
+        if let Some(state) = &self.0.state {
+            check.use_state("state", state, &[]);
         }
         if let Some(device) = &self.0.device {
             check.claim("device", device);
@@ -115,6 +122,14 @@ struct TopSettings {
     tasks: usize,
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ShelfSettings {
+    /// Where it stands.
+    #[allow(dead_code, reason = "a store of documents that are not run")]
+    room: String,
+}
+
 /// A hook that does nothing.
 struct Silent;
 
@@ -135,7 +150,7 @@ struct LaxInner {
     deep: u32,
 }
 
-/// `wants`; `file` (line) and `picker` (direct stream), `split` (word), `count`, `print`, `lax`; the custom
+/// The state `shelf`; `wants`; `file` (line) and `picker` (direct stream), `split` (word), `count`, `print`, `lax`; the custom
 /// groupings `first` and `top`, the hook `audit`.
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
@@ -170,6 +185,7 @@ pub fn registry() -> Registry {
         0 => Err(SettingError::at("tasks", "no task would get a tuple")),
         tasks => Ok(First(tasks)),
     });
+    registry.state_type("shelf", "A shelf.", |_: &ShelfSettings| Ok(MemoryStore::default()));
     registry.hook("audit", || Silent);
     registry
 }

@@ -192,7 +192,7 @@ fn refusals(source: &str) -> Vec<String> {
     let expressions =
         Expressions::compile(&[source], &Effort::of_document()).map_err(|(_, why)| why).expect(source);
     let fields = Some(FIELDS.into());
-    let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields }];
+    let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields, key: None }];
     let mut check = Check::new(&inputs, None, 1);
     expressions.check(0, "where", &mut check);
     check.into_parts().0.into_iter().map(|refusal| refusal.message).collect()

@@ -12,6 +12,7 @@ use crate::topology::declare::inputs::Inputs;
 use crate::topology::declare::section::{Section, place};
 use crate::topology::declare::settings::SettingsMistakes;
 use crate::topology::declare::sites::Sites;
+use crate::topology::declare::states::not_compiled_in;
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Key, Node, empty_table};
 use crate::topology::draft::{DraftComponent, DraftInput};
@@ -167,7 +168,7 @@ impl<'a, 't> Reader<'a, 't> {
                 self.component_type = Some(known);
                 self.complete = true;
                 if let Some(feature) = known.missing_feature {
-                    self.not_compiled_in(name, place(node), feature);
+                    self.section.report.push(not_compiled_in(name, place(node), feature));
                 }
             }
             None => self.unknown_type(name, place(node), found),
@@ -187,15 +188,6 @@ impl<'a, 't> Reader<'a, 't> {
             }
         };
         self.section.report.push(finding);
-    }
-
-    /// The type is known, so its settings are checked all the same.
-    fn not_compiled_in(&mut self, name: &str, span: Span, feature: &str) {
-        let message = format!("the type `{name}` is not compiled in: it needs the Cargo feature `{feature}`");
-        let help = format!("build squall by `cargo build --release --features {feature}`");
-        self.section
-            .report
-            .push(Finding::at(span, message).label(Some("not compiled in".to_owned())).help(Some(help)));
     }
 
     fn no_type(&mut self) {
@@ -249,7 +241,7 @@ impl<'a, 't> Reader<'a, 't> {
                 let mistakes = SettingsMistakes {
                     what: &format!("type `{}`", known.name),
                     schema: &|generator| known.schema(generator),
-                    of: &self.section.of,
+                    subject: &format!("config{}", self.section.of),
                     key,
                     node: &node,
                 };

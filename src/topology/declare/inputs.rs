@@ -239,7 +239,7 @@ impl Inputs<'_, '_, '_> {
                 let mistakes = SettingsMistakes {
                     what: &format!("grouping `{name}`"),
                     schema: &|generator| known.schema(generator),
-                    of: &format!(" of an input{}", self.section.of),
+                    subject: &format!("config of an input{}", self.section.of),
                     key: place(&config),
                     node: &config,
                 };

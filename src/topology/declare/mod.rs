@@ -9,7 +9,7 @@
 //! * `source`: where texts and variables come from. `encoding`: bytes to text. `document`: files,
 //!   includes, overrides, one tree. `texts`: places over several texts.
 //! * `keys`, `component_keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`,
-//!   `settings`: the tree to a draft.
+//!   `settings`, `states`: the tree to a draft.
 //! * `built`: overrides laid over a topology that was built in Rust.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
 //!
@@ -35,6 +35,7 @@ mod section;
 mod settings;
 mod sites;
 mod source;
+mod states;
 mod texts;
 mod tree;
 mod variables;

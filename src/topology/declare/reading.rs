@@ -1,7 +1,7 @@
 //! The tree to a draft: `[topology]`, and the components in the order of the text.
 
 use smol_str::SmolStr;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::config::{Delivery, TopologyOptions, limits};
 use crate::topology::declare::component::{self, DocumentScope};
@@ -9,6 +9,7 @@ use crate::topology::declare::hooks;
 use crate::topology::declare::keys::{self, Shape};
 use crate::topology::declare::section::{Section, place};
 use crate::topology::declare::sites::Sites;
+use crate::topology::declare::states;
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Key, Node, in_order};
 use crate::topology::draft::Draft;
@@ -39,6 +40,7 @@ impl<'t> Reading<'t> {
             options: TopologyOptions::default(),
             components: Vec::new(),
             hooks: Vec::new(),
+            states: Vec::new(),
             sets_checkpoint: false,
             taken: Vec::new(),
             process: registry.process_parts().clone(),
@@ -56,7 +58,12 @@ impl<'t> Reading<'t> {
         for (name, key, node) in tables {
             match name {
                 "topology" => reading.topology(key, node, registry),
-                "state" => reading.state(node, registry),
+                "state" => {
+                    for (at, state) in reading.state(node, registry).into_iter().enumerate() {
+                        let (sites, report) = (&mut reading.sites, &mut reading.report);
+                        reading.draft.states.push(states::read(state, at, registry, sites, report));
+                    }
+                }
                 "spout" => components.extend(reading.components(Kind::Spout, node)),
                 _ => components.extend(reading.components(Kind::Bolt, node)),
             }
@@ -85,7 +92,13 @@ impl<'t> Reading<'t> {
                     continue;
                 }
                 "state" => {
-                    reading.state(node, registry);
+                    for (key, _) in reading.state(node, registry) {
+                        let message = format!(
+                            "`state.{}` comes from the program and cannot be set",
+                            shown(key.get_ref())
+                        );
+                        reading.report.push(Finding::at(key.span(), message));
+                    }
                     continue;
                 }
                 "spout" => Kind::Spout,
@@ -122,10 +135,18 @@ impl<'t> Reading<'t> {
         }
     }
 
-    fn state(&mut self, node: &Node<'_>, registry: &Registry) {
-        if let Some(table) = self.section().table("state", node) {
-            self.options(("state", keys::STATE), table, registry);
-        }
+    /// Reads the options of `[state]`, and returns the tables in it: stores outside of squall, by name.
+    fn state<'n>(&mut self, node: &'n Node<'t>, registry: &Registry) -> Vec<(&'n Key<'t>, &'n Node<'t>)> {
+        let Some(table) = self.section().table("state", node) else { return Vec::new() };
+        let is_option = |name: &str| keys::STATE.iter().any(|key| key.name() == name);
+        let is_store = |key: &Key<'t>, node: &Node<'t>| {
+            !is_option(key.get_ref()) && matches!(node.get_ref(), DeValue::Table(_))
+        };
+        let options = table.iter().filter(|(key, node)| !is_store(key, node));
+        let options = options.map(|(key, node)| (key.clone(), node.clone())).collect();
+        self.options(("state", keys::STATE), &options, registry);
+        let stores = in_order(table).into_iter().filter(|(key, node)| is_store(key, node));
+        stores.take(limits::STATES_MAX + 1).collect()
     }
 
     /// The options of `[topology]`, of a table in it, or of `[state]`.

@@ -1,4 +1,4 @@
-//! What is wrong with the `config` table of a component, or of a custom grouping.
+//! What is wrong with the `config` table of a component or of a custom grouping, or with the table of a state.
 //!
 //! `serde` stops at the first mistake. The schema of the settings shows the others that can be
 //! found without running the component's code: keys that do not exist, and keys that are missing.
@@ -19,8 +19,8 @@ pub(super) struct SettingsMistakes<'a, 't> {
     pub what: &'a str,
     /// The schema of the settings.
     pub schema: &'a dyn Fn(&mut SchemaGenerator) -> Schema,
-    /// ` of bolt `count``.
-    pub of: &'a str,
+    /// `config of bolt `count``, or `state `totals``.
+    pub subject: &'a str,
     /// The place of the key `config`, or of the component's id when there is none.
     pub key: Span,
     pub node: &'a Node<'t>,
@@ -39,11 +39,11 @@ impl SettingsMistakes<'_, '_> {
                     .for_each(|path| report.push(self.unknown(path, keys.iter())));
             }
             BuildError::Panicked(why) => {
-                report.push(Finding::at(self.key.clone(), format!("config{}: {why}", self.of)));
+                report.push(Finding::at(self.key.clone(), format!("{}: {why}", self.subject)));
             }
             BuildError::Setting(error) => {
                 let span = error.key.as_deref().map_or(self.key.clone(), |key| self.value_span(key));
-                report.push(Finding::at(span, format!("config{}: {}", self.of, error.message)));
+                report.push(Finding::at(span, format!("{}: {}", self.subject, error.message)));
             }
         }
     }
@@ -64,11 +64,11 @@ impl SettingsMistakes<'_, '_> {
             }
             (None, Some(name)) if top => report.push(self.missing(name)),
             (None, Some(name)) => {
-                report.push(Finding::at(span, format!("config{}: `{name}` is missing here", self.of)));
+                report.push(Finding::at(span, format!("{}: `{name}` is missing here", self.subject)));
             }
             (None, None) => {
                 let span = if top { self.key.clone() } else { span };
-                report.push(Finding::at(span, format!("config{}: {message}", self.of)));
+                report.push(Finding::at(span, format!("{}: {message}", self.subject)));
             }
         }
         self.more_of_the_same(report);
@@ -94,7 +94,7 @@ impl SettingsMistakes<'_, '_> {
     }
 
     fn missing(&self, name: &str) -> Finding {
-        let message = format!("config{} ({}) needs `{}`", self.of, self.what, shown(name));
+        let message = format!("{} ({}) needs `{}`", self.subject, self.what, shown(name));
         Finding::at(self.key.clone(), message).label(Some(format!("`{}` is missing", shown(name)))).absence()
     }
 
@@ -106,7 +106,7 @@ impl SettingsMistakes<'_, '_> {
     }
 
     fn unknown_key(&self, name: &str, span: Span, expected: &[&str]) -> Finding {
-        let message = format!("unknown key `{}` in config{} ({})", shown(name), self.of, self.what);
+        let message = format!("unknown key `{}` in {} ({})", shown(name), self.subject, self.what);
         let help = match expected {
             [] => None,
             expected => suggest::help(name, expected.iter().copied(), "keys"),

@@ -13,6 +13,7 @@ use schemars::{Schema, SchemaGenerator};
 use crate::api::MetricsReporting;
 use crate::topology::graph::{GroupingFactory, HookFactory, ProcessParts, Topology};
 use crate::topology::registry::component::{BuildError, ComponentType, SchemaFn};
+use crate::topology::registry::state_type::StateType;
 
 pub(super) type TopologyFn = Arc<dyn Fn() -> Result<Topology, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
@@ -50,6 +51,7 @@ pub(super) type TopologyFn = Arc<dyn Fn() -> Result<Topology, Box<dyn Error + Se
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     pub(super) components: BTreeMap<String, ComponentType>,
+    pub(super) states: BTreeMap<String, StateType>,
     pub(super) groupings: BTreeMap<String, GroupingType>,
     pub(super) hooks: BTreeMap<String, NamedHook>,
     pub(super) topologies: BTreeMap<String, NamedTopology>,

@@ -11,6 +11,7 @@
 //! * `exactly_once`: no cycle; options of checkpoints with no other delivery.
 //! * `surroundings`: each component's own check of its inputs, tick and parallelism, and resources that
 //!   one task alone can use.
+//! * `states`: each store outside of squall is used by one bolt, whose tasks can reach it.
 //! * `numbers`: everything with a bound in [`limits`](crate::config::limits).
 
 mod exactly_once;
@@ -19,6 +20,7 @@ mod inputs;
 mod names;
 mod numbers;
 mod problem;
+mod states;
 mod surroundings;
 
 use crate::topology::draft::Draft;

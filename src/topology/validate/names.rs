@@ -14,6 +14,13 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     if let Some(name) = &draft.name {
         problems.extend(illegal("a topology name", name, Site::Name));
     }
+    for (at, state) in draft.states.iter().enumerate() {
+        problems.extend(illegal("the name of a state", &state.name, Site::State(at)));
+        if draft.states[..at].iter().any(|earlier| earlier.name == state.name) {
+            let message = format!("state `{}` is declared twice", shown(&state.name));
+            problems.push(Problem::new(Site::State(at), message));
+        }
+    }
     for (at, component) in draft.components.iter().enumerate() {
         let site = Site::Component(at);
         problems.extend(illegal("a component id", &component.id, site));

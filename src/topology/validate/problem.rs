@@ -19,6 +19,8 @@ pub(crate) enum Site {
     Name,
     /// An option of the topology, as `queue.batch`.
     Option(&'static str),
+    /// The name of the state at this position.
+    State(usize),
     /// The id of the component at this position.
     Component(usize),
     /// A key of a component.
@@ -47,7 +49,7 @@ impl Site {
     pub fn parent(&self) -> Option<Site> {
         match *self {
             Site::Document => None,
-            Site::Name | Site::Option(_) | Site::Component(_) => Some(Site::Document),
+            Site::Name | Site::Option(_) | Site::State(_) | Site::Component(_) => Some(Site::Document),
             Site::Setting(component, _) => Some(Site::Key(component, "config")),
             Site::Key(component, _) => Some(Site::Component(component)),
             Site::Input(component, _, InputPart::Whole) => Some(Site::Component(component)),

@@ -10,15 +10,18 @@ use smol_str::SmolStr;
 use crate::api::{Check, CheckInput, Claim, Refusal};
 use crate::topology::diagnostic::DIAGNOSTICS_MAX;
 use crate::topology::draft::{Draft, DraftInput};
+use crate::topology::graph::Grouping;
 use crate::topology::implicit;
 use crate::topology::registry::{Built, Kind};
 use crate::topology::suggest;
 use crate::topology::validate::numbers::capped;
 use crate::topology::validate::problem::{ById, Problem, Site, named};
+use crate::topology::validate::states::States;
 
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut claims = Claims { draft, held: BTreeMap::new() };
+    let mut states = States::new(draft);
     for (at, component) in draft.components.iter().enumerate() {
         let Some(Built { instance: Some(instance), .. }) = &component.built else { continue };
         let inputs: Vec<CheckInput> =
@@ -42,12 +45,16 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         {
             problems.extend(position_problem(draft, at, instance.can_go_back()));
         }
+        for used in check.take_states() {
+            problems.extend(states.used(at, used));
+        }
         let (refusals, claimed) = check.into_parts();
         // Each suggestion compares with many names, so refusals are not worded without end.
         let room = DIAGNOSTICS_MAX.saturating_sub(problems.len());
         problems.extend(refusals.into_iter().take(room).map(|refusal| refused(draft, at, refusal)));
         problems.extend(claimed.into_iter().filter_map(|claim| claims.claim(at, claim)));
     }
+    problems.extend(states.problems());
     problems
 }
 
@@ -103,6 +110,10 @@ fn check_input(draft: &Draft, by_id: &ById<'_>, input: &DraftInput) -> CheckInpu
         component: input.component.clone(),
         stream: input.stream.clone(),
         fields: stream.map(|stream| stream.fields),
+        key: match &input.grouping {
+            Some(Grouping::Fields(key)) => Some(key.clone()),
+            _ => None,
+        },
     }
 }
 

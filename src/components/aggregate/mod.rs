@@ -1,0 +1,426 @@
+//! `aggregate`: counts, sums, minima and maxima by key, in a store outside of squall. Trident's `persistentAggregate`.
+//!
+//! ```text
+//!   tuples ─▶ execute: one part for each key ─▶ pre_commit: the parts are batch 5 ─▶ checkpoint is complete
+//!               (state by key)                    (they stay in the state)             │
+//!                                                                                     ▼
+//!                            store: {value, prev, txid 5} ◀── committed: batch 5, if no checkpoint waits before it
+//!                                                     └─ crash at any point: once more, by the rules of `trident`
+//! ```
+//!
+//! 1. A batch is what came between two checkpoints. Its parts and its id are in the checkpoint, so when it comes again it
+//!    is the same. That is a *transactional spout*, in Trident's words, so the modes `transactional` and `opaque` are both
+//!    exact.
+//! 2. The ids of a task are 1, 2, 3 … without a gap, also if a checkpoint is given up in between: an interval without
+//!    tuples has no batch, and the batch of a checkpoint that is given up is put with the next one, under its own id.
+//! 3. Batches are put in the order of their ids, each when its checkpoint is complete. What was put before the crash may
+//!    come again together with later batches; keys that have a later one are skipped.
+//! 4. Parts are state by key, so with another number of tasks they go where their key goes. The next id counts from the
+//!    highest of *all* tasks in the checkpoint, so the ids of a key grow, whichever task has it.
+//! 5. No task counts what does not continue the store: the store keeps for each task the lineage, the owner and the last
+//!    id ([`MapWriter`]). A run that goes back behind the store, or that another one has taken over, ends.
+
+mod function;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::api::{
+    BackingMap, Bolt, Check, Input, MapKey, MapOpening, MapWriter, NamedState, OperatorState, Outputs,
+    TaskContext, TaskError, ValueState,
+};
+use crate::clock::Clock;
+use crate::components::aggregate::function::Part;
+use crate::components::positions::Positions;
+use crate::components::settings::spend_names;
+use crate::ids::CheckpointId;
+use crate::metrics::Counter;
+use crate::topology::effort::Effort;
+use crate::topology::registry::{Registry, SettingError};
+use crate::trident::{MemorySettings, MemoryStore, RedbFile, RedbFileSettings, StateMap, Update};
+use crate::tuple::{Fields, Value};
+
+pub use function::Function;
+
+/// Settings of [`Aggregate`].
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AggregateSettings {
+    /// The `[state.NAME]` that the totals are kept in. No other bolt may use it. Required.
+    pub state: String,
+    /// The fields that tuples are grouped by: the key of the totals. Required, at least one.
+    pub by: Vec<String>,
+    /// What is made of the tuples of a key: `"count"`, `"sum"`, `"min"` or `"max"`. Required.
+    pub function: Function,
+    /// The field that is added up or compared. Tuples in which it is null do not count. Required, but for `"count"`.
+    #[serde(default)]
+    pub field: Option<String>,
+}
+
+/// What waits for a key to be put into the store.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Pending {
+    /// Of the tuples since the last checkpoint.
+    open: Option<Part>,
+    /// Of earlier ones that are not known to be in the store, in the order of their ids.
+    batches: Vec<Batch>,
+}
+
+/// What a batch has for a key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Batch {
+    txid: u64,
+    checkpoint: CheckpointId,
+    part: Part,
+}
+
+/// Where a task is in its sequence of batches.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Sequence {
+    task: u32,
+    lineage: i64,
+    /// The last batch.
+    txid: u64,
+}
+
+/// The bolt `aggregate`.
+pub struct Aggregate {
+    settings: AggregateSettings,
+    /// Of the fields to group by, then of the field to aggregate.
+    positions: Positions,
+    /// Whether calls have the fields of `by` as their key already.
+    has_key: bool,
+    /// `None` before `prepare`.
+    map: Option<StateMap<Box<dyn BackingMap>>>,
+    pending: ValueState<Pending>,
+    /// One, once it is begun. After a restore with another number of tasks, those of all tasks.
+    sequences: OperatorState<Sequence>,
+    writer: MapWriter,
+    clock: Clock,
+    seed: u64,
+    batches: Counter,
+    keys: Counter,
+}
+
+impl Aggregate {
+    /// A bolt with these settings.
+    ///
+    /// # Errors
+    /// When `by` is empty, or `field` does not go with `function`.
+    pub fn new(settings: AggregateSettings) -> Result<Aggregate, SettingError> {
+        Aggregate::new_within(settings, &Effort::unlimited())
+    }
+
+    fn new_within(settings: AggregateSettings, effort: &Effort) -> Result<Aggregate, SettingError> {
+        spend_names(effort, "by", settings.by.len())?;
+        if settings.by.is_empty() {
+            return Err(SettingError::at("by", "name at least one field, for example by = [\"word\"]"));
+        }
+        if let Some((_, twice)) =
+            settings.by.iter().enumerate().find(|(at, field)| settings.by[..*at].contains(field))
+        {
+            return Err(SettingError::at("by", format!("`{twice}` stands twice")));
+        }
+        match (settings.function, &settings.field) {
+            (Function::Count, Some(_)) => {
+                let why = "does not go with function = \"count\", which counts tuples: write \"sum\", or leave it out";
+                return Err(SettingError::at("field", why));
+            }
+            (Function::Sum | Function::Min | Function::Max, None) => {
+                return Err(SettingError::at("function", "needs a `field` that is added up or compared"));
+            }
+            _ => {}
+        }
+        let positions = Positions::of(settings.by.iter().chain(&settings.field));
+        Ok(Aggregate {
+            settings,
+            positions,
+            has_key: false,
+            map: None,
+            pending: ValueState::default(),
+            sequences: OperatorState::default(),
+            writer: MapWriter { task: 0, lineage: 0, owner: 0, txid: 0 },
+            clock: Clock::simulated(),
+            seed: 0,
+            batches: Counter::default(),
+            keys: Counter::default(),
+        })
+    }
+
+    fn map(&mut self) -> &mut StateMap<Box<dyn BackingMap>> {
+        self.map.as_mut().expect("`prepare` is called first")
+    }
+
+    /// The last batch of the task.
+    fn last(&self, out: &mut Outputs<'_>) -> Result<u64, TaskError> {
+        Ok(self.sequences.items(out)?.iter().map(|sequence| sequence.txid).max().unwrap_or(0))
+    }
+
+    /// Puts a batch, or that part of it whose keys this task has.
+    fn put(&mut self, txid: u64, last: u64, parts: &[(MapKey, Part)]) -> Result<(), TaskError> {
+        let function = self.settings.function;
+        let add: Vec<_> = parts
+            .iter()
+            .map(|(key, part)| {
+                move |stored: &Value| {
+                    let total = function.combined(stored, part);
+                    total.map_err(|why| {
+                        let key = Value::list(key.iter().cloned());
+                        TaskError::fatal(format!("the total of {key} {why}"))
+                    })
+                }
+            })
+            .collect();
+        let updates: Vec<(MapKey, Update<'_>)> =
+            parts.iter().zip(&add).map(|((key, _), add)| (key.clone(), add as Update<'_>)).collect();
+        let writer = MapWriter { txid: self.writer.txid.max(txid), ..self.writer };
+        let map = self.map();
+        map.begin_replay(txid, last);
+        let done = map.multi_update_as(&writer, &updates);
+        map.commit();
+        done?;
+        self.writer = writer;
+        self.batches.add(1);
+        self.keys.add(parts.len() as u64);
+        Ok(())
+    }
+}
+
+/// Refuses a store that does not continue what a checkpoint has of these tasks.
+fn check_continues(
+    sequences: &[Sequence],
+    found: &[MapWriter],
+    own: u32,
+    name: &str,
+) -> Result<(), TaskError> {
+    let advice = "continue from the latest checkpoint, or empty the store and begin anew";
+    for sequence in sequences {
+        let task = sequence.task;
+        let writer = found.iter().find(|writer| writer.task == task);
+        let why = match writer {
+            None => "which has nothing of it: is this another store, or was it emptied? A state of type `memory` ends with \
+                     its process"
+                .to_owned(),
+            Some(writer) if writer.lineage != sequence.lineage => {
+                "which a run that began anew has written to since".to_owned()
+            }
+            Some(writer) if writer.txid > sequence.txid => format!(
+                "which has batch {} already, and the checkpoint ends with batch {}: {advice}",
+                writer.txid, sequence.txid
+            ),
+            Some(_) => continue,
+        };
+        return Err(TaskError::fatal(format!("task {task} does not continue the state `{name}`, {why}")));
+    }
+    // A task that is new among others: nobody may be ahead of all that the checkpoint knows.
+    let last = sequences.iter().map(|sequence| sequence.txid).max();
+    let is_new = !sequences.iter().any(|sequence| sequence.task == own);
+    match (last, found.iter().map(|writer| writer.txid).max()) {
+        (Some(last), Some(found)) if is_new && found > last => Err(TaskError::fatal(format!(
+            "the state `{name}` has batch {found} already, and the checkpoint ends with batch {last}: {advice}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl Bolt for Aggregate {
+    fn check(&self, check: &mut Check<'_>) {
+        let AggregateSettings { by, state, field, .. } = &self.settings;
+        by.iter().for_each(|name| check.require_field("by", name));
+        if let Some(field) = field {
+            check.require_field("field", field);
+        }
+        let by: Vec<SmolStr> = by.iter().map(SmolStr::new).collect();
+        check.use_state("state", state, &by);
+        if !check.delivery().is_exactly_once() {
+            let delivery = check.delivery();
+            let why = format!(
+                "needs `delivery = \"exactly-once\"`, because totals are put into the store when a checkpoint is complete, and \
+                 with {delivery} there are none"
+            );
+            check.refuse("state", why);
+        }
+        if check.parallelism() > 1 {
+            let keeps_keys_together =
+                |key: &Fields| !key.is_empty() && key.iter().all(|name| by.contains(name));
+            let inputs = check.inputs();
+            let apart = inputs.iter().find(|input| !input.key.as_ref().is_some_and(keeps_keys_together));
+            if let Some(input) = apart {
+                let fields = by.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+                let why = format!(
+                    "a key has to come to one of the {} tasks only: write inputs = [{{ from = \"{}\", fields = [{fields}] }}]",
+                    check.parallelism(),
+                    input.component
+                );
+                check.refuse("by", why);
+            }
+        }
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        let name = &self.settings.state;
+        let state = context.resources().get::<NamedState>(&NamedState::resource(name));
+        let state = state.ok_or_else(|| TaskError::fatal(format!("there is no state `{name}`")))?;
+        let (tasks, workers) = (context.parallelism(), context.worker().workers());
+        if state.store.is_local() && tasks > 1 && workers > 1 {
+            return Err(TaskError::fatal(format!(
+                "{tasks} tasks in {workers} workers cannot share the state `{name}`, which one process alone can use: run \
+                 them in one, set `parallelism = 1`, or use the type `postgres`"
+            )));
+        }
+        let key: Fields = self.settings.by.iter().collect();
+        let opening = MapOpening { name, mode: state.mode, key: &key, task: context };
+        self.map = Some(StateMap::new(state.store.open(&opening)?, state.mode));
+        self.writer.task = context.task_index() as u32;
+        self.clock = context.clock().clone();
+        self.seed = context.seed();
+        self.batches = context.counter("batches");
+        self.keys = context.counter("keys_put");
+        self.pending = context.value_state("pending")?;
+        self.sequences = context.operator_state_for_all("sequence")?;
+        let inputs = context.inputs();
+        self.has_key = !inputs.is_empty() && inputs.iter().all(|input| input.key == key);
+        if !self.has_key {
+            context.name_keys();
+        }
+        Ok(())
+    }
+
+    fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let task = self.writer.task;
+        let sequences = self.sequences.items(out)?.to_vec();
+        let found = self.map().backing().writers()?;
+        if let Some(found) = &found {
+            check_continues(&sequences, found, task, &self.settings.state)?;
+        }
+        let own = sequences.iter().find(|sequence| sequence.task == task);
+        let found = found.unwrap_or_default();
+        // A run that begins anew counts on from what is there.
+        let last = match sequences.iter().map(|sequence| sequence.txid).max() {
+            Some(last) => last,
+            None => found.iter().map(|writer| writer.txid).max().unwrap_or(0),
+        };
+        // Two instances of a task do not begin with one seed at one time.
+        let seed = self.seed ^ self.clock.wall_nanos().cast_unsigned() ^ u64::from(task);
+        let owner = StdRng::seed_from_u64(seed).random();
+        let lineage = own.map_or(owner, |own| own.lineage);
+        let put = own.and_then(|_| found.iter().find(|writer| writer.task == task));
+        self.writer = MapWriter { task, lineage, owner, txid: put.map_or(last, |writer| writer.txid) };
+        let writer = self.writer;
+        self.map().backing().claim(&writer)?;
+        Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid: last }])?)
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let function = self.settings.function;
+        let positions = self.positions.resolve(&input)?;
+        let (by, field) = positions.split_at(self.settings.by.len());
+        let values = input.values();
+        let value = field.first().map_or(&Value::Null, |at| &values[*at]);
+        let part = function.part(value).map_err(|why| {
+            TaskError::new(format!("field `{}` {why}", self.settings.field.as_deref().unwrap_or_default()))
+        })?;
+        let Some(part) = part else { return Ok(()) };
+        if !self.has_key {
+            out.set_key_of(values, by);
+        }
+        let map = self.map.as_mut().expect("`prepare` is called first");
+        map.backing().check(out.key(), &part.value()).map_err(TaskError::new)?;
+        let added = self.pending.update(out, |pending| {
+            let both = match &pending.open {
+                Some(open) => function.combined_parts(open, &part)?,
+                None => part,
+            };
+            pending.open = Some(both);
+            Ok::<_, String>(())
+        })?;
+        added.map_err(|why| TaskError::new(format!("the total {why}")))
+    }
+
+    fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let txid = self.last(out)? + 1;
+        let (pending, mut is_empty) = (self.pending, true);
+        pending.for_each(out, |out, _, mut waiting| {
+            if let Some(part) = waiting.open.take() {
+                is_empty = false;
+                waiting.batches.push(Batch { txid, checkpoint, part });
+                pending.set(out, waiting)?;
+            }
+            Ok(())
+        })?;
+        if is_empty {
+            return Ok(());
+        }
+        let MapWriter { task, lineage, .. } = self.writer;
+        Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid }])?)
+    }
+
+    fn committed(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let last = self.last(out)?;
+        let (pending, mut due) = (self.pending, BTreeMap::<u64, Vec<(MapKey, Part)>>::new());
+        pending.for_each(out, |_, key, waiting| {
+            for batch in waiting.batches.into_iter().filter(|batch| batch.checkpoint <= checkpoint) {
+                due.entry(batch.txid).or_default().push((key.to_vec(), batch.part));
+            }
+            Ok(())
+        })?;
+        for (txid, parts) in &due {
+            self.put(*txid, last, parts)?;
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        pending.for_each(out, |out, _, mut waiting| {
+            let before = waiting.batches.len();
+            waiting.batches.retain(|batch| batch.checkpoint > checkpoint);
+            if waiting.open.is_none() && waiting.batches.is_empty() {
+                pending.clear(out)?;
+            } else if waiting.batches.len() < before {
+                pending.set(out, waiting)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+pub(super) fn register(registry: &mut Registry) {
+    registry
+        .bolt_within(
+            "aggregate",
+            "Counts, adds up or compares values by key, in a store outside of squall.",
+            |settings: &AggregateSettings, effort| Aggregate::new_within(settings.clone(), effort),
+        )
+        .output("none")
+        .example(
+            r#"
+[state.totals]
+type = "redb"
+path = "totals.redb"
+
+[bolt.totals]
+type = "aggregate"
+parallelism = 2
+inputs = [{ from = "words", fields = ["word"] }]
+config = { state = "totals", by = ["word"], function = "count" }
+"#,
+        )
+        .blocking();
+    registry.state_type(
+        "memory",
+        "The memory of the process, for tests: totals end with it.",
+        |_: &MemorySettings| Ok(MemoryStore::default()),
+    );
+    registry.state_type("redb", "A file that one process at a time uses.", |settings: &RedbFileSettings| {
+        match settings.path.is_empty() {
+            true => Err(SettingError::at("path", "must not be empty")),
+            false => Ok(RedbFile::new(settings.clone())),
+        }
+    });
+}

@@ -1,0 +1,76 @@
+//! Totals in a file outside of squall: a run is killed and continued, and the file is read by a program.
+
+#[path = "checkpoint_kit/mod.rs"]
+mod checkpoint_kit;
+
+use std::fs;
+use std::path::Path;
+
+use checkpoint_kit::Place;
+use squall::Value;
+use squall::api::BackingMap;
+use squall::trident::{RedbFile, RedbFileSettings};
+
+const WORDS: [&str; 8] = ["stream", "tuple", "spout", "bolt", "barrier", "checkpoint", "storm", "squall"];
+
+/// The topology that is shipped, with its checkpoints in the place.
+fn place(interval: &str) -> Place {
+    let place = Place::new();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies/totals.toml");
+    let text = fs::read_to_string(path).expect("it is shipped");
+    let checkpoints = format!("interval = \"{interval}\"\nstorage = \"checkpoints\"");
+    let own = text.replace("interval = \"200ms\"", &checkpoints);
+    assert_ne!(text, own);
+    fs::write(place.path("words.toml"), own).expect("it can be written");
+    place
+}
+
+fn totals(place: &Place) -> Vec<i64> {
+    let path = place.path("out/totals.redb").display().to_string();
+    let keys = WORDS.map(|word| vec![Value::from(word)]);
+    let stored = RedbFile::new(RedbFileSettings { path }).map().multi_get(&keys);
+    let stored = stored.unwrap_or_else(|error| panic!("{error}"));
+    stored.into_iter().map(|stored| stored.and_then(|stored| stored.value.as_i64()).unwrap_or(0)).collect()
+}
+
+const FAST: &str = "spout.words.config.rate=10_000_000";
+
+/// With another number of tasks each time. A run that begins anew counts on.
+#[test]
+fn a_run_is_killed_and_continued_and_each_word_counts_once() {
+    let place = place("50ms");
+    for tasks in ["1", "3", "2", "4"] {
+        let set = format!("bolt.totals.parallelism={tasks}");
+        let mut child = place.run_until_next(&["--resume", "--set", &set]);
+        child.kill().expect("it runs");
+        child.wait().expect("it was started");
+        let sum: i64 = totals(&place).iter().sum();
+        assert!(sum < 200_000, "it was killed in the middle");
+    }
+    place.squall(&["run", "words.toml", "-q", "--resume", "--set", FAST], 0);
+    assert_eq!(totals(&place), [25_000; 8]);
+    place.squall(&["run", "words.toml", "-q", "--set", FAST], 0);
+    assert_eq!(totals(&place), [50_000; 8]);
+}
+
+#[test]
+fn a_run_that_goes_back_behind_the_store_ends_with_the_reason() {
+    let place = place("50ms\"\nretain = 100\nmin_pause = \"0ms");
+    place.run_and_kill();
+    place.squall(&["run", "words.toml", "-q", "--resume", "--set", FAST], 0);
+    let printed = place.squall(&["run", "words.toml", "-q", "--resume=1-1"], 1);
+    assert!(printed.stderr.contains("already, and the checkpoint ends with batch"), "{}", printed.stderr);
+    assert_eq!(totals(&place), [25_000; 8]);
+}
+
+/// Tasks in several processes cannot share a file, however many workers the document has.
+#[test]
+fn several_workers_are_refused() {
+    let place = place("50ms");
+    let printed = place.squall(&["run", "words.toml", "-q", "--workers", "2"], 1);
+    assert!(
+        printed.stderr.contains("2 tasks in 2 workers cannot share the state `totals`"),
+        "{}",
+        printed.stderr
+    );
+}
