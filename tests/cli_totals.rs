@@ -59,7 +59,7 @@ fn a_run_that_goes_back_behind_the_store_ends_with_the_reason() {
     place.run_and_kill();
     place.squall(&["run", "words.toml", "-q", "--resume", "--set", FAST], 0);
     let printed = place.squall(&["run", "words.toml", "-q", "--resume=1-1"], 1);
-    assert!(printed.stderr.contains("already, and the checkpoint ends with batch"), "{}", printed.stderr);
+    assert!(printed.stderr.contains("already, and the run begins with checkpoint 1-1"), "{}", printed.stderr);
     assert_eq!(totals(&place), [25_000; 8]);
 }
 

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
 use crate::config::StateMode;
+use crate::ids::CheckpointId;
 use crate::tuple::{Fields, Value};
 
 /// A key of a [`BackingMap`]: the values of the fields that are grouped by, in their order.
@@ -46,8 +47,10 @@ impl fmt::Display for Stored {
 /// # Examples
 /// ```
 /// use squall::api::MapWriter;
+/// use squall::ids::CheckpointId;
 ///
-/// let found = MapWriter { task: 0, lineage: 7, owner: 1, txid: 12 };
+/// let checkpoint = CheckpointId { epoch: 1, number: 15 };
+/// let found = MapWriter { task: 0, lineage: 7, owner: 1, txid: 12, checkpoint };
 /// let replaced = MapWriter { owner: 2, ..found };
 /// assert!(!replaced.is_same_instance(&found), "another instance of the task has taken over");
 /// ```
@@ -56,12 +59,14 @@ pub struct MapWriter {
     /// The task.
     pub task: u32,
     /// The sequence of transactions that the task continues: a random number that is part of its checkpoints. A run that
-    /// begins anew has another one.
+    /// begins anew has another one. Tasks that are added take that of another.
     pub lineage: i64,
     /// The instance of the task: a random number.
     pub owner: i64,
     /// The last transaction that the task has put.
     pub txid: u64,
+    /// The last checkpoint of which it has put something.
+    pub checkpoint: CheckpointId,
 }
 
 impl MapWriter {
@@ -71,11 +76,28 @@ impl MapWriter {
     /// ```
     /// use squall::api::MapWriter;
     ///
-    /// let writer = MapWriter { task: 0, lineage: 7, owner: 1, txid: 12 };
+    /// let writer = MapWriter { task: 0, lineage: 7, owner: 1, txid: 12, checkpoint: Default::default() };
     /// assert!(writer.is_same_instance(&MapWriter { txid: 13, ..writer }));
     /// ```
     pub fn is_same_instance(&self, other: &MapWriter) -> bool {
         (self.task, self.lineage, self.owner) == (other.task, other.lineage, other.owner)
+    }
+
+    /// The error of [`BackingMap::put_as`] for this writer, if another instance has claimed its task.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::api::MapWriter;
+    ///
+    /// let writer = MapWriter { task: 3, lineage: 7, owner: 1, txid: 12, checkpoint: Default::default() };
+    /// let error = writer.taken_over();
+    /// assert!(error.is_fatal() && error.to_string().starts_with("task 3 was taken over"));
+    /// ```
+    pub fn taken_over(&self) -> TaskError {
+        TaskError::fatal(format!(
+            "task {} was taken over: a later start of the topology, or one with other checkpoints, writes to this state",
+            self.task
+        ))
     }
 }
 

@@ -77,20 +77,12 @@ impl BackingMap for MemoryMap {
     fn put_as(&mut self, writer: &MapWriter, put: &[(MapKey, Stored)]) -> Result<(), TaskError> {
         self.with(|entries| {
             let found = entries.writers.get(&writer.task).filter(|found| found.is_same_instance(writer));
-            found.ok_or_else(|| taken_over(writer))?;
+            found.ok_or_else(|| writer.taken_over())?;
             entries.stored.extend(put.iter().cloned());
             entries.writers.insert(writer.task, *writer);
             Ok(())
         })
     }
-}
-
-/// The error of a task that another instance has taken over.
-pub(crate) fn taken_over(writer: &MapWriter) -> TaskError {
-    TaskError::fatal(format!(
-        "task {} was taken over: a later start of the topology, or one with other checkpoints, writes to this state",
-        writer.task
-    ))
 }
 
 /// Settings of [`MemoryStore`]: it has none.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  entries   key: a list of its values       value: a list of transaction or null, value, previous value
-//!  writers   key: the number of the task     value: a list of lineage, owner, transaction
+//!  writers   key: the number of the task     value: a list of lineage, owner, transaction, epoch, number
 //! ```
 //!
 //! 1. A batch is one transaction of redb, which is synced before the call returns.
@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::api::{BackingMap, MapKey, MapOpening, MapWriter, StateStore, Stored, TaskError};
 use crate::files::{cannot_be_made, with_remedy};
-use crate::trident::memory::taken_over;
+use crate::ids::CheckpointId;
 use crate::tuple::Value;
 use crate::tuple::codec::{decode_value, encode_value};
 
@@ -169,15 +169,24 @@ fn read_stored(bytes: &[u8]) -> Option<Stored> {
 }
 
 fn writer_bytes(writer: &MapWriter) -> Result<Vec<u8>, TaskError> {
-    let numbers = [writer.lineage, writer.owner, writer.txid.cast_signed()];
+    let CheckpointId { epoch, number } = writer.checkpoint;
+    let counts = [writer.txid, epoch, number].map(u64::cast_signed);
+    let numbers = [writer.lineage, writer.owner].into_iter().chain(counts);
     bytes(&Value::list(numbers.map(Value::I64)))
 }
 
 fn read_writer(task: u32, bytes: &[u8]) -> Option<MapWriter> {
     let list = decode_value(bytes).ok()?;
-    let [lineage, owner, txid] = list.as_list()? else { return None };
-    let (lineage, owner, txid) = (lineage.as_i64()?, owner.as_i64()?, txid.as_i64()?);
-    Some(MapWriter { task, lineage, owner, txid: txid.cast_unsigned() })
+    let [lineage, owner, txid, epoch, number] = list.as_list()? else { return None };
+    let count = |value: &Value| value.as_i64().map(i64::cast_unsigned);
+    let checkpoint = CheckpointId { epoch: count(epoch)?, number: count(number)? };
+    Some(MapWriter {
+        task,
+        lineage: lineage.as_i64()?,
+        owner: owner.as_i64()?,
+        txid: count(txid)?,
+        checkpoint,
+    })
 }
 
 /// A table that may not be there yet.
@@ -238,7 +247,7 @@ impl BackingMap for RedbFile {
     }
 
     fn put_as(&mut self, writer: &MapWriter, entries: &[(MapKey, Stored)]) -> Result<(), TaskError> {
-        if self.put(Some(writer), entries)? { Ok(()) } else { Err(taken_over(writer)) }
+        if self.put(Some(writer), entries)? { Ok(()) } else { Err(writer.taken_over()) }
     }
 }
 
@@ -269,7 +278,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let stored = |n: i64| Stored { value: Value::from(n), prev: Value::from("before"), txid: Some(7) };
         let (one, other) = (vec![Value::from("a"), Value::from(1)], vec![Value::from("a"), Value::Null]);
-        let writer = MapWriter { task: 3, lineage: -1, owner: 5, txid: u64::MAX };
+        let checkpoint = CheckpointId { epoch: 2, number: 9 };
+        let writer = MapWriter { task: 3, lineage: -1, owner: 5, txid: u64::MAX, checkpoint };
         let mut first = file(&directory);
         assert_eq!(first.multi_get(std::slice::from_ref(&one)).ok(), Some(vec![None]));
         assert_eq!(first.writers().ok(), Some(Some(vec![])));
@@ -294,7 +304,8 @@ mod tests {
     fn an_instance_that_was_replaced_puts_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut file = file(&directory);
-        let writer = MapWriter { task: 0, lineage: 1, owner: 1, txid: 0 };
+        let writer =
+            MapWriter { task: 0, lineage: 1, owner: 1, txid: 0, checkpoint: CheckpointId::default() };
         let entry = (vec![Value::from("a")], Stored::default());
         file.claim(&MapWriter { owner: 2, ..writer }).expect("nobody else writes");
         let error = file.put_as(&writer, &[entry]).expect_err("it was replaced");

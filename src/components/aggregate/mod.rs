@@ -17,8 +17,11 @@
 //!    come again together with later batches; keys that have a later one are skipped.
 //! 4. Parts are state by key, so with another number of tasks they go where their key goes. The next id counts from the
 //!    highest of *all* tasks in the checkpoint, so the ids of a key grow, whichever task has it.
-//! 5. No task counts what does not continue the store: the store keeps for each task the lineage, the owner and the last
-//!    id ([`MapWriter`]). A run that goes back behind the store, or that another one has taken over, ends.
+//! 5. No task counts what does not continue the store: the store keeps for each task the lineage, the owner, and the last
+//!    checkpoint of which it has put something ([`MapWriter`]). A run that goes back behind the store, or that another one
+//!    has taken over, ends. Batches would not do here: tasks number their own, and after a restore with another number of
+//!    tasks they put those of others, too. A checkpoint is the same for all tasks, and later ones of a lineage have higher
+//!    ids, also in another directory.
 
 mod function;
 #[cfg(test)]
@@ -81,6 +84,14 @@ struct Batch {
     part: Part,
 }
 
+/// A batch that is to be put, or that part of it whose keys a task has.
+#[derive(Default)]
+struct Due {
+    /// The last of its checkpoints: batches of several tasks may have one id.
+    checkpoint: CheckpointId,
+    parts: Vec<(MapKey, Part)>,
+}
+
 /// Where a task is in its sequence of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Sequence {
@@ -88,6 +99,8 @@ struct Sequence {
     lineage: i64,
     /// The last batch.
     txid: u64,
+    /// The checkpoint that this is of.
+    checkpoint: CheckpointId,
 }
 
 /// The bolt `aggregate`.
@@ -146,7 +159,7 @@ impl Aggregate {
             map: None,
             pending: ValueState::default(),
             sequences: OperatorState::default(),
-            writer: MapWriter { task: 0, lineage: 0, owner: 0, txid: 0 },
+            writer: MapWriter { task: 0, lineage: 0, owner: 0, txid: 0, checkpoint: CheckpointId::default() },
             clock: Clock::simulated(),
             seed: 0,
             batches: Counter::default(),
@@ -164,7 +177,8 @@ impl Aggregate {
     }
 
     /// Puts a batch, or that part of it whose keys this task has.
-    fn put(&mut self, txid: u64, last: u64, parts: &[(MapKey, Part)]) -> Result<(), TaskError> {
+    fn put(&mut self, txid: u64, last: u64, due: &Due) -> Result<(), TaskError> {
+        let parts = &due.parts;
         let function = self.settings.function;
         let add: Vec<_> = parts
             .iter()
@@ -180,7 +194,8 @@ impl Aggregate {
             .collect();
         let updates: Vec<(MapKey, Update<'_>)> =
             parts.iter().zip(&add).map(|((key, _), add)| (key.clone(), add as Update<'_>)).collect();
-        let writer = MapWriter { txid: self.writer.txid.max(txid), ..self.writer };
+        let (txid_put, checkpoint) = (self.writer.txid.max(txid), self.writer.checkpoint.max(due.checkpoint));
+        let writer = MapWriter { txid: txid_put, checkpoint, ..self.writer };
         let map = self.map();
         map.begin_replay(txid, last);
         let done = map.multi_update_as(&writer, &updates);
@@ -193,40 +208,35 @@ impl Aggregate {
     }
 }
 
-/// Refuses a store that does not continue what a checkpoint has of these tasks.
-fn check_continues(
-    sequences: &[Sequence],
-    found: &[MapWriter],
-    own: u32,
-    name: &str,
-) -> Result<(), TaskError> {
-    let advice = "continue from the latest checkpoint, or empty the store and begin anew";
-    for sequence in sequences {
-        let task = sequence.task;
-        let writer = found.iter().find(|writer| writer.task == task);
-        let why = match writer {
-            None => "which has nothing of it: is this another store, or was it emptied? A state of type `memory` ends with \
-                     its process"
-                .to_owned(),
-            Some(writer) if writer.lineage != sequence.lineage => {
-                "which a run that began anew has written to since".to_owned()
+/// Refuses a store that does not continue what a checkpoint has of these tasks. `found`: who has put something.
+fn check_continues(sequences: &[Sequence], found: &[MapWriter], name: &str) -> Result<(), TaskError> {
+    let refused =
+        |why: String| Err(TaskError::fatal(format!("the run does not continue the state `{name}`, {why}")));
+    for Sequence { task, lineage, .. } in sequences {
+        match found.iter().find(|writer| writer.task == *task) {
+            None => {
+                return refused(format!(
+                    "which has nothing of task {task}: is this another store, or was it emptied? A state of type `memory` \
+                     ends with its process"
+                ));
             }
-            Some(writer) if writer.txid > sequence.txid => format!(
-                "which has batch {} already, and the checkpoint ends with batch {}: {advice}",
-                writer.txid, sequence.txid
-            ),
-            Some(_) => continue,
-        };
-        return Err(TaskError::fatal(format!("task {task} does not continue the state `{name}`, {why}")));
+            Some(writer) if writer.lineage != *lineage => {
+                return refused(format!(
+                    "to which a run that began anew, or one with other checkpoints, has written as task {task} since"
+                ));
+            }
+            Some(_) => {}
+        }
     }
-    // A task that is new among others: nobody may be ahead of all that the checkpoint knows.
-    let last = sequences.iter().map(|sequence| sequence.txid).max();
-    let is_new = !sequences.iter().any(|sequence| sequence.task == own);
-    match (last, found.iter().map(|writer| writer.txid).max()) {
-        (Some(last), Some(found)) if is_new && found > last => Err(TaskError::fatal(format!(
-            "the state `{name}` has batch {found} already, and the checkpoint ends with batch {last}: {advice}"
-        ))),
-        _ => Ok(()),
+    let Some(begin) = sequences.iter().map(|sequence| sequence.checkpoint).max() else { return Ok(()) };
+    let is_own = |writer: &&MapWriter| sequences.iter().any(|sequence| sequence.lineage == writer.lineage);
+    let put = found.iter().filter(is_own).map(|writer| writer.checkpoint).max();
+    match put.filter(|put| *put > begin) {
+        Some(put) => refused(format!(
+            "which has what came up to checkpoint {put} already, and the run begins with checkpoint {begin}: continue from the \
+             latest checkpoint, or empty the store and begin anew"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -298,7 +308,7 @@ impl Bolt for Aggregate {
         let sequences = self.sequences.items(out)?.to_vec();
         let found = self.map().backing().writers()?;
         if let Some(found) = &found {
-            check_continues(&sequences, found, task, &self.settings.state)?;
+            check_continues(&sequences, found, &self.settings.state)?;
         }
         let own = sequences.iter().find(|sequence| sequence.task == task);
         let found = found.unwrap_or_default();
@@ -310,12 +320,23 @@ impl Bolt for Aggregate {
         // Two instances of a task do not begin with one seed at one time.
         let seed = self.seed ^ self.clock.wall_nanos().cast_unsigned() ^ u64::from(task);
         let owner = StdRng::seed_from_u64(seed).random();
-        let lineage = own.map_or(owner, |own| own.lineage);
-        let put = own.and_then(|_| found.iter().find(|writer| writer.task == task));
-        self.writer = MapWriter { task, lineage, owner, txid: put.map_or(last, |writer| writer.txid) };
+        // A task that is new among others continues what they do.
+        let begun = own.or_else(|| sequences.iter().min_by_key(|sequence| sequence.task));
+        let lineage = begun.map_or(owner, |begun| begun.lineage);
+        let put = found.iter().find(|writer| writer.task == task);
+        let continued = put.filter(|put| put.lineage == lineage);
+        self.writer = MapWriter {
+            task,
+            lineage,
+            owner,
+            // Whoever begins anew later counts on from the highest of all.
+            txid: put.map_or(0, |put| put.txid).max(if begun.is_none() { last } else { 0 }),
+            checkpoint: continued.map_or(CheckpointId::default(), |put| put.checkpoint),
+        };
+        let checkpoint = sequences.iter().map(|sequence| sequence.checkpoint).max().unwrap_or_default();
         let writer = self.writer;
         self.map().backing().claim(&writer)?;
-        Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid: last }])?)
+        Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid: last, checkpoint }])?)
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -345,34 +366,33 @@ impl Bolt for Aggregate {
     }
 
     fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let txid = self.last(out)? + 1;
-        let (pending, mut is_empty) = (self.pending, true);
+        let last = self.last(out)?;
+        let (pending, mut txid) = (self.pending, last);
         pending.for_each(out, |out, _, mut waiting| {
             if let Some(part) = waiting.open.take() {
-                is_empty = false;
+                txid = last + 1;
                 waiting.batches.push(Batch { txid, checkpoint, part });
                 pending.set(out, waiting)?;
             }
             Ok(())
         })?;
-        if is_empty {
-            return Ok(());
-        }
         let MapWriter { task, lineage, .. } = self.writer;
-        Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid }])?)
+        Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid, checkpoint }])?)
     }
 
     fn committed(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let last = self.last(out)?;
-        let (pending, mut due) = (self.pending, BTreeMap::<u64, Vec<(MapKey, Part)>>::new());
+        let (pending, mut due) = (self.pending, BTreeMap::<u64, Due>::new());
         pending.for_each(out, |_, key, waiting| {
             for batch in waiting.batches.into_iter().filter(|batch| batch.checkpoint <= checkpoint) {
-                due.entry(batch.txid).or_default().push((key.to_vec(), batch.part));
+                let of_id = due.entry(batch.txid).or_default();
+                of_id.checkpoint = of_id.checkpoint.max(batch.checkpoint);
+                of_id.parts.push((key.to_vec(), batch.part));
             }
             Ok(())
         })?;
-        for (txid, parts) in &due {
-            self.put(*txid, last, parts)?;
+        for (txid, due) in &due {
+            self.put(*txid, last, due)?;
         }
         if due.is_empty() {
             return Ok(());

@@ -112,7 +112,7 @@ impl BackingMap for TestStore {
         self.call(|state, done| {
             if !state.is_plain {
                 let found = state.writers.get(&writer.task).filter(|found| found.is_same_instance(writer));
-                found.ok_or_else(|| TaskError::fatal("it was taken over"))?;
+                found.ok_or_else(|| writer.taken_over())?;
                 state.writers.insert(writer.task, *writer);
             }
             state.put.push((writer.task, writer.txid));
