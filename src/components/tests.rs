@@ -47,6 +47,24 @@ fn every_setting_is_documented_and_no_other() {
 }
 
 #[test]
+fn every_setting_of_a_state_is_documented() {
+    let page = include_str!("../../docs/topology.md");
+    let section = page.split("\n### Stores outside of squall\n").nth(1).unwrap_or_default();
+    let section = section.split("\n#").next().unwrap_or_default();
+    for known in Registry::with_standard().states() {
+        let schema = known.schema(&mut SchemaGenerator::default());
+        let properties = schema.get("properties").and_then(|properties| properties.as_object());
+        for (setting, schema) in properties.into_iter().flatten() {
+            let row = section.lines().find(|line| line.starts_with(&format!("| `{setting}` | ")));
+            let row = row.unwrap_or_else(|| panic!("`{setting}` of `{}` is in no row", known.name));
+            assert!(row.contains(&format!("`{}`", known.name)), "{row}");
+            let description = schema.get("description").and_then(|text| text.as_str()).unwrap_or_default();
+            assert!(!description.is_empty(), "`{}.{setting}`", known.name);
+        }
+    }
+}
+
+#[test]
 fn every_setting_says_what_it_is_to_editors() {
     for component in Registry::with_standard().components() {
         let schema = component.schema(&mut SchemaGenerator::default());

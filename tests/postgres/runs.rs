@@ -44,7 +44,7 @@ fn make_tables(server: &Server) {
     server.query("CREATE TABLE numbers (n bigint); CREATE TABLE kinds (kind text PRIMARY KEY, count bigint)");
 }
 
-fn squall(args: &[&str]) -> Child {
+pub fn squall(args: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
     command.args(["run"]).args(args).args(["--json", "--config", "tests/fixtures/engine/patient.toml"]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -53,7 +53,7 @@ fn squall(args: &[&str]) -> Child {
 }
 
 /// Waits for the end of a run, and shows what it wrote if it failed.
-fn ended(run: Child) -> Output {
+pub fn ended(run: Child) -> Output {
     let output = run.wait_with_output().expect("it is a child");
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{error}", output.status);
@@ -71,13 +71,13 @@ fn assert_exact(server: &Server) {
     assert_eq!(server.number("SELECT sum(count) FROM kinds"), COUNT);
 }
 
-fn kill(pid: u32) {
+pub fn kill(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
     // It may have ended by itself.
     let _ = kill_process(pid, Signal::KILL);
 }
 
-fn children(parent: u32) -> BTreeSet<u32> {
+pub fn children(parent: u32) -> BTreeSet<u32> {
     let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().filter_map(Result::ok);
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     lists

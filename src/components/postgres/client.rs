@@ -25,18 +25,19 @@ use crate::components::postgres::connection::{
 use crate::components::postgres::settings::PostgresSettings;
 use crate::components::postgres::statement::Statement;
 use crate::components::postgres::values::{ColumnKind, ColumnType, Parameter};
+use crate::components::settings::{Period, Secret};
 use crate::ids::CheckpointId;
 use crate::topology::registry::SettingError;
 
 /// Tells idle connections that the other side is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// The server of these settings.
+/// The server that a URL names.
 ///
 /// # Errors
 /// When the URL is none, or asks for what squall does not have.
-pub(super) fn server_of(settings: &PostgresSettings) -> Result<Config, SettingError> {
-    let config = Config::from_str(settings.url.reveal()).map_err(|_| {
+pub(super) fn server_of(url: &Secret) -> Result<Config, SettingError> {
+    let config = Config::from_str(url.reveal()).map_err(|_| {
         SettingError::at(
             "url",
             "is not what a PostgreSQL server is reached by: write postgres://USER@HOST:PORT/DATABASE, or \
@@ -56,29 +57,37 @@ pub(super) fn server_of(settings: &PostgresSettings) -> Result<Config, SettingEr
     }
 }
 
-/// Connects to the server of a task.
-pub(super) struct Connector {
-    settings: PostgresSettings,
-    statement: Statement,
+/// How a task reaches its server.
+pub(super) struct Reach {
+    url: Secret,
+    password_file: Option<String>,
+    connect_timeout: Duration,
+    statement_timeout: Duration,
+    /// What the server knows the connection by.
     application: String,
 }
 
-impl Connector {
+impl Reach {
+    /// Of these settings: the URL, the file of its password, and the time-outs of connecting and of a statement.
     pub(super) fn new(
-        settings: &PostgresSettings,
-        statement: &Statement,
+        (url, password_file): (&Secret, Option<&String>),
+        (connect, statement): (Period, Period),
         context: &TaskContext,
-    ) -> Connector {
-        let application =
-            format!("squall {}/{}/{}", context.topology(), context.component(), context.task_index());
-        Connector { settings: settings.clone(), statement: statement.clone(), application }
+    ) -> Reach {
+        let (topology, component, task) = (context.topology(), context.component(), context.task_index());
+        Reach {
+            url: url.clone(),
+            password_file: password_file.cloned(),
+            connect_timeout: connect.0,
+            statement_timeout: statement.0,
+            application: format!("squall {topology}/{component}/{task}"),
+        }
     }
 
     fn config(&self) -> Result<Config, DatabaseError> {
-        let settings = &self.settings;
-        let config = server_of(settings).map_err(|error| DatabaseError::Permanent(error.to_string()));
+        let config = server_of(&self.url).map_err(|error| DatabaseError::Permanent(error.to_string()));
         let mut config = config?;
-        if let Some(file) = &settings.password_file {
+        if let Some(file) = &self.password_file {
             let text = fs::read_to_string(file).map_err(|error| {
                 DatabaseError::Permanent(format!("the password file `{file}` cannot be read: {error}"))
             })?;
@@ -87,22 +96,46 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name(&self.application);
         }
-        config.connect_timeout(settings.connect_timeout.0);
-        config.tcp_user_timeout(settings.statement_timeout.0);
+        config.connect_timeout(self.connect_timeout);
+        config.tcp_user_timeout(self.statement_timeout);
         config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(3);
         Ok(config)
     }
-}
 
-impl Connect for Connector {
-    fn connect(&mut self) -> Result<Box<dyn Connection>, DatabaseError> {
+    /// Connects, with the limits of the module's second rule.
+    pub(super) fn connect(&self) -> Result<Client, DatabaseError> {
         let mut client = self.config()?.connect(NoTls).map_err(|error| error_of(&error))?;
-        let timeout = self.settings.statement_timeout.0.as_millis();
+        let timeout = self.statement_timeout.as_millis();
         let session = format!(
             "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = {timeout}; \
              SET client_min_messages = warning"
         );
         client.batch_execute(&session).map_err(|error| error_of(&error))?;
+        Ok(client)
+    }
+}
+
+/// Connects to the server of a task.
+pub(super) struct Connector {
+    reach: Reach,
+    statement: Statement,
+}
+
+impl Connector {
+    pub(super) fn new(
+        settings: &PostgresSettings,
+        statement: &Statement,
+        context: &TaskContext,
+    ) -> Connector {
+        let timeouts = (settings.connect_timeout, settings.statement_timeout);
+        let reach = Reach::new((&settings.url, settings.password_file.as_ref()), timeouts, context);
+        Connector { reach, statement: statement.clone() }
+    }
+}
+
+impl Connect for Connector {
+    fn connect(&mut self) -> Result<Box<dyn Connection>, DatabaseError> {
+        let mut client = self.reach.connect()?;
         let one_row = client.prepare(&self.statement.sql(1)).map_err(|error| error_of(&error))?;
         let types = one_row.params().iter().map(column_type).collect();
         let statements = HashMap::from([(1, one_row)]);
@@ -120,7 +153,7 @@ struct ServerConnection {
 
 /// A parameter, as text whatever its type is.
 #[derive(Debug)]
-struct AsText<'a>(&'a Parameter);
+pub(super) struct AsText<'a>(pub(super) &'a Parameter);
 
 impl ToSql for AsText<'_> {
     fn to_sql(
@@ -268,7 +301,7 @@ CREATE TABLE squall_refused (
 )";
 
 /// Of the lock under which the tables are made: a number that nobody else has by chance.
-const TABLES_LOCK: i64 = 0x7371_7561_6c6c;
+pub(super) const TABLES_LOCK: i64 = 0x7371_7561_6c6c;
 
 impl ServerConnection {
     /// Tasks that make them at the same time wait for each other, because `IF NOT EXISTS` does not see what
@@ -297,7 +330,7 @@ fn column_type(server_type: &Type) -> ColumnType {
 
 /// What an error of the client means for the rows. Classes of states are those of the appendix "PostgreSQL Error
 /// Codes" of the manual.
-fn error_of(error: &postgres::Error) -> DatabaseError {
+pub(super) fn error_of(error: &postgres::Error) -> DatabaseError {
     let Some(server) = error.as_db_error() else {
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
         return DatabaseError::Away(format!("{error}{cause}"));

@@ -5,7 +5,9 @@
 //! complete, exactly once. Which one a task takes is decided when it is prepared. Both make `row`s of tuples and write
 //! them by a `statement` through a `session`, with `values` as the server reads them.
 //!
-//! `client` speaks to the server. It alone needs the Cargo feature `postgres`; without it the settings are checked,
+//! `state` is the type `postgres` of `[state.NAME]`: totals in a table, which `state_table` has the statements of.
+//!
+//! `client` speaks to the server, and `state_client` does so for totals. They alone need the Cargo feature `postgres`; without it the settings are checked,
 //! and everything else is tested with a server in memory.
 
 #![cfg_attr(
@@ -25,6 +27,10 @@ mod kept_rows;
 mod row;
 mod session;
 mod settings;
+mod state;
+#[cfg(feature = "postgres")]
+mod state_client;
+mod state_table;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -43,6 +49,8 @@ use crate::ids::CheckpointId;
 use crate::topology::registry::{Registry, SettingError};
 
 pub use settings::{BatchSettings, Columns, PostgresSettings, WriteMode};
+pub use state::{PostgresState, PostgresStateSettings};
+pub use state_table::{KeyColumn, ValueColumn};
 
 /// What makes the connector of a task. The tests have one of their own.
 type Connector = Arc<dyn Fn(&PostgresSettings, &Statement, &TaskContext) -> Box<dyn Connect> + Send + Sync>;
@@ -77,7 +85,7 @@ impl Postgres {
 
 #[cfg(feature = "postgres")]
 fn check_url(settings: &PostgresSettings) -> Result<(), SettingError> {
-    client::server_of(settings).map(drop)
+    client::server_of(&settings.url).map(drop)
 }
 
 #[cfg(feature = "postgres")]
@@ -179,5 +187,10 @@ key = ["id"]
 "#,
         )
         .blocking()
+        .needs_feature("postgres", cfg!(feature = "postgres"));
+    registry
+        .state_type("postgres", "A table of PostgreSQL.", |settings: &PostgresStateSettings| {
+            PostgresState::new(settings.clone())
+        })
         .needs_feature("postgres", cfg!(feature = "postgres"));
 }

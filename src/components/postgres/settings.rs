@@ -107,11 +107,11 @@ impl Default for BatchSettings {
     }
 }
 
-fn connect_timeout() -> Period {
+pub(super) fn connect_timeout() -> Period {
     Period(Duration::from_secs(10))
 }
 
-fn statement_timeout() -> Period {
+pub(super) fn statement_timeout() -> Period {
     Period(Duration::from_secs(30))
 }
 
@@ -137,16 +137,20 @@ impl PostgresSettings {
         if self.batch.bytes.0 == 0 {
             return Err(SettingError::at("batch.bytes", "must be at least 1B"));
         }
-        let timeouts =
-            [("connect_timeout", self.connect_timeout), ("statement_timeout", self.statement_timeout)];
-        for (key, timeout) in timeouts {
-            if !(1..=TIMEOUT_MS_MAX).contains(&timeout.0.as_millis()) {
-                return Err(SettingError::at(key, "must be from 1ms to 24 days"));
-            }
-        }
+        check_timeouts(self.connect_timeout, self.statement_timeout)?;
         if self.reconnect.min.is_zero() {
             return Err(SettingError::at("reconnect", "must begin with at least 1ms"));
         }
         Ok(())
     }
+}
+
+/// Refuses time-outs that the server does not take.
+pub(super) fn check_timeouts(connect: Period, statement: Period) -> Result<(), SettingError> {
+    for (key, timeout) in [("connect_timeout", connect), ("statement_timeout", statement)] {
+        if !(1..=TIMEOUT_MS_MAX).contains(&timeout.0.as_millis()) {
+            return Err(SettingError::at(key, "must be from 1ms to 24 days"));
+        }
+    }
+    Ok(())
 }

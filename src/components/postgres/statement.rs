@@ -198,11 +198,11 @@ fn placeholders(before: usize, count: usize) -> String {
 }
 
 /// A name as SQL has it, with its letters as they are.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn quoted_table(table: &str) -> Result<String, SettingError> {
+pub(super) fn quoted_table(table: &str) -> Result<String, SettingError> {
     let parts: Vec<&str> = table.split('.').collect();
     if parts.len() > 2 || parts.iter().any(|part| part.is_empty()) || table.contains('\0') {
         return Err(SettingError::at("table", "must be the name of a table, or SCHEMA.TABLE"));

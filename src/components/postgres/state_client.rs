@@ -1,0 +1,243 @@
+//! A map in a table of a real server.
+//!
+//! 1. A batch is one transaction: its rows, and how far the task has come. It locks the row of the task in
+//!    `squall_states` first, so nobody can take the task over meanwhile.
+//! 2. After any error the connection is closed, and made again by the next call, which the runtime makes after a pause.
+
+use postgres::types::ToSql;
+use postgres::{Client, Transaction};
+
+use crate::api::{BackingMap, MapKey, MapWriter, Stored, TaskError};
+use crate::components::postgres::client::{AsText, Reach, TABLES_LOCK, error_of};
+use crate::components::postgres::connection::DatabaseError;
+use crate::components::postgres::state_table::StateTable;
+use crate::components::postgres::values::Parameter;
+use crate::ids::CheckpointId;
+use crate::tuple::Value;
+
+/// How many keys go into one statement.
+const KEYS_MAX: usize = 10_000;
+
+/// Of squall's own: for each table of totals and each task that puts into it, how far it has come.
+const STATES: &str = "
+CREATE TABLE IF NOT EXISTS squall_states (
+    state text NOT NULL,
+    task integer NOT NULL,
+    lineage bigint NOT NULL,
+    owner bigint NOT NULL,
+    txid bigint NOT NULL,
+    epoch bigint NOT NULL,
+    number bigint NOT NULL,
+    put_at timestamptz NOT NULL,
+    PRIMARY KEY (state, task)
+)";
+
+/// The map of a task.
+pub(super) struct ServerMap {
+    reach: Reach,
+    table: StateTable,
+    /// The table as it is called in `squall_states`.
+    state: String,
+    client: Option<Client>,
+}
+
+impl ServerMap {
+    /// Connects, makes the tables if they are not there, and looks at their columns.
+    pub(super) fn open(reach: Reach, table: StateTable) -> Result<ServerMap, TaskError> {
+        let state = table.table.clone();
+        let mut map = ServerMap { reach, table, state, client: None };
+        map.with(|client, table, _| {
+            make_tables(client, table)?;
+            check_columns(client, table)
+        })?;
+        Ok(map)
+    }
+
+    /// Does something over the connection, which is made if there is none.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Client, &StateTable, &str) -> Result<T, DatabaseError>,
+    ) -> Result<T, TaskError> {
+        let client = match self.client.take() {
+            Some(client) => Ok(client),
+            None => self.reach.connect(),
+        };
+        let done = client.and_then(|mut client| {
+            let done = work(&mut client, &self.table, &self.state)?;
+            Ok((client, done))
+        });
+        let (client, done) = done.map_err(|error| task_error(&error))?;
+        self.client = Some(client);
+        Ok(done)
+    }
+}
+
+/// An error of a row will not go away by waiting either: what is put is the same each time.
+fn task_error(error: &DatabaseError) -> TaskError {
+    match error {
+        DatabaseError::Permanent(_) | DatabaseError::Row(_) => TaskError::fatal(error.to_string()),
+        DatabaseError::Away(_) | DatabaseError::Busy(_) => TaskError::new(error.to_string()),
+    }
+}
+
+fn failed(error: postgres::Error) -> DatabaseError {
+    error_of(&error)
+}
+
+/// Tasks that make them at the same time wait for each other, because `IF NOT EXISTS` does not see what another
+/// transaction is making.
+fn make_tables(client: &mut Client, table: &StateTable) -> Result<(), DatabaseError> {
+    let mut transaction = client.transaction().map_err(failed)?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&TABLES_LOCK]).map_err(failed)?;
+    for (name, create) in [("squall_states", STATES), (&table.table, &table.create())] {
+        let there = transaction.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&name]);
+        if !there.map_err(failed)?.get::<_, bool>(0) {
+            transaction.batch_execute(create).map_err(failed)?;
+        }
+    }
+    transaction.commit().map_err(failed)
+}
+
+/// A table that somebody else has made may have other columns.
+fn check_columns(client: &mut Client, table: &StateTable) -> Result<(), DatabaseError> {
+    let statement = client.prepare(&table.look()).map_err(failed)?;
+    for (column, (name, types)) in statement.columns().iter().zip(table.wanted()) {
+        let found = column.type_().name();
+        if !types.contains(&found) {
+            return Err(DatabaseError::Permanent(format!(
+                "the column `{name}` of the table {} is of type {found}, and has to be {}: change `key` or `value` of the \
+                 state, or name another `table`",
+                table.table,
+                types.join(" or ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn as_text(parameters: &[Parameter]) -> Vec<AsText<'_>> {
+    parameters.iter().map(AsText).collect()
+}
+
+fn references<'a>(parameters: &'a [AsText<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
+}
+
+fn put(
+    transaction: &mut Transaction<'_>,
+    table: &StateTable,
+    entries: &[(MapKey, Stored)],
+) -> Result<(), DatabaseError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let statement = transaction.prepare(&table.put()).map_err(failed)?;
+    for chunk in entries.chunks(KEYS_MAX) {
+        let rows = table.rows(chunk).map_err(DatabaseError::Row)?;
+        let rows = as_text(&rows);
+        transaction.execute(&statement, &references(&rows)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn task_of(writer: &MapWriter) -> i32 {
+    i32::try_from(writer.task).unwrap_or(i32::MAX)
+}
+
+/// The last batch, and its checkpoint, as PostgreSQL has numbers.
+fn counts_of(writer: &MapWriter) -> [i64; 3] {
+    let CheckpointId { epoch, number } = writer.checkpoint;
+    [writer.txid, epoch, number].map(u64::cast_signed)
+}
+
+impl BackingMap for ServerMap {
+    fn multi_get(&mut self, keys: &[MapKey]) -> Result<Vec<Option<Stored>>, TaskError> {
+        self.with(|client, table, _| {
+            let statement = client.prepare(&table.get()).map_err(failed)?;
+            let mut found: Vec<Option<Stored>> = Vec::with_capacity(keys.len());
+            for chunk in keys.chunks(KEYS_MAX) {
+                let begin = found.len();
+                found.resize(begin + chunk.len(), None);
+                let parameters = table.keys(chunk).map_err(DatabaseError::Row)?;
+                let parameters = as_text(&parameters);
+                for row in client.query(&statement, &references(&parameters)).map_err(failed)? {
+                    // The place is from 1.
+                    let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
+                    let stored = table.stored(row.get(1), row.get(2), row.get(3));
+                    let entry = found.get_mut(begin.saturating_add(place));
+                    match (entry, stored) {
+                        (Some(entry), Some(stored)) => *entry = Some(stored),
+                        _ => {
+                            let key = Value::list(chunk.get(place).cloned().unwrap_or_default());
+                            let why =
+                                format!("the row of {key} in {} is not what squall has put", table.table);
+                            return Err(DatabaseError::Permanent(why));
+                        }
+                    }
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn multi_put(&mut self, entries: &[(MapKey, Stored)]) -> Result<(), TaskError> {
+        self.with(|client, table, _| {
+            let mut transaction = client.transaction().map_err(failed)?;
+            put(&mut transaction, table, entries)?;
+            transaction.commit().map_err(failed)
+        })
+    }
+
+    fn check(&self, key: &[Value], value: &Value) -> Result<(), String> {
+        self.table.check(key, value)
+    }
+
+    fn writers(&mut self) -> Result<Option<Vec<MapWriter>>, TaskError> {
+        self.with(|client, _, state| {
+            let sql = "SELECT task, lineage, owner, txid, epoch, number FROM squall_states WHERE state = $1 ORDER BY task";
+            let rows = client.query(sql, &[&state]).map_err(failed)?;
+            let writer = |row: &postgres::Row| MapWriter {
+                task: row.get::<_, i32>(0).unsigned_abs(),
+                lineage: row.get(1),
+                owner: row.get(2),
+                txid: row.get::<_, i64>(3).cast_unsigned(),
+                checkpoint: CheckpointId {
+                    epoch: row.get::<_, i64>(4).cast_unsigned(),
+                    number: row.get::<_, i64>(5).cast_unsigned(),
+                },
+            };
+            Ok(Some(rows.iter().map(writer).collect()))
+        })
+    }
+
+    fn claim(&mut self, writer: &MapWriter) -> Result<(), TaskError> {
+        self.with(|client, _, state| {
+            let sql = "INSERT INTO squall_states (state, task, lineage, owner, txid, epoch, number, put_at) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT (state, task) DO UPDATE \
+                       SET lineage = EXCLUDED.lineage, owner = EXCLUDED.owner, txid = EXCLUDED.txid, \
+                       epoch = EXCLUDED.epoch, number = EXCLUDED.number";
+            let (task, [txid, epoch, number]) = (task_of(writer), counts_of(writer));
+            let parameters: [&(dyn ToSql + Sync); 7] =
+                [&state, &task, &writer.lineage, &writer.owner, &txid, &epoch, &number];
+            client.execute(sql, &parameters).map(drop).map_err(failed)
+        })
+    }
+
+    fn put_as(&mut self, writer: &MapWriter, entries: &[(MapKey, Stored)]) -> Result<(), TaskError> {
+        let is_own = self.with(|client, table, state| {
+            let mut transaction = client.transaction().map_err(failed)?;
+            let sql = "UPDATE squall_states SET txid = $5, epoch = $6, number = $7, put_at = now() \
+                       WHERE state = $1 AND task = $2 AND lineage = $3 AND owner = $4";
+            let (task, [txid, epoch, number]) = (task_of(writer), counts_of(writer));
+            let parameters: [&(dyn ToSql + Sync); 7] =
+                [&state, &task, &writer.lineage, &writer.owner, &txid, &epoch, &number];
+            // It locks the row until the transaction ends.
+            if transaction.execute(sql, &parameters).map_err(failed)? == 0 {
+                return Ok(false);
+            }
+            put(&mut transaction, table, entries)?;
+            transaction.commit().map(|()| true).map_err(failed)
+        })?;
+        if is_own { Ok(()) } else { Err(writer.taken_over()) }
+    }
+}
