@@ -175,6 +175,11 @@ impl<S: JournaledSink> JournaledBolt<S> {
         let (marks, clean) = (OperatorState::default(), None);
         JournaledBolt { sink, is_dirty: false, marks, clean, own_tasks: OwnTasks::default() }
     }
+
+    /// The sink, for what it is told beside its calls.
+    pub(crate) fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
 }
 
 /// The last mark of each task.

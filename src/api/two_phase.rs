@@ -168,6 +168,11 @@ impl<S: TwoPhaseSink> TwoPhaseBolt<S> {
         let (prepared, last) = (OperatorState::default(), OperatorState::default());
         TwoPhaseBolt { sink, open: None, prepared, last, own_tasks: OwnTasks::default() }
     }
+
+    /// The sink, for what it is told beside its calls.
+    pub(crate) fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
 }
 
 impl<S: TwoPhaseSink> Bolt for TwoPhaseBolt<S> {

@@ -197,3 +197,22 @@ fn a_row_that_is_refused_at_the_commit_goes_to_a_table() {
     assert!(refused[0].starts_with("component|1|4|1|[2,\"rice\"]|new row for relation \"t\""), "{refused:?}");
     assert_eq!(sink.counter("rows_refused"), 1);
 }
+
+/// A server that is stopped held the bolt for as long as it was stopped: only the server kept the time-outs.
+#[test]
+fn a_server_that_is_stopped_is_given_up() {
+    let server = Server::start();
+    server.query("CREATE TABLE t (id bigint, item text)");
+    let limits = "connect_timeout = '3s'\nstatement_timeout = '3s'\ngive_up = '0s'";
+    let mut sink = sink(&server, &format!("table = 't'\ncolumns = ['id', 'item']\n{limits}"));
+    write(&mut sink, [(1, "tea")]);
+    server.freeze(true);
+    // In the middle of a session, and at the next connect.
+    write(&mut sink, [(2, "rice")]);
+    write(&mut sink, [(3, "salt")]);
+    server.freeze(false);
+    let errors = sink.errors();
+    assert_eq!((sink.acked().len(), sink.failed().len(), errors.len()), (1, 2, 2), "{errors:?}");
+    assert!(errors[0].contains("it has not answered for 6s"), "{errors:?}");
+    assert!(errors[1].contains("it has not answered for 3s"), "{errors:?}");
+}

@@ -10,12 +10,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::server::{Server, wait_until};
 
 /// How many rows the topologies make, and how many a second.
-const COUNT: i64 = 12_000;
+pub const COUNT: i64 = 12_000;
 const RATE: i64 = 3000;
 
 /// Numbers into the table `numbers`, which takes one twice; and how often each remainder has come, which only the
 /// last row of each checkpoint shows.
 fn document(directory: &Path, server: &Server, delivery: &str) -> String {
+    document_with(directory, server, delivery, "")
+}
+
+/// The same with more settings of both sinks.
+pub fn document_with(directory: &Path, server: &Server, delivery: &str, config: &str) -> String {
     let (url, directory_shown) = (server.url(), directory.display());
     let checkpoint = match delivery {
         "exactly-once" => {
@@ -28,19 +33,19 @@ fn document(directory: &Path, server: &Server, delivery: &str) -> String {
          [spout.numbers]\ntype = 'generate'\n[spout.numbers.config]\nrate = {RATE}\ncount = {COUNT}\n\
          fields = {{ n = '{{seq}}', kind = '{{choice:a|b|c}}' }}\n\
          [bolt.store]\ntype = 'postgres'\nparallelism = 2\ninputs = ['numbers']\n\
-         [bolt.store.config]\nurl = '{url}'\ntable = 'numbers'\ncolumns = ['n']\n\
+         [bolt.store.config]\nurl = '{url}'\ntable = 'numbers'\ncolumns = ['n']\n{config}\n\
          [bolt.count]\ntype = 'count'\ninputs = [{{ from = 'numbers', fields = ['kind'] }}]\n\
          config = {{ by = ['kind'], emit = 'updates' }}\n\
          [bolt.kinds]\ntype = 'postgres'\ninputs = [{{ from = 'count', fields = ['kind'] }}]\n\
          [bolt.kinds.config]\nurl = '{url}'\ntable = 'kinds'\ncolumns = ['kind', 'count']\n\
-         mode = 'upsert'\nkey = ['kind']\n",
+         mode = 'upsert'\nkey = ['kind']\n{config}\n",
     );
     let path = directory.join("numbers.toml");
     fs::write(&path, text).expect("the directory is the test's");
     path.to_str().expect("it is text").to_owned()
 }
 
-fn make_tables(server: &Server) {
+pub fn make_tables(server: &Server) {
     server.query("CREATE TABLE numbers (n bigint); CREATE TABLE kinds (kind text PRIMARY KEY, count bigint)");
 }
 
@@ -60,12 +65,12 @@ pub fn ended(run: Child) -> Output {
     output
 }
 
-fn rows(server: &Server) -> i64 {
+pub fn rows(server: &Server) -> i64 {
     server.number("SELECT count(*) FROM numbers")
 }
 
 /// The tables have what a run has that nothing happened to.
-fn assert_exact(server: &Server) {
+pub fn assert_exact(server: &Server) {
     let found = server.query("SELECT count(*), count(DISTINCT n), min(n), max(n) FROM numbers");
     assert_eq!(found, [format!("{COUNT}|{COUNT}|0|{}", COUNT - 1)]);
     assert_eq!(server.number("SELECT sum(count) FROM kinds"), COUNT);
@@ -86,7 +91,7 @@ pub fn children(parent: u32) -> BTreeSet<u32> {
 }
 
 /// Waits until so many rows are there, or the run has ended.
-fn wait_for_rows(server: &Server, run: &mut Child, at_least: i64) {
+pub fn wait_for_rows(server: &Server, run: &mut Child, at_least: i64) {
     wait_until("rows", || rows(server) >= at_least || run.try_wait().expect("it is a child").is_some());
 }
 

@@ -8,10 +8,11 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,18 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Server {
     directory: tempfile::TempDir,
     port: u16,
+    /// `max_prepared_transactions`.
+    prepares: u32,
     process: Child,
 }
 
 impl Server {
     pub fn start() -> Server {
+        Server::with_prepares(20)
+    }
+
+    /// A server that takes so many prepared transactions at a time.
+    pub fn with_prepares(prepares: u32) -> Server {
         let directory = tempfile::tempdir().expect("a temporary directory");
         if rustix::process::geteuid().is_root() {
             let (user, group) = (id_of("-u"), id_of("-g"));
@@ -43,8 +51,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
         let port = listener.local_addr().expect("it is bound").port();
         drop(listener);
-        let process = launch(directory.path(), port);
-        let server = Server { directory, port, process };
+        let process = launch(directory.path(), port, prepares);
+        let server = Server { directory, port, prepares, process };
         server.wait_until_ready();
         server
     }
@@ -69,9 +77,21 @@ impl Server {
         self.process.wait().expect("it is a child");
     }
 
+    /// Stops all its processes in the middle of what they do, or lets them go on.
+    pub fn freeze(&self, is_frozen: bool) {
+        let signal = if is_frozen { Signal::STOP } else { Signal::CONT };
+        let id = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("it lives");
+        let ids = children.split_whitespace().filter_map(|id| id.parse().ok()).chain([id as i32]);
+        for process in ids.filter_map(Pid::from_raw) {
+            // A session may have ended by itself.
+            let _ = kill_process(process, signal);
+        }
+    }
+
     /// Starts it again after [`kill`](Server::kill) or [`stop`](Server::stop).
     pub fn restart(&mut self) {
-        self.process = launch(self.directory.path(), self.port);
+        self.process = launch(self.directory.path(), self.port, self.prepares);
         self.wait_until_ready();
     }
 
@@ -99,6 +119,49 @@ impl Server {
     }
 }
 
+/// A session that stays open, for tests with more queries than processes can be started for.
+pub struct Session {
+    process: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// What stands after the answer to a query.
+const END_OF_ANSWER: &str = "-- end of the answer --";
+
+impl Session {
+    pub fn open(server: &Server) -> Session {
+        let mut command = Command::new("psql");
+        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &server.url()]);
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql is installed");
+        let input = process.stdin.take().expect("it is a pipe");
+        let lines = BufReader::new(process.stdout.take().expect("it is a pipe")).lines();
+        Session { process, input, lines }
+    }
+
+    /// As [`Server::query`].
+    pub fn query(&mut self, sql: &str) -> Vec<String> {
+        writeln!(self.input, "{sql};\n\\echo {END_OF_ANSWER}").expect("psql reads");
+        let lines = self.lines.by_ref().map(|line| line.expect("it is text"));
+        let mut rows = Vec::new();
+        for line in lines {
+            if line == END_OF_ANSWER {
+                return rows;
+            }
+            rows.push(line);
+        }
+        panic!("psql has ended at: {sql}");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
@@ -110,10 +173,11 @@ fn answers(output: &std::process::Output) -> bool {
     output.status.success()
 }
 
-fn launch(directory: &Path, port: u16) -> Child {
+fn launch(directory: &Path, port: u16, prepares: u32) -> Child {
     let mut command = as_server("postgres", directory);
     command.arg("-D").arg(directory.join("data")).arg("-k").arg(directory).args(["-p", &port.to_string()]);
     command.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50"]);
+    command.args(["-c", &format!("max_prepared_transactions={prepares}")]);
     let log = fs::File::create(directory.join("log")).expect("the directory is ours");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
     command.spawn().expect("postgres can be started")

@@ -45,6 +45,8 @@ pub(super) enum Command {
     CheckConstraints,
     /// Makes squall's own tables, if they are not there.
     MakeTables,
+    /// In this transaction, a statement that waits for a lock of another transaction gives up soon.
+    LimitLockWait,
 }
 
 /// The task that writes: what squall's tables know it by.
@@ -72,7 +74,9 @@ pub(super) struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefusedRow {
     pub(super) checkpoint: CheckpointId,
-    /// Its place among the rows of the checkpoint.
+    /// The number of the transaction that it is of.
+    pub(super) sequence: i64,
+    /// Its place among the rows of the transaction.
     pub(super) place: i64,
     pub(super) why: String,
     /// The parameters as JSON.
@@ -80,7 +84,7 @@ pub(super) struct RefusedRow {
 }
 
 /// A connection. After [`DatabaseError::Away`] it is of no use any more.
-pub(super) trait Connection: Send {
+pub(super) trait Connection: Prepares + Journals + Send {
     /// The types of the parameters of a row.
     fn types(&self) -> &[ColumnType];
 
@@ -92,8 +96,75 @@ pub(super) trait Connection: Send {
     /// What squall's table has of the task. Whoever else wants to change it waits until the transaction ends.
     fn lock_progress(&mut self, writer: &Writer) -> Result<Option<Progress>, DatabaseError>;
 
+    /// The same without the lock.
+    fn progress(&mut self, writer: &Writer) -> Result<Option<Progress>, DatabaseError>;
+
     fn set_progress(&mut self, writer: &Writer, progress: Progress) -> Result<(), DatabaseError>;
 
     /// Keeps a row that was refused.
     fn keep_refused(&mut self, writer: &Writer, row: &RefusedRow) -> Result<(), DatabaseError>;
+}
+
+/// Prepared transactions: they outlive the connection, and are decided about by their names.
+pub(super) trait Prepares {
+    /// How many the server may have at a time.
+    fn prepares_max(&mut self) -> Result<i64, DatabaseError>;
+
+    /// Announces that this transaction is going to be prepared: until then, or until it is rolled back or the connection
+    /// breaks, [`await_prepares`](Prepares::await_prepares) of the same task waits.
+    fn announce_prepare(&mut self, writer: &Writer) -> Result<(), DatabaseError>;
+
+    /// Waits until no transaction of the task is announced, and lets none be announced until this one ends.
+    fn await_prepares(&mut self, writer: &Writer) -> Result<(), DatabaseError>;
+
+    /// Marks in the transaction that it is the one with this name: see [`is_marked`](Prepares::is_marked).
+    fn mark_prepared(&mut self, writer: &Writer, mark: &PreparedMark) -> Result<(), DatabaseError>;
+
+    /// Prepares the open transaction, which is not open any more then, also if there is an error.
+    fn prepare(&mut self, name: &str) -> Result<(), DatabaseError>;
+
+    /// Commits a prepared transaction. `false`: there is none with this name.
+    fn commit_prepared(&mut self, name: &str) -> Result<bool, DatabaseError>;
+
+    /// Takes a prepared transaction back. `false`: there is none with this name.
+    fn roll_back_prepared(&mut self, name: &str) -> Result<bool, DatabaseError>;
+
+    /// The names of those that are there and begin so.
+    fn prepared(&mut self, prefix: &str) -> Result<Vec<String>, DatabaseError>;
+
+    /// Whether a transaction with this name was committed, unless its mark was dropped.
+    fn is_marked(&mut self, name: &str) -> Result<bool, DatabaseError>;
+
+    /// Drops the marks of a task up to this number, and those of other lineages.
+    fn drop_marks(&mut self, writer: &Writer, lineage: i64, up_to: i64) -> Result<(), DatabaseError>;
+}
+
+/// What a prepared transaction writes about itself: it is there if the transaction was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PreparedMark {
+    pub(super) name: String,
+    pub(super) lineage: i64,
+    pub(super) sequence: i64,
+}
+
+/// With `dirty`: writes that can be taken back, because squall's journal has what they replaced.
+pub(super) trait Journals {
+    /// Makes the view of what is clean, if it is not there.
+    fn make_clean_view(&mut self) -> Result<(), DatabaseError>;
+
+    /// From here on, what this transaction of the task writes goes into the journal, under this number. A row cannot be
+    /// written that another task of the component has an entry of up to `old`.
+    fn begin_journal(&mut self, writer: &Writer, sequence: i64, old: i64) -> Result<(), DatabaseError>;
+
+    /// The id of the last entry that other tasks of the component have in the journal; 0 if they have none.
+    fn last_of_others(&mut self, writer: &Writer) -> Result<i64, DatabaseError>;
+
+    /// Puts back what the task has replaced after this number.
+    fn take_back(&mut self, writer: &Writer, after: i64) -> Result<(), DatabaseError>;
+
+    /// Forgets what the task has replaced up to this number: that is clean.
+    fn forget(&mut self, writer: &Writer, up_to: i64) -> Result<(), DatabaseError>;
+
+    /// The tasks of this component that the journal has something of.
+    fn tasks_in_journal(&mut self, writer: &Writer) -> Result<Vec<i32>, DatabaseError>;
 }

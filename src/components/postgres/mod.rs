@@ -1,9 +1,10 @@
 //! `postgres`: writes rows to a table of PostgreSQL.
 //!
-//! There are two ways, one for each promise: `acked` acks rows when the transaction that they are in is committed, at
-//! least once and at most once; `committed` writes the rows of a checkpoint in one transaction when the checkpoint is
-//! complete, exactly once. Which one a task takes is decided when it is prepared. Both make `row`s of tuples and write
-//! them by a `statement` through a `session`, with `values` as the server reads them.
+//! `acked` acks rows when the transaction that they are in is committed, at least once and at most once. Exactly once,
+//! `committed` writes the rows of a checkpoint in one transaction when the checkpoint is complete, and `prepared` prepares
+//! that transaction before, and `dirty` writes rows at once and takes back what belongs to no checkpoint; `claim` is what
+//! these have in common. Which way a task takes is decided when it is prepared.
+//! All make `row`s of tuples and write them by a `statement` through a `session`, with `values` as the server reads them.
 //!
 //! `state` is the type `postgres` of `[state.NAME]`: totals in a table, which `state_table` has the statements of.
 //!
@@ -19,11 +20,14 @@
 )]
 
 mod acked;
+mod claim;
 #[cfg(feature = "postgres")]
 mod client;
 mod committed;
 mod connection;
+mod dirty;
 mod kept_rows;
+mod prepared;
 mod row;
 mod session;
 mod settings;
@@ -38,10 +42,12 @@ mod values;
 
 use std::sync::Arc;
 
-use crate::api::{Bolt, Check, Input, Outputs, TaskContext, TaskError, Timer};
+use crate::api::{Bolt, Check, Input, JournaledBolt, Outputs, TaskContext, TaskError, Timer, TwoPhaseBolt};
 use crate::components::postgres::acked::AckedRows;
 use crate::components::postgres::committed::CommittedRows;
 use crate::components::postgres::connection::Connect;
+use crate::components::postgres::dirty::DirtySink;
+use crate::components::postgres::prepared::PreparedSink;
 use crate::components::postgres::row::RowTemplate;
 use crate::components::postgres::session::Session;
 use crate::components::postgres::statement::Statement;
@@ -62,7 +68,18 @@ pub struct Postgres {
     template: RowTemplate,
     connector: Connector,
     /// `None` before `prepare`.
-    bolt: Option<Box<dyn Bolt>>,
+    way: Option<Way>,
+}
+
+/// How rows are written.
+enum Way {
+    Acked(Box<AckedRows>),
+    /// Exactly once.
+    Committed(Box<CommittedRows>),
+    /// Exactly once, with `prepare`.
+    Prepared(Box<TwoPhaseBolt<PreparedSink>>),
+    /// Exactly once, with `dirty`.
+    Dirty(Box<JournaledBolt<DirtySink>>),
 }
 
 impl Postgres {
@@ -75,11 +92,16 @@ impl Postgres {
         check_url(&settings)?;
         let (statement, sources) = Statement::new(&settings)?;
         let template = RowTemplate::new(sources).map_err(|(key, why)| SettingError::at(&key, why))?;
-        Ok(Postgres { settings, statement, template, connector: Arc::new(connector), bolt: None })
+        Ok(Postgres { settings, statement, template, connector: Arc::new(connector), way: None })
     }
 
     fn bolt(&mut self) -> &mut dyn Bolt {
-        &mut **self.bolt.as_mut().expect("`prepare` is called first")
+        match self.way.as_mut().expect("`prepare` is called first") {
+            Way::Acked(bolt) => &mut **bolt,
+            Way::Committed(bolt) => &mut **bolt,
+            Way::Prepared(bolt) => &mut **bolt,
+            Way::Dirty(bolt) => &mut **bolt,
+        }
     }
 }
 
@@ -119,16 +141,38 @@ fn connector(_: &PostgresSettings, _: &Statement, _: &TaskContext) -> Box<dyn Co
 impl Bolt for Postgres {
     fn check(&self, check: &mut Check<'_>) {
         self.template.check(check);
+        if check.delivery().is_exactly_once() {
+            return;
+        }
+        if self.settings.prepare {
+            check.refuse(
+                "prepare",
+                "goes with `delivery = \"exactly-once\"` only; without it, rows are committed at once",
+            );
+        }
+        if self.settings.dirty {
+            check.refuse(
+                "dirty",
+                "goes with `delivery = \"exactly-once\"` only; without it, rows stay as they are written",
+            );
+        }
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         let connector = (self.connector)(&self.settings, &self.statement, context);
         let session = Session::new(connector, self.statement.clone());
-        let bolt: Box<dyn Bolt> = match context.delivery().is_exactly_once() {
-            true => Box::new(CommittedRows::new(self.template.clone(), session)),
-            false => Box::new(AckedRows::new(self.settings.clone(), self.template.clone(), session)),
-        };
-        self.bolt.insert(bolt).prepare(context)
+        let template = self.template.clone();
+        let settings = || self.settings.clone();
+        self.way = Some(if !context.delivery().is_exactly_once() {
+            Way::Acked(Box::new(AckedRows::new(settings(), template, session)))
+        } else if self.settings.prepare {
+            Way::Prepared(Box::new(TwoPhaseBolt::new(PreparedSink::new(template, session))))
+        } else if self.settings.dirty {
+            Way::Dirty(Box::new(JournaledBolt::new(DirtySink::new(settings(), template, session))))
+        } else {
+            Way::Committed(Box::new(CommittedRows::new(template, session)))
+        });
+        self.bolt().prepare(context)
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -148,15 +192,27 @@ impl Bolt for Postgres {
     }
 
     fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if let Some(Way::Prepared(bolt)) = &mut self.way {
+            bolt.sink_mut().at_checkpoint(checkpoint);
+        }
         self.bolt().pre_commit(checkpoint, out)
     }
 
     fn committed(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if let Some(Way::Dirty(bolt)) = &mut self.way {
+            bolt.sink_mut().completed(checkpoint);
+        }
         self.bolt().committed(checkpoint, out)
     }
 
     fn keeps_data(&self) -> bool {
-        self.bolt.as_ref().is_some_and(|bolt| bolt.keeps_data())
+        match &self.way {
+            Some(Way::Acked(bolt)) => bolt.keeps_data(),
+            Some(Way::Committed(bolt)) => bolt.keeps_data(),
+            Some(Way::Prepared(bolt)) => bolt.keeps_data(),
+            Some(Way::Dirty(bolt)) => bolt.keeps_data(),
+            None => false,
+        }
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {

@@ -39,6 +39,11 @@ pub(super) trait Companion {
         Ok(true)
     }
 
+    /// The name that the transaction is prepared under, instead of being committed.
+    fn prepared_as(&self) -> Option<String> {
+        None
+    }
+
     /// Called when the rows are written, with those that were refused.
     fn after(&mut self, _connection: &mut dyn Connection, _refused: &[Refusal]) -> Result<(), DatabaseError> {
         Ok(())
@@ -102,8 +107,19 @@ impl Session {
     ) -> Result<T, DatabaseError> {
         self.connect()?;
         let Some(connection) = &mut self.connection else { unreachable!("it was connected a line above") };
-        let done = in_transaction(&mut **connection, |connection| Ok(Some(work(connection)?)));
+        let done = in_transaction(&mut **connection, None, |connection| Ok(Some(work(connection)?)));
         self.after(done).map(|done| done.expect("the work ends in an answer"))
+    }
+
+    /// Does something that cannot be part of a transaction.
+    pub(super) fn call<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Connection) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        self.connect()?;
+        let Some(connection) = &mut self.connection else { unreachable!("it was connected a line above") };
+        let done = work(&mut **connection);
+        self.after(done)
     }
 
     /// Writes rows in one transaction, together with what the companion does. Returns the rows that were refused.
@@ -134,9 +150,10 @@ impl Session {
         let all = Rows { statement: &self.statement, places: &places, parameters: &parameters };
         let last = last.as_ref().map_or(all, |(places, parameters)| Rows { places, parameters, ..all });
         let Some(connection) = &mut self.connection else { unreachable!("it was connected above") };
+        let name = companion.prepared_as();
         let mut done = Err(DatabaseError::Row(String::new()));
         for care in [Care::None, Care::Marks, Care::MarksAndChecks] {
-            done = in_transaction(&mut **connection, |connection| {
+            done = in_transaction(&mut **connection, name.as_deref(), |connection| {
                 if !companion.before(connection)? {
                     return Ok(None);
                 }
@@ -168,15 +185,19 @@ impl Session {
     }
 }
 
-/// Begins a transaction, and commits it if the work succeeds with something to commit.
+/// Begins a transaction, and commits it, or prepares it under this name, if the work succeeds with something to commit.
 fn in_transaction<T>(
     connection: &mut dyn Connection,
+    name: Option<&str>,
     work: impl FnOnce(&mut dyn Connection) -> Result<Option<T>, DatabaseError>,
 ) -> Result<Option<T>, DatabaseError> {
     connection.command(Command::Begin)?;
     let done = work(connection);
     let ended = match &done {
-        Ok(Some(_)) => connection.command(Command::Commit),
+        Ok(Some(_)) => match name {
+            Some(name) => connection.prepare(name),
+            None => connection.command(Command::Commit),
+        },
         Ok(None) => connection.command(Command::Rollback),
         Err(DatabaseError::Away(_)) => return done,
         // What the work met is the error that counts, unless the connection is of no use any more.

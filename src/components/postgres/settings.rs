@@ -44,9 +44,19 @@ pub struct PostgresSettings {
     pub parameters: Vec<String>,
     /// When a batch of rows is written in one transaction: `rows` when there are so many, `bytes` when they take so
     /// much, `linger` when the first has waited so long. With exactly-once a transaction has the rows of a checkpoint
-    /// instead. Default: `{ rows = 1000, bytes = "1MiB", linger = "10ms" }`.
+    /// instead, unless `dirty` is set. Default: `{ rows = 1000, bytes = "1MiB", linger = "10ms" }`.
     #[serde(default)]
     pub batch: BatchSettings,
+    /// Exactly once: whether the rows of a checkpoint are kept in a prepared transaction of the server (`PREPARE
+    /// TRANSACTION`) until the checkpoint is complete, and not in the checkpoint. The server must allow for that:
+    /// `max_prepared_transactions`. Default: false.
+    #[serde(default)]
+    pub prepare: bool,
+    /// Exactly once: whether rows are visible at once, and taken back if all tasks go back to a checkpoint before them.
+    /// The view `TABLE_clean` shows the rows of complete checkpoints. The table must have a primary key. Not with
+    /// `prepare` or `statement`. Default: false.
+    #[serde(default)]
+    pub dirty: bool,
     /// How long connecting may take. Default: `"10s"`.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: Period,
@@ -133,6 +143,19 @@ impl PostgresSettings {
     pub(super) fn check_limits(&self) -> Result<(), SettingError> {
         if !(1..=BATCH_ROWS_MAX).contains(&self.batch.rows) {
             return Err(SettingError::at("batch.rows", format!("must be from 1 to {BATCH_ROWS_MAX}")));
+        }
+        if self.dirty && self.prepare {
+            return Err(SettingError::at(
+                "prepare",
+                "does not go with `dirty = true`: rows are either visible at once or prepared",
+            ));
+        }
+        if self.dirty && self.statement.is_some() {
+            return Err(SettingError::at(
+                "statement",
+                "does not go with `dirty = true`: nobody knows what it changes, so it cannot be taken back; write a \
+                 `table`, `columns` and a `mode`",
+            ));
         }
         if self.batch.bytes.0 == 0 {
             return Err(SettingError::at("batch.bytes", "must be at least 1B"));

@@ -5,10 +5,9 @@
 //! 2. After any error the connection is closed, and made again by the next call, which the runtime makes after a pause.
 
 use postgres::types::ToSql;
-use postgres::{Client, Transaction};
 
 use crate::api::{BackingMap, MapKey, MapWriter, Stored, TaskError};
-use crate::components::postgres::client::{AsText, Reach, TABLES_LOCK, error_of};
+use crate::components::postgres::client::{AsText, CallError, Client, Reach, TABLES_LOCK, error_of};
 use crate::components::postgres::connection::DatabaseError;
 use crate::components::postgres::state_table::StateTable;
 use crate::components::postgres::values::Parameter;
@@ -80,22 +79,35 @@ fn task_error(error: &DatabaseError) -> TaskError {
     }
 }
 
-fn failed(error: postgres::Error) -> DatabaseError {
+#[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+fn failed(error: CallError) -> DatabaseError {
     error_of(&error)
+}
+
+/// Does something in a transaction. After an error the connection is not used any more, so the server ends it.
+fn in_transaction<T>(
+    client: &mut Client,
+    work: impl FnOnce(&mut Client) -> Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    client.batch_execute("BEGIN").map_err(failed)?;
+    let done = work(client)?;
+    client.batch_execute("COMMIT").map_err(failed)?;
+    Ok(done)
 }
 
 /// Tasks that make them at the same time wait for each other, because `IF NOT EXISTS` does not see what another
 /// transaction is making.
 fn make_tables(client: &mut Client, table: &StateTable) -> Result<(), DatabaseError> {
-    let mut transaction = client.transaction().map_err(failed)?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&TABLES_LOCK]).map_err(failed)?;
-    for (name, create) in [("squall_states", STATES), (&table.table, &table.create())] {
-        let there = transaction.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&name]);
-        if !there.map_err(failed)?.get::<_, bool>(0) {
-            transaction.batch_execute(create).map_err(failed)?;
+    in_transaction(client, |client| {
+        client.execute("SELECT pg_advisory_xact_lock($1)", &[&TABLES_LOCK]).map_err(failed)?;
+        for (name, create) in [("squall_states", STATES), (&table.table, &table.create())] {
+            let there = client.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&name]);
+            if !there.map_err(failed)?.get::<_, bool>(0) {
+                client.batch_execute(create).map_err(failed)?;
+            }
         }
-    }
-    transaction.commit().map_err(failed)
+        Ok(())
+    })
 }
 
 /// A table that somebody else has made may have other columns.
@@ -123,19 +135,15 @@ fn references<'a>(parameters: &'a [AsText<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
     parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
 }
 
-fn put(
-    transaction: &mut Transaction<'_>,
-    table: &StateTable,
-    entries: &[(MapKey, Stored)],
-) -> Result<(), DatabaseError> {
+fn put(client: &mut Client, table: &StateTable, entries: &[(MapKey, Stored)]) -> Result<(), DatabaseError> {
     if entries.is_empty() {
         return Ok(());
     }
-    let statement = transaction.prepare(&table.put()).map_err(failed)?;
+    let statement = client.prepare(&table.put()).map_err(failed)?;
     for chunk in entries.chunks(KEYS_MAX) {
         let rows = table.rows(chunk).map_err(DatabaseError::Row)?;
         let rows = as_text(&rows);
-        transaction.execute(&statement, &references(&rows)).map_err(failed)?;
+        client.execute(&statement, &references(&rows)).map_err(failed)?;
     }
     Ok(())
 }
@@ -181,11 +189,7 @@ impl BackingMap for ServerMap {
     }
 
     fn multi_put(&mut self, entries: &[(MapKey, Stored)]) -> Result<(), TaskError> {
-        self.with(|client, table, _| {
-            let mut transaction = client.transaction().map_err(failed)?;
-            put(&mut transaction, table, entries)?;
-            transaction.commit().map_err(failed)
-        })
+        self.with(|client, table, _| in_transaction(client, |client| put(client, table, entries)))
     }
 
     fn check(&self, key: &[Value], value: &Value) -> Result<(), String> {
@@ -225,18 +229,19 @@ impl BackingMap for ServerMap {
 
     fn put_as(&mut self, writer: &MapWriter, entries: &[(MapKey, Stored)]) -> Result<(), TaskError> {
         let is_own = self.with(|client, table, state| {
-            let mut transaction = client.transaction().map_err(failed)?;
             let sql = "UPDATE squall_states SET txid = $5, epoch = $6, number = $7, put_at = now() \
                        WHERE state = $1 AND task = $2 AND lineage = $3 AND owner = $4";
             let (task, [txid, epoch, number]) = (task_of(writer), counts_of(writer));
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&state, &task, &writer.lineage, &writer.owner, &txid, &epoch, &number];
-            // It locks the row until the transaction ends.
-            if transaction.execute(sql, &parameters).map_err(failed)? == 0 {
-                return Ok(false);
-            }
-            put(&mut transaction, table, entries)?;
-            transaction.commit().map(|()| true).map_err(failed)
+            in_transaction(client, |client| {
+                // It locks the row until the transaction ends.
+                let is_own = client.execute(sql, &parameters).map_err(failed)? > 0;
+                if is_own {
+                    put(client, table, entries)?;
+                }
+                Ok(is_own)
+            })
         })?;
         if is_own { Ok(()) } else { Err(writer.taken_over()) }
     }

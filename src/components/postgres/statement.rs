@@ -121,6 +121,16 @@ impl Statement {
         effective
     }
 
+    /// Whether a row that is written may replace one that is there.
+    pub(super) fn replaces_rows(&self) -> bool {
+        match self {
+            Statement::Table { columns, mode, key, .. } => {
+                *mode == WriteMode::Upsert && key.len() < columns.len()
+            }
+            Statement::Own { .. } => true,
+        }
+    }
+
     /// The text for so many rows.
     pub(super) fn sql(&self, rows: usize) -> String {
         let (table, columns, mode, key) = match self {

@@ -1,22 +1,19 @@
 //! The sink against a server in memory, which breaks before or after any step that it is asked for.
 
+#[cfg(test)]
+mod exactly_once;
 mod server;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use server::{Connecting, Server};
 
 use super::connection::DatabaseError;
 use super::*;
-use crate::checkpoint::MemoryStorage;
 use crate::components::test_support::refusal;
-use crate::config::Delivery;
 use crate::testing::{BoltHarness, HarnessOptions, SimulatedTopology, SimulationOptions, TestTuple};
-use crate::topology::Topology;
 use crate::topology::declare::parse_str;
 
 /// More simulated time than any run needs.
@@ -44,6 +41,10 @@ fn harness(config: &str, server: &Server) -> BoltHarness {
 
 fn tuple(n: i64) -> TestTuple {
     TestTuple::new((n, "x")).fields(["n", "text"])
+}
+
+fn run_to_end(mut run: SimulatedTopology) -> crate::runtime::TopologyStats {
+    run.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"))
 }
 
 // ---- at least once ----
@@ -201,210 +202,6 @@ fn the_dead_letter_of_a_refused_row_has_the_error_of_the_server() {
     assert_eq!(texts, ["1", r#"3 is forbidden: {"n": 3, "text": "order"}"#]);
 }
 
-// ---- exactly once ----
-
-/// `generate` makes 0 to `count`, and `postgres` writes them.
-fn topology(count: u64, tasks: u32, server: &Server) -> Topology {
-    let mut registry = Registry::with_standard();
-    let of_test = server.clone();
-    registry.bolt(
-        "on-test-server",
-        "Writes to the server of the test.",
-        move |settings: &PostgresSettings| Ok(Postgres::new(settings.clone())?.on(&of_test)),
-    );
-    let document = format!(
-        "[topology]\nname = 'shop'\ndelivery = 'exactly-once'\n[topology.checkpoint]\ninterval = '50ms'\n\
-         [spout.orders]\ntype = 'generate'\n[spout.orders.config]\nrate = 1000\ncount = {count}\n\
-         fields = {{ n = '{{seq}}', text = 'order {{seq}}' }}\n\
-         [bolt.store]\ntype = 'on-test-server'\nparallelism = {tasks}\ninputs = ['orders']\n\
-         [bolt.store.config]\n{SETTINGS}"
-    );
-    parse_str("test.toml", &document, &registry).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
-}
-
-fn start(count: u64, server: &Server, storage: &MemoryStorage, seed: u64) -> SimulatedTopology {
-    start_with(2, count, server, storage, seed)
-}
-
-fn start_with(
-    tasks: u32,
-    count: u64,
-    server: &Server,
-    storage: &MemoryStorage,
-    seed: u64,
-) -> SimulatedTopology {
-    SimulatedTopology::start(
-        topology(count, tasks, server),
-        SimulationOptions::seeded(seed).checkpoints(storage.clone()),
-    )
-}
-
-fn numbers(count: u64) -> Vec<String> {
-    let mut numbers: Vec<String> = (0..count).map(|n| n.to_string()).collect();
-    numbers.sort();
-    numbers
-}
-
-fn run_to_end(mut run: SimulatedTopology) -> crate::runtime::TopologyStats {
-    run.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"))
-}
-
-#[test]
-fn rows_appear_with_their_checkpoint_each_once() {
-    let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-    let mut run = start(300, &server, &storage, 1);
-    run.advance(Duration::from_millis(130));
-    let rows = server.firsts().len();
-    assert!(rows > 0 && rows < 130, "{rows} rows");
-    let stats = run_to_end(run);
-    assert_eq!((server.firsts(), stats.failed), (numbers(300), 0));
-}
-
-/// The process dies at each call in turn, before or after the server has done it, and the run is continued.
-#[test]
-fn a_crash_in_any_call_leaves_each_row_once() {
-    const COUNT: u64 = 120;
-    let calls = {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-        run_to_end(start(COUNT, &server, &storage, 1));
-        server.lock().calls
-    };
-    assert!(calls > 30, "{calls} calls");
-    for (at, is_after) in (1..=calls).flat_map(|at| [(at, false), (at, true)]) {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-        server.lock().dies_at = Some((at, is_after));
-        let mut run = start(COUNT, &server, &storage, 1);
-        while !server.lock().is_dead && !run.has_ended() {
-            run.run_steps(1);
-        }
-        assert!(server.lock().is_dead, "call {at} is made");
-        drop(run);
-        storage.crash();
-        server.lock().is_dead = false;
-        let stats = run_to_end(start(COUNT, &server, &storage, 2));
-        assert_eq!(server.firsts(), numbers(COUNT), "call {at}, after: {is_after}");
-        assert_eq!(stats.failed, 0);
-    }
-}
-
-/// The server goes away at each call in turn, and comes back; the process lives.
-#[test]
-fn a_connection_that_breaks_in_any_call_leaves_each_row_once() {
-    for (at, is_after) in (1..=40).flat_map(|at| [(at, false), (at, true)]) {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-        server.lock().dies_at = Some((at, is_after));
-        let mut run = start(120, &server, &storage, 1);
-        while !server.lock().is_dead && !run.has_ended() {
-            run.run_steps(1);
-        }
-        run.advance(Duration::from_millis(70));
-        server.lock().is_dead = false;
-        run_to_end(run);
-        assert_eq!(server.firsts(), numbers(120), "call {at}, after: {is_after}");
-    }
-}
-
-/// Tasks that are left write what those that are gone had in the last checkpoint. The process dies in a call of each
-/// life, or between calls.
-#[test]
-fn another_number_of_tasks_leaves_each_row_once() {
-    for seed in 0..60 {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(seed));
-        let mut random = StdRng::seed_from_u64(seed);
-        for _ in 0..6 {
-            let calls = server.lock().calls;
-            server.lock().dies_at = Some((calls + random.random_range(1..40), random.random()));
-            let tasks = random.random_range(1..=4);
-            let mut run = start_with(tasks, 300, &server, &storage, random.random_range(0..1000));
-            let steps = random.random_range(100..4000);
-            for _ in 0..steps {
-                if server.lock().is_dead || run.has_ended() {
-                    break;
-                }
-                run.run_steps(1);
-            }
-            drop(run);
-            storage.crash();
-            server.lock().is_dead = false;
-            server.lock().dies_at = None;
-        }
-        let stats = run_to_end(start_with(random.random_range(1..=4), 300, &server, &storage, 1));
-        assert_eq!((server.firsts(), stats.failed), (numbers(300), 0), "seed {seed}");
-    }
-}
-
-#[test]
-fn a_row_that_is_refused_at_the_commit_is_kept_once_and_counts_as_lost() {
-    let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-    server.lock().forbidden = BTreeSet::from(["17".to_owned()]);
-    let stats = run_to_end(start(100, &server, &storage, 1));
-    assert_eq!(server.firsts().len(), 99);
-    let refused = server.lock().disk.refused.clone();
-    let [(writer, row)] = refused.as_slice() else { panic!("{refused:?}") };
-    assert_eq!((writer.topology.as_str(), writer.component.as_str()), ("shop", "store"));
-    assert_eq!((row.row.as_str(), row.why.as_str()), (r#"[17,"order 17"]"#, "17 is forbidden"));
-    assert_eq!(stats.losses(), 1, "the exit code is 1");
-}
-
-/// The server has committed, and its answer is lost.
-#[test]
-fn refused_rows_count_whatever_call_breaks() {
-    for (at, is_after) in (1..=40).flat_map(|at| [(at, false), (at, true)]) {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-        server.lock().forbidden = BTreeSet::from(["17".to_owned()]);
-        server.lock().dies_at = Some((at, is_after));
-        let mut run = start(60, &server, &storage, 1);
-        while !server.lock().is_dead && !run.has_ended() {
-            run.run_steps(1);
-        }
-        server.lock().is_dead = false;
-        let stats = run_to_end(run);
-        assert_eq!((server.firsts().len(), stats.losses()), (59, 1), "call {at}, after: {is_after}");
-        assert_eq!(server.lock().disk.refused.len(), 1);
-    }
-}
-
-/// A process was stopped, another one continued its run, and now the first goes on.
-#[test]
-fn a_zombie_writes_nothing() {
-    for millis in [20, 70, 120, 130, 140, 170] {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-        let mut zombie = start(400, &server, &storage, 1);
-        zombie.advance(Duration::from_millis(millis));
-        let mut successor = start(400, &server, &storage, 2);
-        successor.advance(Duration::from_millis(110));
-        zombie.advance(Duration::from_secs(2));
-        run_to_end(successor);
-        assert_eq!(server.firsts(), numbers(400), "after {millis} ms");
-        assert!(zombie.stats().stopped.is_some() || zombie.stats().cut_short, "the zombie ends");
-    }
-}
-
-/// Its checkpoints are in another directory, so their numbers are those of the run before.
-#[test]
-fn a_run_that_begins_anew_is_not_taken_for_the_one_before() {
-    let server = Server::default();
-    run_to_end(start(100, &server, &MemoryStorage::seeded(1), 1));
-    run_to_end(start(100, &server, &MemoryStorage::seeded(2), 2));
-    assert_eq!(server.firsts().len(), 200);
-}
-
-#[test]
-fn a_value_that_does_not_fit_is_a_failed_tuple_and_no_row() {
-    let server = Server::default();
-    let options = HarnessOptions { delivery: Delivery::ExactlyOnce, ..HarnessOptions::default() };
-    let mut sink =
-        BoltHarness::start(Box::new(sink("", &server)), &options).unwrap_or_else(|error| panic!("{error}"));
-    sink.execute(TestTuple::new(("seven", "x")).fields(["n", "text"]));
-    sink.execute(tuple(8));
-    assert_eq!(sink.errors().len(), 1);
-    sink.checkpoint(1);
-    assert_eq!(server.firsts(), [""; 0], "the checkpoint is not complete yet");
-    sink.committed(1);
-    sink.committed(1);
-    assert_eq!(server.firsts(), ["8"]);
-}
-
 // ---- settings ----
 
 #[test]
@@ -419,6 +216,17 @@ fn wrong_settings_are_refused_and_no_password_is_shown() {
     check(&format!("{SETTINGS}batch = {{ rows = 0 }}"), "from 1 to 100000");
     check(&format!("{SETTINGS}reconnect = '0ms..1s'"), "at least 1ms");
     check(&format!("{SETTINGS}connect_timeout = '0s'"), "from 1ms");
+    check(&format!("{SETTINGS}dirty = true\nprepare = true"), "does not go with `dirty = true`");
+    check(&format!("{url}statement = 'SELECT 1'\ndirty = true"), "does not go with `dirty = true`");
+    let document = "[topology]\nname = 'shop'\n[spout.orders]\ntype = 'generate'\n\
+                    config.fields = { n = '{seq}', text = 'x' }\n[bolt.store]\ntype = 'postgres'\n\
+                    inputs = ['orders']\n[bolt.store.config]\n";
+    for way in ["prepare", "dirty"] {
+        let document = format!("{document}{SETTINGS}{way} = true\n");
+        let errors = parse_str("shop.toml", &document, &Registry::with_standard()).err();
+        let errors = errors.map(|errors| errors.render(false)).unwrap_or_default();
+        assert!(errors.contains("goes with `delivery = \"exactly-once\"` only"), "{errors}");
+    }
     check(&format!("{url}table = 't'\ncolumns = {{ a = '{{b' }}"), "is not closed");
     check(&format!("{url}tabel = 't'"), "unknown field `tabel`");
     let settings: PostgresSettings = toml::from_str(&format!("{url}table = 't'")).expect("settings");

@@ -53,6 +53,13 @@ pub struct BoltHarness {
 #[derive(Clone, Debug)]
 pub struct Snapshot(Vec<u8>);
 
+impl Snapshot {
+    /// How many bytes the checkpoint has of the bolt.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl BoltHarness {
     /// Prepares a bolt, with the default [`HarnessOptions`].
     ///

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::components::postgres::connection::{
-    Command, Connect, Connection, DatabaseError, Progress, RefusedRow, Writer,
+    Command, Connect, Connection, DatabaseError, Journals, PreparedMark, Prepares, Progress, RefusedRow,
+    Writer,
 };
 use crate::components::postgres::values::{ColumnType, Parameter};
 
@@ -17,11 +18,28 @@ pub(super) struct Disk {
     pub(super) rows: Vec<Vec<Parameter>>,
     pub(super) progress: BTreeMap<Writer, Progress>,
     pub(super) refused: Vec<(Writer, RefusedRow)>,
+    pub(super) marks: Vec<(Writer, PreparedMark)>,
+    /// Rows that can be taken back, with the task that wrote them and the number of the batch.
+    pub(super) journal: Vec<(Writer, i64, Vec<Parameter>)>,
+    /// Transactions that are prepared, by their names: what each adds.
+    pub(super) prepared: BTreeMap<String, Prepared>,
+}
+
+/// What a prepared transaction adds.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    rows: Vec<Vec<Parameter>>,
+    refused: Vec<(Writer, RefusedRow)>,
+    marks: Vec<(Writer, PreparedMark)>,
 }
 
 #[derive(Default)]
 pub(super) struct ServerState {
     pub(super) disk: Disk,
+    /// Whether rows find locks that other transactions hold, if they do not wait for long.
+    pub(super) is_locked: bool,
+    /// Prepared transactions are switched off.
+    pub(super) prepares_none: bool,
     pub(super) has_tables: bool,
     /// Values of the first column that no row may have.
     pub(super) forbidden: BTreeSet<String>,
@@ -71,7 +89,16 @@ impl Connect for Connecting {
             return Err(lost());
         }
         let types = vec![ColumnType::named("int8"), ColumnType::named("text")];
-        Ok(Box::new(Connected { server: self.0.clone(), types, draft: None, marked: None, is_lost: false }))
+        Ok(Box::new(Connected {
+            server: self.0.clone(),
+            types,
+            draft: None,
+            marked: None,
+            writer: None,
+            sequence: None,
+            is_hasty: false,
+            is_lost: false,
+        }))
     }
 }
 
@@ -81,6 +108,11 @@ struct Connected {
     /// What the open transaction would leave.
     draft: Option<Disk>,
     marked: Option<Disk>,
+    /// The task whose progress was locked, and the number of the batch if there is a journal.
+    writer: Option<Writer>,
+    sequence: Option<i64>,
+    /// Does not wait for locks.
+    is_hasty: bool,
     is_lost: bool,
 }
 
@@ -130,7 +162,12 @@ impl Connection for Connected {
     fn command(&mut self, command: Command) -> Result<(), DatabaseError> {
         self.call(|connection, state| {
             match command {
-                Command::Begin => connection.draft = Some(state.disk.clone()),
+                Command::Begin => {
+                    connection.draft = Some(state.disk.clone());
+                    connection.is_hasty = false;
+                    connection.sequence = None;
+                }
+                Command::LimitLockWait => connection.is_hasty = true,
                 Command::Rollback => connection.draft = None,
                 Command::Commit => {
                     let draft = connection.draft.take().expect("a transaction was begun");
@@ -158,11 +195,17 @@ impl Connection for Connected {
 
     fn write(&mut self, rows: &[Vec<Parameter>]) -> Result<(), DatabaseError> {
         self.call(|connection, state| {
+            if connection.is_hasty && state.is_locked {
+                return Err(DatabaseError::Busy("a lock is held".to_owned()));
+            }
             for row in rows {
                 if state.forbidden.contains(first(row)) {
                     return Err(DatabaseError::Row(format!("{} is forbidden", first(row))));
                 }
                 connection.draft().rows.push(row.clone());
+                if let (Some(writer), Some(sequence)) = (connection.writer.clone(), connection.sequence) {
+                    connection.draft().journal.push((writer, sequence, row.clone()));
+                }
             }
             Ok(())
         })
@@ -171,8 +214,13 @@ impl Connection for Connected {
     fn lock_progress(&mut self, writer: &Writer) -> Result<Option<Progress>, DatabaseError> {
         self.call(|connection, state| {
             assert!(state.has_tables, "squall's tables are made first");
+            connection.writer = Some(writer.clone());
             Ok(connection.draft().progress.get(writer).copied())
         })
+    }
+
+    fn progress(&mut self, writer: &Writer) -> Result<Option<Progress>, DatabaseError> {
+        self.lock_progress(writer)
     }
 
     fn set_progress(&mut self, writer: &Writer, progress: Progress) -> Result<(), DatabaseError> {
@@ -186,6 +234,128 @@ impl Connection for Connected {
         self.call(|connection, _| {
             connection.draft().refused.push((writer.clone(), row.clone()));
             Ok(())
+        })
+    }
+}
+
+/// Calls do not overlap here, so nobody ever waits.
+impl Prepares for Connected {
+    fn prepares_max(&mut self) -> Result<i64, DatabaseError> {
+        self.call(|_, state| Ok(if state.prepares_none { 0 } else { 10 }))
+    }
+
+    fn announce_prepare(&mut self, _: &Writer) -> Result<(), DatabaseError> {
+        self.call(|_, _| Ok(()))
+    }
+
+    fn await_prepares(&mut self, _: &Writer) -> Result<(), DatabaseError> {
+        self.call(|_, _| Ok(()))
+    }
+
+    fn mark_prepared(&mut self, writer: &Writer, mark: &PreparedMark) -> Result<(), DatabaseError> {
+        self.call(|connection, _| {
+            connection.draft().marks.push((writer.clone(), mark.clone()));
+            Ok(())
+        })
+    }
+
+    fn prepare(&mut self, name: &str) -> Result<(), DatabaseError> {
+        self.call(|connection, state| {
+            let draft = connection.draft.take().expect("a transaction was begun");
+            let rows = draft.rows[state.disk.rows.len()..].to_vec();
+            if let Some(row) = rows.iter().find(|row| state.forbidden_at_commit.contains(first(row))) {
+                return Err(DatabaseError::Row(format!("{} at the commit", first(row))));
+            }
+            let refused = draft.refused[state.disk.refused.len()..].to_vec();
+            let marks = draft.marks[state.disk.marks.len()..].to_vec();
+            let before = state.disk.prepared.insert(name.to_owned(), Prepared { rows, refused, marks });
+            assert!(before.is_none(), "{name} is prepared twice");
+            Ok(())
+        })
+    }
+
+    fn commit_prepared(&mut self, name: &str) -> Result<bool, DatabaseError> {
+        self.call(|_, state| {
+            let Some(prepared) = state.disk.prepared.remove(name) else { return Ok(false) };
+            state.disk.rows.extend(prepared.rows);
+            state.disk.refused.extend(prepared.refused);
+            state.disk.marks.extend(prepared.marks);
+            Ok(true)
+        })
+    }
+
+    fn roll_back_prepared(&mut self, name: &str) -> Result<bool, DatabaseError> {
+        self.call(|_, state| Ok(state.disk.prepared.remove(name).is_some()))
+    }
+
+    fn prepared(&mut self, prefix: &str) -> Result<Vec<String>, DatabaseError> {
+        self.call(|_, state| {
+            Ok(state.disk.prepared.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
+        })
+    }
+
+    fn is_marked(&mut self, name: &str) -> Result<bool, DatabaseError> {
+        self.call(|connection, _| Ok(connection.draft().marks.iter().any(|(_, mark)| mark.name == name)))
+    }
+
+    fn drop_marks(&mut self, writer: &Writer, lineage: i64, up_to: i64) -> Result<(), DatabaseError> {
+        self.call(|connection, _| {
+            let is_old = |mark: &PreparedMark| mark.lineage != lineage || mark.sequence <= up_to;
+            connection.draft().marks.retain(|(of, mark)| of != writer || !is_old(mark));
+            Ok(())
+        })
+    }
+}
+
+/// Refused rows are not in this journal. Rows have no keys here, so tasks need not wait for each other.
+impl Journals for Connected {
+    fn make_clean_view(&mut self) -> Result<(), DatabaseError> {
+        self.call(|_, _| Ok(()))
+    }
+
+    fn last_of_others(&mut self, _: &Writer) -> Result<i64, DatabaseError> {
+        self.call(|_, _| Ok(0))
+    }
+
+    fn begin_journal(&mut self, _: &Writer, sequence: i64, _: i64) -> Result<(), DatabaseError> {
+        self.call(|connection, _| {
+            connection.sequence = Some(sequence);
+            Ok(())
+        })
+    }
+
+    fn take_back(&mut self, writer: &Writer, after: i64) -> Result<(), DatabaseError> {
+        self.call(|connection, _| {
+            let draft = connection.draft();
+            let is_later = |(of, sequence, _): &(Writer, i64, _)| of == writer && *sequence > after;
+            let (later, kept): (Vec<_>, Vec<_>) = draft.journal.drain(..).partition(is_later);
+            draft.journal = kept;
+            for (.., row) in later {
+                let at = draft.rows.iter().position(|found| *found == row).expect("it was written");
+                draft.rows.remove(at);
+            }
+            draft.refused.retain(|(of, row)| of != writer || row.sequence <= after);
+            Ok(())
+        })
+    }
+
+    fn forget(&mut self, writer: &Writer, up_to: i64) -> Result<(), DatabaseError> {
+        self.call(|connection, _| {
+            connection.draft().journal.retain(|(of, sequence, _)| of != writer || *sequence > up_to);
+            Ok(())
+        })
+    }
+
+    fn tasks_in_journal(&mut self, writer: &Writer) -> Result<Vec<i32>, DatabaseError> {
+        self.call(|connection, _| {
+            let is_of = |of: &Writer| (&of.topology, &of.component) == (&writer.topology, &writer.component);
+            Ok(connection
+                .draft()
+                .journal
+                .iter()
+                .filter(|(of, ..)| is_of(of))
+                .map(|(of, ..)| of.task)
+                .collect())
         })
     }
 }

@@ -1,0 +1,80 @@
+//! The tables of squall's own. They have the rows of all topologies that write to the database.
+
+use super::blocking::{CallError, Client};
+
+/// Each by its name. docs/components.md shows them, for users who may not make tables.
+const TABLES: [(&str, &str); 4] = [
+    (
+        "squall_commits",
+        "CREATE TABLE squall_commits (
+    topology text NOT NULL,
+    component text NOT NULL,
+    task integer NOT NULL,
+    lineage bigint NOT NULL,
+    owner bigint NOT NULL,
+    sequence bigint NOT NULL,
+    epoch bigint NOT NULL,
+    number bigint NOT NULL,
+    committed_at timestamptz NOT NULL,
+    PRIMARY KEY (topology, component, task)
+)",
+    ),
+    (
+        "squall_refused",
+        "CREATE TABLE squall_refused (
+    id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    topology text NOT NULL,
+    component text NOT NULL,
+    task integer NOT NULL,
+    epoch bigint NOT NULL,
+    number bigint NOT NULL,
+    sequence bigint NOT NULL,
+    place bigint NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT now(),
+    error text NOT NULL,
+    row text NOT NULL
+)",
+    ),
+    (
+        "squall_prepared",
+        "CREATE TABLE squall_prepared (
+    name text PRIMARY KEY,
+    topology text NOT NULL,
+    component text NOT NULL,
+    task integer NOT NULL,
+    lineage bigint NOT NULL,
+    sequence bigint NOT NULL
+)",
+    ),
+    (
+        "squall_undo",
+        "CREATE TABLE squall_undo (
+    id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    topology text NOT NULL,
+    component text NOT NULL,
+    task integer NOT NULL,
+    sequence bigint NOT NULL,
+    relation text NOT NULL,
+    row_key jsonb NOT NULL,
+    found_by jsonb,
+    before jsonb
+);
+CREATE INDEX squall_undo_of_task ON squall_undo (topology, component, task, sequence)",
+    ),
+];
+
+/// Of the lock under which the tables are made: a number that nobody else has by chance.
+pub(in crate::components::postgres) const TABLES_LOCK: i64 = 0x7371_7561_6c6c;
+
+/// Makes those that are not there. Tasks that do so at the same time wait for each other, because `IF NOT EXISTS` does not
+/// see what another transaction is making.
+pub(super) fn make(client: &mut Client) -> Result<(), CallError> {
+    client.execute("SELECT pg_advisory_xact_lock($1)", &[&TABLES_LOCK])?;
+    for (name, sql) in TABLES {
+        let there: bool = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name])?.get(0);
+        if !there {
+            client.batch_execute(sql)?;
+        }
+    }
+    Ok(())
+}
