@@ -246,7 +246,7 @@ fn what_is_not_there_is_an_error_that_lists_what_is() {
     check(
         "--component keeper --state sum --key [1]",
         1,
-        "it has `__held`, `sums`, `tens`, `first`, `hundreds`, `idle`",
+        "it has `__held`, `__in_flight`, `sums`, `tens`, `first`, `hundreds`, `idle`",
     );
     check(
         r#"--component keeper --state sums --key ["evne"]"#,
