@@ -8,7 +8,7 @@ use crate::api::state::{ListState, MapState, OperatorState, ValueState};
 use crate::api::timer::Timer;
 use crate::state::{
     Column, ExpiringListCells, ExpiringMapCells, ExpiringValueCells, ListCells, MapCells, OperatorCells,
-    StateError, StateKind, StateValue, TimerCells, Ttl, ValueCells,
+    OperatorSharing, StateError, StateKind, StateValue, TimerCells, Ttl, ValueCells,
 };
 
 /// States that the runtime keeps for the task. A name is the stable identity of a state: it is up to 64 letters,
@@ -141,7 +141,8 @@ impl TaskContext {
         ExpiringStates { context: self, ttl }
     }
 
-    /// Registers a state without a key: one list of the task. [`OperatorState`] has an example.
+    /// Registers a state without a key: one list of the task. [`OperatorState`] has an example. When a run is continued
+    /// with another number of tasks, the items of all tasks are dealt out among them, in turn.
     ///
     /// # Errors
     /// As [`value_state`](TaskContext::value_state).
@@ -162,7 +163,23 @@ impl TaskContext {
         &self,
         name: &str,
     ) -> Result<OperatorState<T>, TaskError> {
-        let registered = self.states().register_for_all::<OperatorCells<T>>(name);
+        self.shared_operator_state(name, OperatorSharing::ForAll)
+    }
+
+    /// The same, but each task keeps its own list then, and what tasks had that are gone goes to others.
+    pub(crate) fn operator_state_of_task<T: StateValue>(
+        &self,
+        name: &str,
+    ) -> Result<OperatorState<T>, TaskError> {
+        self.shared_operator_state(name, OperatorSharing::Own)
+    }
+
+    fn shared_operator_state<T: StateValue>(
+        &self,
+        name: &str,
+        sharing: OperatorSharing,
+    ) -> Result<OperatorState<T>, TaskError> {
+        let registered = self.states().register_operator::<OperatorCells<T>>(name, sharing);
         registered.map(OperatorState::new).map_err(refused)
     }
 

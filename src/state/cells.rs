@@ -336,6 +336,15 @@ impl<T: StateValue> Column for OperatorCells<T> {
         Ok(())
     }
 
+    fn keep_items(&mut self, is_kept: &dyn Fn(usize) -> bool) {
+        let Some(items) = self.0.cells.cell(NO_KEY_PLACE).take() else { return };
+        let kept = items.into_iter().enumerate().filter(|(nth, _)| is_kept(*nth)).map(|(_, item)| item);
+        let kept: Vec<T> = kept.collect();
+        if !kept.is_empty() {
+            *self.0.cells.cell(NO_KEY_PLACE) = Some(kept.into_iter().collect());
+        }
+    }
+
     fn clear(&mut self) {
         self.0.clear();
     }

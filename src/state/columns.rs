@@ -81,6 +81,8 @@ pub(crate) trait Column: Any + Send {
     fn append(&mut self, _value: &[u8]) -> Result<(), EncodingError> {
         Ok(())
     }
+    /// Keeps those items of operator state whose place is kept.
+    fn keep_items(&mut self, _is_kept: &dyn Fn(usize) -> bool) {}
     /// Forgets everything.
     fn clear(&mut self);
     /// For the handle, which knows the type of its cells.

@@ -72,6 +72,7 @@ pub(crate) use key_store::StateBackend;
 pub(crate) use keys_ahead::ROWS_AHEAD;
 pub(crate) use memory_store::MemoryBackend;
 pub(crate) use redb_store::RedbBackend;
+pub(crate) use registry::OperatorSharing;
 pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::StateShare;
 pub(crate) use saved::{SavedState, SavedStateReader, SavedValue};

@@ -78,6 +78,18 @@ pub struct StateDescription {
     pub rust_type: String,
 }
 
+/// Who gets operator state if the number of tasks has changed at a restore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OperatorSharing {
+    /// The items of all tasks are dealt out in turn.
+    #[default]
+    Dealt,
+    /// Each task keeps its own; what tasks had that are gone goes to others.
+    Own,
+    /// Each task gets the items of all, and takes what belongs to it.
+    ForAll,
+}
+
 /// One state.
 #[derive(Clone)]
 pub(super) struct Registration {
@@ -87,8 +99,8 @@ pub(super) struct Registration {
     cells_name: &'static str,
     /// How long its entries live; `None`: until they are removed.
     pub(super) ttl: Option<Ttl>,
-    /// Whether each task gets that of all tasks: see [`register_for_all`](StateRegistry::register_for_all).
-    pub(super) is_for_all: bool,
+    /// Of operator state: who gets it when the number of tasks has changed.
+    pub(super) sharing: OperatorSharing,
     /// Makes the column that the state is kept in.
     pub(super) make: Arc<dyn Fn() -> Box<dyn Column> + Send + Sync>,
 }
@@ -136,11 +148,14 @@ impl StateRegistry {
         self.add::<C>(name, kind, None, Arc::new(|| Box::new(C::default())))
     }
 
-    /// The same for operator state of which each task gets that of all tasks, if their number has changed at a restore.
-    /// It takes what belongs to it.
-    pub(crate) fn register_for_all<C: Column + Default>(&self, name: &str) -> Result<u32, StateError> {
+    /// The same for operator state that is shared in this way.
+    pub(crate) fn register_operator<C: Column + Default>(
+        &self,
+        name: &str,
+        sharing: OperatorSharing,
+    ) -> Result<u32, StateError> {
         let number = self.register::<C>(name, StateKind::Operator)?;
-        self.registered().states[number as usize].is_for_all = true;
+        self.registered().states[number as usize].sharing = sharing;
         Ok(number)
     }
 
@@ -174,7 +189,7 @@ impl StateRegistry {
             cells: TypeId::of::<C>(),
             cells_name: type_name::<C>(),
             ttl,
-            is_for_all: false,
+            sharing: OperatorSharing::default(),
             make,
         };
         let mut registered = self.registered();

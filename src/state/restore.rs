@@ -15,7 +15,7 @@ use crate::state::error::StateError;
 use crate::state::keys::{hash_of, shown_key};
 use crate::state::parts::Parts;
 use crate::state::records::{StateColumn, damaged};
-use crate::state::registry::shown_type;
+use crate::state::registry::{OperatorSharing, shown_type};
 use crate::state::sequence::{Changes, SnapshotSequence};
 use crate::state::snapshots::Kept;
 use crate::state::stored::Written;
@@ -26,8 +26,10 @@ use crate::tuple::Value;
 pub(crate) trait StateShare {
     /// Whether this key does.
     fn has_key(&self, key: &[Value]) -> bool;
-    /// Whether the operator state of the task with this index does.
+    /// Whether the operator state of the task with this index does, where each task keeps its own.
     fn has_operator_state_of(&self, task: u32) -> bool;
+    /// Whether the nth item of all does, where they are dealt out.
+    fn has_item(&self, nth: usize) -> bool;
 }
 
 /// A state that is being restored.
@@ -127,7 +129,8 @@ impl Changes for Restored<'_> {
                 // Only what stands there in the end counts. Operator state has no time to live.
                 match value {
                     Some(Written::Plain(bytes))
-                        if taken.has_operator_state || self.kept.parts.states[number as usize].is_for_all =>
+                        if taken.has_operator_state
+                            || self.kept.parts.states[number as usize].sharing != OperatorSharing::Own =>
                     {
                         self.operator.insert(state as u32, bytes.to_vec());
                     }

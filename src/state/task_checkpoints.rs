@@ -2,6 +2,7 @@
 
 use crate::state::error::StateError;
 use crate::state::parts::Parts;
+use crate::state::registry::{OperatorSharing, StateKind};
 use crate::state::restore::{Restore, StateShare};
 use crate::state::snapshots::{Kept, LateRecord, SnapshotKind, Snapshots, WriteStep};
 use crate::state::task_state::TaskState;
@@ -77,6 +78,11 @@ impl TaskState {
             chunks.into_iter().try_for_each(|chunk| restore.read(chunk))?;
             restore.finish()
         });
+        for (column, state) in self.columns.iter_mut().zip(&self.states) {
+            if state.kind == StateKind::Operator && state.sharing == OperatorSharing::Dealt {
+                column.keep_items(&|nth| share.has_item(nth));
+            }
+        }
         restored.inspect_err(|_| self.clear())
     }
 

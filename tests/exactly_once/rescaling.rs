@@ -266,3 +266,66 @@ fn a_bolt_that_names_its_keys_keeps_its_number_of_tasks() {
     again.join();
     assert!(start(2).is_err(), "also after a restart");
 }
+
+/// Collects numbers in operator state, and emits them at the end, each with its task.
+#[derive(Default)]
+struct Collects {
+    numbers: OperatorState<i64>,
+    task: i64,
+    /// How many numbers each task began with.
+    begun: Arc<Mutex<BTreeMap<i64, usize>>>,
+}
+
+impl Bolt for Collects {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.numbers = context.operator_state("numbers")?;
+        self.task = context.task_index() as i64;
+        Ok(())
+    }
+
+    fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        lock(&self.begun).insert(self.task, self.numbers.items(out)?.len());
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(self.numbers.push(out, input.i64("n")?)?)
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let numbers = self.numbers.items(out)?.to_vec();
+        numbers.into_iter().try_for_each(|n| Ok(out.emit([n])?))
+    }
+}
+
+#[test]
+fn operator_state_is_dealt_out_among_more_or_fewer_tasks() {
+    const COUNT: i64 = 400;
+    let (storage, published) = (MemoryStorage::new(), Published::default());
+    for (life, tasks) in [1, 4, 2, 3].into_iter().enumerate() {
+        let begun: Arc<Mutex<BTreeMap<i64, usize>>> = Arc::default();
+        let mut builder = builder();
+        builder.spout("numbers", || Numbers::new(COUNT));
+        let kept = Arc::clone(&begun);
+        let collects = move || Collects { begun: Arc::clone(&kept), ..Collects::default() };
+        builder.bolt("collects", collects).parallelism(tasks).shuffle("numbers");
+        builder.bolt("sink", published.sink()).global("collects");
+        let mut running = started(built(builder), &storage);
+        if life < 3 {
+            running.advance(Duration::from_millis(90));
+            kill(running, &storage);
+        } else {
+            running.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"));
+        }
+        let begun: Vec<usize> = lock(&begun).values().copied().collect();
+        let (least, most) = (begun.iter().min(), begun.iter().max());
+        let (least, most) = (*least.expect("a task began"), *most.expect("a task began"));
+        assert_eq!(begun.len(), tasks as usize);
+        assert!(most - least <= 1 && (life == 0) == (most == 0), "{begun:?} with {tasks} tasks");
+    }
+    assert_eq!(published.sorted(), (0..COUNT).collect::<Vec<_>>());
+}

@@ -170,8 +170,8 @@ impl Bolt for CommittedRows {
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.instance = Instance::of(context);
         self.counts = Counts::new(context, context.loss_counter("rows_refused"));
-        self.transactions = context.operator_state("transactions")?;
-        self.sequences = context.operator_state("sequence")?;
+        self.transactions = context.operator_state_of_task("transactions")?;
+        self.sequences = context.operator_state_of_task("sequence")?;
         Ok(())
     }
 

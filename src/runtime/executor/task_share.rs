@@ -1,8 +1,8 @@
 //! What belongs to a task after a restore, if its component had another number of tasks when the checkpoint was taken.
 //!
 //! * State by key: the keys that fields grouping now sends to the task.
-//! * Operator state: that of the task with the same place. What tasks kept that are not there any more goes to the
-//!   others in turn.
+//! * Operator state: the items of all tasks are dealt out in turn. Where a component asks for it, each task keeps its
+//!   own instead, and what tasks kept that are gone goes to the others; or each gets all, and takes what belongs to it.
 //! * Tuples that bolts held: by their key, if their input is grouped by fields. Otherwise in turn, where the grouping
 //!   lets any task have them.
 
@@ -78,6 +78,10 @@ impl StateShare for TaskShare {
     fn has_operator_state_of(&self, task: u32) -> bool {
         task % self.tasks == self.task
     }
+
+    fn has_item(&self, nth: usize) -> bool {
+        nth % self.tasks as usize == self.task as usize
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn operator_state_stays_where_it_was_or_goes_to_one_of_those_that_are_left() {
+    fn operator_state_of_a_task_stays_where_it_was_or_goes_to_one_of_those_that_are_left() {
         let owners = |tasks: usize, of: u32| -> Vec<usize> {
             let shares = shares(tasks, "shuffle", &[]);
             (0..tasks).filter(|task| shares[*task].has_operator_state_of(of)).collect()

@@ -19,7 +19,9 @@ use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
 use crate::state::encoding::encode;
-use crate::state::{LateRecord, OperatorCells, SnapshotKind, StateError, TaskState, WriteStep};
+use crate::state::{
+    LateRecord, OperatorCells, OperatorSharing, SnapshotKind, StateError, TaskState, WriteStep,
+};
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
 use crate::tuple::{Fields, TupleBatch, Value};
@@ -206,8 +208,10 @@ impl TaskCheckpoints {
     pub fn enable(&mut self, context: &TaskContext, key_groups: u32) {
         let states = context.states();
         self.share = Some(TaskShare::new(context, key_groups));
-        self.held_state = states.register_for_all::<OperatorCells<HeldRow>>(HELD_STATE).ok();
-        self.in_flight_state = states.register_for_all::<OperatorCells<HeldRow>>(IN_FLIGHT_STATE).ok();
+        self.held_state =
+            states.register_operator::<OperatorCells<HeldRow>>(HELD_STATE, OperatorSharing::ForAll).ok();
+        self.in_flight_state =
+            states.register_operator::<OperatorCells<HeldRow>>(IN_FLIGHT_STATE, OperatorSharing::ForAll).ok();
     }
 
     /// Forgets what was under way.
