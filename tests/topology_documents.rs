@@ -355,7 +355,13 @@ fn wrong_options_of_checkpoints() {
     check_checkpoint("alignment_timeout = '0s'", &[]);
     check_checkpoint("alignment_timeout = 'off'\ncheckpoint.max_concurrent = 2", &[]);
     check_checkpoint(
-        "alignment_timeout = '31d'",
+        "alignment_timeout = '10min'",
+        &[
+            "`checkpoint.alignment_timeout` is not shorter than `checkpoint.timeout`, after which a checkpoint is given up (make it shorter, or leave it out)",
+        ],
+    );
+    check_checkpoint(
+        "alignment_timeout = '31d'\ncheckpoint.timeout = '30d'",
         &["`checkpoint.alignment_timeout` must be at most 30d, not 31d"],
     );
     check_checkpoint(

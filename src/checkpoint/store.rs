@@ -319,8 +319,9 @@ impl CheckpointStore {
     /// publication. One that is published stays.
     pub fn discard(&mut self, checkpoint: CheckpointId) {
         let Some(own) = self.epoch else { return };
-        if self.undecided == Some(checkpoint) {
-            self.stale_manifests.insert(manifest_name(checkpoint));
+        // The files of an earlier one go, too, so its manifest has to go before them.
+        if let Some(undecided) = self.undecided.filter(|undecided| *undecided <= checkpoint) {
+            self.stale_manifests.insert(manifest_name(undecided));
         }
         self.give_up_files(checkpoint);
         self.delete_garbage(own);

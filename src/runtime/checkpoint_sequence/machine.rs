@@ -251,8 +251,11 @@ impl CheckpointSequence {
         } else if let Some(late) = self.pending.first_late(now) {
             let missing = self.pending.missing(late, self.parts.tasks.keys());
             let timeout = self.options.timeout;
-            let why = format!("it was not complete after {timeout:?}: {missing} had not taken part");
-            self.give_up(late, &why, now);
+            let lacks = match missing.is_empty() {
+                true => "the one before it was not published".to_owned(),
+                false => format!("{missing} had not taken part"),
+            };
+            self.give_up(late, &format!("it was not complete after {timeout:?}: {lacks}"), now);
         } else if self.is_due(now) {
             self.begin(now);
         }
@@ -330,7 +333,12 @@ impl CheckpointSequence {
         self.changes_suffice = true;
         self.pending.begins(self.begun, now, self.options.timeout, self.has_finished);
         let txid = self.txid + self.pending.len() as u64;
-        self.actions.push_back(CheckpointAction::Begin(Barrier { checkpoint: self.begun, full, txid }));
+        self.actions.push_back(CheckpointAction::Begin(Barrier {
+            checkpoint: self.begun,
+            full,
+            txid,
+            last: self.has_finished,
+        }));
     }
 
     /// The checkpoint at this place of those that are pending does not become complete, and no later one, which may
@@ -408,8 +416,12 @@ impl CheckpointSequence {
 
     /// A task could not take its part.
     pub fn refused(&mut self, checkpoint: CheckpointId, why: &str, now: Time) {
-        if let Some(place) = self.pending.place_of(checkpoint) {
-            self.give_up(place, why, now);
+        // Files are given up with all that were begun before them, so those that are under way fail together. One that is
+        // being published is written already.
+        if self.pending.place_of(checkpoint).is_some()
+            && let Some(first) = self.pending.first_taken()
+        {
+            self.give_up(first, why, now);
         }
     }
 
@@ -439,7 +451,11 @@ impl CheckpointSequence {
         self.counts.completed(checkpoint, now.since(begun_at), bytes, now);
         self.not_before = match self.has_finished {
             true => now,
-            false => self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause)),
+            // A pause that a failure of a later one has asked for stays.
+            false => self
+                .not_before
+                .max(self.begun_at.after(self.options.interval))
+                .max(now.after(self.options.min_pause)),
         };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
         let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };

@@ -206,18 +206,22 @@ impl AlignedInputs {
             return false;
         }
         if overtakes.waiting_since.is_none() {
-            let waits = self.alignment.aligning().is_some() || inbox.has_barrier();
+            let waits = self.alignment.aligning().is_some()
+                || overtakes.overtaking.has_barrier()
+                || inbox.has_barrier();
             overtakes.waiting_since = waits.then_some(now);
         }
         self.overtakes_at() <= now
     }
 
-    /// The barrier that is to overtake. Everything is taken out of the inbox for that.
+    /// The barrier that is to overtake. Everything is taken out of the inbox for that. The last one never does: what waits
+    /// in front of it must be executed before it, because no later checkpoint would have what comes of it.
     pub fn next_to_overtake(&mut self, inbox: &Inbox) -> Option<Barrier> {
         self.take_ahead(inbox, &mut |_| {});
         let overtakes = self.overtakes.as_mut()?;
         let first = || overtakes.overtaking.first_barrier();
         let found = self.alignment.aligning().or_else(|| self.alignment.first_released()).or_else(first);
+        let found = found.filter(|barrier| !barrier.last);
         if found.is_none() {
             overtakes.waiting_since = None;
         }

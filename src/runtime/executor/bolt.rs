@@ -141,7 +141,8 @@ impl BoltExecutor {
             outcome = self.next.as_mut().map_or(outcome, |next| next.outcome_of_leftovers(cx.now));
         }
         let (more, look_at) = self.end_checkpoints(cx);
-        if more && outcome == StepOutcome::Idle {
+        // Without credit, too: the snapshot needs none.
+        if more && matches!(outcome, StepOutcome::Idle | StepOutcome::Blocked) {
             outcome = StepOutcome::Worked;
         }
         let wake_at = if self.opened { self.wake_at(cx.now).min(look_at) } else { Time::NEVER };
@@ -252,7 +253,7 @@ impl BoltExecutor {
                 return outcome;
             }
             if self.in_hand.is_none() && self.is_barrier_passing() {
-                if self.waits_for_snapshot() {
+                if self.barrier_waits() {
                     return StepOutcome::Idle;
                 }
                 if !self.pass_barrier(cx) {

@@ -11,7 +11,8 @@
 //! 2. A snapshot begins in the step that passes the barrier, and is written in that step and in later ones, while
 //!    tuples are executed.
 //! 3. If what was emitted cannot be executed now, the barrier waits, and nothing else is taken.
-//! 4. If checkpoints overlap, and a snapshot is still being written for the one before, the barrier waits for it.
+//! 4. If checkpoints overlap, and a snapshot is still being written for the one before, the barrier waits for it. So it
+//!    does for a commit that fails again and again: what a sink cannot commit waits in memory.
 
 use std::time::Duration;
 
@@ -117,18 +118,22 @@ impl BoltExecutor {
         self.inputs.as_ref().is_some_and(|inputs| inputs.passing.is_some())
     }
 
-    /// Whether the barrier that has come over all links waits until the snapshots of the checkpoint before are written.
-    pub(super) fn waits_for_snapshot(&self) -> bool {
+    /// Whether the barrier that has come over all links has to wait.
+    pub(super) fn barrier_waits(&self) -> bool {
         let passing = self.inputs.as_ref().and_then(|inputs| inputs.passing);
-        passing.is_some_and(|barrier| self.writes_what_precedes(barrier))
+        passing.is_some_and(|barrier| self.must_wait(barrier))
     }
 
-    /// Whether a task of the chain, from this executor on, still writes a snapshot that this barrier goes on from. A full
-    /// one goes on from nothing, so what is still written was given up.
-    pub fn writes_what_precedes(&self, barrier: Barrier) -> bool {
-        !barrier.full
-            && (self.tasks.iter().any(|task| task.checkpoints.is_writing())
-                || self.next.as_ref().is_some_and(|next| next.writes_what_precedes(barrier)))
+    /// Whether a barrier has to wait for a task of the chain, from this executor on: for its snapshot, or its commit.
+    ///
+    /// * A snapshot that this barrier goes on from is still being written. A full one goes on from nothing, so what is
+    ///   still written was given up.
+    /// * The task fails again and again to commit an earlier checkpoint.
+    pub fn must_wait(&self, barrier: Barrier) -> bool {
+        let writes = || self.tasks.iter().any(|task| task.checkpoints.is_writing());
+        let cannot_commit = self.checkpoints.as_ref().is_some_and(ExecutorCheckpoints::cannot_commit);
+        let own = cannot_commit || (!barrier.full && writes());
+        own || self.next.as_ref().is_some_and(|next| next.must_wait(barrier))
     }
 
     /// Passes on the barrier that has come over all links. Returns whether it was passed on; otherwise something has to
@@ -166,7 +171,7 @@ impl BoltExecutor {
     /// the barrier has to wait all the same.
     pub(super) fn overtake(&mut self, cx: &StepContext<'_>) -> Option<StepOutcome> {
         let barrier = self.inputs.as_mut()?.next_to_overtake(&self.handles.inbox)?;
-        if self.writes_what_precedes(barrier) {
+        if self.must_wait(barrier) {
             return Some(StepOutcome::Idle);
         }
         if !self.prepare_chain(barrier, cx) {
@@ -264,7 +269,7 @@ impl BoltExecutor {
     }
 
     /// What ends a step about checkpoints: commits what is complete, writes parts of snapshots, and sends the answers.
-    /// Returns whether there is more to write now, and when to look again at the latest.
+    /// Returns whether there is more to do now, and when to look again at the latest.
     pub fn end_checkpoints(&mut self, cx: &StepContext<'_>) -> (bool, Time) {
         let now = cx.now;
         let (mut more, mut look_at) = (false, Time::NEVER);
@@ -284,6 +289,8 @@ impl BoltExecutor {
                 }
                 // A call may take long, so the pause begins when it has ended.
                 checkpoints.committed(succeeded, cx.clock.now());
+                // A barrier may have waited for it.
+                more |= succeeded;
             }
             for task in self.tasks.iter_mut().filter(|task| task.checkpoints.is_writing()) {
                 if checkpoints.storage.queue.is_full() {

@@ -30,6 +30,9 @@ pub const QUEUE_LOOK_PERIOD: Duration = Duration::from_millis(2);
 const COMMIT_PAUSE_MIN: Duration = Duration::from_millis(100);
 const COMMIT_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// After so many failures of a commit no other barrier is passed on until it has succeeded.
+const COMMIT_FAILURES_MAX: u32 = 3;
+
 /// How many bytes of state wait to be written. Shared by all executors of a process.
 #[derive(Debug, Default)]
 pub struct StorageQueue {
@@ -198,6 +201,12 @@ impl ExecutorCheckpoints {
     /// When tasks are to commit next.
     pub fn commit_due(&self) -> Time {
         self.commit.map_or(Time::NEVER, |commit| commit.due)
+    }
+
+    /// Whether tasks fail again and again to commit a checkpoint. What they are to commit waits in memory, so it must not
+    /// become more with each checkpoint.
+    pub fn cannot_commit(&self) -> bool {
+        self.commit.is_some_and(|commit| commit.failures >= COMMIT_FAILURES_MAX)
     }
 
     /// All tasks have committed, or one could not.

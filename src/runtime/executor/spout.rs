@@ -159,7 +159,8 @@ impl SpoutExecutor {
             };
         }
         let (more, look_at) = self.end_checkpoints(cx);
-        if more && outcome == StepOutcome::Idle {
+        // Without credit, too: the snapshots behind need none.
+        if more && matches!(outcome, StepOutcome::Idle | StepOutcome::Blocked) {
             outcome = StepOutcome::Worked;
         }
         Step { outcome, wake_at: self.wake_at(cx.now).min(look_at) }

@@ -82,7 +82,7 @@ impl SpoutExecutor {
             // A task is not built yet. It wakes the executor.
             return false;
         }
-        if self.next.as_ref().is_some_and(|next| next.writes_what_precedes(barrier)) {
+        if self.next.as_ref().is_some_and(|next| next.must_wait(barrier)) {
             return false;
         }
         for task in &mut self.tasks {

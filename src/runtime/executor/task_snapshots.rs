@@ -385,7 +385,8 @@ impl TaskCheckpoints {
         self.writing.is_some()
     }
 
-    /// Writes a part of the snapshot. Returns whether there is more.
+    /// Writes a part of the snapshot. Returns whether there is more to do now: another part, or what has waited for the
+    /// last one.
     pub fn write_snapshot(
         &mut self,
         store: &mut TaskState,
@@ -406,7 +407,7 @@ impl TaskCheckpoints {
             Ok(step) => step,
             Err(why) => {
                 self.refuse(checkpoint, &why, coordinator);
-                return false;
+                return true;
             }
         };
         // A full snapshot of nothing needs no file.
@@ -423,6 +424,6 @@ impl TaskCheckpoints {
         let names_keys = store.names_keys();
         let part = TaskPart { task, kind, states, positions, names_keys };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
-        false
+        true
     }
 }

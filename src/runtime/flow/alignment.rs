@@ -35,6 +35,8 @@ pub struct Barrier {
     pub full: bool,
     /// The transaction id of the batch that it ends.
     pub txid: u64,
+    /// Whether all bolts have finished, so that nothing comes after it.
+    pub last: bool,
 }
 
 impl Barrier {
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
 
     fn barrier(number: u64) -> Barrier {
-        Barrier { checkpoint: CheckpointId { epoch: 1, number }, full: false, txid: number }
+        Barrier { checkpoint: CheckpointId { epoch: 1, number }, full: false, txid: number, last: false }
     }
 
     /// A batch of a link: which link, and which batch of it.

@@ -22,13 +22,15 @@ use crate::runtime::flow::alignment::{Barrier, Parcel};
 pub struct Overtaking<T> {
     /// It waits to be executed, in the order in which it came.
     ahead: VecDeque<(usize, Parcel<T>)>,
+    /// How many of these are barriers.
+    barriers: usize,
     /// For each link: whether the barrier that has overtaken is still to come over it. Empty if none is.
     missing: Vec<bool>,
 }
 
 impl<T> Default for Overtaking<T> {
     fn default() -> Overtaking<T> {
-        Overtaking { ahead: VecDeque::new(), missing: Vec::new() }
+        Overtaking { ahead: VecDeque::new(), barriers: 0, missing: Vec::new() }
     }
 }
 
@@ -40,7 +42,15 @@ impl<T> Overtaking<T> {
 
     /// The next to be executed.
     pub fn pop(&mut self) -> Option<(usize, Parcel<T>)> {
-        self.ahead.pop_front()
+        let next = self.ahead.pop_front();
+        let is_barrier = next.as_ref().is_some_and(|(_, parcel)| parcel.barrier().is_some());
+        self.barriers -= usize::from(is_barrier);
+        next
+    }
+
+    /// Whether a barrier waits.
+    pub fn has_barrier(&self) -> bool {
+        self.barriers > 0
     }
 
     /// The first barrier that waits.
@@ -63,6 +73,7 @@ impl<T> Overtaking<T> {
                 }
             }
         }
+        self.barriers += usize::from(parcel.barrier().is_some());
         self.ahead.push_back((link, parcel));
         false
     }
@@ -76,6 +87,7 @@ impl<T> Overtaking<T> {
         record: &mut dyn FnMut(&T),
     ) -> usize {
         let later = std::mem::take(&mut self.ahead);
+        self.barriers = 0;
         self.missing = arrived.iter().map(|arrived| !arrived).collect();
         if !self.missing.contains(&true) {
             self.missing.clear();
@@ -90,6 +102,7 @@ impl<T> Overtaking<T> {
     /// Forgets everything, and returns what waited.
     pub fn clear(&mut self) -> impl Iterator<Item = Parcel<T>> + use<'_, T> {
         self.missing.clear();
+        self.barriers = 0;
         self.ahead.drain(..).map(|(_, parcel)| parcel)
     }
 }
@@ -105,7 +118,7 @@ mod tests {
     type Orders = Vec<Vec<(usize, Parcel<Named>)>>;
 
     fn barrier(number: u64) -> Barrier {
-        Barrier { checkpoint: CheckpointId { epoch: 1, number }, full: false, txid: number }
+        Barrier { checkpoint: CheckpointId { epoch: 1, number }, full: false, txid: number, last: false }
     }
 
     /// Every order in which these links bring their parcels: batches, and barriers 1 and 2 after so many of them.

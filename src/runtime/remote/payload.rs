@@ -111,12 +111,13 @@ pub fn decode_data_header(payload: &mut Bytes) -> Result<DataHeader, PayloadErro
 
 /// A barrier on a link, after [`HEADROOM`] free bytes.
 pub fn encode_barrier(link: LinkId, barrier: Barrier) -> Vec<u8> {
-    let Barrier { checkpoint, full, txid } = barrier;
+    let Barrier { checkpoint, full, txid, last } = barrier;
     let mut out = vec![0; HEADROOM];
     out.extend_from_slice(&link.0.to_le_bytes());
     out.extend_from_slice(&checkpoint.epoch.to_le_bytes());
     out.extend_from_slice(&checkpoint.number.to_le_bytes());
     out.extend_from_slice(&txid.to_le_bytes());
+    out.push(u8::from(last));
     out.push(u8::from(full));
     out
 }
@@ -130,13 +131,14 @@ pub fn decode_barrier(mut payload: Bytes) -> Result<(LinkId, Barrier), PayloadEr
     let link = LinkId(reader.u32()?);
     let checkpoint = CheckpointId { epoch: reader.u64()?, number: reader.u64()? };
     let txid = reader.u64()?;
-    let full = match reader.u8()? {
-        0 => false,
-        1 => true,
-        other => return Err(PayloadError::Unknown { what: "kind of snapshot", number: u64::from(other) }),
+    let mut switch = |what| match reader.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(PayloadError::Unknown { what, number: u64::from(other) }),
     };
+    let (last, full) = (switch("place of a checkpoint")?, switch("kind of snapshot")?);
     reader.end()?;
-    Ok((link, Barrier { checkpoint, full, txid }))
+    Ok((link, Barrier { checkpoint, full, txid, last }))
 }
 
 /// Records for an acker, after [`HEADROOM`] free bytes.
@@ -363,7 +365,7 @@ mod tests {
     #[test]
     fn a_barrier_comes_back_with_its_link() {
         let checkpoint = CheckpointId { epoch: 3, number: u64::MAX };
-        let barrier = Barrier { checkpoint, full: true, txid: 5 };
+        let barrier = Barrier { checkpoint, full: true, txid: 5, last: true };
         let bytes = payload(encode_barrier(LinkId(7), barrier));
         assert_eq!(decode_barrier(bytes.clone()), Ok((LinkId(7), barrier)));
         for len in 0..bytes.len() {

@@ -55,7 +55,13 @@ fn two_paces(draft: &Draft) -> Vec<Problem> {
 fn unaligned(draft: &Draft) -> Option<Problem> {
     let key = "checkpoint.alignment_timeout";
     let checkpoint = draft.options.checkpoint_at_pace();
-    checkpoint.alignment_timeout?;
+    if checkpoint.alignment_timeout? >= checkpoint.timeout {
+        let message =
+            format!("`{key}` is not shorter than `checkpoint.timeout`, after which a checkpoint is given up");
+        return Some(
+            Problem::new(Site::Option(key), message).help("make it shorter, or leave it out".to_owned()),
+        );
+    }
     let (why, help) = match (checkpoint.mode, checkpoint.max_concurrent) {
         (CheckpointMode::AtLeastOnce, _) => (
             "no input waits with `checkpoint.mode = \"at-least-once\"`",
