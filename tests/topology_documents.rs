@@ -362,7 +362,10 @@ fn wrong_options_of_checkpoints() {
     );
     check_checkpoint(
         "alignment_timeout = '31d'\ncheckpoint.timeout = '30d'",
-        &["`checkpoint.alignment_timeout` must be at most 30d, not 31d"],
+        &[
+            "`checkpoint.alignment_timeout` must be at most 30d, not 31d",
+            "`checkpoint.alignment_timeout` is not shorter than `checkpoint.timeout`, after which a checkpoint is given up (make it shorter, or leave it out)",
+        ],
     );
     check_checkpoint(
         "alignment_timeout = '1s'\ncheckpoint.mode = 'at-least-once'",

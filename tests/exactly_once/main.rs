@@ -76,6 +76,8 @@ impl Spout for Numbers {
 /// What sinks publish: it outlives every run.
 #[derive(Clone, Default)]
 struct Published {
+    /// Nothing can be committed.
+    is_away: Arc<Mutex<bool>>,
     prepared: Arc<Mutex<BTreeMap<u64, Vec<i64>>>>,
     rows: Arc<Mutex<Vec<i64>>>,
 }
@@ -119,6 +121,9 @@ impl TwoPhaseSink for Sink {
     }
 
     fn commit(&mut self, transaction: &u64) -> Result<(), TaskError> {
+        if *lock(&self.published.is_away) {
+            return Err(TaskError::new("the store is away"));
+        }
         let rows = lock(&self.published.prepared).remove(transaction);
         lock(&self.published.rows).extend(rows.unwrap_or_default());
         Ok(())
@@ -807,4 +812,20 @@ impl Spout for Unending {
     fn restore(&mut self, positions: &Positions) -> Result<(), TaskError> {
         self.0.restore(positions)
     }
+}
+
+/// What a sink cannot commit waits in memory: so a barrier waits, and then the input.
+#[test]
+fn what_waits_for_a_store_that_is_away_is_bounded() {
+    const COUNT: i64 = 30_000;
+    let published = Published::default();
+    let mut running = started(numbers_to_sink(COUNT, &published), &MemoryStorage::new());
+    running.advance(Duration::from_millis(100));
+    *lock(&published.is_away) = true;
+    running.advance(Duration::from_secs(20));
+    let waiting: usize = lock(&published.prepared).values().map(Vec::len).sum();
+    assert!((100..2_000).contains(&waiting), "{waiting} rows wait, of 20,000");
+    *lock(&published.is_away) = false;
+    assert!(!ended(running).cut_short);
+    assert_eq!(published.sorted(), (0..COUNT).collect::<Vec<_>>());
 }

@@ -6,6 +6,7 @@ use super::{Numbers, Published, builder, built, ended, kill, started};
 use crate::kit::HOUR;
 use squall::checkpoint::MemoryStorage;
 use squall::config::{ChainMode, OnError};
+use squall::ids::CheckpointId;
 use squall::prelude::*;
 use squall::topology::Topology;
 
@@ -96,4 +97,48 @@ fn a_run_that_nobody_kills_publishes_everything() {
     let stats = ended(started(backlog(Some(Duration::ZERO), 2, &published), &MemoryStorage::new()));
     assert!(!stats.cut_short);
     assert_eq!(published.sorted(), (0..COUNT).collect::<Vec<_>>());
+}
+
+/// Adds up numbers, and emits what has come since the checkpoint before when the next one is taken.
+#[derive(Default)]
+struct Sums {
+    sum: OperatorState<i64>,
+}
+
+impl Bolt for Sums {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.sum = context.operator_state("sum")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let sum: i64 = self.sum.items(out)?.iter().sum();
+        Ok(self.sum.set(out, vec![sum + input.i64("n")?])?)
+    }
+
+    fn pre_commit(&mut self, _: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let sum: i64 = self.sum.items(out)?.iter().sum();
+        self.sum.set(out, Vec::new())?;
+        Ok(out.emit([sum])?)
+    }
+}
+
+/// No later checkpoint would have what comes of it.
+#[test]
+fn the_last_barrier_overtakes_nothing() {
+    let (published, storage) = (Published::default(), MemoryStorage::new());
+    let mut builder = builder();
+    builder.options(|options| {
+        options.checkpoint.alignment_timeout = Some(Duration::ZERO);
+        options.chain = ChainMode::Off;
+    });
+    builder.spout("numbers", || Numbers { bursts: true, ..Numbers::new(COUNT) });
+    builder.bolt("sums", Sums::default).shuffle("numbers");
+    builder.bolt("sink", published.sink()).shuffle("sums");
+    assert!(!ended(started(built(builder), &storage)).cut_short);
+    assert_eq!(published.sorted().iter().sum::<i64>(), (0..COUNT).sum::<i64>());
 }

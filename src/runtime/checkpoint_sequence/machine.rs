@@ -249,13 +249,12 @@ impl CheckpointSequence {
                 ..self.manifest(checkpoint, tasks, run, wall_nanos)
             });
         } else if let Some(late) = self.pending.first_late(now) {
-            let missing = self.pending.missing(late, self.parts.tasks.keys());
-            let timeout = self.options.timeout;
-            let lacks = match missing.is_empty() {
-                true => "the one before it was not published".to_owned(),
-                false => format!("{missing} had not taken part"),
-            };
-            self.give_up(late, &format!("it was not complete after {timeout:?}: {lacks}"), now);
+            let lacks = self.pending.lacks(late, self.parts.tasks.keys());
+            self.give_up(
+                late,
+                &format!("it was not complete after {:?}: {lacks}", self.options.timeout),
+                now,
+            );
         } else if self.is_due(now) {
             self.begin(now);
         }
@@ -418,11 +417,8 @@ impl CheckpointSequence {
     pub fn refused(&mut self, checkpoint: CheckpointId, why: &str, now: Time) {
         // Files are given up with all that were begun before them, so those that are under way fail together. One that is
         // being published is written already.
-        if self.pending.place_of(checkpoint).is_some()
-            && let Some(first) = self.pending.first_taken()
-        {
-            self.give_up(first, why, now);
-        }
+        let first = self.pending.place_of(checkpoint).and_then(|_| self.pending.first_taken());
+        first.into_iter().for_each(|first| self.give_up(first, why, now));
     }
 
     /// The manifest is durable, or could not be written.
@@ -449,14 +445,9 @@ impl CheckpointSequence {
         self.counts.stats.txid = self.txid;
         self.repeated = 0;
         self.counts.completed(checkpoint, now.since(begun_at), bytes, now);
-        self.not_before = match self.has_finished {
-            true => now,
-            // A pause that a failure of a later one has asked for stays.
-            false => self
-                .not_before
-                .max(self.begun_at.after(self.options.interval))
-                .max(now.after(self.options.min_pause)),
-        };
+        let next = self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause));
+        // A pause that a failure of a later one has asked for stays.
+        self.not_before = if self.has_finished { now } else { next.max(self.not_before) };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
         let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };
         self.phase = match (is_last, stops) {

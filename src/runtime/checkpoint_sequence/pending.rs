@@ -112,10 +112,14 @@ impl PendingCheckpoints {
         self.first_taken().filter(|place| now >= self.0[*place].deadline)
     }
 
-    /// Some of the tasks that have not taken part in the one at this place.
-    pub fn missing<'a>(&self, place: usize, tasks: impl Iterator<Item = &'a TaskName>) -> String {
+    /// What the one at this place lacks: some of the tasks that have not taken part, if there are any.
+    pub fn lacks<'a>(&self, place: usize, tasks: impl Iterator<Item = &'a TaskName>) -> String {
         let missing = tasks.filter(|task| !self.0[place].entries.contains_key(task));
-        missing.take(MISSING_SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        let missing: Vec<String> = missing.take(MISSING_SHOWN).map(ToString::to_string).collect();
+        match missing.is_empty() {
+            true => "the one before it was not published".to_owned(),
+            false => format!("{} had not taken part", missing.join(", ")),
+        }
     }
 
     /// Drops the one at this place, and all later ones. Returns which.

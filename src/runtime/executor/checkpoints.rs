@@ -188,9 +188,10 @@ impl ExecutorCheckpoints {
         }
     }
 
-    /// Tasks are to commit a checkpoint, and those before it.
+    /// Tasks are to commit a checkpoint, and those before it. If they could not commit one of these, the pause goes on.
     pub fn commits(&mut self, checkpoint: CheckpointId) {
-        self.commit = Some(Commit { checkpoint, due: Time::ZERO, failures: 0 });
+        let (due, failures) = self.commit.map_or((Time::ZERO, 0), |commit| (commit.due, commit.failures));
+        self.commit = Some(Commit { checkpoint, due, failures });
     }
 
     /// The checkpoint that tasks are to commit now.
