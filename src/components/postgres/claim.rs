@@ -27,7 +27,7 @@ pub(super) const NO_CHECKPOINT: CheckpointId = CheckpointId { epoch: 0, number: 
 pub(super) struct Instance {
     pub(super) writer: Writer,
     /// How many tasks the bolt has.
-    tasks: i32,
+    pub(super) tasks: i32,
     /// What no other instance has, once it has begun.
     pub(super) owner: i64,
     seed: u64,

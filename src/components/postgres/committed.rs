@@ -18,8 +18,11 @@
 //!    transaction, and counts as a loss, so that the exit code is 1. What can be known before (the types of columns)
 //!    fails the tuple in `execute`, so that `on_error` and dead letters are for it.
 //! 4. Rows are kept in memory, and in the state, from their checkpoint on until they are committed.
-//! 5. If the bolt has fewer tasks after a restore, those that are left have the state of those that are gone. What
-//!    these had in the checkpoint is written before anything else, under the numbers of the task that is gone.
+//! 5. If the bolt has another number of tasks after a restore, keys have moved between them. So each task first writes
+//!    what it has of the checkpoint, and the older row of a key is written before the newer: no checkpoint with that is
+//!    complete before all tasks have begun.
+//! 6. If the bolt has fewer tasks after a restore, those that are left have the state of those that are gone, and write
+//!    what these had under the numbers of the task that is gone.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +43,9 @@ struct Sequence {
     lineage: i64,
     /// The number of the last transaction.
     last: i64,
+    /// How many tasks the bolt had.
+    #[serde(default)]
+    tasks: i32,
 }
 
 /// The rows of a checkpoint that is not known to be committed.
@@ -102,22 +108,22 @@ impl CommittedRows {
         })
     }
 
-    /// Writes what tasks that are gone had in the checkpoint, which is complete.
-    fn write_for_those_gone(
+    /// Claims the task of a sequence that was restored. If the bolt had another number of tasks then, writes what the task
+    /// had in the checkpoint, which is complete; otherwise returns that. With the same number, the state may be that of
+    /// an instance that was lost alone, and no checkpoint.
+    fn claim_restored(
         &mut self,
-        sequences: &[Sequence],
-        transactions: &[Transaction],
-    ) -> Result<(), TaskError> {
-        let own_task = self.instance.writer.task;
-        for sequence in sequences.iter().filter(|sequence| sequence.task != own_task) {
-            let left: Vec<&Transaction> =
-                transactions.iter().filter(|transaction| transaction.task == sequence.task).collect();
-            let writer = self.instance.writer_of(sequence.task);
-            let begun = Some((*sequence, !left.is_empty()));
-            self.claim(&writer, sequence.lineage, begun).map_err(|error| task_error(&error))?;
-            left.iter().try_for_each(|transaction| self.commit(sequence.lineage, transaction))?;
+        sequence: Sequence,
+        all: &[Transaction],
+    ) -> Result<Vec<Transaction>, TaskError> {
+        let mut open: Vec<Transaction> = all.to_vec();
+        open.retain(|transaction| transaction.task == sequence.task);
+        let (writer, begun) = (self.instance.writer_of(sequence.task), Some((sequence, !open.is_empty())));
+        self.claim(&writer, sequence.lineage, begun).map_err(|error| task_error(&error))?;
+        if sequence.tasks != self.instance.tasks {
+            open.drain(..).try_for_each(|transaction| self.commit(sequence.lineage, &transaction))?;
         }
-        Ok(())
+        Ok(open)
     }
 
     /// Writes the rows of a checkpoint, if they are not there.
@@ -176,19 +182,24 @@ impl Bolt for CommittedRows {
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let own_task = self.instance.writer.task;
-        let (sequences, mut transactions) =
+        let (task, tasks) = (self.instance.writer.task, self.instance.tasks);
+        let (sequences, transactions) =
             (self.sequences.items(out)?.to_vec(), self.transactions.items(out)?.to_vec());
         self.instance.begin();
-        self.write_for_those_gone(&sequences, &transactions)?;
-        transactions.retain(|transaction| transaction.task == own_task);
-        let begun = sequences.iter().copied().find(|sequence| sequence.task == own_task);
-        self.lineage = begun.map_or(self.instance.owner, |begun| begun.lineage);
-        let (writer, has_open) = (self.instance.writer.clone(), !transactions.is_empty());
-        let claimed = self.claim(&writer, self.lineage, begun.map(|begun| (begun, has_open)));
-        claimed.map_err(|error| task_error(&error))?;
-        let own = begun.unwrap_or(Sequence { task: own_task, lineage: self.lineage, last: 0 });
-        self.transactions.set(out, transactions)?;
+        let mut open = Vec::new();
+        for sequence in &sequences {
+            open.extend(self.claim_restored(*sequence, &transactions)?);
+        }
+        let own = match sequences.into_iter().find(|sequence| sequence.task == task) {
+            Some(own) => Sequence { tasks, ..own },
+            None => {
+                let (writer, lineage) = (self.instance.writer.clone(), self.instance.owner);
+                self.claim(&writer, lineage, None).map_err(|error| task_error(&error))?;
+                Sequence { task, lineage, last: 0, tasks }
+            }
+        };
+        self.lineage = own.lineage;
+        self.transactions.set(out, open)?;
         Ok(self.sequences.set(out, vec![own])?)
     }
 
@@ -203,9 +214,9 @@ impl Bolt for CommittedRows {
             return Ok(());
         }
         let last = self.sequences.items(out)?.first().map_or(0, |sequence| sequence.last);
-        let (task, sequence) = (self.instance.writer.task, last + 1);
+        let (task, tasks, sequence) = (self.instance.writer.task, self.instance.tasks, last + 1);
         self.transactions.push(out, Transaction { task, sequence, checkpoint, rows: self.open.clone() })?;
-        self.sequences.set(out, vec![Sequence { task, lineage: self.lineage, last: sequence }])?;
+        self.sequences.set(out, vec![Sequence { task, lineage: self.lineage, last: sequence, tasks }])?;
         self.open = KeptRows::default();
         Ok(())
     }

@@ -21,8 +21,12 @@
 //!    rolls back a transaction of another task.
 //! 4. A prepared transaction keeps its locks until it is decided about, and the decision may wait for the next checkpoint.
 //!    So nothing that comes before a barrier may wait for it: after [`LimitLockWait`](Command::LimitLockWait) the rows
-//!    go into the state, and are written when the checkpoint is complete. That comes after earlier transactions.
-//! 5. If the connection breaks while a transaction is prepared, nobody knows whether it is. The next attempt has the same
+//!    go into the state, and are written when the checkpoint is complete. That comes after earlier transactions. Until
+//!    then nothing later is prepared, because these rows might wait for its locks, and it is committed after them.
+//! 5. If the bolt has another number of tasks after a restore, keys have moved between them. So each task first commits
+//!    what it has of the checkpoint, and the older row of a key is written before the newer: no checkpoint with that is
+//!    complete before all tasks have begun.
+//! 6. If the connection breaks while a transaction is prepared, nobody knows whether it is. The next attempt has the same
 //!    name, and first rolls back what is there.
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +54,8 @@ const PREFIX_MAX: usize = 148;
 pub(super) struct PreparedRows {
     /// Whose it is.
     task: i32,
+    /// How many tasks the bolt had.
+    tasks: i32,
     lineage: i64,
     /// The instance that prepared it.
     owner: i64,
@@ -86,6 +92,8 @@ pub(super) struct PreparedSink {
     checkpoint: CheckpointId,
     /// The last attempt to prepare the open transaction broke, so nobody knows whether it is prepared.
     is_unsure: bool,
+    /// The number of the last transaction of this task whose rows are in the state and are not committed.
+    kept: Option<i64>,
     /// A transaction of which nobody knows whether it was committed, and how many of its rows were refused.
     unsure: Option<(String, u64)>,
 }
@@ -151,6 +159,7 @@ impl PreparedSink {
             open: KeptRows::default(),
             checkpoint: NO_CHECKPOINT,
             is_unsure: false,
+            kept: None,
             unsure: None,
         }
     }
@@ -158,6 +167,15 @@ impl PreparedSink {
     /// Which checkpoint the next `pre_commit` is for.
     pub(super) fn at_checkpoint(&mut self, checkpoint: CheckpointId) {
         self.checkpoint = checkpoint;
+    }
+
+    /// Leaves the open rows to the checkpoint.
+    fn keep_rows(&mut self, transaction: &mut PreparedRows, why: &str) {
+        self.unprepared.add(1);
+        slog::warn!(self.instance.logger, "a transaction could not be prepared; its rows wait in the checkpoint";
+            "checkpoint" => %self.checkpoint, "rows" => transaction.count, "why" => why);
+        transaction.rows = std::mem::take(&mut self.open);
+        self.kept = Some(transaction.sequence);
     }
 
     /// Commits what was prepared.
@@ -214,7 +232,7 @@ impl PreparedSink {
     }
 
     /// Claims a task, with the last of its transactions that the state has.
-    fn claim(&mut self, task: i32, lineage: i64, last: Option<&PreparedRows>) -> Result<(), DatabaseError> {
+    fn claim(&mut self, task: i32, lineage: i64, last: Option<&PreparedRows>) -> Result<i64, DatabaseError> {
         let (writer, owner) = (self.instance.writer_of(task), self.instance.owner);
         // Where the table has nothing, a transaction that is to be committed is found to be missing then.
         let begun = last.map(|last| Begun { last: last.sequence, if_nothing: Some(0) });
@@ -222,8 +240,17 @@ impl PreparedSink {
             connection.command(Command::MakeTables)?;
             connection.await_prepares(&writer)?;
             let sequence = claim(connection, &writer, (lineage, owner), begun)?;
-            connection.drop_marks(&writer, lineage, sequence)
+            connection.drop_marks(&writer, lineage, sequence)?;
+            Ok(sequence)
         })
+    }
+
+    /// If the bolt had another number of tasks before, commits what this task has of the checkpoint that it begins with.
+    fn commit_restored(&mut self, own: &[PreparedRows]) -> Result<(), TaskError> {
+        // With the same number, the state may be that of an instance that was lost alone, and no checkpoint.
+        let mut restored: Vec<_> = own.iter().filter(|kept| kept.tasks != self.instance.tasks).collect();
+        restored.sort_by_key(|kept| (kept.task, kept.sequence));
+        restored.into_iter().try_for_each(|kept| self.commit(kept))
     }
 
     /// Rolls back what earlier instances of these tasks have prepared for no checkpoint.
@@ -276,6 +303,7 @@ impl TwoPhaseSink for PreparedSink {
         self.last += 1;
         Ok(PreparedRows {
             task: self.instance.writer.task,
+            tasks: self.instance.tasks,
             lineage: self.lineage,
             owner: self.instance.owner,
             sequence: self.last,
@@ -301,14 +329,18 @@ impl TwoPhaseSink for PreparedSink {
             self.is_unsure = false;
         }
         let rows = to_rows(&self.open).map_err(|error| task_error(&error))?;
+        transaction.count = rows.len() as u64;
+        if let Some(kept) = self.kept {
+            self.keep_rows(transaction, &format!("transaction {kept} waits there, too"));
+            return Ok(());
+        }
         let progress = Progress {
             lineage: transaction.lineage,
             owner: transaction.owner,
             sequence: transaction.sequence,
             checkpoint: self.checkpoint,
         };
-        let mut prepare = Prepare { instance: &self.instance, progress, name: name.clone(), rows: &rows };
-        transaction.count = rows.len() as u64;
+        let mut prepare = Prepare { instance: &self.instance, progress, name, rows: &rows };
         match self.session.write(&rows, &mut prepare) {
             Ok(refused) => {
                 transaction.refused = refused.len() as u64;
@@ -316,10 +348,7 @@ impl TwoPhaseSink for PreparedSink {
                 Ok(())
             }
             Err(DatabaseError::Busy(why)) => {
-                self.unprepared.add(1);
-                slog::warn!(self.instance.logger, "a transaction could not be prepared; its rows wait in the checkpoint";
-                    "checkpoint" => %self.checkpoint, "rows" => rows.len(), "why" => why);
-                transaction.rows = std::mem::take(&mut self.open);
+                self.keep_rows(transaction, &why);
                 Ok(())
             }
             Err(error) => {
@@ -347,6 +376,9 @@ impl TwoPhaseSink for PreparedSink {
                 return Err(task_error(&error));
             }
         };
+        if transaction.task == self.instance.writer.task {
+            self.kept = self.kept.filter(|kept| *kept > transaction.sequence);
+        }
         let Some(refused) = refused else { return Ok(()) };
         self.counts.transactions.add(1);
         self.counts.rows_written.add(transaction.count - refused);
@@ -373,20 +405,24 @@ impl TwoPhaseSink for PreparedSink {
                 return Err(DatabaseError::Permanent(
                     "`prepare = true` needs prepared transactions, which this server has none of: set \
                      `max_prepared_transactions` in its postgresql.conf to at least twice the number of tasks that \
-                     prepare, and restart it; or write `prepare = false`"
+                     prepare (`max_concurrent` + 1 times, where that is above 1), and restart it; or write `prepare = false`"
                         .to_owned(),
                 ));
             }
             for task in tasks {
                 let last = last_of(task);
                 let lineage = last.map_or(sink.instance.owner, |last| last.lineage);
-                sink.claim(task, lineage, last)?;
+                let committed = sink.claim(task, lineage, last)?;
                 if task == sink.instance.writer.task {
+                    let is_kept = |kept: &&PreparedRows| kept.task == task && !kept.rows.is_empty();
+                    let kept = own.iter().filter(is_kept).map(|kept| kept.sequence).max();
+                    sink.kept = kept.filter(|kept| *kept > committed);
                     (sink.lineage, sink.last) = (lineage, last.map_or(0, |last| last.sequence));
                 }
             }
             sink.roll_back_others(keep)
         };
-        begin(self).map_err(|error| task_error(&error))
+        begin(self).map_err(|error| task_error(&error))?;
+        self.commit_restored(&own)
     }
 }
