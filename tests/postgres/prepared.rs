@@ -5,7 +5,8 @@ use squall::prelude::*;
 use squall::testing::{BoltHarness, HarnessOptions, Snapshot, TestTuple};
 
 use crate::runs::{
-    COUNT, assert_exact, children, document_with, ended, kill, make_tables, rows, squall, wait_for_rows,
+    COUNT, assert_exact, children, document_with, end_of_lives, ended, kill, kill_lives, make_tables, squall,
+    wait_for_rows,
 };
 use crate::server::{Server, wait_until};
 
@@ -103,6 +104,37 @@ fn rows_that_would_wait_for_a_lock_wait_in_the_checkpoint() {
     assert_eq!(prepared(&server).len(), 1, "it prepares again");
     next.committed(3);
     assert_eq!(found(&server), ["1|salt"]);
+}
+
+/// Otherwise the rows would wait for the locks of what is prepared, and that is to be committed after them.
+#[test]
+fn nothing_is_prepared_while_earlier_rows_wait_in_the_checkpoint() {
+    let server = Server::start();
+    make_table(&server);
+    let mut first = sink(&server, UPSERT, 1);
+    first.execute(row(1, "tea"));
+    first.checkpoint(1);
+    first.execute(row(1, "rice"));
+    first.checkpoint(2);
+    first.committed(1);
+    first.execute(row(1, "salt"));
+    let snapshot = first.checkpoint(3);
+    assert_eq!((prepared(&server), first.counter("transactions_unprepared")), (Vec::new(), 2));
+    first.committed(2);
+    assert_eq!((found(&server), first.errors()), (vec!["1|rice".to_owned()], &[][..]));
+    first.execute(row(1, "oats"));
+    first.checkpoint(4);
+    assert_eq!(prepared(&server), [""; 0], "that of checkpoint 3 still waits");
+    drop(first);
+    let mut next = restored(&server, UPSERT, 2, &snapshot);
+    next.execute(row(1, "milk"));
+    next.checkpoint(4);
+    assert_eq!(prepared(&server), [""; 0], "also after a restart");
+    next.committed(4);
+    assert_eq!((found(&server), next.errors()), (vec!["1|milk".to_owned()], &[][..]));
+    next.execute(row(1, "corn"));
+    next.checkpoint(5);
+    assert_eq!(prepared(&server).len(), 1, "it prepares again");
 }
 
 #[test]
@@ -227,16 +259,8 @@ fn runs_that_are_killed_and_continued_leave_each_row_once() {
     let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
     make_tables(&server);
     let document = document_with(directory.path(), &server, "exactly-once", "prepare = true");
-    let workers: [&[&str]; 4] = [&[], &[], &["--workers", "2"], &[]];
-    for (nth, workers) in workers.into_iter().enumerate() {
-        let mut run = squall(&[&[document.as_str(), "--resume"], workers].concat());
-        wait_for_rows(&server, &mut run, COUNT * (nth as i64 + 1) / 6);
-        kill(run.id());
-        run.wait().expect("it is a child");
-    }
-    assert!(rows(&server) < COUNT, "it was killed in the middle");
-    ended(squall(&[&document, "--resume"]));
-    assert_exact(&server);
+    kill_lives(&server, &document, || {});
+    end_of_lives(&server, &document);
     assert_eq!(prepared(&server), [""; 0]);
     assert_eq!(server.number("SELECT count(*) FROM squall_prepared"), 0);
 }

@@ -46,6 +46,41 @@ fn rows_are_inserted_upserted_and_deleted() {
     assert_eq!(rows(), ["2|rye", "3|PEPPER NO. 3"]);
 }
 
+/// What the server or the user has set for all sessions changes nothing.
+#[test]
+fn sessions_have_settings_of_their_own() {
+    let server = Server::start();
+    server.query(
+        "ALTER ROLE squall SET default_transaction_isolation = 'serializable'; \
+         ALTER ROLE squall SET extra_float_digits = -5; \
+         CREATE TABLE t (id bigint, item text, isolation text DEFAULT current_setting('transaction_isolation'), \
+         digits text DEFAULT current_setting('extra_float_digits'))",
+    );
+    write(&mut sink(&server, "table = 't'\ncolumns = ['id', 'item']"), [(1, "tea")]);
+    assert_eq!(server.query("SELECT isolation, digits FROM t"), ["read committed|1"]);
+}
+
+/// An index takes no value of more than 2700 bytes, however often it is tried.
+#[test]
+fn a_value_beyond_a_limit_of_the_server_fails_alone() {
+    let server = Server::start();
+    server.query("CREATE TABLE t (id bigint, item text PRIMARY KEY)");
+    // Nothing that can be compressed.
+    let mut number = 1_u64;
+    let mut next = || {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{number:016x}")
+    };
+    let long: String = (0..2000).map(|_| next()).collect();
+    let mut sink = sink(&server, "table = 't'\ncolumns = ['id', 'item']");
+    for (id, item) in [(1, "tea"), (2, long.as_str()), (3, "rice")] {
+        sink.execute(TestTuple::new((id, item)).fields(["id", "item"]));
+    }
+    sink.finish();
+    assert_eq!(server.query("SELECT id FROM t ORDER BY id"), ["1", "3"]);
+    assert_eq!((sink.failed().len(), sink.counter("rows_refused")), (1, 1));
+}
+
 #[test]
 fn large_batches_go_in_statements_of_many_rows() {
     let server = Server::start();

@@ -71,9 +71,13 @@ pub fn rows(server: &Server) -> i64 {
 
 /// The tables have what a run has that nothing happened to.
 pub fn assert_exact(server: &Server) {
+    assert_exact_count(server, COUNT);
+}
+
+fn assert_exact_count(server: &Server, count: i64) {
     let found = server.query("SELECT count(*), count(DISTINCT n), min(n), max(n) FROM numbers");
-    assert_eq!(found, [format!("{COUNT}|{COUNT}|0|{}", COUNT - 1)]);
-    assert_eq!(server.number("SELECT sum(count) FROM kinds"), COUNT);
+    assert_eq!(found, [format!("{count}|{count}|0|{}", count - 1)]);
+    assert_eq!(server.number("SELECT sum(count) FROM kinds"), count);
 }
 
 pub fn kill(pid: u32) {
@@ -88,6 +92,39 @@ pub fn children(parent: u32) -> BTreeSet<u32> {
     lists
         .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
         .collect()
+}
+
+/// Input that no run comes to the end of: where a run is to be killed in the middle, whatever the machine does.
+const ENDLESS: [&str; 2] = ["--set", "spout.numbers.config.count=1_000_000_000"];
+
+/// Starts a run of endless input several times, and kills it each time when it has written more rows.
+pub fn kill_lives(server: &Server, document: &str, mut killed: impl FnMut()) {
+    let workers: [&[&str]; 4] = [&[], &[], &["--workers", "2"], &[]];
+    for workers in workers {
+        let mut run = squall(&[&[document, "--resume"], &ENDLESS[..], workers].concat());
+        let before = rows(server);
+        wait_for_rows(server, &mut run, before + COUNT / 6);
+        kill_in_the_middle(run);
+        killed();
+    }
+}
+
+fn kill_in_the_middle(mut run: Child) {
+    if run.try_wait().expect("it is a child").is_some() {
+        panic!("it has ended: {:?}", run.wait_with_output());
+    }
+    kill(run.id());
+    run.wait().expect("it is a child");
+}
+
+/// Continues such a run, and lets its input end. The tables have what a run has that nothing happened to.
+pub fn end_of_lives(server: &Server, document: &str) {
+    let count = rows(server) + COUNT / 3;
+    ended(squall(&[document, "--resume", "--set", &format!("spout.numbers.config.count={count}")]));
+    // The spout may have been beyond that already.
+    let total = rows(server);
+    assert!(total >= count, "{total} rows of {count}");
+    assert_exact_count(server, total);
 }
 
 /// Waits until so many rows are there, or the run has ended.
@@ -130,17 +167,8 @@ fn runs_that_are_killed_and_continued_leave_each_row_once() {
     let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
     make_tables(&server);
     let document = document(directory.path(), &server, "exactly-once");
-    let workers: [&[&str]; 4] = [&[], &[], &["--workers", "2"], &[]];
-    for (nth, workers) in workers.into_iter().enumerate() {
-        let mut run = squall(&[&[document.as_str(), "--resume"], workers].concat());
-        wait_for_rows(&server, &mut run, COUNT * (nth as i64 + 1) / 6);
-        kill(run.id());
-        run.wait().expect("it is a child");
-    }
-    let before = rows(&server);
-    assert!(before < COUNT, "it was killed in the middle");
-    ended(squall(&[&document, "--resume"]));
-    assert_exact(&server);
+    kill_lives(&server, &document, || {});
+    end_of_lives(&server, &document);
 }
 
 /// Rows that were committed after that checkpoint are committed again, and no other row is left out.

@@ -103,10 +103,11 @@ impl Connection for ServerConnection {
         let sql = match command {
             Command::Begin => {
                 self.is_journaled = false;
-                "BEGIN"
+                // Whatever the server has as its default: what others commit is to be seen.
+                "BEGIN ISOLATION LEVEL READ COMMITTED"
             }
             Command::Commit => "COMMIT",
-            Command::Rollback => "ROLLBACK",
+            Command::Rollback => return self.roll_back(),
             Command::Mark => "SAVEPOINT squall",
             Command::BackToMark => "ROLLBACK TO SAVEPOINT squall",
             Command::DropMark => "RELEASE SAVEPOINT squall",
@@ -114,8 +115,7 @@ impl Connection for ServerConnection {
             Command::LimitLockWait => "SET LOCAL lock_timeout = '1s'",
             Command::MakeTables => return tables::make(&mut self.client).map_err(|error| error_of(&error)),
         };
-        let done = self.client.batch_execute(sql).map_err(|error| error_of(&error));
-        if command == Command::Rollback { done.and(self.withdraw_prepare()) } else { done }
+        self.client.batch_execute(sql).map_err(|error| error_of(&error))
     }
 
     fn write(&mut self, rows: &[Vec<Parameter>]) -> Result<(), DatabaseError> {

@@ -98,9 +98,10 @@ impl Reach {
         let client = Client::connect(&self.config()?, connect, statement + connect);
         let mut client = client.map_err(|error| error_of(&error))?;
         let timeout = statement.as_millis();
+        // With fewer digits, floats that are read as text would be others.
         let session = format!(
             "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = {timeout}; \
-             SET client_min_messages = warning"
+             SET client_min_messages = warning; SET extra_float_digits = 1"
         );
         client.batch_execute(&session).map_err(|error| error_of(&error))?;
         Ok(client)

@@ -24,8 +24,9 @@ pub(in crate::components::postgres) fn error_of(error: &CallError) -> DatabaseEr
         return DatabaseError::Away(message);
     }
     match &code.code()[..2] {
-        // Data, constraints, `WITH CHECK OPTION`, a row twice in an upsert, errors that functions raise.
-        "22" | "23" | "44" | "21" | "P0" => DatabaseError::Row(message),
+        // Data, constraints, `WITH CHECK OPTION`, a row twice in an upsert, errors that functions raise, limits (a value
+        // that is too long for an index).
+        "22" | "23" | "44" | "21" | "P0" | "54" => DatabaseError::Row(message),
         // Nobody may connect so, the database or the schema is not there, the statement is wrong.
         "28" | "3D" | "3F" | "42" | "0A" => DatabaseError::Permanent(message),
         "08" => DatabaseError::Away(message),

@@ -5,6 +5,7 @@ use postgres::types::ToSql;
 use super::connection::{AsText, ServerConnection};
 use super::errors::error_of;
 use super::journaled_table::{JournaledTable, SEQUENCE, literal};
+use crate::components::postgres::claim::shown;
 use crate::components::postgres::connection::{DatabaseError, Journals, Writer};
 use crate::components::postgres::values::Parameter;
 
@@ -36,7 +37,8 @@ impl ServerConnection {
             count = self.run(&sql, &keys)?.0;
         }
         let (_, replaced) = self.run(&written, &rows.iter().flatten().collect::<Vec<_>>())?;
-        if replaced != Some(i64::try_from(count).unwrap_or(i64::MAX)) {
+        // Fewer are replaced where a trigger leaves rows as they are.
+        if replaced.unwrap_or(0) > i64::try_from(count).unwrap_or(i64::MAX) {
             return Err(DatabaseError::Busy(
                 "somebody else has written the same rows at the same time, so they could not be taken back"
                     .to_owned(),
@@ -118,6 +120,19 @@ impl Journals for ServerConnection {
 
     fn take_back(&mut self, writer: &Writer, after: i64) -> Result<(), DatabaseError> {
         let Writer { topology, component, task } = writer;
+        let sql = self.table().elsewhere();
+        let found = self.client.query_opt(&sql, &[topology, component, task, &after]);
+        if let Some(found) = found.map_err(|error| error_of(&error))? {
+            let (other, own): (String, String) = (found.get(0), self.table().table());
+            return Err(DatabaseError::Permanent(format!(
+                "{} left dirty rows in the table {other}, and writes to {own} now, so nobody would take them back: continue \
+                 with {other} once (`--resume`) and end that run with a drain (`squall stop`) before you change `table`; or, \
+                 if these rows may stay as they are, delete what squall_undo has of them: DELETE FROM squall_undo WHERE \
+                 relation = {}",
+                shown(writer),
+                literal(&other)
+            )));
+        }
         for sql in self.table().take_back() {
             let done = self.client.execute(&sql, &[topology, component, task, &after]);
             done.map_err(|error| error_of(&error))?;

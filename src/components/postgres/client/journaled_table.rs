@@ -165,7 +165,7 @@ impl JournaledTable {
         })
     }
 
-    fn table(&self) -> String {
+    pub(super) fn table(&self) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
@@ -278,6 +278,15 @@ impl JournaledTable {
     fn is_row(&self) -> String {
         let keys = self.key.iter().zip(values(&self.key, "u.row_key"));
         list(keys.map(|(column, value)| format!("t.{} = {value}", quoted(&column.name))), " AND ")
+    }
+
+    /// Another table that the task wrote to after a number, if there is one: $1 to $3 are the task, $4 is the number.
+    pub(super) fn elsewhere(&self) -> String {
+        format!(
+            "SELECT relation FROM squall_undo WHERE topology = $1 AND component = $2 AND task = $3 AND sequence > $4 \
+             AND relation NOT IN ({}, 'squall_refused') LIMIT 1",
+            self.relation()
+        )
     }
 
     /// The statements that take back what a task did after a number: $1 to $3 are the task, $4 is the number.

@@ -18,12 +18,14 @@ fn lock_name(writer: &Writer) -> String {
 }
 
 impl ServerConnection {
-    /// Gives back the lock that announces a transaction that was not prepared.
-    pub(super) fn withdraw_prepare(&mut self) -> Result<(), DatabaseError> {
-        if !std::mem::take(&mut self.is_announced) {
-            return Ok(());
-        }
-        self.client.batch_execute("SELECT pg_advisory_unlock_all()").map_err(|error| error_of(&error))
+    /// Rolls the open transaction back, and gives back the lock that announced that it would be prepared.
+    pub(super) fn roll_back(&mut self) -> Result<(), DatabaseError> {
+        // In one message: between two, a process that is stopped would hold the lock outside of a transaction.
+        let sql = match std::mem::take(&mut self.is_announced) {
+            true => "ROLLBACK; SELECT pg_advisory_unlock_all()",
+            false => "ROLLBACK",
+        };
+        self.client.batch_execute(sql).map_err(|error| error_of(&error))
     }
 
     /// Decides about a prepared transaction. `false`: there is none with this name.
@@ -78,7 +80,7 @@ impl Prepares for ServerConnection {
                     error => error,
                 };
                 if !matches!(error, DatabaseError::Away(_)) {
-                    self.withdraw_prepare()?;
+                    self.roll_back()?;
                 }
                 Err(error)
             }

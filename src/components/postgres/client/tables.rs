@@ -2,7 +2,7 @@
 
 use super::blocking::{CallError, Client};
 
-/// Each by its name. docs/components.md shows them, for users who may not make tables.
+/// Each by its name. docs/components.md has them, too, for users who may not make tables.
 const TABLES: [(&str, &str); 4] = [
     (
         "squall_commits",
@@ -77,4 +77,17 @@ pub(super) fn make(client: &mut Client) -> Result<(), CallError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_same_tables() {
+        let manual = include_str!("../../../../docs/components.md");
+        for (name, sql) in TABLES {
+            assert!(manual.contains(&format!("{sql};\n")), "{name} is another one in docs/components.md");
+        }
+    }
 }
