@@ -102,7 +102,7 @@ impl<M: BackingMap> StateMap<M> {
     }
 
     /// Begins a transaction that may have come before, and after it others, up to `last`, all with the same tuples. Keys
-    /// that have a later one have this one, too, and are left as they are.
+    /// that have it, or a later one and so this one, too, are left as they are.
     ///
     /// # Examples
     /// Transactions 1 and 2 were committed, and a process that does not know of it commits both again:
@@ -239,7 +239,8 @@ impl<M: BackingMap> StateMap<M> {
             if found > last {
                 return Err(too_late(key, BehindError { txid: last, stored: found }));
             }
-            if found > txid {
+            // Also if it is this one: a value that was written in the mode `transactional` has none before it.
+            if found >= txid {
                 return Ok(None);
             }
         }
@@ -442,6 +443,24 @@ mod tests {
         map.begin_commit(1);
         let error = map.multi_update(&[(key("a"), &add(1))]).expect_err("it has no transaction");
         assert!(error.to_string().contains("`non-transactional`"), "{error}");
+    }
+
+    /// The value before transaction 2 is not known in the mode `transactional`, so it was taken for none: the total became
+    /// what transaction 2 adds.
+    #[test]
+    fn a_transaction_that_comes_again_in_the_mode_opaque_adds_nothing_to_a_transactional_value() {
+        let mut map = StateMap::transactional(MemoryMap::default());
+        for txid in [1, 2] {
+            map.begin_replay(txid, 2);
+            update(&mut map, "a", 10);
+            map.commit();
+        }
+        let mut map = StateMap::opaque(std::mem::take(map.backing()));
+        for (txid, expected) in [(1, 20), (2, 20), (3, 30)] {
+            map.begin_replay(txid, 3);
+            assert_eq!(update(&mut map, "a", 10), Some(expected), "transaction {txid}");
+            map.commit();
+        }
     }
 
     #[test]
