@@ -177,12 +177,14 @@ pub trait BackingMap: Send {
     }
 
     /// From now on, only this instance of the task may put anything: [`put_as`](BackingMap::put_as) of another one of the
-    /// same task fails.
+    /// same task fails. `found` is what [`writers`](BackingMap::writers) has returned for the task. If the map has
+    /// something else by now, because another instance has put or claimed meanwhile, nothing is claimed, and the answer is
+    /// false. To compare and to claim must be one step.
     ///
     /// # Errors
     /// As for [`multi_get`](BackingMap::multi_get).
-    fn claim(&mut self, _writer: &MapWriter) -> Result<(), TaskError> {
-        Ok(())
+    fn claim(&mut self, _found: Option<&MapWriter>, _writer: &MapWriter) -> Result<bool, TaskError> {
+        Ok(true)
     }
 
     /// As [`multi_put`](BackingMap::multi_put), and keeps how far the writer has come, all or nothing.
@@ -212,8 +214,8 @@ impl BackingMap for Box<dyn BackingMap> {
         (**self).writers()
     }
 
-    fn claim(&mut self, writer: &MapWriter) -> Result<(), TaskError> {
-        (**self).claim(writer)
+    fn claim(&mut self, found: Option<&MapWriter>, writer: &MapWriter) -> Result<bool, TaskError> {
+        (**self).claim(found, writer)
     }
 
     fn put_as(&mut self, writer: &MapWriter, entries: &[(MapKey, Stored)]) -> Result<(), TaskError> {
@@ -302,6 +304,12 @@ pub trait StateStore: Send + Sync {
     /// several tasks runs in one process. By default it is not so.
     fn is_local(&self) -> bool {
         false
+    }
+
+    /// Where the store is, for comparing and for errors, without passwords: two states of a topology with one place are
+    /// refused. `None`, the default: it is not known.
+    fn place(&self) -> Option<String> {
+        None
     }
 
     /// Refuses a key whose fields have these names. By default none is refused.

@@ -69,9 +69,14 @@ impl BackingMap for MemoryMap {
         Ok(Some(self.with(|entries| entries.writers.values().copied().collect())))
     }
 
-    fn claim(&mut self, writer: &MapWriter) -> Result<(), TaskError> {
-        self.with(|entries| entries.writers.insert(writer.task, *writer));
-        Ok(())
+    fn claim(&mut self, found: Option<&MapWriter>, writer: &MapWriter) -> Result<bool, TaskError> {
+        Ok(self.with(|entries| {
+            let is_same = entries.writers.get(&writer.task) == found;
+            if is_same {
+                entries.writers.insert(writer.task, *writer);
+            }
+            is_same
+        }))
     }
 
     fn put_as(&mut self, writer: &MapWriter, put: &[(MapKey, Stored)]) -> Result<(), TaskError> {

@@ -236,13 +236,20 @@ impl BackingMap for RedbFile {
         found.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 
-    fn claim(&mut self, writer: &MapWriter) -> Result<(), TaskError> {
+    fn claim(&mut self, found: Option<&MapWriter>, writer: &MapWriter) -> Result<bool, TaskError> {
         let line = writer_bytes(writer)?;
         self.with(|database| {
             let transaction = database.begin_write()?;
-            transaction.open_table(WRITERS)?.insert(writer.task, line.as_slice())?;
+            {
+                let mut writers = transaction.open_table(WRITERS)?;
+                let now = writers.get(writer.task)?.and_then(|now| read_writer(writer.task, now.value()));
+                if now.as_ref() != found {
+                    return Ok(false);
+                }
+                writers.insert(writer.task, line.as_slice())?;
+            }
             transaction.commit()?;
-            Ok(())
+            Ok(true)
         })
     }
 
@@ -261,6 +268,11 @@ impl StateStore for RedbFile {
 
     fn is_local(&self) -> bool {
         true
+    }
+
+    fn place(&self) -> Option<String> {
+        let path = std::path::absolute(&self.path).ok()?;
+        Some(format!("the file {}", path.display()))
     }
 }
 
@@ -283,7 +295,8 @@ mod tests {
         let mut first = file(&directory);
         assert_eq!(first.multi_get(std::slice::from_ref(&one)).ok(), Some(vec![None]));
         assert_eq!(first.writers().ok(), Some(Some(vec![])));
-        first.claim(&MapWriter { txid: 0, ..writer }).expect("nobody else writes");
+        let claimed = first.claim(None, &MapWriter { txid: 0, ..writer });
+        assert_eq!(claimed.ok(), Some(true), "nobody else writes");
         first
             .put_as(&writer, &[(one.clone(), stored(1)), (other.clone(), stored(2))])
             .expect("it is claimed");
@@ -307,7 +320,10 @@ mod tests {
         let writer =
             MapWriter { task: 0, lineage: 1, owner: 1, txid: 0, checkpoint: CheckpointId::default() };
         let entry = (vec![Value::from("a")], Stored::default());
-        file.claim(&MapWriter { owner: 2, ..writer }).expect("nobody else writes");
+        let other = MapWriter { owner: 2, ..writer };
+        assert_eq!(file.claim(Some(&writer), &other).ok(), Some(false), "nothing is there yet");
+        assert_eq!(file.claim(None, &other).ok(), Some(true));
+        assert_eq!(file.claim(None, &writer).ok(), Some(false), "the other has claimed it");
         let error = file.put_as(&writer, &[entry]).expect_err("it was replaced");
         assert!(error.is_fatal() && error.to_string().contains("task 0 was taken over"), "{error}");
         assert_eq!(file.multi_get(&[vec![Value::from("a")]]).ok(), Some(vec![None]));

@@ -19,7 +19,7 @@
 //!    highest of *all* tasks in the checkpoint, so the ids of a key grow, whichever task has it.
 //! 5. No task counts what does not continue the store: the store keeps for each task the lineage, the owner, and the last
 //!    checkpoint of which it has put something ([`MapWriter`]). A run that goes back behind the store, or that another one
-//!    has taken over, ends. Batches would not do here: tasks number their own, and after a restore with another number of
+//!    has taken over, ends. A task takes over its own place, and a share of those of tasks that are gone. Batches would not do here: tasks number their own, and after a restore with another number of
 //!    tasks they put those of others, too. A checkpoint is the same for all tasks, and later ones of a lineage have higher
 //!    ids, also in another directory.
 
@@ -116,6 +116,8 @@ pub struct Aggregate {
     /// One, once it is begun. After a restore with another number of tasks, those of all tasks.
     sequences: OperatorState<Sequence>,
     writer: MapWriter,
+    /// How many tasks the bolt has.
+    tasks: u32,
     clock: Clock,
     seed: u64,
     batches: Counter,
@@ -160,6 +162,7 @@ impl Aggregate {
             pending: ValueState::default(),
             sequences: OperatorState::default(),
             writer: MapWriter { task: 0, lineage: 0, owner: 0, txid: 0, checkpoint: CheckpointId::default() },
+            tasks: 1,
             clock: Clock::simulated(),
             seed: 0,
             batches: Counter::default(),
@@ -258,12 +261,14 @@ impl Bolt for Aggregate {
             check.refuse("state", why);
         }
         if check.parallelism() > 1 {
-            let keeps_keys_together =
-                |key: &Fields| !key.is_empty() && key.iter().all(|name| by.contains(name));
+            let is_within = |key: &&Fields| !key.is_empty() && key.iter().all(|name| by.contains(name));
             let inputs = check.inputs();
-            let apart = inputs.iter().find(|input| !input.key.as_ref().is_some_and(keeps_keys_together));
+            // Another list of fields, or another order, sends the same key to another task.
+            let same = inputs.first().and_then(|input| input.key.as_ref()).filter(is_within);
+            let apart = inputs.iter().find(|input| same.is_none() || input.key.as_ref() != same);
             if let Some(input) = apart {
-                let fields = by.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+                let fields: Vec<&SmolStr> = same.map_or(by.iter().collect(), |key| key.iter().collect());
+                let fields = fields.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
                 let why = format!(
                     "a key has to come to one of the {} tasks only: write inputs = [{{ from = \"{}\", fields = [{fields}] }}]",
                     check.parallelism(),
@@ -289,6 +294,7 @@ impl Bolt for Aggregate {
         let opening = MapOpening { name, mode: state.mode, key: &key, task: context };
         self.map = Some(StateMap::new(state.store.open(&opening)?, state.mode));
         self.writer.task = context.task_index() as u32;
+        self.tasks = tasks as u32;
         self.clock = context.clock().clone();
         self.seed = context.seed();
         self.batches = context.counter("batches");
@@ -334,8 +340,19 @@ impl Bolt for Aggregate {
             checkpoint: continued.map_or(CheckpointId::default(), |put| put.checkpoint),
         };
         let checkpoint = sequences.iter().map(|sequence| sequence.checkpoint).max().unwrap_or_default();
-        let writer = self.writer;
-        self.map().backing().claim(&writer)?;
+        // What is there of tasks that are gone is dealt out, so that no instance of theirs goes on. How far they have come
+        // stays, because it is compared with checkpoints.
+        let tasks = self.tasks;
+        let gone = found.iter().filter(|writer| writer.task >= tasks && writer.task % tasks == task);
+        let claims = gone.map(|gone| (Some(gone), MapWriter { owner, ..*gone })).chain([(put, self.writer)]);
+        for (before, writer) in claims {
+            if !self.map().backing().claim(before, &writer)? {
+                return Err(TaskError::new(format!(
+                    "another instance of task {} has written to the state `{}` while it was taken over",
+                    writer.task, self.settings.state
+                )));
+            }
+        }
         Ok(self.sequences.set(out, vec![Sequence { task, lineage, txid: last, checkpoint }])?)
     }
 

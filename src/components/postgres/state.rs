@@ -9,7 +9,9 @@ use smol_str::SmolStr;
 
 use crate::api::{BackingMap, MapOpening, StateStore, TaskError};
 use crate::components::postgres::settings::{check_timeouts, connect_timeout, statement_timeout};
-use crate::components::postgres::state_table::{KeyColumn, OWN_COLUMNS, StateTable, ValueColumn};
+use crate::components::postgres::state_table::{
+    KeyColumn, OWN_COLUMNS, PLACE_COLUMN, StateTable, ValueColumn,
+};
 use crate::components::postgres::statement::quoted_table;
 use crate::components::settings::{Ordered, Period, Secret};
 use crate::topology::registry::SettingError;
@@ -89,6 +91,31 @@ fn check_url(_: &PostgresStateSettings) -> Result<(), SettingError> {
     Ok(())
 }
 
+/// Without the password. A table without a schema is looked for in `public`, unless the server is set up otherwise.
+#[cfg(feature = "postgres")]
+fn place(settings: &PostgresStateSettings, table: &str) -> Option<String> {
+    use postgres::config::Host;
+
+    let server = crate::components::postgres::client::server_of(&settings.url).ok()?;
+    let schema = if settings.table.contains('.') { "" } else { "\"public\"." };
+    let database = server.get_dbname().or(server.get_user()).unwrap_or_default();
+    let host = |host: &Host| match host {
+        Host::Tcp(host) => host.clone(),
+        #[cfg(unix)]
+        Host::Unix(directory) => directory.display().to_string(),
+    };
+    let hosts: Vec<String> = server.get_hosts().iter().map(host).collect();
+    let ports: Vec<String> = server.get_ports().iter().map(u16::to_string).collect();
+    let ports = if ports.is_empty() { "5432".to_owned() } else { ports.join(",") };
+    Some(format!("the table {schema}{table} of the database {database} at {} port {ports}", hosts.join(",")))
+}
+
+/// Only the client knows what a URL is.
+#[cfg(not(feature = "postgres"))]
+fn place(_: &PostgresStateSettings, _: &str) -> Option<String> {
+    None
+}
+
 #[cfg(feature = "postgres")]
 fn open(
     settings: &PostgresStateSettings,
@@ -119,11 +146,21 @@ impl StateStore for PostgresState {
         open(&self.settings, self.table(opening), opening)
     }
 
+    fn place(&self) -> Option<String> {
+        place(&self.settings, &self.table)
+    }
+
     fn check_key(&self, fields: &[SmolStr]) -> Result<(), String> {
         if let Some(own) = OWN_COLUMNS.iter().find(|own| fields.iter().any(|field| field == *own)) {
             return Err(format!(
                 "a field of the key cannot be called `{own}`, because the table has a column of that name: give it another \
                  name by `project`"
+            ));
+        }
+        if fields.iter().any(|field| field == PLACE_COLUMN) {
+            return Err(format!(
+                "a field of the key cannot be called `{PLACE_COLUMN}`, which squall's own statements use: give it another name \
+                 by `project`"
             ));
         }
         if fields.iter().any(|field| field.contains('\0')) {
@@ -177,9 +214,38 @@ mod tests {
             ("by = ['customer']", "by = ['customer', 'value']", "cannot be called `value`"),
             ("key = ", "connect_timeout = '0s'\nkey = ", "must be from 1ms"),
             ("table = 'paid'", "tabel = 'paid'", "did you mean `table`?"),
+            ("by = ['customer']", "by = ['customer', 'squall_place']", "cannot be called `squall_place`"),
         ] {
             let errors = errors(from, to);
             assert!(errors.contains(expected), "{to}: no {expected:?} in\n{errors}");
+        }
+    }
+
+    /// Two totals in one table overwrote each other.
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn two_states_in_one_table_are_refused() {
+        let two = |url: &str, table: &str| {
+            let second =
+                format!("[state.again]\ntype = 'postgres'\nurl = '{url}'\ntable = '{table}'\n[spout.orders]");
+            errors("[spout.orders]", &second)
+        };
+        for (url, table) in [
+            ("postgres://me:hush@localhost/db", "paid"),
+            ("postgres://other@localhost:5432/db", "public.paid"),
+            ("host=localhost user=me dbname=db", "paid"),
+        ] {
+            let errors = two(url, table);
+            let expected =
+                "state `again` is in the table \"public\".\"paid\" of the database db at localhost port 5432";
+            assert!(errors.contains(expected), "{errors}");
+        }
+        for (url, table) in [
+            ("postgres://me@localhost/other", "paid"),
+            ("postgres://me@localhost:5433/db", "paid"),
+            ("postgres://me@localhost/db", "shop.paid"),
+        ] {
+            assert!(!two(url, table).contains("is in the table"), "{url} {table}");
         }
     }
 

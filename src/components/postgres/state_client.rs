@@ -10,6 +10,7 @@ use crate::api::{BackingMap, MapKey, MapWriter, Stored, TaskError};
 use crate::components::postgres::client::{AsText, CallError, Client, Reach, TABLES_LOCK, error_of};
 use crate::components::postgres::connection::DatabaseError;
 use crate::components::postgres::state_table::StateTable;
+use crate::components::postgres::statement::quoted;
 use crate::components::postgres::values::Parameter;
 use crate::ids::CheckpointId;
 use crate::tuple::Value;
@@ -35,7 +36,7 @@ CREATE TABLE IF NOT EXISTS squall_states (
 pub(super) struct ServerMap {
     reach: Reach,
     table: StateTable,
-    /// The table as it is called in `squall_states`.
+    /// The table with its schema, as it is called in `squall_states`: `totals` and `public.totals` may be one.
     state: String,
     client: Option<Client>,
 }
@@ -43,11 +44,11 @@ pub(super) struct ServerMap {
 impl ServerMap {
     /// Connects, makes the tables if they are not there, and looks at their columns.
     pub(super) fn open(reach: Reach, table: StateTable) -> Result<ServerMap, TaskError> {
-        let state = table.table.clone();
-        let mut map = ServerMap { reach, table, state, client: None };
-        map.with(|client, table, _| {
+        let mut map = ServerMap { reach, table, state: String::new(), client: None };
+        map.state = map.with(|client, table, _| {
             make_tables(client, table)?;
-            check_columns(client, table)
+            check_columns(client, table)?;
+            name_of(client, table)
         })?;
         Ok(map)
     }
@@ -125,6 +126,14 @@ fn check_columns(client: &mut Client, table: &StateTable) -> Result<(), Database
         }
     }
     Ok(())
+}
+
+/// The table with its schema.
+fn name_of(client: &mut Client, table: &StateTable) -> Result<String, DatabaseError> {
+    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = to_regclass($1::text)";
+    let row = client.query_one(sql, &[&table.table]).map_err(failed)?;
+    Ok([row.get::<_, &str>(0), row.get(1)].map(quoted).join("."))
 }
 
 fn as_text(parameters: &[Parameter]) -> Vec<AsText<'_>> {
@@ -214,16 +223,27 @@ impl BackingMap for ServerMap {
         })
     }
 
-    fn claim(&mut self, writer: &MapWriter) -> Result<(), TaskError> {
+    fn claim(&mut self, found: Option<&MapWriter>, writer: &MapWriter) -> Result<bool, TaskError> {
         self.with(|client, _, state| {
-            let sql = "INSERT INTO squall_states (state, task, lineage, owner, txid, epoch, number, put_at) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT (state, task) DO UPDATE \
-                       SET lineage = EXCLUDED.lineage, owner = EXCLUDED.owner, txid = EXCLUDED.txid, \
-                       epoch = EXCLUDED.epoch, number = EXCLUDED.number";
+            let insert = "INSERT INTO squall_states (state, task, lineage, owner, txid, epoch, number, put_at) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, now()) ON CONFLICT (state, task) DO NOTHING";
+            // It waits for a transaction that has the row, and compares then.
+            let update = "UPDATE squall_states SET lineage = $3, owner = $4, txid = $5, epoch = $6, number = $7 \
+                          WHERE state = $1 AND task = $2 AND lineage = $8 AND owner = $9 AND txid = $10 \
+                          AND epoch = $11 AND number = $12";
             let (task, [txid, epoch, number]) = (task_of(writer), counts_of(writer));
-            let parameters: [&(dyn ToSql + Sync); 7] =
-                [&state, &task, &writer.lineage, &writer.owner, &txid, &epoch, &number];
-            client.execute(sql, &parameters).map(drop).map_err(failed)
+            let mut parameters: Vec<&(dyn ToSql + Sync)> =
+                vec![&state, &task, &writer.lineage, &writer.owner, &txid, &epoch, &number];
+            let before = found.map(|found| (found.lineage, found.owner, counts_of(found)));
+            let sql = match &before {
+                None => insert,
+                Some((lineage, owner, [txid, epoch, number])) => {
+                    let before: [&(dyn ToSql + Sync); 5] = [lineage, owner, txid, epoch, number];
+                    parameters.extend(before);
+                    update
+                }
+            };
+            client.execute(sql, &parameters).map(|rows| rows > 0).map_err(failed)
         })
     }
 

@@ -5,8 +5,9 @@
 //!   ─ key ───────
 //! ```
 //!
-//! 1. A value is kept exactly, or refused. So a key has only values of the type of its column: otherwise the number 5 and
-//!    the text "5" would be one row.
+//! 1. What tuples bring is kept exactly, or refused. So a key has only values of the type of its column: otherwise the
+//!    number 5 and the text "5" would be one row. A sum of whole numbers is rounded if `double precision` has to keep it,
+//!    because it is too late to refuse a tuple then.
 //! 2. Keys and values go in and come out as text, many at once, in arrays; so one statement serves any number of them.
 
 use schemars::JsonSchema;
@@ -49,6 +50,12 @@ pub enum ValueColumn {
 
 /// Columns that every table may have.
 pub(super) const OWN_COLUMNS: [&str; 3] = ["value", "prev", "txid"];
+
+/// The place of a key in a call, in [`StateTable::get`].
+pub(super) const PLACE_COLUMN: &str = "squall_place";
+
+/// The most bytes of a key: the server has no row of an index above 2704 bytes, which is a third of a page.
+const KEY_BYTES_MAX: usize = 2_600;
 
 impl KeyColumn {
     fn sql(self) -> &'static str {
@@ -93,6 +100,15 @@ impl ValueColumn {
             | (ValueColumn::Text, Value::Str(_)) => true,
             (ValueColumn::DoublePrecision, Value::I64(_)) => value.as_f64().is_some(),
             _ => false,
+        }
+    }
+
+    /// A total as the column keeps it: `double precision` rounds a whole number that it does not have.
+    #[allow(clippy::cast_precision_loss, reason = "the column has no more digits")]
+    fn kept(self, total: &Value) -> Value {
+        match (self, total) {
+            (ValueColumn::DoublePrecision, Value::I64(total)) => Value::F64(*total as f64),
+            _ => total.clone(),
         }
     }
 
@@ -197,7 +213,7 @@ impl StateTable {
             false => "NULL::text".to_owned(),
         };
         format!(
-            "SELECT k.squall_place, t.value::text, {}, {} FROM unnest({}) WITH ORDINALITY AS k ({}, squall_place) \
+            "SELECT k.{PLACE_COLUMN}, t.value::text, {}, {} FROM unnest({}) WITH ORDINALITY AS k ({}, {PLACE_COLUMN}) \
              JOIN {} t ON {}",
             has("prev"),
             has("txid"),
@@ -233,6 +249,14 @@ impl StateTable {
             }
             no_nul(value)?;
         }
+        // A number, and what goes with a text, take no more than 16 bytes.
+        let bytes: usize = key.iter().map(|value| value.as_str().map_or(0, str::len) + 16).sum();
+        if bytes > KEY_BYTES_MAX {
+            return Err(format!(
+                "a key of {bytes} bytes is too long for an index of PostgreSQL, which takes {KEY_BYTES_MAX}: group by a \
+                 shorter field, such as a hash or a part of this one"
+            ));
+        }
         if !self.value.takes(value) {
             return Err(misfit(value, "value", self.value.sql(), "`value` of the state"));
         }
@@ -261,8 +285,12 @@ impl StateTable {
         for column in self.others() {
             let stored = entries.iter().map(|(_, stored)| stored);
             arrays.push(match *column {
-                "value" => array(self.value.column_type(), stored.map(|stored| stored.value.clone()))?,
-                "prev" => array(self.value.column_type(), stored.map(|stored| stored.prev.clone()))?,
+                "value" => {
+                    array(self.value.column_type(), stored.map(|stored| self.value.kept(&stored.value)))?
+                }
+                "prev" => {
+                    array(self.value.column_type(), stored.map(|stored| self.value.kept(&stored.prev)))?
+                }
                 _ => array(ColumnType::named("int8"), stored.map(|stored| txid_value(stored.txid)))?,
             });
         }
@@ -353,6 +381,34 @@ mod tests {
         assert_eq!(rows, Ok(expected.map(|text| Some(text.to_owned())).to_vec()));
         assert_eq!(table(StateMode::Opaque).stored(Some("4"), None, Some("2")), Some(stored));
         assert_eq!(table(StateMode::Opaque).stored(Some("four"), None, Some("2")), None);
+    }
+
+    /// Each tuple was taken, and their sum was refused by the column, again and again.
+    #[test]
+    fn a_sum_of_whole_numbers_is_rounded_by_double_precision() {
+        let table = StateTable { value: ValueColumn::DoublePrecision, ..table(StateMode::Opaque) };
+        let stored = Stored { value: Value::from((1_i64 << 53) + 1), prev: Value::from(3), txid: Some(2) };
+        let rows = table.rows(&[(vec![Value::from("a"), Value::from(7)], stored)]);
+        let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+        let read = |text: &Option<String>| {
+            let text = text.as_deref().unwrap_or_default().trim_matches(['{', '}', '"']);
+            ValueColumn::DoublePrecision.read(text)
+        };
+        assert_eq!(
+            [&rows[2], &rows[3]].map(read),
+            [Some(Value::from(9_007_199_254_740_992.0)), Some(Value::from(3.0))]
+        );
+    }
+
+    /// The server refused its row of the index, and the batch was put again for ever.
+    #[test]
+    fn a_key_that_is_too_long_for_an_index_is_refused() {
+        let check = |bytes| {
+            table(StateMode::Opaque).check(&[Value::from("x".repeat(bytes)), Value::from(7)], &Value::from(1))
+        };
+        assert_eq!(check(KEY_BYTES_MAX - 32), Ok(()));
+        let error = check(KEY_BYTES_MAX - 31).expect_err("it is too long");
+        assert!(error.contains("a key of 2601 bytes is too long"), "{error}");
     }
 
     #[test]

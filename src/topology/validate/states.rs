@@ -1,5 +1,7 @@
 //! `[state.NAME]`: each is used by one bolt, whose tasks can reach it.
 
+use std::collections::BTreeMap;
+
 use smol_str::SmolStr;
 
 use crate::api::StateUse;
@@ -82,6 +84,29 @@ impl<'a> States<'a> {
                 let message = format!("no bolt uses the state `{}`", shown(&state.name));
                 let help = "name it by `state` of a bolt of type `aggregate`, or leave it out".to_owned();
                 problems.push(Problem::new(Site::State(at), message).help(help));
+            }
+        }
+        problems.extend(self.places_twice());
+        problems
+    }
+
+    /// Totals of two states in one place would overwrite each other, or wait for each other for ever.
+    fn places_twice(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        for (at, state) in self.draft.states.iter().enumerate() {
+            let Some(place) = state.store.as_ref().and_then(|store| store.place()) else { continue };
+            let first = *places.entry(place.clone()).or_insert(at);
+            if first != at {
+                let other = shown(&self.draft.states[first].name);
+                let (name, place) = (shown(&state.name), shown(&place));
+                let message =
+                    format!("state `{name}` is in {place}, in which the state `{other}` is already");
+                problems.push(
+                    Problem::new(Site::State(at), message)
+                        .help("name another `path` or `table`".to_owned())
+                        .related(Site::State(first), "it is used here".to_owned()),
+                );
             }
         }
         problems

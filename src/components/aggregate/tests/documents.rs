@@ -81,6 +81,46 @@ fn mistakes_have_a_place_and_a_hint() {
     );
 }
 
+/// With inputs that were grouped by other fields, or in another order, the parts of a key came to two tasks, and one of
+/// them was lost.
+#[test]
+fn several_tasks_need_inputs_that_are_grouped_alike() {
+    let check = |first: &str, second: &str, tasks: u32| {
+        let document = format!(
+            "[topology]\nname = 'pairs'\ndelivery = 'exactly-once'\n[state.totals]\ntype = 'redb'\npath = 'x.redb'\n\
+             [spout.one]\ntype = 'generate'\nconfig.fields = {{ a = 'x', b = 'y', c = 'z' }}\n\
+             [spout.two]\ntype = 'generate'\nconfig.fields = {{ a = 'x', b = 'y', c = 'z' }}\n\
+             [bolt.count]\ntype = 'aggregate'\nparallelism = {tasks}\n\
+             inputs = [{{ from = 'one', fields = [{first}] }}, {{ from = 'two', fields = [{second}] }}]\n\
+             config = {{ state = 'totals', by = ['a', 'b'], function = 'count' }}\n"
+        );
+        let read = parse_str("pairs.toml", &document, &Registry::with_standard());
+        read.err().map(|errors| errors.render(false)).unwrap_or_default()
+    };
+    for (first, second, wanted) in [
+        ("'a'", "'b'", "{ from = \"two\", fields = [\"a\"] }"),
+        ("'a', 'b'", "'b', 'a'", "{ from = \"two\", fields = [\"a\", \"b\"] }"),
+        ("'c'", "'c'", "{ from = \"one\", fields = [\"a\", \"b\"] }"),
+    ] {
+        let errors = check(first, second, 2);
+        assert!(errors.contains("only") && errors.contains(wanted), "{first} and {second}: {errors}");
+        assert_eq!(check(first, second, 1), "", "one task has all keys");
+    }
+    assert_eq!(check("'b'", "'b'", 2), "");
+    assert_eq!(check("'b', 'a'", "'b', 'a'", 2), "");
+}
+
+/// The second found the file open, and waited for ever for another process that there was not.
+#[test]
+fn two_states_in_one_file_are_refused() {
+    for (path, is_same) in [("totals.redb", true), ("./totals.redb", true), ("others.redb", false)] {
+        let two = format!("[state.again]\ntype = 'redb'\npath = '{path}'\n[spout.words]");
+        let errors = errors("[spout.words]", &two);
+        let is_refused = errors.contains("totals.redb, in which the state `totals` is already");
+        assert_eq!(is_refused, is_same, "{errors}");
+    }
+}
+
 #[test]
 fn a_task_without_its_state_says_so() {
     let error = refusal("aggregate", "state = 'totals'\nby = ['word']\nfunction = 'count'");

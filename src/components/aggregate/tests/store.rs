@@ -19,7 +19,9 @@ pub(super) enum Done {
 #[derive(Default)]
 pub(super) struct StoreState {
     pub(super) entries: HashMap<MapKey, Stored>,
-    writers: BTreeMap<u32, MapWriter>,
+    pub(super) writers: BTreeMap<u32, MapWriter>,
+    /// What another instance puts just before the next claim.
+    pub(super) put_before_claim: Option<MapWriter>,
     is_plain: bool,
     /// The calls so far.
     pub(super) calls: usize,
@@ -101,10 +103,16 @@ impl BackingMap for TestStore {
         self.call(|state, _| Ok((!state.is_plain).then(|| state.writers.values().copied().collect())))
     }
 
-    fn claim(&mut self, writer: &MapWriter) -> Result<(), TaskError> {
+    fn claim(&mut self, found: Option<&MapWriter>, writer: &MapWriter) -> Result<bool, TaskError> {
         self.call(|state, _| {
-            state.writers.insert(writer.task, *writer);
-            Ok(())
+            if let Some(zombie) = state.put_before_claim.take() {
+                state.writers.insert(zombie.task, zombie);
+            }
+            let is_same = state.is_plain || state.writers.get(&writer.task) == found;
+            if is_same {
+                state.writers.insert(writer.task, *writer);
+            }
+            Ok(is_same)
         })
     }
 
