@@ -33,6 +33,9 @@ fn totals(place: &Place) -> Vec<i64> {
     stored.into_iter().map(|stored| stored.and_then(|stored| stored.value.as_i64()).unwrap_or(0)).collect()
 }
 
+/// So few a second that no run comes to its end before it is killed, however long a test waits for a checkpoint: four runs
+/// of three minutes make 144,000 of 200,000.
+const SLOW: &str = "spout.words.config.rate=200";
 const FAST: &str = "spout.words.config.rate=10_000_000";
 
 /// With another number of tasks each time. A run that begins anew counts on.
@@ -41,7 +44,7 @@ fn a_run_is_killed_and_continued_and_each_word_counts_once() {
     let place = place("50ms");
     for tasks in ["1", "3", "2", "4"] {
         let set = format!("bolt.totals.parallelism={tasks}");
-        let mut child = place.run_until_next(&["--resume", "--set", &set]);
+        let mut child = place.run_until_next(&["--resume", "--set", &set, "--set", SLOW]);
         child.kill().expect("it runs");
         child.wait().expect("it was started");
         let sum: i64 = totals(&place).iter().sum();
@@ -55,11 +58,17 @@ fn a_run_is_killed_and_continued_and_each_word_counts_once() {
 
 #[test]
 fn a_run_that_goes_back_behind_the_store_ends_with_the_reason() {
-    let place = place("50ms\"\nretain = 100\nmin_pause = \"0ms");
-    place.run_and_kill();
-    place.squall(&["run", "words.toml", "-q", "--resume", "--set", FAST], 0);
-    let printed = place.squall(&["run", "words.toml", "-q", "--resume=1-1"], 1);
-    assert!(printed.stderr.contains("already, and the run begins with checkpoint 1-1"), "{}", printed.stderr);
+    let place = place("50ms");
+    let mut child = place.run_until_next(&["--set", SLOW]);
+    child.kill().expect("it runs");
+    child.wait().expect("it was started");
+    let latest = format!("1-{}", place.latest());
+    // It takes no checkpoint before its end, so the one before is kept.
+    let rare = "topology.checkpoint.interval=1h";
+    place.squall(&["run", "words.toml", "-q", "--resume", "--set", FAST, "--set", rare], 0);
+    let printed = place.squall(&["run", "words.toml", "-q", &format!("--resume={latest}")], 1);
+    let expected = format!("already, and the run begins with checkpoint {latest}");
+    assert!(printed.stderr.contains(&expected), "{}", printed.stderr);
     assert_eq!(totals(&place), [25_000; 8]);
 }
 
