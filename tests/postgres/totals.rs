@@ -201,3 +201,38 @@ fn a_table_that_does_not_fit_is_refused_with_its_column() {
     let error = open(&store(&server, ""), &["wrod"]).err().expect("there is no such column");
     assert!(error.is_fatal() && error.to_string().contains("wrod"), "{error}");
 }
+
+/// With and without its schema, a table was two in `squall_states`, so the number of a batch could come twice.
+#[test]
+fn a_table_is_one_with_and_without_its_schema() {
+    let server = Server::start();
+    let mut map = open(&store(&server, ""), &["word"]).unwrap_or_else(|error| panic!("{error}"));
+    let writer = MapWriter { task: 0, lineage: 7, owner: 1, txid: 5, checkpoint: CheckpointId::default() };
+    assert_eq!(map.claim(None, &writer).ok(), Some(true));
+    let settings = format!("url = '{}'\ntable = 'public.totals'", server.url());
+    let settings: PostgresStateSettings = toml::from_str(&settings).expect("settings");
+    let named = PostgresState::new(settings).unwrap_or_else(|error| panic!("{error}"));
+    let mut map = open(&named, &["word"]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(map.writers().ok().flatten(), Some(vec![writer]));
+}
+
+/// Even if the server cannot compress it.
+#[test]
+fn the_longest_key_that_is_taken_fits_the_index() {
+    let server = Server::start();
+    let mut map = open(&store(&server, ""), &["word"]).unwrap_or_else(|error| panic!("{error}"));
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + u8::try_from((state >> 33) % 64).expect("it is below 64"))
+    };
+    let text: String = (0..4000).map(|_| letter()).collect();
+    let taken = |bytes: &usize| map.check(&[Value::from(&text[..*bytes])], &Value::from(1)).is_ok();
+    let longest = (1..4000).rev().find(taken).expect("a short one is taken");
+    let entry = |bytes: usize| {
+        let stored = Stored { value: Value::from(1), prev: Value::Null, txid: Some(1) };
+        [(vec![Value::from(&text[..bytes])], stored)]
+    };
+    map.multi_put(&entry(longest)).unwrap_or_else(|error| panic!("{longest}: {error}"));
+    assert!(map.multi_put(&entry(3000)).is_err(), "the server has no such limit, so squall needs none");
+}
