@@ -114,3 +114,22 @@ impl StateStore for MemoryStore {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::CheckpointId;
+
+    #[test]
+    fn a_claim_compares_what_is_there() {
+        let mut map = MemoryMap::default();
+        let writer =
+            MapWriter { task: 0, lineage: 1, owner: 1, txid: 0, checkpoint: CheckpointId::default() };
+        let other = MapWriter { owner: 2, ..writer };
+        assert_eq!(map.claim(Some(&other), &writer).ok(), Some(false), "nothing is there yet");
+        assert_eq!(map.claim(None, &writer).ok(), Some(true));
+        assert_eq!(map.claim(None, &other).ok(), Some(false));
+        assert_eq!(map.writers().ok().flatten(), Some(vec![writer]));
+        assert_eq!(map.claim(Some(&writer), &other).ok(), Some(true));
+    }
+}
