@@ -114,6 +114,21 @@ fn without_passwords(text: &str) -> String {
         shown.extend(std::iter::repeat_n('*', user_end - colon - 1));
         rest = &after[user_end..];
     }
+    shown.push_str(rest);
+    without_named_passwords(&shown)
+}
+
+/// The same for `password=…`, as connection strings have it.
+fn without_named_passwords(text: &str) -> String {
+    const NAME: &str = "password=";
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find(NAME) {
+        let (before, after) = rest.split_at(at + NAME.len());
+        let end = after.find(['"', '\'', ' ', '&', '\t', '\n']).unwrap_or(after.len());
+        shown.push_str(before);
+        shown.extend(std::iter::repeat_n('*', end));
+        rest = &after[end..];
+    }
     shown + rest
 }
 
@@ -335,6 +350,11 @@ mod tests {
     #[test]
     fn passwords_of_urls_are_not_shown() {
         let check = |line: &str, shown: &str| assert_eq!(without_passwords(line), shown, "{line}");
+        check(
+            "url = 'host=db user=me password=secret dbname=d'",
+            "url = 'host=db user=me password=****** dbname=d'",
+        );
+        check("url = \"postgres://db?password=secret&x=1\"", "url = \"postgres://db?password=******&x=1\"");
         check("url = \"postgres://me:hush@db/shop\"", "url = \"postgres://me:****@db/shop\"");
         check("a = 'x://u:p@s@h' b = 'y://u:@h'", "a = 'x://u:***@h' b = 'y://u:@h'");
         check("url = \"postgres://me@db:5432/shop\"", "url = \"postgres://me@db:5432/shop\"");
