@@ -9,6 +9,7 @@ use crate::runs::{
     wait_for_rows,
 };
 use crate::server::Server;
+use crate::sinks::begin_sink;
 
 const INSERT: &str = "";
 const UPSERT: &str = "mode = 'upsert'\nkey = ['id']";
@@ -18,21 +19,14 @@ fn options(seed: u64) -> HarnessOptions {
     HarnessOptions { delivery: Delivery::ExactlyOnce, seed, ..HarnessOptions::default() }
 }
 
-/// A sink for the table `t` of a new process, and what it goes on with.
+/// A sink of a new process, and what it goes on with.
 fn begin(
     server: &Server,
     config: &str,
     seed: u64,
     from: Option<&Snapshot>,
 ) -> Result<BoltHarness, TaskError> {
-    let config =
-        format!("url = '{}'\ntable = 't'\ncolumns = ['id', 'item']\ndirty = true\n{config}", server.url());
-    let settings = toml::from_str(&config).unwrap_or_else(|error| panic!("{error}"));
-    let bolt = Box::new(Postgres::new(settings).unwrap_or_else(|error| panic!("{error}")));
-    match from {
-        None => BoltHarness::start(bolt, &options(seed)),
-        Some(snapshot) => BoltHarness::restored(bolt, &options(seed), snapshot),
-    }
+    begin_sink(server, &format!("dirty = true\n{config}"), &options(seed), from)
 }
 
 fn sink(server: &Server, config: &str, seed: u64) -> BoltHarness {

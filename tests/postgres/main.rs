@@ -13,4 +13,5 @@ mod prepared;
 mod rows;
 mod runs;
 mod server;
+mod sinks;
 mod totals;

@@ -1,6 +1,5 @@
 //! `prepare = true`: transactions that are prepared at the barrier.
 
-use squall::components::postgres::Postgres;
 use squall::prelude::*;
 use squall::testing::{BoltHarness, HarnessOptions, Snapshot, TestTuple};
 
@@ -9,6 +8,7 @@ use crate::runs::{
     wait_for_rows,
 };
 use crate::server::{Server, wait_until};
+use crate::sinks::begin_sink;
 
 const UPSERT: &str = "mode = 'upsert'\nkey = ['id']";
 
@@ -17,21 +17,14 @@ fn options(seed: u64) -> HarnessOptions {
     HarnessOptions { delivery: Delivery::ExactlyOnce, parallelism: 2, seed, ..HarnessOptions::default() }
 }
 
-/// A sink for the table `t` of a new process, and what it goes on with.
+/// A sink of a new process, and what it goes on with.
 fn begin(
     server: &Server,
     config: &str,
     seed: u64,
     from: Option<&Snapshot>,
 ) -> Result<BoltHarness, TaskError> {
-    let config =
-        format!("url = '{}'\ntable = 't'\ncolumns = ['id', 'item']\nprepare = true\n{config}", server.url());
-    let settings = toml::from_str(&config).unwrap_or_else(|error| panic!("{error}"));
-    let bolt = Box::new(Postgres::new(settings).unwrap_or_else(|error| panic!("{error}")));
-    match from {
-        None => BoltHarness::start(bolt, &options(seed)),
-        Some(snapshot) => BoltHarness::restored(bolt, &options(seed), snapshot),
-    }
+    begin_sink(server, &format!("prepare = true\n{config}"), &options(seed), from)
 }
 
 fn sink(server: &Server, config: &str, seed: u64) -> BoltHarness {
