@@ -77,8 +77,21 @@ fn every_setting_says_what_it_is_to_editors() {
     }
 }
 
+/// A document with the default of each variable in its place.
+fn with_defaults(document: &str) -> String {
+    let (mut text, mut rest) = (String::new(), document);
+    while let Some((before, after)) = rest.split_once("${") {
+        let (variable, after) = after.split_once('}').expect("a variable ends");
+        let (_, default) = variable.split_once(":-").expect("a variable that is shipped has a default");
+        text.extend([before, default]);
+        rest = after;
+    }
+    text + rest
+}
+
 /// Builds every component of a document from its `config`, and returns the streams by id.
 fn build_all(document: &str) -> HashMap<String, Vec<String>> {
+    let document = &with_defaults(document);
     let registry = Registry::with_standard();
     let root = DeTable::parse(document).unwrap_or_else(|error| panic!("{error}\n{document}")).into_inner();
     let mut streams = HashMap::new();
