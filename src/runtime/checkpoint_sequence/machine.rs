@@ -146,9 +146,7 @@ impl CheckpointSequence {
     pub fn stop(&mut self, now: Time) {
         self.is_stopped = true;
         self.refuse_savepoint("the run ends because of an error", now);
-        if let Some(first) = self.pending.first_taken() {
-            self.give_up(first, "the run ends because of an error", now);
-        }
+        self.give_up(None, "the run ends because of an error", now);
     }
 
     /// All bolts have finished: the next checkpoint that begins is the last. Returns whether that was not known before.
@@ -241,20 +239,15 @@ impl CheckpointSequence {
 
     /// Publishes the oldest checkpoint that is pending, gives up what takes too long, or begins the next one.
     fn advance_pending(&mut self, now: Time, wall_nanos: i64) {
-        if let Some(oldest) = self.pending.take_publishable(self.parts.tasks.len()) {
+        if let Some(oldest) = self.pending.publish(self.parts.tasks.len()) {
             let (checkpoint, tasks) = (oldest.checkpoint, oldest.tasks());
             let run = if oldest.is_last { RunState::Ended } else { RunState::Running };
-            self.publish(Manifest {
-                txid: self.txid + 1,
-                ..self.manifest(checkpoint, tasks, run, wall_nanos)
-            });
-        } else if let Some(late) = self.pending.first_late(now) {
-            let lacks = self.pending.lacks(late, self.parts.tasks.keys());
-            self.give_up(
-                late,
-                &format!("it was not complete after {:?}: {lacks}", self.options.timeout),
-                now,
-            );
+            let manifest = self.manifest(checkpoint, tasks, run, wall_nanos);
+            self.publish(Manifest { txid: self.txid + 1, ..manifest });
+        } else if now >= self.pending.deadline() {
+            let lacks = self.pending.lacks(self.parts.tasks.keys());
+            let why = format!("it was not complete after {:?}: {lacks}", self.options.timeout);
+            self.give_up(None, &why, now);
         } else if self.is_due(now) {
             self.begin(now);
         }
@@ -295,11 +288,10 @@ impl CheckpointSequence {
     }
 
     fn may_begin(&self) -> bool {
-        // A topology that has ended may never have been activated.
-        let wants_one = self.active || self.has_finished;
         let is_alone = self.has_finished || self.savepoints.is_taken();
         let at_once = if is_alone { 1 } else { self.options.max_concurrent };
-        wants_one
+        // A topology that has ended may never have been activated.
+        (self.active || self.has_finished)
             && !self.is_stopped
             && (self.has_finished || !self.is_finishing)
             && self.pending.len() < at_once as usize
@@ -340,24 +332,28 @@ impl CheckpointSequence {
         }));
     }
 
-    /// The checkpoint at this place of those that are pending does not become complete, and no later one, which may
-    /// have only what has changed since.
-    fn give_up(&mut self, first: usize, why: &str, now: Time) {
-        self.changes_suffice = false;
-        let pause = if self.has_finished { FAILURE_PAUSE } else { self.options.interval.max(FAILURE_PAUSE) };
-        self.not_before = now.after(pause);
-        self.drop_pending(first, why);
+    /// No checkpoint that takes parts becomes complete, nor does `unpublished`, which was being published: each may have only
+    /// what has changed since the one before.
+    fn give_up(&mut self, unpublished: Option<CheckpointId>, why: &str, now: Time) {
+        if self.drop_pending(unpublished, why) {
+            self.changes_suffice = false;
+            let pause =
+                if self.has_finished { FAILURE_PAUSE } else { self.options.interval.max(FAILURE_PAUSE) };
+            self.not_before = now.after(pause);
+        }
     }
 
-    /// Forgets the checkpoint at this place of those that are pending, and all later ones.
-    pub(super) fn drop_pending(&mut self, first: usize, why: &str) {
+    /// Forgets these checkpoints. Returns whether there are any.
+    pub(super) fn drop_pending(&mut self, unpublished: Option<CheckpointId>, why: &str) -> bool {
         let mut why = why.to_owned();
-        for checkpoint in self.pending.drop_from(first) {
+        let failed = self.counts.stats.failed;
+        for checkpoint in unpublished.into_iter().chain(self.pending.drop_taking()) {
             self.counts.stats.failed += 1;
             self.actions.push_back(CheckpointAction::GiveUp(checkpoint, why.clone()));
             self.savepoints.given_up(checkpoint, &why, &mut self.actions);
             why = format!("the one before it, {checkpoint}, was given up");
         }
+        self.counts.stats.failed > failed
     }
 
     /// Somebody wants a savepoint in this directory; `stops`: the run ends with it. The answer is an action.
@@ -415,10 +411,11 @@ impl CheckpointSequence {
 
     /// A task could not take its part.
     pub fn refused(&mut self, checkpoint: CheckpointId, why: &str, now: Time) {
-        // Files are given up with all that were begun before them, so those that are under way fail together. One that is
+        // Files are given up with all that were begun before them, so those that take parts fail together. One that is
         // being published is written already.
-        let first = self.pending.place_of(checkpoint).and_then(|_| self.pending.first_taken());
-        first.into_iter().for_each(|first| self.give_up(first, why, now));
+        if self.pending.place_of(checkpoint).is_some() {
+            self.give_up(None, why, now);
+        }
     }
 
     /// The manifest is durable, or could not be written.
@@ -428,15 +425,19 @@ impl CheckpointSequence {
             self.phase = Phase::Over;
             return;
         }
-        if !matches!(self.phase, Phase::Running) || !self.pending.is_publishing(checkpoint) {
+        if !matches!(self.phase, Phase::Running) {
             return;
         }
+        let Some(Pending { begun_at, is_last, entries, .. }) = self.pending.published(checkpoint) else {
+            return;
+        };
         match result {
             Ok(()) => {}
             Err(StorageError { why, is_permanent: true }) => return self.fail(why),
-            Err(StorageError { why, is_permanent: false }) => return self.give_up(0, &why, now),
+            Err(StorageError { why, is_permanent: false }) => {
+                return self.give_up(Some(checkpoint), &why, now);
+            }
         }
-        let Some(Pending { begun_at, is_last, entries, .. }) = self.pending.completes() else { return };
         let written_before: BTreeSet<&str> = names_of(&self.entries).collect();
         let new = entries.values().flat_map(|entry| &entry.files);
         let bytes = new.filter(|file| !written_before.contains(&*file.name)).map(|file| file.bytes).sum();

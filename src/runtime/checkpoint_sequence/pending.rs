@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   begins ─▶ tasks take their parts ─▶ the oldest, with all parts: published ─▶ complete
-//!                   └─ too long, or refused: dropped, and with it all that began later
+//!                   └─ too long, or refused: dropped, and with it all that take parts
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,8 +24,6 @@ pub struct Pending {
     pub is_last: bool,
     /// The parts that tasks have taken.
     pub entries: BTreeMap<TaskName, TaskEntry>,
-    /// Whether all have, and it is being published.
-    is_publishing: bool,
 }
 
 impl Pending {
@@ -35,86 +33,76 @@ impl Pending {
     }
 }
 
-/// Those that have begun and are not complete, oldest first. Only the oldest is published.
+/// The checkpoints that have begun and are not complete.
 #[derive(Default)]
-pub struct PendingCheckpoints(VecDeque<Pending>);
+pub struct PendingCheckpoints {
+    /// The oldest, if all its parts are durable.
+    publishing: Option<Pending>,
+    /// The others, oldest first. They are complete together with those before them, or not at all.
+    taking: VecDeque<Pending>,
+}
 
 impl PendingCheckpoints {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.taking.len() + usize::from(self.publishing.is_some())
     }
 
     /// One begins, after all others.
     pub fn begins(&mut self, checkpoint: CheckpointId, now: Time, timeout: Duration, is_last: bool) {
-        self.0.push_back(Pending {
-            checkpoint,
-            begun_at: now,
-            deadline: now.after(timeout),
-            is_last,
-            entries: BTreeMap::new(),
-            is_publishing: false,
-        });
+        let deadline = now.after(timeout);
+        let entries = BTreeMap::new();
+        self.taking.push_back(Pending { checkpoint, begun_at: now, deadline, is_last, entries });
     }
 
-    /// The place of one that takes parts.
+    /// The place of one among those that take parts.
     pub fn place_of(&self, checkpoint: CheckpointId) -> Option<usize> {
-        self.0.iter().position(|pending| pending.checkpoint == checkpoint && !pending.is_publishing)
+        self.taking.iter().position(|pending| pending.checkpoint == checkpoint)
     }
 
     /// The parts of the one before this place, if that is pending, too.
     pub fn before(&self, place: usize) -> Option<&BTreeMap<TaskName, TaskEntry>> {
-        place.checked_sub(1).map(|before| &self.0[before].entries)
+        let before = match place.checked_sub(1) {
+            Some(before) => self.taking.get(before),
+            None => self.publishing.as_ref(),
+        };
+        before.map(|before| &before.entries)
     }
 
     /// A task has taken its part of the one at this place.
     pub fn takes(&mut self, place: usize, task: TaskName, entry: TaskEntry) {
-        self.0[place].entries.insert(task, entry);
+        self.taking[place].entries.insert(task, entry);
     }
 
     /// Whether a part of one is missing, of this many.
     pub fn lacks_parts(&self, tasks: usize) -> bool {
-        self.0.iter().any(|pending| pending.entries.len() < tasks)
+        self.taking.iter().any(|pending| pending.entries.len() < tasks)
     }
 
-    /// The place of the first that takes parts, or has all and waits for the one before.
-    pub fn first_taken(&self) -> Option<usize> {
-        self.0.iter().position(|pending| !pending.is_publishing)
-    }
-
-    /// The oldest, if it has all of this many parts: it is being published from now on.
-    pub fn take_publishable(&mut self, tasks: usize) -> Option<&Pending> {
-        let oldest = self.0.front_mut()?;
-        if oldest.is_publishing || oldest.entries.len() < tasks {
+    /// The oldest is being published from now on, if it has all of this many parts, and no other is.
+    pub fn publish(&mut self, tasks: usize) -> Option<&Pending> {
+        let is_whole = self.taking.front().is_some_and(|oldest| oldest.entries.len() == tasks);
+        if self.publishing.is_some() || !is_whole {
             return None;
         }
-        oldest.is_publishing = true;
-        Some(oldest)
+        self.publishing = self.taking.pop_front();
+        self.publishing.as_ref()
     }
 
-    /// Whether this one is being published.
-    pub fn is_publishing(&self, checkpoint: CheckpointId) -> bool {
-        self.0.front().is_some_and(|oldest| oldest.is_publishing && oldest.checkpoint == checkpoint)
+    /// The one that is being published, if it is this one. It is pending no more.
+    pub fn published(&mut self, checkpoint: CheckpointId) -> Option<Pending> {
+        self.publishing.take_if(|oldest| oldest.checkpoint == checkpoint)
     }
 
-    /// The oldest is complete.
-    pub fn completes(&mut self) -> Option<Pending> {
-        self.0.pop_front()
-    }
-
-    /// When the first takes too long.
+    /// When the first of those that take parts takes too long.
     pub fn deadline(&self) -> Time {
-        self.first_taken().map_or(Time::NEVER, |place| self.0[place].deadline)
+        self.taking.front().map_or(Time::NEVER, |first| first.deadline)
     }
 
-    /// The place of the first that takes too long.
-    pub fn first_late(&self, now: Time) -> Option<usize> {
-        self.first_taken().filter(|place| now >= self.0[*place].deadline)
-    }
-
-    /// What the one at this place lacks: some of the tasks that have not taken part, if there are any.
-    pub fn lacks<'a>(&self, place: usize, tasks: impl Iterator<Item = &'a TaskName>) -> String {
-        let missing = tasks.filter(|task| !self.0[place].entries.contains_key(task));
+    /// What the first of those that take parts lacks: some of the tasks that have not taken part, if there are any.
+    pub fn lacks<'a>(&self, tasks: impl Iterator<Item = &'a TaskName>) -> String {
+        let first = self.taking.front();
+        let missing = tasks.filter(|task| first.is_some_and(|first| !first.entries.contains_key(task)));
         let missing: Vec<String> = missing.take(MISSING_SHOWN).map(ToString::to_string).collect();
         match missing.is_empty() {
             true => "the one before it was not published".to_owned(),
@@ -122,8 +110,8 @@ impl PendingCheckpoints {
         }
     }
 
-    /// Drops the one at this place, and all later ones. Returns which.
-    pub fn drop_from(&mut self, first: usize) -> impl Iterator<Item = CheckpointId> + use<> {
-        self.0.split_off(first.min(self.0.len())).into_iter().map(|pending| pending.checkpoint)
+    /// Drops all that take parts. Returns which, oldest first.
+    pub fn drop_taking(&mut self) -> impl Iterator<Item = CheckpointId> + use<> {
+        std::mem::take(&mut self.taking).into_iter().map(|pending| pending.checkpoint)
     }
 }

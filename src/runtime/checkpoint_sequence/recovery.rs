@@ -131,9 +131,7 @@ impl CheckpointSequence {
     fn go_back(&mut self, why: String, not_before: Time) {
         self.counts.stats.recoveries += 1;
         // One that is being published may become complete: what is read afterwards shows it.
-        if let Some(first) = self.pending.first_taken() {
-            self.drop_pending(first, &why);
-        }
+        self.drop_pending(None, &why);
         self.pending = PendingCheckpoints::default();
         self.savepoints.interrupt(&format!("all tasks went back: {why}"), &mut self.actions);
         self.has_finished = false;

@@ -219,9 +219,7 @@ impl AlignedInputs {
     pub fn next_to_overtake(&mut self, inbox: &Inbox) -> Option<Barrier> {
         self.take_ahead(inbox, &mut |_| {});
         let overtakes = self.overtakes.as_mut()?;
-        let first = || overtakes.overtaking.first_barrier();
-        let found = self.alignment.aligning().or_else(|| self.alignment.first_released()).or_else(first);
-        let found = found.filter(|barrier| !barrier.last);
+        let found = overtakes.overtaking.next_barrier(&self.alignment).filter(|barrier| !barrier.last);
         if found.is_none() {
             overtakes.waiting_since = None;
         }
@@ -233,8 +231,7 @@ impl AlignedInputs {
     pub fn overtake(&mut self, record: &mut dyn FnMut(&Incoming)) -> i64 {
         let Some(overtakes) = &mut self.overtakes else { return 0 };
         overtakes.waiting_since = None;
-        let (arrived, before) = self.alignment.overtake();
-        let parts = overtakes.overtaking.begin(&arrived, before, record) as i64;
+        let parts = overtakes.overtaking.begin(&mut self.alignment, record) as i64;
         self.arrived -= parts;
         parts
     }

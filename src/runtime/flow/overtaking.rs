@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 
-use crate::runtime::flow::alignment::{Barrier, Parcel};
+use crate::runtime::flow::alignment::{Alignment, Barrier, Parcel};
 
 /// What was taken out of the inbox before its turn.
 #[derive(Debug)]
@@ -53,9 +53,10 @@ impl<T> Overtaking<T> {
         self.barriers > 0
     }
 
-    /// The first barrier that waits.
-    pub fn first_barrier(&self) -> Option<Barrier> {
-        self.ahead.iter().find_map(|(_, parcel)| parcel.barrier())
+    /// The barrier that is being aligned, or comes next.
+    pub fn next_barrier(&self, alignment: &Alignment<T>) -> Option<Barrier> {
+        let first_ahead = || self.ahead.iter().find_map(|(_, parcel)| parcel.barrier());
+        alignment.aligning().or_else(|| alignment.first_released()).or_else(first_ahead)
     }
 
     /// Something was taken out of the inbox. What is in flight is recorded. Returns whether it was a barrier that has
@@ -78,21 +79,17 @@ impl<T> Overtaking<T> {
         false
     }
 
-    /// A barrier overtakes, which has come over some links (`arrived`), and `before` waits for that. What is in flight is
-    /// recorded. Returns over how many links the barrier has come.
-    pub fn begin(
-        &mut self,
-        arrived: &[bool],
-        before: impl IntoIterator<Item = (usize, Parcel<T>)>,
-        record: &mut dyn FnMut(&T),
-    ) -> usize {
+    /// The next barrier overtakes: nothing waits for it in the alignment any more. What is in flight is recorded. Returns
+    /// over how many links the barrier has come.
+    pub fn begin(&mut self, alignment: &mut Alignment<T>, record: &mut dyn FnMut(&T)) -> usize {
         let later = std::mem::take(&mut self.ahead);
         self.barriers = 0;
+        let (arrived, before) = alignment.overtake();
         self.missing = arrived.iter().map(|arrived| !arrived).collect();
         if !self.missing.contains(&true) {
             self.missing.clear();
         }
-        let passed = before.into_iter().chain(later).filter_map(|(link, parcel)| {
+        let passed = before.chain(later).filter_map(|(link, parcel)| {
             let passes = self.take_in(link, parcel, record);
             passes.then_some(())
         });
@@ -111,7 +108,6 @@ impl<T> Overtaking<T> {
 mod tests {
     use super::*;
     use crate::ids::CheckpointId;
-    use crate::runtime::flow::alignment::Alignment;
 
     /// A batch: its link, and which of the link it is.
     type Named = (usize, u32);
@@ -218,14 +214,9 @@ mod tests {
                 return false;
             }
             self.take_ahead();
-            let first = || self.overtaking.first_barrier();
-            let aligning = self.alignment.aligning();
-            let Some(barrier) = aligning.or_else(|| self.alignment.first_released()).or_else(first) else {
-                return false;
-            };
+            let Some(barrier) = self.overtaking.next_barrier(&self.alignment) else { return false };
             let mut in_flight = Vec::new();
-            let (arrived, before) = self.alignment.overtake();
-            self.overtaking.begin(&arrived, before, &mut |batch| in_flight.push(*batch));
+            self.overtaking.begin(&mut self.alignment, &mut |batch| in_flight.push(*batch));
             self.passes(barrier, in_flight);
             true
         }
