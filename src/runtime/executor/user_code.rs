@@ -22,7 +22,8 @@ pub struct Restart {
     /// Not before this.
     pub due: Time,
     pause: Duration,
-    built_at: Time,
+    /// Since when there is an instance.
+    lives_since: Option<Time>,
     /// Whether the task was ever built.
     built: bool,
 }
@@ -30,7 +31,7 @@ pub struct Restart {
 impl Restart {
     /// Of a task that was not built yet.
     pub fn new() -> Restart {
-        Restart { due: Time::ZERO, pause: Duration::ZERO, built_at: Time::ZERO, built: false }
+        Restart { due: Time::ZERO, pause: Duration::ZERO, lives_since: None, built: false }
     }
 
     /// The task cannot be built, now or later: the run ends without it.
@@ -48,7 +49,7 @@ impl Restart {
         if self.is_over() {
             return;
         }
-        if now.since(self.built_at) > options.restart_max {
+        if self.lives_since.take().is_some_and(|since| now.since(since) > options.restart_max) {
             self.pause = Duration::ZERO;
         }
         self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);
@@ -71,7 +72,7 @@ impl Restart {
 
     /// Notes that the task was built; returns whether it had been built before.
     fn built(&mut self, now: Time) -> bool {
-        self.built_at = now;
+        self.lives_since = Some(now);
         std::mem::replace(&mut self.built, true)
     }
 
@@ -185,5 +186,24 @@ mod tests {
         restart.give_up();
         restart.broke(at(50_000), &options);
         assert!(restart.is_over(), "a test that breaks it does not bring it back");
+    }
+
+    /// The time since the start, or since the end of the last instance, is no life of an instance.
+    #[test]
+    fn a_task_that_cannot_be_built_is_tried_less_and_less_often() {
+        let options = ErrorOptions::default();
+        for once_built in [false, true] {
+            let mut restart = Restart::new();
+            if once_built {
+                restart.built(Time::ZERO);
+            }
+            let mut pauses = Vec::new();
+            for _ in 0..20 {
+                let now = restart.due;
+                restart.broke(now, &options);
+                pauses.push(restart.due.since(now));
+            }
+            assert!(pauses.is_sorted() && pauses[19] == options.restart_max, "{pauses:?}");
+        }
     }
 }
