@@ -59,6 +59,7 @@ pub(crate) fn cannot_be_made(error: &io::Error) -> bool {
         ErrorKind::PermissionDenied
             | ErrorKind::ReadOnlyFilesystem
             | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
             | ErrorKind::NotFound
             | ErrorKind::AlreadyExists
             | ErrorKind::InvalidInput
@@ -66,9 +67,9 @@ pub(crate) fn cannot_be_made(error: &io::Error) -> bool {
     )
 }
 
-/// Adds to the error of making a file or a directory what the user can do about it, if permissions are
-/// the reason. It names the nearest directory that exists. `instead` is the way around, as a request:
-/// "name another directory".
+/// Adds to the error of making a file or a directory what the user can do about it, if permissions, or
+/// something else of that name, are the reason. It names the nearest directory that exists. `instead` is the
+/// way around, as a request: "name another directory".
 pub(crate) fn with_remedy(error: io::Error, directory: &Path, instead: &str) -> io::Error {
     let exists = |directory: &&Path| directory.exists();
     let directory = directory.ancestors().find(exists).unwrap_or(Path::new(".")).display();
@@ -76,6 +77,9 @@ pub(crate) fn with_remedy(error: io::Error, directory: &Path, instead: &str) -> 
         ErrorKind::PermissionDenied => format!("let squall write to the directory `{directory}`"),
         ErrorKind::ReadOnlyFilesystem => {
             format!("mount the file system of the directory `{directory}` for writing")
+        }
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => {
+            return io::Error::new(error.kind(), format!("{error}; {instead}"));
         }
         _ => return error,
     };
@@ -103,6 +107,9 @@ mod tests {
             "Read-only file system (os error 30); mount the file system of the directory `src/cli` for writing, or \
              name another directory",
         );
+        check(rustix::io::Errno::NOTDIR, "Not a directory (os error 20); name another directory");
+        check(rustix::io::Errno::ISDIR, "Is a directory (os error 21); name another directory");
+        check(rustix::io::Errno::EXIST, "File exists (os error 17); name another directory");
         check(rustix::io::Errno::NOSPC, "No space left on device (os error 28)");
     }
 }

@@ -9,6 +9,7 @@
 //! 2. All values are in the codec of single values of tuples, which has a version.
 //! 3. After an I/O error redb refuses everything until the file is opened again, which the next call does.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -89,13 +90,15 @@ impl RedbFile {
             std::fs::create_dir_all(directory).map_err(|error| self.cannot_be_made(error))?;
         }
         Database::create(&self.path).map_err(|error| match error {
-            DatabaseError::Storage(redb::StorageError::Io(error)) => self.cannot_be_made(error),
+            DatabaseError::Storage(redb::StorageError::Io(error)) if !is_of_content(&error) => {
+                self.cannot_be_made(error)
+            }
             DatabaseError::DatabaseAlreadyOpen => TaskError::new(format!(
                 "the state file `{}` is open in another process, which has to end first",
                 self.path.display()
             )),
             error => TaskError::fatal(format!(
-                "the state file `{}` cannot be opened: {error}: name another `path`",
+                "the state file `{}` cannot be opened: {error}: it may be damaged, or no state file: name another `path`",
                 self.path.display()
             )),
         })
@@ -258,6 +261,11 @@ impl BackingMap for RedbFile {
     }
 }
 
+/// Whether redb has found something else in a file than it writes, or has found its end too soon.
+fn is_of_content(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
 impl StateStore for RedbFile {
     fn open(&self, _: &MapOpening<'_>) -> Result<Box<dyn BackingMap>, TaskError> {
         let mut map = self.clone();
@@ -341,5 +349,13 @@ mod tests {
         let path = directory.path().display().to_string();
         let error = RedbFile::new(RedbFileSettings { path }).writers().expect_err("it is a directory");
         assert!(error.to_string().contains("cannot be opened"), "{error}");
+        assert!(error.is_fatal() && error.to_string().contains("name another `path`"), "{error}");
+        for bytes in [&[b'x'; 9_000][..], b"x", b"redb\x1a\x0a\xa9\x0d\x0a"] {
+            let path = directory.path().join("text").display().to_string();
+            std::fs::write(&path, bytes).expect("it is written");
+            let error =
+                RedbFile::new(RedbFileSettings { path }).writers().expect_err("it has something else");
+            assert!(error.is_fatal() && error.to_string().contains("name another `path`"), "{error}");
+        }
     }
 }
