@@ -365,6 +365,13 @@ mod tests {
         WalPlace::Memory(MemoryStorage::new())
     }
 
+    /// Publishes the checkpoint of a run of the topology `words`.
+    fn publish(store: &mut CheckpointStore, checkpoint: CheckpointId, run: RunState, tasks: Vec<TaskEntry>) {
+        let (topology, key_groups, taken_at, txid) = ("words".into(), 1024, 0, 0);
+        let manifest = Manifest { checkpoint, topology, key_groups, taken_at, run, txid, tasks };
+        store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// A storage in which a run of one sink left a checkpoint.
     fn left(run: RunState) -> MemoryStorage {
         let storage = MemoryStorage::new();
@@ -382,16 +389,7 @@ mod tests {
         };
         let tasks = vec![entry("sink"), entry("words")];
         let checkpoint = CheckpointId { epoch, number: 1 };
-        let manifest = Manifest {
-            checkpoint,
-            topology: "words".into(),
-            key_groups: 1024,
-            taken_at: 0,
-            run,
-            txid: 0,
-            tasks,
-        };
-        store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
+        publish(&mut store, checkpoint, run, tasks);
         storage
     }
 
@@ -571,16 +569,7 @@ mod tests {
             names_keys: false,
         };
         let checkpoint = CheckpointId { epoch, number: 1 };
-        let manifest = Manifest {
-            checkpoint,
-            topology: "words".into(),
-            key_groups: 1024,
-            taken_at: 0,
-            run,
-            txid: 0,
-            tasks: vec![entry],
-        };
-        store.publish(manifest).unwrap_or_else(|error| panic!("{error}"));
+        publish(&mut store, checkpoint, run, vec![entry]);
         let place = WalPlace::Memory(storage.clone());
         (topology, storage, place)
     }

@@ -1,7 +1,6 @@
 //! `dirty = true`: rows that are visible at once, and taken back if they belong to no checkpoint.
 
 use squall::components::postgres::Postgres;
-use squall::prelude::*;
 use squall::testing::{BoltHarness, HarnessOptions, Snapshot, TestTuple};
 
 use crate::runs::{
@@ -9,33 +8,13 @@ use crate::runs::{
     wait_for_rows,
 };
 use crate::server::Server;
-use crate::sinks::begin_sink;
+use crate::sinks::{self, Sinks};
 
 const INSERT: &str = "";
 const UPSERT: &str = "mode = 'upsert'\nkey = ['id']";
 const DELETE: &str = "mode = 'delete'\nkey = ['id']";
 
-fn options(seed: u64) -> HarnessOptions {
-    HarnessOptions { delivery: Delivery::ExactlyOnce, seed, ..HarnessOptions::default() }
-}
-
-/// A sink of a new process, and what it goes on with.
-fn begin(
-    server: &Server,
-    config: &str,
-    seed: u64,
-    from: Option<&Snapshot>,
-) -> Result<BoltHarness, TaskError> {
-    begin_sink(server, &format!("dirty = true\n{config}"), &options(seed), from)
-}
-
-fn sink(server: &Server, config: &str, seed: u64) -> BoltHarness {
-    begin(server, config, seed, None).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn restored(server: &Server, config: &str, seed: u64, snapshot: &Snapshot) -> BoltHarness {
-    begin(server, config, seed, Some(snapshot)).unwrap_or_else(|error| panic!("{error}"))
-}
+const SINKS: Sinks = Sinks { way: "dirty = true", parallelism: 1 };
 
 fn write(sink: &mut BoltHarness, rows: &[(i64, &str)]) {
     for row in rows {
@@ -66,7 +45,7 @@ fn check(config: &str, steps: [&[(i64, &str)]; 3], dirty: [&str; 3], clean_after
     make_table(&server);
     server.query("INSERT INTO t (id, item) VALUES (1, 'one'), (2, 'two'), (3, 'three')");
     let before = all(&server);
-    let mut first = sink(&server, config, 1);
+    let mut first = SINKS.started(&server, config, 1);
     write(&mut first, steps[0]);
     assert_eq!((all(&server).as_str(), clean(&server)), (dirty[0], before), "{config}: first");
     let snapshot = first.checkpoint(1);
@@ -78,7 +57,7 @@ fn check(config: &str, steps: [&[(i64, &str)]; 3], dirty: [&str; 3], clean_after
     write(&mut first, steps[2]);
     assert_eq!((all(&server).as_str(), clean(&server).as_str()), (dirty[2], clean_after[0]), "{config}");
     drop(first);
-    let mut next = restored(&server, config, 2, &snapshot);
+    let mut next = SINKS.restored(&server, config, 2, &snapshot);
     let back = (all(&server), clean(&server));
     assert_eq!((back.0.as_str(), back.1.as_str()), (clean_after[1], clean_after[1]), "{config}: taken back");
     assert_eq!(server.number("SELECT count(*) FROM squall_undo"), 0);
@@ -144,14 +123,14 @@ fn deletes_are_visible_at_once_and_taken_back() {
 fn a_run_that_begins_anew_takes_back_what_is_not_clean() {
     let server = Server::start();
     make_table(&server);
-    let mut first = sink(&server, UPSERT, 1);
+    let mut first = SINKS.started(&server, UPSERT, 1);
     write(&mut first, &[(1, "one")]);
     first.checkpoint(1);
     first.committed(1);
     write(&mut first, &[(1, "dirty"), (2, "dirty")]);
     first.checkpoint(2);
     drop(first);
-    let mut next = sink(&server, UPSERT, 2);
+    let mut next = SINKS.started(&server, UPSERT, 2);
     assert_eq!((all(&server).as_str(), clean(&server).as_str()), ("1|one|n", "1|one|n"));
     write(&mut next, &[(1, "uno")]);
     assert_eq!((all(&server).as_str(), clean(&server).as_str()), ("1|uno|n", "1|one|n"));
@@ -171,12 +150,12 @@ fn values_of_every_type_are_put_back_as_they_were() {
     );
     let all = || server.query("SELECT t::text FROM t ORDER BY id");
     let before = all();
-    let mut first = sink(&server, DELETE, 1);
+    let mut first = SINKS.started(&server, DELETE, 1);
     write(&mut first, &[(1, ""), (2, "")]);
     assert_eq!(all(), [""; 0]);
     assert_eq!(server.query("SELECT t::text FROM t_clean t ORDER BY id"), before);
     drop(first);
-    drop(sink(&server, DELETE, 2));
+    drop(SINKS.started(&server, DELETE, 2));
     assert_eq!(all(), before);
 }
 
@@ -185,20 +164,20 @@ fn values_of_every_type_are_put_back_as_they_were() {
 fn refused_rows_are_kept_once() {
     let server = Server::start();
     make_table(&server);
-    let mut first = sink(&server, INSERT, 1);
+    let mut first = SINKS.started(&server, INSERT, 1);
     let snapshot = first.checkpoint(1);
     write(&mut first, &[(12, "a"), (13, "refused"), (14, "b")]);
     assert_eq!(first.counter("rows_refused"), 1);
     assert_eq!(server.query("SELECT row FROM squall_refused"), [r#"[13,"refused"]"#]);
     drop(first);
-    let mut next = restored(&server, INSERT, 2, &snapshot);
+    let mut next = SINKS.restored(&server, INSERT, 2, &snapshot);
     assert_eq!(server.number("SELECT count(*) FROM squall_refused"), 0);
     write(&mut next, &[(12, "a"), (13, "refused"), (14, "b")]);
     next.checkpoint(2);
     next.committed(2);
     assert_eq!((all(&server).as_str(), clean(&server).as_str()), ("12|a|n 14|b|n", "12|a|n 14|b|n"));
     assert_eq!(server.number("SELECT count(*) FROM squall_refused"), 1);
-    drop(sink(&server, INSERT, 3));
+    drop(SINKS.started(&server, INSERT, 3));
     assert_eq!(server.number("SELECT count(*) FROM squall_refused"), 1, "it is clean");
 }
 
@@ -206,10 +185,10 @@ fn refused_rows_are_kept_once() {
 fn an_instance_that_was_replaced_writes_and_cleans_nothing() {
     let server = Server::start();
     make_table(&server);
-    let mut zombie = sink(&server, UPSERT, 1);
+    let mut zombie = SINKS.started(&server, UPSERT, 1);
     write(&mut zombie, &[(1, "one")]);
     let snapshot = zombie.checkpoint(1);
-    let _successor = restored(&server, UPSERT, 2, &snapshot);
+    let _successor = SINKS.restored(&server, UPSERT, 2, &snapshot);
     zombie.committed(1);
     zombie.execute(TestTuple::new((2, "zombie")).fields(["id", "item"]));
     zombie.flush();
@@ -222,7 +201,7 @@ fn an_instance_that_was_replaced_writes_and_cleans_nothing() {
 fn tables_whose_rows_could_not_be_found_again_are_refused() {
     let server = Server::start();
     let refused = |config: &str| {
-        let error = begin(&server, config, 1, None).err();
+        let error = SINKS.begin(&server, config, 1, None).err();
         let error = error.unwrap_or_else(|| panic!("{config}"));
         assert!(error.is_fatal(), "{error}");
         server.query("DROP TABLE IF EXISTS t CASCADE");
@@ -254,16 +233,10 @@ fn a_table_with_dirty_rows_is_not_left_for_another() {
     make_table(&server);
     server.query("CREATE TABLE u (id bigint PRIMARY KEY, item text)");
     let elsewhere = |from: Option<&Snapshot>| {
-        let settings =
-            format!("url = '{}'\ntable = 'u'\ncolumns = ['id', 'item']\ndirty = true", server.url());
-        let settings = toml::from_str(&settings).unwrap_or_else(|error| panic!("{error}"));
-        let bolt = Box::new(Postgres::new(settings).unwrap_or_else(|error| panic!("{error}")));
-        match from {
-            None => BoltHarness::start(bolt, &options(2)),
-            Some(snapshot) => BoltHarness::restored(bolt, &options(2), snapshot),
-        }
+        let config = "table = 'u'\ncolumns = ['id', 'item']\ndirty = true";
+        sinks::begin(&server, config, &SINKS.options(2), from)
     };
-    let mut first = sink(&server, UPSERT, 1);
+    let mut first = SINKS.started(&server, UPSERT, 1);
     write(&mut first, &[(1, "one")]);
     let snapshot = first.checkpoint(1);
     write(&mut first, &[(1, "dirty")]);
@@ -275,7 +248,7 @@ fn a_table_with_dirty_rows_is_not_left_for_another() {
             assert!(error.to_string().contains(part), "{error}");
         }
     }
-    let mut next = restored(&server, UPSERT, 3, &snapshot);
+    let mut next = SINKS.restored(&server, UPSERT, 3, &snapshot);
     assert_eq!(all(&server), "1|one|n");
     next.committed(1);
     drop(next);
@@ -293,11 +266,11 @@ fn triggers_may_leave_rows_as_they_are() {
          'BEGIN IF OLD.item = ''fixed'' THEN RETURN NULL; END IF; RETURN NEW; END'; \
          CREATE TRIGGER fix BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION fix()",
     );
-    let mut first = sink(&server, UPSERT, 1);
+    let mut first = SINKS.started(&server, UPSERT, 1);
     write(&mut first, &[(1, "x"), (2, "zwei"), (3, "drei")]);
     assert_eq!(all(&server), "1|fixed|n 2|zwei|n 3|drei|n");
     drop(first);
-    drop(sink(&server, UPSERT, 2));
+    drop(SINKS.started(&server, UPSERT, 2));
     assert_eq!(all(&server), "1|fixed|n 2|two|n");
 }
 
@@ -306,11 +279,11 @@ fn triggers_may_leave_rows_as_they_are() {
 fn the_view_gets_new_columns_at_the_next_start() {
     let server = Server::start();
     make_table(&server);
-    let mut first = sink(&server, UPSERT, 1);
+    let mut first = SINKS.started(&server, UPSERT, 1);
     write(&mut first, &[(1, "one")]);
     drop(first);
     server.query("ALTER TABLE t ADD COLUMN more int DEFAULT 7");
-    drop(sink(&server, UPSERT, 2));
+    drop(SINKS.started(&server, UPSERT, 2));
     server.query("INSERT INTO t (id) VALUES (5)");
     assert_eq!(server.query("SELECT id, more FROM t_clean"), ["5|7"]);
 }
@@ -382,13 +355,10 @@ fn a_task_waits_for_what_another_has_to_take_back() {
         if config == DELETE {
             server.query("INSERT INTO t VALUES (1, 'zero')");
         }
-        let of_task = |task_index, seed| HarnessOptions { task_index, parallelism: 2, ..options(seed) };
+        let of_task = |task_index, seed| HarnessOptions { task_index, parallelism: 2, ..SINKS.options(seed) };
         let start = |options| {
-            let table = "table = 't'\ncolumns = ['id', 'item']\ndirty = true";
-            let settings = format!("url = '{}'\n{table}\n{config}", server.url());
-            let settings = toml::from_str(&settings).unwrap_or_else(|error| panic!("{error}"));
-            let bolt = Box::new(Postgres::new(settings).unwrap_or_else(|error| panic!("{error}")));
-            BoltHarness::start(bolt, &options).unwrap_or_else(|error| panic!("{error}"))
+            let config = format!("table = 't'\ncolumns = ['id', 'item']\ndirty = true\n{config}");
+            sinks::begin(&server, &config, &options, None).unwrap_or_else(|error| panic!("{error}"))
         };
         let mut first = start(of_task(0, 1));
         write(&mut first, &[(1, "first")]);

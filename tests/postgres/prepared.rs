@@ -1,39 +1,17 @@
 //! `prepare = true`: transactions that are prepared at the barrier.
 
-use squall::prelude::*;
-use squall::testing::{BoltHarness, HarnessOptions, Snapshot, TestTuple};
+use squall::testing::TestTuple;
 
 use crate::runs::{
     COUNT, assert_exact, children, document_with, end_of_lives, ended, kill, kill_lives, make_tables, squall,
     wait_for_rows,
 };
 use crate::server::{Server, wait_until};
-use crate::sinks::begin_sink;
+use crate::sinks::Sinks;
 
 const UPSERT: &str = "mode = 'upsert'\nkey = ['id']";
 
-/// Of the first of two tasks.
-fn options(seed: u64) -> HarnessOptions {
-    HarnessOptions { delivery: Delivery::ExactlyOnce, parallelism: 2, seed, ..HarnessOptions::default() }
-}
-
-/// A sink of a new process, and what it goes on with.
-fn begin(
-    server: &Server,
-    config: &str,
-    seed: u64,
-    from: Option<&Snapshot>,
-) -> Result<BoltHarness, TaskError> {
-    begin_sink(server, &format!("prepare = true\n{config}"), &options(seed), from)
-}
-
-fn sink(server: &Server, config: &str, seed: u64) -> BoltHarness {
-    begin(server, config, seed, None).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn restored(server: &Server, config: &str, seed: u64, snapshot: &Snapshot) -> BoltHarness {
-    begin(server, config, seed, Some(snapshot)).unwrap_or_else(|error| panic!("{error}"))
-}
+const SINKS: Sinks = Sinks { way: "prepare = true", parallelism: 2 };
 
 fn row(id: i64, item: &str) -> TestTuple {
     TestTuple::new((id, item)).fields(["id", "item"])
@@ -55,7 +33,7 @@ fn prepared(server: &Server) -> Vec<String> {
 fn rows_wait_in_a_prepared_transaction_and_not_in_the_checkpoint() {
     let server = Server::start();
     make_table(&server);
-    let mut sink = sink(&server, "", 1);
+    let mut sink = SINKS.started(&server, "", 1);
     let long = "x".repeat(100_000);
     sink.execute(row(1, &long));
     sink.execute(row(13, "refused"));
@@ -80,7 +58,7 @@ fn rows_wait_in_a_prepared_transaction_and_not_in_the_checkpoint() {
 fn rows_that_would_wait_for_a_lock_wait_in_the_checkpoint() {
     let server = Server::start();
     make_table(&server);
-    let mut sink = sink(&server, UPSERT, 1);
+    let mut sink = SINKS.started(&server, UPSERT, 1);
     sink.execute(row(1, "tea"));
     sink.checkpoint(1);
     // That checkpoint is given up, so nobody decides about the transaction before the next one is complete.
@@ -88,7 +66,7 @@ fn rows_that_would_wait_for_a_lock_wait_in_the_checkpoint() {
     let snapshot = sink.checkpoint(2);
     assert_eq!((sink.counter("transactions_unprepared"), sink.errors()), (1, &[][..]));
     drop(sink);
-    let mut next = restored(&server, UPSERT, 2, &snapshot);
+    let mut next = SINKS.restored(&server, UPSERT, 2, &snapshot);
     assert_eq!(found(&server), [""; 0]);
     next.committed(2);
     assert_eq!((found(&server), next.errors()), (vec!["1|rice".to_owned()], &[][..]));
@@ -104,7 +82,7 @@ fn rows_that_would_wait_for_a_lock_wait_in_the_checkpoint() {
 fn nothing_is_prepared_while_earlier_rows_wait_in_the_checkpoint() {
     let server = Server::start();
     make_table(&server);
-    let mut first = sink(&server, UPSERT, 1);
+    let mut first = SINKS.started(&server, UPSERT, 1);
     first.execute(row(1, "tea"));
     first.checkpoint(1);
     first.execute(row(1, "rice"));
@@ -119,7 +97,7 @@ fn nothing_is_prepared_while_earlier_rows_wait_in_the_checkpoint() {
     first.checkpoint(4);
     assert_eq!(prepared(&server), [""; 0], "that of checkpoint 3 still waits");
     drop(first);
-    let mut next = restored(&server, UPSERT, 2, &snapshot);
+    let mut next = SINKS.restored(&server, UPSERT, 2, &snapshot);
     next.execute(row(1, "milk"));
     next.checkpoint(4);
     assert_eq!(prepared(&server), [""; 0], "also after a restart");
@@ -134,7 +112,7 @@ fn nothing_is_prepared_while_earlier_rows_wait_in_the_checkpoint() {
 fn what_earlier_instances_left_is_rolled_back_and_what_others_left_is_not() {
     let server = Server::start();
     make_table(&server);
-    let mut first = sink(&server, "", 1);
+    let mut first = SINKS.started(&server, "", 1);
     first.execute(row(1, "tea"));
     let snapshot = first.checkpoint(1);
     first.execute(row(2, "rice"));
@@ -151,7 +129,7 @@ fn what_earlier_instances_left_is_rolled_back_and_what_others_left_is_not() {
     for (id, name) in (100..).zip(others.into_iter().chain([gone])) {
         server.query(&format!("BEGIN; INSERT INTO t VALUES ({id}); PREPARE TRANSACTION '{name}'"));
     }
-    let mut next = restored(&server, "", 2, &snapshot);
+    let mut next = SINKS.restored(&server, "", 2, &snapshot);
     let names = prepared(&server);
     assert_eq!((names.len(), &names[1..]), (5, &others.map(str::to_owned)[..]), "{names:?}");
     next.committed(1);
@@ -165,7 +143,7 @@ fn what_earlier_instances_left_is_rolled_back_and_what_others_left_is_not() {
 fn a_prepared_transaction_that_somebody_rolled_back_ends_the_run() {
     let server = Server::start();
     make_table(&server);
-    let mut sink = sink(&server, "", 1);
+    let mut sink = SINKS.started(&server, "", 1);
     sink.execute(row(1, "tea"));
     sink.execute(row(2, "rice"));
     let snapshot = sink.checkpoint(7);
@@ -179,7 +157,7 @@ fn a_prepared_transaction_that_somebody_rolled_back_ends_the_run() {
     says(sink.errors());
     drop(sink);
     // Also in the next process, as often as it is tried.
-    let mut next = restored(&server, "", 2, &snapshot);
+    let mut next = SINKS.restored(&server, "", 2, &snapshot);
     next.committed(7);
     says(next.errors());
     assert_eq!(found(&server), [""; 0]);
@@ -189,7 +167,7 @@ fn a_prepared_transaction_that_somebody_rolled_back_ends_the_run() {
 fn somebody_else_may_commit_what_is_prepared() {
     let server = Server::start();
     make_table(&server);
-    let mut sink = sink(&server, "", 1);
+    let mut sink = SINKS.started(&server, "", 1);
     sink.execute(row(1, "tea"));
     sink.checkpoint(1);
     server.query(&format!("COMMIT PREPARED '{}'", prepared(&server)[0]));
@@ -201,7 +179,7 @@ fn somebody_else_may_commit_what_is_prepared() {
 fn a_server_without_prepared_transactions_is_an_error_that_says_what_to_set() {
     let server = Server::with_prepares(0);
     make_table(&server);
-    let error = begin(&server, "", 1, None).err().expect("it cannot prepare");
+    let error = SINKS.begin(&server, "", 1, None).err().expect("it cannot prepare");
     assert!(error.is_fatal() && error.to_string().contains("`max_prepared_transactions`"), "{error}");
 }
 
@@ -211,7 +189,7 @@ fn rows_for_which_the_server_has_no_slot_are_not_lost() {
     let server = Server::with_prepares(1);
     make_table(&server);
     server.query("CREATE TABLE other (id int); BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION 'x'");
-    let mut sink = sink(&server, "", 1);
+    let mut sink = SINKS.started(&server, "", 1);
     sink.execute(row(1, "tea"));
     sink.checkpoint(1);
     sink.committed(1);
@@ -224,12 +202,12 @@ fn rows_for_which_the_server_has_no_slot_are_not_lost() {
 fn an_instance_that_was_replaced_prepares_and_commits_nothing() {
     let server = Server::start();
     make_table(&server);
-    let mut zombie = sink(&server, "", 1);
+    let mut zombie = SINKS.started(&server, "", 1);
     zombie.execute(row(1, "tea"));
     let snapshot = zombie.checkpoint(1);
     zombie.execute(row(2, "zombie"));
     zombie.checkpoint(2);
-    let mut successor = restored(&server, "", 2, &snapshot);
+    let mut successor = SINKS.restored(&server, "", 2, &snapshot);
     assert_eq!(prepared(&server).len(), 1, "that of checkpoint 1");
     zombie.committed(2);
     zombie.execute(row(3, "zombie"));

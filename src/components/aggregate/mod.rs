@@ -19,9 +19,9 @@
 //!    highest of *all* tasks in the checkpoint, so the ids of a key grow, whichever task has it.
 //! 5. No task counts what does not continue the store: the store keeps for each task the lineage, the owner, and the last
 //!    checkpoint of which it has put something ([`MapWriter`]). A run that goes back behind the store, or that another one
-//!    has taken over, ends. A task takes over its own place, and a share of those of tasks that are gone. Batches would not do here: tasks number their own, and after a restore with another number of
-//!    tasks they put those of others, too. A checkpoint is the same for all tasks, and later ones of a lineage have higher
-//!    ids, also in another directory.
+//!    has taken over, ends. A task takes over its own place, and a share of those of tasks that are gone. Batches would not
+//!    do here: tasks number their own, and after a restore with another number of tasks they put those of others, too. A
+//!    checkpoint is the same for all tasks, and later ones of a lineage have higher ids, also in another directory.
 
 mod function;
 #[cfg(test)]

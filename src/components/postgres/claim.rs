@@ -145,17 +145,34 @@ pub(super) fn claim(
 
 /// Rows with the number that says that they are there: what a transaction has beside them.
 pub(super) struct Commit<'a> {
-    pub(super) instance: &'a Instance,
-    pub(super) writer: &'a Writer,
+    instance: &'a Instance,
+    writer: &'a Writer,
     /// What holds when the rows are there.
-    pub(super) progress: Progress,
-    pub(super) rows: &'a [Vec<Value>],
+    progress: Progress,
+    rows: &'a [Vec<Value>],
     /// If what they replace goes into the journal: up to which entry those of other tasks may be of earlier instances.
-    pub(super) journaled: Option<i64>,
+    journaled: Option<i64>,
     /// Whether the rows were there already.
     pub(super) is_there: bool,
     /// The rows that were refused.
     pub(super) refused: Vec<Refusal>,
+}
+
+impl<'a> Commit<'a> {
+    /// Rows of a task, and what holds when they are there.
+    pub(super) fn new(
+        instance: &'a Instance,
+        writer: &'a Writer,
+        progress: Progress,
+        rows: &'a [Vec<Value>],
+    ) -> Commit<'a> {
+        Commit { instance, writer, progress, rows, journaled: None, is_there: false, refused: Vec::new() }
+    }
+
+    /// What they replace goes into the journal. `old`: up to which entry those of other tasks may be of earlier instances.
+    pub(super) fn journaled(self, old: i64) -> Commit<'a> {
+        Commit { journaled: Some(old), ..self }
+    }
 }
 
 impl Companion for Commit<'_> {

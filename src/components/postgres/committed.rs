@@ -131,20 +131,13 @@ impl CommittedRows {
         let writer = self.instance.writer_of(transaction.task);
         let rows = transaction.rows.to_rows();
         let rows = rows.ok_or_else(|| TaskError::fatal("rows in the state of `postgres` are damaged"))?;
-        let mut commit = Commit {
-            instance: &self.instance,
-            writer: &writer,
-            progress: Progress {
-                lineage,
-                owner: self.instance.owner,
-                sequence: transaction.sequence,
-                checkpoint: transaction.checkpoint,
-            },
-            rows: &rows,
-            journaled: None,
-            is_there: false,
-            refused: Vec::new(),
+        let progress = Progress {
+            lineage,
+            owner: self.instance.owner,
+            sequence: transaction.sequence,
+            checkpoint: transaction.checkpoint,
         };
+        let mut commit = Commit::new(&self.instance, &writer, progress, &rows);
         let earlier = self.unsure.take();
         let mut refused = match self.session.write(&rows, &mut commit) {
             Ok(refused) => refused,

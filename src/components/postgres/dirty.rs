@@ -118,15 +118,8 @@ impl DirtySink {
                 sequence: self.last + 1,
                 checkpoint: self.checkpoint,
             };
-            let mut commit = Commit {
-                instance: &self.instance,
-                writer: &self.instance.writer,
-                progress,
-                rows: &tried.rows,
-                journaled: Some(self.old),
-                is_there: false,
-                refused: Vec::new(),
-            };
+            let commit = Commit::new(&self.instance, &self.instance.writer, progress, &tried.rows);
+            let mut commit = commit.journaled(self.old);
             let written = self.session.write(&tried.rows, &mut commit);
             let refused = if commit.is_there { tried.refused } else { commit.refused.len() };
             if let Err(error) = written {

@@ -1,15 +1,15 @@
 //! `postgres`: writes rows to a table of PostgreSQL.
 //!
-//! `acked` acks rows when the transaction that they are in is committed, at least once and at most once. Exactly once,
-//! `committed` writes the rows of a checkpoint in one transaction when the checkpoint is complete, and `prepared` prepares
-//! that transaction before, and `dirty` writes rows at once and takes back what belongs to no checkpoint; `claim` is what
-//! these have in common. Which way a task takes is decided when it is prepared.
-//! All make `row`s of tuples and write them by a `statement` through a `session`, with `values` as the server reads them.
+//! At least once and at most once, `acked` acks rows when the transaction that they are in is committed. Exactly once,
+//! there are three ways. `committed` writes the rows of a checkpoint in one transaction when the checkpoint is complete.
+//! `prepared` prepares that transaction before. `dirty` writes rows at once, and takes back what belongs to no checkpoint.
+//! `claim` is what the three have in common. Which way a task takes is decided when it is prepared. All make `row`s of
+//! tuples and write them by a `statement` through a `session`, with `values` as the server reads them.
 //!
 //! `state` is the type `postgres` of `[state.NAME]`: totals in a table, which `state_table` has the statements of.
 //!
-//! `client` speaks to the server, and `state_client` does so for totals. They alone need the Cargo feature `postgres`; without it the settings are checked,
-//! and everything else is tested with a server in memory.
+//! `client` speaks to the server, and `state_client` does so for totals. They alone need the Cargo feature `postgres`;
+//! without it the settings are checked, and everything else is tested with a server in memory.
 
 #![cfg_attr(
     not(feature = "postgres"),

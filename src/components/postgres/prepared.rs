@@ -46,9 +46,6 @@ use crate::ids::CheckpointId;
 use crate::metrics::Counter;
 use crate::tuple::Value;
 
-/// The longest name that the server takes has 199 bytes; what follows the prefix has at most 51.
-const PREFIX_MAX: usize = 148;
-
 /// The rows of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PreparedRows {
@@ -98,7 +95,8 @@ pub(super) struct PreparedSink {
     unsure: Option<(String, u64)>,
 }
 
-/// What all names of the transactions of a component begin with.
+/// What all names of the transactions of a component begin with. Names of topologies and components have at most 64 bytes,
+/// so the whole name has at most 184, and the server takes 199.
 fn prefix(writer: &Writer) -> String {
     format!("squall/{}/{}/", writer.topology, writer.component)
 }
@@ -214,16 +212,7 @@ impl PreparedSink {
             sequence: transaction.sequence,
             checkpoint: transaction.checkpoint,
         };
-        let (instance, refused) = (&self.instance, Vec::new());
-        let mut commit = Commit {
-            instance,
-            writer: &writer,
-            progress,
-            rows: &rows,
-            journaled: None,
-            is_there: false,
-            refused,
-        };
+        let mut commit = Commit::new(&self.instance, &writer, progress, &rows);
         match self.session.write(&rows, &mut commit) {
             Ok(_) if commit.is_there => Ok(Done::Before),
             Ok(refused) => Ok(Done::Now { refused: refused.len() as u64 }),
@@ -289,13 +278,6 @@ impl TwoPhaseSink for PreparedSink {
         self.instance = Instance::of(context);
         self.counts = Counts::new(context, context.loss_counter("rows_refused"));
         self.unprepared = context.counter("transactions_unprepared");
-        if prefix(&self.instance.writer).len() > PREFIX_MAX {
-            return Err(TaskError::fatal(format!(
-                "with `prepare = true` the names of the topology and of the bolt may have {} bytes together, because \
-                 prepared transactions are named after them: write shorter names",
-                PREFIX_MAX - "squall///".len()
-            )));
-        }
         Ok(())
     }
 

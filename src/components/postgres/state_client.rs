@@ -7,7 +7,7 @@
 use postgres::types::ToSql;
 
 use crate::api::{BackingMap, MapKey, MapWriter, Stored, TaskError};
-use crate::components::postgres::client::{AsText, CallError, Client, Reach, TABLES_LOCK, error_of};
+use crate::components::postgres::client::{AsText, Client, Reach, TABLES_LOCK};
 use crate::components::postgres::connection::DatabaseError;
 use crate::components::postgres::state_table::StateTable;
 use crate::components::postgres::statement::quoted;
@@ -80,19 +80,14 @@ fn task_error(error: &DatabaseError) -> TaskError {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
-fn failed(error: CallError) -> DatabaseError {
-    error_of(&error)
-}
-
 /// Does something in a transaction. After an error the connection is not used any more, so the server ends it.
 fn in_transaction<T>(
     client: &mut Client,
     work: impl FnOnce(&mut Client) -> Result<T, DatabaseError>,
 ) -> Result<T, DatabaseError> {
-    client.batch_execute("BEGIN").map_err(failed)?;
+    client.batch_execute("BEGIN")?;
     let done = work(client)?;
-    client.batch_execute("COMMIT").map_err(failed)?;
+    client.batch_execute("COMMIT")?;
     Ok(done)
 }
 
@@ -100,11 +95,11 @@ fn in_transaction<T>(
 /// transaction is making.
 fn make_tables(client: &mut Client, table: &StateTable) -> Result<(), DatabaseError> {
     in_transaction(client, |client| {
-        client.execute("SELECT pg_advisory_xact_lock($1)", &[&TABLES_LOCK]).map_err(failed)?;
+        client.execute("SELECT pg_advisory_xact_lock($1)", &[&TABLES_LOCK])?;
         for (name, create) in [("squall_states", STATES), (&table.table, &table.create())] {
             let there = client.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&name]);
-            if !there.map_err(failed)?.get::<_, bool>(0) {
-                client.batch_execute(create).map_err(failed)?;
+            if !there?.get::<_, bool>(0) {
+                client.batch_execute(create)?;
             }
         }
         Ok(())
@@ -113,7 +108,7 @@ fn make_tables(client: &mut Client, table: &StateTable) -> Result<(), DatabaseEr
 
 /// A table that somebody else has made may have other columns.
 fn check_columns(client: &mut Client, table: &StateTable) -> Result<(), DatabaseError> {
-    let statement = client.prepare(&table.look()).map_err(failed)?;
+    let statement = client.prepare(&table.look())?;
     for (column, (name, types)) in statement.columns().iter().zip(table.wanted()) {
         let found = column.type_().name();
         if !types.contains(&found) {
@@ -132,7 +127,7 @@ fn check_columns(client: &mut Client, table: &StateTable) -> Result<(), Database
 fn name_of(client: &mut Client, table: &StateTable) -> Result<String, DatabaseError> {
     let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.oid = to_regclass($1::text)";
-    let row = client.query_one(sql, &[&table.table]).map_err(failed)?;
+    let row = client.query_one(sql, &[&table.table])?;
     Ok([row.get::<_, &str>(0), row.get(1)].map(quoted).join("."))
 }
 
@@ -148,11 +143,11 @@ fn put(client: &mut Client, table: &StateTable, entries: &[(MapKey, Stored)]) ->
     if entries.is_empty() {
         return Ok(());
     }
-    let statement = client.prepare(&table.put()).map_err(failed)?;
+    let statement = client.prepare(&table.put())?;
     for chunk in entries.chunks(KEYS_MAX) {
         let rows = table.rows(chunk).map_err(DatabaseError::Row)?;
         let rows = as_text(&rows);
-        client.execute(&statement, &references(&rows)).map_err(failed)?;
+        client.execute(&statement, &references(&rows))?;
     }
     Ok(())
 }
@@ -170,14 +165,14 @@ fn counts_of(writer: &MapWriter) -> [i64; 3] {
 impl BackingMap for ServerMap {
     fn multi_get(&mut self, keys: &[MapKey]) -> Result<Vec<Option<Stored>>, TaskError> {
         self.with(|client, table, _| {
-            let statement = client.prepare(&table.get()).map_err(failed)?;
+            let statement = client.prepare(&table.get())?;
             let mut found: Vec<Option<Stored>> = Vec::with_capacity(keys.len());
             for chunk in keys.chunks(KEYS_MAX) {
                 let begin = found.len();
                 found.resize(begin + chunk.len(), None);
                 let parameters = table.keys(chunk).map_err(DatabaseError::Row)?;
                 let parameters = as_text(&parameters);
-                for row in client.query(&statement, &references(&parameters)).map_err(failed)? {
+                for row in client.query(&statement, &references(&parameters))? {
                     // The place is from 1.
                     let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
                     let stored = table.stored(row.get(1), row.get(2), row.get(3));
@@ -208,7 +203,7 @@ impl BackingMap for ServerMap {
     fn writers(&mut self) -> Result<Option<Vec<MapWriter>>, TaskError> {
         self.with(|client, _, state| {
             let sql = "SELECT task, lineage, owner, txid, epoch, number FROM squall_states WHERE state = $1 ORDER BY task";
-            let rows = client.query(sql, &[&state]).map_err(failed)?;
+            let rows = client.query(sql, &[&state])?;
             let writer = |row: &postgres::Row| MapWriter {
                 task: row.get::<_, i32>(0).unsigned_abs(),
                 lineage: row.get(1),
@@ -243,7 +238,7 @@ impl BackingMap for ServerMap {
                     update
                 }
             };
-            client.execute(sql, &parameters).map(|rows| rows > 0).map_err(failed)
+            client.execute(sql, &parameters).map(|rows| rows > 0).map_err(DatabaseError::from)
         })
     }
 
@@ -256,7 +251,7 @@ impl BackingMap for ServerMap {
                 [&state, &task, &writer.lineage, &writer.owner, &txid, &epoch, &number];
             in_transaction(client, |client| {
                 // It locks the row until the transaction ends.
-                let is_own = client.execute(sql, &parameters).map_err(failed)? > 0;
+                let is_own = client.execute(sql, &parameters)? > 0;
                 if is_own {
                     put(client, table, entries)?;
                 }

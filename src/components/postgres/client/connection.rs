@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use postgres::types::{Format, IsNull, Kind, ToSql, Type};
 
 use super::blocking::Client;
-use super::errors::error_of;
 use super::journaled_table::JournaledTable;
 use super::tables;
 use crate::components::postgres::connection::{
@@ -113,9 +112,9 @@ impl Connection for ServerConnection {
             Command::DropMark => "RELEASE SAVEPOINT squall",
             Command::CheckConstraints => "SET CONSTRAINTS ALL IMMEDIATE",
             Command::LimitLockWait => "SET LOCAL lock_timeout = '1s'",
-            Command::MakeTables => return tables::make(&mut self.client).map_err(|error| error_of(&error)),
+            Command::MakeTables => return tables::make(&mut self.client).map_err(DatabaseError::from),
         };
-        self.client.batch_execute(sql).map_err(|error| error_of(&error))
+        self.client.batch_execute(sql).map_err(DatabaseError::from)
     }
 
     fn write(&mut self, rows: &[Vec<Parameter>]) -> Result<(), DatabaseError> {
@@ -124,14 +123,14 @@ impl Connection for ServerConnection {
         }
         if !self.statements.contains_key(&rows.len()) {
             let sql = self.statement.sql(rows.len());
-            let prepared = self.client.prepare(&sql).map_err(|error| error_of(&error))?;
+            let prepared = self.client.prepare(&sql)?;
             self.statements.insert(rows.len(), prepared);
         }
         let parameters: Vec<AsText<'_>> = rows.iter().flatten().map(AsText).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> =
             parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect();
         let written = self.client.execute(&self.statements[&rows.len()], &parameters);
-        written.map(drop).map_err(|error| error_of(&error))
+        written.map(drop).map_err(DatabaseError::from)
     }
 
     fn lock_progress(&mut self, writer: &Writer) -> Result<Option<Progress>, DatabaseError> {
@@ -161,7 +160,7 @@ impl Connection for ServerConnection {
             &epoch,
             &number,
         ];
-        self.client.execute(sql, &parameters).map(drop).map_err(|error| error_of(&error))
+        self.client.execute(sql, &parameters).map(drop).map_err(DatabaseError::from)
     }
 
     fn keep_refused(&mut self, writer: &Writer, refused: &RefusedRow) -> Result<(), DatabaseError> {
@@ -185,7 +184,7 @@ impl Connection for ServerConnection {
             &refused.why,
             &refused.row,
         ];
-        self.client.execute(&sql, &parameters).map(drop).map_err(|error| error_of(&error))
+        self.client.execute(&sql, &parameters).map(drop).map_err(DatabaseError::from)
     }
 }
 
@@ -196,7 +195,7 @@ impl ServerConnection {
              WHERE topology = $1 AND component = $2 AND task = $3{lock}"
         );
         let row = self.client.query_opt(&sql, &[&writer.topology, &writer.component, &writer.task]);
-        let row = row.map_err(|error| error_of(&error))?;
+        let row = row?;
         let number = |row: &postgres::Row, at: usize| row.get::<_, i64>(at).cast_unsigned();
         Ok(row.map(|row| Progress {
             lineage: row.get(0),

@@ -9,7 +9,6 @@ use tokio_postgres::config::SslMode;
 
 use super::blocking::Client;
 use super::connection::ServerConnection;
-use super::errors::error_of;
 use super::journaled_table::JournaledTable;
 use crate::api::TaskContext;
 use crate::components::postgres::claim::Instance;
@@ -96,14 +95,14 @@ impl Reach {
     pub(in crate::components::postgres) fn connect(&self) -> Result<Client, DatabaseError> {
         let (connect, statement) = (self.connect_timeout, self.statement_timeout);
         let client = Client::connect(&self.config()?, connect, statement + connect);
-        let mut client = client.map_err(|error| error_of(&error))?;
+        let mut client = client?;
         let timeout = statement.as_millis();
         // With fewer digits, floats that are read as text would be others.
         let session = format!(
             "SET statement_timeout = {timeout}; SET idle_in_transaction_session_timeout = {timeout}; \
              SET client_min_messages = warning; SET extra_float_digits = 1"
         );
-        client.batch_execute(&session).map_err(|error| error_of(&error))?;
+        client.batch_execute(&session)?;
         Ok(client)
     }
 }
@@ -136,9 +135,9 @@ impl Connect for Connector {
         if self.dirty {
             // What squall_undo has as text must be the same in all sessions.
             let in_texts = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'";
-            client.batch_execute(in_texts).map_err(|error| error_of(&error))?;
+            client.batch_execute(in_texts)?;
         }
-        let one_row = client.prepare(&self.statement.sql(1)).map_err(|error| error_of(&error))?;
+        let one_row = client.prepare(&self.statement.sql(1))?;
         let table = match self.dirty {
             true => Some(JournaledTable::find(&mut client, &self.statement, &self.writer)?),
             false => None,

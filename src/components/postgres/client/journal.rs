@@ -3,7 +3,6 @@
 use postgres::types::ToSql;
 
 use super::connection::{AsText, ServerConnection};
-use super::errors::error_of;
 use super::journaled_table::{JournaledTable, SEQUENCE, literal};
 use crate::components::postgres::claim::shown;
 use crate::components::postgres::connection::{DatabaseError, Journals, Writer};
@@ -50,17 +49,17 @@ impl ServerConnection {
     /// Executes a statement that stays prepared. Returns how many rows it wrote, and the number that it returned.
     fn run(&mut self, sql: &str, parameters: &[&Parameter]) -> Result<(u64, Option<i64>), DatabaseError> {
         if !self.journaled.contains_key(sql) {
-            let prepared = self.client.prepare(sql).map_err(|error| error_of(&error))?;
+            let prepared = self.client.prepare(sql)?;
             self.journaled.insert(sql.to_owned(), prepared);
         }
         let texts: Vec<AsText<'_>> = parameters.iter().map(|parameter| AsText(parameter)).collect();
         let texts: Vec<&(dyn ToSql + Sync)> = texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
         let statement = &self.journaled[sql];
         if statement.columns().is_empty() {
-            let count = self.client.execute(statement, &texts).map_err(|error| error_of(&error))?;
+            let count = self.client.execute(statement, &texts)?;
             return Ok((count, None));
         }
-        let row = self.client.query_one(statement, &texts).map_err(|error| error_of(&error))?;
+        let row = self.client.query_one(statement, &texts)?;
         Ok((0, Some(row.get(0))))
     }
 }
@@ -73,7 +72,7 @@ impl Journals for ServerConnection {
              FROM (SELECT 1) one LEFT JOIN pg_class c ON c.oid = to_regclass($1)",
             &[&view, &query],
         );
-        let found = found.map_err(|error| error_of(&error))?;
+        let found = found?;
         let comment = format!("{OURS}{}", found.get::<_, String>(0));
         let (kind, is): (Option<String>, Option<String>) = (found.get(1), found.get(2));
         if is.as_ref() == Some(&comment) {
@@ -90,7 +89,7 @@ impl Journals for ServerConnection {
             "CREATE OR REPLACE VIEW {view} AS {query}; COMMENT ON VIEW {view} IS {}",
             literal(&comment)
         );
-        self.client.batch_execute(&sql).map_err(|error| match error_of(&error) {
+        self.client.batch_execute(&sql).map_err(|error| match DatabaseError::from(error) {
             DatabaseError::Permanent(why) => DatabaseError::Permanent(format!(
                 "the view {view} cannot be made: {why}; DROP VIEW {view} if it is there"
             )),
@@ -101,7 +100,7 @@ impl Journals for ServerConnection {
     fn last_of_others(&mut self, _: &Writer) -> Result<i64, DatabaseError> {
         let others = self.table().of_others(i64::MAX);
         let sql = format!("SELECT coalesce(max(id), 0) FROM squall_undo WHERE {others}");
-        self.client.query_one(&sql, &[]).map(|row| row.get(0)).map_err(|error| error_of(&error))
+        self.client.query_one(&sql, &[]).map(|row| row.get(0)).map_err(DatabaseError::from)
     }
 
     fn begin_journal(&mut self, _: &Writer, sequence: i64, old: i64) -> Result<(), DatabaseError> {
@@ -109,11 +108,11 @@ impl Journals for ServerConnection {
         if old > 0 {
             let sql =
                 format!("SELECT EXISTS (SELECT 1 FROM squall_undo WHERE {})", self.table().of_others(old));
-            let found = self.client.query_one(&sql, &[]).map_err(|error| error_of(&error))?;
+            let found = self.client.query_one(&sql, &[])?;
             self.old = if found.get(0) { old } else { 0 };
         }
         let sql = format!("SELECT set_config('{SEQUENCE}', '{sequence}', true)");
-        self.client.batch_execute(&sql).map_err(|error| error_of(&error))?;
+        self.client.batch_execute(&sql)?;
         self.is_journaled = true;
         Ok(())
     }
@@ -122,7 +121,7 @@ impl Journals for ServerConnection {
         let Writer { topology, component, task } = writer;
         let sql = self.table().elsewhere();
         let found = self.client.query_opt(&sql, &[topology, component, task, &after]);
-        if let Some(found) = found.map_err(|error| error_of(&error))? {
+        if let Some(found) = found? {
             let (other, own): (String, String) = (found.get(0), self.table().table());
             return Err(DatabaseError::Permanent(format!(
                 "{} left dirty rows in the table {other}, and writes to {own} now, so nobody would take them back: continue \
@@ -135,7 +134,7 @@ impl Journals for ServerConnection {
         }
         for sql in self.table().take_back() {
             let done = self.client.execute(&sql, &[topology, component, task, &after]);
-            done.map_err(|error| error_of(&error))?;
+            done?;
         }
         Ok(())
     }
@@ -145,12 +144,12 @@ impl Journals for ServerConnection {
             "DELETE FROM squall_undo WHERE topology = $1 AND component = $2 AND task = $3 AND sequence <= $4";
         let Writer { topology, component, task } = writer;
         let done = self.client.execute(sql, &[topology, component, task, &up_to]);
-        done.map(drop).map_err(|error| error_of(&error))
+        done.map(drop).map_err(DatabaseError::from)
     }
 
     fn tasks_in_journal(&mut self, writer: &Writer) -> Result<Vec<i32>, DatabaseError> {
         let sql = "SELECT DISTINCT task FROM squall_undo WHERE topology = $1 AND component = $2";
         let rows = self.client.query(sql, &[&writer.topology, &writer.component]);
-        Ok(rows.map_err(|error| error_of(&error))?.iter().map(|row| row.get(0)).collect())
+        Ok(rows?.iter().map(|row| row.get(0)).collect())
     }
 }

@@ -10,7 +10,6 @@
 use postgres::Row;
 
 use super::blocking::Client;
-use super::errors::error_of;
 use crate::components::postgres::connection::{DatabaseError, Writer};
 use crate::components::postgres::settings::WriteMode;
 use crate::components::postgres::statement::{Statement, quoted};
@@ -86,8 +85,7 @@ impl JournaledTable {
         let Statement::Table { table, columns: written, mode, key: upsert_key } = statement else {
             return refused("`dirty = true` goes with a `table` only".to_owned());
         };
-        let rows =
-            |client: &mut Client, sql: &str| client.query(sql, &[table]).map_err(|error| error_of(&error));
+        let rows = |client: &mut Client, sql: &str| client.query(sql, &[table]).map_err(DatabaseError::from);
         let found = rows(
             client,
             "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c \

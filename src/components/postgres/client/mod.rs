@@ -20,8 +20,7 @@ mod journaled_table;
 mod prepares;
 mod tables;
 
-pub(super) use blocking::{CallError, Client};
+pub(super) use blocking::Client;
 pub(super) use connection::AsText;
 pub(super) use connector::{Connector, Reach, server_of};
-pub(super) use errors::error_of;
 pub(super) use tables::TABLES_LOCK;

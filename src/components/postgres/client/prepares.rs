@@ -8,7 +8,6 @@
 use postgres::error::SqlState;
 
 use super::connection::ServerConnection;
-use super::errors::error_of;
 use super::journaled_table::literal;
 use crate::components::postgres::connection::{DatabaseError, PreparedMark, Prepares, Writer};
 
@@ -25,7 +24,7 @@ impl ServerConnection {
             true => "ROLLBACK; SELECT pg_advisory_unlock_all()",
             false => "ROLLBACK",
         };
-        self.client.batch_execute(sql).map_err(|error| error_of(&error))
+        self.client.batch_execute(sql).map_err(DatabaseError::from)
     }
 
     /// Decides about a prepared transaction. `false`: there is none with this name.
@@ -33,7 +32,7 @@ impl ServerConnection {
         match self.client.batch_execute(&format!("{decision} PREPARED {}", literal(name))) {
             Ok(()) => Ok(true),
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(false),
-            Err(error) => Err(error_of(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -41,19 +40,19 @@ impl ServerConnection {
 impl Prepares for ServerConnection {
     fn prepares_max(&mut self) -> Result<i64, DatabaseError> {
         let sql = "SELECT current_setting('max_prepared_transactions')::bigint";
-        self.client.query_one(sql, &[]).map(|row| row.get(0)).map_err(|error| error_of(&error))
+        self.client.query_one(sql, &[]).map(|row| row.get(0)).map_err(DatabaseError::from)
     }
 
     fn announce_prepare(&mut self, writer: &Writer) -> Result<(), DatabaseError> {
         // Also if the answer is lost or late: then the lock may be held.
         self.is_announced = true;
         let sql = "SELECT pg_advisory_lock_shared(hashtextextended($1, 0))";
-        self.client.execute(sql, &[&lock_name(writer)]).map(drop).map_err(|error| error_of(&error))
+        self.client.execute(sql, &[&lock_name(writer)]).map(drop).map_err(DatabaseError::from)
     }
 
     fn await_prepares(&mut self, writer: &Writer) -> Result<(), DatabaseError> {
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-        self.client.execute(sql, &[&lock_name(writer)]).map(drop).map_err(|error| error_of(&error))
+        self.client.execute(sql, &[&lock_name(writer)]).map(drop).map_err(DatabaseError::from)
     }
 
     fn mark_prepared(&mut self, writer: &Writer, mark: &PreparedMark) -> Result<(), DatabaseError> {
@@ -62,7 +61,7 @@ impl Prepares for ServerConnection {
         let PreparedMark { name, lineage, sequence } = mark;
         let Writer { topology, component, task } = writer;
         let done = self.client.execute(sql, &[name, topology, component, task, lineage, sequence]);
-        done.map(drop).map_err(|error| error_of(&error))
+        done.map(drop).map_err(DatabaseError::from)
     }
 
     fn prepare(&mut self, name: &str) -> Result<(), DatabaseError> {
@@ -74,7 +73,7 @@ impl Prepares for ServerConnection {
             }
             Err(error) => {
                 let is_taken = error.code() == Some(&SqlState::DUPLICATE_OBJECT);
-                let error = match error_of(&error) {
+                let error = match DatabaseError::from(error) {
                     // Another attempt finds it, and rolls it back.
                     DatabaseError::Permanent(why) if is_taken => DatabaseError::Busy(why),
                     error => error,
@@ -98,13 +97,13 @@ impl Prepares for ServerConnection {
     fn prepared(&mut self, prefix: &str) -> Result<Vec<String>, DatabaseError> {
         let sql =
             "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, $1)";
-        let rows = self.client.query(sql, &[&prefix]).map_err(|error| error_of(&error))?;
+        let rows = self.client.query(sql, &[&prefix])?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     fn is_marked(&mut self, name: &str) -> Result<bool, DatabaseError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM squall_prepared WHERE name = $1)";
-        self.client.query_one(sql, &[&name]).map(|row| row.get(0)).map_err(|error| error_of(&error))
+        self.client.query_one(sql, &[&name]).map(|row| row.get(0)).map_err(DatabaseError::from)
     }
 
     fn drop_marks(&mut self, writer: &Writer, lineage: i64, up_to: i64) -> Result<(), DatabaseError> {
@@ -112,6 +111,6 @@ impl Prepares for ServerConnection {
                    AND (lineage <> $4 OR sequence <= $5)";
         let Writer { topology, component, task } = writer;
         let done = self.client.execute(sql, &[topology, component, task, &lineage, &up_to]);
-        done.map(drop).map_err(|error| error_of(&error))
+        done.map(drop).map_err(DatabaseError::from)
     }
 }

@@ -76,6 +76,26 @@ fn rows_appear_with_their_checkpoint_each_once() {
     }
 }
 
+/// A run whose server has died at this call: before it, or after it was done.
+///
+/// `is_locked`: other transactions hold locks on the rows.
+fn dies_at(
+    (at, is_after): (usize, bool),
+    config: &str,
+    count: u64,
+    is_locked: bool,
+) -> (Server, MemoryStorage, SimulatedTopology) {
+    let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
+    server.lock().dies_at = Some((at, is_after));
+    server.lock().is_locked = is_locked;
+    let mut run = start(config, count, &server, &storage, 1);
+    while !server.lock().is_dead && !run.has_ended() {
+        run.run_steps(1);
+    }
+    assert!(server.lock().is_dead, "call {at} is made");
+    (server, storage, run)
+}
+
 /// The process dies at each call in turn, before or after the server has done it, and the run is continued.
 #[test]
 fn a_crash_in_any_call_leaves_each_row_once() {
@@ -89,13 +109,7 @@ fn a_crash_in_any_call_leaves_each_row_once() {
         };
         assert!(calls > 30, "{calls} calls");
         for (at, is_after) in (1..=calls).flat_map(|at| [(at, false), (at, true)]) {
-            let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-            server.lock().dies_at = Some((at, is_after));
-            let mut run = start(config, count, &server, &storage, 1);
-            while !server.lock().is_dead && !run.has_ended() {
-                run.run_steps(1);
-            }
-            assert!(server.lock().is_dead, "call {at} is made");
+            let (server, storage, run) = dies_at((at, is_after), config, count, false);
             drop(run);
             storage.crash();
             server.lock().is_dead = false;
@@ -110,14 +124,7 @@ fn a_crash_in_any_call_leaves_each_row_once() {
 #[test]
 fn a_crash_leaves_rows_that_could_not_be_prepared_once() {
     for (at, is_after) in (1..=70).flat_map(|at| [(at, false), (at, true)]) {
-        let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-        server.lock().dies_at = Some((at, is_after));
-        server.lock().is_locked = at % 3 > 0;
-        let mut run = start("prepare = true", 120, &server, &storage, 1);
-        while !server.lock().is_dead && !run.has_ended() {
-            run.run_steps(1);
-        }
-        assert!(server.lock().is_dead, "call {at} is made");
+        let (server, storage, run) = dies_at((at, is_after), "prepare = true", 120, at % 3 > 0);
         drop(run);
         storage.crash();
         server.lock().is_dead = false;
@@ -135,13 +142,7 @@ fn a_crash_leaves_rows_that_could_not_be_prepared_once() {
 fn a_connection_that_breaks_in_any_call_leaves_each_row_once() {
     for config in WAYS {
         for (at, is_after) in (1..=40).flat_map(|at| [(at, false), (at, true)]) {
-            let (server, storage) = (Server::default(), MemoryStorage::seeded(1));
-            server.lock().dies_at = Some((at, is_after));
-            let mut run = start(config, 120, &server, &storage, 1);
-            while !server.lock().is_dead && !run.has_ended() {
-                run.run_steps(1);
-            }
-            assert!(server.lock().is_dead, "call {at} is made");
+            let (server, _, mut run) = dies_at((at, is_after), config, 120, false);
             run.advance(Duration::from_millis(70));
             server.lock().is_dead = false;
             run_to_end(run);
