@@ -8,7 +8,9 @@ use crate::api::batch::Batch;
 use crate::api::error::{EmitError, TaskError};
 use crate::api::input::{HeldTuple, Input};
 use crate::api::stage::OutputCollector;
-use crate::api::stages::{OutputState, Settlement, emit_direct, emit_for_targets, emit_row, struct_row};
+use crate::api::stages::{
+    Origin, OutputState, Settlement, emit_direct, emit_for_targets, emit_row, struct_row,
+};
 use crate::api::values::Values;
 use crate::ids::TaskId;
 use crate::state::TaskState;
@@ -145,7 +147,7 @@ impl<'a> Outputs<'a> {
     /// ```
     pub fn emit_for_targets(&mut self, stream: &str, values: impl Values) -> Result<Vec<TaskId>, EmitError> {
         let index = self.state.stage_of(stream)?;
-        emit_for_targets(self.state, self.route, index, values, None)
+        emit_for_targets(self.state, self.route, index, values, Origin::Input)
     }
 
     /// Emits to a direct stream, to the task named.
@@ -167,8 +169,7 @@ impl<'a> Outputs<'a> {
     /// # assert_eq!(bolt.take_emitted()[0].direct, Some(TaskId(7)));
     /// ```
     pub fn emit_direct(&mut self, task: TaskId, stream: &str, values: impl Values) -> Result<(), EmitError> {
-        let anchor = self.state.anchor;
-        emit_direct(self.state, self.route, task, stream, values, anchor)
+        emit_direct(self.state, self.route, task, stream, values, Origin::Input)
     }
 
     /// Emits to a named stream, anchored to these held tuples instead of the current input. The new
@@ -493,7 +494,6 @@ impl<'a> Outputs<'a> {
 
     #[inline]
     fn emit_at(&mut self, index: usize, values: impl Values) -> Result<(), EmitError> {
-        let anchor = self.state.anchor;
-        emit_row(self.state, self.route, index, values, anchor)
+        emit_row(self.state, self.route, index, values, Origin::Input)
     }
 }

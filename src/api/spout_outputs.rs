@@ -4,10 +4,9 @@ use ::serde::Serialize;
 
 use crate::api::error::{EmitError, TaskError};
 use crate::api::stage::OutputCollector;
-use crate::api::stages::{OutputState, emit_direct, emit_for_targets, emit_row, struct_row};
+use crate::api::stages::{Origin, OutputState, emit_direct, emit_for_targets, emit_row, struct_row};
 use crate::api::values::Values;
 use crate::ids::{MessageId, TaskId};
-use crate::tuple::Anchor;
 
 /// Where a spout emits.
 ///
@@ -62,7 +61,7 @@ impl<'a> SpoutOutputs<'a> {
     #[inline]
     pub fn emit(&mut self, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
-        self.emit_at(index, values, Anchor::NONE)
+        self.emit_at(index, values, Origin::Input)
     }
 
     /// Emits to a named stream, untracked.
@@ -88,7 +87,7 @@ impl<'a> SpoutOutputs<'a> {
     /// ```
     pub fn emit_to(&mut self, stream: &str, values: impl Values) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
-        self.emit_at(index, values, Anchor::NONE)
+        self.emit_at(index, values, Origin::Input)
     }
 
     /// Emits to the default stream as the message `id`. When the whole tree of the message was processed,
@@ -117,7 +116,7 @@ impl<'a> SpoutOutputs<'a> {
     #[inline]
     pub fn emit_tracked(&mut self, values: impl Values, id: MessageId) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
-        self.tracked(id, |out, anchor| out.emit_at(index, values, anchor))
+        self.emit_at(index, values, Origin::Message(id))
     }
 
     /// Emits to a named stream as the message `id`.
@@ -149,7 +148,7 @@ impl<'a> SpoutOutputs<'a> {
         id: MessageId,
     ) -> Result<(), EmitError> {
         let index = self.state.stage_of(stream)?;
-        self.tracked(id, |out, anchor| out.emit_at(index, values, anchor))
+        self.emit_at(index, values, Origin::Message(id))
     }
 
     /// Emits a struct to the default stream as the message `id`, its fields matched by name.
@@ -182,7 +181,7 @@ impl<'a> SpoutOutputs<'a> {
     pub fn emit_struct_tracked(&mut self, value: &impl Serialize, id: MessageId) -> Result<(), EmitError> {
         let index = self.state.default_stage()?;
         let row = struct_row(self.state, index, value)?;
-        self.tracked(id, |out, anchor| out.emit_at(index, row, anchor))
+        self.emit_at(index, row, Origin::Message(id))
     }
 
     /// Emits to a named stream, tracked if `id` is given, and returns the tasks that the tuple is sent to.
@@ -213,12 +212,7 @@ impl<'a> SpoutOutputs<'a> {
         id: Option<MessageId>,
     ) -> Result<Vec<TaskId>, EmitError> {
         let index = self.state.stage_of(stream)?;
-        let emit =
-            |out: &mut Self, anchor| emit_for_targets(out.state, out.route, index, values, Some(anchor));
-        match id {
-            Some(id) => self.tracked(id, emit),
-            None => emit(self, Anchor::NONE),
-        }
+        emit_for_targets(self.state, self.route, index, values, id.into())
     }
 
     /// Emits to a direct stream, to the task named, tracked if `id` is given.
@@ -249,11 +243,7 @@ impl<'a> SpoutOutputs<'a> {
         values: impl Values,
         id: Option<MessageId>,
     ) -> Result<(), EmitError> {
-        let emit = |out: &mut Self, anchor| emit_direct(out.state, out.route, task, stream, values, anchor);
-        match id {
-            Some(id) => self.tracked(id, emit),
-            None => emit(self, Anchor::NONE),
-        }
+        emit_direct(self.state, self.route, task, stream, values, id.into())
     }
 
     /// Reports an error. It is always counted, and logged within the limit.
@@ -302,26 +292,8 @@ impl<'a> SpoutOutputs<'a> {
         self.route.request_drain();
     }
 
-    /// Opens a message, emits its tuple, and withdraws the message if the tuple is refused.
     #[inline]
-    fn tracked<T>(
-        &mut self,
-        id: MessageId,
-        emit: impl FnOnce(&mut Self, Anchor) -> Result<T, EmitError>,
-    ) -> Result<T, EmitError> {
-        let (root, message, attempt) = self.route.open_message(id);
-        // A `match`, because only then the compiler does not copy the room for an error if there is none.
-        match emit(self, Anchor { root, edge: 0, message, attempt }) {
-            Ok(emitted) => Ok(emitted),
-            Err(error) => {
-                self.route.withdraw_message(root, id);
-                Err(error)
-            }
-        }
-    }
-
-    #[inline]
-    fn emit_at(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
-        emit_row(self.state, self.route, index, values, anchor)
+    fn emit_at(&mut self, index: usize, values: impl Values, origin: Origin) -> Result<(), EmitError> {
+        emit_row(self.state, self.route, index, values, origin)
     }
 }

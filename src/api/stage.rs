@@ -15,11 +15,15 @@
 //! 1. `cuts` is sorted, and empty between calls.
 //! 2. `call_start <= len`; it counts only while `call` is the call that is running.
 
-use crate::api::error::TaskError;
+use smol_str::SmolStr;
+
+use crate::api::error::{EmitError, TaskError};
 use crate::api::failure::FailureCause;
 use crate::api::streams::StreamDeclaration;
+use crate::api::values::Values;
 use crate::ids::{MessageId, RootId, TaskId};
-use crate::tuple::{Anchor, Attempt, BatchLimits, MessageIndex, TupleBatch, Value};
+use crate::tuple::codec::DEPTH_MAX;
+use crate::tuple::{Anchor, Attempt, BatchLimits, MessageIndex, TupleBatch, Value, ValueError};
 
 /// The batch under construction of one output stream.
 pub struct Stage {
@@ -71,9 +75,72 @@ impl Stage {
         self.full_at.reached(&self.batch)
     }
 
-    /// Notes that a row was written in this call.
+    /// Writes the values of a row, and returns the bytes that they hold outside. Values that may not be emitted
+    /// are removed again. [`add_row`](Stage::add_row) must follow.
     #[inline]
-    pub(super) fn note_row(&mut self, call: u64, heap: usize) {
+    pub(super) fn write_row(
+        &mut self,
+        values: impl Values,
+        names_task: bool,
+        component: &SmolStr,
+        size_max: usize,
+    ) -> Result<usize, EmitError> {
+        let rows = self.batch.rows.owned();
+        let start = rows.len();
+        let written = values.push_into(rows);
+        let has_target = names_task || !self.stream.direct;
+        // The usual case takes few instructions, because they are inlined into user code.
+        if written.is_ok()
+            && has_target
+            && rows.len() - start == self.batch.arity as usize
+            && rows.iter().skip(start).all(Value::is_inline)
+        {
+            return Ok(0);
+        }
+        self.measure_row(start, written.err(), has_target, component, size_max)
+    }
+
+    /// What [`write_row`](Stage::write_row) returns, for all rows.
+    #[inline(never)]
+    fn measure_row(
+        &mut self,
+        start: usize,
+        refused: Option<ValueError>,
+        has_target: bool,
+        component: &SmolStr,
+        size_max: usize,
+    ) -> Result<usize, EmitError> {
+        let rows = self.batch.rows.owned();
+        let found = rows.len() - start;
+        let heap: Option<usize> = rows[start..].iter().map(Value::size_within_depth).sum();
+        if let Some(heap) = heap
+            && refused.is_none()
+            && has_target
+            && found == self.batch.arity as usize
+            && heap <= size_max
+        {
+            return Ok(heap);
+        }
+        rows.truncate(start);
+        let (component, stream) = (component.clone(), self.stream.name.clone());
+        let expected = self.stream.fields.len();
+        Err(match (refused, heap) {
+            _ if found != expected => {
+                let fields = self.stream.fields.to_string();
+                EmitError::Arity { component, stream, expected, found, fields }
+            }
+            (Some(error), _) => EmitError::Value { component, stream, error },
+            (None, None) => EmitError::Depth { component, stream, limit: DEPTH_MAX },
+            (None, Some(size)) if size > size_max => {
+                EmitError::Oversize { component, stream, size, limit: size_max }
+            }
+            (None, Some(_)) => EmitError::Direct { component, stream, direct: true },
+        })
+    }
+
+    /// Makes the row just written in this call a tuple.
+    #[inline]
+    pub(super) fn add_row(&mut self, heap: usize, call: u64, tracked: bool, anchor: Anchor) {
         if self.call != call {
             self.call = call;
             self.call_start = self.batch.len;
@@ -81,6 +148,9 @@ impl Stage {
         self.batch.heap += heap;
         self.batch.len += 1;
         self.emitted += 1;
+        if tracked {
+            self.batch.note_anchor(anchor.root, anchor.message, anchor.attempt);
+        }
     }
 
     /// Ends a part with the tuple written last.
@@ -192,9 +262,6 @@ pub trait OutputCollector {
     fn reset_timeout(&mut self, anchors: &[Anchor]);
     /// Opens a message of a spout. Returns its place in the open block.
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
-    /// Takes back the message opened last, because its tuple was refused: nothing was sent for it, so it
-    /// is neither acked nor failed.
-    fn withdraw_message(&mut self, root: RootId, id: MessageId);
     /// Counts and, within the limit, logs an error of user code.
     fn report(&mut self, error: TaskError);
     /// Ends the topology in order, as SIGTERM would.

@@ -22,11 +22,10 @@ use crate::api::input::{HeldTuple, HoldRegistry};
 use crate::api::stage::{OutputCollector, Stage};
 use crate::api::streams::StreamDeclaration;
 use crate::api::values::Values;
-use crate::ids::{DEFAULT_STREAM, TaskId};
+use crate::ids::{DEFAULT_STREAM, MessageId, TaskId};
 use crate::logging::panics::guarded;
 use crate::state::TaskState;
-use crate::tuple::codec::DEPTH_MAX;
-use crate::tuple::{self, Anchor, Value, ValueError};
+use crate::tuple::{self, Anchor, Value};
 
 /// The outputs of a task: its stages, and the anchors of the tuple that `execute` is called with. The
 /// executor owns it and lends it to user code inside [`Outputs`](crate::api::Outputs).
@@ -60,6 +59,9 @@ pub struct OutputState {
     pub atomic: bool,
     /// The batch that ends with the present call.
     pub batch: Option<Batch>,
+    /// Of a spout in an untracked topology: messages that were emitted since the executor last took them, to
+    /// be acked at once.
+    pub acked_at_once: Option<Vec<MessageId>>,
     /// Calls begun.
     calls: u64,
     /// Whether the present call left something to be carried out when it has succeeded.
@@ -70,6 +72,21 @@ pub struct OutputState {
 
 /// The reason in the dead letter of a tuple that user code failed after it had held it, if it gave none.
 const FAILED_HOLD: &str = "it was held, and then failed";
+
+/// What an emitted tuple descends from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// The tuple that is executed; in a spout, nothing.
+    Input,
+    /// It is a message of a spout.
+    Message(MessageId),
+}
+
+impl From<Option<MessageId>> for Origin {
+    fn from(id: Option<MessageId>) -> Origin {
+        id.map_or(Origin::Input, Origin::Message)
+    }
+}
 
 /// What a call did with a held tuple.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +124,7 @@ impl OutputState {
             store: TaskState::default(),
             atomic: false,
             batch: None,
+            acked_at_once: None,
             calls: 0,
             unfinished: false,
             settled: Vec::new(),
@@ -195,8 +213,6 @@ impl OutputState {
     }
 
     /// Ends a part of a stage that is full, and routes it unless the call may be taken back.
-    #[cold]
-    #[inline(never)]
     pub(super) fn stage_is_full(&mut self, route: &mut dyn OutputCollector, index: usize) {
         self.stages[index].cut();
         self.route_cuts_unless_atomic(route, index);
@@ -233,59 +249,14 @@ impl OutputState {
         }
     }
 
-    /// Appends one row with this anchor to a stage. On an error the stage is unchanged.
-    #[inline]
-    fn push_row(&mut self, index: usize, values: impl Values, anchor: Anchor) -> Result<(), EmitError> {
-        let stage = &mut self.stages[index];
-        let batch = &mut stage.batch;
-        let rows = batch.rows.owned();
-        let start = rows.len();
-        let pushed = values.push_into(rows);
-        let heap = row_size(&rows[start..]);
-        let found = rows.len() - start;
-        let heap = match (pushed, heap) {
-            (Ok(()), Some(heap)) if found == batch.arity as usize && heap <= self.tuple_size_max => heap,
-            (pushed, heap) => {
-                rows.truncate(start);
-                return Err(self.refused(index, found, heap, pushed.err()));
-            }
-        };
-        stage.note_row(self.calls, heap);
-        if self.tracked {
-            stage.batch.note_anchor(anchor.root, anchor.message, anchor.attempt);
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn refused(
-        &self,
-        index: usize,
-        found: usize,
-        heap: Option<usize>,
-        value: Option<ValueError>,
-    ) -> EmitError {
-        let stage = &self.stages[index];
-        let (component, stream) = (self.component.clone(), stage.stream.name.clone());
-        let expected = stage.stream.fields.len();
-        if found != expected {
-            let fields = stage.stream.fields.to_string();
-            return EmitError::Arity { component, stream, expected, found, fields };
-        }
-        match (value, heap) {
-            (Some(error), _) => EmitError::Value { component, stream, error },
-            (None, Some(size)) => EmitError::Oversize { component, stream, size, limit: self.tuple_size_max },
-            (None, None) => EmitError::Depth { component, stream, limit: DEPTH_MAX },
-        }
-    }
-
     /// Emits a row that the system makes, with the anchors of the tuple that is executed.
     ///
     /// # Errors
     /// When the row is too large.
     pub(crate) fn push_anchored(&mut self, index: usize, row: Vec<Value>) -> Result<(), EmitError> {
-        let anchor = self.anchor;
-        self.push_row(index, row, anchor)?;
+        let stage = &mut self.stages[index];
+        let heap = stage.write_row(row, true, &self.component, self.tuple_size_max)?;
+        stage.add_row(heap, self.calls, self.tracked, self.anchor);
         note_extras(self, index);
         Ok(())
     }
@@ -300,6 +271,7 @@ impl OutputState {
         self.stages.iter_mut().for_each(Stage::clear);
         self.settled.clear();
         self.unfinished = false;
+        self.acked_at_once.iter_mut().for_each(Vec::clear);
         self.extra_anchors.clear();
         self.holds = Arc::new(self.holds.renewed());
         self.store.clear();
@@ -322,17 +294,6 @@ impl OutputState {
     }
 }
 
-/// Bytes held outside the values of a row, unless one nests deeper than a tuple may.
-#[inline]
-fn row_size(row: &[Value]) -> Option<usize> {
-    let mut size = 0;
-    // A loop, because only a link-time optimizer inlines the sum of an iterator of options.
-    for value in row {
-        size += value.size_within_depth()?;
-    }
-    Some(size)
-}
-
 /// Calls each hook of a task. A panic of a hook is reported; it fails neither the tuple nor the task.
 pub(super) fn call_hooks(
     hooks: &mut [Box<dyn TaskHook>],
@@ -346,43 +307,59 @@ pub(super) fn call_hooks(
     }
 }
 
-/// Emits a row with this first anchor, and with the further anchors of the tuple that is executed. The stage is
-/// routed when it is full.
+/// Emits a row. The stage is routed when it is full.
 #[inline]
 pub(super) fn emit_row(
     state: &mut OutputState,
     route: &mut dyn OutputCollector,
     index: usize,
     values: impl Values,
-    anchor: Anchor,
+    origin: Origin,
 ) -> Result<(), EmitError> {
-    state.push_row(index, values, anchor)?;
-    if state.stages[index].stream.direct || !state.hooks.is_empty() || !state.extra_anchors.is_empty() {
-        emit_rare(state, route, index)?;
-    }
-    if state.stages[index].is_full() {
-        state.stage_is_full(route, index);
+    let stage = add_row(state, route, index, values, false, origin)?;
+    let is_full = stage.is_full();
+    if is_full || state.hooks.len() | state.extra_anchors.len() != 0 {
+        row_added(state, route, index, is_full);
     }
     Ok(())
 }
 
-/// What only few emits need after the row was written: the error on a direct stream, hooks, anchors
-/// beyond the first.
-#[cold]
-fn emit_rare(
-    state: &mut OutputState,
+/// Appends a row to a stage, and returns the stage. On an error the stage is as before, and no message was opened.
+#[inline]
+fn add_row<'s>(
+    state: &'s mut OutputState,
     route: &mut dyn OutputCollector,
     index: usize,
-) -> Result<(), EmitError> {
+    values: impl Values,
+    names_task: bool,
+    origin: Origin,
+) -> Result<&'s mut Stage, EmitError> {
     let stage = &mut state.stages[index];
-    if stage.stream.direct {
-        stage.truncate(stage.batch.len - 1);
-        let (component, stream) = (state.component.clone(), stage.stream.name.clone());
-        return Err(EmitError::Direct { component, stream, direct: true });
-    }
+    let heap = stage.write_row(values, names_task, &state.component, state.tuple_size_max)?;
+    let anchor = match (origin, &mut state.acked_at_once) {
+        (Origin::Input, _) => state.anchor,
+        (Origin::Message(id), Some(messages)) => {
+            messages.push(id);
+            Anchor::NONE
+        }
+        (Origin::Message(id), None) => {
+            let (root, message, attempt) = route.open_message(id);
+            Anchor { root, edge: 0, message, attempt }
+        }
+    };
+    stage.add_row(heap, state.calls, state.tracked, anchor);
+    Ok(stage)
+}
+
+/// What only few emits need after the row was added: hooks, anchors beyond the first, and routing.
+#[cold]
+#[inline(never)]
+fn row_added(state: &mut OutputState, route: &mut dyn OutputCollector, index: usize, is_full: bool) {
     note_extras(state, index);
     state.run_emit_hooks(route, index, &[]);
-    Ok(())
+    if is_full {
+        state.stage_is_full(route, index);
+    }
 }
 
 /// Notes the second and further anchors for the row just written.
@@ -411,7 +388,7 @@ pub(super) fn emit_direct(
     task: TaskId,
     stream: &str,
     values: impl Values,
-    anchor: Anchor,
+    origin: Origin,
 ) -> Result<(), EmitError> {
     let index = state.stage_of(stream)?;
     if !state.stages[index].stream.direct {
@@ -425,8 +402,8 @@ pub(super) fn emit_direct(
             task,
         });
     }
-    state.push_row(index, values, anchor)?;
-    state.stages[index].direct.push(task);
+    let stage = add_row(state, route, index, values, true, origin)?;
+    stage.direct.push(task);
     note_extras(state, index);
     state.run_emit_hooks(route, index, &[task]);
     if state.stages[index].is_full() {
@@ -440,13 +417,9 @@ pub(super) fn emit_for_targets(
     route: &mut dyn OutputCollector,
     index: usize,
     values: impl Values,
-    message: Option<Anchor>,
+    origin: Origin,
 ) -> Result<Vec<TaskId>, EmitError> {
-    let anchor = message.unwrap_or(state.anchor);
-    state.push_row(index, values, anchor)?;
-    if state.stages[index].stream.direct {
-        return emit_rare(state, route, index).map(|()| Vec::new());
-    }
+    add_row(state, route, index, values, false, origin)?;
     note_extras(state, index);
     let mut targets = Vec::new();
     let batch = &state.stages[index].batch;
@@ -466,8 +439,9 @@ mod tests {
     fn a_row_that_is_taken_back_leaves_nothing() {
         let stream = StreamDeclaration { name: "s".into(), fields: Fields::from(["x"]), direct: true };
         let mut state = OutputState::new("bolt".into(), [stream], true, (10, 10_000), 1000);
-        state.push_row(0, ["a".repeat(100)], Anchor::NONE).expect("it fits");
-        state.push_row(0, ["b".repeat(500)], Anchor::NONE).expect("it fits");
+        for row in ["a".repeat(100), "b".repeat(500)] {
+            state.push_anchored(0, vec![row.into()]).expect("it fits");
+        }
         state.stages[0].truncate(1);
         let batch = &state.stages[0].batch;
         assert_eq!((batch.len, batch.heap, batch.msgs.len(), batch.runs[0].len), (1, 100, 1, 1));

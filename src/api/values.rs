@@ -53,7 +53,9 @@ impl<T: IntoValue, const N: usize> Values for [T; N] {
     #[inline]
     fn push_into(self, row: &mut Vec<Value>) -> Result<(), ValueError> {
         let mut refused = None;
-        row.reserve(N);
+        if N > 1 {
+            row.reserve(N);
+        }
         for value in self {
             value.push_into(row, &mut refused);
         }

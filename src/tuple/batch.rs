@@ -172,25 +172,32 @@ pub struct BatchLimits {
     bytes: usize,
     /// Bytes of one row, without what its values hold outside it.
     row: usize,
+    /// How many tuples that hold nothing outside their rows reach one of the two.
+    rows: u32,
 }
 
 impl BatchLimits {
     /// Full at so many tuples of `arity` values, or at so many bytes. A single tuple always fits.
     pub fn new(tuples: u32, bytes: usize, arity: usize) -> BatchLimits {
-        BatchLimits { tuples, bytes, row: arity * size_of::<Value>() }
+        BatchLimits::at(tuples, bytes, arity * size_of::<Value>())
+    }
+
+    fn at(tuples: u32, bytes: usize, row: usize) -> BatchLimits {
+        let by_bytes = bytes.checked_next_multiple_of(row).and_then(|bytes| bytes.checked_div(row));
+        let rows = by_bytes.and_then(|rows| u32::try_from(rows).ok()).map_or(tuples, |rows| rows.min(tuples));
+        BatchLimits { tuples, bytes, row, rows }
     }
 
     /// The limits for the tuples that follow in a batch, counted from its present end.
     pub fn beyond(&self, batch: &TupleBatch) -> BatchLimits {
-        let (tuples, bytes) =
-            (batch.len + self.tuples, batch.heap + batch.len as usize * self.row + self.bytes);
-        BatchLimits { tuples, bytes, row: self.row }
+        let bytes = batch.heap + batch.len as usize * self.row + self.bytes;
+        BatchLimits::at(batch.len + self.tuples, bytes, self.row)
     }
 
     /// Whether a batch has reached a limit.
     #[inline]
     pub fn reached(&self, batch: &TupleBatch) -> bool {
-        batch.len >= self.tuples || batch.heap + batch.len as usize * self.row >= self.bytes
+        batch.len >= self.rows || (batch.heap > 0 && batch.heap + batch.len as usize * self.row >= self.bytes)
     }
 }
 

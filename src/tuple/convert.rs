@@ -142,10 +142,19 @@ pub(super) fn push_text(row: &mut Vec<Value>, write: impl FnOnce(&mut Text)) {
 
 #[inline]
 fn push_copy(row: &mut Vec<Value>, value: &Value) {
-    match value {
-        Value::Str(text) => push_text(row, |pushed| pushed.clone_from(text)),
-        other => row.push(other.clone()),
+    if let Value::Str(text) = value
+        && let Some(copy) = text.inline_copy()
+    {
+        row.push(Value::Str(copy));
+    } else {
+        push_clone(row, value);
     }
+}
+
+/// A function of its own, so that the compiler copies short text from place to place.
+#[inline(never)]
+fn push_clone(row: &mut Vec<Value>, value: &Value) {
+    row.push(value.clone());
 }
 
 impl<T: IntoValue> IntoValue for Option<T> {

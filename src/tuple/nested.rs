@@ -87,18 +87,8 @@ fn drop_nested(mut left: Vec<Value>) {
 
 impl Value {
     /// The [`heap_size`](Value::heap_size) of the value; `None` if it nests deeper than a tuple may.
-    #[inline(always)]
     pub(crate) fn size_within_depth(&self) -> Option<usize> {
-        match self {
-            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => Some(0),
-            Value::Str(s) if !s.is_shared() => Some(0),
-            shared => shared.shared_size_within_depth(),
-        }
-    }
-
-    #[cold]
-    fn shared_size_within_depth(&self) -> Option<usize> {
-        measure(self, DEPTH_MAX)
+        if self.is_inline() { Some(0) } else { measure(self, DEPTH_MAX) }
     }
 }
 

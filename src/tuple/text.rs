@@ -41,8 +41,15 @@ pub struct Text(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Inline { len: InlineLen, bytes: [u8; INLINE_MAX] },
+    Inline(Inline),
     Shared(Arc<str>),
+}
+
+/// Short text. It is `Copy`, so that it is copied as three words, its length among them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Inline {
+    len: InlineLen,
+    bytes: [u8; INLINE_MAX],
 }
 
 macro_rules! inline_lengths {
@@ -65,13 +72,13 @@ const _: () = assert!(size_of::<Text>() == INLINE_MAX + 1, "text is as wide as a
 
 impl Text {
     /// No text.
-    pub(super) const EMPTY: Text = Text(Repr::Inline { len: InlineLen::L0, bytes: [0; INLINE_MAX] });
+    pub(super) const EMPTY: Text = Text(Repr::Inline(Inline { len: InlineLen::L0, bytes: [0; INLINE_MAX] }));
 
     /// The text as `str`.
     #[inline]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Repr::Inline { len, bytes } => {
+            Repr::Inline(Inline { len, bytes }) => {
                 let written = &bytes[..*len as usize];
                 // SAFETY: `bytes` and `len` are written by `set`, which writes a whole `str` to the beginning of
                 // `bytes` and its length to `len`, and by `clone` and `clone_from`, which copy both. `EMPTY` has
@@ -86,6 +93,15 @@ impl Text {
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.0, Repr::Shared(_))
+    }
+
+    /// A copy of short text.
+    #[inline]
+    pub(super) fn inline_copy(&self) -> Option<Text> {
+        match &self.0 {
+            Repr::Inline(inline) => Some(Text(Repr::Inline(*inline))),
+            Repr::Shared(_) => None,
+        }
     }
 
     /// `text`, copied.
@@ -105,14 +121,40 @@ impl Text {
     #[inline]
     pub(super) fn set(&mut self, text: &str) {
         match (InlineLen::ALL.get(text.len()), &mut self.0) {
-            (Some(new_len), Repr::Inline { len, bytes }) => {
+            (Some(new_len), Repr::Inline(Inline { len, bytes })) => {
                 *bytes = [0; INLINE_MAX];
-                bytes[..text.len()].copy_from_slice(text.as_bytes());
+                copy_short(bytes, text.as_bytes());
                 *len = *new_len;
             }
             (Some(_), Repr::Shared(_)) => *self = Text::of(text),
             (None, _) => *self = Text::long(text),
         }
+    }
+}
+
+/// Copies up to 23 bytes to the beginning of `to`. Two pieces of one size, which may overlap, take less time than
+/// a call that copies any number of bytes.
+#[inline]
+fn copy_short(to: &mut [u8; INLINE_MAX], from: &[u8]) {
+    match from.len() {
+        0 => {}
+        len @ 1..=3 => {
+            to[0] = from[0];
+            to[len / 2] = from[len / 2];
+            to[len - 1] = from[len - 1];
+        }
+        4..=7 => copy_ends::<4>(to, from),
+        8..=15 => copy_ends::<8>(to, from),
+        _ => copy_ends::<16>(to, from),
+    }
+}
+
+/// Copies the first and the last N bytes, which are all if there are at most twice as many.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8; INLINE_MAX], from: &[u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        to[..N].copy_from_slice(first);
+        to[from.len() - N..from.len()].copy_from_slice(last);
     }
 }
 
@@ -126,10 +168,7 @@ impl Clone for Text {
     #[inline]
     fn clone_from(&mut self, source: &Text) {
         match (&mut self.0, &source.0) {
-            (Repr::Inline { len, bytes }, Repr::Inline { len: new_len, bytes: new_bytes }) => {
-                *bytes = *new_bytes;
-                *len = *new_len;
-            }
+            (Repr::Inline(to), Repr::Inline(from)) => *to = *from,
             (to, from) => *to = from.clone(),
         }
     }
@@ -168,11 +207,9 @@ impl PartialEq for Text {
     #[inline]
     fn eq(&self, other: &Text) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Inline { len: a, bytes: of_a }, Repr::Inline { len: b, bytes: of_b }) => {
-                a == b && of_a == of_b
-            }
+            (Repr::Inline(a), Repr::Inline(b)) => a == b,
             (Repr::Shared(a), Repr::Shared(b)) => a == b,
-            (Repr::Inline { .. }, Repr::Shared(_)) | (Repr::Shared(_), Repr::Inline { .. }) => false,
+            (Repr::Inline(_), Repr::Shared(_)) | (Repr::Shared(_), Repr::Inline(_)) => false,
         }
     }
 }

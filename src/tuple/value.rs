@@ -65,6 +65,8 @@ pub enum Value {
     I64(i64),
     /// A double. All NaN are one value, and `-0.0` is `0.0`, in comparisons and hashes.
     F64(f64),
+    /// A point in time.
+    Timestamp(Timestamp),
     /// Text: up to 23 bytes inside, longer shared.
     Str(Text),
     /// Raw bytes, shared.
@@ -73,8 +75,6 @@ pub enum Value {
     List(SharedList),
     /// Text keys to values, shared.
     Map(SharedMap),
-    /// A point in time.
-    Timestamp(Timestamp),
 }
 
 const _: () = assert!(size_of::<Value>() == 24, "a value is 24 bytes");
@@ -157,6 +157,16 @@ impl Value {
         }
     }
 
+    /// Whether it holds nothing outside itself.
+    #[inline]
+    pub(crate) fn is_inline(&self) -> bool {
+        match self {
+            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => true,
+            Value::Str(text) => !text.is_shared(),
+            Value::Bytes(_) | Value::List(_) | Value::Map(_) => false,
+        }
+    }
+
     /// Whether it is [`Value::Null`].
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
@@ -211,11 +221,7 @@ impl Value {
     /// Bytes held outside the 24 bytes of the value, for which links are charged too.
     #[inline(always)]
     pub fn heap_size(&self) -> usize {
-        match self {
-            Value::Null | Value::Bool(_) | Value::I64(_) | Value::F64(_) | Value::Timestamp(_) => 0,
-            Value::Str(s) if !s.is_shared() => 0,
-            shared => shared.shared_size(),
-        }
+        if self.is_inline() { 0 } else { self.shared_size() }
     }
 
     /// A function of its own, so that the common case in the emit path is only a comparison.

@@ -185,23 +185,6 @@ impl Pending {
         (root, message, attempt)
     }
 
-    /// Takes back a message that was just begun. Its tuple was refused, so no tuple of it was sent, and it
-    /// must not be acked with its block. A replay counts as waiting again.
-    pub fn withdraw(&mut self, root: RootId, id: MessageId) {
-        let Some(block) = self.block_of(root) else { return };
-        if block.ids.pop_if(|last| *last == id).is_none() {
-            return;
-        }
-        self.in_flight -= 1;
-        if let Some(failures) = self.failures.get_mut(&id)
-            && !failures.waiting
-        {
-            failures.waiting = true;
-            self.waiting += 1;
-            *self.replayed.of_mut(failures.cause) -= 1;
-        }
-    }
-
     fn has_room(&self, slot: u32) -> bool {
         self.blocks[slot as usize].ids.len() < BLOCK_MESSAGES_MAX as usize
     }
@@ -577,22 +560,6 @@ mod tests {
             let failed = pending.fail(root, message, FAILED).expect("it is open");
             assert_eq!((failed.failures, failed.is_final), (failures, false));
         }
-    }
-
-    #[test]
-    fn a_message_that_is_withdrawn_was_never_begun() {
-        let mut pending = pending(ReplayLimit::Unbounded);
-        let (root, ..) = pending.open_message(MessageId(1), seconds(0));
-        pending.open_message(MessageId(2), seconds(0));
-        pending.withdraw(root, MessageId(2));
-        assert_eq!(pending.in_flight(), 1);
-        pending.fail(root, 0, FAILED);
-        let (again, ..) = pending.open_message(MessageId(1), seconds(1));
-        pending.withdraw(again, MessageId(1));
-        assert_eq!((pending.in_flight(), pending.lost(), pending.replayed().total()), (0, 1, 0));
-        pending.close_blocks(seconds(1), |_| ());
-        pending.complete(root, |id| panic!("{id} was not emitted"));
-        pending.complete(again, |id| panic!("{id} was not emitted"));
     }
 
     #[test]

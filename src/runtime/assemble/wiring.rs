@@ -102,7 +102,6 @@ impl Wiring<'_> {
             acker_table: Arc::clone(&shared.acker_table),
             pending,
             settled: Vec::new(),
-            untracked: Vec::new(),
             errors: ErrorReporter {
                 component: component.id.clone(),
                 task,

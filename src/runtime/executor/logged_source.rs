@@ -166,10 +166,6 @@ impl OutputCollector for Collected {
         (RootId::NONE, 0, Attempt::FIRST)
     }
 
-    fn withdraw_message(&mut self, _root: RootId, _id: MessageId) {
-        self.messages.pop();
-    }
-
     fn report(&mut self, error: TaskError) {
         self.errors.push(error);
     }

@@ -82,7 +82,8 @@ impl SpoutTask {
         pending_limit: PendingLimit,
         replay: ReplayOptions,
     ) -> SpoutTask {
-        let TaskParts { context, state, emitter, .. } = parts;
+        let TaskParts { context, mut state, emitter, .. } = parts;
+        state.acked_at_once = emitter.pending.is_none().then(Vec::new);
         let checkpoints = SpoutCheckpoints::new(&context);
         SpoutTask {
             spout: None,
@@ -161,7 +162,7 @@ impl SpoutTask {
             pending.clear(|root| outgoing.acks.forget(root));
         }
         self.backoff.clear();
-        self.emitter.untracked.clear();
+        self.state.acked_at_once.iter_mut().for_each(Vec::clear);
         self.activated = false;
         self.exhausted = false;
         self.restart.broke(now, &handles.errors);
@@ -451,13 +452,16 @@ impl SpoutTask {
             }
             Err(panic) => self.break_down(&text_of(&*panic), handles, now),
         }
-        if !self.emitter.untracked.is_empty() {
-            let emitted = std::mem::take(&mut self.emitter.untracked);
-            self.call_ack(&emitted, handles, now);
-            self.emitter.untracked = emitted;
-            self.emitter.untracked.clear();
-        }
+        self.ack_at_once(handles, now);
         called
+    }
+
+    /// In an untracked topology: acks what was emitted.
+    fn ack_at_once(&mut self, handles: &ExecutorHandles, now: Time) {
+        let Some(mut emitted) = self.state.acked_at_once.take() else { return };
+        self.call_ack(&emitted, handles, now);
+        emitted.clear();
+        self.state.acked_at_once = Some(emitted);
     }
 
     /// Decides from the result of `next_tuple` when to call it again.

@@ -48,8 +48,6 @@ pub struct Emitter {
     pub pending: Option<Pending>,
     /// Of a spout in a tracked topology: blocks that were complete when they were closed.
     pub settled: Vec<RootId>,
-    /// Of a spout in an untracked topology: messages emitted in this call, to be acked at once.
-    pub untracked: Vec<MessageId>,
     /// Where errors of user code are reported.
     pub errors: ErrorReporter,
     /// The executor that ends the topology.
@@ -98,7 +96,6 @@ impl Emitter {
             stream.subscriptions.iter_mut().for_each(Subscription::clear);
         }
         self.outgoing.chained.clear();
-        self.untracked.clear();
     }
 
     /// Closes blocks and sends the ack records. Stages must have been routed.
@@ -270,19 +267,7 @@ impl OutputCollector for Emitter {
     fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
         match &mut self.pending {
             Some(pending) => pending.open_message(id, self.outgoing.now),
-            None => {
-                self.untracked.push(id);
-                (RootId::NONE, 0, Attempt::FIRST)
-            }
-        }
-    }
-
-    fn withdraw_message(&mut self, root: RootId, id: MessageId) {
-        match &mut self.pending {
-            Some(pending) => pending.withdraw(root, id),
-            None => {
-                self.untracked.pop();
-            }
+            None => (RootId::NONE, 0, Attempt::FIRST),
         }
     }
 

@@ -16,8 +16,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use crate::api::CustomGrouping;
 use crate::ids::TaskId;
 use crate::logging::panics::guarded;
-use crate::tuple::Value;
 use crate::tuple::hash::{stable_hash, stable_hash_all};
+use crate::tuple::{TupleBatch, Value};
 
 /// Picks targets, by their position in the list of the subscriber's tasks.
 pub enum TargetSelector {
@@ -130,6 +130,17 @@ impl KeyGroups {
     pub fn choose(&self, tuple: &[Value]) -> usize {
         let hash = hash_key(&self.positions, tuple);
         self.table[KeyGroups::group(hash, self.table.len())] as usize
+    }
+
+    /// The positions of the tasks that own the keys of the tuples of a batch.
+    pub fn choose_all(&self, batch: &TupleBatch, owners: &mut Vec<u32>) {
+        owners.clear();
+        let owner = |hash| self.table[KeyGroups::group(hash, self.table.len())];
+        let rows = (0..batch.len()).map(|tuple| batch.row(tuple));
+        match self.positions[..] {
+            [only] => owners.extend(rows.map(|row| owner(stable_hash(&row[only])))),
+            _ => owners.extend(rows.map(|row| owner(hash_key(&self.positions, row)))),
+        }
     }
 }
 

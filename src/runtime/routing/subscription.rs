@@ -38,12 +38,14 @@ pub struct Subscription {
     /// Whether shuffle looks at credit and queues.
     load_aware: bool,
     next_refresh: Time,
+    /// By fields: the position of the target of each tuple of a stage. Kept to save the allocation.
+    owners: Vec<u32>,
 }
 
 impl Subscription {
     /// A subscription; `targets` are the subscriber's tasks in order.
     pub fn new(selector: TargetSelector, targets: Vec<Target>, load_aware: bool) -> Subscription {
-        Subscription { selector, targets, load_aware, next_refresh: Time::ZERO }
+        Subscription { selector, targets, load_aware, next_refresh: Time::ZERO, owners: Vec::new() }
     }
 
     /// The subscription of a bolt that is chained behind the executor: all tuples go to this task of it.
@@ -162,7 +164,11 @@ impl Subscription {
         // The loop is compiled for each grouping, so that it does not look at the grouping for each tuple.
         match selector {
             TupleSelector::Fields(groups) => {
-                spread.tuples(batch, |_, row, _, _| Choice::One(groups.choose(row)));
+                // The owners of all first: the processor then hashes several keys at a time, where it would
+                // otherwise wait for each before it moves the tuple.
+                groups.choose_all(&batch, &mut self.owners);
+                let owners = &self.owners;
+                spread.tuples(batch, |tuple, _, _, _| Choice::One(owners[tuple] as usize));
             }
             TupleSelector::PartialKey(partial) => {
                 spread.tuples(batch, |_, row, _, _| Choice::One(partial.choose(row)));
@@ -317,8 +323,8 @@ impl RowSource {
     #[inline]
     fn move_row(&mut self, arity: usize, to: &mut Vec<Value>) {
         match self {
-            // Straight from place to place: a value that is taken out and then pushed is copied twice, and the
-            // second copy waits for the first.
+            RowSource::Owned(values, at) if arity == 1 => to.push(std::mem::take(&mut values[*at])),
+            // Straight from place to place.
             RowSource::Owned(values, at) => {
                 to.extend(values[*at..*at + arity].iter_mut().map(std::mem::take));
             }

@@ -138,10 +138,6 @@ impl OutputCollector for Record {
         (self.begin_tree(), 0, Attempt::FIRST)
     }
 
-    fn withdraw_message(&mut self, _root: RootId, _id: MessageId) {
-        self.messages.pop();
-    }
-
     fn report(&mut self, error: TaskError) {
         self.errors.push(error.to_string());
     }
