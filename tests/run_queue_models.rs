@@ -215,6 +215,61 @@ fn what_waits_for_a_driver_that_leaves_is_stepped() {
     });
 }
 
+/// A driver is told to rest while something is queued for it, which only it could take. Caught: a driver that
+/// rests and leaves what waits in its queue; one that wakes nobody for that; a `stop` that wakes no driver that
+/// rests.
+#[test]
+fn what_waits_for_a_driver_that_is_to_rest_is_stepped() {
+    model_with(1, || {
+        let world = World::new(1, 1);
+        let (mut one, mut two) = (world.driver(), world.driver());
+        world.queues.mark(0);
+        world.queues.queue_now(0);
+        assert_eq!(world.queues.next(&mut two, 0), Some(0));
+        assert!(!world.queues.done(0));
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.drive(&mut two, |_, _| ()))
+        };
+        let waker = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.send_now(0))
+        };
+        world.queues.set_limit(1);
+        world.drive(&mut one, |_, _| ());
+        other.join().unwrap();
+        waker.join().unwrap();
+    });
+}
+
+/// The driver that does not rest is in a step until the other one, which need not rest any more, has stepped
+/// something. Caught: a `set_limit` that wakes nobody; a driver that looks at the limit before it announces its
+/// sleep.
+#[test]
+fn a_driver_that_need_not_rest_any_more_steps_executors() {
+    model_with(2, || {
+        let world = World::new(2, 2);
+        let (mut one, mut two) = (world.driver(), world.driver());
+        world.queues.set_limit(1);
+        world.queues.mark(0);
+        world.queues.queue_now(0);
+        world.inboxes[0].fetch_add(1, Ordering::Release);
+        assert_eq!(world.queues.next(&mut one, 0), Some(0), "its step begins");
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.drive(&mut two, |_, _| ()))
+        };
+        world.send_now(1);
+        world.queues.set_limit(2);
+        while world.inboxes[1].load(Ordering::Acquire) > 0 {
+            thread::yield_now();
+        }
+        world.step(0, |_| ());
+        world.drive(&mut one, |_, _| ());
+        other.join().unwrap();
+    });
+}
+
 /// Caught: `dedicate` that sets the home outside the lock of the shared queue.
 #[test]
 fn an_executor_with_a_thread_of_its_own_is_stepped_by_nobody_else() {

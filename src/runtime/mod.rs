@@ -24,6 +24,7 @@ mod audit;
 pub(crate) mod checkpoint_actions;
 pub(crate) mod checkpoint_sequence;
 pub(crate) mod checkpoint_start;
+mod driver_trial;
 pub(crate) mod end_sequence;
 mod errors;
 mod executor;

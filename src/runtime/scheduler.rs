@@ -5,6 +5,9 @@
 //! ten times a second. If a step stays too long in user code, the watchdog logs the component and starts
 //! another driver in place of the stuck one, so that one component does not stop the others. If the step
 //! returns after all, the replaced driver ends.
+//!
+//! Not all drivers need to work: where one core alone executes more tuples than several, the others rest. The
+//! watchdog tries that out (`driver_trial`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -12,16 +15,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::api::CounterId;
 use crate::clock::Time;
 use crate::config::limits::THREADS_MAX;
+use crate::runtime::driver_trial::{DriverTrial, Seen};
 use crate::runtime::starvation::{Suspicion, ThreadOfKernel};
-use crate::runtime::worker::{HostedExecutor, Worker};
+use crate::runtime::worker::{ExecutorEntry, HostedExecutor, Worker};
 use crate::topology::plan::ExecutorId;
 
 /// Tuples that an executor may process before the next has its turn.
 pub const STEP_BUDGET: u32 = 2048;
 /// How often the watchdog looks.
 const WATCHDOG_PERIOD: Duration = Duration::from_millis(100);
+/// While a step takes longer than this, all drivers work.
+const STUCK_AFTER: Duration = Duration::from_millis(50);
 
 /// What the watchdog sees of a driver.
 #[derive(Debug, Default)]
@@ -34,11 +41,19 @@ struct DriverState {
     since: AtomicU64,
     /// Set by the watchdog when another driver took this one's place.
     replaced: AtomicBool,
+    /// How long it was in steps that have ended, in nanoseconds.
+    busy: AtomicU64,
     /// How long the present step has kept the thread. Only the watchdog uses it.
     suspicion: Mutex<Suspicion>,
 }
 
 impl DriverState {
+    /// Whether the present step has taken so long already.
+    fn has_stepped_for(&self, long: Duration, now: Time) -> bool {
+        let is_stepping = self.stepping.load(Ordering::Acquire) != 0;
+        is_stepping && now.since(Time(self.since.load(Ordering::Acquire))) > long
+    }
+
     /// The executor that has kept this driver for longer than `limit`, and for how long. `passed` is the
     /// time since the last look of the watchdog.
     fn stuck(&self, passed: Duration, limit: Duration) -> Option<(ExecutorId, Duration)> {
@@ -52,6 +67,34 @@ impl DriverState {
         let kept = suspicion.look(since, passed, WATCHDOG_PERIOD * 2, starved);
         (kept > limit).then_some((ExecutorId(stepping - 1), kept))
     }
+}
+
+/// What the watchdog knows from its last look, to try how many drivers are best.
+struct DriverTrials {
+    /// `None` if there is nothing to try.
+    trial: Option<DriverTrial>,
+    drivers: usize,
+    working: usize,
+    looked_at: Time,
+    tuples: u64,
+    busy: u64,
+}
+
+impl DriverTrials {
+    fn new(worker: &Worker, now: Time) -> DriverTrials {
+        let drivers = worker.topology.options().driver_threads() as usize;
+        let trial = (drivers > 1).then(|| DriverTrial::new(drivers));
+        DriverTrials { trial, drivers, working: drivers, looked_at: now, tuples: 0, busy: 0 }
+    }
+}
+
+/// How many tuples the executors of a worker have emitted and executed.
+fn tuples_of(worker: &Worker) -> u64 {
+    let of = |entry: &ExecutorEntry| {
+        let counters = entry.address.gauges.counters();
+        counters.get(CounterId::EMITTED) + counters.get(CounterId::EXECUTED)
+    };
+    worker.entries().map(of).sum::<i64>().try_into().unwrap_or(0)
 }
 
 /// The threads of a worker.
@@ -110,14 +153,48 @@ impl Scheduler {
         let worker = Arc::clone(&self.worker);
         self.spawn("squall-watchdog".to_owned(), move || {
             let mut looked_at = worker.clock.now();
-            while !worker.lifecycle.wait(WATCHDOG_PERIOD) {
+            let mut trials = DriverTrials::new(&worker, looked_at);
+            let mut look_in = WATCHDOG_PERIOD;
+            while !worker.lifecycle.wait(look_in) {
                 let Some(scheduler) = weak.upgrade() else { return };
                 let now = worker.clock.now();
-                scheduler.look_at_drivers(now.since(looked_at));
-                looked_at = now;
+                let passed = now.since(looked_at);
+                if passed >= WATCHDOG_PERIOD {
+                    scheduler.look_at_drivers(passed);
+                    looked_at = now;
+                }
+                look_in = scheduler.try_drivers(&mut trials, now);
             }
         })?;
         Ok(())
+    }
+
+    /// Lets as many drivers work as executes the most tuples. Returns when to look again.
+    fn try_drivers(&self, trials: &mut DriverTrials, now: Time) -> Duration {
+        let drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(trial) = &mut trials.trial else { return WATCHDOG_PERIOD };
+        if drivers.len() != trials.drivers
+            || drivers.iter().any(|driver| driver.replaced.load(Ordering::Acquire))
+        {
+            // After the first replacement, which drivers must rest cannot be told by their number any more.
+            self.worker.run_queue.set_driver_limit(usize::MAX);
+            trials.trial = None;
+            return WATCHDOG_PERIOD;
+        }
+        let busy = drivers.iter().map(|driver| driver.busy.load(Ordering::Relaxed)).sum();
+        let tuples = tuples_of(&self.worker);
+        let advice = trial.look(Seen {
+            passed: now.since(trials.looked_at),
+            tuples: tuples.saturating_sub(trials.tuples),
+            busy: Duration::from_nanos(busy - trials.busy),
+            is_stuck: drivers.iter().any(|driver| driver.has_stepped_for(STUCK_AFTER, now)),
+        });
+        (trials.looked_at, trials.tuples, trials.busy) = (now, tuples, busy);
+        if advice.drivers != trials.working {
+            trials.working = advice.drivers;
+            self.worker.run_queue.set_driver_limit(advice.drivers);
+        }
+        advice.look_in
     }
 
     /// Replaces drivers that are stuck in user code. `passed` is the time since the last look.
@@ -173,10 +250,13 @@ fn drive(worker: &Worker, state: &DriverState) {
     let _entered = worker.lifecycle.threads.enter();
     let Some(mut seat) = worker.run_queue.driver() else { return };
     while let Some(id) = seat.take(&worker.clock) {
-        state.since.store(worker.clock.now().0, Ordering::Release);
+        let began = worker.clock.now();
+        state.since.store(began.0, Ordering::Release);
         state.stepping.store(id.0 + 1, Ordering::Release);
         let step = catch_unwind(AssertUnwindSafe(|| worker.step(id, STEP_BUDGET)));
         state.stepping.store(0, Ordering::Release);
+        // Relaxed: statistics order nothing.
+        state.busy.fetch_add(worker.clock.now().since(began).as_nanos() as u64, Ordering::Relaxed);
         if step.is_err() {
             give_up(worker, id);
             return;

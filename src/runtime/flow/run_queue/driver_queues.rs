@@ -16,12 +16,16 @@
 //! nap gets longer after each burst that did not pay. A driver that queues work for a napping driver takes
 //! that work over itself after its step. Threads that are no drivers wake a napping driver at once.
 //!
+//! Work that is handed from core to core may cost more than a second core brings, so a driver can be told to
+//! *rest* ([`DriverQueues::set_limit`]): it takes no executor any more, and the others take what waits for it.
+//!
 //! 1. Each executor is in one of the four states of [`RunQueue`](super::RunQueue), and stands in one queue
 //!    at most: only the thread that wakes it while it is idle, or that stepped it, puts it into a queue.
 //! 2. A driver first marks itself as sleeping, then looks at the queues once more, then sleeps. A thread
 //!    first queues an executor, then looks for sleeping drivers. Both put a sequentially consistent fence
 //!    between the two actions. So the driver sees the executor or the thread sees the sleeping driver, and
-//!    no executor waits while all drivers sleep.
+//!    no executor waits while all drivers that do not rest sleep. A driver that begins to rest wakes another for
+//!    what is in its queue.
 //! 3. A queue is served in order, and a driver looks at the shared queue after at most [`OWN_IN_A_ROW`]
 //!    executors of its own queue, so no executor waits for ever.
 //!
@@ -43,6 +47,8 @@ pub const PAYS_AFTER: Duration = Duration::from_micros(50);
 const NAP_MIN: Duration = Duration::from_micros(50);
 /// The longest nap.
 pub const NAP_MAX: Duration = Duration::from_millis(1);
+/// How long a driver sleeps that rests, unless it is woken before.
+const REST_MAX: Duration = Duration::from_secs(3600);
 /// After this many executors of its own queue, a driver looks at the shared queue first.
 const OWN_IN_A_ROW: u32 = 16;
 
@@ -92,6 +98,8 @@ pub struct Driver {
     busy_since: Option<u64>,
     /// How long it naps after the next burst that does not pay.
     nap: Duration,
+    /// Whether it found that it must rest.
+    is_resting: bool,
 }
 
 /// One driver's queue. Aligned, so that drivers do not share cache lines.
@@ -109,6 +117,8 @@ struct Waiting {
     executors: VecDeque<usize>,
     /// Whether a driver serves the queue.
     is_open: bool,
+    /// Whether that driver takes executors: it does not rest.
+    takes: bool,
 }
 
 /// The queues of all drivers, and the states of all executors.
@@ -124,6 +134,8 @@ pub struct DriverQueues {
     shared_len: AtomicUsize,
     /// How many drivers are [`ASLEEP`] or [`NAPPING`].
     sleeping: AtomicUsize,
+    /// The drivers in the places from this one on rest.
+    limit: AtomicUsize,
     /// Whether an executor was queued without waking its driver. Set by the thread that queues it; cleared
     /// by the next [`hand_over`](DriverQueues::hand_over) or [`next`](DriverQueues::next).
     is_deferred: AtomicBool,
@@ -172,7 +184,7 @@ impl DriverQueues {
     /// For this many executors, all idle, and at most `drivers_max` drivers.
     pub fn new(executors: usize, drivers_max: usize) -> DriverQueues {
         let queue = |_| DriverQueue {
-            waiting: Mutex::new(Waiting { executors: VecDeque::new(), is_open: false }),
+            waiting: Mutex::new(Waiting { executors: VecDeque::new(), is_open: false, takes: true }),
             len: AtomicUsize::new(0),
             activity: AtomicU8::new(AWAKE),
             parker: Parker::default(),
@@ -185,6 +197,7 @@ impl DriverQueues {
             shared: Mutex::new(VecDeque::new()),
             shared_len: AtomicUsize::new(0),
             sleeping: AtomicUsize::new(0),
+            limit: AtomicUsize::new(usize::MAX),
             is_deferred: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         }
@@ -196,26 +209,18 @@ impl DriverQueues {
     pub fn register(&self) -> Option<Driver> {
         let index = self.drivers.iter().position(|driver| {
             let mut waiting = lock(&driver.waiting);
+            waiting.takes = true;
             !std::mem::replace(&mut waiting.is_open, true)
         })?;
         self.drivers[index].activity.store(AWAKE, Ordering::SeqCst);
         self.used.fetch_max(index + 1, Ordering::SeqCst);
-        Some(Driver { index, own_in_a_row: 0, busy_since: None, nap: NAP_MIN })
+        Some(Driver { index, own_in_a_row: 0, busy_since: None, nap: NAP_MIN, is_resting: false })
     }
 
     /// Closes the queue of a driver. Executors that wait in it move to the shared queue.
     pub fn leave(&self, driver: Driver) {
-        let queue = &self.drivers[driver.index];
-        let left = {
-            let mut waiting = lock(&queue.waiting);
-            waiting.is_open = false;
-            queue.len.store(0, Ordering::SeqCst);
-            std::mem::take(&mut waiting.executors)
-        };
-        queue.activity.store(AWAKE, Ordering::SeqCst);
-        for executor in left {
-            self.queue_shared(executor);
-        }
+        self.close(driver.index, |waiting| waiting.is_open = false);
+        self.drivers[driver.index].activity.store(AWAKE, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.wake_any(SLEEPS);
     }
@@ -257,7 +262,7 @@ impl DriverQueues {
             DEDICATED => return Queued::Dedicated,
             NO_HOME => self.wake_any(sleeps),
             home => {
-                if !self.wake_driver(&self.drivers[home as usize], sleeps) {
+                if !self.wake_driver(home as usize, sleeps) {
                     self.wake_any(sleeps);
                 }
             }
@@ -289,7 +294,7 @@ impl DriverQueues {
         let home = self.homes[executor].load(Ordering::SeqCst);
         if let Some(driver) = self.drivers.get(home as usize) {
             let mut waiting = lock(&driver.waiting);
-            if waiting.is_open {
+            if waiting.is_open && waiting.takes {
                 waiting.executors.push_back(executor);
                 driver.len.store(waiting.executors.len(), Ordering::Release);
                 return home;
@@ -309,9 +314,13 @@ impl DriverQueues {
         true
     }
 
-    /// Wakes a driver if its activity is one of `sleeps`; returns whether it woke the driver. The caller
-    /// must have put a sequentially consistent fence before it.
-    fn wake_driver(&self, driver: &DriverQueue, sleeps: &[u8]) -> bool {
+    /// Wakes a driver that does not rest, if its activity is one of `sleeps`; returns whether it woke the driver.
+    /// The caller must have put a sequentially consistent fence before it.
+    fn wake_driver(&self, index: usize, sleeps: &[u8]) -> bool {
+        !self.must_rest(index) && self.unpark(&self.drivers[index], sleeps)
+    }
+
+    fn unpark(&self, driver: &DriverQueue, sleeps: &[u8]) -> bool {
         let activity = driver.activity.load(Ordering::Relaxed);
         if !sleeps.contains(&activity) {
             return false;
@@ -329,7 +338,7 @@ impl DriverQueues {
     /// The caller must have put a sequentially consistent fence before it.
     fn wake_any(&self, sleeps: &[u8]) {
         if self.sleeping.load(Ordering::SeqCst) > 0 {
-            let _ = self.used_drivers().iter().any(|driver| self.wake_driver(driver, sleeps));
+            let _ = (0..self.used_drivers().len()).any(|index| self.wake_driver(index, sleeps));
         }
     }
 
@@ -375,10 +384,47 @@ impl DriverQueues {
         if self.shared_len.load(Ordering::Acquire) > 0 {
             self.wake_any(SLEEPS);
         }
-        for driver in self.used_drivers().iter().filter(|driver| driver.has_work()) {
-            if !self.wake_driver(driver, SLEEPS) {
+        for (index, driver) in self.used_drivers().iter().enumerate() {
+            if driver.has_work() && !self.wake_driver(index, SLEEPS) {
                 self.wake_any(SLEEPS);
             }
+        }
+    }
+
+    // ---- Drivers rest ----
+
+    /// Lets at most so many drivers step executors, but at least one; the others rest.
+    pub fn set_limit(&self, limit: usize) {
+        let before = self.limit.swap(limit.max(1), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        for index in before..limit.min(self.used_drivers().len()) {
+            self.wake_driver(index, SLEEPS);
+        }
+    }
+
+    fn must_rest(&self, index: usize) -> bool {
+        index >= self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Has a driver rest: what waits for it, and what its last step woke, is for the others. It may have been
+    /// woken in place of another one, so it looks for the others each time.
+    fn rest(&self, driver: &mut Driver) {
+        driver.is_resting = true;
+        self.close(driver.index, |waiting| waiting.takes = false);
+        self.rescue();
+    }
+
+    /// Moves what waits for a driver to the shared queue; `shut` makes the driver's queue take no more.
+    fn close(&self, index: usize, shut: impl FnOnce(&mut Waiting)) {
+        let queue = &self.drivers[index];
+        let left = {
+            let mut waiting = lock(&queue.waiting);
+            shut(&mut waiting);
+            queue.len.store(0, Ordering::SeqCst);
+            std::mem::take(&mut waiting.executors)
+        };
+        for executor in left {
+            self.queue_shared(executor);
         }
     }
 
@@ -389,6 +435,13 @@ impl DriverQueues {
     pub fn next(&self, driver: &mut Driver, now: u64) -> Option<usize> {
         let own = &self.drivers[driver.index];
         own.activity.store(AWAKE, Ordering::Relaxed);
+        if self.must_rest(driver.index) {
+            self.rest(driver);
+            return None;
+        }
+        if std::mem::take(&mut driver.is_resting) {
+            lock(&own.waiting).takes = true;
+        }
         if self.take_deferred() {
             self.adopt(driver);
         }
@@ -471,12 +524,12 @@ impl DriverQueues {
     /// thread that sets one later sees the mark and wakes a driver.
     pub fn sleep(&self, driver: &mut Driver, now: u64, at_most: impl FnOnce() -> Duration) {
         let own = &self.drivers[driver.index];
-        let nap = driver.end_burst(now);
+        let nap = driver.end_burst(now).filter(|_| !driver.is_resting);
         self.sleeping.fetch_add(1, Ordering::SeqCst);
         own.activity.store(if nap.is_some() { NAPPING } else { ASLEEP }, Ordering::Release);
         fence(Ordering::SeqCst);
         if !self.is_wanted(driver) {
-            let at_most = at_most();
+            let at_most = if driver.is_resting { REST_MAX } else { at_most() };
             own.parker.park(nap.map_or(at_most, |nap| nap.min(at_most)));
         }
         if own.activity.swap(AWAKE, Ordering::SeqCst) != AWAKE {
@@ -486,8 +539,13 @@ impl DriverQueues {
 
     /// Whether a driver must not sleep: its last look at the queues, see invariant 2.
     fn is_wanted(&self, driver: &Driver) -> bool {
-        self.is_stopping.load(Ordering::SeqCst)
-            || self.shared_len.load(Ordering::Acquire) > 0
+        if self.is_stopping.load(Ordering::SeqCst) {
+            return true;
+        }
+        if driver.is_resting {
+            return !self.must_rest(driver.index);
+        }
+        self.shared_len.load(Ordering::Acquire) > 0
             || self.drivers[driver.index].has_work()
             || self.used_drivers().iter().any(DriverQueue::has_spare_work)
     }
@@ -538,7 +596,7 @@ impl DriverQueues {
         self.is_stopping.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         for driver in self.used_drivers() {
-            self.wake_driver(driver, SLEEPS);
+            self.unpark(driver, SLEEPS);
         }
     }
 

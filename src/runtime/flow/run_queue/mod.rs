@@ -104,6 +104,11 @@ impl RunQueue {
         Some(DriverSeat { run_queue: self, driver: Some(driver) })
     }
 
+    /// Lets at most so many drivers step executors, but at least one; the others rest.
+    pub fn set_driver_limit(&self, limit: usize) {
+        self.queues.set_limit(limit);
+    }
+
     /// Makes an executor runnable.
     pub fn wake(&self, id: ExecutorId, urgency: Urgency) {
         if !self.queues.mark(id.index()) {
