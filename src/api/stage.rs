@@ -19,11 +19,12 @@ use smol_str::SmolStr;
 
 use crate::api::error::{EmitError, TaskError};
 use crate::api::failure::FailureCause;
+use crate::api::open_messages::OpenMessages;
 use crate::api::streams::StreamDeclaration;
 use crate::api::values::Values;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::tuple::codec::DEPTH_MAX;
-use crate::tuple::{Anchor, Attempt, BatchLimits, MessageIndex, TupleBatch, Value, ValueError};
+use crate::tuple::{Anchor, BatchLimits, TupleBatch, Value, ValueError};
 
 /// The batch under construction of one output stream.
 pub struct Stage {
@@ -260,8 +261,8 @@ pub trait OutputCollector {
     fn fail(&mut self, anchors: &[Anchor], cause: FailureCause);
     /// Restarts the time-out of the trees of these anchors.
     fn reset_timeout(&mut self, anchors: &[Anchor]);
-    /// Opens a message of a spout. Returns its place in the open block.
-    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt);
+    /// Opens a message of a spout for which there is no room. Returns the anchor of its tuple.
+    fn open_message(&mut self, id: MessageId, open: &mut OpenMessages) -> Anchor;
     /// Counts and, within the limit, logs an error of user code.
     fn report(&mut self, error: TaskError);
     /// Ends the topology in order, as SIGTERM would.

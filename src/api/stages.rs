@@ -19,6 +19,7 @@ use crate::api::error::{EmitError, TaskError};
 use crate::api::failure::FailureCause;
 use crate::api::hooks::TaskHook;
 use crate::api::input::{HeldTuple, HoldRegistry};
+use crate::api::open_messages::OpenMessages;
 use crate::api::stage::{OutputCollector, Stage};
 use crate::api::streams::StreamDeclaration;
 use crate::api::values::Values;
@@ -59,9 +60,8 @@ pub struct OutputState {
     pub atomic: bool,
     /// The batch that ends with the present call.
     pub batch: Option<Batch>,
-    /// Of a spout in an untracked topology: messages that were emitted since the executor last took them, to
-    /// be acked at once.
-    pub acked_at_once: Option<Vec<MessageId>>,
+    /// Of a spout: the messages that it has emitted and that its executor has not taken yet.
+    pub messages: OpenMessages,
     /// Calls begun.
     calls: u64,
     /// Whether the present call left something to be carried out when it has succeeded.
@@ -124,7 +124,7 @@ impl OutputState {
             store: TaskState::default(),
             atomic: false,
             batch: None,
-            acked_at_once: None,
+            messages: OpenMessages::default(),
             calls: 0,
             unfinished: false,
             settled: Vec::new(),
@@ -271,7 +271,7 @@ impl OutputState {
         self.stages.iter_mut().for_each(Stage::clear);
         self.settled.clear();
         self.unfinished = false;
-        self.acked_at_once.iter_mut().for_each(Vec::clear);
+        self.messages.clear();
         self.extra_anchors.clear();
         self.holds = Arc::new(self.holds.renewed());
         self.store.clear();
@@ -336,16 +336,12 @@ fn add_row<'s>(
 ) -> Result<&'s mut Stage, EmitError> {
     let stage = &mut state.stages[index];
     let heap = stage.write_row(values, names_task, &state.component, state.tuple_size_max)?;
-    let anchor = match (origin, &mut state.acked_at_once) {
-        (Origin::Input, _) => state.anchor,
-        (Origin::Message(id), Some(messages)) => {
-            messages.push(id);
-            Anchor::NONE
-        }
-        (Origin::Message(id), None) => {
-            let (root, message, attempt) = route.open_message(id);
-            Anchor { root, edge: 0, message, attempt }
-        }
+    let anchor = match origin {
+        Origin::Input => state.anchor,
+        Origin::Message(id) => match state.messages.add(id) {
+            Some(anchor) => anchor,
+            None => route.open_message(id, &mut state.messages),
+        },
     };
     stage.add_row(heap, state.calls, state.tracked, anchor);
     Ok(stage)

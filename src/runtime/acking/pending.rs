@@ -11,7 +11,7 @@
 //! expires because its tuples waited in a queue. An entry of the ring is stale when its block is over or
 //! its time-out was reset. A stale entry is recognised by its generation and deadline, and skipped.
 //!
-//! 1. `in_flight` is the number of messages in blocks that are neither acked nor failed.
+//! 1. `in_flight` is the number of messages in closed blocks that are neither acked nor failed.
 //! 2. A slot is used again only once its block is over; its generation then grows by one.
 //! 3. A message fails at most once per emit, even if the acker reports it failed and its block expires.
 
@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::api::{FailureCause, ReplayCounts};
+use crate::api::{FailureCause, OpenMessages, ReplayCounts};
 use crate::clock::Time;
 use crate::config::limits::{BLOCK_MESSAGES_MAX, BOUNDED_REPLAYS_MAX, FAILURES_REMEMBERED_MAX};
 use crate::ids::{Incarnation, MessageId, RootId, TaskId, USES_MOD};
 use crate::runtime::acking::records::FailureReport;
-use crate::tuple::{Attempt, MessageIndex};
+use crate::tuple::{Anchor, Attempt, MessageIndex};
 
 /// A message that failed, as [`Pending`] found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,8 @@ pub struct Pending {
     blocks: Vec<Block>,
     /// Slots whose block is over.
     free: Vec<u32>,
-    /// The block that messages are added to; all of them are first attempts.
+    /// The block that messages are added to; all of them are first attempts. They are in [`OpenMessages`] until it is
+    /// closed.
     open: Option<u32>,
     /// Blocks that take no more messages but whose init was not sent yet.
     closed: Vec<u32>,
@@ -151,7 +152,7 @@ impl Pending {
         }
     }
 
-    /// Messages that are neither acked nor failed.
+    /// Messages that are neither acked nor failed, without those of the open block.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -166,27 +167,21 @@ impl Pending {
         self.replayed
     }
 
-    /// Begins a message: gives it a place in the open block, or, if it is a replay, in a new block.
-    #[inline]
-    pub fn open_message(&mut self, id: MessageId, now: Time) -> (RootId, MessageIndex, Attempt) {
+    /// Begins a message: gives it a place in the open block, or, if it is a replay, in a new block. Messages that
+    /// cannot be replays are added to `open` without a call of this.
+    pub fn open_message(&mut self, id: MessageId, open: &mut OpenMessages, now: Time) -> Anchor {
         let attempt = if self.failures.is_empty() { self.first_attempt() } else { self.begin_replay(id) };
-        let slot = match self.open {
-            Some(slot) if attempt.replays() == 0 && self.has_room(slot) => slot,
-            _ => self.open_block(now),
-        };
-        let block = &mut self.blocks[slot as usize];
-        let message = block.ids.len() as MessageIndex;
-        block.ids.push(id);
-        let root = RootId::new(self.task, slot, block.generation);
-        self.in_flight += 1;
-        if attempt.replays() > 0 {
-            self.close_open();
+        let is_replay = attempt.replays() > 0;
+        if is_replay || self.open.is_none() || open.ids.len() >= BLOCK_MESSAGES_MAX as usize {
+            self.open_block(attempt, open, now);
         }
-        (root, message, attempt)
-    }
-
-    fn has_room(&self, slot: u32) -> bool {
-        self.blocks[slot as usize].ids.len() < BLOCK_MESSAGES_MAX as usize
+        let anchor = Anchor { root: open.root, edge: 0, message: open.ids.len() as MessageIndex, attempt };
+        open.ids.push(id);
+        open.room = if self.failures.is_empty() { BLOCK_MESSAGES_MAX as usize } else { 0 };
+        if is_replay {
+            self.close_open(open);
+        }
+        anchor
     }
 
     #[inline]
@@ -206,8 +201,8 @@ impl Pending {
         Attempt::new(failures.count, limit.is_reached(failures.count, failures.own))
     }
 
-    fn open_block(&mut self, now: Time) -> u32 {
-        self.close_open();
+    fn open_block(&mut self, attempt: Attempt, open: &mut OpenMessages, now: Time) {
+        self.close_open(open);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.blocks.push(Block::default());
             (self.blocks.len() - 1) as u32
@@ -218,20 +213,23 @@ impl Pending {
         block.failed = 0;
         block.opened_at = now;
         block.ids.clear();
+        (open.root, open.attempt) = (self.root(slot), attempt);
         self.open = Some(slot);
-        slot
     }
 
-    fn close_open(&mut self) {
+    /// Takes the messages of the open block, which takes no more.
+    pub fn close_open(&mut self, open: &mut OpenMessages) {
+        open.room = 0;
         if let Some(slot) = self.open.take() {
+            // The vector of the block's last messages goes round.
+            std::mem::swap(&mut self.blocks[slot as usize].ids, &mut open.ids);
+            self.in_flight += self.blocks[slot as usize].ids.len();
             self.closed.push(slot);
         }
     }
 
-    /// Closes the open block, starts the time-out of every block closed in this step, and calls `init`
-    /// for each of them.
-    pub fn close_blocks(&mut self, tree_now: Time, mut init: impl FnMut(RootId)) {
-        self.close_open();
+    /// Starts the time-out of every block that was closed in this step, and calls `init` for each of them.
+    pub fn init_blocks(&mut self, tree_now: Time, mut init: impl FnMut(RootId)) {
         for index in 0..self.closed.len() {
             let slot = self.closed[index];
             let deadline = self.timeout.map_or(Time::NEVER, |timeout| tree_now.after(timeout));
@@ -273,13 +271,16 @@ impl Pending {
         let block = self.block_of(root)?;
         let (ids, failed, opened_at) = (std::mem::take(&mut block.ids), block.failed, block.opened_at);
         let mut acked = 0;
-        for (message, id) in ids.iter().enumerate() {
-            if failed & (1 << message) == 0 {
-                acked += 1;
-                if !self.failures.is_empty() {
+        if failed == 0 && self.failures.is_empty() {
+            acked = ids.len();
+            ids.iter().for_each(|id| ack(*id));
+        } else {
+            for (message, id) in ids.iter().enumerate() {
+                if failed & (1 << message) == 0 {
+                    acked += 1;
                     self.forget_failures(*id);
+                    ack(*id);
                 }
-                ack(*id);
             }
         }
         self.in_flight -= acked;
@@ -427,9 +428,9 @@ impl Pending {
     }
 
     /// Forgets every message, after the spout instance that emitted them broke. Calls `forget` for each
-    /// block, so that the caller can have the acker forget it, too.
+    /// block, so that the caller can have the acker forget it, too. The caller clears the open messages.
     pub fn clear(&mut self, mut forget: impl FnMut(RootId)) {
-        self.close_open();
+        self.open = None;
         self.closed.clear();
         for root in self.open_roots() {
             self.release(root.slot());
@@ -458,13 +459,33 @@ mod tests {
         Pending::new(TaskId(1), Some(T), Incarnation(1), limit)
     }
 
-    fn emit(pending: &mut Pending, ids: impl IntoIterator<Item = u64>, at: u64) -> Vec<RootId> {
-        for id in ids {
-            pending.open_message(MessageId(id), seconds(at));
-        }
+    /// Emits a message, as a spout does.
+    fn begin(pending: &mut Pending, open: &mut OpenMessages, id: u64, at: u64) -> Anchor {
+        open.add(MessageId(id)).unwrap_or_else(|| pending.open_message(MessageId(id), open, seconds(at)))
+    }
+
+    /// Ends a step, and returns the blocks that were closed in it.
+    fn end_step(pending: &mut Pending, open: &mut OpenMessages, at: u64) -> Vec<RootId> {
+        pending.close_open(open);
         let mut roots = Vec::new();
-        pending.close_blocks(seconds(at), |root| roots.push(root));
+        pending.init_blocks(seconds(at), |root| roots.push(root));
         roots
+    }
+
+    fn emit(pending: &mut Pending, ids: impl IntoIterator<Item = u64>, at: u64) -> Vec<RootId> {
+        let mut open = OpenMessages::default();
+        for id in ids {
+            begin(pending, &mut open, id, at);
+        }
+        end_step(pending, &mut open, at)
+    }
+
+    /// Emits a message in a step of its own.
+    fn emit_alone(pending: &mut Pending, id: u64) -> Anchor {
+        let mut open = OpenMessages::default();
+        let anchor = begin(pending, &mut open, id, 0);
+        end_step(pending, &mut open, 0);
+        anchor
     }
 
     fn expired(pending: &mut Pending, at: u64) -> Vec<u64> {
@@ -500,13 +521,10 @@ mod tests {
         let root = emit(&mut pending, 0..2, 0)[0];
         pending.fail(root, 0, FAILED);
         pending.fail(root, 1, FAILED);
-        let mut open = |id| {
-            let (root, _, attempt) = pending.open_message(MessageId(id), seconds(1));
-            (root, attempt)
-        };
-        let all = [open(7), open(0), open(1), open(8)];
-        assert_eq!(all.map(|(_, attempt)| attempt.replays()), [0, 1, 1, 0]);
-        let roots: std::collections::HashSet<_> = all.iter().map(|(root, _)| *root).collect();
+        let mut open = OpenMessages::default();
+        let all = [7, 0, 1, 8].map(|id| begin(&mut pending, &mut open, id, 1));
+        assert_eq!(all.map(|anchor| anchor.attempt.replays()), [0, 1, 1, 0]);
+        let roots: std::collections::HashSet<_> = all.iter().map(|anchor| anchor.root).collect();
         assert_eq!(roots.len(), 4, "what failed once shares its time-out with nobody");
         assert_eq!((pending.lost(), pending.replayed().total()), (0, 2));
     }
@@ -517,8 +535,7 @@ mod tests {
         let mut pending = pending(limit);
         let (mut last, mut given_up) = (None, None);
         for cause in causes {
-            let (root, message, attempt) = pending.open_message(MessageId(7), seconds(0));
-            pending.close_blocks(seconds(0), |_| ());
+            let Anchor { root, message, attempt, .. } = emit_alone(&mut pending, 7);
             if attempt.is_last() {
                 last = last.or(Some(attempt.replays()));
             }
@@ -554,8 +571,7 @@ mod tests {
     fn a_bolt_with_a_higher_limit_has_the_word() {
         let mut pending = pending(ReplayLimit::Set(1));
         for failures in 1..=5 {
-            let (root, message, attempt) = pending.open_message(MessageId(1), seconds(0));
-            pending.close_blocks(seconds(0), |_| ());
+            let Anchor { root, message, attempt, .. } = emit_alone(&mut pending, 1);
             assert_eq!(attempt.is_last(), failures > 1);
             let failed = pending.fail(root, message, FAILED).expect("it is open");
             assert_eq!((failed.failures, failed.is_final), (failures, false));

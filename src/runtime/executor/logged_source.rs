@@ -7,12 +7,12 @@ use std::panic::AssertUnwindSafe;
 use smol_str::SmolStr;
 
 use crate::api::{
-    Chosen, EmitError, FailureCause, OutputCollector, OutputState, Spout, SpoutOutputs, SpoutStatus, Stage,
-    TaskError,
+    Chosen, EmitError, FailureCause, OpenMessages, OutputCollector, OutputState, Spout, SpoutOutputs,
+    SpoutStatus, Stage, TaskError,
 };
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::logging::panics::catch_unwind;
-use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value, codec};
+use crate::tuple::{Anchor, TupleBatch, Value, codec};
 
 /// Rows and bytes of a group, at the least, when more are at hand.
 const GROUP_ROWS: usize = 2048;
@@ -161,9 +161,9 @@ impl OutputCollector for Collected {
 
     fn reset_timeout(&mut self, _anchors: &[Anchor]) {}
 
-    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
+    fn open_message(&mut self, id: MessageId, _open: &mut OpenMessages) -> Anchor {
         self.messages.push(id);
-        (RootId::NONE, 0, Attempt::FIRST)
+        Anchor::NONE
     }
 
     fn report(&mut self, error: TaskError) {

@@ -6,7 +6,7 @@
 //!
 //! * [`spout`] and [`bolt`] are executors of user code. Their tasks are [`spout_task`] and
 //!   [`bolt_task`]; `tuple_loop` calls `execute` for each tuple of a batch, and `user_code` catches
-//!   panics of user code.
+//!   panics of user code. `spout_outcomes` continues the task of a spout.
 //! * [`acker`] is the shell around `acking::acker`.
 //! * [`end_coordinator`] ends the topology, through [`local_executors`].
 //! * [`checkpoints`] is what executors of tasks have for checkpoints. `bolt_checkpoints` and `spout_checkpoints`
@@ -34,6 +34,7 @@ pub mod logged_source;
 pub mod logged_spout;
 pub mod spout;
 mod spout_checkpoints;
+mod spout_outcomes;
 mod spout_positions;
 pub mod spout_task;
 pub mod step;

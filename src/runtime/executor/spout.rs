@@ -312,7 +312,7 @@ impl SpoutExecutor {
             if let Some(next) = &mut self.next {
                 next.give_acks(at, &mut task.emitter);
             }
-            task.emitter.send_acks();
+            task.send_acks();
             settled |= task.take_settled(&self.latencies, &self.handles, cx.clock.now());
         }
         settled

@@ -4,21 +4,17 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use crate::api::{
-    CounterId, Failure, FailureCause, OutputState, Positions, Spout, SpoutOutputs, SpoutStatus, TaskContext,
-    TaskError,
+    CounterId, OpenMessages, OutputState, Positions, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
 };
 use crate::clock::Time;
 use crate::config::ReplayOptions;
 use crate::config::limits::REPLAYS_WAITING_MAX;
-use crate::ids::{CheckpointId, MessageId, RootId, TaskId};
+use crate::ids::{CheckpointId, TaskId};
 use crate::logging::panics::{catch_unwind, guarded, text_of};
-use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::backoff::Backoff;
-use crate::runtime::acking::pending::FailedMessage;
 use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::idle_pause::IdlePause;
-use crate::runtime::executor::latencies::{Latencies, record};
 use crate::runtime::executor::spout_positions::SpoutCheckpoints;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK, TaskParts};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
@@ -42,13 +38,13 @@ pub struct SpoutTask {
     pub state: OutputState,
     pub emitter: Emitter,
     pub restart: Restart,
-    pending_limit: PendingLimit,
+    pub(super) pending_limit: PendingLimit,
     /// Failed messages that may not be replayed yet.
     pub backoff: Backoff,
     /// Whether the topology is ending, so that nothing is replayed.
-    draining: bool,
+    pub(super) draining: bool,
     /// Whether `next_tuple` returned `Exhausted`. A failure or a new instance resets it.
-    exhausted: bool,
+    pub(super) exhausted: bool,
     /// Whether it returned an error that ends the run: `next_tuple` is not called any more.
     stopped: bool,
     /// `next_tuple` is not called before this time.
@@ -56,10 +52,10 @@ pub struct SpoutTask {
     /// Whether the last call of `activate` or `deactivate` was `activate`.
     activated: bool,
     /// Messages acked and failed in this step.
-    acked_now: u64,
-    failed_now: u64,
+    pub(super) acked_now: u64,
+    pub(super) failed_now: u64,
     /// Those of them that had used up `max_replays`.
-    given_up_now: u64,
+    pub(super) given_up_now: u64,
     pub checkpoints: SpoutCheckpoints,
 }
 
@@ -83,7 +79,9 @@ impl SpoutTask {
         replay: ReplayOptions,
     ) -> SpoutTask {
         let TaskParts { context, mut state, emitter, .. } = parts;
-        state.acked_at_once = emitter.pending.is_none().then(Vec::new);
+        if emitter.pending.is_none() {
+            state.messages = OpenMessages::untracked();
+        }
         let checkpoints = SpoutCheckpoints::new(&context);
         SpoutTask {
             spout: None,
@@ -111,11 +109,12 @@ impl SpoutTask {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.emitter.pending.as_ref().map_or(0, |pending| pending.in_flight())
+        let open = self.state.messages.ids.len();
+        self.emitter.pending.as_ref().map_or(0, |pending| pending.in_flight() + open)
     }
 
     /// Calls into the instance, if there is one. If the call panics, the instance is dropped.
-    fn call(
+    pub(super) fn call(
         &mut self,
         handles: &ExecutorHandles,
         now: Time,
@@ -162,7 +161,7 @@ impl SpoutTask {
             pending.clear(|root| outgoing.acks.forget(root));
         }
         self.backoff.clear();
-        self.state.acked_at_once.iter_mut().for_each(Vec::clear);
+        self.state.messages.clear();
         self.activated = false;
         self.exhausted = false;
         self.restart.broke(now, &handles.errors);
@@ -248,136 +247,11 @@ impl SpoutTask {
         }
     }
 
-    /// Applies outcomes to the open messages, and calls `ack` and `fail` of the spout accordingly.
-    pub fn take_outcomes(
-        &mut self,
-        outcomes: Vec<Outcome>,
-        latencies: &Latencies,
-        handles: &ExecutorHandles,
-        now: Time,
-    ) {
-        let mut failed = Vec::new();
-        let mut acked = Vec::new();
-        let Emitter { pending, outgoing, tree_now, .. } = &mut self.emitter;
-        let Some(pending) = pending else { return };
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Complete(root) => {
-                    if let Some(audit) = &outgoing.audit {
-                        audit.completed(root);
-                    }
-                    if let Some((messages, opened_at)) = pending.complete(root, |id| acked.push(id)) {
-                        let latency = now.since(opened_at);
-                        self.pending_limit.note_latency(latency, now);
-                        record(latencies, latency, messages);
-                    }
-                }
-                Outcome::Failed { root, message, report } => {
-                    failed.extend(pending.fail(root, message, report))
-                }
-                Outcome::Reset(root) => pending.reset_timeout(root, *tree_now),
-                Outcome::Lost(root) => {
-                    pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
-                }
-            }
-        }
-        self.call_ack(&acked, handles, now);
-        self.take_failed(&failed, handles, now);
-    }
-
-    /// Acks the messages of blocks that were complete when they were closed; returns whether there were any.
-    pub fn take_settled(&mut self, latencies: &Latencies, handles: &ExecutorHandles, now: Time) -> bool {
-        if self.emitter.settled.is_empty() {
-            return false;
-        }
-        let settled = std::mem::take(&mut self.emitter.settled);
-        self.take_outcomes(settled.into_iter().map(Outcome::Complete).collect(), latencies, handles, now);
-        true
-    }
-
-    fn call_ack(&mut self, acked: &[MessageId], handles: &ExecutorHandles, now: Time) {
-        self.acked_now += acked.len() as u64;
-        // If `ack` fails for one message, it must still be called for the others.
-        self.call(handles, now, |spout, out| {
-            for id in acked {
-                spout.ack(*id).unwrap_or_else(|error| out.report_error(error));
-            }
-            Ok(())
-        });
-        call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| {
-            acked.iter().for_each(|id| hook.spout_ack(*id));
-        });
-    }
-
-    /// Makes failed messages wait for their back-off. `fail` is called at once if no replay follows, or if
-    /// the message was lost with a worker and never failed before: then it will probably not fail again.
-    fn take_failed(&mut self, failed: &[FailedMessage], handles: &ExecutorHandles, now: Time) {
-        for message in failed {
-            self.failed_now += 1;
-            let is_first_loss = message.cause == FailureCause::Lost && message.failures == 1;
-            if message.is_final || self.draining || is_first_loss {
-                self.call_fail(*message, handles, now);
-            } else {
-                self.backoff.add(*message, now, &mut self.emitter.outgoing.rng);
-            }
-        }
-    }
-
-    fn call_fail(&mut self, message: FailedMessage, handles: &ExecutorHandles, now: Time) {
-        let FailedMessage { id, cause, failures, is_final } = message;
-        self.given_up_now += u64::from(is_final);
-        let failure = Failure { cause, failures, is_final };
-        self.call(handles, now, |spout, out| spout.fail(id, &failure, out));
-        call_hooks(&mut self.state.hooks, &self.emitter.errors, now, |hook| hook.spout_fail(id));
-        // The spout may have queued the message for replay, so `next_tuple` is called again even if it
-        // was exhausted.
-        self.exhausted = false;
-        self.idle.end();
-    }
-
-    /// Calls `fail` for failed messages whose back-off has passed.
-    pub fn call_due_fails(&mut self, handles: &ExecutorHandles, now: Time) {
-        // While the task has no instance, no message waits: `break_down` cleared them.
-        while let Some(message) = self.backoff.take_due(now) {
-            self.call_fail(message, handles, now);
-        }
-    }
-
-    /// The topology is ending. Nothing is replayed any more, so `fail` is called for all waiting messages.
-    pub fn drain(&mut self, handles: &ExecutorHandles, now: Time) {
-        self.draining = true;
-        while let Some(message) = self.backoff.take() {
-            self.call_fail(message, handles, now);
-        }
-    }
-
     /// The input has an end.
     fn note_bounded(&mut self) {
         if let Some(pending) = &mut self.emitter.pending {
             pending.note_bounded();
         }
-    }
-
-    /// Fails the messages whose time-out has passed.
-    pub fn expire(&mut self, handles: &ExecutorHandles, now: Time) {
-        let Emitter { pending, outgoing, tree_now, .. } = &mut self.emitter;
-        let Some(pending) = pending else { return };
-        let mut failed = Vec::new();
-        pending.expire(*tree_now, |message| failed.push(message), |root| outgoing.acks.forget(root));
-        self.take_failed(&failed, handles, now);
-    }
-
-    /// Fails every block that a lost acker kept. No block may be open.
-    pub fn lose_acker(&mut self, acker: usize, handles: &ExecutorHandles, now: Time) {
-        let Emitter { pending, outgoing, acker_table, .. } = &mut self.emitter;
-        let Some(pending) = pending else { return };
-        let mut failed = Vec::new();
-        let kept_there = |root: &RootId| acker_table.acker_of(*root) == acker;
-        for root in pending.open_roots().into_iter().filter(kept_there) {
-            pending.give_up(root, FailureCause::Lost, |message| failed.push(message));
-            outgoing.acks.forget(root);
-        }
-        self.take_failed(&failed, handles, now);
     }
 
     /// Calls `next_tuple` while there are credit, room below the pending limit, and budget. Tuples for the bolt
@@ -456,14 +330,6 @@ impl SpoutTask {
         called
     }
 
-    /// In an untracked topology: acks what was emitted.
-    fn ack_at_once(&mut self, handles: &ExecutorHandles, now: Time) {
-        let Some(mut emitted) = self.state.acked_at_once.take() else { return };
-        self.call_ack(&emitted, handles, now);
-        emitted.clear();
-        self.state.acked_at_once = Some(emitted);
-    }
-
     /// Decides from the result of `next_tuple` when to call it again.
     fn note_status(&mut self, status: SpoutStatus, now: Time) {
         self.idle.note(status, now);
@@ -473,11 +339,19 @@ impl SpoutTask {
         }
     }
 
+    /// Closes blocks and sends the ack records. Stages must have been routed.
+    pub fn send_acks(&mut self) {
+        if let Some(pending) = &mut self.emitter.pending {
+            pending.close_open(&mut self.state.messages);
+        }
+        self.emitter.send_acks();
+    }
+
     /// Sends what was emitted so far, because the next call may wait for long. Such a spout is in no chain.
     pub fn send_emitted(&mut self) {
         self.emitter.route_stages(&mut self.state);
         self.emitter.flush();
-        self.emitter.send_acks();
+        self.send_acks();
     }
 
     /// Adds the counts of the step to the executor's gauges.

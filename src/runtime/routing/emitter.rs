@@ -10,7 +10,9 @@
 
 use std::sync::Arc;
 
-use crate::api::{Chosen, FailureCause, OutputCollector, OutputState, SourceMeta, Stage, TaskError};
+use crate::api::{
+    Chosen, FailureCause, OpenMessages, OutputCollector, OutputState, SourceMeta, Stage, TaskError,
+};
 use crate::clock::Time;
 use crate::ids::{MessageId, RootId, TaskId};
 use crate::logging::panics::guarded;
@@ -24,7 +26,7 @@ use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
 use crate::runtime::routing::outgoing::Outgoing;
 use crate::runtime::routing::subscription::Subscription;
-use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
+use crate::tuple::{Anchor, TupleBatch, Value};
 
 /// An output stream with its subscribers.
 pub struct StreamOut {
@@ -105,7 +107,7 @@ impl Emitter {
         }
         if let Some(pending) = &mut self.pending {
             let (acks, settled) = (&mut self.outgoing.acks, &mut self.settled);
-            pending.close_blocks(self.tree_now, |root| match acks.is_settled(root) {
+            pending.init_blocks(self.tree_now, |root| match acks.is_settled(root) {
                 true => settled.push(root),
                 false => acks.init(root),
             });
@@ -264,10 +266,10 @@ impl OutputCollector for Emitter {
     }
 
     #[inline]
-    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
+    fn open_message(&mut self, id: MessageId, open: &mut OpenMessages) -> Anchor {
         match &mut self.pending {
-            Some(pending) => pending.open_message(id, self.outgoing.now),
-            None => (RootId::NONE, 0, Attempt::FIRST),
+            Some(pending) => pending.open_message(id, open, self.outgoing.now),
+            None => Anchor::NONE,
         }
     }
 

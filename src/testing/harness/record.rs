@@ -5,10 +5,10 @@
 
 use smol_str::SmolStr;
 
-use crate::api::{Chosen, FailureCause, OutputCollector, OutputState, Stage, TaskError};
+use crate::api::{Chosen, FailureCause, OpenMessages, OutputCollector, OutputState, Stage, TaskError};
 use crate::ids::{MessageId, RootId, SLOTS_MAX, TaskId};
 use crate::metrics::{Metric, MetricsRegistry};
-use crate::tuple::{Anchor, Attempt, MessageIndex, TupleBatch, Value};
+use crate::tuple::{Anchor, TupleBatch, Value};
 
 /// A tuple that a component emitted.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,9 +133,9 @@ impl OutputCollector for Record {
         self.timeouts_reset.extend(names);
     }
 
-    fn open_message(&mut self, id: MessageId) -> (RootId, MessageIndex, Attempt) {
+    fn open_message(&mut self, id: MessageId, _open: &mut OpenMessages) -> Anchor {
         self.messages.push(id);
-        (self.begin_tree(), 0, Attempt::FIRST)
+        Anchor { root: self.begin_tree(), ..Anchor::NONE }
     }
 
     fn report(&mut self, error: TaskError) {
