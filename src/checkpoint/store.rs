@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::checkpoint::catalog::Catalog;
 use crate::checkpoint::epoch::EpochRecord;
 use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::left_behind::LeftBehind;
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_of};
 use crate::checkpoint::savepoint;
@@ -76,6 +77,8 @@ pub struct CheckpointStore {
     garbage: BTreeSet<String>,
     /// Why something was not deleted.
     deletion_error: Option<CheckpointError>,
+    /// What is not restored, on purpose.
+    left_behind: LeftBehind,
 }
 
 impl CheckpointStore {
@@ -132,6 +135,7 @@ impl CheckpointStore {
             stale_manifests: BTreeSet::new(),
             garbage: BTreeSet::new(),
             deletion_error: None,
+            left_behind: LeftBehind::default(),
         }
     }
 
@@ -251,6 +255,18 @@ impl CheckpointStore {
     pub fn with_workers(mut self) -> CheckpointStore {
         self.has_workers = true;
         self
+    }
+
+    /// The run leaves this behind.
+    #[must_use]
+    pub fn leaving_behind(mut self, left_behind: LeftBehind) -> CheckpointStore {
+        self.left_behind = left_behind;
+        self
+    }
+
+    /// What the run leaves behind.
+    pub fn left_behind(&self) -> &LeftBehind {
+        &self.left_behind
     }
 
     /// Appends a chunk to what a task keeps in a checkpoint.

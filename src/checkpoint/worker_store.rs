@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use crate::checkpoint::catalog::Catalog;
 use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::left_behind::LeftBehind;
 use crate::checkpoint::manifest::{Manifest, SnapshotFile};
 use crate::checkpoint::names::TaskName;
 use crate::checkpoint::snapshot_files::SnapshotFiles;
@@ -48,13 +49,27 @@ use crate::ids::CheckpointId;
 pub struct WorkerStore {
     catalog: Catalog,
     files: SnapshotFiles,
+    /// What is not restored, on purpose.
+    left_behind: LeftBehind,
 }
 
 impl WorkerStore {
     /// The store of a worker of this topology. Reads nothing yet.
     pub fn new(storage: Box<dyn CheckpointStorage>, topology: impl Into<SmolStr>) -> WorkerStore {
         let catalog = Catalog { storage, topology: topology.into() };
-        WorkerStore { catalog, files: SnapshotFiles::default() }
+        WorkerStore { catalog, files: SnapshotFiles::default(), left_behind: LeftBehind::default() }
+    }
+
+    /// The run leaves this behind.
+    #[must_use]
+    pub fn leaving_behind(mut self, left_behind: LeftBehind) -> WorkerStore {
+        self.left_behind = left_behind;
+        self
+    }
+
+    /// What the run leaves behind.
+    pub fn left_behind(&self) -> &LeftBehind {
+        &self.left_behind
     }
 
     /// Appends a chunk to what a task keeps in a checkpoint.

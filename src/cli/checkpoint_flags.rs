@@ -43,10 +43,12 @@ pub(super) struct CheckpointFlags {
     #[arg(long)]
     discard_checkpoints: bool,
 
-    /// Leave behind what a component kept in the checkpoint, if the topology does not have it any more
+    /// Leave behind what a component that is gone kept in the checkpoint, or one state of a component
     ///
-    /// Without this flag such state is an error, so that nothing is lost unnoticed. May be repeated.
-    #[arg(long, value_name = "COMPONENT")]
+    /// COMPONENT is for a component that is gone. COMPONENT.STATE is for a state that the component does not register any
+    /// more, or registers as another one on purpose: it begins empty. If a name has a dot itself, COMPONENT:STATE is clear
+    /// in every case. Without this flag such state is an error, so that nothing is lost unnoticed. May be repeated.
+    #[arg(long, value_name = "COMPONENT[.STATE]")]
     pub(super) allow_dropped_state: Vec<String>,
 }
 

@@ -21,6 +21,7 @@ use std::str::FromStr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::checkpoint::LeftBehind;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::WorkerStats;
 use crate::components::print::PrintStyle;
@@ -189,6 +190,8 @@ pub struct Start {
     pub print: PrintStyle,
     /// The directory of the checkpoints, if the topology is exactly-once.
     pub checkpoints: Option<String>,
+    /// What of the checkpoint that the run begins with is not restored.
+    pub left_behind: LeftBehind,
     /// Whether a descriptor for its stdin is sent along.
     pub stdin: bool,
     /// The standard streams that were closed when the parent was started.

@@ -14,7 +14,7 @@ use slog::{Drain, Logger};
 use smol_str::SmolStr;
 
 use crate::api::TaskError;
-use crate::checkpoint::{DirectoryStorage, WorkerStore};
+use crate::checkpoint::{DirectoryStorage, LeftBehind, WorkerStore};
 use crate::clock::Clock;
 use crate::cluster::control::WorkerFailure;
 use crate::cluster::stats::WorkerStats;
@@ -76,7 +76,8 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
     };
     let options =
         LocalOptions { logger: spec.logger.clone(), resources: spec.resources, ..LocalOptions::default() };
-    let checkpoints = spec.checkpoints.map(|directory| checkpoint_store(&directory, topology.name()));
+    let store = |directory: String| checkpoint_store(&directory, topology.name(), spec.left_behind);
+    let checkpoints = spec.checkpoints.map(store);
     let (assembled, ingress) =
         AssembledShare::new(topology, share, clock.clone(), options, checkpoints.transpose()?)
             .map_err(failure)?;
@@ -102,9 +103,13 @@ pub fn start(spec: WorkerSpec, reports: Reports) -> Result<Arc<dyn WorkerRuntime
 }
 
 /// The store in which the tasks of a worker keep their state.
-fn checkpoint_store(directory: &str, topology: &str) -> Result<WorkerStore, WorkerFailure> {
+fn checkpoint_store(
+    directory: &str,
+    topology: &str,
+    left_behind: LeftBehind,
+) -> Result<WorkerStore, WorkerFailure> {
     match DirectoryStorage::join(directory) {
-        Ok(storage) => Ok(WorkerStore::new(Box::new(storage), topology)),
+        Ok(storage) => Ok(WorkerStore::new(Box::new(storage), topology).leaving_behind(left_behind)),
         Err(error) => Err(shown(&error).into()),
     }
 }

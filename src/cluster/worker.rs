@@ -32,6 +32,7 @@ use std::time::Duration;
 use slog::{Logger, o};
 
 use crate::api::WorkerResources;
+use crate::checkpoint::LeftBehind;
 use crate::clock::Clock;
 use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, WorkerFailure, read};
 use crate::cluster::processor::CONTROL_THREAD;
@@ -112,6 +113,8 @@ pub struct WorkerSpec {
     pub logger: Logger,
     /// The directory of the checkpoints, if the topology is exactly-once.
     pub checkpoints: Option<String>,
+    /// What of the checkpoint that the run begins with is not restored.
+    pub left_behind: LeftBehind,
     /// Objects that tasks find by `TaskContext::resources`.
     pub resources: WorkerResources,
 }
@@ -244,6 +247,7 @@ fn start_with(
         net: start.net,
         logger: logger.clone(),
         checkpoints: start.checkpoints,
+        left_behind: start.left_behind,
         resources,
     };
     start_runtime(spec, reports)

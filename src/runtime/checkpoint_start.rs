@@ -1,6 +1,5 @@
 //! How a topology that is exactly-once begins: where its checkpoints are, and what becomes of those of earlier runs.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,10 +7,11 @@ use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::checkpoint::{
-    CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, LogStorage,
-    Manifest, RunState, TaskEntry,
+    CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, LeftBehind,
+    LogStorage, Manifest, RunState, TaskEntry,
 };
-use crate::ids::{CheckpointId, is_reserved_name};
+use crate::ids::CheckpointId;
+use crate::runtime::checkpoint_fit::check_fit;
 use crate::runtime::user_directory::user_directory;
 use crate::topology::graph::Topology;
 use crate::wal::{SEGMENT_LEN_MAX, Wal, WalError, WalPlace, WalPosition, log_name};
@@ -166,8 +166,8 @@ pub fn open_directory(
     open(topology, begin, dropped, Box::new(storage), &WalPlace::Directory(wal_directory(topology)?))
 }
 
-/// Opens a storage with the checkpoints of a topology, and begins an epoch in it. What the components in `dropped` kept
-/// may be left behind, if the topology does not have them any more.
+/// Opens a storage with the checkpoints of a topology, and begins an epoch in it. What `dropped` names is left behind:
+/// components that the topology does not have any more, and states of those that it has, as [`check_fit`] reads them.
 pub fn open(
     topology: &Topology,
     begin: CheckpointBegin,
@@ -183,10 +183,19 @@ pub fn open(
         }
         _ => CheckpointStore::open(storage, topology.name(), retain)?,
     };
+    let mut left_behind = LeftBehind::default();
+    let fit = |manifest: &Manifest, location: &str| {
+        check_fit(topology, manifest, dropped).map_err(|differences| CheckpointStartError::Unfit {
+            topology: topology.name().into(),
+            checkpoint: manifest.checkpoint,
+            location: location.to_owned(),
+            differences,
+        })
+    };
     let left = store.latest();
     match (&begin, left) {
         (CheckpointBegin::Resume | CheckpointBegin::ResumeFrom(_), Some(left)) => {
-            check_fit(topology, left, &location, dropped)?;
+            left_behind = fit(left, &location)?;
         }
         (CheckpointBegin::New | CheckpointBegin::Savepoint { discard: false, .. }, Some(left))
             if left.run != RunState::Committed =>
@@ -203,7 +212,7 @@ pub fn open(
             // Nothing is deleted before it is known that the savepoint can be used.
             let savepoint = CheckpointReader::open(directory)?;
             let manifest = savepoint.manifest(None)?;
-            check_fit(topology, &manifest, savepoint.location(), dropped)?;
+            left_behind = fit(&manifest, savepoint.location())?;
             savepoint.check_files(&manifest)?;
             if left.is_some() {
                 store.clear()?;
@@ -225,7 +234,7 @@ pub fn open(
         (_, None) => {}
     }
     let epoch = store.begin_epoch()?;
-    Ok(OpenedCheckpoints { store, epoch })
+    Ok(OpenedCheckpoints { store: store.leaving_behind(left_behind), epoch })
 }
 
 /// The logs of a topology, opened one after the other.
@@ -270,85 +279,12 @@ fn remove_logs(topology: &Topology, logs: &WalPlace) -> Result<(), CheckpointSta
     for_each_log(topology, logs, |_, mut storage| Wal::remove(&mut *storage))
 }
 
-/// Refuses a checkpoint that does not fit a topology. What the components in `dropped` kept may be left behind.
-fn check_fit(
-    topology: &Topology,
-    manifest: &Manifest,
-    location: &str,
-    dropped: &[String],
-) -> Result<(), CheckpointStartError> {
-    let differences = differences(topology, manifest, dropped);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let (topology, checkpoint) = (topology.name().into(), manifest.checkpoint);
-    let location = location.to_owned();
-    Err(CheckpointStartError::Unfit { topology, checkpoint, location, differences })
-}
-
-/// What keeps a topology from beginning with a checkpoint. A component that the checkpoint does not have begins with
-/// nothing.
-fn differences(topology: &Topology, manifest: &Manifest, dropped: &[String]) -> Vec<String> {
-    let mut differences = Vec::new();
-    let component = |id: &SmolStr| topology.components().iter().find(|component| component.id == *id);
-    let cap = topology.options().max_task_parallelism.unwrap_or(u32::MAX);
-    let key_groups = topology.options().key_groups;
-    let has_keys = |entry: &TaskEntry| entry.states.iter().any(|state| state.kind.is_keyed());
-    if manifest.key_groups != key_groups && manifest.tasks.iter().any(has_keys) {
-        differences.push(format!(
-            "its keys were shared out with `key_groups = {}`, and the topology has {key_groups}: write {0} again",
-            manifest.key_groups
-        ));
-    }
-    let mut seen = BTreeSet::new();
-    for entry in manifest.tasks.iter().filter(|entry| seen.insert(entry.component.clone())) {
-        let of_component = || manifest.tasks.iter().filter(|other| other.component == entry.component);
-        let tasks = component(&entry.component).map(|component| component.options.task_count().min(cap));
-        match tasks {
-            Some(tasks) if tasks != entry.tasks && of_component().any(|entry| entry.names_keys) => {
-                differences.push(format!(
-                    "`{0}` has {1} tasks in it, and {tasks} in the topology, and its keys cannot be moved, because it \
-                     names them itself: give it {1} tasks",
-                    entry.component, entry.tasks
-                ));
-            }
-            Some(_) => {}
-            None if dropped.iter().any(|dropped| *dropped == *entry.component) => {}
-            None if of_component().all(|entry| entry.files.is_empty() && entry.positions.is_empty()) => {}
-            None => differences.push(format!(
-                "it has {}, and the topology has no component `{1}`: add it, or leave that behind with \
-                 `--allow-dropped-state {1}`",
-                kept(of_component()),
-                entry.component
-            )),
-        }
-    }
-    differences
-}
-
-/// What the tasks of a component keep in a checkpoint, for people.
-fn kept<'e>(entries: impl Iterator<Item = &'e TaskEntry> + Clone) -> String {
-    let splits: usize = entries.clone().map(|entry| entry.positions.len()).sum();
-    let states = entries.flat_map(|entry| entry.states.iter().map(|state| (&entry.component, &state.name)));
-    let (of_runtime, of_bolt): (BTreeSet<_>, BTreeSet<_>) =
-        states.partition(|(_, name)| is_reserved_name(name));
-    let of_bolt: Vec<String> =
-        of_bolt.iter().map(|(component, name)| format!("`{component}.{name}`")).collect();
-    match (of_bolt.is_empty(), splits, of_runtime.is_empty()) {
-        (false, ..) => format!("state {}", of_bolt.join(", ")),
-        (true, 1.., _) => format!("positions in {splits} splits"),
-        (true, 0, false) => "tuples that it held".to_owned(),
-        (true, 0, true) => "files without states".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::{Spout, SpoutOutputs, SpoutStatus, Streams, TaskError};
-    use crate::checkpoint::{MemoryStorage, SnapshotFile};
+    use crate::checkpoint::{MemoryStorage, TaskEntry};
     use crate::config::Delivery;
-    use crate::state::{StateDescription, StateKind};
     use crate::testing::{Capture, FixedSpout};
     use crate::topology::TopologyBuilder;
     use crate::tuple::Value;
@@ -444,91 +380,6 @@ mod tests {
         let opened = back(checkpoint, 2).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(opened.store.latest().map(|manifest| manifest.checkpoint), Some(checkpoint));
         assert_eq!(opened.store.given_up(), [later]);
-    }
-
-    /// A checkpoint of these components, which keep something, with how many tasks each has and whether it names keys.
-    fn manifest(components: &[(&str, u32, bool)]) -> Manifest {
-        let entry = |(component, tasks, names_keys): &(&str, u32, bool)| TaskEntry {
-            component: (*component).into(),
-            task_index: 0,
-            tasks: *tasks,
-            files: vec![SnapshotFile { name: "snapshot".into(), bytes: 1, crc32c: 0 }],
-            positions: [].into(),
-            states: vec![StateDescription {
-                name: "counts".into(),
-                kind: StateKind::Value,
-                rust_type: "i64".to_owned(),
-            }],
-            names_keys: *names_keys,
-        };
-        Manifest {
-            checkpoint: CheckpointId { epoch: 1, number: 1 },
-            topology: "words".into(),
-            key_groups: 1024,
-            taken_at: 0,
-            run: RunState::Running,
-            txid: 0,
-            tasks: components.iter().map(entry).collect(),
-        }
-    }
-
-    #[test]
-    fn what_would_be_lost_is_refused_and_what_can_be_moved_is_not() {
-        let check = |components: &[(&str, u32, bool)], dropped: &[&str], expected: &[&str]| {
-            let dropped: Vec<String> = dropped.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(differences(&topology(2), &manifest(components), &dropped), expected);
-        };
-        check(&[("sink", 2, false), ("words", 1, false)], &[], &[]);
-        check(&[("sink", 3, false), ("words", 7, false)], &[], &[]);
-        check(&[("words", 1, false)], &[], &[]);
-        check(
-            &[("sink", 3, true)],
-            &[],
-            &[
-                "`sink` has 3 tasks in it, and 2 in the topology, and its keys cannot be moved, because it names them \
-               itself: give it 3 tasks",
-            ],
-        );
-        check(&[("sink", 2, true)], &[], &[]);
-        check(
-            &[("gone", 1, false)],
-            &["other"],
-            &[
-                "it has state `gone.counts`, and the topology has no component `gone`: add it, or leave that behind \
-               with `--allow-dropped-state gone`",
-            ],
-        );
-        check(&[("gone", 1, false)], &["gone"], &[]);
-    }
-
-    #[test]
-    fn tasks_are_counted_as_the_plan_does() {
-        let mut topology = topology(4);
-        topology.options.max_task_parallelism = Some(2);
-        assert_eq!(differences(&topology, &manifest(&[("sink", 2, true)]), &[]), [""; 0]);
-        assert_eq!(differences(&topology, &manifest(&[("sink", 4, true)]), &[]).len(), 1);
-    }
-
-    #[test]
-    fn keys_that_were_shared_out_in_another_way_are_refused() {
-        let mut manifest = manifest(&[("sink", 2, false)]);
-        manifest.key_groups = 512;
-        let found = differences(&topology(2), &manifest, &[]);
-        assert_eq!(
-            found,
-            ["its keys were shared out with `key_groups = 512`, and the topology has 1024: write 512 again"]
-        );
-        manifest.tasks[0].states.clear();
-        assert_eq!(differences(&topology(2), &manifest, &[]), [""; 0], "it has no keys");
-    }
-
-    #[test]
-    fn what_keeps_nothing_may_go() {
-        let mut manifest = manifest(&[("gone", 1, false)]);
-        manifest.tasks[0].files.clear();
-        assert_eq!(differences(&topology(1), &manifest, &[]), [""; 0]);
-        manifest.tasks[0].positions.insert("a.log".to_owned(), 7.into());
-        assert_eq!(differences(&topology(1), &manifest, &[]).len(), 1);
     }
 
     /// It cannot go back.

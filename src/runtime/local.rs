@@ -39,8 +39,9 @@ pub struct LocalOptions {
     pub metrics: Option<MetricsReporting>,
     /// What becomes of checkpoints of an earlier run, if the topology is exactly-once.
     pub checkpoints: CheckpointBegin,
-    /// Components that the topology does not have any more, and whose state in the checkpoint is left behind. Otherwise
-    /// such state is an error.
+    /// What of the checkpoint is left behind: `COMPONENT`, if the topology does not have it any more, or `COMPONENT.STATE`
+    /// for one state of a component, also written `COMPONENT:STATE`, which is clear if a name has a dot. Otherwise what
+    /// does not fit the topology is an error.
     pub allow_dropped_state: Vec<String>,
 }
 

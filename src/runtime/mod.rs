@@ -22,6 +22,7 @@ mod acking;
 mod assemble;
 mod audit;
 pub(crate) mod checkpoint_actions;
+mod checkpoint_fit;
 pub(crate) mod checkpoint_sequence;
 pub(crate) mod checkpoint_start;
 mod driver_trial;

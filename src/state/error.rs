@@ -76,11 +76,17 @@ pub enum StateError {
         /// The name, cut where it is long.
         name: String,
     },
-    /// The checkpoint has a state that the component has no more.
-    #[error("the checkpoint has state `{state}`, which the component does not register")]
+    /// The checkpoint has states that the component has no more.
+    #[error(
+        "the checkpoint has {}, which the component does not register: it registers {}",
+        listed_states(states),
+        listed_states(registered)
+    )]
     NotRegistered {
-        /// The state, as errors show it.
-        state: Box<str>,
+        /// These.
+        states: Box<[NamedState]>,
+        /// What the component registers.
+        registered: Box<[NamedState]>,
     },
     /// A state of this name is of another kind in the checkpoint.
     #[error("state `{state}` is {old} in the checkpoint, and the component registers it as {new}")]
@@ -146,6 +152,35 @@ pub enum StateError {
     /// A snapshot was to be written, and none has begun, or the last one has failed.
     #[error("no snapshot of the state is being written")]
     NoSnapshot,
+}
+
+/// A state as errors show it: ``state `counts` (value<i64>)``.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedState {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its kind, and the Rust types of what it holds.
+    pub shape: Box<str>,
+}
+
+impl NamedState {
+    /// Control characters of both are escaped: a checkpoint may have any text.
+    pub(super) fn new(name: &str, shape: &str) -> NamedState {
+        NamedState { name: shown(name).into(), shape: shown(shape).into() }
+    }
+}
+
+impl fmt::Display for NamedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state `{}` ({})", self.name, self.shape)
+    }
+}
+
+fn listed_states(states: &[NamedState]) -> String {
+    match states.is_empty() {
+        true => "no state".to_owned(),
+        false => states.iter().map(NamedState::to_string).collect::<Vec<_>>().join(", "),
+    }
 }
 
 impl StateError {

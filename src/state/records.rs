@@ -30,7 +30,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::state::encoding::{EncodingError, decode, encode};
-use crate::state::error::StateError;
+use crate::state::error::{NamedState, StateError};
+use crate::state::registry::shown_type;
 use crate::state::stored::Written;
 use crate::text::shown;
 use crate::tuple::Value;
@@ -71,6 +72,13 @@ pub(super) struct StateColumn {
     /// The name of its Rust type, for people.
     #[serde(rename = "type")]
     pub(super) of: String,
+}
+
+impl StateColumn {
+    /// As errors show it.
+    pub(super) fn named(&self) -> NamedState {
+        NamedState::new(&self.name, &shown_type(&self.kind, &self.of))
+    }
 }
 
 /// What a record is, apart from its key.

@@ -2,16 +2,19 @@
 //!
 //! 1. What is restored is what the last snapshot has (`sequence`).
 //! 2. A state of the checkpoint that the component does not register is an error, so nothing is lost unnoticed.
-//!    A registered state that the checkpoint lacks begins empty.
+//!    A registered state that the checkpoint lacks begins empty. What is left behind on purpose is not looked at.
 //! 3. A state may have got a time to live since, or lost it, or have another: see `expiring`. What has expired by now
 //!    is not restored.
 //! 4. Keys that have nothing in the end have no place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::SmolStr;
+
+use crate::ids::is_reserved_name;
 use crate::state::columns::NO_KEY_PLACE;
 use crate::state::encoding::EncodingError;
-use crate::state::error::StateError;
+use crate::state::error::{NamedState, StateError};
 use crate::state::keys::{hash_of, shown_key};
 use crate::state::parts::Parts;
 use crate::state::records::{StateColumn, damaged};
@@ -32,13 +35,22 @@ pub(crate) trait StateShare {
     fn has_item(&self, nth: usize) -> bool;
 }
 
+/// What of snapshots a task takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Taking<'s> {
+    /// What belongs to it of the state of another number of tasks. `None`: its number of tasks is as it was.
+    pub(crate) share: Option<&'s dyn StateShare>,
+    /// The states that are left behind.
+    pub(crate) left_behind: &'s BTreeSet<SmolStr>,
+}
+
 /// A state that is being restored.
 pub(super) struct Restore<'t> {
     sequence: SnapshotSequence,
     restored: Restored<'t>,
 }
 
-/// What is taken of a task's state, and what is left.
+/// What is taken of a task's state, if its component had another number of tasks.
 #[derive(Clone, Copy)]
 struct Taken<'t> {
     share: &'t dyn StateShare,
@@ -48,8 +60,10 @@ struct Taken<'t> {
 /// What was restored so far.
 struct Restored<'t> {
     kept: Kept<'t>,
-    /// The states of the snapshot that is being read, with the number that each has in the task.
-    found: Vec<(u32, StateColumn)>,
+    /// The states of the snapshot that is being read, with the number that each has in the task. `None`: it is left
+    /// behind.
+    found: Vec<Option<(u32, StateColumn)>>,
+    left_behind: &'t BTreeSet<SmolStr>,
     /// What is taken. `None`: all of it.
     taken: Option<Taken<'t>>,
     /// With a share: the last value of each operator state, to be added at the end to what other tasks had.
@@ -57,18 +71,14 @@ struct Restored<'t> {
 }
 
 impl<'t> Restore<'t> {
-    /// These must be empty, and have a column for each state.
-    pub(super) fn new(kept: Kept<'t>) -> Restore<'t> {
-        let restored = Restored { kept, found: Vec::new(), taken: None, operator: BTreeMap::new() };
+    /// Restores what the task with this index kept. `kept` must have a column for each state; with a share, what other
+    /// tasks had is there already, and otherwise it must be empty.
+    pub(super) fn new(kept: Kept<'t>, taking: Taking<'t>, task: u32) -> Restore<'t> {
+        let taken =
+            taking.share.map(|share| Taken { share, has_operator_state: share.has_operator_state_of(task) });
+        let left_behind = taking.left_behind;
+        let restored = Restored { kept, found: Vec::new(), left_behind, taken, operator: BTreeMap::new() };
         Restore { sequence: SnapshotSequence::default(), restored }
-    }
-
-    /// Takes only what belongs to this share of the state of the task with this index. What other tasks had is there
-    /// already.
-    pub(super) fn share(mut self, share: &'t dyn StateShare, task: u32) -> Restore<'t> {
-        let has_operator_state = share.has_operator_state_of(task);
-        self.restored.taken = Some(Taken { share, has_operator_state });
-        self
     }
 
     /// Reads a chunk: whole records.
@@ -94,6 +104,17 @@ impl<'t> Restore<'t> {
 
 impl Changes for Restored<'_> {
     fn begin(&mut self, states: Vec<StateColumn>) -> Result<(), StateError> {
+        let registered = self.kept.parts.states;
+        let is_unknown = |state: &&StateColumn| {
+            let is_of = |name: &SmolStr| *name == state.name;
+            !self.left_behind.iter().any(is_of) && !registered.iter().any(|known| is_of(&known.name))
+        };
+        let unknown: Box<[_]> = states.iter().filter(is_unknown).map(StateColumn::named).collect();
+        if !unknown.is_empty() {
+            let of_bolt = registered.iter().filter(|state| !is_reserved_name(&state.name));
+            let registered = of_bolt.map(|state| NamedState::new(&state.name, &state.shown())).collect();
+            return Err(StateError::NotRegistered { states: unknown, registered });
+        }
         self.found = states.into_iter().map(|state| self.find(state)).collect::<Result<_, _>>()?;
         Ok(())
     }
@@ -117,9 +138,10 @@ impl Changes for Restored<'_> {
 
     fn set(&mut self, state: u64, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError> {
         let found = usize::try_from(state).ok().and_then(|state| self.found.get(state));
-        let Some((number, column)) = found else {
+        let Some(found) = found else {
             return Err(damaged(format!("it has no state {state}")));
         };
+        let Some((number, column)) = found else { return Ok(()) };
         let number = *number;
         if self.kept.parts.states[number as usize].kind.is_keyed() == key.is_empty() {
             return Err(damaged(format!("a key of state `{}` is none", shown(&column.name))));
@@ -156,27 +178,27 @@ impl Changes for Restored<'_> {
 impl Restored<'_> {
     /// Adds items to an operator state, by its position in the snapshot.
     fn append(&mut self, position: u32, value: &[u8]) -> Result<(), StateError> {
-        let Some((number, _)) = self.found.get(position as usize) else { return Ok(()) };
+        let Some(Some((number, _))) = self.found.get(position as usize) else { return Ok(()) };
         let appended = self.kept.parts.columns[*number as usize].append(value);
         appended.map_err(|error| self.unreadable(position as usize, &[], &error))
     }
 
-    /// The number of a state in the task.
-    fn find(&self, state: StateColumn) -> Result<(u32, StateColumn), StateError> {
+    /// The number of a state in the task; `None` if it is left behind.
+    fn find(&self, state: StateColumn) -> Result<Option<(u32, StateColumn)>, StateError> {
         let states = self.kept.parts.states;
-        let Some(at) = states.iter().position(|registered| registered.name == state.name) else {
-            return Err(StateError::NotRegistered { state: shown(&state.name).into() });
+        let found = states.iter().position(|registered| registered.name == state.name);
+        let Some(at) = found.filter(|_| !self.left_behind.iter().any(|left| *left == state.name)) else {
+            return Ok(None);
         };
         let registered = &states[at];
         if registered.kind.to_string() != state.kind {
-            let old = shown(shown_type(&state.kind, &state.of));
             return Err(StateError::KindChanged {
                 state: registered.name.clone(),
-                old: old.into(),
+                old: shown(shown_type(&state.kind, &state.of)).into(),
                 new: registered.shown().into(),
             });
         }
-        Ok((at as u32, state))
+        Ok(Some((at as u32, state)))
     }
 
     /// The place of a key. It gets one if it has none and must have one.
@@ -219,9 +241,11 @@ impl Restored<'_> {
         }
     }
 
-    /// The error about a state, by its position in the snapshot.
+    /// The error about a state that was found, by its position in the snapshot.
     fn unreadable(&self, state: usize, key: &[Value], error: &EncodingError) -> StateError {
-        let (number, column) = &self.found[state];
+        let Some(Some((number, column))) = self.found.get(state) else {
+            return damaged(format!("it has no state {state}"));
+        };
         let registered = &self.kept.parts.states[*number as usize];
         StateError::Unreadable {
             state: registered.name.clone(),

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use super::tests::{Model, States, begin_call};
 use crate::clock::{Clock, Time};
@@ -13,7 +14,7 @@ use crate::state::records::{Begin, Record, Records, StateColumn, write_begin, wr
 use crate::state::stored::Written;
 use crate::state::{
     Column, Due, ListCells, MapCells, OperatorCells, SnapshotKind, StateError, StateKind, StateRegistry,
-    StateValue, TaskState, TimerCells, ValueCells,
+    StateShare, StateValue, TakeChunk, Taking, TaskState, TimerCells, ValueCells,
 };
 use crate::tuple::Value;
 
@@ -347,7 +348,8 @@ fn errors_name_what_does_not_fit() {
         let error = task.state.restore([bytes]).expect_err("it does not fit").to_string();
         assert!(error.starts_with(expected), "{error}");
     }
-    let expected = "the checkpoint has state `counts`, which the component does not register";
+    let expected = "the checkpoint has state `counts` (value<i64>), which the component does not register: it registers \
+                    state `count` (value<i64>)";
     check::<ValueCells<i64>>("count", StateKind::Value, &bytes, expected);
     let expected =
         "state `counts` is value<i64> in the checkpoint, and the component registers it as list<i64>";
@@ -369,6 +371,61 @@ fn errors_name_what_does_not_fit() {
     let error = One::<OperatorCells<String>>::new("all", StateKind::Operator).state.restore([&*bytes]);
     let error = error.expect_err("it does not fit").to_string();
     assert!(error.starts_with("state `all` cannot be restored: it is operator<i64> in"), "{error}");
+}
+
+/// Of a task with every kind of state, which has moved to another number of tasks or not, all but one are left behind.
+/// The next snapshot does not have them, and a key that had nothing else has no place.
+#[test]
+fn states_are_left_behind_by_their_names() {
+    struct Everything;
+    impl StateShare for Everything {
+        fn has_key(&self, _: &[Value]) -> bool {
+            true
+        }
+        fn has_operator_state_of(&self, _: u32) -> bool {
+            true
+        }
+        fn has_item(&self, _: usize) -> bool {
+            true
+        }
+    }
+    let states =
+        [("value", "value"), ("map", "map"), ("list", "list"), ("all", "operator"), ("timer", "timer")];
+    let of = |(name, kind): &(&str, &str)| StateColumn {
+        name: (*name).to_owned(),
+        kind: (*kind).to_owned(),
+        of: String::new(),
+    };
+    let mut whole = Vec::new();
+    let begin = Begin { number: 1, after: None, states: states.iter().map(of).collect() };
+    write_begin(&begin, false, &mut whole).expect("it can be written");
+    let (one, two) = ([Value::from(1)], [Value::from(2)]);
+    let written =
+        [(0, &one[..], 17), (1, &two, 0x80), (2, &one, 0x90), (3, &[], 0x91), (4, &two, 0xc0), (0, &two, 1)];
+    for (state, key, byte) in written {
+        let value = Some(Written::Plain(std::slice::from_ref(&byte)));
+        write_value(state, key, value, &mut whole).expect("it can be written");
+    }
+    write_value(0, &two, None, &mut whole).expect("it can be written");
+    write_end(7, &mut whole).expect("it can be written");
+
+    let left_behind = ["map", "list", "all", "timer"].map(SmolStr::new_static).into();
+    for share in [None, Some(&Everything as &dyn StateShare)] {
+        let mut after = One::<ValueCells<i64>>::new("value", StateKind::Value);
+        let taking = Taking { share, left_behind: &left_behind };
+        let read = |_: u32, take: &mut TakeChunk<'_>| take(&whole);
+        after.state.restore_tasks::<StateError>([0], taking, read).expect("it fits");
+        assert_eq!((after.get(1), after.place(2)), (Some(17), None));
+        let (kind, bytes) = after.save(false);
+        assert_eq!((kind, records(&bytes)), (SnapshotKind::Full, (0, 1, 0)));
+    }
+    // A state of the same name is another one.
+    let mut after = One::<ListCells<String>>::new("value", StateKind::List);
+    let left_behind = states.map(|(name, _)| SmolStr::new_static(name)).into();
+    let taking = Taking { share: None, left_behind: &left_behind };
+    let read = |_: u32, take: &mut TakeChunk<'_>| take(&whole);
+    after.state.restore_tasks::<StateError>([0], taking, read).expect("it fits");
+    assert_eq!(after.place(1), None);
 }
 
 #[test]

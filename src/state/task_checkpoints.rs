@@ -1,11 +1,16 @@
 //! Snapshots of the state of a task, and how it is restored from them.
 
+use std::collections::BTreeSet;
+
 use crate::state::error::StateError;
 use crate::state::parts::Parts;
 use crate::state::registry::{OperatorSharing, StateKind};
-use crate::state::restore::{Restore, StateShare};
+use crate::state::restore::{Restore, Taking};
 use crate::state::snapshots::{Kept, LateRecord, SnapshotKind, Snapshots, WriteStep};
 use crate::state::task_state::TaskState;
+
+/// Takes a chunk of a snapshot: whole records.
+pub(crate) type TakeChunk<'t> = dyn FnMut(&[u8]) -> Result<(), StateError> + 't;
 
 impl TaskState {
     /// Begins a snapshot of everything (`full`) or of what changed since the snapshot before was begun, and
@@ -47,43 +52,47 @@ impl TaskState {
         snapshots.write(budget, late, out, kept)
     }
 
-    /// Replaces what is kept by what snapshots have. Their chunks are given in the order in which they were
-    /// written: those of a full one, then those of the deltas that followed. The columns must have been made.
+    /// Replaces what is kept by what the snapshots of these tasks have: those of this task, or those of all tasks of its
+    /// component if it had another number of them, as [`Taking::share`] says. The columns must have been made. `read`
+    /// passes on the chunks of a task in the order in which they were written: those of a full snapshot, then those of
+    /// the deltas that followed.
     ///
     /// # Errors
-    /// When the snapshots do not fit the states of the component, or are not whole. Nothing is kept then.
+    /// When `read` fails, and when the snapshots do not fit the states of the component, or are not whole. Nothing is
+    /// kept then.
+    pub(crate) fn restore_tasks<E: From<StateError>>(
+        &mut self,
+        tasks: impl IntoIterator<Item = u32>,
+        taking: Taking<'_>,
+        mut read: impl FnMut(u32, &mut TakeChunk<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.clear();
+        let restored = tasks.into_iter().try_for_each(|task| {
+            let mut restore = Restore::new(self.kept().1, taking, task);
+            read(task, &mut |chunk| restore.read(chunk))?;
+            Ok(restore.finish()?)
+        });
+        if let Some(share) = taking.share {
+            for (column, state) in self.columns.iter_mut().zip(&self.states) {
+                if state.kind == StateKind::Operator && state.sharing == OperatorSharing::Dealt {
+                    column.keep_items(&|nth| share.has_item(nth));
+                }
+            }
+        }
+        restored.inspect_err(|_| self.clear())
+    }
+
+    /// The same for chunks that are in memory, of a task whose component has as many tasks as before.
+    ///
+    /// # Errors
+    /// As [`restore_tasks`](Self::restore_tasks).
     pub(crate) fn restore<'c>(
         &mut self,
         chunks: impl IntoIterator<Item = &'c [u8]>,
     ) -> Result<(), StateError> {
-        self.clear();
-        let mut restore = Restore::new(self.kept().1);
-        let read = chunks.into_iter().try_for_each(|chunk| restore.read(chunk));
-        read.and_then(|()| restore.finish()).inspect_err(|_| self.clear())
-    }
-
-    /// Replaces what is kept by a share of what several tasks kept. For each of them, its index and the chunks of its
-    /// snapshots, as for [`restore`](Self::restore).
-    ///
-    /// # Errors
-    /// As [`restore`](Self::restore).
-    pub(crate) fn restore_share<'c, C: IntoIterator<Item = &'c [u8]>>(
-        &mut self,
-        tasks: impl IntoIterator<Item = (u32, C)>,
-        share: &dyn StateShare,
-    ) -> Result<(), StateError> {
-        self.clear();
-        let restored = tasks.into_iter().try_for_each(|(task, chunks)| {
-            let mut restore = Restore::new(self.kept().1).share(share, task);
-            chunks.into_iter().try_for_each(|chunk| restore.read(chunk))?;
-            restore.finish()
-        });
-        for (column, state) in self.columns.iter_mut().zip(&self.states) {
-            if state.kind == StateKind::Operator && state.sharing == OperatorSharing::Dealt {
-                column.keep_items(&|nth| share.has_item(nth));
-            }
-        }
-        restored.inspect_err(|_| self.clear())
+        let taking = Taking { share: None, left_behind: &BTreeSet::new() };
+        let mut chunks = chunks.into_iter();
+        self.restore_tasks([0], taking, |_, take| chunks.try_for_each(&mut *take))
     }
 
     /// Whether the bolt has named keys itself: see [`note_named`](Self::note_named).

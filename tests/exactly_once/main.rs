@@ -5,6 +5,7 @@
 mod accidents;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod left_behind;
 mod overtaking;
 mod rescaling;
 mod wal;

@@ -59,6 +59,10 @@ fn start() -> Start {
         log: LogSpec { levels: "warn,count=debug".parse().unwrap(), format: LogFormat::Json, color: true },
         print: PrintStyle::JsonLines,
         checkpoints: Some("/var/lib/t".to_owned()),
+        left_behind: LeftBehind::of(
+            CheckpointId { epoch: 2, number: 3 },
+            [("count".into(), "counts".into()), ("count".into(), "last".into())],
+        ),
         stdin: true,
         closed: ClosedStreams { output: true, ..ClosedStreams::default() },
     }

@@ -140,6 +140,10 @@ impl RunningWorkers {
             log: options.log.clone(),
             print: options.print,
             checkpoints: opened.as_ref().map(|(directory, _)| directory.clone()),
+            left_behind: opened
+                .as_ref()
+                .map(|(_, opened)| opened.store.left_behind().clone())
+                .unwrap_or_default(),
             stdin: options.stdin,
             closed: standard::closed(),
         };

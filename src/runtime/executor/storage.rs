@@ -15,7 +15,7 @@ use smol_str::SmolStr;
 
 use crate::api::Positions;
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, Manifest, SnapshotFile, TaskEntry, TaskName, WorkerStore,
+    CheckpointError, CheckpointStore, LeftBehind, Manifest, SnapshotFile, TaskEntry, TaskName, WorkerStore,
 };
 use crate::clock::Time;
 use crate::ids::CheckpointId;
@@ -78,6 +78,13 @@ impl Store {
         }
     }
 
+    fn left_behind(&self) -> &LeftBehind {
+        match self {
+            Store::Whole(store) => store.left_behind(),
+            Store::Share { store, .. } => store.left_behind(),
+        }
+    }
+
     /// Whether what a task kept is needed in this process: the task is here, or the component has another number of
     /// tasks now, and some of them are here.
     fn is_needed(&self, entry: &TaskEntry, counts: &BTreeMap<SmolStr, u32>) -> bool {
@@ -102,6 +109,8 @@ impl Store {
             let positions: &mut Positions = restored.positions.entry(entry.component.clone()).or_default();
             positions.extend(entry.positions.clone());
             restored.tasks.insert(entry.component.clone(), entry.tasks);
+            let left_behind = self.left_behind().states_of(checkpoint, &entry.component);
+            restored.left_behind.insert(entry.component.clone(), left_behind);
             if entry.names_keys {
                 restored.names_keys.insert(entry.component.clone());
             }

@@ -3,8 +3,10 @@
 //! Tuples that the bolt holds when a checkpoint is taken are part of it, as a state of their own. After a restore
 //! they come to the bolt once more, before anything else.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -15,12 +17,13 @@ use crate::logging::panics::guarded;
 use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender, refuse};
 use crate::runtime::executor::task_share::TaskShare;
 use crate::runtime::flow::alignment::Barrier;
-use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
+use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart, named_state};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
 use crate::state::encoding::encode;
 use crate::state::{
-    LateRecord, OperatorCells, OperatorSharing, SnapshotKind, StateError, TaskState, WriteStep,
+    LateRecord, NamedState, OperatorCells, OperatorSharing, SnapshotKind, StateError, StateShare, TakeChunk,
+    Taking, TaskState, WriteStep,
 };
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
@@ -106,10 +109,36 @@ impl RestoreError {
     }
 }
 
-impl From<StateError> for RestoreError {
-    fn from(error: StateError) -> RestoreError {
-        RestoreError { why: error.to_string(), is_permanent: !matches!(error, StateError::Store { .. }) }
-    }
+/// What may be done about a state of a component that does not fit the checkpoint.
+const REMEDY: &str = "register it as it was, or leave it behind with";
+
+/// Why the state of a component could not be restored.
+fn misfit(component: &str, error: &StateError) -> RestoreError {
+    let flag = |state: &str| format!("`--allow-dropped-state {}`", named_state(component, state));
+    let named = |states: &[NamedState]| match states.is_empty() {
+        true => format!("no state of `{component}`"),
+        false => listed(states.iter().map(|state| {
+            let NamedState { name, shape } = state;
+            format!("`{}` ({shape})", named_state(component, name))
+        })),
+    };
+    let why = match error {
+        StateError::NotRegistered { states, registered } => format!(
+            "the checkpoint has {}, and the topology has {}: {REMEDY} {}",
+            named(states),
+            named(registered),
+            listed(states.iter().map(|state| flag(&state.name)))
+        ),
+        StateError::KindChanged { state, .. } | StateError::Unreadable { state, .. } => {
+            format!("{error}; {REMEDY} {}", flag(state))
+        }
+        error => error.to_string(),
+    };
+    RestoreError { why, is_permanent: !matches!(error, StateError::Store { .. }) }
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// A snapshot that is being written.
@@ -253,19 +282,28 @@ impl TaskCheckpoints {
             store.has_named_keys();
         }
         let tasks_before = restored.tasks.get(&self.name.component).copied();
-        let other_share = share.filter(|share| tasks_before.is_some_and(|before| before != share.tasks()));
-        if let Some(share) = other_share {
-            let tasks = restored.states.iter().filter(|(task, _)| task.component == self.name.component);
-            let tasks = tasks.filter(|(_, chunks)| !chunks.is_empty());
-            let chunks = tasks.map(|(task, chunks)| (task.task_index, chunks.iter().map(|chunk| &**chunk)));
-            // Reading a value calls code of its type.
-            guarded(|| store.restore_share(chunks, share)).map_err(RestoreError::permanent)??;
-            self.held = self.kept_rows(store, Some(share)).map_err(RestoreError::permanent)?;
-        } else if let Some(chunks) = restored.states.get(&self.name).filter(|chunks| !chunks.is_empty()) {
-            guarded(|| store.restore(chunks.iter().map(|chunk| &**chunk)))
-                .map_err(RestoreError::permanent)??;
-            self.held = self.kept_rows(store, None).map_err(RestoreError::permanent)?;
+        let share = share.filter(|share| tasks_before.is_some_and(|before| before != share.tasks()));
+        let is_read = |task: &TaskName| match share {
+            Some(_) => task.component == self.name.component,
+            None => *task == self.name,
+        };
+        let kept = restored.states.iter().filter(|(task, chunks)| is_read(task) && !chunks.is_empty());
+        let kept: BTreeMap<u32, &Vec<Bytes>> = kept.map(|(task, chunks)| (task.task_index, chunks)).collect();
+        if kept.is_empty() && share.is_none() {
+            return Ok(());
         }
+        let nothing = BTreeSet::new();
+        let left_behind = restored.left_behind.get(&self.name.component).unwrap_or(&nothing);
+        let taking = Taking { share: share.map(|share| share as &dyn StateShare), left_behind };
+        let read = |task: u32, take: &mut TakeChunk<'_>| match kept.get(&task) {
+            Some(chunks) => chunks.iter().try_for_each(|chunk| take(chunk)),
+            None => Ok(()),
+        };
+        // Reading a value calls code of its type.
+        guarded(|| store.restore_tasks(kept.keys().copied(), taking, read))
+            .map_err(RestoreError::permanent)?
+            .map_err(|error| misfit(&self.name.component, &error))?;
+        self.held = self.kept_rows(store, share).map_err(RestoreError::permanent)?;
         Ok(())
     }
 

@@ -28,6 +28,15 @@ pub struct Restored {
     pub tasks: BTreeMap<SmolStr, u32>,
     /// The components that named keys themselves.
     pub names_keys: BTreeSet<SmolStr>,
+    /// The states of each component that are left behind.
+    pub left_behind: BTreeMap<SmolStr, BTreeSet<SmolStr>>,
+}
+
+/// What `--allow-dropped-state` and messages call a state of a component. With a dot, as the streams of a component are
+/// written. Where one of the names has a dot itself, with a colon.
+pub fn named_state(component: &str, state: &str) -> String {
+    let separator = if component.contains('.') || state.contains('.') { ':' } else { '.' };
+    format!("{component}{separator}{state}")
 }
 
 /// What was read from the store.
