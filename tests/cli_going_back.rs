@@ -182,3 +182,55 @@ fn what_cannot_be_gone_back_to_is_refused_and_nothing_is_changed() {
     };
     assert!(without_lock(place.files()) == without_lock(files), "something was changed");
 }
+
+/// Files are read a piece at a time, and are checked as a whole before anything begins with them.
+#[test]
+fn a_damaged_file_is_refused_before_anything_is_started() {
+    let place = killed();
+    let is_snapshot = |name: &&String| name.starts_with("snapshot") && name.contains("count");
+    let latest = checkpoints(&place).pop().expect("there are some");
+    let inspected = place.squall(&["checkpoint", "inspect", "checkpoints", &latest, "--json"], 0).stdout;
+    let before = place.files();
+    let name =
+        before.keys().filter(is_snapshot).find(|name| inspected.contains(*name)).expect("`count` keeps");
+    let whole = &before[name];
+    let check = |damaged: Option<Vec<u8>>, flaw: &str| {
+        let path = place.path("checkpoints").join(name);
+        match &damaged {
+            Some(bytes) => fs::write(&path, bytes).expect("it can be written"),
+            None => fs::remove_file(&path).expect("it can be deleted"),
+        }
+        for more in [
+            &[][..],
+            &["--set", "bolt.count.parallelism=3"],
+            &["--workers", "2", "--set", "state.backend=redb"],
+        ] {
+            let args =
+                [&["run", "words.toml", "-q", "--resume", "--set", "state.directory=state"], &FAST[..], more]
+                    .concat();
+            let error = place.squall(&args, 1).stderr;
+            assert!(error.contains(&format!("checkpoint file `{name}`")) && error.contains(flaw), "{error}");
+            assert_eq!(checkpoints(&place).last(), Some(&latest), "no other is taken");
+            let (files, is_named) = (place.files(), |name: &&String| inspected.contains(&**name));
+            let missing: Vec<_> =
+                before.keys().filter(is_named).filter(|name| !files.contains_key(*name)).collect();
+            assert!(
+                missing.iter().all(|other| *other == name && damaged.is_none()),
+                "nothing is deleted: {missing:?}"
+            );
+        }
+        fs::write(&path, whole).expect("it can be written");
+    };
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        Some(bytes)
+    };
+    check(flipped(20), "its checksum is wrong");
+    check(flipped(whole.len() - 1), "its checksum is wrong");
+    check(Some(whole[..whole.len() / 2].to_vec()), &format!("of its {} bytes are there", whole.len()));
+    check(Some([&whole[..], b"x"].concat()), &format!("it is longer than the {} bytes", whole.len()));
+    check(None, "it is missing");
+    place.squall(&[&["run", "words.toml", "-q", "--resume"], &FAST[..]].concat(), 0);
+    assert!(published(&place).values().all(|times| *times == 1));
+}

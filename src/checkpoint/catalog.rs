@@ -10,9 +10,9 @@ use smol_str::SmolStr;
 use crate::checkpoint::epoch::{EPOCH_MAX, EpochRecord};
 use crate::checkpoint::error::{CheckpointError, damaged};
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
-use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of, snapshot_of};
-use crate::checkpoint::snapshot::{read_checked, read_chunks};
+use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of};
 use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::stored::StoredSnapshots;
 use crate::ids::CheckpointId;
 
 /// The storage of a topology, and what its small files state.
@@ -80,20 +80,19 @@ impl Catalog {
         Ok(manifest)
     }
 
-    /// The chunks of a snapshot file, all of which were checked.
-    pub(super) fn read_snapshot(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
-        if snapshot_of(&file.name).is_none() {
-            let flaw = damaged("it has not the name of a snapshot file");
-            return Err(flaw.of(&file.name, self.location()));
-        }
-        let read = self.storage.read(&file.name, file.bytes);
-        read_chunks(file, read, self.location())
+    /// Snapshot files that a manifest names, to be read.
+    pub(super) fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
+        StoredSnapshots::new(self.storage.files(), &self.location(), files)
     }
 
-    /// The bytes of a snapshot file, all of which were checked.
-    pub(super) fn checked_bytes(&mut self, file: &SnapshotFile) -> Result<Bytes, CheckpointError> {
-        let read = self.storage.read(&file.name, file.bytes);
-        read_checked(file, read, self.location()).map(|(bytes, _)| bytes)
+    /// The chunks of a snapshot file, all of which were checked.
+    pub(super) fn read_snapshot(&self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+        let mut chunks = Vec::new();
+        self.snapshots(std::slice::from_ref(file)).for_each_chunk(|chunk| {
+            chunks.push(Bytes::copy_from_slice(chunk));
+            Ok::<(), CheckpointError>(())
+        })?;
+        Ok(chunks)
     }
 
     pub(super) fn check_topology(&self, file: &str, found: &SmolStr) -> Result<(), CheckpointError> {

@@ -18,15 +18,18 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::checkpoint::entries::{explain_link, location_of, names, open_directory, read_file};
+use crate::checkpoint::entries::{
+    DirectoryFiles, explain_link, location_of, names, open_directory, read_file,
+};
 use crate::checkpoint::error::CheckpointError;
-use crate::checkpoint::storage::{CheckpointStorage, LogStorage};
+use crate::checkpoint::storage::{CheckpointFiles, CheckpointStorage, LogStorage};
 use crate::clock::Clock;
 use crate::text::shown;
 
@@ -61,7 +64,7 @@ const UNFINISHED: &str = ".squall-tmp";
 #[derive(Debug)]
 pub struct DirectoryStorage {
     path: PathBuf,
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     /// Files that are appended to.
     begun: HashMap<String, File>,
     /// Those of them whose names are durable.
@@ -98,7 +101,7 @@ impl DirectoryStorage {
         remove_unfinished(&directory).map_err(failed("delete", "*.squall-tmp"))?;
         Ok(DirectoryStorage {
             path: path.to_owned(),
-            directory,
+            directory: Arc::new(directory),
             begun: HashMap::new(),
             named: HashSet::new(),
             _lock: lock,
@@ -121,6 +124,7 @@ impl DirectoryStorage {
         let failed =
             |source| CheckpointError::Io { action: "lock", file: WORKERS.to_owned(), location, source };
         let lock = locked.map_err(failed)?;
+        let directory = Arc::new(directory);
         Ok(DirectoryStorage { path, directory, begun: HashMap::new(), named: HashSet::new(), _lock: lock })
     }
 
@@ -187,6 +191,10 @@ impl CheckpointStorage for DirectoryStorage {
 
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         read_file(&self.directory, name, limit)
+    }
+
+    fn files(&self) -> Arc<dyn CheckpointFiles> {
+        Arc::new(DirectoryFiles(Arc::clone(&self.directory)))
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {

@@ -7,10 +7,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::checkpoint::storage::{CheckpointFiles, StoredFile};
 use crate::files::refuse_directory;
 use crate::text::shown;
 
@@ -36,8 +38,19 @@ pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// All bytes of a regular file. `ErrorKind::FileTooLarge` if it is longer than the limit.
-pub(super) fn read_file(directory: &OwnedFd, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+/// Opens the files of a directory.
+#[derive(Clone, Debug)]
+pub(super) struct DirectoryFiles(pub(super) Arc<OwnedFd>);
+
+impl CheckpointFiles for DirectoryFiles {
+    fn open(&self, name: &str) -> io::Result<StoredFile> {
+        let (file, len) = open_file(&self.0, name)?;
+        Ok(StoredFile { input: Box::new(file), len })
+    }
+}
+
+/// Opens a regular file to be read, and returns it with its length.
+fn open_file(directory: &OwnedFd, name: &str) -> io::Result<(File, u64)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file: File = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(file) => file.into(),
@@ -48,11 +61,17 @@ pub(super) fn read_file(directory: &OwnedFd, name: &str, limit: u64) -> io::Resu
     if !metadata.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
+    Ok((file, metadata.len()))
+}
+
+/// All bytes of a regular file. `ErrorKind::FileTooLarge` if it is longer than the limit.
+pub(super) fn read_file(directory: &OwnedFd, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let (file, len) = open_file(directory, name)?;
     let too_long = || io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"));
-    if metadata.len() > limit {
+    if len > limit {
         return Err(too_long());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).map_err(|_| too_long())?);
+    let mut bytes = Vec::with_capacity(usize::try_from(len).map_err(|_| too_long())?);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
 }

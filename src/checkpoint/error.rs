@@ -247,7 +247,7 @@ fn shown_list(there: &[CheckpointId]) -> String {
 }
 
 /// What is wrong in the bytes of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// The bytes are not what was written.
     Damaged(String),

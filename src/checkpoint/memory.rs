@@ -10,13 +10,13 @@
 //! decided by a seed. A file that was published is never torn: it has the old bytes or the new ones.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::{self, Cursor, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::checkpoint::storage::{CheckpointStorage, LogStorage};
+use crate::checkpoint::storage::{CheckpointFiles, CheckpointStorage, LogStorage, StoredFile};
 
 /// Keeps checkpoints in memory, for tests and simulations. Its clones are the same storage, so a process that is
 /// started again opens what the one before has left.
@@ -424,6 +424,10 @@ impl CheckpointStorage for MemoryStorage {
         if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
     }
 
+    fn files(&self) -> Arc<dyn CheckpointFiles> {
+        Arc::new(self.clone())
+    }
+
     fn list(&mut self) -> io::Result<Vec<String>> {
         let mut disk = self.disk();
         disk.begin(StorageOperation::List)?;
@@ -450,6 +454,14 @@ impl CheckpointStorage for MemoryStorage {
 
     fn location(&self) -> String {
         "memory".to_owned()
+    }
+}
+
+impl CheckpointFiles for MemoryStorage {
+    fn open(&self, name: &str) -> io::Result<StoredFile> {
+        let bytes = self.clone().read(name, u64::MAX)?;
+        let len = bytes.len() as u64;
+        Ok(StoredFile { input: Box::new(Cursor::new(bytes)), len })
     }
 }
 

@@ -17,7 +17,8 @@
 //!    A start that goes back to an earlier checkpoint gives up the later ones there, in one write.
 //! 4. Everything that is read is checked: a cut, a flipped bit, a file of something else and a file of a newer
 //!    squall are errors that name the file, and nothing is deleted because of them. After a crash there are no
-//!    such errors, because files that were not durable are not named by a manifest.
+//!    such errors, because files that were not durable are not named by a manifest. Snapshot files are read a chunk at
+//!    a time (`snapshot_reader`), so what is made of one counts when its end was read.
 //! 5. [`CheckpointStore::open`] changes nothing.
 //!
 //! Nothing here has a thread or a clock: all calls are made by one thread, which may wait for the disk. Why
@@ -39,8 +40,10 @@ mod record;
 mod savepoint;
 mod snapshot;
 mod snapshot_files;
+mod snapshot_reader;
 mod storage;
 mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod worker_store;
@@ -54,7 +57,8 @@ pub use memory::{MemoryStorage, StorageOperation};
 pub use names::TaskName;
 pub(crate) use names::{EPOCH, manifest_of};
 pub(crate) use reader::{CheckpointReader, Listed};
-pub use storage::CheckpointStorage;
 pub(crate) use storage::LogStorage;
+pub use storage::{CheckpointFiles, CheckpointStorage, StoredFile};
 pub use store::CheckpointStore;
+pub use stored::StoredSnapshots;
 pub use worker_store::WorkerStore;

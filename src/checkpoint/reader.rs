@@ -13,18 +13,17 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use smol_str::SmolStr;
 
-use crate::checkpoint::entries::{location_of, names, open_directory, read_file};
+use crate::checkpoint::entries::{DirectoryFiles, location_of, names, open_directory, read_file};
 use crate::checkpoint::epoch::{EPOCH_MAX, EpochRecord};
 use crate::checkpoint::error::{CheckpointError, damaged};
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{EPOCH, manifest_name, manifest_of};
-use crate::checkpoint::snapshot::{read_checked, read_chunks};
+use crate::checkpoint::stored::StoredSnapshots;
 use crate::ids::CheckpointId;
 
 /// How often a list is read before checkpoints that were deleted meanwhile are left out of it.
@@ -33,7 +32,7 @@ const LISTINGS_MAX: usize = 8;
 /// A directory of checkpoints that is only looked at.
 #[derive(Debug)]
 pub(crate) struct CheckpointReader {
-    directory: OwnedFd,
+    files: DirectoryFiles,
     location: String,
 }
 
@@ -49,7 +48,10 @@ impl CheckpointReader {
     pub(crate) fn open(path: &Path) -> Result<CheckpointReader, CheckpointError> {
         let location = location_of(path);
         match open_directory(path) {
-            Ok(directory) => Ok(CheckpointReader { directory, location }),
+            Ok(directory) => {
+                let files = DirectoryFiles(Arc::new(directory));
+                Ok(CheckpointReader { files, location })
+            }
             Err(source) => Err(CheckpointError::Unopened { location, source }),
         }
     }
@@ -98,21 +100,14 @@ impl CheckpointReader {
         }
     }
 
-    /// The chunks of a file, all of which were checked.
-    pub(crate) fn chunks(&self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
-        read_chunks(file, read_file(&self.directory, &file.name, file.bytes), self.location.clone())
-    }
-
-    /// The bytes of a file, all of which were checked.
-    pub(crate) fn checked_bytes(&self, file: &SnapshotFile) -> Result<Bytes, CheckpointError> {
-        let read = read_file(&self.directory, &file.name, file.bytes);
-        read_checked(file, read, self.location.clone()).map(|(bytes, _)| bytes)
+    /// Files that a manifest names, to be read.
+    pub(crate) fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
+        StoredSnapshots::new(Arc::new(self.files.clone()), &self.location, files)
     }
 
     /// Reads and checks all files of a checkpoint.
     pub(crate) fn check_files(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
-        let mut files = manifest.tasks.iter().flat_map(|task| &task.files);
-        files.try_for_each(|file| self.checked_bytes(file).map(drop))
+        manifest.tasks.iter().try_for_each(|task| self.snapshots(&task.files).check())
     }
 
     /// The error to report after a file of this checkpoint could not be used: the checkpoint may have been deleted.
@@ -141,7 +136,7 @@ impl CheckpointReader {
     }
 
     fn names(&self) -> Result<Vec<String>, CheckpointError> {
-        names(&self.directory).map_err(|source| {
+        names(&self.files.0).map_err(|source| {
             let (file, location) = ("manifest-*.json".to_owned(), self.location.clone());
             CheckpointError::Io { action: "list", file, location, source }
         })
@@ -181,7 +176,7 @@ impl CheckpointReader {
 
     /// A file that is found by its name; `None` if it is not there. One that is too long was not written by squall.
     fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
-        match read_file(&self.directory, name, limit) {
+        match read_file(&self.files.0, name, limit) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {

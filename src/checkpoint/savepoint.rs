@@ -9,10 +9,11 @@ use std::path::Path;
 use crate::checkpoint::catalog::Catalog;
 use crate::checkpoint::directory::DirectoryStorage;
 use crate::checkpoint::error::CheckpointError;
-use crate::checkpoint::manifest::Manifest;
+use crate::checkpoint::manifest::{Manifest, SnapshotFile};
 use crate::checkpoint::names::manifest_name;
 use crate::checkpoint::reader::CheckpointReader;
-use crate::checkpoint::storage::CheckpointStorage as _;
+use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::stored::StoredSnapshots;
 
 /// Copies a checkpoint that was published to a directory, which must be empty or not there.
 pub(super) fn export(
@@ -30,8 +31,7 @@ pub(super) fn export(
         return Err(CheckpointError::NotEmpty { location });
     }
     for file in manifest.tasks.iter().flat_map(|task| &task.files) {
-        let bytes = catalog.checked_bytes(file)?;
-        target.publish(&file.name, &bytes).map_err(failed("write", &file.name))?;
+        copy(&catalog.snapshots(std::slice::from_ref(file)), file, &mut target, &location)?;
     }
     let name = manifest_name(manifest.checkpoint);
     target.publish(&name, &manifest.encode()).map_err(failed("write", &name))
@@ -44,8 +44,11 @@ pub(super) fn import(catalog: &mut Catalog, directory: &Path) -> Result<Manifest
     let name = manifest_name(manifest.checkpoint);
     catalog.check_topology_in(&name, savepoint.location(), &manifest.topology)?;
     for file in manifest.tasks.iter().flat_map(|task| &task.files) {
-        let bytes = savepoint.checked_bytes(file)?;
-        catalog.storage.publish(&file.name, &bytes).map_err(catalog.failed("write", &file.name))?;
+        // One that an interrupted copy left is not appended to.
+        let name = std::slice::from_ref(&file.name);
+        catalog.storage.delete(name).map_err(catalog.failed("delete", &file.name))?;
+        let location = catalog.location();
+        copy(&savepoint.snapshots(std::slice::from_ref(file)), file, &mut *catalog.storage, &location)?;
     }
     catalog.storage.publish(&name, &manifest.encode()).map_err(catalog.failed("write", &name))?;
     let mut record = catalog.read_epoch()?;
@@ -54,4 +57,21 @@ pub(super) fn import(catalog: &mut Catalog, directory: &Path) -> Result<Manifest
     record.since = record.since.max(record.epoch + 1);
     catalog.write_epoch(&record)?;
     Ok(manifest)
+}
+
+/// Copies a file to a storage, a piece at a time. If that fails, a part of it may be there, which no manifest names.
+fn copy(
+    source: &StoredSnapshots,
+    file: &SnapshotFile,
+    target: &mut dyn CheckpointStorage,
+    location: &str,
+) -> Result<(), CheckpointError> {
+    let name = &file.name;
+    let failed = |source| {
+        let (file, location) = (name.clone(), location.to_owned());
+        CheckpointError::Io { action: "write", file, location, source }
+    };
+    let copied = source.copy(&mut |piece| target.append(name, piece).map_err(failed));
+    copied.inspect_err(|_| target.abandon(name))?;
+    target.seal(name).map_err(failed)
 }

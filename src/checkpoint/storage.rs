@@ -1,6 +1,7 @@
 //! What keeps the bytes of checkpoints.
 
-use std::io;
+use std::io::{self, Read};
+use std::sync::Arc;
 
 /// Keeps the bytes of checkpoints: a directory, or memory in tests, or an object store.
 ///
@@ -31,9 +32,12 @@ pub trait CheckpointStorage: Send {
     /// An error leaves open which of them.
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// All bytes of a file. `ErrorKind::NotFound` if it is not there, `ErrorKind::FileTooLarge` if it is longer
+    /// All bytes of a small file. `ErrorKind::NotFound` if it is not there, `ErrorKind::FileTooLarge` if it is longer
     /// than the limit.
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// Opens large files to be read, a piece at a time and by other threads.
+    fn files(&self) -> Arc<dyn CheckpointFiles>;
 
     /// The names of all files, in no particular order.
     fn list(&mut self) -> io::Result<Vec<String>>;
@@ -44,6 +48,21 @@ pub trait CheckpointStorage: Send {
 
     /// What a message calls this place.
     fn location(&self) -> String;
+}
+
+/// Opens the files of a [`CheckpointStorage`] to be read, from whichever thread. It may outlive the storage.
+pub trait CheckpointFiles: Send + Sync {
+    /// Opens a file at its begin. `ErrorKind::NotFound` if it is not there. A file that was opened can be read to its end,
+    /// or reading fails, whatever becomes of it meanwhile.
+    fn open(&self, name: &str) -> io::Result<StoredFile>;
+}
+
+/// A file that was opened to be read. Nothing is appended to it any more.
+pub struct StoredFile {
+    /// Its bytes, from the first on.
+    pub input: Box<dyn Read + Send>,
+    /// How many there are.
+    pub len: u64,
 }
 
 /// A storage in which a write-ahead log can be kept: files that are appended to after they were made durable.

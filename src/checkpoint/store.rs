@@ -17,6 +17,7 @@ use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_of
 use crate::checkpoint::savepoint;
 use crate::checkpoint::snapshot_files::SnapshotFiles;
 use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::stored::StoredSnapshots;
 use crate::ids::CheckpointId;
 
 /// The checkpoints of one topology.
@@ -343,11 +344,18 @@ impl CheckpointStore {
         self.delete_garbage(own);
     }
 
-    /// The chunks of a file, all of which were checked.
+    /// The files of a task, which a manifest names, to be read a chunk at a time, also by another thread. Nothing is read
+    /// yet.
+    pub fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
+        self.catalog.snapshots(files)
+    }
+
+    /// The chunks of a file, all of which were checked, in memory: [`snapshots`](Self::snapshots) is for what may be
+    /// large.
     ///
     /// # Errors
     /// When the storage fails; when the file is missing, damaged, or newer than this squall.
-    pub fn read(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+    pub fn read(&self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
         self.catalog.read_snapshot(file)
     }
 }

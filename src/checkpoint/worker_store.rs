@@ -12,6 +12,7 @@ use crate::checkpoint::manifest::{Manifest, SnapshotFile};
 use crate::checkpoint::names::TaskName;
 use crate::checkpoint::snapshot_files::SnapshotFiles;
 use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::stored::StoredSnapshots;
 use crate::ids::CheckpointId;
 
 /// What one of several workers needs of the checkpoints of its topology. It writes snapshot files, and reads those that
@@ -113,11 +114,18 @@ impl WorkerStore {
         self.catalog.read_manifest(checkpoint)
     }
 
-    /// The chunks of a file, all of which were checked.
+    /// The files of a task, which a manifest names, to be read a chunk at a time, also by another thread. Nothing is read
+    /// yet.
+    pub fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
+        self.catalog.snapshots(files)
+    }
+
+    /// The chunks of a file, all of which were checked, in memory: [`snapshots`](Self::snapshots) is for what may be
+    /// large.
     ///
     /// # Errors
     /// When the storage fails; when the file is missing, damaged, or newer than this squall.
-    pub fn read(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+    pub fn read(&self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
         self.catalog.read_snapshot(file)
     }
 }

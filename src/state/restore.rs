@@ -232,7 +232,9 @@ impl Restored<'_> {
         let Kept { parts, spill } = &mut self.kept;
         if parts.columns.iter().any(|column| column.is_used(place)) {
             if let Some(spill) = spill {
-                spill.restored(place, bytes);
+                // The entry of a key has its values with each of its states.
+                let of_key: usize = key.iter().map(Value::heap_size).sum();
+                spill.restored(place, bytes + of_key);
             }
         } else if let Some(key) = parts.keys.remove(place)
             && let Some(spill) = spill

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -13,8 +14,9 @@ use crate::clock::{Clock, Time};
 use crate::state::records::{Begin, Record, Records, StateColumn, write_begin, write_end, write_value};
 use crate::state::stored::Written;
 use crate::state::{
-    Column, Due, ListCells, MapCells, OperatorCells, SnapshotKind, StateError, StateKind, StateRegistry,
-    StateShare, StateValue, TakeChunk, Taking, TaskState, TimerCells, ValueCells,
+    Column, Due, ListCells, MapCells, MemoryBackend, OperatorCells, RedbBackend, SnapshotKind, StateBackend,
+    StateError, StateKind, StateRegistry, StateShare, StateValue, TakeChunk, Taking, TaskState, TimerCells,
+    ValueCells,
 };
 use crate::tuple::Value;
 
@@ -426,6 +428,36 @@ fn states_are_left_behind_by_their_names() {
     let read = |_: u32, take: &mut TakeChunk<'_>| take(&whole);
     after.state.restore_tasks::<StateError>([0], taking, read).expect("it fits");
     assert_eq!(after.place(1), None);
+}
+
+/// The checksum of a file stands at its end. If it is wrong, nothing of what was read before counts, wherever it is by then.
+#[test]
+fn what_was_read_before_an_error_is_dropped() {
+    let mut counts = One::<ValueCells<i64>>::new("counts", StateKind::Value);
+    (0..2_000).for_each(|key| counts.set(key, Some(key)));
+    let (_, bytes) = counts.save(true);
+    let nothing = [].into();
+    let taking = Taking { share: None, left_behind: &nothing };
+    let directory = tempfile::tempdir().expect("a directory");
+    let redb = RedbBackend::new(Some(directory.path().to_owned()));
+    let backends: [Option<Arc<dyn StateBackend>>; 3] =
+        [None, Some(Arc::new(MemoryBackend::default())), Some(Arc::new(redb))];
+    for backend in backends {
+        let mut restored = One::<ValueCells<i64>>::new("counts", StateKind::Value);
+        if let Some(backend) = backend {
+            restored.state.set_backend(backend, 8 << 10);
+            restored.state.open_store().expect("it can be opened");
+        }
+        let wrong = |_: u32, take: &mut TakeChunk<'_>| {
+            take(&bytes)?;
+            Err(StateError::Damaged { why: "the checksum is wrong".into() })
+        };
+        assert!(restored.state.restore_tasks::<StateError>([0], taking, wrong).is_err());
+        assert_eq!((restored.state.key_count(), restored.get(7)), (0, None));
+        let right = |_: u32, take: &mut TakeChunk<'_>| take(&bytes);
+        restored.state.restore_tasks::<StateError>([0], taking, right).expect("it is whole");
+        assert_eq!((restored.state.key_count(), restored.get(7)), (2_000, Some(7)));
+    }
 }
 
 #[test]

@@ -31,6 +31,8 @@ struct SavedStates {
     states: Vec<SavedState>,
     /// For each state of the snapshot that is being read, its number among `states`.
     found: Vec<usize>,
+    /// Whether keys count, and values are not kept.
+    is_without_values: bool,
 }
 
 /// What a state has.
@@ -68,6 +70,12 @@ impl From<Written<'_>> for SavedValue {
 }
 
 impl SavedStateReader {
+    /// Reads which keys each state has. Their values have no bytes.
+    pub(crate) fn without_values() -> SavedStateReader {
+        let saved = SavedStates { is_without_values: true, ..SavedStates::default() };
+        SavedStateReader { sequence: SnapshotSequence::default(), saved }
+    }
+
     /// Reads a chunk: whole records.
     pub(crate) fn read(&mut self, chunk: &[u8]) -> Result<(), StateError> {
         self.sequence.read(chunk, &mut self.saved)
@@ -100,6 +108,7 @@ impl Changes for SavedStates {
         if state.kind.is_keyed() == key.is_empty() {
             return Err(damaged(format!("a key of state `{}` is none", shown(&state.name))));
         }
+        let value = value.map(|value| if self.is_without_values { Written::Plain(&[]) } else { value });
         match (value, state.values.get_mut(key)) {
             (Some(value), Some(old)) => *old = value.into(),
             (Some(value), None) => drop(state.values.insert(key.into(), value.into())),

@@ -116,6 +116,22 @@ fn memory_has_a_bounded_number_of_keys_whatever_comes() {
     assert!((0..20_000).all(|n| restored.get(n) == Ok(Some(n))));
 }
 
+/// While a checkpoint is read, keys count with their own bytes, too.
+#[test]
+fn long_keys_leave_memory_while_they_are_restored() {
+    let key = |n: i64| format!("{n}-{}", "x".repeat(2_000));
+    let mut counts = Counts::<i64>::new(backend());
+    for n in 0..500 {
+        counts.set(key(n), n).expect("there is room");
+    }
+    let (_, snapshot) = counts.save(true).expect("it can be written");
+    let mut restored = Counts::<i64>::new(backend());
+    restored.state.restore([&*snapshot]).expect("it is whole");
+    assert_eq!(restored.state.key_count(), 500);
+    assert!(restored.resident() <= MEMORY / 2_000 + 1, "{}", restored.resident());
+    assert!((0..500).all(|n| restored.get(key(n)) == Ok(Some(n))));
+}
+
 #[test]
 fn a_key_that_grows_counts_with_what_it_takes() {
     let mut counts = Counts::<String>::new(backend());

@@ -1,8 +1,9 @@
 //! A storage of checkpoints that deceives the start that uses it, as if squall had a defect.
 
 use std::io;
+use std::sync::Arc;
 
-use crate::checkpoint::{CheckpointStorage, EPOCH, MemoryStorage, manifest_of};
+use crate::checkpoint::{CheckpointFiles, CheckpointStorage, EPOCH, MemoryStorage, manifest_of};
 
 /// A defect of squall that a storage can simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,10 @@ impl CheckpointStorage for DefectiveStorage {
             Some(epoch) if name == EPOCH && self.defect == StoreDefect::FenceForgotten => Ok(epoch.clone()),
             _ => self.storage.read(name, limit),
         }
+    }
+
+    fn files(&self) -> Arc<dyn CheckpointFiles> {
+        self.storage.files()
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {

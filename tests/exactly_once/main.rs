@@ -7,6 +7,7 @@ mod accidents;
 mod kit;
 mod left_behind;
 mod overtaking;
+mod reading;
 mod rescaling;
 mod wal;
 

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::{RETAIN, TOPOLOGY, assert_no_leftovers, assert_readable, id, names, open, prepare, take};
-use crate::checkpoint::{CheckpointError, CheckpointStorage, CheckpointStore, MemoryStorage};
+use crate::checkpoint::{
+    CheckpointError, CheckpointFiles, CheckpointStorage, CheckpointStore, MemoryStorage,
+};
 
 /// Lets another process act right before an operation.
 struct Interrupted {
@@ -44,6 +46,10 @@ impl CheckpointStorage for Interrupted {
 
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         self.storage.read(name, limit)
+    }
+
+    fn files(&self) -> Arc<dyn CheckpointFiles> {
+        self.storage.files()
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {

@@ -45,7 +45,13 @@ fn a_run_may_hold_the_directory() {
     assert_eq!(reader.manifest(None).ok().as_ref(), store.latest());
     assert_eq!(reader.manifest(Some(id(1, 2))).ok().as_ref(), Some(&manifests[1]));
     for file in manifests.iter().flat_map(|manifest| &manifest.tasks).flat_map(|task| &task.files) {
-        assert_eq!(reader.chunks(file).expect("it is whole"), super::chunks_of(&file.name));
+        let mut chunks = Vec::new();
+        let read = reader.snapshots(std::slice::from_ref(file)).for_each_chunk(|chunk| {
+            chunks.push(chunk.to_vec());
+            Ok::<(), CheckpointError>(())
+        });
+        read.expect("it is whole");
+        assert_eq!(chunks, super::chunks_of(&file.name).map(String::into_bytes));
     }
     let error = text(reader.manifest(Some(id(1, 9))));
     assert!(error.ends_with("1-1, 1-2, 1-3 are there"), "{error}");
@@ -128,7 +134,7 @@ fn a_checkpoint_that_is_deleted_meanwhile_is_no_flaw() {
     let reader = reader(&place);
     let manifest = reader.manifest(Some(id(1, 1))).expect("it is whole");
     let file = &manifest.tasks[0].files[0];
-    let missing = || reader.chunks(file).expect_err("it is not there");
+    let missing = || reader.snapshots(std::slice::from_ref(file)).check().expect_err("it is not there");
 
     fs::rename(place.path().join(&file.name), place.path().join("elsewhere")).expect("renamed");
     assert!(text(Err::<(), _>(reader.explain(id(1, 1), missing()))).contains("it is missing"));

@@ -131,16 +131,17 @@ fn check_task(
     task: &TaskEntry,
     first_error: &mut Option<CheckpointError>,
 ) -> CheckedTask {
-    let (mut checked, mut states) = (CheckedTask::default(), Ok(SavedStateReader::default()));
+    let (mut checked, mut states) = (CheckedTask::default(), SavedStateReader::without_values());
+    let mut unreadable = None;
     for file in &task.files {
-        let problem = match reader.chunks(file) {
-            Ok(chunks) => {
-                states = states.and_then(|mut states| {
-                    chunks.iter().try_for_each(|chunk| states.read(chunk))?;
-                    Ok(states)
-                });
-                None
+        let read = reader.snapshots(std::slice::from_ref(file)).for_each_chunk(|chunk| {
+            if unreadable.is_none() {
+                unreadable = states.read(chunk).err();
             }
+            Ok(())
+        });
+        let problem = match read {
+            Ok(()) => None,
             Err(error) => {
                 let text = problem(&error);
                 first_error.get_or_insert(error);
@@ -152,7 +153,7 @@ fn check_task(
     if task.files.is_empty() || checked.files.iter().any(Option::is_some) {
         return checked;
     }
-    match states.and_then(SavedStateReader::finish) {
+    match unreadable.map_or_else(|| states.finish(), Err) {
         Ok(states) => {
             let keyed = states.into_iter().filter(|state| state.kind.is_keyed());
             checked.keys = keyed.map(|state| (state.name, state.values.len() as u64)).collect();

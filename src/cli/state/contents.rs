@@ -97,11 +97,12 @@ impl<'r> Contents<'r> {
             CommandError::Refused(text)
         };
         let mut states = SavedStateReader::default();
-        for file in &task.files {
-            let chunks = self.reader.chunks(file);
-            let chunks = chunks.map_err(|error| self.reader.explain(self.checkpoint, error))?;
-            chunks.iter().try_for_each(|chunk| states.read(chunk)).map_err(unreadable)?;
-        }
+        let read =
+            self.reader.snapshots(&task.files).for_each_chunk(|chunk| states.read(chunk).map_err(unreadable));
+        read.map_err(|error| match error {
+            CommandError::Checkpoint(error) => self.reader.explain(self.checkpoint, error).into(),
+            error => error,
+        })?;
         states.finish().map_err(unreadable)
     }
 }

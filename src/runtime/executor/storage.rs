@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use slog::Logger;
 use smol_str::SmolStr;
 
 use crate::api::Positions;
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, LeftBehind, Manifest, SnapshotFile, TaskEntry, TaskName, WorkerStore,
+    CheckpointError, CheckpointStore, LeftBehind, Manifest, SnapshotFile, StoredSnapshots, TaskEntry,
+    TaskName, WorkerStore,
 };
 use crate::clock::Time;
 use crate::ids::CheckpointId;
@@ -71,10 +71,10 @@ impl Store {
         }
     }
 
-    fn read(&mut self, file: &SnapshotFile) -> Result<Vec<Bytes>, CheckpointError> {
+    fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
         match self {
-            Store::Whole(store) => store.read(file),
-            Store::Share { store, .. } => store.read(file),
+            Store::Whole(store) => store.snapshots(files),
+            Store::Share { store, .. } => store.snapshots(files),
         }
     }
 
@@ -97,9 +97,11 @@ impl Store {
         }
     }
 
-    /// Reads what the tasks of this process keep in a checkpoint, and the positions of all spouts.
+    /// What the tasks of this process keep in a checkpoint, and the positions of all spouts. Files are read and checked
+    /// here, so that no task begins with a checkpoint that is damaged. Tasks read them once more, a chunk at a time, so
+    /// that no more than that is in memory.
     fn restored(
-        &mut self,
+        &self,
         manifest: Option<&Manifest>,
         counts: &BTreeMap<SmolStr, u32>,
     ) -> Result<Arc<Restored>, StorageError> {
@@ -115,11 +117,9 @@ impl Store {
                 restored.names_keys.insert(entry.component.clone());
             }
             if self.is_needed(entry, counts) {
-                let mut chunks = Vec::new();
-                for file in &entry.files {
-                    chunks.extend(self.read(file)?);
-                }
-                restored.states.insert(entry.task(), chunks);
+                let snapshots = self.snapshots(&entry.files);
+                snapshots.check()?;
+                restored.states.insert(entry.task(), snapshots);
             }
         }
         Ok(Arc::new(restored))

@@ -6,24 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::api::{OutputState, Positions, SourceMeta, TaskContext};
-use crate::checkpoint::TaskName;
+use crate::checkpoint::{StoredSnapshots, TaskName};
 use crate::ids::{CheckpointId, TaskId};
 use crate::logging::panics::guarded;
 use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender, refuse};
+use crate::runtime::executor::restore_error::{ReadError, RestoreError};
 use crate::runtime::executor::task_share::TaskShare;
 use crate::runtime::flow::alignment::Barrier;
-use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart, named_state};
+use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
 use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::TaskBatch;
 use crate::state::encoding::encode;
 use crate::state::{
-    LateRecord, NamedState, OperatorCells, OperatorSharing, SnapshotKind, StateError, StateShare, TakeChunk,
-    Taking, TaskState, WriteStep,
+    LateRecord, OperatorCells, OperatorSharing, SnapshotKind, StateShare, TakeChunk, Taking, TaskState,
+    WriteStep,
 };
 use crate::text::shown;
 use crate::tuple::codec::{decode_value, encode_value};
@@ -92,53 +92,6 @@ impl HeldRow {
         batch.rows.owned().extend(values);
         Some(TaskBatch { batch, meta: Arc::new(meta), local_task })
     }
-}
-
-/// Why a task did not get its state.
-#[derive(Debug)]
-pub struct RestoreError {
-    /// The reason.
-    pub why: String,
-    /// Whether no other attempt can succeed: not if it was the store of the state that failed.
-    pub is_permanent: bool,
-}
-
-impl RestoreError {
-    fn permanent(why: String) -> RestoreError {
-        RestoreError { why, is_permanent: true }
-    }
-}
-
-/// What may be done about a state of a component that does not fit the checkpoint.
-const REMEDY: &str = "register it as it was, or leave it behind with";
-
-/// Why the state of a component could not be restored.
-fn misfit(component: &str, error: &StateError) -> RestoreError {
-    let flag = |state: &str| format!("`--allow-dropped-state {}`", named_state(component, state));
-    let named = |states: &[NamedState]| match states.is_empty() {
-        true => format!("no state of `{component}`"),
-        false => listed(states.iter().map(|state| {
-            let NamedState { name, shape } = state;
-            format!("`{}` ({shape})", named_state(component, name))
-        })),
-    };
-    let why = match error {
-        StateError::NotRegistered { states, registered } => format!(
-            "the checkpoint has {}, and the topology has {}: {REMEDY} {}",
-            named(states),
-            named(registered),
-            listed(states.iter().map(|state| flag(&state.name)))
-        ),
-        StateError::KindChanged { state, .. } | StateError::Unreadable { state, .. } => {
-            format!("{error}; {REMEDY} {}", flag(state))
-        }
-        error => error.to_string(),
-    };
-    RestoreError { why, is_permanent: !matches!(error, StateError::Store { .. }) }
-}
-
-fn listed(names: impl Iterator<Item = String>) -> String {
-    names.collect::<Vec<_>>().join(", ")
 }
 
 /// A snapshot that is being written.
@@ -287,8 +240,9 @@ impl TaskCheckpoints {
             Some(_) => task.component == self.name.component,
             None => *task == self.name,
         };
-        let kept = restored.states.iter().filter(|(task, chunks)| is_read(task) && !chunks.is_empty());
-        let kept: BTreeMap<u32, &Vec<Bytes>> = kept.map(|(task, chunks)| (task.task_index, chunks)).collect();
+        let kept = restored.states.iter().filter(|(task, kept)| is_read(task) && !kept.is_empty());
+        let kept: BTreeMap<u32, &StoredSnapshots> =
+            kept.map(|(task, kept)| (task.task_index, kept)).collect();
         if kept.is_empty() && share.is_none() {
             return Ok(());
         }
@@ -296,13 +250,13 @@ impl TaskCheckpoints {
         let left_behind = restored.left_behind.get(&self.name.component).unwrap_or(&nothing);
         let taking = Taking { share: share.map(|share| share as &dyn StateShare), left_behind };
         let read = |task: u32, take: &mut TakeChunk<'_>| match kept.get(&task) {
-            Some(chunks) => chunks.iter().try_for_each(|chunk| take(chunk)),
+            Some(kept) => kept.for_each_chunk(|chunk| Ok::<(), ReadError>(take(chunk)?)),
             None => Ok(()),
         };
         // Reading a value calls code of its type.
         guarded(|| store.restore_tasks(kept.keys().copied(), taking, read))
             .map_err(RestoreError::permanent)?
-            .map_err(|error| misfit(&self.name.component, &error))?;
+            .map_err(|error| error.of(&self.name.component))?;
         self.held = self.kept_rows(store, share).map_err(RestoreError::permanent)?;
         Ok(())
     }

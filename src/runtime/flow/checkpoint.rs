@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::api::Positions;
-use crate::checkpoint::{CheckpointError, Manifest, SnapshotFile, TaskName};
+use crate::checkpoint::{CheckpointError, Manifest, SnapshotFile, StoredSnapshots, TaskName};
 use crate::ids::CheckpointId;
 use crate::runtime::flow::alignment::Barrier;
 use crate::state::{SnapshotKind, StateDescription};
@@ -20,8 +19,8 @@ use crate::text::shown;
 pub struct Restored {
     /// The checkpoint. `None`: there is none, and the topology begins anew.
     pub checkpoint: Option<CheckpointId>,
-    /// The state of each task, as the chunks in which it was written.
-    pub states: BTreeMap<TaskName, Vec<Bytes>>,
+    /// The state of each task, in files that were checked. Tasks read them.
+    pub states: BTreeMap<TaskName, StoredSnapshots>,
     /// The positions of each spout, those of all its tasks together.
     pub positions: BTreeMap<SmolStr, Positions>,
     /// How many tasks each component had.
