@@ -2,10 +2,13 @@
 
 #[path = "checkpoint_kit/mod.rs"]
 mod checkpoint_kit;
+#[path = "kit/mod.rs"]
+mod kit;
 
 use std::fs;
 
 use checkpoint_kit::Place;
+use kit::wait_until;
 use serde_json::Value;
 
 /// Numbers, counted by their last two digits. The bolt `tally` is also one that keeps something else.
@@ -175,7 +178,19 @@ fn a_run_begins_with_a_savepoint_without_a_state() {
     );
 
     let before = of_tally(&latest(&place)).0;
-    kill_after_next(&place, &["--from-savepoint", "saved", "--discard-checkpoints", FLAG, "tally.counts"]);
+    let manifests = |files: &str| -> Vec<String> {
+        let entries = fs::read_dir(place.path(files)).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.starts_with("manifest") && name.ends_with("json")).collect()
+    };
+    let of_savepoint = manifests("saved");
+    let more = ["--discard-checkpoints", FLAG, "tally.counts"];
+    let mut child = place.command(&[&from[..], &more].concat()).spawn().expect("it can be started");
+    wait_until("a checkpoint follows", || {
+        manifests("checkpoints").iter().any(|name| !of_savepoint.contains(name))
+    });
+    child.kill().expect("it runs");
+    child.wait().expect("it was started");
     let (written, states) = of_tally(&latest(&place));
     assert!(!states.contains(&"counts".to_owned()), "{states:?}");
     assert!(written.iter().all(|name| !before.contains(name)), "{written:?}");

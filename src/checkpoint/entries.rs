@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::checkpoint::scratch::Scratch;
 use crate::checkpoint::storage::{CheckpointFiles, StoredFile};
 use crate::files::refuse_directory;
 use crate::text::shown;
@@ -46,6 +47,13 @@ impl CheckpointFiles for DirectoryFiles {
     fn open(&self, name: &str) -> io::Result<StoredFile> {
         let (file, len) = open_file(&self.0, name)?;
         Ok(StoredFile { input: Box::new(file), len })
+    }
+
+    /// A file without a name, so that nothing is left of it.
+    fn scratch(&self) -> io::Result<Scratch> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.0, ".", flags, Mode::from_raw_mode(0o600))?;
+        Ok(Scratch::file(file.into()))
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::checkpoint::scratch::Scratch;
 use crate::checkpoint::storage::{CheckpointFiles, CheckpointStorage, LogStorage, StoredFile};
 
 /// Keeps checkpoints in memory, for tests and simulations. Its clones are the same storage, so a process that is
@@ -462,6 +463,10 @@ impl CheckpointFiles for MemoryStorage {
         let bytes = self.clone().read(name, u64::MAX)?;
         let len = bytes.len() as u64;
         Ok(StoredFile { input: Box::new(Cursor::new(bytes)), len })
+    }
+
+    fn scratch(&self) -> io::Result<Scratch> {
+        Ok(Scratch::memory())
     }
 }
 

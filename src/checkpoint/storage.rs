@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use crate::checkpoint::scratch::Scratch;
+
 /// Keeps the bytes of checkpoints: a directory, or memory in tests, or an object store.
 ///
 /// Names are flat: letters, digits, and `_.-`. All calls are made by the one thread that has the store. They may
@@ -55,6 +57,12 @@ pub trait CheckpointFiles: Send + Sync {
     /// Opens a file at its begin. `ErrorKind::NotFound` if it is not there. A file that was opened can be read to its end,
     /// or reading fails, whatever becomes of it meanwhile.
     fn open(&self, name: &str) -> io::Result<StoredFile>;
+
+    /// Room for what a restore makes of the files, as much as these take. `ErrorKind::Unsupported` if there is none: then
+    /// files are read more often.
+    fn scratch(&self) -> io::Result<Scratch> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A file that was opened to be read. Nothing is appended to it any more.

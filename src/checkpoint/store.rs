@@ -15,6 +15,7 @@ use crate::checkpoint::left_behind::LeftBehind;
 use crate::checkpoint::manifest::{MANIFEST_MAX, Manifest, SnapshotFile};
 use crate::checkpoint::names::{TaskName, manifest_name, manifest_of, snapshot_of};
 use crate::checkpoint::savepoint;
+use crate::checkpoint::scratch::Scratch;
 use crate::checkpoint::snapshot_files::SnapshotFiles;
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::checkpoint::stored::StoredSnapshots;
@@ -348,6 +349,14 @@ impl CheckpointStore {
     /// yet.
     pub fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
         self.catalog.snapshots(files)
+    }
+
+    /// Room for what is made of the files, until the restore is over.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        self.catalog.storage.files().scratch()
     }
 
     /// The chunks of a file, all of which were checked, in memory: [`snapshots`](Self::snapshots) is for what may be

@@ -1,6 +1,6 @@
 //! The store of a worker, which writes and reads what its tasks keep, and decides nothing.
 
-use std::fmt;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use smol_str::SmolStr;
@@ -10,6 +10,7 @@ use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::left_behind::LeftBehind;
 use crate::checkpoint::manifest::{Manifest, SnapshotFile};
 use crate::checkpoint::names::TaskName;
+use crate::checkpoint::scratch::Scratch;
 use crate::checkpoint::snapshot_files::SnapshotFiles;
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::checkpoint::stored::StoredSnapshots;
@@ -118,6 +119,14 @@ impl WorkerStore {
     /// yet.
     pub fn snapshots(&self, files: &[SnapshotFile]) -> StoredSnapshots {
         self.catalog.snapshots(files)
+    }
+
+    /// Room for what is made of the files, until the restore is over.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        self.catalog.storage.files().scratch()
     }
 
     /// The chunks of a file, all of which were checked, in memory: [`snapshots`](Self::snapshots) is for what may be

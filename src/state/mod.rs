@@ -30,6 +30,7 @@
 
 mod cells;
 mod columns;
+mod deal;
 pub(crate) mod encoding;
 mod error;
 mod expiring;
@@ -64,6 +65,7 @@ mod value;
 
 pub(crate) use cells::{ListCells, MapCells, OperatorCells, ValueCells};
 pub(crate) use columns::Column;
+pub(crate) use deal::Dealing;
 pub use encoding::EncodingError;
 pub use error::{NamedState, StateError};
 pub(crate) use expiring_cells::{CallTime, ExpiringListCells, ExpiringMapCells, ExpiringValueCells};

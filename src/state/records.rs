@@ -220,11 +220,20 @@ impl<'c> Records<'c> {
 
     /// The next record. Its key, if it has one, replaces what stands in `key`.
     pub(super) fn next(&mut self, key: &mut Vec<Value>) -> Result<Option<Record<'c>>, StateError> {
-        if self.left.0.is_empty() {
+        Ok(self.next_with_bytes(key)?.map(|(record, _)| record))
+    }
+
+    /// The same with all bytes of the record, as they stand in the chunk.
+    pub(super) fn next_with_bytes(
+        &mut self,
+        key: &mut Vec<Value>,
+    ) -> Result<Option<(Record<'c>, &'c [u8])>, StateError> {
+        let all = self.left.0;
+        if all.is_empty() {
             return Ok(None);
         }
         let record = self.left.record().ok_or_else(|| damaged("a record is cut off"))?;
-        read(Bytes(record), key).map(Some)
+        Ok(Some((read(Bytes(record), key)?, &all[..LENGTH_SIZE + record.len()])))
     }
 }
 

@@ -49,7 +49,7 @@ use crate::runtime::executor::logged_spout::LoggedSpouts;
 use crate::runtime::executor::spout::{Cycles, SpoutExecutor};
 use crate::runtime::executor::spout_task::SpoutTask;
 use crate::runtime::executor::step::{ExecutorHandles, TaskParts};
-use crate::runtime::executor::storage::{StorageExecutor, Store};
+use crate::runtime::executor::storage::{StorageExecutor, Store, TaskCounts};
 use crate::runtime::executor::worker_checkpoints::WorkerCheckpoints;
 use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::gauges::Gauges;
@@ -454,7 +454,8 @@ impl Assembly {
             self.endpoints.storage.clone().expect("it has an address where there are checkpoints");
         let inbox = self.inboxes.take(address.executor);
         let Blueprint { topology, plan, .. } = &self.blueprint;
-        let counts = Parts::new(topology, plan, 1).counts();
+        let key_groups = topology.options().key_groups;
+        let counts = TaskCounts { counts: Parts::new(topology, plan, 1).counts(), key_groups };
         let storage = StorageExecutor::new(
             inbox,
             self.endpoints.coordinator.clone(),

@@ -25,6 +25,7 @@ pub mod bolt_task;
 mod call_error;
 pub mod checkpoint_coordinator;
 pub mod checkpoints;
+mod dealing;
 pub mod end_coordinator;
 pub mod executor_answers;
 mod idle_pause;

@@ -1,8 +1,11 @@
 //! Why a task did not get its state from a checkpoint, for people.
 
+use std::io;
+
 use crate::checkpoint::CheckpointError;
 use crate::runtime::flow::checkpoint::{StorageError, named_state};
 use crate::state::{NamedState, StateError};
+use crate::text::shown;
 
 /// Why a task did not get its state.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) enum ReadError {
     Misfit(StateError),
     /// A file of the checkpoint could not be read.
     Unread(CheckpointError),
+    /// What was dealt out of it could not be read.
+    Lost(io::Error),
 }
 
 impl From<StateError> for ReadError {
@@ -39,6 +44,12 @@ impl From<CheckpointError> for ReadError {
     }
 }
 
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Lost(error)
+    }
+}
+
 impl ReadError {
     /// The error of a task of this component.
     pub(super) fn of(self, component: &str) -> RestoreError {
@@ -48,6 +59,10 @@ impl ReadError {
                 let StorageError { why, is_permanent } = error.into();
                 RestoreError { why, is_permanent }
             }
+            ReadError::Lost(error) => RestoreError {
+                why: format!("what was dealt out of the checkpoint cannot be read: {}", shown(error)),
+                is_permanent: false,
+            },
         }
     }
 }

@@ -7,6 +7,7 @@
 //! decided: a sink could otherwise abort what a later start finds complete.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use slog::Logger;
@@ -14,12 +15,13 @@ use smol_str::SmolStr;
 
 use crate::api::Positions;
 use crate::checkpoint::{
-    CheckpointError, CheckpointStore, LeftBehind, Manifest, SnapshotFile, StoredSnapshots, TaskEntry,
-    TaskName, WorkerStore,
+    CheckpointError, CheckpointStore, LeftBehind, Manifest, Scratch, SnapshotFile, StoredSnapshots,
+    TaskEntry, TaskName, WorkerStore,
 };
 use crate::clock::Time;
 use crate::ids::CheckpointId;
 use crate::runtime::executor::checkpoints::StorageQueue;
+use crate::runtime::executor::dealing::{Recipients, deal};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::flow::checkpoint::{CheckpointEvent, Loaded, Restored, StorageError, StorageJob};
 use crate::runtime::flow::inbox::{Inbox, InboxSender};
@@ -78,6 +80,24 @@ impl Store {
         }
     }
 
+    fn scratch(&self) -> io::Result<Scratch> {
+        match self {
+            Store::Whole(store) => store.scratch(),
+            Store::Share { store, .. } => store.scratch(),
+        }
+    }
+
+    /// The indices of the tasks of a component in this process, which has so many in all.
+    fn tasks_here(&self, component: &SmolStr, count: u32) -> Vec<u32> {
+        match self {
+            Store::Whole(_) => (0..count).collect(),
+            Store::Share { tasks, .. } => {
+                let here = tasks.iter().filter(|task| task.component == *component);
+                here.map(|task| task.task_index).collect()
+            }
+        }
+    }
+
     fn left_behind(&self) -> &LeftBehind {
         match self {
             Store::Whole(store) => store.left_behind(),
@@ -87,7 +107,7 @@ impl Store {
 
     /// Whether what a task kept is needed in this process: the task is here, or the component has another number of
     /// tasks now, and some of them are here.
-    fn is_needed(&self, entry: &TaskEntry, counts: &BTreeMap<SmolStr, u32>) -> bool {
+    fn is_needed(&self, entry: &TaskEntry, TaskCounts { counts, .. }: &TaskCounts) -> bool {
         match self {
             Store::Whole(_) => true,
             Store::Share { tasks, .. } if counts.get(&entry.component) == Some(&entry.tasks) => {
@@ -99,12 +119,13 @@ impl Store {
 
     /// What the tasks of this process keep in a checkpoint, and the positions of all spouts. Files are read and checked
     /// here, so that no task begins with a checkpoint that is damaged. Tasks read them once more, a chunk at a time, so
-    /// that no more than that is in memory.
+    /// that no more than that is in memory. What was kept by another number of tasks is dealt out here.
     fn restored(
         &self,
         manifest: Option<&Manifest>,
-        counts: &BTreeMap<SmolStr, u32>,
+        counts: &TaskCounts,
     ) -> Result<Arc<Restored>, StorageError> {
+        let mut moved: BTreeMap<(SmolStr, u32), Vec<(u32, StoredSnapshots)>> = BTreeMap::new();
         let checkpoint = manifest.map(|manifest| manifest.checkpoint);
         let mut restored = Restored { checkpoint, ..Restored::default() };
         for entry in manifest.iter().flat_map(|manifest| &manifest.tasks) {
@@ -118,12 +139,33 @@ impl Store {
             }
             if self.is_needed(entry, counts) {
                 let snapshots = self.snapshots(&entry.files);
-                snapshots.check()?;
+                let count = counts.counts.get(&entry.component).copied();
+                match count.filter(|count| *count != entry.tasks) {
+                    Some(count) if !snapshots.is_empty() => {
+                        let of_component = moved.entry((entry.component.clone(), count)).or_default();
+                        of_component.push((entry.task_index, snapshots.clone()));
+                    }
+                    Some(_) | None => snapshots.check()?,
+                }
                 restored.states.insert(entry.task(), snapshots);
+            }
+        }
+        for ((component, tasks), kept) in moved {
+            let (here, key_groups) = (self.tasks_here(&component, tasks), counts.key_groups);
+            if let Some(dealt) = deal(&kept, self.scratch(), &Recipients { here, tasks, key_groups })? {
+                restored.dealt.insert(component, dealt);
             }
         }
         Ok(Arc::new(restored))
     }
+}
+
+/// How the components of the topology are shared out.
+pub struct TaskCounts {
+    /// How many tasks each component has.
+    pub counts: BTreeMap<SmolStr, u32>,
+    /// Into how many groups fields grouping hashes keys.
+    pub key_groups: u32,
 }
 
 /// The executor that writes checkpoints.
@@ -132,8 +174,7 @@ pub struct StorageExecutor {
     coordinator: InboxSender,
     /// `None` once it was closed.
     store: Option<Store>,
-    /// How many tasks each component has.
-    counts: BTreeMap<SmolStr, u32>,
+    counts: TaskCounts,
     queue: Arc<StorageQueue>,
     /// The last checkpoint that was given up. What still comes for it, or for one before, is dropped.
     discarded: CheckpointId,
@@ -143,11 +184,11 @@ pub struct StorageExecutor {
 }
 
 impl StorageExecutor {
-    /// Writes to this store, and reports to the coordinator. With the store comes how many tasks each component has.
+    /// Writes to this store, and reports to the coordinator. With the store comes how components are shared out.
     pub fn new(
         inbox: Inbox,
         coordinator: InboxSender,
-        (store, counts): (Store, BTreeMap<SmolStr, u32>),
+        (store, counts): (Store, TaskCounts),
         queue: Arc<StorageQueue>,
         logger: Logger,
     ) -> StorageExecutor {
@@ -247,7 +288,7 @@ impl StorageExecutor {
 }
 
 /// Reads the latest checkpoint.
-fn load(store: &mut Store, counts: &BTreeMap<SmolStr, u32>) -> Result<Loaded, StorageError> {
+fn load(store: &mut Store, counts: &TaskCounts) -> Result<Loaded, StorageError> {
     let manifest = match store {
         Store::Whole(store) => store.settle()?.cloned(),
         Store::Share { .. } => None,
@@ -260,7 +301,7 @@ fn load(store: &mut Store, counts: &BTreeMap<SmolStr, u32>) -> Result<Loaded, St
 fn load_share(
     store: &mut Store,
     checkpoint: Option<CheckpointId>,
-    counts: &BTreeMap<SmolStr, u32>,
+    counts: &TaskCounts,
 ) -> Result<Arc<Restored>, StorageError> {
     let manifest = match (&mut *store, checkpoint) {
         (Store::Share { store, .. }, Some(checkpoint)) => Some(store.manifest(checkpoint)?),

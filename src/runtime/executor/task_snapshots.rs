@@ -249,9 +249,14 @@ impl TaskCheckpoints {
         let nothing = BTreeSet::new();
         let left_behind = restored.left_behind.get(&self.name.component).unwrap_or(&nothing);
         let taking = Taking { share: share.map(|share| share as &dyn StateShare), left_behind };
-        let read = |task: u32, take: &mut TakeChunk<'_>| match kept.get(&task) {
-            Some(kept) => kept.for_each_chunk(|chunk| Ok::<(), ReadError>(take(chunk)?)),
-            None => Ok(()),
+        let dealt = restored.dealt.get(&self.name.component).filter(|_| share.is_some());
+        let read = |task: u32, take: &mut TakeChunk<'_>| {
+            let take = |chunk: &[u8]| Ok::<(), ReadError>(take(chunk)?);
+            match (dealt, kept.get(&task)) {
+                (Some(dealt), _) => dealt.for_each_chunk(task, self.name.task_index, take),
+                (None, Some(kept)) => kept.for_each_chunk(take),
+                (None, None) => Ok(()),
+            }
         };
         // Reading a value calls code of its type.
         guarded(|| store.restore_tasks(kept.keys().copied(), taking, read))

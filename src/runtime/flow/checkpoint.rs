@@ -11,6 +11,7 @@ use crate::api::Positions;
 use crate::checkpoint::{CheckpointError, Manifest, SnapshotFile, StoredSnapshots, TaskName};
 use crate::ids::CheckpointId;
 use crate::runtime::flow::alignment::Barrier;
+use crate::runtime::flow::dealt::Dealt;
 use crate::state::{SnapshotKind, StateDescription};
 use crate::text::shown;
 
@@ -21,6 +22,9 @@ pub struct Restored {
     pub checkpoint: Option<CheckpointId>,
     /// The state of each task, in files that were checked. Tasks read them.
     pub states: BTreeMap<TaskName, StoredSnapshots>,
+    /// The same of components that have another number of tasks now, by what each of these needs of it. If there is none of a
+    /// component, its tasks read `states`.
+    pub dealt: BTreeMap<SmolStr, Dealt>,
     /// The positions of each spout, those of all its tasks together.
     pub positions: BTreeMap<SmolStr, Positions>,
     /// How many tasks each component had.

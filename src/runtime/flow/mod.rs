@@ -16,6 +16,7 @@ pub mod alignment;
 pub mod charge;
 pub mod checkpoint;
 pub mod credit_returns;
+pub mod dealt;
 pub mod gauges;
 pub mod inbox;
 pub mod link;
