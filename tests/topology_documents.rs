@@ -500,18 +500,21 @@ fn exactly_once_runs_in_several_workers() {
 }
 
 #[test]
-fn exactly_once_is_refused_with_a_cycle() {
+fn exactly_once_takes_a_cycle_if_each_bolt_has_an_input_that_leads_forward() {
     let looped =
         "\n[bolt.looped]\ntype = 'split'\ninputs = ['lines', { from = 'looped', feedback = true }]\n";
     check_added(looped, &[]);
     let document = WORD_COUNT.replace("[topology]\n", "[topology]\ndelivery = 'exactly-once'\n");
     check(
-        &format!("{document}{looped}"),
+        &format!("{document}{}", looped.replace("'lines', ", "{ from = 'lines', feedback = true }, ")),
         &[
-            "t:18:50: input of bolt `looped`: it leads back, and exactly-once does not run in a topology with a \
-             cycle so far (leave out the input, or set `delivery = \"at-least-once\"`)",
+            "t:18:40: each input of bolt `looped` leads back, and exactly-once needs one that does not: with that one \
+             the barriers of checkpoints come into the bolt (mark with `feedback = true` (`.feedback()` in Rust) the \
+             input by which tuples come back to a bolt where they have been, and not the one by which they come \
+             here first)",
         ],
     );
+    check(&format!("{document}{looped}"), &[]);
     check_messages(
         &format!("{document}{}", looped.replace("true", "false")),
         &[

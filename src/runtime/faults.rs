@@ -25,6 +25,8 @@ pub enum CheckpointDefect {
     BarrierEarly,
     /// The first batch that an executor held during an alignment is skipped, at each alignment.
     HeldBatchSkipped,
+    /// What is in flight when a barrier goes on is not recorded.
+    InFlightForgotten,
     /// Tasks commit a checkpoint when its manifest is about to be published.
     CommitBeforeDurable,
 }

@@ -141,7 +141,7 @@ impl FaultPlan {
     }
 
     /// An executor with several inputs passes a barrier on when it has come over the first of them. This, like the
-    /// four that follow, simulates a defect of checkpoints, which the simulation must detect. A plan has one of them.
+    /// five that follow, simulates a defect of checkpoints, which the simulation must detect. A plan has one of them.
     #[must_use]
     pub fn pass_barriers_early(mut self) -> FaultPlan {
         self.checkpoint_defect = Some(CheckpointDefect::BarrierEarly);
@@ -152,6 +152,13 @@ impl FaultPlan {
     #[must_use]
     pub fn skip_held_batch(mut self) -> FaultPlan {
         self.checkpoint_defect = Some(CheckpointDefect::HeldBatchSkipped);
+        self
+    }
+
+    /// What is in flight when a barrier overtakes, or goes round in a cycle, is not part of the checkpoint.
+    #[must_use]
+    pub fn forget_in_flight(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::InFlightForgotten);
         self
     }
 

@@ -3,6 +3,7 @@
 //! Random faults are in `tests/simulation/exactly_once.rs`; here each test is one story.
 
 mod accidents;
+mod cycles;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod left_behind;

@@ -202,7 +202,7 @@ impl Assembly {
         let options = &self.blueprint.topology.options().checkpoint;
         // Tuples that a barrier has overtaken must find their task again, also if there is another number of tasks.
         let timeout = options.alignment_timeout.filter(|_| self.blueprint.groups_repeatably(executor.part));
-        let links = self.links.of_consumer(executor.id).map(|link| link.id).collect();
+        let links = self.links.of_consumer(executor.id).map(|link| (link.id, link.kind)).collect();
         Some(AlignedInputs::new(links, options.mode.aligns(), timeout, self.checkpoint_defect()))
     }
 

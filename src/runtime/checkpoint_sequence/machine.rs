@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::config::CheckpointOptions;
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Parts};
-use crate::runtime::checkpoint_sequence::pending::{Pending, PendingCheckpoints};
+use crate::runtime::checkpoint_sequence::pending::PendingCheckpoints;
 use crate::runtime::end_sequence::EndProgress;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{StorageError, TaskPart};
@@ -241,7 +241,7 @@ impl CheckpointSequence {
     fn advance_pending(&mut self, now: Time, wall_nanos: i64) {
         if let Some(oldest) = self.pending.publish(self.parts.tasks.len()) {
             let (checkpoint, tasks) = (oldest.checkpoint, oldest.tasks());
-            let run = if oldest.is_last { RunState::Ended } else { RunState::Running };
+            let run = if oldest.ends_run() { RunState::Ended } else { RunState::Running };
             let manifest = self.manifest(checkpoint, tasks, run, wall_nanos);
             self.publish(Manifest { txid: self.txid + 1, ..manifest });
         } else if now >= self.pending.deadline() {
@@ -406,7 +406,7 @@ impl CheckpointSequence {
             states: part.states,
             names_keys: part.names_keys,
         };
-        self.pending.takes(place, part.task, entry);
+        self.pending.takes(place, part.task, entry, part.has_in_flight);
     }
 
     /// A task could not take its part.
@@ -428,9 +428,7 @@ impl CheckpointSequence {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        let Some(Pending { begun_at, is_last, entries, .. }) = self.pending.published(checkpoint) else {
-            return;
-        };
+        let Some(published) = self.pending.published(checkpoint) else { return };
         match result {
             Ok(()) => {}
             Err(StorageError { why, is_permanent: true }) => return self.fail(why),
@@ -439,19 +437,20 @@ impl CheckpointSequence {
             }
         }
         let written_before: BTreeSet<&str> = names_of(&self.entries).collect();
-        let new = entries.values().flat_map(|entry| &entry.files);
+        let new = published.entries.values().flat_map(|entry| &entry.files);
         let bytes = new.filter(|file| !written_before.contains(&*file.name)).map(|file| file.bytes).sum();
-        self.entries = entries;
+        let (ends_run, pause) = (published.ends_run(), published.pause(self.options.interval));
+        self.counts.completed(checkpoint, now.since(published.begun_at), bytes, now);
+        self.entries = published.entries;
         self.txid += 1;
         self.counts.stats.txid = self.txid;
         self.repeated = 0;
-        self.counts.completed(checkpoint, now.since(begun_at), bytes, now);
         let next = self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause));
         // A pause that a failure of a later one has asked for stays.
-        self.not_before = if self.has_finished { now } else { next.max(self.not_before) };
+        self.not_before = if self.has_finished { now.after(pause) } else { next.max(self.not_before) };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
         let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };
-        self.phase = match (is_last, stops) {
+        self.phase = match (ends_run, stops) {
             (true, _) => commits(CommitsBefore::End),
             (false, true) => commits(CommitsBefore::Stop),
             (false, false) => Phase::Running,

@@ -1,7 +1,8 @@
 //! The inputs of an executor that takes batches from an inbox, and the barriers on them.
 //!
-//! `flow::alignment` decides what may be executed before which barrier, and `flow::overtaking` what happens if barriers
-//! do not come soon. Here are the links with their ids, the defects that tests plant, and when a barrier overtakes.
+//! `flow::alignment` decides what may be executed before which barrier, and `flow::overtaking` what is in flight when a
+//! barrier goes on, because it overtakes or because links lead back. Here are the links with their ids, the defects that
+//! tests plant, and when a barrier overtakes.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::ids::{CheckpointId, LinkId};
 use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::alignment::{Alignment, Barrier, Parcel};
 use crate::runtime::flow::inbox::{Inbox, Taken};
+use crate::runtime::flow::link::LinkKind;
 use crate::runtime::flow::message::Incoming;
 use crate::runtime::flow::overtaking::Overtaking;
 
@@ -22,15 +24,18 @@ pub struct AlignedInputs {
     pub passing: Option<Barrier>,
     /// Barriers that have arrived, and count as outstanding until they were passed on.
     arrived: i64,
-    /// Where barriers overtake. `None`: each waits for its turn.
+    /// Whether links lead back, so that each barrier leaves something in flight.
+    leads_back: bool,
+    /// What was taken out of the inbox before its turn. `None`: no barrier overtakes, and no link leads back.
+    ahead: Option<Overtaking<Incoming>>,
+    /// When a barrier overtakes. `None`: each waits for its turn.
     overtakes: Option<Overtakes>,
     /// The defect that a test has planted.
     defect: Option<PlantedDefect>,
 }
 
-/// When a barrier overtakes, and what was taken out of the inbox because of that.
+/// When a barrier overtakes.
 struct Overtakes {
-    overtaking: Overtaking<Incoming>,
     /// `alignment_timeout`.
     after: Duration,
     /// Since when a barrier waits, as far as it was seen.
@@ -60,6 +65,11 @@ impl PlantedDefect {
         self.kind == CheckpointDefect::BarrierEarly
     }
 
+    /// Whether nothing is recorded of what is in flight.
+    fn forgets(&self) -> bool {
+        self.kind == CheckpointDefect::InFlightForgotten
+    }
+
     /// A barrier has arrived. Returns it if it is passed on at once.
     fn passes(&mut self, barrier: Barrier) -> Option<Barrier> {
         let is_first = std::mem::replace(&mut self.passed, barrier.checkpoint) != barrier.checkpoint;
@@ -79,28 +89,36 @@ impl AlignedInputs {
     /// Of an executor to which these links lead. `blocks`: see `flow::alignment`. `timeout`: how long a barrier waits
     /// before it overtakes; `None`: for its turn.
     pub fn new(
-        mut links: Vec<LinkId>,
+        mut links: Vec<(LinkId, LinkKind)>,
         blocks: bool,
         timeout: Option<Duration>,
         defect: Option<CheckpointDefect>,
     ) -> AlignedInputs {
-        links.sort_unstable();
-        let overtakes = |after| Overtakes { overtaking: Overtaking::default(), after, waiting_since: None };
+        links.sort_unstable_by_key(|(id, _)| *id);
+        let back: Vec<bool> = links.iter().map(|(_, kind)| *kind == LinkKind::Feedback).collect();
+        let in_cycle = links.iter().map(|(_, kind)| *kind != LinkKind::Acyclic).collect();
+        let defect = defect.map(PlantedDefect::new);
+        // A barrier that is passed on early leaves nothing in flight.
+        let leads_back = back.contains(&true) && !defect.as_ref().is_some_and(PlantedDefect::is_early);
         AlignedInputs {
-            overtakes: timeout.map(overtakes),
-            alignment: Alignment::new(links.len(), blocks),
-            links,
+            alignment: Alignment::new(back, blocks),
+            links: links.into_iter().map(|(id, _)| id).collect(),
             passing: None,
             arrived: 0,
-            defect: defect.map(PlantedDefect::new),
+            leads_back,
+            ahead: (leads_back || timeout.is_some()).then(|| Overtaking::new(in_cycle)),
+            overtakes: timeout.map(|after| Overtakes { after, waiting_since: None }),
+            defect,
         }
     }
 
-    /// The next batch that may be executed, from what was held or from `inbox`. If a barrier has come over all links,
-    /// it is noted in `passing`, and there is no batch before it was passed on.
-    pub fn next(&mut self, mut inbox: impl FnMut() -> Option<Taken>) -> Option<Incoming> {
+    /// The next batch that may be executed, from what was held or from `inbox`. `may_enter`: whether something may be taken
+    /// that comes from outside of the cycle. If a barrier has come over all links, it is noted in `passing`, and there is
+    /// no batch before it was passed on; but if it waits because the one before is still to come round, there are those
+    /// that come round.
+    pub fn next(&mut self, inbox: &Inbox, may_enter: impl Fn() -> bool) -> Option<Incoming> {
         loop {
-            if self.passing.is_some() {
+            if self.passing.is_some() && !self.is_open() {
                 return None;
             }
             let parcel = match self.alignment.next_released() {
@@ -111,24 +129,15 @@ impl AlignedInputs {
                     parcel
                 }
                 None => {
-                    let ahead = self.overtakes.as_mut().and_then(|overtakes| overtakes.overtaking.pop());
-                    let (position, parcel) = match ahead {
-                        Some(ahead) => ahead,
-                        // What comes now is to be recorded first: see `take_ahead`.
-                        None if self.is_open() => return None,
-                        None => match inbox()? {
-                            Taken::Barrier(_, barrier)
-                                if let Some(defect) =
-                                    self.defect.as_mut().filter(|defect| defect.is_early()) =>
-                            {
-                                self.passing = defect.passes(barrier);
-                                self.arrived += i64::from(self.passing.is_some());
-                                continue;
-                            }
-                            taken => self.placed(taken),
-                        },
-                    };
-                    match self.alignment.take(position, parcel) {
+                    let (place, parcel) = self.next_to_align(inbox, &may_enter)?;
+                    if let Some(defect) = self.defect.as_mut().filter(|defect| defect.is_early())
+                        && let Parcel::Barrier(barrier) = parcel
+                    {
+                        self.passing = defect.passes(barrier);
+                        self.arrived -= i64::from(self.passing.is_none());
+                        continue;
+                    }
+                    match self.alignment.take(place, parcel) {
                         Some(parcel) => parcel,
                         None => continue,
                     }
@@ -139,6 +148,34 @@ impl AlignedInputs {
                 Parcel::Barrier(barrier) => self.passing = Some(barrier),
             }
         }
+    }
+
+    /// What comes next, with the place of its link: of the cycle first, and what was taken ahead before what is in the
+    /// inbox. As long as something is recorded (see `take_ahead`), nothing is taken from the inbox.
+    fn next_to_align(
+        &mut self,
+        inbox: &Inbox,
+        may_enter: &impl Fn() -> bool,
+    ) -> Option<(usize, Parcel<Incoming>)> {
+        if let Some(next) = self.ahead.as_mut().and_then(Overtaking::pop_cycle) {
+            return Some(next);
+        }
+        let is_open = self.is_open();
+        if !is_open && let Some(taken) = inbox.take_cycle() {
+            return Some(self.placed(taken));
+        }
+        if !may_enter() {
+            return None;
+        }
+        match self.ahead.as_mut().and_then(Overtaking::pop_data) {
+            None if !is_open => inbox.take_data().map(|taken| self.placed(taken)),
+            next => next,
+        }
+    }
+
+    /// Whether nothing waits that was taken out of the inbox before its turn.
+    pub fn has_none_ahead(&self) -> bool {
+        self.ahead.as_ref().is_none_or(Overtaking::is_empty)
     }
 
     /// What was taken, with the place of its link.
@@ -163,35 +200,44 @@ impl AlignedInputs {
         self.defect.as_mut().map_or((0, false), take)
     }
 
-    /// The barrier was passed on. Returns how many barriers that count as outstanding it was made of. Others may have
-    /// arrived of a later checkpoint, and are held.
+    /// Whether something may be in flight when a barrier is passed on that has come over all links.
+    pub fn leads_back(&self) -> bool {
+        self.leads_back
+    }
+
+    /// The barrier was passed on, and nothing is in flight. Returns how many barriers that count as outstanding it was made
+    /// of. Others may have arrived of a later checkpoint, and are held.
     pub fn passed(&mut self) -> i64 {
-        self.passing = None;
-        if let Some(overtakes) = &mut self.overtakes {
-            overtakes.waiting_since = None;
-        }
-        let parts = self.arrived.min(self.links.len() as i64);
+        self.forget_passing();
+        let is_early = self.defect.as_ref().is_some_and(PlantedDefect::is_early);
+        let parts = if is_early { self.arrived } else { self.alignment.passed() as i64 };
         self.arrived -= parts;
         parts
     }
 
+    fn forget_passing(&mut self) {
+        self.passing = None;
+        if let Some(overtakes) = &mut self.overtakes {
+            overtakes.waiting_since = None;
+        }
+    }
+
     /// Forgets all barriers. Returns the batches that were held, and how many barriers count as outstanding.
     pub fn clear(&mut self) -> (Vec<Incoming>, i64) {
+        self.forget_passing();
         let batch = |parcel| match parcel {
             Parcel::Batch(incoming) => Some(incoming),
             Parcel::Barrier(_) => None,
         };
         let mut batches: Vec<Incoming> = self.alignment.clear().into_iter().filter_map(batch).collect();
-        if let Some(overtakes) = &mut self.overtakes {
-            batches.extend(overtakes.overtaking.clear().filter_map(batch));
-            overtakes.waiting_since = None;
+        if let Some(ahead) = &mut self.ahead {
+            batches.extend(ahead.clear().filter_map(batch));
         }
-        self.passing = None;
         (batches, std::mem::take(&mut self.arrived))
     }
 }
 
-/// Barriers that overtake.
+/// Barriers that go on while something is in flight.
 impl AlignedInputs {
     /// When a barrier is to overtake that waits now.
     pub fn overtakes_at(&self) -> Time {
@@ -201,14 +247,12 @@ impl AlignedInputs {
 
     /// Looks whether a barrier waits. Returns whether one is to overtake now.
     pub fn look(&mut self, inbox: &Inbox, now: Time) -> bool {
-        let Some(overtakes) = &mut self.overtakes else { return false };
-        if overtakes.overtaking.is_open() || self.passing.is_some() {
+        let (Some(overtakes), Some(ahead)) = (&mut self.overtakes, &self.ahead) else { return false };
+        if ahead.is_open() || self.passing.is_some() {
             return false;
         }
         if overtakes.waiting_since.is_none() {
-            let waits = self.alignment.aligning().is_some()
-                || overtakes.overtaking.has_barrier()
-                || inbox.has_barrier();
+            let waits = self.alignment.aligning().is_some() || ahead.has_barrier() || inbox.has_barrier();
             overtakes.waiting_since = waits.then_some(now);
         }
         self.overtakes_at() <= now
@@ -218,37 +262,44 @@ impl AlignedInputs {
     /// in front of it must be executed before it, because no later checkpoint would have what comes of it.
     pub fn next_to_overtake(&mut self, inbox: &Inbox) -> Option<Barrier> {
         self.take_ahead(inbox, &mut |_| {});
-        let overtakes = self.overtakes.as_mut()?;
-        let found = overtakes.overtaking.next_barrier(&self.alignment).filter(|barrier| !barrier.last);
-        if found.is_none() {
+        let next = self.ahead.as_ref()?.next_barrier(&self.alignment);
+        let found = next.filter(|barrier| !barrier.last);
+        if let (None, Some(overtakes)) = (found, &mut self.overtakes) {
             overtakes.waiting_since = None;
         }
         found
     }
 
-    /// The barrier overtakes. What is in flight is recorded. Returns how many barriers that count as outstanding it was
+    /// The barrier goes on, and what is in flight is recorded. Returns how many barriers that count as outstanding it was
     /// made of so far.
-    pub fn overtake(&mut self, record: &mut dyn FnMut(&Incoming)) -> i64 {
-        let Some(overtakes) = &mut self.overtakes else { return 0 };
-        overtakes.waiting_since = None;
-        let parts = overtakes.overtaking.begin(&mut self.alignment, record) as i64;
+    pub fn goes_on(&mut self, record: &mut dyn FnMut(&Incoming)) -> i64 {
+        self.forget_passing();
+        let forgets = self.forgets();
+        let Some(ahead) = &mut self.ahead else { return 0 };
+        let record: &mut dyn FnMut(&Incoming) = if forgets { &mut |_| {} } else { record };
+        let parts = ahead.begin(&mut self.alignment, record) as i64;
         self.arrived -= parts;
         parts
     }
 
-    /// Whether a barrier has overtaken, and is still to come over a link.
+    /// Whether a barrier has gone on, and is still to come over a link.
     pub fn is_open(&self) -> bool {
-        self.overtakes.as_ref().is_some_and(|overtakes| overtakes.overtaking.is_open())
+        self.ahead.as_ref().is_some_and(Overtaking::is_open)
     }
 
-    /// Takes everything out of the inbox. What is in flight is recorded. Returns how many barriers came that had overtaken
-    /// and count as outstanding.
+    fn forgets(&self) -> bool {
+        self.defect.as_ref().is_some_and(PlantedDefect::forgets)
+    }
+
+    /// Takes everything out of the inbox. What is in flight is recorded. Returns how many barriers came that had gone on and
+    /// count as outstanding.
     pub fn take_ahead(&mut self, inbox: &Inbox, record: &mut dyn FnMut(&Incoming)) -> i64 {
         let mut parts = 0;
-        while let Some(taken) = inbox.take_data() {
+        let record: &mut dyn FnMut(&Incoming) = if self.forgets() { &mut |_| {} } else { record };
+        while let Some(taken) = inbox.take_any() {
             let (place, parcel) = self.placed(taken);
-            let Some(overtakes) = &mut self.overtakes else { continue };
-            parts += i64::from(overtakes.overtaking.take_in(place, parcel, record));
+            let Some(ahead) = &mut self.ahead else { continue };
+            parts += i64::from(ahead.take_in(place, parcel, record));
         }
         self.arrived -= parts;
         parts

@@ -253,23 +253,21 @@ impl BoltExecutor {
                 return outcome;
             }
             if self.in_hand.is_none() && self.is_barrier_passing() {
-                if self.barrier_waits() {
-                    return StepOutcome::Idle;
-                }
-                if !self.pass_barrier(cx) {
-                    return StepOutcome::Worked;
-                }
-                continue;
-            }
-            if self.in_hand.is_none() && !self.take_batch(cx.now) {
-                if self.is_barrier_passing() {
+                if !self.barrier_waits() {
+                    if !self.pass_barrier(cx) {
+                        return StepOutcome::Worked;
+                    }
                     continue;
                 }
-                return if self.handles.inbox.has_no_data() {
-                    StepOutcome::Idle
-                } else {
-                    StepOutcome::Blocked
-                };
+                if !self.waits_for_round() {
+                    return StepOutcome::Idle;
+                }
+            }
+            if self.in_hand.is_none() && !self.take_batch(cx.now) {
+                if self.is_barrier_passing() && !self.waits_for_round() {
+                    continue;
+                }
+                return if self.has_no_data() { StepOutcome::Idle } else { StepOutcome::Blocked };
             }
             if self.in_hand.is_none() {
                 return StepOutcome::Worked;

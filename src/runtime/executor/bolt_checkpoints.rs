@@ -13,6 +13,8 @@
 //! 3. If what was emitted cannot be executed now, the barrier waits, and nothing else is taken.
 //! 4. If checkpoints overlap, and a snapshot is still being written for the one before, the barrier waits for it. So it
 //!    does for a commit that fails again and again: what a sink cannot commit waits in memory.
+//! 5. Where links lead back, the barrier waits until the one before has come round, also if that was given up. Meanwhile
+//!    what comes round is executed, because the barrier before comes behind it.
 
 use std::time::Duration;
 
@@ -86,7 +88,7 @@ impl BoltExecutor {
     /// again.
     pub(super) fn step_halted(&mut self, cx: &StepContext<'_>) -> Step {
         if self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.drops()) {
-            while let Some(taken) = self.handles.inbox.take_data() {
+            while let Some(taken) = self.handles.inbox.take_any() {
                 match taken {
                     Taken::Batch(incoming) => self.drop_incoming(incoming),
                     Taken::Barrier(..) => self.processed += 1,
@@ -120,8 +122,15 @@ impl BoltExecutor {
 
     /// Whether the barrier that has come over all links has to wait.
     pub(super) fn barrier_waits(&self) -> bool {
-        let passing = self.inputs.as_ref().and_then(|inputs| inputs.passing);
-        passing.is_some_and(|barrier| self.must_wait(barrier))
+        let Some(inputs) = &self.inputs else { return false };
+        inputs.passing.is_some_and(|barrier| inputs.is_open() || self.must_wait(barrier))
+    }
+
+    /// Whether a barrier waits for the one before to come round, and tuples that come round are executed meanwhile.
+    pub(super) fn waits_for_round(&self) -> bool {
+        let cannot_commit = self.checkpoints.as_ref().is_some_and(ExecutorCheckpoints::cannot_commit);
+        self.inputs.as_ref().is_some_and(|inputs| inputs.passing.is_some() && inputs.is_open())
+            && !cannot_commit
     }
 
     /// Whether a barrier has to wait for a task of the chain, from this executor on: for its snapshot, or its commit.
@@ -143,8 +152,12 @@ impl BoltExecutor {
         if !self.prepare_chain(barrier, cx) {
             return false;
         }
-        self.pass_along(barrier);
-        self.processed += self.inputs.as_mut().map_or(0, AlignedInputs::passed);
+        if self.inputs.as_ref().is_some_and(AlignedInputs::leads_back) {
+            self.goes_on(barrier);
+        } else {
+            self.pass_along(barrier);
+            self.processed += self.inputs.as_mut().map_or(0, AlignedInputs::passed);
+        }
         true
     }
 
@@ -153,7 +166,7 @@ impl BoltExecutor {
         self.inputs.as_mut().is_some_and(|inputs| inputs.look(&self.handles.inbox, now))
     }
 
-    /// Takes everything out of the inbox, as long as a barrier that has overtaken is to come over other links: what comes
+    /// Takes everything out of the inbox, as long as a barrier that has gone on is to come over other links: what comes
     /// before it there belongs to the checkpoint.
     pub(super) fn take_ahead(&mut self) {
         let BoltExecutor { inputs, tasks, handles, processed, .. } = self;
@@ -177,6 +190,12 @@ impl BoltExecutor {
         if !self.prepare_chain(barrier, cx) {
             return Some(StepOutcome::Worked);
         }
+        self.goes_on(barrier);
+        None
+    }
+
+    /// The barrier goes on. What is in flight becomes a part of the snapshots.
+    fn goes_on(&mut self, barrier: Barrier) {
         let mut rows: Vec<Vec<HeldRow>> = self.tasks.iter().map(|_| Vec::new()).collect();
         if let Some(InHand { cursor, .. }) = &self.in_hand {
             rows[cursor.input.local_task as usize].extend(HeldRow::all_of(&cursor.input, cursor.tuple));
@@ -187,16 +206,15 @@ impl BoltExecutor {
         let mut record = |Incoming { input, .. }: &Incoming| {
             rows[input.local_task as usize].extend(HeldRow::all_of(input, 0));
         };
-        self.processed += self.inputs.as_mut()?.overtake(&mut record);
+        self.processed += self.inputs.as_mut().map_or(0, |inputs| inputs.goes_on(&mut record));
         self.pass_along(barrier);
-        let is_open = self.inputs.as_ref()?.is_open();
+        let is_open = self.inputs.as_ref().is_some_and(AlignedInputs::is_open);
         for (task, rows) in self.tasks.iter_mut().zip(rows) {
             task.checkpoints.open_in_flight(rows);
             if !is_open {
                 task.checkpoints.close_in_flight();
             }
         }
-        None
     }
 
     /// Has all tasks of the chain, from this executor on, flush and pre-commit. Returns whether all have, and

@@ -1,26 +1,30 @@
 //! Where an executor of a bolt takes batches from, and how it ends with one: it continues `bolt`.
 
+use std::sync::Arc;
+
 use crate::clock::Time;
+use crate::runtime::executor::aligned_inputs::AlignedInputs;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin};
 use crate::runtime::faults::Fate;
 use crate::runtime::flow::inbox::Taken;
+use crate::runtime::flow::link::Link;
 use crate::runtime::flow::message::{Incoming, TaskBatch};
 use crate::runtime::flow::run_queue::Urgency;
 
-impl BoltExecutor {
-    /// Whether tuples from outside may enter the cycle that this executor is part of. Always true if it is
-    /// part of none. Links that lack credit are marked as waited for, and then looked at once more, because
-    /// credit that returned before the mark wakes nobody.
-    fn may_enter(&self) -> bool {
-        let enough = || self.cycle_links.iter().all(|link| link.has_credit());
-        if enough() {
-            return true;
-        }
-        self.cycle_links.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
-        enough()
+/// Whether tuples from outside may enter the cycle that has these links: those of an executor to others of the cycle, none
+/// if it is part of no cycle. Links that lack credit are marked as waited for, and then looked at once more, because
+/// credit that returned before the mark wakes nobody.
+fn may_enter(cycle_links: &[Arc<Link>]) -> bool {
+    let enough = || cycle_links.iter().all(|link| link.has_credit());
+    if enough() {
+        return true;
     }
+    cycle_links.iter().filter(|link| !link.has_credit()).for_each(|link| link.wait());
+    enough()
+}
 
+impl BoltExecutor {
     /// Takes the next batch, if there is one that may be taken. Batches from within the cycle go first.
     pub(super) fn take_batch(&mut self, now: Time) -> bool {
         if let Some(input) = self.tasks.iter_mut().find_map(|task| task.checkpoints.take_held()) {
@@ -30,7 +34,7 @@ impl BoltExecutor {
         self.take_ahead();
         let (next, is_skipped) = match &mut self.inputs {
             Some(inputs) => {
-                let next = inputs.next(|| self.handles.inbox.take_data());
+                let next = inputs.next(&self.handles.inbox, || may_enter(&self.cycle_links));
                 let (ignored, is_skipped) = inputs.take_defect();
                 self.processed += ignored;
                 (next, is_skipped)
@@ -47,10 +51,15 @@ impl BoltExecutor {
         true
     }
 
+    /// Whether no batch waits, neither in the inbox nor taken out of it before its turn.
+    pub(super) fn has_no_data(&self) -> bool {
+        self.handles.inbox.has_no_data() && self.inputs.as_ref().is_none_or(AlignedInputs::has_none_ahead)
+    }
+
     /// The next batch where there are no checkpoints, and so no barriers.
     fn take_unaligned(&self) -> Option<Incoming> {
         let inbox = &self.handles.inbox;
-        let enter = || if self.may_enter() { inbox.take_data() } else { None };
+        let enter = || if may_enter(&self.cycle_links) { inbox.take_data() } else { None };
         match inbox.take_cycle().or_else(enter)? {
             Taken::Batch(incoming) => Some(incoming),
             Taken::Barrier(..) => {

@@ -74,7 +74,14 @@ impl SpoutCheckpoints {
         }
         self.positions.push_back((checkpoint, positions.clone()));
         let (task, states) = (self.name.clone(), Vec::new());
-        let part = TaskPart { task, kind: SnapshotKind::Full, states, positions, names_keys: false };
+        let part = TaskPart {
+            task,
+            kind: SnapshotKind::Full,
+            states,
+            positions,
+            names_keys: false,
+            has_in_flight: false,
+        };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
     }
 

@@ -32,7 +32,7 @@ use crate::tuple::{Fields, TupleBatch, Value};
 /// The state in which tuples that the bolt holds are kept.
 const HELD_STATE: &str = "__held";
 
-/// The state in which tuples are kept that were on their way when a barrier overtook them.
+/// The state in which tuples are kept that were on their way when a barrier went on, in front of it on their link.
 const IN_FLIGHT_STATE: &str = "__in_flight";
 
 /// A tuple that a bolt held when a checkpoint was taken, or that was on its way.
@@ -103,10 +103,10 @@ pub struct Writing {
     keeps_something: bool,
 }
 
-/// The tuples that a barrier has overtaken, and that belong to the checkpoint.
+/// The tuples that were on their way when a barrier went on, and that belong to the checkpoint.
 #[derive(Default)]
 enum InFlight {
-    /// The barrier has overtaken none.
+    /// There were none.
     #[default]
     None,
     /// More may come.
@@ -337,7 +337,7 @@ impl TaskCheckpoints {
         self.know_in_flight(&[]);
     }
 
-    /// The barrier of the snapshot that has begun has overtaken these tuples, and more may come.
+    /// The barrier of the snapshot that has begun has gone on, and these tuples are on their way. More may come.
     pub fn open_in_flight(&mut self, rows: Vec<HeldRow>) {
         if let Some(writing) = &mut self.writing {
             // Whether the file is needed is known only when the first chunks are written already.
@@ -348,7 +348,7 @@ impl TaskCheckpoints {
         }
     }
 
-    /// More tuples that the barrier has overtaken.
+    /// More tuples that were on their way.
     pub fn add_in_flight(&mut self, rows: impl IntoIterator<Item = HeldRow>) {
         if let InFlight::Open(known) = &mut self.in_flight {
             known.extend(rows);
@@ -418,8 +418,8 @@ impl TaskCheckpoints {
         }
         self.in_flight = InFlight::None;
         let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
-        let names_keys = store.names_keys();
-        let part = TaskPart { task, kind, states, positions, names_keys };
+        let (names_keys, has_in_flight) = (store.names_keys(), self.chain.has_in_flight);
+        let part = TaskPart { task, kind, states, positions, names_keys, has_in_flight };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
         true
     }

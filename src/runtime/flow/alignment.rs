@@ -13,6 +13,9 @@
 //!    barrier to all its outputs. Until it has, nothing else is handed out.
 //! 3. Then comes what was held, before anything new. What was held may include the next barrier.
 //! 4. What is held keeps its credit, so memory stays bounded.
+//! 5. A link that *leads back* (`feedback = true`) is not waited for, because its barrier comes round only when this one
+//!    has gone on. What it brings is handed out until its barrier comes, also while the barrier of the other links waits
+//!    to be passed on. See `overtaking` for what comes over it after that.
 //!
 //! Without blocking (`mode = "at-least-once"`), nothing is held: what comes after a barrier may be executed before
 //! the snapshot is taken, and once more after a restore.
@@ -51,7 +54,7 @@ impl Barrier {
 pub enum Parcel<T> {
     /// A batch.
     Batch(T),
-    /// Over a link: the barrier of that link. Handed out: the barrier has come over all links.
+    /// Over a link: the barrier of that link. Handed out: the barrier has come over all links that do not lead back.
     Barrier(Barrier),
 }
 
@@ -70,7 +73,11 @@ impl<T> Parcel<T> {
 pub struct Alignment<T> {
     /// For each link: whether the barrier that is being aligned has come over it.
     arrived: Vec<bool>,
+    /// For each link: whether it leads back.
+    leads_back: Vec<bool>,
     aligning: Option<Barrier>,
+    /// Whether that barrier was handed out, and not passed on yet.
+    is_handed_out: bool,
     blocks: bool,
     held: VecDeque<(usize, Parcel<T>)>,
     /// What was held and is now looked at again, before anything new.
@@ -78,11 +85,14 @@ pub struct Alignment<T> {
 }
 
 impl<T> Alignment<T> {
-    /// Of an executor with so many links, none of which has brought a barrier. `blocks`: see the module.
-    pub fn new(links: usize, blocks: bool) -> Alignment<T> {
+    /// Of an executor with these links, none of which has brought a barrier: for each, whether it leads back. At least one
+    /// does not. `blocks`: see the module.
+    pub fn new(leads_back: Vec<bool>, blocks: bool) -> Alignment<T> {
         Alignment {
-            arrived: vec![false; links],
+            arrived: vec![false; leads_back.len()],
+            leads_back,
             aligning: None,
+            is_handed_out: false,
             blocks,
             held: VecDeque::new(),
             released: VecDeque::new(),
@@ -107,35 +117,41 @@ impl<T> Alignment<T> {
         self.arrived[link] = true;
         let aligning = self.aligning.get_or_insert(barrier);
         debug_assert_eq!(aligning.checkpoint, barrier.checkpoint, "each link brings each barrier");
-        if !self.arrived.iter().all(|arrived| *arrived) {
+        let mut links = self.arrived.iter().zip(&self.leads_back);
+        if self.is_handed_out || !links.all(|(arrived, leads_back)| *arrived || *leads_back) {
             return None;
         }
+        self.is_handed_out = true;
+        Some(Parcel::Barrier(barrier))
+    }
+
+    /// The barrier that was handed out was passed on: what was held is released. Returns over how many links it had come.
+    /// Where links lead back, [`Overtaking::begin`](crate::runtime::flow::overtaking::Overtaking::begin) is called
+    /// instead.
+    pub fn passed(&mut self) -> usize {
+        let arrived = self.arrived.iter().filter(|arrived| **arrived).count();
+        self.forget_barrier();
+        // What is held of a link came before what was released of it and was not looked at again.
+        self.held.append(&mut self.released);
+        std::mem::swap(&mut self.held, &mut self.released);
+        arrived
+    }
+
+    fn forget_barrier(&mut self) {
         self.arrived.fill(false);
-        self.released.extend(std::mem::take(&mut self.held));
-        self.aligning.take().map(Parcel::Barrier)
+        self.aligning = None;
+        self.is_handed_out = false;
     }
 
     /// The next of what was held, if its time has come. To be called until it returns `None`, before anything new
     /// is taken.
     pub fn next_released(&mut self) -> Option<Parcel<T>> {
         while let Some((link, parcel)) = self.released.pop_front() {
-            if let Some(parcel) = self.take_again(link, parcel) {
+            if let Some(parcel) = self.take(link, parcel) {
                 return Some(parcel);
             }
         }
         None
-    }
-
-    /// What was released before keeps its place in front of what is released by this.
-    fn take_again(&mut self, link: usize, parcel: Parcel<T>) -> Option<Parcel<T>> {
-        let later = std::mem::take(&mut self.released);
-        let taken = self.take(link, parcel);
-        if self.released.is_empty() {
-            self.released = later;
-        } else {
-            self.released.extend(later);
-        }
-        taken
     }
 
     /// The barrier that has come over some links, and is to come over the others.
@@ -148,20 +164,18 @@ impl<T> Alignment<T> {
         self.released.iter().find_map(|(_, parcel)| parcel.barrier())
     }
 
-    /// A barrier overtakes: nothing waits for it any more. Returns over which links the barrier has come that is being
+    /// A barrier goes on, and nothing waits for it any more. Returns over which links the barrier has come that is being
     /// aligned, and everything that was held or released, in its order.
     pub fn overtake(&mut self) -> (Vec<bool>, impl Iterator<Item = (usize, Parcel<T>)> + use<'_, T>) {
-        self.aligning = None;
-        let links = self.arrived.len();
-        let arrived = std::mem::replace(&mut self.arrived, vec![false; links]);
+        let arrived = self.arrived.clone();
+        self.forget_barrier();
         // What is held of a link came before what was released of it and was not looked at again.
         (arrived, self.held.drain(..).chain(self.released.drain(..)))
     }
 
     /// Forgets all barriers, and returns what was held.
     pub fn clear(&mut self) -> Vec<Parcel<T>> {
-        self.arrived.fill(false);
-        self.aligning = None;
+        self.forget_barrier();
         let held = self.released.drain(..).chain(self.held.drain(..));
         held.map(|(_, parcel)| parcel).collect()
     }
@@ -218,16 +232,24 @@ mod tests {
     }
 
     fn handed_out(links: usize, blocks: bool, order: &Order) -> Vec<Numbered> {
-        let mut alignment = Alignment::new(links, blocks);
+        let mut alignment = Alignment::new(vec![false; links], blocks);
         let mut out = Vec::new();
+        let mut pass = |alignment: &mut Alignment<_>, parcel: Numbered| {
+            if parcel.barrier().is_some() {
+                alignment.passed();
+            }
+            out.push(parcel);
+        };
         for (link, parcel) in order {
             while let Some(parcel) = alignment.next_released() {
-                out.push(parcel);
+                pass(&mut alignment, parcel);
             }
-            out.extend(alignment.take(*link, parcel.clone()));
+            if let Some(parcel) = alignment.take(*link, parcel.clone()) {
+                pass(&mut alignment, parcel);
+            }
         }
         while let Some(parcel) = alignment.next_released() {
-            out.push(parcel);
+            pass(&mut alignment, parcel);
         }
         out
     }
@@ -319,9 +341,26 @@ mod tests {
         });
     }
 
+    /// The barrier of the other links cannot come round before this one has gone on.
+    #[test]
+    fn a_link_that_leads_back_is_not_waited_for() {
+        let mut alignment = Alignment::new(vec![false, true, false], true);
+        assert_eq!(alignment.take(0, Parcel::Barrier(barrier(1))), None);
+        assert_eq!(alignment.take(1, Parcel::Batch(1)), Some(Parcel::Batch(1)));
+        assert_eq!(alignment.take(2, Parcel::Barrier(barrier(1))), Some(Parcel::Barrier(barrier(1))));
+        assert_eq!(alignment.take(0, Parcel::Batch(2)), None, "it was not passed on");
+        assert_eq!(alignment.take(1, Parcel::Batch(3)), Some(Parcel::Batch(3)));
+        assert_eq!(alignment.take(1, Parcel::Barrier(barrier(1))), None, "it is not handed out twice");
+        assert_eq!(alignment.take(1, Parcel::Batch(4)), None, "it belongs behind the barrier");
+        assert_eq!(alignment.passed(), 3);
+        assert_eq!(alignment.next_released(), Some(Parcel::Batch(2)));
+        assert_eq!(alignment.next_released(), Some(Parcel::Batch(4)));
+        assert_eq!(alignment.next_released(), None);
+    }
+
     #[test]
     fn what_is_held_is_given_back_when_everything_is_forgotten() {
-        let mut alignment = Alignment::new(2, true);
+        let mut alignment = Alignment::new(vec![false; 2], true);
         assert_eq!(alignment.take(0, Parcel::Barrier(barrier(1))), None);
         assert_eq!(alignment.take(0, Parcel::Batch(7)), None);
         assert_eq!(alignment.take(1, Parcel::Batch(8)), Some(Parcel::Batch(8)));

@@ -63,6 +63,8 @@ pub struct TaskPart {
     pub positions: Positions,
     /// Whether the bolt named keys itself: see `TaskEntry::names_keys`.
     pub names_keys: bool,
+    /// Whether tuples were in flight to the task, so that something may come of them.
+    pub has_in_flight: bool,
 }
 
 /// Why a checkpoint was not published, or not read.

@@ -61,6 +61,11 @@ impl Inbox {
         self.data.try_recv().ok().map(|message| self.take(message))
     }
 
+    /// The next of both.
+    pub fn take_any(&self) -> Option<Taken> {
+        self.take_cycle().or_else(|| self.take_data())
+    }
+
     fn take(&self, message: DataMessage) -> Taken {
         self.gauges.waiting_since.set(message.sent_at().0);
         self.gauges.change(CounterId::QUEUED, -(message.charge().tuples as i64));

@@ -78,20 +78,27 @@ fn unaligned(draft: &Draft) -> Option<Problem> {
     Some(Problem::new(Site::Option(key), message).help(help))
 }
 
-/// Inputs that lead back: a barrier would go round in the cycle, and never arrive from all inputs. A cycle
-/// that nobody marked is reported by `flow`.
+/// Bolts all of whose inputs lead back. A bolt waits for the barriers of the other inputs only, and here there are none.
+/// Which input leads back is marked at the wrong bolt then: the one that takes tuples of this bolt would wait for it.
 fn feedback(draft: &Draft) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (at, component) in draft.components.iter().enumerate() {
-        let marked = component.inputs().iter().enumerate().filter(|(_, input)| input.feedback);
-        for (position, _) in marked.take(DIAGNOSTICS_MAX) {
-            let message = format!(
-                "input of {}: it leads back, and exactly-once does not run in a topology with a cycle so far",
-                named(draft, at)
-            );
-            let help = "leave out the input, or set `delivery = \"at-least-once\"`".to_owned();
-            let site = Site::Input(at, position, InputPart::Feedback);
-            problems.push(Problem::new(site, message).label("leads back").help(help));
+        let inputs = component.inputs();
+        if inputs.is_empty() || !inputs.iter().all(|input| input.feedback) {
+            continue;
+        }
+        let message = format!(
+            "each input of {} leads back, and exactly-once needs one that does not: with that one the barriers of \
+             checkpoints come into the bolt",
+            named(draft, at)
+        );
+        let help = "mark with `feedback = true` (`.feedback()` in Rust) the input by which tuples come back to a bolt \
+                    where they have been, and not the one by which they come here first"
+            .to_owned();
+        let site = Site::Input(at, 0, InputPart::Feedback);
+        problems.push(Problem::new(site, message).label("leads back").help(help));
+        if problems.len() == DIAGNOSTICS_MAX {
+            break;
         }
     }
     problems

@@ -1,5 +1,6 @@
 //! The sequence, step by step, and under random events.
 
+mod ending;
 mod overlapping;
 mod savepoints;
 
@@ -26,6 +27,8 @@ fn task(index: u32) -> TaskName {
 struct Played {
     sequence: CheckpointSequence,
     now: Time,
+    /// Whether tuples are in flight when a task takes its part.
+    has_in_flight: bool,
 }
 
 impl Played {
@@ -40,13 +43,14 @@ impl Played {
             CheckpointOptions { interval: INTERVAL, max_concurrent, ..CheckpointOptions::default() };
         let tasks = (0..TASKS).map(|index| (task(index), TASKS)).collect();
         let parts = Parts { topology: "words".into(), tasks, key_groups: 1024, answerers: ANSWERERS };
-        Played { sequence: CheckpointSequence::new(options, parts, 2), now: Time::ZERO }
+        let sequence = CheckpointSequence::new(options, parts, 2);
+        Played { sequence, now: Time::ZERO, has_in_flight: false }
     }
 
     /// Of several workers, none of which is up.
     fn of_workers() -> Played {
-        let Played { sequence, now } = Played::new();
-        Played { sequence: sequence.of_workers(), now }
+        let played = Played::new();
+        Played { sequence: played.sequence.of_workers(), ..played }
     }
 
     /// One that runs, and began with this manifest.
@@ -91,7 +95,14 @@ impl Played {
 
     fn take_of(&mut self, checkpoint: CheckpointId, index: u32, kind: SnapshotKind) {
         let (states, positions) = (Vec::new(), Positions::default());
-        let part = TaskPart { task: task(index), kind, states, positions, names_keys: false };
+        let part = TaskPart {
+            task: task(index),
+            kind,
+            states,
+            positions,
+            names_keys: false,
+            has_in_flight: self.has_in_flight,
+        };
         let name = format!("{checkpoint}-{index}");
         self.sequence.taken(checkpoint, part, Some(SnapshotFile { name, bytes: 10, crc32c: 0 }));
     }
@@ -366,53 +377,6 @@ fn a_checkpoint_that_became_complete_while_all_went_back_counts() {
 }
 
 #[test]
-fn the_last_checkpoint_begins_when_all_have_finished() {
-    let mut played = Played::running(None);
-    played.sequence.note_finishing(true);
-    assert_eq!(played.advance(INTERVAL * 2), [""; 0], "none begins while bolts finish");
-    assert!(played.sequence.finished(played.now));
-    assert!(!played.sequence.finished(played.now), "it is no news");
-    assert_eq!(played.shown(), ["begin 2-1 full"]);
-    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
-    assert_eq!(played.shown(), ["publish 2-1 [1, 1] last"]);
-    let last = CheckpointId { epoch: 2, number: 1 };
-    played.sequence.published(last, Ok(()), played.now);
-    assert_eq!(played.shown(), ["commit 2-1"]);
-    played.sequence.committed(0, last);
-    assert_eq!(played.shown(), [""; 0]);
-    played.sequence.committed(1, last);
-    assert_eq!(played.shown(), ["publish 2-2 [1, 1] committed"]);
-    assert!(!played.sequence.is_over());
-    played.sequence.published(CheckpointId { number: 2, ..last }, Ok(()), played.now);
-    assert!(played.sequence.is_over());
-}
-
-/// It has the state of before the end. If it counted as the last, what came after it would be lost.
-#[test]
-fn a_checkpoint_that_began_before_the_end_is_not_the_last() {
-    let mut played = Played::running(None);
-    let _ = played.advance(INTERVAL);
-    played.sequence.note_finishing(true);
-    assert!(played.sequence.finished(played.now));
-    (0..TASKS).for_each(|index| played.take(index, SnapshotKind::Full));
-    assert_eq!(played.shown(), ["publish 2-1 [1, 1]"]);
-    played.sequence.published(CheckpointId { epoch: 2, number: 1 }, Ok(()), played.now);
-    assert_eq!(played.shown(), ["commit 2-1", "begin 2-2"], "the last one follows at once");
-}
-
-#[test]
-fn a_topology_that_had_ended_only_commits() {
-    let mut played = Played::running(Some(manifest(RunState::Ended)));
-    assert!(played.sequence.only_commits());
-    assert_eq!(played.advance(INTERVAL), [""; 0]);
-    let last = CheckpointId { epoch: 1, number: 5 };
-    (0..ANSWERERS).for_each(|who| played.sequence.committed(who, last));
-    assert_eq!(played.shown(), ["publish 2-1 [1, 1] committed"]);
-    played.sequence.published(CheckpointId { epoch: 2, number: 1 }, Ok(()), played.now);
-    assert!(played.sequence.is_over());
-}
-
-#[test]
 fn a_run_that_an_error_ends_completes_nothing_more() {
     let mut played = Played::running(None);
     let _ = played.advance(INTERVAL);
@@ -452,6 +416,7 @@ fn in_any_order_only_what_is_whole_is_committed() {
                         states,
                         positions,
                         names_keys: false,
+                        has_in_flight: random.random_bool(0.1),
                     };
                     taken.entry(of).or_insert_with(std::collections::BTreeSet::new).insert(index);
                     played.sequence.taken(of, part, None);
