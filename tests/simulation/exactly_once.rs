@@ -39,6 +39,11 @@ use plan::{NEVER, Setup};
 
 /// Everything that must have happened over all seeds, in one process or in several workers.
 pub const SOMETIMES: &[&str] = &[
+    "a cycle",
+    "a cycle with another layout",
+    "back and forth",
+    "back to another stage",
+    "back to itself",
     "barriers overtake after 0ns",
     "barriers overtake after 3ms",
     "barriers wait for their turn",

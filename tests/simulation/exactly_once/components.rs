@@ -13,7 +13,7 @@ use squall::topology::Topology;
 use squall::topology::builder::BoltDeclarer;
 
 use crate::exactly_once::books::{Batches, Books, Chaos, Kind, Ledger, Published, Store, Transaction};
-use crate::exactly_once::plan::{Fence, Role, Row, SPOUTS, Setup, Shape, Source, Stage, Way};
+use crate::exactly_once::plan::{BACK, Fence, Role, Row, SPOUTS, Setup, Shape, Source, Stage, Way};
 use crate::kit::{HOUR, lock};
 
 /// After so long, rows that are held or kept are emitted.
@@ -111,6 +111,9 @@ impl StageBolt {
     }
 
     fn emit(&self, row: Row, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if self.stage.sends_back(row) {
+            return Ok(out.emit_to(BACK, [row.id, row.key])?);
+        }
         out.emit([row.id, row.key])?;
         for tasks in &self.direct {
             let task = tasks[row.id.rem_euclid(tasks.len() as i64) as usize];
@@ -125,15 +128,26 @@ impl StageBolt {
 
     /// Whether a row that all tasks get is to be taken by this one.
     fn takes(&self, row: Row, input: &Input<'_>) -> bool {
-        let from_all =
-            |(from, way): &(Source, Way)| *way == Way::All && from.id() == input.source_component();
-        !self.stage.inputs.iter().any(from_all) || row.id.rem_euclid(self.tasks as i64) == self.task as i64
+        let from_all = |(from, way): &(Source, Way)| {
+            *way == Way::All && from.id() == input.source_component() && input.source_stream() != BACK
+        };
+        let back_to_all = |from: &Stage| {
+            from.back == Some((self.stage.number, Way::All))
+                && input.source_stream() == BACK
+                && input.source_component() == Source::Stage(from.number).id()
+        };
+        let is_shared = self.stage.inputs.iter().any(from_all) || self.shape.stages.iter().any(back_to_all);
+        !is_shared || row.id.rem_euclid(self.tasks as i64) == self.task as i64
     }
 
     fn release(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         for held in std::mem::take(&mut self.held) {
             let row = Row { id: held.i64("id")?, key: held.i64("key")? };
             for row in self.stage.made_of(row, self.shape.keys) {
+                if self.stage.sends_back(row) {
+                    out.emit_anchored(BACK, &[&held], [row.id, row.key])?;
+                    continue;
+                }
                 out.emit_anchored("default", &[&held], [row.id, row.key])?;
                 for tasks in &self.direct {
                     let task = tasks[row.id.rem_euclid(tasks.len() as i64) as usize];
@@ -148,7 +162,7 @@ impl StageBolt {
 
 impl Bolt for StageBolt {
     fn declare(&self) -> Streams {
-        Streams::new(["id", "key"]).direct_stream("direct", ["id", "key"])
+        Streams::new(["id", "key"]).direct_stream("direct", ["id", "key"]).stream(BACK, ["id", "key"])
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
@@ -520,7 +534,7 @@ fn letter(input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
     Ok(out.emit([Kind::Letter as i64, 0, 0, id])?)
 }
 
-fn take<'a>(bolt: BoltDeclarer<'a>, from: &str, way: Way) -> BoltDeclarer<'a> {
+fn take<'a>(bolt: BoltDeclarer<'a>, from: (&str, &str), way: Way) -> BoltDeclarer<'a> {
     match way {
         Way::Shuffle => bolt.shuffle(from),
         Way::Fields => bolt.fields(from, ["key"]),
@@ -529,7 +543,7 @@ fn take<'a>(bolt: BoltDeclarer<'a>, from: &str, way: Way) -> BoltDeclarer<'a> {
         Way::Global => bolt.global(from),
         Way::None => bolt.none(from),
         Way::LocalOrShuffle => bolt.local_or_shuffle(from),
-        Way::Direct => bolt.direct((from, "direct")),
+        Way::Direct => bolt.direct((from.0, "direct")),
     }
 }
 
@@ -565,7 +579,12 @@ pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
             bolt = bolt.tick(HELD_FOR);
         }
         for (from, way) in &stage.inputs {
-            bolt = take(bolt, &from.id(), *way);
+            bolt = take(bolt, (&from.id(), "default"), *way);
+        }
+        for from in &shape.stages {
+            if let Some((_, way)) = from.back.filter(|(to, _)| *to == stage.number) {
+                bolt = take(bolt, (&Source::Stage(from.number).id(), BACK), way).feedback();
+            }
         }
     }
     add_ends(&mut builder, setup, books, &shape, start);

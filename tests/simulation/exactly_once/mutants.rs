@@ -54,6 +54,17 @@ fn a_barrier_that_is_passed_on_early_is_found() {
     is_found(&defect, |setup| has_two_inputs(setup) && is_restored(setup), |_| {});
 }
 
+/// What goes round in a cycle when a checkpoint is taken, and is not part of it.
+#[test]
+fn what_goes_round_and_is_forgotten_is_found() {
+    let defect = FaultPlan::new().forget_in_flight();
+    let fit = |setup: &Setup| {
+        let is_restored = setup.kills > 0 && setup.interval <= Duration::from_millis(20);
+        setup.shape.has_cycle() && is_restored && setup.alignment_timeout.is_none()
+    };
+    is_found(&defect, fit, |_| {});
+}
+
 /// A batch that was held during an alignment and is then left out.
 #[test]
 fn a_held_batch_that_is_skipped_is_found() {

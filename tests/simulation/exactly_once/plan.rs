@@ -6,6 +6,8 @@
 //!                    └────────▶ letters ──▶ sink           └─▶ debit (by key) ─▶ credit (by to) ─┴─▶ sink, files
 //! ```
 //!
+//! In some, stages send a part of their rows *back*, to any stage, so that these go round in cycles.
+//!
 //! What comes of a row follows from the row alone, never from the task that has it or from the order in which rows
 //! come. So the result depends on the [`Shape`] only. Everything in a [`Layout`], and the options in [`Setup`], must
 //! not change it.
@@ -29,6 +31,12 @@ fn hashed(number: u64, salt: u64) -> u64 {
 
 /// More rows than this make a run slow and find no more.
 const ROWS_MAX: usize = 500;
+
+/// The same for rows that come to stages, where they go round.
+const ROWS_IN_CYCLES_MAX: usize = 4_000;
+
+/// The stream on which a stage sends rows back.
+pub const BACK: &str = "back";
 
 /// A row: an id that no other row of its stream has, and a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,11 +128,18 @@ pub struct Stage {
     pub number: usize,
     pub role: Role,
     pub inputs: Vec<(Source, Way)>,
+    /// The stage to which it sends a part of its rows, and how that takes them.
+    pub back: Option<(usize, Way)>,
 }
 
 impl Stage {
     fn id_of(&self, row: Row, copy: u64) -> i64 {
         hashed(hashed(row.id as u64, self.number as u64 + 1), copy) as i64
+    }
+
+    /// Whether it sends this row, which it has made, back and nowhere else.
+    pub fn sends_back(&self, made: Row) -> bool {
+        self.back.is_some() && !hashed(made.id as u64, self.number as u64 + 101).is_multiple_of(3)
     }
 
     /// The row of a key with this remainder that a [`Role::Distinct`] emits.
@@ -144,6 +159,14 @@ impl Stage {
             Role::Pass | Role::Hold | Role::Wait | Role::Distinct | Role::Poison => one(row.key),
         }
     }
+}
+
+/// The rows that spouts and stages make.
+struct Made {
+    /// All but those that are sent back.
+    rows: BTreeMap<Source, Vec<Row>>,
+    /// Those that became dead letters.
+    dead: Vec<i64>,
 }
 
 /// What the result depends on.
@@ -175,7 +198,7 @@ impl Shape {
             }
             let role = ROLES[random.random_range(0..ROLES.len())];
             let inputs = from.into_iter().map(|from| (from, Shape::draw_way(role, from, random))).collect();
-            stages.push(Stage { number, role, inputs });
+            stages.push(Stage { number, role, inputs, back: None });
         }
         let mut shape = Shape {
             rows: random.random_range(1..150),
@@ -184,10 +207,69 @@ impl Shape {
             stages,
             transfers: random.random_bool(0.6),
         };
-        while shape.rows > 1 && shape.of_leaves().len() > ROWS_MAX {
-            shape.rows /= 2;
-        }
+        shape.limit_rows();
         shape
+    }
+
+    fn limit_rows(&mut self) {
+        while self.rows > 1 && self.of_leaves().len() > ROWS_MAX {
+            self.rows /= 2;
+        }
+    }
+
+    /// Adds links that lead back, if rows do not become more with each round.
+    fn draw_cycles(&mut self, random: &mut StdRng) {
+        let without = self.clone();
+        for _ in 0..random.random_range(1..=2) {
+            let [from, to] = [(); 2].map(|()| random.random_range(0..self.stages.len()));
+            // A row that comes back in the end, when the bolt has finished, would wait in its state for ever.
+            for stage in self.stages.iter_mut().filter(|stage| stage.role == Role::Wait) {
+                stage.role = Role::Distinct;
+            }
+            let ways = match self.stages[to].role {
+                role if role.is_keyed() => vec![Way::Fields],
+                Role::Hold => vec![Way::Shuffle, Way::Fields, Way::Global],
+                _ => vec![
+                    Way::Shuffle,
+                    Way::Fields,
+                    Way::Global,
+                    Way::LocalOrShuffle,
+                    Way::All,
+                    Way::PartialKey,
+                ],
+            };
+            self.stages[from].back = Some((to, ways[random.random_range(0..ways.len())]));
+        }
+        while self.rows > 10 && self.all_rows().is_none() {
+            self.rows /= 2;
+        }
+        if self.all_rows().is_none() {
+            *self = without;
+        }
+        self.limit_rows();
+    }
+
+    /// Whether what goes round could not be shared out among another number of tasks.
+    fn keeps_its_tasks(&self) -> bool {
+        let ways = self.stages.iter().filter_map(|stage| stage.back);
+        ways.into_iter().any(|(_, way)| matches!(way, Way::All | Way::PartialKey))
+    }
+
+    /// Whether rows may come back to the stage that they come from.
+    pub fn has_cycle(&self) -> bool {
+        self.stages.iter().any(|stage| {
+            let mut reached = BTreeSet::new();
+            let mut open: Vec<usize> = stage.back.iter().map(|(to, _)| *to).collect();
+            while let Some(at) = open.pop() {
+                if reached.insert(at) {
+                    let behind =
+                        |next: &&Stage| next.inputs.iter().any(|(from, _)| *from == Source::Stage(at));
+                    open.extend(self.stages.iter().filter(behind).map(|next| next.number));
+                    open.extend(self.stages[at].back.map(|(to, _)| to));
+                }
+            }
+            reached.contains(&stage.number)
+        })
     }
 
     fn draw_way(role: Role, from: Source, random: &mut StdRng) -> Way {
@@ -221,40 +303,62 @@ impl Shape {
         Row { id, key: (hashed(id as u64, 5) % self.keys) as i64 }
     }
 
-    /// The rows of all spouts and stages, and those that became dead letters.
-    fn all_rows(&self) -> (BTreeMap<Source, Vec<Row>>, Vec<i64>) {
+    /// What spouts and stages make. `None`: rows that go round become more and more.
+    fn all_rows(&self) -> Option<Made> {
         let mut rows: BTreeMap<Source, Vec<Row>> = BTreeMap::new();
-        let mut dead = Vec::new();
-        for spout in 0..2 {
-            let splits = 0..self.splits[spout];
-            let of_split = |split| (0..self.rows).map(move |n| self.row(spout, split, n));
-            rows.insert(Source::Spout(spout), splits.flat_map(of_split).collect());
-        }
-        for stage in &self.stages {
-            let came: Vec<Row> = stage.inputs.iter().flat_map(|(from, _)| rows[from].clone()).collect();
-            let (poisoned, good): (Vec<Row>, Vec<Row>) =
-                came.into_iter().partition(|row| stage.role == Role::Poison && row.is_one_in(7));
-            dead.extend(poisoned.iter().map(|row| row.id));
-            let made = match stage.role {
-                Role::Distinct => {
-                    let distinct: BTreeSet<Row> = good.iter().map(|row| stage.distinct(*row).1).collect();
-                    distinct.into_iter().collect()
-                }
-                _ => good.iter().flat_map(|row| stage.made_of(*row, self.keys)).collect(),
+        let (mut dead, mut distinct) = (Vec::new(), BTreeSet::new());
+        // What comes to a stage. Roles look at each row for itself, or at which rows there are, so any order will do.
+        let mut coming: Vec<(usize, Row)> = Vec::new();
+        let emit =
+            |from: Source, row: Row, coming: &mut Vec<(usize, Row)>, rows: &mut BTreeMap<_, Vec<_>>| {
+                rows.entry(from).or_default().push(row);
+                let takes = |stage: &&Stage| stage.inputs.iter().any(|(source, _)| *source == from);
+                coming.extend(self.stages.iter().filter(takes).map(|stage| (stage.number, row)));
             };
-            rows.insert(Source::Stage(stage.number), made);
+        for spout in 0..2 {
+            for split in 0..self.splits[spout] {
+                for n in 0..self.rows {
+                    emit(Source::Spout(spout), self.row(spout, split, n), &mut coming, &mut rows);
+                }
+            }
         }
-        (rows, dead)
+        let mut came = 0;
+        while let Some((number, row)) = coming.pop() {
+            came += 1;
+            let stage = &self.stages[number];
+            let made = match stage.role {
+                Role::Poison if row.is_one_in(7) => {
+                    dead.push(row.id);
+                    Vec::new()
+                }
+                Role::Distinct => {
+                    let (_, made) = stage.distinct(row);
+                    Vec::from_iter(distinct.insert((number, made)).then_some(made))
+                }
+                _ => stage.made_of(row, self.keys),
+            };
+            for row in made {
+                match stage.back {
+                    Some((to, _)) if stage.sends_back(row) => coming.push((to, row)),
+                    _ => emit(Source::Stage(number), row, &mut coming, &mut rows),
+                }
+            }
+            if came > ROWS_IN_CYCLES_MAX && self.stages.iter().any(|stage| stage.back.is_some()) {
+                return None;
+            }
+        }
+        Some(Made { rows, dead })
     }
 
     fn of_leaves(&self) -> Vec<Row> {
-        let (rows, _) = self.all_rows();
-        self.leaves().into_iter().flat_map(|leaf| rows[&leaf].clone()).collect()
+        let Made { rows, .. } = self.all_rows().expect("cycles that grow are not drawn");
+        self.leaves().into_iter().filter_map(|leaf| rows.get(&leaf)).flatten().copied().collect()
     }
 
     /// What is published in the end.
     pub fn reference(&self) -> Reference {
-        let mut reference = Reference { letters: self.all_rows().1, ..Reference::default() };
+        let Made { dead, .. } = self.all_rows().expect("cycles that grow are not drawn");
+        let mut reference = Reference { letters: dead, ..Reference::default() };
         for row in self.of_leaves() {
             reference.counted.entry(row.key).or_default().push(row.id);
             if self.transfers {
@@ -362,7 +466,12 @@ const INTERVALS: [Duration; 5] = [
 impl Setup {
     pub fn from_seed(seed: u64) -> Setup {
         let random = &mut StdRng::seed_from_u64(seed);
-        let shape = Shape::draw(random);
+        let mut shape = Shape::draw(random);
+        // Drawn apart, so that a seed has the same stages with a cycle and without.
+        let apart = &mut StdRng::seed_from_u64(mixed(seed, 23));
+        if apart.random_bool(0.4) {
+            shape.draw_cycles(apart);
+        }
         Setup::of(shape, seed, random)
     }
 
@@ -398,6 +507,7 @@ impl Setup {
         if setup.at_once > 1 {
             setup.alignment_timeout = None;
         }
+        setup.rescales &= !setup.shape.keeps_its_tasks();
         if setup.interval == NEVER {
             // All tasks may go back ten times to the same checkpoint, and there is only one.
             setup.faults = setup.faults.min(4);
@@ -422,6 +532,12 @@ impl Setup {
             if stage.inputs.len() > 1 {
                 kinds.push("two inputs".to_owned());
             }
+            match stage.back {
+                Some((to, _)) if to == stage.number => kinds.push("back to itself".to_owned()),
+                Some((to, _)) if to > stage.number => kinds.push("back and forth".to_owned()),
+                Some(_) => kinds.push("back to another stage".to_owned()),
+                None => {}
+            }
         }
         kinds.push(match self.interval {
             NEVER => "interval: never".to_owned(),
@@ -438,6 +554,8 @@ impl Setup {
             (self.files, "files"),
             (self.expires, "state that expires"),
             (self.chained, "chained"),
+            (self.shape.has_cycle(), "a cycle"),
+            (self.shape.has_cycle() && self.rescales, "a cycle with another layout"),
             (self.shape.splits[1] == 0, "one spout"),
             (self.shape.splits[1] > 0, "two spouts"),
         ] {
