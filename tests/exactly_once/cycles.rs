@@ -308,6 +308,51 @@ fn without_blocking_nothing_that_goes_round_is_lost() {
     }
 }
 
+/// Sends numbers round until they are 0, and notes those that come after it has finished.
+struct CountsDown {
+    has_finished: bool,
+    late: Arc<Mutex<u32>>,
+}
+
+impl Bolt for CountsDown {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        *lock(&self.late) += u32::from(self.has_finished);
+        match input.i64("n")? {
+            n @ 1.. => Ok(out.emit([n - 1])?),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.has_finished = true;
+        Ok(())
+    }
+}
+
+/// A step could end with a tuple that was not sent yet, when the batch that it came of counted as processed. Then nothing
+/// was outstanding, and bolts finished while the tuple still went round.
+#[test]
+fn bolts_finish_when_nothing_goes_round_any_more() {
+    let late = Arc::<Mutex<u32>>::default();
+    for seed in 0..200 {
+        let mut builder = builder();
+        builder.spout("numbers", || Numbers { bursts: true, ..Numbers::new(40) });
+        let new = {
+            let late = Arc::clone(&late);
+            move || CountsDown { has_finished: false, late: Arc::clone(&late) }
+        };
+        builder.bolt("first", new.clone()).parallelism(2).shuffle("numbers").shuffle("second").feedback();
+        builder.bolt("second", new).parallelism(2).shuffle("first");
+        let options = SimulationOptions::seeded(seed).checkpoints(MemoryStorage::new());
+        assert!(!ended(SimulatedTopology::start(built(builder), options)).cut_short);
+    }
+    assert_eq!(*lock(&late), 0, "numbers that came after `finish`");
+}
+
 /// Adds up what comes, and sends the sum round when a checkpoint is taken. Sums that come back go on to the sink.
 #[derive(Default)]
 struct SumsRound {

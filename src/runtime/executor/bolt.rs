@@ -339,7 +339,10 @@ impl BoltExecutor {
     }
 
     fn end_step(&mut self, cx: &StepContext<'_>, outcome: StepOutcome) {
-        let send = outcome != StepOutcome::Worked || cx.may_wait;
+        // What has come of the last batch is sent before that is processed: otherwise it would be on its way, and nothing
+        // would be outstanding.
+        let is_last = self.in_hand.is_none() && self.has_no_data();
+        let send = outcome != StepOutcome::Worked || cx.may_wait || is_last;
         self.end_calls(cx);
         self.send(send);
         self.tasks.iter_mut().for_each(|task| task.emitter.send_acks());
