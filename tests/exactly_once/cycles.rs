@@ -388,22 +388,70 @@ impl Bolt for SumsRound {
     }
 }
 
-/// What is sent round when the last checkpoint is taken comes back after it, so another one is the last.
+/// Counts what it passes on, and emits the count in `finish`, beyond all numbers.
+#[derive(Default)]
+struct CountsAll {
+    count: OperatorState<i64>,
+}
+
+const COUNTED: i64 = 1_000_000;
+
+impl Bolt for CountsAll {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.count = context.operator_state("count")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let count: i64 = self.count.items(out)?.iter().sum();
+        self.count.set(out, vec![count + 1])?;
+        Ok(out.emit([input.i64("n")?])?)
+    }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let count: i64 = self.count.items(out)?.iter().sum();
+        Ok(out.emit([COUNTED + count])?)
+    }
+}
+
+/// What is sent round when the last checkpoint is taken comes back after it, so another one is the last. If it dies in
+/// between, bolts finish once more, and what they emitted before must not be published.
 #[test]
 fn what_goes_round_at_the_last_checkpoint_is_published() {
-    const COUNT: i64 = 100;
+    const COUNT: i64 = 20;
     for interval in [Duration::from_millis(10), HOUR] {
-        let (storage, published) = (MemoryStorage::new(), Published::default());
-        let mut builder = builder();
-        builder.options(|options| options.checkpoint.interval = interval);
-        builder.spout("numbers", || Numbers::new(COUNT));
-        builder.bolt("sums", SumsRound::default).shuffle("numbers").shuffle(("sums", "sum")).feedback();
-        builder.bolt("sink", published.sink()).shuffle("sums");
-        let stats = ended(started(built(builder), &storage));
-        assert!(!stats.cut_short);
-        assert_eq!(published.sorted().iter().sum::<i64>(), (0..COUNT).sum::<i64>());
-        let checkpoints = stats.checkpoints.expect("it takes checkpoints");
-        assert!(checkpoints.completed > 1, "{checkpoints:?}");
+        let topology = |published: &Published| {
+            let mut builder = builder();
+            builder.options(|options| options.checkpoint.interval = interval);
+            builder.spout("numbers", || Numbers::new(COUNT));
+            builder.bolt("sums", SumsRound::default).shuffle("numbers").shuffle(("sums", "sum")).feedback();
+            builder.bolt("count", CountsAll::default).shuffle("numbers");
+            builder.bolt("sink", published.sink()).shuffle("sums").shuffle("count");
+            built(builder)
+        };
+        for step in (0..).step_by(3) {
+            let (storage, published) = (MemoryStorage::seeded(step), Published::default());
+            let mut running = started(topology(&published), &storage);
+            running.run_steps(step);
+            running.advance(Duration::from_millis(step % 50));
+            let has_ended = running.has_ended();
+            if !has_ended {
+                kill(running, &storage);
+                assert!(!ended(started(topology(&published), &storage)).cut_short);
+            }
+            let (counted, sums): (Vec<i64>, Vec<i64>) =
+                published.sorted().into_iter().partition(|n| *n >= COUNTED);
+            assert_eq!(counted, [COUNTED + COUNT], "died after step {step}");
+            // Each number itself, and once more in a sum that has gone round.
+            assert_eq!(sums.iter().sum::<i64>(), (0..COUNT).sum::<i64>() * 2, "died after step {step}");
+            if has_ended {
+                break;
+            }
+        }
     }
 }
 

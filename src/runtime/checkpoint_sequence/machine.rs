@@ -9,7 +9,7 @@ use crate::clock::Time;
 use crate::config::CheckpointOptions;
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_actions::{CheckpointAction, CheckpointCounts, Parts};
-use crate::runtime::checkpoint_sequence::pending::PendingCheckpoints;
+use crate::runtime::checkpoint_sequence::pending::{Pending, PendingCheckpoints};
 use crate::runtime::end_sequence::EndProgress;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{StorageError, TaskPart};
@@ -17,10 +17,10 @@ use crate::runtime::savepoints::Savepoints;
 use crate::state::SnapshotKind;
 
 /// The pause after a checkpoint that did not become complete, if the interval is shorter or the run is ending.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why no savepoint is taken any more.
-const ENDS_ALREADY: &str = "the input has ended, and the run comes to its end";
+pub(super) const ENDS_ALREADY: &str = "the input has ended, and the run comes to its end";
 
 /// Who has answered: see [`Parts::answerers`].
 pub(super) type Answers = BTreeSet<usize>;
@@ -149,17 +149,6 @@ impl CheckpointSequence {
         self.give_up(None, "the run ends because of an error", now);
     }
 
-    /// All bolts have finished: the next checkpoint that begins is the last. Returns whether that was not known before.
-    pub fn finished(&mut self, now: Time) -> bool {
-        if self.has_finished {
-            return false;
-        }
-        self.has_finished = true;
-        self.not_before = now;
-        self.refuse_savepoint(ENDS_ALREADY, now);
-        true
-    }
-
     /// Whether the executors do what they are there for: they are not halted, and take nothing that was restored.
     pub fn is_running(&self) -> bool {
         match self.phase {
@@ -239,9 +228,11 @@ impl CheckpointSequence {
 
     /// Publishes the oldest checkpoint that is pending, gives up what takes too long, or begins the next one.
     fn advance_pending(&mut self, now: Time, wall_nanos: i64) {
-        if let Some(oldest) = self.pending.publish(self.parts.tasks.len()) {
+        if self.pending.last_has_in_flight(self.parts.tasks.len()) {
+            self.take_last_again(now);
+        } else if let Some(oldest) = self.pending.publish(self.parts.tasks.len()) {
             let (checkpoint, tasks) = (oldest.checkpoint, oldest.tasks());
-            let run = if oldest.ends_run() { RunState::Ended } else { RunState::Running };
+            let run = if oldest.is_last { RunState::Ended } else { RunState::Running };
             let manifest = self.manifest(checkpoint, tasks, run, wall_nanos);
             self.publish(Manifest { txid: self.txid + 1, ..manifest });
         } else if now >= self.pending.deadline() {
@@ -253,11 +244,11 @@ impl CheckpointSequence {
         }
     }
 
-    fn publish(&mut self, manifest: Manifest) {
+    pub(super) fn publish(&mut self, manifest: Manifest) {
         self.actions.push_back(CheckpointAction::Publish(Box::new(manifest)));
     }
 
-    fn manifest(
+    pub(super) fn manifest(
         &self,
         checkpoint: CheckpointId,
         tasks: Vec<TaskEntry>,
@@ -273,14 +264,6 @@ impl CheckpointSequence {
             txid: self.txid,
             tasks,
         }
-    }
-
-    /// All have committed the last checkpoint: it is published once more, as one of a run of which nothing is left.
-    fn publish_end(&mut self, wall_nanos: i64) {
-        self.begun.number += 1;
-        let tasks = std::mem::take(&mut self.entries).into_values().collect();
-        self.publish(self.manifest(self.begun, tasks, RunState::Committed, wall_nanos));
-        self.phase = Phase::Closing;
     }
 
     fn is_due(&self, now: Time) -> bool {
@@ -372,7 +355,7 @@ impl CheckpointSequence {
     }
 
     /// No savepoint is taken now, and the run does not stop with one.
-    fn refuse_savepoint(&mut self, why: &str, now: Time) {
+    pub(super) fn refuse_savepoint(&mut self, why: &str, now: Time) {
         self.savepoints.refuse(why, &mut self.actions);
         self.does_not_stop(now);
     }
@@ -428,7 +411,9 @@ impl CheckpointSequence {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        let Some(published) = self.pending.published(checkpoint) else { return };
+        let Some(Pending { begun_at, is_last, entries, .. }) = self.pending.published(checkpoint) else {
+            return;
+        };
         match result {
             Ok(()) => {}
             Err(StorageError { why, is_permanent: true }) => return self.fail(why),
@@ -437,20 +422,19 @@ impl CheckpointSequence {
             }
         }
         let written_before: BTreeSet<&str> = names_of(&self.entries).collect();
-        let new = published.entries.values().flat_map(|entry| &entry.files);
+        let new = entries.values().flat_map(|entry| &entry.files);
         let bytes = new.filter(|file| !written_before.contains(&*file.name)).map(|file| file.bytes).sum();
-        let (ends_run, pause) = (published.ends_run(), published.pause(self.options.interval));
-        self.counts.completed(checkpoint, now.since(published.begun_at), bytes, now);
-        self.entries = published.entries;
+        self.entries = entries;
         self.txid += 1;
         self.counts.stats.txid = self.txid;
         self.repeated = 0;
+        self.counts.completed(checkpoint, now.since(begun_at), bytes, now);
         let next = self.begun_at.after(self.options.interval).max(now.after(self.options.min_pause));
         // A pause that a failure of a later one has asked for stays.
-        self.not_before = if self.has_finished { now.after(pause) } else { next.max(self.not_before) };
+        self.not_before = if self.has_finished { now } else { next.max(self.not_before) };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
         let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };
-        self.phase = match (ends_run, stops) {
+        self.phase = match (is_last, stops) {
             (true, _) => commits(CommitsBefore::End),
             (false, true) => commits(CommitsBefore::Stop),
             (false, false) => Phase::Running,

@@ -19,7 +19,7 @@
 //! 4. If a checkpoint did not become complete, or tasks went back to one, the next has all of the state: what has
 //!    changed since the one before is not enough.
 //! 5. While bolts finish, no checkpoint begins: between them, some have emitted their last tuples and some have not.
-//!    The last checkpoint begins when all have finished.
+//!    The last checkpoint begins when all have finished. If tuples were in flight, as in a cycle, another one is the last.
 //! 6. If the run ends because of an error, no checkpoint becomes complete any more: the tuple that could not be executed
 //!    comes again when the run is continued.
 //! 7. If tasks lose what they had again and again, and no checkpoint becomes complete in between, the run ends.
@@ -28,8 +28,9 @@
 //! is the coordinator; if it runs in several, the master.
 //!
 //! `machine` has the state and what happens in order, `pending` the checkpoints that are under way, `recovery` how all
-//! tasks go back.
+//! tasks go back, `ending` the last checkpoint.
 
+mod ending;
 mod machine;
 mod pending;
 mod recovery;

@@ -15,34 +15,20 @@ use crate::ids::CheckpointId;
 /// How many tasks are named that had not taken part in a checkpoint.
 const MISSING_SHOWN: usize = 3;
 
-/// The longest pause before the last checkpoint is taken once more, because tuples were in flight.
-const IN_FLIGHT_PAUSE: Duration = Duration::from_secs(1);
-
 /// A checkpoint that has begun and is not complete.
 pub struct Pending {
     pub checkpoint: CheckpointId,
     pub begun_at: Time,
     deadline: Time,
-    /// Whether all bolts had finished when it began.
+    /// Whether it is the last: all bolts had finished when it began.
     pub is_last: bool,
-    /// Whether tuples were in flight. Then another one follows, also if this was to be the last.
-    pub has_in_flight: bool,
+    /// Whether tuples were in flight to a task when it took its part.
+    has_in_flight: bool,
     /// The parts that tasks have taken.
     pub entries: BTreeMap<TaskName, TaskEntry>,
 }
 
 impl Pending {
-    /// Whether the run ends with it.
-    pub fn ends_run(&self) -> bool {
-        self.is_last && !self.has_in_flight
-    }
-
-    /// How long to wait before the next one, if it was to be the last: what was in flight comes to its end meanwhile.
-    pub fn pause(&self, interval: Duration) -> Duration {
-        let waits = self.is_last && self.has_in_flight;
-        if waits { interval.min(IN_FLIGHT_PAUSE) } else { Duration::ZERO }
-    }
-
     /// The parts, in the order of the tasks.
     pub fn tasks(&self) -> Vec<TaskEntry> {
         self.entries.values().cloned().collect()
@@ -68,14 +54,9 @@ impl PendingCheckpoints {
     pub fn begins(&mut self, checkpoint: CheckpointId, now: Time, timeout: Duration, is_last: bool) {
         let deadline = now.after(timeout);
         let entries = BTreeMap::new();
-        self.taking.push_back(Pending {
-            checkpoint,
-            begun_at: now,
-            deadline,
-            is_last,
-            has_in_flight: false,
-            entries,
-        });
+        let has_in_flight = false;
+        let begins = Pending { checkpoint, begun_at: now, deadline, is_last, has_in_flight, entries };
+        self.taking.push_back(begins);
     }
 
     /// The place of one among those that take parts.
@@ -92,11 +73,18 @@ impl PendingCheckpoints {
         before.map(|before| &before.entries)
     }
 
-    /// A task has taken its part of the one at this place.
+    /// A task has taken its part of the one at this place. `has_in_flight`: see `TaskPart`.
     pub fn takes(&mut self, place: usize, task: TaskName, entry: TaskEntry, has_in_flight: bool) {
         let pending = &mut self.taking[place];
         pending.has_in_flight |= has_in_flight;
         pending.entries.insert(task, entry);
+    }
+
+    /// Whether the oldest was to be the last, and has all of this many parts, and tuples were in flight.
+    pub fn last_has_in_flight(&self, tasks: usize) -> bool {
+        let is_so =
+            |oldest: &Pending| oldest.is_last && oldest.has_in_flight && oldest.entries.len() == tasks;
+        self.taking.front().is_some_and(is_so)
     }
 
     /// Whether a part of one is missing, of this many.
