@@ -98,6 +98,7 @@ struct Layout {
     at_once: u32,
     alignment_timeout: Option<Duration>,
     interval: Duration,
+    timeout: Option<Duration>,
     mode: CheckpointMode,
 }
 
@@ -108,6 +109,7 @@ const ONE: Layout = Layout {
     at_once: 1,
     alignment_timeout: None,
     interval: Duration::from_millis(10),
+    timeout: None,
     mode: CheckpointMode::ExactlyOnce,
 };
 
@@ -136,6 +138,11 @@ fn collatz(count: i64, bursts: bool, layout: Layout, published: &Published) -> T
         options.checkpoint.max_concurrent = layout.at_once;
         options.checkpoint.alignment_timeout = layout.alignment_timeout;
         options.checkpoint.mode = layout.mode;
+        if let Some(timeout) = layout.timeout {
+            options.checkpoint.timeout = timeout;
+            // So that barriers do not wait for credit of a bolt that stands still.
+            options.queue.capacity = 4096;
+        }
     });
     builder.spout("numbers", move || Numbers { bursts, ..Numbers::new(count) });
     builder.bolt("firsts", || Firsts).shuffle("numbers");
@@ -577,4 +584,87 @@ impl Bolt for Passes {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// It is given up because a bolt of the cycle stands still, and its barrier waits in front of that bolt. If the next one
+/// did not wait for it, it would take that barrier for its own.
+#[test]
+fn a_barrier_waits_until_one_that_was_given_up_has_come_round() {
+    const COUNT: i64 = 1_600;
+    for killed_after in [2, 20, 50] {
+        let (storage, published) = (MemoryStorage::new(), Published::default());
+        let layout = Layout { is_long: true, timeout: Some(Duration::from_millis(400)), ..ONE };
+        let mut running = started(collatz(COUNT, false, layout, &published), &storage);
+        running.advance(Duration::from_millis(50));
+        running.stall("computes", Duration::from_millis(1_450));
+        running.advance(Duration::from_millis(1_450));
+        let checkpoints = running.stats().checkpoints.expect("it takes checkpoints");
+        assert!(checkpoints.failed > 0, "{checkpoints:?}");
+        running.advance(Duration::from_millis(killed_after));
+        kill(running, &storage);
+        assert!(!ended(started(collatz(COUNT, false, layout, &published), &storage)).cut_short);
+        assert_eq!(published.sorted(), expected(COUNT), "{killed_after}");
+    }
+}
+
+/// Makes many large tuples of each that it gets.
+struct Inflates;
+
+const COPIES: i64 = 200;
+
+impl Bolt for Inflates {
+    fn declare(&self) -> Streams {
+        Streams::new(["n", "text"])
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let (n, text) = (input.i64("n")?, "x".repeat(4_000));
+        (0..COPIES).try_for_each(|copy| Ok(out.emit([Value::from(n * COPIES + copy), Value::from(&*text)])?))
+    }
+}
+
+/// Sends numbers to the other bolt of the cycle, and what comes back to the sink.
+#[derive(Default)]
+struct Splits(Option<squall::clock::Clock>);
+
+impl Bolt for Splits {
+    fn declare(&self) -> Streams {
+        Streams::new(["n"]).stream("again", ["n"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.0 = Some(context.clock().clone());
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if let Some(clock) = &self.0 {
+            clock.advance(Duration::from_micros(50));
+        }
+        let stream = if input.source_component() == "second" { "default" } else { "again" };
+        Ok(out.emit_to(stream, [input.i64("n")?])?)
+    }
+}
+
+/// The link that leads back is full beyond its reserve, and the barrier is behind that. If what comes round were not
+/// executed while the next barrier waits, all would wait for ever.
+#[test]
+fn a_barrier_that_waits_leaves_a_full_cycle_its_way_out() {
+    const COUNT: i64 = 20;
+    let (storage, published) = (MemoryStorage::new(), Published::default());
+    let mut builder = builder();
+    builder.options(|options| {
+        options.queue.batch = 8;
+        options.queue.capacity = 32;
+        (options.queue.memory, options.queue.tuple_size_max) = (2 << 20, 1 << 20);
+        options.checkpoint.interval = Duration::from_millis(10);
+        options.checkpoint.max_concurrent = 3;
+    });
+    builder.spout("numbers", || Numbers { bursts: true, ..Numbers::new(COUNT) });
+    let first = builder.bolt("first", Splits::default).shuffle("numbers");
+    first.shuffle("second").feedback();
+    builder.bolt("second", || Inflates).shuffle(("first", "again"));
+    builder.bolt("sink", published.sink()).shuffle("first");
+    assert!(!ended(started(built(builder), &storage)).cut_short);
+    assert_eq!(published.sorted(), (0..COUNT * COPIES).collect::<Vec<_>>());
 }
