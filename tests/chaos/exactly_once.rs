@@ -26,18 +26,57 @@ pub const KILLS_OF_ROUND: u64 = 25;
 const RATE: u64 = 40_000;
 pub const WORDS: [&str; 5] = ["stream", "tuple", "spout", "bolt", "barrier"];
 
-/// Each count of each word into files.
-fn sink(dir: &Path) -> String {
+/// Each count of each word into files: into such that appear when they are whole, and into such that are visible at once.
+fn sinks(dir: &Path) -> String {
     format!(
         r#"
         [bolt.store]
         type = "file"
         parallelism = 2
         inputs = ["count"]
-        config = {{ path = "{}/out/{{task}}-{{seq}}.jsonl" }}
+        config = {{ path = "{dir}/out/{{task}}-{{seq}}.jsonl" }}
+
+        [bolt.show]
+        type = "file"
+        parallelism = 2
+        inputs = ["count"]
+        config = {{ path = "{dir}/dirty/{{task}}.jsonl", dirty = true }}
         "#,
-        dir.display()
+        dir = dir.display()
     )
+}
+
+/// A reader of files that are visible at once: what it has seen of each as clean.
+#[derive(Default)]
+struct Reader(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Reader {
+    /// Reads what is clean, as its documentation tells users to. It never changes, and is made of whole rows.
+    fn look(&mut self, dir: &Path) {
+        for file in fs::read_dir(dir.join("dirty")).into_iter().flatten().flatten() {
+            let marker = file.path();
+            if marker.extension().is_none_or(|extension| extension != "clean") {
+                continue;
+            }
+            let stated = fs::read_to_string(&marker).expect("it is replaced by a rename");
+            let stated: serde_json::Value = serde_json::from_str(&stated).expect("it is JSON");
+            let path = marker.with_extension("");
+            let mut clean = fs::read(&path).expect("it is there before its marker");
+            let bytes = stated["clean_bytes"].as_u64().expect("a number") as usize;
+            assert!(clean.len() >= bytes, "{}: {bytes} bytes of {}", path.display(), clean.len());
+            clean.truncate(bytes);
+            let rows = clean.iter().filter(|byte| **byte == b'\n').count() as u64;
+            assert_eq!(Some(rows), stated["clean_rows"].as_u64(), "{}", path.display());
+            assert!(clean.last().is_none_or(|byte| *byte == b'\n'), "{}: half a row", path.display());
+            let before = self.0.entry(path.clone()).or_default();
+            assert!(clean.starts_with(before), "{}: what was clean has changed", path.display());
+            *before = clean;
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.0.values().flatten().filter(|byte| **byte == b'\n').count()
+    }
 }
 
 /// A topology that counts words, so many a second, and has these sinks. Each takes the counts of `count`.
@@ -140,10 +179,10 @@ pub fn strike_worker(run: &Child, random: &mut StdRng) {
     let _ = kill_process(worker, Signal::CONT);
 }
 
-/// The rows of all files with final names: for each word the counts, in order.
+/// The rows of all files with final names in a directory: for each word the counts, in order.
 fn published(dir: &Path) -> BTreeMap<String, Vec<u64>> {
     let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for file in fs::read_dir(dir.join("out")).into_iter().flatten().flatten() {
+    for file in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = file.path();
         if path.extension().is_none_or(|extension| extension != "jsonl") {
             continue;
@@ -169,7 +208,8 @@ fn runs_are_struck(kind: &str, workers_max: u16) {
         let dir = fresh_dir(&format!("{kind}-{seed}"));
         // From one strike to the next, 0.2 s or more pass, and each word is counted once.
         let words = RATE / 4 * of_round + 20_000;
-        let document = document(&dir, (RATE, words), &sink(&dir));
+        let document = document(&dir, (RATE, words), &sinks(&dir));
+        let mut reader = Reader::default();
         let mut workers = (workers_max > 0).then_some(workers_max);
         let mut run = start(&dir, &document, workers);
         for _ in 0..of_round {
@@ -177,6 +217,7 @@ fn runs_are_struck(kind: &str, workers_max: u16) {
                 break;
             }
             struck += 1;
+            reader.look(&dir);
             if workers.is_some() && random.random_bool(0.75) {
                 strike_worker(&run, random);
             } else {
@@ -191,13 +232,26 @@ fn runs_are_struck(kind: &str, workers_max: u16) {
         let each = words / WORDS.len() as u64;
         let expected: BTreeMap<String, Vec<u64>> =
             WORDS.iter().map(|word| ((*word).to_owned(), (1..=each).collect())).collect();
-        let found = published(&dir);
-        for (word, counts) in &expected {
-            let found = found.get(word).map_or(&[][..], Vec::as_slice);
-            assert_eq!(found.len(), counts.len(), "seed {seed}: rows of `{word}`, see {}", dir.display());
-            assert!(found == counts, "seed {seed}: the counts of `{word}`, see {}", dir.display());
+        for place in [dir.join("out"), dir.join("dirty")] {
+            let found = published(&place);
+            for (word, counts) in &expected {
+                let found = found.get(word).map_or(&[][..], Vec::as_slice);
+                assert_eq!(
+                    found.len(),
+                    counts.len(),
+                    "seed {seed}: rows of `{word}`, see {}",
+                    place.display()
+                );
+                assert!(found == counts, "seed {seed}: the counts of `{word}`, see {}", place.display());
+            }
+            assert_eq!(found.len(), expected.len());
         }
-        assert_eq!(found.len(), expected.len());
+        reader.look(&dir);
+        assert_eq!(
+            reader.rows() as u64,
+            each * WORDS.len() as u64,
+            "seed {seed}: all rows are clean in the end"
+        );
         assert!(manifests(&dir) <= 3, "as many checkpoints are kept as the topology retains");
         rounds += 1;
         seed += 1;
