@@ -116,6 +116,14 @@ impl World {
         }
     }
 
+    /// A driver has stepped an executor, which is idle now and has that driver as its home.
+    fn has_stepped(&self, driver: &mut Driver, executor: usize) {
+        self.queues.mark(executor);
+        self.queues.queue_now(executor);
+        assert_eq!(self.queues.next(driver, 0), Some(executor));
+        assert!(!self.queues.done(executor));
+    }
+
     fn driver(&self) -> Driver {
         self.queues.register().expect("there is room for two drivers")
     }
@@ -128,12 +136,7 @@ fn no_executor_is_left_behind_by_a_sleeping_driver() {
     model_with(2, || {
         let world = World::new(2, 2);
         let mut driver = world.driver();
-        let wakers: Vec<_> = (0..2)
-            .map(|executor| {
-                let world = Arc::clone(&world);
-                thread::spawn(move || world.send_now(executor))
-            })
-            .collect();
+        let wakers = [0, 1].map(|executor| sends_now(&world, executor));
         world.drive(&mut driver, |_, _| ());
         wakers.into_iter().for_each(|waker| waker.join().unwrap());
     });
@@ -151,15 +154,18 @@ fn what_comes_during_a_step_is_processed_by_one_driver_at_a_time() {
             let mut driver = world.driver();
             thread::spawn(move || world.drive(&mut driver, |_, _| ()))
         };
-        let waker = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.send_now(0))
-        };
+        let waker = sends_now(&world, 0);
         world.send_now(0);
         world.drive(&mut driver, |_, _| ());
         other.join().unwrap();
         waker.join().unwrap();
     });
+}
+
+/// A thread that is no driver, and sends a message.
+fn sends_now(world: &Arc<World>, executor: usize) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || world.send_now(executor))
 }
 
 fn send_on(world: &World, executor: usize) {
@@ -176,10 +182,7 @@ fn what_a_step_leaves_for_a_sleeping_driver_is_stepped() {
         let world = World::new(2, 2);
         let (mut one, mut two) = (world.driver(), world.driver());
         // Executor 1 was stepped by the second driver before.
-        world.queues.mark(1);
-        world.queues.queue_now(1);
-        assert_eq!(world.queues.next(&mut two, 0), Some(1));
-        assert!(!world.queues.done(1));
+        world.has_stepped(&mut two, 1);
         let other = {
             let world = Arc::clone(&world);
             thread::spawn(move || world.drive(&mut two, send_on))
@@ -197,18 +200,12 @@ fn what_waits_for_a_driver_that_leaves_is_stepped() {
     model_with(2, || {
         let world = World::new(1, 1);
         let (mut one, mut two) = (world.driver(), world.driver());
-        world.queues.mark(0);
-        world.queues.queue_now(0);
-        assert_eq!(world.queues.next(&mut two, 0), Some(0));
-        assert!(!world.queues.done(0));
+        world.has_stepped(&mut two, 0);
         let leaver = {
             let world = Arc::clone(&world);
             thread::spawn(move || world.queues.leave(two))
         };
-        let waker = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.send_now(0))
-        };
+        let waker = sends_now(&world, 0);
         world.drive(&mut one, |_, _| ());
         leaver.join().unwrap();
         waker.join().unwrap();
@@ -223,18 +220,12 @@ fn what_waits_for_a_driver_that_is_to_rest_is_stepped() {
     model_with(1, || {
         let world = World::new(1, 1);
         let (mut one, mut two) = (world.driver(), world.driver());
-        world.queues.mark(0);
-        world.queues.queue_now(0);
-        assert_eq!(world.queues.next(&mut two, 0), Some(0));
-        assert!(!world.queues.done(0));
+        world.has_stepped(&mut two, 0);
         let other = {
             let world = Arc::clone(&world);
             thread::spawn(move || world.drive(&mut two, |_, _| ()))
         };
-        let waker = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.send_now(0))
-        };
+        let waker = sends_now(&world, 0);
         world.queues.set_limit(1);
         world.drive(&mut one, |_, _| ());
         other.join().unwrap();

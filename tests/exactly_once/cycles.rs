@@ -217,28 +217,6 @@ fn another_layout_of_a_cycle_changes_no_result() {
     assert!(restored > 30 && completed > 100, "{restored} restored, {completed} completed");
 }
 
-/// Passes on what it gets, and takes 10 µs for it.
-#[derive(Default)]
-struct Endless(Option<squall::clock::Clock>);
-
-impl Bolt for Endless {
-    fn declare(&self) -> Streams {
-        Streams::new(["n"])
-    }
-
-    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.0 = Some(context.clock().clone());
-        Ok(())
-    }
-
-    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if let Some(clock) = &self.0 {
-            clock.advance(Duration::from_micros(10));
-        }
-        Ok(out.emit([input.i64("n")?])?)
-    }
-}
-
 /// With several at once, the barrier of each comes round behind tuples of the one before.
 #[test]
 fn checkpoints_become_complete_while_a_cycle_never_rests() {
@@ -253,9 +231,9 @@ fn checkpoints_become_complete_while_a_cycle_never_rests() {
                 options.checkpoint.alignment_timeout = alignment_timeout;
             });
             builder.spout("numbers", || Unending(Numbers::new(40)));
-            let first = builder.bolt("first", Endless::default).parallelism(tasks);
+            let first = builder.bolt("first", || Slow::new(Duration::from_micros(10))).parallelism(tasks);
             first.shuffle("numbers").shuffle("second").feedback();
-            builder.bolt("second", Endless::default).parallelism(2).shuffle("first");
+            builder.bolt("second", || Slow::new(Duration::from_micros(10))).parallelism(2).shuffle("first");
             let mut running = started(built(builder), &storage);
             running.run_steps(5_000);
             let checkpoints = running.stats().checkpoints.expect("it takes checkpoints");

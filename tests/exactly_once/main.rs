@@ -548,8 +548,17 @@ fn a_directory_of_checkpoints_is_kept_apart_from_other_runs() {
     assert_eq!(published.sorted(), (0..5).collect::<Vec<_>>());
 }
 
-/// Passes on what it gets, and takes so long for it that a step ends before the chain behind it has everything.
-struct Slow(Option<squall::clock::Clock>);
+/// Passes on what it gets, and takes so long for it.
+struct Slow {
+    takes: Duration,
+    clock: Option<squall::clock::Clock>,
+}
+
+impl Slow {
+    fn new(takes: Duration) -> Slow {
+        Slow { takes, clock: None }
+    }
+}
 
 impl Bolt for Slow {
     fn declare(&self) -> Streams {
@@ -557,13 +566,13 @@ impl Bolt for Slow {
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        self.0 = Some(context.clock().clone());
+        self.clock = Some(context.clock().clone());
         Ok(())
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        if let Some(clock) = &self.0 {
-            clock.advance(Duration::from_millis(2));
+        if let Some(clock) = &self.clock {
+            clock.advance(self.takes);
         }
         Ok(out.emit([input.i64("n")?])?)
     }
@@ -578,7 +587,8 @@ fn what_a_chain_left_behind_goes_when_all_go_back() {
         let mut builder = builder();
         builder.options(|options| options.queue.batch = 4);
         builder.spout("numbers", || Numbers { bursts: true, ..Numbers::new(80) });
-        builder.bolt("slow", || Slow(None)).shuffle("numbers");
+        // A step ends before the chain behind it has everything.
+        builder.bolt("slow", || Slow::new(Duration::from_millis(2))).shuffle("numbers");
         builder.bolt("sink", published.sink()).shuffle("slow");
         // Lost beside the chain, so that the chain halts between two of its steps.
         builder.spout("other", || Numbers::new(80));
