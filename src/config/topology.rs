@@ -98,7 +98,7 @@ pub struct TopologyOptions {
     pub batch: Option<BatchOptions>,
     /// `[state]`.
     pub state: StateOptions,
-    /// `threads`: driver threads; auto is one per core.
+    /// `threads`: driver threads, at most; auto is one per core. Where fewer execute more tuples, the others rest.
     pub threads: AutoOr<u32>,
     /// `drain_timeout`: how long an orderly end may take before it is cut short.
     pub drain_timeout: Duration,

@@ -112,7 +112,7 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
     },
     Key {
         path: "threads",
-        doc: "Driver threads; auto is one per core.",
+        doc: "Driver threads, at most; auto is one per core. Where fewer execute more tuples, the others rest.",
         default: "\"auto\"",
         shape: Shape::AutoOrCount(1, limits::THREADS_MAX, |o, v| o.threads = v),
     },
