@@ -326,8 +326,8 @@ impl SpoutExecutor {
         for task in &mut self.tasks {
             task.publish_counts(gauges);
             waiting += task.backoff.len() as i64;
+            pending += task.in_flight() as i64;
             if let Some(open) = &task.emitter.pending {
-                pending += open.in_flight() as i64;
                 lost += open.lost() as i64;
                 replayed.add(&open.replayed());
             }
