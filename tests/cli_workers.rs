@@ -328,7 +328,9 @@ fn the_document_and_the_program_are_those_of_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let numbers = write(dir.path(), "numbers.toml", NUMBERS);
     let copy = dir.path().join("my-squall");
-    fs::copy(env!("CARGO_BIN_EXE_squall"), &copy).unwrap();
+    // By a process of its own: see `binary_for_all` in tests/cases/kit.rs.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_squall")).arg(&copy).status();
+    assert!(copied.is_ok_and(|status| status.success()), "a copy of the binary");
     let running =
         Running::start(program(copy.to_str().unwrap(), &["run", &numbers, "--workers", "2", "--json"]));
     running.rows();

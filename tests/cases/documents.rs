@@ -145,8 +145,7 @@ fn nothing_that_is_shown_drives_the_terminal() {
 #[test]
 fn a_limit_of_threads_is_an_error_and_no_panic() {
     let place = Place::with(&[("t.toml", TWO_ROWS)]);
-    let binary = place.path("squall-under-test");
-    std::fs::copy(env!("CARGO_BIN_EXE_squall"), &binary).expect("a copy of the binary");
+    place.binary_for_all();
     // The superuser is not limited, so it becomes another one.
     let mut command = Command::new("prlimit");
     command.args(["--nproc=1:1", "./squall-under-test", "run", "t.toml"]).current_dir(place.path("."));

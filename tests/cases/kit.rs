@@ -115,10 +115,12 @@ impl Place {
         self.without_rights(command)
     }
 
-    /// A copy of the binary here, where every user can reach it.
-    fn binary_for_all(&self) -> PathBuf {
+    /// A copy of the binary here, where every user can reach it. A process of its own makes it: a descriptor of this
+    /// one that writes to it could be in a process that another test just starts, and then it cannot be executed.
+    pub fn binary_for_all(&self) -> PathBuf {
         let binary = self.path("squall-under-test");
-        fs::copy(env!("CARGO_BIN_EXE_squall"), &binary).expect("a copy of the binary");
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_squall")).arg(&binary).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy of the binary");
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("permissions");
         binary
     }
