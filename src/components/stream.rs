@@ -180,6 +180,8 @@ pub(super) fn is_permanent(error: &io::Error) -> bool {
         || matches!(
             error.kind(),
             ErrorKind::InvalidInput
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
                 | ErrorKind::NotConnected
                 | ErrorKind::PermissionDenied
                 | ErrorKind::ReadOnlyFilesystem
