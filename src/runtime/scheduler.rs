@@ -171,8 +171,8 @@ impl Scheduler {
 
     /// Lets as many drivers work as executes the most tuples. Returns when to look again.
     fn try_drivers(&self, trials: &mut DriverTrials, now: Time) -> Duration {
-        let drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(trial) = &mut trials.trial else { return WATCHDOG_PERIOD };
+        let drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if drivers.len() != trials.drivers
             || drivers.iter().any(|driver| driver.replaced.load(Ordering::Acquire))
         {

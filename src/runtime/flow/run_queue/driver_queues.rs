@@ -115,10 +115,17 @@ struct DriverQueue {
 
 struct Waiting {
     executors: VecDeque<usize>,
-    /// Whether a driver serves the queue.
-    is_open: bool,
-    /// Whether that driver takes executors: it does not rest.
-    takes: bool,
+    place: Place,
+}
+
+/// Who serves a queue. Only in a queue that is served, executors are put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// No driver has it.
+    Vacant,
+    Served,
+    /// Its driver rests.
+    Resting,
 }
 
 /// The queues of all drivers, and the states of all executors.
@@ -184,7 +191,7 @@ impl DriverQueues {
     /// For this many executors, all idle, and at most `drivers_max` drivers.
     pub fn new(executors: usize, drivers_max: usize) -> DriverQueues {
         let queue = |_| DriverQueue {
-            waiting: Mutex::new(Waiting { executors: VecDeque::new(), is_open: false, takes: true }),
+            waiting: Mutex::new(Waiting { executors: VecDeque::new(), place: Place::Vacant }),
             len: AtomicUsize::new(0),
             activity: AtomicU8::new(AWAKE),
             parker: Parker::default(),
@@ -209,8 +216,11 @@ impl DriverQueues {
     pub fn register(&self) -> Option<Driver> {
         let index = self.drivers.iter().position(|driver| {
             let mut waiting = lock(&driver.waiting);
-            waiting.takes = true;
-            !std::mem::replace(&mut waiting.is_open, true)
+            let is_vacant = waiting.place == Place::Vacant;
+            if is_vacant {
+                waiting.place = Place::Served;
+            }
+            is_vacant
         })?;
         self.drivers[index].activity.store(AWAKE, Ordering::SeqCst);
         self.used.fetch_max(index + 1, Ordering::SeqCst);
@@ -219,7 +229,7 @@ impl DriverQueues {
 
     /// Closes the queue of a driver. Executors that wait in it move to the shared queue.
     pub fn leave(&self, driver: Driver) {
-        self.close(driver.index, |waiting| waiting.is_open = false);
+        self.close(driver.index, Place::Vacant);
         self.drivers[driver.index].activity.store(AWAKE, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.wake_any(SLEEPS);
@@ -294,7 +304,7 @@ impl DriverQueues {
         let home = self.homes[executor].load(Ordering::SeqCst);
         if let Some(driver) = self.drivers.get(home as usize) {
             let mut waiting = lock(&driver.waiting);
-            if waiting.is_open && waiting.takes {
+            if waiting.place == Place::Served {
                 waiting.executors.push_back(executor);
                 driver.len.store(waiting.executors.len(), Ordering::Release);
                 return home;
@@ -410,16 +420,16 @@ impl DriverQueues {
     /// woken in place of another one, so it looks for the others each time.
     fn rest(&self, driver: &mut Driver) {
         driver.is_resting = true;
-        self.close(driver.index, |waiting| waiting.takes = false);
+        self.close(driver.index, Place::Resting);
         self.rescue();
     }
 
-    /// Moves what waits for a driver to the shared queue; `shut` makes the driver's queue take no more.
-    fn close(&self, index: usize, shut: impl FnOnce(&mut Waiting)) {
+    /// Moves what waits for a driver to the shared queue. Its queue is vacant or resting from now on.
+    fn close(&self, index: usize, place: Place) {
         let queue = &self.drivers[index];
         let left = {
             let mut waiting = lock(&queue.waiting);
-            shut(&mut waiting);
+            waiting.place = place;
             queue.len.store(0, Ordering::SeqCst);
             std::mem::take(&mut waiting.executors)
         };
@@ -440,7 +450,7 @@ impl DriverQueues {
             return None;
         }
         if std::mem::take(&mut driver.is_resting) {
-            lock(&own.waiting).takes = true;
+            lock(&own.waiting).place = Place::Served;
         }
         if self.take_deferred() {
             self.adopt(driver);

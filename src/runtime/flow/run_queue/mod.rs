@@ -329,6 +329,19 @@ mod tests {
         assert_eq!(next(&queue, &mut one), Some(A));
     }
 
+    /// A driver that is started in place of a stuck one must not make others take executors that rest.
+    #[test]
+    fn a_driver_that_comes_leaves_those_at_rest_that_rest() {
+        let queue = RunQueue::new(1);
+        let [mut one, mut two] = drivers(&queue);
+        step(&queue, &mut two, A);
+        queue.set_driver_limit(1);
+        assert_eq!(next(&queue, &mut two), None, "it rests");
+        let [_three] = drivers(&queue);
+        queue.wake(A, Urgency::Now);
+        assert_eq!(next(&queue, &mut one), Some(A));
+    }
+
     #[test]
     fn an_executor_that_is_never_done_keeps_no_other_waiting() {
         let queue = RunQueue::new(2);
