@@ -160,21 +160,9 @@ pub fn write_counted(writer: &mut dyn Write, bytes: &[u8]) -> Result<(), Unwritt
 /// topology or of its surroundings by a person. A full disk or a file size limit can.
 pub(super) fn is_permanent(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    // By its number only what has no kind of its own: an error that was explained has its kind, and no number.
     let by_number = errno.is_some_and(|errno| {
-        matches!(
-            errno,
-            Errno::ACCESS
-                | Errno::PERM
-                | Errno::ROFS
-                | Errno::NOTDIR
-                | Errno::ISDIR
-                | Errno::NAMETOOLONG
-                | Errno::LOOP
-                | Errno::INVAL
-                | Errno::BADF
-                | Errno::NODEV
-                | Errno::OPNOTSUPP
-        )
+        matches!(errno, Errno::NAMETOOLONG | Errno::LOOP | Errno::BADF | Errno::NODEV | Errno::OPNOTSUPP)
     });
     by_number
         || matches!(

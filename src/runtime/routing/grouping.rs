@@ -128,18 +128,21 @@ impl KeyGroups {
     /// The position of the task that owns a tuple's key.
     #[inline]
     pub fn choose(&self, tuple: &[Value]) -> usize {
-        let hash = hash_key(&self.positions, tuple);
-        self.table[KeyGroups::group(hash, self.table.len())] as usize
+        self.owner_of_hash(hash_key(&self.positions, tuple)) as usize
+    }
+
+    #[inline]
+    fn owner_of_hash(&self, hash: u64) -> u32 {
+        self.table[KeyGroups::group(hash, self.table.len())]
     }
 
     /// The positions of the tasks that own the keys of the tuples of a batch.
     pub fn choose_all(&self, batch: &TupleBatch, owners: &mut Vec<u32>) {
         owners.clear();
-        let owner = |hash| self.table[KeyGroups::group(hash, self.table.len())];
         let rows = (0..batch.len()).map(|tuple| batch.row(tuple));
         match self.positions[..] {
-            [only] => owners.extend(rows.map(|row| owner(stable_hash(&row[only])))),
-            _ => owners.extend(rows.map(|row| owner(hash_key(&self.positions, row)))),
+            [only] => owners.extend(rows.map(|row| self.owner_of_hash(stable_hash(&row[only])))),
+            _ => owners.extend(rows.map(|row| self.owner_of_hash(hash_key(&self.positions, row)))),
         }
     }
 }
