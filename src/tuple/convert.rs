@@ -127,7 +127,7 @@ texts! {
     &str => |row, text| push_text(row, |pushed| pushed.set(text));
     String => |row, text: String| push_text(row, |pushed| pushed.set(&text));
     &String => |row, text| push_text(row, |pushed| pushed.set(text));
-    &Text => |row, text| push_text(row, |pushed| pushed.clone_from(text));
+    &Text => push_text_copy;
     &Value => push_copy;
 }
 
@@ -141,19 +141,30 @@ pub(super) fn push_text(row: &mut Vec<Value>, write: impl FnOnce(&mut Text)) {
 }
 
 #[inline]
-fn push_copy(row: &mut Vec<Value>, value: &Value) {
-    if let Value::Str(text) = value
-        && let Some(copy) = text.inline_copy()
-    {
-        row.push(Value::Str(copy));
-    } else {
-        push_clone(row, value);
+fn push_text_copy(row: &mut Vec<Value>, text: &Text) {
+    match text.inline_copy() {
+        Some(copy) => row.push(Value::Str(copy)),
+        None => push_shared(row, text),
     }
 }
 
 /// A function of its own, so that the compiler copies short text from place to place.
 #[inline(never)]
-fn push_clone(row: &mut Vec<Value>, value: &Value) {
+fn push_shared(row: &mut Vec<Value>, text: &Text) {
+    row.push(Value::Str(text.clone()));
+}
+
+#[inline]
+fn push_copy(row: &mut Vec<Value>, value: &Value) {
+    match value {
+        Value::Str(text) => push_text_copy(row, text),
+        other => push_other(row, other),
+    }
+}
+
+/// As [`push_shared`].
+#[inline(never)]
+fn push_other(row: &mut Vec<Value>, value: &Value) {
     row.push(value.clone());
 }
 

@@ -37,6 +37,7 @@ const INLINE_MAX: usize = 23;
 /// assert_eq!(word.to_uppercase(), "STORM");
 /// assert_eq!(Value::Str(word), Value::from("storm"));
 /// ```
+#[derive(Clone)]
 pub struct Text(Repr);
 
 #[derive(Clone)]
@@ -81,8 +82,8 @@ impl Text {
             Repr::Inline(Inline { len, bytes }) => {
                 let written = &bytes[..*len as usize];
                 // SAFETY: `bytes` and `len` are written by `set`, which writes a whole `str` to the beginning of
-                // `bytes` and its length to `len`, and by `clone` and `clone_from`, which copy both. `EMPTY` has
-                // the length 0.
+                // `bytes` and its length to `len`, and by `clone` and `inline_copy`, which copy both. `EMPTY`
+                // has the length 0.
                 unsafe { std::str::from_utf8_unchecked(written) }
             }
             Repr::Shared(text) => text,
@@ -155,22 +156,6 @@ fn copy_ends<const N: usize>(to: &mut [u8; INLINE_MAX], from: &[u8]) {
     if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
         to[..N].copy_from_slice(first);
         to[from.len() - N..from.len()].copy_from_slice(last);
-    }
-}
-
-impl Clone for Text {
-    #[inline]
-    fn clone(&self) -> Text {
-        Text(self.0.clone())
-    }
-
-    /// Copies short text straight to where it stays.
-    #[inline]
-    fn clone_from(&mut self, source: &Text) {
-        match (&mut self.0, &source.0) {
-            (Repr::Inline(to), Repr::Inline(from)) => *to = *from,
-            (to, from) => *to = from.clone(),
-        }
     }
 }
 
