@@ -196,37 +196,84 @@ fn a_savepoint_is_taken_while_the_run_goes_on() {
     assert!(rows >= 1_000 && (rows as u64) < end, "only what comes after the savepoint: {rows} of {end}");
 }
 
+/// The arguments by which the count of a word is asked for.
+const STORM: [&str; 6] = ["--component", "count", "--state", "counts", "--key", "[\"storm\"]"];
+
+fn count_of(printed: &Printed) -> u64 {
+    printed.json()["count"].as_u64().expect("a number")
+}
+
+/// What was emitted before the question is in the answer, although no checkpoint would be taken for an hour.
+fn check_state_of_this_moment(more: &[&str]) {
+    let runs = Runs::new();
+    let hourly = ["run", "words.toml", "-q", "--set", "topology.checkpoint.interval=1h"];
+    let mut child = runs.command(&[&hourly[..], more].concat()).spawn().expect("it can be started");
+    let emitted_after = |before: u64| loop {
+        let emitted = runs.runs().first().map_or(0, |run| run["emitted"].as_u64().expect("a number"));
+        if emitted > before {
+            return emitted;
+        }
+        std::thread::yield_now();
+    };
+    let get = |more: &[&str], code: i32| {
+        runs.squall(&[&["state", "get", "words"], &STORM[..], more].concat(), code)
+    };
+    let mut emitted = emitted_after(0);
+    let missing = get(&["--latest"], 1).stderr;
+    assert!(missing.contains("there are no checkpoints"), "{missing}");
+    let mut last = 0;
+    for number in 1..=3 {
+        let printed = get(&[], 0);
+        let count = count_of(&printed);
+        assert!(count >= emitted / 2 && count > last, "{count} of {emitted}, after {last}");
+        let note = format!("checkpoint 1-{number} of `words`, taken 20");
+        assert!(
+            printed.stderr.starts_with(&note) && printed.stderr.lines().count() == 1,
+            "{}",
+            printed.stderr
+        );
+        last = count;
+        emitted = emitted_after(2 * last + 1);
+    }
+    // The run is not asked.
+    assert_eq!(count_of(&get(&["--latest"], 0)), last);
+    assert!(count_of(&get(&["--checkpoint", "1-1"], 0)) < last);
+    let listed = runs.squall(&["checkpoint", "list", "words", "--json"], 0).json();
+    let listed: Vec<&Value> =
+        listed.as_array().expect("a list").iter().map(|listed| &listed["checkpoint"]).collect();
+    assert_eq!(listed, ["1-1", "1-2", "1-3"]);
+    child.kill().expect("it runs");
+    child.wait().expect("it was started");
+}
+
 #[test]
-fn the_state_of_a_running_topology_is_that_of_its_latest_checkpoint() {
+fn the_state_of_a_running_topology_is_that_of_this_moment() {
+    check_state_of_this_moment(&[]);
+}
+
+#[test]
+fn so_is_that_of_one_in_workers() {
+    check_state_of_this_moment(&["--workers", "2"]);
+}
+
+#[test]
+fn a_run_is_found_by_its_name_and_its_checkpoints_by_their_directory() {
     let runs = Runs::new();
     let mut child = runs.start(&[]);
     let pid = child.id().to_string();
-    let key = ["--component", "count", "--state", "counts", "--key", "[\"storm\"]"];
-    let count = |run: &str| {
-        let printed = runs.squall(&[&["state", "get", run], &key[..]].concat(), 0);
-        printed.json()["count"].as_u64().expect("a number")
-    };
-    let before = count("words");
-    assert!(before > 0);
+    let count = |place: &str| count_of(&runs.squall(&[&["state", "get", place], &STORM[..]].concat(), 0));
+    let before = count(&pid);
     let listed = runs.squall(&["checkpoint", "list", &pid, "--json"], 0).json();
     assert!(!listed.as_array().expect("a list").is_empty());
-    // A count of later is that of a later checkpoint.
-    let latest =
-        || runs.squall(&["checkpoint", "inspect", "words", "--json"], 0).json()["checkpoint"].clone();
-    let seen = latest();
-    while latest() == seen {
-        std::thread::yield_now();
-    }
-    assert!(count(&pid) > before);
-    let missing = runs.squall(&[&["state", "get", "word"], &key[..]].concat(), 1).stderr;
+    let missing = runs.squall(&[&["state", "get", "word"], &STORM[..]].concat(), 1).stderr;
     let expected = format!("; and there is no run `word`: words-{pid} run here");
     assert!(missing.contains("cannot open the directory `word`") && missing.contains(&expected), "{missing}");
     child.kill().expect("it runs");
     child.wait().expect("it was started");
-    let over = runs.squall(&[&["state", "get", "words"], &key[..]].concat(), 1).stderr;
+    let over = runs.squall(&[&["state", "get", "words"], &STORM[..]].concat(), 1).stderr;
     assert!(over.contains("there is no run `words`: no topology runs here"), "{over}");
     // By the directory it is still there.
-    assert!(count("checkpoints") > before);
+    assert!(count("checkpoints") >= before);
 }
 
 #[test]
@@ -305,6 +352,11 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     refused(
         &["savepoint", "create", "words"],
         "only a topology with `delivery = \"exactly-once\"` takes any",
+    );
+    refused(
+        &[&["state", "get", "words"], &STORM[..]].concat(),
+        "keeps no checkpoints: only a topology with `delivery = \"exactly-once\"` takes any, and what the bolts of \
+         others keep is in their memory alone",
     );
     child.kill().expect("it runs");
     child.wait().expect("it was started");

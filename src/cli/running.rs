@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::{ProcessStats, RunningWorkers};
-use crate::runtime::{RunningTopology, Savepoint, SavepointError, TopologyStats};
+use crate::ids::CheckpointId;
+use crate::runtime::{RunningTopology, Savepoint, SavepointError, TakeCheckpointError, TopologyStats};
 
 /// A topology that runs.
 pub(super) enum Running {
@@ -71,6 +72,14 @@ impl Running {
         match self {
             Running::Here(running) => running.savepoint(directory, stops),
             Running::InWorkers(running) => running.savepoint(directory, stops),
+        }
+    }
+
+    /// Takes a checkpoint that begins now, and waits for it, at most for so long.
+    pub(super) fn checkpoint(&self, at_most: Duration) -> Result<CheckpointId, TakeCheckpointError> {
+        match self {
+            Running::Here(running) => running.checkpoint(at_most),
+            Running::InWorkers(running) => running.checkpoint(at_most),
         }
     }
 

@@ -34,6 +34,8 @@ pub enum CheckpointAction {
     Export(CheckpointId, PathBuf),
     /// Tell whoever wants a savepoint what became of it.
     AnswerSavepoint(Result<CheckpointId, String>),
+    /// Tell those who want a checkpoint, up to this question, which one it is, or why there is none.
+    AnswerCheckpoint(u64, Result<CheckpointId, String>),
     /// Have all spouts rest, because the run stops with a savepoint; or have them go on, because it does not.
     Rest(bool),
     /// Forget the files of this checkpoint: it was given up, for this reason.

@@ -9,9 +9,11 @@ use smol_str::SmolStr;
 use crate::api::TopologyStats;
 use crate::api::{MetricsReporting, WorkerResources};
 use crate::clock::Clock;
+use crate::ids::CheckpointId;
 use crate::metrics::MetricsRegistry;
 use crate::runtime::assemble::setup::{CheckpointSetup, WorkerSetup};
 use crate::runtime::assemble::{AssembleError, assemble};
+use crate::runtime::checkpoint_desk::TakeCheckpointError;
 use crate::runtime::checkpoint_start::{
     CheckpointBegin, CheckpointStartError, OpenedCheckpoints, open_directory, wal_directory,
 };
@@ -279,6 +281,24 @@ impl RunningTopology {
             self.worker.coordinator.send_control(wanted, Urgency::Now);
         };
         self.worker.savepoints.ask(directory, ask, || self.worker.lifecycle.has_ended())
+    }
+
+    /// Takes a checkpoint now, whatever `interval` and `min_pause` are, and waits until it is complete, at most for so long.
+    /// It begins after this call, so it has everything that was processed before. Otherwise it is one like any other: what
+    /// was asked for and is not complete in time may become complete later.
+    ///
+    /// # Errors
+    /// When the topology takes no checkpoints, when this one is not complete in time or is given up, and when the run ends
+    /// before. If the run has not ended, it goes on.
+    pub fn checkpoint(&self, at_most: Duration) -> Result<CheckpointId, TakeCheckpointError> {
+        if self.worker.checkpoint_counts.is_none() {
+            return Err(TakeCheckpointError::NoCheckpoints);
+        }
+        let ask = |question| {
+            let wanted = CheckpointEvent::CheckpointWanted(question);
+            self.worker.coordinator.send_control(wanted, Urgency::Now);
+        };
+        self.worker.savepoints.checkpoints.ask(ask, at_most, || self.worker.lifecycle.has_ended())
     }
 
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.

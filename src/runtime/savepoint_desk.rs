@@ -1,10 +1,11 @@
-//! Where a thread that wants a savepoint waits for the answer.
+//! Where a thread that wants a savepoint waits for the answer, and those that want a checkpoint.
 
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::ids::CheckpointId;
+use crate::runtime::checkpoint_desk::CheckpointDesk;
 
 /// How often a thread that waits looks whether the run has ended.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
@@ -33,12 +34,14 @@ pub struct Savepoint {
     pub directory: PathBuf,
 }
 
-/// Where a thread waits. One waits at a time.
+/// Where a thread waits that wants a savepoint. One waits at a time.
 #[derive(Debug, Default)]
 pub struct SavepointDesk {
     turn: Mutex<()>,
     answer: Mutex<Option<Result<CheckpointId, String>>>,
     on_answer: Condvar,
+    /// Where threads wait that want a checkpoint.
+    pub checkpoints: CheckpointDesk,
 }
 
 impl SavepointDesk {

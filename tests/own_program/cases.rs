@@ -29,6 +29,10 @@ pub const ALL: &[(&str, fn())] = &[
         a_worker_hook_that_can_never_start_again_ends_the_run,
     ),
     ("a_worker_hook_that_panics_at_the_end_is_reported", a_worker_hook_that_panics_at_the_end_is_reported),
+    (
+        "a_checkpoint_that_takes_too_long_is_not_waited_for",
+        a_checkpoint_that_takes_too_long_is_not_waited_for,
+    ),
     ("hooks_of_a_document_run_in_workers", hooks_of_a_document_run_in_workers),
     ("hooks_are_added_to_a_topology_in_rust", hooks_are_added_to_a_topology_in_rust),
     ("a_custom_grouping_has_its_settings_in_workers", a_custom_grouping_has_its_settings_in_workers),
@@ -44,6 +48,11 @@ struct Ended {
 }
 
 impl Ended {
+    fn of(output: Output) -> Ended {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
     #[track_caller]
     fn exits(&self, code: i32) -> &Ended {
         assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
@@ -70,14 +79,16 @@ fn program(args: &[&str]) -> Ended {
 
 /// The same, where what the program registers fails in this way.
 fn program_that_fails(how: &str, args: &[&str]) -> Ended {
+    Ended::of(command_that_fails(how, args).output().expect("it runs"))
+}
+
+fn command_that_fails(how: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env::current_exe().expect("this program"));
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
         command.env_remove(name);
     }
-    command.env("OWN_PROGRAM_FAILS", how);
-    let output: Output = command.args(args).stdin(Stdio::null()).output().expect("it runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    command.env("OWN_PROGRAM_FAILS", how).args(args).stdin(Stdio::null());
+    command
 }
 
 /// The squares that were printed, and the processes that made them.
@@ -165,7 +176,7 @@ fn registered_topologies_are_listed() {
     program(&["run", "square"])
         .exits(1)
         .says("registered topologies: broken, changing, in-order, messaging, messaging-many-tasks, panicking")
-        .says("squares, wrong");
+        .says("squares, stuck, wrong");
 }
 
 /// A document with two tasks of `where`, and a fixed number of tuples by the grouping `pick`.
@@ -247,6 +258,29 @@ fn a_resource_or_worker_hook_that_fails_ends_the_run() {
             .exits(1)
             .says("worker hook `own_program::program::Announce` cannot start: nobody listens");
     }
+}
+
+/// A command that waits for ever shows nothing to whoever asked, and holds one of the few places of those that the run
+/// answers.
+fn a_checkpoint_that_takes_too_long_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let command = |args: &[&str]| {
+        let mut command = command_that_fails("", args);
+        command.current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
+        command
+    };
+    let mut run = command(&["run", "stuck", "-q"]).stderr(Stdio::null()).spawn().expect("it can be started");
+    while !directory.path().join("entered").exists() {
+        std::thread::yield_now();
+    }
+    let get = ["state", "get", "stuck", "--component", "stuck", "--dump", "--timeout", "1500ms"];
+    let ended = Ended::of(command(&get).output().expect("it runs"));
+    ended.exits(1).says("waiting for a checkpoint of `stuck-").says(", at most 1.5s");
+    ended.says("the checkpoint was not complete after 1.5s: `--timeout` waits longer");
+    assert_eq!(ended.stdout, "");
+    Ended::of(command(&["ps"]).output().expect("it runs")).exits(0).prints("stuck-");
+    run.kill().expect("it runs");
+    run.wait().expect("it was started");
 }
 
 fn a_worker_hook_that_can_never_start_again_ends_the_run() {

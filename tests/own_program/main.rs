@@ -20,7 +20,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// What the program is started with to be itself, and not the test.
-const COMMANDS: &[&str] = &["run", "validate", "graph", "components", "schema", "worker"];
+const COMMANDS: &[&str] = &["run", "validate", "graph", "components", "schema", "worker", "ps", "state"];
 
 fn main() -> ExitCode {
     let first = env::args().nth(1).unwrap_or_default();

@@ -76,6 +76,51 @@ fn squares(end: u64) -> TopologyBuilder {
     builder
 }
 
+/// Numbers from a spout that could go back, which exactly-once asks for. Here nothing goes back.
+struct Rewindable(Numbers);
+
+impl Spout for Rewindable {
+    fn declare(&self) -> Streams {
+        self.0.declare()
+    }
+
+    fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.0.open(context)
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        self.0.next_tuple(out)
+    }
+
+    fn is_rewindable(&self) -> bool {
+        true
+    }
+}
+
+/// Makes the file `entered` in its first call, which never returns.
+struct Stuck;
+
+impl Bolt for Stuck {
+    fn execute(&mut self, _input: Input<'_>, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        std::fs::write("entered", "").map_err(|error| TaskError::new(error.to_string()))?;
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// A topology of which no checkpoint becomes complete.
+fn stuck() -> TopologyBuilder {
+    let mut builder = TopologyBuilder::new("stuck");
+    builder.options(|options| {
+        options.delivery = Delivery::ExactlyOnce;
+        options.checkpoint.storage = Some("checkpoints".into());
+    });
+    builder.spout("numbers", || Rewindable(Numbers::below(10)));
+    builder.bolt("stuck", || Stuck).shuffle("numbers");
+    builder
+}
+
 /// What all tasks of a process share: which process made it.
 struct Maker(u32);
 
@@ -197,6 +242,7 @@ pub fn registry() -> Registry {
             topology.with_options(|options| options.key_groups = groups)
         })
     });
+    registry.topology("stuck", || stuck().build());
     registry.topology("messaging", || crate::storm::messaging(6, 6).build());
     registry.topology("messaging-many-tasks", || crate::storm::messaging(1, 10).build());
     registry.topology("in-order", || crate::storm::in_order(crate::storm::IN_ORDER).build());

@@ -2,7 +2,7 @@
 
 mod inspect;
 mod list;
-mod shown;
+pub(super) mod shown;
 
 use clap::Subcommand;
 

@@ -1,4 +1,4 @@
-//! What both commands show of a checkpoint: when it was taken, how far its run had come, how large it is.
+//! What commands show of a checkpoint: when it was taken, how far its run had come, how large it is.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::checkpoint::{Manifest, RunState};
 use crate::tuple::Timestamp;
 
 /// The date at which a checkpoint was taken, in nanoseconds since 1970, as RFC 3339 in UTC and to the millisecond.
-pub(super) fn date(taken_at: i64) -> String {
+pub(in crate::cli) fn date(taken_at: i64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(taken_at)) {
         Ok(time) => format!("{time:.3}"),
         Err(_) => Timestamp(taken_at).to_string(),
@@ -20,7 +20,7 @@ pub(super) fn age_seconds(taken_at: i64, now: i64) -> f64 {
 }
 
 /// The same for people: `4 s ago`, in the largest unit of which there are at least two.
-pub(super) fn age(taken_at: i64, now: i64) -> String {
+pub(in crate::cli) fn age(taken_at: i64, now: i64) -> String {
     let Ok(nanos) = u64::try_from(i128::from(now) - i128::from(taken_at)) else {
         return "in the future".to_owned();
     };

@@ -24,9 +24,9 @@ const INFO_WAIT: Duration = Duration::from_secs(2);
 const SOCKET: &str = ".sock";
 
 /// A run, and how it is reached.
-pub(super) struct Run {
+pub(in crate::cli) struct Run {
     /// Its name, for commands: the topology and the process.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Its socket.
     pub(super) socket: PathBuf,
     /// What it is.
@@ -44,19 +44,47 @@ impl Run {
     }
 }
 
+/// Where a command is to look for checkpoints.
+pub(in crate::cli) enum Place {
+    /// In this directory.
+    Directory(PathBuf),
+    /// In that of a run.
+    Run(Box<Run>),
+}
+
+impl Place {
+    /// The directory of this path, or the run of this name. A directory comes before a run.
+    pub(in crate::cli) fn named(place: &Path) -> Result<Place, CommandError> {
+        let name = place.to_str().filter(|name| is_legal_name(name));
+        let Some(name) = name.filter(|_| !place.exists()) else {
+            return Ok(Place::Directory(place.to_owned()));
+        };
+        let run = find(name).map_err(|no_run| match CheckpointReader::open(place) {
+            Err(error) => CommandError::Refused(format!("{}; and {}", shown(&error), shown(&no_run))),
+            Ok(_) => no_run,
+        })?;
+        Ok(Place::Run(Box::new(run)))
+    }
+
+    /// The directory of the checkpoints.
+    pub(in crate::cli) fn directory(&self) -> Result<PathBuf, CommandError> {
+        let run = match self {
+            Place::Directory(directory) => return Ok(directory.clone()),
+            Place::Run(run) => run,
+        };
+        run.info.checkpoints.clone().ok_or_else(|| {
+            let (run, why) = (shown(&run.name), "only a topology with `delivery = \"exactly-once\"` takes any");
+            let text = format!(
+                "the run `{run}` keeps no checkpoints: {why}, and what the bolts of others keep is in their memory alone"
+            );
+            CommandError::Refused(text)
+        })
+    }
+}
+
 /// The directory of checkpoints that a command is to look at: this one, or that of the run with this name.
 pub(in crate::cli) fn checkpoints_at(place: &Path) -> Result<PathBuf, CommandError> {
-    let name = place.to_str().filter(|name| is_legal_name(name));
-    let Some(name) = name.filter(|_| !place.exists()) else { return Ok(place.to_owned()) };
-    let run = find(name).map_err(|no_run| match CheckpointReader::open(place) {
-        Err(error) => CommandError::Refused(format!("{}; and {}", shown(&error), shown(&no_run))),
-        Ok(_) => no_run,
-    })?;
-    run.info.checkpoints.ok_or_else(|| {
-        let run = shown(&run.name);
-        let why = "only a topology with `delivery = \"exactly-once\"` takes any";
-        CommandError::Refused(format!("the run `{run}` keeps no checkpoints: {why}"))
-    })
+    Place::named(place)?.directory()
 }
 
 /// The name of this process's run.

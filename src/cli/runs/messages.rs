@@ -24,6 +24,11 @@ pub(super) enum Request {
         /// Whether the run ends with it.
         stop: bool,
     },
+    /// Take a checkpoint that begins now, and say which one it is when it is complete.
+    Checkpoint {
+        /// How long that may take, in milliseconds.
+        wait_ms: u64,
+    },
     /// End in order, as after SIGINT.
     Drain,
 }
@@ -41,6 +46,8 @@ pub(super) enum Reply {
         /// Where it is.
         directory: PathBuf,
     },
+    /// This checkpoint was taken.
+    Checkpoint(String),
     /// It ends.
     Draining,
     /// It cannot do that, for this reason.

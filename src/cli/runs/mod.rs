@@ -5,8 +5,10 @@
 //! ```
 //!
 //! * `directory`: where the sockets are, and which runs there are. `messages`: what is said over a socket.
-//! * `socket`: the side of the run. `ps`, `savepoint`, `stop`: the commands.
+//! * `socket`: the side of the run. `ps`, `savepoint`, `stop`: the commands. `checkpoint_now` asks for the state of this
+//!   moment, for `state get`.
 
+mod checkpoint_now;
 mod directory;
 mod messages;
 pub(super) mod ps;
@@ -14,5 +16,6 @@ pub(super) mod savepoint;
 mod socket;
 pub(super) mod stop;
 
-pub(super) use directory::checkpoints_at;
+pub(super) use checkpoint_now::checkpoint_now;
+pub(super) use directory::{Place, checkpoints_at};
 pub(super) use socket::{RunSocket, Served};

@@ -1,6 +1,6 @@
 //! The socket of a run: it answers the commands of this user.
 //!
-//! Each connection has a thread of its own, because a savepoint takes a while. A run that cannot have a socket goes on
+//! Each connection has a thread of its own, because a savepoint or a checkpoint takes a while. A run that cannot have a socket goes on
 //! without one.
 
 use std::io;
@@ -132,6 +132,12 @@ fn answer(stream: &UnixStream, served: &Served) -> io::Result<()> {
             slog::info!(served.logger, "draining"; "because" => "a command asked for it");
             running.drain();
             Reply::Draining
+        }
+        (Some(running), Request::Checkpoint { wait_ms }) => {
+            match running.checkpoint(Duration::from_millis(wait_ms)) {
+                Ok(checkpoint) => Reply::Checkpoint(checkpoint.to_string()),
+                Err(error) => Reply::Error(error.to_string()),
+            }
         }
         (Some(running), Request::Savepoint { directory, stop }) => {
             savepoint(served, &running, directory, stop)

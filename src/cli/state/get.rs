@@ -1,18 +1,22 @@
-//! `squall state get DIR`.
+//! `squall state get DIR|RUN`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::checkpoint::{CheckpointError, CheckpointReader, TaskEntry};
+use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, TaskEntry};
+use crate::cli::checkpoint::shown::{age, date};
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cli::runs::checkpoints_at;
+use crate::cli::run::parse_duration;
+use crate::cli::runs::{Place, checkpoint_now};
 use crate::cli::state::contents::Contents;
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
+use crate::clock::Clock;
 use crate::ids::CheckpointId;
 use crate::state::{SavedState, SavedValue, StateKind, key_in_json, value_in_json};
-use crate::text::{escaped_json, shown};
+use crate::text::{Shown, escaped_json, shown};
 use crate::tuple::Value;
 
 const EXAMPLES: &str = "\
@@ -20,17 +24,19 @@ Examples:
   squall state get checkpoints --component count --state counts --key '[\"the\"]'
   squall state get checkpoints --component count --state counts --key '[\"the\"]' --checkpoint 2-17
   squall state get words --component count --state counts --key '[\"the\"]'
+  squall state get words --component count --state counts --key '[\"the\"]' --latest
   squall state get checkpoints --component store --state prepared --task 0
   squall state get checkpoints --component count --state counts --dump | jq -c .value
 
-Of a run, as `words` above, the latest complete checkpoint is looked at: what was processed since is
-not in it. A directory comes before a run of the same name.
+A run, as `words` above, is asked to take a checkpoint now, and that one is shown: it has everything
+that was processed before the question. With --latest the run is not asked. A directory comes before a
+run of the same name. Which checkpoint was read, and when it was taken, is written to stderr.
 
 A key is a JSON array with one value for each of its fields. A point in time is written as RFC 3339,
 and bytes as lower-case hex, as --dump shows them.
 
-Exit codes: 0 done; 1 the key, state, component or checkpoint is not there, or cannot be read; 2 the
-command line is wrong.";
+Exit codes: 0 done; 1 the key, state, component or checkpoint is not there, or cannot be read, or the
+run took no checkpoint in time; 2 the command line is wrong.";
 
 /// How often the latest checkpoint is read before a run that deletes it meanwhile is an error.
 const ATTEMPTS_MAX: usize = 8;
@@ -41,8 +47,8 @@ const SAMPLE_MAX: usize = 3;
 
 /// Print what a state has for a key, or all that a component keeps, as JSON
 ///
-/// Nothing is changed, and a run may be using the directory; of a running topology this shows the state of its latest
-/// checkpoint. The state of one task at a time is in memory.
+/// Of a running topology this shows the state of this moment, by a checkpoint that the run takes for it. Of a directory it
+/// shows the latest checkpoint, changes nothing, and a run may be using it. The state of one task at a time is in memory.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -73,9 +79,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     task: Option<u32>,
 
-    /// The checkpoint, as `squall checkpoint list` shows it; the latest one if none is given
+    /// The checkpoint, as `squall checkpoint list` shows it; of a directory, the latest one if none is given
     #[arg(long, value_name = "CHECKPOINT")]
     checkpoint: Option<CheckpointId>,
+
+    /// Of a run, read its latest complete checkpoint: it is not asked to take one
+    #[arg(long, conflicts_with = "checkpoint")]
+    latest: bool,
+
+    /// How long a run may take until its checkpoint is complete
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    timeout: Duration,
 }
 
 /// A key as the command line has it: a JSON array that is not empty.
@@ -93,10 +107,17 @@ fn parse_key(text: &str) -> Result<JsonKey, String> {
 }
 
 pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let reader = CheckpointReader::open(&checkpoints_at(&args.place)?)?;
+    let place = Place::named(&args.place)?;
+    let reader = CheckpointReader::open(&place.directory()?)?;
+    let taken = match &place {
+        Place::Run(run) if args.checkpoint.is_none() && !args.latest => {
+            Some(checkpoint_now(run, args.timeout)?)
+        }
+        Place::Run(_) | Place::Directory(_) => None,
+    };
     let mut lines = Lines::default();
     for attempt in 1.. {
-        match print_state(&reader, args, &mut lines) {
+        match print_state(&reader, args, taken, &mut lines) {
             // The next one is read, unless a part of this one was printed.
             Err(CommandError::Checkpoint(CheckpointError::Deleted { .. }))
                 if args.checkpoint.is_none() && lines.are_unwritten && attempt < ATTEMPTS_MAX =>
@@ -110,8 +131,20 @@ pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
     Ok(CommandOutcome::Done)
 }
 
-fn print_state(reader: &CheckpointReader, args: &Args, lines: &mut Lines) -> Result<(), CommandError> {
+/// `taken`: the checkpoint that a run took for this. It may have taken others since.
+fn print_state(
+    reader: &CheckpointReader,
+    args: &Args,
+    taken: Option<CheckpointId>,
+    lines: &mut Lines,
+) -> Result<(), CommandError> {
     let manifest = reader.manifest(args.checkpoint)?;
+    if let Some(taken) = taken.filter(|taken| manifest.checkpoint < *taken) {
+        let (location, latest) = (reader.location(), manifest.checkpoint);
+        let text = format!("the run took checkpoint {taken}, and the latest in {location} is {latest}");
+        return Err(CommandError::Refused(text));
+    }
+    lines.note = note_of(&manifest);
     let contents = Contents::find(reader, manifest, &args.component, args.task)?;
     let state = args.state.as_ref().map(|name| contents.state(name)).transpose()?;
     let Some(state) = state.filter(|_| !args.dump) else {
@@ -134,7 +167,15 @@ fn print_state(reader: &CheckpointReader, args: &Args, lines: &mut Lines) -> Res
             return Err(CommandError::Refused(text));
         }
     };
+    lines.write_note();
     terminal::print_json(&value)
+}
+
+/// Which checkpoint is read, and when it was taken.
+fn note_of(manifest: &Manifest) -> String {
+    let (checkpoint, taken_at) = (manifest.checkpoint, manifest.taken_at);
+    let age = age(taken_at, Clock::real().wall_nanos());
+    format!("checkpoint {checkpoint} of `{}`, taken {} ({age})", Shown(&manifest.topology), date(taken_at))
 }
 
 /// Prints everything, or one state.
@@ -264,13 +305,15 @@ fn counted(number: u64, what: &str) -> String {
 /// JSON lines on their way to standard output.
 struct Lines {
     text: String,
+    /// What is written to stderr before the first line.
+    note: String,
     /// Whether nothing was written so far.
     are_unwritten: bool,
 }
 
 impl Default for Lines {
     fn default() -> Lines {
-        Lines { text: String::new(), are_unwritten: true }
+        Lines { text: String::new(), note: String::new(), are_unwritten: true }
     }
 }
 
@@ -281,8 +324,14 @@ impl Lines {
         if self.text.len() >= LINES_MAX { self.flush() } else { Ok(()) }
     }
 
+    fn write_note(&mut self) {
+        if std::mem::take(&mut self.are_unwritten) {
+            terminal::write_message(&self.note);
+        }
+    }
+
     fn flush(&mut self) -> Result<(), CommandError> {
-        self.are_unwritten = false;
+        self.write_note();
         terminal::print(&std::mem::take(&mut self.text))
     }
 }

@@ -68,6 +68,7 @@ impl Core {
             Event::Loaded(result) => self.loaded(result, now),
             Event::Published(checkpoint, result) => self.published(checkpoint, result, now),
             Event::Savepoint { directory, stops } => self.want_savepoint(directory, stops),
+            Event::CheckpointWanted(question) => self.want_checkpoint(question),
             Event::Exported(checkpoint, result) => self.exported(checkpoint, result, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),

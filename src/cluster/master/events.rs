@@ -70,6 +70,8 @@ pub enum Event {
         /// Whether the run ends with it.
         stops: bool,
     },
+    /// The embedder wants a checkpoint now: the question of this number.
+    CheckpointWanted(u64),
     /// This checkpoint was copied as a savepoint, or could not be.
     Exported(CheckpointId, Result<(), String>),
     /// The embedder wants spouts to emit (again).
@@ -98,6 +100,8 @@ pub enum MasterAction {
     Store(StoreJob),
     /// Tell the embedder what became of the savepoint.
     AnswerSavepoint(Result<CheckpointId, String>),
+    /// Tell the embedder what became of the checkpoint that it wants, up to this question.
+    AnswerCheckpoint(u64, Result<CheckpointId, String>),
     /// Write this to the log, and to the history of the run where it belongs there.
     Note(Note),
     /// The run is over: end the master's thread.

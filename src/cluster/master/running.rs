@@ -25,12 +25,12 @@ use crate::cluster::master::store::MasterStore;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::{WorkersStats, shapes};
 use crate::components::standard;
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{CheckpointId, Incarnation, WorkerId};
 use crate::net::{Members, Secret};
 use crate::runtime::checkpoint_actions::Parts;
 use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory};
 use crate::runtime::reporting::Reporter;
-use crate::runtime::{CheckpointStartError, Savepoint, SavepointError, host_name};
+use crate::runtime::{CheckpointStartError, Savepoint, SavepointError, TakeCheckpointError, host_name};
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
 
@@ -211,6 +211,18 @@ impl RunningWorkers {
         }
         let ask = |directory| self.wish(Event::Savepoint { directory, stops });
         self.shared.savepoints.ask(directory, ask, || self.wait(Duration::ZERO))
+    }
+
+    /// Takes a checkpoint now, as [`RunningTopology::checkpoint`](crate::runtime::RunningTopology::checkpoint) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn checkpoint(&self, at_most: Duration) -> Result<CheckpointId, TakeCheckpointError> {
+        if self.shared.lock().core.checkpoint_stats(self.shared.clock.now()).is_none() {
+            return Err(TakeCheckpointError::NoCheckpoints);
+        }
+        let ask = |question| self.wish(Event::CheckpointWanted(question));
+        self.shared.savepoints.checkpoints.ask(ask, at_most, || self.wait(Duration::ZERO))
     }
 
     /// Lets spouts emit (again). The first time, it opens and prepares all tasks.

@@ -145,6 +145,9 @@ impl Shell {
                 }
             }
             MasterAction::AnswerSavepoint(answer) => self.shared.savepoints.answer(answer),
+            MasterAction::AnswerCheckpoint(upto, answer) => {
+                self.shared.savepoints.checkpoints.answer(upto, &answer);
+            }
             MasterAction::Note(note) => self.note(note),
             MasterAction::Done => {}
         }

@@ -6,7 +6,8 @@
 use crate::checkpoint::RunState;
 use crate::clock::Time;
 use crate::runtime::checkpoint_actions::CheckpointAction;
-use crate::runtime::checkpoint_sequence::machine::{CheckpointSequence, ENDS_ALREADY, FAILURE_PAUSE, Phase};
+use crate::runtime::checkpoint_sequence::machine::{CheckpointSequence, FAILURE_PAUSE, Phase};
+use crate::runtime::checkpoint_sequence::on_demand::ENDS_ALREADY;
 
 impl CheckpointSequence {
     /// All bolts have finished: the next checkpoint that begins is the last. Returns whether that was not known before.
@@ -17,6 +18,7 @@ impl CheckpointSequence {
         self.has_finished = true;
         self.not_before = now;
         self.refuse_savepoint(ENDS_ALREADY, now);
+        self.wanted.refuse(ENDS_ALREADY, &mut self.actions);
         true
     }
 

@@ -1,7 +1,6 @@
 //! The state of the machine, and how a checkpoint is taken, published and committed: see the [module](super).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::checkpoint::{Manifest, RunState, SnapshotFile, TaskEntry, TaskName};
@@ -14,13 +13,11 @@ use crate::runtime::end_sequence::EndProgress;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::checkpoint::{StorageError, TaskPart};
 use crate::runtime::savepoints::Savepoints;
+use crate::runtime::wanted_checkpoints::WantedCheckpoints;
 use crate::state::SnapshotKind;
 
 /// The pause after a checkpoint that did not become complete, if the interval is shorter or the run is ending.
 pub(super) const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-
-/// Why no savepoint is taken any more.
-pub(super) const ENDS_ALREADY: &str = "the input has ended, and the run comes to its end";
 
 /// Who has answered: see [`Parts::answerers`].
 pub(super) type Answers = BTreeSet<usize>;
@@ -89,6 +86,8 @@ pub struct CheckpointSequence {
     pub(super) repeated: u32,
     /// The savepoint that somebody wants.
     pub(super) savepoints: Savepoints,
+    /// The checkpoints that somebody wants now.
+    pub(super) wanted: WantedCheckpoints,
     /// How checkpoints have gone so far.
     pub counts: CheckpointCounts,
 }
@@ -116,6 +115,7 @@ impl CheckpointSequence {
             failed_loads: 0,
             repeated: 0,
             savepoints: Savepoints::default(),
+            wanted: WantedCheckpoints::default(),
             counts: CheckpointCounts::default(),
         }
     }
@@ -145,8 +145,10 @@ impl CheckpointSequence {
     /// The run ends because of an error: what is under way is given up, and no other checkpoint begins.
     pub fn stop(&mut self, now: Time) {
         self.is_stopped = true;
-        self.refuse_savepoint("the run ends because of an error", now);
-        self.give_up(None, "the run ends because of an error", now);
+        let why = "the run ends because of an error";
+        self.refuse_savepoint(why, now);
+        self.wanted.refuse(why, &mut self.actions);
+        self.give_up(None, why, now);
     }
 
     /// Whether the executors do what they are there for: they are not halted, and take nothing that was restored.
@@ -207,6 +209,7 @@ impl CheckpointSequence {
                     if let Some(savepoint) = self.savepoints.stops(&mut self.actions) {
                         self.counts.stats.stopped_with = Some(savepoint);
                         self.phase = Phase::Over;
+                        self.wanted.refuse("the run was stopped with a savepoint", &mut self.actions);
                     }
                 }
             },
@@ -267,7 +270,7 @@ impl CheckpointSequence {
     }
 
     fn is_due(&self, now: Time) -> bool {
-        self.may_begin() && (now >= self.not_before || self.savepoints.waits())
+        self.may_begin() && (now >= self.not_before || self.savepoints.waits() || self.wanted.waits())
     }
 
     fn may_begin(&self) -> bool {
@@ -302,6 +305,7 @@ impl CheckpointSequence {
         self.begun.number += 1;
         self.begun_at = now;
         self.not_before = now.after(self.options.interval);
+        self.wanted.begins(self.begun);
         let full = self.savepoints.begins(self.begun) || !self.changes_suffice;
         // If this one fails, all later ones do, so what has changed since it is enough for the next.
         self.changes_suffice = true;
@@ -334,38 +338,10 @@ impl CheckpointSequence {
             self.counts.stats.failed += 1;
             self.actions.push_back(CheckpointAction::GiveUp(checkpoint, why.clone()));
             self.savepoints.given_up(checkpoint, &why, &mut self.actions);
+            self.wanted.given_up(checkpoint, &why, &mut self.actions);
             why = format!("the one before it, {checkpoint}, was given up");
         }
         self.counts.stats.failed > failed
-    }
-
-    /// Somebody wants a savepoint in this directory; `stops`: the run ends with it. The answer is an action.
-    pub fn want_savepoint(&mut self, directory: PathBuf, stops: bool) {
-        self.savepoints.want(directory, stops, &mut self.actions);
-        if self.has_finished || self.is_stopped || matches!(self.phase, Phase::Over | Phase::Failed) {
-            self.savepoints.refuse(ENDS_ALREADY, &mut self.actions);
-        }
-    }
-
-    /// A savepoint was copied, or could not be. Then the run goes on.
-    pub fn exported(&mut self, checkpoint: CheckpointId, result: Result<(), String>, now: Time) {
-        if self.savepoints.exported(checkpoint, result, &mut self.actions) {
-            self.does_not_stop(now);
-        }
-    }
-
-    /// No savepoint is taken now, and the run does not stop with one.
-    pub(super) fn refuse_savepoint(&mut self, why: &str, now: Time) {
-        self.savepoints.refuse(why, &mut self.actions);
-        self.does_not_stop(now);
-    }
-
-    fn does_not_stop(&mut self, now: Time) {
-        if matches!(self.phase, Phase::Committing { why: CommitsBefore::Stop, .. }) {
-            self.phase = Phase::Running;
-            let pause = if self.has_finished { Duration::ZERO } else { self.options.interval };
-            self.not_before = now.after(pause);
-        }
     }
 
     /// The part of a task is durable.
@@ -433,6 +409,7 @@ impl CheckpointSequence {
         // A pause that a failure of a later one has asked for stays.
         self.not_before = if self.has_finished { now } else { next.max(self.not_before) };
         let stops = self.savepoints.completed(checkpoint, &mut self.actions);
+        self.wanted.completed(checkpoint, &mut self.actions);
         let commits = |why| Phase::Committing { checkpoint, why, answers: Answers::new() };
         self.phase = match (is_last, stops) {
             (true, _) => commits(CommitsBefore::End),
@@ -444,6 +421,7 @@ impl CheckpointSequence {
 
     pub(super) fn fail(&mut self, why: String) {
         self.savepoints.refuse(&why, &mut self.actions);
+        self.wanted.refuse(&why, &mut self.actions);
         self.phase = Phase::Failed;
         self.actions.push_back(CheckpointAction::Fail(why));
     }

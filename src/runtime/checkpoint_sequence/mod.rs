@@ -23,15 +23,17 @@
 //! 6. If the run ends because of an error, no checkpoint becomes complete any more: the tuple that could not be executed
 //!    comes again when the run is continued.
 //! 7. If tasks lose what they had again and again, and no checkpoint becomes complete in between, the run ends.
+//! 8. A checkpoint that somebody wants now begins as soon as one can (`wanted_checkpoints`, `savepoints`).
 //!
 //! The caller carries out each action, and reports what comes of it. If the topology runs in one process, the caller
 //! is the coordinator; if it runs in several, the master.
 //!
 //! `machine` has the state and what happens in order, `pending` the checkpoints that are under way, `recovery` how all
-//! tasks go back, `ending` the last checkpoint.
+//! tasks go back, `ending` the last checkpoint, `on_demand` those that somebody wants.
 
 mod ending;
 mod machine;
+mod on_demand;
 mod pending;
 mod recovery;
 

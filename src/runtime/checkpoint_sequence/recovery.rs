@@ -133,7 +133,9 @@ impl CheckpointSequence {
         // One that is being published may become complete: what is read afterwards shows it.
         self.drop_pending(None, &why);
         self.pending = PendingCheckpoints::default();
-        self.savepoints.interrupt(&format!("all tasks went back: {why}"), &mut self.actions);
+        let went_back = format!("all tasks went back: {why}");
+        self.savepoints.interrupt(&went_back, &mut self.actions);
+        self.wanted.interrupt(&went_back, &mut self.actions);
         self.has_finished = false;
         self.is_finishing = false;
         self.phase = Phase::Halting { answers: Answers::new(), not_before };

@@ -69,6 +69,7 @@ impl CheckpointCoordinator {
             CheckpointEvent::SavepointWanted { directory, stops } => {
                 self.sequence.want_savepoint(directory, stops);
             }
+            CheckpointEvent::CheckpointWanted(question) => self.sequence.want_checkpoint(question),
             CheckpointEvent::Exported(checkpoint, result) => self.sequence.exported(checkpoint, result, now),
             CheckpointEvent::Loaded(result) => self.sequence.loaded(result.map(|loaded| *loaded), now),
             CheckpointEvent::Halted if self.answers.halted() => self.sequence.halted(THIS_PROCESS),
@@ -130,6 +131,9 @@ impl CheckpointCoordinator {
                 self.storage.send(StorageJob::Export { checkpoint, directory });
             }
             CheckpointAction::AnswerSavepoint(answer) => self.savepoints.answer(answer),
+            CheckpointAction::AnswerCheckpoint(upto, answer) => {
+                self.savepoints.checkpoints.answer(upto, &answer);
+            }
             CheckpointAction::Rest(rests) => self.executors.rest_spouts(rests),
             CheckpointAction::GiveUp(checkpoint, why) => {
                 slog::warn!(self.logger, "a checkpoint was given up: {}", why; "checkpoint" => %checkpoint);

@@ -82,6 +82,7 @@ impl WorkerCheckpoints {
             | CheckpointEvent::Published(..)
             | CheckpointEvent::Loaded(_)
             | CheckpointEvent::SavepointWanted { .. }
+            | CheckpointEvent::CheckpointWanted(_)
             | CheckpointEvent::Exported(..) => None,
         }
     }

@@ -124,6 +124,8 @@ pub enum CheckpointEvent {
         /// Whether the run ends with it.
         stops: bool,
     },
+    /// Somebody wants a checkpoint now: the question of this number.
+    CheckpointWanted(u64),
     /// This checkpoint was copied as a savepoint, or could not be.
     Exported(CheckpointId, Result<(), String>),
     /// An executor has halted.

@@ -567,7 +567,8 @@ impl SimulatedCluster {
                 MasterAction::Store(job) => self.store(job, now),
                 MasterAction::AnswerSavepoint(answer) => self.savepoint = Some(answer),
                 MasterAction::Note(note) => self.note(&note),
-                MasterAction::Done => {}
+                // Nobody asks here: a simulation has no threads that could wait.
+                MasterAction::AnswerCheckpoint(..) | MasterAction::Done => {}
             }
         }
     }

@@ -100,6 +100,13 @@ impl Core {
         }
     }
 
+    /// The embedder wants a checkpoint now.
+    pub(super) fn want_checkpoint(&mut self, question: u64) {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.sequence.want_checkpoint(question);
+        }
+    }
+
     /// This checkpoint was copied as a savepoint, or could not be.
     pub(super) fn exported(&mut self, checkpoint: CheckpointId, result: Result<(), String>, now: Time) {
         if let Some(checkpoints) = &mut self.checkpoints {
@@ -163,6 +170,9 @@ impl Core {
             }
             CheckpointAction::AnswerSavepoint(answer) => {
                 self.actions.push(MasterAction::AnswerSavepoint(answer));
+            }
+            CheckpointAction::AnswerCheckpoint(upto, answer) => {
+                self.actions.push(MasterAction::AnswerCheckpoint(upto, answer));
             }
             CheckpointAction::Rest(rests) => {
                 self.rests = rests;

@@ -123,7 +123,10 @@ impl World {
                 MasterAction::Examine(who) => panic!("seed {}: nobody is overdue: {who}", self.seed),
                 MasterAction::Kill(who) => panic!("seed {}: nobody is to be killed: {who}", self.seed),
                 MasterAction::Store(job) => panic!("seed {}: no checkpoints are taken: {job:?}", self.seed),
-                MasterAction::AnswerSavepoint(_) | MasterAction::Note(_) | MasterAction::Done => {}
+                MasterAction::AnswerSavepoint(_)
+                | MasterAction::AnswerCheckpoint(..)
+                | MasterAction::Note(_)
+                | MasterAction::Done => {}
             }
         }
     }

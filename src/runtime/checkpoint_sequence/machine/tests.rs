@@ -3,6 +3,7 @@
 mod ending;
 mod overlapping;
 mod savepoints;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -146,6 +147,8 @@ fn shown(action: &CheckpointAction) -> String {
         }
         CheckpointAction::AnswerSavepoint(Ok(checkpoint)) => format!("savepoint {checkpoint}"),
         CheckpointAction::AnswerSavepoint(Err(why)) => format!("no savepoint: {why}"),
+        CheckpointAction::AnswerCheckpoint(upto, Ok(checkpoint)) => format!("answer {upto}: {checkpoint}"),
+        CheckpointAction::AnswerCheckpoint(upto, Err(why)) => format!("answer {upto}: no, {why}"),
         CheckpointAction::Rest(true) => "rest".into(),
         CheckpointAction::Rest(false) => "go on".into(),
         CheckpointAction::Wait(_) => "wait".into(),
