@@ -39,6 +39,9 @@ pub struct ContextParts {
     pub clock: Clock,
     /// A seed that differs for each task and is the same in a repeated simulation.
     pub seed: u64,
+    /// With exactly-once, the number of the start or the recovery of the topology after which the task begins. All tasks of
+    /// the topology have the same, and no other run has it.
+    pub recovery: u64,
     /// The states that the task registers.
     pub states: StateRegistry,
     /// Logs with component and task attached.
@@ -348,6 +351,18 @@ impl TaskContext {
     /// ```
     pub fn seed(&self) -> u64 {
         self.0.seed
+    }
+
+    /// With exactly-once, the start or the recovery after which this instance has begun: a number that all tasks of the
+    /// topology have in common then, and that no other start or recovery of any run has. It tells instances that have gone
+    /// back together from those before.
+    pub(crate) fn recovery(&self) -> u64 {
+        self.0.recovery
+    }
+
+    /// The same task after this recovery.
+    pub(crate) fn after_recovery(&self, recovery: u64) -> TaskContext {
+        TaskContext(Arc::new(ContextParts { recovery, ..(*self.0).clone() }))
     }
 
     /// The states that the task has registered.

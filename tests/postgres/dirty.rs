@@ -343,6 +343,13 @@ fn servers_and_workers_that_are_killed_leave_each_row_once() {
     assert_all_clean(&server);
 }
 
+/// A sink of one of two tasks. Those with one seed have gone back together.
+fn start_of_two(server: &Server, config: &str, task_index: usize, seed: u64) -> BoltHarness {
+    let options = HarnessOptions { task_index, parallelism: 2, ..SINKS.options(seed) };
+    let config = format!("table = 't'\ncolumns = ['id', 'item']\ndirty = true\n{config}");
+    sinks::begin(server, &config, &options, None).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// Tasks begin at different times. What one has to take back yet, another must neither take for a row that is there already
 /// nor build upon.
 #[test]
@@ -355,25 +362,82 @@ fn a_task_waits_for_what_another_has_to_take_back() {
         if config == DELETE {
             server.query("INSERT INTO t VALUES (1, 'zero')");
         }
-        let of_task = |task_index, seed| HarnessOptions { task_index, parallelism: 2, ..SINKS.options(seed) };
-        let start = |options| {
-            let config = format!("table = 't'\ncolumns = ['id', 'item']\ndirty = true\n{config}");
-            sinks::begin(&server, &config, &options, None).unwrap_or_else(|error| panic!("{error}"))
-        };
-        let mut first = start(of_task(0, 1));
+        let start = |task, seed| start_of_two(&server, config, task, seed);
+        let mut first = start(0, 1);
         write(&mut first, &[(1, "first")]);
         drop(first);
         // All tasks go back, and the row comes to the other task, which is the first to begin.
-        let mut other = start(of_task(1, 2));
+        let mut other = start(1, 2);
         other.execute(TestTuple::new((1, "second")).fields(["id", "item"]));
         other.flush();
         assert_eq!(other.errors().len(), 1, "{config}");
         assert!(other.errors()[0].contains("are still to be taken back"), "{:?}", other.errors());
         assert_eq!(all(&server), dirty, "{config}");
-        let _first = start(of_task(0, 2));
+        let _first = start(0, 2);
         other.checkpoint(1);
         other.committed(1);
         assert_eq!((all(&server).as_str(), clean(&server).as_str()), (at_the_end, at_the_end), "{config}");
         assert_eq!((other.errors().len(), other.counter("rows_refused")), (1, 0));
+    }
+}
+
+/// Both tasks have gone back and have begun, and both write the same row. The second took what the first had just written
+/// for something that was still to be taken back, and waited for that for ever.
+#[test]
+fn a_row_of_a_task_that_has_begun_is_refused_or_replaced() {
+    for (config, at_the_end, refused) in [(INSERT, "1|first|n", 1), (UPSERT, "1|second|n", 0)] {
+        let server = Server::start();
+        make_table(&server);
+        for (task, row) in [(0, (1, "before")), (1, (2, "before"))] {
+            write(&mut start_of_two(&server, config, task, 1), &[row]);
+        }
+        let mut first = start_of_two(&server, config, 0, 2);
+        write(&mut first, &[(1, "first")]);
+        let mut second = start_of_two(&server, config, 1, 2);
+        write(&mut second, &[(1, "second")]);
+        assert_eq!(all(&server), at_the_end, "{config}");
+        assert_eq!(second.counter("rows_refused"), refused, "{config}");
+        assert_eq!(server.number("SELECT count(*) FROM squall_refused") as u64, refused, "{config}");
+        for sink in [&mut first, &mut second] {
+            sink.checkpoint(1);
+            sink.committed(1);
+        }
+        assert_eq!(clean(&server), at_the_end, "{config}");
+    }
+}
+
+/// An earlier version had no table of the tasks that have begun.
+#[test]
+fn what_an_earlier_version_left_dirty_is_taken_back() {
+    let server = Server::start();
+    make_table(&server);
+    write(&mut start_of_two(&server, INSERT, 0, 1), &[(1, "before")]);
+    server.query("DROP TABLE squall_begun");
+    let mut second = start_of_two(&server, INSERT, 1, 2);
+    second.execute(TestTuple::new((1, "second")).fields(["id", "item"]));
+    second.flush();
+    assert!(second.errors()[0].contains("are still to be taken back"), "{:?}", second.errors());
+    let _first = start_of_two(&server, INSERT, 0, 2);
+    second.checkpoint(1);
+    assert_eq!((all(&server).as_str(), second.counter("rows_refused")), ("1|second|n", 0));
+}
+
+/// A user who may not make tables needs one more than with an earlier version.
+#[test]
+fn a_table_that_cannot_be_made_is_named_with_what_to_do() {
+    let server = Server::start();
+    make_table(&server);
+    drop(SINKS.started(&server, INSERT, 1));
+    server.query(
+        "DROP TABLE squall_begun; CREATE ROLE guest LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO guest",
+    );
+    let guest = server.url().replace("squall@", "guest@");
+    let settings = format!("url = '{guest}'\ntable = 't'\ncolumns = ['id', 'item']\n{}", SINKS.way);
+    let settings = toml::from_str(&settings).expect("these are settings");
+    let sink = Box::new(Postgres::new(settings).expect("they go together"));
+    let error = BoltHarness::start(sink, &SINKS.options(2)).err().expect("guests make no tables");
+    assert!(error.is_fatal(), "{error}");
+    for part in ["the table squall_begun", "permission denied", "docs/components.md"] {
+        assert!(error.to_string().contains(part), "{error}");
     }
 }

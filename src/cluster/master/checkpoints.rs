@@ -22,9 +22,9 @@ impl fmt::Debug for MasterCheckpoints {
 }
 
 impl MasterCheckpoints {
-    /// Of workers that are not up.
-    pub fn new(sequence: CheckpointSequence) -> MasterCheckpoints {
-        MasterCheckpoints { sequence: sequence.of_workers(), recovery: 0, is_at_rest: false }
+    /// Of workers that are not up, and the number of the first recovery.
+    pub fn new(sequence: CheckpointSequence, first_recovery: u64) -> MasterCheckpoints {
+        MasterCheckpoints { sequence: sequence.of_workers(), recovery: first_recovery, is_at_rest: false }
     }
 
     /// Two waves have found this. Returns whether that answers whether anything is on its way; if not, the progress is

@@ -31,6 +31,8 @@ pub struct CoreOptions {
     pub start_inactive: bool,
     /// If the topology is exactly-once: how checkpoints are taken, of what, and which start of the topology this is.
     pub checkpoints: Option<(CheckpointOptions, Parts, u64)>,
+    /// The number of the first recovery, which is the start: one that no other run has. Each later one adds 1.
+    pub first_recovery: u64,
 }
 
 /// What is to be done in the store of checkpoints, in the order in which it was asked for.

@@ -158,6 +158,7 @@ impl RunningWorkers {
                 let parts = Parts::new(&topology, &plan, usize::from(workers));
                 (topology.options().checkpoint_at_pace(), parts, opened.epoch)
             }),
+            first_recovery: first_recovery(start.run),
         });
         let shared = Arc::new(Shared::new(core, topology.name().to_owned(), shapes(&topology, &plan)));
         let (wishes, happenings) = channel();
@@ -292,6 +293,11 @@ fn start_store(store: CheckpointStore, logger: &Logger, events: &Sender<Event>) 
         .name("squall-checkpts".to_owned())
         .spawn(move || store.run(&taken, &events, &Clock::real()))?;
     Ok(StoreThread { jobs, thread })
+}
+
+/// The number of the first recovery of a run: one that no other run has, with room for those that follow.
+fn first_recovery(run: [u8; 16]) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|at| run[at])) >> 1
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StartWorkersError> {

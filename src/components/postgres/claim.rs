@@ -15,7 +15,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::api::{TaskContext, TaskError};
 use crate::clock::Clock;
 use crate::components::json;
-use crate::components::postgres::connection::{Connection, DatabaseError, Progress, RefusedRow, Writer};
+use crate::components::postgres::connection::{
+    Connection, DatabaseError, Peers, Progress, RefusedRow, Writer,
+};
 use crate::components::postgres::session::{Companion, Refusal};
 use crate::ids::CheckpointId;
 use crate::tuple::Value;
@@ -28,6 +30,8 @@ pub(super) struct Instance {
     pub(super) writer: Writer,
     /// How many tasks the bolt has.
     pub(super) tasks: i32,
+    /// The start or the recovery after which all of these begin.
+    pub(super) recovery: i64,
     /// What no other instance has, once it has begun.
     pub(super) owner: i64,
     seed: u64,
@@ -40,6 +44,7 @@ impl Default for Instance {
         Instance {
             writer: Writer { topology: String::new(), component: String::new(), task: 0 },
             tasks: 1,
+            recovery: 0,
             owner: 0,
             seed: 0,
             clock: Clock::simulated(),
@@ -57,6 +62,7 @@ impl Instance {
                 task: i32::try_from(context.task_index()).unwrap_or(i32::MAX),
             },
             tasks: i32::try_from(context.parallelism()).unwrap_or(i32::MAX).max(1),
+            recovery: context.recovery().cast_signed(),
             owner: 0,
             seed: context.seed(),
             clock: context.clock().clone(),
@@ -73,6 +79,11 @@ impl Instance {
 
     pub(super) fn writer_of(&self, task: i32) -> Writer {
         Writer { task, ..self.writer.clone() }
+    }
+
+    /// The tasks of the bolt.
+    fn peers(&self) -> Peers {
+        Peers { tasks: self.tasks, recovery: self.recovery }
     }
 
     /// Whether this instance acts for a task: its own, or one that is gone.
@@ -150,8 +161,8 @@ pub(super) struct Commit<'a> {
     /// What holds when the rows are there.
     progress: Progress,
     rows: &'a [Vec<Value>],
-    /// If what they replace goes into the journal: up to which entry those of other tasks may be of earlier instances.
-    journaled: Option<i64>,
+    /// Whether what they replace goes into the journal.
+    is_journaled: bool,
     /// Whether the rows were there already.
     pub(super) is_there: bool,
     /// The rows that were refused.
@@ -166,12 +177,12 @@ impl<'a> Commit<'a> {
         progress: Progress,
         rows: &'a [Vec<Value>],
     ) -> Commit<'a> {
-        Commit { instance, writer, progress, rows, journaled: None, is_there: false, refused: Vec::new() }
+        Commit { instance, writer, progress, rows, is_journaled: false, is_there: false, refused: Vec::new() }
     }
 
-    /// What they replace goes into the journal. `old`: up to which entry those of other tasks may be of earlier instances.
-    pub(super) fn journaled(self, old: i64) -> Commit<'a> {
-        Commit { journaled: Some(old), ..self }
+    /// What they replace goes into the journal.
+    pub(super) fn journaled(self) -> Commit<'a> {
+        Commit { is_journaled: true, ..self }
     }
 }
 
@@ -179,11 +190,8 @@ impl Companion for Commit<'_> {
     fn before(&mut self, connection: &mut dyn Connection) -> Result<bool, DatabaseError> {
         let found = self.instance.locked(connection, self.writer, self.progress.lineage)?;
         self.is_there = found.sequence >= self.progress.sequence;
-        match self.journaled {
-            Some(old) if !self.is_there => {
-                connection.begin_journal(self.writer, self.progress.sequence, old)?
-            }
-            _ => {}
+        if self.is_journaled && !self.is_there {
+            connection.begin_journal(self.writer, self.progress.sequence, self.instance.peers())?;
         }
         Ok(!self.is_there)
     }

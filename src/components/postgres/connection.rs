@@ -43,7 +43,7 @@ pub(super) enum Command {
     DropMark,
     /// Checks constraints now that would be checked at the commit.
     CheckConstraints,
-    /// Makes squall's own tables, if they are not there.
+    /// Makes squall's own tables, if they are not there: with `dirty`, also the one that only it needs.
     MakeTables,
     /// In this transaction, a statement that waits for a lock of another transaction gives up soon.
     LimitLockWait,
@@ -147,17 +147,26 @@ pub(super) struct PreparedMark {
     pub(super) sequence: i64,
 }
 
+/// The tasks of a bolt that have gone back together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peers {
+    /// How many there are.
+    pub(super) tasks: i32,
+    /// The number of the start or the recovery after which they begin.
+    pub(super) recovery: i64,
+}
+
 /// With `dirty`: writes that can be taken back, because squall's journal has what they replaced.
 pub(super) trait Journals {
     /// Makes the view of what is clean, if it is not there.
     fn make_clean_view(&mut self) -> Result<(), DatabaseError>;
 
     /// From here on, what this transaction of the task writes goes into the journal, under this number. A row cannot be
-    /// written that another task of the component has an entry of up to `old`.
-    fn begin_journal(&mut self, writer: &Writer, sequence: i64, old: i64) -> Result<(), DatabaseError>;
+    /// written that the journal has an entry of by a task that has not begun: see [`note_begun`](Journals::note_begun).
+    fn begin_journal(&mut self, writer: &Writer, sequence: i64, among: Peers) -> Result<(), DatabaseError>;
 
-    /// The id of the last entry that other tasks of the component have in the journal; 0 if they have none.
-    fn last_of_others(&mut self, writer: &Writer) -> Result<i64, DatabaseError>;
+    /// Notes that the task has begun after this recovery: in the transaction that takes back what it wrote before.
+    fn note_begun(&mut self, writer: &Writer, recovery: i64) -> Result<(), DatabaseError>;
 
     /// Puts back what the task has replaced after this number.
     fn take_back(&mut self, writer: &Writer, after: i64) -> Result<(), DatabaseError>;

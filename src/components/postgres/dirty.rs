@@ -4,7 +4,7 @@
 //!   rows ─▶ a batch: BEGIN, what is replaced into squall_undo, the rows, the number of the batch into squall_commits, COMMIT
 //!   mark   the number of the last batch, which goes into the checkpoint
 //!   clean  BEGIN, delete from squall_undo up to the mark, COMMIT: from now on the view shows these rows
-//!   undo   BEGIN, claim the task, put back what squall_undo has after the mark, COMMIT
+//!   undo   BEGIN, claim the task, put back what squall_undo has after the mark, the recovery into squall_begun, COMMIT
 //! ```
 //!
 //! 1. What a row replaced is committed together with it. So whatever is killed, what is dirty can be taken back.
@@ -14,8 +14,9 @@
 //! 4. While the server is away, at most one batch is in memory besides the one that is tried: the bolt waits.
 //! 5. Tasks begin at different times. A row that another task wrote in its life before, and will take back when it begins,
 //!    cannot be written before that: it would be refused as being there already, or be taken back with the other one. So
-//!    while the journal has entries of other tasks that were there when this instance began, a batch with rows of such
-//!    entries is tried again later.
+//!    a batch with a row of an entry of such a task is tried again later. A task has begun when squall_begun has the
+//!    recovery of this instance for it. Then its entries are those of a task that lives, which takes nothing back: a row
+//!    of them is written, or refused because it is there.
 //! 6. Rows that are refused are kept in squall_refused, and are taken back like others.
 
 use std::time::Duration;
@@ -52,8 +53,6 @@ pub(super) struct DirtySink {
     lineage: i64,
     /// The number of the last batch that is written.
     last: i64,
-    /// The last entry of other tasks in the journal when this instance began.
-    old: i64,
     tried: Option<Tried>,
     /// Rows of the next batch, and how much they take.
     rows: Vec<Vec<Value>>,
@@ -85,7 +84,6 @@ impl DirtySink {
             wait,
             lineage: 0,
             last: 0,
-            old: 0,
             tried: None,
             rows: Vec::new(),
             bytes: 0,
@@ -119,7 +117,7 @@ impl DirtySink {
                 checkpoint: self.checkpoint,
             };
             let commit = Commit::new(&self.instance, &self.instance.writer, progress, &tried.rows);
-            let mut commit = commit.journaled(self.old);
+            let mut commit = commit.journaled();
             let written = self.session.write(&tried.rows, &mut commit);
             let refused = if commit.is_there { tried.refused } else { commit.refused.len() };
             if let Err(error) = written {
@@ -163,6 +161,7 @@ impl DirtySink {
     /// lineage and the number to go on with.
     fn take_back(&mut self, task: i32, mark: Option<&BatchMark>) -> Result<(i64, i64), DatabaseError> {
         let (writer, owner) = (self.instance.writer_of(task), self.instance.owner);
+        let recovery = self.instance.recovery;
         let lineage = mark.map_or(owner, |mark| mark.lineage);
         let begun = mark.map(|mark| Begun { last: mark.sequence, if_nothing: None });
         let sequence = self.session.transaction(|connection| {
@@ -177,6 +176,7 @@ impl DirtySink {
                 )));
             }
             connection.take_back(&writer, mark.map_or(-1, |_| sequence))?;
+            connection.note_begun(&writer, recovery)?;
             Ok(sequence)
         })?;
         Ok((lineage, sequence))
@@ -196,10 +196,7 @@ impl DirtySink {
             *task != own_task && self.instance.acts_for(*task) && gone.iter().all(|mark| mark.task != *task)
         };
         let left: Vec<i32> = tasks.into_iter().filter(is_left).collect();
-        left.into_iter().try_for_each(|task| self.take_back(task, None).map(drop))?;
-        let writer = &self.instance.writer;
-        self.old = self.session.transaction(|connection| connection.last_of_others(writer))?;
-        Ok(())
+        left.into_iter().try_for_each(|task| self.take_back(task, None).map(drop))
     }
 }
 

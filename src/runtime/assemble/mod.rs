@@ -373,6 +373,7 @@ impl Assembly {
             metrics: self.shared.metrics.clone(),
             clock: setup.clock.clone(),
             seed,
+            recovery: 0,
             states: StateRegistry::default(),
             logger: setup.logger.new(o!("component" => component.id.to_string(), "task" => task.0)),
         })
@@ -435,6 +436,7 @@ impl Assembly {
             storage,
             executors: Arc::clone(local_executors),
             answers: ExecutorAnswers::of(local_executors.task_executors()),
+            recovery: 0,
             lifecycle: Arc::clone(&self.shared.lifecycle),
             counts: Arc::clone(&self.shared.checkpoint_counts),
             savepoints: Arc::clone(&self.shared.savepoints),

@@ -39,9 +39,12 @@ impl BoltExecutor {
                 self.processed += checkpoints.halt();
                 self.halt(now);
             }
-            CheckpointCommand::Restore(restored) => {
+            CheckpointCommand::Restore(recovery, restored) => {
                 checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
-                self.tasks.iter_mut().for_each(|task| task.checkpoints.restore(&restored));
+                for task in &mut self.tasks {
+                    task.context = task.context.after_recovery(recovery);
+                    task.checkpoints.restore(&restored);
+                }
             }
             CheckpointCommand::Resume => checkpoints.resume(),
             CheckpointCommand::Committed(checkpoint) => checkpoints.commits(checkpoint),

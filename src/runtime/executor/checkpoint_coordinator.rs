@@ -39,6 +39,8 @@ pub struct CheckpointCoordinator {
     pub executors: Arc<LocalExecutors>,
     /// What they have answered.
     pub answers: ExecutorAnswers,
+    /// The number of the last recovery.
+    pub recovery: u64,
     /// The life of the topology, which ends with an error when checkpoints fail for good.
     pub lifecycle: Arc<Lifecycle>,
     /// Where the counts are shown.
@@ -93,7 +95,7 @@ impl CheckpointCoordinator {
             let at_rest = !self.lifecycle.rest.has_outstanding();
             let Some(action) = self.sequence.next(at_rest, cx.now, cx.clock.wall_nanos()) else { break };
             halted |= matches!(action, CheckpointAction::Halt(_));
-            self.carry_out(action);
+            self.carry_out(action, cx);
         }
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.sequence.counts;
         halted
@@ -104,12 +106,15 @@ impl CheckpointCoordinator {
         self.executors.command_tasks(|| CheckpointCommand::Committed(checkpoint));
     }
 
-    fn carry_out(&mut self, action: CheckpointAction) {
+    fn carry_out(&mut self, action: CheckpointAction, cx: &StepContext<'_>) {
         match action {
             CheckpointAction::Load => self.storage.send(StorageJob::Load),
             CheckpointAction::Restore(restored) => {
                 self.answers.begin_restore(restored.checkpoint);
-                self.executors.command_tasks(|| CheckpointCommand::Restore(Arc::clone(&restored)));
+                // No other run has the same, because two do not begin at one time.
+                let recovery = cx.clock.wall_nanos().cast_unsigned().max(self.recovery + 1);
+                self.recovery = recovery;
+                self.executors.command_tasks(|| CheckpointCommand::Restore(recovery, Arc::clone(&restored)));
             }
             CheckpointAction::Resume => {
                 if self.sequence.only_commits() {

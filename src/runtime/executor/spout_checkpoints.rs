@@ -23,9 +23,9 @@ impl SpoutExecutor {
                 self.begun.clear();
                 self.tasks.iter_mut().for_each(|task| task.halt(now));
             }
-            CheckpointCommand::Restore(restored) => {
+            CheckpointCommand::Restore(recovery, restored) => {
                 checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
-                self.tasks.iter_mut().for_each(|task| task.checkpoints.restore(&restored));
+                self.tasks.iter_mut().for_each(|task| task.restore(recovery, &restored));
             }
             CheckpointCommand::Resume => checkpoints.resume(),
             CheckpointCommand::Begin(barrier) => self.begun.push_back(barrier),

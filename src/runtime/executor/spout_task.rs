@@ -1,6 +1,7 @@
 //! One task of a spout: its instance, its open messages, and the pauses between its calls.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{
@@ -18,6 +19,7 @@ use crate::runtime::executor::idle_pause::IdlePause;
 use crate::runtime::executor::spout_positions::SpoutCheckpoints;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext, TUPLES_PER_LOOK, TaskParts};
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
+use crate::runtime::flow::checkpoint::Restored;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
 use crate::text::shown;
@@ -102,6 +104,12 @@ impl SpoutTask {
             given_up_now: 0,
             checkpoints,
         }
+    }
+
+    /// The next instance begins with this, after the recovery with this number.
+    pub fn restore(&mut self, recovery: u64, restored: &Arc<Restored>) {
+        self.context = self.context.after_recovery(recovery);
+        self.checkpoints.restore(restored);
     }
 
     pub fn id(&self) -> TaskId {

@@ -65,7 +65,8 @@ impl WorkerCheckpoints {
             }
             CheckpointEvent::ShareLoaded { recovery, .. } if recovery != self.recovery => None,
             CheckpointEvent::ShareLoaded { result: Ok(restored), .. } => {
-                self.executors.command_tasks(|| CheckpointCommand::Restore(Arc::clone(&restored)));
+                let recovery = self.recovery;
+                self.executors.command_tasks(|| CheckpointCommand::Restore(recovery, Arc::clone(&restored)));
                 None
             }
             CheckpointEvent::ShareLoaded { result: Err(error), .. } => {

@@ -143,8 +143,8 @@ pub enum CheckpointCommand {
     Committed(CheckpointId),
     /// To all: drop every instance and everything in hand, and take nothing until `Restore`.
     Halt,
-    /// To all: take this, and wait for the others.
-    Restore(Arc<Restored>),
+    /// To all: take this, for the recovery with this number, and wait for the others.
+    Restore(u64, Arc<Restored>),
     /// To all: everybody has what was restored, so run.
     Resume,
 }

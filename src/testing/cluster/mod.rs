@@ -203,6 +203,7 @@ impl SimulatedCluster {
                 let parts = CheckpointParts::new(&topology, &plan, usize::from(workers));
                 (topology.options().checkpoint_at_pace(), parts, opened.epoch)
             }),
+            first_recovery: 0,
         });
         let no_log = slog::Logger::root(slog::Discard, slog::o!());
         let store = opened.map(|opened| MasterStore::new(opened.store, no_log));

@@ -1,8 +1,11 @@
 //! Losses and ends of topologies in several workers, as stories: start, stop, kill, drain, expect.
 
+use std::sync::Mutex;
+
 use super::*;
-use crate::api::{Bolt, Input, Outputs, TaskError};
-use crate::testing::FixedSpout;
+use crate::api::{Bolt, Input, Outputs, TaskContext, TaskError};
+use crate::config::Delivery;
+use crate::testing::{FixedSpout, SimulatedTopology, SimulationOptions};
 use crate::topology::builder::TopologyBuilder;
 use crate::topology::plan::Part;
 use crate::tuple::Value;
@@ -129,4 +132,69 @@ fn a_topology_that_was_never_activated_drains_at_once() {
     let took = cluster.now() - drained_at;
     assert!(!cluster.is_cut_short() && took < DRAIN_TIMEOUT / 2, "{took:?}");
     check_sums(&cluster, [0, 0, 0, 0]);
+}
+
+/// Of each instance: its task, and the recovery after which it has begun.
+type Begun = Arc<Mutex<Vec<(usize, u64)>>>;
+
+/// Notes when it begins. It keeps what no other has, so if it is lost, all tasks go back.
+struct Noting(Begun);
+
+impl Bolt for Noting {
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.0.lock().expect("nobody panics").push((context.task_index(), context.recovery()));
+        Ok(())
+    }
+
+    fn execute(&mut self, _: Input<'_>, _: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn keeps_data(&self) -> bool {
+        true
+    }
+}
+
+/// Numbers that come again after a checkpoint, and two tasks that take them.
+fn noting(begun: &Begun) -> Topology {
+    let spout = FixedSpout::new(["n"], (0..5000).map(|n| vec![Value::I64(n)]));
+    let mut builder = TopologyBuilder::new("t");
+    builder.options(|options| {
+        options.delivery = Delivery::ExactlyOnce;
+        options.checkpoint.interval = Duration::from_millis(20);
+    });
+    builder.spout("numbers", move || spout.clone());
+    let begun = Arc::clone(begun);
+    builder.bolt("noting", move || Noting(Arc::clone(&begun))).parallelism(2).shuffle("numbers");
+    builder.build().expect("it is valid")
+}
+
+/// Both tasks have begun after each recovery, and the numbers rise.
+fn assert_together(begun: &Begun) {
+    let begun = begun.lock().expect("nobody panics");
+    let of_task = |task| begun.iter().filter(move |(of, _)| *of == task).map(|(_, recovery)| *recovery);
+    let first: Vec<u64> = of_task(0).collect();
+    assert!(first.len() > 1 && first.is_sorted_by(|a, b| a < b), "{begun:?}");
+    assert_eq!(of_task(1).collect::<Vec<_>>(), first, "{begun:?}");
+}
+
+#[test]
+fn tasks_that_go_back_together_have_one_recovery() {
+    let begun = Begun::default();
+    let mut run = SimulatedTopology::start(noting(&begun), SimulationOptions::seeded(1));
+    while begun.lock().expect("nobody panics").len() < 2 {
+        run.run_steps(1);
+    }
+    run.crash("noting");
+    run.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"));
+    assert_together(&begun);
+
+    let begun = Begun::default();
+    let mut cluster = SimulatedCluster::start(noting(&begun), ClusterOptions::seeded(1, 2));
+    while begun.lock().expect("nobody panics").len() < 2 {
+        cluster.run_turns(1);
+    }
+    assert!(cluster.kill(WorkerId(1)));
+    cluster.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"));
+    assert_together(&begun);
 }

@@ -41,7 +41,7 @@ pub struct HarnessOptions {
     pub resources: WorkerResources,
     /// The clock.
     pub clock: Clock,
-    /// The seed.
+    /// The seed. Tasks with one seed have begun after the same start or recovery.
     pub seed: u64,
     /// The fields that all its input is grouped by: the key of its state. By default none.
     pub key: Fields,
@@ -88,6 +88,7 @@ impl HarnessOptions {
             metrics: metrics.clone(),
             clock: self.clock.clone(),
             seed: self.seed,
+            recovery: self.seed,
             states: StateRegistry::default(),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
         })

@@ -95,6 +95,7 @@ impl World {
             drain_timeout: Duration::from_secs(100_000),
             start_inactive: false,
             checkpoints: None,
+            first_recovery: 0,
         };
         let deaths_left = if random.random_bool(0.5) { random.random_range(1..4) } else { 0 };
         World {

@@ -61,7 +61,7 @@ pub struct Core {
 impl Core {
     /// A run in which nothing is started yet. The first event starts it.
     pub fn new(mut options: CoreOptions) -> Core {
-        let checkpoints = options.checkpoints.take();
+        let (checkpoints, first_recovery) = (options.checkpoints.take(), options.first_recovery);
         let ending = EndSequence::new(options.bolts, options.drain_timeout);
         Core {
             workers: (0..)
@@ -75,7 +75,7 @@ impl Core {
             all_were_up: false,
             ending: if checkpoints.is_some() { ending.with_last_checkpoint() } else { ending },
             checkpoints: checkpoints.map(|(options, parts, epoch)| {
-                MasterCheckpoints::new(CheckpointSequence::new(options, parts, epoch))
+                MasterCheckpoints::new(CheckpointSequence::new(options, parts, epoch), first_recovery)
             }),
             waves: ProgressWaves::new(options.sources.len()),
             wave_at: Time::ZERO,

@@ -37,6 +37,7 @@ fn options(workers: u16) -> CoreOptions {
         drain_timeout: Duration::from_secs(30),
         start_inactive: false,
         checkpoints: None,
+        first_recovery: 0,
     }
 }
 

@@ -24,8 +24,10 @@ pub(super) struct ServerConnection {
     /// With `dirty`: the table, and whether this transaction writes to the journal.
     pub(super) table: Option<JournaledTable>,
     pub(super) is_journaled: bool,
-    /// Up to which entry of the journal those of other tasks may be of earlier instances; 0: there are none.
-    pub(super) old: i64,
+    /// With `dirty`: whether all other tasks of the bolt have begun, and otherwise those whose entries of the journal are
+    /// still to be taken back.
+    pub(super) all_have_begun: bool,
+    pub(super) not_begun: Vec<i32>,
     /// Its statements, prepared, by their text.
     pub(super) journaled: HashMap<String, postgres::Statement>,
     types: Vec<ColumnType>,
@@ -49,7 +51,8 @@ impl ServerConnection {
             statements,
             table,
             is_journaled: false,
-            old: 0,
+            all_have_begun: false,
+            not_begun: Vec::new(),
             journaled: HashMap::new(),
             types,
             is_announced: false,
@@ -112,7 +115,7 @@ impl Connection for ServerConnection {
             Command::DropMark => "RELEASE SAVEPOINT squall",
             Command::CheckConstraints => "SET CONSTRAINTS ALL IMMEDIATE",
             Command::LimitLockWait => "SET LOCAL lock_timeout = '1s'",
-            Command::MakeTables => return tables::make(&mut self.client).map_err(DatabaseError::from),
+            Command::MakeTables => return tables::make(&mut self.client, self.table.is_some()),
         };
         self.client.batch_execute(sql).map_err(DatabaseError::from)
     }

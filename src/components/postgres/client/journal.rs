@@ -5,7 +5,7 @@ use postgres::types::ToSql;
 use super::connection::{AsText, ServerConnection};
 use super::journaled_table::{JournaledTable, SEQUENCE, literal};
 use crate::components::postgres::claim::shown;
-use crate::components::postgres::connection::{DatabaseError, Journals, Writer};
+use crate::components::postgres::connection::{DatabaseError, Journals, Peers, Writer};
 use crate::components::postgres::values::Parameter;
 
 /// What the comment on the view begins with; the rest tells whether it shows what it should.
@@ -22,8 +22,7 @@ impl ServerConnection {
         let places = self.table().places().to_vec();
         let keys: Vec<&Parameter> =
             rows.iter().flat_map(|row| places.iter().map(|place| &row[*place])).collect();
-        let old = if self.old > 0 { self.table().old_entries(rows.len(), self.old) } else { None };
-        if let Some(sql) = old
+        if let Some(sql) = self.table().entries_of(&self.not_begun, rows.len())
             && self.run(&sql, &keys)?.1 != Some(0)
         {
             return Err(DatabaseError::Busy(
@@ -43,6 +42,21 @@ impl ServerConnection {
                     .to_owned(),
             ));
         }
+        Ok(())
+    }
+
+    /// Which other tasks have not begun. A task that never wrote has no row of its own, and nothing to take back.
+    fn find_not_begun(&mut self, writer: &Writer, among: Peers) -> Result<(), DatabaseError> {
+        let sql = "SELECT task, has_entries FROM (SELECT c.task, EXISTS (SELECT 1 FROM squall_undo u \
+                   WHERE u.topology = c.topology AND u.component = c.component AND u.task = c.task) AS has_entries \
+                   FROM squall_commits c LEFT JOIN squall_begun b USING (topology, component, task) \
+                   WHERE c.topology = $1 AND c.component = $2 AND c.task <> $3 AND b.recovery IS DISTINCT FROM $4) x \
+                   WHERE has_entries OR task < $5";
+        let Writer { topology, component, task } = writer;
+        let rows = self.client.query(sql, &[topology, component, task, &among.recovery, &among.tasks])?;
+        // A task that has begun stays so: whoever was its instance before cannot write any more.
+        self.all_have_begun = rows.is_empty();
+        self.not_begun = rows.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
         Ok(())
     }
 
@@ -97,19 +111,17 @@ impl Journals for ServerConnection {
         })
     }
 
-    fn last_of_others(&mut self, _: &Writer) -> Result<i64, DatabaseError> {
-        let others = self.table().of_others(i64::MAX);
-        let sql = format!("SELECT coalesce(max(id), 0) FROM squall_undo WHERE {others}");
-        self.client.query_one(&sql, &[]).map(|row| row.get(0)).map_err(DatabaseError::from)
+    fn note_begun(&mut self, writer: &Writer, recovery: i64) -> Result<(), DatabaseError> {
+        let sql = "INSERT INTO squall_begun (topology, component, task, recovery) VALUES ($1, $2, $3, $4) \
+                   ON CONFLICT (topology, component, task) DO UPDATE SET recovery = EXCLUDED.recovery";
+        let Writer { topology, component, task } = writer;
+        let done = self.client.execute(sql, &[topology, component, task, &recovery]);
+        done.map(drop).map_err(DatabaseError::from)
     }
 
-    fn begin_journal(&mut self, _: &Writer, sequence: i64, old: i64) -> Result<(), DatabaseError> {
-        self.old = 0;
-        if old > 0 {
-            let sql =
-                format!("SELECT EXISTS (SELECT 1 FROM squall_undo WHERE {})", self.table().of_others(old));
-            let found = self.client.query_one(&sql, &[])?;
-            self.old = if found.get(0) { old } else { 0 };
+    fn begin_journal(&mut self, writer: &Writer, sequence: i64, among: Peers) -> Result<(), DatabaseError> {
+        if !self.all_have_begun {
+            self.find_not_begun(writer, among)?;
         }
         let sql = format!("SELECT set_config('{SEQUENCE}', '{sequence}', true)");
         self.client.batch_execute(&sql)?;

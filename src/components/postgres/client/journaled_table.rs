@@ -198,26 +198,23 @@ impl JournaledTable {
         list((0..rows).map(|row| format!("({})", of_row(row))), ", ")
     }
 
-    /// How many of so many rows other tasks of the component have entries of, up to the one with this id. The parameters
-    /// are those of [`places`](JournaledTable::places) of each row.
-    pub(super) fn old_entries(&self, rows: usize, up_to: i64) -> Option<String> {
-        if self.found_by.is_empty() {
+    /// How many of so many rows these other tasks of the component have entries of. The parameters are those of
+    /// [`places`](JournaledTable::places) of each row.
+    pub(super) fn entries_of(&self, tasks: &[i32], rows: usize) -> Option<String> {
+        if self.found_by.is_empty() || tasks.is_empty() {
             return None; // Rows that are added get keys of their own.
         }
+        let Writer { topology, component, .. } = &self.writer;
         Some(format!(
-            "SELECT count(*) FROM squall_undo u WHERE {} AND relation = {} AND ({}) IN ({})",
-            self.of_others(up_to),
+            "SELECT count(*) FROM squall_undo u WHERE topology = {} AND component = {} AND task IN ({}) AND relation = {} \
+             AND ({}) IN ({})",
+            literal(topology),
+            literal(component),
+            list(tasks.iter().map(i32::to_string), ", "),
             self.relation(),
             list(values(&self.found_by, "u.found_by"), ", "),
             self.tuples(rows)
         ))
-    }
-
-    /// The entries of other tasks up to this one.
-    pub(super) fn of_others(&self, up_to: i64) -> String {
-        let Writer { topology, component, task } = &self.writer;
-        let (topology, component) = (literal(topology), literal(component));
-        format!("id <= {up_to} AND topology = {topology} AND component = {component} AND task <> {task}")
     }
 
     /// Whether an upsert changes rows that are there.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::components::postgres::connection::{
-    Command, Connect, Connection, DatabaseError, Journals, PreparedMark, Prepares, Progress, RefusedRow,
-    Writer,
+    Command, Connect, Connection, DatabaseError, Journals, Peers, PreparedMark, Prepares, Progress,
+    RefusedRow, Writer,
 };
 use crate::components::postgres::values::{ColumnType, Parameter};
 
@@ -313,11 +313,11 @@ impl Journals for Connected {
         self.call(|_, _| Ok(()))
     }
 
-    fn last_of_others(&mut self, _: &Writer) -> Result<i64, DatabaseError> {
-        self.call(|_, _| Ok(0))
+    fn note_begun(&mut self, _: &Writer, _: i64) -> Result<(), DatabaseError> {
+        self.call(|_, _| Ok(()))
     }
 
-    fn begin_journal(&mut self, _: &Writer, sequence: i64, _: i64) -> Result<(), DatabaseError> {
+    fn begin_journal(&mut self, _: &Writer, sequence: i64, _: Peers) -> Result<(), DatabaseError> {
         self.call(|connection, _| {
             connection.sequence = Some(sequence);
             Ok(())
