@@ -24,6 +24,11 @@ impl KeptRows {
         self.0.is_empty()
     }
 
+    /// How many bytes they take.
+    pub(super) fn size(&self) -> usize {
+        self.0.len()
+    }
+
     /// Adds a row.
     ///
     /// # Errors

@@ -166,7 +166,7 @@ impl Bolt for Postgres {
         self.way = Some(if !context.delivery().is_exactly_once() {
             Way::Acked(Box::new(AckedRows::new(settings(), template, session)))
         } else if self.settings.prepare {
-            Way::Prepared(Box::new(TwoPhaseBolt::new(PreparedSink::new(template, session))))
+            Way::Prepared(Box::new(TwoPhaseBolt::new(PreparedSink::new(settings(), template, session))))
         } else if self.settings.dirty {
             Way::Dirty(Box::new(JournaledBolt::new(DirtySink::new(settings(), template, session))))
         } else {

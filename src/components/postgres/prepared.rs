@@ -28,11 +28,14 @@
 //!    complete before all tasks have begun.
 //! 6. If the connection breaks while a transaction is prepared, nobody knows whether it is. The next attempt has the same
 //!    name, and first rolls back what is there.
+//! 7. While the server is away, the rows of the attempt that broke are in memory, and at most one batch more: then the bolt
+//!    waits. It waits for the roll-back of rule 6, because only the next barrier prepares.
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Input, TaskContext, TaskError, TwoPhaseSink};
-use crate::components::postgres::acked::Counts;
+use crate::clock::Clock;
+use crate::components::postgres::acked::{Counts, Wait, wait};
 use crate::components::postgres::claim::{
     Begun, Commit, Instance, NO_CHECKPOINT, claim, keep_refused, task_error,
 };
@@ -42,6 +45,7 @@ use crate::components::postgres::connection::{
 use crate::components::postgres::kept_rows::KeptRows;
 use crate::components::postgres::row::RowTemplate;
 use crate::components::postgres::session::{Companion, Refusal, Session};
+use crate::components::postgres::settings::PostgresSettings;
 use crate::ids::CheckpointId;
 use crate::metrics::Counter;
 use crate::tuple::Value;
@@ -74,10 +78,13 @@ enum Done {
 
 /// The sink `postgres` with `prepare`. See the [module](self).
 pub(super) struct PreparedSink {
+    settings: PostgresSettings,
     template: RowTemplate,
     session: Session,
     instance: Instance,
     counts: Counts,
+    clock: Clock,
+    wait: Wait,
     /// Transactions whose rows are in the state.
     unprepared: Counter,
     lineage: i64,
@@ -89,6 +96,8 @@ pub(super) struct PreparedSink {
     checkpoint: CheckpointId,
     /// The last attempt to prepare the open transaction broke, so nobody knows whether it is prepared.
     is_unsure: bool,
+    /// How many rows have come since then, and how much they take.
+    more: (usize, usize),
     /// The number of the last transaction of this task whose rows are in the state and are not committed.
     kept: Option<i64>,
     /// A transaction of which nobody knows whether it was committed, and how many of its rows were refused.
@@ -145,18 +154,22 @@ impl Companion for Prepare<'_> {
 }
 
 impl PreparedSink {
-    pub(super) fn new(template: RowTemplate, session: Session) -> PreparedSink {
+    pub(super) fn new(settings: PostgresSettings, template: RowTemplate, session: Session) -> PreparedSink {
         PreparedSink {
+            settings,
             template,
             session,
             instance: Instance::default(),
             counts: Counts::default(),
+            clock: Clock::simulated(),
+            wait,
             unprepared: Counter::default(),
             lineage: 0,
             last: 0,
             open: KeptRows::default(),
             checkpoint: NO_CHECKPOINT,
             is_unsure: false,
+            more: (0, 0),
             kept: None,
             unsure: None,
         }
@@ -165,6 +178,37 @@ impl PreparedSink {
     /// Which checkpoint the next `pre_commit` is for.
     pub(super) fn at_checkpoint(&mut self, checkpoint: CheckpointId) {
         self.checkpoint = checkpoint;
+    }
+
+    /// If an attempt to prepare the open transaction broke, rolls back what it may have prepared.
+    fn settle(&mut self, transaction: &PreparedRows) -> Result<(), DatabaseError> {
+        if self.is_unsure {
+            let name = transaction.name(&self.instance.writer);
+            self.session.call(|connection| connection.roll_back_prepared(&name))?;
+            (self.is_unsure, self.more) = (false, (0, 0));
+        }
+        Ok(())
+    }
+
+    /// Waits for a server that is away, if a batch of rows has come since that was found.
+    fn wait_for_room(&mut self, transaction: &PreparedRows) -> Result<(), TaskError> {
+        let ((rows, bytes), batch) = (self.more, &self.settings.batch);
+        if rows < batch.rows && (bytes as u64) < batch.bytes.0 {
+            return Ok(());
+        }
+        let mut failures = 0;
+        while let Err(error) = self.settle(transaction) {
+            if matches!(error, DatabaseError::Permanent(_)) {
+                return Err(task_error(&error));
+            }
+            failures += 1;
+            if failures == 1 {
+                slog::warn!(self.instance.logger, "rows cannot be prepared; waiting for the server";
+                    "why" => error.to_string());
+            }
+            (self.wait)(&self.clock, self.settings.reconnect.after(failures));
+        }
+        Ok(())
     }
 
     /// Leaves the open rows to the checkpoint.
@@ -276,6 +320,7 @@ impl TwoPhaseSink for PreparedSink {
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.instance = Instance::of(context);
+        self.clock = context.clock().clone();
         self.counts = Counts::new(context, context.loss_counter("rows_refused"));
         self.unprepared = context.counter("transactions_unprepared");
         Ok(())
@@ -296,20 +341,23 @@ impl TwoPhaseSink for PreparedSink {
         })
     }
 
-    fn write(&mut self, _: &mut PreparedRows, input: Input<'_>) -> Result<(), TaskError> {
+    fn write(&mut self, transaction: &mut PreparedRows, input: Input<'_>) -> Result<(), TaskError> {
         let row = self.template.row(&input)?;
         self.session.check_row(&row).map_err(TaskError::new)?;
-        self.open.push(row)
+        self.wait_for_room(transaction)?;
+        let before = self.open.size();
+        self.open.push(row)?;
+        if self.is_unsure {
+            let (rows, bytes) = self.more;
+            self.more = (rows + 1, bytes + self.open.size() - before);
+        }
+        Ok(())
     }
 
     fn pre_commit(&mut self, transaction: &mut PreparedRows) -> Result<(), TaskError> {
         let name = transaction.name(&self.instance.writer);
         transaction.checkpoint = self.checkpoint;
-        if self.is_unsure {
-            let there = self.session.call(|connection| connection.roll_back_prepared(&name));
-            there.map_err(|error| task_error(&error))?;
-            self.is_unsure = false;
-        }
+        self.settle(transaction).map_err(|error| task_error(&error))?;
         let rows = to_rows(&self.open).map_err(|error| task_error(&error))?;
         transaction.count = rows.len() as u64;
         if let Some(kept) = self.kept {

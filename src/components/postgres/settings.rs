@@ -44,7 +44,7 @@ pub struct PostgresSettings {
     pub parameters: Vec<String>,
     /// When a batch of rows is written in one transaction: `rows` when there are so many, `bytes` when they take so
     /// much, `linger` when the first has waited so long. With exactly-once a transaction has the rows of a checkpoint
-    /// instead, unless `dirty` is set. Default: `{ rows = 1000, bytes = "1MiB", linger = "10ms" }`.
+    /// instead, unless `dirty` is set. With `prepare`, so many rows and bytes are taken while the server is away. Default: `{ rows = 1000, bytes = "1MiB", linger = "10ms" }`.
     #[serde(default)]
     pub batch: BatchSettings,
     /// Exactly once: whether the rows of a checkpoint are kept in a prepared transaction of the server (`PREPARE

@@ -320,3 +320,31 @@ fn dirty_rows_wait_for_a_server_that_is_away_and_do_not_pile_up() {
     sink.checkpoint(1);
     assert_eq!((server.firsts(), sink.errors().len()), (numbers(6)[1..].to_vec(), 1));
 }
+
+/// With `prepare`: when a checkpoint has failed, one more batch is taken, and then the bolt waits.
+#[test]
+fn rows_that_cannot_be_prepared_wait_for_the_server_and_do_not_pile_up() {
+    let server = Server::default();
+    let options = HarnessOptions { delivery: Delivery::ExactlyOnce, ..HarnessOptions::default() };
+    let postgres = sink("prepare = true\nbatch = { rows = 2 }", &server);
+    let mut sink = BoltHarness::start(Box::new(postgres), &options).unwrap_or_else(|error| panic!("{error}"));
+    sink.execute_all([1, 2, 3].map(tuple));
+    server.lock().is_dead = true;
+    sink.checkpoint(1);
+    assert_eq!(sink.errors().len(), 1, "{:?}", sink.errors());
+    sink.execute(tuple(4));
+    sink.checkpoint(2);
+    server.lock().is_dead = false;
+    server.lock().away = 5;
+    sink.execute(tuple(5));
+    assert_eq!(server.lock().away, 5, "there is room for a batch, also if checkpoints fail meanwhile");
+    let before = sink.clock().now();
+    sink.execute(tuple(6));
+    assert_eq!(server.lock().away, 0, "it waits for the server");
+    assert!(sink.clock().now().since(before) > Duration::from_secs(1), "with pauses");
+    sink.execute_all([7, 8, 9].map(tuple));
+    assert_eq!(sink.errors().len(), 2, "{:?}", sink.errors());
+    sink.checkpoint(3);
+    sink.committed(3);
+    assert_eq!((server.firsts(), sink.errors().len()), (numbers(10)[1..].to_vec(), 2));
+}
