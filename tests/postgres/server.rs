@@ -62,6 +62,16 @@ impl Server {
         format!("postgres://squall@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// The same server by another name: a host of the machine, or a directory with a socket.
+    pub fn url_at(&self, host: &str) -> String {
+        format!("host={host} port={} user=squall dbname=postgres", self.port)
+    }
+
+    /// The directory that its socket is in.
+    pub fn socket_directory(&self) -> &str {
+        self.directory.path().to_str().expect("it is text")
+    }
+
     /// Kills the server, as a power cut would, and waits until it is gone.
     pub fn kill(&mut self) {
         self.process.kill().expect("it is a child");

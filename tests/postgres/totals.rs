@@ -121,14 +121,13 @@ fn store(server: &Server, settings: &str) -> PostgresState {
 }
 
 fn open(store: &PostgresState, key: &[&str]) -> Result<Box<dyn BackingMap>, TaskError> {
+    open_as("totals", store, key)
+}
+
+fn open_as(name: &str, store: &PostgresState, key: &[&str]) -> Result<Box<dyn BackingMap>, TaskError> {
     let key: Fields = key.iter().collect();
     let mode = StateMode::Opaque;
-    store.open(&MapOpening {
-        name: "totals",
-        mode,
-        key: &key,
-        task: &HarnessOptions::default().task_context(),
-    })
+    store.open(&MapOpening { name, mode, key: &key, task: &HarnessOptions::default().task_context() })
 }
 
 #[test]
@@ -235,4 +234,28 @@ fn the_longest_key_that_is_taken_fits_the_index() {
     };
     map.multi_put(&entry(longest)).unwrap_or_else(|error| panic!("{longest}: {error}"));
     assert!(map.multi_put(&entry(3000)).is_err(), "the server has no such limit, so squall needs none");
+}
+
+/// Of two states in one table, each took the other's place in `squall_states`, if their URLs named the server differently.
+#[test]
+fn a_server_is_one_by_all_its_names() {
+    let server = Server::start();
+    let _first = open(&store(&server, ""), &["word"]).unwrap_or_else(|error| panic!("{error}"));
+    for host in ["localhost", server.socket_directory()] {
+        let at = |table: &str| {
+            let settings = format!("url = '{}'\ntable = '{table}'", server.url_at(host));
+            let settings: PostgresStateSettings = toml::from_str(&settings).expect("settings");
+            PostgresState::new(settings).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let error = open_as("again", &at("public.totals"), &["word"]).err().expect("it is the same table");
+        assert!(error.is_fatal(), "{error}");
+        for part in
+            ["the state `again`", r#""public"."totals""#, "squall test/component/0", "another `table`"]
+        {
+            assert!(error.to_string().contains(part), "{host}: {error}");
+        }
+        let same = open_as("totals", &at("totals"), &["word"]);
+        assert!(same.is_ok(), "tasks of one state share it: {:?}", same.err());
+        assert!(open_as("again", &at("others"), &["word"]).is_ok(), "{host}");
+    }
 }

@@ -123,11 +123,12 @@ fn open(
     opening: &MapOpening<'_>,
 ) -> Result<Box<dyn BackingMap>, TaskError> {
     use crate::components::postgres::client::Reach;
-    use crate::components::postgres::state_client::ServerMap;
+    use crate::components::postgres::state_client::{ServerMap, UsedAs};
 
     let timeouts = (settings.connect_timeout, settings.statement_timeout);
     let reach = Reach::new((&settings.url, settings.password_file.as_ref()), timeouts, opening.task);
-    ServerMap::open(reach, table).map(|map| Box::new(map) as Box<dyn BackingMap>)
+    let used_as = UsedAs { topology: opening.task.topology().to_owned(), name: opening.name.to_owned() };
+    ServerMap::open(reach, table, used_as).map(|map| Box::new(map) as Box<dyn BackingMap>)
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -2,7 +2,9 @@
 //!
 //! 1. A batch is one transaction: its rows, and how far the task has come. It locks the row of the task in
 //!    `squall_states` first, so nobody can take the task over meanwhile.
-//! 2. After any error the connection is closed, and made again by the next call, which the runtime makes after a pause.
+//! 2. A server has many names: `localhost`, `127.0.0.1`, `::1`, a socket, a proxy. It is one, so it is asked who else uses
+//!    the table: each session holds an advisory lock that has the state, and finds those of other states of the topology.
+//! 3. After any error the connection is closed, and made again by the next call, which the runtime makes after a pause.
 
 use postgres::types::ToSql;
 
@@ -32,25 +34,45 @@ CREATE TABLE IF NOT EXISTS squall_states (
     PRIMARY KEY (state, task)
 )";
 
+/// Who uses a table.
+#[derive(Clone)]
+pub(super) struct UsedAs {
+    pub(super) topology: String,
+    /// The name of the state.
+    pub(super) name: String,
+}
+
 /// The map of a task.
 pub(super) struct ServerMap {
     reach: Reach,
     table: StateTable,
     /// The table with its schema, as it is called in `squall_states`: `totals` and `public.totals` may be one.
     state: String,
+    used_as: UsedAs,
     client: Option<Client>,
 }
 
 impl ServerMap {
     /// Connects, makes the tables if they are not there, and looks at their columns.
-    pub(super) fn open(reach: Reach, table: StateTable) -> Result<ServerMap, TaskError> {
-        let mut map = ServerMap { reach, table, state: String::new(), client: None };
+    pub(super) fn open(reach: Reach, table: StateTable, used_as: UsedAs) -> Result<ServerMap, TaskError> {
+        let mut map =
+            ServerMap { reach, table, state: String::new(), used_as: used_as.clone(), client: None };
         map.state = map.with(|client, table, _| {
             make_tables(client, table)?;
             check_columns(client, table)?;
-            name_of(client, table)
+            let state = name_of(client, table)?;
+            refuse_others(client, &state, &used_as)?;
+            Ok(state)
         })?;
         Ok(map)
+    }
+
+    fn connect(&self) -> Result<Client, DatabaseError> {
+        let mut client = self.reach.connect()?;
+        if !self.state.is_empty() {
+            refuse_others(&mut client, &self.state, &self.used_as)?;
+        }
+        Ok(client)
     }
 
     /// Does something over the connection, which is made if there is none.
@@ -60,7 +82,7 @@ impl ServerMap {
     ) -> Result<T, TaskError> {
         let client = match self.client.take() {
             Some(client) => Ok(client),
-            None => self.reach.connect(),
+            None => self.connect(),
         };
         let done = client.and_then(|mut client| {
             let done = work(&mut client, &self.table, &self.state)?;
@@ -129,6 +151,26 @@ fn name_of(client: &mut Client, table: &StateTable) -> Result<String, DatabaseEr
                WHERE c.oid = to_regclass($1::text)";
     let row = client.query_one(sql, &[&table.table])?;
     Ok([row.get::<_, &str>(0), row.get(1)].map(quoted).join("."))
+}
+
+/// Announces, for as long as the session lasts, that this state of the topology uses the table, and refuses to if another
+/// one does. Of two that come at the same time, at least one sees the other.
+fn refuse_others(client: &mut Client, table: &str, used_as: &UsedAs) -> Result<(), DatabaseError> {
+    let UsedAs { topology, name } = used_as;
+    let place = format!("squall totals {topology} {table}");
+    client.execute("SELECT pg_advisory_lock_shared(hashtext($1), hashtext($2))", &[&place, name])?;
+    let others = "SELECT a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+                  WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
+                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                  AND l.classid = (hashtext($1)::bigint & 4294967295)::oid \
+                  AND l.objid <> (hashtext($2)::bigint & 4294967295)::oid LIMIT 1";
+    let Some(other) = client.query_opt(others, &[&place, name])? else { return Ok(()) };
+    let who =
+        other.get::<_, Option<String>>(0).map(|who| format!(", as the session `{who}`")).unwrap_or_default();
+    Err(DatabaseError::Permanent(format!(
+        "the state `{name}` is in the table {table}, which another state of the topology uses already{who}: their `url`s name \
+         one server. Name another `table`"
+    )))
 }
 
 fn as_text(parameters: &[Parameter]) -> Vec<AsText<'_>> {

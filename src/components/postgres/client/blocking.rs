@@ -104,7 +104,7 @@ impl Client {
         self.wait(self.client.query_one(sql, parameters))
     }
 
-    pub(super) fn query_opt(
+    pub(in crate::components::postgres) fn query_opt(
         &mut self,
         sql: &str,
         parameters: Parameters<'_>,
