@@ -1,8 +1,9 @@
-//! Room for what a restore makes of the files of a checkpoint, until the restore is over.
+//! Room for what is made of the files of a checkpoint, by a restore or by somebody who looks at them, until that is over.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are written once and read until the process ends: a file without a name, so that nothing is left of it, or
@@ -20,6 +21,14 @@ impl Scratch {
     /// In a file, which is empty.
     pub fn file(file: File) -> Scratch {
         Scratch(Place::File(file))
+    }
+
+    /// In a file in this directory, which the system may delete.
+    ///
+    /// # Errors
+    /// When there can be no file.
+    pub(crate) fn in_directory(directory: &Path) -> io::Result<Scratch> {
+        tempfile::tempfile_in(directory).map(Scratch::file)
     }
 
     /// In memory.

@@ -77,9 +77,11 @@ pub(crate) use redb_store::RedbBackend;
 pub(crate) use registry::OperatorSharing;
 pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::{StateShare, Taking};
-pub(crate) use saved::{SavedState, SavedStateReader, SavedValue};
+#[cfg(test)]
+pub(crate) use saved::SavedState;
+pub(crate) use saved::{SavedReader, SavedStateReader, SavedValue, TakeSaved};
 pub(crate) use snapshots::{LateRecord, SnapshotKind, WriteStep};
-pub(crate) use stored::Due;
+pub(crate) use stored::{Due, Written};
 pub(crate) use task_checkpoints::TakeChunk;
 pub use task_state::TaskState;
 pub(crate) use timer_cells::TimerCells;

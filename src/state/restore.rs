@@ -103,6 +103,8 @@ impl<'t> Restore<'t> {
 }
 
 impl Changes for Restored<'_> {
+    type Error = StateError;
+
     fn begin(&mut self, states: Vec<StateColumn>) -> Result<(), StateError> {
         let registered = self.kept.parts.states;
         let is_unknown = |state: &&StateColumn| {

@@ -10,14 +10,17 @@ use crate::tuple::Value;
 
 /// Takes what the records of snapshots state, in their order.
 pub(super) trait Changes {
+    /// Why they could not be taken.
+    type Error: From<StateError>;
+
     /// A snapshot begins. Its records name these states by their positions.
-    fn begin(&mut self, states: Vec<StateColumn>) -> Result<(), StateError>;
+    fn begin(&mut self, states: Vec<StateColumn>) -> Result<(), Self::Error>;
 
     /// The key has nothing any more.
-    fn forget(&mut self, key: &[Value]) -> Result<(), StateError>;
+    fn forget(&mut self, key: &[Value]) -> Result<(), Self::Error>;
 
     /// What a state has for a key; `None` if it has nothing any more. A state without keys has the key of 0 values.
-    fn set(&mut self, state: u64, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError>;
+    fn set(&mut self, state: u64, key: &[Value], value: Option<Written<'_>>) -> Result<(), Self::Error>;
 }
 
 /// How far snapshots were read.
@@ -39,18 +42,18 @@ struct Snapshot {
 
 impl SnapshotSequence {
     /// Reads a chunk: whole records.
-    pub(super) fn read(&mut self, chunk: &[u8], changes: &mut impl Changes) -> Result<(), StateError> {
+    pub(super) fn read<C: Changes>(&mut self, chunk: &[u8], changes: &mut C) -> Result<(), C::Error> {
         let mut records = Records::new(chunk);
         while let Some(record) = records.next(&mut self.key)? {
             match (record, &mut self.snapshot) {
                 (Record::Begin(begin), None) => self.begin(begin, changes)?,
-                (Record::Begin(_), Some(_)) => return Err(damaged("a snapshot begins within another")),
-                (_, None) => return Err(damaged("a record stands outside of a snapshot")),
+                (Record::Begin(_), Some(_)) => return Err(damaged("a snapshot begins within another").into()),
+                (_, None) => return Err(damaged("a record stands outside of a snapshot").into()),
                 (Record::End { records }, Some(snapshot)) => {
                     if records != snapshot.records {
                         let Snapshot { number, records: read } = snapshot;
                         let why = format!("snapshot {number} has {read} of {records} records");
-                        return Err(damaged(why));
+                        return Err(damaged(why).into());
                     }
                     self.complete = Some(snapshot.number);
                     self.snapshot = None;
@@ -58,7 +61,7 @@ impl SnapshotSequence {
                 (Record::Forget, Some(snapshot)) => {
                     snapshot.records += 1;
                     if self.key.is_empty() {
-                        return Err(damaged("a key that is forgotten is none"));
+                        return Err(damaged("a key that is forgotten is none").into());
                     }
                     changes.forget(&self.key)?;
                 }
@@ -84,12 +87,12 @@ impl SnapshotSequence {
         }
     }
 
-    fn begin(&mut self, begin: Begin, changes: &mut impl Changes) -> Result<(), StateError> {
+    fn begin<C: Changes>(&mut self, begin: Begin, changes: &mut C) -> Result<(), C::Error> {
         if begin.after != self.complete {
             let text = |number: Option<u32>| number.map_or("none".to_owned(), |number| number.to_string());
             let (after, complete) = (text(begin.after), text(self.complete));
             let why = format!("snapshot {} follows {after}, and here it follows {complete}", begin.number);
-            return Err(damaged(why));
+            return Err(damaged(why).into());
         }
         changes.begin(begin.states)?;
         self.snapshot = Some(Snapshot { number: begin.number, records: 0 });

@@ -1,12 +1,16 @@
 //! The states of one component in a checkpoint, task by task.
 
+use std::{env, io};
+
 use smol_str::SmolStr;
 
-use crate::checkpoint::{CheckpointReader, Manifest, TaskEntry};
+use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, Scratch, TaskEntry};
 use crate::cli::error::CommandError;
+use crate::cli::state::sorted_entries::{Column, EntrySort};
 use crate::ids::CheckpointId;
-use crate::state::{SavedState, SavedStateReader, StateDescription};
+use crate::state::{SavedReader, SavedValue, StateDescription, StateError, StateKind, TakeSaved, Written};
 use crate::text::{Shown, shown};
+use crate::tuple::Value;
 
 /// A component in a checkpoint.
 pub(super) struct Contents<'r> {
@@ -85,25 +89,147 @@ impl<'r> Contents<'r> {
         format!("checkpoint {} in {}", self.checkpoint, self.reader.location())
     }
 
-    /// The states of a task, merged from its files as a restore does it.
-    pub(super) fn read(&self, task: &TaskEntry) -> Result<Vec<SavedState>, CommandError> {
+    /// Reads the states of a task from its files, as a restore does it: `taker` gets what they have.
+    pub(super) fn read<T: TakeSaved<Error = ReadError>>(
+        &self,
+        task: &TaskEntry,
+        taker: T,
+    ) -> Result<T, CommandError> {
         if task.files.is_empty() {
-            return Ok(Vec::new());
+            return Ok(taker);
         }
-        let unreadable = |error| {
-            let (index, place, component) = (task.task_index, self.place(), &self.component);
-            let text =
-                format!("the state of `{component}`, task {index}, in {place} cannot be read: {error}");
-            CommandError::Refused(text)
-        };
-        let mut states = SavedStateReader::default();
-        let read =
-            self.reader.snapshots(&task.files).for_each_chunk(|chunk| states.read(chunk).map_err(unreadable));
-        read.map_err(|error| match error {
-            CommandError::Checkpoint(error) => self.reader.explain(self.checkpoint, error).into(),
-            error => error,
-        })?;
-        states.finish().map_err(unreadable)
+        let mut reader = SavedReader::new(taker);
+        let read = self.reader.snapshots(&task.files).for_each_chunk(|chunk| reader.read(chunk));
+        let finished = read.and_then(|()| reader.finish().map_err(ReadError::from));
+        finished.map_err(|error| match error {
+            ReadError::Checkpoint(error) => self.reader.explain(self.checkpoint, error).into(),
+            ReadError::State(error) => {
+                let (index, place, component) = (task.task_index, self.place(), &self.component);
+                let text =
+                    format!("the state of `{component}`, task {index}, in {place} cannot be read: {error}");
+                CommandError::Refused(text)
+            }
+            ReadError::Scratch(error) => no_room(error),
+        })
+    }
+
+    /// What all tasks that are asked for have in these states, in the order of tasks, states and keys.
+    pub(super) fn sorted(&self, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sorted, CommandError> {
+        let sort = EntrySort::new(|| Scratch::in_directory(&env::temp_dir()));
+        let mut sorting = Sorting { sort, columns: Vec::new(), of_task: Vec::new(), task: 0, is_wanted };
+        for task in &self.tasks {
+            (sorting.task, sorting.of_task) = (task.task_index, Vec::new());
+            sorting = self.read(task, sorting)?;
+        }
+        let Sorting { sort, columns, .. } = sorting;
+        Ok(Sorted { sort, columns })
+    }
+}
+
+/// Why files were not read.
+pub(super) enum ReadError {
+    Checkpoint(CheckpointError),
+    State(StateError),
+    /// There is no room to sort them.
+    Scratch(io::Error),
+}
+
+impl From<CheckpointError> for ReadError {
+    fn from(error: CheckpointError) -> ReadError {
+        ReadError::Checkpoint(error)
+    }
+}
+
+impl From<StateError> for ReadError {
+    fn from(error: StateError) -> ReadError {
+        ReadError::State(error)
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Scratch(error)
+    }
+}
+
+/// The error about scratch files.
+fn no_room(source: io::Error) -> CommandError {
+    let directory = env::temp_dir();
+    let action = format!(
+        "sort the state in a scratch file in `{}` (the variable TMPDIR names another directory)",
+        shown(directory.display())
+    );
+    CommandError::Io { action, source }
+}
+
+/// A state of a task.
+pub(super) struct StateOfTask {
+    pub(super) task: u32,
+    pub(super) name: SmolStr,
+    pub(super) kind: StateKind,
+}
+
+/// What tasks have, in order.
+pub(super) struct Sorted {
+    sort: EntrySort,
+    /// The states of the first task, then those of the next.
+    columns: Vec<StateOfTask>,
+}
+
+impl Sorted {
+    /// Passes on what each key has.
+    pub(super) fn for_each(
+        self,
+        mut take: impl FnMut(&StateOfTask, &[Value], &SavedValue) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let Sorted { sort, columns } = self;
+        let passed_on = sort
+            .for_each(|column, key, value| take(&columns[column], key, value).map_err(PassError::Refused));
+        passed_on.map_err(|error| match error {
+            PassError::Refused(error) => error,
+            PassError::Scratch(error) => no_room(error),
+        })
+    }
+}
+
+/// Why sorted entries were not passed on.
+enum PassError {
+    Refused(CommandError),
+    Scratch(io::Error),
+}
+
+impl From<io::Error> for PassError {
+    fn from(error: io::Error) -> PassError {
+        PassError::Scratch(error)
+    }
+}
+
+/// Sorts what tasks have.
+struct Sorting<'w> {
+    sort: EntrySort,
+    columns: Vec<StateOfTask>,
+    /// The task that is being read, and the columns of its states. `None`: that state is not wanted.
+    task: u32,
+    of_task: Vec<Option<Column>>,
+    is_wanted: &'w dyn Fn(&str) -> bool,
+}
+
+impl TakeSaved for Sorting<'_> {
+    type Error = ReadError;
+
+    fn add_state(&mut self, name: &SmolStr, kind: StateKind) {
+        let is_wanted = (self.is_wanted)(name);
+        self.of_task.push(is_wanted.then_some(self.columns.len()));
+        if is_wanted {
+            self.columns.push(StateOfTask { task: self.task, name: name.clone(), kind });
+        }
+    }
+
+    fn set(&mut self, state: usize, key: &[Value], value: Option<Written<'_>>) -> Result<(), ReadError> {
+        match self.of_task[state] {
+            Some(column) => Ok(self.sort.set(column, key, value.map(SavedValue::from))?),
+            None => Ok(()),
+        }
     }
 }
 

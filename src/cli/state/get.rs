@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, TaskEntry};
+use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest};
 use crate::cli::checkpoint::shown::{age, date};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::run::parse_duration;
 use crate::cli::runs::{Place, checkpoint_now};
-use crate::cli::state::contents::Contents;
+use crate::cli::state::contents::{Contents, StateOfTask};
+use crate::cli::state::lookup::Lookup;
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
 use crate::clock::Clock;
 use crate::ids::CheckpointId;
-use crate::state::{SavedState, SavedValue, StateKind, key_in_json, value_in_json};
+use crate::state::{SavedValue, StateKind, key_in_json, value_in_json};
 use crate::text::{Shown, escaped_json, shown};
 use crate::tuple::Value;
 
@@ -48,7 +49,7 @@ const SAMPLE_MAX: usize = 3;
 /// Print what a state has for a key, or all that a component keeps, as JSON
 ///
 /// Of a running topology this shows the state of this moment, by a checkpoint that the run takes for it. Of a directory it
-/// shows the latest checkpoint, changes nothing, and a run may be using it. The state of one task at a time is in memory.
+/// shows the latest checkpoint, changes nothing, and a run may be using it. State may be larger than memory.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -181,69 +182,63 @@ fn note_of(manifest: &Manifest) -> String {
 /// Prints everything, or one state.
 fn dump(contents: &Contents<'_>, name: Option<&str>, lines: &mut Lines) -> Result<(), CommandError> {
     contents.check_stateful()?;
-    for task in &contents.tasks {
-        for state in contents.read(task)?.iter().filter(|state| name.is_none_or(|name| state.name == name)) {
-            for (key, value) in &state.values {
-                let value = decoded(contents, task, state, key, value)?;
-                let key = state.kind.is_keyed().then(|| key_in_json(key));
-                let line =
-                    json!({ "state": state.name, "task": task.task_index, "key": key, "value": value });
-                lines.add(&line)?;
-            }
-        }
-    }
+    // All files are read before the first line is printed: whoever reads the lines may take their time, and a run deletes
+    // files meanwhile.
+    let sorted = contents.sorted(&|state| name.is_none_or(|name| state == name))?;
+    sorted.for_each(|state, key, value| {
+        let value = decoded(contents, state, key, value)?;
+        let key = state.kind.is_keyed().then(|| key_in_json(key));
+        lines.add(&json!({ "state": state.name, "task": state.task, "key": key, "value": value }))
+    })?;
     lines.flush()
 }
 
 /// What a state has for a key, in whichever task.
 fn value_of(contents: &Contents<'_>, name: &str, key: &JsonKey) -> Result<Json, CommandError> {
-    let mut found: Vec<(u32, Json)> = Vec::new();
-    let (mut keys, mut likely, mut sample) = (0, None, Vec::new());
+    let mut found = Vec::new();
     for task in &contents.tasks {
-        for state in contents.read(task)?.iter().filter(|state| state.name == name) {
-            if let Some((stored, value)) = find(state, key) {
-                found.push((task.task_index, decoded(contents, task, state, stored, value)?));
-            }
-            keys += state.values.len() as u64;
-            let more = SAMPLE_MAX - sample.len();
-            sample.extend(state.values.keys().take(more).map(|key| shown(key_in_json(key))));
-            likely = likely.or_else(|| {
-                state.values.keys().map(|key| key_in_json(key)).find(|known| is_like(known, &key.0))
-            });
-        }
+        found.extend(contents.read(task, Lookup::new(name, Some(&key.0)))?.entry(task.task_index));
     }
-    let component = &contents.component;
-    let tasks: Vec<String> = found.iter().map(|(task, _)| task.to_string()).collect();
-    match (found.len(), found.pop()) {
-        (1, Some((_, value))) => Ok(value),
-        (0, _) | (_, None) => {
-            let there = match (keys, likely) {
-                (0, _) => "it has no keys".to_owned(),
-                (_, Some(likely)) => format!("did you mean `{}`?", shown(likely)),
-                (_, None) => {
-                    let such_as = if keys > sample.len() as u64 { "such as " } else { "" };
-                    format!(
-                        "of its {}, {such_as}{}; --dump prints all",
-                        counted(keys, "key"),
-                        sample.join(", ")
-                    )
-                }
-            };
-            let place = contents.place();
-            let key = shown(&key.0);
-            let text =
-                format!("state `{name}` of `{component}` has nothing for key `{key}` in {place}: {there}");
-            Err(CommandError::Refused(text))
-        }
-        (_, Some(_)) => {
-            let tasks = tasks.join(", ");
-            let key = shown(&key.0);
+    match &found[..] {
+        [(state, key, value)] => decoded(contents, state, key, value),
+        [] => Err(nothing_for(contents, name, key)?),
+        several => {
+            let tasks: Vec<String> = several.iter().map(|(state, ..)| state.task.to_string()).collect();
+            let (component, key) = (&contents.component, shown(&key.0));
             let text = format!(
-                "state `{name}` has key `{key}` in several tasks of `{component}`, {tasks}: name one by --task"
+                "state `{name}` has key `{key}` in several tasks of `{component}`, {}: name one by --task",
+                tasks.join(", ")
             );
             Err(CommandError::Refused(text))
         }
     }
+}
+
+/// The error about a key for which a state has nothing. It names some that are there.
+fn nothing_for(contents: &Contents<'_>, name: &str, key: &JsonKey) -> Result<CommandError, CommandError> {
+    let (mut keys, mut likely, mut sample) = (0, None, Vec::new());
+    contents.sorted(&|state| state == name)?.for_each(|_, known, _| {
+        keys += 1;
+        if sample.len() < SAMPLE_MAX {
+            sample.push(shown(key_in_json(known)));
+        }
+        if likely.is_none() {
+            likely = Some(key_in_json(known)).filter(|known| is_like(known, &key.0));
+        }
+        Ok(())
+    })?;
+    let there = match (keys, likely) {
+        (0, _) => "it has no keys".to_owned(),
+        (_, Some(likely)) => format!("did you mean `{}`?", shown(likely)),
+        (_, None) => {
+            let such_as = if keys > sample.len() as u64 { "such as " } else { "" };
+            format!("of its {}, {such_as}{}; --dump prints all", counted(keys, "key"), sample.join(", "))
+        }
+    };
+    let (place, component, key) = (contents.place(), &contents.component, shown(&key.0));
+    Ok(CommandError::Refused(format!(
+        "state `{name}` of `{component}` has nothing for key `{key}` in {place}: {there}"
+    )))
 }
 
 /// The list of an operator state, of which each task has one.
@@ -256,20 +251,10 @@ fn list_of(contents: &Contents<'_>, name: &str) -> Result<Json, CommandError> {
         );
         return Err(CommandError::Refused(text));
     };
-    for state in contents.read(task)?.iter().filter(|state| state.name == name) {
-        if let Some((key, value)) = state.values.first_key_value() {
-            return decoded(contents, task, state, key, value);
-        }
+    match contents.read(task, Lookup::new(name, None))?.entry(task.task_index) {
+        Some((state, key, value)) => decoded(contents, &state, &key, &value),
+        None => Ok(Json::Array(Vec::new())),
     }
-    Ok(Json::Array(Vec::new()))
-}
-
-/// The entry of a key. JSON has fewer types than keys have, so what looks the same in JSON is found, too.
-fn find<'s>(state: &'s SavedState, key: &JsonKey) -> Option<(&'s [Value], &'s SavedValue)> {
-    let exact = serde_json::from_value::<Vec<Value>>(key.0.clone()).ok();
-    let exact = exact.and_then(|exact| state.values.get_key_value(&exact[..]));
-    let found = exact.or_else(|| state.values.iter().find(|(stored, _)| key_in_json(stored) == key.0));
-    found.map(|(key, value)| (&**key, value))
 }
 
 /// Whether two keys have the same texts, although not the same types.
@@ -284,13 +269,12 @@ fn is_like(known: &Json, wanted: &Json) -> bool {
 
 fn decoded(
     contents: &Contents<'_>,
-    task: &TaskEntry,
-    state: &SavedState,
+    state: &StateOfTask,
     key: &[Value],
     value: &SavedValue,
 ) -> Result<Json, CommandError> {
     value_in_json(state.kind, value.written()).map_err(|error| {
-        let (name, component, index) = (shown(&state.name), &contents.component, task.task_index);
+        let (name, component, index) = (shown(&state.name), &contents.component, state.task);
         let (key, error) = (shown(key_in_json(key)), shown(error));
         CommandError::Refused(format!(
             "state `{name}` of `{component}`, task {index}, cannot be shown for key `{key}`: {error}"
@@ -339,7 +323,6 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuple::Timestamp;
 
     #[test]
     fn a_key_is_an_array() {
@@ -355,42 +338,6 @@ mod tests {
         for bad in ["", "the", "[the]", r#""the""#, "7", "[]", "{}", r#"["the"] x"#] {
             check(bad, None);
         }
-    }
-
-    #[test]
-    fn a_key_is_found_by_what_json_shows_of_it() {
-        let values = [
-            Value::from("the"),
-            Value::from(7),
-            Value::from("7"),
-            Value::from(1.5),
-            Value::Timestamp(Timestamp(17)),
-            Value::Bytes([0xff].as_slice().into()),
-            Value::Null,
-        ];
-        let bytes = |value: &Value| SavedValue::Plain(value.to_string().into_bytes().into());
-        let entry = |value: &Value| (Box::from([value.clone()]), bytes(value));
-        let values = values.iter().map(entry).collect();
-        let state = SavedState { name: "counts".into(), kind: StateKind::Value, values };
-        let check = |key: Json, expected: Option<&str>| {
-            let text = |value: &SavedValue| match value {
-                SavedValue::Plain(bytes) | SavedValue::Dated(bytes) => {
-                    String::from_utf8_lossy(bytes).into_owned()
-                }
-            };
-            let found = find(&state, &JsonKey(key)).map(|(_, value)| text(value));
-            assert_eq!(found.as_deref(), expected);
-        };
-        check(json!(["the"]), Some("the"));
-        check(json!([7]), Some("7"));
-        check(json!(["7"]), Some("7"));
-        check(json!([1.5]), Some("1.5"));
-        check(json!(["1970-01-01T00:00:00.000000017Z"]), Some("1970-01-01T00:00:00.000000017Z"));
-        check(json!(["ff"]), Some("ff"));
-        check(json!([null]), Some("null"));
-        check(json!(["teh"]), None);
-        check(json!([7.0]), None);
-        check(json!(["the", "the"]), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod contents;
 mod get;
+mod lookup;
+mod sorted_entries;
 
 use clap::Subcommand;
 
