@@ -362,6 +362,26 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     child.wait().expect("it was started");
 }
 
+/// Each refusal left a directory in the home of the user.
+#[test]
+fn a_start_that_is_refused_leaves_nothing() {
+    let runs = Runs::new();
+    let anywhere = WORDS.replace(", storage = \"checkpoints\"", "");
+    assert_ne!(anywhere, WORDS);
+    fs::write(runs.place.path("words.toml"), anywhere).expect("it can be written");
+    for arg in ["--resume=1-1", "--from-savepoint=nowhere"] {
+        runs.squall(&["run", "words.toml", "-q", arg], 1);
+        assert!(!runs.place.path("user-state").exists(), "{arg}");
+    }
+    runs.squall(&["validate", "words.toml"], 0);
+    assert!(!runs.place.path("user-state").exists());
+    // What was there before stays.
+    fs::create_dir_all(runs.place.path("user-state/squall")).expect("it can be made");
+    runs.squall(&["run", "words.toml", "-q", "--resume=1-1"], 1);
+    let left = fs::read_dir(runs.place.path("user-state/squall")).expect("it was not made for this run");
+    assert_eq!(left.count(), 0);
+}
+
 /// Whoever can open a socket can stop a run.
 #[test]
 fn a_directory_that_others_may_enter_is_refused() {

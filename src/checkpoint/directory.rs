@@ -13,10 +13,10 @@
 //! Each file that is appended to has an open descriptor until it is sealed or deleted.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -44,6 +44,8 @@ const WORKERS_LOOK_PERIOD: Duration = Duration::from_millis(5);
 const HOLDER_MAX: u64 = 512;
 /// Ends the name of a file that will be renamed to what stands before.
 const UNFINISHED: &str = ".squall-tmp";
+/// How often a directory is made anew because somebody else has just removed it.
+const ATTEMPTS_MAX: usize = 100;
 
 /// Keeps checkpoints in a directory, which this process has for itself.
 ///
@@ -69,13 +71,16 @@ pub struct DirectoryStorage {
     begun: HashMap<String, File>,
     /// Those of them whose names are durable.
     named: HashSet<String>,
+    /// The directories that were made for it, as long as nothing was written: the outermost first.
+    made: Vec<PathBuf>,
     /// The lock is held as long as this is open.
     _lock: File,
 }
 
 impl DirectoryStorage {
     /// Opens a directory, and makes it if it is not there, with access for its owner only. `holder` states who has
-    /// it, for the message to whoever else wants it.
+    /// it, for the message to whoever else wants it. If nothing is written to a directory that was made, it is taken away
+    /// again.
     ///
     /// # Errors
     /// [`CheckpointError::Held`] when another process has it, [`CheckpointError::Open`] and [`CheckpointError::Io`]
@@ -87,12 +92,26 @@ impl DirectoryStorage {
             let (file, location) = (file.to_owned(), location.clone());
             move |source| CheckpointError::Io { action, file, location, source }
         };
-        let opened = make_directory(path).and_then(|()| open_directory(path));
-        let directory =
-            opened.map_err(|source| CheckpointError::Open { location: location.clone(), source })?;
-        let lock = match lock(&directory, holder).map_err(failed("lock", LOCK))? {
-            Lock::Ours(lock) => lock,
-            Lock::Held { holder } => return Err(CheckpointError::Held { location, holder }),
+        let mut attempts = ATTEMPTS_MAX;
+        let (made, directory, lock) = loop {
+            let opened = make_directory(path).and_then(|made| Ok((made, open_directory(path)?)));
+            let (made, directory) = match opened {
+                Err(error) if error.kind() == ErrorKind::NotFound && attempts > 0 => {
+                    attempts -= 1;
+                    continue;
+                }
+                Err(source) => return Err(CheckpointError::Open { location, source }),
+                Ok(opened) => opened,
+            };
+            match lock(&directory, holder).map_err(failed("lock", LOCK))? {
+                Lock::Ours(lock) => break (made, directory, lock),
+                Lock::Gone if attempts > 0 => attempts -= 1,
+                Lock::Gone => {
+                    let holder = "processes that make and remove it".to_owned();
+                    return Err(CheckpointError::Held { location, holder });
+                }
+                Lock::Held { holder } => return Err(CheckpointError::Held { location, holder }),
+            }
         };
         if !wait_for_workers(&directory).map_err(failed("lock", WORKERS))? {
             let holder = "workers of an earlier run, which have not ended".to_owned();
@@ -104,6 +123,7 @@ impl DirectoryStorage {
             directory: Arc::new(directory),
             begun: HashMap::new(),
             named: HashSet::new(),
+            made,
             _lock: lock,
         })
     }
@@ -125,7 +145,8 @@ impl DirectoryStorage {
             |source| CheckpointError::Io { action: "lock", file: WORKERS.to_owned(), location, source };
         let lock = locked.map_err(failed)?;
         let directory = Arc::new(directory);
-        Ok(DirectoryStorage { path, directory, begun: HashMap::new(), named: HashSet::new(), _lock: lock })
+        let (begun, named, made) = (HashMap::new(), HashSet::new(), Vec::new());
+        Ok(DirectoryStorage { path, directory, begun, named, made, _lock: lock })
     }
 
     /// The file of an unfinished publication. One that an earlier publication left behind is removed first.
@@ -147,6 +168,7 @@ impl DirectoryStorage {
 
 impl CheckpointStorage for DirectoryStorage {
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.made.clear();
         let file = match self.begun.get_mut(name) {
             Some(file) => file,
             None => {
@@ -176,6 +198,7 @@ impl CheckpointStorage for DirectoryStorage {
     }
 
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.made.clear();
         let unfinished = format!("{name}{UNFINISHED}");
         let mut file = self.create_unfinished(&unfinished)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
@@ -236,19 +259,37 @@ impl LogStorage for DirectoryStorage {
     }
 }
 
-/// Makes a directory and those above it, and makes it durable that they are there.
-fn make_directory(path: &Path) -> io::Result<()> {
+/// What was refused before anything was written leaves nothing behind.
+impl Drop for DirectoryStorage {
+    fn drop(&mut self) {
+        let is_lock = |name: &String| name == LOCK || name == WORKERS;
+        if self.made.is_empty() || !names(&self.directory).is_ok_and(|names| names.iter().all(is_lock)) {
+            return;
+        }
+        for name in [LOCK, WORKERS] {
+            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+        }
+        // One that somebody has put something into stays, and those above it.
+        let _ = self.made.iter().rev().try_for_each(fs::remove_dir);
+    }
+}
+
+/// Makes a directory and those above it, and makes it durable that they are there. Returns those that it made, the
+/// outermost first.
+fn make_directory(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
     let missing: Vec<&Path> =
         path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
     for directory in missing.into_iter().rev() {
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => made.push(directory.to_owned()),
         }
         let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     }
-    Ok(())
+    Ok(made)
 }
 
 fn not_begun() -> io::Error {
@@ -258,7 +299,11 @@ fn not_begun() -> io::Error {
 /// What became of the attempt to lock a directory.
 enum Lock {
     Ours(File),
-    Held { holder: String },
+    Held {
+        holder: String,
+    },
+    /// Whoever had it has removed the directory, into which nothing was written.
+    Gone,
 }
 
 /// Opens a file to be locked, and makes it if it is not there.
@@ -288,8 +333,13 @@ fn wait_for_workers(directory: &OwnedFd) -> io::Result<bool> {
 }
 
 fn lock(directory: &OwnedFd, holder: &str) -> io::Result<Lock> {
-    let mut file = open_lock(directory, LOCK)?;
+    let mut file = match open_lock(directory, LOCK) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Lock::Gone),
+        opened => opened?,
+    };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Somebody else would make another file of this name, and lock that.
+        Ok(()) if file.metadata()?.nlink() == 0 => Ok(Lock::Gone),
         Ok(()) => {
             file.set_len(0)?;
             file.write_all(holder.as_bytes())?;

@@ -56,7 +56,8 @@ impl Place {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
             command.env_remove(name);
         }
-        command.current_dir(self.0.path()).args(args);
+        // What a run keeps where nobody named a place for it is not to be in the home of whoever tests.
+        command.current_dir(self.0.path()).env("XDG_STATE_HOME", self.path("user-state")).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

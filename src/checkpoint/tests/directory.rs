@@ -77,6 +77,49 @@ fn one_process_has_the_directory() {
     assert!(text(DirectoryStorage::open(place.path(), "pid 3")).contains("in use by pid 2: "));
 }
 
+/// A start that was refused left an empty directory in the home of the user.
+#[test]
+fn who_writes_nothing_leaves_nothing() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("state/squall/words");
+    let first = DirectoryStorage::open(&path, "pid 1").expect("it opens");
+    assert!(path.join("LOCK").exists());
+    assert!(text(DirectoryStorage::open(&path, "pid 2")).contains("in use by pid 1"));
+    assert!(path.exists(), "the second has not made it");
+    drop(first);
+    assert_eq!(fs::read_dir(place.path()).expect("it is there").count(), 0);
+
+    // What somebody else has made, or put there, stays.
+    let made = place.path().join("state");
+    fs::create_dir(&made).expect("it can be made");
+    let storage = DirectoryStorage::open(&path, "pid 1").expect("it opens");
+    drop(storage);
+    assert!(made.exists() && !made.join("squall").exists());
+    let storage = DirectoryStorage::open(&path, "pid 1").expect("it opens");
+    fs::write(made.join("squall/note"), "").expect("it can be written");
+    drop(storage);
+    assert!(made.join("squall/note").exists() && !path.exists());
+    let storage = DirectoryStorage::open(&path, "pid 1").expect("it opens");
+    fs::write(path.join("note"), "").expect("it can be written");
+    drop(storage);
+    assert!(path.join("note").exists());
+    drop(DirectoryStorage::open(&path, "pid 2").expect("the lock was released"));
+    assert!(path.join("LOCK").exists(), "it was not made for this one");
+
+    // What was written stays, also if it was given up.
+    let path = place.path().join("written");
+    let mut storage = DirectoryStorage::open(&path, "pid 1").expect("it opens");
+    storage.append("snapshot-1-1-count-0", b"storm").expect("it can be written");
+    drop(storage);
+    assert!(path.join("snapshot-1-1-count-0").exists());
+    let path = place.path().join("published");
+    let mut storage = DirectoryStorage::open(&path, "pid 1").expect("it opens");
+    storage.publish("EPOCH", b"1").expect("it can be written");
+    storage.delete(&["EPOCH".to_owned()]).expect("it is there");
+    drop(storage);
+    assert!(path.exists(), "something was written");
+}
+
 #[test]
 fn what_others_have_in_the_directory_stays() {
     let place = with_checkpoint();
