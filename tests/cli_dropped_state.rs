@@ -55,11 +55,12 @@ config = { fields = ["n"], every = 2 }
 
 const FLAG: &str = "--allow-dropped-state";
 
-/// A directory with the checkpoints of a run of the numbers that was killed, and the next version of its topology.
+/// A directory with checkpoints, at least two, of a run of the numbers that was killed, and the next version of its topology.
 fn killed(args: &[&str]) -> Place {
     let place = Place::new();
     fs::write(place.path("words.toml"), NUMBERS).expect("it can be written");
     kill_after_next(&place, args);
+    kill_after_next(&place, &[args, &["--resume"]].concat());
     let (before, rest) = NUMBERS.split_once("[bolt.tally]").expect("it has one");
     let (_, after) = rest.split_once("[bolt.again]").expect("it has one");
     fs::write(place.path("words.toml"), [before, SAMPLED, after].concat()).expect("it can be written");
@@ -75,6 +76,13 @@ fn kill_after_next(place: &Place, args: &[&str]) {
 /// The latest checkpoint, as `inspect` shows it.
 fn latest(place: &Place) -> Value {
     place.squall(&["checkpoint", "inspect", "checkpoints", "--json"], 0).json()
+}
+
+/// The checkpoints that are there, oldest first.
+fn checkpoints(place: &Place) -> Vec<String> {
+    let listed = place.squall(&["checkpoint", "list", "checkpoints", "--json"], 0).json();
+    let id = |listed: &Value| listed["checkpoint"].as_str().expect("a text").to_owned();
+    listed.as_array().expect("an array").iter().map(id).collect()
 }
 
 /// The names of the files and states of `tally` in a checkpoint.
@@ -97,9 +105,11 @@ fn check(first: &[&str], begin: impl Fn(&Place) -> String, second: &[&str]) {
     let inspect = &inspect[..if checkpoint.is_empty() { 4 } else { 5 }];
     let before = of_tally(&place.squall(inspect, 0).json()).0;
     let args = |more: &[&'static str]| [&[&*begin][..], second, more].concat();
+    let listed = checkpoints(&place);
     let refused = |more: &[&'static str]| {
         let error = place.squall(&[&["run", "words.toml", "-q"], &args(more)[..]].concat(), 1).stderr;
         place.squall(inspect, 0);
+        assert_eq!(checkpoints(&place), listed, "none is given up");
         error
     };
     let error = refused(&[]);
@@ -177,7 +187,8 @@ fn a_run_begins_with_a_savepoint_without_a_state() {
         "{error}"
     );
 
-    let before = of_tally(&latest(&place)).0;
+    assert!(!place.path("checkpoints").exists(), "nothing has begun");
+    let before = of_tally(&place.squall(&["checkpoint", "inspect", "saved", "--json"], 0).json()).0;
     let manifests = |files: &str| -> Vec<String> {
         let entries = fs::read_dir(place.path(files)).into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -195,4 +206,28 @@ fn a_run_begins_with_a_savepoint_without_a_state() {
     assert!(!states.contains(&"counts".to_owned()), "{states:?}");
     assert!(written.iter().all(|name| !before.contains(name)), "{written:?}");
     assert_eq!(fs::read_dir(place.path("saved")).expect("it is there").count(), saved, "it stays as it is");
+}
+
+/// The checkpoints of the run before were deleted before it was found out that the savepoint does not fit.
+#[test]
+fn a_savepoint_that_does_not_fit_deletes_nothing() {
+    for workers in [&[][..], &["--workers", "2"]] {
+        let place = killed(&[]);
+        fs::create_dir(place.path("saved")).expect("it can be made");
+        for (name, bytes) in place.files() {
+            fs::write(place.path("saved").join(name), bytes).expect("it can be written");
+        }
+        let before = place.files();
+        let from = ["run", "words.toml", "-q", "--from-savepoint", "saved", "--discard-checkpoints"];
+        let error = place.squall(&[&from[..], workers].concat(), 1).stderr;
+        assert!(
+            error.contains("cannot start") && error.contains("`--allow-dropped-state tally.counts`"),
+            "{error}"
+        );
+        let without_lock = |files: std::collections::BTreeMap<String, Vec<u8>>| -> Vec<(String, Vec<u8>)> {
+            files.into_iter().filter(|(name, _)| name != "LOCK").collect()
+        };
+        assert_eq!(without_lock(place.files()), without_lock(before), "no epoch has begun");
+        place.squall(&["run", "words.toml", "-q", "--resume", FLAG, "tally.counts", "--for", "1s"], 0);
+    }
 }

@@ -112,6 +112,10 @@ pub trait Bolt: Send {
 
     /// Called once, before the other calls of a running task.
     ///
+    /// Where a run goes back to an earlier checkpoint, or begins with a savepoint, an instance is prepared and dropped
+    /// before anything is started, to find out which states are registered. So what is visible outside belongs into
+    /// [`init_state`](Bolt::init_state).
+    ///
     /// # Errors
     /// An error fails the task. It is built and prepared again after growing pauses.
     ///

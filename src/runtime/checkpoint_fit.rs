@@ -1,8 +1,8 @@
 //! Whether a topology can begin with a checkpoint, and what of the checkpoint it leaves behind.
 //!
 //! What nobody asks to leave behind is not lost: a component that kept something and is gone is refused here. Which states
-//! a component registers is known only when its tasks are built, so a state that is gone is refused there
-//! (`executor::task_snapshots`).
+//! a component registers is known only when it was prepared, so a state that is gone is refused by `registration_trial`, or
+//! when its tasks are built (`executor::task_snapshots`).
 //!
 //! `--allow-dropped-state` names a component that is gone, `COMPONENT`, or one state of a component that is there,
 //! `COMPONENT.STATE`. Ids and names may have dots themselves. What the checkpoint and the topology have decides how a

@@ -12,6 +12,7 @@ use crate::checkpoint::{
 };
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_fit::check_fit;
+use crate::runtime::registration_trial::{Trial, unregistered};
 use crate::runtime::user_directory::user_directory;
 use crate::topology::graph::Topology;
 use crate::wal::{SEGMENT_LEN_MAX, Wal, WalError, WalPlace, WalPosition, log_name};
@@ -161,19 +162,24 @@ pub fn open_directory(
     begin: CheckpointBegin,
     dropped: &[String],
     holder: &str,
+    trial: &Trial,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let storage = DirectoryStorage::open(checkpoint_directory(topology)?, holder)?;
-    open(topology, begin, dropped, Box::new(storage), &WalPlace::Directory(wal_directory(topology)?))
+    let logs = WalPlace::Directory(wal_directory(topology)?);
+    open(topology, begin, dropped, Box::new(storage), &logs, Some(trial))
 }
 
 /// Opens a storage with the checkpoints of a topology, and begins an epoch in it. What `dropped` names is left behind:
 /// components that the topology does not have any more, and states of those that it has, as [`check_fit`] reads them.
+///
+/// With a `trial`, it is found out which states the topology registers before a checkpoint is given up or deleted.
 pub fn open(
     topology: &Topology,
     begin: CheckpointBegin,
     dropped: &[String],
     storage: Box<dyn CheckpointStorage>,
     logs: &WalPlace,
+    trial: Option<&Trial>,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let location = storage.location();
     let retain = topology.options().checkpoint.retain as usize;
@@ -184,8 +190,17 @@ pub fn open(
         _ => CheckpointStore::open(storage, topology.name(), retain)?,
     };
     let mut left_behind = LeftBehind::default();
+    let gives_up = matches!(begin, CheckpointBegin::ResumeFrom(_) | CheckpointBegin::Savepoint { .. });
     let fit = |manifest: &Manifest, location: &str| {
-        check_fit(topology, manifest, dropped).map_err(|differences| CheckpointStartError::Unfit {
+        let left_behind = check_fit(topology, manifest, dropped).and_then(|left_behind| {
+            let tried = trial.filter(|_| gives_up);
+            let differences = tried.map(|trial| unregistered(topology, manifest, &left_behind, trial));
+            match differences.filter(|differences| !differences.is_empty()) {
+                Some(differences) => Err(differences),
+                None => Ok(left_behind),
+            }
+        });
+        left_behind.map_err(|differences| CheckpointStartError::Unfit {
             topology: topology.name().into(),
             checkpoint: manifest.checkpoint,
             location: location.to_owned(),
@@ -330,7 +345,7 @@ mod tests {
     }
 
     fn begun(run: RunState, begin: CheckpointBegin, sinks: u32) -> Result<Option<CheckpointId>, String> {
-        let setup = open(&topology(sinks), begin, &[], Box::new(left(run)), &no_logs())
+        let setup = open(&topology(sinks), begin, &[], Box::new(left(run)), &no_logs(), None)
             .map_err(|error| error.to_string())?;
         Ok(setup.store.latest().map(|manifest| manifest.checkpoint))
     }
@@ -369,6 +384,7 @@ mod tests {
                 &[],
                 Box::new(storage.clone()),
                 &no_logs(),
+                None,
             )
             .map_err(|error| error.to_string())
         };
@@ -430,7 +446,7 @@ mod tests {
     fn a_new_run_begins_with_what_the_one_before_has_not_emitted() {
         let left_in_log = |run, begin: CheckpointBegin| {
             let (topology, storage, place) = left_with_log(run);
-            open(&topology, begin, &[], Box::new(storage.clone()), &place)
+            open(&topology, begin, &[], Box::new(storage.clone()), &place, None)
                 .unwrap_or_else(|error| panic!("{error}"));
             let log = Wal::open(Box::new(storage.log("words-0")), LogId(6), SEGMENT_LEN_MAX);
             let log = log.unwrap_or_else(|error| panic!("{error}"));

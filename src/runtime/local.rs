@@ -22,6 +22,7 @@ use crate::runtime::flow::checkpoint::CheckpointEvent;
 use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::process::{ProcessError, host_name};
+use crate::runtime::registration_trial::Trial;
 use crate::runtime::reporting::{Reported, Reporter};
 use crate::runtime::savepoint_desk::{Savepoint, SavepointError};
 use crate::runtime::scheduler::Scheduler;
@@ -187,8 +188,9 @@ impl RunningTopology {
         let checkpoints = match topology.options().delivery.is_exactly_once() {
             true => {
                 let holder = format!("process {} on {}", std::process::id(), host_name());
-                let opened =
-                    open_directory(&topology, options.checkpoints, &options.allow_dropped_state, &holder)?;
+                let trial = Trial { resources: options.resources.clone(), workers: 1 };
+                let dropped = &options.allow_dropped_state;
+                let opened = open_directory(&topology, options.checkpoints, dropped, &holder, &trial)?;
                 opened.warn_of_given_up(&options.logger);
                 let OpenedCheckpoints { store, epoch } = opened;
                 logs = Some(WalPlace::Directory(wal_directory(&topology)?));

@@ -35,6 +35,7 @@ pub(crate) mod flow;
 mod lifecycle;
 mod local;
 mod process;
+pub(crate) mod registration_trial;
 pub(crate) mod remote;
 pub(crate) mod reporting;
 mod routing;

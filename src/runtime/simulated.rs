@@ -80,7 +80,8 @@ impl SimulatedWorker {
             if share.is_some() {
                 return CheckpointSetup::Share(WorkerStore::new(storage, topology.name()));
             }
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage, &logs);
+            let opened =
+                checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage, &logs, None);
             let OpenedCheckpoints { store, epoch } = opened.unwrap_or_else(|error| panic!("{error}"));
             CheckpointSetup::Whole { store: Box::new(store), epoch }
         });

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::state::columns::Column;
-use crate::state::error::StateError;
+use crate::state::error::{NamedState, StateError};
 use crate::state::ttl::Ttl;
+use crate::text::shown;
 
 /// The longest name of a state.
 const NAME_MAX: usize = 64;
@@ -204,6 +205,29 @@ impl StateRegistry {
             return Err(StateError::Retyped { state, old: old.shown(), new: new.shown() });
         }
         Ok(at as u32)
+    }
+
+    /// Whether all these states of a checkpoint are registered, each as what it is there.
+    ///
+    /// # Errors
+    /// Those that are not, or one that is of another kind.
+    pub(crate) fn check(&self, kept: &[&StateDescription]) -> Result<(), StateError> {
+        let registered = &self.registered().states;
+        let find = |state: &StateDescription| registered.iter().find(|known| known.name == state.name);
+        let shape = |state: &StateDescription| shown_type(&state.kind.to_string(), &state.rust_type);
+        let unknown = kept.iter().filter(|state| find(state).is_none());
+        let states: Box<[_]> = unknown.map(|state| NamedState::new(&state.name, &shape(state))).collect();
+        if !states.is_empty() {
+            let registered = registered.iter().map(|state| NamedState::new(&state.name, &state.shown()));
+            return Err(StateError::NotRegistered { states, registered: registered.collect() });
+        }
+        for state in kept {
+            if let Some(known) = find(state).filter(|known| known.kind != state.kind) {
+                let (old, new) = (shown(shape(state)).into(), known.shown().into());
+                return Err(StateError::KindChanged { state: known.name.clone(), old, new });
+            }
+        }
+        Ok(())
     }
 
     /// The component names its keys itself.

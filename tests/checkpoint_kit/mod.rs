@@ -79,7 +79,8 @@ impl Place {
     /// Starts a run with these arguments, and waits until it has taken a checkpoint, or one more.
     pub fn run_until_next(&self, args: &[&str]) -> Child {
         let before = self.latest_id();
-        self.run_while(args, || self.latest_id() == before)
+        // A run that goes back gives later ones up first.
+        self.run_while(args, || self.latest_id() <= before)
     }
 
     fn run_while(&self, args: &[&str], waits: impl Fn() -> bool) -> Child {

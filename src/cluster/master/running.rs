@@ -11,6 +11,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use slog::Logger;
 
+use crate::api::WorkerResources;
 use crate::checkpoint::CheckpointStore;
 use crate::clock::{Clock, Time};
 use crate::cluster::control::Start;
@@ -29,6 +30,7 @@ use crate::ids::{CheckpointId, Incarnation, WorkerId};
 use crate::net::{Members, Secret};
 use crate::runtime::checkpoint_actions::Parts;
 use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory};
+use crate::runtime::registration_trial::Trial;
 use crate::runtime::reporting::Reporter;
 use crate::runtime::{CheckpointStartError, Savepoint, SavepointError, TakeCheckpointError, host_name};
 use crate::topology::assignment::place;
@@ -114,12 +116,9 @@ impl RunningWorkers {
                 let directory = checkpoint_directory(&topology)?;
                 let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
                 let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-                let opened = open_directory(
-                    &topology,
-                    options.checkpoints.clone(),
-                    &options.allow_dropped_state,
-                    &holder,
-                )?;
+                let trial = Trial { resources: WorkerResources::default(), workers: options.workers };
+                let (begin, dropped) = (options.checkpoints.clone(), &options.allow_dropped_state);
+                let opened = open_directory(&topology, begin, dropped, &holder, &trial)?;
                 opened.warn_of_given_up(&options.logger);
                 Some((directory, opened))
             }

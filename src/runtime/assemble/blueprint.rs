@@ -145,36 +145,36 @@ impl Blueprint {
         let Part::Component(index) = part else { return false };
         self.topology.components()[index].inputs.iter().all(|input| input.grouping.is_repeatable())
     }
+}
 
-    /// How components see each other.
-    pub fn component_infos(&self) -> Vec<ComponentInfo> {
-        let user = self.topology.components().iter().enumerate().map(|(index, component)| ComponentInfo {
-            id: component.id.clone(),
-            tasks: self.plan.task_ids(Part::Component(index)).collect(),
-            inputs: component
-                .inputs
-                .iter()
-                .map(|input| InputInfo {
-                    component: input.component.clone(),
-                    stream: input.stream.clone(),
-                    grouping: input.grouping.to_string(),
-                    key: match &input.grouping {
-                        Grouping::Fields(fields) => fields.clone(),
-                        _ => Fields::default(),
-                    },
-                })
-                .collect(),
-            streams: component.all_streams(),
-        });
-        let acker = ComponentInfo {
-            id: SmolStr::new(ACKER_COMPONENT),
-            tasks: self.plan.task_ids(Part::Acker).collect(),
-            inputs: Vec::new(),
-            streams: Vec::new(),
-        };
-        let ackers = (!acker.tasks.is_empty()).then_some(acker);
-        user.chain(ackers).collect()
-    }
+/// How components see each other.
+pub fn component_infos(topology: &Topology, plan: &Plan) -> Vec<ComponentInfo> {
+    let user = topology.components().iter().enumerate().map(|(index, component)| ComponentInfo {
+        id: component.id.clone(),
+        tasks: plan.task_ids(Part::Component(index)).collect(),
+        inputs: component
+            .inputs
+            .iter()
+            .map(|input| InputInfo {
+                component: input.component.clone(),
+                stream: input.stream.clone(),
+                grouping: input.grouping.to_string(),
+                key: match &input.grouping {
+                    Grouping::Fields(fields) => fields.clone(),
+                    _ => Fields::default(),
+                },
+            })
+            .collect(),
+        streams: component.all_streams(),
+    });
+    let acker = ComponentInfo {
+        id: SmolStr::new(ACKER_COMPONENT),
+        tasks: plan.task_ids(Part::Acker).collect(),
+        inputs: Vec::new(),
+        streams: Vec::new(),
+    };
+    let ackers = (!acker.tasks.is_empty()).then_some(acker);
+    user.chain(ackers).collect()
 }
 
 /// The source of one stream of a task, as receivers see it.

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use crate::api::{ComponentInfo, WorkerContext};
 use crate::metrics::MetricsRegistry;
 use crate::runtime::acking::ack_buffer::AckerTable;
-use crate::runtime::assemble::blueprint::Blueprint;
+use crate::runtime::assemble::blueprint::{Blueprint, component_infos};
 use crate::runtime::errors::Throttle;
 use crate::runtime::executor::checkpoint_coordinator::SharedCounts;
 use crate::runtime::executor::latencies::Latencies;
@@ -60,7 +60,7 @@ impl WorkerState {
             cycles_elsewhere: Arc::new(CyclesElsewhere::new(workers)),
             acker_table: Arc::new(blueprint.acker_table()),
             throttles: blueprint.topology.components().iter().map(|_| throttle()).collect(),
-            components: Arc::new(blueprint.component_infos()),
+            components: Arc::new(component_infos(&blueprint.topology, &blueprint.plan)),
             worker: blueprint.worker_context(),
             latencies: Arc::new(Mutex::new(Histogram::new(3).expect("three digits are in range"))),
             metrics: MetricsRegistry::default(),

@@ -33,7 +33,7 @@ pub mod latencies;
 pub mod local_executors;
 pub mod logged_source;
 pub mod logged_spout;
-mod restore_error;
+pub mod restore_error;
 pub mod spout;
 mod spout_checkpoints;
 mod spout_outcomes;

@@ -71,7 +71,7 @@ impl ReadError {
 const REMEDY: &str = "register it as it was, or leave it behind with";
 
 /// Why the state of a component could not be restored.
-fn misfit(component: &str, error: &StateError) -> RestoreError {
+pub fn misfit(component: &str, error: &StateError) -> RestoreError {
     let flag = |state: &str| format!("`--allow-dropped-state {}`", named_state(component, state));
     let named = |states: &[NamedState]| match states.is_empty() {
         true => format!("no state of `{component}`"),

@@ -185,7 +185,8 @@ impl SimulatedCluster {
         let opened = topology.options().delivery.is_exactly_once().then(|| {
             let logs = WalPlace::Memory(options.checkpoints.clone());
             let storage = options.faults.storage(options.checkpoints.clone());
-            let opened = checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage, &logs);
+            let opened =
+                checkpoint_start::open(&topology, CheckpointBegin::Resume, &[], storage, &logs, None);
             opened.unwrap_or_else(|error| panic!("{error}"))
         });
         let mut sources = sources(&topology, &plan, &assignment, workers, None);
