@@ -3,6 +3,7 @@
 #[path = "checkpoint_kit/mod.rs"]
 mod checkpoint_kit;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -33,6 +34,23 @@ fn totals(place: &Place) -> Vec<i64> {
     stored.into_iter().map(|stored| stored.and_then(|stored| stored.value.as_i64()).unwrap_or(0)).collect()
 }
 
+/// The new totals that were emitted of each word, in their order.
+fn new_totals(place: &Place) -> BTreeMap<String, Vec<i64>> {
+    let files =
+        fs::read_dir(place.path("out")).expect("it is there").map(|file| file.expect("a file").path());
+    let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+    let mut new_totals = BTreeMap::<String, Vec<i64>>::new();
+    for file in files {
+        for line in fs::read_to_string(file).expect("it can be read").lines() {
+            let row: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+            let word = row["word"].as_str().expect("a word").to_owned();
+            new_totals.entry(word).or_default().push(row["total"].as_i64().expect("a number"));
+        }
+    }
+    new_totals.values_mut().for_each(|totals| totals.sort_unstable());
+    new_totals
+}
+
 /// So few a second that no run comes to its end before it is killed, however long a test waits for a checkpoint: four runs
 /// of three minutes make 144,000 of 200,000.
 const SLOW: &str = "spout.words.config.rate=200";
@@ -52,6 +70,12 @@ fn a_run_is_killed_and_continued_and_each_word_counts_once() {
     }
     place.squall(&["run", "words.toml", "-q", "--resume", "--set", FAST], 0);
     assert_eq!(totals(&place), [25_000; 8]);
+    let new_totals = new_totals(&place);
+    assert_eq!(new_totals.len(), WORDS.len());
+    for (word, totals) in new_totals {
+        assert!(totals.is_sorted_by(|a, b| a < b), "{word}: each comes once: {totals:?}");
+        assert!(totals.len() > 1 && totals.last() == Some(&25_000), "{word}: {totals:?}");
+    }
     place.squall(&["run", "words.toml", "-q", "--set", FAST], 0);
     assert_eq!(totals(&place), [50_000; 8]);
 }

@@ -117,6 +117,8 @@ pub(crate) struct StateUse {
     pub(crate) name: String,
     /// The fields of its keys.
     pub(crate) fields: Vec<SmolStr>,
+    /// Whether batches are put into it that are checkpoints.
+    pub(crate) in_batches: bool,
 }
 
 /// The surroundings of a component, and what the component refuses and claims. Passed to
@@ -432,7 +434,14 @@ impl<'a> Check<'a> {
     /// ```
     pub fn use_state(&mut self, key: &str, name: &str, fields: &[SmolStr]) {
         let (key, name) = (key.to_owned(), name.to_owned());
-        self.states.push(StateUse { key, name, fields: fields.to_vec() });
+        self.states.push(StateUse { key, name, fields: fields.to_vec(), in_batches: false });
+    }
+
+    /// The same of a state into which batches are put that are checkpoints: without any, only the mode `non-transactional`
+    /// is right.
+    pub(crate) fn use_state_for_batches(&mut self, key: &str, name: &str, fields: &[SmolStr]) {
+        let (key, name) = (key.to_owned(), name.to_owned());
+        self.states.push(StateUse { key, name, fields: fields.to_vec(), in_batches: true });
     }
 
     pub(crate) fn take_states(&mut self) -> Vec<StateUse> {

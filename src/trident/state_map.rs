@@ -183,6 +183,35 @@ impl<M: BackingMap> StateMap<M> {
         self.backing.put_as(writer, &changed)
     }
 
+    /// What keys will have after these transactions of theirs, in their order, if nothing else comes. As for
+    /// [`begin_replay`](StateMap::begin_replay), the map may have some of them, up to `last`. Nothing is written.
+    pub(crate) fn multi_preview(
+        &mut self,
+        changes: &[(MapKey, Vec<(u64, Update<'_>)>)],
+        last: u64,
+    ) -> Result<Vec<Value>, TaskError> {
+        self.read.clear();
+        self.fetch(changes.iter().map(|(key, _)| key))?;
+        let previewed = changes.iter().map(|(key, updates)| self.preview(key, updates, last)).collect();
+        self.read.clear();
+        previewed
+    }
+
+    fn preview(&self, key: &MapKey, updates: &[(u64, Update<'_>)], last: u64) -> Result<Value, TaskError> {
+        let Some(stored) = &self.read[key].stored else {
+            return updates.iter().try_fold(Value::Null, |value, (_, update)| update(&value));
+        };
+        let found = match self.mode {
+            StateMode::NonTransactional => None,
+            StateMode::Transactional | StateMode::Opaque => Some(txid_of(key, stored)?),
+        };
+        if let Some(found) = found.filter(|found| *found > last) {
+            return Err(too_late(key, BehindError { txid: last, stored: found }));
+        }
+        let is_new = |(txid, _): &&(u64, _)| found.is_none_or(|found| *txid > found);
+        updates.iter().filter(is_new).try_fold(stored.value.clone(), |value, (_, update)| update(&value))
+    }
+
     /// Sets values; null removes a key, and keeps nothing but that, so that the transaction may come again.
     ///
     /// # Errors
@@ -484,5 +513,39 @@ mod tests {
             let error = commit(2, 2, &["a"]).expect_err("the store is ahead");
             assert!(error.contains("transaction 2 is behind transaction 3"), "{error}");
         }
+    }
+
+    /// Whatever the map has already of the transactions that a process knows of.
+    #[test]
+    fn a_preview_is_what_comes_of_it() {
+        let [one, two, four] = [add(1), add(2), add(4)];
+        let batches: [(u64, Update<'_>); 3] = [(1, &one), (2, &two), (3, &four)];
+        for mode in [StateMode::Transactional, StateMode::Opaque] {
+            // Transactions up to `put` are there, and the process knows of those up to `last`.
+            for (put, last) in (0..=3).flat_map(|put| (put..=3).map(move |last| (put, last))) {
+                let mut map = StateMap::new(MemoryMap::default(), mode);
+                for (txid, update) in &batches[..put] {
+                    map.begin_replay(*txid, 3);
+                    map.multi_update(&[(key("a"), *update)]).unwrap_or_else(|error| panic!("{error}"));
+                    map.commit();
+                }
+                let changes = [(key("a"), batches[..].to_vec()), (key("b"), batches[1..].to_vec())];
+                let preview = map.multi_preview(&changes, last as u64);
+                let preview = preview.unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(preview, [Value::from(7), Value::from(6)], "{mode}: {put} of {last}");
+                let expected = [0, 1, 3, 7][put];
+                assert_eq!(get(&mut map, "a").as_i64().unwrap_or(0), expected, "nothing is written");
+            }
+            let mut map = StateMap::new(MemoryMap::default(), mode);
+            map.begin_commit(5);
+            update(&mut map, "a", 1);
+            map.commit();
+            let error = map.multi_preview(&[(key("a"), vec![(5, &one as Update<'_>)])], 4);
+            assert!(error.is_err_and(|error| error.is_fatal()), "another one writes to the store");
+        }
+        let mut map = StateMap::non_transactional(MemoryMap::default());
+        update(&mut map, "a", 10);
+        let preview = map.multi_preview(&[(key("a"), batches.to_vec())], 9);
+        assert_eq!(preview.ok(), Some(vec![Value::from(17)]));
     }
 }

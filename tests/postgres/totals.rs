@@ -259,3 +259,37 @@ fn a_server_is_one_by_all_its_names() {
         assert!(open_as("again", &at("others"), &["word"]).is_ok(), "{host}");
     }
 }
+
+/// Without checkpoints there is only the mode `non-transactional`. Nothing fails here, so each number counts once.
+#[test]
+fn totals_without_checkpoints_count_what_comes() {
+    let (server, directory) = (Server::start(), tempfile::tempdir().expect("a directory"));
+    for delivery in ["at-least-once", "at-most-once"] {
+        let url = server.url();
+        server.query("DROP TABLE IF EXISTS counts, changes; CREATE TABLE changes (kind text, total bigint)");
+        let text = format!(
+            "[topology]\nname = 'totals'\ndelivery = '{delivery}'\n\
+             [state.counts]\ntype = 'postgres'\nmode = 'non-transactional'\nurl = '{url}'\ntable = 'counts'\n\
+             [spout.numbers]\ntype = 'generate'\n[spout.numbers.config]\ncount = 10_000\n\
+             fields = {{ kind = '{{choice:a|b|c|d|e|f}}' }}\n\
+             [bolt.counts]\ntype = 'aggregate'\nparallelism = 2\n\
+             inputs = [{{ from = 'numbers', fields = ['kind'] }}]\n\
+             config = {{ state = 'counts', by = ['kind'], function = 'count' }}\n\
+             [bolt.changes]\ntype = 'postgres'\ninputs = ['counts']\n\
+             config = {{ url = '{url}', table = 'changes', columns = ['kind', 'total'] }}\n",
+        );
+        let path = directory.path().join("totals.toml");
+        fs::write(&path, text).expect("the directory is the test's");
+        ended(squall(&[path.to_str().expect("it is text")]));
+        assert_eq!(server.number("SELECT sum(value) FROM counts"), 10_000, "{delivery}");
+        let columns =
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'counts' ORDER BY 1";
+        assert_eq!(server.query(columns), ["kind", "value"]);
+        let latest = "SELECT kind, max(total) FROM changes GROUP BY kind ORDER BY kind";
+        assert_eq!(
+            server.query(latest),
+            server.query("SELECT kind, value FROM counts ORDER BY kind"),
+            "{delivery}"
+        );
+    }
+}

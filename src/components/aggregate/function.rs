@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::{MapKey, TaskError};
 use crate::tuple::{Timestamp, Value};
 
 /// What is made of the values of a key.
@@ -97,6 +98,19 @@ impl Function {
     pub(super) fn combined_parts(self, earlier: &Part, part: &Part) -> Result<Part, String> {
         let both = self.combined(&earlier.value(), part)?;
         Part::of(&both).ok_or_else(|| "is no value that can be kept".to_owned())
+    }
+}
+
+/// Adds a part to the total of a key.
+pub(super) fn adding<'a>(
+    function: Function,
+    key: &'a MapKey,
+    part: &'a Part,
+) -> impl Fn(&Value) -> Result<Value, TaskError> + 'a {
+    move |stored| {
+        function.combined(stored, part).map_err(|why| {
+            TaskError::fatal(format!("the total of {} {why}", Value::list(key.iter().cloned())))
+        })
     }
 }
 

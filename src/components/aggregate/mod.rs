@@ -22,8 +22,16 @@
 //!    has taken over, ends. A task takes over its own place, and a share of those of tasks that are gone. Batches would not
 //!    do here: tasks number their own, and after a restore with another number of tasks they put those of others, too. A
 //!    checkpoint is the same for all tasks, and later ones of a lineage have higher ids, also in another directory.
+//! 6. New totals are emitted before the barrier, with the batch that makes them: see `new_totals`.
+//!
+//! At least once and at most once there are no checkpoints, so there is no batch to come again: see `at_once`.
 
+mod at_once;
+mod counts;
 mod function;
+mod new_totals;
+mod pending;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -32,19 +40,23 @@ use std::collections::BTreeMap;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use smol_str::SmolStr;
 
 use crate::api::{
     BackingMap, Bolt, Check, Input, MapKey, MapOpening, MapWriter, NamedState, OperatorState, Outputs,
-    TaskContext, TaskError, ValueState,
+    Streams, TaskContext, TaskError, ValueState,
 };
 use crate::clock::Clock;
-use crate::components::aggregate::function::Part;
+use crate::components::aggregate::at_once::AtOnce;
+use crate::components::aggregate::counts::Counts;
+use crate::components::aggregate::function::adding;
+use crate::components::aggregate::new_totals::{NewTotal, Waiting, is_subscribed, totals_after};
+use crate::components::aggregate::pending::{Batch, Due, Pending};
+use crate::components::aggregate::sequence::{Sequence, check_continues};
 use crate::components::positions::Positions;
 use crate::components::settings::spend_names;
 use crate::ids::CheckpointId;
-use crate::metrics::Counter;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
 use crate::trident::{MemorySettings, MemoryStore, RedbFile, RedbFileSettings, StateMap, Update};
@@ -65,42 +77,13 @@ pub struct AggregateSettings {
     /// The field that is added up or compared. Tuples in which it is null do not count. Required, but for `"count"`.
     #[serde(default)]
     pub field: Option<String>,
+    /// The field in which the new total is emitted, behind those of `by`. Default: `"total"`.
+    #[serde(default = "total_field")]
+    pub emit: String,
 }
 
-/// What waits for a key to be put into the store.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Pending {
-    /// Of the tuples since the last checkpoint.
-    open: Option<Part>,
-    /// Of earlier ones that are not known to be in the store, in the order of their ids.
-    batches: Vec<Batch>,
-}
-
-/// What a batch has for a key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Batch {
-    txid: u64,
-    checkpoint: CheckpointId,
-    part: Part,
-}
-
-/// A batch that is to be put, or that part of it whose keys a task has.
-#[derive(Default)]
-struct Due {
-    /// The last of its checkpoints: batches of several tasks may have one id.
-    checkpoint: CheckpointId,
-    parts: Vec<(MapKey, Part)>,
-}
-
-/// Where a task is in its sequence of batches.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Sequence {
-    task: u32,
-    lineage: i64,
-    /// The last batch.
-    txid: u64,
-    /// The checkpoint that this is of.
-    checkpoint: CheckpointId,
+fn total_field() -> String {
+    "total".to_owned()
 }
 
 /// The bolt `aggregate`.
@@ -110,8 +93,12 @@ pub struct Aggregate {
     positions: Positions,
     /// Whether calls have the fields of `by` as their key already.
     has_key: bool,
-    /// `None` before `prepare`.
+    /// At least once and at most once, from `prepare` on.
+    at_once: Option<AtOnce>,
+    /// Exactly once, from `prepare` on.
     map: Option<StateMap<Box<dyn BackingMap>>>,
+    /// Whether somebody takes what is emitted.
+    is_subscribed: bool,
     pending: ValueState<Pending>,
     /// One, once it is begun. After a restore with another number of tasks, those of all tasks.
     sequences: OperatorState<Sequence>,
@@ -120,8 +107,7 @@ pub struct Aggregate {
     tasks: u32,
     clock: Clock,
     seed: u64,
-    batches: Counter,
-    keys: Counter,
+    counts: Counts,
 }
 
 impl Aggregate {
@@ -143,6 +129,10 @@ impl Aggregate {
         {
             return Err(SettingError::at("by", format!("`{twice}` stands twice")));
         }
+        if settings.by.contains(&settings.emit) {
+            let why = format!("`{}` is one of `by`, too: name another field for the total", settings.emit);
+            return Err(SettingError::at("emit", why));
+        }
         match (settings.function, &settings.field) {
             (Function::Count, Some(_)) => {
                 let why = "does not go with function = \"count\", which counts tuples: write \"sum\", or leave it out";
@@ -158,20 +148,50 @@ impl Aggregate {
             settings,
             positions,
             has_key: false,
+            at_once: None,
             map: None,
+            is_subscribed: false,
             pending: ValueState::default(),
             sequences: OperatorState::default(),
             writer: MapWriter { task: 0, lineage: 0, owner: 0, txid: 0, checkpoint: CheckpointId::default() },
             tasks: 1,
             clock: Clock::simulated(),
             seed: 0,
-            batches: Counter::default(),
-            keys: Counter::default(),
+            counts: Counts::default(),
         })
     }
 
     fn map(&mut self) -> &mut StateMap<Box<dyn BackingMap>> {
         self.map.as_mut().expect("`prepare` is called first")
+    }
+
+    /// Emits the totals of the keys of which tuples came since the last checkpoint, if that was not done.
+    fn emit_new_totals(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if !self.is_subscribed {
+            return Ok(());
+        }
+        let (function, last) = (self.settings.function, self.last(out)?);
+        let (pending, mut waiting) = (self.pending, Vec::<Waiting>::new());
+        pending.for_each(out, |_, key, found| {
+            if let Some(open) = found.open.filter(|_| !found.is_emitted) {
+                let batches = found.batches.into_iter().map(|batch| (batch.txid, batch.part));
+                waiting.push((key.to_vec(), batches.chain([(last + 1, open)]).collect()));
+            }
+            Ok(())
+        })?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let totals = totals_after(self.map(), function, &waiting, last)?;
+        for ((key, _), total) in waiting.iter().zip(totals) {
+            if let Err(error) = out.emit(NewTotal { key, total }) {
+                out.report_error(error);
+                self.counts.refused.add(1);
+            }
+            out.set_key(key.as_slice())?;
+            pending.update(out, |found| found.is_emitted = true)?;
+        }
+        Ok(())
     }
 
     /// The last batch of the task.
@@ -183,18 +203,7 @@ impl Aggregate {
     fn put(&mut self, txid: u64, last: u64, due: &Due) -> Result<(), TaskError> {
         let parts = &due.parts;
         let function = self.settings.function;
-        let add: Vec<_> = parts
-            .iter()
-            .map(|(key, part)| {
-                move |stored: &Value| {
-                    let total = function.combined(stored, part);
-                    total.map_err(|why| {
-                        let key = Value::list(key.iter().cloned());
-                        TaskError::fatal(format!("the total of {key} {why}"))
-                    })
-                }
-            })
-            .collect();
+        let add: Vec<_> = parts.iter().map(|(key, part)| adding(function, key, part)).collect();
         let updates: Vec<(MapKey, Update<'_>)> =
             parts.iter().zip(&add).map(|((key, _), add)| (key.clone(), add as Update<'_>)).collect();
         let (txid_put, checkpoint) = (self.writer.txid.max(txid), self.writer.checkpoint.max(due.checkpoint));
@@ -205,45 +214,16 @@ impl Aggregate {
         map.commit();
         done?;
         self.writer = writer;
-        self.batches.add(1);
-        self.keys.add(parts.len() as u64);
+        self.counts.put(parts.len());
         Ok(())
     }
 }
 
-/// Refuses a store that does not continue what a checkpoint has of these tasks. `found`: who has put something.
-fn check_continues(sequences: &[Sequence], found: &[MapWriter], name: &str) -> Result<(), TaskError> {
-    let refused =
-        |why: String| Err(TaskError::fatal(format!("the run does not continue the state `{name}`, {why}")));
-    for Sequence { task, lineage, .. } in sequences {
-        match found.iter().find(|writer| writer.task == *task) {
-            None => {
-                return refused(format!(
-                    "which has nothing of task {task}: is this another store, or was it emptied? A state of type `memory` \
-                     ends with its process"
-                ));
-            }
-            Some(writer) if writer.lineage != *lineage => {
-                return refused(format!(
-                    "to which a run that began anew, or one with other checkpoints, has written as task {task} since"
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    let Some(begin) = sequences.iter().map(|sequence| sequence.checkpoint).max() else { return Ok(()) };
-    let is_own = |writer: &&MapWriter| sequences.iter().any(|sequence| sequence.lineage == writer.lineage);
-    let put = found.iter().filter(is_own).map(|writer| writer.checkpoint).max();
-    match put.filter(|put| *put > begin) {
-        Some(put) => refused(format!(
-            "which has what came up to checkpoint {put} already, and the run begins with checkpoint {begin}: continue from the \
-             latest checkpoint, or empty the store and begin anew"
-        )),
-        None => Ok(()),
-    }
-}
-
 impl Bolt for Aggregate {
+    fn declare(&self) -> Streams {
+        Streams::new(self.settings.by.iter().chain([&self.settings.emit]).collect::<Fields>())
+    }
+
     fn check(&self, check: &mut Check<'_>) {
         let AggregateSettings { by, state, field, .. } = &self.settings;
         by.iter().for_each(|name| check.require_field("by", name));
@@ -251,15 +231,7 @@ impl Bolt for Aggregate {
             check.require_field("field", field);
         }
         let by: Vec<SmolStr> = by.iter().map(SmolStr::new).collect();
-        check.use_state("state", state, &by);
-        if !check.delivery().is_exactly_once() {
-            let delivery = check.delivery();
-            let why = format!(
-                "needs `delivery = \"exactly-once\"`, because totals are put into the store when a checkpoint is complete, and \
-                 with {delivery} there are none"
-            );
-            check.refuse("state", why);
-        }
+        check.use_state_for_batches("state", state, &by);
         if check.parallelism() > 1 {
             let is_within = |key: &&Fields| !key.is_empty() && key.iter().all(|name| by.contains(name));
             let inputs = check.inputs();
@@ -292,13 +264,19 @@ impl Bolt for Aggregate {
         }
         let key: Fields = self.settings.by.iter().collect();
         let opening = MapOpening { name, mode: state.mode, key: &key, task: context };
+        self.counts = Counts::of(context);
+        if !context.delivery().is_exactly_once() {
+            let at_once = AtOnce::new(state.store.open(&opening)?, state.mode, self.settings.function);
+            self.at_once =
+                Some(at_once.map_err(|why| TaskError::fatal(format!("the state `{name}` {why}")))?);
+            return Ok(());
+        }
         self.map = Some(StateMap::new(state.store.open(&opening)?, state.mode));
+        self.is_subscribed = is_subscribed(context);
         self.writer.task = context.task_index() as u32;
         self.tasks = tasks as u32;
         self.clock = context.clock().clone();
         self.seed = context.seed();
-        self.batches = context.counter("batches");
-        self.keys = context.counter("keys_put");
         self.pending = context.value_state("pending")?;
         self.sequences = context.operator_state_for_all("sequence")?;
         let inputs = context.inputs();
@@ -310,6 +288,9 @@ impl Bolt for Aggregate {
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if self.at_once.is_some() {
+            return Ok(());
+        }
         let task = self.writer.task;
         let sequences = self.sequences.items(out)?.to_vec();
         let found = self.map().backing().writers()?;
@@ -366,6 +347,10 @@ impl Bolt for Aggregate {
             TaskError::new(format!("field `{}` {why}", self.settings.field.as_deref().unwrap_or_default()))
         })?;
         let Some(part) = part else { return Ok(()) };
+        if let Some(at_once) = &mut self.at_once {
+            let key: MapKey = by.iter().map(|at| values[*at].clone()).collect();
+            return at_once.add(key, part, input, &self.counts, out);
+        }
         if !self.has_key {
             out.set_key_of(values, by);
         }
@@ -376,18 +361,24 @@ impl Bolt for Aggregate {
                 Some(open) => function.combined_parts(open, &part)?,
                 None => part,
             };
-            pending.open = Some(both);
+            (pending.open, pending.is_emitted) = (Some(both), false);
             Ok::<_, String>(())
         })?;
         added.map_err(|why| TaskError::new(format!("the total {why}")))
     }
 
+    fn flush(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.at_once.as_mut().map_or(Ok(()), |at_once| at_once.put(&self.counts, out))
+    }
+
     fn pre_commit(&mut self, checkpoint: CheckpointId, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.emit_new_totals(out)?;
         let last = self.last(out)?;
         let (pending, mut txid) = (self.pending, last);
         pending.for_each(out, |out, _, mut waiting| {
             if let Some(part) = waiting.open.take() {
                 txid = last + 1;
+                waiting.is_emitted = false;
                 waiting.batches.push(Batch { txid, checkpoint, part });
                 pending.set(out, waiting)?;
             }
@@ -425,6 +416,16 @@ impl Bolt for Aggregate {
             Ok(())
         })
     }
+
+    fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        if let Some(at_once) = &mut self.at_once {
+            return at_once.put(&self.counts, out);
+        }
+        // What takes the totals may emit something of them when it finishes. If the store is away, they come with the last
+        // checkpoint.
+        self.emit_new_totals(out).unwrap_or_else(|error| out.report_error(error));
+        Ok(())
+    }
 }
 
 pub(super) fn register(registry: &mut Registry) {
@@ -434,7 +435,7 @@ pub(super) fn register(registry: &mut Registry) {
             "Counts, adds up or compares values by key, in a store outside of squall.",
             |settings: &AggregateSettings, effort| Aggregate::new_within(settings.clone(), effort),
         )
-        .output("none")
+        .output("default: the fields of `by`, then the new total (`emit`)")
         .example(
             r#"
 [state.totals]

@@ -1,6 +1,10 @@
 //! The bolt over a store in memory, which breaks before, within or after any call, and outlives the processes.
 
+#[cfg(test)]
+mod at_once;
 mod documents;
+#[cfg(test)]
+mod new_totals;
 mod store;
 
 use std::collections::BTreeMap;
@@ -27,7 +31,7 @@ const MODES: [StateMode; 2] = [StateMode::Transactional, StateMode::Opaque];
 
 fn settings(function: Function, field: Option<&str>) -> AggregateSettings {
     let (state, by, field) = ("totals".to_owned(), vec!["word".to_owned()], field.map(str::to_owned));
-    AggregateSettings { state, by, function, field }
+    AggregateSettings { state, by, function, field, emit: "total".to_owned() }
 }
 
 fn options_of(mode: StateMode, store: impl crate::api::StateStore + 'static) -> HarnessOptions {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use crate::api::StateUse;
+use crate::config::StateMode;
 use crate::config::limits::STATES_MAX;
 use crate::topology::draft::{Draft, DraftComponent};
 use crate::topology::suggest::{self, shown};
@@ -48,6 +49,20 @@ impl<'a> States<'a> {
             );
         } else {
             self.users[at] = Some((component, used.key));
+        }
+        let delivery = draft.options.delivery;
+        if used.in_batches && state.mode != StateMode::NonTransactional && !delivery.is_exactly_once() {
+            let message = format!(
+                "{who} and the state `{}`: the mode `{}` needs `delivery = \"exactly-once\"`, because it tells by batches what \
+                 was added, which are checkpoints, and with {delivery} there are none",
+                state.name, state.mode
+            );
+            let help = format!(
+                "set `delivery = \"exactly-once\"`; or write `mode = \"non-transactional\"` in `[state.{}]`, with which a tuple \
+                 that comes again counts again",
+                state.name
+            );
+            problems.push(Problem::new(site.clone(), message).help(help));
         }
         let Some(store) = &state.store else { return problems };
         if let Err(why) = store.check_key(&used.fields) {

@@ -31,7 +31,24 @@ fn mistakes_have_a_place_and_a_hint() {
         &["uses the state `total`, which there is not", "did you mean `totals`?", "words.toml:15"],
     );
     check("state = 'totals'", "state = 'total'", &["no bolt uses the state `totals`", "words.toml:4"]);
-    check("'exactly-once'", "'at-least-once'", &["needs `delivery = \"exactly-once\"`", "words.toml:15"]);
+    let states = "'exactly-once'\n[state.totals]\ntype = 'redb'\nmode = 'opaque'";
+    for delivery in ["at-least-once", "at-most-once"] {
+        for mode in ["opaque", "transactional"] {
+            check(
+                states,
+                &format!("'{delivery}'\n[state.totals]\ntype = 'redb'\nmode = '{mode}'"),
+                &[
+                    &format!("the mode `{mode}` needs `delivery = \"exactly-once\"`"),
+                    &format!("with {delivery} there are none"),
+                    "`mode = \"non-transactional\"` in `[state.totals]`",
+                    "words.toml:15",
+                ],
+            );
+        }
+        let plain = format!("'{delivery}'\n[state.totals]\ntype = 'redb'\nmode = 'non-transactional'");
+        assert_eq!(errors(states, &plain), "");
+    }
+    check("function = 'count'", "function = 'count', emit = 'word'", &["`word` is one of `by`, too"]);
     check(
         "mode = 'opaque'",
         "mode = 'opak'",

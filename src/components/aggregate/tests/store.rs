@@ -2,10 +2,11 @@
 //!
 //! *Plain*: it has nothing but entries, and a call that breaks may have put half of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::{BackingMap, MapKey, MapOpening, MapWriter, StateStore, Stored, TaskError};
+use crate::tuple::Value;
 
 /// How much of a call is done when it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) struct StoreState {
     pub(super) breaks_at: Option<(usize, Done)>,
     /// It answers nobody.
     pub(super) is_away: bool,
+    /// Every value that was put for a key.
+    pub(super) values: BTreeSet<(MapKey, Value)>,
     /// The ids of batches in the order in which they came, with their tasks.
     pub(super) put: Vec<(u32, u64)>,
 }
@@ -83,6 +86,7 @@ impl TestStore {
 impl StoreState {
     fn put(&mut self, entries: &[(MapKey, Stored)], done: Done) {
         let count = if self.is_plain && done == Done::Half { entries.len() / 2 } else { entries.len() };
+        self.values.extend(entries[..count].iter().map(|(key, stored)| (key.clone(), stored.value.clone())));
         self.entries.extend(entries[..count].iter().cloned());
     }
 }
