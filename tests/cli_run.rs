@@ -32,7 +32,11 @@ fn squall(args: &[&str]) -> Command {
 
 /// Runs to the end with a text on stdin.
 fn run(args: &[&str], stdin: &str) -> Output {
-    let mut child = squall(&[&["run"], args].concat()).spawn().unwrap();
+    finish(squall(&[&["run"], args].concat()), stdin)
+}
+
+fn finish(mut command: Command, stdin: &str) -> Output {
+    let mut child = command.spawn().unwrap();
     // A program that does not read its stdin closes it early, which is its right.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     within_patience(child)
@@ -148,27 +152,35 @@ fn every_topology_that_is_shipped_runs() {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     assert!(!files.is_empty());
-    // What topologies write to files, and keep as checkpoints, goes to a directory of the test.
+    // What topologies write to files goes to a directory of the test, as do the checkpoints that are for the user's.
     let own = tempfile::tempdir().unwrap();
-    let own = own.path().display();
-    let exactly_once = [
-        format!("topology.checkpoint.storage={own}/checkpoints"),
-        format!("bolt.store.config.path={own}/{{task}}-{{seq}}.jsonl"),
-    ];
+    let rows = format!("bolt.store.config.path={}/{{task}}-{{seq}}.jsonl", own.path().display());
+    let totals = format!("state.totals.path={}/totals.redb", own.path().display());
     // tests/postgres.rs runs it, where there is a server.
     files.retain(|path| !path.ends_with("orders_postgres.toml"));
     for file in files {
         let file = file.to_str().unwrap();
-        let mut args = vec![file, "--for", "5s", "--json"];
+        let mut args = vec!["run", file, "--for", "5s", "--json"];
         if file.ends_with("exactly_once.toml") {
-            args.extend(exactly_once.iter().flat_map(|set| ["--set", set]));
+            args.extend(["--set", &rows]);
+        } else if file.ends_with("totals.toml") {
+            args.extend(["--set", &totals]);
         }
-        let output = run(&args, "the quick brown fox jumps over the lazy dog\n");
+        let mut command = squall(&args);
+        command.env("XDG_STATE_HOME", own.path());
+        let output = finish(command, "the quick brown fox jumps over the lazy dog\n");
         assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr_of(&output));
         let (_, summary) = rows_and_summary(&stdout_of(&output));
         assert!(summary["emitted"].as_u64().unwrap() > 0, "{file}: {summary}");
         assert_eq!((&summary["failed"], &summary["pending"]), (&0.into(), &0.into()), "{file}");
     }
+    let mut kept: Vec<_> = std::fs::read_dir(own.path().join("squall"))
+        .unwrap()
+        .map(|topology| topology.unwrap().file_name().into_string().unwrap())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["exactly-once", "totals"], "they are kept there, and nowhere else");
+    assert!(own.path().join("totals.redb").exists());
 }
 
 #[test]
