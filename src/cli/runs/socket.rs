@@ -55,10 +55,14 @@ impl RunSocket {
     /// Opens the socket, and answers from now on.
     pub(in crate::cli) fn open(served: Served) -> io::Result<RunSocket> {
         let path = socket_of(&open()?, &own_name(&served.topology));
+        // It gets its name when it listens. Until then it refuses connections, and who lists runs would take it for the
+        // socket of one that was killed, and remove it.
+        let unnamed = path.with_extension("new");
         // One of the same name was left by a process that had this number.
-        let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
+        let _ = fs::remove_file(&unnamed);
+        let listener = UnixListener::bind(&unnamed)?;
         listener.set_nonblocking(true)?;
+        fs::rename(&unnamed, &path)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let clients = Arc::new(AtomicUsize::new(0));
         let (over, count) = (Arc::clone(&is_over), Arc::clone(&clients));
