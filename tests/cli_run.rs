@@ -156,6 +156,7 @@ fn every_topology_that_is_shipped_runs() {
     let own = tempfile::tempdir().unwrap();
     let rows = format!("bolt.store.config.path={}/{{task}}-{{seq}}.jsonl", own.path().display());
     let totals = format!("state.totals.path={}/totals.redb", own.path().display());
+    let changes = format!("bolt.changes.config.path={}/new-{{task}}-{{seq}}.jsonl", own.path().display());
     // tests/postgres.rs runs it, where there is a server.
     files.retain(|path| !path.ends_with("orders_postgres.toml"));
     for file in files {
@@ -164,7 +165,7 @@ fn every_topology_that_is_shipped_runs() {
         if file.ends_with("exactly_once.toml") {
             args.extend(["--set", &rows]);
         } else if file.ends_with("totals.toml") {
-            args.extend(["--set", &totals]);
+            args.extend(["--set", &totals, "--set", &changes]);
         }
         let mut command = squall(&args);
         command.env("XDG_STATE_HOME", own.path());
