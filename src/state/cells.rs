@@ -1,6 +1,5 @@
 //! The cells of each kind of state, and the logs by which a call is undone.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -8,6 +7,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::state::columns::{Column, Log, NO_KEY_PLACE};
 use crate::state::encoding::{EncodingError, decode};
+use crate::state::placed_values::PlacedValues;
 use crate::state::stored::{SnapshotTime, Written};
 use crate::state::tracked_cells::{SnapshotCells, TrackedCells};
 use crate::state::value::StateValue;
@@ -17,7 +17,7 @@ type Date = i64;
 
 /// One value for each key.
 pub(crate) struct ValueCells<T> {
-    cells: TrackedCells<T>,
+    cells: TrackedCells<T, PlacedValues<T>>,
     /// Places with what they held before.
     log: Log<(u32, Option<T>)>,
 }
@@ -38,7 +38,7 @@ impl<T: StateValue> ValueCells<T> {
     #[inline]
     pub(crate) fn set(&mut self, call: u64, place: u32, value: Option<T>) {
         self.cells.note_change(place);
-        let old = std::mem::replace(self.cells.cell(place), value);
+        let old = self.cells.all().replace(place, value);
         self.log.push(call, (place, old));
     }
 
@@ -46,18 +46,26 @@ impl<T: StateValue> ValueCells<T> {
     #[inline]
     pub(crate) fn change(&mut self, call: u64, place: u32, first: impl FnOnce() -> T) -> &mut T {
         // A place that the call has changed last is in the log already.
-        if self.log.last(call).is_none_or(|(logged, _)| *logged != place) {
+        let is_logged = self.log.last(call).is_some_and(|(logged, _)| *logged == place);
+        if !is_logged {
             self.cells.note_change(place);
-            self.log.push(call, (place, self.cells.get(place).cloned()));
         }
-        self.cells.cell(place).get_or_insert_with(first)
+        let value = self.cells.get(place);
+        let is_new = value.is_none();
+        if !is_logged {
+            self.log.push(call, (place, value.cloned()));
+        }
+        if is_new {
+            self.cells.all().replace(place, Some(first()));
+        }
+        self.cells.all().present(place)
     }
 }
 
 impl<T: StateValue> Column for ValueCells<T> {
     fn undo(&mut self, call: u64) {
         while let Some((place, value)) = self.log.pop(call) {
-            *self.cells.cell(place) = value;
+            self.cells.all().replace(place, value);
         }
     }
 
@@ -79,16 +87,13 @@ impl<T: StateValue> Column for ValueCells<T> {
             Written::Plain(bytes) => decode(bytes),
             Written::Dated(bytes) => decode(bytes).map(|(_, value): (Date, T)| value),
         };
-        *self.cells.cell(place) = value.map(read).transpose()?;
+        let value = value.map(read).transpose()?;
+        self.cells.all().replace(place, value);
         Ok(())
     }
 
     fn clear(&mut self) {
         *self = ValueCells::default();
-    }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -191,10 +196,6 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Column for MapCells<K, V> {
     fn clear(&mut self) {
         *self = MapCells::default();
     }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
-    }
 }
 
 /// A list for each key.
@@ -281,10 +282,6 @@ impl<T: StateValue> Column for ListCells<T> {
     fn clear(&mut self) {
         *self = ListCells::default();
     }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
-    }
 }
 
 /// One list of the task, in the first cell. It keeps no place in use for a key.
@@ -347,9 +344,5 @@ impl<T: StateValue> Column for OperatorCells<T> {
 
     fn clear(&mut self) {
         self.0.clear();
-    }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }

@@ -38,7 +38,7 @@ impl<E> Log<E> {
     /// The last entry of this call.
     #[inline]
     pub(super) fn last(&self, call: u64) -> Option<&E> {
-        self.entries.last().filter(|_| self.call == call)
+        if self.call == call { self.entries.last() } else { None }
     }
 
     /// Takes the last entry of this call.
@@ -47,7 +47,7 @@ impl<E> Log<E> {
     }
 }
 
-/// The cells of one state, one for each place of the key table.
+/// The cells of one state, one for each place of the key table. A handle knows their type, so it is `Any`.
 pub(crate) trait Column: Any + Send {
     /// Puts back what this call overwrote, newest first.
     fn undo(&mut self, call: u64);
@@ -85,6 +85,4 @@ pub(crate) trait Column: Any + Send {
     fn keep_items(&mut self, _is_kept: &dyn Fn(usize) -> bool) {}
     /// Forgets everything.
     fn clear(&mut self);
-    /// For the handle, which knows the type of its cells.
-    fn as_any(&mut self) -> &mut dyn Any;
 }

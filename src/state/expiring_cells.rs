@@ -6,7 +6,6 @@
 //! 3. What a call finds expired it treats as absent, and may write over. It is removed between calls (see `expiry`), as
 //!    a change that is not logged and that the next delta has.
 
-use std::any::Any;
 use std::borrow::Borrow;
 use std::hash::Hash;
 
@@ -109,8 +108,8 @@ impl<C: Perishable> ExpiringCells<C> {
 
 /// A snapshot has dates from which times to live count, not deadlines.
 impl<C: Perishable> SnapshotCells for ExpiringCells<C> {
-    fn begin(&mut self, number: u32, full: bool) {
-        self.cells.begin(number, full);
+    fn begin(&mut self, full: bool) {
+        self.cells.begin(full);
     }
 
     fn abandon(&mut self) {
@@ -178,10 +177,6 @@ macro_rules! expiring_column {
 
             fn clear(&mut self) {
                 *self = Self::from(self.kept.expiry.ttl());
-            }
-
-            fn as_any(&mut self) -> &mut dyn Any {
-                self
             }
         }
     };

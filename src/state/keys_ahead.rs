@@ -36,7 +36,7 @@ impl KeysAhead {
         self.clear();
         self.removals = table.removals();
         self.hashes.extend(keys.clone().map(|key| hash_of(std::iter::once(key))));
-        let place = |(key, hash): (&Value, &u64)| table.find(*hash, |known| known.is_one(key));
+        let place = |(key, hash): (&Value, &u64)| table.find_one(*hash, key, |known| known.is_one(key));
         self.places.extend(keys.zip(&self.hashes).map(|found| place(found).unwrap_or(NO_PLACE)));
     }
 

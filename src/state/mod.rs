@@ -43,6 +43,8 @@ mod keys_ahead;
 mod long_list;
 mod memory_store;
 mod parts;
+mod place_set;
+mod placed_values;
 mod records;
 mod redb_store;
 mod registry;

@@ -4,8 +4,8 @@ use crate::logging::panics::guarded;
 use crate::state::columns::Column;
 use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
-use crate::state::keys::{KeyTable, shown_key};
-use crate::state::records::{Record, Records, read_varint, write_value, write_varint};
+use crate::state::keys::{Key, KeyTable, shown_key};
+use crate::state::records::{Record, Records, key_bytes, read_varint, write_value, write_varint};
 use crate::state::registry::{Registration, StateKind};
 use crate::state::stored::{SnapshotTime, Written};
 use crate::text::shown;
@@ -19,6 +19,12 @@ pub(super) struct Parts<'t> {
 }
 
 impl Parts<'_> {
+    /// The bytes of the key in a place. Of no key if there is none.
+    pub(super) fn key_bytes(&self, place: u32) -> Result<Vec<u8>, StateError> {
+        let key = self.keys.key(place);
+        key_bytes(key.as_deref().map_or(&[], Key::values)).map_err(StateError::entry)
+    }
+
     /// The entry of the key in a place: the count of its records, and the records.
     pub(super) fn entry(&mut self, place: u32) -> Result<Vec<u8>, StateError> {
         // Writing a value calls code of its type.

@@ -251,3 +251,27 @@ impl StateRegistry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{ListCells, ValueCells};
+
+    #[test]
+    fn a_name_has_one_type() {
+        let registry = StateRegistry::default();
+        let first = registry.register::<ValueCells<i64>>("counts", StateKind::Value);
+        assert_eq!(first, registry.register::<ValueCells<i64>>("counts", StateKind::Value));
+        let text = |error: StateError| error.to_string();
+        let other = registry.register::<ValueCells<String>>("counts", StateKind::Value).map_err(text);
+        let expected =
+            "state `counts` is value<i64>, and is registered once more as value<alloc::string::String>";
+        assert_eq!(other, Err(expected.to_owned()));
+        let kind = registry.register::<ListCells<i64>>("counts", StateKind::List).map_err(text);
+        assert!(kind.is_err_and(|text| text.contains("list<i64>")));
+        for name in ["", "a b", "ä", &"x".repeat(65)] {
+            let refused = registry.register::<ValueCells<i64>>(name, StateKind::Value);
+            assert!(matches!(refused, Err(StateError::Name { .. })), "{name}");
+        }
+    }
+}

@@ -209,7 +209,7 @@ impl Restored<'_> {
             return Ok(Some(NO_KEY_PLACE));
         }
         let (hash, Kept { parts, spill }) = (hash_of(key.iter()), &mut self.kept);
-        let mut found = parts.keys.find(hash, |known| known.values() == key);
+        let mut found = parts.keys.find(hash, key);
         if found.is_none()
             && let Some(spill) = spill
         {

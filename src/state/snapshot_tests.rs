@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value as Json, json};
 
-use super::tests::{Model, States};
+use super::tests::{Model, States, begin_call};
 use crate::clock::{Clock, Time};
 use crate::state::records::{Record, Records};
 use crate::state::{SavedState, SavedStateReader, SnapshotKind, StateError, key_in_json, value_in_json};
@@ -185,6 +185,34 @@ fn what_is_restored_is_what_was_kept_when_the_snapshot_began() {
         }
     }
     assert!(complete > 800 && deltas > 400, "{complete} complete, {deltas} deltas");
+}
+
+/// Whether they have places of their own or those of keys that went before.
+#[test]
+fn nothing_is_kept_for_keys_that_came_and_went_between_two_snapshots() {
+    let mut run = Run::new(0);
+    let change = |run: &mut Run, key: i64, value| {
+        run.calls += 1;
+        begin_call(&mut run.states.state, run.calls, key);
+        run.states.write_plain(value);
+        run.states.state.commit();
+    };
+    for key in 0..100 {
+        change(&mut run, key, Some(1));
+    }
+    (0..100).filter(|key| key % 2 == 0).for_each(|key| change(&mut run, key, None));
+    let mut sizes = Vec::new();
+    for keys in [0..0, 0..0, 200..500, 500..550, 0..0] {
+        for key in keys.clone() {
+            change(&mut run, key, Some(2));
+        }
+        keys.for_each(|key| change(&mut run, key, None));
+        run.begin(false);
+        let written = run.chain.len();
+        run.write_all();
+        sizes.push(run.chain[written..].iter().map(Vec::len).sum::<usize>());
+    }
+    assert_eq!(sizes[1..], [sizes[1]; 4], "the deltas say nothing");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! A record names its key, and a cell has only a place. Places are given to other keys, so:
 //!
 //! 1. The first key that leaves a place after a snapshot began had that place when it began, unless it came later
-//!    (`born`). It is kept in `left`, so its cells that are pending find it there.
+//!    (`is_new`). It is kept in `left`, so its cells that are pending find it there.
 //! 2. These keys are what the next delta forgets. A key that came and left in between is in no snapshot, so nothing
 //!    is kept for it: `left` has at most the keys that there were when the snapshot began.
 //! 3. A place whose key came after the begin belongs to no key of the snapshot. If it is visited, nothing is written.
@@ -18,6 +18,7 @@
 //!
 //! A snapshot that was abandoned, or failed, leaves no base for a delta: the next one is full.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::IntoValues;
 
@@ -29,6 +30,7 @@ use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
 use crate::state::keys::{Key, KeyTable, shown_key};
 use crate::state::parts::Parts;
+use crate::state::place_set::PlaceSet;
 use crate::state::records::{Begin, StateColumn, write_begin, write_end, write_forget, write_value};
 use crate::state::registry::Registration;
 use crate::state::spill::Spill;
@@ -56,8 +58,10 @@ pub(super) struct Snapshots {
     in_progress: Option<InProgress>,
     /// By place: keys that had it when the last snapshot began, and have it no more.
     left: HashMap<u32, Key, FxBuildHasher>,
-    /// For each place the snapshot after whose begin its key came, or 0. May be shorter than the table of keys.
-    born: Vec<u32>,
+    /// No place from this one on had a key when the last snapshot began.
+    first_new: u32,
+    /// The places before that one which have got a key since.
+    taken_again: PlaceSet,
 }
 
 struct InProgress {
@@ -122,12 +126,14 @@ impl Snapshots {
         let time = kept.parts.time;
         for (column, state) in kept.parts.columns.iter_mut().zip(kept.parts.states) {
             if kept.spill.is_none() || !state.kind.is_keyed() {
-                column.cells().begin(self.number, full);
+                column.cells().begin(full);
             }
         }
         let left = std::mem::take(&mut self.left);
         let (kind, forgotten) =
             if full { (SnapshotKind::Full, HashMap::default()) } else { (SnapshotKind::Delta, left) };
+        self.first_new = kept.parts.keys.places();
+        self.taken_again.clear();
         if let Some(spill) = kept.spill {
             spill.begin(full, self.number, time.now());
         }
@@ -184,12 +190,8 @@ impl Snapshots {
     /// A key has got this place.
     #[inline]
     pub(super) fn key_came(&mut self, place: u32) {
-        if self.number > 0 {
-            let at = place as usize;
-            if at >= self.born.len() {
-                self.born.resize(at + 1, 0);
-            }
-            self.born[at] = self.number;
+        if self.number > 0 && place < self.first_new {
+            self.taken_again.insert(place);
         }
     }
 
@@ -208,13 +210,13 @@ impl Snapshots {
 
     /// Whether the last key of a place came after the last snapshot had begun.
     fn is_new(&self, place: u32) -> bool {
-        self.born.get(place as usize).is_some_and(|born| *born == self.number)
+        place >= self.first_new || self.taken_again.contains(place)
     }
 
     /// The key that had a place when the last snapshot began.
-    fn key_at_begin<'k>(&'k self, place: u32, keys: &'k KeyTable) -> Option<&'k [Value]> {
+    fn key_at_begin<'k>(&'k self, place: u32, keys: &'k KeyTable) -> Option<Cow<'k, Key>> {
         let current = || keys.key(place).filter(|_| !self.is_new(place));
-        self.left.get(&place).or_else(current).map(Key::values)
+        self.left.get(&place).map(Cow::Borrowed).or_else(current)
     }
 
     /// Visits one thing.
@@ -299,8 +301,9 @@ impl Snapshots {
         kept: &mut Parts<'_>,
     ) -> Result<(), StateError> {
         let registration = &kept.states[state as usize];
-        let key = |place| {
-            if registration.kind.is_keyed() { self.key_at_begin(place, kept.keys) } else { Some(&[][..]) }
+        let key = |place| match registration.kind.is_keyed() {
+            true => self.key_at_begin(place, kept.keys),
+            false => Some(Cow::Owned(Key::none())),
         };
         let value = &mut snapshot.value;
         value.clear();
@@ -314,12 +317,13 @@ impl Snapshots {
             Next::Value(place) if registration.ttl.is_some() => (place, Some(Written::Dated(value))),
             Next::Value(place) => (place, Some(Written::Plain(value))),
             Next::Failed(place, error) => {
-                return Err(unwritable(&registration.name, key(place).unwrap_or_default(), error));
+                let key = key(place).unwrap_or(Cow::Owned(Key::none()));
+                return Err(unwritable(&registration.name, key.values(), error));
             }
         };
         if let Some(key) = key(place) {
-            let written = write_value(state, key, value, out);
-            written.map_err(|error| unwritable(&registration.name, key, error))?;
+            let written = write_value(state, key.values(), value, out);
+            written.map_err(|error| unwritable(&registration.name, key.values(), error))?;
             snapshot.records += 1;
         }
         Ok(())

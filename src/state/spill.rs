@@ -380,9 +380,11 @@ impl Spill {
     /// Puts the key of a place out of memory.
     pub(super) fn evict_place(&mut self, place: u32, parts: &mut Parts<'_>) -> Result<(), StateError> {
         let resident = self.residents[place as usize];
-        let Some(key) = parts.keys.key(place) else { return Ok(()) };
+        if parts.keys.key(place).is_none() {
+            return Ok(());
+        }
         if resident.is(UNSAVED) {
-            let bytes = key_bytes(key.values()).map_err(StateError::entry)?;
+            let bytes = parts.key_bytes(place)?;
             let entry = parts.entry(place)?;
             if resident.is(PENDING) && self.snapshot.is_some() {
                 self.add_aside(&bytes, &entry, parts);

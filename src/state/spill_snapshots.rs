@@ -4,7 +4,7 @@ use crate::clock::Time;
 use crate::state::error::StateError;
 use crate::state::key_store::ViewOf;
 use crate::state::parts::Parts;
-use crate::state::records::{key_bytes, read_varint, write_forget_bytes};
+use crate::state::records::{read_varint, write_forget_bytes};
 use crate::state::spill::{Aside, CHANGED, PENDING, Spill, SpillSnapshot, UNSAVED};
 
 /// What a step of a snapshot has written.
@@ -75,8 +75,10 @@ impl Spill {
         }
         self.residents[place].flags &= !PENDING;
         let place = place as u32;
-        let Some(key) = parts.keys.key(place) else { return Ok(SpillStep::Nothing) };
-        let bytes = key_bytes(key.values()).map_err(StateError::entry)?;
+        if parts.keys.key(place).is_none() {
+            return Ok(SpillStep::Nothing);
+        }
+        let bytes = parts.key_bytes(place)?;
         let entry = parts.entry(place)?;
         self.measured(place, entry.len());
         write_entry(Some(&*bytes), Some(&*entry), parts, out).map(SpillStep::Records)
@@ -84,9 +86,10 @@ impl Spill {
 
     /// Writes aside what the snapshot must have of a place.
     pub(super) fn write_aside(&mut self, place: u32, parts: &mut Parts<'_>) {
-        let Some(key) = parts.keys.key(place) else { return };
-        let bytes = key_bytes(key.values()).map_err(StateError::entry);
-        match bytes.and_then(|bytes| Ok((bytes, parts.entry(place)?))) {
+        if parts.keys.key(place).is_none() {
+            return;
+        }
+        match parts.key_bytes(place).and_then(|bytes| Ok((bytes, parts.entry(place)?))) {
             Ok((bytes, entry)) => self.add_aside(&bytes, &entry, parts),
             Err(error) => {
                 if let Some(snapshot) = &mut self.snapshot {

@@ -101,7 +101,7 @@ impl Spill {
         while let Some(bytes) = cold.next_key()? {
             read_key_bytes(&bytes, key)?;
             let hash = hash_of(key.iter());
-            match parts.keys.find(hash, |known| known.values() == key) {
+            match parts.keys.find(hash, key) {
                 // It was loaded since; or it was resident, and was visited as such.
                 Some(place) if self.residents[place as usize].loaded >= cold.number => {
                     return Ok(Some(place));
@@ -151,7 +151,7 @@ impl Spill {
             read_key_bytes(&bytes, &mut key)?;
             self.swept = bytes;
             let hash = hash_of(key.iter());
-            if parts.keys.find(hash, |known| known.values() == key).is_none()
+            if parts.keys.find(hash, &key).is_none()
                 && let Some(place) = self.find(hash, &key, parts)?
             {
                 self.evict_place(place, parts)?;

@@ -1,6 +1,8 @@
 //! The state of one task, and the call that uses it.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use crate::clock::{Clock, Time};
@@ -58,6 +60,8 @@ pub struct TaskState {
     pub(super) unknown: Option<StateError>,
     /// The values of a present key that has no place, and their hash.
     pub(super) new_key: Vec<Value>,
+    /// The key of the present call, if that was asked for and the table has no values of it to show.
+    shown_key: OnceCell<Key>,
     pub(super) hash: u64,
     /// The present call. No two calls of the task have the same number.
     call: u64,
@@ -122,12 +126,27 @@ impl TaskState {
     #[inline]
     pub(crate) fn begin_call(&mut self, call: u64) {
         self.call = call;
-        self.present = PresentKey::None;
+        self.forget_key();
         self.is_named = false;
         self.store_failed = false;
         if self.spill.as_ref().is_some_and(|spill| spill.is_over()) {
             self.evict();
         }
+    }
+
+    /// The present call has no key, until it is given one.
+    #[inline]
+    pub(super) fn forget_key(&mut self) {
+        self.present = PresentKey::None;
+        if self.shown_key.get().is_some() {
+            self.forget_shown_key();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_shown_key(&mut self) {
+        self.shown_key.take();
     }
 
     /// Whether the rows that the task is executing have a key.
@@ -166,6 +185,7 @@ impl TaskState {
     /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
     #[inline]
     pub(crate) fn set_key_of(&mut self, row: &[Value], positions: &[usize]) {
+        self.forget_key();
         match positions {
             [at] => self.look_up_one(&row[*at]),
             positions => self.look_up_several(row, positions),
@@ -176,7 +196,7 @@ impl TaskState {
     #[inline]
     fn look_up_one(&mut self, value: &Value) {
         let hash = hash_of(std::iter::once(value));
-        match self.keys.find(hash, |key| key.is_one(value)) {
+        match self.keys.find_one(hash, value, |key| key.is_one(value)) {
             Some(place) => self.begin_known_key(place),
             None => self.begin_new_key(hash, std::iter::once(value)),
         }
@@ -185,7 +205,7 @@ impl TaskState {
     fn look_up_several(&mut self, row: &[Value], positions: &[usize]) {
         let values = || positions.iter().map(|at| &row[*at]);
         let hash = hash_of(values());
-        match self.keys.find(hash, |key| key.values().iter().eq(values())) {
+        match self.keys.find_several(hash, values()) {
             Some(place) => self.begin_known_key(place),
             None => self.begin_new_key(hash, values()),
         }
@@ -213,11 +233,11 @@ impl TaskState {
         write: impl FnOnce(&mut Vec<Value>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.new_key.clear();
-        self.present = PresentKey::None;
+        self.forget_key();
         write(&mut self.new_key)?;
         if !self.new_key.is_empty() {
             self.hash = hash_of(self.new_key.iter());
-            match self.keys.find(self.hash, |key| key.values() == self.new_key) {
+            match self.keys.find(self.hash, &self.new_key) {
                 Some(place) => self.begin_known_key(place),
                 None => self.find_cold_key(),
             }
@@ -229,7 +249,11 @@ impl TaskState {
     pub(crate) fn key(&self) -> &[Value] {
         match self.present {
             PresentKey::None => &[],
-            PresentKey::Known(place) => self.keys.key(place).map_or(&[], Key::values),
+            PresentKey::Known(place) => match self.keys.key(place) {
+                Some(Cow::Borrowed(key)) => key.values(),
+                Some(Cow::Owned(key)) => self.shown_key.get_or_init(|| key).values(),
+                None => &[],
+            },
             PresentKey::New | PresentKey::Unknown => &self.new_key,
         }
     }
@@ -279,7 +303,7 @@ impl TaskState {
     /// The column of a handle.
     #[inline]
     pub(crate) fn column<C: Column>(&mut self, state: u32) -> Result<&mut C, StateError> {
-        let column = self.columns.get_mut(state as usize).map(|column| column.as_any());
+        let column = self.columns.get_mut(state as usize).map(|column| &mut **column as &mut dyn Any);
         match column.and_then(<dyn Any>::downcast_mut) {
             Some(cells) => Ok(cells),
             // Made only where it is needed: an error has to be dropped.
@@ -412,7 +436,7 @@ impl TaskState {
         if let Some(spill) = &mut self.spill {
             spill.clear();
         }
-        self.present = PresentKey::None;
+        self.forget_key();
         self.checked.clear();
         self.changed = false;
     }
@@ -454,3 +478,7 @@ mod restore_tests;
 #[cfg(test)]
 #[path = "ttl_tests.rs"]
 mod ttl_tests;
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod key_tests;

@@ -95,7 +95,7 @@ impl TaskState {
         walk: &mut Walk,
         key: &mut Vec<Value>,
     ) -> Result<Option<u32>, StateError> {
-        self.present = PresentKey::None;
+        self.forget_key();
         while let Some(place) = walk.next_place() {
             let is_visited = self.spill.as_ref().is_none_or(|spill| spill.is_visited(walk, place));
             if let Some(known) = self.keys.key(place).filter(|_| is_visited) {

@@ -12,8 +12,7 @@ use crate::clock::{Clock, Time};
 use crate::state::expiring_cells::CallTime;
 use crate::state::{
     Due, ExpiringListCells, ExpiringMapCells, ExpiringValueCells, ListCells, MapCells, MemoryBackend,
-    OperatorCells, StateBackend, StateError, StateKind, StateRegistry, TaskState, TimerCells, Ttl,
-    ValueCells,
+    OperatorCells, StateBackend, StateKind, StateRegistry, TaskState, TimerCells, Ttl, ValueCells,
 };
 use crate::tuple::{Timestamp, Value};
 
@@ -101,8 +100,8 @@ pub(super) fn begin_call(state: &mut TaskState, call: u64, key: impl Into<Value>
 pub(super) struct States {
     pub(super) clock: Clock,
     pub(super) state: TaskState,
-    value: u32,
-    map: u32,
+    pub(super) value: u32,
+    pub(super) map: u32,
     list: u32,
     all: u32,
     timer: u32,
@@ -110,6 +109,8 @@ pub(super) struct States {
     brief_map: u32,
     brief_list: u32,
     ttl: Ttl,
+    /// So many changes are of keys that are one number.
+    numbers_first: u32,
 }
 
 impl States {
@@ -120,7 +121,11 @@ impl States {
     /// Of three seeds, two keep a few keys in memory only.
     pub(super) fn of_seed(seed: u64, clock: Clock) -> States {
         let backend: Arc<dyn StateBackend> = Arc::new(MemoryBackend::default());
-        States::with(brief_ttl(seed), clock, Some(backend).filter(|_| !seed.is_multiple_of(3)))
+        let mut states =
+            States::with(brief_ttl(seed), clock, Some(backend).filter(|_| !seed.is_multiple_of(3)));
+        // Keys of all shapes from the start, later, or never.
+        states.numbers_first = [0, 0, 100, u32::MAX][(seed / 3 % 4) as usize];
+        states
     }
 
     /// If there is a backend, memory has a few keys.
@@ -146,12 +151,30 @@ impl States {
         }
         state.take_registered();
         state.open_store().expect("it can be opened");
-        States { clock, state, value, map, list, all, timer, brief_value, brief_map, brief_list, ttl }
+        States {
+            clock,
+            state,
+            value,
+            map,
+            list,
+            all,
+            timer,
+            brief_value,
+            brief_map,
+            brief_list,
+            ttl,
+            numbers_first: 0,
+        }
     }
 
     /// Does something random, to the state and to the model.
     pub(super) fn change(&mut self, model: &mut Model, random: &mut StdRng) {
-        let key = random_key(random);
+        let key = if self.numbers_first > 0 {
+            self.numbers_first -= 1;
+            vec![Value::from(random.random_range(0..9))]
+        } else {
+            random_key(random)
+        };
         self.state
             .set_key(|row| {
                 row.extend(key.iter().cloned());
@@ -470,31 +493,4 @@ fn a_call_that_fails_changes_nothing() {
             "seed {seed}: nothing is left over"
         );
     }
-}
-
-#[test]
-fn a_name_has_one_type() {
-    let registry = StateRegistry::default();
-    let first = registry.register::<ValueCells<i64>>("counts", StateKind::Value);
-    assert_eq!(first, registry.register::<ValueCells<i64>>("counts", StateKind::Value));
-    let text = |error: StateError| error.to_string();
-    let other = registry.register::<ValueCells<String>>("counts", StateKind::Value).map_err(text);
-    let expected =
-        "state `counts` is value<i64>, and is registered once more as value<alloc::string::String>";
-    assert_eq!(other, Err(expected.to_owned()));
-    let kind = registry.register::<ListCells<i64>>("counts", StateKind::List).map_err(text);
-    assert!(kind.is_err_and(|text| text.contains("list<i64>")));
-    for name in ["", "a b", "ä", &"x".repeat(65)] {
-        let refused = registry.register::<ValueCells<i64>>(name, StateKind::Value);
-        assert!(matches!(refused, Err(StateError::Name { .. })), "{name}");
-    }
-}
-
-#[test]
-fn a_call_without_a_key_is_refused() {
-    let mut states = States::new();
-    states.state.begin_call(1);
-    assert_eq!(states.state.place_to_change(states.map), Err(StateError::NoKey { state: "map".into() }));
-    assert_eq!(states.state.place(70), Err(StateError::Unregistered));
-    assert!(states.state.column::<ValueCells<String>>(states.value).is_err(), "another type");
 }

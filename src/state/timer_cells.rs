@@ -1,6 +1,5 @@
 //! The cells of a timer: when it is due for each key, and which key is next.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 
 use crate::clock::Time;
@@ -72,9 +71,5 @@ impl Column for TimerCells {
 
     fn next_due(&self) -> Option<(Time, u32)> {
         self.due.first().copied()
-    }
-
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }

@@ -3,9 +3,10 @@
 //! A snapshot is written in slices, and calls go on between the slices. What is written is nevertheless what the
 //! cells held when the snapshot began:
 //!
-//! 1. Snapshots are numbered. A cell has a stamp: the number of the last snapshot that had begun when the cell was
-//!    changed. The first change of a cell after a snapshot began adds its place to `changed`, which is what the
-//!    next delta writes. Before the first snapshot nothing is stamped: it is a full one.
+//! 1. A cell has a stamp, which says after the begin of which snapshot it was changed. Stamps are 1 and 2 by turns: when
+//!    a snapshot begins, only the stamp of the one before is left, because a snapshot that is complete has taken the
+//!    older ones away. The first change of a cell after a snapshot began adds its place to `changed`, which is what
+//!    the next delta writes. Before the first snapshot nothing is stamped: it is a full one.
 //! 2. A cell is *pending* while the snapshot must still write it. The first change of a pending cell copies what
 //!    it holds, and the copy is written instead (copy on write). A full snapshot has all places from `next` on that
 //!    existed when it began; a delta has the places of its list whose stamp is that of the snapshot before.
@@ -17,6 +18,7 @@
 
 use crate::state::encoding::EncodingError;
 use crate::state::long_list::{Items, LongList};
+use crate::state::placed_values::Cells;
 use crate::state::stored::{SnapshotTime, Stored};
 
 /// What a column does next for a snapshot.
@@ -35,9 +37,9 @@ pub(crate) enum Next {
 
 /// The cells of a column, as the snapshots of a task see them.
 pub(crate) trait SnapshotCells {
-    /// Begins the snapshot of this number, of everything or of what changed since the one before. It costs the
-    /// same, however much there is.
-    fn begin(&mut self, number: u32, full: bool);
+    /// Begins a snapshot, of everything or of what changed since the one before. It costs the same, however much
+    /// there is.
+    fn begin(&mut self, full: bool);
     /// Gives up a snapshot that is not complete.
     fn abandon(&mut self);
     /// Visits a place of the snapshot that has begun, and appends what its cell held at that time.
@@ -58,27 +60,33 @@ enum Pending {
     Changed(Items<u32>),
 }
 
+/// The stamp of a place that was not changed, or whose stamp a snapshot has taken away.
+const NO_STAMP: u8 = 0;
+
 /// Cells, one for each place.
-pub(super) struct TrackedCells<C> {
-    cells: Vec<Option<C>>,
-    /// The last snapshot that has begun; 0 if none has, or none since the column was cleared.
-    number: u32,
-    /// The stamp of each place; 0, and none, if it was not changed or the delta in progress has written it.
-    stamps: Vec<u32>,
-    /// Places whose stamp is `number`.
+pub(super) struct TrackedCells<C, S = Vec<Option<C>>> {
+    cells: S,
+    /// The stamp of what changes now: 1 or 2; none if no snapshot has begun since the column was cleared.
+    stamp: u8,
+    /// The stamp of each place. May be shorter than the cells.
+    stamps: Vec<u8>,
+    /// Places whose stamp is `stamp`.
     changed: LongList<u32>,
+    /// Whether the last snapshot that has begun is not complete, so that older stamps may be left.
+    is_incomplete: bool,
     pending: Pending,
     /// What pending cells held before they were changed.
     copies: LongList<(u32, Option<C>)>,
 }
 
-impl<C> Default for TrackedCells<C> {
-    fn default() -> TrackedCells<C> {
+impl<C, S: Cells<C>> Default for TrackedCells<C, S> {
+    fn default() -> TrackedCells<C, S> {
         TrackedCells {
-            cells: Vec::new(),
-            number: 0,
+            cells: S::default(),
+            stamp: NO_STAMP,
             stamps: Vec::new(),
             changed: LongList::default(),
+            is_incomplete: false,
             pending: Pending::Nothing,
             copies: LongList::default(),
         }
@@ -86,11 +94,6 @@ impl<C> Default for TrackedCells<C> {
 }
 
 impl<C: Stored> TrackedCells<C> {
-    #[inline]
-    pub(super) fn get(&self, place: u32) -> Option<&C> {
-        self.cells.get(place as usize)?.as_ref()
-    }
-
     /// The cell of a place, whether the column was so long or not. If it is about to be changed, and not to be put
     /// back or restored, `note_change` comes first.
     #[inline]
@@ -101,12 +104,25 @@ impl<C: Stored> TrackedCells<C> {
         }
         &mut self.cells[at]
     }
+}
 
-    /// Notes that a call is about to change the cell. As long as there are no snapshots, all stamps are 0 as the
-    /// number is, so the comparison is all that this costs.
+impl<C: Stored, S: Cells<C>> TrackedCells<C, S> {
+    #[inline]
+    pub(super) fn get(&self, place: u32) -> Option<&C> {
+        self.cells.value(place)
+    }
+
+    /// All cells. If one is about to be changed, and not to be put back or restored, `note_change` comes first.
+    #[inline]
+    pub(super) fn all(&mut self) -> &mut S {
+        &mut self.cells
+    }
+
+    /// Notes that a call is about to change the cell. As long as there are no snapshots there are no stamps, so the
+    /// comparison is all that this costs.
     #[inline]
     pub(super) fn note_change(&mut self, place: u32) {
-        if self.stamp(place) != self.number {
+        if self.stamp(place) != self.stamp {
             self.note_first_change(place);
         }
     }
@@ -119,15 +135,20 @@ impl<C: Stored> TrackedCells<C> {
         }
         let at = place as usize;
         if at >= self.stamps.len() {
-            self.stamps.resize(at + 1, 0);
+            self.stamps.resize(at + 1, NO_STAMP);
         }
-        self.stamps[at] = self.number;
+        self.stamps[at] = self.stamp;
         self.changed.push(place);
     }
 
     #[inline]
-    fn stamp(&self, place: u32) -> u32 {
-        self.stamps.get(place as usize).copied().unwrap_or(0)
+    fn stamp(&self, place: u32) -> u8 {
+        self.stamps.get(place as usize).copied().unwrap_or(NO_STAMP)
+    }
+
+    /// The stamp of what changed between the begin of the snapshot before and that of the last one.
+    fn last_stamp(&self) -> u8 {
+        other_stamp(self.stamp)
     }
 
     /// Whether the snapshot in progress must still write the cell, which was not changed since it began.
@@ -135,7 +156,7 @@ impl<C: Stored> TrackedCells<C> {
         match &self.pending {
             Pending::Nothing => false,
             Pending::All { next, end } => (*next..*end).contains(&place),
-            Pending::Changed(_) => self.stamp(place) == self.number - 1,
+            Pending::Changed(_) => self.stamp(place) == self.last_stamp(),
         }
     }
 
@@ -157,17 +178,27 @@ impl<C: Stored> TrackedCells<C> {
     }
 }
 
-impl<C: Stored> SnapshotCells for TrackedCells<C> {
-    fn begin(&mut self, number: u32, full: bool) {
+/// The stamps are 1 and 2 by turns.
+fn other_stamp(stamp: u8) -> u8 {
+    if stamp == 1 { 2 } else { 1 }
+}
+
+impl<C: Stored, S: Cells<C>> SnapshotCells for TrackedCells<C, S> {
+    fn begin(&mut self, full: bool) {
         let changed = std::mem::take(&mut self.changed);
-        // A column of which no snapshot has anything is written whole: it stamped no changes.
-        self.pending = if full || self.number == 0 {
-            Pending::All { next: 0, end: self.cells.len() as u32 }
+        // A column of which no snapshot has anything is written whole: it stamped no changes. So is one whose last
+        // snapshot was given up.
+        self.pending = if full || self.stamp == NO_STAMP || self.is_incomplete {
+            Pending::All { next: 0, end: self.cells.end().max(self.stamps.len() as u32) }
         } else {
             Pending::Changed(changed.into_items())
         };
+        if self.is_incomplete {
+            self.stamps.clear();
+        }
+        self.is_incomplete = true;
         self.copies = LongList::default();
-        self.number = number;
+        self.stamp = other_stamp(self.stamp);
     }
 
     fn abandon(&mut self) {
@@ -192,21 +223,85 @@ impl<C: Stored> SnapshotCells for TrackedCells<C> {
         let next = if let Some((place, copy)) = self.copies.pop() {
             written(place, copy.as_ref(), out)
         } else if let Some(place) = self.next_place() {
-            if self.stamp(place) == self.number {
-                return Next::Nothing; // It was changed, so its copy is written, or was.
-            }
-            if !self.is_full() {
-                self.stamps[place as usize] = 0;
+            match self.stamps.get_mut(place as usize) {
+                // It was changed, so its copy is written, or was.
+                Some(stamp) if *stamp == self.stamp => return Next::Nothing,
+                Some(stamp) if *stamp != NO_STAMP => *stamp = NO_STAMP,
+                Some(_) | None => {}
             }
             written(place, self.get(place), out)
         } else {
             self.abandon();
+            self.is_incomplete = false;
             return Next::Complete;
         };
         match next {
             // A full snapshot goes into a column that is empty.
             Next::Removed(_) if self.is_full() => Next::Nothing,
             next => next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::placed_values::PlacedValues;
+
+    type Numbers = TrackedCells<i64, PlacedValues<i64>>;
+
+    fn set(cells: &mut Numbers, place: u32, value: Option<i64>) {
+        cells.note_change(place);
+        cells.all().replace(place, value);
+    }
+
+    /// The places that a snapshot has: those with a value, and those without.
+    fn written(cells: &mut Numbers, full: bool) -> (Vec<u32>, Vec<u32>) {
+        cells.begin(full);
+        let (mut values, mut removed) = (Vec::new(), Vec::new());
+        loop {
+            match cells.write_next(SnapshotTime::default(), &mut Vec::new()) {
+                Next::Complete => return (values, removed),
+                Next::Nothing => {}
+                Next::Value(place) => values.push(place),
+                Next::Removed(place) => removed.push(place),
+                Next::Failed(place, error) => panic!("{place}: {error}"),
+            }
+        }
+    }
+
+    /// There are two stamps, so a stamp that a snapshot left behind would hide a change two snapshots later.
+    #[test]
+    fn no_stamp_outlasts_the_next_snapshot() {
+        // Behind all cells, and in one of them.
+        for place in [0, 1_000] {
+            for kinds in [[true, true], [true, false], [false, true], [false, false]] {
+                let mut cells = Numbers::default();
+                set(&mut cells, 0, Some(7));
+                assert_eq!(written(&mut cells, true), (vec![0], vec![]));
+                set(&mut cells, place, None);
+                kinds.into_iter().for_each(|full| drop(written(&mut cells, full)));
+                set(&mut cells, place, Some(8));
+                assert_eq!(written(&mut cells, false), (vec![place], vec![]), "{kinds:?}");
+                assert_eq!(written(&mut cells, false), (vec![], vec![]), "{kinds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_given_up_is_followed_by_a_full_one() {
+        for given_up in 1..4 {
+            let mut cells = Numbers::default();
+            (0..3).for_each(|place| set(&mut cells, place, Some(1)));
+            assert_eq!(written(&mut cells, true), (vec![0, 1, 2], vec![]));
+            for _ in 0..given_up {
+                set(&mut cells, 1, Some(2));
+                cells.begin(false);
+                cells.abandon();
+            }
+            assert_eq!(written(&mut cells, false), (vec![0, 1, 2], vec![]), "{given_up}");
+            set(&mut cells, 1, Some(3));
+            assert_eq!(written(&mut cells, false), (vec![1], vec![]), "{given_up}");
         }
     }
 }

@@ -51,6 +51,13 @@ pub fn peak_of<T>(call: impl FnOnce() -> T) -> usize {
     measured(call)
 }
 
+/// Bytes that are held after this call, beyond those before, with what it returned.
+pub fn held_after<T>(call: impl FnOnce() -> T) -> (usize, T) {
+    HELD.set(0);
+    let result = call();
+    (HELD.get(), result)
+}
+
 /// Bytes that all threads held at once while this was called, with those that they held before.
 pub fn peak_of_all_threads<T>(call: impl FnOnce() -> T) -> (usize, T) {
     ALL_PEAK.store(ALL_HELD.load(Ordering::Relaxed), Ordering::Relaxed);
