@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cluster;
 pub mod components;
 pub mod config;
+mod event_time;
 mod files;
 pub mod ids;
 pub mod logging;
@@ -35,9 +36,9 @@ pub use tuple::{Fields, Timestamp, Value};
 /// What a program that embeds squall usually needs.
 pub mod prelude {
     pub use crate::api::{
-        Bolt, Check, CustomGrouping, EmitError, Failure, FailureCause, HeldTuple, Input, ListState, MapState,
-        OperatorState, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext, TaskError, Timer,
-        ValueState, Values, WorkerContext, WorkerHook, bolt_fn,
+        Bolt, Check, CustomGrouping, EmitError, EventTimer, Failure, FailureCause, HeldTuple, Input,
+        ListState, MapState, OperatorState, Outputs, Spout, SpoutOutputs, SpoutStatus, Streams, TaskContext,
+        TaskError, Timer, ValueState, Values, WorkerContext, WorkerHook, bolt_fn,
     };
     pub use crate::config::Delivery;
     pub use crate::ids::{MessageId, TaskId};
@@ -56,6 +57,11 @@ struct Architecture;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/state.md")]
 struct State;
+
+/// Holds the examples of the page on event time against the code.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/event-time.md")]
+struct EventTime;
 
 /// Holds the examples of the page on exactly-once against the code.
 #[cfg(doctest)]

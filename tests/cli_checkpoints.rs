@@ -133,6 +133,7 @@ fn written_in(format: u8, change: impl FnOnce(&Path, &mut Manifest)) -> Place {
             positions: BTreeMap::from([("a\nb".into(), json!(7))]),
             states: Vec::new(),
             names_keys: false,
+            event_time: Default::default(),
         };
         let (topology, run) = ("words".into(), RunState::Running);
         let mut manifest = Manifest {

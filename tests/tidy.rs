@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "metrics",
             "config",
             "tuple",
+            "event_time",
             "state",
             "checkpoint",
             "wal",

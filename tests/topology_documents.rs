@@ -993,7 +993,7 @@ fn overrides_win_and_their_mistakes_are_named() {
     );
     check(
         "topology.nope=3",
-        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 12 more)",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 13 more)",
     );
     check(
         "bolt.split.parallelism=x",

@@ -92,7 +92,9 @@ fn payload_of(found: &Frame) {
         }
         FrameKind::Proof | FrameKind::Heartbeat => {}
         FrameKind::Acks | FrameKind::Outcomes => assert_eq!(found.kind.lane(), Some(Lane::Control)),
-        FrameKind::Data | FrameKind::Barrier => assert_eq!(found.kind.lane(), Some(Lane::Data)),
+        FrameKind::Data | FrameKind::Barrier | FrameKind::Time => {
+            assert_eq!(found.kind.lane(), Some(Lane::Data))
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use crate::api::check::Check;
 use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
+use crate::api::event_timer::EventTimer;
 use crate::api::input::Input;
 use crate::api::outputs::Outputs;
 use crate::api::streams::Streams;
 use crate::api::timer::Timer;
 use crate::ids::CheckpointId;
+use crate::tuple::Timestamp;
 
 /// Processes tuples. One instance per task; every method is called by one thread at a time.
 ///
@@ -268,6 +270,25 @@ pub trait Bolt: Send {
     /// component's [`on_error`](crate::config::OnError) says. After the last time, the timer is given up, and
     /// counts as a lost tuple (`failed_unanchored`).
     fn timer(&mut self, _timer: Timer, _out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Called when the watermark of the task has reached the time of a timer in event time, with the key that it was set
+    /// for and that time. The timer is cleared before. What it emits is not anchored. [`EventTimer`] has an example.
+    ///
+    /// All timers that the watermark has reached are called, in the order of their times, before the next tuple is
+    /// executed. When the input ends, event time ends: all timers that are still set are called before
+    /// [`finish`](Bolt::finish).
+    ///
+    /// # Errors
+    /// As [`timer`](Bolt::timer). While a call waits to be made again, the task executes no tuple, and its watermark is
+    /// not passed on.
+    fn event_timer(
+        &mut self,
+        _timer: EventTimer,
+        _at: Timestamp,
+        _out: &mut Outputs<'_>,
+    ) -> Result<(), TaskError> {
         Ok(())
     }
 

@@ -21,11 +21,6 @@
 
 use std::fmt;
 
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use smol_str::SmolStr;
-
 use crate::api::failure::FailureCause;
 
 /// All counters.
@@ -71,6 +66,7 @@ pub const COUNTERS: &[CounterInfo] = &[
     CounterInfo::sum("given_up", "Failures of messages that had used up max_replays").with_own_place(),
     CounterInfo::level("held", "Tuples held by bolts").with_own_place(),
     CounterInfo::level("pending", "Open messages").loss().with_own_place(),
+    CounterInfo::event_time("watermark", "How far event time has come").with_own_place(),
 ];
 
 /// A row of [`COUNTERS`].
@@ -123,6 +119,11 @@ impl CounterInfo {
         CounterInfo { kind: CounterKind::Nanoseconds, ..CounterInfo::sum(name, help) }
     }
 
+    /// A point in event time.
+    const fn event_time(name: &'static str, help: &'static str) -> CounterInfo {
+        CounterInfo { kind: CounterKind::EventTime, ..CounterInfo::sum(name, help) }
+    }
+
     /// Sets `is_loss`.
     const fn loss(self) -> CounterInfo {
         CounterInfo { is_loss: true, ..self }
@@ -157,6 +158,9 @@ pub enum CounterKind {
     Level,
     /// A time that grows, in nanoseconds.
     Nanoseconds,
+    /// A point in event time, in nanoseconds since 1970: of several executors the earliest. 0: there is no event time. The
+    /// least number: it is not known yet.
+    EventTime,
 }
 
 /// One of [`COUNTERS`].
@@ -209,6 +213,8 @@ impl CounterId {
     pub const HELD: CounterId = CounterId::named("held");
     /// Open messages. The coordinator reads it to decide whether the topology can end.
     pub const PENDING: CounterId = CounterId::named("pending");
+    /// How far event time has come.
+    pub const WATERMARK: CounterId = CounterId::named("watermark");
 
     /// The counter of messages that were replayed because of this cause.
     ///
@@ -393,7 +399,18 @@ impl CounterValues {
     /// assert_eq!(sum.get(CounterId::ERRORS), 3);
     /// ```
     pub fn add(&mut self, other: &CounterValues) {
-        *self = CounterValues::of(|counter| self.get(counter).saturating_add(other.get(counter)));
+        *self = CounterValues::of(|counter| self.together(counter, other));
+    }
+
+    /// What a counter is of this and another executor together.
+    fn together(&self, counter: CounterId, other: &CounterValues) -> i64 {
+        match (counter.info().kind, self.get(counter), other.get(counter)) {
+            (CounterKind::EventTime, 0, time) | (CounterKind::EventTime, time, 0) => time,
+            (CounterKind::EventTime, one, other) => one.min(other),
+            (CounterKind::Sum | CounterKind::Level | CounterKind::Nanoseconds, one, other) => {
+                one.saturating_add(other)
+            }
+        }
     }
 
     /// All counters with their values, in the order of the table.
@@ -420,12 +437,15 @@ impl CounterValues {
     /// Adds the values of a component to the total of its topology.
     pub(crate) fn add_component(&mut self, is_spout: bool, of: &CounterValues) {
         let counts = |counter: &CounterId| is_spout || !counter.info().is_of_messages;
-        CounterId::all().filter(counts).for_each(|counter| self.change(counter, of.get(counter)));
+        CounterId::all().filter(counts).for_each(|counter| self.set(counter, self.together(counter, of)));
     }
 
     /// Sets to 0 what is only true while its process runs.
     pub(crate) fn forget_levels(&mut self) {
-        let is_level = |counter: &CounterId| counter.info().kind == CounterKind::Level;
+        let is_level = |counter: &CounterId| match counter.info().kind {
+            CounterKind::Level | CounterKind::EventTime => true,
+            CounterKind::Sum | CounterKind::Nanoseconds => false,
+        };
         CounterId::all().filter(is_level).for_each(|counter| self.set(counter, 0));
     }
 }
@@ -448,49 +468,6 @@ impl fmt::Debug for CounterValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let used = self.iter().filter(|(_, value)| *value != 0);
         f.debug_map().entries(used.map(|(counter, value)| (counter.name, value))).finish()
-    }
-}
-
-impl Serialize for CounterValues {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let used = self.iter().filter(|(_, value)| *value != 0);
-        let mut map = serializer.serialize_map(Some(used.clone().count()))?;
-        for (counter, value) in used {
-            map.serialize_entry(counter.name, &value)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for CounterValues {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CounterValues, D::Error> {
-        deserializer.deserialize_map(ByName)
-    }
-}
-
-/// Reads values by the names of their counters.
-struct ByName;
-
-impl<'de> Visitor<'de> for ByName {
-    type Value = CounterValues;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("counters by their names")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CounterValues, A::Error> {
-        let (mut values, mut seen) = (CounterValues::default(), [false; COUNTERS.len()]);
-        while let Some(name) = map.next_key::<SmolStr>()? {
-            let Some(counter) = CounterId::find(&name) else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            if std::mem::replace(&mut seen[counter.0], true) {
-                return Err(A::Error::custom(format_args!("duplicate counter `{name}`")));
-            }
-            values.set(counter, map.next_value()?);
-        }
-        Ok(values)
     }
 }
 
@@ -545,12 +522,27 @@ mod tests {
     }
 
     #[test]
+    fn event_time_is_that_of_the_earliest() {
+        let of = |time| CounterValues::from([(CounterId::WATERMARK, time)]);
+        let mut all = CounterValues::default();
+        for (time, expected) in
+            [(0, 0), (7, 7), (9, 7), (0, 7), (i64::MAX, 7), (-3, -3), (i64::MIN, i64::MIN)]
+        {
+            all.add(&of(time));
+            assert_eq!(all.get(CounterId::WATERMARK), expected);
+        }
+        all.forget_levels();
+        assert_eq!(all.get(CounterId::WATERMARK), 0, "whoever is dead holds nobody back");
+    }
+
+    #[test]
     fn a_message_counts_where_it_begins() {
         let mut total = CounterValues::default();
         total.add_component(true, &numbered());
         total.add_component(false, &numbered());
         for counter in CounterId::all() {
-            let times = if counter.info().is_of_messages { 1 } else { 2 };
+            let once = counter.info().is_of_messages || counter.info().kind == CounterKind::EventTime;
+            let times = if once { 1 } else { 2 };
             assert_eq!(total.get(counter), times * numbered().get(counter), "{}", counter.info().name);
         }
     }

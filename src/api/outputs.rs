@@ -33,7 +33,7 @@ use crate::tuple::{Anchor, Value, ValueError};
 /// # assert_eq!(bolt.take_rows("default").len(), 2);
 /// ```
 pub struct Outputs<'a> {
-    state: &'a mut OutputState,
+    pub(super) state: &'a mut OutputState,
     route: &'a mut dyn OutputCollector,
 }
 

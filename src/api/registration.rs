@@ -4,6 +4,7 @@ use std::hash::Hash;
 
 use crate::api::context::TaskContext;
 use crate::api::error::TaskError;
+use crate::api::event_timer::EventTimer;
 use crate::api::state::{ListState, MapState, OperatorState, ValueState};
 use crate::api::timer::Timer;
 use crate::state::{
@@ -197,6 +198,21 @@ impl TaskContext {
     /// ```
     pub fn timer(&self, name: &str) -> Result<Timer, TaskError> {
         self.register_state::<TimerCells>(name, StateKind::Timer).map(Timer::new)
+    }
+
+    /// Registers a timer in event time for each key. [`EventTimer`] has an example.
+    ///
+    /// # Errors
+    /// As [`value_state`](TaskContext::value_state).
+    ///
+    /// # Examples
+    /// ```
+    /// let context = squall::testing::HarnessOptions::default().task_context();
+    /// context.event_timer("end")?;
+    /// # Ok::<(), squall::prelude::TaskError>(())
+    /// ```
+    pub fn event_timer(&self, name: &str) -> Result<EventTimer, TaskError> {
+        self.register_state::<TimerCells>(name, StateKind::EventTimer).map(EventTimer::new)
     }
 
     /// Declares that the bolt names the key of each call itself, by

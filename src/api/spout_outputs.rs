@@ -246,6 +246,50 @@ impl<'a> SpoutOutputs<'a> {
         emit_direct(self.state, self.route, task, stream, values, id.into())
     }
 
+    /// What is emitted from now on is of this split of the input, as a file or a partition. Where the spout has
+    /// [`event_time`](crate::config::EventTimeOptions), each split has a watermark of its own, and the least of them is
+    /// that of the task: so splits need not be as far as each other. A split that was named and has brought nothing yet
+    /// holds the watermark back; so a spout that knows all its splits names them before it emits from the first.
+    ///
+    /// A spout that names no split has a single one. Without event time this does nothing, and costs next to nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// # use squall::testing::SpoutHarness;
+    /// # struct Hours;
+    /// # impl Spout for Hours {
+    /// #     fn declare(&self) -> Streams { Streams::new(["path", "at"]) }
+    /// fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    ///     out.begin_split("today.log");
+    ///     out.begin_split("yesterday.log");
+    ///     out.emit(("/", "2026-11-29T10:00:00Z"))?;
+    ///     out.end_split("yesterday.log");
+    ///     out.begin_split("today.log");
+    ///     out.emit(("/", "2026-11-30T10:00:00Z"))?;
+    ///     Ok(SpoutStatus::Emitted)
+    /// }
+    /// # }
+    /// # let mut hours = SpoutHarness::new(Hours);
+    /// # assert_eq!(hours.next(), Some(SpoutStatus::Emitted));
+    /// # assert_eq!(hours.take_rows("default").len(), 2);
+    /// ```
+    pub fn begin_split(&mut self, split: &str) {
+        if self.route.takes_splits() {
+            self.state.route_stages(self.route);
+            self.route.begin_split(split);
+        }
+    }
+
+    /// Nothing more comes of this split, for now or ever, so it holds the watermark back no longer. `begin_split` takes
+    /// it up again.
+    pub fn end_split(&mut self, split: &str) {
+        if self.route.takes_splits() {
+            self.state.route_stages(self.route);
+            self.route.end_split(split);
+        }
+    }
+
     /// Reports an error. It is always counted, and logged within the limit.
     ///
     /// # Examples

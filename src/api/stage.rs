@@ -263,6 +263,12 @@ pub trait OutputCollector {
     fn reset_timeout(&mut self, anchors: &[Anchor]);
     /// Opens a message of a spout for which there is no room. Returns the anchor of its tuple.
     fn open_message(&mut self, id: MessageId, open: &mut OpenMessages) -> Anchor;
+    /// Whether it matters of which split a tuple is: the spout has event time.
+    fn takes_splits(&self) -> bool;
+    /// What is routed from now on is of this split.
+    fn begin_split(&mut self, split: &str);
+    /// Nothing more comes of this split.
+    fn end_split(&mut self, split: &str);
     /// Counts and, within the limit, logs an error of user code.
     fn report(&mut self, error: TaskError);
     /// Ends the topology in order, as SIGTERM would.

@@ -212,6 +212,15 @@ impl OutputState {
         call_hooks(&mut self.hooks, route, |hook| hook.bolt_fail());
     }
 
+    /// Routes what all stages hold. Not for calls that may be taken back.
+    pub(super) fn route_stages(&mut self, route: &mut dyn OutputCollector) {
+        for (index, stage) in self.stages.iter_mut().enumerate() {
+            if !stage.batch.is_empty() {
+                route.route(index, stage);
+            }
+        }
+    }
+
     /// Ends a part of a stage that is full, and routes it unless the call may be taken back.
     pub(super) fn stage_is_full(&mut self, route: &mut dyn OutputCollector, index: usize) {
         self.stages[index].cut();
@@ -275,6 +284,7 @@ impl OutputState {
         self.extra_anchors.clear();
         self.holds = Arc::new(self.holds.renewed());
         self.store.clear();
+        self.store.forget_watermark();
     }
 
     /// Tuples emitted to all streams since the last call.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::api::counters::{CounterId, CounterValues};
+use crate::api::event_time::EventTime;
 use crate::api::failure::FailureCause;
 use crate::ids::{CheckpointId, TaskId};
 use crate::metrics::MetricTotals;
@@ -166,6 +167,8 @@ pub struct ComponentStats {
     pub busy: f64,
     /// How much of the time its executors waited for credit downstream, 0 to 1, since the start.
     pub blocked: f64,
+    /// How far event time has come in it: the least of its executors. `None`: it has no event time.
+    pub event_time: Option<EventTime>,
     /// All its counters, by name. Those above are made of some of them.
     pub counters: CounterValues,
     /// The last error reported, with the task it came from.

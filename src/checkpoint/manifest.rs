@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::checkpoint::error::{Flaw, damaged};
+use crate::checkpoint::event_time::EventTimeEntry;
 use crate::checkpoint::names::{TaskName, snapshot_of};
 use crate::checkpoint::record;
 use crate::config::limits::KEY_GROUPS_DEFAULT;
@@ -46,6 +47,9 @@ pub struct TaskEntry {
     /// Whether the bolt named keys itself, so that nobody knows which of several tasks they belong to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub names_keys: bool,
+    /// How far event time had come in it.
+    #[serde(default, skip_serializing_if = "EventTimeEntry::is_empty")]
+    pub event_time: EventTimeEntry,
 }
 
 impl TaskEntry {
@@ -181,8 +185,7 @@ mod tests {
 
     fn manifest(component: &str, task_index: u32, file: &str) -> Manifest {
         let file = SnapshotFile { name: file.into(), bytes: 1, crc32c: 2 };
-        let kinds =
-            [StateKind::Value, StateKind::Map, StateKind::List, StateKind::Operator, StateKind::Timer];
+        let kinds = StateKind::ALL;
         let state = |kind| StateDescription { name: "counts".into(), kind, rust_type: "i64".into() };
         let task = TaskEntry {
             component: component.into(),
@@ -195,6 +198,7 @@ mod tests {
             )]),
             states: kinds.map(state).into(),
             names_keys: false,
+            event_time: EventTimeEntry::default(),
         };
         let checkpoint = CheckpointId { epoch: 2, number: 3 };
         Manifest {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::{CheckpointStats, CounterInfo, CounterKind, FailureCause};
+use crate::api::{CheckpointStats, CounterInfo, CounterKind, EventTime, FailureCause};
 use crate::cli::error::CommandOutcome;
 use crate::cli::running::RunStats;
 use crate::ids::CheckpointId;
 use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
 use crate::runtime::{ComponentStats, StopReason, TopologyStats};
+use crate::tuple::Timestamp;
 
 /// What failed and is not replayed: messages, and tuples that belong to no message.
 pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
@@ -151,10 +152,22 @@ fn component_in_json(component: &ComponentStats) -> Value {
     if let Some(before) = &component.chained_behind {
         object["chained_behind"] = json!(before.as_str());
     }
+    if let Some(time) = component.event_time {
+        object["watermark"] = watermark_in_json(time);
+    }
     if let Some(counters) = counters_in_json(component.counters.listed()) {
         object["counters"] = counters;
     }
     object
+}
+
+/// `null`: no watermark has come. The end of time has a name of its own.
+fn watermark_in_json(time: EventTime) -> Value {
+    match time {
+        EventTime::Unknown => Value::Null,
+        EventTime::Watermark(watermark) => json!(watermark.to_string()),
+        EventTime::Ended => json!("end"),
+    }
 }
 
 /// Counters of the runtime by name, if there are any. Times are in nanoseconds.
@@ -175,6 +188,7 @@ fn counter_for_people(counter: &CounterInfo, value: i64) -> String {
     let value = match counter.kind {
         CounterKind::Sum | CounterKind::Level => signed(value),
         CounterKind::Nanoseconds => milliseconds(Duration::from_nanos(value.unsigned_abs())),
+        CounterKind::EventTime => Timestamp(value).to_string(),
     };
     format!("{} {value}{}", counter.name, if counter.is_loss { " (lost)" } else { "" })
 }
@@ -286,6 +300,12 @@ pub(super) fn for_people(topology: &str, run: &RunStats) -> String {
     if latency.count > 0 {
         let [p50, p99, max] = [latency.p50, latency.p99, latency.max].map(milliseconds);
         text += &format!("  latency   {p50} median, {p99} for 99 of 100, {max} at most\n");
+    }
+    let times = stats.components.iter().filter(|it| is_users(it));
+    let times = times.filter_map(|it| Some(format!("{} {}", it.id, it.event_time?)));
+    let times: Vec<String> = times.collect();
+    if !times.is_empty() {
+        text += &format!("  event time {}\n", times.join(", "));
     }
     for component in stats.components.iter() {
         if let Some(metrics) = metrics_for_people(&component.metrics) {

@@ -10,6 +10,7 @@
 
 mod auto;
 pub mod engine;
+mod event_time;
 pub mod limits;
 pub mod net;
 mod problems;
@@ -20,6 +21,7 @@ mod worker;
 
 pub use auto::AutoOr;
 pub use engine::EngineOptions;
+pub use event_time::EventTimeOptions;
 pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
 pub use state::{BoltStateOptions, StateBackendKind, StateMode, StateOptions};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::auto::AutoOr;
+use crate::config::event_time::EventTimeOptions;
 use crate::config::limits;
 use crate::config::state::{BoltStateOptions, StateOptions};
 
@@ -118,6 +119,9 @@ pub struct TopologyOptions {
     pub watchdog: WatchdogOptions,
     /// `tick`: the period of `Bolt::tick` for bolts that set none of their own. `None`: no tick.
     pub tick: Option<Duration>,
+    /// `watermark_interval`: how often a component with [`ComponentOptions::event_time`] lets others know how far event
+    /// time is. When it has nothing to emit, it lets them know at once.
+    pub watermark_interval: Duration,
     /// `start_inactive`: nothing is opened before the first activate.
     pub start_inactive: bool,
     /// `[topology.settings]`: free values that tasks read by `TaskContext::setting`.
@@ -213,6 +217,7 @@ impl Default for TopologyOptions {
             errors: ErrorOptions::default(),
             watchdog: WatchdogOptions::default(),
             tick: None,
+            watermark_interval: Duration::from_millis(200),
             start_inactive: false,
             settings: toml::Table::new(),
         }
@@ -458,6 +463,8 @@ pub struct ComponentOptions {
     /// `wal`, of a spout that cannot go back to a position in its input: what it reads is written to a write-ahead log
     /// before it counts as read, so that it comes again after a failure. Only with [`Delivery::ExactlyOnce`].
     pub wal: bool,
+    /// `event_time`: where the time stands in what the component emits. `None`: its event time is that of its inputs.
+    pub event_time: Option<EventTimeOptions>,
     /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
 }
@@ -475,6 +482,7 @@ impl Default for ComponentOptions {
             on_error: None,
             state: BoltStateOptions::default(),
             wal: false,
+            event_time: None,
             settings: toml::Table::new(),
         }
     }

@@ -54,11 +54,13 @@ pub enum FrameKind {
     Data = 32,
     /// The barrier of a checkpoint.
     Barrier = 33,
+    /// How far event time is.
+    Time = 34,
 }
 
 impl FrameKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [FrameKind; 13] = [
+    pub const ALL: [FrameKind; 14] = [
         FrameKind::Hello,
         FrameKind::Challenge,
         FrameKind::Proof,
@@ -72,6 +74,7 @@ impl FrameKind {
         FrameKind::Outcomes,
         FrameKind::Data,
         FrameKind::Barrier,
+        FrameKind::Time,
     ];
 
     /// The kind with this number.
@@ -90,6 +93,7 @@ impl FrameKind {
             17 => FrameKind::Outcomes,
             32 => FrameKind::Data,
             33 => FrameKind::Barrier,
+            34 => FrameKind::Time,
             _ => return None,
         })
     }
@@ -106,6 +110,7 @@ impl FrameKind {
             FrameKind::Outcomes => Some(PayloadKind::Outcomes),
             FrameKind::Data => Some(PayloadKind::Data),
             FrameKind::Barrier => Some(PayloadKind::Barrier),
+            FrameKind::Time => Some(PayloadKind::Time),
             FrameKind::Hello
             | FrameKind::Challenge
             | FrameKind::Proof
@@ -126,16 +131,18 @@ impl From<PayloadKind> for FrameKind {
             PayloadKind::Outcomes => FrameKind::Outcomes,
             PayloadKind::Data => FrameKind::Data,
             PayloadKind::Barrier => FrameKind::Barrier,
+            PayloadKind::Time => FrameKind::Time,
         }
     }
 }
 
 /// The lane of a payload. Tuples are under credit, so they may wait; ack records and outcomes are not,
-/// and must not wait behind tuples. Barriers keep their place among the tuples.
+/// and must not wait behind tuples. Barriers, and what is known of event time, keep their place among the
+/// tuples.
 pub fn lane_of(kind: PayloadKind) -> Lane {
     match kind {
         PayloadKind::Acks | PayloadKind::Outcomes => Lane::Control,
-        PayloadKind::Data | PayloadKind::Barrier => Lane::Data,
+        PayloadKind::Data | PayloadKind::Barrier | PayloadKind::Time => Lane::Data,
     }
 }
 

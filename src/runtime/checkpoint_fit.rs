@@ -247,6 +247,7 @@ mod tests {
                 rust_type: "i64".to_owned(),
             }],
             names_keys: *names_keys,
+            event_time: Default::default(),
         };
         Manifest {
             checkpoint: CheckpointId { epoch: 1, number: 1 },

@@ -337,6 +337,7 @@ mod tests {
             positions: [].into(),
             states: Vec::new(),
             names_keys: false,
+            event_time: Default::default(),
         };
         let tasks = vec![entry("sink"), entry("words")];
         let checkpoint = CheckpointId { epoch, number: 1 };
@@ -434,6 +435,7 @@ mod tests {
             positions: [("task 0 of 1".to_owned(), position)].into(),
             states: Vec::new(),
             names_keys: false,
+            event_time: Default::default(),
         };
         let checkpoint = CheckpointId { epoch, number: 1 };
         publish(&mut store, checkpoint, run, vec![entry]);

@@ -172,6 +172,7 @@ mod tests {
             positions: [].into(),
             states: states.iter().map(state).collect(),
             names_keys: false,
+            event_time: Default::default(),
         };
         Manifest {
             checkpoint: CheckpointId { epoch: 1, number: 7 },

@@ -10,7 +10,8 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::api::{
-    ComponentInfo, ComponentStats, CounterId, CounterValues, LatencyStats, ReplayCounts, TopologyStats,
+    ComponentInfo, ComponentStats, CounterId, CounterValues, EventTime, LatencyStats, ReplayCounts,
+    TopologyStats,
 };
 use crate::clock::Time;
 use crate::metrics::MetricTotals;
@@ -58,6 +59,7 @@ pub fn component_stats(
         queued: counters.count(CounterId::QUEUED),
         busy: share(CounterId::BUSY),
         blocked: share(CounterId::BLOCKED),
+        event_time: EventTime::of(&counters),
         counters,
         last_error,
         metrics,

@@ -64,6 +64,8 @@ pub(crate) trait Column: Any + Send {
     /// Removes some of what has expired, a bounded amount. Between calls only. Appends the places whose cells are
     /// empty then.
     fn remove_expired(&mut self, _now: Time, _emptied: &mut Vec<u32>) {}
+    /// The task has its first watermark. What was written before counts from now on.
+    fn begin_event_time(&mut self, _now: Time) {}
     /// Whether something is kept that belongs to no key.
     fn keeps_without_key(&self) -> bool {
         false

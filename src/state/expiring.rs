@@ -17,6 +17,20 @@ use crate::state::encoding::{EncodingError, decode, encode};
 use crate::state::stored::{SnapshotTime, Stored, Written};
 use crate::state::value::StateValue;
 
+/// The call that uses a state, and its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallTime {
+    pub(crate) call: u64,
+    pub(crate) now: Time,
+}
+
+/// No call, so that the first one asks for the time.
+impl Default for CallTime {
+    fn default() -> CallTime {
+        CallTime { call: u64::MAX, now: Time::ZERO }
+    }
+}
+
 /// What a look at a cell has found.
 pub(super) struct Look {
     /// Whether an entry has expired.
@@ -28,6 +42,8 @@ pub(super) struct Look {
 /// A cell whose entries expire.
 pub(super) trait Perishable: Stored {
     fn look(&self, now: Time) -> Look;
+    /// All entries have this deadline now.
+    fn set_deadlines(&mut self, deadline: Time);
     /// Removes the entries that have expired. Some have not.
     fn remove_expired(&mut self, now: Time);
 }
@@ -48,7 +64,8 @@ impl Deadlines {
     }
 
     fn of(self, date: i64) -> Time {
-        self.time.time(date).min(self.latest)
+        // In event time, the earliest date stands for what was written before the task had a watermark.
+        if date == i64::MIN { self.latest } else { self.time.time(date).min(self.latest) }
     }
 }
 
@@ -92,6 +109,10 @@ impl<T: StateValue> Perishable for Expiring<T> {
     fn look(&self, now: Time) -> Look {
         let is_alive = self.is_alive(now);
         Look { has_expired: !is_alive, next: is_alive.then_some(self.deadline) }
+    }
+
+    fn set_deadlines(&mut self, deadline: Time) {
+        self.deadline = deadline;
     }
 
     fn remove_expired(&mut self, _now: Time) {}
@@ -173,6 +194,10 @@ impl<K: StateValue + Eq + Hash, V: StateValue> Perishable for ExpiringMap<K, V> 
         Look { has_expired: alive < self.0.len(), next }
     }
 
+    fn set_deadlines(&mut self, deadline: Time) {
+        self.0.values_mut().for_each(|entry| entry.deadline = deadline);
+    }
+
     fn remove_expired(&mut self, now: Time) {
         self.0.retain(|_, entry| entry.is_alive(now));
         if self.0.len() < self.0.capacity() / 4 {
@@ -240,6 +265,10 @@ impl<T: StateValue> Perishable for ExpiringList<T> {
     fn look(&self, now: Time) -> Look {
         let expired = self.expired(now);
         Look { has_expired: expired > 0, next: self.deadlines.get(expired).copied() }
+    }
+
+    fn set_deadlines(&mut self, deadline: Time) {
+        self.deadlines.fill(deadline);
     }
 
     fn remove_expired(&mut self, now: Time) {

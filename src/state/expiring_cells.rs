@@ -12,26 +12,14 @@ use std::hash::Hash;
 use crate::clock::Time;
 use crate::state::columns::{Column, Log};
 use crate::state::encoding::EncodingError;
-use crate::state::expiring::{Deadlines, Expiring, ExpiringEntries, ExpiringList, ExpiringMap, Perishable};
+use crate::state::expiring::{
+    CallTime, Deadlines, Expiring, ExpiringEntries, ExpiringList, ExpiringMap, Perishable,
+};
 use crate::state::expiry::Expiry;
 use crate::state::stored::{SnapshotTime, Written};
 use crate::state::tracked_cells::{Next, SnapshotCells, TrackedCells};
 use crate::state::ttl::Ttl;
 use crate::state::value::StateValue;
-
-/// The call that uses a state, and its time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CallTime {
-    pub(crate) call: u64,
-    pub(crate) now: Time,
-}
-
-/// No call, so that the first one asks for the time.
-impl Default for CallTime {
-    fn default() -> CallTime {
-        CallTime { call: u64::MAX, now: Time::ZERO }
-    }
-}
 
 /// The cells of a column, and when they are to be looked at.
 struct ExpiringCells<C> {
@@ -81,6 +69,12 @@ impl<C: Perishable> ExpiringCells<C> {
         if let Some(next) = next {
             self.expiry.written(place, next);
         }
+    }
+
+    /// What was written before there was a watermark counts from the first one.
+    fn begin_event_time(&mut self, now: Time) {
+        let deadline = self.expiry.deadline(now);
+        self.cells.all().iter_mut().flatten().for_each(|cell| cell.set_deadlines(deadline));
     }
 
     /// Removes what has expired from the places that are due, and appends those that are empty then.
@@ -157,6 +151,10 @@ macro_rules! expiring_column {
 
             fn remove_expired(&mut self, now: Time, emptied: &mut Vec<u32>) {
                 self.kept.remove_expired(now, emptied);
+            }
+
+            fn begin_event_time(&mut self, now: Time) {
+                self.kept.begin_event_time(now);
             }
 
             fn cells(&mut self) -> &mut dyn SnapshotCells {

@@ -32,7 +32,7 @@ pub(crate) fn value_in_json(kind: StateKind, written: Written<'_>) -> Result<Jso
 fn plain_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, EncodingError> {
     let self_described = || read::<Described>(bytes, DEPTH_MAX).map(|Described(value)| value);
     match kind {
-        StateKind::Timer => {
+        StateKind::Timer | StateKind::EventTimer => {
             let (due, failures): (i64, u32) = decode(bytes)?;
             // The end of time stands for a timer that is never due.
             let due = (due != i64::MAX).then_some(Timestamp(due));
@@ -46,7 +46,9 @@ fn plain_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, EncodingError> {
 /// The same for a state with a time to live. The array of a date and what it belongs to is one level more.
 fn dated_in_json(kind: StateKind, bytes: &[u8]) -> Result<Json, EncodingError> {
     match kind {
-        StateKind::Timer => Err(EncodingError::new("a timer has no time to live".to_owned())),
+        StateKind::Timer | StateKind::EventTimer => {
+            Err(EncodingError::new("a timer has no time to live".to_owned()))
+        }
         StateKind::Value => read::<Dated>(bytes, DEPTH_MAX + 1).map(|(_, Described(value))| value),
         StateKind::Map => read::<DatedMap>(bytes, DEPTH_MAX + 1).map(|DatedMap(map)| sorted(map)),
         StateKind::List | StateKind::Operator => {

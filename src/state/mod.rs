@@ -24,6 +24,8 @@
 //!    has the others (`spill`).
 //! 7. A state with a time to live has columns of its own (`expiring_cells`): an entry that has expired is seen by no
 //!    call, and is removed between calls, a bounded number of them at a time (`expiry`).
+//! 8. A state may count event time instead of processing time (`event_clock`): timers are due, and entries expire, by
+//!    the watermark of the task (`task_event_time`).
 //!
 //! Not here: how user code reaches its state (`api::state`), and which key belongs to which task (fields
 //! grouping). Only `redb_store` does I/O; the clock is the task's.
@@ -33,6 +35,7 @@ mod columns;
 mod deal;
 pub(crate) mod encoding;
 mod error;
+mod event_clock;
 mod expiring;
 mod expiring_cells;
 mod expiry;
@@ -51,12 +54,15 @@ mod registry;
 mod restore;
 mod saved;
 mod sequence;
+mod snapshot_times;
 mod snapshots;
 mod spill;
 mod spill_snapshots;
 mod spill_walks;
 mod stored;
 mod task_checkpoints;
+mod task_event_time;
+mod task_expiry;
 mod task_state;
 mod task_store;
 mod task_timers;
@@ -70,7 +76,8 @@ pub(crate) use columns::Column;
 pub(crate) use deal::Dealing;
 pub use encoding::EncodingError;
 pub use error::{NamedState, StateError};
-pub(crate) use expiring_cells::{CallTime, ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
+pub(crate) use expiring::CallTime;
+pub(crate) use expiring_cells::{ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
 pub(crate) use json::{key_in_json, value_in_json};
 pub(crate) use key_store::StateBackend;
 pub(crate) use keys_ahead::ROWS_AHEAD;

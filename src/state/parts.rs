@@ -6,8 +6,9 @@ use crate::state::encoding::EncodingError;
 use crate::state::error::StateError;
 use crate::state::keys::{Key, KeyTable, shown_key};
 use crate::state::records::{Record, Records, key_bytes, read_varint, write_value, write_varint};
-use crate::state::registry::{Registration, StateKind};
-use crate::state::stored::{SnapshotTime, Written};
+use crate::state::registry::Registration;
+use crate::state::snapshot_times::SnapshotTimes;
+use crate::state::stored::Written;
 use crate::text::shown;
 
 /// The parts of a task's state that are in memory.
@@ -15,7 +16,7 @@ pub(super) struct Parts<'t> {
     pub(super) columns: &'t mut [Box<dyn Column>],
     pub(super) states: &'t [Registration],
     pub(super) keys: &'t mut KeyTable,
-    pub(super) time: SnapshotTime,
+    pub(super) times: SnapshotTimes,
 }
 
 impl Parts<'_> {
@@ -39,7 +40,10 @@ impl Parts<'_> {
                 };
                 value.clear();
                 if state.kind.is_keyed()
-                    && column.cells().write_cell(place, self.time, &mut value).map_err(unwritable)?
+                    && column
+                        .cells()
+                        .write_cell(place, self.times.of(state), &mut value)
+                        .map_err(unwritable)?
                 {
                     let written =
                         if state.ttl.is_some() { Written::Dated(&value) } else { Written::Plain(&value) };
@@ -67,7 +71,8 @@ impl Parts<'_> {
             while let Some(record) = records.next(&mut key)? {
                 let Record::Value { state, value } = record else { return Err(damaged()) };
                 let column = self.columns.get_mut(state as usize).ok_or_else(damaged)?;
-                let restored = column.restore(place, Some(value), self.time);
+                let registration = self.states.get(state as usize).ok_or_else(damaged)?;
+                let restored = column.restore(place, Some(value), self.times.of(registration));
                 restored.map_err(StateError::entry)?;
             }
             Ok(())
@@ -80,7 +85,7 @@ impl Parts<'_> {
     }
 
     pub(super) fn has_timer(&self, place: u32) -> bool {
-        let mut timers = self.columns.iter().zip(self.states).filter(|(_, it)| it.kind == StateKind::Timer);
+        let mut timers = self.columns.iter().zip(self.states).filter(|(_, it)| it.kind.is_timer());
         timers.any(|(column, _)| column.is_used(place))
     }
 
@@ -90,7 +95,7 @@ impl Parts<'_> {
         for (column, state) in self.columns.iter_mut().zip(self.states) {
             if state.kind.is_keyed() {
                 // Dropping a value calls code of its type. If that panics, the value is gone all the same.
-                let _ = guarded(|| column.restore(place, None, self.time));
+                let _ = guarded(|| column.restore(place, None, self.times.of(state)));
             }
         }
     }

@@ -29,18 +29,39 @@ pub enum StateKind {
     Operator,
     /// A timer for each key.
     Timer,
+    /// A timer in event time for each key.
+    #[serde(rename = "event-timer")]
+    EventTimer,
 }
 
 impl StateKind {
     /// All kinds.
-    pub(crate) const ALL: [StateKind; 5] =
-        [StateKind::Value, StateKind::Map, StateKind::List, StateKind::Operator, StateKind::Timer];
+    pub(crate) const ALL: [StateKind; 6] = [
+        StateKind::Value,
+        StateKind::Map,
+        StateKind::List,
+        StateKind::Operator,
+        StateKind::Timer,
+        StateKind::EventTimer,
+    ];
 
     /// Whether it is kept by key.
     pub fn is_keyed(self) -> bool {
         match self {
-            StateKind::Value | StateKind::Map | StateKind::List | StateKind::Timer => true,
+            StateKind::Value
+            | StateKind::Map
+            | StateKind::List
+            | StateKind::Timer
+            | StateKind::EventTimer => true,
             StateKind::Operator => false,
+        }
+    }
+
+    /// Whether it has timers, of either kind.
+    pub(crate) fn is_timer(self) -> bool {
+        match self {
+            StateKind::Timer | StateKind::EventTimer => true,
+            StateKind::Value | StateKind::Map | StateKind::List | StateKind::Operator => false,
         }
     }
 }
@@ -53,6 +74,7 @@ impl fmt::Display for StateKind {
             StateKind::List => "list",
             StateKind::Operator => "operator",
             StateKind::Timer => "timer",
+            StateKind::EventTimer => "event-timer",
         })
     }
 }
@@ -107,6 +129,11 @@ pub(super) struct Registration {
 }
 
 impl Registration {
+    /// Whether its times are event time.
+    pub(super) fn is_in_event_time(&self) -> bool {
+        self.kind == StateKind::EventTimer || self.ttl.is_some_and(|ttl| ttl.counts_event_time())
+    }
+
     pub(super) fn described(&self) -> StateDescription {
         StateDescription { name: self.name.clone(), kind: self.kind, rust_type: self.of().to_owned() }
     }

@@ -126,11 +126,11 @@ impl Changes for Restored<'_> {
             return Ok(());
         }
         let Some(place) = self.place(key, false)? else { return Ok(()) };
-        let Parts { columns, states, time, .. } = &mut self.kept.parts;
+        let Parts { columns, states, times, .. } = &mut self.kept.parts;
         for (column, state) in columns.iter_mut().zip(*states) {
             if state.kind.is_keyed() {
                 column
-                    .restore(place, None, *time)
+                    .restore(place, None, times.of(state))
                     .map_err(|error| damaged(format!("a key cannot be forgotten: {error}")))?;
             }
         }
@@ -166,8 +166,9 @@ impl Changes for Restored<'_> {
             Some(_) | None => {}
         }
         let Some(place) = self.place(key, value.is_some())? else { return Ok(()) };
-        let time = self.kept.parts.time;
-        let restored = self.kept.parts.columns[number as usize].restore(place, value, time);
+        let Parts { columns, states, times, .. } = &mut self.kept.parts;
+        let time = times.of(&states[number as usize]);
+        let restored = columns[number as usize].restore(place, value, time);
         restored.map_err(|error| self.unreadable(state as usize, key, &error))?;
         let bytes = value.map_or(0, |value| match value {
             Written::Plain(bytes) | Written::Dated(bytes) => bytes.len(),

@@ -33,9 +33,10 @@ use crate::state::parts::Parts;
 use crate::state::place_set::PlaceSet;
 use crate::state::records::{Begin, StateColumn, write_begin, write_end, write_forget, write_value};
 use crate::state::registry::Registration;
+use crate::state::snapshot_times::SnapshotTimes;
 use crate::state::spill::Spill;
 use crate::state::spill_snapshots::SpillStep;
-use crate::state::stored::{SnapshotTime, Written};
+use crate::state::stored::Written;
 use crate::state::tracked_cells::Next;
 use crate::tuple::Value;
 
@@ -70,7 +71,7 @@ struct InProgress {
     /// Keys that are still to be forgotten.
     forgotten: IntoValues<u32, Key>,
     /// When it began.
-    time: SnapshotTime,
+    times: SnapshotTimes,
     /// Written so far, without the begin.
     records: u64,
     /// The bytes of a value.
@@ -123,7 +124,7 @@ impl Snapshots {
         let full = full || !self.is_complete;
         self.number += 1;
         self.is_complete = false;
-        let time = kept.parts.time;
+        let times = kept.parts.times;
         for (column, state) in kept.parts.columns.iter_mut().zip(kept.parts.states) {
             if kept.spill.is_none() || !state.kind.is_keyed() {
                 column.cells().begin(full);
@@ -135,13 +136,13 @@ impl Snapshots {
         self.first_new = kept.parts.keys.places();
         self.taken_again.clear();
         if let Some(spill) = kept.spill {
-            spill.begin(full, self.number, time.now());
+            spill.begin(full, self.number, times.processing.now());
         }
         self.in_progress = Some(InProgress {
             kind,
             next: Part::Begin,
             forgotten: forgotten.into_values(),
-            time,
+            times,
             records: 0,
             value: Vec::new(),
         });
@@ -307,7 +308,8 @@ impl Snapshots {
         };
         let value = &mut snapshot.value;
         value.clear();
-        let (place, value) = match kept.columns[state as usize].cells().write_next(snapshot.time, value) {
+        let time = snapshot.times.of(registration);
+        let (place, value) = match kept.columns[state as usize].cells().write_next(time, value) {
             Next::Complete => {
                 snapshot.next = Part::Column(state + 1);
                 return Ok(());

@@ -270,7 +270,7 @@ impl Spill {
         key: &[Value],
         parts: &mut Parts<'_>,
     ) -> Result<Option<u32>, StateError> {
-        self.ensure_cleared(parts.time.now())?;
+        self.ensure_cleared(parts.times.processing.now())?;
         if self.cold == 0 {
             return Ok(None);
         }
@@ -371,7 +371,7 @@ impl Spill {
             // What must stay is not looked at again and again.
             self.evict_at = self.memory.max(self.used + self.memory / 16);
         }
-        let now = parts.time.now();
+        let now = parts.times.processing.now();
         if self.is_to_write() && now >= self.retry_at {
             let _ = self.write(now);
         }

@@ -125,7 +125,7 @@ impl Spill {
 
     /// Removes from the store what has expired, a bounded amount. The shortest time to live of the states is given.
     pub(super) fn sweep(&mut self, ttl: Duration, parts: &mut Parts<'_>) {
-        let now = parts.time.now();
+        let now = parts.times.processing.now();
         if self.cold == 0 || now < self.next_sweep {
             return;
         }
@@ -141,7 +141,7 @@ impl Spill {
 
     /// Looks at the next keys, and returns whether there are no more.
     fn sweep_some(&mut self, parts: &mut Parts<'_>) -> Result<bool, StateError> {
-        self.write(parts.time.now())?;
+        self.write(parts.times.processing.now())?;
         let view = self.store.view(ViewOf::KeysAfter(&self.swept));
         let (mut view, mut key) = (view?, Vec::new());
         for _ in 0..SWEPT_PER_STEP {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Time};
 use crate::state::encoding::{EncodingError, decode, encode};
+use crate::state::event_clock::ORIGIN;
 use crate::state::value::StateValue;
 
 /// The time of a snapshot or of a restore, by the clock of the task and by the wall clock.
@@ -18,6 +19,11 @@ impl SnapshotTime {
     pub(super) fn of(clock: &Clock) -> SnapshotTime {
         let now = clock.now();
         SnapshotTime { now, ahead: i128::from(clock.wall_nanos()) - i128::from(now.0) }
+    }
+
+    /// By the event time of the task, whose dates are event time, too.
+    pub(super) fn of_event_time(now: Time) -> SnapshotTime {
+        SnapshotTime { now, ahead: -i128::from(ORIGIN) }
     }
 
     /// By the clock of the task.

@@ -23,9 +23,9 @@ impl TaskState {
     }
 
     fn kept(&mut self) -> (&mut Snapshots, Kept<'_>) {
-        let time = self.time();
+        let times = self.times();
         let TaskState { snapshots, columns, states, keys, spill, .. } = self;
-        (snapshots, Kept { parts: Parts { columns, states, keys, time }, spill: spill.as_deref_mut() })
+        (snapshots, Kept { parts: Parts { columns, states, keys, times }, spill: spill.as_deref_mut() })
     }
 
     /// Appends records of the snapshot that has begun until they take about `budget` bytes, and returns whether it

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use crate::clock::{Clock, Time};
 use crate::state::columns::{Column, NO_KEY_PLACE};
 use crate::state::error::StateError;
-use crate::state::expiring_cells::CallTime;
+use crate::state::expiring::CallTime;
 use crate::state::key_store::StateBackend;
 use crate::state::keys::{Key, KeyTable, hash_of};
 use crate::state::keys_ahead::KeysAhead;
 use crate::state::registry::{Registration, StateDescription, StateKind, StateRegistry};
+use crate::state::snapshot_times::SnapshotTimes;
 use crate::state::snapshots::Snapshots;
 use crate::state::spill::Spill;
 use crate::state::stored::SnapshotTime;
@@ -40,8 +41,13 @@ pub struct TaskState {
     pub(super) columns: Vec<Box<dyn Column>>,
     /// The numbers of those that are timers.
     pub(super) timers: Vec<u32>,
+    /// The same of those in event time.
+    pub(super) event_timers: Vec<u32>,
+    /// How far event time has come: see `task_event_time`.
+    pub(super) watermark: Time,
+    pub(super) event_now: Time,
     /// The numbers of those whose entries expire.
-    expiring: Vec<u32>,
+    pub(super) expiring: Vec<u32>,
     /// The last call that asked for the time, and the time then.
     timed: CallTime,
     clock: Option<Clock>,
@@ -68,7 +74,7 @@ pub struct TaskState {
     /// Whether it has changed something.
     changed: bool,
     /// Places in which the present call may have written the first value or removed the last one.
-    checked: Vec<u32>,
+    pub(super) checked: Vec<u32>,
     takes_keys: bool,
     /// Whether the bolt named the key of the present call, and whether it ever named a new one.
     pub(super) is_named: bool,
@@ -88,8 +94,10 @@ impl TaskState {
     /// Makes columns for states that were registered since the last call. To be called after `prepare`.
     pub(crate) fn take_registered(&mut self) {
         for state in self.registry.since(self.columns.len()) {
-            if state.kind == StateKind::Timer {
-                self.timers.push(self.columns.len() as u32);
+            match state.kind {
+                StateKind::Timer => self.timers.push(self.columns.len() as u32),
+                StateKind::EventTimer => self.event_timers.push(self.columns.len() as u32),
+                StateKind::Value | StateKind::Map | StateKind::List | StateKind::Operator => {}
             }
             if state.ttl.is_some() {
                 self.expiring.push(self.columns.len() as u32);
@@ -287,7 +295,7 @@ impl TaskState {
 
     /// Frees the places of keys that have nothing any more.
     #[cold]
-    fn free_places(&mut self) {
+    pub(super) fn free_places(&mut self) {
         while let Some(place) = self.checked.pop() {
             let is_used = self.columns.iter().any(|column| column.is_used(place));
             let key = if is_used { None } else { self.keys.remove(place) };
@@ -324,7 +332,10 @@ impl TaskState {
         &mut self,
         state: u32,
     ) -> Result<(&mut C, CallTime), StateError> {
-        let time = self.call_time();
+        let time = match self.states.get(state as usize).is_some_and(Registration::is_in_event_time) {
+            true => CallTime { call: self.call, now: self.event_now },
+            false => self.call_time(),
+        };
         let is_refreshed = |state: &Registration| state.ttl.is_some_and(|ttl| ttl.is_refreshed_by_reads());
         if let PresentKey::Known(place) = self.present
             && self.states.get(state as usize).is_some_and(is_refreshed)
@@ -340,30 +351,6 @@ impl TaskState {
             self.timed = CallTime { call: self.call, now: self.now() };
         }
         self.timed
-    }
-
-    /// Removes some of what has expired, a bounded amount. Between calls only.
-    #[inline]
-    pub(crate) fn remove_expired(&mut self, now: Time) {
-        if !self.expiring.is_empty() {
-            for state in &self.expiring {
-                self.columns[*state as usize].remove_expired(now, &mut self.checked);
-            }
-            self.free_places();
-            let ttls = self.states.iter().filter_map(|state| state.ttl).map(|ttl| ttl.period());
-            if let Some(shortest) = ttls.min()
-                && let Some((spill, mut parts)) = self.spill_parts()
-            {
-                spill.sweep(shortest, &mut parts);
-            }
-        }
-    }
-
-    /// When `remove_expired` is to be called if nothing else happens; [`Time::NEVER`] if nothing expires.
-    pub(crate) fn next_removal(&self) -> Time {
-        let removals = self.expiring.iter().map(|state| self.columns[*state as usize].next_removal());
-        let sweep = self.spill.as_ref().map_or(Time::NEVER, |spill| spill.next_sweep());
-        removals.min().map_or(Time::NEVER, |removal| removal.min(sweep))
     }
 
     /// The place of the present key, for reading; `None` if nothing is kept for it.
@@ -427,7 +414,7 @@ impl TaskState {
         NO_KEY_PLACE
     }
 
-    /// Forgets everything that is kept, and a snapshot that is not complete. The columns stay.
+    /// Forgets everything that is kept, and a snapshot that is not complete. The columns and the watermark stay.
     pub(crate) fn clear(&mut self) {
         self.columns.iter_mut().for_each(|column| column.clear());
         self.keys = KeyTable::default();
@@ -446,8 +433,11 @@ impl TaskState {
         self.states.iter().map(Registration::described).collect()
     }
 
-    pub(super) fn time(&self) -> SnapshotTime {
-        self.clock.as_ref().map_or(SnapshotTime::default(), SnapshotTime::of)
+    pub(super) fn times(&self) -> SnapshotTimes {
+        SnapshotTimes {
+            processing: self.clock.as_ref().map_or(SnapshotTime::default(), SnapshotTime::of),
+            event: SnapshotTime::of_event_time(self.event_now),
+        }
     }
 
     #[cold]
@@ -482,3 +472,7 @@ mod ttl_tests;
 #[cfg(test)]
 #[path = "key_tests.rs"]
 mod key_tests;
+
+#[cfg(test)]
+#[path = "event_time_tests.rs"]
+mod event_time_tests;

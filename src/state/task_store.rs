@@ -46,9 +46,9 @@ impl TaskState {
     pub(super) fn spill_parts(&mut self) -> Option<(&mut Spill, Parts<'_>)> {
         // Before the clock is asked, because most tasks have no store.
         self.spill.as_ref()?;
-        let time = self.time();
+        let times = self.times();
         let TaskState { spill: Some(spill), columns, states, keys, .. } = self else { return None };
-        Some((spill, Parts { columns, states, keys, time }))
+        Some((spill, Parts { columns, states, keys, times }))
     }
 
     /// The values of the present key stand in `new_key`, and it has no place in memory. It gets one if something is

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value as Json, json};
 
 use crate::clock::{Clock, Time};
-use crate::state::expiring_cells::CallTime;
+use crate::state::expiring::CallTime;
 use crate::state::{
     Due, ExpiringListCells, ExpiringMapCells, ExpiringValueCells, ListCells, MapCells, MemoryBackend,
     OperatorCells, StateBackend, StateKind, StateRegistry, TaskState, TimerCells, Ttl, ValueCells,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::tests::begin_call;
 use crate::clock::Clock;
-use crate::state::expiring_cells::CallTime;
+use crate::state::expiring::CallTime;
 use crate::state::records::{Record, Records};
 use crate::state::stored::Written;
 use crate::state::{

@@ -51,6 +51,20 @@ impl Topology {
         topological_order(self.components().len(), &self.edges())
     }
 
+    /// For each component, whether it has event time: it reads the time of what it emits, or something that does is in
+    /// front of it. What only leads back to it does not count.
+    pub fn components_with_time(&self) -> Vec<bool> {
+        let components = self.components();
+        let mut with_time: Vec<bool> =
+            components.iter().map(|component| component.options.event_time.is_some()).collect();
+        let edges = self.edges();
+        // In this order, everything in front of a component comes before it.
+        for at in self.topological_order() {
+            with_time[at] |= edges.iter().any(|edge| edge.to == at && !edge.feedback && with_time[edge.from]);
+        }
+        with_time
+    }
+
     /// The components that tuples of this one can reach, feedback included, in order. The
     /// component itself is among them only when it lies on a cycle.
     pub fn downstream_of(&self, component: usize) -> Vec<usize> {

@@ -4,6 +4,7 @@
 
 mod accidents;
 mod cycles;
+mod event_time;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod left_behind;

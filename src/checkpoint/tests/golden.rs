@@ -58,6 +58,7 @@ fn a_manifest_of_version_1_is_read() {
         files: vec![file],
         positions: [].into(),
         names_keys: false,
+        event_time: Default::default(),
         states: vec![
             state("counts", StateKind::Value, "i64"),
             state("seen", StateKind::Map, "(alloc::string::String, u64)"),
@@ -74,6 +75,7 @@ fn a_manifest_of_version_1_is_read() {
         positions: [("words.txt".into(), serde_json::json!({ "byte": 4096, "line": 17 }))].into(),
         states: Vec::new(),
         names_keys: false,
+        event_time: Default::default(),
     };
     let manifest = Manifest {
         checkpoint: id(2, 7),

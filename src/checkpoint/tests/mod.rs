@@ -62,6 +62,7 @@ fn manifest(checkpoint: CheckpointId, files: [Vec<SnapshotFile>; 2]) -> Manifest
         positions: BTreeMap::new(),
         states: Vec::new(),
         names_keys: false,
+        event_time: Default::default(),
     };
     let tasks = tasks().into_iter().zip(files).map(entry).collect();
     Manifest {

@@ -38,7 +38,7 @@ const ATTEMPTS_MAX: usize = 8;
 
 /// Show what a checkpoint has, and check every file of it
 ///
-/// Nothing is changed, and a run may be using the directory. Of each task the files, states and positions are shown.
+/// Nothing is changed, and a run may be using the directory. Of each task the files, states, positions and watermark are shown.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -207,6 +207,7 @@ fn task_in_json(task: &TaskEntry, checked: &CheckedTask) -> Value {
         "files": files.collect::<Value>(),
         "states": states.collect::<Value>(),
         "positions": task.positions,
+        "event_time": task.event_time,
         "problem": checked.state,
     })
 }
@@ -233,7 +234,7 @@ fn for_people(checked: &Checked, location: &str, now: i64) -> String {
     text
 }
 
-/// Files, states and positions of a task, each kind in columns.
+/// Files, states, positions and event time of a task, each kind in columns.
 fn lines_of(task: &TaskEntry, checked: &CheckedTask) -> Vec<String> {
     let files = task.files.iter().zip(&checked.files).map(|(file, problem)| {
         let problem = problem.as_ref().map_or_else(|| "ok".to_owned(), shown);
@@ -249,8 +250,21 @@ fn lines_of(task: &TaskEntry, checked: &CheckedTask) -> Vec<String> {
         (shown(&state.name), shown(format_args!("{}{of}{keys}", state.kind)))
     });
     let positions = task.positions.iter().map(|(split, position)| (shown(split), shown(position)));
-    let kinds =
-        [("file", files.collect::<Vec<_>>()), ("state", states.collect()), ("position", positions.collect())];
+    let watermark = task.event_time.watermark.map(|at| {
+        let at = if at.0 == i64::MAX { "the end of time".to_owned() } else { at.to_string() };
+        (at, "the watermark".to_owned())
+    });
+    let latest = task.event_time.latest.iter().map(|(split, at)| {
+        let of = if split.is_empty() { String::new() } else { format!(" of {}", shown(split)) };
+        (at.to_string(), format!("the latest time{of}"))
+    });
+    let times = watermark.into_iter().chain(latest);
+    let kinds = [
+        ("file", files.collect::<Vec<_>>()),
+        ("state", states.collect()),
+        ("position", positions.collect()),
+        ("time", times.collect()),
+    ];
     let mut lines = Vec::new();
     for (kind, pairs) in kinds {
         let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -210,7 +210,15 @@ fn a_task_whose_positions_are_too_large_refuses_the_checkpoint() {
         positions.set("split", &"x".repeat(text)).expect("it is JSON");
         let (task, kind, states) = (TaskName::new("lines", 3), SnapshotKind::Full, Vec::new());
         let (names_keys, has_in_flight) = (false, false);
-        let part = Box::new(TaskPart { task, kind, states, positions, names_keys, has_in_flight });
+        let part = Box::new(TaskPart {
+            task,
+            kind,
+            states,
+            positions,
+            names_keys,
+            has_in_flight,
+            event_time: Default::default(),
+        });
         FromWorker::Checkpoint(CheckpointReport::Taken { checkpoint, part, file: None })
     };
     let (line, missing) = line_that_fits(taken(10), 1000);

@@ -10,7 +10,6 @@
 //! `unmatched`.
 
 mod access_log;
-mod time;
 mod typed;
 
 use regex::{CaptureLocations, Regex};
@@ -22,10 +21,10 @@ use serde_json::value::RawValue;
 use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::components::json::{self, Object};
 use crate::components::parse::access_log::AccessLog;
-use crate::components::parse::time::Times;
 use crate::components::patterns;
 use crate::components::positions::Positions;
 use crate::components::settings::{Ordered, spend_names};
+use crate::event_time::{TimeFormat, TimeFormatError};
 use crate::metrics::Counter;
 use crate::topology::effort::Effort;
 use crate::topology::registry::{Registry, SettingError};
@@ -140,7 +139,7 @@ pub struct Parse {
     /// The parsed fields; those of `keep` follow them in the row.
     fields: Fields,
     types: Vec<Option<FieldType>>,
-    times: Times,
+    times: TimeFormat,
     positions: Positions,
     unmatched: Counter,
 }
@@ -266,7 +265,7 @@ fn times(
     settings: &ParseSettings,
     types: &[Option<FieldType>],
     is_access_log: bool,
-) -> Result<Times, SettingError> {
+) -> Result<TimeFormat, SettingError> {
     let has_times = types.contains(&Some(FieldType::Timestamp));
     let given = [("time_format", &settings.time_format), ("time_zone", &settings.time_zone)];
     match given.iter().find(|(_, given)| given.is_some()) {
@@ -275,7 +274,10 @@ fn times(
         }
         _ => {
             let format = settings.time_format.as_deref().or(is_access_log.then_some(ACCESS_LOG_TIME));
-            Times::new(format, settings.time_zone.as_deref())
+            TimeFormat::new(format, settings.time_zone.as_deref()).map_err(|error| match error {
+                TimeFormatError::Zone(why) => SettingError::at("time_zone", why),
+                TimeFormatError::Format(why) => SettingError::at("time_format", why),
+            })
         }
     }
 }

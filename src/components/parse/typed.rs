@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::components::json;
-use crate::components::parse::time::Times;
+use crate::event_time::TimeFormat;
 use crate::tuple::Value;
 
 /// What the text of a field is read as.
@@ -32,7 +32,7 @@ impl FieldType {
     ///
     /// # Errors
     /// When the text is not of the type; the error states the reason if it is not obvious.
-    pub(super) fn read(self, text: &str, times: &Times) -> Result<Value, String> {
+    pub(super) fn read(self, text: &str, times: &TimeFormat) -> Result<Value, String> {
         let wrong = |wanted: &str| format!("\"{}\" is no {wanted}", shortened(text));
         match self {
             FieldType::String => Ok(Value::str(text)),
@@ -64,7 +64,7 @@ impl FieldType {
     ///
     /// # Errors
     /// When it does not fit.
-    pub(super) fn read_json(self, json: &RawValue, times: &Times) -> Result<Value, String> {
+    pub(super) fn read_json(self, json: &RawValue, times: &TimeFormat) -> Result<Value, String> {
         let is_number = json.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
         match self {
             FieldType::String if json.get() != "null" => json::text_of(json).map(Value::str),
@@ -116,8 +116,8 @@ mod tests {
     use super::*;
     use crate::tuple::Timestamp;
 
-    fn times() -> Times {
-        Times::new(None, None).unwrap_or_else(|error| panic!("{error}"))
+    fn times() -> TimeFormat {
+        TimeFormat::new(None, None).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     #[test]

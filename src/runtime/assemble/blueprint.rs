@@ -27,6 +27,8 @@ pub struct Blueprint {
     pub setup: WorkerSetup,
     /// How the memory for queues is divided. The same in every worker.
     pub queue_shares: QueueShares,
+    /// For each component, whether it has event time.
+    with_time: Vec<bool>,
 }
 
 impl Blueprint {
@@ -34,7 +36,13 @@ impl Blueprint {
     pub fn new(topology: Topology, setup: WorkerSetup) -> Blueprint {
         let plan = setup.share.as_ref().map_or_else(|| Plan::local(&topology), |share| share.plan.clone());
         let queue_shares = queue_places(&topology).shares(topology.options().queue.memory);
-        Blueprint { topology, plan, setup, queue_shares }
+        let with_time = topology.components_with_time();
+        Blueprint { topology, plan, setup, queue_shares, with_time }
+    }
+
+    /// Whether a part has event time.
+    pub fn has_time(&self, part: Part) -> bool {
+        matches!(part, Part::Component(index) if self.with_time[index])
     }
 
     /// The worker's share, if it is one of several.

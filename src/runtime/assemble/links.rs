@@ -69,6 +69,12 @@ impl Links {
         own.filter_map(|(_, half)| half.as_ref())
     }
 
+    /// All links that lead to an executor of this worker: where each comes from, and whether it closes a cycle.
+    pub fn to_consumer(&self, executor: ExecutorId) -> impl Iterator<Item = (ExecutorId, bool, &Arc<Link>)> {
+        let own = self.0.iter().filter(move |((_, to, _), _)| *to == executor);
+        own.filter_map(|((from, _, feedback), half)| half.as_ref().map(|link| (*from, *feedback, link)))
+    }
+
     /// The links that close a cycle and have an end in this worker.
     pub fn feedback(&self) -> Vec<Arc<Link>> {
         let own = self.0.values().flatten();

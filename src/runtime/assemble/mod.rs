@@ -10,6 +10,7 @@
 
 pub mod blueprint;
 pub mod endpoints;
+pub mod executor_inputs;
 pub mod links;
 pub mod setup;
 pub mod wiring;
@@ -28,6 +29,7 @@ use crate::logging::panics::guarded;
 use crate::runtime::acking::pending_limit::PendingLimit;
 use crate::runtime::assemble::blueprint::Blueprint;
 use crate::runtime::assemble::endpoints::{Endpoints, Inboxes, peers};
+use crate::runtime::assemble::executor_inputs::{aligned_inputs, event_times};
 use crate::runtime::assemble::links::Links;
 use crate::runtime::assemble::setup::{CheckpointSetup, WorkerSetup};
 use crate::runtime::assemble::wiring::{Wiring, out_links};
@@ -37,7 +39,6 @@ use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndSequence;
 use crate::runtime::executor::Executor;
 use crate::runtime::executor::acker::AckerExecutor;
-use crate::runtime::executor::aligned_inputs::AlignedInputs;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::checkpoint_coordinator::CheckpointCoordinator;
@@ -164,6 +165,7 @@ impl Assembly {
                 inbox,
                 remote,
                 is_spout: blueprint.is_spout(executor.part),
+                has_event_time: blueprint.has_time(executor.part),
                 acker: (executor.part == Part::Acker).then(|| executor.id.index() - first_acker),
             }
         };
@@ -194,16 +196,6 @@ impl Assembly {
             faults: self.blueprint.setup.faults.clone(),
             storage: self.endpoints.storage.clone(),
         }
-    }
-
-    /// The inputs of an executor, if it takes batches from an inbox and there are checkpoints.
-    fn aligned_inputs(&self, executor: &ExecutorPlan) -> Option<AlignedInputs> {
-        self.endpoints.storage.as_ref().filter(|_| executor.behind.is_none())?;
-        let options = &self.blueprint.topology.options().checkpoint;
-        // Tuples that a barrier has overtaken must find their task again, also if there is another number of tasks.
-        let timeout = options.alignment_timeout.filter(|_| self.blueprint.groups_repeatably(executor.part));
-        let links = self.links.of_consumer(executor.id).map(|link| (link.id, link.kind)).collect();
-        Some(AlignedInputs::new(links, options.mode.aligns(), timeout, self.checkpoint_defect()))
     }
 
     /// The defect that a test has planted.
@@ -286,8 +278,10 @@ impl Assembly {
         let latencies = Arc::clone(&self.shared.latencies);
         let tasks = tasks.collect();
         let handles = self.handles(executor);
+        let times = event_times(&self.blueprint, &self.links, executor);
         let next = self.next_in_chain(executor);
-        Executor::Spout(Box::new(SpoutExecutor::new(handles, tasks, latencies, downstream, cycles, next)))
+        let spout = SpoutExecutor::new(handles, tasks, latencies, downstream, cycles, times, next);
+        Executor::Spout(Box::new(spout))
     }
 
     fn bolt(
@@ -318,8 +312,12 @@ impl Assembly {
         let cycle_links = own.filter(|link| link.kind != LinkKind::Acyclic).cloned().collect();
         let tasks = tasks.collect();
         let handles = self.handles(executor);
-        let inputs = self.aligned_inputs(executor);
-        BoltExecutor::new(handles, tasks, cycle_links, inputs, self.next_in_chain(executor))
+        let inputs =
+            self.endpoints.storage.as_ref().and_then(|_| {
+                aligned_inputs(&self.blueprint, &self.links, executor, self.checkpoint_defect())
+            });
+        let times = event_times(&self.blueprint, &self.links, executor);
+        BoltExecutor::new(handles, tasks, cycle_links, inputs, times, self.next_in_chain(executor))
     }
 
     /// The gauges that decide whether a spout's tree clock stands still: those of all executors downstream,

@@ -23,6 +23,7 @@ use crate::runtime::assemble::links::Links;
 use crate::runtime::assemble::worker_state::WorkerState;
 use crate::runtime::errors::ErrorReporter;
 use crate::runtime::flow::link::LinkKind;
+use crate::runtime::routing::emitted_times::EmittedTimes;
 use crate::runtime::routing::emitter::{Emitter, StreamOut};
 use crate::runtime::routing::grouping::{
     CustomSelector, KeyGroups, PartialKey, Shuffle, TargetSelector, TupleSelector,
@@ -118,6 +119,11 @@ impl Wiring<'_> {
             failed_later: 0,
             unanchored_now: 0,
             max_replays: component.options.max_replays,
+            times: component
+                .options
+                .event_time
+                .as_ref()
+                .and_then(|options| EmittedTimes::new(options, &component.all_streams())),
             letters_at_once: component.options.on_error.is_some_and(|it| it.then == AfterRetries::DeadLetter),
         }
     }

@@ -364,6 +364,7 @@ impl CheckpointSequence {
             positions: part.positions.into_json(),
             states: part.states,
             names_keys: part.names_keys,
+            event_time: part.event_time,
         };
         self.pending.takes(place, part.task, entry, part.has_in_flight);
     }

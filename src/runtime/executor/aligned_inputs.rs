@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::event_time::TimeMark;
 use crate::ids::{CheckpointId, LinkId};
 use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::alignment::{Alignment, Barrier, Parcel};
@@ -15,9 +16,27 @@ use crate::runtime::flow::link::LinkKind;
 use crate::runtime::flow::message::Incoming;
 use crate::runtime::flow::overtaking::Overtaking;
 
+/// What came over a link and is no barrier. It keeps its place among the barriers.
+pub enum Arrival {
+    /// A batch.
+    Batch(Incoming),
+    /// How far event time is on this link.
+    Time(LinkId, TimeMark),
+}
+
+impl Arrival {
+    /// The batch, if it is one.
+    fn batch(&self) -> Option<&Incoming> {
+        match self {
+            Arrival::Batch(incoming) => Some(incoming),
+            Arrival::Time(..) => None,
+        }
+    }
+}
+
 /// The links of an executor that takes batches from an inbox, and the barriers on them.
 pub struct AlignedInputs {
-    alignment: Alignment<Incoming>,
+    alignment: Alignment<Arrival>,
     /// The links, in the order of their ids. The alignment numbers them in this order.
     links: Vec<LinkId>,
     /// The barrier that has come over all links and was not passed on yet.
@@ -27,7 +46,7 @@ pub struct AlignedInputs {
     /// Whether links lead back, so that each barrier leaves something in flight.
     leads_back: bool,
     /// What was taken out of the inbox before its turn. `None`: no barrier overtakes, and no link leads back.
-    ahead: Option<Overtaking<Incoming>>,
+    ahead: Option<Overtaking<Arrival>>,
     /// When a barrier overtakes. `None`: each waits for its turn.
     overtakes: Option<Overtakes>,
     /// The defect that a test has planted.
@@ -112,18 +131,18 @@ impl AlignedInputs {
         }
     }
 
-    /// The next batch that may be executed, from what was held or from `inbox`. `may_enter`: whether something may be taken
+    /// What comes next that is no barrier, from what was held or from `inbox`. `may_enter`: whether something may be taken
     /// that comes from outside of the cycle. If a barrier has come over all links, it is noted in `passing`, and there is
     /// no batch before it was passed on; but if it waits because the one before is still to come round, there are those
     /// that come round.
-    pub fn next(&mut self, inbox: &Inbox, may_enter: impl Fn() -> bool) -> Option<Incoming> {
+    pub fn next(&mut self, inbox: &Inbox, may_enter: impl Fn() -> bool) -> Option<Arrival> {
         loop {
             if self.passing.is_some() && !self.is_open() {
                 return None;
             }
             let parcel = match self.alignment.next_released() {
                 Some(parcel) => {
-                    if let (Some(defect), Parcel::Batch(_)) = (&mut self.defect, &parcel) {
+                    if let (Some(defect), Parcel::Batch(Arrival::Batch(_))) = (&mut self.defect, &parcel) {
                         defect.hands_out_held();
                     }
                     parcel
@@ -144,7 +163,7 @@ impl AlignedInputs {
                 }
             };
             match parcel {
-                Parcel::Batch(incoming) => return Some(incoming),
+                Parcel::Batch(arrival) => return Some(arrival),
                 Parcel::Barrier(barrier) => self.passing = Some(barrier),
             }
         }
@@ -156,7 +175,7 @@ impl AlignedInputs {
         &mut self,
         inbox: &Inbox,
         may_enter: &impl Fn() -> bool,
-    ) -> Option<(usize, Parcel<Incoming>)> {
+    ) -> Option<(usize, Parcel<Arrival>)> {
         if let Some(next) = self.ahead.as_mut().and_then(Overtaking::pop_cycle) {
             return Some(next);
         }
@@ -179,9 +198,10 @@ impl AlignedInputs {
     }
 
     /// What was taken, with the place of its link.
-    fn placed(&mut self, taken: Taken) -> (usize, Parcel<Incoming>) {
+    fn placed(&mut self, taken: Taken) -> (usize, Parcel<Arrival>) {
         let (link, parcel) = match taken {
-            Taken::Batch(incoming) => (incoming.link.id, Parcel::Batch(incoming)),
+            Taken::Batch(incoming) => (incoming.link.id, Parcel::Batch(Arrival::Batch(incoming))),
+            Taken::Time(link, mark) => (link.id, Parcel::Batch(Arrival::Time(link.id, mark))),
             Taken::Barrier(link, barrier) => {
                 self.arrived += 1;
                 (link.id, Parcel::Barrier(barrier))
@@ -222,18 +242,18 @@ impl AlignedInputs {
         }
     }
 
-    /// Forgets all barriers. Returns the batches that were held, and how many barriers count as outstanding.
-    pub fn clear(&mut self) -> (Vec<Incoming>, i64) {
+    /// Forgets all barriers. Returns what was held, and how many barriers count as outstanding.
+    pub fn clear(&mut self) -> (Vec<Arrival>, i64) {
         self.forget_passing();
-        let batch = |parcel| match parcel {
-            Parcel::Batch(incoming) => Some(incoming),
+        let arrival = |parcel| match parcel {
+            Parcel::Batch(arrival) => Some(arrival),
             Parcel::Barrier(_) => None,
         };
-        let mut batches: Vec<Incoming> = self.alignment.clear().into_iter().filter_map(batch).collect();
+        let mut arrivals: Vec<Arrival> = self.alignment.clear().into_iter().filter_map(arrival).collect();
         if let Some(ahead) = &mut self.ahead {
-            batches.extend(ahead.clear().filter_map(batch));
+            arrivals.extend(ahead.clear().filter_map(arrival));
         }
-        (batches, std::mem::take(&mut self.arrived))
+        (arrivals, std::mem::take(&mut self.arrived))
     }
 }
 
@@ -276,8 +296,11 @@ impl AlignedInputs {
         self.forget_passing();
         let forgets = self.forgets();
         let Some(ahead) = &mut self.ahead else { return 0 };
-        let record: &mut dyn FnMut(&Incoming) = if forgets { &mut |_| {} } else { record };
-        let parts = ahead.begin(&mut self.alignment, record) as i64;
+        let mut record = |arrival: &Arrival| match arrival.batch() {
+            Some(batch) if !forgets => record(batch),
+            Some(_) | None => {}
+        };
+        let parts = ahead.begin(&mut self.alignment, &mut record) as i64;
         self.arrived -= parts;
         parts
     }
@@ -295,11 +318,15 @@ impl AlignedInputs {
     /// count as outstanding.
     pub fn take_ahead(&mut self, inbox: &Inbox, record: &mut dyn FnMut(&Incoming)) -> i64 {
         let mut parts = 0;
-        let record: &mut dyn FnMut(&Incoming) = if self.forgets() { &mut |_| {} } else { record };
+        let forgets = self.forgets();
+        let mut record = |arrival: &Arrival| match arrival.batch() {
+            Some(batch) if !forgets => record(batch),
+            Some(_) | None => {}
+        };
         while let Some(taken) = inbox.take_any() {
             let (place, parcel) = self.placed(taken);
             let Some(ahead) = &mut self.ahead else { continue };
-            parts += i64::from(ahead.take_in(place, parcel, record));
+            parts += i64::from(ahead.take_in(place, parcel, &mut record));
         }
         self.arrived -= parts;
         parts

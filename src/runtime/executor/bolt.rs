@@ -25,6 +25,7 @@ use crate::runtime::executor::aligned_inputs::AlignedInputs;
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::checkpoints::ExecutorCheckpoints;
+use crate::runtime::executor::event_times::EventTimes;
 use crate::runtime::executor::step::{
     ExecutorHandles, Step, StepContext, StepOutcome, TUPLES_PER_LOOK, WAITED_AFTER,
 };
@@ -32,7 +33,7 @@ use crate::runtime::executor::tuple_loop::execute_chunk;
 use crate::runtime::executor::user_code::{call_hooks, end_instance};
 use crate::runtime::flow::charge::Charge;
 use crate::runtime::flow::link::Link;
-use crate::runtime::flow::message::{Control, ExecutorCommand};
+use crate::runtime::flow::message::{Control, ExecutorCommand, Loss};
 use crate::runtime::flow::run_queue::Urgency;
 
 /// After a call that waited, this many calls each end the step, so that their results are sent at once.
@@ -87,6 +88,8 @@ pub struct BoltExecutor {
     pub(super) checkpoints: Option<ExecutorCheckpoints>,
     /// Where there are checkpoints: its inputs, of the first executor of a chain.
     pub(super) inputs: Option<AlignedInputs>,
+    /// Event time, where there is any.
+    pub(super) times: Option<EventTimes>,
     /// The executor that is chained behind this one.
     pub(super) next: Option<Box<BoltExecutor>>,
 }
@@ -99,6 +102,7 @@ impl BoltExecutor {
         tasks: Vec<BoltTask>,
         cycle_links: Vec<Arc<Link>>,
         inputs: Option<AlignedInputs>,
+        times: Option<EventTimes>,
         next: Option<Box<BoltExecutor>>,
     ) -> BoltExecutor {
         BoltExecutor {
@@ -119,6 +123,7 @@ impl BoltExecutor {
             handed_over: VecDeque::new(),
             kept: 0,
             spent: Duration::ZERO,
+            times,
             next,
         }
     }
@@ -157,7 +162,12 @@ impl BoltExecutor {
         if let Some(next) = &mut self.next {
             next.resume(cx);
         }
-        self.take_data(cx)
+        let outcome = self.take_data(cx);
+        match outcome {
+            // Whoever is behind is to know at once how far event time is, because nothing more comes for now.
+            StepOutcome::Idle if !self.is_barrier_passing() => self.pass_time(cx, true).unwrap_or(outcome),
+            _ => outcome,
+        }
     }
 
     /// Sets the time and the membership of the step.
@@ -176,7 +186,10 @@ impl BoltExecutor {
         while let Ok(control) = self.handles.inbox.control.try_recv() {
             match control {
                 Control::Command(ExecutorCommand::Activate) => self.opened = true,
-                Control::Command(ExecutorCommand::Finish) => self.finish_asked = true,
+                Control::Command(ExecutorCommand::Finish) => {
+                    self.finish_asked = true;
+                    self.times.iter_mut().for_each(EventTimes::end);
+                }
                 Control::Command(ExecutorCommand::Close) => self.close(),
                 Control::Command(ExecutorCommand::Crash) => {
                     for task in &mut self.tasks {
@@ -184,9 +197,12 @@ impl BoltExecutor {
                     }
                 }
                 Control::Checkpoint(command) => self.take_checkpoint_command(command, now),
+                Control::Loss(Loss::Worker { .. }) => {
+                    self.times.iter_mut().for_each(EventTimes::send_again);
+                }
                 Control::Command(ExecutorCommand::Deactivate | ExecutorCommand::Drain)
                 | Control::Tree(_)
-                | Control::Loss(_)
+                | Control::Loss(Loss::Acker { .. })
                 | Control::End(_)
                 | Control::CheckpointEvent(_)
                 | Control::CheckpointOrder(_)
@@ -246,6 +262,12 @@ impl BoltExecutor {
                 // Without credit, `is_blocked` is true below. Otherwise the next step continues with them.
                 let blocked = self.next.as_mut().is_some_and(|next| next.is_blocked(cx.now));
                 return if blocked { StepOutcome::Blocked } else { StepOutcome::Worked };
+            }
+            if self.in_hand.is_none()
+                && !self.is_barrier_passing()
+                && let Some(outcome) = self.pass_time(cx, false)
+            {
+                return outcome;
             }
             if self.barrier_overtakes(cx.now)
                 && let Some(outcome) = self.overtake(cx)
@@ -355,6 +377,8 @@ impl BoltExecutor {
         // A task that is to be built again has state that `finish` emits.
         let waits_for = |task: &BoltTask| !is_built(task) && task.state.store.keeps_something();
         let can_finish = !self.opened || !self.tasks.iter().any(waits_for);
+        // Before that, time ends: all timers are called.
+        let can_finish = can_finish && (!self.opened || !self.is_time_pending());
         let finishes = can_finish && std::mem::take(&mut self.finish_asked);
         self.has_finished |= finishes;
         for task in &mut self.tasks {
@@ -399,6 +423,9 @@ impl BoltExecutor {
         self.tasks.iter_mut().for_each(|task| task.publish_counts(gauges));
         let held = self.tasks.iter().map(|task| task.state.holds.held()).sum();
         gauges.publish(CounterId::HELD, held);
+        if let Some(times) = &self.times {
+            times.publish(gauges);
+        }
         let has_input = self.in_hand.is_some() || !self.handed_over.is_empty();
         if self.kept > 0 {
             gauges.waiting_since.put(now.0, || {});
@@ -429,7 +456,10 @@ impl BoltExecutor {
         let behind = self.next.as_ref().map_or(Time::NEVER, |next| next.wake_at(now));
         // One that is due and has not overtaken waits for something else, which wakes the executor.
         let overtake = self.inputs.as_ref().map(AlignedInputs::overtakes_at).filter(|at| *at > now);
-        own.unwrap_or(Time::NEVER).min(retry).min(commit).min(behind).min(overtake.unwrap_or(Time::NEVER))
+        let emitters = self.tasks.iter().map(|task| &task.emitter);
+        let time = self.times.as_ref().map_or(Time::NEVER, |times| times.wake_at(emitters));
+        let earliest = [retry, commit, behind, time, overtake.unwrap_or(Time::NEVER)].into_iter().min();
+        own.into_iter().chain(earliest).min().unwrap_or(Time::NEVER)
     }
 
     /// Ends the instances of this executor.

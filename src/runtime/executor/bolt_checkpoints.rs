@@ -18,10 +18,12 @@
 
 use std::time::Duration;
 
+use crate::checkpoint::EventTimeEntry;
 use crate::clock::Time;
-use crate::runtime::executor::aligned_inputs::AlignedInputs;
+use crate::runtime::executor::aligned_inputs::{AlignedInputs, Arrival};
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin, is_built};
+use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::checkpoints::{ExecutorCheckpoints, QUEUE_LOOK_PERIOD};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::executor::task_snapshots::HeldRow;
@@ -41,6 +43,8 @@ impl BoltExecutor {
             }
             CheckpointCommand::Restore(recovery, restored) => {
                 checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
+                let times = |task: &BoltTask| restored.event_times.get(task.context.component());
+                self.restore_time(self.tasks.first().and_then(times));
                 for task in &mut self.tasks {
                     task.context = task.context.after_recovery(recovery);
                     task.checkpoints.restore(&restored);
@@ -75,8 +79,14 @@ impl BoltExecutor {
         if let Some(inputs) = &mut self.inputs {
             let (held, barriers) = inputs.clear();
             self.processed += barriers;
-            held.into_iter().for_each(|incoming| self.drop_incoming(incoming));
+            for arrival in held {
+                match arrival {
+                    Arrival::Batch(incoming) => self.drop_incoming(incoming),
+                    Arrival::Time(..) => self.processed += 1,
+                }
+            }
         }
+        self.restore_time(None);
     }
 
     /// Gives back the credit of a batch that is not executed.
@@ -94,7 +104,7 @@ impl BoltExecutor {
             while let Some(taken) = self.handles.inbox.take_any() {
                 match taken {
                     Taken::Batch(incoming) => self.drop_incoming(incoming),
-                    Taken::Barrier(..) => self.processed += 1,
+                    Taken::Barrier(..) | Taken::Time(..) => self.processed += 1,
                 }
             }
         }
@@ -257,7 +267,10 @@ impl BoltExecutor {
         }
         for task in &mut self.tasks {
             task.emitter.flush();
-            task.checkpoints.begin_snapshot(barrier, &mut task.state);
+            let latest = task.emitter.times.as_ref().map(|times| times.source.latest());
+            let watermark = task.state.store.watermark();
+            let event_time = EventTimeEntry { watermark, latest: latest.unwrap_or_default() };
+            task.checkpoints.begin_snapshot(barrier, event_time, &mut task.state);
         }
         if let Some(task) = self.tasks.first_mut() {
             task.emitter.outgoing.send_barrier(barrier);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Time;
-use crate::runtime::executor::aligned_inputs::AlignedInputs;
+use crate::runtime::executor::aligned_inputs::{AlignedInputs, Arrival};
 use crate::runtime::executor::batch_cursor::BatchCursor;
 use crate::runtime::executor::bolt::{BoltExecutor, InHand, Origin};
 use crate::runtime::faults::Fate;
@@ -25,7 +25,8 @@ fn may_enter(cycle_links: &[Arc<Link>]) -> bool {
 }
 
 impl BoltExecutor {
-    /// Takes the next batch, if there is one that may be taken. Batches from within the cycle go first.
+    /// Takes the next batch, or what comes of event time, if there is something that may be taken. What comes from within
+    /// the cycle goes first.
     pub(super) fn take_batch(&mut self, now: Time) -> bool {
         if let Some(input) = self.tasks.iter_mut().find_map(|task| task.checkpoints.take_held()) {
             self.in_hand = Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Restored });
@@ -41,7 +42,14 @@ impl BoltExecutor {
             }
             None => (self.take_unaligned(), false),
         };
-        let Some(Incoming { input, link, charge, .. }) = next else { return false };
+        let Some(arrival) = next else { return false };
+        let Incoming { input, link, charge, .. } = match arrival {
+            Arrival::Batch(incoming) => incoming,
+            Arrival::Time(link, mark) => {
+                self.take_time(link, mark);
+                return true;
+            }
+        };
         let fate = if is_skipped { Fate::Drop } else { self.fate(&input, now) };
         self.in_hand =
             Some(InHand { cursor: BatchCursor::new(input), origin: Origin::Queue { link, charge } });
@@ -57,11 +65,12 @@ impl BoltExecutor {
     }
 
     /// The next batch where there are no checkpoints, and so no barriers.
-    fn take_unaligned(&self) -> Option<Incoming> {
+    fn take_unaligned(&self) -> Option<Arrival> {
         let inbox = &self.handles.inbox;
         let enter = || if may_enter(&self.cycle_links) { inbox.take_data() } else { None };
         match inbox.take_cycle().or_else(enter)? {
-            Taken::Batch(incoming) => Some(incoming),
+            Taken::Batch(incoming) => Some(Arrival::Batch(incoming)),
+            Taken::Time(link, mark) => Some(Arrival::Time(link.id, mark)),
             Taken::Barrier(..) => {
                 debug_assert!(false, "barriers come where there are checkpoints");
                 None

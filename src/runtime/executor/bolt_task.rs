@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::api::{
     Bolt, CounterId, FailedHold, FailureCause, InputKeys, OutputCollector, OutputState, Outputs, SourceMeta,
-    TaskContext, TaskError, Timer,
+    TaskContext, TaskError,
 };
 use crate::clock::Time;
 use crate::config::{AfterRetries, OnError};
@@ -21,12 +21,9 @@ use crate::runtime::executor::task_snapshots::TaskCheckpoints;
 use crate::runtime::executor::user_code::{Restart, call_hooks, drop_broken, drop_left};
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::routing::emitter::Emitter;
-use crate::state::{Due, TaskState};
+use crate::state::TaskState;
 use crate::topology::graph::BoltFactory;
 use crate::tuple::{Anchor, Value};
-
-/// So many calls of timers in a step; the others are made in the next.
-const TIMERS_PER_STEP: usize = 256;
 
 /// The tuple in hand, for which a call failed and is made again.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +51,8 @@ pub struct BoltTask {
     pub next_tick: Time,
     pub on_error: Option<OnError>,
     retry: Option<CallRetry>,
+    /// When the call of a timer in event time is made again that has failed. Until then no tuple is executed.
+    pub(super) timer_retry: Option<Time>,
     /// Whether `flush` is due, because a tuple was executed since the last `flush`.
     pub executed: bool,
     /// Whether `finish` was called, and no tuple was executed since. Then no timer is called: what it emits could
@@ -96,6 +95,7 @@ impl BoltTask {
             next_tick: Time::NEVER,
             on_error,
             retry: None,
+            timer_retry: None,
             executed: false,
             has_finished: false,
             executed_now: 0,
@@ -115,7 +115,7 @@ impl BoltTask {
         drop_broken(self.bolt.take(), &self.emitter.errors, now);
         self.emitter.drop_all(&mut self.state, now);
         self.checkpoints.clear();
-        self.retry = None;
+        (self.retry, self.timer_retry) = (None, None);
         (self.executed, self.has_finished) = (false, false);
         self.next_tick = Time::NEVER;
         self.restart.begin_anew();
@@ -143,7 +143,7 @@ impl BoltTask {
     ///
     /// # Errors
     /// Why the call failed. It was reported.
-    fn call(
+    pub(super) fn call(
         &mut self,
         handles: &ExecutorHandles,
         now: Time,
@@ -309,43 +309,6 @@ impl BoltTask {
         let _ = self.call(handles, now, true, |bolt, out| bolt.tick(out));
     }
 
-    /// Calls timers that are due, a bounded number of them, if there is an instance that has not finished.
-    pub fn call_due_timers(&mut self, handles: &ExecutorHandles, cx: &StepContext<'_>) {
-        let now = cx.now;
-        if self.has_finished {
-            return;
-        }
-        for _ in 0..TIMERS_PER_STEP {
-            let Some((timer, place)) = self.state.store.due_timer(now).filter(|_| self.bolt.is_some()) else {
-                return;
-            };
-            let result = self.call(handles, now, true, |bolt, out| {
-                out.state().begin_timer(timer, place);
-                bolt.timer(Timer::new(timer), out)
-            });
-            if let Err(error) = result {
-                self.timer_failed((timer, place), &error, handles, cx);
-            }
-        }
-    }
-
-    /// The call of a timer failed: it is made again later, or the timer is given up.
-    fn timer_failed(
-        &mut self,
-        (timer, place): (u32, u32),
-        error: &CallError,
-        handles: &ExecutorHandles,
-        cx: &StepContext<'_>,
-    ) {
-        let number = self.state.store.timer_failures(timer, place) + 1;
-        let at = self.retry_at(number, error, handles, cx);
-        self.state.store.set_failed_timer(timer, place, at.map(|at| Due { at, failures: number }));
-        if at.is_none() {
-            self.stop_if_asked(error);
-            self.emitter.unanchored_now += 1;
-        }
-    }
-
     /// Decides whether the call that failed for this tuple of the batch in hand is made again. If so, notes when.
     pub fn retries(
         &mut self,
@@ -362,7 +325,7 @@ impl BoltTask {
     }
 
     /// When a call that failed is made again, for the `number`th time, and counts that. `None` if it is not.
-    fn retry_at(
+    pub(super) fn retry_at(
         &self,
         number: u32,
         error: &CallError,
@@ -393,12 +356,13 @@ impl BoltTask {
 
     /// When the call that failed is made again; [`Time::NEVER`] if there is none.
     pub fn retry_due(&self) -> Time {
-        self.retry.map_or(Time::NEVER, |retry| retry.due)
+        self.retry.map(|retry| retry.due).into_iter().chain(self.timer_retry).min().unwrap_or(Time::NEVER)
     }
 
     /// Whether the task executes no tuple yet, because a call is made again later.
     pub fn waits_for_retry(&self, now: Time) -> bool {
-        self.retry.is_some_and(|retry| retry.due > now)
+        let timer_waits = self.timer_retry.is_some_and(|due| due > now);
+        timer_waits || self.retry.is_some_and(|retry| retry.due > now)
     }
 
     /// Fails the held tuples that user code failed, or dropped without `ack` or `fail`. Those that are not

@@ -166,6 +166,14 @@ impl OutputCollector for Collected {
         Anchor::NONE
     }
 
+    fn takes_splits(&self) -> bool {
+        false
+    }
+
+    fn begin_split(&mut self, _split: &str) {}
+
+    fn end_split(&mut self, _split: &str) {}
+
     fn report(&mut self, error: TaskError) {
         self.errors.push(error);
     }

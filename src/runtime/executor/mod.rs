@@ -12,6 +12,7 @@
 //! * [`checkpoints`] is what executors of tasks have for checkpoints. `bolt_checkpoints` and `spout_checkpoints`
 //!   continue the executors, `task_snapshots` and `spout_positions` are parts of tasks. [`storage`] writes what they
 //!   send. [`checkpoint_coordinator`] decides, or the master does, and [`worker_checkpoints`] carries that out.
+//! * [`event_times`] is what executors of tasks have for event time. `bolt_times` and `spout_times` continue them.
 //! * [`step`] is what all of them have in common.
 
 pub mod acker;
@@ -22,11 +23,14 @@ mod bolt_chain;
 mod bolt_checkpoints;
 mod bolt_inputs;
 pub mod bolt_task;
+mod bolt_timers;
+mod bolt_times;
 mod call_error;
 pub mod checkpoint_coordinator;
 pub mod checkpoints;
 mod dealing;
 pub mod end_coordinator;
+pub mod event_times;
 pub mod executor_answers;
 mod idle_pause;
 pub mod latencies;
@@ -39,6 +43,7 @@ mod spout_checkpoints;
 mod spout_outcomes;
 mod spout_positions;
 pub mod spout_task;
+mod spout_times;
 pub mod step;
 pub mod storage;
 mod task_share;

@@ -23,6 +23,7 @@ use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::tree_clock::TreeClock;
 use crate::runtime::executor::bolt::BoltExecutor;
 use crate::runtime::executor::checkpoints::ExecutorCheckpoints;
+use crate::runtime::executor::event_times::EventTimes;
 use crate::runtime::executor::idle_pause::IDLE_PAUSE_MAX;
 use crate::runtime::executor::latencies::Latencies;
 use crate::runtime::executor::spout_task::{Pause, STARVED_AFTER, SpoutTask, TREE_CLOCK_PERIOD};
@@ -63,7 +64,7 @@ pub struct SpoutExecutor {
     tree_clock: TreeClock,
     next_tree_look: Time,
     pub(super) opened: bool,
-    active: bool,
+    pub(super) active: bool,
     draining: bool,
     /// Whether this executor is counted among the live spouts.
     live: bool,
@@ -77,6 +78,8 @@ pub struct SpoutExecutor {
     pub(super) checkpoints: Option<ExecutorCheckpoints>,
     /// Barriers that are to be sent, each in its turn: a link on which one is missing would wait for it.
     pub(super) begun: VecDeque<Barrier>,
+    /// Event time, where the component has any.
+    pub(super) times: Option<EventTimes>,
     /// The executor that is chained behind this one: see `bolt`.
     pub(super) next: Option<Box<BoltExecutor>>,
 }
@@ -89,6 +92,7 @@ impl SpoutExecutor {
         latencies: Latencies,
         downstream: Vec<Arc<Gauges>>,
         cycles: Cycles,
+        times: Option<EventTimes>,
         next: Option<Box<BoltExecutor>>,
     ) -> SpoutExecutor {
         // With checkpoints it begins halted.
@@ -114,6 +118,7 @@ impl SpoutExecutor {
             turn: 0,
             blocked_since: None,
             closed: false,
+            times,
             next,
         }
     }
@@ -149,6 +154,12 @@ impl SpoutExecutor {
             }
         }
         let settled = self.end_step(cx, outcome, processed);
+        if self.pass_time(cx, outcome) && outcome != StepOutcome::Blocked {
+            outcome = StepOutcome::Worked;
+        }
+        if let Some(times) = &self.times {
+            times.publish(&self.handles.address.gauges);
+        }
         if outcome == StepOutcome::Idle {
             let leftovers = self.next.as_mut().map(|next| next.outcome_of_leftovers(cx.now));
             outcome = match leftovers {
@@ -191,7 +202,8 @@ impl SpoutExecutor {
             return false;
         }
         next.resume(cx);
-        true
+        // As long as a barrier is being passed on, no time is.
+        !self.begun.is_empty() || next.pass_time(cx, false).is_none()
     }
 
     /// Handles what came over the control lanes of the chain. Returns how many of these messages count as
@@ -222,9 +234,11 @@ impl SpoutExecutor {
                     }
                 }
                 Control::Command(ExecutorCommand::Close) => self.close(),
+                Control::Loss(Loss::Worker { .. }) => {
+                    self.times.iter_mut().for_each(EventTimes::send_again);
+                }
                 Control::Checkpoint(command) => self.take_checkpoint_command(command, now),
                 Control::Tree(TreeMessage::Acks(_))
-                | Control::Loss(Loss::Worker { .. })
                 | Control::Command(ExecutorCommand::Finish)
                 | Control::End(_)
                 | Control::CheckpointEvent(_)
@@ -387,8 +401,10 @@ impl SpoutExecutor {
         if self.held_back.is_some() {
             wake_at = wake_at.min(now.after(IDLE_PAUSE_MAX));
         }
-        let behind = self.next.as_ref().filter(|_| self.opened).map_or(Time::NEVER, |next| next.wake_at(now));
-        wake_at.min(behind)
+        let emitters = self.tasks.iter().map(|task| &task.emitter);
+        let time = self.times.as_ref().filter(|_| self.active).map(|times| times.wake_at(emitters));
+        let behind = self.next.as_ref().filter(|_| self.opened).map(|next| next.wake_at(now));
+        wake_at.min(time.unwrap_or(Time::NEVER)).min(behind.unwrap_or(Time::NEVER))
     }
 
     /// Ends the instances of this executor.

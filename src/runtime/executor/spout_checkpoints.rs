@@ -22,10 +22,13 @@ impl SpoutExecutor {
                 self.handles.processed(outstanding);
                 self.begun.clear();
                 self.tasks.iter_mut().for_each(|task| task.halt(now));
+                self.restore_time(None);
             }
             CheckpointCommand::Restore(recovery, restored) => {
                 checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
                 self.tasks.iter_mut().for_each(|task| task.restore(recovery, &restored));
+                let component = self.tasks.first().map(|task| task.context.component().to_owned());
+                self.restore_time(component.and_then(|it| restored.event_times.get(it.as_str())));
             }
             CheckpointCommand::Resume => checkpoints.resume(),
             CheckpointCommand::Begin(barrier) => self.begun.push_back(barrier),

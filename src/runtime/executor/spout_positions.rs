@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::api::{Positions, TaskContext};
-use crate::checkpoint::TaskName;
+use crate::checkpoint::{EventTimeEntry, TaskName};
 use crate::ids::CheckpointId;
 use crate::runtime::executor::checkpoints::{StorageSender, refuse};
 use crate::runtime::flow::checkpoint::{Restored, StorageJob, TaskPart};
@@ -54,16 +54,16 @@ impl SpoutCheckpoints {
         self.restored = None;
     }
 
-    /// Sends the position of the task for a checkpoint, or the reason why there is none.
+    /// Sends the position of the task for a checkpoint and how far event time is, or the reason why there is none.
     pub fn take(
         &mut self,
         checkpoint: CheckpointId,
-        positions: Result<Positions, String>,
+        taken: Result<(Positions, EventTimeEntry), String>,
         storage: &StorageSender,
         coordinator: &InboxSender,
     ) {
-        let positions = match positions {
-            Ok(positions) => positions,
+        let (positions, event_time) = match taken {
+            Ok(taken) => taken,
             Err(why) => {
                 refuse(&self.name, checkpoint, &why, coordinator);
                 return;
@@ -81,6 +81,7 @@ impl SpoutCheckpoints {
             positions,
             names_keys: false,
             has_in_flight: false,
+            event_time,
         };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::{
     CounterId, OpenMessages, OutputState, Positions, Spout, SpoutOutputs, SpoutStatus, TaskContext, TaskError,
 };
+use crate::checkpoint::EventTimeEntry;
 use crate::clock::Time;
 use crate::config::ReplayOptions;
 use crate::config::limits::REPLAYS_WAITING_MAX;
@@ -36,7 +37,7 @@ pub struct SpoutTask {
     /// The instance; `None` before it is built and after it panicked.
     pub spout: Option<Box<dyn Spout>>,
     factory: SpoutFactory,
-    context: TaskContext,
+    pub(super) context: TaskContext,
     pub state: OutputState,
     pub emitter: Emitter,
     pub restart: Restart,
@@ -147,6 +148,11 @@ impl SpoutTask {
         !self.exhausted && !self.stopped && !self.restart.is_over()
     }
 
+    /// Whether it has come to the end of its input, and everything was processed.
+    pub fn has_ended(&self) -> bool {
+        self.exhausted && self.in_flight() == 0 && self.backoff.len() == 0
+    }
+
     /// Whether it may still emit: new messages, or failed messages after their back-off.
     pub fn is_live(&self) -> bool {
         self.may_emit() || self.backoff.len() > 0
@@ -204,6 +210,9 @@ impl SpoutTask {
                 Err(panic)
             }
         };
+        let latest = self.emitter.times.as_ref().map(|times| times.source.latest());
+        let event_time = EventTimeEntry { watermark: None, latest: latest.unwrap_or_default() };
+        let positions = positions.map(|positions| (positions, event_time));
         self.checkpoints.take(checkpoint, positions, storage, &handles.coordinator);
     }
 

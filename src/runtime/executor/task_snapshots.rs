@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::api::{OutputState, Positions, SourceMeta, TaskContext};
-use crate::checkpoint::{StoredSnapshots, TaskName};
+use crate::checkpoint::{EventTimeEntry, StoredSnapshots, TaskName};
 use crate::ids::{CheckpointId, TaskId};
 use crate::logging::panics::guarded;
 use crate::runtime::executor::checkpoints::{SNAPSHOT_BYTES_PER_STEP, StorageSender, refuse};
@@ -160,6 +160,8 @@ pub struct TaskCheckpoints {
     in_flight_state: Option<u32>,
     in_flight: InFlight,
     writing: Option<Writing>,
+    /// How far event time was when it began.
+    event_time: EventTimeEntry,
     chain: Chain,
     /// What belongs to it of the state of another number of tasks. `None`: there are no checkpoints.
     share: Option<TaskShare>,
@@ -180,6 +182,7 @@ impl TaskCheckpoints {
             in_flight: InFlight::None,
             share: None,
             writing: None,
+            event_time: EventTimeEntry::default(),
             chain: Chain::default(),
             restored: None,
             held: Vec::new(),
@@ -233,6 +236,10 @@ impl TaskCheckpoints {
     ) -> Result<(), RestoreError> {
         if restored.names_keys.contains(&self.name.component) {
             store.has_named_keys();
+        }
+        if let Some(watermark) = restored.event_times.get(&self.name.component).and_then(|it| it.watermark) {
+            // Before the state is read, some of which counts from it.
+            store.set_watermark(watermark);
         }
         let tasks_before = restored.tasks.get(&self.name.component).copied();
         let share = share.filter(|share| tasks_before.is_some_and(|before| before != share.tasks()));
@@ -328,7 +335,8 @@ impl TaskCheckpoints {
     }
 
     /// Begins a snapshot of the state as it is now.
-    pub fn begin_snapshot(&mut self, barrier: Barrier, state: &mut OutputState) {
+    pub fn begin_snapshot(&mut self, barrier: Barrier, event_time: EventTimeEntry, state: &mut OutputState) {
+        self.event_time = event_time;
         self.note_held(state);
         let kind = state.store.begin_snapshot(barrier.full || self.chain.needs_full());
         self.chain.begins(kind);
@@ -419,7 +427,8 @@ impl TaskCheckpoints {
         self.in_flight = InFlight::None;
         let (task, states, positions) = (self.name.clone(), store.described(), Positions::default());
         let (names_keys, has_in_flight) = (store.names_keys(), self.chain.has_in_flight);
-        let part = TaskPart { task, kind, states, positions, names_keys, has_in_flight };
+        let event_time = self.event_time.clone();
+        let part = TaskPart { task, kind, states, positions, names_keys, has_in_flight, event_time };
         storage.send(StorageJob::Seal { checkpoint, part: Box::new(part) });
         true
     }

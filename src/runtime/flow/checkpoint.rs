@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::api::Positions;
-use crate::checkpoint::{CheckpointError, Manifest, SnapshotFile, StoredSnapshots, TaskName};
+use crate::checkpoint::{CheckpointError, EventTimeEntry, Manifest, SnapshotFile, StoredSnapshots, TaskName};
 use crate::ids::CheckpointId;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::dealt::Dealt;
@@ -33,6 +33,8 @@ pub struct Restored {
     pub names_keys: BTreeSet<SmolStr>,
     /// The states of each component that are left behind.
     pub left_behind: BTreeMap<SmolStr, BTreeSet<SmolStr>>,
+    /// How far event time was in each component.
+    pub event_times: BTreeMap<SmolStr, EventTimeEntry>,
 }
 
 /// What `--allow-dropped-state` and messages call a state of a component. With a dot, as the streams of a component are
@@ -65,6 +67,9 @@ pub struct TaskPart {
     pub names_keys: bool,
     /// Whether tuples were in flight to the task, so that something may come of them.
     pub has_in_flight: bool,
+    /// How far event time has come in it.
+    #[serde(default)]
+    pub event_time: EventTimeEntry,
 }
 
 /// Why a checkpoint was not published, or not read.

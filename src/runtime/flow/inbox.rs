@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 
 use crate::api::{CounterId, SourceMeta};
 use crate::clock::Time;
+use crate::event_time::TimeMark;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::gauges::Gauges;
 use crate::runtime::flow::link::{Link, LinkKind};
@@ -28,6 +29,8 @@ pub enum Taken {
     Batch(Incoming),
     /// A barrier, and the link that it came over.
     Barrier(Arc<Link>, Barrier),
+    /// How far event time is, and the link that this came over.
+    Time(Arc<Link>, TimeMark),
 }
 
 /// The reading end of an executor's lanes.
@@ -76,6 +79,7 @@ impl Inbox {
                 self.barriers.fetch_sub(1, Ordering::Relaxed);
                 Taken::Barrier(link, barrier)
             }
+            DataMessage::Time { link, mark, .. } => Taken::Time(link, mark),
         }
     }
 

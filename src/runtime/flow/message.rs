@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::api::SourceMeta;
 use crate::clock::Time;
+use crate::event_time::TimeMark;
 use crate::ids::{CheckpointId, Incarnation, WorkerId};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::AckRecords;
@@ -60,6 +61,15 @@ pub enum DataMessage {
         /// When it was sent.
         sent_at: Time,
     },
+    /// How far event time is. It needs no credit.
+    Time {
+        /// The link that it came over.
+        link: Arc<Link>,
+        /// How far it is.
+        mark: TimeMark,
+        /// When it was sent.
+        sent_at: Time,
+    },
 }
 
 impl DataMessage {
@@ -67,7 +77,7 @@ impl DataMessage {
     pub fn link(&self) -> &Link {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => &incoming.link,
-            DataMessage::Barrier { link, .. } => link,
+            DataMessage::Barrier { link, .. } | DataMessage::Time { link, .. } => link,
         }
     }
 
@@ -75,7 +85,7 @@ impl DataMessage {
     pub fn charge(&self) -> Charge {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => incoming.charge,
-            DataMessage::Barrier { .. } => Charge::default(),
+            DataMessage::Barrier { .. } | DataMessage::Time { .. } => Charge::default(),
         }
     }
 
@@ -83,7 +93,7 @@ impl DataMessage {
     pub fn sent_at(&self) -> Time {
         match self {
             DataMessage::Batch(incoming) | DataMessage::Encoded { incoming, .. } => incoming.sent_at,
-            DataMessage::Barrier { sent_at, .. } => *sent_at,
+            DataMessage::Barrier { sent_at, .. } | DataMessage::Time { sent_at, .. } => *sent_at,
         }
     }
 }
@@ -157,7 +167,7 @@ pub enum Loss {
         /// Which of the topology's ackers.
         acker: usize,
     },
-    /// To an acker: a worker is lost.
+    /// To an acker, and where there is event time to executors of tasks: a worker is lost.
     Worker {
         /// Which.
         worker: WorkerId,

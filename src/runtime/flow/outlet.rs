@@ -20,6 +20,8 @@ pub enum PayloadKind {
     Data,
     /// The barrier of a checkpoint; data lane, without credit.
     Barrier,
+    /// How far event time is; data lane, without credit.
+    Time,
 }
 
 /// The way to one other worker.

@@ -27,7 +27,7 @@ use bytes::{Buf, Bytes};
 
 use crate::api::SourceMeta;
 use crate::clock::Time;
-use crate::ids::{Incarnation, WorkerId};
+use crate::ids::{Incarnation, LinkId, WorkerId};
 use crate::runtime::flow::charge::LinkCredit;
 use crate::runtime::flow::credit_returns::CreditReturns;
 use crate::runtime::flow::gauges::Gauges;
@@ -65,6 +65,8 @@ pub struct Place {
     pub is_spout: bool,
     /// Which acker of the topology it is, if it is one.
     pub acker: Option<usize>,
+    /// Whether it lets those behind it know how far event time is. Those of a lost worker have to learn it once more.
+    pub has_event_time: bool,
 }
 
 /// The two ends of a link, and its half in this worker, if it has one.
@@ -130,7 +132,14 @@ impl Ingress {
     ) -> Result<(), PayloadError> {
         match kind {
             PayloadKind::Data => self.take_data(from, payload, now),
-            PayloadKind::Barrier => self.take_barrier(from, payload, now),
+            PayloadKind::Barrier => {
+                let (link, barrier) = payload::decode_barrier(payload)?;
+                self.deliver_mark(from, link, |link| DataMessage::Barrier { link, barrier, sent_at: now })
+            }
+            PayloadKind::Time => {
+                let (link, mark) = payload::decode_time(payload)?;
+                self.deliver_mark(from, link, |link| DataMessage::Time { link, mark, sent_at: now })
+            }
             PayloadKind::Acks => {
                 let (acker, records) = payload::decode_acks(payload)?;
                 self.deliver(acker, TreeMessage::Acks(records), |place| place.acker.is_some())
@@ -187,18 +196,21 @@ impl Ingress {
         Ok(())
     }
 
-    /// Delivers a barrier, in its place among the batches of its link.
-    fn take_barrier(&self, from: WorkerId, payload: Bytes, now: Time) -> Result<(), PayloadError> {
-        let (id, barrier) = payload::decode_barrier(payload)?;
+    /// Delivers what is no batch, in its place among the batches of its link.
+    fn deliver_mark(
+        &self,
+        from: WorkerId,
+        id: LinkId,
+        mark: impl FnOnce(Arc<Link>) -> DataMessage,
+    ) -> Result<(), PayloadError> {
         let ends = self.links.get(id.0 as usize).ok_or(unknown("link", id.0))?;
         let inbox = self.places[ends.consumer.index()].inbox.as_ref();
         let is_theirs = self.places[ends.producer.index()].worker == from;
         let (Some(inbox), Some(link)) = (inbox.filter(|_| is_theirs), &ends.link) else {
             return Err(unknown("link", id.0));
         };
-        let link = Arc::clone(link);
         self.lifecycle.rest.sending();
-        inbox.send_data(DataMessage::Barrier { link, barrier, sent_at: now }, Urgency::Now);
+        inbox.send_data(mark(Arc::clone(link)), Urgency::Now);
         Ok(())
     }
 
@@ -249,7 +261,7 @@ impl Ingress {
                 .collect();
             for place in &self.places {
                 let Some(inbox) = &place.inbox else { continue };
-                if place.acker.is_some() {
+                if place.acker.is_some() || place.has_event_time {
                     let lost = Loss::Worker { worker: *worker, next: *next, membership };
                     inbox.send_control(lost, Urgency::Now);
                 }

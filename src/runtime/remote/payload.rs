@@ -10,7 +10,8 @@
 //!            · root(8) touched(4) … · root(8) message(1) cause(1) … · root(8) …
 //!            · root(8) xor(8) … · root(8) xor(8) … · root(8) …
 //!  outcomes  executor(4) · n(4) · kind(1) root(8) message(1) cause(1) …
-//!  barrier   link(4) · epoch(8) · number(8) · full(1)
+//!  barrier   link(4) · epoch(8) · number(8) · txid(8) · last(1) · full(1)
+//!  time      link(4) · idle(1) · watermark(8), which is 0 with idle
 //!  cause     the cause's place among all, and 128 more if the message is given up
 //! ```
 
@@ -18,6 +19,7 @@ use bytes::{Buf, Bytes};
 
 use crate::api::FailureCause;
 use crate::config::limits::BLOCK_MESSAGES_MAX;
+use crate::event_time::TimeMark;
 use crate::ids::{CheckpointId, LinkId, RootId, TaskId, WorkerSet};
 use crate::runtime::acking::acker::Outcome;
 use crate::runtime::acking::records::{AckRecords, FailureReport};
@@ -26,7 +28,7 @@ use crate::runtime::flow::charge::LinkCredit;
 use crate::runtime::flow::outlet::HEADROOM;
 use crate::topology::plan::ExecutorId;
 use crate::tuple::codec::{self, CodecError};
-use crate::tuple::{MessageIndex, TupleBatch};
+use crate::tuple::{MessageIndex, Timestamp, TupleBatch};
 
 /// Why a payload is refused. A correct sender of the same version never causes one of these errors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +141,35 @@ pub fn decode_barrier(mut payload: Bytes) -> Result<(LinkId, Barrier), PayloadEr
     let (last, full) = (switch("place of a checkpoint")?, switch("kind of snapshot")?);
     reader.end()?;
     Ok((link, Barrier { checkpoint, full, txid, last }))
+}
+
+/// How far event time is on a link, after [`HEADROOM`] free bytes.
+pub fn encode_time(link: LinkId, mark: TimeMark) -> Vec<u8> {
+    let (idle, watermark) = match mark {
+        TimeMark::Watermark(watermark) => (0, watermark.0),
+        TimeMark::Idle => (1, 0),
+    };
+    let mut out = vec![0; HEADROOM];
+    out.extend_from_slice(&link.0.to_le_bytes());
+    out.push(idle);
+    out.extend_from_slice(&watermark.to_le_bytes());
+    out
+}
+
+/// The link, and how far event time is on it.
+///
+/// # Errors
+/// When it is not what [`encode_time`] writes.
+pub fn decode_time(mut payload: Bytes) -> Result<(LinkId, TimeMark), PayloadError> {
+    let mut reader = Reader(&mut payload);
+    let link = LinkId(reader.u32()?);
+    let (idle, watermark) = (reader.u8()?, reader.u64()? as i64);
+    reader.end()?;
+    match (idle, watermark) {
+        (0, watermark) => Ok((link, TimeMark::Watermark(Timestamp(watermark)))),
+        (1, 0) => Ok((link, TimeMark::Idle)),
+        (other, _) => Err(PayloadError::Unknown { what: "kind of watermark", number: other.into() }),
+    }
 }
 
 /// Records for an acker, after [`HEADROOM`] free bytes.

@@ -24,6 +24,7 @@ use crate::runtime::flow::inbox::InboxSender;
 use crate::runtime::flow::message::{EndRequest, TreeMessage};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::address::Address;
+use crate::runtime::routing::emitted_times::EmittedTimes;
 use crate::runtime::routing::outgoing::Outgoing;
 use crate::runtime::routing::subscription::Subscription;
 use crate::tuple::{Anchor, TupleBatch, Value};
@@ -68,6 +69,8 @@ pub struct Emitter {
     pub max_replays: Option<u32>,
     /// Whether what the bolt fails becomes a dead letter at once, and is not replayed.
     pub letters_at_once: bool,
+    /// Where the component has `event_time`: reads the times of what is emitted.
+    pub times: Option<EmittedTimes>,
 }
 
 impl Emitter {
@@ -146,6 +149,10 @@ impl Emitter {
         take: impl Fn(usize, &mut Subscription, TupleBatch, &[TaskId], &Arc<SourceMeta>, &mut Outgoing),
     ) {
         let StreamOut { meta, subscriptions } = &mut self.streams[index];
+        if let Some(times) = &mut self.times {
+            let (errors, now) = (&self.errors, self.outgoing.now);
+            times.observe(index, &stage.batch, |why| errors.report_text(&why, now));
+        }
         let empty = stage.empty_like();
         let mut batch = std::mem::replace(&mut stage.batch, empty);
         if let Some((last, earlier)) = subscriptions.split_last_mut() {
@@ -270,6 +277,22 @@ impl OutputCollector for Emitter {
         match &mut self.pending {
             Some(pending) => pending.open_message(id, open, self.outgoing.now),
             None => Anchor::NONE,
+        }
+    }
+
+    fn takes_splits(&self) -> bool {
+        self.times.is_some()
+    }
+
+    fn begin_split(&mut self, split: &str) {
+        if let Some(times) = &mut self.times {
+            times.source.begin_split(split);
+        }
+    }
+
+    fn end_split(&mut self, split: &str) {
+        if let Some(times) = &mut self.times {
+            times.source.end_split(split);
         }
     }
 

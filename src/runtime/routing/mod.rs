@@ -10,6 +10,7 @@
 //! * [`target`]: the batch under construction for one task.
 //! * [`outgoing`]: what the subscriptions of a task share: links, edges, counts.
 
+pub mod emitted_times;
 pub mod emitter;
 pub mod grouping;
 pub mod outgoing;

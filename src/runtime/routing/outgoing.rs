@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 
 use crate::api::{FailureCause, SourceMeta};
 use crate::clock::Time;
+use crate::event_time::TimeMark;
 use crate::ids::{RootId, WorkerSet};
 use crate::runtime::acking::ack_buffer::AckBuffer;
 use crate::runtime::acking::records::FailureReport;
@@ -22,7 +23,7 @@ use crate::runtime::flow::outlet::{HEADROOM, PayloadKind};
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::lifecycle::rest::Rest;
 use crate::runtime::remote::address::{Address, RemoteExecutor};
-use crate::runtime::remote::payload::{DataHeader, encode_barrier, encode_data};
+use crate::runtime::remote::payload::{DataHeader, encode_barrier, encode_data, encode_time};
 use crate::tuple::{Anchor, Attempt, MessageIndex, Run, TupleBatch};
 
 /// An executor that this one sends to.
@@ -151,17 +152,35 @@ impl Outgoing {
 
     /// Sends a barrier on all links. Everything that belongs before it must have been sent.
     pub fn send_barrier(&mut self, barrier: Barrier) {
+        let sent_at = self.now;
+        self.send_mark(
+            PayloadKind::Barrier,
+            |link| DataMessage::Barrier { link, barrier, sent_at },
+            |link| encode_barrier(link.id, barrier),
+        );
+    }
+
+    /// Sends on all links how far event time is. Everything that belongs before it must have been sent.
+    pub fn send_time(&mut self, mark: TimeMark) {
+        let sent_at = self.now;
+        self.send_mark(
+            PayloadKind::Time,
+            |link| DataMessage::Time { link, mark, sent_at },
+            |link| encode_time(link.id, mark),
+        );
+    }
+
+    fn send_mark(
+        &mut self,
+        kind: PayloadKind,
+        here: impl Fn(Arc<Link>) -> DataMessage,
+        away: impl Fn(&Link) -> Vec<u8>,
+    ) {
         for OutLink { address, link } in self.links.iter() {
             self.rest.sending();
             match address {
-                Address::Here(inbox) => {
-                    let message = DataMessage::Barrier { link: Arc::clone(link), barrier, sent_at: self.now };
-                    inbox.send_data(message, Urgency::WhenDone);
-                }
-                Address::There(remote) => {
-                    let bytes = encode_barrier(link.id, barrier);
-                    remote.outlet.send(PayloadKind::Barrier, bytes, None, self.now);
-                }
+                Address::Here(inbox) => inbox.send_data(here(Arc::clone(link)), Urgency::WhenDone),
+                Address::There(remote) => remote.outlet.send(kind, away(link), None, self.now),
             }
         }
     }

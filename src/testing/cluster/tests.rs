@@ -3,12 +3,12 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::api::{Bolt, Input, Outputs, TaskContext, TaskError};
-use crate::config::Delivery;
-use crate::testing::{FixedSpout, SimulatedTopology, SimulationOptions};
+use crate::api::{Bolt, EventTime, Input, Outputs, TaskContext, TaskError};
+use crate::config::{ChainMode, Delivery, EventTimeOptions};
+use crate::testing::{Feeder, FixedSpout, SimulatedTopology, SimulationOptions};
 use crate::topology::builder::TopologyBuilder;
 use crate::topology::plan::Part;
-use crate::tuple::Value;
+use crate::tuple::{Timestamp, Value};
 
 const MESSAGES: u64 = 200;
 const SEEDS: u64 = 20;
@@ -197,4 +197,41 @@ fn tasks_that_go_back_together_have_one_recovery() {
     assert!(cluster.kill(WorkerId(1)));
     cluster.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"));
     assert_together(&begun);
+}
+
+/// The spout has ended, and has let everybody know. A worker that begins anew has to learn it once more, because no other
+/// watermark comes.
+#[test]
+fn a_worker_that_begins_anew_learns_how_far_event_time_is() {
+    for seed in 0..SEEDS {
+        let mut builder = TopologyBuilder::new("t");
+        builder.options(|options| options.chain = ChainMode::Off);
+        let rows = (1..=3).map(|n| vec![Value::Timestamp(Timestamp(n))]);
+        let spout = FixedSpout::new(["at"], rows);
+        // One executor in each worker.
+        let done = builder.spout("done", move || spout.clone()).event_time(EventTimeOptions::of("at"));
+        done.parallelism(2);
+        builder.bolt("watch", || Sink).shuffle("done");
+        // It never ends, so nobody is asked to finish, which would end time, too.
+        builder.spout("open", Feeder::new(["n"]).spout());
+        builder.bolt("other", || Sink).shuffle("open");
+        let topology = builder.build().expect("it is valid");
+        let mut cluster = SimulatedCluster::start(topology, ClusterOptions::seeded(seed, 2));
+        let workers_of = |component| {
+            let executors = cluster.plan.executors_of(Part::Component(component)).iter();
+            executors.map(|executor| cluster.assignment.worker_of(executor.id)).collect::<Vec<_>>()
+        };
+        let (spouts, bolts) = (workers_of(0), workers_of(1)[0]);
+        assert_ne!(spouts[0], spouts[1]);
+        let is_ended = |stats: &TopologyStats, component: &str| {
+            let found = stats.components.iter().find(|it| it.id == component);
+            found.and_then(|it| it.event_time) == Some(EventTime::Ended)
+        };
+        run_until(&mut cluster, |stats| is_ended(stats, "watch"));
+        cluster.kill(bolts);
+        run_until(&mut cluster, |stats| !is_ended(stats, "watch"));
+        run_until(&mut cluster, |stats| is_ended(stats, "watch"));
+        assert!(!cluster.has_ended());
+        assert!(cluster.stats().components.iter().any(|it| it.id == "other" && it.event_time.is_none()));
+    }
 }

@@ -1,7 +1,8 @@
 //! The harness of a bolt.
 
 use crate::api::{
-    Batch, Bolt, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams, TaskError, Timer,
+    Batch, Bolt, EventTimer, FailureCause, Input, OutputCollector as _, OutputState, Outputs, Streams,
+    TaskError, Timer,
 };
 use crate::clock::Clock;
 use crate::ids::CheckpointId;
@@ -12,7 +13,7 @@ use crate::testing::harness::record::{Emitted, Record, record_access};
 use crate::testing::harness::tuple::TestTuple;
 use crate::topology::graph::Constructor;
 use crate::topology::registry::Registry;
-use crate::tuple::{Anchor, Fields, Value};
+use crate::tuple::{Anchor, Fields, Timestamp, Value};
 
 /// A bolt by itself.
 ///
@@ -220,6 +221,27 @@ impl BoltHarness {
             self.call(true, |bolt, out| {
                 out.state().begin_timer(timer, place);
                 let result = bolt.timer(Timer::new(timer), out);
+                failed = result.is_err();
+                result
+            });
+            if failed {
+                self.outputs.store.set_failed_timer(timer, place, None);
+            }
+            calls += 1;
+        }
+        calls
+    }
+
+    /// Moves event time forward to this watermark, and calls the timers in event time that it reaches, in the order of
+    /// their times. Returns how many calls there were. A timer whose call fails is given up.
+    pub fn advance_watermark(&mut self, watermark: Timestamp) -> usize {
+        self.outputs.store.set_watermark(watermark);
+        let mut calls = 0;
+        while let Some((timer, place, at)) = self.outputs.store.due_event_timer() {
+            let mut failed = true;
+            self.call(true, |bolt, out| {
+                out.state().begin_timer(timer, place);
+                let result = bolt.event_timer(EventTimer::new(timer), at, out);
                 failed = result.is_err();
                 result
             });

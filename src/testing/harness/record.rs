@@ -138,6 +138,14 @@ impl OutputCollector for Record {
         Anchor { root: self.begin_tree(), ..Anchor::NONE }
     }
 
+    fn takes_splits(&self) -> bool {
+        false
+    }
+
+    fn begin_split(&mut self, _split: &str) {}
+
+    fn end_split(&mut self, _split: &str) {}
+
     fn report(&mut self, error: TaskError) {
         self.errors.push(error.to_string());
     }

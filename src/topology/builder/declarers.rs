@@ -7,7 +7,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::api::{CustomGrouping, TaskHook};
-use crate::config::{AutoOr, BoltStateOptions, ChainMode, ComponentOptions, OnError};
+use crate::config::{AutoOr, BoltStateOptions, ChainMode, ComponentOptions, EventTimeOptions, OnError};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::draft::DraftInput;
 use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory};
@@ -67,6 +67,26 @@ macro_rules! common_declarations {
             /// How many executors step its tasks; 1 by default.
             pub fn parallelism(self, executors: u32) -> Self {
                 self.0.options.parallelism = executors;
+                self
+            }
+
+            /// Where the time stands in what the component emits. Everything behind it knows from then on how far event
+            /// time has come: [`Outputs::watermark`](crate::api::Outputs::watermark).
+            ///
+            /// # Examples
+            /// ```
+            /// use squall::config::EventTimeOptions;
+            /// use squall::prelude::*;
+            /// use squall::testing::{Capture, Feeder};
+            ///
+            /// let mut builder = TopologyBuilder::new("clicks");
+            /// builder.spout("clicks", Feeder::new(["page", "at"]).spout()).event_time(EventTimeOptions::of("at"));
+            /// builder.bolt("seen", Capture::new().bolt()).shuffle("clicks");
+            /// builder.build()?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn event_time(self, options: EventTimeOptions) -> Self {
+                self.0.options.event_time = Some(options);
                 self
             }
 

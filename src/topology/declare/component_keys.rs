@@ -1,7 +1,7 @@
 //! Every key of `[spout.ID]` and `[bolt.ID]`, once, as `keys` has those of `[topology]`.
 
 use crate::config::units::parse_range;
-use crate::config::{AfterRetries, ComponentOptions, StateBackendKind, limits};
+use crate::config::{AfterRetries, ComponentOptions, EventTimeOptions, StateBackendKind, limits};
 use crate::topology::declare::keys::{CHAIN_MODES, Key, Shape, chain_mode};
 use crate::topology::registry::Kind;
 
@@ -119,6 +119,58 @@ static ON_ERROR_KEYS: &[ComponentKey] = &[
     },
 ];
 
+static EVENT_TIME: ComponentKey = Key {
+    path: "event_time",
+    doc: "Where the time stands in what the component emits, so that everything behind it knows how far event time is.",
+    default: "that of its inputs",
+    shape: Shape::Nested(EVENT_TIME_KEYS),
+};
+static EVENT_TIME_KEYS: &[ComponentKey] = &[
+    Key {
+        path: "event_time.field",
+        doc: "The field that has the time, in each stream of the component that has this field.",
+        default: "required",
+        shape: Shape::Text("the name of a field", |o, v| {
+            event_time(o).field = v.to_owned();
+            Ok(())
+        }),
+    },
+    Key {
+        path: "event_time.format",
+        doc: "How a text or a number is read: `unix`, `unix_ms`, `unix_us` and `unix_ns` are numbers since 1970, anything else is a format of strftime.",
+        default: "RFC 3339, or a number since 1970 whose magnitude shows its unit",
+        shape: Shape::Text("a format, as \"unix_ms\" or \"%Y-%m-%d %H:%M:%S %z\"", |o, v| {
+            event_time(o).format = Some(v.to_owned());
+            Ok(())
+        }),
+    },
+    Key {
+        path: "event_time.time_zone",
+        doc: "The zone of times that name none: `UTC`, an offset as `+02:00`, or a name as `Europe/Berlin`.",
+        default: "each time names its zone",
+        shape: Shape::Text("a time zone, as \"UTC\" or \"Europe/Berlin\"", |o, v| {
+            event_time(o).time_zone = Some(v.to_owned());
+            Ok(())
+        }),
+    },
+    Key {
+        path: "event_time.max_out_of_order",
+        doc: "How much later than a tuple one may come that happened before it: the watermark stays so far behind the greatest time seen. What comes later still is late.",
+        default: "\"0s\"",
+        shape: Shape::Period(|o, v| event_time(o).max_out_of_order = v),
+    },
+    Key {
+        path: "event_time.idle_after",
+        doc: "When a split, or a task, that brings nothing is not waited for any more; the time in which it could not emit does not count. `off`: it is waited for until it ends.",
+        default: "\"off\"",
+        shape: Shape::PeriodOrOff(|o, v| event_time(o).idle_after = v),
+    },
+];
+
+fn event_time(options: &mut ComponentOptions) -> &mut EventTimeOptions {
+    options.event_time.get_or_insert_default()
+}
+
 static STATE: ComponentKey = Key {
     path: "state",
     doc: "What keeps the state of the bolt while it runs; overrides `[state]`.",
@@ -142,8 +194,19 @@ static STATE_KEYS: &[ComponentKey] = &[
     },
 ];
 
-static SPOUT: &[&ComponentKey] =
-    &[&TYPE, &PARALLELISM, &TASKS, &BLOCKING, &WAL, &CHAIN, &SPOUT_PENDING, &HOOKS, &SETTINGS, &CONFIG];
+static SPOUT: &[&ComponentKey] = &[
+    &TYPE,
+    &PARALLELISM,
+    &TASKS,
+    &BLOCKING,
+    &WAL,
+    &CHAIN,
+    &SPOUT_PENDING,
+    &EVENT_TIME,
+    &HOOKS,
+    &SETTINGS,
+    &CONFIG,
+];
 static BOLT: &[&ComponentKey] = &[
     &TYPE,
     &INPUTS,
@@ -155,6 +218,7 @@ static BOLT: &[&ComponentKey] = &[
     &MAX_REPLAYS,
     &ON_ERROR,
     &STATE,
+    &EVENT_TIME,
     &HOOKS,
     &SETTINGS,
     &CONFIG,

@@ -153,6 +153,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         shape: Shape::PeriodOrOff(|o, v| o.tick = v),
     },
     Key {
+        path: "watermark_interval",
+        doc: "How often a component with `event_time` lets those behind it know how far event time is. When it has nothing to emit, it lets them know at once.",
+        default: "\"200ms\"",
+        shape: Shape::Period(|o, v| o.watermark_interval = v),
+    },
+    Key {
         path: "start_inactive",
         doc: "Whether nothing is opened before the topology is activated.",
         default: "false",

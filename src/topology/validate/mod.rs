@@ -8,12 +8,14 @@
 //! * `names`: legal, not reserved, given once.
 //! * `inputs`: components, streams, fields and groupings of subscriptions.
 //! * `flow`: cycles that nobody marked, bolts that no spout reaches, no spout at all.
+//! * `event_time`: the field that has the time, and how it is read.
 //! * `exactly_once`: no cycle; options of checkpoints with no other delivery.
 //! * `surroundings`: each component's own check of its inputs, tick and parallelism, and resources that
 //!   one task alone can use.
 //! * `states`: each store outside of squall is used by one bolt, whose tasks can reach it.
 //! * `numbers`: everything with a bound in [`limits`](crate::config::limits).
 
+mod event_time;
 mod exactly_once;
 mod flow;
 mod inputs;
@@ -36,6 +38,7 @@ pub(crate) fn problems(draft: &Draft) -> Vec<Problem> {
     problems.extend(numbers::problems(draft, &by_id));
     problems.extend(inputs::problems(draft, &by_id));
     problems.extend(flow::problems(draft, &by_id));
+    problems.extend(event_time::problems(draft));
     problems.extend(exactly_once::problems(draft));
     problems.extend(surroundings::problems(draft, &by_id));
     problems

@@ -49,6 +49,7 @@ fn topology_problems(options: &TopologyOptions) -> Vec<Problem> {
             .and_then(|cap| count("max_task_parallelism", cap.into(), 1, limits::PARALLELISM_MAX.into())),
         options.message_timeout.and_then(|value| period("message_timeout", value, least)),
         options.tick.and_then(|value| period("tick", value, least)),
+        period("watermark_interval", options.watermark_interval, least),
         period("drain_timeout", options.drain_timeout, Duration::ZERO),
         count("queue.batch", queue.batch.into(), 1, limits::BATCH_MAX.into()),
         count("queue.capacity", queue.capacity.into(), 1, limits::LINK_CAPACITY_MAX.into()),
@@ -347,7 +348,7 @@ fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Prob
     out_of_bounds(site, what, &value, (value < min).then_some(min), (value > max).then_some(max))
 }
 
-fn lasting(site: Site, what: &str, value: Duration, min: Duration) -> Option<Problem> {
+pub(super) fn lasting(site: Site, what: &str, value: Duration, min: Duration) -> Option<Problem> {
     lasting_within(site, what, value, (min, DURATION_MAX))
 }
 

@@ -102,6 +102,7 @@ impl Played {
             states,
             positions,
             names_keys: false,
+            event_time: Default::default(),
             has_in_flight: self.has_in_flight,
         };
         let name = format!("{checkpoint}-{index}");
@@ -165,6 +166,7 @@ fn manifest(run: RunState) -> Manifest {
         positions: BTreeMap::new(),
         states: Vec::new(),
         names_keys: false,
+        event_time: Default::default(),
     };
     Manifest {
         checkpoint: CheckpointId { epoch: 1, number: 5 },
@@ -419,6 +421,7 @@ fn in_any_order_only_what_is_whole_is_committed() {
                         states,
                         positions,
                         names_keys: false,
+                        event_time: Default::default(),
                         has_in_flight: random.random_bool(0.1),
                     };
                     taken.entry(of).or_insert_with(std::collections::BTreeSet::new).insert(index);

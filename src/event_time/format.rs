@@ -14,8 +14,7 @@ use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::TimeZone;
 use jiff::{Unit as Precision, Zoned};
 
-use crate::topology::registry::SettingError;
-use crate::tuple::Timestamp;
+use crate::tuple::{Timestamp, Value};
 
 /// The unit of a number that is a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +58,28 @@ enum Format {
 
 /// How times are read.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub(crate) struct TimeFormat {
     format: Format,
     /// The zone of times that do not name one.
     zone: Option<TimeZone>,
 }
 
-impl Times {
+/// Why times cannot be read like that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TimeFormatError {
+    /// There is no such zone.
+    Zone(String),
+    /// The format cannot be read back, or needs a zone.
+    Format(String),
+}
+
+impl TimeFormat {
     /// Times in a format, in a zone.
     ///
     /// # Errors
     /// When the format cannot be read back, or needs a zone, or there is no such zone.
-    pub(super) fn new(format: Option<&str>, zone: Option<&str>) -> Result<Times, SettingError> {
-        let zone = zone.map(time_zone).transpose().map_err(|why| SettingError::at("time_zone", why))?;
+    pub(crate) fn new(format: Option<&str>, zone: Option<&str>) -> Result<TimeFormat, TimeFormatError> {
+        let zone = zone.map(time_zone).transpose().map_err(TimeFormatError::Zone)?;
         let format = match format {
             None => Format::Standard,
             Some("unix") => Format::Unix(Unit::Seconds),
@@ -80,18 +88,40 @@ impl Times {
             Some("unix_ns") => Format::Unix(Unit::Nanos),
             Some(format) => Format::Strftime(format.to_owned()),
         };
-        let times = Times { format, zone };
+        let times = TimeFormat { format, zone };
         if let Format::Strftime(format) = &times.format {
-            times.try_out(format).map_err(|why| SettingError::at("time_format", why))?;
+            times.try_out(format).map_err(TimeFormatError::Format)?;
         }
         Ok(times)
+    }
+
+    /// Reads a value: a point in time as it is, a text, or a number.
+    ///
+    /// # Errors
+    /// When it is not a time; the error states the reason.
+    pub(crate) fn time_of(&self, value: &Value) -> Result<Timestamp, String> {
+        let unit = match self.format {
+            Format::Unix(unit) => Some(unit),
+            Format::Standard | Format::Strftime(_) => None,
+        };
+        match value {
+            Value::Timestamp(time) => Ok(*time),
+            Value::I64(number) => {
+                let unit = unit.unwrap_or_else(|| Unit::of(number.unsigned_abs().into()));
+                let nanos = i128::from(*number) * unit.nanos();
+                i64::try_from(nanos).map(Timestamp).map_err(|_| OUT_OF_RANGE.to_owned())
+            }
+            Value::Str(text) => self.read(text),
+            Value::F64(number) => self.read(&number.to_string()),
+            other => Err(format!("is of type {}, and no time", other.value_type())),
+        }
     }
 
     /// Reads a text.
     ///
     /// # Errors
     /// When it is not a time; the error states the reason.
-    pub(super) fn read(&self, text: &str) -> Result<Timestamp, String> {
+    pub(crate) fn read(&self, text: &str) -> Result<Timestamp, String> {
         match &self.format {
             Format::Unix(unit) => number(text)
                 .ok_or("is no number")
@@ -243,7 +273,9 @@ mod tests {
     use super::*;
 
     fn read(format: Option<&str>, zone: Option<&str>, text: &str) -> Result<String, String> {
-        let times = Times::new(format, zone).map_err(|error| format!("refused: {}", error.message))?;
+        let times = TimeFormat::new(format, zone).map_err(|error| match error {
+            TimeFormatError::Zone(why) | TimeFormatError::Format(why) => format!("refused: {why}"),
+        })?;
         times.read(text).map(|time| time.to_string())
     }
 
