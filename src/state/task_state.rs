@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use crate::clock::{Clock, Time};
@@ -68,6 +68,8 @@ pub struct TaskState {
     pub(super) new_key: Vec<Value>,
     /// The key of the present call, if that was asked for and the table has no values of it to show.
     shown_key: OnceCell<Key>,
+    /// Whether a call begins with more than to note its number: a key was shown, or keys may be out of memory.
+    pub(super) needs_care: Cell<bool>,
     pub(super) hash: u64,
     /// The present call. No two calls of the task have the same number.
     call: u64,
@@ -134,26 +136,27 @@ impl TaskState {
     #[inline]
     pub(crate) fn begin_call(&mut self, call: u64) {
         self.call = call;
-        self.forget_key();
+        self.present = PresentKey::None;
         self.is_named = false;
         self.store_failed = false;
+        // One look for all that few calls need.
+        if self.needs_care.get() {
+            self.begin_with_care();
+        }
+    }
+
+    #[inline(never)]
+    fn begin_with_care(&mut self) {
+        self.forget_key();
+        self.needs_care.set(self.spill.is_some());
         if self.spill.as_ref().is_some_and(|spill| spill.is_over()) {
             self.evict();
         }
     }
 
     /// The present call has no key, until it is given one.
-    #[inline]
     pub(super) fn forget_key(&mut self) {
         self.present = PresentKey::None;
-        if self.shown_key.get().is_some() {
-            self.forget_shown_key();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn forget_shown_key(&mut self) {
         self.shown_key.take();
     }
 
@@ -167,7 +170,7 @@ impl TaskState {
     #[inline]
     pub(crate) fn take_key(&mut self, row: &[Value]) {
         let positions = std::mem::take(&mut self.positions);
-        self.set_key_of(row, &positions);
+        self.look_up_key_of(row, &positions);
         self.positions = positions;
     }
 
@@ -191,9 +194,14 @@ impl TaskState {
     }
 
     /// Sets the key of the present call: the values of a row at these positions, of which there is at least one.
-    #[inline]
     pub(crate) fn set_key_of(&mut self, row: &[Value], positions: &[usize]) {
         self.forget_key();
+        self.look_up_key_of(row, positions);
+    }
+
+    /// The same in a call that had no key.
+    #[inline]
+    fn look_up_key_of(&mut self, row: &[Value], positions: &[usize]) {
         match positions {
             [at] => self.look_up_one(&row[*at]),
             positions => self.look_up_several(row, positions),
@@ -259,7 +267,10 @@ impl TaskState {
             PresentKey::None => &[],
             PresentKey::Known(place) => match self.keys.key(place) {
                 Some(Cow::Borrowed(key)) => key.values(),
-                Some(Cow::Owned(key)) => self.shown_key.get_or_init(|| key).values(),
+                Some(Cow::Owned(key)) => {
+                    self.needs_care.set(true);
+                    self.shown_key.get_or_init(|| key).values()
+                }
                 None => &[],
             },
             PresentKey::New | PresentKey::Unknown => &self.new_key,

@@ -31,6 +31,7 @@ impl TaskState {
                 ..error
             })?;
             self.spill = Some(Box::new(Spill::new(store, memory - of_store)));
+            self.needs_care.set(true);
         }
         Ok(())
     }
