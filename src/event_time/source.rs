@@ -32,6 +32,8 @@ pub(crate) struct SourceTimes {
     /// How long the task could emit so far, and when that was noted.
     active: Duration,
     looked_at: Option<Time>,
+    /// Whether it could emit at the last look.
+    could_emit: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl SourceTimes {
             has_ended: false,
             active: Duration::ZERO,
             looked_at: None,
+            could_emit: true,
         }
     }
 
@@ -111,6 +114,7 @@ impl SourceTimes {
         {
             self.active += now.since(before);
         }
+        self.could_emit = could_emit;
         let (active, idle_after) = (self.active, self.idle_after);
         for split in &mut self.splits {
             if std::mem::take(&mut split.is_new) {
@@ -120,9 +124,10 @@ impl SourceTimes {
         }
     }
 
-    /// When the next split becomes idle if nothing comes of it, and the task can emit until then.
+    /// When the next split becomes idle if nothing comes of it. As long as the task cannot emit, none does.
     pub(crate) fn next_idle(&self) -> Time {
-        let (Some(now), Some(idle_after)) = (self.looked_at, self.idle_after) else { return Time::NEVER };
+        let looked_at = self.looked_at.filter(|_| self.could_emit);
+        let (Some(now), Some(idle_after)) = (looked_at, self.idle_after) else { return Time::NEVER };
         let waits = self.splits.iter().filter(|split| !split.is_idle && !split.has_ended);
         let first = match self.splits.is_empty() {
             true => Some(Duration::ZERO).filter(|_| self.active < idle_after),
@@ -223,6 +228,8 @@ mod tests {
         times.look(after(9), true);
         times.look(after(100), false);
         assert_eq!(times.mark(), watermark(1), "while those behind had no room, its time stood still");
+        assert_eq!(times.next_idle(), Time::NEVER, "so nobody is to be woken for it");
+        times.look(after(101), true);
         assert_eq!(times.next_idle(), after(105));
         times.look(after(105), true);
         assert_eq!(times.mark(), watermark(6), "`slow` is idle");

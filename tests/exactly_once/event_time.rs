@@ -574,6 +574,65 @@ fn a_bolt_may_read_the_time() {
     }
 }
 
+/// More timers than a step calls, in the executor of the spout that brought the watermark.
+#[test]
+fn many_timers_are_called_at_once_and_none_waits_for_more_input() {
+    #[derive(Default)]
+    struct Named(EventTimer);
+
+    impl Bolt for Named {
+        fn declare(&self) -> Streams {
+            Streams::new(["n"])
+        }
+
+        fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+            context.name_keys();
+            self.0 = context.event_timer("end")?;
+            Ok(())
+        }
+
+        fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+            out.set_key([input.i64("page")?])?;
+            Ok(self.0.set(out, input.timestamp("at")?)?)
+        }
+
+        fn event_timer(
+            &mut self,
+            _: EventTimer,
+            _: Timestamp,
+            out: &mut Outputs<'_>,
+        ) -> Result<(), TaskError> {
+            let page = out.key()[0].as_i64().unwrap_or(-1);
+            Ok(out.emit([page])?)
+        }
+    }
+
+    for chain in [ChainMode::Auto, ChainMode::Off] {
+        let (capture, feeder) = (Capture::new(), Feeder::new(["page", "at"]));
+        let mut builder = TopologyBuilder::new("many");
+        builder.options(|options| options.chain = chain);
+        let time =
+            EventTimeOptions { max_out_of_order: Duration::from_secs(60), ..EventTimeOptions::of("at") };
+        builder.spout("clicks", feeder.spout()).event_time(time);
+        builder.bolt("named", Named::default).shuffle("clicks");
+        builder.bolt("sink", capture.bolt()).shuffle("named");
+        let mut running = SimulatedTopology::start(built(builder), SimulationOptions::seeded(1));
+        for page in 0..3_000 {
+            feeder.feed((page, Timestamp(BEGIN)));
+        }
+        running.advance(Duration::from_secs(10));
+        assert_eq!(rows(&capture), [0_i64; 0], "{chain:?}");
+        feeder.feed((3_000, Timestamp(BEGIN + MINUTE)));
+        running.advance(Duration::from_secs(10));
+        assert_eq!(rows(&capture), (0..3_000).collect::<Vec<_>>(), "{chain:?}");
+        let behind = running.stats().components.into_iter().find(|it| it.id == "named");
+        let is_chained = behind.is_some_and(|it| it.chained_behind.is_some());
+        assert_eq!(is_chained, chain == ChainMode::Auto);
+        feeder.close();
+        ended(running);
+    }
+}
+
 #[test]
 fn a_spout_that_brings_nothing_is_waited_for_only_so_long() {
     let (capture, feeder, silent) =

@@ -457,7 +457,7 @@ impl BoltExecutor {
         // One that is due and has not overtaken waits for something else, which wakes the executor.
         let overtake = self.inputs.as_ref().map(AlignedInputs::overtakes_at).filter(|at| *at > now);
         let emitters = self.tasks.iter().map(|task| &task.emitter);
-        let time = self.times.as_ref().map_or(Time::NEVER, |times| times.wake_at(emitters));
+        let time = self.times.as_ref().map_or(Time::NEVER, |times| times.wake_at(emitters, now));
         let earliest = [retry, commit, behind, time, overtake.unwrap_or(Time::NEVER)].into_iter().min();
         own.into_iter().chain(earliest).min().unwrap_or(Time::NEVER)
     }

@@ -168,12 +168,14 @@ impl EventTimes {
         self.sent.last().filter(|_| std::mem::take(&mut self.sends_again))
     }
 
-    /// When a mark is to be sent at the latest that waits for its time, or a task becomes idle.
-    pub fn wake_at<'e>(&self, emitters: impl Iterator<Item = &'e Emitter>) -> Time {
+    /// When a mark is to be sent that waits for its time, or a task becomes idle. What could be sent now waits for something
+    /// else, which wakes the executor.
+    pub fn wake_at<'e>(&self, emitters: impl Iterator<Item = &'e Emitter>, now: Time) -> Time {
         let Some(read) = &self.read else { return Time::NEVER };
         let idle =
             emitters.filter_map(|emitter| emitter.times.as_ref()).map(|times| times.source.next_idle());
-        idle.min().unwrap_or(Time::NEVER).min(self.sent.due(read.mark()))
+        let due = self.sent.due(read.mark());
+        idle.min().unwrap_or(Time::NEVER).min(if due > now { due } else { Time::NEVER })
     }
 }
 

@@ -145,13 +145,16 @@ impl SpoutExecutor {
                     task.call_activate(self.active, &self.handles, cx.now);
                 }
             }
-            if self.is_chain_ready(cx) {
-                let waits = !self.pass_barriers(cx);
-                outcome = match &mut self.next {
-                    Some(next) if waits => next.outcome_of_leftovers(cx.now),
-                    Some(_) | None => self.emit(cx),
-                };
-            }
+            outcome = match self.chain_is_busy(cx) {
+                Some(outcome) => outcome,
+                None => {
+                    let waits = !self.pass_barriers(cx);
+                    match &mut self.next {
+                        Some(next) if waits => next.outcome_of_leftovers(cx.now),
+                        Some(_) | None => self.emit(cx),
+                    }
+                }
+            };
         }
         let settled = self.end_step(cx, outcome, processed);
         if self.pass_time(cx, outcome) && outcome != StepOutcome::Blocked {
@@ -195,15 +198,16 @@ impl SpoutExecutor {
         }
     }
 
-    /// Whether the executors behind this one can take tuples. They continue with what earlier steps left.
-    fn is_chain_ready(&mut self, cx: &StepContext<'_>) -> bool {
-        let Some(next) = &mut self.next else { return true };
+    /// The executors behind this one continue with what earlier steps left. Returns how the step ends if they cannot take
+    /// tuples yet.
+    fn chain_is_busy(&mut self, cx: &StepContext<'_>) -> Option<StepOutcome> {
+        let next = self.next.as_mut()?;
         if !next.build_and_tick(cx) {
-            return false;
+            return Some(StepOutcome::Idle);
         }
         next.resume(cx);
         // As long as a barrier is being passed on, no time is.
-        !self.begun.is_empty() || next.pass_time(cx, false).is_none()
+        if self.begun.is_empty() { next.pass_time(cx, false) } else { None }
     }
 
     /// Handles what came over the control lanes of the chain. Returns how many of these messages count as
@@ -402,7 +406,7 @@ impl SpoutExecutor {
             wake_at = wake_at.min(now.after(IDLE_PAUSE_MAX));
         }
         let emitters = self.tasks.iter().map(|task| &task.emitter);
-        let time = self.times.as_ref().filter(|_| self.active).map(|times| times.wake_at(emitters));
+        let time = self.times.as_ref().filter(|_| self.active).map(|times| times.wake_at(emitters, now));
         let behind = self.next.as_ref().filter(|_| self.opened).map(|next| next.wake_at(now));
         wake_at.min(time.unwrap_or(Time::NEVER)).min(behind.unwrap_or(Time::NEVER))
     }

@@ -15,6 +15,9 @@ impl SpoutExecutor {
         let Some(times) = self.times.as_mut().filter(|_| self.opened && self.begun.is_empty()) else {
             return false;
         };
+        if !times.looks(cx.now, outcome == StepOutcome::Idle) && !times.sends_again() {
+            return false;
+        }
         if self.next.as_ref().is_some_and(|next| next.has_leftovers() || next.is_time_pending()) {
             return false;
         }
