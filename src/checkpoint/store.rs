@@ -28,7 +28,8 @@ use crate::ids::CheckpointId;
 /// ```
 /// use std::collections::BTreeMap;
 /// use squall::checkpoint::{
-///     CheckpointError, CheckpointStore, Manifest, MemoryStorage, RunState, TaskEntry, TaskName,
+///     CheckpointError, CheckpointStore, EventTimeEntry, Manifest, MemoryStorage, RunState, TaskEntry,
+///     TaskName,
 /// };
 /// use squall::ids::CheckpointId;
 ///
@@ -41,9 +42,11 @@ use crate::ids::CheckpointId;
 /// let file = store.seal(checkpoint, &task)?;
 ///
 /// let (positions, states, names_keys) = (BTreeMap::new(), Vec::new(), false);
+/// let event_time = EventTimeEntry::default();
 /// let files = file.into_iter().collect();
 /// let component = "count".into();
-/// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
+/// let count =
+///     TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys, event_time };
 /// let topology = "orders".into();
 /// let (key_groups, taken_at, run, txid) = (1024, 0, RunState::Running, 1);
 /// store.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, txid, tasks: vec![count] })?;

@@ -24,7 +24,8 @@ use crate::ids::CheckpointId;
 /// ```
 /// use std::collections::BTreeMap;
 /// use squall::checkpoint::{
-///     CheckpointError, CheckpointStore, Manifest, MemoryStorage, RunState, TaskEntry, TaskName, WorkerStore,
+///     CheckpointError, CheckpointStore, EventTimeEntry, Manifest, MemoryStorage, RunState, TaskEntry,
+///     TaskName, WorkerStore,
 /// };
 /// use squall::ids::CheckpointId;
 ///
@@ -38,9 +39,11 @@ use crate::ids::CheckpointId;
 /// let file = worker.seal(checkpoint, &task)?;
 ///
 /// let (positions, states, names_keys) = (BTreeMap::new(), Vec::new(), false);
+/// let event_time = EventTimeEntry::default();
 /// let files = file.into_iter().collect();
 /// let component = "count".into();
-/// let count = TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys };
+/// let count =
+///     TaskEntry { component, task_index: 0, tasks: 1, files, positions, states, names_keys, event_time };
 /// let (topology, key_groups, taken_at, run, txid) = ("orders".into(), 1024, 0, RunState::Running, 1);
 /// master.publish(Manifest { checkpoint, topology, key_groups, taken_at, run, txid, tasks: vec![count] })?;
 ///

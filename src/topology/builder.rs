@@ -200,6 +200,7 @@ impl TopologyBuilder {
     ///     by: vec!["word".to_owned()],
     ///     function: Function::Count,
     ///     field: None,
+    ///     emit: "total".to_owned(),
     /// };
     /// builder.bolt_with("count", move || Aggregate::new(settings.clone())).fields("words", ["word"]);
     /// let mut run = SimulatedTopology::start(builder.build()?, SimulationOptions::default());
