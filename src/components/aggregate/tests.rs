@@ -5,6 +5,8 @@ mod at_once;
 mod documents;
 #[cfg(test)]
 mod new_totals;
+#[cfg(test)]
+mod running;
 mod store;
 
 use std::collections::BTreeMap;
@@ -12,13 +14,13 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use running::{run_to_end, run_until_away, run_with_a_break};
 use store::{Done, TestStore};
 
 use super::*;
 use crate::api::InputInfo;
 use crate::checkpoint::MemoryStorage;
 use crate::config::{Delivery, StateMode};
-use crate::runtime::TopologyStats;
 use crate::testing::conformance::SinkCheck;
 use crate::testing::{BoltHarness, HarnessOptions, SimulatedTopology, SimulationOptions, TestTuple};
 use crate::topology::Topology;
@@ -349,20 +351,6 @@ impl Run<'_> {
     }
 }
 
-fn run_to_end(mut run: SimulatedTopology) -> TopologyStats {
-    run.run_to_end(HOUR).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Until the store breaks, or the run has ended.
-fn run_until_away(run: &mut SimulatedTopology, store: &TestStore, steps: usize) {
-    for _ in 0..steps {
-        if store.lock().is_away || run.has_ended() {
-            return;
-        }
-        run.run_steps(1);
-    }
-}
-
 /// The process dies at each call of the store in turn, and the run is continued; or the store goes away at that call, and
 /// the process lives.
 #[test]
@@ -382,20 +370,8 @@ fn a_crash_in_any_call_leaves_exact_totals() {
             for ((at, done), dies) in broken.flat_map(|at| [(at, true), (at, false)]) {
                 let (store, storage) = (new_store(), MemoryStorage::seeded(1));
                 let run = Run { count, rate: 1000, tasks, mode, store: &store, storage: &storage };
-                store.lock().breaks_at = Some((at, done));
-                let mut first = run.start(1);
-                run_until_away(&mut first, &store, usize::MAX);
-                assert!(store.lock().is_away, "call {at} is made");
-                if dies {
-                    drop(first);
-                    storage.crash();
-                    store.lock().is_away = false;
-                    first = run.start(2);
-                } else {
-                    first.advance(Duration::from_millis(70));
-                    store.lock().is_away = false;
-                }
-                assert_eq!(run_to_end(first).failed, 0);
+                let stats = run_with_a_break((at, done), dies, &store, &storage, |seed| run.start(seed));
+                assert_eq!(stats.failed, 0);
                 run.assert_exact(&format!("{mode}, plain: {is_plain}, call {at}, {done:?}, dies: {dies}"));
             }
         }

@@ -1,12 +1,11 @@
 //! The stream of new totals: each is there once, and it has every value that the store got.
 
-use std::time::Duration;
-
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::running::{run_to_end, run_with_a_break};
 use super::store::{Done, TestStore};
-use super::{MODES, WORDS, run_to_end, run_until_away, settings};
+use super::{MODES, WORDS, settings};
 use crate::api::{Bolt as _, MapKey};
 use crate::checkpoint::MemoryStorage;
 use crate::components::aggregate::{Aggregate, AggregateSettings, Function};
@@ -84,20 +83,8 @@ fn a_crash_in_any_call_leaves_each_new_total_once() {
             let (store, seen, storage) =
                 (TestStore::default(), TestStore::default(), MemoryStorage::seeded(1));
             let run = Watched { count: 60, tasks: 2, mode, store: &store, seen: &seen, storage: &storage };
-            store.lock().breaks_at = Some((at, done));
-            let mut first = run.start(1);
-            run_until_away(&mut first, &store, usize::MAX);
-            assert!(store.lock().is_away, "call {at} is made");
-            if dies {
-                drop(first);
-                storage.crash();
-                store.lock().is_away = false;
-                first = run.start(2);
-            } else {
-                first.advance(Duration::from_millis(70));
-                store.lock().is_away = false;
-            }
-            assert_eq!(run_to_end(first).failed, 0);
+            let stats = run_with_a_break((at, done), dies, &store, &storage, |seed| run.start(seed));
+            assert_eq!(stats.failed, 0);
             run.assert_exact(&format!("{mode}, call {at}, {done:?}, dies: {dies}"));
         }
     }
