@@ -275,7 +275,8 @@ impl<'a> SpoutOutputs<'a> {
     /// # assert_eq!(hours.take_rows("default").len(), 2);
     /// ```
     pub fn begin_split(&mut self, split: &str) {
-        if self.route.takes_splits() {
+        // What was emitted so far is routed as a batch of its own, so only where the split is another.
+        if self.route.takes_splits() && !self.route.is_in_split(split) {
             self.state.route_stages(self.route);
             self.route.begin_split(split);
         }

@@ -265,6 +265,8 @@ pub trait OutputCollector {
     fn open_message(&mut self, id: MessageId, open: &mut OpenMessages) -> Anchor;
     /// Whether it matters of which split a tuple is: the spout has event time.
     fn takes_splits(&self) -> bool;
+    /// Whether this is the split of what is routed now.
+    fn is_in_split(&self, split: &str) -> bool;
     /// What is routed from now on is of this split.
     fn begin_split(&mut self, split: &str);
     /// Nothing more comes of this split.

@@ -76,6 +76,12 @@ impl SourceTimes {
         self.current = Some(place);
     }
 
+    /// Whether what is emitted now is of this split, which has not ended.
+    pub(crate) fn is_in_split(&self, name: &str) -> bool {
+        let place = self.places.get(name).copied();
+        place.is_some_and(|place| self.current == Some(place) && !self.splits[place].has_ended)
+    }
+
     fn place_of(&mut self, name: &str) -> usize {
         if let Some(place) = self.places.get(name) {
             return *place;
@@ -198,6 +204,7 @@ mod tests {
         let mut times = SourceTimes::new(Duration::ZERO, None);
         times.begin_split("a");
         times.begin_split("b");
+        assert_eq!(["a", "b", "c"].map(|split| times.is_in_split(split)), [false, true, false]);
         times.observe(at(7));
         assert_eq!(times.mark(), TimeMark::Watermark(NO_WATERMARK), "`a` may begin earlier");
         times.begin_split("a");
@@ -207,6 +214,7 @@ mod tests {
         assert_eq!(times.mark(), watermark(7));
         times.end_split("b");
         assert_eq!(times.mark(), TimeMark::Idle, "others may come");
+        assert!(!times.is_in_split("a"), "it has ended, so it would begin again");
         times.begin_split("a");
         assert_eq!(times.mark(), watermark(3), "it goes on after all");
         times.set_ended(true);

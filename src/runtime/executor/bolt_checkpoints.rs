@@ -267,9 +267,8 @@ impl BoltExecutor {
         }
         for task in &mut self.tasks {
             task.emitter.flush();
-            let latest = task.emitter.times.as_ref().map(|times| times.source.latest());
-            let watermark = task.state.store.watermark();
-            let event_time = EventTimeEntry { watermark, latest: latest.unwrap_or_default() };
+            let (watermark, latest) = (task.state.store.watermark(), task.emitter.latest_times());
+            let event_time = EventTimeEntry { watermark, latest };
             task.checkpoints.begin_snapshot(barrier, event_time, &mut task.state);
         }
         if let Some(task) = self.tasks.first_mut() {

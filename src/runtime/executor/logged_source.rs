@@ -170,6 +170,10 @@ impl OutputCollector for Collected {
         false
     }
 
+    fn is_in_split(&self, _split: &str) -> bool {
+        true
+    }
+
     fn begin_split(&mut self, _split: &str) {}
 
     fn end_split(&mut self, _split: &str) {}

@@ -210,8 +210,7 @@ impl SpoutTask {
                 Err(panic)
             }
         };
-        let latest = self.emitter.times.as_ref().map(|times| times.source.latest());
-        let event_time = EventTimeEntry { watermark: None, latest: latest.unwrap_or_default() };
+        let event_time = EventTimeEntry { watermark: None, latest: self.emitter.latest_times() };
         let positions = positions.map(|positions| (positions, event_time));
         self.checkpoints.take(checkpoint, positions, storage, &handles.coordinator);
     }

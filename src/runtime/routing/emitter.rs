@@ -8,7 +8,10 @@
 //! 3. Blocks are closed, and ack records are sent, as one message per acker. They come after 1, because
 //!    a record must hold the edges of everything that was emitted in the step.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use crate::api::{
     Chosen, FailureCause, OpenMessages, OutputCollector, OutputState, SourceMeta, Stage, TaskError,
@@ -27,7 +30,7 @@ use crate::runtime::remote::address::Address;
 use crate::runtime::routing::emitted_times::EmittedTimes;
 use crate::runtime::routing::outgoing::Outgoing;
 use crate::runtime::routing::subscription::Subscription;
-use crate::tuple::{Anchor, TupleBatch, Value};
+use crate::tuple::{Anchor, Timestamp, TupleBatch, Value};
 
 /// An output stream with its subscribers.
 pub struct StreamOut {
@@ -215,6 +218,11 @@ impl Emitter {
         }
     }
 
+    /// The greatest time that was emitted of each split, for a checkpoint.
+    pub fn latest_times(&self) -> BTreeMap<SmolStr, Timestamp> {
+        self.times.as_ref().map(|times| times.source.latest()).unwrap_or_default()
+    }
+
     /// Whether a stream has subscribers.
     pub fn has_subscribers(&self, index: usize) -> bool {
         !self.streams[index].subscriptions.is_empty()
@@ -282,6 +290,10 @@ impl OutputCollector for Emitter {
 
     fn takes_splits(&self) -> bool {
         self.times.is_some()
+    }
+
+    fn is_in_split(&self, split: &str) -> bool {
+        self.times.as_ref().is_some_and(|times| times.source.is_in_split(split))
     }
 
     fn begin_split(&mut self, split: &str) {

@@ -142,6 +142,10 @@ impl OutputCollector for Record {
         false
     }
 
+    fn is_in_split(&self, _split: &str) -> bool {
+        true
+    }
+
     fn begin_split(&mut self, _split: &str) {}
 
     fn end_split(&mut self, _split: &str) {}
