@@ -1,7 +1,7 @@
 //! Timers by key in event time: a call of the bolt when its watermark has come so far, for one key.
 
 use crate::api::outputs::Outputs;
-use crate::state::{StateError, TaskState, TimerCells};
+use crate::state::{StateError, event_clock, timestamp_of};
 use crate::tuple::Timestamp;
 
 /// A timer in event time for each key. Registered by
@@ -93,10 +93,7 @@ impl EventTimer {
     /// # Errors
     /// When the call has no key, or the timer was not registered.
     pub fn set(&self, out: &mut Outputs<'_>, at: Timestamp) -> Result<(), StateError> {
-        let state = out.state();
-        let (call, place) = (state.call(), state.place_to_change(self.state)?);
-        state.column::<TimerCells>(self.state)?.set(call, place, Some(TaskState::event_due(at)));
-        Ok(())
+        out.state().set_timer(self.state, event_clock(at))
     }
 
     /// Clears the timer of the key.
@@ -104,13 +101,7 @@ impl EventTimer {
     /// # Errors
     /// As [`set`](EventTimer::set).
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
-        let state = out.state();
-        if let Some(place) = state.place(self.state)? {
-            let call = state.call();
-            state.removes(place);
-            state.column::<TimerCells>(self.state)?.set(call, place, None);
-        }
-        Ok(())
+        out.state().clear_timer(self.state)
     }
 
     /// The time that the timer of the key is set to.
@@ -118,10 +109,7 @@ impl EventTimer {
     /// # Errors
     /// As [`set`](EventTimer::set).
     pub fn time(&self, out: &mut Outputs<'_>) -> Result<Option<Timestamp>, StateError> {
-        let state = out.state();
-        let place = state.place(self.state)?;
-        let cells = state.column::<TimerCells>(self.state)?;
-        Ok(place.and_then(|place| cells.get(place)).map(TaskState::event_time_of))
+        Ok(out.state().timer(self.state)?.map(timestamp_of))
     }
 }
 

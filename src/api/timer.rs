@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::outputs::Outputs;
-use crate::state::{Due, StateError, TimerCells};
+use crate::state::StateError;
 
 /// A timer for each key. Registered by [`TaskContext::timer`](crate::api::TaskContext::timer); when it is due,
 /// [`Bolt::timer`](crate::api::Bolt::timer) is called with that key. It is state like any other: what a call that
@@ -82,9 +82,7 @@ impl Timer {
     pub fn set(&self, out: &mut Outputs<'_>, after: Duration) -> Result<(), StateError> {
         let state = out.state();
         let due = state.now().after(after);
-        let (call, place) = (state.call(), state.place_to_change(self.state)?);
-        state.column::<TimerCells>(self.state)?.set(call, place, Some(Due { at: due, failures: 0 }));
-        Ok(())
+        state.set_timer(self.state, due)
     }
 
     /// Clears the timer of the key.
@@ -92,13 +90,7 @@ impl Timer {
     /// # Errors
     /// As [`set`](Timer::set).
     pub fn clear(&self, out: &mut Outputs<'_>) -> Result<(), StateError> {
-        let state = out.state();
-        if let Some(place) = state.place(self.state)? {
-            let call = state.call();
-            state.removes(place);
-            state.column::<TimerCells>(self.state)?.set(call, place, None);
-        }
-        Ok(())
+        out.state().clear_timer(self.state)
     }
 
     /// Whether the timer of the key is set.
@@ -106,9 +98,6 @@ impl Timer {
     /// # Errors
     /// As [`set`](Timer::set).
     pub fn is_set(&self, out: &mut Outputs<'_>) -> Result<bool, StateError> {
-        let state = out.state();
-        let place = state.place(self.state)?;
-        let cells = state.column::<TimerCells>(self.state)?;
-        Ok(place.and_then(|place| cells.get(place)).is_some())
+        Ok(out.state().timer(self.state)?.is_some())
     }
 }

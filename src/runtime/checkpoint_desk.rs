@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::ids::CheckpointId;
 
 /// How often a thread that waits looks whether the run has ended.
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
+pub(super) const LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// Why there is no checkpoint that was taken on demand.
 #[derive(Debug, thiserror::Error)]

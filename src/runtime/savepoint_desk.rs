@@ -2,13 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::ids::CheckpointId;
-use crate::runtime::checkpoint_desk::CheckpointDesk;
-
-/// How often a thread that waits looks whether the run has ended.
-const LOOK_PERIOD: Duration = Duration::from_millis(50);
+use crate::runtime::checkpoint_desk::{CheckpointDesk, LOOK_PERIOD};
 
 /// Why there is no savepoint.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use super::tests::begin_call;
 use crate::clock::{Clock, Time};
 use crate::state::{
     ExpiringListCells, ExpiringMapCells, ExpiringValueCells, StateKind, StateRegistry, TaskState, TimerCells,
-    Ttl,
+    Ttl, event_clock,
 };
 use crate::tuple::Timestamp;
 
@@ -80,9 +80,7 @@ impl Task {
 
     fn set_timer(&mut self, key: i64, minutes: i64) {
         self.begin(key);
-        let (call, place) = (self.state.call(), self.state.place_to_change(TIMER).expect("there is a key"));
-        let due = TaskState::event_due(Task::at(minutes));
-        self.state.column::<TimerCells>(TIMER).expect("it is one").set(call, place, Some(due));
+        self.state.set_timer(TIMER, event_clock(Task::at(minutes))).expect("there is a key");
         self.state.commit();
     }
 

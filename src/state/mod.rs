@@ -76,6 +76,7 @@ pub(crate) use columns::Column;
 pub(crate) use deal::Dealing;
 pub use encoding::EncodingError;
 pub use error::{NamedState, StateError};
+pub(crate) use event_clock::{event_clock, timestamp_of};
 pub(crate) use expiring::CallTime;
 pub(crate) use expiring_cells::{ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
 pub(crate) use json::{key_in_json, value_in_json};

@@ -7,7 +7,6 @@
 
 use crate::clock::Time;
 use crate::state::event_clock::{event_clock, timestamp_of};
-use crate::state::stored::Due;
 use crate::state::task_state::TaskState;
 use crate::tuple::Timestamp;
 
@@ -44,21 +43,7 @@ impl TaskState {
 
     /// The timer in event time that was due first: its number, the place of its key, and the time that it was set to.
     pub(crate) fn due_event_timer(&self) -> Option<(u32, u32, Timestamp)> {
-        let first = |timer: &u32| {
-            let (due, place) = self.columns[*timer as usize].next_due()?;
-            Some((due, *timer, place))
-        };
-        let (due, timer, place) = self.event_timers.iter().filter_map(first).min()?;
+        let (due, timer, place) = self.first_due(&self.event_timers)?;
         (due <= self.watermark).then(|| (timer, place, timestamp_of(due)))
-    }
-
-    /// The time that a timer in event time is set to.
-    pub(crate) fn event_time_of(due: Due) -> Timestamp {
-        timestamp_of(due.at)
-    }
-
-    /// A timer in event time that is set to this time.
-    pub(crate) fn event_due(at: Timestamp) -> Due {
-        Due { at: event_clock(at), failures: 0 }
     }
 }

@@ -23,7 +23,7 @@ pub fn aligned_inputs(
     let options = &blueprint.topology.options().checkpoint;
     // Tuples that a barrier has overtaken must find their task again, also if there is another number of tasks.
     let timeout = options.alignment_timeout.filter(|_| blueprint.groups_repeatably(executor.part));
-    let links = links.of_consumer(executor.id).map(|link| (link.id, link.kind)).collect();
+    let links = links.of_consumer(executor.id).map(|(.., link)| (link.id, link.kind)).collect();
     Some(AlignedInputs::new(links, options.mode.aligns(), timeout, defect))
 }
 
@@ -36,7 +36,7 @@ pub fn event_times(blueprint: &Blueprint, links: &Links, executor: &ExecutorPlan
     let producer_has_time =
         |executor: ExecutorId| blueprint.has_time(blueprint.plan.executors[executor.index()].part);
     let counting =
-        links.to_consumer(executor.id).filter(|(from, feedback, _)| !feedback && producer_has_time(*from));
+        links.of_consumer(executor.id).filter(|(from, feedback, _)| !feedback && producer_has_time(*from));
     let counting = counting.map(|(.., link)| link.id).collect();
     let options = blueprint.topology.options();
     let reads = blueprint.topology.components()[component].options.event_time.is_some();

@@ -63,14 +63,8 @@ impl Links {
         own.filter_map(|((_, to, _), half)| half.as_ref().map(|link| (*to, link)))
     }
 
-    /// The links of which an executor of this worker is the consumer.
-    pub fn of_consumer(&self, executor: ExecutorId) -> impl Iterator<Item = &Arc<Link>> {
-        let own = self.0.iter().filter(move |((_, to, _), _)| *to == executor);
-        own.filter_map(|(_, half)| half.as_ref())
-    }
-
-    /// All links that lead to an executor of this worker: where each comes from, and whether it closes a cycle.
-    pub fn to_consumer(&self, executor: ExecutorId) -> impl Iterator<Item = (ExecutorId, bool, &Arc<Link>)> {
+    /// The links of which an executor of this worker is the consumer: where each comes from, and whether it closes a cycle.
+    pub fn of_consumer(&self, executor: ExecutorId) -> impl Iterator<Item = (ExecutorId, bool, &Arc<Link>)> {
         let own = self.0.iter().filter(move |((_, to, _), _)| *to == executor);
         own.filter_map(|((from, _, feedback), half)| half.as_ref().map(|link| (*from, *feedback, link)))
     }

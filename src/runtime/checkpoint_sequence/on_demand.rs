@@ -14,7 +14,7 @@ impl CheckpointSequence {
     /// Somebody wants a savepoint in this directory; `stops`: the run ends with it. The answer is an action.
     pub fn want_savepoint(&mut self, directory: PathBuf, stops: bool) {
         self.savepoints.want(directory, stops, &mut self.actions);
-        if self.has_finished || self.is_stopped || matches!(self.phase, Phase::Over | Phase::Failed) {
+        if self.ends_already() {
             self.savepoints.refuse(ENDS_ALREADY, &mut self.actions);
         }
     }
@@ -22,9 +22,14 @@ impl CheckpointSequence {
     /// Somebody wants a checkpoint that begins from now on: the question of this number. The answer is an action.
     pub fn want_checkpoint(&mut self, question: u64) {
         self.wanted.want(question);
-        if self.has_finished || self.is_stopped || matches!(self.phase, Phase::Over | Phase::Failed) {
+        if self.ends_already() {
             self.wanted.refuse(ENDS_ALREADY, &mut self.actions);
         }
+    }
+
+    /// Whether no checkpoint is taken any more for whoever asks.
+    fn ends_already(&self) -> bool {
+        self.has_finished || self.is_stopped || matches!(self.phase, Phase::Over | Phase::Failed)
     }
 
     /// A savepoint was copied, or could not be. Then the run goes on.

@@ -24,13 +24,11 @@ pub enum Arrival {
     Time(LinkId, TimeMark),
 }
 
-impl Arrival {
-    /// The batch, if it is one.
-    fn batch(&self) -> Option<&Incoming> {
-        match self {
-            Arrival::Batch(incoming) => Some(incoming),
-            Arrival::Time(..) => None,
-        }
+/// Records batches of what arrives, unless `forgets`.
+fn batches(record: &mut dyn FnMut(&Incoming), forgets: bool) -> impl FnMut(&Arrival) {
+    move |arrival| match arrival {
+        Arrival::Batch(incoming) if !forgets => record(incoming),
+        Arrival::Batch(_) | Arrival::Time(..) => {}
     }
 }
 
@@ -296,11 +294,7 @@ impl AlignedInputs {
         self.forget_passing();
         let forgets = self.forgets();
         let Some(ahead) = &mut self.ahead else { return 0 };
-        let mut record = |arrival: &Arrival| match arrival.batch() {
-            Some(batch) if !forgets => record(batch),
-            Some(_) | None => {}
-        };
-        let parts = ahead.begin(&mut self.alignment, &mut record) as i64;
+        let parts = ahead.begin(&mut self.alignment, &mut batches(record, forgets)) as i64;
         self.arrived -= parts;
         parts
     }
@@ -319,10 +313,7 @@ impl AlignedInputs {
     pub fn take_ahead(&mut self, inbox: &Inbox, record: &mut dyn FnMut(&Incoming)) -> i64 {
         let mut parts = 0;
         let forgets = self.forgets();
-        let mut record = |arrival: &Arrival| match arrival.batch() {
-            Some(batch) if !forgets => record(batch),
-            Some(_) | None => {}
-        };
+        let mut record = batches(record, forgets);
         while let Some(taken) = inbox.take_any() {
             let (place, parcel) = self.placed(taken);
             let Some(ahead) = &mut self.ahead else { continue };

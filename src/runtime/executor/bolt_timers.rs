@@ -1,10 +1,11 @@
 //! The calls of timers: it continues `bolt_task`.
 
 use crate::api::{EventTimer, Timer};
+use crate::clock::Time;
 use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::call_error::CallError;
 use crate::runtime::executor::step::{ExecutorHandles, StepContext};
-use crate::state::{Due, TaskState};
+use crate::state::{Due, event_clock};
 
 /// So many calls of timers of a task in a step; the others are made in the next.
 const TIMERS_PER_STEP: usize = 256;
@@ -25,7 +26,7 @@ impl BoltTask {
                 bolt.timer(Timer::new(timer), out)
             });
             if let Err(error) = result {
-                self.timer_failed((timer, place), &error, handles, cx);
+                self.timer_failed((timer, place), &error, |again| again, handles, cx);
             }
         }
     }
@@ -46,33 +47,29 @@ impl BoltTask {
             bolt.event_timer(EventTimer::new(timer), at, out)
         });
         let Err(error) = result else { return true };
-        let number = self.state.store.timer_failures(timer, place) + 1;
-        self.timer_retry = self.retry_at(number, &error, handles, cx);
-        let again = self.timer_retry.map(|_| Due { failures: number, ..TaskState::event_due(at) });
-        self.state.store.set_failed_timer(timer, place, again);
-        self.timer_given_up(again.is_none(), &error);
+        // It stays set to its time. That it waits keeps the task from all else.
+        self.timer_retry = self.timer_failed((timer, place), &error, |_| event_clock(at), handles, cx);
         self.timer_retry.is_none()
     }
 
-    /// If a timer is given up, it counts as a lost tuple.
-    fn timer_given_up(&mut self, is_given_up: bool, error: &CallError) {
-        if is_given_up {
-            self.stop_if_asked(error);
-            self.emitter.unanchored_now += 1;
-        }
-    }
-
-    /// The call of a timer failed: it is made again later, or the timer is given up.
+    /// The call of a timer failed: the timer is set once more, to what `at` makes of the time at which the call is made
+    /// again, or given up. Returns that time. A timer that is given up counts as a lost tuple.
     fn timer_failed(
         &mut self,
         (timer, place): (u32, u32),
         error: &CallError,
+        at: impl FnOnce(Time) -> Time,
         handles: &ExecutorHandles,
         cx: &StepContext<'_>,
-    ) {
-        let number = self.state.store.timer_failures(timer, place) + 1;
-        let at = self.retry_at(number, error, handles, cx);
-        self.state.store.set_failed_timer(timer, place, at.map(|at| Due { at, failures: number }));
-        self.timer_given_up(at.is_none(), error);
+    ) -> Option<Time> {
+        let failures = self.state.store.timer_failures(timer, place) + 1;
+        let again = self.retry_at(failures, error, handles, cx);
+        let due = again.map(|again| Due { at: at(again), failures });
+        self.state.store.set_failed_timer(timer, place, due);
+        if again.is_none() {
+            self.stop_if_asked(error);
+            self.emitter.unanchored_now += 1;
+        }
+        again
     }
 }

@@ -131,10 +131,8 @@ impl Store {
         for entry in manifest.iter().flat_map(|manifest| &manifest.tasks) {
             let positions: &mut Positions = restored.positions.entry(entry.component.clone()).or_default();
             positions.extend(entry.positions.clone());
-            match restored.event_times.get_mut(&entry.component) {
-                Some(times) => times.add(&entry.event_time),
-                None => _ = restored.event_times.insert(entry.component.clone(), entry.event_time.clone()),
-            }
+            let times = restored.event_times.entry(entry.component.clone());
+            times.and_modify(|of_all| of_all.add(&entry.event_time)).or_insert(entry.event_time.clone());
             restored.tasks.insert(entry.component.clone(), entry.tasks);
             let left_behind = self.left_behind().states_of(checkpoint, &entry.component);
             restored.left_behind.insert(entry.component.clone(), left_behind);

@@ -217,16 +217,7 @@ impl BoltHarness {
     pub fn call_due_timers(&mut self) -> usize {
         let mut calls = 0;
         while let Some((timer, place)) = self.outputs.store.due_timer(self.clock.now()) {
-            let mut failed = true;
-            self.call(true, |bolt, out| {
-                out.state().begin_timer(timer, place);
-                let result = bolt.timer(Timer::new(timer), out);
-                failed = result.is_err();
-                result
-            });
-            if failed {
-                self.outputs.store.set_failed_timer(timer, place, None);
-            }
+            self.call_timer(timer, place, |bolt, out| bolt.timer(Timer::new(timer), out));
             calls += 1;
         }
         calls
@@ -238,19 +229,29 @@ impl BoltHarness {
         self.outputs.store.set_watermark(watermark);
         let mut calls = 0;
         while let Some((timer, place, at)) = self.outputs.store.due_event_timer() {
-            let mut failed = true;
-            self.call(true, |bolt, out| {
-                out.state().begin_timer(timer, place);
-                let result = bolt.event_timer(EventTimer::new(timer), at, out);
-                failed = result.is_err();
-                result
-            });
-            if failed {
-                self.outputs.store.set_failed_timer(timer, place, None);
-            }
+            self.call_timer(timer, place, |bolt, out| bolt.event_timer(EventTimer::new(timer), at, out));
             calls += 1;
         }
         calls
+    }
+
+    /// Makes the call of a timer, which is given up if the call fails.
+    fn call_timer(
+        &mut self,
+        timer: u32,
+        place: u32,
+        then: impl FnOnce(&mut dyn Bolt, &mut Outputs<'_>) -> Result<(), TaskError>,
+    ) {
+        let mut failed = true;
+        self.call(true, |bolt, out| {
+            out.state().begin_timer(timer, place);
+            let result = then(bolt, out);
+            failed = result.is_err();
+            result
+        });
+        if failed {
+            self.outputs.store.set_failed_timer(timer, place, None);
+        }
     }
 
     /// Calls `flush`.
