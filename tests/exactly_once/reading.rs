@@ -1,6 +1,7 @@
 //! How the files of a checkpoint are read when a run begins with it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use squall::config::StateBackendKind;
@@ -73,10 +74,11 @@ fn flip(directory: &Path) {
     for entry in fs::read_dir(directory).expect("it is there") {
         let path = entry.expect("it can be read").path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot")) {
-            let mut bytes = fs::read(&path).expect("it can be read");
-            let at = bytes.len() - 10;
-            bytes[at] ^= 1;
-            fs::write(&path, bytes).expect("it can be written");
+            let file = File::options().read(true).write(true).open(&path).expect("it can be opened");
+            let (mut byte, at) = ([0], file.metadata().expect("it is there").len() - 10);
+            file.read_exact_at(&mut byte, at).expect("it can be read");
+            // In its place: another task may be reading the file, and is to find it whole.
+            file.write_all_at(&[byte[0] ^ 1], at).expect("it can be written");
         }
     }
 }
