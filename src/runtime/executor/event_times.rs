@@ -56,6 +56,7 @@ impl EventTimes {
         }
     }
 
+    /// Something has come from the input of this number.
     pub fn take_from(&mut self, input: usize, mark: TimeMark) {
         let Advance { watermark, becomes_idle } = self.inputs.take(input, mark);
         self.pending.watermark = watermark.or(self.pending.watermark);
