@@ -16,6 +16,7 @@
 //! * `worker`: the main function of a worker process, around a `worker::WorkerRuntime`.
 //! * `signals`: which signals end a run, in the parent and in workers.
 //! * `stats`: the counters of all workers as those of one topology.
+//! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //!
 //! 1. The parent is the only authority on membership: it numbers each change and sends it to all workers.
 //! 2. When a worker dies, what it held in memory is lost, and nothing else. It is started again with the
@@ -24,6 +25,8 @@
 //!    control channel would end them, too. A parent that ends reaps all its workers.
 
 pub(crate) mod control;
+#[doc(hidden)]
+pub mod coordination;
 pub(crate) mod master;
 pub(crate) mod processes;
 mod processor;

@@ -1,0 +1,37 @@
+//! What the processes of a cluster agree on: a small tree of nodes that all of them see.
+//!
+//! ```text
+//!   nimbus, supervisors, masters ──▶ Coordination ──┬─▶ zookeeper: a real ensemble
+//!                                                   └─▶ memory: the same rules in this process,
+//!                                                       for simulations and tests
+//! ```
+//!
+//! * [`NodePath`], [`Node`], [`Version`]: the tree. [`Coordination`]: what can be done with it.
+//! * [`Notice`]: what a process is notified of. [`Session`]: whether it is connected, and since when.
+//! * `memory`: the implementation in memory. `zookeeper`: the real one. Both pass the tests in
+//!   `tests/coordination_kit`.
+//!
+//! 1. A node is written as a whole, and only if it still has the version that the writer has read. So one node is
+//!    one commit: what must change together stands in one node.
+//! 2. A write whose answer was lost is repeated, and what it did is found out by reading. So data must name their
+//!    writer: two processes never write equal data to one path.
+//! 3. A read may return what was true a moment ago, but never less than this session has written or read.
+//!    [`Coordination::catch_up`] ends that moment.
+//! 4. Notices are hints: they may come late, twice, or for nothing. What is true is found out by reading. A process
+//!    reads everything again at [`Notice::ReadAgain`].
+//! 5. A *held* node exists while the process that holds it lives and is connected. It vanishes a session time-out after
+//!    the process has died, and may be away for a moment when the connection was lost.
+//! 6. A path is not used again for something else: after a deletion versions begin at 0 again, so a writer
+//!    that has slept could mistake the new node for the old one.
+//!
+//! Not here: transactions over several nodes, locks, queues, and nodes that number themselves.
+
+mod error;
+mod node;
+mod path;
+mod service;
+
+pub use error::CoordinationError;
+pub use node::{DATA_MAX, Node, Version};
+pub use path::{NodePath, PathError};
+pub use service::{Coordination, Notice, Notify, Session};
