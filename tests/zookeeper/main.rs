@@ -1,0 +1,40 @@
+//! squall's coordination against a real ZooKeeper, which the tests start and stop themselves.
+//!
+//! The kit: `server` (ZooKeeper alone and as an ensemble, killed, frozen, wiped), `disk` (a file system that is full),
+//! `certificates`, `proxy` (connections that break), `witness` (a client of the tests' own, which shares no code with
+//! squall), `place` (addresses). `kit`: that all of this does what it says.
+//!
+//! `scripts/test-servers.sh` installs the server and runs these tests.
+
+mod certificates;
+mod disk;
+mod kit;
+mod place;
+mod processes;
+mod proxy;
+mod server;
+mod witness;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything here may take before it counts as stuck.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until the condition holds.
+#[track_caller]
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(comes_true(holds), "in vain waited for: {what}");
+}
+
+/// Whether the condition holds before it counts as stuck.
+fn comes_true(mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
