@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -39,6 +39,19 @@ pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         true => Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"))),
         false => Ok(bytes),
     }
+}
+
+/// Reads a regular file of at most so many bytes that nobody but its owner can read.
+///
+/// # Errors
+/// As [`read_regular`], or when its mode lets others read it.
+pub(crate) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mode = open_regular(path)?.metadata()?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let why = format!("others may read it (its mode is {mode:o}): it holds a secret, so use `chmod 600`");
+        return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+    }
+    read_regular(path, limit)
 }
 
 /// Whether something that was opened can be read as a file.

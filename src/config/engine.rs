@@ -12,6 +12,7 @@ use crate::config::problems::{OptionProblem, Problems};
 use crate::config::topology::TopologyOptions;
 use crate::config::units::show_size;
 use crate::config::worker::WorkerOptions;
+use crate::config::zookeeper::ZooKeeperOptions;
 
 /// All options of an engine. [`Default`] has the values of an empty file.
 ///
@@ -27,6 +28,8 @@ pub struct EngineOptions {
     pub net: NetOptions,
     /// `[worker]`.
     pub worker: WorkerOptions,
+    /// `[zookeeper]`.
+    pub zookeeper: ZooKeeperOptions,
 }
 
 impl EngineOptions {
@@ -34,6 +37,7 @@ impl EngineOptions {
     pub fn problems(&self) -> Vec<OptionProblem> {
         let mut problems = self.net.problems();
         problems.extend(self.worker.problems());
+        problems.extend(self.zookeeper.problems());
         problems
     }
 

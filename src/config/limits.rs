@@ -110,6 +110,12 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
 pub const LINGER_MAX: Duration = Duration::from_millis(100);
 /// The least time that a worker has to start.
 pub const START_MIN: Duration = Duration::from_secs(1);
+/// The shortest session with a coordination service; a shorter one would end whenever a machine is busy.
+pub const SESSION_MIN: Duration = Duration::from_secs(1);
+/// The longest: after it, what a dead process held would stay for too long.
+pub const SESSION_MAX: Duration = Duration::from_secs(60 * 60);
+/// The least time that connecting to a coordination service may take, and between two full reads.
+pub const CONNECT_MIN: Duration = Duration::from_millis(100);
 
 /// Key groups by default.
 pub const KEY_GROUPS_DEFAULT: u32 = 1024;

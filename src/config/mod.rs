@@ -2,7 +2,7 @@
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
 //! * [`EngineOptions`]: the options of the engine, in `squall.toml`: [`NetOptions`],
-//!   [`WorkerOptions`].
+//!   [`WorkerOptions`], [`ZooKeeperOptions`].
 //! * [`limits`]: the bounds that no option may exceed, related to each other by const asserts.
 //! * [`units`]: durations and sizes as text.
 //!
@@ -18,7 +18,9 @@ mod state;
 mod topology;
 pub mod units;
 mod worker;
+mod zookeeper;
 
+pub use self::zookeeper::{ZooKeeperOptions, ZooKeeperTls, host_and_port};
 pub use auto::AutoOr;
 pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;

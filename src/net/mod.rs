@@ -43,9 +43,9 @@ mod peer;
 mod poller;
 pub(crate) mod receiver;
 pub(crate) mod sender;
-mod tls;
-mod transfer;
-mod transport;
+pub(crate) mod tls;
+pub(crate) mod transfer;
+pub(crate) mod transport;
 
 pub use application::{Application, Direction, LinkState, PayloadError};
 pub use connection::{CHUNK_BYTES_MAX, ConnId, SLICES_MAX};

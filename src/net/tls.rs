@@ -116,7 +116,7 @@ impl Tls {
     pub fn dial(&self, address: IpAddr) -> io::Result<TlsSession> {
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(address));
         let connection = ClientConnection::new(Arc::clone(&self.client), name).map_err(failed)?;
-        Ok(TlsSession::new(connection.into()))
+        Ok(TlsSession::new(connection.into(), describe))
     }
 
     /// The accepting end.
@@ -125,7 +125,7 @@ impl Tls {
     /// None is known; rustls has a `Result` here.
     pub fn accept(&self) -> io::Result<TlsSession> {
         let connection = ServerConnection::new(Arc::clone(&self.server)).map_err(failed)?;
-        Ok(TlsSession::new(connection.into()))
+        Ok(TlsSession::new(connection.into(), describe))
     }
 }
 
@@ -135,7 +135,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates in a PEM file.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = read_file(path)?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let certificates = read.map_err(|error| describe_pem(&error))?;
@@ -145,7 +146,8 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String
     Ok(certificates)
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+/// The private key in a PEM file.
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(&read_file(path)?).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             "it holds no private key: \"-----BEGIN PRIVATE KEY-----\" is expected".into()
@@ -219,7 +221,7 @@ fn configure(
 
 /// The date for checking whether certificates are valid.
 #[derive(Debug)]
-struct WallClock(Clock);
+pub(crate) struct WallClock(pub(crate) Clock);
 
 impl TimeProvider for WallClock {
     fn current_time(&self) -> Option<UnixTime> {
@@ -235,12 +237,15 @@ fn unix_time(clock: &Clock) -> UnixTime {
 #[derive(Debug)]
 pub struct TlsSession {
     connection: Connection,
+    /// Puts an error of TLS into words.
+    describe: fn(&Error) -> String,
 }
 
 impl TlsSession {
-    fn new(mut connection: Connection) -> TlsSession {
+    /// A session that begins. `connection` has sent nothing yet. `describe` puts errors into words.
+    pub(crate) fn new(mut connection: Connection, describe: fn(&Error) -> String) -> TlsSession {
         connection.set_buffer_limit(Some(PENDING_MAX));
-        TlsSession { connection }
+        TlsSession { connection, describe }
     }
 
     /// Takes what the socket has, decrypts it, and appends it to `input`; after `READ_MAX` bytes
@@ -249,7 +254,7 @@ impl TlsSession {
     /// # Errors
     /// Errors of the socket and of TLS: the peer's certificate is refused, or the peer breaks the
     /// protocol. An alert to the peer was then written, if the socket took it.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         socket: &mut (impl Read + Write),
         input: &mut BytesMut,
@@ -268,7 +273,7 @@ impl TlsSession {
                 Err(error) => {
                     // An error of the socket while the alert is written would hide the real cause.
                     let _ = self.flush(socket);
-                    return Err(failed(error));
+                    return Err(failed_as((self.describe)(&error)));
                 }
             };
             let start = input.len();
@@ -286,7 +291,7 @@ impl TlsSession {
     ///
     /// # Errors
     /// Errors of the socket, and the error that ended the session.
-    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
+    pub(crate) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
         if !self.flush(socket)? {
             return Ok(Sent { bytes: 0, is_blocked: true });
         }
@@ -298,12 +303,12 @@ impl TlsSession {
     }
 
     /// Whether it has bytes for the socket, its own or those of earlier writes.
-    pub(super) fn wants_write(&self) -> bool {
+    pub(crate) fn wants_write(&self) -> bool {
         self.connection.wants_write()
     }
 
     /// Sends close_notify, so that the peer can distinguish the end of the stream from a cut.
-    pub(super) fn close(&mut self, socket: &mut impl Write) {
+    pub(crate) fn close(&mut self, socket: &mut impl Write) {
         self.connection.send_close_notify();
         // The connection is closed even if the socket does not take close_notify.
         let _ = self.flush(socket);
@@ -325,7 +330,11 @@ impl TlsSession {
 }
 
 fn failed(error: Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {}", describe(&error)))
+    failed_as(describe(&error))
+}
+
+fn failed_as(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {why}"))
 }
 
 /// The message of an error of rustls, in terms of `[net.tls]` where that is clearer.

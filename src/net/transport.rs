@@ -20,7 +20,7 @@ const KEPT_MIN: usize = READ_MAX / 4;
 
 /// How the bytes of a connection travel.
 #[derive(Debug)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// Not encrypted.
     Plain,
     /// Encrypted. Boxed, because it is large and rare.
@@ -34,7 +34,7 @@ impl Transport {
     ///
     /// # Errors
     /// Errors of the socket and of TLS. The connection cannot be used any more.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         socket: &mut (impl Read + Write + AsFd),
         input: &mut BytesMut,
@@ -52,7 +52,7 @@ impl Transport {
     ///
     /// # Errors
     /// Errors of the socket and of TLS. The connection cannot be used any more.
-    pub(super) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
+    pub(crate) fn write(&mut self, socket: &mut impl Write, chunks: &[IoSlice<'_>]) -> io::Result<Sent> {
         match self {
             Transport::Plain => write_plain(socket, chunks),
             Transport::Tls(session) => session.write(socket, chunks),
@@ -60,12 +60,12 @@ impl Transport {
     }
 
     /// Whether it holds bytes for the socket.
-    pub(super) fn wants_write(&self) -> bool {
+    pub(crate) fn wants_write(&self) -> bool {
         matches!(self, Transport::Tls(session) if session.wants_write())
     }
 
     /// Ends the TLS session in order, if there is one and the socket takes its last record.
-    pub(super) fn close(&mut self, socket: &mut impl Write) {
+    pub(crate) fn close(&mut self, socket: &mut impl Write) {
         if let Transport::Tls(session) = self {
             session.close(socket);
         }

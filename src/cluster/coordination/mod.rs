@@ -29,7 +29,9 @@
 mod error;
 mod node;
 mod path;
+mod repeated;
 mod service;
+pub mod zookeeper;
 
 pub use error::CoordinationError;
 pub use node::{DATA_MAX, Node, Version};

@@ -1,0 +1,119 @@
+//! The nodes that this process holds, and how each session makes them.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::coordination::path::NodePath;
+use crate::cluster::coordination::zookeeper::connection::{Failure, Request};
+use crate::cluster::coordination::zookeeper::inbox::Inbox;
+use crate::cluster::coordination::zookeeper::session::Session;
+
+/// How often a node that changes while it is made is looked at again.
+const ROUNDS: usize = 8;
+
+/// The nodes that this process holds, with the data that it wants them to have.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    nodes: BTreeMap<NodePath, Vec<u8>>,
+}
+
+impl Held {
+    pub fn paths(&self) -> Vec<NodePath> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    pub fn forget(&mut self, path: &NodePath) -> Option<Vec<u8>> {
+        self.nodes.remove(path)
+    }
+
+    /// Makes the node again in a new session. `Failure::Exists`: another process has it; then it is not held any more.
+    pub fn hold_again(
+        &mut self,
+        path: &NodePath,
+        session: &mut Session,
+        inbox: &mut Inbox,
+    ) -> Result<(), Failure> {
+        let Some(data) = self.nodes.get(path).cloned() else { return Ok(()) };
+        let held = make(path, &data, &[&data], session, inbox);
+        if matches!(&held, Err(failure) if !matches!(failure, Failure::Lost(_))) {
+            self.nodes.remove(path);
+        }
+        held
+    }
+
+    /// Makes the node, or replaces its data. `Failure::Exists`: another process has it.
+    pub fn hold(
+        &mut self,
+        path: &NodePath,
+        data: &[u8],
+        session: &mut Session,
+        inbox: &mut Inbox,
+    ) -> Result<(), Failure> {
+        let before = self.nodes.get(path).cloned();
+        let own: Vec<&[u8]> = before.as_deref().into_iter().chain([data]).collect();
+        make(path, data, &own, session, inbox)?;
+        self.nodes.insert(path.clone(), data.to_vec());
+        Ok(())
+    }
+
+    /// Deletes the node if it is this process's own.
+    pub fn release(
+        &mut self,
+        path: &NodePath,
+        session: &mut Session,
+        inbox: &mut Inbox,
+    ) -> Result<(), Failure> {
+        let own = self.forget(path);
+        for _ in 0..ROUNDS {
+            let Some(found) = session.find(inbox, path)? else { return Ok(()) };
+            let is_own = found.held_by == session.number()
+                || (found.held_by != 0 && own.as_ref().is_some_and(|own| *own == found.data));
+            if !is_own {
+                return Ok(());
+            }
+            let request = Request::Delete { path: session.absolute(path), expected: found.version };
+            match session.call(inbox, request) {
+                Ok(_) | Err(Failure::Missing) => return Ok(()),
+                Err(Failure::Changed) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::Changed)
+    }
+}
+
+/// Makes a held node with these data. A node that has data of `own` and belongs to another session was left behind by an
+/// earlier session of this process: it would vanish with that session, so it is deleted and made again.
+fn make(
+    path: &NodePath,
+    data: &[u8],
+    own: &[&[u8]],
+    session: &mut Session,
+    inbox: &mut Inbox,
+) -> Result<(), Failure> {
+    let absolute = session.absolute(path);
+    for _ in 0..ROUNDS {
+        let request = Request::Create { path: absolute.clone(), data: data.to_vec(), is_held: true };
+        match session.call(inbox, request) {
+            Err(Failure::Exists) => {}
+            made => return made.map(|_| ()),
+        }
+        let Some(found) = session.find(inbox, path)? else { continue };
+        let request = if found.held_by == session.number() {
+            if found.data == data {
+                return Ok(());
+            }
+            Request::Set { path: absolute.clone(), data: data.to_vec(), expected: Some(found.version) }
+        } else if found.held_by != 0 && own.contains(&&*found.data) {
+            Request::Delete { path: absolute.clone(), expected: found.version }
+        } else {
+            return Err(Failure::Exists);
+        };
+        let was_set = matches!(request, Request::Set { .. });
+        match session.call(inbox, request) {
+            Ok(_) if was_set => return Ok(()),
+            Ok(_) | Err(Failure::Missing | Failure::Changed) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::Exists)
+}
