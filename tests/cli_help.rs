@@ -54,6 +54,9 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["stop", "--help"]), file!["snapshots/help_stop.txt"]);
     assert_data_eq!(stdout_of(&["state", "--help"]), file!["snapshots/help_state.txt"]);
     assert_data_eq!(stdout_of(&["state", "get", "--help"]), file!["snapshots/help_state_get.txt"]);
+    assert_data_eq!(stdout_of(&["zk", "--help"]), file!["snapshots/help_zk.txt"]);
+    assert_data_eq!(stdout_of(&["zk", "ls", "--help"]), file!["snapshots/help_zk_ls.txt"]);
+    assert_data_eq!(stdout_of(&["zk", "get", "--help"]), file!["snapshots/help_zk_get.txt"]);
     assert_data_eq!(stdout_of(&["completions", "--help"]), file!["snapshots/help_completions.txt"]);
 }
 
@@ -82,6 +85,8 @@ fn the_manual_knows_every_flag() {
         "checkpoint list",
         "checkpoint inspect",
         "state get",
+        "zk ls",
+        "zk get",
         "completions",
     ];
     for command in commands {

@@ -49,6 +49,7 @@ mod table;
 mod terminal;
 mod validate;
 mod worker;
+mod zk;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -74,6 +75,7 @@ Examples:
   squall components count                            the settings of the component `count`
   squall new my-topology                             start a project with a bolt of your own
   squall checkpoint inspect checkpoints              check the latest checkpoint of a run
+  squall zk ls                                       what a cluster keeps in ZooKeeper
 
 Exit codes: 0 done; 1 it failed, or a topology is invalid; 2 the command line is wrong.";
 
@@ -115,6 +117,7 @@ enum Command {
     New(new::Args),
     Checkpoint(checkpoint::Args),
     State(state::Args),
+    Zk(zk::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
@@ -205,6 +208,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::New(args) => new::execute(args),
         Command::Checkpoint(args) => checkpoint::execute(args, context),
         Command::State(args) => state::execute(args),
+        Command::Zk(args) => zk::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
     }

@@ -67,6 +67,7 @@ impl ZooKeeperOptions {
     pub fn problems(&self) -> Vec<OptionProblem> {
         let mut problems = Problems::default();
         self.check_servers(&mut problems);
+        self.check_root(&mut problems);
         let key = "zookeeper.session_timeout";
         problems.period(key, self.session_timeout, limits::SESSION_MIN, limits::SESSION_MAX);
         let key = "zookeeper.connect_timeout";
@@ -113,6 +114,20 @@ impl ZooKeeperOptions {
         }
     }
 
+    fn check_root(&self, problems: &mut Problems) {
+        let is_name = |name: &str| {
+            !matches!(name, "" | "." | "..")
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        };
+        let is_path = self.root.strip_prefix('/').is_some_and(|names| names.split('/').all(is_name));
+        if !is_path && self.root != "/" {
+            let message = format!("`zookeeper.root`: \"{}\" is not the path of a node", self.root);
+            let help =
+                "it begins with `/`, and its names have letters, digits, `_`, `.` and `-`, as \"/squall\"";
+            problems.add("zookeeper.root", None, message, help);
+        }
+    }
+
     fn check_user(&self, problems: &mut Problems) {
         match (&self.user, &self.password_file) {
             (Some(_), None) => problems.add(
@@ -140,6 +155,11 @@ impl ZooKeeperOptions {
 
 impl ZooKeeperTls {
     fn check(&self, problems: &mut Problems) {
+        if self.authority.as_os_str().is_empty() {
+            let message = "`[zookeeper.tls]` has no `authority`".to_owned();
+            let help = "for example `authority = \"tls/authority.pem\"`: whom the members must be signed by";
+            problems.add("zookeeper.tls.authority", None, message, help);
+        }
         let (key, other) = ("zookeeper.tls.key", "zookeeper.tls.certificate");
         match (&self.certificate, &self.key) {
             (Some(_), None) => {
@@ -229,7 +249,9 @@ mod tests {
             with_user,
             &[("zookeeper.servers", "has zoo1:2181, which is on another machine, but there is no `[zoo")],
         );
-        let tls = |o: &mut ZooKeeperOptions| o.tls = Some(ZooKeeperTls::default());
+        let tls = |o: &mut ZooKeeperOptions| {
+            o.tls = Some(ZooKeeperTls { authority: "a".into(), ..ZooKeeperTls::default() })
+        };
         check(|o| (far(o), tls(o)).0, &[("zookeeper.servers", "there is no `user`")]);
         check(|o| (with_user(o), tls(o)).0, &[]);
         check(|o| (far(o), o.insecure = true).0, &[]);
@@ -250,6 +272,14 @@ mod tests {
             |o| (o.user, o.password_file) = (Some("a:b".into()), Some("p".into())),
             &[("zookeeper.user", "contain a colon")],
         );
+        check(
+            |o| o.tls = Some(ZooKeeperTls::default()),
+            &[("zookeeper.tls.authority", "has no `authority`")],
+        );
+        for wrong in ["squall", "", "/squall/", "//", "/a/../b", "/ä"] {
+            check(|o| o.root = wrong.into(), &[("zookeeper.root", "is not the path of a node")]);
+        }
+        check(|o| o.root = "/".into(), &[]);
         check(|o| o.session_timeout = Duration::ZERO, &[("zookeeper.session_timeout", "at least 1s")]);
     }
 }

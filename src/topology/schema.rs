@@ -144,6 +144,7 @@ fn value<O: 'static>(key: &Key<O>) -> Value {
         Shape::AutoOrSize(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB", "auto"] }),
         Shape::Text(_, _) => json!({ "type": "string", "minLength": 1 }),
         Shape::OneOf(words, _) => json!({ "enum": words }),
+        Shape::Names(_) => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
         Shape::Free(_) => json!({ "type": "object" }),
         Shape::Nested(inner) => object(inner.iter(), &[], key.doc),
         Shape::Special => special(key.name()),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::config::{EngineOptions, OptionProblem, TlsPaths};
+use crate::config::{EngineOptions, OptionProblem};
 use crate::topology::declare::document::{self, Document};
 use crate::topology::declare::engine_keys::ENGINE;
 use crate::topology::declare::keys::{Key, Shape};
@@ -54,7 +54,7 @@ pub fn load_engine(source: &dyn Source, path: &str) -> Result<EngineOptions, Top
         return Err(report.into_errors(&texts));
     }
     let mut options = reading.options;
-    options.net.tls.iter_mut().for_each(|tls| relative_to_file(tls, path));
+    relative_to_file(&mut options, path);
     Ok(options)
 }
 
@@ -93,7 +93,7 @@ impl Reading {
         for name in OF_TOPOLOGIES {
             let Some((key, _)) = root.remove_entry(*name) else { continue };
             let message = format!("`[{name}]` belongs in a topology document, not in the engine's file");
-            let help = "the engine's file has the tables `[net]` and `[worker]`".to_owned();
+            let help = "the engine's file has the tables `[net]`, `[worker]` and `[zookeeper]`".to_owned();
             self.report.push(Finding::at(key.span(), message).help(Some(help)));
         }
     }
@@ -126,8 +126,10 @@ impl Reading {
 
     /// The presence of the table means something by itself.
     fn enter(&mut self, path: &str) {
-        if path == "net.tls" {
-            self.options.net.tls.get_or_insert_default();
+        match path {
+            "net.tls" => _ = self.options.net.tls.get_or_insert_default(),
+            "zookeeper.tls" => _ = self.options.zookeeper.tls.get_or_insert_default(),
+            _ => {}
         }
     }
 
@@ -161,9 +163,16 @@ impl Reading {
     }
 }
 
-fn relative_to_file(tls: &mut TlsPaths, file: &str) {
+/// Paths in the file are relative to its directory.
+fn relative_to_file(options: &mut EngineOptions, file: &str) {
     let directory = Path::new(file).parent().unwrap_or(Path::new(""));
-    for path in [&mut tls.certificate, &mut tls.key, &mut tls.authority] {
+    let net =
+        options.net.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key, &mut tls.authority]);
+    let ensemble = &mut options.zookeeper;
+    let tls = ensemble.tls.iter_mut().flat_map(|tls| {
+        [Some(&mut tls.authority), tls.certificate.as_mut(), tls.key.as_mut()].into_iter().flatten()
+    });
+    for path in net.chain(tls).chain(ensemble.password_file.as_mut()) {
         *path = directory.join(&*path);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{AutoOr, EngineOptions, TlsPaths};
+use crate::config::{AutoOr, EngineOptions, TlsPaths, ZooKeeperTls};
 use crate::topology::declare::keys::{Key, Shape};
 use crate::topology::suggest::shown;
 
@@ -21,6 +21,12 @@ pub(crate) static ENGINE: &[EngineKey] = &[
         doc: "How worker processes are watched and restarted.",
         default: "see below",
         shape: Shape::Nested(WORKER),
+    },
+    Key {
+        path: "zookeeper",
+        doc: "The ensemble by which the processes of a cluster coordinate.",
+        default: "see below",
+        shape: Shape::Nested(ZOOKEEPER),
     },
 ];
 
@@ -184,6 +190,92 @@ static WORKER: &[EngineKey] = &[
     },
 ];
 
+static ZOOKEEPER: &[EngineKey] = &[
+    Key {
+        path: "zookeeper.servers",
+        doc: "The members of the ensemble, each a host and a port.",
+        default: "[\"127.0.0.1:2181\"]",
+        shape: Shape::Names(|o, v| o.zookeeper.servers = v),
+    },
+    Key {
+        path: "zookeeper.root",
+        doc: "The node below which all nodes of this cluster are.",
+        default: "\"/squall\"",
+        shape: Shape::Text("the path of a node, as \"/squall\"", |o, text| {
+            o.zookeeper.root = text.to_owned();
+            Ok(())
+        }),
+    },
+    Key {
+        path: "zookeeper.session_timeout",
+        doc: "After so much silence of a process, ZooKeeper deletes what it holds.",
+        default: "\"6s\"",
+        shape: Shape::Period(|o, v| o.zookeeper.session_timeout = v),
+    },
+    Key {
+        path: "zookeeper.connect_timeout",
+        doc: "How long connecting to a member may take, and how long its first answer.",
+        default: "\"2s\"",
+        shape: Shape::Period(|o, v| o.zookeeper.connect_timeout = v),
+    },
+    Key {
+        path: "zookeeper.read_again",
+        doc: "How often everything is read again, whether or not a change was reported.",
+        default: "\"10s\"",
+        shape: Shape::Period(|o, v| o.zookeeper.read_again = v),
+    },
+    Key {
+        path: "zookeeper.user",
+        doc: "The name for digest authentication; nodes are made for this user alone.",
+        default: "nobody logs in",
+        shape: Shape::Text("a name", |o, text| {
+            o.zookeeper.user = Some(text.to_owned());
+            Ok(())
+        }),
+    },
+    Key {
+        path: "zookeeper.password_file",
+        doc: "The file with the password of `user`, which nobody else may read.",
+        default: "none",
+        shape: Shape::Text("the path of a file", |o, text| {
+            path(o.zookeeper.password_file.get_or_insert_default(), text)
+        }),
+    },
+    Key {
+        path: "zookeeper.insecure",
+        doc: "Whether a server on another machine may be used without a user and `[zookeeper.tls]`.",
+        default: "false",
+        shape: Shape::Switch(|o, v| o.zookeeper.insecure = v),
+    },
+    Key {
+        path: "zookeeper.tls",
+        doc: "TLS to the members of the ensemble. Paths are relative to this file.",
+        default: "plain TCP",
+        shape: Shape::Nested(ZOOKEEPER_TLS),
+    },
+];
+
+static ZOOKEEPER_TLS: &[EngineKey] = &[
+    Key {
+        path: "zookeeper.tls.authority",
+        doc: "The PEM file with the certificates of the authorities that members must be signed by.",
+        default: "required",
+        shape: Shape::Text(PATH, |o, text| path(&mut zookeeper_tls(o).authority, text)),
+    },
+    Key {
+        path: "zookeeper.tls.certificate",
+        doc: "The PEM file with the certificate that this process presents, if members ask for one.",
+        default: "none",
+        shape: Shape::Text(PATH, |o, text| path(zookeeper_tls(o).certificate.get_or_insert_default(), text)),
+    },
+    Key {
+        path: "zookeeper.tls.key",
+        doc: "The PEM file with its private key.",
+        default: "none",
+        shape: Shape::Text(PATH, |o, text| path(zookeeper_tls(o).key.get_or_insert_default(), text)),
+    },
+];
+
 const PATH: &str = "the path of a PEM file";
 
 /// A size that memory cannot have is out of bounds anyhow.
@@ -200,6 +292,10 @@ fn auto_or_bytes(size: AutoOr<u64>) -> AutoOr<usize> {
 
 fn tls(options: &mut EngineOptions) -> &mut TlsPaths {
     options.net.tls.get_or_insert_default()
+}
+
+fn zookeeper_tls(options: &mut EngineOptions) -> &mut ZooKeeperTls {
+    options.zookeeper.tls.get_or_insert_default()
 }
 
 fn path(into: &mut PathBuf, text: &str) -> Result<(), String> {

@@ -42,6 +42,8 @@ pub(crate) enum Shape<O: 'static> {
     Text(&'static str, fn(&mut O, &str) -> Result<(), String>),
     /// One of these words.
     OneOf(&'static [&'static str], fn(&mut O, &str)),
+    /// An array of names.
+    Names(fn(&mut O, Vec<String>)),
     /// A table of free values.
     Free(fn(&mut O, toml::Table)),
     /// A table of keys.

@@ -64,6 +64,7 @@ impl Section<'_> {
                         .push(Finding::at(place(node), message).help(Some(format!("it is {expected}"))));
                 }
             },
+            Shape::Names(set) => self.names(key.path, node).into_iter().for_each(|v| set(options, v)),
             Shape::OneOf(words, set) => match node.get_ref().as_str() {
                 Some(word) if words.contains(&word) => set(options, word),
                 Some(other) => {
@@ -106,6 +107,17 @@ impl Section<'_> {
             self.wrong_type(path, node, "a string");
         }
         text
+    }
+
+    fn names(&mut self, path: &str, node: &Node<'_>) -> Option<Vec<String>> {
+        let expected = "an array of names, as [\"a\", \"b\"]";
+        let names = node.get_ref().as_array().and_then(|items| {
+            items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        if names.is_none() {
+            self.wrong_type(path, node, expected);
+        }
+        names
     }
 
     /// `true` or `false`.

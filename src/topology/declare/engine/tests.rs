@@ -42,6 +42,61 @@ fn what_is_written_holds() {
 }
 
 #[test]
+fn the_ensemble_is_read() {
+    let text = "
+        [zookeeper]
+        servers = ['zoo1:2181', '[::1]:2182']
+        root = '/squall/test'
+        session_timeout = '10s'
+        user = 'squall'
+        password_file = 'secret'
+        [zookeeper.tls]
+        authority = 'ca.pem'
+        certificate = 'own.pem'
+        key = '/etc/own.key'
+    ";
+    let options = load_engine(&MemorySource::new().file("etc/squall.toml", text), "etc/squall.toml").unwrap();
+    let ensemble = options.zookeeper;
+    assert_eq!(ensemble.servers, ["zoo1:2181", "[::1]:2182"]);
+    assert_eq!((&*ensemble.root, ensemble.session_timeout), ("/squall/test", Duration::from_secs(10)));
+    assert_eq!(ensemble.password_file.as_deref(), Some(Path::new("etc/secret")));
+    let tls = ensemble.tls.unwrap();
+    assert_eq!(tls.authority, Path::new("etc/ca.pem"));
+    let own = (tls.certificate.as_deref(), tls.key.as_deref());
+    assert_eq!(own, (Some(Path::new("etc/own.pem")), Some(Path::new("/etc/own.key"))));
+}
+
+#[test]
+fn mistakes_about_the_ensemble_are_reported_with_their_places() {
+    check(
+        "[zookeeper]
+servers = ['zoo1:2181', 'zoo2']
+session_timeout = '10ms'
+user = 'squall'
+[zookeeper.tls]
+certificate = 'own.pem'
+",
+        &[
+            "squall.toml:2:11: `zookeeper.servers`: \"zoo2\" is not a host and a port (write it as \
+             \"zoo1.example.org:2181\" or \"[::1]:2181\")",
+            "squall.toml:3:19: `zookeeper.session_timeout` must be at least 1s, not 10ms",
+            "squall.toml:4:8: `zookeeper.user` has no `password_file` (name a file with the password, which \
+             nobody else may read)",
+            "squall.toml:5:12: `[zookeeper.tls]` has no `authority` (for example `authority = \
+             \"tls/authority.pem\"`: whom the members must be signed by)",
+            "squall.toml:6:15: `zookeeper.tls.certificate` has no `key` (name the file of its private key)",
+        ],
+    );
+    check(
+        "zookeeper.root = 'squall'",
+        &[
+            "squall.toml:1:18: `zookeeper.root`: \"squall\" is not the path of a node (it begins with `/`, and its \
+           names have letters, digits, `_`, `.` and `-`, as \"/squall\")",
+        ],
+    );
+}
+
+#[test]
 fn variables_are_put_into_strings() {
     let source = MemorySource::new().file("a", "net.listen = '127.0.0.1:${PORT}'").set("PORT", "7000");
     assert_eq!(load_engine(&source, "a").unwrap().net.listen.port(), 7000);
@@ -130,9 +185,9 @@ fn a_topology_document_is_one_mistake() {
         "[topology]\nname = 'a'\n[spout.a]\ntype = 'b'\n",
         &[
             "squall.toml:1:2: `[topology]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]` and `[worker]`)",
+             engine's file has the tables `[net]`, `[worker]` and `[zookeeper]`)",
             "squall.toml:3:2: `[spout]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]` and `[worker]`)",
+             engine's file has the tables `[net]`, `[worker]` and `[zookeeper]`)",
         ],
     );
 }
@@ -167,8 +222,15 @@ mod shipped {
             }
         }
         let of = |name: &str| keys.iter().filter(|(table, _)| *table == name).count();
-        assert!(of("net") > 5 && of("net.tls") > 2 && of("worker") > 5, "not all tables were looked into");
+        let seen = of("net") > 5 && of("net.tls") > 2 && of("worker") > 5 && of("zookeeper.tls") > 2;
+        assert!(seen, "not all tables were looked into");
         keys
+    }
+
+    /// Whether a key has a value if it is left out.
+    fn has_default(key: &Key<EngineOptions>) -> bool {
+        let is_value = |default: &str| default.starts_with(['"', '[']) || default == "false";
+        is_value(key.default)
     }
 
     /// The file with the settings that are commented out: `#key = value`, without a space.
@@ -188,6 +250,11 @@ mod shipped {
         let mut options = parse_engine("config/squall.toml", &uncommented()).unwrap();
         let tls = options.net.tls.take().expect("its table is among them");
         assert_eq!(tls.authority, Path::new("config/tls/authority.pem"));
+        let tls = options.zookeeper.tls.take().expect("its table is among them, too");
+        assert_eq!(tls.key.as_deref(), Some(Path::new("config/tls/squall.key")));
+        assert_eq!(options.zookeeper.user.take().as_deref(), Some("squall"));
+        let password = options.zookeeper.password_file.take();
+        assert_eq!(password.as_deref(), Some(Path::new("config/zookeeper.password")));
         assert_eq!(options, EngineOptions::default());
     }
 
@@ -197,7 +264,7 @@ mod shipped {
         for (table, key) in keys() {
             let inside = table.split('.').fold(&file, |at, step| at[step].as_table().unwrap());
             let written = inside.get(key.name()).unwrap_or_else(|| panic!("`{}` is missing", key.path));
-            if table != "net.tls" {
+            if has_default(key) {
                 assert_eq!(written.to_string(), key.default, "{}", key.path);
             }
         }
@@ -211,7 +278,7 @@ mod shipped {
             let section = section.split("\n## ").next().unwrap();
             let line = section.lines().find(|line| line.starts_with(&row));
             let line = line.unwrap_or_else(|| panic!("`{}` has no row", key.path));
-            if table != "net.tls" {
+            if has_default(key) {
                 assert!(line.contains(&format!("| `{}` | ", key.default)), "{line}");
             }
         }
