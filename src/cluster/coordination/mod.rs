@@ -27,6 +27,7 @@
 //! Not here: transactions over several nodes, locks, queues, and nodes that number themselves.
 
 mod error;
+mod memory;
 mod node;
 mod path;
 mod repeated;
@@ -34,6 +35,7 @@ mod service;
 pub mod zookeeper;
 
 pub use error::CoordinationError;
+pub use memory::{Lose, MemoryClient, MemoryOptions, MemoryService, MemorySnapshot};
 pub use node::{DATA_MAX, Node, Version};
 pub use path::{NodePath, PathError};
 pub use service::{Coordination, Notice, Notify, Session};

@@ -32,7 +32,8 @@ pub trait Coordination: Send + Sync {
     /// [`CoordinationError::Changed`] if it has another version, `Missing`, and those of any call.
     fn set(&self, path: &NodePath, data: &[u8], expected: Version) -> Result<Version, CoordinationError>;
 
-    /// Deletes a node that has this version.
+    /// Deletes a node that has this version. `Ok` means that it is gone: if the connection was lost meanwhile, somebody
+    /// else may have deleted it. So what two processes compete for is decided by [`set`](Coordination::set).
     ///
     /// # Errors
     /// [`CoordinationError::Changed`], `Missing`, [`NotEmpty`](CoordinationError::NotEmpty) if it has children,
@@ -52,7 +53,8 @@ pub trait Coordination: Send + Sync {
     fn catch_up(&self) -> Result<(), CoordinationError>;
 
     /// Makes a node that exists while this process lives, and keeps it: it is made again with each new session. If
-    /// this process holds the node already, its data are replaced. The parent must exist.
+    /// this process holds the node already, its data are replaced. The parent must exist. A held node is written by
+    /// `hold` alone: if others write it, the process that holds it does not recognize it in its next session.
     ///
     /// The data must name this process, as 2 of the module says: a node with the same data that an earlier session
     /// has left behind counts as this process's own, and is replaced.
