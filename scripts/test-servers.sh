@@ -36,4 +36,15 @@ if [ ${#packages[@]} -gt 0 ]; then
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 fi
 
-cargo test --locked --features server-tests --test postgres --test zookeeper -- "$@"
+# run TARGET [OPTION]...: its tests. A failure is kept for the end, so that all targets run.
+status=0
+run() {
+  local target=$1
+  shift
+  cargo test --locked --features server-tests --test "$target" -- "$@" || status=$?
+}
+
+run postgres "$@"
+# These mostly wait until a session has ended.
+run zookeeper --test-threads=6 "$@"
+exit "$status"

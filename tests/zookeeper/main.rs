@@ -1,18 +1,30 @@
 //! squall's coordination against a real ZooKeeper, which the tests start and stop themselves.
 //!
+//! `sessions`: sessions that end and connections that break. `members`: members of an ensemble that die and freeze.
+//! `data`: data that are lost, old or large, and disks that are full. `rights`: users and roots. `encrypted`: TLS.
+//! `defects`: what the crate `zookeeper` does wrong, and squall does not.
+//!
 //! The kit: `server` (ZooKeeper alone and as an ensemble, killed, frozen, wiped), `disk` (a file system that is full),
-//! `certificates`, `proxy` (connections that break), `witness` (a client of the tests' own, which shares no code with
+//! `certificates`, `clients` (of squall), `load` (what must be true of many writes), `proxy` (connections that break), `witness` (a client of the tests' own, which shares no code with
 //! squall), `place` (addresses). `kit`: that all of this does what it says.
 //!
 //! `scripts/test-servers.sh` installs the server and runs these tests.
 
 mod certificates;
+mod clients;
+mod data;
+mod defects;
 mod disk;
+mod encrypted;
 mod kit;
+mod load;
+mod members;
 mod place;
 mod processes;
 mod proxy;
+mod rights;
 mod server;
+mod sessions;
 mod witness;
 
 use std::thread;

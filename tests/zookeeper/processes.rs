@@ -4,8 +4,9 @@
 //! kills its children (`setpriv --pdeathsig`). The kernel does that when the *thread* ends that started the child, so
 //! one thread starts all of them and lives as long as the process: a server may outlive the test that started it.
 
-use std::io;
-use std::process::{Child, Command, ExitStatus};
+use std::env;
+use std::io::{self, Read as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
@@ -61,6 +62,25 @@ pub fn dying_with_us(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]);
     command
+}
+
+/// Runs a test in a process of its own, so that what the whole process has or does can be counted. `test` is its name,
+/// with its module.
+pub fn in_own_process(test: &str, body: impl FnOnce()) {
+    const NAME: &str = "SQUALL_TEST_OF_THIS_PROCESS";
+    if env::var_os(NAME).is_some_and(|name| name == test) {
+        return body();
+    }
+    let program = env::current_exe().expect("it runs");
+    let mut command = dying_with_us(program.to_str().expect("its path is text"));
+    command.args([test, "--exact", "--nocapture"]).env(NAME, test).stdin(Stdio::null());
+    let (mut output, writes) = io::pipe().expect("a pipe");
+    command.stdout(writes.try_clone().expect("a descriptor")).stderr(writes);
+    let mut process = Process::start(command);
+    let mut said = String::new();
+    output.read_to_string(&mut said).expect("a pipe");
+    let status = process.child.wait().expect("it is a child");
+    assert!(status.success() && said.contains("1 passed"), "{said}");
 }
 
 type Order = (Command, Sender<io::Result<Child>>);

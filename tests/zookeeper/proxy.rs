@@ -145,6 +145,12 @@ impl Proxy {
         count
     }
 
+    /// Waits until there is a connection, and ends it.
+    #[track_caller]
+    pub fn cut_in_use(&self) {
+        crate::wait_until("somebody is connected", || self.cut() > 0);
+    }
+
     /// Keeps connections open, accepts others, and passes nothing in either direction.
     pub fn freeze(&self) {
         self.shared.change(|state| (state.frozen_to_server, state.frozen_to_client) = (true, true));

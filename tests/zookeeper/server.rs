@@ -46,6 +46,8 @@ pub struct Settings {
     pub certificate_names: Vec<String>,
     /// A client needs a certificate of the same authority.
     pub client_certificates: bool,
+    /// Its port for TLS takes TLS 1.3 only. ZooKeeper 3.8 takes TLS 1.2 only unless it is configured otherwise.
+    pub only_tls_1_3: bool,
     /// The data is on a disk of so many KiB, which can be filled.
     pub disk_kib: Option<u32>,
 }
@@ -60,6 +62,7 @@ pub struct Servers {
 /// A server, alone or one of several.
 pub struct Member {
     host: Ipv4Addr,
+    has_tls: bool,
     /// Holds its configuration, its log and its data.
     directory: PathBuf,
     /// None while it is down.
@@ -131,6 +134,15 @@ impl Servers {
         leader.expect("it has been waited for")
     }
 
+    /// Waits until all members serve, one of them as the leader of the others.
+    pub fn wait_until_whole(&self) {
+        wait_until("the ensemble is whole", || {
+            let mut modes: Vec<_> = self.members.iter().filter_map(Member::mode).collect();
+            modes.sort_unstable();
+            modes == ["follower", "follower", "leader"]
+        });
+    }
+
     /// The place of the member that has this session's connection, if one has it and is well.
     pub fn holder_of(&self, session: i64) -> Option<usize> {
         self.members.iter().position(|member| member.sessions().contains(&session))
@@ -184,10 +196,10 @@ impl Member {
         let data = directory.join("data");
         fs::create_dir_all(&data).expect("the directory is ours");
         let disk = settings.disk_kib.map(|kib| Disk::mount(&data, kib));
-        let member = Member { host, directory, process: None, disk };
+        let member = Member { host, has_tls: settings.authority.is_some(), directory, process: None, disk };
         let mut lines = vec![
             "tickTime=100".to_owned(),
-            "initLimit=300".to_owned(),
+            "initLimit=50".to_owned(),
             "syncLimit=30".to_owned(),
             "minSessionTimeout=500".to_owned(),
             "maxSessionTimeout=120000".to_owned(),
@@ -220,7 +232,7 @@ impl Member {
         let (keys, trusted) = (self.directory.join("server.pem"), self.directory.join("trusted.pem"));
         fs::write(&keys, identity.key + &identity.certificate).expect("the directory is ours");
         fs::write(&trusted, authority.pem()).expect("the directory is ours");
-        vec![
+        let mut lines = vec![
             format!("secureClientPort={TLS_PORT}"),
             format!("secureClientPortAddress={}", self.host),
             "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory".to_owned(),
@@ -228,12 +240,13 @@ impl Member {
             "ssl.keyStore.type=PEM".to_owned(),
             format!("ssl.trustStore.location={}", trusted.display()),
             "ssl.trustStore.type=PEM".to_owned(),
-            // ZooKeeper 3.8 offers only TLS 1.2 by itself, and squall speaks only TLS 1.3.
-            "ssl.protocol=TLSv1.3".to_owned(),
-            "ssl.enabledProtocols=TLSv1.3".to_owned(),
-            "ssl.ciphersuites=TLS_AES_256_GCM_SHA384,TLS_AES_128_GCM_SHA256".to_owned(),
             format!("ssl.clientAuth={}", if settings.client_certificates { "need" } else { "none" }),
-        ]
+        ];
+        if settings.only_tls_1_3 {
+            lines.extend(["ssl.protocol=TLSv1.3", "ssl.enabledProtocols=TLSv1.3"].map(str::to_owned));
+            lines.push("ssl.ciphersuites=TLS_AES_256_GCM_SHA384,TLS_AES_128_GCM_SHA256".to_owned());
+        }
+        lines
     }
 
     /// Where it serves clients.
@@ -335,7 +348,8 @@ impl Member {
         let serves = comes_true(|| {
             let ended = self.process.as_mut().expect("it has been started").ended();
             assert!(ended.is_none(), "ZooKeeper has ended: {}", self.last_words());
-            self.mode().is_some()
+            // The port for TLS opens a moment later than the other.
+            self.mode().is_some() && (!self.has_tls || TcpStream::connect(self.tls_address()).is_ok())
         });
         assert!(serves, "ZooKeeper does not serve: {}", self.last_words());
     }

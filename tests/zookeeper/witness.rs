@@ -143,6 +143,21 @@ impl Witness {
         self.call(CREATE, &request).map(drop)
     }
 
+    /// Creates many nodes without data, and waits for the answers at the end.
+    pub fn create_all(&mut self, paths: impl Iterator<Item = String>, rights: &[Right]) {
+        let first = self.requests + 1;
+        for path in paths {
+            self.requests += 1;
+            let mut message = Record::default();
+            message.int(self.requests).int(CREATE).text(&path).bytes(b"").rights(rights).int(0);
+            self.send(&message).expect("the server is well");
+        }
+        for number in first..=self.requests {
+            let mut answer = Answer(self.receive().expect("the server is well"));
+            assert_eq!((answer.int(), answer.long() > 0, answer.int()), (number, true, 0));
+        }
+    }
+
     /// What the node holds.
     pub fn get(&mut self, path: &str) -> Result<(Vec<u8>, Stat), Refusal> {
         let mut answer = self.call(GET, Record::default().text(path).bool(false))?;
