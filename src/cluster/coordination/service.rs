@@ -60,8 +60,8 @@ pub trait Coordination: Send + Sync {
     /// has left behind counts as this process's own, and is replaced.
     ///
     /// # Errors
-    /// [`CoordinationError::Exists`] if another process has the node, `Missing`, and those of any call. After an error
-    /// the node is not held.
+    /// [`CoordinationError::Exists`] if another process has the node, `Missing`, and those of any call. After
+    /// `Uncertain` the node may be held; [`release`](Self::release) ends that. After any other error it is not.
     fn hold(&self, path: &NodePath, data: &[u8]) -> Result<(), CoordinationError>;
 
     /// Deletes a held node, and does not make it again. Does nothing if the node is not held by this process.

@@ -228,19 +228,17 @@ impl Keeper {
         }
         loop {
             self.pass_on_changes(session);
+            if self.clock.now() >= read_again_at {
+                read_again_at = self.clock.now().after(self.settings.options.read_again);
+                self.notify(&Notice::ReadAgain);
+            }
             let beat_at = session.answered_at.after(session.timeout() / 4);
             let done = match self.inbox.next(beat_at.min(read_again_at)) {
                 Task::Job(job) => self.do_job(job, session),
                 Task::Watch(path, notify) => self.watch(path, notify, session),
                 Task::End(ended) => return Over::Ended(ended),
                 Task::Lost(why) => Err(why),
-                Task::Due => {
-                    if self.clock.now() >= read_again_at {
-                        read_again_at = self.clock.now().after(self.settings.options.read_again);
-                        self.notify(&Notice::ReadAgain);
-                    }
-                    self.beat(session, beat_at)
-                }
+                Task::Due => self.beat(session, beat_at),
             };
             if let Err(why) = done {
                 return Over::Lost(why);

@@ -55,6 +55,8 @@ impl Session {
         let Beginning { number, reached, transport, timeout, connect_timeout, clock, .. } = beginning;
         let failed = |error: std::io::Error| error.to_string();
         inbox.begin(number);
+        // Before anything can be sent, so that the session is never believed to be younger than it is.
+        let sent_at = clock.now();
         let messages = beginning.messages.clone();
         let report = move |event| _ = messages.send(Message::Relay(number, event));
         let relay =
@@ -62,7 +64,6 @@ impl Session {
         let messages = beginning.messages.clone();
         let report = move |event| _ = messages.send(Message::Connection(number, event));
         let connection = Connection::open(&relay, timeout, beginning.is_user, report).map_err(failed)?;
-        let sent_at = clock.now();
         let greeting = inbox.greeting(sent_at.after(connect_timeout))?;
         if greeting.timeout.is_zero() {
             return Err("it refuses the session".to_owned());
