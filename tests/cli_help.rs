@@ -57,6 +57,7 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["zk", "--help"]), file!["snapshots/help_zk.txt"]);
     assert_data_eq!(stdout_of(&["zk", "ls", "--help"]), file!["snapshots/help_zk_ls.txt"]);
     assert_data_eq!(stdout_of(&["zk", "get", "--help"]), file!["snapshots/help_zk_get.txt"]);
+    assert_data_eq!(stdout_of(&["doctor", "--help"]), file!["snapshots/help_doctor.txt"]);
     assert_data_eq!(stdout_of(&["completions", "--help"]), file!["snapshots/help_completions.txt"]);
 }
 
@@ -87,6 +88,7 @@ fn the_manual_knows_every_flag() {
         "state get",
         "zk ls",
         "zk get",
+        "doctor",
         "completions",
     ];
     for command in commands {

@@ -32,6 +32,7 @@ mod checkpoint_flags;
 mod completions;
 mod components;
 mod context;
+mod doctor;
 mod ending;
 mod error;
 mod graph;
@@ -118,6 +119,7 @@ enum Command {
     Checkpoint(checkpoint::Args),
     State(state::Args),
     Zk(zk::Args),
+    Doctor(doctor::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
@@ -209,6 +211,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Checkpoint(args) => checkpoint::execute(args, context),
         Command::State(args) => state::execute(args),
         Command::Zk(args) => zk::execute(args, context),
+        Command::Doctor(args) => doctor::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
     }

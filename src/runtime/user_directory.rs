@@ -7,10 +7,15 @@ use std::sync::Arc;
 use crate::state::{RedbBackend, StateBackend};
 use crate::topology::graph::Topology;
 
+/// The directory in which this user's programs keep their state. `None`: neither `XDG_STATE_HOME` nor `HOME` is set.
+pub(crate) fn state_home() -> Option<PathBuf> {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))
+}
+
 /// The directory of a topology below the user's state directory. `None`: neither `XDG_STATE_HOME` nor `HOME` is set.
 pub fn user_directory(topology: &Topology) -> Option<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")))?;
+    let state = state_home()?;
     let name = topology.name();
     // A name may be one or two dots, which are no names for a directory.
     let name = if name.starts_with('.') { format!("_{name}") } else { name.to_owned() };

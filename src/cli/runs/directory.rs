@@ -106,6 +106,19 @@ fn path() -> PathBuf {
     }
 }
 
+/// The directory, or where it will be made; an error if it cannot be used.
+pub(in crate::cli) fn examine_directory() -> io::Result<PathBuf> {
+    let path = path();
+    match check(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            rustix::fs::access(parent, rustix::fs::Access::WRITE_OK)?;
+            Ok(path)
+        }
+        result => result.map(|()| path),
+    }
+}
+
 /// The directory, which is made if it is not there.
 pub(super) fn open() -> io::Result<PathBuf> {
     let path = path();

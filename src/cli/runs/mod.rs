@@ -17,5 +17,5 @@ mod socket;
 pub(super) mod stop;
 
 pub(super) use checkpoint_now::checkpoint_now;
-pub(super) use directory::{Place, checkpoints_at};
+pub(super) use directory::{Place, checkpoints_at, examine_directory};
 pub(super) use socket::{RunSocket, Served};
