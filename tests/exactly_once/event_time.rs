@@ -669,6 +669,37 @@ fn a_spout_that_brings_nothing_is_waited_for_only_so_long() {
     ended(running);
 }
 
+/// A spout that could not emit was woken again and again for a split that would have become idle by then: until somebody
+/// was to look at it, it took all of a core. Here time stands still, so it never ended.
+#[test]
+fn a_spout_without_room_is_not_woken_for_a_split_that_brings_nothing() {
+    let (capture, feeder) = (Capture::new(), Feeder::new(["page", "at"]));
+    let mut builder = TopologyBuilder::new("full");
+    builder.options(|options| {
+        options.delivery = Delivery::AtMostOnce;
+        options.chain = ChainMode::Off;
+        options.watermark_interval = Duration::from_secs(3600);
+        options.queue.batch = 1;
+        options.queue.capacity = 64;
+    });
+    let time = EventTimeOptions { idle_after: Some(Duration::from_secs(1)), ..EventTimeOptions::of("at") };
+    builder.spout("clicks", feeder.spout()).event_time(time);
+    builder.bolt("sink", capture.bolt()).shuffle("clicks");
+    let mut running = SimulatedTopology::start(built(builder), SimulationOptions::seeded(1));
+    feeder.feed((1, Timestamp(BEGIN)));
+    running.advance(Duration::from_millis(500));
+    running.stall("sink", Duration::from_secs(10));
+    for nth in 0..1_000 {
+        feeder.feed((1, Timestamp(BEGIN + nth)));
+    }
+    running.advance(Duration::from_secs(5));
+    assert!(capture.rows().len() < 1_000, "the spout waits for room");
+    running.advance(Duration::from_secs(10));
+    assert_eq!(capture.rows().len(), 1_001);
+    feeder.close();
+    ended(running);
+}
+
 #[test]
 fn a_tuple_without_a_time_goes_on_and_is_reported() {
     let (capture, feeder) = (Capture::new(), Feeder::new(["page", "at"]));

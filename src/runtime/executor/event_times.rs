@@ -169,14 +169,14 @@ impl EventTimes {
         self.sent.last().filter(|_| std::mem::take(&mut self.sends_again))
     }
 
-    /// When a mark is to be sent that waits for its time, or a task becomes idle. What could be sent now waits for something
-    /// else, which wakes the executor.
+    /// When a mark is to be sent that waits for its time, or a split becomes idle. What could be done now waits for something
+    /// else, which wakes the executor: without room, or before a barrier has gone on, nobody looks at the tasks.
     pub fn wake_at<'e>(&self, emitters: impl Iterator<Item = &'e Emitter>, now: Time) -> Time {
         let Some(read) = &self.read else { return Time::NEVER };
         let idle =
             emitters.filter_map(|emitter| emitter.times.as_ref()).map(|times| times.source.next_idle());
-        let due = self.sent.due(read.mark());
-        idle.min().unwrap_or(Time::NEVER).min(if due > now { due } else { Time::NEVER })
+        let times = idle.chain([self.sent.due(read.mark())]);
+        times.filter(|at| *at > now).min().unwrap_or(Time::NEVER)
     }
 }
 
