@@ -257,6 +257,13 @@ impl StateRegistry {
         Ok(())
     }
 
+    /// The first state that counts event time.
+    pub(crate) fn in_event_time(&self) -> Option<SmolStr> {
+        let registered = self.registered();
+        let counts = registered.states.iter().find(|state| state.is_in_event_time());
+        counts.map(|state| state.name.clone())
+    }
+
     /// The component names its keys itself.
     pub(crate) fn name_keys(&self) {
         self.registered().names_keys = true;

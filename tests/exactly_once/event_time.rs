@@ -700,6 +700,21 @@ fn a_spout_without_room_is_not_woken_for_a_split_that_brings_nothing() {
     ended(running);
 }
 
+/// Such a timer was never called, not even at the end, and nobody learned it.
+#[test]
+fn a_timer_that_no_event_time_comes_to_is_refused() {
+    let (capture, feeder) = (Capture::new(), Feeder::new(["page", "at"]));
+    let mut builder = counting(&capture, &Watched::default());
+    builder.spout("clicks", feeder.spout());
+    let mut running = SimulatedTopology::start(built(builder), SimulationOptions::seeded(1));
+    running.advance(Duration::from_secs(1));
+    let stats = running.stats();
+    let error = stats.stopped.map(|reason| reason.to_string()).unwrap_or_default();
+    let expected =
+        "`end` follows event time, and none comes to `counts`: set `event_time` of a spout or bolt";
+    assert!(error.contains(expected), "{error}");
+}
+
 #[test]
 fn a_tuple_without_a_time_goes_on_and_is_reported() {
     let (capture, feeder) = (Capture::new(), Feeder::new(["page", "at"]));

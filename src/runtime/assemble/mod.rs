@@ -193,6 +193,7 @@ impl Assembly {
             coordinator: self.endpoints.coordinator.clone(),
             run_queue: Arc::clone(&shared.run_queue),
             errors: self.blueprint.topology.options().errors.clone(),
+            has_event_time: self.blueprint.has_time(executor.part),
             faults: self.blueprint.setup.faults.clone(),
             storage: self.endpoints.storage.clone(),
         }

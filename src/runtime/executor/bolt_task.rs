@@ -242,7 +242,10 @@ impl BoltTask {
             call_hooks(hooks, errors, now, |hook| hook.prepare(context));
             let mut bolt = factory()?;
             bolt.prepare(context)?;
-            Ok(bolt)
+            match context.states().in_event_time().filter(|_| !handles.has_event_time) {
+                Some(state) => Err(no_event_time(context.component(), &state)),
+                None => Ok(bolt),
+            }
         };
         match self.restart.build(build, &self.emitter.errors, handles, now) {
             Ok(Some(bolt)) => {
@@ -461,4 +464,11 @@ impl Drop for BoltTask {
         let now = self.emitter.outgoing.now;
         drop_left(self.bolt.take(), &mut self.state.hooks, &self.emitter.errors, now);
     }
+}
+
+/// Nobody would ever call the timer, and nothing would expire.
+fn no_event_time(component: &str, state: &str) -> TaskError {
+    TaskError::fatal(format!(
+        "`{state}` follows event time, and none comes to `{component}`: set `event_time` of a spout or bolt in front of it"
+    ))
 }

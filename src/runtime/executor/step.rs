@@ -103,6 +103,8 @@ pub struct ExecutorHandles {
     pub membership: Arc<AtomicU64>,
     /// How broken tasks are restarted.
     pub errors: ErrorOptions,
+    /// Whether event time comes to the component, or begins there.
+    pub has_event_time: bool,
     /// Injected faults, in tests only.
     pub faults: Option<Arc<dyn Faults>>,
     /// The way to the executor that writes checkpoints, where there is one.
