@@ -19,6 +19,7 @@
 //! ARCHITECTURE.md follows a tuple through these files. Begin with `executor`, then `routing::emitter`.
 
 mod acking;
+mod answers;
 mod assemble;
 mod audit;
 pub(crate) mod checkpoint_actions;

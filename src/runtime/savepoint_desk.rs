@@ -1,10 +1,11 @@
 //! Where a thread that wants a savepoint waits for the answer, and those that want a checkpoint.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::ids::CheckpointId;
-use crate::runtime::checkpoint_desk::{CheckpointDesk, LOOK_PERIOD};
+use crate::runtime::answers::{Answers, NoAnswer};
+use crate::runtime::checkpoint_desk::CheckpointDesk;
 
 /// Why there is no savepoint.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +35,7 @@ pub struct Savepoint {
 #[derive(Debug, Default)]
 pub struct SavepointDesk {
     turn: Mutex<()>,
-    answer: Mutex<Option<Result<CheckpointId, String>>>,
-    on_answer: Condvar,
+    answers: Answers,
     /// Where threads wait that want a checkpoint.
     pub checkpoints: CheckpointDesk,
 }
@@ -49,25 +49,16 @@ impl SavepointDesk {
         has_ended: impl Fn() -> bool,
     ) -> Result<Savepoint, SavepointError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = || self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        *lock() = None;
-        ask(directory.clone());
-        loop {
-            // Looked at before the answer: what was answered at the end is not missed.
-            let ended = has_ended();
-            let wait = self.on_answer.wait_timeout_while(lock(), LOOK_PERIOD, |answer| answer.is_none());
-            match wait.unwrap_or_else(PoisonError::into_inner).0.take() {
-                Some(Ok(checkpoint)) => return Ok(Savepoint { checkpoint, directory }),
-                Some(Err(why)) => return Err(SavepointError::Failed(why)),
-                None if ended => return Err(SavepointError::Ended),
-                None => {}
-            }
+        match self.answers.ask(|_| ask(directory.clone()), None, has_ended) {
+            Ok(Ok(checkpoint)) => Ok(Savepoint { checkpoint, directory }),
+            Ok(Err(why)) => Err(SavepointError::Failed(why)),
+            // Nobody waits only for so long.
+            Err(NoAnswer::Ended | NoAnswer::TimedOut) => Err(SavepointError::Ended),
         }
     }
 
-    /// Answers.
-    pub fn answer(&self, answer: Result<CheckpointId, String>) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        self.on_answer.notify_all();
+    /// Answers the thread that waits, if one does.
+    pub fn answer(&self, answer: &Result<CheckpointId, String>) {
+        self.answers.answer(u64::MAX, answer);
     }
 }

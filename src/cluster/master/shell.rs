@@ -144,7 +144,7 @@ impl Shell {
                     event.into_iter().for_each(|event| _ = self.happenings.send(event));
                 }
             }
-            MasterAction::AnswerSavepoint(answer) => self.shared.savepoints.answer(answer),
+            MasterAction::AnswerSavepoint(answer) => self.shared.savepoints.answer(&answer),
             MasterAction::AnswerCheckpoint(upto, answer) => {
                 self.shared.savepoints.checkpoints.answer(upto, &answer);
             }

@@ -135,7 +135,7 @@ impl CheckpointCoordinator {
             CheckpointAction::Export(checkpoint, directory) => {
                 self.storage.send(StorageJob::Export { checkpoint, directory });
             }
-            CheckpointAction::AnswerSavepoint(answer) => self.savepoints.answer(answer),
+            CheckpointAction::AnswerSavepoint(answer) => self.savepoints.answer(&answer),
             CheckpointAction::AnswerCheckpoint(upto, answer) => {
                 self.savepoints.checkpoints.answer(upto, &answer);
             }
