@@ -1,7 +1,7 @@
-//! `squall state get` shows state that is much larger than the memory that it takes.
+//! `squall state get` and `squall checkpoint inspect` show state that is much larger than the memory that they take.
 //!
-//! An allocator counts what the command holds. So this test is a program (without the test harness): started with `state`,
-//! it is the command, and reports on stderr how much it held.
+//! An allocator counts what a command holds. So this test is a program (without the test harness): started with `state`
+//! or `checkpoint`, it is the command, and reports on stderr how much it held.
 
 #[path = "kit/mod.rs"]
 mod kit;
@@ -78,6 +78,24 @@ impl Bolt for Texts {
     }
 }
 
+/// Keeps as much in its keys, and nothing else.
+#[derive(Default)]
+struct Named(ValueState<bool>);
+
+impl Bolt for Named {
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        context.name_keys();
+        self.0 = context.value_state("seen")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let number = input.to::<u64>("n")?;
+        out.set_key([format!("{number}-{}", "x".repeat(LENGTH))])?;
+        Ok(self.0.set(out, true)?)
+    }
+}
+
 /// Leaves a checkpoint with all keys, which consists of several snapshots.
 fn write_state(directory: &Path) {
     let written = Arc::new(AtomicU64::new(0));
@@ -96,6 +114,7 @@ fn write_state(directory: &Path) {
         written: Arc::clone(&counted),
     };
     builder.bolt("texts", texts).parallelism(2).fields("keys", ["n"]);
+    builder.bolt("named", Named::default).shuffle("keys");
     let topology = builder.build().unwrap_or_else(|errors| panic!("{errors}"));
     let running = RunningTopology::start(topology, LocalOptions::default());
     let running = running.unwrap_or_else(|error| panic!("{error}"));
@@ -108,10 +127,15 @@ fn write_state(directory: &Path) {
     running.join();
 }
 
-/// The output of the command, and the bytes that it held.
+/// The output of `squall state get`, and the bytes that it held.
 fn get(directory: &Path, args: &[&str], code: i32) -> (Output, usize) {
+    run(directory, &[&["state", "get", "checkpoints", "--component", "texts"], args].concat(), code)
+}
+
+/// The output of a command, and the bytes that it held.
+fn run(directory: &Path, args: &[&str], code: i32) -> (Output, usize) {
     let mut command = Command::new(env::current_exe().expect("this program"));
-    command.args(["state", "get", "checkpoints", "--component", "texts"]).args(args);
+    command.args(args);
     let output = command.current_dir(directory).stdin(Stdio::null()).output().expect("it runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
@@ -157,6 +181,19 @@ fn state_larger_than_memory_is_shown() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("did you mean `[4711]`?") && peak < MOST, "{peak} bytes, not {MOST}: {stderr}");
 
+    // It kept all keys of a task.
+    let (output, peak) = run(directory.path(), &["checkpoint", "inspect", "checkpoints", "--json"], 0);
+    assert!(peak < MOST, "{peak} bytes, not {MOST}");
+    let shown: Json = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let states = shown["tasks"].as_array().into_iter().flatten().flat_map(|task| task["states"].as_array());
+    let mut keys: Vec<(&str, Option<u64>)> = states
+        .flatten()
+        .map(|state| (state["name"].as_str().unwrap_or_default(), state["keys"].as_u64()))
+        .collect();
+    keys.sort_unstable();
+    let of = |name: &str| keys.iter().filter(|key| key.0 == name).filter_map(|key| key.1).sum::<u64>();
+    assert_eq!((of("texts"), of("seen"), of("thousands")), (KEYS, KEYS, 0), "{keys:?}");
+
     // Where the scratch file cannot be, the error says what to do.
     let mut command = Command::new(env::current_exe().expect("this program"));
     command.args(["state", "get", "checkpoints", "--component", "texts", "--dump"]).env("TMPDIR", "nowhere");
@@ -172,7 +209,7 @@ fn state_larger_than_memory_is_shown() {
 
 fn main() -> ExitCode {
     let first = env::args().nth(1).unwrap_or_default();
-    if first == "state" {
+    if first == "state" || first == "checkpoint" {
         let (peak, code) = peak_of_all_threads(|| squall::cli::run(Registry::with_standard()));
         eprintln!("held {peak}");
         return code;

@@ -88,8 +88,8 @@ pub(crate) use registry::OperatorSharing;
 pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::{StateShare, Taking};
 #[cfg(test)]
-pub(crate) use saved::SavedState;
-pub(crate) use saved::{SavedReader, SavedStateReader, SavedValue, TakeSaved};
+pub(crate) use saved::{SavedState, SavedStateReader};
+pub(crate) use saved::{SavedReader, SavedValue, TakeSaved};
 pub(crate) use snapshots::{LateRecord, SnapshotKind, WriteStep};
 pub(crate) use stored::{Due, Written};
 pub(crate) use task_checkpoints::TakeChunk;

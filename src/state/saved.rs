@@ -1,11 +1,12 @@
 //! The states of a task, read from its snapshots without the types of the component.
 //!
 //! Values stay the bytes that they are in the checkpoint; `json` shows them. Whoever reads decides what is kept of them
-//! ([`TakeSaved`]). [`SavedStateReader`] keeps what is left in the end, which takes about what the state takes in the task.
+//! ([`TakeSaved`]).
 //!
 //! A snapshot has no time to live, but only the dates from which it counts. So entries that have expired since the
 //! snapshot was written are here, too.
 
+#[cfg(test)]
 use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
@@ -151,6 +152,7 @@ impl From<Written<'_>> for SavedValue {
 }
 
 /// What a state has.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct SavedState {
     pub(crate) name: SmolStr,
@@ -160,22 +162,16 @@ pub(crate) struct SavedState {
 }
 
 /// Keeps the states of a task in memory.
+#[cfg(test)]
 #[derive(Default)]
 pub(crate) struct SavedStateReader(SavedReader<SavedStates>);
 
+#[cfg(test)]
 #[derive(Default)]
-struct SavedStates {
-    states: Vec<SavedState>,
-    /// Whether keys count, and values are not kept.
-    is_without_values: bool,
-}
+struct SavedStates(Vec<SavedState>);
 
+#[cfg(test)]
 impl SavedStateReader {
-    /// Reads which keys each state has. Their values have no bytes.
-    pub(crate) fn without_values() -> SavedStateReader {
-        SavedStateReader(SavedReader::new(SavedStates { states: Vec::new(), is_without_values: true }))
-    }
-
     /// Reads a chunk: whole records.
     pub(crate) fn read(&mut self, chunk: &[u8]) -> Result<(), StateError> {
         self.0.read(chunk)
@@ -183,20 +179,20 @@ impl SavedStateReader {
 
     /// All chunks were read.
     pub(crate) fn finish(self) -> Result<Vec<SavedState>, StateError> {
-        Ok(self.0.finish()?.states)
+        Ok(self.0.finish()?.0)
     }
 }
 
+#[cfg(test)]
 impl TakeSaved for SavedStates {
     type Error = StateError;
 
     fn add_state(&mut self, name: &SmolStr, kind: StateKind) {
-        self.states.push(SavedState { name: name.clone(), kind, values: BTreeMap::new() });
+        self.0.push(SavedState { name: name.clone(), kind, values: BTreeMap::new() });
     }
 
     fn set(&mut self, state: usize, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError> {
-        let values = &mut self.states[state].values;
-        let value = value.map(|value| if self.is_without_values { Written::Plain(&[]) } else { value });
+        let values = &mut self.0[state].values;
         match (value, values.get_mut(key)) {
             (Some(value), Some(old)) => *old = value.into(),
             (Some(value), None) => drop(values.insert(key.into(), value.into())),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -11,13 +12,14 @@ use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, TaskEntry};
 use crate::cli::checkpoint::shown::{age, age_seconds, bytes, date, run_state};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::runs::checkpoints_at;
+use crate::cli::state::sorted_entries::{EntrySort, no_room};
 use crate::cli::summary::grouped;
 use crate::cli::terminal;
 use crate::clock::Clock;
 use crate::ids::CheckpointId;
-use crate::state::SavedStateReader;
+use crate::state::{SavedReader, StateError, StateKind, TakeSaved, Written};
 use crate::text::{Shown, shown};
-use crate::tuple::Timestamp;
+use crate::tuple::{Timestamp, Value as Key};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,16 +112,17 @@ pub(super) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
 }
 
 /// Reads a checkpoint and all its files. If a run deletes the latest one meanwhile, the next one is read.
-fn check(reader: &CheckpointReader, wanted: Option<CheckpointId>) -> Result<Checked, CheckpointError> {
+fn check(reader: &CheckpointReader, wanted: Option<CheckpointId>) -> Result<Checked, CommandError> {
     let mut attempts = ATTEMPTS_MAX;
     loop {
         attempts -= 1;
         let manifest = reader.manifest(wanted)?;
         let mut first_error = None;
-        let tasks = manifest.tasks.iter().map(|task| check_task(reader, task, &mut first_error)).collect();
+        let tasks = manifest.tasks.iter().map(|task| check_task(reader, task, &mut first_error));
+        let tasks = tasks.collect::<Result<_, CommandError>>()?;
         match first_error.map(|error| reader.explain(manifest.checkpoint, error)) {
             Some(CheckpointError::Deleted { .. }) if wanted.is_none() && attempts > 0 => {}
-            Some(deleted @ CheckpointError::Deleted { .. }) => return Err(deleted),
+            Some(deleted @ CheckpointError::Deleted { .. }) => return Err(deleted.into()),
             Some(_) | None => return Ok(Checked { manifest, tasks }),
         }
     }
@@ -130,13 +133,13 @@ fn check_task(
     reader: &CheckpointReader,
     task: &TaskEntry,
     first_error: &mut Option<CheckpointError>,
-) -> CheckedTask {
-    let (mut checked, mut states) = (CheckedTask::default(), SavedStateReader::without_values());
+) -> Result<CheckedTask, CommandError> {
+    let (mut checked, mut keys) = (CheckedTask::default(), SavedReader::new(Keys::new()));
     let mut unreadable = None;
     for file in &task.files {
         let read = reader.snapshots(std::slice::from_ref(file)).for_each_chunk(|chunk| {
             if unreadable.is_none() {
-                unreadable = states.read(chunk).err();
+                unreadable = keys.read(chunk).err();
             }
             Ok(())
         });
@@ -151,16 +154,72 @@ fn check_task(
         checked.files.push(problem);
     }
     if task.files.is_empty() || checked.files.iter().any(Option::is_some) {
-        return checked;
+        return Ok(checked);
     }
-    match unreadable.map_or_else(|| states.finish(), Err) {
-        Ok(states) => {
-            let keyed = states.into_iter().filter(|state| state.kind.is_keyed());
-            checked.keys = keyed.map(|state| (state.name, state.values.len() as u64)).collect();
+    let finished = unreadable.map_or_else(|| Ok(keys.finish()?), Err);
+    match finished.and_then(Keys::counted) {
+        Ok(keys) => checked.keys = keys,
+        Err(KeysError::State(error)) => checked.state = Some(error.to_string()),
+        Err(KeysError::Scratch(error)) => return Err(no_room(error)),
+    }
+    Ok(checked)
+}
+
+/// The keys that each state has, without their values.
+struct Keys {
+    sort: EntrySort,
+    states: Vec<(SmolStr, StateKind)>,
+}
+
+/// Why keys are not counted.
+enum KeysError {
+    State(StateError),
+    /// There is no room to sort them.
+    Scratch(io::Error),
+}
+
+impl From<StateError> for KeysError {
+    fn from(error: StateError) -> KeysError {
+        KeysError::State(error)
+    }
+}
+
+impl From<io::Error> for KeysError {
+    fn from(error: io::Error) -> KeysError {
+        KeysError::Scratch(error)
+    }
+}
+
+impl Keys {
+    fn new() -> Keys {
+        Keys { sort: EntrySort::in_temporary_files(), states: Vec::new() }
+    }
+
+    /// How many each state has that has keys.
+    fn counted(self) -> Result<BTreeMap<SmolStr, u64>, KeysError> {
+        let mut counts = vec![0; self.states.len()];
+        self.sort.for_each(|state, _, _| {
+            counts[state] += 1;
+            Ok::<(), KeysError>(())
+        })?;
+        let counted = self.states.into_iter().zip(counts);
+        Ok(counted.filter(|((_, kind), _)| kind.is_keyed()).map(|((name, _), count)| (name, count)).collect())
+    }
+}
+
+impl TakeSaved for Keys {
+    type Error = KeysError;
+
+    fn add_state(&mut self, name: &SmolStr, kind: StateKind) {
+        self.states.push((name.clone(), kind));
+    }
+
+    fn set(&mut self, state: usize, key: &[Key], value: Option<Written<'_>>) -> Result<(), KeysError> {
+        if self.states[state].1.is_keyed() {
+            self.sort.set(state, key, value.map(|_| Written::Plain(&[]).into()))?;
         }
-        Err(error) => checked.state = Some(error.to_string()),
+        Ok(())
     }
-    checked
 }
 
 /// What is wrong with a file, beside its name.

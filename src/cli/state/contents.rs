@@ -1,12 +1,12 @@
 //! The states of one component in a checkpoint, task by task.
 
-use std::{env, io};
+use std::io;
 
 use smol_str::SmolStr;
 
-use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, Scratch, TaskEntry};
+use crate::checkpoint::{CheckpointError, CheckpointReader, Manifest, TaskEntry};
 use crate::cli::error::CommandError;
-use crate::cli::state::sorted_entries::{Column, EntrySort};
+use crate::cli::state::sorted_entries::{Column, EntrySort, no_room};
 use crate::ids::CheckpointId;
 use crate::state::{SavedReader, SavedValue, StateDescription, StateError, StateKind, TakeSaved, Written};
 use crate::text::{Shown, shown};
@@ -115,7 +115,7 @@ impl<'r> Contents<'r> {
 
     /// What all tasks that are asked for have in these states, in the order of tasks, states and keys.
     pub(super) fn sorted(&self, is_wanted: &dyn Fn(&str) -> bool) -> Result<Sorted, CommandError> {
-        let sort = EntrySort::new(|| Scratch::in_directory(&env::temp_dir()));
+        let sort = EntrySort::in_temporary_files();
         let mut sorting = Sorting { sort, columns: Vec::new(), of_task: Vec::new(), task: 0, is_wanted };
         for task in &self.tasks {
             (sorting.task, sorting.of_task) = (task.task_index, Vec::new());
@@ -150,16 +150,6 @@ impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> ReadError {
         ReadError::Scratch(error)
     }
-}
-
-/// The error about scratch files.
-fn no_room(source: io::Error) -> CommandError {
-    let directory = env::temp_dir();
-    let action = format!(
-        "sort the state in a scratch file in `{}` (the variable TMPDIR names another directory)",
-        shown(directory.display())
-    );
-    CommandError::Io { action, source }
 }
 
 /// A state of a task.

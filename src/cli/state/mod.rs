@@ -3,7 +3,7 @@
 mod contents;
 mod get;
 mod lookup;
-mod sorted_entries;
+pub(super) mod sorted_entries;
 
 use clap::Subcommand;
 

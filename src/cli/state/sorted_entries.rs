@@ -14,10 +14,12 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::io;
+use std::{env, io};
 
 use crate::checkpoint::Scratch;
+use crate::cli::error::CommandError;
 use crate::state::SavedValue;
+use crate::text::shown;
 use crate::tuple::Value;
 use crate::tuple::codec::{decode_value, encode_value};
 
@@ -31,15 +33,15 @@ const FAN_IN: usize = 16;
 const PIECE: usize = 64 << 10;
 
 /// The state of a task among all that are sorted.
-pub(super) type Column = usize;
+pub(in crate::cli) type Column = usize;
 
 type Key = Box<[Value]>;
 
 /// Makes an empty scratch file.
-pub(super) type MakeScratch = fn() -> io::Result<Scratch>;
+type MakeScratch = fn() -> io::Result<Scratch>;
 
 /// Entries that are being added.
-pub(super) struct EntrySort {
+pub(in crate::cli) struct EntrySort {
     buffer: BTreeMap<Column, BTreeMap<Key, Option<SavedValue>>>,
     /// Bytes in the buffer, about.
     buffered: usize,
@@ -57,7 +59,12 @@ struct Level {
 }
 
 impl EntrySort {
-    pub(super) fn new(scratch: MakeScratch) -> EntrySort {
+    /// With scratch files in the directory for temporary files.
+    pub(in crate::cli) fn in_temporary_files() -> EntrySort {
+        EntrySort::new(|| Scratch::in_directory(&env::temp_dir()))
+    }
+
+    fn new(scratch: MakeScratch) -> EntrySort {
         EntrySort {
             buffer: BTreeMap::new(),
             buffered: 0,
@@ -68,7 +75,12 @@ impl EntrySort {
     }
 
     /// What a column has for a key from now on; `None`: nothing.
-    pub(super) fn set(&mut self, column: Column, key: &[Value], value: Option<SavedValue>) -> io::Result<()> {
+    pub(in crate::cli) fn set(
+        &mut self,
+        column: Column,
+        key: &[Value],
+        value: Option<SavedValue>,
+    ) -> io::Result<()> {
         let size = value.as_ref().map_or(0, |value| value.bytes().len());
         let of_column = self.buffer.entry(column).or_default();
         match of_column.get_mut(key) {
@@ -128,7 +140,7 @@ impl EntrySort {
     }
 
     /// Passes on the entries in their order: by column, then by key.
-    pub(super) fn for_each<E: From<io::Error>>(
+    pub(in crate::cli) fn for_each<E: From<io::Error>>(
         mut self,
         mut take: impl FnMut(Column, &[Value], &SavedValue) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -368,6 +380,16 @@ fn read_key(mut bytes: &[u8]) -> io::Result<Vec<Value>> {
         bytes = rest;
     }
     Ok(key)
+}
+
+/// The error about scratch files in the directory for temporary files.
+pub(in crate::cli) fn no_room(source: io::Error) -> CommandError {
+    let directory = env::temp_dir();
+    let action = format!(
+        "sort the state in a scratch file in `{}` (the variable TMPDIR names another directory)",
+        shown(directory.display())
+    );
+    CommandError::Io { action, source }
 }
 
 /// Nobody else has the file, so only a disk can have done that.
