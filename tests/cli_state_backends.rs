@@ -108,6 +108,23 @@ fn one_bolt_has_a_backend_of_its_own() {
     assert!(place.path("state").is_dir(), "it was used");
 }
 
+/// It left a directory of the topology behind, with another one in it, both of them empty.
+#[test]
+fn without_a_directory_of_its_own_a_run_leaves_nothing_behind() {
+    let place = Place::new();
+    let numbers = NUMBERS.replace("directory = \"state\"\n", "");
+    let numbers = numbers.replace("rate = 4_000, count = 40_000", "count = 9_000").replace(
+        "delivery = \"exactly-once\"\ncheckpoint = { interval = \"50ms\", storage = \"checkpoints\" }\n",
+        "",
+    );
+    fs::write(place.path("words.toml"), numbers).expect("it can be written");
+    let printed = place.squall(&["run", "words.toml", "-q", "--json"], 0);
+    assert_eq!(counts(&printed.stdout).0.len(), 8_000);
+    let left = fs::read_dir(place.path("user-state/squall")).expect("it was used");
+    let left: Vec<_> = left.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    assert_eq!(left, [""; 0]);
+}
+
 /// A limit of files stands for a full disk: the task waits, and goes on when the limit is raised.
 #[test]
 fn a_full_disk_is_waited_for() {

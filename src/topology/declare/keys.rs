@@ -360,7 +360,7 @@ pub(crate) static STATE: &[TopologyKey] = &[
     Key {
         path: "state.directory",
         doc: "The directory of the files in which `redb` keeps what is not in memory.",
-        default: "`$XDG_STATE_HOME/squall/<topology>/state`",
+        default: "`$XDG_STATE_HOME/squall`",
         shape: Shape::Text("the path of a directory", |o, v| {
             o.state.directory = Some(PathBuf::from(v));
             Ok(())
