@@ -18,6 +18,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::checkpoint::scratch::Scratch;
 use crate::checkpoint::storage::{CheckpointFiles, CheckpointStorage, LogStorage, StoredFile};
+use crate::state::StateDisk;
 
 /// Keeps checkpoints in memory, for tests and simulations. Its clones are the same storage, so a process that is
 /// started again opens what the one before has left.
@@ -76,6 +77,8 @@ struct Disk {
     rng: StdRng,
     /// Directories beside this one on the same machine, in which write-ahead logs are kept.
     logs: BTreeMap<String, MemoryStorage>,
+    /// The disk of the machine on which tasks keep state that is not in memory.
+    state: StateDisk,
 }
 
 /// What is done with a storage.
@@ -161,6 +164,7 @@ impl MemoryStorage {
             faults: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
             logs: BTreeMap::new(),
+            state: StateDisk::seeded(seed),
         })))
     }
 
@@ -236,14 +240,22 @@ impl MemoryStorage {
         self.disk().space = Some(bytes);
     }
 
-    /// Ends all faults.
+    /// Ends all faults, also those of write-ahead logs and of the disk for state.
     pub fn heal(&self) {
         let mut disk = self.disk();
         (disk.fault, disk.space) = (None, None);
+        disk.state.heal();
+        disk.logs.values().for_each(MemoryStorage::heal);
     }
 
-    /// Where the write-ahead log of this name is kept. It crashes with this storage, and has faults of its own.
-    pub(crate) fn log(&self, name: &str) -> MemoryStorage {
+    /// The disk on which tasks of the same machine keep state that is not in memory.
+    pub fn state_disk(&self) -> StateDisk {
+        self.disk().state.clone()
+    }
+
+    /// Where the write-ahead log of this name is kept: that of the spout `requests` and its first task is `requests-0`. It
+    /// crashes and heals with this storage, and has faults of its own.
+    pub fn log(&self, name: &str) -> MemoryStorage {
         let mut disk = self.disk();
         let seed = disk.rng.random();
         let new = || MemoryStorage::seeded(seed);
@@ -251,7 +263,7 @@ impl MemoryStorage {
     }
 
     /// The names of the write-ahead logs that were opened.
-    pub(crate) fn logs(&self) -> Vec<String> {
+    pub fn logs(&self) -> Vec<String> {
         self.disk().logs.keys().cloned().collect()
     }
 

@@ -15,7 +15,7 @@ use crate::runtime::checkpoint_fit::check_fit;
 use crate::runtime::registration_trial::{Trial, unregistered};
 use crate::runtime::user_directory::user_directory;
 use crate::topology::graph::Topology;
-use crate::wal::{SEGMENT_LEN_MAX, Wal, WalError, WalPlace, WalPosition, log_name};
+use crate::wal::{Wal, WalError, WalPlace, WalPosition, log_name};
 
 /// What a topology that is `exactly-once` does about the checkpoints of an earlier run.
 ///
@@ -285,7 +285,7 @@ fn begin_logs_after(
         if !Wal::is_there(&mut *storage, position.log)? {
             return Ok(());
         }
-        Wal::open(storage, position.log, SEGMENT_LEN_MAX)?.set_begin(position.next)
+        Wal::open(storage, position.log, logs.segment_len_max())?.set_begin(position.next)
     })
 }
 
@@ -303,7 +303,7 @@ mod tests {
     use crate::testing::{Capture, FixedSpout};
     use crate::topology::TopologyBuilder;
     use crate::tuple::Value;
-    use crate::wal::LogId;
+    use crate::wal::{LogId, SEGMENT_LEN_MAX};
 
     fn topology(sinks: u32) -> Topology {
         let mut builder = TopologyBuilder::new("words");

@@ -29,6 +29,12 @@ pub enum CheckpointDefect {
     InFlightForgotten,
     /// Tasks commit a checkpoint when its manifest is about to be published.
     CommitBeforeDurable,
+    /// Bolts begin without a watermark after a restore.
+    WatermarkForgotten,
+    /// A write-ahead log is truncated when a checkpoint has the position of its spout, and not when that is complete.
+    LogTruncatedEarly,
+    /// A source that is read into a write-ahead log is acknowledged before the log has what was read.
+    AckedBeforeLogged,
 }
 
 /// Faults that a test injects.

@@ -20,7 +20,7 @@ use crate::runtime::flow::message::EndRequest;
 use crate::runtime::flow::run_queue::Urgency;
 use crate::runtime::remote::ingress::Ingress;
 use crate::runtime::worker::{HostedExecutor, Worker};
-use crate::state::MemoryBackend;
+use crate::state::StateBackend;
 use crate::topology::graph::Topology;
 use crate::topology::plan::ExecutorId;
 use crate::wal::WalPlace;
@@ -46,6 +46,8 @@ pub(crate) struct SimulatedSetup {
     pub checkpoints: Box<dyn CheckpointStorage>,
     /// Where write-ahead logs are kept.
     pub logs: WalPlace,
+    /// Where bolts keep state that is not in memory.
+    pub state_backend: Arc<dyn StateBackend>,
 }
 
 /// A worker without threads: the simulation decides which executor is stepped.
@@ -74,7 +76,8 @@ impl SimulatedWorker {
         share: Option<Share>,
         setup: SimulatedSetup,
     ) -> (SimulatedWorker, Option<Ingress>) {
-        let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints, logs } = setup;
+        let SimulatedSetup { clock, seed, logger, resources, faults, audit, checkpoints, .. } = setup;
+        let (logs, state_backend) = (setup.logs, setup.state_backend);
         let checkpoints = topology.options().delivery.is_exactly_once().then(|| {
             let storage = checkpoints;
             if share.is_some() {
@@ -97,7 +100,7 @@ impl SimulatedWorker {
             dedicated_threads: false,
             share,
             checkpoints,
-            state_backend: Arc::new(MemoryBackend::default()),
+            state_backend,
             logs: Some(logs),
         };
         let (worker, ingress) = assemble(topology, setup).unwrap_or_else(|error| panic!("{error}"));

@@ -4,8 +4,8 @@
 //! no use to anybody after the process has ended: what survives is the checkpoint. So a store never waits for a disk
 //! to have written anything.
 //!
-//! [`StateBackend`] opens the store of a task. `redb_store` has the one that `backend = "redb"` uses, `memory_store` the
-//! one that takes its place in simulations; the backend `memory` has none.
+//! [`StateBackend`] opens the store of a task. `redb_store` has the one that `backend = "redb"` uses, on a simulated disk in
+//! simulations; the backend `memory` has none.
 
 use std::collections::BTreeMap;
 

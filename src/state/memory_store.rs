@@ -1,4 +1,5 @@
-//! A store that keeps everything in memory, and a backend of such stores: what simulations use in place of a disk.
+//! A store that keeps everything in memory, and a backend of such stores: for tests of this module, whose thousands of cases
+//! would take too long with `redb`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use crate::state::key_store::{
     KeyStore, StateBackend, StoreChanges, StoreError, StoreView, ViewOf, ViewedKey,
 };
 
-/// The disk under the stores of a simulation: whether it can be read and written now.
+/// The disk under the stores of a test: whether it can be read and written now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryBackend {
     is_full: Arc<AtomicBool>,
@@ -17,13 +18,11 @@ pub(crate) struct MemoryBackend {
 
 impl MemoryBackend {
     /// From now on nothing can be written, or it can again.
-    #[cfg(test)]
     pub(super) fn set_full(&self, is_full: bool) {
         self.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// From now on nothing can be read, or it can again.
-    #[cfg(test)]
     pub(super) fn set_unreadable(&self, is_unreadable: bool) {
         self.is_unreadable.store(is_unreadable, Ordering::Relaxed);
     }

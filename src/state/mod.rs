@@ -44,6 +44,7 @@ mod key_store;
 mod keys;
 mod keys_ahead;
 mod long_list;
+#[cfg(test)]
 mod memory_store;
 mod parts;
 mod place_set;
@@ -59,6 +60,7 @@ mod snapshots;
 mod spill;
 mod spill_snapshots;
 mod spill_walks;
+mod state_disk;
 mod stored;
 mod task_checkpoints;
 mod task_event_time;
@@ -80,17 +82,19 @@ pub(crate) use event_clock::{event_clock, timestamp_of};
 pub(crate) use expiring::CallTime;
 pub(crate) use expiring_cells::{ExpiringListCells, ExpiringMapCells, ExpiringValueCells};
 pub(crate) use json::{key_in_json, value_in_json};
-pub(crate) use key_store::StateBackend;
+pub(crate) use key_store::{KeyStore, StateBackend, StoreChanges, StoreError, StoreView, ViewOf};
 pub(crate) use keys_ahead::ROWS_AHEAD;
+#[cfg(test)]
 pub(crate) use memory_store::MemoryBackend;
 pub(crate) use redb_store::RedbBackend;
 pub(crate) use registry::OperatorSharing;
 pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::{StateShare, Taking};
+pub(crate) use saved::{SavedReader, SavedValue, TakeSaved};
 #[cfg(test)]
 pub(crate) use saved::{SavedState, SavedStateReader};
-pub(crate) use saved::{SavedReader, SavedValue, TakeSaved};
 pub(crate) use snapshots::{LateRecord, SnapshotKind, WriteStep};
+pub use state_disk::StateDisk;
 pub(crate) use stored::{Due, Written};
 pub(crate) use task_checkpoints::TakeChunk;
 pub use task_state::TaskState;

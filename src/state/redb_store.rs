@@ -1,12 +1,11 @@
 //! The backend `redb`: the store of a task is a B-tree in a file.
 //!
 //! * The file has no name, so nothing is left of it when the process has ended, however it ends. What survives is the
-//!   checkpoint.
+//!   checkpoint. In simulations it is on a disk that fails where a test wants it (`state_disk`).
 //! * Nothing is synced: the file is read by this process only, and the kernel gives back what was written.
 //! * After an I/O error redb refuses everything until the database is opened again. The next write does that, and
 //!   finds what was committed last.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
@@ -22,6 +21,7 @@ use crate::files::{cannot_be_made, with_remedy};
 use crate::state::key_store::{
     KeyStore, StateBackend, StoreChanges, StoreError, StoreView, ViewOf, ViewedKey,
 };
+use crate::state::state_disk::{SimulatedFile, StateDisk};
 
 /// The entry of each key.
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
@@ -32,21 +32,32 @@ const CHANGES: &str = "changes-";
 type Entries = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Changes = ReadOnlyTable<&'static [u8], ()>;
 
-/// Opens stores in a directory.
-pub(crate) struct RedbBackend {
-    directory: Option<PathBuf>,
+/// Opens stores in a directory, or on the disk of a simulation.
+pub(crate) struct RedbBackend(Place);
+
+enum Place {
+    /// `None`: there is none, so no store can be opened.
+    Directory(Option<PathBuf>),
+    Simulated(StateDisk),
 }
 
 impl RedbBackend {
     /// With files in this directory, which is made if it is not there. If there is none, no store can be opened.
     pub(crate) fn new(directory: Option<PathBuf>) -> RedbBackend {
-        RedbBackend { directory }
+        RedbBackend(Place::Directory(directory))
     }
-}
 
-impl StateBackend for RedbBackend {
-    fn open(&self, memory: usize) -> Result<Box<dyn KeyStore>, StoreError> {
-        let directory = self.directory.as_deref().ok_or_else(|| {
+    /// With files on the disk of a simulation.
+    pub(crate) fn simulated(disk: StateDisk) -> RedbBackend {
+        RedbBackend(Place::Simulated(disk))
+    }
+
+    fn file(&self) -> Result<Scratch, StoreError> {
+        let directory = match &self.0 {
+            Place::Directory(directory) => directory.as_deref(),
+            Place::Simulated(disk) => return Ok(Scratch::Simulated(disk.file())),
+        };
+        let directory = directory.ok_or_else(|| {
             let why =
                 "it has no directory, because neither XDG_STATE_HOME nor HOME is set: set `state.directory`";
             StoreError::permanent(why)
@@ -57,7 +68,13 @@ impl StateBackend for RedbBackend {
             let why = format!("there can be no file in `{}`: {error}", directory.display());
             if is_permanent { StoreError::permanent(why) } else { StoreError::new(why) }
         })?;
-        Ok(Box::new(RedbStore::new(file, memory)?))
+        Ok(Scratch::File(Arc::new(file)))
+    }
+}
+
+impl StateBackend for RedbBackend {
+    fn open(&self, memory: usize) -> Result<Box<dyn KeyStore>, StoreError> {
+        Ok(Box::new(RedbStore::new(self.file()?, memory)?))
     }
 }
 
@@ -67,53 +84,32 @@ fn scratch_file(directory: &Path) -> io::Result<File> {
 }
 
 /// The file of a store.
-#[derive(Clone)]
-struct Scratch {
-    file: Arc<File>,
-    /// Nothing can be written.
-    #[cfg(test)]
-    is_full: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Scratch {
-    fn new(file: File) -> Scratch {
-        Scratch {
-            file: Arc::new(file),
-            #[cfg(test)]
-            is_full: Arc::default(),
-        }
-    }
-
-    #[cfg(not(test))]
-    fn check_room(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    #[cfg(test)]
-    fn check_room(&self) -> io::Result<()> {
-        let is_full = self.is_full.load(std::sync::atomic::Ordering::Relaxed);
-        if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl fmt::Debug for Scratch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the file of a store")
-    }
+#[derive(Clone, Debug)]
+enum Scratch {
+    File(Arc<File>),
+    Simulated(SimulatedFile),
 }
 
 impl StorageBackend for Scratch {
     fn len(&self) -> io::Result<u64> {
-        self.file.metadata().map(|metadata| metadata.len())
+        match self {
+            Scratch::File(file) => file.metadata().map(|metadata| metadata.len()),
+            Scratch::Simulated(file) => file.len(),
+        }
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        match self {
+            Scratch::File(file) => file.read_exact_at(out, offset),
+            Scratch::Simulated(file) => file.read(offset, out),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check_room()?;
-        self.file.set_len(len)
+        match self {
+            Scratch::File(file) => file.set_len(len),
+            Scratch::Simulated(file) => file.set_len(len),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -121,8 +117,10 @@ impl StorageBackend for Scratch {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check_room()?;
-        self.file.write_all_at(data, offset)
+        match self {
+            Scratch::File(file) => file.write_all_at(data, offset),
+            Scratch::Simulated(file) => file.write(offset, data),
+        }
     }
 }
 
@@ -149,8 +147,7 @@ fn open(scratch: &Scratch, cache: usize) -> Result<Database, StoreError> {
 }
 
 impl RedbStore {
-    fn new(file: File, cache: usize) -> Result<RedbStore, StoreError> {
-        let scratch = Scratch::new(file);
+    fn new(scratch: Scratch, cache: usize) -> Result<RedbStore, StoreError> {
         let database = Some(open(&scratch, cache)?);
         Ok(RedbStore { scratch, cache, database, entries: None })
     }

@@ -1,10 +1,14 @@
 //! What a store keeps, what its views show, and what is left after a disk was full.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
-use super::{RedbBackend, RedbStore};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::{RedbBackend, RedbStore, Scratch};
 use crate::state::key_store::{KeyStore, StateBackend, StoreChange, StoreChanges, StoreView, ViewOf};
+use crate::state::state_disk::StateDisk;
 
 fn changes<'c>(of: impl IntoIterator<Item = (&'c str, Option<&'c str>)>) -> StoreChanges {
     let change = |(key, entry): (&str, Option<&str>)| {
@@ -30,7 +34,15 @@ fn expected<'e>(
 }
 
 fn store() -> RedbStore {
-    RedbStore::new(tempfile::tempfile().expect("there is room"), 64 << 10).expect("it can be opened")
+    let file = tempfile::tempfile().expect("there is room");
+    RedbStore::new(Scratch::File(Arc::new(file)), 64 << 10).expect("it can be opened")
+}
+
+/// A store on a disk that can be filled.
+fn store_on_a_disk() -> (RedbStore, StateDisk) {
+    let disk = StateDisk::seeded(7);
+    let store = RedbStore::new(Scratch::Simulated(disk.file()), 64 << 10).expect("it can be opened");
+    (store, disk)
 }
 
 #[test]
@@ -58,19 +70,64 @@ fn a_view_stays_as_it_was() {
 
 #[test]
 fn after_a_full_disk_everything_that_was_written_is_there() {
-    let mut store = store();
+    let (mut store, disk) = store_on_a_disk();
     store.write(0, &changes([("a", Some("1"))])).expect("there is room");
     let large = "x".repeat(1 << 20);
-    store.scratch.is_full.store(true, Ordering::Relaxed);
+    disk.fill();
     for _ in 0..3 {
         let error = store.write(0, &changes([("a", None), ("b", Some(&*large))])).expect_err("it is full");
         assert!(error.to_string().contains("no storage space"), "{error}");
     }
-    store.scratch.is_full.store(false, Ordering::Relaxed);
+    disk.heal();
     assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())), "none of what has failed is there");
     assert_eq!(store.get(b"b"), Ok(None));
     store.write(0, &changes([("b", Some(&*large))])).expect("there is room again");
     assert_eq!(store.get(b"b"), Ok(Some(large.into_bytes())));
+}
+
+/// Whichever write fails, a change is carried out wholly or not at all, and what was written before is there.
+#[test]
+fn a_write_that_fails_anywhere_changes_nothing() {
+    const VALUE: usize = 3_000;
+    let text = |n: usize| char::from(b'a' + (n % 26) as u8).to_string().repeat(VALUE);
+    let keys: Vec<String> = (0..40).map(|n| format!("key {n}")).collect();
+    let mut failed = 0;
+    for seed in 0..150 {
+        let disk = StateDisk::seeded(seed);
+        let mut store = RedbStore::new(Scratch::Simulated(disk.file()), 64 << 10).expect("it opens");
+        let mut expected = BTreeMap::new();
+        let mut random = StdRng::seed_from_u64(seed);
+        for round in 0..12 {
+            let text = text(round);
+            let mut drawn: Vec<(&str, Option<&str>)> = Vec::new();
+            for key in &keys {
+                match random.random_range(0..10) {
+                    0 => drawn.push((key, None)),
+                    1..4 => drawn.push((key, Some(&text))),
+                    _ => {}
+                }
+            }
+            match random.random_range(0..4) {
+                0 => disk.fail_next_write(),
+                1 => disk.fail_next_read(),
+                2 => disk.fill(),
+                _ => {}
+            }
+            let is_written = store.write(1, &changes(drawn.clone())).is_ok();
+            disk.heal();
+            failed += u32::from(!is_written);
+            if is_written {
+                for (key, entry) in drawn {
+                    expected.insert(key.to_owned(), entry.map(str::to_owned));
+                }
+            }
+            let shown = all(store.view(ViewOf::Everything).expect("it can be read"));
+            let of_keys = expected.iter().filter(|(_, entry)| entry.is_some());
+            assert_eq!(shown, of_keys.map(|(key, entry)| (key.clone(), entry.clone())).collect());
+            assert_eq!(all(store.view(ViewOf::ChangesAfter(1)).expect("it can be read")), expected);
+        }
+    }
+    assert!(failed > 300, "{failed}");
 }
 
 #[test]

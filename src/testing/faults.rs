@@ -14,6 +14,8 @@ use smol_str::SmolStr;
 use crate::api::{Bolt, Check, Input, Outputs, Streams, TaskContext, TaskError};
 use crate::checkpoint::{CheckpointStorage, MemoryStorage};
 use crate::runtime::{AckRecords, CheckpointDefect, Fate, Faults};
+use crate::state::{RedbBackend, StateBackend};
+use crate::testing::defective_state::{DefectiveBackend, StateDefect};
 use crate::testing::defective_storage::{DefectiveStorage, StoreDefect};
 use crate::topology::TopologyErrors;
 use crate::topology::graph::{BoltFactory, Constructor, Topology};
@@ -29,6 +31,7 @@ pub struct FaultPlan {
     complete_early: bool,
     checkpoint_defect: Option<CheckpointDefect>,
     store_defect: Option<StoreDefect>,
+    state_defect: Option<StateDefect>,
     /// The fate of the n-th batch (from 1) that a component takes, counted over all its tasks. These
     /// happen even after `heal_after`.
     at: BTreeMap<(SmolStr, u64), Fate>,
@@ -140,8 +143,8 @@ impl FaultPlan {
         self
     }
 
-    /// An executor with several inputs passes a barrier on when it has come over the first of them. This, like the
-    /// five that follow, simulates a defect of checkpoints, which the simulation must detect. A plan has one of them.
+    /// An executor with several inputs passes a barrier on when it has come over the first of them. This, like those
+    /// that follow, simulates a defect of squall, which the simulation must detect. A plan has one of them.
     #[must_use]
     pub fn pass_barriers_early(mut self) -> FaultPlan {
         self.checkpoint_defect = Some(CheckpointDefect::BarrierEarly);
@@ -166,6 +169,41 @@ impl FaultPlan {
     #[must_use]
     pub fn commit_before_durable(mut self) -> FaultPlan {
         self.checkpoint_defect = Some(CheckpointDefect::CommitBeforeDurable);
+        self
+    }
+
+    /// Bolts begin without a watermark after a restore.
+    #[must_use]
+    pub fn forget_watermarks(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::WatermarkForgotten);
+        self
+    }
+
+    /// The write-ahead log of a spout is truncated when a checkpoint begins, and not when it is complete.
+    #[must_use]
+    pub fn truncate_logs_early(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::LogTruncatedEarly);
+        self
+    }
+
+    /// A source that is read into a write-ahead log is acknowledged before the log has what was read.
+    #[must_use]
+    pub fn acknowledge_before_logged(mut self) -> FaultPlan {
+        self.checkpoint_defect = Some(CheckpointDefect::AckedBeforeLogged);
+        self
+    }
+
+    /// Checkpoints do not have what has changed in keys that have left memory.
+    #[must_use]
+    pub fn forget_changes_on_disk(mut self) -> FaultPlan {
+        self.state_defect = Some(StateDefect::ChangesForgotten);
+        self
+    }
+
+    /// A task that goes back finds what it had kept on disk.
+    #[must_use]
+    pub fn keep_state_on_disk(mut self) -> FaultPlan {
+        self.state_defect = Some(StateDefect::NotCleared);
         self
     }
 
@@ -195,6 +233,15 @@ impl FaultPlan {
         match self.store_defect {
             None => Box::new(storage),
             Some(defect) => Box::new(DefectiveStorage::new(storage, defect)),
+        }
+    }
+
+    /// Where tasks keep state that is not in memory, as a start sees it.
+    pub(crate) fn state_backend(&self, storage: &MemoryStorage) -> Arc<dyn StateBackend> {
+        let backend: Arc<dyn StateBackend> = Arc::new(RedbBackend::simulated(storage.state_disk()));
+        match self.state_defect {
+            None => backend,
+            Some(defect) => Arc::new(DefectiveBackend { backend, defect }),
         }
     }
 

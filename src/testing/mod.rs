@@ -97,6 +97,7 @@
 pub mod cluster;
 mod complete;
 pub mod conformance;
+mod defective_state;
 mod defective_storage;
 mod doubles;
 mod faults;
@@ -104,6 +105,7 @@ pub mod harness;
 mod row;
 mod simulation;
 
+pub use crate::state::StateDisk;
 pub use complete::{CompleteOptions, Completed, complete_topology};
 pub use doubles::{Capture, CapturedTuple, Feeder, FixedSpout};
 pub use faults::{FaultPlan, fail_nth, panic_nth};

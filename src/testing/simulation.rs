@@ -166,6 +166,7 @@ impl SimulatedTopology {
         let SimulationOptions { seed, faults, logger, resources, checkpoints, starts_after } = options;
         let clock = Clock::simulated_later(starts_after);
         let logs = WalPlace::Memory(checkpoints.clone());
+        let state_backend = faults.state_backend(&checkpoints);
         let checkpoints = faults.storage(checkpoints);
         let faults = faults.start(seed);
         let inactive = topology.options().start_inactive;
@@ -178,6 +179,7 @@ impl SimulatedTopology {
             audit: Arc::default(),
             checkpoints,
             logs,
+            state_backend,
         };
         let worker = SimulatedWorker::new(topology, setup);
         let simulated = SimulatedTopology {

@@ -35,6 +35,8 @@ mod position;
 mod tests;
 
 pub(crate) use error::WalError;
-pub(crate) use log::{SEGMENT_LEN_MAX, Wal};
+#[cfg(test)]
+pub(crate) use log::SEGMENT_LEN_MAX;
+pub(crate) use log::Wal;
 pub(crate) use place::{WalPlace, log_name};
 pub(crate) use position::{LogId, WalPosition};

@@ -5,6 +5,10 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use crate::checkpoint::{CheckpointError, DirectoryStorage, LogStorage, MemoryStorage};
+use crate::wal::log::SEGMENT_LEN_MAX;
+
+/// Bytes after which a segment in memory is not appended to any more: so few that simulations have many segments.
+const SEGMENT_LEN_IN_MEMORY: u64 = 512;
 
 /// Where the logs of a topology are.
 #[derive(Clone, Debug)]
@@ -29,6 +33,14 @@ impl WalPlace {
                 Ok(Box::new(DirectoryStorage::open(path.join(log), &holder)?))
             }
             WalPlace::Memory(storage) => Ok(Box::new(storage.log(log))),
+        }
+    }
+
+    /// Bytes after which a segment of a log is not appended to any more.
+    pub(crate) fn segment_len_max(&self) -> u64 {
+        match self {
+            WalPlace::Directory(_) => SEGMENT_LEN_MAX,
+            WalPlace::Memory(_) => SEGMENT_LEN_IN_MEMORY,
         }
     }
 

@@ -267,7 +267,8 @@ impl Assembly {
         let replay = options.replay;
         let (logs, batch_bytes) =
             (self.blueprint.setup.logs.as_ref(), self.blueprint.queue_shares.batch_bytes);
-        let logged = LoggedSpouts::of(&self.blueprint.topology, component, logs, batch_bytes);
+        let defect = self.checkpoint_defect();
+        let logged = LoggedSpouts::of(&self.blueprint.topology, component, logs, batch_bytes, defect);
         let tasks = self.task_parts(executor, component, index).into_iter();
         let tasks = tasks.map(|parts| {
             let factory = logged.as_ref().map_or_else(|| Arc::clone(factory), LoggedSpouts::factory_of_task);

@@ -27,6 +27,7 @@ use crate::runtime::executor::bolt_task::BoltTask;
 use crate::runtime::executor::checkpoints::{ExecutorCheckpoints, QUEUE_LOOK_PERIOD};
 use crate::runtime::executor::step::{Step, StepContext, StepOutcome};
 use crate::runtime::executor::task_snapshots::HeldRow;
+use crate::runtime::faults::CheckpointDefect;
 use crate::runtime::flow::alignment::Barrier;
 use crate::runtime::flow::inbox::Taken;
 use crate::runtime::flow::message::{CheckpointCommand, Incoming};
@@ -43,9 +44,12 @@ impl BoltExecutor {
             }
             CheckpointCommand::Restore(recovery, restored) => {
                 checkpoints.begin_restore(restored.checkpoint, &self.handles.lifecycle.rest);
+                let defect = self.handles.faults.as_ref().and_then(|faults| faults.checkpoint_defect());
+                let forgets = defect == Some(CheckpointDefect::WatermarkForgotten);
                 let times = |task: &BoltTask| restored.event_times.get(task.context.component());
-                self.restore_time(self.tasks.first().and_then(times));
+                self.restore_time(self.tasks.first().and_then(times).filter(|_| !forgets));
                 for task in &mut self.tasks {
+                    task.checkpoints.forgets_watermark = forgets;
                     task.context = task.context.after_recovery(recovery);
                     task.checkpoints.restore(&restored);
                 }

@@ -32,8 +32,9 @@ use crate::config::doubled;
 use crate::files::cannot_be_made;
 use crate::metrics::Counter;
 use crate::runtime::executor::logged_source::{LoggedRows, Source};
+use crate::runtime::faults::CheckpointDefect;
 use crate::topology::graph::{Component, Constructor, SpoutFactory, Topology};
-use crate::wal::{LogId, SEGMENT_LEN_MAX, Wal, WalError, WalPlace, WalPosition, log_name};
+use crate::wal::{LogId, Wal, WalError, WalPlace, WalPosition, log_name};
 
 /// Groups that are read of a source that is closed, at the most: more than it can have at hand, unless it makes its rows
 /// itself.
@@ -60,15 +61,18 @@ pub struct LoggedSpouts {
     pub retain: usize,
     /// Whether the source waits in its calls, so that what it has emitted cannot wait for the next call.
     pub source_waits: bool,
+    /// A defect that a test has planted.
+    pub defect: Option<CheckpointDefect>,
 }
 
 impl LoggedSpouts {
-    /// Those of a component, if it has `wal`. `batch_bytes`: the limit of a batch.
+    /// Those of a component, if it has `wal`. `batch_bytes`: the limit of a batch. `defect`: what a test has planted.
     pub fn of(
         topology: &Topology,
         component: &Component,
         place: Option<&WalPlace>,
         batch_bytes: usize,
+        defect: Option<CheckpointDefect>,
     ) -> Option<Arc<LoggedSpouts>> {
         let place = place.filter(|_| component.options.wal)?.clone();
         let Constructor::Spout(source) = &component.constructor else { return None };
@@ -82,7 +86,12 @@ impl LoggedSpouts {
             tuple_size_max: usize::try_from(options.queue.tuple_size_max).unwrap_or(usize::MAX),
             retain: options.checkpoint.retain as usize,
             source_waits: component.options.blocking,
+            defect,
         }))
+    }
+
+    fn has(&self, defect: CheckpointDefect) -> bool {
+        self.defect == Some(defect)
     }
 
     fn new_source(&self, spout: Box<dyn Spout>) -> Source {
@@ -159,7 +168,8 @@ impl Spout for LoggedSpout {
         if open.next < open.kept.log.next() {
             return open.emit_record(out);
         }
-        open.read_source(out)
+        let acks_early = self.common.has(CheckpointDefect::AckedBeforeLogged);
+        open.read_source(out, acks_early)
     }
 
     fn declare(&self) -> Streams {
@@ -174,7 +184,8 @@ impl Spout for LoggedSpout {
             None => {
                 let storage = self.common.place.open(&log_name(&self.common.component, task));
                 let storage = storage.map_err(|error| cannot_open(&error))?;
-                let log = Wal::open(storage, LogId(context.seed()), SEGMENT_LEN_MAX).map_err(task_error)?;
+                let log = Wal::open(storage, LogId(context.seed()), self.common.place.segment_len_max());
+                let log = log.map_err(task_error)?;
                 let records = log.next() - log.begin();
                 if records > 0 {
                     slog::info!(context.logger(), "a write-ahead log has records of before";
@@ -215,7 +226,10 @@ impl Spout for LoggedSpout {
     }
 
     fn snapshot(&mut self, positions: &mut Positions) -> Result<(), TaskError> {
-        let Some(open) = &self.open else { return Ok(()) };
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if self.common.has(CheckpointDefect::LogTruncatedEarly) {
+            open.kept.log.truncate(open.next).map_err(task_error)?;
+        }
         let position = WalPosition { log: open.kept.log.id(), next: open.next };
         positions.set(&task_split::name(open.task, open.tasks), &position)
     }
@@ -326,9 +340,16 @@ impl Open {
     }
 
     /// Reads a group from the source, appends it, and emits it.
-    fn read_source(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+    fn read_source(
+        &mut self,
+        out: &mut SpoutOutputs<'_>,
+        acks_early: bool,
+    ) -> Result<SpoutStatus, TaskError> {
         let Some(source) = &mut self.kept.source else { return Ok(SpoutStatus::Exhausted) };
         let panicked = if self.failures == 0 { source.read().err() } else { None };
+        if acks_early {
+            source.ack().unwrap_or_else(|error| out.report_error(error));
+        }
         for why in source.collected.errors.drain(..) {
             out.report_error(why);
         }
@@ -491,6 +512,7 @@ mod tests {
             tuple_size_max: 1 << 20,
             retain,
             source_waits: false,
+            defect: None,
         }))
     }
 

@@ -623,6 +623,7 @@ impl SimulatedCluster {
             audit: Arc::clone(&self.audit),
             checkpoints: Box::new(self.options.checkpoints.clone()),
             logs: WalPlace::Memory(self.options.checkpoints.clone()),
+            state_backend: self.options.faults.state_backend(&self.options.checkpoints),
         };
         let (worker, ingress) = SimulatedWorker::with_share(self.topology.clone(), share, around);
         let identity = Identity {
