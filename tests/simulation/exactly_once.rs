@@ -12,27 +12,33 @@
 //! 3. each row that cannot be processed is a dead letter once;
 //! 4. nothing that was pre-committed is left.
 //!
+//! 5. the windows of event time have the rows of the reference, each timer is called once, and no watermark goes back;
+//! 6. what a queue was told to be kept is in the write-ahead log, and each row of it counts once.
+//!
 //! One kind of fault is arranged in each seed ([`Arranged`]): it is tried until it has occurred. So all occur in the
 //! first seeds, and [`SOMETIMES`] is no matter of luck.
 
+pub mod arranged;
 pub mod books;
 pub mod components;
 mod layouts;
 mod mutants;
 pub mod plan;
+mod queue;
+mod windows;
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use squall::checkpoint::{MemoryStorage, StorageOperation};
+use squall::checkpoint::{CheckpointStorage, MemoryStorage};
 use squall::runtime::TopologyStats;
 use squall::testing::{FaultPlan, SimulatedTopology, SimulationOptions};
 
 use crate::kit::lock;
 use crate::world::Coverage;
 use crate::{again, caught, is_shown, run_seeds};
+use arranged::Arranged;
 use books::Books;
 use components::topology;
 use plan::{NEVER, Setup};
@@ -52,6 +58,7 @@ pub const SOMETIMES: &[&str] = &[
     "checkpoints at once: 1",
     "checkpoints at once: 2",
     "checkpoints at once: 3",
+    "ack of a queue",
     "chained",
     "commit",
     "commit, after it",
@@ -68,8 +75,14 @@ pub const SOMETIMES: &[&str] = &[
     "disk: write cut",
     "disk: write kept",
     "disk: write lost",
+    "event time",
+    "event time of a stage",
+    "event time without late rows",
+    "event timer",
+    "event timer before the end of time",
     "execute",
     "execute of a bolt with state",
+    "expired in event time",
     "fence by Name",
     "fence by Owner",
     "files",
@@ -87,9 +100,22 @@ pub const SOMETIMES: &[&str] = &[
     "interval: 20ms",
     "interval: 90ms",
     "interval: never",
+    "kilobytes of state on disk",
+    "late row",
+    "log truncated",
+    "log: append failed",
+    "log: bit flipped",
+    "log: delete failed",
+    "log: disk full",
+    "log: read failed",
+    "log: seal failed",
+    "log: write cut",
+    "log: write kept",
+    "log: write lost",
     "machine crashed",
     "money conserved",
     "next_tuple",
+    "next_tuple of a queue",
     "one spout",
     "open",
     "pre_commit",
@@ -105,8 +131,15 @@ pub const SOMETIMES: &[&str] = &[
     "role Poison",
     "role Rekey",
     "role Wait",
+    "rows come again of the log",
+    "rows lost with a process that had not logged them",
     "several checkpoints completed",
     "snapshot of a spout",
+    "splits may be idle",
+    "state on disk",
+    "state on disk: disk full",
+    "state on disk: read failed",
+    "state on disk: write failed",
     "state that expires",
     "stopped with a savepoint",
     "tick",
@@ -114,8 +147,10 @@ pub const SOMETIMES: &[&str] = &[
     "transfers",
     "two inputs",
     "two spouts",
+    "watermark restored",
     "went back",
     "write",
+    "write-ahead log",
     "zombie refused by the store",
     "zombie stopped",
 ];
@@ -123,75 +158,6 @@ pub const SOMETIMES: &[&str] = &[
 /// What only happens in one process.
 const SOMETIMES_ALONE: &[&str] =
     &["crashed from outside", "deactivated", "stalled", "task crashed at a batch"];
-
-/// What is tried in a run until it has occurred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arranged {
-    /// The next operation of this kind fails.
-    Fails(StorageOperation),
-    /// The disk is full for a while.
-    Full,
-    /// All operations fail for a while, as on a network file system whose server is away.
-    Away,
-    /// A start is replaced, and goes on all the same.
-    Zombie,
-    /// The run is stopped with a savepoint.
-    Stops,
-    Nothing,
-}
-
-impl Arranged {
-    /// The one of a seed.
-    pub fn of(seed: u64) -> Arranged {
-        let all = [
-            Arranged::Fails(StorageOperation::Append),
-            Arranged::Zombie,
-            Arranged::Fails(StorageOperation::Seal),
-            Arranged::Full,
-            Arranged::Fails(StorageOperation::Publish),
-            Arranged::Nothing,
-            Arranged::Fails(StorageOperation::Read),
-            Arranged::Zombie,
-            Arranged::Fails(StorageOperation::Delete),
-            Arranged::Stops,
-            Arranged::Away,
-            Arranged::Nothing,
-        ];
-        all[seed as usize % all.len()]
-    }
-
-    /// How often the storage has had what was arranged.
-    fn count(self, storage: &MemoryStorage) -> u64 {
-        let faults = storage.faults();
-        let sum = |which: &dyn Fn(&str) -> bool| {
-            faults.iter().filter(|(what, _)| which(what)).map(|(_, times)| *times).sum::<u64>()
-        };
-        match self {
-            Arranged::Fails(StorageOperation::Append) => sum(&|what| what == "append failed"),
-            Arranged::Fails(StorageOperation::Seal) => sum(&|what| what == "seal failed"),
-            Arranged::Fails(StorageOperation::Publish) => sum(&|what| what == "publish failed"),
-            Arranged::Fails(StorageOperation::Read) => sum(&|what| what == "read failed"),
-            Arranged::Fails(StorageOperation::List) => sum(&|what| what == "list failed"),
-            Arranged::Fails(StorageOperation::Delete) => sum(&|what| what == "delete failed"),
-            Arranged::Full => sum(&|what| what == "disk full"),
-            Arranged::Away => sum(&|what| what.ends_with("failed")),
-            Arranged::Zombie | Arranged::Stops | Arranged::Nothing => 0,
-        }
-    }
-
-    /// Prepares the storage for it, if it has not had it often enough.
-    pub fn prepare(self, storage: &MemoryStorage, random: &mut StdRng) {
-        if self.count(storage) >= 3 {
-            return;
-        }
-        match self {
-            Arranged::Fails(operation) => storage.fail_next(operation, ErrorKind::StorageFull),
-            Arranged::Full => storage.fill_after(random.random_range(0..2_000)),
-            Arranged::Away => storage.fail_from(random.random_range(1..4), ErrorKind::StaleNetworkFileHandle),
-            Arranged::Zombie | Arranged::Stops | Arranged::Nothing => {}
-        }
-    }
-}
 
 /// Shows what happens, if it is wanted.
 pub fn show(text: &str) {
@@ -302,6 +268,7 @@ fn run(setup: &Setup, defects: &FaultPlan) -> Result<Coverage, String> {
         } else if kills > 0 {
             kills -= 1;
             coverage.add("process killed", 1);
+            coverage.add("rows come again of the log", books.only_in_log() as u64);
             show(&format!("{:?}: killed, {:?}", running.now(), stats.checkpoints));
         } else {
             return Err(format!("it does not come to its end: {stats:?}"));
@@ -334,8 +301,24 @@ pub fn finish(
     coverage.merge(books.chaos.happened());
     coverage.add("money conserved", lock(&books.ledger).checked);
     coverage.add("zombie refused by the store", lock(&books.store).refused);
+    coverage.add("rows lost with a process that had not logged them", books.lost_before_log() as u64);
     for (fault, times) in storage.faults() {
         coverage.add(format!("disk: {fault}"), times);
+    }
+    for name in storage.logs() {
+        let mut log = storage.log(&name);
+        for (fault, times) in log.faults() {
+            coverage.add(format!("log: {fault}"), times);
+        }
+        let segments = log.list().map_err(|error| error.to_string())?;
+        // The first segment has the number 0.
+        let has_first = segments.iter().any(|segment| segment.starts_with("segment-00000000-"));
+        coverage.add("log truncated", u64::from(!has_first));
+    }
+    let disk = storage.state_disk();
+    coverage.add("kilobytes of state on disk", disk.written() >> 10);
+    for (fault, times) in disk.faults() {
+        coverage.add(format!("state on disk: {fault}"), times);
     }
     Ok(())
 }

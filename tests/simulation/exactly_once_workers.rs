@@ -10,10 +10,11 @@ use squall::checkpoint::MemoryStorage;
 use squall::testing::cluster::{ClusterOptions, SimulatedCluster};
 
 use crate::cluster::{KINDS, Kind, cover, strike};
+use crate::exactly_once::arranged::Arranged;
 use crate::exactly_once::books::Books;
 use crate::exactly_once::components::topology;
 use crate::exactly_once::plan::Setup;
-use crate::exactly_once::{Arranged, SOMETIMES, finish, is_stopped, note, show};
+use crate::exactly_once::{SOMETIMES, finish, is_stopped, note, show};
 use crate::kit::HOUR;
 use crate::scenario::mixed;
 use crate::world::Coverage;
@@ -161,6 +162,7 @@ fn run(seed: u64) -> Result<Coverage, String> {
             kills -= 1;
             coverage.add("master killed", 1);
             coverage.add("process killed", 1);
+            coverage.add("rows come again of the log", books.only_in_log() as u64);
             show(&format!("{:?}: killed, {:?}", cluster.now(), stats.checkpoints));
         }
         storage.heal();

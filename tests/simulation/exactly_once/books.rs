@@ -7,23 +7,27 @@ use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use squall::Timestamp;
 use squall::api::Batch;
 use squall::ids::CheckpointId;
 use squall::prelude::*;
 
-use crate::exactly_once::plan::{Fence, Setup};
+use crate::exactly_once::plan::{Fence, Reference, Setup};
 use crate::kit::lock;
 use crate::world::Coverage;
 
 /// Where user code may fail or panic.
-const PLACES: [&str; 18] = [
+const PLACES: [&str; 21] = [
     "open",
     "next_tuple",
+    "next_tuple of a queue",
+    "ack of a queue",
     "snapshot of a spout",
     "restore of a spout",
     "execute",
     "execute of a bolt with state",
     "timer",
+    "event timer",
     "tick",
     "flush",
     "finish",
@@ -69,6 +73,11 @@ impl Chaos {
     /// What has occurred.
     pub fn happened(&self) -> Coverage {
         std::mem::take(&mut *lock(&self.happened))
+    }
+
+    /// Notes that something has occurred.
+    pub fn note(&self, what: &str) {
+        lock(&self.happened).add(what, 1);
     }
 
     /// Decides about a place where a fault occurs once in `one_in` calls.
@@ -119,11 +128,17 @@ pub enum Kind {
     Count,
     Credit,
     Letter,
+    /// A row of a window of event time.
+    Windowed,
+    /// The call of a timer in event time. The id is the time that it was set to.
+    Due,
+    /// A row that came of a write-ahead log.
+    Taken,
 }
 
 impl Kind {
     pub fn of(number: i64) -> Result<Kind, TaskError> {
-        [Kind::Count, Kind::Credit, Kind::Letter]
+        [Kind::Count, Kind::Credit, Kind::Letter, Kind::Windowed, Kind::Due, Kind::Taken]
             .into_iter()
             .find(|kind| *kind as i64 == number)
             .ok_or_else(|| TaskError::fatal("a row of no kind"))
@@ -213,6 +228,49 @@ impl Ledger {
     }
 }
 
+/// How far event time was at checkpoints.
+#[derive(Default)]
+pub struct Watermarks {
+    /// Of each checkpoint: how many tasks there are, and the watermark of each that took part.
+    noted: BTreeMap<CheckpointId, (usize, BTreeMap<usize, Option<Timestamp>>)>,
+    /// The least one of the latest checkpoint that was committed.
+    floor: Option<Timestamp>,
+}
+
+impl Watermarks {
+    /// Notes the watermark of a task in its part of a checkpoint, which so many tasks take part in.
+    pub fn note(&mut self, checkpoint: CheckpointId, task: usize, tasks: usize, at: Option<Timestamp>) {
+        let (of, noted) = self.noted.entry(checkpoint).or_default();
+        *of = tasks;
+        noted.insert(task, at);
+    }
+
+    /// The checkpoint is complete.
+    pub fn commits(&mut self, checkpoint: CheckpointId) {
+        let Some((tasks, noted)) = self.noted.get(&checkpoint) else { return };
+        if noted.len() == *tasks {
+            self.floor = self.floor.max(noted.values().copied().min().flatten());
+        }
+    }
+
+    /// No task that begins now may have less.
+    pub fn floor(&self) -> Option<Timestamp> {
+        self.floor
+    }
+}
+
+/// What a queue has given out, which knows nothing of checkpoints: see [`queue`](crate::exactly_once::queue).
+#[derive(Default)]
+pub struct Given {
+    /// By split: how many.
+    pub next: BTreeMap<u64, u64>,
+    /// The ids of the rows.
+    pub given: BTreeSet<i64>,
+    /// Of these: those that it was told are kept now.
+    pub acked: BTreeSet<i64>,
+    pub wrong: Vec<String>,
+}
+
 /// The batches that tasks saw.
 #[derive(Default)]
 pub struct Batches {
@@ -257,6 +315,8 @@ pub struct Books {
     pub chaos: Arc<Chaos>,
     pub store: Arc<Mutex<Store>>,
     pub ledger: Arc<Mutex<Ledger>>,
+    pub watermarks: Arc<Mutex<Watermarks>>,
+    pub queue: Arc<Mutex<Given>>,
     /// Where the bolt `file` writes to.
     pub files: Arc<tempfile::TempDir>,
 }
@@ -267,9 +327,24 @@ impl Books {
             chaos: Chaos::of(setup),
             store: Arc::default(),
             ledger: Arc::default(),
+            watermarks: Arc::default(),
+            queue: Arc::default(),
             batches: Arc::default(),
             files: Arc::new(tempfile::tempdir().expect("there is room")),
         }
+    }
+
+    /// How many rows were acknowledged to the queue and are not published: a process that begins now has them of its log.
+    pub fn only_in_log(&self) -> usize {
+        let (store, queue) = (lock(&self.store), lock(&self.queue));
+        let taken = store.visible.iter().filter(|row| row.kind == Kind::Taken).count();
+        queue.acked.len().saturating_sub(taken)
+    }
+
+    /// How many rows the queue has given out that nobody has: they were in the memory of a process that was killed.
+    pub fn lost_before_log(&self) -> usize {
+        let (store, queue) = (lock(&self.store), lock(&self.queue));
+        queue.given.len() - store.visible.iter().filter(|row| row.kind == Kind::Taken).count()
     }
 
     /// The rows in the files with final names.
@@ -309,9 +384,11 @@ impl Books {
             return Err(wrong.clone());
         }
         let store = lock(&self.store);
-        compare(setup, &store.visible)?;
+        let queue = lock(&self.queue);
+        compare(setup, &queue, &store.visible)?;
         if setup.files {
-            compare(setup, &self.in_files(setup.rescales)?).map_err(|what| format!("in files: {what}"))?;
+            let in_files = self.in_files(setup.rescales)?;
+            compare(setup, &queue, &in_files).map_err(|what| format!("in files: {what}"))?;
         }
         let last = store.owner;
         let left: Vec<&Transaction> = store
@@ -324,22 +401,55 @@ impl Books {
     }
 }
 
-fn compare(setup: &Setup, rows: &[Published]) -> Result<(), String> {
-    let reference = setup.shape.reference();
+/// The rows of the spout behind a log, among those that were published.
+fn taken(queue: &Given, rows: &[Published]) -> Result<BTreeSet<i64>, String> {
+    let mut taken = BTreeSet::new();
+    for row in rows.iter().filter(|row| row.kind == Kind::Taken) {
+        if !taken.insert(row.id) {
+            return Err(format!("row {} came of the log twice", row.id));
+        }
+    }
+    if let Some(wrong) = queue.wrong.first() {
+        return Err(wrong.clone());
+    }
+    if let Some(lost) = queue.acked.difference(&taken).next() {
+        return Err(format!("row {lost} was acknowledged to its queue, and is lost"));
+    }
+    match taken.difference(&queue.given).next() {
+        Some(other) => Err(format!("row {other} was never given out by its queue")),
+        None => Ok(taken),
+    }
+}
+
+fn compare(setup: &Setup, queue: &Given, rows: &[Published]) -> Result<(), String> {
+    let taken = taken(queue, rows)?;
+    let Reference { counted, credited, due, letters } = setup.shape.reference(&taken);
     let mut found: BTreeMap<(Kind, i64), Vec<(i64, i64)>> = BTreeMap::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| row.kind != Kind::Taken) {
         found.entry((row.kind, row.key)).or_default().push((row.nth, row.id));
     }
-    let counted = reference.counted.into_iter().map(|(key, ids)| ((Kind::Count, key), ids));
-    let credited = reference.credited.into_iter().map(|(key, ids)| ((Kind::Credit, key), ids));
-    let letters = Some(reference.letters).filter(|ids| !ids.is_empty()).map(|ids| ((Kind::Letter, 0), ids));
-    for (of, ids) in counted.chain(credited).chain(letters) {
+    let mut expected: BTreeMap<(Kind, i64), Vec<i64>> = BTreeMap::new();
+    for (key, ids) in counted {
+        if setup.shape.windows {
+            expected.insert((Kind::Windowed, key), ids.clone());
+        }
+        expected.insert((Kind::Count, key), ids);
+    }
+    expected.extend(credited.into_iter().map(|(key, ids)| ((Kind::Credit, key), ids)));
+    expected.extend(Some(((Kind::Letter, 0), letters)).filter(|(_, ids)| !ids.is_empty()));
+    expected.extend(due.into_iter().map(|(key, until)| ((Kind::Due, key), Vec::from_iter(until))));
+    for (of, ids) in expected {
         let (mut nths, mut found): (Vec<i64>, Vec<i64>) =
             found.remove(&of).unwrap_or_default().into_iter().unzip();
         nths.sort_unstable();
         found.sort_unstable();
+        let calls = found.len() as i64;
+        if of.0 == Kind::Due && !setup.is_timely() {
+            // A window that rows come late for has one call more for these.
+            found.dedup();
+        }
         // The list of a key has no gap and no row twice. Letters have no order.
-        let gap_free = of.0 == Kind::Letter || nths == (1..=ids.len() as i64).collect::<Vec<_>>();
+        let gap_free = of.0 == Kind::Letter || nths == (1..=calls).collect::<Vec<_>>();
         if !gap_free || found != ids {
             return Err(format!("{of:?}: {} rows, and not {}: {nths:?}", found.len(), ids.len()));
         }

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use squall::Timestamp;
 use squall::api::{Positions, TwoPhaseBolt, TwoPhaseSink};
 use squall::clock::Clock;
 use squall::components::file::{File, FileSettings};
-use squall::config::{AfterRetries, ChainMode, OnError};
+use squall::config::{AfterRetries, ChainMode, OnError, StateBackendKind, limits};
 use squall::ids::CheckpointId;
 use squall::prelude::*;
 use squall::topology::Topology;
@@ -14,11 +15,30 @@ use squall::topology::builder::BoltDeclarer;
 
 use crate::exactly_once::books::{Batches, Books, Chaos, Kind, Ledger, Published, Store, Transaction};
 use crate::exactly_once::plan::{BACK, Fence, Role, Row, SPOUTS, Setup, Shape, Source, Stage, Way};
+use crate::exactly_once::queue::Queue;
+use crate::exactly_once::windows;
 use crate::kit::{HOUR, lock};
 
 /// After so long, rows that are held or kept are emitted.
 const HELD_FOR: Duration = Duration::from_millis(25);
 const KEPT_FOR: Duration = Duration::from_millis(15);
+
+/// What comes to sinks.
+pub const PUBLISHED: [&str; 4] = ["kind", "key", "nth", "id"];
+
+/// What spouts and stages emit.
+pub const FIELDS: [&str; 3] = ["id", "key", "at"];
+
+/// The row that an input is.
+pub fn row_of(input: &Input<'_>) -> Result<Row, TaskError> {
+    Ok(Row { id: input.i64("id")?, key: input.i64("key")?, at: input.timestamp("at")?.0 })
+}
+
+/// The splits that a task of a spout has.
+pub fn own_splits(splits: u64, context: &TaskContext) -> impl Iterator<Item = u64> {
+    let (task, tasks) = (context.task_index() as u64, context.parallelism() as u64);
+    (0..splits).filter(move |split| split % tasks == task)
+}
 
 /// Each task of a spout has some of its splits.
 struct Rows {
@@ -28,16 +48,17 @@ struct Rows {
     /// The splits of this task, and the next row of each.
     splits: Vec<(u64, u64)>,
     at: usize,
+    /// Whether event time waits for all of its splits.
+    has_named: bool,
 }
 
 impl Spout for Rows {
     fn declare(&self) -> Streams {
-        Streams::new(["id", "key"])
+        Streams::new(FIELDS)
     }
 
     fn open(&mut self, context: &TaskContext) -> Result<(), TaskError> {
-        let (task, tasks) = (context.task_index() as u64, context.parallelism() as u64);
-        let own = (0..self.shape.splits[self.spout]).filter(|split| split % tasks == task);
+        let own = own_splits(self.shape.splits[self.spout], context);
         self.splits = own.map(|split| (split, 0)).collect();
         self.chaos.strike("open")
     }
@@ -51,11 +72,19 @@ impl Spout for Rows {
             return Ok(SpoutStatus::Exhausted);
         }
         self.chaos.strike("next_tuple")?;
+        let name = |split: u64| format!("split {split}");
+        if !std::mem::replace(&mut self.has_named, true) {
+            open.iter().for_each(|(split, _)| out.begin_split(&name(*split)));
+        }
         let chosen = at % open.len();
         let (split, next) = &mut *open[chosen];
+        out.begin_split(&name(*split));
         let row = self.shape.row(self.spout, *split, *next);
-        out.emit([row.id, row.key])?;
+        out.emit((row.id, row.key, Timestamp(row.at)))?;
         *next += 1;
+        if *next == rows {
+            out.end_split(&name(*split));
+        }
         match at % 4 {
             0 => Ok(SpoutStatus::IdleFor(Duration::from_millis(3))),
             _ => Ok(SpoutStatus::Emitted),
@@ -89,7 +118,7 @@ struct StageBolt {
     /// The tasks of each component that takes the direct stream.
     direct: Vec<Vec<TaskId>>,
     held: Vec<HeldTuple>,
-    waiting: ValueState<Vec<i64>>,
+    waiting: ValueState<Vec<(i64, i64)>>,
     timer: Timer,
     seen: MapState<i64, bool>,
 }
@@ -112,12 +141,12 @@ impl StageBolt {
 
     fn emit(&self, row: Row, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         if self.stage.sends_back(row) {
-            return Ok(out.emit_to(BACK, [row.id, row.key])?);
+            return Ok(out.emit_to(BACK, (row.id, row.key, Timestamp(row.at)))?);
         }
-        out.emit([row.id, row.key])?;
+        out.emit((row.id, row.key, Timestamp(row.at)))?;
         for tasks in &self.direct {
             let task = tasks[row.id.rem_euclid(tasks.len() as i64) as usize];
-            out.emit_direct(task, "direct", [row.id, row.key])?;
+            out.emit_direct(task, "direct", (row.id, row.key, Timestamp(row.at)))?;
         }
         Ok(())
     }
@@ -142,16 +171,16 @@ impl StageBolt {
 
     fn release(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         for held in std::mem::take(&mut self.held) {
-            let row = Row { id: held.i64("id")?, key: held.i64("key")? };
+            let row = Row { id: held.i64("id")?, key: held.i64("key")?, at: held.timestamp("at")?.0 };
             for row in self.stage.made_of(row, self.shape.keys) {
                 if self.stage.sends_back(row) {
-                    out.emit_anchored(BACK, &[&held], [row.id, row.key])?;
+                    out.emit_anchored(BACK, &[&held], (row.id, row.key, Timestamp(row.at)))?;
                     continue;
                 }
-                out.emit_anchored("default", &[&held], [row.id, row.key])?;
+                out.emit_anchored("default", &[&held], (row.id, row.key, Timestamp(row.at)))?;
                 for tasks in &self.direct {
                     let task = tasks[row.id.rem_euclid(tasks.len() as i64) as usize];
-                    out.emit_direct(task, "direct", [row.id, row.key])?;
+                    out.emit_direct(task, "direct", (row.id, row.key, Timestamp(row.at)))?;
                 }
             }
             out.ack(held);
@@ -162,7 +191,7 @@ impl StageBolt {
 
 impl Bolt for StageBolt {
     fn declare(&self) -> Streams {
-        Streams::new(["id", "key"]).direct_stream("direct", ["id", "key"]).stream(BACK, ["id", "key"])
+        Streams::new(FIELDS).direct_stream("direct", FIELDS).stream(BACK, FIELDS)
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
@@ -184,7 +213,7 @@ impl Bolt for StageBolt {
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let row = Row { id: input.i64("id")?, key: input.i64("key")? };
+        let row = row_of(&input)?;
         if !self.takes(row, &input) {
             return Ok(());
         }
@@ -200,7 +229,7 @@ impl Bolt for StageBolt {
                 return Ok(());
             }
             Role::Wait => {
-                self.waiting.update(out, |ids| ids.push(row.id))?;
+                self.waiting.update(out, |rows| rows.push((row.id, row.at)))?;
                 if !self.timer.is_set(out)? {
                     self.timer.set(out, KEPT_FOR)?;
                 }
@@ -218,9 +247,9 @@ impl Bolt for StageBolt {
 
     fn timer(&mut self, _: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let key = out.key()[0].as_i64().unwrap_or_default();
-        let ids = self.waiting.get(out)?.cloned().unwrap_or_default();
+        let rows = self.waiting.get(out)?.cloned().unwrap_or_default();
         self.waiting.clear(out)?;
-        ids.into_iter().try_for_each(|id| self.emit_made_of(Row { id, key }, out))?;
+        rows.into_iter().try_for_each(|(id, at)| self.emit_made_of(Row { id, key, at }, out))?;
         self.chaos.strike("timer")
     }
 
@@ -239,15 +268,15 @@ impl Bolt for StageBolt {
         self.release(out)?;
         if self.stage.role == Role::Wait {
             let mut kept = Vec::new();
-            self.waiting.for_each(out, |_, key, ids| {
-                kept.push((key[0].as_i64().unwrap_or_default(), ids));
+            self.waiting.for_each(out, |_, key, rows| {
+                kept.push((key[0].as_i64().unwrap_or_default(), rows));
                 Ok(())
             })?;
-            for (key, ids) in kept {
+            for (key, rows) in kept {
                 out.set_key([key])?;
                 self.waiting.clear(out)?;
                 self.timer.clear(out)?;
-                ids.into_iter().try_for_each(|id| self.emit_made_of(Row { id, key }, out))?;
+                rows.into_iter().try_for_each(|(id, at)| self.emit_made_of(Row { id, key, at }, out))?;
             }
         }
         self.chaos.panic("finish", 6);
@@ -267,6 +296,16 @@ struct Count {
     counts: ValueState<i64>,
     ids: ListState<i64>,
     recent: Option<(ListState<i64>, Clock)>,
+    /// A value that fills memory, if there is to be one.
+    ballast: Option<ValueState<String>>,
+}
+
+/// The bytes of [`Count::ballast`].
+const BALLAST: usize = 24_000;
+
+/// What the ballast of a key is after so many rows.
+fn ballast_of(count: i64) -> String {
+    char::from(b'a' + count.rem_euclid(26) as u8).to_string().repeat(BALLAST)
 }
 
 impl Count {
@@ -283,11 +322,14 @@ impl Count {
 
 impl Bolt for Count {
     fn declare(&self) -> Streams {
-        Streams::new(["kind", "key", "nth", "id"])
+        Streams::new(PUBLISHED)
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
         self.ids = context.list_state("ids")?;
+        if let Some(ballast) = &mut self.ballast {
+            *ballast = context.value_state("ballast")?;
+        }
         if self.expires {
             self.counts = context.expiring(Ttl::after_access(HOUR * 10_000)).value_state("counts")?;
             let recent = context.expiring(Ttl::after_write(RECENT)).list_state("recent")?;
@@ -307,6 +349,13 @@ impl Bolt for Count {
         self.ids.push(out, id)?;
         if self.ids.items(out)?.len() as i64 != count {
             return Err(TaskError::fatal("one state is older than the other"));
+        }
+        if let Some(ballast) = self.ballast {
+            let expected = if count == 1 { String::new() } else { ballast_of(count - 1) };
+            if ballast.get(out)?.map_or("", String::as_str) != expected {
+                return Err(TaskError::fatal("a large value is older or newer than the count"));
+            }
+            ballast.set(out, ballast_of(count))?;
         }
         self.look_at_recent(out)?;
         out.emit([Kind::Count as i64, input.i64("key")?, count, id])?;
@@ -360,7 +409,7 @@ impl Bolt for Debit {
     }
 
     fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let row = Row { id: input.i64("id")?, key: input.i64("key")? };
+        let row = row_of(&input)?;
         self.balances.update(out, |balance| *balance -= row.amount())?;
         out.emit([row.to(self.shape.keys), row.amount(), row.id])?;
         self.books.chaos.strike("execute of a bolt with state")
@@ -399,7 +448,7 @@ impl Credit {
 
 impl Bolt for Credit {
     fn declare(&self) -> Streams {
-        Streams::new(["kind", "key", "nth", "id"])
+        Streams::new(PUBLISHED)
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
@@ -548,7 +597,7 @@ fn take<'a>(bolt: BoltDeclarer<'a>, from: (&str, &str), way: Way) -> BoltDeclare
 }
 
 /// Errors of [`Chaos`] succeed in the end.
-fn patient() -> OnError {
+pub fn patient() -> OnError {
     OnError { retry: 50, backoff_min: Duration::from_millis(1), ..OnError::default() }
 }
 
@@ -556,14 +605,22 @@ fn patient() -> OnError {
 pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
     let mut builder = TopologyBuilder::new("exactly-once");
     let (shape, layout) = (Arc::new(setup.shape.clone()), &setup.layout);
-    for spout in (0..2).filter(|spout| shape.splits[*spout] > 0) {
-        let (shape, chaos) = (Arc::clone(&shape), Arc::clone(&books.chaos));
+    for spout in shape.spouts() {
+        let (of, chaos) = (Arc::clone(&shape), Arc::clone(&books.chaos));
         let (tasks, id) = (layout.spouts[spout], SPOUTS[spout]);
-        let new = move || {
-            let (shape, chaos) = (Arc::clone(&shape), Arc::clone(&chaos));
-            Rows { shape, chaos, spout, splits: Vec::new(), at: 0 }
+        let declared = if shape.logged == Some(spout) {
+            let kept = books.clone();
+            builder.spout(id, move || Queue::new(&of, &kept, spout)).wal()
+        } else {
+            builder.spout(id, move || {
+                let (shape, chaos) = (Arc::clone(&of), Arc::clone(&chaos));
+                Rows { shape, chaos, spout, splits: Vec::new(), at: 0, has_named: false }
+            })
         };
-        builder.spout(id, new).parallelism(tasks);
+        let declared = declared.parallelism(tasks);
+        if shape.windows && setup.times.spouts[spout] {
+            declared.event_time(setup.times.options());
+        }
     }
     for (stage, (executors, tasks)) in shape.stages.iter().zip(layout.stages.iter().copied()) {
         let (of, planned, chaos) = (Arc::clone(&shape), stage.clone(), Arc::clone(&books.chaos));
@@ -577,6 +634,9 @@ pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
         });
         if stage.role == Role::Hold {
             bolt = bolt.tick(HELD_FOR);
+        }
+        if shape.windows && setup.times.stage == Some(stage.number) {
+            bolt = bolt.event_time(setup.times.options());
         }
         for (from, way) in &stage.inputs {
             bolt = take(bolt, (&from.id(), "default"), *way);
@@ -598,6 +658,11 @@ pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
         options.checkpoint.max_concurrent = setup.at_once;
         options.checkpoint.alignment_timeout = setup.alignment_timeout;
         options.checkpoint.retain = setup.retain;
+        options.watermark_interval = setup.times.interval;
+        if setup.on_disk {
+            options.state.backend = StateBackendKind::Redb;
+            options.state.memory = limits::STATE_MEMORY_MIN;
+        }
         options.chain = if setup.chained { ChainMode::Auto } else { ChainMode::Off };
     });
     builder.build().unwrap_or_else(|errors| panic!("{errors}"))
@@ -606,7 +671,7 @@ pub fn topology(setup: &Setup, books: &Books, start: u64) -> Topology {
 /// Adds what stands behind the leaves: counts, accounts, dead letters, sinks and files.
 fn add_ends(builder: &mut TopologyBuilder, setup: &Setup, books: &Books, shape: &Arc<Shape>, start: u64) {
     let layout = &setup.layout;
-    let (chaos, expires) = (Arc::clone(&books.chaos), setup.expires);
+    let (chaos, expires, is_large) = (Arc::clone(&books.chaos), setup.expires, setup.is_large);
     let batches = Arc::clone(&books.batches);
     let new = move || Count {
         chaos: Arc::clone(&chaos),
@@ -615,6 +680,7 @@ fn add_ends(builder: &mut TopologyBuilder, setup: &Setup, books: &Books, shape: 
         counts: ValueState::default(),
         ids: ListState::default(),
         recent: None,
+        ballast: is_large.then(ValueState::default),
     };
     let mut count = builder.bolt("count", new).parallelism(layout.count.0).tasks(layout.count.1);
     for leaf in shape.leaves() {
@@ -648,6 +714,15 @@ fn add_ends(builder: &mut TopologyBuilder, setup: &Setup, books: &Books, shape: 
         let credit = builder.bolt("credit", new).parallelism(layout.credit.0).tasks(layout.credit.1);
         credit.tick(HELD_FOR).fields("debit", ["to"]).on_error(patient());
     }
+    if shape.windows {
+        windows::add(builder, setup, books, shape);
+    }
+    if let Some(logged) = shape.logged {
+        let taken = builder.bolt_fn("taken", Streams::new(PUBLISHED), |input, out| {
+            Ok(out.emit([Kind::Taken as i64, 0, 0, input.i64("id")?])?)
+        });
+        taken.shuffle(SPOUTS[logged]).on_error(patient());
+    }
     let poisoned: Vec<String> = shape
         .stages
         .iter()
@@ -655,7 +730,7 @@ fn add_ends(builder: &mut TopologyBuilder, setup: &Setup, books: &Books, shape: 
         .map(|stage| Source::Stage(stage.number).id())
         .collect();
     if !poisoned.is_empty() {
-        let mut letters = builder.bolt_fn("letters", Streams::new(["kind", "key", "nth", "id"]), letter);
+        let mut letters = builder.bolt_fn("letters", Streams::new(PUBLISHED), letter);
         for stage in &poisoned {
             letters = letters.shuffle((stage.as_str(), "dead-letter"));
         }
@@ -683,6 +758,12 @@ fn from_all<'a>(bolt: BoltDeclarer<'a>, shape: &Shape, has_letters: bool) -> Bol
     let mut bolt = bolt.shuffle("count");
     if shape.transfers {
         bolt = bolt.shuffle("credit");
+    }
+    if shape.windows {
+        bolt = bolt.shuffle("in-order");
+    }
+    if shape.logged.is_some() {
+        bolt = bolt.shuffle("taken");
     }
     if has_letters {
         bolt = bolt.shuffle("letters");

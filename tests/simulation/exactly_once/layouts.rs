@@ -6,7 +6,7 @@ use std::time::Duration;
 use squall::testing::cluster::{ClusterOptions, SimulatedCluster};
 use squall::testing::{SimulatedTopology, SimulationOptions};
 
-use crate::exactly_once::books::{Books, Published};
+use crate::exactly_once::books::{Books, Kind, Published};
 use crate::exactly_once::components::topology;
 use crate::exactly_once::plan::{NEVER, Setup};
 use crate::exactly_once::show;
@@ -28,6 +28,8 @@ const VARIANTS: [(Duration, u16); 6] = [
 const SEEDS: u64 = 25;
 
 const SOMETIMES: &[&str] = &[
+    "event time",
+    "event time without late rows",
     "grouping All",
     "grouping Direct",
     "grouping Fields",
@@ -43,11 +45,13 @@ const SOMETIMES: &[&str] = &[
     "role Poison",
     "role Rekey",
     "role Wait",
+    "state on disk",
     "workers: 0",
     "workers: 1",
     "workers: 2",
     "workers: 3",
     "workers: 4",
+    "write-ahead log",
 ];
 
 /// Runs a topology that nothing happens to. Returns what it published, in order.
@@ -68,6 +72,8 @@ fn run(setup: &Setup, workers: u16) -> Result<Vec<Published>, String> {
     }
     books.verdict(setup)?;
     let mut rows = lock(&books.store).visible.clone();
+    // How often rows come late for a window depends on the order in which rows come.
+    rows.retain(|row| row.kind != Kind::Due);
     rows.sort_unstable();
     Ok(rows)
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use squall::testing::FaultPlan;
 
 use crate::caught;
+use crate::exactly_once::arranged::Arranged;
 use crate::exactly_once::plan::{Fence, NEVER, Setup};
-use crate::exactly_once::{Arranged, run};
+use crate::exactly_once::run;
 
 /// So many seeds are looked at, and tried if they are fit.
 const SEEDS: u64 = 500;
@@ -99,4 +100,47 @@ fn a_sink_that_forgets_its_fence_is_found() {
 fn a_stale_manifest_that_is_restored_is_found() {
     let defect = FaultPlan::new().restore_stale_manifest();
     is_found(&defect, |setup| is_restored(setup) && setup.retain > 1, |_| {});
+}
+
+/// A bolt that begins without a watermark after a restore. Until one comes, nothing is late for it and nothing expires.
+#[test]
+fn a_watermark_that_is_forgotten_at_a_restore_is_found() {
+    let defect = FaultPlan::new().forget_watermarks();
+    is_found(&defect, |setup| setup.shape.windows && is_restored(setup), |_| {});
+}
+
+fn has_log(setup: &Setup) -> bool {
+    setup.shape.logged.is_some() && setup.kills > 0 && setup.interval != NEVER
+}
+
+/// A log that is truncated when a checkpoint begins: if that is never complete, the rows before it are gone.
+#[test]
+fn a_log_that_is_truncated_before_the_checkpoint_is_complete_is_found() {
+    let defect = FaultPlan::new().truncate_logs_early();
+    is_found(&defect, has_log, |_| {});
+}
+
+/// A queue is told that a row is kept before it is in the log: a crash in between loses it.
+#[test]
+fn a_row_that_is_acknowledged_before_it_is_logged_is_found() {
+    let defect = FaultPlan::new().acknowledge_before_logged();
+    is_found(&defect, has_log, |_| {});
+}
+
+fn is_on_disk(setup: &Setup) -> bool {
+    setup.on_disk && setup.interval <= Duration::from_millis(20) && setup.shape.rows > 50
+}
+
+/// Keys that leave memory between two checkpoints, and whose changes the second does not have.
+#[test]
+fn changes_on_disk_that_are_forgotten_are_found() {
+    let defect = FaultPlan::new().forget_changes_on_disk();
+    is_found(&defect, |setup| is_on_disk(setup) && setup.kills > 0, |_| {});
+}
+
+/// A task that goes back, and finds on its disk what it had kept after the checkpoint.
+#[test]
+fn state_on_disk_that_outlives_a_recovery_is_found() {
+    let defect = FaultPlan::new().keep_state_on_disk();
+    is_found(&defect, is_on_disk, |_| {});
 }

@@ -3,8 +3,12 @@
 //! ```text
 //!   rows, more ──▶ stages (1 to 4, each of one or two of those before) ──▶ of every leaf:
 //!                    │ dead letters                        ├─▶ count (by key) ──────────────────┐
-//!                    └────────▶ letters ──▶ sink           └─▶ debit (by key) ─▶ credit (by to) ─┴─▶ sink, files
+//!                    └────────▶ letters ──▶ sink           ├─▶ debit (by key) ─▶ credit (by to) ─┼─▶ sink, files
+//!                                                           └─▶ windows (by key) ─▶ in-order ─────┘
 //! ```
+//!
+//! Rows happen at a time of their own, by which `windows` collects them. In some topologies a spout cannot go back, and
+//! stands behind a write-ahead log.
 //!
 //! In some, stages send a part of their rows *back*, to any stage, so that these go round in cycles.
 //!
@@ -18,6 +22,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use squall::config::EventTimeOptions;
+
+use crate::exactly_once::arranged::Arranged;
 use crate::kit::HOUR;
 use crate::scenario::mixed;
 
@@ -38,17 +45,31 @@ const ROWS_IN_CYCLES_MAX: usize = 4_000;
 /// The stream on which a stage sends rows back.
 pub const BACK: &str = "back";
 
-/// A row: an id that no other row of its stream has, and a key.
+pub const SECOND: i64 = 1_000_000_000;
+/// 2026-11-30T10:00:00Z, when the first rows happen.
+pub const BEGIN: i64 = 1_796_032_800 * SECOND;
+/// A row comes up to so much later than others of its split that happened after it.
+const OUT_OF_ORDER: i64 = 8 * SECOND;
+/// What `windows` collects together.
+pub const WINDOW: i64 = 10 * SECOND;
+
+/// A row: an id that no other row of its stream has, a key, and when it happened, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     pub id: i64,
     pub key: i64,
+    pub at: i64,
 }
 
 impl Row {
     /// The account that the amount of the row goes to. It comes from the account `key`.
     pub fn to(self, keys: u64) -> i64 {
         (hashed(self.id as u64, 7) % keys) as i64
+    }
+
+    /// The end of its window.
+    pub fn until(self) -> i64 {
+        (self.at.div_euclid(WINDOW) + 1) * WINDOW
     }
 
     pub fn amount(self) -> i64 {
@@ -86,6 +107,11 @@ impl Role {
     /// Whether it has state by key, so that a row has to come to the task of its key.
     pub fn is_keyed(self) -> bool {
         matches!(self, Role::Wait | Role::Distinct)
+    }
+
+    /// Whether rows may come later from it than those that happened after them.
+    fn delays(self) -> bool {
+        matches!(self, Role::Hold | Role::Wait | Role::Distinct)
     }
 }
 
@@ -146,15 +172,15 @@ impl Stage {
     pub fn distinct(&self, row: Row) -> (i64, Row) {
         let remainder = row.id.rem_euclid(10);
         let id = hashed(hashed(row.key as u64, remainder as u64), self.number as u64 + 1) as i64;
-        (remainder, Row { id, key: row.key })
+        (remainder, Row { id, key: row.key, at: BEGIN + remainder * SECOND })
     }
 
     /// What comes of a row, but for [`Role::Distinct`].
     pub fn made_of(&self, row: Row, keys: u64) -> Vec<Row> {
-        let one = |key| vec![Row { id: self.id_of(row, 0), key }];
+        let one = |key| vec![Row { id: self.id_of(row, 0), key, at: row.at }];
         match self.role {
             Role::Copies if row.is_one_in(3) => Vec::new(),
-            Role::Copies => (0..2).map(|copy| Row { id: self.id_of(row, copy), key: row.key }).collect(),
+            Role::Copies => (0..2).map(|copy| Row { id: self.id_of(row, copy), ..row }).collect(),
             Role::Rekey => one((hashed(row.id as u64, 11) % keys) as i64),
             Role::Pass | Role::Hold | Role::Wait | Role::Distinct | Role::Poison => one(row.key),
         }
@@ -180,6 +206,10 @@ pub struct Shape {
     pub stages: Vec<Stage>,
     /// Whether the rows of the leaves are transfers, too.
     pub transfers: bool,
+    /// Whether the rows of the leaves are collected by event time, too.
+    pub windows: bool,
+    /// The spout that cannot go back, and stands behind a write-ahead log.
+    pub logged: Option<usize>,
 }
 
 impl Shape {
@@ -206,9 +236,16 @@ impl Shape {
             splits,
             stages,
             transfers: random.random_bool(0.6),
+            windows: false,
+            logged: None,
         };
         shape.limit_rows();
         shape
+    }
+
+    /// The spouts that there are.
+    pub fn spouts(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..2).filter(|spout| self.splits[*spout] > 0)
     }
 
     fn limit_rows(&mut self) {
@@ -289,7 +326,7 @@ impl Shape {
 
     /// The spouts and stages that no stage takes rows from.
     pub fn leaves(&self) -> Vec<Source> {
-        let spouts = (0..2).filter(|spout| self.splits[*spout] > 0).map(Source::Spout);
+        let spouts = self.spouts().map(Source::Spout);
         let all = spouts.chain((0..self.stages.len()).map(Source::Stage));
         let is_taken = |source: &Source| {
             self.stages.iter().flat_map(|stage| &stage.inputs).any(|(from, _)| from == source)
@@ -300,11 +337,18 @@ impl Shape {
     /// The n-th row of a split.
     pub fn row(&self, spout: usize, split: u64, n: u64) -> Row {
         let id = hashed(hashed(spout as u64 * 100 + split, 1 << 32), n) as i64;
-        Row { id, key: (hashed(id as u64, 5) % self.keys) as i64 }
+        let delay = (hashed(id as u64, 13) % OUT_OF_ORDER as u64) as i64;
+        Row { id, key: (hashed(id as u64, 5) % self.keys) as i64, at: BEGIN + n as i64 * SECOND + delay }
     }
 
-    /// What spouts and stages make. `None`: rows that go round become more and more.
+    /// What spouts and stages make.
     fn all_rows(&self) -> Option<Made> {
+        self.rows_of(|_| true)
+    }
+
+    /// What spouts and stages make, if the spout behind a log brings only these rows. `None`: rows that go round become
+    /// more and more.
+    fn rows_of(&self, is_logged: impl Fn(i64) -> bool) -> Option<Made> {
         let mut rows: BTreeMap<Source, Vec<Row>> = BTreeMap::new();
         let (mut dead, mut distinct) = (Vec::new(), BTreeSet::new());
         // What comes to a stage. Roles look at each row for itself, or at which rows there are, so any order will do.
@@ -318,7 +362,10 @@ impl Shape {
         for spout in 0..2 {
             for split in 0..self.splits[spout] {
                 for n in 0..self.rows {
-                    emit(Source::Spout(spout), self.row(spout, split, n), &mut coming, &mut rows);
+                    let row = self.row(spout, split, n);
+                    if self.logged != Some(spout) || is_logged(row.id) {
+                        emit(Source::Spout(spout), row, &mut coming, &mut rows);
+                    }
                 }
             }
         }
@@ -352,15 +399,23 @@ impl Shape {
 
     fn of_leaves(&self) -> Vec<Row> {
         let Made { rows, .. } = self.all_rows().expect("cycles that grow are not drawn");
+        self.among_leaves(&rows)
+    }
+
+    fn among_leaves(&self, rows: &BTreeMap<Source, Vec<Row>>) -> Vec<Row> {
         self.leaves().into_iter().filter_map(|leaf| rows.get(&leaf)).flatten().copied().collect()
     }
 
-    /// What is published in the end.
-    pub fn reference(&self) -> Reference {
-        let Made { dead, .. } = self.all_rows().expect("cycles that grow are not drawn");
+    /// What is published in the end, if the log has these rows of the spout that stands behind one.
+    pub fn reference(&self, logged: &BTreeSet<i64>) -> Reference {
+        let made = self.rows_of(|id| logged.contains(&id));
+        let Made { dead, rows } = made.expect("cycles that grow are not drawn");
         let mut reference = Reference { letters: dead, ..Reference::default() };
-        for row in self.of_leaves() {
+        for row in self.among_leaves(&rows) {
             reference.counted.entry(row.key).or_default().push(row.id);
+            if self.windows {
+                reference.due.entry(row.key).or_default().insert(row.until());
+            }
             if self.transfers {
                 reference.credited.entry(row.to(self.keys)).or_default().push(row.id);
             }
@@ -378,6 +433,8 @@ pub struct Reference {
     pub counted: BTreeMap<i64, Vec<i64>>,
     /// By the account that the amount went to.
     pub credited: BTreeMap<i64, Vec<i64>>,
+    /// By key: the ends of the windows in which it has rows.
+    pub due: BTreeMap<i64, BTreeSet<i64>>,
     pub letters: Vec<i64>,
 }
 
@@ -405,6 +462,45 @@ impl Layout {
             credit: tasks(2),
             sink: tasks(2),
             spouts: [tasks(3).0, tasks(2).0],
+        }
+    }
+}
+
+/// Where event time comes from, and how it goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    /// Whether each spout has event time.
+    pub spouts: [bool; 2],
+    /// The stage that has event time of its own.
+    pub stage: Option<usize>,
+    pub idle_after: Option<Duration>,
+    pub interval: Duration,
+}
+
+impl Times {
+    fn draw(shape: &Shape, random: &mut StdRng) -> Times {
+        let mut spouts = [true; 2];
+        if random.random_bool(0.2) {
+            spouts[random.random_range(0..2)] = false;
+        }
+        if !shape.spouts().any(|spout| spouts[spout]) {
+            spouts = [true; 2];
+        }
+        let stage = random.random_range(0..shape.stages.len());
+        Times {
+            spouts,
+            stage: random.random_bool(0.2).then_some(stage),
+            idle_after: random.random_bool(0.2).then(|| Duration::from_millis(random.random_range(1..20))),
+            interval: Duration::from_millis([1, 5, 200][random.random_range(0..3)]),
+        }
+    }
+
+    /// What a component has event time by.
+    pub fn options(&self) -> EventTimeOptions {
+        EventTimeOptions {
+            max_out_of_order: Duration::from_nanos(OUT_OF_ORDER as u64),
+            idle_after: self.idle_after,
+            ..EventTimeOptions::of("at")
         }
     }
 }
@@ -441,6 +537,12 @@ pub struct Setup {
     pub load_aware: bool,
     /// Whether `count` has state that expires.
     pub expires: bool,
+    /// Where event time comes from, if there is any.
+    pub times: Times,
+    /// Whether `count` keeps more than memory may have, if its state is on disk.
+    pub is_large: bool,
+    /// Whether state that is not in use is on disk (`backend = "redb"`).
+    pub on_disk: bool,
     /// Whether rows go to files, too.
     pub files: bool,
     pub fence: Fence,
@@ -469,6 +571,20 @@ impl Setup {
         let mut shape = Shape::draw(random);
         // Drawn apart, so that a seed has the same stages with a cycle and without.
         let apart = &mut StdRng::seed_from_u64(mixed(seed, 23));
+        // The same holds for what is drawn here.
+        let arranged = Arranged::of(seed);
+        let others = &mut StdRng::seed_from_u64(mixed(seed, 41));
+        shape.windows = others.random_bool(0.45);
+        let logged = shape.spouts().nth(others.random_range(0..shape.spouts().count()));
+        // A log is fenced by a lock on its directory, which is not there in memory.
+        let is_logged = others.random_bool(0.25) || arranged.is_of_log();
+        shape.logged = logged.filter(|_| is_logged && arranged != Arranged::Zombie);
+        if others.random_bool(0.3) || arranged.is_of_state() {
+            // So many that they have no room in memory.
+            shape.keys += 10;
+            shape.rows = shape.rows.max(60);
+            shape.limit_rows();
+        }
         if apart.random_bool(0.4) {
             shape.draw_cycles(apart);
         }
@@ -502,8 +618,12 @@ impl Setup {
             faults: [0, 4, 12][random.random_range(0..3)],
             crashes: 100,
             kills: random.random_range(0..4),
+            times: Times::default(),
+            is_large: shape.keys > 10,
+            on_disk: shape.keys > 10,
             shape,
         };
+        setup.times = Times::draw(&setup.shape, random);
         if setup.at_once > 1 {
             setup.alignment_timeout = None;
         }
@@ -519,8 +639,22 @@ impl Setup {
     /// The layout of the next start.
     pub fn rescale(&mut self, random: &mut StdRng) {
         if self.rescales {
-            self.layout = Layout::draw(self.shape.stages.len(), random);
+            let before = std::mem::replace(&mut self.layout, Layout::draw(self.shape.stages.len(), random));
+            if let Some(logged) = self.shape.logged {
+                // Each of its tasks has a log of its own.
+                self.layout.spouts[logged] = before.spouts[logged];
+            }
+            self.on_disk = self.is_large && random.random_bool(0.7);
         }
+    }
+
+    /// Whether no row comes later to `windows` than the watermark allows.
+    pub fn is_timely(&self) -> bool {
+        let Times { spouts, stage, idle_after, .. } = &self.times;
+        let all_have_times = self.shape.spouts().all(|spout| spouts[spout]);
+        let delays = |stage: &Stage| stage.role.delays() || stage.back.is_some();
+        let is_delayed = self.shape.stages.iter().any(delays) || self.shape.logged.is_some();
+        all_have_times && stage.is_none() && idle_after.is_none() && !is_delayed
     }
 
     /// What the seed drew, for the table of what occurred.
@@ -553,6 +687,12 @@ impl Setup {
             (self.shape.transfers, "transfers"),
             (self.files, "files"),
             (self.expires, "state that expires"),
+            (self.on_disk, "state on disk"),
+            (self.shape.logged.is_some(), "write-ahead log"),
+            (self.shape.windows, "event time"),
+            (self.shape.windows && self.is_timely(), "event time without late rows"),
+            (self.shape.windows && self.times.stage.is_some(), "event time of a stage"),
+            (self.shape.windows && self.times.idle_after.is_some(), "splits may be idle"),
             (self.chained, "chained"),
             (self.shape.has_cycle(), "a cycle"),
             (self.shape.has_cycle() && self.rescales, "a cycle with another layout"),
