@@ -2,6 +2,7 @@
 //!
 //! `sessions`: sessions that end and connections that break. `members`: members of an ensemble that die and freeze.
 //! `data`: data that are lost, old or large, and disks that are full. `rights`: users and roots. `encrypted`: TLS.
+//! `commands`: `squall zk` and `squall doctor`.
 //! `defects`: what the crate `zookeeper` does wrong, and squall does not.
 //!
 //! The kit: `server` (ZooKeeper alone and as an ensemble, killed, frozen, wiped), `disk` (a file system that is full),
@@ -12,6 +13,7 @@
 
 mod certificates;
 mod clients;
+mod commands;
 mod data;
 mod defects;
 mod disk;
