@@ -1,11 +1,12 @@
 //! Files that are named in documents and configurations.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 /// Opens a regular file, and nothing else. To open a pipe for reading waits for its writer, so this
 /// does not wait, and looks at what it has opened.
@@ -52,6 +53,50 @@ pub(crate) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
     }
     read_regular(path, limit)
+}
+
+/// Writes a file of a directory as a whole and durably: after a crash its name has the old content or the new one.
+/// It is written as `unfinished` first; one that an earlier call left behind is removed. Nobody else may be at it.
+///
+/// # Errors
+/// When it cannot be written, synced or renamed. The old content is in place then, unless only the last sync failed.
+pub(crate) fn publish(directory: impl AsFd, unfinished: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory.as_fd();
+    let created = match create_new(directory, unfinished) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && is_regular(directory, unfinished)? => {
+            rustix::fs::unlinkat(directory, unfinished, AtFlags::empty())?;
+            create_new(directory, unfinished)
+        }
+        created => created,
+    };
+    let mut file = created?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let renamed = written.and_then(|()| Ok(rustix::fs::renameat(directory, unfinished, directory, name)?));
+    if renamed.is_err() {
+        // The next call removes it if this fails.
+        let _ = rustix::fs::unlinkat(directory, unfinished, AtFlags::empty());
+    }
+    renamed?;
+    Ok(rustix::fs::fsync(directory)?)
+}
+
+/// Makes a file of a directory that is not there yet, for its owner alone.
+///
+/// # Errors
+/// When something of that name is there, or it cannot be made.
+pub(crate) fn create_new(directory: impl AsFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let created = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600));
+    created.map(File::from).map_err(io::Error::from)
+}
+
+/// Whether a name in a directory is that of a regular file, and not of a symbolic link.
+///
+/// # Errors
+/// When there is nothing of that name.
+pub(crate) fn is_regular(directory: impl AsFd, name: &str) -> io::Result<bool> {
+    let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
 }
 
 /// Whether something that was opened can be read as a file.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::checkpoint::entries::{
@@ -31,6 +31,7 @@ use crate::checkpoint::entries::{
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::storage::{CheckpointFiles, CheckpointStorage, LogStorage};
 use crate::clock::Clock;
+use crate::files::{create_new, is_regular, publish};
 use crate::text::shown;
 
 /// The file that is locked.
@@ -149,17 +150,6 @@ impl DirectoryStorage {
         Ok(DirectoryStorage { path, directory, begun, named, made, _lock: lock })
     }
 
-    /// The file of an unfinished publication. One that an earlier publication left behind is removed first.
-    fn create_unfinished(&self, name: &str) -> io::Result<File> {
-        match create_new(&self.directory, name) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_regular(&self.directory, name)? => {
-                rustix::fs::unlinkat(&self.directory, name, AtFlags::empty())?;
-                create_new(&self.directory, name)
-            }
-            result => result,
-        }
-    }
-
     /// Makes the names in the directory durable.
     fn sync_names(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.directory)?)
@@ -199,17 +189,7 @@ impl CheckpointStorage for DirectoryStorage {
 
     fn publish(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.made.clear();
-        let unfinished = format!("{name}{UNFINISHED}");
-        let mut file = self.create_unfinished(&unfinished)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let renamed = written
-            .and_then(|()| Ok(rustix::fs::renameat(&self.directory, &*unfinished, &self.directory, name)?));
-        if renamed.is_err() {
-            // The next publication, or the next process, removes it if this fails.
-            let _ = rustix::fs::unlinkat(&self.directory, &*unfinished, AtFlags::empty());
-        }
-        renamed?;
-        self.sync_names()
+        publish(&*self.directory, &format!("{name}{UNFINISHED}"), name, bytes)
     }
 
     fn read(&mut self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
@@ -365,16 +345,4 @@ fn remove_unfinished(directory: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn create_new(directory: &OwnedFd, name: &str) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let created = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o600));
-    created.map(File::from).map_err(io::Error::from)
-}
-
-/// Whether a name is that of a regular file, and not of a symbolic link.
-fn is_regular(directory: &OwnedFd, name: &str) -> io::Result<bool> {
-    let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
 }
