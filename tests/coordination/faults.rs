@@ -187,6 +187,22 @@ fn wiped_data_are_gone_and_what_is_held_comes_back_when_it_can() {
 }
 
 #[test]
+fn a_held_node_that_somebody_deletes_is_made_again_by_the_next_session() {
+    let (_, service) = service();
+    let (a, b) = (service.client(), service.client());
+    assert_eq!(a.hold(&path("/a"), b"a"), Ok(()));
+    assert_eq!(b.delete(&path("/a"), Version(0)), Ok(()));
+    a.beat();
+    assert_eq!(text(&b, "/a"), None);
+    a.expire();
+    a.beat();
+    assert_eq!(text(&b, "/a").as_deref(), Some("a"));
+    assert_eq!(b.delete(&path("/a"), Version(0)), Ok(()));
+    assert_eq!(a.hold(&path("/a"), b"a"), Ok(()), "or when it is asked for");
+    assert_eq!(text(&b, "/a").as_deref(), Some("a"));
+}
+
+#[test]
 fn data_that_are_rolled_back_are_those_of_then() {
     let (clock, service) = service();
     let (a, b) = (service.client(), service.client());

@@ -4,7 +4,7 @@
 //! must have the result that it would have had without, or `Uncertain` if it changed nothing; a deletion of what is gone
 //! is `Ok` then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -34,6 +34,8 @@ struct ModelClient {
     is_cut: bool,
     session: Option<u64>,
     held: BTreeMap<NodePath, Vec<u8>>,
+    /// Those that the session could not make yet.
+    unmade: BTreeSet<NodePath>,
     /// Connections that will be lost with the next writes.
     faults: Vec<Lose>,
 }
@@ -74,6 +76,7 @@ impl Model {
                 self.begun += 1;
                 self.sessions.insert(self.begun, now);
                 self.clients[c].session = Some(self.begun);
+                self.clients[c].unmade = self.clients[c].held.keys().cloned().collect();
                 self.hold_again(c);
             }
         }
@@ -81,9 +84,12 @@ impl Model {
     }
 
     fn hold_again(&mut self, c: usize) {
-        for (path, data) in self.clients[c].held.clone() {
-            if matches!(self.hold(c, &path, &data), Err(CoordinationError::Exists(_))) {
-                self.clients[c].held.remove(&path);
+        for path in std::mem::take(&mut self.clients[c].unmade) {
+            let Some(data) = self.clients[c].held.get(&path).cloned() else { continue };
+            match self.hold(c, &path, &data) {
+                Ok(_) => {}
+                Err(CoordinationError::Exists(_)) => drop(self.clients[c].held.remove(&path)),
+                Err(_) => drop(self.clients[c].unmade.insert(path)),
             }
         }
     }
@@ -218,6 +224,7 @@ fn run(seed: u64, actions: usize) {
                 let expected = model.write(c, now, true, |model| model.hold(c, &node, &data));
                 let is_held = expected.as_ref().is_some_and(|(held, _)| held.is_ok());
                 compare(&what("hold"), &clients[c].hold(&node, &data).map(|()| Version(0)), expected);
+                model.clients[c].unmade.remove(&node);
                 let held = &mut model.clients[c].held;
                 if is_held {
                     held.insert(node, data)
@@ -277,6 +284,7 @@ fn run(seed: u64, actions: usize) {
             }
             _ => {
                 clients[c].heal();
+                model.clients[c].faults.clear();
                 if std::mem::take(&mut model.clients[c].is_cut) {
                     model.clients[c].session = None;
                 }

@@ -29,12 +29,12 @@ impl MemoryClient {
     }
 
     /// What the real client does on a thread of its own: proves that the process lives, begins a session if the last one
-    /// is lost, makes what could not be held, and hands over notices. To be called a few times in each session
+    /// is lost, makes what could not be held before, and hands over notices. To be called a few times in each session
     /// time-out.
     pub fn beat(&self) {
         self.service.with(|state| {
             if state.reach(self.id).is_ok() {
-                state.hold_again(self.id);
+                state.make_unmade(self.id);
                 state.read_again_if_due(self.id);
             }
         });
@@ -60,9 +60,11 @@ impl MemoryClient {
         self.change(|client| client.is_cut = true);
     }
 
-    /// The end of [`cut`](MemoryClient::cut). The connection is a new one, and so is the session.
+    /// The end of [`cut`](MemoryClient::cut), and of what [`lose_next`](MemoryClient::lose_next) has not done yet. The
+    /// connection is a new one, and so is the session.
     pub fn heal(&self) {
         self.service.with(|state| {
+            state.client(self.id).faults.clear();
             // A cut that nobody has noticed has broken the connection all the same.
             if state.client(self.id).is_cut {
                 state.lose(self.id);
@@ -210,9 +212,12 @@ impl Coordination for MemoryClient {
         let held = check_size(path, data)
             .and_then(|()| self.write(&create, |state, actor, _| state.make_held(actor, path, data)))
             .map(|_| ());
-        self.change(|client| match held {
-            Ok(()) => drop(client.held.insert(path.clone(), data.to_vec())),
-            Err(_) => drop(client.held.remove(path)),
+        self.change(|client| {
+            client.unmade.remove(path);
+            match held {
+                Ok(()) => drop(client.held.insert(path.clone(), data.to_vec())),
+                Err(_) => drop(client.held.remove(path)),
+            }
         });
         held
     }

@@ -4,7 +4,7 @@
 //! session, what it holds, what it is to be notified of) are kept apart: a client learns of a fault when it calls or
 //! beats, not before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(super) struct Client {
     pub(super) proven_at: Time,
     /// What it holds, and makes again with each session.
     pub(super) held: BTreeMap<NodePath, Vec<u8>>,
+    /// Those of them that could not be made in this session yet.
+    pub(super) unmade: BTreeSet<NodePath>,
     /// What its reads see, while it lags.
     pub(super) view: Option<Arc<Tree>>,
     pub(super) lag: bool,
@@ -91,6 +93,7 @@ impl State {
             number: 0,
             proven_at: Time::ZERO,
             held: BTreeMap::new(),
+            unmade: BTreeSet::new(),
             view: None,
             lag: false,
             faults: VecDeque::new(),
@@ -232,16 +235,18 @@ impl State {
         client.session = Some(session);
         client.number += 1;
         client.read_again(now);
-        self.hold_again(id);
+        client.unmade = client.held.keys().cloned().collect();
+        self.make_unmade(id);
         Ok(())
     }
 
-    /// Makes the nodes that a process holds and that are not there in its session. What could not be made is tried
+    /// Makes the nodes that a process holds and that were not made in its session yet. What cannot be made is tried
     /// again with the next beat.
-    pub(super) fn hold_again(&mut self, id: usize) {
+    pub(super) fn make_unmade(&mut self, id: usize) {
         let Some(actor) = self.client(id).actor() else { return };
         let mut has_written = false;
-        for (path, data) in self.client(id).held.clone() {
+        for path in std::mem::take(&mut self.client(id).unmade) {
+            let Some(data) = self.client(id).held.get(&path).cloned() else { continue };
             match self.make_held(&actor, &path, &data) {
                 Ok(made) => has_written |= made,
                 Err(CoordinationError::Exists(_)) => {
@@ -249,7 +254,7 @@ impl State {
                     client.held.remove(&path);
                     client.notify(Notice::HeldByOther(path));
                 }
-                Err(_) => {}
+                Err(_) => drop(self.client(id).unmade.insert(path)),
             }
         }
         if has_written {
