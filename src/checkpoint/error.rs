@@ -248,7 +248,7 @@ fn shown_list(there: &[CheckpointId]) -> String {
 
 /// What is wrong in the bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(crate) enum Flaw {
     /// The bytes are not what was written.
     Damaged(String),
     /// A newer squall wrote them.

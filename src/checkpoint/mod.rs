@@ -37,7 +37,7 @@ mod manifest;
 mod memory;
 mod names;
 mod reader;
-mod record;
+pub(crate) mod record;
 mod savepoint;
 mod scratch;
 mod snapshot;

@@ -15,7 +15,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::error::{Flaw, damaged};
+pub(crate) use crate::checkpoint::error::Flaw;
+use crate::checkpoint::error::damaged;
 
 /// What stands before the digits.
 const HEAD: &str = "{\n  \"crc32c\": \"";
@@ -45,7 +46,7 @@ struct Content<T> {
 }
 
 /// The bytes of a file.
-pub(super) fn encode<T: Serialize>(kind: &str, content: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(kind: &str, content: &T) -> Vec<u8> {
     let zeros = "0".repeat(DIGITS);
     let envelope = Envelope { crc32c: &zeros, kind, version: VERSION, content };
     let mut text = serde_json::to_string_pretty(&envelope)
@@ -58,7 +59,7 @@ pub(super) fn encode<T: Serialize>(kind: &str, content: &T) -> Vec<u8> {
 }
 
 /// The content of a file.
-pub(super) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T, Flaw> {
+pub(crate) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T, Flaw> {
     let Some((digits, rest)) = bytes.strip_prefix(HEAD.as_bytes()).and_then(|at| at.split_at_checked(DIGITS))
     else {
         return Err(damaged("it does not begin as such a file does"));

@@ -10,6 +10,8 @@
 //! * [`Notice`]: what a process is notified of. [`Session`]: whether it is connected, and since when.
 //! * `memory`: the implementation in memory. `zookeeper`: the real one. Both pass the tests in
 //!   `tests/coordination_kit`.
+//! * [`Record`]: what nodes have. [`ClusterRecord`], [`LeaderRecord`], [`CandidateRecord`]: some of them.
+//! * [`Election`]: who of several processes leads. [`Mark`]: what a process remembers of its cluster.
 //!
 //! 1. A node is written as a whole, and only if it still has the version that the writer has read. So one node is
 //!    one commit: what must change together stands in one node.
@@ -26,16 +28,24 @@
 //!
 //! Not here: transactions over several nodes, locks, queues, and nodes that number themselves.
 
+mod cluster;
+mod election;
 mod error;
+mod mark;
 mod memory;
 mod node;
 mod path;
+mod record;
 mod repeated;
 mod service;
 pub mod zookeeper;
 
+pub use cluster::{ClusterRecord, join_cluster};
+pub use election::{CandidateRecord, Election, ElectionError, LeaderRecord, Leadership};
 pub use error::CoordinationError;
+pub use mark::{Mark, MarkError, MarkFile, MarkMismatch, check_mark};
 pub use memory::{Lose, MemoryClient, MemoryOptions, MemoryService, MemorySnapshot};
 pub use node::{DATA_MAX, Node, Version};
 pub use path::{NodePath, PathError};
+pub use record::{Record, RecordAccessError, RecordError, decode_record, encode_record, read_record};
 pub use service::{Coordination, Notice, Notify, Session};
