@@ -33,6 +33,7 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["run", "--help"]), file!["snapshots/help_run.txt"]);
     assert_data_eq!(stdout_of(&["validate", "--help"]), file!["snapshots/help_validate.txt"]);
     assert_data_eq!(stdout_of(&["graph", "--help"]), file!["snapshots/help_graph.txt"]);
+    assert_data_eq!(stdout_of(&["plan", "--help"]), file!["snapshots/help_plan.txt"]);
     assert_data_eq!(stdout_of(&["components", "--help"]), file!["snapshots/help_components.txt"]);
     assert_data_eq!(stdout_of(&["schema", "--help"]), file!["snapshots/help_schema.txt"]);
     assert_data_eq!(stdout_of(&["new", "--help"]), file!["snapshots/help_new.txt"]);
@@ -80,6 +81,7 @@ fn the_manual_knows_every_flag() {
         "run",
         "validate",
         "graph",
+        "plan",
         "components",
         "schema",
         "new",

@@ -2,7 +2,10 @@
 
 mod topology_kit;
 
-use squall::config::{AutoOr, BatchOptions, ChainMode, CheckpointMode, CheckpointOptions, Delivery};
+use squall::config::{
+    AutoOr, BatchOptions, ChainMode, CheckpointMode, CheckpointOptions, Delivery, Resources,
+    SchedulingStrategy,
+};
 use squall::topology::declare::{MemorySource, NamedBy, NoVariable, Source, load, load_engine, parse_str};
 use squall::topology::{Topology, TopologyBuilder, TopologyErrors};
 use std::path::PathBuf;
@@ -102,6 +105,13 @@ fn every_option_has_its_effect() {
         replay = { backoff_min = "20ms", backoff_max = "5s" }
         errors = { limit = 1, interval = "1s", restart_min = "2s", restart_max = "3s" }
         watchdog.step = "4s"
+        scheduling.strategy = "resource-aware"
+        scheduling.priority = 0
+        scheduling.isolate = 2
+        scheduling.spread = ["count"]
+        scheduling.exclusive = [["split", "count"]]
+        scheduling.favor = ["a"]
+        scheduling.avoid = ["b", "c"]
         settings = { greeting = "hello", at = [1, 2.5, { b = true }] }"#,
     );
     let options = topology(&document).options().clone();
@@ -122,6 +132,14 @@ fn every_option_has_its_effect() {
     assert_eq!(options.errors.restart_min, Duration::from_secs(2));
     assert_eq!(options.errors.restart_max, Duration::from_secs(3));
     assert_eq!(options.watchdog.step, Duration::from_secs(4));
+    let scheduling = &options.scheduling;
+    assert_eq!((scheduling.strategy, scheduling.priority), (SchedulingStrategy::ResourceAware, 0));
+    assert_eq!((scheduling.isolate, &*scheduling.spread), (Some(2), &["count".to_owned()][..]));
+    assert_eq!(scheduling.exclusive, [["split", "count"]]);
+    assert_eq!(
+        (&*scheduling.favor, &*scheduling.avoid),
+        (&["a".to_owned()][..], &["b".to_owned(), "c".to_owned()][..])
+    );
     assert_eq!(options.settings["at"][2]["b"].as_bool(), Some(true));
 
     let more = topology(&format!(
@@ -138,12 +156,15 @@ fn every_option_has_its_effect() {
         parallelism = 2
         tick = '1s'
         max_replays = 'off'
+        resources = {{ cpu = 1, memory = '1GiB' }}
         settings.a = 1"
     ));
     let spout = &more.component("more").unwrap().options;
     assert_eq!((spout.max_spout_pending, spout.blocking), (Some(AutoOr::Auto), false));
     let bolt = &more.component("end").unwrap().options;
     assert_eq!((bolt.tasks, bolt.parallelism, bolt.max_replays), (Some(4), 2, Some(u32::MAX)));
+    assert_eq!(bolt.resources, Resources::new(1.0, 1 << 30));
+    assert_eq!(spout.resources, Resources::new(0.1, 128 << 20));
     assert_eq!((bolt.tick, bolt.settings["a"].as_integer()), (Some(Duration::from_secs(1)), Some(1)));
 }
 
@@ -326,6 +347,83 @@ fn every_option_of_checkpoints_has_its_effect() {
 #[track_caller]
 fn check_checkpoint(line: &str, expected: &[&str]) {
     check_option(&format!("delivery = 'exactly-once'\ncheckpoint.{line}"), expected);
+}
+
+#[test]
+fn wrong_options_of_scheduling() {
+    let check = |options: &str, expected: &[&str]| {
+        let document = format!("{WORD_COUNT}\n[topology.scheduling]\n{options}");
+        let errors = lines(parse_str("t", &document, &registry()));
+        let messages: Vec<&str> =
+            errors.iter().map(|line| line.splitn(4, ':').nth(3).unwrap_or("").trim()).collect();
+        assert_eq!(messages, expected, "{options}");
+    };
+    let aware = "strategy = 'resource-aware'\n";
+    check(&format!("{aware}spread = ['count']\nexclusive = [['split', 'count']]"), &[]);
+    check(
+        "strategy = 'fair'",
+        &["`scheduling.strategy` must be \"even\" or \"resource-aware\", not \"fair\""],
+    );
+    check("priority = 1001", &["`scheduling.priority` must be at most 1000, not 1001"]);
+    check("isolate = 0", &["`scheduling.isolate` must be at least 1, not 0"]);
+    check(
+        "spread = 'count'",
+        &["`scheduling.spread` must be an array of names, as [\"a\", \"b\"], not a string"],
+    );
+    check(
+        "spread = ['count']",
+        &[
+            "`scheduling.spread` has no effect with `strategy = \"even\"` (set `strategy = \"resource-aware\"`)",
+        ],
+    );
+    check(
+        &format!("{aware}spread = ['cuont']"),
+        &["`scheduling.spread` names `cuont`, and there is no such component (did you mean `count`?)"],
+    );
+    check(
+        &format!("{aware}exclusive = ['count']"),
+        &["`scheduling.exclusive` must be an array of names, as [\"a\", \"b\"], not a string"],
+    );
+    check(
+        &format!("{aware}exclusive = [['count']]"),
+        &[
+            "`scheduling.exclusive` has a group of 1: a group has at least 2 (for example `exclusive = [[\"split\", \"count\"]]`)",
+        ],
+    );
+    check(
+        &format!("{aware}exclusive = [['count', 'count']]"),
+        &[
+            "`scheduling.exclusive` has a group with `count` twice (to keep executors of one component apart, put it into `scheduling.spread`)",
+        ],
+    );
+    check(
+        "favor = ['a']\navoid = ['a']",
+        &["host `a` is in `scheduling.favor` and in `scheduling.avoid` (leave it out of one of them)"],
+    );
+    check("favored_nodes = ['a']", &["unknown key `scheduling.favored_nodes` (did you mean `favor`?)"]);
+}
+
+#[test]
+fn wrong_resources() {
+    let check = |resources: &str, expected: &str| {
+        let document =
+            format!("{WORD_COUNT}\n[bolt.more]\ntype = 'print'\ninputs = ['lines']\nresources = {resources}");
+        let errors = lines(parse_str("t", &document, &registry()));
+        let message = errors.first().map(|line| line.splitn(4, ':').nth(3).unwrap_or("").trim());
+        assert_eq!(message.unwrap_or(""), expected, "{resources}");
+    };
+    check("{ cpu = 0, memory = '0B' }", "");
+    check("{ cpu = 64.0 }", "");
+    check(
+        "{ cpu = 100 }",
+        "`resources.cpu` of bolt `more` must be between 0 and 64 (it is a number of cores: 1 if 100 are points)",
+    );
+    check("{ cpu = -1 }", "`resources.cpu` of bolt `more` must be between 0 and 64");
+    check("{ cpu = inf }", "`resources.cpu` of bolt `more` must be between 0 and 64");
+    check("{ cpu = '1' }", "`resources.cpu` of bolt `more` must be a number, not a string");
+    check("{ memory = 1 }", "`resources.memory` of bolt `more` has no unit: it must be a size, as \"64MiB\"");
+    check("{ memory = '2TiB' }", "`resources.memory` of bolt `more` must be at most 1024GiB, not 2048GiB");
+    check("{ cores = 1 }", "unknown key `resources.cores` of bolt `more` (did you mean `cpu`?)");
 }
 
 #[test]
@@ -993,7 +1091,7 @@ fn overrides_win_and_their_mistakes_are_named() {
     );
     check(
         "topology.nope=3",
-        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 13 more)",
+        "--set topology.nope=3:1:10: unknown key `nope` (keys: name, delivery, workers, include, ackers, message_timeout, max_spout_pending, max_replays, threads, drain_timeout, max_task_parallelism, key_groups and 14 more)",
     );
     check(
         "bolt.split.parallelism=x",

@@ -102,6 +102,10 @@ fn the_schema_refuses_what_the_reader_refuses() {
     check("room = \"3.14\"", "");
     check("hooks = [\"audit\"]", "hooks = \"audit\"");
     check("config = { tasks = 2 }", "config = { tsaks = 2 }");
+    check("cpu = 0.5", "cpu = 100");
+    check("spread = [\"sink\"]", "spread = \"sink\"");
+    check("exclusive = [[\"split\", \"sink\"]", "exclusive = [\"split\"");
+    check("strategy = \"resource-aware\"", "strategy = \"fair\"");
     check(", config = { tasks = 2 }", "");
     let check = |from: &str, to: &str| check_in("exactly_once.toml", from, to);
     check("retain = 5", "retain = 0");

@@ -38,6 +38,7 @@ mod error;
 mod graph;
 mod load;
 mod new;
+mod plan;
 mod progress;
 mod run;
 mod running;
@@ -73,6 +74,7 @@ Examples:
   squall run topology.toml --for 30s --json          run for 30 seconds, rows and summary as JSON
   squall validate topologies/*.toml                  report everything that is wrong with them
   squall graph topology.toml --format mermaid        draw it
+  squall plan topology.toml --hosts hosts.toml       where it would run in a cluster of these hosts
   squall components count                            the settings of the component `count`
   squall new my-topology                             start a project with a bolt of your own
   squall checkpoint inspect checkpoints              check the latest checkpoint of a run
@@ -113,6 +115,7 @@ enum Command {
     Stop(runs::stop::Args),
     Validate(validate::Args),
     Graph(graph::Args),
+    Plan(plan::Args),
     Components(components::Args),
     Schema(schema::Args),
     New(new::Args),
@@ -205,6 +208,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Stop(args) => runs::stop::execute(args),
         Command::Validate(args) => validate::execute(args, context),
         Command::Graph(args) => graph::execute(args, context),
+        Command::Plan(args) => plan::execute(args, context),
         Command::Components(args) => components::execute(args, context),
         Command::Schema(args) => schema::execute(args, context),
         Command::New(args) => new::execute(args),

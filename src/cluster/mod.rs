@@ -15,6 +15,7 @@
 //! * `master`: the decisions of the parent. Its core is pure: events in, actions out.
 //! * `worker`: the main function of a worker process, around a `worker::WorkerRuntime`.
 //! * `signals`: which signals end a run, in the parent and in workers.
+//! * [`schedule`]: which host of a cluster runs which worker. Pure.
 //! * `stats`: the counters of all workers as those of one topology.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //!
@@ -30,6 +31,7 @@ pub mod coordination;
 pub(crate) mod master;
 pub(crate) mod processes;
 mod processor;
+pub mod schedule;
 pub(crate) mod signals;
 pub(crate) mod source;
 pub(crate) mod stats;

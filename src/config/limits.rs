@@ -86,6 +86,20 @@ pub const STATE_MEMORY_MAX: u64 = 1 << 40;
 
 /// Worker processes of a topology.
 pub const WORKERS_MAX: u16 = 1024;
+/// Cores that one task may ask for. Who writes Storm's points, where 100 is a core, is told so.
+pub const TASK_CORES_MAX: f64 = 64.0;
+/// Memory that one task may ask for.
+pub const TASK_MEMORY_MAX: u64 = 1 << 40;
+/// The priority that comes last.
+pub const PRIORITY_MAX: u32 = 1000;
+/// Hosts of a cluster.
+pub const HOSTS_MAX: u32 = 10_000;
+/// Workers that one host may run.
+pub const HOST_SLOTS_MAX: u16 = 1024;
+/// Cores of one host.
+pub const HOST_CORES_MAX: f64 = 4096.0;
+/// Memory of one host.
+pub const HOST_MEMORY_MAX: u64 = 1 << 50;
 /// The least that `net.frame_max` can be set to: larger than any payload that is not tuples.
 pub const FRAME_MIN: usize = 64 << 10;
 /// The most that `net.frame_max` can be set to.

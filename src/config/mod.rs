@@ -3,6 +3,7 @@
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
 //! * [`EngineOptions`]: the options of the engine, in `squall.toml`: [`NetOptions`],
 //!   [`WorkerOptions`], [`ZooKeeperOptions`].
+//! * [`Resources`], [`SchedulingOptions`], [`HostOptions`]: what tasks need, and what the hosts of a cluster have.
 //! * [`limits`]: the bounds that no option may exceed, related to each other by const asserts.
 //! * [`units`]: durations and sizes as text.
 //!
@@ -11,9 +12,12 @@
 mod auto;
 pub mod engine;
 mod event_time;
+mod host;
 pub mod limits;
 pub mod net;
 mod problems;
+mod resources;
+mod scheduling;
 mod state;
 mod topology;
 pub mod units;
@@ -24,8 +28,11 @@ pub use self::zookeeper::{ZooKeeperOptions, ZooKeeperTls, host_and_port};
 pub use auto::AutoOr;
 pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;
+pub use host::HostOptions;
 pub use net::{NetOptions, TlsPaths};
 pub use problems::OptionProblem;
+pub use resources::{Cpu, Resources};
+pub use scheduling::{SchedulingOptions, SchedulingStrategy};
 pub use state::{BoltStateOptions, StateBackendKind, StateMode, StateOptions};
 pub(crate) use topology::doubled;
 pub use topology::{

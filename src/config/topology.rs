@@ -1,4 +1,4 @@
-//! `[topology]` and the options of components: what the runtime reads.
+//! `[topology]` and the options of components: what the runtime reads. One file, because all of it is read together.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::config::auto::AutoOr;
 use crate::config::event_time::EventTimeOptions;
 use crate::config::limits;
+use crate::config::resources::Resources;
+use crate::config::scheduling::SchedulingOptions;
 use crate::config::state::{BoltStateOptions, StateOptions};
 
 /// What happens when a tuple fails or is lost.
@@ -117,6 +119,8 @@ pub struct TopologyOptions {
     pub errors: ErrorOptions,
     /// `[topology.watchdog]`.
     pub watchdog: WatchdogOptions,
+    /// `[topology.scheduling]`: how a cluster chooses the hosts.
+    pub scheduling: SchedulingOptions,
     /// `tick`: the period of `Bolt::tick` for bolts that set none of their own. `None`: no tick.
     pub tick: Option<Duration>,
     /// `watermark_interval`: how often a component with [`ComponentOptions::event_time`] lets others know how far event
@@ -216,6 +220,7 @@ impl Default for TopologyOptions {
             queue: QueueOptions::default(),
             errors: ErrorOptions::default(),
             watchdog: WatchdogOptions::default(),
+            scheduling: SchedulingOptions::default(),
             tick: None,
             watermark_interval: Duration::from_millis(200),
             start_inactive: false,
@@ -465,6 +470,8 @@ pub struct ComponentOptions {
     pub wal: bool,
     /// `event_time`: where the time stands in what the component emits. `None`: its event time is that of its inputs.
     pub event_time: Option<EventTimeOptions>,
+    /// `resources`: what each task needs, for a cluster that chooses hosts by it.
+    pub resources: Resources,
     /// `settings`: override the topology's, key by key.
     pub settings: toml::Table,
 }
@@ -483,6 +490,7 @@ impl Default for ComponentOptions {
             state: BoltStateOptions::default(),
             wal: false,
             event_time: None,
+            resources: Resources::default(),
             settings: toml::Table::new(),
         }
     }

@@ -42,14 +42,14 @@ pub struct Assignment {
     /// From 1; one more whenever anything about it changes.
     pub version: u64,
     /// Workers that were asked for; some may have nothing to do.
-    workers: u16,
+    pub(super) workers: u16,
     /// Driver threads of each worker, as the chains were worked out for.
-    threads: u32,
+    pub(super) threads: u32,
     /// Executors of each component, then of the ackers, in the order of the plan. Shows whether a
     /// plan is the one that was placed, and which executor of an earlier plan is which of a later.
-    shape: Vec<u32>,
+    pub(super) shape: Vec<u32>,
     /// By executor.
-    worker_of: Vec<WorkerId>,
+    pub(super) worker_of: Vec<WorkerId>,
 }
 
 impl Assignment {
@@ -165,7 +165,7 @@ pub fn ackers_for(plan: &Plan, assignment: &Assignment, spout: ExecutorId) -> Ve
 }
 
 /// Executors of each part.
-fn shape(topology: &Topology, plan: &Plan) -> Vec<u32> {
+pub(super) fn shape(topology: &Topology, plan: &Plan) -> Vec<u32> {
     let components = (0..topology.components().len()).map(Part::Component);
     components.chain([Part::Acker]).map(|part| plan.executors_of(part).len() as u32).collect()
 }

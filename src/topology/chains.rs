@@ -18,7 +18,8 @@
 //!    one task to choose from (global, all, fields, partial-key). A grouping in which the emitter or the user
 //!    decides (direct, custom) may decide that nobody gets a tuple, so it stays.
 //! 4. Neither waits in its calls (`blocking`).
-//! 5. Neither has `chain = "off"`, nor has the topology, which counts for those that do not set it.
+//! 5. Neither has `chain = "off"`, nor has the topology, which counts for those that do not set it. Neither is in a
+//!    group of components that must not share a worker (`scheduling.exclusive`).
 //! 6. The chain is not longer than [`CHAIN_MAX`].
 //!
 //! Of these, only as many are chained as leave enough executors to schedule ([`Scale::executors_wanted`]): a
@@ -32,9 +33,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use serde::{Deserialize, Serialize};
 
 use crate::config::limits::CHAIN_MAX;
-use crate::config::{AutoOr, ChainMode, ComponentOptions, TopologyOptions};
+use crate::config::{AutoOr, ChainMode, TopologyOptions};
 use crate::ids::DEAD_LETTER_STREAM;
-use crate::topology::graph::{Grouping, Topology};
+use crate::topology::graph::{Component, Grouping, Topology};
 use crate::topology::order::Edge;
 use crate::topology::queue_shares::Crew;
 
@@ -126,14 +127,16 @@ impl Topology {
         Crew::of(&self.components()[component].options, self.options())
     }
 
-    /// Whether a component with these options may be part of a chain.
-    pub(crate) fn allows_chain(&self, options: &ComponentOptions) -> bool {
-        !options.blocking && !options.wal && options.chain.unwrap_or(self.options().chain) == ChainMode::Auto
+    /// Whether this component may be part of a chain.
+    pub(crate) fn allows_chain(&self, component: &Component) -> bool {
+        let options = &component.options;
+        let is_on = options.chain.unwrap_or(self.options().chain) == ChainMode::Auto;
+        is_on && !options.blocking && !options.wal && !self.options().scheduling.is_exclusive(&component.id)
     }
 
     /// Whether the two components of an edge and its grouping allow it.
     fn may_be_chained(&self, edge: &Edge) -> bool {
-        let (from, to) = (&self.components()[edge.from].options, &self.components()[edge.to].options);
+        let (from, to) = (&self.components()[edge.from], &self.components()[edge.to]);
         let (producer, consumer) = (self.crew_of(edge.from), self.crew_of(edge.to));
         let grouping_allows = match self.components()[edge.to].inputs[edge.input].grouping {
             Grouping::Shuffle | Grouping::LocalOrShuffle | Grouping::None => true,

@@ -65,7 +65,7 @@ impl Topology {
         let options = &component.options;
         let (tasks, executors) = (options.task_count(), options.parallelism);
         write!(out, "{kind} {:?} {:?} {tasks} on {executors}", component.id, component.type_name)?;
-        writeln!(out, " {}", if self.allows_chain(options) { "chained" } else { "alone" })?;
+        writeln!(out, " {}", if self.allows_chain(component) { "chained" } else { "alone" })?;
         for stream in component.streams.iter() {
             write!(out, "stream {:?} {}", stream.name, if stream.direct { "direct" } else { "grouped" })?;
             write_names(&stream.fields, out)?;

@@ -9,7 +9,7 @@
 //!
 //! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
 //! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
-//!   `chains`: which of them run fused; `assignment`: which worker runs them; `order`: what comes before what.
+//!   `chains`: which of them run fused; `assignment`: which worker runs them; `given`: the same, chosen elsewhere; `order`: what comes before what.
 //! * [`effort`]: what it may cost to read one topology.
 //! * `diagnostic`: what is wrong, all of it at once, with places and suggestions.
 //!
@@ -25,6 +25,7 @@ pub(crate) mod diagnostic;
 mod draft;
 pub mod effort;
 mod fingerprint;
+mod given;
 pub mod graph;
 mod implicit;
 pub(crate) mod order;

@@ -211,6 +211,11 @@ fn shares(tasks: u32, parts: u32) -> impl Iterator<Item = u32> {
     (0..parts).map(move |i| tasks / parts + u32::from(i < tasks % parts))
 }
 
+/// Whether each worker with spouts gets an acker of its own.
+pub(crate) fn has_automatic_ackers(topology: &Topology) -> bool {
+    topology.options().delivery.tracks_tuples() && topology.options().ackers == AutoOr::Auto
+}
+
 fn acker_count(topology: &Topology, workers_with_spouts: u32) -> u32 {
     match (topology.options().delivery, topology.options().ackers) {
         (Delivery::AtMostOnce | Delivery::ExactlyOnce, _) => 0,

@@ -144,13 +144,19 @@ fn value<O: 'static>(key: &Key<O>) -> Value {
         Shape::AutoOrSize(_) => json!({ "type": "string", "examples": ["512KiB", "64MiB", "auto"] }),
         Shape::Text(_, _) => json!({ "type": "string", "minLength": 1 }),
         Shape::OneOf(words, _) => json!({ "enum": words }),
-        Shape::Names(_) => json!({ "type": "array", "items": { "type": "string", "minLength": 1 } }),
+        Shape::Decimal(max, _) => json!({ "type": "number", "minimum": 0, "maximum": max }),
+        Shape::Names(_) => names(),
+        Shape::Groups(_) => json!({ "type": "array", "items": names() }),
         Shape::Free(_) => json!({ "type": "object" }),
         Shape::Nested(inner) => object(inner.iter(), &[], key.doc),
         Shape::Special => special(key.name()),
     };
     schema["description"] = json!(format!("{} Default: {}.", key.doc, key.default));
     schema
+}
+
+fn names() -> Value {
+    json!({ "type": "array", "items": { "type": "string", "minLength": 1 } })
 }
 
 /// Keys that are read by code of their own.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::api::{CustomGrouping, TaskHook};
-use crate::config::{AutoOr, BoltStateOptions, ChainMode, ComponentOptions, EventTimeOptions, OnError};
+use crate::config::{
+    AutoOr, BoltStateOptions, ChainMode, ComponentOptions, EventTimeOptions, OnError, Resources,
+};
 use crate::ids::DEFAULT_STREAM;
 use crate::topology::draft::DraftInput;
 use crate::topology::graph::{Constructor, Grouping, GroupingFactory, HookFactory};
@@ -106,6 +108,27 @@ macro_rules! common_declarations {
             /// [`Topology::chains`](crate::topology::Topology::chains).
             pub fn chain(self, mode: ChainMode) -> Self {
                 self.0.options.chain = Some(mode);
+                self
+            }
+
+            /// What each of its tasks needs, for a cluster that chooses hosts by it
+            /// ([`SchedulingStrategy::ResourceAware`](crate::config::SchedulingStrategy::ResourceAware)).
+            ///
+            /// # Examples
+            /// ```
+            /// use squall::config::{Resources, SchedulingStrategy};
+            /// use squall::prelude::*;
+            /// use squall::testing::{Capture, Feeder};
+            ///
+            /// let mut builder = TopologyBuilder::new("clicks");
+            /// builder.options(|options| options.scheduling.strategy = SchedulingStrategy::ResourceAware);
+            /// builder.spout("clicks", Feeder::new(["page"]).spout()).resources(Resources::new(0.5, 64 << 20));
+            /// builder.bolt("seen", Capture::new().bolt()).shuffle("clicks");
+            /// builder.build()?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn resources(self, each_task: Resources) -> Self {
+                self.0.options.resources = each_task;
                 self
             }
 

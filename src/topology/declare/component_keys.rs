@@ -3,6 +3,7 @@
 use crate::config::units::parse_range;
 use crate::config::{AfterRetries, ComponentOptions, EventTimeOptions, StateBackendKind, limits};
 use crate::topology::declare::keys::{CHAIN_MODES, Key, Shape, chain_mode};
+use crate::topology::declare::scheduling_keys::RESOURCES as RESOURCES_KEYS;
 use crate::topology::registry::Kind;
 
 type ComponentKey = Key<ComponentOptions>;
@@ -32,6 +33,12 @@ static CHAIN: ComponentKey = Key {
     doc: "Whether the component may run fused with its producer and its consumer (`auto`) or not (`off`).",
     default: "the topology's",
     shape: Shape::OneOf(CHAIN_MODES, |o, v| o.chain = Some(chain_mode(v))),
+};
+static RESOURCES: ComponentKey = Key {
+    path: "resources",
+    doc: "What each task needs. A cluster chooses hosts by it.",
+    default: "see below",
+    shape: Shape::Nested(RESOURCES_KEYS),
 };
 static SETTINGS: ComponentKey = Key {
     path: "settings",
@@ -203,6 +210,7 @@ static SPOUT: &[&ComponentKey] = &[
     &CHAIN,
     &SPOUT_PENDING,
     &EVENT_TIME,
+    &RESOURCES,
     &HOOKS,
     &SETTINGS,
     &CONFIG,
@@ -219,6 +227,7 @@ static BOLT: &[&ComponentKey] = &[
     &ON_ERROR,
     &STATE,
     &EVENT_TIME,
+    &RESOURCES,
     &HOOKS,
     &SETTINGS,
     &CONFIG,

@@ -4,60 +4,11 @@
 //! engine's file in `engine_keys`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::config::{AutoOr, ChainMode, CheckpointMode, StateBackendKind, TopologyOptions, limits};
+use crate::config::{ChainMode, CheckpointMode, StateBackendKind, TopologyOptions, limits};
+use crate::topology::declare::scheduling_keys::SCHEDULING;
 
-/// One key of a table whose values end up in an `O`.
-pub(crate) struct Key<O: 'static> {
-    /// Where it is written, from the table that the list is of: `queue.batch`.
-    pub path: &'static str,
-    /// One line for people.
-    pub doc: &'static str,
-    /// What holds when it is not written, for people.
-    pub default: &'static str,
-    /// What may be written.
-    pub shape: Shape<O>,
-}
-
-/// What may be written for a key, and where it goes.
-pub(crate) enum Shape<O: 'static> {
-    /// `true` or `false`.
-    Switch(fn(&mut O, bool)),
-    /// A whole number. The bounds are checked by `validate`.
-    Count(u32, u32, fn(&mut O, u32)),
-    /// A whole number or `"off"`.
-    CountOrOff(u32, u32, fn(&mut O, Option<u32>)),
-    /// A whole number or `"auto"`.
-    AutoOrCount(u32, u32, fn(&mut O, AutoOr<u32>)),
-    /// A duration.
-    Period(fn(&mut O, Duration)),
-    /// A duration or `"off"`.
-    PeriodOrOff(fn(&mut O, Option<Duration>)),
-    /// A number of bytes.
-    Size(fn(&mut O, u64)),
-    /// A number of bytes or `"auto"`.
-    AutoOrSize(fn(&mut O, AutoOr<u64>)),
-    /// A string that stands for something: what is expected, and how it is read.
-    Text(&'static str, fn(&mut O, &str) -> Result<(), String>),
-    /// One of these words.
-    OneOf(&'static [&'static str], fn(&mut O, &str)),
-    /// An array of names.
-    Names(fn(&mut O, Vec<String>)),
-    /// A table of free values.
-    Free(fn(&mut O, toml::Table)),
-    /// A table of keys.
-    Nested(&'static [Key<O>]),
-    /// Read by code of its own.
-    Special,
-}
-
-impl<O> Key<O> {
-    /// The key itself, without the tables it is in.
-    pub fn name(&self) -> &'static str {
-        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
-    }
-}
+pub(crate) use crate::topology::declare::key::{Key, Shape};
 
 pub(super) const CHAIN_MODES: &[&str] = &["auto", "off"];
 
@@ -207,6 +158,12 @@ pub(crate) static TOPOLOGY: &[TopologyKey] = &[
         doc: "What is noticed about calls that overstay.",
         default: "see below",
         shape: Shape::Nested(WATCHDOG),
+    },
+    Key {
+        path: "scheduling",
+        doc: "How a cluster chooses the hosts of the topology.",
+        default: "see below",
+        shape: Shape::Nested(SCHEDULING),
     },
     Key {
         path: "settings",
@@ -448,6 +405,12 @@ pub(super) const OTHER_NAMES: &[(&str, &str)] = &[
     ("class", "type"),
     ("options", "config"),
     ("args", "config"),
+    ("favored_nodes", "favor"),
+    ("unfavored_nodes", "avoid"),
+    ("spread_components", "spread"),
+    ("isolate_machines", "isolate"),
+    ("cores", "cpu"),
+    ("memory_mb", "memory"),
     // Of the engine's file.
     ("address", "listen"),
     ("bind", "listen"),

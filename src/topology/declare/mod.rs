@@ -8,10 +8,11 @@
 //!
 //! * `source`: where texts and variables come from. `encoding`: bytes to text. `document`: files,
 //!   includes, overrides, one tree. `texts`: places over several texts.
-//! * `keys`, `component_keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`,
+//! * `key`, `keys`, `component_keys`, `scheduling_keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`,
 //!   `settings`, `states`: the tree to a draft.
 //! * `built`: overrides laid over a topology that was built in Rust.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
+//! * `hosts`: the hosts of a cluster, read by the same means.
 //!
 //! 1. Every mistake is reported, with its place, in one run; nothing is guessed.
 //! 2. Whatever the text, reading ends soon: its size and depth are bounded before it is parsed,
@@ -27,10 +28,13 @@ mod encoding;
 mod engine;
 pub(crate) mod engine_keys;
 mod hooks;
+mod hosts;
 mod inputs;
+mod key;
 pub(crate) mod keys;
 mod overrides;
 mod reading;
+mod scheduling_keys;
 mod section;
 mod settings;
 mod sites;
@@ -51,6 +55,7 @@ use crate::topology::suggest;
 use crate::topology::validate;
 
 pub use engine::{load_engine, parse_engine};
+pub use hosts::load_hosts;
 pub(crate) use reading::DELIVERIES;
 pub use source::{MemorySource, NamedBy, NoVariable, Source};
 

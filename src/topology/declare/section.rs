@@ -75,6 +75,10 @@ impl Section<'_> {
                 }
                 None => self.wrong_type(key.path, node, &any_of(words)),
             },
+            Shape::Decimal(max, set) => {
+                self.decimal(key.path, node, max).into_iter().for_each(|v| set(options, v));
+            }
+            Shape::Groups(set) => self.groups(key.path, node).into_iter().for_each(|v| set(options, v)),
             Shape::Free(set) => self.free(key.path, node).into_iter().for_each(|v| set(options, v)),
             Shape::Nested(inner) => self.nested(key.path, inner, node, options),
             Shape::Special => {}
@@ -160,6 +164,37 @@ impl Section<'_> {
                 None
             }
         }
+    }
+
+    fn decimal(&mut self, path: &str, node: &Node<'_>, max: f64) -> Option<f64> {
+        let value = match node.get_ref() {
+            DeValue::Integer(number) => {
+                i128::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64)
+            }
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => {
+                self.wrong_type(path, node, "a number");
+                return None;
+            }
+        };
+        let within = value.filter(|value: &f64| (0.0..=max).contains(value));
+        if within.is_none() {
+            let message = format!("`{path}`{} must be between 0 and {max}", self.of);
+            // Storm counts processor time in points.
+            let points = value.filter(|value| path.ends_with("cpu") && value.is_finite() && *value > max);
+            let help = points
+                .map(|points| format!("it is a number of cores: {} if {points} are points", points / 100.0));
+            self.report.push(Finding::at(place(node), message).help(help));
+        }
+        within
+    }
+
+    fn groups(&mut self, path: &str, node: &Node<'_>) -> Option<Vec<Vec<String>>> {
+        let Some(items) = node.get_ref().as_array() else {
+            self.wrong_type(path, node, "an array of groups, as [[\"a\", \"b\"]]");
+            return None;
+        };
+        items.iter().map(|item| self.names(path, item)).collect()
     }
 
     fn measure<T>(

@@ -13,6 +13,7 @@
 //! * `surroundings`: each component's own check of its inputs, tick and parallelism, and resources that
 //!   one task alone can use.
 //! * `states`: each store outside of squall is used by one bolt, whose tasks can reach it.
+//! * `scheduling`: what is said to a cluster about hosts.
 //! * `numbers`: everything with a bound in [`limits`](crate::config::limits).
 
 mod event_time;
@@ -22,6 +23,7 @@ mod inputs;
 mod names;
 mod numbers;
 mod problem;
+mod scheduling;
 mod states;
 mod surroundings;
 
@@ -39,6 +41,7 @@ pub(crate) fn problems(draft: &Draft) -> Vec<Problem> {
     problems.extend(inputs::problems(draft, &by_id));
     problems.extend(flow::problems(draft, &by_id));
     problems.extend(event_time::problems(draft));
+    problems.extend(scheduling::problems(draft, &by_id));
     problems.extend(exactly_once::problems(draft));
     problems.extend(surroundings::problems(draft, &by_id));
     problems

@@ -344,7 +344,7 @@ pub(super) fn capped(draft: &Draft, at: usize) -> u32 {
     tasks.min(draft.options.max_task_parallelism.unwrap_or(u32::MAX))
 }
 
-fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Problem> {
+pub(super) fn within(site: Site, what: &str, value: u64, min: u64, max: u64) -> Option<Problem> {
     out_of_bounds(site, what, &value, (value < min).then_some(min), (value > max).then_some(max))
 }
 
