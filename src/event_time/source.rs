@@ -113,10 +113,12 @@ impl SourceTimes {
         self.has_ended = has_ended;
     }
 
-    /// Looks which splits are idle. `could_emit`: whether the task could emit since the last look.
+    /// Looks which splits are idle. `could_emit`: whether the task can emit. The time since the last look counts if it could
+    /// then, too: nobody looks while it waits for room.
     pub(crate) fn look(&mut self, now: Time, could_emit: bool) {
         if let Some(before) = self.looked_at.replace(now)
             && could_emit
+            && self.could_emit
         {
             self.active += now.since(before);
         }
@@ -238,14 +240,15 @@ mod tests {
         assert_eq!(times.mark(), watermark(1), "while those behind had no room, its time stood still");
         assert_eq!(times.next_idle(), Time::NEVER, "so nobody is to be woken for it");
         times.look(after(101), true);
-        assert_eq!(times.next_idle(), after(105));
-        times.look(after(105), true);
+        assert_eq!(times.mark(), watermark(1), "and nobody looked when it had room again");
+        assert_eq!(times.next_idle(), after(106));
+        times.look(after(106), true);
         assert_eq!(times.mark(), watermark(6), "`slow` is idle");
-        times.look(after(110), true);
+        times.look(after(111), true);
         assert_eq!((times.mark(), times.next_idle()), (TimeMark::Idle, Time::NEVER));
         times.begin_split("slow");
         times.observe(at(2));
-        times.look(after(111), true);
+        times.look(after(112), true);
         assert_eq!(times.mark(), watermark(2));
     }
 

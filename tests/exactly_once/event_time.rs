@@ -700,6 +700,51 @@ fn a_spout_without_room_is_not_woken_for_a_split_that_brings_nothing() {
     ended(running);
 }
 
+/// Emits once in one split, and then in another one for ever.
+struct TwoSplits(i64);
+
+impl Spout for TwoSplits {
+    fn declare(&self) -> Streams {
+        Streams::new(["at"])
+    }
+
+    fn next_tuple(&mut self, out: &mut SpoutOutputs<'_>) -> Result<SpoutStatus, TaskError> {
+        out.begin_split(if self.0 == 0 { "slow" } else { "fast" });
+        out.emit([Timestamp(BEGIN + self.0 * SECOND)])?;
+        self.0 += 1;
+        Ok(SpoutStatus::IdleFor(Duration::from_millis(10)))
+    }
+}
+
+/// The time for which the spout had waited for room was counted when it had room again: then `slow` was idle, although
+/// nobody knew whether it had something.
+#[test]
+fn a_split_is_not_idle_because_the_spout_had_no_room() {
+    let capture = Capture::new();
+    let mut builder = TopologyBuilder::new("full");
+    builder.options(|options| {
+        options.delivery = Delivery::AtMostOnce;
+        options.chain = ChainMode::Off;
+        options.queue.batch = 1;
+        options.queue.capacity = 64;
+    });
+    let time = EventTimeOptions { idle_after: Some(Duration::from_secs(5)), ..EventTimeOptions::of("at") };
+    builder.spout("both", || TwoSplits(0)).event_time(time);
+    builder.bolt("sink", capture.bolt()).shuffle("both");
+    let mut running = SimulatedTopology::start(built(builder), SimulationOptions::seeded(1));
+    let event_time = |running: &SimulatedTopology| {
+        running.stats().components.iter().find(|it| it.id == "sink").and_then(|it| it.event_time)
+    };
+    running.advance(Duration::from_secs(1));
+    running.stall("sink", Duration::from_secs(30));
+    running.advance(Duration::from_secs(31));
+    assert!(capture.rows().len() > 100, "it has room again");
+    assert_eq!(event_time(&running), Some(EventTime::Watermark(Timestamp(BEGIN))), "it waits for `slow`");
+    running.advance(Duration::from_secs(5));
+    let behind = event_time(&running);
+    assert!(matches!(behind, Some(EventTime::Watermark(at)) if at > Timestamp(BEGIN)), "{behind:?}");
+}
+
 /// Such a timer was never called, not even at the end, and nobody learned it.
 #[test]
 fn a_timer_that_no_event_time_comes_to_is_refused() {
