@@ -80,9 +80,9 @@ fn write(
     let request = match write.kind {
         WriteKind::Create { data } => Request::Create { path, data: data.to_vec(), is_held: false },
         WriteKind::Set { data, expected } => {
-            Request::Set { path, data: data.to_vec(), expected: Some(expected.0) }
+            Request::Set { path, data: data.to_vec(), expected: Some(sent(expected)) }
         }
-        WriteKind::Delete { expected } => Request::Delete { path, expected: expected.0 },
+        WriteKind::Delete { expected } => Request::Delete { path, expected: sent(expected) },
     };
     let answer = match (session.call(inbox, request), write.kind) {
         (Ok(Answer::Written(version)), _) => Ok(Version(version)),
@@ -121,6 +121,12 @@ fn write(
         (Ok(version), _) => Ok(Outcome::Written(version)),
         (Err(error), _) => Err(Problem::Failed(error)),
     }
+}
+
+/// The version that a server is asked to compare with. It takes -1 for "any version", so a version that no node has is
+/// sent as one that it compares.
+fn sent(expected: Version) -> i32 {
+    if expected.0 < 0 { i32::MIN } else { expected.0 }
 }
 
 fn children(path: &NodePath, session: &mut Session, inbox: &mut Inbox) -> Result<Outcome, Problem> {
