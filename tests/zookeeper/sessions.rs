@@ -128,6 +128,53 @@ fn who_gives_up_is_told_whether_it_may_have_been_done() {
     assert!(!witness.exists(&client.absolute("/not-sent")), "nothing is done after its caller has given up");
 }
 
+/// After an answer that is lost the node may be held, and a release ends that, whether or not it is answered.
+#[test]
+fn a_node_whose_holder_has_given_up_is_released() {
+    let servers = shared();
+    let mut proxy = Proxy::to(servers[0].address());
+    let options = ClientOptions::lasting(&servers);
+    let options = squall::config::ZooKeeperOptions { servers: vec![proxy.address().to_string()], ..options };
+    let client = Client::with_call_timeout(&options, Duration::from_secs(5));
+    client.make_in_the_end("/made", b"");
+    let mut witness = Witness::at(servers[0].address());
+    proxy.freeze_only(Direction::ToClient);
+    let held = client.hold(&path("/held"), b"own");
+    assert!(matches!(held, Err(CoordinationError::Uncertain(_))), "{held:?}");
+    assert!(witness.exists(&client.absolute("/held")), "the server has made it");
+    assert!(client.release(&path("/held")).is_err_and(|error| error.is_passing()));
+    proxy.heal();
+    wait_until("it is released", || !witness.exists(&client.absolute("/held")));
+    wait_until("it can be held", || client.hold(&path("/held"), b"own").is_ok());
+    assert!(witness.exists(&client.absolute("/held")));
+}
+
+#[test]
+fn what_was_released_while_the_connection_was_away_is_not_made_again() {
+    let servers = shared();
+    let (mut proxy, root) = (Proxy::to(servers[0].address()), new_root());
+    let client = Client::with_call_timeout(&options(&[proxy.address()], &root), SHORT);
+    let other = Client::open(&options(&servers.addresses(), &root));
+    wait_until("it is held", || client.hold(&path("/held"), b"own").is_ok());
+    let session = client.session_at(&servers[0], "/held");
+    proxy.freeze();
+    wait_until("the session is lost", || !client.session().is_connected);
+    let released = client.release(&path("/held"));
+    assert!(released.is_err_and(|error| error.is_passing()));
+    Witness::end_session(servers[0].address(), session);
+    wait_until("the node has vanished", || other.data("/held").is_none());
+    other.make("/vanished", b"");
+    other.notices().wait_for(&changed("/vanished"));
+    other.notices().clear();
+    let before = client.session().number;
+    proxy.heal();
+    client.wait_for_session_after(before);
+    wait_until("calls are answered", || client.get(&path("/held")) == Ok(None));
+    other.make("/last", b"");
+    other.notices().wait_for(&changed("/last"));
+    assert_eq!(other.notices().count(&changed("/held")), 0, "not even for a moment");
+}
+
 #[test]
 fn a_server_that_answers_slowly_is_waited_for() {
     let servers = shared();

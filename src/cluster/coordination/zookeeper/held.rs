@@ -1,6 +1,6 @@
 //! The nodes that this process holds, and how each session makes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::coordination::path::NodePath;
 use crate::cluster::coordination::zookeeper::connection::{Failure, Request};
@@ -14,14 +14,25 @@ const ROUNDS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     nodes: BTreeMap<NodePath, Vec<u8>>,
+    /// Those of `nodes` that are to be released: no session makes them again.
+    let_go: BTreeSet<NodePath>,
 }
 
 impl Held {
+    /// The nodes that a new session makes.
     pub fn paths(&self) -> Vec<NodePath> {
-        self.nodes.keys().cloned().collect()
+        self.nodes.keys().filter(|path| !self.let_go.contains(*path)).cloned().collect()
     }
 
-    pub fn forget(&mut self, path: &NodePath) -> Option<Vec<u8>> {
+    /// The node is released once there is a session, and not made until then.
+    pub fn let_go(&mut self, path: &NodePath) {
+        if self.nodes.contains_key(path) {
+            self.let_go.insert(path.clone());
+        }
+    }
+
+    fn forget(&mut self, path: &NodePath) -> Option<Vec<u8>> {
+        self.let_go.remove(path);
         self.nodes.remove(path)
     }
 
@@ -35,7 +46,7 @@ impl Held {
         let Some(data) = self.nodes.get(path).cloned() else { return Ok(()) };
         let held = make(path, &data, &[&data], session, inbox);
         if matches!(&held, Err(failure) if !matches!(failure, Failure::Lost(_))) {
-            self.nodes.remove(path);
+            self.forget(path);
         }
         held
     }
@@ -51,6 +62,7 @@ impl Held {
         let before = self.nodes.get(path).cloned();
         let own: Vec<&[u8]> = before.as_deref().into_iter().chain([data]).collect();
         make(path, data, &own, session, inbox)?;
+        self.let_go.remove(path);
         self.nodes.insert(path.clone(), data.to_vec());
         Ok(())
     }
@@ -62,23 +74,38 @@ impl Held {
         session: &mut Session,
         inbox: &mut Inbox,
     ) -> Result<(), Failure> {
-        let own = self.forget(path);
-        for _ in 0..ROUNDS {
-            let Some(found) = session.find(inbox, path)? else { return Ok(()) };
-            let is_own = found.held_by == session.number()
-                || (found.held_by != 0 && own.as_ref().is_some_and(|own| *own == found.data));
-            if !is_own {
-                return Ok(());
-            }
-            let request = Request::Delete { path: session.absolute(path), expected: found.version };
-            match session.call(inbox, request) {
-                Ok(_) | Err(Failure::Missing) => return Ok(()),
-                Err(Failure::Changed) => {}
-                Err(failure) => return Err(failure),
-            }
+        self.let_go(path);
+        let deleted = delete(path, self.nodes.get(path), session, inbox);
+        // If the session was lost, the next one goes on with it.
+        if !matches!(deleted, Err(Failure::Lost(_))) {
+            self.forget(path);
         }
-        Err(Failure::Changed)
+        deleted
     }
+}
+
+/// Deletes the node if it belongs to this session, or has the data `own` and belongs to an earlier one.
+fn delete(
+    path: &NodePath,
+    own: Option<&Vec<u8>>,
+    session: &mut Session,
+    inbox: &mut Inbox,
+) -> Result<(), Failure> {
+    for _ in 0..ROUNDS {
+        let Some(found) = session.find(inbox, path)? else { return Ok(()) };
+        let is_own = found.held_by == session.number()
+            || (found.held_by != 0 && own.is_some_and(|own| *own == found.data));
+        if !is_own {
+            return Ok(());
+        }
+        let request = Request::Delete { path: session.absolute(path), expected: found.version };
+        match session.call(inbox, request) {
+            Ok(_) | Err(Failure::Missing) => return Ok(()),
+            Err(Failure::Changed) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::Changed)
 }
 
 /// Makes a held node with these data. A node that has data of `own` and belongs to another session was left behind by an

@@ -13,7 +13,8 @@
 //! 3. Each session begins with a write. So what it reads is never older than what earlier sessions have read, even if
 //!    its member lags behind.
 //! 4. A job whose answer was lost is done again in the next session. `repeated` decides what came of it.
-//! 5. The first attempt after a lost session is made at once, the next ones after pauses that double, up to 2 s.
+//! 5. A release is done even if its caller has given up, and until then no session makes the node again.
+//! 6. The first attempt after a lost session is made at once, the next ones after pauses that double, up to 2 s.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,7 @@ use crate::cluster::coordination::service::{Notice, Notify};
 use crate::cluster::coordination::zookeeper::connection::{Failure, Request};
 use crate::cluster::coordination::zookeeper::held::Held;
 use crate::cluster::coordination::zookeeper::inbox::{Changes, Inbox, Message, Task};
-use crate::cluster::coordination::zookeeper::operation::Job;
+use crate::cluster::coordination::zookeeper::operation::{Job, Operation};
 use crate::cluster::coordination::zookeeper::perform::{Problem, catch_up, is_ours, make_root, perform};
 use crate::cluster::coordination::zookeeper::seen::Seen;
 use crate::cluster::coordination::zookeeper::servers::{Reached, Servers};
@@ -183,6 +184,11 @@ impl Keeper {
                 Err(failure) => return Err(failure.to_string()),
             }
         }
+        for job in &self.waiting {
+            if let Operation::Release { path } = &job.operation {
+                self.held.let_go(path);
+            }
+        }
         self.hold_again(&mut session)?;
         self.watch_again(&mut session)?;
         self.seen.begun(&session);
@@ -248,7 +254,8 @@ impl Keeper {
 
     /// `Err`: the session was lost, and the job waits for the next one.
     fn do_job(&mut self, job: Job, session: &mut Session) -> Result<(), String> {
-        let Some(was_sent) = job.begin() else { return Ok(()) };
+        let is_release = matches!(job.operation, Operation::Release { .. });
+        let Some(was_sent) = job.begin().or(is_release.then_some(true)) else { return Ok(()) };
         let outcome = perform(&job.operation, was_sent, session, &mut self.inbox, &mut self.held);
         self.seen.answered(session);
         match outcome {
