@@ -197,6 +197,8 @@ impl Heard {
         let notify: Arc<Notify> =
             Arc::new(move |notice| sink.lock().unwrap_or_else(PoisonError::into_inner).push(notice));
         client.watch(of, &notify);
+        // A watch is there when a later call has been answered.
+        let _ = client.get(of);
         Heard { notices, _notify: notify }
     }
 

@@ -34,10 +34,21 @@ pub fn path(text: &str) -> NodePath {
 /// A server that all tests share who do not harm it. It ends with the last of them.
 pub fn shared() -> Arc<Servers> {
     static SERVER: Mutex<Weak<Servers>> = Mutex::new(Weak::new());
-    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-    let running = server.upgrade().unwrap_or_else(|| Arc::new(Servers::alone()));
-    *server = Arc::downgrade(&running);
-    running
+    of(&SERVER, Servers::alone)
+}
+
+/// The same with an ensemble.
+pub fn shared_ensemble() -> Arc<Servers> {
+    static ENSEMBLE: Mutex<Weak<Servers>> = Mutex::new(Weak::new());
+    of(&ENSEMBLE, Servers::three)
+}
+
+/// What others use already, or a new one.
+fn of(running: &Mutex<Weak<Servers>>, start: fn() -> Servers) -> Arc<Servers> {
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    let servers = running.upgrade().unwrap_or_else(|| Arc::new(start()));
+    *running = Arc::downgrade(&servers);
+    servers
 }
 
 /// A root that no other test of this process uses.

@@ -1,19 +1,23 @@
 //! squall's coordination against a real ZooKeeper, which the tests start and stop themselves.
 //!
-//! `sessions`: sessions that end and connections that break. `members`: members of an ensemble that die and freeze.
-//! `data`: data that are lost, old or large, and disks that are full. `rights`: users and roots. `encrypted`: TLS.
-//! `commands`: `squall zk` and `squall doctor`.
-//! `defects`: what the crate `zookeeper` does wrong, and squall does not.
+//! `contract`: the contract that all implementations keep. `sessions`: sessions that end and connections that break.
+//! `members`: members of an ensemble that die and freeze. `data`: data that are lost, old or large, and disks that are
+//! full. `rights`: users and roots. `encrypted`: TLS. `commands`: `squall zk` and `squall doctor`. `defects`: what the
+//! crate `zookeeper` does wrong, and squall does not.
 //!
 //! The kit: `server` (ZooKeeper alone and as an ensemble, killed, frozen, wiped), `disk` (a file system that is full),
-//! `certificates`, `clients` (of squall), `load` (what must be true of many writes), `proxy` (connections that break), `witness` (a client of the tests' own, which shares no code with
-//! squall), `place` (addresses). `kit`: that all of this does what it says.
+//! `certificates`, `proxy` (connections that break), `clients` (of squall), `load` (what must be true of many writes),
+//! `witness` (a client of the tests' own, which shares no code with squall), `processes`, `place` (addresses). `kit`:
+//! that all of this does what it says.
 //!
 //! `scripts/test-servers.sh` installs the server and runs these tests.
 
 mod certificates;
 mod clients;
 mod commands;
+mod contract;
+#[path = "../coordination_kit/mod.rs"]
+mod coordination_kit;
 mod data;
 mod defects;
 mod disk;

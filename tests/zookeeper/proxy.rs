@@ -133,6 +133,11 @@ impl Proxy {
         self.shared.state().open.len()
     }
 
+    /// The addresses from which the open connections reach the server.
+    pub fn ends(&self) -> Vec<SocketAddr> {
+        self.shared.state().open.iter().filter_map(|connection| connection.server.local_addr().ok()).collect()
+    }
+
     /// Sends the connections from now on to another server.
     pub fn lead_to(&self, server: SocketAddr) {
         self.shared.change(|state| state.server = Some(server));

@@ -279,9 +279,23 @@ impl Member {
 
     /// The sessions whose connections it has. Empty if it does not answer.
     pub fn sessions(&self) -> Vec<i64> {
-        let answer = self.ask("cons").unwrap_or_default();
-        let ids = answer.split("sid=0x").skip(1).filter_map(|rest| rest.split([',', ')']).next());
-        ids.filter_map(|id| u64::from_str_radix(id, 16).ok()).map(u64::cast_signed).collect()
+        self.connections().into_iter().map(|(_, session)| session).collect()
+    }
+
+    /// The session of the connection that comes from this address.
+    pub fn session_of(&self, end: SocketAddr) -> Option<i64> {
+        self.connections().into_iter().find_map(|(other, session)| (other == end).then_some(session))
+    }
+
+    /// Where each connection with a session comes from, and the session. A line of `cons` is like
+    /// ` /127.0.0.1:36294[1](queued=0,recved=1,sent=1,sid=0x1000029d3120000,…)`.
+    fn connections(&self) -> Vec<(SocketAddr, i64)> {
+        let parse = |line: &str| {
+            let end = line.trim_start().strip_prefix('/')?.split('[').next()?.parse().ok()?;
+            let session = line.split("sid=0x").nth(1)?.split([',', ')']).next()?;
+            Some((end, u64::from_str_radix(session, 16).ok()?.cast_signed()))
+        };
+        self.ask("cons").unwrap_or_default().lines().filter_map(parse).collect()
     }
 
     /// The only session that has a connection to it.

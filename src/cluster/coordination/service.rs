@@ -71,6 +71,7 @@ pub trait Coordination: Send + Sync {
     fn release(&self, path: &NodePath) -> Result<(), CoordinationError>;
 
     /// Notifies of changes of a node and of everything below it, and of the session, for as long as `notify` exists.
+    /// The watch is there when a later call of this process has been answered.
     fn watch(&self, path: &NodePath, notify: &Arc<Notify>);
 
     /// The session as it is now.
