@@ -39,9 +39,7 @@ impl RealWorld {
         let root = new_root();
         // Clients of several users share the tree.
         let mut witness = Witness::at(servers[0].address());
-        for node in [root.clone(), format!("{root}/.catch-up")] {
-            witness.create(&node, b"", &[Right::open()]).expect("the root is new");
-        }
+        witness.create(&root, b"", &[Right::open()]).expect("the root is new");
         let (passwords, clock) = (Passwords::new(), Clock::real());
         RealWorld { servers, root, passwords, clock, cut, proxies: Mutex::default() }
     }

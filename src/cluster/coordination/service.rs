@@ -61,7 +61,8 @@ pub trait Coordination: Send + Sync {
     ///
     /// # Errors
     /// [`CoordinationError::Exists`] if another process has the node, `Missing`, and those of any call. After
-    /// `Uncertain` the node may be held; [`release`](Self::release) ends that. After any other error it is not.
+    /// `Uncertain` the node may be held; [`release`](Self::release) ends that. After any other error
+    /// it is as it was before the call.
     fn hold(&self, path: &NodePath, data: &[u8]) -> Result<(), CoordinationError>;
 
     /// Deletes a held node, and does not make it again. Does nothing if the node is not held by this process.

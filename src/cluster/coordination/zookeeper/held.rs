@@ -16,12 +16,19 @@ pub(super) struct Held {
     nodes: BTreeMap<NodePath, Vec<u8>>,
     /// Those of `nodes` that are to be released: no session makes them again.
     let_go: BTreeSet<NodePath>,
+    /// Those of `nodes` that could not be made again, for example because their parent is gone.
+    missing: BTreeSet<NodePath>,
 }
 
 impl Held {
     /// The nodes that a new session makes.
     pub fn paths(&self) -> Vec<NodePath> {
         self.nodes.keys().filter(|path| !self.let_go.contains(*path)).cloned().collect()
+    }
+
+    /// The nodes that could not be made again so far.
+    pub fn missing(&self) -> Vec<NodePath> {
+        self.missing.difference(&self.let_go).cloned().collect()
     }
 
     /// The node is released once there is a session, and not made until then.
@@ -33,10 +40,12 @@ impl Held {
 
     fn forget(&mut self, path: &NodePath) -> Option<Vec<u8>> {
         self.let_go.remove(path);
+        self.missing.remove(path);
         self.nodes.remove(path)
     }
 
     /// Makes the node again in a new session. `Failure::Exists`: another process has it; then it is not held any more.
+    /// After any other failure it is to be tried again.
     pub fn hold_again(
         &mut self,
         path: &NodePath,
@@ -45,8 +54,10 @@ impl Held {
     ) -> Result<(), Failure> {
         let Some(data) = self.nodes.get(path).cloned() else { return Ok(()) };
         let held = make(path, &data, &[&data], session, inbox);
-        if matches!(&held, Err(failure) if !matches!(failure, Failure::Lost(_))) {
-            self.forget(path);
+        match &held {
+            Ok(()) => _ = self.missing.remove(path),
+            Err(Failure::Exists) => _ = self.forget(path),
+            Err(_) => _ = self.missing.insert(path.clone()),
         }
         held
     }
@@ -63,6 +74,7 @@ impl Held {
         let own: Vec<&[u8]> = before.as_deref().into_iter().chain([data]).collect();
         make(path, data, &own, session, inbox)?;
         self.let_go.remove(path);
+        self.missing.remove(path);
         self.nodes.insert(path.clone(), data.to_vec());
         Ok(())
     }

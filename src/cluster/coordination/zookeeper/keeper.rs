@@ -179,17 +179,14 @@ impl Keeper {
         }
         if !self.settings.only_reads {
             make_root(&self.settings.root, &mut session, &mut self.inbox)?;
-            match catch_up(&mut session, &mut self.inbox) {
-                Ok(()) | Err(Failure::Refused(_)) => {}
-                Err(failure) => return Err(failure.to_string()),
-            }
+            catch_up(&mut session, &mut self.inbox).map_err(|failure| failure.to_string())?;
         }
         for job in &self.waiting {
             if let Operation::Release { path } = &job.operation {
                 self.held.let_go(path);
             }
         }
-        self.hold_again(&mut session)?;
+        self.hold_again(&self.held.paths(), &mut session)?;
         self.watch_again(&mut session)?;
         self.seen.begun(&session);
         info!(self.logger, "a session with ZooKeeper has begun";
@@ -198,14 +195,17 @@ impl Keeper {
         Ok(session)
     }
 
-    fn hold_again(&mut self, session: &mut Session) -> Result<(), String> {
-        for path in self.held.paths() {
-            match self.held.hold_again(&path, session, &mut self.inbox) {
+    fn hold_again(&mut self, paths: &[NodePath], session: &mut Session) -> Result<(), String> {
+        for path in paths {
+            match self.held.hold_again(path, session, &mut self.inbox) {
                 Ok(()) => {}
                 Err(Failure::Lost(why)) => return Err(why),
+                Err(Failure::Exists) => {
+                    error!(self.logger, "another process holds a node of this one"; "node" => %path);
+                    self.notify(&Notice::HeldByOther(path.clone()));
+                }
                 Err(failure) => {
-                    error!(self.logger, "a node is no longer held"; "node" => %path, "why" => %failure);
-                    self.notify(&Notice::HeldByOther(path));
+                    warn!(self.logger, "a node cannot be held for now"; "node" => %path, "why" => %failure);
                 }
             }
         }
@@ -236,6 +236,9 @@ impl Keeper {
             self.pass_on_changes(session);
             if self.clock.now() >= read_again_at {
                 read_again_at = self.clock.now().after(self.settings.options.read_again);
+                if let Err(why) = self.hold_again(&self.held.missing(), session) {
+                    return Over::Lost(why);
+                }
                 self.notify(&Notice::ReadAgain);
             }
             let beat_at = session.answered_at.after(session.timeout() / 4);

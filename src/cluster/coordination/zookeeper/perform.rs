@@ -148,11 +148,14 @@ pub(super) fn catch_up(session: &mut Session, inbox: &mut Inbox) -> Result<(), F
     let request = Request::Set { path: path.clone(), data: Vec::new(), expected: None };
     match session.call(inbox, request) {
         Err(Failure::Missing) => {}
+        // The node belongs to another user. A write that is refused is ordered among the others, too, and a member
+        // answers it in its turn.
+        Err(Failure::Refused(_)) => return Ok(()),
         done => return done.map(|_| ()),
     }
     match session.call(inbox, Request::Create { path, data: Vec::new(), is_held: false }) {
         // Another process has made it: this request, too, was answered after all writes before it.
-        Ok(_) | Err(Failure::Exists) => Ok(()),
+        Ok(_) | Err(Failure::Exists | Failure::Refused(_)) => Ok(()),
         Err(failure) => Err(failure),
     }
 }
