@@ -55,6 +55,9 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["stop", "--help"]), file!["snapshots/help_stop.txt"]);
     assert_data_eq!(stdout_of(&["state", "--help"]), file!["snapshots/help_state.txt"]);
     assert_data_eq!(stdout_of(&["state", "get", "--help"]), file!["snapshots/help_state_get.txt"]);
+    assert_data_eq!(stdout_of(&["nimbus", "--help"]), file!["snapshots/help_nimbus.txt"]);
+    assert_data_eq!(stdout_of(&["supervisor", "--help"]), file!["snapshots/help_supervisor.txt"]);
+    assert_data_eq!(stdout_of(&["cluster", "--help"]), file!["snapshots/help_cluster.txt"]);
     assert_data_eq!(stdout_of(&["zk", "--help"]), file!["snapshots/help_zk.txt"]);
     assert_data_eq!(stdout_of(&["zk", "ls", "--help"]), file!["snapshots/help_zk_ls.txt"]);
     assert_data_eq!(stdout_of(&["zk", "get", "--help"]), file!["snapshots/help_zk_get.txt"]);
@@ -88,6 +91,9 @@ fn the_manual_knows_every_flag() {
         "checkpoint list",
         "checkpoint inspect",
         "state get",
+        "nimbus",
+        "supervisor",
+        "cluster",
         "zk ls",
         "zk get",
         "doctor",

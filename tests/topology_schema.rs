@@ -121,7 +121,13 @@ fn the_schema_refuses_what_the_reader_refuses() {
 fn the_schema_of_the_engine_accepts_what_is_shipped_and_refuses_what_the_reader_refuses() {
     let schema = engine_schema();
     let file = fs::read_to_string(directory("config/squall.toml")).expect("it is shipped");
-    let all = file.replace("#[net.tls]", "[net.tls]").replace("#certificate = ", "certificate = ");
+    // What is commented out there: `#key = value`, without a space.
+    let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+    let all: String = file
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|_| is_setting(line)).unwrap_or(line))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
     assert_eq!(refusals(&schema, &file), [""; 0]);
     assert_eq!(refusals(&schema, &all), [""; 0]);
     let check = |from: &str, to: &str| {

@@ -29,14 +29,17 @@
 
 mod checkpoint;
 mod checkpoint_flags;
+mod cluster;
 mod completions;
 mod components;
 mod context;
+mod daemons;
 mod doctor;
 mod ending;
 mod error;
 mod graph;
 mod load;
+mod log_format;
 mod new;
 mod plan;
 mod progress;
@@ -121,6 +124,9 @@ enum Command {
     New(new::Args),
     Checkpoint(checkpoint::Args),
     State(state::Args),
+    Nimbus(daemons::nimbus::Args),
+    Supervisor(daemons::supervisor::Args),
+    Cluster(cluster::Args),
     Zk(zk::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -214,6 +220,9 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::New(args) => new::execute(args),
         Command::Checkpoint(args) => checkpoint::execute(args, context),
         Command::State(args) => state::execute(args),
+        Command::Nimbus(args) => daemons::nimbus::execute(args, context),
+        Command::Supervisor(args) => daemons::supervisor::execute(args, context),
+        Command::Cluster(args) => cluster::execute(args, context),
         Command::Zk(args) => zk::execute(args, context),
         Command::Doctor(args) => doctor::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use signal_hook::iterator::Signals;
 use slog::{FilterLevel, Logger};
 
@@ -15,6 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::ending::{EndAction, Ending, Event};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::{Files, Overrides, STDIN};
+use crate::cli::log_format::LogFormatArg;
 use crate::cli::progress::{Beside, Progress};
 use crate::cli::running::{RunStats, Running};
 use crate::cli::runs::{RunSocket, Served};
@@ -27,7 +27,7 @@ use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
-use crate::logging::{Levels, LogFormat, Logging};
+use crate::logging::{Levels, Logging};
 use crate::runtime::{LocalOptions, RunningTopology};
 use crate::text::{escaped_json, shown};
 use crate::topology::declare;
@@ -125,22 +125,6 @@ pub(super) struct Args {
     /// No progress line, no summary on stderr, and no log below warn
     #[arg(short, long, env = "SQUALL_QUIET", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum LogFormatArg {
-    #[default]
-    Terminal,
-    Json,
-}
-
-impl From<LogFormatArg> for LogFormat {
-    fn from(format: LogFormatArg) -> LogFormat {
-        match format {
-            LogFormatArg::Terminal => LogFormat::Terminal,
-            LogFormatArg::Json => LogFormat::Json,
-        }
-    }
 }
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {

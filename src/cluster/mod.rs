@@ -18,6 +18,7 @@
 //! * [`schedule`]: which host of a cluster runs which worker. Pure.
 //! * `stats`: the counters of all workers as those of one topology.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
+//! * `daemons`: nimbus and supervisors.
 //!
 //! 1. The parent is the only authority on membership: it numbers each change and sends it to all workers.
 //! 2. When a worker dies, what it held in memory is lost, and nothing else. It is started again with the
@@ -28,6 +29,8 @@
 pub(crate) mod control;
 #[doc(hidden)]
 pub mod coordination;
+#[doc(hidden)]
+pub mod daemons;
 pub(crate) mod master;
 pub(crate) mod processes;
 mod processor;

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::daemons::{NimbusOptions, SupervisorOptions};
 use crate::config::limits::{BATCH_HEAP_MAX, FRAME_OVERHEAD_MAX};
 use crate::config::net::NetOptions;
 use crate::config::problems::{OptionProblem, Problems};
@@ -30,6 +31,10 @@ pub struct EngineOptions {
     pub worker: WorkerOptions,
     /// `[zookeeper]`.
     pub zookeeper: ZooKeeperOptions,
+    /// `[nimbus]`.
+    pub nimbus: NimbusOptions,
+    /// `[supervisor]`.
+    pub supervisor: SupervisorOptions,
 }
 
 impl EngineOptions {
@@ -38,6 +43,8 @@ impl EngineOptions {
         let mut problems = self.net.problems();
         problems.extend(self.worker.problems());
         problems.extend(self.zookeeper.problems());
+        problems.extend(self.nimbus.problems());
+        problems.extend(self.supervisor.problems());
         problems
     }
 

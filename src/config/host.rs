@@ -1,5 +1,7 @@
 //! What a host of a cluster has.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::resources::{Cpu, Resources};
 
 /// What a host of a cluster has. [`Default`] has the values of a host about which nothing is said, as in Storm: 4 slots,
@@ -10,7 +12,8 @@ use crate::config::resources::{Cpu, Resources};
 /// use squall::config::{Cpu, HostOptions};
 /// assert_eq!(HostOptions::default().resources.cpu, Cpu::cores(4.0));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HostOptions {
     /// `rack`: hosts of one rack are near each other.
     pub rack: String,

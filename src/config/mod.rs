@@ -2,7 +2,7 @@
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
 //! * [`EngineOptions`]: the options of the engine, in `squall.toml`: [`NetOptions`],
-//!   [`WorkerOptions`], [`ZooKeeperOptions`].
+//!   [`WorkerOptions`], [`ZooKeeperOptions`], [`NimbusOptions`], [`SupervisorOptions`].
 //! * [`Resources`], [`SchedulingOptions`], [`HostOptions`]: what tasks need, and what the hosts of a cluster have.
 //! * [`limits`]: the bounds that no option may exceed, related to each other by const asserts.
 //! * [`units`]: durations and sizes as text.
@@ -10,6 +10,7 @@
 //! `topology::declare` reads options from TOML, and reports mistakes with their places.
 
 mod auto;
+mod daemons;
 pub mod engine;
 mod event_time;
 mod host;
@@ -26,6 +27,7 @@ mod zookeeper;
 
 pub use self::zookeeper::{ZooKeeperOptions, ZooKeeperTls, host_and_port};
 pub use auto::AutoOr;
+pub use daemons::{NimbusOptions, SupervisorOptions};
 pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;
 pub use host::HostOptions;

@@ -8,6 +8,8 @@ use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, LeaderRecord, MemoryOptions, MemoryService, NodePath,
     Record, RecordAccessError, RecordError, Version, decode_record, encode_record, join_cluster, read_record,
 };
+use squall::cluster::daemons::SupervisorRecord;
+use squall::config::HostOptions;
 
 fn path(text: &str) -> NodePath {
     text.parse().expect("a path")
@@ -34,6 +36,18 @@ fn records_of_version_1_are_read_and_written() {
     check("leader-resigned-1", &LeaderRecord { epoch: 7, holder: None, written_by });
     check("candidate-1", &candidate());
     let start_of_2026 = 1_767_225_600_000_000_000;
+    let host = HostOptions::default();
+    check(
+        "supervisor-1",
+        &SupervisorRecord {
+            id: "host-7".to_owned(),
+            rack: host.rack,
+            slots: host.slots,
+            resources: host.resources,
+            token: "5f0c2a6b9d3e1874".to_owned(),
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+        },
+    );
     check("cluster-1", &ClusterRecord::new(0x00c0_ffee_5f0c_2a6b_9d3e_1874_0000_0001, start_of_2026));
 }
 
@@ -41,7 +55,7 @@ fn records_of_version_1_are_read_and_written() {
 fn each_golden_file_is_read_by_a_test() {
     let names =
         fs::read_dir(format!("{}/tests/fixtures/records", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
-    assert_eq!(names.count(), 4, "a new one needs a line in the test before");
+    assert_eq!(names.count(), 5, "a new one needs a line in the test before");
 }
 
 #[test]

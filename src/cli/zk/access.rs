@@ -17,7 +17,7 @@ use crate::topology::declare;
 
 /// Which ensemble, and how long to wait for it.
 #[derive(clap::Args, Debug)]
-pub(super) struct Access {
+pub(in crate::cli) struct Access {
     /// The engine's file, `squall.toml`: its table `[zookeeper]` names the ensemble
     #[arg(long, value_name = "FILE", env = "SQUALL_CONFIG", hide_env_values = true)]
     config: Option<String>,
@@ -36,19 +36,19 @@ pub(super) struct Access {
 }
 
 /// The path of a node on the command line.
-pub(super) fn parse_path(text: &str) -> Result<NodePath, String> {
+pub(in crate::cli) fn parse_path(text: &str) -> Result<NodePath, String> {
     text.parse().map_err(|error: crate::cluster::coordination::PathError| error.to_string())
 }
 
 /// An ensemble that is looked at.
-pub(super) struct Ensemble {
+pub(in crate::cli) struct Ensemble {
     client: ZooKeeperClient,
     options: ZooKeeperOptions,
 }
 
 impl Access {
     /// Begins to connect. `None`: the file has mistakes, which were reported.
-    pub(super) fn open(&self, context: &Context) -> Result<Option<Ensemble>, CommandError> {
+    pub(in crate::cli) fn open(&self, context: &Context) -> Result<Option<Ensemble>, CommandError> {
         let engine = self.config.as_ref().map(|path| declare::load_engine(&Files, path)).transpose();
         let mut options = match engine {
             Ok(engine) => engine.unwrap_or_default().zookeeper,
@@ -73,19 +73,19 @@ impl Access {
 
 impl Ensemble {
     /// The node.
-    pub(super) fn get(&self, path: &NodePath) -> Result<Node, CommandError> {
+    pub(in crate::cli) fn get(&self, path: &NodePath) -> Result<Node, CommandError> {
         let node = self.client.get(path).map_err(refused)?;
         node.ok_or_else(|| self.missing(path))
     }
 
     /// The names of the nodes directly below.
-    pub(super) fn children(&self, path: &NodePath) -> Result<Vec<String>, CommandError> {
+    pub(in crate::cli) fn children(&self, path: &NodePath) -> Result<Vec<String>, CommandError> {
         let children = self.client.children(path).map_err(refused)?;
         children.ok_or_else(|| self.missing(path))
     }
 
     /// The node, if it is still there.
-    pub(super) fn find(&self, path: &NodePath) -> Result<Option<Node>, CommandError> {
+    pub(in crate::cli) fn find(&self, path: &NodePath) -> Result<Option<Node>, CommandError> {
         self.client.get(path).map_err(refused)
     }
 

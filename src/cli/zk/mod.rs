@@ -1,6 +1,6 @@
 //! `squall zk ls` and `squall zk get`.
 
-mod access;
+pub(super) mod access;
 mod get;
 mod ls;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{AutoOr, EngineOptions, TlsPaths, ZooKeeperTls};
+use crate::config::{AutoOr, Cpu, EngineOptions, TlsPaths, ZooKeeperTls, limits};
 use crate::topology::declare::keys::{Key, Shape};
 use crate::topology::suggest::shown;
 
@@ -27,6 +27,13 @@ pub(crate) static ENGINE: &[EngineKey] = &[
         doc: "The ensemble by which the processes of a cluster coordinate.",
         default: "see below",
         shape: Shape::Nested(ZOOKEEPER),
+    },
+    Key { path: "nimbus", doc: "A nimbus of a cluster.", default: "see below", shape: Shape::Nested(NIMBUS) },
+    Key {
+        path: "supervisor",
+        doc: "The supervisor of a host, and what it offers.",
+        default: "see below",
+        shape: Shape::Nested(SUPERVISOR),
     },
 ];
 
@@ -273,6 +280,75 @@ static ZOOKEEPER_TLS: &[EngineKey] = &[
         doc: "The PEM file with its private key.",
         default: "none",
         shape: Shape::Text(PATH, |o, text| path(zookeeper_tls(o).key.get_or_insert_default(), text)),
+    },
+];
+
+static NIMBUS: &[EngineKey] = &[
+    Key {
+        path: "nimbus.id",
+        doc: "How this nimbus is called.",
+        default: "the name of the host",
+        shape: Shape::Text("a name", |o, text| {
+            o.nimbus.id = Some(text.to_owned());
+            Ok(())
+        }),
+    },
+    Key {
+        path: "nimbus.directory",
+        doc: "Where it remembers which cluster it belongs to.",
+        default: "`squall/nimbus-<id>` in the user's state directory",
+        shape: Shape::Text("the path of a directory", |o, text| {
+            path(o.nimbus.directory.get_or_insert_default(), text)
+        }),
+    },
+];
+
+static SUPERVISOR: &[EngineKey] = &[
+    Key {
+        path: "supervisor.id",
+        doc: "How this host is called in the cluster.",
+        default: "the name of the host",
+        shape: Shape::Text("a name", |o, text| {
+            o.supervisor.id = Some(text.to_owned());
+            Ok(())
+        }),
+    },
+    Key {
+        path: "supervisor.directory",
+        doc: "Where it remembers which cluster it belongs to.",
+        default: "`squall/supervisor-<id>` in the user's state directory",
+        shape: Shape::Text("the path of a directory", |o, text| {
+            path(o.supervisor.directory.get_or_insert_default(), text)
+        }),
+    },
+    Key {
+        path: "supervisor.rack",
+        doc: "The rack that the host is in.",
+        default: "\"default-rack\"",
+        shape: Shape::Text("the name of a rack", |o, text| {
+            o.supervisor.host.rack = text.to_owned();
+            if text.is_empty() { Err("a rack has a name".to_owned()) } else { Ok(()) }
+        }),
+    },
+    Key {
+        path: "supervisor.slots",
+        doc: "How many workers the host may run.",
+        default: "4",
+        shape: Shape::Count(1, limits::HOST_SLOTS_MAX as u32, |o, v| {
+            o.supervisor.host.slots = u16::try_from(v).unwrap_or(u16::MAX);
+        }),
+    },
+    Key {
+        path: "supervisor.cpu",
+        doc: "Cores that topologies may use.",
+        default: "4",
+        shape: Shape::Decimal(limits::HOST_CORES_MAX, |o, v| o.supervisor.host.resources.cpu = Cpu::cores(v)),
+    },
+    Key {
+        path: "supervisor.memory",
+        doc: "Memory that topologies may use.",
+        default: "\"4GiB\"",
+        shape: Shape::Size(|o, v| o.supervisor.host.resources.memory = v),
     },
 ];
 

@@ -67,6 +67,33 @@ fn the_ensemble_is_read() {
 }
 
 #[test]
+fn the_daemons_are_read() {
+    let text = "
+        nimbus = { id = 'n1', directory = 'n' }
+        [supervisor]
+        id = 'host-7'
+        rack = 'r2'
+        slots = 16
+        cpu = 31.5
+        memory = '64GiB'
+    ";
+    let options = load_engine(&MemorySource::new().file("etc/squall.toml", text), "etc/squall.toml").unwrap();
+    assert_eq!(options.nimbus.id.as_deref(), Some("n1"));
+    assert_eq!(options.nimbus.directory.as_deref(), Some(Path::new("etc/n")));
+    let host = &options.supervisor.host;
+    assert_eq!((options.supervisor.id.as_deref(), &*host.rack, host.slots), (Some("host-7"), "r2", 16));
+    assert_eq!(host.resources.to_string(), "31.5 cores and 64GiB");
+    check(
+        "nimbus.id = 'a b'\nsupervisor = { id = '..', slots = 0 }",
+        &[
+            "squall.toml:1:13: `nimbus.id`: \"a b\" is not a name (use 1 to 40 letters, digits, `_`, `.` or `-`)",
+            "squall.toml:2:21: `supervisor.id`: \"..\" is not a name (use 1 to 40 letters, digits, `_`, `.` or `-`)",
+            "squall.toml:2:35: `supervisor.slots` must be from 1 to 1024, not 0 (it is how many workers the host may run)",
+        ],
+    );
+}
+
+#[test]
 fn mistakes_about_the_ensemble_are_reported_with_their_places() {
     check(
         "[zookeeper]
@@ -185,9 +212,9 @@ fn a_topology_document_is_one_mistake() {
         "[topology]\nname = 'a'\n[spout.a]\ntype = 'b'\n",
         &[
             "squall.toml:1:2: `[topology]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]`, `[worker]` and `[zookeeper]`)",
+             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[nimbus]` and `[supervisor]`)",
             "squall.toml:3:2: `[spout]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]`, `[worker]` and `[zookeeper]`)",
+             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[nimbus]` and `[supervisor]`)",
         ],
     );
 }
@@ -229,8 +256,7 @@ mod shipped {
 
     /// Whether a key has a value if it is left out.
     fn has_default(key: &Key<EngineOptions>) -> bool {
-        let is_value = |default: &str| default.starts_with(['"', '[']) || default == "false";
-        is_value(key.default)
+        key.default.parse::<toml::Value>().is_ok()
     }
 
     /// The file with the settings that are commented out: `#key = value`, without a space.
@@ -255,6 +281,13 @@ mod shipped {
         assert_eq!(options.zookeeper.user.take().as_deref(), Some("squall"));
         let password = options.zookeeper.password_file.take();
         assert_eq!(password.as_deref(), Some(Path::new("config/zookeeper.password")));
+        assert_eq!(options.nimbus.id.take().as_deref(), Some("nimbus-1"));
+        assert_eq!(options.nimbus.directory.take().as_deref(), Some(Path::new("config/state/nimbus")));
+        assert_eq!(options.supervisor.id.take().as_deref(), Some("host-1"));
+        assert_eq!(
+            options.supervisor.directory.take().as_deref(),
+            Some(Path::new("config/state/supervisor"))
+        );
         assert_eq!(options, EngineOptions::default());
     }
 

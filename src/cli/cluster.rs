@@ -1,0 +1,138 @@
+//! `squall cluster`.
+
+use serde_json::{Value, json};
+
+use crate::cli::context::Context;
+use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::table::table;
+use crate::cli::terminal;
+use crate::cli::zk::access::{Access, Ensemble};
+use crate::cluster::coordination::{
+    CandidateRecord, ClusterRecord, LeaderRecord, NodePath, Record, decode_record,
+};
+use crate::cluster::daemons::SupervisorRecord;
+use crate::cluster::daemons::belonging::{cluster_node, nimbus_node, supervisors_node};
+use crate::config::units::show_size;
+use crate::text::shown;
+
+const EXAMPLES: &str = "\
+Examples:
+  squall cluster
+  squall cluster --config etc/squall.toml --json | jq -r '.supervisors[].id'
+
+What is listed is alive, or was until a session's time-out ago.
+
+Exit codes: 0 a nimbus leads; 1 there is no cluster, nobody leads, or no server answers; 2 the command
+line is wrong.";
+
+/// List the nimbuses and supervisors of a cluster
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    access: Access,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is there of a cluster.
+struct Found {
+    cluster: ClusterRecord,
+    leader: Option<LeaderRecord>,
+    nimbuses: Vec<CandidateRecord>,
+    supervisors: Vec<SupervisorRecord>,
+}
+
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
+    let Some(ensemble) = args.access.open(context)? else { return Ok(CommandOutcome::Failed) };
+    let found = look(&ensemble)?;
+    match args.json {
+        true => terminal::print_json(&in_json(&found))?,
+        false => terminal::print(&for_people(&found))?,
+    }
+    if found.living_leader().is_none() {
+        terminal::write_message("no nimbus leads: nothing is placed or changed until one does");
+    }
+    Ok(CommandOutcome::done_if(found.living_leader().is_some()))
+}
+
+impl Found {
+    /// The id of the nimbus that leads, if it is alive.
+    fn living_leader(&self) -> Option<&str> {
+        let holder = self.leader.as_ref()?.holder.as_ref()?;
+        self.nimbuses.iter().find(|nimbus| nimbus.id == holder.id).map(|nimbus| &*nimbus.id)
+    }
+}
+
+fn look(ensemble: &Ensemble) -> Result<Found, CommandError> {
+    let cluster = read(ensemble, &cluster_node())?.ok_or_else(|| {
+        CommandError::Refused(
+            "no nimbus has begun this cluster yet: start one with `squall nimbus`".to_owned(),
+        )
+    })?;
+    let leader = read(ensemble, &nimbus_node())?;
+    let candidates = nimbus_node().child("candidates").expect("it is a name");
+    let nimbuses = read_all(ensemble, &candidates)?;
+    let supervisors = read_all(ensemble, &supervisors_node())?;
+    Ok(Found { cluster, leader, nimbuses, supervisors })
+}
+
+fn read<R: Record>(ensemble: &Ensemble, path: &NodePath) -> Result<Option<R>, CommandError> {
+    let Some(node) = ensemble.find(path)? else { return Ok(None) };
+    decode_record(path, &node.data).map(Some).map_err(|error| CommandError::Refused(error.to_string()))
+}
+
+/// The records of the nodes below this one; none if it is not there.
+fn read_all<R: Record>(ensemble: &Ensemble, path: &NodePath) -> Result<Vec<R>, CommandError> {
+    if ensemble.find(path)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut records = Vec::new();
+    for name in ensemble.children(path)? {
+        let child = path.child(&name).map_err(|error| CommandError::Refused(error.to_string()))?;
+        records.extend(read(ensemble, &child)?);
+    }
+    Ok(records)
+}
+
+fn in_json(found: &Found) -> Value {
+    let nimbus = |nimbus: &CandidateRecord| json!({ "id": nimbus.id, "leads": found.living_leader() == Some(&nimbus.id) });
+    json!({
+        "cluster": found.cluster,
+        "epoch": found.leader.as_ref().map(|leader| leader.epoch),
+        "nimbuses": found.nimbuses.iter().map(nimbus).collect::<Value>(),
+        "supervisors": found.supervisors,
+    })
+}
+
+fn for_people(found: &Found) -> String {
+    let epoch = found.leader.as_ref().map_or(0, |leader| leader.epoch);
+    let mut text = format!(
+        "cluster {}, begun {}, epoch {epoch}\n\n",
+        shown(&found.cluster.id),
+        shown(&found.cluster.created_at)
+    );
+    let mut rows = vec![["NIMBUS", "STATE"].map(str::to_owned)];
+    rows.extend(found.nimbuses.iter().map(|nimbus| {
+        let leads = found.living_leader() == Some(&nimbus.id);
+        [shown(&nimbus.id), if leads { "leads" } else { "stands by" }.to_owned()]
+    }));
+    text.push_str(&table(&rows, &[]));
+    let heading = ["SUPERVISOR", "RACK", "SLOTS", "CPU", "MEMORY", "SINCE"].map(str::to_owned);
+    let mut rows = vec![heading];
+    rows.extend(found.supervisors.iter().map(|host| {
+        [
+            shown(&host.id),
+            shown(&host.rack),
+            host.slots.to_string(),
+            host.resources.cpu.to_string(),
+            show_size(host.resources.memory),
+            shown(&host.started_at),
+        ]
+    }));
+    text.push('\n');
+    text.push_str(&table(&rows, &[2, 3, 4]));
+    text
+}

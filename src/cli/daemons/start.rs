@@ -1,0 +1,130 @@
+//! What both daemons are started with.
+
+use std::path::{Path, PathBuf};
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng as _, SeedableRng as _};
+use slog::FilterLevel;
+
+use crate::cli::context::Context;
+use crate::cli::error::CommandError;
+use crate::cli::load::Files;
+use crate::cli::log_format::LogFormatArg;
+use crate::cli::terminal::{self, Stream};
+use crate::clock::Clock;
+use crate::cluster::coordination::zookeeper::ZooKeeperClient;
+use crate::cluster::daemons::belonging::Belonging;
+use crate::cluster::daemons::{self, EndRequest, make_directory};
+use crate::components::stream::Stream as OutputStream;
+use crate::config::EngineOptions;
+use crate::logging::{Levels, Logging};
+use crate::runtime::state_home;
+use crate::text::shown;
+use crate::topology::declare;
+use crate::tuple::Timestamp;
+
+/// The flags of both daemons.
+#[derive(clap::Args, Debug)]
+pub(super) struct DaemonFlags {
+    /// The engine's file, `squall.toml`
+    #[arg(long, value_name = "FILE", env = "SQUALL_CONFIG", hide_env_values = true)]
+    config: Option<String>,
+
+    /// The level of what is logged: off, critical, error, warn, info, debug or trace
+    #[arg(long, value_name = "SPEC", env = "SQUALL_LOG", hide_env_values = true)]
+    log: Option<Levels>,
+
+    /// How log records are written to stderr: as lines for people, or as JSON lines
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        env = "SQUALL_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    log_format: LogFormatArg,
+}
+
+/// What a daemon has when it begins.
+pub(super) struct Beginning {
+    pub(super) client: ZooKeeperClient,
+    pub(super) clock: Clock,
+    pub(super) logging: Logging,
+    pub(super) end: EndRequest,
+    /// Random numbers, for tokens.
+    pub(super) rng: StdRng,
+}
+
+impl DaemonFlags {
+    /// The engine's file. `None`: it has mistakes, which were reported.
+    pub(super) fn engine(&self, context: &Context) -> Option<EngineOptions> {
+        match self.config.as_ref().map(|path| declare::load_engine(&Files, path)).transpose() {
+            Ok(engine) => Some(engine.unwrap_or_default()),
+            Err(errors) => {
+                terminal::write_message(&errors.render(context.colors(Stream::Err)));
+                None
+            }
+        }
+    }
+
+    /// Begins to log, catches signals, and begins to connect.
+    pub(super) fn begin(&self, engine: &EngineOptions, context: &Context) -> Result<Beginning, CommandError> {
+        let end = EndRequest::on_signals().map_err(CommandError::io("catch signals"))?;
+        let levels = self.log.clone().unwrap_or_else(|| Levels::all(FilterLevel::Info));
+        let color = context.colors(Stream::Err);
+        let mut logging = Logging::start(levels, self.log_format.into(), color, OutputStream::stderr());
+        logging.log_panics();
+        let mut rng = StdRng::try_from_rng(&mut SysRng)
+            .map_err(|error| CommandError::Refused(format!("the system gives no random numbers: {error}")))?;
+        let clock = Clock::real();
+        let client = ZooKeeperClient::open(&engine.zookeeper, &clock, &logging.logger, rng.next_u64())
+            .map_err(|error| CommandError::Refused(error.to_string()))?;
+        Ok(Beginning { client, clock, logging, end, rng })
+    }
+}
+
+impl Beginning {
+    /// The time, for people.
+    pub(super) fn started_at(&self) -> String {
+        Timestamp(self.clock.wall_nanos()).to_string()
+    }
+
+    /// Steps until a signal ends the daemon.
+    pub(super) fn run(&self, step: impl FnMut()) {
+        daemons::run(&self.client, &self.end, step);
+    }
+}
+
+/// The id of a daemon: that of the options, or the name of this host.
+pub(super) fn id_of(key: &str, id: Option<&str>) -> Result<String, CommandError> {
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let id = id.map_or_else(host, str::to_owned);
+    let is_name = crate::cluster::coordination::NodePath::root().child(&id).is_ok();
+    match is_name && id.len() <= 40 {
+        true => Ok(id),
+        false => Err(CommandError::Refused(format!(
+            "this host is called `{}`, which is no name that squall can use: set `{key}`",
+            shown(&id)
+        ))),
+    }
+}
+
+/// What the daemon remembers of its cluster in this directory, or in one below the user's state directory.
+pub(super) fn belonging_in(
+    key: &str,
+    directory: Option<&Path>,
+    own: &str,
+) -> Result<Belonging, CommandError> {
+    let directory: PathBuf = match (directory, state_home()) {
+        (Some(directory), _) => directory.to_owned(),
+        (None, Some(home)) => home.join("squall").join(own),
+        (None, None) => {
+            let why = format!("neither XDG_STATE_HOME nor HOME is set: name a directory by `{key}`");
+            return Err(CommandError::Refused(why));
+        }
+    };
+    make_directory(&directory)
+        .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
+    Belonging::read(&directory).map_err(|error| CommandError::Refused(error.to_string()))
+}

@@ -1,0 +1,131 @@
+//! Nimbus: the process that will place topologies. So far it takes part in the election, leads or stands by, and notices
+//! when the data of the cluster are lost.
+//!
+//! 1. [`Nimbus::step`] is called when something has changed, and several times in each session. It takes its
+//!    coordination and its time as arguments, so a simulation runs the same code.
+//! 2. Nothing is written before what was found was compared with what is remembered, and no epoch is used before it is
+//!    remembered.
+//! 3. It keeps nothing that cannot be lost: all that a successor needs is in the coordination service.
+
+use std::time::Duration;
+
+use slog::{Logger, error, info, warn};
+
+use crate::clock::Time;
+use crate::cluster::coordination::{
+    CandidateRecord, ClusterRecord, Coordination, Election, ElectionError, Leadership, PathError,
+};
+use crate::cluster::daemons::belonging::{Belonging, nimbus_node};
+
+/// How long the leader must be missing before another nimbus claims. Longer than a leader needs to begin another
+/// session after its connection was lost. What two leaders write is kept apart by their epochs, not by this.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What a nimbus is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NimbusState {
+    /// It leads, with this epoch, until this time if no step moves that.
+    Leads {
+        /// The epoch.
+        epoch: u64,
+        /// It must not act later.
+        until: Time,
+    },
+    /// Another one leads, if it is known which.
+    StandsBy {
+        /// The id of that candidate.
+        leader: Option<String>,
+    },
+    /// It does nothing, for a reason that a person has to look at.
+    Refuses(String),
+    /// It waits until the coordination service answers.
+    Waits(String),
+}
+
+/// A nimbus.
+#[derive(Debug)]
+pub struct Nimbus {
+    belonging: Belonging,
+    election: Election,
+    /// The cluster that it begins if there is none.
+    new: ClusterRecord,
+    logger: Logger,
+    /// What was logged last.
+    shown: Option<NimbusState>,
+}
+
+impl Nimbus {
+    /// A nimbus that has not looked at anything yet.
+    ///
+    /// # Errors
+    /// When the id of the candidate is not a name of a node.
+    pub fn new(
+        belonging: Belonging,
+        me: CandidateRecord,
+        new: ClusterRecord,
+        logger: Logger,
+    ) -> Result<Nimbus, PathError> {
+        let election = Election::new(nimbus_node(), me, GRACE, belonging.epoch())?;
+        Ok(Nimbus { belonging, election, new, logger, shown: None })
+    }
+
+    /// Looks at what is there, and claims the leadership if nobody has it.
+    pub fn step(&mut self, coordination: &dyn Coordination, now: Time) -> NimbusState {
+        let state = match self.belonging.check(coordination, Some(&self.new)) {
+            Ok(_) => self.take_part(coordination, now),
+            Err(error) => state_of(&error, error.is_passing()),
+        };
+        self.show(&state);
+        state
+    }
+
+    /// Gives up the leadership, so that another nimbus need not wait.
+    pub fn end(&mut self, coordination: &dyn Coordination) {
+        if let Err(error) = self.election.resign(coordination) {
+            warn!(self.logger, "the others will wait until this session has ended"; "why" => %error);
+        }
+    }
+
+    fn take_part(&mut self, coordination: &dyn Coordination, now: Time) -> NimbusState {
+        match self.election.step(coordination, now) {
+            Ok(Leadership::Leader { epoch, until }) => match self.belonging.saw(epoch) {
+                Ok(()) => NimbusState::Leads { epoch, until },
+                Err(error) => state_of(&error, false),
+            },
+            Ok(Leadership::Follower { leader }) => {
+                NimbusState::StandsBy { leader: leader.map(|leader| leader.id) }
+            }
+            Err(ElectionError::Coordination(error)) => state_of(&error, error.is_passing()),
+            Err(error) => state_of(&error, false),
+        }
+    }
+
+    /// Logs what has changed.
+    fn show(&mut self, state: &NimbusState) {
+        let is_new = match (&self.shown, state) {
+            (Some(NimbusState::Leads { epoch: before, .. }), NimbusState::Leads { epoch, .. }) => {
+                before != epoch
+            }
+            (before, state) => before.as_ref() != Some(state),
+        };
+        if !is_new {
+            return;
+        }
+        match state {
+            NimbusState::Leads { epoch, .. } => info!(self.logger, "this nimbus leads"; "epoch" => epoch),
+            NimbusState::StandsBy { leader: Some(leader) } => {
+                info!(self.logger, "this nimbus stands by"; "leader" => leader);
+            }
+            // Until the next step it is not known who leads.
+            NimbusState::StandsBy { leader: None } => return,
+            NimbusState::Refuses(why) => error!(self.logger, "this nimbus does nothing"; "why" => why),
+            NimbusState::Waits(why) => warn!(self.logger, "this nimbus waits"; "why" => why),
+        }
+        self.shown = Some(state.clone());
+    }
+}
+
+fn state_of(error: &(impl std::error::Error + ?Sized), is_passing: bool) -> NimbusState {
+    let why = error.to_string();
+    if is_passing { NimbusState::Waits(why) } else { NimbusState::Refuses(why) }
+}

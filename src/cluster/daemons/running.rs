@@ -1,0 +1,79 @@
+//! How a daemon runs: step after step, when something has changed and several times in each session, until a signal
+//! ends it.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use crate::cluster::coordination::{Coordination, NodePath, Notice, Notify};
+use crate::cluster::signals;
+
+/// The longest time between two steps. A leader has to step several times in each session.
+const STEP_MAX: Duration = Duration::from_secs(1);
+/// How soon a signal is seen.
+const LOOK_MAX: Duration = Duration::from_millis(100);
+
+/// The exit code after a second signal.
+const ENDED_AT_ONCE: i32 = 1;
+
+/// Set by the first signal that asks this process to end. The second one ends it at once.
+#[derive(Clone, Debug)]
+pub struct EndRequest(Arc<AtomicBool>);
+
+impl EndRequest {
+    /// Catches the signals that ask a process to end.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn on_signals() -> io::Result<EndRequest> {
+        let wanted = Arc::new(AtomicBool::new(false));
+        for signal in signals::draining() {
+            // In this order: the first signal only sets the flag, the second one finds it set.
+            signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, Arc::clone(&wanted))?;
+            signal_hook::flag::register(signal, Arc::clone(&wanted))?;
+        }
+        Ok(EndRequest(wanted))
+    }
+
+    fn is_there(&self) -> bool {
+        // Relaxed: nothing else is read because of it.
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Calls `step` until the end is requested.
+pub fn run(coordination: &dyn Coordination, end: &EndRequest, mut step: impl FnMut()) {
+    let (sender, changes) = channel();
+    let notify: Arc<Notify> = Arc::new(move |notice: Notice| _ = sender.send(notice));
+    coordination.watch(&NodePath::root(), &notify);
+    let period = STEP_MAX.min(coordination.session().timeout / 6);
+    while !end.is_there() {
+        step();
+        let mut waited = Duration::ZERO;
+        while waited < period && !end.is_there() {
+            let look = LOOK_MAX.min(period - waited);
+            match changes.recv_timeout(look) {
+                // Many changes are one reason to look.
+                Ok(_) => {
+                    while changes.try_recv().is_ok() {}
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => waited += look,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+}
+
+/// Makes the directory of a daemon, for this user alone.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

@@ -1,0 +1,148 @@
+//! A supervisor: the process that will start and watch workers on its host. So far it belongs to the cluster with the
+//! slots and resources that it offers, and notices when the data of the cluster are lost.
+//!
+//! 1. [`Supervisor::step`] is called when something has changed, and several times in each session.
+//! 2. Its node is held: it vanishes a session time-out after the supervisor has died. What runs on the host is not
+//!    touched by that.
+//! 3. It registers only if the coordination service has the cluster that it remembers, or if it remembers none.
+
+use serde::{Deserialize, Serialize};
+use slog::{Logger, error, info, warn};
+
+use crate::cluster::coordination::{
+    Coordination, CoordinationError, NodePath, PathError, Record, RecordAccessError, encode_record,
+};
+use crate::cluster::daemons::belonging::{Belonging, supervisors_node};
+use crate::config::Resources;
+
+/// A host of a cluster, as its supervisor offers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisorRecord {
+    /// Its id, unique in the cluster.
+    pub id: String,
+    /// The rack that it is in.
+    pub rack: String,
+    /// How many workers it may run.
+    pub slots: u16,
+    /// Its processor time, in thousandths of a core, and memory, in bytes.
+    pub resources: Resources,
+    /// Random, and new with each start of the supervisor.
+    pub token: String,
+    /// When the supervisor was started, by its own clock. For people.
+    pub started_at: String,
+}
+
+impl Record for SupervisorRecord {
+    const KIND: &'static str = "supervisor";
+    const VERSION: u32 = 1;
+}
+
+/// What a supervisor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SupervisorState {
+    /// It belongs to the cluster.
+    Registered,
+    /// No nimbus has begun the cluster yet.
+    WaitsForCluster,
+    /// Another process has its id: a second supervisor, or the one before it, whose session has not ended yet.
+    IdIsTaken,
+    /// It does nothing, for a reason that a person has to look at.
+    Refuses(String),
+    /// It waits until the coordination service answers.
+    Waits(String),
+}
+
+/// A supervisor.
+#[derive(Debug)]
+pub struct Supervisor {
+    belonging: Belonging,
+    me: SupervisorRecord,
+    node: NodePath,
+    logger: Logger,
+    /// What was logged last.
+    shown: Option<SupervisorState>,
+}
+
+impl Supervisor {
+    /// A supervisor that has not registered yet.
+    ///
+    /// # Errors
+    /// When its id is not a name of a node.
+    pub fn new(belonging: Belonging, me: SupervisorRecord, logger: Logger) -> Result<Supervisor, PathError> {
+        let node = supervisors_node().child(&me.id)?;
+        Ok(Supervisor { belonging, me, node, logger, shown: None })
+    }
+
+    /// Looks at what is there, and registers if it is not registered.
+    pub fn step(&mut self, coordination: &dyn Coordination) -> SupervisorState {
+        let state = match self.belonging.check(coordination, None) {
+            Ok(true) => self.register(coordination),
+            Ok(false) => SupervisorState::WaitsForCluster,
+            Err(error) if error.is_passing() => SupervisorState::Waits(error.to_string()),
+            Err(error) => SupervisorState::Refuses(error.to_string()),
+        };
+        self.show(&state);
+        state
+    }
+
+    /// Leaves the cluster at once.
+    pub fn end(&mut self, coordination: &dyn Coordination) {
+        if let Err(error) = coordination.release(&self.node) {
+            warn!(self.logger, "this host is listed until this session has ended"; "why" => %error);
+        }
+    }
+
+    fn register(&self, coordination: &dyn Coordination) -> SupervisorState {
+        match self.hold(coordination) {
+            Ok(()) => SupervisorState::Registered,
+            Err(RecordAccessError::Coordination(CoordinationError::Exists(_))) => SupervisorState::IdIsTaken,
+            Err(RecordAccessError::Coordination(error)) if error.is_passing() => {
+                SupervisorState::Waits(error.to_string())
+            }
+            Err(error) => SupervisorState::Refuses(error.to_string()),
+        }
+    }
+
+    fn hold(&self, coordination: &dyn Coordination) -> Result<(), RecordAccessError> {
+        let data = encode_record(&self.node, &self.me)?;
+        if coordination.get(&self.node)?.is_some_and(|node| node.is_held && node.data == data) {
+            return Ok(());
+        }
+        match coordination.hold(&self.node, &data) {
+            Err(CoordinationError::Missing(parent)) => {
+                match coordination.create(&parent, b"") {
+                    Ok(_) | Err(CoordinationError::Exists(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(coordination.hold(&self.node, &data)?)
+            }
+            held => Ok(held?),
+        }
+    }
+
+    /// Logs what has changed.
+    fn show(&mut self, state: &SupervisorState) {
+        if self.shown.as_ref() == Some(state) {
+            return;
+        }
+        match state {
+            SupervisorState::Registered => {
+                info!(self.logger, "this host belongs to the cluster"; "slots" => self.me.slots,
+                    "resources" => %self.me.resources);
+            }
+            SupervisorState::WaitsForCluster => {
+                info!(self.logger, "no nimbus has begun the cluster yet: waiting for one");
+            }
+            SupervisorState::IdIsTaken => warn!(
+                self.logger,
+                "another process is the supervisor of this id: if it is the one before this, its session ends soon; \
+                 otherwise give this one another `supervisor.id`"; "id" => &self.me.id
+            ),
+            SupervisorState::Refuses(why) => {
+                error!(self.logger, "this supervisor does nothing"; "why" => why)
+            }
+            SupervisorState::Waits(why) => warn!(self.logger, "this supervisor waits"; "why" => why),
+        }
+        self.shown = Some(state.clone());
+    }
+}
