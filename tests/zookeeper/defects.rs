@@ -1,7 +1,8 @@
 //! The known defects of the crate `zookeeper` 0.8.0, and that squall has none of their effects.
 //!
 //! Each was reproduced with the bare crate. Each test makes the same situation for squall's client. Where squall does
-//! not use the part of the crate that fails, such as its election, the test does with squall what that part was for.
+//! not use the part of the crate that fails, such as its election, the test does with squall what that part was for; the
+//! elections of squall themselves are in `election.rs`.
 //!
 //! | defect of the crate                                                                 | test  |
 //! |-------------------------------------------------------------------------------------|-------|

@@ -2,8 +2,8 @@
 //!
 //! `contract`: the contract that all implementations keep. `sessions`: sessions that end and connections that break.
 //! `members`: members of an ensemble that die and freeze. `data`: data that are lost, old or large, and disks that are
-//! full. `rights`: users and roots. `encrypted`: TLS. `commands`: `squall zk` and `squall doctor`. `daemons`: nimbuses
-//! and supervisors. `defects`: what the crate `zookeeper` does wrong, and squall does not.
+//! full. `rights`: users and roots. `encrypted`: TLS. `election`: leaders. `commands`: `squall zk` and `squall doctor`.
+//! `daemons`: nimbuses and supervisors. `defects`: what the crate `zookeeper` does wrong, and squall does not.
 //!
 //! The kit: `server` (ZooKeeper alone and as an ensemble, killed, frozen, wiped), `disk` (a file system that is full),
 //! `certificates`, `proxy` (connections that break), `clients` (of squall), `load` (what must be true of many writes),
@@ -22,6 +22,7 @@ mod daemons;
 mod data;
 mod defects;
 mod disk;
+mod election;
 mod encrypted;
 mod kit;
 mod load;
