@@ -303,16 +303,22 @@ fn a_supervisor_that_ends_in_order_is_gone_at_once() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_keeps_a_nimbus_from_leading() {
-    let mut world = World::with(&["x", "y"], &[]);
-    std::fs::remove_dir_all(world.disk("nimbus-y")).unwrap();
+fn a_nimbus_whose_disk_cannot_be_written_leaves_the_leadership_to_others() {
+    let mut world = World::with(&["x", "y", "z"], &[]);
+    let disk = world.disk("nimbus-y");
+    std::fs::remove_dir_all(&disk).unwrap();
     world.kill_nimbus(0);
-    world.ticks(TICKS_TO_REPLACE);
+    world.ticks(2 * TICKS_TO_REPLACE);
     let Some(NimbusState::Refuses(why)) = &world.nimbuses[0].state else {
         panic!("{:?}", world.nimbuses[0].state);
     };
     assert!(why.contains("cannot write"), "{why}");
-    assert_eq!(world.acting(), []);
+    let leads = world.leaders().pop().expect("the third leads");
+    assert_eq!(leads.0, world.nimbuses[1].id);
+    // Once its disk is there again, it takes part.
+    std::fs::create_dir_all(&disk).unwrap();
+    world.ticks(3);
+    assert_eq!(world.nimbuses[0].state, Some(NimbusState::StandsBy { leader: Some(leads.0) }));
 }
 
 /// Daemons die, are started again, lose their connections and their service; then everything heals.

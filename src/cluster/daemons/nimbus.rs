@@ -49,6 +49,8 @@ pub struct Nimbus {
     election: Election,
     /// The cluster that it begins if there is none.
     new: ClusterRecord,
+    /// An epoch of its own that it could not remember. Until it can, it does not take part.
+    unsaved: u64,
     logger: Logger,
     /// What was logged last.
     shown: Option<NimbusState>,
@@ -66,7 +68,7 @@ impl Nimbus {
         logger: Logger,
     ) -> Result<Nimbus, PathError> {
         let election = Election::new(nimbus_node(), me, GRACE, belonging.epoch())?;
-        Ok(Nimbus { belonging, election, new, logger, shown: None })
+        Ok(Nimbus { belonging, election, new, unsaved: 0, logger, shown: None })
     }
 
     /// Looks at what is there, and claims the leadership if nobody has it.
@@ -87,10 +89,18 @@ impl Nimbus {
     }
 
     fn take_part(&mut self, coordination: &dyn Coordination, now: Time) -> NimbusState {
+        if let Err(error) = self.belonging.saw(self.unsaved) {
+            return state_of(&error, false);
+        }
         match self.election.step(coordination, now) {
             Ok(Leadership::Leader { epoch, until }) => match self.belonging.saw(epoch) {
                 Ok(()) => NimbusState::Leads { epoch, until },
-                Err(error) => state_of(&error, false),
+                Err(error) => {
+                    // Another one can lead, whose disk takes what it has to remember.
+                    self.unsaved = epoch;
+                    self.end(coordination);
+                    state_of(&error, false)
+                }
             },
             Ok(Leadership::Follower { leader }) => {
                 NimbusState::StandsBy { leader: leader.map(|leader| leader.id) }
