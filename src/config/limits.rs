@@ -81,12 +81,12 @@ pub const CHECKPOINTS_CONCURRENT_MAX: u32 = 10;
 
 /// The least of its state that a task keeps in memory, in bytes.
 pub const STATE_MEMORY_MIN: u64 = 64 << 10;
-/// The most of its state that a task can be told to keep in memory, in bytes.
+/// The most of its state that a task may be configured to keep in memory, in bytes.
 pub const STATE_MEMORY_MAX: u64 = 1 << 40;
 
 /// Worker processes of a topology.
 pub const WORKERS_MAX: u16 = 1024;
-/// Cores that one task may ask for. Who writes Storm's points, where 100 is a core, is told so.
+/// Cores that one task may ask for. Who writes Storm's points, where 100 is a core, gets an error that names this.
 pub const TASK_CORES_MAX: f64 = 64.0;
 /// Memory that one task may ask for.
 pub const TASK_MEMORY_MAX: u64 = 1 << 40;

@@ -11,12 +11,12 @@ use crate::cluster::coordination::{
     NodePath, RecordAccessError, check_mark, join_cluster, read_record,
 };
 
-/// The node that says which cluster this is.
+/// The node with the id of the cluster.
 const CLUSTER: &str = "cluster";
 /// The node of the leading nimbus, with the epochs of the cluster.
 const NIMBUS: &str = "nimbus";
 
-/// The node that says which cluster this is.
+/// The node with the id of the cluster.
 pub(crate) fn cluster_node() -> NodePath {
     child(CLUSTER)
 }

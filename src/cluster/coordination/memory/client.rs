@@ -17,7 +17,7 @@ use crate::cluster::coordination::service::{Coordination, Notify, Session};
 /// A simulated process. It does nothing by itself: it finds out about its session when it calls, and when the
 /// simulation calls [`beat`](MemoryClient::beat).
 ///
-/// When it is dropped it says goodbye: its session ends at once, if the service is reached.
+/// When it is dropped, its session ends at once, if the service is reached.
 pub struct MemoryClient {
     service: Ensemble,
     id: usize,

@@ -1,4 +1,4 @@
-//! What a service in memory, and what is done to it, can be told.
+//! The options of a service in memory, and of its faults.
 
 use std::time::Duration;
 

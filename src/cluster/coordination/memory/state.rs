@@ -34,7 +34,7 @@ pub(super) struct State {
 pub(super) struct Data {
     /// Shared with the views of clients that lag, and with snapshots.
     pub(super) tree: Arc<Tree>,
-    /// When each session was heard of last.
+    /// When each session gave a sign of life last.
     sessions: BTreeMap<SessionId, Time>,
 }
 
@@ -114,8 +114,9 @@ impl State {
             return;
         }
         let (now, timeout) = (self.clock.now(), self.options.session_timeout);
-        let is_over = |heard: &Time| now >= heard.after(timeout);
-        let over = self.data.sessions.iter().filter(|(_, heard)| is_over(heard)).map(|(session, _)| *session);
+        let is_over = |beat_at: &Time| now >= beat_at.after(timeout);
+        let over =
+            self.data.sessions.iter().filter(|(_, beat_at)| is_over(beat_at)).map(|(session, _)| *session);
         for session in over.collect::<Vec<_>>() {
             self.end_session(session);
         }
@@ -143,7 +144,7 @@ impl State {
 
     pub(super) fn hear_all(&mut self) {
         let now = self.clock.now();
-        self.data.sessions.values_mut().for_each(|heard| *heard = now);
+        self.data.sessions.values_mut().for_each(|beat_at| *beat_at = now);
     }
 
     /// Makes a change, and notes whom to notify of it.
@@ -205,7 +206,7 @@ impl State {
         }
         let goes_on = self.clients[id].session.and_then(|session| self.data.sessions.get_mut(&session));
         match goes_on {
-            Some(heard) => *heard = now,
+            Some(beat_at) => *beat_at = now,
             None => {
                 self.lose(id);
                 self.begin_session(id, now)?;

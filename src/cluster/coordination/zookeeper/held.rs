@@ -15,7 +15,7 @@ const ROUNDS: usize = 8;
 pub(super) struct Held {
     nodes: BTreeMap<NodePath, Vec<u8>>,
     /// Those of `nodes` that are to be released: no session makes them again.
-    let_go: BTreeSet<NodePath>,
+    to_release: BTreeSet<NodePath>,
     /// Those of `nodes` that could not be made again, for example because their parent is gone.
     missing: BTreeSet<NodePath>,
 }
@@ -23,23 +23,23 @@ pub(super) struct Held {
 impl Held {
     /// The nodes that a new session makes.
     pub fn paths(&self) -> Vec<NodePath> {
-        self.nodes.keys().filter(|path| !self.let_go.contains(*path)).cloned().collect()
+        self.nodes.keys().filter(|path| !self.to_release.contains(*path)).cloned().collect()
     }
 
     /// The nodes that could not be made again so far.
     pub fn missing(&self) -> Vec<NodePath> {
-        self.missing.difference(&self.let_go).cloned().collect()
+        self.missing.difference(&self.to_release).cloned().collect()
     }
 
     /// The node is released once there is a session, and not made until then.
-    pub fn let_go(&mut self, path: &NodePath) {
+    pub fn mark_for_release(&mut self, path: &NodePath) {
         if self.nodes.contains_key(path) {
-            self.let_go.insert(path.clone());
+            self.to_release.insert(path.clone());
         }
     }
 
     fn forget(&mut self, path: &NodePath) -> Option<Vec<u8>> {
-        self.let_go.remove(path);
+        self.to_release.remove(path);
         self.missing.remove(path);
         self.nodes.remove(path)
     }
@@ -73,7 +73,7 @@ impl Held {
         let before = self.nodes.get(path).cloned();
         let own: Vec<&[u8]> = before.as_deref().into_iter().chain([data]).collect();
         make(path, data, &own, session, inbox)?;
-        self.let_go.remove(path);
+        self.to_release.remove(path);
         self.missing.remove(path);
         self.nodes.insert(path.clone(), data.to_vec());
         Ok(())
@@ -86,7 +86,7 @@ impl Held {
         session: &mut Session,
         inbox: &mut Inbox,
     ) -> Result<(), Failure> {
-        self.let_go(path);
+        self.mark_for_release(path);
         let deleted = delete(path, self.nodes.get(path), session, inbox);
         // If the session was lost, the next one goes on with it.
         if !matches!(deleted, Err(Failure::Lost(_))) {

@@ -183,7 +183,7 @@ impl Keeper {
         }
         for job in &self.waiting {
             if let Operation::Release { path } = &job.operation {
-                self.held.let_go(path);
+                self.held.mark_for_release(path);
             }
         }
         self.hold_again(&self.held.paths(), &mut session)?;
@@ -295,7 +295,7 @@ impl Keeper {
                 return Err(failure.to_string());
             }
             // What has changed before the watch was there was not reported.
-            self.tell(&*notify, Notice::ReadAgain);
+            self.send(&*notify, Notice::ReadAgain);
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ impl Keeper {
             changes.iter().filter_map(|path| session.relative(path)).filter(|path| !is_ours(path)).collect();
         for (watched, notify) in self.living_watches() {
             for path in paths.iter().filter(|path| path.is_within(&watched)) {
-                self.tell(&*notify, Notice::Changed(path.clone()));
+                self.send(&*notify, Notice::Changed(path.clone()));
             }
         }
     }
@@ -317,7 +317,7 @@ impl Keeper {
     /// Sends a notice to all who watch anything.
     fn notify(&mut self, notice: &Notice) {
         for (_, notify) in self.living_watches() {
-            self.tell(&*notify, notice.clone());
+            self.send(&*notify, notice.clone());
         }
     }
 
@@ -327,7 +327,7 @@ impl Keeper {
     }
 
     /// A panic of the receiver must not end the session.
-    fn tell(&self, notify: &Notify, notice: Notice) {
+    fn send(&self, notify: &Notify, notice: Notice) {
         if catch_unwind(AssertUnwindSafe(|| notify(notice))).is_err() {
             error!(self.logger, "a receiver of notices of the coordination has panicked");
         }
