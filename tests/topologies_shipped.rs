@@ -12,7 +12,7 @@ use squall::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use squall::prelude::*;
 use squall::runtime::TopologyStats;
 use squall::testing::{SimulatedTopology, SimulationOptions};
-use squall::topology::declare::{parse_engine, parse_str};
+use squall::topology::declare::{MemorySource, load_hosts, parse_engine, parse_str};
 
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -260,9 +260,18 @@ fn every_example_of_every_document_is_valid() {
         place: format!("the example of `{}`", component.name),
         text: component.example.clone(),
     }));
-    let (mut whole, mut engine, mut part) = (0, 0, 0);
+    let (mut whole, mut engine, mut hosts, mut part) = (0, 0, 0, 0);
     for Example { place, text } in &examples {
-        if text.contains("[net") || text.contains("[worker") {
+        if text.contains("[host.") {
+            let source = MemorySource::new().file(place, text.as_str());
+            load_hosts(&source, place).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+            hosts += 1;
+            continue;
+        }
+        if ["[net", "[worker", "[zookeeper", "[nimbus", "[supervisor"]
+            .iter()
+            .any(|table| text.contains(table))
+        {
             parse_engine(place, text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
             engine += 1;
             continue;
@@ -271,7 +280,10 @@ fn every_example_of_every_document_is_valid() {
         *(if completed.trim_start() == *text { &mut whole } else { &mut part }) += 1;
         parse_str(place, &completed, &registry).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     }
-    assert!(whole >= 2 && engine >= 2 && part >= 24, "{whole} topologies, {engine} engines, {part} parts");
+    assert!(
+        whole >= 2 && engine >= 3 && hosts >= 1 && part >= 24,
+        "{whole} topologies, {engine} engines, {hosts} clusters, {part} parts"
+    );
 }
 
 #[test]
