@@ -81,8 +81,11 @@ impl Nimbus {
         state
     }
 
-    /// Gives up the leadership, so that another nimbus need not wait.
+    /// Gives up the leadership, so that another nimbus need not wait. Without a session it waits for nothing.
     pub fn end(&mut self, coordination: &dyn Coordination) {
+        if !coordination.session().is_connected {
+            return;
+        }
         if let Err(error) = self.election.resign(coordination) {
             warn!(self.logger, "the others will wait until this session has ended"; "why" => %error);
         }

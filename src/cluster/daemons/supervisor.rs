@@ -85,8 +85,11 @@ impl Supervisor {
         state
     }
 
-    /// Leaves the cluster at once.
+    /// Leaves the cluster at once. Without a session it waits for nothing.
     pub fn end(&mut self, coordination: &dyn Coordination) {
+        if !coordination.session().is_connected {
+            return;
+        }
         if let Err(error) = coordination.release(&self.node) {
             warn!(self.logger, "this host is listed until this session has ended"; "why" => %error);
         }
