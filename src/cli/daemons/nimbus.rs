@@ -6,7 +6,7 @@ use slog::info;
 use crate::cli::context::Context;
 use crate::cli::daemons::start::{DaemonFlags, belonging_in, id_of};
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cluster::coordination::{CandidateRecord, ClusterRecord};
+use crate::cluster::coordination::{CandidateRecord, ClusterRecord, Coordination as _, NodePath};
 use crate::cluster::daemons::Nimbus;
 
 const EXAMPLES: &str = "\
@@ -44,7 +44,10 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     info!(logger, "a nimbus begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","));
     let mut nimbus = Nimbus::new(belonging, me, new, logger.clone())
         .map_err(|error| CommandError::Refused(error.to_string()))?;
-    beginning.run(|| _ = nimbus.step(&beginning.client, beginning.clock.now()));
+    beginning.run(&[NodePath::root()], || {
+        let state = nimbus.step(&beginning.client, beginning.clock.now());
+        state.next_step(beginning.client.session().timeout)
+    });
     nimbus.end(&beginning.client);
     info!(logger, "this nimbus ends");
     Ok(CommandOutcome::Done)

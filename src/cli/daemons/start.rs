@@ -1,6 +1,7 @@
 //! What both daemons are started with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
@@ -12,6 +13,7 @@ use crate::cli::load::Files;
 use crate::cli::log_format::LogFormatArg;
 use crate::cli::terminal::{self, Stream};
 use crate::clock::Clock;
+use crate::cluster::coordination::NodePath;
 use crate::cluster::coordination::zookeeper::ZooKeeperClient;
 use crate::cluster::daemons::belonging::Belonging;
 use crate::cluster::daemons::{self, EndRequest, make_directory};
@@ -91,8 +93,8 @@ impl Beginning {
     }
 
     /// Steps until a signal ends the daemon.
-    pub(super) fn run(&self, step: impl FnMut()) {
-        daemons::run(&self.client, &self.end, step);
+    pub(super) fn run(&self, watched: &[NodePath], step: impl FnMut() -> Duration) {
+        daemons::run(&self.client, watched, &self.end, step);
     }
 }
 
@@ -100,7 +102,7 @@ impl Beginning {
 pub(super) fn id_of(key: &str, id: Option<&str>) -> Result<String, CommandError> {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let id = id.map_or_else(host, str::to_owned);
-    let is_name = crate::cluster::coordination::NodePath::root().child(&id).is_ok();
+    let is_name = NodePath::root().child(&id).is_ok();
     match is_name && id.len() <= 40 {
         true => Ok(id),
         false => Err(CommandError::Refused(format!(

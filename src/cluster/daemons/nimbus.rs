@@ -21,6 +21,11 @@ use crate::cluster::daemons::belonging::{Belonging, nimbus_node};
 /// session after its connection was lost. What two leaders write is kept apart by their epochs, not by this.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// From one step to the next of a nimbus that leads: several in each session.
+const STEP_OF_LEADER: Duration = Duration::from_secs(1);
+/// The same if it does not lead: it must not miss the end of the grace time by much.
+const STEP_OF_OTHERS: Duration = Duration::from_millis(250);
+
 /// What a nimbus is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NimbusState {
@@ -40,6 +45,17 @@ pub enum NimbusState {
     Refuses(String),
     /// It waits until the coordination service answers.
     Waits(String),
+}
+
+impl NimbusState {
+    /// How soon the next step is due, if nothing changes before. `timeout`: that of the session.
+    pub fn next_step(&self, timeout: Duration) -> Duration {
+        match self {
+            NimbusState::Leads { .. } => STEP_OF_LEADER.min(timeout / 6),
+            NimbusState::StandsBy { .. } => STEP_OF_OTHERS,
+            NimbusState::Refuses(_) | NimbusState::Waits(_) => STEP_OF_LEADER,
+        }
+    }
 }
 
 /// A nimbus.

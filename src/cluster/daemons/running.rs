@@ -1,4 +1,4 @@
-//! How a daemon runs: step after step, when something has changed and several times in each session, until a signal
+//! How a daemon runs: step after step, when something has changed and when a step asks for the next one, until a signal
 //! ends it.
 
 use std::fs::DirBuilder;
@@ -13,8 +13,6 @@ use std::time::Duration;
 use crate::cluster::coordination::{Coordination, NodePath, Notice, Notify};
 use crate::cluster::signals;
 
-/// The longest time between two steps. A leader has to step several times in each session.
-const STEP_MAX: Duration = Duration::from_secs(1);
 /// How soon a signal is seen.
 const LOOK_MAX: Duration = Duration::from_millis(100);
 
@@ -46,17 +44,22 @@ impl EndRequest {
     }
 }
 
-/// Calls `step` until the end is requested.
-pub fn run(coordination: &dyn Coordination, end: &EndRequest, mut step: impl FnMut()) {
+/// Calls `step` when something has changed at or below one of these nodes, and when the time has come that the step
+/// before has returned, until the end is requested.
+pub fn run(
+    coordination: &dyn Coordination,
+    watched: &[NodePath],
+    end: &EndRequest,
+    mut step: impl FnMut() -> Duration,
+) {
     let (sender, changes) = channel();
     let notify: Arc<Notify> = Arc::new(move |notice: Notice| _ = sender.send(notice));
-    coordination.watch(&NodePath::root(), &notify);
-    let period = STEP_MAX.min(coordination.session().timeout / 6);
+    watched.iter().for_each(|node| coordination.watch(node, &notify));
     while !end.is_there() {
-        step();
+        let next = step();
         let mut waited = Duration::ZERO;
-        while waited < period && !end.is_there() {
-            let look = LOOK_MAX.min(period - waited);
+        while waited < next && !end.is_there() {
+            let look = LOOK_MAX.min(next - waited);
             match changes.recv_timeout(look) {
                 // Many changes are one reason to look.
                 Ok(_) => {

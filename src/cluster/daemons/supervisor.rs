@@ -1,10 +1,12 @@
 //! A supervisor: the process that will start and watch workers on its host. So far it belongs to the cluster with the
 //! slots and resources that it offers, and notices when the data of the cluster are lost.
 //!
-//! 1. [`Supervisor::step`] is called when something has changed, and several times in each session.
+//! 1. [`Supervisor::step`] is called when one of its nodes has changed, and from time to time.
 //! 2. Its node is held: it vanishes a session time-out after the supervisor has died. What runs on the host is not
 //!    touched by that.
 //! 3. It registers only if the coordination service has the cluster that it remembers, or if it remembers none.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slog::{Logger, error, info, warn};
@@ -12,8 +14,14 @@ use slog::{Logger, error, info, warn};
 use crate::cluster::coordination::{
     Coordination, CoordinationError, NodePath, PathError, Record, RecordAccessError, encode_record,
 };
-use crate::cluster::daemons::belonging::{Belonging, supervisors_node};
+use crate::cluster::daemons::belonging::{Belonging, cluster_node, nimbus_node, supervisors_node};
 use crate::config::Resources;
+
+/// From one step to the next of a supervisor that belongs to the cluster. There may be a thousand, and a step is a write
+/// and some reads, so it does not give signs of life: the session does.
+const STEP: Duration = Duration::from_secs(10);
+/// The same of one that waits for something.
+const STEP_WHILE_WAITING: Duration = Duration::from_secs(1);
 
 /// A host of a cluster, as its supervisor offers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +60,19 @@ pub enum SupervisorState {
     Waits(String),
 }
 
+impl SupervisorState {
+    /// How soon the next step is due, if nothing changes before.
+    pub fn next_step(&self) -> Duration {
+        match self {
+            SupervisorState::Registered => STEP,
+            SupervisorState::WaitsForCluster
+            | SupervisorState::IdIsTaken
+            | SupervisorState::Refuses(_)
+            | SupervisorState::Waits(_) => STEP_WHILE_WAITING,
+        }
+    }
+}
+
 /// A supervisor.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -71,6 +92,11 @@ impl Supervisor {
     pub fn new(belonging: Belonging, me: SupervisorRecord, logger: Logger) -> Result<Supervisor, PathError> {
         let node = supervisors_node().child(&me.id)?;
         Ok(Supervisor { belonging, me, node, logger, shown: None })
+    }
+
+    /// The nodes whose changes concern it.
+    pub fn watched(&self) -> [NodePath; 3] {
+        [cluster_node(), nimbus_node(), self.node.clone()]
     }
 
     /// Looks at what is there, and registers if it is not registered.
