@@ -34,8 +34,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`open_regular`], when reading fails, or when the file is longer.
 pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_at_most(open_regular(path)?, limit)
+}
+
+fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_regular(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    file.take(limit + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
         true => Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"))),
         false => Ok(bytes),
@@ -47,12 +51,13 @@ pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read_regular`], or when its mode lets others read it.
 pub(crate) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mode = open_regular(path)?.metadata()?.mode() & 0o777;
+    let file = open_regular(path)?;
+    let mode = file.metadata()?.mode() & 0o777;
     if mode & 0o077 != 0 {
         let why = format!("others may read it (its mode is {mode:o}): it holds a secret, so use `chmod 600`");
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
     }
-    read_regular(path, limit)
+    read_at_most(file, limit)
 }
 
 /// Writes a file of a directory as a whole and durably: after a crash its name has the old content or the new one.

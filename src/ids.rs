@@ -249,6 +249,11 @@ pub fn is_legal_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
+/// Whether a node of the coordination may have this name: a legal name that leads nowhere else in a path.
+pub fn is_node_name(name: &str) -> bool {
+    is_legal_name(name) && !matches!(name, "." | "..")
+}
+
 /// Whether a component id is reserved for the system's own parts (`__acker` and its like).
 pub fn is_reserved_name(name: &str) -> bool {
     name.starts_with("__")

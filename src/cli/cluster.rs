@@ -8,7 +8,7 @@ use crate::cli::table::table;
 use crate::cli::terminal;
 use crate::cli::zk::access::{Access, Ensemble};
 use crate::cluster::coordination::{
-    CandidateRecord, ClusterRecord, LeaderRecord, NodePath, Record, decode_record,
+    CandidateRecord, ClusterRecord, LeaderRecord, NodePath, Record, candidates_of, decode_record,
 };
 use crate::cluster::daemons::SupervisorRecord;
 use crate::cluster::daemons::belonging::{cluster_node, nimbus_node, supervisors_node};
@@ -73,7 +73,7 @@ fn look(ensemble: &Ensemble) -> Result<Found, CommandError> {
         )
     })?;
     let leader = read(ensemble, &nimbus_node())?;
-    let candidates = nimbus_node().child("candidates").expect("it is a name");
+    let candidates = candidates_of(&nimbus_node()).expect("it is a short path");
     let nimbuses = read_all(ensemble, &candidates)?;
     let supervisors = read_all(ensemble, &supervisors_node())?;
     Ok(Found { cluster, leader, nimbuses, supervisors })

@@ -12,7 +12,10 @@ use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::cli::context::Context;
+use crate::cli::terminal::{self, Stream};
 use crate::cluster::TopologySource;
+use crate::config::EngineOptions;
 use crate::files::{open_regular, refuse_directory};
 use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
@@ -50,6 +53,14 @@ impl Overrides {
     pub(super) fn load(&self, path: &str, registry: &Registry) -> Result<Topology, TopologyErrors> {
         declare::load(&Files, path, registry, &self.set)
     }
+}
+
+/// The engine's file, or the defaults if none is named. `None`: it has mistakes, which were reported.
+pub(super) fn engine(path: Option<&str>, context: &Context) -> Option<EngineOptions> {
+    let Some(path) = path else { return Some(EngineOptions::default()) };
+    declare::load_engine(&Files, path)
+        .inspect_err(|errors| terminal::write_message(&errors.render(context.colors(Stream::Err))))
+        .ok()
 }
 
 /// The file system, stdin under the path `-`, and the environment of this process.

@@ -13,8 +13,8 @@ use crate::cli::checkpoint_flags::{CheckpointFlags, checkpoints_of};
 use crate::cli::context::Context;
 use crate::cli::ending::{EndAction, Ending, Event};
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cli::load::{Files, Overrides, STDIN};
-use crate::cli::log_format::LogFormatArg;
+use crate::cli::load::{self, Overrides, STDIN};
+use crate::cli::log_format::LogFormatFlag;
 use crate::cli::progress::{Beside, Progress};
 use crate::cli::running::{RunStats, Running};
 use crate::cli::runs::{RunSocket, Served};
@@ -27,10 +27,9 @@ use crate::cluster::{OutputLines, RunningWorkers, TopologySource, WorkersOptions
 use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
-use crate::logging::{Levels, Logging};
+use crate::logging::{Levels, LogFormat, Logging};
 use crate::runtime::{LocalOptions, RunningTopology};
 use crate::text::{escaped_json, shown};
-use crate::topology::declare;
 use crate::topology::graph::Topology;
 
 /// How often the loop checks signals and the time, and updates the progress line.
@@ -111,16 +110,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "SPEC", env = "SQUALL_LOG", hide_env_values = true)]
     log: Option<Levels>,
 
-    /// How log records are written to stderr: as lines for people, or as JSON lines
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        env = "SQUALL_LOG_FORMAT",
-        hide_env_values = true
-    )]
-    log_format: LogFormatArg,
+    #[command(flatten)]
+    log_format: LogFormatFlag,
 
     /// No progress line, no summary on stderr, and no log below warn
     #[arg(short, long, env = "SQUALL_QUIET", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -142,13 +133,8 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
             return Ok(CommandOutcome::Failed);
         }
     };
-    let engine = args.config.as_ref().map(|path| declare::load_engine(&Files, path));
-    let engine = match engine.transpose() {
-        Ok(engine) => engine.unwrap_or_default(),
-        Err(errors) => {
-            terminal::write_message(&errors.render(context.colors(Stream::Err)));
-            return Ok(CommandOutcome::Failed);
-        }
+    let Some(engine) = load::engine(args.config.as_deref(), context) else {
+        return Ok(CommandOutcome::Failed);
     };
     if topology.options().start_inactive {
         return Err(CommandError::Refused(START_INACTIVE.to_owned()));
@@ -290,7 +276,7 @@ fn workers_options(
         logger: logger.clone(),
         log: LogSpec {
             levels: levels(args),
-            format: args.log_format.into(),
+            format: args.log_format.format(),
             color: context.colors(Stream::Err),
         },
         stderr: Some(stderr_lines(args, progress, logger)),
@@ -306,7 +292,7 @@ fn workers_options(
 /// unchanged. Any other line, as of a panic, becomes a log record if records are JSON.
 fn stderr_lines(args: &Args, progress: &Progress, logger: &Logger) -> OutputLines {
     let pass_on = lines_to(progress.beside(OutputStream::stderr()));
-    let is_json = args.log_format == LogFormatArg::Json;
+    let is_json = args.log_format.format() == LogFormat::Json;
     let logger = logger.clone();
     Arc::new(move |worker, line| {
         if is_json && !line.starts_with('{') {
@@ -384,8 +370,12 @@ fn watch(
 
 fn start_log(args: &Args, context: &Context, progress: &Progress) -> Logging {
     let color = context.colors(Stream::Err);
-    let mut logging =
-        Logging::start(levels(args), args.log_format.into(), color, progress.beside(OutputStream::stderr()));
+    let mut logging = Logging::start(
+        levels(args),
+        args.log_format.format(),
+        color,
+        progress.beside(OutputStream::stderr()),
+    );
     logging.log_panics();
     logging
 }

@@ -8,6 +8,7 @@ use crate::config::host::HostOptions;
 use crate::config::limits;
 use crate::config::problems::{OptionProblem, Problems};
 use crate::config::units::show_size;
+use crate::ids::is_node_name;
 
 /// `[nimbus]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,20 +57,20 @@ impl SupervisorOptions {
     }
 }
 
-/// An id is a name of a node, with room for what nimbus appends to its own.
+/// Characters of the longest id of a daemon.
+const ID_MAX: usize = 40;
+
+/// Whether a daemon may be called so: a name of a node, with room for what nimbus appends to its own.
+pub fn is_daemon_id(id: &str) -> bool {
+    is_node_name(id) && id.len() <= ID_MAX
+}
+
 fn id_problems(key: &'static str, id: Option<&str>) -> Vec<OptionProblem> {
-    const ID_MAX: usize = 40;
     let mut problems = Problems::default();
-    if let Some(id) = id {
-        let is_name = (1..=ID_MAX).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-            && id != "."
-            && id != "..";
-        if !is_name {
-            let message = format!("`{key}`: \"{id}\" is not a name");
-            let help = format!("use 1 to {ID_MAX} letters, digits, `_`, `.` or `-`");
-            problems.add(key, None, message, help);
-        }
+    if let Some(id) = id.filter(|id| !is_daemon_id(id)) {
+        let message = format!("`{key}`: \"{id}\" is not a name");
+        let help = format!("use 1 to {ID_MAX} letters, digits, `_`, `.` or `-`");
+        problems.add(key, None, message, help);
     }
     problems.0
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::limits;
 use crate::config::problems::{OptionProblem, Problems};
+use crate::ids::is_node_name;
 
 /// `[zookeeper]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,11 +116,7 @@ impl ZooKeeperOptions {
     }
 
     fn check_root(&self, problems: &mut Problems) {
-        let is_name = |name: &str| {
-            !matches!(name, "" | "." | "..")
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-        };
-        let is_path = self.root.strip_prefix('/').is_some_and(|names| names.split('/').all(is_name));
+        let is_path = self.root.strip_prefix('/').is_some_and(|names| names.split('/').all(is_node_name));
         if !is_path && self.root != "/" {
             let message = format!("`zookeeper.root`: \"{}\" is not the path of a node", self.root);
             let help =

@@ -9,20 +9,19 @@ use slog::FilterLevel;
 
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::load::Files;
-use crate::cli::log_format::LogFormatArg;
-use crate::cli::terminal::{self, Stream};
+use crate::cli::load;
+use crate::cli::log_format::LogFormatFlag;
+use crate::cli::terminal::Stream;
 use crate::clock::Clock;
 use crate::cluster::coordination::NodePath;
 use crate::cluster::coordination::zookeeper::ZooKeeperClient;
 use crate::cluster::daemons::belonging::Belonging;
 use crate::cluster::daemons::{self, EndRequest, make_directory};
 use crate::components::stream::Stream as OutputStream;
-use crate::config::EngineOptions;
+use crate::config::{EngineOptions, is_daemon_id};
 use crate::logging::{Levels, Logging};
 use crate::runtime::state_home;
 use crate::text::shown;
-use crate::topology::declare;
 use crate::tuple::Timestamp;
 
 /// The flags of both daemons.
@@ -36,16 +35,8 @@ pub(super) struct DaemonFlags {
     #[arg(long, value_name = "SPEC", env = "SQUALL_LOG", hide_env_values = true)]
     log: Option<Levels>,
 
-    /// How log records are written to stderr: as lines for people, or as JSON lines
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        env = "SQUALL_LOG_FORMAT",
-        hide_env_values = true
-    )]
-    log_format: LogFormatArg,
+    #[command(flatten)]
+    log_format: LogFormatFlag,
 }
 
 /// What a daemon has when it begins.
@@ -61,13 +52,7 @@ pub(super) struct Beginning {
 impl DaemonFlags {
     /// The engine's file. `None`: it has mistakes, which were reported.
     pub(super) fn engine(&self, context: &Context) -> Option<EngineOptions> {
-        match self.config.as_ref().map(|path| declare::load_engine(&Files, path)).transpose() {
-            Ok(engine) => Some(engine.unwrap_or_default()),
-            Err(errors) => {
-                terminal::write_message(&errors.render(context.colors(Stream::Err)));
-                None
-            }
-        }
+        load::engine(self.config.as_deref(), context)
     }
 
     /// Begins to log, catches signals, and begins to connect.
@@ -75,7 +60,7 @@ impl DaemonFlags {
         let end = EndRequest::on_signals().map_err(CommandError::io("catch signals"))?;
         let levels = self.log.clone().unwrap_or_else(|| Levels::all(FilterLevel::Info));
         let color = context.colors(Stream::Err);
-        let mut logging = Logging::start(levels, self.log_format.into(), color, OutputStream::stderr());
+        let mut logging = Logging::start(levels, self.log_format.format(), color, OutputStream::stderr());
         logging.log_panics();
         let mut rng = StdRng::try_from_rng(&mut SysRng)
             .map_err(|error| CommandError::Refused(format!("the system gives no random numbers: {error}")))?;
@@ -102,8 +87,7 @@ impl Beginning {
 pub(super) fn id_of(key: &str, id: Option<&str>) -> Result<String, CommandError> {
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let id = id.map_or_else(host, str::to_owned);
-    let is_name = NodePath::root().child(&id).is_ok();
-    match is_name && id.len() <= 40 {
+    match is_daemon_id(&id) {
         true => Ok(id),
         false => Err(CommandError::Refused(format!(
             "this host is called `{}`, which is no name that squall can use: set `{key}`",

@@ -11,11 +11,10 @@ use serde_json::Value;
 use crate::cli::context::Context;
 use crate::cli::doctor::finding::{Finding, State};
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cli::load::Files;
-use crate::cli::terminal::{self, Stream};
+use crate::cli::load;
+use crate::cli::terminal;
 use crate::config::EngineOptions;
 use crate::config::units::parse_duration;
-use crate::topology::declare;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,12 +51,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
-    let engine = match args.config.as_ref().map(|path| declare::load_engine(&Files, path)).transpose() {
-        Ok(engine) => engine.unwrap_or_default(),
-        Err(errors) => {
-            terminal::write_message(&errors.render(context.colors(Stream::Err)));
-            return Ok(CommandOutcome::Failed);
-        }
+    let Some(engine) = load::engine(args.config.as_deref(), context) else {
+        return Ok(CommandOutcome::Failed);
     };
     let findings = examine(args, &engine);
     let is_well = findings.iter().all(|finding| finding.state != State::Error);

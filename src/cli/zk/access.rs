@@ -6,14 +6,12 @@ use slog::{Discard, Logger, o};
 
 use crate::cli::context::Context;
 use crate::cli::error::CommandError;
-use crate::cli::load::Files;
-use crate::cli::terminal::{self, Stream};
+use crate::cli::load;
 use crate::clock::Clock;
 use crate::cluster::coordination::zookeeper::ZooKeeperClient;
-use crate::cluster::coordination::{Coordination, CoordinationError, Node, NodePath};
+use crate::cluster::coordination::{Coordination, CoordinationError, Node, NodePath, PathError};
 use crate::config::ZooKeeperOptions;
 use crate::config::units::parse_duration;
-use crate::topology::declare;
 
 /// Which ensemble, and how long to wait for it.
 #[derive(clap::Args, Debug)]
@@ -37,7 +35,7 @@ pub(in crate::cli) struct Access {
 
 /// The path of a node on the command line.
 pub(in crate::cli) fn parse_path(text: &str) -> Result<NodePath, String> {
-    text.parse().map_err(|error: crate::cluster::coordination::PathError| error.to_string())
+    text.parse().map_err(|error: PathError| error.to_string())
 }
 
 /// An ensemble that is looked at.
@@ -49,14 +47,8 @@ pub(in crate::cli) struct Ensemble {
 impl Access {
     /// Begins to connect. `None`: the file has mistakes, which were reported.
     pub(in crate::cli) fn open(&self, context: &Context) -> Result<Option<Ensemble>, CommandError> {
-        let engine = self.config.as_ref().map(|path| declare::load_engine(&Files, path)).transpose();
-        let mut options = match engine {
-            Ok(engine) => engine.unwrap_or_default().zookeeper,
-            Err(errors) => {
-                terminal::write_message(&errors.render(context.colors(Stream::Err)));
-                return Ok(None);
-            }
-        };
+        let Some(engine) = load::engine(self.config.as_deref(), context) else { return Ok(None) };
+        let mut options = engine.zookeeper;
         if let Some(servers) = &self.servers {
             options.servers.clone_from(servers);
         }

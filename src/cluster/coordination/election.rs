@@ -32,6 +32,7 @@ use crate::clock::Time;
 use crate::cluster::coordination::error::CoordinationError;
 use crate::cluster::coordination::node::Version;
 use crate::cluster::coordination::path::{NodePath, PathError};
+use crate::cluster::coordination::presence::be_present;
 use crate::cluster::coordination::record::{
     Record, RecordAccessError, RecordError, encode_record, read_record,
 };
@@ -149,6 +150,14 @@ struct Absence {
     since: Time,
 }
 
+/// The node below which the candidates of an election are.
+///
+/// # Errors
+/// When the path is too deep.
+pub fn candidates_of(election: &NodePath) -> Result<NodePath, PathError> {
+    election.child("candidates")
+}
+
 impl Election {
     /// A candidate at this path. `grace`: how long the holder must be missing before this candidate claims.
     /// `seen`: the highest epoch that is remembered; 0: none.
@@ -161,7 +170,7 @@ impl Election {
         grace: Duration,
         seen: u64,
     ) -> Result<Election, PathError> {
-        let candidates = path.child("candidates")?;
+        let candidates = candidates_of(&path)?;
         let own_node = candidates.child(&me.id)?;
         Ok(Election { path, candidates, own_node, me, grace, seen, confirmed: None, absence: None })
     }
@@ -246,20 +255,7 @@ impl Election {
     /// Makes the candidate node, if it is missing. Returns whether it was.
     fn join(&self, coordination: &dyn Coordination) -> Result<bool, ElectionError> {
         let data = encode_record(&self.own_node, &self.me)?;
-        if coordination.get(&self.own_node)?.is_some_and(|node| node.is_held && node.data == data) {
-            return Ok(false);
-        }
-        match coordination.hold(&self.own_node, &data) {
-            Err(CoordinationError::Missing(_)) => {
-                match coordination.create(&self.candidates, b"") {
-                    Ok(_) | Err(CoordinationError::Exists(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                coordination.hold(&self.own_node, &data)?;
-            }
-            held => held?,
-        }
-        Ok(true)
+        Ok(be_present(coordination, &self.own_node, &data)?)
     }
 
     /// Whether the holder was missing each time since so long, and has not written meanwhile.

@@ -41,6 +41,14 @@ pub enum CoordinationError {
     Uncertain(String),
 }
 
+/// Refuses data that no node may have.
+pub(super) fn check_size(path: &NodePath, data: &[u8]) -> Result<(), CoordinationError> {
+    match data.len() {
+        bytes if bytes > DATA_MAX => Err(CoordinationError::TooLarge { path: path.clone(), bytes }),
+        _ => Ok(()),
+    }
+}
+
 impl CoordinationError {
     /// Whether the same call may succeed later, without anybody doing something.
     pub fn is_passing(&self) -> bool {

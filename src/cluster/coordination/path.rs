@@ -5,10 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::ids::is_node_name;
 use crate::text::shown;
 
-/// Bytes of the longest name in a path.
-const NAME_MAX: usize = 64;
 /// Names in the longest path.
 const DEPTH_MAX: usize = 8;
 
@@ -41,7 +40,7 @@ pub enum PathError {
     NoSlash(String),
     /// A name in it is not one.
     #[error(
-        "`{0}` is not a name of a node: a name has 1 to {NAME_MAX} letters without accents, digits, `_`, `.` or `-`, \
+        "`{0}` is not a name of a node: a name has 1 to 64 letters without accents, digits, `_`, `.` or `-`, \
          and is not `.` or `..`"
     )]
     Name(String),
@@ -61,12 +60,8 @@ impl NodePath {
     /// # Errors
     /// When this is not a name, or the path becomes too deep.
     pub fn child(&self, name: &str) -> Result<NodePath, PathError> {
-        let is_name = (1..=NAME_MAX).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-            && name != "."
-            && name != "..";
-        if !is_name {
-            return Err(PathError::Name(shown(name).to_string()));
+        if !is_node_name(name) {
+            return Err(PathError::Name(shown(name)));
         }
         let text = format!("{}/{name}", self.text);
         match text.matches('/').count() > DEPTH_MAX {
@@ -113,7 +108,7 @@ impl FromStr for NodePath {
             return Ok(NodePath::root());
         }
         let Some(names) = text.strip_prefix('/') else {
-            return Err(PathError::NoSlash(shown(text).to_string()));
+            return Err(PathError::NoSlash(shown(text)));
         };
         names.split('/').try_fold(NodePath::root(), |path, name| path.child(name))
     }

@@ -60,9 +60,9 @@ pub trait Coordination: Send + Sync {
     /// has left behind counts as this process's own, and is replaced.
     ///
     /// # Errors
-    /// [`CoordinationError::Exists`] if another process has the node, `Missing`, and those of any call. After
-    /// `Uncertain` the node may be held; [`release`](Self::release) ends that. After any other error
-    /// it is as it was before the call.
+    /// [`CoordinationError::Exists`] if another process has the node, `Missing`, and those of any call. A node that this
+    /// call should have made is not held then, but after `Uncertain` it may be, and data that it should have replaced may
+    /// stay: [`release`](Self::release) ends both.
     fn hold(&self, path: &NodePath, data: &[u8]) -> Result<(), CoordinationError>;
 
     /// Deletes a held node, and does not make it again. Does nothing if the node is not held by this process.

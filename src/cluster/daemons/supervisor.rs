@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use slog::{Logger, error, info, warn};
 
 use crate::cluster::coordination::{
-    Coordination, CoordinationError, NodePath, PathError, Record, RecordAccessError, encode_record,
+    Coordination, CoordinationError, NodePath, PathError, Record, RecordAccessError, be_present,
+    encode_record,
 };
 use crate::cluster::daemons::belonging::{Belonging, cluster_node, nimbus_node, supervisors_node};
 use crate::config::Resources;
@@ -134,19 +135,8 @@ impl Supervisor {
 
     fn hold(&self, coordination: &dyn Coordination) -> Result<(), RecordAccessError> {
         let data = encode_record(&self.node, &self.me)?;
-        if coordination.get(&self.node)?.is_some_and(|node| node.is_held && node.data == data) {
-            return Ok(());
-        }
-        match coordination.hold(&self.node, &data) {
-            Err(CoordinationError::Missing(parent)) => {
-                match coordination.create(&parent, b"") {
-                    Ok(_) | Err(CoordinationError::Exists(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                Ok(coordination.hold(&self.node, &data)?)
-            }
-            held => Ok(held?),
-        }
+        be_present(coordination, &self.node, &data)?;
+        Ok(())
     }
 
     /// Logs what has changed.

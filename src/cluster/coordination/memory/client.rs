@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::coordination::error::CoordinationError;
+use crate::cluster::coordination::error::{CoordinationError, check_size};
 use crate::cluster::coordination::memory::ensemble::Ensemble;
 use crate::cluster::coordination::memory::options::Lose;
 use crate::cluster::coordination::memory::state::{Client, State};
 use crate::cluster::coordination::memory::tree::{Actor, Change};
-use crate::cluster::coordination::node::{DATA_MAX, Node, Version};
+use crate::cluster::coordination::node::{Node, Version};
 use crate::cluster::coordination::path::NodePath;
 use crate::cluster::coordination::repeated::{self, Write, WriteKind};
 use crate::cluster::coordination::service::{Coordination, Notify, Session};
@@ -46,7 +46,7 @@ impl MemoryClient {
         self.service.deliver_to(self.id);
     }
 
-    /// The process dies without a goodbye. Its session ends after the time-out. All calls return `Away`.
+    /// The process dies without ending its session. That ends after the time-out. All calls return `Away`.
     pub fn die(&self) {
         self.change(|client| {
             client.is_dead = true;
@@ -259,7 +259,7 @@ impl Coordination for MemoryClient {
 impl Drop for MemoryClient {
     fn drop(&mut self) {
         self.service.with(|state| {
-            if let Ok(actor) = state.client(self.id).goodbye().and_then(|()| state.reach(self.id)) {
+            if let Ok(actor) = state.client(self.id).give_up_all().and_then(|()| state.reach(self.id)) {
                 state.end_session(actor.session);
             }
             state.client(self.id).is_dead = true;
@@ -269,8 +269,8 @@ impl Drop for MemoryClient {
 }
 
 impl Client {
-    /// Gives up what it holds. An error, if the process has died or has no session: then there is nobody to say it to.
-    fn goodbye(&mut self) -> Result<(), CoordinationError> {
+    /// Gives up what it holds and watches. An error, if the process has no session that could be ended.
+    fn give_up_all(&mut self) -> Result<(), CoordinationError> {
         self.held.clear();
         self.watches.clear();
         self.session.map(|_| ()).ok_or_else(|| CoordinationError::Away("there is no session".to_owned()))
@@ -280,13 +280,6 @@ impl Client {
 impl fmt::Debug for MemoryClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryClient").field("id", &self.id).field("session", &self.session()).finish()
-    }
-}
-
-fn check_size(path: &NodePath, data: &[u8]) -> Result<(), CoordinationError> {
-    match data.len() > DATA_MAX {
-        true => Err(CoordinationError::TooLarge { path: path.clone(), bytes: data.len() }),
-        false => Ok(()),
     }
 }
 

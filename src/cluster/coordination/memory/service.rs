@@ -59,7 +59,7 @@ impl MemoryService {
         self.0.with(|state| {
             state.expire_silent();
             if state.is_away && !is_away {
-                state.hear_all();
+                state.renew_all();
             }
             state.is_away = is_away;
         });

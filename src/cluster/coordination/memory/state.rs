@@ -139,10 +139,10 @@ impl State {
     pub(super) fn restart_with(&mut self, data: Data) {
         self.data = data;
         self.under_way.clear();
-        self.hear_all();
+        self.renew_all();
     }
 
-    pub(super) fn hear_all(&mut self) {
+    pub(super) fn renew_all(&mut self) {
         let now = self.clock.now();
         self.data.sessions.values_mut().for_each(|beat_at| *beat_at = now);
     }

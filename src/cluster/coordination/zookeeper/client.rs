@@ -10,8 +10,8 @@ use std::time::Duration;
 use slog::Logger;
 
 use crate::clock::Clock;
-use crate::cluster::coordination::error::CoordinationError;
-use crate::cluster::coordination::node::{DATA_MAX, Node, Version};
+use crate::cluster::coordination::error::{CoordinationError, check_size};
+use crate::cluster::coordination::node::{Node, Version};
 use crate::cluster::coordination::path::NodePath;
 use crate::cluster::coordination::service::{self, Coordination, Notify};
 use crate::cluster::coordination::zookeeper::inbox::Message;
@@ -137,13 +137,6 @@ fn read_password(path: &Path) -> Result<Vec<u8>, String> {
     match password.is_empty() {
         true => Err(failed("it is empty".to_owned())),
         false => Ok(password),
-    }
-}
-
-fn check_size(path: &NodePath, data: &[u8]) -> Result<(), CoordinationError> {
-    match data.len() {
-        bytes if bytes > DATA_MAX => Err(CoordinationError::TooLarge { path: path.clone(), bytes }),
-        _ => Ok(()),
     }
 }
 
