@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::state::records::{Begin, StateColumn, write_begin, write_forget, write_value};
-    use crate::state::saved::SavedStateReader;
+    use crate::state::saved_in_memory::SavedStateReader;
     use crate::state::stored::Written;
 
     /// A full snapshot and some deltas, of a state by key and one without keys, in chunks of some records.

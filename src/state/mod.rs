@@ -54,6 +54,8 @@ mod redb_store;
 mod registry;
 mod restore;
 mod saved;
+#[cfg(test)]
+mod saved_in_memory;
 mod sequence;
 mod snapshot_times;
 mod snapshots;
@@ -92,7 +94,7 @@ pub use registry::{StateDescription, StateKind, StateRegistry};
 pub(crate) use restore::{StateShare, Taking};
 pub(crate) use saved::{SavedReader, SavedValue, TakeSaved};
 #[cfg(test)]
-pub(crate) use saved::{SavedState, SavedStateReader};
+pub(crate) use saved_in_memory::{SavedState, SavedStateReader};
 pub(crate) use snapshots::{LateRecord, SnapshotKind, WriteStep};
 pub use state_disk::StateDisk;
 pub(crate) use stored::{Due, Written};

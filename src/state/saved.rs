@@ -6,9 +6,6 @@
 //! A snapshot has no time to live, but only the dates from which it counts. So entries that have expired since the
 //! snapshot was written are here, too.
 
-#[cfg(test)]
-use std::collections::BTreeMap;
-
 use smol_str::SmolStr;
 
 use crate::state::error::StateError;
@@ -148,56 +145,5 @@ impl From<Written<'_>> for SavedValue {
             Written::Plain(bytes) => SavedValue::Plain(bytes.into()),
             Written::Dated(bytes) => SavedValue::Dated(bytes.into()),
         }
-    }
-}
-
-/// What a state has.
-#[cfg(test)]
-#[derive(Debug)]
-pub(crate) struct SavedState {
-    pub(crate) name: SmolStr,
-    pub(crate) kind: StateKind,
-    /// By key, in its order. A state without keys has the key of 0 values, if it has something.
-    pub(crate) values: BTreeMap<Box<[Value]>, SavedValue>,
-}
-
-/// Keeps the states of a task in memory.
-#[cfg(test)]
-#[derive(Default)]
-pub(crate) struct SavedStateReader(SavedReader<SavedStates>);
-
-#[cfg(test)]
-#[derive(Default)]
-struct SavedStates(Vec<SavedState>);
-
-#[cfg(test)]
-impl SavedStateReader {
-    /// Reads a chunk: whole records.
-    pub(crate) fn read(&mut self, chunk: &[u8]) -> Result<(), StateError> {
-        self.0.read(chunk)
-    }
-
-    /// All chunks were read.
-    pub(crate) fn finish(self) -> Result<Vec<SavedState>, StateError> {
-        Ok(self.0.finish()?.0)
-    }
-}
-
-#[cfg(test)]
-impl TakeSaved for SavedStates {
-    type Error = StateError;
-
-    fn add_state(&mut self, name: &SmolStr, kind: StateKind) {
-        self.0.push(SavedState { name: name.clone(), kind, values: BTreeMap::new() });
-    }
-
-    fn set(&mut self, state: usize, key: &[Value], value: Option<Written<'_>>) -> Result<(), StateError> {
-        let values = &mut self.0[state].values;
-        match (value, values.get_mut(key)) {
-            (Some(value), Some(old)) => *old = value.into(),
-            (Some(value), None) => drop(values.insert(key.into(), value.into())),
-            (None, _) => drop(values.remove(key)),
-        }
-        Ok(())
     }
 }
