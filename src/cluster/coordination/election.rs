@@ -207,7 +207,7 @@ impl Election {
             Some(holder) if !self.is_missing_for_long(coordination, holder, version, now)? => {
                 Ok(Leadership::Follower { leader: Some(holder.clone()) })
             }
-            _ => self.claim(coordination, &record, version, &session, now),
+            _ => self.claim(coordination, (&record, version), &session, now),
         }
     }
 
@@ -290,8 +290,7 @@ impl Election {
     fn claim(
         &mut self,
         coordination: &dyn Coordination,
-        record: &LeaderRecord,
-        version: Version,
+        (record, version): (&LeaderRecord, Version),
         session: &Session,
         now: Time,
     ) -> Result<Leadership, ElectionError> {

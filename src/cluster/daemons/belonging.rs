@@ -92,6 +92,8 @@ impl Belonging {
     /// Compares what is remembered with what the service has, and remembers what it has. Returns whether there is a
     /// cluster. `new`: a cluster that this process may begin if it remembers none and finds none.
     ///
+    /// What is found may be what was true a moment ago. Who acts on it catches up first, or in what it does.
+    ///
     /// # Errors
     /// Why the daemon must not act.
     pub fn check(
@@ -99,7 +101,6 @@ impl Belonging {
         coordination: &dyn Coordination,
         new: Option<&ClusterRecord>,
     ) -> Result<bool, BelongingError> {
-        coordination.catch_up()?;
         let record = match (read_record::<ClusterRecord>(coordination, &cluster_node())?, new) {
             (Some((record, _)), _) => Some(record),
             (None, Some(new)) if self.remembered.is_none() => {

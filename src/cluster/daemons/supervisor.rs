@@ -15,7 +15,9 @@ use crate::cluster::coordination::{
     Coordination, CoordinationError, NodePath, PathError, Record, RecordAccessError, be_present,
     encode_record,
 };
-use crate::cluster::daemons::belonging::{Belonging, cluster_node, nimbus_node, supervisors_node};
+use crate::cluster::daemons::belonging::{
+    Belonging, BelongingError, cluster_node, nimbus_node, supervisors_node,
+};
 use crate::config::Resources;
 
 /// From one step to the next of a supervisor that belongs to the cluster. There may be a thousand, and a step is a write
@@ -102,7 +104,8 @@ impl Supervisor {
 
     /// Looks at what is there, and registers if it is not registered.
     pub fn step(&mut self, coordination: &dyn Coordination) -> SupervisorState {
-        let state = match self.belonging.check(coordination, None) {
+        let caught_up = coordination.catch_up().map_err(BelongingError::from);
+        let state = match caught_up.and_then(|()| self.belonging.check(coordination, None)) {
             Ok(true) => self.register(coordination),
             Ok(false) => SupervisorState::WaitsForCluster,
             Err(error) if error.is_passing() => SupervisorState::Waits(error.to_string()),
