@@ -18,6 +18,8 @@
 //! * [`schedule`]: which host of a cluster runs which worker. Pure.
 //! * `stats`: the counters of all workers as those of one topology.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
+//! * `topologies`: what a cluster keeps of its topologies, and what a host hands to the processes of one.
+//! * `operations`: what an operator can do with them.
 //! * `daemons`: nimbus and supervisors.
 //!
 //! 1. The parent is the only authority on membership: it numbers each change and sends it to all workers.
@@ -32,12 +34,16 @@ pub mod coordination;
 #[doc(hidden)]
 pub mod daemons;
 pub(crate) mod master;
+#[doc(hidden)]
+pub mod operations;
 pub(crate) mod processes;
 mod processor;
 pub mod schedule;
 pub(crate) mod signals;
 pub(crate) mod source;
 pub(crate) mod stats;
+#[doc(hidden)]
+pub mod topologies;
 pub(crate) mod wired;
 pub(crate) mod worker;
 

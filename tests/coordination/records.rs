@@ -9,6 +9,10 @@ use squall::cluster::coordination::{
     Record, RecordAccessError, RecordError, Version, decode_record, encode_record, join_cluster, read_record,
 };
 use squall::cluster::daemons::SupervisorRecord;
+use squall::cluster::topologies::{
+    AssignmentRecord, BlobHash, CatalogRecord, MasterRecord, Outcome, SpecRecord, StateRecord, TopologyId,
+    TopologyPhase, Wanted,
+};
 use squall::config::HostOptions;
 
 fn path(text: &str) -> NodePath {
@@ -52,10 +56,68 @@ fn records_of_version_1_are_read_and_written() {
 }
 
 #[test]
+fn records_of_topologies_of_version_1_are_read_and_written() {
+    let id = TopologyId::new("words", 17).expect("an id");
+    let topologies = [("words".to_owned(), id.clone())].into();
+    check("catalog-1", &CatalogRecord { epoch: 7, next: 18, topologies });
+    check(
+        "spec-1",
+        &SpecRecord {
+            epoch: 7,
+            id: id.clone(),
+            change: 2,
+            owner: "ada".to_owned(),
+            submitted_at: "2026-01-01T00:00:00Z".to_owned(),
+            source: BlobHash::of(b"source"),
+            run: "00c0ffee5f0c2a6b9d3e187400000001".to_owned(),
+            wanted: Wanted::Inactive,
+        },
+    );
+    let placement = r#"{
+        "assignment": { "version": 3, "workers": 2, "threads": 1, "shape": [1, 2, 1], "worker_of": [0, 1, 0, 0] },
+        "slots": [[0, { "host": "host-7", "number": 0 }], [1, { "host": "host-8", "number": 2 }]]
+    }"#;
+    let assignment = AssignmentRecord {
+        epoch: 7,
+        id,
+        change: 4,
+        placement: Some(serde_json::from_str(placement).expect("a placement")),
+        master: Some("host-7".to_owned()),
+        short: None,
+    };
+    check("assignment-1", &assignment);
+    let none = AssignmentRecord {
+        placement: None,
+        master: None,
+        short: Some("no host has room".to_owned()),
+        ..assignment
+    };
+    check("assignment-none-1", &none);
+    let master = MasterRecord {
+        epoch: 3,
+        supervisor: "host-7".to_owned(),
+        token: "5f0c2a6b9d3e1874".to_owned(),
+        address: Some(([10, 0, 0, 7], 40_123).into()),
+    };
+    check("master-1", &master);
+    check("state-1", &StateRecord { epoch: 3, phase: TopologyPhase::Active, outcome: None });
+    let outcome = Outcome {
+        failure: Some("worker 1 did not start".to_owned()),
+        cut_short: true,
+        completed: 5,
+        failed: 1,
+        lost: 2,
+        restarts: 3,
+        ended_at: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    check("state-ended-1", &StateRecord { epoch: 3, phase: TopologyPhase::Ended, outcome: Some(outcome) });
+}
+
+#[test]
 fn each_golden_file_is_read_by_a_test() {
     let names =
         fs::read_dir(format!("{}/tests/fixtures/records", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
-    assert_eq!(names.count(), 5, "a new one needs a line in the test before");
+    assert_eq!(names.count(), 12, "a new one needs a line in the tests before");
 }
 
 #[test]

@@ -1,0 +1,207 @@
+//! What an operator can do with the topologies of a cluster: requests and answers.
+//!
+//! ```text
+//!   squall submit, list, kill ... ─ HTTP ─▶ api ─▶ Operations ─▶ nimbus: catalog, specs, assignments
+//! ```
+//!
+//! The types here are those of the HTTP API, too. They know nothing of HTTP.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::topologies::{BlobHash, Outcome, TopologyId, TopologyPhase, Wanted};
+use crate::config::Resources;
+
+/// What a nimbus does for operators. Calls wait for the coordination service, for at most the time-out of a call.
+pub trait Operations: Send + Sync {
+    /// Takes a topology, or, if `dry_run` is set, plans where it would run.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError>;
+
+    /// All topologies, by name.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn topologies(&self) -> Result<Vec<TopologyInfo>, OperationError>;
+
+    /// One topology.
+    ///
+    /// # Errors
+    /// When there is none of this name, or it cannot be read.
+    fn topology(&self, name: &str) -> Result<TopologyInfo, OperationError>;
+
+    /// Has a topology do something. A topology that is to end cannot be had run again, and a drained one can be killed.
+    ///
+    /// # Errors
+    /// When there is no such topology, or it has ended or is ending.
+    fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError>;
+
+    /// Removes a topology that has ended from the list.
+    ///
+    /// # Errors
+    /// When there is none, or it has not ended.
+    fn remove(&self, name: &str) -> Result<(), OperationError>;
+
+    /// Nimbuses, supervisors, and what runs on them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn cluster(&self) -> Result<ClusterInfo, OperationError>;
+
+    /// Keeps a blob. It is there when this returns.
+    ///
+    /// # Errors
+    /// When its hash is another one, or it cannot be written.
+    fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError>;
+}
+
+/// A topology to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// Its name; `None`: the one in its document.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The blob with its [`TopologySource`](crate::cluster::TopologySource) as JSON, which was put before.
+    pub source: BlobHash,
+    /// Whose it is; empty: nobody's in particular.
+    #[serde(default)]
+    pub owner: String,
+    /// Whether its spouts rest until somebody activates them.
+    #[serde(default)]
+    pub inactive: bool,
+    /// Whether it is only planned.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of a topology that was submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Its id; `None` if it was only planned.
+    pub id: Option<TopologyId>,
+    /// Its name.
+    pub name: String,
+    /// Where its workers run, or would run; empty if there is no room.
+    pub workers: Vec<WorkerInfo>,
+    /// What is short, if it does not fit.
+    pub short: Option<String>,
+}
+
+/// One topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologyInfo {
+    /// Its id.
+    pub id: TopologyId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub owner: String,
+    /// When it was submitted, for people.
+    pub submitted_at: String,
+    /// What is wanted of it.
+    pub wanted: Wanted,
+    /// What it does, as its master last reported.
+    pub phase: TopologyPhase,
+    /// How it has ended, if it has.
+    pub outcome: Option<Outcome>,
+    /// Its workers, by number; empty if it runs nowhere.
+    pub workers: Vec<WorkerInfo>,
+    /// The host of its master.
+    pub master: Option<MasterInfo>,
+    /// Why it runs nowhere, or with fewer workers than it asks for.
+    pub short: Option<String>,
+}
+
+/// One worker of a topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its number.
+    pub worker: u16,
+    /// The id of its supervisor.
+    pub host: String,
+    /// Its slot there.
+    pub slot: u16,
+}
+
+/// The master of a topology.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterInfo {
+    /// The id of its supervisor.
+    pub host: String,
+    /// How often one was started.
+    pub epoch: u64,
+    /// Where it is reached; `None`: it does not listen yet.
+    pub address: Option<SocketAddr>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterInfo {
+    /// Its id.
+    pub id: String,
+    /// The nimbus that leads.
+    pub leader: Option<String>,
+    /// How often a nimbus has begun to lead.
+    pub epoch: u64,
+    /// All nimbuses.
+    pub nimbuses: Vec<NimbusInfo>,
+    /// All supervisors, by id.
+    pub supervisors: Vec<SupervisorInfo>,
+}
+
+/// One nimbus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NimbusInfo {
+    /// Its id.
+    pub id: String,
+    /// Where its API is reached.
+    pub address: String,
+}
+
+/// One supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisorInfo {
+    /// Its id.
+    pub id: String,
+    /// The rack that it is in.
+    pub rack: String,
+    /// How many workers it may run.
+    pub slots: u16,
+    /// How many are assigned to it.
+    pub used: u16,
+    /// Its processor time and memory.
+    pub resources: Resources,
+    /// When it was started, for people.
+    pub started_at: String,
+}
+
+/// Why a nimbus did not do what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// This nimbus does not lead.
+    #[error("this nimbus does not lead")]
+    NotLeader {
+        /// Where the API of the one that does is reached, if that is known.
+        leader: Option<String>,
+    },
+    /// There is no such topology.
+    #[error("there is no topology `{name}` in this cluster")]
+    NoTopology {
+        /// The name.
+        name: String,
+    },
+    /// What is asked for does not fit what is there: a name that is in use, a topology that is ending.
+    #[error("{0}")]
+    Conflict(String),
+    /// What is asked for makes no sense, or is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The coordination service or the disk does not do it now. It may be asked for again.
+    #[error("{0}")]
+    Unavailable(String),
+}

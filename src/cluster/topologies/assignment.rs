@@ -1,0 +1,46 @@
+//! Where a topology runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::coordination::Record;
+use crate::cluster::schedule::Placement;
+use crate::cluster::topologies::id::TopologyId;
+use crate::ids::WorkerId;
+
+/// Where the workers of a topology run, and its master.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignmentRecord {
+    /// The epoch of the nimbus that has written this.
+    pub epoch: u64,
+    /// The topology.
+    pub id: TopologyId,
+    /// From 1; one more with each change of where something runs.
+    pub change: u64,
+    /// Which worker runs which executor, and on which host. `None`: it runs nowhere, for example because there is no
+    /// room.
+    pub placement: Option<Placement>,
+    /// The id of the supervisor that runs the master. `None` exactly if there is no placement.
+    pub master: Option<String>,
+    /// Why it runs nowhere, or with fewer workers than it asks for. For people.
+    pub short: Option<String>,
+}
+
+impl AssignmentRecord {
+    /// The workers that a supervisor runs.
+    pub fn workers_on<'a>(&'a self, supervisor: &'a str) -> impl Iterator<Item = WorkerId> + 'a {
+        let slots = self.placement.iter().flat_map(|placement| &placement.slots);
+        slots.filter(move |(_, slot)| slot.host == supervisor).map(|(worker, _)| *worker)
+    }
+
+    /// Whether a supervisor runs the master.
+    pub fn has_master_on(&self, supervisor: &str) -> bool {
+        self.master.as_deref() == Some(supervisor)
+    }
+}
+
+impl Record for AssignmentRecord {
+    const KIND: &'static str = "assignment";
+    const VERSION: u32 = 1;
+    /// Room for some ten thousand executors.
+    const BYTES_MAX: usize = 512 * 1024;
+}
