@@ -11,6 +11,8 @@
 //!
 //! Files, because each side must be able to end and begin again without the other noticing. Orders and reports are
 //! replaced as a whole, so a reader finds the old content or the new one. Readers look again several times a second.
+//!
+//! A process that exits with code 0 has done all that it was there for, and is not started again for this assignment.
 
 use std::fs::File;
 use std::io;
@@ -98,8 +100,8 @@ pub struct MasterPlace {
 /// What a master has to say. Its supervisor publishes it as [`MasterRecord`](super::MasterRecord) and [`StateRecord`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MasterReport {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens. `None`: it does not, because the topology has ended or could not begin.
+    pub address: Option<SocketAddr>,
     /// How the topology goes.
     pub state: StateRecord,
 }
