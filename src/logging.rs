@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * `levels`: which records are written. `line`: a record as one line. `queue`: lines on their way
-//!   to the writer. `panics`: panics as records.
+//!   to the writer. `panics`: panics as records. `rotation`: log files of bounded size.
 //!
 //! 1. A record belongs to the component that its key [`COMPONENT_KEY`] names: in the record itself
 //!    or in the logger it was written to. A task's logger carries the key from the start.
@@ -23,6 +23,7 @@ mod levels;
 mod line;
 pub mod panics;
 mod queue;
+mod rotation;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -40,6 +41,7 @@ use crate::logging::queue::{Body, Lines};
 pub use levels::{Levels, LevelsError};
 pub use line::LogFormat;
 pub use queue::RECORDS_WAITING_MAX;
+pub use rotation::{RotatingFile, rotate_by_copy};
 
 /// The key under which a record names its component.
 pub const COMPONENT_KEY: &str = "component";

@@ -11,6 +11,7 @@
 //!
 //! * [`TopologyId`], [`TopologyNodes`]: names. `catalog`, `spec`, `assignment`, `master`, `state`: records.
 //! * `orders`: the files by which a supervisor and its masters and workers speak.
+//! * `occupancy`: which process has such a directory.
 //! * `key`: the key that all hosts of a cluster have, and the secrets that follow from it.
 //!
 //! 1. Each node has one author, which writes it as a whole. Authors never speak to each other.
@@ -25,6 +26,7 @@ mod id;
 mod key;
 mod master;
 mod nodes;
+mod occupancy;
 mod orders;
 mod spec;
 mod state;
@@ -35,6 +37,7 @@ pub use id::{CLUSTER_NAME_MAX, TopologyId, TopologyIdError};
 pub use key::{ClusterKey, ClusterKeyError};
 pub use master::MasterRecord;
 pub use nodes::{TopologyNodes, topologies_node};
+pub use occupancy::{LOCK_FILE, Occupancy, OccupancyError, Occupant, occupant_of};
 pub use orders::{
     ALIVE_FILE, LOG_FILE, MasterOrder, MasterPlace, MasterReport, ORDER_FILE, OUTPUT_FILE, OrderError,
     REPORT_FILE, SECRET_FILE, SOURCE_FILE, WorkerOrder, read_order, read_secret, write_order, write_secret,

@@ -6,7 +6,8 @@
 //!     source.json   what the topology is read from         secret       of the topology
 //!     secret        of the topology                        alive        touched with each heartbeat
 //!     report.json   master ─▶ supervisor                   worker.log   what squall logs
-//!     alive, worker.log, output                            output       stdout and stderr
+//!     lock, alive, worker.log, output                      lock         held by the process, see `occupancy`
+//!                                                          output       stdout and stderr
 //! ```
 //!
 //! Files, because each side must be able to end and begin again without the other noticing. Orders and reports are
