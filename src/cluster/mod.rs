@@ -19,6 +19,7 @@
 //! * `stats`: the counters of all workers as those of one topology.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //! * `topologies`: what a cluster keeps of its topologies, and what a host hands to the processes of one.
+//! * `blobs`: the directory with what topologies are made of.
 //! * `operations`: what an operator can do with them.
 //! * `daemons`: nimbus and supervisors.
 //!
@@ -28,6 +29,8 @@
 //! 3. No process is left behind. If the parent dies, the kernel kills its workers, and the end of the
 //!    control channel would end them, too. A parent that ends reaps all its workers.
 
+#[doc(hidden)]
+pub mod blobs;
 pub(crate) mod control;
 #[doc(hidden)]
 pub mod coordination;

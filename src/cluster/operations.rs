@@ -62,10 +62,8 @@ pub trait Operations: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRequest {
-    /// Its name; `None`: the one in its document.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// The blob with its [`TopologySource`](crate::cluster::TopologySource) as JSON, which was put before.
+    /// The blob with its [`TopologySource`](crate::cluster::TopologySource) as JSON, which was put before. Its name is
+    /// that of the topology; the override `topology.name=...` of a source gives it another one.
     pub source: BlobHash,
     /// Whose it is; empty: nobody's in particular.
     #[serde(default)]

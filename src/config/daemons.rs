@@ -1,6 +1,7 @@
-//! `[nimbus]` and `[supervisor]`: the daemons of a cluster.
+//! `[cluster]`, `[nimbus]` and `[supervisor]`: the daemons of a cluster.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +11,31 @@ use crate::config::problems::{OptionProblem, Problems};
 use crate::config::units::show_size;
 use crate::ids::is_node_name;
 
-/// `[nimbus]`.
+/// `[cluster]`: what all daemons of a cluster have alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterOptions {
+    /// `blobs`: the directory with what topologies are made of, which all nimbuses and supervisors see. `None`: below the
+    /// user's state directory.
+    pub blobs: Option<PathBuf>,
+}
+
+/// `[nimbus]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NimbusOptions {
     /// `id`: how this nimbus is called. `None`: as its host.
     pub id: Option<String>,
     /// `directory`: where it remembers which cluster it belongs to. `None`: below the user's state directory.
     pub directory: Option<PathBuf>,
+    /// `supervisor_timeout`: what runs on a host is placed elsewhere when its supervisor was missing for so long.
+    pub supervisor_timeout: Duration,
+}
+
+impl Default for NimbusOptions {
+    fn default() -> NimbusOptions {
+        NimbusOptions { id: None, directory: None, supervisor_timeout: Duration::from_secs(30) }
+    }
 }
 
 /// `[supervisor]`.
@@ -35,7 +53,10 @@ pub struct SupervisorOptions {
 impl NimbusOptions {
     /// Everything that is wrong with these options.
     pub fn problems(&self) -> Vec<OptionProblem> {
-        id_problems("nimbus.id", self.id.as_deref())
+        let mut problems = Problems(id_problems("nimbus.id", self.id.as_deref()));
+        let (key, timeout) = ("nimbus.supervisor_timeout", self.supervisor_timeout);
+        problems.period(key, timeout, limits::SUPERVISOR_TIMEOUT_MIN, limits::DURATION_MAX);
+        problems.0
     }
 }
 

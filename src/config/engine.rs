@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::daemons::{NimbusOptions, SupervisorOptions};
+use crate::config::daemons::{ClusterOptions, NimbusOptions, SupervisorOptions};
 use crate::config::limits::{BATCH_HEAP_MAX, FRAME_OVERHEAD_MAX};
 use crate::config::net::NetOptions;
 use crate::config::problems::{OptionProblem, Problems};
@@ -31,6 +31,8 @@ pub struct EngineOptions {
     pub worker: WorkerOptions,
     /// `[zookeeper]`.
     pub zookeeper: ZooKeeperOptions,
+    /// `[cluster]`.
+    pub cluster: ClusterOptions,
     /// `[nimbus]`.
     pub nimbus: NimbusOptions,
     /// `[supervisor]`.

@@ -28,6 +28,8 @@ pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const PARALLELISM_MAX: u32 = 4096;
 /// Tasks of a topology.
 pub const TASKS_MAX: u32 = 32_767;
+/// The shortest `nimbus.supervisor_timeout`.
+pub const SUPERVISOR_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Driver threads of a worker.
 pub const THREADS_MAX: u32 = 1024;
 /// Messages that one spout task may have open.

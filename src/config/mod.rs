@@ -2,7 +2,7 @@
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
 //! * [`EngineOptions`]: the options of the engine, in `squall.toml`: [`NetOptions`],
-//!   [`WorkerOptions`], [`ZooKeeperOptions`], [`NimbusOptions`], [`SupervisorOptions`].
+//!   [`WorkerOptions`], [`ZooKeeperOptions`], [`ClusterOptions`], [`NimbusOptions`], [`SupervisorOptions`].
 //! * [`Resources`], [`SchedulingOptions`], [`HostOptions`]: what tasks need, and what the hosts of a cluster have.
 //! * [`limits`]: the bounds that no option may exceed, related to each other by const asserts.
 //! * [`units`]: durations and sizes as text.
@@ -27,7 +27,7 @@ mod zookeeper;
 
 pub use self::zookeeper::{ZooKeeperOptions, ZooKeeperTls, host_and_port};
 pub use auto::AutoOr;
-pub use daemons::{NimbusOptions, SupervisorOptions, is_daemon_id};
+pub use daemons::{ClusterOptions, NimbusOptions, SupervisorOptions, is_daemon_id};
 pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;
 pub use host::HostOptions;

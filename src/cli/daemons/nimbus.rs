@@ -4,7 +4,7 @@ use rand::Rng as _;
 use slog::info;
 
 use crate::cli::context::Context;
-use crate::cli::daemons::start::{DaemonFlags, belonging_in, id_of};
+use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cluster::coordination::{CandidateRecord, ClusterRecord, Coordination as _, NodePath};
 use crate::cluster::daemons::Nimbus;
@@ -36,12 +36,14 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     let id = id_of("nimbus.id", engine.nimbus.id.as_deref())?;
     let directory = engine.nimbus.directory.as_deref();
     let belonging = belonging_in("nimbus.directory", directory, &format!("nimbus-{id}"))?;
+    let blobs = blobs_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
     let me = CandidateRecord::new(&id, beginning.rng.next_u64(), &*id);
     let token = u128::from(beginning.rng.next_u64()) << 64 | u128::from(beginning.rng.next_u64());
     let new = ClusterRecord::new(token, beginning.clock.wall_nanos());
     let logger = beginning.logging.logger.clone();
-    info!(logger, "a nimbus begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","));
+    info!(logger, "a nimbus begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","),
+        "blobs" => %blobs.directory().display());
     let mut nimbus = Nimbus::new(belonging, me, new, logger.clone())
         .map_err(|error| CommandError::Refused(error.to_string()))?;
     beginning.run(&[NodePath::root()], || {

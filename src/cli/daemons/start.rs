@@ -13,6 +13,7 @@ use crate::cli::load;
 use crate::cli::log_format::LogFormatFlag;
 use crate::cli::terminal::Stream;
 use crate::clock::Clock;
+use crate::cluster::blobs::BlobStore;
 use crate::cluster::coordination::NodePath;
 use crate::cluster::coordination::zookeeper::ZooKeeperClient;
 use crate::cluster::daemons::belonging::Belonging;
@@ -102,15 +103,26 @@ pub(super) fn belonging_in(
     directory: Option<&Path>,
     own: &str,
 ) -> Result<Belonging, CommandError> {
-    let directory: PathBuf = match (directory, state_home()) {
-        (Some(directory), _) => directory.to_owned(),
-        (None, Some(home)) => home.join("squall").join(own),
-        (None, None) => {
-            let why = format!("neither XDG_STATE_HOME nor HOME is set: name a directory by `{key}`");
-            return Err(CommandError::Refused(why));
-        }
-    };
+    let directory = directory_or_own(key, directory, own)?;
     make_directory(&directory)
         .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
     Belonging::read(&directory).map_err(|error| CommandError::Refused(error.to_string()))
+}
+
+/// What the topologies of the cluster are made of. Nothing is made yet.
+pub(super) fn blobs_of(engine: &EngineOptions) -> Result<BlobStore, CommandError> {
+    let directory = engine.cluster.blobs.as_deref();
+    Ok(BlobStore::new(directory_or_own("cluster.blobs", directory, "blobs")?))
+}
+
+/// A directory that the options name, or one of this name below the user's state directory.
+fn directory_or_own(key: &str, directory: Option<&Path>, own: &str) -> Result<PathBuf, CommandError> {
+    match (directory, state_home()) {
+        (Some(directory), _) => Ok(directory.to_owned()),
+        (None, Some(home)) => Ok(home.join("squall").join(own)),
+        (None, None) => {
+            let why = format!("neither XDG_STATE_HOME nor HOME is set: name a directory by `{key}`");
+            Err(CommandError::Refused(why))
+        }
+    }
 }

@@ -93,7 +93,7 @@ impl Reading {
         for name in OF_TOPOLOGIES {
             let Some((key, _)) = root.remove_entry(*name) else { continue };
             let message = format!("`[{name}]` belongs in a topology document, not in the engine's file");
-            let help = "the engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[nimbus]` and `[supervisor]`".to_owned();
+            let help = "the engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]` and `[supervisor]`".to_owned();
             self.report.push(Finding::at(key.span(), message).help(Some(help)));
         }
     }
@@ -173,7 +173,11 @@ fn relative_to_file(options: &mut EngineOptions, file: &str) {
         [Some(&mut tls.authority), tls.certificate.as_mut(), tls.key.as_mut()].into_iter().flatten()
     });
     let password = ensemble.password_file.as_mut();
-    let daemons = [options.nimbus.directory.as_mut(), options.supervisor.directory.as_mut()];
+    let daemons = [
+        options.cluster.blobs.as_mut(),
+        options.nimbus.directory.as_mut(),
+        options.supervisor.directory.as_mut(),
+    ];
     for path in net.chain(tls).chain(password).chain(daemons.into_iter().flatten()) {
         *path = directory.join(&*path);
     }

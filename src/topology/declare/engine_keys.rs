@@ -28,6 +28,12 @@ pub(crate) static ENGINE: &[EngineKey] = &[
         default: "see below",
         shape: Shape::Nested(ZOOKEEPER),
     },
+    Key {
+        path: "cluster",
+        doc: "What all daemons of a cluster have alike.",
+        default: "see below",
+        shape: Shape::Nested(CLUSTER),
+    },
     Key { path: "nimbus", doc: "A nimbus of a cluster.", default: "see below", shape: Shape::Nested(NIMBUS) },
     Key {
         path: "supervisor",
@@ -283,6 +289,15 @@ static ZOOKEEPER_TLS: &[EngineKey] = &[
     },
 ];
 
+static CLUSTER: &[EngineKey] = &[Key {
+    path: "cluster.blobs",
+    doc: "The directory with what topologies are made of. All nimbuses and supervisors see it.",
+    default: "`squall/blobs` in the user's state directory",
+    shape: Shape::Text("the path of a directory", |o, text| {
+        path(o.cluster.blobs.get_or_insert_default(), text)
+    }),
+}];
+
 static NIMBUS: &[EngineKey] = &[
     Key {
         path: "nimbus.id",
@@ -300,6 +315,12 @@ static NIMBUS: &[EngineKey] = &[
         shape: Shape::Text("the path of a directory", |o, text| {
             path(o.nimbus.directory.get_or_insert_default(), text)
         }),
+    },
+    Key {
+        path: "nimbus.supervisor_timeout",
+        doc: "What runs on a host is placed elsewhere when its supervisor was missing for so long.",
+        default: "\"30s\"",
+        shape: Shape::Period(|o, v| o.nimbus.supervisor_timeout = v),
     },
 ];
 

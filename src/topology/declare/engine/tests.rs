@@ -69,7 +69,8 @@ fn the_ensemble_is_read() {
 #[test]
 fn the_daemons_are_read() {
     let text = "
-        nimbus = { id = 'n1', directory = 'n' }
+        cluster.blobs = 'b'
+        nimbus = { id = 'n1', directory = 'n', supervisor_timeout = '1m' }
         [supervisor]
         id = 'host-7'
         rack = 'r2'
@@ -80,6 +81,8 @@ fn the_daemons_are_read() {
     let options = load_engine(&MemorySource::new().file("etc/squall.toml", text), "etc/squall.toml").unwrap();
     assert_eq!(options.nimbus.id.as_deref(), Some("n1"));
     assert_eq!(options.nimbus.directory.as_deref(), Some(Path::new("etc/n")));
+    assert_eq!(options.nimbus.supervisor_timeout, Duration::from_secs(60));
+    assert_eq!(options.cluster.blobs.as_deref(), Some(Path::new("etc/b")));
     let host = &options.supervisor.host;
     assert_eq!((options.supervisor.id.as_deref(), &*host.rack, host.slots), (Some("host-7"), "r2", 16));
     assert_eq!(host.resources.to_string(), "31.5 cores and 64GiB");
@@ -212,9 +215,9 @@ fn a_topology_document_is_one_mistake() {
         "[topology]\nname = 'a'\n[spout.a]\ntype = 'b'\n",
         &[
             "squall.toml:1:2: `[topology]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[nimbus]` and `[supervisor]`)",
+             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]` and `[supervisor]`)",
             "squall.toml:3:2: `[spout]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[nimbus]` and `[supervisor]`)",
+             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]` and `[supervisor]`)",
         ],
     );
 }
@@ -281,6 +284,7 @@ mod shipped {
         assert_eq!(options.zookeeper.user.take().as_deref(), Some("squall"));
         let password = options.zookeeper.password_file.take();
         assert_eq!(password.as_deref(), Some(Path::new("config/zookeeper.password")));
+        assert_eq!(options.cluster.blobs.take().as_deref(), Some(Path::new("config/state/blobs")));
         assert_eq!(options.nimbus.id.take().as_deref(), Some("nimbus-1"));
         assert_eq!(options.nimbus.directory.take().as_deref(), Some(Path::new("config/state/nimbus")));
         assert_eq!(options.supervisor.id.take().as_deref(), Some("host-1"));
