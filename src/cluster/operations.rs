@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::topologies::{BlobHash, Outcome, TopologyId, TopologyPhase, Wanted};
@@ -59,7 +60,7 @@ pub trait Operations: Send + Sync {
 }
 
 /// A topology to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRequest {
     /// The blob with its [`TopologySource`](crate::cluster::TopologySource) as JSON, which was put before. Its name is
@@ -77,7 +78,7 @@ pub struct SubmitRequest {
 }
 
 /// What became of a topology that was submitted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitted {
     /// Its id; `None` if it was only planned.
     pub id: Option<TopologyId>,
@@ -90,7 +91,7 @@ pub struct Submitted {
 }
 
 /// One topology.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopologyInfo {
     /// Its id.
     pub id: TopologyId,
@@ -115,7 +116,7 @@ pub struct TopologyInfo {
 }
 
 /// One worker of a topology.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerInfo {
     /// Its number.
     pub worker: u16,
@@ -126,7 +127,7 @@ pub struct WorkerInfo {
 }
 
 /// The master of a topology.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MasterInfo {
     /// The id of its supervisor.
     pub host: String,
@@ -137,7 +138,7 @@ pub struct MasterInfo {
 }
 
 /// A cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterInfo {
     /// Its id.
     pub id: String,
@@ -152,7 +153,7 @@ pub struct ClusterInfo {
 }
 
 /// One nimbus.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NimbusInfo {
     /// Its id.
     pub id: String,
@@ -161,7 +162,7 @@ pub struct NimbusInfo {
 }
 
 /// One supervisor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SupervisorInfo {
     /// Its id.
     pub id: String,

@@ -1,5 +1,6 @@
 //! `[cluster]`, `[nimbus]` and `[supervisor]`: the daemons of a cluster.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,15 +29,21 @@ pub struct NimbusOptions {
     pub id: Option<String>,
     /// `directory`: where it remembers which cluster it belongs to. `None`: below the user's state directory.
     pub directory: Option<PathBuf>,
+    /// `listen`: where its API is reached; port 0: the system chooses.
+    pub listen: SocketAddr,
     /// `supervisor_timeout`: what runs on a host is placed elsewhere when its supervisor was missing for so long.
     pub supervisor_timeout: Duration,
 }
 
 impl Default for NimbusOptions {
     fn default() -> NimbusOptions {
-        NimbusOptions { id: None, directory: None, supervisor_timeout: Duration::from_secs(30) }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, NIMBUS_PORT));
+        NimbusOptions { id: None, directory: None, listen, supervisor_timeout: Duration::from_secs(30) }
     }
 }
+
+/// The port of a nimbus if nothing is said about it.
+pub const NIMBUS_PORT: u16 = 7070;
 
 /// `[supervisor]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +63,12 @@ impl NimbusOptions {
         let mut problems = Problems(id_problems("nimbus.id", self.id.as_deref()));
         let (key, timeout) = ("nimbus.supervisor_timeout", self.supervisor_timeout);
         problems.period(key, timeout, limits::SUPERVISOR_TIMEOUT_MIN, limits::DURATION_MAX);
+        if !self.listen.ip().is_loopback() {
+            let message = format!("`nimbus.listen` is {}, which other machines can reach", self.listen);
+            let help = "listen on 127.0.0.1 or [::1]: whoever reaches the API may do everything, because squall has no \
+                        users and no TLS there yet; from another machine, forward a port with `ssh -L`";
+            problems.add("nimbus.listen", None, message, help);
+        }
         problems.0
     }
 }
@@ -94,4 +107,25 @@ fn id_problems(key: &'static str, id: Option<&str>) -> Vec<OptionProblem> {
         problems.add(key, None, message, help);
     }
     problems.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_is_on_this_machine_alone() {
+        let check = |listen: &str, expected: usize| {
+            let options = NimbusOptions { listen: listen.parse().unwrap(), ..NimbusOptions::default() };
+            let problems = options.problems();
+            assert_eq!(problems.len(), expected, "{listen}: {problems:?}");
+            problems.iter().for_each(|problem| assert!(problem.message.contains(listen), "{problem:?}"));
+        };
+        check("127.0.0.1:7070", 0);
+        check("127.8.0.1:0", 0);
+        check("[::1]:7070", 0);
+        check("0.0.0.0:7070", 1);
+        check("[::]:7070", 1);
+        check("192.0.2.7:7070", 1);
+    }
 }

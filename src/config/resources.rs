@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::show_size;
@@ -18,7 +19,10 @@ use crate::config::units::show_size;
 /// assert_eq!(Cpu::cores(0.1), Cpu(100));
 /// assert_eq!(Cpu(2500).to_string(), "2.5");
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(description = "Processor time in thousandths of a core.")]
 pub struct Cpu(pub u64);
 
 impl Cpu {
@@ -38,7 +42,7 @@ impl fmt::Display for Cpu {
 
 /// Processor time and memory. [`Default`] has what a task needs if nothing is said about it, as in Storm: a tenth of
 /// a core and 128 MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
     /// `cpu`: cores.
     pub cpu: Cpu,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::coordination::Record;
@@ -10,7 +11,7 @@ use crate::cluster::topologies::id::TopologyId;
 use crate::text::shown;
 
 /// What somebody wants a topology to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wanted {
     /// Run, and spouts emit.
@@ -57,8 +58,9 @@ impl Record for SpecRecord {
 }
 
 /// The SHA-256 of a blob, as 64 hexadecimal digits. Blobs are called by it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
 pub struct BlobHash(String);
 
 /// Why a text is no [`BlobHash`].

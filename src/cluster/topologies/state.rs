@@ -1,11 +1,12 @@
 //! How a topology goes, as its master reports it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::coordination::Record;
 
 /// What a topology does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TopologyPhase {
     /// Not all of its workers are up for the first time.
@@ -22,7 +23,7 @@ pub enum TopologyPhase {
 }
 
 /// How a topology has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// Why it could not go on, if it failed.
     pub failure: Option<String>,

@@ -322,6 +322,16 @@ static NIMBUS: &[EngineKey] = &[
         default: "\"30s\"",
         shape: Shape::Period(|o, v| o.nimbus.supervisor_timeout = v),
     },
+    Key {
+        path: "nimbus.listen",
+        doc: "Where its API is reached, on loopback; port 0: the system chooses.",
+        default: "\"127.0.0.1:7070\"",
+        shape: Shape::Text("an IP address and a port, as \"127.0.0.1:7070\"", |o, text| {
+            let address = text.parse().map_err(|_| format!("not an address: \"{}\"", shown(text)))?;
+            o.nimbus.listen = address;
+            Ok(())
+        }),
+    },
 ];
 
 static SUPERVISOR: &[EngineKey] = &[

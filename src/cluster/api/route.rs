@@ -1,0 +1,61 @@
+//! A request that is served, as a row of the table, and the bodies that only the API has.
+
+use std::sync::Arc;
+
+use axum::routing::MethodRouter;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::api::calls::Calls;
+use crate::cluster::operations::TopologyInfo;
+use crate::cluster::topologies::Wanted;
+
+/// All topologies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TopologyList {
+    /// By name.
+    pub topologies: Vec<TopologyInfo>,
+}
+
+/// What a topology is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WantedRequest {
+    /// What it is to do.
+    pub wanted: Wanted,
+}
+
+/// The server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+}
+
+/// A request that is served.
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    /// Names the request, for programs that are made from the document.
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) body: Option<Content>,
+    /// The statuses of success, and what comes with them.
+    pub(super) answers: &'static [(u16, &'static str, Option<SchemaOf>)],
+    /// What serves it.
+    pub(super) handler: fn() -> MethodRouter<Arc<Calls>>,
+}
+
+/// The schema of a type.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// What a body is.
+pub(super) enum Content {
+    Bytes,
+    Json(SchemaOf),
+}
+
+/// The schema of a type, as a part of the document.
+pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}

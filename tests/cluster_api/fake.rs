@@ -1,0 +1,206 @@
+//! Operations in memory. What a topology does next is what a test has written down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use slog::{Discard, Logger, o};
+use squall::cluster::TopologySource;
+use squall::cluster::api::{ApiLimits, ApiServer};
+use squall::cluster::operations::{
+    ClusterInfo, MasterInfo, NimbusInfo, OperationError, Operations, SubmitRequest, Submitted,
+    SupervisorInfo, TopologyInfo, WorkerInfo,
+};
+use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, Wanted};
+use squall::config::Resources;
+use squall::topology::registry::Registry;
+
+/// What happens to a topology before it is looked at the next time.
+pub type Turn = fn(&mut TopologyInfo);
+
+#[derive(Default)]
+pub struct Inside {
+    pub blobs: BTreeMap<BlobHash, Vec<u8>>,
+    pub submitted: Vec<SubmitRequest>,
+    pub topologies: BTreeMap<String, TopologyInfo>,
+    /// One is taken each time that a topology is looked at.
+    pub turns: VecDeque<Turn>,
+    /// What each call is answered with, if something is set.
+    pub error: Option<OperationError>,
+    /// Whether there is no room.
+    pub short: Option<String>,
+    /// Whether calls wait until this is false again.
+    pub holds: bool,
+    /// How many calls have begun.
+    pub begun: usize,
+    next: u64,
+}
+
+#[derive(Default)]
+pub struct Fake {
+    inside: Mutex<Inside>,
+    changed: Condvar,
+}
+
+impl Fake {
+    pub fn new() -> Arc<Fake> {
+        Arc::default()
+    }
+
+    pub fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().expect("no call panics while it has the lock")
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Inside)) {
+        change(&mut self.inside());
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many calls have begun.
+    pub fn wait_until_begun(&self, calls: usize) {
+        let inside = self.inside();
+        drop(self.changed.wait_while(inside, |inside| inside.begun < calls).expect("it is not poisoned"));
+    }
+
+    /// A server of these operations.
+    pub fn serve(self: &Arc<Fake>) -> ApiServer {
+        self.serve_within(ApiLimits::default())
+    }
+
+    pub fn serve_within(self: &Arc<Fake>, limits: ApiLimits) -> ApiServer {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let operations: Arc<dyn Operations> = Arc::clone(self) as _;
+        ApiServer::start(any, limits, operations, &Logger::root(Discard, o!())).expect("it starts")
+    }
+
+    /// A topology that is there.
+    pub fn has(&self, name: &str, phase: TopologyPhase) {
+        self.change(|inside| _ = inside.add(name, Wanted::Active, phase));
+    }
+
+    fn begin(&self) -> Result<MutexGuard<'_, Inside>, OperationError> {
+        let mut inside = self.inside();
+        inside.begun += 1;
+        self.changed.notify_all();
+        let inside = self.changed.wait_while(inside, |inside| inside.holds).expect("it is not poisoned");
+        match &inside.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(inside),
+        }
+    }
+}
+
+impl Inside {
+    fn add(&mut self, name: &str, wanted: Wanted, phase: TopologyPhase) -> TopologyInfo {
+        self.next += 1;
+        let worker = |worker| WorkerInfo { worker, host: "ada".to_owned(), slot: worker + 1 };
+        let runs = self.short.is_none();
+        let info = TopologyInfo {
+            id: format!("{name}-{}", self.next).parse().expect("an id"),
+            name: name.to_owned(),
+            owner: "somebody".to_owned(),
+            submitted_at: "2026-11-30T09:00:00Z".to_owned(),
+            wanted,
+            phase,
+            outcome: (phase == TopologyPhase::Ended).then(Outcome::default),
+            workers: if runs { vec![worker(0), worker(1)] } else { Vec::new() },
+            master: runs.then(|| MasterInfo {
+                host: "ada".to_owned(),
+                epoch: 1,
+                address: Some(([127, 0, 0, 1], 4000).into()),
+            }),
+            short: self.short.clone(),
+        };
+        self.topologies.insert(name.to_owned(), info.clone());
+        info
+    }
+
+    fn find(&mut self, name: &str) -> Result<&mut TopologyInfo, OperationError> {
+        let missing = || OperationError::NoTopology { name: name.to_owned() };
+        self.topologies.get_mut(name).ok_or_else(missing)
+    }
+}
+
+impl Operations for Fake {
+    fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError> {
+        let mut inside = self.begin()?;
+        let Some(source) = inside.blobs.get(&request.source) else {
+            return Err(OperationError::Invalid(format!("there is no blob {}", request.source)));
+        };
+        // Tests of requests alone put bytes that are no source.
+        let source = serde_json::from_slice::<TopologySource>(source).ok();
+        let topology =
+            source.map(|source| source.load(&Registry::with_standard()).expect("it was validated"));
+        let name = topology.map_or_else(|| "words".to_owned(), |topology| topology.name().to_owned());
+        if inside.topologies.get(&name).is_some_and(|other| other.phase != TopologyPhase::Ended) {
+            return Err(OperationError::Conflict(format!("there is a topology `{name}` already")));
+        }
+        inside.submitted.push(request.clone());
+        let wanted = if request.inactive { Wanted::Inactive } else { Wanted::Active };
+        let info = inside.add(&name, wanted, TopologyPhase::Starting);
+        if request.dry_run {
+            inside.topologies.remove(&name);
+        }
+        let id = (!request.dry_run).then_some(info.id);
+        Ok(Submitted { id, name, workers: info.workers, short: info.short })
+    }
+
+    fn topologies(&self) -> Result<Vec<TopologyInfo>, OperationError> {
+        Ok(self.begin()?.topologies.values().cloned().collect())
+    }
+
+    fn topology(&self, name: &str) -> Result<TopologyInfo, OperationError> {
+        let mut inside = self.begin()?;
+        inside.find(name)?;
+        if let Some(turn) = inside.turns.pop_front() {
+            turn(inside.find(name)?);
+        }
+        inside.find(name).cloned()
+    }
+
+    fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError> {
+        let mut inside = self.begin()?;
+        let info = inside.find(name)?;
+        if matches!(info.phase, TopologyPhase::Ending | TopologyPhase::Ended) {
+            return Err(OperationError::Conflict(format!("topology `{name}` has ended or is ending")));
+        }
+        info.wanted = wanted;
+        Ok(info.clone())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OperationError> {
+        let mut inside = self.begin()?;
+        if inside.find(name)?.phase != TopologyPhase::Ended {
+            return Err(OperationError::Conflict(format!("topology `{name}` has not ended")));
+        }
+        inside.topologies.remove(name);
+        Ok(())
+    }
+
+    fn cluster(&self) -> Result<ClusterInfo, OperationError> {
+        drop(self.begin()?);
+        Ok(ClusterInfo {
+            id: "c".repeat(32),
+            leader: Some("n-1".to_owned()),
+            epoch: 1,
+            nimbuses: vec![NimbusInfo { id: "n-1".to_owned(), address: "127.0.0.1:7070".to_owned() }],
+            supervisors: vec![SupervisorInfo {
+                id: "ada".to_owned(),
+                rack: "default-rack".to_owned(),
+                slots: 4,
+                used: 2,
+                resources: Resources::new(4.0, 4 << 30),
+                started_at: "2026-11-30T08:00:00Z".to_owned(),
+            }],
+        })
+    }
+
+    fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError> {
+        let mut inside = self.begin()?;
+        if BlobHash::of(bytes) != *hash {
+            return Err(OperationError::Invalid(format!("these bytes have another hash than {hash}")));
+        }
+        inside.blobs.insert(hash.clone(), bytes.to_vec());
+        Ok(())
+    }
+}
