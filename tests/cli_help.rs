@@ -55,6 +55,13 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["stop", "--help"]), file!["snapshots/help_stop.txt"]);
     assert_data_eq!(stdout_of(&["state", "--help"]), file!["snapshots/help_state.txt"]);
     assert_data_eq!(stdout_of(&["state", "get", "--help"]), file!["snapshots/help_state_get.txt"]);
+    assert_data_eq!(stdout_of(&["submit", "--help"]), file!["snapshots/help_submit.txt"]);
+    assert_data_eq!(stdout_of(&["list", "--help"]), file!["snapshots/help_list.txt"]);
+    assert_data_eq!(stdout_of(&["status", "--help"]), file!["snapshots/help_status.txt"]);
+    assert_data_eq!(stdout_of(&["activate", "--help"]), file!["snapshots/help_activate.txt"]);
+    assert_data_eq!(stdout_of(&["deactivate", "--help"]), file!["snapshots/help_deactivate.txt"]);
+    assert_data_eq!(stdout_of(&["kill", "--help"]), file!["snapshots/help_kill.txt"]);
+    assert_data_eq!(stdout_of(&["remove", "--help"]), file!["snapshots/help_remove.txt"]);
     assert_data_eq!(stdout_of(&["nimbus", "--help"]), file!["snapshots/help_nimbus.txt"]);
     assert_data_eq!(stdout_of(&["supervisor", "--help"]), file!["snapshots/help_supervisor.txt"]);
     assert_data_eq!(stdout_of(&["cluster", "--help"]), file!["snapshots/help_cluster.txt"]);
@@ -91,6 +98,14 @@ fn the_manual_knows_every_flag() {
         "checkpoint list",
         "checkpoint inspect",
         "state get",
+        "stop",
+        "submit",
+        "list",
+        "status",
+        "activate",
+        "deactivate",
+        "kill",
+        "remove",
         "nimbus",
         "supervisor",
         "cluster",

@@ -293,18 +293,26 @@ fn a_run_is_drained_by_a_command() {
 #[test]
 fn what_cannot_be_done_is_refused_with_the_reason() {
     let runs = Runs::new();
-    let refused = |args: &[&str], why: &str| {
-        let printed = runs.squall(args, 1);
+    let check = |args: &[&str], code: i32, why: &str| {
+        let printed = runs.squall(args, code);
         assert!(printed.stderr.contains(why), "{args:?}: {}", printed.stderr);
     };
-    refused(&["stop", "words"], "there is no run `words`: no topology runs here");
+    let refused = |args: &[&str], why: &str| check(args, 1, why);
+    // Nobody listens there, so it is not known whether a cluster has such a topology.
+    let nowhere = ["--nimbus", "127.0.0.1:1"];
+    check(
+        &["stop", "words", nowhere[0], nowhere[1]],
+        4,
+        "there is no run `words`: no topology runs here; and in a cluster: no nimbus answers",
+    );
+    refused(&["stop", "words", "--savepoint"], "there is no run `words`: no topology runs here");
     refused(&["run", "words.toml", "--from-savepoint", "nowhere"], "nowhere");
     fs::create_dir(runs.place.path("empty")).expect("it can be made");
     refused(&["run", "words.toml", "--from-savepoint", "empty"], "there are no checkpoints");
     assert!(!runs.place.path("checkpoints/manifest-1-1.json").exists(), "nothing was started");
 
     let mut child = runs.start(&[]);
-    refused(&["stop", "word"], "there is no run `word`: words-");
+    check(&["stop", "word", nowhere[0], nowhere[1]], 4, "there is no run `word`: words-");
     runs.squall(&["savepoint", "create", "words", "--dir", "saved"], 0);
     // Of another topology.
     let other = WORDS.replacen("\"words\"", "\"others\"", 1).replace("\"checkpoints\"", "\"others\"");

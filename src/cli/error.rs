@@ -40,6 +40,12 @@ pub(super) enum CommandError {
     /// The command refuses, for the reason given.
     #[error("{0}")]
     Refused(String),
+    /// There is no such topology in the cluster: exit code 3.
+    #[error("{0}")]
+    Missing(String),
+    /// No nimbus answers, or none leads: exit code 4.
+    #[error("{0}")]
+    Unreachable(String),
     /// Checkpoints could not be read.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
@@ -52,6 +58,15 @@ pub(super) enum CommandError {
 }
 
 impl CommandError {
+    /// The exit code of a command that ends with this error.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            CommandError::Missing(_) => 3,
+            CommandError::Unreachable(_) => 4,
+            _ => 1,
+        }
+    }
+
     /// For `map_err` on file operations.
     pub(super) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> CommandError {
         let action = action.into();

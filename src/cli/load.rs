@@ -40,6 +40,11 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
+    /// These, and perhaps one more, which overrides them.
+    pub(super) fn and(&self, one: Option<String>) -> Overrides {
+        Overrides { set: self.set.iter().cloned().chain(one).collect() }
+    }
+
     /// Reads and validates a document with these values, and records what it was read from.
     pub(super) fn record(
         &self,

@@ -20,7 +20,8 @@
 //! One file per command, each with its arguments and one function `execute`. Commands of two words share a folder.
 //!
 //! 1. Data goes to stdout, messages to stderr: a command in a pipe passes on nothing but its result.
-//! 2. Exit codes: 0 done, 1 it failed or something is invalid, 2 the command line is wrong.
+//! 2. Exit codes: 0 done, 1 it failed or something is invalid, 2 the command line is wrong. Of commands about a cluster
+//!    also 3, there is no such topology, and 4, no nimbus answers or leads.
 //! 3. It is no error if the reader of stdout closes the pipe: a listing ends, a run drains.
 //! 4. `--color`, `NO_COLOR` and whether the output is a terminal decide about colours.
 //!
@@ -52,6 +53,7 @@ mod state;
 mod summary;
 mod table;
 mod terminal;
+mod topologies;
 mod validate;
 mod worker;
 mod zk;
@@ -81,9 +83,11 @@ Examples:
   squall components count                            the settings of the component `count`
   squall new my-topology                             start a project with a bolt of your own
   squall checkpoint inspect checkpoints              check the latest checkpoint of a run
+  squall submit topology.toml                        run it on the hosts of a cluster
   squall zk ls                                       what a cluster keeps in ZooKeeper
 
-Exit codes: 0 done; 1 it failed, or a topology is invalid; 2 the command line is wrong.";
+Exit codes: 0 done; 1 it failed, or a topology is invalid; 2 the command line is wrong; 3 there
+is no such topology in the cluster; 4 the cluster cannot be reached.";
 
 /// A distributed stream processor with Storm's model: topologies of spouts and bolts, declared in
 /// TOML or built in Rust, run here.
@@ -124,6 +128,13 @@ enum Command {
     New(new::Args),
     Checkpoint(checkpoint::Args),
     State(state::Args),
+    Submit(topologies::submit::Args),
+    List(topologies::list::Args),
+    Status(topologies::status::Args),
+    Activate(topologies::activate::Args),
+    Deactivate(topologies::deactivate::Args),
+    Kill(topologies::kill::Args),
+    Remove(topologies::remove::Args),
     Nimbus(daemons::nimbus::Args),
     Supervisor(daemons::supervisor::Args),
     Cluster(cluster::Args),
@@ -136,7 +147,8 @@ enum Command {
 
 /// Runs the command that this program was started with, with the component types of `registry`.
 ///
-/// Returns what `main` returns: 0 done, 1 it failed or something is invalid, 2 wrong usage.
+/// Returns what `main` returns: 0 done, 1 it failed or something is invalid, 2 wrong usage, 3 there is no such topology in
+/// the cluster, 4 the cluster cannot be reached.
 pub fn run(registry: Registry) -> ExitCode {
     run_from(registry, std::env::args_os())
 }
@@ -220,6 +232,13 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::New(args) => new::execute(args),
         Command::Checkpoint(args) => checkpoint::execute(args, context),
         Command::State(args) => state::execute(args),
+        Command::Submit(args) => topologies::submit::execute(args, context),
+        Command::List(args) => topologies::list::execute(args),
+        Command::Status(args) => topologies::status::execute(args),
+        Command::Activate(args) => topologies::activate::execute(args),
+        Command::Deactivate(args) => topologies::deactivate::execute(args),
+        Command::Kill(args) => topologies::kill::execute(args),
+        Command::Remove(args) => topologies::remove::execute(args),
         Command::Nimbus(args) => daemons::nimbus::execute(args, context),
         Command::Supervisor(args) => daemons::supervisor::execute(args, context),
         Command::Cluster(args) => cluster::execute(args, context),
@@ -237,7 +256,7 @@ fn exit_code(result: Result<CommandOutcome, CommandError>, context: &Context) ->
         Ok(CommandOutcome::Misused) => ExitCode::from(2),
         Err(error) => {
             terminal::write_error(&error, context.colors(Stream::Err));
-            ExitCode::from(1)
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP API of a nimbus over real sockets, against operations that are kept in memory: each request, each error,
-//! hostile input, limits, and the end.
+//! hostile input, limits, and the end. And the commands that use it.
 
+mod commands;
 mod fake;
 mod hostile;
 mod http;

@@ -173,8 +173,24 @@ pub(super) fn runs() -> Result<Vec<Run>, CommandError> {
     Ok(runs)
 }
 
+/// What a name leads to.
+pub(super) enum Found {
+    /// This run.
+    Run(Box<Run>),
+    /// None, and the text that says so.
+    None(String),
+}
+
 /// The run that this names: its whole name, its topology if only one run has it, or its process.
 pub(super) fn find(wanted: &str) -> Result<Run, CommandError> {
+    match look_for(wanted)? {
+        Found::Run(run) => Ok(*run),
+        Found::None(why) => Err(CommandError::Refused(why)),
+    }
+}
+
+/// The same, where it is no error yet if there is none.
+pub(super) fn look_for(wanted: &str) -> Result<Found, CommandError> {
     let mut found = runs()?;
     let names: Vec<String> = found.iter().map(|run| run.name.clone()).collect();
     let is_wanted =
@@ -182,8 +198,8 @@ pub(super) fn find(wanted: &str) -> Result<Run, CommandError> {
     let matching: Vec<usize> = (0..found.len()).filter(|at| is_wanted(&found[*at])).collect();
     let exact = found.iter().position(|run| run.name == wanted);
     match (exact, &*matching) {
-        (Some(at), _) | (None, &[at]) => Ok(found.swap_remove(at)),
-        (None, []) => Err(CommandError::Refused(match names.is_empty() {
+        (Some(at), _) | (None, &[at]) => Ok(Found::Run(Box::new(found.swap_remove(at)))),
+        (None, []) => Ok(Found::None(match names.is_empty() {
             true => format!("there is no run `{}`: no topology runs here", shown(wanted)),
             false => format!("there is no run `{}`: {} run here", shown(wanted), names.join(", ")),
         })),

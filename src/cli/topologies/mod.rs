@@ -1,0 +1,24 @@
+//! Topologies of a cluster: `submit`, `list`, `status`, `activate`, `deactivate`, `kill` and `remove`; and `stop`, as far
+//! as it concerns a cluster.
+//!
+//! * `client`: how a nimbus is reached, and what its answers are. `waiting`: how a command waits until what it has asked
+//!   for is true. `shown`: topologies as people see them.
+//!
+//! 1. A command follows the leader: a nimbus that stands by names it. Nothing that may have been done is asked twice.
+//! 2. What was asked for is a wish. A command waits until the topology is as wished, and shows each change on stderr.
+//! 3. A topology is watched by its id: if another one gets its name, waiting ends.
+
+pub(super) mod activate;
+mod client;
+pub(super) mod deactivate;
+pub(super) mod kill;
+pub(super) mod list;
+pub(super) mod remove;
+mod shown;
+pub(super) mod status;
+pub(super) mod stop;
+pub(super) mod submit;
+mod waiting;
+
+pub(super) use client::NimbusFlag;
+pub(super) use waiting::WaitFlags;

@@ -1,0 +1,142 @@
+//! Topologies as people see them.
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::error::CommandError;
+use crate::cli::summary::grouped;
+use crate::cli::table::table;
+use crate::cli::terminal;
+use crate::cluster::operations::{TopologyInfo, WorkerInfo};
+use crate::cluster::topologies::{Outcome, TopologyPhase, Wanted};
+use crate::text::shown;
+
+/// How a command shows its result.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(super) struct OutputFlag {
+    /// What is printed: text for people, or JSON
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+impl OutputFlag {
+    /// Prints a result as JSON, or as this text.
+    pub(super) fn print<T: Serialize>(
+        self,
+        result: &T,
+        for_people: impl FnOnce(&T) -> String,
+    ) -> Result<(), CommandError> {
+        match self.output {
+            OutputFormat::Table => terminal::print(&for_people(result)),
+            OutputFormat::Json => {
+                let value: Value =
+                    serde_json::to_value(result).expect("results have text keys only, so they are JSON");
+                terminal::print_json(&value)
+            }
+        }
+    }
+}
+
+pub(super) fn phase_name(phase: TopologyPhase) -> &'static str {
+    match phase {
+        TopologyPhase::Starting => "starting",
+        TopologyPhase::Active => "active",
+        TopologyPhase::Inactive => "inactive",
+        TopologyPhase::Ending => "ending",
+        TopologyPhase::Ended => "ended",
+    }
+}
+
+pub(super) fn wanted_name(wanted: Wanted) -> &'static str {
+    match wanted {
+        Wanted::Active => "active",
+        Wanted::Inactive => "inactive",
+        Wanted::Drained => "drained",
+        Wanted::Killed => "killed",
+    }
+}
+
+/// How a topology is at the moment, in one line.
+pub(super) fn describe(info: &TopologyInfo) -> String {
+    let name = &info.name;
+    match (info.phase, &info.outcome, &info.short) {
+        (TopologyPhase::Ended, Some(outcome), _) => format!("{name} has ended: {}", ending(outcome)),
+        (TopologyPhase::Ended, None, _) => format!("{name} has ended"),
+        (_, _, Some(short)) if info.workers.is_empty() => format!("{name} does not fit: {}", shown(short)),
+        (_, _, None) if info.workers.is_empty() => {
+            format!("{name} is {}, and runs nowhere yet", phase_name(info.phase))
+        }
+        (phase, _, _) => format!("{name} is {}: {}", phase_name(phase), places(info)),
+    }
+}
+
+fn places(info: &TopologyInfo) -> String {
+    let mut hosts: Vec<&str> = info.workers.iter().map(|worker| &*worker.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let short = info.short.as_ref().map_or(String::new(), |short| format!("; {}", shown(short)));
+    format!("{} on {}{short}", count(info.workers.len(), "worker"), count(hosts.len(), "host"))
+}
+
+/// How a topology has ended.
+pub(super) fn ending(outcome: &Outcome) -> String {
+    match (&outcome.failure, outcome.cut_short) {
+        (Some(failure), _) => format!("it failed: {}", shown(failure)),
+        (None, true) => "it was cut short".to_owned(),
+        (None, false) => "all was processed".to_owned(),
+    }
+}
+
+pub(super) fn worker_table(workers: &[WorkerInfo]) -> String {
+    let mut rows = vec![["WORKER", "HOST", "SLOT"].map(str::to_owned)];
+    rows.extend(
+        workers
+            .iter()
+            .map(|worker| [worker.worker.to_string(), shown(&worker.host), worker.slot.to_string()]),
+    );
+    table(&rows, &[0, 2])
+}
+
+/// Everything about a topology.
+pub(super) fn for_people(info: &TopologyInfo) -> String {
+    let mut lines = vec![
+        ("topology", info.id.to_string()),
+        ("owner", if info.owner.is_empty() { "-".to_owned() } else { shown(&info.owner) }),
+        ("submitted", shown(&info.submitted_at)),
+        ("wanted", wanted_name(info.wanted).to_owned()),
+        ("phase", phase_name(info.phase).to_owned()),
+    ];
+    if let Some(master) = &info.master {
+        let address =
+            master.address.map_or_else(|| "no address yet".to_owned(), |address| address.to_string());
+        lines.push(("master", format!("{}, {address}, epoch {}", shown(&master.host), master.epoch)));
+    }
+    if let Some(short) = &info.short {
+        lines.push(("short", shown(short)));
+    }
+    if let Some(outcome) = &info.outcome {
+        lines.push(("ended", format!("{}, {}", shown(&outcome.ended_at), ending(outcome))));
+        let counts = [
+            ("completed", outcome.completed),
+            ("failed", outcome.failed),
+            ("lost", outcome.lost),
+            ("restarts", outcome.restarts),
+        ];
+        lines.extend(counts.map(|(name, count)| (name, grouped(count))));
+    }
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:9}  {value}\n")).collect();
+    if !info.workers.is_empty() {
+        text.push('\n');
+        text.push_str(&worker_table(&info.workers));
+    }
+    text
+}

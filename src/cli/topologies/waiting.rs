@@ -1,0 +1,136 @@
+//! Waiting until a topology is as it was wished.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::terminal;
+use crate::cli::topologies::client::{ClientError, NimbusClient};
+use crate::cli::topologies::shown::describe;
+use crate::clock::Clock;
+use crate::cluster::operations::TopologyInfo;
+use crate::cluster::topologies::{TopologyId, TopologyPhase};
+use crate::config::units::parse_duration;
+
+/// How often a command looks.
+const LOOK_EACH: Duration = Duration::from_millis(200);
+
+/// Whether a command waits, and for how long.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(in crate::cli) struct WaitFlags {
+    /// Return as soon as the cluster has taken it, without waiting until it is done
+    #[arg(long)]
+    no_wait: bool,
+
+    /// How long to wait until it is done; a number with a unit, as in `90s` or `5m`
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+/// What a topology is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// All its workers were up.
+    Up,
+    /// Its spouts emit.
+    Active,
+    /// Its spouts rest.
+    Inactive,
+    /// It has ended, however.
+    Ended,
+    /// It has ended, and nothing was cut short.
+    Drained,
+}
+
+impl Goal {
+    fn is_end(self) -> bool {
+        matches!(self, Goal::Ended | Goal::Drained)
+    }
+
+    fn is_reached(self, phase: TopologyPhase) -> bool {
+        match self {
+            Goal::Up => matches!(phase, TopologyPhase::Active | TopologyPhase::Inactive),
+            Goal::Active => phase == TopologyPhase::Active,
+            Goal::Inactive => phase == TopologyPhase::Inactive,
+            Goal::Ended | Goal::Drained => phase == TopologyPhase::Ended,
+        }
+    }
+
+    /// Whether a topology that has ended like this is what was wished.
+    fn allows(self, info: &TopologyInfo) -> bool {
+        let is_good = info.outcome.as_ref().is_none_or(|end| end.failure.is_none() && !end.cut_short);
+        match self {
+            Goal::Ended => true,
+            Goal::Drained => is_good,
+            // A short input may be processed before anybody looks.
+            Goal::Up => is_good && !info.wanted.is_end(),
+            Goal::Active | Goal::Inactive => false,
+        }
+    }
+}
+
+impl WaitFlags {
+    /// Waits until a topology is so, and shows each change on stderr.
+    pub(super) fn wait(
+        self,
+        client: &mut NimbusClient,
+        id: &TopologyId,
+        goal: Goal,
+    ) -> Result<CommandOutcome, CommandError> {
+        if self.no_wait {
+            return Ok(CommandOutcome::Done);
+        }
+        let clock = Clock::real();
+        let begun = clock.now();
+        let mut last = String::new();
+        loop {
+            let looked = match client.topology(id.name()) {
+                Ok(info) if info.id == *id => Some(info),
+                // Removed, and perhaps submitted again.
+                Ok(_) | Err(ClientError::Missing(_)) => return Ok(gone(id, goal)),
+                Err(ClientError::Unreachable(why)) => {
+                    show(&mut last, format!("waiting: {why}"));
+                    None
+                }
+                Err(error @ ClientError::Refused(_)) => return Err(error.into()),
+            };
+            if let Some(info) = &looked {
+                show(&mut last, describe(info));
+                if info.phase == TopologyPhase::Ended {
+                    return Ok(CommandOutcome::done_if(goal.allows(info)));
+                }
+                if goal.is_reached(info.phase) {
+                    return Ok(CommandOutcome::Done);
+                }
+            }
+            let left = self.timeout.saturating_sub(clock.now().since(begun));
+            if left.is_zero() {
+                let time = humantime::format_duration(self.timeout);
+                let name = id.name();
+                return match looked {
+                    Some(_) => Err(CommandError::Refused(format!(
+                        "that is not done after {time}, and is still to be done: see `squall status {name}`, or wait \
+                         longer with --timeout"
+                    ))),
+                    None => Err(CommandError::Unreachable(format!("{last} (for {time})"))),
+                };
+            }
+            thread::sleep(LOOK_EACH.min(left));
+        }
+    }
+}
+
+fn gone(id: &TopologyId, goal: Goal) -> CommandOutcome {
+    terminal::write_message(&format!(
+        "{id} is not in the cluster any more: it was removed, or submitted again"
+    ));
+    CommandOutcome::done_if(goal.is_end())
+}
+
+/// Shows a line that is another one than the last.
+fn show(last: &mut String, line: String) {
+    if *last != line {
+        terminal::write_message(&line);
+        *last = line;
+    }
+}

@@ -1,0 +1,428 @@
+//! The commands about topologies of a cluster, against the real API and operations in memory.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use squall::cluster::operations::{OperationError, TopologyInfo};
+use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, Wanted};
+use tempfile::TempDir;
+
+use crate::fake::{Fake, Turn};
+
+const WORDS: &str =
+    "topology.name = \"words\"\nspout.n = { type = \"generate\", config.fields.n = \"{seq}\" }\n";
+
+/// A directory for the commands, with a topology in it.
+struct Place(TempDir);
+
+/// What a command printed.
+struct Printed {
+    stdout: String,
+    stderr: String,
+}
+
+impl Printed {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+
+    #[track_caller]
+    fn says(&self, expected: &str) -> &Printed {
+        assert!(self.stderr.contains(expected), "no `{expected}` in {}", self.stderr);
+        self
+    }
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(tempfile::tempdir().expect("a directory"));
+        std::fs::write(place.path("words.toml"), WORDS).expect("it is written");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs a command against the nimbuses at these addresses. It must end with this exit code.
+    #[track_caller]
+    fn squall(&self, nimbuses: &[SocketAddr], args: &[&str], code: i32) -> Printed {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
+            command.env_remove(name);
+        }
+        let addresses: Vec<String> = nimbuses.iter().map(ToString::to_string).collect();
+        command.env("SQUALL_NIMBUS", addresses.join(",")).env("USER", "ada").env_remove("COLUMNS");
+        // Runs of this machine are looked for here, and there are none.
+        command.env("XDG_RUNTIME_DIR", self.0.path()).current_dir(self.0.path());
+        // Nothing but nimbus is to be asked.
+        command.env("HTTP_PROXY", "http://127.0.0.1:1").env("ALL_PROXY", "http://127.0.0.1:1");
+        let output = command.args(args).output().expect("it starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+        let printed = Printed { stdout: text(output.stdout), stderr: text(output.stderr) };
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{}\n{}", printed.stdout, printed.stderr);
+        printed
+    }
+}
+
+/// An address at which nobody listens.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+// ---- submit ----
+
+#[test]
+fn what_is_submitted_is_what_was_validated() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.change(|inside| inside.turns.extend([(|_| {}) as Turn, |info| info.phase = TopologyPhase::Active]));
+    let args = ["submit", "words.toml", "--name", "other", "--set", "spout.n.parallelism=3"];
+    let printed = place.squall(&[server.address()], &args, 0);
+    assert_eq!(printed.stdout, "other-1\n");
+    printed.says("other is starting: 2 workers on 1 host").says("other is active: 2 workers on 1 host");
+    let inside = fake.inside();
+    let request = &inside.submitted[0];
+    assert_eq!((&*request.owner, request.inactive, request.dry_run), ("ada", false, false));
+    let blob = &inside.blobs[&request.source];
+    assert_eq!(BlobHash::of(blob), request.source);
+    let source: Value = serde_json::from_slice(blob).expect("a source is JSON");
+    assert_eq!(source["overrides"], json!(["spout.n.parallelism=3", "topology.name=\"other\""]));
+    assert_eq!(source["files"]["words.toml"], WORDS);
+}
+
+#[test]
+fn a_topology_with_mistakes_reaches_no_nimbus() {
+    let place = Place::new();
+    std::fs::write(place.path("bad.toml"), WORDS.replace("generate", "generat")).expect("it is written");
+    place.squall(&[NOBODY], &["submit", "bad.toml"], 1).says("did you mean `generate`");
+    place.squall(&[NOBODY], &["submit", "none.toml"], 1).says("none.toml");
+    let long = format!("topology.name=\"{}\"", "x".repeat(50));
+    place.squall(&[NOBODY], &["submit", "words.toml", "--set", &long], 1).says("another one by --name");
+    place.squall(&[NOBODY], &["submit", "words.toml", "--name", "a/b"], 2).says("names have 1 to 43 letters");
+}
+
+#[test]
+fn a_dry_run_shows_places_and_what_is_short() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    let printed = place.squall(&[server.address()], &["submit", "words.toml", "--dry-run"], 0);
+    assert_eq!(printed.stdout, "WORKER  HOST  SLOT\n     0  ada      1\n     1  ada      2\n");
+    fake.change(|inside| inside.short = Some("2 slots are missing".to_owned()));
+    let args = ["submit", "words.toml", "--dry-run", "-o", "json"];
+    let printed = place.squall(&[server.address()], &args, 1);
+    printed.says("short: 2 slots are missing");
+    assert_eq!((&printed.json()["id"], &printed.json()["workers"]), (&Value::Null, &json!([])));
+    assert!(fake.inside().topologies.is_empty());
+}
+
+#[test]
+fn it_waits_while_there_is_no_room_and_gives_up_after_its_time() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.change(|inside| inside.short = Some("2 slots are missing".to_owned()));
+    let args = ["submit", "words.toml", "--timeout", "1ms"];
+    let printed = place.squall(&[server.address()], &args, 1);
+    printed.says("words does not fit: 2 slots are missing").says("after 1ms").says("squall status words");
+    assert!(fake.inside().topologies.contains_key("words"), "it stays submitted");
+    // The same, but there is room later.
+    fake.change(|inside| {
+        inside.topologies.clear();
+        inside.turns.extend([(|_| {}) as Turn, |info: &mut TopologyInfo| {
+            info.short = None;
+            info.phase = TopologyPhase::Active;
+        }]);
+    });
+    place
+        .squall(&[server.address()], &["submit", "words.toml"], 0)
+        .says("words does not fit")
+        .says("is active");
+    // Somebody who does not want to wait.
+    fake.change(|inside| inside.topologies.clear());
+    let printed = place.squall(&[server.address()], &["submit", "words.toml", "--no-wait"], 0);
+    assert_eq!(printed.stdout, "words-3\n");
+}
+
+#[test]
+fn an_inactive_one_is_waited_for_until_it_rests() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.change(|inside| inside.turns.push_back(|info| info.phase = TopologyPhase::Inactive));
+    place.squall(&[server.address()], &["submit", "words.toml", "--inactive"], 0).says("words is inactive");
+    assert!(fake.inside().submitted[0].inactive);
+}
+
+/// A short input may have been processed before the command looks.
+#[test]
+fn the_end_of_a_topology_is_seen_while_it_is_waited_for() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.change(|inside| {
+        inside.turns.push_back(|info| {
+            info.phase = TopologyPhase::Ended;
+            info.outcome = Some(Outcome::default());
+        });
+    });
+    place
+        .squall(&[server.address()], &["submit", "words.toml"], 0)
+        .says("words has ended: all was processed");
+    fake.change(|inside| {
+        inside.turns.push_back(|info| {
+            info.phase = TopologyPhase::Ended;
+            info.outcome = Some(Outcome { failure: Some("no\u{1b}disk".to_owned()), ..Outcome::default() });
+        });
+    });
+    // What comes from elsewhere cannot act on the terminal.
+    place
+        .squall(&[server.address()], &["submit", "words.toml"], 1)
+        .says("words has ended: it failed: no\\u{1b}disk");
+}
+
+#[test]
+fn a_name_that_is_in_use_is_an_error() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    let printed = place.squall(&[server.address()], &["submit", "words.toml"], 1);
+    assert_eq!(printed.stdout, "");
+    printed.says("error: there is a topology `words` already");
+}
+
+// ---- list, status ----
+
+#[test]
+fn topologies_are_listed() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    let list = |args: &[&str]| place.squall(&[server.address()], &[&["list"], args].concat(), 0);
+    let empty = list(&[]);
+    assert_eq!(empty.stdout, "");
+    empty.says("there are no topologies in this cluster");
+    assert_eq!(list(&["-o", "json"]).json(), json!([]));
+    fake.has("words", TopologyPhase::Active);
+    fake.change(|inside| inside.short = Some("1 slot is missing".to_owned()));
+    fake.has("more", TopologyPhase::Starting);
+    let listed = list(&[]);
+    assert_eq!(
+        listed.stdout,
+        "TOPOLOGY  PHASE     WANTED  WORKERS  MASTER  OWNER     SUBMITTED\n\
+         more      starting  active        0  -       somebody  2026-11-30T09:00:00Z\n\
+         words     active    active        2  ada     somebody  2026-11-30T09:00:00Z\n"
+    );
+    listed.says("short: more: 1 slot is missing");
+    assert_eq!(list(&["--output", "json"]).json()[1]["id"], "words-1");
+}
+
+#[test]
+fn one_is_shown_with_all_that_is_known_of_it() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    let status = place.squall(&[server.address()], &["status", "words"], 0);
+    assert_eq!(
+        status.stdout,
+        "topology   words-1\nowner      somebody\nsubmitted  2026-11-30T09:00:00Z\nwanted     active\n\
+         phase      active\nmaster     ada, 127.0.0.1:4000, epoch 1\n\n\
+         WORKER  HOST  SLOT\n     0  ada      1\n     1  ada      2\n"
+    );
+    fake.change(|inside| {
+        let info = inside.topologies.get_mut("words").expect("it is there");
+        info.phase = TopologyPhase::Ended;
+        info.workers.clear();
+        info.master = None;
+        let ended_at = "2026-11-30T10:00:00Z".to_owned();
+        info.outcome = Some(Outcome { completed: 12_345, cut_short: true, ended_at, ..Outcome::default() });
+    });
+    let status = place.squall(&[server.address()], &["status", "words"], 0);
+    let expected = "phase      ended\nended      2026-11-30T10:00:00Z, it was cut short\ncompleted  12,345\nfailed     0\n";
+    assert!(status.stdout.contains(expected), "{}", status.stdout);
+    let json = place.squall(&[server.address()], &["status", "words", "-o", "json"], 0).json();
+    assert_eq!(json["outcome"]["completed"], 12_345);
+}
+
+// ---- activate, deactivate, kill, stop, remove ----
+
+/// Submits nothing: a topology is there, and becomes so when it is looked at.
+fn check_wish(args: &[&str], turn: fn(&mut TopologyInfo), wanted: Wanted, code: i32) {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Starting);
+    fake.change(|inside| inside.turns.extend([(|_| {}) as Turn, turn]));
+    let printed = place.squall(&[server.address()], args, code);
+    assert_eq!(printed.stdout, "", "{args:?}");
+    printed.says("words is starting");
+    assert_eq!(fake.inside().topologies["words"].wanted, wanted, "{args:?}");
+    assert!(fake.inside().turns.is_empty(), "{args:?}: it has not waited");
+}
+
+#[test]
+fn a_command_waits_until_its_wish_is_true() {
+    check_wish(&["activate", "words"], |info| info.phase = TopologyPhase::Active, Wanted::Active, 0);
+    check_wish(&["deactivate", "words"], |info| info.phase = TopologyPhase::Inactive, Wanted::Inactive, 0);
+    check_wish(&["kill", "words"], |info| info.phase = TopologyPhase::Ended, Wanted::Killed, 0);
+    check_wish(&["stop", "words"], |info| info.phase = TopologyPhase::Ended, Wanted::Drained, 0);
+    check_wish(&["stop", "words", "--cluster"], |info| info.phase = TopologyPhase::Ended, Wanted::Drained, 0);
+}
+
+#[test]
+fn an_end_that_is_not_the_wish_is_a_failure() {
+    fn cut_short(info: &mut TopologyInfo) {
+        info.phase = TopologyPhase::Ended;
+        info.outcome = Some(Outcome { cut_short: true, ..Outcome::default() });
+    }
+    check_wish(&["kill", "words"], cut_short, Wanted::Killed, 0);
+    check_wish(&["stop", "words"], cut_short, Wanted::Drained, 1);
+    check_wish(&["activate", "words"], cut_short, Wanted::Active, 1);
+    check_wish(&["deactivate", "words"], |info| info.phase = TopologyPhase::Ended, Wanted::Inactive, 1);
+}
+
+#[test]
+fn nobody_has_to_wait() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    for command in ["deactivate", "activate", "stop", "kill"] {
+        let printed = place.squall(&[server.address()], &[command, "words", "--no-wait"], 0);
+        assert_eq!((&*printed.stdout, &*printed.stderr), ("", ""), "{command}");
+    }
+    let printed = place.squall(&[server.address()], &["kill", "words", "--timeout", "1ms"], 1);
+    printed.says("that is not done after 1ms");
+}
+
+/// Another topology that gets the name while a command waits is not taken for the one that it waits for.
+#[test]
+fn a_topology_is_watched_by_its_id() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    let another = |info: &mut TopologyInfo| info.id = "words-9".parse().expect("an id");
+    fake.change(|inside| inside.turns.push_back(another));
+    place.squall(&[server.address()], &["kill", "words"], 0).says("words-1 is not in the cluster any more");
+    fake.change(|inside| inside.turns.push_back(|info| info.id = "words-10".parse().expect("an id")));
+    place
+        .squall(&[server.address()], &["activate", "words"], 1)
+        .says("words-9 is not in the cluster any more");
+}
+
+#[test]
+fn an_ended_topology_is_removed() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    place.squall(&[server.address()], &["remove", "words"], 1).says("has not ended");
+    fake.has("words", TopologyPhase::Ended);
+    place.squall(&[server.address()], &["remove", "words"], 0).says("words is removed");
+    place.squall(&[server.address()], &["remove", "words"], 3).says("there is no topology `words`");
+}
+
+#[test]
+fn what_is_not_there_has_an_exit_code_of_its_own() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    for command in ["status", "activate", "deactivate", "kill", "stop", "remove"] {
+        place
+            .squall(&[server.address()], &[command, "words"], 3)
+            .says("there is no topology `words` in this cluster");
+        // Nothing else is asked for by a name that is none.
+        place.squall(&[server.address()], &[command, "../cluster"], 3).says("is called `../cluster`");
+    }
+    let neither = place.squall(&[server.address()], &["stop", "words"], 3);
+    neither.says("there is no run `words`: no topology runs here; and in a cluster: there is no topology");
+    assert_eq!(fake.inside().topologies.len(), 0);
+}
+
+// ---- Which nimbus ----
+
+#[test]
+fn the_leader_is_found_by_any_nimbus() {
+    let (place, leader, other) = (Place::new(), Fake::new(), Fake::new());
+    let (leading, standing_by) = (leader.serve(), other.serve());
+    leader.has("words", TopologyPhase::Active);
+    let names = |address: Option<SocketAddr>| {
+        let leader = address.map(|address| address.to_string());
+        other.change(|inside| inside.error = Some(OperationError::NotLeader { leader }));
+    };
+    names(Some(leading.address()));
+    place.squall(&[standing_by.address()], &["status", "words"], 0);
+    leader.change(|inside| inside.turns.push_back(|info| info.phase = TopologyPhase::Inactive));
+    place.squall(&[standing_by.address()], &["deactivate", "words"], 0);
+    // One that nobody answers for, one that stands by, and one that leads.
+    names(None);
+    place.squall(&[NOBODY, standing_by.address(), leading.address()], &["status", "words"], 0);
+    // A circle, and an address that is none.
+    names(Some(standing_by.address()));
+    place.squall(&[standing_by.address()], &["status", "words"], 4).says("no nimbus that leads was found");
+    other.change(|inside| {
+        let leader = Some("localhost:1/v1/x@evil.example".to_owned());
+        inside.error = Some(OperationError::NotLeader { leader });
+    });
+    place.squall(&[standing_by.address()], &["status", "words"], 4).says("knows of no leader");
+}
+
+#[test]
+fn if_nobody_answers_it_says_what_was_tried_and_what_to_do() {
+    let place = Place::new();
+    for args in [
+        &["list"][..],
+        &["status", "words"],
+        &["submit", "words.toml"],
+        &["kill", "words"],
+        &["remove", "words"],
+        &["stop", "words", "--cluster"],
+    ] {
+        let printed = place.squall(&[NOBODY], args, 4);
+        printed
+            .says("no nimbus answers (127.0.0.1:1: Connection refused")
+            .says("`squall nimbus`")
+            .says("SQUALL_NIMBUS");
+        assert_eq!(printed.stdout, "");
+    }
+    place
+        .squall(&[NOBODY], &["list", "--nimbus", "http://localhost:7070"], 2)
+        .says("a host and a port are wanted");
+}
+
+#[test]
+fn a_cluster_that_cannot_do_it_now_is_as_good_as_none() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.change(|inside| inside.error = Some(OperationError::Unavailable("ZooKeeper is away".to_owned())));
+    place.squall(&[server.address()], &["list"], 4).says("cannot do it now: ZooKeeper is away");
+    place.squall(&[server.address()], &["submit", "words.toml"], 4).says("ZooKeeper is away");
+}
+
+#[test]
+fn what_is_no_nimbus_is_not_believed() {
+    use std::io::{Read as _, Write as _};
+
+    let place = Place::new();
+    let check = |answer: &'static str, args: &[&str], code: i32, expected: &str| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("it listens");
+        let address = listener.local_addr().expect("it has one");
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("it is asked");
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head);
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        place.squall(&[address], args, code).says(expected);
+        answering.join().expect("it answers");
+    };
+    let list = ["list"];
+    check("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops", &list, 1, "is this a nimbus?");
+    check(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        &list,
+        1,
+        "is that a nimbus, and of which version?",
+    );
+    check(
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        &list,
+        1,
+        "is this a nimbus?",
+    );
+    check("SSH-2.0-OpenSSH_9.2\r\n", &list, 4, "no nimbus answers");
+    // It is not known whether that was done, so it is not asked again.
+    check("", &["remove", "words"], 1, "it is not known whether it was done");
+}
