@@ -15,6 +15,9 @@ pub(super) struct Place {
     pub slot: u16,
 }
 
+/// Stands for the topologies that are not among the demands.
+const NOT_ASKED: usize = usize::MAX;
+
 /// What a topology has: the slot of each of its workers, and what the worker needs.
 pub(super) type Held = BTreeMap<WorkerId, (Place, Resources)>;
 
@@ -58,12 +61,17 @@ pub(super) struct Ledger<'a> {
 
 impl<'a> Ledger<'a> {
     pub fn new(view: &'a ClusterView) -> Ledger<'a> {
-        let account = |host: &Host| Account {
-            slots: vec![None; usize::from(host.slots)],
-            free: host.slots,
-            used: Resources::NONE,
-            counted: Resources::NONE,
-            isolated_by: None,
+        let account = |host: &Host| {
+            let of = |slot: u16| host.taken.contains(&slot).then_some(NOT_ASKED);
+            let slots: Vec<Option<usize>> = (0..host.slots).map(of).collect();
+            let free = slots.iter().filter(|of| of.is_none()).count();
+            Account {
+                free: u16::try_from(free).expect("there are not more than slots"),
+                slots,
+                used: Resources::NONE,
+                counted: Resources::NONE,
+                isolated_by: None,
+            }
         };
         Ledger { view, accounts: view.hosts.iter().map(account).collect() }
     }
@@ -108,9 +116,10 @@ impl<'a> Ledger<'a> {
         self.accounts[host].slots.iter().flatten().filter(|of| **of != topology).count()
     }
 
-    /// The topologies that have slots of a host.
+    /// The topologies that have slots of a host, as far as they are among the demands.
     pub fn on(&self, host: usize) -> Vec<usize> {
-        let mut on: Vec<usize> = self.accounts[host].slots.iter().flatten().copied().collect();
+        let slots = self.accounts[host].slots.iter().flatten().copied();
+        let mut on: Vec<usize> = slots.filter(|of| *of != NOT_ASKED).collect();
         on.sort_unstable();
         on.dedup();
         on

@@ -50,6 +50,8 @@ pub struct Host {
     pub resources: Resources,
     /// What the scheduler may do with it.
     pub state: HostState,
+    /// The numbers of slots that have workers of topologies that are not among the demands.
+    pub taken: Vec<u16>,
 }
 
 impl Host {
@@ -61,6 +63,7 @@ impl Host {
             slots: options.slots,
             resources: options.resources,
             state: HostState::Open,
+            taken: Vec::new(),
         }
     }
 }

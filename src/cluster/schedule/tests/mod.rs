@@ -93,6 +93,10 @@ pub(super) fn by_host(topology: &TopologyPlan) -> Vec<(String, usize)> {
 pub(super) fn check(view: &ClusterView, demands: &[Demand<'_>], plan: &ClusterPlan) {
     let mut slots = std::collections::BTreeSet::new();
     let mut load: std::collections::BTreeMap<&str, (u16, Resources)> = Default::default();
+    for host in &view.hosts {
+        slots.extend(host.taken.iter().map(|number| Slot { host: host.id.clone(), number: *number }));
+        load.insert(&host.id, (host.taken.len() as u16, Resources::NONE));
+    }
     for (demand, topology) in demands.iter().zip(&plan.topologies) {
         assert_eq!(topology.placement.is_some(), topology.plan.is_some());
         assert!(

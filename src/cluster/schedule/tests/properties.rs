@@ -63,6 +63,7 @@ fn views() -> impl Strategy<Value = ClusterView> {
             slots,
             resources: Resources { cpu: Cpu(cpu * 100), memory: memory << 27 },
             state,
+            taken: (0..slots).filter(|slot| memory % 3 == 0 && cpu >> slot & 1 == 1).collect(),
         };
         ClusterView { hosts: hosts.into_iter().enumerate().map(host).collect(), guarantees: Vec::new() }
     })
