@@ -31,7 +31,7 @@ fn configuration(home: &TempDir, more: &str) -> std::path::PathBuf {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let file = home.path().join("squall.toml");
     let text = format!(
-        "{more}\n[zookeeper]\nservers = [\"{nobody}\"]\nsession_timeout = \"1s\"\nconnect_timeout = \"100ms\"\n"
+        "nimbus.listen = \"127.0.0.1:0\"\n{more}\n[zookeeper]\nservers = [\"{nobody}\"]\nsession_timeout = \"1s\"\nconnect_timeout = \"100ms\"\n"
     );
     fs::write(&file, text).unwrap();
     file

@@ -49,6 +49,9 @@ pub(super) enum CommandError {
     /// Checkpoints could not be read.
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    /// The API of a nimbus does not start.
+    #[error(transparent)]
+    Api(#[from] crate::cluster::api::StartApiError),
     /// The topology could not be started.
     #[error("cannot start the topology")]
     Start(#[from] crate::runtime::StartError),

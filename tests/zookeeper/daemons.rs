@@ -42,7 +42,8 @@ impl Cluster {
         let file = self.directory.path().join(format!("{host}.toml"));
         let text = format!(
             "[zookeeper]\nservers = {:?}\nroot = {:?}\nsession_timeout = \"4s\"\nread_again = \"1s\"\n\
-             [nimbus]\nid = {host:?}\ndirectory = \"{host}-nimbus\"\n\
+             [cluster]\nblobs = \"blobs\"\n\
+             [nimbus]\nid = {host:?}\ndirectory = \"{host}-nimbus\"\nlisten = \"127.0.0.1:0\"\n\
              [supervisor]\nid = {host:?}\ndirectory = \"{host}-supervisor\"\nslots = 7\nrack = \"r1\"\n",
             self.servers, self.root
         );

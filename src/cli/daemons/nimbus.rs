@@ -1,22 +1,27 @@
 //! `squall nimbus`.
 
-use rand::Rng as _;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use slog::info;
 
 use crate::cli::context::Context;
 use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of};
 use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cluster::api::{ApiLimits, ApiServer};
 use crate::cluster::coordination::{CandidateRecord, ClusterRecord, Coordination as _, NodePath};
-use crate::cluster::daemons::Nimbus;
+use crate::cluster::daemons::{Leader, LeaderOptions, Nimbus};
+use crate::cluster::operations::Operations;
 
 const EXAMPLES: &str = "\
 Examples:
   squall nimbus
   squall nimbus --config etc/squall.toml --log-format json
 
-Its options are in the tables `[nimbus]` and `[zookeeper]` of the engine's file. One of all nimbuses of
-a cluster leads, the others stand by; the first one begins the cluster. So far it elects and lists;
-topologies are to come.
+Its options are in the tables `[nimbus]`, `[cluster]` and `[zookeeper]` of the engine's file. One of all
+nimbuses of a cluster leads, the others stand by; the first one begins the cluster. The one that leads
+places topologies on the hosts, and places them again when hosts are lost.
 
 It runs until SIGINT, SIGTERM or another signal that asks a process to end; then it gives up the
 leadership, so that another one need not wait for the end of its session. A second signal ends it at once.
@@ -38,19 +43,34 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     let belonging = belonging_in("nimbus.directory", directory, &format!("nimbus-{id}"))?;
     let blobs = blobs_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
-    let me = CandidateRecord::new(&id, beginning.rng.next_u64(), &*id);
     let token = u128::from(beginning.rng.next_u64()) << 64 | u128::from(beginning.rng.next_u64());
     let new = ClusterRecord::new(token, beginning.clock.wall_nanos());
     let logger = beginning.logging.logger.clone();
-    info!(logger, "a nimbus begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","),
-        "blobs" => %blobs.directory().display());
+    let (zookeeper, kept) = (engine.zookeeper.servers.join(","), blobs.directory().display().to_string());
+    let leader = Leader::new(LeaderOptions {
+        coordination: beginning.client.clone(),
+        clock: beginning.clock.clone(),
+        blobs,
+        registry: context.registry.clone(),
+        supervisor_timeout: engine.nimbus.supervisor_timeout,
+        rng: StdRng::from_rng(&mut beginning.rng),
+        logger: logger.clone(),
+    });
+    let leader = Arc::new(leader);
+    let operations: Arc<dyn Operations> = leader.clone();
+    let api = ApiServer::start(engine.nimbus.listen, ApiLimits::default(), operations, &logger)?;
+    let me = CandidateRecord::new(&id, beginning.rng.next_u64(), api.address().to_string());
+    info!(logger, "a nimbus begins"; "id" => &me.id, "api" => &me.address, "zookeeper" => zookeeper, "blobs" => kept);
     let mut nimbus = Nimbus::new(belonging, me, new, logger.clone())
         .map_err(|error| CommandError::Refused(error.to_string()))?;
     beginning.run(&[NodePath::root()], || {
-        let state = nimbus.step(&beginning.client, beginning.clock.now());
-        state.next_step(beginning.client.session().timeout)
+        let state = nimbus.step(&*beginning.client, beginning.clock.now());
+        let next = leader.step(&state, nimbus.leader_address());
+        state.next_step(beginning.client.session().timeout).min(next)
     });
-    nimbus.end(&beginning.client);
+    drop(api);
+    leader.end();
+    nimbus.end(&*beginning.client);
     info!(logger, "this nimbus ends");
     Ok(CommandOutcome::Done)
 }

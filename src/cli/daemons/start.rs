@@ -1,6 +1,7 @@
 //! What both daemons are started with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::{StdRng, SysRng};
@@ -42,7 +43,7 @@ pub(super) struct DaemonFlags {
 
 /// What a daemon has when it begins.
 pub(super) struct Beginning {
-    pub(super) client: ZooKeeperClient,
+    pub(super) client: Arc<ZooKeeperClient>,
     pub(super) clock: Clock,
     pub(super) logging: Logging,
     pub(super) end: EndRequest,
@@ -68,7 +69,7 @@ impl DaemonFlags {
         let clock = Clock::real();
         let client = ZooKeeperClient::open(&engine.zookeeper, &clock, &logging.logger, rng.next_u64())
             .map_err(|error| CommandError::Refused(error.to_string()))?;
-        Ok(Beginning { client, clock, logging, end, rng })
+        Ok(Beginning { client: Arc::new(client), clock, logging, end, rng })
     }
 }
 
@@ -80,7 +81,7 @@ impl Beginning {
 
     /// Steps until a signal ends the daemon.
     pub(super) fn run(&self, watched: &[NodePath], step: impl FnMut() -> Duration) {
-        daemons::run(&self.client, watched, &self.end, step);
+        daemons::run(&*self.client, watched, &self.end, step);
     }
 }
 

@@ -49,8 +49,8 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     info!(logger, "a supervisor begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","));
     let mut supervisor = Supervisor::new(belonging, me, logger.clone())
         .map_err(|error| CommandError::Refused(error.to_string()))?;
-    beginning.run(&supervisor.watched(), || supervisor.step(&beginning.client).next_step());
-    supervisor.end(&beginning.client);
+    beginning.run(&supervisor.watched(), || supervisor.step(&*beginning.client).next_step());
+    supervisor.end(&*beginning.client);
     info!(logger, "this supervisor ends");
     Ok(CommandOutcome::Done)
 }

@@ -1,5 +1,5 @@
-//! The daemons of a cluster. So far they form it: nimbuses elect a leader, supervisors offer their hosts, and both notice
-//! when the data of the cluster are lost. Topologies are to come.
+//! The daemons of a cluster: nimbuses elect a leader, which places topologies; supervisors offer their hosts; and both
+//! notice when the data of the cluster are lost.
 //!
 //! ```text
 //!   squall nimbus ────── steps ──▶ Nimbus ─────┐
@@ -17,6 +17,6 @@ mod nimbus;
 mod running;
 mod supervisor;
 
-pub use nimbus::{Nimbus, NimbusState};
+pub use nimbus::{Leader, LeaderOptions, Nimbus, NimbusState};
 pub use running::{EndRequest, make_directory, run};
 pub use supervisor::{Supervisor, SupervisorRecord, SupervisorState};

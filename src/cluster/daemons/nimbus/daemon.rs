@@ -1,5 +1,4 @@
-//! Nimbus: the process that will place topologies. So far it takes part in the election, leads or stands by, and notices
-//! when the data of the cluster are lost.
+//! A nimbus takes part in the election, leads or stands by, and notices when the data of the cluster are lost.
 //!
 //! 1. [`Nimbus::step`] is called when something has changed, and several times in each session. It takes its
 //!    coordination and its time as arguments, so a simulation runs the same code.
@@ -68,6 +67,8 @@ pub struct Nimbus {
     /// An epoch of its own that it could not remember. Until it can, it does not take part.
     unsaved: u64,
     logger: Logger,
+    /// The nimbus that leads, if it is another one and known.
+    leader: Option<CandidateRecord>,
     /// What was logged last.
     shown: Option<NimbusState>,
 }
@@ -84,7 +85,7 @@ impl Nimbus {
         logger: Logger,
     ) -> Result<Nimbus, PathError> {
         let election = Election::new(nimbus_node(), me, GRACE, belonging.epoch())?;
-        Ok(Nimbus { belonging, election, new, unsaved: 0, logger, shown: None })
+        Ok(Nimbus { belonging, election, new, unsaved: 0, logger, leader: None, shown: None })
     }
 
     /// Looks at what is there, and claims the leadership if nobody has it.
@@ -95,6 +96,11 @@ impl Nimbus {
         };
         self.show(&state);
         state
+    }
+
+    /// Where the API of the nimbus that leads is reached, if that is another one, and known.
+    pub fn leader_address(&self) -> Option<&str> {
+        self.leader.as_ref().map(|leader| &*leader.address)
     }
 
     /// Gives up the leadership, so that another nimbus need not wait. Without a session it waits for nothing.
@@ -111,7 +117,12 @@ impl Nimbus {
         if let Err(error) = self.belonging.saw(self.unsaved) {
             return state_of(&error, false);
         }
-        match self.election.step(coordination, now) {
+        let step = self.election.step(coordination, now);
+        self.leader = match &step {
+            Ok(Leadership::Follower { leader }) => leader.clone(),
+            _ => None,
+        };
+        match step {
             Ok(Leadership::Leader { epoch, until }) => match self.belonging.saw(epoch) {
                 Ok(()) => NimbusState::Leads { epoch, until },
                 Err(error) => {

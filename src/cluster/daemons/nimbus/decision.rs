@@ -1,0 +1,204 @@
+//! What is to be written about topologies, given what was read. Pure.
+//!
+//! | wanted | where it runs now | state | what is written |
+//! |---|---|---|---|
+//! | anything | anywhere | ended | the assignment is deleted |
+//! | drained, killed | nowhere | not ended | ended, and the assignment is deleted: there is no master that could report it |
+//! | killed | the host of the master is gone | not ended | the same, as a failure |
+//! | killed | elsewhere | not ended | nothing: it is not placed anew |
+//! | active, inactive, drained | anywhere | not ended | the plan, if it differs from where it runs |
+//!
+//! 1. A topology whose blob cannot be used stays where it is, its slots are taken, and its assignment says why.
+//! 2. A drained topology is placed anew when hosts are lost, because it still has work to do. If there is no room, it has
+//!    ended.
+//! 3. Each change of where something runs has a higher number, and so has each change of which worker runs which
+//!    executor: two workers that were given different assignments never exchange a tuple.
+//! 4. From what these decisions lead to, nothing more is decided.
+
+use crate::cluster::coordination::encode_record;
+use crate::cluster::schedule::{ClusterView, Demand, Host, Placement, Slot, TopologyPlan, plan};
+use crate::cluster::topologies::{
+    AssignmentRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, Wanted,
+};
+use crate::topology::Topology;
+
+/// Why a topology that was just submitted has no place.
+pub(super) const NOT_PLACED_YET: &str = "it was not placed yet";
+
+/// What was read about a topology.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub spec: &'a SpecRecord,
+    pub assignment: Option<&'a AssignmentRecord>,
+    pub state: Option<&'a StateRecord>,
+    /// What it is, or why that cannot be found out.
+    pub topology: Result<&'a Topology, &'a str>,
+}
+
+/// Something that is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Change {
+    /// The topology has ended, and there is nobody else who could write that.
+    End(TopologyId, StateRecord),
+    /// Its assignment is to be deleted.
+    Unassign(TopologyId),
+    /// Its assignment is to be this one.
+    Assign(AssignmentRecord),
+}
+
+/// What is to be done about one topology.
+enum Course<'a> {
+    Changes(Vec<Change>),
+    Stays { short: Option<String> },
+    Plan(&'a Topology),
+}
+
+/// Decides what is to be written, in this order. `hosts`: those that may run workers. `ended_at`: the time, for people.
+pub(super) fn decide(epoch: u64, hosts: Vec<Host>, topologies: &[Known<'_>], ended_at: &str) -> Vec<Change> {
+    let mut view = ClusterView { hosts, guarantees: Vec::new() };
+    let mut changes = Vec::new();
+    let mut demands = Vec::new();
+    let mut planned = Vec::new();
+    for known in topologies {
+        match course(known, &view.hosts, ended_at) {
+            Course::Changes(of) => changes.extend(of),
+            Course::Stays { short } => {
+                take_slots(&mut view.hosts, known);
+                let next = Next { placement: placement_of(known).cloned(), short };
+                changes.extend(assign(epoch, known, next, &view.hosts));
+            }
+            Course::Plan(topology) => {
+                let current = placement_of(known);
+                let (owner, submitted) = (&*known.spec.owner, known.spec.id.number());
+                demands.push(Demand { topology, owner, submitted, rebalance: false, current });
+                planned.push(known);
+            }
+        }
+    }
+    let plan = plan(&view, &demands);
+    for (known, plan) in planned.into_iter().zip(plan.topologies) {
+        changes.extend(assign(epoch, known, Next::of(plan), &view.hosts));
+    }
+    changes
+}
+
+fn course<'a>(known: &Known<'a>, hosts: &[Host], ended_at: &str) -> Course<'a> {
+    let (spec, assignment) = (known.spec, known.assignment);
+    let unassign = || assignment.map(|_| Change::Unassign(spec.id.clone()));
+    if known.state.is_some_and(|state| state.phase == TopologyPhase::Ended) {
+        return Course::Changes(unassign().into_iter().collect());
+    }
+    let end = |failure: Option<String>| {
+        let state = ended(known.state, failure, ended_at);
+        let end = Change::End(spec.id.clone(), state);
+        Course::Changes([Some(end), unassign()].into_iter().flatten().collect())
+    };
+    let master = assignment.and_then(|assignment| assignment.master.as_deref());
+    match (spec.wanted, master, known.topology) {
+        (Wanted::Killed, None, _) => end(None),
+        (Wanted::Drained, None, _) => {
+            let why = assignment.and_then(|assignment| assignment.short.as_deref());
+            let why = why.unwrap_or("it had no place");
+            end(Some(format!("it was to be drained, but ran nowhere: {why}")))
+        }
+        (Wanted::Killed, Some(master), _) if !hosts.iter().any(|host| host.id == master) => {
+            end(Some(format!("it was killed, and host `{master}`, where its master ran, is gone")))
+        }
+        (Wanted::Killed, Some(_), _) => {
+            Course::Stays { short: assignment.and_then(|assignment| assignment.short.clone()) }
+        }
+        (_, _, Err(why)) => Course::Stays { short: Some(why.to_owned()) },
+        (_, _, Ok(topology)) => Course::Plan(topology),
+    }
+}
+
+/// The state of a topology without a master.
+fn ended(before: Option<&StateRecord>, failure: Option<String>, ended_at: &str) -> StateRecord {
+    let outcome = Outcome {
+        failure,
+        // What it had counted is not known.
+        cut_short: before.is_some(),
+        ended_at: ended_at.to_owned(),
+        ..Outcome::default()
+    };
+    let epoch = before.map_or(0, |state| state.epoch);
+    StateRecord { epoch, phase: TopologyPhase::Ended, outcome: Some(outcome) }
+}
+
+fn placement_of<'a>(known: &Known<'a>) -> Option<&'a Placement> {
+    known.assignment.and_then(|assignment| assignment.placement.as_ref())
+}
+
+/// Has nobody else get the slots of a topology that is not planned.
+fn take_slots(hosts: &mut [Host], known: &Known<'_>) {
+    for (_, slot) in placement_of(known).iter().flat_map(|placement| &placement.slots) {
+        if let Some(host) = hosts.iter_mut().find(|host| host.id == slot.host) {
+            host.taken.push(slot.number);
+        }
+    }
+}
+
+/// Where a topology is to run.
+struct Next {
+    placement: Option<Placement>,
+    short: Option<String>,
+}
+
+impl Next {
+    fn of(plan: TopologyPlan) -> Next {
+        let evicted = plan.evicted_for.map(|other| format!("it has to make room for `{other}`"));
+        let short = evicted.or_else(|| plan.shortage.map(|shortage| shortage.to_string()));
+        match plan.placement {
+            Some(placement) => Next { placement: Some(placement), short },
+            None => Next { placement: None, short: short.or_else(|| Some("there is no room".to_owned())) },
+        }
+    }
+}
+
+/// The assignment, if it is another one than before.
+fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host]) -> Option<Change> {
+    let id = &known.spec.id;
+    let before = known.assignment;
+    let change = before.map_or(0, |before| before.change);
+    let runs_before = before.and_then(|before| before.placement.as_ref());
+    let mut placement = next.placement;
+    if let Some(placement) = &mut placement
+        && runs_before.is_none_or(|before| before.assignment != placement.assignment)
+    {
+        placement.assignment.version = change + 1;
+    }
+    let master_before = before.and_then(|before| before.master.as_deref());
+    let master = placement.as_ref().and_then(|placement| master(placement, master_before, hosts));
+    let short = next.short;
+    let mut record = AssignmentRecord { epoch, id: id.clone(), change, placement, master, short };
+    if let Err(error) = encode_record(&TopologyNodes::of(id).assignment, &record) {
+        (record.placement, record.master, record.short) = (None, None, Some(error.to_string()));
+    }
+    let moved =
+        before.is_none_or(|before| before.placement != record.placement || before.master != record.master);
+    let says_else = before.is_none_or(|before| before.short != record.short);
+    record.change += u64::from(moved);
+    (moved || says_else).then_some(Change::Assign(record))
+}
+
+/// The host of the master: where it is, if that host is there, or that of the lowest worker.
+fn master(placement: &Placement, before: Option<&str>, hosts: &[Host]) -> Option<String> {
+    let stays = before.filter(|before| hosts.iter().any(|host| host.id == *before));
+    let lowest = || placement.slots.iter().min_by_key(|(worker, _)| *worker).map(|(_, slot)| &*slot.host);
+    stays.or_else(lowest).map(str::to_owned)
+}
+
+/// The slots that topologies have, and one slot 0 of each host that has a master.
+pub(super) fn used_slots<'a>(assignments: impl Iterator<Item = &'a AssignmentRecord>) -> Vec<Slot> {
+    let mut used = Vec::new();
+    for assignment in assignments {
+        let slots = assignment.placement.iter().flat_map(|placement| &placement.slots);
+        used.extend(slots.map(|(_, slot)| slot.clone()));
+        used.extend(assignment.master.iter().map(|host| Slot { host: host.into(), number: 0 }));
+    }
+    used
+}
+
+#[cfg(test)]
+#[path = "decision/tests.rs"]
+mod tests;

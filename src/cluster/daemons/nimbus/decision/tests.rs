@@ -1,0 +1,225 @@
+//! Decisions about small clusters.
+
+use super::*;
+use crate::config::HostOptions;
+use crate::topology::declare::parse_str;
+use crate::topology::registry::Registry;
+
+const EPOCH: u64 = 7;
+
+fn topology(name: &str, workers: u16) -> Topology {
+    let text = format!(
+        "topology = {{ name = '{name}', workers = {workers} }}
+         spout.lines = {{ type = 'generate', config.fields.line = 'to be' }}
+         bolt.split = {{ type = 'split', parallelism = 3, inputs = ['lines'] }}"
+    );
+    parse_str(name, &text, &Registry::with_standard()).expect("it is valid")
+}
+
+fn hosts(ids: &[&str], slots: u16) -> Vec<Host> {
+    let options = HostOptions { slots, ..HostOptions::default() };
+    ids.iter().map(|id| Host::new(id, &options)).collect()
+}
+
+fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
+    SpecRecord {
+        epoch: EPOCH,
+        id: TopologyId::new(name, number).expect("a name"),
+        change: 1,
+        owner: String::new(),
+        submitted_at: String::new(),
+        source: crate::cluster::topologies::BlobHash::of(name.as_bytes()),
+        run: "0".repeat(32),
+        wanted,
+    }
+}
+
+fn in_phase(phase: TopologyPhase) -> StateRecord {
+    StateRecord { epoch: 3, phase, outcome: None }
+}
+
+/// Decides about one topology alone.
+fn decide_one(hosts: Vec<Host>, known: Known<'_>) -> Vec<Change> {
+    decide(EPOCH, hosts, &[known], "now")
+}
+
+/// The only change, which is an assignment.
+fn assigned(changes: Vec<Change>) -> AssignmentRecord {
+    match <[Change; 1]>::try_from(changes) {
+        Ok([Change::Assign(record)]) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Where `words` runs on these hosts, if it was placed for the first time.
+fn first(hosts: Vec<Host>, topology: &Topology) -> AssignmentRecord {
+    let spec = spec("words", 1, Wanted::Active);
+    assigned(decide_one(hosts, Known { spec: &spec, assignment: None, state: None, topology: Ok(topology) }))
+}
+
+fn slots(record: &AssignmentRecord) -> Vec<String> {
+    let slots = record.placement.iter().flat_map(|placement| &placement.slots);
+    slots.map(|(worker, slot)| format!("{}@{slot}", worker.0)).collect()
+}
+
+#[test]
+fn a_new_topology_is_placed_and_then_nothing_more_is_written() {
+    let words = topology("words", 2);
+    let record = first(hosts(&["a", "b"], 4), &words);
+    assert_eq!(slots(&record), ["0@a:0", "1@b:0"]);
+    assert_eq!((record.change, record.master.as_deref(), &record.short), (1, Some("a"), &None));
+    let spec = spec("words", 1, Wanted::Active);
+    let known = Known { spec: &spec, assignment: Some(&record), state: None, topology: Ok(&words) };
+    assert_eq!(decide_one(hosts(&["a", "b"], 4), known), []);
+    assert_eq!(decide_one(hosts(&["a", "b", "c"], 4), known), [], "a new host moves nothing");
+}
+
+#[test]
+fn what_was_on_a_lost_host_moves_and_nothing_else_and_the_master_stays() {
+    let words = topology("words", 3);
+    let before = first(hosts(&["a", "b", "c"], 4), &words);
+    let spec = spec("words", 1, Wanted::Active);
+    let known = Known { spec: &spec, assignment: Some(&before), state: None, topology: Ok(&words) };
+    let after = assigned(decide_one(hosts(&["a", "c", "d"], 4), known));
+    assert_eq!(slots(&before), ["0@a:0", "1@b:0", "2@c:0"]);
+    assert_eq!(slots(&after), ["0@a:0", "1@d:0", "2@c:0"]);
+    assert_eq!((after.change, after.master.as_deref()), (before.change + 1, Some("a")));
+    // With its host the master is lost, too: it goes to that of the lowest worker.
+    let after = assigned(decide_one(hosts(&["b", "c", "d"], 4), known));
+    assert_eq!(
+        (slots(&after), after.master.as_deref()),
+        (vec!["0@d:0".into(), "1@b:0".into(), "2@c:0".into()], Some("d"))
+    );
+}
+
+#[test]
+fn without_room_it_says_why_once_and_later_numbers_go_on_rising() {
+    let words = topology("words", 2);
+    let before = first(hosts(&["a"], 4), &words);
+    let spec = spec("words", 1, Wanted::Active);
+    let known =
+        |assignment| Known { spec: &spec, assignment: Some(assignment), state: None, topology: Ok(&words) };
+    let nowhere = assigned(decide_one(Vec::new(), known(&before)));
+    assert_eq!((&nowhere.placement, &nowhere.master, nowhere.change), (&None, &None, 2));
+    assert!(
+        nowhere.short.as_deref().is_some_and(|short| short.contains("asks for 2 workers")),
+        "{nowhere:?}"
+    );
+    assert_eq!(decide_one(Vec::new(), known(&nowhere)), []);
+    let again = assigned(decide_one(hosts(&["a"], 4), known(&nowhere)));
+    let version =
+        |record: &AssignmentRecord| record.placement.as_ref().map(|placement| placement.assignment.version);
+    assert_eq!((version(&before), version(&again), again.change), (Some(1), Some(3), 3));
+}
+
+#[test]
+fn an_ended_topology_leaves_its_slots_at_once() {
+    let (words, others) = (topology("words", 1), topology("others", 1));
+    let before = first(hosts(&["a"], 1), &words);
+    let (ended, waits) = (spec("words", 1, Wanted::Active), spec("others", 2, Wanted::Active));
+    let state = in_phase(TopologyPhase::Ended);
+    let changes = decide(
+        EPOCH,
+        hosts(&["a"], 1),
+        &[
+            Known {
+                spec: &ended,
+                assignment: Some(&before),
+                state: Some(&state),
+                topology: Err("it has ended"),
+            },
+            Known { spec: &waits, assignment: None, state: None, topology: Ok(&others) },
+        ],
+        "now",
+    );
+    let [Change::Unassign(id), Change::Assign(record)] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((id, slots(record)), (&ended.id, vec!["0@a:0".to_owned()]));
+}
+
+#[test]
+fn a_killed_topology_keeps_its_place_until_its_master_has_reported_the_end() {
+    let (words, others) = (topology("words", 1), topology("others", 1));
+    let before = first(hosts(&["a"], 1), &words);
+    let (killed, waits) = (spec("words", 1, Wanted::Killed), spec("others", 2, Wanted::Active));
+    let state = in_phase(TopologyPhase::Ending);
+    for topology in [Ok(&words), Err("its blob is gone")] {
+        let changes = decide(
+            EPOCH,
+            hosts(&["a"], 1),
+            &[
+                Known { spec: &killed, assignment: Some(&before), state: Some(&state), topology },
+                Known { spec: &waits, assignment: None, state: None, topology: Ok(&others) },
+            ],
+            "now",
+        );
+        let record = assigned(changes);
+        assert_eq!((&record.id, &record.placement), (&waits.id, &None));
+    }
+}
+
+#[test]
+fn what_is_to_end_without_a_master_has_ended() {
+    let words = topology("words", 1);
+    let before = first(hosts(&["a"], 1), &words);
+    let short = Some("there was no room".to_owned());
+    let nowhere = AssignmentRecord { placement: None, master: None, short, ..before.clone() };
+    let active = in_phase(TopologyPhase::Active);
+    let check = |wanted, assignment: Option<&AssignmentRecord>, state: Option<&StateRecord>| {
+        let spec = spec("words", 1, wanted);
+        let known = Known { spec: &spec, assignment, state, topology: Ok(&words) };
+        let changes = decide_one(hosts(&["b"], 1), known);
+        let [Change::End(id, state), rest @ ..] = &changes[..] else { panic!("{changes:?}") };
+        let unassigned = assignment.map(|_| Change::Unassign(id.clone()));
+        assert_eq!(rest, unassigned.as_slice());
+        let outcome = state.outcome.clone().expect("it has ended");
+        assert_eq!((state.phase, &*outcome.ended_at), (TopologyPhase::Ended, "now"));
+        (state.epoch, outcome.cut_short, outcome.failure)
+    };
+    assert_eq!(check(Wanted::Killed, Some(&nowhere), None), (0, false, None));
+    assert_eq!(check(Wanted::Killed, None, Some(&active)), (3, true, None));
+    let (.., failure) = check(Wanted::Drained, Some(&nowhere), Some(&active));
+    assert!(failure.is_some_and(|why| why.contains("ran nowhere: there was no room")));
+    // The host of its master is gone, so nobody reports the end.
+    let (.., failure) = check(Wanted::Killed, Some(&before), Some(&active));
+    assert!(failure.is_some_and(|why| why.contains("host `a`")));
+}
+
+#[test]
+fn a_drained_topology_gets_another_host_to_end_on() {
+    let words = topology("words", 1);
+    let before = first(hosts(&["a"], 1), &words);
+    let spec = spec("words", 1, Wanted::Drained);
+    let known = Known { spec: &spec, assignment: Some(&before), state: None, topology: Ok(&words) };
+    assert_eq!(slots(&assigned(decide_one(hosts(&["b"], 1), known))), ["0@b:0"]);
+}
+
+#[test]
+fn a_blob_that_cannot_be_used_stops_nothing_and_disturbs_nobody() {
+    let (words, others) = (topology("words", 1), topology("others", 1));
+    let before = first(hosts(&["a"], 2), &words);
+    let (lost, fine) = (spec("words", 1, Wanted::Active), spec("others", 2, Wanted::Active));
+    let never = spec("never", 3, Wanted::Active);
+    let known = |spec, assignment, topology| Known { spec, assignment, state: None, topology };
+    let changes = decide(
+        EPOCH,
+        hosts(&["a"], 2),
+        &[
+            known(&lost, Some(&before), Err("its blob is gone")),
+            known(&fine, None, Ok(&others)),
+            known(&never, None, Err("its blob is gone")),
+        ],
+        "now",
+    );
+    let [Change::Assign(stays), Change::Assign(nowhere), Change::Assign(placed)] = &changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(
+        (&stays.placement, &stays.master, stays.change),
+        (&before.placement, &before.master, before.change)
+    );
+    assert_eq!(stays.short.as_deref(), Some("its blob is gone"));
+    assert_eq!((&nowhere.placement, nowhere.short.as_deref()), (&None, Some("its blob is gone")));
+    assert_eq!(slots(placed), ["0@a:1"], "it does not get the slot of the other");
+    let again = decide_one(hosts(&["a"], 2), known(&lost, Some(stays), Err("its blob is gone")));
+    assert_eq!(again, []);
+}

@@ -1,0 +1,37 @@
+//! Nimbus: the daemon that places topologies. One of several leads.
+//!
+//! ```text
+//!   Nimbus ── epoch, until ──▶ Leader ◀── Operations ── api ◀─ HTTP ─ squall submit, kill ...
+//!   election, mark               │ read · decide · write
+//!                                ▼
+//!                       /topologies/…, blobs
+//! ```
+//!
+//! * `daemon`: [`Nimbus`], which takes part in the election.
+//! * `leader`: [`Leader`], what a nimbus does while it leads: one pass after the other. `begin`: the first of an epoch.
+//!   `garbage`: what nothing refers to is deleted.
+//! * `operations`: what it does for operators. `submission`: how a topology is taken. `answers`: what is answered.
+//! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure.
+//! * `found`: what was read. `sources`: topologies from their blobs. `standing`: who leads, and the fence around writes.
+//!
+//! 1. Who writes holds the work lock: passes and operations of one nimbus come one after the other.
+//! 2. Who writes leads, by the clock, at that moment; and everything that is written was read in this pass, so a write
+//!    fails if somebody else has written since.
+//! 3. What is created is created before the catalog names it, and what is deleted is deleted after the catalog, or the
+//!    state of the topology, made it meaningless. So a leader may die between any two writes.
+
+mod answers;
+mod begin;
+mod daemon;
+mod decision;
+mod found;
+mod garbage;
+mod hosts;
+mod leader;
+mod operations;
+mod sources;
+mod standing;
+mod submission;
+
+pub use daemon::{Nimbus, NimbusState};
+pub use leader::{Leader, LeaderOptions};

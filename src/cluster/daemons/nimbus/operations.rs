@@ -1,0 +1,196 @@
+//! What a nimbus does for operators while it leads.
+
+use slog::info;
+
+use crate::cluster::blobs::BlobError;
+use crate::cluster::coordination::RecordAccessError;
+use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
+use crate::cluster::daemons::nimbus::found::{FoundTopology, read_all, read_topology};
+use crate::cluster::daemons::nimbus::leader::{Leader, Work};
+use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
+use crate::cluster::daemons::nimbus::submission::submit;
+use crate::cluster::operations::{
+    ClusterInfo, OperationError, Operations, SubmitRequest, Submitted, TopologyInfo,
+};
+use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, TopologyId, Wanted, topologies_node};
+
+impl Operations for Leader {
+    fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError> {
+        submit(self, request)
+    }
+
+    fn topologies(&self) -> Result<Vec<TopologyInfo>, OperationError> {
+        self.look(|fence| {
+            let found = read_all(fence)?.map_or_else(Vec::new, |found| found.topologies);
+            found.iter().map(|topology| info_of(fence, topology)).collect()
+        })
+    }
+
+    fn topology(&self, name: &str) -> Result<TopologyInfo, OperationError> {
+        let found = self.look(|fence| {
+            let (_, found) = find(fence, name)?;
+            found.map(|topology| info_of(fence, &topology)).transpose()
+        })?;
+        found.ok_or_else(|| no_topology(name))
+    }
+
+    fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError> {
+        self.work_on(|work, fence| {
+            let (_, found) = find(fence, name).map_err(|error| self.refused(error))?;
+            let found = found.ok_or_else(|| no_topology(name))?;
+            let spec = &found.spec.record;
+            if check_wanted(name, spec.wanted, found.has_ended(), wanted)? {
+                let next = SpecRecord { epoch: fence.epoch, change: spec.change + 1, wanted, ..spec.clone() };
+                fence
+                    .set(&found.nodes.spec, &next, found.spec.version)
+                    .map_err(|error| self.refused(error))?;
+                info!(self.logger, "something else is wanted of a topology"; "id" => %found.id,
+                    "wanted" => ?wanted);
+                self.pass(work, fence);
+            }
+            let now = read_topology(fence, &found.id).map_err(|error| self.refused(error))?;
+            let now = now.ok_or_else(|| no_topology(name))?;
+            info_of(fence, &now).map_err(|error| self.refused(error))
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OperationError> {
+        self.work_on(|work, fence| {
+            let (catalog, found) = find(fence, name).map_err(|error| self.refused(error))?;
+            let catalog = catalog.filter(|catalog| catalog.record.topologies.contains_key(name));
+            let Some(catalog) = catalog else { return Err(no_topology(name)) };
+            // Without a spec it cannot run, and can be removed.
+            if found.is_some_and(|found| !found.has_ended()) {
+                let why = format!("topology `{name}` has not ended: kill it, and wait until it has");
+                return Err(OperationError::Conflict(why));
+            }
+            let mut next = CatalogRecord { epoch: fence.epoch, ..catalog.record };
+            next.topologies.remove(name);
+            work.begun = None;
+            let written = fence.set(&topologies_node(), &next, catalog.version);
+            written.map_err(|error| self.refused(error))?;
+            work.begun = Some(fence.epoch);
+            info!(self.logger, "a topology was removed"; "name" => name);
+            self.pass(work, fence);
+            Ok(())
+        })
+    }
+
+    fn cluster(&self) -> Result<ClusterInfo, OperationError> {
+        self.look(cluster_of)
+    }
+
+    fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError> {
+        if self.fence().is_none() {
+            return Err(self.not_leader());
+        }
+        self.blobs.put(hash, bytes).map_err(|error| self.refused_blob(&error))
+    }
+}
+
+impl Leader {
+    /// Does something for which the work is needed, if this nimbus leads.
+    pub(super) fn work_on<T>(
+        &self,
+        act: impl FnOnce(&mut Work, &Fence<'_>) -> Result<T, OperationError>,
+    ) -> Result<T, OperationError> {
+        let mut work = self.work();
+        let fence = self.fence().ok_or_else(|| self.not_leader())?;
+        self.begin_epoch(&mut work, &fence).map_err(|error| self.refused(error))?;
+        let done = act(&mut work, &fence);
+        if done.is_err() {
+            // Something may have been begun, and something may be left of it.
+            self.look_again();
+        }
+        done
+    }
+
+    /// Reads something, if this nimbus leads.
+    fn look<T>(&self, read: impl FnOnce(&Fence<'_>) -> Result<T, LeadError>) -> Result<T, OperationError> {
+        let fence = self.fence().ok_or_else(|| self.not_leader())?;
+        let caught_up = self.coordination.catch_up().map_err(LeadError::from);
+        caught_up.and_then(|()| read(&fence)).map_err(|error| self.refused(error))
+    }
+
+    fn not_leader(&self) -> OperationError {
+        OperationError::NotLeader { leader: self.standing.leader() }
+    }
+
+    /// What an operator is answered when the work could not be done.
+    pub(super) fn refused(&self, error: LeadError) -> OperationError {
+        match error {
+            LeadError::NotLeader | LeadError::Superseded { .. } => self.not_leader(),
+            LeadError::Blobs(error) => self.refused_blob(&error),
+            LeadError::Access(RecordAccessError::Record(error)) => OperationError::Invalid(error.to_string()),
+            error if error.is_race() => {
+                OperationError::Unavailable(format!("{error} in the meantime: ask again"))
+            }
+            error => OperationError::Unavailable(error.to_string()),
+        }
+    }
+
+    /// The same for a blob.
+    pub(super) fn refused_blob(&self, error: &BlobError) -> OperationError {
+        let why = error.to_string();
+        match error {
+            BlobError::Io { .. } | BlobError::Locked { .. } => OperationError::Unavailable(why),
+            _ => OperationError::Invalid(why),
+        }
+    }
+}
+
+fn no_topology(name: &str) -> OperationError {
+    OperationError::NoTopology { name: name.to_owned() }
+}
+
+/// The catalog, and a topology of it.
+type Search = (Option<Stored<CatalogRecord>>, Option<FoundTopology>);
+
+fn find(fence: &Fence<'_>, name: &str) -> Result<Search, LeadError> {
+    let Some(catalog) = fence.read::<CatalogRecord>(&topologies_node())? else { return Ok((None, None)) };
+    let id: Option<TopologyId> = catalog.record.topologies.get(name).cloned();
+    let found = id.map(|id| read_topology(fence, &id)).transpose()?.flatten();
+    Ok((Some(catalog), found))
+}
+
+/// Whether what is wanted changes.
+fn check_wanted(name: &str, before: Wanted, has_ended: bool, wanted: Wanted) -> Result<bool, OperationError> {
+    let conflict = |what: &str| Err(OperationError::Conflict(format!("topology `{name}` {what}")));
+    match (before, wanted) {
+        _ if has_ended => conflict("has ended: submit it again"),
+        (before, wanted) if before == wanted => Ok(false),
+        (Wanted::Killed, _) => conflict("is killed, and that cannot be taken back"),
+        (Wanted::Drained, wanted) if wanted != Wanted::Killed => {
+            conflict("is ending, and that cannot be taken back: it can be killed")
+        }
+        _ => Ok(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_cannot_be_had_run_again_and_what_drains_can_be_killed() {
+        use Wanted::{Active, Drained, Inactive, Killed};
+        let check = |before, wanted| check_wanted("words", before, false, wanted).ok();
+        for (before, wanted, expected) in [
+            (Active, Active, Some(false)),
+            (Active, Inactive, Some(true)),
+            (Inactive, Active, Some(true)),
+            (Active, Drained, Some(true)),
+            (Inactive, Killed, Some(true)),
+            (Drained, Drained, Some(false)),
+            (Drained, Killed, Some(true)),
+            (Drained, Active, None),
+            (Drained, Inactive, None),
+            (Killed, Killed, Some(false)),
+            (Killed, Drained, None),
+            (Killed, Active, None),
+        ] {
+            assert_eq!(check(before, wanted), expected, "{before:?} to {wanted:?}");
+            assert!(check_wanted("words", before, true, wanted).is_err(), "it has ended");
+        }
+    }
+}

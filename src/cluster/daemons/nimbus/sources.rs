@@ -1,0 +1,57 @@
+//! Topologies from their blobs, each read and validated once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::cluster::blobs::{BlobError, BlobStore};
+use crate::cluster::source::TopologySource;
+use crate::cluster::topologies::BlobHash;
+use crate::text::shown;
+use crate::topology::Topology;
+use crate::topology::registry::Registry;
+
+/// Why there is no topology.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    /// The blob cannot be read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The blob is no valid topology.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Topologies by their blobs.
+pub(super) struct Sources {
+    pub blobs: BlobStore,
+    registry: Registry,
+    /// What was read. A blob with a hash does not change, so neither does what is wrong with it.
+    read: BTreeMap<BlobHash, Result<Arc<Topology>, String>>,
+}
+
+impl Sources {
+    pub fn new(blobs: BlobStore, registry: Registry) -> Sources {
+        Sources { blobs, registry, read: BTreeMap::new() }
+    }
+
+    /// The topology of a blob.
+    pub fn load(&mut self, hash: &BlobHash) -> Result<Arc<Topology>, SourceError> {
+        if !self.read.contains_key(hash) {
+            // A blob that is not there may come yet.
+            let bytes = self.blobs.get(hash)?;
+            self.read.insert(hash.clone(), read(&bytes, &self.registry));
+        }
+        self.read[hash].clone().map_err(SourceError::Invalid)
+    }
+
+    /// Forgets all but these.
+    pub fn retain(&mut self, used: &BTreeSet<BlobHash>) {
+        self.read.retain(|hash, _| used.contains(hash));
+    }
+}
+
+fn read(bytes: &[u8], registry: &Registry) -> Result<Arc<Topology>, String> {
+    let source: TopologySource = serde_json::from_slice(bytes)
+        .map_err(|error| format!("this blob is no source of a topology: {}", shown(error)))?;
+    source.load(registry).map(Arc::new).map_err(|errors| errors.render(false))
+}

@@ -1,0 +1,161 @@
+//! How a topology is taken.
+//!
+//! ```text
+//!   catalog: the next number ─▶ /topologies/<id>, spec, assignment (nowhere yet) ─▶ catalog: the name ─▶ a pass
+//! ```
+//!
+//! 1. The number is taken before anything is called by it, so nothing is ever called by it again.
+//! 2. The topology is there when the catalog has its name. Until then its nodes are garbage, which the next pass deletes.
+//! 3. If it is not known whether the catalog was written, the next pass writes everything once before it deletes
+//!    anything. So what it finds stays as it is.
+
+use std::sync::Arc;
+
+use rand::Rng as _;
+use slog::info;
+
+use crate::cluster::daemons::nimbus::answers::workers_of;
+use crate::cluster::daemons::nimbus::decision::{Change, Known, NOT_PLACED_YET, decide};
+use crate::cluster::daemons::nimbus::found::{Found, read_all, read_topology};
+use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
+use crate::cluster::daemons::nimbus::sources::SourceError;
+use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
+use crate::cluster::operations::{OperationError, SubmitRequest, Submitted};
+use crate::cluster::topologies::{
+    AssignmentRecord, CatalogRecord, SpecRecord, TopologyId, TopologyNodes, Wanted, topologies_node,
+};
+use crate::topology::Topology;
+
+/// Characters of the longest owner.
+const OWNER_MAX: usize = 100;
+
+/// Takes a topology, or plans it.
+pub(super) fn submit(leader: &Leader, request: &SubmitRequest) -> Result<Submitted, OperationError> {
+    check_owner(&request.owner)?;
+    leader.work_on(|work, fence| {
+        work.sources.blobs.keep(&request.source).map_err(|error| leader.refused_blob(&error))?;
+        let topology = work.sources.load(&request.source).map_err(|error| match error {
+            SourceError::Blob(error) => leader.refused_blob(&error),
+            SourceError::Invalid(why) => OperationError::Invalid(why),
+        })?;
+        let found = read_all(fence).map_err(|error| leader.refused(error))?;
+        let found = found.ok_or_else(|| {
+            OperationError::Unavailable("there is no catalog of topologies yet: ask again".to_owned())
+        })?;
+        let catalog = &found.catalog.record;
+        let id = TopologyId::new(topology.name(), catalog.next)
+            .map_err(|error| OperationError::Invalid(error.to_string()))?;
+        check_name(catalog, &found, &id)?;
+        let spec = draft(leader, work, fence, request, &id);
+        if request.dry_run {
+            return Ok(plan(leader, work, fence, &found, &spec, &topology));
+        }
+        take(work, fence, &found.catalog, &spec).map_err(|error| leader.refused(error))?;
+        info!(leader.logger, "a topology was submitted"; "id" => %id, "owner" => &spec.owner);
+        leader.pass(work, fence);
+        Ok(placed(fence, id))
+    })
+}
+
+fn check_owner(owner: &str) -> Result<(), OperationError> {
+    match owner.chars().count() <= OWNER_MAX && !owner.chars().any(char::is_control) {
+        true => Ok(()),
+        false => Err(OperationError::Invalid(format!(
+            "an owner is a name of at most {OWNER_MAX} characters, without control characters"
+        ))),
+    }
+}
+
+/// A name is free if no topology has it, or one that has ended.
+fn check_name(catalog: &CatalogRecord, found: &Found, id: &TopologyId) -> Result<(), OperationError> {
+    let Some(other) = catalog.topologies.get(id.name()) else { return Ok(()) };
+    let topology = found.topologies.iter().find(|topology| topology.id == *other);
+    // Without a spec it cannot run.
+    match topology.is_none_or(|topology| topology.has_ended()) {
+        true => Ok(()),
+        false => Err(OperationError::Conflict(format!(
+            "there is a topology `{}` already: kill it and wait until it has ended, or give this one another name",
+            id.name()
+        ))),
+    }
+}
+
+fn draft(
+    leader: &Leader,
+    work: &mut Work,
+    fence: &Fence<'_>,
+    request: &SubmitRequest,
+    id: &TopologyId,
+) -> SpecRecord {
+    SpecRecord {
+        epoch: fence.epoch,
+        id: id.clone(),
+        change: 1,
+        owner: request.owner.clone(),
+        submitted_at: leader.date(),
+        source: request.source.clone(),
+        run: format!("{:016x}{:016x}", work.rng.next_u64(), work.rng.next_u64()),
+        wanted: if request.inactive { Wanted::Inactive } else { Wanted::Active },
+    }
+}
+
+/// Writes all that makes it a topology of the cluster.
+fn take(
+    work: &mut Work,
+    fence: &Fence<'_>,
+    catalog: &Stored<CatalogRecord>,
+    spec: &SpecRecord,
+) -> Result<(), LeadError> {
+    let (epoch, id) = (fence.epoch, &spec.id);
+    let node = topologies_node();
+    // From here on it is not known what the catalog is, unless all of this is done.
+    work.begun = None;
+    let mut next = CatalogRecord { epoch, next: id.number() + 1, ..catalog.record.clone() };
+    let version = fence.set(&node, &next, catalog.version)?;
+    let nodes = TopologyNodes::of(id);
+    fence.create_raw(&nodes.root, b"")?;
+    fence.create(&nodes.spec, spec)?;
+    let short = Some(NOT_PLACED_YET.to_owned());
+    let nowhere = AssignmentRecord { epoch, id: id.clone(), change: 1, placement: None, master: None, short };
+    fence.create(&nodes.assignment, &nowhere)?;
+    next.topologies.insert(id.name().to_owned(), id.clone());
+    fence.set(&node, &next, version)?;
+    work.begun = Some(epoch);
+    Ok(())
+}
+
+/// Where it runs now.
+fn placed(fence: &Fence<'_>, id: TopologyId) -> Submitted {
+    let name = id.name().to_owned();
+    let assignment = read_topology(fence, &id).ok().flatten().and_then(|found| found.assignment);
+    let (placement, short) = match assignment {
+        Some(Stored { record, .. }) => (record.placement, record.short),
+        // It was taken. Where it runs is found out by asking again.
+        None => (None, Some(NOT_PLACED_YET.to_owned())),
+    };
+    Submitted { id: Some(id), name, workers: workers_of(placement.as_ref()), short }
+}
+
+/// Where it would run.
+fn plan(
+    leader: &Leader,
+    work: &mut Work,
+    fence: &Fence<'_>,
+    found: &Found,
+    spec: &SpecRecord,
+    topology: &Arc<Topology>,
+) -> Submitted {
+    let hosts = leader.look_at_hosts(work, found);
+    let others = found.topologies.iter().filter(|other| other.id.name() != spec.id.name());
+    let loaded: Vec<_> = others.map(|other| (other, load(&mut work.sources, other))).collect();
+    let new = Known { spec, assignment: None, state: None, topology: Ok(topology) };
+    let known = loaded.iter().map(|(found, loaded)| known(found, loaded)).chain([new]);
+    let changes = decide(fence.epoch, hosts, &known.collect::<Vec<_>>(), "");
+    let planned = changes.into_iter().find_map(|change| match change {
+        Change::Assign(record) if record.id == spec.id => Some(record),
+        _ => None,
+    });
+    let (placement, short) = planned.map_or((None, None), |record| (record.placement, record.short));
+    let name = spec.id.name().to_owned();
+    Submitted { id: None, name, workers: workers_of(placement.as_ref()), short }
+}

@@ -1,0 +1,807 @@
+//! What a leading nimbus does with topologies, on the service in memory and in simulated time: it places them, moves them
+//! when hosts are lost, ends them, and leaves nothing behind when it dies between any two calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use slog::{Discard, Logger, o};
+use squall::clock::Clock;
+use squall::cluster::TopologySource;
+use squall::cluster::blobs::BlobStore;
+use squall::cluster::coordination::{
+    Coordination, CoordinationError, MemoryClient, MemoryOptions, MemoryService, Node, NodePath, Notify,
+    Session, Version, decode_record, encode_record,
+};
+use squall::cluster::daemons::{Leader, LeaderOptions, NimbusState, SupervisorRecord};
+use squall::cluster::operations::{OperationError, Operations, SubmitRequest, Submitted, TopologyInfo};
+use squall::cluster::topologies::{
+    AssignmentRecord, BlobHash, CatalogRecord, SpecRecord, StateRecord, TopologyId, TopologyNodes,
+    TopologyPhase, Wanted, topologies_node,
+};
+use squall::config::HostOptions;
+use squall::prelude::Registry;
+use squall::topology::declare::MemorySource;
+use tempfile::TempDir;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than anything here takes.
+const FOREVER: Duration = Duration::from_secs(1 << 20);
+
+fn path(text: &str) -> NodePath {
+    text.parse().expect("a path")
+}
+
+/// What happens at a call.
+enum Event {
+    /// The process dies, and the call is not done.
+    DiesBefore,
+    /// The call is done, and the process dies.
+    DiesAfter,
+    /// Something else happens first.
+    First(Box<dyn FnOnce() + Send>),
+}
+
+/// A client to which something happens at one of its calls.
+struct Fragile {
+    client: MemoryClient,
+    calls: AtomicU64,
+    event: Mutex<Option<(u64, Event)>>,
+}
+
+impl Fragile {
+    fn new(client: MemoryClient) -> Fragile {
+        Fragile { client, calls: AtomicU64::new(0), event: Mutex::new(None) }
+    }
+
+    /// Plans an event for the call with this number, from 0 for the next one.
+    fn plan(&self, call: u64, event: Event) {
+        *self.event.lock().unwrap() = Some((self.calls.load(Ordering::Relaxed) + call, event));
+    }
+
+    /// Whether the event that was planned has not happened.
+    fn is_whole(&self) -> bool {
+        self.event.lock().unwrap().is_some()
+    }
+
+    fn call<T>(
+        &self,
+        call: impl FnOnce(&MemoryClient) -> Result<T, CoordinationError>,
+    ) -> Result<T, CoordinationError> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let event = self.event.lock().unwrap().take_if(|(at, _)| *at == number);
+        match event.map(|(_, event)| event) {
+            None => call(&self.client),
+            Some(Event::First(first)) => {
+                first();
+                call(&self.client)
+            }
+            Some(Event::DiesBefore) => {
+                self.client.die();
+                call(&self.client)
+            }
+            Some(Event::DiesAfter) => {
+                let _ = call(&self.client);
+                self.client.die();
+                Err(CoordinationError::Uncertain("the process is dead".to_owned()))
+            }
+        }
+    }
+}
+
+impl Coordination for Fragile {
+    fn create(&self, path: &NodePath, data: &[u8]) -> Result<Version, CoordinationError> {
+        self.call(|client| client.create(path, data))
+    }
+    fn get(&self, path: &NodePath) -> Result<Option<Node>, CoordinationError> {
+        self.call(|client| client.get(path))
+    }
+    fn set(&self, path: &NodePath, data: &[u8], expected: Version) -> Result<Version, CoordinationError> {
+        self.call(|client| client.set(path, data, expected))
+    }
+    fn delete(&self, path: &NodePath, expected: Version) -> Result<(), CoordinationError> {
+        self.call(|client| client.delete(path, expected))
+    }
+    fn children(&self, path: &NodePath) -> Result<Option<Vec<String>>, CoordinationError> {
+        self.call(|client| client.children(path))
+    }
+    fn catch_up(&self) -> Result<(), CoordinationError> {
+        self.call(MemoryClient::catch_up)
+    }
+    fn hold(&self, path: &NodePath, data: &[u8]) -> Result<(), CoordinationError> {
+        self.client.hold(path, data)
+    }
+    fn release(&self, path: &NodePath) -> Result<(), CoordinationError> {
+        self.client.release(path)
+    }
+    fn watch(&self, path: &NodePath, notify: &Arc<Notify>) {
+        self.client.watch(path, notify);
+    }
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+/// A nimbus that leads, as if it had won an election.
+#[derive(Clone)]
+struct Nimbus {
+    epoch: u64,
+    client: Arc<Fragile>,
+    leader: Arc<Leader>,
+    clock: Clock,
+}
+
+impl Nimbus {
+    /// Makes a step, in which it finds that it leads.
+    fn step(&self) -> Duration {
+        self.client.client.beat();
+        let leads = NimbusState::Leads { epoch: self.epoch, until: self.clock.now().after(FOREVER) };
+        self.leader.step(&leads, None)
+    }
+
+    /// Another one leads.
+    fn steps_down(&self) {
+        self.leader.step(&NimbusState::StandsBy { leader: None }, Some("other:7070"));
+    }
+
+    fn submit(&self, name: &str, workers: u16) -> Result<Submitted, OperationError> {
+        self.leader.submit(&self.request(name, workers))
+    }
+
+    /// Puts the blob of a topology. Returns what submits it.
+    fn request(&self, name: &str, workers: u16) -> SubmitRequest {
+        let bytes = source(name, workers);
+        let hash = BlobHash::of(&bytes);
+        self.leader.put_blob(&hash, &bytes).expect("it is put");
+        request(hash)
+    }
+
+    fn info(&self, name: &str) -> TopologyInfo {
+        self.leader.topology(name).expect("it is there")
+    }
+}
+
+fn request(source: BlobHash) -> SubmitRequest {
+    SubmitRequest { source, owner: "ada".to_owned(), inactive: false, dry_run: false }
+}
+
+fn source(name: &str, workers: u16) -> Vec<u8> {
+    let text = format!(
+        "topology = {{ name = '{name}', workers = {workers} }}
+         spout.lines = {{ type = 'generate', config.fields.line = 'to be' }}
+         bolt.split = {{ type = 'split', parallelism = 3, inputs = ['lines'] }}"
+    );
+    let files = MemorySource::new().file("t.toml", text);
+    let recorded = TopologySource::record(&files, "t.toml", &Registry::with_standard(), &[]);
+    serde_json::to_vec(&recorded.expect("it is valid").0).expect("it is JSON")
+}
+
+/// Every node with its version and its data.
+type Tree = BTreeMap<String, (i32, String)>;
+
+struct World {
+    clock: Clock,
+    service: MemoryService,
+    disk: TempDir,
+    hosts: BTreeMap<String, MemoryClient>,
+    epochs: u64,
+}
+
+impl World {
+    fn new(hosts: &[&str]) -> World {
+        let clock = Clock::simulated();
+        let service = MemoryService::new(clock.clone(), MemoryOptions::default());
+        let disk = tempfile::tempdir().unwrap();
+        service.client().create(&path("/supervisors"), b"").unwrap();
+        let mut world = World { clock, service, disk, hosts: BTreeMap::new(), epochs: 0 };
+        hosts.iter().for_each(|host| world.begin_host(host));
+        world
+    }
+
+    fn blobs(&self) -> BlobStore {
+        BlobStore::new(self.disk.path().join("blobs"))
+    }
+
+    /// Another nimbus leads from now on. It has made no step yet.
+    fn elect(&mut self) -> Nimbus {
+        self.epochs += 1;
+        let client = Arc::new(Fragile::new(self.service.client()));
+        let leader = Leader::new(LeaderOptions {
+            coordination: client.clone(),
+            clock: self.clock.clone(),
+            blobs: self.blobs(),
+            registry: Registry::with_standard(),
+            supervisor_timeout: TIMEOUT,
+            rng: StdRng::seed_from_u64(self.epochs),
+            logger: Logger::root(Discard, o!()),
+        });
+        Nimbus { epoch: self.epochs, client, leader: Arc::new(leader), clock: self.clock.clone() }
+    }
+
+    /// The same, and it has made a step.
+    fn leader(&mut self) -> Nimbus {
+        let nimbus = self.elect();
+        nimbus.step();
+        nimbus
+    }
+
+    fn begin_host(&mut self, id: &str) {
+        let HostOptions { rack, slots, resources, .. } = HostOptions::default();
+        let (token, started_at) = (String::new(), String::new());
+        let record = SupervisorRecord { id: id.to_owned(), rack, slots, resources, token, started_at };
+        let node = path("/supervisors").child(id).unwrap();
+        let client = self.service.client();
+        client.hold(&node, &encode_record(&node, &record).unwrap()).unwrap();
+        self.hosts.insert(id.to_owned(), client);
+    }
+
+    fn lose_host(&mut self, id: &str) {
+        drop(self.hosts.remove(id));
+    }
+
+    /// Lets time pass, with a step each second. Returns the trees after the steps.
+    fn pass(&self, nimbus: &Nimbus, time: Duration) -> Tree {
+        for _ in 0..time.as_secs() {
+            self.clock.advance(SECOND);
+            self.hosts.values().for_each(MemoryClient::beat);
+            self.service.step();
+            nimbus.step();
+        }
+        self.tree()
+    }
+
+    fn tree(&self) -> Tree {
+        let (client, mut tree) = (self.service.client(), Tree::new());
+        let mut left = vec![topologies_node()];
+        while let Some(path) = left.pop() {
+            let Some(node) = client.get(&path).unwrap() else { continue };
+            let children = client.children(&path).unwrap().unwrap_or_default();
+            left.extend(children.iter().map(|name| path.child(name).unwrap()));
+            tree.insert(path.to_string(), (node.version.0, String::from_utf8(node.data).unwrap()));
+        }
+        tree
+    }
+
+    fn read<R: squall::cluster::coordination::Record>(&self, path: &NodePath) -> Option<R> {
+        let node = self.service.client().get(path).unwrap()?;
+        Some(decode_record(path, &node.data).unwrap())
+    }
+
+    fn catalog(&self) -> CatalogRecord {
+        self.read(&topologies_node()).expect("there is a catalog")
+    }
+
+    fn assignment(&self, id: &TopologyId) -> Option<AssignmentRecord> {
+        self.read(&TopologyNodes::of(id).assignment)
+    }
+
+    /// What the supervisor of the master publishes.
+    fn report(&self, id: &TopologyId, phase: TopologyPhase) {
+        let client = self.service.client();
+        let node = TopologyNodes::of(id).state;
+        let state = StateRecord { epoch: 1, phase, outcome: None };
+        let data = encode_record(&node, &state).unwrap();
+        match client.get(&node).unwrap() {
+            None => drop(client.create(&node, &data).unwrap()),
+            Some(found) => drop(client.set(&node, &data, found.version).unwrap()),
+        }
+    }
+
+    /// The topologies that have nodes and are not in the catalog.
+    fn garbage(&self) -> BTreeSet<TopologyId> {
+        let names = self.service.client().children(&topologies_node()).unwrap().unwrap_or_default();
+        let listed = self.catalog().topologies;
+        let ids = names.iter().map(|name| name.parse().expect("an id"));
+        ids.filter(|id| !listed.values().any(|listed| listed == id)).collect()
+    }
+
+    /// What must hold between any two passes of a leader: each topology of the catalog is whole, nothing else is there,
+    /// and no number was used twice. `used`: all ids that were ever seen, which this adds to.
+    fn check(&self, used: &mut BTreeSet<TopologyId>) {
+        let catalog = self.catalog();
+        let mut expected = BTreeSet::from(["/topologies".to_owned()]);
+        for (name, id) in &catalog.topologies {
+            assert_eq!(id.name(), name);
+            assert!(id.number() < catalog.next, "{id} of {catalog:?}");
+            let nodes = TopologyNodes::of(id);
+            let spec: SpecRecord = self.read(&nodes.spec).expect("its spec is there");
+            assert_eq!((&spec.id, spec.epoch <= self.epochs), (id, true));
+            let state: Option<StateRecord> = self.read(&nodes.state);
+            let has_ended = state.as_ref().is_some_and(|state| state.phase == TopologyPhase::Ended);
+            assert_eq!(self.assignment(id).is_none(), has_ended, "{id} is whole");
+            expected.extend([nodes.root.to_string(), nodes.spec.to_string()]);
+            expected.extend(state.map(|_| nodes.state.to_string()));
+            expected.extend(self.assignment(id).map(|_| nodes.assignment.to_string()));
+        }
+        let found: BTreeSet<String> = self.tree().into_keys().collect();
+        assert_eq!(found, expected, "no garbage is left");
+        for id in catalog.topologies.values() {
+            let same = used.iter().find(|other| other.number() == id.number());
+            assert!(same.is_none_or(|other| other == id), "the number of {id} was used before");
+            used.insert(id.clone());
+        }
+    }
+}
+
+fn hosts_of(workers: &[squall::cluster::operations::WorkerInfo]) -> Vec<&str> {
+    workers.iter().map(|worker| &*worker.host).collect()
+}
+
+#[test]
+fn a_topology_that_is_submitted_is_placed_at_once() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let submitted = nimbus.submit("words", 2).expect("it is taken");
+    assert_eq!(
+        (&*submitted.name, hosts_of(&submitted.workers), submitted.short),
+        ("words", vec!["a", "b"], None)
+    );
+    let id = submitted.id.expect("it has an id");
+    assert_eq!(id.to_string(), "words-1");
+    let info = nimbus.info("words");
+    assert_eq!(
+        (&info.id, &*info.owner, info.wanted, info.phase),
+        (&id, "ada", Wanted::Active, TopologyPhase::Starting)
+    );
+    assert_eq!(
+        (info.workers, info.master.map(|master| master.host)),
+        (submitted.workers, Some("a".to_owned()))
+    );
+    let spec: SpecRecord = world.read(&TopologyNodes::of(&id).spec).expect("it has one");
+    assert_eq!((spec.run.len(), spec.epoch, spec.change), (32, 1, 1));
+    let tree = world.tree();
+    assert_eq!(world.pass(&nimbus, Duration::from_secs(60)), tree, "nothing more is written");
+    let used: Vec<u16> = nimbus.leader.cluster().unwrap().supervisors.iter().map(|host| host.used).collect();
+    assert_eq!(used, [1, 1]);
+}
+
+#[test]
+fn a_name_is_had_by_one_topology_until_that_has_ended() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let first = nimbus.submit("words", 1).unwrap().id.unwrap();
+    let refused = nimbus.submit("words", 1).unwrap_err();
+    assert!(
+        matches!(&refused, OperationError::Conflict(why) if why.contains("`words` already")),
+        "{refused}"
+    );
+    assert!(matches!(nimbus.leader.remove("words"), Err(OperationError::Conflict(_))));
+    world.report(&first, TopologyPhase::Ended);
+    nimbus.step();
+    assert_eq!(world.assignment(&first), None);
+    assert_eq!(nimbus.info("words").phase, TopologyPhase::Ended, "it is listed until it is removed");
+    let second = nimbus.submit("words", 1).unwrap().id.unwrap();
+    assert_eq!((second.number(), nimbus.leader.topologies().unwrap().len()), (2, 1));
+    world.check(&mut BTreeSet::from([first]));
+    world.report(&second, TopologyPhase::Ended);
+    nimbus.leader.remove("words").expect("it has ended");
+    assert!(matches!(nimbus.leader.remove("words"), Err(OperationError::NoTopology { .. })));
+    assert_eq!(nimbus.submit("words", 1).unwrap().id.unwrap().number(), 3);
+    world.check(&mut BTreeSet::from([second]));
+}
+
+#[test]
+fn what_is_no_topology_is_refused_and_leaves_nothing() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let tree = world.tree();
+    let put = |bytes: &[u8]| {
+        let hash = BlobHash::of(bytes);
+        nimbus.leader.put_blob(&hash, bytes).expect("it is put");
+        request(hash)
+    };
+    let check = |request: &SubmitRequest, expected: &str| match nimbus.leader.submit(request) {
+        Err(OperationError::Invalid(why)) => assert!(why.contains(expected), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    check(&request(BlobHash::of(b"nobody has put this")), "there is no blob");
+    check(&put(b"[]"), "is no source of a topology");
+    let wrong = String::from_utf8(source("words", 1)).unwrap().replace("'split', p", "'splat', p");
+    check(&put(wrong.as_bytes()), "t.toml:3");
+    check(&put(&source(&"x".repeat(44), 1)), "at most 43 characters");
+    check(&SubmitRequest { owner: "a\nb".to_owned(), ..nimbus.request("words", 1) }, "an owner");
+    let bytes = source("words", 3);
+    let damaged = put(&bytes);
+    std::fs::write(world.blobs().directory().join(damaged.source.as_str()), "{}").unwrap();
+    check(&damaged, "is damaged");
+    let other = nimbus.leader.put_blob(&BlobHash::of(b"a"), b"b");
+    assert!(matches!(other, Err(OperationError::Invalid(_))), "{other:?}");
+    assert_eq!(world.tree(), tree);
+}
+
+#[test]
+fn a_dry_run_plans_beside_what_runs_and_writes_nothing() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    nimbus.submit("words", 3).unwrap();
+    let tree = world.tree();
+    let dry = |name, workers| {
+        let request = SubmitRequest { dry_run: true, ..nimbus.request(name, workers) };
+        nimbus.leader.submit(&request)
+    };
+    let planned = dry("other", 2).unwrap();
+    assert_eq!((planned.id, planned.workers.len()), (None, 1), "the host has four slots");
+    assert!(planned.short.is_some_and(|short| short.contains("1 slot short")));
+    assert!(matches!(dry("words", 1), Err(OperationError::Conflict(_))));
+    assert_eq!(world.tree(), tree);
+}
+
+#[test]
+fn what_was_on_a_lost_host_moves_after_the_timeout_and_nothing_else_does() {
+    let mut world = World::new(&["a", "b", "c"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 2).unwrap().id.unwrap();
+    let other = nimbus.submit("other", 1).unwrap().id.unwrap();
+    assert_eq!(hosts_of(&nimbus.info("words").workers), ["a", "b"]);
+    let tree = world.tree();
+    // Its supervisor is started again in time.
+    world.lose_host("b");
+    assert_eq!(world.pass(&nimbus, TIMEOUT - SECOND), tree);
+    world.begin_host("b");
+    assert_eq!(world.pass(&nimbus, TIMEOUT), tree);
+    // This time it is lost.
+    let before = world.assignment(&id).unwrap();
+    world.lose_host("b");
+    assert_eq!(world.pass(&nimbus, TIMEOUT), tree);
+    let moved = world.pass(&nimbus, SECOND);
+    let changed: Vec<&String> =
+        moved.iter().filter(|(path, node)| tree.get(*path) != Some(node)).map(|it| it.0).collect();
+    assert_eq!(changed, [&TopologyNodes::of(&id).assignment.to_string()]);
+    let after = world.assignment(&id).unwrap();
+    assert_eq!(after.change, before.change + 1);
+    assert_eq!(
+        (after.placement.unwrap().slots[0].1.clone(), after.master),
+        (before.placement.unwrap().slots[0].1.clone(), before.master)
+    );
+    assert!(!hosts_of(&nimbus.info("words").workers).contains(&"b"));
+    // It is used again when it is back.
+    world.begin_host("b");
+    world.pass(&nimbus, SECOND);
+    assert!(hosts_of(&nimbus.submit("third", 3).unwrap().workers).contains(&"b"));
+    assert!(world.assignment(&other).is_some());
+}
+
+#[test]
+fn another_leader_gives_a_missing_host_the_whole_timeout() {
+    let mut world = World::new(&["a", "b"]);
+    let first = world.leader();
+    let id = first.submit("words", 1).unwrap().id.unwrap();
+    world.lose_host("a");
+    world.pass(&first, TIMEOUT - SECOND);
+    let second = world.leader();
+    let before = world.assignment(&id).unwrap();
+    world.pass(&second, TIMEOUT - SECOND);
+    assert_eq!(world.assignment(&id).unwrap(), before);
+    world.pass(&second, SECOND);
+    assert_eq!(world.assignment(&id).unwrap().master.as_deref(), Some("b"));
+}
+
+#[test]
+fn a_killed_topology_keeps_its_slots_until_it_has_ended() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 1).unwrap().id.unwrap();
+    let before = world.assignment(&id);
+    assert_eq!(nimbus.leader.want("words", Wanted::Inactive).unwrap().wanted, Wanted::Inactive);
+    assert_eq!(nimbus.leader.want("words", Wanted::Killed).unwrap().wanted, Wanted::Killed);
+    let spec: SpecRecord = world.read(&TopologyNodes::of(&id).spec).unwrap();
+    assert_eq!((spec.change, spec.wanted), (3, Wanted::Killed));
+    assert_eq!(nimbus.leader.want("words", Wanted::Killed).unwrap().wanted, Wanted::Killed);
+    assert!(matches!(nimbus.leader.want("words", Wanted::Active), Err(OperationError::Conflict(_))));
+    world.report(&id, TopologyPhase::Ending);
+    world.pass(&nimbus, Duration::from_secs(100));
+    assert_eq!(world.assignment(&id), before);
+    world.report(&id, TopologyPhase::Ended);
+    nimbus.step();
+    assert_eq!(world.assignment(&id), None);
+    assert!(matches!(nimbus.leader.want("words", Wanted::Killed), Err(OperationError::Conflict(_))));
+    assert!(matches!(nimbus.leader.want("nobody", Wanted::Killed), Err(OperationError::NoTopology { .. })));
+}
+
+#[test]
+fn a_killed_topology_whose_masters_host_is_gone_ends_after_the_timeout() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 2).unwrap().id.unwrap();
+    world.report(&id, TopologyPhase::Active);
+    world.lose_host("a");
+    nimbus.leader.want("words", Wanted::Killed).unwrap();
+    world.pass(&nimbus, TIMEOUT - SECOND);
+    assert_eq!(nimbus.info("words").phase, TopologyPhase::Active);
+    world.pass(&nimbus, 2 * SECOND);
+    let info = nimbus.info("words");
+    let failure = info.outcome.and_then(|outcome| outcome.failure).expect("it failed");
+    assert!(info.phase == TopologyPhase::Ended && failure.contains("host `a`"), "{failure}");
+    world.check(&mut BTreeSet::new());
+}
+
+#[test]
+fn a_topology_without_a_place_says_why_and_can_be_killed() {
+    let mut world = World::new(&[]);
+    let nimbus = world.leader();
+    let submitted = nimbus.submit("words", 2).unwrap();
+    assert_eq!(submitted.workers, []);
+    assert!(submitted.short.is_some_and(|short| short.contains("asks for 2 workers")));
+    world.begin_host("a");
+    nimbus.step();
+    assert_eq!(hosts_of(&nimbus.info("words").workers), ["a", "a"]);
+    world.lose_host("a");
+    world.pass(&nimbus, TIMEOUT + SECOND);
+    assert_eq!(nimbus.info("words").workers, []);
+    assert_eq!(nimbus.leader.want("words", Wanted::Killed).unwrap().phase, TopologyPhase::Ended);
+    world.check(&mut BTreeSet::new());
+}
+
+#[test]
+fn a_blob_that_is_lost_stops_nothing_and_disturbs_no_other_topology() {
+    let mut world = World::new(&["a", "b"]);
+    let first = world.leader();
+    let id = first.submit("words", 1).unwrap().id.unwrap();
+    let before = world.assignment(&id).unwrap();
+    let hash = BlobHash::of(&source("words", 1));
+    world.blobs().remove(&hash).unwrap();
+    let second = world.leader();
+    let after = world.assignment(&id).unwrap();
+    assert_eq!(
+        (&after.placement, &after.master, after.change),
+        (&before.placement, &before.master, before.change)
+    );
+    assert!(second.info("words").short.is_some_and(|short| short.contains("there is no blob")));
+    let other = second.submit("other", 4).unwrap();
+    let slot = &before.placement.as_ref().unwrap().slots[0].1;
+    assert!(other.workers.iter().all(|worker| (&*worker.host, worker.slot) != (&*slot.host, slot.number)));
+    second.leader.put_blob(&hash, &source("words", 1)).unwrap();
+    world.pass(&second, Duration::from_secs(10));
+    assert_eq!(second.info("words").short, None);
+}
+
+#[test]
+fn blobs_are_removed_by_the_leader_when_nothing_refers_to_them_for_an_hour() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    nimbus.submit("words", 1).unwrap();
+    let unused = nimbus.request("unused", 1).source;
+    let (hour, now) =
+        (Duration::from_secs(3600), std::fs::metadata(world.disk.path()).unwrap().modified().unwrap());
+    for blob in world.blobs().list().unwrap() {
+        let file = std::fs::File::options().write(true).open(world.blobs().directory().join(blob.as_str()));
+        file.unwrap().set_modified(now - hour - hour).unwrap();
+    }
+    nimbus.steps_down();
+    world.clock.advance(Duration::from_secs(700));
+    assert_eq!(world.blobs().list().unwrap().len(), 2);
+    nimbus.step();
+    let left = world.blobs().list().unwrap();
+    assert!(left.len() == 1 && left[0] != unused, "{left:?}");
+}
+
+#[test]
+fn a_nimbus_that_does_not_lead_does_nothing_and_says_who_leads() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.elect();
+    let unknown = OperationError::NotLeader { leader: None };
+    assert_eq!(nimbus.leader.topologies().unwrap_err(), unknown);
+    nimbus.step();
+    let request = nimbus.request("words", 1);
+    nimbus.steps_down();
+    let other = OperationError::NotLeader { leader: Some("other:7070".to_owned()) };
+    let tree = world.tree();
+    assert_eq!(nimbus.leader.submit(&request).unwrap_err(), other);
+    assert_eq!(nimbus.leader.want("words", Wanted::Killed).unwrap_err(), other);
+    assert_eq!(nimbus.leader.remove("words").unwrap_err(), other);
+    assert_eq!(nimbus.leader.topology("words").unwrap_err(), other);
+    assert_eq!(nimbus.leader.cluster().unwrap_err(), other);
+    assert_eq!(nimbus.leader.put_blob(&BlobHash::of(b""), b"").unwrap_err(), other);
+    // Its time is over, and no step has found out yet.
+    let leads = NimbusState::Leads { epoch: 1, until: world.clock.now().after(SECOND) };
+    nimbus.leader.step(&leads, None);
+    world.clock.advance(SECOND);
+    assert_eq!(nimbus.leader.submit(&request).unwrap_err(), unknown);
+    nimbus.leader.step(&leads, None);
+    assert_eq!(world.tree(), tree);
+}
+
+/// Something an operator does, in a world that is made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Submit,
+    Replace,
+    Kill,
+    KillUnplaced,
+    Remove,
+    /// Not of an operator: a step finds that a topology has ended.
+    SeeTheEnd,
+    /// Nor this: it finds that a host is gone.
+    SeeHostLost,
+}
+
+const DEEDS: [Deed; 7] = [
+    Deed::Submit,
+    Deed::Replace,
+    Deed::Kill,
+    Deed::KillUnplaced,
+    Deed::Remove,
+    Deed::SeeTheEnd,
+    Deed::SeeHostLost,
+];
+
+impl Deed {
+    /// A world in which it can be done, its leader, and the topologies that are there.
+    fn prepare(self) -> (World, Nimbus, BTreeSet<TopologyId>) {
+        let mut world = World::new(if self == Deed::KillUnplaced { &[] } else { &["a", "b"] });
+        let nimbus = world.leader();
+        let other = nimbus.submit("other", 1).unwrap().id.unwrap();
+        let mut used = BTreeSet::from([other]);
+        nimbus.request("words", 1);
+        if self != Deed::Submit {
+            let words = nimbus.submit("words", 1).unwrap().id.unwrap();
+            if matches!(self, Deed::Replace | Deed::Remove | Deed::SeeTheEnd) {
+                world.report(&words, TopologyPhase::Ended);
+            }
+            used.insert(words);
+        }
+        match self {
+            Deed::Replace | Deed::Remove => drop(nimbus.step()),
+            Deed::SeeHostLost => {
+                world.lose_host("a");
+                world.pass(&nimbus, TIMEOUT);
+                world.clock.advance(SECOND);
+                world.hosts.values().for_each(MemoryClient::beat);
+                nimbus.client.client.beat();
+            }
+            _ => {}
+        }
+        nimbus.client.client.beat();
+        (world, nimbus, used)
+    }
+
+    fn run(self, nimbus: &Nimbus) -> Result<(), OperationError> {
+        match self {
+            Deed::Submit | Deed::Replace => {
+                nimbus.leader.submit(&request(BlobHash::of(&source("words", 1)))).map(drop)
+            }
+            Deed::Kill | Deed::KillUnplaced => nimbus.leader.want("words", Wanted::Killed).map(drop),
+            Deed::Remove => nimbus.leader.remove("words"),
+            Deed::SeeTheEnd | Deed::SeeHostLost => {
+                nimbus.step();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it was done, after another leader has settled.
+    fn is_done(self, nimbus: &Nimbus) -> bool {
+        let found = nimbus.leader.topology("words").ok();
+        match self {
+            Deed::Submit => found.is_some(),
+            Deed::Replace => found.is_some_and(|info| info.id.number() > 2),
+            Deed::Kill => found.is_some_and(|info| info.wanted == Wanted::Killed),
+            Deed::KillUnplaced => found.is_some_and(|info| info.phase == TopologyPhase::Ended),
+            Deed::Remove => found.is_none(),
+            Deed::SeeTheEnd => found.is_some_and(|info| info.workers.is_empty()),
+            Deed::SeeHostLost => found.is_some_and(|info| hosts_of(&info.workers) == ["b"]),
+        }
+    }
+}
+
+/// After whatever has happened, another leader settles everything, and the deed can be done again if it was not done.
+fn settle(deed: Deed, world: &mut World, used: &mut BTreeSet<TopologyId>, was_answered: bool) {
+    let garbage = world.garbage();
+    let next = world.leader();
+    next.step();
+    world.check(used);
+    let tree = world.tree();
+    next.step();
+    assert_eq!(world.pass(&next, Duration::from_secs(11)), tree, "another step writes nothing");
+    let is_seen = matches!(deed, Deed::SeeTheEnd | Deed::SeeHostLost);
+    if is_seen {
+        world.pass(&next, TIMEOUT);
+    }
+    assert!(deed.is_done(&next) || !(was_answered || is_seen), "what was answered is done");
+    if !deed.is_done(&next) {
+        deed.run(&next).expect("it is done by the other");
+        assert!(deed.is_done(&next));
+    }
+    next.step();
+    world.check(used);
+    assert!(next.leader.topology("other").is_ok(), "the other topology is there");
+    let is_new = |id: &TopologyId| !garbage.contains(id);
+    assert!(world.catalog().topologies.values().all(is_new), "what was begun once is not begun again");
+}
+
+#[test]
+fn a_leader_may_die_at_any_call_of_anything_that_it_does() {
+    for deed in DEEDS {
+        for dies_after in [false, true] {
+            let mut calls = 0;
+            loop {
+                let (mut world, nimbus, mut used) = deed.prepare();
+                let event = if dies_after { Event::DiesAfter } else { Event::DiesBefore };
+                nimbus.client.plan(calls, event);
+                let answer = deed.run(&nimbus);
+                if nimbus.client.is_whole() {
+                    assert_eq!(answer, Ok(()), "{deed:?}");
+                    break;
+                }
+                let at = format!("{deed:?} at call {calls}, after it: {dies_after}");
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    settle(deed, &mut world, &mut used, answer.is_ok());
+                }));
+                assert!(outcome.is_ok(), "{at}");
+                calls += 1;
+            }
+            assert!(calls > 5, "{deed:?}: there are calls to die at");
+        }
+    }
+}
+
+/// What may be there before another leader begins.
+const OLD_IDS: [&str; 3] = ["words-2", "words-3", "other-1"];
+
+/// Between any two calls of a leader, another one begins to lead and does what it does first. The old one does not know.
+#[test]
+fn what_an_old_leader_still_does_changes_nothing_after_another_one_has_begun() {
+    for deed in DEEDS {
+        let mut calls = 0;
+        loop {
+            let (mut world, old, mut used) = deed.prepare();
+            let new = world.elect();
+            let (second, tree) = (new.clone(), Arc::new(Mutex::new(None)));
+            let (service, then) = (world.service.clone(), Arc::clone(&tree));
+            let begin = move || {
+                second.step();
+                second.submit("third", 1).expect("it is taken");
+                let client = service.client();
+                let assignments = OLD_IDS.map(|id| {
+                    let id: TopologyId = id.parse().unwrap();
+                    let nodes = TopologyNodes::of(&id);
+                    let version = |path| client.get(path).unwrap().map(|node| node.version);
+                    (
+                        version(&nodes.spec),
+                        version(&nodes.assignment),
+                        client.get(&topologies_node()).unwrap(),
+                    )
+                });
+                *then.lock().unwrap() = Some(assignments);
+            };
+            old.client.plan(calls, Event::First(Box::new(begin)));
+            let answer = deed.run(&old);
+            if old.client.is_whole() {
+                break;
+            }
+            let at = format!("{deed:?} at call {calls}");
+            let client = world.service.client();
+            let begun = tree.lock().unwrap().take().expect("it has begun");
+            for (id, (spec, assignment, catalog)) in OLD_IDS.iter().zip(begun) {
+                let nodes = TopologyNodes::of(&id.parse().unwrap());
+                let version = |path| client.get(path).unwrap().map(|node| node.version);
+                let listed = world.catalog().topologies.values().any(|listed| listed.to_string() == *id);
+                if listed {
+                    assert_eq!(
+                        (version(&nodes.spec), version(&nodes.assignment)),
+                        (spec, assignment),
+                        "{at}: {id}"
+                    );
+                }
+                assert_eq!(client.get(&topologies_node()).unwrap(), catalog, "{at}");
+            }
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                new.step();
+                world.check(&mut used);
+                assert!(
+                    deed.is_done(&new) || answer.is_err() || deed == Deed::SeeHostLost,
+                    "what was answered is done"
+                );
+                assert!(new.leader.topology("third").is_ok(), "what the new leader has taken is there");
+                settle(deed, &mut world, &mut used, false);
+            }));
+            assert!(outcome.is_ok(), "{at}");
+            calls += 1;
+        }
+        assert!(calls > 5, "{deed:?}: there are calls to begin at");
+    }
+}
