@@ -98,7 +98,7 @@ fn read_all<R: Record>(ensemble: &Ensemble, path: &NodePath) -> Result<Vec<R>, C
 }
 
 fn in_json(found: &Found) -> Value {
-    let nimbus = |nimbus: &CandidateRecord| json!({ "id": nimbus.id, "leads": found.living_leader() == Some(&nimbus.id) });
+    let nimbus = |nimbus: &CandidateRecord| json!({ "id": nimbus.id, "api": nimbus.address, "leads": found.living_leader() == Some(&nimbus.id) });
     json!({
         "cluster": found.cluster,
         "epoch": found.leader.as_ref().map(|leader| leader.epoch),
@@ -114,10 +114,11 @@ fn for_people(found: &Found) -> String {
         shown(&found.cluster.id),
         shown(&found.cluster.created_at)
     );
-    let mut rows = vec![["NIMBUS", "STATE"].map(str::to_owned)];
+    let mut rows = vec![["NIMBUS", "STATE", "API"].map(str::to_owned)];
     rows.extend(found.nimbuses.iter().map(|nimbus| {
         let leads = found.living_leader() == Some(&nimbus.id);
-        [shown(&nimbus.id), if leads { "leads" } else { "stands by" }.to_owned()]
+        let state = if leads { "leads" } else { "stands by" };
+        [shown(&nimbus.id), state.to_owned(), shown(&nimbus.address)]
     }));
     text.push_str(&table(&rows, &[]));
     let heading = ["SUPERVISOR", "RACK", "SLOTS", "CPU", "MEMORY", "SINCE"].map(str::to_owned);

@@ -15,28 +15,28 @@ const WORDS: &str =
     "topology.name = \"words\"\nspout.n = { type = \"generate\", config.fields.n = \"{seq}\" }\n";
 
 /// A directory for the commands, with a topology in it.
-struct Place(TempDir);
+pub struct Place(TempDir);
 
 /// What a command printed.
-struct Printed {
-    stdout: String,
-    stderr: String,
+pub struct Printed {
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Printed {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
     #[track_caller]
-    fn says(&self, expected: &str) -> &Printed {
+    pub fn says(&self, expected: &str) -> &Printed {
         assert!(self.stderr.contains(expected), "no `{expected}` in {}", self.stderr);
         self
     }
 }
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         let place = Place(tempfile::tempdir().expect("a directory"));
         std::fs::write(place.path("words.toml"), WORDS).expect("it is written");
         place
@@ -48,7 +48,7 @@ impl Place {
 
     /// Runs a command against the nimbuses at these addresses. It must end with this exit code.
     #[track_caller]
-    fn squall(&self, nimbuses: &[SocketAddr], args: &[&str], code: i32) -> Printed {
+    pub fn squall(&self, nimbuses: &[SocketAddr], args: &[&str], code: i32) -> Printed {
         let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
             command.env_remove(name);
@@ -124,6 +124,7 @@ fn it_waits_while_there_is_no_room_and_gives_up_after_its_time() {
     let args = ["submit", "words.toml", "--timeout", "1ms"];
     let printed = place.squall(&[server.address()], &args, 1);
     printed.says("words does not fit: 2 slots are missing").says("after 1ms").says("squall status words");
+    assert!(!printed.stderr.contains("short:"), "it is said once: {}", printed.stderr);
     assert!(fake.inside().topologies.contains_key("words"), "it stays submitted");
     // The same, but there is room later.
     fake.change(|inside| {
@@ -139,8 +140,10 @@ fn it_waits_while_there_is_no_room_and_gives_up_after_its_time() {
         .says("is active");
     // Somebody who does not want to wait.
     fake.change(|inside| inside.topologies.clear());
+    fake.change(|inside| inside.short = Some("1 slot is missing".to_owned()));
     let printed = place.squall(&[server.address()], &["submit", "words.toml", "--no-wait"], 0);
     assert_eq!(printed.stdout, "words-3\n");
+    printed.says("short: 1 slot is missing");
 }
 
 #[test]

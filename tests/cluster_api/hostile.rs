@@ -1,5 +1,6 @@
 //! What somebody sends who means no good, or whose client is broken.
 
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Duration;
 
 use squall::cluster::api::ApiLimits;
@@ -224,6 +225,35 @@ fn a_call_that_takes_too_long_is_left_alone() {
     assert_eq!((late.status, &*late.code()), (504, "unfinished"));
     assert!(late.message().contains("20ms"), "{}", late.message());
     fake.change(|inside| inside.holds = false);
+}
+
+/// Each blob that is received is in memory as a whole.
+#[test]
+fn blobs_are_received_one_after_the_other() {
+    let fake = Fake::new();
+    fake.change(|inside| inside.holds = true);
+    let server = fake.serve_within(ApiLimits { blobs_max: 1, ..ApiLimits::default() });
+    let path = format!("/v1/blobs/{}", BlobHash::of(b"x"));
+    let first = begin(server.address(), &request("PUT", &path, b"x"));
+    fake.wait_until_begun(1);
+    // The server asks for a body when it begins to read it.
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+    );
+    let mut second = begin(server.address(), head.as_bytes());
+    // Connections are served in the order in which they come, so the second one was looked at before this one.
+    assert_eq!(ask(server.address(), "GET", "/v1/healthz", "").status, 200);
+    let mut asked = [0; 25];
+    second.set_nonblocking(true).expect("it can be");
+    let early = second.read(&mut asked).expect_err("the first blob is not received yet");
+    assert_eq!(early.kind(), ErrorKind::WouldBlock);
+    second.set_nonblocking(false).expect("it can be");
+    fake.change(|inside| inside.holds = false);
+    assert_eq!(answer(first).status, 204);
+    second.read_exact(&mut asked).expect("it is asked for its body");
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    second.write_all(b"x").expect("it reads");
+    assert_eq!(answer(second).status, 204);
 }
 
 /// All places are taken by clients that send nothing. They are cut, and the next one is served.

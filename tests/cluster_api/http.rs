@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -37,6 +38,8 @@ impl Answer {
 /// A connection with these bytes on their way. The server may end it before it has them all.
 pub fn begin(server: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(server).expect("it listens");
+    // A defect fails, and does not hang.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it is not zero");
     let _ = stream.write_all(bytes);
     stream
 }

@@ -5,5 +5,6 @@ mod commands;
 mod fake;
 mod hostile;
 mod http;
+mod real;
 mod requests;
 mod server_ends;

@@ -194,7 +194,7 @@ impl NimbusClient {
                     tried.push((address, why));
                     next.splice(0..0, leader);
                 }
-                Ok(Answer::Refused(info)) => return Err(error_of(&address, info)),
+                Ok(Answer::Refused(info)) => return Err(error_of(&address, info, asked.again)),
                 Err(error) if is_unsent(&error) || asked.again => tried.push((address, why(&error))),
                 Err(error) => {
                     return Err(ClientError::Refused(format!(
@@ -257,12 +257,14 @@ fn refusal(response: &Response<Body>, body: &[u8]) -> ErrorInfo {
     ErrorInfo { code: ErrorCode::Internal, message, leader: None }
 }
 
-fn error_of(address: &str, info: ErrorInfo) -> ClientError {
+fn error_of(address: &str, info: ErrorInfo, again: bool) -> ClientError {
     match info.code {
         ErrorCode::NoTopology => ClientError::Missing(info.message),
         ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::NotLeader => {
             ClientError::Unreachable(format!("{address} cannot do it now: {}", info.message))
         }
+        // What may be asked again is asked again by a command that waits.
+        ErrorCode::Unfinished if again => ClientError::Unreachable(format!("{address}: {}", info.message)),
         ErrorCode::Internal => ClientError::Refused(format!("{address}: {}", info.message)),
         _ => ClientError::Refused(info.message),
     }

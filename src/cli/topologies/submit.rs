@@ -99,7 +99,9 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         dry_run: args.dry_run,
     })?;
     args.output.print(&submitted, for_people)?;
-    if let Some(short) = &submitted.short {
+    // Whoever waits is shown how it goes.
+    let waits = submitted.id.is_some() && args.wait.waits();
+    if let Some(short) = submitted.short.as_ref().filter(|_| !waits) {
         terminal::write_message(&format!("short: {}", shown(short)));
     }
     match &submitted.id {

@@ -70,6 +70,11 @@ impl Goal {
 }
 
 impl WaitFlags {
+    /// Whether it waits at all.
+    pub(super) fn waits(self) -> bool {
+        !self.no_wait
+    }
+
     /// Waits until a topology is so, and shows each change on stderr.
     pub(super) fn wait(
         self,
