@@ -87,7 +87,23 @@ impl DirectoryStorage {
     /// [`CheckpointError::Held`] when another process has it, [`CheckpointError::Open`] and [`CheckpointError::Io`]
     /// when it cannot be made, read or locked.
     pub fn open(path: impl AsRef<Path>, holder: &str) -> Result<DirectoryStorage, CheckpointError> {
-        let path = path.as_ref();
+        DirectoryStorage::open_with(path.as_ref(), holder, true)
+    }
+
+    /// Opens a directory for a master whose workers may live: they were started under the master before it, and go on
+    /// under this one. Otherwise as [`open`](DirectoryStorage::open).
+    ///
+    /// # Errors
+    /// As there, but workers that live are none.
+    pub fn take_over(path: impl AsRef<Path>, holder: &str) -> Result<DirectoryStorage, CheckpointError> {
+        DirectoryStorage::open_with(path.as_ref(), holder, false)
+    }
+
+    fn open_with(
+        path: &Path,
+        holder: &str,
+        waits_for_workers: bool,
+    ) -> Result<DirectoryStorage, CheckpointError> {
         let location = location_of(path);
         let failed = |action, file: &str| {
             let (file, location) = (file.to_owned(), location.clone());
@@ -114,7 +130,7 @@ impl DirectoryStorage {
                 Lock::Held { holder } => return Err(CheckpointError::Held { location, holder }),
             }
         };
-        if !wait_for_workers(&directory).map_err(failed("lock", WORKERS))? {
+        if waits_for_workers && !wait_for_workers(&directory).map_err(failed("lock", WORKERS))? {
             let holder = "workers of an earlier run, which have not ended".to_owned();
             return Err(CheckpointError::Held { location, holder });
         }

@@ -55,6 +55,12 @@ pub(super) enum CommandError {
     /// The topology could not be started.
     #[error("cannot start the topology")]
     Start(#[from] crate::runtime::StartError),
+    /// This process could not be a worker.
+    #[error("this worker cannot go on")]
+    Worker(#[from] crate::cluster::worker::WorkerError),
+    /// This process could not be a master.
+    #[error("this master cannot go on")]
+    Master(#[from] crate::cluster::master::AppointedError),
     /// The workers of the topology could not be started.
     #[error("cannot start the workers of the topology")]
     StartWorkers(#[from] crate::cluster::StartWorkersError),

@@ -143,6 +143,8 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
+    #[command(hide = true)]
+    Master(worker::MasterArgs),
 }
 
 /// Runs the command that this program was started with, with the component types of `registry`.
@@ -157,7 +159,8 @@ pub fn run(registry: Registry) -> ExitCode {
 ///
 /// For programs that have a command line of their own and start topologies in worker processes by
 /// [`RunningWorkers`](crate::cluster::RunningWorkers). A worker process runs the same program with the
-/// single argument `worker`, so `main` must call this function first. [`run`] calls it itself.
+/// argument `worker`, and processes that a supervisor starts with `worker` or `master`, so `main` must call this function
+/// first. [`run`] calls it itself.
 ///
 /// # Examples
 /// ```no_run
@@ -189,7 +192,7 @@ pub fn run(registry: Registry) -> ExitCode {
 /// ```
 pub fn run_worker(registry: &Registry) -> Option<ExitCode> {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let is_worker = args.len() == 2 && args[1] == "worker";
+    let is_worker = args.get(1).is_some_and(|command| command == "worker" || command == "master");
     is_worker.then(|| run_from(registry.clone(), args))
 }
 
@@ -246,6 +249,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Doctor(args) => doctor::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
+        Command::Master(args) => worker::execute_master(args, context),
     }
 }
 

@@ -1,16 +1,37 @@
-//! `squall worker`: the command that `run --workers` starts. Hidden from the help, not for users.
+//! `squall worker` and `squall master`: the commands that `run --workers` and supervisors start. Hidden from the help,
+//! not for users.
+
+use std::path::PathBuf;
 
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
+use crate::cluster::master::run_appointed;
 use crate::cluster::{self, worker::WorkerError};
 
-/// Be a worker of a topology; started by `run --workers`, not by hand
+/// Be a worker of a topology; started by `run --workers` or a supervisor, not by hand
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// The private directory of the worker; without it, the control channel is stdin
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
 
-pub(super) fn execute(_args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
-    match cluster::worker::run(&context.registry, &cluster::wired::start) {
+/// Be the master of a topology; started by a supervisor, not by hand
+#[derive(clap::Args, Debug)]
+pub(super) struct MasterArgs {
+    /// The private directory of the master
+    #[arg(long, value_name = "DIR")]
+    directory: PathBuf,
+}
+
+pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
+    let start = &cluster::wired::start;
+    let result = match &args.directory {
+        None => cluster::worker::run(&context.registry, start),
+        Some(directory) => cluster::worker::run_linked(directory, &context.registry, start),
+    };
+    match result {
         Ok(was_in_order) => Ok(CommandOutcome::done_if(was_in_order)),
         Err(WorkerError::ByHand) => {
             let program = &context.program;
@@ -20,6 +41,11 @@ pub(super) fn execute(_args: &Args, context: &Context) -> Result<CommandOutcome,
             ));
             Ok(CommandOutcome::Misused)
         }
-        Err(error) => Err(CommandError::Refused(error.to_string())),
+        Err(error) => Err(error.into()),
     }
+}
+
+pub(super) fn execute_master(args: &MasterArgs, context: &Context) -> Result<CommandOutcome, CommandError> {
+    run_appointed(&args.directory, &context.registry)?;
+    Ok(CommandOutcome::Done)
 }

@@ -38,6 +38,7 @@ pub(crate) mod control;
 pub mod coordination;
 #[doc(hidden)]
 pub mod daemons;
+pub(crate) mod link;
 pub(crate) mod master;
 #[doc(hidden)]
 pub mod operations;

@@ -15,7 +15,9 @@
 //! 2. The thread that sends beats computes nothing and takes no lock of the runtime. So a busy worker
 //!    still sends its beats.
 //! 3. The signals that drain a run are left to the parent (see [`crate::cluster::signals`]).
-//! 4. At its start the stdin of a worker is the control channel. After that its stdin is the descriptor
+//! 4. A worker that a supervisor has started has no parent. Its control channel is one end of a socket pair, and `link`
+//!    has the other end.
+//! 5. At its start the stdin of a worker is the control channel. After that its stdin is the descriptor
 //!    that came with [`Start`](ToWorker::Start), or empty.
 
 pub(super) mod origin;
@@ -24,20 +26,27 @@ mod reports;
 use std::io::{self, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 use slog::{Logger, o};
 
 use crate::api::WorkerResources;
 use crate::checkpoint::LeftBehind;
 use crate::clock::Clock;
 use crate::cluster::control::{ControlError, FromWorker, LogSpec, Start, ToWorker, WorkerFailure, read};
+use crate::cluster::link::{Known, WorkerLink};
 use crate::cluster::processor::CONTROL_THREAD;
 use crate::cluster::signals;
 use crate::cluster::stats::WorkerStats;
+use crate::cluster::topologies::{
+    ORDER_FILE, Occupancy, WorkerOrder, read_order, read_secret, start_process_log,
+};
 use crate::cluster::worker::origin::{become_stdin, die_with_parent, take_control, take_stdin};
 use crate::cluster::worker::reports::send_reports;
 use crate::components::print::{PRINT_RESOURCE, PrintTarget};
@@ -137,16 +146,53 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
     die_with_parent(&control)?;
     let stdin = take_stdin(&control)?;
     let mut commands = BufReader::new(control.try_clone()?);
-    let start = match read::<ToWorker>(&mut commands)? {
-        Some(ToWorker::Start(start)) => *start,
-        Some(_) => return Err(ControlError::Malformed("the first message is not the start".into()).into()),
-        // The parent died before it sent anything.
-        None => return Ok(false),
-    };
+    // If there is none, the parent died before it sent anything.
+    let Some(start) = first_message(&mut commands)? else { return Ok(false) };
     become_stdin(stdin)?;
     standard::remember(start.closed);
+    let logging = start_log(&start);
+    let reports = start_reports(control, &start, None)?;
+    Ok(serve(start, commands, registry, start_runtime, &reports, &logging))
+}
+
+/// Runs a worker process that a supervisor has started, to its end: see `link`. Otherwise as [`run`].
+///
+/// # Errors
+/// When another process has the directory, or there is no order in it.
+pub fn run_linked(
+    directory: &Path,
+    registry: &Registry,
+    start_runtime: &StartRuntime,
+) -> Result<bool, WorkerError> {
+    let _occupancy = Occupancy::take(directory)?;
+    signals::leave_to_parent()?;
+    signals::survive_file_size_limit()?;
+    let order = read_order::<WorkerOrder>(directory, ORDER_FILE)?.ok_or(WorkerError::ByHand)?;
+    let logging = start_process_log(directory, &order.log)?;
+    let logger = logging.logger.new(o!("worker" => order.worker.0));
+    let secret = read_secret(directory)?;
+    let known = Known { id: order.id.clone(), run: order.run.clone(), secret };
+    let (control, theirs) = UnixStream::pair()?;
+    let seed = SysRng.try_next_u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let link = WorkerLink::start(directory, order, known, theirs, seed, logger)?;
+    let mut commands = BufReader::new(control.try_clone()?);
+    let Some(start) = first_message(&mut commands)? else { return Ok(false) };
+    let reports = start_reports(control, &start, Some(link))?;
+    Ok(serve(start, commands, registry, start_runtime, &reports, &logging))
+}
+
+fn first_message(commands: &mut BufReader<UnixStream>) -> Result<Option<Start>, WorkerError> {
+    match read::<ToWorker>(commands)? {
+        Some(ToWorker::Start(start)) => Ok(Some(*start)),
+        Some(_) => Err(ControlError::Malformed("the first message is not the start".into()).into()),
+        None => Ok(None),
+    }
+}
+
+/// Starts the control thread.
+fn start_reports(control: UnixStream, start: &Start, link: Option<WorkerLink>) -> io::Result<Reports> {
     let (sender, receiver) = channel();
-    let reports = Reports::new(sender);
+    let reports = Reports::new(sender, link);
     thread::Builder::new().name(CONTROL_THREAD.to_owned()).spawn({
         let (heartbeat, reports) = (start.worker_options.heartbeat, reports.clone());
         move || {
@@ -155,7 +201,7 @@ pub fn run(registry: &Registry, start_runtime: &StartRuntime) -> Result<bool, Wo
             }
         }
     })?;
-    Ok(serve(start, commands, registry, start_runtime, &reports))
+    Ok(reports)
 }
 
 /// Starts the runtime, and carries out commands until the end.
@@ -165,13 +211,14 @@ fn serve(
     registry: &Registry,
     start_runtime: &StartRuntime,
     reports: &Reports,
+    logging: &Logging,
 ) -> bool {
     let (worker, interval) = (start.worker, start.worker_options.stats_interval);
     let (link_lost, clock) = (start.net.link_lost, Clock::real());
     reports.members(worker, &start.members, clock.now());
-    let logging = start_log(&start);
+    let logger = logging.logger.new(o!("worker" => worker.0));
     let _ = rustix::thread::set_name(&process_name(worker));
-    let runtime = match start_with(start, registry, start_runtime, &logging.logger, reports.clone()) {
+    let runtime = match start_with(start, registry, start_runtime, &logger, reports.clone()) {
         Ok(runtime) => runtime,
         Err(failure) => {
             reports.fatal(failure);
@@ -199,7 +246,7 @@ fn serve(
                 reports.members(worker, &now, clock.now());
             }
             Ok(Some(command)) => run_command(command, &*runtime, reports),
-            // The parent is gone: exit at once.
+            // The parent is gone, or the master listens to another process: exit at once.
             Ok(None) | Err(_) => std::process::exit(1),
         }
     }
@@ -208,7 +255,6 @@ fn serve(
 fn start_log(start: &Start) -> Logging {
     let LogSpec { levels, format, color } = start.log.clone();
     let mut logging = Logging::start(levels, format, color, io::stderr());
-    logging.logger = logging.logger.new(o!("worker" => start.worker.0));
     logging.log_panics();
     logging
 }

@@ -165,6 +165,28 @@ pub fn open_directory(
     trial: &Trial,
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let storage = DirectoryStorage::open(checkpoint_directory(topology)?, holder)?;
+    open_storage(topology, begin, dropped, storage, trial)
+}
+
+/// Opens the directory of a topology whose workers may live, for the master that takes them over. It goes on from the
+/// latest checkpoint.
+pub fn take_over_directory(
+    topology: &Topology,
+    dropped: &[String],
+    holder: &str,
+    trial: &Trial,
+) -> Result<OpenedCheckpoints, CheckpointStartError> {
+    let storage = DirectoryStorage::take_over(checkpoint_directory(topology)?, holder)?;
+    open_storage(topology, CheckpointBegin::Resume, dropped, storage, trial)
+}
+
+fn open_storage(
+    topology: &Topology,
+    begin: CheckpointBegin,
+    dropped: &[String],
+    storage: DirectoryStorage,
+    trial: &Trial,
+) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let logs = WalPlace::Directory(wal_directory(topology)?);
     open(topology, begin, dropped, Box::new(storage), &logs, Some(trial))
 }

@@ -154,6 +154,12 @@ impl EndSequence {
         }
     }
 
+    /// Begins to count rounds after this one, so that what was answered to somebody else answers nothing.
+    pub fn with_rounds_after(mut self, round: u64) -> EndSequence {
+        self.round = round;
+        self
+    }
+
     /// Has a last checkpoint be taken before the executors close: see
     /// [`waits_for_last_checkpoint`](EndSequence::waits_for_last_checkpoint).
     pub fn with_last_checkpoint(mut self) -> EndSequence {

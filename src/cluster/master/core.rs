@@ -19,10 +19,13 @@
 //!    are asked only while no spout can emit, or while a request to them is not answered.
 //! 5. Each event is answered once, with a list of actions. The shell performs them and reports their
 //!    results as new events.
-//! 6. If the master itself did not run for a while, that time does not count as a worker's silence. Nor
+//! 6. In a cluster supervisors start the processes: `adoption`. The next incarnation is that of the next process that
+//!    arrives, and a master that is not the first takes over workers that run.
+//! 7. If the master itself did not run for a while, that time does not count as a worker's silence. Nor
 //!    does the master replace a worker that was given no processor: before it kills a silent worker, it
 //!    has the worker's threads examined.
 
+mod adoption;
 mod checkpoints;
 mod closing;
 mod silence;
@@ -65,6 +68,8 @@ impl Core {
             }
             Event::Examined(who, is_starved) => self.examined(who, is_starved, now),
             Event::Exited(who, how) => self.exited(who, how, now),
+            Event::Arrived(arrival) => self.arrived(arrival, now),
+            Event::Closed(who) => self.connection_ended(who, now),
             Event::Loaded(result) => self.loaded(result, now),
             Event::Published(checkpoint, result) => self.published(checkpoint, result, now),
             Event::Savepoint { directory, stops } => self.want_savepoint(directory, stops),
@@ -86,7 +91,8 @@ impl Core {
         }
         let worker = &self.options.worker;
         let of_worker = |record: &WorkerRecord| match record.phase {
-            WorkerPhase::Waiting { until } => until,
+            WorkerPhase::Waiting { until } if self.can_start(record) => until,
+            WorkerPhase::Waiting { .. } => Time::NEVER,
             WorkerPhase::Starting { since } => since.after(worker.start_timeout),
             WorkerPhase::Up { .. } => record.last_message_at.after(worker.heartbeat_timeout),
             WorkerPhase::Killed | WorkerPhase::Gone => Time::NEVER,
@@ -97,7 +103,9 @@ impl Core {
             .checkpoints
             .as_ref()
             .map_or(Time::NEVER, |checkpoints| checkpoints.sequence.wake_at(self.last_event_at));
-        let of_run = self.ending.deadline().min(self.link_reports.deadline()).min(of_checkpoints);
+        let of_adoption = self.adoption.as_ref().map_or(Time::NEVER, |adoption| adoption.until());
+        let of_run =
+            self.ending.deadline().min(self.link_reports.deadline()).min(of_checkpoints).min(of_adoption);
         match self.dead_by.or(self.close_by) {
             Some(by) => by,
             // At least one tick per heartbeat: a longer time between events then means that this process
@@ -257,6 +265,7 @@ impl Core {
         if self.is_done {
             return;
         }
+        self.end_adoption(now);
         if self.close_by.is_none() {
             self.advance_checkpoints(now);
             // Commands that follow from a request of the embedder or from a deadline need no answers of
@@ -356,7 +365,7 @@ impl Core {
     /// its tasks, also if its spouts are to rest.
     pub(super) fn send_active(&mut self) {
         self.all_were_up |= self.workers.iter().all(WorkerRecord::is_up);
-        if !self.all_were_up {
+        if !self.all_were_up || self.adoption.is_some() {
             return;
         }
         self.was_activated |= self.wanted_active;
@@ -386,6 +395,8 @@ impl Core {
     }
 }
 
+#[cfg(test)]
+mod adoption_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

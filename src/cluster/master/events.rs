@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::checkpoint::Manifest;
 use crate::cluster::control::{FromWorker, ToWorker};
+use crate::cluster::link::{Arrival, Welcome};
 use crate::cluster::master::counts::Sources;
 use crate::cluster::master::worker_record::Exit;
 use crate::config::{CheckpointOptions, WorkerOptions};
@@ -33,6 +34,19 @@ pub struct CoreOptions {
     pub checkpoints: Option<(CheckpointOptions, Parts, u64)>,
     /// The number of the first recovery, which is the start: one that no other run has. Each later one adds 1.
     pub first_recovery: u64,
+    /// If supervisors start the processes: how this master begins.
+    pub appointment: Option<Appointment>,
+}
+
+/// How a master begins whose workers are started by supervisors, and may run already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appointment {
+    /// Its epoch, from 1. One that is not the first looks for workers that run.
+    pub epoch: u64,
+    /// How long it waits for workers that run.
+    pub grace: Duration,
+    /// The version of the assignment of executors to workers. Workers with another one are not adopted.
+    pub assignment: u64,
 }
 
 /// What is to be done in the store of checkpoints, in the order in which it was asked for.
@@ -61,6 +75,10 @@ pub enum Event {
     Examined(Endpoint, bool),
     /// The process of a worker has ended.
     Exited(Endpoint, Exit),
+    /// A process that a supervisor has started is there.
+    Arrived(Arrival),
+    /// The connection of a process that a supervisor has started has ended. It may come back.
+    Closed(Endpoint),
     /// The latest checkpoint was found, or could not be.
     Loaded(Result<Option<Box<Manifest>>, StorageError>),
     /// A checkpoint was published, or could not be.
@@ -98,6 +116,8 @@ pub enum MasterAction {
     Examine(Endpoint),
     /// Kill the process of a worker.
     Kill(Endpoint),
+    /// Answer a process that has arrived. It is this worker; an incarnation counts only if it is adopted.
+    Welcome(Endpoint, u64, Welcome),
     /// Do this in the store of checkpoints, and report what comes of it.
     Store(StoreJob),
     /// Tell the embedder what became of the savepoint.
@@ -121,6 +141,8 @@ pub enum Note {
     Starved(Endpoint),
     /// The worker is killed, for this reason, to be replaced.
     Replaced(Endpoint, String),
+    /// The worker was running before this master began, and goes on.
+    Adopted(Endpoint),
     /// The worker closed and ended in order.
     Ended(Endpoint),
     /// The worker ended before it had closed, while all were closing.

@@ -7,21 +7,30 @@
 //!   watchers ─ events ───────▶┘                       └─▶ Done
 //! ```
 //!
-//! * `core`: the decisions, a pure state machine; `events`: its input and output. `worker_record`: one worker
+//! * `core`: the decisions, a pure state machine; `events`: its input and output. `living_workers`: the wait for
+//!   workers that run already. `worker_record`: one worker
 //!   through its incarnations. `waves`: whether all workers are at rest at once. `link_reports`: which
 //!   worker is cut off. `counts`: what the incarnations of a worker counted and lost; `inputs`: which
 //!   workers read sources that cannot be read again.
 //! * `checkpoints`: what the core has for checkpoints; `store`: the thread that publishes them.
-//! * `shell`: the thread that performs the actions. `running`: the handle for embedders. `run`: the
+//! * `appointed`: the main function of a master that a supervisor has started. `preparation`: what every master has to work
+//!   out before it begins.
+//! * `shell`: the thread that performs the actions. `child_processes`, `linked_processes`: the workers, as children of this
+//!   process or as supervisors start them. `running`: the handle for embedders. `run`: the
 //!   state that both share. `options`: the options of a run.
 
+mod appointed;
 mod checkpoints;
+mod child_processes;
 mod core;
 mod counts;
 mod events;
 mod inputs;
 mod link_reports;
+mod linked_processes;
+mod living_workers;
 mod options;
+mod preparation;
 mod run;
 mod running;
 mod shell;
@@ -29,12 +38,14 @@ mod store;
 mod waves;
 mod worker_record;
 
+pub use appointed::{AppointedError, run_appointed};
 pub use core::Core;
 pub use counts::Sources;
 pub use events::{CoreOptions, Event, MasterAction, Note, StoreJob};
 pub use inputs::sources;
 pub use options::{DialThrough, OutputLines, WorkersOptions};
+pub use preparation::StartWorkersError;
 pub use run::{WorkerEvent, WorkerEventKind};
-pub use running::{RunningWorkers, StartWorkersError};
+pub use running::RunningWorkers;
 pub use store::MasterStore;
 pub use worker_record::Exit;

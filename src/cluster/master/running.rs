@@ -11,51 +11,25 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use slog::Logger;
 
-use crate::api::WorkerResources;
 use crate::checkpoint::CheckpointStore;
 use crate::clock::{Clock, Time};
-use crate::cluster::control::Start;
+use crate::cluster::master::child_processes::ChildProcesses;
 use crate::cluster::master::core::Core;
-use crate::cluster::master::counts::Sources;
-use crate::cluster::master::events::{CoreOptions, Event};
-use crate::cluster::master::inputs::{RereadInput, sources, stdin_reader};
+use crate::cluster::master::events::Event;
+use crate::cluster::master::inputs::{RereadInput, stdin_reader};
 use crate::cluster::master::options::WorkersOptions;
+use crate::cluster::master::preparation::{Prepared, RunIdentity, StartWorkersError, prepare};
 use crate::cluster::master::run::{Shared, WorkerEvent};
 use crate::cluster::master::shell::{Shell, StoreThread};
 use crate::cluster::master::store::MasterStore;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::{WorkersStats, shapes};
-use crate::components::standard;
 use crate::ids::{CheckpointId, Incarnation, WorkerId};
-use crate::net::{Members, Secret};
-use crate::runtime::checkpoint_actions::Parts;
-use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory};
-use crate::runtime::registration_trial::Trial;
+use crate::net::Secret;
 use crate::runtime::reporting::Reporter;
-use crate::runtime::{CheckpointStartError, Savepoint, SavepointError, TakeCheckpointError, host_name};
+use crate::runtime::{Savepoint, SavepointError, TakeCheckpointError};
 use crate::topology::assignment::place;
 use crate::topology::graph::Topology;
-
-/// Why workers could not be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartWorkersError {
-    /// The options ask for 0 workers.
-    #[error("a topology runs in at least one worker")]
-    NoWorkers,
-    /// The master's thread could not be started.
-    #[error("cannot start the thread that watches the workers")]
-    Thread(#[source] io::Error),
-    /// The system has no random bytes for the secret of the run.
-    #[error("the operating system has no randomness")]
-    Randomness,
-    /// The directory of the checkpoints has a name that is not UTF-8, so workers cannot be told of it.
-    #[error("the name of the directory for checkpoints, `{0}`, is not UTF-8: choose another `storage`")]
-    DirectoryName(String),
-    /// The topology cannot begin with its checkpoints.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointStartError),
-}
 
 /// A topology that runs in worker processes. Dropping the handle kills it.
 ///
@@ -102,69 +76,27 @@ impl RunningWorkers {
         }
         topology.options.resolve_threads();
         let (plan, assignment) = place(&topology, options.workers, None);
-        let used = assignment.used_workers();
-        let workers = used.last().map_or(1, |last| last.0 + 1);
         let reader = options.stdin.then(|| stdin_reader(&topology, &plan, &assignment)).flatten();
         let input = reader.and_then(|reader| RereadInput::new(reader, io::stdin()));
         let reads_once = reader.filter(|_| input.is_none());
-        let mut sources = sources(&topology, &plan, &assignment, workers, reads_once);
-        let opened = match topology.options().delivery.is_exactly_once() {
-            true => {
-                // What a worker had open when it died is emitted again after the checkpoint.
-                sources.fill(Sources::None);
-                let holder = format!("process {} on {}", std::process::id(), host_name());
-                let directory = checkpoint_directory(&topology)?;
-                let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
-                let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-                let trial = Trial { resources: WorkerResources::default(), workers: options.workers };
-                let (begin, dropped) = (options.checkpoints.clone(), &options.allow_dropped_state);
-                let opened = open_directory(&topology, begin, dropped, &holder, &trial)?;
-                opened.warn_of_given_up(&options.logger);
-                Some((directory, opened))
-            }
-            false => None,
-        };
-        let start = Start {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            source,
-            assignment,
-            worker: WorkerId(0),
-            incarnation: Incarnation(0),
-            workers,
-            run: random()?,
+        let run = random()?;
+        let identity = RunIdentity {
+            run,
             secret: Secret::new(random()?),
-            members: Members::default(),
-            net: options.net.clone(),
-            worker_options: options.worker.clone(),
-            log: options.log.clone(),
-            print: options.print,
-            checkpoints: opened.as_ref().map(|(directory, _)| directory.clone()),
-            left_behind: opened
-                .as_ref()
-                .map(|(_, opened)| opened.store.left_behind().clone())
-                .unwrap_or_default(),
-            stdin: options.stdin,
-            closed: standard::closed(),
+            first_recovery: first_recovery(run),
+            appointment: None,
         };
-        let core = Core::new(CoreOptions {
-            sources,
-            worker: options.worker.clone(),
-            link_lost: options.net.link_lost,
-            bolts: topology.components().iter().filter(|component| !component.is_spout()).count(),
-            drain_timeout: topology.options().drain_timeout,
-            start_inactive: topology.options().start_inactive,
-            checkpoints: opened.as_ref().map(|(_, opened)| {
-                let parts = Parts::new(&topology, &plan, usize::from(workers));
-                (topology.options().checkpoint_at_pace(), parts, opened.epoch)
-            }),
-            first_recovery: first_recovery(start.run),
-        });
-        let shared = Arc::new(Shared::new(core, topology.name().to_owned(), shapes(&topology, &plan)));
+        let prepared = prepare(&topology, (&plan, assignment), source, &options, reads_once, identity)?;
+        let Prepared { start, core, store } = prepared;
+        let shared =
+            Arc::new(Shared::new(Core::new(core), topology.name().to_owned(), shapes(&topology, &plan)));
         let (wishes, happenings) = channel();
         let (metrics, logger) = (options.metrics.clone(), options.logger.clone());
-        let store = opened.map(|(_, opened)| start_store(opened.store, &logger, &wishes)).transpose();
+        let store = store.map(|store| start_store(store, &logger, &wishes)).transpose();
         let store = store.map_err(StartWorkersError::Thread)?;
-        let shell = Shell::new(Arc::clone(&shared), start, options, input, wishes.clone(), store);
+        let children = ChildProcesses::new(start, options, input, wishes.clone());
+        let shell =
+            Shell::new(Arc::clone(&shared), logger.clone(), Box::new(children), wishes.clone(), store);
         let thread = thread::Builder::new()
             .name("squall-master".to_owned())
             .spawn(move || shell.run(&happenings))
@@ -285,7 +217,11 @@ impl fmt::Debug for RunningWorkers {
 }
 
 /// Starts the thread that publishes checkpoints.
-fn start_store(store: CheckpointStore, logger: &Logger, events: &Sender<Event>) -> io::Result<StoreThread> {
+pub(super) fn start_store(
+    store: CheckpointStore,
+    logger: &Logger,
+    events: &Sender<Event>,
+) -> io::Result<StoreThread> {
     let (jobs, taken) = channel();
     let (store, events) = (MasterStore::new(store, logger.clone()), events.clone());
     let thread = thread::Builder::new()

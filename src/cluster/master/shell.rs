@@ -1,13 +1,10 @@
 //! The master's thread: it passes events to the core and performs the actions of the core. No other
 //! thread starts workers or sends to them.
 //!
-//! This thread never waits for a worker. The worker's watcher thread writes what is sent and reads what
-//! the worker sends; all events arrive through one channel.
+//! This thread never waits for a worker. Other threads write what is sent and read what workers send; all events
+//! arrive through one channel.
 
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread::JoinHandle;
@@ -16,34 +13,41 @@ use std::time::Duration;
 use slog::{Logger, error, info, o, warn};
 
 use crate::clock::Time;
-use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
+use crate::cluster::control::ToWorker;
+use crate::cluster::link::Welcome;
 use crate::cluster::master::events::{Event, MasterAction, Note, StoreJob};
-use crate::cluster::master::inputs::RereadInput;
-use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::run::{Shared, WorkerEvent, WorkerEventKind};
 use crate::cluster::master::worker_record::Exit;
-use crate::cluster::processes::{LineSink, Process, ProcessEvent, WorkerStreams, watcher_name};
-use crate::cluster::processor::is_starved;
-use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 use crate::runtime::flow::checkpoint::StorageError;
-
-/// How long the master waits at the end until the last lines of a worker were passed on.
-const OUTPUTS_MAX: Duration = Duration::from_secs(1);
 
 /// The master's thread.
 pub(super) struct Shell {
     shared: Arc<Shared>,
-    /// The `Start` message as all workers get it; `try_start` fills in the fields that differ.
-    start: Start,
-    options: WorkersOptions,
-    /// Standard input, if it can be read again.
-    input: Option<RereadInput>,
+    logger: Logger,
+    processes: Box<dyn Processes>,
     happenings: Sender<Event>,
     /// The thread that publishes checkpoints, if the topology is exactly-once.
     store: Option<StoreThread>,
-    /// By worker: the present incarnation and its process. Replaced when the next one is started.
-    processes: Vec<Option<(Endpoint, Process)>>,
+}
+
+/// The processes of the workers, however they are had.
+pub(super) trait Processes: Send {
+    /// Starts the process of this incarnation, and sends it `Start` with these members. Returns its process id, if that
+    /// is known here.
+    fn start(&mut self, who: Endpoint, members: Members) -> io::Result<Option<u32>>;
+    /// Sends a message to the process of this incarnation, if there is one. Never waits.
+    fn send(&self, who: Endpoint, message: ToWorker);
+    /// Whether the process of this incarnation is silent because it is given no processor.
+    fn is_starved(&self, who: Endpoint) -> bool;
+    /// Kills the process of this incarnation. Its exit is reported as an event.
+    fn kill(&mut self, who: Endpoint);
+    /// Answers a process that a supervisor has started.
+    fn welcome(&mut self, who: Endpoint, process: u64, welcome: Welcome);
+    /// The process id of this incarnation, if that is known here.
+    fn pid(&self, who: Endpoint) -> Option<u32>;
+    /// The run has ended: waits for what the processes have written last.
+    fn finish(&mut self);
 }
 
 /// The thread that publishes checkpoints.
@@ -66,14 +70,12 @@ impl Drop for EndOnDrop {
 impl Shell {
     pub(super) fn new(
         shared: Arc<Shared>,
-        start: Start,
-        options: WorkersOptions,
-        input: Option<RereadInput>,
+        logger: Logger,
+        processes: Box<dyn Processes>,
         happenings: Sender<Event>,
         store: Option<StoreThread>,
     ) -> Shell {
-        let processes = (0..start.workers).map(|_| None).collect();
-        Shell { shared, start, options, input, happenings, store, processes }
+        Shell { shared, logger, processes, happenings, store }
     }
 
     /// Runs the workers until the end.
@@ -101,9 +103,7 @@ impl Shell {
             };
         }
         // The last lines of the workers are passed on before the run counts as ended.
-        for (_, process) in self.processes.drain(..).flatten() {
-            process.wait_for_outputs(OUTPUTS_MAX);
-        }
+        self.processes.finish();
         if let Some(StoreThread { jobs, thread }) = self.store {
             drop(jobs);
             // After an end that was cut short, a write may never return. It is not waited for.
@@ -116,16 +116,17 @@ impl Shell {
     fn act(&mut self, action: MasterAction) {
         match action {
             MasterAction::Start(who, members) => self.start_process(who, members),
-            MasterAction::Send(who, message) => self.send(who, message),
+            MasterAction::Send(who, message) => self.processes.send(who, message),
             MasterAction::Examine(who) => {
-                let reader = watcher_name(&who.worker.to_string());
-                let is_starved = self.process(who).is_some_and(|process| is_starved(process.pid(), &reader));
+                let is_starved = self.processes.is_starved(who);
                 let _ = self.happenings.send(Event::Examined(who, is_starved));
             }
-            MasterAction::Kill(who) => {
-                if let Some(process) = self.process(who) {
-                    process.kill();
+            MasterAction::Kill(who) => self.processes.kill(who),
+            MasterAction::Welcome(who, process, welcome) => {
+                if welcome == Welcome::Adopted {
+                    self.remember(who, WorkerEventKind::Listening);
                 }
+                self.processes.welcome(who, process, welcome);
             }
             MasterAction::Store(job) => {
                 let refused = self.store.as_ref().and_then(|store| store.jobs.send(job).err());
@@ -153,85 +154,17 @@ impl Shell {
         }
     }
 
-    fn process(&self, who: Endpoint) -> Option<&Process> {
-        let of = self.processes[who.worker.index()].as_ref();
-        of.filter(|(endpoint, _)| *endpoint == who).map(|(_, process)| process)
-    }
-
-    fn send(&self, who: Endpoint, message: ToWorker) {
-        let message = match message {
-            ToWorker::Members(members) => ToWorker::Members(self.as_dialed_by(who.worker, members)),
-            message => message,
-        };
-        if let Some(process) = self.process(who) {
-            process.send(&line(&message));
-        }
-    }
-
-    fn as_dialed_by(&self, worker: WorkerId, mut members: Members) -> Members {
-        if let Some(through) = &self.options.dial_through {
-            for member in members.members.iter_mut().filter(|member| member.worker != worker) {
-                member.address = member.address.map(|address| through(worker, member.worker, address));
-            }
-        }
-        members
-    }
-
     fn start_process(&mut self, who: Endpoint, members: Members) {
-        match self.try_start(who, members) {
-            Ok(process) => {
-                let kind = WorkerEventKind::Started(process.pid());
-                self.shared.lock().pids[who.worker.index()] = Some(process.pid());
-                self.processes[who.worker.index()] = Some((who, process));
-                self.remember(who, kind);
+        match self.processes.start(who, members) {
+            Ok(pid) => {
+                self.shared.lock().pids[who.worker.index()] = pid;
+                if let Some(pid) = pid {
+                    self.remember(who, WorkerEventKind::Started(pid));
+                }
             }
             Err(error) => {
                 let exited = Event::Exited(who, Exit::NotStarted(error.to_string()));
                 let _ = self.happenings.send(exited);
-            }
-        }
-    }
-
-    fn try_start(&self, who: Endpoint, members: Members) -> io::Result<Process> {
-        let stdin = match self.start.stdin {
-            true => Some(io::stdin().as_fd().try_clone_to_owned()?),
-            false => None,
-        };
-        if let Some(input) = self.input.as_ref().filter(|input| input.reader == who.worker) {
-            input.rewind()?;
-        }
-        let start = Start {
-            worker: who.worker,
-            incarnation: who.incarnation,
-            members: self.as_dialed_by(who.worker, members),
-            ..self.start.clone()
-        };
-        let happenings = self.happenings.clone();
-        let process = Process::start(
-            &self.options.executable,
-            &who.worker.to_string(),
-            WorkerStreams { stdout: self.stdout_of(who.worker), stderr: self.stderr_of(who.worker) },
-            move |event| drop(happenings.send(event_of(who, event))),
-        )?;
-        let start = line(&ToWorker::Start(Box::new(start)));
-        match stdin {
-            Some(stdin) => process.send_stdin(&start, stdin),
-            None => process.send(&start),
-        }
-        Ok(process)
-    }
-
-    fn stdout_of(&self, worker: WorkerId) -> Option<LineSink> {
-        let lines = self.options.stdout.clone()?;
-        Some(Box::new(move |line| lines(worker, line)))
-    }
-
-    fn stderr_of(&self, worker: WorkerId) -> LineSink {
-        match self.options.stderr.clone() {
-            Some(lines) => Box::new(move |line| lines(worker, line)),
-            None => {
-                let logger = self.options.logger.new(o!("worker" => worker.0));
-                Box::new(move |line| info!(logger, "{}", line))
             }
         }
     }
@@ -249,90 +182,70 @@ impl Shell {
         self.remember(who, WorkerEventKind::Died(how.to_string()));
     }
 
-    fn logger(&self, who: Endpoint) -> Logger {
-        self.options.logger.new(o!("worker" => who.worker.0, "incarnation" => who.incarnation.0))
+    fn logger_of(&self, who: Endpoint) -> Logger {
+        self.logger.new(o!("worker" => who.worker.0, "incarnation" => who.incarnation.0))
     }
 
     fn note(&self, note: Note) {
         match note {
             Note::Listening(who, after) => {
                 self.remember(who, WorkerEventKind::Listening);
-                info!(self.logger(who), "a worker is up"; "after" => format!("{after:.0?}"));
+                info!(self.logger_of(who), "a worker is up"; "after" => format!("{after:.0?}"));
             }
             Note::Died(who, how, pause) => {
                 self.dead(who, &how);
-                warn!(self.logger(who), "a worker died and is started again";
+                warn!(self.logger_of(who), "a worker died and is started again";
                     "by" => %how, "after" => format!("{pause:.0?}"));
             }
             Note::Starved(who) => {
                 warn!(
-                    self.logger(who),
+                    self.logger_of(who),
                     "a worker is late because it gets no processor time; it is waited for"
                 );
             }
             Note::Replaced(who, why) => {
                 self.remember(who, WorkerEventKind::Replaced(why.clone()));
-                warn!(self.logger(who), "a worker is replaced"; "because" => why);
+                warn!(self.logger_of(who), "a worker is replaced"; "because" => why);
             }
+            Note::Adopted(who) => info!(self.logger_of(who), "a worker that was running goes on"),
             Note::Ended(who) => {
                 self.dead(who, &Exit::Code(0));
-                slog::debug!(self.logger(who), "a worker has ended");
+                slog::debug!(self.logger_of(who), "a worker has ended");
             }
             Note::EndedBadly(who, how) => {
                 self.dead(who, &how);
-                warn!(self.logger(who), "a worker did not end in order"; "by" => %how);
+                warn!(self.logger_of(who), "a worker did not end in order"; "by" => %how);
             }
-            Note::Fatal(who, why) => error!(self.logger(who), "a worker cannot go on"; "because" => why),
+            Note::Fatal(who, why) => error!(self.logger_of(who), "a worker cannot go on"; "because" => why),
             Note::TooLarge(who, what) => {
-                error!(self.logger(who), "a message of a worker was too large"; "missing" => what);
+                error!(self.logger_of(who), "a message of a worker was too large"; "missing" => what);
             }
             Note::DrainRequested(who) => {
-                info!(self.logger(who), "draining"; "because" => "a component asked for it");
+                info!(self.logger_of(who), "draining"; "because" => "a component asked for it");
             }
             Note::Stopped(who, reason) => {
-                error!(self.logger(who), "draining: a component cannot go on"; "because" => %reason);
+                error!(self.logger_of(who), "draining: a component cannot go on"; "because" => %reason);
             }
             Note::Link(who, peer, up) => {
                 let kind = if up { WorkerEventKind::LinkUp(peer) } else { WorkerEventKind::LinkDown(peer) };
                 self.remember(who, kind);
             }
             Note::CheckpointGivenUp(checkpoint, why) => {
-                warn!(self.options.logger, "a checkpoint was given up: {}", why; "checkpoint" => %checkpoint);
+                warn!(self.logger, "a checkpoint was given up: {}", why; "checkpoint" => %checkpoint);
             }
             Note::GoingBack(latest, why) => {
                 let latest = latest.map_or("the begin".to_owned(), |id| id.to_string());
-                warn!(self.options.logger, "all tasks go back to the latest checkpoint: {}", why;
+                warn!(self.logger, "all tasks go back to the latest checkpoint: {}", why;
                     "latest_so_far" => latest);
             }
             Note::CheckpointUnread(why) => {
-                warn!(self.options.logger, "the latest checkpoint cannot be read; trying again: {}", why);
+                warn!(self.logger, "the latest checkpoint cannot be read; trying again: {}", why);
             }
-            Note::GivenUp(why) => error!(self.options.logger, "the run is given up"; "because" => why),
+            Note::GivenUp(why) => error!(self.logger, "the run is given up"; "because" => why),
             Note::LeftBehind(left) => {
-                let pids: Vec<u32> =
-                    left.iter().filter_map(|who| self.process(*who)).map(Process::pid).collect();
-                error!(self.options.logger, "processes do not die and are left behind"; "pids" => ?pids);
+                let pids: Vec<u32> = left.iter().filter_map(|who| self.processes.pid(*who)).collect();
+                error!(self.logger, "processes do not die and are left behind"; "pids" => ?pids);
             }
         }
-    }
-}
-
-/// The event of the core that a process event becomes.
-fn event_of(who: Endpoint, event: ProcessEvent) -> Event {
-    match event {
-        ProcessEvent::Line(line) => match parse::<FromWorker>(&line) {
-            Ok(message) => Event::Message(who, message),
-            Err(error) => Event::Broken(who, error.to_string()),
-        },
-        ProcessEvent::Broken(why) => Event::Broken(who, why),
-        ProcessEvent::Exited(status) => Event::Exited(who, exit(status)),
-    }
-}
-
-fn exit(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, Some(signal)) => Exit::Signal(signal),
-        (None, None) => Exit::Signal(0),
     }
 }

@@ -45,6 +45,10 @@ pub enum Exit {
     Signal(i32),
     /// It could not be started.
     NotStarted(String),
+    /// Nobody saw it: another process of the same worker is there.
+    Unseen,
+    /// It was not heard of for too long. It may still run, but nobody listens to it.
+    Fenced,
 }
 
 /// Signals that come from other processes: they are no sign that the worker itself is faulty.
@@ -53,7 +57,11 @@ const SIGNALS_FROM_OUTSIDE: [i32; 4] = [1, 2, 9, 15];
 impl Exit {
     /// Whether the process itself caused its end, so that its replacement may end the same way.
     pub fn is_own_doing(&self) -> bool {
-        !matches!(self, Exit::Signal(signal) if SIGNALS_FROM_OUTSIDE.contains(signal))
+        match self {
+            Exit::Code(_) | Exit::NotStarted(_) => true,
+            Exit::Signal(signal) => !SIGNALS_FROM_OUTSIDE.contains(signal),
+            Exit::Unseen | Exit::Fenced => false,
+        }
     }
 }
 
@@ -63,6 +71,8 @@ impl std::fmt::Display for Exit {
             Exit::Code(code) => write!(f, "exit code {code}"),
             Exit::Signal(signal) => write!(f, "signal {}", signal_name(*signal)),
             Exit::NotStarted(why) => write!(f, "it could not be started: {why}"),
+            Exit::Unseen => f.write_str("unknown, its supervisor has started another process"),
+            Exit::Fenced => f.write_str("being given up"),
         }
     }
 }
@@ -101,6 +111,8 @@ pub struct WorkerRecord {
     pub phase: WorkerPhase,
     /// The address on which it listens. `None`: it does not listen yet.
     pub address: Option<SocketAddr>,
+    /// A process that a supervisor has started, and that waits to be the next incarnation.
+    pub arrived: Option<u64>,
     /// When its last message came, or when it was started. Moved forward if the master itself did not
     /// run, or if the worker was given no processor.
     pub last_message_at: Time,
@@ -143,6 +155,7 @@ impl WorkerRecord {
             incarnation: Incarnation(1),
             phase: WorkerPhase::Waiting { until: Time::ZERO },
             address: None,
+            arrived: None,
             last_message_at: Time::ZERO,
             beat: None,
             active: false,

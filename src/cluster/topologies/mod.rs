@@ -24,17 +24,21 @@ mod assignment;
 mod catalog;
 mod id;
 mod key;
+mod life_sign;
 mod master;
 mod nodes;
 mod occupancy;
 mod orders;
+mod process_log;
 mod spec;
 mod state;
 
+pub use crate::cluster::control::LogSpec;
 pub use assignment::AssignmentRecord;
 pub use catalog::CatalogRecord;
 pub use id::{CLUSTER_NAME_MAX, TopologyId, TopologyIdError};
 pub use key::{ClusterKey, ClusterKeyError};
+pub use life_sign::LifeSign;
 pub use master::MasterRecord;
 pub use nodes::{TopologyNodes, topologies_node};
 pub use occupancy::{LOCK_FILE, Occupancy, OccupancyError, Occupant, occupant_of};
@@ -42,5 +46,6 @@ pub use orders::{
     ALIVE_FILE, LOG_FILE, MasterOrder, MasterPlace, MasterReport, ORDER_FILE, OUTPUT_FILE, OrderError,
     REPORT_FILE, SECRET_FILE, SOURCE_FILE, WorkerOrder, read_order, read_secret, write_order, write_secret,
 };
+pub use process_log::start_process_log;
 pub use spec::{BlobHash, BlobHashError, SpecRecord, Wanted};
 pub use state::{Outcome, StateRecord, TopologyPhase};

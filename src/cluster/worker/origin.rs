@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, Recv
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::cluster::control::ControlError;
+use crate::cluster::topologies::{OccupancyError, OrderError};
 
 /// Why a worker could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,12 @@ pub enum WorkerError {
     /// The system refuses something that the worker needs.
     #[error("cannot begin as a worker")]
     Io(#[from] io::Error),
+    /// Another process has its directory, or it is gone.
+    #[error(transparent)]
+    Occupied(#[from] OccupancyError),
+    /// Its order or its secret cannot be read.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// The first message of the parent cannot be read.
     #[error("the messages of the parent cannot be read")]
     Control(#[from] ControlError),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{self, Beat, FromWorker, LINE_MAX, WorkerFailure, line_that_fits};
+use crate::cluster::link::WorkerLink;
 use crate::cluster::stats::{WorkerStats, changes};
 use crate::ids::WorkerId;
 use crate::net::{Member, Members};
@@ -33,6 +34,8 @@ struct Inner {
     beat: Mutex<Beat>,
     links: Mutex<Links>,
     counted: Mutex<Counted>,
+    /// What carries the reports on, if a supervisor has started the worker.
+    link: Option<WorkerLink>,
 }
 
 /// What the control thread is to write.
@@ -71,9 +74,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Reports {
-    pub(super) fn new(sender: Sender<Report>) -> Reports {
+    pub(super) fn new(sender: Sender<Report>, link: Option<WorkerLink>) -> Reports {
         let (beat, links, counted) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Reports(Arc::new(Inner { sender, beat, links, counted }))
+        Reports(Arc::new(Inner { sender, beat, links, counted, link }))
     }
 
     /// Sets whether the worker is at rest, and how many of its spouts may still emit. To be called
@@ -148,6 +151,9 @@ impl Reports {
         let (done, wait) = channel();
         self.push(Report::Flush(done));
         let _ = wait.recv_timeout(FLUSH_MAX);
+        if let Some(link) = &self.0.link {
+            link.flush(FLUSH_MAX);
+        }
     }
 
     /// Sets the counters to be sent. Nothing is sent if they have not changed since the last time.
@@ -247,7 +253,7 @@ mod tests {
 
     fn reports() -> (Reports, Receiver<Report>) {
         let (sender, receiver) = channel();
-        (Reports::new(sender), receiver)
+        (Reports::new(sender, None), receiver)
     }
 
     fn sent(reports: &Reports, receiver: &Receiver<Report>) -> Vec<FromWorker> {

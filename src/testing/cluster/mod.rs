@@ -205,6 +205,7 @@ impl SimulatedCluster {
                 (topology.options().checkpoint_at_pace(), parts, opened.epoch)
             }),
             first_recovery: 0,
+            appointment: None,
         });
         let no_log = slog::Logger::root(slog::Discard, slog::o!());
         let store = opened.map(|opened| MasterStore::new(opened.store, no_log));
@@ -569,8 +570,8 @@ impl SimulatedCluster {
                 MasterAction::Store(job) => self.store(job, now),
                 MasterAction::AnswerSavepoint(answer) => self.savepoint = Some(answer),
                 MasterAction::Note(note) => self.note(&note),
-                // Nobody asks here: a simulation has no threads that could wait.
-                MasterAction::AnswerCheckpoint(..) | MasterAction::Done => {}
+                // Nobody asks here: a simulation has no threads that could wait. No supervisor starts its processes.
+                MasterAction::AnswerCheckpoint(..) | MasterAction::Welcome(..) | MasterAction::Done => {}
             }
         }
     }

@@ -96,6 +96,7 @@ impl World {
             start_inactive: false,
             checkpoints: None,
             first_recovery: 0,
+            appointment: None,
         };
         let deaths_left = if random.random_bool(0.5) { random.random_range(1..4) } else { 0 };
         World {
@@ -126,6 +127,7 @@ impl World {
                 MasterAction::Store(job) => panic!("seed {}: no checkpoints are taken: {job:?}", self.seed),
                 MasterAction::AnswerSavepoint(_)
                 | MasterAction::AnswerCheckpoint(..)
+                | MasterAction::Welcome(..)
                 | MasterAction::Note(_)
                 | MasterAction::Done => {}
             }

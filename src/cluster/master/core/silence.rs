@@ -20,7 +20,9 @@ impl Core {
         for index in 0..self.workers.len() {
             let record = &self.workers[index];
             match record.phase {
-                WorkerPhase::Waiting { until } if now >= until => self.start(index, now),
+                WorkerPhase::Waiting { until } if now >= until && self.can_start(record) => {
+                    self.start(index, now);
+                }
                 WorkerPhase::Starting { .. } | WorkerPhase::Up { .. }
                     if !record.is_examined && self.is_overdue(index, now) =>
                 {
@@ -38,6 +40,7 @@ impl Core {
         record.last_message_at = now;
         record.has_ended = false;
         record.is_examined = false;
+        record.arrived = None;
         let who = record.endpoint();
         let members = self.members();
         self.actions.push(MasterAction::Start(who, members));

@@ -5,14 +5,19 @@ use crate::cluster::control::ToWorker;
 use crate::cluster::master::checkpoints::MasterCheckpoints;
 use crate::cluster::master::events::{CoreOptions, MasterAction, Note};
 use crate::cluster::master::link_reports::LinkReports;
+use crate::cluster::master::living_workers::Adoption;
 use crate::cluster::master::waves::ProgressWaves;
 use crate::cluster::master::worker_record::{WorkerPhase, WorkerRecord};
 use crate::cluster::stats::WorkerStats;
+use crate::cluster::topologies::TopologyPhase;
 use crate::ids::WorkerId;
 use crate::net::{Endpoint, Members};
 use crate::runtime::StopReason;
 use crate::runtime::checkpoint_sequence::CheckpointSequence;
 use crate::runtime::end_sequence::EndSequence;
+
+/// Versions and rounds of a master begin above those of the masters before it: its epoch is in the upper bits.
+const EPOCH_SHIFT: u32 = 32;
 
 /// The state of a run.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Core {
     /// answered it or it has become stale.
     pub(super) round: Option<u64>,
     pub(super) link_reports: LinkReports,
+    /// Set while a master that is not the first waits for workers that run.
+    pub(super) adoption: Option<Adoption>,
     /// Set when `Close` is sent to all workers: workers that still run at that time are killed.
     pub(super) close_by: Option<Time>,
     /// Whether the workers that had not closed by `close_by` were examined. Reset when it is extended.
@@ -62,13 +69,16 @@ impl Core {
     /// A run in which nothing is started yet. The first event starts it.
     pub fn new(mut options: CoreOptions) -> Core {
         let (checkpoints, first_recovery) = (options.checkpoints.take(), options.first_recovery);
-        let ending = EndSequence::new(options.bolts, options.drain_timeout);
+        let epoch = options.appointment.map_or(0, |appointment| appointment.epoch);
+        let ending =
+            EndSequence::new(options.bolts, options.drain_timeout).with_rounds_after(epoch << EPOCH_SHIFT);
         Core {
             workers: (0..)
                 .zip(&options.sources)
                 .map(|(worker, sources)| WorkerRecord::new(WorkerId(worker), *sources))
                 .collect(),
-            version: 1,
+            version: (epoch << EPOCH_SHIFT) + 1,
+            adoption: Adoption::begin(&options),
             wanted_active: !options.start_inactive,
             rests: false,
             was_activated: false,
@@ -105,6 +115,17 @@ impl Core {
         let mut sum = WorkerStats::default();
         self.workers.iter().for_each(|record| record.counts.add_to(&mut sum, self.is_done));
         sum
+    }
+
+    /// What the topology does, as its master sees it.
+    pub fn phase(&self) -> TopologyPhase {
+        match () {
+            () if self.is_done => TopologyPhase::Ended,
+            () if self.close_by.is_some() || self.ending.is_draining() => TopologyPhase::Ending,
+            () if !self.all_were_up => TopologyPhase::Starting,
+            () if self.wanted_active => TopologyPhase::Active,
+            () => TopologyPhase::Inactive,
+        }
     }
 
     /// Whether the run is over.
@@ -150,6 +171,10 @@ impl Core {
     }
 
     pub(super) fn send_members(&mut self) {
+        // Before all that run are known, the list would lack some.
+        if self.adoption.is_some() {
+            return;
+        }
         let members = self.members();
         self.broadcast(ToWorker::Members(members));
     }

@@ -38,6 +38,7 @@ fn options(workers: u16) -> CoreOptions {
         start_inactive: false,
         checkpoints: None,
         first_recovery: 0,
+        appointment: None,
     }
 }
 

@@ -1,0 +1,229 @@
+//! The handshake of a control channel.
+//!
+//! ```text
+//!   worker                                                         master
+//!   Hello      protocol · topology · run · worker · process · nonce ─▶  checks all of it
+//!              ◀─ Challenge   its epoch · nonce · MAC of both lines     the worker checks it
+//!   Proof      MAC of both lines, with another label ──────────────▶  checks it
+//! ```
+//!
+//! The MACs are HMAC-SHA256 with the secret of the topology, as in the handshake of the wire (`net::handshake`), and for
+//! the same reasons. A side that refuses sends `Refused` with a reason and closes. The MACs prove who began the
+//! connection; only TLS protects what follows against an attacker who can change bytes on their way.
+
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::control::{line, parse};
+use crate::cluster::topologies::TopologyId;
+use crate::ids::WorkerId;
+use crate::net::Secret;
+
+/// The protocol of this version of squall.
+const PROTOCOL: u32 = 1;
+const MASTER: &str = "squall master";
+const WORKER: &str = "squall worker";
+
+/// A line of the handshake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HandshakeLine {
+    /// The first line of a worker.
+    Hello(Hello),
+    /// The answer of the master.
+    Challenge(Challenge),
+    /// The proof of the worker.
+    Proof(Proof),
+    /// Why the connection ends.
+    Refused(String),
+}
+
+/// Who connects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Which protocol follows.
+    pub protocol: u32,
+    /// The version of squall.
+    pub version: String,
+    /// The topology.
+    pub id: TopologyId,
+    /// Its run.
+    pub run: String,
+    /// The number of the worker.
+    pub worker: WorkerId,
+    /// Which process: a number that it has drawn.
+    pub process: u64,
+    /// Random.
+    pub nonce: String,
+}
+
+/// What the master answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// The epoch of the master.
+    pub epoch: u64,
+    /// Random.
+    pub nonce: String,
+    /// Its proof.
+    pub mac: String,
+}
+
+/// The proof of the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The MAC.
+    pub mac: String,
+}
+
+/// What both sides of a topology know.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The topology.
+    pub id: TopologyId,
+    /// Its run.
+    pub run: String,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+impl Known {
+    /// The first line of a worker.
+    pub fn hello(&self, worker: WorkerId, process: u64, nonce: u128) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            id: self.id.clone(),
+            run: self.run.clone(),
+            worker,
+            process,
+            nonce: format!("{nonce:032x}"),
+        }
+    }
+
+    /// What a master answers to a first line.
+    ///
+    /// # Errors
+    /// Why it refuses.
+    pub fn challenge(&self, hello: &Hello, epoch: u64, nonce: u128) -> Result<Challenge, String> {
+        if hello.protocol != PROTOCOL || hello.version != env!("CARGO_PKG_VERSION") {
+            return Err(format!(
+                "this worker is of squall {} with protocol {}, and its master of squall {} with protocol {PROTOCOL}",
+                crate::text::shown(&hello.version),
+                hello.protocol,
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        if (&hello.id, &hello.run) != (&self.id, &self.run) {
+            return Err("this is the master of another topology, or of another run".to_owned());
+        }
+        let nonce = format!("{nonce:032x}");
+        let mac = hex(hmac::sign(&self.key(), &signed(MASTER, hello, epoch, &nonce)).as_ref());
+        Ok(Challenge { epoch, nonce, mac })
+    }
+
+    /// What the worker proves itself with, if the master has proven itself.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn proof(&self, hello: &Hello, challenge: &Challenge) -> Result<Proof, String> {
+        let Challenge { epoch, nonce, mac } = challenge;
+        self.check(&signed(MASTER, hello, *epoch, nonce), mac)?;
+        let mac = hex(hmac::sign(&self.key(), &signed(WORKER, hello, *epoch, nonce)).as_ref());
+        Ok(Proof { mac })
+    }
+
+    /// Whether the worker has proven itself.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn verify(&self, hello: &Hello, challenge: &Challenge, proof: &Proof) -> Result<(), String> {
+        self.check(&signed(WORKER, hello, challenge.epoch, &challenge.nonce), &proof.mac)
+    }
+
+    fn key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, self.secret.bytes())
+    }
+
+    fn check(&self, signed: &[u8], mac: &str) -> Result<(), String> {
+        let wrong = || "the proof is wrong: the other side has another secret".to_owned();
+        let mac = from_hex(mac).ok_or_else(wrong)?;
+        hmac::verify(&self.key(), signed, &mac).map_err(|_| wrong())
+    }
+}
+
+/// The line of a part of the handshake, with its end.
+pub fn handshake_line(part: HandshakeLine) -> Vec<u8> {
+    line(&part)
+}
+
+/// The part of the handshake that a line is.
+///
+/// # Errors
+/// When it is none, or says why the connection ends.
+pub fn read_handshake(line: &[u8]) -> Result<HandshakeLine, String> {
+    match parse(line) {
+        Ok(HandshakeLine::Refused(why)) => Err(format!("refused: {}", crate::text::shown(why))),
+        Ok(part) => Ok(part),
+        Err(_) => Err("the other side does not speak squall's control protocol".to_owned()),
+    }
+}
+
+/// What is signed. JSON, so that no two different handshakes have the same bytes.
+fn signed(label: &str, hello: &Hello, epoch: u64, nonce: &str) -> Vec<u8> {
+    serde_json::to_vec(&(label, hello, epoch, nonce)).expect("it is made of texts and numbers")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits.filter(|digits| digits.len().is_multiple_of(2))?;
+    Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(secret: u8, run: &str) -> Known {
+        let id = TopologyId::new("words", 1).expect("an id");
+        Known { id, run: run.to_owned(), secret: Secret::new([secret; 32]) }
+    }
+
+    #[test]
+    fn both_prove_themselves() {
+        let (worker, master) = (known(1, "a"), known(1, "a"));
+        let hello = worker.hello(WorkerId(2), 7, 11);
+        let challenge = master.challenge(&hello, 3, 12).expect("it is its topology");
+        let proof = worker.proof(&hello, &challenge).expect("it is its master");
+        assert_eq!(master.verify(&hello, &challenge, &proof), Ok(()));
+        // A proof is good for one handshake, and for one side.
+        let other = master.challenge(&hello, 3, 13).expect("it is its topology");
+        assert!(master.verify(&hello, &other, &proof).is_err());
+        let echoed = Proof { mac: challenge.mac.clone() };
+        assert!(master.verify(&hello, &challenge, &echoed).is_err());
+        let raised = Challenge { epoch: 4, ..challenge };
+        assert!(worker.proof(&hello, &raised).is_err(), "the epoch is part of what is proven");
+    }
+
+    #[test]
+    fn who_does_not_know_the_secret_is_refused() {
+        let (worker, master) = (known(1, "a"), known(2, "a"));
+        let hello = worker.hello(WorkerId(2), 7, 11);
+        let challenge = master.challenge(&hello, 3, 12).expect("it is its topology");
+        assert!(worker.proof(&hello, &challenge).is_err());
+        let bad = Proof { mac: "zz".to_owned() };
+        assert!(master.verify(&hello, &challenge, &bad).is_err());
+    }
+
+    #[test]
+    fn another_run_or_version_is_refused() {
+        let (worker, master) = (known(1, "a"), known(1, "b"));
+        let hello = worker.hello(WorkerId(2), 7, 11);
+        assert!(master.challenge(&hello, 3, 12).is_err_and(|why| why.contains("another run")));
+        let newer = Hello { protocol: 2, ..hello };
+        assert!(worker.challenge(&newer, 3, 12).is_err_and(|why| why.contains("protocol 2")));
+    }
+}

@@ -1,0 +1,474 @@
+//! The thread of the master's end: it accepts connections, and moves lines between them and the master's thread.
+//!
+//! A *session* is what the master and one process have had to say to each other. It outlives connections, and ends when
+//! the process is fenced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+
+use crate::clock::{Clock, Time};
+use crate::cluster::control::{line, parse};
+use crate::cluster::link::arrival::{Arrival, Introduction, Welcome, boot_id};
+use crate::cluster::link::connection::LinkConnection;
+use crate::cluster::link::hello::{Challenge, HandshakeLine, Hello, Known, handshake_line, read_handshake};
+use crate::cluster::link::resend::Resend;
+use crate::net::tls::Tls;
+use crate::net::transport::Transport;
+
+/// How long a process may take to prove who it is.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Connections that have not proven who they are, at most. More are closed at once, and come again.
+const UNPROVEN_MAX: usize = 256;
+/// The thread looks so often at what is due.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// A process is told so often what was taken, if nothing else tells it.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// What happens on the connections of a master.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A process has proven who it is, and is to be welcomed.
+    Arrived(Arrival),
+    /// A process has sent this line.
+    Line(u64, Vec<u8>),
+    /// The channel of a process cannot go on, for this reason.
+    Broken(u64, String),
+    /// The connection of a process has ended. It may come back.
+    Closed(u64),
+}
+
+/// What the thread is to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    Welcome(u64, Welcome),
+    Send(u64, Vec<u8>),
+    Fence(u64),
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Commands {
+    waiting: Mutex<Vec<Command>>,
+    wake: OwnedFd,
+    /// The process ids of those that run on this host.
+    pub(super) pids: Mutex<BTreeMap<u64, u32>>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Commands {
+    /// Nothing is to be done yet.
+    ///
+    /// # Errors
+    /// When the system refuses a descriptor.
+    pub(super) fn new() -> io::Result<Commands> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Commands { waiting: Mutex::default(), wake, pids: Mutex::default() })
+    }
+
+    pub(super) fn push(&self, command: Command) {
+        lock(&self.waiting).push(command);
+        // If the counter is full, the eventfd is readable already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+/// How far a connection has come.
+enum Stage {
+    /// Nothing has come.
+    AwaitsHello,
+    /// It was challenged.
+    AwaitsProof(Hello, Challenge),
+    /// It has proven who it is.
+    AwaitsIntroduction(Hello),
+    /// The master's thread decides about it.
+    AwaitsWelcome(u64),
+    /// It carries the lines of this process.
+    Up(u64),
+}
+
+struct Accepted {
+    connection: LinkConnection,
+    stage: Stage,
+    /// By when it must have proven who it is.
+    deadline: Time,
+}
+
+#[derive(Default)]
+struct Session {
+    resend: Resend,
+    /// The connection that carries it, if there is one.
+    connection: Option<u64>,
+}
+
+/// The thread.
+pub(super) struct LinksThread {
+    listener: TcpListener,
+    tls: Option<Tls>,
+    known: Known,
+    epoch: u64,
+    rng: StdRng,
+    clock: Clock,
+    commands: Arc<Commands>,
+    /// By numbers that are not used again.
+    connections: BTreeMap<u64, Accepted>,
+    next: u64,
+    /// By process.
+    sessions: BTreeMap<u64, Session>,
+    boot: String,
+    told_at: Time,
+    events: Box<dyn Fn(LinkEvent) + Send>,
+}
+
+impl LinksThread {
+    /// A thread that accepts on this socket, which does not wait.
+    pub(super) fn new(
+        listener: TcpListener,
+        tls: Option<Tls>,
+        known: Known,
+        (epoch, seed): (u64, u64),
+        commands: Arc<Commands>,
+        events: Box<dyn Fn(LinkEvent) + Send>,
+    ) -> LinksThread {
+        LinksThread {
+            listener,
+            tls,
+            known,
+            epoch,
+            rng: StdRng::seed_from_u64(seed),
+            clock: Clock::real(),
+            commands,
+            connections: BTreeMap::new(),
+            next: 0,
+            sessions: BTreeMap::new(),
+            boot: boot_id(),
+            told_at: Time::ZERO,
+            events,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let numbers: Vec<u64> = self.connections.keys().copied().collect();
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(_) => return,
+            };
+            if !self.carry_out() {
+                return self.end();
+            }
+            if ready.is_accepting {
+                self.accept();
+            }
+            for (number, events) in numbers.into_iter().zip(ready.connections) {
+                if !events.is_empty() {
+                    self.read(number);
+                }
+            }
+            self.close_late();
+            let now = self.clock.now();
+            if now.since(self.told_at) >= TELL_EVERY {
+                self.told_at = now;
+                self.tell();
+            }
+            self.write();
+        }
+    }
+
+    fn wait(&self) -> Result<Ready, Errno> {
+        let mut fds = vec![
+            PollFd::new(&self.commands.wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+        ];
+        let connections = self.connections.values().map(|accepted| &accepted.connection);
+        fds.extend(
+            connections.map(|connection| PollFd::from_borrowed_fd(connection.fd(), connection.wants())),
+        );
+        match poll(&mut fds, Some(&TICK)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        if !fds[0].revents().is_empty() {
+            let _ = rustix::io::read(&self.commands.wake, &mut [0; 8]);
+        }
+        Ok(Ready {
+            is_accepting: !fds[1].revents().is_empty(),
+            connections: fds[2..].iter().map(PollFd::revents).collect(),
+        })
+    }
+
+    /// Carries out what the master's thread wants. Returns whether it goes on.
+    fn carry_out(&mut self) -> bool {
+        let commands = std::mem::take(&mut *lock(&self.commands.waiting));
+        for command in commands {
+            match command {
+                Command::Welcome(process, welcome) => self.welcome(process, welcome),
+                Command::Send(process, line) => {
+                    let Some(session) = self.sessions.get_mut(&process) else { continue };
+                    if let Err(error) = session.resend.push(line) {
+                        self.broken(process, error.to_string());
+                    }
+                }
+                Command::Fence(process) => {
+                    lock(&self.commands.pids).remove(&process);
+                    let session = self.sessions.remove(&process);
+                    if let Some(number) = session.and_then(|session| session.connection) {
+                        self.drop_connection(number);
+                    }
+                }
+                Command::End => return false,
+            }
+        }
+        true
+    }
+
+    /// Writes what can be written at once, and ends.
+    fn end(mut self) {
+        self.tell();
+        self.write();
+        for accepted in std::mem::take(&mut self.connections).into_values() {
+            accepted.connection.close();
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Nobody waits, or the system has no descriptor left for now.
+                Err(_) => return,
+            };
+            let unproven =
+                |accepted: &&Accepted| matches!(accepted.stage, Stage::AwaitsHello | Stage::AwaitsProof(..));
+            if self.connections.values().filter(unproven).count() >= UNPROVEN_MAX {
+                continue;
+            }
+            let transport = match &self.tls {
+                None => Ok(Transport::Plain),
+                Some(tls) => tls.accept().map(|session| Transport::Tls(Box::new(session))),
+            };
+            let connection = transport.and_then(|transport| LinkConnection::new(socket, transport));
+            let Ok(connection) = connection else { continue };
+            let deadline = self.clock.now().after(HANDSHAKE_MAX);
+            self.connections.insert(self.next, Accepted { connection, stage: Stage::AwaitsHello, deadline });
+            self.next += 1;
+        }
+    }
+
+    fn read(&mut self, number: u64) {
+        let Some(accepted) = self.connections.get_mut(&number) else { return };
+        let goes_on = accepted.connection.read();
+        loop {
+            let Some(accepted) = self.connections.get_mut(&number) else { return };
+            match accepted.connection.line() {
+                Ok(Some(line)) => self.take(number, &line),
+                Ok(None) => break,
+                Err(_) => return self.drop_connection(number),
+            }
+        }
+        if !matches!(goes_on, Ok(true)) {
+            self.drop_connection(number);
+        }
+    }
+
+    /// Takes a line of a connection.
+    fn take(&mut self, number: u64, line: &[u8]) {
+        let Some(accepted) = self.connections.get_mut(&number) else { return };
+        match &accepted.stage {
+            Stage::AwaitsHello => {
+                let challenged = match read_handshake(line) {
+                    Ok(HandshakeLine::Hello(hello)) => {
+                        let nonce = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
+                        let challenge = self.known.challenge(&hello, self.epoch, nonce);
+                        challenge.map(|challenge| (hello, challenge))
+                    }
+                    Ok(_) => Err("the first line is no hello".to_owned()),
+                    Err(why) => Err(why),
+                };
+                match challenged {
+                    Ok((hello, challenge)) => {
+                        let answer = handshake_line(HandshakeLine::Challenge(challenge.clone()));
+                        accepted.connection.out().extend_from_slice(&answer);
+                        accepted.stage = Stage::AwaitsProof(hello, challenge);
+                    }
+                    Err(why) => self.refuse(number, why),
+                }
+            }
+            Stage::AwaitsProof(hello, challenge) => {
+                let verified = match read_handshake(line) {
+                    Ok(HandshakeLine::Proof(proof)) => self.known.verify(hello, challenge, &proof),
+                    Ok(_) => Err("the second line is no proof".to_owned()),
+                    Err(why) => Err(why),
+                };
+                match verified {
+                    Ok(()) => {
+                        let hello = hello.clone();
+                        accepted.connection.is_proven();
+                        accepted.stage = Stage::AwaitsIntroduction(hello);
+                    }
+                    Err(why) => self.refuse(number, why),
+                }
+            }
+            Stage::AwaitsIntroduction(hello) => {
+                let hello = hello.clone();
+                match parse::<Introduction>(line) {
+                    Ok(introduction) => self.introduced(number, &hello, introduction),
+                    Err(error) => self.refuse(number, error.to_string()),
+                }
+            }
+            // It waits for its answer, so it has nothing to send.
+            Stage::AwaitsWelcome(_) => self.drop_connection(number),
+            Stage::Up(process) => {
+                let process = *process;
+                let Some(session) = self.sessions.get_mut(&process) else { return };
+                match session.resend.take(line) {
+                    Ok(Some(line)) => (self.events)(LinkEvent::Line(process, line.to_vec())),
+                    Ok(None) => {}
+                    // On its next connection both sides find out where they are.
+                    Err(_) => self.drop_connection(number),
+                }
+            }
+        }
+    }
+
+    fn introduced(&mut self, number: u64, hello: &Hello, introduction: Introduction) {
+        let Introduction { pid, boot, epoch, taken, living } = introduction;
+        let process = hello.process;
+        if boot == self.boot {
+            lock(&self.commands.pids).insert(process, pid);
+        }
+        let known = self.sessions.get_mut(&process).filter(|_| epoch == self.epoch);
+        let Some(session) = known else {
+            if let Some(accepted) = self.connections.get_mut(&number) {
+                accepted.stage = Stage::AwaitsWelcome(process);
+            }
+            return (self.events)(LinkEvent::Arrived(Arrival { worker: hello.worker, process, living }));
+        };
+        let welcome = Welcome::Again { taken: session.resend.taken() };
+        match session.resend.connected(taken) {
+            Ok(()) => {
+                let before = session.connection.replace(number);
+                self.answer(number, &welcome, Stage::Up(process));
+                before.into_iter().for_each(|before| self.drop_connection(before));
+            }
+            Err(error) => self.broken(process, error.to_string()),
+        }
+    }
+
+    fn welcome(&mut self, process: u64, welcome: Welcome) {
+        let waits = |accepted: &Accepted| matches!(accepted.stage, Stage::AwaitsWelcome(of) if of == process);
+        // If it has connected again meanwhile, only its last connection is of use.
+        let waiting: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, accepted)| waits(accepted))
+            .map(|(number, _)| *number)
+            .collect();
+        let Some((last, others)) = waiting.split_last() else { return };
+        others.iter().for_each(|number| self.drop_connection(*number));
+        match welcome {
+            Welcome::Fenced(_) => {
+                self.answer(*last, &welcome, Stage::AwaitsWelcome(process));
+                if let Some(accepted) = self.connections.remove(last) {
+                    accepted.connection.close();
+                }
+            }
+            Welcome::Fresh | Welcome::Adopted | Welcome::Again { .. } => {
+                let session = Session { resend: Resend::default(), connection: Some(*last) };
+                self.sessions.insert(process, session);
+                self.answer(*last, &welcome, Stage::Up(process));
+            }
+        }
+    }
+
+    fn answer(&mut self, number: u64, welcome: &Welcome, stage: Stage) {
+        if let Some(accepted) = self.connections.get_mut(&number) {
+            accepted.connection.out().extend_from_slice(&line(welcome));
+            accepted.stage = stage;
+        }
+    }
+
+    fn refuse(&mut self, number: u64, why: String) {
+        if let Some(mut accepted) = self.connections.remove(&number) {
+            accepted.connection.out().extend_from_slice(&handshake_line(HandshakeLine::Refused(why)));
+            accepted.connection.close();
+        }
+    }
+
+    fn broken(&mut self, process: u64, why: String) {
+        if let Some(number) = self.sessions.remove(&process).and_then(|session| session.connection) {
+            self.drop_connection(number);
+        }
+        (self.events)(LinkEvent::Broken(process, why));
+    }
+
+    fn drop_connection(&mut self, number: u64) {
+        let Some(accepted) = self.connections.remove(&number) else { return };
+        accepted.connection.close();
+        if let Stage::Up(process) = accepted.stage
+            && let Some(session) = self.sessions.get_mut(&process)
+            && session.connection == Some(number)
+        {
+            session.connection = None;
+            (self.events)(LinkEvent::Closed(process));
+        }
+    }
+
+    /// Closes connections that have not proven in time who they are.
+    fn close_late(&mut self) {
+        let now = self.clock.now();
+        let is_late = |accepted: &Accepted| {
+            let is_unproven = !matches!(accepted.stage, Stage::Up(_) | Stage::AwaitsWelcome(_));
+            is_unproven && now >= accepted.deadline
+        };
+        let late: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, accepted)| is_late(accepted))
+            .map(|(number, _)| *number)
+            .collect();
+        late.into_iter().for_each(|number| self.drop_connection(number));
+    }
+
+    fn tell(&mut self) {
+        for session in self.sessions.values_mut() {
+            if let Some(accepted) = session.connection.and_then(|number| self.connections.get_mut(&number)) {
+                session.resend.tell(accepted.connection.out());
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        for session in self.sessions.values_mut() {
+            if let Some(accepted) = session.connection.and_then(|number| self.connections.get_mut(&number))
+                && !accepted.connection.is_full()
+            {
+                session.resend.write(accepted.connection.out());
+            }
+        }
+        let failed: Vec<u64> = self
+            .connections
+            .iter_mut()
+            .filter_map(|(number, accepted)| accepted.connection.write().is_err().then_some(*number))
+            .collect();
+        failed.into_iter().for_each(|number| self.drop_connection(number));
+    }
+}
+
+/// What can be done.
+struct Ready {
+    is_accepting: bool,
+    /// In the order of the connections.
+    connections: Vec<PollFlags>,
+}

@@ -1,0 +1,312 @@
+//! The main function of a master that a supervisor has started: `squall master --directory DIR`.
+//!
+//! ```text
+//!   order.json ─▶ this thread ── wishes ──▶ "squall-master": shell ⇄ core ──▶ LinkedProcesses ══▶ workers
+//!   report.json ◀─────┘ looks several times a second
+//! ```
+//!
+//! 1. It does what its order wants, and reports how that goes. It knows nothing of nimbus or ZooKeeper.
+//! 2. It ends when the topology has ended, with code 0, or when its order names another epoch or another assignment of
+//!    executors, with code 1: then its supervisor starts the next one.
+//! 3. If the topology cannot begin, that is its end, with the reason in the report.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+use std::{io, thread};
+
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use slog::{Logger, error, info, o, warn};
+
+use crate::clock::Clock;
+use crate::cluster::link::Known;
+use crate::cluster::master::core::Core;
+use crate::cluster::master::events::{Appointment, Event};
+use crate::cluster::master::linked_processes::LinkedProcesses;
+use crate::cluster::master::options::WorkersOptions;
+use crate::cluster::master::preparation::{Prepared, RunIdentity, prepare};
+use crate::cluster::master::run::Shared;
+use crate::cluster::master::running::start_store;
+use crate::cluster::master::shell::Shell;
+use crate::cluster::signals;
+use crate::cluster::source::TopologySource;
+use crate::cluster::stats::shapes;
+use crate::cluster::topologies::{
+    LifeSign, MasterOrder, MasterReport, ORDER_FILE, Occupancy, OccupancyError, OrderError, Outcome,
+    REPORT_FILE, SOURCE_FILE, StateRecord, TopologyPhase, Wanted, read_order, read_secret, start_process_log,
+    write_order,
+};
+use crate::files::read_regular;
+use crate::net::tls::Tls;
+use crate::text::shown;
+use crate::topology::registry::Registry;
+use crate::tuple::Timestamp;
+
+/// How often the master looks at its order and at how the topology goes.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a master that is not the first waits for workers that run.
+const GRACE: Duration = Duration::from_secs(5);
+/// Bytes of the largest source of a topology.
+const SOURCE_MAX: u64 = 64 << 20;
+
+/// Why a master did not do what it was started for. Its supervisor starts the next one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppointedError {
+    /// Another process has its directory, or it is gone.
+    #[error(transparent)]
+    Occupied(#[from] OccupancyError),
+    /// Its order or its secret cannot be read, or its report cannot be written.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// There is no order.
+    #[error("the directory `{0}` has no order: a supervisor starts masters, nobody else")]
+    NoOrder(String),
+    /// The system refuses something that it needs.
+    #[error("a master cannot begin")]
+    Io(#[from] io::Error),
+    /// Another process is to be the master, or the topology is placed in another way.
+    #[error("this master ends: {0}")]
+    Replaced(&'static str),
+}
+
+/// Runs the master whose order is in this directory, to the end of its topology.
+///
+/// # Errors
+/// When another process has to go on.
+pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), AppointedError> {
+    let _occupancy = Occupancy::take(directory)?;
+    signals::leave_to_parent()?;
+    signals::survive_file_size_limit()?;
+    let order = read(directory)?;
+    let log = start_process_log(directory, &order.log)?;
+    let logger = log.logger.new(o!("topology" => order.spec.id.to_string(), "epoch" => order.epoch));
+    let life_sign = LifeSign::open(directory)?;
+    life_sign.give();
+    info!(logger, "a master begins");
+    let mut desk = Desk {
+        directory,
+        epoch: order.epoch,
+        reported: None,
+        wanted: order.spec.wanted,
+        logger: logger.clone(),
+    };
+    match Begun::new(directory, registry, &order, &logger) {
+        Ok(begun) => {
+            let ended = begun.run_to_end(&mut desk, &order, &life_sign);
+            if let Err(why) = &ended {
+                warn!(logger, "{}", why);
+            }
+            ended
+        }
+        Err(Unfit::Topology(why)) => {
+            error!(logger, "the topology cannot begin"; "because" => &why);
+            let outcome = Outcome { failure: Some(why), ended_at: now(), ..Outcome::default() };
+            desk.report_end(outcome);
+            Ok(())
+        }
+        Err(Unfit::System(error)) => {
+            error!(logger, "the master cannot begin"; "because" => shown(&error));
+            Err(error.into())
+        }
+    }
+}
+
+fn read(directory: &Path) -> Result<MasterOrder, AppointedError> {
+    let order = read_order(directory, ORDER_FILE)?;
+    order.ok_or_else(|| AppointedError::NoOrder(directory.display().to_string()))
+}
+
+fn now() -> String {
+    Timestamp(Clock::real().wall_nanos()).to_string()
+}
+
+/// Why a master could not begin.
+enum Unfit {
+    /// The next one could not, either.
+    Topology(String),
+    /// The system refuses something.
+    System(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Unfit {
+        Unfit::System(error)
+    }
+}
+
+/// A master that has begun.
+struct Begun {
+    shared: Arc<Shared>,
+    wishes: Sender<Event>,
+    thread: thread::JoinHandle<()>,
+    report: MasterReport,
+    /// The version of the assignment of executors that it began with.
+    assignment: u64,
+}
+
+impl Begun {
+    fn new(
+        directory: &Path,
+        registry: &Registry,
+        order: &MasterOrder,
+        logger: &Logger,
+    ) -> Result<Begun, Unfit> {
+        let unfit = |why: &str| Unfit::Topology(why.to_owned());
+        let bytes = read_regular(&directory.join(SOURCE_FILE), SOURCE_MAX)?;
+        let source: TopologySource =
+            serde_json::from_slice(&bytes).map_err(|error| Unfit::Topology(shown(error)))?;
+        let mut topology = source.load(registry).map_err(|errors| Unfit::Topology(errors.render(false)))?;
+        topology.options.resolve_threads();
+        let placement = order.assignment.placement.as_ref().ok_or_else(|| unfit("it is placed nowhere"))?;
+        let assignment = placement.assignment.clone();
+        let version = assignment.version;
+        let plan =
+            assignment.plan(&topology).ok_or_else(|| unfit("its placement is that of another topology"))?;
+        let run = u128::from_str_radix(&order.spec.run, 16).map_err(|_| unfit("its run has no name"))?;
+        let secret = read_secret(directory).map_err(|error| Unfit::System(io::Error::other(error)))?;
+        let appointment = Appointment { epoch: order.epoch, grace: GRACE, assignment: version };
+        // Above all recoveries of the masters before.
+        let first_recovery = (order.epoch << 40) | (run as u64 >> 32);
+        let identity = RunIdentity {
+            run: run.to_be_bytes(),
+            secret: secret.clone(),
+            first_recovery,
+            appointment: Some(appointment),
+        };
+        let options = WorkersOptions {
+            net: order.net.clone(),
+            worker: order.worker.clone(),
+            logger: logger.clone(),
+            log: order.log.clone(),
+            ..WorkersOptions::new(assignment.workers())
+        };
+        let prepared = prepare(&topology, (&plan, assignment), source, &options, None, identity)
+            .map_err(|error| Unfit::Topology(shown(&error)))?;
+        let Prepared { start, mut core, store } = prepared;
+        core.start_inactive = order.spec.wanted != Wanted::Active;
+        let (wishes, happenings) = channel();
+        let tls = order.net.tls.as_ref().map(|paths| Tls::load(paths, &Clock::real())).transpose();
+        let tls = tls.map_err(|error| Unfit::System(io::Error::other(error)))?;
+        let known = Known { id: order.spec.id.clone(), run: order.spec.run.clone(), secret };
+        let seed = SysRng.try_next_u64().map_err(|error| Unfit::System(io::Error::other(error)))?;
+        let linked = LinkedProcesses::listen(
+            start,
+            order.net.listen,
+            tls,
+            known,
+            (order.epoch, seed),
+            wishes.clone(),
+        )?;
+        let address = linked.address();
+        let store = store.map(|store| start_store(store, logger, &wishes)).transpose()?;
+        let shared =
+            Arc::new(Shared::new(Core::new(core), topology.name().to_owned(), shapes(&topology, &plan)));
+        let shell = Shell::new(Arc::clone(&shared), logger.clone(), Box::new(linked), wishes.clone(), store);
+        let thread =
+            thread::Builder::new().name("squall-master".to_owned()).spawn(move || shell.run(&happenings))?;
+        let state = StateRecord { epoch: order.epoch, ..StateRecord::default() };
+        let report = MasterReport { address: Some(address), state };
+        Ok(Begun { shared, wishes, thread, report, assignment: version })
+    }
+
+    /// Follows the order and reports, until the topology has ended.
+    fn run_to_end(
+        mut self,
+        desk: &mut Desk<'_>,
+        order: &MasterOrder,
+        life_sign: &LifeSign,
+    ) -> Result<(), AppointedError> {
+        if order.spec.wanted.is_end() {
+            self.wish(order.spec.wanted);
+        }
+        loop {
+            let has_ended = self.shared.wait(LOOK_EVERY);
+            life_sign.give();
+            if has_ended {
+                break;
+            }
+            self.report.state.phase = self.shared.lock().core.phase();
+            desk.report(&self.report);
+            let order = match read(desk.directory) {
+                Ok(order) => order,
+                Err(error) => {
+                    slog::debug!(desk.logger, "the order cannot be read"; "because" => shown(&error));
+                    continue;
+                }
+            };
+            let placed = order.assignment.placement.as_ref().map(|placement| placement.assignment.version);
+            if order.epoch != desk.epoch {
+                return Err(AppointedError::Replaced("another process is to be the master"));
+            }
+            if placed.is_some_and(|version| version != self.assignment) {
+                return Err(AppointedError::Replaced("executors are placed in another way"));
+            }
+            if order.spec.wanted != desk.wanted {
+                desk.wanted = order.spec.wanted;
+                self.wish(desk.wanted);
+            }
+        }
+        let _ = self.thread.join();
+        let stats = self.shared.stats();
+        let topology = &stats.topology;
+        let outcome = Outcome {
+            failure: stats.failure.clone().or_else(|| topology.stopped.as_ref().map(ToString::to_string)),
+            cut_short: topology.cut_short,
+            completed: topology.acked,
+            failed: topology.failed + topology.given_up,
+            lost: topology.lost,
+            restarts: stats.processes.restarts,
+            ended_at: now(),
+        };
+        info!(desk.logger, "the topology has ended"; "completed" => outcome.completed, "lost" => outcome.lost,
+            "cut_short" => outcome.cut_short);
+        desk.report_end(outcome);
+        Ok(())
+    }
+
+    fn wish(&self, wanted: Wanted) {
+        let event = match wanted {
+            Wanted::Active => Event::Activate,
+            Wanted::Inactive => Event::Deactivate,
+            Wanted::Drained => Event::Drain,
+            Wanted::Killed => Event::Kill,
+        };
+        // After the end nobody takes it, and there is nothing to do.
+        let _ = self.wishes.send(event);
+    }
+}
+
+/// Where a master reports.
+struct Desk<'d> {
+    directory: &'d Path,
+    epoch: u64,
+    reported: Option<MasterReport>,
+    wanted: Wanted,
+    logger: Logger,
+}
+
+impl Desk<'_> {
+    /// Writes a report, if it differs from the one before. If that fails, the next one is written.
+    fn report(&mut self, report: &MasterReport) -> bool {
+        if self.reported.as_ref() == Some(report) {
+            return true;
+        }
+        match write_order(self.directory, REPORT_FILE, report) {
+            Ok(()) => self.reported = Some(report.clone()),
+            Err(error) => warn!(self.logger, "the report cannot be written"; "because" => shown(&error)),
+        }
+        self.reported.as_ref() == Some(report)
+    }
+
+    /// Reports the end. It must be known, so this waits until it can be written.
+    fn report_end(&mut self, outcome: Outcome) {
+        let state = StateRecord { epoch: self.epoch, phase: TopologyPhase::Ended, outcome: Some(outcome) };
+        let report = MasterReport { address: None, state };
+        while !self.report(&report) {
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
