@@ -13,10 +13,11 @@ use squall::clock::Clock;
 use squall::cluster::TopologySource;
 use squall::cluster::blobs::BlobStore;
 use squall::cluster::coordination::{
-    Coordination, CoordinationError, MemoryClient, MemoryOptions, MemoryService, Node, NodePath, Notify,
-    Session, Version, decode_record, encode_record,
+    CandidateRecord, ClusterRecord, Coordination, CoordinationError, Lose, MemoryClient, MemoryOptions,
+    MemoryService, Node, NodePath, Notify, Session, Version, decode_record, encode_record,
 };
-use squall::cluster::daemons::{Leader, LeaderOptions, NimbusState, SupervisorRecord};
+use squall::cluster::daemons::belonging::Belonging;
+use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, NimbusState, SupervisorRecord};
 use squall::cluster::operations::{OperationError, Operations, SubmitRequest, Submitted, TopologyInfo};
 use squall::cluster::topologies::{
     AssignmentRecord, BlobHash, CatalogRecord, SpecRecord, StateRecord, TopologyId, TopologyNodes,
@@ -605,6 +606,55 @@ fn a_nimbus_that_does_not_lead_does_nothing_and_says_who_leads() {
     assert_eq!(world.tree(), tree);
 }
 
+/// As `squall nimbus` runs them: each takes part in the election, and leads or says who does.
+#[test]
+fn nimbuses_elect_one_and_the_next_one_goes_on() {
+    let mut world = World::new(&["a"]);
+    let mut nimbuses: Vec<(Candidate, Nimbus)> = ["x", "y"]
+        .map(|name| {
+            let disk = world.disk.path().join(name);
+            std::fs::create_dir(&disk).unwrap();
+            let nimbus = world.elect();
+            let me = CandidateRecord::new(name, nimbus.epoch, format!("{name}:7070"));
+            let new = ClusterRecord::new(u128::from(nimbus.epoch), 0);
+            let belonging = Belonging::read(&disk).unwrap();
+            (Candidate::new(belonging, me, new, Logger::root(Discard, o!())).unwrap(), nimbus)
+        })
+        .into();
+    let steps = |world: &World, nimbuses: &mut [(Candidate, Nimbus)], count: usize| {
+        for _ in 0..count {
+            world.clock.advance(SECOND / 4);
+            world.hosts.values().for_each(MemoryClient::beat);
+            world.service.step();
+            for (candidate, nimbus) in nimbuses.iter_mut() {
+                nimbus.client.client.beat();
+                let state = candidate.step(&*nimbus.client, world.clock.now());
+                nimbus.leader.step(&state, candidate.leader_address());
+            }
+        }
+    };
+    steps(&world, &mut nimbuses, 4);
+    let submitted = nimbuses[0].1.submit("words", 1).expect("it leads");
+    let stands_by = |address: &str| OperationError::NotLeader { leader: Some(address.to_owned()) };
+    assert_eq!(nimbuses[1].1.leader.topologies().unwrap_err(), stands_by("x:7070"));
+    let before = world.assignment(submitted.id.as_ref().unwrap()).unwrap();
+    // Its process is stopped. The clock ends its lead, and the other one is elected.
+    let stopped = nimbuses.remove(0);
+    steps(&world, &mut nimbuses, 5 * 4);
+    assert_eq!(stopped.1.leader.topologies().unwrap_err(), OperationError::NotLeader { leader: None });
+    steps(&world, &mut nimbuses, 5 * 4);
+    let info = nimbuses[0].1.info("words");
+    assert_eq!(Some(info.id), submitted.id);
+    assert_eq!(
+        world.assignment(submitted.id.as_ref().unwrap()),
+        Some(AssignmentRecord { epoch: 2, ..before })
+    );
+    // It goes on, and finds out.
+    nimbuses.insert(0, (stopped.0, stopped.1.clone()));
+    steps(&world, &mut nimbuses, 1);
+    assert_eq!(stopped.1.leader.want("words", Wanted::Killed).unwrap_err(), stands_by("y:7070"));
+}
+
 /// Something an operator does, in a world that is made for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
@@ -803,5 +853,36 @@ fn what_an_old_leader_still_does_changes_nothing_after_another_one_has_begun() {
             calls += 1;
         }
         assert!(calls > 5, "{deed:?}: there are calls to begin at");
+    }
+}
+
+/// A write is on its way when the connection is lost, and arrives after the leader has made its next pass. It had deleted
+/// what was not in the catalog, and then the late write put a topology without nodes into the catalog.
+#[test]
+fn a_write_that_arrives_late_leaves_everything_whole() {
+    for deed in DEEDS {
+        let mut calls = 0;
+        loop {
+            let (mut world, nimbus, mut used) = deed.prepare();
+            let client = Arc::clone(&nimbus.client);
+            let lose = move || client.client.lose_next(Lose::Late, true);
+            nimbus.client.plan(calls, Event::First(Box::new(lose)));
+            let answer = deed.run(&nimbus);
+            if nimbus.client.is_whole() {
+                break;
+            }
+            let at = format!("{deed:?} at call {calls}");
+            nimbus.client.client.heal();
+            world.pass(&nimbus, 2 * SECOND);
+            world.service.arrive();
+            world.pass(&nimbus, 2 * SECOND);
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                world.check(&mut used);
+                settle(deed, &mut world, &mut used, answer.is_ok());
+            }));
+            assert!(outcome.is_ok(), "{at}");
+            calls += 1;
+        }
+        assert!(calls > 5, "{deed:?}: there are calls to lose");
     }
 }

@@ -19,9 +19,9 @@ Examples:
   squall nimbus
   squall nimbus --config etc/squall.toml --log-format json
 
-Its options are in the tables `[nimbus]`, `[cluster]` and `[zookeeper]` of the engine's file. One of all
-nimbuses of a cluster leads, the others stand by; the first one begins the cluster. The one that leads
-places topologies on the hosts, and places them again when hosts are lost.
+Its options are in the tables `[nimbus]`, `[cluster]` and `[zookeeper]` of the engine's file. One of
+all nimbuses of a cluster leads, the others stand by; the first one begins the cluster. The one that
+leads places topologies on the hosts, and places them again when hosts are lost.
 
 It runs until SIGINT, SIGTERM or another signal that asks a process to end; then it gives up the
 leadership, so that another one need not wait for the end of its session. A second signal ends it at once.

@@ -265,8 +265,12 @@ impl Leader {
                     None => drop(fence.create(&topology.nodes.assignment, &record)?),
                 }
                 let workers = record.placement.as_ref().map_or(0, |placement| placement.slots.len());
-                info!(self.logger, "a topology is placed"; "id" => %record.id, "change" => record.change,
-                    "workers" => workers, "master" => record.master, "short" => record.short);
+                match record.short {
+                    None => info!(self.logger, "a topology is placed"; "id" => %record.id,
+                        "change" => record.change, "workers" => workers, "master" => record.master),
+                    Some(short) => warn!(self.logger, "a topology is short"; "id" => %record.id,
+                        "change" => record.change, "workers" => workers, "why" => short),
+                }
             }
         }
         Ok(())
