@@ -171,8 +171,17 @@ impl Process {
     }
 }
 
-/// The command that runs `executable`. Its argument 0 is the program's own name, for lists of processes.
+/// The command that runs `executable` as a worker of a parent.
 fn command(executable: &Executable) -> io::Result<Command> {
+    let mut command = program(executable)?;
+    if *executable == Executable::This {
+        command.arg("worker");
+    }
+    Ok(command)
+}
+
+/// The command that runs `executable`. Its argument 0 is the program's own name, for lists of processes.
+pub(super) fn program(executable: &Executable) -> io::Result<Command> {
     match executable {
         Executable::At(path, arguments) => {
             let mut command = Command::new(path);
@@ -185,7 +194,7 @@ fn command(executable: &Executable) -> io::Result<Command> {
             let link = Path::new("/proc/self/exe");
             let mut command = Command::new(if link.exists() { link } else { &path });
             let shown = path.file_name().map_or_else(|| path.clone().into(), ToOwned::to_owned);
-            command.arg0(shown).arg("worker");
+            command.arg0(shown);
             Ok(command)
         }
     }

@@ -19,6 +19,8 @@ pub struct ClusterOptions {
     /// `blobs`: the directory with what topologies are made of, which all nimbuses and supervisors see. `None`: below the
     /// user's state directory.
     pub blobs: Option<PathBuf>,
+    /// `key_file`: the key that all hosts of the cluster have. `None`: below the user's state directory.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[nimbus]`.
@@ -46,15 +48,27 @@ impl Default for NimbusOptions {
 pub const NIMBUS_PORT: u16 = 7070;
 
 /// `[supervisor]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SupervisorOptions {
     /// `id`: how this host is called in the cluster. `None`: by its own name.
     pub id: Option<String>,
-    /// `directory`: where it remembers which cluster it belongs to. `None`: below the user's state directory.
+    /// `directory`: where it remembers which cluster it belongs to and which processes it has started. `None`: below the
+    /// user's state directory.
     pub directory: Option<PathBuf>,
     /// `rack`, `slots`, `cpu`, `memory`: what the host offers.
     pub host: HostOptions,
+    /// `log_max`: the bytes that the file `output` of a process may have before it is begun anew.
+    pub log_max: u64,
+    /// `log_keep`: how many such files are kept beside the latest.
+    pub log_keep: u32,
+}
+
+impl Default for SupervisorOptions {
+    fn default() -> SupervisorOptions {
+        let host = HostOptions::default();
+        SupervisorOptions { id: None, directory: None, host, log_max: 10 << 20, log_keep: 5 }
+    }
 }
 
 impl NimbusOptions {
@@ -86,6 +100,21 @@ impl SupervisorOptions {
         if self.host.resources.memory > max {
             let message = format!("`{key}` must be at most {}", show_size(max));
             problems.add(key, None, message, "it is the memory of the host that workers may use");
+        }
+        let (key, least, most) = ("supervisor.log_max", limits::LOG_SIZE_MIN, limits::LOG_SIZE_MAX);
+        if !(least..=most).contains(&self.log_max) {
+            let message = format!("`{key}` must be from {} to {}", show_size(least), show_size(most));
+            problems.add(
+                key,
+                None,
+                message,
+                "it is the size from which on the file `output` of a process is begun anew",
+            );
+        }
+        let (key, max) = ("supervisor.log_keep", limits::LOG_FILES_MAX);
+        if self.log_keep > max {
+            let message = format!("`{key}` must be at most {max}, not {}", self.log_keep);
+            problems.add(key, None, message, "it is how many earlier files `output` of a process are kept");
         }
         problems.0
     }

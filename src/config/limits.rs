@@ -30,6 +30,12 @@ pub const PARALLELISM_MAX: u32 = 4096;
 pub const TASKS_MAX: u32 = 32_767;
 /// The shortest `nimbus.supervisor_timeout`.
 pub const SUPERVISOR_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// Bytes of the smallest and the largest log file.
+pub const LOG_SIZE_MIN: u64 = 4 << 10;
+/// See [`LOG_SIZE_MIN`].
+pub const LOG_SIZE_MAX: u64 = 1 << 40;
+/// Earlier log files that are kept.
+pub const LOG_FILES_MAX: u32 = 1000;
 /// Driver threads of a worker.
 pub const THREADS_MAX: u32 = 1024;
 /// Messages that one spout task may have open.

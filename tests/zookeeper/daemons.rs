@@ -1,6 +1,7 @@
 //! Real nimbuses and supervisors, which are killed, stopped and ended, and whose ZooKeeper loses its data.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,6 +34,9 @@ struct Daemon {
 impl Cluster {
     fn new(servers: &Servers, root: &str) -> Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let key = directory.path().join("cluster.key");
+        fs::write(&key, "0123456789abcdef".repeat(4)).expect("the directory is ours");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
         let servers = servers.addresses().iter().map(ToString::to_string).collect();
         Cluster { directory, servers, root: root.to_owned() }
     }
@@ -42,7 +46,7 @@ impl Cluster {
         let file = self.directory.path().join(format!("{host}.toml"));
         let text = format!(
             "[zookeeper]\nservers = {:?}\nroot = {:?}\nsession_timeout = \"4s\"\nread_again = \"1s\"\n\
-             [cluster]\nblobs = \"blobs\"\n\
+             [cluster]\nblobs = \"blobs\"\nkey_file = \"cluster.key\"\n\
              [nimbus]\nid = {host:?}\ndirectory = \"{host}-nimbus\"\nlisten = \"127.0.0.1:0\"\n\
              [supervisor]\nid = {host:?}\ndirectory = \"{host}-supervisor\"\nslots = 7\nrack = \"r1\"\n",
             self.servers, self.root

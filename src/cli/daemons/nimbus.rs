@@ -7,7 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 use slog::info;
 
 use crate::cli::context::Context;
-use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of};
+use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of, make_key};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cluster::api::{ApiLimits, ApiServer};
 use crate::cluster::coordination::{CandidateRecord, ClusterRecord, Coordination as _, NodePath};
@@ -43,6 +43,10 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     let belonging = belonging_in("nimbus.directory", directory, &format!("nimbus-{id}"))?;
     let blobs = blobs_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
+    if let Some(file) = make_key(&engine, &mut beginning.rng)? {
+        info!(beginning.logging.logger, "the key of the cluster was made: copy it to all hosts with a supervisor";
+            "file" => %file.display());
+    }
     let token = u128::from(beginning.rng.next_u64()) << 64 | u128::from(beginning.rng.next_u64());
     let new = ClusterRecord::new(token, beginning.clock.wall_nanos());
     let logger = beginning.logging.logger.clone();

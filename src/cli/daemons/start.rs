@@ -1,5 +1,6 @@
 //! What both daemons are started with.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +16,12 @@ use crate::cli::log_format::LogFormatFlag;
 use crate::cli::terminal::Stream;
 use crate::clock::Clock;
 use crate::cluster::blobs::BlobStore;
+use crate::cluster::control::LogSpec;
 use crate::cluster::coordination::NodePath;
 use crate::cluster::coordination::zookeeper::ZooKeeperClient;
 use crate::cluster::daemons::belonging::Belonging;
 use crate::cluster::daemons::{self, EndRequest, make_directory};
+use crate::cluster::topologies::{ClusterKey, ClusterKeyError};
 use crate::components::stream::Stream as OutputStream;
 use crate::config::{EngineOptions, is_daemon_id};
 use crate::logging::{Levels, Logging};
@@ -55,6 +58,12 @@ impl DaemonFlags {
     /// The engine's file. `None`: it has mistakes, which were reported.
     pub(super) fn engine(&self, context: &Context) -> Option<EngineOptions> {
         load::engine(self.config.as_deref(), context)
+    }
+
+    /// What the processes of topologies log.
+    pub(super) fn log_spec(&self) -> LogSpec {
+        let levels = self.log.clone().unwrap_or_else(|| Levels::all(FilterLevel::Info));
+        LogSpec { levels, format: self.log_format.format(), color: false }
     }
 
     /// Begins to log, catches signals, and begins to connect.
@@ -104,10 +113,63 @@ pub(super) fn belonging_in(
     directory: Option<&Path>,
     own: &str,
 ) -> Result<Belonging, CommandError> {
+    let directory = directory_of(key, directory, own)?;
+    Belonging::read(&directory).map_err(|error| CommandError::Refused(error.to_string()))
+}
+
+/// The directory of a daemon, which is made.
+pub(super) fn directory_of(key: &str, directory: Option<&Path>, own: &str) -> Result<PathBuf, CommandError> {
     let directory = directory_or_own(key, directory, own)?;
     make_directory(&directory)
         .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
-    Belonging::read(&directory).map_err(|error| CommandError::Refused(error.to_string()))
+    Ok(directory)
+}
+
+/// Where the key of the cluster is, or should be.
+fn key_file_of(engine: &EngineOptions) -> Result<PathBuf, CommandError> {
+    directory_or_own("cluster.key_file", engine.cluster.key_file.as_deref(), "cluster.key")
+}
+
+/// The key of the cluster.
+pub(super) fn key_of(engine: &EngineOptions) -> Result<ClusterKey, CommandError> {
+    let file = key_file_of(engine)?;
+    match ClusterKey::read(&file) {
+        Err(ClusterKeyError::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(CommandError::Refused(format!(
+                "there is no key of the cluster in `{}`: copy the file from a host with a nimbus, which has made it, \
+                 and let nobody else read it (`chmod 600`); `cluster.key_file` names another place",
+                file.display()
+            )))
+        }
+        Err(error) => Err(CommandError::Refused(with_causes(&error))),
+        Ok(key) => Ok(key),
+    }
+}
+
+/// Makes the key of the cluster if there is none. Returns where, if it was made.
+pub(super) fn make_key(engine: &EngineOptions, rng: &mut StdRng) -> Result<Option<PathBuf>, CommandError> {
+    let file = key_file_of(engine)?;
+    if let Some(directory) = file.parent() {
+        make_directory(directory)
+            .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
+    }
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    let made = ClusterKey::make(&file, &bytes).map_err(|error| CommandError::Refused(with_causes(&error)))?;
+    // One that is there must be one.
+    ClusterKey::read(&file).map_err(|error| CommandError::Refused(with_causes(&error)))?;
+    Ok(made.then_some(file))
+}
+
+/// An error with its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// What the topologies of the cluster are made of. Nothing is made yet.
@@ -116,7 +178,7 @@ pub(super) fn blobs_of(engine: &EngineOptions) -> Result<BlobStore, CommandError
     Ok(BlobStore::new(directory_or_own("cluster.blobs", directory, "blobs")?))
 }
 
-/// A directory that the options name, or one of this name below the user's state directory.
+/// A directory or file that the options name, or one of this name below the user's state directory.
 fn directory_or_own(key: &str, directory: Option<&Path>, own: &str) -> Result<PathBuf, CommandError> {
     match (directory, state_home()) {
         (Some(directory), _) => Ok(directory.to_owned()),

@@ -4,21 +4,29 @@ use rand::Rng as _;
 use slog::info;
 
 use crate::cli::context::Context;
-use crate::cli::daemons::start::{DaemonFlags, belonging_in, id_of};
+use crate::cli::daemons::start::{
+    Beginning, DaemonFlags, belonging_in, blobs_of, directory_of, id_of, key_of,
+};
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cluster::daemons::{Supervisor, SupervisorRecord};
+use crate::cluster::daemons::{
+    AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, host,
+};
+use crate::cluster::processes::Executable;
 
 const EXAMPLES: &str = "\
 Examples:
   squall supervisor
   squall supervisor --config etc/squall.toml --log-format json
 
-Its options are in the tables `[supervisor]` and `[zookeeper]` of the engine's file. It offers the slots
-and resources of its host to the cluster that a nimbus has begun. So far it is listed by `squall
-cluster`; that it starts workers is to come.
+Its options are in the tables `[supervisor]`, `[cluster]`, `[zookeeper]`, `[net]` and `[worker]` of the
+engine's file. It offers the slots and resources of its host to the cluster that a nimbus has begun, and
+runs there the workers and masters of topologies that are assigned to it. It needs the file with the key
+of the cluster, which a nimbus makes: copy it.
 
 It runs until SIGINT, SIGTERM or another signal that asks a process to end; then it leaves the cluster at
-once. A second signal ends it at once.
+once. The workers and masters that it has started GO ON, and the next supervisor of this host finds them:
+so squall can be updated while topologies run. To end them, kill the topologies first. A second signal
+ends it at once.
 
 Exit codes: 0 it was ended; 1 it could not begin; 2 the command line is wrong.";
 
@@ -35,10 +43,13 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     let options = &engine.supervisor;
     let id = id_of("supervisor.id", options.id.as_deref())?;
     let own = format!("supervisor-{id}");
+    let directory = directory_of("supervisor.directory", options.directory.as_deref(), &own)?;
     let belonging = belonging_in("supervisor.directory", options.directory.as_deref(), &own)?;
+    let key = key_of(&engine)?;
+    let blobs = blobs_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
     let me = SupervisorRecord {
-        id,
+        id: id.clone(),
         rack: options.host.rack.clone(),
         slots: options.host.slots,
         resources: options.host.resources,
@@ -46,11 +57,30 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         started_at: beginning.started_at(),
     };
     let logger = beginning.logging.logger.clone();
+    let children = ChildrenOptions {
+        directory,
+        executable: Executable::This,
+        key,
+        read_blob: Box::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
+        log_max: options.log_max,
+        log_keep: options.log_keep as usize,
+        logger: logger.clone(),
+    };
+    let settings = HostSettings {
+        id,
+        net: engine.net.clone(),
+        worker: engine.worker.clone(),
+        log: args.flags.log_spec(),
+    };
+    let children = Children::open(children, settings, beginning.clock.now())
+        .map_err(|error| CommandError::Refused(error.to_string()))?;
     info!(logger, "a supervisor begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","));
     let mut supervisor = Supervisor::new(belonging, me, logger.clone())
         .map_err(|error| CommandError::Refused(error.to_string()))?;
-    beginning.run(&supervisor.watched(), || supervisor.step(&*beginning.client).next_step());
-    supervisor.end(&*beginning.client);
-    info!(logger, "this supervisor ends");
-    Ok(CommandOutcome::Done)
+    let Beginning { client, clock, end, rng, .. } = &mut beginning;
+    let at_the_end = (&*end, AtTheEnd::GoOn);
+    let ended = host(&mut supervisor, children, &**client, clock, at_the_end, || rng.next_u64());
+    supervisor.end(&**client);
+    info!(logger, "this supervisor ends"; "what_it_has_started" => "goes on");
+    ended.map(|()| CommandOutcome::Done).map_err(|error| CommandError::Refused(error.to_string()))
 }

@@ -1,5 +1,5 @@
-//! The daemons of a cluster: nimbuses elect a leader, which places topologies; supervisors offer their hosts; and both
-//! notice when the data of the cluster are lost.
+//! The daemons of a cluster: nimbuses elect a leader, which places topologies; supervisors offer their hosts and run what is
+//! assigned to them; and all notice when the data of the cluster are lost.
 //!
 //! ```text
 //!   squall nimbus ────── steps ──▶ Nimbus ─────┐
@@ -19,4 +19,7 @@ mod supervisor;
 
 pub use nimbus::{Leader, LeaderOptions, Nimbus, NimbusState};
 pub use running::{EndRequest, make_directory, run};
-pub use supervisor::{Supervisor, SupervisorRecord, SupervisorState};
+pub use supervisor::{
+    AtTheEnd, Children, ChildrenOptions, HostSettings, ReadBlob, Supervisor, SupervisorRecord,
+    SupervisorState, host,
+};

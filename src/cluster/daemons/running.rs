@@ -38,7 +38,18 @@ impl EndRequest {
         Ok(EndRequest(wanted))
     }
 
-    fn is_there(&self) -> bool {
+    /// One that no signal sets: see [`EndRequest::set`].
+    pub fn by_hand() -> EndRequest {
+        EndRequest(Arc::default())
+    }
+
+    /// Requests the end.
+    pub fn set(&self) {
+        // Relaxed: nothing else is read because of it.
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_there(&self) -> bool {
         // Relaxed: nothing else is read because of it.
         self.0.load(Ordering::Relaxed)
     }

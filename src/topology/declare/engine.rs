@@ -175,6 +175,7 @@ fn relative_to_file(options: &mut EngineOptions, file: &str) {
     let password = ensemble.password_file.as_mut();
     let daemons = [
         options.cluster.blobs.as_mut(),
+        options.cluster.key_file.as_mut(),
         options.nimbus.directory.as_mut(),
         options.supervisor.directory.as_mut(),
     ];

@@ -289,14 +289,24 @@ static ZOOKEEPER_TLS: &[EngineKey] = &[
     },
 ];
 
-static CLUSTER: &[EngineKey] = &[Key {
-    path: "cluster.blobs",
-    doc: "The directory with what topologies are made of. All nimbuses and supervisors see it.",
-    default: "`squall/blobs` in the user's state directory",
-    shape: Shape::Text("the path of a directory", |o, text| {
-        path(o.cluster.blobs.get_or_insert_default(), text)
-    }),
-}];
+static CLUSTER: &[EngineKey] = &[
+    Key {
+        path: "cluster.blobs",
+        doc: "The directory with what topologies are made of. All nimbuses and supervisors see it.",
+        default: "`squall/blobs` in the user's state directory",
+        shape: Shape::Text("the path of a directory", |o, text| {
+            path(o.cluster.blobs.get_or_insert_default(), text)
+        }),
+    },
+    Key {
+        path: "cluster.key_file",
+        doc: "The file with the key that all hosts of the cluster have, which nobody else may read.",
+        default: "`squall/cluster.key` in the user's state directory",
+        shape: Shape::Text("the path of a file", |o, text| {
+            path(o.cluster.key_file.get_or_insert_default(), text)
+        }),
+    },
+];
 
 static NIMBUS: &[EngineKey] = &[
     Key {
@@ -346,7 +356,7 @@ static SUPERVISOR: &[EngineKey] = &[
     },
     Key {
         path: "supervisor.directory",
-        doc: "Where it remembers which cluster it belongs to.",
+        doc: "Where it remembers its cluster and its processes, and where these have their directories.",
         default: "`squall/supervisor-<id>` in the user's state directory",
         shape: Shape::Text("the path of a directory", |o, text| {
             path(o.supervisor.directory.get_or_insert_default(), text)
@@ -380,6 +390,18 @@ static SUPERVISOR: &[EngineKey] = &[
         doc: "Memory that topologies may use.",
         default: "\"4GiB\"",
         shape: Shape::Size(|o, v| o.supervisor.host.resources.memory = v),
+    },
+    Key {
+        path: "supervisor.log_max",
+        doc: "From which size on the file `output` of a process is begun anew.",
+        default: "\"10MiB\"",
+        shape: Shape::Size(|o, v| o.supervisor.log_max = v),
+    },
+    Key {
+        path: "supervisor.log_keep",
+        doc: "How many earlier files `output` of a process are kept.",
+        default: "5",
+        shape: Shape::Count(0, limits::LOG_FILES_MAX, |o, v| o.supervisor.log_keep = v),
     },
 ];
 

@@ -69,7 +69,7 @@ fn the_ensemble_is_read() {
 #[test]
 fn the_daemons_are_read() {
     let text = "
-        cluster.blobs = 'b'
+        cluster = { blobs = 'b', key_file = 'k' }
         nimbus = { id = 'n1', directory = 'n', supervisor_timeout = '1m' }
         [supervisor]
         id = 'host-7'
@@ -77,12 +77,16 @@ fn the_daemons_are_read() {
         slots = 16
         cpu = 31.5
         memory = '64GiB'
+        log_max = '1MiB'
+        log_keep = 2
     ";
     let options = load_engine(&MemorySource::new().file("etc/squall.toml", text), "etc/squall.toml").unwrap();
     assert_eq!(options.nimbus.id.as_deref(), Some("n1"));
     assert_eq!(options.nimbus.directory.as_deref(), Some(Path::new("etc/n")));
     assert_eq!(options.nimbus.supervisor_timeout, Duration::from_secs(60));
     assert_eq!(options.cluster.blobs.as_deref(), Some(Path::new("etc/b")));
+    assert_eq!(options.cluster.key_file.as_deref(), Some(Path::new("etc/k")));
+    assert_eq!((options.supervisor.log_max, options.supervisor.log_keep), (1 << 20, 2));
     let host = &options.supervisor.host;
     assert_eq!((options.supervisor.id.as_deref(), &*host.rack, host.slots), (Some("host-7"), "r2", 16));
     assert_eq!(host.resources.to_string(), "31.5 cores and 64GiB");
@@ -285,6 +289,7 @@ mod shipped {
         let password = options.zookeeper.password_file.take();
         assert_eq!(password.as_deref(), Some(Path::new("config/zookeeper.password")));
         assert_eq!(options.cluster.blobs.take().as_deref(), Some(Path::new("config/state/blobs")));
+        assert_eq!(options.cluster.key_file.take().as_deref(), Some(Path::new("config/state/cluster.key")));
         assert_eq!(options.nimbus.id.take().as_deref(), Some("nimbus-1"));
         assert_eq!(options.nimbus.directory.take().as_deref(), Some(Path::new("config/state/nimbus")));
         assert_eq!(options.supervisor.id.take().as_deref(), Some("host-1"));

@@ -1,5 +1,5 @@
-//! A supervisor: the process that will start and watch workers on its host. So far it belongs to the cluster with the
-//! slots and resources that it offers, and notices when the data of the cluster are lost.
+//! How a supervisor belongs to its cluster: with the slots and resources that it offers. It notices when the data of the
+//! cluster are lost.
 //!
 //! 1. [`Supervisor::step`] is called when one of its nodes has changed, and from time to time.
 //! 2. Its node is held: it vanishes a session time-out after the supervisor has died. What runs on the host is not
@@ -95,6 +95,16 @@ impl Supervisor {
     pub fn new(belonging: Belonging, me: SupervisorRecord, logger: Logger) -> Result<Supervisor, PathError> {
         let node = supervisors_node().child(&me.id)?;
         Ok(Supervisor { belonging, me, node, logger, shown: None })
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> &str {
+        &self.me.id
+    }
+
+    /// Where it logs.
+    pub(super) fn logger(&self) -> &Logger {
+        &self.logger
     }
 
     /// The nodes whose changes concern it.

@@ -1,0 +1,476 @@
+//! The processes of a supervisor and their private directories: performs what the core wants, and notifies it of what
+//! happens.
+//!
+//! ```text
+//!   <supervisor.directory>/
+//!     lock                         held by the supervisor: a directory has one at a time
+//!     children.json                the local record
+//!     topologies/<id>/<role>/      private directories: see `topologies::orders`
+//! ```
+//!
+//! 1. Each process is in a process group of its own, so a signal of a terminal to the group of the supervisor does not
+//!    reach it, and lives on when the supervisor ends, however that happens.
+//! 2. A process is killed and watched by its pidfd, whether this supervisor has started it or an earlier one, so no
+//!    signal reaches another process that has got its number.
+//! 3. Whoever starts a process finds out by the lock of its directory whether it is the one that has it. A process that
+//!    ends while another one has the directory was one too many: then the other one is the process of that child.
+//!    So whenever an earlier supervisor was killed, between any two of its calls, a child has one process.
+//! 4. A directory is taken before it is removed, so no process begins in it meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use slog::{Logger, error, info, warn};
+
+use crate::clock::Time;
+use crate::cluster::daemons::supervisor::actions::{
+    Action, Event, Exit, FoundChild, Importance, Order, Preparation,
+};
+use crate::cluster::daemons::supervisor::child::{ChildId, Role};
+use crate::cluster::daemons::supervisor::core::SupervisorCore;
+use crate::cluster::daemons::supervisor::local_record::LocalRecord;
+use crate::cluster::daemons::supervisor::readings::Write;
+use crate::cluster::daemons::supervisor::settings::HostSettings;
+use crate::cluster::daemons::supervisor::strangers::log_strangers;
+use crate::cluster::processes::{Executable, program};
+use crate::cluster::processor::is_starved;
+use crate::cluster::topologies::{
+    ALIVE_FILE, BlobHash, ClusterKey, ORDER_FILE, OUTPUT_FILE, Occupancy, OccupancyError, REPORT_FILE,
+    SOURCE_FILE, occupant_of, read_order, write_order, write_secret,
+};
+use crate::files::publish;
+use crate::logging::rotate_by_copy;
+
+/// The directory of private directories.
+const TOPOLOGIES: &str = "topologies";
+/// The name of the thread that does all this.
+pub(super) const THREAD: &str = "squall-children";
+/// The longest time between two looks at what children have written.
+const LOOK_MAX: Duration = Duration::from_millis(250);
+/// The same for the sizes of their outputs.
+const LOOK_AT_OUTPUTS: Duration = Duration::from_secs(5);
+
+/// Reads what a topology is made of.
+pub type ReadBlob = Box<dyn Fn(&BlobHash) -> Result<Vec<u8>, String> + Send>;
+
+/// What the processes of a supervisor are started with.
+pub struct ChildrenOptions {
+    /// The directory of the supervisor, which is there.
+    pub directory: PathBuf,
+    /// The program that they run.
+    pub executable: Executable,
+    /// From which the secrets of topologies follow.
+    pub key: ClusterKey,
+    /// Reads what a topology is made of.
+    pub read_blob: ReadBlob,
+    /// `[supervisor] log_max`.
+    pub log_max: u64,
+    /// `[supervisor] log_keep`.
+    pub log_keep: usize,
+    /// Where this supervisor logs.
+    pub logger: Logger,
+}
+
+/// See the module.
+pub struct Children {
+    options: ChildrenOptions,
+    core: SupervisorCore,
+    topologies: PathBuf,
+    processes: BTreeMap<ChildId, Process>,
+    look_period: Duration,
+    looked_at: Option<Time>,
+    outputs_looked_at: Time,
+    _lock: Occupancy,
+}
+
+/// A process that runs, or has ended and was not reaped.
+struct Process {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// `None`: another process is its parent.
+    child: Option<Child>,
+}
+
+/// Wakes a thread that waits in [`Children::wait`].
+#[derive(Debug)]
+pub struct Wake(OwnedFd);
+
+impl Wake {
+    /// One that has not been used.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor.
+    pub fn new() -> io::Result<Wake> {
+        Ok(Wake(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// Wakes.
+    pub fn wake(&self) {
+        // If the counter is full, the eventfd is readable already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Children {
+    /// Takes the directory of a supervisor, and reads which children there are.
+    ///
+    /// # Errors
+    /// When another supervisor has the directory, or it cannot be read or written.
+    pub fn open(options: ChildrenOptions, settings: HostSettings, now: Time) -> io::Result<Children> {
+        let lock = Occupancy::take(&options.directory).map_err(|error| match error {
+            OccupancyError::Taken { directory, pid } => io::Error::other(format!(
+                "another supervisor{} has the directory `{}`: give this one another `supervisor.directory`",
+                pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+                directory.display()
+            )),
+            error => io::Error::other(error),
+        })?;
+        let topologies = options.directory.join(TOPOLOGIES);
+        make_directory(&topologies)?;
+        let (record, why) = LocalRecord::read(&options.directory)?;
+        if let Some(why) = why {
+            error!(options.logger, "{}", why);
+        }
+        log_strangers(&topologies, &record, &options.logger)?;
+        let look_period = (settings.worker.heartbeat / 2).min(LOOK_MAX);
+        let core = SupervisorCore::new(settings, record, now);
+        let processes = BTreeMap::new();
+        Ok(Children {
+            options,
+            core,
+            topologies,
+            processes,
+            look_period,
+            looked_at: None,
+            outputs_looked_at: now,
+            _lock: lock,
+        })
+    }
+
+    /// Something has happened elsewhere.
+    pub fn handle(&mut self, event: Event, now: Time) {
+        self.core.handle(event, now);
+    }
+
+    /// Looks at the children, and does what is to be done. Returns what is to be written to the coordination service.
+    pub fn step(&mut self, now: Time) -> Vec<Write> {
+        self.reap(now);
+        if self.looked_at.is_none_or(|at| now.since(at) >= self.look_period) {
+            self.looked_at = Some(now);
+            self.look(now);
+        }
+        if now.since(self.outputs_looked_at) >= LOOK_AT_OUTPUTS {
+            self.outputs_looked_at = now;
+            self.rotate_outputs();
+        }
+        let mut writes = Vec::new();
+        loop {
+            let actions = self.core.decide(now);
+            if actions.is_empty() {
+                return writes;
+            }
+            for action in actions {
+                if let Some(event) = self.perform(action, &mut writes) {
+                    self.core.handle(event, now);
+                }
+            }
+        }
+    }
+
+    /// Waits until a process ends, something is due, or somebody wakes this thread.
+    pub fn wait(&self, wake: &Wake, now: Time) {
+        let due = self.core.next_due(now).map_or(self.look_period, |at| at.since(now));
+        let limit =
+            Timespec::try_from(due.min(self.look_period)).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let mut fds = vec![PollFd::new(&wake.0, PollFlags::IN)];
+        fds.extend(self.processes.values().map(|process| PollFd::new(&process.pidfd, PollFlags::IN)));
+        // An interruption is one more reason to look.
+        let _ = poll(&mut fds, Some(&limit));
+        let _ = rustix::io::read(&wake.0, &mut [0; 8]);
+    }
+
+    /// Kills all processes, and waits until they are gone. Their directories stay.
+    pub fn end_all(mut self) {
+        for process in self.processes.values() {
+            process.kill();
+        }
+        for (id, mut process) in std::mem::take(&mut self.processes) {
+            let mut fds = [PollFd::new(&process.pidfd, PollFlags::IN)];
+            if rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_ok() {
+                process.reap();
+                info!(self.options.logger, "{} was ended", id);
+            }
+        }
+    }
+
+    fn directory(&self, id: &ChildId) -> PathBuf {
+        id.directory(&self.topologies)
+    }
+
+    /// Notifies the core of processes that have ended.
+    fn reap(&mut self, now: Time) {
+        let mut fds: Vec<PollFd<'_>> =
+            self.processes.values().map(|process| PollFd::new(&process.pidfd, PollFlags::IN)).collect();
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if fds.is_empty() || rustix::io::retry_on_intr(|| poll(&mut fds, Some(&none))).is_err() {
+            return;
+        }
+        let ended = self.processes.keys().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        let ended: Vec<ChildId> = ended.map(|(id, _)| id.clone()).collect();
+        for id in ended {
+            let Some(mut process) = self.processes.remove(&id) else { continue };
+            let exit = process.reap();
+            match occupant_of(&self.directory(&id)) {
+                Ok(Some(occupant)) => {
+                    info!(self.options.logger, "another process of {} was there first", id; "pid" => occupant.pid);
+                    let process = Process { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
+                    self.processes.insert(id, process);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(self.options.logger, "it is not known whether {} has a process", id; "why" => %error);
+                }
+            }
+            // What a master has to say at its end is known before its end is.
+            self.look_at(&id, now);
+            self.core.handle(Event::Exited(id, exit), now);
+        }
+    }
+
+    /// Notifies the core of what children have written.
+    fn look(&mut self, now: Time) {
+        let ids: Vec<ChildId> = self.core.running().collect();
+        ids.iter().for_each(|id| self.look_at(id, now));
+    }
+
+    fn look_at(&mut self, id: &ChildId, now: Time) {
+        let directory = self.directory(id);
+        self.core.handle(Event::Alive(id.clone(), modified(&directory.join(ALIVE_FILE))), now);
+        if id.role == Role::Master {
+            match read_order(&directory, REPORT_FILE) {
+                Ok(Some(report)) => self.core.handle(Event::Reported(id.topology.clone(), report), now),
+                Ok(None) => {}
+                Err(error) => warn!(self.options.logger, "{}", error),
+            }
+        }
+    }
+
+    fn rotate_outputs(&self) {
+        for id in self.processes.keys() {
+            let path = self.directory(id).join(OUTPUT_FILE);
+            if let Err(error) = rotate_by_copy(&path, self.options.log_max, self.options.log_keep) {
+                warn!(self.options.logger, "cannot rotate `{}`", path.display(); "why" => %error);
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action, writes: &mut Vec<Write>) -> Option<Event> {
+        match action {
+            Action::Save(record) => {
+                let written = record.write(&self.options.directory);
+                Some(Event::Saved(written.map(|()| record).map_err(|error| error.to_string())))
+            }
+            Action::Find(id) => {
+                let found = self.find(&id).map_err(|error| error.to_string());
+                Some(Event::Found(id, found))
+            }
+            Action::Start(id, preparation) => {
+                let started = self.start(&id, preparation.as_deref());
+                Some(Event::Started(id, started))
+            }
+            Action::Order(id, order) => {
+                let written = write_child_order(&self.directory(&id), &order);
+                Some(Event::Ordered(id, written))
+            }
+            Action::Kill(id) => {
+                if let Some(process) = self.processes.get(&id) {
+                    process.kill();
+                }
+                None
+            }
+            Action::Examine(id) => {
+                let pid = self.processes.get(&id).map(|process| process.pid);
+                // No thread has no name: this one, which looks at files, runs at this moment.
+                Some(Event::Examined(id, pid.is_some_and(|pid| is_starved(pid, ""))))
+            }
+            Action::Remove(id) => {
+                let removed = self.remove(&id).map_err(|error| error.to_string());
+                Some(Event::Removed(id, removed))
+            }
+            Action::Publish(write) => {
+                writes.push(write);
+                None
+            }
+            Action::Note(note) => {
+                let logger = &self.options.logger;
+                match note.importance() {
+                    Importance::Info => info!(logger, "{}", note),
+                    Importance::Warning => warn!(logger, "{}", note),
+                    Importance::Error => error!(logger, "{}", note),
+                }
+                None
+            }
+        }
+    }
+
+    fn find(&mut self, id: &ChildId) -> io::Result<FoundChild> {
+        let directory = self.directory(id);
+        let occupant = occupant_of(&directory)?;
+        let is_running = occupant.is_some();
+        if let Some(occupant) = occupant {
+            let process = Process { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
+            self.processes.insert(id.clone(), process);
+        }
+        let order = match id.role {
+            Role::Master => read_order(&directory, ORDER_FILE).map(|order| order.map(Order::Master)),
+            Role::Worker(_) => read_order(&directory, ORDER_FILE).map(|order| order.map(Order::Worker)),
+        };
+        let report = match id.role {
+            Role::Master => read_order(&directory, REPORT_FILE),
+            Role::Worker(_) => Ok(None),
+        };
+        let warned = |error| warn!(self.options.logger, "{}", error);
+        let (order, report) = (order.map_err(warned).ok().flatten(), report.map_err(warned).ok().flatten());
+        Ok(FoundChild { is_running, order, report, alive: modified(&directory.join(ALIVE_FILE)) })
+    }
+
+    fn start(&mut self, id: &ChildId, preparation: Option<&Preparation>) -> Result<(), String> {
+        let directory = self.directory(id);
+        if occupant_of(&directory).map_err(|error| error.to_string())?.is_some() {
+            return Err("another process has its directory".to_owned());
+        }
+        if let Some(preparation) = preparation {
+            self.prepare(id, &directory, preparation)?;
+        }
+        for name in [ALIVE_FILE, REPORT_FILE] {
+            match fs::remove_file(directory.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("cannot remove its file `{name}`: {error}"));
+                }
+                _ => {}
+            }
+        }
+        let process = self.spawn(id, &directory).map_err(|error| error.to_string())?;
+        self.processes.insert(id.clone(), process);
+        Ok(())
+    }
+
+    fn prepare(&self, id: &ChildId, directory: &Path, preparation: &Preparation) -> Result<(), String> {
+        let failed = |error: &dyn std::error::Error| chain(error);
+        make_directory(directory).map_err(|error| failed(&error))?;
+        let secret = self.options.key.secret_of(&id.topology, &preparation.run);
+        write_secret(directory, &secret).map_err(|error| failed(&error))?;
+        if let Some(hash) = &preparation.source {
+            let bytes = (self.options.read_blob)(hash)?;
+            let opened = File::open(directory);
+            let written = opened
+                .and_then(|opened| publish(&opened, &format!("{SOURCE_FILE}.new"), SOURCE_FILE, &bytes));
+            written.map_err(|error| format!("cannot write its file `{SOURCE_FILE}`: {error}"))?;
+        }
+        write_child_order(directory, &preparation.order)
+    }
+
+    fn spawn(&self, id: &ChildId, directory: &Path) -> io::Result<Process> {
+        let output =
+            OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join(OUTPUT_FILE))?;
+        let mut command = program(&self.options.executable)?;
+        command.arg(id.role.command()).arg("--directory").arg(directory);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        let mut child = command.spawn()?;
+        let pid = child.id();
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let opened = number.ok_or(io::ErrorKind::InvalidData.into());
+        match opened.and_then(|number| Ok(pidfd_open(number, PidfdFlags::empty())?)) {
+            Ok(pidfd) => Ok(Process { pid, pidfd, child: Some(child) }),
+            Err(error) => {
+                // It cannot be watched.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    fn remove(&self, id: &ChildId) -> Result<(), io::Error> {
+        let directory = self.directory(id);
+        match Occupancy::take(&directory) {
+            Err(OccupancyError::Gone(_)) => {}
+            Err(error) => return Err(io::Error::other(error)),
+            Ok(occupancy) => {
+                fs::remove_dir_all(&directory)?;
+                drop(occupancy);
+            }
+        }
+        // The last child of a topology leaves an empty directory.
+        match fs::remove_dir(self.topologies.join(id.topology.to_string())) {
+            Err(error) if !is_not_there_or_not_empty(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Process {
+    fn kill(&self) {
+        // An error means that it has ended.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// How it has ended. To be called when its pidfd is readable.
+    fn reap(&mut self) -> Exit {
+        match self.child.as_mut().map(Child::wait) {
+            Some(Ok(status)) => Exit { is_done: status.success(), how: how(status) },
+            Some(Err(error)) => Exit { is_done: false, how: error.to_string() },
+            None => {
+                let how = "its exit code is not known, because an earlier supervisor has started it";
+                Exit { is_done: false, how: how.to_owned() }
+            }
+        }
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    status.to_string()
+}
+
+fn is_not_there_or_not_empty(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty)
+}
+
+fn write_child_order(directory: &Path, order: &Order) -> Result<(), String> {
+    let written = match order {
+        Order::Master(order) => write_order(directory, ORDER_FILE, order),
+        Order::Worker(order) => write_order(directory, ORDER_FILE, order),
+    };
+    written.map_err(|error| chain(&error))
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// When a file was modified; `None` if it is not there.
+fn modified(path: &Path) -> Option<i64> {
+    let metadata = path.metadata().ok()?;
+    Some(metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()))
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

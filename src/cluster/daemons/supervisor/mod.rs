@@ -1,0 +1,31 @@
+//! A supervisor: the process that starts and watches what runs on its host.
+//!
+//! ```text
+//!   service ◀─▶ registration · readings ── events ──▶ core ── actions ──▶ children ◀─▶ processes, directories
+//!               (one thread)                          (pure)              (another thread)
+//! ```
+//!
+//! * `registration`: how it belongs to the cluster. `readings`: what is assigned to it, and what it publishes.
+//! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
+//! * `children`: starts, watches, finds and ends processes. `local_record`: which there are, on the disk.
+//! * `hosting`: the two threads.
+//!
+//! [Decision 0032](../../../../docs/decisions/0032-processes-of-a-host.md) says how a supervisor finds its processes again.
+
+mod actions;
+mod child;
+mod children;
+mod core;
+mod hosting;
+mod local_record;
+mod process;
+mod readings;
+mod registration;
+mod settings;
+mod strangers;
+mod topology;
+
+pub use children::{Children, ChildrenOptions, ReadBlob};
+pub use hosting::{AtTheEnd, host};
+pub use registration::{Supervisor, SupervisorRecord, SupervisorState};
+pub use settings::HostSettings;
