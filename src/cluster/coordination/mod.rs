@@ -45,7 +45,9 @@ pub use cluster::{ClusterRecord, join_cluster};
 pub use election::{CandidateRecord, Election, ElectionError, LeaderRecord, Leadership, candidates_of};
 pub use error::CoordinationError;
 pub use mark::{Mark, MarkError, MarkFile, MarkMismatch, check_mark};
-pub use memory::{Lose, MemoryClient, MemoryOptions, MemoryService, MemorySnapshot};
+pub use memory::{
+    KeptClient, KeptError, KeptService, Lose, MemoryClient, MemoryOptions, MemoryService, MemorySnapshot,
+};
 pub use node::{DATA_MAX, Node, Version};
 pub use path::{NodePath, PathError};
 pub(crate) use presence::be_present;

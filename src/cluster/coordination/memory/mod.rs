@@ -20,15 +20,19 @@
 //!    delete children of them. A process without a user makes nodes for everybody.
 //!
 //! The rules of ZooKeeper are in `tree`, what a process knows and what it does about a lost connection in `state`, the
-//! calls and the faults of one process in `client`, and the faults of the whole service in `service`.
+//! calls and the faults of one process in `client`, and the faults of the whole service in `service`. `kept` keeps the
+//! data in a file, for a cluster of one process.
 
 mod client;
 mod ensemble;
+mod kept;
+mod node;
 mod options;
 mod service;
 mod state;
 mod tree;
 
 pub use client::MemoryClient;
+pub use kept::{KeptClient, KeptError, KeptService};
 pub use options::{Lose, MemoryOptions};
 pub use service::{MemoryService, MemorySnapshot};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::cluster::coordination::memory::client::MemoryClient;
 use crate::cluster::coordination::memory::ensemble::Ensemble;
+use crate::cluster::coordination::memory::node::KeptNode;
 use crate::cluster::coordination::memory::options::MemoryOptions;
 use crate::cluster::coordination::memory::state::{Data, State};
 
@@ -35,6 +36,29 @@ impl MemoryService {
     /// A service without nodes.
     pub fn new(clock: Clock, options: MemoryOptions) -> MemoryService {
         MemoryService(Ensemble::new(State::new(clock, options)))
+    }
+
+    /// A service with these nodes, each after its parent.
+    ///
+    /// # Errors
+    /// The path of a node that cannot be there.
+    pub(super) fn with_nodes(
+        clock: Clock,
+        options: MemoryOptions,
+        nodes: Vec<KeptNode>,
+    ) -> Result<MemoryService, String> {
+        let service = MemoryService::new(clock, options);
+        service.0.with(|state| {
+            let mut data = Data::new();
+            nodes.into_iter().try_for_each(|node| data.put(node))?;
+            state.restart_with(data);
+            Ok(service.clone())
+        })
+    }
+
+    /// All nodes that no session holds, each after its parent.
+    pub(super) fn nodes(&self) -> Vec<KeptNode> {
+        self.0.with(|state| state.data.tree.kept())
     }
 
     /// A process without a user.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::coordination::error::CoordinationError;
+use crate::cluster::coordination::memory::node::KeptNode;
 use crate::cluster::coordination::memory::options::{Lose, MemoryOptions};
 use crate::cluster::coordination::memory::tree::{Actor, Change, SessionId, Tree, with_parent};
 use crate::cluster::coordination::node::Version;
@@ -67,6 +68,11 @@ pub(super) struct Client {
 impl Data {
     pub(super) fn new() -> Data {
         Data { tree: Arc::new(Tree::new()), sessions: BTreeMap::new() }
+    }
+
+    /// Adds a node that was kept. Fails with its path if it cannot be there.
+    pub(super) fn put(&mut self, node: KeptNode) -> Result<(), String> {
+        Arc::make_mut(&mut self.tree).put(node)
     }
 }
 

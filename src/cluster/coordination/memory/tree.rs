@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::coordination::error::CoordinationError;
+use crate::cluster::coordination::memory::node::KeptNode;
 use crate::cluster::coordination::node::{Node, Version};
 use crate::cluster::coordination::path::NodePath;
 
@@ -55,6 +56,34 @@ impl Tree {
         let root =
             Stored { data: Vec::new(), version: 0, owner: None, user: None, children: BTreeSet::new() };
         Tree { nodes: BTreeMap::from([(NodePath::root(), root)]) }
+    }
+
+    /// All nodes but the root and those that a session holds, each after its parent.
+    pub(super) fn kept(&self) -> Vec<KeptNode> {
+        let kept =
+            self.nodes.iter().filter(|(path, node)| **path != NodePath::root() && node.owner.is_none());
+        let kept = kept.map(|(path, node)| KeptNode {
+            path: path.to_string(),
+            version: node.version,
+            data: String::from_utf8_lossy(&node.data).into_owned(),
+        });
+        kept.collect()
+    }
+
+    /// Adds a node that was kept.
+    ///
+    /// # Errors
+    /// Its path, if it cannot be there.
+    pub(super) fn put(&mut self, node: KeptNode) -> Result<(), String> {
+        let KeptNode { path, version, data } = node;
+        let place = path.parse().ok().and_then(|path| Some((parent_and_name(&path)?, path)));
+        let Some(((parent, name), place)) = place else { return Err(path) };
+        let Some(above) = self.nodes.get_mut(&parent) else { return Err(path) };
+        above.children.insert(name);
+        let data = data.into_bytes();
+        self.nodes
+            .insert(place, Stored { data, version, owner: None, user: None, children: BTreeSet::new() });
+        Ok(())
     }
 
     pub(super) fn stored(&self, path: &NodePath) -> Option<&Stored> {
