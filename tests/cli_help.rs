@@ -62,6 +62,7 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["deactivate", "--help"]), file!["snapshots/help_deactivate.txt"]);
     assert_data_eq!(stdout_of(&["kill", "--help"]), file!["snapshots/help_kill.txt"]);
     assert_data_eq!(stdout_of(&["remove", "--help"]), file!["snapshots/help_remove.txt"]);
+    assert_data_eq!(stdout_of(&["dev", "--help"]), file!["snapshots/help_dev.txt"]);
     assert_data_eq!(stdout_of(&["nimbus", "--help"]), file!["snapshots/help_nimbus.txt"]);
     assert_data_eq!(stdout_of(&["supervisor", "--help"]), file!["snapshots/help_supervisor.txt"]);
     assert_data_eq!(stdout_of(&["cluster", "--help"]), file!["snapshots/help_cluster.txt"]);
@@ -106,6 +107,7 @@ fn the_manual_knows_every_flag() {
         "deactivate",
         "kill",
         "remove",
+        "dev",
         "nimbus",
         "supervisor",
         "cluster",

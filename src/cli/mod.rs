@@ -35,6 +35,7 @@ mod completions;
 mod components;
 mod context;
 mod daemons;
+mod dev;
 mod doctor;
 mod ending;
 mod error;
@@ -135,6 +136,7 @@ enum Command {
     Deactivate(topologies::deactivate::Args),
     Kill(topologies::kill::Args),
     Remove(topologies::remove::Args),
+    Dev(dev::Args),
     Nimbus(daemons::nimbus::Args),
     Supervisor(daemons::supervisor::Args),
     Cluster(cluster::Args),
@@ -242,6 +244,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Deactivate(args) => topologies::deactivate::execute(args),
         Command::Kill(args) => topologies::kill::execute(args),
         Command::Remove(args) => topologies::remove::execute(args),
+        Command::Dev(args) => dev::execute(args, context),
         Command::Nimbus(args) => daemons::nimbus::execute(args, context),
         Command::Supervisor(args) => daemons::supervisor::execute(args, context),
         Command::Cluster(args) => cluster::execute(args, context),

@@ -49,7 +49,8 @@ impl EndRequest {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_there(&self) -> bool {
+    /// Whether an end was requested.
+    pub fn is_there(&self) -> bool {
         // Relaxed: nothing else is read because of it.
         self.0.load(Ordering::Relaxed)
     }
