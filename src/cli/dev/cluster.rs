@@ -58,6 +58,7 @@ pub(super) struct DevCluster {
     address: SocketAddr,
     supervisors: u16,
     watcher: Arc<KeptClient>,
+    operations: Option<Arc<dyn Operations>>,
     clock: Clock,
     threads: Vec<JoinHandle<Result<(), String>>>,
 }
@@ -109,6 +110,7 @@ impl DevCluster {
             address: options.listen,
             supervisors: options.supervisors,
             watcher: Arc::clone(&clients[0]),
+            operations: None,
             clock: clock.clone(),
             threads: Vec::new(),
         };
@@ -130,10 +132,11 @@ impl DevCluster {
         self.clock.now().since(Time::ZERO)
     }
 
-    /// Whether all supervisors belong to the cluster.
+    /// Whether all supervisors belong to the cluster, and its nimbus does what it is asked for.
     pub fn is_ready(&self) -> bool {
+        let leads = self.operations.as_ref().is_some_and(|operations| operations.topologies().is_ok());
         let there = self.watcher.children(&supervisors_node()).ok().flatten();
-        there.is_some_and(|there| there.len() >= usize::from(self.supervisors))
+        leads && there.is_some_and(|there| there.len() >= usize::from(self.supervisors))
     }
 
     /// Whether a part of it has ended by itself.
@@ -202,6 +205,7 @@ impl DevCluster {
             logger: logger.clone(),
         }));
         let operations: Arc<dyn Operations> = leader.clone();
+        self.operations = Some(Arc::clone(&operations));
         let api = ApiServer::start(options.listen, ApiLimits::default(), operations, &logger)?;
         self.address = api.address();
         let me = CandidateRecord::new("nimbus", rng.next_u64(), api.address().to_string());

@@ -6,7 +6,9 @@
 //! 2. A child has one process at a time: another one is started only after the exit of the one before was seen, and after
 //!    somebody has looked whether a process of an earlier supervisor has the directory.
 //! 3. A child is started only if the local record on the disk has it.
-//! 4. Each process of a master begins with a write of the next epoch, so none begins while the service is away.
+//! 4. What is not assigned any more is ended. Its directory, with what it has printed and logged, stays until the
+//!    topology is removed from the catalog.
+//! 5. Each process of a master begins with a write of the next epoch, so none begins while the service is away.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -190,6 +192,7 @@ impl SupervisorCore {
         self.is_believed = true;
         self.catalog_next = reading.catalog_next;
         for (id, topology) in &mut self.topologies {
+            topology.is_listed = reading.listed.contains(id);
             if !reading.topologies.contains_key(id) {
                 self.notes.extend(topology.assign(id, None, &self.settings.id));
             }
@@ -199,6 +202,7 @@ impl SupervisorCore {
                 Err(why) => self.note_once(&id, Note::Unreadable(id.clone(), why)),
                 Ok(found) => {
                     let topology = self.topologies.entry(id.clone()).or_default();
+                    topology.is_listed = true;
                     let notes = topology.assign(&id, Some(found), &self.settings.id);
                     self.notes.extend(notes);
                     self.noted.remove(&id.to_string());

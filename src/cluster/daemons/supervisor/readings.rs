@@ -1,6 +1,6 @@
 //! What a supervisor reads from the coordination service, and writes to it for its masters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::coordination::{
     Coordination, CoordinationError, NodePath, Record, RecordAccessError, Version, encode_record, read_record,
@@ -15,7 +15,9 @@ use crate::cluster::topologies::{
 pub struct Reading {
     /// The number that the next topology gets.
     pub catalog_next: u64,
-    /// The topologies of the catalog that are assigned to it. Of some it is not known, because a record cannot be read:
+    /// The topologies of the catalog.
+    pub listed: BTreeSet<TopologyId>,
+    /// Those of them that are assigned to it. Of some it is not known, because a record cannot be read:
     /// the text says why.
     pub topologies: BTreeMap<TopologyId, Result<FoundTopology, String>>,
 }
@@ -44,7 +46,8 @@ pub fn read_topologies(
     let Some((catalog, _)) = read_record::<CatalogRecord>(coordination, &topologies_node())? else {
         return Ok(None);
     };
-    let mut reading = Reading { catalog_next: catalog.next, topologies: BTreeMap::new() };
+    let listed = catalog.topologies.values().cloned().collect();
+    let mut reading = Reading { catalog_next: catalog.next, listed, topologies: BTreeMap::new() };
     for id in catalog.topologies.into_values() {
         match read_topology(coordination, supervisor, &id) {
             Ok(None) => {}

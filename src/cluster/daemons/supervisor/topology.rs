@@ -31,6 +31,8 @@ pub(super) struct HostedTopology {
     /// Where its master was last.
     place: Option<MasterPlace>,
     is_over: bool,
+    /// Whether the catalog has it, as far as is known.
+    pub(super) is_listed: bool,
     /// What the master of this host has reported last.
     report: Option<MasterReport>,
     /// What is being written to the service.
@@ -45,7 +47,8 @@ pub(super) struct HostedTopology {
 impl HostedTopology {
     pub(super) fn known(known: &KnownTopology) -> HostedTopology {
         let children = known.children.iter().map(|(role, known)| (*role, Child::new(known.clone())));
-        HostedTopology { is_over: known.is_over, children: children.collect(), ..HostedTopology::default() }
+        let children = children.collect();
+        HostedTopology { is_over: known.is_over, is_listed: true, children, ..HostedTopology::default() }
     }
 
     pub(super) fn to_known(&self) -> KnownTopology {
@@ -209,6 +212,8 @@ impl HostedTopology {
                 child.process = Process::Asked;
                 actions.push(Action::Find(id.clone()));
             }
+            // What it has printed and logged is there for people while the topology is.
+            Process::Absent(_) if child.known.is_leaving && self.is_listed => {}
             Process::Absent(at) if on.now >= *at => actions.extend(self.next_start(id, on)),
             Process::Claimed(epoch) => {
                 let epoch = *epoch;

@@ -10,6 +10,7 @@ use crate::cluster::control::LogSpec;
 use crate::cluster::coordination::Version;
 use crate::cluster::daemons::supervisor::actions::{Exit, FoundChild, Order};
 use crate::cluster::daemons::supervisor::child::Role;
+use crate::cluster::daemons::supervisor::local_record::KnownTopology;
 use crate::cluster::daemons::supervisor::readings::FoundTopology;
 use crate::cluster::schedule::{Placement, Slot};
 use crate::cluster::topologies::{
@@ -175,13 +176,14 @@ impl World {
             return Event::Away;
         }
         if self.is_old {
-            return Event::Read(Reading { catalog_next: 0, topologies: BTreeMap::new() });
+            return Event::Read(Reading::default());
         }
+        let listed = self.assigned.keys().map(|number| topology(*number)).collect();
         let here = self.assigned.iter().filter(|(_, found)| {
             found.assignment.has_master_on(ME) || found.assignment.workers_on(ME).next().is_some()
         });
         let topologies = here.map(|(number, found)| (topology(*number), Ok(found.clone()))).collect();
-        Event::Read(Reading { catalog_next: self.catalog_next, topologies })
+        Event::Read(Reading { catalog_next: self.catalog_next, listed, topologies })
     }
 
     /// Some time passes: processes take their locks, give signs of life and end, and the supervisor acts.
@@ -451,7 +453,6 @@ fn what_is_assigned_runs_and_what_is_not_is_gone() {
     world.assign(1, [W1].into());
     world.ticks(5);
     assert_eq!(world.running(), [worker(1, 1)].into());
-    assert_eq!(world.directories.keys().cloned().collect::<Vec<_>>(), [worker(1, 1)]);
     assert_eq!(world.started(&worker(1, 1)), 1, "it was left alone");
     world.assigned.clear();
     world.ticks(5);
@@ -597,11 +598,24 @@ fn older_data_stop_nothing() {
 }
 
 #[test]
+fn the_directories_of_a_topology_stay_until_it_is_removed() {
+    let mut world = World::with(&[MASTER, W0]);
+    world.assign(1, [].into());
+    world.ticks(50);
+    assert_eq!(world.running(), [].into());
+    assert_eq!(world.directories.len(), 2, "for those who want to read what was printed and logged");
+    world.assigned.clear();
+    world.ticks(50);
+    assert_eq!(world.directories.len(), 0);
+}
+
+#[test]
 fn what_cannot_be_read_is_left_as_it_is() {
     let mut world = World::with(&[W0]);
     let why = "somebody else has written it".to_owned();
     let topologies = [(topology(1), Err(why))].into();
-    let reading = Reading { catalog_next: world.catalog_next, topologies };
+    let listed = [topology(1)].into();
+    let reading = Reading { catalog_next: world.catalog_next, listed, topologies };
     for _ in 0..3 {
         world.core.handle(Event::Read(reading.clone()), world.now);
         world.act();
@@ -816,12 +830,23 @@ proptest! {
         // What is over or done, and still runs, ends by itself.
         expected.extend(running.iter().filter(|id| World::wanted(&world.assigned).contains(id)).cloned());
         prop_assert_eq!(running, expected);
-        let directories: BTreeSet<ChildId> = world.directories.keys().cloned().collect();
+        // What is not assigned is there until it is removed.
+        let there: BTreeSet<ChildId> = world.directories.keys().cloned().collect();
+        world.ticks(50);
+        prop_assert!(there.is_subset(&world.directories.keys().cloned().collect()));
         let wanted = World::wanted(&world.assigned);
-        prop_assert!(directories.is_subset(&wanted), "{:?} of {:?}", directories, wanted);
-        let known = world.saved.topologies.iter().flat_map(|(id, known)| {
-            known.children.keys().map(move |role| ChildId { topology: id.clone(), role: *role })
-        });
-        prop_assert_eq!(known.collect::<BTreeSet<_>>(), wanted);
+        let known = |world: &World| -> BTreeSet<ChildId> {
+            let of = |(id, known): (&TopologyId, &KnownTopology)| {
+                let child = |role: &Role| ChildId { topology: id.clone(), role: *role };
+                known.children.keys().map(child).collect::<Vec<_>>()
+            };
+            world.saved.topologies.iter().flat_map(of).collect()
+        };
+        prop_assert!(wanted.is_subset(&known(&world)));
+        world.assigned.clear();
+        world.ticks(50);
+        prop_assert_eq!(world.running(), BTreeSet::new());
+        prop_assert_eq!(world.directories.keys().collect::<Vec<_>>(), Vec::<&ChildId>::new());
+        prop_assert_eq!(known(&world), BTreeSet::new());
     }
 }
