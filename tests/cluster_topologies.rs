@@ -20,8 +20,8 @@ use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, NimbusState, SupervisorRecord};
 use squall::cluster::operations::{OperationError, Operations, SubmitRequest, Submitted, TopologyInfo};
 use squall::cluster::topologies::{
-    AssignmentRecord, BlobHash, CatalogRecord, SpecRecord, StateRecord, TopologyId, TopologyNodes,
-    TopologyPhase, Wanted, topologies_node,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SpecRecord, StateRecord, TopologyBegin, TopologyId,
+    TopologyNodes, TopologyPhase, Wanted, topologies_node,
 };
 use squall::config::HostOptions;
 use squall::prelude::Registry;
@@ -167,7 +167,13 @@ impl Nimbus {
 }
 
 fn request(source: BlobHash) -> SubmitRequest {
-    SubmitRequest { source, owner: "ada".to_owned(), inactive: false, dry_run: false }
+    SubmitRequest {
+        source,
+        owner: "ada".to_owned(),
+        inactive: false,
+        dry_run: false,
+        begin: TopologyBegin::default(),
+    }
 }
 
 fn source(name: &str, workers: u16) -> Vec<u8> {
@@ -404,6 +410,11 @@ fn what_is_no_topology_is_refused_and_leaves_nothing() {
     let wrong = String::from_utf8(source("words", 1)).unwrap().replace("'split', p", "'splat', p");
     check(&put(wrong.as_bytes()), "t.toml:3");
     check(&put(&source(&"x".repeat(44), 1)), "at most 43 characters");
+    let begin = |from| TopologyBegin { from, ..TopologyBegin::default() };
+    let resumed = SubmitRequest { begin: begin(BeginFrom::Latest), ..nimbus.request("words", 1) };
+    check(&resumed, "takes no checkpoints");
+    let savepoint = BeginFrom::Savepoint { directory: "here".to_owned(), discard: false };
+    check(&SubmitRequest { begin: begin(savepoint), ..nimbus.request("words", 1) }, "`here` is no absolute");
     check(&SubmitRequest { owner: "a\nb".to_owned(), ..nimbus.request("words", 1) }, "an owner");
     let bytes = source("words", 3);
     let damaged = put(&bytes);

@@ -10,6 +10,8 @@
 //! 3. What is durable is synced, and so is the directory that has its name. After a failed sync the file is given
 //!    up, because the kernel may forget that it could not write something.
 //!
+//! The file `RUN` names the run of a cluster that has begun here: its later masters go on from the latest checkpoint.
+//!
 //! Each file that is appended to has an open descriptor until it is sealed or deleted.
 
 use std::collections::{HashMap, HashSet};
@@ -31,13 +33,17 @@ use crate::checkpoint::entries::{
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::storage::{CheckpointFiles, CheckpointStorage, LogStorage};
 use crate::clock::Clock;
-use crate::files::{create_new, is_regular, publish};
+use crate::files::{create_new, is_regular, publish, read_regular};
 use crate::text::shown;
 
 /// The file that is locked.
 const LOCK: &str = "LOCK";
 /// The file that workers lock.
 const WORKERS: &str = "WORKERS";
+/// The file that states which run of a cluster has begun here.
+const RUN: &str = "RUN";
+/// Bytes of the longest name of a run that is read.
+const RUN_MAX: u64 = 512;
 /// How long a start waits for the workers of an earlier one, which die with their master.
 const WORKERS_WAIT: Duration = Duration::from_secs(10);
 const WORKERS_LOOK_PERIOD: Duration = Duration::from_millis(5);
@@ -217,7 +223,7 @@ impl CheckpointStorage for DirectoryStorage {
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {
-        let is_ours = |name: &String| name != LOCK && name != WORKERS && !name.ends_with(UNFINISHED);
+        let is_ours = |name: &String| ![LOCK, WORKERS, RUN].contains(&&**name) && !name.ends_with(UNFINISHED);
         Ok(names(&self.directory)?.into_iter().filter(is_ours).collect())
     }
 
@@ -268,6 +274,39 @@ impl Drop for DirectoryStorage {
         // One that somebody has put something into stays, and those above it.
         let _ = self.made.iter().rev().try_for_each(fs::remove_dir);
     }
+}
+
+/// The run of a cluster that has begun in a directory, and the epoch of that, if one has.
+///
+/// # Errors
+/// When that cannot be read.
+pub(crate) fn run_in(path: &Path) -> Result<Option<(String, u64)>, CheckpointError> {
+    match read_regular(&path.join(RUN), RUN_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let parts = text.trim_end().split_once(' ');
+            let run = parts.and_then(|(run, epoch)| Some((run.to_owned(), epoch.parse().ok()?)));
+            let damaged = || io::Error::new(ErrorKind::InvalidData, "it is no name of a run with an epoch");
+            run.map(Some).ok_or_else(|| run_failed("read", path, damaged()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(run_failed("read", path, source)),
+    }
+}
+
+/// Keeps which run of a cluster has begun in a directory, with which epoch. Whoever calls this has the directory.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn keep_run_in(path: &Path, run: &str, epoch: u64) -> Result<(), CheckpointError> {
+    let text = format!("{run} {epoch}\n");
+    let written = open_directory(path)
+        .and_then(|directory| publish(&directory, &format!("{RUN}{UNFINISHED}"), RUN, text.as_bytes()));
+    written.map_err(|source| run_failed("write", path, source))
+}
+
+fn run_failed(action: &'static str, path: &Path, source: io::Error) -> CheckpointError {
+    CheckpointError::Io { action, file: RUN.to_owned(), location: location_of(path), source }
 }
 
 /// Makes a directory and those above it, and makes it durable that they are there. Returns those that it made, the

@@ -1,11 +1,13 @@
 //! The flags of `squall run` about checkpoints of earlier runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::error::CommandError;
+use crate::cluster::topologies::{BeginFrom, TopologyBegin};
 use crate::ids::CheckpointId;
 use crate::runtime::CheckpointBegin;
 use crate::runtime::checkpoint_start::checkpoint_directory;
+use crate::text::shown;
 use crate::topology::graph::Topology;
 
 /// The error for these flags where there are no checkpoints.
@@ -69,6 +71,34 @@ impl CheckpointFlags {
             false => Ok(begin),
         }
     }
+}
+
+/// How a topology of a cluster begins. `--from-savepoint` is a directory of the hosts; a relative one is meant as it is
+/// here.
+pub(super) fn begin_in_cluster(
+    flags: &CheckpointFlags,
+    topology: &Topology,
+) -> Result<TopologyBegin, CommandError> {
+    let from = match flags.begin(topology)? {
+        CheckpointBegin::New => BeginFrom::Nothing,
+        CheckpointBegin::Resume => BeginFrom::Latest,
+        CheckpointBegin::ResumeFrom(checkpoint) => BeginFrom::Checkpoint(checkpoint.to_string()),
+        CheckpointBegin::Discard => BeginFrom::Discard,
+        CheckpointBegin::Savepoint { directory, discard } => {
+            BeginFrom::Savepoint { directory: absolute_text(&directory)?, discard }
+        }
+    };
+    Ok(TopologyBegin { from, allow_dropped_state: flags.allow_dropped_state.clone() })
+}
+
+/// A directory for a cluster: as an absolute path, and in UTF-8.
+pub(super) fn absolute_text(directory: &Path) -> Result<String, CommandError> {
+    let absolute = std::path::absolute(directory).map_err(CommandError::io("find the directory"))?;
+    let unnamed = |path: PathBuf| {
+        let text = format!("`{}` is not UTF-8, so it cannot be named to a cluster", shown(path.display()));
+        CommandError::Refused(text)
+    };
+    absolute.into_os_string().into_string().map_err(|path| unnamed(path.into()))
 }
 
 /// Where the checkpoints of the topology are, as an absolute path, if it takes any.

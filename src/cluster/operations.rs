@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::topologies::{BlobHash, Outcome, TopologyId, TopologyPhase, Wanted};
+use crate::cluster::topologies::{BlobHash, Outcome, TopologyBegin, TopologyId, TopologyPhase, Wanted};
 use crate::config::Resources;
 
 /// What a nimbus does for operators. Calls wait for the coordination service, for at most the time-out of a call.
@@ -75,6 +75,9 @@ pub struct SubmitRequest {
     /// Whether it is only planned.
     #[serde(default)]
     pub dry_run: bool,
+    /// With which checkpoint it begins.
+    #[serde(default)]
+    pub begin: TopologyBegin,
 }
 
 /// What became of a topology that was submitted.

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use crate::checkpoint::{
     CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, LeftBehind,
-    LogStorage, Manifest, RunState, TaskEntry,
+    LogStorage, Manifest, RunState, TaskEntry, keep_run_in, run_in,
 };
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_fit::check_fit;
@@ -168,16 +168,32 @@ pub fn open_directory(
     open_storage(topology, begin, dropped, storage, trial)
 }
 
-/// Opens the directory of a topology whose workers may live, for the master that takes them over. It goes on from the
-/// latest checkpoint.
-pub fn take_over_directory(
+/// Opens the directory for a master of a topology of a cluster. `run` names the run of the topology, which all of its
+/// masters have in common.
+///
+/// The first master begins as `begin` says. When that is done, the directory has the name of the run. A master that
+/// finds it there takes the directory over: workers of the masters before may live, and it goes on from the latest
+/// checkpoint. What `dropped` names is left behind in what was there before the run began, and in nothing later.
+///
+/// So a first master that dies before it has begun is no reason for the next one to begin in another way.
+pub fn open_directory_of_run(
     topology: &Topology,
+    run: &str,
+    begin: CheckpointBegin,
     dropped: &[String],
-    holder: &str,
-    trial: &Trial,
+    (holder, trial): (&str, &Trial),
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
-    let storage = DirectoryStorage::take_over(checkpoint_directory(topology)?, holder)?;
-    open_storage(topology, CheckpointBegin::Resume, dropped, storage, trial)
+    let directory = checkpoint_directory(topology)?;
+    if let Some((_, begun)) = run_in(&directory)?.filter(|(of, _)| of == run) {
+        let storage = DirectoryStorage::take_over(&directory, holder)?;
+        let latest = CheckpointReader::open(&directory)?.manifest(None);
+        let is_older = latest.is_ok_and(|latest| latest.checkpoint.epoch < begun);
+        let dropped = if is_older { dropped } else { &[] };
+        return open_storage(topology, CheckpointBegin::Resume, dropped, storage, trial);
+    }
+    let opened = open_directory(topology, begin, dropped, holder, trial)?;
+    keep_run_in(&directory, run, opened.epoch)?;
+    Ok(opened)
 }
 
 fn open_storage(
@@ -419,6 +435,66 @@ mod tests {
         let opened = back(checkpoint, 2).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(opened.store.latest().map(|manifest| manifest.checkpoint), Some(checkpoint));
         assert_eq!(opened.store.given_up(), [later]);
+    }
+
+    /// The first master of a cluster died before it had begun with a savepoint, and the next one began with nothing. And a
+    /// later master left behind once more what had been written since.
+    #[test]
+    fn the_first_master_begins_and_the_others_go_on() {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut builder = TopologyBuilder::new("words");
+        builder.options(|options| {
+            options.delivery = Delivery::ExactlyOnce;
+            options.checkpoint.storage = Some(place.path().join("checkpoints"));
+        });
+        builder.spout("words", || FixedSpout::new(["word"], [vec![Value::from("storm")]]));
+        builder.bolt("sink", Capture::new().bolt()).shuffle("words");
+        let topology = builder.build().unwrap_or_else(|errors| panic!("{errors}"));
+        let trial = Trial { resources: crate::api::WorkerResources::default(), workers: 1 };
+        let master = |run: &str, begin, dropped: &[&str]| {
+            let dropped: Vec<String> = dropped.iter().map(|text| (*text).to_owned()).collect();
+            open_directory_of_run(&topology, run, begin, &dropped, ("a test", &trial))
+                .map_err(|error| error.to_string())
+        };
+        let entry = |component: &str| TaskEntry {
+            component: component.into(),
+            task_index: 0,
+            tasks: 1,
+            files: Vec::new(),
+            positions: if component == "gone" { [("0".to_owned(), 7.into())].into() } else { [].into() },
+            states: Vec::new(),
+            names_keys: false,
+            event_time: Default::default(),
+        };
+        let take = |opened: &mut OpenedCheckpoints, components: &[&str]| {
+            let checkpoint = CheckpointId { epoch: opened.epoch, number: 1 };
+            let tasks = components.iter().map(|component| entry(component)).collect();
+            publish(&mut opened.store, checkpoint, RunState::Running, tasks);
+            checkpoint
+        };
+        let latest = |opened: &OpenedCheckpoints| opened.store.latest().map(|latest| latest.checkpoint);
+
+        // Whatever its number is, a master that finds nothing of its run begins as it was wanted.
+        let mut opened = master("a", CheckpointBegin::New, &[]).expect("it begins");
+        let of_a = take(&mut opened, &["gone", "sink", "words"]);
+        drop(opened);
+        let refused = master("b", CheckpointBegin::New, &[]).map(|_| ()).expect_err("it is another run");
+        assert!(refused.contains("--resume") && refused.contains("--discard-checkpoints"), "{refused}");
+        let refused = master("b", CheckpointBegin::Resume, &[]).map(|_| ()).expect_err("a component is gone");
+        assert!(refused.contains("--allow-dropped-state gone"), "{refused}");
+        let opened = master("b", CheckpointBegin::Resume, &["gone"]).expect("it is allowed");
+        assert_eq!(latest(&opened), Some(of_a));
+        drop(opened);
+        // The next master of the same run, before and after the first checkpoint of the run.
+        let mut opened = master("b", CheckpointBegin::Discard, &["gone"]).expect("it goes on");
+        assert_eq!(latest(&opened), Some(of_a), "nothing is discarded");
+        let of_b = take(&mut opened, &["sink", "words"]);
+        drop(opened);
+        let opened = master("b", CheckpointBegin::Discard, &["gone"]).expect("it goes on");
+        assert_eq!(latest(&opened), Some(of_b));
+        drop(opened);
+        let opened = master("c", CheckpointBegin::Discard, &[]).expect("it begins anew");
+        assert_eq!(latest(&opened), None);
     }
 
     /// It cannot go back.

@@ -169,6 +169,7 @@ fn the_document_has_every_request_and_every_type() {
     let mut types: Vec<&str> = schemas.keys().map(String::as_str).collect();
     types.sort_unstable();
     let expected = [
+        "BeginFrom",
         "BlobHash",
         "ClusterInfo",
         "Cpu",
@@ -183,6 +184,7 @@ fn the_document_has_every_request_and_every_type() {
         "SubmitRequest",
         "Submitted",
         "SupervisorInfo",
+        "TopologyBegin",
         "TopologyId",
         "TopologyInfo",
         "TopologyList",

@@ -12,7 +12,8 @@ use squall::cluster::TopologySource;
 use squall::cluster::schedule::{ClusterView, Demand, Host as PlanHost, plan};
 use squall::cluster::topologies::{
     AssignmentRecord, BlobHash, LogSpec, MasterOrder, MasterPlace, MasterReport, ORDER_FILE, REPORT_FILE,
-    SOURCE_FILE, SpecRecord, TopologyPhase, Wanted, WorkerOrder, read_order, write_order, write_secret,
+    SOURCE_FILE, SpecRecord, TopologyBegin, TopologyPhase, Wanted, WorkerOrder, read_order, write_order,
+    write_secret,
 };
 use squall::config::{HostOptions, NetOptions, WorkerOptions};
 use squall::ids::WorkerId;
@@ -72,6 +73,7 @@ impl Host {
                 submitted_at: String::new(),
                 source: BlobHash::of(&source),
                 run: "0123456789abcdef0123456789abcdef".to_owned(),
+                begin: TopologyBegin::default(),
                 wanted: Wanted::Active,
             },
             assignment: AssignmentRecord {

@@ -10,8 +10,8 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::SupervisorRecord;
 use squall::cluster::topologies::{
-    AssignmentRecord, BlobHash, CatalogRecord, MasterRecord, Outcome, SpecRecord, StateRecord, TopologyId,
-    TopologyPhase, Wanted,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, MasterRecord, Outcome, SpecRecord, StateRecord,
+    TopologyBegin, TopologyId, TopologyPhase, Wanted,
 };
 use squall::config::HostOptions;
 
@@ -70,6 +70,10 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
             submitted_at: "2026-01-01T00:00:00Z".to_owned(),
             source: BlobHash::of(b"source"),
             run: "00c0ffee5f0c2a6b9d3e187400000001".to_owned(),
+            begin: TopologyBegin {
+                from: BeginFrom::Savepoint { directory: "/savepoints/words".to_owned(), discard: true },
+                allow_dropped_state: vec!["count.total".to_owned()],
+            },
             wanted: Wanted::Inactive,
         },
     );

@@ -2,6 +2,7 @@
 
 use std::env;
 
+use crate::cli::checkpoint_flags::{CheckpointFlags, begin_in_cluster};
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::Overrides;
@@ -19,11 +20,17 @@ Examples:
   squall submit topology.toml --name words-2 --set topology.workers=8
   squall submit topology.toml --dry-run               where would it run?
   squall submit topology.toml --inactive              its spouts rest until `squall activate`
+  squall submit topology.toml --resume                go on from the latest checkpoint
+  squall submit topology.toml --from-savepoint /backup/words --discard-checkpoints
   id=$(squall submit topology.toml --no-wait)
 
 The document is read and validated here, with everything that it includes and the environment
 variables that it names; the cluster gets these texts. Files that components read must be on the
 hosts of the workers.
+
+Checkpoints and savepoints are on the hosts: DIR is a directory there. If a topology of this name
+has left checkpoints and not come to its end, the new one fails, unless --resume or
+--discard-checkpoints says what becomes of them.
 
 If there is no room, it stays submitted and starts when there is.
 
@@ -55,6 +62,9 @@ pub(in crate::cli) struct Args {
     /// Only show where it would run; nothing is started
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    checkpoints: CheckpointFlags,
 
     #[command(flatten)]
     nimbus: NimbusFlag,
@@ -89,6 +99,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         )));
     }
     topology.warnings().iter().for_each(|text| terminal::write_message(&format!("warning: {text}")));
+    let begin = begin_in_cluster(&args.checkpoints, &topology)?;
     let blob = serde_json::to_vec(&source).expect("a source has text keys only, so it is JSON");
     let mut client = args.nimbus.client();
     let source = client.put_blob(&blob)?;
@@ -97,6 +108,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         owner: owner(),
         inactive: args.inactive,
         dry_run: args.dry_run,
+        begin,
     })?;
     args.output.print(&submitted, for_people)?;
     // Whoever waits is shown how it goes.

@@ -166,6 +166,7 @@ impl Begun {
         let plan =
             assignment.plan(&topology).ok_or_else(|| unfit("its placement is that of another topology"))?;
         let run = u128::from_str_radix(&order.spec.run, 16).map_err(|_| unfit("its run has no name"))?;
+        let begin = order.spec.begin.to_checkpoint_begin().map_err(|error| Unfit::Topology(shown(error)))?;
         let secret = read_secret(directory).map_err(|error| Unfit::System(io::Error::other(error)))?;
         let appointment = Appointment { epoch: order.epoch, grace: GRACE, assignment: version };
         // Above all recoveries of the masters before.
@@ -181,6 +182,8 @@ impl Begun {
             worker: order.worker.clone(),
             logger: logger.clone(),
             log: order.log.clone(),
+            checkpoints: begin,
+            allow_dropped_state: order.spec.begin.allow_dropped_state.clone(),
             ..WorkersOptions::new(assignment.workers())
         };
         let prepared = prepare(&topology, (&plan, assignment), source, &options, None, identity)

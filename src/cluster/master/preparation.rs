@@ -14,7 +14,7 @@ use crate::components::standard;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Members, Secret};
 use crate::runtime::checkpoint_actions::Parts;
-use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory, take_over_directory};
+use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory, open_directory_of_run};
 use crate::runtime::registration_trial::Trial;
 use crate::runtime::{CheckpointStartError, host_name};
 use crate::topology::assignment::Assignment;
@@ -89,11 +89,11 @@ pub(super) fn prepare(
             let trial = Trial { resources: WorkerResources::default(), workers: options.workers };
             let (begin, dropped) = (options.checkpoints.clone(), &options.allow_dropped_state);
             let opened = match identity.appointment {
-                // What the masters before had is gone on with, and their workers may live.
-                Some(appointment) if appointment.epoch > 1 => {
-                    take_over_directory(topology, dropped, &holder, &trial)?
+                Some(_) => {
+                    let run: String = identity.run.iter().map(|byte| format!("{byte:02x}")).collect();
+                    open_directory_of_run(topology, &run, begin, dropped, (&holder, &trial))?
                 }
-                _ => open_directory(topology, begin, dropped, &holder, &trial)?,
+                None => open_directory(topology, begin, dropped, &holder, &trial)?,
             };
             opened.warn_of_given_up(&options.logger);
             Some((directory, opened))

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! * [`TopologyId`], [`TopologyNodes`]: names. `catalog`, `spec`, `assignment`, `master`, `state`: records.
+//! * `begin`: how a topology begins, if it takes checkpoints.
 //! * `orders`: the files by which a supervisor and its masters and workers speak.
 //! * `occupancy`: which process has such a directory.
 //! * `key`: the key that all hosts of a cluster have, and the secrets that follow from it.
@@ -21,6 +22,7 @@
 //!    nothing that an earlier one has read can be written.
 
 mod assignment;
+mod begin;
 mod catalog;
 mod id;
 mod key;
@@ -35,6 +37,7 @@ mod state;
 
 pub use crate::cluster::control::LogSpec;
 pub use assignment::AssignmentRecord;
+pub use begin::{BeginError, BeginFrom, TopologyBegin};
 pub use catalog::CatalogRecord;
 pub use id::{CLUSTER_NAME_MAX, TopologyId, TopologyIdError};
 pub use key::{ClusterKey, ClusterKeyError};

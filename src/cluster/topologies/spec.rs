@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::coordination::Record;
+use crate::cluster::topologies::begin::TopologyBegin;
 use crate::cluster::topologies::id::TopologyId;
 use crate::text::shown;
 
@@ -48,6 +49,8 @@ pub struct SpecRecord {
     pub source: BlobHash,
     /// Names the run: 32 hexadecimal digits, random. All workers and masters of the topology have the same.
     pub run: String,
+    /// How it begins.
+    pub begin: TopologyBegin,
     /// What is wanted.
     pub wanted: Wanted,
 }

@@ -22,7 +22,8 @@ use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
 use crate::cluster::operations::{OperationError, SubmitRequest, Submitted};
 use crate::cluster::topologies::{
-    AssignmentRecord, CatalogRecord, SpecRecord, TopologyId, TopologyNodes, Wanted, topologies_node,
+    AssignmentRecord, CatalogRecord, SpecRecord, TopologyBegin, TopologyId, TopologyNodes, Wanted,
+    topologies_node,
 };
 use crate::topology::Topology;
 
@@ -43,6 +44,7 @@ pub(super) fn submit(leader: &Leader, request: &SubmitRequest) -> Result<Submitt
             OperationError::Unavailable("there is no catalog of topologies yet: ask again".to_owned())
         })?;
         let catalog = &found.catalog.record;
+        check_begin(&request.begin, &topology)?;
         let id = TopologyId::new(topology.name(), catalog.next)
             .map_err(|error| OperationError::Invalid(error.to_string()))?;
         check_name(catalog, &found, &id)?;
@@ -62,6 +64,19 @@ fn check_owner(owner: &str) -> Result<(), OperationError> {
         true => Ok(()),
         false => Err(OperationError::Invalid(format!(
             "an owner is a name of at most {OWNER_MAX} characters, without control characters"
+        ))),
+    }
+}
+
+/// Only a topology that takes checkpoints can begin with one.
+fn check_begin(begin: &TopologyBegin, topology: &Topology) -> Result<(), OperationError> {
+    begin.to_checkpoint_begin().map_err(|error| OperationError::Invalid(error.to_string()))?;
+    match begin.is_default() || topology.options().delivery.is_exactly_once() {
+        true => Ok(()),
+        false => Err(OperationError::Invalid(format!(
+            "topology `{}` takes no checkpoints, so it cannot begin with one: only a topology with \
+             `delivery = \"exactly-once\"` takes them",
+            topology.name()
         ))),
     }
 }
@@ -95,6 +110,7 @@ fn draft(
         submitted_at: leader.date(),
         source: request.source.clone(),
         run: format!("{:016x}{:016x}", work.rng.next_u64(), work.rng.next_u64()),
+        begin: request.begin.clone(),
         wanted: if request.inactive { Wanted::Inactive } else { Wanted::Active },
     }
 }

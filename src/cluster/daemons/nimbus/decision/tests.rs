@@ -1,6 +1,7 @@
 //! Decisions about small clusters.
 
 use super::*;
+use crate::cluster::topologies::TopologyBegin;
 use crate::config::HostOptions;
 use crate::topology::declare::parse_str;
 use crate::topology::registry::Registry;
@@ -30,6 +31,7 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
         submitted_at: String::new(),
         source: crate::cluster::topologies::BlobHash::of(name.as_bytes()),
         run: "0".repeat(32),
+        begin: TopologyBegin::default(),
         wanted,
     }
 }

@@ -14,7 +14,8 @@ use crate::cluster::daemons::supervisor::local_record::KnownTopology;
 use crate::cluster::daemons::supervisor::readings::FoundTopology;
 use crate::cluster::schedule::{Placement, Slot};
 use crate::cluster::topologies::{
-    AssignmentRecord, BlobHash, MasterRecord, MasterReport, SpecRecord, StateRecord, TopologyPhase, Wanted,
+    AssignmentRecord, BlobHash, MasterRecord, MasterReport, SpecRecord, StateRecord, TopologyBegin,
+    TopologyPhase, Wanted,
 };
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
@@ -58,6 +59,7 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         submitted_at: String::new(),
         source: BlobHash::of(b""),
         run: "0".repeat(32),
+        begin: TopologyBegin::default(),
         wanted: Wanted::Active,
     };
     let slots = roles.iter().filter_map(|role| match role {
