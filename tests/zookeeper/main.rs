@@ -33,6 +33,7 @@ mod proxy;
 mod rights;
 mod server;
 mod sessions;
+mod topologies;
 mod witness;
 
 use std::thread;
