@@ -18,10 +18,12 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, NimbusState, SupervisorRecord};
-use squall::cluster::operations::{OperationError, Operations, SubmitRequest, Submitted, TopologyInfo};
+use squall::cluster::operations::{
+    OperationError, Operations, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
+};
 use squall::cluster::topologies::{
-    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SpecRecord, StateRecord, TopologyBegin, TopologyId,
-    TopologyNodes, TopologyPhase, Wanted, topologies_node,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SavepointAnswer, SpecRecord, StateRecord,
+    TopologyBegin, TopologyId, TopologyNodes, TopologyPhase, Wanted, topologies_node,
 };
 use squall::config::HostOptions;
 use squall::prelude::Registry;
@@ -177,8 +179,17 @@ fn request(source: BlobHash) -> SubmitRequest {
 }
 
 fn source(name: &str, workers: u16) -> Vec<u8> {
+    source_with(name, workers, "")
+}
+
+/// A topology `words` that takes checkpoints.
+fn source_exactly_once() -> Vec<u8> {
+    source_with("words", 1, ", delivery = 'exactly-once'")
+}
+
+fn source_with(name: &str, workers: u16, more: &str) -> Vec<u8> {
     let text = format!(
-        "topology = {{ name = '{name}', workers = {workers} }}
+        "topology = {{ name = '{name}', workers = {workers}{more} }}
          spout.lines = {{ type = 'generate', config.fields.line = 'to be' }}
          bolt.split = {{ type = 'split', parallelism = 3, inputs = ['lines'] }}"
     );
@@ -288,9 +299,12 @@ impl World {
 
     /// What the supervisor of the master publishes.
     fn report(&self, id: &TopologyId, phase: TopologyPhase) {
+        self.publish(id, StateRecord { epoch: 1, phase, ..StateRecord::default() });
+    }
+
+    fn publish(&self, id: &TopologyId, state: StateRecord) {
         let client = self.service.client();
         let node = TopologyNodes::of(id).state;
-        let state = StateRecord { epoch: 1, phase, outcome: None };
         let data = encode_record(&node, &state).unwrap();
         match client.get(&node).unwrap() {
             None => drop(client.create(&node, &data).unwrap()),
@@ -493,6 +507,37 @@ fn another_leader_gives_a_missing_host_the_whole_timeout() {
 }
 
 #[test]
+fn a_savepoint_is_wanted_once_and_the_next_one_after_the_answer() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    nimbus.submit("plain", 1).expect("it is taken");
+    let any = SavepointRequest::default();
+    let refused = |name: &str, request: &SavepointRequest| match nimbus.leader.savepoint(name, request) {
+        Err(OperationError::Conflict(why) | OperationError::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused("plain", &any).contains("exactly-once"));
+    let bytes = source_exactly_once();
+    nimbus.leader.put_blob(&BlobHash::of(&bytes), &bytes).expect("it is put");
+    let id = nimbus.leader.submit(&request(BlobHash::of(&bytes))).unwrap().id.unwrap();
+    let here = |directory: &str, stops| SavepointRequest { directory: Some(directory.to_owned()), stops };
+    assert!(refused("words", &here("s", false)).contains("no absolute path"));
+    let number = |request: &SavepointRequest| {
+        nimbus.leader.savepoint("words", request).expect("it is wanted").savepoint_wanted.unwrap().number
+    };
+    assert_eq!((number(&any), number(&any)), (1, 1), "the same is not wanted once more");
+    assert!(refused("words", &here("/s", true)).contains("another savepoint"));
+    let answer = SavepointAnswer { number: 1, taken: None, failure: Some("the disk is full".to_owned()) };
+    world.publish(&id, StateRecord { epoch: 1, savepoint: Some(answer.clone()), ..StateRecord::default() });
+    assert_eq!(nimbus.info("words").savepoint, Some(answer));
+    assert_eq!(number(&here("/s", true)), 2);
+    nimbus.leader.want("words", Wanted::Killed).expect("it can be killed");
+    assert!(refused("words", &any).contains("is ending"));
+    world.report(&id, TopologyPhase::Ended);
+    assert!(refused("words", &any).contains("has ended"));
+}
+
+#[test]
 fn a_killed_topology_keeps_its_slots_until_it_has_ended() {
     let mut world = World::new(&["a"]);
     let nimbus = world.leader();
@@ -674,18 +719,20 @@ enum Deed {
     Kill,
     KillUnplaced,
     Remove,
+    Savepoint,
     /// Not of an operator: a step finds that a topology has ended.
     SeeTheEnd,
     /// Nor this: it finds that a host is gone.
     SeeHostLost,
 }
 
-const DEEDS: [Deed; 7] = [
+const DEEDS: [Deed; 8] = [
     Deed::Submit,
     Deed::Replace,
     Deed::Kill,
     Deed::KillUnplaced,
     Deed::Remove,
+    Deed::Savepoint,
     Deed::SeeTheEnd,
     Deed::SeeHostLost,
 ];
@@ -699,7 +746,10 @@ impl Deed {
         let mut used = BTreeSet::from([other]);
         nimbus.request("words", 1);
         if self != Deed::Submit {
-            let words = nimbus.submit("words", 1).unwrap().id.unwrap();
+            let bytes = if self == Deed::Savepoint { source_exactly_once() } else { source("words", 1) };
+            let hash = BlobHash::of(&bytes);
+            nimbus.leader.put_blob(&hash, &bytes).expect("it is put");
+            let words = nimbus.leader.submit(&request(hash)).unwrap().id.unwrap();
             if matches!(self, Deed::Replace | Deed::Remove | Deed::SeeTheEnd) {
                 world.report(&words, TopologyPhase::Ended);
             }
@@ -727,6 +777,7 @@ impl Deed {
             }
             Deed::Kill | Deed::KillUnplaced => nimbus.leader.want("words", Wanted::Killed).map(drop),
             Deed::Remove => nimbus.leader.remove("words"),
+            Deed::Savepoint => nimbus.leader.savepoint("words", &SavepointRequest::default()).map(drop),
             Deed::SeeTheEnd | Deed::SeeHostLost => {
                 nimbus.step();
                 Ok(())
@@ -743,6 +794,7 @@ impl Deed {
             Deed::Kill => found.is_some_and(|info| info.wanted == Wanted::Killed),
             Deed::KillUnplaced => found.is_some_and(|info| info.phase == TopologyPhase::Ended),
             Deed::Remove => found.is_none(),
+            Deed::Savepoint => found.is_some_and(|info| info.savepoint_wanted.is_some()),
             Deed::SeeTheEnd => found.is_some_and(|info| info.workers.is_empty()),
             Deed::SeeHostLost => found.is_some_and(|info| hosts_of(&info.workers) == ["b"]),
         }

@@ -98,7 +98,12 @@ fn a_child_for_other_tests() {
             && order.epoch != reported
         {
             assert_eq!(fs::read(directory.join("source.json")).expect("it is there"), SOURCE);
-            let state = StateRecord { epoch: order.epoch, phase: TopologyPhase::Active, outcome: None };
+            let state = StateRecord {
+                epoch: order.epoch,
+                phase: TopologyPhase::Active,
+                outcome: None,
+                savepoint: None,
+            };
             let report = MasterReport { address: Some(([127, 0, 0, 1], 7000).into()), state };
             write_order(directory, REPORT_FILE, &report).expect("it can be written");
             reported = order.epoch;

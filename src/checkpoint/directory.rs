@@ -42,6 +42,8 @@ const LOCK: &str = "LOCK";
 const WORKERS: &str = "WORKERS";
 /// The file that states which run of a cluster has begun here.
 const RUN: &str = "RUN";
+/// The file of a savepoint that states who wanted it.
+const WISH: &str = "WISH";
 /// Bytes of the longest name of a run that is read.
 const RUN_MAX: u64 = 512;
 /// How long a start waits for the workers of an earlier one, which die with their master.
@@ -223,7 +225,8 @@ impl CheckpointStorage for DirectoryStorage {
     }
 
     fn list(&mut self) -> io::Result<Vec<String>> {
-        let is_ours = |name: &String| ![LOCK, WORKERS, RUN].contains(&&**name) && !name.ends_with(UNFINISHED);
+        let is_ours =
+            |name: &String| ![LOCK, WORKERS, RUN, WISH].contains(&&**name) && !name.ends_with(UNFINISHED);
         Ok(names(&self.directory)?.into_iter().filter(is_ours).collect())
     }
 
@@ -291,6 +294,34 @@ pub(crate) fn run_in(path: &Path) -> Result<Option<(String, u64)>, CheckpointErr
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(run_failed("read", path, source)),
+    }
+}
+
+/// Makes room for a savepoint in a directory, for a wish of this name. If an earlier attempt at the same wish has written
+/// there, that is deleted: whoever made it did not report it.
+///
+/// # Errors
+/// When something else is there, or it cannot be written.
+pub(crate) fn make_room_for_savepoint(path: &Path, wish: &str) -> Result<(), CheckpointError> {
+    let mut target = DirectoryStorage::open(path, "a topology that takes a savepoint")?;
+    let location = target.location();
+    let failed = |action, file: &str| {
+        let (file, location) = (file.to_owned(), location.clone());
+        move |source| CheckpointError::Io { action, file, location, source }
+    };
+    let names = target.list().map_err(failed("list", "*"))?;
+    let is_ours = match read_regular(&path.join(WISH), RUN_MAX) {
+        Ok(bytes) => bytes == wish.as_bytes(),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(source) => return Err(failed("read", WISH)(source)),
+    };
+    match (names.is_empty(), is_ours) {
+        (true, true) => Ok(()),
+        (true, false) => {
+            CheckpointStorage::publish(&mut target, WISH, wish.as_bytes()).map_err(failed("write", WISH))
+        }
+        (false, true) => CheckpointStorage::delete(&mut target, &names).map_err(failed("delete", "*")),
+        (false, false) => Err(CheckpointError::NotEmpty { location }),
     }
 }
 

@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::topologies::{BlobHash, Outcome, TopologyBegin, TopologyId, TopologyPhase, Wanted};
+use crate::cluster::topologies::{
+    BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Wanted,
+};
 use crate::config::Resources;
 
 /// What a nimbus does for operators. Calls wait for the coordination service, for at most the time-out of a call.
@@ -39,6 +41,14 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When there is no such topology, or it has ended or is ending.
     fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError>;
+
+    /// Has a topology take a savepoint. The answer does not wait until it is taken: [`TopologyInfo`] has what came of it. If
+    /// the same is wanted already, it is not wanted once more.
+    ///
+    /// # Errors
+    /// When there is no such topology, it takes no checkpoints, it has ended or is ending, or another savepoint is wanted
+    /// and not taken yet.
+    fn savepoint(&self, name: &str, request: &SavepointRequest) -> Result<TopologyInfo, OperationError>;
 
     /// Removes a topology that has ended from the list.
     ///
@@ -80,6 +90,19 @@ pub struct SubmitRequest {
     pub begin: TopologyBegin,
 }
 
+/// A savepoint to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SavepointRequest {
+    /// Its directory on the hosts, an absolute path, which must be empty or not there. Without one, it is a new one, beside
+    /// the directory of the checkpoints.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// Whether the topology ends with it.
+    #[serde(default)]
+    pub stops: bool,
+}
+
 /// What became of a topology that was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitted {
@@ -110,6 +133,10 @@ pub struct TopologyInfo {
     pub phase: TopologyPhase,
     /// How it has ended, if it has.
     pub outcome: Option<Outcome>,
+    /// The savepoint that was wanted last.
+    pub savepoint_wanted: Option<SavepointWish>,
+    /// What came of the savepoint that was answered last.
+    pub savepoint: Option<SavepointAnswer>,
     /// Its workers, by number; empty if it runs nowhere.
     pub workers: Vec<WorkerInfo>,
     /// The host of its master.

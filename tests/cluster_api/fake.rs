@@ -8,10 +8,10 @@ use slog::{Discard, Logger, o};
 use squall::cluster::TopologySource;
 use squall::cluster::api::{ApiLimits, ApiServer};
 use squall::cluster::operations::{
-    ClusterInfo, MasterInfo, NimbusInfo, OperationError, Operations, SubmitRequest, Submitted,
-    SupervisorInfo, TopologyInfo, WorkerInfo,
+    ClusterInfo, MasterInfo, NimbusInfo, OperationError, Operations, SavepointRequest, SubmitRequest,
+    Submitted, SupervisorInfo, TopologyInfo, WorkerInfo,
 };
-use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, Wanted};
+use squall::cluster::topologies::{BlobHash, Outcome, SavepointWish, TopologyPhase, Wanted};
 use squall::config::Resources;
 use squall::topology::registry::Registry;
 
@@ -102,6 +102,8 @@ impl Inside {
             submitted_at: "2026-11-30T09:00:00Z".to_owned(),
             wanted,
             phase,
+            savepoint_wanted: None,
+            savepoint: None,
             outcome: (phase == TopologyPhase::Ended).then(Outcome::default),
             workers: if runs { vec![worker(0), worker(1)] } else { Vec::new() },
             master: runs.then(|| MasterInfo {
@@ -165,6 +167,15 @@ impl Operations for Fake {
             return Err(OperationError::Conflict(format!("topology `{name}` has ended or is ending")));
         }
         info.wanted = wanted;
+        Ok(info.clone())
+    }
+
+    fn savepoint(&self, name: &str, request: &SavepointRequest) -> Result<TopologyInfo, OperationError> {
+        let mut inside = self.begin()?;
+        let info = inside.find(name)?;
+        let number = info.savepoint_wanted.as_ref().map_or(1, |wish| wish.number + 1);
+        let SavepointRequest { directory, stops } = request.clone();
+        info.savepoint_wanted = Some(SavepointWish { number, directory, stops });
         Ok(info.clone())
     }
 

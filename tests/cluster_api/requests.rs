@@ -35,6 +35,9 @@ fn a_topology_is_submitted_changed_and_removed() {
         let changed = ask("PUT", "/v1/topologies/words/wanted", &body);
         assert_eq!((changed.status, changed.json()["wanted"].as_str()), (200, Some(wanted)));
     }
+    let savepoint = ask("POST", "/v1/topologies/words/savepoints", r#"{"directory":"/s","stops":true}"#);
+    let wish = json!({ "number": 1, "directory": "/s", "stops": true });
+    assert_eq!((savepoint.status, &savepoint.json()["savepoint_wanted"]), (202, &wish));
     assert_eq!(ask("DELETE", "/v1/topologies/words", "").code(), "conflict");
     fake.has("words", TopologyPhase::Ended);
     assert_eq!(ask("DELETE", "/v1/topologies/words", "").status, 204);
@@ -161,6 +164,7 @@ fn the_document_has_every_request_and_every_type() {
         "get /v1/topologies",
         "get /v1/topologies/{name}",
         "post /v1/topologies",
+        "post /v1/topologies/{name}/savepoints",
         "put /v1/blobs/{hash}",
         "put /v1/topologies/{name}/wanted",
     ];
@@ -181,9 +185,13 @@ fn the_document_has_every_request_and_every_type() {
         "NimbusInfo",
         "Outcome",
         "Resources",
+        "SavepointAnswer",
+        "SavepointRequest",
+        "SavepointWish",
         "SubmitRequest",
         "Submitted",
         "SupervisorInfo",
+        "TakenSavepoint",
         "TopologyBegin",
         "TopologyId",
         "TopologyInfo",

@@ -75,6 +75,7 @@ impl Host {
                 run: "0123456789abcdef0123456789abcdef".to_owned(),
                 begin: TopologyBegin::default(),
                 wanted: Wanted::Active,
+                savepoint: None,
             },
             assignment: AssignmentRecord {
                 epoch: 1,
@@ -84,6 +85,7 @@ impl Host {
                 master: Some("host".to_owned()),
                 short: None,
             },
+            savepoint: None,
             net: patient(),
             worker: WorkerOptions { heartbeat_timeout: PATIENCE, ..WorkerOptions::default() },
             log: LogSpec::default(),

@@ -10,8 +10,8 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::SupervisorRecord;
 use squall::cluster::topologies::{
-    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, MasterRecord, Outcome, SpecRecord, StateRecord,
-    TopologyBegin, TopologyId, TopologyPhase, Wanted,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, MasterRecord, Outcome, SavepointAnswer,
+    SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin, TopologyId, TopologyPhase, Wanted,
 };
 use squall::config::HostOptions;
 
@@ -75,6 +75,11 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
                 allow_dropped_state: vec!["count.total".to_owned()],
             },
             wanted: Wanted::Inactive,
+            savepoint: Some(SavepointWish {
+                number: 2,
+                directory: Some("/savepoints/2".to_owned()),
+                stops: true,
+            }),
         },
     );
     let placement = r#"{
@@ -104,7 +109,12 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
         address: Some(([10, 0, 0, 7], 40_123).into()),
     };
     check("master-1", &master);
-    check("state-1", &StateRecord { epoch: 3, phase: TopologyPhase::Active, outcome: None });
+    let taken = TakenSavepoint { checkpoint: "3-8".to_owned(), directory: "/savepoints/2".to_owned() };
+    let answer = SavepointAnswer { number: 2, taken: Some(taken), failure: None };
+    check(
+        "state-1",
+        &StateRecord { epoch: 3, phase: TopologyPhase::Active, outcome: None, savepoint: Some(answer) },
+    );
     let outcome = Outcome {
         failure: Some("worker 1 did not start".to_owned()),
         cut_short: true,
@@ -114,7 +124,10 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
         restarts: 3,
         ended_at: "2026-01-01T00:00:00Z".to_owned(),
     };
-    check("state-ended-1", &StateRecord { epoch: 3, phase: TopologyPhase::Ended, outcome: Some(outcome) });
+    check(
+        "state-ended-1",
+        &StateRecord { epoch: 3, phase: TopologyPhase::Ended, outcome: Some(outcome), savepoint: None },
+    );
 }
 
 #[test]

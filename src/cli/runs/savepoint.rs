@@ -8,12 +8,15 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::runs::directory::find;
 use crate::cli::runs::messages::{Reply, Request};
 use crate::cli::terminal;
+use crate::cli::topologies::savepoint::take as savepoint_in_cluster;
+use crate::cli::topologies::{NimbusFlag, WaitFlags};
 
 const EXAMPLES: &str = "\
 Examples:
   squall savepoint create words
   squall savepoint create words --dir /backup/words-before-the-upgrade
   squall run words.toml --from-savepoint /backup/words-before-the-upgrade
+  squall savepoint create words --cluster        of a topology of the cluster
 
 A savepoint is a checkpoint that is copied to a directory of its own, with everything that belongs to
 it. squall never deletes it. `squall checkpoint inspect DIR` shows what is in it.";
@@ -36,7 +39,7 @@ enum Command {
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 struct Create {
-    /// The run: its name as `squall ps` shows it, its topology, or its process
+    /// The run: its name as `squall ps` shows it, its topology, or its process; or the topology of the cluster
     #[arg(value_name = "RUN")]
     run: String,
 
@@ -55,10 +58,26 @@ struct Create {
     /// Print a JSON object, with `checkpoint` and `directory`
     #[arg(long)]
     json: bool,
+
+    /// Of the topology of the cluster that has this name, and not of a run on this machine
+    ///
+    /// Then DIR is a directory on the hosts.
+    #[arg(long)]
+    cluster: bool,
+
+    #[command(flatten)]
+    nimbus: NimbusFlag,
+
+    #[command(flatten)]
+    wait: WaitFlags,
 }
 
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
     let Command::Create(create) = &args.command;
+    if create.cluster {
+        let savepoint = (create.dir.as_deref(), create.stop);
+        return savepoint_in_cluster(&create.run, savepoint, &create.nimbus, create.wait, create.json);
+    }
     take(&create.run, create.stop, create.dir.as_deref(), create.json)
 }
 

@@ -7,6 +7,7 @@ use crate::cli::runs::directory::{Found, Run, look_for};
 use crate::cli::runs::messages::{Reply, Request};
 use crate::cli::runs::savepoint;
 use crate::cli::terminal;
+use crate::cli::topologies::savepoint::take as savepoint_in_cluster;
 use crate::cli::topologies::{NimbusFlag, WaitFlags, stop as in_cluster};
 
 const EXAMPLES: &str = "\
@@ -16,6 +17,7 @@ Examples:
   squall stop words --savepoint                  stop it, to be continued
   squall stop words --savepoint=/backup/words
   squall run words.toml --from-savepoint /backup/words
+  squall stop words --cluster --savepoint        the same with a topology of the cluster
 
 A run on this machine, as `squall ps` lists it, comes before a topology of the cluster, as
 `squall list` does. Of a run, the command returns when it has begun to end; with --savepoint,
@@ -28,7 +30,7 @@ failed or was cut short, or has not ended within --timeout; 2 the command line i
 is neither a run nor a topology of this name; 4 there is no run of this name, and no nimbus
 answers, or none leads.";
 
-/// End a running topology in order, on this machine or in the cluster; or a run with a savepoint
+/// End a running topology in order, on this machine or in the cluster; or with a savepoint
 ///
 /// Without --savepoint it is drained, as by Ctrl-C: spouts emit no more, and bolts finish. If nothing on this machine has
 /// the name, it is the topology of the cluster that is drained.
@@ -39,10 +41,11 @@ pub(in crate::cli) struct Args {
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// Stop a run with a savepoint, from which another run goes on, in this directory
+    /// Stop it with a savepoint, from which another one goes on, in this directory
     ///
-    /// The default is a new directory in `savepoints`, beside the directory of the topology's checkpoints.
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, conflicts_with = "cluster")]
+    /// The default is a new directory in `savepoints`, beside the directory of the topology's checkpoints. Of a topology of
+    /// the cluster (--cluster), it is a directory on the hosts.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     savepoint: Option<Option<PathBuf>>,
 
     /// Look in the cluster only, and not for a run on this machine
@@ -57,6 +60,10 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
+    if let (true, Some(directory)) = (args.cluster, &args.savepoint) {
+        let savepoint = (directory.as_deref(), true);
+        return savepoint_in_cluster(&args.name, savepoint, &args.nimbus, args.wait, false);
+    }
     if args.cluster {
         return in_cluster::drain(&args.name, &args.nimbus, args.wait, None);
     }

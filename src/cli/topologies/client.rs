@@ -10,7 +10,7 @@ use ureq::{Agent, Body, Error, Timeout};
 
 use crate::cli::error::CommandError;
 use crate::cluster::api::{ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
-use crate::cluster::operations::{SubmitRequest, Submitted, TopologyInfo};
+use crate::cluster::operations::{SavepointRequest, SubmitRequest, Submitted, TopologyInfo};
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
 use crate::text::shown;
 
@@ -135,6 +135,17 @@ impl NimbusClient {
         let path = format!("{}/wanted", path_of(name)?);
         let body = in_json(&WantedRequest { wanted });
         read(&self.ask(&Asked { method: "PUT", path, body: Some(&body), again: true })?)
+    }
+
+    /// Has a topology take a savepoint. The same is not wanted twice, so it may be asked again.
+    pub(super) fn savepoint(
+        &mut self,
+        name: &str,
+        request: &SavepointRequest,
+    ) -> Result<TopologyInfo, ClientError> {
+        let path = format!("{}/savepoints", path_of(name)?);
+        let body = in_json(request);
+        read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: false })?)
     }
 
     /// Removes a topology that has ended.

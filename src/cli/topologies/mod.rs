@@ -1,5 +1,5 @@
-//! Topologies of a cluster: `submit`, `list`, `status`, `activate`, `deactivate`, `kill` and `remove`; and `stop`, as far
-//! as it concerns a cluster.
+//! Topologies of a cluster: `submit`, `list`, `status`, `activate`, `deactivate`, `kill` and `remove`; and `stop` and
+//! `savepoint`, as far as they concern a cluster.
 //!
 //! * `client`: how a nimbus is reached, and what its answers are. `waiting`: how a command waits until what it has asked
 //!   for is true. `shown`: topologies as people see them.
@@ -14,6 +14,7 @@ pub(super) mod deactivate;
 pub(super) mod kill;
 pub(super) mod list;
 pub(super) mod remove;
+pub(super) mod savepoint;
 mod shown;
 pub(super) mod status;
 pub(super) mod stop;

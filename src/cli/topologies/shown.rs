@@ -68,6 +68,12 @@ pub(super) fn wanted_name(wanted: Wanted) -> &'static str {
 pub(super) fn describe(info: &TopologyInfo) -> String {
     let name = &info.name;
     match (info.phase, &info.outcome, &info.short) {
+        (TopologyPhase::Ended, Some(outcome), _)
+            if outcome.failure.is_none() && stopped_with(info).is_some() =>
+        {
+            let directory = stopped_with(info).map(shown).unwrap_or_default();
+            format!("{name} was stopped with the savepoint {directory}")
+        }
         (TopologyPhase::Ended, Some(outcome), _) => format!("{name} has ended: {}", ending(outcome)),
         (TopologyPhase::Ended, None, _) => format!("{name} has ended"),
         (_, _, Some(short)) if info.workers.is_empty() => format!("{name} does not fit: {}", shown(short)),
@@ -76,6 +82,27 @@ pub(super) fn describe(info: &TopologyInfo) -> String {
         }
         (phase, _, _) => format!("{name} is {}: {}", phase_name(phase), places(info)),
     }
+}
+
+/// The directory of the savepoint that it was stopped with.
+fn stopped_with(info: &TopologyInfo) -> Option<&str> {
+    let wish = info.savepoint_wanted.as_ref().filter(|wish| wish.stops)?;
+    let answer = info.savepoint.as_ref().filter(|answer| answer.number == wish.number)?;
+    answer.taken.as_ref().map(|taken| &*taken.directory)
+}
+
+/// What came of the last savepoint, or that it is waited for.
+fn savepoint_of(info: &TopologyInfo) -> Option<String> {
+    let answer = info.savepoint.as_ref();
+    let wish = info.savepoint_wanted.as_ref();
+    if wish.is_some_and(|wish| answer.is_none_or(|answer| answer.number < wish.number)) {
+        return Some("wanted, and not taken yet".to_owned());
+    }
+    let answer = answer?;
+    Some(match &answer.taken {
+        Some(taken) => format!("{} in {}", shown(&taken.checkpoint), shown(&taken.directory)),
+        None => format!("not taken: {}", shown(answer.failure.as_deref().unwrap_or_default())),
+    })
 }
 
 fn places(info: &TopologyInfo) -> String {
@@ -122,6 +149,9 @@ pub(super) fn for_people(info: &TopologyInfo) -> String {
     }
     if let Some(short) = &info.short {
         lines.push(("short", shown(short)));
+    }
+    if let Some(savepoint) = savepoint_of(info) {
+        lines.push(("savepoint", savepoint));
     }
     if let Some(outcome) = &info.outcome {
         lines.push(("ended", format!("{}, {}", shown(&outcome.ended_at), ending(outcome))));

@@ -40,6 +40,13 @@ pub(super) enum Goal {
     Ended,
     /// It has ended, and nothing was cut short.
     Drained,
+    /// The savepoint with this number is answered, and it has ended if it was stopped with that.
+    Savepoint {
+        /// The number of the wish.
+        number: u64,
+        /// Whether it ends with it.
+        stops: bool,
+    },
 }
 
 impl Goal {
@@ -47,12 +54,18 @@ impl Goal {
         matches!(self, Goal::Ended | Goal::Drained)
     }
 
-    fn is_reached(self, phase: TopologyPhase) -> bool {
+    fn is_reached(self, info: &TopologyInfo) -> bool {
+        let phase = info.phase;
         match self {
             Goal::Up => matches!(phase, TopologyPhase::Active | TopologyPhase::Inactive),
             Goal::Active => phase == TopologyPhase::Active,
             Goal::Inactive => phase == TopologyPhase::Inactive,
             Goal::Ended | Goal::Drained => phase == TopologyPhase::Ended,
+            Goal::Savepoint { number, stops } => info
+                .savepoint
+                .as_ref()
+                .filter(|answer| answer.number >= number)
+                .is_some_and(|answer| answer.taken.is_none() || !stops),
         }
     }
 
@@ -65,6 +78,8 @@ impl Goal {
             // A short input may be processed before anybody looks.
             Goal::Up => is_good && !info.wanted.is_end(),
             Goal::Active | Goal::Inactive => false,
+            // What came of it is looked at afterwards.
+            Goal::Savepoint { .. } => true,
         }
     }
 }
@@ -104,7 +119,7 @@ impl WaitFlags {
                 if info.phase == TopologyPhase::Ended {
                     return Ok(CommandOutcome::done_if(goal.allows(info)));
                 }
-                if goal.is_reached(info.phase) {
+                if goal.is_reached(info) {
                     return Ok(CommandOutcome::Done);
                 }
             }

@@ -19,7 +19,7 @@ use crate::cluster::api::calls::Calls;
 use crate::cluster::api::open_api::document;
 use crate::cluster::api::route::{Content, Health, Route, TopologyList, WantedRequest, schema};
 use crate::cluster::api::{body, guard};
-use crate::cluster::operations::{ClusterInfo, SubmitRequest, Submitted, TopologyInfo};
+use crate::cluster::operations::{ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo};
 use crate::cluster::topologies::{BlobHash, BlobHashError, CLUSTER_NAME_MAX, TopologyId};
 use crate::text::shown;
 
@@ -72,6 +72,15 @@ const ROUTES: &[Route] = &[
         body: Some(Content::Json(schema::<WantedRequest>)),
         answers: &[(200, "It will.", Some(schema::<TopologyInfo>))],
         handler: || put(put_wanted),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/topologies/{name}/savepoints",
+        id: "takeSavepoint",
+        summary: "Has a topology take a savepoint. The answer does not wait: `savepoint` of the topology has what came of it.",
+        body: Some(Content::Json(schema::<SavepointRequest>)),
+        answers: &[(202, "It is wanted.", Some(schema::<TopologyInfo>))],
+        handler: || post(take_savepoint),
     },
     Route {
         method: "DELETE",
@@ -202,6 +211,14 @@ async fn put_wanted(State(calls): Calling, name: Named, body: Body) -> Result<Re
         body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
     let topology = calls.call(move |operations| operations.want(&name, request.wanted)).await?;
     Ok(json(StatusCode::OK, &topology))
+}
+
+async fn take_savepoint(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let request: SavepointRequest =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let topology = calls.call(move |operations| operations.savepoint(&name, &request)).await?;
+    Ok(json(StatusCode::ACCEPTED, &topology))
 }
 
 async fn remove(State(calls): Calling, name: Named) -> Result<Response, ApiError> {

@@ -30,13 +30,14 @@ use crate::cluster::master::preparation::{Prepared, RunIdentity, prepare};
 use crate::cluster::master::run::Shared;
 use crate::cluster::master::running::start_store;
 use crate::cluster::master::shell::Shell;
+use crate::cluster::master::wished_savepoints::WishedSavepoints;
 use crate::cluster::signals;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::shapes;
 use crate::cluster::topologies::{
     LifeSign, MasterOrder, MasterReport, ORDER_FILE, Occupancy, OccupancyError, OrderError, Outcome,
-    REPORT_FILE, SOURCE_FILE, StateRecord, TopologyPhase, Wanted, read_order, read_secret, start_process_log,
-    write_order,
+    REPORT_FILE, SOURCE_FILE, SavepointAnswer, StateRecord, TopologyPhase, Wanted, read_order, read_secret,
+    start_process_log, write_order,
 };
 use crate::files::read_regular;
 use crate::net::tls::Tls;
@@ -104,7 +105,7 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
         Err(Unfit::Topology(why)) => {
             error!(logger, "the topology cannot begin"; "because" => &why);
             let outcome = Outcome { failure: Some(why), ended_at: now(), ..Outcome::default() };
-            desk.report_end(outcome);
+            desk.report_end(outcome, order.savepoint.clone());
             Ok(())
         }
         Err(Unfit::System(error)) => {
@@ -143,6 +144,7 @@ struct Begun {
     wishes: Sender<Event>,
     thread: thread::JoinHandle<()>,
     report: MasterReport,
+    savepoints: WishedSavepoints,
     /// The version of the assignment of executors that it began with.
     assignment: u64,
 }
@@ -189,7 +191,7 @@ impl Begun {
         let prepared = prepare(&topology, (&plan, assignment), source, &options, None, identity)
             .map_err(|error| Unfit::Topology(shown(&error)))?;
         let Prepared { start, mut core, store } = prepared;
-        core.start_inactive = order.spec.wanted != Wanted::Active;
+        core.start_inactive = order.spec.wanted != Wanted::Active || was_stopped(order);
         let (wishes, happenings) = channel();
         let tls = order.net.tls.as_ref().map(|paths| Tls::load(paths, &Clock::real())).transpose();
         let tls = tls.map_err(|error| Unfit::System(io::Error::other(error)))?;
@@ -210,9 +212,17 @@ impl Begun {
         let shell = Shell::new(Arc::clone(&shared), logger.clone(), Box::new(linked), wishes.clone(), store);
         let thread =
             thread::Builder::new().name("squall-master".to_owned()).spawn(move || shell.run(&happenings))?;
-        let state = StateRecord { epoch: order.epoch, ..StateRecord::default() };
+        let savepoints = WishedSavepoints::new(
+            &topology,
+            &order.spec,
+            order.savepoint.clone(),
+            (Arc::clone(&shared), wishes.clone()),
+            logger.clone(),
+        );
+        let savepoint = order.savepoint.clone();
+        let state = StateRecord { epoch: order.epoch, savepoint, ..StateRecord::default() };
         let report = MasterReport { address: Some(address), state };
-        Ok(Begun { shared, wishes, thread, report, assignment: version })
+        Ok(Begun { shared, wishes, thread, report, savepoints, assignment: version })
     }
 
     /// Follows the order and reports, until the topology has ended.
@@ -225,13 +235,23 @@ impl Begun {
         if order.spec.wanted.is_end() {
             self.wish(order.spec.wanted);
         }
+        if was_stopped(order) {
+            // Another run may go on from the savepoint already, so nothing may be processed here any more.
+            info!(desk.logger, "the topology was stopped with a savepoint by the master before");
+            self.wish(Wanted::Killed);
+        }
+        let mut wish = order.spec.savepoint.clone();
         loop {
             let has_ended = self.shared.wait(LOOK_EVERY);
             life_sign.give();
             if has_ended {
                 break;
             }
+            if let Err(error) = self.savepoints.follow(wish.as_ref()) {
+                warn!(desk.logger, "a savepoint cannot be begun yet"; "because" => shown(&error));
+            }
             self.report.state.phase = self.shared.lock().core.phase();
+            self.report.state.savepoint = self.savepoints.answer().cloned();
             desk.report(&self.report);
             let order = match read(desk.directory) {
                 Ok(order) => order,
@@ -247,12 +267,14 @@ impl Begun {
             if placed.is_some_and(|version| version != self.assignment) {
                 return Err(AppointedError::Replaced("executors are placed in another way"));
             }
+            wish = order.spec.savepoint;
             if order.spec.wanted != desk.wanted {
                 desk.wanted = order.spec.wanted;
                 self.wish(desk.wanted);
             }
         }
         let _ = self.thread.join();
+        self.savepoints.finish();
         let stats = self.shared.stats();
         let topology = &stats.topology;
         let outcome = Outcome {
@@ -266,7 +288,7 @@ impl Begun {
         };
         info!(desk.logger, "the topology has ended"; "completed" => outcome.completed, "lost" => outcome.lost,
             "cut_short" => outcome.cut_short);
-        desk.report_end(outcome);
+        desk.report_end(outcome, self.savepoints.answer().cloned());
         Ok(())
     }
 
@@ -280,6 +302,12 @@ impl Begun {
         // After the end nobody takes it, and there is nothing to do.
         let _ = self.wishes.send(event);
     }
+}
+
+/// Whether a master before has stopped the topology with a savepoint, and did not come to the end.
+fn was_stopped(order: &MasterOrder) -> bool {
+    let (Some(wish), Some(answer)) = (&order.spec.savepoint, &order.savepoint) else { return false };
+    wish.stops && answer.number == wish.number && answer.taken.is_some()
 }
 
 /// Where a master reports.
@@ -305,8 +333,9 @@ impl Desk<'_> {
     }
 
     /// Reports the end. It must be known, so this waits until it can be written.
-    fn report_end(&mut self, outcome: Outcome) {
-        let state = StateRecord { epoch: self.epoch, phase: TopologyPhase::Ended, outcome: Some(outcome) };
+    fn report_end(&mut self, outcome: Outcome, savepoint: Option<SavepointAnswer>) {
+        let (epoch, phase) = (self.epoch, TopologyPhase::Ended);
+        let state = StateRecord { epoch, phase, outcome: Some(outcome), savepoint };
         let report = MasterReport { address: None, state };
         while !self.report(&report) {
             thread::sleep(Duration::from_secs(1));

@@ -36,6 +36,7 @@ mod running;
 mod shell;
 mod store;
 mod waves;
+mod wished_savepoints;
 mod worker_record;
 
 pub use appointed::{AppointedError, run_appointed};

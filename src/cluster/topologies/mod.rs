@@ -10,7 +10,7 @@
 //! ```
 //!
 //! * [`TopologyId`], [`TopologyNodes`]: names. `catalog`, `spec`, `assignment`, `master`, `state`: records.
-//! * `begin`: how a topology begins, if it takes checkpoints.
+//! * `begin`: how a topology begins, if it takes checkpoints. `savepoint`: what is wanted of a running one.
 //! * `orders`: the files by which a supervisor and its masters and workers speak.
 //! * `occupancy`: which process has such a directory.
 //! * `key`: the key that all hosts of a cluster have, and the secrets that follow from it.
@@ -32,12 +32,13 @@ mod nodes;
 mod occupancy;
 mod orders;
 mod process_log;
+mod savepoint;
 mod spec;
 mod state;
 
 pub use crate::cluster::control::LogSpec;
 pub use assignment::AssignmentRecord;
-pub use begin::{BeginError, BeginFrom, TopologyBegin};
+pub use begin::{BeginError, BeginFrom, TopologyBegin, absolute};
 pub use catalog::CatalogRecord;
 pub use id::{CLUSTER_NAME_MAX, TopologyId, TopologyIdError};
 pub use key::{ClusterKey, ClusterKeyError};
@@ -50,5 +51,6 @@ pub use orders::{
     REPORT_FILE, SECRET_FILE, SOURCE_FILE, WorkerOrder, read_order, read_secret, write_order, write_secret,
 };
 pub use process_log::start_process_log;
+pub use savepoint::{SavepointAnswer, SavepointWish, TakenSavepoint};
 pub use spec::{BlobHash, BlobHashError, SpecRecord, Wanted};
 pub use state::{Outcome, StateRecord, TopologyPhase};

@@ -27,6 +27,7 @@ use crate::checkpoint::record::{self, Flaw};
 use crate::cluster::control::LogSpec;
 use crate::cluster::topologies::assignment::AssignmentRecord;
 use crate::cluster::topologies::id::TopologyId;
+use crate::cluster::topologies::savepoint::SavepointAnswer;
 use crate::cluster::topologies::spec::SpecRecord;
 use crate::cluster::topologies::state::StateRecord;
 use crate::config::{NetOptions, WorkerOptions};
@@ -64,6 +65,8 @@ pub struct MasterOrder {
     pub spec: SpecRecord,
     /// Where it runs.
     pub assignment: AssignmentRecord,
+    /// What was published last about savepoints.
+    pub savepoint: Option<SavepointAnswer>,
     /// `[net]` of this host: where the master listens, and with which certificates.
     pub net: NetOptions,
     /// `[worker]` of this host, for all workers of the topology.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::coordination::Record;
 use crate::cluster::topologies::begin::TopologyBegin;
 use crate::cluster::topologies::id::TopologyId;
+use crate::cluster::topologies::savepoint::SavepointWish;
 use crate::text::shown;
 
 /// What somebody wants a topology to do.
@@ -53,6 +54,8 @@ pub struct SpecRecord {
     pub begin: TopologyBegin,
     /// What is wanted.
     pub wanted: Wanted,
+    /// The savepoint that was wanted last.
+    pub savepoint: Option<SavepointWish>,
 }
 
 impl Record for SpecRecord {

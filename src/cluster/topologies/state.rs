@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::coordination::Record;
+use crate::cluster::topologies::savepoint::SavepointAnswer;
 
 /// What a topology does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +51,8 @@ pub struct StateRecord {
     pub phase: TopologyPhase,
     /// How it has ended, if it has.
     pub outcome: Option<Outcome>,
+    /// What came of the savepoint that was answered last.
+    pub savepoint: Option<SavepointAnswer>,
 }
 
 impl Record for StateRecord {

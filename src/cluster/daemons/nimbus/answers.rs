@@ -42,7 +42,7 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         }
     };
     let state = found.state.as_ref().map(|stored| stored.record.clone());
-    let StateRecord { phase, outcome, .. } = state.unwrap_or_default();
+    let StateRecord { phase, outcome, savepoint, .. } = state.unwrap_or_default();
     Ok(TopologyInfo {
         id: found.id.clone(),
         name: found.id.name().to_owned(),
@@ -51,6 +51,8 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         wanted: spec.wanted,
         phase,
         outcome,
+        savepoint_wanted: spec.savepoint.clone(),
+        savepoint,
         workers: workers_of(assignment.and_then(|assignment| assignment.placement.as_ref())),
         master,
         short: assignment.and_then(|assignment| assignment.short.clone()),

@@ -122,7 +122,8 @@ fn ended(before: Option<&StateRecord>, failure: Option<String>, ended_at: &str) 
         ..Outcome::default()
     };
     let epoch = before.map_or(0, |state| state.epoch);
-    StateRecord { epoch, phase: TopologyPhase::Ended, outcome: Some(outcome) }
+    let savepoint = before.and_then(|state| state.savepoint.clone());
+    StateRecord { epoch, phase: TopologyPhase::Ended, outcome: Some(outcome), savepoint }
 }
 
 fn placement_of<'a>(known: &Known<'a>) -> Option<&'a Placement> {

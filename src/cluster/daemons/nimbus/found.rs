@@ -4,6 +4,7 @@ use crate::cluster::coordination::{RecordAccessError, Version, read_record};
 use crate::cluster::daemons::belonging::supervisors_node;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
 use crate::cluster::daemons::supervisor::SupervisorRecord;
+use crate::cluster::operations::OperationError;
 use crate::cluster::topologies::{
     AssignmentRecord, CatalogRecord, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase,
     topologies_node,
@@ -65,4 +66,20 @@ pub(super) fn read_supervisors(fence: &Fence<'_>) -> Result<Vec<SupervisorRecord
         supervisors.extend(found?.map(|(record, _)| SupervisorRecord { id: name, ..record }));
     }
     Ok(supervisors)
+}
+
+/// The answer if there is none.
+pub(super) fn no_topology(name: &str) -> OperationError {
+    OperationError::NoTopology { name: name.to_owned() }
+}
+
+/// The catalog, and a topology of it.
+pub(super) type Search = (Option<Stored<CatalogRecord>>, Option<FoundTopology>);
+
+/// Looks for a topology by its name.
+pub(super) fn find(fence: &Fence<'_>, name: &str) -> Result<Search, LeadError> {
+    let Some(catalog) = fence.read::<CatalogRecord>(&topologies_node())? else { return Ok((None, None)) };
+    let id: Option<TopologyId> = catalog.record.topologies.get(name).cloned();
+    let found = id.map(|id| read_topology(fence, &id)).transpose()?.flatten();
+    Ok((Some(catalog), found))
 }

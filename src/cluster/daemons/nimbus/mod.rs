@@ -11,6 +11,7 @@
 //! * `leader`: [`Leader`], what a nimbus does while it leads: one pass after the other. `begin`: the first of an epoch.
 //!   `garbage`: what nothing refers to is deleted.
 //! * `operations`: what it does for operators. `submission`: how a topology is taken. `answers`: what is answered.
+//!   `change`: how a topology that runs is changed.
 //! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure.
 //! * `found`: what was read. `sources`: topologies from their blobs. `standing`: who leads, and the fence around writes.
 //!
@@ -22,6 +23,7 @@
 
 mod answers;
 mod begin;
+mod change;
 mod daemon;
 mod decision;
 mod found;

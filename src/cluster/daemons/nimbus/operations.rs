@@ -5,14 +5,15 @@ use slog::info;
 use crate::cluster::blobs::BlobError;
 use crate::cluster::coordination::RecordAccessError;
 use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
-use crate::cluster::daemons::nimbus::found::{FoundTopology, read_all, read_topology};
+use crate::cluster::daemons::nimbus::change::want_savepoint;
+use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
-use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
+use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
 use crate::cluster::operations::{
-    ClusterInfo, OperationError, Operations, SubmitRequest, Submitted, TopologyInfo,
+    ClusterInfo, OperationError, Operations, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
 };
-use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, TopologyId, Wanted, topologies_node};
+use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, Wanted, topologies_node};
 
 impl Operations for Leader {
     fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError> {
@@ -52,6 +53,10 @@ impl Operations for Leader {
             let now = now.ok_or_else(|| no_topology(name))?;
             info_of(fence, &now).map_err(|error| self.refused(error))
         })
+    }
+
+    fn savepoint(&self, name: &str, request: &SavepointRequest) -> Result<TopologyInfo, OperationError> {
+        want_savepoint(self, name, request)
     }
 
     fn remove(&self, name: &str) -> Result<(), OperationError> {
@@ -137,20 +142,6 @@ impl Leader {
             _ => OperationError::Invalid(why),
         }
     }
-}
-
-fn no_topology(name: &str) -> OperationError {
-    OperationError::NoTopology { name: name.to_owned() }
-}
-
-/// The catalog, and a topology of it.
-type Search = (Option<Stored<CatalogRecord>>, Option<FoundTopology>);
-
-fn find(fence: &Fence<'_>, name: &str) -> Result<Search, LeadError> {
-    let Some(catalog) = fence.read::<CatalogRecord>(&topologies_node())? else { return Ok((None, None)) };
-    let id: Option<TopologyId> = catalog.record.topologies.get(name).cloned();
-    let found = id.map(|id| read_topology(fence, &id)).transpose()?.flatten();
-    Ok((Some(catalog), found))
 }
 
 /// Whether what is wanted changes.

@@ -112,6 +112,7 @@ fn draft(
         run: format!("{:016x}{:016x}", work.rng.next_u64(), work.rng.next_u64()),
         begin: request.begin.clone(),
         wanted: if request.inactive { Wanted::Inactive } else { Wanted::Active },
+        savepoint: None,
     }
 }
 

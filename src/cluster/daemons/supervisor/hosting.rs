@@ -39,7 +39,7 @@ pub enum AtTheEnd {
 /// What wakes the thread that speaks with the coordination service.
 enum Wanted {
     Step,
-    Write(Write),
+    Write(Box<Write>),
 }
 
 /// Runs a supervisor and its processes until the end is requested. `random` gives tokens for the records of masters.
@@ -105,7 +105,7 @@ impl Keeper {
         while self.take_events(self.clock.now()) {
             for write in self.children.step(self.clock.now()) {
                 // An error means that the supervisor ends.
-                let _ = self.writes.send(Wanted::Write(write));
+                let _ = self.writes.send(Wanted::Write(Box::new(write)));
             }
             self.children.wait(&self.wake, self.clock.now());
         }
@@ -191,7 +191,7 @@ impl<R: FnMut() -> u64> Speaker<'_, R> {
         while waited < next && !is_over() {
             let look = LOOK_MAX.min(next - waited);
             match wanted.recv_timeout(look) {
-                Ok(Wanted::Write(write)) => self.write(write),
+                Ok(Wanted::Write(write)) => self.write(*write),
                 Ok(Wanted::Step) => break,
                 Err(RecvTimeoutError::Timeout) => waited += look,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -200,7 +200,7 @@ impl<R: FnMut() -> u64> Speaker<'_, R> {
         // Many changes are one reason to look.
         for wanted in wanted.try_iter() {
             if let Wanted::Write(write) = wanted {
-                self.pending.push_back(write);
+                self.pending.push_back(*write);
             }
         }
     }

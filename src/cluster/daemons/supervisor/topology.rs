@@ -375,6 +375,7 @@ fn master_order(found: &FoundTopology, epoch: u64, settings: &HostSettings) -> M
         epoch,
         spec: found.spec.clone(),
         assignment: found.assignment.clone(),
+        savepoint: found.state.as_ref().and_then(|(state, _)| state.savepoint.clone()),
         net: settings.net.clone(),
         worker: settings.worker.clone(),
         log: settings.log.clone(),

@@ -33,11 +33,12 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
         run: "0".repeat(32),
         begin: TopologyBegin::default(),
         wanted,
+        savepoint: None,
     }
 }
 
 fn in_phase(phase: TopologyPhase) -> StateRecord {
-    StateRecord { epoch: 3, phase, outcome: None }
+    StateRecord { epoch: 3, phase, outcome: None, savepoint: None }
 }
 
 /// Decides about one topology alone.

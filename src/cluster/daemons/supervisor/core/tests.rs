@@ -61,6 +61,7 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         run: "0".repeat(32),
         begin: TopologyBegin::default(),
         wanted: Wanted::Active,
+        savepoint: None,
     };
     let slots = roles.iter().filter_map(|role| match role {
         Role::Master => None,
@@ -410,7 +411,7 @@ impl World {
         }
         let Some(directory) = self.directories.get_mut(&id) else { return };
         let Some(Order::Master(order)) = &directory.order else { return };
-        let state = StateRecord { epoch: order.epoch, phase, outcome: None };
+        let state = StateRecord { epoch: order.epoch, phase, outcome: None, savepoint: None };
         let address = (phase != TopologyPhase::Ended).then(|| ([127, 0, 0, 1], 7000).into());
         directory.report = Some(MasterReport { address, state });
     }

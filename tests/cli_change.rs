@@ -1,0 +1,307 @@
+//! Changes of a topology that runs on a cluster of real processes: what is exactly-once is counted once, whatever is done.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take before it counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Numbers, each of which is stored and counted.
+const WORDS: &str = r#"
+[topology]
+name = "words"
+workers = 2
+delivery = "exactly-once"
+checkpoint = { interval = "100ms", storage = "DIR/checkpoints" }
+[spout.numbers]
+type = "generate"
+config = { rate = 1000, fields = { n = "{seq}" } }
+[bolt.keys]
+type = "map"
+parallelism = 2
+inputs = ["numbers"]
+config.set = { n = "n", key = "n % 10" }
+[bolt.count]
+type = "count"
+parallelism = 2
+inputs = [{ from = "keys", fields = ["key"] }]
+config = { by = ["key"], emit = "updates" }
+[bolt.counts]
+type = "file"
+parallelism = 2
+inputs = ["count"]
+config = { path = "DIR/out/counts-{task}-{seq}.csv", format = "csv" }
+[bolt.numbers-of]
+type = "file"
+parallelism = 2
+inputs = ["keys"]
+config = { path = "DIR/out/numbers-{task}-{seq}.csv", format = "csv" }
+"#;
+
+fn squall(args: &[&str]) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_squall")]).args(args);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain waited for: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A cluster, and the directory that it has.
+struct Cluster {
+    directory: tempfile::TempDir,
+    process: Option<Child>,
+    address: String,
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("topology.toml"), "").expect("it is written");
+        let mut cluster = Cluster { directory, process: None, address: String::new() };
+        cluster.start();
+        cluster
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts `squall dev`, and waits until it is ready.
+    fn start(&mut self) {
+        let engine = self.path("engine.toml");
+        // Nobody is taken for dead because the machine is busy.
+        let patient =
+            "worker.heartbeat_timeout = \"180s\"\nnet.silence = \"180s\"\nnet.link_lost = \"180s\"\n";
+        fs::write(&engine, patient).expect("it is written");
+        let data = self.path("data");
+        let mut command = squall(&["dev", "--listen", "127.0.0.1:0", "--log", "info"]);
+        command.arg("--directory").arg(&data).arg("--config").arg(&engine);
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let stderr = process.stderr.take().expect("it is piped");
+        self.process = Some(process);
+        let log = self.path("dev.log");
+        let (ready, wait) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            use std::io::Write as _;
+            let mut kept = fs::File::options().create(true).append(true).open(log).expect("it is made");
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = writeln!(kept, "{line}");
+                if let Some((_, rest)) = line.split_once("supervisors runs on ") {
+                    let address = rest.split(',').next().unwrap_or_default().to_owned();
+                    let _ = ready.send(address);
+                }
+            }
+        });
+        self.address = wait.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not ready:\n{}", self.logs()));
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        squall(args).args(["--nimbus", &self.address]).output().expect("it runs")
+    }
+
+    #[track_caller]
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {text}{errors}\n{}", self.logs());
+        text
+    }
+
+    /// A text with the directory of the test.
+    fn document(&self) -> String {
+        let text = WORDS.replace("DIR", self.directory.path().to_str().expect("it is UTF-8"));
+        let file = self.path("topology.toml");
+        fs::write(&file, text).expect("it is written");
+        file.to_str().expect("it is UTF-8").to_owned()
+    }
+
+    fn submit(&self, more: &[&str]) {
+        self.done(&[&["submit", &self.document(), "--timeout", "180s"], more].concat());
+    }
+
+    fn status(&self) -> Value {
+        let text = self.done(&["status", "words", "--output", "json"]);
+        serde_json::from_str(&text).expect("it is JSON")
+    }
+
+    /// The rows of published files whose names begin like this, as numbers.
+    fn rows(&self, name: &str) -> Vec<Vec<u64>> {
+        let mut rows = Vec::new();
+        for entry in fs::read_dir(self.path("out")).into_iter().flatten().flatten() {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            if file.starts_with(name) && file.ends_with(".csv") {
+                let text = fs::read_to_string(entry.path()).expect("it is text");
+                let numbers =
+                    text.lines().map(|line| line.split(',').map_while(|part| part.parse().ok()).collect());
+                rows.extend(numbers.filter(|row: &Vec<u64>| !row.is_empty()));
+            }
+        }
+        rows
+    }
+
+    #[track_caller]
+    fn wait_for_more(&self, what: &str) {
+        let before = self.rows("numbers-").len();
+        wait_until(what, || self.rows("numbers-").len() > before + 100);
+    }
+
+    fn pid_of(&self, name: &str) -> Option<i32> {
+        let is_it = |(directory, _): &&(PathBuf, i32)| directory.ends_with(name);
+        self.processes().iter().find(is_it).map(|(_, pid)| *pid)
+    }
+
+    /// Kills a process of the topology, and waits until another one has its place.
+    fn kill_one(&self, name: &str) {
+        let pid = self.pid_of(name).expect("it runs");
+        self.kill(pid);
+        wait_until("another process has its place", || self.pid_of(name).is_some_and(|now| now != pid));
+    }
+
+    /// Each number was stored once, without a gap, and counted once.
+    #[track_caller]
+    fn check_counts(&self) {
+        let mut numbers: Vec<u64> = self.rows("numbers-").into_iter().map(|row| row[0]).collect();
+        numbers.sort_unstable();
+        let expected: Vec<u64> = (0..numbers.len() as u64).collect();
+        assert!(numbers == expected, "numbers are missing or there twice, of {}", numbers.len());
+        let mut counts: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        self.rows("counts-").into_iter().for_each(|row| counts.entry(row[0]).or_default().push(row[1]));
+        for (key, mut counts) in counts {
+            counts.sort_unstable();
+            let of_key = numbers.iter().filter(|number| **number % 10 == key).count() as u64;
+            let expected: Vec<u64> = (1..=of_key).collect();
+            assert!(counts == expected, "key {key}: {} counts, not {of_key}", counts.len());
+        }
+    }
+
+    /// Ends the topology in order, and checks what it has published.
+    #[track_caller]
+    fn drain_and_check(&self) {
+        self.done(&["stop", "words", "--cluster", "--timeout", "180s"]);
+        self.check_counts();
+    }
+
+    /// The processes of topologies, by their private directories.
+    fn processes(&self) -> Vec<(PathBuf, i32)> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("it is there").flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let words: Vec<&str> = line.split('\0').collect();
+            if let Some(at) = words.iter().position(|word| *word == "--directory")
+                && let Some(directory) = words.get(at + 1)
+                && Path::new(directory).starts_with(self.path("data").join(""))
+                && words.iter().any(|word| *word == "worker" || *word == "master")
+            {
+                found.push((PathBuf::from(directory), pid));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn kill(&self, pid: i32) {
+        let _ = kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
+    }
+
+    /// Ends the cluster as Ctrl-C does.
+    fn interrupt(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::INT).expect("it is ours");
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match process.try_wait().expect("it is ours") {
+                Some(status) => break status,
+                None => assert!(Instant::now() < deadline, "it does not end:\n{}", self.logs()),
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(0), "{}", self.logs());
+    }
+
+    fn logs(&self) -> String {
+        let mut text = fs::read_to_string(self.path("dev.log")).unwrap_or_default();
+        for (directory, _) in self.processes() {
+            for file in ["worker.log", "output"] {
+                let log = fs::read_to_string(directory.join(file)).unwrap_or_default();
+                text.push_str(&format!("== {}/{file}\n{log}", directory.display()));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        self.processes().into_iter().for_each(|(_, pid)| self.kill(pid));
+    }
+}
+
+#[test]
+fn a_topology_is_stopped_with_a_savepoint_and_submitted_again() {
+    let mut cluster = Cluster::new();
+    cluster.submit(&[]);
+    cluster.wait_for_more("it publishes");
+    cluster.kill_one("worker-1");
+    cluster.wait_for_more("it publishes after a worker was killed");
+    // A savepoint of a topology that goes on, in a directory of its own.
+    let side = cluster.path("side");
+    let side = side.to_str().expect("it is UTF-8");
+    let printed =
+        cluster.done(&["savepoint", "create", "words", "--cluster", "--dir", side, "--timeout", "180s"]);
+    assert_eq!(printed.trim_end(), side);
+    let refused =
+        cluster.run(&["savepoint", "create", "words", "--cluster", "--dir", side, "--timeout", "180s"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && text.contains("is not empty"), "{text}");
+    cluster.wait_for_more("it goes on after a savepoint that was refused");
+    let printed = cluster.done(&["stop", "words", "--cluster", "--savepoint", "--timeout", "180s"]);
+    let directory = printed.trim_end().to_owned();
+    let beside = cluster.path("savepoints").join("words-1-3");
+    assert_eq!(Path::new(&directory), beside, "the third one, beside the checkpoints");
+    assert_eq!(cluster.status()["phase"], "ended");
+    cluster.check_counts();
+    // Its checkpoints are left, so another one does not begin unless it is said how.
+    let refused = cluster.run(&["submit", &cluster.document(), "--timeout", "180s"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("--resume") && text.contains("--discard-checkpoints"), "{text}");
+    cluster.submit(&["--from-savepoint", &directory, "--discard-checkpoints"]);
+    cluster.wait_for_more("it goes on from the savepoint");
+    // Killed, and gone on from the latest checkpoint.
+    cluster.done(&["kill", "words", "--timeout", "180s"]);
+    cluster.submit(&["--resume"]);
+    cluster.kill_one("master");
+    cluster.wait_for_more("it goes on from the latest checkpoint");
+    cluster.drain_and_check();
+    cluster.interrupt();
+}
