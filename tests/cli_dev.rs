@@ -232,6 +232,11 @@ fn a_topology_is_submitted_watched_stopped_and_removed() {
     cluster.wait_for_more("it writes");
     cluster.done(&["deactivate", "numbers", "--timeout", "180s"]);
     cluster.done(&["activate", "numbers", "--timeout", "180s"]);
+    let hosts: Value = serde_json::from_str(&cluster.done(&["cluster", "--json"])).expect("it is JSON");
+    let used = hosts["supervisors"]
+        .as_array()
+        .map(|hosts| hosts.iter().filter_map(|host| host["used"].as_u64()).sum());
+    assert_eq!(used, Some(3_u64), "{hosts}");
     let listed = cluster.done(&["list"]);
     assert!(listed.contains("numbers"), "{listed}");
     cluster.done(&["stop", "numbers", "--cluster", "--timeout", "180s"]);

@@ -6,12 +6,14 @@ use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::table::table;
 use crate::cli::terminal;
+use crate::cli::topologies::client::{ClientError, DEFAULT_ADDRESS, NimbusClient, parse_address};
 use crate::cli::zk::access::{Access, Ensemble};
 use crate::cluster::coordination::{
     CandidateRecord, ClusterRecord, LeaderRecord, NodePath, Record, candidates_of, decode_record,
 };
 use crate::cluster::daemons::SupervisorRecord;
 use crate::cluster::daemons::belonging::{cluster_node, nimbus_node, supervisors_node};
+use crate::cluster::operations::{ClusterInfo, NimbusInfo};
 use crate::config::units::show_size;
 use crate::text::shown;
 
@@ -20,7 +22,8 @@ Examples:
   squall cluster
   squall cluster --config etc/squall.toml --json | jq -r '.supervisors[].id'
 
-What is listed is alive, or was until a session's time-out ago.
+A nimbus is asked, unless the ensemble is named by --servers, --root or --config. What is listed is
+alive, or was until a session's time-out ago.
 
 Exit codes: 0 a nimbus leads; 1 there is no cluster, nobody leads, or no server answers; 2 the command
 line is wrong.";
@@ -32,9 +35,66 @@ pub(super) struct Args {
     #[command(flatten)]
     access: Access,
 
+    /// Where a nimbus is reached, which is asked instead of the ensemble; several are separated by commas [default:
+    /// 127.0.0.1:7070 if nothing is said about the ensemble, and the ensemble if nobody answers there]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = parse_address,
+        env = "SQUALL_NIMBUS",
+        hide_env_values = true
+    )]
+    nimbus: Option<Vec<String>>,
+
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Shows what a nimbus has answered.
+fn show(info: &ClusterInfo, json: bool) -> Result<CommandOutcome, CommandError> {
+    let leads = |id: &str| info.leader.as_deref() == Some(id);
+    if json {
+        let nimbus = |it: &NimbusInfo| json!({ "id": it.id, "api": it.address, "leads": leads(&it.id) });
+        terminal::print_json(&json!({
+            "cluster": { "id": info.id },
+            "epoch": info.epoch,
+            "nimbuses": info.nimbuses.iter().map(nimbus).collect::<Value>(),
+            "supervisors": info.supervisors,
+        }))?;
+        return Ok(CommandOutcome::Done);
+    }
+    let nimbuses = info.nimbuses.iter().map(|it| (&*it.id, &*it.address, leads(&it.id)));
+    let mut text = format!("cluster {}, epoch {}\n\n", shown(&info.id), info.epoch);
+    text.push_str(&nimbus_table(nimbuses));
+    let heading = ["SUPERVISOR", "RACK", "USED", "SLOTS", "CPU", "MEMORY", "SINCE"].map(str::to_owned);
+    let mut rows = vec![heading];
+    rows.extend(info.supervisors.iter().map(|host| {
+        [
+            shown(&host.id),
+            shown(&host.rack),
+            host.used.to_string(),
+            host.slots.to_string(),
+            host.resources.cpu.to_string(),
+            show_size(host.resources.memory),
+            shown(&host.started_at),
+        ]
+    }));
+    text.push('\n');
+    text.push_str(&table(&rows, &[2, 3, 4, 5]));
+    terminal::print(&text)?;
+    Ok(CommandOutcome::Done)
+}
+
+/// Nimbuses: id, address of the API, and whether it leads.
+fn nimbus_table<'a>(nimbuses: impl Iterator<Item = (&'a str, &'a str, bool)>) -> String {
+    let mut rows = vec![["NIMBUS", "STATE", "API"].map(str::to_owned)];
+    rows.extend(nimbuses.map(|(id, address, leads)| {
+        let state = if leads { "leads" } else { "stands by" };
+        [shown(id), state.to_owned(), shown(address)]
+    }));
+    table(&rows, &[])
 }
 
 /// What is there of a cluster.
@@ -46,6 +106,14 @@ struct Found {
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
+    if !args.access.is_named() {
+        let addresses = args.nimbus.clone().unwrap_or_else(|| vec![DEFAULT_ADDRESS.to_owned()]);
+        match NimbusClient::new(addresses).cluster() {
+            Ok(info) => return show(&info, args.json),
+            Err(ClientError::Unreachable(_)) if args.nimbus.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let Some(ensemble) = args.access.open(context)? else { return Ok(CommandOutcome::Failed) };
     let found = look(&ensemble)?;
     match args.json {
@@ -114,13 +182,8 @@ fn for_people(found: &Found) -> String {
         shown(&found.cluster.id),
         shown(&found.cluster.created_at)
     );
-    let mut rows = vec![["NIMBUS", "STATE", "API"].map(str::to_owned)];
-    rows.extend(found.nimbuses.iter().map(|nimbus| {
-        let leads = found.living_leader() == Some(&nimbus.id);
-        let state = if leads { "leads" } else { "stands by" };
-        [shown(&nimbus.id), state.to_owned(), shown(&nimbus.address)]
-    }));
-    text.push_str(&table(&rows, &[]));
+    let leads = |id: &str| found.living_leader() == Some(id);
+    text.push_str(&nimbus_table(found.nimbuses.iter().map(|it| (&*it.id, &*it.address, leads(&it.id)))));
     let heading = ["SUPERVISOR", "RACK", "SLOTS", "CPU", "MEMORY", "SINCE"].map(str::to_owned);
     let mut rows = vec![heading];
     rows.extend(found.supervisors.iter().map(|host| {

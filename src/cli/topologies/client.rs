@@ -10,7 +10,7 @@ use ureq::{Agent, Body, Error, Timeout};
 
 use crate::cli::error::CommandError;
 use crate::cluster::api::{ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
-use crate::cluster::operations::{SavepointRequest, SubmitRequest, Submitted, TopologyInfo};
+use crate::cluster::operations::{ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo};
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
 use crate::text::shown;
 
@@ -25,6 +25,9 @@ const BLOB_MAX: usize = 64 << 20;
 /// How many addresses are tried for one request.
 const TRIED_MAX: usize = 16;
 
+/// Where a nimbus is, if nothing else is said.
+pub(in crate::cli) const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
+
 /// Where a nimbus is.
 #[derive(clap::Args, Clone, Debug)]
 pub(in crate::cli) struct NimbusFlag {
@@ -35,7 +38,7 @@ pub(in crate::cli) struct NimbusFlag {
         long,
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        default_value = "127.0.0.1:7070",
+        default_value = DEFAULT_ADDRESS,
         value_parser = parse_address,
         env = "SQUALL_NIMBUS",
         hide_env_values = true
@@ -45,6 +48,13 @@ pub(in crate::cli) struct NimbusFlag {
 
 impl NimbusFlag {
     pub(in crate::cli) fn client(&self) -> NimbusClient {
+        NimbusClient::new(self.nimbus.clone())
+    }
+}
+
+impl NimbusClient {
+    /// A client of the nimbuses at these addresses.
+    pub(in crate::cli) fn new(addresses: Vec<String>) -> NimbusClient {
         let config = Agent::config_builder()
             // An answer that is an error has a text, and nobody but the leader is followed.
             .http_status_as_error(false)
@@ -57,12 +67,12 @@ impl NimbusFlag {
             .max_idle_connections(0)
             .user_agent(concat!("squall/", env!("CARGO_PKG_VERSION")))
             .build();
-        NimbusClient { agent: config.new_agent(), addresses: self.nimbus.clone(), leader: None }
+        NimbusClient { agent: config.new_agent(), addresses, leader: None }
     }
 }
 
 /// An address: a host, or `[::1]`, and a port.
-fn parse_address(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn parse_address(text: &str) -> Result<String, String> {
     let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     let is_host = |host: &str| {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
@@ -146,6 +156,11 @@ impl NimbusClient {
         let path = format!("{}/savepoints", path_of(name)?);
         let body = in_json(request);
         read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: false })?)
+    }
+
+    /// Nimbuses and supervisors.
+    pub(in crate::cli) fn cluster(&mut self) -> Result<ClusterInfo, ClientError> {
+        self.get("/v1/cluster".to_owned())
     }
 
     /// Removes a topology that has ended.

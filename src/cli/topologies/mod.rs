@@ -9,7 +9,7 @@
 //! 3. A topology is watched by its id: if another one gets its name, waiting ends.
 
 pub(super) mod activate;
-mod client;
+pub(super) mod client;
 pub(super) mod deactivate;
 pub(super) mod kill;
 pub(super) mod list;

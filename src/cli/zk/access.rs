@@ -45,6 +45,11 @@ pub(in crate::cli) struct Ensemble {
 }
 
 impl Access {
+    /// Whether the command line, or the environment, says anything about the ensemble.
+    pub(in crate::cli) fn is_named(&self) -> bool {
+        self.config.is_some() || self.servers.is_some() || self.root.is_some()
+    }
+
     /// Begins to connect. `None`: the file has mistakes, which were reported.
     pub(in crate::cli) fn open(&self, context: &Context) -> Result<Option<Ensemble>, CommandError> {
         let Some(engine) = load::engine(self.config.as_deref(), context) else { return Ok(None) };
