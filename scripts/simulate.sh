@@ -7,8 +7,9 @@
 #   START   the first seed; 1000000 by default
 #   TEST    `seeds`: topologies in one process, the default; `cluster::seeds`: topologies of several
 #           workers, over a network that fails; `exactly_once::seeds`: topologies that are exactly-once,
-#           whose process is killed and continued; `exactly_once_workers::seeds`: the same in workers; or
-#           `exactly_once::layouts::any_layout`: each of these without faults, in six layouts
+#           whose process is killed and continued; `exactly_once_workers::seeds`: the same in workers;
+#           `exactly_once::layouts::any_layout`: each of these without faults, in six layouts; or
+#           `daemons::seeds`: whole clusters of nimbuses, supervisors, masters and workers
 #
 # `cargo test` runs the same code with few seeds: 150 of `exactly_once::seeds`, 50 of each of the others,
 # and more while something that must occur has not. `.ci/run` runs 1000 of each.

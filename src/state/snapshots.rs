@@ -42,7 +42,7 @@ use crate::tuple::Value;
 
 /// What a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum SnapshotKind {
+pub enum SnapshotKind {
     /// Everything.
     Full,
     /// What changed since the snapshot before.

@@ -97,6 +97,8 @@
 pub mod cluster;
 mod complete;
 pub mod conformance;
+#[doc(hidden)]
+pub mod cores;
 mod defective_state;
 mod defective_storage;
 mod doubles;

@@ -15,7 +15,8 @@
 //!   of the master and of each worker. One seed alone:
 //!   `SQUALL_SEED=17 SQUALL_SEEDS=1 SQUALL_SHOW=1 cargo test --test simulation -- --exact seeds --nocapture`.
 //!   A seed of several workers: `cluster::seeds` in the place of `seeds`. Of topologies that are exactly-once:
-//!   `exactly_once::seeds`, `exactly_once_workers::seeds` and `exactly_once::layouts::any_layout`.
+//!   `exactly_once::seeds`, `exactly_once_workers::seeds` and `exactly_once::layouts::any_layout`. Of whole
+//!   clusters: `daemons::seeds`.
 //! * `seeds.txt`: seeds that found something once. They run first, always.
 //! * `scripts/simulate.sh`: many more, in release mode.
 
@@ -25,6 +26,7 @@ mod kit;
 mod calls;
 mod chains;
 mod cluster;
+mod daemons;
 mod exactly_once;
 mod exactly_once_workers;
 mod sabotage;
@@ -306,7 +308,7 @@ fn run_all(seeds: &[u64], check: impl Fn(u64) -> Result<Coverage, String> + Sync
 }
 
 /// The kinds of seeds that are named in `seeds.txt`. All others are of one worker ("alone").
-const KINDS_OF_SEEDS: [&str; 3] = ["cluster", "exactly_once", "exactly_once_workers"];
+const KINDS_OF_SEEDS: [&str; 4] = ["cluster", "daemons", "exactly_once", "exactly_once_workers"];
 
 /// Seeds of this kind that found something once.
 fn known_seeds(kind: &str) -> Vec<u64> {

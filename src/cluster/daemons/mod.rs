@@ -15,7 +15,7 @@
 pub mod belonging;
 mod nimbus;
 mod running;
-mod supervisor;
+pub(crate) mod supervisor;
 
 pub use nimbus::{Leader, LeaderOptions, Nimbus, NimbusState};
 pub use running::{EndRequest, make_directory, run};

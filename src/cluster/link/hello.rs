@@ -67,6 +67,19 @@ pub struct Challenge {
     pub mac: String,
 }
 
+impl Challenge {
+    /// Whether a worker that has obeyed a master of this epoch may obey this one, too.
+    ///
+    /// # Errors
+    /// When it is an older one.
+    pub fn is_not_older_than(&self, obeyed: u64) -> Result<(), String> {
+        match self.epoch < obeyed {
+            true => Err(format!("it has epoch {}, and this worker has obeyed epoch {obeyed}", self.epoch)),
+            false => Ok(()),
+        }
+    }
+}
+
 /// The proof of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
@@ -216,6 +229,14 @@ mod tests {
         assert!(worker.proof(&hello, &challenge).is_err());
         let bad = Proof { mac: "zz".to_owned() };
         assert!(master.verify(&hello, &challenge, &bad).is_err());
+    }
+
+    #[test]
+    fn an_older_master_than_one_that_was_obeyed_is_refused() {
+        let hello = known(1, "a").hello(WorkerId(2), 7, 11);
+        let challenge = known(1, "a").challenge(&hello, 3, 12).expect("it is its topology");
+        let may_be_obeyed = [0, 2, 3, 4].map(|obeyed| challenge.is_not_older_than(obeyed).is_ok());
+        assert_eq!(may_be_obeyed, [true, true, true, false]);
     }
 
     #[test]

@@ -31,8 +31,8 @@ mod resend;
 mod worker_link;
 
 pub use arrival::{Arrival, Welcome};
-pub use hello::Known;
+pub use hello::{Challenge, Hello, Known};
 pub use links_thread::LinkEvent;
-pub use living::Living;
+pub use living::{LifeLog, Living, outlives_its_master};
 pub use master_links::{LINKS_THREAD, MasterLinks};
 pub use worker_link::WorkerLink;

@@ -248,12 +248,7 @@ impl LinkThread {
             _ => return Err("it does not answer with a challenge".to_owned()),
         };
         let proof = self.known.proof(&hello, &challenge)?;
-        if challenge.epoch < self.epoch {
-            return Err(format!(
-                "it has epoch {}, and this worker has obeyed epoch {}",
-                challenge.epoch, self.epoch
-            ));
-        }
+        challenge.is_not_older_than(self.epoch)?;
         connection.is_proven();
         let introduction = Introduction {
             pid: std::process::id(),

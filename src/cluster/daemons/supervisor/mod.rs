@@ -25,7 +25,12 @@ mod settings;
 mod strangers;
 mod topology;
 
+pub use self::core::SupervisorCore;
+pub use actions::{Action, Event, Exit, FoundChild, Note, Order, Preparation};
+pub use child::{ChildId, Role};
 pub use children::{Children, ChildrenOptions, ReadBlob};
 pub use hosting::{AtTheEnd, host};
+pub use local_record::LocalRecord;
+pub use readings::{Reading, Write, Written, read_topologies, write};
 pub use registration::{Supervisor, SupervisorRecord, SupervisorState};
 pub use settings::HostSettings;
