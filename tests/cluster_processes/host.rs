@@ -154,6 +154,11 @@ impl Host {
     pub fn show_master(&self) {
         wait_until("the master listens", || self.report().is_some());
         let address = self.report().and_then(|report| report.address).expect("it listens");
+        self.show_master_at(address);
+    }
+
+    /// Has the workers look for the master at another address.
+    pub fn show_master_at(&self, address: std::net::SocketAddr) {
         let master = Some(MasterPlace { epoch: self.order.epoch, address });
         self.workers.iter().for_each(|worker| self.write_worker_order(*worker, master));
     }

@@ -1,11 +1,13 @@
 //! Masters and workers as a supervisor starts them: real processes, which are killed, and go on.
 
 mod host;
+mod proxy;
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use host::{Host, wait_until};
+use proxy::Proxy;
 use squall::cluster::topologies::{TopologyPhase, Wanted};
 use squall::ids::WorkerId;
 
@@ -103,6 +105,13 @@ const ENDLESS: u64 = 100_000_000;
 
 /// Ends the topology in order. Nothing of what was emitted is missing.
 fn drain(host: &mut Host) {
+    // A spout whose process was killed has begun again, and what it had open is written when it has come so far.
+    let last = *written(host).0.last().expect("something was written");
+    wait_until("what was open is written", || {
+        host.start_again_what_died();
+        let (numbers, _) = written(host);
+        (0..last).all(|number| numbers.contains(&number))
+    });
     host.want(Wanted::Drained);
     host.wait_for_end();
     let (numbers, _) = written(host);
@@ -262,6 +271,38 @@ fn counts_stay_exact_whatever_is_killed() {
         "each number once, with the count 1: {:?}",
         rows.iter().take(20).collect::<Vec<_>>()
     );
+}
+
+/// The control channels of all workers are cut again and again. Nobody is taken for dead, and no line of them is lost:
+/// otherwise the end would not come, or not all that was completed would be known.
+#[test]
+fn control_channels_are_cut_and_nobody_notices() {
+    let mut host = Host::new(&numbers(ENDLESS), 3);
+    host.start_master();
+    wait_until("the master listens", || host.report().is_some());
+    let master = host.report().and_then(|report| report.address).expect("it listens");
+    let proxy = Proxy::new(master);
+    host.show_master_at(proxy.address);
+    host.start_workers();
+    let mut cuts = 0;
+    while cuts < 60 {
+        wait_for_more(&host, "it writes");
+        cuts += proxy.cut();
+    }
+    host.want(Wanted::Inactive);
+    while host.phase() != TopologyPhase::Inactive {
+        proxy.cut();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    host.want(Wanted::Active);
+    wait_until("it is active again", || host.phase() == TopologyPhase::Active);
+    wait_for_more(&host, "it writes in the end");
+    drain(&mut host);
+    let (numbers, lines) = written(&host);
+    assert_eq!(lines, numbers.len(), "each once, because nothing was replayed");
+    let outcome = host.report().and_then(|report| report.state.outcome).expect("it has ended");
+    assert_eq!((outcome.restarts, outcome.lost, outcome.failure), (0, 0, None));
+    assert_eq!(outcome.completed, lines as u64);
 }
 
 #[test]

@@ -197,6 +197,12 @@ impl Cluster {
 
     /// Ends the topology in order. Nothing of what was emitted is missing. Returns how many lines there are.
     fn stop(&self) -> usize {
+        // A spout whose process was killed has begun again, and what it had open is written when it has come so far.
+        let last = *self.written().0.last().expect("something was written");
+        wait_until("what was open is written", || {
+            let (numbers, _) = self.written();
+            (0..last).all(|number| numbers.contains(&number))
+        });
         self.done(&["stop", "numbers", "--cluster", "--timeout", "180s"]);
         let (numbers, lines) = self.written();
         let last = *numbers.last().expect("something was written");

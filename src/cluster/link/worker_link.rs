@@ -294,10 +294,14 @@ impl LinkThread {
             }
             Welcome::Again { taken } => {
                 self.resend.connected(taken).map_err(|error| End(error.to_string()))?;
+                // Those that came meanwhile were dropped, and come again only if something changes.
+                if let Some(counters) = self.life.stats() {
+                    self.push(&counters)?;
+                }
             }
             Welcome::Fresh | Welcome::Adopted => {
                 let before = std::mem::take(&mut self.resend);
-                let counters = self.life.stats().filter(|_| self.life.living.is_some());
+                let counters = self.life.stats();
                 let kept: Vec<FromWorker> = before
                     .into_kept()
                     .filter_map(|line| parse(&line).ok())
